@@ -1,0 +1,1 @@
+"""The HTTP server of SageMaker's hosting contract: /ping, /invocations, /execution-parameters."""

@@ -1,0 +1,161 @@
+"""What a trained model is on disk, the contract between training and inference.
+
+A folder (or the tarball SageMaker makes of it) with `model.safetensors` and `model.json`. No pickle:
+loading a model runs no code of its author.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from byoc_vision import __version__
+from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.errors import DataError
+from byoc_vision.models.spec import ModelSpec
+
+FORMAT_VERSION = 1
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "model.json"
+
+
+class ClassEntry(BaseModel):
+    """A class: its name, and for masks the pixel value it has in training masks and in answers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    value: Annotated[int, Field(ge=0, le=255)] | None = None
+
+
+class ModelCard(BaseModel):
+    """All that inference needs to know beside the weights.
+
+    activation: `sigmoid` for two classes told apart by one logit, and for multi-label answers;
+    `softmax` otherwise. `threshold` is where a sigmoid says yes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = FORMAT_VERSION
+    package_version: str = __version__
+    model: ModelSpec
+    classes: Annotated[tuple[ClassEntry, ...], Field(min_length=1)]
+    activation: Literal["sigmoid", "softmax"]
+    threshold: float = 0.5
+    preprocess: Preprocess
+    metrics: dict[str, float] = {}
+
+    @property
+    def task(self) -> str:
+        return self.model.task
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(entry.name for entry in self.classes)
+
+
+def save(folder: Path, card: ModelCard, state: dict[str, Tensor]) -> None:
+    """Write the artifact into `folder`, each file beside its place and then renamed.
+
+    The card comes last: a folder that has one is whole.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    with _renamed_into_place(folder / WEIGHTS_FILE) as path:
+        save_file(contiguous, path, metadata={"format": "pt", "byoc_vision": __version__})
+    with _renamed_into_place(folder / CARD_FILE) as path:
+        path.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def load(source: Path) -> tuple[ModelCard, dict[str, Tensor]]:
+    """The card and the weights of an artifact: a folder, a folder nested one deep, or a .tar.gz of either.
+
+    Raises DataError, which names what is missing or damaged.
+    """
+    if not source.exists():
+        raise DataError(f"{source} does not exist; a model is a folder with {CARD_FILE} and {WEIGHTS_FILE}, or its .tar.gz")
+    if source.is_file():
+        with tempfile.TemporaryDirectory(prefix="byoc-model-") as scratch:
+            unpack(source, Path(scratch))
+            return load(Path(scratch))
+    folder = find_folder(source)
+    return _read_card(folder / CARD_FILE), _read_weights(folder / WEIGHTS_FILE)
+
+
+def find_folder(folder: Path) -> Path:
+    """The folder that holds the artifact: `folder` itself or its one child (archives are often nested)."""
+    if (folder / CARD_FILE).is_file():
+        return folder
+    nested = [child for child in sorted(folder.iterdir()) if (child / CARD_FILE).is_file()]
+    if len(nested) == 1:
+        return nested[0]
+    if nested:
+        names = ", ".join(child.name for child in nested)
+        raise DataError(f"{folder} holds several models ({names}); point at one of them")
+    found = ", ".join(sorted(child.name for child in folder.iterdir())[:8]) or "nothing"
+    raise DataError(
+        f"{folder} holds no model: {CARD_FILE} and {WEIGHTS_FILE} are missing (it holds: {found}). "
+        "Give it the model.tar.gz of a training job of this image"
+    )
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a model archive; members that leave the folder, links and devices are refused."""
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DataError(f"{archive} is not a whole tar archive of a model ({error}); fetch or make it again") from error
+
+
+def _read_card(path: Path) -> ModelCard:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not readable JSON ({error}); the model must be saved again") from error
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if version != FORMAT_VERSION:
+        raise DataError(
+            f"{path} has format_version {version!r}; this image ({__version__}) reads {FORMAT_VERSION}. "
+            "Serve it with the image that trained it, or train again"
+        )
+    try:
+        return ModelCard.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{path}: {field}: {first['msg']}; the model must be saved again") from error
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing; the model must be saved again") from error
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path} is damaged ({error}); fetch or train the model again") from error
+
+
+@contextmanager
+def _renamed_into_place(path: Path) -> Iterator[Path]:
+    """A file to write beside `path`, on the same disk; it takes the place of `path` once it is whole."""
+    scratch = Path(tempfile.mkdtemp(prefix=".saving-", dir=path.parent))
+    try:
+        beside = scratch / path.name
+        yield beside
+        os.replace(beside, path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

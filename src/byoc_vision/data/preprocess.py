@@ -1,0 +1,109 @@
+"""How a picture of any size becomes the model's input, and how the model's output goes back.
+
+Training, evaluation, `byoc-vision predict` and the server all come through here: the rule is stored
+in the artifact, so that a served figure is the reported one.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+from pydantic import BaseModel, ConfigDict, PositiveInt
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+ResizeRule = Literal["stretch", "letterbox", "short_side"]
+
+
+class Window(NamedTuple):
+    """The part of the model's input that the resized picture covers, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class Preprocess(BaseModel):
+    """The resize rule, the input size in pixels, and the normalisation, in units of 0–1 RGB.
+
+    stretch: the whole picture to exactly `height` × `width`, proportions lost.
+    letterbox: the whole picture, proportions kept, the rest black.
+    short_side: the shorter side fitted, the longer one cut around the centre (classification only:
+    what was cut has no answer).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    height: PositiveInt
+    width: PositiveInt
+    resize: ResizeRule = "stretch"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def image(self, rgb: np.ndarray) -> np.ndarray:
+        """A picture, uint8 [H, W, 3], as the model's input, uint8 [height, width, 3]."""
+        if self.resize == "short_side":
+            rgb = self._centre_crop(rgb)
+        window = self.window(rgb.shape[0], rgb.shape[1])
+        shrinks = window.height < rgb.shape[0] or window.width < rgb.shape[1]
+        # Area averaging is the antialiased choice where the picture shrinks; it degrades to nearest where it grows.
+        resized = _resize(rgb, window, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        return self._place(resized, window, fill=0)
+
+    def mask(self, labels: np.ndarray, fill: int = 0) -> np.ndarray:
+        """A mask of class indices, uint8 [H, W], beside its picture: uint8 [height, width].
+
+        Nearest neighbour, since labels do not mix; `fill` labels the letterbox's border.
+        """
+        if self.resize == "short_side":
+            labels = self._centre_crop(labels)
+        window = self.window(labels.shape[0], labels.shape[1])
+        return self._place(_resize(labels, window, cv2.INTER_NEAREST_EXACT), window, fill)
+
+    def restore(self, planes: np.ndarray, height: int, width: int) -> np.ndarray:
+        """The model's output, float32 [h, w] or [h, w, K], over the picture it came from: [height, width(, K)].
+
+        Bilinear, as the reference implementations of the segmentation papers do with logits.
+        """
+        if self.resize == "short_side":
+            raise ValueError("resize=short_side cuts the picture: its output covers only a part of it")
+        window = self.window(height, width)
+        inner = planes[window.top : window.top + window.height, window.left : window.left + window.width]
+        return cv2.resize(np.ascontiguousarray(inner), (width, height), interpolation=cv2.INTER_LINEAR)
+
+    def window(self, height: int, width: int) -> Window:
+        """Where a picture of `height` × `width` comes to lie in the model's input."""
+        if self.resize != "letterbox":
+            return Window(0, 0, self.height, self.width)
+        scale = min(self.height / height, self.width / width)
+        inner_height = min(self.height, max(1, round(height * scale)))
+        inner_width = min(self.width, max(1, round(width * scale)))
+        return Window(
+            (self.height - inner_height) // 2, (self.width - inner_width) // 2, inner_height, inner_width
+        )
+
+    def _centre_crop(self, pixels: np.ndarray) -> np.ndarray:
+        """The largest centred part with the model's proportions."""
+        height, width = pixels.shape[:2]
+        scale = min(height / self.height, width / self.width)
+        inner_height = min(height, max(1, round(self.height * scale)))
+        inner_width = min(width, max(1, round(self.width * scale)))
+        top, left = (height - inner_height) // 2, (width - inner_width) // 2
+        return pixels[top : top + inner_height, left : left + inner_width]
+
+    def _place(self, pixels: np.ndarray, window: Window, fill: int) -> np.ndarray:
+        if (window.height, window.width) == (self.height, self.width):
+            return pixels
+        canvas = np.full((self.height, self.width, *pixels.shape[2:]), fill, dtype=pixels.dtype)
+        canvas[window.top : window.top + window.height, window.left : window.left + window.width] = pixels
+        return canvas
+
+
+def _resize(pixels: np.ndarray, window: Window, interpolation: int) -> np.ndarray:
+    if pixels.shape[:2] == (window.height, window.width):
+        return pixels
+    return cv2.resize(np.ascontiguousarray(pixels), (window.width, window.height), interpolation=interpolation)

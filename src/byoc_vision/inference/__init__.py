@@ -1,0 +1,1 @@
+"""Pictures in, masks or class probabilities out."""

@@ -1,0 +1,105 @@
+"""What this job is: its channels, its hosts, and its place among them.
+
+Read from SageMaker's inputdataconfig.json and resourceconfig.json; both may be missing in a plain
+`docker run`, where the folders themselves are the channels and this host is alone.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from byoc_vision.errors import InputError
+from byoc_vision.paths import MlPaths
+
+InputMode = Literal["File", "FastFile", "Pipe"]
+
+# SDK v3 delivers its own scripts as channels.
+_NOT_DATA = frozenset({"code", "sm_drivers"})
+
+
+@dataclass(frozen=True)
+class Channel:
+    """An input of the job: a folder, its content type, and how it is delivered."""
+
+    name: str
+    path: Path
+    input_mode: InputMode = "File"
+    content_type: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """The channels by name, and the hosts that share the work."""
+
+    paths: MlPaths
+    channels: Mapping[str, Channel] = field(default_factory=dict)
+    hosts: tuple[str, ...] = ("localhost",)
+    current_host: str = "localhost"
+    network_interface: str | None = None
+
+    @property
+    def host_rank(self) -> int:
+        return self.hosts.index(self.current_host)
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        return {name: channel.path for name, channel in self.channels.items()}
+
+    @classmethod
+    def load(cls, paths: MlPaths) -> Job:
+        """Raises InputError that names the file and the field."""
+        resources = _read_object(paths.resource_config)
+        hosts = tuple(sorted(resources.get("hosts") or ["localhost"]))
+        current_host = resources.get("current_host") or hosts[0]
+        if current_host not in hosts:
+            raise InputError(f"{paths.resource_config}: current_host {current_host!r} is not among hosts {list(hosts)}")
+        return cls(
+            paths=paths,
+            channels=_channels(paths),
+            hosts=hosts,
+            current_host=current_host,
+            network_interface=_existing_interface(resources.get("network_interface_name")),
+        )
+
+
+def _channels(paths: MlPaths) -> dict[str, Channel]:
+    declared = _read_object(paths.input_data_config)
+    folders = sorted(child.name for child in paths.channels.iterdir() if child.is_dir()) if paths.channels.is_dir() else []
+    names = [name for name in dict.fromkeys([*declared, *folders]) if name not in _NOT_DATA]
+    channels = {name: _channel(name, declared.get(name) or {}, paths) for name in names}
+    missing = [name for name, channel in channels.items() if channel.input_mode != "Pipe" and not channel.path.is_dir()]
+    if missing:
+        raise InputError(
+            f"{paths.input_data_config} declares {', '.join(missing)}, but {paths.channel(missing[0])} does not exist; "
+            "mount the channel's folder there"
+        )
+    return channels
+
+
+def _channel(name: str, declared: dict[str, Any], paths: MlPaths) -> Channel:
+    mode = declared.get("TrainingInputMode") or "File"
+    if mode not in ("File", "FastFile", "Pipe"):
+        raise InputError(f"{paths.input_data_config}: {name}.TrainingInputMode {mode!r} is not File, FastFile or Pipe")
+    return Channel(name, paths.channel(name), mode, declared.get("ContentType"))
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold one JSON object")
+    return content
+
+
+def _existing_interface(name: str | None) -> str | None:
+    """SDK v3's local mode names an interface that does not exist; binding to it would hang."""
+    return name if name in {interface for _, interface in socket.if_nameindex()} else None

@@ -1,0 +1,1 @@
+"""The training job: from channels and hyperparameters to an artifact."""
