@@ -1,0 +1,131 @@
+"""The command line: `byoc-vision COMMAND`. Each command is read in its own few lines below."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from byoc_vision import __version__
+from byoc_vision.errors import UserError
+from byoc_vision.logs import set_up_logging
+from byoc_vision.paths import MlPaths
+
+# Commands import what they need when they run: `--help` answers at once, and serving never imports training.
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the process's exit status (see errors.py)."""
+    options = _parser().parse_args(arguments)
+    set_up_logging()
+    try:
+        return options.run(options)
+    except UserError as error:
+        log.error("%s: %s", error.category, error)
+        return error.exit_code
+
+
+def train(options: argparse.Namespace) -> int:
+    from byoc_vision.training.entry import train_job
+
+    return train_job(MlPaths.from_environment(options.root))
+
+
+def serve(options: argparse.Namespace) -> int:
+    from byoc_serve.run import serve as run_server
+
+    return run_server(MlPaths.from_environment(options.root), options.port)
+
+
+def predict(options: argparse.Namespace) -> int:
+    from byoc_vision.inference.files import find_pictures, predict_files
+    from byoc_vision.inference.predictor import Predictor
+
+    pictures = find_pictures(options.files)
+    predictor = Predictor.load(options.model)
+    failed = 0
+    for outcome in predict_files(predictor, pictures, options.output, options.overlay):
+        if outcome.error:
+            failed += 1
+            log.error(outcome.error)
+        else:
+            log.info("%s → %s", outcome.source, outcome.written)
+    log.info("%d of %d pictures answered in %s", len(pictures) - failed, len(pictures), options.output)
+    return 3 if failed else 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    from byoc_vision.training.evaluation import evaluate_folder
+
+    figures = evaluate_folder(options.model, options.data, options.batch_size)
+    text = json.dumps(figures, indent=2)
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(text + "\n", encoding="utf-8")
+    sys.stdout.write(text + "\n")
+    return 0
+
+
+def sample_data(options: argparse.Namespace) -> int:
+    from byoc_vision.data.sample_data import make_sample_data
+
+    make_sample_data(options.output, seed=options.seed)
+    log.info("drew %s", options.output)
+    return 0
+
+
+def hyperparameters(options: argparse.Namespace) -> int:
+    from byoc_vision.hyperparameters_table import hyperparameters_table
+
+    sys.stdout.write(hyperparameters_table() + "\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="byoc-vision", description="Train and serve segmentation and classification models.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    command = commands.add_parser("train", help="train on the channels below ROOT/input and write ROOT/model")
+    _add_root(command)
+    command.set_defaults(run=train)
+
+    command = commands.add_parser("serve", help="serve ROOT/model over HTTP")
+    _add_root(command)
+    command.add_argument("--port", type=int, help="default: SAGEMAKER_BIND_TO_PORT, else 8080")
+    command.set_defaults(run=serve)
+
+    command = commands.add_parser("predict", help="answer pictures with masks or class probabilities")
+    command.add_argument("--model", type=Path, required=True, metavar="DIR_OR_TARBALL")
+    command.add_argument("--output", type=Path, required=True, metavar="DIR")
+    command.add_argument("--overlay", action="store_true", help="also draw each mask over its picture")
+    command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="pictures, or folders of pictures")
+    command.set_defaults(run=predict)
+
+    command = commands.add_parser("evaluate", help="measure a model on labelled pictures")
+    command.add_argument("--model", type=Path, required=True, metavar="DIR_OR_TARBALL")
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="class folders, or images/ and masks/")
+    command.add_argument("--output", type=Path, metavar="FILE", help="also write the figures there, as JSON")
+    command.add_argument("--batch-size", type=int, default=16)
+    command.set_defaults(run=evaluate)
+
+    command = commands.add_parser("sample-data", help="draw a small picture set with exact masks, and one of class folders")
+    command.add_argument("--output", type=Path, required=True, metavar="DIR")
+    command.add_argument("--seed", type=int, default=0)
+    command.set_defaults(run=sample_data)
+
+    command = commands.add_parser("hyperparameters", help="the table of hyperparameters, as Markdown")
+    command.set_defaults(run=hyperparameters)
+    return parser
+
+
+def _add_root(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--root", type=Path, default=os.environ.get("ML_ROOT"), help="stands for /opt/ml (default: ML_ROOT, else /opt/ml)"
+    )

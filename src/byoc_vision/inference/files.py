@@ -1,0 +1,96 @@
+"""Picture files in, answer files out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from byoc_vision.data.decoding import PICTURE_SUFFIXES, read_picture
+from byoc_vision.errors import DataError, InputError
+from byoc_vision.inference.overlay import draw_overlay
+from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
+
+PREDICTIONS_FILE = "predictions.jsonl"
+
+
+@dataclass(frozen=True)
+class FileOutcome:
+    """What became of a picture: the file written for it, or why there is none."""
+
+    source: Path
+    written: Path | None = None
+    error: str | None = None
+
+
+def find_pictures(sources: Sequence[Path]) -> list[Path]:
+    """The files named, and the pictures in the folders named. Raises InputError where there is none."""
+    pictures: list[Path] = []
+    for source in sources:
+        if source.is_dir():
+            inside = (path for path in sorted(source.rglob("*")) if path.suffix.lower() in PICTURE_SUFFIXES)
+            pictures += [path for path in inside if not path.name.startswith(".")]
+        elif source.is_file():
+            pictures.append(source)
+        else:
+            raise InputError(f"{source} does not exist; name pictures or folders of pictures")
+    if not pictures:
+        raise InputError(f"no pictures in {', '.join(map(str, sources))}; read are {', '.join(sorted(PICTURE_SUFFIXES))}")
+    _check_stems(pictures)
+    return pictures
+
+
+def predict_files(predictor: Predictor, pictures: Iterable[Path], output: Path, overlay: bool = False) -> Iterator[FileOutcome]:
+    """Answer each picture: a mask `STEM.png` (and `STEM.overlay.png`), or a line of predictions.jsonl.
+
+    A picture that cannot be read costs its own answer alone.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    lines = output / PREDICTIONS_FILE
+    if predictor.card.task == "classification":
+        lines.write_text("", encoding="utf-8")
+    for source in pictures:
+        try:
+            rgb = read_picture(source)
+        except DataError as error:
+            yield FileOutcome(source, error=str(error))
+            continue
+        answer = predictor.predict([rgb])[0]
+        if isinstance(answer, Classification):
+            with lines.open("a", encoding="utf-8") as file:
+                file.write(_prediction_line(source, answer))
+            yield FileOutcome(source, written=lines)
+        else:
+            yield FileOutcome(source, written=_write_mask(answer, output / source.stem, rgb if overlay else None))
+
+
+def _prediction_line(source: Path, answer: Classification) -> str:
+    ranked = [{"label": label, "score": round(score, 6)} for label, score in answer.ranked()]
+    return json.dumps({"file": str(source), "predictions": ranked}) + "\n"
+
+
+def _write_mask(answer: Segmentation, stem: Path, rgb: np.ndarray | None) -> Path:
+    mask = stem.with_name(f"{stem.name}.png")
+    _write_png(mask, answer.mask)
+    if rgb is not None:
+        _write_png(stem.with_name(f"{stem.name}.overlay.png"), cv2.cvtColor(draw_overlay(rgb, answer.labels), cv2.COLOR_RGB2BGR))
+    return mask
+
+
+def _write_png(path: Path, pixels: np.ndarray) -> None:
+    written, encoded = cv2.imencode(".png", pixels)
+    assert written, "OpenCV encodes every uint8 array as PNG"
+    path.write_bytes(encoded.tobytes())
+
+
+def _check_stems(pictures: Sequence[Path]) -> None:
+    """Answers are named after pictures: two of one name would overwrite each other."""
+    seen: dict[str, Path] = {}
+    for path in pictures:
+        other = seen.setdefault(path.stem, path)
+        if other is not path:
+            raise InputError(f"{other} and {path} would both be answered as {path.stem}.png; predict them into two folders")

@@ -1,0 +1,155 @@
+"""One process, or one for each GPU of each host, and what they tell each other.
+
+The launcher is torchrun (`torch.distributed.run`); a process that torchrun started finds its place in
+the environment (RANK, LOCAL_RANK, WORLD_SIZE).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from byoc_vision.errors import ResourceError
+from byoc_vision.job import Job
+
+log = logging.getLogger(__name__)
+
+MASTER_PORT = 29_500
+# Checking a large data set keeps the other processes waiting for the first one.
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+# SageMaker starts the hosts of a job at about the same time; names appear when their containers do.
+HOSTS_APPEAR_WITHIN_S = 300.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place: `rank` among all, `local_rank` on its host."""
+
+    rank: int = 0
+    local_rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    @classmethod
+    def from_environment(cls) -> World:
+        return cls(
+            rank=int(os.environ.get("RANK", "0")),
+            local_rank=int(os.environ.get("LOCAL_RANK", "0")),
+            size=int(os.environ.get("WORLD_SIZE", "1")),
+        )
+
+
+def processes_per_host() -> int:
+    return max(1, torch.cuda.device_count())
+
+
+def launch_command(job: Job, arguments: Sequence[str]) -> list[str] | None:
+    """The torchrun command that starts this job's processes on this host; None where one process will do.
+
+    None also in a process that torchrun started.
+    """
+    per_host = processes_per_host()
+    if "RANK" in os.environ or len(job.hosts) * per_host == 1:
+        return None
+    return [
+        sys.executable, "-m", "torch.distributed.run",
+        f"--nnodes={len(job.hosts)}",
+        f"--nproc-per-node={per_host}",
+        f"--node-rank={job.host_rank}",
+        f"--master-addr={job.hosts[0] if len(job.hosts) > 1 else '127.0.0.1'}",
+        f"--master-port={MASTER_PORT}",
+        "-m", "byoc_vision", *arguments,
+    ]  # fmt: skip
+
+
+def launch_environment(job: Job) -> dict[str, str]:
+    """What the processes' collectives need to know of the network."""
+    environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes_per_host()))}
+    if job.network_interface:
+        environment |= {"NCCL_SOCKET_IFNAME": job.network_interface, "GLOO_SOCKET_IFNAME": job.network_interface}
+    return environment | dict(os.environ)
+
+
+def wait_for_hosts(hosts: Sequence[str], within_s: float = HOSTS_APPEAR_WITHIN_S) -> None:
+    """Return once every host's name resolves. Raises ResourceError that names those that do not."""
+    deadline = time.monotonic() + within_s
+    missing = list(hosts)
+    while missing := [host for host in missing if not _resolves(host)]:
+        if time.monotonic() > deadline:
+            raise ResourceError(
+                f"these hosts of the job did not appear within {within_s:.0f} s: {', '.join(missing)}; "
+                "see whether their containers started"
+            )
+        time.sleep(0.5)
+
+
+def _resolves(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, MASTER_PORT)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def process_group(world: World) -> Iterator[None]:
+    """The processes of the job joined: NCCL where there are GPUs, Gloo elsewhere. Alone, nothing happens."""
+    if world.size == 1:
+        yield
+        return
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(world.local_rank)
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=COLLECTIVE_TIMEOUT)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def on_first(world: World, produce: Callable[[], T]) -> T:
+    """What `produce` makes in the first process, in every process. An error there is an error everywhere."""
+    if world.size == 1:
+        return produce()
+    outcome: list[T | BaseException | None] = [None]
+    if world.is_first:
+        try:
+            outcome[0] = produce()
+        except BaseException as error:
+            dist.broadcast_object_list([error], src=0)
+            raise
+    dist.broadcast_object_list(outcome, src=0)
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]  # type: ignore[return-value]
+
+
+def sum_over_processes(values: Tensor, world: World) -> Tensor:
+    """The sum of each element over all processes, in each of them."""
+    if world.size > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def any_process(flag: bool, world: World, device: torch.device) -> bool:
+    """Whether any process says so: all of them then act on it in the same step."""
+    if world.size == 1:
+        return flag
+    return bool(sum_over_processes(torch.tensor(float(flag), device=device), world).item())

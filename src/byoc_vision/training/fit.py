@@ -1,0 +1,105 @@
+"""Epoch after epoch: train, evaluate, report, keep the best."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from byoc_vision.errors import InputError
+from byoc_vision.training.early_stopping import EarlyStopping
+from byoc_vision.training.plan import Objective
+
+log = logging.getLogger(__name__)
+
+Figures = dict[str, float]
+
+
+class Epochs(Protocol):
+    """What `fit` drives: one epoch of training, one pass over the validation pictures."""
+
+    def train(self, epoch: int) -> float: ...
+
+    def validate(self) -> Figures: ...
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What an epoch came to. `learning_rate` is the one it began with."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    validation: Figures
+    seconds: float
+
+
+@dataclass
+class History:
+    """All epochs so far, and the best of them."""
+
+    objective: Objective
+    records: list[EpochRecord] = field(default_factory=list)
+    best: EpochRecord | None = None
+
+    def add(self, record: EpochRecord) -> bool:
+        """Whether this epoch is the best so far."""
+        self.records.append(record)
+        if self.best is None or self._better(record, self.best):
+            self.best = record
+            return True
+        return False
+
+    def _better(self, one: EpochRecord, other: EpochRecord) -> bool:
+        difference = one.validation[self.objective.name] - other.validation[self.objective.name]
+        return difference > 0 if self.objective.mode == "max" else difference < 0
+
+
+def fit(
+    epochs: Epochs,
+    count: int,
+    history: History,
+    *,
+    learning_rate: Callable[[], float],
+    early_stopping: EarlyStopping | None,
+    stopping: Callable[[], bool],
+    keep: Callable[[EpochRecord], None],
+) -> History:
+    """Train for `count` epochs, or until `early_stopping` or `stopping` says enough.
+
+    `keep` is called with each epoch that is the best so far. Raises InputError where the loss is no
+    longer a number; what was kept before stays.
+    """
+    for epoch in range(1, count + 1):
+        started, rate = time.monotonic(), learning_rate()
+        train_loss = epochs.train(epoch)
+        if not math.isfinite(train_loss):
+            raise InputError(
+                f"learning_rate: the training loss is {train_loss} in epoch {epoch}: the training diverged at a "
+                f"learning rate of {rate:g}. Lower it (a tenth is a good next try), or set clip_grad_norm=1"
+            )
+        record = EpochRecord(epoch, rate, train_loss, epochs.validate(), time.monotonic() - started)
+        log.info(epoch_line(record))
+        if history.add(record):
+            keep(record)
+        if stopping():
+            log.info("Stopped on request in epoch %d", epoch)
+            break
+        if early_stopping and early_stopping.should_stop(epoch, record.validation[history.objective.name]):
+            log.info("Stopped early: no better %s for %d epochs", history.objective.name, early_stopping.patience)
+            break
+    return history
+
+
+def epoch_line(record: EpochRecord) -> str:
+    """One line an epoch, in a stable form that SageMaker's metric regexes read."""
+    figures = {"train:loss": record.train_loss} | named("validation", record.validation)
+    listed = " ".join(f"{name}={value:.4f}" for name, value in figures.items())
+    return f"epoch={record.epoch} {listed} learning_rate={record.learning_rate:.3g} seconds={record.seconds:.1f}"
+
+
+def named(prefix: str, figures: Mapping[str, float]) -> Figures:
+    return {f"{prefix}:{name}": value for name, value in figures.items()}

@@ -1,0 +1,105 @@
+"""One epoch of training and one pass of evaluation: all of the arithmetic, none of the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from byoc_vision.data.loaders import IGNORED, EvaluationBatch
+from byoc_vision.inference.predictor import Classification, Predictor, Prepared
+from byoc_vision.precision import Precision
+from byoc_vision.training.distribution import World, any_process, sum_over_processes
+
+
+class Metrics(Protocol):
+    """What evaluation needs of a metric: fed picture by picture, read once."""
+
+    def update(self, prediction: Tensor, truth: Tensor) -> None: ...
+
+    def compute(self) -> dict[str, float]: ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimiser step needs beside the batch."""
+
+    model: nn.Module
+    loss: nn.Module
+    optimizer: Optimizer
+    schedule: LRScheduler
+    precision: Precision
+    scaler: torch.amp.GradScaler
+    device: torch.device
+    clip_grad_norm: float = 0.0
+
+    def __call__(self, pictures: Tensor, targets: Tensor) -> Tensor:
+        """Pictures uint8 [N, 3, h, w] and targets [N] or [N, h, w]; the batch's mean loss, detached."""
+        pictures = pictures.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        targets = targets.to(self.device, non_blocking=True)
+        with self.precision.autocast():
+            logits = self.model(pictures)
+        loss = self.loss(logits, targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        if self.clip_grad_norm:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
+        scale = self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.scaler.get_scale() >= scale:
+            # With fp16 the scaler passes over a step that overflowed; the schedule then waits too.
+            self.schedule.step()
+        return loss.detach()
+
+
+def train_one_epoch(
+    step: Step, batches: Iterable[tuple[Tensor, Tensor]], world: World, stopping: Callable[[], bool]
+) -> float:
+    """The mean training loss over the epoch's pictures, in all processes. Ends early where `stopping` says so."""
+    step.model.train()
+    total = torch.zeros(2, dtype=torch.float64, device=step.device)  # summed loss, pictures
+    for pictures, targets in batches:
+        loss = step(pictures, targets)
+        # Summed on the device: asking for the number here would make the CPU wait for the GPU.
+        total[0] += loss * len(pictures)
+        total[1] += len(pictures)
+        if any_process(stopping(), world, step.device):
+            break
+    total = sum_over_processes(total, world)
+    return float(total[0] / total[1])
+
+
+def evaluate(
+    predictor: Predictor, batches: Iterable[EvaluationBatch], loss: nn.Module, metrics: Metrics, world: World
+) -> dict[str, float]:
+    """The mean loss at the model's size, and the metrics of the answers at each picture's own size."""
+    total = torch.zeros(2, dtype=torch.float64, device=predictor.device)
+    for batch in batches:
+        logits = predictor.forward(batch.pictures)
+        targets = _targets(batch, predictor).to(predictor.device)
+        total[0] += loss(logits, targets) * len(batch.pictures)
+        total[1] += len(batch.pictures)
+        for picture_logits, pixels, truth in zip(logits, batch.pictures, batch.truths, strict=True):
+            height, width = truth.shape if truth.ndim else pixels.shape[1:]
+            answer = predictor.finish(picture_logits, Prepared(pixels, height, width))
+            if isinstance(answer, Classification):
+                metrics.update(torch.tensor(answer.probabilities.argmax()), truth)
+            else:
+                metrics.update(torch.from_numpy(answer.labels), truth)
+    total = sum_over_processes(total, world)
+    return {"loss": float(total[0] / total[1]), **metrics.compute()}
+
+
+def _targets(batch: EvaluationBatch, predictor: Predictor) -> Tensor:
+    """The truths at the model's size: labels [N] as they are, masks [N, h, w] by the artifact's rule."""
+    if predictor.card.task == "classification":
+        return torch.stack(list(batch.truths))
+    fitted = [predictor.card.preprocess.mask(truth.numpy(), fill=IGNORED) for truth in batch.truths]
+    return torch.stack([torch.from_numpy(mask) for mask in fitted])

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from byoc_vision import artifact
+from byoc_vision.artifact import CARD_FILE, WEIGHTS_FILE, ClassEntry, ModelCard
+from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.errors import DataError
+from byoc_vision.models.spec import ModelSpec
+
+CARD = ModelCard(
+    model=ModelSpec(task="segmentation", architecture="unet", outputs=1),
+    classes=(ClassEntry(name="background", value=0), ClassEntry(name="car", value=255)),
+    activation="sigmoid",
+    preprocess=Preprocess(height=64, width=96),
+    metrics={"validation:dice": 0.9},
+)
+
+
+@pytest.fixture
+def state() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {"conv.weight": torch.randn(4, 3, 3, 3, generator=generator), "bn.count": torch.tensor(7)}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, state: dict[str, torch.Tensor]) -> Path:
+    artifact.save(tmp_path / "model", CARD, state)
+    return tmp_path / "model"
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_what_is_saved_is_loaded(folder: Path, state: dict[str, torch.Tensor]) -> None:
+    card, weights = artifact.load(folder)
+    assert card == CARD
+    assert same(weights, state)
+
+
+def test_exactly_two_files_are_left(folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == [CARD_FILE, WEIGHTS_FILE]
+
+
+def test_channels_last_weights_are_saved_whole(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+    reordered = {"conv.weight": state["conv.weight"].to(memory_format=torch.channels_last)}
+    artifact.save(tmp_path, CARD, reordered)
+    assert torch.equal(artifact.load(tmp_path)[1]["conv.weight"], state["conv.weight"])
+
+
+def test_saving_again_replaces(folder: Path, state: dict[str, torch.Tensor]) -> None:
+    better = {name: tensor + 1 for name, tensor in state.items()}
+    artifact.save(folder, CARD.model_copy(update={"metrics": {"validation:dice": 0.95}}), better)
+    card, weights = artifact.load(folder)
+    assert card.metrics == {"validation:dice": 0.95}
+    assert same(weights, better)
+
+
+@pytest.mark.parametrize("prefix", ["", "nested/"])
+def test_a_tarball_as_sagemaker_makes_it(folder: Path, state: dict[str, torch.Tensor], tmp_path: Path, prefix: str) -> None:
+    archive = tmp_path / "model.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        for name in (CARD_FILE, WEIGHTS_FILE):
+            tar.add(folder / name, arcname=prefix + name)
+    assert same(artifact.load(archive)[1], state)
+
+
+def test_a_folder_nested_one_deep(folder: Path, tmp_path: Path) -> None:
+    assert artifact.load(tmp_path)[0] == CARD
+
+
+def test_several_models_are_not_guessed_between(folder: Path, tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+    artifact.save(tmp_path / "other", CARD, state)
+    with pytest.raises(DataError, match=r"several models \(model, other\)"):
+        artifact.load(tmp_path)
+
+
+def test_an_empty_folder_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"model\.json and model\.safetensors are missing \(it holds: nothing\)"):
+        artifact.load(tmp_path)
+
+
+def test_a_path_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        artifact.load(tmp_path / "nowhere")
+
+
+def test_damaged_weights(folder: Path) -> None:
+    weights = folder / WEIGHTS_FILE
+    weights.write_bytes(weights.read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"model\.safetensors is damaged"):
+        artifact.load(folder)
+
+
+def test_missing_weights(folder: Path) -> None:
+    (folder / WEIGHTS_FILE).unlink()
+    with pytest.raises(DataError, match=r"model\.safetensors is missing"):
+        artifact.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format_version": 2}, "format_version 2; this image"),
+        ({"activation": "tanh"}, "activation: "),
+        ({"classes": []}, "classes: "),
+        ({"surprise": 1}, "surprise: "),
+    ],
+)
+def test_a_card_that_is_not_ours(folder: Path, change: dict[str, object], said: str) -> None:
+    card = folder / CARD_FILE
+    card.write_text(json.dumps(json.loads(card.read_text()) | change))
+    with pytest.raises(DataError, match=said):
+        artifact.load(folder)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "\x00"])
+def test_a_card_that_is_not_json(folder: Path, content: str) -> None:
+    (folder / CARD_FILE).write_text(content)
+    with pytest.raises(DataError, match=r"model\.json"):
+        artifact.load(folder)
+
+
+def test_a_tarball_that_leaves_its_folder(tmp_path: Path, folder: Path) -> None:
+    archive = tmp_path / "evil.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder / CARD_FILE, arcname="../../escaped.json")
+    with pytest.raises(DataError, match=r"evil\.tar\.gz is not a whole tar archive"):
+        artifact.load(archive)
+    assert not (tmp_path.parent / "escaped.json").exists()
+
+
+def test_a_torn_tarball(tmp_path: Path, folder: Path) -> None:
+    archive = tmp_path / "model.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder, arcname=".")
+    archive.write_bytes(archive.read_bytes()[:-200])
+    with pytest.raises(DataError, match=r"model\.tar\.gz is not a whole tar archive"):
+        artifact.load(archive)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from byoc_vision.errors import InputError
+from byoc_vision.hyperparameters import Hyperparameters, aliases, parse, read
+
+
+def test_nothing_given_means_the_defaults(tmp_path: Path) -> None:
+    assert read(tmp_path / "missing.json") == Hyperparameters()
+
+
+def test_strings_become_typed_values() -> None:
+    parsed = parse({"epochs": "3", "learning_rate": "1e-3", "early_stopping": "True", "image_size": "320, 480"})
+    assert (parsed.epochs, parsed.learning_rate, parsed.early_stopping, parsed.image_size) == (3, 1e-3, True, (320, 480))
+
+
+@pytest.mark.parametrize("text", ["256", '"256"', "[256, 256]", "256, 256", "256 256"])
+def test_a_size_in_any_spelling(text: str) -> None:
+    assert parse({"image_size": text}).image_size == (256, 256)
+
+
+@pytest.mark.parametrize("text", ["512", "512, 128", "[512, 128]"])
+def test_hidden_units(text: str) -> None:
+    assert parse({"hidden_units": text}).hidden_units == (512, 128)[: 1 + ("128" in text)]
+
+
+def test_the_clients_own_keys_are_passed_over() -> None:
+    parse({"_tuning_objective_metric": "validation:dice", "sagemaker_region": '"eu-west-1"'})
+
+
+@pytest.mark.parametrize("nothing", ["None", "null", ""])
+def test_none_means_the_default(nothing: str) -> None:
+    assert parse({"encoder": nothing, "epochs": nothing}) == Hyperparameters()
+
+
+def test_other_names_set_the_field() -> None:
+    assert parse({"lr": "0.5", "mini_batch_size": "4"}) == parse({"learning_rate": "0.5", "batch_size": "4"})
+
+
+def test_one_field_under_two_names_must_agree() -> None:
+    assert parse({"lr": "0.5", "learning_rate": "0.5"}).learning_rate == 0.5
+    with pytest.raises(InputError, match="learning_rate: is another name of lr, and the two differ"):
+        parse({"lr": "0.5", "learning_rate": "0.1"})
+
+
+def test_every_mistake_in_one_message() -> None:
+    with pytest.raises(InputError) as caught:
+        parse({"epoch": "3", "batch_size": "many", "optimizer": "admw", "learning_rate": "-1", "pretrained": "maybe"})
+    message = str(caught.value)
+    assert message.startswith("5 hyperparameters are wrong:")
+    assert "epoch: is not known; did you mean epochs?" in message
+    assert "batch_size: " in message
+    assert "(given: 'many')" in message
+    assert "'adamw'" in message
+    assert "learning_rate: input should be greater than 0 (given: '-1')" in message
+    assert message.count("pretrained") == 1
+
+
+def test_a_mistake_is_named_as_the_user_wrote_it() -> None:
+    with pytest.raises(InputError, match=r"lr: input should be greater than 0 \(given: '0'\)"):
+        parse({"lr": "0"})
+
+
+def test_what_does_not_go_together() -> None:
+    with pytest.raises(InputError, match="resize: short_side cuts pictures"):
+        parse({"task": "segmentation", "resize": "short-side"})
+
+
+@pytest.mark.parametrize("text", ["nan", "NaN", "inf", "Infinity"])
+def test_numbers_are_finite(text: str) -> None:
+    with pytest.raises(InputError, match="learning_rate"):
+        parse({"learning_rate": text})
+
+
+@pytest.mark.parametrize(("content", "said"), [("{", "is not JSON"), ("[]", "holds a list"), ("3", "holds a number")])
+def test_a_file_that_is_not_one_object(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "hyperparameters.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=f"hyperparameters.json.*{said}"):
+        read(path)
+
+
+def test_each_field_is_documented_and_aliases_do_not_clash() -> None:
+    assert all(field.description for field in Hyperparameters.model_fields.values())
+    listed = [alias for field in Hyperparameters.model_fields.values() for alias in field.json_schema_extra["aliases"]]
+    assert len(set(listed)) == len(listed)
+    assert not set(listed) & set(Hyperparameters.model_fields)
+
+
+KNOWN_NAMES = """
+architecture augmentation backbone batch_size clip_grad_norm dropout dropout_rate early_stopping
+early_stopping_min_epochs early_stopping_patience early_stopping_tolerance encoder epochs hidden_units
+ignore_index image_size learning_rate loss lr lr_scheduler lr_scheduler_factor lr_scheduler_step
+mini_batch_size model momentum num_classes num_epochs num_training_samples num_workers optimizer
+precision precision_dtype pretrained resize seed task test_batch_size train_batch_size
+use_pretrained_model validation_batch_size validation_mini_batch_size validation_split warmup_epochs
+weight_decay workers
+"""
+
+
+def test_the_list_of_hyperparameters_is_frozen() -> None:
+    """A name that people use in their jobs does not vanish by accident."""
+    assert set(aliases()) == set(KNOWN_NAMES.split())
+
+
+@given(st.dictionaries(st.sampled_from(sorted(aliases())) | st.text(max_size=12), st.text(max_size=20), max_size=6))
+def test_any_strings_are_parsed_or_refused_clearly(raw: dict[str, str]) -> None:
+    try:
+        parsed = parse(raw)
+    except InputError as error:
+        assert str(error)
+    else:
+        assert Hyperparameters.model_validate_json(parsed.model_dump_json()) == parsed
+
+
+@given(st.sampled_from(["json", "python", "plain"]), st.integers(1, 1000), st.floats(1e-6, 1), st.booleans())
+def test_a_round_trip_through_each_client(client: str, epochs: int, rate: float, stop: bool) -> None:
+    write = {"json": json.dumps, "python": repr, "plain": str}[client]
+    parsed = parse({"epochs": write(epochs), "learning_rate": write(rate), "early_stopping": write(stop)})
+    assert (parsed.epochs, parsed.learning_rate, parsed.early_stopping) == (epochs, rate, stop)

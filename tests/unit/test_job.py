@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from byoc_vision.errors import InputError
+from byoc_vision.job import Job
+from byoc_vision.paths import MlPaths
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> MlPaths:
+    paths = MlPaths(tmp_path)
+    paths.input_data_config.parent.mkdir(parents=True)
+    return paths
+
+
+def write(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_a_plain_docker_run_has_folders_alone(paths: MlPaths) -> None:
+    paths.channel("train").mkdir(parents=True)
+    job = Job.load(paths)
+    assert job.folders == {"train": paths.channel("train")}
+    assert (job.hosts, job.host_rank) == (("localhost",), 0)
+
+
+def test_an_empty_root_is_a_job_without_channels(tmp_path: Path) -> None:
+    assert Job.load(MlPaths(tmp_path)).channels == {}
+
+
+def test_channels_as_declared(paths: MlPaths) -> None:
+    paths.channel("train").mkdir(parents=True)
+    write(paths.input_data_config, {"train": {"TrainingInputMode": "FastFile", "ContentType": "image/jpeg"}})
+    channel = Job.load(paths).channels["train"]
+    assert (channel.input_mode, channel.content_type) == ("FastFile", "image/jpeg")
+
+
+def test_the_sdks_own_channels_are_not_data(paths: MlPaths) -> None:
+    for name in ("train", "code", "sm_drivers"):
+        paths.channel(name).mkdir(parents=True)
+    assert list(Job.load(paths).channels) == ["train"]
+
+
+def test_a_declared_channel_without_a_folder(paths: MlPaths) -> None:
+    write(paths.input_data_config, {"train": {"TrainingInputMode": "File"}})
+    with pytest.raises(InputError, match=r"declares train, but .*/train does not exist"):
+        Job.load(paths)
+
+
+def test_hosts_are_ranked_by_name(paths: MlPaths) -> None:
+    write(paths.resource_config, {"current_host": "algo-2", "hosts": ["algo-2", "algo-1"]})
+    job = Job.load(paths)
+    assert (job.hosts, job.host_rank) == (("algo-1", "algo-2"), 1)
+
+
+def test_a_host_that_is_not_of_the_job(paths: MlPaths) -> None:
+    write(paths.resource_config, {"current_host": "algo-3", "hosts": ["algo-1"]})
+    with pytest.raises(InputError, match="current_host 'algo-3' is not among hosts"):
+        Job.load(paths)
+
+
+def test_only_a_network_interface_that_exists_is_used(paths: MlPaths) -> None:
+    real = socket.if_nameindex()[0][1]
+    for name, expected in ((real, real), ("ethwe-of-sdk-v3", None)):
+        write(paths.resource_config, {"current_host": "a", "hosts": ["a"], "network_interface_name": name})
+        assert Job.load(paths).network_interface == expected
+
+
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_configuration_that_is_not_an_object(paths: MlPaths, content: str) -> None:
+    paths.resource_config.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=r"resourceconfig\.json"):
+        Job.load(paths)
+
+
+def test_an_unknown_input_mode(paths: MlPaths) -> None:
+    write(paths.input_data_config, {"train": {"TrainingInputMode": "Stream"}})
+    with pytest.raises(InputError, match=r"train\.TrainingInputMode 'Stream'"):
+        Job.load(paths)
+
+
+def test_the_root_comes_from_the_argument_then_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ML_ROOT", str(tmp_path / "environment"))
+    assert MlPaths.from_environment(tmp_path / "given").root == tmp_path / "given"
+    assert MlPaths.from_environment().root == tmp_path / "environment"
+    monkeypatch.delenv("ML_ROOT")
+    assert MlPaths.from_environment().hyperparameters == Path("/opt/ml/input/config/hyperparameters.json")
