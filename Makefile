@@ -1,0 +1,123 @@
+# `make` lists the targets. Variables are given on the command line: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV ?= .venv
+DOCKER ?= docker
+# The image: what it is called, what it is built on, and what is baked into it.
+IMAGE ?= byoc-vision
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION ?= $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
+TAG ?= $(VERSION)$(REVISION:%=-%)
+PLATFORM ?= linux/amd64
+BASE_IMAGE ?=
+PRETRAINED ?=
+# Where it is pushed. Empty: what AWS says.
+AWS_REGION ?=
+AWS_ACCOUNT_ID ?=
+REGISTRY ?=
+FORCE ?=
+
+BIN := $(VENV)/bin
+CODE := src serve docker local_test tests
+PIP_INSTALL := pip install --disable-pip-version-check --quiet
+COMPILE := .venv-lock/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	--quiet --constraint docker/pins.txt $(if $(UPGRADE),--upgrade)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+##### Development
+
+.PHONY: install
+install: $(VENV)/.installed ## make .venv from the lock, with this package in it
+
+# Made anew only where the lock has changed.
+$(VENV)/.locked: docker/build.lock docker/requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed. If there is one beside $(PYTHON), name it: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/$(PIP_INSTALL) --require-hashes -r docker/build.lock
+	$(BIN)/$(PIP_INSTALL) --require-hashes --no-build-isolation -r docker/requirements-dev.lock
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	$(BIN)/$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: lint
+lint: install ## check style and types
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy
+
+.PHONY: fix
+fix: install ## mend what the style checker can mend
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+.PHONY: test
+test: install ## run the unit and integration tests
+	$(BIN)/pytest tests/unit tests/integration $(PYTEST_ARGS)
+
+.PHONY: demo
+demo: install ## train on drawn pictures, serve, predict: results in demo/
+	PATH="$(abspath $(BIN)):$$PATH" sh local_test/demo.sh
+
+.PHONY: lock
+lock: .venv-lock/.installed ## refresh the lock files; UPGRADE=1 takes the newest versions
+	$(COMPILE) docker/build.in --output-file docker/build.lock
+	$(COMPILE) pyproject.toml --extra image --output-file docker/requirements.lock
+	$(COMPILE) pyproject.toml --group dev --output-file docker/requirements-dev.lock
+	$(COMPILE) docker/sdk-v2.in --output-file docker/sdk-v2.lock
+	$(COMPILE) docker/sdk-v3.in --output-file docker/sdk-v3.lock
+
+.venv-lock/.installed:
+	$(PYTHON) -m venv --clear .venv-lock
+	.venv-lock/bin/$(PIP_INSTALL) uv
+	@touch $@
+
+.PHONY: clean
+clean: ## remove all that make has made, but no image
+	rm -rf .venv .venv-lock .venv-sdk2 .venv-sdk3 build demo *.egg-info src/*.egg-info
+	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+##### The image
+
+.PHONY: build
+build: ## build the image; BASE_IMAGE=…, PRETRAINED="names of models to bake in"
+	DOCKER_BUILDKIT=1 BUILDX_NO_DEFAULT_ATTESTATIONS=1 $(DOCKER) build --file docker/Dockerfile --platform $(PLATFORM) \
+		$(if $(BASE_IMAGE),--build-arg BASE_IMAGE="$(BASE_IMAGE)") --build-arg PRETRAINED="$(PRETRAINED)" \
+		--build-arg VERSION="$(VERSION)" --build-arg REVISION="$(REVISION)" \
+		--tag $(IMAGE):$(TAG) --tag $(IMAGE):latest .
+
+.PHONY: test-container
+test-container: install sdk-clients build ## build the image and test it; DOCKER=…, BASE_IMAGE=…
+	IMAGE=$(IMAGE):$(TAG) DOCKER=$(DOCKER) $(BIN)/pytest tests/container $(PYTEST_ARGS)
+
+.PHONY: sdk-clients
+sdk-clients: .venv-sdk2/.locked .venv-sdk3/.locked ## make the venvs of the SageMaker SDKs, v2 and v3
+
+.venv-sdk%/.locked: docker/build.lock docker/sdk-v%.lock
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/$(PIP_INSTALL) --require-hashes -r docker/build.lock
+	$(@D)/bin/$(PIP_INSTALL) --require-hashes --no-build-isolation -r docker/sdk-v$*.lock
+	@touch $@
+
+##### Amazon ECR
+
+PUSH = $(BIN)/python docker/push.py --docker $(DOCKER) $(AWS_REGION:%=--region %) $(AWS_ACCOUNT_ID:%=--account %) \
+	$(REGISTRY:%=--registry %)
+
+.PHONY: login
+login: install ## log the docker client in to ECR; AWS_REGION=…
+	$(PUSH) login
+
+.PHONY: push
+push: install ## push to ECR: IMAGE=…, TAG=…, AWS_REGION=…, AWS_ACCOUNT_ID=…, REGISTRY=…, FORCE=1
+	$(PUSH) push --image $(IMAGE) --tag $(TAG) $(if $(FORCE),--force)
