@@ -66,7 +66,7 @@ test: install ## run the unit and integration tests
 
 .PHONY: demo
 demo: install ## train on drawn pictures, serve, predict: results in demo/
-	PATH="$(abspath $(BIN)):$$PATH" sh local_test/demo.sh
+	sh local_test/demo.sh $(BIN)/byoc-vision
 
 .PHONY: lock
 lock: .venv-lock/.installed ## refresh the lock files; UPGRADE=1 takes the newest versions

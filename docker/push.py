@@ -102,7 +102,10 @@ def push(registry: Registry, arguments: argparse.Namespace) -> None:
     """Push the image under its tag. A tag that holds another image is left alone unless told otherwise."""
     docker, local = arguments.docker, f"{arguments.image}:{arguments.tag}"
     remote = f"{registry.address}/{local}"
-    image_id = run(docker, "image", "inspect", "--format", "{{.Id}}", local, quiet=True).strip()
+    try:
+        image_id = run(docker, "image", "inspect", "--format", "{{.Id}}", local, quiet=True).strip()
+    except PushError as error:
+        raise PushError(f"there is no image {local}: `make build` with the same IMAGE and TAG makes it") from error
     present = remote_image_id(registry, arguments.image, arguments.tag)
     if present == image_id:
         print(f"{remote} is already this image")

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Train in the image as SageMaker does, on a folder made by make_test_dir.py. The model goes to TEST_DIR/model, reports
+# to TEST_DIR/output, and checkpoints, from which a second run continues, to TEST_DIR/checkpoints.
+#   sh local_test/train_local.sh IMAGE TEST_DIR
+set -eu
+[ $# -eq 2 ] || { sed -n 's/^#   /usage: /p' "$0" >&2; exit 2; }
+. "$(dirname "$0")/sagemaker_run.sh"
+
+root=$(cd "$2" && pwd)
+mkdir -p "$root/model" "$root/output/data" "$root/checkpoints"
+sagemaker_run \
+    --volume "$root/input:/opt/ml/input:ro" \
+    --volume "$root/model:/opt/ml/model" \
+    --volume "$root/output:/opt/ml/output" \
+    --volume "$root/checkpoints:/opt/ml/checkpoints" \
+    "$1" train

@@ -1,0 +1,115 @@
+"""The docker client, containers, endpoints and job folders, as the container tests use them."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+REPOSITORY = Path(__file__).parents[2]
+READY_LIMIT = 120
+
+
+@dataclass(frozen=True)
+class Docker:
+    """The docker client. Every command's output is captured, so that a failing test shows it."""
+
+    client: str
+
+    def run(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [self.client, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        print(f"$ docker {' '.join(map(str, arguments))}\n{done.stdout}")
+        assert not check or done.returncode == 0, f"docker ended with status {done.returncode}"
+        return done
+
+    def output(self, *arguments: str | Path) -> str:
+        return self.run(*arguments).stdout.strip()
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container that runs in the background."""
+
+    docker: Docker
+    id: str
+
+    @property
+    def logs(self) -> str:
+        return self.docker.output("logs", self.id)
+
+    def signal(self, name: str) -> None:
+        self.docker.run("kill", "--signal", name, self.id)
+
+    def exit_status(self) -> int:
+        """Waits for the end."""
+        return int(self.docker.output("wait", self.id))
+
+    def address(self, port: int = 8080) -> str:
+        """Where a published port answers."""
+        return self.docker.output("port", self.id, f"{port}/tcp").splitlines()[0]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A container that serves a model."""
+
+    container: Container
+    url: str
+
+    def ask(self, picture: bytes, accept: str, content_type: str = "image/jpeg") -> requests.Response:
+        headers = {"Content-Type": content_type, "Accept": accept}
+        return requests.post(f"{self.url}/invocations", data=picture, headers=headers, timeout=60)
+
+    def wait_until_ready(self) -> None:
+        limit = time.monotonic() + READY_LIMIT
+        while time.monotonic() < limit:
+            running = self.container.docker.output("inspect", "--format", "{{.State.Running}}", self.container.id)
+            assert running == "true", f"the server ended:\n{self.container.logs}"
+            try:
+                if requests.get(f"{self.url}/ping", timeout=5).status_code == 200:
+                    return
+            except requests.ConnectionError:
+                pass
+            time.sleep(0.2)
+        raise AssertionError(f"the server was not ready within {READY_LIMIT} s:\n{self.container.logs}")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A folder laid out as /opt/ml, made by local_test/make_test_dir.py."""
+
+    folder: Path
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model"
+
+    @property
+    def failure(self) -> str:
+        return (self.folder / "output/failure").read_text(encoding="utf-8")
+
+    @classmethod
+    def make(cls, folder: Path, channels: dict[str, Path], **hyperparameters: object) -> Job:
+        flags = [part for name, source in channels.items() for part in ("--channel", f"{name}={source}")]
+        values = [f"{name}={value}" for name, value in hyperparameters.items()]
+        maker = REPOSITORY / "local_test/make_test_dir.py"
+        subprocess.run(["python3", maker, folder, *flags, *values], check=True)
+        return cls(folder)
+
+    def mount(self) -> tuple[str, str]:
+        """The folder as /opt/ml itself."""
+        return ("--volume", f"{self.folder}:/opt/ml")
+
+
+def some_files(source: Path, target: Path, names: Iterable[str]) -> Path:
+    """A channel of some of a folder's files, by link."""
+    target.mkdir(parents=True)
+    for name in names:
+        (target / name).symlink_to((source / name).resolve())
+    return target
