@@ -98,7 +98,7 @@ build: ## build the image; BASE_IMAGE=…, PRETRAINED="names of models to bake i
 
 .PHONY: test-container
 test-container: install sdk-clients build ## build the image and test it; DOCKER=…, BASE_IMAGE=…
-	IMAGE=$(IMAGE):$(TAG) DOCKER=$(DOCKER) $(BIN)/pytest tests/container $(PYTEST_ARGS)
+	IMAGE=$(IMAGE):$(TAG) DOCKER=$(DOCKER) BASE_IMAGE=$(BASE_IMAGE) $(BIN)/pytest tests/container $(PYTEST_ARGS)
 
 .PHONY: sdk-clients
 sdk-clients: .venv-sdk2/.locked .venv-sdk3/.locked ## make the venvs of the SageMaker SDKs, v2 and v3

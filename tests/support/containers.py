@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,22 +95,26 @@ class Job:
     def failure(self) -> str:
         return (self.folder / "output/failure").read_text(encoding="utf-8")
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        return dict(json.loads((self.model / "model.json").read_text(encoding="utf-8"))["metrics"])
+
+    @property
+    def mount(self) -> tuple[str, str]:
+        """Docker's options that put the folder where SageMaker has it."""
+        return ("--volume", f"{self.folder}:/opt/ml")
+
     @classmethod
-    def make(cls, folder: Path, channels: dict[str, Path], **hyperparameters: object) -> Job:
+    def make(cls, folder: Path, channels: Mapping[str, Path], hyperparameters: Mapping[str, object]) -> Job:
         flags = [part for name, source in channels.items() for part in ("--channel", f"{name}={source}")]
         values = [f"{name}={value}" for name, value in hyperparameters.items()]
         maker = REPOSITORY / "local_test/make_test_dir.py"
         subprocess.run(["python3", maker, folder, *flags, *values], check=True)
         return cls(folder)
 
-    def mount(self) -> tuple[str, str]:
-        """The folder as /opt/ml itself."""
-        return ("--volume", f"{self.folder}:/opt/ml")
 
-
-def some_files(source: Path, target: Path, names: Iterable[str]) -> Path:
-    """A channel of some of a folder's files, by link."""
+def some_files(source: Path, target: Path, count: int) -> None:
+    """A folder of the first files of another, by link."""
     target.mkdir(parents=True)
-    for name in names:
-        (target / name).symlink_to((source / name).resolve())
-    return target
+    for path in sorted(source.iterdir())[:count]:
+        (target / path.name).symlink_to(path.resolve())

@@ -1,0 +1,106 @@
+"""The genuine SageMaker Python SDKs in local mode, through the scripts in local_test/."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.containers import REPOSITORY, Docker
+
+SETTINGS = ("model=unet_small", "image_size=32,48", "epochs=8", "batch_size=8", "learning_rate=0.003")
+
+
+class Client:
+    """Runs a script of local_test/ in the venv of its SDK."""
+
+    def __init__(self, docker: Docker, image: str, folder: Path) -> None:
+        self.docker, self.image, self.folder = docker, image, folder
+
+    def run(self, version: int, *arguments: str | Path) -> str:
+        python = REPOSITORY / f".venv-sdk{version}/bin/python"
+        assert python.exists(), f"{python} is missing: `make sdk-clients` makes it"
+        script = REPOSITORY / f"local_test/sdk_v{version}.py"
+        client = Path(self.docker.client)
+        path = f"{client.parent}:{os.environ['PATH']}" if client.is_absolute() else os.environ["PATH"]
+        done = subprocess.run(
+            [python, script, "--image", self.image, "--output", self.folder, *arguments],
+            env={**os.environ, "PATH": path, "TMPDIR": str(self.folder.parent)},
+            cwd=self.folder.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        print(done.stdout)
+        assert done.returncode == 0
+        return done.stdout
+
+
+@pytest.fixture
+def client(docker: Docker, image: str, tmp_path: Path) -> Client:
+    return Client(docker, image, tmp_path / "output")
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def trained_model(said: str) -> dict[str, object]:
+    """The card of the model whose archive the script names."""
+    (uri,) = re.findall(r"^model: file://(.+)$", said, re.MULTILINE)
+    with tarfile.open(uri) as archive:
+        names = archive.getnames()
+        assert {"model.json", "model.safetensors"} <= set(names)
+        card = archive.extractfile("model.json")
+        assert card is not None
+        return dict(json.load(card))
+
+
+@pytest.fixture(scope="module")
+def labelled_cars(cars: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One channel of pictures and masks. Copies: the SDKs mount the folder, where links would lead nowhere."""
+    folder = tmp_path_factory.mktemp("cars")
+    shutil.copytree(cars["train"], folder / "images")
+    shutil.copytree(cars["train_masks"], folder / "masks")
+    return folder
+
+
+def test_v2_trains_deploys_and_predicts(client: Client, labelled_cars: Path, pictures: Path, port: int) -> None:
+    car = min((pictures / "carvana/validation").glob("*.jpg"))
+    options = ("--train", labelled_cars, "--picture", car, "--accept", "image/png", "--port", str(port))
+    said = client.run(2, *options, *SETTINGS)
+    assert trained_model(said)["metrics"]["validation:dice"] > 0.85
+    mask = np.array(Image.open(client.folder / "mask.png"))
+    assert mask.shape == (1280, 1918)
+    assert set(np.unique(mask)) == {0, 1}
+
+
+def test_v2_predicts_classes(client: Client, clothes: dict[str, Path], tmp_path: Path, port: int) -> None:
+    channels = {name: shutil.copytree(folder, tmp_path / name) for name, folder in clothes.items()}
+    picture = min(channels["validation"].glob("hat/*.jpg"))
+    options = ("--train", channels["train"], "--validation", channels["validation"], "--picture", picture)
+    said = client.run(2, *options, "--port", str(port), "model=resnet18", "image_size=64", "epochs=1")
+    (answer,) = re.findall(r"^answer: (.+)$", said, re.MULTILINE)
+    assert {entry["label"] for entry in json.loads(answer)} == {"dress", "hat", "shoes"}
+
+
+def test_v2_with_two_instances_makes_one_whole_model(client: Client, labelled_cars: Path) -> None:
+    """Two containers that find each other by name share the work; one of them writes the model."""
+    said = client.run(2, "--train", labelled_cars, "--instance-count", "2", *SETTINGS)
+    assert trained_model(said)["metrics"]["validation:dice"] > 0.8
+    assert len(re.findall(r"epoch=8 .*train:loss=", said)) == 1, "one process reports"
+
+
+def test_v3_trains(client: Client, labelled_cars: Path) -> None:
+    said = client.run(3, "--train", labelled_cars, *SETTINGS)
+    assert trained_model(said)["metrics"]["validation:dice"] > 0.85

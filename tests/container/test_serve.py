@@ -1,0 +1,173 @@
+"""Serving from the image, on real pictures: what comes out, and how it ends."""
+
+from __future__ import annotations
+
+import io
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+from support.containers import REPOSITORY, Endpoint, Job
+
+Serve = Callable[..., Endpoint]
+
+
+@pytest.fixture(scope="session")
+def car(pictures: Path) -> Path:
+    """A car of 1918 x 1280 pixels that no model has seen."""
+    return min((pictures / "carvana/validation").glob("*.jpg"))
+
+
+@pytest.fixture(scope="session")
+def car_mask(pictures: Path, car: Path) -> np.ndarray:
+    return np.array(Image.open(pictures / f"carvana/validation_masks/{car.stem}_mask.gif"))
+
+
+def dice(mask: np.ndarray, truth: np.ndarray) -> float:
+    return float(2 * np.sum((mask > 0) & (truth > 0)) / (np.sum(mask > 0) + np.sum(truth > 0)))
+
+
+def test_a_mask_of_the_size_and_values_of_the_truth(
+    serve: Serve, segmentation_job: Job, car: Path, car_mask: np.ndarray
+) -> None:
+    answer = serve(segmentation_job.model).ask(car.read_bytes(), "image/png")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "image/png"
+    mask = np.array(Image.open(io.BytesIO(answer.content)))
+    assert mask.shape == (1280, 1918)
+    assert set(np.unique(mask)) == {0, 1}
+    assert dice(mask, car_mask) > 0.8
+
+
+def test_every_class_best_first(serve: Serve, classification_job: Job, clothes: dict[str, Path]) -> None:
+    endpoint = serve(classification_job.model)
+    right = 0
+    pictures = [(path.parent.name, path) for path in clothes["validation"].rglob("*.jpg")][::6]
+    for label, path in pictures:
+        answer = endpoint.ask(path.read_bytes(), "application/json")
+        assert answer.status_code == 200
+        classes = answer.json()
+        assert {entry["label"] for entry in classes} == {"dress", "hat", "shoes"}
+        scores = [entry["score"] for entry in classes]
+        assert scores == sorted(scores, reverse=True)
+        assert sum(scores) == pytest.approx(1, abs=1e-4)
+        right += classes[0]["label"] == label
+    assert right / len(pictures) > 0.7
+
+
+def test_a_locked_down_container(serve: Serve, segmentation_job: Job, car: Path) -> None:
+    """Little shared memory, a read-only file system, another port; the model is mounted read-only in any case."""
+    options = ("--read-only", "--tmpfs", "/tmp", "--shm-size", "64m", "--env", "SAGEMAKER_BIND_TO_PORT=9090")
+    endpoint = serve(segmentation_job.model, *options, port=9090)
+    assert endpoint.ask(car.read_bytes(), "image/png").status_code == 200
+
+
+def test_a_bad_picture_hurts_its_own_caller_alone(serve: Serve, segmentation_job: Job, car: Path) -> None:
+    endpoint = serve(segmentation_job.model)
+    refused = endpoint.ask(car.read_bytes()[:2000], "image/png")
+    assert refused.status_code == 400
+    assert refused.json()["error"]
+    assert endpoint.ask(car.read_bytes(), "image/png").status_code == 200
+
+
+def test_without_a_network(start: Callable[..., object], image: str, segmentation_job: Job) -> None:
+    """Network isolation: the server comes up, and says so from the inside."""
+    mount = f"{segmentation_job.model}:/opt/ml/model:ro"
+    container = start("--network", "none", "--volume", mount, image, "serve")
+    ask = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8080/ping', timeout=2).status)"
+    for _ in range(100):
+        done = container.docker.run("exec", container.id, "python", "-c", ask, check=False)
+        if done.stdout.strip() == "200":
+            return
+        time.sleep(0.2)
+    raise AssertionError("the server did not come up")
+
+
+def test_a_missing_model_is_named(start: Callable[..., object], image: str, tmp_path: Path) -> None:
+    container = start("--volume", f"{tmp_path}:/opt/ml/model:ro", image, "serve")
+    assert container.exit_status() != 0
+    assert "/opt/ml/model" in container.logs
+
+
+def test_python_is_process_1_and_reaps_orphans(serve: Serve, segmentation_job: Job) -> None:
+    endpoint = serve(segmentation_job.model)
+    container, docker = endpoint.container, endpoint.container.docker
+    command = docker.output("exec", container.id, "cat", "/proc/1/cmdline").split("\0")
+    assert "python" in command[0]
+    docker.run("exec", container.id, "sh", "-c", "(sleep 0.2 &)")
+    time.sleep(1)
+    states = docker.output("exec", container.id, "sh", "-c", "cat /proc/[0-9]*/stat")
+    assert not re.search(r"\) Z ", states), states
+
+
+@contextmanager
+def half_sent_request(endpoint: Endpoint, body: bytes) -> Iterator[Callable[[], bytes]]:
+    """A request that the server has begun to handle. What is yielded sends the rest and returns the answer."""
+    host, port = endpoint.url.removeprefix("http://").split(":")
+    head = (
+        f"POST /invocations HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/jpeg\r\nAccept: image/png\r\n"
+        f"Connection: close\r\nExpect: 100-continue\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 100 Continue")
+        connection.sendall(body[: len(body) // 2])
+
+        def finish() -> bytes:
+            connection.sendall(body[len(body) // 2 :])
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+
+        yield finish
+
+
+def wait_until_closed(endpoint: Endpoint) -> None:
+    """Returns once the server takes no more connections."""
+    for _ in range(100):
+        try:
+            requests.get(f"{endpoint.url}/ping", timeout=5, headers={"Connection": "close"})
+        except requests.ConnectionError:
+            return
+        time.sleep(0.1)
+    raise AssertionError("the server still answers after SIGTERM")
+
+
+def test_sigterm_finishes_the_requests_in_flight(serve: Serve, segmentation_job: Job, car: Path) -> None:
+    endpoint = serve(segmentation_job.model)
+    picture = car.read_bytes()
+    with half_sent_request(endpoint, picture) as first, half_sent_request(endpoint, picture) as second:
+        endpoint.container.signal("TERM")
+        wait_until_closed(endpoint)
+        for finish in (first, second):
+            head, _, answer = finish().partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            assert Image.open(io.BytesIO(answer)).size == (1918, 1280)
+    assert endpoint.container.exit_status() == 0
+
+
+def test_sigterm_ends_an_idle_server(serve: Serve, segmentation_job: Job) -> None:
+    endpoint = serve(segmentation_job.model)
+    began = time.monotonic()
+    endpoint.container.signal("TERM")
+    assert endpoint.container.exit_status() == 0
+    assert time.monotonic() - began < 10
+
+
+def test_predict_sh(serve: Serve, segmentation_job: Job, car: Path, tmp_path: Path) -> None:
+    endpoint = serve(segmentation_job.model)
+    port = endpoint.url.rpartition(":")[2]
+    script = REPOSITORY / "local_test/predict.sh"
+    mask = subprocess.run(["sh", script, car, "image/png", port], check=True, capture_output=True).stdout
+    assert Image.open(io.BytesIO(mask)).size == (1918, 1280)
+    not_a_picture = tmp_path / "text.jpg"
+    not_a_picture.write_text("text")
+    refused = subprocess.run(["sh", script, not_a_picture, "*/*", port], capture_output=True, text=True)
+    assert refused.returncode != 0
+    assert "error" in refused.stdout
