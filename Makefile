@@ -46,7 +46,7 @@ $(VENV)/.locked: docker/build.lock docker/requirements-dev.lock
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
-	$(BIN)/$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	$(BIN)/$(PIP_INSTALL) --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .PHONY: lint
@@ -72,7 +72,7 @@ demo: install ## train on drawn pictures, serve, predict: results in demo/
 lock: .venv-lock/.installed ## refresh the lock files; UPGRADE=1 takes the newest versions
 	$(COMPILE) docker/build.in --output-file docker/build.lock
 	$(COMPILE) pyproject.toml --extra image --output-file docker/requirements.lock
-	$(COMPILE) pyproject.toml --group dev --output-file docker/requirements-dev.lock
+	$(COMPILE) pyproject.toml --group dev --constraint docker/requirements.lock --output-file docker/requirements-dev.lock
 	$(COMPILE) docker/sdk-v2.in --output-file docker/sdk-v2.lock
 	$(COMPILE) docker/sdk-v3.in --output-file docker/sdk-v3.lock
 

@@ -1,0 +1,60 @@
+"""`make` lists the targets, and automation goes through them alone."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+# Without the variables by which a make that runs these tests speaks to its own children.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", *arguments], cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True)
+
+
+def test_make_lists_every_target() -> None:
+    listed = set(re.findall(r"^  make (\S+) +\S", make().stdout, re.MULTILINE))
+    declared = re.findall(r"^\.PHONY: (.+)$", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert listed == set(" ".join(declared).split())
+    assert listed >= {"install", "lint", "fix", "test", "demo", "lock", "build", "push", "test-container"}
+
+
+def test_an_old_python_is_named(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    done = make("install", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}")
+    assert done.returncode != 0
+    assert "Python 3.11 or newer is needed" in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_the_build_passes_what_it_is_given() -> None:
+    said = make(
+        "--dry-run", "build", "IMAGE=me/mine", "TAG=7", "BASE_IMAGE=debian:12", "PRETRAINED=resnet18 vgg16"
+    ).stdout
+    assert "--tag me/mine:7 --tag me/mine:latest" in said
+    assert '--build-arg BASE_IMAGE="debian:12"' in said
+    assert '--build-arg PRETRAINED="resnet18 vgg16"' in said
+    assert "--build-arg BASE_IMAGE" not in make("--dry-run", "build").stdout, "the Dockerfile has the default"
+
+
+def test_codebuild_runs_make_alone() -> None:
+    commands = re.findall(r"^ +- (.+)$", (REPOSITORY / "buildspec.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert commands
+    assert all(command.startswith("make ") for command in commands)
+
+
+def test_the_dockerfile_finds_what_it_copies() -> None:
+    """.dockerignore lists what may enter the build; every source of a COPY must be among it, and exist."""
+    allowed = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    dockerfile = (REPOSITORY / "docker/Dockerfile").read_text(encoding="utf-8")
+    for sources in re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.MULTILINE):
+        for source in sources.split():
+            assert (REPOSITORY / source).exists(), source
+            pattern = "docker/*.lock" if source.endswith(".lock") else source
+            assert f"!{pattern}" in allowed, source
