@@ -1,0 +1,262 @@
+"""Reading pictures and masks, from files and from requests, by the same rules.
+
+OpenCV decodes the common kinds (8-bit grey and colour JPEG, PNG, WebP, BMP) at twice Pillow's speed;
+Pillow reads the header of every picture first, and decodes all other kinds.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    ExifTags,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+from PIL.ImageFile import ImageFile
+
+from byoc_vision.data import fileformat
+from byoc_vision.data.fileformat import Format
+from byoc_vision.errors import DataError
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+PICTURE_KINDS = "JPEG, PNG, WebP, BMP, TIFF or GIF"
+
+MAX_PIXELS = 178_956_970  # Pillow's own limit, 512 MiB of RGB
+
+# `Image.open` would try every plugin there is, and would judge the size by a limit that is global to the process.
+_OPENERS = {
+    "JPEG": JpegImagePlugin.jpeg_factory,
+    "PNG": PngImagePlugin.PngImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+}
+_OPENCV_KINDS = frozenset({"JPEG", "PNG", "WebP", "BMP"})
+_OPENCV_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+# What Pillow's plugins raise on damaged files: the list of Image.open, and what their decoders add.
+_PILLOW_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)
+
+
+class PictureTooLarge(DataError):  # noqa: N818 - it is a DataError by name of its fault
+    """The picture declares more pixels than are allowed. Nothing of it was decoded."""
+
+
+def read_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """A picture as uint8 RGB [H, W, 3], upright: EXIF orientation is applied.
+
+    Grey becomes three equal channels. Transparent parts become white, as on a page: what colour hides
+    behind them is arbitrary. Of 16 bits the upper 8 are kept. Floats count from 0 to 1, or to 255 where
+    any is above 1. CMYK is converted without a colour profile. Of several frames or pages the first is read.
+
+    source: a file, or the content of one.
+    max_pixels: the largest width × height that is decoded.
+    Raises PictureTooLarge, or DataError where the picture is missing, cut short, damaged or no picture.
+    """
+    opened = _open(source, max_pixels)
+    pixels = _decode_fast(opened) if _is_plain(opened) else _to_rgb(opened)
+    return _upright(pixels, _orientation(opened))
+
+
+def read_mask(path: Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The numbers that a mask file stores, uint8 [H, W]: grey levels, or palette indices, never palette colours.
+
+    A 1-bit mask gives 0 and 1 (2 bits: 0–3, 4 bits: 0–15), also where viewers show them as black and
+    white. 16 bits are read where all values fit into 8, colours where red, green and blue are equal; alpha is
+    ignored. EXIF orientation is applied as it is to pictures: a mask is what a viewer shows.
+
+    Raises PictureTooLarge, or DataError where the file is missing, cut short, damaged, has several
+    frames or does not hold one number for each pixel.
+    """
+    opened = _open(path, max_pixels)
+    if getattr(opened.image, "is_animated", False):
+        raise DataError(f"{path} has several frames; a mask is one picture: save one frame for each picture")
+    return _upright(_to_labels(opened), _orientation(opened))
+
+
+class _Opened(NamedTuple):
+    """A picture whose header was read and whose pixels were not."""
+
+    name: str
+    data: bytes
+    kind: Format
+    image: ImageFile
+
+
+def _open(source: Path | bytes, max_pixels: int) -> _Opened:
+    name, data = _content(source)
+    kind = fileformat.identify(data)
+    if kind is None:
+        raise DataError(f"{name} is not a {PICTURE_KINDS} picture: {fileformat.describe(data)}")
+    try:
+        image = _OPENERS[kind](io.BytesIO(data))
+    except Image.DecompressionBombError as error:
+        raise PictureTooLarge(f"{name} declares more than {MAX_PIXELS:,} pixels; send a smaller picture") from error
+    except _PILLOW_ERRORS as error:
+        raise _broken(name, data, kind, error) from error
+    width, height = image.size
+    if width * height > max_pixels:
+        raise PictureTooLarge(
+            f"{name} declares {width} × {height} pixels, more than the {max_pixels:,} allowed; send a smaller picture"
+        )
+    if not fileformat.is_whole(data, kind):
+        raise _broken(name, data, kind)
+    return _Opened(name, data, kind, image)
+
+
+def _content(source: Path | bytes) -> tuple[str, bytes]:
+    if isinstance(source, bytes):
+        return "the picture", source
+    try:
+        return str(source), source.read_bytes()
+    except OSError as error:
+        raise DataError(f"{source} cannot be read: {error.strerror or error}") from error
+
+
+def _broken(name: str, data: bytes, kind: Format, error: Exception | None = None) -> DataError:
+    if not fileformat.is_whole(data, kind):
+        return DataError(f"{name} is cut short: the {kind} picture has no end ({len(data):,} bytes); copy it again")
+    reason = f" ({error})" if error and str(error) else ""
+    return DataError(f"{name} is damaged: the {kind} picture cannot be decoded{reason}; copy or export it again")
+
+
+def _is_plain(opened: _Opened) -> bool:
+    """Whether OpenCV and Pillow agree on what the pixels mean."""
+    if opened.kind not in _OPENCV_KINDS or opened.image.mode not in ("L", "RGB"):
+        return False
+    if opened.kind == "PNG" and fileformat.png_bit_depth(opened.data) != 8:
+        return False
+    return not opened.image.has_transparency_data
+
+
+def _decode_fast(opened: _Opened) -> np.ndarray:
+    try:
+        pixels = cv2.imdecode(np.frombuffer(opened.data, np.uint8), _OPENCV_FLAGS)
+    except cv2.error as error:
+        raise _broken(opened.name, opened.data, opened.kind) from error
+    if pixels is None:
+        raise _broken(opened.name, opened.data, opened.kind)
+    return pixels
+
+
+def _to_rgb(opened: _Opened) -> np.ndarray:
+    """All that is not plain, through Pillow: uint8 [H, W, 3]."""
+    image = _loaded(opened)
+    if image.mode.startswith("I;16"):
+        return _grey_to_rgb((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode == "F":
+        return _grey_to_rgb(_float_to_uint8(np.asarray(image), opened.name))
+    if image.mode == "I":
+        raise DataError(f"{opened.name} has 32-bit values, which have no agreed white; save it with 8 or 16 bits")
+    try:
+        if image.has_transparency_data:
+            rgba = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        return np.array(image.convert("RGB"))
+    except _PILLOW_ERRORS as error:
+        raise DataError(
+            f"{opened.name} has colours of mode {image.mode}, which are not read ({error}); save it as RGB"
+        ) from error
+
+
+def _to_labels(opened: _Opened) -> np.ndarray:
+    image = _loaded(opened)
+    values = np.asarray(image)
+    if image.mode in ("L", "P"):
+        return _stored_samples(values, opened)
+    if image.mode == "1":
+        return values.astype(np.uint8)
+    if image.mode in ("LA", "PA"):
+        return np.ascontiguousarray(values[..., 0])
+    if image.mode in ("RGB", "RGBA"):
+        red, green, blue = values[..., 0], values[..., 1], values[..., 2]
+        if not (np.array_equal(red, green) and np.array_equal(red, blue)):
+            raise DataError(
+                f"{opened.name} is a colour picture; save the labels as a single-channel or palette picture "
+                "whose pixel values are the classes"
+            )
+        return np.ascontiguousarray(red)
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high > 255:
+            raise DataError(f"{opened.name} has label values from {low} to {high}; they must lie within 0–255")
+        return values.astype(np.uint8)
+    raise DataError(
+        f"{opened.name} has pixels of mode {image.mode}; save the labels as an 8-bit single-channel or palette picture"
+    )
+
+
+def _loaded(opened: _Opened) -> Image.Image:
+    try:
+        opened.image.load()
+    except _PILLOW_ERRORS as error:
+        raise _broken(opened.name, opened.data, opened.kind, error) from error
+    return opened.image
+
+
+def _stored_samples(values: np.ndarray, opened: _Opened) -> np.ndarray:
+    """Undo Pillow's stretching of 2- and 4-bit grey PNGs to 0–255."""
+    if opened.kind == "PNG" and opened.image.mode == "L" and (depth := fileformat.png_bit_depth(opened.data)) < 8:
+        values = values // (255 // (2**depth - 1))
+    return np.array(values)
+
+
+def _grey_to_rgb(grey: np.ndarray) -> np.ndarray:
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _float_to_uint8(values: np.ndarray, name: str) -> np.ndarray:
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= 255):  # also where they are not numbers
+        raise DataError(f"{name} has float values from {low:g} to {high:g}; save it as 0 to 1, or with 8 or 16 bits")
+    scaled: np.ndarray = np.rint(values * (255 if high <= 1 else 1))
+    return scaled.astype(np.uint8)
+
+
+def _orientation(opened: _Opened) -> int:
+    """The EXIF orientation that is still to be applied, 1–8. Pillow has applied a TIFF's when it was loaded."""
+    if opened.kind == "TIFF":
+        return 1
+    block = fileformat.png_exif(opened.data) if opened.kind == "PNG" else opened.image.info.get("exif", b"")
+    exif = Image.Exif()
+    try:
+        exif.load(block)
+        orientation = exif.get(ExifTags.Base.Orientation, 1)
+    except _PILLOW_ERRORS:
+        return 1  # as browsers do: a camera's broken notes do not make the picture unreadable
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn and mirror [H, W(, 3)] as EXIF orientation 1–8 says (EXIF 2.32, tag 274)."""
+    if orientation == 1:
+        return pixels
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)

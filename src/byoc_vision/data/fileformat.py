@@ -1,0 +1,103 @@
+"""Which picture format some bytes are, and whether the file was cut short.
+
+Decoders differ in this: some return the missing part of a truncated picture as grey. The checks here
+read the structure of the file only, so they cost far less than decoding it.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from typing import Literal
+
+Format = Literal["JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF"]
+
+# A JPEG marker that is neither padding, nor a stuffed 0xFF, nor a restart marker within the pixels.
+_JPEG_MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])")
+_JPEG_SOI, _JPEG_EOI = 0xD8, 0xD9
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def identify(data: bytes) -> Format | None:
+    """The format that the first bytes announce, or None."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(_PNG_SIGNATURE):
+        return "PNG"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WebP"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "TIFF"
+    return "BMP" if data.startswith(b"BM") else None
+
+
+def is_whole(data: bytes, kind: Format) -> bool:
+    """False where the end that the format demands is missing. Bytes behind that end do not matter.
+
+    For BMP, TIFF and GIF, whose decoders report missing pixels themselves, the answer is True.
+    """
+    if kind == "JPEG":
+        return _jpeg_ends(data)
+    if kind == "PNG":
+        return any(name == b"IEND" for name, _ in _png_chunks(data))
+    if kind == "WebP":
+        return len(data) >= 12 and len(data) >= 8 + int(struct.unpack_from("<I", data, 4)[0])
+    return True
+
+
+def png_bit_depth(data: bytes) -> int:
+    """Bits per sample: 1, 2, 4, 8 or 16."""
+    return data[24]
+
+
+def png_exif(data: bytes) -> bytes:
+    """The EXIF block of a PNG, wherever in the file it stands; empty where there is none."""
+    return next((bytes(body) for name, body in _png_chunks(data) if name == b"eXIf"), b"")
+
+
+def describe(data: bytes) -> str:
+    """What some bytes that are no picture look like, for an error message."""
+    if not data:
+        return "it is empty"
+    if data[4:8] == b"ftyp":
+        return "it looks like a HEIC or AVIF picture or a video"
+    start = data[:48]
+    text = start.decode("utf-8", errors="replace").rstrip("\ufffd")  # the cut may split a character
+    if text and all(character.isprintable() or character.isspace() for character in text) and "\ufffd" not in text:
+        return f"it begins with the text {' '.join(text.split())!r}"
+    return f"it begins with the bytes {start[:8].hex(' ')}"
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """Walk from marker to marker, over segments and compressed pixels, to the end-of-image marker (ITU-T T.81, B.1).
+
+    Looking for the last two bytes alone would refuse good files with bytes behind their end, and take
+    the end of an embedded thumbnail for the picture's own.
+    """
+    position = 2
+    while found := _JPEG_MARKER.search(data, position):
+        marker = found[1][0]
+        if marker == _JPEG_EOI:
+            return True
+        if marker == _JPEG_SOI or len(data) < found.end() + 2:
+            return False
+        position = found.end() + int(struct.unpack_from(">H", data, found.end())[0])
+    return False
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Name and content of the chunks that are there in full, up to IEND (PNG specification, 5.3)."""
+    view = memoryview(data)
+    position = len(_PNG_SIGNATURE)
+    while position + 12 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if end > len(data):
+            return
+        yield name, view[position + 8 : end - 4]
+        if name == b"IEND":
+            return
+        position = end
