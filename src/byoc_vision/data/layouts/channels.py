@@ -1,0 +1,117 @@
+"""Which channel, or which folder within a channel, is which split."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from byoc_vision.data.layouts.listing import Folder, scan
+from byoc_vision.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+# Channels of other meaning: weights to start from, and what the SageMaker SDKs add.
+NOT_DATA = frozenset({"pretrained", "model", "code", "sm_drivers"})
+
+MASK_FOLDER_NAMES = ("masks", "mask", "annotations", "annotation", "annot", "labels", "label")
+
+_SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",  # the SDK's name for a lone channel
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "test": "test",
+}
+_CHANNEL_NAME = re.compile(rf"({'|'.join(_SPLIT_NAMES)})(?:[_-]?({'|'.join(MASK_FOLDER_NAMES)}))?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The folders of one split.
+
+    name: train, validation or test.
+    masks: the folder of its masks where that is apart from `pictures`.
+    """
+
+    name: str
+    pictures: Folder
+    masks: Folder | None = None
+
+
+def find_splits(channels: Mapping[str, Path]) -> dict[str, Split]:
+    """The splits that the channels hold, training first.
+
+    A lone channel that holds folders `train`, `validation`, `train_masks`, … is read as if these were channels.
+    Raises InputError where the training channel is missing, or a split is given twice or without pictures.
+    """
+    folders = [(name, scan(path)) for name, path in channels.items() if _role(name)]
+    if unknown := sorted(name for name in channels if not _role(name) and name not in NOT_DATA):
+        logger.warning("channels that hold no known split are not read: %s", ", ".join(unknown))
+    roles = _by_role(folders)
+    training = roles.get(("train", False))
+    if training and _holds_splits(training, "train"):
+        outer = [(name, folder) for name, folder in folders if folder is not training]
+        roles = _by_role([*outer, *((folder.name, folder) for folder in training.folders)])
+    if ("train", False) not in roles:
+        raise InputError(_no_training_channel(channels))
+    return _splits(roles)
+
+
+def splits_within(folder: Folder) -> dict[str, Split]:
+    """The splits that a folder holds as folders of their names; none where it holds other folders or pictures too."""
+    if not any(_holds_splits(folder, split) for split in ("train", "validation", "test")):
+        return {}
+    return _splits(_by_role((inner.name, inner) for inner in folder.folders))
+
+
+def _splits(roles: Mapping[tuple[str, bool], Folder]) -> dict[str, Split]:
+    for split, is_mask in roles:
+        if is_mask and (split, False) not in roles:
+            raise InputError(f"there are masks for the {split} pictures but no channel {split!r} with the pictures")
+    return {
+        split: Split(split, roles[split, False], roles.get((split, True)))
+        for split in ("train", "validation", "test")
+        if (split, False) in roles
+    }
+
+
+def _role(name: str) -> tuple[str, bool] | None:
+    """The split that a channel's or a folder's name means, and whether it is of masks."""
+    match = _CHANNEL_NAME.fullmatch(name)
+    return (_SPLIT_NAMES[match[1].lower()], match[2] is not None) if match else None
+
+
+def _by_role(folders: Iterable[tuple[str, Folder]]) -> dict[tuple[str, bool], Folder]:
+    roles: dict[tuple[str, bool], Folder] = {}
+    for name, folder in folders:
+        role = _role(name)
+        if role is None:
+            continue
+        if role in roles:
+            raise InputError(
+                f"{roles[role].path} and {folder.path} both give the {role[0]} {'masks' if role[1] else 'pictures'}; "
+                "give one of them"
+            )
+        roles[role] = folder
+    return roles
+
+
+def _holds_splits(folder: Folder, split: str) -> bool:
+    """Whether all that lies in a folder are splits, `split` among them: then these are no classes of such names."""
+    roles = [_role(inner.name) for inner in folder.folders]
+    return len(roles) > 1 and None not in roles and (split, False) in roles and not folder.picture_names
+
+
+def _no_training_channel(channels: Mapping[str, Path]) -> str:
+    there = ", ".join(sorted(channels)) or "none"
+    return (
+        f"the channel 'train' is missing (channels given: {there}). Expected:\n"
+        "  train/                the training pictures, in class folders or with masks\n"
+        "  train_annotation/     their masks, unless they lie in train/masks/\n"
+        "  validation/           may be absent: a share of the training pictures validates then\n"
+        "  validation_annotation/"
+    )
