@@ -73,7 +73,14 @@ class Preprocess(BaseModel):
             raise ValueError("resize=short_side cuts the picture: its output covers only a part of it")
         window = self.window(height, width)
         inner = planes[window.top : window.top + window.height, window.left : window.left + window.width]
-        return cv2.resize(np.ascontiguousarray(inner), (width, height), interpolation=cv2.INTER_LINEAR)
+        if planes.ndim == 2:
+            return cv2.resize(np.ascontiguousarray(inner), (width, height), interpolation=cv2.INTER_LINEAR)
+        # Plane by plane: OpenCV 5 takes 128 channels at the most, and masks may have 254 classes.
+        resized = np.empty((height, width, planes.shape[2]), planes.dtype)
+        for index in range(planes.shape[2]):
+            plane = np.ascontiguousarray(inner[:, :, index])
+            resized[:, :, index] = cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR)
+        return resized
 
     def window(self, height: int, width: int) -> Window:
         """Where a picture of `height` × `width` comes to lie in the model's input."""
@@ -82,9 +89,7 @@ class Preprocess(BaseModel):
         scale = min(self.height / height, self.width / width)
         inner_height = min(self.height, max(1, round(height * scale)))
         inner_width = min(self.width, max(1, round(width * scale)))
-        return Window(
-            (self.height - inner_height) // 2, (self.width - inner_width) // 2, inner_height, inner_width
-        )
+        return Window((self.height - inner_height) // 2, (self.width - inner_width) // 2, inner_height, inner_width)
 
     def _centre_crop(self, pixels: np.ndarray) -> np.ndarray:
         """The largest centred part with the model's proportions."""
