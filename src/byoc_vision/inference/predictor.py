@@ -66,6 +66,9 @@ class Segmentation:
         return self._probabilities()
 
 
+Answer = Segmentation | Classification
+
+
 class Predictor:
     """A network with its card on a device.
 
@@ -111,7 +114,7 @@ class Predictor:
         with self.precision.autocast():
             return self.model(pixels).float()
 
-    def finish(self, logits: Tensor, prepared: Prepared) -> Segmentation | Classification:
+    def finish(self, logits: Tensor, prepared: Prepared) -> Answer:
         """One picture's logits, [K] or [K, h, w], as its answer."""
         if self.card.task == "classification":
             return Classification(self._probabilities(logits).cpu().numpy(), self.card.class_names)
@@ -123,9 +126,9 @@ class Predictor:
         labels = self._labels(restore(logits, self.card.preprocess, height, width))
         return Segmentation(labels, self.card.classes, probabilities)
 
-    def predict(self, pictures: Sequence[np.ndarray], batch_size: int = 8) -> list[Segmentation | Classification]:
+    def predict(self, pictures: Sequence[np.ndarray], batch_size: int = 8) -> list[Answer]:
         """Decoded pictures, uint8 RGB [H, W, 3] of any sizes, to their answers, in order."""
-        answers: list[Segmentation | Classification] = []
+        answers: list[Answer] = []
         for start in range(0, len(pictures), batch_size):
             prepared = [self.prepare(rgb) for rgb in pictures[start : start + batch_size]]
             logits = self.forward(torch.stack([item.pixels for item in prepared]))

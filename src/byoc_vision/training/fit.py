@@ -96,9 +96,12 @@ def fit(
 
 def epoch_line(record: EpochRecord) -> str:
     """One line an epoch, in a stable form that SageMaker's metric regexes read."""
-    figures = {"train:loss": record.train_loss} | named("validation", record.validation)
-    listed = " ".join(f"{name}={value:.4f}" for name, value in figures.items())
-    return f"epoch={record.epoch} {listed} learning_rate={record.learning_rate:.3g} seconds={record.seconds:.1f}"
+    figures = figures_line({"train:loss": record.train_loss} | named("validation", record.validation))
+    return f"epoch={record.epoch} {figures} learning_rate={record.learning_rate:.3g} seconds={record.seconds:.1f}"
+
+
+def figures_line(figures: Figures) -> str:
+    return " ".join(f"{name}={value:.4f}" for name, value in figures.items())
 
 
 def named(prefix: str, figures: Mapping[str, float]) -> Figures:

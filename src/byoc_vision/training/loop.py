@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from byoc_vision.data.loaders import IGNORED, EvaluationBatch
-from byoc_vision.inference.predictor import Classification, Predictor, Prepared
+from byoc_vision.inference.predictor import Answer, Predictor, Prepared
 from byoc_vision.precision import Precision
 from byoc_vision.training.distribution import World, any_process, sum_over_processes
 
@@ -20,7 +21,7 @@ from byoc_vision.training.distribution import World, any_process, sum_over_proce
 class Metrics(Protocol):
     """What evaluation needs of a metric: fed picture by picture, read once."""
 
-    def update(self, prediction: Tensor, truth: Tensor) -> None: ...
+    def update(self, answer: Answer, truth: np.ndarray | int) -> None: ...
 
     def compute(self) -> dict[str, float]: ...
 
@@ -83,23 +84,17 @@ def evaluate(
     total = torch.zeros(2, dtype=torch.float64, device=predictor.device)
     for batch in batches:
         logits = predictor.forward(batch.pictures)
-        targets = _targets(batch, predictor).to(predictor.device)
-        total[0] += loss(logits, targets) * len(batch.pictures)
-        total[1] += len(batch.pictures)
-        for picture_logits, pixels, truth in zip(logits, batch.pictures, batch.truths, strict=True):
-            height, width = truth.shape if truth.ndim else pixels.shape[1:]
-            answer = predictor.finish(picture_logits, Prepared(pixels, height, width))
-            if isinstance(answer, Classification):
-                metrics.update(torch.tensor(answer.probabilities.argmax()), truth)
-            else:
-                metrics.update(torch.from_numpy(answer.labels), truth)
+        targets = torch.stack([_target(truth, predictor) for truth in batch.truths]).to(predictor.device)
+        total[0] += loss(logits, targets) * len(targets)
+        total[1] += len(targets)
+        prepared = map(Prepared, batch.pictures, batch.heights, batch.widths)
+        for picture_logits, picture, truth in zip(logits, prepared, batch.truths, strict=True):
+            metrics.update(predictor.finish(picture_logits, picture), truth if truth.ndim else int(truth))
     total = sum_over_processes(total, world)
     return {"loss": float(total[0] / total[1]), **metrics.compute()}
 
 
-def _targets(batch: EvaluationBatch, predictor: Predictor) -> Tensor:
-    """The truths at the model's size: labels [N] as they are, masks [N, h, w] by the artifact's rule."""
-    if predictor.card.task == "classification":
-        return torch.stack(list(batch.truths))
-    fitted = [predictor.card.preprocess.mask(truth.numpy(), fill=IGNORED) for truth in batch.truths]
-    return torch.stack([torch.from_numpy(mask) for mask in fitted])
+def _target(truth: np.ndarray, predictor: Predictor) -> Tensor:
+    """The truth at the model's size: a label [] as it is, a mask [H, W] by the artifact's rule."""
+    fitted = predictor.card.preprocess.mask(truth, fill=IGNORED) if truth.ndim else truth
+    return torch.from_numpy(fitted)

@@ -9,10 +9,10 @@ from typing import Literal
 
 from byoc_vision.artifact import ClassEntry, ModelCard
 from byoc_vision.data.preprocess import Preprocess, ResizeRule
-from byoc_vision.data.samples import Dataset
+from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
-from byoc_vision.models.build import input_multiple
+from byoc_vision.models.names import canonical_spec
 from byoc_vision.models.pretrained import PretrainedInfo
 from byoc_vision.models.spec import ModelSpec, Task
 
@@ -30,23 +30,30 @@ class Objective:
     mode: Literal["max", "min"] = "max"
 
 
+def data_options(hyperparameters: Hyperparameters) -> DataOptions:
+    """What the hyperparameters say of the data."""
+    return DataOptions(
+        task=hyperparameters.task,
+        validation_split=hyperparameters.validation_split,
+        seed=hyperparameters.seed,
+        num_classes=hyperparameters.num_classes,
+        num_training_samples=hyperparameters.num_training_samples,
+        ignore_index=hyperparameters.ignore_index,
+    )
+
+
 def model_spec(hyperparameters: Hyperparameters, dataset: Dataset) -> ModelSpec:
-    """Raises InputError where a hyperparameter belongs to the other task."""
+    """Raises InputError for a name that is not known, and for a field that does not belong to the task."""
     task = dataset.task
-    name = hyperparameters.model if hyperparameters.model != "auto" else DEFAULT_MODEL[task]
-    if task == "classification" and hyperparameters.encoder:
-        raise InputError(
-            f"encoder: belongs to segmentation models; a classifier is named by `model`, such as model={hyperparameters.encoder}"
+    return canonical_spec(
+        ModelSpec(
+            task=task,
+            architecture=hyperparameters.model if hyperparameters.model != "auto" else DEFAULT_MODEL[task],
+            encoder=hyperparameters.encoder,
+            outputs=1 if is_binary(dataset) else len(dataset.classes),
+            hidden_units=hyperparameters.hidden_units,
+            dropout_rate=hyperparameters.dropout_rate,
         )
-    if task == "segmentation" and (hyperparameters.hidden_units or hyperparameters.dropout_rate):
-        raise InputError("hidden_units, dropout_rate: shape a classifier's head; a segmentation model has none")
-    return ModelSpec(
-        task=task,
-        architecture=name,
-        encoder=hyperparameters.encoder,
-        outputs=1 if is_binary(dataset) else len(dataset.classes),
-        hidden_units=hyperparameters.hidden_units,
-        dropout_rate=hyperparameters.dropout_rate,
     )
 
 
@@ -56,29 +63,16 @@ def is_binary(dataset: Dataset) -> bool:
 
 
 def preprocess(hyperparameters: Hyperparameters, spec: ModelSpec, pretrained: PretrainedInfo | None) -> Preprocess:
-    """The input rule; the normalisation is the one that the pretrained weights were made with.
-
-    Raises InputError where the size does not fit the model.
-    """
+    """The input rule; the normalisation is the one that the pretrained weights were made with."""
     size = DEFAULT_SIZE[spec.task]
     height, width = hyperparameters.image_size or (size, size)
     resize = hyperparameters.resize or DEFAULT_RESIZE[spec.task]
     if spec.task == "segmentation" and resize == "short_side":
         raise InputError("resize: short_side cuts pictures, so parts of a mask would be missing; use stretch or letterbox")
-    _check_size(height, width, spec)
+    rule = Preprocess(height=height, width=width, resize=resize)
     if pretrained is None:
-        return Preprocess(height=height, width=width, resize=resize)
-    return Preprocess(height=height, width=width, resize=resize, mean=pretrained.mean, std=pretrained.std)
-
-
-def _check_size(height: int, width: int, spec: ModelSpec) -> None:
-    multiple = input_multiple(spec)
-    if height % multiple or width % multiple:
-        fitting = [max(multiple, round(side / multiple) * multiple) for side in (height, width)]
-        raise InputError(
-            f"image_size: {spec.architecture} takes sides that divide by {multiple}, not {height}, {width}; "
-            f'the nearest is "{fitting[0]}, {fitting[1]}"'
-        )
+        return rule
+    return rule.model_copy(update={"mean": pretrained.mean, "std": pretrained.std})
 
 
 def model_card(dataset: Dataset, spec: ModelSpec, rule: Preprocess) -> ModelCard:

@@ -5,39 +5,23 @@ from __future__ import annotations
 import logging
 import random
 import time
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
 from byoc_vision import artifact
-from byoc_vision.artifact import ModelCard
 from byoc_vision.data.layouts import find_dataset
-from byoc_vision.data.loaders import evaluation_loader, training_loader
 from byoc_vision.data.preflight import check
-from byoc_vision.data.samples import DataOptions, Dataset, Sample
-from byoc_vision.errors import ResourceError
+from byoc_vision.data.samples import Dataset
 from byoc_vision.hyperparameters import Hyperparameters
-from byoc_vision.inference.predictor import Predictor
 from byoc_vision.job import Job
-from byoc_vision.models.build import build_model
-from byoc_vision.models.pretrained import PretrainedInfo, load_pretrained
-from byoc_vision.models.spec import ModelSpec
-from byoc_vision.precision import Precision, choose_device, choose_precision
 from byoc_vision.training import plan
-from byoc_vision.training.distribution import World, any_process, on_first
+from byoc_vision.training.distribution import World, on_first
 from byoc_vision.training.early_stopping import EarlyStopping
-from byoc_vision.training.evaluation import evaluate_samples
-from byoc_vision.training.fit import EpochRecord, Figures, History, fit, named
+from byoc_vision.training.fit import EpochRecord, Figures, History, figures_line, fit, named
 from byoc_vision.training.interruption import Interruption
-from byoc_vision.training.loop import Step, train_one_epoch
-from byoc_vision.training.losses import build_loss
-from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.results import write_results
+from byoc_vision.training.trainer import Trainer, build_trainer
 
 log = logging.getLogger(__name__)
 
@@ -45,15 +29,15 @@ log = logging.getLogger(__name__)
 def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: Interruption) -> None:
     """Train on the job's channels and leave the best model in /opt/ml/model, its figures in /opt/ml/output/data.
 
-    Raises UserError for whatever its user can mend, before the first epoch where that can be known.
+    The first process alone writes. Raises UserError for whatever its user can mend, before the first
+    epoch where that can be known.
     """
     started = time.monotonic()
-    options = data_options(hyperparameters)
-    dataset = on_first(world, lambda: check(find_dataset(job.folders, options), options))
+    options = plan.data_options(hyperparameters)
+    dataset = on_first(world, lambda: check(find_dataset(job.folders, options), options).dataset)
     seed_everything(hyperparameters.seed)
-    trainer = Trainer.build(job, hyperparameters, dataset, world, interruption)
-    if world.is_first:
-        describe(trainer, dataset, hyperparameters)
+    trainer = build_trainer(job, hyperparameters, dataset, world, interruption)
+    log.info(describe(trainer))
 
     def keep(record: EpochRecord) -> None:
         if world.is_first:
@@ -66,52 +50,50 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
         History(plan.objective(dataset)),
         learning_rate=trainer.learning_rate,
         early_stopping=early_stopping(hyperparameters, dataset),
-        stopping=trainer.stopping,
+        stopping=trainer.stopping_anywhere,
         keep=keep,
     )
+    test = None if trainer.stopping_anywhere() else test_figures(job, trainer, dataset)
     if world.is_first:
-        test = test_figures(job, trainer, dataset, interruption)
         write_results(job.paths.output_data, hyperparameters, dataset, history, test, time.monotonic() - started)
+        log.info("The model is in %s, its figures are in %s", job.paths.model, job.paths.output_data)
 
 
-@dataclass
-class Trainer:
-    """The network in training with all that its epochs need."""
+def test_figures(job: Job, trainer: Trainer, dataset: Dataset) -> Figures | None:
+    """The best model's figures on the `test` channel, where there is one."""
+    if not dataset.test:
+        return None
+    _, state = on_first(trainer.world, lambda: artifact.load(job.paths.model))
+    trainer.net.load_state_dict(state)
+    figures = trainer.evaluator.evaluate(trainer.evaluator.batches(dataset.test))
+    log.info(figures_line(named("test", figures)))
+    return figures
 
-    card: ModelCard
-    net: nn.Module
-    predictor: Predictor
-    step: Step
-    train_batches: DataLoader[Any]
-    validation: tuple[Sample, ...]
-    loss: nn.Module
-    batch_size: int
-    world: World
-    interruption: Interruption
 
-    @classmethod
-    def build(
-        cls, job: Job, hyperparameters: Hyperparameters, dataset: Dataset, world: World, interruption: Interruption
-    ) -> Trainer:
-        spec = plan.model_spec(hyperparameters, dataset)
-        net = build_model(spec)
-        pretrained = load_weights(net, spec, job, hyperparameters)
-        card = plan.model_card(dataset, spec, plan.preprocess(hyperparameters, spec, pretrained))
-        device = choose_device()
-        precision = choose_precision(hyperparameters.precision, device)
-        predictor = Predictor(net, card, device, precision)
-        batches = training_loader(dataset, card, hyperparameters, world)
-        loss = build_loss(plan.loss_name(hyperparameters, spec.task), card.activation).to(device)
-        model = synchronised(predictor.model, world)
-        return cls(
-            card=card,
-            net=net,
-            predictor=predictor,
-            step=build_step(model, loss, hyperparameters, len(batches), precision, device),
-            train_batches=batches,
-            validation=dataset.validation,
-            loss=loss,
-            batch_size=hyperparameters.validation_batch_size or hyperparameters.batch_size,
-            world=world,
-            interruption=interruption,
-        )
+def early_stopping(hyperparameters: Hyperparameters, dataset: Dataset) -> EarlyStopping | None:
+    if not hyperparameters.early_stopping:
+        return None
+    return EarlyStopping(
+        mode=plan.objective(dataset).mode,
+        patience=hyperparameters.early_stopping_patience,
+        min_epochs=hyperparameters.early_stopping_min_epochs,
+        tolerance=hyperparameters.early_stopping_tolerance,
+    )
+
+
+def seed_everything(seed: int) -> None:
+    """The same job gives the same model, on the same hardware and versions."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # libraries may draw from the global generator
+    torch.manual_seed(seed)
+
+
+def describe(trainer: Trainer) -> str:
+    """What is trained, on what, in one line."""
+    spec, rule, step = trainer.card.model, trainer.card.preprocess, trainer.step
+    name = spec.architecture + (f" with encoder {spec.encoder}" if spec.encoder else "")
+    millions = sum(parameter.numel() for parameter in trainer.net.parameters()) / 1e6
+    return (
+        f"{name}: {millions:.1f} M parameters, {len(trainer.card.classes)} classes, pictures {rule.height} × {rule.width} "
+        f"({rule.resize}), {step.precision.name} on {step.device}, {trainer.world.size} process(es)"
+    )

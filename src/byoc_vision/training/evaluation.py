@@ -1,0 +1,52 @@
+"""What a model is worth: its figures on labelled pictures, through the same Predictor that serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import nn
+from torch.utils.data import DataLoader
+
+from byoc_vision.artifact import ModelCard
+from byoc_vision.data.loaders import EvaluationBatch, EvaluationDataset, build_evaluation_loader
+from byoc_vision.data.samples import DataClass, Sample
+from byoc_vision.inference.predictor import Predictor
+from byoc_vision.training.distribution import World, processes_per_host
+from byoc_vision.training.fit import Figures
+from byoc_vision.training.loop import Metrics, evaluate
+from byoc_vision.training.metrics import ClassificationMetrics, SegmentationMetrics
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Measures a predictor on labelled pictures, as often as asked."""
+
+    predictor: Predictor
+    loss: nn.Module
+    classes: Sequence[DataClass]
+    batch_size: int
+    workers: int | None = None
+    world: World = field(default_factory=World)
+
+    def batches(self, samples: Sequence[Sample]) -> DataLoader[EvaluationBatch]:
+        """The samples, shared out over all processes; to be kept, since its worker processes stay."""
+        return build_evaluation_loader(
+            EvaluationDataset(samples, self.classes, self.predictor.card.preprocess),
+            self.batch_size,
+            workers=self.workers,
+            rank=self.world.rank,
+            world_size=self.world.size,
+            local_world_size=processes_per_host(),
+            on_gpu=self.predictor.device.type == "cuda",
+        )
+
+    def evaluate(self, batches: DataLoader[EvaluationBatch]) -> Figures:
+        """The mean loss and the metrics over all processes' batches, the same in each process."""
+        return evaluate(self.predictor, batches, self.loss, build_metrics(self.predictor.card), self.world)
+
+
+def build_metrics(card: ModelCard) -> Metrics:
+    if card.task == "classification":
+        return ClassificationMetrics(card.class_names)
+    return SegmentationMetrics(card.class_names)

@@ -1,0 +1,37 @@
+"""The figures of a finished job, as JSON beside the model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from byoc_vision import __version__
+from byoc_vision.data.samples import Dataset
+from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.training.fit import Figures, History
+
+RESULTS_FILE = "metrics.json"
+
+
+def write_results(
+    folder: Path, hyperparameters: Hyperparameters, dataset: Dataset, history: History, test: Figures | None, seconds: float
+) -> None:
+    """Write `metrics.json` into /opt/ml/output/data: what was asked for, each epoch, the best one, the test."""
+    assert history.best is not None, "fit records at least one epoch"
+    content: dict[str, Any] = {
+        "package_version": __version__,
+        "task": dataset.task,
+        "classes": [asdict(entry) for entry in dataset.classes],
+        "pictures": {name: len(samples) for name, samples in dataset.splits.items()},
+        "hyperparameters": hyperparameters.model_dump(mode="json"),
+        "objective": f"validation:{history.objective.name}",
+        "best_epoch": history.best.epoch,
+        "validation": history.best.validation,
+        "test": test,
+        "seconds": round(seconds, 1),
+        "epochs": [asdict(record) for record in history.records],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RESULTS_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,165 @@
+"""The network in training, with all that its epochs need."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from byoc_vision.artifact import ModelCard
+from byoc_vision.data.augmentation import build_augmentation
+from byoc_vision.data.loaders import EvaluationBatch, PictureDataset, TrainingLoader, build_training_loader
+from byoc_vision.data.samples import Dataset
+from byoc_vision.errors import ResourceError
+from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.inference.predictor import Predictor
+from byoc_vision.job import Job
+from byoc_vision.models.build import build_model, check_input_size
+from byoc_vision.models.pretrained import PretrainedInfo, load_pretrained
+from byoc_vision.models.spec import ModelSpec
+from byoc_vision.precision import allow_tf32, choose_device, choose_precision
+from byoc_vision.training import plan
+from byoc_vision.training.distribution import World, any_process, processes_per_host
+from byoc_vision.training.evaluation import Evaluator
+from byoc_vision.training.fit import Figures
+from byoc_vision.training.interruption import Interruption
+from byoc_vision.training.loop import Step, train_one_epoch
+from byoc_vision.training.losses import build_loss
+from byoc_vision.training.optimizers import build_optimizer, build_schedule
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What `fit` drives. `net` is the bare network whose weights are saved."""
+
+    card: ModelCard
+    net: nn.Module
+    step: Step
+    batches: TrainingLoader
+    evaluator: Evaluator
+    validation: DataLoader[EvaluationBatch]
+    world: World
+    interruption: Interruption
+
+    def train(self, epoch: int) -> float:
+        """One pass over this process's share of the training pictures; the mean loss over all of them."""
+        self.batches.set_epoch(epoch)
+        quiet = None if self.world.is_first else True  # None: a bar on a terminal, nothing in a log
+        with tqdm(self.batches, desc=f"epoch {epoch}", unit="batch", leave=False, disable=quiet) as batches:
+            return train_one_epoch(self.step, batches, self.world, self.stopping)
+
+    def validate(self) -> Figures:
+        return self.evaluator.evaluate(self.validation)
+
+    def stopping(self) -> bool:
+        return self.interruption.requested
+
+    def stopping_anywhere(self) -> bool:
+        """Whether any process was asked to stop: the processes leave the loop together."""
+        return any_process(self.stopping(), self.world, self.step.device)
+
+    def learning_rate(self) -> float:
+        return float(self.step.schedule.get_last_lr()[0])
+
+
+def build_trainer(
+    job: Job, hyperparameters: Hyperparameters, dataset: Dataset, world: World, interruption: Interruption
+) -> Trainer:
+    """Raises UserError where the model cannot be built, sized or filled with weights as the job asks."""
+    spec = plan.model_spec(hyperparameters, dataset)
+    net = build_model(spec)
+    pretrained = load_weights(net, spec, job, hyperparameters)
+    rule = plan.preprocess(hyperparameters, spec, pretrained)
+    check_input_size(net, spec, rule.height, rule.width)
+    card = plan.model_card(dataset, spec, rule)
+    device = choose_device()
+    allow_tf32()
+    precision = choose_precision(hyperparameters.precision, device)
+    predictor = Predictor(net, card, device, precision)
+    loss = build_loss(plan.loss_name(hyperparameters, spec.task), card.activation, task=spec.task).to(device)
+    batches = training_batches(dataset, card, hyperparameters, world, on_gpu=device.type == "cuda")
+    optimizer = build_optimizer(
+        hyperparameters.optimizer,
+        net,
+        hyperparameters.learning_rate,
+        momentum=hyperparameters.momentum,
+        weight_decay=hyperparameters.weight_decay,
+    )
+    schedule = build_schedule(
+        hyperparameters.lr_scheduler,
+        optimizer,
+        total_steps=hyperparameters.epochs * len(batches),
+        steps_per_epoch=len(batches),
+        warmup_epochs=hyperparameters.warmup_epochs,
+        step_epochs=hyperparameters.lr_scheduler_step,
+        factor=hyperparameters.lr_scheduler_factor,
+    )
+    step = Step(
+        model=joined(predictor.model, world),
+        loss=loss,
+        optimizer=optimizer,
+        schedule=schedule,
+        precision=precision,
+        scaler=precision.scaler(),
+        device=device,
+        clip_grad_norm=hyperparameters.clip_grad_norm,
+    )
+    evaluator = Evaluator(
+        predictor,
+        loss,
+        classes=dataset.classes,
+        batch_size=hyperparameters.validation_batch_size or hyperparameters.batch_size,
+        workers=hyperparameters.num_workers,
+        world=world,
+    )
+    validation = evaluator.batches(dataset.validation)
+    return Trainer(card, net, step, batches, evaluator, validation, world, interruption)
+
+
+def training_batches(
+    dataset: Dataset, card: ModelCard, hyperparameters: Hyperparameters, world: World, on_gpu: bool
+) -> TrainingLoader:
+    augmentation = build_augmentation(hyperparameters.augmentation, dataset.task)
+    pictures = PictureDataset(dataset.train, dataset.classes, card.preprocess, augmentation, hyperparameters.seed)
+    return build_training_loader(
+        pictures,
+        hyperparameters.batch_size,
+        workers=hyperparameters.num_workers,
+        rank=world.rank,
+        world_size=world.size,
+        local_world_size=processes_per_host(),
+        on_gpu=on_gpu,
+    )
+
+
+def load_weights(net: nn.Module, spec: ModelSpec, job: Job, hyperparameters: Hyperparameters) -> PretrainedInfo | None:
+    """Pretrained weights as the job asks for them; None where the network starts from scratch."""
+    if hyperparameters.pretrained is False:
+        return None
+    channel = job.folders.get("pretrained")
+    try:
+        info = load_pretrained(
+            net, spec, channel=channel, baked=plan.baked_weights(), allow_hub=hyperparameters.pretrained is True
+        )
+    except ResourceError:
+        if hyperparameters.pretrained is True or channel is not None:
+            raise
+        log.info("Training starts from random weights: neither a `pretrained` channel nor the image has any for this model")
+        return None
+    log.info("Training starts from %s", info.source)
+    return info
+
+
+def joined(model: nn.Module, world: World) -> nn.Module:
+    """The model with its gradients averaged over all processes."""
+    if world.size == 1:
+        return model
+    on_gpu = torch.cuda.is_available()
+    return DistributedDataParallel(model, device_ids=[world.local_rank] if on_gpu else None)

@@ -1,0 +1,202 @@
+"""`byoc-vision train` on a folder laid out as /opt/ml: from drawn pictures to an artifact, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from byoc_vision import artifact
+from byoc_vision.cli import main
+from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
+from byoc_vision.paths import MlPaths
+
+EPOCH_LINE = re.compile(r"epoch=([0-9]+) train:loss=([0-9.]+) validation:loss=([0-9.]+) ")
+SMALL = {"model": "unet_small", "image_size": "64", "batch_size": "4", "epochs": "2", "num_workers": "0"}
+SMALL_CLASSIFIER = {"model": "resnet10t", "image_size": "32", "batch_size": "8", "epochs": "2", "num_workers": "0"}
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    make_segmentation_set(folder, count_train=16, count_validation=6, size=80)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shapes")
+    make_classification_set(folder, count_train=32, count_validation=12, size=40)
+    return folder
+
+
+Prepare = Callable[[Path, dict[str, str]], MlPaths]
+
+
+@pytest.fixture
+def prepare(tmp_path: Path) -> Prepare:
+    """Lay out a job: a copy of the pictures as channels, and the hyperparameters."""
+
+    def lay_out(pictures: Path, hyperparameters: dict[str, str]) -> MlPaths:
+        paths = MlPaths(tmp_path / "ml")
+        shutil.copytree(pictures, paths.channels)
+        paths.hyperparameters.parent.mkdir(parents=True)
+        paths.hyperparameters.write_text(json.dumps(hyperparameters))
+        return paths
+
+    return lay_out
+
+
+def train(paths: MlPaths) -> int:
+    return main(["train", "--root", str(paths.root)])
+
+
+def epoch_figures(log: str) -> list[tuple[float, float]]:
+    return [(float(train_loss), float(loss)) for _, train_loss, loss in EPOCH_LINE.findall(log)]
+
+
+def test_a_segmentation_job_leaves_a_model_and_its_figures(
+    scenes: Path, prepare: Prepare, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = prepare(scenes, SMALL)
+    assert train(paths) == 0
+    card, _ = artifact.load(paths.model)
+    assert (card.task, card.activation) == ("segmentation", "sigmoid")
+    assert [(entry.name, entry.value) for entry in card.classes] == [("background", 0), ("foreground", 255)]
+    results = json.loads((paths.output_data / "metrics.json").read_text())
+    best = results["epochs"][results["best_epoch"] - 1]
+    assert results["objective"] == "validation:dice"
+    assert best["validation"] == results["validation"]
+    assert card.metrics == {f"validation:{name}": value for name, value in best["validation"].items()}
+    assert max(epoch["validation"]["dice"] for epoch in results["epochs"]) == results["validation"]["dice"]
+    assert len(epoch_figures(capsys.readouterr().out)) == 2
+    assert not paths.failure.exists()
+
+
+def test_a_classification_job_leaves_a_model_and_its_figures(shapes: Path, prepare: Prepare) -> None:
+    paths = prepare(shapes, SMALL_CLASSIFIER | {"hidden_units": "16", "dropout_rate": "0.1"})
+    assert train(paths) == 0
+    card, _ = artifact.load(paths.model)
+    assert (card.task, card.activation, card.model.hidden_units) == ("classification", "softmax", (16,))
+    assert card.class_names == tuple(sorted(card.class_names))
+    assert set(json.loads((paths.output_data / "metrics.json").read_text())["validation"]) >= {
+        "loss", "accuracy", "f1", "precision", "recall",
+    }  # fmt: skip
+
+
+def test_the_same_seed_gives_the_same_losses(scenes: Path, prepare: Prepare, tmp_path: Path) -> None:
+    results = []
+    for _ in range(2):
+        shutil.rmtree(tmp_path / "ml", ignore_errors=True)
+        paths = prepare(scenes, SMALL)
+        assert train(paths) == 0
+        results.append(json.loads((paths.output_data / "metrics.json").read_text()))
+    for one, other in zip(*(result["epochs"] for result in results), strict=True):
+        assert one["train_loss"] == other["train_loss"]
+        assert one["validation"] == other["validation"]
+
+
+def test_what_was_reported_is_what_evaluate_and_predict_find(scenes: Path, prepare: Prepare, tmp_path: Path) -> None:
+    """People's complaint about the built-in algorithms: the served figure differs from the reported one."""
+    paths = prepare(scenes, SMALL)
+    assert train(paths) == 0
+    reported = artifact.load(paths.model)[0].metrics
+    found = tmp_path / "found.json"
+    assert main(["evaluate", "--model", str(paths.model), "--data", str(paths.channel("validation")), "--output", str(found)]) == 0
+    evaluated = json.loads(found.read_text())
+    assert {f"validation:{name}": value for name, value in evaluated.items()} == pytest.approx(reported, abs=1e-6)
+
+    answers = tmp_path / "answers"
+    assert main(["predict", "--model", str(paths.model), "--output", str(answers), str(paths.channel("validation"))]) == 0
+    dice = []
+    for truth_file in sorted(paths.channel("validation_annotation").iterdir()):
+        truth = cv2.imread(str(truth_file), cv2.IMREAD_UNCHANGED) > 0
+        answer = cv2.imread(str(answers / f"{truth_file.stem}.png"), cv2.IMREAD_UNCHANGED)
+        assert answer.shape == truth.shape
+        assert set(np.unique(answer)) <= {0, 255}
+        dice.append(2 * (truth & (answer > 0)).sum() / (truth.sum() + (answer > 0).sum()))
+    assert np.mean(dice) == pytest.approx(reported["validation:dice"], abs=1e-6)
+
+
+def test_a_test_channel_is_measured_with_the_best_model(
+    scenes: Path, prepare: Prepare, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = prepare(scenes, SMALL)
+    for kind in ("", "_annotation"):
+        shutil.copytree(paths.channel(f"validation{kind}"), paths.channel(f"test{kind}"))
+    assert train(paths) == 0
+    results = json.loads((paths.output_data / "metrics.json").read_text())
+    assert results["test"] == pytest.approx(results["validation"], abs=1e-6)
+    assert "test:dice=" in capsys.readouterr().out
+
+
+def test_without_a_validation_channel_a_part_is_held_out(shapes: Path, prepare: Prepare) -> None:
+    paths = prepare(shapes, SMALL_CLASSIFIER | {"validation_split": "0.25", "epochs": "1"})
+    shutil.rmtree(paths.channel("validation"))
+    assert train(paths) == 0
+    assert json.loads((paths.output_data / "metrics.json").read_text())["pictures"] == {"train": 24, "validation": 8}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "scheduler"),
+    [
+        ("adamw", "cosine"),
+        ("adam", "poly"),
+        ("sgd", "step"),
+        ("nag", "one_cycle"),
+        ("rmsprop", "constant"),
+        ("adagrad", "cosine"),
+    ],
+)
+def test_optimisers_and_schedules(shapes: Path, prepare: Prepare, optimizer: str, scheduler: str) -> None:
+    asked = {"optimizer": optimizer, "lr_scheduler": scheduler, "warmup_epochs": "0.5", "epochs": "1"}
+    assert train(prepare(shapes, SMALL_CLASSIFIER | asked)) == 0
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "dice", "bce_dice", "focal"])
+def test_every_loss(scenes: Path, prepare: Prepare, loss: str) -> None:
+    assert train(prepare(scenes, SMALL | {"loss": loss, "epochs": "1"})) == 0
+
+
+def test_early_stopping(shapes: Path, prepare: Prepare, capsys: pytest.CaptureFixture[str]) -> None:
+    """A learning rate too small to change anything: nothing improves after the first epoch."""
+    asked = {"epochs": "9", "learning_rate": "1e-12", "early_stopping": "True", "early_stopping_patience": "2"}
+    assert train(prepare(shapes, SMALL_CLASSIFIER | asked | {"early_stopping_min_epochs": "1"})) == 0
+    log = capsys.readouterr().out
+    assert "Stopped early" in log
+    assert len(epoch_figures(log)) == 3
+
+
+def test_a_loss_that_explodes_is_said_plainly(shapes: Path, prepare: Prepare) -> None:
+    paths = prepare(shapes, SMALL_CLASSIFIER | {"learning_rate": "1e30", "optimizer": "sgd", "epochs": "5"})
+    assert train(paths) == 2
+    assert re.match(r"Your input: learning_rate: the training loss is (nan|inf) in epoch", paths.failure.read_text())
+
+
+def test_two_hosts_train_one_model(scenes: Path, prepare: Prepare, tmp_path: Path) -> None:
+    """Two hosts, as two processes with a loopback address each, joined by Gloo: one writes, both agree."""
+    first = prepare(scenes, SMALL | {"batch_size": "2"})
+    second = MlPaths(tmp_path / "ml-2")
+    shutil.copytree(first.root, second.root)
+    hosts = ["127.0.0.1", "127.0.0.2"]
+    started = []
+    for host, paths in zip(hosts, (first, second), strict=True):
+        (paths.resource_config).write_text(json.dumps({"current_host": host, "hosts": hosts}))
+        command = [sys.executable, "-m", "byoc_vision", "train", "--root", str(paths.root)]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    logs = [process.communicate(timeout=110)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0], "\n".join(logs)
+    assert epoch_figures(logs[0]) == epoch_figures(logs[1])
+    assert len(epoch_figures(logs[0])) == 2
+    card, _ = artifact.load(first.model)
+    assert card.task == "segmentation"
+    assert not second.model.exists()
+    assert not second.output_data.exists()
