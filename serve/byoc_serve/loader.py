@@ -1,0 +1,102 @@
+"""Loading the model once, in a thread of its own, while the server answers already."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+from byoc_serve.health import Board, State
+from byoc_vision.errors import RequestError, UserError
+
+if TYPE_CHECKING:  # importing it imports torch, which takes seconds
+    from byoc_serve.served import ServedModel
+
+BUG_EXIT_CODE = 1
+
+log = logging.getLogger(__name__)
+
+
+class Loader:
+    """STARTING until `source` has given the model and it is warm, then READY; FAILED where it cannot be loaded.
+
+    source: called once, in the loader's thread, which then is the model's.
+    on_failure: called last where loading failed.
+    """
+
+    def __init__(
+        self,
+        source: Callable[[], ServedModel],
+        board: Board,
+        worker: int = 0,
+        on_failure: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._source = source
+        self._board = board
+        self._worker = worker
+        self._on_failure = on_failure
+        self._model: ServedModel | None = None
+        self._decided = Event()
+        self._stopping = False
+        self._thread = Thread(target=self._run, name="model", daemon=True)
+        self.failure: str | None = None
+        board[worker] = State.STARTING
+
+    @property
+    def ready(self) -> bool:
+        """Whether every worker's model is ready."""
+        return self._board.ready
+
+    @property
+    def model(self) -> ServedModel:
+        """The model. Raises RequestError where it is not ready."""
+        if self._model is not None:
+            return self._model
+        if self.failure is not None:
+            raise RequestError(500, f"the model cannot be loaded: {self.failure}")
+        raise RequestError(503, "the model is being loaded; try again soon")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wait(self, timeout: float) -> State:
+        """The state once it is decided, or after `timeout` seconds."""
+        self._decided.wait(timeout)
+        return self._board[self._worker]
+
+    def stop(self) -> None:
+        """Finish what was accepted, accept no more, and end the thread."""
+        self._stopping = True
+        if self._model is not None:
+            self._model.stop()
+        self._thread.join()
+
+    def _run(self) -> None:
+        started = time.monotonic()
+        try:
+            model = self._source()
+            model.warm_up()
+        except UserError as error:
+            self._fail(str(error), error.exit_code)
+            return
+        except Exception as error:  # reported here, where all of the server's loading ends
+            log.exception("a bug: loading the model raised")
+            self._fail(f"{type(error).__name__}: {error}", BUG_EXIT_CODE)
+            return
+        self._model = model
+        self._board[self._worker] = State.READY
+        log.info("ready after %.1f s: %s", time.monotonic() - started, model)
+        self._decided.set()
+        if self._stopping:
+            model.stop()
+        model.run()
+
+    def _fail(self, reason: str, exit_code: int) -> None:
+        log.error("the model cannot be loaded: %s", reason)
+        self.failure = reason
+        self._board.exit_code = exit_code
+        self._board[self._worker] = State.FAILED
+        self._decided.set()
+        self._on_failure()

@@ -1,0 +1,88 @@
+"""Which form of answer the caller gets: the Accept header (RFC 9110, 12.5.1)."""
+
+from __future__ import annotations
+
+from enum import Enum
+from functools import lru_cache
+from typing import NamedTuple
+
+from werkzeug.http import parse_list_header, parse_options_header
+
+from byoc_vision.errors import RequestError
+from byoc_vision.models.spec import Task
+
+
+class Form(Enum):
+    """A form of answer, by its media type."""
+
+    PNG = "image/png"
+    JSON = "application/json"
+    VECTOR = "application/json; view=vector"
+    JSON_LINES = "application/jsonlines"
+    NPY = "application/x-npy"
+
+    @property
+    def media_type(self) -> str:
+        return self.value.partition(";")[0]
+
+    @property
+    def view(self) -> str | None:
+        return self.value.partition("view=")[2] or None
+
+
+# The first is the default.
+FORMS: dict[Task, tuple[Form, ...]] = {
+    "segmentation": (Form.PNG, Form.JSON, Form.JSON_LINES, Form.NPY),
+    "classification": (Form.JSON, Form.VECTOR, Form.JSON_LINES, Form.NPY),
+}
+
+
+class _Range(NamedTuple):
+    """One of the media ranges that a caller accepts."""
+
+    media_type: str
+    view: str | None
+    quality: float
+
+    def includes(self, form: Form) -> bool:
+        if self.media_type in ("*/*", "*"):
+            return True
+        kind, _, subtype = self.media_type.partition("/")
+        if subtype == "*":
+            return form.media_type.startswith(kind + "/")
+        return (self.media_type, self.view) == (form.media_type, form.view)
+
+
+@lru_cache(maxsize=256)
+def choose_form(accept: str | None, task: Task) -> Form:
+    """The form that suits the caller best; without a wish, the task's default.
+
+    Of ranges with the same quality, the one named first wins. Parameters other than `q` and `view` are ignored.
+    Raises RequestError 406, which lists what can be had.
+    """
+    offers = FORMS[task]
+    if accept is None or not accept.strip():
+        return offers[0]
+    ranges = sorted(_parse(accept), key=lambda range_: -range_.quality)
+    refused = [range_ for range_ in ranges if range_.quality == 0 and "*" not in range_.media_type]
+    left = [form for form in offers if not any(range_.includes(form) for range_ in refused)]
+    for range_ in ranges:
+        for form in left:
+            if range_.quality > 0 and range_.includes(form):
+                return form
+    choices = ", ".join(form.value for form in offers)
+    raise RequestError(406, f"Accept: {accept} cannot be met; this {task} model answers {choices}")
+
+
+def _parse(accept: str) -> list[_Range]:
+    """The ranges, in the caller's order; those with an unreadable quality are left out."""
+    ranges = []
+    for text in parse_list_header(accept):
+        media_type, parameters = parse_options_header(text)
+        try:
+            quality = float(parameters.get("q", 1))
+        except ValueError:
+            continue
+        if 0 <= quality <= 1:
+            ranges.append(_Range(media_type.strip().lower(), parameters.get("view"), quality))
+    return ranges

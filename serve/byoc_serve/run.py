@@ -1,0 +1,105 @@
+"""Starting the server: gunicorn with our settings, and how it ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
+
+from byoc_serve.hardware import visible_gpus
+from byoc_serve.health import Board, State
+from byoc_serve.settings import Settings
+from byoc_serve.worker import Worker
+from byoc_vision.logs import set_up_logging
+from byoc_vision.paths import MlPaths
+
+GRACE_SECONDS = 25  # SageMaker kills 30 s after SIGTERM
+HANG_SECONDS = 120  # a worker whose main loop stands still for so long is replaced
+KEEP_ALIVE_SECONDS = 65  # longer than the load balancers before us (60 s), so that they close a connection, and not we
+MAX_CONNECTIONS = 4096
+OTHER_FILES = 128
+MAX_FAILED_STARTS = 3
+START_EXIT_CODE = 4  # ResourceError's: what kills a worker while it loads is mostly lack of memory
+
+log = logging.getLogger(__name__)
+
+
+def serve(paths: MlPaths, port: int | None = None) -> int:
+    """Serve the model of `paths` until SIGTERM; the process's exit status.
+
+    Raises InputError where an environment variable is wrong.
+    """
+    settings = Settings.from_environment(os.environ, paths.root, port)
+    settings = settings.model_copy(update={"workers": settings.workers or max(1, visible_gpus(os.environ))})
+    set_up_logging(settings.logging_level)
+    server = Server(settings)
+    try:
+        server.run()
+    except SystemExit as end:
+        return server.board.exit_code or int(end.code or 0)
+    return 0
+
+
+class Server(BaseApplication):
+    """gunicorn's master: it listens, and keeps the workers alive that answer."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.board = Board(settings.workers)
+        self._failed_starts = 0
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in self._options().items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        raise NotImplementedError("the worker makes the app, see Worker.load_wsgi")
+
+    def _options(self) -> dict[str, Any]:
+        settings = self.settings
+        open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return {
+            "proc_name": "byoc-serve",
+            "bind": f"0.0.0.0:{settings.port}",
+            "worker_class": Worker,
+            "workers": settings.workers,
+            "threads": settings.threads,
+            "worker_connections": max(settings.threads + 1, min(MAX_CONNECTIONS, open_files - OTHER_FILES)),
+            "timeout": HANG_SECONDS,
+            "graceful_timeout": GRACE_SECONDS,
+            "keepalive": KEEP_ALIVE_SECONDS,
+            "worker_tmp_dir": _memory_folder(),
+            "loglevel": settings.log_level,
+            "control_socket_disable": True,
+            "pre_fork": self._give_slot,
+            "child_exit": self._count_failed_starts,
+        }
+
+    def _give_slot(self, arbiter: Arbiter, worker: Worker) -> None:
+        taken = {other.slot for other in arbiter.WORKERS.values()}
+        free = (slot for slot in range(self.settings.workers) if slot not in taken)
+        worker.slot = next(free, 0)
+        self.board[worker.slot] = State.STARTING
+
+    def _count_failed_starts(self, _: Arbiter, worker: Worker) -> None:
+        """gunicorn replaces workers that die; one that dies whenever it loads the model would be replaced for ever."""
+        self._failed_starts = 0 if self.board[worker.slot] is State.READY else self._failed_starts + 1
+        if self._failed_starts >= MAX_FAILED_STARTS:
+            raise HaltServer(
+                f"the process was killed {MAX_FAILED_STARTS} times while it loaded the model; give it more memory",
+                START_EXIT_CODE,
+            )
+
+
+def _memory_folder() -> str | None:
+    """Where a worker's sign of life is written: on disks that are slow or shared, writing it can stall the worker."""
+    folder = Path("/dev/shm")
+    return str(folder) if folder.is_dir() and os.access(folder, os.W_OK) else None

@@ -1,0 +1,121 @@
+"""A model in service: from the request as it came to the answer as it goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from threading import BoundedSemaphore, Thread
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+from werkzeug.wsgi import get_content_length
+
+from byoc_serve.answers import check_count, render
+from byoc_serve.batcher import Batcher, DeadlineError, QueueClosedError, QueueFullError
+from byoc_serve.body import read_body
+from byoc_serve.hardware import available_cores
+from byoc_serve.media import choose_reader
+from byoc_serve.negotiation import Form, choose_form
+from byoc_serve.settings import Settings
+from byoc_vision.errors import RequestError
+from byoc_vision.inference.predictor import Predictor, Prepared
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+
+class Rendered(NamedTuple):
+    """The body of an answer and its media type."""
+
+    body: bytes
+    media_type: str
+
+
+class ServedModel:
+    """A predictor, and the queue before it.
+
+    `invoke` may run in many threads. `run` belongs to one, which alone touches the model.
+    """
+
+    def __init__(self, predictor: Predictor, settings: Settings) -> None:
+        self._predictor = predictor
+        self._settings = settings
+        self._batcher: Batcher[Prepared, Tensor] = Batcher(settings.batch_size, settings.queue_length)
+        # Decoding and encoding take a core and, for large pictures, much memory: no more of them than cores.
+        self._cores = BoundedSemaphore(available_cores())
+
+    def __str__(self) -> str:
+        card = self._predictor.card
+        architecture = "/".join(filter(None, (card.model.architecture, card.model.encoder)))
+        return f"{architecture}, {card.task}, {len(card.classes)} classes, on {self._predictor.device}"
+
+    def warm_up(self) -> None:
+        """Make the first request as fast as the next; to be called in the thread of `run`."""
+        workers = max(1, self._settings.workers)
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), available_cores() // workers)))
+        self._predictor.warm_up()
+        # The number above holds for this thread, and the last one set for those to come: what requests
+        # compute in theirs they compute alone, or each would bring a pool of threads of its own.
+        single = Thread(target=torch.set_num_threads, args=(1,))
+        single.start()
+        single.join()
+
+    def run(self) -> None:
+        """Compute what requests wait for, until `stop` and the last of them."""
+        self._batcher.run(self._forward)
+
+    def stop(self) -> None:
+        """Accept no more requests."""
+        self._batcher.stop()
+
+    def invoke(self, environ: WSGIEnvironment, stream: IO[bytes]) -> Rendered:
+        """Answer a request whose body comes from `stream`. Raises RequestError."""
+        deadline = time.monotonic() + self._settings.request_timeout
+        form = choose_form(environ.get("HTTP_ACCEPT"), self._predictor.card.task)
+        read = choose_reader(environ.get("CONTENT_TYPE"))
+        try:
+            self._batcher.check_room()
+            payload = read(read_body(stream, get_content_length(environ), self._settings.max_body))
+            self._check_count(len(payload.sources), form)
+            with self._cores:
+                prepared = [self._predictor.prepare(rgb) for rgb in payload.pictures(self._settings.max_pixels)]
+            logits = _wait(self._batcher.submit(prepared, deadline), deadline)
+        except QueueFullError as error:
+            raise RequestError(503, "too many requests are waiting already; try again soon") from error
+        except QueueClosedError as error:
+            raise RequestError(503, "the server is stopping") from error
+        except DeadlineError as error:
+            seconds = self._settings.request_timeout
+            raise RequestError(504, f"the model had no time for this within {seconds} s; try again") from error
+        with self._cores:
+            answers = (self._predictor.finish(*pair) for pair in zip(logits, prepared, strict=True))
+            return Rendered(render(answers, form, payload.several), form.media_type)
+
+    def _check_count(self, count: int, form: Form) -> None:
+        check_count(form, count)
+        if count > self._batcher.capacity:
+            raise RequestError(413, f"{count} pictures in one request; {self._batcher.capacity} are the most")
+
+    def _forward(self, batch: list[Prepared]) -> Sequence[Tensor]:
+        return self._predictor.forward(torch.stack([item.pixels for item in batch])).unbind()
+
+
+def load_model(settings: Settings, worker: int) -> ServedModel:
+    """The model of the settings, for one of the workers. Raises DataError where there is none or it is damaged."""
+    gpus = torch.cuda.device_count()
+    device = f"cuda:{worker % gpus}" if gpus > 1 else None
+    return ServedModel(Predictor.load(settings.model, device), settings)
+
+
+def _wait(answers: Sequence[Future[Tensor]], deadline: float) -> list[Tensor]:
+    """All of the answers, or the first error; none of the others is computed then, if it can be helped."""
+    try:
+        return [answer.result(max(0.0, deadline - time.monotonic())) for answer in answers]
+    except FutureTimeout as error:
+        raise DeadlineError from error
+    finally:
+        for answer in answers:
+            answer.cancel()

@@ -1,0 +1,143 @@
+"""What the server is told by its environment, read once.
+
+Names that begin with SAGEMAKER_ are set by the platform. Source: "Use Your Own Inference Code with Hosting
+Services" and "… with Batch Transform" in the SageMaker developer guide.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from byoc_vision.errors import InputError, list_problems
+from byoc_vision.paths import MlPaths
+
+MEGABYTE = 2**20
+# Beyond those that wait for the model: for /ping, for bodies on their way in, for answers on their way out.
+SPARE_THREADS = 16
+TRANSFORM_MEGABYTES = 100  # what payload × concurrency of a batch transform may be at the most
+TRANSFORM_PAYLOAD_MB = 25
+
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)]
+BatchStrategy = Literal["SINGLE_RECORD", "MULTI_RECORD"]
+
+
+class Settings(BaseModel):
+    """Sizes in MB are of 2^20 bytes, durations in seconds. A field's alias is the variable that sets it."""
+
+    model_config = ConfigDict(frozen=True, validate_by_name=True)
+
+    root: Path = Field(
+        MlPaths().root, alias="ML_ROOT", description="The folder that stands for /opt/ml; the model is in its `model`."
+    )
+    port: int = Field(8080, alias="SAGEMAKER_BIND_TO_PORT", ge=1, le=65535, description="The port to listen on.")
+    max_payload_mb: int = Field(
+        100, alias="MAX_PAYLOAD_MB", ge=1, le=4096, description="The largest request body, in MB; more gets 413."
+    )
+    max_megapixels: int = Field(
+        128, alias="MAX_MEGAPIXELS", ge=1, le=4096, description="The largest picture, in million pixels; more: 413."
+    )
+    batch_size: int = Field(
+        8, alias="BATCH_SIZE", ge=1, le=1024, description="The most pictures that go through the model together."
+    )
+    queue_length: int = Field(
+        64, alias="QUEUE_LENGTH", ge=1, le=4096, description="The most pictures accepted at once; more get 503."
+    )
+    request_timeout: int = Field(
+        55, alias="REQUEST_TIMEOUT", ge=1, le=3600, description="Seconds that a request waits for the model; then 504."
+    )
+    workers: int = Field(
+        0, alias="SERVER_WORKERS", ge=0, le=64, description="Processes, each with its own model; 0: one a GPU, or one."
+    )
+    log_level: LogLevel = Field("info", alias="LOG_LEVEL", description="`debug`, `info`, `warning` or `error`.")
+    batch_transform: bool = Field(False, alias="SAGEMAKER_BATCH", description="`true` in a batch transform.")
+    batch_strategy: BatchStrategy = Field(
+        "SINGLE_RECORD", alias="SAGEMAKER_BATCH_STRATEGY", description="Batch transform: what a request holds."
+    )
+    transform_payload_mb: int = Field(
+        0,
+        alias="SAGEMAKER_MAX_PAYLOAD_IN_MB",
+        ge=0,
+        le=100,
+        description="Batch transform: the largest request body, instead of MAX_PAYLOAD_MB; 0: ask for 25.",
+    )
+    transform_concurrency: int = Field(
+        0,
+        alias="SAGEMAKER_MAX_CONCURRENT_TRANSFORMS",
+        ge=0,
+        description="Batch transform: requests at once; 0: as many as fit into 100 MB.",
+    )
+
+    @classmethod
+    def from_environment(
+        cls, environment: Mapping[str, str], root: Path | None = None, port: int | None = None
+    ) -> Settings:
+        """Variables that are absent or empty have their defaults; `root` and `port` win over theirs.
+
+        Raises InputError, which names every variable that cannot be read.
+        """
+        given = {name: environment.get(name, "").strip() for name in _fields_by_variable()}
+        chosen = {"ML_ROOT": root, "SAGEMAKER_BIND_TO_PORT": port}
+        values = {name: text for name, text in given.items() if text}
+        try:
+            return cls.model_validate(values | {name: value for name, value in chosen.items() if value is not None})
+        except ValidationError as error:
+            problems = [f"{item['loc'][0]}={item['input']}: {item['msg']}" for item in error.errors()]
+            raise InputError(list_problems("environment variables that cannot be used:", problems)) from error
+
+    @property
+    def model(self) -> Path:
+        return MlPaths(self.root).model
+
+    @property
+    def max_body(self) -> int:
+        """Bytes."""
+        transform_payload_mb = self.transform_payload_mb if self.batch_transform else 0
+        return (transform_payload_mb or self.max_payload_mb) * MEGABYTE
+
+    @property
+    def max_pixels(self) -> int:
+        return self.max_megapixels * 1_000_000
+
+    @property
+    def threads(self) -> int:
+        """Enough that all who wait for the model leave some free, so that /ping always finds one."""
+        return self.queue_length + SPARE_THREADS
+
+    @property
+    def logging_level(self) -> int:
+        return logging.getLevelNamesMapping()[self.log_level.upper()]
+
+    def execution_parameters(self) -> dict[str, int | str]:
+        """What a batch transform may ask of this server; payload × concurrency must not exceed 100 MB there."""
+        payload = self.transform_payload_mb or min(TRANSFORM_PAYLOAD_MB, self.max_payload_mb)
+        concurrency = self.transform_concurrency or max(1, min(self.queue_length, TRANSFORM_MEGABYTES // payload))
+        return {"MaxConcurrentTransforms": concurrency, "BatchStrategy": self.batch_strategy, "MaxPayloadInMB": payload}
+
+
+class Variable(NamedTuple):
+    """An environment variable as the documentation shows it."""
+
+    name: str
+    default: str
+    meaning: str
+
+
+def variables() -> list[Variable]:
+    """Every variable, for the documentation."""
+    fields = ((name, Settings.model_fields[field]) for name, field in _fields_by_variable().items())
+    return [Variable(name, str(field.default).lower(), field.description or "") for name, field in fields]
+
+
+def variables_table() -> str:
+    """Every variable, as a Markdown table."""
+    rows = [f"| `{name}` | {default} | {meaning} |" for name, default, meaning in variables()]
+    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
+
+
+def _fields_by_variable() -> dict[str, str]:
+    return {field.alias: name for name, field in Settings.model_fields.items() if field.alias}

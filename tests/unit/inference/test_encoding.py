@@ -1,0 +1,95 @@
+"""Masks as PNG and as COCO RLE, read back by other hands: Pillow, and a decoder after maskApi.c."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image
+
+from byoc_vision.inference.encoding import encode_png, encode_rles
+
+MASKS = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=40))
+LABELS = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=40), elements=st.integers(0, 3))
+
+
+def decode_rle(text: str, height: int, width: int) -> np.ndarray:
+    """rleFrString and rleDecode of cocoapi's common/maskApi.c, line for line."""
+    counts: list[int] = []
+    position = 0
+    while position < len(text):
+        value, shift, more = 0, 0, True
+        while more:
+            code = ord(text[position]) - 48
+            value |= (code & 0x1F) << (5 * shift)
+            more = bool(code & 0x20)
+            position += 1
+            shift += 1
+            if not more and code & 0x10:
+                value |= -1 << (5 * shift)
+        if len(counts) > 2:
+            value += counts[-2]
+        counts.append(value)
+    flat = np.concatenate([np.full(length, index % 2, dtype=bool) for index, length in enumerate(counts)])
+    return flat.reshape(width, height).T
+
+
+@given(MASKS)
+def test_a_png_holds_the_very_values_of_the_mask(mask: np.ndarray) -> None:
+    picture = Image.open(io.BytesIO(encode_png(mask)))
+    assert (picture.format, picture.mode) == ("PNG", "L")
+    np.testing.assert_array_equal(np.asarray(picture), mask)
+
+
+def test_a_mask_that_is_a_view_is_written_as_it_reads() -> None:
+    mask = np.arange(200, dtype=np.uint8).reshape(10, 20)[::2, ::-1].T
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(encode_png(mask)))), mask)
+
+
+def test_a_png_of_runs_is_small() -> None:
+    mask = np.zeros((1280, 1918), dtype=np.uint8)
+    mask[300:900, 400:1500] = 255
+    assert len(encode_png(mask)) < 10_000
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.int64), np.zeros((4, 4, 3), np.uint8)])
+def test_what_is_not_a_mask_is_refused(wrong: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        encode_png(wrong)
+
+
+@given(LABELS)
+def test_every_class_comes_back_from_its_rle(labels: np.ndarray) -> None:
+    height, width = labels.shape
+    for index, text in enumerate(encode_rles(labels, 5)):
+        np.testing.assert_array_equal(decode_rle(text, height, width), labels == index)
+
+
+@pytest.mark.parametrize(
+    ("rows", "rles"),
+    [
+        # Run lengths by hand, columns first; from the fourth on they are differences. 48 + length is the character.
+        ([[0, 0], [0, 0]], ["04", "4"]),  # [0, 4] and [4]
+        ([[0, 0], [1, 1]], ["01100", "1110"]),  # [0, 1, 1, 1, 1] and [1, 1, 1, 1]
+        ([[0, 1], [0, 1]], ["022", "22"]),  # [0, 2, 2] and [2, 2]
+    ],
+)
+def test_known_encodings(rows: list[list[int]], rles: list[str]) -> None:
+    assert encode_rles(np.array(rows, dtype=np.uint8), 2) == rles
+
+
+def test_long_runs_take_several_characters() -> None:
+    labels = np.zeros((100, 100), dtype=np.uint8)
+    labels[:, 37:] = 1
+    # 3700 = 0b11_10011_10100 → 20|32+48 = 'd', 19|32+48 = 'c', 3+48 = '3'; 6300 = 0b110_00100_11100 → 'l', 'T', '6'.
+    assert encode_rles(labels, 2)[1] == "dc3lT6"
+
+
+def test_noise_keeps_its_pixels() -> None:
+    labels = np.random.default_rng(0).integers(0, 11, (300, 200), dtype=np.uint8)
+    for index, text in enumerate(encode_rles(labels, 11)):
+        np.testing.assert_array_equal(decode_rle(text, 300, 200), labels == index)

@@ -1,0 +1,100 @@
+"""Two small real models, and the app around them, asked in-process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import pytest
+import torch
+from flask.testing import FlaskClient
+from support.pictures import encode
+from torch import nn
+
+from byoc_serve.app import create_app
+from byoc_serve.health import Board, State
+from byoc_serve.loader import Loader
+from byoc_serve.served import ServedModel
+from byoc_serve.settings import Settings
+from byoc_vision.artifact import ClassEntry, ModelCard
+from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.inference.predictor import Predictor
+from byoc_vision.models.spec import ModelSpec
+from byoc_vision.precision import Precision
+
+SOON = 60.0  # seconds; far more than any of these takes
+DEFAULTS = Settings()
+
+CLASSES = (ClassEntry(name="background", value=0), ClassEntry(name="car", value=7), ClassEntry(name="tree", value=200))
+
+
+def make_predictor(task: str, net: nn.Module) -> Predictor:
+    spec = ModelSpec(task=task, architecture="test", outputs=len(CLASSES))
+    card = ModelCard(
+        model=spec, classes=CLASSES, activation="softmax", preprocess=Preprocess(height=16, width=24, resize="stretch")
+    )
+    return Predictor(net.eval(), card, torch.device("cpu"), Precision(torch.float32, "cpu"))
+
+
+@pytest.fixture(scope="session")
+def segmenter() -> Predictor:
+    """Per pixel: the strongest colour channel's class."""
+    net = nn.Conv2d(3, 3, kernel_size=1)
+    with torch.no_grad():
+        net.weight.copy_(4 * torch.eye(3)[..., None, None])
+        net.bias.zero_()
+    return make_predictor("segmentation", net)
+
+
+@pytest.fixture(scope="session")
+def classifier() -> Predictor:
+    """Per picture: the strongest colour channel's class."""
+    return make_predictor("classification", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+
+
+@contextmanager
+def serving(predictor: Predictor, settings: Settings = DEFAULTS) -> Iterator[FlaskClient]:
+    """A client of the app around a predictor that is ready."""
+    loader = Loader(lambda: ServedModel(predictor, settings), Board())
+    loader.start()
+    assert loader.wait(SOON) is State.READY
+    try:
+        yield create_app(settings, loader).test_client()
+    finally:
+        loader.stop()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Predictor, Settings], FlaskClient]]:
+    """Servers for a test with a model or settings of its own."""
+    with ExitStack() as stack:
+        yield lambda predictor, settings: stack.enter_context(serving(predictor, settings))
+
+
+@pytest.fixture(scope="session")
+def masks(segmenter: Predictor) -> Iterator[FlaskClient]:
+    """The client of a server with a segmentation model."""
+    with serving(segmenter) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def labels(classifier: Predictor) -> Iterator[FlaskClient]:
+    """The client of a server with a classification model."""
+    with serving(classifier) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def picture() -> np.ndarray:
+    """Red, green and blue stripes, uint8 [32, 48, 3]."""
+    rgb = np.zeros((32, 48, 3), dtype=np.uint8)
+    for channel in range(3):
+        rgb[:, 16 * channel : 16 * (channel + 1), channel] = 255
+    return rgb
+
+
+@pytest.fixture(scope="session")
+def png(picture: np.ndarray) -> bytes:
+    return encode(picture)

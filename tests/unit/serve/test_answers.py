@@ -1,0 +1,110 @@
+"""Answers as bytes, in each form."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from support.pictures import decode, load_npy
+
+from byoc_serve import answers
+from byoc_serve.answers import check_count, render
+from byoc_serve.negotiation import Form
+from byoc_vision.artifact import ClassEntry
+from byoc_vision.errors import RequestError
+from byoc_vision.inference.predictor import Classification, Segmentation
+
+CLASSES = (ClassEntry(name="sky", value=3), ClassEntry(name="road", value=250))
+LABELS = np.array([[0, 1, 1], [0, 0, 1]], dtype=np.uint8)
+
+
+def segmentation(labels: np.ndarray = LABELS) -> Segmentation:
+    return Segmentation(labels, CLASSES, lambda: np.stack([labels == 0, labels == 1]).astype(np.float32))
+
+
+def classification(*probabilities: float) -> Classification:
+    names = ("dress", "hat", 'a "quoted" ü')
+    return Classification(np.array(probabilities, dtype=np.float32), names[: len(probabilities)])
+
+
+def test_a_mask_holds_the_training_masks_values() -> None:
+    body = render([segmentation()], Form.PNG, several=False)
+    np.testing.assert_array_equal(decode(body), [[3, 250, 250], [3, 3, 250]])
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_several_masks_are_no_png(count: int) -> None:
+    with pytest.raises(RequestError) as raised:
+        check_count(Form.PNG, count)
+    assert raised.value.status == 406
+    check_count(Form.PNG, 1)
+    check_count(Form.JSON, count)
+
+
+def test_a_mask_as_json() -> None:
+    answer = json.loads(render([segmentation()], Form.JSON, several=False))
+    # Down the columns: 0 0 | 1 0 | 1 1, so runs of [0, 2, 1, 1, 2] and [2, 1, 1, 2]; from the fourth on differences.
+    assert answer == {
+        "size": [2, 3],
+        "classes": [
+            {"label": "sky", "value": 3, "share": 0.5, "rle": "021O1"},
+            {"label": "road", "value": 250, "share": 0.5, "rle": "2111"},
+        ],
+    }
+
+
+def test_classes_come_best_first_with_their_names() -> None:
+    answer = json.loads(render([classification(0.25, 0.7, 0.05)], Form.JSON, several=False))
+    assert answer == [
+        {"label": "hat", "score": 0.7},
+        {"label": "dress", "score": 0.25},
+        {"label": 'a "quoted" ü', "score": 0.05},
+    ]
+
+
+def test_the_vector_is_in_class_order() -> None:
+    assert json.loads(render([classification(0.25, 0.75)], Form.VECTOR, several=False)) == [0.25, 0.75]
+
+
+def test_a_list_is_a_list_however_long() -> None:
+    one = classification(0.25, 0.75)
+    assert json.loads(render([one], Form.VECTOR, several=True)) == [[0.25, 0.75]]
+    assert json.loads(render([one, one], Form.VECTOR, several=True)) == [[0.25, 0.75]] * 2
+    assert len(json.loads(render([segmentation(), segmentation()], Form.JSON, several=True))) == 2
+
+
+def test_json_lines() -> None:
+    lines = render([classification(0.25, 0.75), classification(1, 0)], Form.JSON_LINES, several=True).decode()
+    assert lines == '{"prediction": [0.25, 0.75]}\n{"prediction": [1.0, 0.0]}\n'
+    line = render([segmentation()], Form.JSON_LINES, several=False)
+    assert line == render([segmentation()], Form.JSON, several=False) + b"\n"
+
+
+def test_probabilities_as_an_array() -> None:
+    one = classification(0.25, 0.75)
+    vector = load_npy(render([one], Form.NPY, several=False))
+    assert vector.dtype == np.float32
+    np.testing.assert_array_equal(vector, [0.25, 0.75])
+    np.testing.assert_array_equal(load_npy(render([one, one], Form.NPY, several=True)), [[0.25, 0.75]] * 2)
+    planes = load_npy(render([segmentation()], Form.NPY, several=False))
+    np.testing.assert_array_equal(planes, [LABELS == 0, LABELS == 1])
+
+
+def test_pictures_of_different_sizes_have_no_common_array() -> None:
+    with pytest.raises(RequestError) as raised:
+        render([segmentation(), segmentation(LABELS[:1])], Form.NPY, several=True)
+    assert raised.value.status == 406
+
+
+def test_probabilities_do_not_grow_beyond_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "MAX_PROBABILITIES", 60)  # one picture of LABELS' size has 48 bytes
+    render([segmentation()], Form.NPY, several=False)
+    with pytest.raises(RequestError) as raised:
+        render([segmentation(), segmentation()], Form.NPY, several=True)
+    assert raised.value.status == 413
+
+
+def test_a_number_that_is_none_is_never_sent() -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        render([classification(float("nan"), 0.5)], Form.JSON, several=False)

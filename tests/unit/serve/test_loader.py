@@ -1,0 +1,93 @@
+"""From STARTING to READY or FAILED, exactly once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from threading import Event
+
+import pytest
+
+from byoc_serve.health import Board, State
+from byoc_serve.loader import BUG_EXIT_CODE, Loader
+from byoc_serve.served import ServedModel
+from byoc_serve.settings import Settings
+from byoc_vision.errors import DataError, RequestError
+from byoc_vision.inference.predictor import Predictor
+
+SOON = 60.0
+
+
+def status_of(loader: Loader) -> int:
+    with pytest.raises(RequestError) as raised:
+        _ = loader.model
+    return raised.value.status
+
+
+def test_a_model_is_loaded_once_and_then_ready(classifier: Predictor, caplog: pytest.LogCaptureFixture) -> None:
+    may_load, loads = Event(), []
+
+    def source() -> ServedModel:
+        assert may_load.wait(SOON)
+        loads.append(1)
+        return ServedModel(classifier, Settings())
+
+    board = Board()
+    loader = Loader(source, board)
+    assert (board[0], loader.ready, status_of(loader)) == (State.STARTING, False, 503)
+    loader.start()
+    assert (board[0], loader.ready, status_of(loader)) == (State.STARTING, False, 503)
+    with caplog.at_level(logging.INFO, "byoc_serve"):
+        may_load.set()
+        assert loader.wait(SOON) is State.READY
+    assert loader.ready
+    assert loader.model is loader.model
+    assert loads == [1]
+    assert "test, classification, 3 classes, on cpu" in caplog.text
+    loader.stop()
+
+
+def test_stopping_while_loading_ends_the_thread(classifier: Predictor) -> None:
+    loader = Loader(lambda: ServedModel(classifier, Settings()), Board())
+    loader.start()
+    loader.stop()
+    assert loader.wait(0) is State.READY
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "reason"),
+    [
+        (DataError("/opt/ml/model holds no model"), DataError.exit_code, "/opt/ml/model holds no model"),
+        (KeyError("oops"), BUG_EXIT_CODE, "KeyError: 'oops'"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_is_told(
+    error: Exception, code: int, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    board, told = Board(), Event()
+    loader = Loader(failing(error), board, on_failure=told.set)
+    loader.start()
+    assert loader.wait(SOON) is State.FAILED
+    assert told.wait(SOON)
+    assert (loader.failure, board.exit_code, loader.ready, status_of(loader)) == (reason, code, False, 500)
+    assert f"the model cannot be loaded: {reason}" in caplog.messages
+    assert ("Traceback" in caplog.text) == (code == BUG_EXIT_CODE)
+    loader.stop()
+
+
+def test_one_of_two_workers_is_not_the_server(classifier: Predictor) -> None:
+    board = Board(workers=2)
+    loader = Loader(lambda: ServedModel(classifier, Settings()), board, worker=1)
+    loader.start()
+    assert loader.wait(SOON) is State.READY
+    assert not loader.ready
+    board[0] = State.READY
+    assert loader.ready
+    loader.stop()
+
+
+def failing(error: Exception) -> Callable[[], ServedModel]:
+    def source() -> ServedModel:
+        raise error
+
+    return source

@@ -1,0 +1,251 @@
+"""Pictures in every form in which a request may bring them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from support.pictures import encode, npy
+
+from byoc_serve.media import IMAGE_TYPES, MAX_PARTS, choose_reader, read_json
+from byoc_vision.errors import RequestError
+
+PIXELS = 10_000
+
+
+def read(content_type: str | None, body: bytes) -> tuple[list[np.ndarray], bool]:
+    payload = choose_reader(content_type)(body)
+    return list(payload.pictures(PIXELS)), payload.several
+
+
+def refusal(content_type: str | None, body: bytes) -> RequestError:
+    with pytest.raises(RequestError) as raised:
+        read(content_type, body)
+    return raised.value
+
+
+def form(*parts: tuple[str, bytes], boundary: str = "edge") -> bytes:
+    """A multipart body of parts: what follows `form-data` in their disposition, and their content."""
+    lines = b"".join(
+        f"--{boundary}\r\nContent-Disposition: form-data{rest}\r\n\r\n".encode() + content + b"\r\n"
+        for rest, content in parts
+    )
+    return lines + f"--{boundary}--\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("media_type", "kind"),
+    [
+        ("image/png", "PNG"),
+        ("image/PNG; charset=binary", "PNG"),
+        ("image/bmp", "BMP"),
+        ("image/webp", "WEBP"),
+        ("image/tiff", "TIFF"),
+        ("image/gif", "GIF"),
+        ("application/x-image", "PNG"),
+        ("image/jpeg", "PNG"),  # people mistake them, and the bytes say what they are
+        ("application/octet-stream", "PNG"),
+        ("binary/octet-stream", "BMP"),  # what S3 calls objects by default
+        ("application/x-www-form-urlencoded", "TIFF"),  # what curl --data-binary says
+        ("", "PNG"),
+        (None, "GIF"),
+    ],
+)
+def test_pictures(picture: np.ndarray, media_type: str | None, kind: str) -> None:
+    lossless = kind != "WEBP"
+    pictures, several = read(media_type, encode(picture, kind))
+    assert [rgb.shape for rgb in pictures] == [picture.shape]
+    assert not several
+    assert not lossless or np.array_equal(pictures[0], picture)
+
+
+def test_jpeg(picture: np.ndarray) -> None:
+    (rgb,), _ = read("image/jpeg", encode(picture, "JPEG"))
+    assert rgb.shape == picture.shape
+
+
+@pytest.mark.parametrize("media_type", ["application/x-npy", "application/octet-stream", None])
+def test_arrays(picture: np.ndarray, media_type: str | None) -> None:
+    (rgb,), several = read(media_type, npy(picture))
+    np.testing.assert_array_equal(rgb, picture)
+    assert not several
+    (rgb,), _ = read(media_type, npy(picture[..., 0]))
+    np.testing.assert_array_equal(rgb, np.repeat(picture[..., :1], 3, axis=2))
+
+
+def test_an_array_of_four_dimensions_is_several_pictures(picture: np.ndarray) -> None:
+    pictures, several = read("application/x-npy", npy(np.stack([picture, 255 - picture])))
+    assert several
+    np.testing.assert_array_equal(pictures, [picture, 255 - picture])
+
+
+@pytest.mark.parametrize(
+    ("array", "status", "message"),
+    [
+        (np.zeros((4, 4), np.float32), 400, "dtype"),
+        (np.zeros(4, np.uint8), 400, "shape is [4]"),
+        (np.zeros((2, 4, 4), np.uint8), 400, "shape is [2, 4, 4]"),
+        (np.zeros((1, 1, 1, 1, 1), np.uint8), 400, "shape"),
+        (np.zeros((0, 4, 3), np.uint8), 400, "empty"),
+        (np.zeros((101, 100), np.uint8), 413, "10,000"),
+    ],
+)
+def test_other_arrays_are_refused(array: np.ndarray, status: int, message: str) -> None:
+    error = refusal("application/x-npy", npy(array))
+    assert error.status == status
+    assert message in error.message
+
+
+@pytest.mark.parametrize(
+    "shape_of",
+    [
+        lambda text: {"image": text},
+        lambda text: {"b64": text},
+        lambda text: {"image": {"b64": text}},
+        lambda text: text,
+        lambda text: {"image": f"data:image/png;base64,{text}"},
+        lambda text: {"image": text[:40] + "\n" + text[40:]},
+    ],
+)
+def test_json_with_a_picture(picture: np.ndarray, png: bytes, shape_of: object) -> None:
+    body = json.dumps(shape_of(base64.b64encode(png).decode())).encode()
+    (rgb,), several = read("application/json; charset=utf-8", body)
+    np.testing.assert_array_equal(rgb, picture)
+    assert not several
+
+
+def test_json_with_instances_is_several_pictures_however_many(picture: np.ndarray, png: bytes) -> None:
+    text = base64.b64encode(png).decode()
+    pictures, several = read("application/json", json.dumps({"instances": [{"b64": text}]}).encode())
+    assert (len(pictures), several) == (1, True)
+    entries = [{"b64": text}, {"image": text}, {"image": {"b64": text}}, text]
+    pictures, _ = read("application/json", json.dumps({"instances": entries}).encode())
+    np.testing.assert_array_equal(pictures, [picture] * 4)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"{", "not JSON"),
+        (b"\xff\xfe\xfa", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"{}", "holds no picture"),
+        (b"[1, 2]", "holds no picture"),
+        (b"null", "holds no picture"),
+        (b'{"image": 3}', "holds no picture"),
+        (b'{"image": {"image": {"image": "eA=="}}}', "holds no picture"),
+        (b'{"instances": []}', "instances"),
+        (b'{"instances": {"b64": "eA=="}}', "instances"),
+        (b'{"image": "no base64!"}', "not base64"),
+        ('{"image": "grün"}'.encode(), "not base64"),
+        (b'{"image": "eA="}', "not base64"),
+        (b'{"image": "https://example.com/cat.jpg"}', "URLs are not fetched"),
+        (b'{"image": "s3://bucket/cat.jpg"}', "URLs are not fetched"),
+        (b'{"image": "file:/etc/passwd"}', "URLs are not fetched"),
+        (b'{"image": "eA=="}', "not a JPEG"),
+        (b'{"image": ""}', "empty"),
+    ],
+)
+def test_other_json_is_refused(body: bytes, message: str) -> None:
+    error = refusal("application/json", body)
+    assert error.status == 400
+    assert message in error.message
+
+
+def test_a_bad_instance_is_named_by_its_number(png: bytes) -> None:
+    entries = [base64.b64encode(content).decode() for content in (png, b"text", png)]
+    assert refusal("application/json", json.dumps({"instances": entries}).encode()).message.startswith("picture 2: ")
+
+
+def test_pictures_are_decoded_as_they_are_asked_for(png: bytes) -> None:
+    entries = [base64.b64encode(content).decode() for content in (png, b"text")]
+    pictures = read_json(json.dumps({"instances": entries}).encode()).pictures(PIXELS)
+    assert next(pictures).shape == (32, 48, 3)
+
+
+def test_a_form_with_a_file(picture: np.ndarray, png: bytes) -> None:
+    body = form(('; name="note"', b"hello"), ('; name="image"; filename="a.png"', png))
+    (rgb,), several = read("multipart/form-data; boundary=edge", body)
+    np.testing.assert_array_equal(rgb, picture)
+    assert not several
+
+
+def test_a_form_with_files_keeps_their_order(picture: np.ndarray) -> None:
+    shades = [np.full_like(picture, shade) for shade in (10, 20, 30)]
+    parts = [(f'; name="{name}"; filename="x"', encode(rgb, "PNG")) for name, rgb in zip("aba", shades, strict=True)]
+    pictures, several = read('multipart/form-data; boundary="edge"', form(*parts))
+    assert [int(rgb[0, 0, 0]) for rgb in pictures] == [10, 20, 30]
+    assert several
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "message"),
+    [
+        ("multipart/form-data", form(), "boundary"),
+        ("multipart/form-data; boundary=ü", form(), "not a whole form"),
+        ("multipart/form-data; boundary=other", form(), "not a whole form"),
+        ("multipart/form-data; boundary=edge", form(), "no file"),
+        ("multipart/form-data; boundary=edge", form(('; name="image"', b"no file name")), "no file"),
+        ("multipart/form-data; boundary=edge", form(('; name="a"; filename="a"', b"text")), "begins with the text"),
+        ("multipart/form-data; boundary=edge", form(('; name="a"; filename="a"', b"x"))[:-20], "not a whole form"),
+        ("multipart/form-data; boundary=edge", b"--edge\r\nX: y\r\n\r\nx\r\n--edge--\r\n", "not a whole form"),
+        ("multipart/form-data; boundary=edge", form(*[('; name="a"', b"")] * (MAX_PARTS + 1)), f"{MAX_PARTS} parts"),
+    ],
+)
+def test_other_forms_are_refused(content_type: str, body: bytes, message: str) -> None:
+    error = refusal(content_type, body)
+    assert error.status == 400
+    assert message in error.message
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/csv", "text/plain", "image/svg+xml", "video/mp4", "application/pdf", "nonsense", "image"]
+)
+def test_other_types_are_refused_with_a_list_of_those_that_are_read(content_type: str) -> None:
+    with pytest.raises(RequestError) as raised:
+        choose_reader(content_type)
+    assert raised.value.status == 415
+    assert "image/jpeg" in raised.value.message
+    assert content_type in raised.value.message
+
+
+@pytest.mark.parametrize("content_type", [None, "application/x-www-form-urlencoded", "application/octet-stream"])
+def test_untyped_text_is_refused_with_what_to_type(content_type: str | None) -> None:
+    error = refusal(content_type, b"a,b,c\n1,2,3\n")
+    assert error.status == 415
+    assert "-H 'Content-Type: image/jpeg'" in error.message
+
+
+def test_damaged_pictures_are_refused(picture: np.ndarray, png: bytes) -> None:
+    for body in (png[:100], encode(picture, "JPEG")[:-50], b"hello", b""):
+        assert refusal("image/jpeg", body).status == 400
+
+
+def declared_png(width: int, height: int) -> bytes:
+    """A PNG whose header declares a size, with next to no pixels."""
+    chunks = [
+        (b"IHDR", struct.pack(">II5B", width, height, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"\0" * 100)),
+        (b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in chunks
+    )
+
+
+def test_a_picture_that_declares_too_many_pixels_is_refused_undecoded() -> None:
+    error = refusal("image/png", declared_png(60_000, 60_000))
+    assert error.status == 413
+    assert "60000 × 60000" in error.message
+
+
+def test_every_image_type_is_named_in_the_refusal_or_a_synonym() -> None:
+    with pytest.raises(RequestError) as raised:
+        choose_reader("text/plain")
+    unnamed = {name for name in IMAGE_TYPES if name not in raised.value.message}
+    assert unnamed == {"image/jpg", "image/x-ms-bmp"}
