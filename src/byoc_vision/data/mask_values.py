@@ -52,7 +52,7 @@ def infer_classes(values: MaskValues, options: DataOptions) -> tuple[tuple[DataC
     ignore_value = _ignore_value(values, options)
     found = [value for value in values.of("train") if value != ignore_value]
     _refuse_one_value(found, values, ignore_value)
-    class_values = found if options.num_classes is None else _declared(found, options.num_classes)
+    class_values = found if options.num_classes is None else _declared(found, options.num_classes, ignore_value)
     if options.num_classes is None:
         _refuse_noise(found, values)
         _refuse_two_foregrounds(found, values, ignore_value)
@@ -70,8 +70,10 @@ def _ignore_value(values: MaskValues, options: DataOptions) -> int | None:
     return None if is_class else USUAL_IGNORE_VALUE
 
 
-def _declared(found: list[int], count: int) -> list[int]:
-    return found if count == 2 and found == [0, 255] else list(range(count))
+def _declared(found: list[int], count: int, ignore_value: int | None) -> list[int]:
+    if count == 2 and found == [0, USUAL_IGNORE_VALUE]:
+        return found
+    return [value for value in range(count) if value != ignore_value]
 
 
 def _name(value: int, class_values: list[int]) -> str:

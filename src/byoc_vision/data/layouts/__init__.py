@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from byoc_vision.data.layouts.base import Layout
-from byoc_vision.data.layouts.channels import Split, find_splits, splits_within
+from byoc_vision.data.layouts.channels import Split, find_splits, masks_beside, splits_within
 from byoc_vision.data.layouts.class_folders import ClassFolders
 from byoc_vision.data.layouts.listing import scan
 from byoc_vision.data.layouts.picture_masks import PicturesWithMasks
@@ -51,7 +51,7 @@ def find_dataset(channels: Mapping[str, Path], options: DataOptions) -> Dataset:
 
 
 def read_folder(folder: Path, task: Task, classes: Sequence[DataClass]) -> tuple[Sample, ...]:
-    """The samples of one folder, to measure a model on: class folders, or images/ and masks/.
+    """The samples of one folder, to measure a model on: class folders, images/ and masks/, or masks in a folder beside.
 
     A folder of splits (`test`, `validation`, `train`, with `test_masks`, …) gives the first of these it holds.
     classes: those of the model; a classifier's labels are its indices.
@@ -60,7 +60,7 @@ def read_folder(folder: Path, task: Task, classes: Sequence[DataClass]) -> tuple
     splits = splits_within(scan(folder))
     split = next((splits[name] for name in ("test", "validation", "train") if name in splits), None)
     if split is None:
-        split = Split("test", scan(folder))
+        split = Split("test", scan(folder), masks_beside(folder))
     layout = next((layout for layout in LAYOUTS if layout.task == task and layout.recognise(split)), None)
     if layout is None:
         expected = "\n".join(layout.tree for layout in LAYOUTS if layout.task == task)

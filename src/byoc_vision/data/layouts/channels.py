@@ -79,6 +79,12 @@ def _splits(roles: Mapping[tuple[str, bool], Folder]) -> dict[str, Split]:
     }
 
 
+def masks_beside(folder: Path) -> Folder | None:
+    """The folder of masks beside a folder of pictures, named as channels are: `validation_annotation`, `_masks`, …"""
+    beside = (folder.with_name(f"{folder.name}_{name}") for name in MASK_FOLDER_NAMES)
+    return next((scan(path) for path in beside if path.is_dir()), None)
+
+
 def _role(name: str) -> tuple[str, bool] | None:
     """The split that a channel's or a folder's name means, and whether it is of masks."""
     match = _CHANNEL_NAME.fullmatch(name)

@@ -58,7 +58,7 @@ def _problems(split: Split, names: list[str]) -> list[str]:
         return [f"{folder.path} holds no class folders; expected: {', '.join(names)}"]
     if folder.picture_names:
         count = len(folder.picture_names)
-        logger.warning("%d pictures in %s lie in no class folder and are not read", count, folder.path)
+        logger.warning("pictures in %s that lie in no class folder and are not read: %d", folder.path, count)
     unknown = [
         f"{inner.path}: there is no class {inner.name!r} in training (classes: {', '.join(names)})"
         for inner in folder.folders

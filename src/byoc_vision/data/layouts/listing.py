@@ -62,10 +62,10 @@ def scan(path: Path) -> Folder:
     return _scan(path, ancestors=(os.path.realpath(path),))
 
 
-def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Sorts `2` before `10`, and letters without regard to case."""
+def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Sorts `2` before `10`, numbers before letters, and letters without regard to case."""
     parts = re.split(r"([0-9]+)", name.casefold())
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part], name
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part], name
 
 
 def _scan(path: Path, ancestors: tuple[str, ...]) -> Folder:

@@ -85,9 +85,9 @@ def _pair(pictures: Folder, masks: Folder) -> list[Sample]:
         raise DataError(_unpaired(pictures, masks, len(picture_of), without_mask, without_picture))
     if without_picture:
         logger.warning(
-            "%d masks in %s belong to no picture and are not read, such as %s",
-            len(without_picture),
+            "masks in %s that belong to no picture and are not read: %d, such as %s",
             masks.path,
+            len(without_picture),
             without_picture[0],
         )
     return [Sample(pictures.path / picture_of[stem], masks.path / mask_of[pairs[stem]]) for stem in picture_of]
