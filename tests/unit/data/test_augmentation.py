@@ -1,0 +1,135 @@
+"""Random changes: shapes and types kept, masks moved with their pictures, the same for the same seed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from byoc_vision.data.augmentation import AugmentationName, build_augmentation
+from byoc_vision.models.spec import Task
+
+NAMES: tuple[AugmentationName, ...] = get_args(AugmentationName)
+TASKS: tuple[Task, ...] = get_args(Task)
+
+
+@pytest.fixture(scope="module")
+def scene() -> tuple[np.ndarray, np.ndarray]:
+    """A dull gradient with a bright block at the left, and the block's mask; 48 × 64 pixels."""
+    image = np.repeat(np.linspace(60, 110, 64, dtype=np.uint8)[None, :, None], 48, axis=0).repeat(3, axis=2)
+    mask = np.zeros((48, 64), np.uint8)
+    mask[10:34, 6:30] = 1
+    image[mask == 1] = 230
+    return image, mask
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("task", TASKS)
+def test_shapes_and_types_are_kept(name: AugmentationName, task: Task, scene: tuple[np.ndarray, np.ndarray]) -> None:
+    augment = build_augmentation(name, task)
+    image, mask = scene
+    mask = mask if task == "segmentation" else None
+    for seed in range(12):
+        changed = augment(image.copy(), mask, seed)
+        assert changed.image.shape == image.shape
+        assert changed.image.dtype == np.uint8
+        if mask is None:
+            assert changed.mask is None
+        else:
+            assert changed.mask is not None
+            assert changed.mask.shape == mask.shape
+            assert changed.mask.dtype == np.uint8
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_mask_value_is_invented(name: AugmentationName, scene: tuple[np.ndarray, np.ndarray]) -> None:
+    augment = build_augmentation(name, "segmentation")
+    image, mask = scene
+    labels = mask * 9 + 40
+    labels[40:] = 255
+    for seed in range(20):
+        changed = augment(image, labels, seed)
+        assert changed.mask is not None
+        assert set(np.unique(changed.mask)) <= {40, 49, 255}
+
+
+@pytest.mark.parametrize("name", ["flip", "light"])
+def test_masks_move_with_their_pictures(name: AugmentationName, scene: tuple[np.ndarray, np.ndarray]) -> None:
+    augment = build_augmentation(name, "segmentation")
+    for seed in range(20):
+        changed = augment(*scene, seed)
+        assert changed.mask is not None
+        grey = changed.image.astype(float).mean(axis=2)
+        bright = grey > (grey.min() + grey.max()) / 2
+        # Blended edges may count for either side.
+        assert (bright != (changed.mask == 1)).mean() < 0.03
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_seed_is_a_result(name: AugmentationName, scene: tuple[np.ndarray, np.ndarray]) -> None:
+    first, second = build_augmentation(name, "segmentation"), build_augmentation(name, "segmentation")
+    expected = [first(*scene, seed).image for seed in (1, 2, 3)]
+    for seed, image in zip((3, 1, 2), (expected[2], expected[0], expected[1]), strict=True):
+        np.testing.assert_array_equal(second(*scene, seed).image, image)
+    assert name == "none" or any((image != expected[0]).any() for image in [*expected[1:], second(*scene, 9).image])
+
+
+def test_none_changes_nothing(scene: tuple[np.ndarray, np.ndarray]) -> None:
+    changed = build_augmentation("none", "segmentation")(*scene, 5)
+    assert changed.image is scene[0]
+    assert changed.mask is scene[1]
+
+
+def test_flip_only_flips(scene: tuple[np.ndarray, np.ndarray]) -> None:
+    flipped = 0
+    augment = build_augmentation("flip", "segmentation")
+    for seed in range(40):
+        changed = augment(*scene, seed)
+        if (changed.image == scene[0]).all():
+            continue
+        np.testing.assert_array_equal(changed.image, scene[0][:, ::-1])
+        np.testing.assert_array_equal(changed.mask, scene[1][:, ::-1])
+        flipped += 1
+    assert 8 < flipped < 32
+
+
+def test_steps_are_drawn_independently(scene: tuple[np.ndarray, np.ndarray]) -> None:
+    """Each of the four combinations of flipped and brightness changed occurs."""
+    augment = build_augmentation("light", "segmentation")
+    seen = set()
+    for seed in range(60):
+        changed = augment(*scene, seed)
+        assert changed.mask is not None
+        is_flipped = changed.mask[:, :32].sum() < changed.mask[:, 32:].sum()
+        has_same_brightness = abs(int(changed.image.max()) - 230) <= 1
+        seen.add((is_flipped, has_same_brightness))
+    assert len(seen) == 4
+
+
+def test_what_comes_in_at_the_borders_is_not_black() -> None:
+    augment = build_augmentation("light", "segmentation")
+    image, mask = np.full((48, 64, 3), 200, np.uint8), np.ones((48, 64), np.uint8)
+    for seed in range(30):
+        changed = augment(image, mask, seed)
+        assert changed.image.min() > 100
+        assert changed.mask is not None
+        assert changed.mask.all()
+
+
+def test_albumentations_is_imported_late_and_does_not_call_home() -> None:
+    code = (
+        "import sys, urllib.request, numpy as np\n"
+        "from byoc_vision.data.augmentation import build_augmentation\n"
+        "augment = build_augmentation('flip', 'classification')\n"
+        "assert 'albumentations' not in sys.modules\n"
+        "def refuse(*args, **kwargs): raise SystemExit('the network was asked')\n"
+        "urllib.request.OpenerDirector.open = refuse\n"
+        "augment(np.zeros((4, 4, 3), np.uint8), None, 0)\n"
+        "assert 'albumentations' in sys.modules\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "NO_ALBUMENTATIONS_UPDATE"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=100)

@@ -1,0 +1,414 @@
+"""Reading pictures and masks: every kind, every orientation, and whatever is broken."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from byoc_vision.data.decoding import PictureTooLarge, read_mask, read_picture
+from byoc_vision.errors import DataError
+
+ORIENTATION = 274
+
+# Pillow warns of broken notes (EXIF, TIFF tags) before it reads on or gives up.
+tolerate_warnings = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
+
+
+def smooth(height: int = 40, width: int = 56, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 3), None, 0, 255, cv2.NORM_MINMAX)
+
+
+def encode(image: Image.Image | np.ndarray, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def exif(orientation: int) -> bytes:
+    block = Image.Exif()
+    block[ORIENTATION] = orientation
+    return block.tobytes()
+
+
+def png(header: tuple[int, int, int, int], rows: bytes, *after: tuple[bytes, bytes]) -> bytes:
+    """A PNG by hand: (width, height, bit depth, colour type), its filtered rows, chunks behind the pixels."""
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", *header, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        *after,
+        (b"IEND", b""),
+    ]
+    body = b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+class TestOrientation:
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    @pytest.mark.parametrize(
+        ("kind", "mode"),
+        [
+            ("JPEG", "RGB"),
+            ("JPEG", "L"),
+            ("JPEG", "CMYK"),
+            ("PNG", "RGB"),
+            ("PNG", "P"),
+            ("PNG", "1"),
+            ("WebP", "RGB"),
+            ("TIFF", "RGB"),
+            ("TIFF", "L"),
+        ],
+    )
+    def test_pictures_are_upright_by_either_decoder(self, kind: str, mode: str, orientation: int) -> None:
+        options = {"lossless": True} if kind == "WebP" else {}
+        data = encode(Image.fromarray(smooth()).convert(mode), kind, exif=exif(orientation), **options)
+        upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+        assert upright.size == ((56, 40) if orientation < 5 else (40, 56))
+        np.testing.assert_array_equal(read_picture(data), np.asarray(upright.convert("RGB")))
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_transparent_pictures_too(self, orientation: int) -> None:
+        rgba = np.dstack([smooth(), np.full((40, 56), 255, np.uint8)])
+        expected = read_picture(encode(smooth(), "PNG", exif=exif(orientation)))
+        np.testing.assert_array_equal(read_picture(encode(rgba, "PNG", exif=exif(orientation))), expected)
+
+    def test_a_png_may_name_it_behind_its_pixels(self) -> None:
+        rows = bytes([0, 10, 20, 30])
+        data = png((3, 1, 8, 0), rows, (b"eXIf", exif(6).removeprefix(b"Exif\0\0")))
+        np.testing.assert_array_equal(read_picture(data)[:, :, 0], [[10], [20], [30]])
+
+    @tolerate_warnings
+    @pytest.mark.parametrize("block", [b"", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0nonsense"])
+    def test_broken_notes_of_the_camera_do_not_matter(self, block: bytes) -> None:
+        plain = encode(smooth(), "JPEG")
+        segment = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
+        np.testing.assert_array_equal(read_picture(plain[:2] + segment + plain[2:]), read_picture(plain))
+
+    @pytest.mark.parametrize("orientation", [0, 9, 4711])
+    def test_orientations_that_do_not_exist_are_none(self, orientation: int) -> None:
+        picture = read_picture(encode(smooth(), "JPEG", exif=exif(orientation)))
+        np.testing.assert_array_equal(picture, read_picture(encode(smooth(), "JPEG")))
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_a_mask_is_what_a_viewer_shows(self, tmp_path: Path, orientation: int) -> None:
+        labels = np.arange(12, dtype=np.uint8).reshape(3, 4)
+        path = tmp_path / "mask.png"
+        path.write_bytes(encode(labels, "PNG", exif=exif(orientation)))
+        np.testing.assert_array_equal(read_mask(path), np.asarray(ImageOps.exif_transpose(Image.open(path))))
+
+
+class TestKindsOfPictures:
+    @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WebP"])
+    @pytest.mark.parametrize("mode", ["RGB", "L"])
+    def test_lossless_kinds_keep_every_pixel(self, kind: str, mode: str) -> None:
+        image = Image.fromarray(smooth()).convert(mode)
+        options = {"lossless": True} if kind == "WebP" else {}
+        np.testing.assert_array_equal(read_picture(encode(image, kind, **options)), np.asarray(image.convert("RGB")))
+
+    def test_a_file_and_its_content_are_the_same(self, tmp_path: Path) -> None:
+        path = tmp_path / "picture.bin"  # the ending does not matter
+        path.write_bytes(encode(smooth(), "JPEG"))
+        np.testing.assert_array_equal(read_picture(path), read_picture(path.read_bytes()))
+
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
+    def test_the_result_is_a_plain_array_of_its_own(self, kind: str) -> None:
+        picture = read_picture(encode(smooth(), kind))
+        assert picture.dtype == np.uint8
+        assert picture.shape == (40, 56, 3)
+        assert picture.flags.c_contiguous
+        assert picture.flags.writeable
+
+    @pytest.mark.parametrize("kind", ["PNG", "WebP", "TIFF"])
+    def test_transparent_parts_are_white(self, kind: str) -> None:
+        rgba = np.zeros((4, 6, 4), np.uint8)
+        rgba[:, :3] = (10, 200, 30, 255)
+        rgba[:, 3:] = (77, 77, 77, 0)
+        picture = read_picture(encode(rgba, kind, **({"lossless": True} if kind == "WebP" else {})))
+        assert (picture[:, :3] == (10, 200, 30)).all()
+        assert (picture[:, 3:] == 255).all()
+
+    def test_half_transparent_parts_are_mixed_with_white(self) -> None:
+        assert read_picture(encode(np.full((2, 2, 4), (0, 0, 0, 128), np.uint8), "PNG")) == pytest.approx(127, abs=1)
+
+    @pytest.mark.parametrize("mode", ["LA", "P"])
+    def test_grey_and_palette_may_be_transparent(self, mode: str) -> None:
+        image = Image.new(mode, (4, 4), (0, 0) if mode == "LA" else 0)
+        options = {"transparency": 0} if mode == "P" else {}
+        assert (read_picture(encode(image, "PNG", **options)) == 255).all()
+
+    def test_a_transparent_colour_without_an_alpha_channel(self) -> None:
+        pixels = np.full((4, 4, 3), 9, np.uint8)
+        pixels[:2] = (1, 2, 3)
+        picture = read_picture(encode(pixels, "PNG", transparency=(1, 2, 3)))
+        assert (picture[:2] == 255).all()
+        assert (picture[2:] == 9).all()
+
+    def test_palettes_become_colours(self) -> None:
+        image = Image.fromarray(smooth()).quantize(64)
+        for kind in ("PNG", "GIF", "BMP", "TIFF"):
+            np.testing.assert_array_equal(read_picture(encode(image, kind)), np.asarray(image.convert("RGB")))
+
+    def test_one_bit_is_black_and_white(self) -> None:
+        picture = read_picture(encode(Image.fromarray(np.array([[True, False]])), "PNG"))
+        assert picture.tolist() == [[[255] * 3, [0] * 3]]
+
+    @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+    def test_sixteen_bits_grey_keep_the_upper_eight(self, kind: str) -> None:
+        values = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
+        assert read_picture(encode(values, kind))[0, :, 0].tolist() == [0, 0, 1, 128, 255]
+
+    def test_sixteen_bits_colour_keep_the_upper_eight(self) -> None:
+        rows = b"\0" + struct.pack(">6H", 0, 256, 511, 32768, 65535, 65280)
+        assert read_picture(png((2, 1, 16, 2), rows)).tolist() == [[[0, 1, 1], [128, 255, 255]]]
+
+    @pytest.mark.parametrize(("values", "read"), [([0, 0.5, 1], [0, 128, 255]), ([0, 0.5, 200], [0, 0, 200])])
+    def test_floats_count_to_one_or_to_255(self, values: list[float], read: list[int]) -> None:
+        assert read_picture(encode(np.array([values], np.float32), "TIFF"))[0, :, 1].tolist() == read
+
+    @pytest.mark.parametrize("value", [-1, 256, np.nan, np.inf])
+    def test_other_floats_are_refused(self, value: float) -> None:
+        with pytest.raises(DataError, match="float values"):
+            read_picture(encode(np.array([[0, value]], np.float32), "TIFF"))
+
+    def test_32_bit_integers_are_refused(self) -> None:
+        with pytest.raises(DataError, match="32-bit values"):
+            read_picture(encode(np.array([[0, 70000]], np.int32), "TIFF"))
+
+    def test_cmyk_is_converted(self) -> None:
+        image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+        red, green, blue = read_picture(encode(image, "JPEG", quality=100))[4, 4].tolist()
+        assert red > 240
+        assert green < 20
+        assert blue < 20
+
+    def test_of_several_frames_the_first_is_read(self) -> None:
+        frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue")]
+        for kind in ("GIF", "TIFF", "WebP", "PNG"):
+            options = {"lossless": True} if kind == "WebP" else {}
+            data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+            assert (read_picture(data) == (255, 0, 0)).all(), kind
+
+
+class TestSize:
+    @pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "JPEG", "TIFF", "WebP"])
+    def test_the_declared_size_is_judged_before_decoding(self, kind: str) -> None:
+        data = encode(smooth(), kind)
+        with pytest.raises(PictureTooLarge, match=r"56 × 40 pixels, more than the 2,239 allowed"):
+            read_picture(data, max_pixels=40 * 56 - 1)
+        assert read_picture(data, max_pixels=40 * 56).shape == (40, 56, 3)
+
+    def test_a_monster_of_a_few_bytes(self, tmp_path: Path) -> None:
+        monster = png((60_000, 60_000, 8, 2), b"")
+        with pytest.raises(PictureTooLarge, match="60000 × 60000"):
+            read_picture(monster)
+        path = tmp_path / "mask.png"
+        path.write_bytes(monster)
+        with pytest.raises(PictureTooLarge, match=r"mask\.png"):
+            read_mask(path)
+
+    def test_a_monstrous_tiff(self) -> None:
+        data = bytearray(encode(smooth(), "TIFF"))
+        for tag in (256, 257):
+            at = data.index(struct.pack("<HHI", tag, 4, 1))
+            data[at : at + 12] = struct.pack("<HHII", tag, 4, 1, 60_000)
+        with pytest.raises(PictureTooLarge):
+            read_picture(bytes(data))
+
+
+def encoded_kinds() -> dict[str, bytes]:
+    rgb = smooth()
+    return {
+        "baseline": encode(rgb, "JPEG"),
+        "progressive": encode(rgb, "JPEG", progressive=True),
+        "restarts": encode(rgb, "JPEG", restart_marker_blocks=2),
+        "cmyk": encode(Image.fromarray(rgb).convert("CMYK"), "JPEG"),
+        "png": encode(rgb, "PNG"),
+        "palette png": encode(Image.fromarray(rgb).quantize(64), "PNG"),
+        "webp": encode(rgb, "WebP"),
+        "lossless webp": encode(rgb, "WebP", lossless=True),
+        "gif": encode(Image.fromarray(rgb).quantize(64), "GIF"),
+        "bmp": encode(rgb, "BMP"),
+        "tiff": encode(rgb, "TIFF"),
+        "deflated tiff": encode(rgb, "TIFF", compression="tiff_adobe_deflate"),
+    }
+
+
+KINDS = encoded_kinds()
+
+
+@tolerate_warnings
+class TestBrokenFiles:
+    @given(st.sampled_from(sorted(KINDS)), st.data())
+    @settings(max_examples=300, deadline=None)
+    def test_a_picture_cut_anywhere_is_refused_unless_no_pixel_is_missing(self, kind: str, data: st.DataObject) -> None:
+        whole = KINDS[kind]
+        cut = data.draw(st.integers(0, len(whole) - 1))
+        try:
+            picture = read_picture(whole[:cut])
+        except DataError:
+            return
+        # A GIF's last two bytes say only that nothing follows.
+        assert kind == "gif"
+        assert len(whole) - cut <= 2
+        np.testing.assert_array_equal(picture, read_picture(whole))
+
+    @pytest.mark.parametrize("kind", ["baseline", "progressive", "restarts", "cmyk"])
+    def test_a_jpeg_cut_at_any_byte_is_refused(self, kind: str) -> None:
+        whole = KINDS[kind]
+        for cut in range(0, len(whole), 7):
+            with pytest.raises(DataError):
+                read_picture(whole[:cut])
+        with pytest.raises(DataError, match="cut short"):
+            read_picture(whole[:-1])
+
+    def test_a_large_jpeg_cut_near_its_end_is_refused(self) -> None:
+        whole = encode(np.random.default_rng(0).integers(0, 256, (600, 800, 3), dtype=np.uint8), "JPEG")
+        for missing in (1, 2, 3, 100, 5_000):
+            with pytest.raises(DataError, match="cut short"):
+                read_picture(whole[:-missing])
+
+    @given(st.sampled_from(sorted(KINDS)), st.binary(max_size=300))
+    @example("baseline", b"\xff\xd8\xff\xe0")
+    @example("progressive", b"\0" * 200)
+    @settings(max_examples=150, deadline=None)
+    def test_bytes_behind_the_end_do_not_matter(self, kind: str, garbage: bytes) -> None:
+        whole = KINDS[kind]
+        np.testing.assert_array_equal(read_picture(whole + garbage), read_picture(whole))
+
+    @given(
+        st.sampled_from(sorted(KINDS)),
+        st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8),
+    )
+    @settings(max_examples=300, deadline=None)
+    def test_damage_is_a_data_error_or_not_seen(self, kind: str, changes: list[tuple[float, int]]) -> None:
+        damaged = bytearray(KINDS[kind])
+        for where, value in changes:
+            damaged[int(where**3 * len(damaged))] = value  # mostly in the header
+        try:
+            picture = read_picture(bytes(damaged), max_pixels=10**6)
+        except DataError:
+            return
+        assert picture.dtype == np.uint8
+        assert picture.ndim == 3
+
+    @given(st.binary(max_size=200))
+    @settings(max_examples=100)
+    def test_bytes_are_no_picture(self, data: bytes) -> None:
+        with pytest.raises(DataError):
+            read_picture(data)
+
+    def test_errors_name_the_file_and_what_it_is(self, tmp_path: Path) -> None:
+        path = tmp_path / "cat.png"
+        path.write_text("not a picture at all")
+        with pytest.raises(
+            DataError, match=r"cat\.png is not a JPEG, PNG.*begins with the text 'not a picture at all'"
+        ):
+            read_picture(path)
+        path.write_bytes(b"")
+        with pytest.raises(DataError, match=r"cat\.png is not a .*it is empty"):
+            read_picture(path)
+        with pytest.raises(DataError, match=r"gone\.png cannot be read: No such file"):
+            read_picture(tmp_path / "gone.png")
+        with pytest.raises(DataError, match="the picture is not a"):
+            read_picture(b"<html>")
+
+
+class TestMasks:
+    @staticmethod
+    def read(tmp_path: Path, data: bytes) -> np.ndarray:
+        path = tmp_path / "mask.png"
+        path.write_bytes(data)
+        return read_mask(path)
+
+    @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
+    def test_grey_levels_as_they_are(self, tmp_path: Path, kind: str) -> None:
+        labels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+        read = self.read(tmp_path, encode(labels, kind))
+        np.testing.assert_array_equal(read, labels)
+        assert read.dtype == np.uint8
+        assert read.flags.writeable
+
+    @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "TIFF"])
+    def test_palette_indices_not_colours(self, tmp_path: Path, kind: str) -> None:
+        labels = np.array([[0, 1, 2], [2, 7, 0]], np.uint8)
+        image = Image.fromarray(labels).convert("P")
+        image.putpalette([component for index in range(256) for component in (255 - index, index, 99)])
+        options = {"optimize": False} if kind == "GIF" else {}  # else Pillow drops unused palette entries
+        np.testing.assert_array_equal(self.read(tmp_path, encode(image, kind, **options)), labels)
+
+    @pytest.mark.parametrize("bits", [1, 2, 4])
+    @pytest.mark.parametrize("colour_type", [0, 3])
+    def test_few_bits_as_stored(self, tmp_path: Path, bits: int, colour_type: int) -> None:
+        values = np.arange(8) % 2**bits
+        packed = np.packbits((values[:, None] >> np.arange(bits)[::-1] & 1).ravel().astype(np.uint8)).tobytes()
+        data = png((8, 1, bits, colour_type), b"\0" + packed)
+        if colour_type == 3:
+            palette = bytes(range(3 * 2**bits))
+            chunk = (
+                struct.pack(">I", len(palette)) + b"PLTE" + palette + struct.pack(">I", zlib.crc32(b"PLTE" + palette))
+            )
+            data = data[:33] + chunk + data[33:]
+        np.testing.assert_array_equal(self.read(tmp_path, data), [values])
+
+    def test_one_bit_is_zero_and_one(self, tmp_path: Path) -> None:
+        read = self.read(tmp_path, encode(Image.fromarray(np.array([[True, False]])), "TIFF"))
+        assert read.tolist() == [[1, 0]]
+
+    @pytest.mark.parametrize("dtype", [np.uint16, np.int32])
+    def test_wide_values_where_they_fit(self, tmp_path: Path, dtype: type) -> None:
+        np.testing.assert_array_equal(self.read(tmp_path, encode(np.array([[0, 255]], dtype), "TIFF")), [[0, 255]])
+        with pytest.raises(DataError, match=r"mask\.png has label values from 0 to 256; they must lie within 0–255"):
+            self.read(tmp_path, encode(np.array([[0, 256]], dtype), "TIFF"))
+
+    def test_equal_colours_are_labels(self, tmp_path: Path) -> None:
+        labels = np.array([[0, 1], [255, 3]], np.uint8)
+        np.testing.assert_array_equal(self.read(tmp_path, encode(np.dstack([labels] * 3), "PNG")), labels)
+        alpha = np.array([[0, 255], [9, 1]], np.uint8)
+        np.testing.assert_array_equal(self.read(tmp_path, encode(np.dstack([labels] * 3 + [alpha]), "PNG")), labels)
+        np.testing.assert_array_equal(self.read(tmp_path, encode(np.dstack([labels, alpha]), "PNG")), labels)
+
+    def test_other_colours_are_not(self, tmp_path: Path) -> None:
+        with pytest.raises(
+            DataError, match=r"mask\.png is a colour picture; save the labels as a single-channel or palette"
+        ):
+            self.read(tmp_path, encode(np.full((2, 2, 3), (1, 1, 2), np.uint8), "PNG"))
+
+    def test_floats_are_not(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="save the labels as an 8-bit"):
+            self.read(tmp_path, encode(np.zeros((2, 2), np.float32), "TIFF"))
+
+    @pytest.mark.parametrize("kind", ["GIF", "TIFF", "PNG"])
+    def test_several_frames_are_refused(self, tmp_path: Path, kind: str) -> None:
+        frames = [Image.fromarray(np.full((4, 4), value, np.uint8)) for value in (0, 1)]
+        with pytest.raises(DataError, match=r"mask\.png has several frames"):
+            self.read(tmp_path, encode(frames[0], kind, save_all=True, append_images=frames[1:]))
+
+    @tolerate_warnings
+    @given(st.sampled_from(["palette png", "gif", "tiff", "deflated tiff"]), st.floats(0, 1, exclude_max=True))
+    @settings(max_examples=60, deadline=None)
+    def test_a_cut_mask_is_refused(self, tmp_path_factory: pytest.TempPathFactory, kind: str, where: float) -> None:
+        whole = KINDS[kind]
+        path = tmp_path_factory.getbasetemp() / "cut.png"
+        path.write_bytes(whole[: int(where * (len(whole) - 2))])
+        with pytest.raises(DataError, match=r"cut\.png"):
+            read_mask(path)
+
+
+@pytest.mark.real_data
+def test_real_pictures_and_masks(shared_data: Path) -> None:
+    car = next((shared_data / "carvana" / "train").iterdir())
+    assert read_picture(car).shape == (1280, 1918, 3)
+    mask = read_mask(shared_data / "carvana" / "train_masks" / f"{car.stem}_mask.gif")
+    assert mask.shape == (1280, 1918)
+    assert np.unique(mask).tolist() == [0, 1]

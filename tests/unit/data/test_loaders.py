@@ -1,0 +1,227 @@
+"""From samples to batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from byoc_vision.data.augmentation import AugmentationName, build_augmentation
+from byoc_vision.data.loaders import (
+    IGNORED,
+    Draw,
+    EvaluationBatch,
+    EvaluationDataset,
+    EvaluationSampler,
+    Example,
+    PictureDataset,
+    TrainingSampler,
+    build_evaluation_loader,
+    build_training_loader,
+    class_index_table,
+)
+from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.data.samples import DataClass, Sample
+from byoc_vision.models.spec import Task
+
+COUNT = 11
+CLASSES = (DataClass("a", 0), DataClass("b", 100), DataClass("c", 7))
+RULE = Preprocess(height=16, width=24, resize="letterbox")
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of different sizes, each of its own grey, with masks of 0, 100, 7 and 255."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for index in range(COUNT):
+        height, width = 20 + index, 40 - index
+        cv2.imwrite(str(folder / f"{index}.png"), np.full((height, width, 3), 20 * index + 10, np.uint8))
+        mask = np.zeros((height, width), np.uint8)
+        mask[:, 10:20], mask[:, 20:25], mask[:, 25:] = 100, 7, 255
+        cv2.imwrite(str(folder / f"{index}_mask.png"), mask)
+    return folder
+
+
+@pytest.fixture
+def masked(pictures: Path) -> list[Sample]:
+    return [Sample(pictures / f"{index}.png", mask=pictures / f"{index}_mask.png") for index in range(COUNT)]
+
+
+@pytest.fixture
+def labelled(pictures: Path) -> list[Sample]:
+    return [Sample(pictures / f"{index}.png", label=index % 3) for index in range(COUNT)]
+
+
+def training(samples: list[Sample], augmentation: AugmentationName = "none", seed: int = 0) -> PictureDataset:
+    task: Task = "classification" if samples[0].mask is None else "segmentation"
+    return PictureDataset(samples, CLASSES, RULE, build_augmentation(augmentation, task), seed)
+
+
+def evaluation(samples: list[Sample]) -> EvaluationDataset:
+    return EvaluationDataset(samples, CLASSES, RULE)
+
+
+class TestPictureDataset:
+    def test_segmentation(self, masked: list[Sample]) -> None:
+        image, truth = training(masked)[3]
+        assert (image.shape, image.dtype) == ((3, 16, 24), torch.uint8)
+        assert (truth.shape, truth.dtype) == ((16, 24), torch.uint8)
+        assert set(truth.unique().tolist()) == {0, 1, 2, IGNORED}
+        assert image.is_contiguous()
+
+    def test_the_letterboxs_border_is_ignored(self, pictures: Path) -> None:
+        sample = Sample(pictures / "0.png", mask=pictures / "0_mask.png")  # 20 × 40 into 16 × 24
+        image, truth = training([sample])[0]
+        assert (truth[:2] == IGNORED).all()
+        assert (image[:, :2] == 0).all()
+        assert (truth[2:14, 0] == 0).all()
+
+    def test_classification(self, labelled: list[Sample]) -> None:
+        dataset = training(labelled)
+        image, truth = dataset[4]
+        assert (truth.shape, truth.dtype, truth.item()) == ((), torch.int64, 1)
+        assert image.max() == 20 * 4 + 10
+        assert len(dataset) == COUNT
+
+    def test_randomness_depends_on_seed_epoch_and_sample_alone(self, masked: list[Sample]) -> None:
+        first = training(masked, "light")[Draw(2, epoch=1)]
+        for other in (training(masked, "light"), training(masked, "light")):
+            assert other[Draw(5, epoch=0)].image.shape == first.image.shape
+            torch.testing.assert_close(other[Draw(2, epoch=1)], first, rtol=0, atol=0)
+        assert any(
+            not torch.equal(training(masked, "light", seed)[Draw(2, epoch)].truth, first.truth)
+            for seed, epoch in ((0, 2), (0, 3), (1, 1))
+        )
+
+    def test_a_sample_without_truth_is_a_mistake_of_ours(self, pictures: Path) -> None:
+        with pytest.raises(ValueError, match="neither mask nor label"):
+            training([Sample(pictures / "0.png")])[0]
+
+
+class TestEvaluationDataset:
+    def test_the_truth_keeps_the_pictures_size(self, masked: list[Sample]) -> None:
+        example = evaluation(masked)[5]
+        assert example.image.shape == (3, 16, 24)
+        assert (example.height, example.width) == (25, 35)
+        assert (example.truth.shape, example.truth.dtype) == ((25, 35), np.uint8)
+        assert Counter(example.truth[0].tolist()) == {0: 10, 1: 10, 2: 5, IGNORED: 10}
+        assert example.sample_index == 5
+
+    def test_labels(self, labelled: list[Sample]) -> None:
+        example = evaluation(labelled)[5]
+        assert (example.truth.shape, int(example.truth)) == ((), 2)
+
+    def test_the_input_is_what_training_sees(self, masked: list[Sample]) -> None:
+        torch.testing.assert_close(evaluation(masked)[1].image, training(masked)[1].image)
+
+
+@given(st.lists(st.integers(0, 255), unique=True, min_size=1, max_size=254))
+def test_every_value_has_its_index_and_others_are_ignored(values: list[int]) -> None:
+    table = class_index_table([DataClass(str(value), value) for value in values])
+    assert table[values].tolist() == list(range(len(values)))
+    assert set(np.delete(table, values).tolist()) <= {IGNORED}
+
+
+class TestSamplers:
+    @given(st.integers(1, 60), st.integers(1, 8), st.integers(0, 5), st.integers(0, 2**40))
+    def test_all_processes_together_train_on_everything(self, count: int, world: int, epoch: int, seed: int) -> None:
+        samplers = [TrainingSampler(count, seed, rank, world) for rank in range(world)]
+        for sampler in samplers:
+            sampler.set_epoch(epoch)
+        shares = [list(sampler) for sampler in samplers]
+        assert {len(share) for share in shares} == {len(samplers[0])}
+        drawn = Counter(draw.sample_index for share in shares for draw in share)
+        assert set(drawn) == set(range(count))
+        assert sum(drawn.values()) - count < world
+        assert {draw.epoch for share in shares for draw in share} == {epoch}
+
+    def test_the_order_changes_with_the_epoch_and_is_repeatable(self) -> None:
+        def order(seed: int, epoch: int) -> list[int]:
+            sampler = TrainingSampler(50, seed)
+            sampler.set_epoch(epoch)
+            return [draw.sample_index for draw in sampler]
+
+        assert order(0, 0) == order(0, 0)
+        assert len({tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
+
+    @given(st.integers(0, 60), st.integers(1, 8))
+    def test_evaluation_sees_each_sample_once(self, count: int, world: int) -> None:
+        shares = [list(EvaluationSampler(count, rank, world)) for rank in range(world)]
+        assert sorted(index for share in shares for index in share) == list(range(count))
+        assert [len(EvaluationSampler(count, rank, world)) for rank in range(world)] == [len(share) for share in shares]
+
+
+class TestLoaders:
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_batches_of_bytes(self, masked: list[Sample], workers: int) -> None:
+        loader = build_training_loader(training(masked, "light"), 4, workers=workers)
+        for epoch in range(2):
+            loader.set_epoch(epoch)
+            batches = list(loader)
+            assert len(batches) == len(loader) == 2
+            for batch in batches:
+                assert isinstance(batch, Example)
+                assert batch.image.shape == (4, 3, 16, 24)
+                assert batch.image.dtype == torch.uint8
+                assert batch.truth.shape == (4, 16, 24)
+
+    def test_runs_do_not_depend_on_the_number_of_workers(self, masked: list[Sample]) -> None:
+        def run(workers: int) -> list[Example]:
+            loader = build_training_loader(training(masked, "strong"), 4, workers=workers)
+            batches = []
+            for epoch in range(2):
+                loader.set_epoch(epoch)
+                batches += list(loader)
+            return batches
+
+        for one, other in zip(run(0), run(2), strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+    @pytest.mark.parametrize(("batch_size", "sizes"), [(5, [5, 5]), (10, [10]), (11, [11]), (16, [11])])
+    def test_a_last_small_batch_is_dropped_unless_it_is_the_only_one(
+        self, labelled: list[Sample], batch_size: int, sizes: list[int]
+    ) -> None:
+        loader = build_training_loader(training(labelled), batch_size, workers=0)
+        assert [len(batch.truth) for batch in loader] == sizes
+
+    def test_every_sample_is_drawn_over_the_epochs(self, labelled: list[Sample]) -> None:
+        loader = build_training_loader(training(labelled), 10, workers=0)
+        seen: set[int] = set()
+        for epoch in range(6):
+            loader.set_epoch(epoch)
+            seen |= {int(image.max()) for batch in loader for image in batch.image}
+        assert len(seen) == COUNT
+
+    def test_the_callers_random_numbers_are_left_alone(self, labelled: list[Sample]) -> None:
+        torch.manual_seed(3)
+        expected = torch.rand(4)
+        torch.manual_seed(3)
+        list(build_training_loader(training(labelled), 4, workers=0))
+        torch.testing.assert_close(torch.rand(4), expected)
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_evaluation_batches(self, masked: list[Sample], workers: int) -> None:
+        batches: list[EvaluationBatch] = list(build_evaluation_loader(evaluation(masked), 4, workers=workers))
+        assert [len(batch.pictures) for batch in batches] == [4, 4, 3]
+        assert [index for batch in batches for index in batch.sample_indices] == list(range(COUNT))
+        for batch in batches:
+            assert batch.pictures.dtype == torch.uint8
+            assert [truth.shape for truth in batch.truths] == list(zip(batch.heights, batch.widths, strict=True))
+
+    def test_processes_share_the_evaluation(self, labelled: list[Sample]) -> None:
+        seen = [
+            index
+            for rank in range(3)
+            for batch in build_evaluation_loader(evaluation(labelled), 2, workers=0, rank=rank, world_size=3)
+            for index in batch.sample_indices
+        ]
+        assert sorted(seen) == list(range(COUNT))
+
+    def test_an_empty_share(self, labelled: list[Sample]) -> None:
+        assert list(build_evaluation_loader(evaluation(labelled[:1]), 2, rank=1, world_size=2)) == []

@@ -1,0 +1,228 @@
+"""All bad files by name, before training; and the classes of a segmentation."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from byoc_vision.data.layouts import find_dataset
+from byoc_vision.data.preflight import Checked, check, check_labelled
+from byoc_vision.data.samples import DataClass, DataOptions, Dataset, Sample
+from byoc_vision.errors import DataError, InputError
+
+
+def write(path: Path, pixels: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels)
+    return path
+
+
+def grey(height: int, width: int, value: int = 0) -> np.ndarray:
+    return np.full((height, width), value, np.uint8)
+
+
+def half(height: int, width: int, value: int = 1) -> np.ndarray:
+    """A mask whose right half has the value."""
+    mask = grey(height, width)
+    mask[:, width // 2 :] = value
+    return mask
+
+
+@pytest.fixture
+def masked(tmp_path: Path) -> Path:
+    """Four good training samples and one for validation; classes 0 and 1."""
+    for index in range(4):
+        write(tmp_path / f"train/{index}.jpg", grey(20, 30 + index, 90))
+        write(tmp_path / f"train_annotation/{index}.png", half(20, 30 + index))
+    write(tmp_path / "validation/v.jpg", grey(40, 60, 90))
+    write(tmp_path / "validation_annotation/v.png", half(40, 60))
+    return tmp_path
+
+
+def run(root: Path, options: DataOptions | None = None) -> Checked:
+    options = options or DataOptions()
+    return check(find_dataset({path.name: path for path in root.iterdir()}, options), options)
+
+
+class TestSegmentation:
+    def test_classes_and_figures(self, masked: Path) -> None:
+        dataset, report = run(masked)
+        assert dataset.classes == (DataClass("background", 0), DataClass("foreground", 1))
+        assert dataset.ignore_value == 255
+        assert report.samples == {"train": 4, "validation": 1}
+        assert (report.width.minimum, report.width.median, report.width.maximum) == (30, 32, 60)
+        assert (report.height.minimum, report.height.median, report.height.maximum) == (20, 20, 40)
+        assert [entry.pictures for entry in report.classes] == [{"train": 4, "validation": 1}] * 2
+        assert sum(entry.pixel_share or 0 for entry in report.classes) == pytest.approx(1, abs=1e-5)
+        assert report.classes[1].pixel_share == pytest.approx(0.5, abs=0.02)
+        assert report.seconds >= 0
+
+    def test_ignored_pixels_have_no_share(self, masked: Path) -> None:
+        mask = half(20, 30, 2)
+        mask[:10] = 255
+        write(masked / "train_annotation/0.png", mask)
+        dataset, report = run(masked)
+        assert [entry.value for entry in dataset.classes] == [0, 1, 2]
+        assert sum(entry.pixel_share or 0 for entry in report.classes) == pytest.approx(1, abs=1e-5)
+        assert report.classes[2].pictures == {"train": 1, "validation": 0}
+
+    def test_the_report_is_json(self, masked: Path) -> None:
+        content = json.loads(json.dumps(run(masked).report.as_dict()))
+        assert content["classes"][0]["name"] == "background"
+        assert content["height"] == {"minimum": 20, "median": 20, "maximum": 40}
+
+    def test_the_log_says_what_was_seen(self, masked: Path, caplog: pytest.LogCaptureFixture) -> None:
+        with caplog.at_level(logging.INFO):
+            run(masked)
+        assert "4 train, 1 validation; width 30–60, height 20–40 pixels" in caplog.text
+        assert "foreground (value 1, 50." in caplog.text
+
+    def test_every_offender_is_named_at_once(self, masked: Path) -> None:
+        (masked / "train/0.jpg").write_bytes((masked / "train/0.jpg").read_bytes()[:-40])
+        (masked / "train_annotation/1.png").write_text("this is no mask")
+        write(masked / "train_annotation/2.png", half(20, 31))
+        write(masked / "validation_annotation/v.png", half(40, 60, 9))
+        with pytest.raises(DataError) as raised:
+            run(masked)
+        text = str(raised.value)
+        assert text.startswith("3 of 5 samples cannot be used:")
+        assert f"{masked}/train/0.jpg is cut short" in text
+        assert f"{masked}/train_annotation/1.png is not a JPEG" in text
+        assert f"{masked}/train_annotation/2.png has 31 × 20 pixels, its picture 2.jpg has 32 × 20" in text
+        assert f"{masked}/validation_annotation/v.png: 9" in text
+
+    def test_values_above_num_classes_are_named(self, masked: Path) -> None:
+        write(masked / "train_annotation/3.png", half(20, 33, 7))
+        with pytest.raises(DataError, match=r"(?s)values outside 0–1 .*train_annotation/3\.png: 7"):
+            run(masked, DataOptions(num_classes=2))
+
+    def test_masks_saved_as_jpeg(self, masked: Path) -> None:
+        noise = np.random.default_rng(0).integers(0, 200, (20, 30), dtype=np.uint8)
+        (masked / "train_annotation/0.png").unlink()
+        write(masked / "train_annotation/0.jpg", noise)
+        with pytest.raises(DataError, match=r"different values .*0\.jpg.* they look JPEG-compressed"):
+            run(masked)
+
+    @pytest.mark.parametrize("as_shown", [True, False])
+    def test_a_mask_of_a_turned_picture(self, masked: Path, as_shown: bool) -> None:
+        orientation = Image.Exif()
+        orientation[274] = 6
+        Image.fromarray(grey(20, 30)).save(masked / "train/0.jpg", exif=orientation)
+        write(masked / "train_annotation/0.png", half(30, 20) if as_shown else half(20, 30))
+        if as_shown:
+            assert run(masked).report.height.maximum == 40
+            return
+        with pytest.raises(DataError, match="turned by its EXIF orientation: draw the mask over the upright picture"):
+            run(masked)
+
+    def test_a_picture_declared_too_large(self, masked: Path) -> None:
+        data = bytearray(cv2.imencode(".bmp", grey(20, 30))[1].tobytes())
+        data[18:26] = (60_000).to_bytes(4, "little") * 2
+        (masked / "train/0.jpg").write_bytes(data)
+        with pytest.raises(DataError, match=r"0\.jpg declares 60000 × 60000 pixels"):
+            run(masked)
+
+    def test_where_no_mask_can_be_read(self, masked: Path) -> None:
+        for path in (masked / "train_annotation").iterdir():
+            path.write_bytes(b"")
+        with pytest.raises(DataError, match="4 of 5 samples cannot be used"):
+            run(masked)
+
+    @pytest.mark.parametrize("workers", [1, 3])
+    def test_any_number_of_workers_sees_the_same(self, masked: Path, workers: int) -> None:
+        dataset = find_dataset({path.name: path for path in masked.iterdir()}, DataOptions())
+        checked = check(dataset, DataOptions(), workers=workers)
+        assert checked.dataset == run(masked).dataset
+        assert checked.report.classes == run(masked).report.classes
+
+
+class TestClassification:
+    @pytest.fixture
+    def folders(self, tmp_path: Path) -> Path:
+        for name, count in (("cat", 2), ("dog", 3)):
+            for index in range(count):
+                write(tmp_path / f"train/{name}/{index}.png", grey(8, 9))
+        write(tmp_path / "validation/dog/v.png", grey(8, 9))
+        return tmp_path
+
+    def test_pictures_are_counted_by_class(self, folders: Path) -> None:
+        dataset, report = run(folders, DataOptions(num_classes=2))
+        assert dataset.class_names == ("cat", "dog")
+        assert dataset.ignore_value is None
+        assert [entry.pictures for entry in report.classes] == [
+            {"train": 2, "validation": 0},
+            {"train": 3, "validation": 1},
+        ]
+        assert report.classes[0].pixel_share is None
+        assert "dog (3 pictures)" in report.lines()[1]
+
+    def test_a_wrong_number_of_classes(self, folders: Path) -> None:
+        with pytest.raises(InputError, match=r"num_classes is 3, but there are 2 class folders \(cat, dog\)"):
+            run(folders, DataOptions(num_classes=3))
+
+    @pytest.mark.parametrize(("count", "warned"), [(5, False), (4, True), (None, False)])
+    def test_a_wrong_number_of_samples_is_a_warning(
+        self, folders: Path, caplog: pytest.LogCaptureFixture, count: int | None, warned: bool
+    ) -> None:
+        run(folders, DataOptions(num_training_samples=count))
+        assert (f"num_training_samples is {count}, found and used are 5" in caplog.text) == warned
+
+    def test_a_text_file_named_png(self, folders: Path) -> None:
+        (folders / "train/cat/0.png").write_text("hello")
+        with pytest.raises(DataError, match=r"(?s)1 of 6 samples.*cat/0\.png is not a .*the text 'hello'"):
+            run(folders)
+
+    def test_offenders_are_named_up_to_a_limit(self, tmp_path: Path) -> None:
+        for index in range(30):
+            path = tmp_path / f"{index}.png"
+            path.write_bytes(b"")
+        samples = tuple(Sample(path, label=0) for path in sorted(tmp_path.iterdir()))
+        with pytest.raises(DataError, match=r"(?s)30 of 30 samples.*… and 10 more"):
+            check(Dataset("classification", (DataClass("a"),), samples, ()), DataOptions())
+
+
+class TestLabelled:
+    def test_values_that_the_model_lacks_are_mentioned(self, masked: Path, caplog: pytest.LogCaptureFixture) -> None:
+        write(masked / "validation_annotation/v.png", half(40, 60, 11))
+        samples = [Sample(masked / "validation/v.jpg", masked / "validation_annotation/v.png")]
+        check_labelled(samples, [DataClass("background", 0), DataClass("foreground", 1)])
+        assert "mask values that are no class of the model are not counted: 11" in caplog.text
+
+    def test_bad_files_are_named(self, masked: Path) -> None:
+        samples = [
+            Sample(masked / "train/0.jpg", masked / "train_annotation/1.png"),
+            Sample(masked / "gone.jpg", label=1),
+        ]
+        with pytest.raises(DataError, match=r"(?s)2 of 2 samples.*1\.png has 31 × 20.*gone\.jpg cannot be read"):
+            check_labelled(samples, [])
+
+
+@pytest.mark.real_data
+class TestRealData:
+    @staticmethod
+    def checked(folder: Path, options: DataOptions) -> Checked:
+        return run(folder, options)
+
+    def test_carvana(self, shared_data: Path) -> None:
+        dataset, report = self.checked(shared_data / "carvana", DataOptions())
+        assert dataset.classes == (DataClass("background", 0), DataClass("foreground", 1))
+        assert (report.height.maximum, report.width.maximum) == (1280, 1918)
+        assert report.classes[1].pixel_share == pytest.approx(0.2, abs=0.05)
+
+    def test_camvid(self, shared_data: Path) -> None:
+        dataset, report = self.checked(shared_data / "camvid", DataOptions(ignore_index=11))
+        assert [entry.value for entry in dataset.classes] == list(range(11))
+        assert dataset.ignore_value == 11
+        assert report.samples == {"train": 367, "validation": 101}
+        assert self.checked(shared_data / "camvid", DataOptions(num_classes=11, ignore_index=11)).dataset == dataset
+
+    def test_clothing(self, shared_data: Path) -> None:
+        _, report = self.checked(shared_data / "clothing", DataOptions(num_classes=10))
+        assert sum(entry.pictures["train"] for entry in report.classes) == 3068
+        assert report.height.maximum == 288
