@@ -91,7 +91,7 @@ def read_mask(path: Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     frames or does not hold one number for each pixel.
     """
     opened = _open(path, max_pixels)
-    if getattr(opened.image, "is_animated", False):
+    if _is_animated(opened):
         raise DataError(f"{path} has several frames; a mask is one picture: save one frame for each picture")
     return _upright(_to_labels(opened), _orientation(opened))
 
@@ -206,6 +206,14 @@ def _to_labels(opened: _Opened) -> np.ndarray:
     raise DataError(
         f"{opened.name} has pixels of mode {image.mode}; save the labels as an 8-bit single-channel or palette picture"
     )
+
+
+def _is_animated(opened: _Opened) -> bool:
+    """Whether there is a second frame: Pillow looks for one behind the first."""
+    try:
+        return bool(getattr(opened.image, "is_animated", False))
+    except _PILLOW_ERRORS as error:
+        raise _broken(opened.name, opened.data, opened.kind, error) from error
 
 
 def _loaded(opened: _Opened) -> Image.Image:

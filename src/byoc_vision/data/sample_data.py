@@ -159,7 +159,7 @@ def _dull(draw: np.random.Generator) -> np.ndarray:
 
 def _ground(height: int, width: int, draw: np.random.Generator) -> np.ndarray:
     """A gradient between two dull colours, with soft blotches and some lines: float32 [height, width, 3]."""
-    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    x, y = np.linspace(0, 1, width), np.linspace(0, 1, height)[:, None]
     angle = draw.uniform(0, 2 * np.pi)
     ramp = np.clip(0.5 + (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle), 0, 1)[..., None]
     ground = np.array((1 - ramp) * _dull(draw) + ramp * _dull(draw), np.float32)
@@ -182,13 +182,14 @@ def _paint(
     """
     light = draw.uniform(-0.25, 0.25, 2)
     height, width = picture.shape[:2]
-    y, x = np.mgrid[0:height, 0:width]
+    x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
     shade = 1 + ((x - centre[0]) * light[0] + (y - centre[1]) * light[1]) / radius
+    shade = np.clip(shade, 0.6, 1.4).astype(np.float32)[..., None]
     covered = np.zeros((height, width), bool)
     for part in thing:
         cover = _coverage(part.outline * radius + centre, height, width)
         alpha = cover[..., None]
-        picture[:] = picture * (1 - alpha) + np.clip(shade, 0.6, 1.4)[..., None] * part.colour * alpha
+        picture += (shade * part.colour.astype(np.float32) - picture) * alpha
         covered |= cover >= 0.5
     return covered
 
@@ -202,7 +203,7 @@ def _coverage(outline: Outline, height: int, width: int) -> np.ndarray:
 
 def _finish(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     """The camera's noise, then uint8."""
-    noisy = picture + draw.normal(0, draw.uniform(2, 8), picture.shape)
+    noisy = picture + np.float32(draw.uniform(2, 8)) * draw.standard_normal(picture.shape, np.float32)
     return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
 
 

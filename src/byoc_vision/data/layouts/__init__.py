@@ -57,10 +57,11 @@ def read_folder(folder: Path, task: Task, classes: Sequence[DataClass]) -> tuple
     classes: those of the model; a classifier's labels are its indices.
     Raises InputError where the folder is not laid out for the task, DataError as `find_dataset` does.
     """
-    splits = splits_within(scan(folder))
+    listed = scan(folder)
+    splits = splits_within(listed)
     split = next((splits[name] for name in ("test", "validation", "train") if name in splits), None)
     if split is None:
-        split = Split("test", scan(folder), masks_beside(folder))
+        split = Split("test", listed, masks_beside(folder))
     layout = next((layout for layout in LAYOUTS if layout.task == task and layout.recognise(split)), None)
     if layout is None:
         expected = "\n".join(layout.tree for layout in LAYOUTS if layout.task == task)
