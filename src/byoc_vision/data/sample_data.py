@@ -203,7 +203,7 @@ def _coverage(outline: Outline, height: int, width: int) -> np.ndarray:
 
 def _finish(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     """The camera's noise, then uint8."""
-    noisy = picture + np.float32(draw.uniform(2, 8)) * draw.standard_normal(picture.shape, np.float32)
+    noisy: np.ndarray = picture + np.float32(draw.uniform(2, 8)) * draw.standard_normal(picture.shape, np.float32)
     return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
 
 
