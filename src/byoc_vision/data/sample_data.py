@@ -203,8 +203,9 @@ def _coverage(outline: Outline, height: int, width: int) -> np.ndarray:
 
 def _finish(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     """The camera's noise, then uint8."""
-    noisy: np.ndarray = picture + np.float32(draw.uniform(2, 8)) * draw.standard_normal(picture.shape, np.float32)
-    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    noisy = picture + np.float32(draw.uniform(2, 8)) * draw.standard_normal(picture.shape, np.float32)
+    rounded: np.ndarray = np.clip(np.rint(noisy), 0, 255)
+    return rounded.astype(np.uint8)
 
 
 def _write(path: Path, pixels: np.ndarray) -> None:
