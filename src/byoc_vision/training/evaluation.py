@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from torch import nn
 from torch.utils.data import DataLoader
 
 from byoc_vision.artifact import ModelCard
+from byoc_vision.data.layouts import read_folder
 from byoc_vision.data.loaders import EvaluationBatch, EvaluationDataset, build_evaluation_loader
+from byoc_vision.data.preflight import check_labelled
 from byoc_vision.data.samples import DataClass, Sample
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.training.distribution import World, processes_per_host
@@ -23,9 +26,9 @@ class Evaluator:
     """Measures a predictor on labelled pictures, as often as asked."""
 
     predictor: Predictor
-    loss: nn.Module
     classes: Sequence[DataClass]
     batch_size: int
+    loss: nn.Module | None = None
     workers: int | None = None
     world: World = field(default_factory=World)
 
@@ -42,11 +45,25 @@ class Evaluator:
         )
 
     def evaluate(self, batches: DataLoader[EvaluationBatch]) -> Figures:
-        """The mean loss and the metrics over all processes' batches, the same in each process."""
-        return evaluate(self.predictor, batches, self.loss, build_metrics(self.predictor.card), self.world)
+        """The metrics, and the mean loss where there is one, over all processes' batches, the same in each process."""
+        return evaluate(self.predictor, batches, build_metrics(self.predictor.card), self.world, self.loss)
 
 
 def build_metrics(card: ModelCard) -> Metrics:
     if card.task == "classification":
         return ClassificationMetrics(card.class_names)
     return SegmentationMetrics(card.class_names)
+
+
+def evaluate_folder(model: Path, folder: Path, batch_size: int = 16) -> Figures:
+    """The figures of a saved model on a folder of labelled pictures.
+
+    Raises DataError and InputError that name what does not fit: the model, the layout, a picture, a class.
+    """
+    predictor = Predictor.load(model)
+    card = predictor.card
+    classes = tuple(DataClass(entry.name, entry.value) for entry in card.classes)
+    samples = read_folder(folder.absolute(), card.model.task, classes)
+    check_labelled(samples, classes)
+    evaluator = Evaluator(predictor, classes, batch_size)
+    return evaluator.evaluate(evaluator.batches(samples))

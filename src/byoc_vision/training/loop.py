@@ -78,18 +78,25 @@ def train_one_epoch(
 
 
 def evaluate(
-    predictor: Predictor, batches: Iterable[EvaluationBatch], loss: nn.Module, metrics: Metrics, world: World
+    predictor: Predictor,
+    batches: Iterable[EvaluationBatch],
+    metrics: Metrics,
+    world: World,
+    loss: nn.Module | None = None,
 ) -> dict[str, float]:
-    """The mean loss at the model's size, and the metrics of the answers at each picture's own size."""
-    total = torch.zeros(2, dtype=torch.float64, device=predictor.device)
+    """The metrics of the answers at each picture's own size, and the mean loss at the model's size where one is given."""
+    total = torch.zeros(2, dtype=torch.float64, device=predictor.device)  # summed loss, pictures
     for batch in batches:
         logits = predictor.forward(batch.pictures)
-        targets = torch.stack([_target(truth, predictor) for truth in batch.truths]).to(predictor.device)
-        total[0] += loss(logits, targets) * len(targets)
-        total[1] += len(targets)
+        if loss is not None:
+            targets = torch.stack([_target(truth, predictor) for truth in batch.truths]).to(predictor.device)
+            total[0] += loss(logits, targets) * len(targets)
+            total[1] += len(targets)
         prepared = map(Prepared, batch.pictures, batch.heights, batch.widths)
         for picture_logits, picture, truth in zip(logits, prepared, batch.truths, strict=True):
             metrics.update(predictor.finish(picture_logits, picture), truth if truth.ndim else int(truth))
+    if loss is None:
+        return metrics.compute()
     total = sum_over_processes(total, world)
     return {"loss": float(total[0] / total[1]), **metrics.compute()}
 

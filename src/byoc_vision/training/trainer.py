@@ -113,9 +113,9 @@ def build_trainer(
     )
     evaluator = Evaluator(
         predictor,
-        loss,
-        classes=dataset.classes,
-        batch_size=hyperparameters.validation_batch_size or hyperparameters.batch_size,
+        dataset.classes,
+        hyperparameters.validation_batch_size or hyperparameters.batch_size,
+        loss=loss,
         workers=hyperparameters.num_workers,
         world=world,
     )
