@@ -18,6 +18,7 @@ Answer = Segmentation | Classification
 
 MAX_PROBABILITIES = 2**28  # bytes
 _DECIMALS = 6
+_to_json = json.JSONEncoder(allow_nan=False).encode  # JSON knows no NaN: a model that answers it is broken
 
 
 def check_count(form: Form, count: int) -> None:
@@ -36,7 +37,7 @@ def render(answers: Iterable[Answer], form: Form, several: bool) -> bytes:
         return encode_png(mask)
     if form is Form.NPY:
         return _arrays(answers, several)
-    texts = [json.dumps(_plain(answer, form), allow_nan=False) for answer in answers]
+    texts = [_to_json(_plain(answer, form)) for answer in answers]
     if form is Form.JSON_LINES:
         return "".join(text + "\n" for text in texts).encode()
     return (f"[{', '.join(texts)}]" if several else texts[0]).encode()

@@ -39,7 +39,7 @@ class Settings(BaseModel):
         100, alias="MAX_PAYLOAD_MB", ge=1, le=4096, description="The largest request body, in MB; more gets 413."
     )
     max_megapixels: int = Field(
-        128, alias="MAX_MEGAPIXELS", ge=1, le=4096, description="The largest picture, in million pixels; more: 413."
+        178, alias="MAX_MEGAPIXELS", ge=1, le=4096, description="The largest picture, in million pixels; more: 413."
     )
     batch_size: int = Field(
         8, alias="BATCH_SIZE", ge=1, le=1024, description="The most pictures that go through the model together."
@@ -130,13 +130,17 @@ class Variable(NamedTuple):
 def variables() -> list[Variable]:
     """Every variable, for the documentation."""
     fields = ((name, Settings.model_fields[field]) for name, field in _fields_by_variable().items())
-    return [Variable(name, str(field.default).lower(), field.description or "") for name, field in fields]
+    return [Variable(name, _shown(field.default), field.description or "") for name, field in fields]
 
 
 def variables_table() -> str:
     """Every variable, as a Markdown table."""
     rows = [f"| `{name}` | {default} | {meaning} |" for name, default, meaning in variables()]
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
+
+
+def _shown(default: object) -> str:
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def _fields_by_variable() -> dict[str, str]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import selectors
 import socket
 import struct
 import sys
+import time
 import warnings
+from collections import deque
+from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gunicorn.arbiter import Arbiter
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from byoc_serve.app import create_app
 from byoc_serve.wsgi import make_loader
@@ -18,6 +23,8 @@ if TYPE_CHECKING:
     from byoc_serve.run import Server
 
 STALL_SECONDS = 20  # a client that neither sends nor reads for so long is given up
+LINGER_SECONDS = 2.0  # for clients to close a connection that we have closed
+_LAST_WORDS = 2**16  # bytes
 
 
 class Worker(ThreadWorker):
@@ -28,6 +35,10 @@ class Worker(ThreadWorker):
 
     app: Server
     slot: int
+
+    def init_process(self) -> None:
+        self._lingering: deque[TConn] = deque()
+        super().init_process()
 
     def load_wsgi(self) -> None:
         """Called by gunicorn after the fork."""
@@ -46,10 +57,77 @@ class Worker(ThreadWorker):
         if self._loader.failure is not None:
             sys.exit(Arbiter.APP_LOAD_ERROR)  # with any other status gunicorn would start another worker, for ever
 
+    def accept(self, listener: socket.socket) -> None:
+        """Take a connection, and give it a thread once there is something to read.
+
+        gunicorn gives it one at once, to wait there: as many idle connections as threads would stop the server.
+        """
+        try:
+            client, address = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):  # another worker was faster, or the client is gone
+            return
+        self.nr_conns += 1
+        conn = TConn(self.cfg, client, address, listener.getsockname())
+        conn.timeout = time.monotonic() + STALL_SECONDS
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
     def set_accept_enabled(self, enabled: bool) -> None:
         if not enabled and not self.alive:
             self._accept_those_at_the_door()
         super().set_accept_enabled(enabled)
+
+    def finish_request(self, conn: TConn, future: Future[object]) -> None:
+        """Called in the main loop when a thread is done with a connection.
+
+        Where it is to be closed, gunicorn waits for the client to close it, too, up to 2 s, and answers
+        nobody meanwhile. Here the main loop goes on.
+        """
+        closes = not future.cancelled() and future.exception() is None and future.result() is False
+        if not closes:
+            super().finish_request(conn, future)
+            return
+        try:
+            conn.sock.setblocking(False)
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:  # the client was faster
+            self._drop(conn)
+            return
+        conn.timeout = time.monotonic() + LINGER_SECONDS
+        self._lingering.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._read_last_words, conn))
+
+    def murder_pending(self) -> None:
+        """Called in every turn of the main loop."""
+        super().murder_pending()
+        while self._lingering and self._lingering[0].timeout < time.monotonic():
+            self._forget(self._lingering[0])
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """Called once, when SIGTERM came: who has not said a word by then is not waited for."""
+        super()._cap_keepalive(deadline)
+        for conn in self.pending_conns:
+            conn.timeout = min(conn.timeout, deadline)
+
+    def _read_last_words(self, conn: TConn, client: socket.socket) -> None:
+        """Were they left unread, the kernel would reset the connection, and the client might lose our answer."""
+        try:
+            last = not client.recv(_LAST_WORDS)
+        except BlockingIOError:
+            return
+        except OSError:
+            last = True
+        if last:
+            self._forget(conn)
+
+    def _forget(self, conn: TConn) -> None:
+        self._lingering.remove(conn)
+        self.poller.unregister(conn.sock)
+        self._drop(conn)
+
+    def _drop(self, conn: TConn) -> None:
+        self.nr_conns -= 1
+        conn.close()
 
     def _accept_those_at_the_door(self) -> None:
         """The kernel has told waiting clients that they are connected: they get their answer, too."""

@@ -1,0 +1,354 @@
+"""The server as a user starts it: a process, a port, real pictures, and all that goes wrong."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import struct
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import requests
+from support.pictures import decode, encode, load_npy, npy
+from support.servers import READY_LIMIT, Server, save_classifier, save_segmenter, start
+
+from byoc_serve.run import MAX_FAILED_STARTS, START_EXIT_CODE
+from byoc_vision.errors import DataError
+from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
+
+pytestmark = pytest.mark.timeout(300)
+
+SHARE_OF_PIXELS = 0.99  # that agree alone and in a batch: in bfloat16 the order of sums shows
+TOLERANCE = 0.02  # of a probability, likewise
+
+REQUEST = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"  # less its end
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("serve")
+
+
+@pytest.fixture(scope="module")
+def masks(folder: Path) -> Iterator[Server]:
+    """A segmentation model, in a folder nested one deep as archives often are."""
+    save_segmenter(folder / "masks/model/nested")
+    with start(folder / "masks", folder / "masks.log") as server:
+        server.pings_until(200)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def labels(folder: Path) -> Iterator[Server]:
+    """A classification model, and little patience with large bodies."""
+    save_classifier(folder / "labels/model")
+    with start(folder / "labels", folder / "labels.log", {"MAX_PAYLOAD_MB": "1"}) as server:
+        server.pings_until(200)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    """A drawn scene, uint8 [90, 120, 3]."""
+    return draw(seed=0)
+
+
+def draw(seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    scene = np.tile(np.linspace(40, 200, 120, dtype=np.uint8)[None, :, None], (90, 1, 3))
+    for _ in range(4):
+        colour = tuple(int(value) for value in random.integers(0, 256, 3))
+        centre = (int(random.integers(0, 120)), int(random.integers(0, 90)))
+        scene = cv2.circle(np.ascontiguousarray(scene), centre, int(random.integers(8, 30)), colour, thickness=-1)
+    return scene
+
+
+def same_mask(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.shape == other.shape and bool(np.mean(one == other) >= SHARE_OF_PIXELS)
+
+
+class TestStart:
+    def test_it_answers_at_once_and_is_ready_later(self, folder: Path) -> None:
+        save_segmenter(folder / "start/model")
+        with start(folder / "start", folder / "start.log", {"LOG_LEVEL": "info"}) as server:
+            seen = server.pings_until(200)
+            assert seen in ([None, 503, 200], [503, 200])
+            assert "unet_small, segmentation, 2 classes" in server.log.read_text()
+            server.kill_worker()
+            assert server.pings_until(200)[0] != 200
+            with socket.create_connection(("127.0.0.1", server.port), timeout=0.25):
+                server.terminate()  # and nobody waits for what this client has to say
+                assert server.exit_status() == 0
+
+    def test_an_empty_model_folder_ends_it_with_the_reason(self, folder: Path) -> None:
+        (folder / "empty/model").mkdir(parents=True)
+        with start(folder / "empty", folder / "empty.log") as server:
+            assert server.exit_status() == DataError.exit_code
+        log = server.log.read_text()
+        assert f"{folder / 'empty/model'} holds no model" in log
+        assert "Traceback" not in log
+        assert log.count("Booting worker") == 1
+
+    def test_a_model_that_kills_whoever_loads_it_is_given_up(self, folder: Path) -> None:
+        save_segmenter(folder / "killed/model")
+        with start(folder / "killed", folder / "killed.log") as server:
+            for _ in range(MAX_FAILED_STARTS):
+                server.kill_worker()
+            assert server.exit_status() == START_EXIT_CODE
+        assert "give it more memory" in server.log.read_text()
+
+    def test_damaged_weights_end_it_with_the_reason(self, folder: Path) -> None:
+        save_segmenter(folder / "damaged/model")
+        weights = folder / "damaged/model/model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+        with start(folder / "damaged", folder / "damaged.log") as server:
+            assert server.exit_status() == DataError.exit_code
+        assert "model.safetensors is damaged" in server.log.read_text()
+
+    def test_a_wrong_variable_ends_it_before_it_listens(self, folder: Path) -> None:
+        with start(folder, folder / "variable.log", {"MAX_PAYLOAD_MB": "much"}) as server:
+            assert server.exit_status() == 2
+        assert "MAX_PAYLOAD_MB=much" in server.log.read_text()
+
+    def test_stopping_while_it_loads_is_no_failure(self, folder: Path) -> None:
+        save_segmenter(folder / "early/model")
+        with start(folder / "early", folder / "early.log") as server:
+            server.pings_until(503)
+            server.terminate()
+            assert server.exit_status() == 0
+
+
+class TestContract:
+    def test_ping_and_execution_parameters(self, masks: Server) -> None:
+        response = requests.get(f"{masks.url}/ping", timeout=READY_LIMIT)
+        assert (response.status_code, response.content) == (200, b"")
+        parameters = requests.get(f"{masks.url}/execution-parameters", timeout=READY_LIMIT).json()
+        assert parameters["MaxConcurrentTransforms"] * parameters["MaxPayloadInMB"] <= 100
+
+    def test_custom_attributes_come_back(self, masks: Server, picture: np.ndarray) -> None:
+        name = "X-Amzn-SageMaker-Custom-Attributes"
+        response = masks.post(encode(picture), "image/png", **{name: "trace=1"})
+        assert (response.status_code, response.headers[name]) == (200, "trace=1")
+
+    def test_idle_clients_hold_nobody_up(self, masks: Server, picture: np.ndarray) -> None:
+        with ExitStack() as stack:
+            for _ in range(300):
+                stack.enter_context(socket.create_connection(("127.0.0.1", masks.port)))
+            # With a thread for each of them, as gunicorn has it, this would wait until their time is up.
+            assert masks.post(encode(picture), "image/png").status_code == 200
+
+    def test_a_client_that_never_closes_holds_nobody_up(self, masks: Server) -> None:
+        request = b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        with ExitStack() as stack:
+            for _ in range(40):
+                connection = stack.enter_context(socket.create_connection(("127.0.0.1", masks.port)))
+                connection.sendall(request)
+            # With 2 s for each of them, as gunicorn has it, this would take longer than it may.
+            assert requests.get(f"{masks.url}/ping", timeout=30).status_code == 200
+
+
+class TestForms:
+    @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"])
+    @pytest.mark.parametrize("content_type", ["image/{}", "application/x-image", None])
+    def test_pictures(self, masks: Server, picture: np.ndarray, kind: str, content_type: str | None) -> None:
+        named = content_type and content_type.format(kind.lower())
+        response = masks.post(encode(picture, kind), named)
+        assert (response.status_code, response.headers["Content-Type"]) == (200, "image/png")
+        mask = decode(response.content)
+        assert (mask.shape, mask.dtype) == ((90, 120), np.uint8)
+        assert set(np.unique(mask)) <= {0, 255}
+
+    def test_odd_modes_and_orientation(self, masks: Server, picture: np.ndarray) -> None:
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        for content in (
+            encode(grey),
+            encode(grey.astype(np.uint16) * 256),
+            encode(np.dstack([picture, grey])),
+        ):
+            assert decode(masks.post(content, "image/png").content).shape == (90, 120)
+        exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"  # turned by a quarter
+        assert decode(masks.post(encode(picture, "JPEG", exif=exif), "image/jpeg").content).shape == (120, 90)
+
+    def test_arrays_forms_and_json_say_the_same_as_a_picture(self, masks: Server, picture: np.ndarray) -> None:
+        content = encode(picture)
+        expected = decode(masks.post(content, "image/png").content)
+        text = base64.b64encode(content).decode()
+        upload = requests.post(f"{masks.url}/invocations", files={"image": content}, timeout=READY_LIMIT)
+        for response in (
+            masks.post(npy(picture), "application/x-npy"),
+            masks.post(json.dumps({"image": text}).encode(), "application/json"),
+            masks.post(json.dumps({"instances": [{"b64": text}]}).encode(), "application/json"),
+            upload,
+        ):
+            assert same_mask(decode(response.content), expected)
+
+    def test_answers_about_a_mask(self, masks: Server, picture: np.ndarray) -> None:
+        content = encode(picture)
+        mask = decode(masks.post(content, "image/png").content)
+        answer = masks.post(content, "image/png", Accept="application/json").json()
+        assert answer["size"] == [90, 120]
+        assert [entry["value"] for entry in answer["classes"]] == [0, 255]
+        assert answer["classes"][1]["share"] == pytest.approx(np.mean(mask == 255), abs=1 - SHARE_OF_PIXELS)
+        planes = load_npy(masks.post(content, "image/png", Accept="application/x-npy").content)
+        assert planes.shape == (2, 90, 120)
+        assert same_mask(np.where(planes[1] > 0.5, 255, 0), mask)
+        line = masks.post(content, "image/png", Accept="application/jsonlines")
+        assert line.headers["Content-Type"] == "application/jsonlines"
+        assert json.loads(line.text)["size"] == [90, 120]
+
+    def test_answers_about_classes(self, labels: Server, picture: np.ndarray) -> None:
+        content = encode(picture)
+        ranked = labels.post(content, "image/png").json()
+        assert {entry["label"] for entry in ranked} == {"dress", "hat", "shoes"}
+        assert ranked == sorted(ranked, key=lambda entry: -entry["score"])
+        scores = {entry["label"]: entry["score"] for entry in ranked}
+        vector = labels.post(content, "image/png", Accept="application/json; view=vector").json()
+        line = json.loads(labels.post(content, "image/png", Accept="application/jsonlines").text)
+        array = load_npy(labels.post(content, "image/png", Accept="application/x-npy").content)
+        for answer in (vector, line["prediction"], array):
+            np.testing.assert_allclose(answer, list(map(scores.get, ("dress", "hat", "shoes"))), atol=TOLERANCE)
+
+    def test_several_pictures_get_a_list(self, labels: Server, picture: np.ndarray) -> None:
+        response = labels.post(npy(np.stack([picture, picture])), "application/x-npy")
+        assert [len(answer) for answer in response.json()] == [3, 3]
+
+    def test_the_served_answer_is_the_predictor_s(
+        self, masks: Server, labels: Server, folder: Path, picture: np.ndarray
+    ) -> None:
+        (mask,) = Predictor.load(folder / "masks/model").predict([picture])
+        assert isinstance(mask, Segmentation)
+        assert same_mask(decode(masks.post(encode(picture), "image/png").content), mask.mask)
+        (classes,) = Predictor.load(folder / "labels/model").predict([picture])
+        assert isinstance(classes, Classification)
+        served = labels.post(encode(picture), "image/png", Accept="application/json; view=vector").json()
+        np.testing.assert_allclose(served, classes.probabilities, atol=TOLERANCE)
+
+
+def huge_png() -> bytes:
+    header = struct.pack(">II5B", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in chunks
+    )
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("body", "content_type", "status", "message"),
+        [
+            (b"", "image/jpeg", 400, "no body"),
+            (b"hello", "image/jpeg", 400, "begins with the text 'hello'"),
+            (b"hello", None, 415, "-H 'Content-Type: image/jpeg'"),
+            (b"a,b", "text/csv", 415, "image/jpeg"),
+            (huge_png(), "image/png", 413, "60000"),
+            (b'{"image": "https://example.com/a.jpg"}', "application/json", 400, "not fetched"),
+            (bytes(2**20 + 1), "image/jpeg", 413, "1,048,576 bytes"),
+            (bytes(30 * 2**20), "image/jpeg", 413, "1,048,576 bytes"),
+        ],
+    )
+    def test_is_told(self, labels: Server, body: bytes, content_type: str | None, status: int, message: str) -> None:
+        response = labels.post(body, content_type)
+        assert response.status_code == status
+        assert response.headers["Content-Type"] == "application/json"
+        assert message in response.json()["error"]
+
+    def test_truncated_pictures(self, labels: Server, picture: np.ndarray) -> None:
+        for kind in ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"):
+            content = encode(picture, kind)
+            response = labels.post(content[: len(content) // 2], f"image/{kind.lower()}")
+            assert response.status_code == 400, kind
+            assert response.json()["error"]
+
+    def test_a_form_that_cannot_be_had(self, labels: Server, picture: np.ndarray) -> None:
+        response = labels.post(encode(picture), "image/png", Accept="image/png")
+        assert response.status_code == 406
+        assert "application/json" in response.json()["error"]
+
+    def test_a_body_in_chunks(self, labels: Server, picture: np.ndarray) -> None:
+        content = encode(picture)
+        pieces = [content[start : start + 1000] for start in range(0, len(content), 1000)]
+        url, headers = f"{labels.url}/invocations", {"Content-Type": "image/png"}
+        assert requests.post(url, data=iter(pieces), headers=headers, timeout=READY_LIMIT).status_code == 200
+        too_many = (bytes(2**16) for _ in range(20))
+        assert requests.post(url, data=too_many, headers=headers, timeout=READY_LIMIT).status_code == 413
+
+    def test_chunks_that_are_none(self, labels: Server) -> None:
+        answer = talk(labels, b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\n")
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b'{"error":' in answer
+
+    def test_a_body_that_ends_early(self, labels: Server) -> None:
+        assert b"ended after 5 of the 100 bytes" in talk(labels, b"Content-Length: 100\r\n\r\nhello")
+
+    def test_nothing_of_it_is_a_bug_of_ours(self, labels: Server) -> None:
+        assert "Traceback" not in labels.log.read_text()
+        assert labels.ping() == 200
+
+
+def talk(server: Server, end_of_request: bytes) -> bytes:
+    """Say something that no HTTP library would say, close our side, and hear the answer out."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=READY_LIMIT) as connection:
+        connection.sendall(REQUEST + end_of_request)
+        connection.shutdown(socket.SHUT_WR)
+        return hear_out(connection)
+
+
+def hear_out(connection: socket.socket) -> bytes:
+    heard = b""
+    while piece := connection.recv(2**16):
+        heard += piece
+    return heard
+
+
+class TestLoad:
+    def test_together_as_alone(self, masks: Server, labels: Server) -> None:
+        contents = [encode(draw(seed)) for seed in range(32)]
+
+        def ask_both(content: bytes) -> tuple[np.ndarray, list[float]]:
+            mask = masks.post(content, "image/png")
+            vector = labels.post(content, "image/png", Accept="application/json; view=vector")
+            assert (mask.status_code, vector.status_code) == (200, 200)
+            return decode(mask.content), vector.json()
+
+        alone = [ask_both(content) for content in contents]
+        with ThreadPoolExecutor(32) as pool:
+            together = list(pool.map(ask_both, contents))
+        for (mask, vector), (other_mask, other_vector) in zip(alone, together, strict=True):
+            assert same_mask(mask, other_mask)
+            np.testing.assert_allclose(vector, other_vector, atol=TOLERANCE)
+
+    def test_sigterm_finishes_what_was_accepted(self, folder: Path, picture: np.ndarray) -> None:
+        save_segmenter(folder / "end/model", size=128)
+        content = encode(picture)
+        head = REQUEST + b"Content-Length: %d\r\n\r\n" % len(content)
+        with start(folder / "end", folder / "end.log") as server, ExitStack() as stack:
+            server.pings_until(200)
+            address = ("127.0.0.1", server.port)
+            connections = [stack.enter_context(socket.create_connection(address, READY_LIMIT)) for _ in range(24)]
+            for connection in connections:
+                connection.sendall(head + content)
+            server.terminate()
+            answers = [hear_out(connection) for connection in connections]
+            assert server.exit_status() == 0
+        for answer in answers:
+            status, _, rest = answer.partition(b"\r\n")
+            assert status == b"HTTP/1.1 200 OK"
+            assert decode(rest.partition(b"\r\n\r\n")[2]).shape == (90, 120)
+        assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.real_data
+def test_real_pictures(masks: Server, labels: Server, shared_data: Path) -> None:
+    car = next((shared_data / "carvana").rglob("*.jpg"))
+    mask = masks.post(car.read_bytes(), "image/jpeg")
+    assert decode(mask.content).shape == (1280, 1918)
+    for clothing in sorted((shared_data / "clothing/validation").rglob("*.jpg"))[:10]:
+        assert len(labels.post(clothing.read_bytes(), "image/jpeg").json()) == 3

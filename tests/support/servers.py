@@ -1,0 +1,140 @@
+"""The real server as a process, on a port of its own, and models for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+import torch
+
+from byoc_vision import artifact
+from byoc_vision.artifact import ClassEntry, ModelCard
+from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.models.build import build_model
+from byoc_vision.models.spec import ModelSpec
+
+COMMAND = Path(sys.executable).with_name("byoc-vision")
+READY_LIMIT = 100  # seconds
+PAUSE = 0.05  # between two looks at a process
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that was started; its log is a file, so that it never waits for us to read it."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def ping(self) -> int | None:
+        """The status of /ping, or None where nobody listens."""
+        try:
+            return requests.get(f"{self.url}/ping", timeout=READY_LIMIT).status_code
+        except requests.ConnectionError:
+            return None
+
+    def pings_until(self, wanted: int) -> list[int | None]:
+        """Every different status of /ping, in order, up to the one wanted."""
+        seen: list[int | None] = []
+        limit = time.monotonic() + READY_LIMIT
+        while time.monotonic() < limit:
+            assert self.process.poll() is None, self.log.read_text()
+            status = self.ping()
+            if status not in seen[-1:]:
+                seen.append(status)
+            if status == wanted:
+                return seen
+            time.sleep(PAUSE)
+        raise AssertionError(f"/ping said {seen}, never {wanted}:\n{self.log.read_text()}")
+
+    def post(self, body: bytes, content_type: str | None = None, **headers: str) -> requests.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if content_type is not None:
+            named["Content-Type"] = content_type
+        return requests.post(f"{self.url}/invocations", data=body, headers=named, timeout=READY_LIMIT)
+
+    def kill_worker(self) -> None:
+        """As the kernel does where memory runs out. Waits for a worker to be there, and to be gone."""
+        worker = self._wait_for_worker(lambda pid: pid is not None)
+        assert worker is not None
+        os.kill(worker, signal.SIGKILL)
+        self._wait_for_worker(lambda pid: pid != worker)
+
+    def _wait_for_worker(self, wanted: Callable[[int | None], bool]) -> int | None:
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        limit = time.monotonic() + READY_LIMIT
+        while time.monotonic() < limit:
+            found = next(iter(children.read_text().split()), None)
+            pid = None if found is None else int(found)
+            if wanted(pid):
+                return pid
+            time.sleep(PAUSE)
+        raise AssertionError(f"no change of workers:\n{self.log.read_text()}")
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def exit_status(self) -> int:
+        """Waits for the end."""
+        return self.process.wait(READY_LIMIT)
+
+
+@contextmanager
+def start(root: Path, log: Path, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """`byoc-vision serve` on the model of `root`, until the block ends."""
+    port = free_port()
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [COMMAND, "serve", "--root", root, "--port", str(port)],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+        )
+    try:
+        yield Server(process, port, log)
+    finally:
+        process.terminate()
+        process.wait(READY_LIMIT)
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def save_segmenter(folder: Path, size: int = 64, model: str = "unet_small") -> ModelCard:
+    """Two classes, random weights."""
+    classes = (ClassEntry(name="background", value=0), ClassEntry(name="car", value=255))
+    spec = ModelSpec(task="segmentation", architecture=model, outputs=1)
+    return _save(folder, spec, classes, "sigmoid", Preprocess(height=size, width=size))
+
+
+def save_classifier(folder: Path) -> ModelCard:
+    """Three classes, random weights."""
+    classes = tuple(ClassEntry(name=name) for name in ("dress", "hat", "shoes"))
+    spec = ModelSpec(task="classification", architecture="resnet10t", outputs=3)
+    return _save(folder, spec, classes, "softmax", Preprocess(height=32, width=32, resize="short_side"))
+
+
+def _save(
+    folder: Path, spec: ModelSpec, classes: tuple[ClassEntry, ...], activation: str, preprocess: Preprocess
+) -> ModelCard:
+    card = ModelCard(model=spec, classes=classes, activation=activation, preprocess=preprocess)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        artifact.save(folder, card, build_model(spec).state_dict())
+    return card
