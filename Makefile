@@ -68,6 +68,10 @@ test: install ## run the unit and integration tests
 demo: install ## train on drawn pictures, serve, predict: results in demo/
 	sh local_test/demo.sh $(BIN)/byoc-vision
 
+.PHONY: readme
+readme: install ## make the README's tables anew
+	PYTHONPATH=tests $(BIN)/python -m support.readme
+
 .PHONY: lock
 lock: .venv-lock/.installed ## refresh the lock files; UPGRADE=1 takes the newest versions
 	$(COMPILE) docker/build.in --output-file docker/build.lock

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from byoc_vision.artifact import ClassEntry, ModelCard
+from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.errors import InputError
+from byoc_vision.inference.files import find_pictures, predict_files
+from byoc_vision.inference.overlay import class_colours, draw_overlay
+from byoc_vision.inference.predictor import Predictor
+from byoc_vision.models.build import build_model
+from byoc_vision.models.spec import ModelSpec, Task
+from byoc_vision.precision import choose_precision
+
+CPU = torch.device("cpu")
+
+
+def predictor(task: Task) -> Predictor:
+    spec = ModelSpec(task=task, architecture="unet_small" if task == "segmentation" else "resnet10t", outputs=2)
+    card = ModelCard(
+        model=spec,
+        classes=(ClassEntry(name="a", value=0), ClassEntry(name="b", value=9)),
+        activation="softmax",
+        preprocess=Preprocess(height=32, width=32),
+    )
+    return Predictor(build_model(spec), card, CPU, choose_precision("float32", CPU))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    source = tmp_path / "in"
+    (source / "deeper").mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    for name in ("one.jpg", "deeper/two.png"):
+        cv2.imwrite(str(source / name), draw.integers(0, 256, (40, 60, 3), dtype=np.uint8))
+    (source / "notes.txt").write_text("not a picture")
+    (source / ".hidden.jpg").write_bytes(b"")
+    return source
+
+
+def test_pictures_are_found_in_folders(folder: Path) -> None:
+    assert [path.name for path in find_pictures([folder])] == ["two.png", "one.jpg"]
+    assert [path.name for path in find_pictures([folder / "one.jpg"])] == ["one.jpg"]
+
+
+def test_what_cannot_be_found_is_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.jpg does not exist"):
+        find_pictures([tmp_path / "nowhere.jpg"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no pictures in"):
+        find_pictures([tmp_path / "empty"])
+
+
+def test_two_pictures_of_one_name_do_not_overwrite_each_other(folder: Path) -> None:
+    (folder / "deeper" / "one.png").write_bytes((folder / "one.jpg").read_bytes())
+    with pytest.raises(InputError, match=r"would both be answered as one\.png"):
+        find_pictures([folder])
+
+
+def test_masks_and_overlays(folder: Path, tmp_path: Path) -> None:
+    outcomes = list(predict_files(predictor("segmentation"), find_pictures([folder]), tmp_path / "out", overlay=True))
+    assert [outcome.error for outcome in outcomes] == [None, None]
+    mask = cv2.imread(str(tmp_path / "out/one.png"), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == (40, 60)
+    assert set(np.unique(mask)) <= {0, 9}
+    assert cv2.imread(str(tmp_path / "out/one.overlay.png")).shape == (40, 60, 3)
+
+
+def test_classes_as_lines(folder: Path, tmp_path: Path) -> None:
+    list(predict_files(predictor("classification"), find_pictures([folder]), tmp_path / "out"))
+    lines = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+    assert [Path(line["file"]).name for line in lines] == ["two.png", "one.jpg"]
+    for line in lines:
+        assert {prediction["label"] for prediction in line["predictions"]} == {"a", "b"}
+        assert sum(prediction["score"] for prediction in line["predictions"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_bad_picture_costs_its_own_answer_alone(folder: Path, tmp_path: Path) -> None:
+    (folder / "one.jpg").write_bytes(b"\xff\xd8 not a JPEG")
+    outcomes = {o.source.name: o for o in predict_files(predictor("segmentation"), find_pictures([folder]), tmp_path / "out")}
+    assert outcomes["two.png"].written == tmp_path / "out/two.png"
+    assert "one.jpg" in str(outcomes["one.jpg"].error)
+
+
+def test_the_background_stays_as_it_is_and_the_rest_is_tinted() -> None:
+    picture = np.full((4, 6, 3), 100, dtype=np.uint8)
+    labels = np.zeros((4, 6), dtype=np.uint8)
+    labels[:, 3:] = 1
+    drawn = draw_overlay(picture, labels)
+    assert (drawn[:, :3] == 100).all()
+    expected = (100 + class_colours(2)[1].astype(int)) / 2
+    assert np.abs(drawn[:, 3:].astype(int) - expected).max() <= 1
+
+
+def test_class_colours_differ() -> None:
+    assert len(np.unique(class_colours(40), axis=0)) == 40

@@ -1,0 +1,164 @@
+"""The way from a picture to an answer, on networks small enough to reckon by hand."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from byoc_vision import artifact
+from byoc_vision.artifact import ClassEntry, ModelCard
+from byoc_vision.data.preprocess import Preprocess, ResizeRule
+from byoc_vision.errors import DataError
+from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
+from byoc_vision.models.build import build_model
+from byoc_vision.models.spec import ModelSpec
+from byoc_vision.precision import choose_precision
+
+CPU = torch.device("cpu")
+
+
+class Brightness(nn.Module):
+    """A logit for each class: how bright the pixel is, with alternating sign."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.signs = torch.tensor([(-1.0) ** (index + 1) if outputs > 1 else 1.0 for index in range(outputs)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=1, keepdim=True) * self.signs.view(1, -1, 1, 1)
+
+
+def segmenter(values: tuple[int, ...], resize: ResizeRule = "stretch", threshold: float = 0.5) -> Predictor:
+    binary = len(values) == 2
+    activation: Literal["sigmoid", "softmax"] = "sigmoid" if binary else "softmax"
+    card = ModelCard(
+        model=ModelSpec(task="segmentation", architecture="unet", outputs=1 if binary else len(values)),
+        classes=tuple(ClassEntry(name=f"class_{value}", value=value) for value in values),
+        activation=activation,
+        threshold=threshold,
+        preprocess=Preprocess(height=32, width=48, resize=resize, mean=(0.5, 0.5, 0.5), std=(0.1, 0.1, 0.1)),
+    )
+    return Predictor(Brightness(card.model.outputs), card, CPU, choose_precision("float32", CPU))
+
+
+@pytest.fixture
+def half_white() -> np.ndarray:
+    """Black on the left, white on the right: uint8 [70, 110, 3]."""
+    picture = np.zeros((70, 110, 3), dtype=np.uint8)
+    picture[:, 55:] = 255
+    return picture
+
+
+@pytest.mark.parametrize("values", [(0, 1), (0, 255), (7, 3)])
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
+def test_a_mask_has_the_pictures_size_and_the_training_masks_values(
+    half_white: np.ndarray, values: tuple[int, int], resize: ResizeRule
+) -> None:
+    answer = segmenter(values, resize).predict([half_white])[0]
+    assert isinstance(answer, Segmentation)
+    assert answer.mask.shape == (70, 110)
+    assert answer.mask.dtype == np.uint8
+    assert (answer.mask[:, :50] == values[0]).all()
+    assert (answer.mask[:, 60:] == values[1]).all()
+
+
+def test_several_classes_are_told_apart(half_white: np.ndarray) -> None:
+    answer = segmenter((5, 9, 200)).predict([half_white])[0]
+    assert isinstance(answer, Segmentation)
+    assert set(np.unique(answer.mask)) == {5, 9}
+    assert answer.probabilities.shape == (3, 70, 110)
+    np.testing.assert_allclose(answer.probabilities.sum(axis=0), 1, rtol=1e-5)
+    assert (answer.probabilities.argmax(axis=0) == answer.labels).all()
+
+
+def test_the_probabilities_of_a_binary_answer(half_white: np.ndarray) -> None:
+    answer = segmenter((0, 255)).predict([half_white])[0]
+    assert isinstance(answer, Segmentation)
+    np.testing.assert_allclose(answer.probabilities.sum(axis=0), 1, rtol=1e-5)
+    assert ((answer.probabilities[1] > 0.5) == (answer.labels == 1)).all()
+
+
+def test_the_threshold_of_the_card_decides() -> None:
+    grey = np.full((32, 48, 3), 128, dtype=np.uint8)  # a probability just above a half
+    for threshold, expected in ((0.4, 1), (0.9, 0)):
+        answer = segmenter((0, 1), threshold=threshold).predict([grey])[0]
+        assert isinstance(answer, Segmentation)
+        assert (answer.labels == expected).all()
+
+
+def classifier() -> Predictor:
+    torch.manual_seed(0)
+    spec = ModelSpec(task="classification", architecture="resnet10t", outputs=3)
+    card = ModelCard(
+        model=spec,
+        classes=tuple(ClassEntry(name=name) for name in ("cat", "dog", "fish")),
+        activation="softmax",
+        preprocess=Preprocess(height=32, width=32, resize="short_side"),
+    )
+    return Predictor(build_model(spec), card, CPU, choose_precision("float32", CPU))
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[np.ndarray]:
+    draw = np.random.default_rng(0)
+    return [draw.integers(0, 256, (int(h), int(w), 3), dtype=np.uint8) for h, w in draw.integers(20, 90, (9, 2))]
+
+
+def test_classes_are_ranked_best_first(pictures: list[np.ndarray]) -> None:
+    answer = classifier().predict(pictures[:1])[0]
+    assert isinstance(answer, Classification)
+    assert answer.probabilities.sum() == pytest.approx(1)
+    ranked = answer.ranked()
+    assert [score for _, score in ranked] == sorted((float(p) for p in answer.probabilities), reverse=True)
+    assert {name for name, _ in ranked} == {"cat", "dog", "fish"}
+
+
+def test_alone_or_in_a_batch_the_answer_is_the_same(pictures: list[np.ndarray]) -> None:
+    predictor = classifier()
+    together = predictor.predict(pictures, batch_size=4)
+    for picture, answer in zip(pictures, together, strict=True):
+        alone = predictor.predict([picture])[0]
+        assert isinstance(alone, Classification)
+        assert isinstance(answer, Classification)
+        np.testing.assert_allclose(alone.probabilities, answer.probabilities, atol=1e-5)
+
+
+def test_pictures_are_prepared_in_many_threads_alike(pictures: list[np.ndarray]) -> None:
+    predictor = classifier()
+    with ThreadPoolExecutor(8) as pool:
+        prepared = list(pool.map(predictor.prepare, pictures * 8))
+    for one, other in zip(prepared, pictures * 8, strict=True):
+        assert torch.equal(one.pixels, predictor.prepare(other).pixels)
+
+
+def test_a_saved_predictor_answers_as_before(tmp_path: Path, pictures: list[np.ndarray]) -> None:
+    predictor = classifier()
+    artifact.save(tmp_path, predictor.card, predictor.model.net.state_dict())
+    again = Predictor.load(tmp_path, "cpu")
+    again.warm_up()
+    for one, other in zip(predictor.predict(pictures), again.predict(pictures), strict=True):
+        assert isinstance(one, Classification)
+        assert isinstance(other, Classification)
+        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=0.02 if again.precision.is_mixed else 1e-5)
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    predictor = classifier()
+    card = predictor.card.model_copy(update={"model": predictor.card.model.model_copy(update={"architecture": "resnet18"})})
+    artifact.save(tmp_path, card, predictor.model.net.state_dict())
+    with pytest.raises(DataError, match="do not fit the model its card names"):
+        Predictor.load(tmp_path)
+
+
+def test_evaluating_a_network_leaves_no_trace_in_its_statistics(pictures: list[np.ndarray]) -> None:
+    predictor = classifier()
+    before = {name: value.clone() for name, value in predictor.model.net.state_dict().items()}
+    predictor.model.train()
+    predictor.predict(pictures)
+    assert all(torch.equal(before[name], value) for name, value in predictor.model.net.state_dict().items())

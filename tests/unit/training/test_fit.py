@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+
+from byoc_vision.errors import InputError
+from byoc_vision.training.early_stopping import EarlyStopping
+from byoc_vision.training.fit import EpochRecord, History, epoch_line, fit
+from byoc_vision.training.plan import Objective
+
+
+class Played:
+    """Epochs whose figures are known beforehand."""
+
+    def __init__(self, figures: list[float], losses: list[float] | None = None) -> None:
+        self.figures = figures
+        self.losses = losses or [0.5] * len(figures)
+        self.trained: list[int] = []
+
+    def train(self, epoch: int) -> float:
+        self.trained.append(epoch)
+        return self.losses[epoch - 1]
+
+    def validate(self) -> dict[str, float]:
+        return {"loss": 0.4, "dice": self.figures[len(self.trained) - 1]}
+
+
+def play(epochs: Played, **options: object) -> tuple[History, list[int]]:
+    kept: list[int] = []
+    settings: dict[str, object] = {"early_stopping": None, "stopping": lambda: False} | options
+    history = fit(
+        epochs,
+        len(epochs.figures),
+        History(Objective("dice")),
+        learning_rate=lambda: 0.01,
+        keep=lambda record: kept.append(record.epoch),
+        **settings,  # type: ignore[arg-type]
+    )
+    return history, kept
+
+
+def test_each_better_epoch_is_kept() -> None:
+    history, kept = play(Played([0.1, 0.5, 0.4, 0.5, 0.6]))
+    assert kept == [1, 2, 5]
+    assert history.best is not None
+    assert history.best.epoch == 5
+
+
+def test_the_first_epoch_is_kept_whatever_it_is_worth() -> None:
+    assert play(Played([0.0]))[1] == [1]
+
+
+def test_early_stopping_ends_the_training() -> None:
+    epochs = Played([0.5, 0.4, 0.4, 0.9])
+    play(epochs, early_stopping=EarlyStopping(patience=2))
+    assert epochs.trained == [1, 2, 3]
+
+
+def test_a_request_to_stop_ends_after_the_epoch_with_a_model_kept() -> None:
+    epochs = Played([0.5, 0.6])
+    assert play(epochs, stopping=lambda: True)[1] == [1]
+    assert epochs.trained == [1]
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_names_the_remedy_and_keeps_the_best(loss: float) -> None:
+    epochs = Played([0.5, 0.6], [0.5, loss])
+    with pytest.raises(InputError, match=r"in epoch 2: .*Lower it .*clip_grad_norm"):
+        play(epochs)
+
+
+def test_the_epoch_line_is_read_by_sagemakers_regexes() -> None:
+    record = EpochRecord(3, 0.001, 0.1234, {"loss": 0.2, "dice": 0.9876}, 12.34)
+    line = epoch_line(record)
+    assert line == (
+        "epoch=3 train:loss=0.1234 validation:loss=0.2000 validation:dice=0.9876 learning_rate=0.001 seconds=12.3"
+    )
+    assert re.search(r"validation:dice=([0-9.]+)", line)
