@@ -8,7 +8,7 @@ set -eu
 
 root=$(cd "$2" && pwd)
 mkdir -p "$root/model" "$root/output/data" "$root/checkpoints"
-sagemaker_run \
+sagemaker_run --hostname algo-1 \
     --volume "$root/input:/opt/ml/input:ro" \
     --volume "$root/model:/opt/ml/model" \
     --volume "$root/output:/opt/ml/output" \

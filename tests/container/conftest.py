@@ -127,7 +127,7 @@ def segmentation_job(
     docker: Docker, image: str, cars: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Job:
     """A small U-Net, trained from scratch on the cars."""
-    settings = {"model": "unet_small", "image_size": "32,48", "epochs": 10, "batch_size": 8, "learning_rate": 0.003}
+    settings = {"model": "unet_small", "image_size": "32,48", "epochs": 5, "batch_size": 8, "learning_rate": 0.003}
     return train_local(docker, image, Job.make(tmp_path_factory.mktemp("segmentation") / "job", cars, settings))
 
 

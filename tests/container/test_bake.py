@@ -43,7 +43,7 @@ def test_a_job_without_network_starts_from_the_baked_weights(
     docker: Docker, baked: str, make_job: Callable[..., Job], clothes: dict[str, Path]
 ) -> None:
     job = make_job(clothes, model="mobilenetv2_100", image_size=128, epochs=2, batch_size=16, pretrained="true")
-    said = docker.output("run", "--rm", "--network", "none", *job.mount, baked)
+    said = docker.output("run", "--rm", "--network", "none", *job.options, baked)
     assert "baked in the image" in said
     assert job.metrics["validation:accuracy"] > 0.7  # chance: 0.33
 
@@ -52,7 +52,7 @@ def test_where_no_weights_can_be_had_the_ways_out_are_named(
     docker: Docker, baked: str, make_job: Callable[..., Job], clothes: dict[str, Path]
 ) -> None:
     job = make_job(clothes, model="resnet18", epochs=1, pretrained="true")
-    done = docker.run("run", "--rm", "--network", "none", *job.mount, baked, check=False)
+    done = docker.run("run", "--rm", "--network", "none", *job.options, baked, check=False)
     assert done.returncode == 4
     assert "PRETRAINED" in job.failure
     assert "pretrained=false" in job.failure

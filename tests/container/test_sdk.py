@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from support.containers import REPOSITORY, Docker
 
-SETTINGS = ("model=unet_small", "image_size=32,48", "epochs=8", "batch_size=8", "learning_rate=0.003")
+SETTINGS = ("model=unet_small", "image_size=32,48", "epochs=5", "batch_size=8", "learning_rate=0.003")
 
 
 class Client:
@@ -79,7 +79,7 @@ def test_v2_trains_deploys_and_predicts(client: Client, labelled_cars: Path, pic
     car = min((pictures / "carvana/validation").glob("*.jpg"))
     options = ("--train", labelled_cars, "--picture", car, "--accept", "image/png", "--port", str(port))
     said = client.run(2, *options, *SETTINGS)
-    assert trained_model(said)["metrics"]["validation:dice"] > 0.85
+    assert trained_model(said)["metrics"]["validation:dice"] > 0.8
     mask = np.array(Image.open(client.folder / "mask.png"))
     assert mask.shape == (1280, 1918)
     assert set(np.unique(mask)) == {0, 1}
@@ -98,9 +98,9 @@ def test_v2_with_two_instances_makes_one_whole_model(client: Client, labelled_ca
     """Two containers that find each other by name share the work; one of them writes the model."""
     said = client.run(2, "--train", labelled_cars, "--instance-count", "2", *SETTINGS)
     assert trained_model(said)["metrics"]["validation:dice"] > 0.8
-    assert len(re.findall(r"epoch=8 .*train:loss=", said)) == 1, "one process reports"
+    assert len(re.findall(r"epoch=5 .*train:loss=", said)) == 1, "one process reports"
 
 
 def test_v3_trains(client: Client, labelled_cars: Path) -> None:
     said = client.run(3, "--train", labelled_cars, *SETTINGS)
-    assert trained_model(said)["metrics"]["validation:dice"] > 0.85
+    assert trained_model(said)["metrics"]["validation:dice"] > 0.8

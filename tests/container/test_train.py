@@ -27,7 +27,7 @@ def wait_for_epoch(container: Container, epoch: int) -> None:
 
 
 def test_segmentation_learns(segmentation_job: Job) -> None:
-    assert segmentation_job.metrics["validation:dice"] > 0.9
+    assert segmentation_job.metrics["validation:dice"] > 0.85
     assert {path.name for path in segmentation_job.model.iterdir()} >= {"model.json", "model.safetensors"}
     assert not (segmentation_job.folder / "output/failure").exists()
 
@@ -41,7 +41,7 @@ def test_the_default_command_trains_without_network_in_64_mb_of_shared_memory(
 ) -> None:
     """As SDK v3 and a plain `docker run` start it: no command, /dev/shm of 64 MB; and with network isolation."""
     job = make_job(clothes, model="resnet18", image_size=224, epochs=1, batch_size=32, num_workers=4)
-    said = docker.output("run", "--rm", "--network", "none", *job.mount, image)
+    said = docker.output("run", "--rm", "--network", "none", *job.options, image)
     assert [found[1] for found in EPOCH_LINE.finditer(said)] == ["1"]
     assert (job.model / "model.safetensors").exists()
 
@@ -51,7 +51,7 @@ def test_python_is_process_1_and_sigterm_ends_the_job(
 ) -> None:
     """SageMaker stops a job by SIGTERM, and kills it 120 s later."""
     job = make_job(cars, **LONG)
-    container = start(*job.mount, image, "train")
+    container = start(*job.options, image, "train")
     wait_for_epoch(container, 2)
     command = container.docker.output("exec", container.id, "cat", "/proc/1/cmdline").split("\0")
     assert "python" in command[0]
@@ -68,7 +68,7 @@ def test_a_wrong_hyperparameter_is_named_in_the_failure_file(
     docker: Docker, image: str, make_job: Callable[..., Job], clothes: dict[str, Path]
 ) -> None:
     job = make_job(clothes, epoch="3", batch_size="many")
-    done = docker.run("run", "--rm", *job.mount, image, "train", check=False)
+    done = docker.run("run", "--rm", *job.options, image, "train", check=False)
     assert done.returncode == 2
     first_line = job.failure.splitlines()[0]
     assert first_line.startswith("Your input: ")
@@ -82,7 +82,7 @@ def test_a_broken_picture_is_named_in_the_failure_file(
     job = make_job(clothes)
     broken = job.folder / "input/data/train/hat/broken.jpg"
     broken.write_bytes(next(clothes["train"].joinpath("hat").iterdir()).read_bytes()[:1000])
-    done = docker.run("run", "--rm", *job.mount, image, "train", check=False)
+    done = docker.run("run", "--rm", *job.options, image, "train", check=False)
     assert done.returncode == 3
     assert job.failure.splitlines()[0].startswith("Your data: ")
     assert "hat/broken.jpg" in job.failure
@@ -91,7 +91,7 @@ def test_a_broken_picture_is_named_in_the_failure_file(
 def test_no_data_at_all(docker: Docker, image: str) -> None:
     done = docker.run("run", "--rm", image, check=False)
     assert done.returncode == 2
-    assert "/opt/ml/input/data" in done.stdout
+    assert "channel 'train' is missing" in done.stdout
 
 
 USERS_SCRIPT = """
@@ -113,22 +113,31 @@ def test_script_mode_runs_the_users_own_script(
     job = make_job(clothes, **settings)
     (job.folder / "code").mkdir()
     (job.folder / "code/mine.py").write_text(USERS_SCRIPT)
-    docker.run("run", "--rm", *job.mount, image, "train")
+    docker.run("run", "--rm", *job.options, image, "train")
     assert json.loads((job.model / "mine.json").read_text()) == {"epochs": 3, "pictures": 120}
 
 
-def test_script_mode_by_environment_with_an_archive(
-    docker: Docker, image: str, make_job: Callable[..., Job], clothes: dict[str, Path], tmp_path: Path
+def test_script_mode_by_environment(
+    docker: Docker, image: str, make_job: Callable[..., Job], clothes: dict[str, Path]
 ) -> None:
     job = make_job(clothes, epochs=4)
+    (job.folder / "code").mkdir()
+    (job.folder / "code/mine.py").write_text(USERS_SCRIPT)
+    docker.run("run", "--rm", *job.options, "--env", "SAGEMAKER_PROGRAM=mine.py", image, "train")
+    assert json.loads((job.model / "mine.json").read_text()) == {"epochs": 4, "pictures": 120}
+
+
+def test_script_mode_unpacks_an_archive(
+    docker: Docker, image: str, make_job: Callable[..., Job], clothes: dict[str, Path], tmp_path: Path
+) -> None:
+    archive_path = "/opt/ml/source.tar.gz"
+    job = make_job(clothes, sagemaker_program="mine.py", sagemaker_submit_directory=archive_path, epochs=5)
     script = tmp_path / "mine.py"
     script.write_text(USERS_SCRIPT)
-    (job.folder / "code").mkdir()
     with tarfile.open(job.folder / "source.tar.gz", "w:gz") as archive:
         archive.add(script, "mine.py")
-    options = ("--env", "SAGEMAKER_PROGRAM=mine.py", "--env", "SAGEMAKER_SUBMIT_DIRECTORY=/opt/ml/source.tar.gz")
-    docker.run("run", "--rm", *job.mount, *options, image, "train")
-    assert json.loads((job.model / "mine.json").read_text()) == {"epochs": 4, "pictures": 120}
+    docker.run("run", "--rm", *job.options, image, "train")
+    assert json.loads((job.model / "mine.json").read_text()) == {"epochs": 5, "pictures": 120}
 
 
 @pytest.mark.parametrize("body", ["import no_such_module", "raise SystemExit(7)"])
@@ -138,6 +147,6 @@ def test_a_users_script_that_fails_fails_the_job(
     job = make_job(clothes, sagemaker_program="mine.py", sagemaker_submit_directory="/opt/ml/code")
     (job.folder / "code").mkdir()
     (job.folder / "code/mine.py").write_text(body)
-    done = docker.run("run", "--rm", *job.mount, image, "train", check=False)
+    done = docker.run("run", "--rm", *job.options, image, "train", check=False)
     assert done.returncode != 0
     assert job.failure

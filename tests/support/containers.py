@@ -100,9 +100,9 @@ class Job:
         return dict(json.loads((self.model / "model.json").read_text(encoding="utf-8"))["metrics"])
 
     @property
-    def mount(self) -> tuple[str, str]:
-        """Docker's options that put the folder where SageMaker has it."""
-        return ("--volume", f"{self.folder}:/opt/ml")
+    def options(self) -> tuple[str, ...]:
+        """Docker's, that put the folder where SageMaker has it, and name the host as its files do."""
+        return ("--hostname", "algo-1", "--volume", f"{self.folder}:/opt/ml")
 
     @classmethod
     def make(cls, folder: Path, channels: Mapping[str, Path], hyperparameters: Mapping[str, object]) -> Job:

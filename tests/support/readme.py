@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from byoc_serve.settings import variables_table
@@ -15,8 +14,9 @@ def render(text: str) -> str:
     """The README with its tables made anew, each between its two comments."""
     for marker, table in (("hyperparameters", hyperparameters_table()), ("variables", variables_table())):
         start, end = f"<!-- {marker}: made by `make readme` -->", f"<!-- end of {marker} -->"
-        text, count = re.subn(rf"{start}.*?{end}", lambda _, t=table: f"{start}\n{t}\n{end}", text, flags=re.DOTALL)
-        assert count == 1, f"the README has no place for the table of {marker}"
+        before, found, rest = text.partition(start)
+        assert found, f"the README has no place for the table of {marker}"
+        text = f"{before}{start}\n{table}\n{end}{rest.partition(end)[2]}"
     return text
 
 
