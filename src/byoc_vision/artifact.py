@@ -26,7 +26,7 @@ from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.errors import DataError
 from byoc_vision.models.spec import ModelSpec
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 1  # of model.json; also `ModelCard.format_version`
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
 
@@ -49,7 +49,7 @@ class ModelCard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1] = 1
     package_version: str = __version__
     model: ModelSpec
     classes: Annotated[tuple[ClassEntry, ...], Field(min_length=1)]
@@ -86,7 +86,9 @@ def load(source: Path) -> tuple[ModelCard, dict[str, Tensor]]:
     Raises DataError, which names what is missing or damaged.
     """
     if not source.exists():
-        raise DataError(f"{source} does not exist; a model is a folder with {CARD_FILE} and {WEIGHTS_FILE}, or its .tar.gz")
+        raise DataError(
+            f"{source} does not exist; a model is a folder with {CARD_FILE} and {WEIGHTS_FILE}, or its .tar.gz"
+        )
     if source.is_file():
         with tempfile.TemporaryDirectory(prefix="byoc-model-") as scratch:
             unpack(source, Path(scratch))

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     set_up_logging()
     try:
-        return options.run(options)
+        return int(options.run(options))
     except UserError as error:
         log.error("%s: %s", error.category, error)
         return error.exit_code
@@ -88,7 +88,9 @@ def hyperparameters(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="byoc-vision", description="Train and serve segmentation and classification models.")
+    parser = argparse.ArgumentParser(
+        prog="byoc-vision", description="Train and serve segmentation and classification models."
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
@@ -115,7 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--batch-size", type=int, default=16)
     command.set_defaults(run=evaluate)
 
-    command = commands.add_parser("sample-data", help="draw a small picture set with exact masks, and one of class folders")
+    command = commands.add_parser(
+        "sample-data", help="draw a small picture set with exact masks, and one of class folders"
+    )
     command.add_argument("--output", type=Path, required=True, metavar="DIR")
     command.add_argument("--seed", type=int, default=0)
     command.set_defaults(run=sample_data)
@@ -127,5 +131,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_root(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--root", type=Path, default=os.environ.get("ML_ROOT"), help="stands for /opt/ml (default: ML_ROOT, else /opt/ml)"
+        "--root",
+        type=Path,
+        default=os.environ.get("ML_ROOT"),
+        help="stands for /opt/ml (default: ML_ROOT, else /opt/ml)",
     )

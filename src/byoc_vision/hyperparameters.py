@@ -131,15 +131,15 @@ class Hyperparameters(BaseModel):
     loss: Annotated[Literal["auto", "cross_entropy", "dice", "bce_dice", "focal"], BeforeValidator(_as_name)] = _field(
         "auto", "`auto`: `bce_dice` for segmentation, `cross_entropy` for classification."
     )
-    optimizer: Annotated[
-        Literal["adamw", "adam", "sgd", "nag", "rmsprop", "adagrad"], BeforeValidator(_as_name)
-    ] = _field("adamw", "The optimiser. `nag` is SGD with Nesterov's momentum.")
+    optimizer: Annotated[Literal["adamw", "adam", "sgd", "nag", "rmsprop", "adagrad"], BeforeValidator(_as_name)] = (
+        _field("adamw", "The optimiser. `nag` is SGD with Nesterov's momentum.")
+    )
     learning_rate: PositiveFloat = _field(1e-3, "The highest learning rate of the schedule.", "lr")
     momentum: Fraction = _field(0.9, "For `sgd`, `nag` and `rmsprop`.")
     weight_decay: NonNegativeFloat = _field(1e-4, "Not applied to biases and normalisation layers.")
-    lr_scheduler: Annotated[
-        Literal["cosine", "poly", "step", "one_cycle", "constant"], BeforeValidator(_as_name)
-    ] = _field("cosine", "How the learning rate falls, step by step.")
+    lr_scheduler: Annotated[Literal["cosine", "poly", "step", "one_cycle", "constant"], BeforeValidator(_as_name)] = (
+        _field("cosine", "How the learning rate falls, step by step.")
+    )
     lr_scheduler_step: Epochs = _field((10, 20), "For `step`: the epochs after which the learning rate falls.")
     lr_scheduler_factor: Annotated[float, Field(gt=0, lt=1)] = _field(0.1, "For `step`: by how much it falls.")
     warmup_epochs: NonNegativeFloat = _field(0.0, "Epochs, also parts of one, of linear warm-up.")
@@ -162,7 +162,8 @@ class Hyperparameters(BaseModel):
     def _check_together(self) -> Hyperparameters:
         if self.task == "segmentation" and self.resize == "short_side":
             raise PydanticCustomError(
-                "resize", "resize: short_side cuts pictures, so parts of a mask would be missing; use stretch or letterbox"
+                "resize",
+                "resize: short_side cuts pictures, so parts of a mask would be missing; use stretch or letterbox",
             )
         return self
 
@@ -194,10 +195,10 @@ def read_raw(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(
-            f"{path} is not JSON ({error}); it must be one object of strings, such as {{\"epochs\": \"10\"}}"
+            f'{path} is not JSON ({error}); it must be one object of strings, such as {{"epochs": "10"}}'
         ) from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} holds {_kind(content)}; it must be one object of strings, such as {{\"epochs\": \"10\"}}")
+        raise InputError(f'{path} holds {_kind(content)}; it must be one object of strings, such as {{"epochs": "10"}}')
     return content
 
 

@@ -16,9 +16,9 @@ _KINDS = {int: "whole number", float: "number", bool: "true, false", str: "text"
 def hyperparameters_table() -> str:
     """A Markdown table: name, default, what it may be, what it means, and its other names."""
     other_names: dict[str, list[str]] = {}
-    for alias, field in aliases().items():
-        if alias != field:
-            other_names.setdefault(field, []).append(alias)
+    for alias, name in aliases().items():
+        if alias != name:
+            other_names.setdefault(name, []).append(alias)
     rows = ["| name | default | values | meaning |", "| --- | --- | --- | --- |"]
     for name, field in Hyperparameters.model_fields.items():
         meaning = (field.description or "").replace("|", "\\|")

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from byoc_vision.errors import InputError
 from byoc_vision.paths import MlPaths
@@ -69,7 +69,9 @@ class Job:
 
 def _channels(paths: MlPaths) -> dict[str, Channel]:
     declared = _read_object(paths.input_data_config)
-    folders = sorted(child.name for child in paths.channels.iterdir() if child.is_dir()) if paths.channels.is_dir() else []
+    folders = (
+        sorted(child.name for child in paths.channels.iterdir() if child.is_dir()) if paths.channels.is_dir() else []
+    )
     names = [name for name in dict.fromkeys([*declared, *folders]) if name not in _NOT_DATA]
     channels = {name: _channel(name, declared.get(name) or {}, paths) for name in names}
     missing = [name for name, channel in channels.items() if channel.input_mode != "Pipe" and not channel.path.is_dir()]
@@ -82,8 +84,8 @@ def _channels(paths: MlPaths) -> dict[str, Channel]:
 
 
 def _channel(name: str, declared: dict[str, Any], paths: MlPaths) -> Channel:
-    mode = declared.get("TrainingInputMode") or "File"
-    if mode not in ("File", "FastFile", "Pipe"):
+    mode: InputMode = declared.get("TrainingInputMode") or "File"
+    if mode not in get_args(InputMode):
         raise InputError(f"{paths.input_data_config}: {name}.TrainingInputMode {mode!r} is not File, FastFile or Pipe")
     return Channel(name, paths.channel(name), mode, declared.get("ContentType"))
 

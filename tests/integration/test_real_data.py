@@ -18,13 +18,16 @@ from byoc_vision.paths import MlPaths
 pytestmark = pytest.mark.real_data
 
 
-def lay_out(root: Path, channels: dict[str, Path], hyperparameters: dict[str, str]) -> MlPaths:
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def lay_out(root: Path, channels: dict[str, Path], recipe: str) -> MlPaths:
     paths = MlPaths(root)
     paths.channels.mkdir(parents=True)
     for name, source in channels.items():
         paths.channel(name).symlink_to(source)
     paths.hyperparameters.parent.mkdir(parents=True)
-    paths.hyperparameters.write_text(json.dumps(hyperparameters))
+    paths.hyperparameters.write_bytes((EXAMPLES / recipe / "hyperparameters.json").read_bytes())
     return paths
 
 
@@ -40,24 +43,16 @@ def test_carvana_with_a_pretrained_encoder(shared_data: Path, tmp_path: Path) ->
     cars = shared_data / "carvana"
     channels = {name: cars / name for name in ("train", "train_masks", "validation", "validation_masks")}
     channels["pretrained"] = weights(shared_data, "mobilenet_v2.torchvision.safetensors", tmp_path / "weights")
-    paths = lay_out(
-        tmp_path / "ml",
-        channels,
-        {
-            "model": "unet",
-            "encoder": "mobilenet_v2",
-            "image_size": "160, 256",
-            "epochs": "4",
-            "batch_size": "8",
-            "learning_rate": "0.001",
-        },
-    )
+    paths = lay_out(tmp_path / "ml", channels, "carvana")
     assert main(["train", "--root", str(paths.root)]) == 0
     results = json.loads((paths.output_data / "metrics.json").read_text())
     assert results["validation"]["dice"] > 0.95
 
     picture = min((cars / "validation").iterdir())
-    assert main(["predict", "--model", str(paths.model), "--output", str(tmp_path / "out"), "--overlay", str(picture)]) == 0
+    assert (
+        main(["predict", "--model", str(paths.model), "--output", str(tmp_path / "out"), "--overlay", str(picture)])
+        == 0
+    )
     mask = cv2.imread(str(tmp_path / "out" / f"{picture.stem}.png"), cv2.IMREAD_UNCHANGED)
     sent = cv2.imread(str(picture), cv2.IMREAD_UNCHANGED)
     assert mask.shape == sent.shape[:2]
@@ -77,11 +72,7 @@ def test_clothing_with_a_pretrained_classifier(shared_data: Path, tmp_path: Path
         "validation": shared_data / "clothing" / "validation",
         "pretrained": weights(shared_data, "mobilenetv2_100.timm.safetensors", tmp_path / "weights"),
     }
-    paths = lay_out(
-        tmp_path / "ml",
-        channels,
-        {"model": "mobilenetv2_100", "image_size": "128", "epochs": "3", "batch_size": "16", "learning_rate": "0.001"},
-    )
+    paths = lay_out(tmp_path / "ml", channels, "clothing")
     assert main(["train", "--root", str(paths.root)]) == 0
     results = json.loads((paths.output_data / "metrics.json").read_text())
     assert results["validation"]["accuracy"] > 0.6

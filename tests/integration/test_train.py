@@ -110,14 +110,29 @@ def test_what_was_reported_is_what_evaluate_and_predict_find(scenes: Path, prepa
     assert train(paths) == 0
     reported = artifact.load(paths.model)[0].metrics
     found = tmp_path / "found.json"
-    assert main(["evaluate", "--model", str(paths.model), "--data", str(paths.channel("validation")), "--output", str(found)]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                "--model",
+                str(paths.model),
+                "--data",
+                str(paths.channel("validation")),
+                "--output",
+                str(found),
+            ]
+        )
+        == 0
+    )
     evaluated = json.loads(found.read_text())
     assert {f"validation:{name}": value for name, value in evaluated.items()} | {
         "validation:loss": reported["validation:loss"]
     } == pytest.approx(reported, abs=1e-6)
 
     answers = tmp_path / "answers"
-    assert main(["predict", "--model", str(paths.model), "--output", str(answers), str(paths.channel("validation"))]) == 0
+    assert (
+        main(["predict", "--model", str(paths.model), "--output", str(answers), str(paths.channel("validation"))]) == 0
+    )
     dice = []
     for truth_file in sorted(paths.channel("validation_annotation").iterdir()):
         truth = cv2.imread(str(truth_file), cv2.IMREAD_UNCHANGED) > 0

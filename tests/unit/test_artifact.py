@@ -63,7 +63,9 @@ def test_saving_again_replaces(folder: Path, state: dict[str, torch.Tensor]) -> 
 
 
 @pytest.mark.parametrize("prefix", ["", "nested/"])
-def test_a_tarball_as_sagemaker_makes_it(folder: Path, state: dict[str, torch.Tensor], tmp_path: Path, prefix: str) -> None:
+def test_a_tarball_as_sagemaker_makes_it(
+    folder: Path, state: dict[str, torch.Tensor], tmp_path: Path, prefix: str
+) -> None:
     archive = tmp_path / "model.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         for name in (CARD_FILE, WEIGHTS_FILE):

@@ -17,7 +17,12 @@ def test_nothing_given_means_the_defaults(tmp_path: Path) -> None:
 
 def test_strings_become_typed_values() -> None:
     parsed = parse({"epochs": "3", "learning_rate": "1e-3", "early_stopping": "True", "image_size": "320, 480"})
-    assert (parsed.epochs, parsed.learning_rate, parsed.early_stopping, parsed.image_size) == (3, 1e-3, True, (320, 480))
+    assert (parsed.epochs, parsed.learning_rate, parsed.early_stopping, parsed.image_size) == (
+        3,
+        1e-3,
+        True,
+        (320, 480),
+    )
 
 
 @pytest.mark.parametrize("text", ["256", '"256"', "[256, 256]", "256, 256", "256 256"])
@@ -113,10 +118,9 @@ def test_the_list_of_hyperparameters_is_frozen() -> None:
 def test_any_strings_are_parsed_or_refused_clearly(raw: dict[str, str]) -> None:
     try:
         parsed = parse(raw)
-    except InputError as error:
-        assert str(error)
-    else:
-        assert Hyperparameters.model_validate_json(parsed.model_dump_json()) == parsed
+    except InputError:
+        return
+    assert Hyperparameters.model_validate_json(parsed.model_dump_json()) == parsed
 
 
 @given(st.sampled_from(["json", "python", "plain"]), st.integers(1, 1000), st.floats(1e-6, 1), st.booleans())

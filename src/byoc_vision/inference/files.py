@@ -39,12 +39,16 @@ def find_pictures(sources: Sequence[Path]) -> list[Path]:
         else:
             raise InputError(f"{source} does not exist; name pictures or folders of pictures")
     if not pictures:
-        raise InputError(f"no pictures in {', '.join(map(str, sources))}; read are {', '.join(sorted(PICTURE_SUFFIXES))}")
+        raise InputError(
+            f"no pictures in {', '.join(map(str, sources))}; read are {', '.join(sorted(PICTURE_SUFFIXES))}"
+        )
     _check_stems(pictures)
     return pictures
 
 
-def predict_files(predictor: Predictor, pictures: Iterable[Path], output: Path, overlay: bool = False) -> Iterator[FileOutcome]:
+def predict_files(
+    predictor: Predictor, pictures: Iterable[Path], output: Path, overlay: bool = False
+) -> Iterator[FileOutcome]:
     """Answer each picture: a mask `STEM.png` (and `STEM.overlay.png`), or a line of predictions.jsonl.
 
     A picture that cannot be read costs its own answer alone.
@@ -77,7 +81,10 @@ def _write_mask(answer: Segmentation, stem: Path, rgb: np.ndarray | None) -> Pat
     mask = stem.with_name(f"{stem.name}.png")
     _write_png(mask, answer.mask)
     if rgb is not None:
-        _write_png(stem.with_name(f"{stem.name}.overlay.png"), cv2.cvtColor(draw_overlay(rgb, answer.labels), cv2.COLOR_RGB2BGR))
+        _write_png(
+            stem.with_name(f"{stem.name}.overlay.png"),
+            cv2.cvtColor(draw_overlay(rgb, answer.labels), cv2.COLOR_RGB2BGR),
+        )
     return mask
 
 
@@ -93,4 +100,6 @@ def _check_stems(pictures: Sequence[Path]) -> None:
     for path in pictures:
         other = seen.setdefault(path.stem, path)
         if other is not path:
-            raise InputError(f"{other} and {path} would both be answered as {path.stem}.png; predict them into two folders")
+            raise InputError(
+                f"{other} and {path} would both be answered as {path.stem}.png; predict them into two folders"
+            )

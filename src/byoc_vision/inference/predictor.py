@@ -80,9 +80,8 @@ class Predictor:
         self.card = card
         self.device = device
         self.precision = precision
-        self.model = Normalized(net, card.preprocess.mean, card.preprocess.std).to(
-            device, memory_format=torch.channels_last
-        )
+        normalized = Normalized(net, card.preprocess.mean, card.preprocess.std)
+        self.model = normalized.to(device).to(memory_format=torch.channels_last)
 
     @classmethod
     def load(cls, source: Path, device: str | None = None) -> Predictor:
@@ -112,7 +111,8 @@ class Predictor:
         pixels = batch.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         self.model.eval()
         with self.precision.autocast():
-            return self.model(pixels).float()
+            logits: Tensor = self.model(pixels)
+        return logits.float()
 
     def finish(self, logits: Tensor, prepared: Prepared) -> Answer:
         """One picture's logits, [K] or [K, h, w], as its answer."""

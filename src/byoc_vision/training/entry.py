@@ -25,9 +25,9 @@ def train_job(paths: MlPaths) -> int:
 def _train(paths: MlPaths) -> None:
     raw = hp.read_raw(paths.hyperparameters)
     if program := script_mode.requested_program(raw, os.environ):
-        command = script_mode.toolkit_command(program, str(paths.root))
+        toolkit = script_mode.toolkit_command(program, str(paths.root))
         log.info("Script mode: %s runs through sagemaker-training", program)
-        script_mode.run_toolkit(command)
+        script_mode.run_toolkit(toolkit)
     hyperparameters = hp.parse(raw)
     job = Job.load(paths)
     command = distribution.launch_command(job, ["train", "--root", str(paths.root)])
@@ -44,6 +44,8 @@ def _train(paths: MlPaths) -> None:
 def _become_torchrun(job: Job, command: list[str]) -> None:
     """Replace this process by torchrun, so that as PID 1 it receives the signals."""
     distribution.wait_for_hosts(job.hosts)
-    log.info("Starting %d process(es) on this host, %d host(s) in all", distribution.processes_per_host(), len(job.hosts))
+    log.info(
+        "Starting %d process(es) on this host, %d host(s) in all", distribution.processes_per_host(), len(job.hosts)
+    )
     sys.stdout.flush()
     os.execve(command[0], command, distribution.launch_environment(job))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import nn
-from torch.utils.data import DataLoader
 
 from byoc_vision.artifact import ModelCard
 from byoc_vision.data.layouts import read_folder
@@ -32,7 +31,7 @@ class Evaluator:
     workers: int | None = None
     world: World = field(default_factory=World)
 
-    def batches(self, samples: Sequence[Sample]) -> DataLoader[EvaluationBatch]:
+    def batches(self, samples: Sequence[Sample]) -> Iterable[EvaluationBatch]:
         """The samples, shared out over all processes; to be kept, since its worker processes stay."""
         return build_evaluation_loader(
             EvaluationDataset(samples, self.classes, self.predictor.card.preprocess),
@@ -44,7 +43,7 @@ class Evaluator:
             on_gpu=self.predictor.device.type == "cuda",
         )
 
-    def evaluate(self, batches: DataLoader[EvaluationBatch]) -> Figures:
+    def evaluate(self, batches: Iterable[EvaluationBatch]) -> Figures:
         """The metrics, and the mean loss where there is one, over all processes' batches, the same in each process."""
         return evaluate(self.predictor, batches, build_metrics(self.predictor.card), self.world, self.loss)
 

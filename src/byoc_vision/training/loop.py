@@ -45,9 +45,9 @@ class Step:
         targets = targets.to(self.device, non_blocking=True)
         with self.precision.autocast():
             logits = self.model(pictures)
-        loss = self.loss(logits, targets)
+        loss: Tensor = self.loss(logits, targets)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self.clip_grad_norm:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
@@ -84,7 +84,7 @@ def evaluate(
     world: World,
     loss: nn.Module | None = None,
 ) -> dict[str, float]:
-    """The metrics of the answers at each picture's own size, and the mean loss at the model's size where one is given."""
+    """The metrics of the answers at each picture's own size; with a `loss` also its mean, at the model's size."""
     total = torch.zeros(2, dtype=torch.float64, device=predictor.device)  # summed loss, pictures
     for batch in batches:
         logits = predictor.forward(batch.pictures)

@@ -68,7 +68,9 @@ def preprocess(hyperparameters: Hyperparameters, spec: ModelSpec, pretrained: Pr
     height, width = hyperparameters.image_size or (size, size)
     resize = hyperparameters.resize or DEFAULT_RESIZE[spec.task]
     if spec.task == "segmentation" and resize == "short_side":
-        raise InputError("resize: short_side cuts pictures, so parts of a mask would be missing; use stretch or letterbox")
+        raise InputError(
+            "resize: short_side cuts pictures, so parts of a mask would be missing; use stretch or letterbox"
+        )
     rule = Preprocess(height=height, width=width, resize=resize)
     if pretrained is None:
         return rule

@@ -16,7 +16,12 @@ RESULTS_FILE = "metrics.json"
 
 
 def write_results(
-    folder: Path, hyperparameters: Hyperparameters, dataset: Dataset, history: History, test: Figures | None, seconds: float
+    folder: Path,
+    hyperparameters: Hyperparameters,
+    dataset: Dataset,
+    history: History,
+    test: Figures | None,
+    seconds: float,
 ) -> None:
     """Write `metrics.json` into /opt/ml/output/data: what was asked for, each epoch, the best one, the test."""
     assert history.best is not None, "fit records at least one epoch"

@@ -94,6 +94,7 @@ def describe(trainer: Trainer) -> str:
     name = spec.architecture + (f" with encoder {spec.encoder}" if spec.encoder else "")
     millions = sum(parameter.numel() for parameter in trainer.net.parameters()) / 1e6
     return (
-        f"{name}: {millions:.1f} M parameters, {len(trainer.card.classes)} classes, pictures {rule.height} × {rule.width} "
-        f"({rule.resize}), {step.precision.name} on {step.device}, {trainer.world.size} process(es)"
+        f"{name}: {millions:.1f} M parameters, {len(trainer.card.classes)} classes, "
+        f"pictures {rule.height} × {rule.width} ({rule.resize}), "
+        f"{step.precision.name} on {step.device}, {trainer.world.size} process(es)"
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from byoc_vision.artifact import ModelCard
@@ -44,7 +44,7 @@ class Trainer:
     step: Step
     batches: TrainingLoader
     evaluator: Evaluator
-    validation: DataLoader[EvaluationBatch]
+    validation: Iterable[EvaluationBatch]
     world: World
     interruption: Interruption
 
@@ -151,7 +151,9 @@ def load_weights(net: nn.Module, spec: ModelSpec, job: Job, hyperparameters: Hyp
     except ResourceError:
         if hyperparameters.pretrained is True or channel is not None:
             raise
-        log.info("Training starts from random weights: neither a `pretrained` channel nor the image has any for this model")
+        log.info(
+            "Training starts from random weights: neither a `pretrained` channel nor the image has any for this model"
+        )
         return None
     log.info("Training starts from %s", info.source)
     return info

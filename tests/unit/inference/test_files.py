@@ -83,7 +83,9 @@ def test_classes_as_lines(folder: Path, tmp_path: Path) -> None:
 
 def test_a_bad_picture_costs_its_own_answer_alone(folder: Path, tmp_path: Path) -> None:
     (folder / "one.jpg").write_bytes(b"\xff\xd8 not a JPEG")
-    outcomes = {o.source.name: o for o in predict_files(predictor("segmentation"), find_pictures([folder]), tmp_path / "out")}
+    outcomes = {
+        o.source.name: o for o in predict_files(predictor("segmentation"), find_pictures([folder]), tmp_path / "out")
+    }
     assert outcomes["two.png"].written == tmp_path / "out/two.png"
     assert "one.jpg" in str(outcomes["one.jpg"].error)
 

@@ -145,12 +145,16 @@ def test_a_saved_predictor_answers_as_before(tmp_path: Path, pictures: list[np.n
     for one, other in zip(predictor.predict(pictures), again.predict(pictures), strict=True):
         assert isinstance(one, Classification)
         assert isinstance(other, Classification)
-        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=0.02 if again.precision.is_mixed else 1e-5)
+        np.testing.assert_allclose(
+            one.probabilities, other.probabilities, atol=0.02 if again.precision.is_mixed else 1e-5
+        )
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     predictor = classifier()
-    card = predictor.card.model_copy(update={"model": predictor.card.model.model_copy(update={"architecture": "resnet18"})})
+    card = predictor.card.model_copy(
+        update={"model": predictor.card.model.model_copy(update={"architecture": "resnet18"})}
+    )
     artifact.save(tmp_path, card, predictor.model.net.state_dict())
     with pytest.raises(DataError, match="do not fit the model its card names"):
         Predictor.load(tmp_path)
