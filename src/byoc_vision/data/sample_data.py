@@ -81,10 +81,10 @@ def draw_scene(height: int, width: int, draw: np.random.Generator) -> tuple[np.n
 
 def draw_shape(shape: str, size: int, draw: np.random.Generator) -> np.ndarray:
     """A picture, uint8 RGB [size, size, 3], of one of `SHAPES`."""
-    picture = _ground(size, size, draw)
-    radius = draw.uniform(0.30, 0.42) * size
-    centre = draw.uniform(0.42, 0.58, 2) * size
-    outline = _turned(_SHAPE_OUTLINES[shape], draw.uniform(-0.35, 0.35))
+    picture = _ground(size, size, draw, most_lines=0)
+    radius = draw.uniform(0.34, 0.42) * size
+    centre = draw.uniform(0.44, 0.56, 2) * size
+    outline = _turned(_SHAPE_OUTLINES[shape], draw.uniform(-0.2, 0.2))
     _paint(picture, [Part(outline, _bright(draw))], centre, radius, draw)
     return _finish(picture, draw)
 
@@ -157,7 +157,7 @@ def _dull(draw: np.random.Generator) -> np.ndarray:
     return np.clip(draw.uniform(40, 215) + draw.uniform(-14, 14, 3), 0, 255)
 
 
-def _ground(height: int, width: int, draw: np.random.Generator) -> np.ndarray:
+def _ground(height: int, width: int, draw: np.random.Generator, most_lines: int = 5) -> np.ndarray:
     """A gradient between two dull colours, with soft blotches and some lines: float32 [height, width, 3]."""
     x, y = np.linspace(0, 1, width), np.linspace(0, 1, height)[:, None]
     angle = draw.uniform(0, 2 * np.pi)
@@ -166,7 +166,7 @@ def _ground(height: int, width: int, draw: np.random.Generator) -> np.ndarray:
     coarse = draw.normal(0, 1, (6, 8, 1)).astype(np.float32)
     blotches = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     ground += blotches[..., None] * np.float32(draw.uniform(5, 22))
-    for _ in range(draw.integers(0, 6)):
+    for _ in range(draw.integers(0, most_lines + 1)):
         ends = (draw.uniform(0, 1, (2, 2)) * (width, height)).astype(int).tolist()
         colour = tuple(_dull(draw).tolist())
         cv2.line(ground, tuple(ends[0]), tuple(ends[1]), colour, int(draw.integers(1, 4)), cv2.LINE_AA)
