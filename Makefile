@@ -19,6 +19,8 @@ FORCE ?=
 
 BIN := $(VENV)/bin
 CODE := src serve docker local_test tests
+# Small networks gain nothing from a second thread, and fight for it: a process for each core, one thread in each.
+TEST_PROCESSES ?= $(shell nproc 2>/dev/null || echo 2)
 PIP_INSTALL := pip install --disable-pip-version-check --quiet
 COMPILE := .venv-lock/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--quiet --constraint docker/pins.txt $(if $(UPGRADE),--upgrade)
@@ -62,7 +64,7 @@ fix: install ## mend what the style checker can mend
 
 .PHONY: test
 test: install ## run the unit and integration tests
-	$(BIN)/pytest tests/unit tests/integration $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile tests/unit tests/integration $(PYTEST_ARGS)
 
 .PHONY: demo
 demo: install ## train on drawn pictures, serve, predict: results in demo/

@@ -1,0 +1,42 @@
+"""Seeded runs whose losses are known: a change that moves them is seen, and is then either meant or a mistake.
+
+float32 on a CPU; another processor rounds differently, which the tolerance covers.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from byoc_vision.cli import main
+from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
+from byoc_vision.paths import MlPaths
+
+COMMON = {"precision": "float32", "num_workers": "0", "seed": "1", "augmentation": "light", "learning_rate": "0.002"}
+GOLDEN: dict[str, tuple[dict[str, str], list[float]]] = {
+    "segmentation": (
+        {"model": "unet_small", "image_size": "32", "epochs": "3", "batch_size": "4"},
+        [1.3329, 1.0123, 0.8853],
+    ),
+    "classification": (
+        {"model": "resnet10t", "image_size": "32", "epochs": "3", "batch_size": "8"},
+        [1.6381, 1.2063, 1.0525],
+    ),
+}
+
+
+@pytest.mark.parametrize("task", GOLDEN)
+def test_the_losses_are_those_of_the_last_release(task: str, tmp_path: Path) -> None:
+    asked, losses = GOLDEN[task]
+    paths = MlPaths(tmp_path)
+    if task == "segmentation":
+        make_segmentation_set(paths.channels, count_train=16, count_validation=4, size=48)
+    else:
+        make_classification_set(paths.channels, count_train=32, count_validation=8, size=32)
+    paths.hyperparameters.parent.mkdir(parents=True)
+    paths.hyperparameters.write_text(json.dumps(COMMON | asked))
+    assert main(["train", "--root", str(tmp_path)]) == 0
+    epochs = json.loads((paths.output_data / "metrics.json").read_text())["epochs"]
+    assert [epoch["train_loss"] for epoch in epochs] == pytest.approx(losses, rel=0.02)
