@@ -35,7 +35,7 @@ def create_app(settings: Settings, loader: Loader) -> Flask:
     def ping() -> Response:
         """Only flags are read: this must be quick however busy the model is."""
         if loader.failure is not None:
-            return _error(500, f"the model cannot be loaded: {loader.failure}")
+            return _error(500, f"the model cannot be served: {loader.failure}")
         return Response(status=200 if loader.ready else 503)
 
     @app.get("/execution-parameters")
@@ -44,9 +44,9 @@ def create_app(settings: Settings, loader: Loader) -> Flask:
 
     @app.post("/invocations")
     def invocations() -> Response:
-        attributes = _custom_attributes(request.environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"))
         stream = get_input_stream(request.environ)
         try:
+            attributes = _custom_attributes(request.environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"))
             body, media_type = loader.model.invoke(request.environ, stream)
         except RequestError:
             drain(stream)

@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 
 
 class Loader:
-    """STARTING until `source` has given the model and it is warm, then READY; FAILED where it cannot be loaded.
+    """STARTING until `source` has given the model and it is warm, then READY; FAILED where that is impossible.
 
     source: called once, in the loader's thread, which then is the model's.
-    on_failure: called last where loading failed.
+    on_failure: called last where the model cannot be loaded, or its thread has come to an end.
     """
 
     def __init__(
@@ -52,10 +52,11 @@ class Loader:
     @property
     def model(self) -> ServedModel:
         """The model. Raises RequestError where it is not ready."""
-        if self._model is not None:
-            return self._model
+        model = self._model
+        if model is not None:
+            return model
         if self.failure is not None:
-            raise RequestError(500, f"the model cannot be loaded: {self.failure}")
+            raise RequestError(500, f"the model cannot be served: {self.failure}")
         raise RequestError(503, "the model is being loaded; try again soon")
 
     def start(self) -> None:
@@ -69,32 +70,36 @@ class Loader:
     def stop(self) -> None:
         """Finish what was accepted, accept no more, and end the thread."""
         self._stopping = True
-        if self._model is not None:
-            self._model.stop()
+        model = self._model
+        if model is not None:
+            model.stop()
         self._thread.join()
 
     def _run(self) -> None:
-        started = time.monotonic()
         try:
-            model = self._source()
-            model.warm_up()
+            model = self._load()
+            self._decided.set()
+            if self._stopping:
+                model.stop()
+            model.run()
         except UserError as error:
             self._fail(str(error), error.exit_code)
-            return
-        except Exception as error:  # reported here, where all of the server's loading ends
-            log.exception("a bug: loading the model raised")
+        except Exception as error:  # reported here, where all that the model's thread does ends
+            log.exception("a bug in loading or running the model")
             self._fail(f"{type(error).__name__}: {error}", BUG_EXIT_CODE)
-            return
+
+    def _load(self) -> ServedModel:
+        started = time.monotonic()
+        model = self._source()
+        model.warm_up()
         self._model = model
         self._board[self._worker] = State.READY
         log.info("ready after %.1f s: %s", time.monotonic() - started, model)
-        self._decided.set()
-        if self._stopping:
-            model.stop()
-        model.run()
+        return model
 
     def _fail(self, reason: str, exit_code: int) -> None:
-        log.error("the model cannot be loaded: %s", reason)
+        log.error("the model cannot be served: %s", reason)
+        self._model = None
         self.failure = reason
         self._board.exit_code = exit_code
         self._board[self._worker] = State.FAILED

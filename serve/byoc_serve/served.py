@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from threading import BoundedSemaphore, Thread
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -73,12 +72,12 @@ class ServedModel:
 
     def invoke(self, environ: WSGIEnvironment, stream: IO[bytes]) -> Rendered:
         """Answer a request whose body comes from `stream`. Raises RequestError."""
-        deadline = time.monotonic() + self._settings.request_timeout
         form = choose_form(environ.get("HTTP_ACCEPT"), self._predictor.card.task)
         read = choose_reader(environ.get("CONTENT_TYPE"))
         try:
             self._batcher.check_room()
             payload = read(read_body(stream, get_content_length(environ), self._settings.max_body))
+            deadline = time.monotonic() + self._settings.request_timeout
             self._check_count(len(payload.sources), form)
             with self._cores:
                 prepared = [self._predictor.prepare(rgb) for rgb in payload.pictures(self._settings.max_pixels)]
@@ -114,7 +113,7 @@ def _wait(answers: Sequence[Future[Tensor]], deadline: float) -> list[Tensor]:
     """All of the answers, or the first error; none of the others is computed then, if it can be helped."""
     try:
         return [answer.result(max(0.0, deadline - time.monotonic())) for answer in answers]
-    except FutureTimeout as error:
+    except TimeoutError as error:
         raise DeadlineError from error
     finally:
         for answer in answers:

@@ -71,7 +71,7 @@ class TestHealth:
         client = create_app(Settings(), loader).test_client()
         for response in (client.get("/ping"), post(client, b"x")):
             assert response.status_code == 500
-            assert error_of(response) == "the model cannot be loaded: there is no model"
+            assert error_of(response) == "the model cannot be served: there is no model"
 
     def test_execution_parameters(self, masks: FlaskClient) -> None:
         response = masks.get("/execution-parameters")

@@ -70,8 +70,22 @@ def test_a_model_that_cannot_be_loaded_is_told(
     assert loader.wait(SOON) is State.FAILED
     assert told.wait(SOON)
     assert (loader.failure, board.exit_code, loader.ready, status_of(loader)) == (reason, code, False, 500)
-    assert f"the model cannot be loaded: {reason}" in caplog.messages
+    assert f"the model cannot be served: {reason}" in caplog.messages
     assert ("Traceback" in caplog.text) == (code == BUG_EXIT_CODE)
+    loader.stop()
+
+
+def test_a_model_whose_thread_ends_is_no_longer_ready(classifier: Predictor) -> None:
+    class Breaking(ServedModel):
+        def run(self) -> None:
+            raise RuntimeError("the queue is broken")
+
+    board, told = Board(), Event()
+    loader = Loader(lambda: Breaking(classifier, Settings()), board, on_failure=told.set)
+    loader.start()
+    assert told.wait(SOON)
+    assert (loader.failure, loader.ready, status_of(loader)) == ("RuntimeError: the queue is broken", False, 500)
+    assert board.exit_code == BUG_EXIT_CODE
     loader.stop()
 
 
