@@ -1,0 +1,32 @@
+"""A network with the normalisation of its pictures in front, so that uint8 travels to the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalized(nn.Module):
+    """`net` behind `(picture / 255 - mean) / std`.
+
+    `mean` and `std` are of the three channels, in units of 0–1 RGB. They belong to the model's card, not to
+    its weights: the state dict holds `net` alone.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.net = net
+        mean_, std_ = (torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1) for values in (mean, std))
+        self.register_buffer("scale", 1 / (255 * std_), persistent=False)
+        self.register_buffer("shift", -mean_ / std_, persistent=False)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Pictures [N, 3, H, W], uint8 or float in 0–255, to the logits of `net`. Memory format is kept."""
+        # In float32 also under autocast: bfloat16 cannot tell 254 from 255.
+        logits: Tensor = self.net(pictures.float() * self.scale + self.shift)
+        return logits
