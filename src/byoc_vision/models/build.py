@@ -1,0 +1,107 @@
+"""From a spec to a network with random weights.
+
+No model library is imported before a network of its kind is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from byoc_vision.errors import InputError
+from byoc_vision.models.classifier import build_classifier, patch_size, stretches_positions
+from byoc_vision.models.names import OWN_UNETS, SMP_STRIDES, TIMM_ENCODER, TORCHVISION_FCNS, canonical_spec
+from byoc_vision.models.shapes import output_shape
+from byoc_vision.models.spec import ModelSpec
+from byoc_vision.models.unet import UNet
+
+_FCN_STRIDE = 8  # its ResNet's last two stages are dilated instead of strided
+
+
+class LogitsOnly(nn.Module):
+    """A torchvision segmentation network that answers with its logits alone, not with a dictionary."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised pictures [N, 3, H, W] to logits [N, outputs, H, W]."""
+        logits: Tensor = self.net(x)["out"]
+        return logits
+
+
+def build_model(spec: ModelSpec) -> nn.Module:
+    """The network of a spec, with random weights.
+
+    It takes normalised pictures, float [N, 3, H, W], and returns logits: [N, outputs, H, W] for
+    segmentation, [N, outputs] for classification. Raises InputError for names that are not known, and for
+    an encoder and an architecture that do not go together.
+    """
+    spec = canonical_spec(spec)
+    if spec.task == "classification":
+        return build_classifier(spec.architecture, spec.outputs, spec.hidden_units, spec.dropout_rate)
+    if spec.encoder is not None:
+        return _build_smp(spec.architecture, spec.encoder, spec.outputs)
+    if spec.architecture in TORCHVISION_FCNS:
+        return _build_fcn(spec.architecture, spec.outputs)
+    return UNet(spec.outputs, OWN_UNETS[spec.architecture])
+
+
+def input_multiple(spec: ModelSpec) -> int:
+    """What the sides of the model's input must divide by, in pixels."""
+    spec = canonical_spec(spec)
+    if spec.task == "classification":
+        return patch_size(spec.architecture)
+    if spec.encoder is not None:
+        return SMP_STRIDES[spec.architecture]
+    return _FCN_STRIDE if spec.architecture in TORCHVISION_FCNS else UNet.STRIDE
+
+
+def check_input_size(network: nn.Module, spec: ModelSpec, height: int, width: int) -> None:
+    """Raises InputError where the network of `spec` cannot take pictures of this size.
+
+    The network itself is asked, with tensors that have a shape and no values: some take one size only,
+    some need a smallest one.
+    """
+    try:
+        shape = output_shape(network, height, width)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise _wrong_size(spec, height, width, _first_line(error)) from error
+    if spec.task == "segmentation" and shape[2:] != (height, width):
+        raise _wrong_size(spec, height, width, f"its answer has {shape[2]}, {shape[3]}")
+
+
+def _wrong_size(spec: ModelSpec, height: int, width: int, why: str) -> InputError:
+    multiple = input_multiple(spec)
+    fitting = [max(multiple, round(side / multiple) * multiple) for side in (height, width)]
+    if fitting != [height, width]:
+        remedy = f"sides must divide by {multiple}; the nearest is {fitting[0]}, {fitting[1]}"
+    else:
+        remedy = "take a larger size, or 224, which nearly all models take"
+    return InputError(f"image_size={height}, {width} does not fit model={spec.architecture}: {remedy} ({why})")
+
+
+def _build_smp(architecture: str, encoder: str, outputs: int) -> nn.Module:
+    import segmentation_models_pytorch as smp
+
+    options: dict[str, Any] = {"encoder_name": encoder, "encoder_weights": None, "classes": outputs}
+    if architecture == "dpt" and stretches_positions(encoder.removeprefix(TIMM_ENCODER)):
+        options["dynamic_img_size"] = True
+    try:
+        network: nn.Module = smp.create_model(architecture, **options)
+    except (ValueError, KeyError, NotImplementedError, RuntimeError) as error:
+        raise InputError(f"encoder={encoder} does not go with model={architecture}: {_first_line(error)}") from error
+    return network
+
+
+def _build_fcn(architecture: str, outputs: int) -> nn.Module:
+    from torchvision.models import segmentation
+
+    make = getattr(segmentation, architecture)
+    return LogitsOnly(make(weights=None, weights_backbone=None, num_classes=outputs, aux_loss=False))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip("'\"").partition("\n")[0]

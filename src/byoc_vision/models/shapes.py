@@ -1,0 +1,52 @@
+"""What a network does with shapes, seen by running it on the meta device: tensors without values, at no cost."""
+
+from __future__ import annotations
+
+import torch
+from torch import Size, Tensor, nn
+from torch.func import functional_call
+
+_USUAL_SIDE = 224  # every architecture takes it, but for those that take one size only
+
+
+def output_shape(network: nn.Module, height: int, width: int) -> Size:
+    """The shape of the logits of two pictures of `height` × `width`. Raises what the network raises."""
+    with torch.no_grad():
+        return _run(network, _weightless(network), height, width).shape
+
+
+def freeze_unused(network: nn.Module) -> None:
+    """Turn off the gradients of the parameters that no logit depends on; to be called before training.
+
+    PSPNet, for one, uses the first half of its encoder. The rest would be decayed for nothing, and
+    DistributedDataParallel would wait for its gradients in vain.
+    """
+    weightless = _weightless(network)
+    logits = _run(network, weightless, *_usual_size(network))
+    parameters = dict(network.named_parameters())
+    gradients = torch.autograd.grad(logits.sum(), [weightless[name] for name in parameters], allow_unused=True)
+    for parameter, gradient in zip(parameters.values(), gradients, strict=True):
+        parameter.requires_grad_(gradient is not None)
+
+
+def _run(network: nn.Module, weightless: dict[str, Tensor], height: int, width: int) -> Tensor:
+    pictures = torch.empty(2, 3, height, width, device="meta")
+    logits: Tensor = functional_call(network, weightless, (pictures,))
+    return logits
+
+
+def _weightless(network: nn.Module) -> dict[str, Tensor]:
+    """The network's parameters and buffers as tensors of the same shapes without values."""
+    tensors = {name: torch.empty_like(buffer, device="meta") for name, buffer in network.named_buffers()}
+    for name, parameter in network.named_parameters():
+        tensors[name] = torch.empty_like(parameter, device="meta", requires_grad=True)
+    return tensors
+
+
+def _usual_size(network: nn.Module) -> tuple[int, int]:
+    for module in network.modules():
+        config = getattr(module, "pretrained_cfg", None)
+        if config is not None and config.get("fixed_input_size"):
+            _, height, width = config["input_size"]
+            return height, width
+    return _USUAL_SIDE, _USUAL_SIDE
