@@ -1,0 +1,143 @@
+"""Put pretrained weights into the image, for jobs without a network.
+
+    python -m byoc_vision.models.bake --to FOLDER [--from FOLDER] NAME…
+
+Run by `docker build`. A NAME is a classifier's, an encoder's, or an FCN's. Its weights are a file `NAME.safetensors`
+in the folder `--from` where there is one, else the hub's; a NAME can also be the path of such a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from byoc_vision.errors import DataError, InputError, ResourceError, UserError
+from byoc_vision.models.build import build_model
+from byoc_vision.models.hub import NotOnHubError, hub_weights
+from byoc_vision.models.names import (
+    TIMM_ENCODER,
+    TORCHVISION_FCNS,
+    canonical_name,
+    classifier_name,
+    encoder_name,
+    squeeze,
+)
+from byoc_vision.models.pretrained import model_name, usual_normalisation
+from byoc_vision.models.spec import ModelSpec
+from byoc_vision.models.weights import Weights, fit, read_weights
+
+_SUFFIX = ".safetensors"
+
+
+def bake(names: Sequence[str], folder: Path, source: Path | None = None) -> list[Path]:
+    """Write the weights of each name into `folder`, as `load_pretrained` looks for them there.
+
+    A name such as `mobilenet_v2` means a classifier of timm's and an encoder of segmentation-models-pytorch's: from
+    the hub both are written, from files what they hold. Raises InputError for a name that is no model's, DataError
+    for a file that does not fit its name, ResourceError where the hub gives nothing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    for name in names:
+        given = Path(name) if name.endswith(_SUFFIX) else None
+        meanings = _meanings(given.name.removesuffix(_SUFFIX) if given else name)
+        if not meanings:
+            raise InputError(f"PRETRAINED={name}: no classifier, encoder or FCN has this name")
+        files = [given] if given else _local_files(name, meanings, source)
+        if files:
+            written += [path for file in files for path in _bake_file(file, meanings, folder)]
+        else:
+            written += _bake_from_hub(name, meanings, folder)
+    return written
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit status is the error's."""
+    parser = argparse.ArgumentParser("byoc_vision.models.bake", description="Put pretrained weights in a folder.")
+    parser.add_argument("names", nargs="+", metavar="NAME")
+    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--from", dest="source", type=Path, metavar="FOLDER")
+    options = parser.parse_args(arguments)
+    try:
+        for path in bake(options.names, options.to, options.source):
+            print(f"Baked {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    except UserError as error:
+        print(f"{error.category}: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _bake_file(path: Path, meanings: Sequence[ModelSpec], folder: Path) -> list[Path]:
+    weights = read_weights(path)
+    fits = [(spec, fit(build_model(spec), weights)) for spec in meanings]
+    fitting = [spec for spec, found in fits if found.is_whole]
+    if not fitting:
+        raise DataError(f"{path} does not fit {model_name(meanings[0])}: {fits[0][1].describe()}")
+    return [_write(weights, fitting[0], path) for path in dict.fromkeys(_path(spec, folder) for spec in fitting)]
+
+
+def _bake_from_hub(name: str, meanings: Sequence[ModelSpec], folder: Path) -> list[Path]:
+    written: list[Path] = []
+    for spec in meanings:
+        path = _path(spec, folder)
+        if path in written:
+            # timm's and segmentation-models-pytorch's networks of this name; most are the same one.
+            if fit(build_model(spec), read_weights(path)).is_whole:
+                continue
+            path = folder / f"{model_name(spec)}.encoder{_SUFFIX}"
+        try:
+            written.append(_write(hub_weights(spec), spec, path))
+        except NotOnHubError as reason:
+            raise ResourceError(
+                f"PRETRAINED={name}: no weights of {model_name(spec)} came from the hub ({reason}). Build where it can "
+                f"be reached, or put {name}{_SUFFIX} into docker/weights"
+            ) from reason
+    return written
+
+
+def _meanings(name: str) -> list[ModelSpec]:
+    """The models that go by a name: timm's classifier first, for its file serves most encoders too."""
+    base = name.removesuffix(".encoder")
+    fcn = canonical_name(base, TORCHVISION_FCNS)
+    if fcn is not None:
+        return [ModelSpec(task="segmentation", architecture=fcn, outputs=1)]
+    classifier = classifier_name(base.removeprefix(TIMM_ENCODER)) or classifier_name(base.partition(".")[0])
+    encoder = encoder_name(base) or encoder_name(base.partition(".")[0])
+    specs = [ModelSpec(task="classification", architecture=classifier, outputs=1)] if classifier else []
+    if encoder and not encoder.startswith(TIMM_ENCODER):
+        specs.append(ModelSpec(task="segmentation", architecture="unet", encoder=encoder, outputs=1))
+    return specs
+
+
+def _path(spec: ModelSpec, folder: Path) -> Path:
+    return folder / f"{model_name(spec)}{_SUFFIX}"
+
+
+def _local_files(name: str, meanings: Sequence[ModelSpec], source: Path | None) -> list[Path]:
+    """The files in `source` that are called as the name or a model it means; more may follow after a dot."""
+    wanted = {squeeze(name), *(squeeze(model_name(spec)) for spec in meanings)}
+    found = []
+    for path in sorted(source.glob(f"*{_SUFFIX}")) if source else []:
+        stem = path.name.removesuffix(_SUFFIX)
+        if wanted & {squeeze(stem), squeeze(stem.partition(".")[0])}:
+            found.append(path)
+    return found
+
+
+def _write(weights: Weights, spec: ModelSpec, path: Path) -> Path:
+    mean, std = usual_normalisation(spec)
+    metadata = {
+        "mean": ",".join(map(str, weights.mean or mean)),
+        "std": ",".join(map(str, weights.std or std)),
+        "source": weights.source,
+    }
+    save_file({name: tensor.detach().clone().contiguous() for name, tensor in weights.tensors.items()}, path, metadata)
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

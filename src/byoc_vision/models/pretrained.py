@@ -1,0 +1,173 @@
+"""Where pretrained weights come from: the job's `pretrained` channel, else the image, else the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from byoc_vision import artifact
+from byoc_vision.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from byoc_vision.errors import DataError, InputError, ResourceError, list_problems
+from byoc_vision.models.hub import NotOnHubError, hub_weights
+from byoc_vision.models.names import TIMM_ENCODER, canonical_spec, classifier_name
+from byoc_vision.models.recognise import looks_like
+from byoc_vision.models.spec import ModelSpec
+from byoc_vision.models.weights import Triple, Weights, fit, load, read_weights, triple
+
+_ARCHIVES = (".tar.gz", ".tgz", ".tar")
+_PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
+_CONVERT = (
+    'python -c "import sys, torch; from safetensors.torch import save_file; '
+    'save_file({k: v.contiguous() for k, v in torch.load(sys.argv[1], weights_only=True).items()}, sys.argv[2])" '
+    "IN.pth OUT.safetensors"
+)
+
+
+@dataclass(frozen=True)
+class PretrainedInfo:
+    """Which weights were loaded, and the normalisation they expect, in units of 0–1 RGB."""
+
+    source: str
+    mean: Triple
+    std: Triple
+
+
+def load_pretrained(
+    network: nn.Module, spec: ModelSpec, *, channel: Path | None, baked: Path | None, allow_hub: bool
+) -> PretrainedInfo:
+    """Fill the network's backbone, and what else fits, with the first weights to be had.
+
+    channel: the folder of the `pretrained` channel: a .safetensors file of timm's, torchvision's or
+    segmentation-models-pytorch's, or a model that this image trained, as a folder or as its tarball.
+    baked: the folder of weights in the image, `NAME.safetensors` by canonical encoder or model name.
+
+    Raises InputError for a channel without weights or with pickles, DataError for weights that are damaged or do
+    not fit, and ResourceError with the ways out where none can be had.
+    """
+    spec = canonical_spec(spec)
+    weights, origin = _find(network, spec, channel, baked, allow_hub)
+    found = fit(network, weights)
+    if not found.is_whole:
+        problem = f"{found.describe()}{looks_like(weights)}"
+        raise DataError(f"{origin} {weights.source} does not fit {model_name(spec)}: {problem}")
+    load(network, found)
+    mean, std = usual_normalisation(spec)
+    return PretrainedInfo(f"{origin} {weights.source}", weights.mean or mean, weights.std or std)
+
+
+def model_name(spec: ModelSpec) -> str:
+    """The name that its pretrained weights go by: the encoder's where there is one."""
+    return spec.encoder or spec.architecture
+
+
+def baked_names(spec: ModelSpec) -> list[str]:
+    """The names under which weights of a canonical spec may lie in the image, best first.
+
+    `NAME.encoder` is segmentation-models-pytorch's network of a name where timm has another.
+    """
+    name = model_name(spec).removeprefix(TIMM_ENCODER)
+    names = [name, name.partition(".")[0]]
+    if spec.encoder == name:
+        names.insert(0, f"{name}.encoder")
+    if spec.architecture.startswith("fcn_"):
+        names.append(spec.architecture.removeprefix("fcn_"))
+    return list(dict.fromkeys(names))
+
+
+def usual_normalisation(spec: ModelSpec) -> tuple[Triple, Triple]:
+    """The mean and std that timm notes for the network, else ImageNet's."""
+    name = classifier_name(model_name(spec).removeprefix(TIMM_ENCODER))
+    if name is None or spec.architecture.startswith("fcn_"):
+        return IMAGENET_MEAN, IMAGENET_STD
+    import timm
+
+    config = timm.get_pretrained_cfg(name)
+    if config is None:
+        return IMAGENET_MEAN, IMAGENET_STD
+    return triple(config.mean), triple(config.std)
+
+
+def _find(
+    network: nn.Module, spec: ModelSpec, channel: Path | None, baked: Path | None, allow_hub: bool
+) -> tuple[Weights, str]:
+    if channel is not None:
+        return _from_channel(network, spec, channel), "pretrained channel:"
+    if (path := _baked_file(spec, baked)) is not None:
+        return read_weights(path), "baked in the image:"
+    if not allow_hub:
+        raise _nothing_found(spec, "there is no `pretrained` channel and the image has none")
+    try:
+        return hub_weights(spec), "hub:"
+    except NotOnHubError as reason:
+        raise _nothing_found(spec, str(reason)) from reason
+
+
+def _baked_file(spec: ModelSpec, folder: Path | None) -> Path | None:
+    paths = [folder / f"{name}.safetensors" for name in baked_names(spec)] if folder is not None else []
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _from_channel(network: nn.Module, spec: ModelSpec, folder: Path) -> Weights:
+    offered = list(_weights_in(folder))
+    if not offered:
+        raise _no_weights_in(folder)
+    fits = [(weights, fit(network, weights)) for weights in offered]
+    fitting = [weights for weights, found in fits if found.is_whole]
+    if len(fitting) > 1:
+        names = ", ".join(weights.source for weights in fitting)
+        raise InputError(f"The pretrained channel holds several files that fit {model_name(spec)} ({names}); leave one")
+    if not fitting:
+        problems = [f"{weights.source}: {found.describe()}{looks_like(weights)}" for weights, found in fits]
+        raise DataError(list_problems(f"The pretrained channel holds nothing that fits {model_name(spec)}:", problems))
+    return fitting[0]
+
+
+def _weights_in(folder: Path) -> Iterator[Weights]:
+    """Every model of ours and every safetensors file below `folder`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    models = {path.parent for path in files if path.name == artifact.CARD_FILE}
+    for path in files:
+        if path.name == artifact.CARD_FILE:
+            yield _trained_model(path.parent, folder)
+        elif path.name.endswith(_ARCHIVES):
+            yield _trained_model(path, folder)
+        elif path.suffix == ".safetensors" and path.parent not in models:
+            yield read_weights(path)
+
+
+def _trained_model(source: Path, folder: Path) -> Weights:
+    card, tensors = artifact.load(source)
+    name = str(source.relative_to(folder)) if source != folder else artifact.WEIGHTS_FILE
+    return Weights(f"{name}, a model of {model_name(card.model)}", tensors, card.preprocess.mean, card.preprocess.std)
+
+
+def _no_weights_in(folder: Path) -> InputError:
+    names = sorted(path.name for path in folder.rglob("*") if path.is_file())
+    pickles = [name for name in names if name.endswith(_PICKLES)]
+    if pickles:
+        return InputError(
+            f"The pretrained channel holds {', '.join(pickles[:3])}: loading a pickle runs code of its author, so only "
+            f".safetensors is read. Convert it where you trust it: {_CONVERT}"
+        )
+    held = ", ".join(names[:5]) or "nothing"
+    return InputError(
+        f"The pretrained channel holds no weights (it holds: {held}); put one .safetensors file there, or the "
+        "model.tar.gz of an earlier job"
+    )
+
+
+def _nothing_found(spec: ModelSpec, reason: str) -> ResourceError:
+    name = model_name(spec)
+    if spec.task == "segmentation" and spec.encoder is None and not spec.architecture.startswith("fcn_"):
+        return ResourceError(
+            f"Nobody publishes pretrained weights of the classic U-Net ({name}). Give the job a `pretrained` channel "
+            "with an earlier model of this image, or name an encoder (encoder=mobilenet_v2), or set pretrained=false"
+        )
+    return ResourceError(
+        f"No pretrained weights of {name} can be had ({reason}). Three ways to have them: a `pretrained` channel with "
+        f'their .safetensors file; an image built with them: docker build --build-arg PRETRAINED="{name}"; or '
+        "pretrained=true in a job with a network to the model hub. pretrained=false does without them"
+    )

@@ -1,0 +1,203 @@
+"""Pretrained weights as named tensors, and how they fit a network whose names differ a little.
+
+A file is taken for what it holds, not for what it is called: every backbone tensor of the network must be
+in it, by name and shape, and none too many: all of a ResNet-18 is in a ResNet-34.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from byoc_vision.errors import DataError
+from byoc_vision.models.build import LogitsOnly
+from byoc_vision.models.classifier import CustomHead, classifier_keys, create_timm
+from byoc_vision.models.unet import UNet
+
+Triple = tuple[float, float, float]
+
+# DenseNet's layers were once called `norm.1`; files of that age are still about.
+_OLD_DENSENET = re.compile(r"\.(norm|relu|conv)\.(\d)\.")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Tensors by name, where they are from, and the normalisation they were trained with, where it is known."""
+
+    source: str
+    tensors: Mapping[str, Tensor]
+    mean: Triple | None = None
+    std: Triple | None = None
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """The part of a network that pretrained weights must fill whole.
+
+    within: what its tensors' names begin with. prefixes: what may have to be put before a file's names to make them the
+    network's. whole: the name of timm's network of which the backbone is a part; what else it has may be in the file.
+    """
+
+    names: frozenset[str]
+    within: str
+    prefixes: tuple[str, ...]
+    whole: str | None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What of a file goes where in a network.
+
+    `missing` are the backbone's tensors that it lacks, `foreign` its tensors that belong to a larger backbone.
+    """
+
+    tensors: Mapping[str, Tensor]
+    missing: tuple[str, ...]
+    foreign: tuple[str, ...]
+    wanted: int
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.missing and not self.foreign
+
+    def describe(self) -> str:
+        """`0 of 312 tensors of the backbone match; missing: conv1.weight, …`"""
+        text = f"{self.wanted - len(self.missing)} of {self.wanted} tensors of the backbone match"
+        for problem, names in {"missing": self.missing, "too many": self.foreign}.items():
+            if names:
+                text += f"; {problem}: {', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
+        return text
+
+
+def read_weights(path: Path) -> Weights:
+    """A safetensors file; `mean` and `std` are read from its metadata, as `0.485,0.456,0.406`.
+
+    Raises DataError where the file is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata, names = file.metadata() or {}, file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path} is not a whole safetensors file ({error}); fetch or make it again") from error
+    mean, std = (_from_metadata(path, key, metadata.get(key)) for key in ("mean", "std"))
+    return Weights(path.name, tensors, mean, std)
+
+
+def triple(values: Sequence[float]) -> Triple:
+    """One number for each of red, green and blue. Raises ValueError where there are more or fewer."""
+    red, green, blue = values
+    return red, green, blue
+
+
+def backbone(network: nn.Module) -> Backbone:
+    """What pretrained weights must fill: all but the head of a classifier, or the encoder of a segmentation model."""
+    if isinstance(network, CustomHead):
+        return _backbone(network, "backbone.", prefixes=("", "backbone."), whole=_timm_network(network.backbone))
+    if isinstance(network, LogitsOnly):
+        return _backbone(network, "net.backbone.", prefixes=("", "net.", "net.backbone."))
+    if isinstance(network, UNet):
+        return _backbone(network, without=("head.",))
+    if hasattr(network, "encoder"):
+        # timm's networks lie one or two modules deep in segmentation-models-pytorch's encoders.
+        prefixes = ("", "encoder.", "encoder.model.", "encoder.model.model.")
+        return _backbone(
+            network, "encoder.", without=_encoder_head(network), prefixes=prefixes, whole=_timm_network(network.encoder)
+        )
+    return _backbone(network, without=classifier_keys(network))
+
+
+def fit(network: nn.Module, weights: Weights) -> Fit:
+    """How `weights` fit into `network`, read in the way that fits best. Nothing is changed yet.
+
+    Beside the backbone, whatever has its name and shape is taken too: the head where it has as many
+    outputs, the decoder of an earlier model.
+    """
+    part = backbone(network)
+    fits = [_fit(network, part, weights.tensors, prefix) for prefix in part.prefixes]
+    return min(fits, key=lambda one: (len(one.missing), len(one.foreign)))
+
+
+def load(network: nn.Module, found: Fit) -> None:
+    """Copy the tensors into the network, cast to its types. What the file lacks stays as it is."""
+    network.load_state_dict({**network.state_dict(), **found.tensors})
+
+
+def _fit(network: nn.Module, part: Backbone, tensors: Mapping[str, Tensor], prefix: str) -> Fit:
+    offered = {_plain(prefix + name): tensor for name, tensor in tensors.items()}
+    taken = {}
+    for name, target in network.state_dict().items():
+        tensor = offered.get(_plain(name))
+        if tensor is not None and tensor.shape == target.shape:
+            taken[name] = tensor
+    missing = tuple(name for name in network.state_dict() if name in part.names and name not in taken)
+    return Fit(taken, missing, _foreign(part, prefix, tensors, taken, network), len(part.names))
+
+
+def _foreign(
+    part: Backbone, prefix: str, tensors: Mapping[str, Tensor], taken: Mapping[str, Tensor], network: nn.Module
+) -> tuple[str, ...]:
+    """The file's tensors without a place in the network, in modules of which other tensors have one."""
+    known = {_plain(name) for name in network.state_dict()}
+    used = {_plain(name) for name in taken if name in part.names}
+
+    def module(name: str) -> str:
+        return name.removeprefix(part.within).partition(".")[0]
+
+    modules = {module(name) for name in tensors if _plain(prefix + name) in used}
+    left_over = [name for name in tensors if _plain(prefix + name) not in known and module(name) in modules]
+    if left_over and part.whole is not None:
+        with torch.device("meta"):
+            rest = create_timm(part.whole).state_dict()
+        left_over = [name for name in left_over if name not in rest]
+    return tuple(left_over)
+
+
+def _backbone(
+    network: nn.Module,
+    within: str = "",
+    *,
+    without: tuple[str, ...] = (),
+    prefixes: tuple[str, ...] = ("",),
+    whole: str | None = None,
+) -> Backbone:
+    # Old files lack batch normalisation's counter of steps, and nothing is lost without it.
+    names = (name for name in network.state_dict() if not name.endswith("num_batches_tracked"))
+    wanted = frozenset(name for name in names if name.startswith(within) and not name.startswith(without))
+    return Backbone(wanted, within, prefixes, whole)
+
+
+def _encoder_head(network: nn.Module) -> tuple[str, ...]:
+    """The classifier that a vision transformer keeps in DPT, where nothing uses it."""
+    inner = getattr(network.encoder, "model", None)
+    if not isinstance(inner, nn.Module) or not hasattr(inner, "get_classifier"):
+        return ()
+    return tuple(f"encoder.model.{name}" for name in classifier_keys(inner))
+
+
+def _timm_network(part: Any) -> str | None:
+    """The name of timm's network of which a backbone or an encoder is a part; None for those of other libraries."""
+    if hasattr(part, "pretrained_cfg"):
+        return str(part.pretrained_cfg["architecture"])
+    return getattr(part, "name", None)
+
+
+def _plain(name: str) -> str:
+    """A name without the differences that libraries make: timm's feature extractors write `stages_0` for `stages.0`."""
+    return _OLD_DENSENET.sub(r".\1\2.", name).replace(".", "_")
+
+
+def _from_metadata(path: Path, key: str, text: str | None) -> Triple | None:
+    if text is None:
+        return None
+    try:
+        return triple([float(part) for part in text.split(",")])
+    except ValueError as error:
+        raise DataError(f"{path}: {key}={text} in its metadata is not three numbers (0.485,0.456,0.406)") from error

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from huggingface_hub import constants
+from safetensors.torch import save_file
+from segmentation_models_pytorch.encoders import encoders, get_encoder
+
+from byoc_vision.errors import ResourceError
+from byoc_vision.models.build import build_model
+from byoc_vision.models.hub import NotOnHubError, hub_weights
+from byoc_vision.models.names import canonical_spec
+from byoc_vision.models.pretrained import load_pretrained
+from byoc_vision.models.spec import ModelSpec
+
+
+def classifier(name: str) -> ModelSpec:
+    return canonical_spec(ModelSpec(task="classification", architecture=name, outputs=5))
+
+
+def segmenter(architecture: str, encoder: str | None = None) -> ModelSpec:
+    return canonical_spec(ModelSpec(task="segmentation", architecture=architecture, encoder=encoder, outputs=1))
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Empty caches, and a hub at an address where nothing listens."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.delenv(variable, raising=False)
+        yield tmp_path
+
+
+def put(cache: Path, repository: str, revision: str, files: dict[str, str | dict[str, torch.Tensor]]) -> None:
+    """Files as huggingface_hub keeps them."""
+    folder = cache / f"models--{repository.replace('/', '--')}"
+    snapshot = folder / "snapshots" / "0123456789"
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / revision).write_text("0123456789")
+    for name, content in files.items():
+        if isinstance(content, str):
+            (snapshot / name).write_text(content)
+        else:
+            save_file(content, snapshot / name)
+
+
+def test_a_classifier_s_come_from_timm_s_repository(cache: Path) -> None:
+    tensors = timm.create_model("mobilenetv3_small_050").state_dict()
+    put(cache, "timm/mobilenetv3_small_050.lamb_in1k", "main", {"model.safetensors": tensors})
+    weights = hub_weights(classifier("mobilenetv3_small_050"))
+    assert weights.source == "timm/mobilenetv3_small_050.lamb_in1k"
+    assert weights.mean == timm.get_pretrained_cfg("mobilenetv3_small_050").mean
+    assert torch.equal(weights.tensors["classifier.weight"], tensors["classifier.weight"])
+
+
+def test_so_do_an_encoder_s_that_timm_builds(cache: Path) -> None:
+    tensors = timm.create_model("mobilenetv3_small_050").state_dict()
+    put(cache, "timm/mobilenetv3_small_050.lamb_in1k", "main", {"model.safetensors": tensors})
+    spec = segmenter("unet", "tu-mobilenetv3_small_050")
+    info = load_pretrained(build_model(spec), spec, channel=None, baked=None, allow_hub=True)
+    assert info.source == "hub: timm/mobilenetv3_small_050.lamb_in1k"
+
+
+def test_an_encoder_s_come_from_segmentation_models_pytorch_s(cache: Path) -> None:
+    settings = encoders["mobilenet_v2"]["pretrained_settings"]["imagenet"]
+    tensors = get_encoder("mobilenet_v2", weights=None).state_dict()
+    card = json.dumps({"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]})
+    put(cache, settings["repo_id"], settings["revision"], {"model.safetensors": tensors, "config.json": card})
+    spec = segmenter("unet", "mobilenet_v2")
+    info = load_pretrained(build_model(spec), spec, channel=None, baked=None, allow_hub=True)
+    assert info.source == "hub: smp-hub/mobilenet_v2.imagenet"
+    assert (info.mean, info.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+
+def test_an_fcn_s_come_from_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.models.segmentation import FCN_ResNet50_Weights, fcn_resnet50
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    file = tmp_path / "hub" / "checkpoints" / Path(FCN_ResNet50_Weights.DEFAULT.url).name
+    file.parent.mkdir(parents=True)
+    torch.save(fcn_resnet50(weights=None, weights_backbone=None, aux_loss=True).state_dict(), file)
+    spec = segmenter("fcn_resnet50")
+    info = load_pretrained(build_model(spec), spec, channel=None, baked=None, allow_hub=True)
+    assert info.source == f"hub: {FCN_ResNet50_Weights.DEFAULT.url}"
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize(
+    "spec", [classifier("resnet18"), segmenter("unet", "resnet18"), segmenter("unet", "tu-resnet18")]
+)
+def test_a_hub_that_cannot_be_reached_is_told_at_once_with_the_three_ways(spec: ModelSpec) -> None:
+    with pytest.raises(
+        ResourceError, match=r"127\.0\.0\.1 cannot be reached.*Three ways to have them: a `pretrained` channel"
+    ):
+        load_pretrained(build_model(spec), spec, channel=None, baked=None, allow_hub=True)
+
+
+def test_a_proxy_that_cannot_be_reached_is_told_at_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://hub.example")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("http_proxy", f"127.0.0.1:{closed.getsockname()[1]}")
+        with pytest.raises(NotOnHubError, match=r"hub\.example cannot be reached: .*refused"):
+            hub_weights(classifier("resnet18"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        (classifier("legacy_senet154"), "timm has no weights of legacy_senet154 as safetensors"),
+        (segmenter("unet_small"), "nobody publishes weights of unet_small"),
+    ],
+)
+def test_what_nobody_offers_is_not_asked_for(spec: ModelSpec, text: str) -> None:
+    with pytest.raises(NotOnHubError, match=text):
+        hub_weights(spec)

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from byoc_vision.errors import DataError
+from byoc_vision.models.build import build_model
+from byoc_vision.models.spec import ModelSpec
+from byoc_vision.models.weights import Weights, backbone, fit, load, read_weights
+
+
+def segmenter_spec(architecture: str, encoder: str | None = None, outputs: int = 1) -> ModelSpec:
+    return ModelSpec(task="segmentation", architecture=architecture, encoder=encoder, outputs=outputs)
+
+
+def classifier_spec(architecture: str, *hidden_units: int, outputs: int = 5) -> ModelSpec:
+    return ModelSpec(task="classification", architecture=architecture, outputs=outputs, hidden_units=hidden_units)
+
+
+def segmenter(architecture: str, encoder: str | None = None, outputs: int = 1) -> nn.Module:
+    return build_model(segmenter_spec(architecture, encoder, outputs))
+
+
+def classifier(architecture: str, *hidden_units: int, outputs: int = 5) -> nn.Module:
+    return build_model(classifier_spec(architecture, *hidden_units, outputs=outputs))
+
+
+@pytest.fixture
+def weightless() -> Iterator[None]:
+    """Networks have names and shapes only, which is all that `fit` looks at."""
+    with torch.device("meta"):
+        yield
+
+
+def timm_weights(name: str) -> Weights:
+    torch.manual_seed(1)
+    return Weights("file", timm.create_model(name).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("spec", "donor"),
+    [
+        (classifier_spec("resnet18", 8), "resnet18"),
+        (segmenter_spec("unet", "resnet18"), "resnet18"),
+        (segmenter_spec("unet", "tu-convnext_atto"), "convnext_atto"),
+        (segmenter_spec("dpt", "tu-vit_tiny_patch16_224"), "vit_tiny_patch16_224"),
+        (segmenter_spec("fcn_resnet50"), "resnet50"),
+    ],
+)
+@pytest.mark.usefixtures("weightless")
+def test_one_file_fits_whatever_has_its_backbone(spec: ModelSpec, donor: str) -> None:
+    assert fit(build_model(spec), timm_weights(donor)).is_whole
+
+
+def test_what_fits_is_copied_and_the_rest_stays() -> None:
+    network, weights = segmenter("unet", "tu-mobilenetv3_small_050"), timm_weights("mobilenetv3_small_050")
+    found = fit(network, weights)
+    assert found.wanted == len(backbone(network).names)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    load(network, found)
+    after = network.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in found.tensors.items())
+    assert all(torch.equal(after[name], before[name]) for name in after.keys() - found.tensors.keys())
+
+
+@pytest.mark.usefixtures("weightless")
+def test_the_head_is_taken_where_it_has_as_many_outputs_and_left_fresh_where_not() -> None:
+    weights = timm_weights("resnet18")
+    assert {"fc.weight", "fc.bias"} <= set(fit(classifier("resnet18", outputs=1000), weights).tensors)
+    assert not {"fc.weight", "fc.bias"} & set(fit(classifier("resnet18", outputs=10), weights).tensors)
+
+
+@pytest.mark.usefixtures("weightless")
+def test_an_earlier_model_of_ours_gives_its_decoder_too() -> None:
+    earlier = Weights("file", segmenter("fpn", "resnet18", outputs=3).state_dict())
+    found = fit(segmenter("fpn", "resnet18", outputs=5), earlier)
+    assert found.is_whole
+    left = set(segmenter("fpn", "resnet18", outputs=5).state_dict()) - set(found.tensors)
+    assert left == {"segmentation_head.0.weight", "segmentation_head.0.bias"}
+
+
+@pytest.mark.usefixtures("weightless")
+def test_an_earlier_model_with_a_custom_head_gives_it_too() -> None:
+    earlier = Weights("file", classifier("resnet18", 8).state_dict())
+    assert set(fit(classifier("resnet18", 8), earlier).tensors) == set(earlier.tensors)
+    assert "head.2.weight" not in fit(classifier("resnet18", 8, outputs=7), earlier).tensors
+
+
+def test_half_precision_is_cast() -> None:
+    network = classifier("mobilenetv3_small_050")
+    halves = {
+        name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in network.state_dict().items()
+    }
+    load(network, fit(network, Weights("file", halves)))
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+
+
+@pytest.mark.usefixtures("weightless")
+def test_names_of_old_densenets_are_read() -> None:
+    network = classifier("densenet121")
+    old = {name.replace("norm1", "norm.1").replace("conv2", "conv.2"): t for name, t in network.state_dict().items()}
+    assert fit(network, Weights("file", old)).is_whole
+
+
+@pytest.mark.usefixtures("weightless")
+def test_batch_norm_s_counter_of_steps_may_be_missing() -> None:
+    network = classifier("resnet18")
+    tensors = {name: t for name, t in network.state_dict().items() if "num_batches_tracked" not in name}
+    assert fit(network, Weights("file", tensors)).is_whole
+
+
+@pytest.mark.usefixtures("weightless")
+def test_what_does_not_fit_is_counted_and_named() -> None:
+    found = fit(classifier("resnet34"), timm_weights("resnet18"))
+    assert not found.is_whole
+    assert found.describe() == (
+        "100 of 180 tensors of the backbone match; "
+        "missing: layer1.2.conv1.weight, layer1.2.bn1.weight, layer1.2.bn1.bias, …"
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "donor"),
+    [
+        (classifier_spec("resnet18"), "resnet34"),
+        (segmenter_spec("unet", "tu-resnet18"), "resnet34"),
+        (segmenter_spec("fcn_resnet50"), "resnet101"),
+    ],
+)
+@pytest.mark.usefixtures("weightless")
+def test_a_larger_network_of_the_family_does_not_fit(spec: ModelSpec, donor: str) -> None:
+    found = fit(build_model(spec), timm_weights(donor))
+    assert (found.missing, found.is_whole) == ((), False)
+    assert found.describe().endswith(f"; too many: {', '.join(found.foreign[:3])}, …")
+
+
+@pytest.mark.parametrize(
+    ("spec", "donor"),
+    [
+        (classifier_spec("convnext_atto", 8), "convnext_atto"),
+        (segmenter_spec("pspnet", "tu-mobilenetv3_small_050"), "mobilenetv3_small_050"),
+    ],
+)
+@pytest.mark.usefixtures("weightless")
+def test_the_last_layers_that_a_network_does_without_are_no_hindrance(spec: ModelSpec, donor: str) -> None:
+    assert fit(build_model(spec), timm_weights(donor)).is_whole
+
+
+@pytest.mark.usefixtures("weightless")
+def test_a_tensor_of_another_shape_does_not_match() -> None:
+    found = fit(classifier("wide_resnet50_2"), timm_weights("resnet50"))
+    assert not found.is_whole
+    assert "layer1.0.conv1.weight" in found.missing
+
+
+def test_mean_and_std_are_in_the_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({"a": torch.zeros(1)}, path, {"mean": "0.1,0.2,0.3", "std": "1, 2, 3"})
+    weights = read_weights(path)
+    assert (weights.source, weights.mean, weights.std) == ("w.safetensors", (0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+
+
+def test_without_metadata_they_are_not_known(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors")
+    assert read_weights(tmp_path / "w.safetensors").mean is None
+
+
+@pytest.mark.parametrize("content", [b"", b"not safetensors at all", b"\xff" * 64])
+def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "w.safetensors").write_bytes(content)
+    with pytest.raises(DataError, match=r"w\.safetensors is not a whole safetensors file"):
+        read_weights(tmp_path / "w.safetensors")
+
+
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({"a": torch.zeros(1000)}, path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match="is not a whole safetensors file"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("mean", ["0.5", "a,b,c", "1,2,3,4"])
+def test_metadata_that_is_not_three_numbers_is_named(tmp_path: Path, mean: str) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors", {"mean": mean})
+    with pytest.raises(DataError, match=f"mean={mean} in its metadata is not three numbers"):
+        read_weights(tmp_path / "w.safetensors")
