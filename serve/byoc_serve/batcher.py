@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from threading import Condition
+from threading import Condition, RLock
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -53,33 +53,40 @@ class Batcher(Generic[Item, Result]):
         self._queue: deque[_Entry[Item, Result]] = deque()
         self._unanswered = 0
         self._open = True
-        self._changed = Condition()
+        lock = RLock()
+        self._changed = Condition(lock)  # what the model waits for: something to do, or the end
+        self._room = Condition(lock)  # what callers wait for
 
     @property
     def unanswered(self) -> int:
         """Items accepted and not yet answered."""
         return self._unanswered
 
-    def check_room(self) -> None:
-        """Raises as `submit` would now. For callers who would rather know before they prepare an item."""
-        if not self._open:
-            raise QueueClosedError
-        if self._unanswered >= self.capacity:
-            raise QueueFullError
+    def wait_for_room(self, items: int = 1, patience: float = 0.0) -> None:
+        """Return once there is room for so many items.
 
-    def submit(self, items: Sequence[Item], deadline: float) -> list[Future[Result]]:
+        patience: seconds to wait for it.
+        Raises QueueFullError where there is none by then, QueueClosedError.
+        """
+        with self._room:
+            found = self._room.wait_for(
+                lambda: not self._open or self._unanswered + items <= self.capacity, timeout=patience
+            )
+            if not self._open:
+                raise QueueClosedError
+            if not found:
+                raise QueueFullError
+
+    def submit(self, items: Sequence[Item], deadline: float, patience: float = 0.0) -> list[Future[Result]]:
         """Queue all of the items, or none; their answers to come, in order.
 
         deadline: in seconds of `time.monotonic`; an item still waiting then is never computed. A cancelled
         answer's item is skipped likewise.
-        Raises QueueFullError, QueueClosedError.
+        patience, and raises: as `wait_for_room`.
         """
         entries: list[_Entry[Item, Result]] = [_Entry(item, deadline) for item in items]
         with self._changed:
-            if not self._open:
-                raise QueueClosedError
-            if self._unanswered + len(entries) > self.capacity:
-                raise QueueFullError
+            self.wait_for_room(len(entries), patience)
             self._unanswered += len(entries)
             self._queue.extend(entries)
             self._changed.notify()
@@ -99,6 +106,7 @@ class Batcher(Generic[Item, Result]):
         with self._changed:
             self._open = False
             self._changed.notify_all()
+            self._room.notify_all()
 
     def _batches(self) -> Iterator[list[_Entry[Item, Result]]]:
         while True:
@@ -117,7 +125,7 @@ class Batcher(Generic[Item, Result]):
         while self._queue and len(batch) < self.batch_size:
             entry = self._queue.popleft()
             if not entry.answer.set_running_or_notify_cancel():
-                self._unanswered -= 1
+                self._give_back(1)
             elif entry.deadline < now:
                 self._fail(entry, DeadlineError())
             else:
@@ -137,12 +145,15 @@ class Batcher(Generic[Item, Result]):
             for entry in batch:
                 self._compute([entry], compute)
             return
-        with self._changed:  # room first: who gets an answer may submit again at once
-            self._unanswered -= len(batch)
+        self._give_back(len(batch))  # room first: who gets an answer may submit again at once
         for entry, result in zip(batch, results, strict=True):
             entry.answer.set_result(result)
 
     def _fail(self, entry: _Entry[Item, Result], error: Exception) -> None:
-        with self._changed:
-            self._unanswered -= 1
+        self._give_back(1)
         entry.answer.set_exception(error)
+
+    def _give_back(self, items: int) -> None:
+        with self._room:
+            self._unanswered -= items
+            self._room.notify(items)

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
+# Seconds that a request waits for room in the queue. Room may come; and clients who try again at once
+# would have us do nothing but refuse them.
+PATIENCE = 0.1
+
+
 class Rendered(NamedTuple):
     """The body of an answer and its media type."""
 
@@ -75,13 +80,13 @@ class ServedModel:
         form = choose_form(environ.get("HTTP_ACCEPT"), self._predictor.card.task)
         read = choose_reader(environ.get("CONTENT_TYPE"))
         try:
-            self._batcher.check_room()
+            self._batcher.wait_for_room(patience=PATIENCE)
             payload = read(read_body(stream, get_content_length(environ), self._settings.max_body))
             deadline = time.monotonic() + self._settings.request_timeout
             self._check_count(len(payload.sources), form)
             with self._cores:
                 prepared = [self._predictor.prepare(rgb) for rgb in payload.pictures(self._settings.max_pixels)]
-            logits = _wait(self._batcher.submit(prepared, deadline), deadline)
+            logits = _wait(self._batcher.submit(prepared, deadline, PATIENCE), deadline)
         except QueueFullError as error:
             raise RequestError(503, "too many requests are waiting already; try again soon") from error
         except QueueClosedError as error:

@@ -17,8 +17,7 @@ from byoc_vision.errors import InputError, list_problems
 from byoc_vision.paths import MlPaths
 
 MEGABYTE = 2**20
-# Beyond those that wait for the model: for /ping, for bodies on their way in, for answers on their way out.
-SPARE_THREADS = 16
+SPARE_THREADS = 16  # beyond those that wait for the model: for bodies on their way in, answers on their way out
 TRANSFORM_MEGABYTES = 100  # what payload × concurrency of a batch transform may be at the most
 TRANSFORM_PAYLOAD_MB = 25
 
@@ -105,7 +104,7 @@ class Settings(BaseModel):
 
     @property
     def threads(self) -> int:
-        """Enough that all who wait for the model leave some free, so that /ping always finds one."""
+        """Enough that all who wait for the model leave some free, to refuse others."""
         return self.queue_length + SPARE_THREADS
 
     @property

@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 STALL_SECONDS = 20  # a client that neither sends nor reads for so long is given up
 LINGER_SECONDS = 2.0  # for clients to close a connection that we have closed
+PING_THREADS = 4
+_PING = b"GET /ping"
 _LAST_WORDS = 2**16  # bytes
 
 
@@ -38,6 +40,7 @@ class Worker(ThreadWorker):
 
     def init_process(self) -> None:
         self._lingering: deque[TConn] = deque()
+        self._pings = ThreadPoolExecutor(PING_THREADS, thread_name_prefix="ping")
         super().init_process()
 
     def load_wsgi(self) -> None:
@@ -71,6 +74,16 @@ class Worker(ThreadWorker):
         conn.timeout = time.monotonic() + STALL_SECONDS
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def enqueue_req(self, conn: TConn) -> None:
+        """Give a connection that has something to read to a thread; called in the main loop.
+
+        Health checks have threads of their own: were they to wait in line with everyone, the platform
+        would replace a server for being busy.
+        """
+        pool = self._pings if _is_ping(conn.sock) else self.tpool
+        future = pool.submit(self.handle, conn)
+        future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 
     def set_accept_enabled(self, enabled: bool) -> None:
         if not enabled and not self.alive:
@@ -141,6 +154,15 @@ class Worker(ThreadWorker):
         """As on SIGTERM; called from the loader's thread."""
         self.alive = False
         self.method_queue.defer(lambda: None)
+
+
+def _is_ping(client: socket.socket) -> bool:
+    """Whether the next request is a health check, as far as its first bytes say."""
+    client.setblocking(False)
+    try:
+        return client.recv(len(_PING), socket.MSG_PEEK) == _PING
+    except OSError:  # nothing there yet, or the client is gone: its thread will find out
+        return False
 
 
 def _limit_stalls(listener: socket.socket) -> None:

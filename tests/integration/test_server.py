@@ -325,6 +325,25 @@ class TestLoad:
             assert same_mask(mask, other_mask)
             np.testing.assert_allclose(vector, other_vector, atol=TOLERANCE)
 
+    def test_too_much_is_refused_and_health_checks_are_answered(self, folder: Path, picture: np.ndarray) -> None:
+        save_segmenter(folder / "busy/model", size=128)
+        content = encode(picture)
+
+        def ask(_: int) -> requests.Response:
+            return server.post(content, "image/png")
+
+        with (
+            start(folder / "busy", folder / "busy.log", {"QUEUE_LENGTH": "2"}) as server,
+            ThreadPoolExecutor(80) as pool,
+        ):
+            server.pings_until(200)
+            answers = [pool.submit(ask, number) for number in range(160)]
+            pings = {server.ping() for _ in range(20)}
+            statuses = [answer.result() for answer in answers]
+        assert pings == {200}
+        assert {response.status_code for response in statuses} == {200, 503}
+        assert all(response.headers["Retry-After"] for response in statuses if response.status_code == 503)
+
     def test_sigterm_finishes_what_was_accepted(self, folder: Path, picture: np.ndarray) -> None:
         save_segmenter(folder / "end/model", size=128)
         content = encode(picture)

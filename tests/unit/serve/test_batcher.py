@@ -114,10 +114,10 @@ def test_a_full_queue_refuses_all_of_a_request() -> None:
             answers = batcher.submit([1], later())
             with pytest.raises(QueueFullError):
                 batcher.submit([2, 3], later())
-            batcher.check_room()
+            batcher.wait_for_room()
             answers += batcher.submit([4], later())
             with pytest.raises(QueueFullError):
-                batcher.check_room()
+                batcher.wait_for_room(patience=0.01)
         assert [answer.result(SOON) for answer in [first, *answers]] == [0, 2, 8]
     assert doubler.batches == [[0], [1], [4]]
 
@@ -130,6 +130,23 @@ def test_room_comes_back_with_the_answers() -> None:
             assert answers[0].result(SOON) == 2
             assert answers[1].exception(SOON)
             assert batcher.unanswered == 0
+
+
+def test_who_has_patience_gets_room_when_there_is_some() -> None:
+    batcher, doubler = Batcher[int, int](batch_size=1, capacity=1), Doubler()
+    with running(batcher, doubler), ThreadPoolExecutor(4) as pool:
+        with held(batcher, doubler):
+            patient = [pool.submit(batcher.submit, [number], later(), SOON) for number in range(1, 5)]
+        assert [future.result(SOON)[0].result(SOON) for future in patient] == [2, 4, 6, 8]
+
+
+def test_patience_ends_with_the_queue() -> None:
+    batcher, doubler = Batcher[int, int](batch_size=1, capacity=1), Doubler()
+    with running(batcher, doubler), ThreadPoolExecutor(1) as pool, held(batcher, doubler):
+        patient = pool.submit(batcher.submit, [1], later(), SOON)
+        batcher.stop()
+        with pytest.raises(QueueClosedError):
+            patient.result(SOON)
 
 
 def test_what_waited_too_long_is_skipped() -> None:
@@ -164,7 +181,7 @@ def test_stopping_answers_what_was_accepted_and_accepts_no_more() -> None:
             with pytest.raises(QueueClosedError):
                 batcher.submit([4], later())
             with pytest.raises(QueueClosedError):
-                batcher.check_room()
+                batcher.wait_for_room(patience=SOON)
         thread.join(SOON)
         assert [answer.result(0) for answer in [first, *answers]] == [0, 2, 4, 6]
 
