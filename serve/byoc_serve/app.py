@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 def create_app(settings: Settings, loader: Loader) -> Flask:
     """The app around a model that `loader` brings; whoever calls this starts and stops the loader."""
     app = Flask(__name__, static_folder=None)
+    app.extensions["loader"] = loader
 
     @app.get("/ping")
     def ping() -> Response:

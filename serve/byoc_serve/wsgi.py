@@ -1,7 +1,7 @@
 """The pieces put together.
 
-`byoc-vision serve` brings its own server. Any other WSGI server with threads can run the app too:
-`waitress-serve --call byoc_serve.wsgi:make_app`.
+`byoc-vision serve` brings its own server. Any other WSGI server with threads can run the app too, as in
+`gunicorn --threads 80 'byoc_serve.wsgi:make_app()'`.
 """
 
 from __future__ import annotations
