@@ -1,0 +1,97 @@
+"""The device and the number format that a network runs in.
+
+bfloat16 halves memory traffic and doubles arithmetic where the hardware has it, and needs no care. float16 needs its
+loss scaled: Micikevicius et al., "Mixed Precision Training", 2018.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from byoc_vision.errors import InputError, ResourceError
+
+PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_BFLOAT16_CAPABILITY = (8, 0)  # Ampere: the first GPUs whose tensor cores know bfloat16
+_BFLOAT16_CPU_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})  # without them it is emulated, and slower than float32
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The number format of matrix products and convolutions on a kind of device. Weights stay float32."""
+
+    dtype: torch.dtype
+    device_type: str
+
+    @property
+    def is_mixed(self) -> bool:
+        return self.dtype != torch.float32
+
+    def autocast(self) -> torch.autocast:
+        """The context that the forward pass runs in; it does nothing in float32."""
+        return torch.autocast(self.device_type, dtype=self.dtype if self.is_mixed else None, enabled=self.is_mixed)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """The loss scaler: at work in float16, whose gradients would vanish, and transparent otherwise."""
+        return torch.amp.GradScaler(self.device_type, enabled=self.dtype == torch.float16)
+
+    @property
+    def name(self) -> str:
+        return str(self.dtype).removeprefix("torch.")
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """The device asked for, else this process's GPU where there is one, else the CPU.
+
+    Raises ResourceError for a GPU that is not there.
+    """
+    if name is None:
+        return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ResourceError(f"device={name}: no GPU can be used here; check the driver and `--gpus all`, or take cpu")
+    return device
+
+
+def choose_precision(name: PrecisionName, device: torch.device) -> Precision:
+    """The precision of a name on a device. Raises InputError for float16 on a CPU."""
+    if name == "auto":
+        return Precision(_best_dtype(device), device.type)
+    if name == "float16" and device.type == "cpu":
+        raise InputError("precision=float16 is for GPUs; on a CPU take bfloat16, float32 or auto")
+    return Precision(_DTYPES[name], device.type)
+
+
+def allow_tf32() -> None:
+    """Let matrix products in float32 round their factors to TF32's 10 bits on GPUs, as convolutions do by default.
+
+    Set once a process, before the first step.
+    """
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+
+
+def bfloat16_cpu(cpuinfo: Path = _CPUINFO) -> bool:
+    """Whether the processor multiplies bfloat16 itself. Linux tells; elsewhere the answer is no."""
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    flags = next((line.partition(":")[2].split() for line in text.splitlines() if line.startswith("flags")), [])
+    return not _BFLOAT16_CPU_FLAGS.isdisjoint(flags)
+
+
+def _best_dtype(device: torch.device) -> torch.dtype:
+    if device.type == "cuda":
+        return dtype_of_capability(torch.cuda.get_device_capability(device))
+    return torch.bfloat16 if device.type == "cpu" and bfloat16_cpu() else torch.float32
+
+
+def dtype_of_capability(capability: tuple[int, int]) -> torch.dtype:
+    """What a GPU of a compute capability is fastest in: bfloat16 from Ampere on, float16 before."""
+    return torch.bfloat16 if capability >= _BFLOAT16_CAPABILITY else torch.float16
