@@ -1,0 +1,132 @@
+"""Optimisers by name, and how the learning rate runs over the steps of a training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from byoc_vision.errors import InputError
+
+OPTIMIZERS = ("adamw", "adam", "sgd", "nag", "rmsprop", "adagrad")
+SCHEDULES = ("cosine", "poly", "step", "one_cycle", "constant")
+
+_POLY_POWER = 0.9  # Chen et al., "DeepLab", 2017
+_ONE_CYCLE_RISE = 0.3  # the share of the steps that rise, and the divisors, as torch's OneCycleLR has them
+_ONE_CYCLE_START = 1 / 25
+_ONE_CYCLE_END = 1 / 250_000
+
+Curve = Callable[[int], float]
+
+
+def build_optimizer(
+    name: str,
+    model: nn.Module,
+    learning_rate: float,
+    *,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    gamma: float = 0.9,
+) -> Optimizer:
+    """The optimiser of a name for the trained parameters of a model.
+
+    `momentum` is for sgd, nag (SGD with Nesterov's momentum) and rmsprop; `betas` and `eps` for adam and adamw; `gamma`
+    is rmsprop's smoothing. Fused kernels are used where torch has them. Raises InputError for another name.
+    """
+    groups = parameter_groups(model, weight_decay)
+    match name:
+        case "adamw":
+            return torch.optim.AdamW(groups, learning_rate, betas=betas, eps=eps, fused=True)
+        case "adam":
+            return torch.optim.Adam(groups, learning_rate, betas=betas, eps=eps, fused=True)
+        case "sgd":
+            return torch.optim.SGD(groups, learning_rate, momentum=momentum, fused=True)
+        case "nag":
+            return torch.optim.SGD(groups, learning_rate, momentum=momentum, nesterov=True, fused=True)
+        case "rmsprop":
+            return torch.optim.RMSprop(groups, learning_rate, alpha=gamma, eps=eps, momentum=momentum, foreach=True)
+        case "adagrad":
+            return torch.optim.Adagrad(groups, learning_rate, foreach=True)
+    raise InputError(f"optimizer={name} is not known; take one of {', '.join(OPTIMIZERS)}")
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """The trained parameters: matrices and kernels, which decay, and biases and normalisation, which do not.
+
+    He et al., "Bag of Tricks for Image Classification", 2019, section 3.1.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def build_schedule(
+    name: str,
+    optimizer: Optimizer,
+    *,
+    total_steps: int,
+    steps_per_epoch: int,
+    warmup_epochs: float = 0.0,
+    step_epochs: Sequence[int] = (),
+    factor: float = 0.1,
+) -> LambdaLR:
+    """A schedule to be stepped after each optimiser step, and resumed by its state dict.
+
+    See `schedule_factor` for the curves. Raises InputError for another name.
+    """
+    warmup_steps = min(round(warmup_epochs * steps_per_epoch), total_steps)
+    milestones = [epoch * steps_per_epoch for epoch in step_epochs]
+    return LambdaLR(optimizer, schedule_factor(name, total_steps, warmup_steps, milestones, factor))
+
+
+def schedule_factor(
+    name: str, total_steps: int, warmup_steps: int = 0, milestones: Sequence[int] = (), factor: float = 0.1
+) -> Curve:
+    """The share of the highest learning rate that each step, counted from 0, is made with.
+
+    The first `warmup_steps` rise linearly, and the last of them has it all. After them:
+    cosine: half a cosine down to 0 (Loshchilov and Hutter, 2017).
+    poly: (1 - progress) ** 0.9 (Chen et al., 2017).
+    step: times `factor` at each of `milestones`, in steps from the start of the training.
+    one_cycle: up from 1/25 along half a cosine over 30 % of the steps, or over the warm-up where there is one, and down
+    to next to nothing (Smith and Topin, 2018).
+    constant: as it is.
+    """
+    if name == "one_cycle":
+        return _one_cycle(total_steps, warmup_steps or round(_ONE_CYCLE_RISE * total_steps))
+
+    def progress(step: int) -> float:
+        return min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+
+    curves: dict[str, Curve] = {
+        "cosine": lambda step: (1 + math.cos(math.pi * progress(step))) / 2,
+        "poly": lambda step: (1 - progress(step)) ** _POLY_POWER,
+        "step": lambda step: factor ** sum(step >= milestone for milestone in milestones),
+        "constant": lambda step: 1.0,
+    }
+    if name not in curves:
+        raise InputError(f"lr_scheduler={name} is not known; take one of {', '.join(SCHEDULES)}")
+    curve = curves[name]
+    return lambda step: (step + 1) / warmup_steps if step < warmup_steps else curve(step)
+
+
+def _one_cycle(total_steps: int, rise: int) -> Curve:
+    def share(step: int) -> float:
+        if step < rise:
+            return _half_cosine(_ONE_CYCLE_START, 1.0, step / rise)
+        return _half_cosine(1.0, _ONE_CYCLE_END, min(1.0, (step - rise) / max(1, total_steps - rise)))
+
+    return share
+
+
+def _half_cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
