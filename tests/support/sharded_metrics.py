@@ -1,0 +1,39 @@
+"""A process's share of an evaluation: run by a test in two processes, as a script in the second one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import torch.distributed as dist
+
+from byoc_vision.artifact import ClassEntry
+from byoc_vision.inference.predictor import Classification, Segmentation
+from byoc_vision.training.metrics import ClassificationMetrics, SegmentationMetrics
+
+NAMES = ("a", "b", "c")
+MASKS = [np.random.default_rng(seed).integers(0, 3, (2, 7, 9), dtype=np.uint8) for seed in range(7)]
+PICTURES = [(0, 1), (1, 1), (2, 2)]  # answer and truth
+
+
+def measure(masks: Sequence[np.ndarray], pictures: Sequence[tuple[int, int]]) -> list[dict[str, float]]:
+    """Figures of the shares of all processes, the same in each."""
+    segmentation, classification = SegmentationMetrics(NAMES), ClassificationMetrics(NAMES)
+    classes = tuple(ClassEntry(name=name, value=value) for value, name in enumerate(NAMES))
+    for labels, truth in masks:
+        segmentation.update(Segmentation(labels, classes, lambda: np.zeros(0)), truth)
+    for answer, label in pictures:
+        classification.update(Classification(np.eye(3, dtype=np.float32)[answer], NAMES), label)
+    return [segmentation.compute(), classification.compute()]
+
+
+def join(rank: int, store: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+
+
+if __name__ == "__main__":
+    join(1, sys.argv[1])
+    print(json.dumps(measure(MASKS[5:], [])))
+    dist.destroy_process_group()

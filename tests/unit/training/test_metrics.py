@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch.distributed as dist
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
+
+from byoc_vision.artifact import ClassEntry
+from byoc_vision.inference.predictor import Classification, Segmentation
+from byoc_vision.training.metrics import ClassificationMetrics, SegmentationMetrics, confusion_matrix
+
+IGNORED = 255
+
+
+def segmentation(labels: object) -> Segmentation:
+    classes = (ClassEntry(name="unused", value=0),)
+    return Segmentation(np.array(labels, dtype=np.uint8), classes, lambda: np.zeros(0))
+
+
+def measured(names: list[str], pairs: list[tuple[object, object]]) -> dict[str, float]:
+    metrics = SegmentationMetrics(names)
+    for labels, truth in pairs:
+        metrics.update(segmentation(labels), np.array(truth, dtype=np.uint8))
+    return metrics.compute()
+
+
+class TestSegmentation:
+    def test_by_hand(self) -> None:
+        # Two pictures: 1 of 2 car pixels found with one false alarm; both of 2 found.
+        figures = measured(["road", "car"], [([[1, 1, 0, 0]], [[1, 0, 1, 0]]), ([[1, 1, 0, 0]], [[1, 1, 0, 0]])])
+        assert figures == pytest.approx(
+            {
+                "dice": (2 * 1 / (2 + 2) + 1) / 2,
+                "miou": (3 / 5 + 3 / 5) / 2,
+                "iou_road": 3 / 5,
+                "iou_car": 3 / 5,
+                "pixel_accuracy": 6 / 8,
+            }
+        )
+
+    def test_of_three_classes_dice_is_the_mean_of_those_in_the_picture_but_the_first(self) -> None:
+        figures = measured(["sky", "tree", "car", "cat"], [([[1, 1, 2, 0]], [[1, 2, 2, 0]])])
+        assert figures["dice"] == pytest.approx((2 * 1 / 3 + 2 * 1 / 3) / 2)
+        assert figures["iou_tree"] == figures["iou_car"] == 0.5
+        assert "iou_cat" not in figures
+        assert figures["miou"] == pytest.approx((0.5 + 0.5 + 1) / 3)
+
+    def test_a_picture_without_foreground_is_right_where_none_is_seen(self) -> None:
+        assert measured(["no", "yes"], [([[0, 0]], [[0, 0]])])["dice"] == 1
+        assert measured(["no", "yes"], [([[0, 1]], [[0, 0]])])["dice"] == 0
+
+    def test_ignored_pixels_count_nowhere(self) -> None:
+        seen = measured(["no", "yes"], [([[1, 0, 1]], [[1, 0, IGNORED]])])
+        assert seen == measured(["no", "yes"], [([[1, 0]], [[1, 0]])])
+
+    def test_a_picture_that_is_ignored_whole_spoils_nothing(self) -> None:
+        figures = measured(["no", "yes"], [([[1, 0]], [[IGNORED, IGNORED]])])
+        assert figures == {"dice": 1.0, "miou": 0.0, "pixel_accuracy": 0.0}
+
+    def test_names_are_without_blanks(self) -> None:
+        assert "iou_traffic_sign" in measured(["traffic sign", "x"], [([[0]], [[0]])])
+
+    @settings(deadline=None, max_examples=50)
+    @given(st.data())
+    def test_it_is_what_counting_pixel_by_pixel_gives(self, data: st.DataObject) -> None:
+        count = data.draw(st.integers(2, 5))
+        pairs = []
+        for _ in range(data.draw(st.integers(1, 3))):
+            shape = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))
+            truths = st.sampled_from([*range(count), IGNORED])
+            pairs.append(
+                (
+                    data.draw(st_numpy.arrays(np.uint8, shape, elements=st.integers(0, count - 1))),
+                    data.draw(st_numpy.arrays(np.uint8, shape, elements=truths)),
+                )
+            )
+        names = [str(index) for index in range(count)]
+        assert measured(names, pairs) == pytest.approx(naive(count, pairs))
+
+    def test_two_batches_are_forgotten_by_reset(self) -> None:
+        metrics = SegmentationMetrics(["no", "yes"])
+        metrics.update(segmentation([[0]]), np.array([[1]], dtype=np.uint8))
+        metrics.reset()
+        metrics.update(segmentation([[1]]), np.array([[1]], dtype=np.uint8))
+        assert metrics.compute()["pixel_accuracy"] == 1
+
+
+def naive(count: int, pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+    """The definitions, word by word."""
+    dice = []
+    for labels, truth in pairs:
+        kept = truth != IGNORED
+        of_classes = []
+        for index in range(1, count):
+            answered, true = (labels == index) & kept, truth == index
+            if answered.any() or true.any():
+                of_classes.append(2 * (answered & true).sum() / (answered.sum() + true.sum()))
+        dice.append(np.mean(of_classes) if of_classes else 1.0)
+    flat_labels = np.concatenate([labels[truth != IGNORED] for labels, truth in pairs])
+    flat_truth = np.concatenate([truth[truth != IGNORED] for _, truth in pairs])
+    iou = {}
+    for index in range(count):
+        union = ((flat_labels == index) | (flat_truth == index)).sum()
+        if union:
+            iou[f"iou_{index}"] = ((flat_labels == index) & (flat_truth == index)).sum() / union
+    return {
+        "dice": float(np.mean(dice)),
+        "miou": float(np.mean(list(iou.values()))) if iou else 0.0,
+        "pixel_accuracy": float((flat_labels == flat_truth).mean()) if len(flat_truth) else 0.0,
+        **iou,
+    }
+
+
+class TestConfusionMatrix:
+    def test_more_pixels_than_float32_can_count_are_counted(self) -> None:
+        side = 4200  # 17.6 million pixels; 2 ** 24 + 1 is the first number that float32 lacks
+        mask = np.zeros((side, side), dtype=np.uint8)
+        mask[0, 0] = 1
+        assert confusion_matrix(mask, mask, 2).tolist() == [[side * side - 1, 0], [0, 1]]
+
+    def test_masks_that_are_views_are_counted(self) -> None:
+        labels = np.arange(12, dtype=np.uint8).reshape(3, 4) % 3
+        assert np.array_equal(confusion_matrix(labels.T, labels.T, 3), np.diag([4, 4, 4]))
+
+    def test_254_classes_fit_beside_the_ignored_value(self) -> None:
+        labels = np.arange(254, dtype=np.uint8).reshape(2, 127)
+        assert np.array_equal(confusion_matrix(labels, labels, 254), np.eye(254))
+
+
+def probabilities(index: int, count: int) -> Classification:
+    return Classification(np.eye(count, dtype=np.float32)[index], tuple(str(i) for i in range(count)))
+
+
+class TestClassification:
+    def figures(self, answers: list[int], truths: list[int], count: int) -> dict[str, float]:
+        metrics = ClassificationMetrics([str(index) for index in range(count)])
+        for answer, truth in zip(answers, truths, strict=True):
+            metrics.update(probabilities(answer, count), truth)
+        return metrics.compute()
+
+    def test_by_hand(self) -> None:
+        # Of class 0: 2 true, 1 found, none wrongly named. Of 1: 1 true, found, 1 wrongly. Of 2: 1 true, found.
+        figures = self.figures([0, 1, 1, 2], [0, 0, 1, 2], 3)
+        assert figures == pytest.approx(
+            {
+                "accuracy": 3 / 4,
+                "precision": (1 + 1 / 2 + 1) / 3,
+                "recall": (1 / 2 + 1 + 1) / 3,
+                "f1": (2 / 3 + 2 / 3 + 1) / 3,
+                "f1_0": 2 / 3,
+                "f1_1": 2 / 3,
+                "f1_2": 1,
+            }
+        )
+
+    def test_a_class_that_never_occurs_is_in_no_mean(self) -> None:
+        with_it, without = self.figures([0, 1, 1], [0, 0, 1], 3), self.figures([0, 1, 1], [0, 0, 1], 2)
+        assert with_it == pytest.approx(without)
+
+    def test_the_likeliest_class_is_the_answer(self) -> None:
+        metrics = ClassificationMetrics(["a", "b"])
+        metrics.update(Classification(np.array([0.4, 0.6], dtype=np.float32), ("a", "b")), 1)
+        assert metrics.compute()["accuracy"] == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*compute.*before the .*update:UserWarning")
+def test_two_processes_together_measure_what_one_does(tmp_path: Path) -> None:
+    """Shares of unequal size, one of them empty; the figures are equal to the last bit."""
+    script, store = Path(__file__).parents[2] / "support" / "sharded_metrics.py", str(tmp_path / "store")
+    here = runpy.run_path(str(script))
+    alone = here["measure"](here["MASKS"], here["PICTURES"])
+    command = [sys.executable, "-W", "ignore", str(script), store]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as second:
+        here["join"](0, store)
+        first = here["measure"](here["MASKS"][:5], here["PICTURES"])
+        dist.destroy_process_group()
+        output, _ = second.communicate()
+    assert first == json.loads(output) == alone
