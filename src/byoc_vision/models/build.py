@@ -80,14 +80,15 @@ def _wrong_size(spec: ModelSpec, height: int, width: int, why: str) -> InputErro
         remedy = f"sides must divide by {multiple}; the nearest is {fitting[0]}, {fitting[1]}"
     else:
         remedy = "take a larger size, or 224, which nearly all models take"
-    return InputError(f"image_size={height}, {width} does not fit model={spec.architecture}: {remedy} ({why})")
+    name = f"model={spec.architecture}" + (f", encoder={spec.encoder}" if spec.encoder else "")
+    return InputError(f"image_size={height}, {width} does not fit {name}: {remedy} ({why})")
 
 
 def _build_smp(architecture: str, encoder: str, outputs: int) -> nn.Module:
     import segmentation_models_pytorch as smp
 
     options: dict[str, Any] = {"encoder_name": encoder, "encoder_weights": None, "classes": outputs}
-    if architecture == "dpt" and stretches_positions(encoder.removeprefix(TIMM_ENCODER)):
+    if encoder.startswith(TIMM_ENCODER) and stretches_positions(encoder.removeprefix(TIMM_ENCODER)):
         options["dynamic_img_size"] = True
     try:
         network: nn.Module = smp.create_model(architecture, **options)

@@ -10,7 +10,7 @@ import json
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -87,12 +87,18 @@ def _torchvision_weights(architecture: str) -> Weights:
 def _download(repository: str, file: str, revision: str | None = None) -> Path:
     """A file of a Hugging Face repository, from the cache where it is there."""
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
 
     cached = try_to_load_from_cache(repository, file, revision=revision)
     if isinstance(cached, str):
         return Path(cached)
     _connect(constants.ENDPOINT)
-    return Path(hf_hub_download(repository, file, revision=revision, etag_timeout=_CONNECT_SECONDS))
+    # A connection that breaks shows as an error of its HTTP library, which has changed more than once.
+    broken = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)
+    try:
+        return Path(hf_hub_download(repository, file, revision=revision, etag_timeout=_CONNECT_SECONDS))
+    except broken as error:
+        raise NotOnHubError(f"{repository}: {error}") from error
 
 
 def _connect(url: str) -> None:

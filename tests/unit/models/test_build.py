@@ -120,7 +120,13 @@ class TestEveryModel:
 def test_sizes_that_do_not_fit_are_named_with_the_nearest_that_does(spec: ModelSpec, side: int, text: str) -> None:
     with pytest.raises(InputError, match=text) as error:
         check_input_size(build_model(spec), spec, side, side)
-    assert str(error.value).startswith(f"image_size={side}, {side} does not fit model={spec.architecture}: ")
+    assert str(error.value).startswith(f"image_size={side}, {side} does not fit model={spec.architecture}")
+
+
+def test_an_encoder_made_for_one_size_takes_others_where_it_can() -> None:
+    spec = segmenter("unet", "tu-swin_tiny_patch4_window7_224")
+    with torch.device("meta"):
+        check_input_size(build_model(spec), spec, 256, 320)
 
 
 def test_what_no_logit_depends_on_is_frozen_and_nothing_else_is_touched() -> None:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import timm
@@ -124,3 +126,22 @@ def test_a_proxy_that_cannot_be_reached_is_told_at_once(cache: Path, monkeypatch
 def test_what_nobody_offers_is_not_asked_for(spec: ModelSpec, text: str) -> None:
     with pytest.raises(NotOnHubError, match=text):
         hub_weights(spec)
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_hub_without_the_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class WithoutIt(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), WithoutIt) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(NotOnHubError, match="timm/resnet18"):
+            hub_weights(classifier("resnet18"))
+        server.shutdown()
