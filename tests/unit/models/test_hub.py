@@ -141,7 +141,11 @@ def test_a_hub_without_the_file_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
     with HTTPServer(("127.0.0.1", 0), WithoutIt) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+        )
         with pytest.raises(NotOnHubError, match="timm/resnet18"):
             hub_weights(classifier("resnet18"))
         server.shutdown()
