@@ -46,14 +46,14 @@ ask() {
     trap - EXIT
 }
 
-job segmentation '{"model": "unet_small", "image_size": "96", "epochs": "10", "batch_size": "8", "learning_rate": "0.003"}'
+job segmentation '{"model": "unet_small", "image_size": "96", "epochs": "8", "batch_size": "8", "learning_rate": "0.003"}'
 picture=$(find "$out/pictures/segmentation/validation" -name '*.jpg' | sort | head -n 1)
 cp "$picture" "$out/picture.jpg"
 ask segmentation "$out/picture.jpg" image/png "$out/mask.png"
 "$byoc_vision" predict --model "$out/segmentation/model" --overlay --output "$out/predicted" "$out/picture.jpg"
 mv "$out/predicted/picture.overlay.png" "$out/overlay.png"
 
-job classification '{"model": "resnet18", "image_size": "64", "epochs": "10", "batch_size": "16", "learning_rate": "0.002"}'
+job classification '{"model": "resnet18", "image_size": "64", "epochs": "8", "batch_size": "16", "learning_rate": "0.002"}'
 picture=$(find "$out/pictures/classification/validation" -name '*.jpg' | sort | head -n 1)
 ask classification "$picture" application/json "$out/probabilities.json"
 

@@ -18,6 +18,7 @@ from byoc_serve.health import Board, State
 from byoc_serve.settings import Settings
 from byoc_serve.worker import Worker
 from byoc_vision.logs import set_up_logging
+from byoc_vision.openmp import sleep_between_regions
 from byoc_vision.paths import MlPaths
 
 GRACE_SECONDS = 25  # SageMaker kills 30 s after SIGTERM
@@ -26,7 +27,6 @@ KEEP_ALIVE_SECONDS = 65  # longer than the load balancers before us (60 s), so t
 MAX_CONNECTIONS = 4096
 OTHER_FILES = 128
 MAX_FAILED_STARTS = 3
-SPINS = "1000"  # some 50 µs, a few times what a sleeping thread takes to wake
 START_EXIT_CODE = 4  # ResourceError's: what kills a worker while it loads is mostly lack of memory
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def serve(paths: MlPaths, port: int | None = None) -> int:
     settings = Settings.from_environment(os.environ, paths.root, port)
     settings = settings.model_copy(update={"workers": settings.workers or max(1, visible_gpus(os.environ))})
     set_up_logging(settings.logging_level)
-    _sleep_between_parallel_regions()
+    sleep_between_regions()
     server = Server(settings)
     try:
         server.run()
@@ -99,16 +99,6 @@ class Server(BaseApplication):
                 f"the process was killed {MAX_FAILED_STARTS} times while it loaded the model; give it more memory",
                 START_EXIT_CODE,
             )
-
-
-def _sleep_between_parallel_regions() -> None:
-    """Have OpenMP's threads go to sleep early; torch reads this when it is imported, in the workers.
-
-    By default they spin for milliseconds after each parallel region, waiting for the next. Those
-    are the cores that requests are decoded on, and a share of cores is used up by it (`docker run --cpus`).
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 def _memory_folder() -> str | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from byoc_vision import __version__
 from byoc_vision.errors import UserError
 from byoc_vision.logs import set_up_logging
+from byoc_vision.openmp import sleep_between_regions
 from byoc_vision.paths import MlPaths
 
 # Commands import what they need when they run: `--help` answers at once, and serving never imports training.
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def train(options: argparse.Namespace) -> int:
+    sleep_between_regions()
     from byoc_vision.training.entry import train_job
 
     return train_job(MlPaths.from_environment(options.root))
