@@ -45,7 +45,7 @@ def test_a_job_without_network_starts_from_the_baked_weights(
     job = make_job(clothes, model="mobilenetv2_100", image_size=128, epochs=2, batch_size=16, pretrained="true")
     said = docker.output("run", "--rm", "--network", "none", *job.options, baked)
     assert "baked in the image" in said
-    assert job.metrics["validation:accuracy"] > 0.7  # chance: 0.33
+    assert job.metrics["validation:accuracy"] > 0.65  # chance: 0.33
 
 
 def test_where_no_weights_can_be_had_the_ways_out_are_named(

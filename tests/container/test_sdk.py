@@ -80,7 +80,8 @@ def test_v2_trains_deploys_and_predicts(client: Client, labelled_cars: Path, pic
     options = ("--train", labelled_cars, "--picture", car, "--accept", "image/png", "--port", str(port))
     said = client.run(2, *options, *SETTINGS)
     assert trained_model(said)["metrics"]["validation:dice"] > 0.8
-    mask = np.array(Image.open(client.folder / "mask.png"))
+    with Image.open(client.folder / "mask.png") as answer:
+        mask = np.array(answer)
     assert mask.shape == (1280, 1918)
     assert set(np.unique(mask)) == {0, 1}
 

@@ -33,7 +33,7 @@ def test_segmentation_learns(segmentation_job: Job) -> None:
 
 
 def test_classification_learns_from_pretrained_weights(classification_job: Job) -> None:
-    assert classification_job.metrics["validation:accuracy"] > 0.8  # chance: 0.33
+    assert classification_job.metrics["validation:accuracy"] > 0.65  # chance: 0.33
 
 
 def test_the_default_command_trains_without_network_in_64_mb_of_shared_memory(
