@@ -67,7 +67,8 @@ def main() -> None:
         milliseconds = measure(encoded.tobytes())
         results[name] = milliseconds
         ours = milliseconds["byoc_vision"]
-        print(f"{name}: " + ", ".join(f"{reader} {ms} ms ({ms / ours:.2f} x ours)" for reader, ms in milliseconds.items()))
+        ratios = (f"{reader} {ms} ms ({ms / ours:.2f} x ours)" for reader, ms in milliseconds.items())
+        print(f"{name}: {', '.join(ratios)}")
     if options.output:
         about = {"date": date.today().isoformat(), "processor": platform.processor() or platform.machine()}
         about |= {"opencv": cv2.__version__, "pillow": Image.__version__, "numpy": np.__version__}

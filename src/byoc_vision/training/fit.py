@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ from byoc_vision.training.plan import Objective
 log = logging.getLogger(__name__)
 
 Figures = dict[str, float]
+
+MOST_FIGURES = 40  # that a line of the log holds
+_OF_ONE_CLASS = re.compile(":(iou|f1)_")
 
 
 class Epochs(Protocol):
@@ -101,6 +105,9 @@ def epoch_line(record: EpochRecord) -> str:
 
 
 def figures_line(figures: Figures) -> str:
+    """`name=value` of each figure. With very many classes their own figures are left to metrics.json."""
+    if len(figures) > MOST_FIGURES:
+        figures = {name: value for name, value in figures.items() if not _OF_ONE_CLASS.search(name)}
     return " ".join(f"{name}={value:.4f}" for name, value in figures.items())
 
 

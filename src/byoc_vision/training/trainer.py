@@ -21,6 +21,7 @@ from byoc_vision.inference.predictor import Predictor
 from byoc_vision.job import Job
 from byoc_vision.models.build import build_model, check_input_size
 from byoc_vision.models.pretrained import PretrainedInfo, load_pretrained
+from byoc_vision.models.shapes import freeze_unused
 from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import allow_tf32, choose_device, choose_precision
 from byoc_vision.training import plan
@@ -78,6 +79,7 @@ def build_trainer(
     pretrained = load_weights(net, spec, job, hyperparameters)
     rule = plan.preprocess(hyperparameters, spec, pretrained)
     check_input_size(net, spec, rule.height, rule.width)
+    freeze_unused(net)
     card = plan.model_card(dataset, spec, rule)
     device = choose_device()
     allow_tf32()

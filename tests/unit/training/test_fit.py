@@ -78,3 +78,12 @@ def test_the_epoch_line_is_read_by_sagemakers_regexes() -> None:
         "epoch=3 train:loss=0.1234 validation:loss=0.2000 validation:dice=0.9876 learning_rate=0.001 seconds=12.3"
     )
     assert re.search(r"validation:dice=([0-9.]+)", line)
+
+
+def test_with_very_many_classes_their_own_figures_leave_the_line() -> None:
+    few = {f"iou_class_{index}": 0.5 for index in range(11)}
+    many = {f"iou_class_{index}": 0.5 for index in range(150)}
+    assert "validation:iou_class_10=0.5000" in epoch_line(EpochRecord(1, 0.1, 0.2, {"miou": 0.5} | few, 1.0))
+    line = epoch_line(EpochRecord(1, 0.1, 0.2, {"miou": 0.5} | many, 1.0))
+    assert "validation:miou=0.5000" in line
+    assert "iou_class" not in line
