@@ -19,6 +19,8 @@ from sagemaker.serializers import IdentitySerializer
 
 ROLE = "arn:aws:iam::123456789012:role/local-mode-needs-none"
 
+NO_TELEMETRY = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -59,7 +61,7 @@ def main() -> None:
 def local_session(port: int) -> LocalSession:
     """A session that stays on this machine. Local mode asks for a region and credentials, and uses neither."""
     boto_session = boto3.Session("local", "local", region_name="us-east-1")
-    session = LocalSession(boto_session)
+    session = LocalSession(boto_session, sagemaker_config=NO_TELEMETRY)
     session.config = {"local": {"local_code": True, "serving_port": port}}
     return session
 
