@@ -74,7 +74,7 @@ def _channels(paths: MlPaths) -> dict[str, Channel]:
     )
     names = [name for name in dict.fromkeys([*declared, *folders]) if name not in _NOT_DATA]
     channels = {name: _channel(name, declared.get(name) or {}, paths) for name in names}
-    missing = [name for name, channel in channels.items() if channel.input_mode != "Pipe" and not channel.path.is_dir()]
+    missing = [name for name, channel in channels.items() if not channel.path.is_dir()]
     if missing:
         raise InputError(
             f"{paths.input_data_config} declares {', '.join(missing)}, but {paths.channel(missing[0])} does not exist; "
@@ -87,6 +87,11 @@ def _channel(name: str, declared: dict[str, Any], paths: MlPaths) -> Channel:
     mode: InputMode = declared.get("TrainingInputMode") or "File"
     if mode not in get_args(InputMode):
         raise InputError(f"{paths.input_data_config}: {name}.TrainingInputMode {mode!r} is not File, FastFile or Pipe")
+    if mode == "Pipe":
+        raise InputError(
+            f"{paths.input_data_config}: the channel {name} comes through a pipe, which is not read; "
+            "let the job use FastFile (streamed as well) or File"
+        )
     return Channel(name, paths.channel(name), mode, declared.get("ContentType"))
 
 

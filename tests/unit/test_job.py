@@ -84,6 +84,12 @@ def test_an_unknown_input_mode(paths: MlPaths) -> None:
         Job.load(paths)
 
 
+def test_a_pipe_is_refused_with_the_way_out(paths: MlPaths) -> None:
+    write(paths.input_data_config, {"train": {"TrainingInputMode": "Pipe"}})
+    with pytest.raises(InputError, match="the channel train comes through a pipe.*FastFile"):
+        Job.load(paths)
+
+
 def test_the_root_comes_from_the_argument_then_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ML_ROOT", str(tmp_path / "environment"))
     assert MlPaths.from_environment(tmp_path / "given").root == tmp_path / "given"

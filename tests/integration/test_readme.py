@@ -1,0 +1,75 @@
+"""The README's own commands, pasted into a shell: train, serve, ask, predict, evaluate."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+import requests
+from support.readme import README
+from support.servers import Server, free_port
+
+from byoc_vision.data.sample_data import make_segmentation_set
+from byoc_vision.paths import MlPaths
+
+PORT = "8080"
+
+
+def commands(heading: str) -> list[str]:
+    """The lines of the shell blocks under a heading."""
+    section = README.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return [line for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) for line in block.splitlines()]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where a user stands: the job's folder, a picture, and the environment that `make install` made."""
+    paths = MlPaths(tmp_path / "job")
+    make_segmentation_set(paths.channels, count_train=8, count_validation=2, size=64)
+    for split in ("train", "validation"):
+        inner = paths.channel(f"{split}-pictures")
+        inner.mkdir()
+        paths.channel(split).rename(inner / "images")
+        paths.channel(f"{split}_annotation").rename(inner / "masks")
+        inner.rename(paths.channel(split))
+    paths.hyperparameters.parent.mkdir(parents=True)
+    paths.hyperparameters.write_text(json.dumps({"model": "unet_small", "epochs": "1", "image_size": "32"}))
+    picture = min((paths.channel("validation") / "images").iterdir())
+    (tmp_path / "picture.jpg").write_bytes(picture.read_bytes())
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    return tmp_path
+
+
+def test_the_commands_for_ones_own_pictures(folder: Path) -> None:
+    port = str(free_port())
+    lines = [line.replace(PORT, port) for line in commands("Your own pictures")]
+    assert [line.split()[1] for line in lines if "byoc-vision" in line] == ["train", "serve", "predict", "evaluate"]
+    server: Server | None = None
+    try:
+        for line in lines:
+            if line.startswith("make "):
+                continue  # tried by .ci/run
+            if " serve " in line:
+                log = folder / "serve.log"
+                with log.open("wb") as file:
+                    process = subprocess.Popen(line.split(), cwd=folder, stdout=file, stderr=file)
+                server = Server(process, int(port), log)
+                server.pings_until(requests.codes.ok)
+            else:
+                subprocess.run(["bash", "-ec", line], cwd=folder, check=True, timeout=100)
+    finally:
+        if server is not None:
+            server.process.terminate()
+            server.process.wait(timeout=40)
+    size = cv2.imread(str(folder / "picture.jpg")).shape[:2]
+    for answer in ("mask.png", "answers/picture.png", "answers/picture.overlay.png"):
+        assert cv2.imread(str(folder / answer)).shape[:2] == size
+    served, predicted = (
+        cv2.imread(str(folder / name), cv2.IMREAD_UNCHANGED) for name in ("mask.png", "answers/picture.png")
+    )
+    assert (served == predicted).all()
