@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +46,12 @@ class Client:
 
 
 @pytest.fixture
-def client(docker: Docker, image: str, tmp_path: Path) -> Client:
-    return Client(docker, image, tmp_path / "output")
+def client(docker: Docker, image: str, tmp_path: Path) -> Iterator[Client]:
+    """The SDKs leave their containers behind; these are removed."""
+    before = set(docker.output("ps", "--all", "--quiet").split())
+    yield Client(docker, image, tmp_path / "output")
+    for container in set(docker.output("ps", "--all", "--quiet", "--filter", f"ancestor={image}").split()) - before:
+        docker.run("rm", "--force", container)
 
 
 @pytest.fixture
