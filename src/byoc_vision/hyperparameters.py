@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +24,7 @@ from pydantic_core import PydanticCustomError
 from byoc_vision.data.preprocess import ResizeRule
 from byoc_vision.dialect import decode
 from byoc_vision.errors import InputError, list_problems
+from byoc_vision.json_files import read_object
 
 # Keys that a client adds for itself: the tuner's objective, and the training toolkits' own.
 _FOREIGN_PREFIXES = ("_tuning_", "sagemaker_")
@@ -189,17 +189,7 @@ def read(path: Path) -> Hyperparameters:
 
 def read_raw(path: Path) -> dict[str, Any]:
     """The file as it is: every key, the clients' own too."""
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(
-            f'{path} is not JSON ({error}); it must be one object of strings, such as {{"epochs": "10"}}'
-        ) from error
-    if not isinstance(content, dict):
-        raise InputError(f'{path} holds {_kind(content)}; it must be one object of strings, such as {{"epochs": "10"}}')
-    return content
+    return read_object(path, example='{"epochs": "10"}')
 
 
 def parse(raw: Mapping[str, Any]) -> Hyperparameters:
@@ -256,7 +246,3 @@ def _describe(error: ValidationError, given_as: Mapping[str, str], raw: Mapping[
 
 def _lower_first(text: str) -> str:
     return text[:1].lower() + text[1:]
-
-
-def _kind(content: object) -> str:
-    return {list: "a list", str: "a string", type(None): "null"}.get(type(content), "a number")

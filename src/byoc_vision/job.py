@@ -6,7 +6,6 @@ Read from SageMaker's inputdataconfig.json and resourceconfig.json; both may be 
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from byoc_vision.errors import InputError
+from byoc_vision.json_files import read_object
 from byoc_vision.paths import MlPaths
 
 InputMode = Literal["File", "FastFile", "Pipe"]
@@ -53,7 +53,7 @@ class Job:
     @classmethod
     def load(cls, paths: MlPaths) -> Job:
         """Raises InputError that names the file and the field."""
-        resources = _read_object(paths.resource_config)
+        resources = read_object(paths.resource_config)
         hosts = tuple(sorted(resources.get("hosts") or ["localhost"]))
         current_host = resources.get("current_host") or hosts[0]
         if current_host not in hosts:
@@ -68,7 +68,7 @@ class Job:
 
 
 def _channels(paths: MlPaths) -> dict[str, Channel]:
-    declared = _read_object(paths.input_data_config)
+    declared = read_object(paths.input_data_config)
     folders = (
         sorted(child.name for child in paths.channels.iterdir() if child.is_dir()) if paths.channels.is_dir() else []
     )
@@ -93,18 +93,6 @@ def _channel(name: str, declared: dict[str, Any], paths: MlPaths) -> Channel:
             "let the job use FastFile (streamed as well) or File"
         )
     return Channel(name, paths.channel(name), mode, declared.get("ContentType"))
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} must hold one JSON object")
-    return content
 
 
 def _existing_interface(name: str | None) -> str | None:

@@ -1,0 +1,26 @@
+"""SageMaker's configuration files: each one JSON object."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from byoc_vision.errors import InputError
+
+
+def read_object(path: Path, example: str = "{}") -> dict[str, Any]:
+    """The object in `path`; an empty one where there is no file. Raises InputError that shows an `example`."""
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}); it must be one object, such as {example}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds {_kind(content)}; it must be one object, such as {example}")
+    return content
+
+
+def _kind(content: object) -> str:
+    return {list: "a list", str: "a string", bool: "true or false", type(None): "null"}.get(type(content), "a number")
