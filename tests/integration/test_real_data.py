@@ -46,7 +46,7 @@ def test_carvana_with_a_pretrained_encoder(shared_data: Path, tmp_path: Path) ->
     paths = lay_out(tmp_path / "ml", channels, "carvana")
     assert main(["train", "--root", str(paths.root)]) == 0
     results = json.loads((paths.output_data / "metrics.json").read_text())
-    assert results["validation"]["dice"] > 0.95
+    assert results["validation"]["dice"] > 0.94
 
     picture = min((cars / "validation").iterdir())
     assert (

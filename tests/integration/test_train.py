@@ -215,5 +215,10 @@ def test_two_hosts_train_one_model(scenes: Path, prepare: Prepare, tmp_path: Pat
     assert len(epoch_figures(logs[0])) == 2
     card, _ = artifact.load(first.model)
     assert card.task == "segmentation"
+    found = tmp_path / "found.json"
+    evaluate = ["evaluate", "--model", str(first.model), "--data", str(first.channel("validation"))]
+    assert main([*evaluate, "--output", str(found)]) == 0
+    for name, value in json.loads(found.read_text()).items():
+        assert card.metrics[f"validation:{name}"] == pytest.approx(value, abs=1e-6)
     assert not second.model.exists()
     assert not second.output_data.exists()

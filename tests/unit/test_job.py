@@ -86,7 +86,7 @@ def test_an_unknown_input_mode(paths: MlPaths) -> None:
 
 def test_a_pipe_is_refused_with_the_way_out(paths: MlPaths) -> None:
     write(paths.input_data_config, {"train": {"TrainingInputMode": "Pipe"}})
-    with pytest.raises(InputError, match="the channel train comes through a pipe.*FastFile"):
+    with pytest.raises(InputError, match=r"the channel train comes through a pipe.*FastFile"):
         Job.load(paths)
 
 

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from byoc_vision.errors import ResourceError
 from byoc_vision.job import Job
@@ -146,6 +146,17 @@ def sum_over_processes(values: Tensor, world: World) -> Tensor:
     if world.size > 1:
         dist.all_reduce(values)
     return values
+
+
+def share_statistics(model: nn.Module, world: World) -> None:
+    """Give every process the first one's buffers.
+
+    Each process's batch normalisation saw its own pictures since the last step; the first one's statistics are saved,
+    so they are the ones to evaluate with.
+    """
+    if world.size > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
 
 
 def any_process(flag: bool, world: World, device: torch.device) -> bool:

@@ -25,7 +25,7 @@ from byoc_vision.models.shapes import freeze_unused
 from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import allow_tf32, choose_device, choose_precision
 from byoc_vision.training import plan
-from byoc_vision.training.distribution import World, any_process, processes_per_host
+from byoc_vision.training.distribution import World, any_process, processes_per_host, share_statistics
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.fit import Figures
 from byoc_vision.training.interruption import Interruption
@@ -57,6 +57,7 @@ class Trainer:
             return train_one_epoch(self.step, batches, self.world, self.stopping)
 
     def validate(self) -> Figures:
+        share_statistics(self.net, self.world)
         return self.evaluator.evaluate(self.validation)
 
     def stopping(self) -> bool:
