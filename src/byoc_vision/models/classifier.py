@@ -36,8 +36,23 @@ class CustomHead(nn.Module):
 def build_classifier(name: str, outputs: int, hidden_units: Sequence[int] = (), dropout: float = 0.0) -> nn.Module:
     """timm's network `name` with random weights, and as its head one linear layer behind dropout, or hidden layers."""
     if not hidden_units:
-        return create_timm(name, num_classes=outputs, drop_rate=dropout or None)
+        network = create_timm(name, num_classes=outputs, drop_rate=dropout or None)
+        _begin_unsure(network)
+        return network
     return CustomHead(create_timm(name, num_classes=0), hidden_units, outputs, dropout)
+
+
+def _begin_unsure(network: nn.Module) -> None:
+    """Draw the last layer's weights small, so that every class begins about equally likely.
+
+    Some of timm's networks draw them large for few classes: a loss that begins at twice the logarithm of the number of
+    classes, and gradients that spoil pretrained features in the first steps.
+    """
+    head = network.get_classifier()  # type: ignore[operator]
+    if isinstance(head, nn.Linear):
+        nn.init.normal_(head.weight, std=0.01)
+        if head.bias is not None:
+            nn.init.zeros_(head.bias)
 
 
 def create_timm(name: str, **options: Any) -> nn.Module:
