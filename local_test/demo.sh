@@ -53,7 +53,7 @@ ask segmentation "$out/picture.jpg" image/png "$out/mask.png"
 "$byoc_vision" predict --model "$out/segmentation/model" --overlay --output "$out/predicted" "$out/picture.jpg"
 mv "$out/predicted/picture.overlay.png" "$out/overlay.png"
 
-job classification '{"model": "resnet18", "image_size": "64", "epochs": "7", "batch_size": "16", "learning_rate": "0.002"}'
+job classification '{"model": "resnet18", "image_size": "64", "epochs": "9", "batch_size": "16", "learning_rate": "0.002"}'
 picture=$(find "$out/pictures/classification/validation" -name '*.jpg' | sort | head -n 1)
 ask classification "$picture" application/json "$out/probabilities.json"
 
