@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -28,6 +27,7 @@ from PIL.ImageFile import ImageFile
 
 from byoc_vision.data import fileformat
 from byoc_vision.data.fileformat import Format
+from byoc_vision.data.samples import PictureFile
 from byoc_vision.errors import DataError
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
@@ -64,14 +64,14 @@ class PictureTooLarge(DataError):  # noqa: N818 - it is a DataError by name of i
     """The picture declares more pixels than are allowed. Nothing of it was decoded."""
 
 
-def read_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_picture(source: PictureFile | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """A picture as uint8 RGB [H, W, 3], upright: EXIF orientation is applied.
 
     Grey becomes three equal channels. Transparent parts become white, as on a page: what colour hides
     behind them is arbitrary. Of 16 bits the upper 8 are kept. Floats count from 0 to 1, or to 255 where
     any is above 1. CMYK is converted without a colour profile. Of several frames or pages the first is read.
 
-    source: a file, or the content of one.
+    source: a file, a slice of one, or the content of one.
     max_pixels: the largest width × height that is decoded.
     Raises PictureTooLarge, or DataError where the picture is missing, cut short, damaged or no picture.
     """
@@ -80,7 +80,7 @@ def read_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> np.nd
     return _upright(pixels, _orientation(opened))
 
 
-def read_mask(path: Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_mask(path: PictureFile, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The numbers that a mask file stores, uint8 [H, W]: grey levels, or palette indices, never palette colours.
 
     A 1-bit mask gives 0 and 1 (2 bits: 0–3, 4 bits: 0–15), also where viewers show them as black and
@@ -105,7 +105,7 @@ class _Opened(NamedTuple):
     image: ImageFile
 
 
-def _open(source: Path | bytes, max_pixels: int) -> _Opened:
+def _open(source: PictureFile | bytes, max_pixels: int) -> _Opened:
     name, data = _content(source)
     kind = fileformat.identify(data)
     if kind is None:
@@ -126,7 +126,7 @@ def _open(source: Path | bytes, max_pixels: int) -> _Opened:
     return _Opened(name, data, kind, image)
 
 
-def _content(source: Path | bytes) -> tuple[str, bytes]:
+def _content(source: PictureFile | bytes) -> tuple[str, bytes]:
     if isinstance(source, bytes):
         return "the picture", source
     try:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+from collections.abc import Sequence
 
-from byoc_vision.data.samples import DataClass, DataOptions
+from byoc_vision.data.samples import DataClass, DataOptions, PictureFile
 from byoc_vision.errors import DataError, InputError, list_problems
 
 logger = logging.getLogger(__name__)
@@ -20,17 +20,17 @@ class MaskValues:
     """Which values each mask holds. Masks are many and sets of values few, so the sets are shared."""
 
     def __init__(self) -> None:
-        self._masks: dict[str, list[tuple[Path, tuple[int, ...]]]] = {}
+        self._masks: dict[str, list[tuple[PictureFile, tuple[int, ...]]]] = {}
         self._sets: dict[tuple[int, ...], tuple[int, ...]] = {}
 
-    def add(self, split: str, mask: Path, values: tuple[int, ...]) -> None:
+    def add(self, split: str, mask: PictureFile, values: tuple[int, ...]) -> None:
         self._masks.setdefault(split, []).append((mask, self._sets.setdefault(values, values)))
 
     def of(self, *splits: str) -> list[int]:
         """All values of these splits, or of all, sorted."""
         return sorted({value for _, values in self.masks(*splits) for value in values})
 
-    def masks(self, *splits: str) -> list[tuple[Path, tuple[int, ...]]]:
+    def masks(self, *splits: str) -> list[tuple[PictureFile, tuple[int, ...]]]:
         return [entry for split in (splits or self._masks) for entry in self._masks.get(split, [])]
 
     @property
@@ -57,9 +57,22 @@ def infer_classes(values: MaskValues, options: DataOptions) -> tuple[tuple[DataC
         _refuse_noise(found, values)
         _refuse_two_foregrounds(found, values, ignore_value)
     _refuse_others(values, class_values, ignore_value, options)
-    if unseen := sorted(set(class_values) - set(found)):
-        logger.warning("no training mask holds the classes %s", ", ".join(map(str, unseen)))
+    _warn_of_unseen(class_values, found)
     return tuple(DataClass(_name(value, class_values), value) for value in class_values), ignore_value
+
+
+def check_classes(values: MaskValues, classes: Sequence[DataClass], ignore_value: int | None) -> None:
+    """Whether the masks hold the values of `classes` and `ignore_value` alone. Raises DataError that names others."""
+    allowed = [entry.value for entry in classes if entry.value is not None]
+    offenders = _offenders(values, {*allowed, ignore_value})
+    if offenders:
+        headline = (
+            f"masks hold values that are none of the classes ({', '.join(map(str, allowed))}"
+            f"{'' if ignore_value is None else f', ignored is {ignore_value}'}); mend the masks, or name one value to "
+            "ignore with ignore_index:"
+        )
+        raise DataError(list_problems(headline, offenders))
+    _warn_of_unseen(allowed, values.of("train"))
 
 
 def _ignore_value(values: MaskValues, options: DataOptions) -> int | None:
@@ -119,12 +132,7 @@ def _refuse_two_foregrounds(found: list[int], values: MaskValues, ignore_value: 
 
 
 def _refuse_others(values: MaskValues, class_values: list[int], ignore_value: int | None, options: DataOptions) -> None:
-    allowed = {*class_values, ignore_value}
-    offenders = [
-        f"{mask}: {', '.join(map(str, strange[:6]))}{', …' if len(strange) > 6 else ''}"
-        for mask, held in values.masks()
-        if (strange := [value for value in held if value not in allowed])
-    ]
+    offenders = _offenders(values, {*class_values, ignore_value})
     if not offenders:
         return
     if options.num_classes is None:
@@ -140,3 +148,16 @@ def _refuse_others(values: MaskValues, class_values: list[int], ignore_value: in
             "or name one value to ignore with ignore_index:"
         )
     raise DataError(list_problems(headline, offenders))
+
+
+def _offenders(values: MaskValues, allowed: set[int | None]) -> list[str]:
+    return [
+        f"{mask}: {', '.join(map(str, strange[:6]))}{', …' if len(strange) > 6 else ''}"
+        for mask, held in values.masks()
+        if (strange := [value for value in held if value not in allowed])
+    ]
+
+
+def _warn_of_unseen(class_values: Sequence[int], found: Sequence[int]) -> None:
+    if unseen := sorted(set(class_values) - set(found)):
+        logger.warning("no training mask holds the classes %s", ", ".join(map(str, unseen)))

@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from byoc_vision.data.decoding import read_mask, read_picture
-from byoc_vision.data.mask_values import MaskValues, infer_classes
+from byoc_vision.data.decoding import read_picture
+from byoc_vision.data.mask_values import MaskValues, check_classes, infer_classes
 from byoc_vision.data.preflight_report import ClassReport, PreflightReport, Range
 from byoc_vision.data.samples import DataClass, DataOptions, Dataset, Sample
+from byoc_vision.data.truths import read_mask_values
 from byoc_vision.data.workers import available_cores
 from byoc_vision.errors import DataError, InputError, list_problems
 
@@ -57,8 +58,7 @@ def check(dataset: Dataset, options: DataOptions, *, workers: int | None = None)
     complaints = survey.complaints()
     if dataset.task == "segmentation" and survey.values.masks("train"):
         try:
-            classes, ignore_value = infer_classes(survey.values, options)
-            dataset = replace(dataset, classes=classes, ignore_value=ignore_value)
+            dataset = _with_classes(dataset, survey.values, options)
         except DataError as error:
             complaints.append(str(error))
     if complaints:
@@ -67,6 +67,15 @@ def check(dataset: Dataset, options: DataOptions, *, workers: int | None = None)
     for line in report.lines():
         logger.info(line)
     return Checked(dataset, report)
+
+
+def _with_classes(dataset: Dataset, values: MaskValues, options: DataOptions) -> Dataset:
+    """The classes that the layout names, checked; else those that the masks hold."""
+    if dataset.classes:
+        check_classes(values, dataset.classes, dataset.ignore_value)
+        return dataset
+    classes, ignore_value = infer_classes(values, options)
+    return replace(dataset, classes=classes, ignore_value=ignore_value)
 
 
 def check_labelled(samples: Sequence[Sample], classes: Sequence[DataClass], *, workers: int | None = None) -> None:
@@ -153,7 +162,7 @@ def _examine(sample: Sample) -> _Facts:
         height, width = read_picture(sample.image).shape[:2]
         if sample.mask is None:
             return _Facts(sample, height, width)
-        mask = read_mask(sample.mask)
+        mask = read_mask_values(sample)
     except DataError as error:
         return _Facts(sample, problem=str(error))
     if mask.shape != (height, width):

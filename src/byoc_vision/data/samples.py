@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,18 +11,66 @@ from byoc_vision.models.spec import Task
 
 
 @dataclass(frozen=True)
+class Slice:
+    """A picture that lies in a larger file, such as a record of a RecordIO file. It is read as a `Path` is.
+
+    title: what messages call it: `train.rec, record 17`.
+    offset, size: in bytes.
+    """
+
+    path: Path
+    offset: int
+    size: int
+    title: str
+
+    @property
+    def name(self) -> str:
+        return self.title
+
+    def read_bytes(self) -> bytes:
+        """Raises OSError as a file does."""
+        with self.path.open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), self.size, self.offset)
+
+    def __str__(self) -> str:
+        return self.title
+
+
+PictureFile = Path | Slice
+
+
+@dataclass(frozen=True)
+class MaskMap:
+    """What the values stored in mask files stand for, where they are not themselves what counts.
+
+    title: where the map comes from, for messages.
+    values: stored value → the value that counts; a stored value that is missing here is an error.
+    hint: added to that error: what may be wrong with the map, and the remedy.
+    """
+
+    title: str
+    values: tuple[tuple[int, int], ...]
+    hint: str = ""
+
+
+@dataclass(frozen=True)
 class Sample:
     """One picture and its truth.
 
-    mask: the file of its mask (segmentation).
+    mask: the file of its mask (segmentation), and mask_map what its values stand for.
     label: the index of its class (classification).
+    labels: the indices of all its classes, in ascending order (multi-label classification); there may be none.
     group: pictures of one group (a car, a patient) are never divided between training and validation.
+    stratum: what to draw evenly from when validation pictures are held out; the label where there is one.
     """
 
-    image: Path
-    mask: Path | None = None
+    image: PictureFile
+    mask: PictureFile | None = None
     label: int | None = None
     group: str | None = None
+    labels: tuple[int, ...] | None = None
+    stratum: str | None = None
+    mask_map: MaskMap | None = None
 
 
 @dataclass(frozen=True)
@@ -36,9 +85,10 @@ class DataClass:
 class Dataset:
     """All that training needs to know of the data.
 
-    classes: in the order of the labels. For segmentation `find_dataset` leaves them empty:
-    `preflight.check` fills them in from the values in the masks.
+    classes: in the order of the labels. For segmentation `find_dataset` leaves them empty unless the layout names
+    them: `preflight.check` fills them in from the values in the masks.
     ignore_value: the pixel value that no loss and no metric counts.
+    multi_label: a picture has any number of classes, in `Sample.labels`.
     """
 
     task: Task
@@ -47,6 +97,7 @@ class Dataset:
     validation: tuple[Sample, ...]
     test: tuple[Sample, ...] = ()
     ignore_value: int | None = None
+    multi_label: bool = False
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -64,15 +115,28 @@ class DataOptions:
     """What the user may say of the data; all of it can be seen from the data instead.
 
     task: `auto` sees it from the folders.
-    validation_split: the share of the training samples that validates where there is no such channel, 0–1.
+    layout: the name of a data layout, or `auto`.
+    validation_split: the share of the training samples that validates where there is no such channel, 0–1;
+    None: what is usual for the layout.
     seed: of that split.
     num_classes, num_training_samples: checked against what is found.
     ignore_index: the pixel value of masks that is not counted, 0–255.
+    trimap_border: what the border in the Oxford pets' trimaps is.
+    min_class_count: classes with fewer training pictures are left out; None: what is usual for the layout.
+    multi_label: None sees it from the labels.
+    on_bad_sample: whether a sample that cannot be used ends the job or is left out.
+    checked_pictures: how many pictures are decoded before training; None: all, up to a limit.
     """
 
     task: Literal["auto", "segmentation", "classification"] = "auto"
-    validation_split: float = 0.2
+    layout: str = "auto"
+    validation_split: float | None = None
     seed: int = 0
     num_classes: int | None = None
     num_training_samples: int | None = None
     ignore_index: int | None = None
+    trimap_border: Literal["ignore", "class"] = "ignore"
+    min_class_count: int | None = None
+    multi_label: bool | None = None
+    on_bad_sample: Literal["fail", "skip"] = "fail"
+    checked_pictures: int | None = None

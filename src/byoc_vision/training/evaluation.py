@@ -10,7 +10,8 @@ from torch import nn
 
 from byoc_vision.artifact import ModelCard
 from byoc_vision.data.layouts import read_folder
-from byoc_vision.data.loaders import EvaluationBatch, EvaluationDataset, build_evaluation_loader
+from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader
+from byoc_vision.data.pictures import EvaluationDataset
 from byoc_vision.data.preflight import check_labelled
 from byoc_vision.data.samples import DataClass, Sample
 from byoc_vision.inference.predictor import Predictor

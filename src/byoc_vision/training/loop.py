@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from byoc_vision.data.loaders import IGNORED, EvaluationBatch
+from byoc_vision.data.loaders import EvaluationBatch
+from byoc_vision.data.pictures import IGNORED
 from byoc_vision.inference.predictor import Answer, Predictor, Prepared
 from byoc_vision.precision import Precision
 from byoc_vision.training.distribution import World, any_process, sum_over_processes

@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from byoc_vision.artifact import ModelCard
 from byoc_vision.data.augmentation import build_augmentation
-from byoc_vision.data.loaders import EvaluationBatch, PictureDataset, TrainingLoader, build_training_loader
+from byoc_vision.data.loaders import EvaluationBatch, TrainingLoader, build_training_loader
+from byoc_vision.data.pictures import PictureDataset
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import ResourceError
 from byoc_vision.hyperparameters import Hyperparameters

@@ -1,4 +1,4 @@
-"""Which files are which sample: the task, the classes and the splits, seen from names alone."""
+"""Which files are which sample: the task, the classes and the splits, seen from names and lists alone."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from byoc_vision.data.layouts.base import Layout
-from byoc_vision.data.layouts.channels import Split, find_splits, masks_beside, splits_within
+from byoc_vision.data.layouts.base import Inputs, Layout
+from byoc_vision.data.layouts.channels import Split, find_extras, find_splits, masks_beside, splits_within
 from byoc_vision.data.layouts.class_folders import ClassFolders
-from byoc_vision.data.layouts.listing import scan
+from byoc_vision.data.layouts.listing import Folder, scan
 from byoc_vision.data.layouts.picture_masks import PicturesWithMasks
 from byoc_vision.data.layouts.splitting import hold_out
 from byoc_vision.data.samples import DataClass, DataOptions, Dataset, Sample
@@ -19,25 +19,26 @@ from byoc_vision.models.spec import Task
 
 logger = logging.getLogger(__name__)
 
-# In the order of trial: the first that recognises the training split reads them all.
+# In the order of trial: the first that recognises the data reads them, so the particular come before the general.
 LAYOUTS: tuple[Layout, ...] = (PicturesWithMasks(), ClassFolders())
 
 
 def find_dataset(channels: Mapping[str, Path], options: DataOptions) -> Dataset:
-    """The samples that the channels hold. No file is opened: `preflight.check` does that.
+    """The samples that the channels hold. No picture is opened: `preflight.check` does that.
 
-    channels: name → folder: `train`, `validation`, `test`, and `…_annotation` (or `…_masks`) of each. Where there
-    is no validation channel, `options.validation_split` of the training samples validates.
+    channels: name → folder: `train`, `validation`, `test`, and `…_annotation` (or `…_masks`) of each, and those that
+    describe them, such as `train_lst` and `label_map`. Where nothing validates, a share of the training samples does.
     Raises InputError (a missing channel, a task that does not fit) or DataError (all offenders by name).
     """
-    splits = find_splits(channels)
-    layout = _choose_layout(splits["train"], options)
-    found = layout.read(splits)
+    inputs = Inputs(find_splits(channels), find_extras(channels))
+    layout = _choose_layout(inputs, options)
+    found = layout.read(inputs, options)
     train = found.samples["train"]
     if "validation" in found.samples:
         validation = found.samples["validation"]
     else:
-        train, validation = hold_out(train, options.validation_split, options.seed)
+        share = found.validation_split if options.validation_split is None else options.validation_split
+        train, validation = hold_out(train, share, options.seed)
     test = found.samples.get("test", ())
     logger.info(
         "%s: %s; %d training, %d validation and %d test pictures",
@@ -47,11 +48,13 @@ def find_dataset(channels: Mapping[str, Path], options: DataOptions) -> Dataset:
         len(validation),
         len(test),
     )
-    return Dataset(layout.task, found.classes, train, validation, test)
+    return Dataset(layout.task, found.classes, train, validation, test, found.ignore_value, found.multi_label)
 
 
-def read_folder(folder: Path, task: Task, classes: Sequence[DataClass]) -> tuple[Sample, ...]:
-    """The samples of one folder, to measure a model on: class folders, images/ and masks/, or masks in a folder beside.
+def read_folder(
+    folder: Path, task: Task, classes: Sequence[DataClass], options: DataOptions | None = None
+) -> tuple[Sample, ...]:
+    """The samples of one folder, to measure a model on: any of the layouts of the task.
 
     A folder of splits (`test`, `validation`, `train`, with `test_masks`, …) gives the first of these it holds.
     classes: those of the model; a classifier's labels are its indices.
@@ -62,19 +65,28 @@ def read_folder(folder: Path, task: Task, classes: Sequence[DataClass]) -> tuple
     split = next((splits[name] for name in ("test", "validation", "train") if name in splits), None)
     if split is None:
         split = Split("test", listed, masks_beside(folder))
-    layout = next((layout for layout in LAYOUTS if layout.task == task and layout.recognise(split)), None)
+    inputs = Inputs({split.name: split})
+    layout = next((layout for layout in LAYOUTS if layout.task == task and layout.recognise(inputs)), None)
     if layout is None:
         expected = "\n".join(layout.tree for layout in LAYOUTS if layout.task == task)
         raise InputError(f"{folder} holds no data for {task}; expected below it, without the first folder:\n{expected}")
-    return layout.read({split.name: split}, classes).samples[split.name]
+    samples = layout.read(inputs, options or DataOptions(), classes).samples
+    return next(samples[name] for name in (split.name, "test", "validation", "train") if name in samples)
 
 
-def _choose_layout(train: Split, options: DataOptions) -> Layout:
-    if train.pictures.is_empty:
-        raise DataError(f"{train.pictures.path} is empty; it must hold the training pictures")
-    fitting = [layout for layout in LAYOUTS if layout.recognise(train)]
+def layout_names() -> list[str]:
+    """What `data_layout` may say beside `auto`."""
+    return list(dict.fromkeys(layout.name for layout in LAYOUTS))
+
+
+def _choose_layout(inputs: Inputs, options: DataOptions) -> Layout:
+    if options.layout != "auto":
+        return _named_layout(inputs, options)
+    if inputs.first.pictures.is_empty:
+        raise DataError(f"{inputs.first.pictures.path} is empty; it must hold the training pictures")
+    fitting = [layout for layout in LAYOUTS if layout.recognise(inputs)]
     if not fitting:
-        raise DataError(_not_recognised(train))
+        raise DataError(_not_recognised(inputs.first.pictures))
     for layout in fitting:
         if options.task in ("auto", layout.task):
             return layout
@@ -85,14 +97,32 @@ def _choose_layout(train: Split, options: DataOptions) -> Layout:
     )
 
 
-def _not_recognised(train: Split) -> str:
-    folder = train.pictures
+def _named_layout(inputs: Inputs, options: DataOptions) -> Layout:
+    """The layout that the user names; where it does not recognise the data, its tree is the remedy."""
+    named = [layout for layout in LAYOUTS if layout.name == options.layout]
+    if not named:
+        raise InputError(f"data_layout={options.layout} is not known; take one of auto, {', '.join(layout_names())}")
+    of_task = [layout for layout in named if options.task in ("auto", layout.task)]
+    if not of_task:
+        raise InputError(f"data_layout={options.layout} is for task={named[0].task}, but task is {options.task}")
+    layout = next((layout for layout in of_task if layout.recognise(inputs)), None)
+    if layout is None:
+        trees = "\n".join(layout.tree for layout in of_task)
+        raise InputError(
+            f"data_layout={options.layout}, but {inputs.first.pictures.path} holds {_contents(inputs.first.pictures)}. "
+            f"Expected:\n{trees}"
+        )
+    return layout
+
+
+def _not_recognised(folder: Folder) -> str:
+    trees = "\n".join(f"{layout.task}, {layout.title}:\n{layout.tree}" for layout in LAYOUTS)
+    return f"no known layout is recognised in {folder.path}: it holds {_contents(folder)}. What is read:\n{trees}"
+
+
+def _contents(folder: Folder) -> str:
     kinds = Counter(Path(name).suffix.lower() or name for name in folder.files)
     contents = [f"{count} × {kind}" for kind, count in kinds.most_common(5)]
     contents += [f"{inner.name}/" for inner in folder.folders[:5]]
     contents += ["…"] if len(kinds) > 5 or len(folder.folders) > 5 else []
-    trees = "\n".join(f"{layout.task}, {layout.title}:\n{layout.tree}" for layout in LAYOUTS)
-    return (
-        f"the training data are neither {' nor '.join(layout.title for layout in LAYOUTS)}: "
-        f"{folder.path} holds {', '.join(contents)}. What is read:\n{trees}"
-    )
+    return ", ".join(contents) or "nothing"

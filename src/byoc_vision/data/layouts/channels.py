@@ -14,7 +14,10 @@ from byoc_vision.errors import InputError
 logger = logging.getLogger(__name__)
 
 # Channels of other meaning: weights to start from, and what the SageMaker SDKs add.
-NOT_DATA = frozenset({"pretrained", "model", "code", "sm_drivers"})
+NOT_DATA = frozenset({"pretrained", "model", "code", "sm_drivers", "augmentation"})
+
+# Channels that describe the pictures of others: lists and label maps of the built-in algorithms.
+_EXTRA_NAME = re.compile(r"(train|validation|test)[_-]lst|((train|validation|test)[_-])?label[_-]map", re.IGNORECASE)
 
 MASK_FOLDER_NAMES = ("masks", "mask", "annotations", "annotation", "annot", "labels", "label")
 
@@ -49,7 +52,7 @@ def find_splits(channels: Mapping[str, Path]) -> dict[str, Split]:
     Raises InputError where the training channel is missing, or a split is given twice or without pictures.
     """
     folders = [(name, scan(path)) for name, path in channels.items() if _role(name)]
-    if unknown := sorted(name for name in channels if not _role(name) and name not in NOT_DATA):
+    if unknown := sorted(name for name in channels if not _role(name) and not _is_foreign(name)):
         logger.warning("channels that hold no known split are not read: %s", ", ".join(unknown))
     roles = _by_role(folders)
     training = roles.get(("train", False))
@@ -59,6 +62,11 @@ def find_splits(channels: Mapping[str, Path]) -> dict[str, Split]:
     if ("train", False) not in roles:
         raise InputError(_no_training_channel(channels))
     return _splits(roles)
+
+
+def find_extras(channels: Mapping[str, Path]) -> dict[str, Folder]:
+    """The channels that hold lists or label maps, by name, in lower case and with underscores."""
+    return {_plain(name): scan(path) for name, path in channels.items() if _EXTRA_NAME.fullmatch(name)}
 
 
 def splits_within(folder: Folder) -> dict[str, Split]:
@@ -83,6 +91,14 @@ def masks_beside(folder: Path) -> Folder | None:
     """The folder of masks beside a folder of pictures, named as channels are: `validation_annotation`, `_masks`, …"""
     beside = (folder.with_name(f"{folder.name}_{name}") for name in MASK_FOLDER_NAMES)
     return next((scan(path) for path in beside if path.is_dir()), None)
+
+
+def _is_foreign(name: str) -> bool:
+    return name in NOT_DATA or _EXTRA_NAME.fullmatch(name) is not None
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_")
 
 
 def _role(name: str) -> tuple[str, bool] | None:

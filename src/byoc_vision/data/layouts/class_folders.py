@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from byoc_vision.data.layouts.base import Found
+from byoc_vision.data.layouts.base import Found, Inputs
 from byoc_vision.data.layouts.channels import Split
 from byoc_vision.data.layouts.listing import Folder
 from byoc_vision.data.layouts.picture_masks import has_inner_masks
-from byoc_vision.data.samples import DataClass, Sample
+from byoc_vision.data.samples import DataClass, DataOptions, Sample
 from byoc_vision.errors import DataError, list_problems
 from byoc_vision.models.spec import Task
 
@@ -19,14 +19,17 @@ logger = logging.getLogger(__name__)
 class ClassFolders:
     """`SPLIT/CLASS/**/*.jpg`; the folders of the training split name the classes, in natural order."""
 
+    name = "class_folders"
     task: Task = "classification"
     title = "class folders"
     tree = "train/\n  cat/1.jpg, 2.jpg, …\n  dog/3.jpg, 4.jpg, …"
 
-    def recognise(self, split: Split) -> bool:
-        return not has_inner_masks(split.pictures) and any(folder.has_pictures for folder in split.pictures.folders)
+    def recognise(self, inputs: Inputs) -> bool:
+        pictures = inputs.first.pictures
+        return not has_inner_masks(pictures) and any(folder.has_pictures for folder in pictures.folders)
 
-    def read(self, splits: Mapping[str, Split], classes: Sequence[DataClass] = ()) -> Found:
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
+        splits = inputs.splits
         names = [entry.name for entry in classes] or self._class_names(splits["train"].pictures)
         problems = [problem for split in splits.values() for problem in _problems(split, names)]
         if problems:

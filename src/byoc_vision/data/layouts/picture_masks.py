@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-from byoc_vision.data.layouts.base import Found
+from byoc_vision.data.layouts.base import Found, Inputs
 from byoc_vision.data.layouts.channels import MASK_FOLDER_NAMES, Split
 from byoc_vision.data.layouts.listing import Folder
-from byoc_vision.data.samples import DataClass, Sample
+from byoc_vision.data.samples import DataClass, DataOptions, Sample
 from byoc_vision.errors import DataError, list_problems
 from byoc_vision.models.spec import Task
 
@@ -26,6 +26,7 @@ class PicturesWithMasks:
     A mask has the relative path of its picture without the ending, or that and `_mask`.
     """
 
+    name = "pictures_and_masks"
     task: Task = "segmentation"
     title = "pictures with masks"
     tree = (
@@ -33,11 +34,11 @@ class PicturesWithMasks:
         "train/masks/1.png, 2.png, …             train_annotation/1.png, 2.png, …"
     )
 
-    def recognise(self, split: Split) -> bool:
-        return split.masks is not None or has_inner_masks(split.pictures)
+    def recognise(self, inputs: Inputs) -> bool:
+        return inputs.first.masks is not None or has_inner_masks(inputs.first.pictures)
 
-    def read(self, splits: Mapping[str, Split], classes: Sequence[DataClass] = ()) -> Found:
-        return Found({name: tuple(_pair(*self._folders(split))) for name, split in splits.items()})
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
+        return Found({name: tuple(pair(*self._folders(split))) for name, split in inputs.splits.items()})
 
     def _folders(self, split: Split) -> tuple[Folder, Folder]:
         if split.masks is not None:
@@ -65,7 +66,8 @@ def _named(folder: Folder, names: Iterable[str]) -> list[Folder]:
     return [inner for inner in folder.folders if inner.name.lower() in names and inner.has_pictures]
 
 
-def _pair(pictures: Folder, masks: Folder) -> list[Sample]:
+def pair(pictures: Folder, masks: Folder) -> list[Sample]:
+    """Each picture with its mask. Raises DataError that names those that have none."""
     picture_of = _by_stem(pictures, "pictures")
     mask_of = _by_stem(masks, "masks")
     pairs: dict[str, str] = {}

@@ -12,8 +12,8 @@ from byoc_vision.errors import DataError, InputError
 def hold_out(samples: tuple[Sample, ...], share: float, seed: int) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
     """Training and validation samples, both in the given order, the same for the same seed.
 
-    Groups are never divided. Without groups, labelled samples are drawn from each class by its share. Each side
-    gets one sample at least, and a class of two or more keeps one for training.
+    Groups are never divided. Without groups, samples are drawn from each stratum, or from each class, by its share.
+    Each side gets one sample at least, and a stratum of two or more keeps one for training.
 
     share: of the samples (with groups, about that) that validates, between 0 and 1.
     Raises InputError where the share lies outside, DataError where there is nothing to divide.
@@ -23,8 +23,8 @@ def hold_out(samples: tuple[Sample, ...], share: float, seed: int) -> tuple[tupl
     draw = random.Random(seed)
     if any(sample.group is not None for sample in samples):
         held_out = _draw_groups(samples, share, draw)
-    elif any(sample.label is not None for sample in samples):
-        held_out = _draw_by_class(samples, share, draw)
+    elif any(_stratum(sample) is not None for sample in samples):
+        held_out = _draw_by_stratum(samples, share, draw)
     else:
         held_out = set(draw.sample(range(len(samples)), _count(len(samples), share)))
     if not held_out:
@@ -56,12 +56,16 @@ def _draw_groups(samples: tuple[Sample, ...], share: float, draw: random.Random)
     return held_out
 
 
-def _draw_by_class(samples: tuple[Sample, ...], share: float, draw: random.Random) -> set[int]:
-    members: dict[int | None, list[int]] = defaultdict(list)
+def _draw_by_stratum(samples: tuple[Sample, ...], share: float, draw: random.Random) -> set[int]:
+    members: dict[str | int | None, list[int]] = defaultdict(list)
     for index, sample in enumerate(samples):
-        members[sample.label].append(index)
-    counts = {label: min(round(len(indices) * share), len(indices) - 1) for label, indices in members.items()}
+        members[_stratum(sample)].append(index)
+    counts = {stratum: min(round(len(indices) * share), len(indices) - 1) for stratum, indices in members.items()}
     if not any(counts.values()):
-        largest = max(members, key=lambda label: len(members[label]))
+        largest = max(members, key=lambda stratum: len(members[stratum]))
         counts[largest] = min(1, len(members[largest]) - 1)
-    return {index for label, indices in members.items() for index in draw.sample(indices, counts[label])}
+    return {index for stratum, indices in members.items() for index in draw.sample(indices, counts[stratum])}
+
+
+def _stratum(sample: Sample) -> str | int | None:
+    return sample.stratum if sample.stratum is not None else sample.label

@@ -271,7 +271,7 @@ class TestTask:
         with pytest.raises(DataError) as raised:
             find(tmp_path)
         text = str(raised.value)
-        assert "neither pictures with masks nor class folders" in text
+        assert "no known layout is recognised in" in text
         assert "2 × .jpg, 1 × .csv, other/" in text
         assert "train/images/1.jpg" in text
         assert "cat/1.jpg" in text

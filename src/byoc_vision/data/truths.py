@@ -1,0 +1,35 @@
+"""The truth of a sample: what its mask file or its label says."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from byoc_vision.data.decoding import read_mask
+from byoc_vision.data.samples import MaskMap, Sample
+from byoc_vision.errors import DataError
+
+
+def read_mask_values(sample: Sample) -> np.ndarray:
+    """The values that count in a sample's mask, uint8 [H, W], after its map where it has one.
+
+    Raises DataError as `read_mask` does, and where the mask stores a value that its map does not know.
+    """
+    if sample.mask is None:
+        raise ValueError(f"{sample.image} has no mask")
+    stored = read_mask(sample.mask)
+    if sample.mask_map is None:
+        return stored
+    known = dict(sample.mask_map.values)
+    unknown = sorted(set(np.unique(stored).tolist()) - known.keys())
+    if unknown:
+        raise DataError(_not_in_map(sample, sample.mask_map, unknown))
+    table = np.zeros(256, np.uint8)
+    table[list(known)] = list(known.values())
+    return cv2.LUT(stored, table)
+
+
+def _not_in_map(sample: Sample, mask_map: MaskMap, unknown: list[int]) -> str:
+    shown = ", ".join(map(str, unknown[:6])) + (", …" if len(unknown) > 6 else "")
+    remedy = mask_map.hint or "mend the mask or the map"
+    return f"{sample.mask} holds the values {shown}, which {mask_map.title} does not know; {remedy}"
