@@ -83,7 +83,7 @@ def sample_data(options: argparse.Namespace) -> int:
 
 
 def hyperparameters(options: argparse.Namespace) -> int:
-    from byoc_vision.hyperparameters_table import hyperparameters_table
+    from byoc_vision.hyperparameters.table import hyperparameters_table
 
     sys.stdout.write(hyperparameters_table() + "\n")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from byoc_serve.settings import variables_table
-from byoc_vision.hyperparameters_table import hyperparameters_table
+from byoc_vision.hyperparameters.table import hyperparameters_table
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 

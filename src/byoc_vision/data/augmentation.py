@@ -32,7 +32,7 @@ class Augmented(NamedTuple):
 Augmentation = Callable[[np.ndarray, np.ndarray | None, int], Augmented]
 
 
-def build_augmentation(name: AugmentationName, task: Task) -> Augmentation:
+def build_augmentation(name: str, task: Task) -> Augmentation:
     """A function of (image uint8 [h, w, 3], mask uint8 [h, w] or None, seed) that keeps shapes and types.
 
     none: nothing. flip: left and right. light: also a little shift, scale, rotation, brightness and contrast.
@@ -48,7 +48,7 @@ def _unchanged(image: np.ndarray, mask: np.ndarray | None, seed: int) -> Augment
 class _Augmenter:
     """Built on first use, in the process that uses it: albumentations takes seconds to import."""
 
-    def __init__(self, name: AugmentationName, task: Task) -> None:
+    def __init__(self, name: str, task: Task) -> None:
         self.name = name
         self.task = task
         self._composed: dict[tuple[int, int], Compose] = {}
@@ -66,7 +66,7 @@ class _Augmenter:
         return Augmented(changed["image"], changed["mask"])
 
 
-def _compose(name: AugmentationName, task: Task, height: int, width: int) -> Compose:
+def _compose(name: str, task: Task, height: int, width: int) -> Compose:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network for news when imported
     import albumentations
 

@@ -38,6 +38,21 @@ class Slice:
 
 PictureFile = Path | Slice
 
+LayoutName = Literal[
+    "auto",
+    "carvana",
+    "oxford_pets",
+    "camvid",
+    "polyvore",
+    "semantic_segmentation",
+    "pictures_and_masks",
+    "class_folders",
+    "lst",
+    "manifest",
+    "recordio",
+    "csv",
+]
+
 
 @dataclass(frozen=True)
 class MaskMap:
@@ -129,7 +144,7 @@ class DataOptions:
     """
 
     task: Literal["auto", "segmentation", "classification"] = "auto"
-    layout: str = "auto"
+    layout: LayoutName = "auto"
     validation_split: float | None = None
     seed: int = 0
     num_classes: int | None = None

@@ -34,11 +34,17 @@ def data_options(hyperparameters: Hyperparameters) -> DataOptions:
     """What the hyperparameters say of the data."""
     return DataOptions(
         task=hyperparameters.task,
+        layout=hyperparameters.data_layout,
         validation_split=hyperparameters.validation_split,
         seed=hyperparameters.seed,
         num_classes=hyperparameters.num_classes,
         num_training_samples=hyperparameters.num_training_samples,
         ignore_index=hyperparameters.ignore_index,
+        trimap_border=hyperparameters.trimap_border,
+        min_class_count=hyperparameters.min_class_count,
+        multi_label=hyperparameters.multi_label,
+        on_bad_sample=hyperparameters.on_bad_sample,
+        checked_pictures=hyperparameters.checked_pictures,
     )
 
 

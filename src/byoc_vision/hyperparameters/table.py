@@ -8,7 +8,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 import annotated_types
 from pydantic.fields import FieldInfo
 
-from byoc_vision.hyperparameters import Hyperparameters, aliases
+from byoc_vision.hyperparameters.model import Hyperparameters
+from byoc_vision.hyperparameters.reading import aliases
 
 _KINDS = {int: "whole number", float: "number", bool: "true, false", str: "text"}
 

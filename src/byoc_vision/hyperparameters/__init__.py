@@ -1,0 +1,6 @@
+"""The hyperparameters: one typed model, read from any client's strings, every mistake in one message."""
+
+from byoc_vision.hyperparameters.model import Hyperparameters
+from byoc_vision.hyperparameters.reading import aliases, parse, read, read_raw
+
+__all__ = ["Hyperparameters", "aliases", "parse", "read", "read_raw"]

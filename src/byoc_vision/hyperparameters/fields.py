@@ -1,0 +1,66 @@
+"""The types of hyperparameters: how a value may be spelt, and within which bounds it lies."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveInt
+
+from byoc_vision.data.preprocess import ResizeRule
+from byoc_vision.data.samples import LayoutName
+
+Choice = TypeVar("Choice")
+
+
+def _as_numbers(value: Any) -> Any:
+    """`"10, 20"`, `[10, 20]` and `10` are all a list of numbers."""
+    if isinstance(value, str):
+        return [part for part in value.replace(",", " ").split() if part]
+    if isinstance(value, int | float):
+        return [value]
+    return value
+
+
+def _as_size(value: Any) -> Any:
+    """`256` is a square; `"320, 480"` is height and width."""
+    numbers = _as_numbers(value)
+    return numbers * 2 if isinstance(numbers, list) and len(numbers) == 1 else numbers
+
+
+def _as_name(value: Any) -> Any:
+    return value.strip().lower().replace("-", "_") if isinstance(value, str) else value
+
+
+def _as_name_or_numbers(value: Any) -> Any:
+    if isinstance(value, str) and any(letter.isdigit() for letter in value):
+        return _as_numbers(value)
+    return _as_name(value)
+
+
+def _as_figure(value: Any) -> Any:
+    """`validation:f1`, as tuners name it, is the validation pictures' f1."""
+    return _as_name(value).removeprefix("validation:") if isinstance(value, str) else value
+
+
+SPELT = BeforeValidator(_as_name)
+TaskName = Annotated[Literal["auto", "segmentation", "classification"], SPELT]
+DataLayout = Annotated[LayoutName, SPELT]
+Resize = Annotated[ResizeRule, SPELT]
+PrecisionName = Annotated[Literal["auto", "float32", "bfloat16", "float16"], SPELT]
+Size = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_size)]
+Epochs = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_numbers)]
+Units = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_numbers)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+ClassWeights = Annotated[
+    Literal["none", "balanced", "effective"] | tuple[NonNegativeFloat, ...], BeforeValidator(_as_name_or_numbers)
+]
+FigureName = Annotated[
+    Literal["auto", "accuracy", "f1", "precision", "recall", "dice", "miou", "pixel_accuracy", "map", "loss"],
+    BeforeValidator(_as_figure),
+]
+
+
+def field(default: Any, description: str, *aliases: str) -> Any:
+    """A field with its line of documentation and the other names it goes by."""
+    return Field(default=default, description=description, json_schema_extra={"aliases": list(aliases)})

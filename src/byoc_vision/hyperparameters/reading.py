@@ -1,0 +1,131 @@
+"""From a client's strings to validated hyperparameters."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from byoc_vision.dialect import decode
+from byoc_vision.errors import InputError, list_problems
+from byoc_vision.hyperparameters.builtin import RETIRED, TRANSLATED, translate
+from byoc_vision.hyperparameters.model import Hyperparameters
+from byoc_vision.json_files import read_object
+
+logger = logging.getLogger(__name__)
+
+# Keys that a client adds for itself: the tuner's objective, and the training toolkits' own.
+_FOREIGN_PREFIXES = ("_tuning_", "sagemaker_")
+
+
+def aliases() -> dict[str, str]:
+    """Every name that a field goes by → the field."""
+    names = {name: name for name in Hyperparameters.model_fields}
+    for name, field in Hyperparameters.model_fields.items():
+        extra = field.json_schema_extra
+        assert isinstance(extra, dict)
+        for alias in extra["aliases"]:  # type: ignore[union-attr]
+            names[str(alias)] = name
+    return names
+
+
+def known_names() -> set[str]:
+    """Every name that is understood: fields, their other names, and the built-in algorithms' own."""
+    return {*aliases(), *TRANSLATED, *RETIRED}
+
+
+def read(path: Path) -> Hyperparameters:
+    """The hyperparameters of a job. No file means all defaults, as in a plain `docker run`.
+
+    Raises InputError with every mistake at once.
+    """
+    return parse(read_raw(path))
+
+
+def read_raw(path: Path) -> dict[str, Any]:
+    """The file as it is: every key, the clients' own too."""
+    return read_object(path, example='{"epochs": "10"}')
+
+
+def parse(raw: Mapping[str, Any]) -> Hyperparameters:
+    """Raw keys and values, in any client's dialect, as validated hyperparameters.
+
+    Raises InputError with every mistake at once: unknown names with the nearest known one, one field
+    given under two names, and each value that does not fit.
+    """
+    given = _Given(raw)
+    for key in raw:
+        if not key.startswith(_FOREIGN_PREFIXES):
+            given.take(key)
+    if "lr_scheduler_step" in given.values:
+        given.values.setdefault("lr_scheduler", "step")
+    problems = given.problems
+    try:
+        parsed = Hyperparameters.model_validate(given.values)
+    except ValidationError as error:
+        problems += _describe(error, given)
+    if problems:
+        count = "A hyperparameter is wrong:" if len(problems) == 1 else f"{len(problems)} hyperparameters are wrong:"
+        raise InputError(list_problems(count, problems))
+    return parsed
+
+
+class _Given:
+    """What was given so far: a value for each field, the name it was given under, and what is wrong."""
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        self.raw = raw
+        self.values: dict[str, Any] = {}
+        self.names: dict[str, str] = {}
+        self.problems: list[str] = []
+        self._fields = aliases()
+
+    def take(self, key: str) -> None:
+        if key in RETIRED:
+            logger.warning("hyperparameter %s no longer means anything: %s", key, RETIRED[key])
+            return
+        value = decode(self.raw[key])
+        if value is None or value == "":
+            return
+        try:
+            name, value = translate(key, value)
+        except ValueError as error:
+            self.problems.append(f"{key}: {error} (given: {self.shown(key)})")
+            return
+        field = self._fields.get(name)
+        if field is None:
+            self.problems.append(_unknown(key, known_names()))
+        elif field in self.values and self.values[field] != value:
+            self.problems.append(f"{key}: is another name of {self.names[field]}, and the two differ; give one of them")
+        else:
+            self.values[field], self.names[field] = value, key
+
+    def shown(self, key: str) -> str:
+        return repr(str(self.raw[key])[:60])
+
+
+def _unknown(key: str, known: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.6)
+    hint = f"did you mean {nearest[0]}?" if nearest else "the README lists those that are"
+    return f"{key}: is not known; {hint}"
+
+
+def _describe(error: ValidationError, given: _Given) -> list[str]:
+    """A line for each field; a field that may be of several kinds has one complaint of each."""
+    complaints: dict[str, list[str]] = {}
+    for item in error.errors():
+        field = str(item["loc"][0]) if item["loc"] else ""
+        complaints.setdefault(field, []).append(_lower_first(item["msg"]))
+    lines = []
+    for field, texts in complaints.items():
+        name = given.names.get(field)
+        lines.append(f"{name}: {', or '.join(dict.fromkeys(texts))} (given: {given.shown(name)})" if name else texts[0])
+    return lines
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
