@@ -87,7 +87,7 @@ def model_card(dataset: Dataset, spec: ModelSpec, rule: Preprocess) -> ModelCard
     return ModelCard(
         model=spec,
         classes=tuple(ClassEntry(name=entry.name, value=entry.value) for entry in dataset.classes),
-        activation="sigmoid" if is_binary(dataset) else "softmax",
+        activation="sigmoid" if is_binary(dataset) or dataset.multi_label else "softmax",
         preprocess=rule,
     )
 

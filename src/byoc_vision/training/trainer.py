@@ -144,6 +144,7 @@ def build_trainer(
         loss=loss,
         workers=hyperparameters.num_workers,
         world=world,
+        top_k=hyperparameters.top_k,
     )
     validation = evaluator.batches(dataset.validation)
     return Trainer(
