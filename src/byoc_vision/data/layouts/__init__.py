@@ -8,10 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from byoc_vision.data.layouts.base import Inputs, Layout
-from byoc_vision.data.layouts.channels import Split, find_extras, find_splits, masks_beside, splits_within
+from byoc_vision.data.layouts.camvid import CamVid
+from byoc_vision.data.layouts.carvana import Carvana
+from byoc_vision.data.layouts.channels import find_extras, find_splits, lone_split, splits_within
 from byoc_vision.data.layouts.class_folders import ClassFolders
 from byoc_vision.data.layouts.listing import Folder, scan
+from byoc_vision.data.layouts.oxford_pets import OxfordPetsBreeds, OxfordPetsSegmentation
 from byoc_vision.data.layouts.picture_masks import PicturesWithMasks
+from byoc_vision.data.layouts.polyvore import Polyvore
+from byoc_vision.data.layouts.semantic_segmentation import SemanticSegmentation
 from byoc_vision.data.layouts.splitting import hold_out
 from byoc_vision.data.samples import DataClass, DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, InputError
@@ -20,7 +25,17 @@ from byoc_vision.models.spec import Task
 logger = logging.getLogger(__name__)
 
 # In the order of trial: the first that recognises the data reads them, so the particular come before the general.
-LAYOUTS: tuple[Layout, ...] = (PicturesWithMasks(), ClassFolders())
+LAYOUTS: tuple[Layout, ...] = (
+    SemanticSegmentation(),
+    OxfordPetsSegmentation(),
+    OxfordPetsBreeds(),
+    Carvana(),
+    CamVid(),
+    Polyvore(),
+    PicturesWithMasks(),
+    ClassFolders(),
+    SemanticSegmentation(needs_label_map=False),  # by its name alone: others recognise all that it does
+)
 
 
 def find_dataset(channels: Mapping[str, Path], options: DataOptions) -> Dataset:
@@ -64,7 +79,7 @@ def read_folder(
     splits = splits_within(listed)
     split = next((splits[name] for name in ("test", "validation", "train") if name in splits), None)
     if split is None:
-        split = Split("test", listed, masks_beside(folder))
+        split = lone_split(listed)
     inputs = Inputs({split.name: split})
     layout = next((layout for layout in LAYOUTS if layout.task == task and layout.recognise(inputs)), None)
     if layout is None:

@@ -38,23 +38,25 @@ class PicturesWithMasks:
         return inputs.first.masks is not None or has_inner_masks(inputs.first.pictures)
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
-        return Found({name: tuple(pair(*self._folders(split))) for name, split in inputs.splits.items()})
+        return Found({name: tuple(pair(*folders_of(split))) for name, split in inputs.splits.items()})
 
-    def _folders(self, split: Split) -> tuple[Folder, Folder]:
-        if split.masks is not None:
-            return split.pictures, split.masks
-        pictures = _named(split.pictures, PICTURE_FOLDER_NAMES)
-        masks = _named(split.pictures, MASK_FOLDER_NAMES)
-        if not pictures or not masks:
-            raise DataError(
-                f"there are no masks for the {split.name} pictures in {split.pictures.path}: give a channel "
-                f"'{split.name}_annotation', or folders images/ and masks/ in it"
-            )
-        for folders in (pictures, masks):
-            if len(folders) > 1:
-                names = " and ".join(f"{folder.name}/" for folder in folders)
-                raise DataError(f"{split.pictures.path} has both {names} with pictures; which is meant? Keep one")
-        return pictures[0], masks[0]
+
+def folders_of(split: Split) -> tuple[Folder, Folder]:
+    """The folder of the pictures and that of the masks. Raises DataError where either is missing or there are two."""
+    if split.masks is not None:
+        return split.pictures, split.masks
+    pictures = _named(split.pictures, PICTURE_FOLDER_NAMES)
+    masks = _named(split.pictures, MASK_FOLDER_NAMES)
+    if not pictures or not masks:
+        raise DataError(
+            f"there are no masks for the {split.name} pictures in {split.pictures.path}: give a channel "
+            f"'{split.name}_annotation', or folders images/ and masks/ in it"
+        )
+    for folders in (pictures, masks):
+        if len(folders) > 1:
+            names = " and ".join(f"{folder.name}/" for folder in folders)
+            raise DataError(f"{split.pictures.path} has both {names} with pictures; which is meant? Keep one")
+    return pictures[0], masks[0]
 
 
 def has_inner_masks(folder: Folder) -> bool:
