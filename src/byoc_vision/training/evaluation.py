@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from byoc_vision.artifact import ModelCard
+from byoc_vision.data.bad_samples import OnBadSample
 from byoc_vision.data.layouts import read_folder
 from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader
 from byoc_vision.data.pictures import EvaluationDataset
@@ -33,6 +34,7 @@ class Evaluator:
     workers: int | None = None
     world: World = field(default_factory=World)
     top_k: int | None = None
+    on_bad_sample: OnBadSample = "fail"
 
     def __post_init__(self) -> None:
         """Raises InputError for a `top_k` that cannot be measured."""
@@ -41,7 +43,7 @@ class Evaluator:
     def batches(self, samples: Sequence[Sample]) -> Iterable[EvaluationBatch]:
         """The samples, shared out over all processes; to be kept, since its worker processes stay."""
         return build_evaluation_loader(
-            EvaluationDataset(samples, self.classes, self.predictor.card.preprocess),
+            EvaluationDataset(samples, self.classes, self.predictor.card.preprocess, on_bad_sample=self.on_bad_sample),
             self.batch_size,
             workers=self.workers,
             rank=self.world.rank,
