@@ -49,7 +49,8 @@ class SemanticSegmentation:
             mask_map = _mask_map(label_map, options.ignore_index)
             pairs = pair(*folders_of(split))
             samples[name] = tuple(replace(sample, mask_map=mask_map) for sample in pairs)
-        return Found(samples, _classes(label_maps, options), IGNORED)
+        ignored = IGNORED if options.ignore_index is None else options.ignore_index
+        return Found(samples, _classes(label_maps, options), ignored)
 
 
 def _label_map_files(inputs: Inputs, split: Split) -> list[Path]:
@@ -74,14 +75,13 @@ def _choose_file(files: Sequence[Path], split: Split) -> Path | None:
 
 
 def _mask_map(label_map: LabelMap | None, ignored_label: int | None) -> MaskMap | None:
-    """What the pixel values count as; `ignore_index` names a label that is not counted, beside 255."""
-    values = label_map.values if label_map else {stored: stored for stored in range(256)}
+    """What the pixel values count as. Where `ignore_index` names a label that is not counted, 255 becomes it."""
     if label_map is None and ignored_label is None:
         return None
-    pairs = tuple((stored, IGNORED if label == ignored_label else label) for stored, label in sorted(values.items()))
-    if label_map is None:
-        return MaskMap("ignore_index", pairs)
-    return MaskMap(str(label_map.path), pairs, TURNED_ROUND)
+    values = label_map.values if label_map else {stored: stored for stored in range(256)}
+    ignored = IGNORED if ignored_label is None else ignored_label
+    pairs = tuple((stored, ignored if label == IGNORED else label) for stored, label in sorted(values.items()))
+    return MaskMap(str(label_map.path), pairs, TURNED_ROUND) if label_map else MaskMap("ignore_index", pairs)
 
 
 def _classes(label_maps: Sequence[LabelMap], options: DataOptions) -> tuple[DataClass, ...]:
