@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from byoc_vision import artifact
-from byoc_vision.data.layouts import find_dataset
-from byoc_vision.data.preflight import check
+from byoc_vision.data.preflight import Checked, find_and_check, log_and_judge
+from byoc_vision.data.preflight_report import REPORT_FILE
 from byoc_vision.data.samples import Dataset
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
@@ -34,8 +34,7 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
     epoch where that can be known.
     """
     started = time.monotonic()
-    options = plan.data_options(hyperparameters)
-    checked = on_first(world, lambda: check(find_dataset(job.folders, options), options))
+    checked = on_first(world, lambda: check_data(job, hyperparameters))
     dataset = checked.dataset
     objective = plan.objective(hyperparameters, dataset)
     weights = class_weights(hyperparameters, dataset, checked.report)
@@ -61,6 +60,19 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
     if world.is_first:
         write_results(job.paths.output_data, hyperparameters, dataset, history, test, time.monotonic() - started)
         log.info("The model is in %s, its figures are in %s", job.paths.model, job.paths.output_data)
+
+
+def check_data(job: Job, hyperparameters: Hyperparameters) -> Checked:
+    """The samples, all checked; `preflight.json` in /opt/ml/output/data tells what was seen, or what is wrong."""
+    checked = find_and_check(
+        job.folders,
+        plan.data_options(hyperparameters),
+        input_sizes={task: hyperparameters.image_size or (size, size) for task, size in plan.DEFAULT_SIZE.items()},
+        balanced=hyperparameters.class_weights != "none" or hyperparameters.sampling != "natural",
+        report_file=job.paths.output_data / REPORT_FILE,
+    )
+    log_and_judge(checked.report)
+    return checked
 
 
 def test_figures(job: Job, trainer: Trainer, dataset: Dataset) -> Figures | None:

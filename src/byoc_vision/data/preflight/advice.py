@@ -48,18 +48,11 @@ def _left_out(report: PreflightReport) -> Iterator[str]:
 
 
 def _sampling(report: PreflightReport, options: DataOptions, *, inferred: bool) -> Iterator[str]:
-    if not report.is_sampled:
-        return
-    checked, total = sum(report.checked.values()), sum(report.samples.values())
-    if report.task == "segmentation" and inferred and options.num_classes is None:
+    if report.is_sampled and report.task == "segmentation" and inferred and options.num_classes is None:
+        checked, total = sum(report.checked.values()), sum(report.samples.values())
         yield (
             f"the classes were seen in {checked:,} of {total:,} masks, so that a rare one may be missing: say how many "
             "there are with num_classes"
-        )
-    if options.on_bad_sample == "skip":
-        yield (
-            f"on_bad_sample=skip leaves out bad samples among the {checked:,} checked alone; checked_pictures={total} "
-            "checks all"
         )
 
 

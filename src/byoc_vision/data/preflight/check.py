@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ from byoc_vision.data.preflight.survey import Survey, survey
 from byoc_vision.data.preflight.table import summary
 from byoc_vision.data.preflight_report import PreflightReport, Range, write_refusal, write_report
 from byoc_vision.data.samples import DataClass, DataOptions, Dataset, Sample
-from byoc_vision.errors import DataError, UserError, list_problems
+from byoc_vision.errors import DataError, ResourceError, UserError, list_problems
 from byoc_vision.models.spec import Task
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,8 @@ def find_and_check(
 
     input_sizes: the model's input by task, height and width in pixels.
     report_file: where the report is written as JSON, also where the data are refused; then errors are in it.
-    Raises UserError for data that cannot even be listed. What reading them found wrong is in the report's `errors`.
+    Raises UserError for data that cannot even be listed, ResourceError where the report cannot be written. What reading
+    the files found wrong is in the report's `errors`.
     """
     try:
         dataset = find_dataset(channels, options)
@@ -68,10 +69,15 @@ def find_and_check(
         checked = inspect(dataset, options, input_size=input_size, balanced=balanced)
     except UserError as error:
         if report_file:
-            _try_to_write(partial(write_refusal, report_file, error))
+            with contextlib.suppress(OSError):  # the refusal is what matters
+                write_refusal(report_file, error)
         raise
     if report_file:
-        _try_to_write(partial(write_report, report_file, checked.report))
+        try:
+            write_report(report_file, checked.report)
+        except OSError as error:
+            problem = f"{report_file} cannot be written: {error.strerror or error}; make the folder writable"
+            raise ResourceError(problem) from error
     return checked
 
 
@@ -172,11 +178,3 @@ def _report(
         errors=errors,
         seconds=0.0,
     )
-
-
-def _try_to_write(write: Callable[[], None]) -> None:
-    """The verdict stands without its file."""
-    try:
-        write()
-    except OSError as error:
-        logger.warning("%s cannot be written: %s", error.filename, error.strerror or error)
