@@ -11,6 +11,7 @@ from byoc_vision.data.layouts.channels import Split
 from byoc_vision.data.layouts.class_counts import without_small_classes
 from byoc_vision.data.layouts.listing import Folder
 from byoc_vision.data.layouts.picture_masks import has_inner_masks
+from byoc_vision.data.layouts.prepared import read_class_folders
 from byoc_vision.data.samples import DataClass, DataOptions, Sample
 from byoc_vision.errors import DataError, list_problems
 from byoc_vision.models.spec import Task
@@ -38,6 +39,8 @@ class ClassFolders:
         return not has_inner_masks(pictures) and any(folder.has_pictures for folder in pictures.folders)
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
+        if prepared := read_class_folders(inputs, classes):
+            return prepared
         splits = inputs.splits
         names = [entry.name for entry in classes] or self._class_names(splits["train"].pictures)
         may_be_small = not classes and options.min_class_count is not None

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from byoc_vision.data.layouts.base import Found, Inputs
 from byoc_vision.data.layouts.channels import MASK_FOLDER_NAMES, Split
 from byoc_vision.data.layouts.listing import Folder
+from byoc_vision.data.layouts.prepared import name_values
 from byoc_vision.data.samples import DataClass, DataOptions, Sample
 from byoc_vision.errors import DataError, list_problems
 from byoc_vision.models.spec import Task
@@ -38,7 +39,8 @@ class PicturesWithMasks:
         return inputs.first.masks is not None or has_inner_masks(inputs.first.pictures)
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
-        return Found({name: tuple(pair(*folders_of(split))) for name, split in inputs.splits.items()})
+        found = Found({name: tuple(pair(*folders_of(split))) for name, split in inputs.splits.items()})
+        return name_values(found, inputs, options)
 
 
 def folders_of(split: Split) -> tuple[Folder, Folder]:
