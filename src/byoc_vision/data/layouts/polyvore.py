@@ -70,9 +70,7 @@ class Polyvore:
             if given is not inputs.first or split not in lists:
                 lists = {split: [name for listed in lists.values() for name in listed]}
             for part, listed in lists.items():
-                pieces.setdefault(part, []).extend(
-                    _pictures(root, [item for name in listed for item in _items(root, name)])
-                )
+                pieces[part] = _pictures(root, [item for name in listed for item in _items(root, name)])
         return _found(pieces, names, options, classes)
 
 
@@ -215,7 +213,7 @@ def _category_names(root: Folder) -> dict[int, str]:
 
 
 def _distinct_names(categories: Sequence[int], names: Mapping[int, str]) -> dict[int, str]:
-    """A class name for each category; the number tells apart those of one name."""
+    """A class name for each category; the number tells apart those of one name, whether they occur or not."""
+    counts = Counter(names.values())
     plain = {category: names.get(category, f"category {category}") for category in categories}
-    counts = Counter(plain.values())
-    return {category: name if counts[name] == 1 else f"{name} ({category})" for category, name in plain.items()}
+    return {category: name if counts[name] <= 1 else f"{name} ({category})" for category, name in plain.items()}

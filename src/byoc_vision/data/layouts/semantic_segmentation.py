@@ -64,7 +64,8 @@ def _choose_file(files: Sequence[Path], split: Split) -> Path | None:
     """The label map of a split: the one with its name, in the file's or the folder's; a lone one is for all splits."""
     if len(files) < 2:
         return next(iter(files), None)
-    own = [path for path in files if split.name in path.name.lower() or split.name in path.parent.name.lower()]
+    names = {split.name, split.pictures.name.lower()}  # a folder that is measured alone may have another split's name
+    own = [path for path in files if any(name in f"{path.parent.name}/{path.name}".lower() for name in names)]
     if len(own) != 1:
         listed = ", ".join(map(str, files))
         raise DataError(
