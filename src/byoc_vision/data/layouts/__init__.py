@@ -12,10 +12,15 @@ from byoc_vision.data.layouts.camvid import CamVid
 from byoc_vision.data.layouts.carvana import Carvana
 from byoc_vision.data.layouts.channels import find_extras, find_splits, lone_split, splits_within
 from byoc_vision.data.layouts.class_folders import ClassFolders
+from byoc_vision.data.layouts.csv_table import CsvLabels, CsvMasks
 from byoc_vision.data.layouts.listing import Folder, scan
+from byoc_vision.data.layouts.lst import Lst
+from byoc_vision.data.layouts.manifest import ManifestLabels, ManifestMasks
 from byoc_vision.data.layouts.oxford_pets import OxfordPetsBreeds, OxfordPetsSegmentation
 from byoc_vision.data.layouts.picture_masks import PicturesWithMasks
 from byoc_vision.data.layouts.polyvore import Polyvore
+from byoc_vision.data.layouts.recordio import RecordIo
+from byoc_vision.data.layouts.records import LabelRecords, MaskRecords
 from byoc_vision.data.layouts.semantic_segmentation import SemanticSegmentation
 from byoc_vision.data.layouts.splitting import hold_out
 from byoc_vision.data.samples import DataClass, DataOptions, Dataset, Sample
@@ -32,6 +37,14 @@ LAYOUTS: tuple[Layout, ...] = (
     Carvana(),
     CamVid(),
     Polyvore(),
+    RecordIo(),
+    LabelRecords(),
+    MaskRecords(),
+    Lst(),
+    ManifestMasks(),
+    ManifestLabels(),
+    CsvMasks(),
+    CsvLabels(),
     PicturesWithMasks(),
     ClassFolders(),
     SemanticSegmentation(needs_label_map=False),  # by its name alone: others recognise all that it does

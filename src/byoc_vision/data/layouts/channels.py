@@ -18,7 +18,7 @@ NOT_DATA = frozenset({"pretrained", "model", "code", "sm_drivers", "augmentation
 
 # Channels that describe the pictures of others: lists and label maps of the built-in algorithms.
 _LABEL_MAP_NAME = re.compile(r"((train|validation|test)[_-])?label[_-]map", re.IGNORECASE)
-_EXTRA_NAME = re.compile(rf"(train|validation|test)[_-]lst|{_LABEL_MAP_NAME.pattern}", re.IGNORECASE)
+_EXTRA_NAME = re.compile(rf"(train|validation|test)[_-](lst|manifest|csv)|{_LABEL_MAP_NAME.pattern}", re.IGNORECASE)
 
 MASK_FOLDER_NAMES = ("masks", "mask", "annotations", "annotation", "annot", "labels", "label")
 
