@@ -36,7 +36,7 @@ _ENDINGS: dict[Format, str] = {
 LABELS_FILE = "labels.csv"
 LABEL_SEPARATOR = "|"
 _AT_ONCE = 64  # samples handed to the threads
-_LONGEST_NAME = 100  # characters; file systems bear 255 bytes, endings included
+_LONGEST_NAME = 200  # bytes; file systems bear 255, endings included
 _UNSAFE = re.compile(r"[^\w .,&'()+-]")
 
 
@@ -79,7 +79,7 @@ def file_stems(files: Sequence[PictureFile]) -> list[str]:
     parts = [_named_parts(file) for file in files]
     depths = [1] * len(parts)
     while True:
-        names = ["_".join(path[-depth:]) for path, depth in zip(parts, depths, strict=True)]
+        names = [_shortened("_".join(path[-depth:])) for path, depth in zip(parts, depths, strict=True)]
         counts = Counter(name.casefold() for name in names)
         clashing = [at for at, name in enumerate(names) if counts[name.casefold()] > 1 and depths[at] < len(parts[at])]
         if not clashing:
@@ -102,7 +102,12 @@ def _class_folder_name(name: str) -> str:
 
 def _safe(name: str) -> str:
     """A name for a file or a folder that is not hidden and that all common file systems take."""
-    return _UNSAFE.sub("_", name)[:_LONGEST_NAME].strip(" .") or "_"
+    return _shortened(_UNSAFE.sub("_", name)) or "_"
+
+
+def _shortened(name: str) -> str:
+    """The end of a name that is too long: names of files differ there."""
+    return name.encode()[-_LONGEST_NAME:].decode(errors="ignore").strip(" .")
 
 
 def _numbered(names: Sequence[str]) -> list[str]:
