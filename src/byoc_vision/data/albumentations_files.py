@@ -149,9 +149,10 @@ def _problem(leaf: Node, task: Task, size: tuple[int, int]) -> str | None:
             version = import_albumentations().__version__
             return f"{name}: {foreign[0]}; save the file with albumentations {version}"
         changed = [_try(compose, task, size, seed) for seed in range(3)]
+    except _too_small_for():
+        return None  # others may enlarge the picture before: judged as a whole
     except _TRANSFORM_ERRORS as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        return f"{name} does not work on a picture with its mask alone ({reason}); take it out"
+        return f"{name} does not work on a picture with its mask alone ({_reason(error)}); mend it or take it out"
     for image, mask in changed:
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
             kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
@@ -166,21 +167,44 @@ def _problem(leaf: Node, task: Task, size: tuple[int, int]) -> str | None:
 def _check_whole(root: Node, leaves: list[Node], path: Path, task: Task, size: tuple[int, int]) -> None:
     """Raises InputError where pictures do not keep their size from the first transform to the last."""
     for pipeline in (root, _always(root)):
-        compose = compose_saved(pipeline, *size)
-        for seed in range(_TRIALS):
-            image, _ = _try(compose, task, size, seed)
-            if image.shape[:2] != size:
-                resizing = [leaf[_NAME].rpartition(".")[2] for leaf in leaves if _resizes(leaf, task, size)]
-                raise InputError(
-                    f"{path}: {', '.join(resizing) or 'a transform'} makes pictures of {image.shape[0]} × "
-                    f"{image.shape[1]} pixels; training takes {size[0]} × {size[1]}: give the transform that size, or "
-                    "take it out and set image_size, short_side or crop_size"
-                )
+        try:
+            compose = compose_saved(pipeline, *size)
+            shapes = {_try(compose, task, size, seed)[0].shape[:2] for seed in range(_TRIALS)}
+        except (*_TRANSFORM_ERRORS, _too_small_for()) as error:
+            raise InputError(
+                f"{path}: its transforms do not work on pictures of {size[0]} × {size[1]} pixels ({_reason(error)}); "
+                "mend them, or set image_size"
+            ) from error
+        for height, width in shapes - {size}:
+            resizing = [leaf[_NAME].rpartition(".")[2] for leaf in leaves if _resizes(leaf, task, size)]
+            raise InputError(
+                f"{path}: {', '.join(resizing)} makes pictures of {height} × {width} pixels; training takes {size[0]} "
+                f"× {size[1]}: give the transform that size, or take it out and set image_size, short_side or crop_size"
+            )
 
 
 def _resizes(leaf: Node, task: Task, size: tuple[int, int]) -> bool:
     compose = compose_saved({**leaf, "p": 1.0}, *size)
-    return any(_try(compose, task, size, seed)[0].shape[:2] != size for seed in range(_TRIALS))
+    try:
+        return any(_try(compose, task, size, seed)[0].shape[:2] != size for seed in range(_TRIALS))
+    except _too_small_for():
+        return True
+
+
+def _too_small_for() -> type[Exception]:
+    """What albumentations raises where a picture is smaller than the part to be cut out of it."""
+    import_albumentations()
+    from albumentations.augmentations.crops.transforms import CropSizeError
+
+    error: type[Exception] = CropSizeError
+    return error
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if "validation error" in lines[0] and len(lines) > 2:  # pydantic's: how many, then the field, then what is wrong
+        return f"{lines[1]}: {lines[2].strip().partition(' [type=')[0]}"
+    return lines[0]
 
 
 def _always(node: Node) -> Node:

@@ -68,6 +68,7 @@ def build_augmentation(
     if name.lower().endswith(FILE_SUFFIX):
         file = find_file(name, folder)
         return _Augmenter(partial(compose_saved, read_transforms(file, task, size)), str(file))
+    name = name.strip().lower().replace("-", "_")
     if name not in get_args(AugmentationName):
         raise _unknown(name)
     if folder is not None:
@@ -78,7 +79,7 @@ def build_augmentation(
 def _unknown(name: str) -> InputError:
     names = get_args(AugmentationName)
     nearest = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {nearest[0]}?" if nearest else f"take one of {', '.join(names)}"
+    hint = f"did you mean {nearest[0]}?" if nearest else f"take one of {', '.join(names)}."
     return InputError(
         f"augmentation={name} is not known; {hint} A file that albumentations saved is named with its ending, .json, "
         "and lies in the channel `augmentation`"
