@@ -23,6 +23,9 @@ from byoc_vision.errors import DataError, ResourceError
 MAGIC = 0xCED7230A
 MAX_SIZE = 2**29 - 1
 
+RECORDIO_SUFFIX = ".rec"  # records with im2rec's header
+RECORDS_SUFFIX = ".records"  # records of an augmented manifest: its attributes in turn
+
 _MAGIC_BYTES = struct.pack("<I", MAGIC)
 _HEAD = struct.Struct("<II")
 _IR_HEADER = struct.Struct("<IfQQ")

@@ -60,13 +60,18 @@ def processes_per_host() -> int:
     return max(1, torch.cuda.device_count())
 
 
+def is_launched() -> bool:
+    """Whether torchrun started this process."""
+    return "RANK" in os.environ
+
+
 def launch_command(job: Job, arguments: Sequence[str]) -> list[str] | None:
     """The torchrun command that starts this job's processes on this host; None where one process will do.
 
     None also in a process that torchrun started.
     """
     per_host = processes_per_host()
-    if "RANK" in os.environ or len(job.hosts) * per_host == 1:
+    if is_launched() or len(job.hosts) * per_host == 1:
         return None
     return [
         sys.executable, "-m", "torch.distributed.run",

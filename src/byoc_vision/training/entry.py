@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from byoc_vision import hyperparameters as hp
 from byoc_vision import script_mode
+from byoc_vision.data import pipes
 from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
 from byoc_vision.training import distribution
@@ -32,13 +35,28 @@ def _train(paths: MlPaths) -> None:
     job = Job.load(paths)
     command = distribution.launch_command(job, ["train", "--root", str(paths.root)])
     if command:
+        pipes.spool(job)
         _become_torchrun(job, command)
     # Imported once it is known that this process trains: a mistake above is answered in a second.
     from byoc_vision.training.run import run
 
     world = distribution.World.from_environment()
-    with Interruption().listening() as interruption, distribution.process_group(world):
-        run(job, hyperparameters, world, interruption)
+    with (
+        Interruption().listening() as interruption,
+        _without_streams(job) as local,
+        distribution.process_group(world),
+    ):
+        run(local, hyperparameters, world, interruption)
+
+
+@contextmanager
+def _without_streams(job: Job) -> Iterator[Job]:
+    """The job with folders alone: what comes as a stream is read here, or was before torchrun took over."""
+    if distribution.is_launched():
+        yield pipes.with_spooled(job)
+        return
+    with pipes.spooled(job) as local:
+        yield local
 
 
 def _become_torchrun(job: Job, command: list[str]) -> None:

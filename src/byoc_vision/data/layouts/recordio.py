@@ -9,12 +9,11 @@ from byoc_vision.data.fileformat import identify
 from byoc_vision.data.layouts.base import Found, Inputs
 from byoc_vision.data.layouts.labelling import Entry, Labels, class_number, found_labels, multi_hot
 from byoc_vision.data.layouts.lists import by_split, settle
-from byoc_vision.data.recordio import index_records, read_first, unpack
+from byoc_vision.data.recordio import RECORDIO_SUFFIX, index_records, read_first, unpack
 from byoc_vision.data.samples import DataClass, DataOptions
 from byoc_vision.errors import DataError
 from byoc_vision.models.spec import Task
 
-RECORDIO_SUFFIX = ".rec"
 _HEAD = 16  # bytes that tell what kind of picture it is
 
 

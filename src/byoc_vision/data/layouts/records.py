@@ -14,12 +14,11 @@ from byoc_vision.data.layouts.base import Found, Inputs
 from byoc_vision.data.layouts.labelling import Entry, found_labels, multi_hot_where_alike, parse_label
 from byoc_vision.data.layouts.lists import by_split, settle
 from byoc_vision.data.layouts.masking import MaskEntry, found_masks
-from byoc_vision.data.recordio import index_records, read_first
+from byoc_vision.data.recordio import RECORDS_SUFFIX, index_records, read_first
 from byoc_vision.data.samples import DataClass, DataOptions, Slice
 from byoc_vision.errors import DataError
 from byoc_vision.models.spec import Task
 
-RECORDS_SUFFIX = ".records"
 _REMEDY = 'give the channel two attributes, the picture first: AttributeNames=["source-ref", LABEL_OR_MASK_REF]'
 _HEAD = 16  # bytes that tell what kind of picture it is
 _TREE = 'TrainingInputMode: Pipe, RecordWrapperType: RecordIO, AttributeNames: ["source-ref", "{}"]'
