@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from byoc_vision.data.archives import ARCHIVE_SUFFIXES, HERE, Unpacker, is_archive
+from byoc_vision.data.decoding import PICTURE_SUFFIXES
 from byoc_vision.data.layouts.channels import find_extras, is_channel_name
 from byoc_vision.errors import InputError
 
@@ -84,6 +85,14 @@ def _unpack(unpacker: Unpacker, archive: Path, below: PurePosixPath = HERE) -> N
 
 
 def _channels(folder: Path) -> dict[str, Path]:
-    """All in one channel, whose folders the layouts tell apart; but lists that are channels are given as such."""
+    """All in one channel, whose folders the layouts tell apart.
+
+    Lists that are channels are given as such, and so are folders of splits where a stray picture lies beside them.
+    """
     inner = {path.name: path for path in folder.iterdir() if path.is_dir() and is_channel_name(path.name)}
-    return inner if "train" in inner and find_extras(inner) else {"train": folder}
+    strays = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES]
+    if "train" not in inner or not (find_extras(inner) or (strays and len(inner) > 1)):
+        return {"train": folder}
+    for path in strays:
+        logger.warning("%s lies beside the channels and is not read", path.name)
+    return inner

@@ -89,6 +89,17 @@ def test_lists_that_are_channels(tmp_path: Path, scratch: Path) -> None:
     assert lay_out([folder], scratch) == {"train": folder / "train", "train_lst": folder / "train_lst"}
 
 
+def test_a_stray_picture_beside_the_channels(tmp_path: Path, scratch: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = touch(tmp_path / "data", "train/1.jpg", "train_masks/1.gif", "stray.jpg")
+    assert lay_out([folder], scratch) == {"train": folder / "train", "train_masks": folder / "train_masks"}
+    assert "stray.jpg lies beside the channels" in caplog.text
+
+
+def test_classes_of_such_names_are_no_channels(tmp_path: Path, scratch: Path) -> None:
+    folder = touch(tmp_path / "data", "train/1.jpg", "plane/1.jpg", "stray.jpg")
+    assert lay_out([folder], scratch) == {"train": folder}
+
+
 def test_a_source_that_is_missing(tmp_path: Path, scratch: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.zip does not exist; a source is a folder or an archive \(\.zip"):
         lay_out([tmp_path / "gone.zip"], scratch)
