@@ -209,7 +209,9 @@ def _add_prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser("check", help="read all pictures as a job does before it trains, and say what is wrong")
+    command = commands.add_parser(
+        "check", help="read all pictures as a job does before it trains, and say what is wrong"
+    )
     command.add_argument("data", type=Path, metavar="DIR", help="the training channel, or a folder of channels")
     command.add_argument("--task", choices=("auto", "segmentation", "classification"), default="auto")
     command.add_argument("--layout", default="auto", help="a name of data_layout (default: seen from the data)")
@@ -223,10 +225,9 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
 
 
 def _add_root(command: argparse.ArgumentParser) -> None:

@@ -98,7 +98,7 @@ class PreflightReport:
     """The data in figures.
 
     samples, checked: split → how many there are, and how many of them were read.
-    ignore_value: the mask value that is not counted.
+    ignore_value: the mask value that is not counted; ignored_share: of the pixels in training masks, 0–1.
     height, width: of the upright pictures of all splits. input_size: the model's, (height, width), and smaller: the
     pictures that fall short of it. unlabelled: training pictures without any class (multi-label).
     bad: the samples that cannot be used, and why, up to a limit; bad_count: how many they are; skipped: whether they
@@ -111,6 +111,7 @@ class PreflightReport:
     checked: dict[str, int]
     classes: list[ClassReport]
     ignore_value: int | None
+    ignored_share: float | None
     height: Range | None
     width: Range | None
     input_size: tuple[int, int] | None

@@ -17,6 +17,7 @@ from byoc_vision.data.preflight.figures import (
     count_classes,
     measure_channels,
     measure_coverage,
+    measure_ignored,
     measure_tones,
 )
 from byoc_vision.data.preflight.judgement import (
@@ -122,9 +123,9 @@ def inspect(
     started = time.perf_counter()
     seen = survey(select(dataset.splits, options.checked_pictures, options.seed), workers)
     skip = options.on_bad_sample == "skip"
-    found, errors = with_classes(dataset, seen, options)
+    found, class_errors = with_classes(dataset, seen, options)
     used = without(found, {fault.sample for fault in seen.all_faults}) if skip else found
-    errors += refuse_losses(dataset, used, seen) if skip else refuse_faults(seen)
+    errors = [*(refuse_losses(dataset, used, seen) if skip else refuse_faults(seen)), *class_errors]
     report = _report(used, dataset, seen, errors, skip=skip, input_size=input_size)
     warnings = advise(report, dataset, options, balanced=balanced)
     seconds = round(time.perf_counter() - started, 3)
@@ -162,6 +163,7 @@ def _report(
         checked={split: seen.checked(split) for split in found.splits},
         classes=count_classes(used, seen.facts),
         ignore_value=used.ignore_value,
+        ignored_share=measure_ignored(used.ignore_value, train),
         height=Range.of([one.height for one in facts]) if facts else None,
         width=Range.of([one.width for one in facts]) if facts else None,
         input_size=input_size,

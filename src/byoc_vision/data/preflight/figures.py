@@ -56,6 +56,15 @@ def _count_mask_classes(classes: Sequence[DataClass], facts: Mapping[str, Sequen
     ]
 
 
+def measure_ignored(ignore_value: int | None, facts: Sequence[Facts]) -> float | None:
+    """The share of the masks' pixels that is not counted, 0–1; None where no value is ignored."""
+    masks = [one.mask for one in facts if one.mask is not None]
+    if ignore_value is None or not masks:
+        return None
+    ignored = sum(dict(zip(mask.values, mask.pixels, strict=True)).get(ignore_value, 0) for mask in masks)
+    return round(ignored / sum(sum(mask.pixels) for mask in masks), 6)
+
+
 def measure_channels(facts: Sequence[Facts]) -> Channels | None:
     if not facts:
         return None

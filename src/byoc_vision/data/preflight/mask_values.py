@@ -51,6 +51,11 @@ def infer_classes(values: MaskValues, options: DataOptions) -> tuple[tuple[DataC
     found = [value for value in values.of("train") if value != ignore_value]
     _refuse_one_value(found, values, ignore_value)
     class_values = found if options.num_classes is None else _declared(found, options.num_classes, ignore_value)
+    if len(class_values) < 2:
+        raise InputError(
+            f"num_classes is {options.num_classes} and ignore_index is {ignore_value}, which leaves a single class; "
+            "num_classes counts the ignored value too where it lies below"
+        )
     if options.num_classes is None:
         _refuse_noise(found, values)
         _refuse_two_foregrounds(found, values, ignore_value)

@@ -52,8 +52,8 @@ def _mask_facts(report: PreflightReport) -> list[tuple[str, str]]:
         seen = report.coverage
         extent = f"{seen.minimum:.1%} to {seen.maximum:.1%} of a picture (median {seen.median:.1%})"
         facts.append(("foreground", f"{extent}; {seen.empty:,} masks empty, {seen.full:,} full"))
-    if report.ignore_value is not None:
-        facts.append(("ignored", f"mask value {report.ignore_value}"))
+    if report.ignored_share:
+        facts.append(("ignored", f"{report.ignored_share:.1%} of the pixels, value {report.ignore_value}"))
     if report.unlabelled is not None:
         facts.append(("unlabelled", f"{report.unlabelled:,} training pictures have no class"))
     return facts

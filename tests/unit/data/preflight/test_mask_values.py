@@ -119,6 +119,10 @@ class TestDeclared:
         assert inferred((0, 1, 2, 3), num_classes=4, ignore_index=3) == (THREE, 3)
         assert inferred((0, 1, 2), num_classes=3, ignore_index=0) == ([("class_1", 1), ("class_2", 2)], 0)
 
+    def test_ignoring_one_of_two_leaves_nothing_to_tell_apart(self) -> None:
+        with pytest.raises(InputError, match="num_classes is 2 and ignore_index is 0, which leaves a single class"):
+            inferred((0, 1, 2), num_classes=2, ignore_index=0)
+
     def test_a_class_may_be_missing_in_training(self) -> None:
         assert inferred((0, 1), num_classes=3, validation=((2,),)) == (THREE, 255)
 
@@ -155,7 +159,7 @@ def test_every_value_is_a_class_or_ignored(
     values = seen(*(tuple(sorted(one)) for one in held))
     try:
         classes, ignore_value = infer_classes(values, DataOptions(num_classes=num_classes, ignore_index=ignore_index))
-    except DataError:
+    except (DataError, InputError):
         return
     class_values = [entry.value for entry in classes]
     assert len(class_values) >= 2
