@@ -193,3 +193,53 @@ def test_a_pipe_that_closes_within_a_record_fails_the_job_by_name(paths: MlPaths
     failure = paths.failure.read_text()
     assert failure.startswith("Your data: the pipe of the channel train, record 3 is cut off: ")
     assert failure.endswith("; see whether all objects that the channel names can be read, and start the job again")
+
+
+def test_lists_with_several_labels(paths: MlPaths) -> None:
+    """multi_label=1 of the built-in: a 0 or a 1 for each class; the answer is a probability for each."""
+
+    def fill(split: str, folder: Path, count: int, first: int) -> None:
+        names = listed.write_pictures(folder, count, first)
+        lines = (f"{index}\t{index % 2}\t1\t{(index + 1) % 2}\t{name}" for index, name in enumerate(names, first))
+        listed.write_lines(folder / f"{split}.lst", lines)
+
+    each_split(paths, fill)
+    [answer] = train(paths, CLASSIFIER | {"multi_label": "1"}).predict([listed.picture(1, 99)])
+    assert isinstance(answer, Classification)
+    assert answer.class_names == ("class_0", "class_1", "class_2")
+    assert all(0 < probability < 1 for probability in answer.probabilities)
+
+
+def test_manifests_with_several_labels(paths: MlPaths) -> None:
+    """Ground Truth's multi-label job: lists of class numbers, and their names in `class-map`."""
+
+    def fill(split: str, folder: Path, count: int, first: int) -> None:
+        names = listed.write_pictures(folder, count, first)
+        lines = (
+            listed.manifest_line(
+                name,
+                **{
+                    "job": sorted({2, index % 2}),
+                    "job-metadata": {"class-map": {"0": "red", "1": "green", "2": "square"}},
+                },
+            )
+            for index, name in enumerate(names, first)
+        )
+        listed.write_lines(folder / "output.manifest", lines)
+
+    each_split(paths, fill)
+    [answer] = train(paths, CLASSIFIER).predict([listed.picture(1, 99)])
+    assert isinstance(answer, Classification)
+    assert answer.class_names == ("red", "green", "square")
+
+
+def test_a_pipe_with_several_labels(paths: MlPaths) -> None:
+    for split, count, first in (("train", TRAIN, 0), ("validation", VALIDATION, TRAIN)):
+        pairs = (
+            (listed.jpeg(index % 2, index), f"[1,{index % 2},0]".encode()) for index in range(first, first + count)
+        )
+        listed.stream(paths.pipe(split, 0), listed.records(part for pair in pairs for part in pair))
+    predictor = train(paths, CLASSIFIER | {"num_classes": "3"}, {"train": PIPE, "validation": PIPE})
+    [answer] = predictor.predict([listed.picture(1, 99)])
+    assert isinstance(answer, Classification)
+    assert answer.class_names == ("class_0", "class_1", "class_2")

@@ -14,6 +14,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -140,15 +141,15 @@ def read_records(source: Source, name: str, remedy: str) -> Iterator[Record]:
         number += 1
 
 
-def index_records(path: Path) -> list[Record]:
-    """The records of a file, found in one pass over their heads.
+def index_records(path: Path, most: int | None = None) -> list[Record]:
+    """The records of a file, or the first of them, found in one pass over their heads.
 
     Raises DataError that names the file and the record where it is damaged, and where there is none.
     """
     remedy = "copy the file again, or make it again with im2rec"
     try:
         with path.open("rb") as file:
-            records = list(read_records(FileSource(file), path.name, remedy))
+            records = list(islice(read_records(FileSource(file), path.name, remedy), most))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     if not records:

@@ -86,8 +86,8 @@ def _holds_masks(inputs: Inputs) -> bool:
     """Whether the first truth is a picture."""
     folder = inputs.first.pictures
     path = folder.path / _files(folder.files)[0]
-    truth = index_records(path)[1:2]
-    return bool(truth) and identify(read_first(truth[0].slice(path), _HEAD)) is not None
+    truths = index_records(path, most=2)[1:]
+    return any(identify(read_first(truth.slice(path), _HEAD)) is not None for truth in truths)
 
 
 def _pairs(inputs: Inputs) -> Iterator[tuple[str, _Pair]]:
