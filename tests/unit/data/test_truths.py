@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.pictures import encode
 
@@ -27,6 +27,7 @@ def test_without_a_map_the_stored_values_count(tmp_path: Path) -> None:
     assert np.array_equal(read_mask_values(sample(tmp_path, STORED)), STORED)
 
 
+@settings(max_examples=30)
 @given(table=st.lists(st.integers(0, 255), min_size=256, max_size=256))
 def test_a_map_says_what_each_value_counts_as(table: list[int], tmp_path_factory: pytest.TempPathFactory) -> None:
     stored = np.arange(256, dtype=np.uint8).reshape(16, 16)

@@ -16,7 +16,7 @@ from byoc_vision.data.layouts.listing import Folder
 from byoc_vision.data.layouts.picture_masks import folders_of, has_inner_masks, pair
 from byoc_vision.data.layouts.texts import read_lines
 from byoc_vision.data.samples import DataClass, DataOptions, Sample
-from byoc_vision.errors import DataError, InputError, list_problems
+from byoc_vision.errors import DataError, list_problems
 from byoc_vision.models.spec import Task
 
 CLASSES = (
@@ -51,11 +51,6 @@ class CamVid:
         return 2 * sum(_STEM.fullmatch(stem) is not None for stem in stems) > len(stems)
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
-        if options.num_classes not in (None, len(CLASSES)):
-            raise InputError(
-                f"num_classes is {options.num_classes}, but CamVid has {len(CLASSES)} classes, and void, which is not "
-                "counted; leave num_classes out, or set data_layout=pictures_and_masks"
-            )
         samples = {name: tuple(_read_split(split)) for name, split in inputs.splits.items()}
         named = tuple(DataClass(name, value) for value, name in enumerate(CLASSES))
         return Found(samples, named, VOID if options.ignore_index is None else options.ignore_index)

@@ -14,6 +14,7 @@ from byoc_vision.data.layouts.base import Found, Inputs
 from byoc_vision.data.layouts.channels import Split, unwrapped
 from byoc_vision.data.layouts.class_counts import without_small_classes
 from byoc_vision.data.layouts.listing import Folder, natural_key
+from byoc_vision.data.layouts.picture_masks import by_stem
 from byoc_vision.data.layouts.texts import read_lines
 from byoc_vision.data.samples import DataClass, DataOptions, MaskMap, Sample
 from byoc_vision.errors import DataError, InputError, list_problems
@@ -72,32 +73,14 @@ class OxfordPetsSegmentation:
         border_is_class = options.trimap_border == "class" or any(entry.value == _BORDER_CLASS for entry in classes)
         named = [DataClass("background", 0), DataClass("pet", 1)]
         named += [DataClass("border", _BORDER_CLASS)] if border_is_class else []
-        _refuse_other_values(options, len(named), border_is_class)
+        _check_ignore_index(options, border_is_class)
         mask_map = MaskMap(
             "a trimap (1 pet, 2 background, 3 border)",
             ((_PET, 1), (_BACKGROUND, 0), (_BORDER, _BORDER_CLASS if border_is_class else IGNORED)),
         )
-        samples = {}
-        for split, (archive, entries) in _read(inputs).items():
-            trimaps = _by_stem(archive.trimaps) if archive.trimaps else {}
-            if lacking := [
-                f"{entry.place}: {entry.stem} has no trimap" for entry in entries if entry.stem not in trimaps
-            ]:
-                raise DataError(
-                    list_problems(
-                        f"pets without a trimap in {archive.annotations.path}/trimaps; add or unlist:", lacking
-                    )
-                )
-            images = _by_stem(archive.images)
-            samples[split] = tuple(
-                Sample(
-                    archive.images.path / images[entry.stem],
-                    (archive.trimaps or archive.annotations).path / trimaps[entry.stem],
-                    stratum=entry.breed,
-                    mask_map=mask_map,
-                )
-                for entry in entries
-            )
+        samples = {
+            split: _with_trimaps(archive, entries, mask_map) for split, (archive, entries) in _read(inputs).items()
+        }
         return Found(samples, tuple(named), None if border_is_class else IGNORED, validation_split=VALIDATION_SPLIT)
 
 
@@ -119,7 +102,7 @@ class OxfordPetsBreeds:
         samples: dict[str, list[Sample]] = {}
         unknown: list[str] = []
         for split, (archive, entries) in found.items():
-            images = _by_stem(archive.images)
+            images = by_stem(archive.images, "pictures")
             unknown += [f"{entry.place}: {entry.breed}" for entry in entries if entry.breed not in label_of]
             samples[split] = [
                 Sample(archive.images.path / images[entry.stem], label=label_of[entry.breed])
@@ -136,15 +119,32 @@ class OxfordPetsBreeds:
         return Found(kept, named, validation_split=VALIDATION_SPLIT)
 
 
+def _with_trimaps(archive: Archive, entries: Sequence[Entry], mask_map: MaskMap) -> tuple[Sample, ...]:
+    if archive.trimaps is None:
+        raise DataError(f"{archive.annotations.path} has no trimaps/ with the masks; unpack annotations.tar.gz whole")
+    images, trimaps = by_stem(archive.images, "pictures"), by_stem(archive.trimaps, "masks")
+    if lacking := [f"{entry.place}: {entry.stem} has no trimap" for entry in entries if entry.stem not in trimaps]:
+        raise DataError(list_problems(f"pets without a trimap in {archive.trimaps.path}; add or unlist them:", lacking))
+    return tuple(
+        Sample(
+            archive.images.path / images[entry.stem],
+            archive.trimaps.path / trimaps[entry.stem],
+            stratum=entry.breed,
+            mask_map=mask_map,
+        )
+        for entry in entries
+    )
+
+
 def _archive(split: Split) -> Archive | None:
     """images/ and annotations/ in a folder, or one deeper, or in two channels."""
     if split.masks is not None:
         images = _inner(split.pictures, "images") or split.pictures
         return _as_archive(images, _inner(split.masks, "annotations") or split.masks)
     for folder in (split.pictures, unwrapped(split.pictures)):
-        images, annotations = _inner(folder, "images"), _inner(folder, "annotations")
-        if images and annotations:
-            return _as_archive(images, annotations)
+        pictures, annotations = _inner(folder, "images"), _inner(folder, "annotations")
+        if pictures and annotations:
+            return _as_archive(pictures, annotations)
     return None
 
 
@@ -185,7 +185,7 @@ def _lists(archive: Archive) -> dict[str, list[Entry]]:
         return {split: _entries(archive.annotations, name) for split, name in names.items()}
     if "list.txt" in files:
         return {"train": _entries(archive.annotations, "list.txt")}
-    return {"train": [Entry(stem, str(archive.images.path)) for stem in _by_stem(archive.images)]}
+    return {"train": [Entry(stem, str(archive.images.path)) for stem in by_stem(archive.images, "pictures")]}
 
 
 def _entries(annotations: Folder, name: str) -> list[Entry]:
@@ -206,7 +206,7 @@ def _entries(annotations: Folder, name: str) -> list[Entry]:
 
 def _check_pictures(archive: Archive, lists: Mapping[str, Sequence[Entry]]) -> None:
     """Whether each listed picture is there and listed once; how many are not listed at all."""
-    images = _by_stem(archive.images)
+    images = by_stem(archive.images, "pictures")
     place_of: dict[str, str] = {}
     problems: list[str] = []
     for entry in (entry for entries in lists.values() for entry in entries):
@@ -221,21 +221,12 @@ def _check_pictures(archive: Archive, lists: Mapping[str, Sequence[Entry]]) -> N
         logger.info("pictures in %s that no list names are not read: %d", archive.images.path, unlisted)
 
 
-def _by_stem(folder: Folder) -> dict[str, str]:
-    return {name.rpartition(".")[0]: name for name in folder.picture_names}
-
-
 def _breeds(entries: Iterable[Entry]) -> list[str]:
     """In the order of the original's class ids: by name, without regard to case."""
     return sorted({entry.breed for entry in entries}, key=natural_key)
 
 
-def _refuse_other_values(options: DataOptions, count: int, border_is_class: bool) -> None:
-    if options.num_classes not in (None, count):
-        raise InputError(
-            f"num_classes is {options.num_classes}, but the Oxford pets have {count} classes with "
-            f"trimap_border={'class' if border_is_class else 'ignore'}; leave num_classes out"
-        )
+def _check_ignore_index(options: DataOptions, border_is_class: bool) -> None:
     if options.ignore_index not in (None, IGNORED) and (border_is_class or options.ignore_index != _BORDER):
         raise InputError(
             f"ignore_index is {options.ignore_index}, but of the Oxford pets' trimaps the border alone (3) can be "

@@ -72,8 +72,8 @@ def _named(folder: Folder, names: Iterable[str]) -> list[Folder]:
 
 def pair(pictures: Folder, masks: Folder) -> list[Sample]:
     """Each picture with its mask. Raises DataError that names those that have none."""
-    picture_of = _by_stem(pictures, "pictures")
-    mask_of = _by_stem(masks, "masks")
+    picture_of = by_stem(pictures, "pictures")
+    mask_of = by_stem(masks, "masks")
     pairs: dict[str, str] = {}
     for stem in mask_of:
         picture = stem if stem in picture_of else stem.removesuffix(MASK_SUFFIX)
@@ -99,8 +99,11 @@ def pair(pictures: Folder, masks: Folder) -> list[Sample]:
     return [Sample(pictures.path / picture_of[stem], masks.path / mask_of[pairs[stem]]) for stem in picture_of]
 
 
-def _by_stem(folder: Folder, what: str) -> dict[str, PurePosixPath]:
-    """The pictures of a folder by their relative path without the ending."""
+def by_stem(folder: Folder, what: str) -> dict[str, PurePosixPath]:
+    """The pictures of a folder by their relative path without the ending. what: pictures or masks.
+
+    Raises DataError where two differ in the ending alone, and where there is none.
+    """
     found: dict[str, PurePosixPath] = {}
     doubles: list[str] = []
     for path in folder.pictures():

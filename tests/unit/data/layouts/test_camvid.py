@@ -12,7 +12,7 @@ from support.trees import touch
 from byoc_vision.data.layouts import find_dataset, read_folder
 from byoc_vision.data.layouts.camvid import CLASSES
 from byoc_vision.data.samples import DataClass, DataOptions, Dataset
-from byoc_vision.errors import DataError, InputError
+from byoc_vision.errors import DataError
 
 
 def find(folder: Path, **options: Any) -> Dataset:
@@ -77,12 +77,6 @@ def test_channels_of_their_own(tmp_path: Path) -> None:
 
 def test_void_may_have_another_value(tmp_path: Path) -> None:
     assert find(camvid_tree(tmp_path), ignore_index=255).ignore_value == 255
-
-
-def test_num_classes_is_checked(tmp_path: Path) -> None:
-    assert find(camvid_tree(tmp_path), num_classes=11).class_names == CLASSES
-    with pytest.raises(InputError, match="num_classes is 12, but CamVid has 11 classes, and void"):
-        find(tmp_path, num_classes=12)
 
 
 def test_other_streets_are_not_camvids(tmp_path: Path) -> None:

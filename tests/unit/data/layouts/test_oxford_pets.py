@@ -69,16 +69,12 @@ class TestSegmentation:
             find(pets)
         assert find(pets, task="classification").task == "classification"
 
-    @pytest.mark.parametrize(
-        "asked", [{"num_classes": 37}, {"ignore_index": 2}, {"ignore_index": 3, "trimap_border": "class"}]
-    )
+    @pytest.mark.parametrize("asked", [{"ignore_index": 2}, {"ignore_index": 3, "trimap_border": "class"}])
     def test_what_does_not_fit_the_trimaps(self, pets: Path, asked: dict[str, Any]) -> None:
         with pytest.raises(InputError, match=r"trimap_border"):
             find(pets, **asked)
 
-    @pytest.mark.parametrize(
-        "asked", [{"num_classes": 2, "ignore_index": 3}, {"num_classes": 3, "trimap_border": "class"}]
-    )
+    @pytest.mark.parametrize("asked", [{"ignore_index": 3}, {"ignore_index": 255}])
     def test_what_fits_them(self, pets: Path, asked: dict[str, Any]) -> None:
         assert find(pets, **asked).class_names[:2] == ("background", "pet")
 
@@ -173,6 +169,19 @@ class TestLists:
         (pets / "annotations/trainval.txt").write_text("# nothing\n")
         with pytest.raises(DataError, match=r"trainval\.txt lists no pictures"):
             find(pets)
+
+    def test_two_pictures_of_one_name(self, pets: Path) -> None:
+        shutil.copy(pets / "images/Bengal_1.jpg", pets / "images/Bengal_1.png")
+        with pytest.raises(
+            DataError, match=r"(?s)pictures of the same name but for the ending.*Bengal_1\.jpg and Bengal_1\.png"
+        ):
+            find(pets)
+
+    def test_a_channel_without_trimaps(self, pets: Path, tmp_path: Path) -> None:
+        other = oxford_pets_tree(tmp_path / "other", trainval=1, test=1)
+        shutil.rmtree(other / "annotations/trimaps")
+        with pytest.raises(DataError, match="annotations has no trimaps/ with the masks; unpack annotations"):
+            find_dataset({"train": pets, "validation": other}, DataOptions())
 
     def test_further_channels_are_read_whole(self, pets: Path, tmp_path: Path) -> None:
         other = oxford_pets_tree(tmp_path / "other", trainval=1, test=1)
