@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import nn
@@ -14,7 +14,7 @@ from byoc_vision.data.layouts import read_folder
 from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader
 from byoc_vision.data.pictures import EvaluationDataset
 from byoc_vision.data.preflight import check_labelled
-from byoc_vision.data.samples import DataClass, Sample
+from byoc_vision.data.samples import DataClass, DataOptions, Sample
 from byoc_vision.errors import InputError
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.training.distribution import World, processes_per_host
@@ -77,6 +77,11 @@ def check_top_k(top_k: int | None, card: ModelCard) -> None:
         raise InputError(f"top_k={top_k} of {len(card.classes)} classes is always right; take less, or leave it out")
 
 
+def with_labels(sample: Sample) -> Sample:
+    """One class, as class folders give it, as the list of classes that it is to a model which answers each of them."""
+    return sample if sample.label is None else replace(sample, label=None, labels=(sample.label,))
+
+
 def evaluate_folder(model: Path, folder: Path, batch_size: int = 16) -> Figures:
     """The figures of a saved model on a folder of labelled pictures.
 
@@ -85,7 +90,10 @@ def evaluate_folder(model: Path, folder: Path, batch_size: int = 16) -> Figures:
     predictor = Predictor.load(model)
     card = predictor.card
     classes = tuple(DataClass(entry.name, entry.value) for entry in card.classes)
-    samples = read_folder(folder.absolute(), card.model.task, classes)
+    several = card.task == "classification" and card.activation == "sigmoid"
+    samples = read_folder(folder.absolute(), card.model.task, classes, DataOptions(multi_label=several))
+    if several:
+        samples = tuple(map(with_labels, samples))
     check_labelled(samples, classes)
     evaluator = Evaluator(predictor, classes, batch_size)
     return evaluator.evaluate(evaluator.batches(samples))
