@@ -28,10 +28,12 @@ from support.datasets import (
     polyvore_tree,
     semantic_segmentation_tree,
 )
+from support.listed import jpeg, manifest_line, write_lines, write_masks, write_pictures, write_rec
 
 from byoc_vision import artifact
 from byoc_vision.cli import main
 from byoc_vision.data.layouts import find_dataset
+from byoc_vision.data.layouts.local_channels import channels_in
 from byoc_vision.data.preflight import check
 from byoc_vision.data.sample_data import make_segmentation_set
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
@@ -39,6 +41,44 @@ from byoc_vision.data.truths import read_mask_values
 from byoc_vision.paths import MlPaths
 
 SEED = 42
+
+
+def lst_tree(folder: Path) -> None:
+    """The channels of the built-in Image Classification, with lists apart; pictures of one name in two folders."""
+    for split, count in (("train", 6), ("validation", 4)):
+        names = write_pictures(folder / split, count, len(split), lambda index: f"{index % 2}/{index // 2}.jpg")
+        lines = [f"{index}\t{name[0]}\t{name}" for index, name in enumerate(names)]
+        write_lines(folder / f"{split}_lst" / f"{split}.lst", lines)
+
+
+def manifest_tree(folder: Path) -> None:
+    lines = []
+    for name in write_pictures(folder, 8):
+        label = int(Path(name).stem) % 2
+        metadata = {"class-name": ("red/dark", "green")[label], "type": "groundtruth/image-classification"}
+        lines.append(manifest_line(name, colour=label, colour_metadata=metadata))
+    write_lines(folder / "output.manifest", lines)
+
+
+def csv_tree(folder: Path) -> None:
+    names = write_pictures(folder, 10)
+    labels = ("red|wide", "green", "green|blue|wide", "red")
+    write_lines(folder / "labels.csv", ["image,labels", *(f"{name},{labels[at % 4]}" for at, name in enumerate(names))])
+
+
+def pairs_tree(folder: Path) -> None:
+    names = write_pictures(folder, 6)
+    masks = write_masks(folder / "truth", names)
+    pairs = [f"{name},truth/{mask}" for name, mask in zip(names, masks, strict=True)]
+    write_lines(folder / "pairs.csv", ["image,mask", *pairs])
+
+
+def recordio_tree(folder: Path) -> None:
+    for split, numbers in (("train", range(6)), ("validation", range(6, 10))):
+        write_rec(
+            folder / split / f"{split}.rec", (((float(number % 2),), jpeg(number % 2, number)) for number in numbers)
+        )
+
 
 TREES: dict[str, tuple[Callable[[Path], object], DataOptions]] = {
     "carvana": (lambda folder: carvana_strays(carvana_tree(folder)), DataOptions(layout="carvana", seed=SEED)),
@@ -56,6 +96,11 @@ TREES: dict[str, tuple[Callable[[Path], object], DataOptions]] = {
         lambda folder: semantic_segmentation_tree(folder, {"map": {"0": 10, "1": 20}}, (10, 20, 255)),
         DataOptions(layout="semantic_segmentation", seed=SEED),
     ),
+    "lst": (lst_tree, DataOptions(layout="lst", seed=SEED)),
+    "manifest": (manifest_tree, DataOptions(layout="manifest", seed=SEED)),
+    "several labels": (csv_tree, DataOptions(layout="csv", seed=SEED)),
+    "pairs": (pairs_tree, DataOptions(layout="csv", seed=SEED)),
+    "recordio": (recordio_tree, DataOptions(layout="recordio", seed=SEED)),
     "scenes": (
         lambda folder: make_segmentation_set(folder, count_train=4, count_validation=2, size=32),
         DataOptions(layout="pictures_and_masks", seed=SEED),
@@ -90,8 +135,9 @@ def fingerprints(dataset: Dataset) -> dict[str, Counter[tuple[str, str]]]:
 
     def truth(sample: Sample) -> str:
         if sample.mask is None:
-            assert sample.label is not None
-            return dataset.class_names[sample.label]
+            labels = sample.labels if sample.label is None else (sample.label,)
+            assert labels is not None
+            return "|".join(sorted(dataset.class_names[label] for label in labels))
         values = read_mask_values(sample)
         return f"{values.shape} {hashlib.sha256(values.tobytes()).hexdigest()}"
 
@@ -107,11 +153,11 @@ def test_what_is_prepared_is_what_was_there(name: str, kind: str, tmp_path: Path
     make, options = TREES[name]
     tree = tmp_path / "data"
     make(tree)
-    original = found({"train": tree}, options)
+    original = found(channels_in(tree), options)
     source = tree if kind == "tree" else pack(tree, kind)
     assert prepare([source], tmp_path / "out", options) == 0
     prepared = found(channels_of(tmp_path / "out"), DataOptions())
-    assert prepared.task == original.task
+    assert (prepared.task, prepared.multi_label) == (original.task, original.multi_label)
     assert prepared.classes == original.classes
     assert prepared.ignore_value == original.ignore_value
     assert fingerprints(prepared) == fingerprints(original)

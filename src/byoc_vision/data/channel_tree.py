@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import json
 import os
 import re
 from collections import Counter, defaultdict
@@ -33,8 +33,8 @@ _ENDINGS: dict[Format, str] = {
     "TIFF": ".tif",
     "GIF": ".gif",
 }
-LABELS_FILE = "labels.csv"
-LABEL_SEPARATOR = "|"
+LABELS_FILE = "labels.manifest"
+_LABELS_TYPE = "groundtruth/image-classification-multilabel"
 _AT_ONCE = 64  # samples handed to the threads
 _LONGEST_NAME = 200  # bytes; file systems bear 255, endings included
 _UNSAFE = re.compile(r"[^\w .,&'()+-]")
@@ -53,7 +53,7 @@ def write_tree(dataset: Dataset, tree: Path, *, own: Path | None = None) -> None
 
     Segmentation: SPLIT/NAME.jpg and SPLIT_annotation/NAME.png, 8-bit grey with the values that count.
     Classification: SPLIT/CLASS/NAME.jpg. Both with SPLIT/classes.json, which names the classes.
-    Several classes a picture: SPLIT/NAME.jpg and SPLIT/labels.csv.
+    Several classes a picture: SPLIT/NAME.jpg and the augmented manifest SPLIT/labels.manifest.
     Pictures are copied byte for byte; their ending is that of their kind.
 
     own: pictures below this folder are ours: they get a second name instead of a second copy.
@@ -188,10 +188,10 @@ def _classes_record(dataset: Dataset, folders: Sequence[str]) -> ClassesRecord:
 
 
 def _write_labels(channel: Path, names: Sequence[str], jobs: Sequence[_Job], pictures: Mapping[Path, Path]) -> None:
-    """The table of a channel: a line for each picture, with the names of its classes."""
-    with (channel / LABELS_FILE).open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["image", "labels"])
+    """The list of a channel, as Ground Truth writes it: a line for each picture, with its classes and their names."""
+    with (channel / LABELS_FILE).open("w", encoding="utf-8") as file:
         for job in jobs:
-            labels = LABEL_SEPARATOR.join(names[label] for label in job.sample.labels or ())
-            table.writerow([pictures[job.picture].name, labels])
+            labels = job.sample.labels or ()
+            metadata = {"class-map": {str(label): names[label] for label in labels}, "type": _LABELS_TYPE}
+            line = {"source-ref": pictures[job.picture].name, "label": labels, "label-metadata": metadata}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -169,12 +168,13 @@ def test_several_classes_a_picture(tmp_path: Path) -> None:
         save(tmp_path / f"{index}.jpg", draw(index)[0])
     truths = [(0, 2), (), (1,)]
     samples = [Sample(tmp_path / f"{index}.jpg", labels=labels) for index, labels in enumerate(truths)]
-    write_tree(dataset(*samples, classes=("Tops/Shirts", 'a, "b"', "c"), many=True), tmp_path / "out")
-    assert files(tmp_path / "out") == ["train/0.jpg", "train/1.jpg", "train/2.jpg", "train/labels.csv"]
-    with (tmp_path / "out/train/labels.csv").open(newline="") as file:
-        assert list(csv.reader(file)) == [
-            ["image", "labels"],
-            ["0.jpg", "Tops/Shirts|c"],
-            ["1.jpg", ""],
-            ["2.jpg", 'a, "b"'],
-        ]
+    write_tree(dataset(*samples, classes=("Tops/Shirts", "crème", "c"), many=True), tmp_path / "out")
+    assert files(tmp_path / "out") == ["train/0.jpg", "train/1.jpg", "train/2.jpg", "train/labels.manifest"]
+    lines = [json.loads(line) for line in (tmp_path / "out/train/labels.manifest").read_text().splitlines()]
+    assert [line["source-ref"] for line in lines] == ["0.jpg", "1.jpg", "2.jpg"]
+    assert [line["label"] for line in lines] == [[0, 2], [], [1]]
+    assert [line["label-metadata"]["class-map"] for line in lines] == [
+        {"0": "Tops/Shirts", "2": "c"},
+        {},
+        {"1": "crème"},
+    ]
