@@ -204,3 +204,14 @@ def test_a_mask_with_two_frames(tmp_path: Path) -> None:
     paths = lay_out(tmp_path / "ml", {"train": tree}, {"model": SEGMENTER})
     assert train_job(paths) == 3
     assert f"{mask.name} has several frames; a mask is one picture" in paths.failure.read_text()
+
+
+def test_two_pictures_of_one_stem(tmp_path: Path) -> None:
+    tree = carvana_tree(tmp_path / "carvana")
+    picture = min((tree / "train").iterdir())
+    picture.with_suffix(".png").write_bytes(picture.read_bytes())
+    paths = lay_out(tmp_path / "ml", {"train": tree}, {"model": SEGMENTER})
+    assert train_job(paths) == 3
+    failure = paths.failure.read_text()
+    assert "has pictures of the same name but for the ending; keep one of each" in failure
+    assert f"{picture.name} and {picture.stem}.png" in failure

@@ -32,7 +32,11 @@ class ClassFolders:
     name = "class_folders"
     task: Task = "classification"
     title = "class folders"
-    tree = "train/\n  cat/1.jpg, 2.jpg, …\n  dog/3.jpg, 4.jpg, …"
+    tree = (
+        "train/cat/1.jpg, 2.jpg, …  or  train/001.cat/1.jpg, …\n"
+        "train/dog/3.jpg, 4.jpg, …      train/002.dog/3.jpg, …\n"
+        "validation/ (or valid/, val/) and test/ alike"
+    )
 
     def recognise(self, inputs: Inputs) -> bool:
         pictures = inputs.first.pictures
