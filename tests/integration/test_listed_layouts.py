@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from support import listed
 
+from byoc_vision.data import pipes
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
+from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.entry import train_job
 
@@ -183,6 +185,16 @@ def test_pipe_of_masks(paths: MlPaths) -> None:
     answer = segment(train(paths, SEGMENTER, {"train": PIPE, "validation": PIPE}))
     assert set(np.unique(answer.mask)) <= {0, 1}
     assert pictures_used(paths) == {"train": TRAIN, "validation": VALIDATION}
+
+
+def test_a_process_that_torchrun_started_finds_the_pipe_read(paths: MlPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = ((listed.jpeg(index % 2, index), f"{index % 2}".encode()) for index in range(TRAIN))
+    listed.stream(paths.pipe("train", 0), listed.records(part for pair in pairs for part in pair))
+    listed.describe_job(paths, CLASSIFIER, {"train": PIPE})
+    pipes.spool(Job.load(paths))
+    monkeypatch.setenv("RANK", "0")
+    assert train_job(paths) == 0
+    assert pictures_used(paths) == {"train": 6, "validation": 2}
 
 
 def test_a_pipe_that_closes_within_a_record_fails_the_job_by_name(paths: MlPaths) -> None:

@@ -45,7 +45,7 @@ class LabelRecords:
         problems: list[str] = []
         for split, pair in _pairs(inputs):
             try:
-                labels = parse_label(pair.truth.read_bytes().decode("utf-8"))
+                labels = parse_label(_text(pair.truth))
             except ValueError as error:
                 problems.append(f"{pair.truth}: the label {error}")
                 continue
@@ -71,11 +71,18 @@ class MaskRecords:
         problems: list[str] = []
         for split, pair in _pairs(inputs):
             if identify(read_first(pair.truth, _HEAD)) != "PNG":
-                problems.append(f"{pair.truth}: this is no PNG mask, as record 2 is")
+                problems.append(f"{pair.truth}: this is no PNG mask; {_REMEDY}")
                 continue
             entries[split].append(MaskEntry(str(pair.truth), pair.picture, pair.truth))
         settle("masks that cannot be used:", problems, options)
         return found_masks(by_split(entries, inputs), options)
+
+
+def _text(truth: Slice) -> str:
+    try:
+        return read_first(truth, truth.size).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError("is no text") from error
 
 
 def _files(names: Sequence[str]) -> list[str]:
