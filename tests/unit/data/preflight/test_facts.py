@@ -80,6 +80,14 @@ def test_a_mask_after_its_map(tmp_path: Path) -> None:
     assert facts.mask == ((0, 255), (15, 5))
 
 
+@pytest.mark.parametrize("held", [{7: 20}, {0: 4, 255: 16}, {0: 1, 3: 9, 255: 10}, {2: 5, 4: 5, 6: 10}])
+def test_every_pixel_of_a_mask_is_counted(tmp_path: Path, held: dict[int, int]) -> None:
+    picture = save(tmp_path / "a.png", np.zeros((4, 5), np.uint8))
+    values = np.repeat(np.array(list(held), np.uint8), list(held.values()))
+    mask = save(tmp_path / "m.png", values.reshape(4, 5))
+    assert seen(Sample(picture, mask)).mask == (tuple(held), tuple(held.values()))
+
+
 def test_a_slice_of_a_larger_file(tmp_path: Path) -> None:
     data = save(tmp_path / "a.png", np.zeros((4, 5), np.uint8)).read_bytes()
     (tmp_path / "all.rec").write_bytes(b"....." + data + b"more")
