@@ -14,7 +14,7 @@ from pathlib import Path
 
 from byoc_vision import __version__
 from byoc_vision.data.channel_tree import write_tree
-from byoc_vision.data.layouts import find_dataset
+from byoc_vision.data.layouts import find_dataset, layout_names
 from byoc_vision.data.layouts.prepared import CLASSES_FILE
 from byoc_vision.data.layouts.splitting import hold_out
 from byoc_vision.data.preflight import check
@@ -22,7 +22,7 @@ from byoc_vision.data.preflight.mask_values import USUAL_IGNORE_VALUE
 from byoc_vision.data.preflight_report import ClassReport
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.data.sources import lay_out
-from byoc_vision.errors import InputError, ResourceError
+from byoc_vision.errors import InputError, ResourceError, UserError
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +40,9 @@ def prepare(sources: Sequence[Path], output: Path, options: DataOptions, *, test
     Returns the dataset as it was read, without the bad samples.
     Raises InputError (`output` is not empty, a source is missing), DataError, ResourceError (the disk is too small).
     """
+    _check_options(options, test_split)
     _check_output(output)
-    with _scratch_beside(output) as scratch:
+    with _scratch_beside(output) as scratch, _as_the_user_knows(scratch / "sources"):
         unpacked, tree = scratch / "sources", scratch / "channels"
         dataset = find_dataset(lay_out(sources, unpacked, options.layout), options)
         dataset = _with_test(dataset, test_split, options.seed)
@@ -82,6 +83,15 @@ def _channels(dataset: Dataset, split: str) -> tuple[str, ...]:
     return (split, f"{split}_annotation") if dataset.task == "segmentation" else (split,)
 
 
+def _check_options(options: DataOptions, test_split: float | None) -> None:
+    """What is wrong without a look at the data is said before gigabytes are unpacked."""
+    if options.layout not in ("auto", *layout_names()):
+        raise InputError(f"the layout {options.layout} is not known; take one of auto, {', '.join(layout_names())}")
+    for name, share in (("--validation-split", options.validation_split), ("--test-split", test_split)):
+        if share is not None and not 0 < share < 1:
+            raise InputError(f"{name} is {share:g}; it must be a share of the training pictures, between 0 and 1")
+
+
 def _check_output(output: Path) -> None:
     if output.is_dir():
         if any(output.iterdir()):
@@ -105,6 +115,19 @@ def _scratch_beside(output: Path) -> Iterator[Path]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ResourceError(f"the disk of {parent} is full; make room, or write to a larger disk") from error
         raise InputError(f"{error.filename or output}: {error.strerror or error}; {output} was not written") from error
+
+
+@contextmanager
+def _as_the_user_knows(unpacked: Path) -> Iterator[None]:
+    """Name unpacked files as their archive does: the folder that they lie in is gone when the error is read."""
+    try:
+        yield
+    except UserError as error:
+        message = str(error)
+        if str(unpacked) not in message:
+            raise
+        plain = message.replace(f"{unpacked}/", "").replace(str(unpacked), "the sources")
+        raise type(error)(plain) from error
 
 
 def _with_test(dataset: Dataset, share: float | None, seed: int) -> Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,14 @@ def test_a_folder_that_cannot_be(dogs: Path, tmp_path: Path) -> None:
         prepare([dogs], tmp_path / "file" / "out", DataOptions())
 
 
+@pytest.mark.parametrize("share", [0, 1, -0.2, float("nan")])
+def test_a_share_that_is_none_is_refused_before_the_sources_are_read(share: float, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--validation-split is .*between 0 and 1"):
+        prepare([tmp_path / "missing"], tmp_path / "out", DataOptions(validation_split=share))
+    with pytest.raises(InputError, match="--test-split is .*between 0 and 1"):
+        prepare([tmp_path / "missing"], tmp_path / "out", DataOptions(), test_split=share)
+
+
 def test_the_datas_own_test_split_is_kept(tmp_path: Path) -> None:
     dogs = class_folders_tree(tmp_path / "dogs")
     with pytest.raises(InputError, match="the data have a test split; leave --test-split out"):
@@ -114,6 +123,14 @@ class TestBadSamples:
         assert "001.Afghan_hound/3.png" in str(refused.value)
         assert "002.Basenji/5.png" in str(refused.value)
         assert left(tmp_path) == ["dogs"]
+
+    def test_in_an_archive_they_have_the_names_of_its_members(
+        self, dogs: Path, spoil: Callable[[], None], tmp_path: Path
+    ) -> None:
+        spoil()
+        archive = Path(shutil.make_archive(str(tmp_path / "dogs"), "zip", dogs))
+        with pytest.raises(DataError, match=r"(?m)^  - 001\.Afghan_hound/3\.png is not a"):
+            prepare([archive], tmp_path / "out", DataOptions())
 
     def test_they_can_be_left_out(self, dogs: Path, spoil: Callable[[], None], tmp_path: Path) -> None:
         spoil()
