@@ -95,9 +95,9 @@ def test_a_folder_that_cannot_be(dogs: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0, 1, -0.2, float("nan")])
 def test_a_share_that_is_none_is_refused_before_the_sources_are_read(share: float, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--validation-split is .*between 0 and 1"):
+    with pytest.raises(InputError, match=r"--validation-split is .*between 0 and 1"):
         prepare([tmp_path / "missing"], tmp_path / "out", DataOptions(validation_split=share))
-    with pytest.raises(InputError, match="--test-split is .*between 0 and 1"):
+    with pytest.raises(InputError, match=r"--test-split is .*between 0 and 1"):
         prepare([tmp_path / "missing"], tmp_path / "out", DataOptions(), test_split=share)
 
 
