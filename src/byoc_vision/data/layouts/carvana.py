@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from byoc_vision.data.layouts.base import Found, Inputs
-from byoc_vision.data.layouts.channels import Split
+from byoc_vision.data.layouts.channels import Split, unwrapped
 from byoc_vision.data.layouts.listing import Folder
 from byoc_vision.data.layouts.picture_masks import MASK_SUFFIX, folders_of, has_inner_masks, pair
 from byoc_vision.data.samples import DataClass, DataOptions, Sample
@@ -60,11 +60,13 @@ def _car(stem: str) -> str | None:
 
 
 def _has_masks(split: Split) -> bool:
-    return split.masks is not None or has_inner_masks(split.pictures) or _is_mixed(split.pictures)
+    return split.masks is not None or has_inner_masks(split.pictures) or _mixed(split) is not None
 
 
-def _is_mixed(folder: Folder) -> bool:
-    return any(_is_mask(name) for name in folder.picture_names)
+def _mixed(split: Split) -> Folder | None:
+    """The folder that holds both pictures and masks, where one does."""
+    folder = unwrapped(split.pictures)
+    return folder if split.masks is None and any(_is_mask(name) for name in folder.picture_names) else None
 
 
 def _is_mask(name: str) -> bool:
@@ -73,8 +75,8 @@ def _is_mask(name: str) -> bool:
 
 def _folders(split: Split) -> tuple[Folder, Folder]:
     """The folder of the pictures and that of the masks; a mixed one becomes two."""
-    folder = split.pictures
-    if split.masks is not None or not _is_mixed(folder):
+    folder = _mixed(split)
+    if folder is None:
         return folders_of(split)
     pictures = tuple(name for name in folder.picture_names if not _is_mask(name))
     masks = tuple(name for name in folder.picture_names if _is_mask(name))

@@ -55,8 +55,10 @@ def test_all_of_kaggles_files_in_one_channel(tmp_path: Path, outer: str, caplog:
     assert "test_hq, train_hq" in caplog.text
 
 
-def test_both_in_one_folder(tmp_path: Path) -> None:
-    dataset = find(mix(tmp_path / "train").parent)
+@pytest.mark.parametrize("inner", ["", "cars"])
+def test_both_in_one_folder(tmp_path: Path, inner: str) -> None:
+    mix(tmp_path / "train" / inner)
+    dataset = find(tmp_path)
     assert (len(dataset.train), len(dataset.validation)) == (6, 2)
     sample = dataset.train[0]
     assert sample.image.name == f"{sample.group}_01.jpg"
