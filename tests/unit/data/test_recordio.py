@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from byoc_vision.data.recordio import (
@@ -36,12 +36,14 @@ def write(path: Path, *records: bytes) -> Path:
     return path
 
 
+@settings(deadline=None)
 @given(records=st.lists(contents, min_size=1, max_size=5))
 def test_any_content_comes_back(tmp_path_factory: pytest.TempPathFactory, records: list[bytes]) -> None:
     path = write(tmp_path_factory.mktemp("records") / "a.rec", *records)
     assert [record.slice(path).read_bytes() for record in index_records(path)] == records
 
 
+@settings(deadline=None)
 @given(labels=st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=4), picture=contents)
 def test_labels_and_picture_come_back(
     tmp_path_factory: pytest.TempPathFactory, labels: list[float], picture: bytes
@@ -105,6 +107,7 @@ def test_records_without_im2recs_header(tmp_path: Path, content: bytes) -> None:
         unpack(index_records(path)[0], path)
 
 
+@settings(deadline=None)
 @given(content=st.binary(max_size=64))
 def test_arbitrary_bytes_are_answered_with_a_data_error_alone(
     tmp_path_factory: pytest.TempPathFactory, content: bytes

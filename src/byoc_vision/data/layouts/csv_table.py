@@ -95,7 +95,7 @@ class CsvLabels:
         )
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
-        lists = _lists(inputs)
+        lists = [(file, columns) for file, columns in _lists(inputs) if columns.mask is None]
         check_lists([file for file, _ in lists], inputs)
         entries: dict[str, list[Entry]] = {split: [] for split in ("train", "validation", "test")}
         names: dict[int, str] = {}

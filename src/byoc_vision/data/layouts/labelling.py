@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
 from byoc_vision.data.layouts.base import Found
+from byoc_vision.data.layouts.class_counts import without_small_classes
 from byoc_vision.data.layouts.listing import natural_key
 from byoc_vision.data.layouts.lists import refuse_repeated
 from byoc_vision.data.samples import DataClass, DataOptions, PictureFile, Sample
@@ -106,6 +108,7 @@ def found_labels(
 
     A number is the index of its class, whose name is `class_3` unless `names` has one. Named classes come in natural
     order. The training pictures say which classes there are: another split may have no others.
+    Classes with fewer training pictures than `min_class_count` are left out, unless pictures have several.
     classes: those of a model, where the labels are to be its.
     Raises DataError that names every entry which does not fit.
     """
@@ -121,6 +124,10 @@ def found_labels(
     if len(table) < 2:
         only = next(iter(table), "none")
         raise DataError(f"{everything[0].where}: all labels are of one class ({only}); a classifier needs two or more")
+    if twice := [name for name, count in Counter(table).items() if count > 1]:
+        raise DataError(
+            f"several classes are called {twice[0]!r} ({everything[0].where}, …); give each a name of its own"
+        )
     index = {name: position for position, name in enumerate(table)}
     samples = {
         split: tuple(
@@ -129,7 +136,9 @@ def found_labels(
         for split, of in entries.items()
         if of
     }
-    return Found(samples, tuple(classes) or tuple(DataClass(name) for name in table), multi_label=many)
+    if classes or many:
+        return Found(samples, tuple(classes) or tuple(DataClass(name) for name in table), multi_label=many)
+    return Found(*without_small_classes(samples, table, options.min_class_count))
 
 
 def _sample(entry: Entry, indices: tuple[int, ...], many: bool) -> Sample:

@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.lists import find, labels, lay_out
 
@@ -54,6 +54,17 @@ def test_several_labels(tmp_path: Path, rows: tuple[str, ...]) -> None:
     root = table(tmp_path, *rows)
     assert found(root) == {"1.jpg": (1, 2), "2.jpg": (2,), "3.jpg": (0,), "4.jpg": (1, 2)}
     assert find(root).class_names == ("land", "sea", "sky")
+
+
+def test_rare_classes_may_be_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pictures = tuple(f"train/{number}.jpg" for number in range(5))
+    rows = ("image,label", "0,rare", "1,a", "2,b", "3,a", "4,b")
+    root = table(tmp_path, *rows, pictures=pictures)
+    assert find(root).class_names == ("a", "b", "rare")
+    dataset = find(root, min_class_count=2)
+    assert dataset.class_names == ("a", "b")
+    assert len(dataset.train) + len(dataset.validation) == 4
+    assert "rare (1)" in caplog.text
 
 
 def test_names_with_blanks_are_names(tmp_path: Path) -> None:
@@ -131,6 +142,11 @@ def test_every_wrong_row_is_named(tmp_path: Path) -> None:
     assert all(f"{place} {right}:" not in text for right in (2, 8))
 
 
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"several classes are called 'a' \(.*labels\.csv, line 2"):
+        find(table(tmp_path, "image,a,a", "1.jpg,1,0", "2.jpg,0,1"))
+
+
 def test_flags_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"labels\.csv, line 3: the label 'yes' is not the number of a class"):
         find(table(tmp_path, "image,a,b", "1.jpg,1,0", "2.jpg,yes,0"))
@@ -170,6 +186,7 @@ CELLS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(text=st.lists(CELLS, max_size=16).map("".join) | st.text(max_size=60))
 def test_any_text_is_read_or_refused_by_name(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     root = tmp_path_factory.mktemp("csv")
@@ -179,6 +196,7 @@ def test_any_text_is_read_or_refused_by_name(tmp_path_factory: pytest.TempPathFa
         find(root)
 
 
+@settings(deadline=None)
 @given(rows=st.lists(st.tuples(CELLS, CELLS, CELLS), max_size=4))
 def test_any_rows_are_read_or_refused_by_name(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]]

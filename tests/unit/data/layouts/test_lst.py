@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.lists import find, labels, lay_out
 
@@ -138,6 +138,7 @@ def test_a_model_is_measured_by_its_own_classes(tmp_path: Path) -> None:
 LINES = st.lists(st.sampled_from(["0", "1", "2", "x", "\t", "\n", "1.jpg", "2.jpg", "1e999", "nan", " "])).map("".join)
 
 
+@settings(deadline=None)
 @given(text=LINES | st.text(max_size=60))
 def test_any_text_is_read_or_refused_by_name(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     root = tmp_path_factory.mktemp("lst")

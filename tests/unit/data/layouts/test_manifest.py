@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.lists import find, labels, lay_out
 
@@ -122,6 +122,12 @@ def test_every_wrong_line_is_named(tmp_path: Path) -> None:
     assert f"{place} 1:" not in text
 
 
+def test_two_classes_of_one_name(tmp_path: Path) -> None:
+    lines = (line(n, **{"j": n % 2, "j-metadata": {"class-name": "same"}}) for n in range(1, 5))
+    with pytest.raises(DataError, match="several classes are called 'same'"):
+        find(manifest(tmp_path, *lines))
+
+
 def test_numbers_and_names_are_not_mixed(tmp_path: Path) -> None:
     root = manifest(tmp_path, line(1, label=0), line(2, label="cat"))
     with pytest.raises(DataError, match=r"some labels are numbers \(.*line 1: 0\), others are names \(.*line 2: cat\)"):
@@ -139,6 +145,7 @@ OBJECTS = st.dictionaries(
 ).map(json.dumps)
 
 
+@settings(deadline=None)
 @given(lines=st.lists(OBJECTS | st.text(max_size=20) | st.just("[" * 100_000), min_size=1, max_size=3))
 def test_any_line_is_read_or_refused_by_name(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
     root = tmp_path_factory.mktemp("manifest")
