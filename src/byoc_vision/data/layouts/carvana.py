@@ -36,9 +36,10 @@ class Carvana:
     )
 
     def recognise(self, inputs: Inputs) -> bool:
-        pictures = list(inputs.first.pictures.pictures())
-        named = sum(_car(path.stem) is not None for path in pictures)
-        return _has_masks(inputs.first) and 2 * named > len(pictures)
+        if not _has_masks(inputs.first):
+            return False
+        cars = [_car(path.stem) for path in inputs.first.pictures.pictures()]
+        return 2 * cars.count(None) < len(cars)
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
         samples = {}

@@ -10,7 +10,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -169,19 +169,20 @@ def _items_of(outfit: Any, place: str) -> list[Item]:
     return items
 
 
-def _pictures(root: Folder, items: Iterable[Item]) -> list[tuple[Path, Item]]:
+def _pictures(root: Folder, items: Sequence[Item]) -> list[tuple[Path, Item]]:
     """Each item with its picture. A few may lack theirs: they are left out, with a warning."""
     images = _images(root)
-    there = {
-        (inner.name, Path(name).stem): inner.path / name
-        for inner in (images.folders if images else ())
-        for name in inner.picture_names
+    sets = {inner.name: inner for inner in images.folders} if images else {}
+    names_of = {
+        set_id: {name.rpartition(".")[0]: name for name in sets[set_id].picture_names}
+        for set_id in {item.set_id for item in items}
+        if set_id in sets
     }
     found: list[tuple[Path, Item]] = []
     missing: list[str] = []
     for item in items:
-        if picture := there.get((item.set_id, item.picture)):
-            found.append((picture, item))
+        if name := names_of.get(item.set_id, {}).get(item.picture):
+            found.append((sets[item.set_id].path / name, item))
         else:
             missing.append(f"{item.place}: there is no images/{item.set_id}/{item.picture}.jpg")
     if len(missing) > TOLERATED_MISSING * (len(found) + len(missing)):
