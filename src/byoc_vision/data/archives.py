@@ -93,8 +93,9 @@ class Unpacker:
         with zipfile.ZipFile(place.archive) as file:
             members = file.infolist()
             paths = self._judge(place, members)
-            self._find_room(place.archive, sum(member.file_size for member in members))
-            for member, path in zip(members, paths, strict=True):
+            placed = list(zip(members, paths, strict=True))
+            self._find_room(place.archive, sum(member.file_size for member, path in placed if path is not None))
+            for member, path in placed:
                 place.member = member.filename
                 if path is not None and not member.is_dir():
                     with file.open(member) as content:
