@@ -14,6 +14,7 @@ SageMaker developer guide; Channel in its API reference.
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import os
 import select
@@ -24,17 +25,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from byoc_vision.data.recordio import RECORDIO_SUFFIX, RECORDS_SUFFIX, CopySource, read_records
 from byoc_vision.errors import DataError, InputError, ResourceError
 from byoc_vision.job import Channel, Job
 from byoc_vision.paths import MlPaths
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 log = logging.getLogger(__name__)
 
 # SageMaker opens its end when it has found the first object; a manifest of many takes a while.
-PIPE_OPENS_WITHIN_S = 600.0
+LONGEST_SILENCE_S = 600.0
 _LOOK_EVERY_S = 0.1
 _PROGRESS_EVERY_S = 30.0
 _RECORDIO_CONTENT = "application/x-recordio"
@@ -47,19 +51,19 @@ def spool_folder(paths: MlPaths) -> Path:
 
 
 @contextmanager
-def spooled(job: Job, opens_within_s: float = PIPE_OPENS_WITHIN_S) -> Iterator[Job]:
+def spooled(job: Job, silent_s: float = LONGEST_SILENCE_S) -> Iterator[Job]:
     """The job with folders in place of its streams, for as long as the context lasts."""
     try:
-        yield spool(job, opens_within_s)
+        yield spool(job, silent_s)
     finally:
         shutil.rmtree(spool_folder(job.paths), ignore_errors=True)
 
 
-def spool(job: Job, opens_within_s: float = PIPE_OPENS_WITHIN_S) -> Job:
+def spool(job: Job, silent_s: float = LONGEST_SILENCE_S) -> Job:
     """Read every stream of the job to its end; the job with folders in their place. To be done once a host.
 
     Raises InputError for a stream that is no RecordIO, DataError where it breaks off or holds nothing, ResourceError
-    where the disk is full or nothing comes within `opens_within_s` seconds.
+    where the disk is full or nothing comes for `silent_s` seconds.
     """
     streams = _streams(job)
     _refuse_shards(streams, job)
@@ -68,7 +72,7 @@ def spool(job: Job, opens_within_s: float = PIPE_OPENS_WITHIN_S) -> Job:
     for channel in streams:
         if channel.input_mode == "Pipe":
             _require_records(channel)
-            _spool_pipe(channel, _place(folder, channel), opens_within_s)
+            _spool_pipe(channel, _place(folder, channel), silent_s)
         else:
             _copy_records(channel, _place(folder, channel))
     return with_spooled(job)
@@ -85,6 +89,16 @@ def with_spooled(job: Job) -> Job:
             for name, channel in job.channels.items()
         },
     )
+
+
+def digests(job: Job) -> dict[str, str]:
+    """What this host's streams brought, by channel, in a few letters: to be compared with the other hosts'."""
+    found = {}
+    for name, channel in job.channels.items():
+        if channel.path.parent == spool_folder(job.paths):
+            contents = (hashlib.blake2b(path.read_bytes()) for path in sorted(channel.path.iterdir()))
+            found[name] = hashlib.blake2b(b"".join(content.digest() for content in contents)).hexdigest()[:16]
+    return found
 
 
 def _place(folder: Path, channel: Channel) -> Path:
@@ -138,11 +152,11 @@ def _require_records(channel: Channel) -> None:
     )
 
 
-def _spool_pipe(channel: Channel, folder: Path, opens_within_s: float) -> None:
+def _spool_pipe(channel: Channel, folder: Path, silent_s: float) -> None:
     name = f"the pipe of the channel {channel.name}"
     ending = RECORDS_SUFFIX if channel.record_wrapper == "RecordIO" else RECORDIO_SUFFIX
     remedy = "see whether all objects that the channel names can be read, and start the job again"
-    with _opened(channel, opens_within_s) as stream:
+    with _opened(channel, silent_s) as stream:
         count = _keep(stream, folder / f"{channel.path.name}{ending}", name, remedy)
     if not count:
         raise DataError(f"{name} closed without a record; see what the channel's S3Uri holds")
@@ -167,21 +181,40 @@ def _keep(stream: BinaryIO, target: Path, name: str, remedy: str) -> int:
 
 
 @contextmanager
-def _opened(channel: Channel, within_s: float) -> Iterator[BinaryIO]:
-    """A pipe that something was written to, or that was opened and closed again."""
-    deadline = time.monotonic() + within_s
+def _opened(channel: Channel, silent_s: float) -> Iterator[BinaryIO]:
+    """A channel's pipe. Reading it raises ResourceError where nothing comes for `silent_s` seconds."""
     complaint = ResourceError(
-        f"{channel.path}: nothing came through the pipe of the channel {channel.name} within {within_s:.0f} s; see "
+        f"{channel.path}: nothing came through the pipe of the channel {channel.name} for {silent_s:.0f} s; see "
         "whether its S3Uri holds data and the job's role may read it"
     )
+    deadline = time.monotonic() + silent_s
     while not channel.path.exists():
         if time.monotonic() > deadline:
             raise complaint
         time.sleep(_LOOK_EVERY_S)
     # Opened without waiting: a plain open would wait for a writer for ever.
     descriptor = os.open(channel.path, os.O_RDONLY | os.O_NONBLOCK)
-    with open(descriptor, "rb", buffering=2**20) as stream:
-        if not select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]:
-            raise complaint
-        os.set_blocking(descriptor, True)
+    with _Pipe(descriptor, silent_s, complaint) as pipe, io.BufferedReader(pipe, 2**20) as stream:
         yield stream
+
+
+class _Pipe(io.RawIOBase):
+    """The reading end of a pipe, which does not wait for its writer for ever."""
+
+    def __init__(self, descriptor: int, silent_s: float, complaint: ResourceError) -> None:
+        self._descriptor = descriptor
+        self._silent_s = silent_s
+        self._complaint = complaint
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        if not select.select([self._descriptor], [], [], self._silent_s)[0]:
+            raise self._complaint
+        return os.readv(self._descriptor, [buffer])
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()

@@ -108,8 +108,34 @@ def test_a_pipe_that_nobody_writes_to(paths: MlPaths, exists: bool) -> None:
     job = declare(paths, train=WRAPPED)
     if exists:
         os.mkfifo(paths.pipe("train", 0))
-    with pytest.raises(ResourceError, match=r"train_0: nothing came through the pipe of the channel train within 0 s"):
-        pipes.spool(job, opens_within_s=0.01)
+    with pytest.raises(ResourceError, match=r"train_0: nothing came through the pipe of the channel train for 0 s"):
+        pipes.spool(job, silent_s=0.01)
+
+
+def test_a_writer_that_falls_silent(paths: MlPaths) -> None:
+    job = declare(paths, train=WRAPPED)
+    pipe = paths.pipe("train", 0)
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)  # stays open, and writes no more
+    try:
+        os.write(writer, records(b"picture", b"3"))
+        with pytest.raises(ResourceError, match="nothing came through the pipe of the channel train for 0 s"):
+            pipes.spool(job, silent_s=0.05)
+    finally:
+        os.close(writer)
+
+
+def test_hosts_can_compare_what_they_got(paths: MlPaths) -> None:
+    job = declare(paths, train=WRAPPED)
+    found = []
+    for content in (records(b"picture", b"3"), records(b"picture", b"3"), records(b"picture", b"4")):
+        writer = write_pipe(paths.pipe("train", 0), content)
+        with pipes.spooled(job) as local:
+            writer.join()
+            found.append(pipes.digests(local))
+        paths.pipe("train", 0).unlink()
+    assert found[0] == found[1] != found[2]
+    assert pipes.digests(job) == {}
 
 
 def test_hosts_that_get_different_records(paths: MlPaths) -> None:
