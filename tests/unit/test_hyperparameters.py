@@ -101,7 +101,8 @@ def test_each_field_is_documented_and_aliases_do_not_clash() -> None:
 
 KNOWN_NAMES = """
 algorithm architecture augmentation augmentation_type backbone base_size batch_size beta_1 beta_2
-checked_pictures checkpoint_frequency class_weights clip_grad_norm crop_size data_layout dropout dropout_rate
+cache cache_gb checked_pictures checkpoint_frequency class_weights clip_grad_norm crop_size data_layout dropout
+dropout_rate
 early_stopping early_stopping_min_epochs early_stopping_patience early_stopping_tolerance
 effective_number_beta encoder encoder_lr_factor epochs eps epsilon freeze_epochs gamma gamma1 gamma2
 hidden_units ignore_index image_shape image_size kv_store label_smoothing learning_rate loss lr lr_scheduler

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
 from byoc_vision.data.augmentation import Augmentation
 from byoc_vision.data.bad_samples import BadSamples, OnBadSample, Unreadable
-from byoc_vision.data.decoding import read_picture
-from byoc_vision.data.preprocess import IGNORED, Preprocess, crop
+from byoc_vision.data.cache import CachePart, with_cache
+from byoc_vision.data.fitting import DecodedPictures
+from byoc_vision.data.preprocess import Preprocess, crop
 from byoc_vision.data.samplers import Draw, mixed_seed
 from byoc_vision.data.samples import DataClass, Sample
-from byoc_vision.data.truths import read_mask_values
 from byoc_vision.errors import DataError
 
 MOST_BAD_IN_A_ROW = 10  # that on_bad_sample=skip passes over
@@ -56,6 +55,7 @@ class PictureDataset(TorchDataset[Example]):
 
     crop_size: height and width of a random part of each resized picture and mask, which is all that is trained on.
     on_bad_sample: with `skip` the next sample that can be read takes the place of one that cannot.
+    cache: where decoded pictures are kept from the first epoch on; the examples are the same without.
     """
 
     def __init__(
@@ -68,13 +68,14 @@ class PictureDataset(TorchDataset[Example]):
         *,
         crop_size: tuple[int, int] | None = None,
         on_bad_sample: OnBadSample = "fail",
+        cache: CachePart | None = None,
     ) -> None:
         self.samples = samples
         self.preprocess = preprocess
         self.augmentation = augmentation
         self.seed = seed
         self.crop_size = crop_size
-        self._truths = Truths(classes)
+        self._pictures = with_cache(DecodedPictures(samples, classes, preprocess, for_training=True), cache)
         self._skipped = BadSamples(len(samples)) if on_bad_sample == "skip" else None
 
     @property
@@ -108,17 +109,13 @@ class PictureDataset(TorchDataset[Example]):
         return [_unless_unreadable(self, draw) for draw in draws]
 
     def _example(self, index: int, seed: int) -> Example:
-        sample = self.samples[index]
+        fitted = self._pictures.read(index)
         down, right = np.random.default_rng(mixed_seed(seed, 1)).random(2)  # another stream than the augmentation's
-        picture, truth = self._truths.read(sample)
-        image, mask = self.preprocess.image(picture, (down, right) if self.preprocess.short_side else None), None
-        if truth.ndim == 2:
-            mask = self.preprocess.mask(truth, fill=IGNORED)
-        if mask is not None and self.crop_size is not None:
-            image, mask = (crop(pixels, *self.crop_size, (down, right)) for pixels in (image, mask))
+        image = crop(fitted.image, *self.size, (down, right))
+        mask = crop(fitted.truth, *self.size, (down, right)) if fitted.truth.ndim == 2 else None
         augmented = self.augmentation(image, mask, seed)
-        changed = truth if augmented.mask is None else np.ascontiguousarray(augmented.mask)
-        return Example(_as_tensor(augmented.image), torch.from_numpy(changed))
+        truth = fitted.truth if augmented.mask is None else np.ascontiguousarray(augmented.mask)
+        return Example(_as_tensor(augmented.image), torch.from_numpy(truth))
 
 
 class EvaluationDataset(TorchDataset[EvaluationExample]):
@@ -134,10 +131,11 @@ class EvaluationDataset(TorchDataset[EvaluationExample]):
         preprocess: Preprocess,
         *,
         on_bad_sample: OnBadSample = "fail",
+        cache: CachePart | None = None,
     ) -> None:
         self.samples = samples
         self.preprocess = preprocess
-        self._truths = Truths(classes)
+        self._pictures = with_cache(DecodedPictures(samples, classes, preprocess, for_training=False), cache)
         self._skipped = BadSamples(len(samples)) if on_bad_sample == "skip" else None
 
     @property
@@ -156,58 +154,16 @@ class EvaluationDataset(TorchDataset[EvaluationExample]):
     def __getitem__(self, index: int) -> EvaluationExample:
         """Raises DataError for a sample that cannot be read."""
         try:
-            picture, truth = self._truths.read(self.samples[index])
+            fitted = self._pictures.read(index)
         except DataError as error:
             if self._skipped is not None:
                 self._skipped.warn(index, error, "it is left out of the figures")
             raise
-        height, width = picture.shape[:2]
-        return EvaluationExample(_as_tensor(self.preprocess.image(picture)), height, width, truth, index)
+        return EvaluationExample(_as_tensor(fitted.image), fitted.height, fitted.width, fitted.truth, index)
 
     def __getitems__(self, indices: Sequence[int]) -> list[EvaluationExample | Unreadable]:
         """As a loader's process asks for a batch."""
         return [_unless_unreadable(self, index) for index in indices]
-
-
-class Truths:
-    """Reads samples with their truth, in terms of the model's classes."""
-
-    def __init__(self, classes: Sequence[DataClass]) -> None:
-        self.count = len(classes)
-        self._index_of_value = class_index_table(classes)
-
-    def read(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-        """The picture, uint8 [H, W, 3], and its truth as `Example` has it, of a mask at the picture's size.
-
-        Raises DataError where a file cannot be read, or the mask has another size than the picture.
-        """
-        picture, truth = read_picture(sample.image), self._truth(sample)
-        if truth.ndim == 2 and truth.shape != picture.shape[:2]:
-            raise DataError(
-                f"{sample.mask} has {truth.shape[0]} × {truth.shape[1]} pixels, its picture {sample.image} "
-                f"{picture.shape[0]} × {picture.shape[1]}; a mask has the size of its picture"
-            )
-        return picture, truth
-
-    def _truth(self, sample: Sample) -> np.ndarray:
-        if sample.mask is not None:
-            return cv2.LUT(read_mask_values(sample), self._index_of_value)
-        if sample.labels is not None:
-            present = np.zeros(self.count, np.uint8)
-            present[list(sample.labels)] = 1
-            return present
-        if sample.label is not None:
-            return np.array(sample.label, np.int64)
-        raise ValueError(f"{sample.image} has neither mask nor label")
-
-
-def class_index_table(classes: Sequence[DataClass]) -> np.ndarray:
-    """uint8 [256]: mask value → class index, 255 where the value is no class. For `cv2.LUT(mask, table)`."""
-    table = np.full(256, IGNORED, np.uint8)
-    for index, entry in enumerate(classes):
-        if entry.value is not None:
-            table[entry.value] = index
-    return table
 
 
 def _unless_unreadable(dataset: TorchDataset[Read], key: Any) -> Read | Unreadable:

@@ -17,8 +17,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 IGNORED = 255  # the class index of pixels that no loss and no metric counts
 
-ResizeRule = Literal["stretch", "letterbox", "short_side"]
+LONGEST_SIDE = 4  # times the shorter one: of a narrower picture training sees the middle
 
+ResizeRule = Literal["stretch", "letterbox", "short_side"]
 
 Place = tuple[float, float]  # how far down and how far right a part lies, as shares of the room there is: 0 ≤ place < 1
 
@@ -59,18 +60,25 @@ class Preprocess(BaseModel):
             raise ValueError("short_side goes with resize=short_side and is no less than height and width")
         return self
 
-    def image(self, rgb: np.ndarray, place: Place | None = None) -> np.ndarray:
-        """A picture, uint8 [H, W, 3], as the model's input, uint8 [height, width, 3].
-
-        place: where a rule that cuts cuts, in training; the centre by default.
-        """
+    def image(self, rgb: np.ndarray) -> np.ndarray:
+        """A picture, uint8 [H, W, 3], as the model's input, uint8 [height, width, 3]."""
         if self.resize == "short_side":
-            rgb = self._crop(rgb, place)
+            rgb = self._crop(rgb)
         window = self.window(rgb.shape[0], rgb.shape[1])
-        shrinks = window.height < rgb.shape[0] or window.width < rgb.shape[1]
-        # Area averaging is the antialiased choice where the picture shrinks; it degrades to nearest where it grows.
-        resized = _resize(rgb, window, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        return self._place(resized, window, fill=0)
+        return self._place(_resize_picture(rgb, window), window, fill=0)
+
+    def uncut(self, rgb: np.ndarray) -> np.ndarray:
+        """What training cuts its inputs out of at random places: with `short_side` the picture, uint8 [h, w, 3], whose
+        shorter side has so many pixels; otherwise the model's input.
+
+        Resized before it is cut, so that it can be kept for all epochs.
+        """
+        if self.short_side is None:
+            return self.image(rgb)
+        longest = LONGEST_SIDE * min(rgb.shape[:2])
+        rgb = crop(rgb, min(rgb.shape[0], longest), min(rgb.shape[1], longest))
+        height, width = (round(side * self.short_side / min(rgb.shape[:2])) for side in rgb.shape[:2])
+        return _resize_picture(rgb, Window(0, 0, height, width))
 
     def mask(self, labels: np.ndarray, fill: int = 0) -> np.ndarray:
         """A mask of class indices, uint8 [H, W], beside its picture: uint8 [height, width].
@@ -109,7 +117,7 @@ class Preprocess(BaseModel):
         inner_width = min(self.width, max(1, round(width * scale)))
         return Window((self.height - inner_height) // 2, (self.width - inner_width) // 2, inner_height, inner_width)
 
-    def _crop(self, pixels: np.ndarray, place: Place | None = None) -> np.ndarray:
+    def _crop(self, pixels: np.ndarray) -> np.ndarray:
         """The part with the model's proportions that is resized: the largest one, or as `short_side` has it.
 
         It is cut before it is resized, so that pictures are resized once.
@@ -121,7 +129,7 @@ class Preprocess(BaseModel):
             scale = min(height, width) / self.short_side
         inner_height = min(height, max(1, round(self.height * scale)))
         inner_width = min(width, max(1, round(self.width * scale)))
-        return crop(pixels, inner_height, inner_width, place)
+        return crop(pixels, inner_height, inner_width)
 
     def _place(self, pixels: np.ndarray, window: Window, fill: int) -> np.ndarray:
         if (window.height, window.width) == (self.height, self.width):
@@ -139,6 +147,12 @@ def crop(pixels: np.ndarray, height: int, width: int, place: Place | None = None
     else:
         top, left = int(place[0] * (spare_height + 1)), int(place[1] * (spare_width + 1))
     return pixels[top : top + height, left : left + width]
+
+
+def _resize_picture(rgb: np.ndarray, window: Window) -> np.ndarray:
+    """Area averaging is the antialiased choice where the picture shrinks; it degrades to nearest where it grows."""
+    shrinks = window.height < rgb.shape[0] or window.width < rgb.shape[1]
+    return _resize(rgb, window, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def _resize(pixels: np.ndarray, window: Window, interpolation: int) -> np.ndarray:

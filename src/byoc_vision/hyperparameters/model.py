@@ -191,6 +191,12 @@ class Hyperparameters(BaseModel):
     early_stopping_patience: PositiveInt = field(5, "Epochs without improvement before the stop.")
     early_stopping_min_epochs: NonNegativeInt = field(5, "No stop before this many epochs.")
     early_stopping_tolerance: NonNegativeFloat = field(0.0, "What counts as improvement, in the metric's units.")
+    cache: Annotated[Literal["auto", "off", "memory", "disk"], SPELT] = field(
+        "auto",
+        "Where decoded, resized pictures are kept from the first epoch on. `auto`: on disk, as far as half of the free "
+        "memory holds their pages; `disk`: up to half of the free disk; `memory`: in /dev/shm.",
+    )
+    cache_gb: PositiveFloat | None = field(None, "What the cache may come to, in GB, instead of those halves.")
     num_workers: NonNegativeInt | None = field(
         None, "Processes that read pictures. Chosen from cores and shared memory where it is not given.", "workers"
     )

@@ -10,6 +10,7 @@ from torch import nn
 
 from byoc_vision.artifact import ModelCard
 from byoc_vision.data.bad_samples import OnBadSample
+from byoc_vision.data.cache import CachePart
 from byoc_vision.data.layouts import read_folder
 from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader
 from byoc_vision.data.pictures import EvaluationDataset
@@ -40,10 +41,11 @@ class Evaluator:
         """Raises InputError for a `top_k` that cannot be measured."""
         check_top_k(self.top_k, self.predictor.card)
 
-    def batches(self, samples: Sequence[Sample]) -> Iterable[EvaluationBatch]:
+    def batches(self, samples: Sequence[Sample], cache: CachePart | None = None) -> Iterable[EvaluationBatch]:
         """The samples, shared out over all processes; to be kept, since its worker processes stay."""
+        rule = self.predictor.card.preprocess
         return build_evaluation_loader(
-            EvaluationDataset(samples, self.classes, self.predictor.card.preprocess, on_bad_sample=self.on_bad_sample),
+            EvaluationDataset(samples, self.classes, rule, on_bad_sample=self.on_bad_sample, cache=cache),
             self.batch_size,
             workers=self.workers,
             rank=self.world.rank,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from contextlib import closing
 
 import numpy as np
 import torch
@@ -47,16 +48,17 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
             card = trainer.card.model_copy(update={"metrics": named("validation", record.validation)})
             artifact.save(job.paths.model, card, trainer.net.state_dict())
 
-    history = fit(
-        trainer,
-        hyperparameters.epochs,
-        History(objective),
-        learning_rate=trainer.learning_rate,
-        early_stopping=early_stopping(hyperparameters, objective),
-        stopping=trainer.stopping_anywhere,
-        keep=keep,
-    )
-    test = None if trainer.stopping_anywhere() else test_figures(job, trainer, dataset)
+    with closing(trainer):
+        history = fit(
+            trainer,
+            hyperparameters.epochs,
+            History(objective),
+            learning_rate=trainer.learning_rate,
+            early_stopping=early_stopping(hyperparameters, objective),
+            stopping=trainer.stopping_anywhere,
+            keep=keep,
+        )
+        test = None if trainer.stopping_anywhere() else test_figures(job, trainer, dataset)
     if world.is_first:
         write_results(job.paths.output_data, hyperparameters, dataset, history, test, time.monotonic() - started)
         log.info("The model is in %s, its figures are in %s", job.paths.model, job.paths.output_data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from byoc_vision.artifact import ModelCard
 from byoc_vision.data.augmentation import build_augmentation
+from byoc_vision.data.cache import PictureCache, choose_place, free_memory, open_cache
 from byoc_vision.data.loaders import EvaluationBatch, TrainingLoader, build_training_loader
 from byoc_vision.data.pictures import PictureDataset
 from byoc_vision.data.preprocess import Preprocess
@@ -30,7 +32,7 @@ from byoc_vision.models.shapes import freeze_unused
 from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import allow_tf32, choose_device, choose_precision
 from byoc_vision.training import plan
-from byoc_vision.training.distribution import World, any_process, processes_per_host, share_statistics
+from byoc_vision.training.distribution import World, any_process, on_first, processes_per_host, share_statistics
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.fit import Figures
 from byoc_vision.training.interruption import Interruption
@@ -58,6 +60,7 @@ class Trainer:
     interruption: Interruption
     encoder: Encoder | None = None
     freeze_epochs: int = 0
+    cache: PictureCache | None = None
     _frozen: bool = False
 
     def train(self, epoch: int) -> float:
@@ -96,6 +99,11 @@ class Trainer:
     def learning_rate(self) -> float:
         return float(self.step.schedule.get_last_lr()[0])
 
+    def close(self) -> None:
+        """Remove what the job kept for itself alone."""
+        if self.cache:
+            self.cache.close()
+
 
 def build_trainer(
     job: Job,
@@ -127,7 +135,8 @@ def build_trainer(
         class_weights=class_weights,
         label_smoothing=hyperparameters.label_smoothing,
     ).to(device)
-    pictures = training_pictures(job, dataset, rule, crop_size, hyperparameters)
+    cache = picture_cache(dataset, rule, hyperparameters, world)
+    pictures = training_pictures(job, dataset, rule, crop_size, hyperparameters, cache)
     batches = training_batches(pictures, hyperparameters, world, on_gpu=device.type == "cuda")
     encoder = learning_encoder(net, hyperparameters)
     optimizer = optimizer_for(net, encoder, hyperparameters)
@@ -152,7 +161,7 @@ def build_trainer(
         top_k=hyperparameters.top_k,
         on_bad_sample=hyperparameters.on_bad_sample,
     )
-    validation = evaluator.batches(dataset.validation)
+    validation = evaluator.batches(dataset.validation, cache.validation if cache else None)
     return Trainer(
         card,
         net,
@@ -164,6 +173,7 @@ def build_trainer(
         interruption,
         encoder=encoder,
         freeze_epochs=hyperparameters.freeze_epochs,
+        cache=cache,
     )
 
 
@@ -210,8 +220,24 @@ def schedule_for(optimizer: Optimizer, steps_per_epoch: int, hyperparameters: Hy
     )
 
 
+def picture_cache(
+    dataset: Dataset, rule: Preprocess, hyperparameters: Hyperparameters, world: World
+) -> PictureCache | None:
+    """The cache as the job asks for it, one for all processes of a host; none where pictures are read only once."""
+    generation = on_first(world, time.time_ns)
+    if hyperparameters.epochs == 1:
+        return None
+    place = choose_place(hyperparameters.cache, hyperparameters.cache_gb, memory=free_memory())
+    return open_cache(dataset, rule, place, generation)
+
+
 def training_pictures(
-    job: Job, dataset: Dataset, rule: Preprocess, crop_size: tuple[int, int] | None, hyperparameters: Hyperparameters
+    job: Job,
+    dataset: Dataset,
+    rule: Preprocess,
+    crop_size: tuple[int, int] | None,
+    hyperparameters: Hyperparameters,
+    cache: PictureCache | None = None,
 ) -> PictureDataset:
     """The samples to train on. Raises InputError for an augmentation that is not known or cannot be used."""
     augmentation = build_augmentation(
@@ -228,6 +254,7 @@ def training_pictures(
         hyperparameters.seed,
         crop_size=crop_size,
         on_bad_sample=hyperparameters.on_bad_sample,
+        cache=cache.train if cache else None,
     )
 
 

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byoc_vision.data.augmentation import AugmentationName, build_augmentation
+from byoc_vision.data.fitting import class_index_table
 from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader, build_training_loader
-from byoc_vision.data.pictures import EvaluationDataset, Example, PictureDataset, class_index_table
+from byoc_vision.data.pictures import EvaluationDataset, Example, PictureDataset
 from byoc_vision.data.preprocess import IGNORED, Preprocess
 from byoc_vision.data.samplers import Draw, EvaluationSampler, Natural, TrainingSampler
 from byoc_vision.data.samples import DataClass, Sample

@@ -143,13 +143,31 @@ def test_256_and_224_are_seven_eighths_of_the_picture() -> None:
     assert (rule.image(rgb)[0] == 150).all()
 
 
-def test_the_part_may_lie_elsewhere_and_everywhere() -> None:
+def test_training_cuts_out_of_the_whole_picture_with_its_shorter_side_fitted() -> None:
     rule = Preprocess(height=4, width=4, resize="short_side", short_side=8)
-    corners = np.zeros((8, 12, 3), np.uint8)
-    corners[:4, :4], corners[-4:, -4:], corners[2:6, 4:8] = 50, 150, 250
-    assert (rule.image(corners, (0.0, 0.0)) == 50).all()
-    assert (rule.image(corners, (0.999, 0.999)) == 150).all()
-    assert (rule.image(corners) == 250).all()
+    corners = np.zeros((16, 24, 3), np.uint8)
+    corners[:8, :8], corners[-8:, -8:], corners[4:12, 8:16] = 50, 150, 250
+    uncut = rule.uncut(corners)
+    assert uncut.shape == (8, 12, 3)
+    assert (crop(uncut, 4, 4, (0.0, 0.0)) == 50).all()
+    assert (crop(uncut, 4, 4, (0.999, 0.999)) == 150).all()
+    np.testing.assert_array_equal(crop(uncut, 4, 4), rule.image(corners))
+
+
+@given(rules, sides, sides, seeds)
+def test_where_nothing_is_cut_at_random_training_sees_the_models_input(
+    rule: Preprocess, height: int, width: int, seed: int
+) -> None:
+    rgb = pixels(seed, height, width, 3)
+    np.testing.assert_array_equal(rule.uncut(rgb), rule.image(rgb))
+
+
+@given(sides, sides, st.integers(0, 20))
+def test_the_model_s_input_can_be_cut_out_of_any_picture(height: int, width: int, spare: int) -> None:
+    rule = Preprocess(height=10, width=12, resize="short_side", short_side=12 + spare)
+    uncut = rule.uncut(pixels(0, height, width, 3))
+    assert min(uncut.shape[:2]) == 12 + spare
+    assert max(uncut.shape[:2]) <= 4 * (12 + spare)
 
 
 @given(sides, sides, st.integers(0, 9), st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))

@@ -1,0 +1,47 @@
+"""Whole jobs with the cache and without."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from byoc_vision.cli import main
+from byoc_vision.data.sample_data import make_segmentation_set
+from byoc_vision.paths import MlPaths
+
+SETTINGS = {
+    "model": "unet_small",
+    "image_size": "32",
+    "crop_size": "16",
+    "epochs": "3",
+    "batch_size": "4",
+    "num_workers": "0",
+    "precision": "float32",
+}
+
+
+def train(root: Path, **settings: str) -> list[dict[str, object]]:
+    """The epochs' figures, without those of the clock."""
+    paths = MlPaths(root)
+    make_segmentation_set(paths.channels, count_train=8, count_validation=4, size=48)
+    paths.hyperparameters.parent.mkdir(parents=True)
+    paths.hyperparameters.write_text(json.dumps(SETTINGS | settings))
+    assert main(["train", "--root", str(root)]) == 0
+    epochs = json.loads((paths.output_data / "metrics.json").read_text())["epochs"]
+    return [{name: epoch[name] for name in ("train_loss", "validation")} for epoch in epochs]
+
+
+def test_the_figures_are_the_same_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    without = train(tmp_path / "off", cache="off")
+    assert "Decoded pictures are kept" not in capfd.readouterr().out
+    assert train(tmp_path / "auto") == without
+    output = capfd.readouterr()
+    assert f"Decoded pictures are kept in {tmp_path}" in output.out + output.err
+    (root,) = tmp_path.glob("byoc-vision-cache-*")
+    assert [path.name for path in root.iterdir()] == ["lock"]
