@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def train(root: Path, **settings: str) -> list[dict[str, object]]:
     paths.hyperparameters.write_text(json.dumps(SETTINGS | settings))
     assert main(["train", "--root", str(root)]) == 0
     epochs = json.loads((paths.output_data / "metrics.json").read_text())["epochs"]
+    assert all(epoch["images_per_second"] > 0 and 0 <= epoch["data_wait"] <= 1 for epoch in epochs)
     return [{name: epoch[name] for name in ("train_loss", "validation")} for epoch in epochs]
 
 
@@ -41,7 +43,8 @@ def test_the_figures_are_the_same_and_nothing_is_left(
     without = train(tmp_path / "off", cache="off")
     assert "Decoded pictures are kept" not in capfd.readouterr().out
     assert train(tmp_path / "auto") == without
-    output = capfd.readouterr()
-    assert f"Decoded pictures are kept in {tmp_path}" in output.out + output.err
+    output = capfd.readouterr().out
+    assert f"Decoded pictures are kept in {tmp_path}" in output
+    assert len(re.findall(r"^.*epoch=\d .* images_per_second=[\d.]+ data_wait=\d+%$", output, re.MULTILINE)) == 3
     (root,) = tmp_path.glob("byoc-vision-cache-*")
     assert [path.name for path in root.iterdir()] == ["lock"]

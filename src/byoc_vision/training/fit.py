@@ -13,6 +13,7 @@ from typing import Protocol
 from byoc_vision.errors import InputError
 from byoc_vision.training.early_stopping import EarlyStopping
 from byoc_vision.training.plan import Objective
+from byoc_vision.training.throughput import Throughput
 
 log = logging.getLogger(__name__)
 
@@ -29,16 +30,26 @@ class Epochs(Protocol):
 
     def validate(self) -> Figures: ...
 
+    @property
+    def throughput(self) -> Throughput:
+        """Of the training of the last epoch."""
+        ...
+
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What an epoch came to. `learning_rate` is the one it began with."""
+    """What an epoch came to. `learning_rate` is the one it began with.
+
+    seconds: with its validation. images_per_second, data_wait: of its training alone, see `Throughput`.
+    """
 
     epoch: int
     learning_rate: float
     train_loss: float
     validation: Figures
     seconds: float
+    images_per_second: float = 0.0
+    data_wait: float = 0.0
 
 
 @dataclass
@@ -85,7 +96,16 @@ def fit(
                 f"learning_rate: the training loss is {train_loss} in epoch {epoch}: the training diverged at a "
                 f"learning rate of {rate:g}. Lower it (a tenth is a good next try), or set clip_grad_norm=1"
             )
-        record = EpochRecord(epoch, rate, train_loss, epochs.validate(), time.monotonic() - started)
+        speed = epochs.throughput
+        record = EpochRecord(
+            epoch,
+            rate,
+            train_loss,
+            epochs.validate(),
+            time.monotonic() - started,
+            images_per_second=speed.images_per_second,
+            data_wait=speed.data_wait,
+        )
         log.info(epoch_line(record))
         if history.add(record):
             keep(record)
@@ -101,7 +121,10 @@ def fit(
 def epoch_line(record: EpochRecord) -> str:
     """One line an epoch, in a stable form that SageMaker's metric regexes read."""
     figures = figures_line({"train:loss": record.train_loss} | named("validation", record.validation))
-    return f"epoch={record.epoch} {figures} learning_rate={record.learning_rate:.3g} seconds={record.seconds:.1f}"
+    return (
+        f"epoch={record.epoch} {figures} learning_rate={record.learning_rate:.3g} seconds={record.seconds:.1f} "
+        f"images_per_second={record.images_per_second:.1f} data_wait={record.data_wait:.0%}"
+    )
 
 
 def figures_line(figures: Figures) -> str:

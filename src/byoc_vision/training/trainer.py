@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -32,6 +32,7 @@ from byoc_vision.models.shapes import freeze_unused
 from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import allow_tf32, choose_device, choose_precision
 from byoc_vision.training import plan
+from byoc_vision.training.bottleneck import warn_of_waiting
 from byoc_vision.training.distribution import World, any_process, on_first, processes_per_host, share_statistics
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.fit import Figures
@@ -39,6 +40,7 @@ from byoc_vision.training.interruption import Interruption
 from byoc_vision.training.loop import Step, train_one_epoch
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
+from byoc_vision.training.throughput import Meter, Throughput
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class Trainer:
     encoder: Encoder | None = None
     freeze_epochs: int = 0
     cache: PictureCache | None = None
+    throughput: Throughput = field(default_factory=Throughput)
     _frozen: bool = False
 
     def train(self, epoch: int) -> float:
@@ -69,7 +72,12 @@ class Trainer:
         self.batches.set_epoch(epoch)
         quiet = None if self.world.is_first else True  # None: a bar on a terminal, nothing in a log
         with tqdm(self.batches, desc=f"epoch {epoch}", unit="batch", leave=False, disable=quiet) as batches:
-            return train_one_epoch(self.step, batches, self.world, self.stopping)
+            meter = Meter(self.step.device)
+            loss = train_one_epoch(self.step, meter.watch(batches), self.world, self.stopping)
+        self.throughput = meter.throughput(self.world)
+        if self.world.is_first:
+            warn_of_waiting(epoch, self.throughput, self.cache, self.batches.num_workers, self.step.device)
+        return loss
 
     def _freeze_or_thaw(self, epoch: int) -> None:
         """The state that an epoch is trained in depends on the epoch alone, so that a resumed run has it too."""

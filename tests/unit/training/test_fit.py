@@ -9,10 +9,13 @@ from byoc_vision.errors import InputError
 from byoc_vision.training.early_stopping import EarlyStopping
 from byoc_vision.training.fit import EpochRecord, History, epoch_line, fit
 from byoc_vision.training.plan import Objective
+from byoc_vision.training.throughput import Throughput
 
 
 class Played:
     """Epochs whose figures are known beforehand."""
+
+    throughput = Throughput(images_per_second=120.5, data_wait=0.03)
 
     def __init__(self, figures: list[float], losses: list[float] | None = None) -> None:
         self.figures = figures
@@ -48,6 +51,11 @@ def test_each_better_epoch_is_kept() -> None:
     assert history.best.epoch == 5
 
 
+def test_each_epoch_tells_how_fast_it_was() -> None:
+    history, _ = play(Played([0.1, 0.5]))
+    assert [(record.images_per_second, record.data_wait) for record in history.records] == [(120.5, 0.03)] * 2
+
+
 def test_the_first_epoch_is_kept_whatever_it_is_worth() -> None:
     assert play(Played([0.0]))[1] == [1]
 
@@ -72,10 +80,11 @@ def test_a_loss_that_is_no_number_names_the_remedy_and_keeps_the_best(loss: floa
 
 
 def test_the_epoch_line_is_read_by_sagemakers_regexes() -> None:
-    record = EpochRecord(3, 0.001, 0.1234, {"loss": 0.2, "dice": 0.9876}, 12.34)
+    record = EpochRecord(3, 0.001, 0.1234, {"loss": 0.2, "dice": 0.9876}, 12.34, 1234.56, 0.034)
     line = epoch_line(record)
     assert line == (
-        "epoch=3 train:loss=0.1234 validation:loss=0.2000 validation:dice=0.9876 learning_rate=0.001 seconds=12.3"
+        "epoch=3 train:loss=0.1234 validation:loss=0.2000 validation:dice=0.9876 learning_rate=0.001 seconds=12.3 "
+        "images_per_second=1234.6 data_wait=3%"
     )
     assert re.search(r"validation:dice=([0-9.]+)", line)
 
