@@ -21,7 +21,6 @@ from byoc_vision.inference.predictor import Predictor
 from byoc_vision.training.distribution import World, processes_per_host
 from byoc_vision.training.fit import Figures
 from byoc_vision.training.loop import Metrics, evaluate
-from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics, SegmentationMetrics
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,9 @@ class Evaluator:
 
 def build_metrics(card: ModelCard, top_k: int | None = None) -> Metrics:
     """The figures of the card's kind of answers."""
+    # Imported once there is something to measure: torchmetrics takes seconds, the first step need not wait for it.
+    from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics, SegmentationMetrics
+
     if card.task == "segmentation":
         return SegmentationMetrics(card.class_names)
     if card.activation == "sigmoid":
