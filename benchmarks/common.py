@@ -1,0 +1,79 @@
+"""What the training benchmarks share: drawn pictures of usual sizes, and what to say of the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from byoc_vision.data.sample_data import draw_scene
+from byoc_vision.data.samples import DataClass, Dataset, Sample
+from byoc_vision.models.spec import Task
+
+CARVANA, PET = (1280, 1918), (375, 500)  # height, width
+CLASSES: dict[Task, tuple[DataClass, ...]] = {
+    "segmentation": (DataClass("background", 0), DataClass("object", 255)),
+    "classification": tuple(DataClass(f"class_{index}") for index in range(10)),
+}
+_DRAWN = 16  # different pictures; the others are copies, each a file of its own
+
+
+def draw(folder: Path, task: Task, count: int, size: tuple[int, int]) -> Dataset:
+    """`count` JPEG pictures of `size`, with PNG masks or one of ten labels, a few of them to validate on."""
+    encoded = [_encoded(size, index) for index in range(min(_DRAWN, count))]
+    samples = []
+    for index in range(count):
+        picture, mask = encoded[index % len(encoded)]
+        paths = folder / "pictures" / f"{index:06}.jpg", folder / "masks" / f"{index:06}_mask.png"
+        for path, content in zip(paths, (picture, mask), strict=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        if task == "segmentation":
+            samples.append(Sample(paths[0], mask=paths[1]))
+        else:
+            samples.append(Sample(paths[0], label=index % 10))
+    return Dataset(task, CLASSES[task], tuple(samples), tuple(samples[:2]))
+
+
+def _encoded(size: tuple[int, int], seed: int) -> tuple[bytes, bytes]:
+    picture, mask = draw_scene(*size, np.random.default_rng(seed))
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 75])
+    _, png = cv2.imencode(".png", mask)
+    return jpeg.tobytes(), png.tobytes()
+
+
+def about() -> dict[str, Any]:
+    """The date, the hardware and the versions that figures belong to."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "date": date.today().isoformat(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load_average": round(os.getloadavg()[0], 1),
+        "gpu": gpu,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "opencv": cv2.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def write(path: Path | None, results: Mapping[str, Any]) -> None:
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(about() | results, indent=2) + "\n")

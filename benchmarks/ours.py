@@ -1,0 +1,104 @@
+"""Our training as a job runs it, an epoch or a step at a time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from byoc_vision.data.samples import Dataset
+from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.job import Job
+from byoc_vision.paths import MlPaths
+from byoc_vision.training.distribution import World
+from byoc_vision.training.interruption import Interruption
+from byoc_vision.training.trainer import Trainer, build_trainer
+
+
+class Ours:
+    """Use it as a context: its cache is removed at the end."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        folder: Path,
+        model: str,
+        encoder: str | None,
+        size: int,
+        batch: int,
+        workers: int | None,
+        epochs: int,
+        cache: str = "auto",
+    ) -> None:
+        hyperparameters = Hyperparameters.model_validate(
+            {
+                "model": model,
+                "encoder": encoder,
+                "pretrained": False,
+                "image_size": (size, size),
+                "batch_size": batch,
+                "epochs": epochs,
+                "num_workers": workers,
+                "cache": cache,
+            }
+        )
+        self._trainer = build(dataset, MlPaths(folder), hyperparameters)
+        self._epoch = 0
+        self._batch: tuple[Tensor, Tensor] | None = None
+
+    def __enter__(self) -> Ours:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._trainer.close()
+
+    @property
+    def workers(self) -> int:
+        return self._trainer.batches.num_workers
+
+    @property
+    def precision(self) -> str:
+        return self._trainer.step.precision.name
+
+    @property
+    def data_wait(self) -> float:
+        """Of the last epoch, 0–1."""
+        return self._trainer.throughput.data_wait
+
+    def epoch(self) -> float:
+        """Train an epoch; its images a second."""
+        self._epoch += 1
+        train(self._trainer, self._epoch)
+        return self._trainer.throughput.images_per_second
+
+    def steps(self) -> float:
+        """As many steps as an epoch has, on one batch that lies on the device; their images a second."""
+        trainer = self._trainer
+        if self._batch is None:
+            example = next(iter(trainer.batches))
+            images = example.image.to(trainer.step.device, memory_format=torch.channels_last)
+            self._batch = images, example.truth.to(trainer.step.device)
+        started, count = time.perf_counter(), len(trainer.batches)
+        trainer.step.begin()
+        for _ in range(count):
+            step(trainer, self._batch)
+        if trainer.step.device.type == "cuda":
+            torch.cuda.synchronize()
+        return count * len(self._batch[0]) / (time.perf_counter() - started)
+
+
+def build(dataset: Dataset, paths: MlPaths, hyperparameters: Hyperparameters) -> Trainer:
+    return build_trainer(Job(paths), hyperparameters, dataset, World(), Interruption())
+
+
+def train(trainer: Trainer, epoch: int) -> None:
+    trainer.train(epoch)
+
+
+def step(trainer: Trainer, batch: tuple[Tensor, Tensor]) -> None:
+    trainer.step(*batch)

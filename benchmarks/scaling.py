@@ -1,0 +1,126 @@
+"""Training batches a job's processes are handed in a second, as pictures, picture size, loader processes and training
+processes grow: from files, and from the cache.
+
+    .venv/bin/python benchmarks/scaling.py [--output benchmarks/results/NAME.json]
+
+Drawn JPEG pictures with masks, augmented as by default, and nothing that trains on them: what the pipeline could feed.
+Each figure is of an epoch; `cold` decodes (and fills the cache), `warm` is the median of the epochs after it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import shutil
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+from common import CLASSES, draw, write
+
+from byoc_vision.data.augmentation import build_augmentation
+from byoc_vision.data.cache import choose_place, free_memory, open_cache
+from byoc_vision.data.loaders import build_training_loader
+from byoc_vision.data.pictures import PictureDataset
+from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.data.samples import Dataset
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement. side: of the pictures, which are 3 : 2, the longer one; size: of the model's input."""
+
+    pictures: int = 128
+    side: int = 960
+    size: int = 256
+    workers: int = 1
+    processes: int = 1
+    epochs: int = 3
+    batch: int = 8
+
+
+VARIED: dict[str, tuple[int, ...]] = {
+    "pictures": (64, 128, 256, 512),
+    "side": (480, 960, 1920),
+    "size": (128, 256, 512),
+    "workers": (0, 1, 2, 4),
+    "processes": (1, 2, 4),
+}
+
+
+def epochs_of_a_process(
+    dataset: Dataset, point: Point, rank: int, barrier: Barrier, seconds: multiprocessing.Queue[list[float]]
+) -> None:
+    """Go through this process's share of each epoch, all processes at once."""
+    rule = Preprocess(height=point.size, width=point.size)
+    cache = open_cache(dataset, rule, choose_place("auto", memory=free_memory()), generation=point.pictures)
+    pictures = PictureDataset(
+        dataset.train,
+        CLASSES["segmentation"],
+        rule,
+        build_augmentation("light", "segmentation"),
+        cache=cache.train if cache else None,
+    )
+    loader = build_training_loader(
+        pictures, point.batch, workers=point.workers, rank=rank, world_size=point.processes, local_world_size=1
+    )
+    taken = []
+    for epoch in range(point.epochs):
+        loader.set_epoch(epoch)
+        barrier.wait()
+        started = time.perf_counter()
+        for _ in loader:
+            pass
+        barrier.wait()
+        taken.append(time.perf_counter() - started)
+    if cache:
+        cache.close()
+    seconds.put(taken)
+
+
+def measure(point: Point, folder: Path) -> dict[str, float]:
+    """Images a second of all processes together."""
+    dataset = draw(folder, "segmentation", point.pictures, (point.side * 2 // 3, point.side))
+    context = multiprocessing.get_context("spawn")
+    barrier, seconds = context.Barrier(point.processes), context.Queue()
+    processes = [
+        context.Process(target=epochs_of_a_process, args=(dataset, point, rank, barrier, seconds))
+        for rank in range(point.processes)
+    ]
+    for process in processes:
+        process.start()
+    cold, *warm = max(seconds.get() for _ in processes)
+    for process in processes:
+        process.join()
+    return {"cold": point.pictures / cold, "warm": point.pictures / statistics.median(warm)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vary", nargs="+", choices=VARIED, default=list(VARIED))
+    parser.add_argument("--most", type=int, help="leave out larger numbers of what is varied but sizes")
+    parser.add_argument("--pictures", type=int, default=Point.pictures)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    usual = Point(pictures=options.pictures)
+    results: dict[str, dict[str, Any]] = {}
+    for name in options.vary:
+        for value in VARIED[name]:
+            if options.most is not None and name not in ("side", "size") and value > options.most:
+                continue
+            folder = Path(tempfile.mkdtemp(prefix="scaling-"))
+            try:
+                figures = measure(replace(usual, **{name: value}), folder)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+            results.setdefault(name, {})[str(value)] = {key: round(figure, 1) for key, figure in figures.items()}
+            print(f"{name} {value}: {', '.join(f'{key} {figure:.0f}' for key, figure in figures.items())}", flush=True)
+            write(options.output, {"images_per_second": results})
+
+
+if __name__ == "__main__":
+    main()
