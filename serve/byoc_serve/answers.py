@@ -11,13 +11,12 @@ import numpy as np
 from byoc_serve import npy
 from byoc_serve.negotiation import Form
 from byoc_vision.errors import RequestError
-from byoc_vision.inference.encoding import encode_png, encode_rles
+from byoc_vision.inference.encoding import DECIMALS, class_entries, encode_png, encode_rles
 from byoc_vision.inference.predictor import Classification, Segmentation
 
 Answer = Segmentation | Classification
 
 MAX_PROBABILITIES = 2**28  # bytes
-_DECIMALS = 6
 _to_json = json.JSONEncoder(allow_nan=False).encode  # JSON knows no NaN: a model that answers it is broken
 
 
@@ -48,8 +47,8 @@ def _plain(answer: Answer, form: Form) -> dict[str, Any] | list[Any]:
     if isinstance(answer, Segmentation):
         return _plain_mask(answer)
     if form is Form.JSON:
-        return [{"label": label, "score": round(score, _DECIMALS)} for label, score in answer.ranked()]
-    vector = [round(score, _DECIMALS) for score in answer.probabilities.tolist()]
+        return class_entries(answer)
+    vector = [round(score, DECIMALS) for score in answer.probabilities.tolist()]
     # In lines as SageMaker's built-in Image Classification answers.
     return {"prediction": vector} if form is Form.JSON_LINES else vector
 
@@ -61,7 +60,7 @@ def _plain_mask(answer: Segmentation) -> dict[str, Any]:
     return {
         "size": list(answer.labels.shape),
         "classes": [
-            {"label": entry.name, "value": entry.value, "share": round(share, _DECIMALS), "rle": rle}
+            {"label": entry.name, "value": entry.value, "share": round(share, DECIMALS), "rle": rle}
             for entry, share, rle in zip(answer.classes, shares.tolist(), rles, strict=True)
         ],
     }

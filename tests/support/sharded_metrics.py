@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from byoc_vision.artifact import ClassEntry
 from byoc_vision.inference.predictor import Classification, Segmentation
-from byoc_vision.training.metrics import ClassificationMetrics, SegmentationMetrics
+from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics, SegmentationMetrics
 
 NAMES = ("a", "b", "c")
 MASKS = [np.random.default_rng(seed).integers(0, 3, (2, 7, 9), dtype=np.uint8) for seed in range(7)]
@@ -20,13 +20,15 @@ PICTURES = [(0, 1), (1, 1), (2, 2)]  # answer and truth
 
 def measure(masks: Sequence[np.ndarray], pictures: Sequence[tuple[int, int]]) -> list[dict[str, float]]:
     """Figures of the shares of all processes, the same in each."""
-    segmentation, classification = SegmentationMetrics(NAMES), ClassificationMetrics(NAMES)
+    segmentation, classification = SegmentationMetrics(NAMES), ClassificationMetrics(NAMES, top_k=2)
+    multi_label = MultiLabelMetrics(NAMES)
     classes = tuple(ClassEntry(name=name, value=value) for value, name in enumerate(NAMES))
-    for labels, truth in masks:
-        segmentation.update(Segmentation(labels, classes, lambda: np.zeros(0)), truth)
+    segmentation.update((Segmentation(labels, classes, lambda: np.zeros(0)), truth) for labels, truth in masks)
     for answer, label in pictures:
-        classification.update(Classification(np.eye(3, dtype=np.float32)[answer], NAMES), label)
-    return [segmentation.compute(), classification.compute()]
+        vector = (np.roll([0.9, 0.6, 0.2], answer) * (0.5 + label / 4)).astype(np.float32)
+        classification.update([(Classification(vector, NAMES), np.array(label))])
+        multi_label.update([(Classification(vector, NAMES, threshold=0.5), np.eye(3, dtype=np.uint8)[label])])
+    return [segmentation.compute(), classification.compute(), multi_label.compute()]
 
 
 def join(rank: int, store: str) -> None:

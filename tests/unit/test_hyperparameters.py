@@ -133,3 +133,59 @@ def test_a_round_trip_through_each_client(client: str, epochs: int, rate: float,
     write = {"json": json.dumps, "python": repr, "plain": str}[client]
     parsed = parse({"epochs": write(epochs), "learning_rate": write(rate), "early_stopping": write(stop)})
     assert (parsed.epochs, parsed.learning_rate, parsed.early_stopping) == (epochs, rate, stop)
+
+
+class TestBuiltInAlgorithms:
+    def test_their_own_names_are_translated(self) -> None:
+        parsed = parse({"num_layers": "50", "image_shape": "3,224,256", "resize": "256", "use_weighted_loss": "1"})
+        assert (parsed.model, parsed.image_size, parsed.short_side) == ("resnet50", (224, 256), 256)
+        assert parsed.class_weights == "balanced"
+        assert parsed.resize is None
+
+    def test_our_resize_is_a_word(self) -> None:
+        assert parse({"resize": "letterbox"}).resize == "letterbox"
+
+    @pytest.mark.parametrize(
+        ("name", "value", "said"),
+        [
+            ("num_layers", "20", "num_layers: a ResNet has 18, 34, 50, 101, 152, 200 layers here"),
+            ("image_shape", "224,224", 'image_shape: is "channels, height, width"'),
+            ("image_shape", "4,224,224", "image_shape: pictures have 3 channels, not 4"),
+            ("use_weighted_loss", "2", "use_weighted_loss: is 0 or 1"),
+        ],
+    )
+    def test_what_does_not_fit_is_named_as_it_was_written(self, name: str, value: str, said: str) -> None:
+        with pytest.raises(InputError) as caught:
+            parse({name: value})
+        assert said in str(caught.value)
+        assert repr(value) in str(caught.value)
+
+    def test_a_model_and_its_depth_must_agree(self) -> None:
+        with pytest.raises(InputError, match="num_layers: is another name of model, and the two differ"):
+            parse({"model": "resnet18", "num_layers": "50"})
+
+    def test_grey_pictures_are_allowed_with_a_word(self, caplog: pytest.LogCaptureFixture) -> None:
+        assert parse({"image_shape": "1,28,28"}).image_size == (28, 28)
+        assert "grey pictures are read as three equal channels" in caplog.text
+
+    def test_what_no_longer_means_anything_is_said_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        assert parse({"kv_store": "dist_sync"}) == Hyperparameters()
+        assert caplog.text.count("kv_store no longer means anything") == 1
+
+    def test_steps_mean_that_the_rate_falls_by_steps(self) -> None:
+        assert parse({"lr_scheduler_step": "10, 20"}).lr_scheduler == "step"
+        assert parse({"lr_scheduler_step": "10, 20", "lr_scheduler": "poly"}).lr_scheduler == "poly"
+
+
+@pytest.mark.parametrize(("text", "value"), [("balanced", "balanced"), ("1, 2.5", (1.0, 2.5)), ("[1, 2]", (1.0, 2.0))])
+def test_class_weights(text: str, value: object) -> None:
+    assert parse({"class_weights": text}).class_weights == value
+
+
+def test_the_objective_as_tuners_name_it() -> None:
+    assert parse({"objective_metric": "validation:f1"}).objective == "f1"
+
+
+def test_an_encoder_that_would_never_learn() -> None:
+    with pytest.raises(InputError, match="freeze_epochs must be less than epochs"):
+        parse({"epochs": "3", "freeze_epochs": "3"})

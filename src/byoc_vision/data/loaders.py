@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from byoc_vision.data.pictures import EvaluationDataset, EvaluationExample, Example, PictureDataset
-from byoc_vision.data.samplers import EvaluationSampler, TrainingSampler
+from byoc_vision.data.samplers import EvaluationSampler, Sampling, TrainingSampler, build_order
 from byoc_vision.data.workers import (
     PREFETCHED_BATCHES,
     available_cores,
@@ -45,6 +45,7 @@ def build_training_loader(
     dataset: PictureDataset,
     batch_size: int,
     *,
+    sampling: Sampling = "natural",
     workers: int | None = None,
     rank: int = 0,
     world_size: int = 1,
@@ -56,11 +57,12 @@ def build_training_loader(
     The last batch is dropped where it is not full and not the only one: batch norm has no statistics for a
     single sample, and small batches make poor ones. The order changes with each epoch, so that no sample is lost.
 
+    sampling: which samples an epoch draws, see `build_order`.
     workers: loader processes; chosen from cores, batches and shared memory where not given. 0 is allowed.
     rank, world_size: of the training processes; local_world_size: how many of them share this machine's cores.
     on_gpu: pins memory.
     """
-    sampler = TrainingSampler(len(dataset), dataset.seed, rank, world_size)
+    sampler = TrainingSampler(build_order(sampling, dataset.samples), dataset.seed, rank, world_size)
     options = _loader_options(dataset, len(sampler), batch_size, workers, local_world_size, on_gpu)
     return TrainingLoader(
         dataset, batch_size=batch_size, sampler=sampler, drop_last=len(sampler) > batch_size, **options

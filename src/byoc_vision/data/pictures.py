@@ -67,12 +67,12 @@ class PictureDataset(TorchDataset[Example]):
         return len(self.samples)
 
     def __getitem__(self, draw: Draw | int) -> Example:
-        index, epoch = draw if isinstance(draw, tuple) else (draw, 0)
+        index, epoch, repetition = draw if isinstance(draw, Draw) else Draw(draw, 0)
         sample = self.samples[index]
         image = self.preprocess.image(read_picture(sample.image))
         truth = _truth(sample, self._index_of_value)
         mask = self.preprocess.mask(truth, fill=IGNORED) if truth.ndim else None
-        augmented = self.augmentation(image, mask, mixed_seed(self.seed, epoch, index))
+        augmented = self.augmentation(image, mask, mixed_seed(self.seed, epoch, index, repetition))
         changed = truth if augmented.mask is None else np.ascontiguousarray(augmented.mask)
         return Example(_as_tensor(augmented.image), torch.from_numpy(changed))
 

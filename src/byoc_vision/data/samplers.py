@@ -2,19 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch.utils.data import Sampler
 
+from byoc_vision.data.samples import Sample
+from byoc_vision.errors import InputError
+
+Sampling = Literal["natural", "balanced", "undersample"]
+
 
 class Draw(NamedTuple):
-    """The request for a sample in an epoch: what is random about it depends on nothing else."""
+    """The request for a sample in an epoch: what is random about it depends on nothing else.
+
+    repetition: how often the epoch has drawn this sample before, so that each time it is augmented anew.
+    """
 
     sample_index: int
     epoch: int
+    repetition: int = 0
+
+
+class Order(Protocol):
+    """Which samples an epoch draws, in a random order."""
+
+    def __len__(self) -> int:
+        """Samples an epoch."""
+        ...
+
+    def draw(self, generator: torch.Generator) -> list[int]:
+        """The indices of an epoch's samples."""
+        ...
+
+
+class Natural:
+    """Each sample once."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def draw(self, generator: torch.Generator) -> list[int]:
+        return _shuffled(self.count, generator)
+
+
+class OfEachClass:
+    """`quota` samples of each class; a smaller class is gone through again and again, a larger one in part."""
+
+    def __init__(self, labels: Sequence[int], quota: int) -> None:
+        members: dict[int, list[int]] = {}
+        for index, label in enumerate(labels):
+            members.setdefault(label, []).append(index)
+        self.members = [members[label] for label in sorted(members)]
+        self.quota = quota
+
+    def __len__(self) -> int:
+        return self.quota * len(self.members)
+
+    def draw(self, generator: torch.Generator) -> list[int]:
+        drawn = [index for members in self.members for index in self._of_class(members, generator)]
+        return [drawn[position] for position in _shuffled(len(drawn), generator)]
+
+    def _of_class(self, members: list[int], generator: torch.Generator) -> list[int]:
+        rounds = -(-self.quota // len(members))
+        shuffled = [members[place] for _ in range(rounds) for place in _shuffled(len(members), generator)]
+        return shuffled[: self.quota]
+
+
+def build_order(sampling: Sampling, samples: Sequence[Sample]) -> Order:
+    """natural: each sample once. balanced: as many of each class, about as many as there are samples in all.
+    undersample: of each class as many as the smallest has.
+
+    Raises InputError where classes cannot be told apart by one label a picture.
+    """
+    if sampling == "natural":
+        return Natural(len(samples))
+    labels = [sample.label for sample in samples if sample.label is not None]
+    if len(labels) < len(samples):
+        raise InputError(
+            f"sampling={sampling} draws pictures by their one class; for masks and for several labels to a picture "
+            "leave sampling out and set class_weights=balanced"
+        )
+    sizes = Counter(labels)
+    return OfEachClass(labels, min(sizes.values()) if sampling == "undersample" else -(-len(labels) // len(sizes)))
 
 
 class TrainingSampler(Sampler[Draw]):
@@ -24,8 +100,8 @@ class TrainingSampler(Sampler[Draw]):
     number of steps. Call `set_epoch` before each epoch.
     """
 
-    def __init__(self, count: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
-        self.count = count
+    def __init__(self, order: Order, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self.order = order
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
@@ -35,13 +111,15 @@ class TrainingSampler(Sampler[Draw]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.count // self.world_size)
+        return -(-len(self.order) // self.world_size)
 
     def __iter__(self) -> Iterator[Draw]:
         generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.epoch))
-        order = torch.randperm(self.count, generator=generator).tolist()
+        drawn = self.order.draw(generator)
+        repetitions = _repetitions(drawn)
         for position in range(self.rank, len(self) * self.world_size, self.world_size):
-            yield Draw(order[position % self.count], self.epoch)
+            place = position % len(drawn)
+            yield Draw(drawn[place], self.epoch, repetitions[place])
 
 
 class EvaluationSampler(Sampler[int]):
@@ -60,3 +138,17 @@ class EvaluationSampler(Sampler[int]):
 def mixed_seed(*parts: int) -> int:
     """One seed of several numbers; near numbers give unrelated seeds."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _shuffled(count: int, generator: torch.Generator) -> list[int]:
+    return torch.randperm(count, generator=generator).tolist()
+
+
+def _repetitions(drawn: Sequence[int]) -> list[int]:
+    """How often each was drawn before."""
+    seen: Counter[int] = Counter()
+    counts = []
+    for index in drawn:
+        counts.append(seen[index])
+        seen[index] += 1
+    return counts

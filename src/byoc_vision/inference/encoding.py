@@ -1,12 +1,17 @@
-"""Masks as bytes and as text: PNG, and COCO's run-length encoding."""
+"""Answers as bytes and as text: masks as PNG and in COCO's run-length encoding, classes as JSON has them."""
 
 from __future__ import annotations
 
 import struct
 import zlib
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+
+from byoc_vision.inference.predictor import Classification
+
+DECIMALS = 6  # of numbers in JSON
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY_8_BIT = (8, 0, 0, 0, 0)  # bit depth, colour type, compression, filter method, interlace
@@ -27,6 +32,17 @@ def encode_png(mask: np.ndarray) -> bytes:
     pixels = deflate.compress(rows.data) + deflate.flush()
     header = struct.pack(">II5B", width, height, *_GREY_8_BIT)
     return b"".join((_SIGNATURE, _chunk(b"IHDR", header), _chunk(b"IDAT", pixels), _chunk(b"IEND", b"")))
+
+
+def class_entries(answer: Classification) -> list[dict[str, Any]]:
+    """`{"label", "score"}` of every class, best first; where a picture may have several also whether it has this one:
+    `"present"`."""
+    ranked = answer.ranked()
+    entries: list[dict[str, Any]] = [{"label": label, "score": round(score, DECIMALS)} for label, score in ranked]
+    if answer.threshold is not None:
+        for entry, (_, score) in zip(entries, ranked, strict=True):
+            entry["present"] = score > answer.threshold
+    return entries
 
 
 def encode_rles(labels: np.ndarray, count: int) -> list[str]:

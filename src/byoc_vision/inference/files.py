@@ -12,6 +12,7 @@ import numpy as np
 
 from byoc_vision.data.decoding import PICTURE_SUFFIXES, read_picture
 from byoc_vision.errors import DataError, InputError
+from byoc_vision.inference.encoding import class_entries
 from byoc_vision.inference.overlay import draw_overlay
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 
@@ -73,8 +74,7 @@ def predict_files(
 
 
 def _prediction_line(source: Path, answer: Classification) -> str:
-    ranked = [{"label": label, "score": round(score, 6)} for label, score in answer.ranked()]
-    return json.dumps({"file": str(source), "predictions": ranked}) + "\n"
+    return json.dumps({"file": str(source), "predictions": class_entries(answer)}) + "\n"
 
 
 def _write_mask(answer: Segmentation, stem: Path, rgb: np.ndarray | None) -> Path:

@@ -35,10 +35,15 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Classification:
-    """The probability of each class, float32 [K], in class order."""
+    """The probability of each class, float32 [K], in class order.
+
+    threshold: where a picture may have several classes, the probability above which it has one. Their probabilities
+    are then of a yes each and do not sum to 1. None where a picture has one class.
+    """
 
     probabilities: np.ndarray
     class_names: tuple[str, ...]
+    threshold: float | None = None
 
     def ranked(self) -> list[tuple[str, float]]:
         """Every class and its probability, best first."""
@@ -117,7 +122,8 @@ class Predictor:
     def finish(self, logits: Tensor, prepared: Prepared) -> Answer:
         """One picture's logits, [K] or [K, h, w], as its answer."""
         if self.card.task == "classification":
-            return Classification(self._probabilities(logits).cpu().numpy(), self.card.class_names)
+            threshold = self.card.threshold if self.card.activation == "sigmoid" else None
+            return Classification(self._probabilities(logits).cpu().numpy(), self.card.class_names, threshold)
         height, width = prepared.height, prepared.width
 
         def probabilities() -> np.ndarray:
@@ -143,11 +149,11 @@ class Predictor:
         return logits.argmax(dim=0).to(torch.uint8).cpu().numpy()
 
     def _probabilities(self, logits: Tensor) -> Tensor:
-        """Logits with K first to probabilities of every class; one shared logit becomes two probabilities."""
+        """Logits with K first to probabilities of every class; a mask's one logit becomes two probabilities."""
         if self.card.activation == "softmax":
             return torch.softmax(logits, dim=0)
         positive = torch.sigmoid(logits)
-        return torch.cat([1 - positive, positive]) if len(positive) == 1 else positive
+        return torch.cat([1 - positive, positive]) if self.card.task == "segmentation" else positive
 
 
 def restore(logits: Tensor, preprocess: Preprocess, height: int, width: int) -> Tensor:

@@ -14,11 +14,12 @@ from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader
 from byoc_vision.data.pictures import EvaluationDataset
 from byoc_vision.data.preflight import check_labelled
 from byoc_vision.data.samples import DataClass, Sample
+from byoc_vision.errors import InputError
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.training.distribution import World, processes_per_host
 from byoc_vision.training.fit import Figures
 from byoc_vision.training.loop import Metrics, evaluate
-from byoc_vision.training.metrics import ClassificationMetrics, SegmentationMetrics
+from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics, SegmentationMetrics
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Evaluator:
     loss: nn.Module | None = None
     workers: int | None = None
     world: World = field(default_factory=World)
+    top_k: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises InputError for a `top_k` that cannot be measured."""
+        check_top_k(self.top_k, self.predictor.card)
 
     def batches(self, samples: Sequence[Sample]) -> Iterable[EvaluationBatch]:
         """The samples, shared out over all processes; to be kept, since its worker processes stay."""
@@ -46,13 +52,27 @@ class Evaluator:
 
     def evaluate(self, batches: Iterable[EvaluationBatch]) -> Figures:
         """The metrics, and the mean loss where there is one, over all processes' batches, the same in each process."""
-        return evaluate(self.predictor, batches, build_metrics(self.predictor.card), self.world, self.loss)
+        metrics = build_metrics(self.predictor.card, self.top_k)
+        return evaluate(self.predictor, batches, metrics, self.world, self.loss)
 
 
-def build_metrics(card: ModelCard) -> Metrics:
-    if card.task == "classification":
-        return ClassificationMetrics(card.class_names)
-    return SegmentationMetrics(card.class_names)
+def build_metrics(card: ModelCard, top_k: int | None = None) -> Metrics:
+    """The figures of the card's kind of answers."""
+    if card.task == "segmentation":
+        return SegmentationMetrics(card.class_names)
+    if card.activation == "sigmoid":
+        return MultiLabelMetrics(card.class_names, card.threshold)
+    return ClassificationMetrics(card.class_names, top_k)
+
+
+def check_top_k(top_k: int | None, card: ModelCard) -> None:
+    """Raises InputError where answers have no order, or all classes are among the first k."""
+    if top_k is None:
+        return
+    if card.task == "segmentation" or card.activation == "sigmoid":
+        raise InputError(f"top_k={top_k} is for pictures with one class each; leave it out")
+    if top_k >= len(card.classes):
+        raise InputError(f"top_k={top_k} of {len(card.classes)} classes is always right; take less, or leave it out")
 
 
 def evaluate_folder(model: Path, folder: Path, batch_size: int = 16) -> Figures:

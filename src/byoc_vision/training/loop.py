@@ -20,9 +20,9 @@ from byoc_vision.training.distribution import World, any_process, sum_over_proce
 
 
 class Metrics(Protocol):
-    """What evaluation needs of a metric: fed picture by picture, read once."""
+    """What evaluation needs of a metric: fed batch by batch with answers and truths, read once."""
 
-    def update(self, answer: Answer, truth: np.ndarray | int) -> None: ...
+    def update(self, pairs: Iterable[tuple[Answer, np.ndarray]]) -> None: ...
 
     def compute(self) -> dict[str, float]: ...
 
@@ -39,9 +39,16 @@ class Step:
     scaler: torch.amp.GradScaler
     device: torch.device
     clip_grad_norm: float = 0.0
+    still: tuple[nn.Module, ...] = ()  # layers whose statistics do not move
+
+    def begin(self) -> None:
+        """Set the layers to training, but for those that stand still."""
+        self.model.train()
+        for layer in self.still:
+            layer.eval()
 
     def __call__(self, pictures: Tensor, targets: Tensor) -> Tensor:
-        """Pictures uint8 [N, 3, h, w] and targets [N] or [N, h, w]; the batch's mean loss, detached."""
+        """Pictures uint8 [N, 3, h, w] and targets [N], [N, K] or [N, h, w]; the batch's mean loss, detached."""
         pictures = pictures.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         targets = targets.to(self.device, non_blocking=True)
         with self.precision.autocast():
@@ -65,7 +72,7 @@ def train_one_epoch(
     step: Step, batches: Iterable[tuple[Tensor, Tensor]], world: World, stopping: Callable[[], bool]
 ) -> float:
     """The mean training loss over the epoch's pictures, in all processes. Ends early where `stopping` says so."""
-    step.model.train()
+    step.begin()
     total = torch.zeros(2, dtype=torch.float64, device=step.device)  # summed loss, pictures
     for pictures, targets in batches:
         loss = step(pictures, targets)
@@ -94,8 +101,7 @@ def evaluate(
             total[0] += loss(logits, targets) * len(targets)
             total[1] += len(targets)
         prepared = map(Prepared, batch.pictures, batch.heights, batch.widths)
-        for picture_logits, picture, truth in zip(logits, prepared, batch.truths, strict=True):
-            metrics.update(predictor.finish(picture_logits, picture), truth if truth.ndim else int(truth))
+        metrics.update(zip(map(predictor.finish, logits, prepared), batch.truths, strict=True))
     if loss is None:
         return metrics.compute()
     total = sum_over_processes(total, world)
@@ -103,6 +109,6 @@ def evaluate(
 
 
 def _target(truth: np.ndarray, predictor: Predictor) -> Tensor:
-    """The truth at the model's size: a label [] as it is, a mask [H, W] by the artifact's rule."""
-    fitted = predictor.card.preprocess.mask(truth, fill=IGNORED) if truth.ndim else truth
+    """The truth at the model's size: a label [] and labels [K] as they are, a mask [H, W] by the artifact's rule."""
+    fitted = predictor.card.preprocess.mask(truth, fill=IGNORED) if truth.ndim == 2 else truth
     return torch.from_numpy(fitted)

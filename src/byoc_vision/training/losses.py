@@ -35,9 +35,10 @@ def build_loss(
 ) -> nn.Module:
     """The loss of a name.
 
-    It takes logits [N, K, H, W] and class indices [N, H, W] (uint8 or int64), or [N, K] and [N]. With `sigmoid` there
-    is one logit, K = 1, and the classes are 0 and 1. `ignore_index` is for masks alone: a picture's label 255 is a
-    class. `class_weights` has one weight a class, two with `sigmoid`.
+    It takes logits [N, K, H, W] and class indices [N, H, W] (uint8 or int64), or [N, K] and [N]. With `sigmoid` masks
+    have one logit, K = 1, and the classes are 0 and 1; pictures have K answers of yes or no each, [N, K] of 1 and 0.
+    `ignore_index` is for masks alone: a picture's label 255 is a class. `class_weights` has one weight a class, two
+    for masks with `sigmoid`; with K answers of yes or no it is what each class's yes counts, where a no counts 1.
 
     Raises InputError for a name that is not known, and for one that does not go with the task or with label smoothing.
     """
@@ -48,6 +49,8 @@ def build_loss(
     if label_smoothing and name not in ("cross_entropy", "bce_dice"):
         raise InputError(f"label_smoothing goes with loss=cross_entropy and loss=bce_dice, not with loss={name}")
     weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+    if task == "classification" and activation == "sigmoid":
+        return YesOrNo(_FOCAL_GAMMA if name == "focal" else 0.0, weights, label_smoothing)
     cross_entropy = CrossEntropy(activation, ignore_index, weights, label_smoothing)
     match name:
         case "dice":
@@ -115,6 +118,33 @@ class Focal(MaskedLoss):
         targets, counted = self.counted(logits, targets)
         losses = self.cross_entropies(logits.float(), targets)
         return self.weighted_mean((1 - torch.exp(-losses)) ** _FOCAL_GAMMA * losses, targets, counted)
+
+
+class YesOrNo(nn.Module):
+    """The binary cross-entropy of K answers that do not exclude one another, the mean of all N × K of them.
+
+    gamma: makes it the focal loss of Lin et al., 2017: (1 - p)^gamma · -log p of what is true.
+    yes_weights: [K], what each class's yes counts; rare classes learn with weights above 1. A no counts 1.
+    label_smoothing: the share of each truth that is spread over yes and no.
+    """
+
+    yes_weights: Tensor | None
+
+    def __init__(self, gamma: float = 0.0, yes_weights: Tensor | None = None, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.label_smoothing = label_smoothing
+        self.register_buffer("yes_weights", yes_weights, persistent=False)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Logits [N, K] and targets [N, K]: 1 for yes, 0 for no."""
+        logits, truth = logits.float(), targets.float()
+        wanted = truth * (1 - self.label_smoothing) + self.label_smoothing / 2
+        losses = F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=self.yes_weights, reduction="none")
+        if self.gamma:
+            wrong = torch.sigmoid(torch.where(truth > 0, -logits, logits))  # 1 - p, exact also where p is near 1
+            losses = wrong**self.gamma * losses
+        return losses.mean()
 
 
 class Dice(MaskedLoss):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -34,13 +34,18 @@ def build_optimizer(
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
     gamma: float = 0.9,
+    encoder: Collection[nn.Parameter] = (),
+    encoder_lr_factor: float = 1.0,
 ) -> Optimizer:
     """The optimiser of a name for the trained parameters of a model.
 
-    `momentum` is for sgd, nag (SGD with Nesterov's momentum) and rmsprop; `betas` and `eps` for adam and adamw; `gamma`
-    is rmsprop's smoothing. Fused kernels are used where torch has them. Raises InputError for another name.
+    The parameters of `encoder` learn at `encoder_lr_factor` times the learning rate; the first group is of the others.
+
+    `momentum` is for sgd, nag (SGD with Nesterov's momentum) and rmsprop; `betas` for adam and adamw; `gamma` is
+    rmsprop's smoothing; `eps` for all but SGD. Fused kernels are used where torch has them. Raises InputError for
+    another name.
     """
-    groups = parameter_groups(model, weight_decay)
+    groups = parameter_groups(model, weight_decay, encoder, encoder_lr_factor * learning_rate)
     match name:
         case "adamw":
             return torch.optim.AdamW(groups, learning_rate, betas=betas, eps=eps, fused=True)
@@ -53,19 +58,31 @@ def build_optimizer(
         case "rmsprop":
             return torch.optim.RMSprop(groups, learning_rate, alpha=gamma, eps=eps, momentum=momentum, foreach=True)
         case "adagrad":
-            return torch.optim.Adagrad(groups, learning_rate, foreach=True)
+            return torch.optim.Adagrad(groups, learning_rate, eps=eps, foreach=True)
     raise InputError(f"optimizer={name} is not known; take one of {', '.join(OPTIMIZERS)}")
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module, weight_decay: float, encoder: Collection[nn.Parameter] = (), encoder_rate: float = 0.0
+) -> list[dict[str, Any]]:
     """The trained parameters: matrices and kernels, which decay, and biases and normalisation, which do not.
 
-    He et al., "Bag of Tricks for Image Classification", 2019, section 3.1.
+    He et al., "Bag of Tricks for Image Classification", 2019, section 3.1. Where `encoder` is given, its parameters
+    follow in two groups of their own with the learning rate `encoder_rate`.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    apart = {id(parameter) for parameter in encoder}
+    groups = _by_decay([parameter for parameter in trained if id(parameter) not in apart], weight_decay)
+    if apart:
+        of_encoder = _by_decay([parameter for parameter in trained if id(parameter) in apart], weight_decay)
+        groups += [group | {"lr": encoder_rate} for group in of_encoder]
+    return groups
+
+
+def _by_decay(parameters: Sequence[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
     return [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
+        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
 
 

@@ -87,7 +87,7 @@ def model_card(dataset: Dataset, spec: ModelSpec, rule: Preprocess) -> ModelCard
     return ModelCard(
         model=spec,
         classes=tuple(ClassEntry(name=entry.name, value=entry.value) for entry in dataset.classes),
-        activation="sigmoid" if is_binary(dataset) else "softmax",
+        activation="sigmoid" if is_binary(dataset) or dataset.multi_label else "softmax",
         preprocess=rule,
     )
 
@@ -96,11 +96,27 @@ def loss_name(hyperparameters: Hyperparameters, task: Task) -> str:
     return DEFAULT_LOSS[task] if hyperparameters.loss == "auto" else hyperparameters.loss
 
 
-def objective(dataset: Dataset) -> Objective:
-    """Dice for one kind of object, mIoU for several, accuracy for pictures."""
+def objective(hyperparameters: Hyperparameters, dataset: Dataset) -> Objective:
+    """The figure that the job names, else Dice for one kind of object, mIoU for several, accuracy for pictures, and
+    mean average precision for pictures with several labels.
+
+    Raises InputError for a figure that the task does not have.
+    """
+    usual, *others = _figures(dataset)
+    name = usual if hyperparameters.objective == "auto" else hyperparameters.objective
+    if name not in (usual, *others):
+        raise InputError(f"objective={name} is no figure of this task; take one of {', '.join([usual, *others])}")
+    return Objective(name, "min" if name == "loss" else "max")
+
+
+def _figures(dataset: Dataset) -> tuple[str, ...]:
+    """The figures that may decide, the usual one first."""
+    if dataset.multi_label:
+        return ("map", "f1", "accuracy", "loss")
     if dataset.task == "classification":
-        return Objective("accuracy")
-    return Objective("dice" if is_binary(dataset) else "miou")
+        return ("accuracy", "f1", "precision", "recall", "loss")
+    others = ("pixel_accuracy", "loss")
+    return ("dice", "miou", *others) if is_binary(dataset) else ("miou", "dice", *others)
 
 
 def baked_weights() -> Path | None:

@@ -16,6 +16,7 @@ from byoc_vision.data.samples import Dataset
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
 from byoc_vision.training import plan
+from byoc_vision.training.class_weights import class_weights
 from byoc_vision.training.distribution import World, on_first
 from byoc_vision.training.early_stopping import EarlyStopping
 from byoc_vision.training.fit import EpochRecord, Figures, History, figures_line, fit, named
@@ -34,9 +35,12 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
     """
     started = time.monotonic()
     options = plan.data_options(hyperparameters)
-    dataset = on_first(world, lambda: check(find_dataset(job.folders, options), options).dataset)
+    checked = on_first(world, lambda: check(find_dataset(job.folders, options), options))
+    dataset = checked.dataset
+    objective = plan.objective(hyperparameters, dataset)
+    weights = class_weights(hyperparameters, dataset, checked.report)
     seed_everything(hyperparameters.seed)
-    trainer = build_trainer(job, hyperparameters, dataset, world, interruption)
+    trainer = build_trainer(job, hyperparameters, dataset, world, interruption, weights)
     log.info(describe(trainer))
 
     def keep(record: EpochRecord) -> None:
@@ -47,9 +51,9 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
     history = fit(
         trainer,
         hyperparameters.epochs,
-        History(plan.objective(dataset)),
+        History(objective),
         learning_rate=trainer.learning_rate,
-        early_stopping=early_stopping(hyperparameters, dataset),
+        early_stopping=early_stopping(hyperparameters, objective),
         stopping=trainer.stopping_anywhere,
         keep=keep,
     )
@@ -70,11 +74,11 @@ def test_figures(job: Job, trainer: Trainer, dataset: Dataset) -> Figures | None
     return figures
 
 
-def early_stopping(hyperparameters: Hyperparameters, dataset: Dataset) -> EarlyStopping | None:
+def early_stopping(hyperparameters: Hyperparameters, objective: plan.Objective) -> EarlyStopping | None:
     if not hyperparameters.early_stopping:
         return None
     return EarlyStopping(
-        mode=plan.objective(dataset).mode,
+        mode=objective.mode,
         patience=hyperparameters.early_stopping_patience,
         min_epochs=hyperparameters.early_stopping_min_epochs,
         tolerance=hyperparameters.early_stopping_tolerance,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
 from byoc_vision.artifact import ModelCard
@@ -16,11 +18,12 @@ from byoc_vision.data.augmentation import build_augmentation
 from byoc_vision.data.loaders import EvaluationBatch, TrainingLoader, build_training_loader
 from byoc_vision.data.pictures import PictureDataset
 from byoc_vision.data.samples import Dataset
-from byoc_vision.errors import ResourceError
+from byoc_vision.errors import InputError, ResourceError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.job import Job
 from byoc_vision.models.build import build_model, check_input_size
+from byoc_vision.models.parts import Encoder, encoder_of
 from byoc_vision.models.pretrained import PretrainedInfo, load_pretrained
 from byoc_vision.models.shapes import freeze_unused
 from byoc_vision.models.spec import ModelSpec
@@ -37,9 +40,12 @@ from byoc_vision.training.optimizers import build_optimizer, build_schedule
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Trainer:
-    """What `fit` drives. `net` is the bare network whose weights are saved."""
+    """What `fit` drives. `net` is the bare network whose weights are saved.
+
+    encoder: what does not learn in the first `freeze_epochs` epochs.
+    """
 
     card: ModelCard
     net: nn.Module
@@ -49,13 +55,31 @@ class Trainer:
     validation: Iterable[EvaluationBatch]
     world: World
     interruption: Interruption
+    encoder: Encoder | None = None
+    freeze_epochs: int = 0
+    _frozen: bool = False
 
     def train(self, epoch: int) -> float:
         """One pass over this process's share of the training pictures; the mean loss over all of them."""
+        self._freeze_or_thaw(epoch)
         self.batches.set_epoch(epoch)
         quiet = None if self.world.is_first else True  # None: a bar on a terminal, nothing in a log
         with tqdm(self.batches, desc=f"epoch {epoch}", unit="batch", leave=False, disable=quiet) as batches:
             return train_one_epoch(self.step, batches, self.world, self.stopping)
+
+    def _freeze_or_thaw(self, epoch: int) -> None:
+        """The state that an epoch is trained in depends on the epoch alone, so that a resumed run has it too."""
+        if self.encoder is None or not self.freeze_epochs:
+            return
+        frozen = epoch <= self.freeze_epochs
+        if frozen == self._frozen:
+            return
+        self._frozen = frozen
+        self.encoder.freeze(frozen)
+        # DistributedDataParallel averages the gradients of the parameters that learnt when it was made.
+        model = joined(bare(self.step.model), self.world)
+        self.step = replace(self.step, model=model, still=self.encoder.batch_norms if frozen else ())
+        log.info("Epoch %d: the encoder %s", epoch, "is frozen, the head learns" if frozen else "learns too")
 
     def validate(self) -> Figures:
         share_statistics(self.net, self.world)
@@ -73,7 +97,12 @@ class Trainer:
 
 
 def build_trainer(
-    job: Job, hyperparameters: Hyperparameters, dataset: Dataset, world: World, interruption: Interruption
+    job: Job,
+    hyperparameters: Hyperparameters,
+    dataset: Dataset,
+    world: World,
+    interruption: Interruption,
+    class_weights: Sequence[float] | None = None,
 ) -> Trainer:
     """Raises UserError where the model cannot be built, sized or filled with weights as the job asks."""
     spec = plan.model_spec(hyperparameters, dataset)
@@ -87,24 +116,17 @@ def build_trainer(
     allow_tf32()
     precision = choose_precision(hyperparameters.precision, device)
     predictor = Predictor(net, card, device, precision)
-    loss = build_loss(plan.loss_name(hyperparameters, spec.task), card.activation, task=spec.task).to(device)
+    loss = build_loss(
+        plan.loss_name(hyperparameters, spec.task),
+        card.activation,
+        task=spec.task,
+        class_weights=class_weights,
+        label_smoothing=hyperparameters.label_smoothing,
+    ).to(device)
     batches = training_batches(dataset, card, hyperparameters, world, on_gpu=device.type == "cuda")
-    optimizer = build_optimizer(
-        hyperparameters.optimizer,
-        net,
-        hyperparameters.learning_rate,
-        momentum=hyperparameters.momentum,
-        weight_decay=hyperparameters.weight_decay,
-    )
-    schedule = build_schedule(
-        hyperparameters.lr_scheduler,
-        optimizer,
-        total_steps=hyperparameters.epochs * len(batches),
-        steps_per_epoch=len(batches),
-        warmup_epochs=hyperparameters.warmup_epochs,
-        step_epochs=hyperparameters.lr_scheduler_step,
-        factor=hyperparameters.lr_scheduler_factor,
-    )
+    encoder = learning_encoder(net, hyperparameters)
+    optimizer = optimizer_for(net, encoder, hyperparameters)
+    schedule = schedule_for(optimizer, len(batches), hyperparameters)
     step = Step(
         model=joined(predictor.model, world),
         loss=loss,
@@ -122,9 +144,64 @@ def build_trainer(
         loss=loss,
         workers=hyperparameters.num_workers,
         world=world,
+        top_k=hyperparameters.top_k,
     )
     validation = evaluator.batches(dataset.validation)
-    return Trainer(card, net, step, batches, evaluator, validation, world, interruption)
+    return Trainer(
+        card,
+        net,
+        step,
+        batches,
+        evaluator,
+        validation,
+        world,
+        interruption,
+        encoder=encoder,
+        freeze_epochs=hyperparameters.freeze_epochs,
+    )
+
+
+def learning_encoder(net: nn.Module, hyperparameters: Hyperparameters) -> Encoder | None:
+    """The encoder, where it is to learn later or more slowly than the rest.
+
+    Raises InputError where that is asked of a network without an encoder of its own.
+    """
+    if not hyperparameters.freeze_epochs and hyperparameters.encoder_lr_factor == 1:
+        return None
+    encoder = encoder_of(net)
+    if encoder is None:
+        raise InputError(
+            "freeze_epochs and encoder_lr_factor are for networks with an encoder, which the classic U-Net has not; "
+            "leave them out, or name an encoder (encoder=mobilenet_v2)"
+        )
+    return encoder
+
+
+def optimizer_for(net: nn.Module, encoder: Encoder | None, hyperparameters: Hyperparameters) -> Optimizer:
+    return build_optimizer(
+        hyperparameters.optimizer,
+        net,
+        hyperparameters.learning_rate,
+        momentum=hyperparameters.momentum,
+        weight_decay=hyperparameters.weight_decay,
+        betas=(hyperparameters.beta_1, hyperparameters.beta_2),
+        eps=hyperparameters.epsilon,
+        gamma=hyperparameters.rmsprop_alpha,
+        encoder=encoder.parameters if encoder else (),
+        encoder_lr_factor=hyperparameters.encoder_lr_factor,
+    )
+
+
+def schedule_for(optimizer: Optimizer, steps_per_epoch: int, hyperparameters: Hyperparameters) -> LRScheduler:
+    return build_schedule(
+        hyperparameters.lr_scheduler,
+        optimizer,
+        total_steps=hyperparameters.epochs * steps_per_epoch,
+        steps_per_epoch=steps_per_epoch,
+        warmup_epochs=hyperparameters.warmup_epochs,
+        step_epochs=hyperparameters.lr_scheduler_step,
+        factor=hyperparameters.lr_scheduler_factor,
+    )
 
 
 def training_batches(
@@ -135,6 +212,7 @@ def training_batches(
     return build_training_loader(
         pictures,
         hyperparameters.batch_size,
+        sampling=hyperparameters.sampling,
         workers=hyperparameters.num_workers,
         rank=world.rank,
         world_size=world.size,
@@ -169,3 +247,8 @@ def joined(model: nn.Module, world: World) -> nn.Module:
         return model
     on_gpu = torch.cuda.is_available()
     return DistributedDataParallel(model, device_ids=[world.local_rank] if on_gpu else None)
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """The model without the averaging of `joined`."""
+    return model.module if isinstance(model, DistributedDataParallel) else model

@@ -16,7 +16,7 @@ from byoc_vision.data.augmentation import AugmentationName, build_augmentation
 from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader, build_training_loader
 from byoc_vision.data.pictures import IGNORED, EvaluationDataset, Example, PictureDataset, class_index_table
 from byoc_vision.data.preprocess import Preprocess
-from byoc_vision.data.samplers import Draw, EvaluationSampler, TrainingSampler
+from byoc_vision.data.samplers import Draw, EvaluationSampler, Natural, TrainingSampler
 from byoc_vision.data.samples import DataClass, Sample
 from byoc_vision.models.spec import Task
 
@@ -121,7 +121,7 @@ def test_every_value_has_its_index_and_others_are_ignored(values: list[int]) -> 
 class TestSamplers:
     @given(st.integers(1, 60), st.integers(1, 8), st.integers(0, 5), st.integers(0, 2**40))
     def test_all_processes_together_train_on_everything(self, count: int, world: int, epoch: int, seed: int) -> None:
-        samplers = [TrainingSampler(count, seed, rank, world) for rank in range(world)]
+        samplers = [TrainingSampler(Natural(count), seed, rank, world) for rank in range(world)]
         for sampler in samplers:
             sampler.set_epoch(epoch)
         shares = [list(sampler) for sampler in samplers]
@@ -133,7 +133,7 @@ class TestSamplers:
 
     def test_the_order_changes_with_the_epoch_and_is_repeatable(self) -> None:
         def order(seed: int, epoch: int) -> list[int]:
-            sampler = TrainingSampler(50, seed)
+            sampler = TrainingSampler(Natural(50), seed)
             sampler.set_epoch(epoch)
             return [draw.sample_index for draw in sampler]
 

@@ -119,6 +119,27 @@ def test_classes_are_ranked_best_first(pictures: list[np.ndarray]) -> None:
     assert {name for name, _ in ranked} == {"cat", "dog", "fish"}
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_pictures_with_several_classes_get_a_probability_of_each(count: int, pictures: list[np.ndarray]) -> None:
+    spec = ModelSpec(task="classification", architecture="test", outputs=count)
+    card = ModelCard(
+        model=spec,
+        classes=tuple(ClassEntry(name=str(index)) for index in range(count)),
+        activation="sigmoid",
+        threshold=0.3,
+        preprocess=Preprocess(height=32, width=32),
+    )
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, count))
+    answer = Predictor(net, card, CPU, choose_precision("float32", CPU)).predict(pictures[:1])[0]
+    assert isinstance(answer, Classification)
+    assert answer.threshold == 0.3
+    with torch.no_grad():
+        prepared = card.preprocess.image(pictures[0]).transpose(2, 0, 1)[None] / 255
+        mean, std = (np.array(values).reshape(1, 3, 1, 1) for values in (card.preprocess.mean, card.preprocess.std))
+        expected = net(torch.from_numpy((prepared - mean) / std).float()).sigmoid()[0]
+    np.testing.assert_allclose(answer.probabilities, expected.numpy(), atol=1e-5)
+
+
 def test_alone_or_in_a_batch_the_answer_is_the_same(pictures: list[np.ndarray]) -> None:
     predictor = classifier()
     together = predictor.predict(pictures, batch_size=4)

@@ -63,6 +63,17 @@ def test_classes_come_best_first_with_their_names() -> None:
     ]
 
 
+def test_of_several_classes_it_is_said_which_are_present() -> None:
+    several = Classification(np.array([0.3, 0.9, 0.31], dtype=np.float32), ("red", "round", "large"), threshold=0.305)
+    assert json.loads(render([several], Form.JSON, several=False)) == [
+        {"label": "round", "score": 0.9, "present": True},
+        {"label": "large", "score": 0.31, "present": True},
+        {"label": "red", "score": 0.3, "present": False},
+    ]
+    assert json.loads(render([several], Form.VECTOR, several=False)) == [0.3, 0.9, 0.31]
+    assert json.loads(render([several], Form.JSON_LINES, several=False)) == {"prediction": [0.3, 0.9, 0.31]}
+
+
 def test_the_vector_is_in_class_order() -> None:
     assert json.loads(render([classification(0.25, 0.75)], Form.VECTOR, several=False)) == [0.25, 0.75]
 

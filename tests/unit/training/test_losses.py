@@ -130,6 +130,48 @@ class TestFocal:
         assert build_loss("focal", "sigmoid")(logits, targets).item() == pytest.approx(0.25 * math.log(2))
 
 
+class TestYesOrNo:
+    """Pictures with any number of classes."""
+
+    def pictures(self) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        logits = torch.randn(6, 3, generator=generator)
+        return logits, torch.randint(0, 2, (6, 3), generator=generator, dtype=torch.uint8)
+
+    def test_is_torch_s(self) -> None:
+        logits, truth = self.pictures()
+        ours = build_loss("cross_entropy", "sigmoid", task="classification")(logits, truth)
+        torch.testing.assert_close(ours, F.binary_cross_entropy_with_logits(logits, truth.float()))
+
+    def test_a_yes_counts_what_its_class_weighs_and_a_no_counts_one(self) -> None:
+        logits, truth = self.pictures()
+        ours = build_loss("cross_entropy", "sigmoid", task="classification", class_weights=[1, 5, 0.5])(logits, truth)
+        each = F.binary_cross_entropy_with_logits(logits, truth.float(), reduction="none")
+        weights = torch.where(truth == 1, torch.tensor([1, 5, 0.5]), torch.ones(3))
+        torch.testing.assert_close(ours, (each * weights).mean())
+
+    def test_smoothing_moves_the_truth_towards_a_half(self) -> None:
+        logits, truth = self.pictures()
+        ours = build_loss("cross_entropy", "sigmoid", task="classification", label_smoothing=0.2)(logits, truth)
+        torch.testing.assert_close(ours, F.binary_cross_entropy_with_logits(logits, truth * 0.8 + 0.1))
+
+    def test_focal_is_the_paper_s_formula(self) -> None:
+        logits, truth = self.pictures()
+        p = torch.where(truth == 1, logits.sigmoid(), 1 - logits.sigmoid())
+        ours = build_loss("focal", "sigmoid", task="classification")(logits, truth)
+        torch.testing.assert_close(ours, ((1 - p) ** 2 * -p.log()).mean())
+
+    @pytest.mark.parametrize("name", ["cross_entropy", "focal"])
+    def test_large_logits_and_half_precision_stay_finite(self, name: str) -> None:
+        logits, truth = self.pictures()
+        logits = (logits * 1e4).bfloat16().requires_grad_()
+        loss = build_loss(name, "sigmoid", task="classification", class_weights=[1, 2, 3])(logits, truth)
+        loss.backward()
+        assert loss.dtype == torch.float32
+        assert loss.isfinite()
+        assert logits.grad.isfinite().all()
+
+
 class TestDice:
     def test_by_hand(self) -> None:
         # Three pixels of four are 1, one of them is found with p = 0.5: 2 · 0.5 / (0.25 + 3), and 1 above and below.

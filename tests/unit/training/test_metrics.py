@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as st_numpy
 
 from byoc_vision.artifact import ClassEntry
 from byoc_vision.inference.predictor import Classification, Segmentation
-from byoc_vision.training.metrics import ClassificationMetrics, SegmentationMetrics, confusion_matrix
+from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics, SegmentationMetrics, confusion_matrix
 
 IGNORED = 255
 
@@ -27,8 +27,7 @@ def segmentation(labels: object) -> Segmentation:
 
 def measured(names: list[str], pairs: list[tuple[object, object]]) -> dict[str, float]:
     metrics = SegmentationMetrics(names)
-    for labels, truth in pairs:
-        metrics.update(segmentation(labels), np.array(truth, dtype=np.uint8))
+    metrics.update((segmentation(labels), np.array(truth, dtype=np.uint8)) for labels, truth in pairs)
     return metrics.compute()
 
 
@@ -87,9 +86,9 @@ class TestSegmentation:
 
     def test_two_batches_are_forgotten_by_reset(self) -> None:
         metrics = SegmentationMetrics(["no", "yes"])
-        metrics.update(segmentation([[0]]), np.array([[1]], dtype=np.uint8))
+        metrics.update([(segmentation([[0]]), np.array([[1]], dtype=np.uint8))])
         metrics.reset()
-        metrics.update(segmentation([[1]]), np.array([[1]], dtype=np.uint8))
+        metrics.update([(segmentation([[1]]), np.array([[1]], dtype=np.uint8))])
         assert metrics.compute()["pixel_accuracy"] == 1
 
 
@@ -142,8 +141,9 @@ def probabilities(index: int, count: int) -> Classification:
 class TestClassification:
     def figures(self, answers: list[int], truths: list[int], count: int) -> dict[str, float]:
         metrics = ClassificationMetrics([str(index) for index in range(count)])
-        for answer, truth in zip(answers, truths, strict=True):
-            metrics.update(probabilities(answer, count), truth)
+        metrics.update(
+            (probabilities(answer, count), np.array(truth)) for answer, truth in zip(answers, truths, strict=True)
+        )
         return metrics.compute()
 
     def test_by_hand(self) -> None:
@@ -167,8 +167,91 @@ class TestClassification:
 
     def test_the_likeliest_class_is_the_answer(self) -> None:
         metrics = ClassificationMetrics(["a", "b"])
-        metrics.update(Classification(np.array([0.4, 0.6], dtype=np.float32), ("a", "b")), 1)
+        metrics.update([(Classification(np.array([0.4, 0.6], dtype=np.float32), ("a", "b")), np.array(1))])
         assert metrics.compute()["accuracy"] == 1
+
+    def test_batches_of_any_size_give_the_same_figures(self) -> None:
+        answers, truths = [0, 1, 1, 2, 0], [0, 0, 1, 2, 2]
+        one_by_one = ClassificationMetrics(["0", "1", "2"])
+        for answer, truth in zip(answers, truths, strict=True):
+            one_by_one.update([(probabilities(answer, 3), np.array(truth))])
+        assert one_by_one.compute() == self.figures(answers, truths, 3)
+
+    def test_the_truth_may_be_among_the_k_likeliest(self) -> None:
+        metrics = ClassificationMetrics(["a", "b", "c"], top_k=2)
+        vector = np.array([0.5, 0.3, 0.2], dtype=np.float32)
+        metrics.update((Classification(vector, metrics.class_names), np.array(truth)) for truth in (0, 1, 2, 2))
+        figures = metrics.compute()
+        assert (figures["accuracy"], figures["top_2_accuracy"]) == (1 / 4, 2 / 4)
+
+
+class TestMultiLabel:
+    def figures(self, probabilities: np.ndarray, truths: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
+        names = tuple(str(index) for index in range(truths.shape[1]))
+        metrics = MultiLabelMetrics(names, threshold)
+        answers = [Classification(row.astype(np.float32), names, threshold) for row in probabilities]
+        metrics.update(zip(answers[:2], truths[:2], strict=True))
+        metrics.update(zip(answers[2:], truths[2:], strict=True))
+        return metrics.compute()
+
+    def test_by_hand(self) -> None:
+        # Class 0 ranks yes, no, yes: precisions 1 and 2/3 at its two. Class 1: no, yes, no: 1/2. Class 2 never occurs.
+        figures = self.figures(
+            np.array([[0.9, 0.8, 0.1], [0.8, 0.6, 0.2], [0.3, 0.2, 0.3]]),
+            np.array([[1, 0, 0], [0, 1, 0], [1, 0, 0]], dtype=np.uint8),
+        )
+        assert figures == pytest.approx(
+            {
+                "map": ((1 + 2 / 3) / 2 + 1 / 2) / 2,
+                "accuracy": 6 / 9,
+                "exact_match": 0,
+                "f1": (2 * 1 / 4 + 2 * 1 / 3) / 2,
+                "micro_f1": 2 * 2 / 7,
+                "f1_0": 2 * 1 / 4,
+                "f1_1": 2 * 1 / 3,
+            }
+        )
+
+    def test_the_threshold_decides_and_the_ranking_does_not_need_it(self) -> None:
+        probabilities, truths = np.array([[0.4], [0.3], [0.1]]), np.array([[1], [1], [0]], dtype=np.uint8)
+        low, high = self.figures(probabilities, truths, 0.2), self.figures(probabilities, truths, 0.5)
+        assert (low["map"], low["f1"], low["exact_match"]) == (1, 1, 1)
+        assert (high["map"], high["f1"], high["exact_match"]) == (1, 0, pytest.approx(1 / 3))
+
+    def test_where_no_class_occurs_nothing_fails(self) -> None:
+        figures = self.figures(np.full((3, 2), 0.1), np.zeros((3, 2), dtype=np.uint8))
+        assert figures == {"map": 0, "accuracy": 1, "exact_match": 1, "f1": 0, "micro_f1": 0}
+
+    @settings(deadline=None, max_examples=40)
+    @given(st.data())
+    def test_it_is_what_counting_one_by_one_gives(self, data: st.DataObject) -> None:
+        shape = data.draw(st.tuples(st.integers(3, 12), st.integers(1, 4)))
+        probabilities = data.draw(st_numpy.arrays(np.float32, shape, elements=st.sampled_from([0, 0.25, 0.5, 0.75, 1])))
+        truths = data.draw(st_numpy.arrays(np.uint8, shape, elements=st.integers(0, 1)))
+        figures = self.figures(probabilities, truths)
+        said, true = probabilities > 0.5, truths == 1
+        precisions, f1 = [], []
+        for index in range(shape[1]):
+            if true[:, index].any():
+                precisions.append(average_precision(probabilities[:, index], true[:, index]))
+            if (said | true)[:, index].any():
+                f1.append(2 * (said & true)[:, index].sum() / (said[:, index].sum() + true[:, index].sum()))
+        assert figures["map"] == pytest.approx(np.mean(precisions) if precisions else 0)
+        assert figures["f1"] == pytest.approx(np.mean(f1) if f1 else 0)
+        assert figures["micro_f1"] == pytest.approx(2 * (said & true).sum() / max(1, said.sum() + true.sum()))
+        assert figures["accuracy"] == pytest.approx((said == true).mean())
+        assert figures["exact_match"] == pytest.approx((said == true).all(axis=1).mean())
+
+
+def average_precision(probabilities: np.ndarray, true: np.ndarray) -> float:
+    """The precision at each threshold, weighted with the share of the true that it adds."""
+    total = found = 0.0
+    for threshold in sorted(set(probabilities.tolist()), reverse=True):
+        said = probabilities >= threshold
+        recall = (said & true).sum() / true.sum()
+        total += (recall - found) * (said & true).sum() / said.sum()
+        found = recall
+    return total
 
 
 @pytest.mark.filterwarnings("ignore:.*compute.*before the .*update:UserWarning")

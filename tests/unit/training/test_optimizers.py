@@ -167,3 +167,18 @@ class TestSchedules:
 
     def test_every_name_is_covered(self) -> None:
         assert all(math.isfinite(schedule_factor(name, 10, 2, [5])(7)) for name in SCHEDULES)
+
+
+class TestEncoder:
+    def test_it_learns_at_its_share_and_the_first_group_at_the_whole_rate(self) -> None:
+        model = network()
+        encoder = list(model[0].parameters()) + list(model[1].parameters())
+        optimizer = build_optimizer("sgd", model, 0.1, weight_decay=0.5, encoder=encoder, encoder_lr_factor=0.01)
+        schedule = build_schedule("constant", optimizer, total_steps=4, steps_per_epoch=2, warmup_epochs=1)
+        rates = [group["lr"] for group in optimizer.param_groups]
+        assert rates == pytest.approx([0.05, 0.05, 0.0005, 0.0005])
+        assert schedule.get_last_lr()[0] == pytest.approx(0.05)
+        held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        assert len(held) == len(list(model.parameters()))
+        assert {id(parameter) for parameter in held} == {id(parameter) for parameter in model.parameters()}
+        assert [group["weight_decay"] for group in optimizer.param_groups] == [0.5, 0.0, 0.5, 0.0]

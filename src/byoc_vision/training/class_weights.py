@@ -1,0 +1,71 @@
+"""What each class counts in the loss, so that rare ones are not learnt last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from byoc_vision.data.preflight_report import PreflightReport
+from byoc_vision.data.samples import Dataset
+from byoc_vision.errors import InputError
+from byoc_vision.hyperparameters import Hyperparameters
+
+
+def class_weights(
+    hyperparameters: Hyperparameters, dataset: Dataset, report: PreflightReport
+) -> tuple[float, ...] | None:
+    """A weight a class, in the order of the classes; None where all count the same.
+
+    balanced: total / (classes × count), over pictures, or over pixels in masks; with several labels to a picture the
+    ratio of the pictures without a class to those with it, as a weight of its presence.
+    effective: (1 - beta) / (1 - beta^pictures), of mean 1 (Cui et al., "Class-Balanced Loss Based on Effective Number
+    of Samples", 2019); in masks the pictures that show a class.
+    A class that no training picture shows has the weight 1.
+    Raises InputError where a list has not one number for each class.
+    """
+    setting = hyperparameters.class_weights
+    if setting == "none":
+        return None
+    if isinstance(setting, tuple):
+        return _listed(setting, dataset)
+    pictures = training_pictures(dataset, report)
+    if setting == "effective":
+        return _effective(pictures, hyperparameters.effective_number_beta)
+    if dataset.multi_label:
+        return tuple((len(dataset.train) - count) / count if count else 1.0 for count in pictures)
+    shares = [entry.pixel_share for entry in report.classes]
+    known = [share for share in shares if share is not None]
+    return _balanced(known if dataset.task == "segmentation" else pictures)
+
+
+def training_pictures(dataset: Dataset, report: PreflightReport) -> list[int]:
+    """How many training pictures are of each class, or show it."""
+    if dataset.task == "segmentation":
+        return [entry.pictures.get("train", 0) for entry in report.classes]
+    counts = [0] * len(dataset.classes)
+    for sample in dataset.train:
+        for label in sample.labels if sample.labels is not None else (sample.label,):
+            assert label is not None, "pictures to classify are labelled"
+            counts[label] += 1
+    return counts
+
+
+def _listed(weights: tuple[float, ...], dataset: Dataset) -> tuple[float, ...]:
+    if len(weights) != len(dataset.classes):
+        raise InputError(
+            f"class_weights has {len(weights)} numbers, but there are {len(dataset.classes)} classes; give one for "
+            f"each, in this order: {', '.join(dataset.class_names)}"
+        )
+    if not any(weights):
+        raise InputError("class_weights are all 0: nothing would be learnt; give the classes that count a weight")
+    return weights
+
+
+def _balanced(counts: Sequence[float]) -> tuple[float, ...]:
+    total, seen = sum(counts), sum(count > 0 for count in counts)
+    return tuple(total / (seen * count) if count else 1.0 for count in counts)
+
+
+def _effective(counts: Sequence[int], beta: float) -> tuple[float, ...]:
+    weights = [(1 - beta) / (1 - beta**count) if count else 0.0 for count in counts]
+    mean = sum(weights) / sum(count > 0 for count in counts)
+    return tuple(weight / mean if weight else 1.0 for weight in weights)

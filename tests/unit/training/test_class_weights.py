@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from byoc_vision.data.preflight_report import ClassReport, PreflightReport, Range
+from byoc_vision.data.samples import DataClass, Dataset, Sample
+from byoc_vision.errors import InputError
+from byoc_vision.hyperparameters import parse
+from byoc_vision.training.class_weights import class_weights
+
+PICTURE = Path("picture.jpg")
+CLASSES = (DataClass("cat"), DataClass("dog"), DataClass("owl"))
+
+
+def labelled(*counts: int) -> Dataset:
+    samples = tuple(Sample(PICTURE, label=label) for label, count in enumerate(counts) for _ in range(count))
+    return Dataset("classification", CLASSES[: len(counts)], samples, samples[:1])
+
+
+def report_of(dataset: Dataset, shares: tuple[float | None, ...], pictures: tuple[int, ...]) -> PreflightReport:
+    classes = [
+        ClassReport(entry.name, entry.value, {"train": count}, share)
+        for entry, share, count in zip(dataset.classes, shares, pictures, strict=True)
+    ]
+    one = Range(1, 1, 1)
+    return PreflightReport(dataset.task, {"train": len(dataset.train)}, classes, one, one, 0.0)
+
+
+def weights(setting: str, dataset: Dataset, **others: str) -> tuple[float, ...] | None:
+    counts = tuple(sum(sample.label == label for sample in dataset.train) for label in range(len(dataset.classes)))
+    report = report_of(dataset, tuple(None for _ in dataset.classes), counts)
+    return class_weights(parse({"class_weights": setting, **others}), dataset, report)
+
+
+def test_none_is_the_default() -> None:
+    assert weights("none", labelled(3, 1)) is None
+
+
+def test_balanced_is_the_inverse_of_the_count() -> None:
+    assert weights("balanced", labelled(60, 30, 10)) == pytest.approx((100 / 180, 100 / 90, 100 / 30))
+    assert weights("balanced", labelled(5, 5)) == (1.0, 1.0)
+
+
+def test_the_built_in_algorithm_s_name() -> None:
+    dataset = labelled(3, 1)
+    report = report_of(dataset, (None, None), (3, 1))
+    assert class_weights(parse({"use_weighted_loss": "1"}), dataset, report) == weights("balanced", dataset)
+    assert class_weights(parse({"use_weighted_loss": "0"}), dataset, report) is None
+
+
+def test_effective_number() -> None:
+    """Cui et al. 2019, equation 2, by hand for beta 0.9: 1 picture counts 1, 2 pictures 1.9."""
+    rare, common = 0.1 / (1 - 0.9), 0.1 / (1 - 0.9**2)
+    mean = (rare + common) / 2
+    found = weights("effective", labelled(1, 2), effective_number_beta="0.9")
+    assert found == pytest.approx((rare / mean, common / mean))
+
+
+def test_a_list() -> None:
+    assert weights("1, 2.5, 0", labelled(1, 1, 1)) == (1.0, 2.5, 0.0)
+
+
+def test_a_list_of_the_wrong_length_names_the_classes() -> None:
+    with pytest.raises(InputError, match=r"class_weights has 2 numbers, but there are 3 classes.*cat, dog, owl"):
+        weights("1, 2", labelled(1, 1, 1))
+
+
+def test_all_zero() -> None:
+    with pytest.raises(InputError, match="nothing would be learnt"):
+        weights("0, 0", labelled(1, 1))
+
+
+def test_a_class_that_is_never_seen_counts_as_usual() -> None:
+    assert weights("balanced", labelled(4, 0, 4)) == (1.0, 1.0, 1.0)
+    assert weights("effective", labelled(4, 0, 4)) == (1.0, 1.0, 1.0)
+
+
+def test_masks_are_weighed_by_pixels() -> None:
+    sample = Sample(PICTURE, mask=PICTURE)
+    dataset = Dataset("segmentation", (DataClass("road", 0), DataClass("sign", 1)), (sample,) * 4, (sample,))
+    report = report_of(dataset, (0.9, 0.1), (4, 1))
+    assert class_weights(parse({"class_weights": "balanced"}), dataset, report) == pytest.approx((1 / 1.8, 1 / 0.2))
+    by_pictures = class_weights(parse({"class_weights": "effective"}), dataset, report)
+    assert by_pictures is not None
+    assert by_pictures[1] > by_pictures[0]
+
+
+def test_several_labels_weigh_presence_against_absence() -> None:
+    samples = tuple(Sample(PICTURE, labels=labels) for labels in [(0,), (0, 1), (0,), ()])
+    dataset = Dataset("classification", CLASSES[:2], samples, samples[:1], multi_label=True)
+    report = report_of(dataset, (None, None), (3, 1))
+    assert class_weights(parse({"class_weights": "balanced"}), dataset, report) == pytest.approx((1 / 3, 3.0))
