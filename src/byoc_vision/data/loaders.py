@@ -37,8 +37,10 @@ class TrainingLoader(DataLoader[Example]):
 
     sampler: TrainingSampler
 
-    def set_epoch(self, epoch: int) -> None:
-        self.sampler.set_epoch(epoch)
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        """`first_batch`: where to begin in the epoch; the batches before it are not loaded."""
+        assert self.batch_size is not None
+        self.sampler.set_epoch(epoch, first_batch * self.batch_size)
 
 
 def build_training_loader(

@@ -46,7 +46,10 @@ class CheckpointStore:
     keep: int = 2
 
     def prepare(self) -> None:
-        """Make the folder, and remove what an interrupted write left. Raises ResourceError where it cannot be written."""
+        """Make the folder, and remove what an interrupted write left.
+
+        Raises ResourceError where it cannot be written.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for leftover in self.folder.glob(f"*{_WRITING}"):
@@ -153,7 +156,7 @@ def read_file(path: Path, tensors: bool = True) -> dict[str, Any]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             names = file.keys()
-            loaded = {name: file.get_tensor(name) if tensors else None for name in names}
+            loaded: dict[str, Any] = {name: file.get_tensor(name) if tensors else None for name in names}
     except (OSError, SafetensorError) as error:
         raise TornError(f"{path} ({error})") from error
     version, text = metadata.get(_VERSION_KEY), metadata.get("content")
@@ -162,7 +165,7 @@ def read_file(path: Path, tensors: bool = True) -> dict[str, Any]:
             f"{path} has the format {version or 'of something else'}; this image reads {FORMAT_VERSION}. Resume it "
             f"with the image that wrote it, {START_ANEW}"
         )
-    if text is None or tensors and f"{_checksum(text, loaded):08x}" != metadata.get("checksum"):
+    if text is None or (tensors and f"{_checksum(text, loaded):08x}" != metadata.get("checksum")):
         raise TornError(f"{path} (its checksum is wrong)")
     content: dict[str, Any] = unpack(json.loads(text), loaded)
     return content

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 
 from byoc_vision import hyperparameters as hp
 from byoc_vision import script_mode
 from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
 from byoc_vision.training import distribution
+from byoc_vision.training.exhaustion import explained
 from byoc_vision.training.failure import report_failures
 from byoc_vision.training.interruption import Interruption
 
@@ -22,7 +22,7 @@ def train_job(paths: MlPaths) -> int:
     return report_failures(paths.failure, lambda: _train(paths))
 
 
-def _train(paths: MlPaths) -> None:
+def _train(paths: MlPaths) -> int:
     raw = hp.read_raw(paths.hyperparameters)
     if program := script_mode.requested_program(raw, os.environ):
         toolkit = script_mode.toolkit_command(program, str(paths.root))
@@ -30,22 +30,18 @@ def _train(paths: MlPaths) -> None:
         script_mode.run_toolkit(toolkit)
     hyperparameters = hp.parse(raw)
     job = Job.load(paths)
-    command = distribution.launch_command(job, ["train", "--root", str(paths.root)])
-    if command:
-        _become_torchrun(job, command)
+    if distribution.needs_launch(job):
+        from byoc_vision.training.launcher import launch
+
+        return launch(job, ["train", "--root", str(paths.root)])
     # Imported once it is known that this process trains: a mistake above is answered in a second.
     from byoc_vision.training.run import run
 
     world = distribution.World.from_environment()
-    with Interruption().listening() as interruption, distribution.process_group(world):
+    with (
+        Interruption().listening() as interruption,
+        distribution.process_group(world),
+        explained(hyperparameters.batch_size),
+    ):
         run(job, hyperparameters, world, interruption)
-
-
-def _become_torchrun(job: Job, command: list[str]) -> None:
-    """Replace this process by torchrun, so that as PID 1 it receives the signals."""
-    distribution.wait_for_hosts(job.hosts)
-    log.info(
-        "Starting %d process(es) on this host, %d host(s) in all", distribution.processes_per_host(), len(job.hosts)
-    )
-    sys.stdout.flush()
-    os.execve(command[0], command, distribution.launch_environment(job))
+    return 0
