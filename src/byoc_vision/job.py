@@ -30,6 +30,7 @@ class Channel:
     path: Path
     input_mode: InputMode = "File"
     content_type: str | None = None
+    sharded: bool = False  # each host has other files of it
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,12 @@ class Job:
         current_host = resources.get("current_host") or hosts[0]
         if current_host not in hosts:
             raise InputError(f"{paths.resource_config}: current_host {current_host!r} is not among hosts {list(hosts)}")
+        channels = _channels(paths)
+        if len(hosts) > 1:
+            _refuse_shards(paths, channels)
         return cls(
             paths=paths,
-            channels=_channels(paths),
+            channels=channels,
             hosts=hosts,
             current_host=current_host,
             network_interface=_existing_interface(resources.get("network_interface_name")),
@@ -92,7 +96,19 @@ def _channel(name: str, declared: dict[str, Any], paths: MlPaths) -> Channel:
             f"{paths.input_data_config}: the channel {name} comes through a pipe, which is not read; "
             "let the job use FastFile (streamed as well) or File"
         )
-    return Channel(name, paths.channel(name), mode, declared.get("ContentType"))
+    sharded = declared.get("S3DistributionType") == "ShardedByS3Key"
+    return Channel(name, paths.channel(name), mode, declared.get("ContentType"), sharded)
+
+
+def _refuse_shards(paths: MlPaths, channels: Mapping[str, Channel]) -> None:
+    """Files are dealt out by their keys: a picture's mask may lie on another host, and a class on one alone."""
+    names = [name for name, channel in channels.items() if channel.sharded]
+    if names:
+        raise InputError(
+            f"{paths.input_data_config}: the job has several hosts and S3DistributionType is ShardedByS3Key for "
+            f"{', '.join(names)}, so that each host has other files. Take FullyReplicated: the hosts share out the "
+            "pictures themselves. With TrainingInputMode=FastFile nothing is copied beforehand"
+        )
 
 
 def _existing_interface(name: str | None) -> str | None:

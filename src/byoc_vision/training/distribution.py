@@ -149,6 +149,15 @@ def sum_over_processes(values: Tensor, world: World) -> Tensor:
     return values
 
 
+def smallest_over_processes(value: int, world: World, device: torch.device) -> int:
+    """The smallest of the processes' values, in each of them."""
+    if world.size == 1:
+        return value
+    smallest = torch.tensor(value, device=device)
+    dist.all_reduce(smallest, dist.ReduceOp.MIN)
+    return int(smallest.item())
+
+
 def share_statistics(model: nn.Module, world: World) -> None:
     """Give every process the first one's buffers.
 

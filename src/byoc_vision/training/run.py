@@ -16,6 +16,7 @@ from byoc_vision.data.samples import Dataset
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
 from byoc_vision.training import plan
+from byoc_vision.training.auto_batch_size import with_fitting_batch_size
 from byoc_vision.training.checkpoint import Checkpoints
 from byoc_vision.training.class_weights import class_weights
 from byoc_vision.training.distribution import World, on_first
@@ -46,6 +47,7 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
     objective = plan.objective(hyperparameters, dataset)
     weights = class_weights(hyperparameters, dataset, checked.report)
     seed_everything(hyperparameters.seed)
+    hyperparameters = with_fitting_batch_size(hyperparameters, dataset, world)
     trainer = build_trainer(job, hyperparameters, dataset, world, weights)
     log.info(describe(trainer))
     session = Session(

@@ -121,6 +121,8 @@ def build_trainer(
     freeze_unused(net)
     card = plan.model_card(dataset, spec, rule)
     device = choose_device()
+    if hyperparameters.sync_batch_norm:
+        net = synchronised(net, device, world)
     allow_tf32()
     precision = choose_precision(hyperparameters.precision, device)
     predictor = Predictor(net, card, device, precision)
@@ -260,6 +262,15 @@ def load_weights(net: nn.Module, spec: ModelSpec, job: Job, hyperparameters: Hyp
         return None
     log.info("Training starts from %s", info.source)
     return info
+
+
+def synchronised(net: nn.Module, device: torch.device, world: World) -> nn.Module:
+    """The network with its batch normalisation over all processes' pictures. Its weights keep their names."""
+    if device.type != "cuda" or world.size == 1:
+        log.warning("sync_batch_norm does nothing: it takes several GPUs")
+        return net
+    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
+    return converted
 
 
 def joined(model: nn.Module, world: World) -> nn.Module:
