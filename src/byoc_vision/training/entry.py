@@ -7,6 +7,7 @@ import os
 
 from byoc_vision import hyperparameters as hp
 from byoc_vision import script_mode
+from byoc_vision.hardware import check_driver, find_gpus
 from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
 from byoc_vision.training import distribution
@@ -34,10 +35,12 @@ def _train(paths: MlPaths) -> int:
         from byoc_vision.training.launcher import launch
 
         return launch(job, ["train", "--root", str(paths.root)])
+    world = distribution.World.from_environment()
+    if world.local_rank == 0:
+        _tell_hardware(hyperparameters)
     # Imported once it is known that this process trains: a mistake above is answered in a second.
     from byoc_vision.training.run import run
 
-    world = distribution.World.from_environment()
     with (
         Interruption().listening() as interruption,
         distribution.process_group(world),
@@ -45,3 +48,11 @@ def _train(paths: MlPaths) -> int:
     ):
         run(job, hyperparameters, world, interruption)
     return 0
+
+
+def _tell_hardware(hyperparameters: hp.Hyperparameters) -> None:
+    """One line, once a host. Raises ResourceError where the GPU's driver is too old."""
+    gpus = find_gpus()
+    log.info("%s", gpus)
+    if warning := check_driver(gpus, allow_cpu_fallback=hyperparameters.allow_cpu_fallback):
+        log.warning(warning)
