@@ -146,6 +146,15 @@ def on_first(world: World, produce: Callable[[], T]) -> T:
     return outcome[0]  # type: ignore[return-value]
 
 
+def gathered(value: T, world: World) -> list[T]:
+    """The value of every process, in the order of their ranks, in each of them."""
+    if world.size == 1:
+        return [value]
+    values: list[T | None] = [None] * world.size
+    dist.all_gather_object(values, value)
+    return values  # type: ignore[return-value]
+
+
 def sum_over_processes(values: Tensor, world: World) -> Tensor:
     """The sum of each element over all processes, in each of them."""
     if world.size > 1:

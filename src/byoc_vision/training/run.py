@@ -10,14 +10,16 @@ import numpy as np
 import torch
 
 from byoc_vision import artifact
+from byoc_vision.data.pipes import digests
 from byoc_vision.data.preflight import Checked, find_and_check, log_and_judge
 from byoc_vision.data.preflight_report import REPORT_FILE
 from byoc_vision.data.samples import Dataset
+from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
 from byoc_vision.training import plan
 from byoc_vision.training.class_weights import class_weights
-from byoc_vision.training.distribution import World, on_first
+from byoc_vision.training.distribution import World, gathered, on_first
 from byoc_vision.training.early_stopping import EarlyStopping
 from byoc_vision.training.fit import EpochRecord, Figures, History, figures_line, fit, named
 from byoc_vision.training.interruption import Interruption
@@ -34,10 +36,11 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
     epoch where that can be known.
     """
     started = time.monotonic()
+    compare_streams(job, world)
     checked = on_first(world, lambda: check_data(job, hyperparameters))
     dataset = checked.dataset
     objective = plan.objective(hyperparameters, dataset)
-    weights = class_weights(hyperparameters, dataset, checked.report)
+    weights = class_weights(hyperparameters, dataset, checked.report.classes)
     seed_everything(hyperparameters.seed)
     trainer = build_trainer(job, hyperparameters, dataset, world, interruption, weights)
     log.info(describe(trainer))
@@ -60,6 +63,20 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
     if world.is_first:
         write_results(job.paths.output_data, hyperparameters, dataset, history, test, time.monotonic() - started)
         log.info("The model is in %s, its figures are in %s", job.paths.model, job.paths.output_data)
+
+
+def compare_streams(job: Job, world: World) -> None:
+    """A sample of a pipe is found by its place in it, so every host must have got the same.
+
+    Raises InputError that names the channels where they differ.
+    """
+    found = gathered(digests(job) if world.local_rank == 0 else {}, world)
+    different = [name for name in found[0] if len({of_host[name] for of_host in found if name in of_host}) > 1]
+    if different:
+        raise InputError(
+            f"the pipes of {', '.join(different)} brought other bytes to other hosts; every host must get all records "
+            "in the same order: S3DataDistributionType FullyReplicated, and no ShuffleConfig"
+        )
 
 
 def check_data(job: Job, hyperparameters: Hyperparameters) -> Checked:
