@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from byoc_vision import artifact
-from byoc_vision.data.pipes import digests
+from byoc_vision.data.pipes import differing, digests
 from byoc_vision.data.preflight import Checked, find_and_check, log_and_judge
 from byoc_vision.data.preflight_report import REPORT_FILE
 from byoc_vision.data.samples import Dataset
@@ -71,8 +71,7 @@ def compare_streams(job: Job, world: World) -> None:
     Raises InputError that names the channels where they differ.
     """
     found = gathered(digests(job) if world.local_rank == 0 else {}, world)
-    different = [name for name in found[0] if len({of_host[name] for of_host in found if name in of_host}) > 1]
-    if different:
+    if different := differing(found):
         raise InputError(
             f"the pipes of {', '.join(different)} brought other bytes to other hosts; every host must get all records "
             "in the same order: S3DataDistributionType FullyReplicated, and no ShuffleConfig"

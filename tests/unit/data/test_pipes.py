@@ -138,6 +138,13 @@ def test_hosts_can_compare_what_they_got(paths: MlPaths) -> None:
     assert pipes.digests(job) == {}
 
 
+def test_hosts_are_compared_channel_by_channel() -> None:
+    """The second process of each host reads what the first has spooled, and brings no digest of its own."""
+    hosts = [{"train": "a", "validation": "b"}, {}, {"train": "c", "validation": "b"}, {}]
+    assert pipes.differing(hosts) == ["train"]
+    assert pipes.differing([{"train": "a"}, {}, {"train": "a"}]) == []
+
+
 def test_hosts_that_get_different_records(paths: MlPaths) -> None:
     job = declare(paths, hosts=2, train=WRAPPED | {"S3DistributionType": "ShardedByS3Key"})
     with pytest.raises(InputError, match=r"of train is ShardedByS3Key, so each of the 2 hosts.*use FullyReplicated"):
