@@ -74,6 +74,48 @@ def evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
+def prepare(options: argparse.Namespace) -> int:
+    from byoc_vision.data.prepare import prepare as write_channels
+    from byoc_vision.data.samples import DataOptions
+
+    data_options = DataOptions(
+        task=options.task,
+        layout=options.layout,
+        validation_split=options.validation_split,
+        seed=options.seed,
+        num_classes=options.num_classes,
+        ignore_index=options.ignore_index,
+        trimap_border=options.trimap_border,
+        min_class_count=options.min_class_count,
+        on_bad_sample=options.on_bad_sample,
+    )
+    try:
+        write_channels(options.source, options.output, data_options, test_split=options.test_split)
+    except KeyboardInterrupt:
+        log.error("interrupted; %s was not written", options.output)
+        return 130
+    return 0
+
+
+def check(options: argparse.Namespace) -> int:
+    from byoc_vision.data.layouts.local_channels import channels_in
+    from byoc_vision.data.preflight import find_and_check, log_and_judge
+    from byoc_vision.data.samples import DataOptions
+
+    data_options = DataOptions(
+        task=options.task,
+        layout=options.layout,
+        num_classes=options.num_classes,
+        ignore_index=options.ignore_index,
+        trimap_border=options.trimap_border,
+        on_bad_sample=options.on_bad_sample,
+        checked_pictures=options.pictures,
+    )
+    checked = find_and_check(channels_in(options.data.absolute()), data_options, report_file=options.json)
+    log_and_judge(checked.report)
+    return 0
+
+
 def sample_data(options: argparse.Namespace) -> int:
     from byoc_vision.data.sample_data import make_sample_data
 
@@ -119,6 +161,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--batch-size", type=int, default=16)
     command.set_defaults(run=evaluate)
 
+    _add_prepare(commands)
+
     command = commands.add_parser(
         "sample-data", help="draw a small picture set with exact masks, and one of class folders"
     )
@@ -126,9 +170,64 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0)
     command.set_defaults(run=sample_data)
 
+    _add_check(commands)
+
     command = commands.add_parser("hyperparameters", help="the table of hyperparameters, as Markdown")
     command.set_defaults(run=hyperparameters)
     return parser
+
+
+def _add_prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("prepare", help="write a data set as channels to train on, from its archives")
+    command.add_argument("layout", metavar="LAYOUT", help="carvana, oxford_pets, …, a name of data_layout; or auto")
+    command.add_argument(
+        "--source",
+        type=Path,
+        required=True,
+        action="append",
+        metavar="PATH",
+        help="a folder or an archive (zip, tar, tar.gz, …); may be repeated",
+    )
+    command.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new or an empty folder")
+    command.add_argument("--task", choices=("auto", "segmentation", "classification"), default="auto")
+    command.add_argument(
+        "--validation-split",
+        type=float,
+        metavar="SHARE",
+        help="of the training pictures, where nothing else validates (default: what is usual for the layout)",
+    )
+    command.add_argument(
+        "--test-split", type=float, metavar="SHARE", help="of the training pictures (default: none but the data's own)"
+    )
+    command.add_argument("--seed", type=int, default=42, help="of the splits (default: 42, as train's)")
+    command.add_argument("--num-classes", type=int, metavar="COUNT", help="default: seen from the data")
+    command.add_argument("--ignore-index", type=int, metavar="VALUE", help="the pixel value that is not counted")
+    command.add_argument("--trimap-border", choices=("ignore", "class"), default="ignore")
+    command.add_argument("--min-class-count", type=int, metavar="COUNT", help="leave out classes with fewer pictures")
+    command.add_argument("--on-bad-sample", choices=("fail", "skip"), default="fail")
+    command.set_defaults(run=prepare)
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "check", help="read all pictures as a job does before it trains, and say what is wrong"
+    )
+    command.add_argument("data", type=Path, metavar="DIR", help="the training channel, or a folder of channels")
+    command.add_argument("--task", choices=("auto", "segmentation", "classification"), default="auto")
+    command.add_argument("--layout", default="auto", help="a name of data_layout (default: seen from the data)")
+    command.add_argument("--num-classes", type=int, metavar="COUNT", help="default: seen from the data")
+    command.add_argument("--ignore-index", type=int, metavar="VALUE", help="the pixel value that is not counted")
+    command.add_argument("--trimap-border", choices=("ignore", "class"), default="ignore")
+    command.add_argument("--on-bad-sample", choices=("fail", "skip"), default="fail")
+    command.add_argument("--pictures", type=_positive, metavar="COUNT", help="read so many (default: all up to 20,000)")
+    command.add_argument("--json", type=Path, metavar="FILE", help="also write the report there")
+    command.set_defaults(run=check)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
 
 
 def _add_root(command: argparse.ArgumentParser) -> None:

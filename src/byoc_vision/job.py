@@ -24,13 +24,20 @@ _NOT_DATA = frozenset({"code", "sm_drivers"})
 
 @dataclass(frozen=True)
 class Channel:
-    """An input of the job: a folder, its content type, and how it is delivered."""
+    """An input of the job: a folder, its content type, and how it is delivered.
+
+    path: in Pipe mode the first epoch's named pipe, which may not be there yet; `data.pipes` puts a folder in its
+    place.
+    record_wrapper: `RecordIO` where SageMaker wraps each object, or each attribute of a manifest, in a record.
+    s3_distribution: FullyReplicated, or ShardedByS3Key where each host gets other objects.
+    """
 
     name: str
     path: Path
     input_mode: InputMode = "File"
     content_type: str | None = None
-    sharded: bool = False  # each host has other files of it
+    record_wrapper: str | None = None
+    s3_distribution: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ def _channels(paths: MlPaths) -> dict[str, Channel]:
     )
     names = [name for name in dict.fromkeys([*declared, *folders]) if name not in _NOT_DATA]
     channels = {name: _channel(name, declared.get(name) or {}, paths) for name in names}
-    missing = [name for name, channel in channels.items() if not channel.path.is_dir()]
+    missing = [name for name, channel in channels.items() if channel.input_mode != "Pipe" and not channel.path.is_dir()]
     if missing:
         raise InputError(
             f"{paths.input_data_config} declares {', '.join(missing)}, but {paths.channel(missing[0])} does not exist; "
@@ -91,18 +98,29 @@ def _channel(name: str, declared: dict[str, Any], paths: MlPaths) -> Channel:
     mode: InputMode = declared.get("TrainingInputMode") or "File"
     if mode not in get_args(InputMode):
         raise InputError(f"{paths.input_data_config}: {name}.TrainingInputMode {mode!r} is not File, FastFile or Pipe")
-    if mode == "Pipe":
-        raise InputError(
-            f"{paths.input_data_config}: the channel {name} comes through a pipe, which is not read; "
-            "let the job use FastFile (streamed as well) or File"
-        )
-    sharded = declared.get("S3DistributionType") == "ShardedByS3Key"
-    return Channel(name, paths.channel(name), mode, declared.get("ContentType"), sharded)
+    path = paths.pipe(name, epoch=0) if mode == "Pipe" else paths.channel(name)
+    return Channel(
+        name,
+        path,
+        mode,
+        content_type=declared.get("ContentType"),
+        record_wrapper=_record_wrapper(declared),
+        s3_distribution=declared.get("S3DistributionType"),
+    )
+
+
+def _record_wrapper(declared: dict[str, Any]) -> str | None:
+    wrapper = declared.get("RecordWrapperType")
+    return None if wrapper in (None, "None") else str(wrapper)
 
 
 def _refuse_shards(paths: MlPaths, channels: Mapping[str, Channel]) -> None:
     """Files are dealt out by their keys: a picture's mask may lie on another host, and a class on one alone."""
-    names = [name for name, channel in channels.items() if channel.sharded]
+    names = [
+        name
+        for name, channel in channels.items()
+        if channel.s3_distribution == "ShardedByS3Key" and channel.input_mode != "Pipe"  # for pipes see data/pipes.py
+    ]
     if names:
         raise InputError(
             f"{paths.input_data_config}: the job has several hosts and S3DistributionType is ShardedByS3Key for "

@@ -42,6 +42,10 @@ class MlPaths:
     def channel(self, name: str) -> Path:
         return self.channels / name
 
+    def pipe(self, name: str, epoch: int) -> Path:
+        """The named pipe of a channel in Pipe mode: there is one an epoch, from 0."""
+        return self.channels / f"{name}_{epoch}"
+
     @property
     def model(self) -> Path:
         return self.root / "model"

@@ -23,7 +23,7 @@ def test_carvana_with_a_pretrained_encoder(shared_data: Path, tmp_path: Path) ->
     cars = shared_data / "carvana"
     channels = {name: cars / name for name in ("train", "train_masks", "validation", "validation_masks")}
     channels["pretrained"] = weights(shared_data, "mobilenet_v2.torchvision.safetensors", tmp_path / "weights")
-    paths = lay_out(tmp_path / "ml", channels, "carvana")
+    paths = lay_out(tmp_path / "ml", channels, "carvana_mobilenet")
     assert main(["train", "--root", str(paths.root)]) == 0
     results = json.loads((paths.output_data / "metrics.json").read_text())
     assert results["validation"]["dice"] > 0.94

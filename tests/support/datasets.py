@@ -122,11 +122,13 @@ def class_folders_tree(
     counts: Mapping[str, int] | None = None,
 ) -> Path:
     """SPLIT/CLASS/NAME_NUMBER.jpg, as the dog breeds come. counts: split → pictures of each class."""
+    drawn = 0
     for split, count in (counts or {"train": 4, "valid": 2, "test": 2}).items():
         for label, name in enumerate(names):
             stem = name.rpartition(".")[2]
             for number in range(count):
-                save(folder / split / name / f"{stem}_{number + 1:05}.jpg", draw(7 * number + label, 40, 40)[0])
+                drawn += 7  # no picture twice, and a colour for each class
+                save(folder / split / name / f"{stem}_{number + 1:05}.jpg", draw(drawn + label, 40, 40)[0])
     return folder
 
 

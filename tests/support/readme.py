@@ -1,24 +1,35 @@
-"""The tables of the README that the program itself makes. `make readme` writes them, a test compares them."""
+"""The tables of the documentation that the program itself makes. `make readme` writes them, a test compares them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from byoc_serve.settings import variables_table
+from byoc_vision.data.layouts.documentation import layouts_text
 from byoc_vision.hyperparameters.table import hyperparameters_table
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+REPOSITORY = Path(__file__).resolve().parents[2]
+README = REPOSITORY / "README.md"
+HYPERPARAMETERS = REPOSITORY / "docs" / "hyperparameters.md"
+
+MADE: dict[Path, dict[str, Callable[[], str]]] = {
+    README: {"layouts": layouts_text, "variables": variables_table},
+    HYPERPARAMETERS: {"hyperparameters": hyperparameters_table},
+}
 
 
-def render(text: str) -> str:
-    """The README with its tables made anew, each between its two comments."""
-    for marker, table in (("hyperparameters", hyperparameters_table()), ("variables", variables_table())):
+def render(page: Path) -> str:
+    """A page with its tables made anew, each between its two comments."""
+    text = page.read_text(encoding="utf-8")
+    for marker, make in MADE[page].items():
         start, end = f"<!-- {marker}: made by `make readme` -->", f"<!-- end of {marker} -->"
         before, found, rest = text.partition(start)
-        assert found, f"the README has no place for the table of {marker}"
-        text = f"{before}{start}\n{table}\n{end}{rest.partition(end)[2]}"
+        assert found, f"{page.name} has no place for {marker}"
+        text = f"{before}{start}\n{make()}\n{end}{rest.partition(end)[2]}"
     return text
 
 
 if __name__ == "__main__":
-    README.write_text(render(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for made in MADE:
+        made.write_text(render(made), encoding="utf-8")

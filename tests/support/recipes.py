@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from byoc_vision.paths import MlPaths
@@ -9,15 +11,24 @@ from byoc_vision.paths import MlPaths
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
-def lay_out(root: Path, channels: dict[str, Path], recipe: str) -> MlPaths:
-    """A job below `root` with the hyperparameters of a recipe; its channels are links to the pictures."""
+def lay_out(root: Path, channels: Mapping[str, Path], recipe: str, changes: Mapping[str, str] | None = None) -> MlPaths:
+    """A job below `root` with the hyperparameters of a recipe, but for `changes`; its channels are links."""
     paths = MlPaths(root)
     paths.channels.mkdir(parents=True)
     for name, source in channels.items():
         paths.channel(name).symlink_to(source)
     paths.hyperparameters.parent.mkdir(parents=True)
-    paths.hyperparameters.write_bytes((EXAMPLES / recipe / "hyperparameters.json").read_bytes())
+    paths.hyperparameters.write_text(json.dumps(hyperparameters_of(recipe) | dict(changes or {})), encoding="utf-8")
     return paths
+
+
+def recipes() -> list[str]:
+    return sorted(folder.name for folder in EXAMPLES.iterdir() if (folder / "hyperparameters.json").is_file())
+
+
+def hyperparameters_of(recipe: str) -> dict[str, str]:
+    content: dict[str, str] = json.loads((EXAMPLES / recipe / "hyperparameters.json").read_text(encoding="utf-8"))
+    return content
 
 
 def weights(folder: Path, name: str, target: Path) -> Path:

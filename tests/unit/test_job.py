@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from byoc_vision.errors import InputError
-from byoc_vision.job import Job
+from byoc_vision.job import Channel, Job
 from byoc_vision.paths import MlPaths
 
 
@@ -84,10 +84,21 @@ def test_an_unknown_input_mode(paths: MlPaths) -> None:
         Job.load(paths)
 
 
-def test_a_pipe_is_refused_with_the_way_out(paths: MlPaths) -> None:
-    write(paths.input_data_config, {"train": {"TrainingInputMode": "Pipe"}})
-    with pytest.raises(InputError, match=r"the channel train comes through a pipe.*FastFile"):
-        Job.load(paths)
+def test_a_pipe_need_not_be_there_yet(paths: MlPaths) -> None:
+    declared = {
+        "TrainingInputMode": "Pipe",
+        "ContentType": "application/x-recordio",
+        "S3DistributionType": "FullyReplicated",
+    }
+    write(
+        paths.input_data_config,
+        {"train": declared | {"RecordWrapperType": "RecordIO"}, "test": declared | {"RecordWrapperType": "None"}},
+    )
+    channels = Job.load(paths).channels
+    assert channels["train"] == Channel(
+        "train", paths.channels / "train_0", "Pipe", "application/x-recordio", "RecordIO", "FullyReplicated"
+    )
+    assert channels["test"].record_wrapper is None
 
 
 def test_the_root_comes_from_the_argument_then_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -101,7 +112,7 @@ def test_the_root_comes_from_the_argument_then_the_environment(monkeypatch: pyte
 def test_files_dealt_out_to_hosts_are_refused_where_there_are_several(paths: MlPaths) -> None:
     paths.channel("train").mkdir(parents=True)
     paths.input_data_config.write_text(json.dumps({"train": {"S3DistributionType": "ShardedByS3Key"}}))
-    assert Job.load(paths).channels["train"].sharded
+    assert Job.load(paths).channels["train"].s3_distribution == "ShardedByS3Key"
     paths.resource_config.write_text(json.dumps({"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]}))
     with pytest.raises(InputError, match=r"ShardedByS3Key for train.*Take FullyReplicated"):
         Job.load(paths)

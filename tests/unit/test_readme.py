@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from support.readme import README, render
+import pytest
+from support.readme import MADE, README, REPOSITORY, render
 
-REPOSITORY = README.parent
 TEXT = README.read_text(encoding="utf-8")
 
 
-def test_the_tables_are_up_to_date() -> None:
-    assert render(TEXT) == TEXT, "run `make readme`"
+@pytest.mark.parametrize("page", MADE, ids=lambda page: page.name)
+def test_the_tables_are_up_to_date(page: Path) -> None:
+    assert render(page) == page.read_text(encoding="utf-8"), "run `make readme`"
 
 
 def test_links_lead_to_files() -> None:

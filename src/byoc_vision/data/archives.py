@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bz2
 import errno
+import fnmatch
 import gzip
 import io
 import lzma
@@ -21,7 +22,7 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
@@ -30,6 +31,7 @@ from byoc_vision.errors import DataError, InputError, ResourceError, list_proble
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
+HERE = PurePosixPath()
 Advance = Callable[[int], object]  # told how many bytes of the archive are done
 
 _CHUNK = 1 << 20
@@ -60,24 +62,27 @@ def is_archive(path: str | os.PathLike[str]) -> bool:
 class Unpacker:
     """Unpacks archives into one folder. Archives together must not hold a path twice.
 
+    skipped: patterns (`*_hq.zip`) of files and folders that are not unpacked.
     After an error the folder holds what was unpacked before: its owner removes it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, skipped: Sequence[str] = ()) -> None:
         self._folder = folder
+        self._skipped = skipped
         # Paths without regard to case: a disk may not tell `A.jpg` from `a.jpg`.
         self._files: set[str] = set()
         self._folders: set[str] = set()
 
-    def unpack(self, archive: Path, advance: Advance) -> None:
+    def unpack(self, archive: Path, advance: Advance, below: PurePosixPath = HERE) -> None:
         """Write all members, without what file managers leave behind.
 
+        below: where within the folder.
         Raises InputError where it is no archive, ResourceError where the disk is too small for it, and DataError
         where it is damaged, encrypted, or holds a member that is refused; each names the archive and the member.
         """
         with archive.open("rb") as file:
             start = file.read(_BLOCK)
-        place = _Place(archive)
+        place = _Place(archive, below)
         with _naming(place):
             if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
                 self._unpack_zip(place, advance)
@@ -87,16 +92,17 @@ class Unpacker:
     def _unpack_zip(self, place: _Place, advance: Advance) -> None:
         with zipfile.ZipFile(place.archive) as file:
             members = file.infolist()
-            paths = self._judge(place.archive, members)
-            self._find_room(place.archive, sum(member.file_size for member in members))
-            for member, path in zip(members, paths, strict=True):
+            paths = self._judge(place, members)
+            placed = list(zip(members, paths, strict=True))
+            self._find_room(place.archive, sum(member.file_size for member, path in placed if path is not None))
+            for member, path in placed:
                 place.member = member.filename
                 if path is not None and not member.is_dir():
                     with file.open(member) as content:
                         self._write(content, path, member.file_size)
                 advance(member.compress_size)
 
-    def _judge(self, archive: Path, members: list[zipfile.ZipInfo]) -> list[PurePosixPath | None]:
+    def _judge(self, place: _Place, members: list[zipfile.ZipInfo]) -> list[PurePosixPath | None]:
         """Where each member goes, or None for clutter. Raises DataError that names all that are refused."""
         paths: list[PurePosixPath | None] = []
         problems: list[str] = []
@@ -106,11 +112,11 @@ class Unpacker:
                     raise _RefusedError("is encrypted; unpack it with its password and name the folder instead")
                 if stat.S_ISLNK(member.external_attr >> 16):
                     raise _RefusedError("is a link")
-                paths.append(self._claim(member.filename, member.is_dir()))
+                paths.append(self._claim(place, member.filename, member.is_dir()))
             except _RefusedError as refused:
                 problems.append(f"{member.filename} {refused}")
         if problems:
-            raise DataError(list_problems(f"{archive} is not unpacked:", problems))
+            raise DataError(list_problems(f"{place.archive} is not unpacked:", problems))
         return paths
 
     def _unpack_tar(self, place: _Place, start: bytes, advance: Advance) -> None:
@@ -121,7 +127,7 @@ class Unpacker:
                 for member in tar:
                     place.member = member.name
                     try:
-                        self._take(tar, member, place.archive, links)
+                        self._take(tar, member, place, links)
                     except _RefusedError as refused:
                         raise DataError(f"{place.archive} is not unpacked: {member.name} {refused}") from None
             stream.drain()
@@ -134,28 +140,28 @@ class Unpacker:
         self,
         tar: tarfile.TarFile,
         member: tarfile.TarInfo,
-        archive: Path,
+        place: _Place,
         links: list[tuple[str, PurePosixPath, PurePosixPath]],
     ) -> None:
         """Write a member of a tar. Links wait until all files are there."""
         if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
             raise _RefusedError("is a device or a pipe, not a file")
-        path = self._claim(member.name, member.isdir())
+        path = self._claim(place, member.name, member.isdir())
         if path is None or member.isdir():
             return
         if member.isreg():
-            self._find_room(archive, member.size)
+            self._find_room(place.archive, member.size)
             content = tar.extractfile(member)
             assert content is not None, "a regular file has content"
             self._write(content, path, member.size)
         else:
-            base = path.parent if member.issym() else PurePosixPath()
+            base = path.parent if member.issym() else place.below
             links.append((member.name, path, _target(member.linkname, base)))
 
-    def _claim(self, name: str, is_folder: bool) -> PurePosixPath | None:
-        """The path of a member, which no other may have; None for clutter. Raises _RefusedError."""
-        path = _inside(name)
-        if any(_CLUTTER.fullmatch(part) for part in path.parts):
+    def _claim(self, place: _Place, name: str, is_folder: bool) -> PurePosixPath | None:
+        """The path of a member, which no other may have; None where it is not unpacked. Raises _RefusedError."""
+        path = place.below / _inside(name)
+        if any(self._is_unwanted(part) for part in path.parts):
             return None
         key = _key(path)
         folders = {_key(parent) for parent in path.parents} | ({key} if is_folder else set())
@@ -169,6 +175,9 @@ class Unpacker:
         if not is_folder:
             self._files.add(key)
         return path
+
+    def _is_unwanted(self, part: str) -> bool:
+        return bool(_CLUTTER.fullmatch(part)) or any(fnmatch.fnmatchcase(part, pattern) for pattern in self._skipped)
 
     def _write(self, content: IO[bytes], path: PurePosixPath, size: int) -> None:
         target = self._folder / path
@@ -201,8 +210,9 @@ class _RefusedError(Exception):
 class _Place:
     """Where the reading of an archive has come to, for messages."""
 
-    def __init__(self, archive: Path) -> None:
+    def __init__(self, archive: Path, below: PurePosixPath) -> None:
         self.archive = archive
+        self.below = below
         self.member: str | None = None
 
 

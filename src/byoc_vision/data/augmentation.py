@@ -6,20 +6,40 @@ given with each picture, so that a run does not depend on how many processes loa
 
 from __future__ import annotations
 
-import os
+import difflib
+import logging
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
 
+from byoc_vision.data.albumentations_files import (
+    FILE_SUFFIX,
+    compose_saved,
+    find_file,
+    import_albumentations,
+    read_transforms,
+)
+from byoc_vision.errors import DataError, InputError
 from byoc_vision.models.spec import Task
 
 if TYPE_CHECKING:
     from albumentations import BasicTransform, Compose, OneOf
 
-AugmentationName = Literal["none", "flip", "light", "strong"]
+logger = logging.getLogger(__name__)
+
+AugmentationName = Literal["none", "flip", "light", "strong", "crop", "crop_color", "crop_color_transform"]
+
+# The ranges that SageMaker's built-in Image Classification gives for its `augmentation_type`.
+_HUE, _SATURATION, _LIGHTNESS = (-36, 36), (-50, 50), (-50, 50)  # of 180, 255 and 255, as OpenCV counts them
+_ROTATION = (-10, 10)  # degrees
+_SHEAR = (-0.1, 0.1)  # shares of the side
+_ASPECT_RATIO = (0.8, 1.25)
+_CROPPED_AREA = (0.76, 1.0)  # down to 224 of 256 pixels a side
 
 
 class Augmented(NamedTuple):
@@ -32,13 +52,38 @@ class Augmented(NamedTuple):
 Augmentation = Callable[[np.ndarray, np.ndarray | None, int], Augmented]
 
 
-def build_augmentation(name: str, task: Task) -> Augmentation:
+def build_augmentation(
+    name: str, task: Task, *, folder: Path | None = None, size: tuple[int, int] = (224, 224)
+) -> Augmentation:
     """A function of (image uint8 [h, w, 3], mask uint8 [h, w] or None, seed) that keeps shapes and types.
 
     none: nothing. flip: left and right. light: also a little shift, scale, rotation, brightness and contrast.
     strong: also other crops, colours, blur and noise, and for classification some areas left out.
+    crop, crop_color, crop_color_transform: as the built-in Image Classification has them: other crops and flips;
+    also hue, saturation and lightness (here of HSV); also rotation, shear and aspect ratio.
+    FILE.json: what albumentations saved in this file in `folder`; tried on a blank picture of `size`, height and width.
+
+    Raises InputError for a name that is not known, and for a file that cannot be used.
     """
-    return _unchanged if name == "none" else _Augmenter(name, task)
+    if name.lower().endswith(FILE_SUFFIX):
+        file = find_file(name, folder)
+        return _Augmenter(partial(compose_saved, read_transforms(file, task, size)), str(file))
+    name = name.strip().lower().replace("-", "_")
+    if name not in get_args(AugmentationName):
+        raise _unknown(name)
+    if folder is not None:
+        logger.warning("The channel `augmentation` is not used: augmentation=%s names none of its files", name)
+    return _unchanged if name == "none" else _Augmenter(partial(_compose, name, task), name)
+
+
+def _unknown(name: str) -> InputError:
+    names = get_args(AugmentationName)
+    nearest = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"take one of {', '.join(names)}."
+    return InputError(
+        f"augmentation={name} is not known; {hint} A file that albumentations saved is named with its ending, .json, "
+        "and lies in the channel `augmentation`"
+    )
 
 
 def _unchanged(image: np.ndarray, mask: np.ndarray | None, seed: int) -> Augmented:
@@ -48,47 +93,47 @@ def _unchanged(image: np.ndarray, mask: np.ndarray | None, seed: int) -> Augment
 class _Augmenter:
     """Built on first use, in the process that uses it: albumentations takes seconds to import."""
 
-    def __init__(self, name: str, task: Task) -> None:
-        self.name = name
-        self.task = task
+    def __init__(self, compose: Callable[[int, int], Compose], title: str) -> None:
+        """compose: makes the transforms for pictures of a height and a width."""
+        self.compose = compose
+        self.title = title
         self._composed: dict[tuple[int, int], Compose] = {}
 
     def __call__(self, image: np.ndarray, mask: np.ndarray | None, seed: int) -> Augmented:
         height, width = image.shape[:2]
         if (height, width) not in self._composed:
-            self._composed[height, width] = _compose(self.name, self.task, height, width)
+            self._composed[height, width] = self.compose(height, width)
         compose = self._composed[height, width]
         # Not set_random_seed: it gives each transform the same stream, so that what flips would also always turn.
         compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
         if mask is None:
-            return Augmented(compose(image=image)["image"], None)
-        changed = compose(image=image, mask=mask)
-        return Augmented(changed["image"], changed["mask"])
+            changed = Augmented(compose(image=image)["image"], None)
+        else:
+            both = compose(image=image, mask=mask)
+            changed = Augmented(both["image"], both["mask"])
+        if (changed.image.shape, changed.image.dtype) != (image.shape, image.dtype):
+            raise DataError(
+                f"augmentation {self.title} makes {changed.image.dtype} {list(changed.image.shape)} of a picture of "
+                f"uint8 {list(image.shape)}; take the transforms that change sizes or types out of it"
+            )
+        return changed
 
 
 def _compose(name: str, task: Task, height: int, width: int) -> Compose:
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network for news when imported
-    import albumentations
+    albumentations = import_albumentations()
+    steps = _as_built_in(name, height, width) if name.startswith("crop") else _own(name, task, height, width)
+    return albumentations.Compose(steps)
 
+
+def _own(name: str, task: Task, height: int, width: int) -> list[BasicTransform | OneOf]:
+    albumentations = import_albumentations()
     steps: list[BasicTransform | OneOf] = []
     if name == "strong":
         scale = (0.5, 1.0) if task == "segmentation" else (0.35, 1.0)
         steps.append(albumentations.RandomResizedCrop((height, width), scale=scale, ratio=(0.8, 1.25), p=0.7))
     steps.append(albumentations.HorizontalFlip(p=0.5))
     if name != "flip":
-        # What comes in at the borders is mirrored, labels with pixels. Black would be a thing that pictures to be
-        # predicted do not show; mirrored borders keep their statistics and give more labelled pixels to learn from.
-        steps.append(
-            albumentations.Affine(
-                scale=(0.9, 1.1),
-                translate_percent=(-0.06, 0.06),
-                rotate=(-10, 10),
-                interpolation=cv2.INTER_LINEAR,
-                mask_interpolation=cv2.INTER_NEAREST,
-                border_mode=cv2.BORDER_REFLECT_101,
-                p=0.7,
-            )
-        )
+        steps.append(_moved(scale=(0.9, 1.1), translate_percent=(-0.06, 0.06), rotate=(-10, 10), p=0.7))
     if name == "light":
         steps.append(albumentations.RandomBrightnessContrast(0.15, 0.15, p=0.5))
     if name == "strong":
@@ -98,4 +143,33 @@ def _compose(name: str, task: Task, height: int, width: int) -> Compose:
         steps.append(albumentations.OneOf([blur, noise], p=0.3))
     if name == "strong" and task == "classification":
         steps.append(albumentations.CoarseDropout((1, 4), (0.08, 0.2), (0.08, 0.2), fill="random_uniform", p=0.3))
-    return albumentations.Compose(steps)
+    return steps
+
+
+def _as_built_in(name: str, height: int, width: int) -> list[BasicTransform | OneOf]:
+    albumentations = import_albumentations()
+    ratio = _ASPECT_RATIO if name == "crop_color_transform" else (1.0, 1.0)
+    shape = tuple(value * width / height for value in ratio)  # proportions of the model's input are those of a square
+    steps: list[BasicTransform | OneOf] = [
+        albumentations.RandomResizedCrop((height, width), scale=_CROPPED_AREA, ratio=shape, p=1),
+        albumentations.HorizontalFlip(p=0.5),
+    ]
+    if name == "crop_color_transform":
+        degrees = tuple(np.degrees(np.arctan(_SHEAR)).tolist())
+        steps.append(_moved(rotate=_ROTATION, shear={"x": degrees, "y": 0}, p=1))
+    if name != "crop":
+        steps.append(albumentations.HueSaturationValue(_HUE, _SATURATION, _LIGHTNESS, p=1))
+    return steps
+
+
+def _moved(**ranges: object) -> BasicTransform:
+    """Affine. What comes in at the borders is mirrored, labels with pixels: black would be a thing that pictures to be
+    predicted do not show; mirrored borders keep their statistics and give more labelled pixels to learn from.
+    """
+    albumentations = import_albumentations()
+    return albumentations.Affine(
+        interpolation=cv2.INTER_LINEAR,
+        mask_interpolation=cv2.INTER_NEAREST,
+        border_mode=cv2.BORDER_REFLECT_101,
+        **ranges,
+    )

@@ -64,14 +64,29 @@ class PictureTooLarge(DataError):  # noqa: N818 - it is a DataError by name of i
     """The picture declares more pixels than are allowed. Nothing of it was decoded."""
 
 
-def read_picture(source: PictureFile | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+class Content(NamedTuple):
+    """What a file holds, read but not decoded. name: what messages call the file."""
+
+    name: str
+    data: bytes
+
+
+def read_content(file: PictureFile) -> Content:
+    """All bytes of a file, for whoever needs them beside the pixels. Raises DataError where it cannot be read."""
+    try:
+        return Content(str(file), file.read_bytes())
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
+
+
+def read_picture(source: PictureFile | Content | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """A picture as uint8 RGB [H, W, 3], upright: EXIF orientation is applied.
 
     Grey becomes three equal channels. Transparent parts become white, as on a page: what colour hides
     behind them is arbitrary. Of 16 bits the upper 8 are kept. Floats count from 0 to 1, or to 255 where
     any is above 1. CMYK is converted without a colour profile. Of several frames or pages the first is read.
 
-    source: a file, a slice of one, or the content of one.
+    source: a file, a slice of one, or the content of either.
     max_pixels: the largest width × height that is decoded.
     Raises PictureTooLarge, or DataError where the picture is missing, cut short, damaged or no picture.
     """
@@ -105,7 +120,7 @@ class _Opened(NamedTuple):
     image: ImageFile
 
 
-def _open(source: PictureFile | bytes, max_pixels: int) -> _Opened:
+def _open(source: PictureFile | Content | bytes, max_pixels: int) -> _Opened:
     name, data = _content(source)
     kind = fileformat.identify(data)
     if kind is None:
@@ -126,13 +141,10 @@ def _open(source: PictureFile | bytes, max_pixels: int) -> _Opened:
     return _Opened(name, data, kind, image)
 
 
-def _content(source: PictureFile | bytes) -> tuple[str, bytes]:
+def _content(source: PictureFile | Content | bytes) -> Content:
     if isinstance(source, bytes):
-        return "the picture", source
-    try:
-        return str(source), source.read_bytes()
-    except OSError as error:
-        raise DataError(f"{source} cannot be read: {error.strerror or error}") from error
+        return Content("the picture", source)
+    return source if isinstance(source, Content) else read_content(source)
 
 
 def _broken(name: str, data: bytes, kind: Format, error: Exception | None = None) -> DataError:

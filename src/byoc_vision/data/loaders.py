@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
+from byoc_vision.data.bad_samples import Unreadable
 from byoc_vision.data.pictures import EvaluationDataset, EvaluationExample, Example, PictureDataset
 from byoc_vision.data.samplers import EvaluationSampler, Sampling, TrainingSampler, build_order
 from byoc_vision.data.workers import (
@@ -18,18 +19,23 @@ from byoc_vision.data.workers import (
     free_shared_memory,
     start_worker,
 )
+from byoc_vision.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 
 class EvaluationBatch(NamedTuple):
-    """N samples. pictures: uint8 [N, 3, h, w]; the rest as in `EvaluationExample`, a list each, since sizes differ."""
+    """N samples. pictures: uint8 [N, 3, h, w]; the rest as in `EvaluationExample`, a list each, since sizes differ.
+
+    unreadable: why each sample that is left out cannot be read. N may be 0.
+    """
 
     pictures: torch.Tensor
     heights: list[int]
     widths: list[int]
     truths: list[np.ndarray]
     sample_indices: list[int]
+    unreadable: list[str]
 
 
 class TrainingLoader(DataLoader[Example]):
@@ -37,10 +43,30 @@ class TrainingLoader(DataLoader[Example]):
 
     sampler: TrainingSampler
 
+    def __iter__(self) -> Any:
+        """Raises DataError where a sample cannot be read."""
+        for batch in super().__iter__():
+            if isinstance(batch, Unreadable):
+                raise DataError(batch.reason)
+            yield batch
+
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
         """`first_batch`: where to begin in the epoch; the batches before it are not loaded."""
         assert self.batch_size is not None
         self.sampler.set_epoch(epoch, first_batch * self.batch_size)
+
+
+class EvaluationLoader(DataLoader[EvaluationExample]):
+    """Batches of `EvaluationBatch`."""
+
+    dataset: EvaluationDataset
+
+    def __iter__(self) -> Any:
+        """Raises DataError where a sample cannot be read and the dataset does not skip it."""
+        for batch in super().__iter__():
+            if batch.unreadable and not self.dataset.skips:
+                raise DataError(batch.unreadable[0])
+            yield batch
 
 
 def build_training_loader(
@@ -67,7 +93,12 @@ def build_training_loader(
     sampler = TrainingSampler(build_order(sampling, dataset.samples), dataset.seed, rank, world_size)
     options = _loader_options(dataset, len(sampler), batch_size, workers, local_world_size, on_gpu)
     return TrainingLoader(
-        dataset, batch_size=batch_size, sampler=sampler, drop_last=len(sampler) > batch_size, **options
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        drop_last=len(sampler) > batch_size,
+        collate_fn=collate_training,
+        **options,
     )
 
 
@@ -80,17 +111,33 @@ def build_evaluation_loader(
     world_size: int = 1,
     local_world_size: int = 1,
     on_gpu: bool = False,
-) -> DataLoader[EvaluationExample]:
+) -> EvaluationLoader:
     """Batches of `EvaluationBatch` in the samples' order, each sample once over all processes; the rest as above."""
     sampler = EvaluationSampler(len(dataset), rank, world_size)
     options = _loader_options(dataset, len(sampler), batch_size, workers, local_world_size, on_gpu)
-    return DataLoader(dataset, batch_size=batch_size, sampler=sampler, collate_fn=collate_evaluation, **options)
+    return EvaluationLoader(dataset, batch_size=batch_size, sampler=sampler, collate_fn=collate_evaluation, **options)
 
 
-def collate_evaluation(examples: list[EvaluationExample]) -> EvaluationBatch:
+def collate_training(examples: list[Example | Unreadable]) -> Example | Unreadable:
+    """Stack the examples, or say why one of them cannot be read."""
+    for example in examples:
+        if isinstance(example, Unreadable):
+            return example
+    batch: Example = default_collate(examples)
+    return batch
+
+
+def collate_evaluation(examples: list[EvaluationExample | Unreadable]) -> EvaluationBatch:
     """Stack the images. The truths stay arrays: as tensors each would take a file descriptor to leave its worker."""
-    images, heights, widths, truths, indices = zip(*examples, strict=True)
-    return EvaluationBatch(torch.stack(images), list(heights), list(widths), list(truths), list(indices))
+    read = [example for example in examples if isinstance(example, EvaluationExample)]
+    return EvaluationBatch(
+        torch.stack([example.image for example in read]) if read else torch.empty(0, dtype=torch.uint8),
+        [example.height for example in read],
+        [example.width for example in read],
+        [example.truth for example in read],
+        [example.sample_index for example in read],
+        [example.reason for example in examples if isinstance(example, Unreadable)],
+    )
 
 
 def _loader_options(
@@ -104,7 +151,7 @@ def _loader_options(
     """What both kinds of loaders hand to DataLoader."""
     chosen = choose_workers(
         batches=-(-count // batch_size),
-        batch_bytes=batch_size * dataset.preprocess.height * dataset.preprocess.width * 4,
+        batch_bytes=batch_size * dataset.size[0] * dataset.size[1] * 4,
         cores=max(1, available_cores() // local_world_size),
         on_gpu=on_gpu,
         shared_memory=free_shared_memory(),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from byoc_vision.models.spec import Task
+
+REPORT_FILE = "preflight.json"
+SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -36,37 +41,112 @@ class ClassReport:
     pictures: dict[str, int]
     pixel_share: float | None
 
+    @property
+    def in_training(self) -> int:
+        return self.pictures.get("train", 0)
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Red, green and blue over the training pictures, each picture counting alike, in units of 0–1."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The share of counted pixels that are foreground, 0–1 a picture, over the training masks.
+
+    empty, full: masks without any foreground, and masks without any background.
+    """
+
+    minimum: float
+    median: float
+    maximum: float
+    masks: int
+    empty: int
+    full: int
+
+
+@dataclass(frozen=True)
+class Tones:
+    """How many training pictures are remarkable: grey, nearly black, nearly white, of two tones at the most."""
+
+    pictures: int
+    grey: int
+    dark: int
+    bright: int
+    two_tone: int
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Pictures whose files hold the same bytes.
+
+    within: copies of a picture of the same split. across: pairs of files in two splits.
+    contradicting: pairs of files with different classes.
+    """
+
+    within: int = 0
+    across: list[tuple[str, str]] = field(default_factory=list)
+    contradicting: list[tuple[str, str]] = field(default_factory=list)
+
 
 @dataclass(frozen=True)
 class PreflightReport:
     """The data in figures.
 
-    samples: split → count. height, width: of the upright pictures of all splits. seconds: what the check took.
+    samples, checked: split → how many there are, and how many of them were read.
+    ignore_value: the mask value that is not counted; ignored_share: of the pixels in training masks, 0–1.
+    height, width: of the upright pictures of all splits. input_size: the model's, (height, width), and smaller: the
+    pictures that fall short of it. unlabelled: training pictures without any class (multi-label).
+    bad: the samples that cannot be used, and why, up to a limit; bad_count: how many they are; skipped: whether they
+    are left out.
+    seconds: what the check took.
     """
 
     task: Task
     samples: dict[str, int]
+    checked: dict[str, int]
     classes: list[ClassReport]
-    height: Range
-    width: Range
+    ignore_value: int | None
+    ignored_share: float | None
+    height: Range | None
+    width: Range | None
+    input_size: tuple[int, int] | None
+    smaller: int | None
+    channels: Channels | None
+    tones: Tones
+    coverage: Coverage | None
+    duplicates: Duplicates
+    unlabelled: int | None
+    bad: list[str]
+    bad_count: int
+    skipped: bool
+    warnings: list[str]
+    errors: list[str]
     seconds: float
+
+    @property
+    def is_sampled(self) -> bool:
+        return self.checked != self.samples
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return asdict(self)
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
 
-    def lines(self) -> list[str]:
-        """For the log: the pictures in a line, the classes in another."""
-        counts = ", ".join(f"{count} {split}" for split, count in self.samples.items())
-        classes = ", ".join(self._describe(entry) for entry in self.classes)
-        return [
-            f"pictures are whole: {counts}; width {self.width.minimum}–{self.width.maximum}, "
-            f"height {self.height.minimum}–{self.height.maximum} pixels; checked in {self.seconds:.1f} s",
-            f"classes: {classes}",
-        ]
 
-    @staticmethod
-    def _describe(entry: ClassReport) -> str:
-        if entry.pixel_share is None:
-            return f"{entry.name} ({entry.pictures.get('train', 0)} pictures)"
-        return f"{entry.name} (value {entry.value}, {entry.pixel_share:.1%} of pixels)"
+def write_report(path: Path, report: PreflightReport) -> None:
+    """Raises OSError."""
+    _write(path, report.as_dict())
+
+
+def write_refusal(path: Path, error: Exception) -> None:
+    """The report of data that could not even be listed as samples. Raises OSError."""
+    _write(path, {"schema_version": SCHEMA_VERSION, "warnings": [], "errors": [str(error)]})
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -10,12 +10,17 @@ from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+IGNORED = 255  # the class index of pixels that no loss and no metric counts
+
 ResizeRule = Literal["stretch", "letterbox", "short_side"]
+
+
+Place = tuple[float, float]  # how far down and how far right a part lies, as shares of the room there is: 0 ≤ place < 1
 
 
 class Window(NamedTuple):
@@ -33,7 +38,8 @@ class Preprocess(BaseModel):
     stretch: the whole picture to exactly `height` × `width`, proportions lost.
     letterbox: the whole picture, proportions kept, the rest black.
     short_side: the shorter side fitted, the longer one cut around the centre (classification only:
-    what was cut has no answer).
+    what was cut has no answer). Where `short_side` is given the shorter side gets that many pixels, and
+    `height` × `width` are cut out of the middle: what ImageNet's classifiers are evaluated with (256 and 224).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,13 +47,25 @@ class Preprocess(BaseModel):
     height: PositiveInt
     width: PositiveInt
     resize: ResizeRule = "stretch"
+    short_side: PositiveInt | None = None
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
-    def image(self, rgb: np.ndarray) -> np.ndarray:
-        """A picture, uint8 [H, W, 3], as the model's input, uint8 [height, width, 3]."""
+    @model_validator(mode="after")
+    def _check_short_side(self) -> Preprocess:
+        if self.short_side is not None and (
+            self.resize != "short_side" or self.short_side < max(self.height, self.width)
+        ):
+            raise ValueError("short_side goes with resize=short_side and is no less than height and width")
+        return self
+
+    def image(self, rgb: np.ndarray, place: Place | None = None) -> np.ndarray:
+        """A picture, uint8 [H, W, 3], as the model's input, uint8 [height, width, 3].
+
+        place: where a rule that cuts cuts, in training; the centre by default.
+        """
         if self.resize == "short_side":
-            rgb = self._centre_crop(rgb)
+            rgb = self._crop(rgb, place)
         window = self.window(rgb.shape[0], rgb.shape[1])
         shrinks = window.height < rgb.shape[0] or window.width < rgb.shape[1]
         # Area averaging is the antialiased choice where the picture shrinks; it degrades to nearest where it grows.
@@ -60,7 +78,7 @@ class Preprocess(BaseModel):
         Nearest neighbour, since labels do not mix; `fill` labels the letterbox's border.
         """
         if self.resize == "short_side":
-            labels = self._centre_crop(labels)
+            labels = self._crop(labels)
         window = self.window(labels.shape[0], labels.shape[1])
         return self._place(_resize(labels, window, cv2.INTER_NEAREST_EXACT), window, fill)
 
@@ -91,14 +109,19 @@ class Preprocess(BaseModel):
         inner_width = min(self.width, max(1, round(width * scale)))
         return Window((self.height - inner_height) // 2, (self.width - inner_width) // 2, inner_height, inner_width)
 
-    def _centre_crop(self, pixels: np.ndarray) -> np.ndarray:
-        """The largest centred part with the model's proportions."""
+    def _crop(self, pixels: np.ndarray, place: Place | None = None) -> np.ndarray:
+        """The part with the model's proportions that is resized: the largest one, or as `short_side` has it.
+
+        It is cut before it is resized, so that pictures are resized once.
+        """
         height, width = pixels.shape[:2]
-        scale = min(height / self.height, width / self.width)
+        if self.short_side is None:
+            scale = min(height / self.height, width / self.width)
+        else:
+            scale = min(height, width) / self.short_side
         inner_height = min(height, max(1, round(self.height * scale)))
         inner_width = min(width, max(1, round(self.width * scale)))
-        top, left = (height - inner_height) // 2, (width - inner_width) // 2
-        return pixels[top : top + inner_height, left : left + inner_width]
+        return crop(pixels, inner_height, inner_width, place)
 
     def _place(self, pixels: np.ndarray, window: Window, fill: int) -> np.ndarray:
         if (window.height, window.width) == (self.height, self.width):
@@ -106,6 +129,16 @@ class Preprocess(BaseModel):
         canvas = np.full((self.height, self.width, *pixels.shape[2:]), fill, dtype=pixels.dtype)
         canvas[window.top : window.top + window.height, window.left : window.left + window.width] = pixels
         return canvas
+
+
+def crop(pixels: np.ndarray, height: int, width: int, place: Place | None = None) -> np.ndarray:
+    """A part, [height, width, …], of [H, W, …]: the centre by default."""
+    spare_height, spare_width = pixels.shape[0] - height, pixels.shape[1] - width
+    if place is None:
+        top, left = spare_height // 2, spare_width // 2
+    else:
+        top, left = int(place[0] * (spare_height + 1)), int(place[1] * (spare_width + 1))
+    return pixels[top : top + height, left : left + width]
 
 
 def _resize(pixels: np.ndarray, window: Window, interpolation: int) -> np.ndarray:

@@ -16,12 +16,14 @@ class Slice:
 
     title: what messages call it: `train.rec, record 17`.
     offset, size: in bytes.
+    gaps: stretches of the file within it, as offsets from … to, in order, that do not belong to the picture.
     """
 
     path: Path
     offset: int
     size: int
     title: str
+    gaps: tuple[tuple[int, int], ...] = ()
 
     @property
     def name(self) -> str:
@@ -30,7 +32,10 @@ class Slice:
     def read_bytes(self) -> bytes:
         """Raises OSError as a file does."""
         with self.path.open("rb", buffering=0) as file:
-            return os.pread(file.fileno(), self.size, self.offset)
+            content = os.pread(file.fileno(), self.size, self.offset)
+        for start, stop in reversed(self.gaps):
+            content = content[: start - self.offset] + content[stop - self.offset :]
+        return content
 
     def __str__(self) -> str:
         return self.title
@@ -60,7 +65,7 @@ class MaskMap:
 
     title: where the map comes from, for messages.
     values: stored value → the value that counts; a stored value that is missing here is an error.
-    hint: added to that error: what may be wrong with the map, and the remedy.
+    hint: what may be wrong with the map and the remedy, added to that error where the unknown value is one that counts.
     """
 
     title: str

@@ -31,5 +31,6 @@ def read_mask_values(sample: Sample) -> np.ndarray:
 
 def _not_in_map(sample: Sample, mask_map: MaskMap, unknown: list[int]) -> str:
     shown = ", ".join(map(str, unknown[:6])) + (", …" if len(unknown) > 6 else "")
-    remedy = mask_map.hint or "mend the mask or the map"
+    is_turned = not {value for _, value in mask_map.values}.isdisjoint(unknown)
+    remedy = mask_map.hint if is_turned and mask_map.hint else "mend the mask or the map"
     return f"{sample.mask} holds the values {shown}, which {mask_map.title} does not know; {remedy}"

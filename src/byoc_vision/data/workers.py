@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import cv2
-import torch
 
 logger = logging.getLogger(__name__)
 
@@ -58,5 +57,7 @@ def choose_workers(
 
 def start_worker(_: int) -> None:
     """One thread in each loader process: there are as many processes as the cores bear."""
+    import torch  # here, so that what checks pictures alone starts without it
+
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

@@ -59,8 +59,8 @@ def input_multiple(spec: ModelSpec) -> int:
     return _FCN_STRIDE if spec.architecture in TORCHVISION_FCNS else UNet.STRIDE
 
 
-def check_input_size(network: nn.Module, spec: ModelSpec, height: int, width: int) -> None:
-    """Raises InputError where the network of `spec` cannot take pictures of this size.
+def check_input_size(network: nn.Module, spec: ModelSpec, height: int, width: int, field: str = "image_size") -> None:
+    """Raises InputError, which names the field, where the network of `spec` cannot take pictures of this size.
 
     The network itself is asked, with tensors that have a shape and no values: some take one size only,
     some need a smallest one.
@@ -68,12 +68,12 @@ def check_input_size(network: nn.Module, spec: ModelSpec, height: int, width: in
     try:
         shape = output_shape(network, height, width)
     except (RuntimeError, ValueError, AssertionError) as error:
-        raise _wrong_size(spec, height, width, _first_line(error)) from error
+        raise _wrong_size(spec, height, width, field, _first_line(error)) from error
     if spec.task == "segmentation" and shape[2:] != (height, width):
-        raise _wrong_size(spec, height, width, f"its answer has {shape[2]}, {shape[3]}")
+        raise _wrong_size(spec, height, width, field, f"its answer has {shape[2]}, {shape[3]}")
 
 
-def _wrong_size(spec: ModelSpec, height: int, width: int, why: str) -> InputError:
+def _wrong_size(spec: ModelSpec, height: int, width: int, field: str, why: str) -> InputError:
     multiple = input_multiple(spec)
     fitting = [max(multiple, round(side / multiple) * multiple) for side in (height, width)]
     if fitting != [height, width]:
@@ -81,7 +81,7 @@ def _wrong_size(spec: ModelSpec, height: int, width: int, why: str) -> InputErro
     else:
         remedy = "take a larger size, or 224, which nearly all models take"
     name = f"model={spec.architecture}" + (f", encoder={spec.encoder}" if spec.encoder else "")
-    return InputError(f"image_size={height}, {width} does not fit {name}: {remedy} ({why})")
+    return InputError(f"{field}={height}, {width} does not fit {name}: {remedy} ({why})")
 
 
 def _build_smp(architecture: str, encoder: str, outputs: int) -> nn.Module:

@@ -66,9 +66,14 @@ def processes_per_host() -> int:
     return int(asked)
 
 
+def is_launched() -> bool:
+    """Whether torchrun started this process."""
+    return "RANK" in os.environ
+
+
 def needs_launch(job: Job) -> bool:
     """Whether the job takes more than this process. No in a process that was launched."""
-    return "RANK" not in os.environ and len(job.hosts) * processes_per_host() > 1
+    return not is_launched() and len(job.hosts) * processes_per_host() > 1
 
 
 def launch_environment(job: Job) -> dict[str, str]:
@@ -133,8 +138,8 @@ def on_first(world: World, produce: Callable[[], T]) -> T:
     return outcome[0]  # type: ignore[return-value]
 
 
-def gather_on_first(value: T, world: World) -> list[T]:
-    """Every process's value, by rank. They mean something in the first process alone."""
+def gathered(value: T, world: World) -> list[T]:
+    """The value of every process, in the order of their ranks, in each of them."""
     if world.size == 1:
         return [value]
     values: list[T | None] = [None] * world.size

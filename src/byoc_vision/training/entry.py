@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from byoc_vision import hyperparameters as hp
 from byoc_vision import script_mode
+from byoc_vision.data import pipes
 from byoc_vision.hardware import check_driver, find_gpus
 from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
@@ -34,7 +37,8 @@ def _train(paths: MlPaths) -> int:
     if distribution.needs_launch(job):
         from byoc_vision.training.launcher import launch
 
-        return launch(job, ["train", "--root", str(paths.root)])
+        with Interruption().listening(), pipes.spooled(job):
+            return launch(job, ["train", "--root", str(paths.root)])
     world = distribution.World.from_environment()
     if world.local_rank == 0:
         _tell_hardware(hyperparameters)
@@ -43,11 +47,22 @@ def _train(paths: MlPaths) -> int:
 
     with (
         Interruption().listening() as interruption,
+        _without_streams(job) as local,
         distribution.process_group(world),
         explained(hyperparameters.batch_size),
     ):
-        run(job, hyperparameters, world, interruption)
+        run(local, hyperparameters, world, interruption)
     return 0
+
+
+@contextmanager
+def _without_streams(job: Job) -> Iterator[Job]:
+    """The job with folders alone: what comes as a stream is read here, or was before the processes were launched."""
+    if distribution.is_launched():
+        yield pipes.with_spooled(job)
+        return
+    with pipes.spooled(job) as local:
+        yield local
 
 
 def _tell_hardware(hyperparameters: hp.Hyperparameters) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import nn
 
 from byoc_vision.artifact import ModelCard
+from byoc_vision.data.bad_samples import OnBadSample
 from byoc_vision.data.layouts import read_folder
 from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader
 from byoc_vision.data.pictures import EvaluationDataset
 from byoc_vision.data.preflight import check_labelled
-from byoc_vision.data.samples import DataClass, Sample
+from byoc_vision.data.samples import DataClass, DataOptions, Sample
 from byoc_vision.errors import InputError
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.training.distribution import World, processes_per_host
@@ -33,6 +34,7 @@ class Evaluator:
     workers: int | None = None
     world: World = field(default_factory=World)
     top_k: int | None = None
+    on_bad_sample: OnBadSample = "fail"
 
     def __post_init__(self) -> None:
         """Raises InputError for a `top_k` that cannot be measured."""
@@ -41,7 +43,7 @@ class Evaluator:
     def batches(self, samples: Sequence[Sample]) -> Iterable[EvaluationBatch]:
         """The samples, shared out over all processes; to be kept, since its worker processes stay."""
         return build_evaluation_loader(
-            EvaluationDataset(samples, self.classes, self.predictor.card.preprocess),
+            EvaluationDataset(samples, self.classes, self.predictor.card.preprocess, on_bad_sample=self.on_bad_sample),
             self.batch_size,
             workers=self.workers,
             rank=self.world.rank,
@@ -78,6 +80,11 @@ def check_top_k(top_k: int | None, card: ModelCard) -> None:
         raise InputError(f"top_k={top_k} of {len(card.classes)} classes is always right; take less, or leave it out")
 
 
+def with_labels(sample: Sample) -> Sample:
+    """One class, as class folders give it, as the list of classes that it is to a model which answers each of them."""
+    return sample if sample.label is None else replace(sample, label=None, labels=(sample.label,))
+
+
 def evaluate_folder(model: Path, folder: Path, batch_size: int = 16) -> Figures:
     """The figures of a saved model on a folder of labelled pictures.
 
@@ -86,7 +93,10 @@ def evaluate_folder(model: Path, folder: Path, batch_size: int = 16) -> Figures:
     predictor = Predictor.load(model)
     card = predictor.card
     classes = tuple(DataClass(entry.name, entry.value) for entry in card.classes)
-    samples = read_folder(folder.absolute(), card.model.task, classes)
+    several = card.task == "classification" and card.activation == "sigmoid"
+    samples = read_folder(folder.absolute(), card.model.task, classes, DataOptions(multi_label=several))
+    if several:
+        samples = tuple(map(with_labels, samples))
     check_labelled(samples, classes)
     evaluator = Evaluator(predictor, classes, batch_size)
     return evaluator.evaluate(evaluator.batches(samples))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from byoc_vision.data.loaders import EvaluationBatch
-from byoc_vision.data.pictures import IGNORED
+from byoc_vision.data.preprocess import IGNORED
+from byoc_vision.errors import DataError
 from byoc_vision.inference.predictor import Answer, Predictor, Prepared
 from byoc_vision.precision import Precision
 from byoc_vision.training.distribution import World, any_process, sum_over_processes
@@ -23,6 +25,8 @@ from byoc_vision.training.interruption import StopRequestedError
 from byoc_vision.training.progress import Progress
 
 Batch = tuple[Tensor, Tensor]
+
+log = logging.getLogger(__name__)
 
 
 class Metrics(Protocol):
@@ -136,25 +140,32 @@ def evaluate(
 ) -> dict[str, float]:
     """The metrics of the answers at each picture's own size; with a `loss` also its mean, at the model's size.
 
-    Raises StopRequestedError in all processes where `stopping` says so in any.
+    Pictures that the batches leave out are counted in the log. Raises DataError where none is left, and
+    StopRequestedError in all processes where `stopping` says so in any.
     """
-    total = torch.zeros(2, dtype=torch.float64, device=predictor.device)  # summed loss, pictures
+    total = torch.zeros(3, dtype=torch.float64, device=predictor.device)  # summed loss, pictures, those left out
     for batch in batches:
+        total[1] += len(batch.truths)
+        total[2] += len(batch.unreadable)
+        if not batch.truths:
+            continue
         logits = predictor.forward(batch.pictures)
         if loss is not None:
             targets = torch.stack([_target(truth, predictor) for truth in batch.truths]).to(predictor.device)
             total[0] += loss(logits, targets) * len(targets)
-            total[1] += len(targets)
         prepared = map(Prepared, batch.pictures, batch.heights, batch.widths)
         metrics.update(zip(map(predictor.finish, logits, prepared), batch.truths, strict=True))
         if stopping and stopping():
             break
     if stopping and any_process(stopping(), world, predictor.device):
         raise StopRequestedError
-    if loss is None:
-        return metrics.compute()
-    total = sum_over_processes(total, world)
-    return {"loss": float(total[0] / total[1]), **metrics.compute()}
+    summed_loss, pictures, left_out = sum_over_processes(total, world).tolist()
+    if not pictures:
+        raise DataError(f"none of the {left_out:.0f} pictures to be evaluated can be read; the log names each of them")
+    if left_out and world.is_first:
+        log.warning("%d of %d pictures cannot be read: the figures are of the others", left_out, left_out + pictures)
+    figures = metrics.compute()
+    return figures if loss is None else {"loss": summed_loss / pictures, **figures}
 
 
 def _target(truth: np.ndarray, predictor: Predictor) -> Tensor:

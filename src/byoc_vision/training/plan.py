@@ -77,10 +77,36 @@ def preprocess(hyperparameters: Hyperparameters, spec: ModelSpec, pretrained: Pr
         raise InputError(
             "resize: short_side cuts pictures, so parts of a mask would be missing; use stretch or letterbox"
         )
-    rule = Preprocess(height=height, width=width, resize=resize)
+    short_side = hyperparameters.short_side
+    if short_side is not None and resize != "short_side":
+        raise InputError(f"short_side={short_side} goes with resize=short_side (classification), not with {resize}")
+    if short_side is not None and short_side < max(height, width):
+        raise InputError(
+            f"short_side={short_side} is less than image_size={height}, {width}, which is cut out of it; "
+            "raise the one or lower the other"
+        )
+    rule = Preprocess(height=height, width=width, resize=resize, short_side=short_side)
     if pretrained is None:
         return rule
     return rule.model_copy(update={"mean": pretrained.mean, "std": pretrained.std})
+
+
+def crop_size(hyperparameters: Hyperparameters, rule: Preprocess, task: Task) -> tuple[int, int] | None:
+    """The size of the parts of pictures to train on, where it is not the whole.
+
+    Raises InputError for a part larger than the whole, and where labels are of whole pictures.
+    """
+    size = hyperparameters.crop_size
+    if size is None:
+        return None
+    if task == "classification":
+        raise InputError("crop_size is for segmentation; for classification set short_side above image_size")
+    if size[0] > rule.height or size[1] > rule.width:
+        raise InputError(
+            f"crop_size={size[0]}, {size[1]} is larger than image_size={rule.height}, {rule.width}, out of which it is "
+            "cut; raise image_size or lower crop_size"
+        )
+    return size
 
 
 def model_card(dataset: Dataset, spec: ModelSpec, rule: Preprocess) -> ModelCard:
@@ -112,7 +138,7 @@ def objective(hyperparameters: Hyperparameters, dataset: Dataset) -> Objective:
 def _figures(dataset: Dataset) -> tuple[str, ...]:
     """The figures that may decide, the usual one first."""
     if dataset.multi_label:
-        return ("map", "f1", "accuracy", "loss")
+        return ("map", "f1", "micro_f1", "accuracy", "exact_match", "loss")
     if dataset.task == "classification":
         return ("accuracy", "f1", "precision", "recall", "loss")
     others = ("pixel_accuracy", "loss")

@@ -10,16 +10,18 @@ import numpy as np
 import torch
 
 from byoc_vision import artifact
-from byoc_vision.data.layouts import find_dataset
-from byoc_vision.data.preflight import check
+from byoc_vision.data.pipes import differing, digests
+from byoc_vision.data.preflight import Checked, find_and_check, log_and_judge
+from byoc_vision.data.preflight_report import REPORT_FILE
 from byoc_vision.data.samples import Dataset
+from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
 from byoc_vision.training import plan
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
 from byoc_vision.training.checkpoint import Checkpoints
 from byoc_vision.training.class_weights import class_weights
-from byoc_vision.training.distribution import World, on_first
+from byoc_vision.training.distribution import World, gathered, on_first
 from byoc_vision.training.early_stopping import EarlyStopping
 from byoc_vision.training.fit import Figures, History, figures_line, fit, named
 from byoc_vision.training.interruption import Interruption, StopRequestedError
@@ -41,11 +43,11 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
     """
     started = time.monotonic()
     checkpoints = Checkpoints.of(job.paths, hyperparameters, world)
-    options = plan.data_options(hyperparameters)
-    checked = on_first(world, lambda: check(find_dataset(job.folders, options), options))
+    compare_streams(job, world)
+    checked = on_first(world, lambda: check_data(job, hyperparameters))
     dataset = checked.dataset
     objective = plan.objective(hyperparameters, dataset)
-    weights = class_weights(hyperparameters, dataset, checked.report)
+    weights = class_weights(hyperparameters, dataset, checked.report.classes)
     seed_everything(hyperparameters.seed)
     hyperparameters = with_fitting_batch_size(hyperparameters, dataset, world)
     trainer = build_trainer(job, hyperparameters, dataset, world, weights)
@@ -69,6 +71,32 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
             job.paths.output_data, hyperparameters, dataset, session.history, test, time.monotonic() - started
         )
         log.info("The model is in %s, its figures are in %s", job.paths.model, job.paths.output_data)
+
+
+def compare_streams(job: Job, world: World) -> None:
+    """A sample of a pipe is found by its place in it, so every host must have got the same.
+
+    Raises InputError that names the channels where they differ.
+    """
+    found = gathered(digests(job) if world.local_rank == 0 else {}, world)
+    if different := differing(found):
+        raise InputError(
+            f"the pipes of {', '.join(different)} brought other bytes to other hosts; every host must get all records "
+            "in the same order: S3DataDistributionType FullyReplicated, and no ShuffleConfig"
+        )
+
+
+def check_data(job: Job, hyperparameters: Hyperparameters) -> Checked:
+    """The samples, all checked; `preflight.json` in /opt/ml/output/data tells what was seen, or what is wrong."""
+    checked = find_and_check(
+        job.folders,
+        plan.data_options(hyperparameters),
+        input_sizes={task: hyperparameters.image_size or (size, size) for task, size in plan.DEFAULT_SIZE.items()},
+        balanced=hyperparameters.class_weights != "none" or hyperparameters.sampling != "natural",
+        report_file=job.paths.output_data / REPORT_FILE,
+    )
+    log_and_judge(checked.report)
+    return checked
 
 
 def train_and_test(session: Session, dataset: Dataset) -> Figures | None:

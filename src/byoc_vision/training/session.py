@@ -11,7 +11,7 @@ from byoc_vision.artifact import ModelCard
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.checkpoint import Checkpoints
-from byoc_vision.training.distribution import any_process, gather_on_first, on_first, sum_over_processes
+from byoc_vision.training.distribution import any_process, gathered, on_first, sum_over_processes
 from byoc_vision.training.early_stopping import EarlyStopping
 from byoc_vision.training.fit import EpochRecord, Figures, History, named
 from byoc_vision.training.interruption import Interruption, StopRequestedError
@@ -98,7 +98,7 @@ class Session:
     def save(self) -> None:
         """A checkpoint of this moment, between two steps; call it in all processes."""
         process = on_cpu({"random": random_state(), "sums": self.progress.sums})
-        processes = gather_on_first(process, self.trainer.world)
+        processes = gathered(process, self.trainer.world)
         if self.checkpoints and self.trainer.world.is_first:
             self.checkpoints.save(self._content(processes))
 

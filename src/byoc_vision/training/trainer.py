@@ -17,6 +17,7 @@ from byoc_vision.artifact import ModelCard
 from byoc_vision.data.augmentation import build_augmentation
 from byoc_vision.data.loaders import EvaluationBatch, TrainingLoader, build_training_loader
 from byoc_vision.data.pictures import PictureDataset
+from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError, ResourceError
 from byoc_vision.hyperparameters import Hyperparameters
@@ -118,6 +119,9 @@ def build_trainer(
     pretrained = load_weights(net, spec, job, hyperparameters)
     rule = plan.preprocess(hyperparameters, spec, pretrained)
     check_input_size(net, spec, rule.height, rule.width)
+    crop_size = plan.crop_size(hyperparameters, rule, spec.task)
+    if crop_size is not None:
+        check_input_size(net, spec, *crop_size, field="crop_size")
     freeze_unused(net)
     card = plan.model_card(dataset, spec, rule)
     device = choose_device()
@@ -133,7 +137,8 @@ def build_trainer(
         class_weights=class_weights,
         label_smoothing=hyperparameters.label_smoothing,
     ).to(device)
-    batches = training_batches(dataset, card, hyperparameters, world, on_gpu=device.type == "cuda")
+    pictures = training_pictures(job, dataset, rule, crop_size, hyperparameters)
+    batches = training_batches(pictures, hyperparameters, world, on_gpu=device.type == "cuda")
     encoder = learning_encoder(net, hyperparameters)
     optimizer = optimizer_for(net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world))
     schedule = schedule_for(optimizer, -(-len(batches) // hyperparameters.accumulate_steps), hyperparameters)
@@ -155,6 +160,7 @@ def build_trainer(
         workers=hyperparameters.num_workers,
         world=world,
         top_k=hyperparameters.top_k,
+        on_bad_sample=hyperparameters.on_bad_sample,
     )
     validation = evaluator.batches(dataset.validation)
     return Trainer(
@@ -227,11 +233,30 @@ def schedule_for(optimizer: Optimizer, steps_per_epoch: int, hyperparameters: Hy
     )
 
 
+def training_pictures(
+    job: Job, dataset: Dataset, rule: Preprocess, crop_size: tuple[int, int] | None, hyperparameters: Hyperparameters
+) -> PictureDataset:
+    """The samples to train on. Raises InputError for an augmentation that is not known or cannot be used."""
+    augmentation = build_augmentation(
+        hyperparameters.augmentation,
+        dataset.task,
+        folder=job.folders.get("augmentation"),
+        size=crop_size or (rule.height, rule.width),
+    )
+    return PictureDataset(
+        dataset.train,
+        dataset.classes,
+        rule,
+        augmentation,
+        hyperparameters.seed,
+        crop_size=crop_size,
+        on_bad_sample=hyperparameters.on_bad_sample,
+    )
+
+
 def training_batches(
-    dataset: Dataset, card: ModelCard, hyperparameters: Hyperparameters, world: World, on_gpu: bool
+    pictures: PictureDataset, hyperparameters: Hyperparameters, world: World, on_gpu: bool
 ) -> TrainingLoader:
-    augmentation = build_augmentation(hyperparameters.augmentation, dataset.task)
-    pictures = PictureDataset(dataset.train, dataset.classes, card.preprocess, augmentation, hyperparameters.seed)
     return build_training_loader(
         pictures,
         hyperparameters.batch_size,

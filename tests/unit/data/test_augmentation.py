@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
 
 from byoc_vision.data.augmentation import AugmentationName, build_augmentation
+from byoc_vision.errors import InputError
 from byoc_vision.models.spec import Task
 
 NAMES: tuple[AugmentationName, ...] = get_args(AugmentationName)
@@ -57,7 +59,7 @@ def test_no_mask_value_is_invented(name: AugmentationName, scene: tuple[np.ndarr
         assert set(np.unique(changed.mask)) <= {40, 49, 255}
 
 
-@pytest.mark.parametrize("name", ["flip", "light"])
+@pytest.mark.parametrize("name", ["flip", "light", "crop", "crop_color_transform"])
 def test_masks_move_with_their_pictures(name: AugmentationName, scene: tuple[np.ndarray, np.ndarray]) -> None:
     augment = build_augmentation(name, "segmentation")
     for seed in range(20):
@@ -118,6 +120,47 @@ def test_what_comes_in_at_the_borders_is_not_black() -> None:
         assert changed.image.min() > 100
         assert changed.mask is not None
         assert changed.mask.all()
+
+
+def test_the_built_in_algorithms_names_change_what_they_say(scene: tuple[np.ndarray, np.ndarray]) -> None:
+    """Colours with crop_color and crop_color_transform alone; a straight edge leans with the latter alone."""
+    image, mask = scene
+    grey, edge = np.full_like(image, 120), np.zeros_like(mask)
+    edge[:, 32:] = 1
+    for name, recolours, leans in (
+        ("crop", False, False),
+        ("crop_color", True, False),
+        ("crop_color_transform", True, True),
+    ):
+        augment = build_augmentation(name, "segmentation")
+        changes = [augment(grey, edge, seed) for seed in range(12)]
+        assert any((changed.image != 120).any() for changed in changes) is recolours, name
+        straight = [(changed.mask == changed.mask[:1]).all() for changed in changes if changed.mask is not None]
+        assert all(straight) is not leans, name
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("strnog", "did you mean strong?"),
+        ("crop_colour", "did you mean crop_color?"),
+        ("zoom", "take one of none, flip,"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(name: str, hint: str) -> None:
+    with pytest.raises(InputError) as raised:
+        build_augmentation(name, "classification")
+    assert f"augmentation={name} is not known; {hint}" in str(raised.value)
+
+
+def test_names_are_spelt_as_one_likes(scene: tuple[np.ndarray, np.ndarray]) -> None:
+    one, other = build_augmentation("crop_color", "segmentation"), build_augmentation("Crop-Color", "segmentation")
+    np.testing.assert_array_equal(one(*scene, 4).image, other(*scene, 4).image)
+
+
+def test_a_channel_that_is_not_used_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    build_augmentation("light", "classification", folder=tmp_path)
+    assert "`augmentation` is not used: augmentation=light names none of its files" in caplog.text
 
 
 def test_albumentations_is_imported_late_and_does_not_call_home() -> None:

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from byoc_vision.data.augmentation import AugmentationName, build_augmentation
 from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader, build_training_loader
-from byoc_vision.data.pictures import IGNORED, EvaluationDataset, Example, PictureDataset, class_index_table
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.data.pictures import EvaluationDataset, Example, PictureDataset, class_index_table
+from byoc_vision.data.preprocess import IGNORED, Preprocess
 from byoc_vision.data.samplers import Draw, EvaluationSampler, Natural, TrainingSampler
 from byoc_vision.data.samples import DataClass, Sample
+from byoc_vision.errors import DataError
 from byoc_vision.models.spec import Task
 
 COUNT = 11
@@ -78,6 +79,40 @@ class TestPictureDataset:
         assert (truth.shape, truth.dtype, truth.item()) == ((), torch.int64, 1)
         assert image.max() == 20 * 4 + 10
         assert len(dataset) == COUNT
+
+    def test_multi_label(self, pictures: Path) -> None:
+        for labels, expected in (((0, 2), [1, 0, 1]), ((), [0, 0, 0])):
+            truth = training([Sample(pictures / "0.png", labels=labels)])[0].truth
+            assert truth.dtype == torch.uint8
+            assert truth.tolist() == expected
+
+    def test_a_mask_of_another_size_is_named(self, pictures: Path) -> None:
+        sample = Sample(pictures / "3.png", mask=pictures / "4_mask.png")
+        with pytest.raises(DataError, match=r"4_mask\.png has 24 × 36 pixels, its picture .*3\.png 23 × 37"):
+            training([sample])[0]
+
+    def test_crops_are_parts_of_picture_and_mask_at_random_places(self, masked: list[Sample]) -> None:
+        whole = PictureDataset(masked, CLASSES, RULE, build_augmentation("none", "segmentation"))[0]
+        cropped = PictureDataset(masked, CLASSES, RULE, build_augmentation("none", "segmentation"), crop_size=(8, 16))
+        assert cropped.size == (8, 16)
+        both = torch.cat([whole.image, whole.truth[None]]).numpy()
+        parts = {both[:, top : top + 8, left : left + 16].tobytes() for top in range(9) for left in range(9)}
+        examples = [cropped[Draw(0, epoch)] for epoch in range(30)]
+        cut = [torch.cat([image, truth[None]]).numpy().tobytes() for image, truth in examples]
+        assert set(cut) <= parts
+        assert len(set(cut)) > 5
+        torch.testing.assert_close(cropped[Draw(0, 7)], examples[7])
+
+    def test_the_short_sides_cut_lies_anywhere_in_training_and_in_the_middle_later(self, tmp_path: Path) -> None:
+        ramp = np.arange(0, 240, 4, dtype=np.uint8)[None, :, None].repeat(30, 0).repeat(3, 2)  # 30 × 60
+        cv2.imwrite(str(tmp_path / "ramp.png"), ramp)
+        samples = [Sample(tmp_path / "ramp.png", label=0)]
+        rule = Preprocess(height=16, width=16, resize="short_side", short_side=20)
+        dataset = PictureDataset(samples, CLASSES, rule, build_augmentation("none", "classification"))
+        lefts = {int(dataset[Draw(0, epoch)].image[0, 0, 0]) for epoch in range(20)}
+        assert len(lefts) > 5
+        middle = EvaluationDataset(samples, CLASSES, rule)[0].image
+        assert torch.equal(middle, torch.from_numpy(rule.image(ramp)).permute(2, 0, 1))
 
     def test_randomness_depends_on_seed_epoch_and_sample_alone(self, masked: list[Sample]) -> None:
         first = training(masked, "light")[Draw(2, epoch=1)]
@@ -212,6 +247,13 @@ class TestLoaders:
             for index in batch.sample_indices
         ]
         assert sorted(seen) == list(range(COUNT))
+
+    def test_batches_of_many_labels(self, pictures: Path) -> None:
+        samples = [Sample(pictures / f"{index}.png", labels=(index % 3,)) for index in range(4)]
+        (batch,) = build_training_loader(training(samples), 4, workers=0)
+        assert (batch.truth.shape, batch.truth.dtype) == ((4, 3), torch.uint8)
+        (evaluated,) = build_evaluation_loader(evaluation(samples), 4, workers=0)
+        assert [truth.tolist() for truth in evaluated.truths] == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]]
 
     def test_an_empty_share(self, labelled: list[Sample]) -> None:
         assert list(build_evaluation_loader(evaluation(labelled[:1]), 2, rank=1, world_size=2)) == []

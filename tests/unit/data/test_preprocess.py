@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.data.preprocess import Preprocess, crop
 
 sides = st.integers(1, 70)
 rules = st.builds(Preprocess, height=sides, width=sides, resize=st.sampled_from(["stretch", "letterbox", "short_side"]))
@@ -114,6 +115,66 @@ def test_short_side_cuts_around_the_centre() -> None:
     rgb[:, 10:20] = 200
     image = Preprocess(height=5, width=5, resize="short_side").image(rgb)
     assert (image == 200).all()
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 30), st.integers(1, 200), st.integers(1, 200))
+def test_a_part_of_the_resized_picture_is_cut_out_of_its_middle(
+    height: int, width: int, more: int, from_height: int, from_width: int
+) -> None:
+    """Where the picture is brighter from left to right, so is what was cut: by the share that is left of it."""
+    rule = Preprocess(height=height, width=width, resize="short_side", short_side=max(height, width) + more)
+    ramp = np.linspace(0, 255, from_width).astype(np.uint8)[None, :, None].repeat(from_height, 0).repeat(3, 2)
+    image = rule.image(ramp)
+    assert image.shape == (height, width, 3)
+    share = width * min(from_height, from_width) / rule.short_side / from_width
+    spread = int(image[0, -1, 0]) - int(image[0, 0, 0])
+    # Off by a pixel of the source on either side, and at the edges of the model's input by half a pixel of its own.
+    assert abs(spread - 255 * share) <= 255 * (2.5 / from_width + share / width) + 2
+
+
+def test_256_and_224_are_seven_eighths_of_the_picture() -> None:
+    rule = Preprocess(height=224, width=224, resize="short_side", short_side=256)
+    rgb = np.zeros((512, 1024, 3), np.uint8)
+    rgb[32:480, 288:736] = 200
+    np.testing.assert_array_equal(rule.image(rgb), 200)
+    rgb[31] = 100
+    np.testing.assert_array_equal(rule.image(rgb), 200)
+    rgb[32] = 100
+    assert (rule.image(rgb)[0] == 150).all()
+
+
+def test_the_part_may_lie_elsewhere_and_everywhere() -> None:
+    rule = Preprocess(height=4, width=4, resize="short_side", short_side=8)
+    corners = np.zeros((8, 12, 3), np.uint8)
+    corners[:4, :4], corners[-4:, -4:], corners[2:6, 4:8] = 50, 150, 250
+    assert (rule.image(corners, (0.0, 0.0)) == 50).all()
+    assert (rule.image(corners, (0.999, 0.999)) == 150).all()
+    assert (rule.image(corners) == 250).all()
+
+
+@given(sides, sides, st.integers(0, 9), st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))
+def test_a_crop_lies_within(height: int, width: int, spare: int, down: float, right: float) -> None:
+    pixels_ = pixels(0, height + spare, width + spare)
+    part = crop(pixels_, height, width, (down, right))
+    assert part.shape == (height, width)
+    assert np.shares_memory(part, pixels_)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"short_side": 31}, {"short_side": 64, "resize": "letterbox"}, {"short_side": 64, "resize": "stretch"}]
+)
+def test_a_short_side_that_means_nothing_is_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="short_side goes with resize=short_side"):
+        Preprocess.model_validate({"height": 24, "width": 32, "resize": "short_side"} | fields)
+
+
+def test_rules_of_older_artifacts_are_read() -> None:
+    old = '{"height": 32, "width": 32, "resize": "short_side", "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}'
+    rule = Preprocess.model_validate_json(old)
+    assert rule.short_side is None
+    rgb = np.zeros((10, 30, 3), np.uint8)
+    rgb[:, 10:20] = 200
+    assert (rule.image(rgb) == 200).all()
 
 
 def test_what_was_cut_cannot_be_restored() -> None:

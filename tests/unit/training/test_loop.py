@@ -1,49 +1,79 @@
-"""Steps of the optimiser, over several batches and in several processes."""
+"""One pass of evaluation, on answers that are known beforehand."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
+import logging
 
+import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-from support import shared_steps
+from torch import nn
 
+from byoc_vision.artifact import ClassEntry, ModelCard
+from byoc_vision.data.loaders import EvaluationBatch
+from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.errors import DataError
+from byoc_vision.inference.predictor import Predictor
+from byoc_vision.models.spec import ModelSpec
+from byoc_vision.precision import choose_precision
 from byoc_vision.training.distribution import World
-from byoc_vision.training.loop import grouped
+from byoc_vision.training.loop import evaluate
+from byoc_vision.training.losses import build_loss
+from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics
 
-TESTS = Path(__file__).parents[2]
-TOLERANCE = 1e-6  # the order of float32 sums differs
-
-
-def test_accumulated_batches_are_one_large_batch() -> None:
-    whole = shared_steps.train(World(), accumulate_steps=1)
-    for accumulate_steps in (2, 4):
-        parts = shared_steps.train(World(), accumulate_steps)
-        torch.testing.assert_close(parts, whole, rtol=0, atol=TOLERANCE)
+CPU = torch.device("cpu")
+NAMES = ("red", "green", "blue")
 
 
-@pytest.mark.parametrize(("count", "size", "sizes"), [(5, 2, [2, 2, 1]), (4, 2, [2, 2]), (1, 3, [1]), (0, 2, [])])
-def test_grouping(count: int, size: int, sizes: list[int]) -> None:
-    batches = [(torch.tensor(index), torch.tensor(index)) for index in range(count)]
-    groups = list(grouped(batches, size))
-    assert [len(group) for group in groups] == sizes
-    assert [int(pictures) for group in groups for pictures, _ in group] == list(range(count))
+def predictor(activation: str) -> Predictor:
+    """The mean of each colour is the logit of its class."""
+    card = ModelCard(
+        model=ModelSpec(task="classification", architecture="test", outputs=3),
+        classes=tuple(ClassEntry(name=name) for name in NAMES),
+        activation=activation,
+        preprocess=Preprocess(height=4, width=4, mean=(0.5, 0.5, 0.5), std=(0.1, 0.1, 0.1)),
+    )
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return Predictor(net, card, CPU, choose_precision("float32", CPU))
 
 
-def test_two_processes_learn_what_one_learns_from_the_same_pictures(tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    command = [sys.executable, "-m", "support.shared_steps", str(store)]
-    second = subprocess.Popen(command, cwd=TESTS, stderr=subprocess.PIPE, text=True)
-    shared_steps.join(0, str(store))
-    try:
-        shared = [shared_steps.train(World(rank=0, size=2), accumulate_steps) for accumulate_steps in (1, 2)]
-    finally:
-        dist.destroy_process_group()
-    _, errors = second.communicate(timeout=60)
-    assert second.returncode == 0, errors
-    alone = shared_steps.train(World(), accumulate_steps=1)
-    for parameters in shared:
-        torch.testing.assert_close(parameters, alone, rtol=0, atol=TOLERANCE)
+def batch(colours: list[tuple[int, int, int]], truths: list[object], unreadable: int = 0) -> EvaluationBatch:
+    count = len(colours)
+    pictures = torch.zeros(count, 3, 4, 4, dtype=torch.uint8)
+    for picture, colour in zip(pictures, colours, strict=True):
+        picture += torch.tensor(colour, dtype=torch.uint8)[:, None, None]
+    sizes, reasons = [4] * count, ["picture.png is cut short"] * unreadable
+    return EvaluationBatch(pictures, sizes, sizes, [np.array(truth) for truth in truths], list(range(count)), reasons)
+
+
+RED, BLUE, PURPLE = (255, 0, 0), (0, 0, 255), (255, 0, 255)
+
+
+def test_figures_and_loss_are_of_all_batches() -> None:
+    batches = [batch([RED, BLUE], [0, 2]), batch([BLUE], [1])]
+    loss = build_loss("cross_entropy", "softmax", task="classification")
+    figures = evaluate(predictor("softmax"), batches, ClassificationMetrics(NAMES), World(), loss)
+    assert figures["accuracy"] == pytest.approx(2 / 3)
+    assert figures["loss"] == pytest.approx(10 / 3, rel=1e-3)  # the wrong one's: 5 against -5, over three pictures
+
+
+def test_of_several_classes_each_is_judged() -> None:
+    batches = [batch([PURPLE, RED], [np.uint8([1, 0, 1]), np.uint8([1, 1, 0])])]
+    loss = build_loss("cross_entropy", "sigmoid", task="classification")
+    figures = evaluate(predictor("sigmoid"), batches, MultiLabelMetrics(NAMES), World(), loss)
+    assert figures["accuracy"] == pytest.approx(5 / 6)
+    assert figures["exact_match"] == 0.5
+    assert figures["loss"] == pytest.approx(5 / 6, rel=2e-2)
+
+
+def test_pictures_left_out_change_no_figure_and_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    batches = [batch([RED], [0], unreadable=1), batch([], [], unreadable=2), batch([BLUE], [1])]
+    with caplog.at_level(logging.WARNING):
+        figures = evaluate(predictor("softmax"), batches, ClassificationMetrics(NAMES), World())
+    assert figures["accuracy"] == 0.5
+    assert "3 of 5 pictures cannot be read: the figures are of the others" in caplog.text
+
+
+def test_where_no_picture_is_left_there_are_no_figures() -> None:
+    with pytest.raises(DataError, match="none of the 2 pictures to be evaluated can be read"):
+        evaluate(predictor("softmax"), [batch([], [], unreadable=2)], ClassificationMetrics(NAMES), World())

@@ -5,13 +5,24 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from byoc_vision.data.layouts.base import Inputs, Layout
-from byoc_vision.data.layouts.channels import Split, find_extras, find_splits, masks_beside, splits_within
+from byoc_vision.data.layouts.base import Found, Inputs, Layout
+from byoc_vision.data.layouts.camvid import CamVid
+from byoc_vision.data.layouts.carvana import Carvana
+from byoc_vision.data.layouts.channels import find_extras, find_splits, lone_split, splits_within
 from byoc_vision.data.layouts.class_folders import ClassFolders
+from byoc_vision.data.layouts.csv_table import CsvLabels, CsvMasks
 from byoc_vision.data.layouts.listing import Folder, scan
+from byoc_vision.data.layouts.lst import Lst
+from byoc_vision.data.layouts.manifest import ManifestLabels, ManifestMasks
+from byoc_vision.data.layouts.oxford_pets import OxfordPetsBreeds, OxfordPetsSegmentation
 from byoc_vision.data.layouts.picture_masks import PicturesWithMasks
+from byoc_vision.data.layouts.polyvore import Polyvore
+from byoc_vision.data.layouts.recordio import RecordIo
+from byoc_vision.data.layouts.records import LabelRecords, MaskRecords
+from byoc_vision.data.layouts.semantic_segmentation import SemanticSegmentation
 from byoc_vision.data.layouts.splitting import hold_out
 from byoc_vision.data.samples import DataClass, DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, InputError
@@ -20,7 +31,25 @@ from byoc_vision.models.spec import Task
 logger = logging.getLogger(__name__)
 
 # In the order of trial: the first that recognises the data reads them, so the particular come before the general.
-LAYOUTS: tuple[Layout, ...] = (PicturesWithMasks(), ClassFolders())
+LAYOUTS: tuple[Layout, ...] = (
+    SemanticSegmentation(),
+    OxfordPetsSegmentation(),
+    OxfordPetsBreeds(),
+    Carvana(),
+    CamVid(),
+    Polyvore(),
+    Lst(),
+    RecordIo(),
+    ManifestLabels(),
+    ManifestMasks(),
+    LabelRecords(),
+    MaskRecords(),
+    CsvLabels(),
+    CsvMasks(),
+    PicturesWithMasks(),
+    ClassFolders(),
+    SemanticSegmentation(needs_label_map=False),  # by its name alone: others recognise all that it does
+)
 
 
 def find_dataset(channels: Mapping[str, Path], options: DataOptions) -> Dataset:
@@ -33,6 +62,8 @@ def find_dataset(channels: Mapping[str, Path], options: DataOptions) -> Dataset:
     inputs = Inputs(find_splits(channels), find_extras(channels))
     layout = _choose_layout(inputs, options)
     found = layout.read(inputs, options)
+    if options.multi_label and layout.task == "classification":
+        found = _as_many_labels(found)
     train = found.samples["train"]
     if "validation" in found.samples:
         validation = found.samples["validation"]
@@ -51,6 +82,17 @@ def find_dataset(channels: Mapping[str, Path], options: DataOptions) -> Dataset:
     return Dataset(layout.task, found.classes, train, validation, test, found.ignore_value, found.multi_label)
 
 
+def _as_many_labels(found: Found) -> Found:
+    """One class a picture, asked for as a yes or no for each class: the class is the only yes."""
+    samples = {
+        split: tuple(
+            sample if sample.label is None else replace(sample, label=None, labels=(sample.label,)) for sample in of
+        )
+        for split, of in found.samples.items()
+    }
+    return replace(found, samples=samples, multi_label=True)
+
+
 def read_folder(
     folder: Path, task: Task, classes: Sequence[DataClass], options: DataOptions | None = None
 ) -> tuple[Sample, ...]:
@@ -64,7 +106,7 @@ def read_folder(
     splits = splits_within(listed)
     split = next((splits[name] for name in ("test", "validation", "train") if name in splits), None)
     if split is None:
-        split = Split("test", listed, masks_beside(folder))
+        split = lone_split(listed)
     inputs = Inputs({split.name: split})
     layout = next((layout for layout in LAYOUTS if layout.task == task and layout.recognise(inputs)), None)
     if layout is None:

@@ -62,7 +62,10 @@ class Layout(Protocol):
     tree: str
 
     def recognise(self, inputs: Inputs) -> bool:
-        """Whether the data are laid out this way, judged by names alone: no file is opened."""
+        """Whether the data are laid out this way, judged by names, and by the first line of a list where it must be.
+
+        No picture is opened.
+        """
         ...
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:

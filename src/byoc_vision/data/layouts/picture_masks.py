@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from byoc_vision.data.layouts.base import Found, Inputs
 from byoc_vision.data.layouts.channels import MASK_FOLDER_NAMES, Split
 from byoc_vision.data.layouts.listing import Folder
+from byoc_vision.data.layouts.prepared import name_values
 from byoc_vision.data.samples import DataClass, DataOptions, Sample
 from byoc_vision.errors import DataError, list_problems
 from byoc_vision.models.spec import Task
@@ -38,23 +39,26 @@ class PicturesWithMasks:
         return inputs.first.masks is not None or has_inner_masks(inputs.first.pictures)
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
-        return Found({name: tuple(pair(*self._folders(split))) for name, split in inputs.splits.items()})
+        found = Found({name: tuple(pair(*folders_of(split))) for name, split in inputs.splits.items()})
+        return name_values(found, inputs, options)
 
-    def _folders(self, split: Split) -> tuple[Folder, Folder]:
-        if split.masks is not None:
-            return split.pictures, split.masks
-        pictures = _named(split.pictures, PICTURE_FOLDER_NAMES)
-        masks = _named(split.pictures, MASK_FOLDER_NAMES)
-        if not pictures or not masks:
-            raise DataError(
-                f"there are no masks for the {split.name} pictures in {split.pictures.path}: give a channel "
-                f"'{split.name}_annotation', or folders images/ and masks/ in it"
-            )
-        for folders in (pictures, masks):
-            if len(folders) > 1:
-                names = " and ".join(f"{folder.name}/" for folder in folders)
-                raise DataError(f"{split.pictures.path} has both {names} with pictures; which is meant? Keep one")
-        return pictures[0], masks[0]
+
+def folders_of(split: Split) -> tuple[Folder, Folder]:
+    """The folder of the pictures and that of the masks. Raises DataError where either is missing or there are two."""
+    if split.masks is not None:
+        return split.pictures, split.masks
+    pictures = _named(split.pictures, PICTURE_FOLDER_NAMES)
+    masks = _named(split.pictures, MASK_FOLDER_NAMES)
+    if not pictures or not masks:
+        raise DataError(
+            f"there are no masks for the {split.name} pictures in {split.pictures.path}: give a channel "
+            f"'{split.name}_annotation', or folders images/ and masks/ in it"
+        )
+    for folders in (pictures, masks):
+        if len(folders) > 1:
+            names = " and ".join(f"{folder.name}/" for folder in folders)
+            raise DataError(f"{split.pictures.path} has both {names} with pictures; which is meant? Keep one")
+    return pictures[0], masks[0]
 
 
 def has_inner_masks(folder: Folder) -> bool:
@@ -68,8 +72,8 @@ def _named(folder: Folder, names: Iterable[str]) -> list[Folder]:
 
 def pair(pictures: Folder, masks: Folder) -> list[Sample]:
     """Each picture with its mask. Raises DataError that names those that have none."""
-    picture_of = _by_stem(pictures, "pictures")
-    mask_of = _by_stem(masks, "masks")
+    picture_of = by_stem(pictures, "pictures")
+    mask_of = by_stem(masks, "masks")
     pairs: dict[str, str] = {}
     for stem in mask_of:
         picture = stem if stem in picture_of else stem.removesuffix(MASK_SUFFIX)
@@ -95,8 +99,11 @@ def pair(pictures: Folder, masks: Folder) -> list[Sample]:
     return [Sample(pictures.path / picture_of[stem], masks.path / mask_of[pairs[stem]]) for stem in picture_of]
 
 
-def _by_stem(folder: Folder, what: str) -> dict[str, PurePosixPath]:
-    """The pictures of a folder by their relative path without the ending."""
+def by_stem(folder: Folder, what: str) -> dict[str, PurePosixPath]:
+    """The pictures of a folder by their relative path without the ending. what: pictures or masks.
+
+    Raises DataError where two differ in the ending alone, and where there is none.
+    """
     found: dict[str, PurePosixPath] = {}
     doubles: list[str] = []
     for path in folder.pictures():

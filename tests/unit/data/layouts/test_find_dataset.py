@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.datasets import (
+    camvid_tree,
+    carvana_tree,
+    class_folders_tree,
+    oxford_pets_tree,
+    polyvore_tree,
+    semantic_segmentation_tree,
+)
 from support.trees import touch
 
 from byoc_vision.data.layouts import find_dataset, read_folder
-from byoc_vision.data.samples import DataClass, DataOptions, Dataset, Sample
+from byoc_vision.data.samples import DataClass, DataOptions, Dataset, LayoutName, Sample
 from byoc_vision.errors import DataError, InputError
 
 
@@ -285,6 +294,41 @@ class TestTask:
             find(masks, task="classification")
 
 
+def channels_of(folder: Path) -> dict[str, Path]:
+    return {path.name: path for path in folder.iterdir()}
+
+
+class TestNamedLayout:
+    @pytest.mark.parametrize(
+        ("name", "make"),
+        [
+            ("carvana", lambda folder: channels_of(carvana_tree(folder))),
+            ("oxford_pets", lambda folder: {"train": oxford_pets_tree(folder)}),
+            ("class_folders", lambda folder: {"train": class_folders_tree(folder)}),
+            ("polyvore", lambda folder: {"train": polyvore_tree(folder)}),
+            ("camvid", lambda folder: {"train": camvid_tree(folder)}),
+            ("semantic_segmentation", lambda folder: channels_of(semantic_segmentation_tree(folder, {"scale": 1}))),
+        ],
+    )
+    def test_what_is_recognised_may_be_said_as_well(
+        self, tmp_path: Path, name: LayoutName, make: Callable[[Path], dict[str, Path]]
+    ) -> None:
+        channels = make(tmp_path)
+        found = find_dataset(channels, DataOptions(min_class_count=1))
+        assert find_dataset(channels, DataOptions(layout=name, min_class_count=1)) == found
+        with pytest.raises(InputError, match=f"data_layout={name}, but .*train holds 1 × .jpg"):
+            find_dataset({"train": touch(tmp_path / "other/train", "1.jpg")}, DataOptions(layout=name))
+
+    def test_a_general_layout_may_be_said_of_particular_data(self, tmp_path: Path) -> None:
+        dataset = find_dataset({"train": camvid_tree(tmp_path)}, DataOptions(layout="pictures_and_masks"))
+        assert (dataset.classes, dataset.ignore_value) == ((), None)
+
+    def test_a_layout_of_another_task(self, tmp_path: Path) -> None:
+        options = DataOptions(layout="camvid", task="classification")
+        with pytest.raises(InputError, match="data_layout=camvid is for task=segmentation, but task is classification"):
+            find_dataset({"train": camvid_tree(tmp_path)}, options)
+
+
 class TestReadFolder:
     def test_class_folders_take_the_models_labels(self, tmp_path: Path) -> None:
         touch(tmp_path, "cat/1.jpg", "dog/2.jpg")
@@ -330,3 +374,13 @@ class TestRealData:
         assert len(dataset.classes) == 10
         assert dataset.class_names[0] == "dress"
         assert [len(samples) for samples in dataset.splits.values()] == [3068, 341]
+
+
+def test_one_class_a_picture_may_be_asked_for_as_a_yes_or_no_for_each(tmp_path: Path) -> None:
+    touch(tmp_path, "train/cat/1.jpg", "train/dog/2.jpg", "validation/dog/3.jpg")
+    dataset = find_dataset(
+        {"train": tmp_path / "train", "validation": tmp_path / "validation"}, DataOptions(multi_label=True)
+    )
+    assert dataset.multi_label
+    assert [(sample.label, sample.labels) for sample in dataset.train] == [(None, (0,)), (None, (1,))]
+    assert dataset.validation[0].labels == (1,)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from byoc_vision.data.samples import DataClass, DataOptions, PictureFile
-from byoc_vision.errors import DataError, InputError, list_problems
-
-logger = logging.getLogger(__name__)
+from byoc_vision.errors import DataError, InputError
 
 USUAL_IGNORE_VALUE = 255
 MOST_CLASSES = 254
@@ -44,8 +42,8 @@ def infer_classes(values: MaskValues, options: DataOptions) -> tuple[tuple[DataC
 
     Without `num_classes` every value in the training masks is a class. With it the classes are
     0 … num_classes-1, but {0, 255} may stand for two. `ignore_index` is never a class; where it is not given,
-    255 is ignored unless it is one of just two values.
-    Raises DataError that names the masks with other values.
+    255 is ignored unless it is one of just two values. Masks may hold other values still: see `find_strangers`.
+    Raises DataError where the values cannot be classes, InputError where `num_classes` cannot be.
     """
     if options.num_classes is not None and not 2 <= options.num_classes <= MOST_CLASSES:
         raise InputError(f"num_classes is {options.num_classes}; 8-bit masks tell 2 to {MOST_CLASSES} classes apart")
@@ -53,26 +51,56 @@ def infer_classes(values: MaskValues, options: DataOptions) -> tuple[tuple[DataC
     found = [value for value in values.of("train") if value != ignore_value]
     _refuse_one_value(found, values, ignore_value)
     class_values = found if options.num_classes is None else _declared(found, options.num_classes, ignore_value)
+    if len(class_values) < 2:
+        raise InputError(
+            f"num_classes is {options.num_classes} and ignore_index is {ignore_value}, which leaves a single class; "
+            "num_classes counts the ignored value too where it lies below"
+        )
     if options.num_classes is None:
         _refuse_noise(found, values)
         _refuse_two_foregrounds(found, values, ignore_value)
-    _refuse_others(values, class_values, ignore_value, options)
-    _warn_of_unseen(class_values, found)
     return tuple(DataClass(_name(value, class_values), value) for value in class_values), ignore_value
 
 
-def check_classes(values: MaskValues, classes: Sequence[DataClass], ignore_value: int | None) -> None:
-    """Whether the masks hold the values of `classes` and `ignore_value` alone. Raises DataError that names others."""
-    allowed = [entry.value for entry in classes if entry.value is not None]
-    offenders = _offenders(values, {*allowed, ignore_value})
-    if offenders:
-        headline = (
-            f"masks hold values that are none of the classes ({', '.join(map(str, allowed))}"
-            f"{'' if ignore_value is None else f', ignored is {ignore_value}'}); mend the masks, or name one value to "
-            "ignore with ignore_index:"
+class Stranger(NamedTuple):
+    """A mask with values that are neither a class nor ignored."""
+
+    mask: PictureFile
+    values: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.mask}: {', '.join(map(str, self.values[:6]))}{', …' if len(self.values) > 6 else ''}"
+
+
+def find_strangers(values: MaskValues, classes: Sequence[DataClass], ignore_value: int | None) -> list[Stranger]:
+    """The masks of all splits that hold other values than those of the classes and the ignored one."""
+    allowed = {ignore_value, *(entry.value for entry in classes)}
+    return [
+        Stranger(mask, strange)
+        for mask, held in values.masks()
+        if (strange := tuple(value for value in held if value not in allowed))
+    ]
+
+
+def strangers_headline(
+    classes: Sequence[DataClass], ignore_value: int | None, options: DataOptions, *, inferred: bool
+) -> str:
+    """What is wrong with strangers, and the remedies. inferred: the classes were seen in the training masks."""
+    known = ", ".join(str(entry.value) for entry in classes)
+    ignored = "" if ignore_value is None else f", ignored is {ignore_value}"
+    if not inferred:
+        text = f"masks hold values that are none of the classes ({known}{ignored}); mend the masks"
+    elif options.num_classes is None:
+        text = (
+            f"masks for validation or test hold values that no training mask has ({known}); add training pictures of "
+            "them"
         )
-        raise DataError(list_problems(headline, offenders))
-    _warn_of_unseen(allowed, values.of("train"))
+    else:
+        text = (
+            f"masks hold values outside 0–{options.num_classes - 1} (num_classes is {options.num_classes}{ignored}); "
+            "mend num_classes or the masks"
+        )
+    return f"{text}, name one value to ignore with ignore_index, or leave these samples out with on_bad_sample=skip:"
 
 
 def _ignore_value(values: MaskValues, options: DataOptions) -> int | None:
@@ -129,35 +157,3 @@ def _refuse_two_foregrounds(found: list[int], values: MaskValues, ignore_value: 
         f"some masks mark the foreground with 1, such as {ones}, and others with 255, such as {others}; save all the "
         "same way (1-bit files store 0 and 1). If 255 means pixels to ignore, say so with num_classes=2"
     )
-
-
-def _refuse_others(values: MaskValues, class_values: list[int], ignore_value: int | None, options: DataOptions) -> None:
-    offenders = _offenders(values, {*class_values, ignore_value})
-    if not offenders:
-        return
-    if options.num_classes is None:
-        headline = (
-            "masks for validation or test hold values that no training mask has "
-            f"({', '.join(map(str, class_values))}); add training pictures of them, "
-            "or name one value to ignore with ignore_index:"
-        )
-    else:
-        headline = (
-            f"masks hold values outside 0–{options.num_classes - 1} (num_classes is {options.num_classes}"
-            f"{'' if ignore_value is None else f', ignored is {ignore_value}'}); mend num_classes or the masks, "
-            "or name one value to ignore with ignore_index:"
-        )
-    raise DataError(list_problems(headline, offenders))
-
-
-def _offenders(values: MaskValues, allowed: set[int | None]) -> list[str]:
-    return [
-        f"{mask}: {', '.join(map(str, strange[:6]))}{', …' if len(strange) > 6 else ''}"
-        for mask, held in values.masks()
-        if (strange := [value for value in held if value not in allowed])
-    ]
-
-
-def _warn_of_unseen(class_values: Sequence[int], found: Sequence[int]) -> None:
-    if unseen := sorted(set(class_values) - set(found)):
-        logger.warning("no training mask holds the classes %s", ", ".join(map(str, unseen)))

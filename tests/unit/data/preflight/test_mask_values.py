@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byoc_vision.data.mask_values import MaskValues, infer_classes
+from byoc_vision.data.preflight.mask_values import MaskValues, find_strangers, infer_classes, strangers_headline
 from byoc_vision.data.samples import DataClass, DataOptions
 from byoc_vision.errors import DataError, InputError
 
@@ -31,8 +31,21 @@ def inferred(
     ignore_index: int | None = None,
 ) -> tuple[list[tuple[str, int | None]], int | None]:
     options = DataOptions(num_classes=num_classes, ignore_index=ignore_index)
-    classes, ignore_value = infer_classes(seen(*train, validation=validation), options)
+    values = seen(*train, validation=validation)
+    classes, ignore_value = infer_classes(values, options)
+    assert not find_strangers(values, classes, ignore_value)
     return [(entry.name, entry.value) for entry in classes], ignore_value
+
+
+def complaint(
+    *train: Values, validation: tuple[Values, ...] = (), num_classes: int | None = None
+) -> tuple[str, list[str]]:
+    """What is said of masks with other values: the headline, and a line for each mask."""
+    options = DataOptions(num_classes=num_classes)
+    values = seen(*train, validation=validation)
+    classes, ignore_value = infer_classes(values, options)
+    strangers = find_strangers(values, classes, ignore_value)
+    return strangers_headline(classes, ignore_value, options, inferred=True), [str(mask) for mask in strangers]
 
 
 BINARY_1 = [("background", 0), ("foreground", 1)]
@@ -63,12 +76,10 @@ class TestInferred:
         assert inferred((0, 1, 255), ignore_index=0) == ([("class_1", 1), ("class_255", 255)], 0)
 
     def test_values_that_training_lacks(self) -> None:
-        with pytest.raises(DataError) as raised:
-            inferred((0, 1), validation=((0, 1), (0, 2), (3,)))
-        assert "hold values that no training mask has (0, 1)" in str(raised.value)
-        assert "validation_1.png: 2\n" in str(raised.value)
-        assert "validation_2.png: 3" in str(raised.value)
-        assert "validation_0.png" not in str(raised.value)
+        headline, masks = complaint((0, 1), validation=((0, 1), (0, 2), (3,)))
+        assert "hold values that no training mask has (0, 1)" in headline
+        assert "ignore_index" in headline
+        assert masks == ["validation_1.png: 2", "validation_2.png: 3"]
 
     def test_a_single_value(self) -> None:
         with pytest.raises(DataError, match=r"all 2 training masks hold only the value 0, such as train_0\.png"):
@@ -108,19 +119,25 @@ class TestDeclared:
         assert inferred((0, 1, 2, 3), num_classes=4, ignore_index=3) == (THREE, 3)
         assert inferred((0, 1, 2), num_classes=3, ignore_index=0) == ([("class_1", 1), ("class_2", 2)], 0)
 
-    def test_a_class_may_be_missing_in_training(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_ignoring_one_of_two_leaves_nothing_to_tell_apart(self) -> None:
+        with pytest.raises(InputError, match="num_classes is 2 and ignore_index is 0, which leaves a single class"):
+            inferred((0, 1, 2), num_classes=2, ignore_index=0)
+
+    def test_a_class_may_be_missing_in_training(self) -> None:
         assert inferred((0, 1), num_classes=3, validation=((2,),)) == (THREE, 255)
-        assert "no training mask holds the classes 2" in caplog.text
 
     def test_values_above_are_all_named(self) -> None:
-        with pytest.raises(DataError) as raised:
-            inferred((0, 1), (0, 3), tuple(range(20)), validation=((2, 200),), num_classes=2)
-        text = str(raised.value)
-        assert "values outside 0–1 (num_classes is 2, ignored is 255)" in text
-        assert "train_1.png: 3" in text
-        assert "train_2.png: 2, 3, 4, 5, 6, 7, …" in text
-        assert "validation_0.png: 2, 200" in text
-        assert "train_0.png" not in text
+        headline, masks = complaint((0, 1), (0, 3), tuple(range(20)), validation=((2, 200),), num_classes=2)
+        assert "values outside 0–1 (num_classes is 2, ignored is 255)" in headline
+        assert "on_bad_sample=skip" in headline
+        assert masks == ["train_1.png: 3", "train_2.png: 2, 3, 4, 5, 6, 7, …", "validation_0.png: 2, 200"]
+
+    def test_values_beside_those_that_the_layout_names(self) -> None:
+        classes = (DataClass("sky", 0), DataClass("road", 3))
+        (stranger,) = find_strangers(seen((0, 3), (0, 1, 11)), classes, 11)
+        assert str(stranger) == "train_1.png: 1"
+        headline = strangers_headline(classes, 11, DataOptions(num_classes=3), inferred=False)
+        assert "none of the classes (0, 3, ignored is 11)" in headline
 
     def test_many_values_are_welcome_where_declared(self) -> None:
         assert len(inferred(tuple(range(254)), num_classes=254)[0]) == 254
@@ -142,12 +159,14 @@ def test_every_value_is_a_class_or_ignored(
     values = seen(*(tuple(sorted(one)) for one in held))
     try:
         classes, ignore_value = infer_classes(values, DataOptions(num_classes=num_classes, ignore_index=ignore_index))
-    except DataError:
+    except (DataError, InputError):
         return
     class_values = [entry.value for entry in classes]
     assert len(class_values) >= 2
     assert class_values == sorted(set(class_values))
-    assert set(values.of()) <= {*class_values, ignore_value}
+    strange = {value for mask in find_strangers(values, classes, ignore_value) for value in mask.values}
+    assert set(values.of()) == strange | (set(values.of()) & {*class_values, ignore_value})
+    assert not strange or num_classes is not None
     assert ignore_value not in class_values
     assert num_classes is None or num_classes - len(classes) in (0, 1)
     assert len({entry.name for entry in classes}) == len(classes)

@@ -1,0 +1,86 @@
+"""The samples of all splits, read in parallel."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from byoc_vision.data.preflight.facts import Facts, Fault, examine
+from byoc_vision.data.preflight.mask_values import MaskValues
+from byoc_vision.data.samples import PictureFile, Sample
+from byoc_vision.data.workers import available_cores
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass
+class Survey:
+    """What was seen, by split and in the order of the samples: those that can be used, and the others."""
+
+    facts: dict[str, list[Facts]] = field(default_factory=dict)
+    faults: dict[str, list[Fault]] = field(default_factory=dict)
+
+    @property
+    def all_facts(self) -> list[Facts]:
+        return [facts for split in self.facts.values() for facts in split]
+
+    @property
+    def all_faults(self) -> list[Fault]:
+        return [fault for split in self.faults.values() for fault in split]
+
+    def checked(self, split: str) -> int:
+        return len(self.facts[split]) + len(self.faults[split])
+
+    def mask_values(self) -> MaskValues:
+        values = MaskValues()
+        for split, seen in self.facts.items():
+            for facts in seen:
+                if facts.mask is not None and facts.sample.mask is not None:
+                    values.add(split, facts.sample.mask, facts.mask.values)
+        return values
+
+    def condemn(self, problems: Mapping[PictureFile | None, str]) -> None:
+        """Count the samples of these masks among the faults."""
+        for split, seen in self.facts.items():
+            bad = [Fault(facts.sample, problems[facts.sample.mask]) for facts in seen if facts.sample.mask in problems]
+            self.faults[split] += bad
+            self.facts[split] = [facts for facts in seen if facts.sample.mask not in problems]
+
+
+def survey(splits: Mapping[str, Sequence[Sample]], workers: int | None = None) -> Survey:
+    """Read all these samples, in as many threads as told (decoders let go of the interpreter's lock)."""
+    seen = Survey()
+    total = sum(len(samples) for samples in splits.values())
+    threads = workers or available_cores()
+    with (
+        ThreadPoolExecutor(threads, thread_name_prefix="preflight") as pool,
+        tqdm(total=total, desc="checking pictures", unit="", disable=None, leave=False) as progress,
+    ):
+        for split, samples in splits.items():
+            facts, faults = seen.facts.setdefault(split, []), seen.faults.setdefault(split, [])
+            for outcome in _in_order(pool, examine, samples, ahead=4 * threads):
+                if isinstance(outcome, Fault):
+                    faults.append(outcome)
+                else:
+                    facts.append(outcome)
+                progress.update()
+    return seen
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Iterator[Result]:
+    """Like `pool.map`, with no more than `ahead` items under way."""
+    pending: deque[Future[Result]] = deque()
+    for item in items:
+        pending.append(pool.submit(work, item))
+        if len(pending) >= ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()

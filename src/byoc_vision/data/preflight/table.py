@@ -1,0 +1,106 @@
+"""The report as lines of a log: aligned, in plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from byoc_vision.data.preflight_report import ClassReport, PreflightReport, Range
+
+# With more classes than both ends show, the largest and the smallest stand for all.
+SHOWN_AT_EACH_END = 10
+
+
+def summary(report: PreflightReport) -> list[str]:
+    """What was seen, without the warnings and the errors."""
+    facts = [("checked", _checked(report)), *_picture_facts(report), *_mask_facts(report), *_copies(report)]
+    width = max(len(name) for name, _ in facts)
+    return [*(f"{name:<{width}}  {text}" for name, text in facts), *_class_table(report)]
+
+
+def _checked(report: PreflightReport) -> str:
+    checked, total = sum(report.checked.values()), sum(report.samples.values())
+    counts = ", ".join(f"{count:,} {split}" for split, count in report.checked.items())
+    of_all = f" of {total:,}" if report.is_sampled else ""
+    return f"{checked:,}{of_all} pictures ({counts}) in {report.seconds:.1f} s"
+
+
+def _picture_facts(report: PreflightReport) -> list[tuple[str, str]]:
+    if report.width is None or report.height is None:
+        return []
+    size = f"width {_extent(report.width)}, height {_extent(report.height)} pixels"
+    if report.smaller and report.input_size:
+        size += f"; {report.smaller:,} smaller than the input, {report.input_size[1]} × {report.input_size[0]}"
+    facts = [("sizes", size)]
+    if report.channels:
+        mean, std = (
+            " ".join(f"{value:.2f}" for value in values) for values in (report.channels.mean, report.channels.std)
+        )
+        grey = f"; {report.tones.grey:,} of {report.tones.pictures:,} are grey" if report.tones.grey else ""
+        facts.append(("channels", f"mean {mean}, std {std} (RGB, 0–1){grey}"))
+    return facts
+
+
+def _extent(extent: Range) -> str:
+    if extent.minimum == extent.maximum:
+        return str(extent.minimum)
+    return f"{extent.minimum}–{extent.maximum} (median {extent.median})"
+
+
+def _mask_facts(report: PreflightReport) -> list[tuple[str, str]]:
+    facts = []
+    if report.coverage:
+        seen = report.coverage
+        extent = f"{seen.minimum:.1%} to {seen.maximum:.1%} of a picture (median {seen.median:.1%})"
+        facts.append(("foreground", f"{extent}; {seen.empty:,} masks empty, {seen.full:,} full"))
+    if report.ignored_share:
+        facts.append(("ignored", f"{report.ignored_share:.1%} of the pixels, value {report.ignore_value}"))
+    if report.unlabelled is not None:
+        facts.append(("unlabelled", f"{report.unlabelled:,} training pictures have no class"))
+    return facts
+
+
+def _copies(report: PreflightReport) -> list[tuple[str, str]]:
+    within = report.duplicates.within
+    return [("copies", f"{within:,} pictures repeat another of their split, byte for byte")] if within else []
+
+
+def _class_table(report: PreflightReport) -> list[str]:
+    if not report.classes:
+        return []
+    masks = report.task == "segmentation"
+    splits = list(report.samples)
+    header = ["class", *(["value"] if masks else []), *splits, "share of pixels" if masks else "share"]
+    # Where a picture may have several classes, the shares add up to more than one.
+    total = sum(entry.in_training for entry in report.classes) if report.unlabelled is None else report.samples["train"]
+    classes, left_out = _shown(report.classes)
+    rows = [header, *(_row(entry, splits, total) for entry in classes)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    lines = [_aligned(row, widths) for row in rows]
+    if left_out:
+        middle = 1 + SHOWN_AT_EACH_END
+        lines.insert(middle, f"… and {left_out:,} classes between")
+    return lines
+
+
+def _shown(classes: Sequence[ClassReport]) -> tuple[Sequence[ClassReport], int]:
+    """The classes in their order; of very many the largest and the smallest, and how many that leaves out."""
+    left_out = len(classes) - 2 * SHOWN_AT_EACH_END
+    if left_out <= 0:
+        return classes, 0
+    ordered = sorted(classes, key=lambda entry: (-(entry.pixel_share or 0), -entry.in_training))
+    return [*ordered[:SHOWN_AT_EACH_END], *ordered[-SHOWN_AT_EACH_END:]], left_out
+
+
+def _row(entry: ClassReport, splits: Sequence[str], total: int) -> list[str]:
+    counts = [f"{entry.pictures.get(split, 0):,}" for split in splits]
+    if entry.pixel_share is None:
+        return [entry.name, *counts, f"{entry.in_training / max(total, 1):.1%}"]
+    return [entry.name, str(entry.value), *counts, f"{entry.pixel_share:.1%}"]
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    """Names to the left, numbers to the right."""
+    name, *numbers = row
+    return "  ".join(
+        [f"{name:<{widths[0]}}", *(f"{text:>{width}}" for text, width in zip(numbers, widths[1:], strict=True))]
+    )

@@ -1,0 +1,166 @@
+"""From a data set as it is downloaded to clean channels, split and checked."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from byoc_vision import __version__
+from byoc_vision.data.channel_tree import write_tree
+from byoc_vision.data.layouts import find_dataset, layout_names
+from byoc_vision.data.layouts.prepared import CLASSES_FILE
+from byoc_vision.data.layouts.splitting import hold_out
+from byoc_vision.data.preflight import check
+from byoc_vision.data.preflight.mask_values import USUAL_IGNORE_VALUE
+from byoc_vision.data.preflight_report import ClassReport
+from byoc_vision.data.samples import DataOptions, Dataset
+from byoc_vision.data.sources import lay_out
+from byoc_vision.errors import InputError, ResourceError, UserError
+
+logger = logging.getLogger(__name__)
+
+RECORD_FILE = "dataset.json"
+
+
+def prepare(sources: Sequence[Path], output: Path, options: DataOptions, *, test_split: float | None = None) -> Dataset:
+    """Read the data in `sources`, folders and archives, and write them to `output` as channels that `train` takes.
+
+    All pictures and masks are read first, and bad ones end it, or are left out with `options.on_bad_sample`.
+    `output` comes to be at the end, whole, with dataset.json, which says what was done. Until then all lies in a
+    hidden folder beside it, which is removed whatever happens.
+
+    test_split: the share of the training pictures to set aside for a test, where there is no such split.
+    Returns the dataset as it was read, without the bad samples.
+    Raises InputError (`output` is not empty, a source is missing), DataError, ResourceError (the disk is too small).
+    """
+    _check_options(options, test_split)
+    _check_output(output)
+    with _scratch_beside(output) as scratch, _as_the_user_knows(scratch / "sources"):
+        unpacked, tree = scratch / "sources", scratch / "channels"
+        dataset = find_dataset(lay_out(sources, unpacked, options.layout), options)
+        dataset = _with_test(dataset, test_split, options.seed)
+        total = sum(len(samples) for samples in dataset.splits.values())
+        dataset, report = check(dataset, replace(options, checked_pictures=total))
+        tree.mkdir()
+        write_tree(dataset, tree, own=unpacked.resolve())
+        _write_record(tree / RECORD_FILE, dataset, report.classes, sources, options, test_split)
+        if output.is_dir():
+            output.rmdir()
+        tree.rename(output)
+    for line in next_steps(dataset, output):
+        logger.info(line)
+    return dataset
+
+
+def next_steps(dataset: Dataset, output: Path) -> list[str]:
+    """What was written, and how to train on it."""
+    channels = [name for split in dataset.splits for name in _channels(dataset, split)]
+    counts = ", ".join(f"{split} {len(samples):,}" for split, samples in dataset.splits.items())
+    inputs = ", ".join(f'"{name}": "s3://BUCKET/PREFIX/{name}"' for name in channels)
+    lines = [
+        f"wrote {output}: {dataset.task}, {len(dataset.classes)} classes; pictures: {counts}",
+        "train on it here: docker run --rm --shm-size 2g -v JOB:/opt/ml "
+        f"-v {output.absolute()}:/opt/ml/input/data:ro byoc-vision train",
+        f"train on it on SageMaker: aws s3 sync {output} s3://BUCKET/PREFIX, then estimator.fit({{{inputs}}})",
+    ]
+    if dataset.task == "segmentation" and dataset.ignore_value not in (None, USUAL_IGNORE_VALUE):
+        value = dataset.ignore_value
+        lines.append(
+            f"pixels of the value {value} are not counted, as {CLASSES_FILE} says in each channel; "
+            f"without that file train needs ignore_index={value}"
+        )
+    return lines
+
+
+def _channels(dataset: Dataset, split: str) -> tuple[str, ...]:
+    return (split, f"{split}_annotation") if dataset.task == "segmentation" else (split,)
+
+
+def _check_options(options: DataOptions, test_split: float | None) -> None:
+    """What is wrong without a look at the data is said before gigabytes are unpacked."""
+    if options.layout not in ("auto", *layout_names()):
+        raise InputError(f"the layout {options.layout} is not known; take one of auto, {', '.join(layout_names())}")
+    for name, share in (("--validation-split", options.validation_split), ("--test-split", test_split)):
+        if share is not None and not 0 < share < 1:
+            raise InputError(f"{name} is {share:g}; it must be a share of the training pictures, between 0 and 1")
+
+
+def _check_output(output: Path) -> None:
+    if output.is_dir():
+        if any(output.iterdir()):
+            raise InputError(f"{output} is not empty; name a new folder, or empty it")
+    elif output.exists() or output.is_symlink():
+        raise InputError(f"{output} is a file; name a new folder")
+
+
+@contextmanager
+def _scratch_beside(output: Path) -> Iterator[Path]:
+    """A hidden folder on the disk of `output`, gone in the end. What the disk refuses is told as the user's matter."""
+    parent = output.absolute().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".prepare-", dir=parent))
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ResourceError(f"the disk of {parent} is full; make room, or write to a larger disk") from error
+        raise InputError(f"{error.filename or output}: {error.strerror or error}; {output} was not written") from error
+
+
+@contextmanager
+def _as_the_user_knows(unpacked: Path) -> Iterator[None]:
+    """Name unpacked files as their archive does: the folder that they lie in is gone when the error is read."""
+    try:
+        yield
+    except UserError as error:
+        message = str(error)
+        if str(unpacked) not in message:
+            raise
+        plain = message.replace(f"{unpacked}/", "").replace(str(unpacked), "the sources")
+        raise type(error)(plain) from error
+
+
+def _with_test(dataset: Dataset, share: float | None, seed: int) -> Dataset:
+    if share is None:
+        return dataset
+    if dataset.test:
+        raise InputError("the data have a test split; leave --test-split out")
+    train, test = hold_out(dataset.train, share, seed + 1)
+    return replace(dataset, train=train, test=test)
+
+
+def _write_record(
+    path: Path,
+    dataset: Dataset,
+    classes: Sequence[ClassReport],
+    sources: Sequence[Path],
+    options: DataOptions,
+    test_split: float | None,
+) -> None:
+    """dataset.json: what the channels hold, and how they came to be."""
+    content = {
+        "byoc_vision": __version__,
+        "sources": [source.name for source in sources],
+        "layout": options.layout,
+        "validation_split": options.validation_split,
+        "test_split": test_split,
+        "seed": options.seed,
+        "trimap_border": options.trimap_border,
+        "min_class_count": options.min_class_count,
+        "task": dataset.task,
+        "multi_label": dataset.multi_label,
+        "ignore_value": dataset.ignore_value,
+        "pictures": {split: len(samples) for split, samples in dataset.splits.items()},
+        "classes": [{"name": entry.name, "value": entry.value, "pictures": entry.pictures} for entry in classes],
+    }
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

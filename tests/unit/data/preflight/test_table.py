@@ -1,0 +1,83 @@
+"""The report as people read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from byoc_vision.data.preflight.check import inspect
+from byoc_vision.data.preflight.table import summary
+from byoc_vision.data.samples import DataClass, DataOptions, Dataset, Sample
+
+
+def picture(path: Path, value: int = 90) -> Path:
+    cv2.imwrite(str(path), np.full((6, 8), value, np.uint8))
+    return path
+
+
+def lines(dataset: Dataset, options: DataOptions | None = None, input_size: tuple[int, int] | None = None) -> list[str]:
+    report = inspect(dataset, options or DataOptions(), input_size=input_size).report
+    return summary(report)[1:]  # the first tells seconds
+
+
+def test_classification(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png")
+    other = picture(tmp_path / "b.png", 100)
+    classes = (DataClass("cat"), DataClass("wildebeest"))
+    train = (Sample(path, label=0), Sample(path, label=0), Sample(other, label=1))
+    assert lines(Dataset("classification", classes, train, (Sample(other, label=1),)), input_size=(7, 7)) == [
+        "sizes     width 8, height 6 pixels; 4 smaller than the input, 7 × 7",
+        "channels  mean 0.37 0.37 0.37, std 0.02 0.02 0.02 (RGB, 0–1); 3 of 3 are grey",
+        "copies    1 pictures repeat another of their split, byte for byte",
+        "class       train  validation  share",
+        "cat             2           0  66.7%",
+        "wildebeest      1           1  33.3%",
+    ]
+
+
+def test_segmentation(tmp_path: Path) -> None:
+    mask = np.zeros((6, 8), np.uint8)
+    mask[:, 6:] = 1
+    mask[0] = 255
+    cv2.imwrite(str(tmp_path / "m.png"), mask)
+    sample = Sample(picture(tmp_path / "a.png"), tmp_path / "m.png")
+    empty = picture(tmp_path / "empty.png", 0)
+    train = (sample, Sample(picture(tmp_path / "b.png", 50), empty))
+    assert lines(Dataset("segmentation", (), train, (sample,)))[2:-3] == [
+        "foreground  0.0% to 25.0% of a picture (median 12.5%); 1 masks empty, 0 full",
+        "ignored     8.3% of the pixels, value 255",
+    ]
+    assert lines(Dataset("segmentation", (), train, ()))[-3:] == [
+        "class       value  train  share of pixels",
+        "background      0      2            88.6%",
+        "foreground      1      1            11.4%",
+    ]
+
+
+def test_pictures_with_several_classes(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png")
+    train = (Sample(path, labels=(0, 1)), Sample(path, labels=(0, 1)), Sample(path, labels=()))
+    shown = lines(Dataset("classification", (DataClass("a"), DataClass("b")), train, (), multi_label=True))
+    assert "unlabelled  1 training pictures have no class" in shown
+    assert shown[-2:] == ["a          2  66.7%", "b          2  66.7%"]
+
+
+def test_of_very_many_classes_the_largest_and_the_smallest(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png")
+    classes = tuple(DataClass(f"class_{index}") for index in range(25))
+    train = tuple(Sample(path, label=index) for index in range(25) for _ in range(25 - index))
+    shown = lines(Dataset("classification", classes, train, ()))
+    names = [line.split()[0] for line in shown[-22:]]
+    assert names == ["class", *(f"class_{index}" for index in range(10)), "…", *(f"class_{i}" for i in range(15, 25))]
+    assert "… and 5 classes between" in shown
+
+
+def test_a_sample_of_a_large_set_says_so(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png")
+    dataset = Dataset("classification", (DataClass("a"),), tuple(Sample(path, label=0) for _ in range(1200)), ())
+    report = inspect(dataset, DataOptions(checked_pictures=30)).report
+    assert summary(report)[0].startswith("checked   30 of 1,200 pictures (30 train)")
+    assert report.classes[0].in_training == 1200
+    assert report.is_sampled
