@@ -55,12 +55,12 @@ Start = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def start(paths: MlPaths) -> Iterator[Start]:
-    """Start the job, with more environment variables; its log goes to the file `log` beside the job."""
+    """Start the job, or another, with more environment variables; its log goes to the file `log` in its folder."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(**environment: str) -> subprocess.Popen[str]:
-        with (paths.root / "log").open("w") as log:
-            command = [sys.executable, "-m", "byoc_vision", "train", "--root", str(paths.root)]
+    def start(job: MlPaths = paths, **environment: str) -> subprocess.Popen[str]:
+        with (job.root / "log").open("w") as log:
+            command = [sys.executable, "-m", "byoc_vision", "train", "--root", str(job.root)]
             process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, text=True, env={**os.environ, **environment}
             )
@@ -134,12 +134,29 @@ def test_two_processes_stop_together_and_a_killed_one_is_named(paths: MlPaths, s
     assert artifact.load(paths.model)[0].metrics
     assert not paths.failure.exists()
 
-    process = start(BYOC_PROCESSES_PER_HOST="2", BYOC_TEST="1")
+    process = start(BYOC_PROCESSES_PER_HOST="2")
     wait_until(lambda: re.search(r"Going on.*\n(.*\n)*epoch=", log_of(paths)), process, paths)
     os.kill(workers_of(process)[1], signal.SIGKILL)
     assert process.wait(60) == 4, log_of(paths)
     first_line = paths.failure.read_text().splitlines()[0]
     assert re.match(r"Resources \[rank 1 on \S+\]: the process was killed by SIGKILL", first_line)
+
+
+def test_a_process_killed_on_one_host_is_named_on_both(paths: MlPaths, start: Start, tmp_path: Path) -> None:
+    """Two hosts, as two processes with a loopback address each."""
+    hosts = ["127.0.0.1", "127.0.0.2"]
+    other = MlPaths(tmp_path / "other")
+    shutil.copytree(paths.root, other.root)
+    for host, its in zip(hosts, (paths, other), strict=True):
+        its.resource_config.write_text(json.dumps({"current_host": host, "hosts": hosts}))
+    first, second = start(), start(other)
+    wait_until(lambda: has_checkpoint(paths) and "epoch=1 " in log_of(paths), first, paths)
+    os.kill(workers_of(second)[0], signal.SIGKILL)
+    assert (first.wait(60), second.wait(60)) == (4, 4), log_of(paths)
+    said = [its.failure.read_text() for its in (paths, other)]
+    assert said[0] == said[1]
+    assert said[0].startswith("Resources [rank 1 on 127.0.0.2]: the process was killed by SIGKILL")
+    assert not other.checkpoints.exists() or not has_checkpoint(other), "the first process alone writes"
 
 
 def test_a_mistake_in_one_of_two_processes_is_told_once(paths: MlPaths, start: Start) -> None:

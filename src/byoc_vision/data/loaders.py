@@ -154,7 +154,7 @@ def _loader_options(
         batch_bytes=batch_size * dataset.size[0] * dataset.size[1] * 4,
         cores=max(1, available_cores() // local_world_size),
         on_gpu=on_gpu,
-        shared_memory=free_shared_memory(),
+        shared_memory=free_shared_memory(shared_by=local_world_size),
         requested=workers,
     )
     logger.info("%s: %d pictures, %d loader processes", type(dataset).__name__, count, chosen)
