@@ -166,6 +166,18 @@ def test_a_mistake_in_one_of_two_processes_is_told_once(paths: MlPaths, start: S
     assert re.match(r"Your input \[rank [01] on \S+\]: .*no_such_model", paths.failure.read_text())
 
 
+def test_a_training_that_diverges_leaves_the_last_good_checkpoint(paths: MlPaths) -> None:
+    ask(paths, epochs="1")
+    assert main(["train", "--root", str(paths.root)]) == 0
+    ask(paths, epochs="3", learning_rate="1e30", optimizer="sgd")
+    assert main(["train", "--root", str(paths.root)]) == 2
+    assert paths.failure.read_text().startswith("Your input: learning_rate: the training loss is")
+    paths.failure.unlink()
+    ask(paths, epochs="2")
+    assert main(["train", "--root", str(paths.root)]) == 0
+    assert len(json.loads((paths.output_data / "metrics.json").read_text())["epochs"]) == 2
+
+
 def refusal(paths: MlPaths, **hyperparameters: str) -> str:
     ask(paths, epochs="1", **hyperparameters)
     paths.failure.unlink(missing_ok=True)

@@ -2,8 +2,8 @@
 
     python -m support.killed_training ROOT KILLS SEED
 
-Trains ROOT in child processes. Each of the first KILLS is killed by SIGKILL: a random number of checkpoints and up to a
-few hundredths of a second after it started, that is at any point of a step or of a write. The last one is left alone.
+Trains ROOT in child processes. Each of the first KILLS is killed by SIGKILL, up to a tenth of a second after its
+first checkpoint, that is at any point of a step or of a write. The last one is left alone.
 Prints how many were killed, and the status of the last.
 """
 
@@ -55,8 +55,8 @@ def main(root: Path, kills: int, seed: int) -> None:
     store, generator, killed = CheckpointStore(MlPaths(root).checkpoints), random.Random(seed), 0
     for _ in range(kills):
         pid = start(root)
-        wait_for_checkpoints(store, generator.randint(1, 2), pid)
-        signal.sigtimedwait({signal.SIGCHLD}, generator.uniform(0, 0.05))
+        wait_for_checkpoints(store, 1, pid)
+        signal.sigtimedwait({signal.SIGCHLD}, generator.uniform(0, 0.1))
         os.kill(pid, signal.SIGKILL)
         killed += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     status = os.waitstatus_to_exitcode(os.waitpid(start(root), 0)[1])

@@ -39,6 +39,7 @@ class Checkpoints:
         self._epochs = epochs
         self._clock = clock
         self._saved_at = clock()
+        self._held: dict[str, Any] | None = None
         self._best: dict[str, Any] | None = None  # not written yet
         self._best_number: int | None = None
         self._thread = ThreadPoolExecutor(1, "checkpoint")
@@ -67,7 +68,7 @@ class Checkpoints:
 
     def due_by_time(self) -> bool:
         """Whether it is time for one, and the one before is on the disk."""
-        if not self._seconds or (self._writing and not self._writing.done()):
+        if not self._seconds or self.holds or (self._writing and not self._writing.done()):
             return False
         return self._clock() - self._saved_at >= self._seconds
 
@@ -78,13 +79,28 @@ class Checkpoints:
         """Have the best model so far written with the next checkpoint."""
         self._best = on_cpu({"card": card.model_dump(mode="json"), "model": weights})
 
-    def save(self, content: dict[str, Any]) -> None:
-        """Have a copy of `content` written. Raises ResourceError where the write before failed."""
-        self.wait()
-        copy, best = on_cpu(content), self._best
-        self._best = None
-        self._writing = self._thread.submit(self.store.write, copy, best, self._best_number)
+    def hold(self, content: dict[str, Any]) -> None:
+        """Copy `content` to main memory; it is written once `confirm` says that it is worth it."""
+        self._held = on_cpu(content)
         self._saved_at = self._clock()
+
+    def confirm(self) -> None:
+        """Have the copy that is held written. Raises ResourceError where the write before failed."""
+        if self._held is None:
+            return
+        self.wait()
+        held, best = self._held, self._best
+        self._held = self._best = None
+        self._writing = self._thread.submit(self.store.write, held, best, self._best_number)
+
+    def save(self, content: dict[str, Any]) -> None:
+        """Have a copy of `content` written, in place of one that is held."""
+        self.hold(content)
+        self.confirm()
+
+    @property
+    def holds(self) -> bool:
+        return self._held is not None
 
     def check(self) -> None:
         """Raises ResourceError where a write failed."""

@@ -32,6 +32,7 @@ class Interruption:
         self.requested = False
         self.training = False
         self._grace_s = grace_s
+        self._grace: threading.Timer | None = None
 
     @contextmanager
     def listening(self) -> Iterator[Interruption]:
@@ -41,6 +42,8 @@ class Interruption:
             yield self
         finally:
             signal.signal(signal.SIGTERM, previous)
+            if self._grace:
+                self._grace.cancel()
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self.requested:
@@ -48,9 +51,11 @@ class Interruption:
         self.requested = True
         if not self.training:
             raise StopRequestedError
-        timer = threading.Timer(self._grace_s, leave_at_once, [f"{self._grace_s:.0f} s after the request to stop"])
-        timer.daemon = True
-        timer.start()
+        self._grace = threading.Timer(
+            self._grace_s, leave_at_once, [f"{self._grace_s:.0f} s after the request to stop"]
+        )
+        self._grace.daemon = True
+        self._grace.start()
 
 
 def leave_at_once(why: str) -> None:

@@ -23,6 +23,12 @@ def check_fits(content: Mapping[str, Any], card: ModelCard) -> None:
         differences.append(
             f"classes: {_listed(saved.classes)} in the checkpoint, {_listed(card.classes)} in this job's data"
         )
+    for name in ("mean", "std"):
+        was, now = getattr(saved.preprocess, name), getattr(card.preprocess, name)
+        if was != now:
+            differences.append(
+                f"the pictures' {name}: {was} in the checkpoint, {now} in this job (`pretrained` sets it)"
+            )
     if saved.activation != card.activation:
         differences.append(f"activation: {saved.activation} in the checkpoint, {card.activation} in this job")
     if differences:

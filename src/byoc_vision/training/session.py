@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import torch
 
 from byoc_vision import __version__, artifact
 from byoc_vision.artifact import ModelCard
@@ -74,7 +77,8 @@ class Session:
         """An epoch is trained, measured and recorded."""
         self.progress.next_epoch()
         self.complete = last
-        if self.checkpoints and (last or self.checkpoints.due_by_epoch(record.epoch)):
+        sound = math.isfinite(record.validation.get("loss", 0.0))
+        if self.checkpoints and sound and (last or self.checkpoints.due_by_epoch(record.epoch)):
             self.save()
         self._leave_if_asked()
 
@@ -83,10 +87,12 @@ class Session:
         due = False
         if self.checkpoints:
             self.checkpoints.check()
+            if self.checkpoints.holds and torch.isfinite(self.progress.sums).all():
+                self.checkpoints.confirm()
             due = self.checkpoints.due_by_time()
         agreed = self.pulse(self.interruption.requested, due)
         if agreed.checkpoint:
-            self.save()
+            self.save(proven=False)
         return agreed.stop
 
     def _leave_if_asked(self) -> None:
@@ -95,12 +101,19 @@ class Session:
 
     # Saving
 
-    def save(self) -> None:
-        """A checkpoint of this moment, between two steps; call it in all processes."""
+    def save(self, proven: bool = True) -> None:
+        """A checkpoint of this moment, between two steps; call it in all processes.
+
+        Where the weights are not `proven` it waits for the loss of the next step: a step may throw them so far off
+        that no number comes out any more, and the checkpoint before would be the last good one.
+        """
         process = on_cpu({"random": random_state(), "sums": self.progress.sums})
         processes = gathered(process, self.trainer.world)
+        if not all(torch.isfinite(process["sums"]).all() for process in processes):
+            return  # the training has diverged; the checkpoint before is good
         if self.checkpoints and self.trainer.world.is_first:
-            self.checkpoints.save(self._content(processes))
+            content = self._content(processes)
+            self.checkpoints.save(content) if proven else self.checkpoints.hold(content)
 
     def finish(self) -> None:
         """Return once the last checkpoint is on the disk. Raises ResourceError where it is not."""

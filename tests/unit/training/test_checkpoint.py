@@ -64,6 +64,31 @@ def test_what_is_written_is_the_moment_it_was_asked_for(checkpoints: Checkpoints
     assert content["best"] is None
 
 
+def test_what_is_held_is_written_once_it_is_confirmed(checkpoints: Checkpoints) -> None:
+    weight = torch.ones(2)
+    checkpoints.hold({"w": weight})
+    weight.zero_()
+    assert checkpoints.holds
+    assert checkpoints.newest() is None
+    checkpoints.confirm()
+    assert not checkpoints.holds
+    checkpoints.wait()
+    content = checkpoints.newest()
+    assert content is not None
+    assert content["w"].tolist() == [1.0, 1.0]
+
+
+def test_a_later_one_takes_the_place_of_one_that_is_held(checkpoints: Checkpoints) -> None:
+    checkpoints.hold({"step": 1})
+    checkpoints.save({"step": 2})
+    checkpoints.confirm()
+    checkpoints.wait()
+    assert checkpoints.store.numbers() == [1]
+    content = checkpoints.newest()
+    assert content is not None
+    assert content["step"] == 2
+
+
 def test_a_write_that_fails_is_raised_at_the_next_step(tmp_path: Path) -> None:
     checkpoints = Checkpoints(CheckpointStore(tmp_path / "gone"), World(), minutes=1, epochs=1)
     checkpoints.save({"step": 1})
