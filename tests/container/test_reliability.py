@@ -93,8 +93,8 @@ def network(docker: Docker) -> Iterator[str]:
 
 @pytest.fixture
 def hosts(
-    network: str, docker: Docker, start: Callable[..., Container], image: str, cars: dict[str, Path], tmp_path: Path
-) -> Iterator[dict[str, tuple[Container, Job]]]:
+    network: str, start: Callable[..., Container], image: str, cars: dict[str, Path], tmp_path: Path
+) -> dict[str, tuple[Container, Job]]:
     """A job of two hosts that find each other by name, training without an end."""
     started = {}
     for host in HOSTS:
@@ -104,9 +104,7 @@ def hosts(
         place = ("--hostname", host, "--network", network, "--network-alias", host)
         mount = ("--volume", f"{job.folder}:/opt/ml")
         started[host] = (start(*place, *mount, image, "train"), job)
-    yield started
-    for container, _ in started.values():
-        docker.run("rm", "--force", container.id, check=False)
+    return started
 
 
 def test_a_host_that_is_cut_off_ends_the_job_everywhere(
