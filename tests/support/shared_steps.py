@@ -13,7 +13,7 @@ from byoc_vision.training.distribution import World
 from byoc_vision.training.loop import Batch, Step
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
-from byoc_vision.training.trainer import joined
+from byoc_vision.training.parallel import joined
 
 PICTURES = 16
 STEPS = 3

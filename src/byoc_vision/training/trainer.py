@@ -6,9 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
@@ -36,6 +34,7 @@ from byoc_vision.training.fit import Figures
 from byoc_vision.training.loop import Step, train_one_epoch
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
+from byoc_vision.training.parallel import bare, joined, synchronised
 from byoc_vision.training.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -287,25 +286,3 @@ def load_weights(net: nn.Module, spec: ModelSpec, job: Job, hyperparameters: Hyp
         return None
     log.info("Training starts from %s", info.source)
     return info
-
-
-def synchronised(net: nn.Module, device: torch.device, world: World) -> nn.Module:
-    """The network with its batch normalisation over all processes' pictures. Its weights keep their names."""
-    if device.type != "cuda" or world.size == 1:
-        log.warning("sync_batch_norm does nothing: it takes several GPUs")
-        return net
-    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
-    return converted
-
-
-def joined(model: nn.Module, world: World) -> nn.Module:
-    """The model with its gradients averaged over all processes."""
-    if world.size == 1:
-        return model
-    on_gpu = torch.cuda.is_available()
-    return DistributedDataParallel(model, device_ids=[world.local_rank] if on_gpu else None)
-
-
-def bare(model: nn.Module) -> nn.Module:
-    """The model without the averaging of `joined`."""
-    return model.module if isinstance(model, DistributedDataParallel) else model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,15 +13,14 @@ from byoc_vision.training.interruption import STOPPED_EXIT_CODE, Interruption, S
 
 def test_before_training_it_ends_what_is_under_way() -> None:
     with Interruption().listening(), pytest.raises(StopRequestedError):
-        os.kill(os.getpid(), signal.SIGTERM)
-        signal.pause()
+        signal.raise_signal(signal.SIGTERM)
 
 
 def test_in_training_it_is_a_request() -> None:
     with Interruption().listening() as interruption:
         interruption.training = True
         assert not interruption.requested
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         assert interruption.requested
 
 
