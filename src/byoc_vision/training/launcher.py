@@ -12,7 +12,8 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -28,7 +29,7 @@ from byoc_vision.training import distribution
 from byoc_vision.training.failure import write_failure
 from byoc_vision.training.host_watch import HostWatch
 from byoc_vision.training.interruption import STOPPED_EXIT_CODE, leave_at_once
-from byoc_vision.training.rank_reports import FAILURES_FOLDER, Report, read_reports
+from byoc_vision.training.rank_reports import FAILURES_FOLDER, HOST, Report, read_reports
 
 log = logging.getLogger(__name__)
 
@@ -39,26 +40,36 @@ MONITOR_SECONDS = 0.2
 _AGENTS_SIGNALS = "SIGQUIT"
 
 
-def launch(job: Job, arguments: Sequence[str]) -> int:
+def launch(job: Job, arguments: Sequence[str], hosts_within_s: float = distribution.HOSTS_APPEAR_WITHIN_S) -> int:
     """Start this host's processes with `arguments`, and wait for them; the exit status of the job on this host.
 
     Raises ResourceError where the other hosts do not appear.
     """
     per_host = distribution.processes_per_host()
     log.info("Starting %d process(es) on this host, %d host(s) in all", per_host, len(job.hosts))
-    with tempfile.TemporaryDirectory(prefix="byoc-failures-") as folder:
-        os.environ.update(distribution.launch_environment(job))
-        os.environ[FAILURES_FOLDER] = folder
-        os.environ["BYOC_HOST"] = job.current_host if len(job.hosts) > 1 else socket.gethostname()
-        os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = _AGENTS_SIGNALS
-        relay = _Relay()
-        with relay:
-            distribution.wait_for_hosts(job.hosts)
-            with HostWatch.of(job, relay.kill) as watch:
-                agent = _agent(job, per_host, arguments)
-                relay.agent = agent
-                result = agent.run()
-                return _outcome(job, result, Path(folder), relay, watch)
+    relay = _Relay()
+    with relay, tempfile.TemporaryDirectory(prefix="byoc-failures-") as folder:
+        distribution.wait_for_hosts(job.hosts, hosts_within_s)
+        with HostWatch.of(job, relay.kill) as watch, _environment(job, folder):
+            relay.agent = _agent(job, per_host, arguments)
+            result = relay.agent.run()
+            return _outcome(job, result, Path(folder), relay, watch)
+
+
+@contextmanager
+def _environment(job: Job, failures_folder: str) -> Iterator[None]:
+    """What the processes inherit, for as long as they are there."""
+    before = dict(os.environ)
+    os.environ |= distribution.launch_environment(job) | {
+        FAILURES_FOLDER: failures_folder,
+        HOST: job.current_host if len(job.hosts) > 1 else socket.gethostname(),
+        "TORCHELASTIC_SIGNALS_TO_HANDLE": _AGENTS_SIGNALS,
+    }
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _agent(job: Job, per_host: int, arguments: Sequence[str]) -> LocalElasticAgent:
@@ -154,9 +165,7 @@ def _cause(result: RunResult, reports: Sequence[Report], watch: HostWatch) -> Re
     if reports:
         return reports[0]
     rank, failure = next(iter(result.failures.items()))
-    return Report(
-        f"Our bug: rank {rank} on {os.environ['BYOC_HOST']} ended with status {failure.exitcode}; see the log", 1
-    )
+    return Report(f"Our bug: rank {rank} on {os.environ[HOST]} ended with status {failure.exitcode}; see the log", 1)
 
 
 def _killed(rank: int, exit_code: int) -> Report:
@@ -165,4 +174,4 @@ def _killed(rank: int, exit_code: int) -> Report:
         f"the process was killed by {name}: by the kernel for lack of memory, as a rule; take a smaller batch_size, "
         "fewer num_workers, or an instance with more memory"
     )
-    return Report(f"{error.category} [rank {rank} on {os.environ['BYOC_HOST']}]: {error}", error.exit_code, False, rank)
+    return Report(f"{error.category} [rank {rank} on {os.environ[HOST]}]: {error}", error.exit_code, False, rank)

@@ -14,6 +14,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 FAILURES_FOLDER = "BYOC_FAILURES_FOLDER"  # where the processes of this host leave their reports
+HOST = "BYOC_HOST"  # what the job calls this host
 _RANK = "RANK"
 
 # What a process sees of another's end: a collective that breaks off or does not come.
@@ -38,7 +39,7 @@ def place() -> str:
     """Which process this is, where there are several: ` [rank 3 on algo-2]`."""
     if FAILURES_FOLDER not in os.environ:
         return ""
-    return f" [rank {os.environ.get(_RANK, '0')} on {os.environ.get('BYOC_HOST') or socket.gethostname()}]"
+    return f" [rank {os.environ.get(_RANK, '0')} on {os.environ.get(HOST) or socket.gethostname()}]"
 
 
 def is_consequence(error: BaseException) -> bool:
