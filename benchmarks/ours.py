@@ -14,7 +14,7 @@ from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.distribution import World
-from byoc_vision.training.interruption import Interruption
+from byoc_vision.training.progress import Progress
 from byoc_vision.training.trainer import Trainer, build_trainer
 
 
@@ -86,19 +86,16 @@ class Ours:
         started, count = time.perf_counter(), len(trainer.batches)
         trainer.step.begin()
         for _ in range(count):
-            step(trainer, self._batch)
+            trainer.step([self._batch])
         if trainer.step.device.type == "cuda":
             torch.cuda.synchronize()
         return count * len(self._batch[0]) / (time.perf_counter() - started)
 
 
 def build(dataset: Dataset, paths: MlPaths, hyperparameters: Hyperparameters) -> Trainer:
-    return build_trainer(Job(paths), hyperparameters, dataset, World(), Interruption())
+    return build_trainer(Job(paths), hyperparameters, dataset, World())
 
 
 def train(trainer: Trainer, epoch: int) -> None:
-    trainer.train(epoch)
-
-
-def step(trainer: Trainer, batch: tuple[Tensor, Tensor]) -> None:
-    trainer.step(*batch)
+    progress = Progress(sums=torch.zeros(2, dtype=torch.float64, device=trainer.step.device))
+    trainer.train(epoch, progress, after_step=lambda: False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -20,6 +21,7 @@ from byoc_serve.media import choose_reader
 from byoc_serve.negotiation import Form, choose_form
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
+from byoc_vision.hardware import check_driver, find_gpus
 from byoc_vision.inference.predictor import Predictor, Prepared
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 # Seconds that a request waits for room in the queue. Room may come; and clients who try again at once
 # would have us do nothing but refuse them.
 PATIENCE = 0.1
+
+log = logging.getLogger(__name__)
 
 
 class Rendered(NamedTuple):
@@ -108,7 +112,16 @@ class ServedModel:
 
 
 def load_model(settings: Settings, worker: int) -> ServedModel:
-    """The model of the settings, for one of the workers. Raises DataError where there is none or it is damaged."""
+    """The model of the settings, for one of the workers.
+
+    Raises DataError where there is none or it is damaged, and ResourceError where the GPU's driver is too old.
+    """
+    hardware = find_gpus()
+    warning = check_driver(hardware, allow_cpu_fallback=settings.allow_cpu_fallback, serving=True)
+    if worker == 0:
+        log.info("%s", hardware)
+        if warning:
+            log.warning(warning)
     gpus = torch.cuda.device_count()
     device = f"cuda:{worker % gpus}" if gpus > 1 else None
     return ServedModel(Predictor.load(settings.model, device), settings)

@@ -52,6 +52,11 @@ class Settings(BaseModel):
     workers: int = Field(
         0, alias="SERVER_WORKERS", ge=0, le=64, description="Processes, each with its own model; 0: one a GPU, or one."
     )
+    allow_cpu_fallback: bool = Field(
+        False,
+        alias="ALLOW_CPU_FALLBACK",
+        description="`true` serves on the CPU where the GPU's driver is too old, instead of ending.",
+    )
     log_level: LogLevel = Field("info", alias="LOG_LEVEL", description="`debug`, `info`, `warning` or `error`.")
     batch_transform: bool = Field(False, alias="SAGEMAKER_BATCH", description="`true` in a batch transform.")
     batch_strategy: BatchStrategy = Field(

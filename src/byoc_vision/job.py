@@ -66,9 +66,12 @@ class Job:
         current_host = resources.get("current_host") or hosts[0]
         if current_host not in hosts:
             raise InputError(f"{paths.resource_config}: current_host {current_host!r} is not among hosts {list(hosts)}")
+        channels = _channels(paths)
+        if len(hosts) > 1:
+            _refuse_shards(paths, channels)
         return cls(
             paths=paths,
-            channels=_channels(paths),
+            channels=channels,
             hosts=hosts,
             current_host=current_host,
             network_interface=_existing_interface(resources.get("network_interface_name")),
@@ -109,6 +112,21 @@ def _channel(name: str, declared: dict[str, Any], paths: MlPaths) -> Channel:
 def _record_wrapper(declared: dict[str, Any]) -> str | None:
     wrapper = declared.get("RecordWrapperType")
     return None if wrapper in (None, "None") else str(wrapper)
+
+
+def _refuse_shards(paths: MlPaths, channels: Mapping[str, Channel]) -> None:
+    """Files are dealt out by their keys: a picture's mask may lie on another host, and a class on one alone."""
+    names = [
+        name
+        for name, channel in channels.items()
+        if channel.s3_distribution == "ShardedByS3Key" and channel.input_mode != "Pipe"  # for pipes see data/pipes.py
+    ]
+    if names:
+        raise InputError(
+            f"{paths.input_data_config}: the job has several hosts and S3DistributionType is ShardedByS3Key for "
+            f"{', '.join(names)}, so that each host has other files. Take FullyReplicated: the hosts share out the "
+            "pictures themselves. With TrainingInputMode=FastFile nothing is copied beforehand"
+        )
 
 
 def _existing_interface(name: str | None) -> str | None:

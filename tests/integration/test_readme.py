@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import cv2
 import pytest
 import requests
+from support.datasets import camvid_tree, carvana_tree, oxford_pets_tree, polyvore_tree
 from support.readme import README
 from support.servers import Server, free_port
 
@@ -73,3 +76,29 @@ def test_the_commands_for_ones_own_pictures(folder: Path) -> None:
         cv2.imread(str(folder / name), cv2.IMREAD_UNCHANGED) for name in ("mask.png", "answers/picture.png")
     )
     assert (served == predicted).all()
+
+
+def test_the_commands_for_data_sets(folder: Path) -> None:
+    archive(carvana_tree(folder / "kaggle"), folder, {"train": "train.zip", "train_masks": "train_masks.zip"})
+    pets = oxford_pets_tree(folder / "oxford")
+    archive(pets, folder, {"images": "images.tar.gz", "annotations": "annotations.tar.gz"})
+    archive(camvid_tree(folder / "segnet" / "CamVid").parent, folder, {"CamVid": "CamVid.zip"})
+    lines = commands("Layouts")
+    assert [line.split()[1] for line in lines] == ["prepare"] * 4 + ["check"]
+    for line in lines:
+        if " polyvore " in line:
+            clothing = polyvore_tree(folder / "polyvore", {"train": 50, "valid": 2, "test": 2})
+            archive(clothing, folder, {"images": "images.tar.gz"})
+            with tarfile.open(folder / "polyvore.tar.gz", "w:gz") as tar:
+                for file in sorted(clothing.glob("*.*")):
+                    tar.add(file, file.name)
+        subprocess.run(["bash", "-ec", line], cwd=folder, check=True, timeout=100)
+    for output in ("cars", "pets", "clothing", "streets"):
+        assert {"train", "validation", "dataset.json"} <= {path.name for path in (folder / output).iterdir()}
+
+
+def archive(tree: Path, folder: Path, names: dict[str, str]) -> None:
+    """Each folder of a tree as the archive that people download."""
+    for inner, name in names.items():
+        stem, _, kind = name.partition(".")
+        shutil.make_archive(str(folder / stem), "zip" if kind == "zip" else "gztar", tree, inner)

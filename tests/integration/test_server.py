@@ -20,7 +20,7 @@ from support.pictures import decode, encode, load_npy, npy
 from support.servers import READY_LIMIT, Server, save_classifier, save_segmenter, start
 
 from byoc_serve.run import MAX_FAILED_STARTS, START_EXIT_CODE
-from byoc_vision.errors import DataError
+from byoc_vision.errors import DataError, ResourceError
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 
 pytestmark = pytest.mark.timeout(300)
@@ -111,6 +111,15 @@ class TestStart:
         with start(folder / "damaged", folder / "damaged.log") as server:
             assert server.exit_status() == DataError.exit_code
         assert "model.safetensors is damaged" in server.log.read_text()
+
+    def test_too_old_a_gpu_driver_ends_it_with_the_way_out(self, folder: Path) -> None:
+        """The endpoint's log would otherwise be empty, or the CPU serve in the GPU's place."""
+        save_segmenter(folder / "driver/model")
+        version = folder / "version"
+        version.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.256.02  Sun May 12 19:39:15 UTC 2024\n")
+        with start(folder / "driver", folder / "driver.log", {"BYOC_NVIDIA_VERSION_FILE": str(version)}) as server:
+            assert server.exit_status() == ResourceError.exit_code
+        assert 'InferenceAmiVersion="al2023-ami-sagemaker-inference-gpu-4-1"' in server.log.read_text()
 
     def test_a_wrong_variable_ends_it_before_it_listens(self, folder: Path) -> None:
         with start(folder, folder / "variable.log", {"MAX_PAYLOAD_MB": "much"}) as server:

@@ -100,17 +100,18 @@ def test_each_field_is_documented_and_aliases_do_not_clash() -> None:
 
 
 KNOWN_NAMES = """
-algorithm architecture augmentation augmentation_type backbone base_size batch_size beta_1 beta_2
-cache cache_gb checked_pictures checkpoint_frequency class_weights clip_grad_norm crop_size data_layout dropout
-dropout_rate
-early_stopping early_stopping_min_epochs early_stopping_patience early_stopping_tolerance
+accumulate_steps algorithm allow_cpu_fallback architecture augmentation augmentation_type auto_batch_size
+backbone base_size batch_size beta_1 beta_2 cache cache_gb checked_pictures checkpoint_epochs
+checkpoint_frequency checkpoint_keep checkpoint_minutes class_weights clip_grad_norm crop_size data_layout
+dropout dropout_rate early_stopping early_stopping_min_epochs early_stopping_patience early_stopping_tolerance
 effective_number_beta encoder encoder_lr_factor epochs eps epsilon freeze_epochs gamma gamma1 gamma2
 hidden_units ignore_index image_shape image_size kv_store label_smoothing learning_rate loss lr lr_scheduler
 lr_scheduler_factor lr_scheduler_step min_class_count mini_batch_size model momentum multi_label num_classes
 num_epochs num_layers num_training_samples num_workers objective objective_metric on_bad_sample optimizer
-precision precision_dtype pretrained resize rmsprop_alpha sampling seed short_side sync_batch_norm syncbn task
-test_batch_size top_k train_batch_size trimap_border use_pretrained_model use_weighted_loss
-validation_batch_size validation_mini_batch_size validation_split warmup_epochs weight_decay workers
+precision precision_dtype pretrained resize resume rmsprop_alpha sampling scale_learning_rate seed short_side
+sync_batch_norm syncbn task test_batch_size top_k train_batch_size trimap_border use_pretrained_model
+use_weighted_loss validation_batch_size validation_mini_batch_size validation_split warmup_epochs weight_decay
+workers
 """
 
 

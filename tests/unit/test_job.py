@@ -107,3 +107,12 @@ def test_the_root_comes_from_the_argument_then_the_environment(monkeypatch: pyte
     assert MlPaths.from_environment().root == tmp_path / "environment"
     monkeypatch.delenv("ML_ROOT")
     assert MlPaths.from_environment().hyperparameters == Path("/opt/ml/input/config/hyperparameters.json")
+
+
+def test_files_dealt_out_to_hosts_are_refused_where_there_are_several(paths: MlPaths) -> None:
+    paths.channel("train").mkdir(parents=True)
+    paths.input_data_config.write_text(json.dumps({"train": {"S3DistributionType": "ShardedByS3Key"}}))
+    assert Job.load(paths).channels["train"].s3_distribution == "ShardedByS3Key"
+    paths.resource_config.write_text(json.dumps({"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]}))
+    with pytest.raises(InputError, match=r"ShardedByS3Key for train.*Take FullyReplicated"):
+        Job.load(paths)

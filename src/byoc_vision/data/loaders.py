@@ -50,8 +50,10 @@ class TrainingLoader(DataLoader[Example]):
                 raise DataError(batch.reason)
             yield batch
 
-    def set_epoch(self, epoch: int) -> None:
-        self.sampler.set_epoch(epoch)
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        """`first_batch`: where to begin in the epoch; the batches before it are not loaded."""
+        assert self.batch_size is not None
+        self.sampler.set_epoch(epoch, first_batch * self.batch_size)
 
 
 class EvaluationLoader(DataLoader[EvaluationExample]):
@@ -152,7 +154,7 @@ def _loader_options(
         batch_bytes=batch_size * dataset.size[0] * dataset.size[1] * 4,
         cores=max(1, available_cores() // local_world_size),
         on_gpu=on_gpu,
-        shared_memory=free_shared_memory(),
+        shared_memory=free_shared_memory(shared_by=local_world_size),
         requested=workers,
     )
     logger.info("%s: %d pictures, %d loader processes", type(dataset).__name__, count, chosen)

@@ -21,7 +21,7 @@ import select
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +99,15 @@ def digests(job: Job) -> dict[str, str]:
             contents = (hashlib.blake2b(path.read_bytes()) for path in sorted(channel.path.iterdir()))
             found[name] = hashlib.blake2b(b"".join(content.digest() for content in contents)).hexdigest()[:16]
     return found
+
+
+def differing(found: Sequence[Mapping[str, str]]) -> list[str]:
+    """The channels whose digests are not the same on all hosts; a process that has none says nothing."""
+    seen: dict[str, set[str]] = {}
+    for of_host in found:
+        for name, digest in of_host.items():
+            seen.setdefault(name, set()).add(digest)
+    return [name for name, digests_of_it in seen.items() if len(digests_of_it) > 1]
 
 
 def _place(folder: Path, channel: Channel) -> Path:

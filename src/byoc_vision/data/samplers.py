@@ -106,9 +106,11 @@ class TrainingSampler(Sampler[Draw]):
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
+        self.first = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """`first`: how many of this process's samples to pass over, since they were trained on before."""
+        self.epoch, self.first = epoch, first
 
     def __len__(self) -> int:
         return -(-len(self.order) // self.world_size)
@@ -117,7 +119,7 @@ class TrainingSampler(Sampler[Draw]):
         generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.epoch))
         drawn = self.order.draw(generator)
         repetitions = _repetitions(drawn)
-        for position in range(self.rank, len(self) * self.world_size, self.world_size):
+        for position in range(self.rank + self.first * self.world_size, len(self) * self.world_size, self.world_size):
             place = position % len(drawn)
             yield Draw(drawn[place], self.epoch, repetitions[place])
 

@@ -23,9 +23,12 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def free_shared_memory(folder: Path = SHARED_MEMORY) -> int | None:
-    """Bytes through which workers can hand over batches; None where the system has no such folder."""
-    return shutil.disk_usage(folder).free if folder.is_dir() else None
+def free_shared_memory(folder: Path = SHARED_MEMORY, shared_by: int = 1) -> int | None:
+    """Bytes through which workers can hand over batches; None where the system has no such folder.
+
+    `shared_by`: the training processes of this machine, each with workers of its own.
+    """
+    return shutil.disk_usage(folder).free // shared_by if folder.is_dir() else None
 
 
 def choose_workers(

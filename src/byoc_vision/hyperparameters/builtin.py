@@ -18,7 +18,6 @@ RESNET_DEPTHS = (18, 34, 50, 101, 152, 200)
 RETIRED: Mapping[str, str] = {
     "gamma2": "rmsprop here has one decay, gamma1",
     "kv_store": "GPUs and hosts average their gradients in each step",
-    "checkpoint_frequency": "the best epoch is kept in any case",
 }
 """Names that are read and mean nothing any more, and why."""
 

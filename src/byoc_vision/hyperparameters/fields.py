@@ -56,7 +56,20 @@ ClassWeights = Annotated[
     Literal["none", "balanced", "effective"] | tuple[NonNegativeFloat, ...], BeforeValidator(_as_name_or_numbers)
 ]
 FigureName = Annotated[
-    Literal["auto", "accuracy", "f1", "precision", "recall", "dice", "miou", "pixel_accuracy", "map", "loss"],
+    Literal[
+        "auto",
+        "accuracy",
+        "f1",
+        "precision",
+        "recall",
+        "dice",
+        "miou",
+        "pixel_accuracy",
+        "map",
+        "micro_f1",
+        "exact_match",
+        "loss",
+    ],
     BeforeValidator(_as_figure),
 ]
 

@@ -176,6 +176,15 @@ class Hyperparameters(BaseModel):
         "auto", "`auto`: bfloat16 where the hardware has it, float16 with scaling on older GPUs.", "precision_dtype"
     )
     clip_grad_norm: NonNegativeFloat = field(0.0, "The largest norm of the gradient; 0 sets no limit.")
+    accumulate_steps: PositiveInt = field(
+        1, "Batches whose gradients make one optimiser step: as a batch so many times as large, in the memory of one."
+    )
+    auto_batch_size: bool = field(
+        False, "Find the largest `batch_size` that fits into the GPU's memory. On a CPU `batch_size` stays."
+    )
+    scale_learning_rate: bool = field(
+        False, "Multiply `learning_rate` by the number of processes and `accumulate_steps` (Goyal et al., 2017)."
+    )
 
     # The run
     objective: FigureName = field(
@@ -191,6 +200,19 @@ class Hyperparameters(BaseModel):
     early_stopping_patience: PositiveInt = field(5, "Epochs without improvement before the stop.")
     early_stopping_min_epochs: NonNegativeInt = field(5, "No stop before this many epochs.")
     early_stopping_tolerance: NonNegativeFloat = field(0.0, "What counts as improvement, in the metric's units.")
+    checkpoint_minutes: NonNegativeFloat = field(
+        10.0, "A checkpoint after so many minutes, in the middle of an epoch too; 0: not by time."
+    )
+    checkpoint_epochs: PositiveInt = field(1, "A checkpoint after so many epochs.", "checkpoint_frequency")
+    checkpoint_keep: NonNegativeInt = field(
+        2, "How many checkpoints stay, beside the best model; 0: none are written, and none is resumed."
+    )
+    resume: Annotated[Literal["auto", "never"], SPELT] = field(
+        "auto", "`auto`: go on from the newest checkpoint in /opt/ml/checkpoints; `never`: start anew."
+    )
+    allow_cpu_fallback: bool = field(
+        False, "Train on the CPU where there is a GPU whose driver is too old, instead of ending the job."
+    )
     cache: Annotated[Literal["auto", "off", "memory", "disk"], SPELT] = field(
         "auto",
         "Where decoded, resized pictures are kept from the first epoch on. `auto`: on disk, as far as half of the free "

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from byoc_vision.data.preflight_report import PreflightReport
+from byoc_vision.data.preflight_report import ClassReport
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 
 
 def class_weights(
-    hyperparameters: Hyperparameters, dataset: Dataset, report: PreflightReport
+    hyperparameters: Hyperparameters, dataset: Dataset, seen: Sequence[ClassReport]
 ) -> tuple[float, ...] | None:
     """A weight a class, in the order of the classes; None where all count the same.
 
@@ -20,6 +20,7 @@ def class_weights(
     effective: (1 - beta) / (1 - beta^pictures), of mean 1 (Cui et al., "Class-Balanced Loss Based on Effective Number
     of Samples", 2019); in masks the pictures that show a class.
     A class that no training picture shows has the weight 1.
+    seen: the classes as the check of the data counted them.
     Raises InputError where a list has not one number for each class.
     """
     setting = hyperparameters.class_weights
@@ -27,20 +28,20 @@ def class_weights(
         return None
     if isinstance(setting, tuple):
         return _listed(setting, dataset)
-    pictures = training_pictures(dataset, report)
+    pictures = training_pictures(dataset, seen)
     if setting == "effective":
         return _effective(pictures, hyperparameters.effective_number_beta)
     if dataset.multi_label:
         return tuple((len(dataset.train) - count) / count if count else 1.0 for count in pictures)
-    shares = [entry.pixel_share for entry in report.classes]
+    shares = [entry.pixel_share for entry in seen]
     known = [share for share in shares if share is not None]
     return _balanced(known if dataset.task == "segmentation" else pictures)
 
 
-def training_pictures(dataset: Dataset, report: PreflightReport) -> list[int]:
+def training_pictures(dataset: Dataset, seen: Sequence[ClassReport]) -> list[int]:
     """How many training pictures are of each class, or show it."""
     if dataset.task == "segmentation":
-        return [entry.pictures.get("train", 0) for entry in report.classes]
+        return [entry.pictures.get("train", 0) for entry in seen]
     counts = [0] * len(dataset.classes)
     for sample in dataset.train:
         for label in sample.labels if sample.labels is not None else (sample.label,):

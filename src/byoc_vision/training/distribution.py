@@ -1,7 +1,7 @@
 """One process, or one for each GPU of each host, and what they tell each other.
 
-The launcher is torchrun (`torch.distributed.run`); a process that torchrun started finds its place in
-the environment (RANK, LOCAL_RANK, WORLD_SIZE).
+The launcher is torchrun's agent, see launcher.py; a process that it started finds its place in the environment (RANK,
+LOCAL_RANK, WORLD_SIZE).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,12 +20,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from byoc_vision.errors import ResourceError
+from byoc_vision.errors import InputError, ResourceError
 from byoc_vision.job import Job
 
 log = logging.getLogger(__name__)
 
 MASTER_PORT = 29_500
+PROCESSES_VARIABLE = "BYOC_PROCESSES_PER_HOST"
 # Checking a large data set keeps the other processes waiting for the first one.
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 # SageMaker starts the hosts of a job at about the same time; names appear when their containers do.
@@ -57,7 +57,13 @@ class World:
 
 
 def processes_per_host() -> int:
-    return max(1, torch.cuda.device_count())
+    """One a GPU; on CPUs one, or as many as BYOC_PROCESSES_PER_HOST says. Raises InputError where that is no number."""
+    asked = os.environ.get(PROCESSES_VARIABLE)
+    if not asked:
+        return max(1, torch.cuda.device_count())
+    if not asked.isdigit() or int(asked) == 0:
+        raise InputError(f"{PROCESSES_VARIABLE}={asked} is not a number of processes, such as 2")
+    return int(asked)
 
 
 def is_launched() -> bool:
@@ -65,23 +71,9 @@ def is_launched() -> bool:
     return "RANK" in os.environ
 
 
-def launch_command(job: Job, arguments: Sequence[str]) -> list[str] | None:
-    """The torchrun command that starts this job's processes on this host; None where one process will do.
-
-    None also in a process that torchrun started.
-    """
-    per_host = processes_per_host()
-    if is_launched() or len(job.hosts) * per_host == 1:
-        return None
-    return [
-        sys.executable, "-m", "torch.distributed.run",
-        f"--nnodes={len(job.hosts)}",
-        f"--nproc-per-node={per_host}",
-        f"--node-rank={job.host_rank}",
-        f"--master-addr={job.hosts[0] if len(job.hosts) > 1 else '127.0.0.1'}",
-        f"--master-port={MASTER_PORT}",
-        "-m", "byoc_vision", *arguments,
-    ]  # fmt: skip
+def needs_launch(job: Job) -> bool:
+    """Whether the job takes more than this process. No in a process that was launched."""
+    return not is_launched() and len(job.hosts) * processes_per_host() > 1
 
 
 def launch_environment(job: Job) -> dict[str, str]:
@@ -146,11 +138,29 @@ def on_first(world: World, produce: Callable[[], T]) -> T:
     return outcome[0]  # type: ignore[return-value]
 
 
+def gathered(value: T, world: World) -> list[T]:
+    """The value of every process, in the order of their ranks, in each of them."""
+    if world.size == 1:
+        return [value]
+    values: list[T | None] = [None] * world.size
+    dist.all_gather_object(values, value)
+    return values  # type: ignore[return-value]
+
+
 def sum_over_processes(values: Tensor, world: World) -> Tensor:
     """The sum of each element over all processes, in each of them."""
     if world.size > 1:
         dist.all_reduce(values)
     return values
+
+
+def smallest_over_processes(value: int, world: World, device: torch.device) -> int:
+    """The smallest of the processes' values, in each of them."""
+    if world.size == 1:
+        return value
+    smallest = torch.tensor(value, device=device)
+    dist.all_reduce(smallest, dist.ReduceOp.MIN)
+    return int(smallest.item())
 
 
 def share_statistics(model: nn.Module, world: World) -> None:

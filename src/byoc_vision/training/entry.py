@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from byoc_vision import hyperparameters as hp
 from byoc_vision import script_mode
 from byoc_vision.data import pipes
+from byoc_vision.hardware import check_driver, find_gpus
 from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
 from byoc_vision.training import distribution
+from byoc_vision.training.exhaustion import explained
 from byoc_vision.training.failure import report_failures
 from byoc_vision.training.interruption import Interruption
 
@@ -25,7 +26,7 @@ def train_job(paths: MlPaths) -> int:
     return report_failures(paths.failure, lambda: _train(paths))
 
 
-def _train(paths: MlPaths) -> None:
+def _train(paths: MlPaths) -> int:
     raw = hp.read_raw(paths.hyperparameters)
     if program := script_mode.requested_program(raw, os.environ):
         toolkit = script_mode.toolkit_command(program, str(paths.root))
@@ -33,25 +34,30 @@ def _train(paths: MlPaths) -> None:
         script_mode.run_toolkit(toolkit)
     hyperparameters = hp.parse(raw)
     job = Job.load(paths)
-    command = distribution.launch_command(job, ["train", "--root", str(paths.root)])
-    if command:
-        pipes.spool(job)
-        _become_torchrun(job, command)
+    if distribution.needs_launch(job):
+        from byoc_vision.training.launcher import launch
+
+        with Interruption().listening(), pipes.spooled(job):
+            return launch(job, ["train", "--root", str(paths.root)])
+    world = distribution.World.from_environment()
+    if world.local_rank == 0:
+        _tell_hardware(hyperparameters)
     # Imported once it is known that this process trains: a mistake above is answered in a second.
     from byoc_vision.training.run import run
 
-    world = distribution.World.from_environment()
     with (
         Interruption().listening() as interruption,
         _without_streams(job) as local,
         distribution.process_group(world),
+        explained(hyperparameters.batch_size),
     ):
         run(local, hyperparameters, world, interruption)
+    return 0
 
 
 @contextmanager
 def _without_streams(job: Job) -> Iterator[Job]:
-    """The job with folders alone: what comes as a stream is read here, or was before torchrun took over."""
+    """The job with folders alone: what comes as a stream is read here, or was before the processes were launched."""
     if distribution.is_launched():
         yield pipes.with_spooled(job)
         return
@@ -59,11 +65,9 @@ def _without_streams(job: Job) -> Iterator[Job]:
         yield local
 
 
-def _become_torchrun(job: Job, command: list[str]) -> None:
-    """Replace this process by torchrun, so that as PID 1 it receives the signals."""
-    distribution.wait_for_hosts(job.hosts)
-    log.info(
-        "Starting %d process(es) on this host, %d host(s) in all", distribution.processes_per_host(), len(job.hosts)
-    )
-    sys.stdout.flush()
-    os.execve(command[0], command, distribution.launch_environment(job))
+def _tell_hardware(hyperparameters: hp.Hyperparameters) -> None:
+    """One line, once a host. Raises ResourceError where the GPU's driver is too old."""
+    gpus = find_gpus()
+    log.info("%s", gpus)
+    if warning := check_driver(gpus, allow_cpu_fallback=hyperparameters.allow_cpu_fallback):
+        log.warning(warning)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -53,10 +53,13 @@ class Evaluator:
             on_gpu=self.predictor.device.type == "cuda",
         )
 
-    def evaluate(self, batches: Iterable[EvaluationBatch]) -> Figures:
-        """The metrics, and the mean loss where there is one, over all processes' batches, the same in each process."""
+    def evaluate(self, batches: Iterable[EvaluationBatch], stopping: Callable[[], bool] | None = None) -> Figures:
+        """The metrics, and the mean loss where there is one, over all processes' batches, the same in each process.
+
+        Raises StopRequestedError in all processes where `stopping` says so in any.
+        """
         metrics = build_metrics(self.predictor.card, self.top_k)
-        return evaluate(self.predictor, batches, metrics, self.world, self.loss)
+        return evaluate(self.predictor, batches, metrics, self.world, self.loss, stopping)
 
 
 def build_metrics(card: ModelCard, top_k: int | None = None) -> Metrics:

@@ -80,15 +80,15 @@ def fit(
     *,
     learning_rate: Callable[[], float],
     early_stopping: EarlyStopping | None,
-    stopping: Callable[[], bool],
     keep: Callable[[EpochRecord], None],
+    after_epoch: Callable[[EpochRecord, bool], None],
 ) -> History:
-    """Train for `count` epochs, or until `early_stopping` or `stopping` says enough.
+    """Train until there are `count` epochs in `history`, or `early_stopping` says enough.
 
-    `keep` is called with each epoch that is the best so far. Raises InputError where the loss is no
-    longer a number; what was kept before stays.
+    `keep` is called with each epoch that is the best so far, and then `after_epoch` with each, and whether it is the
+    last. Raises InputError where the loss is no longer a number; what was kept before stays.
     """
-    for epoch in range(1, count + 1):
+    for epoch in range(len(history.records) + 1, count + 1):
         started, rate = time.monotonic(), learning_rate()
         train_loss = epochs.train(epoch)
         if not math.isfinite(train_loss):
@@ -109,11 +109,12 @@ def fit(
         log.info(epoch_line(record))
         if history.add(record):
             keep(record)
-        if stopping():
-            log.info("Stopped on request in epoch %d", epoch)
-            break
+        enough = False
         if early_stopping and early_stopping.should_stop(epoch, record.validation[history.objective.name]):
+            enough = True
             log.info("Stopped early: no better %s for %d epochs", history.objective.name, early_stopping.patience)
+        after_epoch(record, enough or epoch == count)
+        if enough:
             break
     return history
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 
 from byoc_vision.data.loaders import EvaluationBatch
 from byoc_vision.data.preprocess import IGNORED
@@ -19,6 +21,10 @@ from byoc_vision.errors import DataError
 from byoc_vision.inference.predictor import Answer, Predictor, Prepared
 from byoc_vision.precision import Precision
 from byoc_vision.training.distribution import World, any_process, sum_over_processes
+from byoc_vision.training.interruption import StopRequestedError
+from byoc_vision.training.progress import Progress
+
+Batch = tuple[Tensor, Tensor]
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +44,7 @@ class Step:
     model: nn.Module
     loss: nn.Module
     optimizer: Optimizer
-    schedule: LRScheduler
+    schedule: LambdaLR
     precision: Precision
     scaler: torch.amp.GradScaler
     device: torch.device
@@ -51,15 +57,20 @@ class Step:
         for layer in self.still:
             layer.eval()
 
-    def __call__(self, pictures: Tensor, targets: Tensor) -> Tensor:
-        """Pictures uint8 [N, 3, h, w] and targets [N], [N, K] or [N, h, w]; the batch's mean loss, detached."""
-        pictures = pictures.to(self.device, non_blocking=True, memory_format=torch.channels_last)
-        targets = targets.to(self.device, non_blocking=True)
-        with self.precision.autocast():
-            logits = self.model(pictures)
-        loss: Tensor = self.loss(logits, targets)
+    def __call__(self, batches: Sequence[Batch]) -> Tensor:
+        """One step of the optimiser over the mean loss of all `batches`, of which one is in memory at a time.
+
+        A batch is pictures, uint8 [N, 3, h, w], and targets [N], [N, K] or [N, h, w]. Returns float64 [2] on the
+        device: the summed loss and the number of pictures.
+        """
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        for index, (pictures, targets) in enumerate(batches, start=1):
+            with self._communicating(index == len(batches)):
+                loss = self._gradients(pictures, targets, 1 / len(batches))
+            # Summed on the device: asking for the number here would make the CPU wait for the GPU.
+            sums[0] += loss * len(pictures)
+            sums[1] += len(pictures)
         if self.clip_grad_norm:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
@@ -69,24 +80,54 @@ class Step:
         if self.scaler.get_scale() >= scale:
             # With fp16 the scaler passes over a step that overflowed; the schedule then waits too.
             self.schedule.step()
+        return sums
+
+    def _gradients(self, pictures: Tensor, targets: Tensor, weight: float) -> Tensor:
+        """Add `weight` times the batch's gradients; the batch's mean loss, detached."""
+        pictures = pictures.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        targets = targets.to(self.device, non_blocking=True)
+        with self.precision.autocast():
+            logits = self.model(pictures)
+        loss: Tensor = self.loss(logits, targets)
+        self.scaler.scale(loss * weight if weight != 1 else loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
+
+    def _communicating(self, last: bool) -> AbstractContextManager[None]:
+        """The processes average their gradients once a step, with its last batch."""
+        if last or not isinstance(self.model, DistributedDataParallel):
+            return nullcontext()
+        return self.model.no_sync()
 
 
 def train_one_epoch(
-    step: Step, batches: Iterable[tuple[Tensor, Tensor]], world: World, stopping: Callable[[], bool]
-) -> float:
-    """The mean training loss over the epoch's pictures, in all processes. Ends early where `stopping` says so."""
+    step: Step,
+    batches: Iterable[Batch],
+    progress: Progress,
+    after_step: Callable[[], bool],
+    accumulate_steps: int = 1,
+) -> None:
+    """Train on the epoch's remaining batches, and count them and their losses in `progress`.
+
+    Ends early where `after_step` says so.
+    """
     step.begin()
-    total = torch.zeros(2, dtype=torch.float64, device=step.device)  # summed loss, pictures
+    for group in grouped(batches, accumulate_steps):
+        progress.sums += step(group)
+        progress.batch += len(group)
+        if after_step():
+            return
+
+
+def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """`size` batches at a time; the last time those that are left."""
+    group: list[Batch] = []
     for pictures, targets in batches:
-        loss = step(pictures, targets)
-        # Summed on the device: asking for the number here would make the CPU wait for the GPU.
-        total[0] += loss * len(pictures)
-        total[1] += len(pictures)
-        if any_process(stopping(), world, step.device):
-            break
-    total = sum_over_processes(total, world)
-    return float(total[0] / total[1])
+        group.append((pictures, targets))
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def evaluate(
@@ -95,10 +136,12 @@ def evaluate(
     metrics: Metrics,
     world: World,
     loss: nn.Module | None = None,
+    stopping: Callable[[], bool] | None = None,
 ) -> dict[str, float]:
     """The metrics of the answers at each picture's own size; with a `loss` also its mean, at the model's size.
 
-    Pictures that the batches leave out are counted in the log. Raises DataError where none is left.
+    Pictures that the batches leave out are counted in the log. Raises DataError where none is left, and
+    StopRequestedError in all processes where `stopping` says so in any.
     """
     total = torch.zeros(3, dtype=torch.float64, device=predictor.device)  # summed loss, pictures, those left out
     for batch in batches:
@@ -112,6 +155,10 @@ def evaluate(
             total[0] += loss(logits, targets) * len(targets)
         prepared = map(Prepared, batch.pictures, batch.heights, batch.widths)
         metrics.update(zip(map(predictor.finish, logits, prepared), batch.truths, strict=True))
+        if stopping and stopping():
+            break
+    if stopping and any_process(stopping(), world, predictor.device):
+        raise StopRequestedError
     summed_loss, pictures, left_out = sum_over_processes(total, world).tolist()
     if not pictures:
         raise DataError(f"none of the {left_out:.0f} pictures to be evaluated can be read; the log names each of them")

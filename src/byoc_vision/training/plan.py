@@ -138,7 +138,7 @@ def objective(hyperparameters: Hyperparameters, dataset: Dataset) -> Objective:
 def _figures(dataset: Dataset) -> tuple[str, ...]:
     """The figures that may decide, the usual one first."""
     if dataset.multi_label:
-        return ("map", "f1", "accuracy", "loss")
+        return ("map", "f1", "micro_f1", "accuracy", "exact_match", "loss")
     if dataset.task == "classification":
         return ("accuracy", "f1", "precision", "recall", "loss")
     others = ("pixel_accuracy", "loss")

@@ -24,7 +24,7 @@ def write_results(
     seconds: float,
 ) -> None:
     """Write `metrics.json` into /opt/ml/output/data: what was asked for, each epoch, the best one, the test."""
-    assert history.best is not None, "fit records at least one epoch"
+    best = history.best  # None where the job was stopped in its first epoch
     content: dict[str, Any] = {
         "package_version": __version__,
         "task": dataset.task,
@@ -32,8 +32,8 @@ def write_results(
         "pictures": {name: len(samples) for name, samples in dataset.splits.items()},
         "hyperparameters": hyperparameters.model_dump(mode="json"),
         "objective": f"validation:{history.objective.name}",
-        "best_epoch": history.best.epoch,
-        "validation": history.best.validation,
+        "best_epoch": best.epoch if best else None,
+        "validation": best.validation if best else {},
         "test": test,
         "seconds": round(seconds, 1),
         "epochs": [asdict(record) for record in history.records],

@@ -11,18 +11,26 @@ import numpy as np
 import torch
 
 from byoc_vision import artifact
+from byoc_vision.data.pipes import differing, digests
 from byoc_vision.data.preflight import Checked, find_and_check, log_and_judge
 from byoc_vision.data.preflight_report import REPORT_FILE
 from byoc_vision.data.samples import Dataset
+from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
 from byoc_vision.training import plan
+from byoc_vision.training.auto_batch_size import with_fitting_batch_size
+from byoc_vision.training.checkpoint import Checkpoints
 from byoc_vision.training.class_weights import class_weights
-from byoc_vision.training.distribution import World, on_first
+from byoc_vision.training.distribution import World, gathered, on_first
 from byoc_vision.training.early_stopping import EarlyStopping
-from byoc_vision.training.fit import EpochRecord, Figures, History, figures_line, fit, named
-from byoc_vision.training.interruption import Interruption
+from byoc_vision.training.fit import Figures, History, figures_line, fit, named
+from byoc_vision.training.interruption import Interruption, StopRequestedError
+from byoc_vision.training.packing import on_cpu
+from byoc_vision.training.progress import Grid, Progress
+from byoc_vision.training.pulse import Pulse
 from byoc_vision.training.results import write_results
+from byoc_vision.training.session import Session
 from byoc_vision.training.trainer import Trainer, build_trainer
 
 log = logging.getLogger(__name__)
@@ -35,33 +43,49 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
     epoch where that can be known.
     """
     started = time.monotonic()
+    checkpoints = Checkpoints.of(job.paths, hyperparameters, world)
+    compare_streams(job, world)
     checked = on_first(world, lambda: check_data(job, hyperparameters))
     dataset = checked.dataset
     objective = plan.objective(hyperparameters, dataset)
-    weights = class_weights(hyperparameters, dataset, checked.report)
+    weights = class_weights(hyperparameters, dataset, checked.report.classes)
     seed_everything(hyperparameters.seed)
-    trainer = build_trainer(job, hyperparameters, dataset, world, interruption, weights)
+    hyperparameters = with_fitting_batch_size(hyperparameters, dataset, world)
+    trainer = build_trainer(job, hyperparameters, dataset, world, weights)
     log.info(describe(trainer))
-
-    def keep(record: EpochRecord) -> None:
-        if world.is_first:
-            card = trainer.card.model_copy(update={"metrics": named("validation", record.validation)})
-            artifact.save(job.paths.model, card, trainer.net.state_dict())
-
+    session = Session(
+        paths=job.paths,
+        hyperparameters=hyperparameters,
+        trainer=trainer,
+        history=History(objective),
+        early_stopping=early_stopping(hyperparameters, objective),
+        checkpoints=checkpoints,
+        interruption=interruption,
+        progress=Progress(sums=torch.zeros(2, dtype=torch.float64, device=trainer.step.device)),
+        grid=Grid.of(hyperparameters, dataset, len(trainer.batches), world),
+        pulse=Pulse(world, trainer.step.device),
+    )
     with closing(trainer):
-        history = fit(
-            trainer,
-            hyperparameters.epochs,
-            History(objective),
-            learning_rate=trainer.learning_rate,
-            early_stopping=early_stopping(hyperparameters, objective),
-            stopping=trainer.stopping_anywhere,
-            keep=keep,
-        )
-        test = None if trainer.stopping_anywhere() else test_figures(job, trainer, dataset)
+        session.resume()
+        test = train_and_test(session, dataset)
     if world.is_first:
-        write_results(job.paths.output_data, hyperparameters, dataset, history, test, time.monotonic() - started)
+        write_results(
+            job.paths.output_data, hyperparameters, dataset, session.history, test, time.monotonic() - started
+        )
         log.info("The model is in %s, its figures are in %s", job.paths.model, job.paths.output_data)
+
+
+def compare_streams(job: Job, world: World) -> None:
+    """A sample of a pipe is found by its place in it, so every host must have got the same.
+
+    Raises InputError that names the channels where they differ.
+    """
+    found = gathered(digests(job) if world.local_rank == 0 else {}, world)
+    if different := differing(found):
+        raise InputError(
+            f"the pipes of {', '.join(different)} brought other bytes to other hosts; every host must get all records "
+            "in the same order: S3DataDistributionType FullyReplicated, and no ShuffleConfig"
+        )
 
 
 def check_data(job: Job, hyperparameters: Hyperparameters) -> Checked:
@@ -77,13 +101,43 @@ def check_data(job: Job, hyperparameters: Hyperparameters) -> Checked:
     return checked
 
 
-def test_figures(job: Job, trainer: Trainer, dataset: Dataset) -> Figures | None:
+def train_and_test(session: Session, dataset: Dataset) -> Figures | None:
+    """Train what is left to train, and measure the best model on the `test` channel, where there is one.
+
+    A request to stop ends either, with a model and a checkpoint left behind.
+    """
+    session.interruption.training = True
+    try:
+        if not session.complete:
+            fit(
+                session,
+                session.hyperparameters.epochs,
+                session.history,
+                learning_rate=session.learning_rate,
+                early_stopping=session.early_stopping,
+                keep=session.keep,
+                after_epoch=session.after_epoch,
+            )
+        session.finish()
+        return test_figures(session, dataset)
+    except StopRequestedError:
+        session.leave()
+        return None
+
+
+def test_figures(session: Session, dataset: Dataset) -> Figures | None:
     """The best model's figures on the `test` channel, where there is one."""
     if not dataset.test:
         return None
-    _, state = on_first(trainer.world, lambda: artifact.load(job.paths.model))
-    trainer.net.load_state_dict(state)
-    figures = trainer.evaluator.evaluate(trainer.evaluator.batches(dataset.test))
+    trainer, resting = session.trainer, on_cpu(session.trainer.net.state_dict())
+    _, best = on_first(trainer.world, lambda: artifact.load(session.paths.model))
+    trainer.net.load_state_dict(best)
+    try:
+        figures = trainer.evaluator.evaluate(
+            trainer.evaluator.batches(dataset.test), lambda: session.interruption.requested
+        )
+    finally:
+        trainer.net.load_state_dict(resting)  # a checkpoint goes on from the last epoch, not from the best
     log.info(figures_line(named("test", figures)))
     return figures
 

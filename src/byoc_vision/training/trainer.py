@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from byoc_vision.artifact import ModelCard
@@ -33,13 +31,14 @@ from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import allow_tf32, choose_device, choose_precision
 from byoc_vision.training import plan
 from byoc_vision.training.bottleneck import warn_of_waiting
-from byoc_vision.training.distribution import World, any_process, on_first, processes_per_host, share_statistics
+from byoc_vision.training.distribution import World, on_first, processes_per_host, share_statistics
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.fit import Figures
-from byoc_vision.training.interruption import Interruption
 from byoc_vision.training.loop import Step, train_one_epoch
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
+from byoc_vision.training.parallel import bare, joined, synchronised
+from byoc_vision.training.progress import Progress
 from byoc_vision.training.throughput import Meter, Throughput
 
 log = logging.getLogger(__name__)
@@ -59,25 +58,39 @@ class Trainer:
     evaluator: Evaluator
     validation: Iterable[EvaluationBatch]
     world: World
-    interruption: Interruption
+    accumulate_steps: int = 1
     encoder: Encoder | None = None
     freeze_epochs: int = 0
     cache: PictureCache | None = None
     throughput: Throughput = field(default_factory=Throughput)
     _frozen: bool = False
 
-    def train(self, epoch: int) -> float:
-        """One pass over this process's share of the training pictures; the mean loss over all of them."""
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-len(self.batches) // self.accumulate_steps)
+
+    def train(self, epoch: int, progress: Progress, after_step: Callable[[], bool]) -> None:
+        """Train on what `progress` leaves of this process's share of the epoch's pictures, and count it there.
+
+        Ends early where `after_step`, asked after each step, says so.
+        """
         self._freeze_or_thaw(epoch)
-        self.batches.set_epoch(epoch)
-        quiet = None if self.world.is_first else True  # None: a bar on a terminal, nothing in a log
-        with tqdm(self.batches, desc=f"epoch {epoch}", unit="batch", leave=False, disable=quiet) as batches:
-            meter = Meter(self.step.device)
-            loss = train_one_epoch(self.step, meter.watch(batches), self.world, self.stopping)
+        self.batches.set_epoch(epoch, progress.batch)
+        bar = tqdm(
+            self.batches,
+            desc=f"epoch {epoch}",
+            unit="batch",
+            leave=False,
+            initial=progress.batch,
+            total=len(self.batches),
+            disable=None if self.world.is_first else True,  # None: a bar on a terminal, nothing in a log
+        )
+        meter = Meter(self.step.device)
+        with bar as batches:
+            train_one_epoch(self.step, meter.watch(batches), progress, after_step, self.accumulate_steps)
         self.throughput = meter.throughput(self.world)
         if self.world.is_first:
             warn_of_waiting(epoch, self.throughput, self.cache, self.batches.num_workers, self.step.device)
-        return loss
 
     def _freeze_or_thaw(self, epoch: int) -> None:
         """The state that an epoch is trained in depends on the epoch alone, so that a resumed run has it too."""
@@ -93,16 +106,10 @@ class Trainer:
         self.step = replace(self.step, model=model, still=self.encoder.batch_norms if frozen else ())
         log.info("Epoch %d: the encoder %s", epoch, "is frozen, the head learns" if frozen else "learns too")
 
-    def validate(self) -> Figures:
+    def validate(self, stopping: Callable[[], bool]) -> Figures:
+        """The figures of the validation pictures. Raises StopRequestedError in all processes."""
         share_statistics(self.net, self.world)
-        return self.evaluator.evaluate(self.validation)
-
-    def stopping(self) -> bool:
-        return self.interruption.requested
-
-    def stopping_anywhere(self) -> bool:
-        """Whether any process was asked to stop: the processes leave the loop together."""
-        return any_process(self.stopping(), self.world, self.step.device)
+        return self.evaluator.evaluate(self.validation, stopping)
 
     def learning_rate(self) -> float:
         return float(self.step.schedule.get_last_lr()[0])
@@ -118,7 +125,6 @@ def build_trainer(
     hyperparameters: Hyperparameters,
     dataset: Dataset,
     world: World,
-    interruption: Interruption,
     class_weights: Sequence[float] | None = None,
 ) -> Trainer:
     """Raises UserError where the model cannot be built, sized or filled with weights as the job asks."""
@@ -133,6 +139,8 @@ def build_trainer(
     freeze_unused(net)
     card = plan.model_card(dataset, spec, rule)
     device = choose_device()
+    if hyperparameters.sync_batch_norm:
+        net = synchronised(net, device, world)
     allow_tf32()
     precision = choose_precision(hyperparameters.precision, device)
     predictor = Predictor(net, card, device, precision)
@@ -147,8 +155,8 @@ def build_trainer(
     pictures = training_pictures(job, dataset, rule, crop_size, hyperparameters, cache)
     batches = training_batches(pictures, hyperparameters, world, on_gpu=device.type == "cuda")
     encoder = learning_encoder(net, hyperparameters)
-    optimizer = optimizer_for(net, encoder, hyperparameters)
-    schedule = schedule_for(optimizer, len(batches), hyperparameters)
+    optimizer = optimizer_for(net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world))
+    schedule = schedule_for(optimizer, -(-len(batches) // hyperparameters.accumulate_steps), hyperparameters)
     step = Step(
         model=joined(predictor.model, world),
         loss=loss,
@@ -178,7 +186,7 @@ def build_trainer(
         evaluator,
         validation,
         world,
-        interruption,
+        accumulate_steps=hyperparameters.accumulate_steps,
         encoder=encoder,
         freeze_epochs=hyperparameters.freeze_epochs,
         cache=cache,
@@ -201,11 +209,24 @@ def learning_encoder(net: nn.Module, hyperparameters: Hyperparameters) -> Encode
     return encoder
 
 
-def optimizer_for(net: nn.Module, encoder: Encoder | None, hyperparameters: Hyperparameters) -> Optimizer:
+def highest_learning_rate(hyperparameters: Hyperparameters, world: World) -> float:
+    """With `scale_learning_rate` in proportion to the pictures of a step: Goyal et al., "Accurate, Large Minibatch
+    SGD", 2017, section 2.1.
+    """
+    if not hyperparameters.scale_learning_rate:
+        return hyperparameters.learning_rate
+    factor = world.size * hyperparameters.accumulate_steps
+    log.info("learning_rate: %g, as %d batches make a step", hyperparameters.learning_rate * factor, factor)
+    return hyperparameters.learning_rate * factor
+
+
+def optimizer_for(
+    net: nn.Module, encoder: Encoder | None, hyperparameters: Hyperparameters, learning_rate: float
+) -> Optimizer:
     return build_optimizer(
         hyperparameters.optimizer,
         net,
-        hyperparameters.learning_rate,
+        learning_rate,
         momentum=hyperparameters.momentum,
         weight_decay=hyperparameters.weight_decay,
         betas=(hyperparameters.beta_1, hyperparameters.beta_2),
@@ -216,7 +237,7 @@ def optimizer_for(net: nn.Module, encoder: Encoder | None, hyperparameters: Hype
     )
 
 
-def schedule_for(optimizer: Optimizer, steps_per_epoch: int, hyperparameters: Hyperparameters) -> LRScheduler:
+def schedule_for(optimizer: Optimizer, steps_per_epoch: int, hyperparameters: Hyperparameters) -> LambdaLR:
     return build_schedule(
         hyperparameters.lr_scheduler,
         optimizer,
@@ -299,16 +320,3 @@ def load_weights(net: nn.Module, spec: ModelSpec, job: Job, hyperparameters: Hyp
         return None
     log.info("Training starts from %s", info.source)
     return info
-
-
-def joined(model: nn.Module, world: World) -> nn.Module:
-    """The model with its gradients averaged over all processes."""
-    if world.size == 1:
-        return model
-    on_gpu = torch.cuda.is_available()
-    return DistributedDataParallel(model, device_ids=[world.local_rank] if on_gpu else None)
-
-
-def bare(model: nn.Module) -> nn.Module:
-    """The model without the averaging of `joined`."""
-    return model.module if isinstance(model, DistributedDataParallel) else model

@@ -138,6 +138,13 @@ def test_hosts_can_compare_what_they_got(paths: MlPaths) -> None:
     assert pipes.digests(job) == {}
 
 
+def test_hosts_are_compared_channel_by_channel() -> None:
+    """The second process of each host reads what the first has spooled, and brings no digest of its own."""
+    hosts = [{"train": "a", "validation": "b"}, {}, {"train": "c", "validation": "b"}, {}]
+    assert pipes.differing(hosts) == ["train"]
+    assert pipes.differing([{"train": "a"}, {}, {"train": "a"}]) == []
+
+
 def test_hosts_that_get_different_records(paths: MlPaths) -> None:
     job = declare(paths, hosts=2, train=WRAPPED | {"S3DistributionType": "ShardedByS3Key"})
     with pytest.raises(InputError, match=r"of train is ShardedByS3Key, so each of the 2 hosts.*use FullyReplicated"):
@@ -165,8 +172,7 @@ def test_recordio_files_are_copied_from_fast_file_and_stay_in_file_mode(paths: M
 
 def test_a_disk_that_cannot_be_written(paths: MlPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     job = declare(paths, train=WRAPPED)
-    writer = write_pipe(paths.pipe("train", 0), records(b"1"))
+    os.mkfifo(paths.pipe("train", 0))
     pipes.spool_folder(paths).write_text("a file where the folder should be")
     with pytest.raises(ResourceError, match=r"train_0\.records cannot be written"):
         pipes.spool(job)
-    writer.join()

@@ -91,4 +91,6 @@ def test_the_number_always_fits(
 def test_this_machine(tmp_path: Path) -> None:
     assert available_cores() >= 1
     assert free_shared_memory(tmp_path / "gone") is None
-    assert (free_shared_memory(tmp_path) or 0) > 0
+    free = free_shared_memory(tmp_path) or 0
+    assert free > 0
+    assert (free_shared_memory(tmp_path, shared_by=4) or 0) == pytest.approx(free / 4, rel=0.1)

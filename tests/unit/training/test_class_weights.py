@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from byoc_vision.data.preflight_report import ClassReport, PreflightReport, Range
+from byoc_vision.data.preflight_report import ClassReport
 from byoc_vision.data.samples import DataClass, Dataset, Sample
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import parse
@@ -19,18 +19,16 @@ def labelled(*counts: int) -> Dataset:
     return Dataset("classification", CLASSES[: len(counts)], samples, samples[:1])
 
 
-def report_of(dataset: Dataset, shares: tuple[float | None, ...], pictures: tuple[int, ...]) -> PreflightReport:
-    classes = [
+def counted(dataset: Dataset, shares: tuple[float | None, ...], pictures: tuple[int, ...]) -> list[ClassReport]:
+    return [
         ClassReport(entry.name, entry.value, {"train": count}, share)
         for entry, share, count in zip(dataset.classes, shares, pictures, strict=True)
     ]
-    one = Range(1, 1, 1)
-    return PreflightReport(dataset.task, {"train": len(dataset.train)}, classes, one, one, 0.0)
 
 
 def weights(setting: str, dataset: Dataset, **others: str) -> tuple[float, ...] | None:
     counts = tuple(sum(sample.label == label for sample in dataset.train) for label in range(len(dataset.classes)))
-    report = report_of(dataset, tuple(None for _ in dataset.classes), counts)
+    report = counted(dataset, tuple(None for _ in dataset.classes), counts)
     return class_weights(parse({"class_weights": setting, **others}), dataset, report)
 
 
@@ -45,7 +43,7 @@ def test_balanced_is_the_inverse_of_the_count() -> None:
 
 def test_the_built_in_algorithm_s_name() -> None:
     dataset = labelled(3, 1)
-    report = report_of(dataset, (None, None), (3, 1))
+    report = counted(dataset, (None, None), (3, 1))
     assert class_weights(parse({"use_weighted_loss": "1"}), dataset, report) == weights("balanced", dataset)
     assert class_weights(parse({"use_weighted_loss": "0"}), dataset, report) is None
 
@@ -80,7 +78,7 @@ def test_a_class_that_is_never_seen_counts_as_usual() -> None:
 def test_masks_are_weighed_by_pixels() -> None:
     sample = Sample(PICTURE, mask=PICTURE)
     dataset = Dataset("segmentation", (DataClass("road", 0), DataClass("sign", 1)), (sample,) * 4, (sample,))
-    report = report_of(dataset, (0.9, 0.1), (4, 1))
+    report = counted(dataset, (0.9, 0.1), (4, 1))
     assert class_weights(parse({"class_weights": "balanced"}), dataset, report) == pytest.approx((1 / 1.8, 1 / 0.2))
     by_pictures = class_weights(parse({"class_weights": "effective"}), dataset, report)
     assert by_pictures is not None
@@ -90,5 +88,5 @@ def test_masks_are_weighed_by_pixels() -> None:
 def test_several_labels_weigh_presence_against_absence() -> None:
     samples = tuple(Sample(PICTURE, labels=labels) for labels in [(0,), (0, 1), (0,), ()])
     dataset = Dataset("classification", CLASSES[:2], samples, samples[:1], multi_label=True)
-    report = report_of(dataset, (None, None), (3, 1))
+    report = counted(dataset, (None, None), (3, 1))
     assert class_weights(parse({"class_weights": "balanced"}), dataset, report) == pytest.approx((1 / 3, 3.0))

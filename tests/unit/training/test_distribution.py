@@ -1,20 +1,20 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from byoc_vision.errors import ResourceError
+from byoc_vision.errors import InputError, ResourceError
 from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.distribution import (
     World,
     any_process,
-    launch_command,
     launch_environment,
+    needs_launch,
     on_first,
+    processes_per_host,
     sum_over_processes,
     wait_for_hosts,
 )
@@ -26,20 +26,23 @@ def job(*hosts: str, current: str | None = None, interface: str | None = None) -
 
 def test_one_host_without_gpus_needs_no_launcher() -> None:
     assert torch.cuda.device_count() <= 1
-    assert launch_command(job("localhost"), ["train"]) is None
+    assert not needs_launch(job("localhost"))
+    assert needs_launch(job("algo-1", "algo-2"))
 
 
-def test_a_process_of_torchrun_does_not_launch_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_launched_process_does_not_launch_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "0")
-    assert launch_command(job("algo-1", "algo-2"), ["train"]) is None
+    assert not needs_launch(job("algo-1", "algo-2"))
 
 
-def test_two_hosts_meet_at_the_first() -> None:
-    command = launch_command(job("algo-1", "algo-2", current="algo-2"), ["train", "--root", "/opt/ml"])
-    assert command is not None
-    assert command[:3] == [sys.executable, "-m", "torch.distributed.run"]
-    assert {"--nnodes=2", "--nproc-per-node=1", "--node-rank=1", "--master-addr=algo-1"} <= set(command)
-    assert command[-5:] == ["-m", "byoc_vision", "train", "--root", "/opt/ml"]
+def test_processes_on_cpus_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BYOC_PROCESSES_PER_HOST", "2")
+    assert processes_per_host() == 2
+    assert needs_launch(job("localhost"))
+    for wrong in ("0", "two", "-1"):
+        monkeypatch.setenv("BYOC_PROCESSES_PER_HOST", wrong)
+        with pytest.raises(InputError, match=f"BYOC_PROCESSES_PER_HOST={wrong} is not a number of processes"):
+            processes_per_host()
 
 
 def test_the_network_interface_is_named_only_where_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:

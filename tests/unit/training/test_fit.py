@@ -32,16 +32,16 @@ class Played:
 
 def play(epochs: Played, **options: object) -> tuple[History, list[int]]:
     kept: list[int] = []
-    settings: dict[str, object] = {"early_stopping": None, "stopping": lambda: False} | options
-    history = fit(
+    history = options.pop("history", None) or History(Objective("dice"))
+    settings: dict[str, object] = {"early_stopping": None, "after_epoch": lambda record, last: None} | options
+    return fit(
         epochs,
         len(epochs.figures),
-        History(Objective("dice")),
+        history,  # type: ignore[arg-type]
         learning_rate=lambda: 0.01,
         keep=lambda record: kept.append(record.epoch),
         **settings,  # type: ignore[arg-type]
-    )
-    return history, kept
+    ), kept
 
 
 def test_each_better_epoch_is_kept() -> None:
@@ -66,10 +66,28 @@ def test_early_stopping_ends_the_training() -> None:
     assert epochs.trained == [1, 2, 3]
 
 
-def test_a_request_to_stop_ends_after_the_epoch_with_a_model_kept() -> None:
-    epochs = Played([0.5, 0.6])
-    assert play(epochs, stopping=lambda: True)[1] == [1]
-    assert epochs.trained == [1]
+def test_each_epoch_is_told_of_and_the_last_one_is_known() -> None:
+    told: list[tuple[int, bool]] = []
+    play(Played([0.5, 0.6]), after_epoch=lambda record, last: told.append((record.epoch, last)))
+    assert told == [(1, False), (2, True)]
+    told.clear()
+    stopping = EarlyStopping(patience=1)
+    play(
+        Played([0.5, 0.4, 0.3]),
+        early_stopping=stopping,
+        after_epoch=lambda record, last: told.append((record.epoch, last)),
+    )
+    assert told == [(1, False), (2, True)]
+
+
+def test_epochs_in_the_history_are_not_trained_again() -> None:
+    history = History(Objective("dice"))
+    history.add(EpochRecord(1, 0.01, 0.5, {"loss": 0.4, "dice": 0.9}, 1.0))
+    epochs = Played([0.5, 0.6, 0.7])
+    assert play(epochs, history=history)[1] == []
+    assert epochs.trained == [2, 3]
+    assert history.best is not None
+    assert history.best.epoch == 1
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from byoc_vision.data.layouts.base import Inputs, Layout
+from byoc_vision.data.layouts.base import Found, Inputs, Layout
 from byoc_vision.data.layouts.camvid import CamVid
 from byoc_vision.data.layouts.carvana import Carvana
 from byoc_vision.data.layouts.channels import find_extras, find_splits, lone_split, splits_within
@@ -61,6 +62,8 @@ def find_dataset(channels: Mapping[str, Path], options: DataOptions) -> Dataset:
     inputs = Inputs(find_splits(channels), find_extras(channels))
     layout = _choose_layout(inputs, options)
     found = layout.read(inputs, options)
+    if options.multi_label and layout.task == "classification":
+        found = _as_many_labels(found)
     train = found.samples["train"]
     if "validation" in found.samples:
         validation = found.samples["validation"]
@@ -77,6 +80,17 @@ def find_dataset(channels: Mapping[str, Path], options: DataOptions) -> Dataset:
         len(test),
     )
     return Dataset(layout.task, found.classes, train, validation, test, found.ignore_value, found.multi_label)
+
+
+def _as_many_labels(found: Found) -> Found:
+    """One class a picture, asked for as a yes or no for each class: the class is the only yes."""
+    samples = {
+        split: tuple(
+            sample if sample.label is None else replace(sample, label=None, labels=(sample.label,)) for sample in of
+        )
+        for split, of in found.samples.items()
+    }
+    return replace(found, samples=samples, multi_label=True)
 
 
 def read_folder(

@@ -85,9 +85,11 @@ def _class_of(folder: Folder, names: Sequence[str]) -> str:
 
 
 def _samples(folder: Folder, names: list[str]) -> list[Sample]:
+    label_of = {name: label for label, name in enumerate(names)}
     return [
-        Sample(inner.path / picture, label=names.index(_class_of(inner, names)))
+        Sample(inner.path / picture, label=label)
         for inner in folder.folders
+        for label in [label_of[_class_of(inner, names)]]
         for picture in inner.pictures()
     ]
 

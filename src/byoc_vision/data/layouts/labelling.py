@@ -136,6 +136,8 @@ def found_labels(
         for split, of in entries.items()
         if of
     }
+    if many and options.min_class_count is not None:
+        logger.warning("min_class_count leaves out no class where pictures have several: their other labels are wanted")
     if classes or many:
         return Found(samples, tuple(classes) or tuple(DataClass(name) for name in table), multi_label=many)
     return Found(*without_small_classes(samples, table, options.min_class_count))

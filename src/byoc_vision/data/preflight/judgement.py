@@ -40,6 +40,8 @@ def with_classes(dataset: Dataset, seen: Survey, options: DataOptions) -> tuple[
         return dataset, []
     found = dataset
     if not dataset.classes:
+        if dataset.ignore_value is not None:  # the layout knows better than the values seen
+            options = replace(options, ignore_index=dataset.ignore_value)
         try:
             classes, ignore_value = infer_classes(values, options)
         except DataError as error:

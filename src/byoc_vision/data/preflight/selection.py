@@ -21,7 +21,11 @@ def select(splits: Mapping[str, Sequence[Sample]], limit: int | None, seed: int)
     if total <= limit:
         return {name: list(samples) for name, samples in splits.items()}
     draw = random.Random(seed)
-    return {name: _drawn(samples, max(1, limit * len(samples) // total), draw) for name, samples in splits.items()}
+    # One of each split, and of the rest a share in proportion.
+    rest, room = total - len(splits), max(0, limit - len(splits))
+    return {
+        name: _drawn(samples, 1 + room * (len(samples) - 1) // max(1, rest), draw) for name, samples in splits.items()
+    }
 
 
 def _drawn(samples: Sequence[Sample], count: int, draw: random.Random) -> list[Sample]:

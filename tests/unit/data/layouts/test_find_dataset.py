@@ -374,3 +374,13 @@ class TestRealData:
         assert len(dataset.classes) == 10
         assert dataset.class_names[0] == "dress"
         assert [len(samples) for samples in dataset.splits.values()] == [3068, 341]
+
+
+def test_one_class_a_picture_may_be_asked_for_as_a_yes_or_no_for_each(tmp_path: Path) -> None:
+    touch(tmp_path, "train/cat/1.jpg", "train/dog/2.jpg", "validation/dog/3.jpg")
+    dataset = find_dataset(
+        {"train": tmp_path / "train", "validation": tmp_path / "validation"}, DataOptions(multi_label=True)
+    )
+    assert dataset.multi_label
+    assert [(sample.label, sample.labels) for sample in dataset.train] == [(None, (0,)), (None, (1,))]
+    assert dataset.validation[0].labels == (1,)

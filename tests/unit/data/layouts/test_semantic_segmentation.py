@@ -12,6 +12,7 @@ import pytest
 from support.datasets import camvid_tree, semantic_segmentation_tree
 
 from byoc_vision.data.layouts import find_dataset, read_folder
+from byoc_vision.data.preflight import check
 from byoc_vision.data.samples import DataClass, DataOptions, Dataset
 from byoc_vision.data.truths import read_mask_values
 from byoc_vision.errors import DataError, InputError
@@ -132,3 +133,10 @@ def test_without_a_map_it_is_read_by_its_name_alone(tmp_path: Path) -> None:
     (tmp_path / "train_annotation").rename(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="data_layout=semantic_segmentation, but"):
         find(tmp_path, layout="semantic_segmentation")
+
+
+def test_255_is_not_counted_where_it_is_one_of_two_values(tmp_path: Path) -> None:
+    """Elsewhere masks of 0 and 255 mean foreground on background."""
+    semantic_segmentation_tree(tmp_path, {"scale": "60"}, (0, 0, 255))
+    with pytest.raises(DataError, match=r"hold only the value 0 beside the ignored 255"):
+        check(find(tmp_path), DataOptions())

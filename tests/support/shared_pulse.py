@@ -1,0 +1,47 @@
+"""A process's steps up to a request to stop: run by a test in two processes, as a script in the second one."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+import torch.distributed as dist
+
+from byoc_vision.training.distribution import World
+from byoc_vision.training.pulse import Pulse
+
+ASKED_AT = 25  # the second process alone is asked to stop, in this step
+
+
+class Clock:
+    """A tenth of a second a step."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def steps(rank: int) -> tuple[int, list[int]]:
+    """The step that the process left in, and those in which it was to write a checkpoint."""
+    clock = Clock()
+    pulse = Pulse(World(rank, rank, 2), torch.device("cpu"), clock)
+    checkpoints = []
+    for step in range(1, 1000):
+        clock.now += 0.1
+        agreed = pulse(stop=rank == 1 and step >= ASKED_AT, due=rank == 0)
+        if agreed.checkpoint:
+            checkpoints.append(step)
+        if agreed.stop:
+            return step, checkpoints
+    raise AssertionError("the request was not heard")
+
+
+def join(rank: int, store: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+
+
+if __name__ == "__main__":
+    join(1, sys.argv[1])
+    print(steps(1))
+    dist.destroy_process_group()

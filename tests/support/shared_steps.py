@@ -1,0 +1,61 @@
+"""A process's share of training steps: run by a test in two processes, as a script in the second one."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from byoc_vision.precision import choose_precision
+from byoc_vision.training.distribution import World
+from byoc_vision.training.loop import Batch, Step
+from byoc_vision.training.losses import build_loss
+from byoc_vision.training.optimizers import build_optimizer, build_schedule
+from byoc_vision.training.parallel import joined
+
+PICTURES = 16
+STEPS = 3
+
+
+def pictures(step: int) -> Batch:
+    """A global batch: uint8 [16, 3, 8, 8] and labels."""
+    generator = torch.Generator().manual_seed(step)
+    shown = torch.randint(256, (PICTURES, 3, 8, 8), dtype=torch.uint8, generator=generator)
+    return shown, torch.randint(3, (PICTURES,), generator=generator)
+
+
+class Bytes(nn.Module):
+    """Bytes as floats around 0."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return pictures.float() / 128 - 1
+
+
+def train(world: World, accumulate_steps: int) -> list[Tensor]:
+    """The parameters after a few steps over the global batches, of which each process takes every other picture."""
+    torch.manual_seed(0)
+    net = nn.Sequential(Bytes(), nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 3))
+    optimizer = build_optimizer("sgd", net, 0.1, momentum=0.9)
+    schedule = build_schedule("constant", optimizer, total_steps=STEPS, steps_per_epoch=STEPS)
+    device = torch.device("cpu")
+    precision = choose_precision("float32", device)
+    loss = build_loss("cross_entropy", "softmax", task="classification")
+    step = Step(joined(net, world), loss, optimizer, schedule, precision, precision.scaler(), device)
+    for index in range(STEPS):
+        shown, labels = (part[world.rank :: world.size] for part in pictures(index))
+        size = len(shown) // accumulate_steps
+        step(list(zip(shown.split(size), labels.split(size), strict=True)))
+    return [parameter.detach() for parameter in net.parameters()]
+
+
+def join(rank: int, store: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+
+
+if __name__ == "__main__":
+    join(1, sys.argv[1])
+    for accumulate_steps in (1, 2):
+        train(World(rank=1, local_rank=1, size=2), accumulate_steps)
+    dist.destroy_process_group()
