@@ -244,10 +244,12 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--batches", type=int, help="an epoch")
     parser.add_argument("--workers", type=int, help="default: as a job chooses them")
+    parser.add_argument("--cudnn-benchmark", action="store_true", help="let cuDNN try its convolutions for each shape")
     parser.add_argument("--pytorch-unet", type=Path, metavar="DIR")
     parser.add_argument("--timm", type=Path, metavar="DIR")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    torch.backends.cudnn.benchmark = options.cudnn_benchmark
     results = {}
     for name in options.recipes:
         folder = Path(tempfile.mkdtemp(prefix="train-throughput-"))
