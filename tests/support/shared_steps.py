@@ -1,4 +1,4 @@
-"""A process's share of training steps: run by a test in two processes, as a script in the second one."""
+"""A process's share of training steps: run by a test in several processes, as a script in all but the first."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Bytes(nn.Module):
 
 
 def train(world: World, accumulate_steps: int) -> list[Tensor]:
-    """The parameters after a few steps over the global batches, of which each process takes every other picture."""
+    """The parameters after a few steps over the global batches, each process on its share of the pictures."""
     torch.manual_seed(0)
     net = nn.Sequential(Bytes(), nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 3))
     optimizer = build_optimizer("sgd", net, 0.1, momentum=0.9)
@@ -50,12 +50,13 @@ def train(world: World, accumulate_steps: int) -> list[Tensor]:
     return [parameter.detach() for parameter in net.parameters()]
 
 
-def join(rank: int, store: str) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+def join(rank: int, size: int, store: str) -> World:
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
+    return World(rank=rank, local_rank=rank, size=size)
 
 
 if __name__ == "__main__":
-    join(1, sys.argv[1])
+    world = join(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
     for accumulate_steps in (1, 2):
-        train(World(rank=1, local_rank=1, size=2), accumulate_steps)
+        train(world, accumulate_steps)
     dist.destroy_process_group()

@@ -12,6 +12,7 @@ from byoc_vision import script_mode
 from byoc_vision.data import pipes
 from byoc_vision.hardware import check_driver, find_gpus
 from byoc_vision.job import Job
+from byoc_vision.logs import set_up_logging
 from byoc_vision.paths import MlPaths
 from byoc_vision.training import distribution
 from byoc_vision.training.exhaustion import explained
@@ -42,6 +43,8 @@ def _train(paths: MlPaths) -> int:
     world = distribution.World.from_environment()
     if world.local_rank == 0:
         _tell_hardware(hyperparameters)
+    else:
+        set_up_logging(logging.WARNING)  # what all processes of a host do is told once
     # Imported once it is known that this process trains: a mistake above is answered in a second.
     from byoc_vision.training.run import run
 

@@ -33,17 +33,21 @@ def test_grouping(count: int, size: int, sizes: list[int]) -> None:
     assert [int(pictures) for group in groups for pictures, _ in group] == list(range(count))
 
 
-def test_two_processes_learn_what_one_learns_from_the_same_pictures(tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    command = [sys.executable, "-m", "support.shared_steps", str(store)]
-    second = subprocess.Popen(command, cwd=TESTS, stderr=subprocess.PIPE, text=True)
-    shared_steps.join(0, str(store))
+@pytest.mark.parametrize("size", [2, 4])
+def test_several_processes_learn_what_one_learns_from_the_same_pictures(tmp_path: Path, size: int) -> None:
+    store = str(tmp_path / "store")
+    command = [sys.executable, "-m", "support.shared_steps"]
+    others = [
+        subprocess.Popen([*command, str(rank), str(size), store], cwd=TESTS, stderr=subprocess.PIPE, text=True)
+        for rank in range(1, size)
+    ]
+    world = shared_steps.join(0, size, store)
     try:
-        shared = [shared_steps.train(World(rank=0, size=2), accumulate_steps) for accumulate_steps in (1, 2)]
+        shared = [shared_steps.train(world, accumulate_steps) for accumulate_steps in (1, 2)]
     finally:
         dist.destroy_process_group()
-    _, errors = second.communicate(timeout=60)
-    assert second.returncode == 0, errors
+    errors = [process.communicate(timeout=60)[1] for process in others]
+    assert [process.returncode for process in others] == [0] * len(others), "\n".join(errors)
     alone = shared_steps.train(World(), accumulate_steps=1)
     for parameters in shared:
         torch.testing.assert_close(parameters, alone, rtol=0, atol=TOLERANCE)
