@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -24,16 +27,39 @@ SETTINGS = {
 }
 
 
-def train(root: Path, **settings: str) -> list[dict[str, object]]:
-    """The epochs' figures, without those of the clock."""
+def lay_out(root: Path, **settings: str) -> MlPaths:
     paths = MlPaths(root)
     make_segmentation_set(paths.channels, count_train=8, count_validation=4, size=48)
     paths.hyperparameters.parent.mkdir(parents=True)
     paths.hyperparameters.write_text(json.dumps(SETTINGS | settings))
-    assert main(["train", "--root", str(root)]) == 0
+    return paths
+
+
+def figures(paths: MlPaths) -> list[dict[str, object]]:
+    """The epochs' figures, without those of the clock."""
     epochs = json.loads((paths.output_data / "metrics.json").read_text())["epochs"]
     assert all(epoch["images_per_second"] > 0 and 0 <= epoch["data_wait"] <= 1 for epoch in epochs)
     return [{name: epoch[name] for name in ("train_loss", "validation")} for epoch in epochs]
+
+
+def train(root: Path, **settings: str) -> list[dict[str, object]]:
+    paths = lay_out(root, **settings)
+    assert main(["train", "--root", str(root)]) == 0
+    return figures(paths)
+
+
+def train_in_two_processes(root: Path, **settings: str) -> list[dict[str, object]]:
+    paths = lay_out(root, **settings)
+    environment = os.environ | {"BYOC_PROCESSES_PER_HOST": "2", "TMPDIR": str(root.parent)}
+    command = [sys.executable, "-m", "byoc_vision", "train", "--root", str(root)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return figures(paths)
+
+
+def left_in(folder: Path) -> list[str]:
+    (root,) = folder.glob("byoc-vision-cache-*")
+    return [path.name for path in root.iterdir()]
 
 
 def test_the_figures_are_the_same_and_nothing_is_left(
@@ -46,5 +72,11 @@ def test_the_figures_are_the_same_and_nothing_is_left(
     output = capfd.readouterr().out
     assert f"Decoded pictures are kept in {tmp_path}" in output
     assert len(re.findall(r"^.*epoch=\d .* images_per_second=[\d.]+ data_wait=\d+%$", output, re.MULTILINE)) == 3
-    (root,) = tmp_path.glob("byoc-vision-cache-*")
-    assert [path.name for path in root.iterdir()] == ["lock"]
+    assert left_in(tmp_path) == ["lock"]
+
+
+@pytest.mark.timeout(300)
+def test_processes_of_a_host_share_it(tmp_path: Path) -> None:
+    without = train_in_two_processes(tmp_path / "off", cache="off")
+    assert train_in_two_processes(tmp_path / "auto") == without
+    assert left_in(tmp_path) == ["lock"]
