@@ -62,6 +62,9 @@ class RecordStore:
     it is; what an earlier one left is checked, against its checksum and its original, when a process first reads it.
     """
 
+    _index: int  # file descriptors
+    _data: int
+
     def __init__(self, folder: Path, entries: int, capacity: int, generation: int) -> None:
         """Raises OSError where the files cannot be made."""
         self.folder = folder
@@ -78,11 +81,12 @@ class RecordStore:
 
         fingerprint: of the original as it is now; asked only for what an earlier job wrote.
         """
-        row = self._row(entry)
-        if row is None:
+        try:
+            row = self._row(entry)
+            content = self._content(row) if row else None
+        except OSError:  # a disk that fails: the original is still there
             return None
-        content = np.empty(row.size, np.uint8)
-        if not self._read(self._data, row.offset, content):
+        if row is None or content is None:
             return None
         if row.generation == self.generation or (entry, row.offset) in self._checked:
             return content
@@ -117,11 +121,16 @@ class RecordStore:
     @property
     def has_room(self) -> bool:
         """Whether everything found room so far."""
-        return not self._header().full
+        try:
+            return not self._header().full
+        except OSError:
+            return False
 
     def close(self) -> None:
+        """What is asked for afterwards is not there."""
         os.close(self._index)
         os.close(self._data)
+        self._index = self._data = -1  # the numbers are given to other files
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("_index", "_data", "_thread_lock")}
@@ -196,15 +205,14 @@ class RecordStore:
         fields = _FIELDS.pack(*row)
         self._write(self._index, _HEADER.size + entry * _ROW_BYTES, fields + _check(fields))
 
-    @staticmethod
-    def _read(file: int, offset: int, into: np.ndarray) -> bool:
-        done = 0
-        while done < len(into):
-            count = os.preadv(file, [into[done:].data], offset + done)
+    def _content(self, row: _Row) -> np.ndarray | None:
+        content, done = np.empty(row.size, np.uint8), 0
+        while done < row.size:
+            count = os.preadv(self._data, [content[done:].data], row.offset + done)
             if count == 0:
-                return False
+                return None
             done += count
-        return True
+        return content
 
     @staticmethod
     def _write(file: int, offset: int, content: bytes | memoryview) -> None:

@@ -186,6 +186,14 @@ def test_two_processes_fill_it_at_once(tmp_path: Path) -> None:
     assert [get(later, entry) for entry in range(entries)] == [content(entry) for entry in range(entries)]
 
 
+def test_a_closed_store_has_nothing(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    put(store, 0, content(0))
+    store.close()
+    assert get(store, 0) is None
+    assert not store.has_room
+
+
 def test_it_may_be_sent_to_other_processes(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     put(store, 0, content(0))
