@@ -13,9 +13,10 @@ from byoc_vision.data.samples import Dataset
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
+from byoc_vision.training.assembly import build_trainer
 from byoc_vision.training.distribution import World
 from byoc_vision.training.progress import Progress
-from byoc_vision.training.trainer import Trainer, build_trainer
+from byoc_vision.training.trainer import Trainer
 
 
 class Ours:

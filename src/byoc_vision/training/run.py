@@ -19,6 +19,7 @@ from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
 from byoc_vision.training import plan
+from byoc_vision.training.assembly import build_trainer
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
 from byoc_vision.training.checkpoint import Checkpoints
 from byoc_vision.training.class_weights import class_weights
@@ -31,7 +32,7 @@ from byoc_vision.training.progress import Grid, Progress
 from byoc_vision.training.pulse import Pulse
 from byoc_vision.training.results import write_results
 from byoc_vision.training.session import Session
-from byoc_vision.training.trainer import Trainer, build_trainer
+from byoc_vision.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
