@@ -335,9 +335,12 @@ def test_ctrl_c_leaves_nothing(logger: str, tmp_path: Path, capsys: pytest.Captu
     before = sorted(os.listdir(tmp_path))
     handler = _CtrlC()
     logging.getLogger(logger).addHandler(handler)
+    # Programs that a shell starts in the background ignore the signal.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         assert prepare([archive], tmp_path / "out", DataOptions(layout="carvana")) == 130
     finally:
+        signal.signal(signal.SIGINT, previous)
         logging.getLogger(logger).removeHandler(handler)
     assert sorted(os.listdir(tmp_path)) == before
     assert "interrupted" in capsys.readouterr().out

@@ -21,11 +21,15 @@ def select(splits: Mapping[str, Sequence[Sample]], limit: int | None, seed: int)
     if total <= limit:
         return {name: list(samples) for name, samples in splits.items()}
     draw = random.Random(seed)
-    # One of each split, and of the rest a share in proportion.
-    rest, room = total - len(splits), max(0, limit - len(splits))
-    return {
-        name: _drawn(samples, 1 + room * (len(samples) - 1) // max(1, rest), draw) for name, samples in splits.items()
-    }
+    counts = _shares([len(samples) for samples in splits.values()], limit)
+    return {name: _drawn(samples, count, draw) for (name, samples), count in zip(splits.items(), counts, strict=True)}
+
+
+def _shares(sizes: Sequence[int], limit: int) -> list[int]:
+    """One of each, and of the rest a share in proportion, rounded so that all of them come to `limit`."""
+    room, rest = max(0, limit - len(sizes)), max(1, sum(sizes) - len(sizes))
+    upto = [round(room * (sum(sizes[: place + 1]) - place - 1) / rest) for place in range(len(sizes))]
+    return [1 + share - before for share, before in zip(upto, [0, *upto], strict=False)]
 
 
 def _drawn(samples: Sequence[Sample], count: int, draw: random.Random) -> list[Sample]:

@@ -5,23 +5,17 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.filling import ORIGINAL, content, fill, get, put, unchanged
 from support.limits import largest_file
 
 from byoc_vision.data.cache.store import RecordStore
 
 NOW, EARLIER = 2, 1
-ORIGINAL = 77
-
-
-def unchanged() -> int:
-    return ORIGINAL
 
 
 def never() -> int:
@@ -30,19 +24,6 @@ def never() -> int:
 
 def open_store(folder: Path, entries: int = 8, capacity: int = 10_000, generation: int = NOW) -> RecordStore:
     return RecordStore(folder, entries, capacity, generation)
-
-
-def content(seed: int, size: int = 500) -> bytes:
-    return np.random.default_rng(seed).bytes(size)
-
-
-def put(store: RecordStore, entry: int, data: bytes) -> bool:
-    return store.put(entry, ORIGINAL, [memoryview(data[:10]), memoryview(data[10:])])
-
-
-def get(store: RecordStore, entry: int, fingerprint: Callable[[], int] = unchanged) -> bytes | None:
-    found = store.get(entry, fingerprint)
-    return None if found is None else found.tobytes()
 
 
 def test_an_entry_comes_back_to_every_process(tmp_path: Path) -> None:
@@ -158,16 +139,6 @@ class TestRoom:
         assert [record.levelno for record in caplog.records] == [logging.WARNING]
         assert f"{tmp_path} cannot hold more decoded pictures (File too large)" in caplog.text
         assert [get(other, entry) for entry in range(4)] == [content(0), content(1), None, None]
-
-
-def fill(store: RecordStore, rounds: int) -> None:
-    """What a loader's process does: all entries, again and again, in its own order."""
-    for step in range(rounds):
-        entry = int(np.random.default_rng(step).integers(store.entries))
-        found = get(store, entry)
-        assert found in (None, content(entry)), f"entry {entry} is torn"
-        if found is None:
-            put(store, entry, content(entry))
 
 
 def test_two_processes_fill_it_at_once(tmp_path: Path) -> None:
