@@ -61,8 +61,8 @@ class Recipe:
 
 
 RECIPES = {
-    "unet": Recipe("segmentation", "unet", None, (256, 2, 3), (512, 16, 24)),
-    "unet_mobilenet_v2": Recipe("segmentation", "unet", "mobilenet_v2", (256, 8, 6), (512, 32, 24)),
+    "unet": Recipe("segmentation", "unet", None, (512, 1, 4), (512, 16, 24)),
+    "unet_mobilenet_v2": Recipe("segmentation", "unet", "mobilenet_v2", (512, 4, 8), (512, 32, 24)),
     "resnet18": Recipe("classification", "resnet18", None, (224, 16, 8), (224, 256, 24)),
     "resnet50": Recipe("classification", "resnet50", None, (224, 8, 6), (224, 128, 24)),
 }
