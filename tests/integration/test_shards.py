@@ -27,19 +27,20 @@ SMALL = {
     "checkpoint_minutes": "1e-9",
     "class_weights": "balanced",
 }
-SHARDED = ("train", "validation")
+SHARDED = ("train", "validation", "test")
 
 
 @pytest.fixture
 def both(tmp_path: Path) -> Path:
     """All files together, as channels below one folder."""
     make_classification_set(tmp_path / "both", count_train=20, count_validation=12, size=40)
+    shutil.copytree(tmp_path / "both" / "validation", tmp_path / "both" / "test")
     return tmp_path / "both"
 
 
 @pytest.fixture
 def hosts(both: Path, tmp_path: Path) -> list[MlPaths]:
-    """Triangles lie on the second host alone, which has 8 of 20 pictures; of validation pictures it has 3 of 12."""
+    """Triangles lie on the second host alone, which has 8 of 20 pictures; of those to measure on it has 3 of 12."""
     folders = [tmp_path / "algo-1", tmp_path / "algo-2"]
     for picture in sorted(path for channel in SHARDED for path in (both / channel).rglob("*.jpg")):
         shape, number = picture.stem.split("_")
@@ -63,7 +64,7 @@ def started() -> Iterator[list[subprocess.Popen[str]]]:
 def run(hosts: list[MlPaths], started: list[subprocess.Popen[str]], **hyperparameters: str) -> None:
     for host, paths in zip(HOSTS, hosts, strict=True):
         declare(paths.root, host, SHARDED, **SMALL, **hyperparameters)
-        started.append(start(paths))
+    started += start(hosts)
 
 
 def statuses(started: list[subprocess.Popen[str]]) -> list[int]:
@@ -99,10 +100,11 @@ def test_hosts_with_parts_of_their_own_train_one_model_and_go_on_after_a_stop(
     assert f"Going on from the checkpoint: epoch {asked[1]}, after {asked[2]} of its 4 batches" in log_of(first)
     assert "begins anew" not in log_of(first)
     assert "An epoch has 4 batches a process" in log_of(first)
-    assert "uses 8 of 12 on 127.0.0.1, 8 of 8 on 127.0.0.2" in log_of(first)
+    assert "uses 8 of 12 on algo-1, 8 of 8 on algo-2" in log_of(first)
     results = json.loads((first.output_data / "metrics.json").read_text())
     assert results["epochs"][: len(done)] == done
-    assert results["pictures"] == {"train": 20, "validation": 12}
+    assert results["pictures"] == {"train": 20, "validation": 12, "test": 12}
+    assert results["test"] == pytest.approx(results["validation"], abs=1e-6), "the pictures are the same"
     card, _ = artifact.load(first.model)
     assert card.class_names == SHAPES
     found = first.root / "found.json"
@@ -122,6 +124,6 @@ def test_a_bad_picture_in_one_part_ends_all_hosts(hosts: list[MlPaths], started:
     assert statuses(started) == [3, 3], logs(hosts)
     for paths in hosts:
         cause, *lines = paths.failure.read_text().splitlines()
-        assert re.match(r"Your data \[.*\]: on 127\.0\.0\.2: 1 of 32 samples cannot be used", cause)
+        assert re.match(r"Your data: on algo-2: 1 of 44 samples cannot be used", cause)
         assert bad.name in lines[0]
     assert json.loads((hosts[0].output_data / "preflight.json").read_text())["bad_count"] == 1

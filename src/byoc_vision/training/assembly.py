@@ -229,6 +229,11 @@ def training_batches(
     if work.is_sharded:
         batches.limit(smallest_over_processes(len(batches), world, device))
         log.info(work.epoch_line(len(batches), hyperparameters.batch_size))
+        if hyperparameters.sampling != "natural":
+            log.warning(
+                "sampling=%s: each host draws from the classes that it has; class_weights=balanced counts all hosts'",
+                hyperparameters.sampling,
+            )
     return batches
 
 
