@@ -17,6 +17,7 @@ from byoc_vision.training.assembly import build_trainer
 from byoc_vision.training.distribution import World
 from byoc_vision.training.progress import Progress
 from byoc_vision.training.trainer import Trainer
+from byoc_vision.training.work import Work
 
 
 class Ours:
@@ -94,7 +95,7 @@ class Ours:
 
 
 def build(dataset: Dataset, paths: MlPaths, hyperparameters: Hyperparameters) -> Trainer:
-    return build_trainer(Job(paths), hyperparameters, dataset, World())
+    return build_trainer(Job(paths), hyperparameters, Work.shared(dataset, World(), hyperparameters.seed), World())
 
 
 def train(trainer: Trainer, epoch: int) -> None:

@@ -29,7 +29,7 @@ class Channel:
     path: in Pipe mode the first epoch's named pipe, which may not be there yet; `data.pipes` puts a folder in its
     place.
     record_wrapper: `RecordIO` where SageMaker wraps each object, or each attribute of a manifest, in a record.
-    s3_distribution: FullyReplicated, or ShardedByS3Key where each host gets other objects.
+    s3_distribution: FullyReplicated, or ShardedByS3Key where each of several hosts gets other objects.
     """
 
     name: str
@@ -58,6 +58,15 @@ class Job:
     def folders(self) -> dict[str, Path]:
         return {name: channel.path for name, channel in self.channels.items()}
 
+    @property
+    def sharded(self) -> tuple[str, ...]:
+        """The channels of which each host has other files. For pipes see `data.pipes`."""
+        if len(self.hosts) == 1:
+            return ()
+        return tuple(
+            name for name, channel in self.channels.items() if _is_sharded(channel) and channel.input_mode != "Pipe"
+        )
+
     @classmethod
     def load(cls, paths: MlPaths) -> Job:
         """Raises InputError that names the file and the field."""
@@ -66,26 +75,29 @@ class Job:
         current_host = resources.get("current_host") or hosts[0]
         if current_host not in hosts:
             raise InputError(f"{paths.resource_config}: current_host {current_host!r} is not among hosts {list(hosts)}")
-        channels = _channels(paths)
-        if len(hosts) > 1:
-            _refuse_shards(paths, channels)
         return cls(
             paths=paths,
-            channels=channels,
+            channels=_channels(paths, several_hosts=len(hosts) > 1),
             hosts=hosts,
             current_host=current_host,
             network_interface=_existing_interface(resources.get("network_interface_name")),
         )
 
 
-def _channels(paths: MlPaths) -> dict[str, Channel]:
+def _channels(paths: MlPaths, several_hosts: bool) -> dict[str, Channel]:
     declared = read_object(paths.input_data_config)
     folders = (
         sorted(child.name for child in paths.channels.iterdir() if child.is_dir()) if paths.channels.is_dir() else []
     )
     names = [name for name in dict.fromkeys([*declared, *folders]) if name not in _NOT_DATA]
     channels = {name: _channel(name, declared.get(name) or {}, paths) for name in names}
-    missing = [name for name, channel in channels.items() if channel.input_mode != "Pipe" and not channel.path.is_dir()]
+    missing = [
+        name
+        for name, channel in channels.items()
+        if channel.input_mode != "Pipe"
+        and not channel.path.is_dir()
+        and not (several_hosts and _is_sharded(channel))  # this host may have got none of the files
+    ]
     if missing:
         raise InputError(
             f"{paths.input_data_config} declares {', '.join(missing)}, but {paths.channel(missing[0])} does not exist; "
@@ -114,19 +126,8 @@ def _record_wrapper(declared: dict[str, Any]) -> str | None:
     return None if wrapper in (None, "None") else str(wrapper)
 
 
-def _refuse_shards(paths: MlPaths, channels: Mapping[str, Channel]) -> None:
-    """Files are dealt out by their keys: a picture's mask may lie on another host, and a class on one alone."""
-    names = [
-        name
-        for name, channel in channels.items()
-        if channel.s3_distribution == "ShardedByS3Key" and channel.input_mode != "Pipe"  # for pipes see data/pipes.py
-    ]
-    if names:
-        raise InputError(
-            f"{paths.input_data_config}: the job has several hosts and S3DistributionType is ShardedByS3Key for "
-            f"{', '.join(names)}, so that each host has other files. Take FullyReplicated: the hosts share out the "
-            "pictures themselves. With TrainingInputMode=FastFile nothing is copied beforehand"
-        )
+def _is_sharded(channel: Channel) -> bool:
+    return channel.s3_distribution == "ShardedByS3Key"
 
 
 def _existing_interface(name: str | None) -> str | None:

@@ -109,10 +109,20 @@ def test_the_root_comes_from_the_argument_then_the_environment(monkeypatch: pyte
     assert MlPaths.from_environment().hyperparameters == Path("/opt/ml/input/config/hyperparameters.json")
 
 
-def test_files_dealt_out_to_hosts_are_refused_where_there_are_several(paths: MlPaths) -> None:
-    paths.channel("train").mkdir(parents=True)
-    paths.input_data_config.write_text(json.dumps({"train": {"S3DistributionType": "ShardedByS3Key"}}))
-    assert Job.load(paths).channels["train"].s3_distribution == "ShardedByS3Key"
-    paths.resource_config.write_text(json.dumps({"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]}))
-    with pytest.raises(InputError, match=r"ShardedByS3Key for train.*Take FullyReplicated"):
+def test_files_are_dealt_out_where_there_are_several_hosts(paths: MlPaths) -> None:
+    sharded = {"S3DistributionType": "ShardedByS3Key"}
+    for name in ("train", "test"):
+        paths.channel(name).mkdir(parents=True)
+    pipe = sharded | {"TrainingInputMode": "Pipe"}
+    write(paths.input_data_config, {"train": sharded, "test": {"S3DistributionType": "FullyReplicated"}, "pipe": pipe})
+    assert Job.load(paths).sharded == ()
+    write(paths.resource_config, {"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]})
+    assert Job.load(paths).sharded == ("train",)
+
+
+def test_a_host_may_get_no_file_of_a_channel_that_is_dealt_out(paths: MlPaths) -> None:
+    write(paths.input_data_config, {"train": {"S3DistributionType": "ShardedByS3Key"}})
+    with pytest.raises(InputError, match="does not exist"):
         Job.load(paths)
+    write(paths.resource_config, {"current_host": "algo-2", "hosts": ["algo-1", "algo-2"]})
+    assert Job.load(paths).sharded == ("train",)

@@ -55,6 +55,12 @@ class TrainingLoader(DataLoader[Example]):
         assert self.batch_size is not None
         self.sampler.set_epoch(epoch, first_batch * self.batch_size)
 
+    def limit(self, batches: int) -> None:
+        """Let an epoch have no more batches than these: all processes must make the same number of steps."""
+        assert self.batch_size is not None
+        if batches < len(self):
+            self.sampler.most = batches * self.batch_size
+
 
 class EvaluationLoader(DataLoader[EvaluationExample]):
     """Batches of `EvaluationBatch`."""

@@ -118,7 +118,8 @@ def _streams(job: Job) -> list[Channel]:
     return [
         channel
         for channel in job.channels.values()
-        if channel.input_mode == "Pipe" or (channel.input_mode == "FastFile" and _holds_records(channel))
+        if channel.input_mode == "Pipe"
+        or (channel.input_mode == "FastFile" and channel.path.is_dir() and _holds_records(channel))
     ]
 
 

@@ -98,6 +98,7 @@ class TrainingSampler(Sampler[Draw]):
 
     Where the samples do not divide evenly, the first of the order come twice: every process must take the same
     number of steps. Call `set_epoch` before each epoch.
+    most: samples of this process in an epoch, where others have fewer; each epoch passes over others.
     """
 
     def __init__(self, order: Order, seed: int, rank: int = 0, world_size: int = 1) -> None:
@@ -107,13 +108,15 @@ class TrainingSampler(Sampler[Draw]):
         self.world_size = world_size
         self.epoch = 0
         self.first = 0
+        self.most: int | None = None
 
     def set_epoch(self, epoch: int, first: int = 0) -> None:
         """`first`: how many of this process's samples to pass over, since they were trained on before."""
         self.epoch, self.first = epoch, first
 
     def __len__(self) -> int:
-        return -(-len(self.order) // self.world_size)
+        share = -(-len(self.order) // self.world_size)
+        return share if self.most is None else min(share, self.most)
 
     def __iter__(self) -> Iterator[Draw]:
         generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.epoch))

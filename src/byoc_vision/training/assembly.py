@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -27,13 +28,14 @@ from byoc_vision.models.shapes import freeze_unused
 from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import allow_tf32, choose_device, choose_precision
 from byoc_vision.training import plan
-from byoc_vision.training.distribution import World, on_first, processes_per_host
+from byoc_vision.training.distribution import World, on_first, processes_per_host, smallest_over_processes
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.loop import Step
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.parallel import joined, synchronised
 from byoc_vision.training.trainer import Trainer
+from byoc_vision.training.work import Work
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +43,12 @@ log = logging.getLogger(__name__)
 def build_trainer(
     job: Job,
     hyperparameters: Hyperparameters,
-    dataset: Dataset,
+    work: Work,
     world: World,
     class_weights: Sequence[float] | None = None,
 ) -> Trainer:
     """Raises UserError where the model cannot be built, sized or filled with weights as the job asks."""
+    dataset = work.dataset
     spec = plan.model_spec(hyperparameters, dataset)
     net = build_model(spec)
     pretrained = load_weights(net, spec, job, hyperparameters)
@@ -70,8 +73,8 @@ def build_trainer(
         label_smoothing=hyperparameters.label_smoothing,
     ).to(device)
     cache = picture_cache(dataset, rule, hyperparameters, world)
-    pictures = training_pictures(job, dataset, rule, crop_size, hyperparameters, cache)
-    batches = training_batches(pictures, hyperparameters, world, on_gpu=device.type == "cuda")
+    pictures = training_pictures(job, work, rule, crop_size, hyperparameters, cache)
+    batches = training_batches(pictures, hyperparameters, work, world, device)
     encoder = learning_encoder(net, hyperparameters)
     optimizer = optimizer_for(net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world))
     schedule = schedule_for(optimizer, -(-len(batches) // hyperparameters.accumulate_steps), hyperparameters)
@@ -95,7 +98,9 @@ def build_trainer(
         top_k=hyperparameters.top_k,
         on_bad_sample=hyperparameters.on_bad_sample,
     )
-    validation = evaluator.batches(dataset.validation, cache.validation if cache else None)
+    validation = evaluator.batches(
+        dataset.validation, cache.validation if cache else None, share=work.shares["validation"]
+    )
     return Trainer(
         card,
         net,
@@ -180,13 +185,14 @@ def picture_cache(
 
 def training_pictures(
     job: Job,
-    dataset: Dataset,
+    work: Work,
     rule: Preprocess,
     crop_size: tuple[int, int] | None,
     hyperparameters: Hyperparameters,
     cache: PictureCache | None = None,
 ) -> PictureDataset:
     """The samples to train on. Raises InputError for an augmentation that is not known or cannot be used."""
+    dataset = work.dataset
     augmentation = build_augmentation(
         hyperparameters.augmentation,
         dataset.task,
@@ -198,7 +204,7 @@ def training_pictures(
         dataset.classes,
         rule,
         augmentation,
-        hyperparameters.seed,
+        work.seed,
         crop_size=crop_size,
         on_bad_sample=hyperparameters.on_bad_sample,
         cache=cache.train if cache else None,
@@ -206,18 +212,29 @@ def training_pictures(
 
 
 def training_batches(
-    pictures: PictureDataset, hyperparameters: Hyperparameters, world: World, on_gpu: bool
+    pictures: PictureDataset, hyperparameters: Hyperparameters, work: Work, world: World, device: torch.device
 ) -> TrainingLoader:
-    return build_training_loader(
+    """This process's share, in as many batches as every other process has."""
+    share = work.shares["train"]
+    batches = build_training_loader(
         pictures,
         hyperparameters.batch_size,
         sampling=hyperparameters.sampling,
         workers=hyperparameters.num_workers,
-        rank=world.rank,
-        world_size=world.size,
+        rank=share.rank,
+        world_size=share.size,
         local_world_size=processes_per_host(),
-        on_gpu=on_gpu,
+        on_gpu=device.type == "cuda",
     )
+    if work.is_sharded:
+        batches.limit(smallest_over_processes(len(batches), world, device))
+        log.info(work.epoch_line(len(batches), hyperparameters.batch_size))
+        if hyperparameters.sampling != "natural":
+            log.warning(
+                "sampling=%s: each host draws from the classes that it has; class_weights=balanced counts all hosts'",
+                hyperparameters.sampling,
+            )
+    return batches
 
 
 def load_weights(net: nn.Module, spec: ModelSpec, job: Job, hyperparameters: Hyperparameters) -> PretrainedInfo | None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -35,6 +35,13 @@ HOSTS_APPEAR_WITHIN_S = 300.0
 T = TypeVar("T")
 
 
+class Share(NamedTuple):
+    """A process's part of some samples: every `size`-th, from the one at `rank` on."""
+
+    rank: int = 0
+    size: int = 1
+
+
 @dataclass(frozen=True)
 class World:
     """This process's place: `rank` among all, `local_rank` on its host."""
@@ -46,6 +53,16 @@ class World:
     @property
     def is_first(self) -> bool:
         return self.rank == 0
+
+    @property
+    def share(self) -> Share:
+        """Of what all processes share out among themselves."""
+        return Share(self.rank, self.size)
+
+    @property
+    def share_of_host(self) -> Share:
+        """Of what the processes of this host share out among themselves."""
+        return Share(self.local_rank, processes_per_host())
 
     @classmethod
     def from_environment(cls) -> World:
@@ -145,6 +162,25 @@ def gathered(value: T, world: World) -> list[T]:
     values: list[T | None] = [None] * world.size
     dist.all_gather_object(values, value)
     return values  # type: ignore[return-value]
+
+
+def on_hosts(world: World, produce: Callable[[], T]) -> list[T]:
+    """What `produce` makes in the first process of each host, in the order of the hosts, in every process.
+
+    An error on one host is an error everywhere.
+    """
+    outcome: tuple[T] | BaseException | None = None
+    if world.local_rank == 0:
+        try:
+            outcome = (produce(),)
+        except BaseException as error:
+            outcome = error
+    made: list[T] = []
+    for result in gathered(outcome, world):
+        if isinstance(result, BaseException):
+            raise result
+        made += result or ()
+    return made
 
 
 def sum_over_processes(values: Tensor, world: World) -> Tensor:

@@ -18,7 +18,7 @@ from byoc_vision.data.preflight import check_labelled
 from byoc_vision.data.samples import DataClass, DataOptions, Sample
 from byoc_vision.errors import InputError
 from byoc_vision.inference.predictor import Predictor
-from byoc_vision.training.distribution import World, processes_per_host
+from byoc_vision.training.distribution import Share, World, processes_per_host
 from byoc_vision.training.fit import Figures
 from byoc_vision.training.loop import Metrics, evaluate
 
@@ -40,15 +40,21 @@ class Evaluator:
         """Raises InputError for a `top_k` that cannot be measured."""
         check_top_k(self.top_k, self.predictor.card)
 
-    def batches(self, samples: Sequence[Sample], cache: CachePart | None = None) -> Iterable[EvaluationBatch]:
-        """The samples, shared out over all processes; to be kept, since its worker processes stay."""
+    def batches(
+        self, samples: Sequence[Sample], cache: CachePart | None = None, share: Share | None = None
+    ) -> Iterable[EvaluationBatch]:
+        """This process's share of the samples; to be kept, since its worker processes stay.
+
+        share: by default all processes share out the samples.
+        """
         rule = self.predictor.card.preprocess
+        share = share or self.world.share
         return build_evaluation_loader(
             EvaluationDataset(samples, self.classes, rule, on_bad_sample=self.on_bad_sample, cache=cache),
             self.batch_size,
             workers=self.workers,
-            rank=self.world.rank,
-            world_size=self.world.size,
+            rank=share.rank,
+            world_size=share.size,
             local_world_size=processes_per_host(),
             on_gpu=self.predictor.device.type == "cuda",
         )

@@ -35,7 +35,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Grid:
-    """What decides which pictures a batch has: a position within an epoch means the same only on the same grid."""
+    """What decides which pictures a batch has: a position within an epoch means the same only on the same grid.
+
+    shards: which pictures lie on which host, in a few letters; empty where each host has all.
+    """
 
     pictures: int
     batches: int
@@ -44,9 +47,12 @@ class Grid:
     accumulate_steps: int
     sampling: str
     seed: int
+    shards: str = ""
 
     @classmethod
-    def of(cls, hyperparameters: Hyperparameters, dataset: Dataset, batches: int, world: World) -> Grid:
+    def of(
+        cls, hyperparameters: Hyperparameters, dataset: Dataset, batches: int, world: World, shards: str = ""
+    ) -> Grid:
         return cls(
             pictures=len(dataset.train),
             batches=batches,
@@ -55,7 +61,9 @@ class Grid:
             accumulate_steps=hyperparameters.accumulate_steps,
             sampling=hyperparameters.sampling,
             seed=hyperparameters.seed,
+            shards=shards,
         )
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """As JSON values. Without shards as it was before there were any, for the checkpoints of then."""
+        return {name: value for name, value in asdict(self).items() if name != "shards" or value}

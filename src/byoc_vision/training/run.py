@@ -12,8 +12,6 @@ import torch
 
 from byoc_vision import artifact
 from byoc_vision.data.pipes import differing, digests
-from byoc_vision.data.preflight import Checked, find_and_check, log_and_judge
-from byoc_vision.data.preflight_report import REPORT_FILE
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
@@ -33,6 +31,7 @@ from byoc_vision.training.pulse import Pulse
 from byoc_vision.training.results import write_results
 from byoc_vision.training.session import Session
 from byoc_vision.training.trainer import Trainer
+from byoc_vision.training.work import Work, find_work
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +45,13 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
     started = time.monotonic()
     checkpoints = Checkpoints.of(job.paths, hyperparameters, world)
     compare_streams(job, world)
-    checked = on_first(world, lambda: check_data(job, hyperparameters))
+    checked, work = find_work(job, hyperparameters, world)
     dataset = checked.dataset
     objective = plan.objective(hyperparameters, dataset)
     weights = class_weights(hyperparameters, dataset, checked.report.classes)
     seed_everything(hyperparameters.seed)
     hyperparameters = with_fitting_batch_size(hyperparameters, dataset, world)
-    trainer = build_trainer(job, hyperparameters, dataset, world, weights)
+    trainer = build_trainer(job, hyperparameters, work, world, weights)
     log.info(describe(trainer))
     session = Session(
         paths=job.paths,
@@ -63,12 +62,12 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
         checkpoints=checkpoints,
         interruption=interruption,
         progress=Progress(sums=torch.zeros(2, dtype=torch.float64, device=trainer.step.device)),
-        grid=Grid.of(hyperparameters, dataset, len(trainer.batches), world),
+        grid=Grid.of(hyperparameters, dataset, len(trainer.batches), world, work.digest),
         pulse=Pulse(world, trainer.step.device),
     )
     with closing(trainer):
         session.resume()
-        test = train_and_test(session, dataset)
+        test = train_and_test(session, dataset, work)
     if world.is_first:
         write_results(
             job.paths.output_data, hyperparameters, dataset, session.history, test, time.monotonic() - started
@@ -89,20 +88,7 @@ def compare_streams(job: Job, world: World) -> None:
         )
 
 
-def check_data(job: Job, hyperparameters: Hyperparameters) -> Checked:
-    """The samples, all checked; `preflight.json` in /opt/ml/output/data tells what was seen, or what is wrong."""
-    checked = find_and_check(
-        job.folders,
-        plan.data_options(hyperparameters),
-        input_sizes={task: hyperparameters.image_size or (size, size) for task, size in plan.DEFAULT_SIZE.items()},
-        balanced=hyperparameters.class_weights != "none" or hyperparameters.sampling != "natural",
-        report_file=job.paths.output_data / REPORT_FILE,
-    )
-    log_and_judge(checked.report)
-    return checked
-
-
-def train_and_test(session: Session, dataset: Dataset) -> Figures | None:
+def train_and_test(session: Session, dataset: Dataset, work: Work) -> Figures | None:
     """Train what is left to train, and measure the best model on the `test` channel, where there is one.
 
     A request to stop ends either, with a model and a checkpoint left behind.
@@ -120,23 +106,20 @@ def train_and_test(session: Session, dataset: Dataset) -> Figures | None:
                 after_epoch=session.after_epoch,
             )
         session.finish()
-        return test_figures(session, dataset)
+        return test_figures(session, work) if dataset.test else None
     except StopRequestedError:
         session.leave()
         return None
 
 
-def test_figures(session: Session, dataset: Dataset) -> Figures | None:
-    """The best model's figures on the `test` channel, where there is one."""
-    if not dataset.test:
-        return None
+def test_figures(session: Session, work: Work) -> Figures:
+    """The best model's figures on the `test` channel."""
     trainer, resting = session.trainer, on_cpu(session.trainer.net.state_dict())
     _, best = on_first(trainer.world, lambda: artifact.load(session.paths.model))
     trainer.net.load_state_dict(best)
+    batches = trainer.evaluator.batches(work.dataset.test, share=work.shares["test"])
     try:
-        figures = trainer.evaluator.evaluate(
-            trainer.evaluator.batches(dataset.test), lambda: session.interruption.requested
-        )
+        figures = trainer.evaluator.evaluate(batches, lambda: session.interruption.requested)
     finally:
         trainer.net.load_state_dict(resting)  # a checkpoint goes on from the last epoch, not from the best
     log.info(figures_line(named("test", figures)))

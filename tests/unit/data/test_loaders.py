@@ -224,6 +224,17 @@ class TestLoaders:
             seen |= {int(image.max()) for batch in loader for image in batch.image}
         assert len(seen) == COUNT
 
+    @pytest.mark.parametrize(("limit", "sizes"), [(1, [3]), (2, [3, 3]), (3, [3, 3, 3]), (9, [3, 3, 3])])
+    def test_an_epoch_has_no_more_batches_than_other_processes_have(
+        self, labelled: list[Sample], limit: int, sizes: list[int]
+    ) -> None:
+        loader = build_training_loader(training(labelled), 3, workers=2)
+        loader.limit(limit)
+        assert len(loader) == len(sizes)
+        for epoch in range(2):
+            loader.set_epoch(epoch)
+            assert [len(batch.truth) for batch in loader] == sizes
+
     def test_the_callers_random_numbers_are_left_alone(self, labelled: list[Sample]) -> None:
         torch.manual_seed(3)
         expected = torch.rand(4)

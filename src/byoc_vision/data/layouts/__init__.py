@@ -52,11 +52,12 @@ LAYOUTS: tuple[Layout, ...] = (
 )
 
 
-def find_dataset(channels: Mapping[str, Path], options: DataOptions) -> Dataset:
+def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) -> Dataset:
     """The samples that the channels hold. No picture is opened: `preflight.check` does that.
 
-    channels: name → folder: `train`, `validation`, `test`, and `…_annotation` (or `…_masks`) of each, and those that
-    describe them, such as `train_lst` and `label_map`. Where nothing validates, a share of the training samples does.
+    channels: name → folder, or what was listed in it: `train`, `validation`, `test`, and `…_annotation` (or `…_masks`)
+    of each, and those that describe them, such as `train_lst` and `label_map`. Where nothing validates, a share of the
+    training samples does.
     Raises InputError (a missing channel, a task that does not fit) or DataError (all offenders by name).
     """
     inputs = Inputs(find_splits(channels), find_extras(channels))

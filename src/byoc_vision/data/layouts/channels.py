@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from byoc_vision.data.layouts.listing import Folder, scan
+from byoc_vision.data.layouts.listing import Folder, listed, scan
 from byoc_vision.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -48,14 +48,14 @@ class Split:
     around: Folder | None = None
 
 
-def find_splits(channels: Mapping[str, Path]) -> dict[str, Split]:
-    """The splits that the channels hold, training first.
+def find_splits(channels: Mapping[str, Path | Folder]) -> dict[str, Split]:
+    """The splits that the channels hold, training first. A channel may have been listed before.
 
     A training channel that holds folders `train`, `validation`, `train_masks`, … is read as if these were channels,
     also where they lie in a folder of their own in it.
     Raises InputError where the training channel is missing, or a split is given twice or without pictures.
     """
-    folders = [(name, scan(path)) for name, path in channels.items() if _role(name)]
+    folders = [(name, listed(channel)) for name, channel in channels.items() if _role(name)]
     if unknown := sorted(name for name in channels if not _role(name) and not _is_foreign(name)):
         logger.warning("channels that hold no known split are not read: %s", ", ".join(unknown))
     roles = _by_role(folders)
@@ -69,9 +69,9 @@ def find_splits(channels: Mapping[str, Path]) -> dict[str, Split]:
     return _splits(roles, around)
 
 
-def find_extras(channels: Mapping[str, Path]) -> dict[str, Folder]:
+def find_extras(channels: Mapping[str, Path | Folder]) -> dict[str, Folder]:
     """The channels that hold lists or label maps, by name, in lower case and with underscores."""
-    return {_plain(name): scan(path) for name, path in channels.items() if _EXTRA_NAME.fullmatch(name)}
+    return {_plain(name): listed(channel) for name, channel in channels.items() if _EXTRA_NAME.fullmatch(name)}
 
 
 def is_channel_name(name: str) -> bool:
@@ -182,7 +182,7 @@ def _is_extra(folder: Folder) -> bool:
     return _EXTRA_NAME.fullmatch(folder.name) is not None
 
 
-def _no_training_channel(channels: Mapping[str, Path]) -> str:
+def _no_training_channel(channels: Mapping[str, Path | Folder]) -> str:
     there = ", ".join(sorted(channels)) or "none"
     return (
         f"the channel 'train' is missing (channels given: {there}). Expected:\n"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -51,6 +51,12 @@ class Folder:
     def has_pictures(self) -> bool:
         return next(self.pictures(), None) is not None
 
+    def all_files(self) -> Iterator[Path]:
+        """Those of this folder and of all below."""
+        yield from (self.path / name for name in self.files)
+        for folder in self.folders:
+            yield from folder.all_files()
+
 
 def scan(path: Path) -> Folder:
     """List `path` and all below it. Links are followed; one that leads back up is left out.
@@ -60,6 +66,25 @@ def scan(path: Path) -> Folder:
     if not path.is_dir():
         raise InputError(f"{path} is not a folder; a channel is a folder of pictures")
     return _scan(path, ancestors=(os.path.realpath(path),))
+
+
+def listed(channel: Path | Folder) -> Folder:
+    """A folder as it was listed before, or now. Raises InputError as `scan` does."""
+    return channel if isinstance(channel, Folder) else scan(channel)
+
+
+def merged(folders: Sequence[Folder]) -> Folder:
+    """Parts of one folder as if all lay together: `scan` would list it so."""
+    inner: dict[str, list[Folder]] = {}
+    for folder in folders:
+        for below in folder.folders:
+            inner.setdefault(below.name, []).append(below)
+    files = {name for folder in folders for name in folder.files}
+    return Folder(
+        folders[0].path,
+        tuple(sorted(files, key=natural_key)),
+        tuple(merged(inner[name]) for name in sorted(inner, key=natural_key)),
+    )
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:

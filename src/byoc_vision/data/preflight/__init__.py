@@ -1,5 +1,28 @@
 """Every picture and mask is decoded once before training, so that bad data end a job at once and by name."""
 
-from byoc_vision.data.preflight.check import Checked, check, check_labelled, find_and_check, inspect, log_and_judge
+from byoc_vision.data.preflight.check import (
+    Checked,
+    check,
+    check_found,
+    check_labelled,
+    find_and_check,
+    inspect,
+    log_and_judge,
+    read_part,
+    refusals_reported,
+)
+from byoc_vision.data.preflight.survey import Survey, joined
 
-__all__ = ["Checked", "check", "check_labelled", "find_and_check", "inspect", "log_and_judge"]
+__all__ = [
+    "Checked",
+    "Survey",
+    "check",
+    "check_found",
+    "check_labelled",
+    "find_and_check",
+    "inspect",
+    "joined",
+    "log_and_judge",
+    "read_part",
+    "refusals_reported",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -64,15 +64,23 @@ def find_and_check(
     Raises UserError for data that cannot even be listed, ResourceError where the report cannot be written. What reading
     the files found wrong is in the report's `errors`.
     """
-    try:
+    with refusals_reported(report_file):
         dataset = find_dataset(channels, options)
-        input_size = input_sizes.get(dataset.task) if input_sizes else None
-        checked = inspect(dataset, options, input_size=input_size, balanced=balanced)
-    except UserError as error:
-        if report_file:
-            with contextlib.suppress(OSError):  # the refusal is what matters
-                write_refusal(report_file, error)
-        raise
+        return check_found(dataset, options, input_sizes=input_sizes, balanced=balanced, report_file=report_file)
+
+
+def check_found(
+    dataset: Dataset,
+    options: DataOptions,
+    *,
+    input_sizes: Mapping[Task, Size] | None = None,
+    balanced: bool = False,
+    report_file: Path | None = None,
+    seen: Survey | None = None,
+) -> Checked:
+    """The second half of `find_and_check`. seen: what reading the samples came to, where that was done before."""
+    input_size = input_sizes.get(dataset.task) if input_sizes else None
+    checked = inspect(dataset, options, input_size=input_size, balanced=balanced, seen=seen)
     if report_file:
         try:
             write_report(report_file, checked.report)
@@ -80,6 +88,24 @@ def find_and_check(
             problem = f"{report_file} cannot be written: {error.strerror or error}; make the folder writable"
             raise ResourceError(problem) from error
     return checked
+
+
+@contextlib.contextmanager
+def refusals_reported(report_file: Path | None) -> Iterator[None]:
+    """Data that are refused before there is a report: the file then says why."""
+    try:
+        yield
+    except UserError as error:
+        if report_file:
+            with contextlib.suppress(OSError):  # the refusal is what matters
+                write_refusal(report_file, error)
+        raise
+
+
+def read_part(dataset: Dataset, options: DataOptions, is_here: Callable[[Sample], bool]) -> Survey:
+    """What reading those samples comes to that lie here, of all that are to be read."""
+    selected = select(dataset.splits, options.checked_pictures, options.seed)
+    return survey({split: [sample for sample in samples if is_here(sample)] for split, samples in selected.items()})
 
 
 def check(dataset: Dataset, options: DataOptions, *, workers: int | None = None) -> Checked:
@@ -110,18 +136,21 @@ def inspect(
     workers: int | None = None,
     input_size: Size | None = None,
     balanced: bool = False,
+    seen: Survey | None = None,
 ) -> Checked:
     """Read pictures and masks, in parallel; find the classes of a segmentation; leave out or report bad samples.
 
     workers: threads; the processor's cores by default.
     input_size: the model's, height and width in pixels.
     balanced: the job weighs or draws its classes already, and need not be told to.
+    seen: what reading the samples came to, where that was done before.
     Raises InputError where `options.num_classes` contradicts the data. Whatever else is wrong is in `report.errors`;
     then the dataset is of no use.
     """
     compare_counts(dataset, options)
     started = time.perf_counter()
-    seen = survey(select(dataset.splits, options.checked_pictures, options.seed), workers)
+    if seen is None:
+        seen = survey(select(dataset.splits, options.checked_pictures, options.seed), workers)
     skip = options.on_bad_sample == "skip"
     found, class_errors = with_classes(dataset, seen, options)
     used = without(found, {fault.sample for fault in seen.all_faults}) if skip else found

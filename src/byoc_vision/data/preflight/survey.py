@@ -73,6 +73,18 @@ def survey(splits: Mapping[str, Sequence[Sample]], workers: int | None = None) -
     return seen
 
 
+def joined(parts: Sequence[Survey], splits: Mapping[str, Sequence[Sample]]) -> Survey:
+    """Parts of the samples of these splits, read apart, as if they had been read in one go."""
+    whole = Survey()
+    for split, samples in splits.items():
+        place = {sample: index for index, sample in enumerate(samples)}
+        facts = [one for part in parts for one in part.facts.get(split, [])]
+        faults = [one for part in parts for one in part.faults.get(split, [])]
+        whole.facts[split] = sorted(facts, key=lambda one: place[one.sample])
+        whole.faults[split] = sorted(faults, key=lambda one: place[one.sample])
+    return whole
+
+
 def _in_order(
     pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Iterator[Result]:

@@ -1,0 +1,160 @@
+"""Files dealt out to the hosts of a job: with ShardedByS3Key each host has other objects of a channel.
+
+What the hosts have is listed on each, and the lists are put together: samples, classes and splits are then found as if
+all files lay on one host, and each host reads those of its own. So a class may lie on one host alone. A file that is
+itself a list, of labels or of records, must be where the samples are found: on the first host.
+
+Source: S3DataSource (S3DataDistributionType) in the SageMaker API reference. It says how many objects a host gets, and
+not which.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from byoc_vision.data.layouts.channels import NOT_DATA, is_channel_name
+from byoc_vision.data.layouts.listing import Folder, merged, scan
+from byoc_vision.data.samples import Dataset, Sample, Slice
+from byoc_vision.errors import InputError
+from byoc_vision.job import Job
+
+# Files that layouts open to find samples: lists, label maps, classes.json, and records.
+_LISTS = re.compile(
+    r".+\.(lst|rec|records|csv|tsv|json|manifest|jsonl|json-?lines)|(?!readme|licen[cs]e).+\.txt", re.IGNORECASE
+)
+REPLICATE = (
+    "take S3DataDistributionType=FullyReplicated: the hosts share out the pictures themselves, and with "
+    "TrainingInputMode=FastFile nothing is copied beforehand"
+)
+
+
+@dataclass(frozen=True)
+class HostFiles:
+    """What a host has of the channels that are sharded, by channel."""
+
+    host: str
+    channels: Mapping[str, Folder]
+
+
+def list_host(job: Job) -> HostFiles:
+    """Raises InputError for a sharded channel that every host needs, and one that cannot be listed."""
+    if needed := [name for name in job.sharded if name in NOT_DATA]:
+        raise InputError(
+            f"{job.paths.input_data_config}: S3DistributionType of {', '.join(needed)} is ShardedByS3Key, but every "
+            "host needs all of it; take FullyReplicated there"
+        )
+    paths = {name: job.channels[name].path for name in job.sharded if is_channel_name(name)}
+    return HostFiles(
+        job.current_host,
+        {name: scan(path) if path.is_dir() else Folder(path, (), ()) for name, path in paths.items()},
+    )
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Which files lie on which host.
+
+    hosts: by their ranks. A channel that is the same on all hosts, as where they share a disk, is not sharded.
+    """
+
+    hosts: tuple[HostFiles, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(entry.host for entry in self.hosts)
+
+    @cached_property
+    def channels(self) -> tuple[str, ...]:
+        """The channels of which the hosts have different files."""
+        parts = [entry.channels for entry in self.hosts]
+        return tuple(name for name in parts[0] if any(part[name] != parts[0][name] for part in parts))
+
+    def together(self) -> dict[str, Folder]:
+        """What lies in these channels on all hosts together, as if on one.
+
+        Raises InputError where the hosts' channels lie at different paths, and where a list is not on the first host.
+        """
+        for name in self.channels:
+            self._check_paths(name)
+            self._check_lists(name)
+        return {name: merged([entry.channels[name] for entry in self.hosts]) for name in self.channels}
+
+    def owner(self, sample: Sample) -> int | None:
+        """The rank of the host that a sample lies on; None where it lies on all."""
+        return next(iter(self._holders(sample)), None)
+
+    def owners(self, samples: Sequence[Sample]) -> list[int] | None:
+        """That of each sample; None where all lie on all hosts. In a mixture the first host has what all have."""
+        found = [self.owner(sample) for sample in samples]
+        return None if all(owner is None for owner in found) else [owner or 0 for owner in found]
+
+    def refuse_parted(self, dataset: Dataset) -> None:
+        """Raises InputError that names a picture whose mask lies on another host."""
+        for split, samples in dataset.splits.items():
+            parted = [sample for sample in samples if len(self._holders(sample)) > 1]
+            if parted:
+                picture, mask = self._holders(parted[0])
+                raise InputError(
+                    f"{parted[0].image} lies on {self.names[picture]} without its mask, {parted[0].mask} lies on "
+                    f"{self.names[mask]}, and so for {len(parted)} of {len(samples)} {split} pictures: with "
+                    f"ShardedByS3Key ({', '.join(self.channels)}) objects are dealt out one by one, and the channels "
+                    "each for itself. Put pictures and masks into one prefix if they come to the hosts in pairs "
+                    f"there; else {REPLICATE}"
+                )
+
+    def refuse_idle(self, dataset: Dataset) -> None:
+        """Raises InputError that names the hosts which have no picture to train on."""
+        owners = self.owners(dataset.train)
+        counts = self.counts(owners) if owners else {}
+        if idle := [host for host, count in counts.items() if not count]:
+            raise InputError(
+                f"{', '.join(idle)}: of the {len(dataset.train)} training pictures none lies there, with "
+                f"S3DistributionType=ShardedByS3Key ({', '.join(self.channels)}); take {len(counts) - len(idle)} "
+                f"instead of {len(counts)} hosts (instance_count), or {REPLICATE}"
+            )
+
+    def counts(self, owners: Sequence[int]) -> dict[str, int]:
+        """How many samples lie on each host."""
+        count = Counter(owners)
+        return {host: count[rank] for rank, host in enumerate(self.names)}
+
+    @cached_property
+    def _holder(self) -> dict[Path, int]:
+        """The first host that has a file."""
+        found: dict[Path, int] = {}
+        for rank, entry in enumerate(self.hosts):
+            for name in self.channels:
+                for path in entry.channels[name].all_files():
+                    found.setdefault(path, rank)
+        return found
+
+    def _holders(self, sample: Sample) -> list[int]:
+        """The ranks of the hosts that hold its picture and its mask, as far as these are sharded, each once."""
+        paths = [file.path if isinstance(file, Slice) else file for file in (sample.image, sample.mask) if file]
+        return list(dict.fromkeys(self._holder[path] for path in paths if path in self._holder))
+
+    def _check_paths(self, name: str) -> None:
+        first = self.hosts[0]
+        for other in self.hosts[1:]:
+            if other.channels[name].path != first.channels[name].path:
+                raise InputError(
+                    f"the channel {name} is {first.channels[name].path} on {first.host}, but "
+                    f"{other.channels[name].path} on {other.host}; let --root be the same on all hosts"
+                )
+
+    def _check_lists(self, name: str) -> None:
+        here = set(self.hosts[0].channels[name].all_files())
+        for other in self.hosts[1:]:
+            for path in other.channels[name].all_files():
+                if path not in here and _LISTS.fullmatch(path.name):
+                    raise InputError(
+                        f"{path} lies on {other.host} alone, with S3DistributionType=ShardedByS3Key ({name}): labels, "
+                        "lists and records are needed on every host. Put lists into a channel of their own that is "
+                        f"FullyReplicated ({name}_lst, {name}_csv, {name}_manifest, label_map); for all else "
+                        f"{REPLICATE}"
+                    )
