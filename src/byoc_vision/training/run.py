@@ -32,6 +32,7 @@ from byoc_vision.training.progress import Grid, Progress
 from byoc_vision.training.pulse import Pulse
 from byoc_vision.training.results import write_results
 from byoc_vision.training.session import Session
+from byoc_vision.training.startup import FirstStep, importing, libraries
 from byoc_vision.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
     started = time.monotonic()
     checkpoints = Checkpoints.of(job.paths, hyperparameters, world)
     compare_streams(job, world)
-    checked = on_first(world, lambda: check_data(job, hyperparameters))
+    with importing(libraries(hyperparameters)):
+        checked = on_first(world, lambda: check_data(job, hyperparameters))
     dataset = checked.dataset
     objective = plan.objective(hyperparameters, dataset)
     weights = class_weights(hyperparameters, dataset, checked.report.classes)
@@ -65,6 +67,7 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
         progress=Progress(sums=torch.zeros(2, dtype=torch.float64, device=trainer.step.device)),
         grid=Grid.of(hyperparameters, dataset, len(trainer.batches), world),
         pulse=Pulse(world, trainer.step.device),
+        first_step=FirstStep(trainer.step.device),
     )
     with closing(trainer):
         session.resume()
