@@ -88,6 +88,8 @@ def measure(recipe: Recipe, options: argparse.Namespace, folder: Path) -> dict[s
             "plain": usual.epoch,
             "plain step": usual.steps,
         }
+        if options.compile:
+            turns["compiled"] = own.compiled
         if options.timm and recipe.task == "classification":
             turns["timm"] = timm(options.timm, dataset, folder, recipe.model, size, batch, workers)
         rates: dict[str, list[float]] = {name: [] for name in turns}
@@ -103,6 +105,8 @@ def measure(recipe: Recipe, options: argparse.Namespace, folder: Path) -> dict[s
         "synthetic / plain step": figures["synthetic"] / figures["plain step"],
         "ours / plain": figures["ours"] / figures["plain"],
     }
+    if "compiled" in figures:
+        ratios["compiled / synthetic"] = figures["compiled"] / figures["synthetic"]
     if "timm" in figures:
         ratios["ours / timm"] = figures["ours"] / figures["timm"]
     return {
@@ -112,6 +116,7 @@ def measure(recipe: Recipe, options: argparse.Namespace, folder: Path) -> dict[s
         "workers": workers,
         "precision": own.precision,
         "data_wait": round(data_wait, 3),
+        "seconds_to_compile": round(own.seconds_to_compile, 1),
         "images_per_second": {name: significant(value) for name, value in figures.items()},
         "ratios": {name: round(value, 2) for name, value in ratios.items()},
     }
@@ -136,6 +141,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, help="an epoch")
     parser.add_argument("--workers", type=int, help="default: as a job chooses them")
     parser.add_argument("--cudnn-benchmark", action="store_true", help="let cuDNN try its convolutions for each shape")
+    parser.add_argument("--compile", action="store_true", help="measure our step compiled by torch.compile too")
     parser.add_argument("--pytorch-unet", type=Path, metavar="DIR")
     parser.add_argument("--timm", nargs="?", const=INSTALLED, metavar="DIR")
     parser.add_argument("--output", type=Path)
