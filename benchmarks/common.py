@@ -28,7 +28,7 @@ _DRAWN = 16  # different pictures; the others are copies, each a file of its own
 
 def draw(folder: Path, task: Task, count: int, size: tuple[int, int]) -> Dataset:
     """`count` JPEG pictures of `size`, with PNG masks or one of ten labels, a few of them to validate on."""
-    encoded = [_encoded(size, index) for index in range(min(_DRAWN, count))]
+    encoded = [encode(size, index) for index in range(min(_DRAWN, count))]
     samples = []
     for index in range(count):
         picture, mask = encoded[index % len(encoded)]
@@ -43,7 +43,8 @@ def draw(folder: Path, task: Task, count: int, size: tuple[int, int]) -> Dataset
     return Dataset(task, CLASSES[task], tuple(samples), tuple(samples[:2]))
 
 
-def _encoded(size: tuple[int, int], seed: int) -> tuple[bytes, bytes]:
+def encode(size: tuple[int, int], seed: int) -> tuple[bytes, bytes]:
+    """A drawn picture of `size`, height and width, as JPEG, and its mask as PNG."""
     picture, mask = draw_scene(*size, np.random.default_rng(seed))
     bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 75])

@@ -58,11 +58,17 @@ def start(paths: MlPaths) -> Iterator[Start]:
     """Start the job, or another, with more environment variables; its log goes to the file `log` in its folder."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(job: MlPaths = paths, **environment: str) -> subprocess.Popen[str]:
+    def start(job: MlPaths = paths, *, in_group: bool = False, **environment: str) -> subprocess.Popen[str]:
         with (job.root / "log").open("w") as log:
             command = [sys.executable, "-m", "byoc_vision", "train", "--root", str(job.root)]
             process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, text=True, env={**os.environ, **environment}
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env={**os.environ, **environment},
+                process_group=0 if in_group else None,
+                preexec_fn=heed_interrupts,
             )
         started.append(process)
         return process
@@ -71,6 +77,11 @@ def start(paths: MlPaths) -> Iterator[Start]:
     for process in started:
         process.kill()
         process.wait()
+
+
+def heed_interrupts() -> None:
+    """What a shell runs in the background ignores Ctrl-C, and so does all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def log_of(paths: MlPaths) -> str:
@@ -93,6 +104,19 @@ def has_checkpoint(paths: MlPaths) -> bool:
 def workers_of(process: subprocess.Popen[str]) -> list[int]:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [int(child) for child in children]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_whole_group_of_processes_may_be_asked_to_stop(paths: MlPaths, start: Start, number: signal.Signals) -> None:
+    """As Ctrl-C asks all that a terminal started, loader processes too."""
+    ask(paths, num_workers="2", checkpoint_minutes="1000")
+    process = start(in_group=True)
+    wait_until(lambda: "epoch=1 " in log_of(paths), process, paths)
+    os.killpg(process.pid, number)
+    assert process.wait(60) == 0, log_of(paths)
+    assert "The job goes on from the checkpoint" in log_of(paths)
+    assert "Traceback" not in log_of(paths)
+    assert not paths.failure.exists()
 
 
 def test_sigterm_leaves_a_model_and_a_checkpoint_to_go_on_from(paths: MlPaths, start: Start) -> None:

@@ -59,8 +59,13 @@ def choose_workers(
 
 
 def start_worker(_: int) -> None:
-    """One thread in each loader process: there are as many processes as the cores bear."""
+    """One thread in each loader process: there are as many processes as the cores bear.
+
+    Ctrl-C and what else asks a whole group of processes to stop is for the training process, which needs its loaders
+    for the step that it finishes.
+    """
     import torch  # here, so that what checks pictures alone starts without it
 
+    os.setpgid(0, 0)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""SIGTERM, as SageMaker sends it for a stopped job or a reclaimed spot instance, 120 s before SIGKILL."""
+"""SIGTERM, as SageMaker sends it for a stopped job or a reclaimed spot instance, 120 s before SIGKILL; and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -36,12 +36,19 @@ class Interruption:
 
     @contextmanager
     def listening(self) -> Iterator[Interruption]:
-        """Catch SIGTERM for as long as the context lasts. As PID 1 it would otherwise be ignored."""
-        previous = signal.signal(signal.SIGTERM, self._on_signal)
+        """Catch SIGTERM and SIGINT for as long as the context lasts. As PID 1 SIGTERM would otherwise be ignored.
+
+        Where the process was started to ignore SIGINT, as shells start what runs in the background, it does.
+        """
+        caught = [signal.SIGTERM]
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            caught.append(signal.SIGINT)
+        previous = {number: signal.signal(number, self._on_signal) for number in caught}
         try:
             yield self
         finally:
-            signal.signal(signal.SIGTERM, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
             if self._grace:
                 self._grace.cancel()
 

@@ -30,6 +30,7 @@ from byoc_vision.training.progress import Grid, Progress
 from byoc_vision.training.pulse import Pulse
 from byoc_vision.training.results import write_results
 from byoc_vision.training.session import Session
+from byoc_vision.training.startup import FirstStep, importing, libraries
 from byoc_vision.training.trainer import Trainer
 from byoc_vision.training.work import Work, find_work
 
@@ -45,7 +46,8 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
     started = time.monotonic()
     checkpoints = Checkpoints.of(job.paths, hyperparameters, world)
     compare_streams(job, world)
-    checked, work = find_work(job, hyperparameters, world)
+    with importing(libraries(hyperparameters)):
+        checked, work = find_work(job, hyperparameters, world)
     dataset = checked.dataset
     objective = plan.objective(hyperparameters, dataset)
     weights = class_weights(hyperparameters, dataset, checked.report.classes)
@@ -64,6 +66,7 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
         progress=Progress(sums=torch.zeros(2, dtype=torch.float64, device=trainer.step.device)),
         grid=Grid.of(hyperparameters, dataset, len(trainer.batches), world, work.digest),
         pulse=Pulse(world, trainer.step.device),
+        first_step=FirstStep(trainer.step.device),
     )
     with closing(trainer):
         session.resume()

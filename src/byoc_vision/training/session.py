@@ -23,6 +23,7 @@ from byoc_vision.training.progress import Grid, Progress
 from byoc_vision.training.pulse import Pulse
 from byoc_vision.training.random_state import random_state, set_random_state
 from byoc_vision.training.resumption import changed, check_fits
+from byoc_vision.training.startup import FirstStep
 from byoc_vision.training.state import optimizer_state, set_optimizer_state, set_schedule_steps
 from byoc_vision.training.throughput import Throughput
 from byoc_vision.training.trainer import Trainer
@@ -44,6 +45,7 @@ class Session:
     progress: Progress
     grid: Grid
     pulse: Pulse
+    first_step: FirstStep
     complete: bool = False  # no epoch is to follow
 
     # What `fit` drives
@@ -89,6 +91,7 @@ class Session:
 
     def _after_step(self) -> bool:
         """Whether to leave the epoch; in the same step in all processes."""
+        self.first_step()
         due = False
         if self.checkpoints:
             self.checkpoints.check()
