@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import random
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from byoc_vision import artifact
+from byoc_vision.data.bad_samples import UnreadableSampleError
 from byoc_vision.data.pipes import differing, digests
-from byoc_vision.data.preflight import Checked, find_and_check, log_and_judge
+from byoc_vision.data.preflight import Checked, check_split, find_and_check, job_budget, log_and_judge, name_all
 from byoc_vision.data.preflight_report import REPORT_FILE
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError
@@ -25,7 +28,7 @@ from byoc_vision.training.checkpoint import Checkpoints
 from byoc_vision.training.class_weights import class_weights
 from byoc_vision.training.distribution import World, gathered, on_first
 from byoc_vision.training.early_stopping import EarlyStopping
-from byoc_vision.training.fit import Figures, History, figures_line, fit, named
+from byoc_vision.training.fit import EpochRecord, Figures, History, figures_line, fit, named
 from byoc_vision.training.interruption import Interruption, StopRequestedError
 from byoc_vision.training.packing import on_cpu
 from byoc_vision.training.progress import Grid, Progress
@@ -49,7 +52,7 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
     checked = on_first(world, lambda: check_data(job, hyperparameters))
     dataset = checked.dataset
     objective = plan.objective(hyperparameters, dataset)
-    weights = class_weights(hyperparameters, dataset, checked.report.classes)
+    weights = class_weights(hyperparameters, dataset, checked.report.classes, checked.report.checked["train"])
     seed_everything(hyperparameters.seed)
     hyperparameters = with_fitting_batch_size(hyperparameters, dataset, world)
     trainer = build_trainer(job, hyperparameters, dataset, world, weights)
@@ -66,9 +69,9 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
         grid=Grid.of(hyperparameters, dataset, len(trainer.batches), world),
         pulse=Pulse(world, trainer.step.device),
     )
-    with closing(trainer):
+    with naming_all(dataset, hyperparameters), closing(trainer):
         session.resume()
-        test = train_and_test(session, dataset)
+        test = train_and_test(session, checked)
     if world.is_first:
         write_results(
             job.paths.output_data, hyperparameters, dataset, session.history, test, time.monotonic() - started
@@ -90,10 +93,13 @@ def compare_streams(job: Job, world: World) -> None:
 
 
 def check_data(job: Job, hyperparameters: Hyperparameters) -> Checked:
-    """The samples, all checked; `preflight.json` in /opt/ml/output/data tells what was seen, or what is wrong."""
+    """The samples, as many of them checked as hold the first step up for seconds at the most.
+
+    `preflight.json` in /opt/ml/output/data tells what was seen, or what is wrong.
+    """
     checked = find_and_check(
         job.folders,
-        plan.data_options(hyperparameters),
+        replace(plan.data_options(hyperparameters), checking_budget=job_budget()),
         input_sizes={task: hyperparameters.image_size or (size, size) for task, size in plan.DEFAULT_SIZE.items()},
         balanced=hyperparameters.class_weights != "none" or hyperparameters.sampling != "natural",
         report_file=job.paths.output_data / REPORT_FILE,
@@ -102,12 +108,29 @@ def check_data(job: Job, hyperparameters: Hyperparameters) -> Checked:
     return checked
 
 
-def train_and_test(session: Session, dataset: Dataset) -> Figures | None:
+@contextmanager
+def naming_all(dataset: Dataset, hyperparameters: Hyperparameters) -> Iterator[None]:
+    """A sample that training cannot use ends the job as it would have before training: all such samples are named."""
+    try:
+        yield
+    except UnreadableSampleError as error:
+        if hyperparameters.on_bad_sample == "skip":
+            raise  # the error tells that there are too many to leave out
+        raise name_all(dataset, str(error)) from None
+
+
+def train_and_test(session: Session, checked: Checked) -> Figures | None:
     """Train what is left to train, and measure the best model on the `test` channel, where there is one.
 
     A request to stop ends either, with a model and a checkpoint left behind.
     """
     session.interruption.training = True
+
+    def after_epoch(record: EpochRecord, last: bool) -> None:
+        session.after_epoch(record, last)
+        if record.epoch == 1:
+            check_test(session, checked)
+
     try:
         if not session.complete:
             fit(
@@ -117,13 +140,24 @@ def train_and_test(session: Session, dataset: Dataset) -> Figures | None:
                 learning_rate=session.learning_rate,
                 early_stopping=session.early_stopping,
                 keep=session.keep,
-                after_epoch=session.after_epoch,
+                after_epoch=after_epoch,
             )
         session.finish()
-        return test_figures(session, dataset)
+        return test_figures(session, checked.dataset)
     except StopRequestedError:
         session.leave()
         return None
+
+
+def check_test(session: Session, checked: Checked) -> None:
+    """Read what was not read of the `test` channel now, and not when all is trained.
+
+    Raises DataError that names the samples that cannot be used, where they are not to be left out.
+    """
+    report = checked.report
+    if report.checked.get("test") == report.samples.get("test") or session.hyperparameters.on_bad_sample == "skip":
+        return
+    on_first(session.trainer.world, lambda: check_split(checked.dataset, "test"))
 
 
 def test_figures(session: Session, dataset: Dataset) -> Figures | None:
