@@ -80,8 +80,8 @@ def _unseen(report: PreflightReport) -> Iterator[str]:
         return
     if report.task == "segmentation" and report.is_sampled:
         yield (
-            f"none of the {report.checked['train']:,} training masks read shows the classes {_few(names)}: if the others "
-            "do not either, they cannot be learnt; add pictures of them, or leave the classes out"
+            f"none of the {report.checked['train']:,} training masks read shows the classes {_few(names)}: if no other "
+            "does, they cannot be learnt; add pictures of them, or leave the classes out"
         )
         return
     yield (

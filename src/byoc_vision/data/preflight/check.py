@@ -134,7 +134,7 @@ def inspect(
     skip = options.on_bad_sample == "skip"
     found, class_errors = with_classes(dataset, seen, options)
     used = without(found, {fault.sample for fault in seen.all_faults}) if skip else found
-    errors = [*(refuse_losses(dataset, used, seen) if skip else refuse_faults(seen)), *class_errors]
+    errors = [*(refuse_losses(dataset, used, seen, chosen) if skip else refuse_faults(seen)), *class_errors]
     if errors and budget is not None:
         whole = replace(options, checking_budget=None)
         return inspect(dataset, whole, workers=workers, input_size=input_size, balanced=balanced)
