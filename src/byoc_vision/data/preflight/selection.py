@@ -11,8 +11,8 @@ from byoc_vision.data.samples import Sample
 from byoc_vision.data.workers import available_cores
 
 MOST_CHECKED = 20_000  # a few minutes on a small machine; ImageNet would take an hour
-# About two seconds of reading: a core decodes 15 MB of JPEG in one.
-BUDGET_PER_CORE = 30_000_000
+# About two seconds of reading: a slow core decodes 10 to 15 MB of JPEG in one.
+BUDGET_PER_CORE = 25_000_000
 
 Splits = Mapping[str, Sequence[Sample]]
 
