@@ -91,7 +91,9 @@ class DecodedPictures:
             raise DataError(size_problem(sample, picture.shape[:2], values.shape))
         mask = cv2.LUT(values, self._index_of_value)
         if self._mask_values is not None and _holds(mask, self._count):
-            raise DataError(values_problem(sample.mask, sorted(set(np.unique(values).tolist()) - self._mask_values)))
+            strange = sorted(set(np.unique(values).tolist()) - self._mask_values)
+            if strange:
+                raise DataError(values_problem(sample.mask, strange))
         return mask
 
 
@@ -102,7 +104,7 @@ def class_index_table(classes: Sequence[DataClass], mask_values: frozenset[int] 
     """
     table = np.full(256, IGNORED, np.uint8)
     if mask_values is not None:
-        table[[value for value in range(256) if value not in mask_values]] = len(classes)
+        table[[value for value in range(256) if value not in mask_values]] = min(len(classes), IGNORED)
     for index, entry in enumerate(classes):
         if entry.value is not None:
             table[entry.value] = index

@@ -156,7 +156,7 @@ def test_every_value_has_its_index_and_others_are_ignored(values: list[int]) -> 
     assert set(np.delete(table, values).tolist()) <= {IGNORED}
 
 
-@given(st.lists(st.integers(0, 255), unique=True, min_size=1, max_size=254), st.integers(0, 255))
+@given(st.lists(st.integers(0, 255), unique=True, min_size=1, max_size=255), st.integers(0, 255))
 def test_values_that_a_mask_may_not_hold_have_the_index_behind_the_last_class(values: list[int], ignored: int) -> None:
     table = class_index_table([DataClass(str(value), value) for value in values], frozenset({*values, ignored}))
     assert table[values].tolist() == list(range(len(values)))
