@@ -210,7 +210,7 @@ def _add_prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = commands.add_parser(
-        "check", help="read all pictures as a job does before it trains, and say what is wrong"
+        "check", help="read all pictures and masks, more than a job does before it trains, and say what is wrong"
     )
     command.add_argument("data", type=Path, metavar="DIR", help="the training channel, or a folder of channels")
     command.add_argument("--task", choices=("auto", "segmentation", "classification"), default="auto")

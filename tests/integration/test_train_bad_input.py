@@ -95,6 +95,17 @@ def test_bad_pictures_and_masks(scenes: MlPaths, case: str) -> None:
     assert name in failure
 
 
+@pytest.mark.parametrize("channel", ["train", "train_annotation", "validation"])
+def test_an_empty_file_among_those_that_are_not_read(scenes: MlPaths, channel: str) -> None:
+    empty = max(scenes.channel(channel).iterdir())
+    empty.write_bytes(b"")
+    ask(scenes, epochs="1", image_size="32", checked_pictures="1")
+    failure = refusal(scenes, 3)
+    assert f"{empty} is not a JPEG" in failure
+    report = json.loads((scenes.output_data / "preflight.json").read_text())
+    assert str(empty) in report["errors"][0], "before the first epoch"
+
+
 def test_mask_folders_of_the_wrong_stems(scenes: MlPaths) -> None:
     for mask in sorted(scenes.channel("train_annotation").iterdir()):
         mask.rename(mask.with_name(f"label-{mask.name}"))

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import albumentations
+import cv2
 import pytest
 
 from byoc_vision import artifact
@@ -35,6 +36,10 @@ def paths(tmp_path: Path) -> MlPaths:
 
 def train(paths: MlPaths, pictures: Path, asked: dict[str, str]) -> int:
     shutil.copytree(pictures, paths.channels, dirs_exist_ok=True)
+    return train_as_it_lies(paths, asked)
+
+
+def train_as_it_lies(paths: MlPaths, asked: dict[str, str]) -> int:
     paths.hyperparameters.parent.mkdir(parents=True, exist_ok=True)
     paths.hyperparameters.write_text(json.dumps(asked))
     return main(["train", "--root", str(paths.root)])
@@ -118,14 +123,52 @@ class TestBadSamples:
         return broken
 
     @pytest.mark.parametrize("workers", ["0", "2"])
-    def test_fail_names_the_first(self, paths: MlPaths, broken: list[Path], workers: str) -> None:
+    def test_fail_names_all(
+        self, paths: MlPaths, broken: list[Path], workers: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         asked = SHAPES | {"checked_pictures": "1", "num_workers": workers}
         paths.hyperparameters.parent.mkdir(parents=True)
         paths.hyperparameters.write_text(json.dumps(asked))
         assert main(["train", "--root", str(paths.root)]) == 3
-        first_line = failure(paths).splitlines()[0]
-        assert first_line.startswith("Your data: ")
-        assert any(str(path) in first_line for path in broken)
+        assert failure(paths).startswith("Your data: 5 of 24 samples cannot be used; mend them, or leave them out with")
+        assert f"{broken[0]} is cut short" in failure(paths)
+        report = json.loads((paths.output_data / "preflight.json").read_text())
+        assert report["errors"] == [], "they are met in training"
+        log = capsys.readouterr().out
+        assert all(f"  - {path} is cut short" in log for path in broken)
+
+    def test_two_both_stand_in_the_failure_file(self, drawn: Path, paths: MlPaths) -> None:
+        shutil.copytree(drawn / "shapes", paths.channels)
+        broken = sorted(paths.channel("train").rglob("*.jpg"))[-2:]
+        for path in broken:
+            path.write_bytes(path.read_bytes()[:-300])
+        assert train_as_it_lies(paths, SHAPES | {"checked_pictures": "1"}) == 3
+        assert all(f"{path} is cut short" in failure(paths) for path in broken)
+
+    def test_of_the_test_pictures_before_all_is_trained(
+        self, drawn: Path, paths: MlPaths, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        shutil.copytree(drawn / "shapes", paths.channels)
+        shutil.copytree(paths.channel("validation"), paths.channel("test"))
+        for path in (broken := sorted(paths.channel("test").rglob("*.jpg"))[-2:]):
+            path.write_bytes(path.read_bytes()[:-300])
+        assert train_as_it_lies(paths, SHAPES | {"checked_pictures": "1", "epochs": "2"}) == 3
+        assert all(f"{path} is cut short" in failure(paths) for path in broken)
+        log = capsys.readouterr().out
+        assert "epoch=1" in log
+        assert "epoch=2" not in log
+
+    def test_a_value_that_no_class_has(self, drawn: Path, paths: MlPaths) -> None:
+        shutil.copytree(drawn / "scenes", paths.channels)
+        mask = max(paths.channel("train_annotation").iterdir())
+        values = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
+        values[0, 0] = 7
+        cv2.imwrite(str(mask), values)
+        asked = SCENES | {"checked_pictures": "1"}
+        assert train_as_it_lies(paths, asked) == 3
+        assert f"{mask} holds 7, neither a class nor ignored" in failure(paths)
+        assert "The classes are 0, 255: where one is missing, say how many there are with num_classes" in failure(paths)
+        assert train_as_it_lies(paths, asked | {"on_bad_sample": "skip"}) == 0
 
     def test_skip_trains_on_the_others(
         self, paths: MlPaths, broken: list[Path], capsys: pytest.CaptureFixture[str]

@@ -23,6 +23,10 @@ class Unreadable(NamedTuple):
     reason: str
 
 
+class UnreadableSampleError(DataError):
+    """A loader came upon a sample that cannot be used. There may be more."""
+
+
 class BadSamples:
     """Which samples were found bad so far, by any process that shares this object: each is warned of once."""
 

@@ -11,7 +11,7 @@ import numpy as np
 from byoc_vision.data.decoding import read_picture
 from byoc_vision.data.preprocess import IGNORED, Preprocess
 from byoc_vision.data.samples import DataClass, Sample
-from byoc_vision.data.truths import read_mask_values
+from byoc_vision.data.truths import read_mask_values, size_problem, values_problem
 from byoc_vision.errors import DataError
 
 
@@ -41,19 +41,29 @@ class DecodedPictures:
 
     for_training: the image is what training cuts its own out of (`Preprocess.uncut`) and a mask lies over it; otherwise
     the image is the model's input, and a mask keeps the picture's own size.
+    mask_values: all that a mask may hold; one with others cannot be used. None: what is no class is not counted.
     """
 
     def __init__(
-        self, samples: Sequence[Sample], classes: Sequence[DataClass], preprocess: Preprocess, *, for_training: bool
+        self,
+        samples: Sequence[Sample],
+        classes: Sequence[DataClass],
+        preprocess: Preprocess,
+        *,
+        for_training: bool,
+        mask_values: frozenset[int] | None = None,
     ) -> None:
         self.samples = samples
         self.preprocess = preprocess
         self.for_training = for_training
         self._count = len(classes)
-        self._index_of_value = class_index_table(classes)
+        self._mask_values = mask_values
+        self._index_of_value = class_index_table(classes, mask_values)
 
     def read(self, index: int) -> Fitted:
-        """Raises DataError where a file cannot be read, or the mask has another size than the picture."""
+        """Raises DataError where a file cannot be read, or the mask has another size than the picture or other values
+        than it may hold.
+        """
         sample = self.samples[index]
         picture = read_picture(sample.image)
         truth = self._mask(sample, picture) if sample.mask is not None else self.label(index)
@@ -76,19 +86,32 @@ class DecodedPictures:
         raise ValueError(f"{sample.image} has neither mask nor label")
 
     def _mask(self, sample: Sample, picture: np.ndarray) -> np.ndarray:
-        mask = cv2.LUT(read_mask_values(sample), self._index_of_value)
-        if mask.shape != picture.shape[:2]:
-            raise DataError(
-                f"{sample.mask} has {mask.shape[0]} × {mask.shape[1]} pixels, its picture {sample.image} "
-                f"{picture.shape[0]} × {picture.shape[1]}; a mask has the size of its picture"
-            )
+        values = read_mask_values(sample)
+        if values.shape != picture.shape[:2]:
+            raise DataError(size_problem(sample, picture.shape[:2], values.shape))
+        mask = cv2.LUT(values, self._index_of_value)
+        if self._mask_values is not None and _holds(mask, self._count):
+            strange = sorted(set(np.unique(values).tolist()) - self._mask_values)
+            if strange:
+                raise DataError(values_problem(sample.mask, strange))
         return mask
 
 
-def class_index_table(classes: Sequence[DataClass]) -> np.ndarray:
-    """uint8 [256]: mask value → class index, 255 where the value is no class. For `cv2.LUT(mask, table)`."""
+def class_index_table(classes: Sequence[DataClass], mask_values: frozenset[int] | None = None) -> np.ndarray:
+    """uint8 [256]: mask value → class index, 255 where the value is no class. For `cv2.LUT(mask, table)`.
+
+    mask_values: where it is given, values that are not among them have the index behind the last class.
+    """
     table = np.full(256, IGNORED, np.uint8)
+    if mask_values is not None:
+        table[[value for value in range(256) if value not in mask_values]] = min(len(classes), IGNORED)
     for index, entry in enumerate(classes):
         if entry.value is not None:
             table[entry.value] = index
     return table
+
+
+def _holds(mask: np.ndarray, value: int) -> bool:
+    """Whether the value occurs, in a mask that holds no higher one but IGNORED."""
+    highest = cv2.minMaxLoc(mask)[1]  # in most masks no pixel is ignored, and this tells at once
+    return highest == value or (highest > value and bool((mask == value).any()))

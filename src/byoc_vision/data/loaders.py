@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, default_collate
 
-from byoc_vision.data.bad_samples import Unreadable
+from byoc_vision.data.bad_samples import Unreadable, UnreadableSampleError
 from byoc_vision.data.pictures import EvaluationDataset, EvaluationExample, Example, PictureDataset
 from byoc_vision.data.samplers import EvaluationSampler, Sampling, TrainingSampler, build_order
 from byoc_vision.data.workers import (
@@ -19,7 +19,6 @@ from byoc_vision.data.workers import (
     free_shared_memory,
     start_worker,
 )
-from byoc_vision.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +43,10 @@ class TrainingLoader(DataLoader[Example]):
     sampler: TrainingSampler
 
     def __iter__(self) -> Any:
-        """Raises DataError where a sample cannot be read."""
+        """Raises UnreadableSampleError where a sample cannot be read."""
         for batch in super().__iter__():
             if isinstance(batch, Unreadable):
-                raise DataError(batch.reason)
+                raise UnreadableSampleError(batch.reason)
             yield batch
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
@@ -68,10 +67,10 @@ class EvaluationLoader(DataLoader[EvaluationExample]):
     dataset: EvaluationDataset
 
     def __iter__(self) -> Any:
-        """Raises DataError where a sample cannot be read and the dataset does not skip it."""
+        """Raises UnreadableSampleError where a sample cannot be read and the dataset does not skip it."""
         for batch in super().__iter__():
             if batch.unreadable and not self.dataset.skips:
-                raise DataError(batch.unreadable[0])
+                raise UnreadableSampleError(batch.unreadable[0])
             yield batch
 
 

@@ -56,6 +56,7 @@ class PictureDataset(TorchDataset[Example]):
     crop_size: height and width of a random part of each resized picture and mask, which is all that is trained on.
     on_bad_sample: with `skip` the next sample that can be read takes the place of one that cannot.
     cache: where decoded pictures are kept from the first epoch on; the examples are the same without.
+    mask_values: all that a mask may hold; one with others cannot be read. None: other values are ignored.
     """
 
     def __init__(
@@ -69,13 +70,15 @@ class PictureDataset(TorchDataset[Example]):
         crop_size: tuple[int, int] | None = None,
         on_bad_sample: OnBadSample = "fail",
         cache: CachePart | None = None,
+        mask_values: frozenset[int] | None = None,
     ) -> None:
         self.samples = samples
         self.preprocess = preprocess
         self.augmentation = augmentation
         self.seed = seed
         self.crop_size = crop_size
-        self._pictures = with_cache(DecodedPictures(samples, classes, preprocess, for_training=True), cache)
+        decoded = DecodedPictures(samples, classes, preprocess, for_training=True, mask_values=mask_values)
+        self._pictures = with_cache(decoded, cache)
         self._skipped = BadSamples(len(samples)) if on_bad_sample == "skip" else None
 
     @property
@@ -122,6 +125,7 @@ class EvaluationDataset(TorchDataset[EvaluationExample]):
     """Samples for evaluation: the input that the predictor would prepare, and the truth at the picture's own size.
 
     on_bad_sample: with `skip` a sample that cannot be read is warned of; the loader leaves it out.
+    mask_values: as in `PictureDataset`.
     """
 
     def __init__(
@@ -132,10 +136,12 @@ class EvaluationDataset(TorchDataset[EvaluationExample]):
         *,
         on_bad_sample: OnBadSample = "fail",
         cache: CachePart | None = None,
+        mask_values: frozenset[int] | None = None,
     ) -> None:
         self.samples = samples
         self.preprocess = preprocess
-        self._pictures = with_cache(DecodedPictures(samples, classes, preprocess, for_training=False), cache)
+        decoded = DecodedPictures(samples, classes, preprocess, for_training=False, mask_values=mask_values)
+        self._pictures = with_cache(decoded, cache)
         self._skipped = BadSamples(len(samples)) if on_bad_sample == "skip" else None
 
     @property

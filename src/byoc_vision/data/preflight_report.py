@@ -86,11 +86,13 @@ class Duplicates:
 
     within: copies of a picture of the same split. across: pairs of files in two splits.
     contradicting: pairs of files with different classes.
+    uncompared: pictures whose files were not compared with others that are as large.
     """
 
     within: int = 0
     across: list[tuple[str, str]] = field(default_factory=list)
     contradicting: list[tuple[str, str]] = field(default_factory=list)
+    uncompared: int = 0
 
 
 @dataclass(frozen=True)

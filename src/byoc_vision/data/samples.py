@@ -124,6 +124,12 @@ class Dataset:
         return tuple(entry.name for entry in self.classes)
 
     @property
+    def mask_values(self) -> frozenset[int]:
+        """All values that a mask may hold: those of the classes, and the ignored one."""
+        values = {entry.value for entry in self.classes} | {self.ignore_value}
+        return frozenset(value for value in values if value is not None)
+
+    @property
     def splits(self) -> dict[str, tuple[Sample, ...]]:
         """The splits that hold samples, by name, training first."""
         named = {"train": self.train, "validation": self.validation, "test": self.test}
@@ -146,6 +152,7 @@ class DataOptions:
     multi_label: None sees it from the labels.
     on_bad_sample: whether a sample that cannot be used ends the job or is left out.
     checked_pictures: how many pictures are decoded before training; None: all, up to a limit.
+    checking_budget: bytes of JPEG that may be decoded before training, where checked_pictures says nothing; None: any.
     """
 
     task: Literal["auto", "segmentation", "classification"] = "auto"
@@ -160,3 +167,4 @@ class DataOptions:
     multi_label: bool | None = None
     on_bad_sample: Literal["fail", "skip"] = "fail"
     checked_pictures: int | None = None
+    checking_budget: int | None = None

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 from byoc_vision.data.decoding import read_mask
-from byoc_vision.data.samples import MaskMap, Sample
+from byoc_vision.data.samples import MaskMap, PictureFile, Sample
 from byoc_vision.errors import DataError
+
+NO_CLASS = "neither a class nor ignored"  # what is said of a value in a mask
+
+_SHOWN_VALUES = 6
 
 
 def read_mask_values(sample: Sample) -> np.ndarray:
@@ -29,8 +35,25 @@ def read_mask_values(sample: Sample) -> np.ndarray:
     return cv2.LUT(stored, table)
 
 
+def size_problem(sample: Sample, picture: tuple[int, ...], mask: tuple[int, ...]) -> str:
+    """What is wrong with a mask of another size than its picture, and the remedy. Heights and widths in pixels."""
+    text = (
+        f"{sample.mask} has {mask[1]} × {mask[0]} pixels, "
+        f"its picture {sample.image.name} has {picture[1]} × {picture[0]}"
+    )
+    if mask == picture[::-1] and picture[0] != picture[1]:
+        return text + "; the picture is perhaps turned by its EXIF orientation: draw the mask over the upright picture"
+    return text + "; export both in one size"
+
+
+def values_problem(mask: PictureFile | None, values: Sequence[int]) -> str:
+    """What is wrong with a mask that holds values which are neither a class nor ignored."""
+    shown = ", ".join(map(str, values[:_SHOWN_VALUES])) + (", …" if len(values) > _SHOWN_VALUES else "")
+    return f"{mask} holds {shown}, {NO_CLASS}"
+
+
 def _not_in_map(sample: Sample, mask_map: MaskMap, unknown: list[int]) -> str:
-    shown = ", ".join(map(str, unknown[:6])) + (", …" if len(unknown) > 6 else "")
+    shown = ", ".join(map(str, unknown[:_SHOWN_VALUES])) + (", …" if len(unknown) > _SHOWN_VALUES else "")
     is_turned = not {value for _, value in mask_map.values}.isdisjoint(unknown)
     remedy = mask_map.hint if is_turned and mask_map.hint else "mend the mask or the map"
     return f"{sample.mask} holds the values {shown}, which {mask_map.title} does not know; {remedy}"

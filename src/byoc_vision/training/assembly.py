@@ -97,6 +97,7 @@ def build_trainer(
         world=world,
         top_k=hyperparameters.top_k,
         on_bad_sample=hyperparameters.on_bad_sample,
+        mask_values=dataset.mask_values,
     )
     validation = evaluator.batches(
         dataset.validation, cache.validation if cache else None, share=work.shares["validation"]
@@ -208,6 +209,7 @@ def training_pictures(
         crop_size=crop_size,
         on_bad_sample=hyperparameters.on_bad_sample,
         cache=cache.train if cache else None,
+        mask_values=dataset.mask_values,
     )
 
 

@@ -11,7 +11,7 @@ from byoc_vision.hyperparameters import Hyperparameters
 
 
 def class_weights(
-    hyperparameters: Hyperparameters, dataset: Dataset, seen: Sequence[ClassReport]
+    hyperparameters: Hyperparameters, dataset: Dataset, seen: Sequence[ClassReport], masks_read: int | None = None
 ) -> tuple[float, ...] | None:
     """A weight a class, in the order of the classes; None where all count the same.
 
@@ -20,7 +20,7 @@ def class_weights(
     effective: (1 - beta) / (1 - beta^pictures), of mean 1 (Cui et al., "Class-Balanced Loss Based on Effective Number
     of Samples", 2019); in masks the pictures that show a class.
     A class that no training picture shows has the weight 1.
-    seen: the classes as the check of the data counted them.
+    seen: the classes as the check of the data counted them, in masks_read of the training masks: None stands for all.
     Raises InputError where a list has not one number for each class.
     """
     setting = hyperparameters.class_weights
@@ -28,7 +28,7 @@ def class_weights(
         return None
     if isinstance(setting, tuple):
         return _listed(setting, dataset)
-    pictures = training_pictures(dataset, seen)
+    pictures = training_pictures(dataset, seen, masks_read)
     if setting == "effective":
         return _effective(pictures, hyperparameters.effective_number_beta)
     if dataset.multi_label:
@@ -38,10 +38,11 @@ def class_weights(
     return _balanced(known if dataset.task == "segmentation" else pictures)
 
 
-def training_pictures(dataset: Dataset, seen: Sequence[ClassReport]) -> list[int]:
-    """How many training pictures are of each class, or show it."""
+def training_pictures(dataset: Dataset, seen: Sequence[ClassReport], masks_read: int | None = None) -> list[int]:
+    """How many training pictures are of each class, or show it: estimated where not all masks were read."""
     if dataset.task == "segmentation":
-        return [entry.pictures.get("train", 0) for entry in seen]
+        more = len(dataset.train) / masks_read if masks_read else 1.0
+        return [round(more * entry.in_training) for entry in seen]
     counts = [0] * len(dataset.classes)
     for sample in dataset.train:
         for label in sample.labels if sample.labels is not None else (sample.label,):

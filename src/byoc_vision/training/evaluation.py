@@ -25,7 +25,10 @@ from byoc_vision.training.loop import Metrics, evaluate
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Measures a predictor on labelled pictures, as often as asked."""
+    """Measures a predictor on labelled pictures, as often as asked.
+
+    mask_values: all that a mask may hold; one with others cannot be used. None: other values are not counted.
+    """
 
     predictor: Predictor
     classes: Sequence[DataClass]
@@ -35,6 +38,7 @@ class Evaluator:
     world: World = field(default_factory=World)
     top_k: int | None = None
     on_bad_sample: OnBadSample = "fail"
+    mask_values: frozenset[int] | None = None
 
     def __post_init__(self) -> None:
         """Raises InputError for a `top_k` that cannot be measured."""
@@ -49,8 +53,16 @@ class Evaluator:
         """
         rule = self.predictor.card.preprocess
         share = share or self.world.share
+        pictures = EvaluationDataset(
+            samples,
+            self.classes,
+            rule,
+            on_bad_sample=self.on_bad_sample,
+            cache=cache,
+            mask_values=self.mask_values,
+        )
         return build_evaluation_loader(
-            EvaluationDataset(samples, self.classes, rule, on_bad_sample=self.on_bad_sample, cache=cache),
+            pictures,
             self.batch_size,
             workers=self.workers,
             rank=share.rank,

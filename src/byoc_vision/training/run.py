@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import random
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import numpy as np
 import torch
 
 from byoc_vision import artifact
+from byoc_vision.data.bad_samples import UnreadableSampleError
 from byoc_vision.data.pipes import differing, digests
+from byoc_vision.data.preflight import Checked, check_split, name_all
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
@@ -21,9 +24,9 @@ from byoc_vision.training.assembly import build_trainer
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
 from byoc_vision.training.checkpoint import Checkpoints
 from byoc_vision.training.class_weights import class_weights
-from byoc_vision.training.distribution import World, gathered, on_first
+from byoc_vision.training.distribution import World, gathered, on_first, on_hosts
 from byoc_vision.training.early_stopping import EarlyStopping
-from byoc_vision.training.fit import Figures, History, figures_line, fit, named
+from byoc_vision.training.fit import EpochRecord, Figures, History, figures_line, fit, named
 from byoc_vision.training.interruption import Interruption, StopRequestedError
 from byoc_vision.training.packing import on_cpu
 from byoc_vision.training.progress import Grid, Progress
@@ -50,7 +53,7 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
         checked, work = find_work(job, hyperparameters, world)
     dataset = checked.dataset
     objective = plan.objective(hyperparameters, dataset)
-    weights = class_weights(hyperparameters, dataset, checked.report.classes)
+    weights = class_weights(hyperparameters, dataset, checked.report.classes, checked.report.checked["train"])
     seed_everything(hyperparameters.seed)
     hyperparameters = with_fitting_batch_size(hyperparameters, dataset, world)
     trainer = build_trainer(job, hyperparameters, work, world, weights)
@@ -68,9 +71,9 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
         pulse=Pulse(world, trainer.step.device),
         first_step=FirstStep(trainer.step.device),
     )
-    with closing(trainer):
+    with naming_all(work.dataset, hyperparameters), closing(trainer):
         session.resume()
-        test = train_and_test(session, dataset, work)
+        test = train_and_test(session, checked, work)
     if world.is_first:
         write_results(
             job.paths.output_data, hyperparameters, dataset, session.history, test, time.monotonic() - started
@@ -91,12 +94,29 @@ def compare_streams(job: Job, world: World) -> None:
         )
 
 
-def train_and_test(session: Session, dataset: Dataset, work: Work) -> Figures | None:
+@contextmanager
+def naming_all(dataset: Dataset, hyperparameters: Hyperparameters) -> Iterator[None]:
+    """A sample that training cannot use ends the job as it would have before training: all such samples are named."""
+    try:
+        yield
+    except UnreadableSampleError as error:
+        if hyperparameters.on_bad_sample == "skip":
+            raise  # the error tells that there are too many to leave out
+        raise name_all(dataset, str(error)) from None
+
+
+def train_and_test(session: Session, checked: Checked, work: Work) -> Figures | None:
     """Train what is left to train, and measure the best model on the `test` channel, where there is one.
 
     A request to stop ends either, with a model and a checkpoint left behind.
     """
     session.interruption.training = True
+
+    def after_epoch(record: EpochRecord, last: bool) -> None:
+        session.after_epoch(record, last)
+        if record.epoch == 1:
+            check_test(session, checked, work)
+
     try:
         if not session.complete:
             fit(
@@ -106,13 +126,24 @@ def train_and_test(session: Session, dataset: Dataset, work: Work) -> Figures | 
                 learning_rate=session.learning_rate,
                 early_stopping=session.early_stopping,
                 keep=session.keep,
-                after_epoch=session.after_epoch,
+                after_epoch=after_epoch,
             )
         session.finish()
-        return test_figures(session, work) if dataset.test else None
+        return test_figures(session, work) if checked.dataset.test else None
     except StopRequestedError:
         session.leave()
         return None
+
+
+def check_test(session: Session, checked: Checked, work: Work) -> None:
+    """Read what was not read of the `test` channel now, and not when all is trained.
+
+    Raises DataError that names the samples that cannot be used, where they are not to be left out.
+    """
+    report = checked.report
+    if report.checked.get("test") == report.samples.get("test") or session.hyperparameters.on_bad_sample == "skip":
+        return
+    on_hosts(session.trainer.world, lambda: check_split(work.dataset, "test"))
 
 
 def test_figures(session: Session, work: Work) -> Figures:

@@ -18,6 +18,7 @@ from byoc_vision.data.preflight import (
     Survey,
     check_found,
     find_and_check,
+    job_budget,
     joined,
     log_and_judge,
     read_part,
@@ -108,8 +109,9 @@ def find_work(job: Job, hyperparameters: Hyperparameters, world: World) -> tuple
 
 
 def check_data(job: Job, hyperparameters: Hyperparameters) -> Checked:
-    """The samples, all of which lie here, all checked."""
-    checked = find_and_check(job.folders, plan.data_options(hyperparameters), **_settings(job, hyperparameters))
+    """The samples, all of which lie here; as many of them checked as hold the first step up for seconds at the most."""
+    options = replace(plan.data_options(hyperparameters), checking_budget=job_budget())
+    checked = find_and_check(job.folders, options, **_settings(job, hyperparameters))
     log_and_judge(checked.report)
     return checked
 

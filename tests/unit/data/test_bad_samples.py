@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from byoc_vision.data.augmentation import build_augmentation
-from byoc_vision.data.bad_samples import OnBadSample
+from byoc_vision.data.bad_samples import OnBadSample, UnreadableSampleError
 from byoc_vision.data.loaders import build_evaluation_loader, build_training_loader
 from byoc_vision.data.pictures import MOST_BAD_IN_A_ROW, EvaluationDataset, Example, PictureDataset
 from byoc_vision.data.preprocess import Preprocess
@@ -76,7 +76,7 @@ class TestFail:
             build_training_loader(training(samples, "fail"), 4, workers=workers),
             build_evaluation_loader(evaluation(samples, "fail"), 4, workers=workers),
         ):
-            with pytest.raises(DataError) as raised:
+            with pytest.raises(UnreadableSampleError) as raised:
                 list(loader)
             assert any(str(raised.value).startswith(str(samples[index].image)) for index in BAD)
             assert "is cut short" in str(raised.value)

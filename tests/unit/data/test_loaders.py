@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
 from byoc_vision.data.augmentation import AugmentationName, build_augmentation
-from byoc_vision.data.fitting import class_index_table
+from byoc_vision.data.fitting import DecodedPictures, class_index_table
 from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader, build_training_loader
 from byoc_vision.data.pictures import EvaluationDataset, Example, PictureDataset
 from byoc_vision.data.preprocess import IGNORED, Preprocess
@@ -89,7 +91,7 @@ class TestPictureDataset:
 
     def test_a_mask_of_another_size_is_named(self, pictures: Path) -> None:
         sample = Sample(pictures / "3.png", mask=pictures / "4_mask.png")
-        with pytest.raises(DataError, match=r"4_mask\.png has 24 × 36 pixels, its picture .*3\.png 23 × 37"):
+        with pytest.raises(DataError, match=r"4_mask\.png has 36 × 24 pixels, its picture 3\.png has 37 × 23"):
             training([sample])[0]
 
     def test_crops_are_parts_of_picture_and_mask_at_random_places(self, masked: list[Sample]) -> None:
@@ -152,6 +154,43 @@ def test_every_value_has_its_index_and_others_are_ignored(values: list[int]) -> 
     table = class_index_table([DataClass(str(value), value) for value in values])
     assert table[values].tolist() == list(range(len(values)))
     assert set(np.delete(table, values).tolist()) <= {IGNORED}
+
+
+@given(st.lists(st.integers(0, 255), unique=True, min_size=1, max_size=255), st.integers(0, 255))
+def test_values_that_a_mask_may_not_hold_have_the_index_behind_the_last_class(values: list[int], ignored: int) -> None:
+    table = class_index_table([DataClass(str(value), value) for value in values], frozenset({*values, ignored}))
+    assert table[values].tolist() == list(range(len(values)))
+    assert ignored in values or table[ignored] == IGNORED
+    assert set(np.delete(table, [*values, ignored]).tolist()) <= {len(values)}
+
+
+class TestMaskValues:
+    """A mask that was not read before training may hold what no class has."""
+
+    ALLOWED = frozenset({0, 1, 9})
+
+    @staticmethod
+    def fitted(folder: Path, mask: np.ndarray, allowed: frozenset[int] | None) -> np.ndarray:
+        cv2.imwrite(str(folder / "p.png"), np.zeros((*mask.shape, 3), np.uint8))
+        cv2.imwrite(str(folder / "m.png"), mask)
+        samples = [Sample(folder / "p.png", folder / "m.png")]
+        classes = (DataClass("a", 0), DataClass("b", 1))
+        return DecodedPictures(samples, classes, RULE, for_training=False, mask_values=allowed).read(0).truth
+
+    @given(npst.arrays(np.uint8, (3, 5), elements=st.sampled_from([0, 1, 9, 2, 200])))
+    @settings(max_examples=40)
+    def test_it_is_refused_by_name_and_otherwise_read(self, mask: np.ndarray) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            strange = sorted(set(mask.ravel().tolist()) - self.ALLOWED)
+            ignored = self.fitted(folder, mask, None)
+            np.testing.assert_array_equal(ignored, np.where(mask > 1, IGNORED, mask))
+            if not strange:
+                np.testing.assert_array_equal(self.fitted(folder, mask, self.ALLOWED), ignored)
+                return
+            shown = ", ".join(map(str, strange))
+            with pytest.raises(DataError, match=rf"m\.png holds {shown}, neither a class nor ignored"):
+                self.fitted(folder, mask, self.ALLOWED)
 
 
 class TestSamplers:

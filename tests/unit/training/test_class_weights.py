@@ -85,6 +85,15 @@ def test_masks_are_weighed_by_pixels() -> None:
     assert by_pictures[1] > by_pictures[0]
 
 
+def test_masks_that_were_not_read_are_taken_to_be_like_those_that_were() -> None:
+    sample = Sample(PICTURE, mask=PICTURE)
+    dataset = Dataset("segmentation", (DataClass("road", 0), DataClass("sign", 1)), (sample,) * 40, (sample,))
+    asked = parse({"class_weights": "effective", "effective_number_beta": "0.9"})
+    of_a_tenth = class_weights(asked, dataset, counted(dataset, (0.9, 0.1), (4, 1)), masks_read=4)
+    assert of_a_tenth == class_weights(asked, dataset, counted(dataset, (0.9, 0.1), (40, 10)), masks_read=40)
+    assert of_a_tenth != class_weights(asked, dataset, counted(dataset, (0.9, 0.1), (4, 1)))
+
+
 def test_several_labels_weigh_presence_against_absence() -> None:
     samples = tuple(Sample(PICTURE, labels=labels) for labels in [(0,), (0, 1), (0,), ()])
     dataset = Dataset("classification", CLASSES[:2], samples, samples[:1], multi_label=True)

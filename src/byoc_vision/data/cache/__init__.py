@@ -53,7 +53,7 @@ def open_cache(dataset: Dataset, preprocess: Preprocess, place: Place | None, ge
         logger.warning("There is no room for decoded pictures in memory or in %s; there is no cache", place.folder)
         return None
     try:
-        folder = CacheFolder(place.folder, cache_key(splits, dataset.classes, preprocess))
+        folder = CacheFolder(place.folder, cache_key(splits, dataset.classes, preprocess, dataset.mask_values))
         store = RecordStore(folder.path, count, place.capacity, generation)
     except OSError as error:
         logger.warning("Decoded pictures cannot be kept in %s (%s); there is no cache", place.folder, error)

@@ -20,7 +20,7 @@ from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.data.run_lengths import Runs
 from byoc_vision.data.samples import DataClass, PictureFile, Sample, Slice
 
-FORMAT_VERSION = 1  # to be raised where decoding, resizing or what is stored changes
+FORMAT_VERSION = 2  # to be raised where decoding, resizing or what is stored changes
 
 # Height and width of the image, of the picture, of the mask (0: there is none); the mask's runs (0: stored whole).
 _SHAPES = struct.Struct("<7I")
@@ -109,13 +109,19 @@ def _file_facts(file: PictureFile) -> tuple[object, ...]:
     return (str(path), *part, status.st_size, status.st_mtime_ns)
 
 
-def cache_key(splits: Sequence[Sequence[Sample]], classes: Sequence[DataClass], preprocess: Preprocess) -> str:
+def cache_key(
+    splits: Sequence[Sequence[Sample]],
+    classes: Sequence[DataClass],
+    preprocess: Preprocess,
+    mask_values: frozenset[int] = frozenset(),
+) -> str:
     """The name of a cache: it changes with all that the entries depend on, but for the files' contents."""
     settings = {
         "format": FORMAT_VERSION,
         "decoders": [cv2.__version__, pillow_version],
         "rule": preprocess.model_dump(include={"height", "width", "resize", "short_side"}),
         "values": [entry.value for entry in classes],
+        "mask_values": sorted(mask_values),  # what is stored was checked for them
         "splits": [len(samples) for samples in splits],
     }
     digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=16)

@@ -11,6 +11,8 @@ from byoc_vision.data.preflight.check import (
     read_part,
     refusals_reported,
 )
+from byoc_vision.data.preflight.late import check_split, name_all
+from byoc_vision.data.preflight.selection import job_budget
 from byoc_vision.data.preflight.survey import Survey, joined
 
 __all__ = [
@@ -19,10 +21,13 @@ __all__ = [
     "check",
     "check_found",
     "check_labelled",
+    "check_split",
     "find_and_check",
     "inspect",
+    "job_budget",
     "joined",
     "log_and_judge",
+    "name_all",
     "read_part",
     "refusals_reported",
 ]

@@ -76,11 +76,18 @@ def _copies(report: PreflightReport) -> Iterator[str]:
 
 def _unseen(report: PreflightReport) -> Iterator[str]:
     names = [_described(entry) for entry in report.classes if not entry.in_training]
-    if names:
+    if not names:
+        return
+    if report.task == "segmentation" and report.is_sampled:
         yield (
-            f"no training {'mask' if report.task == 'segmentation' else 'picture'} shows the classes "
-            f"{_few(names)}: they cannot be learnt; add pictures of them, or leave the classes out"
+            f"none of the {report.checked['train']:,} training masks read shows the classes {_few(names)}: if no other "
+            "does, they cannot be learnt; add pictures of them, or leave the classes out"
         )
+        return
+    yield (
+        f"no training {'mask' if report.task == 'segmentation' else 'picture'} shows the classes "
+        f"{_few(names)}: they cannot be learnt; add pictures of them, or leave the classes out"
+    )
 
 
 def _imbalance(report: PreflightReport, dataset: Dataset) -> Iterator[str]:

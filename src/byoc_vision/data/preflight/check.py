@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from byoc_vision.data.layouts import find_dataset
 from byoc_vision.data.preflight.advice import advise
-from byoc_vision.data.preflight.duplicates import find_duplicates
+from byoc_vision.data.preflight.duplicates import Hashed, find_duplicates, hash_lookalikes
+from byoc_vision.data.preflight.facts import Facts
 from byoc_vision.data.preflight.figures import (
     count_classes,
     measure_channels,
@@ -27,10 +28,11 @@ from byoc_vision.data.preflight.judgement import (
     with_classes,
     without,
 )
-from byoc_vision.data.preflight.selection import select
+from byoc_vision.data.preflight.selection import select, with_empty
+from byoc_vision.data.preflight.sizes import Sizes, measure_sizes
 from byoc_vision.data.preflight.survey import Survey, survey
 from byoc_vision.data.preflight.table import summary
-from byoc_vision.data.preflight_report import PreflightReport, Range, write_refusal, write_report
+from byoc_vision.data.preflight_report import Duplicates, PreflightReport, Range, write_refusal, write_report
 from byoc_vision.data.samples import DataClass, DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, ResourceError, UserError, list_problems
 from byoc_vision.models.spec import Task
@@ -140,22 +142,32 @@ def inspect(
 ) -> Checked:
     """Read pictures and masks, in parallel; find the classes of a segmentation; leave out or report bad samples.
 
+    Files that are missing or empty are found, and copies of pictures as far as is cheap, also where a part of the
+    samples is read. Where a part within `options.checking_budget` would be refused, all are read: so that all bad
+    samples are named, and no class is thought missing that others show.
+
     workers: threads; the processor's cores by default.
     input_size: the model's, height and width in pixels.
     balanced: the job weighs or draws its classes already, and need not be told to.
-    seen: what reading the samples came to, where that was done before.
+    seen: what reading the samples came to, where that was done before, on the hosts where they lie.
     Raises InputError where `options.num_classes` contradicts the data. Whatever else is wrong is in `report.errors`;
     then the dataset is of no use.
     """
     compare_counts(dataset, options)
     started = time.perf_counter()
-    if seen is None:
-        seen = survey(select(dataset.splits, options.checked_pictures, options.seed), workers)
+    budget = options.checking_budget if options.checked_pictures is None and seen is None else None
+    sizes = measure_sizes(dataset.splits) if seen is None else {}
+    chosen = select(dataset.splits, options.checked_pictures, options.seed, sizes=sizes, budget=budget)
+    seen = seen or survey(with_empty(chosen, dataset.splits, sizes), workers)
     skip = options.on_bad_sample == "skip"
     found, class_errors = with_classes(dataset, seen, options)
     used = without(found, {fault.sample for fault in seen.all_faults}) if skip else found
-    errors = [*(refuse_losses(dataset, used, seen) if skip else refuse_faults(seen)), *class_errors]
-    report = _report(used, dataset, seen, errors, skip=skip, input_size=input_size)
+    errors = [*(refuse_losses(dataset, used, seen, chosen) if skip else refuse_faults(seen)), *class_errors]
+    if errors and budget is not None:
+        whole = replace(options, checking_budget=None)
+        return inspect(dataset, whole, workers=workers, input_size=input_size, balanced=balanced)
+    duplicates = _duplicates(dataset, seen, sizes)
+    report = _report(used, dataset, seen, duplicates, errors, skip=skip, input_size=input_size)
     warnings = advise(report, dataset, options, balanced=balanced)
     seconds = round(time.perf_counter() - started, 3)
     return Checked(used, replace(report, warnings=warnings, seconds=seconds))
@@ -175,10 +187,21 @@ def check_labelled(samples: Sequence[Sample], classes: Sequence[DataClass], *, w
         logger.warning("mask values that are no class of the model are not counted: %s", ", ".join(map(str, others)))
 
 
+def _duplicates(dataset: Dataset, seen: Survey, sizes: Mapping[str, Sequence[Sizes]]) -> Duplicates:
+    if not sizes:
+        return find_duplicates(seen.facts)
+    lookalikes = hash_lookalikes(dataset.splits, sizes, seen)
+    known: dict[str, list[Facts | Hashed]] = {
+        split: [*facts, *lookalikes.hashed[split]] for split, facts in seen.facts.items()
+    }
+    return replace(find_duplicates(known), uncompared=lookalikes.left)
+
+
 def _report(
     used: Dataset,
     found: Dataset,
     seen: Survey,
+    duplicates: Duplicates,
     errors: list[str],
     *,
     skip: bool,
@@ -200,7 +223,7 @@ def _report(
         channels=measure_channels(train),
         tones=measure_tones(train),
         coverage=measure_coverage(used, train),
-        duplicates=find_duplicates(seen.facts),
+        duplicates=duplicates,
         unlabelled=sum(not sample.labels for sample in used.train) if used.multi_label else None,
         bad=bad[:MOST_REPORTED],
         bad_count=len(bad),

@@ -11,7 +11,7 @@ import numpy as np
 
 from byoc_vision.data.decoding import read_content, read_picture
 from byoc_vision.data.samples import Sample
-from byoc_vision.data.truths import read_mask_values
+from byoc_vision.data.truths import read_mask_values, size_problem
 from byoc_vision.errors import DataError
 
 DIGEST_BYTES = 16
@@ -56,6 +56,11 @@ class Facts:
     mask: MaskFacts | None = None
 
 
+def digest(data: bytes) -> bytes:
+    """What tells the contents of two files apart: BLAKE2b, 16 bytes."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+
+
 def examine(sample: Sample) -> Facts | Fault:
     """Read the picture once: its bytes are hashed and decoded. Then its mask, where it has one."""
     try:
@@ -66,7 +71,7 @@ def examine(sample: Sample) -> Facts | Fault:
         return Fault(sample, str(error))
     height, width = picture.shape[:2]
     if mask is not None and mask.shape != (height, width):
-        return Fault(sample, _size_problem(sample, (height, width), mask.shape))
+        return Fault(sample, size_problem(sample, (height, width), mask.shape))
     probe = cv2.resize(picture, (PROBE_SIDE, PROBE_SIDE), interpolation=cv2.INTER_NEAREST)
     mean, std = cv2.meanStdDev(probe)
     darkest, brightest, _, _ = cv2.minMaxLoc(probe.reshape(PROBE_SIDE, -1))
@@ -74,7 +79,7 @@ def examine(sample: Sample) -> Facts | Fault:
         sample,
         height,
         width,
-        hashlib.blake2b(content.data, digest_size=DIGEST_BYTES).digest(),
+        digest(content.data),
         mean.ravel(),
         std.ravel(),
         int(darkest),
@@ -100,13 +105,3 @@ def _mask_facts(mask: np.ndarray) -> MaskFacts:
     histogram = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel().astype(np.int64)
     values = np.flatnonzero(histogram)
     return MaskFacts(tuple(values.tolist()), tuple(histogram[values].tolist()))
-
-
-def _size_problem(sample: Sample, picture: tuple[int, int], mask: tuple[int, ...]) -> str:
-    text = (
-        f"{sample.mask} has {mask[1]} × {mask[0]} pixels, "
-        f"its picture {sample.image.name} has {picture[1]} × {picture[0]}"
-    )
-    if mask == picture[::-1] and picture[0] != picture[1]:
-        return text + "; the picture is perhaps turned by its EXIF orientation: draw the mask over the upright picture"
-    return text + "; export both in one size"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from byoc_vision.data.preflight.figures import labels_of
@@ -80,13 +80,18 @@ def without(dataset: Dataset, bad: set[Sample]) -> Dataset:
     return replace(dataset, train=train, validation=validation, test=test)
 
 
-def refuse_losses(before: Dataset, after: Dataset, seen: Survey) -> list[str]:
-    """Errors where so much is bad that leaving it out would hide a greater mistake."""
+def refuse_losses(before: Dataset, after: Dataset, seen: Survey, drawn: Mapping[str, Sequence[Sample]]) -> list[str]:
+    """Errors where so much is bad that leaving it out would hide a greater mistake.
+
+    drawn: by split, the samples that stand for all. Beside them all empty files were seen, wherever they lie.
+    """
     errors = []
-    for split, faults in seen.faults.items():
-        if 2 * len(faults) > seen.checked(split) or split not in after.splits:
+    for split, samples in drawn.items():
+        chosen = set(samples)
+        faults = [fault for fault in seen.faults[split] if fault.sample in chosen]
+        if 2 * len(faults) > len(samples) or split not in after.splits:
             headline = (
-                f"{len(faults)} of {seen.checked(split)} {split} samples cannot be used, too many to leave out "
+                f"{len(faults)} of {len(samples)} {split} samples cannot be used, too many to leave out "
                 "(on_bad_sample=skip):"
             )
             errors.append(list_problems(headline, [fault.problem for fault in faults]))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -47,15 +50,21 @@ class Survey:
 
     def condemn(self, problems: Mapping[PictureFile | None, str]) -> None:
         """Count the samples of these masks among the faults."""
+        if not problems:
+            return
         for split, seen in self.facts.items():
             bad = [Fault(facts.sample, problems[facts.sample.mask]) for facts in seen if facts.sample.mask in problems]
             self.faults[split] += bad
             self.facts[split] = [facts for facts in seen if facts.sample.mask not in problems]
 
 
-def survey(splits: Mapping[str, Sequence[Sample]], workers: int | None = None) -> Survey:
-    """Read all these samples, in as many threads as told (decoders let go of the interpreter's lock)."""
+def survey(splits: Mapping[str, Sequence[Sample]], workers: int | None = None, *, seconds: float = math.inf) -> Survey:
+    """Read all these samples, in as many threads as told (decoders let go of the interpreter's lock).
+
+    seconds: after which no further ones are begun.
+    """
     seen = Survey()
+    deadline = time.monotonic() + seconds
     total = sum(len(samples) for samples in splits.values())
     threads = workers or available_cores()
     with (
@@ -63,8 +72,9 @@ def survey(splits: Mapping[str, Sequence[Sample]], workers: int | None = None) -
         tqdm(total=total, desc="checking pictures", unit="", disable=None, leave=False) as progress,
     ):
         for split, samples in splits.items():
+            in_time = takewhile(lambda _: time.monotonic() < deadline, samples)
             facts, faults = seen.facts.setdefault(split, []), seen.faults.setdefault(split, [])
-            for outcome in _in_order(pool, examine, samples, ahead=4 * threads):
+            for outcome in _in_order(pool, examine, in_time, ahead=4 * threads):
                 if isinstance(outcome, Fault):
                     faults.append(outcome)
                 else:

@@ -12,7 +12,13 @@ SHOWN_AT_EACH_END = 10
 
 def summary(report: PreflightReport) -> list[str]:
     """What was seen, without the warnings and the errors."""
-    facts = [("checked", _checked(report)), *_picture_facts(report), *_mask_facts(report), *_copies(report)]
+    facts = [
+        ("checked", _checked(report)),
+        *_others(report),
+        *_picture_facts(report),
+        *_mask_facts(report),
+        *_copies(report),
+    ]
     width = max(len(name) for name, _ in facts)
     return [*(f"{name:<{width}}  {text}" for name, text in facts), *_class_table(report)]
 
@@ -22,6 +28,14 @@ def _checked(report: PreflightReport) -> str:
     counts = ", ".join(f"{count:,} {split}" for split, count in report.checked.items())
     of_all = f" of {total:,}" if report.is_sampled else ""
     return f"{checked:,}{of_all} pictures ({counts}) in {report.seconds:.1f} s"
+
+
+def _others(report: PreflightReport) -> list[tuple[str, str]]:
+    if not report.is_sampled:
+        return []
+    total = sum(report.samples.values())
+    remedy = f"checked_pictures={total} or `byoc-vision check --pictures {total}` reads all before"
+    return [("others", f"are there and not empty; they are read in the first epoch. {remedy}")]
 
 
 def _picture_facts(report: PreflightReport) -> list[tuple[str, str]]:
@@ -60,8 +74,14 @@ def _mask_facts(report: PreflightReport) -> list[tuple[str, str]]:
 
 
 def _copies(report: PreflightReport) -> list[tuple[str, str]]:
-    within = report.duplicates.within
-    return [("copies", f"{within:,} pictures repeat another of their split, byte for byte")] if within else []
+    facts = []
+    if report.duplicates.within:
+        within = f"{report.duplicates.within:,} pictures repeat another of their split, byte for byte"
+        facts.append(("copies", within))
+    if report.duplicates.uncompared:
+        uncompared = f"{report.duplicates.uncompared:,} more files, each as large as another, were not compared with it"
+        facts.append(("copies", uncompared))
+    return facts
 
 
 def _class_table(report: PreflightReport) -> list[str]:

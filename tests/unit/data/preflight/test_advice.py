@@ -87,6 +87,13 @@ def test_a_class_without_training_pictures() -> None:
     assert found.startswith("no training picture shows the classes dog: they cannot be learnt; add pictures")
 
 
+def test_a_class_without_training_masks_among_those_that_were_read() -> None:
+    parts = [ClassReport("sky", 0, {"train": 9}, 1.0), ClassReport("sign", 4, {}, 0.0)]
+    seen = report("segmentation", classes=parts, checked={"train": 9, "validation": 2}, smaller=0)
+    (found,) = warnings(seen, DataOptions(num_classes=2))
+    assert found.startswith("none of the 9 training masks read shows the classes sign (value 4): if no other does")
+
+
 def test_classes_of_few_pixels() -> None:
     parts = [ClassReport("sky", 0, {"train": 9}, 0.995), ClassReport("sign", 4, {"train": 9}, 0.005)]
     (found,) = warnings(report("segmentation", classes=parts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from byoc_vision.data.layouts import find_dataset
-from byoc_vision.data.preflight import Checked, check, check_labelled
+from byoc_vision.data.preflight import Checked, check, check_labelled, inspect
 from byoc_vision.data.samples import DataClass, DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, InputError
 
@@ -186,6 +187,86 @@ class TestClassification:
         samples = tuple(Sample(path, label=0) for path in sorted(tmp_path.iterdir()))
         with pytest.raises(DataError, match=r"(?s)30 of 30 samples.*… and 10 more"):
             check(Dataset("classification", (DataClass("a"),), samples, ()), DataOptions())
+
+
+class TestBudget:
+    """What a job reads before its first step is bounded; what is cheap is done for all samples."""
+
+    COUNT = 60
+
+    @pytest.fixture
+    def pictures(self, tmp_path: Path) -> list[Path]:
+        return [write(tmp_path / f"{index}.jpg", grey(8, 9 + index % 4, index)) for index in range(self.COUNT)]
+
+    @staticmethod
+    def dataset(pictures: list[Path]) -> Dataset:
+        samples = [Sample(path, label=index % 2) for index, path in enumerate(pictures)]
+        classes = (DataClass("cat"), DataClass("dog"))
+        return Dataset("classification", classes, tuple(samples[:50]), tuple(samples[50:]))
+
+    @staticmethod
+    def tenth(pictures: list[Path]) -> DataOptions:
+        return DataOptions(checking_budget=sum(path.stat().st_size for path in pictures) // 10)
+
+    def test_a_set_within_it_is_read_as_a_whole(self, pictures: list[Path]) -> None:
+        options = DataOptions(checking_budget=sum(path.stat().st_size for path in pictures))
+        assert not inspect(self.dataset(pictures), options).report.is_sampled
+
+    def test_a_larger_set_is_read_in_part(self, pictures: list[Path], caplog: pytest.LogCaptureFixture) -> None:
+        with caplog.at_level(logging.INFO):
+            dataset, report = check(self.dataset(pictures), self.tenth(pictures))
+        assert dataset == self.dataset(pictures)
+        assert report.checked == {"train": 5, "validation": 1}
+        assert "checked   6 of 60 pictures (5 train, 1 validation) in" in caplog.text
+        assert [entry.pictures for entry in report.classes] == [{"train": 25, "validation": 5}] * 2
+
+    def test_a_number_of_pictures_overrules_it(self, pictures: list[Path]) -> None:
+        options = replace(self.tenth(pictures), checked_pictures=40)
+        assert sum(inspect(self.dataset(pictures), options).report.checked.values()) == 40
+
+    @pytest.mark.parametrize("options", [None, DataOptions(checked_pictures=2)], ids=["budget", "number"])
+    def test_empty_and_missing_files_are_all_named(self, pictures: list[Path], options: DataOptions | None) -> None:
+        options = options or self.tenth(pictures)
+        empty, gone = pictures[10:14], pictures[55]
+        for path in empty:
+            path.write_bytes(b"")
+        gone.unlink()
+        with pytest.raises(DataError) as raised:
+            check(self.dataset(pictures), options)
+        for path in empty:
+            assert f"{path} is not a JPEG" in str(raised.value)
+        assert f"{gone} cannot be read: No such file" in str(raised.value)
+        used = check(self.dataset(pictures), replace(options, on_bad_sample="skip")).dataset
+        assert [len(used.train), len(used.validation)] == [46, 9]
+
+    def test_what_is_found_bad_has_all_read(self, pictures: list[Path]) -> None:
+        """The empty file is found among all; the damaged one is then found too, wherever it lies."""
+        pictures[3].write_bytes(b"")
+        damaged = [path for path in pictures[20:30] if path.write_bytes(path.read_bytes()[:-9])]
+        with pytest.raises(DataError, match="11 of 60 samples") as raised:
+            check(self.dataset(pictures), self.tenth(pictures))
+        assert all(f"{path} is cut short" in str(raised.value) for path in damaged)
+
+    def test_copies_are_found_among_all(self, pictures: list[Path], tmp_path: Path) -> None:
+        for source, target in ((pictures[7], pictures[54]), (pictures[20], pictures[31]), (pictures[8], pictures[10])):
+            target.write_bytes(source.read_bytes())
+        report = inspect(self.dataset(pictures), self.tenth(pictures)).report
+        found = report.duplicates
+        assert report.is_sampled
+        assert set(found.across) == {(str(pictures[7]), str(pictures[54]))}
+        assert (str(pictures[20]), str(pictures[31])) in found.contradicting
+        assert found.within == 2
+        assert found.uncompared == 0
+
+    def test_classes_that_only_other_masks_show(self, tmp_path: Path) -> None:
+        """A part whose training masks lack a class of its validation masks is no reason to refuse the whole."""
+        image = write(tmp_path / "p.jpg", grey(20, 30, 90))
+        plain, rare = write(tmp_path / "plain.png", half(20, 30)), write(tmp_path / "rare.png", half(20, 30, 2))
+        train = tuple(Sample(image, rare if index == 29 else plain) for index in range(30))
+        options = DataOptions(checking_budget=4 * image.stat().st_size)
+        dataset, report = check(Dataset("segmentation", (), train, (Sample(image, rare),)), options)
+        assert [entry.value for entry in dataset.classes] == [0, 1, 2]
+        assert not report.is_sampled
 
 
 class TestLabelled:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from byoc_vision.data.preflight.duplicates import find_duplicates
-from byoc_vision.data.preflight.facts import Facts
+from byoc_vision.data.preflight.duplicates import find_duplicates, hash_lookalikes
+from byoc_vision.data.preflight.facts import Facts, Fault, digest
+from byoc_vision.data.preflight.sizes import measure_sizes
+from byoc_vision.data.preflight.survey import Survey
 from byoc_vision.data.preflight_report import Duplicates
 from byoc_vision.data.samples import Sample
 
@@ -46,3 +49,46 @@ def test_two_classes_of_one_picture() -> None:
     assert find_duplicates({"train": train}).contradicting == [("a", "c")]
     train = [picture("a", "1", labels=(0, 1)), picture("b", "1", labels=(0,)), picture("c", "2", labels=())]
     assert find_duplicates({"train": train}).contradicting == [("a", "b")]
+
+
+class TestLookalikes:
+    """Samples that were not read: only those whose file is as large as another are hashed."""
+
+    @pytest.fixture
+    def splits(self, tmp_path: Path) -> dict[str, list[Sample]]:
+        def sample(name: str, content: str) -> Sample:
+            (tmp_path / name).write_text(content)
+            return Sample(tmp_path / name, label=0)
+
+        return {
+            "train": [sample("a", "ten bytes!"), sample("b", "TEN BYTES!"), sample("c", "four"), sample("d", "four")],
+            "test": [sample("e", "alone"), sample("f", "ten bytes!"), sample("g", "")],
+        }
+
+    def test_those_of_one_size_are_hashed(self, splits: dict[str, list[Sample]]) -> None:
+        found = hash_lookalikes(splits, measure_sizes(splits), Survey())
+        assert [[one.sample.image.name for one in found.hashed[split]] for split in splits] == [list("abcd"), ["f"]]
+        assert found.hashed["test"][0].digest == digest(b"ten bytes!")
+        assert found.left == 0
+        pairs = [(str(splits["train"][0].image), str(splits["test"][1].image))]
+        assert find_duplicates(found.hashed) == Duplicates(1, pairs)
+
+    def test_what_was_read_is_not_hashed_again(self, splits: dict[str, list[Sample]]) -> None:
+        seen = Survey({"train": [], "test": []}, {"train": [], "test": [Fault(splits["test"][1], "cut short")]})
+        first = Facts(splits["train"][0], 1, 1, b"1", np.zeros(3), np.zeros(3), 0, 0, False, False)
+        seen.facts["train"].append(first)
+        found = hash_lookalikes(splits, measure_sizes(splits), seen)
+        assert [[one.sample.image.name for one in found.hashed[split]] for split in splits] == [list("bcd"), []]
+
+    @pytest.mark.parametrize(("budget", "names", "left"), [(30, "abf", 2), (34, "abcf", 1), (0, "", 5)])
+    def test_those_of_two_splits_come_first(
+        self, splits: dict[str, list[Sample]], budget: int, names: str, left: int
+    ) -> None:
+        found = hash_lookalikes(splits, measure_sizes(splits), Survey(), budget)
+        assert sorted(one.sample.image.name for split in splits for one in found.hashed[split]) == list(names)
+        assert found.left == left
+
+    def test_a_file_that_goes_away_is_passed_over(self, splits: dict[str, list[Sample]]) -> None:
+        sizes = measure_sizes(splits)
+        splits["train"][3] = Sample(Path("gone"))
+        assert len(hash_lookalikes(splits, sizes, Survey()).hashed["train"]) == 3

@@ -7,8 +7,10 @@ from pathlib import Path
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from byoc_vision.data.preflight.selection import MOST_CHECKED, select
+from byoc_vision.data.preflight.selection import BUDGET_PER_CORE, MOST_CHECKED, job_budget, select, with_empty
+from byoc_vision.data.preflight.sizes import Sizes
 from byoc_vision.data.samples import Sample
+from byoc_vision.data.workers import available_cores
 
 
 def pictures(split: str, count: int, classes: int = 2) -> list[Sample]:
@@ -51,3 +53,63 @@ def test_the_same_seed_draws_the_same_in_their_order(counts: dict[str, int], lim
         assert samples
         positions = [splits[name].index(sample) for sample in samples]
         assert positions == sorted(set(positions))
+
+
+def sized(counts: dict[str, list[int]]) -> tuple[dict[str, list[Sample]], dict[str, list[Sizes]]]:
+    splits = {name: pictures(name, len(costs), classes=3) for name, costs in counts.items()}
+    return splits, {name: [Sizes(cost) for cost in costs] for name, costs in counts.items()}
+
+
+def cost(chosen: dict[str, list[Sample]], splits: dict[str, list[Sample]], sizes: dict[str, list[Sizes]]) -> int:
+    return sum(sizes[name][splits[name].index(sample)].image for name in chosen for sample in chosen[name])
+
+
+BYTES = st.lists(st.integers(0, 90), min_size=1, max_size=60)
+
+
+class TestBudget:
+    @given(
+        st.dictionaries(st.sampled_from(["train", "validation", "test"]), BYTES, min_size=1),
+        st.integers(1, 4000),
+        st.integers(0, 9),
+    )
+    def test_it_is_kept_and_the_choice_repeats(self, counts: dict[str, list[int]], budget: int, seed: int) -> None:
+        splits, sizes = sized(counts)
+        chosen = select(splits, None, seed, sizes=sizes, budget=budget)
+        assert chosen == select(splits, None, seed, sizes=sizes, budget=budget)
+        if sum(map(sum, counts.values())) <= budget:
+            assert chosen == splits
+        else:
+            others = {name: samples for name, samples in chosen.items() if len(samples) > 1}
+            assert cost(others, splits, sizes) <= budget, "but for one of each split"
+        for name, samples in chosen.items():
+            positions = [splits[name].index(sample) for sample in samples]
+            assert positions
+            assert positions == sorted(set(positions))
+
+    def test_it_is_used_up(self) -> None:
+        splits, sizes = sized({"train": [10] * 900, "validation": [10] * 100})
+        assert [len(chosen) for chosen in select(splits, None, 0, sizes=sizes, budget=2000).values()] == [180, 20]
+
+    def test_a_rare_class_is_among_them(self) -> None:
+        splits, sizes = sized({"train": [10] * 500})
+        splits["train"][137] = Sample(Path("rare.jpg"), label=9)
+        assert Sample(Path("rare.jpg"), label=9) in select(splits, None, 5, sizes=sizes, budget=100)["train"]
+
+    def test_the_number_is_kept_too(self) -> None:
+        splits, sizes = sized({"train": [10] * 500})
+        assert len(select(splits, 7, 0, sizes=sizes, budget=4000)["train"]) == 7
+
+    def test_a_job_has_one_for_each_core(self) -> None:
+        assert job_budget() == BUDGET_PER_CORE * available_cores()
+
+
+def test_empty_files_join_those_that_are_read() -> None:
+    splits, sizes = sized({"train": [10] * 50, "validation": [10] * 5})
+    sizes["train"][30] = Sizes(0)
+    sizes["validation"][4] = Sizes(10, 0)
+    chosen = select(splits, 2, 0)
+    joined = with_empty(chosen, splits, sizes)
+    assert set(joined["train"]) == {*chosen["train"], splits["train"][30]}
+    assert set(joined["validation"]) == {*chosen["validation"], splits["validation"][4]}
+    assert joined["train"] == sorted(joined["train"], key=splits["train"].index)

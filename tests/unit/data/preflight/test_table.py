@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -79,5 +80,15 @@ def test_a_sample_of_a_large_set_says_so(tmp_path: Path) -> None:
     dataset = Dataset("classification", (DataClass("a"),), tuple(Sample(path, label=0) for _ in range(1200)), ())
     report = inspect(dataset, DataOptions(checked_pictures=30)).report
     assert summary(report)[0].startswith("checked   30 of 1,200 pictures (30 train)")
+    assert summary(report)[1].startswith("others    are there and not empty; they are read in the first epoch")
+    assert "checked_pictures=1200 or `byoc-vision check --pictures 1200` reads all before" in summary(report)[1]
     assert report.classes[0].in_training == 1200
     assert report.is_sampled
+
+
+def test_files_that_were_not_compared_are_counted(tmp_path: Path) -> None:
+    train = (Sample(picture(tmp_path / "a.png"), label=0),)
+    report = inspect(Dataset("classification", (DataClass("a"),), train, ()), DataOptions()).report
+    assert not any(line.startswith(("copies", "others")) for line in summary(report))
+    report = replace(report, duplicates=replace(report.duplicates, uncompared=1234))
+    assert "copies    1,234 more files, each as large as another, were not compared with it" in summary(report)
