@@ -66,6 +66,10 @@ fix: install ## mend what the style checker can mend
 test: install ## run the unit and integration tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile tests/unit tests/integration $(PYTEST_ARGS)
 
+.PHONY: test-recipes
+test-recipes: install ## train recipes on real pictures, to figures that must be reached
+	$(BIN)/pytest tests/recipes $(PYTEST_ARGS)
+
 .PHONY: demo
 demo: install ## train on drawn pictures, serve, predict: results in demo/
 	sh local_test/demo.sh $(BIN)/byoc-vision

@@ -144,7 +144,8 @@ def inspect(
 
     Files that are missing or empty are found, and copies of pictures as far as is cheap, also where a part of the
     samples is read. Where a part within `options.checking_budget` would be refused, all are read: so that all bad
-    samples are named, and no class is thought missing that others show.
+    samples are named, and no class is thought missing that others show. So are all masks that alone tell the classes,
+    where these are more than two: one that is rare may be in none of a part's masks.
 
     workers: threads; the processor's cores by default.
     input_size: the model's, height and width in pixels.
@@ -163,7 +164,7 @@ def inspect(
     found, class_errors = with_classes(dataset, seen, options)
     used = without(found, {fault.sample for fault in seen.all_faults}) if skip else found
     errors = [*(refuse_losses(dataset, used, seen, chosen) if skip else refuse_faults(seen)), *class_errors]
-    if errors and budget is not None:
+    if budget is not None and (errors or _may_lack_classes(dataset, found, seen, options)):
         whole = replace(options, checking_budget=None)
         return inspect(dataset, whole, workers=workers, input_size=input_size, balanced=balanced)
     duplicates = _duplicates(dataset, seen, sizes)
@@ -185,6 +186,12 @@ def check_labelled(samples: Sequence[Sample], classes: Sequence[DataClass], *, w
         raise DataError(list_problems(headline, [fault.problem for fault in seen.all_faults]))
     if others := sorted(set(seen.mask_values().of()) - {entry.value for entry in classes}):
         logger.warning("mask values that are no class of the model are not counted: %s", ", ".join(map(str, others)))
+
+
+def _may_lack_classes(dataset: Dataset, found: Dataset, seen: Survey, options: DataOptions) -> bool:
+    told = bool(dataset.classes) or options.num_classes is not None
+    is_part = any(seen.checked(split) < len(samples) for split, samples in dataset.splits.items())
+    return dataset.task == "segmentation" and not told and is_part and len(found.classes) > 2
 
 
 def _duplicates(dataset: Dataset, seen: Survey, sizes: Mapping[str, Sequence[Sizes]]) -> Duplicates:

@@ -268,6 +268,20 @@ class TestBudget:
         assert [entry.value for entry in dataset.classes] == [0, 1, 2]
         assert not report.is_sampled
 
+    @pytest.mark.parametrize(("options", "classes"), [({}, 4), ({"num_classes": 4}, 4)], ids=["seen", "told"])
+    def test_one_of_many_classes_that_few_masks_show(
+        self, tmp_path: Path, options: dict[str, int], classes: int
+    ) -> None:
+        image = write(tmp_path / "p.jpg", grey(20, 30, 90))
+        usual = half(20, 30)
+        usual[:10, 15:] = 2
+        common, rare = write(tmp_path / "common.png", usual), write(tmp_path / "rare.png", half(20, 30, 3))
+        train = tuple(Sample(image, rare if index == 29 else common) for index in range(30))
+        dataset = Dataset("segmentation", (), train, (Sample(image, common),))
+        checked = inspect(dataset, DataOptions(checking_budget=4 * image.stat().st_size, **options))
+        assert len(checked.dataset.classes) == classes
+        assert checked.report.is_sampled == bool(options)
+
 
 class TestLabelled:
     def test_values_that_the_model_lacks_are_mentioned(self, masked: Path, caplog: pytest.LogCaptureFixture) -> None:
