@@ -33,7 +33,7 @@ from byoc_vision.training.progress import Grid, Progress
 from byoc_vision.training.pulse import Pulse
 from byoc_vision.training.results import write_results
 from byoc_vision.training.session import Session
-from byoc_vision.training.startup import FirstStep, importing, libraries
+from byoc_vision.training.startup import FirstStep
 from byoc_vision.training.trainer import Trainer
 from byoc_vision.training.work import Work, find_work
 
@@ -49,8 +49,7 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
     started = time.monotonic()
     checkpoints = Checkpoints.of(job.paths, hyperparameters, world)
     compare_streams(job, world)
-    with importing(libraries(hyperparameters)):
-        checked, work = find_work(job, hyperparameters, world)
+    checked, work = find_work(job, hyperparameters, world)
     dataset = checked.dataset
     objective = plan.objective(hyperparameters, dataset)
     weights = class_weights(hyperparameters, dataset, checked.report.classes, checked.report.checked["train"])

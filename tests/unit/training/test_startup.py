@@ -1,4 +1,4 @@
-"""What is done on the way to the first step, and the time that it took."""
+"""How long a job took to its first step."""
 
 from __future__ import annotations
 
@@ -11,40 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from byoc_vision import hyperparameters as hp
-from byoc_vision.training.startup import FirstStep, importing, libraries, seconds_since_start
-
-
-@pytest.mark.parametrize(
-    ("raw", "names"),
-    [
-        ({}, ["torch._dynamo", "timm"]),
-        ({"model": "resnet18"}, ["torch._dynamo", "timm"]),
-        ({"model": "unet"}, ["torch._dynamo"]),
-        ({"model": "unet", "encoder": "resnet18"}, ["torch._dynamo", "segmentation_models_pytorch"]),
-    ],
-)
-def test_libraries_are_those_that_the_model_needs(raw: dict[str, str], names: list[str]) -> None:
-    assert libraries(hp.parse(raw)) == names
-
-
-def test_modules_are_there_when_the_work_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "waits_for_the_work.py").write_text(
-        "import sys, time\n"
-        "deadline = time.monotonic() + 30\n"
-        "while not hasattr(sys, 'work_has_begun') and time.monotonic() < deadline:\n"
-        "    time.sleep(0.01)\n"
-        "beside = hasattr(sys, 'work_has_begun')\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    with importing(["no_such_module", "waits_for_the_work"]):
-        monkeypatch.setattr(sys, "work_has_begun", True, raising=False)
-    assert sys.modules.pop("waits_for_the_work").beside
-
-
-def test_an_error_of_the_work_is_its_own() -> None:
-    with pytest.raises(ValueError, match="no such picture"), importing(["json"]):
-        raise ValueError("no such picture")
+from byoc_vision.training.startup import FirstStep, seconds_since_start
 
 
 def test_the_first_step_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
