@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1  # of model.json; also `ModelCard.format_version`
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
+OPENVINO_FOLDER = "openvino"  # what is in it: inference/compiled.py
 
 
 class ClassEntry(BaseModel):
@@ -73,11 +74,12 @@ class ModelCard(BaseModel):
 def save(folder: Path, card: ModelCard, state: dict[str, Tensor]) -> None:
     """Write the artifact into `folder`, each file beside its place and then renamed.
 
-    The card comes last: a folder that has one is whole.
+    The card comes last: a folder that has one is whole. What was made of other weights is removed.
     """
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / OPENVINO_FOLDER, ignore_errors=True)
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with renamed_into_place(folder / WEIGHTS_FILE) as path:
         save_file(contiguous, path, metadata={"format": "pt", "byoc_vision": __version__})

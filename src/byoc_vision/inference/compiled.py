@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from byoc_vision.artifact import WEIGHTS_FILE, ModelCard
+from byoc_vision.artifact import OPENVINO_FOLDER, WEIGHTS_FILE, ModelCard
 from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.errors import DataError
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
 
-FOLDER = "openvino"
 MODEL_FILE = "model.xml"
 REFERENCE_FILE = "reference.npz"
 
@@ -50,22 +49,21 @@ def write(folder: Path, card: ModelCard, net: nn.Module) -> None:
     from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
 
     expected = expected_logits(net, card)
-    model = to_openvino(net, card)
-    compare(OpenVinoEngine(model), card.preprocess, expected)
+    try:
+        model = to_openvino(net, card)
+        engine = OpenVinoEngine(model)
+    except Exception as error:  # networks come from several libraries, and a converter fails in its own words
+        raise DataError(f"OpenVINO cannot compute {card.model.architecture}: {error}") from error
+    compare(engine, card.preprocess, expected)
     scratch = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
     try:
         scratch.chmod(0o755)
         openvino.save_model(model, scratch / MODEL_FILE, compress_to_fp16=False)
         np.savez(scratch / REFERENCE_FILE, weights=digest(folder / WEIGHTS_FILE), logits=expected)
-        remove(folder)
-        os.replace(scratch, folder / FOLDER)
+        shutil.rmtree(folder / OPENVINO_FOLDER, ignore_errors=True)
+        os.replace(scratch, folder / OPENVINO_FOLDER)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def remove(folder: Path) -> None:
-    """Take it away, since the weights beside it change."""
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
 
 
 def load(folder: Path, card: ModelCard, threads: int | None = None) -> OpenVinoEngine | None:
@@ -73,7 +71,7 @@ def load(folder: Path, card: ModelCard, threads: int | None = None) -> OpenVinoE
 
     Raises DataError where it does not compute what PyTorch does.
     """
-    model, reference = folder / FOLDER / MODEL_FILE, folder / FOLDER / REFERENCE_FILE
+    model, reference = folder / OPENVINO_FOLDER / MODEL_FILE, folder / OPENVINO_FOLDER / REFERENCE_FILE
     if not (model.is_file() and reference.is_file()):
         return None
     from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine

@@ -6,6 +6,7 @@ import logging
 import os
 from pathlib import Path
 
+from byoc_vision import artifact
 from byoc_vision.artifact import ModelCard
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.inference import compiled
@@ -35,7 +36,7 @@ def load_engine(
             if found := compiled.load(folder, card, threads):
                 return found
         except DataError as error:
-            log.warning("%s: %s; PyTorch does the work, several times slower", folder / compiled.FOLDER, error)
+            log.warning("%s: %s; PyTorch does the work, several times slower", folder / artifact.OPENVINO_FOLDER, error)
     from byoc_vision.inference.engines.torch_engine import TorchEngine
 
     return TorchEngine.load(folder, card, device, threads)
