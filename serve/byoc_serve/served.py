@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from threading import BoundedSemaphore
 from typing import IO, TYPE_CHECKING, NamedTuple
 
+import cv2
 import numpy as np
 from werkzeug.wsgi import get_content_length
 
@@ -22,7 +23,7 @@ from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.predictor import Predictor, Prepared
-from byoc_vision.machine import available_cores, visible_gpus
+from byoc_vision.machine import available_cores, driver_version, visible_gpus
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -109,9 +110,15 @@ def load_model(settings: Settings, worker: int) -> ServedModel:
 
     Raises DataError where there is none or it is damaged, and ResourceError where the GPU's driver is too old.
     """
-    device = _choose_gpu(settings, worker) if visible_gpus(os.environ) else None
+    cv2.setNumThreads(1)  # as many pictures as there are cores are worked on at once, see `ServedModel`
+    device = _choose_gpu(settings, worker) if _may_have_gpu(settings) else None
     threads = max(1, available_cores() // max(1, settings.workers))
     return ServedModel(Predictor.load(settings.model, device, settings.engine, threads), settings)
+
+
+def _may_have_gpu(settings: Settings) -> bool:
+    """Whether it is worth asking torch, which takes seconds to import."""
+    return settings.engine != "openvino" and bool(visible_gpus(os.environ) or driver_version(os.environ))
 
 
 def _choose_gpu(settings: Settings, worker: int) -> str | None:
