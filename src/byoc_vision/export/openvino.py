@@ -1,30 +1,34 @@
-"""A network as OpenVINO computes it."""
+"""OpenVINO's format: what CPUs are served with."""
 
 from __future__ import annotations
 
-import copy
+from typing import TYPE_CHECKING
 
-import openvino
-import torch
-from openvino import Layout
-from openvino.preprocess import ColorFormat, PrePostProcessor
 from torch import nn
 
 from byoc_vision.artifact import ModelCard
-from byoc_vision.models.normalized import Normalized
+from byoc_vision.export.program import standalone, trace
+from byoc_vision.quiet_openvino import import_openvino
+
+if TYPE_CHECKING:
+    import openvino
+
+INPUT, OUTPUT = "pictures", "logits"
 
 
 def to_openvino(net: nn.Module, card: ModelCard) -> openvino.Model:
-    """`net` behind its normalisation: RGB pictures, uint8 [N, h, w, 3], N of any size, to float32 logits."""
-    rule = card.preprocess
-    model = Normalized(copy.deepcopy(net).cpu().eval(), rule.mean, rule.std)
-    example = torch.zeros(2, 3, rule.height, rule.width, dtype=torch.uint8)
-    with torch.no_grad():
-        program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    converted = openvino.convert_model(program)
-    steps = PrePostProcessor(converted)
-    steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(Layout("NHWC")).set_color_format(
-        ColorFormat.RGB
-    )
-    steps.input().model().set_layout(Layout("NCHW"))
-    return steps.build()
+    """The network for OpenVINO: `pictures`, uint8 RGB [N, h, w, 3] of the card's size in any number, to `logits`,
+    float32 [N, K] or [N, K, h, w]. The weights stay float32.
+
+    `net` stays as it is, and may be in training or on a GPU.
+    """
+    ov = import_openvino()
+    preprocess = card.preprocess
+    model: openvino.Model = ov.convert_model(trace(standalone(net, card), card))
+    model.reshape([-1, 3, preprocess.height, preprocess.width])
+    model.input(0).set_names({INPUT})
+    model.output(0).set_names({OUTPUT})
+    layout = ov.preprocess.PrePostProcessor(model)
+    layout.input().tensor().set_layout(ov.Layout("NHWC"))  # as pictures are decoded
+    layout.input().model().set_layout(ov.Layout("NCHW"))
+    return layout.build()
