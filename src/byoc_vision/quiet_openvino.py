@@ -17,4 +17,5 @@ def import_openvino() -> ModuleType:
     sys.modules.setdefault("openvino_telemetry", cast(ModuleType, None))
     import openvino
 
-    return openvino
+    package: ModuleType = openvino
+    return package

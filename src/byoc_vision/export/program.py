@@ -23,7 +23,7 @@ def standalone(net: nn.Module, card: ModelCard) -> nn.Module:
     for module in model.modules():
         if getattr(module, "inplace", False):
             # Nothing is saved by it in a graph, and some (ReLU6) take torch many times longer to take apart.
-            module.inplace = False
+            module.inplace = False  # type: ignore[assignment]
     return model
 
 
