@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import secrets
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
@@ -16,6 +15,8 @@ from werkzeug.wsgi import get_input_stream
 
 from byoc_serve.body import drain
 from byoc_serve.loader import Loader
+from byoc_serve.metrics import CONTENT_TYPE, Metrics, WorkerMetrics
+from byoc_serve.request_log import Observed, Record
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
 
@@ -27,10 +28,20 @@ _ATTRIBUTES = re.compile(r"[\x20-\x7e]{0,1024}")
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, loader: Loader) -> Flask:
-    """The app around a model that `loader` brings; whoever calls this starts and stops the loader."""
+def create_app(settings: Settings, loader: Loader, metrics: WorkerMetrics | None = None) -> Flask:
+    """The app around a model that `loader` brings; whoever calls this starts and stops the loader.
+
+    metrics: this worker's; by default it is the only one.
+    """
+    metrics = metrics or Metrics().worker()
     app = Flask(__name__, static_folder=None)
     app.extensions["loader"] = loader
+    app.wsgi_app = Observed(app.wsgi_app, metrics, settings.log_format == "json")  # type: ignore[method-assign]
+
+    @app.before_request
+    def note_route() -> None:
+        if request.url_rule is not None:
+            Record.of(request.environ).route = request.url_rule.rule
 
     @app.get("/ping")
     def ping() -> Response:
@@ -57,6 +68,16 @@ def create_app(settings: Settings, loader: Loader) -> Flask:
             response.headers[CUSTOM_ATTRIBUTES] = attributes
         return response
 
+    @app.get("/metrics")
+    def figures() -> Response:
+        return Response(metrics.everyone.exposition(loader.ready), content_type=CONTENT_TYPE)
+
+    @app.get("/openapi.json")
+    def openapi() -> Response:
+        from byoc_serve.openapi import describe  # not when the server starts: it imports what decodes pictures
+
+        return _json(describe(settings, loader.task))
+
     @app.errorhandler(RequestError)
     def refused(error: RequestError) -> Response:
         return _error(error.status, error.message)
@@ -71,7 +92,8 @@ def create_app(settings: Settings, loader: Loader) -> Flask:
     @app.errorhandler(Exception)
     def our_bug(error: Exception) -> Response:
         """The one place that reports what nobody foresaw."""
-        identity = secrets.token_hex(6)
+        identity = Record.of(request.environ).id
+        Record.of(request.environ).error = f"{type(error).__name__}: {error}"
         log.error("error %s in %s %s", identity, request.method, request.path, exc_info=error)
         return _json({"error": "the server failed on this request; its log says why", "id": identity}, 500)
 
@@ -85,6 +107,7 @@ def _custom_attributes(text: str | None) -> str | None:
 
 
 def _error(status: int, message: str) -> Response:
+    Record.of(request.environ).error = message
     response = _json({"error": message}, status)
     if status == 503:
         response.headers["Retry-After"] = RETRY_AFTER

@@ -11,9 +11,12 @@ from typing import Any
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.config import Config
 from gunicorn.errors import HaltServer
+from gunicorn.glogging import Logger
 
 from byoc_serve.health import Board, State
+from byoc_serve.metrics import Metrics
 from byoc_serve.settings import Settings
 from byoc_serve.worker import Worker
 from byoc_vision.logs import set_up_logging
@@ -39,7 +42,7 @@ def serve(paths: MlPaths, port: int | None = None) -> int:
     """
     settings = Settings.from_environment(os.environ, paths.root, port)
     settings = settings.model_copy(update={"workers": settings.workers or max(1, visible_gpus(os.environ))})
-    set_up_logging(settings.logging_level)
+    set_up_logging(settings.logging_level, as_json=settings.log_format == "json")
     sleep_between_regions()
     server = Server(settings)
     try:
@@ -55,6 +58,7 @@ class Server(BaseApplication):
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.board = Board(settings.workers)
+        self.metrics = Metrics(settings.workers)
         self._failed_starts = 0
         super().__init__()
 
@@ -80,6 +84,7 @@ class Server(BaseApplication):
             "keepalive": KEEP_ALIVE_SECONDS,
             "worker_tmp_dir": _memory_folder(),
             "loglevel": settings.log_level,
+            "logger_class": JsonLogger if settings.log_format == "json" else Logger,
             "control_socket_disable": True,
             "pre_fork": self._give_slot,
             "child_exit": self._count_failed_starts,
@@ -99,6 +104,15 @@ class Server(BaseApplication):
                 f"the process was killed {MAX_FAILED_STARTS} times while it loaded the model; give it more memory",
                 START_EXIT_CODE,
             )
+
+
+class JsonLogger(Logger):
+    """gunicorn's messages among ours, which are JSON, and not in its own form on a stream of their own."""
+
+    def setup(self, cfg: Config) -> None:
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
 
 
 def _memory_folder() -> str | None:

@@ -22,6 +22,7 @@ SPARE_THREADS = 16  # beyond those that wait for the model: for bodies on their 
 TRANSFORM_MEGABYTES = 100  # what payload × concurrency of a batch transform may be at the most
 TRANSFORM_PAYLOAD_MB = 25
 
+LogFormat = Annotated[Literal["text", "json"], BeforeValidator(str.lower)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)]
 BatchStrategy = Literal["SINGLE_RECORD", "MULTI_RECORD"]
 
@@ -44,6 +45,13 @@ class Settings(BaseModel):
     batch_size: int = Field(
         8, alias="BATCH_SIZE", ge=1, le=1024, description="The most pictures that go through the model together."
     )
+    batch_wait_ms: int = Field(
+        0,
+        alias="BATCH_WAIT_MS",
+        ge=0,
+        le=1000,
+        description="Milliseconds for which a batch that is not full waits for pictures being decoded.",
+    )
     queue_length: int = Field(
         64, alias="QUEUE_LENGTH", ge=1, le=4096, description="The most pictures accepted at once; more get 503."
     )
@@ -64,6 +72,9 @@ class Settings(BaseModel):
         description="`true` serves on the CPU where the GPU's driver is too old, instead of ending.",
     )
     log_level: LogLevel = Field("info", alias="LOG_LEVEL", description="`debug`, `info`, `warning` or `error`.")
+    log_format: LogFormat = Field(
+        "text", alias="LOG_FORMAT", description="`text`, or `json`: every line is JSON, and each request has one."
+    )
     batch_transform: bool = Field(False, alias="SAGEMAKER_BATCH", description="`true` in a batch transform.")
     batch_strategy: BatchStrategy = Field(
         "SINGLE_RECORD", alias="SAGEMAKER_BATCH_STRATEGY", description="Batch transform: what a request holds."

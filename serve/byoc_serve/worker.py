@@ -47,9 +47,10 @@ class Worker(ThreadWorker):
         """Called by gunicorn after the fork."""
         # Pillow warns of what is odd in a picture, which is nobody's business here, and Python keeps every text.
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        self._loader = make_loader(self.app.settings, self.app.board, self.slot, on_failure=self._end)
+        metrics = self.app.metrics.worker(self.slot)
+        self._loader = make_loader(self.app.settings, self.app.board, self.slot, self._end, metrics)
         self._loader.start()
-        self.wsgi = create_app(self.app.settings, self._loader)
+        self.wsgi = create_app(self.app.settings, self._loader, metrics)
 
     def run(self) -> None:
         """Answer until SIGTERM, then finish what was accepted."""
