@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flask import Flask
 
 from byoc_serve.app import create_app
-from byoc_serve.health import Board
+from byoc_serve.health import Board, State
 from byoc_serve.loader import Loader
+from byoc_serve.multi_model.loading import load
+from byoc_serve.multi_model.registry import Registry
+from byoc_serve.multi_model.routes import create_multi_model_app
 from byoc_serve.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,11 +26,23 @@ if TYPE_CHECKING:
 
 
 def make_app() -> Flask:
-    """The app as the environment variables want it; its model is being loaded."""
+    """The app as the environment variables want it; its model, if it has one, is being loaded."""
     settings = Settings.from_environment(os.environ)
-    loader = make_loader(settings, Board(), worker=0)
-    loader.start()
-    return create_app(settings, loader)
+    app, service = make_service(settings, Board(), worker=0, on_failure=lambda: None)
+    service.start()
+    return app
+
+
+def make_service(
+    settings: Settings, board: Board, worker: int, on_failure: Callable[[], None]
+) -> tuple[Flask, Loader | Registry]:
+    """The app that the settings ask for, and what brings its model or models, which the caller starts and stops."""
+    if not settings.multi_model:
+        loader = make_loader(settings, board, worker, on_failure)
+        return create_app(settings, loader), loader
+    registry = Registry(partial(load, settings=settings), patience=settings.request_timeout)
+    board[worker] = State.READY
+    return create_multi_model_app(settings, registry), registry
 
 
 def make_loader(settings: Settings, board: Board, worker: int, on_failure: Callable[[], None] = lambda: None) -> Loader:
