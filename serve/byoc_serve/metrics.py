@@ -19,7 +19,16 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 # The paths that are counted by name, as the app's routing has them. All others are one, or anyone could
 # have us count without end.
-ROUTES = ("/ping", "/invocations", "/execution-parameters", "/metrics", "/openapi.json")
+ROUTES = (
+    "/ping",
+    "/invocations",
+    "/execution-parameters",
+    "/metrics",
+    "/openapi.json",
+    "/models",
+    "/models/<name:name>",
+    "/models/<name:name>/invoke",
+)
 OTHER = "other"
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

@@ -17,6 +17,7 @@ from gunicorn.glogging import Logger
 
 from byoc_serve.health import Board, State
 from byoc_serve.metrics import Metrics
+from byoc_serve.multi_model.mms import serve_with_mms
 from byoc_serve.settings import Settings
 from byoc_serve.worker import Worker
 from byoc_vision.logs import set_up_logging
@@ -38,12 +39,14 @@ log = logging.getLogger(__name__)
 def serve(paths: MlPaths, port: int | None = None) -> int:
     """Serve the model of `paths` until SIGTERM; the process's exit status.
 
-    Raises InputError where an environment variable is wrong.
+    Raises InputError where an environment variable is wrong, or asks for what this image does not have.
     """
     settings = Settings.from_environment(os.environ, paths.root, port)
-    settings = settings.model_copy(update={"workers": settings.workers or max(1, visible_gpus(os.environ))})
+    settings = settings.model_copy(update={"workers": _workers(settings)})
     set_up_logging(settings.logging_level, as_json=settings.log_format == "json")
     sleep_between_regions()
+    if settings.multi_model and settings.multi_model_server == "mms":
+        return serve_with_mms(settings)
     server = Server(settings)
     try:
         server.run()
@@ -96,8 +99,13 @@ class Server(BaseApplication):
         worker.slot = next(free, 0)
         self.board[worker.slot] = State.STARTING
 
-    def _count_failed_starts(self, _: Arbiter, worker: Worker) -> None:
-        """gunicorn replaces workers that die; one that dies whenever it loads the model would be replaced for ever."""
+    def _count_failed_starts(self, arbiter: Arbiter, worker: Worker) -> None:
+        """gunicorn replaces workers that die; one that dies whenever it loads the model would be replaced for ever.
+
+        And one that had many models would be replaced by one that has none, which the platform would not know.
+        """
+        if self.settings.multi_model and arbiter.LISTENERS:  # there are none any more when the server is stopping
+            raise HaltServer("the process was killed, and its models are gone; give it more memory", START_EXIT_CODE)
         self._failed_starts = 0 if self.board[worker.slot] is State.READY else self._failed_starts + 1
         if self._failed_starts >= MAX_FAILED_STARTS:
             raise HaltServer(
@@ -113,6 +121,11 @@ class JsonLogger(Logger):
         super().setup(cfg)
         self.error_log.handlers.clear()
         self.error_log.propagate = True
+
+
+def _workers(settings: Settings) -> int:
+    """Of a multi-model server there is one, since the next process would not know what the first one has loaded."""
+    return 1 if settings.multi_model else settings.workers or max(1, visible_gpus(os.environ))
 
 
 def _memory_folder() -> str | None:

@@ -144,12 +144,12 @@ def load_model(settings: Settings, worker: int, observer: Observer | None = None
     Raises DataError where there is none or it is damaged, and ResourceError where the GPU's driver is too old.
     """
     cv2.setNumThreads(1)  # as many pictures as there are cores are worked on at once, see `ServedModel`
-    device = _choose_gpu(settings, worker) if _may_have_gpu(settings) else None
+    device = _choose_gpu(settings, worker) if may_have_gpu(settings) else None
     threads = max(1, available_cores() // max(1, settings.workers))
     return ServedModel(Predictor.load(settings.model, device, settings.engine, threads), settings, observer)
 
 
-def _may_have_gpu(settings: Settings) -> bool:
+def may_have_gpu(settings: Settings) -> bool:
     """Whether it is worth asking torch, which takes seconds to import."""
     return settings.engine != "openvino" and bool(visible_gpus(os.environ) or driver_version(os.environ))
 

@@ -25,6 +25,7 @@ TRANSFORM_PAYLOAD_MB = 25
 LogFormat = Annotated[Literal["text", "json"], BeforeValidator(str.lower)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)]
 BatchStrategy = Literal["SINGLE_RECORD", "MULTI_RECORD"]
+MultiModelServer = Annotated[Literal["own", "mms"], BeforeValidator(str.lower)]
 
 
 class Settings(BaseModel):
@@ -93,6 +94,13 @@ class Settings(BaseModel):
         description="Batch transform: requests at once; 0: as many as fit into 100 MB.",
     )
 
+    multi_model: bool = Field(
+        False, alias="SAGEMAKER_MULTI_MODEL", description="`true` serves many models by name: a multi-model endpoint."
+    )
+    multi_model_server: MultiModelServer = Field(
+        "own", alias="MULTI_MODEL_SERVER", description="Many models: `own`, or `mms`, AWS's multi-model-server."
+    )
+
     @classmethod
     def from_environment(
         cls, environment: Mapping[str, str], root: Path | None = None, port: int | None = None
@@ -113,6 +121,10 @@ class Settings(BaseModel):
     @property
     def model(self) -> Path:
         return MlPaths(self.root).model
+
+    @property
+    def models(self) -> Path:
+        return MlPaths(self.root).models
 
     @property
     def max_body(self) -> int:

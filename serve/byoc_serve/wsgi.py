@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flask import Flask
 
 from byoc_serve.app import create_app
-from byoc_serve.health import Board
+from byoc_serve.health import Board, State
 from byoc_serve.loader import Loader
-from byoc_serve.metrics import Metrics
+from byoc_serve.metrics import Metrics, WorkerMetrics
+from byoc_serve.multi_model.loading import load
+from byoc_serve.multi_model.registry import Registry
+from byoc_serve.multi_model.routes import create_multi_model_app
 from byoc_serve.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,12 +28,31 @@ if TYPE_CHECKING:
 
 
 def make_app() -> Flask:
-    """The app as the environment variables want it; its model is being loaded."""
+    """The app as the environment variables want it; its model, if it has one, is being loaded."""
     settings = Settings.from_environment(os.environ)
-    metrics = Metrics().worker()
-    loader = make_loader(settings, Board(), worker=0, observer=metrics)
-    loader.start()
-    return create_app(settings, loader, metrics)
+    app, service = make_service(settings, Board(), worker=0)
+    service.start()
+    return app
+
+
+def make_service(
+    settings: Settings,
+    board: Board,
+    worker: int,
+    on_failure: Callable[[], None] = lambda: None,
+    metrics: WorkerMetrics | None = None,
+) -> tuple[Flask, Loader | Registry]:
+    """The app that the settings ask for, and what brings its model or models, which the caller starts and stops.
+
+    metrics: what the worker counts; by default it is the only one.
+    """
+    metrics = metrics or Metrics().worker()
+    if not settings.multi_model:
+        loader = make_loader(settings, board, worker, on_failure, metrics)
+        return create_app(settings, loader, metrics), loader
+    registry = Registry(partial(load, settings=settings, observer=metrics), patience=settings.request_timeout)
+    board[worker] = State.READY
+    return create_multi_model_app(settings, registry, metrics), registry
 
 
 def make_loader(

@@ -18,9 +18,10 @@ from support.pictures import decode, encode, load_npy
 from torch import Tensor, nn
 from werkzeug.test import TestResponse
 
-from byoc_serve.app import CUSTOM_ATTRIBUTES, create_app
+from byoc_serve.app import create_app
 from byoc_serve.health import Board, State
 from byoc_serve.loader import Loader
+from byoc_serve.responses import CUSTOM_ATTRIBUTES
 from byoc_serve.served import ServedModel
 from byoc_serve.settings import Settings
 from byoc_vision.errors import DataError
