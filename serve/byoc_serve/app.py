@@ -16,6 +16,7 @@ from werkzeug.wsgi import get_input_stream
 
 from byoc_serve.body import drain
 from byoc_serve.loader import Loader
+from byoc_serve.page import add_page
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
 
@@ -56,6 +57,9 @@ def create_app(settings: Settings, loader: Loader) -> Flask:
         if attributes is not None:
             response.headers[CUSTOM_ATTRIBUTES] = attributes
         return response
+
+    if settings.page:
+        add_page(app)
 
     @app.errorhandler(RequestError)
     def refused(error: RequestError) -> Response:
