@@ -9,6 +9,7 @@ from flask import Flask, Response
 
 from byoc_serve.loader import Loader
 from byoc_serve.metrics import CONTENT_TYPE, Metrics, WorkerMetrics
+from byoc_serve.page import add_page
 from byoc_serve.responses import error_response, invoke, json_response, observe, report_errors
 from byoc_serve.settings import Settings
 
@@ -49,4 +50,6 @@ def create_app(settings: Settings, loader: Loader, metrics: WorkerMetrics | None
 
         return json_response(describe(settings, loader.task))
 
+    if settings.page:
+        add_page(app)
     return app

@@ -25,6 +25,8 @@ ROUTES = (
     "/execution-parameters",
     "/metrics",
     "/openapi.json",
+    "/",
+    "/page/<name>",
     "/models",
     "/models/<name:name>",
     "/models/<name:name>/invoke",

@@ -72,6 +72,7 @@ class Settings(BaseModel):
         alias="ALLOW_CPU_FALLBACK",
         description="`true` serves on the CPU where the GPU's driver is too old, instead of ending.",
     )
+    page: bool = Field(True, alias="PAGE", description="`0` serves no page at `/`.")
     log_level: LogLevel = Field("info", alias="LOG_LEVEL", description="`debug`, `info`, `warning` or `error`.")
     log_format: LogFormat = Field(
         "text", alias="LOG_FORMAT", description="`text`, or `json`: every line is JSON, and each request has one."
