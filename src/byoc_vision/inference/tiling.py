@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from math import ceil
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import cv2
 import numpy as np
+
+Tile = int | Literal["auto"]  # the side of a square in pixels of the picture; auto: the model's input size
 
 OVERLAP = 0.25  # of a tile, at the least
 STRIPE_BYTES = 2**28  # of the stripe below the tiles done
