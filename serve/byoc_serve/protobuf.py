@@ -37,7 +37,7 @@ def class_record(probabilities: np.ndarray, exclusive: bool) -> bytes:
     """The framed record of a picture's probabilities, float32 [K]. exclusive: whether it has one class alone."""
     labels: dict[str, Tensor] = {"score": probabilities}
     if exclusive:
-        labels["predicted_label"] = probabilities.argmax(keepdims=True).astype(np.float32)
+        labels["predicted_label"] = probabilities.argmax(axis=0, keepdims=True).astype(np.float32)
     return _frame(_entries(_LABEL, labels))
 
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Iterator, Sequence
 from threading import BoundedSemaphore
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from werkzeug.wsgi import get_content_length
 
-from byoc_serve.answers import check_count, render
+from byoc_serve.answers import Encoder, check_count
 from byoc_serve.batcher import Batcher, DeadlineError, QueueClosedError, QueueFullError
 from byoc_serve.body import read_body
-from byoc_serve.media import choose_reader
-from byoc_serve.negotiation import Form, choose_form
+from byoc_serve.media import Payload, choose_reader, is_json_lines
+from byoc_serve.negotiation import TEXTS, Form, choose_form
+from byoc_serve.pipeline import PATIENCE, Outcome, Pipeline
 from byoc_serve.settings import Settings
+from byoc_serve.wishes import Wishes, check_wishes, read_wishes
 from byoc_vision.errors import RequestError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.predictor import Predictor, Prepared
@@ -27,10 +28,7 @@ from byoc_vision.machine import available_cores, visible_gpus
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-
-# Seconds that a request waits for room in the queue. Room may come; and clients who try again at once
-# would have us do nothing but refuse them.
-PATIENCE = 0.1
+_ATTRIBUTES = "HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +51,8 @@ class ServedModel:
         self._settings = settings
         self._batcher: Batcher[Prepared, Logits] = Batcher(settings.batch_size, settings.queue_length)
         # Decoding and encoding take a core and, for large pictures, much memory: no more of them than cores.
-        self._cores = BoundedSemaphore(available_cores())
+        cores = BoundedSemaphore(available_cores())
+        self._pipeline = Pipeline(predictor, self._batcher, cores)
 
     def __str__(self) -> str:
         card, engine = self._predictor.card, self._predictor.engine
@@ -74,16 +73,21 @@ class ServedModel:
 
     def invoke(self, environ: WSGIEnvironment, stream: IO[bytes]) -> Rendered:
         """Answer a request whose body comes from `stream`. Raises RequestError."""
-        form = choose_form(environ.get("HTTP_ACCEPT"), self._predictor.card.task)
-        read = choose_reader(environ.get("CONTENT_TYPE"))
+        wishes = read_wishes(environ.get("QUERY_STRING", ""), environ.get(_ATTRIBUTES, ""))
+        check_wishes(wishes, self._predictor.card)
+        content_type = environ.get("CONTENT_TYPE")
+        default = Form.JSON_LINES if is_json_lines(content_type) else None
+        form = choose_form(environ.get("HTTP_ACCEPT"), self._predictor.card.task, wishes.view, default)
+        read = choose_reader(content_type)
         try:
             self._batcher.wait_for_room(patience=PATIENCE)
             payload = read(read_body(stream, get_content_length(environ), self._settings.max_body))
             deadline = time.monotonic() + self._settings.request_timeout
-            self._check_count(len(payload.sources), form)
-            with self._cores:
-                prepared = [self._predictor.prepare(rgb) for rgb in payload.pictures(self._settings.max_pixels)]
-            logits = _wait(self._batcher.submit(prepared, deadline, PATIENCE), deadline)
+            self._check_count(payload, form)
+            encoder = Encoder(form, palette=bool(wishes.palette))
+            outcomes = self._outcomes(payload, form, wishes)
+            pieces = self._pipeline.answer(outcomes, wishes.looks(form), encoder, deadline)
+            return Rendered(encoder.join(pieces, payload.several), form.media_type)
         except QueueFullError as error:
             raise RequestError(503, "too many requests are waiting already; try again soon") from error
         except QueueClosedError as error:
@@ -91,14 +95,19 @@ class ServedModel:
         except DeadlineError as error:
             seconds = self._settings.request_timeout
             raise RequestError(504, f"the model had no time for this within {seconds} s; try again") from error
-        with self._cores:
-            answers = (self._predictor.finish(*pair) for pair in zip(logits, prepared, strict=True))
-            return Rendered(render(answers, form, payload.several), form.media_type)
 
-    def _check_count(self, count: int, form: Form) -> None:
+    def _check_count(self, payload: Payload, form: Form) -> None:
+        count = len(payload.sources)
         check_count(form, count)
-        if count > self._batcher.capacity:
+        if payload.limited and count > self._batcher.capacity:
             raise RequestError(413, f"{count} pictures in one request; {self._batcher.capacity} are the most")
+
+    def _outcomes(self, payload: Payload, form: Form, wishes: Wishes) -> Iterator[Outcome]:
+        """The pictures; or, where they are several and text can say so, errors in their places."""
+        tolerant = (wishes.errors or self._settings.record_errors) == "line"
+        if tolerant and payload.several and form in TEXTS:
+            return payload.outcomes(self._settings.max_pixels)
+        return payload.pictures(self._settings.max_pixels)
 
     def _forward(self, batch: list[Prepared]) -> Sequence[Logits]:
         return list(self._predictor.forward(np.stack([item.pixels for item in batch])))
@@ -128,14 +137,3 @@ def _choose_gpu(settings: Settings, worker: int) -> str | None:
             log.warning(warning)
     gpus = torch.cuda.device_count()
     return f"cuda:{worker % gpus}" if gpus > 1 else None
-
-
-def _wait(answers: Sequence[Future[Logits]], deadline: float) -> list[Logits]:
-    """All of the answers, or the first error; none of the others is computed then, if it can be helped."""
-    try:
-        return [answer.result(max(0.0, deadline - time.monotonic())) for answer in answers]
-    except TimeoutError as error:
-        raise DeadlineError from error
-    finally:
-        for answer in answers:
-            answer.cancel()

@@ -24,6 +24,7 @@ TRANSFORM_PAYLOAD_MB = 25
 
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)]
 BatchStrategy = Literal["SINGLE_RECORD", "MULTI_RECORD"]
+ErrorRule = Literal["fail", "line"]
 
 
 class Settings(BaseModel):
@@ -64,6 +65,11 @@ class Settings(BaseModel):
         description="`true` serves on the CPU where the GPU's driver is too old, instead of ending.",
     )
     log_level: LogLevel = Field("info", alias="LOG_LEVEL", description="`debug`, `info`, `warning` or `error`.")
+    record_errors: Annotated[ErrorRule, BeforeValidator(str.lower)] = Field(
+        "fail",
+        alias="RECORD_ERRORS",
+        description="Where one of several pictures cannot be read: `fail` refuses all, `line` answers an error in its place.",
+    )
     batch_transform: bool = Field(False, alias="SAGEMAKER_BATCH", description="`true` in a batch transform.")
     batch_strategy: BatchStrategy = Field(
         "SINGLE_RECORD", alias="SAGEMAKER_BATCH_STRATEGY", description="Batch transform: what a request holds."

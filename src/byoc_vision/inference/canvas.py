@@ -1,9 +1,6 @@
-"""Where the blended logits of a large picture end up: as labels, which take a byte a pixel, and where wanted as
-probabilities of every class."""
+"""Where the blended logits of a large picture end up: as labels, a byte a pixel, and where wanted as probabilities."""
 
 from __future__ import annotations
-
-from math import log
 
 import numpy as np
 
@@ -31,7 +28,7 @@ class LabelCanvas:
             self._best = logits.copy()
             labels[:] = 0
         else:
-            labels[logits > self._best] = index
+            np.copyto(labels, index, where=logits > self._best)
             np.maximum(self._best, logits, out=self._best)
 
 
@@ -58,8 +55,3 @@ class ProbabilityCanvas(LabelCanvas):
             np.exp(stripe, out=stripe)
             stripe /= stripe.sum(axis=0)
         return self._planes
-
-
-def logit(probability: float) -> float:
-    """The logit of a probability, 0 < p < 1."""
-    return log(probability / (1 - probability))

@@ -32,7 +32,7 @@ def look_back(logits: np.ndarray, axes: Axes) -> np.ndarray:
     """A view's logits where the picture's own pixels are: [K, h, w] mirrored back; [K] has no place."""
     if not axes or logits.ndim == 1:
         return logits
-    return np.ascontiguousarray(np.flip(logits, [axis + 1 for axis in axes]))
+    return np.ascontiguousarray(np.flip(logits, tuple(axis + 1 for axis in axes)))
 
 
 def average(views: Sequence[np.ndarray], activation: str) -> np.ndarray:
@@ -51,12 +51,14 @@ def average(views: Sequence[np.ndarray], activation: str) -> np.ndarray:
 
 
 def _log_sigmoid(logits: np.ndarray) -> np.ndarray:
-    return -np.logaddexp(np.float32(0), -logits)
+    logarithms: np.ndarray = -np.logaddexp(np.float32(0), -logits)
+    return logarithms
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(axis=0)
-    return shifted - np.log(np.exp(shifted).sum(axis=0))
+    shifted: np.ndarray = logits - logits.max(axis=0)
+    shifted -= np.log(np.exp(shifted).sum(axis=0))
+    return shifted
 
 
 def _log_sum(logarithms: Sequence[np.ndarray]) -> np.ndarray:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from byoc_vision.inference.canvas import LabelCanvas, ProbabilityCanvas, logit
+from byoc_vision.inference.canvas import LabelCanvas, ProbabilityCanvas
+from byoc_vision.inference.finishing import logit
 
 HEIGHT, WIDTH = 7, 5
 CELLS = ((0, 0, 4, 3), (0, 3, 4, 4), (4, 0, 5, 3), (4, 3, 5, 4))  # top, left, height, width: beyond the edges, too
