@@ -14,15 +14,17 @@ import cv2
 import numpy as np
 from werkzeug.wsgi import get_content_length
 
-from byoc_serve.answers import check_count, render
-from byoc_serve.batcher import Answer, Batcher, DeadlineError, FatalError, Observer
+from byoc_serve.answers import Encoder, check_count
+from byoc_serve.batcher import Batcher, FatalError, Observer
 from byoc_serve.body import read_body
 from byoc_serve.client import presence
 from byoc_serve.faults import fatal_ones_told, told_to_the_caller
-from byoc_serve.media import choose_reader
-from byoc_serve.negotiation import Form, choose_form
+from byoc_serve.media import Payload, choose_reader, is_json_lines
+from byoc_serve.negotiation import TEXTS, Form, choose_form
+from byoc_serve.pipeline import PATIENCE, Caller, Outcome, Pipeline
 from byoc_serve.request_log import Record
 from byoc_serve.settings import Settings
+from byoc_serve.wishes import Wishes, check_wishes, read_wishes
 from byoc_vision.errors import RequestError, ResourceError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.predictor import Predictor, Prepared
@@ -32,10 +34,7 @@ from byoc_vision.models.spec import Task
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-
-# Seconds that a request waits for room in the queue. Room may come; and clients who try again at once
-# would have us do nothing but refuse them.
-PATIENCE = 0.1
+_ATTRIBUTES = "HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +59,8 @@ class ServedModel:
             settings.batch_size, settings.queue_length, settings.batch_wait_ms / 1000, _shape, observer
         )
         # Decoding and encoding take a core and, for large pictures, much memory: no more of them than cores.
-        self._cores = BoundedSemaphore(available_cores())
+        cores = BoundedSemaphore(available_cores())
+        self._pipeline = Pipeline(predictor, self._batcher, cores)
 
     def __str__(self) -> str:
         card, engine = self._predictor.card, self._predictor.engine
@@ -95,23 +95,21 @@ class ServedModel:
             return self._answer(environ, stream)
 
     def _answer(self, environ: WSGIEnvironment, stream: IO[bytes]) -> Rendered:
-        form = choose_form(environ.get("HTTP_ACCEPT"), self.task)
-        read = choose_reader(environ.get("CONTENT_TYPE"))
+        wishes = read_wishes(environ.get("QUERY_STRING", ""), environ.get(_ATTRIBUTES, ""))
+        check_wishes(wishes, self._predictor.card)
+        content_type = environ.get("CONTENT_TYPE")
+        default = Form.JSON_LINES if is_json_lines(content_type) else None
+        form = choose_form(environ.get("HTTP_ACCEPT"), self.task, wishes.view, default)
+        read = choose_reader(content_type)
         self._batcher.wait_for_room(patience=PATIENCE)
         payload = read(read_body(stream, get_content_length(environ), self._settings.max_body))
-        deadline = time.monotonic() + self._settings.request_timeout
-        self._check_count(len(payload.sources), form)
-        wanted = presence(environ)
-        with self._batcher.expecting(), self._cores:
-            prepared = [self._predictor.prepare(rgb) for rgb in payload.pictures(self._settings.max_pixels)]
-        answers = self._batcher.submit(prepared, deadline, PATIENCE, wanted)
-        try:
-            logits = _wait(answers, deadline)
-        finally:
-            _note(Record.of(environ), answers)
-        with self._cores, self._fatal_ones_end_it():
-            finished = (self._predictor.finish(*pair) for pair in zip(logits, prepared, strict=True))
-            return Rendered(render(finished, form, payload.several), form.media_type)
+        caller = Caller(time.monotonic() + self._settings.request_timeout, presence(environ), Record.of(environ))
+        self._check_count(payload, form)
+        encoder = Encoder(form, palette=bool(wishes.palette))
+        outcomes = self._outcomes(payload, form, wishes)
+        with self._fatal_ones_end_it():
+            pieces = self._pipeline.answer(outcomes, wishes.looks(form), encoder, caller)
+            return Rendered(encoder.join(pieces, payload.several), form.media_type)
 
     @contextmanager
     def _fatal_ones_end_it(self) -> Iterator[None]:
@@ -123,10 +121,18 @@ class ServedModel:
             self._batcher.fail(error)
             raise
 
-    def _check_count(self, count: int, form: Form) -> None:
+    def _check_count(self, payload: Payload, form: Form) -> None:
+        count = len(payload.sources)
         check_count(form, count)
-        if count > self._batcher.capacity:
+        if payload.limited and count > self._batcher.capacity:
             raise RequestError(413, f"{count} pictures in one request; {self._batcher.capacity} are the most")
+
+    def _outcomes(self, payload: Payload, form: Form, wishes: Wishes) -> Iterator[Outcome]:
+        """The pictures; or, where they are several and text can say so, errors in their places."""
+        tolerant = (wishes.errors or self._settings.record_errors) == "line"
+        if tolerant and payload.several and form in TEXTS:
+            return payload.outcomes(self._settings.max_pixels)
+        return payload.pictures(self._settings.max_pixels)
 
     def _forward(self, batch: list[Prepared]) -> Sequence[Logits]:
         with fatal_ones_told():
@@ -168,19 +174,3 @@ def _choose_gpu(settings: Settings, worker: int) -> str | None:
             log.warning(warning)
     gpus = torch.cuda.device_count()
     return f"cuda:{worker % gpus}" if gpus > 1 else None
-
-
-def _wait(answers: Sequence[Answer[Logits]], deadline: float) -> list[Logits]:
-    """All of the answers, or the first error; none of the others is computed then, if it can be helped."""
-    try:
-        return [answer.result(max(0.0, deadline - time.monotonic())) for answer in answers]
-    except TimeoutError as error:
-        raise DeadlineError from error
-    finally:
-        for answer in answers:
-            answer.cancel()
-
-
-def _note(record: Record, answers: Sequence[Answer[Logits]]) -> None:
-    last = max(answers, key=lambda answer: answer.queue_seconds or 0.0)
-    record.queue_seconds, record.batch_size = last.queue_seconds, last.batch_size

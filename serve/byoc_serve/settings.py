@@ -26,6 +26,7 @@ LogFormat = Annotated[Literal["text", "json"], BeforeValidator(str.lower)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)]
 BatchStrategy = Literal["SINGLE_RECORD", "MULTI_RECORD"]
 MultiModelServer = Annotated[Literal["own", "mms"], BeforeValidator(str.lower)]
+ErrorRule = Literal["fail", "line"]
 
 
 class Settings(BaseModel):
@@ -76,6 +77,11 @@ class Settings(BaseModel):
     log_level: LogLevel = Field("info", alias="LOG_LEVEL", description="`debug`, `info`, `warning` or `error`.")
     log_format: LogFormat = Field(
         "text", alias="LOG_FORMAT", description="`text`, or `json`: every line is JSON, and each request has one."
+    )
+    record_errors: Annotated[ErrorRule, BeforeValidator(str.lower)] = Field(
+        "fail",
+        alias="RECORD_ERRORS",
+        description="Of several pictures one cannot be read: `fail` refuses all, `line` answers an error in its place.",
     )
     batch_transform: bool = Field(False, alias="SAGEMAKER_BATCH", description="`true` in a batch transform.")
     batch_strategy: BatchStrategy = Field(
