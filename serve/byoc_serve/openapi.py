@@ -91,11 +91,7 @@ def _pictures() -> Json:
         "application/x-npy": {},
         "application/json": {"schema": _ref("Pictures")},
         "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "properties": {"image": {"type": "string", "contentMediaType": "image/*"}},
-                "required": ["image"],
-            },
+            "schema": _having("image", {"type": "string", "format": "binary"}),
             "encoding": {"image": {"contentType": ", ".join(sorted(IMAGE_TYPES))}},
         },
     }
@@ -136,19 +132,25 @@ def _object(properties: Json, optional: tuple[str, ...] = ()) -> Json:
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
+def _having(name: str, schema: Json) -> Json:
+    """An object that has this property; whatever else it has is ignored."""
+    return {"type": "object", "properties": {name: schema}, "required": [name]}
+
+
 def _request_schemas(settings: Settings) -> Json:
-    inner = {"anyOf": [_ref("Base64"), _object({"b64": _ref("Base64")})]}
-    picture = {"anyOf": [_ref("Base64"), _object({"b64": _ref("Base64")}), _object({"image": inner})]}
+    inner = {"anyOf": [_ref("Base64"), _having("b64", _ref("Base64"))]}
+    picture = {"anyOf": [_ref("Base64"), _having("b64", _ref("Base64")), _having("image", inner)]}
     instances = _list_of(_ref("Picture")) | {"maxItems": settings.queue_length}
     return {
         "Base64": {
             "type": "string",
+            "format": "byte",
             "contentEncoding": "base64",
             "contentMediaType": "image/*",
             "description": "A picture file, or a data: URL of one.",
         },
         "Picture": picture,
-        "Pictures": {"anyOf": [_ref("Picture"), _object({"instances": instances})]},
+        "Pictures": {"anyOf": [_ref("Picture"), _having("instances", instances)]},
     }
 
 

@@ -120,7 +120,7 @@ def _log(environ: WSGIEnvironment, record: Record, seconds: float) -> None:
         "batch_size": record.batch_size,
         "error": record.error,
     }
-    level = logging.ERROR if record.status >= 500 else logging.INFO
+    level = logging.ERROR if record.status == 500 else logging.INFO
     log.log(level, "request", extra={"fields": {name: value for name, value in fields.items() if value is not None}})
 
 
