@@ -123,6 +123,20 @@ def save_segmenter(folder: Path, size: int = 64, model: str = "unet_small") -> M
     return _save(folder, spec, classes, "sigmoid", Preprocess(height=size, width=size))
 
 
+def save_many_classes(folder: Path, size: int = 64) -> ModelCard:
+    """Six classes, random weights, masks."""
+    classes = tuple(ClassEntry(name=f"thing {value}", value=value) for value in range(0, 60, 10))
+    spec = ModelSpec(task="segmentation", architecture="unet_small", outputs=len(classes))
+    return _save(folder, spec, classes, "softmax", Preprocess(height=size, width=size))
+
+
+def save_tagger(folder: Path) -> ModelCard:
+    """Twelve classes of which a picture may have several, random weights."""
+    classes = tuple(ClassEntry(name=f"tag {number}") for number in range(12))
+    spec = ModelSpec(task="classification", architecture="resnet10t", outputs=len(classes))
+    return _save(folder, spec, classes, "sigmoid", Preprocess(height=32, width=32, resize="short_side"))
+
+
 def save_classifier(folder: Path) -> ModelCard:
     """Three classes, random weights."""
     classes = tuple(ClassEntry(name=name) for name in ("dress", "hat", "shoes"))
