@@ -143,6 +143,20 @@ def save_segmenter(folder: Path, size: int = 64, model: str = "unet_small", for_
     return _save(folder, spec, classes, "sigmoid", Preprocess(height=size, width=size), for_cpus)
 
 
+def save_many_classes(folder: Path, size: int = 64) -> ModelCard:
+    """Six classes, random weights, masks."""
+    classes = tuple(ClassEntry(name=f"thing {value}", value=value) for value in range(0, 60, 10))
+    spec = ModelSpec(task="segmentation", architecture="unet_small", outputs=len(classes))
+    return _save(folder, spec, classes, "softmax", Preprocess(height=size, width=size), for_cpus=False)
+
+
+def save_tagger(folder: Path) -> ModelCard:
+    """Twelve classes of which a picture may have several, random weights."""
+    classes = tuple(ClassEntry(name=f"tag {number}") for number in range(12))
+    spec = ModelSpec(task="classification", architecture="resnet10t", outputs=len(classes))
+    return _save(folder, spec, classes, "sigmoid", Preprocess(height=32, width=32, resize="short_side"), for_cpus=False)
+
+
 def save_classifier(folder: Path, for_cpus: bool = False) -> ModelCard:
     """Three classes, random weights. for_cpus: as above."""
     classes = tuple(ClassEntry(name=name) for name in ("dress", "hat", "shoes"))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import mimetypes
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import PurePath
 
 from flask import Flask, Response, abort, request
 
 INDEX = "index.html"
+
+# Not what the host's own table says of .js: browsers run no module of another type.
+MEDIA_TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 HEADERS = {
     # Nothing but the files of this folder runs, is shown or is asked; pictures of the user are blobs.
@@ -58,9 +61,7 @@ def load_assets() -> dict[str, Asset]:
 
 
 def _media_type(name: str) -> str:
-    """Not what the host's own table says of .js: browsers run no module of another type."""
-    known = mimetypes.MimeTypes().guess_type(name)[0] or "application/octet-stream"
-    return f"{known}; charset=utf-8"
+    return f"{MEDIA_TYPES[PurePath(name).suffix]}; charset=utf-8"
 
 
 def _respond(asset: Asset) -> Response:

@@ -82,7 +82,7 @@ class TestHealth:
 
     @pytest.mark.parametrize(
         ("method", "path", "status"),
-        [("GET", "/elsewhere", 404), ("GET", "/models", 404), ("GET", "/invocations", 405), ("POST", "/ping", 405)],
+        [("POST", "/", 405), ("GET", "/models", 404), ("GET", "/invocations", 405), ("POST", "/ping", 405)],
     )
     def test_other_paths_and_methods(self, masks: FlaskClient, method: str, path: str, status: int) -> None:
         response = masks.open(path, method=method)

@@ -44,7 +44,6 @@ export class Camera {
     video.hidden = shutter.hidden = false;
     take.focus();
     video.srcObject = this.stream;
-    await video.play();
   }
 
   async take() {
