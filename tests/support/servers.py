@@ -123,10 +123,10 @@ def save_segmenter(folder: Path, size: int = 64, model: str = "unet_small") -> M
     return _save(folder, spec, classes, "sigmoid", Preprocess(height=size, width=size))
 
 
-def save_classifier(folder: Path) -> ModelCard:
+def save_classifier(folder: Path, architecture: str = "resnet10t") -> ModelCard:
     """Three classes, random weights."""
     classes = tuple(ClassEntry(name=name) for name in ("dress", "hat", "shoes"))
-    spec = ModelSpec(task="classification", architecture="resnet10t", outputs=3)
+    spec = ModelSpec(task="classification", architecture=architecture, outputs=3)
     return _save(folder, spec, classes, "softmax", Preprocess(height=32, width=32, resize="short_side"))
 
 
