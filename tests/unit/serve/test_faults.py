@@ -20,8 +20,12 @@ from byoc_serve.health import Board, State
 from byoc_serve.loader import Loader
 from byoc_serve.served import ServedModel
 from byoc_serve.settings import Settings
+from byoc_vision.artifact import ModelCard
 from byoc_vision.errors import RequestError, ResourceError
+from byoc_vision.inference.engines.base import Logits
+from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Classification, Predictor, Prepared
+from byoc_vision.precision import Precision
 
 SOON = 60.0
 WHITE = encode(np.full((8, 8, 3), 255, np.uint8))
@@ -103,7 +107,11 @@ class Failing(nn.Module):
 
 
 def failing(classifier: Predictor, error: Exception) -> Predictor:
-    return Predictor(Failing(error).eval(), classifier.card, torch.device("cpu"), classifier.precision)
+    return with_net(Predictor, Failing(error), classifier.card)
+
+
+def with_net(kind: type[Predictor], net: nn.Module, card: ModelCard) -> Predictor:
+    return kind(card, TorchEngine(net.eval(), card, torch.device("cpu"), Precision(torch.float32, "cpu")))
 
 
 def ask(client: FlaskClient, body: bytes) -> tuple[int, str]:
@@ -116,7 +124,7 @@ def test_memory_that_does_not_suffice_is_told_and_hurts_nobody_else(
 ) -> None:
     predictor = failing(classifier, torch.OutOfMemoryError("CUDA out of memory."))
     client = serve(predictor, Settings())
-    net = predictor.model.net
+    net = predictor.engine.net
     assert isinstance(net, Failing)
     net.gate.clear()
     with ThreadPoolExecutor(5) as pool:
@@ -156,11 +164,11 @@ def test_a_gpu_that_shows_its_loss_only_when_answers_are_fetched(classifier: Pre
     """CUDA works behind our back: `forward` returns before anything is computed."""
 
     class Late(Predictor):
-        def finish(self, logits: Tensor, prepared: Prepared) -> Classification:
+        def finish(self, logits: Logits, prepared: Prepared, threshold: float | None = None) -> Classification:
             raise ILLEGAL
 
-    predictor = Late(classifier.model.net, classifier.card, torch.device("cpu"), classifier.precision)
-    predictor.warm_up = lambda: None  # type: ignore[method-assign]
+    predictor = with_net(Late, classifier.engine.net, classifier.card)
+    predictor.warm_up = lambda batch_size: None  # type: ignore[method-assign]
     board, client = serve_until_it_fails(lambda: ServedModel(predictor, Settings()), BLACK)
     assert client.get("/ping").status_code == 500
     assert board.exit_code == ResourceError.exit_code

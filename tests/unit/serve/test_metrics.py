@@ -7,12 +7,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
+import pytest
 from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from byoc_serve.metrics import CONTENT_TYPE, OTHER, ROUTES, SECONDS, Metrics
+from byoc_serve.multi_model.registry import Registry
+from byoc_serve.multi_model.routes import create_multi_model_app
+from byoc_serve.settings import Settings
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -138,8 +142,10 @@ def test_the_server_answers_them(labels: FlaskClient) -> None:
     assert 'byoc_requests_total{route="/metrics",status="200"}' in labels.get("/metrics").get_data(as_text=True)
 
 
-def test_every_route_of_the_app_is_counted_by_its_name(labels: FlaskClient) -> None:
-    assert {rule.rule for rule in labels.application.url_map.iter_rules()} == set(ROUTES)
+def test_every_route_of_both_apps_is_counted_by_its_name(labels: FlaskClient) -> None:
+    registry = Registry(lambda folder: pytest.fail(f"nobody loads {folder}"), patience=1)
+    apps = (labels.application, create_multi_model_app(Settings(), registry))
+    assert {rule.rule for app in apps for rule in app.url_map.iter_rules()} == set(ROUTES)
 
 
 def test_bounds_rise() -> None:
