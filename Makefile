@@ -23,7 +23,7 @@ CODE := src serve docker local_test benchmarks tests
 TEST_PROCESSES ?= $(shell nproc 2>/dev/null || echo 2)
 PIP_INSTALL := pip install --disable-pip-version-check --quiet
 COMPILE := .venv-lock/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	--quiet --constraint docker/pins.txt $(if $(UPGRADE),--upgrade)
+	--quiet --constraint docker/pins.txt --override docker/left-out.txt $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -44,7 +44,7 @@ $(VENV)/.locked: docker/build.lock docker/requirements-dev.lock
 		echo "Python 3.11 or newer is needed. If there is one beside $(PYTHON), name it: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/$(PIP_INSTALL) --require-hashes -r docker/build.lock
-	$(BIN)/$(PIP_INSTALL) --require-hashes --no-build-isolation -r docker/requirements-dev.lock
+	$(BIN)/$(PIP_INSTALL) --require-hashes --no-deps --no-build-isolation -r docker/requirements-dev.lock
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
@@ -81,8 +81,8 @@ readme: install ## make the README's tables anew
 .PHONY: lock
 lock: .venv-lock/.installed ## refresh the lock files; UPGRADE=1 takes the newest versions
 	$(COMPILE) docker/build.in --output-file docker/build.lock
-	$(COMPILE) pyproject.toml --extra image --output-file docker/requirements.lock
-	$(COMPILE) pyproject.toml --group dev --constraint docker/requirements.lock --output-file docker/requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra image --extra export --output-file docker/requirements.lock
+	$(COMPILE) pyproject.toml --extra export --group dev --constraint docker/requirements.lock --output-file docker/requirements-dev.lock
 	$(COMPILE) docker/sdk-v2.in --output-file docker/sdk-v2.lock
 	$(COMPILE) docker/sdk-v3.in --output-file docker/sdk-v3.lock
 

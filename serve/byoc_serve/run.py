@@ -13,11 +13,11 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
-from byoc_serve.hardware import visible_gpus
 from byoc_serve.health import Board, State
 from byoc_serve.settings import Settings
 from byoc_serve.worker import Worker
 from byoc_vision.logs import set_up_logging
+from byoc_vision.machine import visible_gpus
 from byoc_vision.openmp import sleep_between_regions
 from byoc_vision.paths import MlPaths
 

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from threading import BoundedSemaphore, Thread
+from threading import BoundedSemaphore
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
+import cv2
+import numpy as np
 from werkzeug.wsgi import get_content_length
 
 from byoc_serve.answers import check_count, render
 from byoc_serve.batcher import Batcher, DeadlineError, QueueClosedError, QueueFullError
 from byoc_serve.body import read_body
-from byoc_serve.hardware import available_cores
 from byoc_serve.media import choose_reader
 from byoc_serve.negotiation import Form, choose_form
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
-from byoc_vision.hardware import check_driver, find_gpus
+from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.predictor import Predictor, Prepared
+from byoc_vision.machine import available_cores, driver_version, visible_gpus
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -51,25 +52,18 @@ class ServedModel:
     def __init__(self, predictor: Predictor, settings: Settings) -> None:
         self._predictor = predictor
         self._settings = settings
-        self._batcher: Batcher[Prepared, Tensor] = Batcher(settings.batch_size, settings.queue_length)
+        self._batcher: Batcher[Prepared, Logits] = Batcher(settings.batch_size, settings.queue_length)
         # Decoding and encoding take a core and, for large pictures, much memory: no more of them than cores.
         self._cores = BoundedSemaphore(available_cores())
 
     def __str__(self) -> str:
-        card = self._predictor.card
+        card, engine = self._predictor.card, self._predictor.engine
         architecture = "/".join(filter(None, (card.model.architecture, card.model.encoder)))
-        return f"{architecture}, {card.task}, {len(card.classes)} classes, on {self._predictor.device}"
+        return f"{architecture}, {card.task}, {len(card.classes)} classes, {engine.name} on {engine.device}"
 
     def warm_up(self) -> None:
-        """Make the first request as fast as the next; to be called in the thread of `run`."""
-        workers = max(1, self._settings.workers)
-        torch.set_num_threads(max(1, min(torch.get_num_threads(), available_cores() // workers)))
-        self._predictor.warm_up()
-        # The number above holds for this thread, and the last one set for those to come: what requests
-        # compute in theirs they compute alone, or each would bring a pool of threads of its own.
-        single = Thread(target=torch.set_num_threads, args=(1,))
-        single.start()
-        single.join()
+        """Make the first requests as fast as the next; to be called in the thread of `run`."""
+        self._predictor.warm_up(self._settings.batch_size)
 
     def run(self) -> None:
         """Compute what requests wait for, until `stop` and the last of them."""
@@ -107,8 +101,8 @@ class ServedModel:
         if count > self._batcher.capacity:
             raise RequestError(413, f"{count} pictures in one request; {self._batcher.capacity} are the most")
 
-    def _forward(self, batch: list[Prepared]) -> Sequence[Tensor]:
-        return self._predictor.forward(torch.stack([item.pixels for item in batch])).unbind()
+    def _forward(self, batch: list[Prepared]) -> Sequence[Logits]:
+        return list(self._predictor.forward(np.stack([item.pixels for item in batch])))
 
 
 def load_model(settings: Settings, worker: int) -> ServedModel:
@@ -116,6 +110,23 @@ def load_model(settings: Settings, worker: int) -> ServedModel:
 
     Raises DataError where there is none or it is damaged, and ResourceError where the GPU's driver is too old.
     """
+    cv2.setNumThreads(1)  # as many pictures as there are cores are worked on at once, see `ServedModel`
+    device = _choose_gpu(settings, worker) if _may_have_gpu(settings) else None
+    threads = max(1, available_cores() // max(1, settings.workers))
+    return ServedModel(Predictor.load(settings.model, device, settings.engine, threads), settings)
+
+
+def _may_have_gpu(settings: Settings) -> bool:
+    """Whether it is worth asking torch, which takes seconds to import."""
+    return settings.engine != "openvino" and bool(visible_gpus(os.environ) or driver_version(os.environ))
+
+
+def _choose_gpu(settings: Settings, worker: int) -> str | None:
+    """The worker's own, where there are several."""
+    import torch
+
+    from byoc_vision.hardware import check_driver, find_gpus
+
     hardware = find_gpus()
     warning = check_driver(hardware, allow_cpu_fallback=settings.allow_cpu_fallback, serving=True)
     if worker == 0:
@@ -123,11 +134,10 @@ def load_model(settings: Settings, worker: int) -> ServedModel:
         if warning:
             log.warning(warning)
     gpus = torch.cuda.device_count()
-    device = f"cuda:{worker % gpus}" if gpus > 1 else None
-    return ServedModel(Predictor.load(settings.model, device), settings)
+    return f"cuda:{worker % gpus}" if gpus > 1 else None
 
 
-def _wait(answers: Sequence[Future[Tensor]], deadline: float) -> list[Tensor]:
+def _wait(answers: Sequence[Future[Logits]], deadline: float) -> list[Logits]:
     """All of the answers, or the first error; none of the others is computed then, if it can be helped."""
     try:
         return [answer.result(max(0.0, deadline - time.monotonic())) for answer in answers]

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from byoc_vision.errors import InputError, list_problems
+from byoc_vision.inference.engines.base import EngineName
 from byoc_vision.paths import MlPaths
 
 MEGABYTE = 2**20
@@ -51,6 +52,11 @@ class Settings(BaseModel):
     )
     workers: int = Field(
         0, alias="SERVER_WORKERS", ge=0, le=64, description="Processes, each with its own model; 0: one a GPU, or one."
+    )
+    engine: Annotated[EngineName, BeforeValidator(str.lower)] = Field(
+        "auto",
+        alias="ENGINE",
+        description="`auto`, `torch` or `openvino`: what computes the model; see docs/serving.md.",
     )
     allow_cpu_fallback: bool = Field(
         False,

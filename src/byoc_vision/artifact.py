@@ -1,7 +1,10 @@
 """What a trained model is on disk, the contract between training and inference.
 
 A folder (or the tarball SageMaker makes of it) with `model.safetensors` and `model.json`. No pickle:
-loading a model runs no code of its author.
+loading a model runs no code of its author. It may also hold the same network as OpenVINO reads it: see
+inference/compiled.py.
+
+torch is imported where weights are read or written, not above: a server can do without.
 """
 
 from __future__ import annotations
@@ -14,21 +17,22 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from byoc_vision import __version__
 from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.errors import DataError
 from byoc_vision.models.spec import ModelSpec
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 FORMAT_VERSION = 1  # of model.json; also `ModelCard.format_version`
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
+OPENVINO_FOLDER = "openvino"  # what is in it: inference/compiled.py
 
 
 class ClassEntry(BaseModel):
@@ -70,20 +74,33 @@ class ModelCard(BaseModel):
 def save(folder: Path, card: ModelCard, state: dict[str, Tensor]) -> None:
     """Write the artifact into `folder`, each file beside its place and then renamed.
 
-    The card comes last: a folder that has one is whole.
+    The card comes last: a folder that has one is whole. What was made of other weights is removed.
     """
+    from safetensors.torch import save_file
+
     folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / OPENVINO_FOLDER, ignore_errors=True)
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    with _renamed_into_place(folder / WEIGHTS_FILE) as path:
+    with renamed_into_place(folder / WEIGHTS_FILE) as path:
         save_file(contiguous, path, metadata={"format": "pt", "byoc_vision": __version__})
-    with _renamed_into_place(folder / CARD_FILE) as path:
+    with renamed_into_place(folder / CARD_FILE) as path:
         path.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def load(source: Path) -> tuple[ModelCard, dict[str, Tensor]]:
-    """The card and the weights of an artifact: a folder, a folder nested one deep, or a .tar.gz of either.
+    """The card and the weights of an artifact, as `opened` finds it.
 
     Raises DataError, which names what is missing or damaged.
+    """
+    with opened(source) as folder:
+        return read_card(folder), read_weights(folder)
+
+
+@contextmanager
+def opened(source: Path) -> Iterator[Path]:
+    """The folder with an artifact's files: of a folder, a folder nested one deep, or a .tar.gz of either.
+
+    Raises DataError where there is none.
     """
     if not source.exists():
         raise DataError(
@@ -92,9 +109,9 @@ def load(source: Path) -> tuple[ModelCard, dict[str, Tensor]]:
     if source.is_file():
         with tempfile.TemporaryDirectory(prefix="byoc-model-") as scratch:
             unpack(source, Path(scratch))
-            return load(Path(scratch))
-    folder = find_folder(source)
-    return _read_card(folder / CARD_FILE), _read_weights(folder / WEIGHTS_FILE)
+            yield find_folder(Path(scratch))
+    else:
+        yield find_folder(source)
 
 
 def find_folder(folder: Path) -> Path:
@@ -123,7 +140,9 @@ def unpack(archive: Path, folder: Path) -> None:
         raise DataError(f"{archive} is not a whole tar archive of a model ({error}); fetch or make it again") from error
 
 
-def _read_card(path: Path) -> ModelCard:
+def read_card(folder: Path) -> ModelCard:
+    """The card of the artifact in a folder. Raises DataError where it is missing or damaged."""
+    path = folder / CARD_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -142,7 +161,12 @@ def _read_card(path: Path) -> ModelCard:
         raise DataError(f"{path}: {field}: {first['msg']}; the model must be saved again") from error
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights of the artifact in a folder. Raises DataError where they are missing or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / WEIGHTS_FILE
     try:
         return load_file(path)
     except FileNotFoundError as error:
@@ -152,7 +176,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _renamed_into_place(path: Path) -> Iterator[Path]:
+def renamed_into_place(path: Path) -> Iterator[Path]:
     """A file to write beside `path`, on the same disk; it takes the place of `path` once it is whole."""
     scratch = Path(tempfile.mkdtemp(prefix=".saving-", dir=path.parent))
     try:

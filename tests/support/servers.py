@@ -19,6 +19,7 @@ import torch
 from byoc_vision import artifact
 from byoc_vision.artifact import ClassEntry, ModelCard
 from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.inference import compiled
 from byoc_vision.models.build import build_model
 from byoc_vision.models.spec import ModelSpec
 
@@ -116,25 +117,33 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def save_segmenter(folder: Path, size: int = 64, model: str = "unet_small") -> ModelCard:
-    """Two classes, random weights."""
+def save_segmenter(folder: Path, size: int = 64, model: str = "unet_small", for_cpus: bool = False) -> ModelCard:
+    """Two classes, random weights. for_cpus: with what OpenVINO reads, as a job leaves it."""
     classes = (ClassEntry(name="background", value=0), ClassEntry(name="car", value=255))
     spec = ModelSpec(task="segmentation", architecture=model, outputs=1)
-    return _save(folder, spec, classes, "sigmoid", Preprocess(height=size, width=size))
+    return _save(folder, spec, classes, "sigmoid", Preprocess(height=size, width=size), for_cpus)
 
 
-def save_classifier(folder: Path) -> ModelCard:
-    """Three classes, random weights."""
+def save_classifier(folder: Path, for_cpus: bool = False) -> ModelCard:
+    """Three classes, random weights. for_cpus: as above."""
     classes = tuple(ClassEntry(name=name) for name in ("dress", "hat", "shoes"))
     spec = ModelSpec(task="classification", architecture="resnet10t", outputs=3)
-    return _save(folder, spec, classes, "softmax", Preprocess(height=32, width=32, resize="short_side"))
+    return _save(folder, spec, classes, "softmax", Preprocess(height=32, width=32, resize="short_side"), for_cpus)
 
 
 def _save(
-    folder: Path, spec: ModelSpec, classes: tuple[ClassEntry, ...], activation: str, preprocess: Preprocess
+    folder: Path,
+    spec: ModelSpec,
+    classes: tuple[ClassEntry, ...],
+    activation: str,
+    preprocess: Preprocess,
+    for_cpus: bool,
 ) -> ModelCard:
     card = ModelCard(model=spec, classes=classes, activation=activation, preprocess=preprocess)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        artifact.save(folder, card, build_model(spec).state_dict())
+        net = build_model(spec)
+        artifact.save(folder, card, net.state_dict())
+        if for_cpus:
+            compiled.write(folder, card, net)
     return card

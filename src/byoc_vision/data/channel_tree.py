@@ -22,8 +22,8 @@ from byoc_vision.data.layouts.picture_masks import PICTURE_FOLDER_NAMES
 from byoc_vision.data.layouts.prepared import CLASSES_FILE, ClassesRecord, ClassRecord
 from byoc_vision.data.samples import Dataset, PictureFile, Sample, Slice
 from byoc_vision.data.truths import read_mask_values
-from byoc_vision.data.workers import available_cores
 from byoc_vision.errors import DataError
+from byoc_vision.machine import available_cores
 
 _ENDINGS: dict[Format, str] = {
     "JPEG": ".jpg",

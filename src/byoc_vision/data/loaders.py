@@ -14,11 +14,11 @@ from byoc_vision.data.pictures import EvaluationDataset, EvaluationExample, Exam
 from byoc_vision.data.samplers import EvaluationSampler, Sampling, TrainingSampler, build_order
 from byoc_vision.data.workers import (
     PREFETCHED_BATCHES,
-    available_cores,
     choose_workers,
     free_shared_memory,
     start_worker,
 )
+from byoc_vision.machine import available_cores
 
 logger = logging.getLogger(__name__)
 

@@ -16,13 +16,6 @@ MOST_WORKERS = 16
 SHARED_MEMORY = Path("/dev/shm")
 
 
-def available_cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def free_shared_memory(folder: Path = SHARED_MEMORY, shared_by: int = 1) -> int | None:
     """Bytes through which workers can hand over batches; None where the system has no such folder.
 

@@ -221,6 +221,9 @@ class Hyperparameters(BaseModel):
         "memory holds their pages; `disk`: up to half of the free disk; `memory`: in /dev/shm.",
     )
     cache_gb: PositiveFloat | None = field(None, "What the cache may come to, in GB, instead of those halves.")
+    openvino: bool = field(
+        True, "Also leave the model as OpenVINO reads it, for endpoints on CPUs: it takes some seconds at the end."
+    )
     num_workers: NonNegativeInt | None = field(
         None, "Processes that read pictures. Chosen from cores and shared memory where it is not given.", "workers"
     )

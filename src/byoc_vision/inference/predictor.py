@@ -9,26 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from byoc_vision import artifact
 from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
-from byoc_vision.errors import DataError
-from byoc_vision.models.build import build_model
-from byoc_vision.models.normalized import Normalized
-from byoc_vision.precision import Precision, choose_device, choose_precision
+from byoc_vision.inference import finishing
+from byoc_vision.inference.engines.base import Engine, EngineName, Logits
+from byoc_vision.inference.engines.choice import load_engine
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture as the model takes it, uint8 [3, h, w], and its own size in pixels."""
+    """A picture as the model takes it, uint8 RGB [h, w, 3], and its own size in pixels."""
 
-    pixels: Tensor
+    pixels: np.ndarray
     height: int
     width: int
 
@@ -75,61 +72,59 @@ Answer = Segmentation | Classification
 
 
 class Predictor:
-    """A network with its card on a device.
+    """An engine, and the card that says what its pictures and its logits mean.
 
     `prepare` and `finish` may run in any thread; `forward` in one at a time.
     """
 
-    def __init__(self, net: nn.Module, card: ModelCard, device: torch.device, precision: Precision) -> None:
-        """`net` takes normalised pictures; it is used as it is, so a network in training can be evaluated."""
+    def __init__(self, card: ModelCard, engine: Engine) -> None:
         self.card = card
-        self.device = device
-        self.precision = precision
-        normalized = Normalized(net, card.preprocess.mean, card.preprocess.std)
-        self.model = normalized.to(device).to(memory_format=torch.channels_last)
+        self.engine = engine
 
     @classmethod
-    def load(cls, source: Path, device: str | None = None) -> Predictor:
-        """The predictor of an artifact: a folder or a tarball. Raises DataError where it is damaged."""
-        card, state = artifact.load(source)
-        net = build_model(card.model)
-        try:
-            net.load_state_dict(state)
-        except RuntimeError as error:
-            raise DataError(f"{source}: the weights do not fit the model its card names: {error}") from error
-        chosen = choose_device(device)
-        return cls(net.eval(), card, chosen, choose_precision("auto", chosen))
+    def load(
+        cls, source: Path, device: str | None = None, engine: EngineName = "auto", threads: int | None = None
+    ) -> Predictor:
+        """The predictor of an artifact: a folder or a tarball.
 
-    def warm_up(self) -> None:
-        """One picture through the network, so that the first request does not pay for set-up."""
-        blank = np.zeros((self.card.preprocess.height, self.card.preprocess.width, 3), dtype=np.uint8)
-        self.predict([blank])
+        device: as torch names it; by default a GPU where there is one.
+        threads: of the CPU; by default as many as there are cores.
+        Raises DataError where the artifact is damaged, and what `load_engine` raises.
+        """
+        with artifact.opened(source) as folder:
+            card = artifact.read_card(folder)
+            return cls(card, load_engine(folder, card, device, engine, threads))
+
+    @property
+    def device(self) -> str:
+        return self.engine.device
+
+    def warm_up(self, batch_size: int = 1) -> None:
+        """Have the first requests answered as fast as the next, up to so many at a time."""
+        rule = self.card.preprocess
+        self.engine.warm_up(np.zeros((batch_size, rule.height, rule.width, 3), dtype=np.uint8))
+        self.predict([np.zeros((rule.height, rule.width, 3), dtype=np.uint8)])
 
     def prepare(self, rgb: np.ndarray) -> Prepared:
         """A decoded picture, uint8 RGB [H, W, 3], made ready for `forward`."""
-        pixels = np.ascontiguousarray(self.card.preprocess.image(rgb))
-        return Prepared(torch.from_numpy(pixels).permute(2, 0, 1), rgb.shape[0], rgb.shape[1])
+        return Prepared(self.card.preprocess.image(rgb), rgb.shape[0], rgb.shape[1])
 
-    @torch.inference_mode()
-    def forward(self, batch: Tensor) -> Tensor:
-        """Pictures, uint8 [N, 3, h, w], to logits, float32 [N, K] or [N, K, h, w] on the device."""
-        pixels = batch.to(self.device, non_blocking=True, memory_format=torch.channels_last)
-        self.model.eval()
-        with self.precision.autocast():
-            logits: Tensor = self.model(pixels)
-        return logits.float()
+    def forward(self, pictures: np.ndarray) -> Logits:
+        """Pictures, uint8 [N, h, w, 3], to logits, float32 [N, K] or [N, K, h, w]."""
+        return self.engine.run(pictures)
 
-    def finish(self, logits: Tensor, prepared: Prepared) -> Answer:
+    def finish(self, logits: Logits, prepared: Prepared) -> Answer:
         """One picture's logits, [K] or [K, h, w], as its answer."""
         if self.card.task == "classification":
             threshold = self.card.threshold if self.card.activation == "sigmoid" else None
-            return Classification(self._probabilities(logits).cpu().numpy(), self.card.class_names, threshold)
-        height, width = prepared.height, prepared.width
+            return Classification(self._scores(_on_cpu(logits)), self.card.class_names, threshold)
+        rule, height, width = self.card.preprocess, prepared.height, prepared.width
 
         def probabilities() -> np.ndarray:
-            return self._probabilities(restore(logits, self.card.preprocess, height, width)).cpu().numpy()
+            return self._scores(_on_cpu(_finishing(logits).restore_planes(logits, rule, height, width)))
 
-        labels = self._labels(restore(logits, self.card.preprocess, height, width))
+        threshold = self.card.threshold if self.card.activation == "sigmoid" else None
+        labels = _finishing(logits).label_pixels(logits, rule, height, width, threshold)
         return Segmentation(labels, self.card.classes, probabilities)
 
     def predict(self, pictures: Sequence[np.ndarray], batch_size: int = 8) -> list[Answer]:
@@ -137,37 +132,29 @@ class Predictor:
         answers: list[Answer] = []
         for start in range(0, len(pictures), batch_size):
             prepared = [self.prepare(rgb) for rgb in pictures[start : start + batch_size]]
-            logits = self.forward(torch.stack([item.pixels for item in prepared]))
+            logits = self.forward(np.stack([item.pixels for item in prepared]))
             answers += [self.finish(*pair) for pair in zip(logits, prepared, strict=True)]
         return answers
 
-    def _labels(self, logits: Tensor) -> np.ndarray:
-        """Logits [K, H, W] to class indices, uint8 [H, W]."""
-        if self.card.activation == "sigmoid":
-            cut = float(torch.logit(torch.tensor(self.card.threshold)))
-            return (logits[0] > cut).to(torch.uint8).cpu().numpy()
-        return logits.argmax(dim=0).to(torch.uint8).cpu().numpy()
-
-    def _probabilities(self, logits: Tensor) -> Tensor:
+    def _scores(self, logits: np.ndarray) -> np.ndarray:
         """Logits with K first to probabilities of every class; a mask's one logit becomes two probabilities."""
         if self.card.activation == "softmax":
-            return torch.softmax(logits, dim=0)
-        positive = torch.sigmoid(logits)
-        return torch.cat([1 - positive, positive]) if self.card.task == "segmentation" else positive
+            return finishing.softmax(logits)
+        positive = finishing.sigmoid(logits)
+        return np.concatenate([1 - positive, positive]) if self.card.task == "segmentation" else positive
 
 
-def restore(logits: Tensor, preprocess: Preprocess, height: int, width: int) -> Tensor:
-    """Logits float32 [K, h, w] over the picture they came from: [K, height, width].
+def _finishing(logits: Logits) -> Any:
+    """The module that finishes logits where they lie."""
+    if isinstance(logits, np.ndarray):
+        return finishing
+    from byoc_vision.inference import finishing_on_gpu
 
-    On the GPU where they lie there; by OpenCV on the CPU, which is several times faster at it than
-    torch. Both are bilinear with half-pixel centres and differ by rounding alone.
-    """
-    if logits.device.type != "cpu":
-        window = preprocess.window(height, width)
-        inner = logits[:, window.top : window.top + window.height, window.left : window.left + window.width]
-        return nn.functional.interpolate(inner[None], (height, width), mode="bilinear", align_corners=False)[0]
-    planes = [preprocess.restore(plane, height, width) for plane in logits.numpy()]
-    return torch.from_numpy(np.stack(planes) if len(planes) > 1 else planes[0][None])
+    return finishing_on_gpu
+
+
+def _on_cpu(logits: Logits) -> np.ndarray:
+    return logits if isinstance(logits, np.ndarray) else logits.cpu().numpy()
 
 
 def _lookup_table(values: Sequence[int]) -> np.ndarray:

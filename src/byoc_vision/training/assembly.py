@@ -19,6 +19,7 @@ from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError, ResourceError
 from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.job import Job
 from byoc_vision.models.build import build_model, check_input_size
@@ -64,7 +65,7 @@ def build_trainer(
         net = synchronised(net, device, world)
     allow_tf32()
     precision = choose_precision(hyperparameters.precision, device)
-    predictor = Predictor(net, card, device, precision)
+    engine = TorchEngine(net, card, device, precision)
     loss = build_loss(
         plan.loss_name(hyperparameters, spec.task),
         card.activation,
@@ -79,7 +80,7 @@ def build_trainer(
     optimizer = optimizer_for(net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world))
     schedule = schedule_for(optimizer, -(-len(batches) // hyperparameters.accumulate_steps), hyperparameters)
     step = Step(
-        model=joined(predictor.model, world),
+        model=joined(engine.model, world),
         loss=loss,
         optimizer=optimizer,
         schedule=schedule,
@@ -89,7 +90,7 @@ def build_trainer(
         clip_grad_norm=hyperparameters.clip_grad_norm,
     )
     evaluator = Evaluator(
-        predictor,
+        Predictor(card, engine),
         dataset.classes,
         hyperparameters.validation_batch_size or hyperparameters.batch_size,
         loss=loss,

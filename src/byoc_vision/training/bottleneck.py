@@ -7,7 +7,7 @@ import logging
 import torch
 
 from byoc_vision.data.cache import PictureCache
-from byoc_vision.data.workers import available_cores
+from byoc_vision.machine import available_cores
 from byoc_vision.training.distribution import processes_per_host
 from byoc_vision.training.throughput import Throughput
 

@@ -68,7 +68,7 @@ class Evaluator:
             rank=share.rank,
             world_size=share.size,
             local_world_size=processes_per_host(),
-            on_gpu=self.predictor.device.type == "cuda",
+            on_gpu=self.predictor.device != "cpu",
         )
 
     def evaluate(self, batches: Iterable[EvaluationBatch], stopping: Callable[[], bool] | None = None) -> Figures:

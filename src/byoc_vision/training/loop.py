@@ -18,9 +18,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from byoc_vision.data.loaders import EvaluationBatch
 from byoc_vision.data.preprocess import IGNORED
-from byoc_vision.data.workers import available_cores
 from byoc_vision.errors import DataError
 from byoc_vision.inference.predictor import Answer, Predictor, Prepared
+from byoc_vision.machine import available_cores
 from byoc_vision.precision import Precision
 from byoc_vision.training.distribution import World, any_process, processes_per_host, sum_over_processes
 from byoc_vision.training.interruption import StopRequestedError
@@ -147,7 +147,8 @@ def evaluate(
     Pictures that the batches leave out are counted in the log. Raises DataError where none is left, and
     StopRequestedError in all processes where `stopping` says so in any.
     """
-    total = torch.zeros(3, dtype=torch.float64, device=predictor.device)  # summed loss, pictures, those left out
+    device = torch.device(predictor.device)
+    total = torch.zeros(3, dtype=torch.float64, device=device)  # summed loss, pictures, those left out
     with ThreadPoolExecutor(min(MOST_THREADS, max(1, available_cores() // processes_per_host()))) as threads:
         # A mask at a photograph's size takes milliseconds outside of Python; a label takes less than a thread does.
         each = threads.map if predictor.card.task == "segmentation" else map
@@ -156,15 +157,16 @@ def evaluate(
             total[2] += len(batch.unreadable)
             if not batch.truths:
                 continue
-            logits = predictor.forward(batch.pictures)
+            inputs = batch.pictures.permute(0, 2, 3, 1).numpy()
+            logits = predictor.forward(inputs)
             if loss is not None:
-                targets = torch.stack([_target(truth, predictor) for truth in batch.truths]).to(predictor.device)
-                total[0] += loss(logits, targets) * len(targets)
-            prepared = map(Prepared, batch.pictures, batch.heights, batch.widths)
+                targets = torch.stack([_target(truth, predictor) for truth in batch.truths]).to(device)
+                total[0] += loss(torch.as_tensor(logits), targets) * len(targets)
+            prepared = map(Prepared, inputs, batch.heights, batch.widths)
             metrics.update(zip(each(predictor.finish, logits, prepared), batch.truths, strict=True))
             if stopping and stopping():
                 break
-    if stopping and any_process(stopping(), world, predictor.device):
+    if stopping and any_process(stopping(), world, device):
         raise StopRequestedError
     summed_loss, pictures, left_out = sum_over_processes(total, world).tolist()
     if not pictures:

@@ -24,6 +24,7 @@ from byoc_vision.training.assembly import build_trainer
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
 from byoc_vision.training.checkpoint import Checkpoints
 from byoc_vision.training.class_weights import class_weights
+from byoc_vision.training.compilation import leave_compiled
 from byoc_vision.training.distribution import World, gathered, on_first, on_hosts
 from byoc_vision.training.early_stopping import EarlyStopping
 from byoc_vision.training.fit import EpochRecord, Figures, History, figures_line, fit, named
@@ -77,6 +78,8 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
         write_results(
             job.paths.output_data, hyperparameters, dataset, session.history, test, time.monotonic() - started
         )
+        if hyperparameters.openvino:
+            leave_compiled(job.paths.model)
         log.info("The model is in %s, its figures are in %s", job.paths.model, job.paths.output_data)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byoc_vision.data.workers import available_cores, choose_workers, free_shared_memory
+from byoc_vision.data.workers import choose_workers, free_shared_memory
 
 MEGABYTE = 2**20
 PLENTY = 16 * 2**30
@@ -89,7 +89,6 @@ def test_the_number_always_fits(
 
 
 def test_this_machine(tmp_path: Path) -> None:
-    assert available_cores() >= 1
     assert free_shared_memory(tmp_path / "gone") is None
     free = free_shared_memory(tmp_path) or 0
     assert free > 0

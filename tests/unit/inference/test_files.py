@@ -11,6 +11,7 @@ import torch
 from byoc_vision.artifact import ClassEntry, ModelCard
 from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.errors import InputError
+from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.files import find_pictures, predict_files
 from byoc_vision.inference.overlay import class_colours, draw_overlay
 from byoc_vision.inference.predictor import Predictor
@@ -29,7 +30,7 @@ def predictor(task: Task) -> Predictor:
         activation="softmax",
         preprocess=Preprocess(height=32, width=32),
     )
-    return Predictor(build_model(spec), card, CPU, choose_precision("float32", CPU))
+    return Predictor(card, TorchEngine(build_model(spec), card, CPU, choose_precision("float32", CPU)))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from byoc_vision import artifact
 from byoc_vision.artifact import ClassEntry, ModelCard
 from byoc_vision.data.preprocess import Preprocess, ResizeRule
 from byoc_vision.errors import DataError
+from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 from byoc_vision.models.build import build_model
 from byoc_vision.models.spec import ModelSpec
@@ -44,7 +45,7 @@ def segmenter(values: tuple[int, ...], resize: ResizeRule = "stretch", threshold
         threshold=threshold,
         preprocess=Preprocess(height=32, width=48, resize=resize, mean=(0.5, 0.5, 0.5), std=(0.1, 0.1, 0.1)),
     )
-    return Predictor(Brightness(card.model.outputs), card, CPU, choose_precision("float32", CPU))
+    return Predictor(card, TorchEngine(Brightness(card.model.outputs), card, CPU, choose_precision("float32", CPU)))
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def classifier() -> Predictor:
         activation="softmax",
         preprocess=Preprocess(height=32, width=32, resize="short_side"),
     )
-    return Predictor(build_model(spec), card, CPU, choose_precision("float32", CPU))
+    return Predictor(card, TorchEngine(build_model(spec), card, CPU, choose_precision("float32", CPU)))
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +131,7 @@ def test_pictures_with_several_classes_get_a_probability_of_each(count: int, pic
         preprocess=Preprocess(height=32, width=32),
     )
     net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, count))
-    answer = Predictor(net, card, CPU, choose_precision("float32", CPU)).predict(pictures[:1])[0]
+    answer = Predictor(card, TorchEngine(net, card, CPU, choose_precision("float32", CPU))).predict(pictures[:1])[0]
     assert isinstance(answer, Classification)
     assert answer.threshold == 0.3
     with torch.no_grad():
@@ -155,19 +156,19 @@ def test_pictures_are_prepared_in_many_threads_alike(pictures: list[np.ndarray])
     with ThreadPoolExecutor(8) as pool:
         prepared = list(pool.map(predictor.prepare, pictures * 8))
     for one, other in zip(prepared, pictures * 8, strict=True):
-        assert torch.equal(one.pixels, predictor.prepare(other).pixels)
+        np.testing.assert_array_equal(one.pixels, predictor.prepare(other).pixels)
 
 
 def test_a_saved_predictor_answers_as_before(tmp_path: Path, pictures: list[np.ndarray]) -> None:
     predictor = classifier()
-    artifact.save(tmp_path, predictor.card, predictor.model.net.state_dict())
+    artifact.save(tmp_path, predictor.card, predictor.engine.model.net.state_dict())
     again = Predictor.load(tmp_path, "cpu")
     again.warm_up()
     for one, other in zip(predictor.predict(pictures), again.predict(pictures), strict=True):
         assert isinstance(one, Classification)
         assert isinstance(other, Classification)
         np.testing.assert_allclose(
-            one.probabilities, other.probabilities, atol=0.02 if again.precision.is_mixed else 1e-5
+            one.probabilities, other.probabilities, atol=0.02 if again.engine.precision.is_mixed else 1e-5
         )
 
 
@@ -176,14 +177,14 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     card = predictor.card.model_copy(
         update={"model": predictor.card.model.model_copy(update={"architecture": "resnet18"})}
     )
-    artifact.save(tmp_path, card, predictor.model.net.state_dict())
+    artifact.save(tmp_path, card, predictor.engine.model.net.state_dict())
     with pytest.raises(DataError, match="do not fit the model its card names"):
         Predictor.load(tmp_path)
 
 
 def test_evaluating_a_network_leaves_no_trace_in_its_statistics(pictures: list[np.ndarray]) -> None:
     predictor = classifier()
-    before = {name: value.clone() for name, value in predictor.model.net.state_dict().items()}
-    predictor.model.train()
+    before = {name: value.clone() for name, value in predictor.engine.model.net.state_dict().items()}
+    predictor.engine.model.train()
     predictor.predict(pictures)
-    assert all(torch.equal(before[name], value) for name, value in predictor.model.net.state_dict().items())
+    assert all(torch.equal(before[name], value) for name, value in predictor.engine.model.net.state_dict().items())

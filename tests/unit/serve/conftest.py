@@ -19,6 +19,7 @@ from byoc_serve.served import ServedModel
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ClassEntry, ModelCard
 from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import Precision
@@ -34,7 +35,7 @@ def make_predictor(task: str, net: nn.Module) -> Predictor:
     card = ModelCard(
         model=spec, classes=CLASSES, activation="softmax", preprocess=Preprocess(height=16, width=24, resize="stretch")
     )
-    return Predictor(net.eval(), card, torch.device("cpu"), Precision(torch.float32, "cpu"))
+    return Predictor(card, TorchEngine(net.eval(), card, torch.device("cpu"), Precision(torch.float32, "cpu")))
 
 
 @pytest.fixture(scope="session")

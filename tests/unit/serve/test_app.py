@@ -24,7 +24,9 @@ from byoc_serve.loader import Loader
 from byoc_serve.served import ServedModel
 from byoc_serve.settings import Settings
 from byoc_vision.errors import DataError
+from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Predictor
+from byoc_vision.precision import Precision
 
 SOON = 60.0
 
@@ -223,7 +225,8 @@ class Picky(nn.Module):
 
 @pytest.fixture
 def picky(classifier: Predictor) -> Predictor:
-    return Predictor(Picky().eval(), classifier.card, torch.device("cpu"), classifier.precision)
+    card, cpu = classifier.card, torch.device("cpu")
+    return Predictor(card, TorchEngine(Picky().eval(), card, cpu, Precision(torch.float32, "cpu")))
 
 
 class TestLoad:
@@ -291,7 +294,7 @@ class TestLoad:
 @contextmanager
 def standing_still(predictor: Predictor) -> Iterator[Event]:
     """While the model stands still; the event given is set once it was asked something."""
-    net = predictor.model.net
+    net = predictor.engine.net
     assert isinstance(net, Picky)
     net.busy.clear()
     net.gate.clear()

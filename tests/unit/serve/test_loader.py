@@ -43,7 +43,7 @@ def test_a_model_is_loaded_once_and_then_ready(classifier: Predictor, caplog: py
     assert loader.ready
     assert loader.model is loader.model
     assert loads == [1]
-    assert "test, classification, 3 classes, on cpu" in caplog.text
+    assert "test, classification, 3 classes, torch float32 on cpu" in caplog.text
     loader.stop()
 
 

@@ -13,6 +13,7 @@ from byoc_vision.artifact import ClassEntry, ModelCard
 from byoc_vision.data.loaders import EvaluationBatch
 from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.errors import DataError
+from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import choose_precision
@@ -34,7 +35,7 @@ def predictor(activation: str) -> Predictor:
         preprocess=Preprocess(height=4, width=4, mean=(0.5, 0.5, 0.5), std=(0.1, 0.1, 0.1)),
     )
     net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return Predictor(net, card, CPU, choose_precision("float32", CPU))
+    return Predictor(card, TorchEngine(net, card, CPU, choose_precision("float32", CPU)))
 
 
 def batch(colours: list[tuple[int, int, int]], truths: list[object], unreadable: int = 0) -> EvaluationBatch:

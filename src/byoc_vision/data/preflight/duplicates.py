@@ -14,8 +14,8 @@ from byoc_vision.data.preflight.sizes import Sizes
 from byoc_vision.data.preflight.survey import Survey
 from byoc_vision.data.preflight_report import Duplicates
 from byoc_vision.data.samples import Sample
-from byoc_vision.data.workers import available_cores
 from byoc_vision.errors import DataError
+from byoc_vision.machine import available_cores
 
 # A tenth of a second: a core reads and hashes half a gigabyte in a second.
 BYTES_PER_CORE = 50_000_000

@@ -8,7 +8,7 @@ from itertools import accumulate
 
 from byoc_vision.data.preflight.sizes import Sizes, decoding_cost
 from byoc_vision.data.samples import Sample
-from byoc_vision.data.workers import available_cores
+from byoc_vision.machine import available_cores
 
 MOST_CHECKED = 20_000  # a few minutes on a small machine; ImageNet would take an hour
 # About two seconds of reading: a slow core decodes 10 to 15 MB of JPEG in one.

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from byoc_vision.data.preflight.facts import Facts, Fault, examine
 from byoc_vision.data.preflight.mask_values import MaskValues
 from byoc_vision.data.samples import PictureFile, Sample
-from byoc_vision.data.workers import available_cores
+from byoc_vision.machine import available_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

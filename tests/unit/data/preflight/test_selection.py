@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from byoc_vision.data.preflight.selection import BUDGET_PER_CORE, MOST_CHECKED, job_budget, select, with_empty
 from byoc_vision.data.preflight.sizes import Sizes
 from byoc_vision.data.samples import Sample
-from byoc_vision.data.workers import available_cores
+from byoc_vision.machine import available_cores
 
 
 def pictures(split: str, count: int, classes: int = 2) -> list[Sample]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from byoc_serve.hardware import available_cores, visible_gpus
+from byoc_vision.machine import available_cores, visible_gpus
 
 MACHINE = len(os.sched_getaffinity(0))
 

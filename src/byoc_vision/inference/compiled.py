@@ -1,0 +1,137 @@
+"""The network of an artifact as OpenVINO reads it, beside its weights: a server on a CPU then needs no torch.
+
+A folder `openvino` in the artifact: `model.xml` and `model.bin`, and `reference.npz` with the digest of the weights it
+was made from and what PyTorch computes in float32 for one picture, so that whoever loads it can compare.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from byoc_vision.artifact import OPENVINO_FOLDER, WEIGHTS_FILE, ModelCard
+from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.errors import DataError
+from byoc_vision.quiet_openvino import import_openvino
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
+
+MODEL_FILE = "model.xml"
+REFERENCE_FILE = "reference.npz"
+
+# How far the answers may lie from PyTorch's in float32: the root of the mean square, of the logits' own spread.
+FLOAT32_TOLERANCE = 1e-3
+BFLOAT16_TOLERANCE = 5e-2
+
+MOST_POINTS = 4096  # of a mask's logits, for each class
+_PIECE = 2**20
+
+log = logging.getLogger(__name__)
+
+
+def write(folder: Path, card: ModelCard, net: nn.Module) -> None:
+    """Put the network beside the artifact's weights in `folder`, once its answers are PyTorch's.
+
+    Raises DataError where OpenVINO cannot compute it, or computes something else; nothing is written then.
+    """
+    from byoc_vision.export.openvino import to_openvino
+    from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
+
+    expected = expected_logits(net, card)
+    try:
+        model = to_openvino(net, card)
+        engine = OpenVinoEngine(model)
+    except Exception as error:  # networks come from several libraries, and a converter fails in its own words
+        raise DataError(f"OpenVINO cannot compute {card.model.architecture}: {error}") from error
+    compare(engine, card.preprocess, expected)
+    scratch = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
+    try:
+        scratch.chmod(0o755)
+        import_openvino().save_model(model, scratch / MODEL_FILE, compress_to_fp16=False)
+        np.savez(scratch / REFERENCE_FILE, weights=digest(folder / WEIGHTS_FILE), logits=expected)
+        shutil.rmtree(folder / OPENVINO_FOLDER, ignore_errors=True)
+        os.replace(scratch, folder / OPENVINO_FOLDER)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def load(folder: Path, card: ModelCard, threads: int | None = None) -> OpenVinoEngine | None:
+    """The engine of the artifact in `folder`; None where it has none, or one of other weights.
+
+    Raises DataError where it does not compute what PyTorch does.
+    """
+    model, reference = folder / OPENVINO_FOLDER / MODEL_FILE, folder / OPENVINO_FOLDER / REFERENCE_FILE
+    if not (model.is_file() and reference.is_file()):
+        return None
+    from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
+
+    with np.load(reference, allow_pickle=False) as content:
+        weights, expected = str(content["weights"]), content["logits"]
+    if weights != digest(folder / WEIGHTS_FILE):
+        log.warning("%s was made from other weights than %s; it is not used", model, folder / WEIGHTS_FILE)
+        return None
+    engine = OpenVinoEngine(model, threads)
+    compare(engine, card.preprocess, expected)
+    return engine
+
+
+def compare(engine: OpenVinoEngine, rule: Preprocess, expected: np.ndarray) -> None:
+    """Raises DataError where the engine's answer to the reference picture is not the expected one."""
+    found = points(engine.run(reference_picture(rule))[0])
+    tolerance = FLOAT32_TOLERANCE if engine.exact else BFLOAT16_TOLERANCE
+    distance = float(np.sqrt(np.mean((found - expected) ** 2)))
+    spread = float(np.sqrt(np.mean(expected**2)))
+    if not distance <= tolerance * max(spread, 1e-6):
+        raise DataError(
+            f"{engine.name} does not answer what PyTorch does: {distance:.3g} apart where logits are about {spread:.3g}"
+        )
+
+
+def expected_logits(net: nn.Module, card: ModelCard) -> np.ndarray:
+    """What PyTorch computes for the reference picture, in float32 on the CPU."""
+    import copy
+
+    import torch
+
+    from byoc_vision.inference.engines.torch_engine import TorchEngine
+    from byoc_vision.precision import choose_precision
+
+    cpu = torch.device("cpu")
+    engine = TorchEngine(copy.deepcopy(net), card, cpu, choose_precision("float32", cpu))
+    logits = engine.run(reference_picture(card.preprocess))
+    assert isinstance(logits, np.ndarray)
+    return points(logits[0])
+
+
+def reference_picture(rule: Preprocess) -> np.ndarray:
+    """A picture with smooth and rough parts, uint8 [1, h, w, 3]; reckoned, so that it is the same everywhere."""
+    rows, columns = np.mgrid[: rule.height, : rule.width]
+    channels = [rows * 5 + columns * 3 * channel + rows * columns // (7 + channel) for channel in range(3)]
+    return (np.stack(channels, axis=-1) % 256).astype(np.uint8)[None]
+
+
+def points(logits: np.ndarray) -> np.ndarray:
+    """Logits [K] as they are; of [K, h, w] enough to tell by."""
+    if logits.ndim == 1:
+        return logits
+    step = max(1, int(np.ceil(np.sqrt(logits.shape[1] * logits.shape[2] / MOST_POINTS))))
+    return np.ascontiguousarray(logits[:, ::step, ::step])
+
+
+def digest(path: Path) -> str:
+    """Of a file's content."""
+    state = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            state.update(piece)
+    return state.hexdigest()

@@ -1,0 +1,33 @@
+"""What an engine is to the rest of the package."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, Union
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EngineName = Literal["auto", "torch", "openvino"]
+
+# Where a GPU computes them they stay there, as a tensor, until they are an answer.
+Logits: TypeAlias = Union[np.ndarray, "Tensor"]
+
+
+class Engine(Protocol):
+    """A network on a device. `run` is for one thread at a time."""
+
+    @property
+    def name(self) -> str:
+        """The engine and its number format, for people."""
+
+    @property
+    def device(self) -> str:
+        """As torch names it: `cpu`, `cuda:0`."""
+
+    def run(self, pictures: np.ndarray) -> Logits:
+        """RGB pictures, uint8 [N, h, w, 3], to logits, float32 [N, K] or [N, K, h, w]."""
+
+    def warm_up(self, pictures: np.ndarray) -> None:
+        """Make `run` as fast for up to this many pictures as it will be."""

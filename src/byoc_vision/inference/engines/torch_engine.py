@@ -1,0 +1,74 @@
+"""PyTorch, on a GPU or a CPU: what models are trained with, and what every other engine is compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from byoc_vision import artifact
+from byoc_vision.artifact import ModelCard
+from byoc_vision.errors import DataError
+from byoc_vision.inference.engines.base import Logits
+from byoc_vision.models.build import build_model
+from byoc_vision.models.normalized import Normalized
+from byoc_vision.precision import Precision, choose_device, choose_precision
+
+
+class TorchEngine:
+    """A network as it is, so that one in training can be evaluated.
+
+    net: the network; model: it behind its normalisation, on its device.
+    """
+
+    def __init__(self, net: nn.Module, card: ModelCard, device: torch.device, precision: Precision) -> None:
+        """`net` takes normalised pictures."""
+        self.net = net
+        normalized = Normalized(net, card.preprocess.mean, card.preprocess.std)
+        self.model = normalized.to(device).to(memory_format=torch.channels_last)
+        self.precision = precision
+        self._device = device
+
+    @classmethod
+    def load(cls, folder: Path, card: ModelCard, device: str | None = None, threads: int | None = None) -> TorchEngine:
+        """The engine of the artifact in `folder`; to be called in the thread of `run`.
+
+        threads: the most to use on a CPU. Raises DataError where the weights are not the card's model's.
+        """
+        if threads is not None:
+            torch.set_num_threads(min(threads, torch.get_num_threads()))
+        state = artifact.read_weights(folder)
+        net = build_model(card.model)
+        try:
+            net.load_state_dict(state)
+        except RuntimeError as error:
+            raise DataError(f"{folder}: the weights do not fit the model its card names: {error}") from error
+        chosen = choose_device(device)
+        return cls(net.eval(), card, chosen, choose_precision("auto", chosen))
+
+    @property
+    def name(self) -> str:
+        return f"torch {self.precision.name}"
+
+    @property
+    def device(self) -> str:
+        return str(self._device)
+
+    @torch.inference_mode()
+    def run(self, pictures: np.ndarray) -> Logits:
+        """See `Engine`. The network is in evaluation mode afterwards."""
+        # Channels-last is how pictures lie in memory: the permuted view is already what convolutions like best.
+        batch = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+        batch = batch.to(self._device, non_blocking=True, memory_format=torch.channels_last)
+        self.model.eval()
+        with self.precision.autocast():
+            logits: Tensor = self.model(batch)
+        logits = logits.float()
+        return logits if logits.is_cuda else logits.numpy()
+
+    def warm_up(self, pictures: np.ndarray) -> None:
+        self.run(pictures[:1])
+        if len(pictures) > 1:
+            self.run(pictures)

@@ -1,0 +1,148 @@
+"""The network beside the weights: made where it answers as PyTorch does, used where it still belongs to the weights."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.servers import save_classifier, save_segmenter
+from torch import Tensor, nn
+
+from byoc_vision import artifact
+from byoc_vision.artifact import OPENVINO_FOLDER, ModelCard
+from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.errors import DataError, InputError
+from byoc_vision.inference import compiled
+from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
+from byoc_vision.inference.engines.torch_engine import TorchEngine
+from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact with its network beside it."""
+    folder = tmp_path_factory.mktemp("segmenter")
+    card = save_segmenter(folder, size=32)
+    compiled.write(folder, card, TorchEngine.load(folder, card, "cpu").net)
+    return folder
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+
+
+def test_a_mask_is_the_one_that_pytorch_gives(segmenter: Path, picture: np.ndarray) -> None:
+    ours, theirs = Predictor.load(segmenter, "cpu"), Predictor.load(segmenter, "cpu", engine="torch")
+    assert isinstance(ours.engine, OpenVinoEngine)
+    assert isinstance(theirs.engine, TorchEngine)
+    for count in (1, 3):
+        one, other = (predictor.predict([picture] * count)[-1] for predictor in (ours, theirs))
+        assert isinstance(one, Segmentation)
+        assert isinstance(other, Segmentation)
+        assert (one.labels == other.labels).mean() > 0.999
+        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=0.02)
+
+
+def test_so_are_the_probabilities_of_classes(tmp_path: Path, picture: np.ndarray) -> None:
+    card = save_classifier(tmp_path)
+    compiled.write(tmp_path, card, TorchEngine.load(tmp_path, card, "cpu").net)
+    one, other = (Predictor.load(tmp_path, "cpu", engine=name).predict([picture])[0] for name in ("openvino", "torch"))
+    assert isinstance(one, Classification)
+    assert isinstance(other, Classification)
+    np.testing.assert_allclose(one.probabilities, other.probabilities, atol=0.02)
+
+
+def test_it_is_loaded_and_asked_without_torch(segmenter: Path) -> None:
+    program = (
+        "import sys, numpy as np\nfrom pathlib import Path\nfrom byoc_vision.inference.predictor import Predictor\n"
+        f"predictor = Predictor.load(Path({str(segmenter)!r}))\npredictor.warm_up(2)\n"
+        "assert predictor.predict([np.zeros((40, 30, 3), np.uint8)])[0].mask.shape == (40, 30)\n"
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "openvino" in done.stdout.split()
+    assert not {"torch", "torchvision", "pandas", "matplotlib", "scipy", "albumentations"} & set(done.stdout.split())
+
+
+def test_one_of_other_weights_is_not_used(segmenter: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    card, state = artifact.load(segmenter)
+    artifact.save(tmp_path, card, {name: tensor * 2 for name, tensor in state.items()})
+    (tmp_path / OPENVINO_FOLDER).mkdir()
+    for file in (segmenter / OPENVINO_FOLDER).iterdir():
+        (tmp_path / OPENVINO_FOLDER / file.name).write_bytes(file.read_bytes())
+    with caplog.at_level(logging.WARNING):
+        assert isinstance(Predictor.load(tmp_path, "cpu").engine, TorchEngine)
+    assert "made from other weights" in caplog.text
+
+
+def test_saving_other_weights_removes_it(segmenter: Path, tmp_path: Path) -> None:
+    card, state = artifact.load(segmenter)
+    artifact.save(tmp_path, card, state)
+    compiled.write(tmp_path, card, TorchEngine.load(tmp_path, card, "cpu").net)
+    assert (tmp_path / OPENVINO_FOLDER / compiled.MODEL_FILE).is_file()
+    artifact.save(tmp_path, card, state)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [artifact.CARD_FILE, artifact.WEIGHTS_FILE]
+
+
+def test_one_that_answers_something_else_is_not_used(
+    segmenter: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    card, state = artifact.load(segmenter)
+    artifact.save(tmp_path, card, state)
+    compiled.write(tmp_path, card, TorchEngine.load(tmp_path, card, "cpu").net)
+    reference = tmp_path / OPENVINO_FOLDER / compiled.REFERENCE_FILE
+    with np.load(reference) as content:
+        np.savez(reference, weights=content["weights"], logits=content["logits"] + 1)
+    with caplog.at_level(logging.WARNING):
+        assert isinstance(Predictor.load(tmp_path, "cpu").engine, TorchEngine)
+    assert "does not answer what PyTorch does" in caplog.text
+    with pytest.raises(DataError, match="does not answer what PyTorch does"):
+        Predictor.load(tmp_path, "cpu", engine="openvino")
+
+
+class Fickle(nn.Module):
+    """Answers differently each time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.rand_like(x[:, :1])
+
+
+def test_nothing_is_written_that_answers_something_else(tmp_path: Path) -> None:
+    card = save_segmenter(tmp_path, size=32)
+    with pytest.raises(DataError):
+        compiled.write(tmp_path, card, Fickle())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [artifact.CARD_FILE, artifact.WEIGHTS_FILE]
+
+
+def test_openvino_makes_it_where_it_is_not_there(tmp_path: Path, picture: np.ndarray) -> None:
+    save_segmenter(tmp_path, size=32)
+    assert isinstance(Predictor.load(tmp_path, "cpu").engine, TorchEngine)
+    predictor = Predictor.load(tmp_path, "cpu", engine="openvino")
+    assert predictor.engine.name.startswith("OpenVINO")
+    one, other = predictor.predict([picture])[0], Predictor.load(tmp_path, "cpu").predict([picture])[0]
+    assert isinstance(one, Segmentation)
+    assert isinstance(other, Segmentation)
+    assert (one.labels == other.labels).mean() > 0.999
+
+
+def test_openvino_is_not_for_gpus(segmenter: Path) -> None:
+    with pytest.raises(InputError, match="computes on the CPU, not on cuda:0"):
+        Predictor.load(segmenter, "cuda:0", engine="openvino")
+
+
+def test_the_reference_picture_is_the_same_everywhere() -> None:
+    picture = compiled.reference_picture(Preprocess(height=3, width=4))
+    assert picture.shape == (1, 3, 4, 3)
+    assert picture[0, :, :, 1].tolist() == [[0, 3, 6, 9], [5, 8, 11, 14], [10, 13, 16, 19]]
+
+
+def test_of_masks_enough_points_are_compared(segmenter: Path) -> None:
+    card: ModelCard = artifact.read_card(segmenter)
+    assert compiled.points(np.zeros((3, 700, 500))).size <= 3 * compiled.MOST_POINTS * 1.1
+    assert compiled.points(np.zeros((1, card.preprocess.height, card.preprocess.width))).size == 32 * 32
