@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from byoc_vision import artifact
 from byoc_vision.artifact import ClassEntry, ModelCard
 from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.inference import compiled
 from byoc_vision.models.build import build_model
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.models.spec import ModelSpec, Task
@@ -71,6 +72,7 @@ def make(name: str, folder: Path) -> Served:
     network = build_model(spec)
     _fit(network, card, drawn)
     artifact.save(folder / "root/model", card, network.state_dict())
+    compiled.write(folder / "root/model", card, network)  # as a job leaves it, for CPUs
     usual = folder / "usual"
     usual.mkdir()
     torch.save(network.state_dict(), usual / "weights.pt")

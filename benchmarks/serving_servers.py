@@ -9,27 +9,24 @@ from __future__ import annotations
 import http.client
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from memory import family
+from processes import cpu_seconds, family
+from serving_install import PEERS_FOLDER, ServerError, install
 from serving_models import Served
 
 READY_LIMIT = 300.0  # seconds
 STOP_LIMIT = 15.0
 PORTS = range(20_000, 32_000)
-PEERS_FOLDER = Path(__file__).parent / "serving_peers"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "byoc-vision-benchmarks"
 OURS = "ours"
 PEERS = {  # the path that pictures are posted to
     "flask": "/invocations",
@@ -39,10 +36,6 @@ PEERS = {  # the path that pictures are posted to
     "multi_model_server": "/predictions/net",
 }
 CORES = len(os.sched_getaffinity(0))
-
-
-class ServerError(Exception):
-    """A server that cannot be installed, does not start, or answers with errors; the text says which and why."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +80,7 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Of all its processes, those that live."""
-        return sum(map(_cpu_seconds, family(self.process.pid)))
+        return sum(map(cpu_seconds, family(self.process.pid)))
 
     def tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
@@ -117,6 +110,16 @@ def start_ours(served: Served, folder: Path, environment: Mapping[str, str] | No
 
 
 @contextmanager
+def start_image(client: str, image: str, served: Served, folder: Path) -> Iterator[Server]:
+    """A container of our image, with as many cores as this process has. `client`: docker, or what is called like it."""
+    port = free_ports(1)[0]
+    command = [client, "run", "--rm", "--cpus", str(CORES), "--publish", f"127.0.0.1:{port}:8080"]
+    command += ["--volume", f"{served.root / 'model'}:/opt/ml/model:ro", image, "serve"]
+    with _running(command, folder, {}, Path.cwd()) as (process, log):
+        yield Server(image, process, port, "/invocations", log)
+
+
+@contextmanager
 def start_peer(name: str, python: Path, served: Served, folder: Path) -> Iterator[Server]:
     ports = free_ports(5)
     environment = {
@@ -137,28 +140,9 @@ def start_peer(name: str, python: Path, served: Served, folder: Path) -> Iterato
         yield Server(name, process, ports[0], PEERS[name], log)
 
 
-def install(name: str) -> Path:
-    """The Python of a peer's own environment, made on first use below CACHE. Raises ServerError.
-
-    It sees the packages of this Python behind its own: all peers run the very same torch, which is not installed anew.
-    """
-    if name in ("torchserve", "multi_model_server") and shutil.which("java") is None:
-        raise ServerError(f"{name} needs Java 11 or 17, and there is no `java` on the PATH")
-    folder = CACHE / name
-    python, done = folder / "bin/python", folder / "installed.txt"
-    requirements = PEERS_FOLDER / name / "requirements.txt"
-    wanted = f"{sys.prefix}\n{requirements.read_text()}"
-    if done.exists() and done.read_text() == wanted:
-        return python
-    print(f"installing {name} below {folder}", flush=True)
-    _run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)])
-    site = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
-    (site / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    # multi-model-server's setup script works with an older setuptools alone, which the shared packages have.
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-build-isolation"]
-    _run([*pip, "-r", str(requirements)])
-    done.write_text(wanted)
-    return python
+def exit_on_terminate() -> None:
+    """Have SIGTERM end this process as Ctrl-C does: with its servers."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
 
 
 def free_ports(count: int) -> list[int]:
@@ -207,17 +191,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    _signal(os.killpg, process.pid)
-    for one in known[1:]:
-        if f"/{one}/" and _session(one) == process.pid:  # its number may be another process's by now
-            _signal(os.kill, one)
-
-
-def _signal(send: Callable[[int, int], None], process: int) -> None:
-    try:
-        send(process, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for one in known:
+        if _session(one) == process.pid:  # its number may be another process's by now
+            os.kill(one, signal.SIGKILL)
 
 
 def _session(process: int) -> int | None:
@@ -232,18 +210,3 @@ def _answers(server: Server, picture: bytes) -> bool:
         return server.post(picture)[0] == 200
     except (OSError, http.client.HTTPException):
         return False
-
-
-def _cpu_seconds(process: int) -> float:
-    """What a process used itself; 0 where it has ended."""
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ServerError(f"{' '.join(command)} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-1500:]}")

@@ -41,16 +41,13 @@ def check_installed() -> None:
         sys.exit("wrk makes the load, and it is not on the PATH; install it: apt-get install wrk")
 
 
-def load(
-    url: str, pictures: Sequence[Path], connections: int, seconds: float = 3600, requests: int | None = None
-) -> Load:
-    """Keep `connections` busy with the pictures in turn, for some time or for so many requests. Raises LoadError."""
-    command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{round(seconds)}s"]
+def load(url: str, pictures: Sequence[Path], connections: int, seconds: float) -> Load:
+    """Keep `connections` busy with the pictures in turn; whole seconds. Raises LoadError."""
+    command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{max(1, round(seconds))}s"]
     command += ["--timeout", f"{TIMEOUT}s", "--script", str(SCRIPT), url, "--", *map(str, pictures)]
-    environment = os.environ | ({"REQUESTS": str(requests)} if requests else {})
     started = time.perf_counter()
     before = os.times()
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     after = os.times()
     if done.returncode:
         raise LoadError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr or done.stdout}")
