@@ -3,49 +3,97 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from byoc_serve import npy
-from byoc_serve.negotiation import Form
+from byoc_serve import npy, protobuf
+from byoc_serve.negotiation import ARRAYS, PICTURES, TEXTS, Form
 from byoc_vision.errors import RequestError
-from byoc_vision.inference.encoding import DECIMALS, class_entries, encode_png, encode_rles
-from byoc_vision.inference.predictor import Classification, Segmentation
-
-Answer = Segmentation | Classification
+from byoc_vision.inference.encoding import DECIMALS, class_entries, encode_png, encode_rgb_png, encode_rles
+from byoc_vision.inference.overlay import background_classes, draw_overlay, mask_palette
+from byoc_vision.inference.predictor import Answer, Classification, Segmentation
 
 MAX_PROBABILITIES = 2**28  # bytes
+
+Piece = bytes | str | np.ndarray  # an answer as its form has it, to be joined with others
+
+_COUNTED = 2**24  # pixels at a time: NumPy counts them as numbers of 8 bytes
 _to_json = json.JSONEncoder(allow_nan=False).encode  # JSON knows no NaN: a model that answers it is broken
 
 
 def check_count(form: Form, count: int) -> None:
     """Raises RequestError 406 where this many answers do not fit into the form."""
-    if form is Form.PNG and count != 1:
-        raise RequestError(406, f"{count} masks do not fit into one image/png; accept application/json")
+    if form in PICTURES and count != 1:
+        raise RequestError(406, f"{count} masks do not fit into one {form.value}; accept application/json")
 
 
-def render(answers: Iterable[Answer], form: Form, several: bool) -> bytes:
-    """The response's body. `several` makes it a list, however long.
+class Encoder:
+    """The answers of one request in the form it wants.
 
-    Raises RequestError: 406 where answers do not fit together, 413 where they grow too large.
+    palette: whether a mask's PNG tells viewers a colour for each class.
     """
-    if form is Form.PNG:
-        (mask,) = (answer.mask for answer in answers if isinstance(answer, Segmentation))
-        return encode_png(mask)
-    if form is Form.NPY:
-        return _arrays(answers, several)
-    texts = [_to_json(_plain(answer, form)) for answer in answers]
-    if form is Form.JSON_LINES:
-        return "".join(text + "\n" for text in texts).encode()
-    return (f"[{', '.join(texts)}]" if several else texts[0]).encode()
+
+    def __init__(self, form: Form, palette: bool = False) -> None:
+        self.form = form
+        self._palette = palette
+        self._room = MAX_PROBABILITIES
+
+    def admit(self, planes: int, height: int, width: int) -> None:
+        """Reckon with the probabilities of one more mask, [planes, height, width].
+
+        Raises RequestError 413 where the form holds them and they grow too large.
+        """
+        if self.form in ARRAYS:
+            self._room -= planes * height * width * np.dtype(np.float32).itemsize
+        if self._room < 0:
+            raise RequestError(
+                413, f"the probabilities take over {MAX_PROBABILITIES:,} bytes; send less, or accept another form"
+            )
+
+    def encode(self, answer: Answer, rgb: np.ndarray | None = None) -> Piece:
+        """One answer. rgb: its picture, for an overlay."""
+        if isinstance(answer, Segmentation):
+            return self._mask(answer, rgb)
+        if self.form is Form.NPY:
+            return answer.probabilities
+        if self.form in ARRAYS:
+            return protobuf.class_record(answer.probabilities, exclusive=answer.threshold is None)
+        return _to_json(_plain_classes(answer, self.form))
+
+    def encode_error(self, error: RequestError) -> Piece:
+        """What stands in the place of a picture that has no answer; for forms that are text."""
+        assert self.form in TEXTS
+        return _to_json({"error": error.message})
+
+    def join(self, pieces: Iterable[Piece], several: bool) -> bytes:
+        """The response's body. `several` makes it a list, however long.
+
+        Raises RequestError 406 where answers do not fit together.
+        """
+        if self.form is Form.NPY:
+            return _join_arrays([piece for piece in pieces if isinstance(piece, np.ndarray)], several)
+        if self.form not in TEXTS:
+            return b"".join(piece for piece in pieces if isinstance(piece, bytes))
+        texts = [piece for piece in pieces if isinstance(piece, str)]
+        if self.form is Form.JSON_LINES:
+            return "".join(text + "\n" for text in texts).encode()
+        return (f"[{', '.join(texts)}]" if several else texts[0]).encode()
+
+    def _mask(self, answer: Segmentation, rgb: np.ndarray | None) -> Piece:
+        if self.form is Form.PNG:
+            return encode_png(answer.mask, mask_palette(answer.classes) if self._palette else None)
+        if self.form is Form.OVERLAY:
+            assert rgb is not None, "an overlay lies over a picture"
+            return encode_rgb_png(draw_overlay(rgb, answer.labels, background_classes(answer.classes)))
+        if self.form in ARRAYS:
+            return answer.probabilities if self.form is Form.NPY else protobuf.mask_record(answer.probabilities)
+        return _to_json(_plain_mask(answer))
 
 
-def _plain(answer: Answer, form: Form) -> dict[str, Any] | list[Any]:
+def _plain_classes(answer: Classification, form: Form) -> dict[str, Any] | list[Any]:
     """An answer as JSON has it."""
-    if isinstance(answer, Segmentation):
-        return _plain_mask(answer)
     if form is Form.JSON:
         return class_entries(answer)
     vector = [round(score, DECIMALS) for score in answer.probabilities.tolist()]
@@ -55,7 +103,7 @@ def _plain(answer: Answer, form: Form) -> dict[str, Any] | list[Any]:
 
 def _plain_mask(answer: Segmentation) -> dict[str, Any]:
     count = len(answer.classes)
-    shares = np.bincount(answer.labels.reshape(-1), minlength=count) / answer.labels.size
+    shares = _count_labels(answer.labels, count) / answer.labels.size
     rles = encode_rles(answer.labels, count)
     return {
         "size": list(answer.labels.shape),
@@ -66,23 +114,19 @@ def _plain_mask(answer: Segmentation) -> dict[str, Any]:
     }
 
 
-def _arrays(answers: Iterable[Answer], several: bool) -> bytes:
-    arrays = list(_probabilities(answers))
+def _count_labels(labels: np.ndarray, count: int) -> np.ndarray:
+    """The pixels of each class, [count]."""
+    pixels = labels.reshape(-1)
+    parts = (pixels[start : start + _COUNTED] for start in range(0, pixels.size, _COUNTED))
+    total = np.zeros(count, np.int64)
+    for part in parts:
+        total += np.bincount(part, minlength=count)
+    return total
+
+
+def _join_arrays(arrays: list[np.ndarray], several: bool) -> bytes:
     if not several:
         return npy.dump(arrays[0])
     if len({array.shape for array in arrays}) > 1:
         raise RequestError(406, "pictures of different sizes have no common array; send them one by one")
     return npy.dump(np.stack(arrays))
-
-
-def _probabilities(answers: Iterable[Answer]) -> Iterator[np.ndarray]:
-    """Each answer's probabilities, float32, as long as they do not grow beyond measure."""
-    size = 0
-    for answer in answers:
-        if isinstance(answer, Segmentation):
-            size += answer.labels.size * len(answer.classes) * np.dtype(np.float32).itemsize
-        if size > MAX_PROBABILITIES:
-            raise RequestError(
-                413, f"the probabilities take over {MAX_PROBABILITIES:,} bytes; send less, or accept another form"
-            )
-        yield answer.probabilities

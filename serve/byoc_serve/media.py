@@ -23,18 +23,19 @@ IMAGE_TYPES = frozenset(
 ) | {"application/x-image"}
 # What clients say who do not know what they send; curl says the second of --data-binary.
 UNTYPED = frozenset({"", "application/x-www-form-urlencoded", "application/octet-stream", "binary/octet-stream"})
+JSON_LINES = frozenset({"application/jsonlines", "application/x-jsonlines"})
 
 MAX_PARTS = 1024
 
 _READ = (
     "image/jpeg, image/png, image/webp, image/bmp, image/tiff, image/gif, application/x-image, application/x-npy, "
-    "multipart/form-data and application/json"
+    "multipart/form-data, application/json and application/jsonlines"
 )
 _JSON_FORMS = '{"image": "<base64>"} or {"instances": [{"b64": "<base64>"}, …]}'
 _URL = re.compile(r"(?!data:)[a-zA-Z][a-zA-Z0-9+.-]*:/")
 _DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
 
-Source = bytes | np.ndarray
+Source = bytes | np.ndarray | RequestError  # an error where it was known early that there is no picture
 
 
 @dataclass(frozen=True)
@@ -42,23 +43,34 @@ class Payload:
     """The pictures of a request, not decoded yet.
 
     several: whether they came in a form that holds several, so that the answer is a list, of one at times.
+    unit: what messages call one of them. limited: whether so many are refused as the queue would not take at once.
     """
 
     sources: Sequence[Source]
     several: bool = False
+    unit: str = "picture"
+    limited: bool = True
 
-    def pictures(self, max_pixels: int) -> Iterator[np.ndarray]:
+    def outcomes(self, max_pixels: int) -> Iterator[np.ndarray | RequestError]:
         """Each as uint8 RGB [H, W, 3], decoded as it is asked for, so that only one lies in memory.
 
-        Raises RequestError: 413 above `max_pixels`, 400 where it is no whole picture.
+        Or why there is none: RequestError 413 above `max_pixels`, 400 where it is no whole picture.
         """
         for number, source in enumerate(self.sources, start=1):
+            where = f"{self.unit} {number}: " if len(self.sources) > 1 else ""
             try:
                 yield _decode(source, max_pixels)
+            except RequestError as error:
+                yield RequestError(error.status, where + error.message)
             except DataError as error:
-                status = 413 if isinstance(error, PictureTooLarge) else 400
-                where = f"picture {number}: " if len(self.sources) > 1 else ""
-                raise RequestError(status, f"{where}{error}") from error
+                yield RequestError(413 if isinstance(error, PictureTooLarge) else 400, f"{where}{error}")
+
+    def pictures(self, max_pixels: int) -> Iterator[np.ndarray]:
+        """As `outcomes`; an error is raised."""
+        for outcome in self.outcomes(max_pixels):
+            if isinstance(outcome, RequestError):
+                raise outcome
+            yield outcome
 
 
 Reader = Callable[[bytes], Payload]
@@ -77,11 +89,18 @@ def choose_reader(content_type: str | None) -> Reader:
         return _read_untyped
     if media_type == "application/json":
         return read_json
+    if media_type in JSON_LINES:
+        return read_json_lines
     if media_type == "application/x-npy":
         return read_npy
     if media_type == "multipart/form-data":
         return lambda body: read_multipart(body, parameters.get("boundary", ""))
     raise RequestError(415, f"Content-Type: {content_type} is not read; read are {_READ}")
+
+
+def is_json_lines(content_type: str | None) -> bool:
+    """Whether a body of this Content-Type holds a record a line."""
+    return parse_options_header(content_type)[0].strip().lower() in JSON_LINES
 
 
 def read_json(body: bytes) -> Payload:
@@ -95,7 +114,18 @@ def read_json(body: bytes) -> Payload:
     instances = document["instances"]
     if not isinstance(instances, list) or not instances:
         raise RequestError(400, f"`instances` must be a list of pictures: {_JSON_FORMS}")
-    return Payload([_json_picture(instance) for instance in instances], several=True)
+    return Payload([_json_record(instance) for instance in instances], several=True)
+
+
+def read_json_lines(body: bytes) -> Payload:
+    """A JSON object a line, {"image": …} or {"b64": …}, as a batch transform with MULTI_RECORD sends a file's lines.
+
+    Empty lines do not count. A line that holds no picture is an error in its place.
+    """
+    lines = [line for line in body.splitlines() if line.strip()]
+    if not lines:
+        raise RequestError(400, 'the body has no lines; send a JSON object a line, as {"image": "<base64>"}')
+    return Payload([_read_line(line) for line in lines], several=True, unit="record", limited=False)
 
 
 def read_npy(body: bytes) -> Payload:
@@ -136,6 +166,21 @@ def _read_untyped(body: bytes) -> Payload:
     )
 
 
+def _read_line(line: bytes) -> bytes | RequestError:
+    try:
+        return _json_record(json.loads(line))
+    except (ValueError, RecursionError) as error:
+        return RequestError(400, f'it is not JSON ({error}); a line is {{"image": "<base64>"}}')
+
+
+def _json_record(value: object) -> bytes | RequestError:
+    """One of several pictures: an error has its place among them."""
+    try:
+        return _json_picture(value)
+    except RequestError as error:
+        return error
+
+
 def _json_picture(value: object) -> bytes:
     """A base64 text, or an object that has one as `image` or `b64`, or an object of that kind as `image`."""
     for key in ("image", "b64", "b64"):
@@ -167,7 +212,9 @@ def _collect_files(body: bytes, boundary: bytes, files: list[bytes]) -> None:
 
 
 def _decode(source: Source, max_pixels: int) -> np.ndarray:
-    """A picture file's content, or an array uint8 [H, W, 1 or 3], as RGB. Raises DataError."""
+    """A picture file's content, or an array uint8 [H, W, 1 or 3], as RGB. Raises DataError, and an error it is."""
+    if isinstance(source, RequestError):
+        raise source
     if isinstance(source, bytes):
         return read_picture(source, max_pixels=max_pixels)
     height, width, channels = source.shape

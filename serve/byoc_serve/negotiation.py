@@ -16,10 +16,13 @@ class Form(Enum):
     """A form of answer, by its media type."""
 
     PNG = "image/png"
+    OVERLAY = "image/png; view=overlay"
     JSON = "application/json"
     VECTOR = "application/json; view=vector"
     JSON_LINES = "application/jsonlines"
     NPY = "application/x-npy"
+    PROTOBUF = "application/x-protobuf"
+    RECORDIO = "application/x-recordio-protobuf"
 
     @property
     def media_type(self) -> str:
@@ -32,9 +35,12 @@ class Form(Enum):
 
 # The first is the default.
 FORMS: dict[Task, tuple[Form, ...]] = {
-    "segmentation": (Form.PNG, Form.JSON, Form.JSON_LINES, Form.NPY),
-    "classification": (Form.JSON, Form.VECTOR, Form.JSON_LINES, Form.NPY),
+    "segmentation": (Form.PNG, Form.OVERLAY, Form.JSON, Form.JSON_LINES, Form.NPY, Form.PROTOBUF, Form.RECORDIO),
+    "classification": (Form.JSON, Form.VECTOR, Form.JSON_LINES, Form.NPY, Form.PROTOBUF, Form.RECORDIO),
 }
+PICTURES = (Form.PNG, Form.OVERLAY)  # of one answer alone
+TEXTS = (Form.JSON, Form.VECTOR, Form.JSON_LINES)
+ARRAYS = (Form.NPY, Form.PROTOBUF, Form.RECORDIO)  # of all probabilities
 
 
 class _Range(NamedTuple):
@@ -45,25 +51,26 @@ class _Range(NamedTuple):
     quality: float
 
     def includes(self, form: Form) -> bool:
-        if self.media_type in ("*/*", "*"):
-            return True
+        if self.view != form.view:
+            return False
         kind, _, subtype = self.media_type.partition("/")
-        if subtype == "*":
+        if subtype == "*" and kind != "*":
             return form.media_type.startswith(kind + "/")
-        return (self.media_type, self.view) == (form.media_type, form.view)
+        return self.media_type in ("*/*", "*", form.media_type)
 
 
 @lru_cache(maxsize=256)
-def choose_form(accept: str | None, task: Task) -> Form:
-    """The form that suits the caller best; without a wish, the task's default.
+def choose_form(accept: str | None, task: Task, view: str | None = None, default: Form | None = None) -> Form:
+    """The form that suits the caller best; without a wish, the default, or else the task's.
 
     Of ranges with the same quality, the one named first wins. Parameters other than `q` and `view` are ignored.
-    Raises RequestError 406, which lists what can be had.
+    view: as if every range named it.
+    Raises RequestError: 406, which lists what can be had; 400 where the view is not the task's.
     """
-    offers = FORMS[task]
+    offers = _offers(task, view, default)
     if accept is None or not accept.strip():
         return offers[0]
-    ranges = sorted(_parse(accept), key=lambda range_: -range_.quality)
+    ranges = sorted(_parse(accept, view), key=lambda range_: -range_.quality)
     refused = [range_ for range_ in ranges if range_.quality == 0 and "*" not in range_.media_type]
     left = [form for form in offers if not any(range_.includes(form) for range_ in refused)]
     for range_ in ranges:
@@ -74,7 +81,16 @@ def choose_form(accept: str | None, task: Task) -> Form:
     raise RequestError(406, f"Accept: {accept} cannot be met; this {task} model answers {choices}")
 
 
-def _parse(accept: str) -> list[_Range]:
+def _offers(task: Task, view: str | None, default: Form | None) -> list[Form]:
+    """What can be had, the default first."""
+    offers = [form for form in FORMS[task] if view is None or form.view == view]
+    if not offers:
+        choices = ", ".join(form.view for form in FORMS[task] if form.view)
+        raise RequestError(400, f"view={view} is not for a {task} model; its view is {choices}")
+    return sorted(offers, key=lambda form: form is not default)
+
+
+def _parse(accept: str, view: str | None) -> list[_Range]:
     """The ranges, in the caller's order; those with an unreadable quality are left out."""
     ranges = []
     for text in parse_list_header(accept):
@@ -84,5 +100,5 @@ def _parse(accept: str) -> list[_Range]:
         except ValueError:
             continue
         if 0 <= quality <= 1:
-            ranges.append(_Range(media_type.strip().lower(), parameters.get("view"), quality))
+            ranges.append(_Range(media_type.strip().lower(), view or parameters.get("view"), quality))
     return ranges

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from types import ModuleType
 from typing import cast
@@ -15,7 +16,4 @@ def import_openvino() -> ModuleType:
     """
     # None is how Python is told that a module is not there. One that is loaded already is not ours to take away.
     sys.modules.setdefault("openvino_telemetry", cast(ModuleType, None))
-    import openvino
-
-    package: ModuleType = openvino
-    return package
+    return importlib.import_module("openvino")

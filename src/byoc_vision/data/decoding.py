@@ -35,6 +35,8 @@ PICTURE_KINDS = "JPEG, PNG, WebP, BMP, TIFF or GIF"
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit, 512 MiB of RGB
 
+_BAND_PIXELS = 2**22  # that are converted at a time
+
 # `Image.open` would try every plugin there is, and would judge the size by a limit that is global to the process.
 _OPENERS = {
     "JPEG": JpegImagePlugin.jpeg_factory,
@@ -186,11 +188,22 @@ def _to_rgb(opened: _Opened) -> np.ndarray:
         if image.has_transparency_data:
             rgba = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-        return np.array(image.convert("RGB"))
+        return _rgb_of(image)
     except _PILLOW_ERRORS as error:
         raise DataError(
             f"{opened.name} has colours of mode {image.mode}, which are not read ({error}); save it as RGB"
         ) from error
+
+
+def _rgb_of(image: Image.Image) -> np.ndarray:
+    """Band by band: a large picture would lie in memory several times while it is converted."""
+    width, height = image.size
+    rgb = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _BAND_PIXELS // max(1, width))
+    for top in range(0, height, rows):
+        bottom = min(height, top + rows)
+        rgb[top:bottom] = np.asarray(image.crop((0, top, width, bottom)).convert("RGB"))
+    return rgb
 
 
 def _to_labels(opened: _Opened) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from byoc_vision.data.decoding import PICTURE_SUFFIXES, read_picture
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.inference.encoding import class_entries
-from byoc_vision.inference.overlay import draw_overlay
+from byoc_vision.inference.overlay import background_classes, draw_overlay
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 
 PREDICTIONS_FILE = "predictions.jsonl"
@@ -83,7 +83,7 @@ def _write_mask(answer: Segmentation, stem: Path, rgb: np.ndarray | None) -> Pat
     if rgb is not None:
         _write_png(
             stem.with_name(f"{stem.name}.overlay.png"),
-            cv2.cvtColor(draw_overlay(rgb, answer.labels), cv2.COLOR_RGB2BGR),
+            cv2.cvtColor(draw_overlay(rgb, answer.labels, background_classes(answer.classes)), cv2.COLOR_RGB2BGR),
         )
     return mask
 

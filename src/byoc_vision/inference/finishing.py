@@ -19,7 +19,7 @@ def label_pixels(
     Bilinear, class by class: memory does not grow with the number of classes.
     """
     if threshold is not None:
-        cut = _logit(threshold)
+        cut = logit(threshold)
         return (rule.restore(logits[0], height, width) > cut).view(np.uint8)
     best = rule.restore(logits[0], height, width)
     labels = np.zeros((height, width), dtype=np.uint8)
@@ -50,7 +50,8 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     return probabilities
 
 
-def _logit(probability: float) -> float:
+def logit(probability: float) -> float:
+    """The logit that a sigmoid makes this probability of; infinite where it is 0 or 1."""
     if probability <= 0:
         return -math.inf
     return math.inf if probability >= 1 else math.log(probability / (1 - probability))

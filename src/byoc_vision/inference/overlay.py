@@ -8,7 +8,11 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from byoc_vision.artifact import ClassEntry
+
 _GOLDEN_RATIO = 0.618033988749895
+_ROWS = 512  # that are drawn at a time, so that a large picture does not lie in memory several times
+_NAMES_OF_BACKGROUND = ("background", "class_0")
 
 
 def class_colours(count: int) -> np.ndarray:
@@ -26,7 +30,26 @@ def draw_overlay(
 
     rgb: uint8 [H, W, 3]; labels: class indices, uint8 [H, W]; opacity: 0–1.
     """
-    colours = class_colours(256)[labels]
-    blended = cv2.addWeighted(rgb, 1 - opacity, colours, opacity, 0)
-    untouched = np.isin(labels, list(background))
-    return np.where(untouched[..., None], rgb, blended)
+    colours, untouched = class_colours(256), np.zeros(256, bool)
+    untouched[list(background)] = True
+    drawn = rgb.copy()
+    for top in range(0, len(rgb), _ROWS):
+        part, own = drawn[top : top + _ROWS], labels[top : top + _ROWS]
+        blended = cv2.addWeighted(part, 1 - opacity, colours[own], opacity, 0)
+        np.copyto(part, blended, where=~untouched[own][..., None])
+    return drawn
+
+
+def background_classes(classes: Sequence[ClassEntry]) -> tuple[int, ...]:
+    """The classes that are not drawn: the first, where there are two or its name says no more than that."""
+    return (0,) if len(classes) == 2 or classes[0].name.lower() in _NAMES_OF_BACKGROUND else ()
+
+
+def mask_palette(classes: Sequence[ClassEntry]) -> np.ndarray:
+    """The colour of every pixel value of a mask, uint8 [256, 3] RGB: those of an overlay, and black for the rest."""
+    palette = np.zeros((256, 3), np.uint8)
+    background = background_classes(classes)
+    for index, (entry, colour) in enumerate(zip(classes, class_colours(len(classes)), strict=True)):
+        if index not in background:
+            palette[index if entry.value is None else entry.value] = colour
+    return palette

@@ -113,17 +113,19 @@ class Predictor:
         """Pictures, uint8 [N, h, w, 3], to logits, float32 [N, K] or [N, K, h, w]."""
         return self.engine.run(pictures)
 
-    def finish(self, logits: Logits, prepared: Prepared) -> Answer:
-        """One picture's logits, [K] or [K, h, w], as its answer."""
+    def finish(self, logits: Logits, prepared: Prepared, threshold: float | None = None) -> Answer:
+        """One picture's logits, [K] or [K, h, w], as its answer.
+
+        threshold: where a sigmoid says yes, instead of the card's.
+        """
+        threshold = (threshold or self.card.threshold) if self.card.activation == "sigmoid" else None
         if self.card.task == "classification":
-            threshold = self.card.threshold if self.card.activation == "sigmoid" else None
-            return Classification(self._scores(_on_cpu(logits)), self.card.class_names, threshold)
+            return Classification(self._scores(on_cpu(logits)), self.card.class_names, threshold)
         rule, height, width = self.card.preprocess, prepared.height, prepared.width
 
         def probabilities() -> np.ndarray:
-            return self._scores(_on_cpu(_finishing(logits).restore_planes(logits, rule, height, width)))
+            return self._scores(on_cpu(_finishing(logits).restore_planes(logits, rule, height, width)))
 
-        threshold = self.card.threshold if self.card.activation == "sigmoid" else None
         labels = _finishing(logits).label_pixels(logits, rule, height, width, threshold)
         return Segmentation(labels, self.card.classes, probabilities)
 
@@ -153,7 +155,8 @@ def _finishing(logits: Logits) -> Any:
     return finishing_on_gpu
 
 
-def _on_cpu(logits: Logits) -> np.ndarray:
+def on_cpu(logits: Logits) -> np.ndarray:
+    """Logits as an array, wherever they lie."""
     return logits if isinstance(logits, np.ndarray) else logits.cpu().numpy()
 
 

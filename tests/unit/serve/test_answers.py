@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from support.pictures import decode, load_npy
 
 from byoc_serve import answers
-from byoc_serve.answers import check_count, render
+from byoc_serve.answers import Answer, Encoder, check_count
 from byoc_serve.negotiation import Form
 from byoc_vision.artifact import ClassEntry
 from byoc_vision.errors import RequestError
@@ -17,6 +19,11 @@ from byoc_vision.inference.predictor import Classification, Segmentation
 
 CLASSES = (ClassEntry(name="sky", value=3), ClassEntry(name="road", value=250))
 LABELS = np.array([[0, 1, 1], [0, 0, 1]], dtype=np.uint8)
+
+
+def render(given: list[Answer], form: Form, several: bool, palette: bool = False) -> bytes:
+    encoder = Encoder(form, palette)
+    return encoder.join((encoder.encode(answer) for answer in given), several)
 
 
 def segmentation(labels: np.ndarray = LABELS) -> Segmentation:
@@ -33,12 +40,39 @@ def test_a_mask_holds_the_training_masks_values() -> None:
     np.testing.assert_array_equal(decode(body), [[3, 250, 250], [3, 3, 250]])
 
 
+def test_a_mask_with_a_palette_holds_the_same_values() -> None:
+    picture = Image.open(io.BytesIO(render([segmentation()], Form.PNG, several=False, palette=True)))
+    assert picture.mode == "P"
+    np.testing.assert_array_equal(np.asarray(picture), [[3, 250, 250], [3, 3, 250]])
+    colours = np.asarray(picture.convert("RGB"))
+    assert (colours[0, 0] == 0).all()  # of two classes the first is the background
+    assert colours[0, 1].max() == 255
+
+
+def test_an_overlay_shows_the_picture_and_where_a_class_is() -> None:
+    rgb = np.full((2, 3, 3), 90, np.uint8)
+    encoder = Encoder(Form.OVERLAY)
+    drawn = decode(encoder.join([encoder.encode(segmentation(), rgb)], several=False))
+    np.testing.assert_array_equal((drawn != rgb).any(axis=2), LABELS == 1)
+
+
+def test_an_error_among_answers() -> None:
+    error = RequestError(400, "record 2: it is not JSON")
+    for form, text in (
+        (Form.JSON, '[{"error": "record 2: it is not JSON"}]'),
+        (Form.JSON_LINES, '{"error": "record 2: it is not JSON"}\n'),
+    ):
+        encoder = Encoder(form)
+        assert encoder.join([encoder.encode_error(error)], several=True).decode() == text
+
+
+@pytest.mark.parametrize("form", [Form.PNG, Form.OVERLAY])
 @pytest.mark.parametrize("count", [0, 2])
-def test_several_masks_are_no_png(count: int) -> None:
+def test_several_masks_are_no_png(count: int, form: Form) -> None:
     with pytest.raises(RequestError) as raised:
-        check_count(Form.PNG, count)
+        check_count(form, count)
     assert raised.value.status == 406
-    check_count(Form.PNG, 1)
+    check_count(form, 1)
     check_count(Form.JSON, count)
 
 
@@ -110,10 +144,13 @@ def test_pictures_of_different_sizes_have_no_common_array() -> None:
 
 def test_probabilities_do_not_grow_beyond_measure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "MAX_PROBABILITIES", 60)  # one picture of LABELS' size has 48 bytes
-    render([segmentation()], Form.NPY, several=False)
-    with pytest.raises(RequestError) as raised:
-        render([segmentation(), segmentation()], Form.NPY, several=True)
-    assert raised.value.status == 413
+    for form in (Form.NPY, Form.PROTOBUF, Form.RECORDIO):
+        encoder = Encoder(form)
+        encoder.admit(2, *LABELS.shape)
+        with pytest.raises(RequestError) as raised:
+            encoder.admit(2, *LABELS.shape)
+        assert raised.value.status == 413
+    Encoder(Form.JSON).admit(1000, *LABELS.shape)
 
 
 def test_a_number_that_is_none_is_never_sent() -> None:

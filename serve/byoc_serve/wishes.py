@@ -1,0 +1,194 @@
+"""What a request asks for beside its picture and its form of answer.
+
+Options come in the query string (`/invocations?threshold=0.3`), or in X-Amzn-SageMaker-Custom-Attributes
+(`threshold=0.3;palette=true`, or with commas): SageMaker passes that header to the container, and no query string.
+The header is also the caller's own, so names in it that are no option are left alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+from byoc_serve.negotiation import ARRAYS, Form
+from byoc_serve.settings import ErrorRule
+from byoc_vision.artifact import ModelCard
+from byoc_vision.errors import RequestError
+from byoc_vision.inference.passes import Looks
+from byoc_vision.inference.tiling import Tile
+from byoc_vision.inference.views import Views
+
+SMALLEST_TILE = 32
+LARGEST_TILE = 4096
+
+_MOST_OPTIONS = 100  # in a query string
+_SEPARATORS = re.compile("[;,]")
+_NUMBER = re.compile(r"\+?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE]-?\d{1,2})?")
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """The options of a request, each as OPTIONS explains it; None where the request did not name it."""
+
+    tile: Tile | None = None
+    tta: Views | None = None
+    threshold: float | None = None
+    palette: bool | None = None
+    view: str | None = None
+    errors: ErrorRule | None = None
+
+    def looks(self, form: Form) -> Looks:
+        """How the model is to look at the pictures."""
+        return Looks(self.tile, self.tta or "none", self.threshold, probabilities=form in ARRAYS)
+
+
+class Option(NamedTuple):
+    """What an option is called, and what may be said.
+
+    parse: from a text in lower case to the value; raises _WrongValueError. allowed: the values, in words.
+    """
+
+    parse: Callable[[str], object]
+    allowed: str
+    meaning: str
+
+
+@lru_cache(maxsize=256)
+def read_wishes(query: str, attributes: str) -> Wishes:
+    """The options of a request; where both name one, the query string's holds.
+
+    query: as the URL has it. attributes: the text of X-Amzn-SageMaker-Custom-Attributes.
+    Raises RequestError 400: an unknown name in the query string, or a value that is not allowed.
+    """
+    given = _known(_split_attributes(attributes)) | _known(_split_query(query), strict=True)
+    values: dict[str, Any] = {name: _parse(name, text) for name, text in given.items()}
+    return Wishes(**values)
+
+
+def check_wishes(wishes: Wishes, card: ModelCard) -> None:
+    """Raises RequestError 400, with what to ask for instead, where a model cannot grant them."""
+    if card.task != "segmentation":
+        for name in ("tile", "palette"):
+            if getattr(wishes, name):
+                raise RequestError(400, f"the option {name} is for masks, and this model is a classifier; leave it out")
+    if wishes.threshold is not None and card.activation != "sigmoid":
+        raise RequestError(
+            400,
+            "this model answers the most probable of its classes, and has no threshold; leave the option out, or ask "
+            "for the probabilities (Accept: application/x-npy) and choose yourself",
+        )
+
+
+def options_table() -> str:
+    """Every option, as a Markdown table."""
+    rows = [f"| `{name}` | {option.allowed} | {option.meaning} |" for name, option in OPTIONS.items()]
+    return "\n".join(["| option | values | meaning |", "|---|---|---|", *rows])
+
+
+def _parse(name: str, text: str) -> object:
+    try:
+        return OPTIONS[name].parse(text.strip().lower())
+    except _WrongValueError as error:
+        allowed = OPTIONS[name].allowed.replace("`", "")
+        raise RequestError(400, f"the option {name}={text[:100]} is not known; {name} is {allowed}") from error
+
+
+def _split_query(query: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=_MOST_OPTIONS)
+    except ValueError as error:
+        raise RequestError(400, f"the query string cannot be read: {error}") from error
+
+
+def _split_attributes(attributes: str) -> list[tuple[str, str]]:
+    pairs = (part.partition("=") for part in _SEPARATORS.split(attributes))
+    return [(name.strip(), value.strip()) for name, equals, value in pairs if equals]
+
+
+def _known(pairs: Iterable[tuple[str, str]], strict: bool = False) -> dict[str, str]:
+    """The options by their names; what is none is refused where that is strict, and left out otherwise."""
+    options: dict[str, str] = {}
+    for name, value in pairs:
+        if name in OPTIONS:
+            if options.setdefault(name, value) != value:
+                raise RequestError(400, f"the option {name} is given twice: {options[name][:100]} and {value[:100]}")
+        elif strict:
+            raise RequestError(400, _unknown(name))
+    return options
+
+
+def _unknown(name: str) -> str:
+    nearest = get_close_matches(name.lower(), OPTIONS, n=1)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(OPTIONS)}"
+    return f"there is no option {name[:100]}; {hint}"
+
+
+class _WrongValueError(Exception):
+    """A value that an option does not allow."""
+
+
+def _parse_tile(text: str) -> Tile:
+    if text == "auto":
+        return "auto"
+    if not text.isascii() or not text.isdigit() or not SMALLEST_TILE <= int(text[:9]) <= LARGEST_TILE:
+        raise _WrongValueError
+    return int(text)
+
+
+def _parse_threshold(text: str) -> float:
+    if not _NUMBER.fullmatch(text) or not 0 < float(text) < 1:
+        raise _WrongValueError
+    return float(text)
+
+
+def _one_of(**values: object) -> Callable[[str], object]:
+    def parse(text: str) -> object:
+        if text not in values:
+            raise _WrongValueError
+        return values[text]
+
+    return parse
+
+
+OPTIONS = {
+    "tile": Option(
+        _parse_tile,
+        f"`auto` or {SMALLEST_TILE}–{LARGEST_TILE}",
+        "Masks of large pictures in full detail: overlapping tiles, each brought to the model's input size, and their "
+        "answers blended. A number is a tile's longer side in pixels of the picture; `auto` is the model's input size, "
+        "so that nothing is resized. Without it the whole picture is resized to the model's input.",
+    ),
+    "tta": Option(
+        _one_of(none="none", flip="flip", flips="flips"),
+        "`none`, `flip` or `flips`",
+        "Test-time augmentation: the mean of the probabilities of the picture and its mirror image (`flip`), or of all "
+        "four ways to mirror it left-right and top-bottom (`flips`). Takes two or four times as long.",
+    ),
+    "threshold": Option(
+        _parse_threshold,
+        "between 0 and 1",
+        "The probability above which a pixel of a mask of two classes is of the second, or a picture that may have "
+        "several classes has one; instead of the model's own.",
+    ),
+    "palette": Option(
+        _one_of(true=True, false=False),
+        "`true` or `false`",
+        "`image/png` with a palette: the same pixel values, which viewers show as colours.",
+    ),
+    "view": Option(
+        _one_of(overlay="overlay", vector="vector"),
+        "`overlay` or `vector`",
+        "The same as `view=` in `Accept`: the picture with its mask drawn over it, or the bare list of probabilities.",
+    ),
+    "errors": Option(
+        _one_of(fail="fail", line="line"),
+        "`fail` or `line`",
+        'Where one of several pictures cannot be read: the request fails, or `{"error": …}` stands in that picture\'s '
+        "place. Without it `RECORD_ERRORS` decides.",
+    ),
+}

@@ -1,0 +1,57 @@
+"""Where the blended logits of a large picture end up: as labels, a byte a pixel, and where wanted as probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_ROWS = 256  # that become probabilities at a time
+
+
+class LabelCanvas:
+    """The class of each pixel, uint8 [H, W], found while logits come in class by class.
+
+    cut: the logit above which a single plane says yes; None where the highest of several planes decides.
+    """
+
+    def __init__(self, height: int, width: int, cut: float | None) -> None:
+        self.labels = np.zeros((height, width), np.uint8)
+        self._cut = cut
+        self._best = np.empty((0, 0), np.float32)
+
+    def put(self, index: int, top: int, left: int, logits: np.ndarray) -> None:
+        """As `tiling.Canvas`; all classes of a cell follow each other. What lies beyond the picture is dropped."""
+        labels = self.labels[top : top + logits.shape[0], left : left + logits.shape[1]]
+        logits = logits[: labels.shape[0], : labels.shape[1]]
+        if self._cut is not None:
+            labels[:] = logits > self._cut
+        elif index == 0:
+            self._best = logits.copy()
+            labels[:] = 0
+        else:
+            np.copyto(labels, index, where=logits > self._best)
+            np.maximum(self._best, logits, out=self._best)
+
+
+class ProbabilityCanvas(LabelCanvas):
+    """Also every class's probability, float32 [K, H, W]: for pictures whose probabilities fit into memory."""
+
+    def __init__(self, height: int, width: int, planes: int, cut: float | None) -> None:
+        super().__init__(height, width, cut)
+        # Of a single plane there are two classes: no and yes.
+        self._planes = np.zeros((planes if cut is None else 2, height, width), np.float32)
+
+    def put(self, index: int, top: int, left: int, logits: np.ndarray) -> None:
+        super().put(index, top, left, logits)
+        plane = self._planes[index if self._cut is None else 1]
+        target = plane[top : top + logits.shape[0], left : left + logits.shape[1]]
+        target[:] = logits[: target.shape[0], : target.shape[1]]
+
+    def probabilities(self) -> np.ndarray:
+        """To be called once, when all logits are there: they are overwritten."""
+        for top in range(0, self._planes.shape[1], _ROWS):
+            stripe = self._planes[:, top : top + _ROWS]
+            # A sigmoid is the softmax of 0 and the logit.
+            stripe -= stripe.max(axis=0)
+            np.exp(stripe, out=stripe)
+            stripe /= stripe.sum(axis=0)
+        return self._planes

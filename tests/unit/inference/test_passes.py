@@ -1,0 +1,150 @@
+"""A picture's way through the model: whole, in tiles, and from several sides."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from byoc_vision.artifact import ClassEntry, ModelCard
+from byoc_vision.data.preprocess import Preprocess, ResizeRule
+from byoc_vision.errors import InputError
+from byoc_vision.inference.engines.torch_engine import TorchEngine
+from byoc_vision.inference.passes import Looks, make_grid, make_pass
+from byoc_vision.inference.predictor import Answer, Classification, Predictor, Segmentation
+from byoc_vision.models.spec import ModelSpec, Task
+from byoc_vision.precision import choose_precision
+
+CPU = torch.device("cpu")
+RANDOM = np.random.default_rng(0)
+FINE = RANDOM.integers(0, 256, (70, 110, 3), dtype=np.uint8)  # detail that no resized picture has
+
+
+class Colours(nn.Module):
+    """The logit of each class: the colour channels of the pixel, or the mean of its first alone."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, : self.outputs]
+
+
+class Corner(nn.Module):
+    """The logits of a picture: the colours of its upper left pixel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, 0, 0]
+
+
+class Places(nn.Module):
+    """The logit of a pixel: how far right and down it lies, whatever its colour."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        down, right = (torch.arange(size, dtype=torch.float32) / 8 for size in x.shape[2:])
+        return (down[:, None] + right[None] - 3).expand(len(x), 1, -1, -1)
+
+
+def predictor(net: nn.Module, outputs: int, task: Task = "segmentation", resize: ResizeRule = "stretch") -> Predictor:
+    activation: Literal["sigmoid", "softmax"] = "sigmoid" if outputs == 1 else "softmax"
+    card = ModelCard(
+        model=ModelSpec(task=task, architecture="test", outputs=outputs),
+        classes=tuple(ClassEntry(name=str(index), value=index) for index in range(max(2, outputs))),
+        activation=activation,
+        preprocess=Preprocess(height=16, width=24, resize=resize, mean=(0.5, 0.5, 0.5), std=(0.1, 0.1, 0.1)),
+    )
+    return Predictor(card, TorchEngine(net, card, CPU, choose_precision("float32", CPU)))
+
+
+def answer(model: Predictor, rgb: np.ndarray, looks: Looks) -> Answer:
+    going = make_pass(model, rgb, looks)
+    done = [going.add(model.forward(prepared.pixels[None])[0]) for prepared in going.inputs()]
+    assert done == [False] * (len(done) - 1) + [True]
+    return going.answer()
+
+
+def mask(model: Predictor, rgb: np.ndarray, looks: Looks) -> Segmentation:
+    found = answer(model, rgb, looks)
+    assert isinstance(found, Segmentation)
+    assert found.labels.shape == rgb.shape[:2]
+    return found
+
+
+@pytest.mark.parametrize("looks", [Looks(), Looks(threshold=0.9)])
+def test_the_whole_picture_is_what_the_predictor_answers(looks: Looks) -> None:
+    model = predictor(Colours(1), 1)
+    expected = model.finish(model.forward(model.prepare(FINE).pixels[None])[0], model.prepare(FINE), looks.threshold)
+    assert isinstance(expected, Segmentation)
+    np.testing.assert_array_equal(mask(model, FINE, looks).labels, expected.labels)
+
+
+@pytest.mark.parametrize("views", ["none", "flip", "flips"])
+@pytest.mark.parametrize("shape", [(70, 110), (16, 24), (5, 7), (1, 200)])
+def test_tiles_of_the_models_size_see_every_pixel_as_it_is(shape: tuple[int, int], views: str) -> None:
+    rgb = FINE[: shape[0]] if shape != (1, 200) else RANDOM.integers(0, 256, (1, 200, 3), dtype=np.uint8)
+    rgb = rgb[:, : shape[1]]
+    found = mask(predictor(Colours(3), 3), rgb, Looks(tile="auto", views=views, probabilities=True))  # type: ignore[arg-type]
+    colours = rgb.astype(float) / 255 / 0.1
+    powers = np.exp(colours - colours.max(axis=2, keepdims=True))
+    probabilities = found.probabilities
+    np.testing.assert_allclose(
+        probabilities, (powers / powers.sum(axis=2, keepdims=True)).transpose(2, 0, 1), atol=1e-4
+    )
+    np.testing.assert_array_equal(found.labels, probabilities.argmax(axis=0))
+
+
+def test_the_threshold_holds_for_tiles() -> None:
+    rgb = np.full((40, 60, 3), 128, np.uint8)  # a probability just above a half
+    model = predictor(Colours(1), 1)
+    assert mask(model, rgb, Looks(tile="auto")).labels.all()
+    assert not mask(model, rgb, Looks(tile="auto", threshold=0.7)).labels.any()
+
+
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
+def test_tiles_of_another_size_are_brought_to_the_models(resize: ResizeRule) -> None:
+    rgb = np.zeros((100, 300, 3), np.uint8)
+    rgb[:, 150:] = 255
+    found = mask(predictor(Colours(1), 1, resize=resize), rgb, Looks(tile=72))
+    assert not found.labels[:, :145].any()
+    assert found.labels[:, 155:].all()
+
+
+def test_a_tile_has_the_proportions_of_the_models_input() -> None:
+    card = predictor(Colours(1), 1).card
+    grid = make_grid(card, 500, 500, 48)
+    assert (grid.rows.tile, grid.columns.tile) == (32, 48)
+    grid = make_grid(card, 500, 500, "auto")
+    assert (grid.rows.tile, grid.columns.tile) == (16, 24)
+
+
+def test_views_are_averaged_where_their_pixels_are() -> None:
+    """What depends on the place alone is the same from both sides once it is averaged."""
+    model, rgb = predictor(Places(), 1), np.zeros((16, 24, 3), np.uint8)
+    plain = mask(model, rgb, Looks()).probabilities[1]
+    across = mask(model, rgb, Looks(views="flip")).probabilities[1]
+    around = mask(model, rgb, Looks(views="flips")).probabilities[1]
+    np.testing.assert_allclose(across, (plain + plain[:, ::-1]) / 2, atol=1e-5)
+    np.testing.assert_allclose(around, (across + across[::-1]) / 2, atol=1e-5)
+
+
+def test_views_of_a_picture_with_one_class() -> None:
+    rgb = np.zeros((16, 24, 3), np.uint8)
+    rgb[:, :12, 0] = rgb[:, 12:, 1] = 40
+    found = answer(predictor(Corner(), 3, "classification"), rgb, Looks(views="flip"))
+    assert isinstance(found, Classification)
+    assert found.probabilities[0] == pytest.approx(found.probabilities[1])
+    assert found.probabilities.sum() == pytest.approx(1)
+
+
+def test_what_cannot_be_is_refused_with_the_way_out() -> None:
+    with pytest.raises(InputError, match="leave tile out"):
+        make_pass(predictor(Corner(), 3, "classification"), FINE, Looks(tile="auto"))
+    many = predictor(Colours(3), 3).card
+    many = many.model_copy(update={"model": many.model.model_copy(update={"outputs": 254})})
+    with pytest.raises(InputError, match="take smaller tiles"):
+        make_grid(many, 10_000, 10_000, 4096)
+    assert make_grid(many, 10_000, 10_000, 512).planes == 254

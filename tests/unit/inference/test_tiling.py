@@ -1,0 +1,105 @@
+"""Tiles that cover a picture, and their blend, against a sum over the whole picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from byoc_vision.inference.tiling import OVERLAP, Axis, Blender, Grid
+
+LENGTHS = st.integers(1, 200)
+TILES = st.integers(4, 64)
+FEW = settings(max_examples=25, deadline=None)
+
+
+class Sheet:
+    """All logits of all classes, and how often each was put there."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.logits = np.full((grid.planes, grid.rows.length, grid.columns.length), np.nan, np.float32)
+        self.times = np.zeros(self.logits.shape, int)
+
+    def put(self, index: int, top: int, left: int, logits: np.ndarray) -> None:
+        cell = (index, slice(top, top + logits.shape[0]), slice(left, left + logits.shape[1]))
+        self.logits[cell] = logits
+        self.times[cell] += 1
+
+
+@given(LENGTHS, TILES)
+def test_tiles_cover_a_side_and_overlap(length: int, tile: int) -> None:
+    axis = Axis(length, tile)
+    covered = np.zeros(axis.length, int)
+    for start in axis.starts:
+        covered[start : start + tile] += 1
+    assert covered.min() >= 1
+    assert axis.starts[0] == 0
+    assert axis.starts[-1] + tile == axis.length == max(length, tile)
+    assert sum(axis.step(index) for index in range(len(axis))) == axis.length
+    # A pixel is lost where the tile is no multiple of 4, and another where starts are rounded.
+    assert all(tile - axis.step(index) >= OVERLAP * tile - 1 for index in range(len(axis) - 1))
+
+
+@given(LENGTHS, TILES)
+def test_the_weights_of_all_tiles_sum_to_one(length: int, tile: int) -> None:
+    axis = Axis(length, tile)
+    total = np.zeros(axis.length)
+    for start, weights in zip(axis.starts, axis.weights, strict=True):
+        assert (weights > 0).all()
+        total[start : start + tile] += weights
+    np.testing.assert_allclose(total, 1, rtol=1e-5)
+
+
+@given(LENGTHS, LENGTHS, TILES, TILES, st.sampled_from([1, 3]), st.sampled_from([0, 10_000, 2**28]))
+@FEW
+def test_the_blend_is_the_weighted_mean_of_all_tiles_at_each_pixel(
+    height: int, width: int, tile_height: int, tile_width: int, planes: int, stripe_bytes: int
+) -> None:
+    grid = Grid(Axis(height, tile_height), Axis(width, tile_width), planes, stripe_bytes)
+    random = np.random.default_rng(height * 1000 + width)
+    shape = (len(grid.rows), len(grid.columns), planes, tile_height, tile_width)
+    tiles = random.normal(size=shape).astype(np.float32)
+    sheet = Sheet(grid)
+    blender = Blender(grid, sheet)
+    for visit in grid.visits:
+        blender.add(visit, iter(tiles[visit.row, visit.column]))
+    assert (sheet.times == 1).all()
+
+    expected = np.zeros(sheet.logits.shape)
+    for row, top in enumerate(grid.rows.starts):
+        for column, left in enumerate(grid.columns.starts):
+            weights = np.outer(grid.rows.weights[row], grid.columns.weights[column])
+            expected[:, top : top + tile_height, left : left + tile_width] += weights * tiles[row, column]
+    np.testing.assert_allclose(sheet.logits, expected, atol=1e-5)
+
+
+@given(LENGTHS, LENGTHS, TILES)
+@FEW
+def test_constant_logits_stay_what_they_are(height: int, width: int, tile: int) -> None:
+    grid = Grid(Axis(height, tile), Axis(width, tile), 1)
+    sheet = Sheet(grid)
+    blender = Blender(grid, sheet)
+    for visit in grid.visits:
+        blender.add(visit, [np.full((tile, tile), 3, np.float32)])
+    np.testing.assert_allclose(sheet.logits, 3, rtol=1e-5)
+
+
+def test_a_small_picture_is_mirrored_up_to_the_tile() -> None:
+    grid = Grid(Axis(2, 5), Axis(3, 4), 1)
+    rgb = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
+    (visit,) = grid.visits
+    tile = grid.cut(rgb, visit)
+    assert tile.shape == (5, 4, 3)
+    np.testing.assert_array_equal(tile[:2, :3], rgb)
+    np.testing.assert_array_equal(tile[:2, 3], rgb[:, 2])
+    np.testing.assert_array_equal(tile[2, :3], rgb[1])
+
+
+@pytest.mark.parametrize(("planes", "tile"), [(1, 512), (21, 512), (254, 256), (254, 512)])
+def test_a_hundred_megapixels_are_blended_in_bounded_memory(planes: int, tile: int) -> None:
+    grid = Grid(Axis(10_000, tile), Axis(10_000, tile), planes)
+    whole = planes * 10_000 * 10_000 * 4
+    assert grid.blending_bytes < min(whole / 4, 2**29)
+    alone = len(grid.rows) * len(grid.columns)
+    assert len(grid.visits) <= 1.3 * alone  # a panel's last column is computed again for the next

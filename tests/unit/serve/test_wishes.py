@@ -1,0 +1,122 @@
+"""A request's options, from its query string and from SageMaker's header."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from byoc_serve.wishes import LARGEST_TILE, OPTIONS, SMALLEST_TILE, Wishes, options_table, read_wishes
+from byoc_vision.errors import RequestError
+
+DOCUMENTATION = Path(__file__).parents[3] / "docs/http.md"
+
+NAMES = [item.name for item in fields(Wishes)]
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "tile": st.just("auto") | st.integers(SMALLEST_TILE, LARGEST_TILE),
+    "tta": st.sampled_from(["none", "flip", "flips"]),
+    "threshold": st.floats(0, 1, exclude_min=True, exclude_max=True, width=16),
+    "palette": st.booleans(),
+    "view": st.sampled_from(["overlay", "vector"]),
+    "errors": st.sampled_from(["fail", "line"]),
+}
+WISHES = st.fixed_dictionaries({}, optional=VALUES)
+FREE = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30)  # what people put into the header
+
+
+def written(options: dict[str, Any]) -> dict[str, str]:
+    return {name: str(value).lower() for name, value in options.items()}
+
+
+def refusal(query: str = "", attributes: str = "") -> str:
+    with pytest.raises(RequestError) as raised:
+        read_wishes(query, attributes)
+    assert raised.value.status == 400
+    return raised.value.message
+
+
+@given(WISHES)
+def test_what_is_written_is_read_either_way(options: dict[str, Any]) -> None:
+    query = urlencode(written(options))
+    expected = Wishes(**options)
+    assert read_wishes(query, "") == expected
+    for separator in (";", ",", " ; "):
+        text = separator.join(f"{name}={value}" for name, value in written(options).items())
+        assert read_wishes("", text) == expected
+        assert read_wishes("", f"trace=1{separator}{text}{separator}hello") == expected
+
+
+def test_every_option_is_explained() -> None:
+    assert list(OPTIONS) == NAMES == list(VALUES)
+
+
+def test_without_a_word_nothing_is_wished() -> None:
+    assert set(asdict(read_wishes("", "")).values()) == {None}
+
+
+def test_the_query_string_wins() -> None:
+    wishes = read_wishes("threshold=0.3", "threshold=0.7;palette=true")
+    assert (wishes.threshold, wishes.palette) == (0.3, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("tile", value) for value in ("", "31", "4097", "-64", "64.5", "full", "9" * 20, "٦٤")),
+        ("tta", "rotate"),
+        *(("threshold", value) for value in ("0", "1", "1.5", "-0.5", "nan", "inf", "half", "", "0_1")),
+        *(("palette", value) for value in ("1", "yes", "")),
+        ("view", "mask"),
+        ("errors", "ignore"),
+    ],
+)
+def test_a_wrong_value_is_told_with_the_right_ones(name: str, value: str) -> None:
+    message = refusal(urlencode({name: value}))
+    assert f"{name}={value}" in message
+    assert f"{name} is " in message
+    if value.isascii():
+        assert refusal(attributes=f"x=1;{name}={value}") == message
+
+
+@pytest.mark.parametrize(
+    ("query", "hint"),
+    [
+        ("treshold=0.3", "did you mean threshold?"),
+        ("Tile=64", "did you mean tile?"),
+        ("speed=9", "there are tile, tta"),
+    ],
+)
+def test_an_unknown_name_in_the_query_is_told_with_the_nearest(query: str, hint: str) -> None:
+    assert hint in refusal(query)
+
+
+def test_twice_is_an_error_unless_it_is_the_same() -> None:
+    assert "given twice" in refusal("threshold=0.3&threshold=0.4")
+    assert read_wishes("tile=64&tile=64", "").tile == 64
+
+
+@given(FREE)
+def test_the_header_is_its_senders_own(text: str) -> None:
+    if not any(name in text for name in NAMES):
+        assert read_wishes("", text) == Wishes()
+
+
+@given(st.text(max_size=40) | FREE)
+def test_whatever_is_asked_is_read_or_refused(query: str) -> None:
+    with suppress(RequestError):
+        assert isinstance(read_wishes(query, ""), Wishes)
+
+
+@pytest.mark.parametrize("query", ["%ff=1", "&".join("tile=64" for _ in range(101))])
+def test_a_query_string_that_is_none_is_refused(query: str) -> None:
+    assert "query string" in refusal(query)
+
+
+def test_the_documentation_lists_every_option() -> None:
+    assert options_table() in DOCUMENTATION.read_text(encoding="utf-8")
