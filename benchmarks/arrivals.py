@@ -13,27 +13,26 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from serving_servers import Server
 from wrk import LoadError
 
 MOST_AT_ONCE = 256
 TIMEOUT = 60.0
 
 
-def arrive(server: Server, pictures: Sequence[bytes], rate: float, seconds: float, seed: int = 0) -> list[float]:
+def arrive(port: int, path: str, pictures: Sequence[bytes], rate: float, seconds: float, seed: int = 0) -> list[float]:
     """The latencies, in milliseconds, of `rate` requests a second on average. Raises LoadError."""
     draw = random.Random(seed)
     due, moment = [], draw.expovariate(rate)
     while moment < seconds:
         due.append(moment)
         moment += draw.expovariate(rate)
-    requests = [request(server.path, picture) for picture in pictures]
+    requests = [request(path, picture) for picture in pictures]
     started = time.perf_counter()
     with ThreadPoolExecutor(MOST_AT_ONCE) as threads:
         answers = []
         for index, moment in enumerate(due):
             time.sleep(max(0.0, started + moment - time.perf_counter()))
-            answers.append(threads.submit(_ask, server.port, requests[index % len(requests)]))
+            answers.append(threads.submit(_ask, port, requests[index % len(requests)]))
         ended = [answer.result() for answer in answers]
     return [1000 * (end - started - moment) for end, moment in zip(ended, due, strict=True)]
 

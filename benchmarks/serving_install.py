@@ -1,4 +1,7 @@
-"""The peers' own environments, below ~/.cache/byoc-vision-benchmarks."""
+"""The peers' own environments, below ~/.cache/byoc-vision-benchmarks.
+
+.venv/bin/python benchmarks/serving_install.py        installs all; whoever needs one has it installed anyway
+"""
 
 from __future__ import annotations
 
@@ -46,3 +49,11 @@ def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ServerError(f"{' '.join(command)} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-1500:]}")
+
+
+if __name__ == "__main__":
+    for folder in sorted(PEERS_FOLDER.glob("*/requirements.txt")):
+        try:
+            install(folder.parent.name)
+        except ServerError as error:
+            print(error, file=sys.stderr)

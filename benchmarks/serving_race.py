@@ -92,7 +92,9 @@ class Race:
             self.figures[name].cpu.setdefault(number, []).append(cpu)
 
         def ask_at_random(name: str, server: Server, turn: int) -> None:
-            self.figures[name].equal += arrivals.arrive(server, self.pictures, self.equal_rate, self.seconds, turn)
+            self.figures[name].equal += arrivals.arrive(
+                server.port, server.path, self.pictures, self.equal_rate, self.seconds, seed=turn
+            )
 
         for number in connections:
             for _ in range(self.turns):
