@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 from common import CARVANA, draw, write
+from processes import family, megabytes
 
 EPOCH = re.compile(r"epoch=(\d+) ")
 
@@ -34,25 +35,6 @@ def make_job(root: Path, count: int, epochs: int) -> None:
     config.mkdir()
     values = {"model": "unet_small", "image_size": "256", "batch_size": "8", "epochs": str(epochs), "num_workers": "2"}
     (config / "hyperparameters.json").write_text(json.dumps(values))
-
-
-def megabytes(process: int, name: str) -> float:
-    """A line of a process's smaps_rollup; 0 where the process has just ended."""
-    try:
-        text = Path(f"/proc/{process}/smaps_rollup").read_text()
-    except OSError:
-        return 0.0
-    found = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
-    return int(found[1]) / 1000 if found else 0.0
-
-
-def family(process: int) -> list[int]:
-    """A process and all that it started."""
-    found = [process]
-    for one in found:
-        for children in Path(f"/proc/{one}/task").glob("*/children"):
-            found += map(int, children.read_text().split())
-    return found
 
 
 def swapped_out() -> int:

@@ -1,0 +1,63 @@
+"""Requests that arrive at random times, however fast they are answered: the same load for every server.
+
+wrk asks again as soon as it has an answer, so that a slow server is asked less. Here the times are drawn beforehand (a
+Poisson process), and a request's latency counts from the time at which it was due.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import socket
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from wrk import LoadError
+
+MOST_AT_ONCE = 256
+TIMEOUT = 60.0
+
+
+def arrive(port: int, path: str, pictures: Sequence[bytes], rate: float, seconds: float, seed: int = 0) -> list[float]:
+    """The latencies, in milliseconds, of `rate` requests a second on average. Raises LoadError."""
+    draw = random.Random(seed)
+    due, moment = [], draw.expovariate(rate)
+    while moment < seconds:
+        due.append(moment)
+        moment += draw.expovariate(rate)
+    requests = [request(path, picture) for picture in pictures]
+    started = time.perf_counter()
+    with ThreadPoolExecutor(MOST_AT_ONCE) as threads:
+        answers = []
+        for index, moment in enumerate(due):
+            time.sleep(max(0.0, started + moment - time.perf_counter()))
+            answers.append(threads.submit(_ask, port, requests[index % len(requests)]))
+        ended = [answer.result() for answer in answers]
+    return [1000 * (end - started - moment) for end, moment in zip(ended, due, strict=True)]
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest value that so many percent do not exceed."""
+    rank = math.ceil(len(values) * percent / 100)
+    return sorted(values)[max(rank, 1) - 1]
+
+
+def request(path: str, picture: bytes) -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\nConnection: close\r\n"
+    return f"{head}Content-Length: {len(picture)}\r\n\r\n".encode() + picture
+
+
+def _ask(port: int, content: bytes) -> float:
+    """When the answer was there. Raises LoadError where it is an error."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection:
+            connection.sendall(content)
+            first = connection.recv(2**16)
+            while connection.recv(2**18):
+                pass
+    except OSError as error:
+        raise LoadError(f"no answer: {error}") from error
+    if not first.startswith(b"HTTP/1.1 200"):
+        raise LoadError(f"answered with {first[:80]!r}")
+    return time.perf_counter()

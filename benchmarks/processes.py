@@ -1,0 +1,35 @@
+"""What Linux tells of processes; nothing else is imported here, so that a process can look at itself."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+
+def megabytes(process: int, name: str) -> float:
+    """A line of a process's smaps_rollup; 0 where the process has just ended."""
+    try:
+        text = Path(f"/proc/{process}/smaps_rollup").read_text()
+    except OSError:
+        return 0.0
+    found = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) / 1000 if found else 0.0
+
+
+def family(process: int) -> list[int]:
+    """A process and all that it started."""
+    found = [process]
+    for one in found:
+        for children in Path(f"/proc/{one}/task").glob("*/children"):
+            found += map(int, children.read_text().split())
+    return found
+
+
+def cpu_seconds(process: int) -> float:
+    """What a process used itself; 0 where it has ended."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

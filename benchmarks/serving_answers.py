@@ -1,0 +1,53 @@
+"""Whether two servers answer the same: the class they find likeliest, the pixels they mark."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+LEAST_OVERLAP = 0.95  # of two masks: their pictures were resized by different libraries
+
+
+class AnswerError(Exception):
+    """An answer that cannot be read, or is not what ours is."""
+
+
+def likeliest(body: bytes) -> str:
+    """The first class of an answer, as {"name": probability, …} or [{"label": …, "score": …}, …]."""
+    try:
+        answer = json.loads(body)
+        scores = answer if isinstance(answer, dict) else {entry["label"]: entry["score"] for entry in answer}
+        return str(max(scores, key=scores.__getitem__))
+    except (ValueError, TypeError, KeyError) as error:
+        raise AnswerError(f"no class probabilities: {body[:200]!r}") from error
+
+
+def mask(body: bytes) -> np.ndarray:
+    """The marked pixels of a PNG, bool [H, W]."""
+    pixels = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_GRAYSCALE) if body else None
+    if pixels is None:
+        raise AnswerError(f"no PNG: {body[:200]!r}")
+    return np.asarray(pixels > 0)
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Intersection over union; 1 where both are empty."""
+    if one.shape != other.shape:
+        raise AnswerError(f"a mask of {list(one.shape)}, ours is {list(other.shape)}")
+    union = np.count_nonzero(one | other)
+    return np.count_nonzero(one & other) / union if union else 1.0
+
+
+def agreement(task: str, answers: Sequence[bytes], ours: Sequence[bytes]) -> float:
+    """The share of pictures with the same class, or the mean overlap of masks. Raises AnswerError where too little."""
+    pairs = list(zip(answers, ours, strict=True))
+    if task == "segmentation":
+        found, least = float(np.mean([overlap(mask(one), mask(other)) for one, other in pairs])), LEAST_OVERLAP
+    else:
+        found, least = float(np.mean([likeliest(one) == likeliest(other) for one, other in pairs])), 1.0
+    if found < least:
+        raise AnswerError(f"{found:.3f} of the answers are ours; at least {least} should be")
+    return found

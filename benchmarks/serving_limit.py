@@ -1,0 +1,112 @@
+"""How near the server comes to what the machine could do if it did nothing but decode, compute and encode.
+
+    .venv/bin/python benchmarks/serving_limit.py [--output benchmarks/results/serving_limit.json]
+
+On a CPU: requests a second × CPU time of a picture's decoding, forward pass at the best batch size and encoding, over
+the time of all cores. On a GPU: requests a second over the pictures a second of the forward pass alone at its best.
+The stages are measured by themselves, see serving_stages.py, in turns with the server; figures are medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import wrk
+from common import write
+from serving import names_of, numbers
+from serving_models import MODELS, Served, make
+from serving_servers import CORES, OURS, exit_on_terminate, start
+
+STAGES = Path(__file__).with_name("serving_stages.py")
+
+
+def stages(served: Served) -> dict[str, Any]:
+    command = [sys.executable, str(STAGES), str(served.root), *map(str, served.pictures)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"the stages could not be measured:\n{done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measure(name: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    served = make(name, folder)
+    turns: list[dict[str, Any]] = []
+    rates: list[float] = []
+    with start(OURS, served, folder / OURS) as server:
+        wrk.load(server.url, served.pictures, max(options.connections), options.seconds)
+        for _ in range(options.turns):
+            turns.append(stages(served))
+            loads = [wrk.load(server.url, served.pictures, each, options.seconds) for each in options.connections]
+            rates.append(max(load.rate for load in loads))
+    return summary(turns, statistics.median(rates))
+
+
+def summary(turns: Sequence[dict[str, Any]], rate: float) -> dict[str, Any]:
+    """The limit, and the share of it that `rate` is."""
+    forward = {
+        size: {what: statistics.median(turn["forward"][size][what] for turn in turns) for what in ("cpu", "rate")}
+        for size in turns[0]["forward"]
+    }
+    best = max(forward, key=lambda size: forward[size]["rate"])
+    decode, encode = (statistics.median(turn[stage] for turn in turns) for stage in ("decode", "encode"))
+    if turns[0]["device"] == "cpu":
+        limit = 1000 * CORES / (decode + forward[best]["cpu"] + encode)
+    else:
+        limit = forward[best]["rate"]
+    return {
+        "engine": turns[0]["engine"],
+        "cpu_milliseconds": {
+            "decode": round(decode, 2),
+            "forward": {size: round(seen["cpu"], 2) for size, seen in forward.items()},
+            "encode": round(encode, 3),
+        },
+        "forward_images_per_second": {size: round(seen["rate"], 1) for size, seen in forward.items()},
+        "best_batch": int(best),
+        "limit": round(limit, 1),
+        "rate": round(rate, 1),
+        "rate / limit": round(rate / limit, 3),
+    }
+
+
+def show(name: str, result: dict[str, Any]) -> None:
+    cpu, best = result["cpu_milliseconds"], result["best_batch"]
+    times = (
+        f"decode {cpu['decode']} ms, forward {cpu['forward'][str(best)]} ms at batch {best}, encode {cpu['encode']} ms"
+    )
+    rates = f"at most {result['limit']} requests/s, served {result['rate']}: {result['rate / limit']}"
+    print(f"{name} ({result['engine']}): {times}; {rates}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=names_of(MODELS), default=["resnet18", "unet"], help=", ".join(MODELS))
+    parser.add_argument("--connections", type=numbers, default=[16, 32], help="the better one counts")
+    parser.add_argument("--seconds", type=float, default=5, help="of a turn of the server")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    wrk.check_installed()
+    exit_on_terminate()
+    results = {}
+    for name in options.models:
+        folder = Path(tempfile.mkdtemp(prefix="serving-limit-"))
+        try:
+            results[name] = measure(name, options, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        show(name, results[name])
+        write(options.output, {"models": results})
+
+
+if __name__ == "__main__":
+    main()

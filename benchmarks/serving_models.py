@@ -1,0 +1,155 @@
+"""The models and pictures that the serving benchmarks serve.
+
+Their weights are random but for the last layer, which is fitted to the drawn pictures, so that answers can be right or
+wrong: each picture of a classifier has a class of its own, and masks show what was drawn.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from common import CARVANA, PET, encode
+from torch import Tensor, nn
+
+from byoc_vision import artifact
+from byoc_vision.artifact import ClassEntry, ModelCard
+from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.inference import compiled
+from byoc_vision.models.build import build_model
+from byoc_vision.models.normalized import Normalized
+from byoc_vision.models.spec import ModelSpec, Task
+
+PICTURES = 10
+MASKS_FITTED = 4  # the last layer of a U-Net has few weights, and every pixel is an example
+FIT_STEPS = 40
+
+
+@dataclass(frozen=True)
+class ServedAs:
+    """A model by its names, its input's side in pixels, and the pictures that are sent to it."""
+
+    task: Task
+    architecture: str
+    encoder: str | None
+    size: int
+    picture: tuple[int, int]
+
+
+MODELS = {
+    "resnet18": ServedAs("classification", "resnet18", None, 224, PET),
+    "unet": ServedAs("segmentation", "unet", "resnet18", 256, CARVANA),
+    "unet_512": ServedAs("segmentation", "unet", "resnet18", 512, CARVANA),
+    "unet_mobilenet_v2": ServedAs("segmentation", "unet", "mobilenet_v2", 256, CARVANA),
+    "tiny": ServedAs("classification", "resnet10t", None, 32, (64, 64)),
+}
+
+
+@dataclass(frozen=True)
+class Served:
+    """What was made of a model. root: for our server, its `model` folder is the artifact; usual: for the peers."""
+
+    root: Path
+    usual: Path
+    pictures: tuple[Path, ...]
+    task: Task
+
+
+def make(name: str, folder: Path) -> Served:
+    """Write the artifact, the same weights for the peers, and the pictures below `folder`."""
+    what = MODELS[name]
+    drawn = [encode(what.picture, seed) for seed in range(PICTURES)]
+    pictures = tuple(_write(folder / f"pictures/{index}.jpg", jpeg) for index, (jpeg, _) in enumerate(drawn))
+    outputs = PICTURES if what.task == "classification" else 1
+    spec = ModelSpec(task=what.task, architecture=what.architecture, encoder=what.encoder, outputs=outputs)
+    card = _card(spec, what.size)
+    torch.manual_seed(0)
+    network = build_model(spec)
+    _fit(network, card, drawn)
+    artifact.save(folder / "root/model", card, network.state_dict())
+    compiled.write(folder / "root/model", card, network)  # as a job leaves it, for CPUs
+    usual = folder / "usual"
+    usual.mkdir()
+    torch.save(network.state_dict(), usual / "weights.pt")
+    description = {
+        "task": what.task,
+        "architecture": what.architecture,
+        "encoder": what.encoder,
+        "size": what.size,
+        "classes": list(card.class_names),
+    }
+    (usual / "model.json").write_text(json.dumps(description))
+    return Served(folder / "root", usual, pictures, what.task)
+
+
+def _card(spec: ModelSpec, size: int) -> ModelCard:
+    if spec.task == "segmentation":
+        classes = (ClassEntry(name="background", value=0), ClassEntry(name="object", value=255))
+        return ModelCard(
+            model=spec, classes=classes, activation="sigmoid", preprocess=Preprocess(height=size, width=size)
+        )
+    classes = tuple(ClassEntry(name=f"class_{index}") for index in range(spec.outputs))
+    rule = Preprocess(height=size, width=size, resize="short_side", short_side=size * 256 // 224)
+    return ModelCard(model=spec, classes=classes, activation="softmax", preprocess=rule)
+
+
+def _fit(network: nn.Module, card: ModelCard, drawn: list[tuple[bytes, bytes]]) -> None:
+    """Set batch normalisation's statistics and the last layer, so that the network answers as the pictures are."""
+    pixels = torch.stack([_pixels(jpeg, card.preprocess) for jpeg, _ in drawn])
+    last = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)][-1]
+    seen: list[Tensor] = []
+    whole = Normalized(network, card.preprocess.mean, card.preprocess.std)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the average over all that it sees
+    with torch.no_grad():
+        whole.train()(pixels)
+        hook = last.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+        whole.eval()(pixels)
+        hook.remove()
+    if card.task == "classification":
+        _fit_classes(last, seen[0])
+    else:
+        masks = [_mask(png, card.preprocess) for _, png in drawn[:MASKS_FITTED]]
+        _fit_masks(last, seen[0][:MASKS_FITTED], torch.stack(masks))
+
+
+def _fit_classes(last: nn.Module, features: Tensor) -> None:
+    """Each picture is the prototype of its own class."""
+    assert isinstance(last, nn.Linear)
+    directions = F.normalize(features - features.mean(dim=0))
+    with torch.no_grad():
+        last.weight.copy_(directions * 5 / (features - features.mean(dim=0)).norm(dim=1).mean())
+        last.bias.copy_(-(last.weight @ features.mean(dim=0)))
+
+
+def _fit_masks(last: nn.Module, features: Tensor, masks: Tensor) -> None:
+    optimizer = torch.optim.Adam(last.parameters(), lr=0.1)
+    for _ in range(FIT_STEPS):
+        loss = F.binary_cross_entropy_with_logits(last(features)[:, 0], masks)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+def _pixels(jpeg: bytes, rule: Preprocess) -> Tensor:
+    """A picture as the model's input, uint8 [3, h, w]."""
+    rgb = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
+    return torch.from_numpy(np.ascontiguousarray(rule.image(rgb))).permute(2, 0, 1)
+
+
+def _mask(png: bytes, rule: Preprocess) -> Tensor:
+    """A mask in the model's size, float32 [h, w] of 0 and 1."""
+    mask = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+    return torch.from_numpy(rule.mask(mask)) / 255
+
+
+def _write(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path

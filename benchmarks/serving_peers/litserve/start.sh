@@ -1,0 +1,1 @@
+exec "$PYTHON" server.py

@@ -1,0 +1,146 @@
+"""Servers of the same model, measured in turns, so that what else the machine does falls on all alike."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import arrivals
+import wrk
+from serving_answers import AnswerError, agreement
+from serving_models import Served
+from serving_servers import CORES, OURS, Server
+
+EQUAL_SHARE = 0.5  # of the best peer's highest rate
+WARM_UP_CONNECTIONS = 8
+
+
+@dataclass
+class Figures:
+    """What a server was measured at: by connections, a value for each turn."""
+
+    agreement: float = 0.0
+    loads: dict[int, list[wrk.Load]] = field(default_factory=dict)
+    cpu: dict[int, list[float]] = field(default_factory=dict)  # milliseconds a request
+    equal: list[float] = field(default_factory=list)  # latencies in milliseconds
+
+    def rate(self, connections: int | None = None) -> float:
+        """Requests a second, with so many connections or at best."""
+        if connections is None:
+            return max(map(self.rate, self.loads), default=0.0)
+        return statistics.median(load.rate for load in self.loads[connections])
+
+    @property
+    def equal_p99(self) -> float:
+        return arrivals.percentile(self.equal, 99)
+
+    def summary(self) -> dict[str, Any]:
+        by_connections = {
+            str(connections): {
+                "rate": round(self.rate(connections), 1),
+                "p50": round(statistics.median(load.p50 for load in loads), 1),
+                "p99": round(statistics.median(load.p99 for load in loads), 1),
+                "cpu": round(statistics.median(self.cpu[connections]), 1),
+                "requests": sum(load.requests for load in loads),
+            }
+            for connections, loads in self.loads.items()
+        }
+        equal = {f"p{percent}": round(arrivals.percentile(self.equal, percent), 1) for percent in (50, 99)}
+        return {"agreement": self.agreement, "connections": by_connections, "equal_load": equal}
+
+
+@dataclass
+class Race:
+    """The servers that are still in it, what was measured, and why others are out of it."""
+
+    served: Served
+    servers: dict[str, Server]
+    turns: int
+    seconds: float  # of a turn
+    failures: dict[str, str] = field(default_factory=dict)
+    equal_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.figures = {name: Figures() for name in self.servers}
+        self.pictures = [path.read_bytes() for path in self.served.pictures]
+
+    @property
+    def peers(self) -> list[str]:
+        return [name for name in self.servers if name != OURS]
+
+    def warm_up(self, seconds: float) -> None:
+        """Leaves out whoever answers otherwise than ours."""
+        ours = self._answers(self.servers[OURS])
+
+        def prepare(name: str, server: Server) -> None:
+            self.figures[name].agreement = round(agreement(self.served.task, self._answers(server), ours), 4)
+            wrk.load(server.url, self.served.pictures, WARM_UP_CONNECTIONS, seconds)
+
+        self._each(prepare)
+
+    def run(self, connections: Sequence[int]) -> None:
+        """With so many connections of wrk each, then under equal load."""
+
+        def keep_busy(name: str, server: Server, number: int) -> None:
+            before = server.cpu_seconds()
+            load = wrk.load(server.url, self.served.pictures, number, self.seconds)
+            cpu = 1000 * (server.cpu_seconds() - before) / load.requests
+            self.figures[name].loads.setdefault(number, []).append(load)
+            self.figures[name].cpu.setdefault(number, []).append(cpu)
+
+        def ask_at_random(name: str, server: Server, turn: int) -> None:
+            self.figures[name].equal += arrivals.arrive(
+                server.port, server.path, self.pictures, self.equal_rate, self.seconds, seed=turn
+            )
+
+        for number in connections:
+            for _ in range(self.turns):
+                self._each(lambda name, server, number=number: keep_busy(name, server, number))
+        self.equal_rate = EQUAL_SHARE * max(self.figures[name].rate() for name in self.peers or [OURS])
+        for turn in range(self.turns):
+            self._each(lambda name, server, turn=turn: ask_at_random(name, server, turn))
+
+    def result(self) -> dict[str, Any]:
+        return {
+            "servers": {name: self.figures[name].summary() for name in self.servers},
+            "failures": self.failures,
+            "equal_load_rate": round(self.equal_rate, 1),
+            "generator_share": round(self._generator_share(), 4),
+            "ratios": self._ratios() if self.peers and OURS in self.servers else {},
+        }
+
+    def _ratios(self) -> dict[str, Any]:
+        """Ours to the best peer: of rates, by connections and at best; of the 99th percentiles at equal load."""
+        ours = self.figures[OURS]
+        found = {}
+        for number in (*ours.loads, None):
+            best = max(self.peers, key=lambda name: self.figures[name].rate(number))
+            ratio = ours.rate(number) / self.figures[best].rate(number)
+            which = "at best" if number is None else f"{number} connections"
+            found[f"rate, {which}"] = {"ours / best peer": round(ratio, 2), "peer": best}
+        best = min(self.peers, key=lambda name: self.figures[name].equal_p99)
+        ratio = ours.equal_p99 / self.figures[best].equal_p99
+        return found | {"p99, equal load": {"ours / best peer": round(ratio, 2), "peer": best}}
+
+    def _generator_share(self) -> float:
+        """The most of all cores that wrk took in a turn."""
+        loads = (load for name in self.servers for seen in self.figures[name].loads.values() for load in seen)
+        return max((load.generator for load in loads), default=0.0) / CORES
+
+    def _answers(self, server: Server) -> list[bytes]:
+        return [server.post(picture)[1] for picture in self.pictures]
+
+    def _each(self, measure: Callable[[str, Server], None]) -> None:
+        """Measure one after the other; leave out those that fail."""
+        for name, server in list(self.servers.items()):
+            try:
+                measure(name, server)
+            except (AnswerError, wrk.LoadError, OSError) as error:
+                del self.servers[name]
+                self.failures[name] = f"{error}\n{server.tail()}"
+                print(f"{name} is left out: {self.failures[name]}", file=sys.stderr, flush=True)
+                if name == OURS:
+                    sys.exit("our own server failed")

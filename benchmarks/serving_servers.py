@@ -1,0 +1,212 @@
+"""Servers as the serving benchmarks start, watch and end them: ours, and the peers of `serving_peers/`.
+
+Each peer has a folder there: its server in the form that its own documentation shows, `requirements.txt`, and
+`start.sh`, which finds MODEL, TASK, PORT (PORT_2 … PORT_5), CORES, SCRATCH, PYTHON and BIN in its environment.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from processes import cpu_seconds, family
+from serving_install import PEERS_FOLDER, ServerError, install
+from serving_models import Served
+
+READY_LIMIT = 300.0  # seconds
+STOP_LIMIT = 15.0
+PORTS = range(20_000, 32_000)
+OURS = "ours"
+PEERS = {  # the path that pictures are posted to
+    "flask": "/invocations",
+    "litserve": "/predict",
+    "bentoml": "/invocations",
+    "torchserve": "/predictions/net",
+    "multi_model_server": "/predictions/net",
+}
+CORES = len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs, and where pictures are posted to."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    port: int
+    path: str
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}{self.path}"
+
+    def post(self, body: bytes) -> tuple[int, bytes]:
+        """The status and the body of the answer. Raises OSError where nobody answers."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=READY_LIMIT)) as connection:
+            connection.request("POST", self.path, body, {"Content-Type": "image/jpeg"})
+            response = connection.getresponse()
+            return response.status, response.read()
+
+    def status(self, path: str) -> int | None:
+        """The status of a GET, or None where nobody listens."""
+        try:
+            with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=READY_LIMIT)) as connection:
+                connection.request("GET", path)
+                return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return None
+
+    def wait(self, ready: Callable[[], bool], pause: float = 0.2) -> None:
+        """Raises ServerError with the end of the log where it never gets ready."""
+        limit = time.monotonic() + READY_LIMIT
+        while not ready():
+            if self.process.poll() is not None:
+                raise ServerError(f"{self.name} ended with {self.process.returncode}:\n{self.tail()}")
+            if time.monotonic() > limit:
+                raise ServerError(f"{self.name} is not ready after {READY_LIMIT:.0f} s:\n{self.tail()}")
+            time.sleep(pause)
+
+    def cpu_seconds(self) -> float:
+        """Of all its processes, those that live."""
+        return sum(map(cpu_seconds, family(self.process.pid)))
+
+    def tail(self) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+
+
+@contextmanager
+def start(name: str, served: Served, folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """Our server or a peer's, which has answered a picture; it is ended with the block. Raises ServerError."""
+    if name == OURS:
+        with start_ours(served, folder, environment) as server:
+            server.wait(lambda: server.status("/ping") == 200)
+            yield server
+        return
+    python = install(name)
+    picture = served.pictures[0].read_bytes()
+    with start_peer(name, python, served, folder) as server:
+        server.wait(lambda: _answers(server, picture))
+        yield server
+
+
+@contextmanager
+def start_ours(served: Served, folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
+    port = free_ports(1)[0]
+    command = [sys.executable, "-m", "byoc_vision", "serve", "--root", str(served.root), "--port", str(port)]
+    with _running(command, folder, dict(environment or {}), Path.cwd()) as (process, log):
+        yield Server(OURS, process, port, "/invocations", log)
+
+
+@contextmanager
+def start_image(client: str, image: str, served: Served, folder: Path) -> Iterator[Server]:
+    """A container of our image, with as many cores as this process has. `client`: docker, or what is called like it."""
+    port = free_ports(1)[0]
+    command = [client, "run", "--rm", "--cpus", str(CORES), "--publish", f"127.0.0.1:{port}:8080"]
+    command += ["--volume", f"{served.root / 'model'}:/opt/ml/model:ro", image, "serve"]
+    with _running(command, folder, {}, Path.cwd()) as (process, log):
+        yield Server(image, process, port, "/invocations", log)
+
+
+@contextmanager
+def start_peer(name: str, python: Path, served: Served, folder: Path) -> Iterator[Server]:
+    ports = free_ports(5)
+    environment = {
+        "MODEL": str(served.usual),
+        "TASK": served.task,
+        "CORES": str(CORES),
+        # As many workers as cores, a thread each: more threads would be in each other's way.
+        "OMP_NUM_THREADS": "1",
+        "SCRATCH": str(folder),
+        "TMPDIR": str(folder),  # two of them note their process there, and refuse to be a second one
+        "PYTHON": str(python),
+        "BIN": str(python.parent),
+        "PYTHONPATH": str(PEERS_FOLDER),
+        "PORT": str(ports[0]),
+        **{f"PORT_{number}": str(port) for number, port in enumerate(ports[1:], start=2)},
+    }
+    with _running(["sh", "-e", "start.sh"], folder, environment, PEERS_FOLDER / name) as (process, log):
+        yield Server(name, process, ports[0], PEERS[name], log)
+
+
+def exit_on_terminate() -> None:
+    """Have SIGTERM end this process as Ctrl-C does: with its servers."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+
+
+def free_ports(count: int) -> list[int]:
+    """Below those that the kernel gives to clients; multi-model-server takes no others."""
+    return list(islice(filter(_is_free, random.sample(PORTS, len(PORTS))), count))
+
+
+def _is_free(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+@contextmanager
+def _running(
+    command: list[str], folder: Path, environment: dict[str, str], place: Path
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A process with a session of its own, all of which is ended with the block."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command,
+            cwd=place,
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process, log
+    finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to the server; SIGKILL to all of its processes that are still there."""
+    known = family(process.pid) if process.poll() is None else []
+    process.terminate()
+    try:
+        process.wait(STOP_LIMIT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for one in known:
+        if _session(one) == process.pid:  # its number may be another process's by now
+            os.kill(one, signal.SIGKILL)
+
+
+def _session(process: int) -> int | None:
+    try:
+        return os.getsid(process)
+    except ProcessLookupError:
+        return None
+
+
+def _answers(server: Server, picture: bytes) -> bool:
+    try:
+        return server.post(picture)[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False

@@ -1,0 +1,93 @@
+"""The stages of a request, each alone, in a process that is like the server's; prints them as JSON.
+
+    .venv/bin/python benchmarks/serving_stages.py ROOT PICTURE …        (run by serving_limit.py)
+
+decode, encode  CPU milliseconds a picture with a thread on every core, as when the server is busy
+forward         CPU milliseconds a picture, and pictures a second, by batch size
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from byoc_serve.answers import Encoder
+from byoc_serve.negotiation import Form
+from byoc_vision.data.decoding import read_picture
+from byoc_vision.inference.predictor import Predictor, Prepared
+from byoc_vision.machine import available_cores
+from byoc_vision.openmp import sleep_between_regions
+
+SECONDS = 1.5  # of each measurement
+BATCHES = (1, 4, 8, 16)
+
+
+def on_every_core(work: Callable[[int], object], count: int) -> float:
+    """CPU milliseconds of a call of `work`, which is given 0 … count - 1 in turn."""
+
+    def repeat(thread: int) -> tuple[float, int]:
+        calls, started, used = 0, time.perf_counter(), time.thread_time()
+        while time.perf_counter() - started < SECONDS:
+            work((thread + calls) % count)
+            calls += 1
+        return time.thread_time() - used, calls
+
+    cores = available_cores()
+    with ThreadPoolExecutor(cores) as threads:
+        seen = list(threads.map(repeat, range(cores)))
+    return 1000 * sum(used for used, _ in seen) / sum(calls for _, calls in seen)
+
+
+def forward(predictor: Predictor, prepared: Sequence[Prepared], size: int) -> dict[str, float]:
+    batch = np.stack([prepared[index % len(prepared)].pixels for index in range(size)])
+    compute(predictor, batch)
+    calls, started, used = 0, time.perf_counter(), time.process_time()
+    while time.perf_counter() - started < SECONDS:
+        compute(predictor, batch)
+        calls += 1
+    wall, used = time.perf_counter() - started, time.process_time() - used
+    return {"cpu": 1000 * used / (calls * size), "rate": calls * size / wall}
+
+
+def compute(predictor: Predictor, batch: np.ndarray) -> None:
+    """A batch through the model; on a GPU too it is done when this returns."""
+    if not isinstance(predictor.forward(batch), np.ndarray):
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def stages(root: Path, pictures: Sequence[bytes]) -> dict[str, Any]:
+    cv2.setNumThreads(1)  # as in the server
+    predictor = Predictor.load(root / "model", threads=available_cores())
+    prepared = [predictor.prepare(read_picture(picture)) for picture in pictures]
+    logits = [predictor.forward(item.pixels[None])[0] for item in prepared]
+    form = Form.PNG if predictor.card.model.task == "segmentation" else Form.JSON
+
+    def decode(index: int) -> None:
+        predictor.prepare(read_picture(pictures[index]))
+
+    def encode(index: int) -> None:
+        encoder = Encoder(form)
+        encoder.join([encoder.encode(predictor.finish(logits[index], prepared[index]))], several=False)
+
+    return {
+        "engine": predictor.engine.name,
+        "device": predictor.device,
+        "decode": on_every_core(decode, len(pictures)),
+        "encode": on_every_core(encode, len(pictures)),
+        "forward": {str(size): forward(predictor, prepared, size) for size in BATCHES},
+    }
+
+
+if __name__ == "__main__":
+    sleep_between_regions()
+    print(json.dumps(stages(Path(sys.argv[1]), [Path(path).read_bytes() for path in sys.argv[2:]])))

@@ -1,0 +1,150 @@
+"""What the benchmarks of serving read and reckon: the load generators' figures, and whether answers agree."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+OUTPUT = """Running 3s test @ http://127.0.0.1:8080/invocations
+  1 threads and 8 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency    84.10ms    5.20ms  99.50ms   71.0%
+Requests/sec:     95.00
+
+{"requests": 285, "microseconds": 3000000, "p50": 84100, "p99": 98200, "longest": 99500, "errors": ERRORS}
+"""
+FINE = OUTPUT.replace("ERRORS", json.dumps({"connect": 0, "read": 0, "write": 0, "status": 0, "timeout": 0}))
+
+
+@pytest.fixture
+def wrk(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return imported("wrk", monkeypatch)
+
+
+@pytest.fixture
+def arrivals(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return imported("arrivals", monkeypatch)
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return imported("serving_answers", monkeypatch)
+
+
+def imported(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module(name)
+
+
+def test_figures_of_wrk(wrk: ModuleType) -> None:
+    load = wrk.parse(FINE, generator=0.02)
+    assert (load.rate, load.p50, load.p99, load.generator) == (95, 84.1, 98.2, 0.02)
+
+
+@pytest.mark.parametrize("kind", ["connect", "read", "write", "status", "timeout"])
+def test_a_run_with_errors_is_no_result(wrk: ModuleType, kind: str) -> None:
+    with pytest.raises(wrk.LoadError, match=f"{kind}.*3"):
+        wrk.parse(FINE.replace(f'"{kind}": 0', f'"{kind}": 3'))
+
+
+@pytest.mark.parametrize("output", ["unable to connect to 127.0.0.1:8080 Connection refused", OUTPUT.split("{")[0]])
+def test_a_run_without_figures_is_no_result(wrk: ModuleType, output: str) -> None:
+    with pytest.raises(wrk.LoadError, match="no figures"):
+        wrk.parse(output)
+
+
+def test_a_run_without_answers_is_no_result(wrk: ModuleType) -> None:
+    with pytest.raises(wrk.LoadError, match="0 requests"):
+        wrk.parse(FINE.replace("285", "0"))
+
+
+@pytest.mark.parametrize(("percent", "value"), [(50, 50), (99, 99), (100, 100), (0.5, 1)])
+def test_percentiles(arrivals: ModuleType, percent: float, value: int) -> None:
+    assert arrivals.percentile(range(100, 0, -1), percent) == value
+
+
+def test_random_arrivals_are_all_answered(arrivals: ModuleType) -> None:
+    seen: list[bytes] = []
+    with serving(200, seen) as port:
+        latencies = arrivals.arrive(port, "/predict", [b"one", b"two"], rate=200, seconds=0.2)
+    assert len(latencies) == len(seen) > 10
+    assert set(seen) == {b"one", b"two"}
+    assert all(latency > 0 for latency in latencies)
+
+
+def test_arrivals_that_meet_an_error_are_no_result(arrivals: ModuleType, wrk: ModuleType) -> None:
+    with serving(503, []) as port, pytest.raises(wrk.LoadError, match="503"):
+        arrivals.arrive(port, "/predict", [b"one"], rate=100, seconds=0.1)
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"cat": 0.2, "dog": 0.8}', b'[{"label": "cat", "score": 0.2}, {"label": "dog", "score": 0.8}]']
+)
+def test_the_likeliest_class_of_both_forms(answers: ModuleType, body: bytes) -> None:
+    assert answers.likeliest(body) == "dog"
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"not JSON", b"7", b'["cat"]'])
+def test_answers_without_classes(answers: ModuleType, body: bytes) -> None:
+    with pytest.raises(answers.AnswerError, match="no class probabilities"):
+        answers.likeliest(body)
+
+
+def test_masks_must_overlap(answers: ModuleType) -> None:
+    pixels = np.zeros((20, 20), np.uint8)
+    pixels[:10] = 255
+    moved = np.roll(pixels, 5, axis=0)
+    assert answers.agreement("segmentation", [png(pixels)], [png(pixels)]) == 1
+    with pytest.raises(answers.AnswerError, match=r"0\.333"):
+        answers.agreement("segmentation", [png(moved)], [png(pixels)])
+    with pytest.raises(answers.AnswerError, match="no PNG"):
+        answers.agreement("segmentation", [b"{}"], [png(pixels)])
+
+
+def test_classes_must_agree(answers: ModuleType) -> None:
+    cat, dog = b'{"cat": 0.9, "dog": 0.1}', b'{"cat": 0.4, "dog": 0.6}'
+    assert answers.agreement("classification", [cat, dog], [cat, dog]) == 1
+    with pytest.raises(answers.AnswerError, match=r"0\.500"):
+        answers.agreement("classification", [cat, cat], [cat, dog])
+
+
+def png(pixels: np.ndarray) -> bytes:
+    return bytes(cv2.imencode(".png", pixels)[1])
+
+
+@contextmanager
+def serving(status: int, seen: list[bytes]) -> Iterator[int]:
+    """The port of a server that answers every POST with `status`, and notes the bodies."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            seen.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """No log."""
+
+    class Server(socketserver.ThreadingTCPServer):
+        request_queue_size = 64
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
