@@ -91,7 +91,9 @@ def test_tiles_of_the_models_size_see_every_pixel_as_it_is(shape: tuple[int, int
     colours = rgb.astype(float) / 255 / 0.1
     powers = np.exp(colours - colours.max(axis=2, keepdims=True))
     probabilities = found.probabilities
-    np.testing.assert_allclose(probabilities, (powers / powers.sum(axis=2, keepdims=True)).transpose(2, 0, 1), atol=1e-4)
+    np.testing.assert_allclose(
+        probabilities, (powers / powers.sum(axis=2, keepdims=True)).transpose(2, 0, 1), atol=1e-4
+    )
     np.testing.assert_array_equal(found.labels, probabilities.argmax(axis=0))
 
 
