@@ -13,6 +13,7 @@ from byoc_vision.errors import RequestError, UserError
 
 if TYPE_CHECKING:  # importing it imports torch, which takes seconds
     from byoc_serve.served import ServedModel
+    from byoc_vision.models.spec import Task
 
 BUG_EXIT_CODE = 1
 
@@ -58,6 +59,11 @@ class Loader:
         if self.failure is not None:
             raise RequestError(500, f"the model cannot be served: {self.failure}")
         raise RequestError(503, "the model is being loaded; try again soon")
+
+    @property
+    def task(self) -> Task | None:
+        """What the model is for; None while there is none."""
+        return None if self._model is None else self._model.task
 
     def start(self) -> None:
         self._thread.start()

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator
 from threading import BoundedSemaphore
 from typing import NamedTuple
 
 import numpy as np
 
 from byoc_serve.answers import Encoder, Piece
-from byoc_serve.batcher import Batcher, DeadlineError
+from byoc_serve.batcher import Answer, Batcher, DeadlineError
 from byoc_serve.negotiation import Form
+from byoc_serve.request_log import Record
 from byoc_vision.artifact import ModelCard
 from byoc_vision.errors import InputError, RequestError
 from byoc_vision.inference.engines.base import Logits
@@ -34,6 +34,18 @@ _BATCHES_AHEAD = 2  # one that is computed, one that waits
 _SHARE_OF_QUEUE = 4  # a request takes a quarter of it
 
 Outcome = np.ndarray | RequestError  # a picture, or why there is none
+
+
+class Caller(NamedTuple):
+    """Who waits for the answers.
+
+    deadline: until when, in seconds of `time.monotonic`. wanted: whether he still does. record: where it is noted how
+    long his pictures waited.
+    """
+
+    deadline: float
+    wanted: Callable[[], bool]
+    record: Record
 
 
 class _Work(NamedTuple):
@@ -55,14 +67,13 @@ class Pipeline:
         self._cores = cores
         self._ahead = _choose_ahead(predictor.card, batcher)
 
-    def answer(self, outcomes: Iterable[Outcome], looks: Looks, encoder: Encoder, deadline: float) -> Iterator[Piece]:
+    def answer(self, outcomes: Iterable[Outcome], looks: Looks, encoder: Encoder, caller: Caller) -> Iterator[Piece]:
         """The answers, encoded, in the order of the pictures; of an error the encoder's words for it.
 
-        deadline: in seconds of `time.monotonic`.
         Raises what the batcher raises, DeadlineError, and RequestError where a wish cannot be granted.
         """
         steps = self._steps(outcomes, looks, encoder)
-        flow = _Flow(self._batcher, deadline)
+        flow = _Flow(self._batcher, caller)
         try:
             while self._fill(flow, steps):
                 work, logits = flow.take()
@@ -97,7 +108,7 @@ class Pipeline:
     def _fill(self, flow: _Flow, steps: Iterator[tuple[_Work | RequestError, Prepared | None]]) -> bool:
         """Have the model's next inputs wait for it; whether any is left to be waited for."""
         while flow.wants_more(self._ahead):
-            with self._cores:
+            with self._batcher.expecting(), self._cores:
                 step = next(steps, None)
             if step is None:
                 break
@@ -116,11 +127,11 @@ class Pipeline:
 class _Flow:
     """What a request has in the queue, in order."""
 
-    def __init__(self, batcher: Batcher[Prepared, Logits], deadline: float) -> None:
+    def __init__(self, batcher: Batcher[Prepared, Logits], caller: Caller) -> None:
         self._batcher = batcher
-        self._deadline = deadline
+        self._caller = caller
         self._accepted = False
-        self._steps: deque[tuple[_Work | RequestError, Future[Logits] | None]] = deque()
+        self._steps: deque[tuple[_Work | RequestError, Answer[Logits] | None]] = deque()
 
     @property
     def waiting(self) -> bool:
@@ -137,17 +148,22 @@ class _Flow:
             self._steps.append((work, None))
             return
         patience = self._left() if self._accepted else PATIENCE
-        (logits,) = self._batcher.submit([prepared], self._deadline, patience)
+        (logits,) = self._batcher.submit([prepared], self._caller.deadline, patience, self._caller.wanted)
         self._accepted = True
         self._steps.append((work, logits))
 
     def take(self) -> tuple[_Work | RequestError, Logits | None]:
         """The next in order, once it is there."""
         work, logits = self._steps.popleft()
+        if logits is None:
+            return work, None
         try:
-            return work, None if logits is None else logits.result(self._left())
+            return work, logits.result(self._left())
         except TimeoutError as error:
+            logits.cancel()
             raise DeadlineError from error
+        finally:
+            self._note(logits)
 
     def cancel(self) -> None:
         """What is left is not computed, if it can be helped."""
@@ -155,8 +171,14 @@ class _Flow:
             if logits is not None:
                 logits.cancel()
 
+    def _note(self, answer: Answer[Logits]) -> None:
+        """Of the picture that waited longest."""
+        record, seconds = self._caller.record, answer.queue_seconds
+        if seconds is not None and seconds >= (record.queue_seconds or 0.0):
+            record.queue_seconds, record.batch_size = seconds, answer.batch_size
+
     def _left(self) -> float:
-        return max(0.0, self._deadline - time.monotonic())
+        return max(0.0, self._caller.deadline - time.monotonic())
 
 
 def _choose_ahead(card: ModelCard, batcher: Batcher[Prepared, Logits]) -> int:

@@ -11,9 +11,13 @@ from typing import Any
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.config import Config
 from gunicorn.errors import HaltServer
+from gunicorn.glogging import Logger
 
 from byoc_serve.health import Board, State
+from byoc_serve.metrics import Metrics
+from byoc_serve.multi_model.mms import serve_with_mms
 from byoc_serve.settings import Settings
 from byoc_serve.worker import Worker
 from byoc_vision.logs import set_up_logging
@@ -35,12 +39,14 @@ log = logging.getLogger(__name__)
 def serve(paths: MlPaths, port: int | None = None) -> int:
     """Serve the model of `paths` until SIGTERM; the process's exit status.
 
-    Raises InputError where an environment variable is wrong.
+    Raises InputError where an environment variable is wrong, or asks for what this image does not have.
     """
     settings = Settings.from_environment(os.environ, paths.root, port)
-    settings = settings.model_copy(update={"workers": settings.workers or max(1, visible_gpus(os.environ))})
-    set_up_logging(settings.logging_level)
+    settings = settings.model_copy(update={"workers": _workers(settings)})
+    set_up_logging(settings.logging_level, as_json=settings.log_format == "json")
     sleep_between_regions()
+    if settings.multi_model and settings.multi_model_server == "mms":
+        return serve_with_mms(settings)
     server = Server(settings)
     try:
         server.run()
@@ -55,6 +61,7 @@ class Server(BaseApplication):
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.board = Board(settings.workers)
+        self.metrics = Metrics(settings.workers)
         self._failed_starts = 0
         super().__init__()
 
@@ -80,6 +87,7 @@ class Server(BaseApplication):
             "keepalive": KEEP_ALIVE_SECONDS,
             "worker_tmp_dir": _memory_folder(),
             "loglevel": settings.log_level,
+            "logger_class": JsonLogger if settings.log_format == "json" else Logger,
             "control_socket_disable": True,
             "pre_fork": self._give_slot,
             "child_exit": self._count_failed_starts,
@@ -91,14 +99,33 @@ class Server(BaseApplication):
         worker.slot = next(free, 0)
         self.board[worker.slot] = State.STARTING
 
-    def _count_failed_starts(self, _: Arbiter, worker: Worker) -> None:
-        """gunicorn replaces workers that die; one that dies whenever it loads the model would be replaced for ever."""
+    def _count_failed_starts(self, arbiter: Arbiter, worker: Worker) -> None:
+        """gunicorn replaces workers that die; one that dies whenever it loads the model would be replaced for ever.
+
+        And one that had many models would be replaced by one that has none, which the platform would not know.
+        """
+        if self.settings.multi_model and arbiter.LISTENERS:  # there are none any more when the server is stopping
+            raise HaltServer("the process was killed, and its models are gone; give it more memory", START_EXIT_CODE)
         self._failed_starts = 0 if self.board[worker.slot] is State.READY else self._failed_starts + 1
         if self._failed_starts >= MAX_FAILED_STARTS:
             raise HaltServer(
                 f"the process was killed {MAX_FAILED_STARTS} times while it loaded the model; give it more memory",
                 START_EXIT_CODE,
             )
+
+
+class JsonLogger(Logger):
+    """gunicorn's messages among ours, which are JSON, and not in its own form on a stream of their own."""
+
+    def setup(self, cfg: Config) -> None:
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+
+
+def _workers(settings: Settings) -> int:
+    """Of a multi-model server there is one, since the next process would not know what the first one has loaded."""
+    return 1 if settings.multi_model else settings.workers or max(1, visible_gpus(os.environ))
 
 
 def _memory_folder() -> str | None:

@@ -6,24 +6,30 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from threading import BoundedSemaphore
 from typing import IO, TYPE_CHECKING, NamedTuple
 
+import cv2
 import numpy as np
 from werkzeug.wsgi import get_content_length
 
 from byoc_serve.answers import Encoder, check_count
-from byoc_serve.batcher import Batcher, DeadlineError, QueueClosedError, QueueFullError
+from byoc_serve.batcher import Batcher, FatalError, Observer
 from byoc_serve.body import read_body
+from byoc_serve.client import presence
+from byoc_serve.faults import fatal_ones_told, told_to_the_caller
 from byoc_serve.media import Payload, choose_reader, is_json_lines
 from byoc_serve.negotiation import TEXTS, Form, choose_form
-from byoc_serve.pipeline import PATIENCE, Outcome, Pipeline
+from byoc_serve.pipeline import PATIENCE, Caller, Outcome, Pipeline
+from byoc_serve.request_log import Record
 from byoc_serve.settings import Settings
 from byoc_serve.wishes import Wishes, check_wishes, read_wishes
-from byoc_vision.errors import RequestError
+from byoc_vision.errors import RequestError, ResourceError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.predictor import Predictor, Prepared
-from byoc_vision.machine import available_cores, visible_gpus
+from byoc_vision.machine import available_cores, driver_version, visible_gpus
+from byoc_vision.models.spec import Task
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -46,10 +52,12 @@ class ServedModel:
     `invoke` may run in many threads. `run` belongs to one, which alone touches the model.
     """
 
-    def __init__(self, predictor: Predictor, settings: Settings) -> None:
+    def __init__(self, predictor: Predictor, settings: Settings, observer: Observer | None = None) -> None:
         self._predictor = predictor
         self._settings = settings
-        self._batcher: Batcher[Prepared, Logits] = Batcher(settings.batch_size, settings.queue_length)
+        self._batcher: Batcher[Prepared, Logits] = Batcher(
+            settings.batch_size, settings.queue_length, settings.batch_wait_ms / 1000, _shape, observer
+        )
         # Decoding and encoding take a core and, for large pictures, much memory: no more of them than cores.
         cores = BoundedSemaphore(available_cores())
         self._pipeline = Pipeline(predictor, self._batcher, cores)
@@ -59,13 +67,23 @@ class ServedModel:
         architecture = "/".join(filter(None, (card.model.architecture, card.model.encoder)))
         return f"{architecture}, {card.task}, {len(card.classes)} classes, {engine.name} on {engine.device}"
 
+    @property
+    def task(self) -> Task:
+        return self._predictor.card.model.task
+
     def warm_up(self) -> None:
         """Make the first requests as fast as the next; to be called in the thread of `run`."""
         self._predictor.warm_up(self._settings.batch_size)
 
     def run(self) -> None:
-        """Compute what requests wait for, until `stop` and the last of them."""
-        self._batcher.run(self._forward)
+        """Compute what requests wait for, until `stop` and the last of them.
+
+        Raises ResourceError where the GPU fails for good.
+        """
+        try:
+            self._batcher.run(self._forward)
+        except FatalError as error:
+            raise ResourceError(f"{error}; this process ends, so that the platform starts another") from error
 
     def stop(self) -> None:
         """Accept no more requests."""
@@ -73,28 +91,35 @@ class ServedModel:
 
     def invoke(self, environ: WSGIEnvironment, stream: IO[bytes]) -> Rendered:
         """Answer a request whose body comes from `stream`. Raises RequestError."""
+        with told_to_the_caller(self._settings.request_timeout):
+            return self._answer(environ, stream)
+
+    def _answer(self, environ: WSGIEnvironment, stream: IO[bytes]) -> Rendered:
         wishes = read_wishes(environ.get("QUERY_STRING", ""), environ.get(_ATTRIBUTES, ""))
         check_wishes(wishes, self._predictor.card)
         content_type = environ.get("CONTENT_TYPE")
         default = Form.JSON_LINES if is_json_lines(content_type) else None
-        form = choose_form(environ.get("HTTP_ACCEPT"), self._predictor.card.task, wishes.view, default)
+        form = choose_form(environ.get("HTTP_ACCEPT"), self.task, wishes.view, default)
         read = choose_reader(content_type)
-        try:
-            self._batcher.wait_for_room(patience=PATIENCE)
-            payload = read(read_body(stream, get_content_length(environ), self._settings.max_body))
-            deadline = time.monotonic() + self._settings.request_timeout
-            self._check_count(payload, form)
-            encoder = Encoder(form, palette=bool(wishes.palette))
-            outcomes = self._outcomes(payload, form, wishes)
-            pieces = self._pipeline.answer(outcomes, wishes.looks(form), encoder, deadline)
+        self._batcher.wait_for_room(patience=PATIENCE)
+        payload = read(read_body(stream, get_content_length(environ), self._settings.max_body))
+        caller = Caller(time.monotonic() + self._settings.request_timeout, presence(environ), Record.of(environ))
+        self._check_count(payload, form)
+        encoder = Encoder(form, palette=bool(wishes.palette))
+        outcomes = self._outcomes(payload, form, wishes)
+        with self._fatal_ones_end_it():
+            pieces = self._pipeline.answer(outcomes, wishes.looks(form), encoder, caller)
             return Rendered(encoder.join(pieces, payload.several), form.media_type)
-        except QueueFullError as error:
-            raise RequestError(503, "too many requests are waiting already; try again soon") from error
-        except QueueClosedError as error:
-            raise RequestError(503, "the server is stopping") from error
-        except DeadlineError as error:
-            seconds = self._settings.request_timeout
-            raise RequestError(504, f"the model had no time for this within {seconds} s; try again") from error
+
+    @contextmanager
+    def _fatal_ones_end_it(self) -> Iterator[None]:
+        """A GPU works behind our back: what a batch has broken may show when its results are fetched."""
+        try:
+            with fatal_ones_told():
+                yield
+        except FatalError as error:
+            self._batcher.fail(error)
+            raise
 
     def _check_count(self, payload: Payload, form: Form) -> None:
         count = len(payload.sources)
@@ -110,17 +135,29 @@ class ServedModel:
         return payload.pictures(self._settings.max_pixels)
 
     def _forward(self, batch: list[Prepared]) -> Sequence[Logits]:
-        return list(self._predictor.forward(np.stack([item.pixels for item in batch])))
+        with fatal_ones_told():
+            return list(self._predictor.forward(np.stack([item.pixels for item in batch])))
 
 
-def load_model(settings: Settings, worker: int) -> ServedModel:
-    """The model of the settings, for one of the workers.
+def _shape(prepared: Prepared) -> tuple[int, ...]:
+    """Only pictures of one shape make a batch."""
+    return tuple(prepared.pixels.shape)
+
+
+def load_model(settings: Settings, worker: int, observer: Observer | None = None) -> ServedModel:
+    """The model of the settings, for one of the workers; the observer is told of its batches.
 
     Raises DataError where there is none or it is damaged, and ResourceError where the GPU's driver is too old.
     """
-    device = _choose_gpu(settings, worker) if visible_gpus(os.environ) else None
+    cv2.setNumThreads(1)  # as many pictures as there are cores are worked on at once, see `ServedModel`
+    device = _choose_gpu(settings, worker) if may_have_gpu(settings) else None
     threads = max(1, available_cores() // max(1, settings.workers))
-    return ServedModel(Predictor.load(settings.model, device, settings.engine, threads), settings)
+    return ServedModel(Predictor.load(settings.model, device, settings.engine, threads), settings, observer)
+
+
+def may_have_gpu(settings: Settings) -> bool:
+    """Whether it is worth asking torch, which takes seconds to import."""
+    return settings.engine != "openvino" and bool(visible_gpus(os.environ) or driver_version(os.environ))
 
 
 def _choose_gpu(settings: Settings, worker: int) -> str | None:

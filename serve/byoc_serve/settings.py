@@ -22,8 +22,10 @@ SPARE_THREADS = 16  # beyond those that wait for the model: for bodies on their 
 TRANSFORM_MEGABYTES = 100  # what payload × concurrency of a batch transform may be at the most
 TRANSFORM_PAYLOAD_MB = 25
 
+LogFormat = Annotated[Literal["text", "json"], BeforeValidator(str.lower)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)]
 BatchStrategy = Literal["SINGLE_RECORD", "MULTI_RECORD"]
+MultiModelServer = Annotated[Literal["own", "mms"], BeforeValidator(str.lower)]
 ErrorRule = Literal["fail", "line"]
 
 
@@ -45,6 +47,13 @@ class Settings(BaseModel):
     batch_size: int = Field(
         8, alias="BATCH_SIZE", ge=1, le=1024, description="The most pictures that go through the model together."
     )
+    batch_wait_ms: int = Field(
+        0,
+        alias="BATCH_WAIT_MS",
+        ge=0,
+        le=1000,
+        description="Milliseconds for which a batch that is not full waits for pictures being decoded.",
+    )
     queue_length: int = Field(
         64, alias="QUEUE_LENGTH", ge=1, le=4096, description="The most pictures accepted at once; more get 503."
     )
@@ -64,11 +73,15 @@ class Settings(BaseModel):
         alias="ALLOW_CPU_FALLBACK",
         description="`true` serves on the CPU where the GPU's driver is too old, instead of ending.",
     )
+    page: bool = Field(True, alias="PAGE", description="`0` serves no page at `/`.")
     log_level: LogLevel = Field("info", alias="LOG_LEVEL", description="`debug`, `info`, `warning` or `error`.")
+    log_format: LogFormat = Field(
+        "text", alias="LOG_FORMAT", description="`text`, or `json`: every line is JSON, and each request has one."
+    )
     record_errors: Annotated[ErrorRule, BeforeValidator(str.lower)] = Field(
         "fail",
         alias="RECORD_ERRORS",
-        description="Where one of several pictures cannot be read: `fail` refuses all, `line` answers an error in its place.",
+        description="Of several pictures one cannot be read: `fail` refuses all, `line` answers an error in its place.",
     )
     batch_transform: bool = Field(False, alias="SAGEMAKER_BATCH", description="`true` in a batch transform.")
     batch_strategy: BatchStrategy = Field(
@@ -86,6 +99,13 @@ class Settings(BaseModel):
         alias="SAGEMAKER_MAX_CONCURRENT_TRANSFORMS",
         ge=0,
         description="Batch transform: requests at once; 0: as many as fit into 100 MB.",
+    )
+
+    multi_model: bool = Field(
+        False, alias="SAGEMAKER_MULTI_MODEL", description="`true` serves many models by name: a multi-model endpoint."
+    )
+    multi_model_server: MultiModelServer = Field(
+        "own", alias="MULTI_MODEL_SERVER", description="Many models: `own`, or `mms`, AWS's multi-model-server."
     )
 
     @classmethod
@@ -108,6 +128,10 @@ class Settings(BaseModel):
     @property
     def model(self) -> Path:
         return MlPaths(self.root).model
+
+    @property
+    def models(self) -> Path:
+        return MlPaths(self.root).models
 
     @property
     def max_body(self) -> int:

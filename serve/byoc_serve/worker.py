@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from byoc_serve.app import create_app
-from byoc_serve.wsgi import make_loader
+from byoc_serve.health import State
+from byoc_serve.wsgi import make_service
 
 if TYPE_CHECKING:
     from byoc_serve.run import Server
@@ -47,17 +47,18 @@ class Worker(ThreadWorker):
         """Called by gunicorn after the fork."""
         # Pillow warns of what is odd in a picture, which is nobody's business here, and Python keeps every text.
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        self._loader = make_loader(self.app.settings, self.app.board, self.slot, on_failure=self._end)
-        self._loader.start()
-        self.wsgi = create_app(self.app.settings, self._loader)
+        self.wsgi, self._service = make_service(
+            self.app.settings, self.app.board, self.slot, self._end, self.app.metrics.worker(self.slot)
+        )
+        self._service.start()
 
     def run(self) -> None:
         """Answer until SIGTERM, then finish what was accepted."""
         for listener in self.sockets:
             _limit_stalls(listener)
         super().run()
-        self._loader.stop()
-        if self._loader.failure is not None:
+        self._service.stop()
+        if self.app.board[self.slot] is State.FAILED:
             sys.exit(Arbiter.APP_LOAD_ERROR)  # with any other status gunicorn would start another worker, for ever
 
     def accept(self, listener: socket.socket) -> None:

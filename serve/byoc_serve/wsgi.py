@@ -8,34 +8,66 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flask import Flask
 
 from byoc_serve.app import create_app
-from byoc_serve.health import Board
+from byoc_serve.health import Board, State
 from byoc_serve.loader import Loader
+from byoc_serve.metrics import Metrics, WorkerMetrics
+from byoc_serve.multi_model.loading import load
+from byoc_serve.multi_model.registry import Registry
+from byoc_serve.multi_model.routes import create_multi_model_app
 from byoc_serve.settings import Settings
 
 if TYPE_CHECKING:
+    from byoc_serve.batcher import Observer
     from byoc_serve.served import ServedModel
 
 
 def make_app() -> Flask:
-    """The app as the environment variables want it; its model is being loaded."""
+    """The app as the environment variables want it; its model, if it has one, is being loaded."""
     settings = Settings.from_environment(os.environ)
-    loader = make_loader(settings, Board(), worker=0)
-    loader.start()
-    return create_app(settings, loader)
+    app, service = make_service(settings, Board(), worker=0)
+    service.start()
+    return app
 
 
-def make_loader(settings: Settings, board: Board, worker: int, on_failure: Callable[[], None] = lambda: None) -> Loader:
-    """A loader of the settings' model, on the GPU that is the worker's own."""
+def make_service(
+    settings: Settings,
+    board: Board,
+    worker: int,
+    on_failure: Callable[[], None] = lambda: None,
+    metrics: WorkerMetrics | None = None,
+) -> tuple[Flask, Loader | Registry]:
+    """The app that the settings ask for, and what brings its model or models, which the caller starts and stops.
+
+    metrics: what the worker counts; by default it is the only one.
+    """
+    metrics = metrics or Metrics().worker()
+    if not settings.multi_model:
+        loader = make_loader(settings, board, worker, on_failure, metrics)
+        return create_app(settings, loader, metrics), loader
+    registry = Registry(partial(load, settings=settings, observer=metrics), patience=settings.request_timeout)
+    board[worker] = State.READY
+    return create_multi_model_app(settings, registry, metrics), registry
+
+
+def make_loader(
+    settings: Settings,
+    board: Board,
+    worker: int,
+    on_failure: Callable[[], None] = lambda: None,
+    observer: Observer | None = None,
+) -> Loader:
+    """A loader of the settings' model, on the GPU that is the worker's own; the observer is told of its batches."""
 
     def load() -> ServedModel:
         # In the loader's thread, not above: it imports torch, which takes seconds, and /ping must answer meanwhile.
         from byoc_serve.served import load_model
 
-        return load_model(settings, worker)
+        return load_model(settings, worker, observer)
 
     return Loader(load, board, worker, on_failure)

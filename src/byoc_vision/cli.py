@@ -12,6 +12,7 @@ from pathlib import Path
 
 from byoc_vision import __version__
 from byoc_vision.errors import UserError
+from byoc_vision.export.formats import FORMATS
 from byoc_vision.logs import set_up_logging
 from byoc_vision.openmp import sleep_between_regions
 from byoc_vision.paths import MlPaths
@@ -71,6 +72,15 @@ def evaluate(options: argparse.Namespace) -> int:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(text + "\n", encoding="utf-8")
     sys.stdout.write(text + "\n")
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    from byoc_vision.export.export import export_model
+
+    folder, comparison = export_model(options.model, options.format, options.output)
+    log.info("wrote %s: %s", folder, ", ".join(sorted(path.name for path in folder.iterdir())))
+    log.info("its logits are off by %.1g of their standard deviation at the most", comparison.share)
     return 0
 
 
@@ -161,6 +171,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--batch-size", type=int, default=16)
     command.set_defaults(run=evaluate)
 
+    _add_export(commands)
+
     _add_prepare(commands)
 
     command = commands.add_parser(
@@ -175,6 +187,14 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("hyperparameters", help="the table of hyperparameters, as Markdown")
     command.set_defaults(run=hyperparameters)
     return parser
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("export", help="write a model in another runtime's format, its answers compared")
+    command.add_argument("model", type=Path, metavar="DIR_OR_TARBALL")
+    command.add_argument("--format", choices=FORMATS, required=True)
+    command.add_argument("--output", type=Path, metavar="DIR", help="new or empty (default: MODEL-FORMAT)")
+    command.set_defaults(run=export)
 
 
 def _add_prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -6,7 +6,6 @@ Such a driver otherwise shows as a GPU that torch does not see, and a job that s
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,8 @@ from pathlib import Path
 import torch
 
 from byoc_vision.errors import ResourceError
+from byoc_vision.machine import driver_version
 
-VERSION_FILE = "/proc/driver/nvidia/version"
-VERSION_VARIABLE = "BYOC_NVIDIA_VERSION_FILE"
 COMPAT_FOLDER = "/usr/local/cuda/compat"
 COMPAT_VARIABLE = "BYOC_CUDA_COMPAT_DIR"
 
@@ -28,7 +26,6 @@ INFERENCE_AMIS = {
     "al2-ami-sagemaker-inference-gpu-3-1": "550",
     "al2023-ami-sagemaker-inference-gpu-4-1": "580",
 }
-_VERSION = re.compile(r"(?<![\w.])\d+(?:\.\d+)+(?![\w.])")
 
 
 @dataclass(frozen=True)
@@ -66,21 +63,11 @@ class Gpus:
 def find_gpus(environment: Mapping[str, str] = os.environ, cuda: str | None = torch.version.cuda) -> Gpus:
     """What the kernel, the library path and torch tell."""
     return Gpus(
-        driver=driver_version(Path(environment.get(VERSION_VARIABLE) or VERSION_FILE)),
+        driver=driver_version(environment),
         cuda=cuda,
         compat=compat_version(environment),
         names=_usable_gpus(),
     )
-
-
-def driver_version(file: Path) -> str | None:
-    """The version that the kernel's driver tells, as `535.183.01`; None where there is no driver."""
-    try:
-        first_line = file.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
-    except OSError:
-        return None
-    found = _VERSION.search(first_line)
-    return found[0] if found else None
 
 
 def compat_version(environment: Mapping[str, str]) -> str | None:

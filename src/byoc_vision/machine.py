@@ -1,10 +1,15 @@
-"""What this container may use of its machine, found without importing torch."""
+"""What this container may use of its machine, found without importing torch (see hardware.py for what torch tells)."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
+
+_DRIVER_FILE = "/proc/driver/nvidia/version"
+_DRIVER_FILE_VARIABLE = "BYOC_NVIDIA_VERSION_FILE"
+_VERSION = re.compile(r"(?<![\w.])\d+(?:\.\d+)+(?![\w.])")
 
 _QUOTA_V2 = "sys/fs/cgroup/cpu.max"
 _QUOTA_V1 = "sys/fs/cgroup/cpu/cpu.cfs_quota_us"
@@ -27,6 +32,17 @@ def visible_gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -
     if chosen is None:
         return present
     return min(present, len([name for name in chosen.split(",") if name.strip() and name.strip() != "-1"]))
+
+
+def driver_version(environment: Mapping[str, str]) -> str | None:
+    """The version that the kernel's NVIDIA driver tells, as `535.183.01`; None where there is no driver."""
+    file = Path(environment.get(_DRIVER_FILE_VARIABLE) or _DRIVER_FILE)
+    try:
+        first_line = file.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+    except OSError:
+        return None
+    found = _VERSION.search(first_line)
+    return found[0] if found else None
 
 
 def _cpu_quota(root: Path) -> float | None:

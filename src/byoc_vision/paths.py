@@ -51,6 +51,11 @@ class MlPaths:
         return self.root / "model"
 
     @property
+    def models(self) -> Path:
+        """Where a multi-model endpoint finds its models, each in a folder of its own."""
+        return self.root / "models"
+
+    @property
     def output_data(self) -> Path:
         return self.root / "output/data"
 

@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def masks(folder: Path) -> Iterator[Server]:
     """A segmentation model, in a folder nested one deep as archives often are."""
-    save_segmenter(folder / "masks/model/nested")
+    save_segmenter(folder / "masks/model/nested", for_cpus=True)
     with start(folder / "masks", folder / "masks.log") as server:
         server.pings_until(200)
         yield server
@@ -48,7 +48,7 @@ def masks(folder: Path) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def labels(folder: Path) -> Iterator[Server]:
     """A classification model, and little patience with large bodies."""
-    save_classifier(folder / "labels/model")
+    save_classifier(folder / "labels/model", for_cpus=True)
     with start(folder / "labels", folder / "labels.log", {"MAX_PAYLOAD_MB": "1"}) as server:
         server.pings_until(200)
         yield server

@@ -11,10 +11,12 @@ from byoc_vision.hyperparameters.table import hyperparameters_table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"
+HTTP = REPOSITORY / "docs" / "http.md"
 HYPERPARAMETERS = REPOSITORY / "docs" / "hyperparameters.md"
 
 MADE: dict[Path, dict[str, Callable[[], str]]] = {
     README: {"layouts": layouts_text, "variables": variables_table},
+    HTTP: {"variables": variables_table},
     HYPERPARAMETERS: {"hyperparameters": hyperparameters_table},
 }
 

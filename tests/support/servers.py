@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,12 @@ import torch
 from byoc_vision import artifact
 from byoc_vision.artifact import ClassEntry, ModelCard
 from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.inference import compiled
 from byoc_vision.models.build import build_model
 from byoc_vision.models.spec import ModelSpec
 
 COMMAND = Path(sys.executable).with_name("byoc-vision")
+STANDIN = Path(__file__).with_name("standin_server.py")
 READY_LIMIT = 100  # seconds
 PAUSE = 0.05  # between two looks at a process
 
@@ -96,15 +98,33 @@ class Server:
 def start(root: Path, log: Path, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
     """`byoc-vision serve` on the model of `root`, until the block ends."""
     port = free_port()
+    with _running([COMMAND, "serve", "--root", root, "--port", str(port)], log, environment) as process:
+        yield Server(process, port, log)
+
+
+@contextmanager
+def start_standin(
+    log: Path, seconds: float = 0.0, error: str = "", environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """A server whose model takes so long for a batch, and raises the error of a lost GPU at a white picture."""
+    port = free_port()
+    with _running([sys.executable, STANDIN, str(port), str(seconds), error], log, environment) as process:
+        yield Server(process, port, log)
+
+
+@contextmanager
+def _running(
+    command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None
+) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [COMMAND, "serve", "--root", root, "--port", str(port)],
+            command,
             stdout=file,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
         )
     try:
-        yield Server(process, port, log)
+        yield process
     finally:
         process.terminate()
         process.wait(READY_LIMIT)
@@ -116,25 +136,47 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def save_segmenter(folder: Path, size: int = 64, model: str = "unet_small") -> ModelCard:
-    """Two classes, random weights."""
+def save_segmenter(folder: Path, size: int = 64, model: str = "unet_small", for_cpus: bool = False) -> ModelCard:
+    """Two classes, random weights. for_cpus: with what OpenVINO reads, as a job leaves it."""
     classes = (ClassEntry(name="background", value=0), ClassEntry(name="car", value=255))
     spec = ModelSpec(task="segmentation", architecture=model, outputs=1)
-    return _save(folder, spec, classes, "sigmoid", Preprocess(height=size, width=size))
+    return _save(folder, spec, classes, "sigmoid", Preprocess(height=size, width=size), for_cpus)
 
 
-def save_classifier(folder: Path) -> ModelCard:
-    """Three classes, random weights."""
+def save_many_classes(folder: Path, size: int = 64) -> ModelCard:
+    """Six classes, random weights, masks."""
+    classes = tuple(ClassEntry(name=f"thing {value}", value=value) for value in range(0, 60, 10))
+    spec = ModelSpec(task="segmentation", architecture="unet_small", outputs=len(classes))
+    return _save(folder, spec, classes, "softmax", Preprocess(height=size, width=size), for_cpus=False)
+
+
+def save_tagger(folder: Path) -> ModelCard:
+    """Twelve classes of which a picture may have several, random weights."""
+    classes = tuple(ClassEntry(name=f"tag {number}") for number in range(12))
+    spec = ModelSpec(task="classification", architecture="resnet10t", outputs=len(classes))
+    return _save(folder, spec, classes, "sigmoid", Preprocess(height=32, width=32, resize="short_side"), for_cpus=False)
+
+
+def save_classifier(folder: Path, for_cpus: bool = False) -> ModelCard:
+    """Three classes, random weights. for_cpus: as above."""
     classes = tuple(ClassEntry(name=name) for name in ("dress", "hat", "shoes"))
     spec = ModelSpec(task="classification", architecture="resnet10t", outputs=3)
-    return _save(folder, spec, classes, "softmax", Preprocess(height=32, width=32, resize="short_side"))
+    return _save(folder, spec, classes, "softmax", Preprocess(height=32, width=32, resize="short_side"), for_cpus)
 
 
 def _save(
-    folder: Path, spec: ModelSpec, classes: tuple[ClassEntry, ...], activation: str, preprocess: Preprocess
+    folder: Path,
+    spec: ModelSpec,
+    classes: tuple[ClassEntry, ...],
+    activation: str,
+    preprocess: Preprocess,
+    for_cpus: bool,
 ) -> ModelCard:
     card = ModelCard(model=spec, classes=classes, activation=activation, preprocess=preprocess)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        artifact.save(folder, card, build_model(spec).state_dict())
+        net = build_model(spec)
+        artifact.save(folder, card, net.state_dict())
+        if for_cpus:
+            compiled.write(folder, card, net)
     return card

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from byoc_vision.errors import ResourceError
-from byoc_vision.hardware import Gpus, check_driver, driver_version, find_gpus
+from byoc_vision.hardware import Gpus, check_driver, find_gpus
+from byoc_vision.machine import driver_version
 
 LINE = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  {version}  Sun May 12 19:39:15 UTC 2024\nGCC version:  gcc 7.3"
 OPEN = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {version}  Release Build  (dvs-builder@U22)\n"
@@ -17,13 +18,13 @@ OPEN = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {version}  Rele
 @pytest.mark.parametrize("version", ["470.256.02", "535.183.01", "580.65"])
 def test_the_drivers_version(tmp_path: Path, text: str, version: str) -> None:
     (tmp_path / "version").write_text(text.format(version=version))
-    assert driver_version(tmp_path / "version") == version
+    assert driver_version({"BYOC_NVIDIA_VERSION_FILE": str(tmp_path / "version")}) == version
 
 
 def test_no_driver(tmp_path: Path) -> None:
-    assert driver_version(tmp_path / "missing") is None
+    assert driver_version({"BYOC_NVIDIA_VERSION_FILE": str(tmp_path / "missing")}) is None
     (tmp_path / "version").write_text("something else")
-    assert driver_version(tmp_path / "version") is None
+    assert driver_version({"BYOC_NVIDIA_VERSION_FILE": str(tmp_path / "version")}) is None
     gpus = find_gpus({"BYOC_NVIDIA_VERSION_FILE": str(tmp_path / "missing")})
     assert str(gpus).startswith("no GPU; torch ")
     assert check_driver(gpus, allow_cpu_fallback=False) is None

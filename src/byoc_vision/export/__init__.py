@@ -1,1 +1,1 @@
-"""A trained network in the forms that other programs run."""
+"""Trained models in the formats of other runtimes."""

@@ -1,30 +1,56 @@
-"""A network as OpenVINO computes it."""
+"""OpenVINO's format: what CPUs are served with."""
 
 from __future__ import annotations
 
-import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import openvino
-import torch
-from openvino import Layout
-from openvino.preprocess import ColorFormat, PrePostProcessor
+import numpy as np
 from torch import nn
 
 from byoc_vision.artifact import ModelCard
-from byoc_vision.models.normalized import Normalized
+from byoc_vision.export.conversion import conversion
+from byoc_vision.export.formats import INPUT, OUTPUT, Run
+from byoc_vision.export.program import trace
+from byoc_vision.quiet_openvino import import_openvino
+
+if TYPE_CHECKING:
+    import openvino
+
+FILE = "model.xml"  # its weights are in model.bin
 
 
 def to_openvino(net: nn.Module, card: ModelCard) -> openvino.Model:
-    """`net` behind its normalisation: RGB pictures, uint8 [N, h, w, 3], N of any size, to float32 logits."""
-    rule = card.preprocess
-    model = Normalized(copy.deepcopy(net).cpu().eval(), rule.mean, rule.std)
-    example = torch.zeros(2, 3, rule.height, rule.width, dtype=torch.uint8)
-    with torch.no_grad():
-        program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    converted = openvino.convert_model(program)
-    steps = PrePostProcessor(converted)
-    steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(Layout("NHWC")).set_color_format(
-        ColorFormat.RGB
-    )
-    steps.input().model().set_layout(Layout("NCHW"))
-    return steps.build()
+    """The network for OpenVINO: `pictures`, uint8 RGB [N, h, w, 3] of the card's size in any number, to `logits`,
+    float32 [N, K] or [N, K, h, w]. The weights are float32, and the normalisation is inside.
+
+    `net` stays as it is, and may be in training or on a GPU. Raises ConversionError where OpenVINO lacks an operation.
+    """
+    ov = import_openvino()
+    with conversion(card, "openvino"):
+        model = ov.convert_model(trace(net, card))
+        model.reshape([-1, card.preprocess.height, card.preprocess.width, 3])
+    model.input(0).set_names({INPUT})
+    model.output(0).set_names({OUTPUT})
+    return model
+
+
+def write(net: nn.Module, card: ModelCard, folder: Path) -> dict[str, Any]:
+    """Write model.xml and model.bin; what the description says of them."""
+    ov = import_openvino()
+    ov.save_model(to_openvino(net, card), folder / FILE, compress_to_fp16=False)
+    return {"weights": "model.bin", "openvino": ov.__version__}
+
+
+def load(folder: Path) -> Run:
+    return load_file(folder / FILE)
+
+
+def load_file(file: Path) -> Run:
+    """A file that OpenVINO reads (its own, ONNX) as a function, in float32 also where the processor has bfloat16."""
+    compiled = import_openvino().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def run(pictures: np.ndarray) -> np.ndarray:
+        return np.array(compiled(pictures)[0])
+
+    return run

@@ -19,6 +19,7 @@ import numpy as np
 from byoc_vision.artifact import OPENVINO_FOLDER, WEIGHTS_FILE, ModelCard
 from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.errors import DataError
+from byoc_vision.quiet_openvino import import_openvino
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,8 +44,6 @@ def write(folder: Path, card: ModelCard, net: nn.Module) -> None:
 
     Raises DataError where OpenVINO cannot compute it, or computes something else; nothing is written then.
     """
-    import openvino
-
     from byoc_vision.export.openvino import to_openvino
     from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
 
@@ -58,7 +57,7 @@ def write(folder: Path, card: ModelCard, net: nn.Module) -> None:
     scratch = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
     try:
         scratch.chmod(0o755)
-        openvino.save_model(model, scratch / MODEL_FILE, compress_to_fp16=False)
+        import_openvino().save_model(model, scratch / MODEL_FILE, compress_to_fp16=False)
         np.savez(scratch / REFERENCE_FILE, weights=digest(folder / WEIGHTS_FILE), logits=expected)
         shutil.rmtree(folder / OPENVINO_FOLDER, ignore_errors=True)
         os.replace(scratch, folder / OPENVINO_FOLDER)

@@ -18,9 +18,10 @@ from support.pictures import decode, encode, load_npy
 from torch import Tensor, nn
 from werkzeug.test import TestResponse
 
-from byoc_serve.app import CUSTOM_ATTRIBUTES, create_app
+from byoc_serve.app import create_app
 from byoc_serve.health import Board, State
 from byoc_serve.loader import Loader
+from byoc_serve.responses import CUSTOM_ATTRIBUTES
 from byoc_serve.served import ServedModel
 from byoc_serve.settings import Settings
 from byoc_vision.errors import DataError
@@ -81,7 +82,7 @@ class TestHealth:
 
     @pytest.mark.parametrize(
         ("method", "path", "status"),
-        [("GET", "/", 404), ("GET", "/models", 404), ("GET", "/invocations", 405), ("POST", "/ping", 405)],
+        [("POST", "/", 405), ("GET", "/models", 404), ("GET", "/invocations", 405), ("POST", "/ping", 405)],
     )
     def test_other_paths_and_methods(self, masks: FlaskClient, method: str, path: str, status: int) -> None:
         response = masks.open(path, method=method)

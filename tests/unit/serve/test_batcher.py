@@ -98,7 +98,7 @@ def test_one_bad_item_fails_alone() -> None:
         assert (good.result(SOON), other.result(SOON)) == (2, 4)
         with pytest.raises(ValueError, match="-1 is negative"):
             bad.result(SOON)
-    assert doubler.batches == [[0], [1, -1, 2], [1], [-1], [2]]
+    assert doubler.batches == [[0], [1, -1, 2], [1], [-1, 2], [-1], [2]]
 
 
 def test_a_model_that_loses_an_answer_is_found_out() -> None:

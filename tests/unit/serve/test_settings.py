@@ -10,8 +10,6 @@ import pytest
 from byoc_serve.settings import Settings, variables, variables_table
 from byoc_vision.errors import InputError
 
-DOCUMENTATION = Path(__file__).parents[3] / "docs/http.md"
-
 
 def test_an_empty_environment_gives_the_defaults() -> None:
     settings = Settings.from_environment({})
@@ -97,7 +95,3 @@ def test_the_table_has_a_row_for_every_field() -> None:
     assert "| `SAGEMAKER_BIND_TO_PORT` | 8080 |" in table
     assert len(table.splitlines()) == len(variables()) + 2
     assert all(variable.meaning.endswith(".") for variable in variables())
-
-
-def test_the_documentation_has_this_table() -> None:
-    assert variables_table() in DOCUMENTATION.read_text(encoding="utf-8")

@@ -6,12 +6,15 @@ It computes in bfloat16 where the processor does (AMX), in float32 elsewhere.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openvino
 
 from byoc_vision.machine import available_cores
+from byoc_vision.quiet_openvino import import_openvino
+
+if TYPE_CHECKING:
+    import openvino
 
 # Of one process: what is shared out among all pictures in a batch is one stream of work.
 _OPTIONS: dict[str, Any] = {
@@ -20,6 +23,7 @@ _OPTIONS: dict[str, Any] = {
     # Pinned threads would wait for their own core while pictures are decoded on it.
     "ENABLE_CPU_PINNING": False,
 }
+_PRECISIONS = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 
 
 class OpenVinoEngine:
@@ -32,20 +36,20 @@ class OpenVinoEngine:
         model: or the path of its .xml, with the .bin beside it; its weights are mapped, not read.
         threads: by default one for each core.
         """
-        core = openvino.Core()
+        core = import_openvino().Core()
         options = _OPTIONS | {"INFERENCE_NUM_THREADS": threads or available_cores()}
-        self._compiled = core.compile_model(model, "CPU", options)
-        self._request = self._compiled.create_infer_request()
+        compiled = core.compile_model(model, "CPU", options)
+        self._precision: str = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        self._request = compiled.create_infer_request()
 
     @property
     def name(self) -> str:
-        precision = self._compiled.get_property("INFERENCE_PRECISION_HINT")
-        return f"OpenVINO {_PRECISIONS.get(precision.get_type_name(), precision.get_type_name())}"
+        return f"OpenVINO {_PRECISIONS.get(self._precision, self._precision)}"
 
     @property
     def exact(self) -> bool:
         """Whether it computes in float32."""
-        return bool(self._compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32)
+        return self._precision == "f32"
 
     def run(self, pictures: np.ndarray) -> np.ndarray:
         """See `Engine`."""
@@ -58,6 +62,3 @@ class OpenVinoEngine:
         """Kernels are made for each number of pictures when it comes first."""
         for count in range(1, len(pictures) + 1):
             self.run(pictures[:count])
-
-
-_PRECISIONS = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}

@@ -1,0 +1,80 @@
+"""Whether a model still fits into memory, what says that it did not, and giving memory back."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import gc
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from byoc_vision.errors import RequestError
+from byoc_vision.memory import free_memory
+
+# Seen with ResNet-18, ResNet-50 and a U-Net while they were loaded: 2.2 to 2.4 times their weights and 25 MB; half of
+# it is free again a moment later.
+PEAK = 2.5
+SPARE = 64 * 2**20  # bytes, for requests: pictures on their way in, masks on their way out
+LIBRARIES = 300 * 2**20  # bytes, once in a process
+
+_SAYS_SO = re.compile(
+    r"can't allocate memory|cannot allocate memory|out of memory|insufficient memory|bad_alloc|failed to allocate", re.I
+)
+
+
+def bytes_needed(folder: Path) -> int:
+    """What loading the model in `folder`, or in one below it, takes at its peak: its largest file is its weights."""
+    sizes = (path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    libraries = 0 if sys.modules.keys() & {"torch", "openvino"} else LIBRARIES
+    return int(PEAK * max(sizes, default=0)) + SPARE + libraries
+
+
+def check_room(needed: int, free: int | None, where: str) -> None:
+    """Raises RequestError 507 where less than `needed` bytes are free; SageMaker then unloads another model."""
+    if free is not None and needed > free:
+        raise RequestError(
+            507,
+            f"the model needs about {_megabytes(needed)} of {where}, and {_megabytes(free)} are free; unload another",
+        )
+
+
+def check_container(needed: int) -> None:
+    """Raises RequestError 507 where the container's memory does not suffice."""
+    check_room(needed, free_memory(), "memory")
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that there is no memory, the processor's or a GPU's. Libraries say it in many ways."""
+    return any(_says_so(cause) for cause in _causes(error))
+
+
+def give_back() -> None:
+    """Return all memory that nobody uses any more to the system, and a GPU's to its driver."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
+    if trim is not None:
+        trim(0)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+def _says_so(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, Exception) and _SAYS_SO.search(str(error)) is not None
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB"

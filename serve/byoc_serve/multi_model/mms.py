@@ -1,0 +1,105 @@
+"""AWS's multi-model-server in the place of our own: a JVM that answers HTTP, and a Python process for each model.
+
+Source: docs/configuration.md of awslabs/multi-model-server, and the `model_server` of sagemaker-inference, which
+starts it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from byoc_serve.settings import Settings
+from byoc_vision.errors import InputError
+from byoc_vision.machine import available_cores
+
+HANDLER = "byoc_serve.multi_model.mms_service"
+ENDED_EXIT_CODE = 1
+
+_LARGEST_ANSWER = 2**29  # bytes
+
+log = logging.getLogger(__name__)
+
+
+def serve_with_mms(settings: Settings) -> int:
+    """Run multi-model-server until SIGTERM; the process's exit status, which is not 0 where it ended by itself.
+
+    Raises InputError where it is not installed.
+    """
+    _check_installed()
+    with tempfile.TemporaryDirectory(prefix="byoc-mms-") as scratch, _stops_noted() as noted:
+        os.environ.update(variables(settings, Path(scratch), os.environ))
+        # Imported here, after that: it reads the environment when it is imported.
+        from sagemaker_inference import model_server
+
+        model_server.MMS_CONFIG_FILE = os.path.join(scratch, "mms.properties")  # its own is in /etc, often read-only
+        model_server.start_model_server(handler_service=HANDLER)
+        stopped = signal.SIGTERM in os.read(noted, 2**16)
+    if not stopped:
+        log.error("multi-model-server ended by itself; what it said stands above")
+    return 0 if stopped else ENDED_EXIT_CODE
+
+
+def variables(settings: Settings, scratch: Path, given: Mapping[str, str]) -> dict[str, str]:
+    """What multi-model-server and its workers find in their environment. What the user set himself stays.
+
+    scratch: a folder for all that it writes.
+    """
+    cores = str(available_cores())
+    chosen = {
+        "OMP_NUM_THREADS": cores,  # workers would take one thread
+        # By default the JVM sees the machine instead of the container: its processors, and a quarter of its memory.
+        "SAGEMAKER_MODEL_SERVER_VMARGS": f"-XX:+UseContainerSupport -XX:ActiveProcessorCount={cores}",
+        "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS": str(settings.request_timeout),
+        "MMS_JOB_QUEUE_SIZE": str(settings.queue_length),
+        "MMS_MAX_REQUEST_SIZE": str(settings.max_body),  # by default 6.5 million bytes, of answers likewise
+        "MMS_MAX_RESPONSE_SIZE": str(_LARGEST_ANSWER),
+    }
+    fixed = {
+        "ML_ROOT": str(settings.root),
+        "SAGEMAKER_BASE_DIR": str(settings.root),
+        "SAGEMAKER_BIND_TO_PORT": str(settings.port),
+        "SAGEMAKER_MULTI_MODEL": "true",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), given.get("PATH", "")]),
+        **dict.fromkeys(("TMPDIR", "TEMP", "LOG_LOCATION", "METRICS_LOCATION"), str(scratch)),
+    }
+    return {name: value for name, value in chosen.items() if not given.get(name)} | fixed
+
+
+def _check_installed() -> None:
+    absent = [name for name in ("mms", "sagemaker_inference") if importlib.util.find_spec(name) is None]
+    absent += [] if shutil.which("java") or os.environ.get("JAVA_HOME") else ["java"]
+    if absent:
+        raise InputError(
+            "MULTI_MODEL_SERVER=mms needs multi-model-server, which this image was built without "
+            f"({', '.join(absent)}: missing); build it with `make build MULTI_MODEL_SERVER=1` "
+            "(docker build --build-arg MULTI_MODEL_SERVER=1), or set MULTI_MODEL_SERVER=own"
+        )
+
+
+@contextmanager
+def _stops_noted() -> Iterator[int]:
+    """A file descriptor that the numbers of signals can be read from.
+
+    sagemaker-inference hands SIGTERM on and waits for the JVM to end; why that ended it does not tell.
+    """
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    os.write(write_end, b"\0")  # so that reading never waits
+    previous = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    # Until it has a handler of its own: process 1 would not hear the signal at all.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        yield read_end
+    finally:
+        signal.set_wakeup_fd(previous)
+        os.close(read_end)
+        os.close(write_end)

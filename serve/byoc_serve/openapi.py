@@ -1,0 +1,201 @@
+"""The description of the API that GET /openapi.json answers, made from the tables that the code itself goes by.
+
+Source: OpenAPI Specification 3.1.0. Its schemas are those of JSON Schema 2020-12.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from byoc_serve import metrics
+from byoc_serve.media import IMAGE_TYPES
+from byoc_serve.negotiation import FORMS, Form
+from byoc_serve.request_log import REQUEST_ID
+from byoc_serve.settings import Settings
+from byoc_vision import __version__
+from byoc_vision.models.spec import Task
+
+Json = dict[str, Any]
+
+# What a request may be refused with, whatever it asks for, and why.
+REFUSALS = {
+    400: "An empty body; no picture; a picture that is damaged; JSON, a form or an array that cannot be read.",
+    406: "`Accept` names nothing that can be had.",
+    408: "The body stopped coming.",
+    413: "The body is over {max_body:,} bytes, a picture over {max_pixels:,} pixels, or there are more than "
+    "{queue_length} pictures.",
+    415: "The `Content-Type` is not read.",
+    500: "A bug of ours, or a model that cannot be served.",
+    503: "The model is being loaded, {queue_length} pictures wait already, or the server is stopping.",
+    504: "The model had no time for this within {request_timeout} s.",
+    507: "Memory does not suffice for the picture.",
+}
+
+
+def describe(settings: Settings, task: Task | None) -> Json:
+    """The OpenAPI document of a server with these settings. task: the model's; None while there is none."""
+    tasks = [task] if task else list(FORMS)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "byoc-vision",
+            "version": __version__,
+            "description": f"Answers pictures with what a model for {' or '.join(tasks)} sees in them.",
+        },
+        "paths": {
+            "/ping": {"get": _ping()},
+            "/invocations": {"post": _invocations(settings, tasks)},
+            "/execution-parameters": {"get": _get("What a batch transform may ask.", _json(_EXECUTION_PARAMETERS))},
+            "/metrics": {"get": _get("Figures for Prometheus.", {metrics.CONTENT_TYPE: {"schema": _TEXT}})},
+            "/openapi.json": {"get": _get("This description.", _json({"type": "object", "required": ["openapi"]}))},
+        },
+        "components": {"schemas": _SCHEMAS | _request_schemas(settings), "headers": _HEADERS},
+    }
+
+
+def _ping() -> Json:
+    return {
+        "summary": "Whether the model is ready.",
+        "responses": {
+            "200": _response("The model is ready."),
+            "500": _response("The model cannot be served.", _json(_ref("Error"))),
+            "503": _response("The model is being loaded."),
+        },
+    }
+
+
+def _get(summary: str, content: Json) -> Json:
+    return {"summary": summary, "responses": {"200": _response(summary, content)}}
+
+
+def _invocations(settings: Settings, tasks: list[Task]) -> Json:
+    limits = settings.model_dump() | {"max_body": settings.max_body, "max_pixels": settings.max_pixels}
+    refusals = {
+        str(status): _response(text.format_map(limits), _json(_ref("Error"))) for status, text in REFUSALS.items()
+    }
+    refusals["503"]["headers"] |= {"Retry-After": {"schema": {"type": "string"}}}
+    answer = _response("The answer to a picture, or a list of them to several.", _answers(tasks))
+    answer["headers"] |= {"X-Amzn-SageMaker-Custom-Attributes": {"schema": {"type": "string"}}}
+    return {
+        "summary": "The answer to one or several pictures.",
+        "parameters": _PARAMETERS,
+        "requestBody": {"required": True, "content": _pictures()},
+        "responses": {"200": answer} | refusals,
+    }
+
+
+def _pictures() -> Json:
+    """What can be sent, by Content-Type. A binary body has no schema in OpenAPI 3.1."""
+    return {name: {} for name in sorted(IMAGE_TYPES)} | {
+        "application/octet-stream": {},
+        "application/x-npy": {},
+        "application/json": {"schema": _ref("Pictures")},
+        "multipart/form-data": {
+            "schema": _having("image", {"type": "string", "format": "binary"}),
+            "encoding": {"image": {"contentType": ", ".join(sorted(IMAGE_TYPES))}},
+        },
+    }
+
+
+def _answers(tasks: list[Task]) -> Json:
+    """What comes back, by media type: each form of each task, and for several pictures a list of them."""
+    schemas: dict[str, list[Json]] = {}
+    for task in tasks:
+        for form in FORMS[task]:
+            schemas.setdefault(form.media_type, []).extend(_SCHEMAS_OF_FORMS.get((task, form), []))
+    return {
+        media_type: {"schema": {"anyOf": choices}} if choices else {"schema": _TEXT if "lines" in media_type else {}}
+        for media_type, choices in schemas.items()
+    }
+
+
+def _response(description: str, content: Json | None = None) -> Json:
+    headers = {REQUEST_ID: {"$ref": "#/components/headers/RequestId"}}
+    return {"description": description, "headers": headers} | ({"content": content} if content is not None else {})
+
+
+def _json(schema: Json) -> Json:
+    return {Form.JSON.media_type: {"schema": schema}}
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _list_of(schema: Json) -> Json:
+    return {"type": "array", "items": schema, "minItems": 1}
+
+
+def _object(properties: Json, optional: tuple[str, ...] = ()) -> Json:
+    """An object that has these properties, and no others."""
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _having(name: str, schema: Json) -> Json:
+    """An object that has this property; whatever else it has is ignored."""
+    return {"type": "object", "properties": {name: schema}, "required": [name]}
+
+
+def _request_schemas(settings: Settings) -> Json:
+    inner = {"anyOf": [_ref("Base64"), _having("b64", _ref("Base64"))]}
+    picture = {"anyOf": [_ref("Base64"), _having("b64", _ref("Base64")), _having("image", inner)]}
+    instances = _list_of(_ref("Picture")) | {"maxItems": settings.queue_length}
+    return {
+        "Base64": {
+            "type": "string",
+            "format": "byte",
+            "contentEncoding": "base64",
+            "contentMediaType": "image/*",
+            "description": "A picture file, or a data: URL of one.",
+        },
+        "Picture": picture,
+        "Pictures": {"anyOf": [_ref("Picture"), _having("instances", instances)]},
+    }
+
+
+_TEXT = {"type": "string"}
+_SHARE = {"type": "number", "minimum": 0, "maximum": 1}
+_BYTE = {"type": "integer", "minimum": 0, "maximum": 255}
+_COUNT = {"type": "integer", "minimum": 1}
+_SIZE = {"type": "array", "items": _COUNT, "minItems": 2, "maxItems": 2}
+
+_MASK_CLASS = _object({"label": _TEXT, "value": _BYTE | {"type": ["integer", "null"]}, "share": _SHARE, "rle": _TEXT})
+_RANKED_CLASS = _object({"label": _TEXT, "score": _SHARE, "present": {"type": "boolean"}}, optional=("present",))
+
+_SCHEMAS = {
+    "Error": _object({"error": _TEXT, "id": _TEXT}, optional=("id",)),
+    "Mask": _object({"size": _SIZE, "classes": _list_of(_MASK_CLASS)}),
+    "Classes": _list_of(_RANKED_CLASS),
+    "Probabilities": _list_of(_SHARE),
+}
+# Of the forms that are JSON; the same media type may stand for several.
+_SCHEMAS_OF_FORMS = {
+    ("segmentation", Form.JSON): [_ref("Mask"), _list_of(_ref("Mask"))],
+    ("classification", Form.JSON): [_ref("Classes"), _list_of(_ref("Classes"))],
+    ("classification", Form.VECTOR): [_ref("Probabilities"), _list_of(_ref("Probabilities"))],
+}
+_EXECUTION_PARAMETERS = _object(
+    {
+        "MaxConcurrentTransforms": _COUNT,
+        "BatchStrategy": {"enum": ["SINGLE_RECORD", "MULTI_RECORD"]},
+        "MaxPayloadInMB": _COUNT,
+    }
+)
+_HEADERS = {
+    "RequestId": {
+        "schema": _TEXT,
+        "required": True,
+        "description": "The request's id, as it was given or as we made it; the log has it, too.",
+    }
+}
+_PARAMETERS = [
+    {
+        "name": "X-Amzn-SageMaker-Custom-Attributes",
+        "in": "header",
+        "description": "Comes back as it was sent.",
+        "schema": {"type": "string", "pattern": "^[\\x20-\\x7e]*$", "maxLength": 1024},
+    },
+    {"name": "X-Amzn-SageMaker-Inference-Id", "in": "header", "description": "The request's id.", "schema": _TEXT},
+    {"name": "X-Request-Id", "in": "header", "description": "The same, where the other is absent.", "schema": _TEXT},
+]

@@ -1,0 +1,71 @@
+"""The page at `/`: try the model in a browser. All of it is served from here; the browser asks nobody else."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import PurePath
+
+from flask import Flask, Response, abort, request
+
+INDEX = "index.html"
+
+# Not what the host's own table says of .js: browsers run no module of another type.
+MEDIA_TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+HEADERS = {
+    # Nothing but the files of this folder runs, is shown or is asked; pictures of the user are blobs.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    # Kept, but asked about each time: a newer server's page is seen at once, an old one costs a 304.
+    "Cache-Control": "no-cache",
+}
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file of the page."""
+
+    content: bytes
+    media_type: str
+
+    @property
+    def etag(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()[:16]
+
+
+def add_page(app: Flask) -> None:
+    """Serve the page at `/` and its files below `/page/`."""
+    assets = load_assets()
+
+    @app.get("/")
+    def index() -> Response:
+        return _respond(assets[INDEX])
+
+    @app.get("/page/<name>")
+    def asset(name: str) -> Response:
+        return _respond(assets[name]) if name in assets else abort(404)
+
+
+def load_assets() -> dict[str, Asset]:
+    """Every file of the page, by its name."""
+    files = (resources.files(__name__) / "static").iterdir()
+    return {file.name: Asset(file.read_bytes(), _media_type(file.name)) for file in files if file.is_file()}
+
+
+def _media_type(name: str) -> str:
+    return f"{MEDIA_TYPES[PurePath(name).suffix]}; charset=utf-8"
+
+
+def _respond(asset: Asset) -> Response:
+    response = Response(asset.content, content_type=asset.media_type, headers=HEADERS)
+    response.set_etag(asset.etag)
+    response.make_conditional(request)
+    return response

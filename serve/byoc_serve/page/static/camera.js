@@ -1,0 +1,89 @@
+/** The camera of whoever looks at the page. Browsers give it to pages on localhost and over TLS alone. */
+
+import { toJpeg } from "./stage.js";
+
+export const available = () => Boolean(navigator.mediaDevices?.getUserMedia);
+
+const REASONS = {
+  NotAllowedError: "The camera was not allowed. The browser's settings for this page can change that.",
+  NotFoundError: "There is no camera here.",
+  NotReadableError: "The camera is in use elsewhere.",
+};
+
+export class Camera {
+  /**
+   * Handlers:
+   * opened(): the camera is on.
+   * taken(file): a picture was taken, and the camera is off.
+   * seen(file): one picture after the other, each when the one before is done with; a rejection ends it.
+   * closed(): the camera is off.
+   * failed(error)
+   */
+  constructor(elements, handlers) {
+    this.elements = elements;
+    this.handlers = handlers;
+    this.stream = null;
+    this.watching = false;
+    elements.camera.addEventListener("click", () => this.open());
+    elements.take.addEventListener("click", () => this.take());
+    elements.live.addEventListener("click", () => (this.watching ? this.close() : this.watch()));
+    elements.close.addEventListener("click", () => this.close());
+    document.addEventListener("keydown", (event) => event.key === "Escape" && this.close());
+  }
+
+  async open() {
+    const { video, sources, shutter, take } = this.elements;
+    try {
+      this.stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    } catch (error) {
+      this.handlers.failed(new Error(REASONS[error.name] ?? `The camera does not work: ${error.message}`));
+      return;
+    }
+    this.handlers.opened();
+    sources.hidden = true;
+    video.hidden = shutter.hidden = false;
+    take.focus();
+    video.srcObject = this.stream;
+  }
+
+  async take() {
+    const file = await this.picture();
+    this.close();
+    this.handlers.taken(file);
+  }
+
+  async watch() {
+    const { take, close, live, status } = this.elements;
+    this.watching = take.hidden = close.hidden = true;
+    live.textContent = "Stop";
+    status.setAttribute("aria-live", "off"); // who listens would hear nothing else
+    try {
+      while (this.watching) await this.handlers.seen(await this.picture());
+    } catch (problem) {
+      if (!this.watching) return;
+      this.close();
+      this.handlers.failed(problem);
+    }
+  }
+
+  /** Also where it is closed already. */
+  close() {
+    if (!this.stream) return;
+    const { video, sources, shutter, take, close, live, status, camera } = this.elements;
+    const hadFocus = shutter.contains(document.activeElement);
+    this.stream.getTracks().forEach((track) => track.stop());
+    this.stream = video.srcObject = null;
+    this.watching = sources.hidden = take.hidden = close.hidden = false;
+    video.hidden = shutter.hidden = true;
+    live.textContent = "Ask all the time";
+    status.setAttribute("aria-live", "polite");
+    if (hadFocus) camera.focus();
+    this.handlers.closed();
+  }
+
+  /** What it sees now, in its own size. */
+  picture() {
+    const { video } = this.elements;
+    return toJpeg("camera.jpg", video, video.videoWidth, video.videoHeight);
+  }
+}

@@ -1,0 +1,128 @@
+"""What is known of each request, from its coming to its answer: its id, the figures, a line in the log."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+REQUEST_ID = "X-Request-Id"
+
+_RECORD = "byoc.record"  # where a request's environ holds it
+_GIVEN_IDS = ("HTTP_X_AMZN_SAGEMAKER_INFERENCE_ID", "HTTP_X_REQUEST_ID")
+_SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Record:
+    """A request under way. Whoever learns something of it notes it here.
+
+    route: the pattern that its path matches, None where there is no such path.
+    bytes_in: read of its body. queue_seconds, batch_size: of the picture that waited longest.
+    """
+
+    id: str
+    route: str | None = None
+    status: int = 500
+    bytes_in: int = 0
+    bytes_out: int = 0
+    queue_seconds: float | None = None
+    batch_size: int | None = None
+    error: str | None = None
+
+    @classmethod
+    def of(cls, environ: WSGIEnvironment) -> Record:
+        """The record of a request; one that nobody reads where it came past `Observed`."""
+        record = environ.get(_RECORD)
+        return record if isinstance(record, cls) else cls(id="")
+
+
+class Meter(Protocol):
+    """Who counts requests."""
+
+    def request(self, route: str | None, status: int, seconds: float) -> None: ...
+
+
+class Observed:
+    """WSGI middleware: each request has an id, is counted, and on request is a line in the log."""
+
+    def __init__(self, app: WSGIApplication, meter: Meter, logs: bool) -> None:
+        self._app = app
+        self._meter = meter
+        self._logs = logs
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        started = time.perf_counter()
+        record = Record(_identity(environ))
+        environ[_RECORD] = record
+        if self._logs:
+            environ["wsgi.input"] = _Counted(environ["wsgi.input"], record)
+
+        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            record.status = int(status[:3])
+            record.bytes_out = _length(headers)
+            headers.append((REQUEST_ID, record.id))
+            return start_response(status, headers, *more)
+
+        body = self._app(environ, start)
+        seconds = time.perf_counter() - started
+        self._meter.request(record.route, record.status, seconds)
+        if self._logs:
+            _log(environ, record, seconds)
+        return body
+
+
+class _Counted:
+    """A request's body, whose bytes are counted as they are read."""
+
+    def __init__(self, stream: IO[bytes], record: Record) -> None:
+        self._stream = stream
+        self._record = record
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._stream.read(size)
+        self._record.bytes_in += len(piece)
+        return piece
+
+
+def _identity(environ: WSGIEnvironment) -> str:
+    """The id that the platform or the client gave, where it can stand in a header; else a new one."""
+    for name in _GIVEN_IDS:
+        given = environ.get(name)
+        if given is not None and _SANE_ID.fullmatch(given):
+            return str(given)
+    return secrets.token_hex(8)
+
+
+def _length(headers: list[tuple[str, str]]) -> int:
+    return next((int(value) for name, value in headers if name.lower() == "content-length"), 0)
+
+
+def _log(environ: WSGIEnvironment, record: Record, seconds: float) -> None:
+    fields = {
+        "id": record.id,
+        "method": environ["REQUEST_METHOD"],
+        "path": environ.get("PATH_INFO", ""),
+        "status": record.status,
+        "bytes_in": record.bytes_in,
+        "bytes_out": record.bytes_out,
+        "ms": _milliseconds(seconds),
+        "queue_ms": _milliseconds(record.queue_seconds),
+        "batch_size": record.batch_size,
+        "error": record.error,
+    }
+    level = logging.ERROR if record.status == 500 else logging.INFO
+    log.log(level, "request", extra={"fields": {name: value for name, value in fields.items() if value is not None}})
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(1000 * seconds, 3)

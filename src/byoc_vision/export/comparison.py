@@ -1,0 +1,85 @@
+"""Whether an exported model answers as the original does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from byoc_vision.artifact import ModelCard
+from byoc_vision.errors import DataError
+from byoc_vision.export.formats import Run
+from byoc_vision.models.normalized import Normalized
+
+TOLERANCE = 1e-3  # of the logits' spread. Rounding alone came to 2e-5 at the most (docs/export.md)
+
+_BATCHES = ((0, 1), (1, 4), (4, 7))  # one picture, then three at once
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """largest: the largest difference of a logit. spread: the standard deviation of the original's logits."""
+
+    largest: float
+    spread: float
+    picture: str
+    batch: int
+
+    @property
+    def share(self) -> float:
+        return self.largest / self.spread
+
+    @property
+    def is_close(self) -> bool:
+        return self.share <= TOLERANCE  # not where either is NaN
+
+
+def compare(net: nn.Module, card: ModelCard, run: Run) -> Comparison:
+    """Both models' logits of the reference pictures, alone and three at once.
+
+    net: on the CPU, in evaluation mode. Raises DataError where its own logits are not finite.
+    """
+    pictures = reference_pictures(card.preprocess.height, card.preprocess.width)
+    names, pixels = list(pictures), np.stack(list(pictures.values()))
+    expected = _logits(net, card, pixels)
+    if not np.isfinite(expected).all():
+        raise DataError("the model answers with logits that are not finite; train it again")
+    differences = np.empty(len(pixels))
+    for first, last in _BATCHES:
+        answers = run(pixels[first:last])
+        if answers.shape != expected[first:last].shape:
+            differences[first:last] = np.inf
+            continue
+        off = np.abs(answers.astype(np.float64) - expected[first:last])
+        differences[first:last] = off.reshape(last - first, -1).max(axis=1)
+    worst = int(np.argmax(differences))  # the first NaN, where there is one
+    batch = next(last - first for first, last in _BATCHES if first <= worst < last)
+    return Comparison(float(differences[worst]), float(expected.std()) or 1.0, names[worst], batch)
+
+
+def reference_pictures(height: int, width: int) -> dict[str, np.ndarray]:
+    """Seven pictures, uint8 [height, width, 3], the same ones each time: from flat to noisy, over all of 0–255."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (height, width, 3), np.uint8)
+    clouds = cv2.resize(rng.integers(0, 256, (6, 6, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+    across, down = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    gradient = np.stack([across, down, 255 - across], axis=-1).astype(np.uint8)
+    return {
+        "clouds": clouds,
+        "noise": noise,
+        "gradient": gradient,
+        "black": np.zeros_like(noise),
+        "white": np.full_like(noise, 255),
+        "noisy clouds": cv2.addWeighted(clouds, 0.8, noise, 0.2, 0),
+        "upside down": np.ascontiguousarray(clouds[::-1]),
+    }
+
+
+@torch.inference_mode()
+def _logits(net: nn.Module, card: ModelCard, pictures: np.ndarray) -> np.ndarray:
+    model = Normalized(net, card.preprocess.mean, card.preprocess.std)
+    batches = [torch.from_numpy(pictures[first:last]).permute(0, 3, 1, 2) for first, last in _BATCHES]
+    return np.concatenate([model(batch).float().numpy() for batch in batches])

@@ -1,0 +1,144 @@
+"""From a trained model to a folder that another runtime serves."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from byoc_vision import artifact
+from byoc_vision.artifact import ModelCard
+from byoc_vision.errors import DataError, InputError, ResourceError
+from byoc_vision.export import preprocessing
+from byoc_vision.export.comparison import TOLERANCE, Comparison, compare
+from byoc_vision.export.conversion import conversion
+from byoc_vision.export.example_script import FILE as EXAMPLE_FILE
+from byoc_vision.export.example_script import example_script
+from byoc_vision.export.formats import FORMATS, Run
+from byoc_vision.models.build import build_model
+
+
+class Exported(NamedTuple):
+    """The folder that was written, and how near its model is to the original."""
+
+    folder: Path
+    comparison: Comparison
+
+
+class _Format(NamedTuple):
+    file: str
+    write: Callable[[nn.Module, ModelCard, Path], dict[str, Any]]
+    load: Callable[[Path], Run]
+
+
+def export_model(source: Path, format_name: str, output: Path | None = None) -> Exported:
+    """Write an artifact (a folder or a tarball) in one of FORMATS to the folder `output`, which is new or empty.
+
+    Beside the model lie preprocessing.json and example.py. The new model's answers are compared with the original's,
+    and the folder comes to be only where they agree.
+
+    output: `SOURCE-FORMAT` beside the source, where it is not given.
+    Raises InputError (the format is not known, `output` is not empty, a package is missing, the network cannot be
+    converted, the answers differ), DataError (the artifact is damaged), ResourceError (the disk is too small).
+    """
+    module = _format(format_name)
+    output = output or default_output(source, format_name)
+    _check_output(output)
+    net, card = _load(source)
+    with _folder_beside(output) as folder:
+        with conversion(card, format_name):
+            facts = module.write(net, card, folder)
+            seen = compare(net, card, module.load(folder))
+        _check_comparison(seen, format_name)
+        about = preprocessing.describe(card, format_name, module.file, facts, seen)
+        _write(folder / preprocessing.FILE, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+        _write(folder / EXAMPLE_FILE, example_script(card, format_name))
+        if output.is_dir():
+            output.rmdir()
+        folder.rename(output)
+    return Exported(output, seen)
+
+
+def default_output(source: Path, format_name: str) -> Path:
+    """`job/model` becomes `job/model-onnx`, and so does `job/model.tar.gz`."""
+    whole = source.absolute()
+    return whole.with_name(f"{whole.name.removesuffix('.gz').removesuffix('.tgz').removesuffix('.tar')}-{format_name}")
+
+
+def _format(name: str) -> _Format:
+    """Each is imported when it is asked for: the libraries behind them take seconds."""
+    if name == "onnx":
+        from byoc_vision.export import onnx
+
+        return _Format(onnx.FILE, onnx.write, onnx.load)
+    if name == "openvino":
+        from byoc_vision.export import openvino
+
+        return _Format(openvino.FILE, openvino.write, openvino.load)
+    if name == "torchscript":
+        from byoc_vision.export import torchscript
+
+        return _Format(torchscript.FILE, torchscript.write, torchscript.load)
+    if name == "torch-export":
+        from byoc_vision.export import torch_export
+
+        return _Format(torch_export.FILE, torch_export.write, torch_export.load)
+    raise InputError(f"the format {name} is not known; take one of {', '.join(FORMATS)}")
+
+
+def _load(source: Path) -> tuple[nn.Module, ModelCard]:
+    card, state = artifact.load(source)
+    net = build_model(card.model)
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:
+        raise DataError(f"{source}: the weights do not fit the model its card names: {error}") from error
+    return net.eval(), card
+
+
+def _check_output(output: Path) -> None:
+    if output.is_dir():
+        if any(output.iterdir()):
+            raise InputError(f"{output} is not empty; name a new folder, or empty it")
+    elif output.exists() or output.is_symlink():
+        raise InputError(f"{output} is a file; name a new folder")
+
+
+def _check_comparison(seen: Comparison, format_name: str) -> None:
+    if not seen.is_close:
+        raise InputError(
+            f"the {format_name} model answers otherwise than the original: its logits are off by {seen.largest:.3g} at "
+            f"the most ({seen.share:.2%} of their standard deviation; allowed: {TOLERANCE:.2%}), on the reference "
+            f"picture {seen.picture!r} in a batch of {seen.batch}. Nothing was written; take another format"
+        )
+
+
+@contextmanager
+def _folder_beside(output: Path) -> Iterator[Path]:
+    """A hidden folder on the disk of `output`, gone in the end unless it was renamed."""
+    parent = output.absolute().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".export-", dir=parent))
+        folder.chmod(0o755)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ResourceError(f"the disk of {parent} is full; make room, or name an --output elsewhere") from error
+        if isinstance(error, PermissionError | NotADirectoryError) or error.errno == errno.EROFS:
+            raise InputError(f"{parent} cannot be written to ({error.strerror}); name another --output") from error
+        raise
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

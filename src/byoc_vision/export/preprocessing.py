@@ -1,0 +1,110 @@
+"""What an exported model's user must know: how pictures go in, and what comes out means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from byoc_vision import __version__
+from byoc_vision.artifact import ModelCard
+from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.export.comparison import Comparison
+from byoc_vision.export.formats import INPUT, OUTPUT
+
+FILE = "preprocessing.json"
+
+_RESIZE_RULES = {
+    "stretch": "resize the whole picture to width × height; its proportions are lost",
+    "letterbox": (
+        "scale = min(height / H, width / W); resize the whole picture to round(W × scale) × round(H × scale), "
+        "put it in the middle of a black picture of width × height (odd remainders go to the bottom and the right)"
+    ),
+    "short_side": (
+        "scale = min(H / height, W / width), or min(H, W) / short_side where that is given; cut round(width × scale) × "
+        "round(height × scale) out of the middle, resize that to width × height"
+    ),
+}
+_INTERPOLATION = {"shrinking": "area averaging (cv2.INTER_AREA)", "growing": "bilinear (cv2.INTER_LINEAR)"}
+
+
+def describe(card: ModelCard, format_name: str, file: str, facts: dict[str, Any], seen: Comparison) -> dict[str, Any]:
+    """All that is needed to serve `file` without this package, as preprocessing.json holds it.
+
+    facts: what the format adds of its own.
+    """
+    return {
+        "format": format_name,
+        "file": file,
+        **facts,
+        "model": card.model.model_dump(include={"task", "architecture", "encoder"}),
+        "input": _input(card.preprocess, format_name),
+        "resize": _resize(card.preprocess),
+        "output": _output(card),
+        "comparison": {
+            "largest_difference_of_logits": seen.largest,
+            "standard_deviation_of_logits": seen.spread,
+            "share": seen.share,
+        },
+        "made_with": {"byoc_vision": __version__, "torch": torch.__version__},
+    }
+
+
+def _input(preprocess: Preprocess, format_name: str) -> dict[str, Any]:
+    height, width = preprocess.height, preprocess.width
+    of_floats = format_name == "torchscript"
+    return {
+        "name": INPUT,
+        "dtype": "float32" if of_floats else "uint8",
+        "layout": "NCHW" if of_floats else "NHWC",
+        "shape": ["N", 3, height, width] if of_floats else ["N", height, width, 3],
+        "height": height,
+        "width": width,
+        "channels": "RGB",
+        "range": [0, 255],
+        "normalisation": f"inside the model: (x / 255 - mean) / std, mean {preprocess.mean}, std {preprocess.std}",
+        "orientation": "upright: EXIF orientation applied",
+    }
+
+
+def _resize(preprocess: Preprocess) -> dict[str, Any]:
+    return {
+        "rule": preprocess.resize,
+        "short_side": preprocess.short_side,
+        "meaning": f"of a picture H high and W wide: {_RESIZE_RULES[preprocess.resize]}",
+        "interpolation": _INTERPOLATION,
+    }
+
+
+def _output(card: ModelCard) -> dict[str, Any]:
+    segmentation = card.task == "segmentation"
+    count, sides = card.model.outputs, [card.preprocess.height, card.preprocess.width]
+    classes: list[dict[str, Any]] = [{"name": entry.name} for entry in card.classes]
+    if segmentation:
+        for index, entry in enumerate(card.classes):
+            classes[index]["value"] = index if entry.value is None else entry.value
+    return {
+        "name": OUTPUT,
+        "dtype": "float32",
+        "shape": ["N", count, *sides] if segmentation else ["N", count],
+        "activation": card.activation,
+        "threshold": card.threshold if card.activation == "sigmoid" else None,
+        "meaning": _meaning(card),
+        "classes": classes,
+    }
+
+
+def _meaning(card: ModelCard) -> str:
+    if card.task == "segmentation":
+        back = (
+            "cut off what is no picture (letterbox), resize the logits to the picture's own size, bilinearly; "
+            "a pixel's class is then "
+        )
+        if card.activation == "sigmoid":
+            return back + "the second one where sigmoid(logit) > threshold, else the first; `value` is its mask value"
+        return back + "the one with the highest logit; `value` is its mask value"
+    if card.activation == "sigmoid":
+        return (
+            "sigmoid(logit) is the probability that the picture has the class, above threshold it has; in class order"
+        )
+    return "softmax(logits) are the probabilities, in class order"

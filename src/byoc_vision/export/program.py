@@ -1,0 +1,77 @@
+"""A trained network as one graph with its weights: what the formats are made from."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.fx.experimental.const_fold import split_const_subgraphs
+
+from byoc_vision.artifact import ModelCard
+from byoc_vision.models.normalized import Normalized
+
+_TRACED_BATCH = 2  # of one picture, the number would be taken for a constant
+
+
+class FromDecoded(nn.Module):
+    """A network behind pictures as they are decoded: uint8 RGB [N, h, w, 3] to logits."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        logits: Tensor = self.net(pictures.permute(0, 3, 1, 2))
+        return logits
+
+
+def standalone(net: nn.Module, card: ModelCard) -> nn.Module:
+    """A copy of `net` for inference, on the CPU in float32, with the normalisation inside: pictures [N, 3, h, w], uint8
+    or float in 0–255, to logits. `net` stays as it is, and may be in training or on a GPU.
+    """
+    kept = {id(tensor): _detached(tensor) for tensor in [*net.parameters(), *net.buffers()]}
+    model = Normalized(copy.deepcopy(net, kept), card.preprocess.mean, card.preprocess.std).float().eval()
+    for module in model.modules():
+        if getattr(module, "inplace", False) is True:
+            # It saves nothing in a graph, and torch takes ten times longer to take an in-place ReLU6 apart.
+            setattr(module, "inplace", False)  # noqa: B010 - nn.Module declares what it holds as tensors and modules
+    return model
+
+
+def trace(net: nn.Module, card: ModelCard) -> ExportedProgram:
+    """The graph of a `standalone` copy of `net`: `pictures`, uint8 RGB [N, h, w, 3] of the card's size in any number,
+    to logits, float32 [N, K] or [N, K, h, w].
+    """
+    program = _export(FromDecoded(standalone(net, card)), card)
+    if any(node.target is torch.ops.aten._upsample_bicubic2d_aa.vec for node in program.graph.nodes):
+        program = _export(_folded(program), card)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # it would carry this machine's paths into files
+    return program
+
+
+def _export(model: nn.Module, card: ModelCard) -> ExportedProgram:
+    # Black ones: only their shape is looked at.
+    pictures = torch.zeros(_TRACED_BATCH, card.preprocess.height, card.preprocess.width, 3, dtype=torch.uint8)
+    with torch.no_grad():
+        return torch.export.export(model, (pictures,), dynamic_shapes={"pictures": {0: Dim("batch")}})
+
+
+def _folded(program: ExportedProgram) -> nn.Module:
+    """The network with what depends on weights alone computed once.
+
+    Transformers stretch their positions to the size of the pictures with each batch, by a filter that OpenVINO lacks.
+    """
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it is told of weights before it is given them
+        folded = split_const_subgraphs(program.module(check_guards=False))
+        folded.run_folding()
+    return folded
+
+
+def _detached(tensor: Tensor) -> Tensor:
+    values = tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+    return nn.Parameter(values, requires_grad=False) if isinstance(tensor, nn.Parameter) else values

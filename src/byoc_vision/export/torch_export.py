@@ -1,0 +1,33 @@
+"""PyTorch's own format, torch.export: for PyTorch of the same version or a newer one, without this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from byoc_vision.artifact import ModelCard
+from byoc_vision.export.formats import Run
+from byoc_vision.export.program import trace
+
+FILE = "model.pt2"
+
+
+def write(net: nn.Module, card: ModelCard, folder: Path) -> dict[str, Any]:
+    """Write model.pt2; what the description says of it."""
+    torch.export.save(trace(net, card), folder / FILE)
+    return {}
+
+
+def load(folder: Path) -> Run:
+    model = torch.export.load(folder / FILE).module()
+
+    def run(pictures: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            logits: np.ndarray = model(torch.from_numpy(pictures)).numpy()
+        return logits
+
+    return run

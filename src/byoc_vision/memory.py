@@ -1,0 +1,44 @@
+"""How much memory programs can still have, on a bare machine or in a container."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_FACTS = Path("/proc/meminfo")
+_CONTROL_GROUP = Path("/sys/fs/cgroup")
+
+
+def free_memory(facts: Path = _FACTS, control_group: Path = _CONTROL_GROUP) -> int | None:
+    """Bytes that programs can still have without swapping, in this container; None where the system does not tell.
+
+    Memory that files take is free: the kernel gives it up. Sources: proc_meminfo(5), the kernel's documentation of
+    control groups (v2: memory.max, memory.current; v1: memory.limit_in_bytes, memory.usage_in_bytes; memory.stat).
+    """
+    available = _table(facts).get("MemAvailable:")
+    limits = [] if available is None else [available * 1024]
+    for folder, names, inactive in (
+        (control_group, ("memory.max", "memory.current"), "inactive_file"),
+        (control_group / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes"), "total_inactive_file"),
+    ):
+        limit, used = (_number(folder / name) for name in names)
+        if limit is not None and used is not None:
+            limits.append(max(0, limit - used + _table(folder / "memory.stat").get(inactive, 0)))
+    return min(limits, default=None)
+
+
+def _table(file: Path) -> dict[str, int]:
+    """Lines of a name and a number."""
+    rows = (line.split() for line in _text(file).splitlines())
+    return {row[0]: int(row[1]) for row in rows if len(row) >= 2 and row[1].isdecimal()}
+
+
+def _number(file: Path) -> int | None:
+    text = _text(file).strip()
+    return int(text) if text.isdecimal() else None  # `max` is no limit
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
