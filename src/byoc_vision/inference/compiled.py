@@ -42,17 +42,17 @@ log = logging.getLogger(__name__)
 def write(folder: Path, card: ModelCard, net: nn.Module) -> None:
     """Put the network beside the artifact's weights in `folder`, once its answers are PyTorch's.
 
-    Raises DataError where OpenVINO cannot compute it, or computes something else; nothing is written then.
+    Raises ConversionError where OpenVINO cannot compute it, DataError where it computes something else; nothing is
+    written then.
     """
+    from byoc_vision.export.conversion import conversion
     from byoc_vision.export.openvino import to_openvino
     from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
 
     expected = expected_logits(net, card)
-    try:
+    with conversion(card, "openvino"):
         model = to_openvino(net, card)
         engine = OpenVinoEngine(model)
-    except Exception as error:  # networks come from several libraries, and a converter fails in its own words
-        raise DataError(f"OpenVINO cannot compute {card.model.architecture}: {error}") from error
     compare(engine, card.preprocess, expected)
     scratch = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
     try:

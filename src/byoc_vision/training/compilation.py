@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from byoc_vision import artifact
-from byoc_vision.errors import DataError
+from byoc_vision.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def leave_compiled(folder: Path) -> None:
     card = artifact.read_card(folder)
     try:
         compiled.write(folder, card, TorchEngine.load(folder, card, "cpu").net)
-    except DataError as error:
+    except UserError as error:
         log.warning("The model is there without OpenVINO's form of it, and CPUs serve it more slowly: %s", error)
     else:
         log.info("The model is there as OpenVINO reads it, too (%.1f s)", time.monotonic() - started)
