@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from werkzeug.test import TestResponse
 
 from byoc_serve.answers import Encoder
-from byoc_serve.app import CUSTOM_ATTRIBUTES
 from byoc_serve.batcher import Batcher
 from byoc_serve.negotiation import Form
-from byoc_serve.pipeline import Pipeline
+from byoc_serve.pipeline import Caller, Pipeline
 from byoc_serve.protobuf import class_record, mask_record
+from byoc_serve.request_log import Record
+from byoc_serve.responses import CUSTOM_ATTRIBUTES
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ClassEntry, ModelCard
 from byoc_vision.data.preprocess import Preprocess
@@ -255,9 +256,10 @@ def test_a_picture_of_many_tiles_leaves_room_for_its_neighbours(
     model.start()
     pipeline = Pipeline(segmenter, batcher, BoundedSemaphore(2))
     rgb = np.zeros((300, 300, 3), np.uint8)
+    caller = Caller(time.monotonic() + SOON, wanted=lambda: True, record=Record(id=""))
 
     def mask() -> np.ndarray:
-        (piece,) = pipeline.answer([rgb], Looks(tile="auto"), Encoder(Form.PNG), time.monotonic() + SOON)
+        (piece,) = pipeline.answer([rgb], Looks(tile="auto"), Encoder(Form.PNG), caller)
         assert isinstance(piece, bytes)
         return decode(piece)
 
