@@ -67,4 +67,5 @@ def _media_type(name: str) -> str:
 def _respond(asset: Asset) -> Response:
     response = Response(asset.content, content_type=asset.media_type, headers=HEADERS)
     response.set_etag(asset.etag)
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response
