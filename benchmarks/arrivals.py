@@ -58,6 +58,6 @@ def _ask(port: int, content: bytes) -> float:
                 pass
     except OSError as error:
         raise LoadError(f"no answer: {error}") from error
-    if not first.startswith(b"HTTP/1.1 200"):
+    if first.split(b" ", 2)[1:2] != [b"200"]:
         raise LoadError(f"answered with {first[:80]!r}")
     return time.perf_counter()
