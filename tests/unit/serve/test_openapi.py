@@ -13,6 +13,7 @@ from byoc_serve.metrics import CONTENT_TYPE
 from byoc_serve.negotiation import FORMS
 from byoc_serve.openapi import REFUSALS, describe
 from byoc_serve.settings import Settings
+from byoc_serve.wishes import OPTIONS
 
 DOCUMENTATION = Path(__file__).parents[3] / "docs/http.md"
 
@@ -25,11 +26,12 @@ def test_it_names_every_path_and_method_of_the_app_but_the_page(masks: FlaskClie
 
 
 def test_it_is_answered_for_the_model_that_is_served(masks: FlaskClient, labels: FlaskClient) -> None:
-    for client, task in ((masks, "segmentation"), (labels, "classification")):
+    for client in (masks, labels):
         document = client.get("/openapi.json").get_json()
-        assert document == describe(Settings(), task)
+        card = client.application.extensions["loader"].card
+        assert document == describe(Settings(), card)
         answers = document["paths"]["/invocations"]["post"]["responses"]["200"]["content"]
-        assert set(answers) == {form.media_type for form in FORMS[task]}
+        assert set(answers) == {form.media_type for form in FORMS[card.model.task]}
 
 
 def test_before_there_is_a_model_all_forms_are_described() -> None:
@@ -39,16 +41,30 @@ def test_before_there_is_a_model_all_forms_are_described() -> None:
 
 
 def test_it_lists_what_can_be_sent() -> None:
-    document = describe(Settings(), "segmentation")
+    document = describe(Settings(), None)
     content = document["paths"]["/invocations"]["post"]["requestBody"]["content"]
     assert set(content) > IMAGE_TYPES
     assert set(content) - IMAGE_TYPES == {
         "application/octet-stream",
         "application/x-npy",
         "application/json",
+        "application/jsonlines",
+        "application/x-jsonlines",
         "multipart/form-data",
     }
     assert CONTENT_TYPE in document["paths"]["/metrics"]["get"]["responses"]["200"]["content"]
+
+
+def test_it_lists_the_options_that_the_model_grants(masks: FlaskClient, labels: FlaskClient) -> None:
+    granted = {}
+    for name, client in (("masks", masks), ("labels", labels)):
+        parameters = client.get("/openapi.json").get_json()["paths"]["/invocations"]["post"]["parameters"]
+        granted[name] = {item["name"]: item["schema"] for item in parameters if item["in"] == "query"}
+    assert set(granted["masks"]) == {"tile", "tta", "palette", "view", "errors"}
+    assert set(granted["labels"]) == {"tta", "view", "errors"}
+    assert granted["labels"]["view"] == {"enum": ["vector"]}
+    everything = describe(Settings(), None)["paths"]["/invocations"]["post"]["parameters"]
+    assert {item["name"] for item in everything if item["in"] == "query"} == set(OPTIONS)
 
 
 def test_limits_are_those_of_the_settings() -> None:
