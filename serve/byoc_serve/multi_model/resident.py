@@ -70,7 +70,7 @@ class Resident:
         except Exception as error:  # reported to who waits for the model
             loaded.set_exception(_explain(error))
             return
-        log.info("loaded in %.1f s: %s", time.monotonic() - started, model)
+        log.info("loaded in %.1f s: %s", time.monotonic() - started, str(model))  # a log that keeps it would keep all
         loaded.set_result(model)
         try:
             model.run()
