@@ -69,6 +69,10 @@ def _folded(program: ExportedProgram) -> nn.Module:
         warnings.simplefilter("ignore", UserWarning)  # it is told of weights before it is given them
         folded = split_const_subgraphs(program.module(check_guards=False))
         folded.run_folding()
+    output = next(node for node in folded.graph.nodes if node.op == "output")
+    if isinstance(output.args[0], tuple):  # splitting has made a tuple of the logits
+        output.args = output.args[0]
+        folded.recompile()
     return folded
 
 
