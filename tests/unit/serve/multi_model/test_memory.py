@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from byoc_serve.multi_model.memory import PEAK, SPARE, bytes_needed, check_container, check_room, give_back, ran_out
+from byoc_serve.faults import is_out_of_memory
+from byoc_serve.multi_model.memory import PEAK, SPARE, bytes_needed, check_container, check_room, give_back
 from byoc_vision.errors import DataError, RequestError
 
 TOO_MUCH = 2**50  # bytes; no machine has them
@@ -51,20 +52,20 @@ def test_real_libraries_that_find_no_memory_are_understood() -> None:
     for allocate in (by_torch, by_numpy, by_opencv, by_python):
         with pytest.raises(Exception) as raised:  # noqa: PT011 - which one it is is the question
             allocate()
-        assert ran_out(raised.value), raised.value
+        assert is_out_of_memory(raised.value), raised.value
 
 
 def test_so_are_a_gpu_s_and_the_system_s() -> None:
-    assert ran_out(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
-    assert ran_out(OSError(errno.ENOMEM, "Cannot allocate memory"))
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    assert is_out_of_memory(OSError(errno.ENOMEM, "Cannot allocate memory"))
     error = DataError("the weights cannot be read")
     error.__cause__ = MemoryError()
-    assert ran_out(error)
+    assert is_out_of_memory(error)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), OSError(errno.ENOENT, "x"), KeyError("memory")])
 def test_other_errors_are_other_errors(error: Exception) -> None:
-    assert not ran_out(error)
+    assert not is_out_of_memory(error)
 
 
 def test_memory_goes_back_to_the_system() -> None:

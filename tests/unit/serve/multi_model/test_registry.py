@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.nets import predictor_of
 from torch import Tensor, nn
 
 from byoc_serve.multi_model.registry import Listed, Registry
@@ -141,8 +142,8 @@ class Gated(nn.Module):
 
 @pytest.fixture
 def gated(classifier: Predictor) -> tuple[Predictor, Gated]:
-    net = Gated().eval()
-    return Predictor(net, classifier.card, torch.device("cpu"), classifier.precision), net
+    net = Gated()
+    return predictor_of(net, classifier.card), net
 
 
 def test_requests_in_flight_are_answered_before_their_model_goes(
@@ -228,15 +229,13 @@ def test_who_loads_a_model_that_is_leaving_gets_it_back(
 
 
 class Greedy(nn.Module):
-    """A classifier whose second batch wants more memory than there is."""
+    """A classifier whose next batch wants more memory than there is, once it is hungry."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.batches = 0
+    hungry = False
 
     def forward(self, pictures: Tensor) -> Tensor:
-        self.batches += 1
-        if self.batches == 2:
+        if self.hungry:
+            self.hungry = False
             torch.empty(2**50, dtype=torch.uint8)
         return pictures.mean(dim=(2, 3))
 
@@ -244,9 +243,10 @@ class Greedy(nn.Module):
 def test_a_request_that_finds_no_memory_gets_507_and_the_next_one_an_answer(
     make_registry: MakeRegistry, classifier: Predictor, png: bytes
 ) -> None:
-    predictor = Predictor(Greedy().eval(), classifier.card, torch.device("cpu"), classifier.precision)
-    registry = make_registry(lambda _: ServedModel(predictor, Settings()))
-    registry.load("x", FOLDER)  # the first batch is the one that warms up
+    net = Greedy()
+    registry = make_registry(lambda _: ServedModel(predictor_of(net, classifier.card), Settings()))
+    registry.load("x", FOLDER)
+    net.hungry = True
     assert [ask(registry, png) for _ in range(2)] == [507, 200]
 
 
