@@ -38,11 +38,6 @@ def create_app(settings: Settings, loader: Loader, metrics: WorkerMetrics | None
     app.extensions["loader"] = loader
     app.wsgi_app = Observed(app.wsgi_app, metrics, settings.log_format == "json")  # type: ignore[method-assign]
 
-    @app.before_request
-    def note_route() -> None:
-        if request.url_rule is not None:
-            Record.of(request.environ).route = request.url_rule.rule
-
     @app.get("/ping")
     def ping() -> Response:
         """Only flags are read: this must be quick however busy the model is."""

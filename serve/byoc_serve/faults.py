@@ -5,9 +5,6 @@ By name, because importing torch to ask for its classes takes seconds, and a ser
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from byoc_serve.batcher import DeadlineError, FatalError, QueueClosedError, QueueFullError, UnwantedError
 from byoc_vision.errors import RequestError
 
@@ -35,39 +32,31 @@ def is_fatal(error: BaseException) -> bool:
     return _has_class(error, "AcceleratorError") or any(words in str(error) for words in _CONTEXT_LOST)
 
 
-@contextmanager
-def fatal_ones_told() -> Iterator[None]:
-    """Raises FatalError in place of an error after which the process can compute nothing."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, RequestError) or not is_fatal(error):
-            raise
-        first_line = str(error).strip().partition("\n")[0]
-        raise FatalError(f"the GPU failed: {first_line}") from error
+def as_fatal(error: Exception) -> FatalError | None:
+    """The error as one after which the process can compute nothing; None where it is another."""
+    if isinstance(error, FatalError):
+        return error
+    first_line = str(error).strip().partition("\n")[0]
+    return FatalError(f"the GPU failed: {first_line}") if is_fatal(error) else None
 
 
-@contextmanager
-def told_to_the_caller(timeout: int) -> Iterator[None]:
-    """Raises RequestError in place of whatever keeps a request from its answer; bugs stay what they are."""
-    try:
-        yield
-    except RequestError:
-        raise
-    except QueueFullError as error:
-        raise RequestError(503, "too many requests are waiting already; try again soon") from error
-    except QueueClosedError as error:
-        raise RequestError(503, "the server is stopping") from error
-    except FatalError as error:
-        raise RequestError(503, f"{error}; the server ends, and another takes its place; try again") from error
-    except DeadlineError as error:
-        raise RequestError(504, f"the model had no time for this within {timeout} s; try again") from error
-    except UnwantedError as error:
-        raise RequestError(CLIENT_GONE, "the client closed the connection before its turn came") from error
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        raise RequestError(507, "memory does not suffice for this picture; try again when the load is lower") from error
+def as_refusal(error: Exception, timeout: int) -> RequestError | None:
+    """What the caller is told; None where it is a bug. timeout: the seconds that a request waits for the model."""
+    if isinstance(error, RequestError):
+        return error
+    if isinstance(error, QueueFullError):
+        return RequestError(503, "too many requests are waiting already; try again soon")
+    if isinstance(error, QueueClosedError):
+        return RequestError(503, "the server is stopping")
+    if isinstance(error, FatalError):
+        return RequestError(503, f"{error}; the server ends, and another takes its place; try again")
+    if isinstance(error, DeadlineError):
+        return RequestError(504, f"the model had no time for this within {timeout} s; try again")
+    if isinstance(error, UnwantedError):
+        return RequestError(CLIENT_GONE, "the client closed the connection before its turn came")
+    if is_out_of_memory(error):
+        return RequestError(507, "memory does not suffice for this picture; try again when the load is lower")
+    return None
 
 
 def _has_class(error: BaseException, name: str) -> bool:

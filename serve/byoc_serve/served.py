@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from threading import BoundedSemaphore, Thread
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -17,7 +16,7 @@ from byoc_serve.answers import check_count, render
 from byoc_serve.batcher import Answer, Batcher, DeadlineError, FatalError, Observer
 from byoc_serve.body import read_body
 from byoc_serve.client import presence
-from byoc_serve.faults import fatal_ones_told, told_to_the_caller
+from byoc_serve.faults import as_fatal, as_refusal
 from byoc_serve.hardware import available_cores
 from byoc_serve.media import choose_reader
 from byoc_serve.negotiation import Form, choose_form
@@ -97,8 +96,18 @@ class ServedModel:
 
     def invoke(self, environ: WSGIEnvironment, stream: IO[bytes]) -> Rendered:
         """Answer a request whose body comes from `stream`. Raises RequestError."""
-        with told_to_the_caller(self._settings.request_timeout):
+        try:
             return self._answer(environ, stream)
+        except RequestError:
+            raise
+        except Exception as error:
+            # A GPU works behind our back: what a batch has broken may show when its results are fetched.
+            if fatal := as_fatal(error):
+                self._batcher.fail(fatal)
+            refusal = as_refusal(fatal or error, self._settings.request_timeout)
+            if refusal is None:
+                raise
+            raise refusal from error
 
     def _answer(self, environ: WSGIEnvironment, stream: IO[bytes]) -> Rendered:
         form = choose_form(environ.get("HTTP_ACCEPT"), self.task)
@@ -115,19 +124,9 @@ class ServedModel:
             logits = _wait(answers, deadline)
         finally:
             _note(Record.of(environ), answers)
-        with self._cores, self._fatal_ones_end_it():
+        with self._cores:
             finished = (self._predictor.finish(*pair) for pair in zip(logits, prepared, strict=True))
             return Rendered(render(finished, form, payload.several), form.media_type)
-
-    @contextmanager
-    def _fatal_ones_end_it(self) -> Iterator[None]:
-        """A GPU works behind our back: what a batch has broken may show when its results are fetched."""
-        try:
-            with fatal_ones_told():
-                yield
-        except FatalError as error:
-            self._batcher.fail(error)
-            raise
 
     def _check_count(self, count: int, form: Form) -> None:
         check_count(form, count)
@@ -135,8 +134,12 @@ class ServedModel:
             raise RequestError(413, f"{count} pictures in one request; {self._batcher.capacity} are the most")
 
     def _forward(self, batch: list[Prepared]) -> Sequence[Tensor]:
-        with fatal_ones_told():
+        try:
             return self._predictor.forward(torch.stack([item.pixels for item in batch])).unbind()
+        except Exception as error:
+            if fatal := as_fatal(error):
+                raise fatal from error
+            raise
 
 
 def _shape(prepared: Prepared) -> tuple[int, ...]:

@@ -14,13 +14,12 @@ from support.pictures import encode
 from torch import Tensor, nn
 
 from byoc_serve.app import create_app
-from byoc_serve.batcher import FatalError
-from byoc_serve.faults import fatal_ones_told, is_fatal, is_out_of_memory
+from byoc_serve.faults import as_fatal, as_refusal, is_fatal, is_out_of_memory
 from byoc_serve.health import Board, State
 from byoc_serve.loader import Loader
 from byoc_serve.served import ServedModel
 from byoc_serve.settings import Settings
-from byoc_vision.errors import RequestError, ResourceError
+from byoc_vision.errors import ResourceError
 from byoc_vision.inference.predictor import Classification, Predictor, Prepared
 
 SOON = 60.0
@@ -70,19 +69,12 @@ def test_a_lost_gpu_is(error: Exception) -> None:
 def test_other_errors_are_neither(error: Exception) -> None:
     assert not is_fatal(error)
     assert not is_out_of_memory(error)
-    with pytest.raises(type(error)), fatal_ones_told():
-        raise error
-
-
-def test_what_a_caller_did_wrong_is_never_fatal() -> None:
-    with pytest.raises(RequestError), fatal_ones_told():
-        raise RequestError(400, "the picture says CUDA error")
+    assert as_fatal(error) is None
+    assert as_refusal(error, timeout=1) is None, "a bug of ours"
 
 
 def test_the_first_line_tells_it() -> None:
-    first_line = "^the GPU failed: CUDA error: an illegal memory access was encountered$"
-    with pytest.raises(FatalError, match=first_line), fatal_ones_told():
-        raise ILLEGAL
+    assert str(as_fatal(ILLEGAL)) == "the GPU failed: CUDA error: an illegal memory access was encountered"
 
 
 class Failing(nn.Module):
