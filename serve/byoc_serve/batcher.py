@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from threading import Condition, RLock
 from typing import Generic, Protocol, TypeVar
@@ -135,18 +135,9 @@ class Batcher(Generic[Item, Result]):
             if not found:
                 raise QueueFullError
 
-    @contextmanager
-    def expecting(self) -> Iterator[None]:
+    def expecting(self) -> AbstractContextManager[None]:
         """While an item is made ready that will be submitted soon."""
-        with self._changed:
-            self._expected += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._expected -= 1
-                if self._wait:
-                    self._changed.notify()
+        return self._expect_one() if self._wait else nullcontext()
 
     def submit(
         self,
@@ -200,6 +191,17 @@ class Batcher(Generic[Item, Result]):
         with self._changed:
             self._failure = self._failure or error
             self.stop()
+
+    @contextmanager
+    def _expect_one(self) -> Iterator[None]:
+        with self._changed:
+            self._expected += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._expected -= 1
+                self._changed.notify()
 
     def _batches(self) -> Iterator[list[_Entry[Item, Result]]]:
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -23,9 +24,9 @@ def presence(environ: WSGIEnvironment) -> Callable[[], bool]:
 
 
 def _is_closed(client: socket.socket) -> bool:
-    try:
-        return not client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except BlockingIOError:  # open, and silent
-        return False
-    except OSError:  # reset by the client, or closed by us
+    number = client.fileno()
+    if number < 0:  # closed by us
         return True
+    events = select.poll()
+    events.register(number, select.POLLRDHUP)
+    return bool(events.poll(0))

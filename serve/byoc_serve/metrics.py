@@ -138,9 +138,9 @@ class WorkerMetrics:
         self._lock = Lock()
         cells[_WAITING] = 0
 
-    def request(self, route: str | None, status: int, seconds: float) -> None:
+    def request(self, route: str, status: int, seconds: float) -> None:
         """A request was answered. route: as in ROUTES; any other counts as OTHER."""
-        number = _NUMBERS.get(route or OTHER, len(ROUTES))
+        number = _NUMBERS.get(route, len(ROUTES))
         with self._lock:
             self._cells[_request_cell(number, status)] += 1
             _DURATIONS[number].add(self._cells, seconds)

@@ -26,12 +26,12 @@ log = logging.getLogger(__name__)
 class Record:
     """A request under way. Whoever learns something of it notes it here.
 
-    route: the pattern that its path matches, None where there is no such path.
+    route: what it is counted as: its path. Where paths hold names, whoever answers them notes their pattern.
     bytes_in: read of its body. queue_seconds, batch_size: of the picture that waited longest.
     """
 
     id: str
-    route: str | None = None
+    route: str = ""
     status: int = 500
     bytes_in: int = 0
     bytes_out: int = 0
@@ -49,7 +49,7 @@ class Record:
 class Meter(Protocol):
     """Who counts requests."""
 
-    def request(self, route: str | None, status: int, seconds: float) -> None: ...
+    def request(self, route: str, status: int, seconds: float) -> None: ...
 
 
 class Observed:
@@ -62,14 +62,15 @@ class Observed:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         started = time.perf_counter()
-        record = Record(_identity(environ))
+        record = Record(_identity(environ), environ.get("PATH_INFO", ""))
         environ[_RECORD] = record
         if self._logs:
             environ["wsgi.input"] = _Counted(environ["wsgi.input"], record)
 
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
             record.status = int(status[:3])
-            record.bytes_out = _length(headers)
+            if self._logs:
+                record.bytes_out = _length(headers)
             headers.append((REQUEST_ID, record.id))
             return start_response(status, headers, *more)
 

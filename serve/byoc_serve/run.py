@@ -89,6 +89,10 @@ class Server(BaseApplication):
             "loglevel": settings.log_level,
             "logger_class": JsonLogger if settings.log_format == "json" else Logger,
             "control_socket_disable": True,
+            # What proxies say of themselves is not read, and so no client's address is looked up among theirs.
+            "forwarded_allow_ips": "*",
+            "secure_scheme_headers": {},
+            "forwarder_headers": "",
             "pre_fork": self._give_slot,
             "child_exit": self._count_failed_starts,
         }

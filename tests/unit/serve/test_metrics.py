@@ -37,7 +37,7 @@ def test_requests_are_counted_by_route_and_status() -> None:
     worker = metrics.worker()
     for route, status in [("/ping", 200), ("/invocations", 200), ("/invocations", 503), ("/invocations", 200)]:
         worker.request(route, status, 0.02)
-    for route in (None, "/never/heard/of"):
+    for route in ("", "/never/heard/of"):
         worker.request(route, 404, 0.001)
     samples = read(metrics)
     assert of(samples, "byoc_requests_total", route="/invocations", status="200") == 2
