@@ -74,7 +74,7 @@ test-api: install ## have schemathesis ask a real server all that its own descri
 
 .PHONY: test-browser
 test-browser: install ## try the page in Chromium; takes the packages chromium and chromium-driver
-	$(BIN)/pytest tests/browser $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/browser $(PYTEST_ARGS)
 
 .PHONY: test-recipes
 test-recipes: install ## train recipes on real pictures, to figures that must be reached
