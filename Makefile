@@ -11,6 +11,8 @@ TAG ?= $(VERSION)$(REVISION:%=-%)
 PLATFORM ?= linux/amd64
 BASE_IMAGE ?=
 PRETRAINED ?=
+# Not from the environment, where the same name says which server is to run.
+MULTI_MODEL_SERVER =
 # Where it is pushed. Empty: what AWS says.
 AWS_REGION ?=
 AWS_ACCOUNT_ID ?=
@@ -87,6 +89,7 @@ lock: .venv-lock/.installed ## refresh the lock files; UPGRADE=1 takes the newes
 	$(COMPILE) docker/build.in --output-file docker/build.lock
 	$(COMPILE) pyproject.toml --extra image --extra export --output-file docker/requirements.lock
 	$(COMPILE) pyproject.toml --extra export --group dev --constraint docker/requirements.lock --output-file docker/requirements-dev.lock
+	$(COMPILE) docker/multi-model-server.in --constraint docker/requirements.lock --output-file docker/multi-model-server.lock
 	$(COMPILE) docker/sdk-v2.in --output-file docker/sdk-v2.lock
 	$(COMPILE) docker/sdk-v3.in --output-file docker/sdk-v3.lock
 
@@ -104,9 +107,10 @@ clean: ## remove all that make has made, but no image
 ##### The image
 
 .PHONY: build
-build: ## build the image; BASE_IMAGE=…, PRETRAINED="names of models to bake in"
+build: ## build the image; BASE_IMAGE=…, PRETRAINED="names of models to bake in", MULTI_MODEL_SERVER=1
 	DOCKER_BUILDKIT=1 BUILDX_NO_DEFAULT_ATTESTATIONS=1 $(DOCKER) build --file docker/Dockerfile --platform $(PLATFORM) \
 		$(if $(BASE_IMAGE),--build-arg BASE_IMAGE="$(BASE_IMAGE)") --build-arg PRETRAINED="$(PRETRAINED)" \
+		$(if $(MULTI_MODEL_SERVER),--build-arg MULTI_MODEL_SERVER="$(MULTI_MODEL_SERVER)") \
 		--build-arg VERSION="$(VERSION)" --build-arg REVISION="$(REVISION)" \
 		--tag $(IMAGE):$(TAG) --tag $(IMAGE):latest .
 

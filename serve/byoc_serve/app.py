@@ -48,7 +48,7 @@ def create_app(settings: Settings, loader: Loader, metrics: WorkerMetrics | None
     def openapi() -> Response:
         from byoc_serve.openapi import describe  # not when the server starts: it imports what decodes pictures
 
-        return json_response(describe(settings, loader.task))
+        return json_response(describe(settings, loader.card))
 
     if settings.page:
         add_page(app)

@@ -263,7 +263,7 @@ class Batcher(Generic[Item, Result]):
         if len(batch) == 1:
             self._fail(batch[0], error)
             return
-        log.warning("a batch of %d failed (%s); trying its halves", len(batch), error)
+        log.warning("a batch of %d failed (%s); trying its halves", len(batch), str(error))
         # Its traceback holds the frames that failed, and they hold their memory, which the halves may need.
         del error
         half = len(batch) // 2
@@ -292,6 +292,8 @@ class Batcher(Generic[Item, Result]):
             entry = self._queue.popleft()
             if entry.answer.set_running_or_notify_cancel():
                 self._fail(entry, error)
+            else:
+                self._give_back(1)
         self._tell_waiting()
 
     def _fail(self, entry: _Entry[Item, Result], error: Exception) -> None:

@@ -5,6 +5,8 @@ By name, because importing torch to ask for its classes takes seconds, and a ser
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,8 +16,12 @@ from byoc_vision.errors import RequestError
 # nginx's number for it. Nobody reads this answer, but the log and the figures have it.
 CLIENT_GONE = 499
 
-# What torch and cuBLAS say where memory is short; torch also as a "CUDA error", of what lies outside of its pool.
-_OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: can't allocate memory")
+# Libraries say it in many ways; torch also as a "CUDA error", of what lies outside of its pool.
+_OUT_OF_MEMORY = re.compile(
+    r"can't allocate memory|cannot allocate memory|out of memory|insufficient memory|bad_alloc|failed to allocate"
+    r"|CUBLAS_STATUS_ALLOC_FAILED",
+    re.IGNORECASE,
+)
 # A CUDA context that has seen one of these fails whatever is asked of it from then on.
 # Source: "CUDA Runtime API", cudaErrorIllegalAddress: "This leaves the process in an inconsistent state".
 _CONTEXT_LOST = ("CUDA error", "device-side assert", "CUDNN_STATUS_EXECUTION_FAILED", "CUBLAS_STATUS_EXECUTION_FAILED")
@@ -23,9 +29,7 @@ _CONTEXT_LOST = ("CUDA error", "device-side assert", "CUDNN_STATUS_EXECUTION_FAI
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether there was not enough memory, of the GPU or of the machine: less may work."""
-    if isinstance(error, MemoryError) or _has_class(error, "OutOfMemoryError"):
-        return True
-    return any(words in str(error) for words in _OUT_OF_MEMORY)
+    return any(_says_out_of_memory(cause) for cause in _causes(error))
 
 
 def is_fatal(error: BaseException) -> bool:
@@ -68,6 +72,23 @@ def told_to_the_caller(timeout: int) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise RequestError(507, "memory does not suffice for this picture; try again when the load is lower") from error
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+def _says_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, RequestError):  # in whatever words, it is the caller's matter
+        return False
+    if isinstance(error, MemoryError) or _has_class(error, "OutOfMemoryError"):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, Exception) and _OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def _has_class(error: BaseException, name: str) -> bool:

@@ -13,7 +13,7 @@ from byoc_vision.errors import RequestError, UserError
 
 if TYPE_CHECKING:  # importing it imports torch, which takes seconds
     from byoc_serve.served import ServedModel
-    from byoc_vision.models.spec import Task
+    from byoc_vision.artifact import ModelCard
 
 BUG_EXIT_CODE = 1
 
@@ -61,9 +61,9 @@ class Loader:
         raise RequestError(503, "the model is being loaded; try again soon")
 
     @property
-    def task(self) -> Task | None:
+    def card(self) -> ModelCard | None:
         """What the model is for; None while there is none."""
-        return None if self._model is None else self._model.task
+        return None if self._model is None else self._model.card
 
     def start(self) -> None:
         self._thread.start()

@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from byoc_serve import metrics
-from byoc_serve.media import IMAGE_TYPES
+from byoc_serve.media import IMAGE_TYPES, JSON_LINES
 from byoc_serve.negotiation import FORMS, Form
 from byoc_serve.request_log import REQUEST_ID
 from byoc_serve.settings import Settings
+from byoc_serve.wishes import options_for
 from byoc_vision import __version__
+from byoc_vision.artifact import ModelCard
 from byoc_vision.models.spec import Task
 
 Json = dict[str, Any]
@@ -32,9 +34,9 @@ REFUSALS = {
 }
 
 
-def describe(settings: Settings, task: Task | None) -> Json:
-    """The OpenAPI document of a server with these settings. task: the model's; None while there is none."""
-    tasks = [task] if task else list(FORMS)
+def describe(settings: Settings, card: ModelCard | None) -> Json:
+    """The OpenAPI document of a server with these settings. card: the model's; None while there is none."""
+    tasks = [card.model.task] if card else list(FORMS)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -44,7 +46,7 @@ def describe(settings: Settings, task: Task | None) -> Json:
         },
         "paths": {
             "/ping": {"get": _ping()},
-            "/invocations": {"post": _invocations(settings, tasks)},
+            "/invocations": {"post": _invocations(settings, tasks, card)},
             "/execution-parameters": {"get": _get("What a batch transform may ask.", _json(_EXECUTION_PARAMETERS))},
             "/metrics": {"get": _get("Figures for Prometheus.", {metrics.CONTENT_TYPE: {"schema": _TEXT}})},
             "/openapi.json": {"get": _get("This description.", _json({"type": "object", "required": ["openapi"]}))},
@@ -68,7 +70,7 @@ def _get(summary: str, content: Json) -> Json:
     return {"summary": summary, "responses": {"200": _response(summary, content)}}
 
 
-def _invocations(settings: Settings, tasks: list[Task]) -> Json:
+def _invocations(settings: Settings, tasks: list[Task], card: ModelCard | None) -> Json:
     limits = settings.model_dump() | {"max_body": settings.max_body, "max_pixels": settings.max_pixels}
     refusals = {
         str(status): _response(text.format_map(limits), _json(_ref("Error"))) for status, text in REFUSALS.items()
@@ -78,10 +80,17 @@ def _invocations(settings: Settings, tasks: list[Task]) -> Json:
     answer["headers"] |= {"X-Amzn-SageMaker-Custom-Attributes": {"schema": {"type": "string"}}}
     return {
         "summary": "The answer to one or several pictures.",
-        "parameters": _PARAMETERS,
+        "parameters": [*_options(card), *_PARAMETERS],
         "requestBody": {"required": True, "content": _pictures()},
         "responses": {"200": answer} | refusals,
     }
+
+
+def _options(card: ModelCard | None) -> list[Json]:
+    return [
+        {"name": name, "in": "query", "description": option.meaning, "schema": option.schema}
+        for name, option in options_for(card).items()
+    ]
 
 
 def _pictures() -> Json:
@@ -90,6 +99,7 @@ def _pictures() -> Json:
         "application/octet-stream": {},
         "application/x-npy": {},
         "application/json": {"schema": _ref("Pictures")},
+        **{name: {"schema": _TEXT} for name in sorted(JSON_LINES)},
         "multipart/form-data": {
             "schema": _having("image", {"type": "string", "format": "binary"}),
             "encoding": {"image": {"contentType": ", ".join(sorted(IMAGE_TYPES))}},
@@ -193,7 +203,7 @@ _PARAMETERS = [
     {
         "name": "X-Amzn-SageMaker-Custom-Attributes",
         "in": "header",
-        "description": "Comes back as it was sent.",
+        "description": "Comes back as it was sent; options may stand in it, too, as `threshold=0.3;palette=true`.",
         "schema": {"type": "string", "pattern": "^[\\x20-\\x7e]*$", "maxLength": 1024},
     },
     {"name": "X-Amzn-SageMaker-Inference-Id", "in": "header", "description": "The request's id.", "schema": _TEXT},

@@ -25,11 +25,11 @@ from byoc_serve.pipeline import PATIENCE, Caller, Outcome, Pipeline
 from byoc_serve.request_log import Record
 from byoc_serve.settings import Settings
 from byoc_serve.wishes import Wishes, check_wishes, read_wishes
+from byoc_vision.artifact import ModelCard
 from byoc_vision.errors import RequestError, ResourceError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.predictor import Predictor, Prepared
 from byoc_vision.machine import available_cores, driver_version, visible_gpus
-from byoc_vision.models.spec import Task
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -68,8 +68,8 @@ class ServedModel:
         return f"{architecture}, {card.task}, {len(card.classes)} classes, {engine.name} on {engine.device}"
 
     @property
-    def task(self) -> Task:
-        return self._predictor.card.model.task
+    def card(self) -> ModelCard:
+        return self._predictor.card
 
     def warm_up(self) -> None:
         """Make the first requests as fast as the next; to be called in the thread of `run`."""
@@ -99,7 +99,7 @@ class ServedModel:
         check_wishes(wishes, self._predictor.card)
         content_type = environ.get("CONTENT_TYPE")
         default = Form.JSON_LINES if is_json_lines(content_type) else None
-        form = choose_form(environ.get("HTTP_ACCEPT"), self.task, wishes.view, default)
+        form = choose_form(environ.get("HTTP_ACCEPT"), self.card.model.task, wishes.view, default)
         read = choose_reader(content_type)
         self._batcher.wait_for_room(patience=PATIENCE)
         payload = read(read_body(stream, get_content_length(environ), self._settings.max_body))

@@ -28,7 +28,7 @@ LARGEST_TILE = 4096
 
 _MOST_OPTIONS = 100  # in a query string
 _SEPARATORS = re.compile("[;,]")
-_NUMBER = re.compile(r"\+?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE]-?\d{1,2})?")
+_NUMBER = re.compile(r"\+?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE]-?\d{1,3})?")
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,14 @@ class Wishes:
 class Option(NamedTuple):
     """What an option is called, and what may be said.
 
-    parse: from a text in lower case to the value; raises _WrongValueError. allowed: the values, in words.
+    parse: from a text in lower case to the value; raises _WrongValueError. allowed: the values, in words; schema: the
+    same as JSON Schema has it.
     """
 
     parse: Callable[[str], object]
     allowed: str
     meaning: str
+    schema: dict[str, Any]
 
 
 @lru_cache(maxsize=256)
@@ -82,6 +84,20 @@ def check_wishes(wishes: Wishes, card: ModelCard) -> None:
             "this model answers the most probable of its classes, and has no threshold; leave the option out, or ask "
             "for the probabilities (Accept: application/x-npy) and choose yourself",
         )
+
+
+def options_for(card: ModelCard | None) -> dict[str, Option]:
+    """The options that a model grants, with the values that it does; of no model, all there are."""
+    if card is None:
+        return OPTIONS
+    if card.task == "segmentation":
+        refused, views = set(), ["overlay"]
+    else:
+        refused, views = {"tile", "palette"}, ["vector"]
+    if card.activation != "sigmoid":
+        refused.add("threshold")
+    granted = {name: option for name, option in OPTIONS.items() if name not in refused}
+    return granted | {"view": OPTIONS["view"]._replace(schema={"enum": views})}
 
 
 def options_table() -> str:
@@ -162,33 +178,39 @@ OPTIONS = {
         "Masks of large pictures in full detail: overlapping tiles, each brought to the model's input size, and their "
         "answers blended. A number is a tile's longer side in pixels of the picture; `auto` is the model's input size, "
         "so that nothing is resized. Without it the whole picture is resized to the model's input.",
+        {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": SMALLEST_TILE, "maximum": LARGEST_TILE}]},
     ),
     "tta": Option(
         _one_of(none="none", flip="flip", flips="flips"),
         "`none`, `flip` or `flips`",
         "Test-time augmentation: the mean of the probabilities of the picture and its mirror image (`flip`), or of all "
         "four ways to mirror it left-right and top-bottom (`flips`). Takes two or four times as long.",
+        {"enum": ["none", "flip", "flips"]},
     ),
     "threshold": Option(
         _parse_threshold,
         "between 0 and 1",
         "The probability above which a pixel of a mask of two classes is of the second, or a picture that may have "
         "several classes has one; instead of the model's own.",
+        {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
     ),
     "palette": Option(
         _one_of(true=True, false=False),
         "`true` or `false`",
         "`image/png` with a palette: the same pixel values, which viewers show as colours.",
+        {"type": "boolean"},
     ),
     "view": Option(
         _one_of(overlay="overlay", vector="vector"),
         "`overlay` or `vector`",
         "The same as `view=` in `Accept`: the picture with its mask drawn over it, or the bare list of probabilities.",
+        {"enum": ["overlay", "vector"]},
     ),
     "errors": Option(
         _one_of(fail="fail", line="line"),
         "`fail` or `line`",
         'Where one of several pictures cannot be read: the request fails, or `{"error": …}` stands in that picture\'s '
         "place. Without it `RECORD_ERRORS` decides.",
+        {"enum": ["fail", "line"]},
     ),
 }

@@ -33,7 +33,7 @@ def run_schemathesis(url: str, folder: Path) -> subprocess.CompletedProcess[str]
     options = ["--max-examples=60", "--seed=1", "--generation-deterministic", "--warnings=off", "--no-color"]
     path = os.pathsep.join((str(HERE), str(HERE.parent), *sys.path))
     return subprocess.run(
-        [SCHEMATHESIS, "run", url, *options],
+        [SCHEMATHESIS, "--config-file", HERE / "schemathesis.toml", "run", url, *options],
         cwd=folder,  # it leaves files where it runs
         env={**os.environ, "SCHEMATHESIS_HOOKS": "pictures", "PYTHONPATH": path},
         stdout=subprocess.PIPE,

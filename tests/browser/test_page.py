@@ -151,14 +151,17 @@ class TestWaysIn:
         assert masks.script("return document.getElementById('video').srcObject") is None
         assert masks.driver.switch_to.active_element == masks["camera"]
 
-    def test_the_camera_all_the_time(self, masks: Page) -> None:
+    def test_the_camera_live(self, masks: Page) -> None:
         masks["camera"].click()
         masks.until(lambda: masks.script("return document.getElementById('video').videoWidth"))
         masks["live"].click()
         masks.answered("camera.jpg")
         first = masks.canvas("picture")
+        box = masks.all("#classes input")[2]
+        box.send_keys(Keys.SPACE)
         masks.until(lambda: not np.array_equal(masks.canvas("picture"), first))
         assert masks["status"].get_attribute("aria-live") == "off"
+        assert masks.driver.switch_to.active_element == box, "a new answer does not take the focus away"
         masks["live"].click()
         assert masks["mask"].is_displayed()
         assert masks["camera"].is_displayed()

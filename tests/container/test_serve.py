@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 from PIL import Image
 from support.containers import REPOSITORY, Container, Endpoint, Job
 
@@ -69,6 +70,7 @@ def test_a_locked_down_container(serve: Serve, segmentation_job: Job, car: Path)
     options = ("--read-only", "--tmpfs", "/tmp", "--shm-size", "64m", "--env", "SAGEMAKER_BIND_TO_PORT=9090")
     endpoint = serve(segmentation_job.model, *options, port=9090)
     assert endpoint.ask(car.read_bytes(), "image/png").status_code == 200
+    assert requests.get(f"{endpoint.url}/page/page.js", timeout=60).status_code == 200, "the image has the page's files"
 
 
 def test_a_bad_picture_hurts_its_own_caller_alone(serve: Serve, segmentation_job: Job, car: Path) -> None:

@@ -21,6 +21,7 @@ SETTINGS = {
     "image_size": "32",
     "crop_size": "16",
     "epochs": "3",
+    "openvino": "false",
     "batch_size": "4",
     "num_workers": "0",
     "precision": "float32",

@@ -37,7 +37,7 @@ from byoc_vision.training.entry import train_job
 from byoc_vision.training.evaluation import evaluate_folder
 
 READY_LIMIT = 60.0  # seconds
-SMALL = {"image_size": "32", "batch_size": "4", "epochs": "1", "num_workers": "0"}
+SMALL = {"openvino": "false", "image_size": "32", "batch_size": "4", "epochs": "1", "num_workers": "0"}
 SEGMENTER, CLASSIFIER = "unet_small", "resnet10t"
 LABEL_MAP = {"map": {"0": 60, "1": 120, "2": 180}}
 
@@ -109,7 +109,7 @@ def values(mask: np.ndarray) -> set[int]:
 def test_carvana(tmp_path: Path, trained: Trained) -> None:
     """All that Kaggle's files unpack to, in one channel, and asked over the wire."""
     tree = carvana_strays(carvana_tree(tmp_path / "carvana", cars=4, views=3))
-    paths = trained(tree, SEGMENTER)
+    paths = trained(tree, SEGMENTER, openvino="true")
     assert [(entry.name, entry.value) for entry in card(paths).classes] == [("background", 0), ("foreground", 1)]
     assert results(paths).get("test") is None
     picture = min((tree / "test").iterdir())

@@ -25,6 +25,7 @@ LONG = {
     "image_size": "32",
     "batch_size": "4",
     "epochs": "100000",
+    "openvino": "false",
     "num_workers": "0",
     "checkpoint_minutes": "1e-9",
 }

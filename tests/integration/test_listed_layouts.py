@@ -16,8 +16,22 @@ from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.entry import train_job
 
-CLASSIFIER = {"model": "resnet18", "image_size": "32", "epochs": "1", "batch_size": "4", "num_workers": "0"}
-SEGMENTER = {"model": "unet_small", "image_size": "32", "epochs": "1", "batch_size": "4", "num_workers": "0"}
+CLASSIFIER = {
+    "model": "resnet18",
+    "image_size": "32",
+    "epochs": "1",
+    "openvino": "false",
+    "batch_size": "4",
+    "num_workers": "0",
+}
+SEGMENTER = {
+    "model": "unet_small",
+    "image_size": "32",
+    "epochs": "1",
+    "openvino": "false",
+    "batch_size": "4",
+    "num_workers": "0",
+}
 PIPE = {"TrainingInputMode": "Pipe", "RecordWrapperType": "RecordIO", "ContentType": "application/x-recordio"}
 TRAIN, VALIDATION = 8, 4
 

@@ -234,7 +234,14 @@ def train(channels: Path, job: Path, **hyperparameters: str) -> artifact.ModelCa
     paths = MlPaths(job)
     shutil.copytree(channels, paths.channels)
     paths.hyperparameters.parent.mkdir(parents=True)
-    asked = {"epochs": "1", "batch_size": "4", "num_workers": "0", "image_size": "32", **hyperparameters}
+    asked = {
+        "epochs": "1",
+        "openvino": "false",
+        "batch_size": "4",
+        "num_workers": "0",
+        "image_size": "32",
+        **hyperparameters,
+    }
     paths.hyperparameters.write_text(json.dumps(asked))
     assert main(["train", "--root", str(job)]) == 0
     return artifact.load(paths.model)[0]

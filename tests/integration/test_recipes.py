@@ -18,7 +18,14 @@ from byoc_vision.cli import main
 from byoc_vision.data.decoding import read_picture
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 
-SMALL = {"image_size": "64", "epochs": "2", "batch_size": "4", "num_workers": "0", "pretrained": "false"}
+SMALL = {
+    "openvino": "false",
+    "image_size": "64",
+    "epochs": "2",
+    "batch_size": "4",
+    "num_workers": "0",
+    "pretrained": "false",
+}
 
 
 @dataclass(frozen=True)

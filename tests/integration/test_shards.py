@@ -26,6 +26,7 @@ SMALL = {
     "num_workers": "0",
     "checkpoint_minutes": "1e-9",
     "class_weights": "balanced",
+    "openvino": "false",
 }
 SHARDED = ("train", "validation", "test")
 

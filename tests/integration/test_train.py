@@ -18,11 +18,26 @@ import pytest
 from byoc_vision import artifact
 from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
+from byoc_vision.inference.predictor import Predictor, Segmentation
 from byoc_vision.paths import MlPaths
 
 EPOCH_LINE = re.compile(r"epoch=([0-9]+) train:loss=([0-9.]+) validation:loss=([0-9.]+) ")
-SMALL = {"model": "unet_small", "image_size": "64", "batch_size": "4", "epochs": "2", "num_workers": "0"}
-SMALL_CLASSIFIER = {"model": "resnet10t", "image_size": "32", "batch_size": "8", "epochs": "2", "num_workers": "0"}
+SMALL = {
+    "model": "unet_small",
+    "image_size": "64",
+    "batch_size": "4",
+    "epochs": "2",
+    "num_workers": "0",
+    "openvino": "false",
+}
+SMALL_CLASSIFIER = {
+    "model": "resnet10t",
+    "image_size": "32",
+    "batch_size": "8",
+    "epochs": "2",
+    "num_workers": "0",
+    "openvino": "false",
+}
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +95,17 @@ def test_a_segmentation_job_leaves_a_model_and_its_figures(
     assert max(epoch["validation"]["dice"] for epoch in results["epochs"]) == results["validation"]["dice"]
     assert len(epoch_figures(capsys.readouterr().out)) == 2
     assert not paths.failure.exists()
+
+
+def test_a_job_leaves_what_openvino_reads(scenes: Path, prepare: Prepare, capfd: pytest.CaptureFixture[str]) -> None:
+    paths = prepare(scenes, SMALL | {"epochs": "1", "openvino": "true"})
+    assert train(paths) == 0
+    assert "as OpenVINO reads it" in "".join(capfd.readouterr())
+    picture = np.random.default_rng(0).integers(0, 256, (70, 50, 3), dtype=np.uint8)
+    one, other = (Predictor.load(paths.model, "cpu", engine=name).predict([picture])[0] for name in ("auto", "torch"))
+    assert isinstance(one, Segmentation)
+    assert isinstance(other, Segmentation)
+    assert (one.labels == other.labels).mean() > 0.99
 
 
 def test_a_classification_job_leaves_a_model_and_its_figures(shapes: Path, prepare: Prepare) -> None:

@@ -16,7 +16,7 @@ from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
 from byoc_vision.paths import MlPaths
 
-COMMON = {"epochs": "1", "batch_size": "4", "num_workers": "0", "precision": "float32"}
+COMMON = {"epochs": "1", "openvino": "false", "batch_size": "4", "num_workers": "0", "precision": "float32"}
 SCENES = COMMON | {"model": "unet_small", "image_size": "64"}
 SHAPES = COMMON | {"model": "resnet10t", "image_size": "32"}
 

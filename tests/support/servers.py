@@ -157,10 +157,10 @@ def save_tagger(folder: Path) -> ModelCard:
     return _save(folder, spec, classes, "sigmoid", Preprocess(height=32, width=32, resize="short_side"), for_cpus=False)
 
 
-def save_classifier(folder: Path, for_cpus: bool = False) -> ModelCard:
+def save_classifier(folder: Path, architecture: str = "resnet10t", for_cpus: bool = False) -> ModelCard:
     """Three classes, random weights. for_cpus: as above."""
     classes = tuple(ClassEntry(name=name) for name in ("dress", "hat", "shoes"))
-    spec = ModelSpec(task="classification", architecture="resnet10t", outputs=3)
+    spec = ModelSpec(task="classification", architecture=architecture, outputs=3)
     return _save(folder, spec, classes, "softmax", Preprocess(height=32, width=32, resize="short_side"), for_cpus)
 
 

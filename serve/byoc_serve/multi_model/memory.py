@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import gc
-import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from byoc_vision.errors import RequestError
@@ -18,10 +15,6 @@ from byoc_vision.memory import free_memory
 PEAK = 2.5
 SPARE = 64 * 2**20  # bytes, for requests: pictures on their way in, masks on their way out
 LIBRARIES = 300 * 2**20  # bytes, once in a process
-
-_SAYS_SO = re.compile(
-    r"can't allocate memory|cannot allocate memory|out of memory|insufficient memory|bad_alloc|failed to allocate", re.I
-)
 
 
 def bytes_needed(folder: Path) -> int:
@@ -45,11 +38,6 @@ def check_container(needed: int) -> None:
     check_room(needed, free_memory(), "memory")
 
 
-def ran_out(error: BaseException) -> bool:
-    """Whether an error says that there is no memory, the processor's or a GPU's. Libraries say it in many ways."""
-    return any(_says_so(cause) for cause in _causes(error))
-
-
 def give_back() -> None:
     """Return all memory that nobody uses any more to the system, and a GPU's to its driver."""
     gc.collect()
@@ -59,21 +47,6 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
     if trim is not None:
         trim(0)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__
-
-
-def _says_so(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported
-        return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, Exception) and _SAYS_SO.search(str(error)) is not None
 
 
 def _megabytes(count: int) -> str:

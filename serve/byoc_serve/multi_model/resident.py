@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from threading import Thread
 from typing import IO, TYPE_CHECKING, Any
 
+from byoc_serve.faults import is_out_of_memory
 from byoc_serve.multi_model import memory
 from byoc_vision.errors import DataError, RequestError, UserError
 
@@ -46,7 +47,7 @@ class Resident:
         try:
             return self._model.invoke(environ, stream)
         except Exception as error:
-            if not memory.ran_out(error):
+            if not is_out_of_memory(error):
                 raise
             log.warning("out of memory in a request: %s", error)
         memory.give_back()  # out of the block: the error holds on to what it came through
@@ -79,7 +80,7 @@ def _explain(error: Exception) -> RequestError:
     """What to tell of an error in loading. It is a new one without a past: that would keep what was loaded alive."""
     if isinstance(error, RequestError):
         return RequestError(error.status, error.message)
-    if memory.ran_out(error):
+    if is_out_of_memory(error):
         return RequestError(507, f"memory does not suffice to load the model ({type(error).__name__}); unload another")
     if isinstance(error, UserError):
         return RequestError(400 if isinstance(error, DataError) else 500, f"the model cannot be loaded: {error}")

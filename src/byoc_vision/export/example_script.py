@@ -133,7 +133,7 @@ _LABELS = {
 }
 
 _PROBABILITIES = {
-    "sigmoid": "probabilities = 0.5 * (1 + np.tanh(logits / 2))  # the sigmoid\n",
+    "sigmoid": "probabilities = np.exp(-np.logaddexp(0, -logits))  # sigmoid(logits)\n",
     "softmax": "exponentials = np.exp(logits - logits.max())\nprobabilities = exponentials / exponentials.sum()\n",
 }
 

@@ -154,10 +154,9 @@ class Blender:
 
     def add(self, visit: Visit, planes: Iterable[np.ndarray]) -> None:
         """A tile's logits, class by class, each float32 [tile, tile]."""
-        down = self._grid.rows.weights[visit.row][:, None]
-        across = self._grid.columns.weights[visit.column][None]
+        window = np.outer(self._grid.rows.weights[visit.row], self._grid.columns.weights[visit.column])
         for index, plane in enumerate(planes):
-            complete = self._add_across(visit, index, plane * (down * across))
+            complete = self._add_across(visit, index, plane * window)
             if complete is not None:
                 self._add_down(visit, index, complete)
 

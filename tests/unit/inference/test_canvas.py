@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from byoc_vision.inference.canvas import LabelCanvas, ProbabilityCanvas
 from byoc_vision.inference.finishing import logit
 
+FEW = settings(max_examples=40, deadline=None)
 HEIGHT, WIDTH = 7, 5
 CELLS = ((0, 0, 4, 3), (0, 3, 4, 4), (4, 0, 5, 3), (4, 3, 5, 4))  # top, left, height, width: beyond the edges, too
 
@@ -23,6 +24,7 @@ def fill(canvas: LabelCanvas, logits: np.ndarray) -> None:
 
 
 @given(arrays(np.float32, (3, HEIGHT, WIDTH), elements=st.floats(-9, 9, width=32)))
+@FEW
 def test_the_highest_of_several_classes(logits: np.ndarray) -> None:
     canvas = ProbabilityCanvas(HEIGHT, WIDTH, planes=3, cut=None)
     fill(canvas, logits)
@@ -32,6 +34,7 @@ def test_the_highest_of_several_classes(logits: np.ndarray) -> None:
 
 
 @given(arrays(np.float32, (1, HEIGHT, WIDTH), elements=st.floats(-9, 9, width=32)), st.floats(0.01, 0.99))
+@FEW
 def test_a_single_class_is_there_above_the_threshold(logits: np.ndarray, threshold: float) -> None:
     canvas = ProbabilityCanvas(HEIGHT, WIDTH, planes=1, cut=logit(threshold))
     fill(canvas, logits)

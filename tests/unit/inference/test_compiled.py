@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from byoc_vision import artifact
 from byoc_vision.artifact import OPENVINO_FOLDER, ModelCard
 from byoc_vision.data.preprocess import Preprocess
-from byoc_vision.errors import DataError, InputError
+from byoc_vision.errors import DataError, InputError, UserError
 from byoc_vision.inference import compiled
 from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
 from byoc_vision.inference.engines.torch_engine import TorchEngine
@@ -115,7 +115,7 @@ class Fickle(nn.Module):
 
 def test_nothing_is_written_that_answers_something_else(tmp_path: Path) -> None:
     card = save_segmenter(tmp_path, size=32)
-    with pytest.raises(DataError):
+    with pytest.raises(UserError):
         compiled.write(tmp_path, card, Fickle())
     assert sorted(path.name for path in tmp_path.iterdir()) == [artifact.CARD_FILE, artifact.WEIGHTS_FILE]
 

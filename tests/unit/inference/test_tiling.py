@@ -28,6 +28,7 @@ class Sheet:
 
 
 @given(LENGTHS, TILES)
+@FEW
 def test_tiles_cover_a_side_and_overlap(length: int, tile: int) -> None:
     axis = Axis(length, tile)
     covered = np.zeros(axis.length, int)
@@ -42,6 +43,7 @@ def test_tiles_cover_a_side_and_overlap(length: int, tile: int) -> None:
 
 
 @given(LENGTHS, TILES)
+@FEW
 def test_the_weights_of_all_tiles_sum_to_one(length: int, tile: int) -> None:
     axis = Axis(length, tile)
     total = np.zeros(axis.length)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from byoc_vision.inference.views import Views, average, look, look_back, view_axes
 
+FEW = settings(max_examples=40, deadline=None)
 LOGITS = arrays(np.float32, (3, 4), elements=st.floats(-80, 80, width=32))
 
 
 @given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=9)), st.sampled_from(["none", "flip", "flips"]))
+@FEW
 def test_what_is_seen_in_a_mirror_is_mirrored_back(grey: np.ndarray, views: Views) -> None:
     rgb = np.repeat(grey[..., None], 3, axis=2)
     for axes in view_axes(views):
@@ -37,6 +39,7 @@ def test_logits_of_a_whole_picture_have_no_place() -> None:
 
 
 @given(LOGITS, LOGITS)
+@FEW
 def test_a_sigmoids_mean_is_that_of_the_probabilities(one: np.ndarray, other: np.ndarray) -> None:
     mean = average([one, other], "sigmoid")
     assert np.isfinite(mean).all()
@@ -44,6 +47,7 @@ def test_a_sigmoids_mean_is_that_of_the_probabilities(one: np.ndarray, other: np
 
 
 @given(LOGITS, LOGITS)
+@FEW
 def test_a_softmaxs_mean_is_that_of_the_probabilities(one: np.ndarray, other: np.ndarray) -> None:
     mean = average([one, other], "softmax")
     assert np.isfinite(mean).all()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event, Thread
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from byoc_serve.batcher import Batcher, DeadlineError, QueueClosedError, QueueFullError
+from byoc_serve.batcher import Batcher, DeadlineError, FatalError, QueueClosedError, QueueFullError, UnwantedError
 
 SOON = 30.0  # seconds; far more than any of these takes
 
@@ -192,3 +195,165 @@ def test_a_queue_stopped_before_it_ran_ends_at_once() -> None:
     batcher.stop()
     batcher.run(doubler)
     assert answers[0].result(0) == 2
+
+
+class Notes:
+    """An observer that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.waiting: list[int] = []
+        self.batches: list[int] = []
+
+    def items_wait(self, items: int) -> None:
+        self.waiting.append(items)
+
+    def batch_starts(self, items: int) -> None:
+        self.batches.append(items)
+
+
+def test_who_observes_is_told_of_the_queue_and_the_batches() -> None:
+    notes = Notes()
+    batcher, doubler = Batcher[int, int](batch_size=2, capacity=8, observer=notes), Doubler()
+    with running(batcher, doubler):
+        with held(batcher, doubler):
+            answers = batcher.submit([1, 2, 3], later())
+        assert [answer.result(SOON) for answer in answers] == [2, 4, 6]
+    assert notes.batches == [1, 2, 1]
+    assert notes.waiting[:5] == [1, 0, 3, 1, 0]
+    assert [answer.batch_size for answer in answers] == [2, 2, 1]
+    assert all(answer.queue_seconds is not None and 0 < answer.queue_seconds < SOON for answer in answers)
+
+
+def test_only_one_kind_goes_together_and_the_oldest_goes_first() -> None:
+    batcher, doubler = Batcher[int, int](batch_size=3, capacity=16, kind=lambda number: number % 2), Doubler()
+    with running(batcher, doubler):
+        with held(batcher, doubler):
+            answers = batcher.submit([1, 2, 3, 4, 6, 5, 7, 8], later())
+        assert [answer.result(SOON) for answer in answers] == [2, 4, 6, 8, 12, 10, 14, 16]
+    assert doubler.batches == [[0], [1, 3, 5], [2, 4, 6], [7], [8]]
+
+
+@given(st.lists(st.integers(0, 3), max_size=40), st.integers(1, 5))
+def test_whatever_comes_batches_are_of_one_kind_and_nobody_is_overtaken_by_his_own(kinds: list[int], most: int) -> None:
+    items = list(enumerate(kinds))
+    batches: list[list[tuple[int, int]]] = []
+    batcher = Batcher[tuple[int, int], int](batch_size=most, capacity=40, kind=lambda item: item[1])
+    answers = batcher.submit(items, later())
+    batcher.stop()
+    batcher.run(lambda batch: batches.append(batch) or [number for number, _ in batch])
+    assert [answer.result(0) for answer in answers] == list(range(len(kinds)))
+    assert all(len({kind for _, kind in batch}) == 1 and len(batch) <= most for batch in batches)
+    for kind in range(4):
+        assert [item for batch in batches for item in batch if item[1] == kind] == [i for i in items if i[1] == kind]
+    firsts = [batch[0][0] for batch in batches]
+    assert firsts == sorted(firsts), "each batch begins with the oldest that is left"
+
+
+class Crowded:
+    """A model whose memory holds two numbers, and nothing of a batch that failed."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.held: list[weakref.ref[Thread]] = []
+
+    def __call__(self, numbers: list[int]) -> Sequence[int]:
+        self.sizes.append(len(numbers))
+        assert not any(reference() for reference in self.held), "the memory of a batch that failed is still held"
+        memory = Thread()  # as good as any object that can be referred to weakly
+        self.held.append(weakref.ref(memory))
+        if len(numbers) > 2:
+            raise MemoryError("out of memory")
+        return [2 * number for number in numbers]
+
+
+def test_a_batch_too_large_for_the_memory_is_computed_in_smaller_ones() -> None:
+    batcher, crowded = Batcher[int, int](batch_size=8, capacity=8), Crowded()
+    answers = batcher.submit(range(7), later())
+    batcher.stop()
+    batcher.run(crowded)
+    assert [answer.result(0) for answer in answers] == [0, 2, 4, 6, 8, 10, 12]
+    assert crowded.sizes == [7, 3, 1, 2, 4, 2, 2]
+
+
+def test_what_is_fatal_ends_the_run_and_all_who_wait() -> None:
+    batcher = Batcher[int, int](batch_size=2, capacity=8)
+    answers = batcher.submit([1, 2, 3, 4, 5], later())
+    answers[3].cancel()
+
+    def break_down(numbers: list[int]) -> Sequence[int]:
+        assert numbers == [1, 2], "nothing is computed after it"
+        raise FatalError("lost")
+
+    with pytest.raises(FatalError, match="lost"):
+        batcher.run(break_down)
+    for number in (0, 1, 2, 4):
+        assert isinstance(answers[number].exception(0), FatalError)
+    assert batcher.unanswered == 0
+    with pytest.raises(QueueClosedError):
+        batcher.submit([6], later())
+
+
+def test_who_finds_it_out_elsewhere_can_end_the_run() -> None:
+    batcher, doubler = Batcher[int, int](batch_size=2, capacity=8), Doubler()
+    raised: list[FatalError] = []
+
+    def run() -> None:
+        try:
+            batcher.run(doubler)
+        except FatalError as error:
+            raised.append(error)
+
+    thread = Thread(target=run)
+    thread.start()
+    batcher.fail(FatalError("lost"))
+    thread.join(SOON)
+    assert [str(error) for error in raised] == ["lost"]
+
+
+def test_what_nobody_wants_any_more_is_skipped() -> None:
+    batcher, doubler = Batcher[int, int](batch_size=8, capacity=8), Doubler()
+    wanted = {1: True}
+    with running(batcher, doubler):
+        with held(batcher, doubler):
+            (left,) = batcher.submit([1], later(), wanted=lambda: wanted[1])
+            (kept,) = batcher.submit([2], later())
+            wanted[1] = False
+        assert isinstance(left.exception(SOON), UnwantedError)
+        assert kept.result(SOON) == 4
+    assert doubler.batches == [[0], [2]]
+    assert batcher.unanswered == 0
+
+
+class TestWaiting:
+    def test_a_lone_item_waits_for_nobody(self) -> None:
+        batcher, doubler = Batcher[int, int](batch_size=8, capacity=8, wait=SOON), Doubler()
+        with running(batcher, doubler):
+            assert batcher.submit([1], later())[0].result(SOON / 2) == 2
+
+    def test_those_announced_are_waited_for(self) -> None:
+        batcher, doubler = Batcher[int, int](batch_size=8, capacity=8, wait=SOON), Doubler()
+        with running(batcher, doubler):
+            with batcher.expecting():
+                first = batcher.submit([1], later())
+                second = batcher.submit([2], later())
+            assert [answer.result(SOON / 2) for answer in first + second] == [2, 4]
+        assert doubler.batches == [[1, 2]]
+
+    def test_a_full_batch_waits_no_longer(self) -> None:
+        batcher, doubler = Batcher[int, int](batch_size=2, capacity=8, wait=SOON), Doubler()
+        with running(batcher, doubler), batcher.expecting():
+            answers = batcher.submit([1, 2], later())
+            assert [answer.result(SOON / 2) for answer in answers] == [2, 4]
+
+    def test_nobody_is_waited_for_longer_than_that(self) -> None:
+        batcher, doubler = Batcher[int, int](batch_size=8, capacity=8, wait=0.05), Doubler()
+        with running(batcher, doubler), batcher.expecting():
+            assert batcher.submit([1], later())[0].result(SOON) == 2
+
+    def test_the_end_is_not_waited_with(self) -> None:
+        batcher, doubler = Batcher[int, int](batch_size=8, capacity=8, wait=SOON), Doubler()
+        with batcher.expecting():
+            answers = batcher.submit([1], later())
+            batcher.stop()
+            batcher.run(doubler)
+        assert answers[0].result(0) == 2

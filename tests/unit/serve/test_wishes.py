@@ -9,12 +9,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from byoc_serve.wishes import LARGEST_TILE, OPTIONS, SMALLEST_TILE, Wishes, options_table, read_wishes
 from byoc_vision.errors import RequestError
 
+FEW = settings(max_examples=40, deadline=None)
 DOCUMENTATION = Path(__file__).parents[3] / "docs/http.md"
 
 NAMES = [item.name for item in fields(Wishes)]
@@ -42,6 +43,7 @@ def refusal(query: str = "", attributes: str = "") -> str:
 
 
 @given(WISHES)
+@FEW
 def test_what_is_written_is_read_either_way(options: dict[str, Any]) -> None:
     query = urlencode(written(options))
     expected = Wishes(**options)
@@ -102,12 +104,14 @@ def test_twice_is_an_error_unless_it_is_the_same() -> None:
 
 
 @given(FREE)
+@FEW
 def test_the_header_is_its_senders_own(text: str) -> None:
     if not any(name in text for name in NAMES):
         assert read_wishes("", text) == Wishes()
 
 
 @given(st.text(max_size=40) | FREE)
+@FEW
 def test_whatever_is_asked_is_read_or_refused(query: str) -> None:
     with suppress(RequestError):
         assert isinstance(read_wishes(query, ""), Wishes)

@@ -75,7 +75,7 @@ export class Camera {
     this.stream = video.srcObject = null;
     this.watching = sources.hidden = take.hidden = close.hidden = false;
     video.hidden = shutter.hidden = true;
-    live.textContent = "Ask all the time";
+    live.textContent = "Watch live";
     status.setAttribute("aria-live", "polite");
     if (hadFocus) camera.focus();
     this.handlers.closed();

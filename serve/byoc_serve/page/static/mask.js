@@ -17,6 +17,7 @@ export class MaskView {
   constructor(elements) {
     this.elements = elements;
     this.shown = new Map();
+    this.rows = [];
     elements.opacity.addEventListener("input", () => this.setOpacity());
     elements.all.addEventListener("click", () => this.showEvery(true));
     elements.none.addEventListener("click", () => this.showEvery(false));
@@ -47,12 +48,19 @@ export class MaskView {
     this.answer = null;
   }
 
+  /** The rows stay where the classes do, so that a camera's next picture takes the focus from none of them. */
   list() {
-    this.rows = this.answer.classes.map((entry, index) => this.row(entry, index));
-    this.elements.classes.replaceChildren(...this.rows);
+    const { classes } = this.answer;
+    if (classes.some(({ label }, index) => this.rows[index]?.dataset.label !== label) || this.rows.length > classes.length) {
+      this.rows = classes.map(({ label }, index) => this.row(label, index));
+      this.elements.classes.replaceChildren(...this.rows);
+    }
+    classes.forEach(({ share }, index) => {
+      this.rows[index].querySelector(".number").textContent = asPercent(share);
+    });
   }
 
-  row({ label, share }, index) {
+  row(label, index) {
     const row = document.createElement("li");
     const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: this.shown.get(label) });
     box.addEventListener("change", () => {
@@ -60,12 +68,12 @@ export class MaskView {
       this.paint();
     });
     const name = Object.assign(document.createElement("span"), { className: "name", textContent: label });
-    const number = Object.assign(document.createElement("span"), { className: "number", textContent: asPercent(share) });
+    const number = Object.assign(document.createElement("span"), { className: "number" });
     const line = document.createElement("label");
     line.append(box, name, number);
     row.append(line);
+    row.dataset.label = label;
     row.style.setProperty("--colour", asCss(classColour(index)));
-    row.style.setProperty("--share", share);
     return row;
   }
 

@@ -1,0 +1,116 @@
+"""`byoc-vision export` in each format: the example that it writes answers as `byoc-vision predict` does."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+from support.examples import answers_of, draw, run_example
+from support.tiny_models import classification_card, network, save, segmentation_card
+
+from byoc_vision.cli import main
+from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.export.formats import FORMATS
+
+LETTERBOX = Preprocess(height=32, width=48, resize="letterbox", mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+COMMON = {"example.py", "preprocessing.json"}
+FILES = {
+    "onnx": {"model.onnx"},
+    "openvino": {"model.xml", "model.bin"},
+    "torchscript": {"model.pth", "model.tar.gz", "data-input-config.json"},
+    "torch-export": {"model.pt2"},
+}
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")  # example.py loads TorchScript
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    card = segmentation_card(LETTERBOX)
+    return save(tmp_path_factory.mktemp("segmenter") / "model", card, network(card))
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_a_segmenter(segmenter: Path, format_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "exported"
+    assert main(["export", str(segmenter), "--format", format_name, "--output", str(folder)]) == 0
+    assert {path.name for path in folder.iterdir()} == COMMON | FILES[format_name]
+    assert json.loads((folder / "preprocessing.json").read_text())["comparison"]["share"] < 1e-4
+    draw(tmp_path / "picture.png", 70, 91)
+    run_example(folder, [tmp_path / "picture.png", tmp_path / "mask.png"], monkeypatch)
+    predict = [
+        "predict",
+        "--model",
+        str(segmenter),
+        "--output",
+        str(tmp_path / "answers"),
+        str(tmp_path / "picture.png"),
+    ]
+    assert main(predict) == 0
+    masks = [cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED) for name in ("mask.png", "answers/picture.png")]
+    assert set(np.unique(masks[0])) == {0, 100}
+    assert (masks[0] == masks[1]).mean() > 0.99
+
+    if format_name == "onnx":
+        is_one_file_for_any_number_of_pictures(folder / "model.onnx")
+    if format_name == "torchscript":
+        is_what_neo_takes(folder)
+
+
+def is_one_file_for_any_number_of_pictures(path: Path) -> None:
+    model = onnx.load(path, load_external_data=False)
+    onnx.checker.check_model(model, full_check=True)
+    assert not any(tensor.external_data for tensor in model.graph.initializer)
+    [pictures] = model.graph.input
+    dimensions = pictures.type.tensor_type.shape.dim
+    assert pictures.name == "pictures"
+    assert dimensions[0].dim_param == "batch"
+    assert [dimension.dim_value for dimension in dimensions[1:]] == [32, 48, 3]
+    assert b"/byoc_vision/" not in path.read_bytes(), "where it was made is nobody's business"
+
+
+def is_what_neo_takes(folder: Path) -> None:
+    with tarfile.open(folder / "model.tar.gz", "r:gz") as tar:
+        assert tar.getnames() == ["model.pth"]
+        tar.extract("model.pth", folder / "unpacked", filter="data")
+    shapes = json.loads((folder / "data-input-config.json").read_text())
+    assert shapes == {"input0": [1, 3, 32, 48]}
+    model = torch.jit.load(folder / "unpacked" / "model.pth")
+    assert model(torch.full(shapes["input0"], 255.0)).shape == (1, 1, 32, 48)
+
+
+def test_a_classifier_from_its_archive_to_the_default_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = classification_card(Preprocess(height=32, width=32, resize="short_side", short_side=36))
+    save(tmp_path / "artifact", card, network(card))
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "artifact", ".")
+    picture = tmp_path / "picture.png"
+    draw(picture, 70, 91)
+    assert main(["export", str(tmp_path / "model.tar.gz"), "--format", "torch-export"]) == 0
+    assert main(["predict", "--model", str(tmp_path / "artifact"), "--output", str(tmp_path), str(picture)]) == 0
+    capsys.readouterr()
+    run_example(tmp_path / "model-torch-export", [picture], monkeypatch)
+    predicted = json.loads((tmp_path / "predictions.jsonl").read_text())["predictions"]
+    printed = answers_of(capsys.readouterr().out)
+    assert [name for name, _ in printed] == [entry["label"] for entry in predicted]
+    np.testing.assert_allclose([p for _, p in printed], [entry["score"] for entry in predicted], atol=0.01)
+
+
+def test_an_unknown_format_is_refused_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["export", "model", "--format", "tflite"])
+    assert ended.value.code == 2
+    assert "'onnx', 'openvino', 'torchscript', 'torch-export'" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert main(["export", str(tmp_path / "nothing"), "--format", "onnx"]) == 3
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,94 @@
+"""The comparison sees what is wrong with an exported model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from byoc_vision.artifact import ClassEntry, ModelCard
+from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.errors import DataError
+from byoc_vision.export.comparison import TOLERANCE, compare, reference_pictures
+from byoc_vision.models.spec import ModelSpec
+
+CARD = ModelCard(
+    model=ModelSpec(task="segmentation", architecture="unet_small", outputs=1),
+    classes=(ClassEntry(name="no", value=0), ClassEntry(name="yes", value=1)),
+    activation="sigmoid",
+    preprocess=Preprocess(height=16, width=24, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
+)
+
+
+class Brightness(nn.Module):
+    """A logit for each pixel: how bright it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=1, keepdim=True)
+
+
+def brightness(pictures: np.ndarray) -> np.ndarray:
+    """The same, reckoned anew: float32 [N, 1, h, w]."""
+    return (((pictures / 255 - 0.5) / 0.25).mean(axis=-1)[:, None]).astype(np.float32)
+
+
+def test_the_same_answers_are_close() -> None:
+    seen = compare(Brightness(), CARD, brightness)
+    assert seen.is_close
+    assert seen.share < 1e-6
+    assert seen.spread == pytest.approx(brightness(np.stack(list(pictures().values()))).std(), rel=1e-5)
+
+
+def test_the_largest_difference_is_named_with_its_picture() -> None:
+    def off(given: np.ndarray) -> np.ndarray:
+        answers = brightness(given)
+        answers[(given == 255).all(axis=(1, 2, 3)), 0, 3, 5] += 0.25
+        return answers
+
+    seen = compare(Brightness(), CARD, off)
+    assert not seen.is_close
+    assert (seen.picture, seen.batch) == ("white", 3)
+    assert seen.largest == pytest.approx(0.25, rel=1e-5)
+
+
+@pytest.mark.parametrize(("factor", "close"), [(0.5, True), (2, False)])
+def test_the_tolerance_is_a_share_of_the_spread(factor: float, close: bool) -> None:
+    spread = compare(Brightness(), CARD, brightness).spread
+    assert compare(Brightness(), CARD, lambda given: brightness(given) + factor * TOLERANCE * spread).is_close == close
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_batch_of_one_size_alone_being_wrong_is_seen(batch: int) -> None:
+    seen = compare(Brightness(), CARD, lambda given: brightness(given) + (len(given) == batch))
+    assert not seen.is_close
+    assert seen.batch == batch
+
+
+def test_nan_and_answers_of_another_shape_are_not_close() -> None:
+    assert not compare(Brightness(), CARD, lambda given: brightness(given) * np.nan).is_close
+    assert not compare(Brightness(), CARD, lambda given: brightness(given)[:, 0]).is_close
+
+
+def test_a_model_that_answers_with_nan_itself_is_refused() -> None:
+    class Broken(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * torch.inf
+
+    with pytest.raises(DataError, match="not finite; train it again"):
+        compare(Broken(), CARD, brightness)
+
+
+def pictures() -> dict[str, np.ndarray]:
+    return reference_pictures(16, 24)
+
+
+def test_the_reference_pictures_are_the_same_each_time_and_reach_over_all_values() -> None:
+    first, second = pictures(), pictures()
+    assert len(first) == 7
+    assert all((first[name] == second[name]).all() for name in first)
+    assert all(picture.shape == (16, 24, 3) and picture.dtype == np.uint8 for picture in first.values())
+    assert {int(first[name].max()) for name in ("white", "gradient")} == {255}
+    assert first["black"].max() == 0
+    assert not (first["gradient"] == first["gradient"][:, :, ::-1]).all(), "channels that are swapped must be seen"
+    assert not (first["clouds"] == first["clouds"][:, ::-1]).all()

@@ -1,0 +1,107 @@
+"""The script beside an exported model answers as the Predictor does, whatever the card says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from support.examples import answers_of, draw, run_example
+from support.tiny_models import classification_card, network, save, segmentation_card
+
+from byoc_vision.artifact import ModelCard
+from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.export import example_script, preprocessing, torchscript
+from byoc_vision.export.comparison import Comparison
+from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
+
+STRETCH = Preprocess(height=32, width=48)
+LETTERBOX = Preprocess(height=32, width=48, resize="letterbox")
+SIZES = ((70, 91), (20, 31))  # larger and smaller than that
+SEEN = Comparison(0.0, 1.0, "black", 1)
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")  # example.py loads TorchScript
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ModelCard], Path]:
+    """A card's folder, as `export` writes it, and in `artifact` the artifact. Each network is traced once."""
+    networks: dict[tuple[str, int], Path] = {}
+
+    def make(card: ModelCard) -> Path:
+        key = card.model.architecture, card.model.outputs
+        if key not in networks:
+            networks[key] = tmp_path_factory.mktemp("network")
+            torchscript.write(network(card), card, networks[key])
+        folder = tmp_path_factory.mktemp("exported")
+        shutil.copy(networks[key] / torchscript.FILE, folder)
+        about = preprocessing.describe(card, "torchscript", torchscript.FILE, {}, SEEN)
+        (folder / preprocessing.FILE).write_text(json.dumps(about))
+        (folder / example_script.FILE).write_text(example_script.example_script(card, "torchscript"))
+        save(folder / "artifact", card, network(card))
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        segmentation_card(STRETCH, threshold=0.3),
+        segmentation_card(LETTERBOX, outputs=3),
+    ],
+    ids=["threshold", "letterbox, softmax"],
+)
+def test_masks(
+    card: ModelCard, exported: Callable[[ModelCard], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = exported(card)
+    predictor = Predictor.load(folder / "artifact", "cpu")
+    for size in SIZES:
+        rgb = draw(tmp_path / "picture.png", *size)
+        run_example(folder, [tmp_path / "picture.png", tmp_path / "mask.png"], monkeypatch)
+        mask = cv2.imread(str(tmp_path / "mask.png"), cv2.IMREAD_UNCHANGED)
+        answer = predictor.predict([rgb])[0]
+        assert isinstance(answer, Segmentation)
+        assert len(np.unique(mask)) > 1
+        assert (mask == answer.mask).mean() > 0.99  # where processors have bfloat16, the Predictor takes it
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        classification_card(LETTERBOX),
+        classification_card(Preprocess(height=32, width=48, resize="short_side"), multi_label=True),
+        classification_card(Preprocess(height=32, width=48, resize="short_side", short_side=56)),
+    ],
+    ids=["letterbox", "short_side, several labels", "short_side=56"],
+)
+def test_probabilities(
+    card: ModelCard,
+    exported: Callable[[ModelCard], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = exported(card)
+    predictor = Predictor.load(folder / "artifact", "cpu")
+    for size in SIZES:
+        rgb = draw(tmp_path / "picture.png", *size)
+        run_example(folder, [tmp_path / "picture.png"], monkeypatch)
+        printed = answers_of(capsys.readouterr().out)
+        answer = predictor.predict([rgb])[0]
+        assert isinstance(answer, Classification)
+        assert [name for name, _ in printed] == [name for name, _ in answer.ranked()]
+        np.testing.assert_allclose([p for _, p in printed], [p for _, p in answer.ranked()], atol=0.01)
+
+
+def test_a_file_that_is_no_picture_is_named(
+    exported: Callable[[ModelCard], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(SystemExit, match=r"notes\.txt is no picture that OpenCV reads"):
+        run_example(exported(classification_card(STRETCH)), [tmp_path / "notes.txt"], monkeypatch)

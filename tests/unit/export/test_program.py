@@ -1,0 +1,52 @@
+"""Networks as graphs."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from support.tiny_models import classification_card, network
+from torch import nn
+
+from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.export.comparison import compare
+from byoc_vision.export.program import standalone, trace
+
+
+def test_a_standalone_copy_is_a_contiguous_one_for_inference_with_the_normalisation_inside() -> None:
+    card = classification_card(Preprocess(height=32, width=32))
+    net = network(card).to(memory_format=torch.channels_last).to(torch.bfloat16).train()
+    copied = standalone(net, card)
+    assert not any(module.training for module in copied.modules())
+    assert not any(module.inplace for module in copied.modules() if hasattr(module, "inplace"))
+    for parameter in copied.parameters():
+        assert parameter.dtype == torch.float32
+        assert parameter.is_contiguous()
+        assert not parameter.requires_grad
+    assert copied(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).shape == (1, 3)
+
+
+def test_weights_that_two_layers_share_stay_shared() -> None:
+    card = classification_card(Preprocess(height=32, width=32))
+    first, second = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+    second.weight = first.weight
+    copied = standalone(nn.Sequential(first, second), card)
+    one, other = (module.weight for module in copied.modules() if isinstance(module, nn.Conv2d))
+    assert one is other
+    assert one is not first.weight
+
+
+def test_a_transformers_positions_are_stretched_once() -> None:
+    card = classification_card(Preprocess(height=48, width=32), name="test_vit")  # it is made for 160 × 160
+    net = network(card)
+    program = trace(net, card)
+    targets = {str(node.target) for node in program.graph.nodes}
+    assert targets & {"aten.linear.default"}
+    assert not [target for target in targets if "upsample" in target]
+    model = program.module()
+
+    def run(pictures: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            logits: np.ndarray = model(torch.from_numpy(pictures)).numpy()
+        return logits
+
+    assert compare(net, card, run).share < 1e-4
