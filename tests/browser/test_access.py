@@ -9,7 +9,7 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 from support.browser import DESK, PHONE, Page
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 CONTROLS = {"button", "checkbox", "slider", "link", "image", "Canvas", "graphics-document"}
 MINIMUM_CONTRAST = 4.5  # WCAG 2.2, 1.4.3, level AA

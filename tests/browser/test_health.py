@@ -10,7 +10,7 @@ from support.apps import app_of
 from support.browser import Page
 from support.servers import free_port, save_classifier
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_it_opens_when_the_model_is_loaded(visit: Callable[[str], Page], tmp_path: Path, picture: Path) -> None:
@@ -27,6 +27,17 @@ def test_it_opens_when_the_model_is_loaded(visit: Callable[[str], Page], tmp_pat
         assert page["file"].is_enabled()
         assert page["camera"].is_enabled()
         page.choose(picture).answered(picture.name)
+        loader.stop()
+
+
+def test_it_works_behind_a_prefix(visit: Callable[[str], Page], tmp_path: Path, picture: Path) -> None:
+    save_classifier(tmp_path / "model")
+    port = free_port()
+    with app_of(tmp_path, port, "/proxy/8080") as loader:
+        loader.start()
+        page = visit(f"http://127.0.0.1:{port}/proxy/8080").open()
+        page.choose(picture).answered(picture.name)
+        assert f"{page.url}/invocations" in page["curl"].text
         loader.stop()
 
 

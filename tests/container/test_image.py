@@ -54,11 +54,12 @@ def test_environment(docker: Docker, image: str) -> None:
 
 
 def test_it_holds_what_it_needs_and_no_compiler(docker: Docker, image: str) -> None:
-    """The toolkits import without a network; torch is the CUDA build."""
+    """The toolkits import without a network; torch is the CUDA build; what was left out is left out (left-out.txt)."""
     imports = "import cv2, timm, segmentation_models_pytorch, sagemaker_training.cli.train, sagemaker_inference, torch"
     version = shell(docker, image, f'python -c "{imports}; print(torch.version.cuda)"')
     assert version.startswith("13.")
-    assert shell(docker, image, "pip check --disable-pip-version-check") == "No broken requirements found."
+    missing = shell(docker, image, "pip check --disable-pip-version-check || true")
+    assert re.fullmatch(r"openvino \S+ requires openvino-telemetry, which is not installed\.", missing), missing
     assert shell(docker, image, "command -v gcc cc || true") == ""
 
 

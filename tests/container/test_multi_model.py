@@ -70,7 +70,8 @@ class TestOwn(Contract):
     """Our server, in a container that can write nowhere but in /tmp."""
 
     @pytest.fixture(scope="class")
-    def server(self, serve: Serve, image: str) -> ManyModels:
+    @classmethod
+    def server(cls, serve: Serve, image: str) -> ManyModels:
         return serve(image)
 
 
@@ -78,7 +79,8 @@ class TestMms(Contract):
     """multi-model-server, likewise."""
 
     @pytest.fixture(scope="class")
-    def server(self, serve: Serve, with_mms: str) -> ManyModels:
+    @classmethod
+    def server(cls, serve: Serve, with_mms: str) -> ManyModels:
         return serve(with_mms, "--env", "MULTI_MODEL_SERVER=mms", own=False)
 
 

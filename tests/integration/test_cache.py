@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from support.hosts import train_on_one
 
 from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_segmentation_set
@@ -51,10 +49,7 @@ def train(root: Path, **settings: str) -> list[dict[str, object]]:
 
 def train_in_two_processes(root: Path, **settings: str) -> list[dict[str, object]]:
     paths = lay_out(root, **settings)
-    environment = os.environ | {"BYOC_PROCESSES_PER_HOST": "2", "TMPDIR": str(root.parent)}
-    command = [sys.executable, "-m", "byoc_vision", "train", "--root", str(root)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    train_on_one(paths, processes=2, TMPDIR=str(root.parent))
     return figures(paths)
 
 

@@ -7,13 +7,13 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support import forked
+from support.forked import Forked
 
 from byoc_vision import artifact
 from byoc_vision.cli import main
@@ -51,45 +51,30 @@ def ask(paths: MlPaths, **hyperparameters: str) -> None:
     paths.hyperparameters.write_text(json.dumps(LONG | hyperparameters))
 
 
-Start = Callable[..., subprocess.Popen[str]]
+Start = Callable[..., Forked]
 
 
 @pytest.fixture
 def start(paths: MlPaths) -> Iterator[Start]:
     """Start the job, or another, with more environment variables; its log goes to the file `log` in its folder."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Forked] = []
 
-    def start(job: MlPaths = paths, *, in_group: bool = False, **environment: str) -> subprocess.Popen[str]:
-        with (job.root / "log").open("w") as log:
-            command = [sys.executable, "-m", "byoc_vision", "train", "--root", str(job.root)]
-            process = subprocess.Popen(
-                command,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                text=True,
-                env={**os.environ, **environment},
-                process_group=0 if in_group else None,
-                preexec_fn=heed_interrupts,
-            )
+    def start(job: MlPaths = paths, *, in_group: bool = False, **environment: str) -> Forked:
+        command, log = ["train", "--root", str(job.root)], job.root / "log"
+        process = forked.start(main, command, log=log, environment=environment, in_group=in_group)
         started.append(process)
         return process
 
     yield start
     for process in started:
         process.kill()
-        process.wait()
-
-
-def heed_interrupts() -> None:
-    """What a shell runs in the background ignores Ctrl-C, and so does all that it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def log_of(paths: MlPaths) -> str:
     return (paths.root / "log").read_text()
 
 
-def wait_until(condition: Callable[[], object], process: subprocess.Popen[str], paths: MlPaths) -> None:
+def wait_until(condition: Callable[[], object], process: Forked, paths: MlPaths) -> None:
     for _ in range(2000):
         if condition():
             return
@@ -102,7 +87,7 @@ def has_checkpoint(paths: MlPaths) -> bool:
     return any(paths.checkpoints.glob("checkpoint-*"))
 
 
-def workers_of(process: subprocess.Popen[str]) -> list[int]:
+def workers_of(process: Forked) -> list[int]:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [int(child) for child in children]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -14,19 +13,13 @@ import cv2
 import pytest
 import requests
 from support.datasets import camvid_tree, carvana_tree, oxford_pets_tree, polyvore_tree
-from support.readme import README
+from support.readme import commands
 from support.servers import Server, free_port
 
 from byoc_vision.data.sample_data import make_segmentation_set
 from byoc_vision.paths import MlPaths
 
 PORT = "8080"
-
-
-def commands(heading: str) -> list[str]:
-    """The lines of the shell blocks under a heading."""
-    section = README.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return [line for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) for line in block.splitlines()]
 
 
 @pytest.fixture

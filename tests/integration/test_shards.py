@@ -6,12 +6,12 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.forked import Forked
 from support.hosts import HOSTS, declare, log_of, start
 
 from byoc_vision import artifact
@@ -53,22 +53,21 @@ def hosts(both: Path, tmp_path: Path) -> list[MlPaths]:
 
 
 @pytest.fixture
-def started() -> Iterator[list[subprocess.Popen[str]]]:
+def started() -> Iterator[list[Forked]]:
     """What a test starts; ended with it."""
-    processes: list[subprocess.Popen[str]] = []
+    processes: list[Forked] = []
     yield processes
     for process in processes:
         process.kill()
-        process.wait()
 
 
-def run(hosts: list[MlPaths], started: list[subprocess.Popen[str]], **hyperparameters: str) -> None:
+def run(hosts: list[MlPaths], started: list[Forked], **hyperparameters: str) -> None:
     for host, paths in zip(HOSTS, hosts, strict=True):
         declare(paths.root, host, SHARDED, **SMALL, **hyperparameters)
     started += start(hosts)
 
 
-def statuses(started: list[subprocess.Popen[str]]) -> list[int]:
+def statuses(started: list[Forked]) -> list[int]:
     found = [process.wait(100) for process in started]
     started.clear()
     return found
@@ -80,7 +79,7 @@ def logs(hosts: list[MlPaths]) -> str:
 
 @pytest.mark.timeout(240)
 def test_hosts_with_parts_of_their_own_train_one_model_and_go_on_after_a_stop(
-    both: Path, hosts: list[MlPaths], started: list[subprocess.Popen[str]]
+    both: Path, hosts: list[MlPaths], started: list[Forked]
 ) -> None:
     first, second = hosts
     run(hosts, started, epochs="100000")
@@ -118,7 +117,7 @@ def test_hosts_with_parts_of_their_own_train_one_model_and_go_on_after_a_stop(
 
 
 @pytest.mark.timeout(120)
-def test_a_bad_picture_in_one_part_ends_all_hosts(hosts: list[MlPaths], started: list[subprocess.Popen[str]]) -> None:
+def test_a_bad_picture_in_one_part_ends_all_hosts(hosts: list[MlPaths], started: list[Forked]) -> None:
     bad = next(hosts[1].channel("train").rglob("triangle*.jpg"))
     bad.write_bytes(bad.read_bytes()[:100])
     run(hosts, started, epochs="1")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from support.hosts import train_on_one
 
 from byoc_vision import artifact
 from byoc_vision.cli import main
@@ -251,16 +251,12 @@ def test_two_hosts_train_one_model(scenes: Path, prepare: Prepare, tmp_path: Pat
     assert not second.output_data.exists()
 
 
-@pytest.mark.timeout(240)
 def test_four_processes_train_the_head_and_then_all_of_it(shapes: Path, prepare: Prepare) -> None:
     """Gradients of the encoder are averaged from the epoch on in which it learns: else the processes would drift."""
     paths = prepare(shapes, SMALL_CLASSIFIER | {"batch_size": "2", "freeze_epochs": "1", "learning_rate": "0.01"})
-    command = [sys.executable, "-m", "byoc_vision", "train", "--root", str(paths.root)]
-    environment = os.environ | {"BYOC_PROCESSES_PER_HOST": "4", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=220, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert len(epoch_figures(done.stdout)) == 2, "the first process alone tells"
-    assert done.stdout.count("Epoch 2: the encoder learns too") == 1
+    log = train_on_one(paths, processes=4)
+    assert len(epoch_figures(log)) == 2, "the first process alone tells"
+    assert log.count("Epoch 2: the encoder learns too") == 1
     card, _ = artifact.load(paths.model)
     found = paths.root / "found.json"
     evaluate = ["evaluate", "--model", str(paths.model), "--data", str(paths.channel("validation"))]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 
+from werkzeug.exceptions import NotFound
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
 from byoc_serve.app import create_app
@@ -17,11 +19,15 @@ from byoc_serve.wsgi import make_loader
 
 
 @contextmanager
-def app_of(root: Path, port: int, environment: Mapping[str, str] | None = None) -> Iterator[Loader]:
-    """The app of the model of `root`, which is loaded once somebody starts the loader that is given."""
-    settings = Settings.from_environment(environment or {}, root, port)
+def app_of(root: Path, port: int, prefix: str = "") -> Iterator[Loader]:
+    """The app of the model of `root`, which is loaded once somebody starts the loader that is given.
+
+    prefix: of the path, as a proxy would have it.
+    """
+    settings = Settings(root=root, port=port)
     loader = make_loader(settings, Board(), worker=0)
-    server = make_server("127.0.0.1", port, create_app(settings, loader), threaded=True)
+    app = DispatcherMiddleware(NotFound(), {prefix: create_app(settings, loader)})
+    server = make_server("127.0.0.1", port, app, threaded=True)
     thread = Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -22,7 +22,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 CHROMEDRIVER = "/usr/bin/chromedriver"  # Debian's: selenium would otherwise look for one on the network
 PLAIN_HOST = "plain.test"  # this machine, but not as "localhost", which browsers trust without TLS
-SOON = 30  # seconds
+SOON = 60  # seconds, on a machine with much else to do
 DESK, PHONE = (1280, 860), (320, 640)  # CSS pixels; phones are 360 wide, or 320 where all is set large
 
 _OPTIONS = (

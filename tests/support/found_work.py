@@ -1,15 +1,10 @@
-"""What one host of two finds and is to work on: run by a test in two processes, each in its host's folder.
-
-    python -m support.found_work RANK STORE JOB …
-
-Prints a JSON object for each job, a folder below the host's.
-"""
+"""What one host of two finds and is to work on: run by a test in two processes, each in its host's folder."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +39,11 @@ def found(world: World) -> dict[str, Any]:
     }
 
 
-def main(rank: int, store: str, folders: list[str]) -> None:
+def tell_all(rank: int, store: str, folders: Sequence[str]) -> None:
+    """Print a JSON object for each job, a folder below the host's."""
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     host = Path.cwd()
     for folder in folders:
         os.chdir(host / folder)
         print(json.dumps(found(World(rank=rank, size=2))))
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])

@@ -1,15 +1,18 @@
-"""Two hosts of a job on one machine: a process and a folder each, and both call their folder by one name."""
+"""Several processes of a job on this machine, started as its launcher would: see forked.py.
+
+Either they are one host's, or two hosts': a process and a folder each, and both call their folder by one name.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from support import forked
+
+from byoc_vision.cli import main
 from byoc_vision.paths import MlPaths
 
 HOSTS = ("algo-1", "algo-2")
@@ -27,20 +30,37 @@ def declare(root: Path, host: str, sharded: Sequence[str], **hyperparameters: st
     return paths
 
 
-def start(hosts: Sequence[MlPaths]) -> list[subprocess.Popen[str]]:
-    """Start a job's hosts, as their launchers would; the log of each goes to the file `log` in its folder."""
+def start(hosts: Sequence[MlPaths]) -> list[forked.Forked]:
+    """Start a job's hosts; the log of each goes to the file `log` in its folder."""
     port = _free_port()
-    return [_start(paths, rank, port) for rank, paths in enumerate(hosts)]
+    return [_start(paths, port, rank=rank, local_rank=0, size=len(hosts)) for rank, paths in enumerate(hosts)]
 
 
-def _start(paths: MlPaths, rank: int, port: int) -> subprocess.Popen[str]:
-    place = {"RANK": str(rank), "LOCAL_RANK": "0", "WORLD_SIZE": str(len(HOSTS))}
-    environment = {**os.environ, **place, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "byoc_vision", "train", "--root", str(ROOT)]
-    with (paths.root / "log").open("w") as log:
-        return subprocess.Popen(
-            command, cwd=paths.root, stdout=log, stderr=subprocess.STDOUT, text=True, env=environment
-        )
+def train_on_one(paths: MlPaths, processes: int, **environment: str) -> str:
+    """Train with some processes of one host; what they said."""
+    port, environment = _free_port(), {**environment, "BYOC_PROCESSES_PER_HOST": str(processes)}
+    started = [
+        _start(paths, port, rank=rank, local_rank=rank, size=processes, **environment) for rank in range(processes)
+    ]
+    try:
+        statuses = [process.wait(100) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert statuses == [0] * processes, log_of(paths)
+    return log_of(paths)
+
+
+def _start(paths: MlPaths, port: int, rank: int, local_rank: int, size: int, **environment: str) -> forked.Forked:
+    place = {"RANK": str(rank), "LOCAL_RANK": str(local_rank), "WORLD_SIZE": str(size)}
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return forked.start(
+        main,
+        ["train", "--root", str(ROOT)],
+        log=paths.root / "log",
+        folder=paths.root,
+        environment={**environment, **place, **address},
+    )
 
 
 def _free_port() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,12 @@ def render(page: Path) -> str:
         assert found, f"{page.name} has no place for {marker}"
         text = f"{before}{start}\n{make()}\n{end}{rest.partition(end)[2]}"
     return text
+
+
+def commands(heading: str) -> list[str]:
+    """The lines of the shell blocks under a heading of the README."""
+    section = README.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return [line for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) for line in block.splitlines()]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
-"""A process's steps up to a request to stop: run by a test in two processes, as a script in the second one."""
+"""A process's steps up to a request to stop: run by a test in two processes."""
 
 from __future__ import annotations
-
-import sys
 
 import torch
 import torch.distributed as dist
@@ -37,11 +35,14 @@ def steps(rank: int) -> tuple[int, list[int]]:
     raise AssertionError("the request was not heard")
 
 
-def join(rank: int, store: str) -> None:
+def steps_together(rank: int, store: str) -> tuple[int, list[int]]:
+    """What `steps` gives in one of two processes that talk to each other."""
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    try:
+        return steps(rank)
+    finally:
+        dist.destroy_process_group()
 
 
-if __name__ == "__main__":
-    join(1, sys.argv[1])
-    print(steps(1))
-    dist.destroy_process_group()
+def tell_steps(rank: int, store: str) -> None:
+    print(steps_together(rank, store))

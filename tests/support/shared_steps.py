@@ -1,8 +1,6 @@
-"""A process's share of training steps: run by a test in several processes, as a script in all but the first."""
+"""A process's share of training steps: run by a test in several processes."""
 
 from __future__ import annotations
-
-import sys
 
 import torch
 import torch.distributed as dist
@@ -55,8 +53,15 @@ def join(rank: int, size: int, store: str) -> World:
     return World(rank=rank, local_rank=rank, size=size)
 
 
-if __name__ == "__main__":
-    world = join(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
-    for accumulate_steps in (1, 2):
-        train(world, accumulate_steps)
-    dist.destroy_process_group()
+def train_shares(rank: int, size: int, store: str) -> list[list[Tensor]]:
+    """The parameters after each process's share of the steps, for batches taken in one and in two parts."""
+    world = join(rank, size, store)
+    try:
+        return [train(world, accumulate_steps) for accumulate_steps in (1, 2)]
+    finally:
+        dist.destroy_process_group()
+
+
+def take_part(rank: int, size: int, store: str) -> None:
+    """What all processes but the first do."""
+    train_shares(rank, size, store)

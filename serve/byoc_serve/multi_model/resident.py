@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from threading import Thread
 from typing import IO, TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ from byoc_vision.errors import DataError, RequestError, UserError
 
 if TYPE_CHECKING:  # importing it may import torch, which takes seconds
     from byoc_serve.served import Rendered, ServedModel
+
+_END_SECONDS = 2.0
+_PAUSE = 0.002
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +40,7 @@ class Resident:
         try:
             self._model = loaded.result()
         except RequestError:
-            self._thread.join()
+            _wait_for_end(self._thread)
             memory.give_back()
             raise
 
@@ -56,7 +60,7 @@ class Resident:
     def stop(self) -> None:
         """Accept no more requests, answer those that were, and end the thread."""
         self._model.stop()
-        self._thread.join()
+        _wait_for_end(self._thread)
 
     def _live(self, source: Callable[[], ServedModel], loaded: Future[ServedModel]) -> None:
         started = time.monotonic()
@@ -66,7 +70,7 @@ class Resident:
         except Exception as error:  # reported to who waits for the model
             loaded.set_exception(_explain(error))
             return
-        log.info("loaded in %.1f s: %s", time.monotonic() - started, model)
+        log.info("loaded in %.1f s: %s", time.monotonic() - started, str(model))  # a log that keeps it would keep all
         loaded.set_result(model)
         try:
             model.run()
@@ -74,6 +78,15 @@ class Resident:
             log.exception("a bug in running a model")
             self._failure = f"{type(error).__name__}: {error}"
             model.stop()
+
+
+def _wait_for_end(thread: Thread) -> None:
+    """`join` returns when Python is done with a thread; what libraries kept for it they free only after that."""
+    thread.join()
+    task = Path(f"/proc/self/task/{thread.native_id}")
+    limit = time.monotonic() + _END_SECONDS
+    while task.exists() and time.monotonic() < limit:
+        time.sleep(_PAUSE)
 
 
 def _explain(error: Exception) -> RequestError:

@@ -34,7 +34,7 @@ _FORM = '{"model_name": "…", "url": "/opt/ml/models/…/model"}'
 class _Name(BaseConverter):
     """A model's name: any text, slashes included. It is never part of a path."""
 
-    regex = ".+"
+    regex = "(?s:.+)"  # line ends as well
     part_isolating = False
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
-import warnings
+from operator import attrgetter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
-from torch.fx.experimental.const_fold import split_const_subgraphs
+from torch.fx import GraphModule, Node
+from torch.fx.node import map_arg
 
 from byoc_vision.artifact import ModelCard
 from byoc_vision.models.normalized import Normalized
 
 _TRACED_BATCH = 2  # of one picture, the number would be taken for a constant
+_STRETCH = torch.ops.aten._upsample_bicubic2d_aa.vec
 
 
 class FromDecoded(nn.Module):
@@ -46,8 +49,9 @@ def trace(net: nn.Module, card: ModelCard) -> ExportedProgram:
     to logits, float32 [N, K] or [N, K, h, w].
     """
     program = _export(FromDecoded(standalone(net, card)), card)
-    if any(node.target is torch.ops.aten._upsample_bicubic2d_aa.vec for node in program.graph.nodes):
-        program = _export(_folded(program), card)
+    if any(node.target is _STRETCH for node in program.graph.nodes):
+        with torch.no_grad():
+            program = _export(_with_stretched_positions(program), card)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it would carry this machine's paths into files
     return program
@@ -60,16 +64,27 @@ def _export(model: nn.Module, card: ModelCard) -> ExportedProgram:
         return torch.export.export(model, (pictures,), dynamic_shapes={"pictures": {0: Dim("batch")}})
 
 
-def _folded(program: ExportedProgram) -> nn.Module:
-    """The network with what depends on weights alone computed once.
+def _with_stretched_positions(program: ExportedProgram) -> nn.Module:
+    """The graph with its weights resized once.
 
     Transformers stretch their positions to the size of the pictures with each batch, by a filter that OpenVINO lacks.
     """
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # it is told of weights before it is given them
-        folded = split_const_subgraphs(program.module(check_guards=False))
-        folded.run_folding()
-    return folded
+    model = program.module(check_guards=False)
+    assert isinstance(model, GraphModule)
+    known: dict[Node, Any] = {}  # what depends on weights alone
+    for node in model.graph.nodes:
+        if node.op == "get_attr":
+            known[node] = attrgetter(node.target)(model)
+        elif node.op == "call_function" and node.all_input_nodes and known.keys() >= set(node.all_input_nodes):
+            args, kwargs = (map_arg(part, known.__getitem__) for part in (node.args, node.kwargs))
+            known[node] = node.target(*args, **kwargs)
+    for node in [node for node in known if node.target is _STRETCH]:
+        model.register_buffer(node.name, known[node])
+        with model.graph.inserting_before(node):
+            node.replace_all_uses_with(model.graph.get_attr(node.name))
+    model.graph.eliminate_dead_code()
+    model.recompile()
+    return model
 
 
 def _detached(tensor: Tensor) -> Tensor:

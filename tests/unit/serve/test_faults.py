@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from flask.testing import FlaskClient
+from support.nets import predictor_of
 from support.pictures import encode
 from torch import Tensor, nn
 
@@ -20,12 +21,9 @@ from byoc_serve.health import Board, State
 from byoc_serve.loader import Loader
 from byoc_serve.served import ServedModel
 from byoc_serve.settings import Settings
-from byoc_vision.artifact import ModelCard
 from byoc_vision.errors import RequestError, ResourceError
 from byoc_vision.inference.engines.base import Logits
-from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Classification, Predictor, Prepared
-from byoc_vision.precision import Precision
 
 SOON = 60.0
 WHITE = encode(np.full((8, 8, 3), 255, np.uint8))
@@ -107,11 +105,7 @@ class Failing(nn.Module):
 
 
 def failing(classifier: Predictor, error: Exception) -> Predictor:
-    return with_net(Predictor, Failing(error), classifier.card)
-
-
-def with_net(kind: type[Predictor], net: nn.Module, card: ModelCard) -> Predictor:
-    return kind(card, TorchEngine(net.eval(), card, torch.device("cpu"), Precision(torch.float32, "cpu")))
+    return predictor_of(Failing(error), classifier.card)
 
 
 def ask(client: FlaskClient, body: bytes) -> tuple[int, str]:
@@ -167,7 +161,7 @@ def test_a_gpu_that_shows_its_loss_only_when_answers_are_fetched(classifier: Pre
         def finish(self, logits: Logits, prepared: Prepared, threshold: float | None = None) -> Classification:
             raise ILLEGAL
 
-    predictor = with_net(Late, classifier.engine.net, classifier.card)
+    predictor = predictor_of(classifier.engine.net, classifier.card, Late)
     predictor.warm_up = lambda batch_size: None  # type: ignore[method-assign]
     board, client = serve_until_it_fails(lambda: ServedModel(predictor, Settings()), BLACK)
     assert client.get("/ping").status_code == 500

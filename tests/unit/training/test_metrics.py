@@ -1,17 +1,15 @@
 from __future__ import annotations
 
 import json
-import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
+from support import forked
+from support.sharded_metrics import MASKS, PICTURES, measure, measure_together, tell_figures
 
 from byoc_vision.artifact import ClassEntry
 from byoc_vision.inference.predictor import Classification, Segmentation
@@ -257,13 +255,9 @@ def average_precision(probabilities: np.ndarray, true: np.ndarray) -> float:
 @pytest.mark.filterwarnings("ignore:.*compute.*before the .*update:UserWarning")
 def test_two_processes_together_measure_what_one_does(tmp_path: Path) -> None:
     """Shares of unequal size, one of them empty; the figures are equal to the last bit."""
-    script, store = Path(__file__).parents[2] / "support" / "sharded_metrics.py", str(tmp_path / "store")
-    here = runpy.run_path(str(script))
-    alone = here["measure"](here["MASKS"], here["PICTURES"])
-    command = [sys.executable, "-W", "ignore", str(script), store]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as second:
-        here["join"](0, store)
-        first = here["measure"](here["MASKS"][:5], here["PICTURES"])
-        dist.destroy_process_group()
-        output, _ = second.communicate()
-    assert first == json.loads(output) == alone
+    store, log = str(tmp_path / "store"), tmp_path / "log"
+    alone = measure(MASKS, PICTURES)
+    second = forked.start(tell_figures, 1, store, MASKS[5:], [], log=log)
+    first = measure_together(0, store, MASKS[:5], PICTURES)
+    assert second.wait(60) == 0, log.read_text()
+    assert first == json.loads(log.read_text().splitlines()[-1]) == alone

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from support import forked, started
 
 from byoc_vision.training.startup import FirstStep, seconds_since_start
 
@@ -24,17 +23,11 @@ def test_the_first_step_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     assert lines[0].startswith("The first step was done ")
 
 
-def test_seconds_count_from_the_start_of_the_process() -> None:
-    program = """
-import time
-time.sleep(0.5)
-from byoc_vision.training.startup import seconds_since_start
-print(seconds_since_start())
-"""
-    started = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+def test_seconds_count_from_the_start_of_the_process(tmp_path: Path) -> None:
+    log, before = tmp_path / "log", time.monotonic()
+    assert forked.start(started.tell_seconds, log=log).wait(60) == 0, log.read_text()
     tick = 0.02  # of the clock that starts are told by, twice
-    assert 0.5 - tick <= float(done.stdout) <= time.monotonic() - started + tick
+    assert started.PAUSE - tick <= float(log.read_text()) <= time.monotonic() - before + tick
 
 
 @pytest.mark.parametrize("content", [None, "", "1 (name) S 2 3"])

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-from support import shared_steps
+from support import forked, shared_steps
 
 from byoc_vision.training.distribution import World
 from byoc_vision.training.loop import grouped
 
-TESTS = Path(__file__).parents[2]
 TOLERANCE = 1e-6  # the order of float32 sums differs
 
 
@@ -35,19 +31,10 @@ def test_grouping(count: int, size: int, sizes: list[int]) -> None:
 
 @pytest.mark.parametrize("size", [2, 4])
 def test_several_processes_learn_what_one_learns_from_the_same_pictures(tmp_path: Path, size: int) -> None:
-    store = str(tmp_path / "store")
-    command = [sys.executable, "-m", "support.shared_steps"]
-    others = [
-        subprocess.Popen([*command, str(rank), str(size), store], cwd=TESTS, stderr=subprocess.PIPE, text=True)
-        for rank in range(1, size)
-    ]
-    world = shared_steps.join(0, size, store)
-    try:
-        shared = [shared_steps.train(world, accumulate_steps) for accumulate_steps in (1, 2)]
-    finally:
-        dist.destroy_process_group()
-    errors = [process.communicate(timeout=60)[1] for process in others]
-    assert [process.returncode for process in others] == [0] * len(others), "\n".join(errors)
+    store, log = str(tmp_path / "store"), tmp_path / "log"
+    others = [forked.start(shared_steps.take_part, rank, size, store, log=log) for rank in range(1, size)]
+    shared = shared_steps.train_shares(0, size, store)
+    assert [process.wait(60) for process in others] == [0] * len(others), log.read_text()
     alone = shared_steps.train(World(), accumulate_steps=1)
     for parameters in shared:
         torch.testing.assert_close(parameters, alone, rtol=0, atol=TOLERANCE)

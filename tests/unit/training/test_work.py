@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +11,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from support import forked, found_work
 from support.hosts import HOSTS, declare
 
-TESTS = Path(__file__).parents[2]
 DATA = Path("input", "data")
 
 Files = Mapping[str, "np.ndarray | bytes"]
@@ -101,16 +98,13 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Answers]:
         for name, (*files, sharded, hyperparameters) in JOBS.items():
             write(root / host / name, files[rank])
             declare(root / host / name, host, sharded, **hyperparameters)
-        command = [sys.executable, "-m", "support.found_work", str(rank), str(root / "store"), *JOBS]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
-        processes.append(
-            subprocess.Popen(
-                command, cwd=root / host, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            )
-        )
-    outputs = [process.communicate(timeout=100) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    said = [[json.loads(line) for line in output.splitlines() if line.startswith("{")] for output, _ in outputs]
+        log = root / host / "log"
+        asked = (rank, str(root / "store"), tuple(JOBS))
+        processes.append(forked.start(found_work.tell_all, *asked, log=log, folder=root / host))
+    statuses = [process.wait(100) for process in processes]
+    logs = [(root / host / "log").read_text() for host in HOSTS]
+    assert statuses == [0, 0], logs
+    said = [[json.loads(line) for line in log.splitlines() if line.startswith("{")] for log in logs]
     by_job = dict(zip(JOBS, zip(*said, strict=True), strict=True))
     return lambda name: by_job[name]
 

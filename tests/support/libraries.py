@@ -1,0 +1,13 @@
+"""What a training process imports sooner or later, imported once: see forked.py."""
+
+import pytest  # noqa: F401  # multiprocessing has each process import the program that asked for it
+import segmentation_models_pytorch  # noqa: F401
+import timm  # noqa: F401
+
+import byoc_vision.training.assembly
+import byoc_vision.training.launcher
+import byoc_vision.training.metrics
+import byoc_vision.training.run  # noqa: F401
+from byoc_vision.data.albumentations_files import import_albumentations
+
+import_albumentations()

@@ -1,0 +1,101 @@
+"""What multi-model-server is told, and what its worker makes of a request; the container's tests run the real one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.servers import save_classifier
+
+from byoc_serve.multi_model.mms import variables
+from byoc_serve.multi_model.mms_service import Service
+from byoc_serve.settings import Settings
+from byoc_vision.errors import RequestError
+
+PICTURE = {"Content-Type": "image/png"}
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+
+
+@dataclass
+class Request:
+    """mms.context.RequestProcessor, as far as a worker asks it."""
+
+    headers: dict[str, str]
+
+    def get_request_properties(self) -> dict[str, str]:
+        return self.headers
+
+
+@dataclass
+class Context:
+    """mms.context.Context, likewise; what the worker answers is noted."""
+
+    system_properties: dict[str, Any]
+    model_name: str = "x"
+    request_processor: list[Request] = field(default_factory=list)
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def set_response_status(self, code: int, phrase: str, idx: int = 0) -> None:
+        self.status = code
+
+    def set_response_content_type(self, idx: int, value: str) -> None:
+        self.set_response_header(idx, "content-type", value)
+
+    def set_response_header(self, idx: int, key: str, value: str) -> None:
+        self.headers[key] = value
+
+
+@pytest.fixture
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    monkeypatch.setenv("ML_ROOT", str(tmp_path))
+    save_classifier(tmp_path / "models/x/model", "test_resnet")
+    return Context({"model_dir": str(tmp_path / "models/x/model"), "gpu_id": None})
+
+
+def ask(service: Service, context: Context, data: dict[str, bytes], headers: dict[str, str]) -> Any:
+    context.request_processor = [Request(headers)]
+    context.status, context.headers = 200, {}
+    answers = service([data], context)
+    assert answers is not None
+    return json.loads(answers[0])
+
+
+def test_a_worker_answers_as_our_server_does(context: Context, png: bytes) -> None:
+    service = Service()
+    assert service(None, context) is None
+    answer = ask(service, context, {"body": png}, {**PICTURE, ATTRIBUTES.lower(): "trace=1"})
+    assert {entry["label"] for entry in answer} == {"dress", "hat", "shoes"}
+    assert context.status == 200
+    assert context.headers == {"content-type": "application/json", ATTRIBUTES: "trace=1"}
+    for data, headers, status in (
+        ({"body": b"no picture"}, PICTURE, 400),
+        ({"body": b""}, PICTURE, 400),
+        ({"body": png}, {**PICTURE, "accept": "image/png"}, 406),
+        ({"image": png}, {"Content-Type": "multipart/form-data; boundary=x"}, 415),
+        ({"body": png}, {**PICTURE, ATTRIBUTES: "ü"}, 400),
+    ):
+        assert ask(service, context, data, headers)["error"]
+        assert context.status == status
+
+
+def test_what_it_cannot_load_ends_it(context: Context) -> None:
+    (Path(context.system_properties["model_dir"]) / "model.safetensors").write_bytes(b"")
+    with pytest.raises(RequestError, match="damaged"):
+        Service()(None, context)
+
+
+def test_memory_is_not_left_to_its_defaults() -> None:
+    settings = Settings(root=Path("/ml"), port=9000, max_payload_mb=20, request_timeout=30)
+    given = {"PATH": "/bin", "OMP_NUM_THREADS": "7"}
+    chosen = variables(settings, Path("/tmp/x"), given)
+    assert chosen["SAGEMAKER_BIND_TO_PORT"] == "9000"
+    assert chosen["SAGEMAKER_MULTI_MODEL"] == "true"
+    assert chosen["MMS_MAX_REQUEST_SIZE"] == str(20 * 2**20)
+    assert int(chosen["MMS_MAX_RESPONSE_SIZE"]) > 2**28
+    assert "-XX:+UseContainerSupport" in chosen["SAGEMAKER_MODEL_SERVER_VMARGS"]
+    assert "OMP_NUM_THREADS" not in chosen
+    assert chosen["PATH"].endswith(":/bin")
