@@ -6,6 +6,7 @@ Poisson process), and a request's latency counts from the time at which it was d
 
 from __future__ import annotations
 
+import http.client
 import math
 import random
 import socket
@@ -53,11 +54,12 @@ def _ask(port: int, content: bytes) -> float:
     try:
         with socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection:
             connection.sendall(content)
-            first = connection.recv(2**16)
-            while connection.recv(2**18):
-                pass
-    except OSError as error:
-        raise LoadError(f"no answer: {error}") from error
-    if first.split(b" ", 2)[1:2] != [b"200"]:
-        raise LoadError(f"answered with {first[:80]!r}")
-    return time.perf_counter()
+            with http.client.HTTPResponse(connection, method="POST") as response:
+                response.begin()
+                body = response.read()
+                ended = time.perf_counter()
+    except (OSError, http.client.HTTPException) as error:
+        raise LoadError(f"no answer: {error!r}") from error
+    if response.status != 200:
+        raise LoadError(f"answered with {response.status}: {body[:200]!r}")
+    return ended

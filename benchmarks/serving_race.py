@@ -140,7 +140,7 @@ class Race:
                 measure(name, server)
             except (AnswerError, wrk.LoadError, OSError) as error:
                 del self.servers[name]
-                self.failures[name] = f"{error}\n{server.tail()}"
+                self.failures[name] = f"{error}; the end of its log:\n{server.tail()}"
                 print(f"{name} is left out: {self.failures[name]}", file=sys.stderr, flush=True)
                 if name == OURS:
                     sys.exit("our own server failed")

@@ -83,7 +83,8 @@ class Server:
         return sum(map(cpu_seconds, family(self.process.pid)))
 
     def tail(self) -> str:
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+        """The end of its log."""
+        return "\n".join(line[:300] for line in self.log.read_text(errors="replace").splitlines()[-15:])
 
 
 @contextmanager

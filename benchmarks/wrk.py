@@ -62,8 +62,10 @@ def parse(output: str, generator: float = 0.0) -> Load:
         raise LoadError(f"wrk printed no figures:\n{output}")
     seen = json.loads(lines[-1])
     errors = {name: count for name, count in seen["errors"].items() if count}
-    if errors or not seen["requests"]:
-        raise LoadError(f"{seen['requests']} requests were answered, with errors: {errors or 'none'}")
+    if errors:
+        raise LoadError(f"{seen['requests']} requests were answered, and there were errors: {errors}")
+    if not seen["requests"]:
+        raise LoadError("0 requests were answered in this time; give it more of it")
     return Load(
         requests=seen["requests"],
         seconds=seen["microseconds"] / 1e6,
