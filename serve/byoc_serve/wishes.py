@@ -184,7 +184,8 @@ OPTIONS = {
         _one_of(none="none", flip="flip", flips="flips"),
         "`none`, `flip` or `flips`",
         "Test-time augmentation: the mean of the probabilities of the picture and its mirror image (`flip`), or of all "
-        "four ways to mirror it left-right and top-bottom (`flips`). Takes two or four times as long.",
+        "four ways to mirror it left-right and top-bottom (`flips`, for pictures that have no up and down). Takes two "
+        "or four times as long.",
         {"enum": ["none", "flip", "flips"]},
     ),
     "threshold": Option(
