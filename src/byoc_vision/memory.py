@@ -11,18 +11,25 @@ _CONTROL_GROUP = Path("/sys/fs/cgroup")
 def free_memory(facts: Path = _FACTS, control_group: Path = _CONTROL_GROUP) -> int | None:
     """Bytes that programs can still have without swapping, in this container; None where the system does not tell.
 
-    Memory that files take is free: the kernel gives it up. Sources: proc_meminfo(5), the kernel's documentation of
-    control groups (v2: memory.max, memory.current; v1: memory.limit_in_bytes, memory.usage_in_bytes; memory.stat).
+    Memory that files take is free, unless they are mapped, as libraries are: the kernel gives it up. Sources:
+    proc_meminfo(5), the kernel's documentation of control groups (v2: memory.max, memory.current; v1:
+    memory.limit_in_bytes, memory.usage_in_bytes; memory.stat).
     """
     available = _table(facts).get("MemAvailable:")
     limits = [] if available is None else [available * 1024]
-    for folder, names, inactive in (
-        (control_group, ("memory.max", "memory.current"), "inactive_file"),
-        (control_group / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes"), "total_inactive_file"),
+    for folder, names, files in (
+        (control_group, ("memory.max", "memory.current"), ("inactive_file", "active_file", "file_mapped")),
+        (
+            control_group / "memory",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+            ("total_inactive_file", "total_active_file", "total_mapped_file"),
+        ),
     ):
         limit, used = (_number(folder / name) for name in names)
         if limit is not None and used is not None:
-            limits.append(max(0, limit - used + _table(folder / "memory.stat").get(inactive, 0)))
+            table = _table(folder / "memory.stat")
+            inactive, active, mapped = (table.get(name, 0) for name in files)
+            limits.append(max(0, limit - used + inactive + max(0, active - mapped)))
     return min(limits, default=None)
 
 

@@ -30,7 +30,7 @@ def test_a_container_has_what_its_limit_leaves_and_its_files_give_up(tmp_path: P
         tmp_path / "v2",
         memory_dot_max=f"{8 * GIB}\n",
         memory_dot_current=f"{5 * GIB}\n",
-        memory_dot_stat=f"anon 9\ninactive_file {2 * GIB}\nactive_file 7\n",
+        memory_dot_stat=f"anon 9\nfile_mapped {GIB}\ninactive_file {GIB}\nactive_file {2 * GIB}\n",
     )
     assert free_memory(facts, group) == 5 * GIB
     write(group, memory_dot_max="max\n")

@@ -16,6 +16,8 @@ PEAK = 2.5
 SPARE = 64 * 2**20  # bytes, for requests: pictures on their way in, masks on their way out
 LIBRARIES = 300 * 2**20  # bytes, once in a process
 
+_M_ARENA_MAX = -8  # malloc.h
+
 
 def bytes_needed(folder: Path) -> int:
     """What loading the model in `folder`, or in one below it, takes at its peak: its largest file is its weights."""
@@ -38,13 +40,23 @@ def check_container(needed: int) -> None:
     check_room(needed, free_memory(), "memory")
 
 
+def keep_one_heap() -> None:
+    """Have all threads of this process share a heap; to be called before there are any.
+
+    glibc gives threads heaps of their own, and keeps up to 64 MB at the end of each that `give_back` cannot return.
+    """
+    tune = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc alone has it
+    if tune is not None:
+        tune(_M_ARENA_MAX, 1)
+
+
 def give_back() -> None:
     """Return all memory that nobody uses any more to the system, and a GPU's to its driver."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
 

@@ -129,7 +129,8 @@ class Registry:
         return listed[first : first + limit], first + limit < len(listed)
 
     def start(self) -> None:
-        """There is nothing to start: models come as they are loaded."""
+        """Make the process ready for models that come and go; to be called before it has threads."""
+        memory.keep_one_heap()
 
     def stop(self) -> None:
         """Finish what was accepted, and end all threads."""

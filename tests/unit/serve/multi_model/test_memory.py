@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -86,3 +88,33 @@ def test_memory_goes_back_to_the_system() -> None:
     give_back()
     libc.free(pieces[-1])
     assert resident() < full - 40_000_000
+
+
+LARGE_IN_A_THREAD = """
+import threading
+from pathlib import Path
+import numpy as np
+from byoc_serve.multi_model.memory import give_back, keep_one_heap
+
+def held():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
+
+def use():
+    np.ones(30_000_000, np.uint8)  # from now on malloc takes pieces of up to that size from its heaps
+    pieces = [np.ones(1_000_000, np.uint8) for _ in range(50)]
+
+keep_one_heap()
+before = held()
+for _ in range(3):
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+give_back()
+print(held() - before)
+"""
+
+
+def test_so_does_what_threads_used() -> None:
+    done = subprocess.run([sys.executable, "-c", LARGE_IN_A_THREAD], stdout=subprocess.PIPE, text=True, check=True)
+    assert int(done.stdout) < 4_000  # kB; without the shared heap it is 8,000
