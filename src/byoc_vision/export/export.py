@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ from byoc_vision.export.example_script import FILE as EXAMPLE_FILE
 from byoc_vision.export.example_script import example_script
 from byoc_vision.export.formats import FORMATS, Run
 from byoc_vision.models.build import build_model
+
+_WRITTEN = 2.2  # times the weights, at the most: TorchScript is written twice, alone and in an archive
 
 
 class Exported(NamedTuple):
@@ -53,6 +56,7 @@ def export_model(source: Path, format_name: str, output: Path | None = None) -> 
     _check_output(output)
     net, card = _load(source)
     with _folder_beside(output) as folder:
+        check_room(folder, round(_WRITTEN * sum(tensor.nbytes for tensor in net.state_dict().values())))
         with conversion(card, format_name):
             facts = module.write(net, card, folder)
             seen = compare(net, card, module.load(folder))
@@ -68,7 +72,7 @@ def export_model(source: Path, format_name: str, output: Path | None = None) -> 
 
 def default_output(source: Path, format_name: str) -> Path:
     """`job/model` becomes `job/model-onnx`, and so does `job/model.tar.gz`."""
-    whole = source.absolute()
+    whole = Path(os.path.abspath(source))
     return whole.with_name(f"{whole.name.removesuffix('.gz').removesuffix('.tgz').removesuffix('.tar')}-{format_name}")
 
 
@@ -111,6 +115,16 @@ def _check_output(output: Path) -> None:
         raise InputError(f"{output} is a file; name a new folder")
 
 
+def check_room(folder: Path, needed: int) -> None:
+    """Raises ResourceError where the disk of `folder` has fewer bytes free: converters tell a full one by riddles."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ResourceError(
+            f"{folder.parent} has {free / 1e6:,.0f} MB free, and the export takes {needed / 1e6:,.0f} MB; make room, "
+            "or name an --output elsewhere"
+        )
+
+
 def _check_comparison(seen: Comparison, format_name: str) -> None:
     if not seen.is_close:
         raise InputError(
@@ -133,9 +147,9 @@ def _folder_beside(output: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise ResourceError(f"the disk of {parent} is full; make room, or name an --output elsewhere") from error
-        if isinstance(error, PermissionError | NotADirectoryError) or error.errno == errno.EROFS:
+        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) or error.errno == errno.EROFS:
             raise InputError(f"{parent} cannot be written to ({error.strerror}); name another --output") from error
         raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ import pytest
 from support.tiny_models import classification_card, network, save
 
 from byoc_vision.data.preprocess import Preprocess
-from byoc_vision.errors import DataError, InputError
+from byoc_vision.errors import DataError, InputError, ResourceError
 from byoc_vision.export import onnx, torchscript
-from byoc_vision.export.export import default_output, export_model
+from byoc_vision.export.export import check_room, default_output, export_model
 
 CARD = classification_card(Preprocess(height=32, width=32))
 
@@ -52,6 +53,25 @@ def test_weights_of_another_network(tmp_path: Path) -> None:
     model = save(tmp_path / "model", CARD, network(other))
     with pytest.raises(DataError, match="the weights do not fit the model its card names"):
         export_model(model, "torchscript")
+
+
+def test_a_disk_without_room_is_named_with_what_is_needed(tmp_path: Path) -> None:
+    check_room(tmp_path, 1)
+    with pytest.raises(ResourceError, match=r"MB free, and the export takes 1,000,000,000,000 MB; make room"):
+        check_room(tmp_path, 10**18)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_to(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(InputError, match="cannot be written to"):
+        export_model(model, "torchscript", tmp_path / "locked" / "out")
+
+
+def test_an_output_below_a_file(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written to"):
+        export_model(model, "torchscript", tmp_path / "file" / "out")
 
 
 def test_answers_that_differ_are_refused_and_the_file_is_gone(
