@@ -14,7 +14,7 @@ command -v wrk > /dev/null || { echo "wrk makes the load: apt-get install wrk" >
 mkdir -p "$output"
 
 # SIGTERM first: each script ends its servers.
-run() { timeout --kill-after 30 "$1" "$python" "${@:2}" || echo "$2: not finished (status $?, after $1 s at the most)"; }
+run() { timeout --kill-after 120 "$1" "$python" "${@:2}" || echo "$2: not finished (status $?, after $1 s at the most)"; }
 
 "$python" benchmarks/serving_install.py
 started=$SECONDS

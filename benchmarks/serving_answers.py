@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-# Of two masks: the libraries resize pictures differently, and a network with mostly random weights tips at a breath.
-# One whose pictures were not normalised overlaps by nothing.
+# Of two masks: libraries resize pictures differently, and a network with mostly random weights tips at a breath. Where
+# pictures are not normalised masks have nothing in common.
 LEAST_OVERLAP = 0.8
 
 
