@@ -25,6 +25,7 @@ HANDLER = "byoc_serve.multi_model.mms_service"
 ENDED_EXIT_CODE = 1
 
 _LARGEST_ANSWER = 2**29  # bytes
+_LOAD_SECONDS = 300
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ def variables(settings: Settings, scratch: Path, given: Mapping[str, str]) -> di
         "OMP_NUM_THREADS": cores,  # workers would take one thread
         # By default the JVM sees the machine instead of the container: its processors, and a quarter of its memory.
         "SAGEMAKER_MODEL_SERVER_VMARGS": f"-XX:+UseContainerSupport -XX:ActiveProcessorCount={cores}",
-        "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS": str(settings.request_timeout),
+        # It is for loading, too, which may take long; what requests wait for the model is limited there.
+        "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS": str(max(_LOAD_SECONDS, settings.request_timeout)),
         "MMS_JOB_QUEUE_SIZE": str(settings.queue_length),
         "MMS_MAX_REQUEST_SIZE": str(settings.max_body),  # by default 6.5 million bytes, of answers likewise
         "MMS_MAX_RESPONSE_SIZE": str(_LARGEST_ANSWER),
