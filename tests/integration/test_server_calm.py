@@ -61,8 +61,10 @@ def test_a_lost_gpu_ends_the_process_and_nobody_waits_for_it(tmp_path: Path) -> 
 def test_sigterm_with_a_long_batch_under_way_and_more_in_the_queue(tmp_path: Path) -> None:
     with start_standin(tmp_path / "log", 1.5, environment={"BATCH_SIZE": "2"}) as server, ThreadPoolExecutor(6) as pool:
         server.pings_until(200)
-        answers = [pool.submit(ask, server, GREY) for _ in range(6)]
-        wait_for(server, "byoc_queue_depth", 4)
+        answers = [pool.submit(ask, server, GREY)]
+        wait_for(server, "byoc_batch_size_count", 1)
+        answers += [pool.submit(ask, server, GREY) for _ in range(5)]
+        wait_for(server, "byoc_queue_depth", 5)
         server.terminate()
         assert [answer.result().status_code for answer in answers] == [200] * 6
         assert server.exit_status() == 0
