@@ -102,6 +102,7 @@ def _run(
     in_group: bool,
 ) -> None:
     assert LIBRARIES in sys.modules, "imported before the fork"
+    multiprocessing.set_start_method("fork", force=True)  # as a command's process has it, and not the forking server's
     if in_group:
         os.setpgid(0, 0)
     # What a shell runs in the background ignores Ctrl-C, and so does all that it starts.
