@@ -31,6 +31,7 @@ from common import PET, encode, write
 from byoc_vision import artifact
 from byoc_vision.artifact import ClassEntry, ModelCard
 from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.inference import compiled
 from byoc_vision.models.build import build_model
 from byoc_vision.models.spec import ModelSpec
 
@@ -111,7 +112,9 @@ def make_model(folder: Path) -> None:
     classes = tuple(ClassEntry(name=f"class_{index}") for index in range(10))
     preprocess = Preprocess(height=224, width=224, resize="short_side")
     card = ModelCard(model=spec, classes=classes, activation="softmax", preprocess=preprocess)
-    artifact.save(folder, card, build_model(spec).state_dict())
+    network = build_model(spec).eval()
+    artifact.save(folder, card, network.state_dict())
+    compiled.write(folder, card, network)  # as a job leaves it, for CPUs
 
 
 def requests_per_second(server: Server, connections: int, models: int, seconds: float, picture: bytes) -> float:
@@ -177,8 +180,9 @@ def main() -> None:
     root = Path(tempfile.mkdtemp(prefix="multi-model-"))
     servers: dict[str, Server] = {}
     try:
-        for index in range(MODELS):
-            make_model(root / f"models/{index}/model")
+        make_model(root / "models/0/model")
+        for index in range(1, MODELS):
+            shutil.copytree(root / "models/0/model", root / f"models/{index}/model")
         for name in PORTS:
             servers[name] = Server(name, root)
             servers[name].wait()

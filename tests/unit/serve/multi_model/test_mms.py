@@ -94,6 +94,7 @@ def test_memory_is_not_left_to_its_defaults() -> None:
     chosen = variables(settings, Path("/tmp/x"), given)
     assert chosen["SAGEMAKER_BIND_TO_PORT"] == "9000"
     assert chosen["SAGEMAKER_MULTI_MODEL"] == "true"
+    assert int(chosen["SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS"]) > 120  # of loading, too
     assert chosen["MMS_MAX_REQUEST_SIZE"] == str(20 * 2**20)
     assert int(chosen["MMS_MAX_RESPONSE_SIZE"]) > 2**28
     assert "-XX:+UseContainerSupport" in chosen["SAGEMAKER_MODEL_SERVER_VMARGS"]
