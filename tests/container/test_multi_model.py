@@ -42,8 +42,8 @@ def with_mms(docker: Docker, image: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def serve(docker: Docker, models: Path) -> Iterator[Serve]:
-    """Start a multi-model server from an image, and wait until it is healthy."""
+def serve(docker: Docker, models: Path, with_mms: str) -> Iterator[Serve]:
+    """Start a multi-model server from an image, and wait until it is healthy. `with_mms`: it is removed after them."""
     started: list[Container] = []
 
     def serve(image: str, *options: str, own: bool = True) -> ManyModels:
