@@ -9,12 +9,10 @@ import io
 import json
 import logging
 import os
-import time
-import urllib.error
+import subprocess
+import sys
 import urllib.parse
-import urllib.request
 from functools import partial
-from threading import Thread
 from typing import Any, Protocol
 
 from byoc_serve.multi_model.loading import load
@@ -25,7 +23,18 @@ from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
 from byoc_vision.logs import set_up_logging
 
-_AFTER_THE_ANSWER = 0.2  # seconds
+# Seconds after which the server is asked to forget a model; before it has answered its caller it does not.
+_ATTEMPTS = (0.2, 0.5, 1.0, 2.0, 4.0)
+_FORGET = """
+import sys, time, urllib.request
+for pause in map(float, sys.argv[2:]):
+    time.sleep(pause)
+    try:
+        urllib.request.urlopen(urllib.request.Request(sys.argv[1], method="DELETE"), timeout=10).close()
+        break
+    except OSError:
+        continue
+"""
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +82,7 @@ class Service:
             log.error("%s cannot be loaded: %s", context.model_name, error)
             if error.status != 507:
                 raise
-        Thread(target=_forget, args=(settings.port, context.model_name)).start()
+        _forget(settings.port, context.model_name)
         raise MemoryError
 
     def _answer(self, model: Resident, data: dict[str, bytes], context: Context) -> bytes:
@@ -108,14 +117,11 @@ def _ask(model: Resident, data: dict[str, bytes], headers: dict[str, str]) -> tu
 def _forget(port: int, name: str) -> None:
     """Have the server forget a model that did not fit.
 
-    It would keep the name, and answer 409 when SageMaker has made room and asks again.
+    It would keep the name, and answer 409 when SageMaker has made room and asks again. Asked by a process of its own,
+    since this one is killed as soon as it has said that the model does not fit.
     """
-    time.sleep(_AFTER_THE_ANSWER)
     url = f"http://127.0.0.1:{port}/models/{urllib.parse.quote(name, safe='')}"
-    try:
-        urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=10).close()
-    except urllib.error.URLError as error:
-        log.warning("the server does not forget %s: %s", name, error)
+    subprocess.Popen([sys.executable, "-I", "-c", _FORGET, url, *map(str, _ATTEMPTS)], start_new_session=True)
 
 
 handle = Service()
