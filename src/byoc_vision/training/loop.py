@@ -24,6 +24,7 @@ from byoc_vision.machine import available_cores
 from byoc_vision.precision import Precision
 from byoc_vision.training.distribution import World, any_process, processes_per_host, sum_over_processes
 from byoc_vision.training.interruption import StopRequestedError
+from byoc_vision.training.observing import StepObserver
 from byoc_vision.training.progress import Progress
 
 Batch = tuple[Tensor, Tensor]
@@ -54,6 +55,7 @@ class Step:
     device: torch.device
     clip_grad_norm: float = 0.0
     still: tuple[nn.Module, ...] = ()  # layers whose statistics do not move
+    observers: tuple[StepObserver, ...] = ()
 
     def begin(self) -> None:
         """Set the layers to training, but for those that stand still."""
@@ -67,6 +69,8 @@ class Step:
         A batch is pictures, uint8 [N, 3, h, w], and targets [N], [N, K] or [N, h, w]. Returns float64 [2] on the
         device: the summed loss and the number of pictures.
         """
+        for observer in self.observers:
+            observer.step_begins()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
         for index, (pictures, targets) in enumerate(batches, start=1):
@@ -79,21 +83,31 @@ class Step:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
         scale = self.scaler.get_scale()
+        for observer in self.observers:
+            observer.gradients_ready(1.0 if self.clip_grad_norm else scale)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.scaler.get_scale() >= scale:
             # With fp16 the scaler passes over a step that overflowed; the schedule then waits too.
             self.schedule.step()
+        for observer in self.observers:
+            observer.step_ends()
         return sums
 
     def _gradients(self, pictures: Tensor, targets: Tensor, weight: float) -> Tensor:
         """Add `weight` times the batch's gradients; the batch's mean loss, detached."""
         pictures = pictures.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         targets = targets.to(self.device, non_blocking=True)
+        for observer in self.observers:
+            observer.batch_moved(pictures, targets)
         with self.precision.autocast():
             logits = self.model(pictures)
         loss: Tensor = self.loss(logits, targets)
+        for observer in self.observers:
+            observer.loss_computed(logits, loss)
         self.scaler.scale(loss * weight if weight != 1 else loss).backward()  # type: ignore[no-untyped-call]
+        for observer in self.observers:
+            observer.gradients_computed()
         return loss.detach()
 
     def _communicating(self, last: bool) -> AbstractContextManager[None]:

@@ -1,0 +1,1 @@
+"""What happened in a job: its record on the disk, and the page made of it."""

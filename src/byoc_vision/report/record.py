@@ -1,0 +1,284 @@
+"""What a job leaves about itself in /opt/ml/output/data: all that its report shows, as JSON and small pictures.
+
+    metrics.json            the record below, for people and programs
+    predictions.csv         a line for each picture of validation and test
+    confusion_matrix.csv    by truth (rows) and answer (columns), of the best epoch's validation pictures
+    preflight.json          the check of the data
+    pictures/*.jpg, *.png   what the galleries show
+    report.html             made of all of these, by the job, and again by `byoc-vision report`
+
+torch is not imported here: a report can be made where there is none.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from byoc_vision.errors import DataError
+from byoc_vision.models.spec import Task
+
+RECORD_FILE = "metrics.json"
+PREDICTIONS_FILE = "predictions.csv"
+CONFUSION_FILE = "confusion_matrix.csv"
+PICTURES_FOLDER = "pictures"
+REPORT_FILE = "report.html"
+SCHEMA_VERSION = 1
+
+State = Literal["running", "finished", "stopped_early", "stopped_by_rule", "interrupted", "failed"]
+GalleryName = Literal["worst", "best", "random"]
+
+
+class _Part(BaseModel):
+    # Fields of a later version are passed over; a figure that is no number (NaN) is kept as null.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Class(_Part):
+    """value: the pixel value in masks; None for classification."""
+
+    name: str
+    value: int | None = None
+
+
+class Epoch(_Part):
+    """learning_rate: the one it began with. seconds: with its validation; the rest of its training alone.
+
+    data_wait: the share of the time in which the device waited for pictures, 0–1.
+    """
+
+    epoch: int
+    learning_rate: float
+    train_loss: float | None
+    validation: dict[str, float | None]
+    seconds: float
+    images_per_second: float = 0.0
+    data_wait: float = 0.0
+
+
+class Finding(_Part):
+    """A health rule that fired. evidence: the figures that made it fire. remedy: what to do.
+
+    step: of the epoch, from 1; None where the rule looks at whole epochs. action: what came of it.
+    """
+
+    rule: str
+    epoch: int
+    step: int | None = None
+    evidence: str
+    remedy: str
+    action: Literal["warn", "stop"] = "warn"
+
+
+class ClassScore(_Part):
+    """What a class came to; None where there is nothing to judge by.
+
+    support: pixels (segmentation) or pictures of the class in the truth.
+    """
+
+    name: str
+    support: int
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+    iou: float | None = None
+    average_precision: float | None = None
+
+
+class CalibrationBin(_Part):
+    """Pictures whose highest probability lies in one tenth of 0–1. confidence, accuracy: their means; None of none."""
+
+    pictures: int
+    confidence: float | None
+    accuracy: float | None
+
+
+class Example(_Part):
+    """A validation picture. picture, truth, prediction, difference: file names below pictures/.
+
+    score: Dice (segmentation). actual, predicted: names of classes, several for multi-label.
+    probability: of what was predicted. actual_probability: of the truth.
+    height, width: of the picture itself, in pixels.
+    """
+
+    file: str
+    height: int
+    width: int
+    picture: str
+    truth: str | None = None
+    prediction: str | None = None
+    difference: str | None = None
+    score: float | None = None
+    actual: list[str] = []
+    predicted: list[str] = []
+    probability: float | None = None
+    actual_probability: float | None = None
+
+    @property
+    def is_right(self) -> bool:
+        return self.actual == self.predicted
+
+
+class Evaluation(_Part):
+    """Labelled pictures, answered by one model. epoch: after which; None where the model came from elsewhere.
+
+    confusion: [truth][answer], pixels or pictures; None for multi-label.
+    dice_histogram: pictures by Dice, in twenty equal bins of 0–1 (segmentation).
+    calibration, ece: expected calibration error over its bins (Guo et al., "On Calibration of Modern Neural Networks",
+    2017); pictures with one class each.
+    galleries: `worst` begins with the worst: the lowest Dice, or the most confident mistake.
+    """
+
+    split: str
+    epoch: int | None
+    pictures: int
+    figures: dict[str, float | None]
+    classes: list[ClassScore]
+    confusion: list[list[int]] | None = None
+    dice_histogram: list[int] | None = None
+    calibration: list[CalibrationBin] | None = None
+    ece: float | None = None
+    galleries: dict[GalleryName, list[Example]] = {}
+
+
+class StepTimes(_Part):
+    """Seconds of one step, or the sum of many. other: the rest of the wall time."""
+
+    data_wait: float = 0.0
+    to_device: float = 0.0
+    forward: float = 0.0
+    backward: float = 0.0
+    optimizer: float = 0.0
+    other: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return self.data_wait + self.to_device + self.forward + self.backward + self.optimizer + self.other
+
+
+class SlowStep(_Part):
+    epoch: int
+    step: int
+    seconds: float
+    times: StepTimes
+
+
+class Reading(_Part):
+    """One look at the machine. seconds: since the job began. Shares are 0–1, memory in bytes; None: not to be had."""
+
+    seconds: float
+    cpu: float | None = None
+    memory: int | None = None
+    gpu: float | None = None
+    gpu_memory: int | None = None
+
+
+class Operator(_Part):
+    """A line of the profiler's table. Seconds of its own, without those of what it called."""
+
+    name: str
+    calls: int
+    cpu_seconds: float
+    gpu_seconds: float
+
+
+class Profile(_Part):
+    """steps: the first and last step that was traced, over the whole job. trace: the file, below output/data."""
+
+    steps: tuple[int, int]
+    trace: str
+    operators: list[Operator]
+
+
+class Times(_Part):
+    """Where the time of training steps went, in the first process. slowest: the slowest steps, the slowest first.
+
+    memory_limit, gpu_memory_limit: bytes.
+    """
+
+    steps: int = 0
+    total: StepTimes = StepTimes()
+    slowest: list[SlowStep] = []
+    readings: list[Reading] = []
+    memory_limit: int | None = None
+    gpu_memory_limit: int | None = None
+    profile: Profile | None = None
+
+
+class Run(_Part):
+    """What ran, on what, and how to run it again.
+
+    hyperparameters: all of them; given: the names of those that were not left at their defaults.
+    versions: of Python and of the packages that matter. hardware: as the log names it.
+    """
+
+    hyperparameters: dict[str, Any]
+    given: list[str] = []
+    versions: dict[str, str] = {}
+    hardware: str = ""
+    device: str = ""
+    precision: str = ""
+    hosts: int = 1
+    processes: int = 1
+    seed: int = 0
+    revision: str | None = None
+    model: str = ""
+    parameters: int = 0
+    command: str = ""
+
+
+class Record(_Part):
+    """A job, as far as it has come.
+
+    objective: the figure that decides, as the log names it (`validation:dice`), and objective_mode whether more of it
+    is better.
+    seconds: of this job so far. gpu_seconds: times the GPUs.
+    augmented: file names, below pictures/, of training pictures as the model saw them.
+    evaluations: the best epoch's on `validation`, and the one on `test` where there is one.
+    """
+
+    schema_version: Annotated[int, Field(ge=1)] = SCHEMA_VERSION
+    package_version: str
+    task: Task
+    multi_label: bool = False
+    name: str = ""
+    state: State = "running"
+    reason: str | None = None
+    classes: list[Class]
+    pictures: dict[str, int]
+    objective: str
+    objective_mode: Literal["max", "min"] = "max"
+    best_epoch: int | None = None
+    validation: dict[str, float | None] = {}
+    test: dict[str, float | None] | None = None
+    seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    epochs: list[Epoch] = []
+    planned_epochs: int = 0
+    findings: list[Finding] = []
+    evaluations: list[Evaluation] = []
+    times: Times | None = None
+    augmented: list[str] = []
+    run: Run
+
+
+def read_record(folder: Path) -> Record:
+    """The record in a job's output folder. Raises DataError that names the file."""
+    path = folder / RECORD_FILE
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; name the folder that a job's output.tar.gz unpacks to") from None
+    except (OSError, ValidationError) as error:
+        raise DataError(f"{path} cannot be read as a job's record: {error}") from None
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write it whole: a reader finds the one before, or this one. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / RECORD_FILE
+    beside = path.with_suffix(".writing")
+    beside.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    beside.replace(path)
