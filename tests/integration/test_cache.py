@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.hosts import train_on_one
+from support.jobs import QUICK
 
 from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_segmentation_set
@@ -19,7 +20,7 @@ SETTINGS = {
     "image_size": "32",
     "crop_size": "16",
     "epochs": "3",
-    "openvino": "false",
+    **QUICK,
     "batch_size": "4",
     "num_workers": "0",
     "precision": "float32",

@@ -21,6 +21,7 @@ from support.datasets import (
     polyvore_tree,
     semantic_segmentation_tree,
 )
+from support.jobs import QUICK
 from support.pictures import decode
 from support.servers import start
 
@@ -37,7 +38,7 @@ from byoc_vision.training.entry import train_job
 from byoc_vision.training.evaluation import evaluate_folder
 
 READY_LIMIT = 60.0  # seconds
-SMALL = {"openvino": "false", "image_size": "32", "batch_size": "4", "epochs": "1", "num_workers": "0"}
+SMALL = {**QUICK, "image_size": "32", "batch_size": "4", "epochs": "1", "num_workers": "0"}
 SEGMENTER, CLASSIFIER = "unet_small", "resnet10t"
 LABEL_MAP = {"map": {"0": 60, "1": 120, "2": 180}}
 

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import pytest
+from support.jobs import QUICK
 
 from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
@@ -17,11 +18,11 @@ from byoc_vision.paths import MlPaths
 COMMON = {"precision": "float32", "num_workers": "0", "seed": "1", "augmentation": "light", "learning_rate": "0.002"}
 GOLDEN: dict[str, tuple[dict[str, str], list[float]]] = {
     "segmentation": (
-        {"model": "unet_small", "image_size": "32", "openvino": "false", "epochs": "3", "batch_size": "4"},
+        {"model": "unet_small", "image_size": "32", **QUICK, "epochs": "3", "batch_size": "4"},
         [1.3329, 1.0123, 0.8853],
     ),
     "classification": (
-        {"model": "resnet10t", "image_size": "32", "openvino": "false", "epochs": "3", "batch_size": "8"},
+        {"model": "resnet10t", "image_size": "32", **QUICK, "epochs": "3", "batch_size": "8"},
         [1.4894, 1.1722, 1.0860],
     ),
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from support import forked
 from support.forked import Forked
+from support.jobs import QUICK
 
 from byoc_vision import artifact
 from byoc_vision.cli import main
@@ -25,7 +26,7 @@ LONG = {
     "image_size": "32",
     "batch_size": "4",
     "epochs": "100000",
-    "openvino": "false",
+    **QUICK,
     "num_workers": "0",
     "checkpoint_minutes": "1e-9",
 }

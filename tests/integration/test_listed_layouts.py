@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import listed
+from support.jobs import QUICK
 
 from byoc_vision.data import pipes
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
@@ -20,7 +21,7 @@ CLASSIFIER = {
     "model": "resnet18",
     "image_size": "32",
     "epochs": "1",
-    "openvino": "false",
+    **QUICK,
     "batch_size": "4",
     "num_workers": "0",
 }
@@ -28,7 +29,7 @@ SEGMENTER = {
     "model": "unet_small",
     "image_size": "32",
     "epochs": "1",
-    "openvino": "false",
+    **QUICK,
     "batch_size": "4",
     "num_workers": "0",
 }

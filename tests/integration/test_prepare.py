@@ -28,6 +28,7 @@ from support.datasets import (
     polyvore_tree,
     semantic_segmentation_tree,
 )
+from support.jobs import QUICK
 from support.listed import jpeg, manifest_line, write_lines, write_masks, write_pictures, write_rec
 
 from byoc_vision import artifact
@@ -236,7 +237,7 @@ def train(channels: Path, job: Path, **hyperparameters: str) -> artifact.ModelCa
     paths.hyperparameters.parent.mkdir(parents=True)
     asked = {
         "epochs": "1",
-        "openvino": "false",
+        **QUICK,
         "batch_size": "4",
         "num_workers": "0",
         "image_size": "32",

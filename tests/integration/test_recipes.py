@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.datasets import camvid_tree, carvana_tree, class_folders_tree, oxford_pets_tree
+from support.jobs import QUICK
 from support.recipes import EXAMPLES, lay_out, recipes
 
 from byoc_vision.cli import main
@@ -19,7 +20,7 @@ from byoc_vision.data.decoding import read_picture
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 
 SMALL = {
-    "openvino": "false",
+    **QUICK,
     "image_size": "64",
     "epochs": "2",
     "batch_size": "4",

@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support import forked
+from support.jobs import QUICK
 
 from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
@@ -33,7 +34,7 @@ JOBS: dict[str, dict[str, str]] = {
         "image_size": "32",
         "batch_size": "4",
         "epochs": "3",
-        "openvino": "false",
+        **QUICK,
         "num_workers": "0",
         "dropout_rate": "0.3",
         "hidden_units": "16",
@@ -45,7 +46,7 @@ JOBS: dict[str, dict[str, str]] = {
         "image_size": "16",
         "batch_size": "2",
         "epochs": "3",
-        "openvino": "false",
+        **QUICK,
         "num_workers": "0",
         "optimizer": "nag",
         "augmentation": "strong",

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from support.forked import Forked
 from support.hosts import HOSTS, declare, log_of, start
+from support.jobs import QUICK
 
 from byoc_vision import artifact
 from byoc_vision.cli import main
@@ -26,7 +27,7 @@ SMALL = {
     "num_workers": "0",
     "checkpoint_minutes": "1e-9",
     "class_weights": "balanced",
-    "openvino": "false",
+    **QUICK,
 }
 SHARDED = ("train", "validation", "test")
 

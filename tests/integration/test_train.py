@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from support.hosts import train_on_one
+from support.jobs import QUICK
 
 from byoc_vision import artifact
 from byoc_vision.cli import main
@@ -28,7 +29,7 @@ SMALL = {
     "batch_size": "4",
     "epochs": "2",
     "num_workers": "0",
-    "openvino": "false",
+    **QUICK,
 }
 SMALL_CLASSIFIER = {
     "model": "resnet10t",
@@ -36,7 +37,7 @@ SMALL_CLASSIFIER = {
     "batch_size": "8",
     "epochs": "2",
     "num_workers": "0",
-    "openvino": "false",
+    **QUICK,
 }
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import albumentations
 import cv2
 import pytest
+from support.jobs import QUICK
 
 from byoc_vision import artifact
 from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
 from byoc_vision.paths import MlPaths
 
-COMMON = {"epochs": "1", "openvino": "false", "batch_size": "4", "num_workers": "0", "precision": "float32"}
+COMMON = {"epochs": "1", **QUICK, "batch_size": "4", "num_workers": "0", "precision": "float32"}
 SCENES = COMMON | {"model": "unet_small", "image_size": "64"}
 SHAPES = COMMON | {"model": "resnet10t", "image_size": "32"}
 

@@ -108,7 +108,7 @@ effective_number_beta encoder encoder_lr_factor epochs eps epsilon freeze_epochs
 hidden_units ignore_index image_shape image_size kv_store label_smoothing learning_rate loss lr lr_scheduler
 lr_scheduler_factor lr_scheduler_step min_class_count mini_batch_size model momentum multi_label num_classes
 num_epochs num_layers num_training_samples num_workers objective objective_metric on_bad_sample openvino optimizer
-precision precision_dtype pretrained resize resume rmsprop_alpha sampling scale_learning_rate seed short_side
+precision precision_dtype pretrained report resize resume rmsprop_alpha sampling scale_learning_rate seed short_side
 sync_batch_norm syncbn task test_batch_size top_k train_batch_size trimap_border use_pretrained_model
 use_weighted_loss validation_batch_size validation_mini_batch_size validation_split warmup_epochs weight_decay
 workers

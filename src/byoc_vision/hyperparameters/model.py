@@ -224,6 +224,9 @@ class Hyperparameters(BaseModel):
     openvino: bool = field(
         True, "Also leave the model as OpenVINO reads it, for endpoints on CPUs: it takes some seconds at the end."
     )
+    report: bool = field(
+        True, "Also leave report.html, made anew after each epoch where that takes less than 2 % of the time."
+    )
     num_workers: NonNegativeInt | None = field(
         None, "Processes that read pictures. Chosen from cores and shared memory where it is not given.", "workers"
     )

@@ -20,6 +20,7 @@ from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
 from byoc_vision.training import plan
+from byoc_vision.training.account import first_record
 from byoc_vision.training.assembly import build_trainer
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
 from byoc_vision.training.checkpoint import Checkpoints
@@ -29,10 +30,10 @@ from byoc_vision.training.distribution import World, gathered, on_first, on_host
 from byoc_vision.training.early_stopping import EarlyStopping
 from byoc_vision.training.fit import EpochRecord, Figures, History, figures_line, fit, named
 from byoc_vision.training.interruption import Interruption, StopRequestedError
+from byoc_vision.training.journal import Journal
 from byoc_vision.training.packing import on_cpu
 from byoc_vision.training.progress import Grid, Progress
 from byoc_vision.training.pulse import Pulse
-from byoc_vision.training.results import write_results
 from byoc_vision.training.session import Session
 from byoc_vision.training.startup import FirstStep
 from byoc_vision.training.trainer import Trainer
@@ -47,7 +48,7 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
     The first process alone writes. Raises UserError for whatever its user can mend, before the first
     epoch where that can be known.
     """
-    started = time.monotonic()
+    started, given = time.monotonic(), frozenset(hyperparameters.model_fields_set)
     checkpoints = Checkpoints.of(job.paths, hyperparameters, world)
     compare_streams(job, world)
     checked, work = find_work(job, hyperparameters, world)
@@ -58,11 +59,20 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
     hyperparameters = with_fitting_batch_size(hyperparameters, dataset, world)
     trainer = build_trainer(job, hyperparameters, work, world, weights)
     log.info(describe(trainer))
+    history = History(objective)
+    journal = Journal(
+        job.paths.output_data,
+        first_record(job, hyperparameters, given, dataset, objective, trainer),
+        history,
+        started,
+        gpus=world.size if trainer.step.device.type == "cuda" else 0,
+        page=hyperparameters.report,
+    )
     session = Session(
         paths=job.paths,
         hyperparameters=hyperparameters,
         trainer=trainer,
-        history=History(objective),
+        history=history,
         early_stopping=early_stopping(hyperparameters, objective),
         checkpoints=checkpoints,
         interruption=interruption,
@@ -70,14 +80,12 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
         grid=Grid.of(hyperparameters, dataset, len(trainer.batches), world, work.digest),
         pulse=Pulse(world, trainer.step.device),
         first_step=FirstStep(trainer.step.device),
+        journal=journal if world.is_first else None,
     )
-    with naming_all(work.dataset, hyperparameters), closing(trainer):
+    with telling(session), naming_all(work.dataset, hyperparameters), closing(trainer):
         session.resume()
-        test = train_and_test(session, checked, work)
+        train_and_test(session, checked, work)
     if world.is_first:
-        write_results(
-            job.paths.output_data, hyperparameters, dataset, session.history, test, time.monotonic() - started
-        )
         if hyperparameters.openvino:
             leave_compiled(job.paths.model)
         log.info("The model is in %s, its figures are in %s", job.paths.model, job.paths.output_data)
@@ -97,6 +105,16 @@ def compare_streams(job: Job, world: World) -> None:
 
 
 @contextmanager
+def telling(session: Session) -> Iterator[None]:
+    """Whatever ends the job is told in its record too."""
+    if session.journal is None:
+        yield
+        return
+    with session.journal.telling_failures():
+        yield
+
+
+@contextmanager
 def naming_all(dataset: Dataset, hyperparameters: Hyperparameters) -> Iterator[None]:
     """A sample that training cannot use ends the job as it would have before training: all such samples are named."""
     try:
@@ -107,7 +125,7 @@ def naming_all(dataset: Dataset, hyperparameters: Hyperparameters) -> Iterator[N
         raise name_all(dataset, str(error)) from None
 
 
-def train_and_test(session: Session, checked: Checked, work: Work) -> Figures | None:
+def train_and_test(session: Session, checked: Checked, work: Work) -> None:
     """Train what is left to train, and measure the best model on the `test` channel, where there is one.
 
     A request to stop ends either, with a model and a checkpoint left behind.
@@ -131,10 +149,9 @@ def train_and_test(session: Session, checked: Checked, work: Work) -> Figures | 
                 after_epoch=after_epoch,
             )
         session.finish()
-        return test_figures(session, work) if checked.dataset.test else None
+        session.end(test_figures(session, work) if checked.dataset.test else None)
     except StopRequestedError:
         session.leave()
-        return None
 
 
 def check_test(session: Session, checked: Checked, work: Work) -> None:

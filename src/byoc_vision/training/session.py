@@ -18,6 +18,7 @@ from byoc_vision.training.distribution import any_process, gathered, on_first, s
 from byoc_vision.training.early_stopping import EarlyStopping
 from byoc_vision.training.fit import EpochRecord, Figures, History, named
 from byoc_vision.training.interruption import Interruption, StopRequestedError
+from byoc_vision.training.journal import Journal
 from byoc_vision.training.packing import on_cpu
 from byoc_vision.training.progress import Grid, Progress
 from byoc_vision.training.pulse import Pulse
@@ -33,7 +34,10 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Session:
-    """Everything that changes in the course of a training, in one place."""
+    """Everything that changes in the course of a training, in one place.
+
+    journal: in the first process.
+    """
 
     paths: MlPaths
     hyperparameters: Hyperparameters
@@ -46,6 +50,7 @@ class Session:
     grid: Grid
     pulse: Pulse
     first_step: FirstStep
+    journal: Journal | None = None
     complete: bool = False  # no epoch is to follow
 
     # What `fit` drives
@@ -87,7 +92,16 @@ class Session:
         sound = math.isfinite(record.validation.get("loss", 0.0))
         if self.checkpoints and sound and (last or self.checkpoints.due_by_epoch(record.epoch)):
             self.save()
+        if self.journal:
+            self.journal.epoch_is_over()
         self._leave_if_asked()
+
+    def end(self, test: Figures | None) -> None:
+        """All is trained, and the best model measured on the `test` channel where there is one."""
+        if self.journal:
+            self.journal.test = test
+            early = len(self.history.records) < self.hyperparameters.epochs
+            self.journal.end("stopped_early" if early else "finished")
 
     def _after_step(self) -> bool:
         """Whether to leave the epoch; in the same step in all processes."""
@@ -140,6 +154,8 @@ class Session:
             self.checkpoints.wait()
             if first:
                 log.info("The job goes on from the checkpoint in %s when it starts again", self.paths.checkpoints)
+        if self.journal:
+            self.journal.end("interrupted", f"asked to stop in epoch {progress.epoch}")
 
     def _content(self, processes: list[dict[str, Any]]) -> dict[str, Any]:
         trainer, best = self.trainer, self.history.best
