@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,9 @@ from serving_models import Served
 from serving_servers import CORES, OURS, Server
 
 EQUAL_SHARE = 0.5  # of the best peer's highest rate
+ROUNDS = 3  # of requests on every connection that a turn has time for, if they are answered as fast as before
+IDLE_SHARE = 0.3  # of a core, all together: some poll for work
+IDLE_LIMIT = 60.0  # seconds
 WARM_UP_CONNECTIONS = 8
 
 
@@ -86,7 +90,7 @@ class Race:
 
         def keep_busy(name: str, server: Server, number: int) -> None:
             before = server.cpu_seconds()
-            load = wrk.load(server.url, self.served.pictures, number, self.seconds)
+            load = wrk.load(server.url, self.served.pictures, number, self._seconds(name, number))
             cpu = 1000 * (server.cpu_seconds() - before) / load.requests
             self.figures[name].loads.setdefault(number, []).append(load)
             self.figures[name].cpu.setdefault(number, []).append(cpu)
@@ -125,6 +129,20 @@ class Race:
         ratio = ours.equal_p99 / self.figures[best].equal_p99
         return found | {"p99, equal load": {"ours / best peer": round(ratio, 2), "peer": best}}
 
+    def _seconds(self, name: str, connections: int) -> float:
+        """Long enough for servers that take seconds to answer."""
+        rate = self.figures[name].rate()
+        return max(self.seconds, ROUNDS * connections / rate) if rate else self.seconds
+
+    def _settle(self) -> None:
+        """Wait for servers that still work on requests whose clients are gone: the next one's turn is its own."""
+        limit, pause = time.monotonic() + IDLE_LIMIT, 0.5
+        while time.monotonic() < limit:
+            before = sum(server.cpu_seconds() for server in self.servers.values())
+            time.sleep(pause)
+            if sum(server.cpu_seconds() for server in self.servers.values()) - before < IDLE_SHARE * pause:
+                return
+
     def _generator_share(self) -> float:
         """The most of all cores that wrk took in a turn."""
         loads = (load for name in self.servers for seen in self.figures[name].loads.values() for load in seen)
@@ -136,6 +154,7 @@ class Race:
     def _each(self, measure: Callable[[str, Server], None]) -> None:
         """Measure one after the other; leave out those that fail."""
         for name, server in list(self.servers.items()):
+            self._settle()
             try:
                 measure(name, server)
             except (AnswerError, wrk.LoadError, OSError) as error:

@@ -28,6 +28,7 @@ from byoc_serve.wishes import Wishes, check_wishes, read_wishes
 from byoc_vision.artifact import ModelCard
 from byoc_vision.errors import RequestError, ResourceError
 from byoc_vision.inference.engines.base import Logits
+from byoc_vision.inference.engines.openvino_engine import choose_lanes
 from byoc_vision.inference.predictor import Predictor, Prepared
 from byoc_vision.machine import available_cores, driver_version, visible_gpus
 
@@ -152,7 +153,10 @@ def load_model(settings: Settings, worker: int, observer: Observer | None = None
     cv2.setNumThreads(1)  # as many pictures as there are cores are worked on at once, see `ServedModel`
     device = _choose_gpu(settings, worker) if may_have_gpu(settings) else None
     threads = max(1, available_cores() // max(1, settings.workers))
-    return ServedModel(Predictor.load(settings.model, device, settings.engine, threads), settings, observer)
+    # Beside other models memory is dearer than speed.
+    lanes = 1 if settings.multi_model else min(settings.batch_size, choose_lanes(threads))
+    predictor = Predictor.load(settings.model, device, settings.engine, threads, lanes)
+    return ServedModel(predictor, settings, observer)
 
 
 def may_have_gpu(settings: Settings) -> bool:

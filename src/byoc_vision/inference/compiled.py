@@ -65,7 +65,7 @@ def write(folder: Path, card: ModelCard, net: nn.Module) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def load(folder: Path, card: ModelCard, threads: int | None = None) -> OpenVinoEngine | None:
+def load(folder: Path, card: ModelCard, threads: int | None = None, lanes: int = 1) -> OpenVinoEngine | None:
     """The engine of the artifact in `folder`; None where it has none, or one of other weights.
 
     Raises DataError where it does not compute what PyTorch does.
@@ -80,16 +80,22 @@ def load(folder: Path, card: ModelCard, threads: int | None = None) -> OpenVinoE
     if weights != digest(folder / WEIGHTS_FILE):
         log.warning("%s was made from other weights than %s; it is not used", model, folder / WEIGHTS_FILE)
         return None
-    engine = OpenVinoEngine(model, threads)
+    engine = OpenVinoEngine(model, threads, lanes)
     compare(engine, card.preprocess, expected)
     return engine
 
 
 def compare(engine: OpenVinoEngine, rule: Preprocess, expected: np.ndarray) -> None:
-    """Raises DataError where the engine's answer to the reference picture is not the expected one."""
-    found = points(engine.run(reference_picture(rule))[0])
+    """Raises DataError where the engine's answer to the reference picture, alone or in a batch, is not the expected."""
+    picture = reference_picture(rule)
+    for count in sorted({1, engine.lanes}):
+        _compare_each(engine, engine.run(picture.repeat(count, axis=0)), expected)
+
+
+def _compare_each(engine: OpenVinoEngine, answers: np.ndarray, expected: np.ndarray) -> None:
     tolerance = FLOAT32_TOLERANCE if engine.exact else BFLOAT16_TOLERANCE
-    distance = float(np.sqrt(np.mean((found - expected) ** 2)))
+    found = np.stack([points(logits) for logits in answers])
+    distance = max(float(np.sqrt(np.mean((each - expected) ** 2))) for each in found)
     spread = float(np.sqrt(np.mean(expected**2)))
     if not distance <= tolerance * max(spread, 1e-6):
         raise DataError(

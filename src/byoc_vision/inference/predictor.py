@@ -83,17 +83,22 @@ class Predictor:
 
     @classmethod
     def load(
-        cls, source: Path, device: str | None = None, engine: EngineName = "auto", threads: int | None = None
+        cls,
+        source: Path,
+        device: str | None = None,
+        engine: EngineName = "auto",
+        threads: int | None = None,
+        lanes: int = 1,
     ) -> Predictor:
         """The predictor of an artifact: a folder or a tarball.
 
         device: as torch names it; by default a GPU where there is one.
-        threads: of the CPU; by default as many as there are cores.
+        threads: of the CPU; by default as many as there are cores. lanes: see `OpenVinoEngine`.
         Raises DataError where the artifact is damaged, and what `load_engine` raises.
         """
         with artifact.opened(source) as folder:
             card = artifact.read_card(folder)
-            return cls(card, load_engine(folder, card, device, engine, threads))
+            return cls(card, load_engine(folder, card, device, engine, threads, lanes))
 
     @property
     def device(self) -> str:

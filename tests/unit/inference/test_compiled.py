@@ -18,7 +18,7 @@ from byoc_vision.artifact import OPENVINO_FOLDER, ModelCard
 from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.errors import DataError, InputError, UserError
 from byoc_vision.inference import compiled
-from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
+from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine, choose_lanes
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 
@@ -47,6 +47,23 @@ def test_a_mask_is_the_one_that_pytorch_gives(segmenter: Path, picture: np.ndarr
         assert isinstance(other, Segmentation)
         assert (one.labels == other.labels).mean() > 0.999
         np.testing.assert_allclose(one.probabilities, other.probabilities, atol=0.02)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7])
+def test_pictures_apart_are_answered_as_together(segmenter: Path, count: int) -> None:
+    """Whatever the size of the batch, each answer is its own picture's."""
+    together, apart = (Predictor.load(segmenter, "cpu", threads=2, lanes=lanes).engine for lanes in (1, 3))
+    pictures = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    for engine in (together, apart):
+        engine.warm_up(pictures)
+    np.testing.assert_allclose(apart.run(pictures), together.run(pictures), rtol=1e-3, atol=1e-4)
+    backwards = apart.run(pictures[::-1].copy())
+    np.testing.assert_allclose(backwards[::-1], together.run(pictures), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("threads", "lanes"), [(1, 1), (2, 2), (4, 4), (8, 4), (16, 4), (32, 8)])
+def test_lanes_for_so_many_cores(threads: int, lanes: int) -> None:
+    assert choose_lanes(threads) == lanes
 
 
 def test_so_are_the_probabilities_of_classes(tmp_path: Path, picture: np.ndarray) -> None:

@@ -17,12 +17,18 @@ log = logging.getLogger(__name__)
 
 
 def load_engine(
-    folder: Path, card: ModelCard, device: str | None = None, engine: EngineName = "auto", threads: int | None = None
+    folder: Path,
+    card: ModelCard,
+    device: str | None = None,
+    engine: EngineName = "auto",
+    threads: int | None = None,
+    lanes: int = 1,
 ) -> Engine:
     """The engine of the artifact in `folder`.
 
     auto: PyTorch on a GPU. On a CPU OpenVINO, where the artifact holds what it reads and its answers are PyTorch's;
     PyTorch otherwise.
+    lanes: how many pictures OpenVINO computes apart.
     Raises InputError for OpenVINO on a GPU, DataError where the artifact is damaged or OpenVINO was asked for and its
     answers differ, and what `choose_device` raises.
     """
@@ -30,10 +36,10 @@ def load_engine(
     if engine == "openvino" and device is not None and not on_cpu:
         raise InputError(f"engine=openvino computes on the CPU, not on {device}; take engine=torch or auto")
     if engine == "openvino":
-        return compiled.load(folder, card, threads) or _convert(folder, card, threads)
+        return compiled.load(folder, card, threads, lanes) or _convert(folder, card, threads, lanes)
     if engine == "auto" and on_cpu:
         try:
-            if found := compiled.load(folder, card, threads):
+            if found := compiled.load(folder, card, threads, lanes):
                 return found
         except DataError as error:
             log.warning("%s: %s; PyTorch does the work, several times slower", folder / artifact.OPENVINO_FOLDER, error)
@@ -42,7 +48,7 @@ def load_engine(
     return TorchEngine.load(folder, card, device, threads)
 
 
-def _convert(folder: Path, card: ModelCard, threads: int | None) -> Engine:
+def _convert(folder: Path, card: ModelCard, threads: int | None, lanes: int) -> Engine:
     """OpenVINO's engine of an artifact that does not hold it yet, which takes some seconds."""
     from byoc_vision.export.openvino import to_openvino
     from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
@@ -50,6 +56,6 @@ def _convert(folder: Path, card: ModelCard, threads: int | None) -> Engine:
 
     net = TorchEngine.load(folder, card, "cpu").net
     expected = compiled.expected_logits(net, card)
-    engine = OpenVinoEngine(to_openvino(net, card), threads)
+    engine = OpenVinoEngine(to_openvino(net, card), threads, lanes)
     compiled.compare(engine, card.preprocess, expected)
     return engine
