@@ -20,7 +20,7 @@ from byoc_vision.errors import InputError
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.training.distribution import Share, World, processes_per_host
 from byoc_vision.training.fit import Figures
-from byoc_vision.training.loop import Metrics, evaluate
+from byoc_vision.training.loop import Metrics, Onlooker, evaluate
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,19 @@ class Evaluator:
             on_gpu=self.predictor.device != "cpu",
         )
 
-    def evaluate(self, batches: Iterable[EvaluationBatch], stopping: Callable[[], bool] | None = None) -> Figures:
+    def evaluate(
+        self,
+        batches: Iterable[EvaluationBatch],
+        stopping: Callable[[], bool] | None = None,
+        collector: Onlooker | None = None,
+    ) -> Figures:
         """The metrics, and the mean loss where there is one, over all processes' batches, the same in each process.
 
+        collector: is shown each of this process's answers.
         Raises StopRequestedError in all processes where `stopping` says so in any.
         """
         metrics = build_metrics(self.predictor.card, self.top_k)
-        return evaluate(self.predictor, batches, metrics, self.world, self.loss, stopping)
+        return evaluate(self.predictor, batches, metrics, self.world, self.loss, stopping, collector)
 
 
 def build_metrics(card: ModelCard, top_k: int | None = None) -> Metrics:
