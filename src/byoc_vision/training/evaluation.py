@@ -118,6 +118,12 @@ def evaluate_folder(model: Path, folder: Path, batch_size: int = 16) -> Figures:
 
     Raises DataError and InputError that name what does not fit: the model, the layout, a picture, a class.
     """
+    evaluator, samples = evaluator_for(model, folder, batch_size)
+    return evaluator.evaluate(evaluator.batches(samples))
+
+
+def evaluator_for(model: Path, folder: Path, batch_size: int) -> tuple[Evaluator, tuple[Sample, ...]]:
+    """What measures a saved model on a folder, and the samples there. Raises as `evaluate_folder` does."""
     predictor = Predictor.load(model)
     card = predictor.card
     classes = tuple(DataClass(entry.name, entry.value) for entry in card.classes)
@@ -126,5 +132,4 @@ def evaluate_folder(model: Path, folder: Path, batch_size: int = 16) -> Figures:
     if several:
         samples = tuple(map(with_labels, samples))
     check_labelled(samples, classes)
-    evaluator = Evaluator(predictor, classes, batch_size)
-    return evaluator.evaluate(evaluator.batches(samples))
+    return Evaluator(predictor, classes, batch_size), samples

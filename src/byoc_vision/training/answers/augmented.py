@@ -12,9 +12,10 @@ from byoc_vision.artifact import ClassEntry, renamed_into_place
 from byoc_vision.data.pictures import PictureDataset
 from byoc_vision.data.samplers import Draw
 from byoc_vision.errors import DataError
+from byoc_vision.inference.encoding import encode_jpeg
 from byoc_vision.inference.overlay import background_classes
 from byoc_vision.report.record import PICTURES_FOLDER
-from byoc_vision.training.answers.thumbnails import class_palette, encode_jpeg, fitting_size, shrunk
+from byoc_vision.training.answers.thumbnails import JPEG_QUALITY, class_palette, fitting_size, shrunk
 
 AUGMENTED = 12
 _THICKNESS = 3  # pixels
@@ -40,7 +41,7 @@ def write_augmented(
         names.append(f"augmented-{len(names) + 1}.jpg")
         picture = outlined(image.numpy().transpose(1, 2, 0), truth.numpy(), classes)
         with renamed_into_place(folder / PICTURES_FOLDER / names[-1]) as beside:
-            beside.write_bytes(encode_jpeg(picture))
+            beside.write_bytes(encode_jpeg(picture, JPEG_QUALITY))
     return names
 
 

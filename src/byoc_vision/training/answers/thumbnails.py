@@ -11,13 +11,13 @@ import numpy as np
 from byoc_vision.artifact import ClassEntry
 from byoc_vision.data.preprocess import IGNORED, Preprocess
 from byoc_vision.inference.difference import difference, difference_palette
-from byoc_vision.inference.encoding import encode_png
+from byoc_vision.inference.encoding import encode_jpeg, encode_png
 from byoc_vision.inference.overlay import background_classes, class_colours
 from byoc_vision.inference.predictor import Prepared, Segmentation
 from byoc_vision.training.answers.judging import Answered
 
 LONG_SIDE = 320  # pixels
-_JPEG_QUALITY = 85
+JPEG_QUALITY = 85
 _NOT_COUNTED = (128, 128, 128)
 
 
@@ -36,7 +36,7 @@ class Thumbnail:
 
     def files(self, classes: Sequence[ClassEntry]) -> dict[str, bytes]:
         """What shows it: `picture.jpg` and, of masks, `truth.png`, `prediction.png` and `difference.png`."""
-        files = {"picture.jpg": encode_jpeg(self.rgb)}
+        files = {"picture.jpg": encode_jpeg(self.rgb, JPEG_QUALITY)}
         if self.truth is not None and self.labels is not None:
             palette = class_palette(classes)
             kinds = difference(self.labels, self.truth, background_classes(classes))
@@ -77,15 +77,6 @@ def class_palette(classes: Sequence[ClassEntry]) -> np.ndarray:
     palette[list(background_classes(classes))] = 0
     palette[IGNORED] = _NOT_COUNTED
     return palette
-
-
-def encode_jpeg(rgb: np.ndarray) -> bytes:
-    """A picture, uint8 RGB [H, W, 3]."""
-    written, encoded = cv2.imencode(
-        ".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    )
-    assert written, "OpenCV encodes every uint8 array as JPEG"
-    return encoded.tobytes()
 
 
 def _nearest(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
