@@ -80,8 +80,8 @@ def expected_calibration_error(bins: Sequence[CalibrationBin]) -> float | None:
 
 def _bins(values: np.ndarray, count: int) -> np.ndarray:
     """The bin of each value: `count` equal ones of 0–1, each with its lower edge, the last with both."""
-    edges = np.linspace(0, 1, count + 1)
-    places: np.ndarray = np.searchsorted(edges, values.astype(np.float64), side="right") - 1
+    edges = (np.arange(count + 1) / count).astype(np.float32)
+    places: np.ndarray = np.searchsorted(edges, values.astype(np.float32), side="right") - 1
     return places.clip(0, count - 1)
 
 

@@ -221,6 +221,6 @@ def test_two_processes_together_collect_what_one_does(tmp_path: Path) -> None:
     alone = told(collect_all(tmp_path))
     second = forked.start(say_together, 1, store, tmp_path, log=log)
     first = collect_together(0, store, tmp_path)
-    assert second.wait(60) == 0, log.read_text()
+    assert second.wait(100) == 0, log.read_text()
     assert first == alone
     assert log.read_text().splitlines()[-1] == "[]", "the first process alone tells"
