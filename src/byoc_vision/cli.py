@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from byoc_vision import __version__
-from byoc_vision.errors import UserError
+from byoc_vision.errors import InputError, UserError
 from byoc_vision.export.formats import FORMATS
 from byoc_vision.logs import set_up_logging
 from byoc_vision.openmp import sleep_between_regions
@@ -66,13 +66,51 @@ def predict(options: argparse.Namespace) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     from byoc_vision.training.evaluation import evaluate_folder
 
-    figures = evaluate_folder(options.model, options.data, options.batch_size)
+    model, data = _model_and_data(options)
+    output: Path | None = options.output
+    if output is None or output.suffix == ".json" or output.is_file():
+        figures = evaluate_folder(model, data, options.batch_size)
+    else:
+        from byoc_vision.training.folder_report import report_on_folder
+
+        figures, output = report_on_folder(model, data, output, options.batch_size), None
+        log.info("The report is %s", options.output / "report.html")
     text = json.dumps(figures, indent=2)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(text + "\n", encoding="utf-8")
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text + "\n", encoding="utf-8")
     sys.stdout.write(text + "\n")
     return 0
+
+
+def _model_and_data(options: argparse.Namespace) -> tuple[Path, Path]:
+    """Named by their options, or by their places. Raises InputError where one is missing."""
+    places: list[Path] = list(options.places)
+    named: list[Path | None] = [options.model, options.data]
+    found = [path or (places.pop(0) if places else None) for path in named]
+    if found[0] is None or found[1] is None or places:
+        raise InputError("name one model and one folder: byoc-vision evaluate MODEL DATA [--output DIR]")
+    return found[0], found[1]
+
+
+def explain(options: argparse.Namespace) -> int:
+    from byoc_vision import artifact
+    from byoc_vision.inference.explaining import Explainer, check_can_explain
+    from byoc_vision.inference.files import explain_files, find_pictures
+    from byoc_vision.inference.predictor import Predictor
+
+    pictures = find_pictures(options.files)
+    with artifact.opened(options.model) as folder:
+        check_can_explain(artifact.read_card(folder))
+        explainer = Explainer(Predictor.load(folder, engine="torch"))
+    failed = 0
+    for outcome in explain_files(explainer, pictures, options.output, options.class_name):
+        if outcome.error:
+            failed += 1
+            log.error(outcome.error)
+        else:
+            log.info("%s: %s → %s", outcome.source, outcome.answer, outcome.written)
+    return 3 if failed else 0
 
 
 def export(options: argparse.Namespace) -> int:
@@ -165,11 +203,26 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=predict)
 
     command = commands.add_parser("evaluate", help="measure a model on labelled pictures")
-    command.add_argument("--model", type=Path, required=True, metavar="DIR_OR_TARBALL")
-    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="class folders, or images/ and masks/")
-    command.add_argument("--output", type=Path, metavar="FILE", help="also write the figures there, as JSON")
-    command.add_argument("--batch-size", type=int, default=16)
+    command.add_argument("places", type=Path, nargs="*", metavar="MODEL DATA", help="a folder or tarball; a folder")
+    command.add_argument("--model", type=Path, metavar="DIR_OR_TARBALL", help="instead of MODEL")
+    command.add_argument(
+        "--data", type=Path, metavar="DIR", help="instead of DATA: class folders, images/ and masks/, …"
+    )
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="also write figures, tables, pictures and report.html there; a FILE.json takes the figures alone",
+    )
+    command.add_argument("--batch-size", type=_positive, default=16)
     command.set_defaults(run=evaluate)
+
+    command = commands.add_parser("explain", help="draw over pictures what speaks for the class a classifier answers")
+    command.add_argument("--model", type=Path, required=True, metavar="DIR_OR_TARBALL")
+    command.add_argument("--output", type=Path, required=True, metavar="DIR")
+    command.add_argument("--class", dest="class_name", metavar="NAME", help="default: the likeliest of each picture")
+    command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="pictures, or folders of pictures")
+    command.set_defaults(run=explain)
 
     _add_export(commands)
 

@@ -11,6 +11,7 @@ import torch.distributed as dist
 
 from byoc_vision.artifact import ClassEntry
 from byoc_vision.inference.predictor import Classification, Segmentation
+from byoc_vision.training.answers.judging import Answered, judge
 from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics, SegmentationMetrics
 
 NAMES = ("a", "b", "c")
@@ -23,11 +24,11 @@ def measure(masks: Sequence[np.ndarray], pictures: Sequence[tuple[int, int]]) ->
     segmentation, classification = SegmentationMetrics(NAMES), ClassificationMetrics(NAMES, top_k=2)
     multi_label = MultiLabelMetrics(NAMES)
     classes = tuple(ClassEntry(name=name, value=value) for value, name in enumerate(NAMES))
-    segmentation.update((Segmentation(labels, classes, lambda: np.zeros(0)), truth) for labels, truth in masks)
+    segmentation.update(judge(Segmentation(labels, classes, lambda: np.zeros(0)), truth, 3) for labels, truth in masks)
     for answer, label in pictures:
         vector = (np.roll([0.9, 0.6, 0.2], answer) * (0.5 + label / 4)).astype(np.float32)
-        classification.update([(Classification(vector, NAMES), np.array(label))])
-        multi_label.update([(Classification(vector, NAMES, threshold=0.5), np.eye(3, dtype=np.uint8)[label])])
+        classification.update([Answered(Classification(vector, NAMES), np.array(label))])
+        multi_label.update([Answered(Classification(vector, NAMES, threshold=0.5), np.eye(3, dtype=np.uint8)[label])])
     return [segmentation.compute(), classification.compute(), multi_label.compute()]
 
 

@@ -62,8 +62,7 @@ class Preprocess(BaseModel):
 
     def image(self, rgb: np.ndarray) -> np.ndarray:
         """A picture, uint8 [H, W, 3], as the model's input, uint8 [height, width, 3]."""
-        if self.resize == "short_side":
-            rgb = self._crop(rgb)
+        rgb = self.visible(rgb)
         window = self.window(rgb.shape[0], rgb.shape[1])
         return self._place(_resize_picture(rgb, window), window, fill=0)
 
@@ -85,8 +84,7 @@ class Preprocess(BaseModel):
 
         Nearest neighbour, since labels do not mix; `fill` labels the letterbox's border.
         """
-        if self.resize == "short_side":
-            labels = self._crop(labels)
+        labels = self.visible(labels)
         window = self.window(labels.shape[0], labels.shape[1])
         return self._place(_resize(labels, window, cv2.INTER_NEAREST_EXACT), window, fill)
 
@@ -117,11 +115,14 @@ class Preprocess(BaseModel):
         inner_width = min(self.width, max(1, round(width * scale)))
         return Window((self.height - inner_height) // 2, (self.width - inner_width) // 2, inner_height, inner_width)
 
-    def _crop(self, pixels: np.ndarray) -> np.ndarray:
-        """The part with the model's proportions that is resized: the largest one, or as `short_side` has it.
+    def visible(self, pixels: np.ndarray) -> np.ndarray:
+        """The part of a picture, [H, W, …], that the model sees: all of it, unless the rule is `short_side`.
 
-        It is cut before it is resized, so that pictures are resized once.
+        That cuts the largest part with the model's proportions, or as `short_side` has it. It is cut before it is
+        resized, so that pictures are resized once.
         """
+        if self.resize != "short_side":
+            return pixels
         height, width = pixels.shape[:2]
         if self.short_side is None:
             scale = min(height / self.height, width / self.width)

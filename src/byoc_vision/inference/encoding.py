@@ -50,6 +50,13 @@ def encode_rgb_png(rgb: np.ndarray) -> bytes:
     return encoded.tobytes()
 
 
+def encode_jpeg(rgb: np.ndarray, quality: int = 90) -> bytes:
+    """A picture, uint8 RGB [H, W, 3]. quality: 1–100."""
+    written, encoded = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert written, "OpenCV encodes every uint8 array as JPEG"
+    return encoded.tobytes()
+
+
 def class_entries(answer: Classification) -> list[dict[str, Any]]:
     """`{"label", "score"}` of every class, best first; where a picture may have several also whether it has this one:
     `"present"`."""

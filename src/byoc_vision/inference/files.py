@@ -6,26 +6,34 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from byoc_vision.data.decoding import PICTURE_SUFFIXES, read_picture
 from byoc_vision.errors import DataError, InputError
-from byoc_vision.inference.encoding import class_entries
+from byoc_vision.inference.encoding import class_entries, encode_jpeg
 from byoc_vision.inference.overlay import background_classes, draw_overlay
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
+
+if TYPE_CHECKING:
+    from byoc_vision.inference.explaining import Explainer
 
 PREDICTIONS_FILE = "predictions.jsonl"
 
 
 @dataclass(frozen=True)
 class FileOutcome:
-    """What became of a picture: the file written for it, or why there is none."""
+    """What became of a picture: the file written for it, or why there is none.
+
+    answer: what the file does not say.
+    """
 
     source: Path
     written: Path | None = None
     error: str | None = None
+    answer: str = ""
 
 
 def find_pictures(sources: Sequence[Path]) -> list[Path]:
@@ -71,6 +79,32 @@ def predict_files(
             yield FileOutcome(source, written=lines)
         else:
             yield FileOutcome(source, written=_write_mask(answer, output / source.stem, rgb if overlay else None))
+
+
+def explain_files(
+    explainer: Explainer, pictures: Iterable[Path], output: Path, class_name: str | None = None
+) -> Iterator[FileOutcome]:
+    """Draw over each picture what speaks for a class, the likeliest by default: `STEM.explained.jpg`.
+
+    A picture that cannot be read costs its own answer alone. Raises InputError for a class that is not known.
+    """
+    from byoc_vision.inference.explaining import class_index, draw_heat
+
+    card = explainer.predictor.card
+    if class_name is not None:
+        class_index(card, class_name)
+    output.mkdir(parents=True, exist_ok=True)
+    for source in pictures:
+        try:
+            rgb = read_picture(source)
+        except DataError as error:
+            yield FileOutcome(source, error=str(error))
+            continue
+        found = explainer.explain(rgb, class_name)
+        written = output / f"{source.stem}.explained.jpg"
+        written.write_bytes(encode_jpeg(draw_heat(card, rgb, found.heat)))
+        speaks = "" if found.heat.any() else "; nothing in the picture speaks for it"
+        yield FileOutcome(source, written, answer=f"{found.class_name} {found.probability:.3f}{speaks}")
 
 
 def _prediction_line(source: Path, answer: Classification) -> str:

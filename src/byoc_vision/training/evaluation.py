@@ -20,7 +20,7 @@ from byoc_vision.errors import InputError
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.training.distribution import Share, World, processes_per_host
 from byoc_vision.training.fit import Figures
-from byoc_vision.training.loop import Metrics, evaluate
+from byoc_vision.training.loop import Metrics, Onlooker, evaluate
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,19 @@ class Evaluator:
             on_gpu=self.predictor.device != "cpu",
         )
 
-    def evaluate(self, batches: Iterable[EvaluationBatch], stopping: Callable[[], bool] | None = None) -> Figures:
+    def evaluate(
+        self,
+        batches: Iterable[EvaluationBatch],
+        stopping: Callable[[], bool] | None = None,
+        collector: Onlooker | None = None,
+    ) -> Figures:
         """The metrics, and the mean loss where there is one, over all processes' batches, the same in each process.
 
+        collector: is shown each of this process's answers.
         Raises StopRequestedError in all processes where `stopping` says so in any.
         """
         metrics = build_metrics(self.predictor.card, self.top_k)
-        return evaluate(self.predictor, batches, metrics, self.world, self.loss, stopping)
+        return evaluate(self.predictor, batches, metrics, self.world, self.loss, stopping, collector)
 
 
 def build_metrics(card: ModelCard, top_k: int | None = None) -> Metrics:
@@ -112,6 +118,12 @@ def evaluate_folder(model: Path, folder: Path, batch_size: int = 16) -> Figures:
 
     Raises DataError and InputError that name what does not fit: the model, the layout, a picture, a class.
     """
+    evaluator, samples = evaluator_for(model, folder, batch_size)
+    return evaluator.evaluate(evaluator.batches(samples))
+
+
+def evaluator_for(model: Path, folder: Path, batch_size: int) -> tuple[Evaluator, tuple[Sample, ...]]:
+    """What measures a saved model on a folder, and the samples there. Raises as `evaluate_folder` does."""
     predictor = Predictor.load(model)
     card = predictor.card
     classes = tuple(DataClass(entry.name, entry.value) for entry in card.classes)
@@ -120,5 +132,4 @@ def evaluate_folder(model: Path, folder: Path, batch_size: int = 16) -> Figures:
     if several:
         samples = tuple(map(with_labels, samples))
     check_labelled(samples, classes)
-    evaluator = Evaluator(predictor, classes, batch_size)
-    return evaluator.evaluate(evaluator.batches(samples))
+    return Evaluator(predictor, classes, batch_size), samples

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -19,9 +20,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from byoc_vision.data.loaders import EvaluationBatch
 from byoc_vision.data.preprocess import IGNORED
 from byoc_vision.errors import DataError
-from byoc_vision.inference.predictor import Answer, Predictor, Prepared
+from byoc_vision.inference.engines.base import Logits
+from byoc_vision.inference.predictor import Predictor, Prepared
 from byoc_vision.machine import available_cores
 from byoc_vision.precision import Precision
+from byoc_vision.training.answers.judging import Answered, judge
 from byoc_vision.training.distribution import World, any_process, processes_per_host, sum_over_processes
 from byoc_vision.training.interruption import StopRequestedError
 from byoc_vision.training.observing import StepObserver
@@ -37,9 +40,15 @@ log = logging.getLogger(__name__)
 class Metrics(Protocol):
     """What evaluation needs of a metric: fed batch by batch with answers and truths, read once."""
 
-    def update(self, pairs: Iterable[tuple[Answer, np.ndarray]]) -> None: ...
+    def update(self, pictures: Iterable[Answered]) -> None: ...
 
     def compute(self) -> dict[str, float]: ...
+
+
+class Onlooker(Protocol):
+    """What may look at each picture that is answered."""
+
+    def add(self, sample_index: int, prepared: Prepared, picture: Answered) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -155,9 +164,11 @@ def evaluate(
     world: World,
     loss: nn.Module | None = None,
     stopping: Callable[[], bool] | None = None,
+    onlooker: Onlooker | None = None,
 ) -> dict[str, float]:
     """The metrics of the answers at each picture's own size; with a `loss` also its mean, at the model's size.
 
+    onlooker: is shown each picture of this process, in order, before it is forgotten.
     Pictures that the batches leave out are counted in the log. Raises DataError where none is left, and
     StopRequestedError in all processes where `stopping` says so in any.
     """
@@ -176,8 +187,9 @@ def evaluate(
             if loss is not None:
                 targets = torch.stack([_target(truth, predictor) for truth in batch.truths]).to(device)
                 total[0] += loss(torch.as_tensor(logits), targets) * len(targets)
-            prepared = map(Prepared, inputs, batch.heights, batch.widths)
-            metrics.update(zip(each(predictor.finish, logits, prepared), batch.truths, strict=True))
+            prepared = list(map(Prepared, inputs, batch.heights, batch.widths))
+            answered = each(partial(_answered, predictor), logits, prepared, batch.truths)
+            metrics.update(answered if onlooker is None else _shown(onlooker, batch, prepared, answered))
             if stopping and stopping():
                 break
     if stopping and any_process(stopping(), world, device):
@@ -189,6 +201,19 @@ def evaluate(
         log.warning("%d of %d pictures cannot be read: the figures are of the others", left_out, left_out + pictures)
     figures = metrics.compute()
     return figures if loss is None else {"loss": summed_loss / pictures, **figures}
+
+
+def _answered(predictor: Predictor, logits: Logits, prepared: Prepared, truth: np.ndarray) -> Answered:
+    return judge(predictor.finish(logits, prepared), truth, len(predictor.card.classes))
+
+
+def _shown(
+    onlooker: Onlooker, batch: EvaluationBatch, prepared: Sequence[Prepared], pictures: Iterable[Answered]
+) -> Iterator[Answered]:
+    """The pictures one by one: a batch of large ones need not be in memory together."""
+    for index, item, picture in zip(batch.sample_indices, prepared, pictures, strict=True):
+        onlooker.add(index, item, picture)
+        yield picture
 
 
 def _target(truth: np.ndarray, predictor: Predictor) -> Tensor:

@@ -6,12 +6,11 @@ or the answers themselves. A sharded evaluation gives the figures of a single on
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Iterable, Sequence
 from itertools import compress
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -31,11 +30,9 @@ from torchmetrics.functional.classification import (
 )
 from torchmetrics.utilities.data import dim_zero_cat
 
-from byoc_vision.inference.predictor import Answer, Classification, Segmentation
+from byoc_vision.inference.predictor import Classification
+from byoc_vision.training.answers.judging import Answered, class_ious, class_key, foreground_dice
 
-AnsweredPictures = Iterable[tuple[Answer, np.ndarray]]  # answers with their truths, as `EvaluationBatch` has them
-
-_COUNTED_AT_ONCE = 2**24  # OpenCV counts in float32, which is exact up to here
 _ONE = 2**40  # the unit of summed Dice
 
 
@@ -65,25 +62,23 @@ class SegmentationMetrics(Metric):
         self.add_state("pictures", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.to(_collective_device())
 
-    def update(self, pairs: AnsweredPictures) -> None:
+    def update(self, pictures: Iterable[Answered]) -> None:
         """A batch, gone through picture by picture. The truths are class indices, uint8 [H, W], 255: not counted."""
-        for answer, truth in pairs:
-            assert isinstance(answer, Segmentation)
-            confusion = confusion_matrix(answer.labels, truth, len(self.class_names))
-            self.confusion += torch.from_numpy(confusion).to(self.device)
-            self.dice_sum += round(_foreground_dice(confusion) * _ONE)
+        for picture in pictures:
+            assert picture.confusion is not None, "it is of a mask"
+            self.confusion += torch.from_numpy(picture.confusion).to(self.device)
+            self.dice_sum += round(foreground_dice(picture.confusion) * _ONE)
             self.pictures += 1
 
     def compute(self) -> dict[str, float]:
         confusion = self.confusion.cpu().numpy()
-        right, in_truth, in_answer = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-        union = in_truth + in_answer - right
-        iou = {name: float(r / u) for name, r, u in zip(self.class_names, right, union, strict=True) if u}
+        ious = zip(self.class_names, class_ious(confusion).tolist(), strict=True)
+        iou = {name: value for name, value in ious if not math.isnan(value)}
         return {
             "dice": int(self.dice_sum) / _ONE / int(self.pictures),
             "miou": float(np.mean(list(iou.values()))) if iou else 0.0,
-            "pixel_accuracy": float(right.sum() / max(1, confusion.sum())),
-            **{f"iou_{_key(name)}": value for name, value in iou.items()},
+            "pixel_accuracy": float(np.trace(confusion) / max(1, confusion.sum())),
+            **{f"iou_{class_key(name)}": value for name, value in iou.items()},
         }
 
 
@@ -111,9 +106,9 @@ class ClassificationMetrics:
             }
         ).to(_collective_device())
 
-    def update(self, pairs: AnsweredPictures) -> None:
+    def update(self, pictures: Iterable[Answered]) -> None:
         """A batch. The truths are classes, int64 []."""
-        probabilities, truths = (tensor.to(self._figures["accuracy"].device) for tensor in _stacked(pairs))
+        probabilities, truths = (tensor.to(self._figures["accuracy"].device) for tensor in _stacked(pictures))
         self._figures.update(probabilities.argmax(dim=1), truths)
         if self._top_k is not None:
             self._top_k.update(probabilities, truths)
@@ -122,10 +117,10 @@ class ClassificationMetrics:
         figures = self._figures.compute()
         if self._top_k is not None:
             figures[f"top_{self._top_k.top_k}_accuracy"] = self._top_k.compute()
-        counts = zip(self.class_names, figures.pop("counts").tolist(), strict=True)
+        counts = zip(map(class_key, self.class_names), figures.pop("counts").tolist(), strict=True)
         return {
             **{name: float(value) for name, value in figures.items()},
-            **{f"f1_{_key(name)}": 2 * tp / (2 * tp + fp + fn) for name, (tp, fp, _, fn, _) in counts if tp + fp + fn},
+            **{f"f1_{key}": 2 * tp / (2 * tp + fp + fn) for key, (tp, fp, _, fn, _) in counts if tp + fp + fn},
         }
 
 
@@ -156,9 +151,9 @@ class MultiLabelMetrics(Metric):
         self.add_state("truths", [], dist_reduce_fx="cat")
         self.to(_collective_device())
 
-    def update(self, pairs: AnsweredPictures) -> None:
+    def update(self, pictures: Iterable[Answered]) -> None:
         """A batch. The truths are 1 or 0 for each class, uint8 [K]."""
-        probabilities, truths = _stacked(pairs)
+        probabilities, truths = _stacked(pictures)
         self.probabilities.append(probabilities.flatten().to(self.device))
         self.truths.append(truths.flatten().to(self.device, torch.float32))
 
@@ -172,58 +167,40 @@ class MultiLabelMetrics(Metric):
         occurring = (right + false_alarms + missed) > 0
         f1 = (2 * right / (2 * right + false_alarms + missed))[occurring].tolist()
         return {
-            "map": _mean(
-                float(binary_average_precision(probabilities[:, index], truths[:, index], validate_args=False))
-                for index in range(count)
-                if truths[:, index].any()
-            ),
+            "map": _mean(value for value in average_precisions(probabilities, truths) if value is not None),
             "accuracy": float((right + rejected).sum() / counts.reshape(count, 5)[:, :4].sum()),
             "exact_match": float(multilabel_exact_match(probabilities, truths, **options)),
             "f1": _mean(f1),
             "micro_f1": float(2 * right.sum() / (2 * right + false_alarms + missed).sum().clamp(min=1)),
             **{
-                f"f1_{_key(name)}": value
+                f"f1_{class_key(name)}": value
                 for name, value in zip(compress(self.class_names, occurring.tolist()), f1, strict=True)
             },
         }
 
 
-def confusion_matrix(labels: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
-    """Pixels by truth and answer, int64 [classes, classes], of masks uint8 [H, W]. Other values are not counted.
-
-    OpenCV's joint histogram takes 5 ms for a picture of 1918 × 1280 on one core; np.bincount takes 13, torch's 24.
-    """
-    counts = np.zeros((classes, classes), dtype=np.int64)
-    rows = max(1, _COUNTED_AT_ONCE // truth.shape[1])
-    for top in range(0, len(truth), rows):
-        part = [np.ascontiguousarray(mask[top : top + rows]) for mask in (truth, labels)]
-        counts += cv2.calcHist(part, [0, 1], None, [classes, classes], [0, classes, 0, classes]).astype(np.int64)
-    return counts
+def average_precisions(probabilities: Tensor, truths: Tensor) -> list[float | None]:
+    """Of each class's probabilities, float32 [N, K], with truths, int64 [N, K]; None of a class that never occurs."""
+    return [
+        float(binary_average_precision(probabilities[:, index], truths[:, index], validate_args=False))
+        if truths[:, index].any()
+        else None
+        for index in range(truths.shape[1])
+    ]
 
 
-def _foreground_dice(confusion: np.ndarray) -> float:
-    """The mean Dice of one picture's foreground classes; 1 where it has none, in truth and answer."""
-    areas = (confusion.sum(axis=0) + confusion.sum(axis=1))[1:]
-    dice = 2 * np.diag(confusion)[1:][areas > 0] / areas[areas > 0]
-    return float(dice.mean()) if len(dice) else 1.0
-
-
-def _stacked(pairs: AnsweredPictures) -> tuple[Tensor, Tensor]:
+def _stacked(pictures: Iterable[Answered]) -> tuple[Tensor, Tensor]:
     """Probabilities, float32 [N, K], and truths, [N] or [N, K]. One update a batch: each takes a millisecond."""
-    answers, truths = zip(*pairs, strict=True)
+    listed = list(pictures)
+    answers = [picture.answer for picture in listed]
     probabilities = [answer.probabilities for answer in answers if isinstance(answer, Classification)]
-    return torch.from_numpy(np.stack(probabilities)), torch.from_numpy(np.stack(truths))
+    return torch.from_numpy(np.stack(probabilities)), torch.from_numpy(np.stack([picture.truth for picture in listed]))
 
 
 def _mean(values: Iterable[float]) -> float:
     """0 of nothing."""
     listed = list(values)
     return sum(listed) / max(1, len(listed))
-
-
-def _key(class_name: str) -> str:
-    """A class name as a part of a metric's, which regular expressions are to find in the log: without blanks."""
-    return re.sub(r"[\s=]+", "_", class_name)
 
 
 def _collective_device() -> torch.device:

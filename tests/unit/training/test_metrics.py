@@ -13,7 +13,8 @@ from support.sharded_metrics import MASKS, PICTURES, measure, measure_together, 
 
 from byoc_vision.artifact import ClassEntry
 from byoc_vision.inference.predictor import Classification, Segmentation
-from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics, SegmentationMetrics, confusion_matrix
+from byoc_vision.training.answers.judging import Answered, judge
+from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics, SegmentationMetrics
 
 IGNORED = 255
 
@@ -23,9 +24,13 @@ def segmentation(labels: object) -> Segmentation:
     return Segmentation(np.array(labels, dtype=np.uint8), classes, lambda: np.zeros(0))
 
 
+def answered(labels: object, truth: object, classes: int = 2) -> Answered:
+    return judge(segmentation(labels), np.array(truth, dtype=np.uint8), classes)
+
+
 def measured(names: list[str], pairs: list[tuple[object, object]]) -> dict[str, float]:
     metrics = SegmentationMetrics(names)
-    metrics.update((segmentation(labels), np.array(truth, dtype=np.uint8)) for labels, truth in pairs)
+    metrics.update(answered(labels, truth, len(names)) for labels, truth in pairs)
     return metrics.compute()
 
 
@@ -84,9 +89,9 @@ class TestSegmentation:
 
     def test_two_batches_are_forgotten_by_reset(self) -> None:
         metrics = SegmentationMetrics(["no", "yes"])
-        metrics.update([(segmentation([[0]]), np.array([[1]], dtype=np.uint8))])
+        metrics.update([answered([[0]], [[1]])])
         metrics.reset()
-        metrics.update([(segmentation([[1]]), np.array([[1]], dtype=np.uint8))])
+        metrics.update([answered([[1]], [[1]])])
         assert metrics.compute()["pixel_accuracy"] == 1
 
 
@@ -116,22 +121,6 @@ def naive(count: int, pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, f
     }
 
 
-class TestConfusionMatrix:
-    def test_more_pixels_than_float32_can_count_are_counted(self) -> None:
-        side = 4200  # 17.6 million pixels; 2 ** 24 + 1 is the first number that float32 lacks
-        mask = np.zeros((side, side), dtype=np.uint8)
-        mask[0, 0] = 1
-        assert confusion_matrix(mask, mask, 2).tolist() == [[side * side - 1, 0], [0, 1]]
-
-    def test_masks_that_are_views_are_counted(self) -> None:
-        labels = np.arange(12, dtype=np.uint8).reshape(3, 4) % 3
-        assert np.array_equal(confusion_matrix(labels.T, labels.T, 3), np.diag([4, 4, 4]))
-
-    def test_254_classes_fit_beside_the_ignored_value(self) -> None:
-        labels = np.arange(254, dtype=np.uint8).reshape(2, 127)
-        assert np.array_equal(confusion_matrix(labels, labels, 254), np.eye(254))
-
-
 def probabilities(index: int, count: int) -> Classification:
     return Classification(np.eye(count, dtype=np.float32)[index], tuple(str(i) for i in range(count)))
 
@@ -140,7 +129,8 @@ class TestClassification:
     def figures(self, answers: list[int], truths: list[int], count: int) -> dict[str, float]:
         metrics = ClassificationMetrics([str(index) for index in range(count)])
         metrics.update(
-            (probabilities(answer, count), np.array(truth)) for answer, truth in zip(answers, truths, strict=True)
+            Answered(probabilities(answer, count), np.array(truth))
+            for answer, truth in zip(answers, truths, strict=True)
         )
         return metrics.compute()
 
@@ -165,20 +155,21 @@ class TestClassification:
 
     def test_the_likeliest_class_is_the_answer(self) -> None:
         metrics = ClassificationMetrics(["a", "b"])
-        metrics.update([(Classification(np.array([0.4, 0.6], dtype=np.float32), ("a", "b")), np.array(1))])
+        metrics.update([Answered(Classification(np.array([0.4, 0.6], dtype=np.float32), ("a", "b")), np.array(1))])
         assert metrics.compute()["accuracy"] == 1
 
     def test_batches_of_any_size_give_the_same_figures(self) -> None:
         answers, truths = [0, 1, 1, 2, 0], [0, 0, 1, 2, 2]
         one_by_one = ClassificationMetrics(["0", "1", "2"])
         for answer, truth in zip(answers, truths, strict=True):
-            one_by_one.update([(probabilities(answer, 3), np.array(truth))])
+            one_by_one.update([Answered(probabilities(answer, 3), np.array(truth))])
         assert one_by_one.compute() == self.figures(answers, truths, 3)
 
     def test_the_truth_may_be_among_the_k_likeliest(self) -> None:
         metrics = ClassificationMetrics(["a", "b", "c"], top_k=2)
         vector = np.array([0.5, 0.3, 0.2], dtype=np.float32)
-        metrics.update((Classification(vector, metrics.class_names), np.array(truth)) for truth in (0, 1, 2, 2))
+        answer = Classification(vector, metrics.class_names)
+        metrics.update(Answered(answer, np.array(truth)) for truth in (0, 1, 2, 2))
         figures = metrics.compute()
         assert (figures["accuracy"], figures["top_2_accuracy"]) == (1 / 4, 2 / 4)
 
@@ -188,8 +179,8 @@ class TestMultiLabel:
         names = tuple(str(index) for index in range(truths.shape[1]))
         metrics = MultiLabelMetrics(names, threshold)
         answers = [Classification(row.astype(np.float32), names, threshold) for row in probabilities]
-        metrics.update(zip(answers[:2], truths[:2], strict=True))
-        metrics.update(zip(answers[2:], truths[2:], strict=True))
+        metrics.update(map(Answered, answers[:2], truths[:2]))
+        metrics.update(map(Answered, answers[2:], truths[2:]))
         return metrics.compute()
 
     def test_by_hand(self) -> None:

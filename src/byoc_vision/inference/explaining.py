@@ -1,0 +1,165 @@
+"""Where a classifier looked: the parts of a picture that speak for a class, after Grad-CAM.
+
+Source: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", 2017.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from byoc_vision.artifact import ModelCard
+from byoc_vision.errors import InputError
+from byoc_vision.inference.engines.torch_engine import TorchEngine
+from byoc_vision.inference.predictor import Classification, Predictor
+from byoc_vision.models.classifier import CustomHead
+from byoc_vision.models.normalized import Normalized
+
+OPACITY = 0.7  # of the parts that speak most for the class
+LONG_SIDE = 1024  # pixels of what is drawn
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """heat: how much each part speaks for the class, float32 [h, w] over the model's input, 0–1; all 0 where none does.
+
+    probability: of the class.
+    """
+
+    class_name: str
+    probability: float
+    heat: np.ndarray
+
+
+class Explainer:
+    """Of one classifier, by gradients: it computes with PyTorch, whatever serves the model."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        """Raises InputError for a model whose answers cannot be explained so."""
+        check_can_explain(predictor.card)
+        assert isinstance(predictor.engine, TorchEngine), "gradients are computed by PyTorch"
+        self.predictor = predictor
+        self._network = _Halves(predictor.engine.model, _channels_last(predictor))
+
+    def explain(self, rgb: np.ndarray, class_name: str | None = None) -> Explanation:
+        """What of a picture, uint8 RGB [H, W, 3], speaks for a class; by default for the likeliest.
+
+        Raises InputError for a class that the model does not know.
+        """
+        from captum.attr import LayerGradCam
+
+        answer = self.predictor.predict([rgb])[0]
+        assert isinstance(answer, Classification)
+        name = class_name if class_name is not None else answer.ranked()[0][0]
+        index = class_index(self.predictor.card, name)
+        prepared = self.predictor.prepare(rgb)
+        method = LayerGradCam(self._network, self._network.features)
+        picture = torch.from_numpy(prepared.pixels).permute(2, 0, 1)[None].to(self.predictor.device)
+        heat = method.attribute(picture, target=index, relu_attributions=True)[0, 0].detach().cpu().numpy()
+        size = prepared.pixels.shape[1::-1]
+        return Explanation(name, float(answer.probabilities[index]), cv2.resize(_to_one(heat), size))
+
+
+class _Features(nn.Module):
+    """The network up to its last map: pictures, uint8 [N, 3, h, w], to [N, C, y, x]."""
+
+    def __init__(self, model: Normalized, channels_last: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.channels_last = channels_last
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        normalized = pictures.float() * self.model.scale + self.model.shift
+        features: Tensor = _backbone(self.model.net).forward_features(normalized)
+        return features.permute(0, 3, 1, 2) if self.channels_last else features
+
+
+class _Halves(nn.Module):
+    """A classifier in two: what gives its last map of features, and the rest.
+
+    channels_last: the map is [N, y, x, C] to the network, as in Swin.
+    """
+
+    def __init__(self, model: Normalized, channels_last: bool) -> None:
+        super().__init__()
+        self.features = _Features(model, channels_last)
+        self.net = model.net
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        features = self.features(pictures)
+        if self.features.channels_last:
+            features = features.permute(0, 2, 3, 1)
+        # A copy: what follows may change it in place, and its gradients are asked for.
+        pooled: Tensor = _backbone(self.net).forward_head(features.clone())
+        return self.net.head(pooled) if isinstance(self.net, CustomHead) else pooled
+
+
+def _backbone(net: nn.Module) -> Any:
+    """timm's network."""
+    return net.backbone if isinstance(net, CustomHead) else net
+
+
+def _channels_last(predictor: Predictor) -> bool:
+    """Where the channels are in the network's last map. Raises InputError where there is no such map."""
+    assert isinstance(predictor.engine, TorchEngine)
+    rule, name = predictor.card.preprocess, predictor.card.model.architecture
+    backbone = _backbone(predictor.engine.net)
+    with torch.no_grad():
+        features = backbone.forward_features(torch.zeros(1, 3, rule.height, rule.width, device=predictor.device))
+    if not isinstance(features, Tensor) or features.ndim != 4:
+        raise InputError(
+            f"{name} has no map of features to look back from; explain is for convolutional networks, such as "
+            "resnet18, mobilenetv2_100 or convnext_tiny. predict gives its probabilities"
+        )
+    if features[0].numel() == backbone.num_features:
+        raise InputError(
+            f"{name} sees a picture of {rule.height} × {rule.width} as one place, so that none can be told from "
+            "another; train it with a larger image_size, such as 224"
+        )
+    return bool(features.shape[1] != backbone.num_features)
+
+
+def check_can_explain(card: ModelCard) -> None:
+    """Raises InputError for a model of masks."""
+    if card.task != "classification":
+        raise InputError(
+            "explain is for classifiers: it shows what speaks for a class. This model draws masks, which say "
+            "themselves where a class is: see them with `byoc-vision predict --overlay`"
+        )
+
+
+def class_index(card: ModelCard, name: str) -> int:
+    """Raises InputError that names the nearest."""
+    if name in card.class_names:
+        return card.class_names.index(name)
+    nearest = difflib.get_close_matches(name, card.class_names, n=1)
+    known = f"did you mean {nearest[0]}?" if nearest else f"it knows {', '.join(card.class_names[:20])}"
+    raise InputError(f"--class {name} is no class of the model; {known}")
+
+
+def draw_heat(card: ModelCard, rgb: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """What speaks for the class in warm colours over the picture, uint8 RGB [h, w, 3]; of what the model sees of it."""
+    seen = card.preprocess.visible(rgb)
+    scale = min(1.0, LONG_SIDE / max(seen.shape[:2]))
+    width, height = (max(1, round(side * scale)) for side in seen.shape[1::-1])
+    seen = cv2.resize(np.ascontiguousarray(seen), (width, height), interpolation=cv2.INTER_AREA)
+    if card.preprocess.resize == "short_side":
+        over = cv2.resize(heat, (width, height))
+    else:
+        over = card.preprocess.restore(heat, height, width)
+    warm = cv2.applyColorMap(np.rint(over * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    share = (OPACITY * over)[..., None]
+    drawn: np.ndarray = np.rint(seen * (1 - share) + warm * share).astype(np.uint8)
+    return drawn
+
+
+def _to_one(heat: np.ndarray) -> np.ndarray:
+    """The highest is 1, unless all are 0."""
+    highest = float(heat.max())
+    return (heat / highest).astype(np.float32) if highest > 0 else np.zeros_like(heat, np.float32)

@@ -1,0 +1,213 @@
+"""What an answered picture is worth, for each kind of task: its row in the table, its ranks in the galleries.
+
+A row holds numbers alone, so that those of 100,000 pictures are small and travel between processes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from byoc_vision.artifact import ModelCard
+from byoc_vision.inference.encoding import DECIMALS
+from byoc_vision.inference.predictor import Classification
+from byoc_vision.report.record import GalleryName
+from byoc_vision.training.answers.judging import Answered, class_ious, class_key, foreground_dice
+from byoc_vision.training.answers.scores import (
+    calibration,
+    class_scores,
+    dice_histogram,
+    expected_calibration_error,
+    label_scores,
+)
+
+MOST_IOU_COLUMNS = 40
+
+
+class Kind(Protocol):
+    """How to tell of one kind of answers."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of `cells`."""
+        ...
+
+    def row(self, picture: Answered) -> np.ndarray:
+        """All that is kept of a picture, float32 [C]."""
+        ...
+
+    def ranks(self, row: np.ndarray) -> dict[GalleryName, float]:
+        """Its rank in each gallery that it may be in: the lowest comes first."""
+        ...
+
+    def cells(self, row: np.ndarray) -> list[str]:
+        """Its line in predictions.csv."""
+        ...
+
+    def told(self, row: np.ndarray) -> dict[str, Any]:
+        """Fields of `report.record.Example`."""
+        ...
+
+    def summary(self, rows: np.ndarray, pixels: np.ndarray | None) -> dict[str, Any]:
+        """Fields of `report.record.Evaluation`, of all rows, [N, C], and a mask's pixels by truth and answer."""
+        ...
+
+
+def kind_of(card: ModelCard) -> Kind:
+    if card.task == "segmentation":
+        return Masks(card.class_names)
+    return Labels(card.class_names, card.threshold) if card.activation == "sigmoid" else Classes(card.class_names)
+
+
+class Masks:
+    """Row: Dice, pixel accuracy, and each class's IoU, unless they are very many."""
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self.class_names = class_names
+        self._told = class_names if len(class_names) <= MOST_IOU_COLUMNS else ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("dice", *(f"iou_{class_key(name)}" for name in self._told), "pixel_accuracy")
+
+    def row(self, picture: Answered) -> np.ndarray:
+        confusion = picture.confusion
+        assert confusion is not None, "it is of a mask"
+        counted = int(confusion.sum())
+        accuracy = np.trace(confusion) / counted if counted else np.nan
+        ious = class_ious(confusion) if self._told else ()
+        return np.array([foreground_dice(confusion), accuracy, *ious], np.float32)
+
+    def ranks(self, row: np.ndarray) -> dict[GalleryName, float]:
+        return {"worst": float(row[0]), "best": -float(row[0]), "random": 0.0}
+
+    def cells(self, row: np.ndarray) -> list[str]:
+        dice, accuracy, *ious = row.tolist()
+        return [_text(value) for value in (dice, *ious, accuracy)]
+
+    def told(self, row: np.ndarray) -> dict[str, Any]:
+        return {"score": float(row[0])}
+
+    def summary(self, rows: np.ndarray, pixels: np.ndarray | None) -> dict[str, Any]:
+        assert pixels is not None, "each mask is counted"
+        return {
+            "classes": class_scores(self.class_names, pixels, iou=True),
+            "confusion": pixels.tolist(),
+            "dice_histogram": dice_histogram(rows[:, 0]),
+        }
+
+
+class Classes:
+    """Row: the true class, the answered one, the probability of the answer and that of the truth."""
+
+    columns = ("actual", "predicted", "probability", "actual_probability", "correct")
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self.class_names = class_names
+
+    def row(self, picture: Answered) -> np.ndarray:
+        probabilities, actual = _probabilities(picture), int(picture.truth)
+        predicted = int(probabilities.argmax())
+        return np.array([actual, predicted, probabilities[predicted], probabilities[actual]], np.float32)
+
+    def ranks(self, row: np.ndarray) -> dict[GalleryName, float]:
+        """Worst are the most confident mistakes."""
+        actual, predicted, probability, _ = row.tolist()
+        return {"best" if actual == predicted else "worst": -probability, "random": 0.0}
+
+    def cells(self, row: np.ndarray) -> list[str]:
+        actual, predicted = self._names(row)
+        return [actual, predicted, _text(row[2]), _text(row[3]), _said(row[0] == row[1])]
+
+    def told(self, row: np.ndarray) -> dict[str, Any]:
+        actual, predicted = self._names(row)
+        return {
+            "actual": [actual],
+            "predicted": [predicted],
+            "probability": float(row[2]),
+            "actual_probability": float(row[3]),
+        }
+
+    def summary(self, rows: np.ndarray, pixels: np.ndarray | None) -> dict[str, Any]:
+        count = len(self.class_names)
+        actual, predicted = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64)
+        confusion = np.bincount(actual * count + predicted, minlength=count * count).reshape(count, count)
+        bins = calibration(rows[:, 2], actual == predicted)
+        return {
+            "classes": class_scores(self.class_names, confusion),
+            "confusion": confusion.tolist(),
+            "calibration": bins,
+            "ece": expected_calibration_error(bins),
+        }
+
+    def _names(self, row: np.ndarray) -> tuple[str, str]:
+        return self.class_names[int(row[0])], self.class_names[int(row[1])]
+
+
+class Labels:
+    """Any number of classes to a picture. Row: each class's probability, then 1 or 0 for each in the truth.
+
+    Cells hold lists as JSON, since names may hold any separator; probabilities are in the order of the names beside.
+    """
+
+    columns = ("actual", "predicted", "probability", "actual_probability", "correct")
+
+    def __init__(self, class_names: Sequence[str], threshold: float) -> None:
+        self.class_names = class_names
+        self.threshold = threshold
+
+    def row(self, picture: Answered) -> np.ndarray:
+        return np.concatenate([_probabilities(picture), picture.truth], dtype=np.float32)
+
+    def ranks(self, row: np.ndarray) -> dict[GalleryName, float]:
+        """By the answer, of all to the picture, that is furthest from the truth."""
+        probabilities, truth = self._parts(row)
+        furthest = float(np.abs(probabilities - truth).max())
+        right = np.array_equal(probabilities > self.threshold, truth > 0)
+        return {"best": furthest, "random": 0.0} if right else {"worst": -furthest, "random": 0.0}
+
+    def cells(self, row: np.ndarray) -> list[str]:
+        probabilities, truth = self._parts(row)
+        actual, predicted = truth > 0, probabilities > self.threshold
+        names = [json.dumps(self._named(of), ensure_ascii=False) for of in (actual, predicted)]
+        numbers = [[round(value, DECIMALS) for value in probabilities[of].tolist()] for of in (predicted, actual)]
+        return [*names, *map(json.dumps, numbers), _said(np.array_equal(actual, predicted))]
+
+    def told(self, row: np.ndarray) -> dict[str, Any]:
+        probabilities, truth = self._parts(row)
+        return {"actual": self._named(truth > 0), "predicted": self._named(probabilities > self.threshold)}
+
+    def summary(self, rows: np.ndarray, pixels: np.ndarray | None) -> dict[str, Any]:
+        import torch
+
+        from byoc_vision.training.metrics import average_precisions  # torchmetrics takes seconds
+
+        count = len(self.class_names)
+        probabilities, truths = rows[:, :count], rows[:, count:]
+        precisions = average_precisions(torch.from_numpy(probabilities), torch.from_numpy(truths).to(torch.int64))
+        return {"classes": label_scores(self.class_names, truths > 0, probabilities > self.threshold, precisions)}
+
+    def _parts(self, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return row[: len(self.class_names)], row[len(self.class_names) :]
+
+    def _named(self, chosen: np.ndarray) -> list[str]:
+        return [self.class_names[index] for index in np.flatnonzero(chosen).tolist()]
+
+
+def _probabilities(picture: Answered) -> np.ndarray:
+    """float32 [K]; 0 where the model answers with no number at all, as one that diverged."""
+    assert isinstance(picture.answer, Classification)
+    probabilities: np.ndarray = np.nan_to_num(picture.answer.probabilities, nan=0.0)
+    return probabilities
+
+
+def _text(value: float) -> str:
+    """Empty where there is nothing to tell."""
+    return "" if np.isnan(value) else f"{value:.{DECIMALS}f}"
+
+
+def _said(yes: bool | np.bool_) -> str:
+    return "true" if yes else "false"

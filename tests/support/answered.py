@@ -1,0 +1,147 @@
+"""Labelled pictures answered by networks that are reckoned by hand, and what is collected of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from support.datasets import draw, save
+from support.nets import predictor_of
+from torch import nn
+
+from byoc_vision.artifact import ClassEntry, ModelCard
+from byoc_vision.data.bad_samples import OnBadSample
+from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.data.samples import DataClass, Sample
+from byoc_vision.models.spec import ModelSpec, Task
+from byoc_vision.training.answers.collector import Collected, Collector
+from byoc_vision.training.distribution import World
+from byoc_vision.training.evaluation import Evaluator
+from byoc_vision.training.fit import Figures
+
+COLOURS = ("<b>red</b>", "green, blue", "violett & grün")
+MASK_VALUES = (0, 100)
+
+
+def card_of(task: Task, names: Iterable[str], rule: Preprocess | None = None, several: bool = False) -> ModelCard:
+    """several: a picture may have any number of the classes."""
+    names = tuple(names)
+    values = MASK_VALUES if task == "segmentation" else (None,) * len(names)
+    return ModelCard(
+        model=ModelSpec(task=task, architecture="test", outputs=1 if task == "segmentation" else len(names)),
+        classes=tuple(ClassEntry(name=name, value=value) for name, value in zip(names, values, strict=True)),
+        activation="sigmoid" if several or task == "segmentation" else "softmax",
+        preprocess=rule or Preprocess(height=32, width=48, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
+    )
+
+
+def reddish() -> nn.Module:
+    """A pixel is the object where it is red: right for four of `draw`'s seven colours."""
+    net = nn.Conv2d(3, 1, 1)
+    with torch.no_grad():
+        net.weight[:] = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
+        net.bias[:] = -1.0
+    return net
+
+
+def mean_colour() -> nn.Module:
+    """The mean of each colour is the logit of its class."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def masked_pictures(folder: Path, count: int = 14) -> list[Sample]:
+    """Ellipses of different sizes, their masks, and one picture without any."""
+    samples = []
+    for index in range(count):
+        picture, inside = draw(index, 48 + index, 32)
+        image, mask = folder / "images" / f"{index}.png", folder / "masks" / f"{index}.png"
+        save(image, picture)
+        save(mask, np.where(inside & (index > 0), *reversed(MASK_VALUES)).astype(np.uint8))
+        samples.append(Sample(image, mask=mask))
+    return samples
+
+
+def coloured_pictures(folder: Path, count: int = 12, several: bool = False) -> list[Sample]:
+    """Grey with some more of a colour; every fifth is labelled wrongly, and with `several` every second twice."""
+    samples = []
+    for index in range(count):
+        colour, image = index % 3, folder / f"{index}.png"
+        pixels = np.full((40, 40, 3), 110, np.uint8)
+        pixels[..., colour] += 4 * index
+        save(image, pixels)
+        label = (colour + (index % 5 == 4)) % 3
+        if several:
+            labels = {label, 0} if index % 2 else {label}
+            samples.append(Sample(image, labels=tuple(sorted(labels))))
+        else:
+            samples.append(Sample(image, label=label))
+    return samples
+
+
+def collect(
+    card: ModelCard,
+    net: nn.Module,
+    samples: list[Sample],
+    root: Path,
+    world: World | None = None,
+    *,
+    on_bad_sample: OnBadSample = "fail",
+    seed: int = 0,
+    shown: int = 3,
+) -> tuple[Figures, Collected | None]:
+    """The figures, and what a collector saw. shown: in each gallery."""
+    world = world or World()
+    classes = [DataClass(entry.name, entry.value) for entry in card.classes]
+    evaluator = Evaluator(predictor_of(net, card), classes, 4, workers=0, world=world, on_bad_sample=on_bad_sample)
+    collector = Collector(card, samples, "validation", seed, root=root, shown=shown)
+    figures = evaluator.evaluate(evaluator.batches(samples), collector=collector)
+    return figures, collector.collected(figures, world, epoch=3)
+
+
+def collect_all(folder: Path, world: World | None = None) -> list[Collected | None]:
+    """Masks, classes, and several classes a picture."""
+    masks, colours, several = (folder / name for name in ("masks", "colours", "several"))
+    return [
+        collect(card_of("segmentation", ("no", "yes")), reddish(), masked_pictures(masks), masks, world)[1],
+        collect(card_of("classification", COLOURS), mean_colour(), coloured_pictures(colours), colours, world)[1],
+        collect(
+            card_of("classification", COLOURS, several=True),
+            mean_colour(),
+            coloured_pictures(several, several=True),
+            several,
+            world,
+        )[1],
+    ]
+
+
+def told(collected: Iterable[Collected | None]) -> str:
+    """All of it, as text that can be compared."""
+    return json.dumps(
+        [
+            [
+                each.evaluation.model_dump(mode="json"),
+                list(each.lines()),
+                {name: hashlib.sha256(content).hexdigest() for name, content in sorted(each.pictures.items())},
+            ]
+            for each in collected
+            if each is not None
+        ]
+    )
+
+
+def collect_together(rank: int, store: str, folder: Path) -> str:
+    """What `collect_all` gives in one of two processes that talk to each other."""
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    try:
+        return told(collect_all(folder, World(rank, rank, 2)))
+    finally:
+        dist.destroy_process_group()
+
+
+def say_together(rank: int, store: str, folder: Path) -> None:
+    print(collect_together(rank, store, folder))
