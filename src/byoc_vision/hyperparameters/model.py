@@ -27,6 +27,7 @@ from byoc_vision.hyperparameters.fields import (
     Resize,
     Share,
     Size,
+    Steps,
     TaskName,
     Units,
     field,
@@ -228,6 +229,19 @@ class Hyperparameters(BaseModel):
         None, "Processes that read pictures. Chosen from cores and shared memory where it is not given.", "workers"
     )
     seed: NonNegativeInt = field(42, "The seed of everything random.")
+
+    # What is told of the run
+    tensorboard: bool = field(
+        True, "Write curves for TensorBoard to /opt/ml/output/tensorboard (TensorBoardOutputConfig takes them to S3)."
+    )
+    tensorboard_histograms: bool = field(
+        False, "Also write a histogram of each layer's weights after each epoch: seconds, with a large network."
+    )
+    profile_steps: Steps | None = field(
+        None,
+        "`from:to`, as `10:20`: steps of the whole job, counted from 1 and 100 at the most, of which the profiler "
+        "writes a trace to output/data/profile.",
+    )
 
     @model_validator(mode="after")
     def _check_together(self) -> Hyperparameters:
