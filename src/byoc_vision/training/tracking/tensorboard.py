@@ -115,25 +115,30 @@ class TensorBoardTracker:
 
     @contextmanager
     def _writing(self) -> Iterator[SummaryWriter | None]:
-        """The writer, made when it is first needed; None once it has failed."""
-        if self._broken:
-            yield None
-            return
+        """The writer; None once it has failed."""
+        writer = self._opened()
         try:
-            yield self._open()
+            yield writer
         except OSError as error:
-            self._broken = True
-            log.warning("TensorBoard's files in %s are no longer written: %s", self._folder, error)
+            self._give_up(error)
 
-    def _open(self) -> SummaryWriter:
-        if self._writer is None:
+    def _opened(self) -> SummaryWriter | None:
+        """The writer, made when it is first needed."""
+        if self._writer is None and not self._broken:
             # Imported here: a job without TensorBoard need not wait for it.
             from torch.utils.tensorboard import SummaryWriter
 
             # All of an earlier job in the same folder is hidden, where this one begins anew.
             purged = self._done + 1 if self._done else 0
-            self._writer = SummaryWriter(str(self._folder), purge_step=purged)
+            try:
+                self._writer = SummaryWriter(str(self._folder), purge_step=purged)
+            except OSError as error:
+                self._give_up(error)
         return self._writer
+
+    def _give_up(self, error: OSError) -> None:
+        self._writer, self._broken = None, True
+        log.warning("TensorBoard's files in %s are no longer written: %s", self._folder, error)
 
 
 def _table(gallery: list[Example]) -> str:
