@@ -13,6 +13,7 @@ BASE_IMAGE ?=
 PRETRAINED ?=
 # Not from the environment, where the same name says which server is to run.
 MULTI_MODEL_SERVER =
+MLFLOW ?=
 # Where it is pushed. Empty: what AWS says.
 AWS_REGION ?=
 AWS_ACCOUNT_ID ?=
@@ -76,6 +77,17 @@ test-api: install ## have schemathesis ask a real server all that its own descri
 test-browser: install ## try the page in Chromium; takes the packages chromium and chromium-driver
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/browser $(PYTEST_ARGS)
 
+.PHONY: test-mlflow
+test-mlflow: install .venv-mlflow/.locked ## have a real MLflow server follow a job
+	$(BIN)/pytest tests/tracking $(PYTEST_ARGS)
+
+# The server; jobs do with the small client that is in $(VENV).
+.venv-mlflow/.locked: docker/build.lock docker/mlflow-server.lock
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/$(PIP_INSTALL) --require-hashes -r docker/build.lock
+	$(@D)/bin/$(PIP_INSTALL) --no-compile --require-hashes --no-build-isolation -r docker/mlflow-server.lock
+	@touch $@
+
 .PHONY: test-recipes
 test-recipes: install ## train recipes on real pictures, to figures that must be reached
 	$(BIN)/pytest tests/recipes $(PYTEST_ARGS)
@@ -94,6 +106,8 @@ lock: .venv-lock/.installed ## refresh the lock files; UPGRADE=1 takes the newes
 	$(COMPILE) pyproject.toml --extra image --extra export --output-file docker/requirements.lock
 	$(COMPILE) pyproject.toml --extra export --group dev --constraint docker/requirements.lock --output-file docker/requirements-dev.lock
 	$(COMPILE) docker/multi-model-server.in --constraint docker/requirements.lock --output-file docker/multi-model-server.lock
+	$(COMPILE) docker/mlflow.in --constraint docker/requirements.lock --output-file docker/mlflow.lock
+	$(COMPILE) docker/mlflow-server.in --output-file docker/mlflow-server.lock
 	$(COMPILE) docker/sdk-v2.in --output-file docker/sdk-v2.lock
 	$(COMPILE) docker/sdk-v3.in --output-file docker/sdk-v3.lock
 
@@ -104,17 +118,18 @@ lock: .venv-lock/.installed ## refresh the lock files; UPGRADE=1 takes the newes
 
 .PHONY: clean
 clean: ## remove all that make has made, but no image
-	rm -rf .venv .venv-lock .venv-sdk2 .venv-sdk3 build demo *.egg-info src/*.egg-info
+	rm -rf .venv .venv-lock .venv-mlflow .venv-sdk2 .venv-sdk3 build demo *.egg-info src/*.egg-info
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 ##### The image
 
 .PHONY: build
-build: ## build the image; BASE_IMAGE=…, PRETRAINED="names of models to bake in", MULTI_MODEL_SERVER=1
+build: ## build the image; BASE_IMAGE=…, PRETRAINED="names of models to bake in", MULTI_MODEL_SERVER=1, MLFLOW=1
 	DOCKER_BUILDKIT=1 BUILDX_NO_DEFAULT_ATTESTATIONS=1 $(DOCKER) build --file docker/Dockerfile --platform $(PLATFORM) \
 		$(if $(BASE_IMAGE),--build-arg BASE_IMAGE="$(BASE_IMAGE)") --build-arg PRETRAINED="$(PRETRAINED)" \
 		$(if $(MULTI_MODEL_SERVER),--build-arg MULTI_MODEL_SERVER="$(MULTI_MODEL_SERVER)") \
+		$(if $(MLFLOW),--build-arg MLFLOW="$(MLFLOW)") \
 		--build-arg VERSION="$(VERSION)" --build-arg REVISION="$(REVISION)" \
 		--tag $(IMAGE):$(TAG) --tag $(IMAGE):latest .
 

@@ -33,6 +33,17 @@ def free_memory(facts: Path = _FACTS, control_group: Path = _CONTROL_GROUP) -> i
     return min(limits, default=None)
 
 
+def memory_limit(facts: Path = _FACTS, control_group: Path = _CONTROL_GROUP) -> int | None:
+    """Bytes of memory that this container may take, or that the machine has; None where the system does not tell."""
+    total = _table(facts).get("MemTotal:")
+    limits = [] if total is None else [total * 1024]
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):
+        limit = _number(control_group / file)
+        if limit is not None:
+            limits.append(limit)
+    return min(limits, default=None)
+
+
 def _table(file: Path) -> dict[str, int]:
     """Lines of a name and a number."""
     rows = (line.split() for line in _text(file).splitlines())

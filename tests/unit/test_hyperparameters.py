@@ -68,6 +68,27 @@ def test_every_mistake_in_one_message() -> None:
     assert message.count("pretrained") == 1
 
 
+@pytest.mark.parametrize("given", ["10:20", " 10 : 20 ", "[10, 20]"])
+def test_steps_to_profile(given: str) -> None:
+    assert parse({"profile_steps": given}).profile_steps == (10, 20)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("20", "it should be from:to, as 10:20"),
+        ("1:2:3", "it should be from:to, as 10:20"),
+        ("20:10", "from:to should not end before it begins"),
+        ("1:101", "more than 100 steps"),
+        ("0:5", "should be greater than 0"),
+        ("a:b", "should be a valid integer"),
+    ],
+)
+def test_steps_that_cannot_be_profiled(given: str, said: str) -> None:
+    with pytest.raises(InputError, match="profile_steps: .*" + said):
+        parse({"profile_steps": given})
+
+
 def test_a_mistake_is_named_as_the_user_wrote_it() -> None:
     with pytest.raises(InputError, match=r"lr: input should be greater than 0 \(given: '0'\)"):
         parse({"lr": "0"})
@@ -108,8 +129,9 @@ effective_number_beta encoder encoder_lr_factor epochs eps epsilon freeze_epochs
 hidden_units ignore_index image_shape image_size kv_store label_smoothing learning_rate loss lr lr_scheduler
 lr_scheduler_factor lr_scheduler_step min_class_count mini_batch_size model momentum multi_label num_classes
 num_epochs num_layers num_training_samples num_workers objective objective_metric on_bad_sample openvino optimizer
-precision precision_dtype pretrained report resize resume rmsprop_alpha sampling scale_learning_rate seed short_side
-sync_batch_norm syncbn task test_batch_size top_k train_batch_size trimap_border use_pretrained_model
+precision precision_dtype pretrained profile_steps report resize resume rmsprop_alpha sampling scale_learning_rate seed
+short_side sync_batch_norm syncbn task tensorboard tensorboard_histograms test_batch_size top_k train_batch_size
+trimap_border use_pretrained_model
 use_weighted_loss validation_batch_size validation_mini_batch_size validation_split warmup_epochs weight_decay
 workers
 """

@@ -40,6 +40,8 @@ def test_the_build_passes_what_it_is_given() -> None:
     assert "--tag me/mine:7 --tag me/mine:latest" in said
     assert '--build-arg BASE_IMAGE="debian:12"' in said
     assert '--build-arg PRETRAINED="resnet18 vgg16"' in said
+    assert '--build-arg MLFLOW="1"' in make("--dry-run", "build", "MLFLOW=1").stdout
+    assert "MLFLOW" not in said
     assert "--build-arg BASE_IMAGE" not in make("--dry-run", "build").stdout, "the Dockerfile has the default"
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveInt
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeFloat, PositiveInt
+from pydantic_core import PydanticCustomError
 
 from byoc_vision.data.preprocess import ResizeRule
 from byoc_vision.data.samples import LayoutName
 
 Choice = TypeVar("Choice")
+
+MOST_STEPS = 100  # of a trace: each has thousands of events
 
 
 def _as_numbers(value: Any) -> Any:
@@ -42,6 +45,25 @@ def _as_figure(value: Any) -> Any:
     return _as_name(value).removeprefix("validation:") if isinstance(value, str) else value
 
 
+def _as_steps(value: Any) -> Any:
+    """`"10:20"` are the steps 10 to 20."""
+    parts = value.split(":") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or len(parts) != 2:
+        raise PydanticCustomError("steps", "it should be from:to, as 10:20")
+    return parts
+
+
+def _are_steps(steps: tuple[int, int]) -> tuple[int, int]:
+    first, last = steps
+    if last < first:
+        raise PydanticCustomError("steps", "from:to should not end before it begins")
+    if last - first >= MOST_STEPS:
+        raise PydanticCustomError(
+            "steps", f"a trace of more than {MOST_STEPS} steps is too large to be read; name fewer"
+        )
+    return steps
+
+
 SPELT = BeforeValidator(_as_name)
 TaskName = Annotated[Literal["auto", "segmentation", "classification"], SPELT]
 DataLayout = Annotated[LayoutName, SPELT]
@@ -49,6 +71,7 @@ Resize = Annotated[ResizeRule, SPELT]
 PrecisionName = Annotated[Literal["auto", "float32", "bfloat16", "float16"], SPELT]
 Size = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_size)]
 Epochs = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_numbers)]
+Steps = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_steps), AfterValidator(_are_steps)]
 Units = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_numbers)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]

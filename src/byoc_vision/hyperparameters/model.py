@@ -27,6 +27,7 @@ from byoc_vision.hyperparameters.fields import (
     Resize,
     Share,
     Size,
+    Steps,
     TaskName,
     Units,
     field,
@@ -224,13 +225,26 @@ class Hyperparameters(BaseModel):
     openvino: bool = field(
         True, "Also leave the model as OpenVINO reads it, for endpoints on CPUs: it takes some seconds at the end."
     )
-    report: bool = field(
-        True, "Also leave report.html, made anew after each epoch where that takes less than 2 % of the time."
-    )
     num_workers: NonNegativeInt | None = field(
         None, "Processes that read pictures. Chosen from cores and shared memory where it is not given.", "workers"
     )
     seed: NonNegativeInt = field(42, "The seed of everything random.")
+
+    # What is told of the run
+    report: bool = field(
+        True, "Also leave report.html, made anew after each epoch where that takes less than 2 % of the time."
+    )
+    tensorboard: bool = field(
+        True, "Write curves for TensorBoard to /opt/ml/output/tensorboard (TensorBoardOutputConfig takes them to S3)."
+    )
+    tensorboard_histograms: bool = field(
+        False, "Also write a histogram of each layer's weights after each epoch: seconds, with a large network."
+    )
+    profile_steps: Steps | None = field(
+        None,
+        "`from:to`, as `10:20`: steps of the whole job, counted from 1 and 100 at the most, of which the profiler "
+        "writes a trace to output/data/profile.",
+    )
 
     @model_validator(mode="after")
     def _check_together(self) -> Hyperparameters:

@@ -31,6 +31,7 @@ from byoc_vision.precision import allow_tf32, choose_device, choose_precision
 from byoc_vision.training import plan
 from byoc_vision.training.distribution import World, on_first, processes_per_host, smallest_over_processes
 from byoc_vision.training.evaluation import Evaluator
+from byoc_vision.training.instruments import Instruments
 from byoc_vision.training.loop import Step
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
@@ -79,6 +80,7 @@ def build_trainer(
     encoder = learning_encoder(net, hyperparameters)
     optimizer = optimizer_for(net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world))
     schedule = schedule_for(optimizer, -(-len(batches) // hyperparameters.accumulate_steps), hyperparameters)
+    instruments = Instruments.of(job.paths, hyperparameters, world, device)
     step = Step(
         model=joined(engine.model, world),
         loss=loss,
@@ -88,6 +90,7 @@ def build_trainer(
         scaler=precision.scaler(),
         device=device,
         clip_grad_norm=hyperparameters.clip_grad_norm,
+        observers=instruments.observers,
     )
     evaluator = Evaluator(
         Predictor(card, engine),
@@ -111,6 +114,7 @@ def build_trainer(
         evaluator,
         validation,
         world,
+        instruments,
         accumulate_steps=hyperparameters.accumulate_steps,
         encoder=encoder,
         freeze_epochs=hyperparameters.freeze_epochs,

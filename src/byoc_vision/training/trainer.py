@@ -17,7 +17,9 @@ from byoc_vision.training.bottleneck import warn_of_waiting
 from byoc_vision.training.distribution import World, share_statistics
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.fit import Figures
+from byoc_vision.training.instruments import Instruments
 from byoc_vision.training.loop import Step, train_one_epoch
+from byoc_vision.training.observing import StepObserver
 from byoc_vision.training.parallel import bare, joined
 from byoc_vision.training.progress import Progress
 from byoc_vision.training.throughput import Meter, Throughput
@@ -39,6 +41,7 @@ class Trainer:
     evaluator: Evaluator
     validation: Iterable[EvaluationBatch]
     world: World
+    instruments: Instruments
     accumulate_steps: int = 1
     encoder: Encoder | None = None
     freeze_epochs: int = 0
@@ -49,6 +52,14 @@ class Trainer:
     @property
     def steps_per_epoch(self) -> int:
         return -(-len(self.batches) // self.accumulate_steps)
+
+    def steps_done(self, epoch: int, batch: int) -> int:
+        """Of the whole job, once `batch` batches of an epoch are trained on."""
+        return (epoch - 1) * self.steps_per_epoch + batch // self.accumulate_steps
+
+    def observe(self, *observers: StepObserver) -> None:
+        """Have each step told to these, too, from the next one on."""
+        self.step = replace(self.step, observers=(*self.step.observers, *observers))
 
     def train(self, epoch: int, progress: Progress, after_step: Callable[[], bool]) -> None:
         """Train on what `progress` leaves of this process's share of the epoch's pictures, and count it there.
@@ -66,9 +77,13 @@ class Trainer:
             total=len(self.batches),
             disable=None if self.world.is_first else True,  # None: a bar on a terminal, nothing in a log
         )
-        meter = Meter(self.step.device)
+        done = progress.batch // self.accumulate_steps
+        self.instruments.epoch_begins(self.steps_done(epoch, progress.batch))
+        meter = Meter(self.instruments.timeline)
         with bar as batches:
-            train_one_epoch(self.step, meter.watch(batches), progress, after_step, self.accumulate_steps)
+            watched = meter.watch(batches, epoch, done)
+            train_one_epoch(self.step, watched, progress, after_step, self.accumulate_steps)
+        self.instruments.epoch_ends()
         self.throughput = meter.throughput(self.world)
         if self.world.is_first:
             warn_of_waiting(epoch, self.throughput, self.cache, self.batches.num_workers, self.step.device)
@@ -96,6 +111,7 @@ class Trainer:
         return float(self.step.schedule.get_last_lr()[0])
 
     def close(self) -> None:
-        """Remove what the job kept for itself alone."""
+        """End what looks on, and remove what the job kept for itself alone."""
+        self.instruments.close()
         if self.cache:
             self.cache.close()

@@ -16,6 +16,7 @@ from byoc_vision.data.samples import Dataset, Sample
 from byoc_vision.training.bottleneck import remedy, warn_of_waiting
 from byoc_vision.training.distribution import World
 from byoc_vision.training.throughput import Meter, Throughput
+from byoc_vision.training.timeline import Timeline
 
 CPU = torch.device("cpu")
 
@@ -36,7 +37,7 @@ def slow_batches(clock: Clock, count: int, size: int, seconds: float) -> Iterato
 
 def test_the_shares_of_an_epoch() -> None:
     clock = Clock()
-    meter = Meter(CPU, clock)
+    meter = Meter(Timeline(CPU, clock))
     for _ in meter.watch(slow_batches(clock, count=5, size=8, seconds=1.0)):
         clock.now += 3.0
     throughput = meter.throughput(World())
@@ -47,7 +48,7 @@ def test_the_shares_of_an_epoch() -> None:
 
 def test_an_epoch_that_is_left_early() -> None:
     clock = Clock()
-    meter = Meter(CPU, clock)
+    meter = Meter(Timeline(CPU, clock))
     for _ in itertools.islice(meter.watch(slow_batches(clock, count=5, size=8, seconds=1.0)), 2):
         clock.now += 1.0
     assert meter.throughput(World()).images_per_second == pytest.approx(16 / 4)
@@ -55,7 +56,7 @@ def test_an_epoch_that_is_left_early() -> None:
 
 def test_no_batches_at_all() -> None:
     clock = Clock()
-    meter = Meter(CPU, clock)
+    meter = Meter(Timeline(CPU, clock))
     assert list(meter.watch(slow_batches(clock, count=0, size=1, seconds=0))) == []
     assert meter.throughput(World()) == Throughput()
 

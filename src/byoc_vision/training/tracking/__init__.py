@@ -1,0 +1,1 @@
+"""Where the course of a job is told beside the log: TensorBoard and MLflow."""

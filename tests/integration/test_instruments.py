@@ -1,0 +1,83 @@
+"""What looks on while a real, small network trains: the timeline, the readings, the profiler."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from support.trainers import small_trainer, train
+
+from byoc_vision.training.profiling import MOST_OPERATORS
+
+
+def names(trace: Path) -> set[str]:
+    return {event.get("name", "") for event in json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]}
+
+
+def test_two_epochs_of_six_steps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trainer, _ = small_trainer(tmp_path, profile_steps="4:7")
+    with caplog.at_level(logging.INFO):
+        for epoch in (1, 2):
+            train(trainer, epoch)
+        trainer.close()
+    times = trainer.instruments.times()
+
+    assert times.steps == 12
+    parts = times.total.model_dump()
+    assert all(parts[name] > 0 for name in ("data_wait", "to_device", "forward", "backward", "optimizer"))
+    assert len(times.slowest) == 10
+    assert {(slow.epoch, slow.step) for slow in times.slowest} <= {
+        (epoch, step) for epoch in (1, 2) for step in range(1, 7)
+    }
+    assert times.memory_limit
+
+    profile = times.profile
+    assert profile is not None
+    assert profile.steps == (4, 6), "validation, which follows an epoch, is no part of it"
+    trace = tmp_path / "output/data" / profile.trace
+    assert {"step 4", "step 5", "step 6", "aten::convolution"} <= names(trace)
+    assert not {"step 3", "step 7"} & names(trace)
+    assert str(trace) in caplog.text
+    assert 0 < len(profile.operators) <= MOST_OPERATORS
+    seconds = [operator.cpu_seconds for operator in profile.operators]
+    assert seconds == sorted(seconds, reverse=True)
+    assert all(operator.calls > 0 and operator.gpu_seconds == 0 for operator in profile.operators)
+    assert any(operator.name.startswith("aten::") for operator in profile.operators)
+
+
+def test_a_step_of_several_batches(tmp_path: Path) -> None:
+    trainer, _ = small_trainer(tmp_path, accumulate_steps="4", profile_steps="1:1")
+    train(trainer, 1)
+    trainer.close()
+    times = trainer.instruments.times()
+    assert times.steps == 2
+    assert times.profile is not None
+    assert times.profile.steps == (1, 1)
+
+
+def test_a_trace_that_was_asked_for_too_late_or_too_early(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trainer, _ = small_trainer(tmp_path / "late", profile_steps="100:110")
+    train(trainer, 1, steps=2)
+    trainer.close()
+    assert "profile_steps=100:110: the training ended with step 2, so there is no trace" in caplog.text
+    resumed, _ = small_trainer(tmp_path / "early", profile_steps="1:2")
+    train(resumed, 1, batch=3)
+    resumed.close()
+    assert "profile_steps=1:2 lies before step 4" in caplog.text
+    assert caplog.text.count("there is no trace") == 2
+    assert resumed.instruments.times().profile is None
+    assert resumed.instruments.times().steps == 3
+    assert [slow.step for slow in sorted(resumed.instruments.times().slowest, key=lambda slow: slow.step)] == [4, 5, 6]
+
+
+def test_a_trace_that_cannot_be_written_fails_no_job(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trainer, _ = small_trainer(tmp_path, profile_steps="1:1")
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output/data").write_text("in the way")
+    train(trainer, 1, steps=2)
+    trainer.close()
+    assert "could not be written" in caplog.text
+    assert trainer.instruments.times().profile is None

@@ -1,0 +1,61 @@
+"""What becomes of a job whose MLflow server is not there; tests/tracking asks a real one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.records import record_of
+
+from byoc_vision.training.tracking.mlflow import MlflowTracker
+
+
+def follow(uri: str, root: Path) -> float:
+    """A job of two epochs; the seconds that it cost."""
+    tracker = MlflowTracker(uri, root / "checkpoints", root / "model", {})
+    began = time.monotonic()
+    tracker.begin(record_of(0))
+    for number in (1, 2):
+        tracker.epoch(record_of(number))
+    tracker.end(record_of(2, state="finished"), root)
+    return time.monotonic() - began
+
+
+def test_a_server_that_is_down(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = dict(os.environ)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        assert follow(uri, tmp_path) < 20
+    assert caplog.text.count(f"Nothing more goes to MLflow at {uri}") == 1
+    assert "check MLFLOW_TRACKING_URI" in caplog.text
+    assert dict(os.environ) == before
+
+
+def test_a_server_that_never_answers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert follow(f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path) < 20
+    assert caplog.text.count("Nothing more goes to MLflow") == 1
+
+
+def test_the_package_that_is_missing_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    follow("http://127.0.0.1:9", tmp_path)
+    assert caplog.text.count("make build MLFLOW=1") == 1
+
+
+def test_sagemakers_own_server_takes_a_plugin(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sagemaker_mlflow", None)
+    follow("arn:aws:sagemaker:eu-west-1:123456789012:mlflow-tracking-server/mine", tmp_path)
+    assert caplog.text.count("it takes the package sagemaker-mlflow; build the image with `make build MLFLOW=1`") == 1
