@@ -14,8 +14,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from byoc_vision.report.record import Epoch, Evaluation, Finding, Record, State, Times, write_record
+from byoc_vision.report.record import Epoch, Finding, Record, State, Times, write_record
+from byoc_vision.training.answers.collector import Collected
+from byoc_vision.training.answers.writing import write_answers
 from byoc_vision.training.fit import Figures, History
+from byoc_vision.training.tracking.tracker import Trackers
 
 RENDERING_SHARE = 0.02  # of a job's time, that its page may take
 
@@ -26,7 +29,7 @@ def _none() -> None:
     return None
 
 
-def _nothing() -> list[Finding]:
+def _nothing() -> list[Any]:
     return []
 
 
@@ -36,6 +39,7 @@ class Journal:
     first: the record of a job that has not begun.
     gpus: that the job's processes compute on. started: in seconds of `time.monotonic`.
     findings, times: what the health rules and the clocks say by now.
+    augment: writes training pictures as the model saw them, and names their files.
     """
 
     folder: Path
@@ -46,16 +50,29 @@ class Journal:
     page: bool = True
     findings: Callable[[], list[Finding]] = _nothing
     times: Callable[[], Times | None] = _none
+    augment: Callable[[], list[str]] = _nothing
+    trackers: Trackers = field(default_factory=Trackers)
     test: Figures | None = None
-    evaluations: dict[str, Evaluation] = field(default_factory=dict)
-    augmented: list[str] = field(default_factory=list)
+    _answers: dict[str, Collected] = field(default_factory=dict)
+    _augmented: list[str] | None = None
     _ended: bool = False
     _rendered: float = 0.0  # when the page was written last
     _rendering: float = 0.0  # seconds that took
 
+    def begin(self) -> None:
+        """The training is about to begin, or to go on after the epochs of an earlier start."""
+        self.trackers.begin(self.record("running"))
+
+    def keep(self, collected: Collected) -> None:
+        """What the best model answered the pictures of a split."""
+        self._answers[collected.evaluation.split] = collected
+        self._unless_impossible(lambda: write_answers(self.folder, list(self._answers.values())))
+
     def epoch_is_over(self) -> None:
         """Tell of the epochs so far; the page is made anew where enough time has passed since."""
-        self._write("running", None)
+        if self._augmented is None:
+            self._unless_impossible(self._write_augmented)
+        self.trackers.epoch(self._write("running", None))
         if time.monotonic() - self._rendered >= self._rendering / RENDERING_SHARE:
             self._render()
 
@@ -64,8 +81,9 @@ class Journal:
         if self._ended:
             return
         self._ended = True
-        self._write(state, reason)
+        record = self._write(state, reason)
         self._render()
+        self.trackers.end(record, self.folder)
 
     @contextmanager
     def telling_failures(self) -> Iterator[None]:
@@ -90,14 +108,20 @@ class Journal:
                 "gpu_seconds": round(seconds * self.gpus, 1),
                 "epochs": [Epoch(**asdict(record)) for record in self.history.records],
                 "findings": self.findings(),
-                "evaluations": list(self.evaluations.values()),
+                "evaluations": [collected.evaluation for collected in self._answers.values()],
                 "times": self.times(),
-                "augmented": self.augmented,
+                "augmented": self._augmented or [],
             }
         )
 
-    def _write(self, state: State, reason: str | None) -> None:
-        self._unless_impossible(lambda: write_record(self.folder, self.record(state, reason)))
+    def _write(self, state: State, reason: str | None) -> Record:
+        record = self.record(state, reason)
+        self._unless_impossible(lambda: write_record(self.folder, record))
+        return record
+
+    def _write_augmented(self) -> None:
+        self._augmented = []
+        self._augmented = self.augment()
 
     def _render(self) -> None:
         if not self.page:

@@ -11,7 +11,6 @@ from contextlib import closing, contextmanager
 import numpy as np
 import torch
 
-from byoc_vision import artifact
 from byoc_vision.data.bad_samples import UnreadableSampleError
 from byoc_vision.data.pipes import differing, digests
 from byoc_vision.data.preflight import Checked, check_split, name_all
@@ -21,21 +20,24 @@ from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
 from byoc_vision.training import plan
 from byoc_vision.training.account import first_record
+from byoc_vision.training.answers.augmented import write_augmented
+from byoc_vision.training.answers.collector import Collector
 from byoc_vision.training.assembly import build_trainer
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
 from byoc_vision.training.checkpoint import Checkpoints
 from byoc_vision.training.class_weights import class_weights
 from byoc_vision.training.compilation import leave_compiled
-from byoc_vision.training.distribution import World, gathered, on_first, on_hosts
+from byoc_vision.training.distribution import World, gathered, on_hosts
 from byoc_vision.training.early_stopping import EarlyStopping
-from byoc_vision.training.fit import EpochRecord, Figures, History, figures_line, fit, named
+from byoc_vision.training.fit import EpochRecord, History, fit
 from byoc_vision.training.interruption import Interruption, StopRequestedError
 from byoc_vision.training.journal import Journal
-from byoc_vision.training.packing import on_cpu
+from byoc_vision.training.measuring import measure_best
 from byoc_vision.training.progress import Grid, Progress
 from byoc_vision.training.pulse import Pulse
 from byoc_vision.training.session import Session
 from byoc_vision.training.startup import FirstStep
+from byoc_vision.training.tracking.build import build_trackers
 from byoc_vision.training.trainer import Trainer
 from byoc_vision.training.work import Work, find_work
 
@@ -67,7 +69,14 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
         started,
         gpus=world.size if trainer.step.device.type == "cuda" else 0,
         page=hyperparameters.report,
+        times=trainer.instruments.times,
+        augment=lambda: write_augmented(job.paths.output_data, trainer.batches.dataset, trainer.card.classes),
     )
+
+    def collector(split: str) -> Collector:
+        samples = work.dataset.splits[split]
+        return Collector(trainer.card, samples, split, hyperparameters.seed, root=job.paths.channels)
+
     session = Session(
         paths=job.paths,
         hyperparameters=hyperparameters,
@@ -80,10 +89,12 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
         grid=Grid.of(hyperparameters, dataset, len(trainer.batches), world, work.digest),
         pulse=Pulse(world, trainer.step.device),
         first_step=FirstStep(trainer.step.device),
+        collector=collector,
         journal=journal if world.is_first else None,
     )
     with telling(session), naming_all(work.dataset, hyperparameters), closing(trainer):
         session.resume()
+        begin(session)
         train_and_test(session, checked, work)
     if world.is_first:
         if hyperparameters.openvino:
@@ -102,6 +113,15 @@ def compare_streams(job: Job, world: World) -> None:
             f"the pipes of {', '.join(different)} brought other bytes to other hosts; every host must get all records "
             "in the same order: S3DataDistributionType FullyReplicated, and no ShuffleConfig"
         )
+
+
+def begin(session: Session) -> None:
+    """Tell who follows the job that it trains now, and where it goes on."""
+    if session.journal:
+        session.journal.trackers = build_trackers(
+            session.paths, session.hyperparameters, session.trainer, session.progress
+        )
+        session.journal.begin()
 
 
 @contextmanager
@@ -149,7 +169,7 @@ def train_and_test(session: Session, checked: Checked, work: Work) -> None:
                 after_epoch=after_epoch,
             )
         session.finish()
-        session.end(test_figures(session, work) if checked.dataset.test else None)
+        session.end(measure_best(session, work))
     except StopRequestedError:
         session.leave()
 
@@ -163,20 +183,6 @@ def check_test(session: Session, checked: Checked, work: Work) -> None:
     if report.checked.get("test") == report.samples.get("test") or session.hyperparameters.on_bad_sample == "skip":
         return
     on_hosts(session.trainer.world, lambda: check_split(work.dataset, "test"))
-
-
-def test_figures(session: Session, work: Work) -> Figures:
-    """The best model's figures on the `test` channel."""
-    trainer, resting = session.trainer, on_cpu(session.trainer.net.state_dict())
-    _, best = on_first(trainer.world, lambda: artifact.load(session.paths.model))
-    trainer.net.load_state_dict(best)
-    batches = trainer.evaluator.batches(work.dataset.test, share=work.shares["test"])
-    try:
-        figures = trainer.evaluator.evaluate(batches, lambda: session.interruption.requested)
-    finally:
-        trainer.net.load_state_dict(resting)  # a checkpoint goes on from the last epoch, not from the best
-    log.info(figures_line(named("test", figures)))
-    return figures
 
 
 def early_stopping(hyperparameters: Hyperparameters, objective: plan.Objective) -> EarlyStopping | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from byoc_vision import __version__, artifact
 from byoc_vision.artifact import ModelCard
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.paths import MlPaths
+from byoc_vision.training.answers.collector import Collector
 from byoc_vision.training.checkpoint import Checkpoints
 from byoc_vision.training.distribution import any_process, gathered, on_first, sum_over_processes
 from byoc_vision.training.early_stopping import EarlyStopping
@@ -36,7 +38,9 @@ log = logging.getLogger(__name__)
 class Session:
     """Everything that changes in the course of a training, in one place.
 
+    collector: makes the one that looks on while the pictures of a split are answered.
     journal: in the first process.
+    answered: whether the best model's answers to the validation pictures are in it.
     """
 
     paths: MlPaths
@@ -50,7 +54,10 @@ class Session:
     grid: Grid
     pulse: Pulse
     first_step: FirstStep
+    collector: Callable[[str], Collector]
     journal: Journal | None = None
+    answered: bool = False
+    _collector: Collector | None = None  # of the last pass over the validation pictures
     complete: bool = False  # no epoch is to follow
 
     # What `fit` drives
@@ -66,7 +73,8 @@ class Session:
 
     def validate(self) -> Figures:
         """The validation pictures' figures. Raises StopRequestedError in all processes."""
-        return self.trainer.validate(lambda: self.interruption.requested)
+        self._collector = self.collector("validation")
+        return self.trainer.validate(lambda: self.interruption.requested, self._collector)
 
     @property
     def throughput(self) -> Throughput:
@@ -77,13 +85,22 @@ class Session:
         return self.progress.learning_rate if self.progress.batch else self.trainer.learning_rate()
 
     def keep(self, record: EpochRecord) -> None:
-        """The model is the best so far."""
+        """The model is the best so far; to be called in all processes."""
+        assert self._collector is not None, "an epoch is measured before it is kept"
+        self.keep_answers(self._collector, record.validation, record.epoch)
+        self.answered = True
         if self.trainer.world.is_first:
             card = self.trainer.card.model_copy(update={"metrics": named("validation", record.validation)})
             weights = self.trainer.net.state_dict()
             artifact.save(self.paths.model, card, weights)
             if self.checkpoints:
                 self.checkpoints.keep_best(card, weights)
+
+    def keep_answers(self, collector: Collector, figures: Figures, epoch: int | None) -> None:
+        """What the best model, of that epoch, answered; to be called in all processes."""
+        collected = collector.collected(figures, self.trainer.world, epoch)
+        if self.journal and collected:
+            self.journal.keep(collected)
 
     def after_epoch(self, record: EpochRecord, last: bool) -> None:
         """An epoch is trained, measured and recorded."""

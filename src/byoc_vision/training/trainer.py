@@ -18,7 +18,7 @@ from byoc_vision.training.distribution import World, share_statistics
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.fit import Figures
 from byoc_vision.training.instruments import Instruments
-from byoc_vision.training.loop import Step, train_one_epoch
+from byoc_vision.training.loop import Onlooker, Step, train_one_epoch
 from byoc_vision.training.observing import StepObserver
 from byoc_vision.training.parallel import bare, joined
 from byoc_vision.training.progress import Progress
@@ -102,10 +102,10 @@ class Trainer:
         self.step = replace(self.step, model=model, still=self.encoder.batch_norms if frozen else ())
         log.info("Epoch %d: the encoder %s", epoch, "is frozen, the head learns" if frozen else "learns too")
 
-    def validate(self, stopping: Callable[[], bool]) -> Figures:
+    def validate(self, stopping: Callable[[], bool], onlooker: Onlooker | None = None) -> Figures:
         """The figures of the validation pictures. Raises StopRequestedError in all processes."""
         share_statistics(self.net, self.world)
-        return self.evaluator.evaluate(self.validation, stopping)
+        return self.evaluator.evaluate(self.validation, stopping, onlooker)
 
     def learning_rate(self) -> float:
         return float(self.step.schedule.get_last_lr()[0])
