@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Run
 from support.mlflow_server import Server
-from support.records import record_of
+from support.tracked import record_of
 
 from byoc_vision.training.tracking.mlflow import MlflowTracker
 

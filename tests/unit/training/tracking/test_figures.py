@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 
-from support.records import epoch, record_of
+from support.tracked import epoch, record_of
 
 from byoc_vision.training.tracking.figures import MOST_FIGURES, epoch_figures, final_figures, parameters
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.records import record_of
+from support.tracked import record_of
 
 from byoc_vision.training.tracking.mlflow import MlflowTracker
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.records import evaluation, record_of
+from support.tracked import evaluation, record_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 from torch import nn
