@@ -145,7 +145,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("byoc_vision.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    for word in (words.figure, words.share, words.count, words.duration, words.memory, words.capital):
+    for word in (words.figure, words.share, words.count, words.many, words.duration, words.memory, words.capital):
         environment.filters[word.__name__] = word
     environment.filters["title_of"] = words.title
     return environment

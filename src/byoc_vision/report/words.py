@@ -27,7 +27,8 @@ def title(name: str) -> str:
 
 
 def capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """With a large first letter, but for names that have their own way: mIoU."""
+    return text if any(letter.isupper() for letter in text.split(" ")[0]) else text[:1].upper() + text[1:]
 
 
 def figure(value: float | None) -> str:
@@ -47,6 +48,11 @@ def share(value: float | None, digits: int = 1) -> str:
 
 def count(value: float | None) -> str:
     return NOTHING if value is None else f"{value:,.0f}"
+
+
+def many(value: float | None) -> str:
+    """A count; of millions in millions."""
+    return count(value) if value is None or value < 1e6 else f"{value / 1e6:,.4g} M"
 
 
 def duration(seconds: float | None) -> str:

@@ -18,7 +18,7 @@ function draw() {
 }
 
 if (typeof Bokeh !== "undefined") {
-  Bokeh.set_log_level("error");
+  Bokeh.logger.set_level("error");
   draw();
   dark.addEventListener("change", draw);
 }

@@ -38,6 +38,7 @@ class Verdict:
     state: str
     mood: Mood
     reason: str
+    about: str
     facts: list[Fact]
     findings: list[Finding]
 
@@ -51,6 +52,7 @@ def verdict(record: Record) -> Verdict:
         state=state,
         mood=mood,
         reason=record.reason or _usual_reason(record),
+        about=_about(record),
         facts=_facts(record),
         findings=sorted(record.findings, key=lambda finding: finding.action != "stop"),
     )
@@ -78,7 +80,7 @@ def duration_note(record: Record) -> str:
 
 def _where(record: Record) -> str:
     if record.best_epoch is not None:
-        return f"on the validation pictures, after epoch {record.best_epoch}"
+        return f"validation, after epoch {record.best_epoch}"
     if record.epochs or not record.evaluations:
         return "No epoch is complete, so nothing is measured"
     return f"on {words.count(record.evaluations[0].pictures)} pictures of {record.evaluations[0].split}"
@@ -95,6 +97,13 @@ def _usual_reason(record: Record) -> str:
     return ""
 
 
+def _about(record: Record) -> str:
+    run = record.run
+    task = "multi-label classification" if record.multi_label else record.task
+    weights = f", {run.parameters / 1e6:.3g} million weights" if run.parameters else ""
+    return words.capital(f"{task} with {run.model}{weights}." if run.model else f"{task}.")
+
+
 def _facts(record: Record) -> list[Fact]:
     name = words.title(objective_name(record))
     facts = []
@@ -108,9 +117,6 @@ def _facts(record: Record) -> list[Fact]:
     if record.gpu_seconds:
         facts.append(Fact("GPU time", words.duration(record.gpu_seconds), f"{words.count(record.gpu_seconds)} s"))
     facts.append(Fact("Pictures", words.count(sum(record.pictures.values())), _splits(record)))
-    if record.run.model:
-        parameters = f"{record.run.parameters / 1e6:.3g} million weights" if record.run.parameters else ""
-        facts.append(Fact("Model", record.run.model, parameters))
     return facts
 
 
