@@ -16,7 +16,7 @@ Values = Sequence[float | None]
 MOST_POINTS = 1000  # of a curve; a screen has not many more columns
 MOST_CLASS_CURVES = 8
 _TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)  # seconds
-_CLASS_FIGURES = ("iou_", "f1_")
+CLASS_FIGURES = ("iou_", "f1_")  # how the names of one class's figures begin
 _WIDE = 100.0  # the ratio of the largest to the smallest from which a logarithmic axis shows more
 
 
@@ -43,7 +43,8 @@ class Chart:
     """Lines over one x.
 
     x_words, y_words: how a value is written where the pointer is, and for screen readers. x_ticks, y_ticks: where the
-    axes are labelled, with the same words; empty: where the plot finds it good.
+    axes are labelled, with the same words; empty: where the plot finds it good. of_any_size: whether y may be anything
+    above 0, so that a logarithmic axis can be the one that shows it.
     """
 
     key: str
@@ -57,12 +58,13 @@ class Chart:
     y_ticks: Sequence[float] = ()
     marks: Sequence[Mark] = ()
     note: str = ""
+    of_any_size: bool = False
 
     @property
     def logarithmic(self) -> bool:
-        """Whether all is above 0, and spread so wide that most of it would lie on the ground."""
+        """Whether most of it would lie on the ground otherwise."""
         values = [value for series in self.series for value in series.values if value is not None]
-        return not self.y_ticks and bool(values) and min(values) > 0 and max(values) / min(values) > _WIDE
+        return self.of_any_size and bool(values) and min(values) > 0 and max(values) / min(values) > _WIDE
 
     @property
     def description(self) -> str:
@@ -110,7 +112,7 @@ def _losses(record: Record, epochs: Sequence[Epoch]) -> Chart:
     series = [Series("training", [finite(epoch.train_loss) for epoch in epochs], 0, dashed=True)]
     if any("loss" in epoch.validation for epoch in epochs):
         series.append(Series("validation", _values(epochs, "loss"), 1))
-    return _over_epochs("loss", "Loss", epochs, series, marks(record))
+    return _over_epochs("loss", "Loss", epochs, series, marks(record), of_any_size=True)
 
 
 def _figures(record: Record, epochs: Sequence[Epoch]) -> Chart:
@@ -120,7 +122,7 @@ def _figures(record: Record, epochs: Sequence[Epoch]) -> Chart:
 
 
 def _of_classes(record: Record, epochs: Sequence[Epoch]) -> Chart:
-    names = [name for name in _figure_names(epochs) if name.startswith(_CLASS_FIGURES)]
+    names = [name for name in _figure_names(epochs) if name.startswith(CLASS_FIGURES)]
     if len(names) > MOST_CLASS_CURVES:
         names = []
     kind = "IoU" if names and names[0].startswith("iou_") else "F1"
@@ -130,7 +132,7 @@ def _of_classes(record: Record, epochs: Sequence[Epoch]) -> Chart:
 
 def _learning_rate(epochs: Sequence[Epoch]) -> Chart:
     series = [Series("learning rate", [finite(epoch.learning_rate) for epoch in epochs], 3)]
-    return _over_epochs("learning-rate", "Learning rate", epochs, series)
+    return _over_epochs("learning-rate", "Learning rate", epochs, series, of_any_size=True)
 
 
 def speed(record: Record) -> Chart | None:
@@ -144,7 +146,7 @@ def speed(record: Record) -> Chart | None:
 
 def overall_figures(record: Record) -> list[str]:
     """The names of the figures of all classes together, without the loss; the one that decides comes first."""
-    names = [name for name in _figure_names(record.epochs) if name != "loss" and not name.startswith(_CLASS_FIGURES)]
+    names = [name for name in _figure_names(record.epochs) if name != "loss" and not name.startswith(CLASS_FIGURES)]
     return sorted(names, key=lambda name: name != objective_name(record))
 
 
@@ -175,9 +177,14 @@ def _values(epochs: Sequence[Epoch], name: str) -> list[float | None]:
 
 
 def _over_epochs(
-    key: str, title: str, epochs: Sequence[Epoch], series: Sequence[Series], marks: Sequence[Mark] = ()
+    key: str,
+    title: str,
+    epochs: Sequence[Epoch],
+    series: Sequence[Series],
+    marks: Sequence[Mark] = (),
+    of_any_size: bool = False,
 ) -> Chart:
-    return Chart(key, title, "epoch", [epoch.epoch for epoch in epochs], series, marks=marks)
+    return Chart(key, title, "epoch", [epoch.epoch for epoch in epochs], series, marks=marks, of_any_size=of_any_size)
 
 
 # Curves over time
@@ -251,8 +258,8 @@ def _mean(readings: Sequence[Reading]) -> Reading:
 
 
 def ticks(last: float, most: int, steps: Sequence[float] = (1, 2, 5)) -> list[float]:
-    """From 0 to `last` in round steps, `most` of them at the most. Where no step is wide enough, ten times the steps."""
-    scale = 1.0 if 1 <= last / most else 10.0 ** math.floor(math.log10(max(last, 1e-9) / most))
+    """From 0 to `last` in round steps, `most` of them at the most; in ten times as wide ones where none is enough."""
+    scale = 1.0 if last / most >= 1 else 10.0 ** math.floor(math.log10(max(last, 1e-9) / most))
     while True:
         for step in steps:
             if last <= most * step * scale:

@@ -30,12 +30,12 @@ def draw(chart: Chart) -> dict[str, Any]:
     from bokeh.models import ColumnDataSource, Line, Range1d, Scatter
     from bokeh.plotting import figure
 
-    low, high = _extent(chart)
+    (left, right), (low, high) = _x_extent(chart), _extent(chart)
     plot = figure(
         height=HEIGHT,
         sizing_mode="stretch_width",
-        x_range=Range1d(*_x_extent(chart)),
-        y_range=Range1d(low, high),
+        x_range=Range1d(start=left, end=right),
+        y_range=Range1d(start=low, end=high),
         y_axis_type="log" if chart.logarithmic else "linear",
         toolbar_location=None,
         tools="",
@@ -132,7 +132,7 @@ def _write_ticks(plot: Any, chart: Chart) -> None:
 
 
 def _add_marks(plot: Any, chart: Chart, high: float) -> None:
-    from bokeh.models import Label, Span
+    from bokeh.models.annotations import Label, Span
 
     for mark in chart.marks:
         right = mark.x > (chart.x[0] + chart.x[-1]) / 2

@@ -20,7 +20,7 @@ from byoc_vision.errors import DataError
 from byoc_vision.report import charts, palette, words
 from byoc_vision.report.charts import Chart
 from byoc_vision.report.drawing import draw, library
-from byoc_vision.report.pictures import Pictures, inline
+from byoc_vision.report.pictures import inline
 from byoc_vision.report.record import REPORT_FILE, Record, read_record
 from byoc_vision.report.sources import opened, read_preflight
 from byoc_vision.report.views.answers import answers
@@ -125,18 +125,22 @@ def _side_by_side(records: Sequence[Record], names: Sequence[str]) -> str:
 
 def _rendered(template: str, title: str, sections: Sequence[str], drawn: Sequence[Chart], **content: Any) -> str:
     scripts = [*([library()] if drawn else []), _static("page.js")]
-    return _environment().get_template(template).render(
-        title=title,
-        version=__version__,
-        sections=[(name.lower(), name) for name in sections],
-        style=Markup(_static("page.css")),
-        series=palette.SERIES,
-        scripts=[Markup(script) for script in scripts],
-        script_hashes=Markup(" ".join(map(_hash, scripts))),
-        charts_json=htmlsafe_json_dumps({f"chart-{chart.key}": draw(chart) for chart in drawn}),
-        shades_json=htmlsafe_json_dumps(palette.in_the_dark()),
-        difference=palette.DIFFERENCE,
-        **content,
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            title=title,
+            version=__version__,
+            sections=[(name.lower(), name) for name in sections],
+            style=Markup(_static("page.css")),
+            series=palette.SERIES,
+            scripts=[Markup(script) for script in scripts],
+            script_hashes=Markup(" ".join(map(_hash, scripts))),
+            charts_json=htmlsafe_json_dumps({f"chart-{chart.key}": draw(chart) for chart in drawn}),
+            shades_json=htmlsafe_json_dumps(palette.in_the_dark()),
+            difference=palette.DIFFERENCE,
+            **content,
+        )
     )
 
 

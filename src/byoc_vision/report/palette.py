@@ -38,5 +38,6 @@ def in_the_dark() -> dict[str, str]:
     """Light → dark, for all colours that curves are drawn with."""
     return {shade.light: shade.dark for shade in (INK, QUIET, LINE, EDGE, *SERIES)}
 
+
 # Of pictures that show where a mask differs from the truth.
 DIFFERENCE = {"right": "#0072b2", "missed": "#d55e00", "false alarm": "#f0e442", "another class": "#cc79a7"}

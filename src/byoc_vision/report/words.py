@@ -42,8 +42,10 @@ def figure(value: float | None) -> str:
 
 
 def share(value: float | None, digits: int = 1) -> str:
-    """0–1 as a percentage."""
-    return NOTHING if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f} %"
+    """0–1 as a percentage; of very small ones two digits, so that they are not taken for nothing."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    return f"{100 * value:.2g} %" if 0 < value < 0.0005 and digits else f"{100 * value:.{digits}f} %"
 
 
 def count(value: float | None) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from byoc_vision.report import words
-from byoc_vision.report.charts import objective_name
+from byoc_vision.report.charts import CLASS_FIGURES, objective_name
 from byoc_vision.report.heat_map import heat_map
 from byoc_vision.report.record import CalibrationBin, ClassScore, Evaluation, Record
 from byoc_vision.report.views.galleries import Gallery, galleries
@@ -115,7 +115,7 @@ def _answers(record: Record, entry: Evaluation, key: str) -> Answers:
 
 def _figures(record: Record, entry: Evaluation) -> list[tuple[str, str]]:
     """Of all classes together, the one that decides first."""
-    names = [name for name in entry.figures if not name.startswith(("iou_", "f1_"))]
+    names = [name for name in entry.figures if not name.startswith(CLASS_FIGURES)]
     ordered = sorted(names, key=lambda name: name != objective_name(record))
     return [(words.capital(words.title(name)), words.figure(entry.figures[name])) for name in ordered]
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from byoc_vision.report import words
+from byoc_vision.report import charts, words
 from byoc_vision.report.charts import Chart, Mark, Series, finite, objective_name, thinned
 from byoc_vision.report.record import Record
 from byoc_vision.report.views.verdict import objective_value, test_value, verdict
@@ -58,16 +58,22 @@ def distinct(names: Sequence[str]) -> list[str]:
 def _figures(records: Sequence[Record]) -> list[Line]:
     objectives = [objective_name(record) for record in records]
     same = len(set(objectives)) == 1
-    name = words.capital(words.title(objectives[0])) if same else "Figure that decides"
     highest = records[0].objective_mode == "max"
+    if same:
+        name = words.capital(words.title(objectives[0]))
+        deciding = [
+            _judged(f"{name}, validation", records, objective_value, words.figure, highest),
+            _judged(f"{name}, test", records, test_value, words.figure, highest),
+            *_other_figures(records, objectives[0]),
+        ]
+    else:
+        deciding = [_said("Decided by", records, _decided)]
     lines = [
-        _judged(f"{name}, validation", records, objective_value, words.figure, highest if same else None),
-        _judged(f"{name}, test", records, test_value, words.figure, highest if same else None),
-        *_other_figures(records, objectives),
+        *deciding,
         _said("Best epoch", records, lambda record: words.count(record.best_epoch)),
         _said("Epochs", records, lambda record: f"{len(record.epochs)} of {record.planned_epochs}"),
-        _judged("Took", records, lambda record: record.seconds or None, words.duration, False),
-        _judged("GPU time", records, lambda record: record.gpu_seconds or None, words.duration, False),
+        _said("Took", records, lambda record: words.duration(record.seconds or None)),
+        _said("GPU time", records, lambda record: words.duration(record.gpu_seconds or None)),
         _said("Model", records, lambda record: record.run.model or words.NOTHING),
         _said("Weights", records, lambda record: words.count(record.run.parameters or None)),
         _said("Hardware", records, lambda record: record.run.hardware or words.NOTHING),
@@ -76,10 +82,14 @@ def _figures(records: Sequence[Record]) -> list[Line]:
     return [line for line in lines if set(line.values) != {words.NOTHING}]
 
 
-def _other_figures(records: Sequence[Record], objectives: Sequence[str]) -> list[Line]:
+def _decided(record: Record) -> str:
+    return f"{words.title(objective_name(record))} {words.figure(objective_value(record))}"
+
+
+def _other_figures(records: Sequence[Record], objective: str) -> list[Line]:
     """The best epochs' validation figures of all classes together."""
     names = dict.fromkeys(name for record in records for name in record.validation)
-    shown = [name for name in names if not name.startswith(("iou_", "f1_")) and name not in objectives]
+    shown = [name for name in names if not name.startswith(charts.CLASS_FIGURES) and name != objective]
     return [
         _judged(
             f"{words.capital(words.title(name))}, validation",
@@ -105,13 +115,13 @@ def _judged(
     records: Sequence[Record],
     value: Callable[[Record], float | None],
     say: Callable[[float | None], str],
-    highest: bool | None,
+    highest: bool,
 ) -> Line:
-    """highest: whether the highest is the best, or the lowest; None: there is no telling."""
+    """highest: whether the highest is the best, or the lowest."""
     values = [finite(value(record)) for record in records]
     known = [entry for entry in values if entry is not None]
     best: frozenset[int] = frozenset()
-    if highest is not None and len(set(known)) > 1:
+    if len(set(known)) > 1:
         goal = max(known) if highest else min(known)
         best = frozenset(place for place, entry in enumerate(values) if entry == goal)
     return Line(name, [say(entry) for entry in values], best)
@@ -128,15 +138,17 @@ def _differing(records: Sequence[Record]) -> list[Line]:
 
 def _charts(records: Sequence[Record], names: Sequence[str]) -> list[Chart]:
     objective = objective_name(records[0])
-    charts = [
+    found = [
         _overlaid("figures", f"Validation: {words.title(objective)}", records, names, objective),
         _overlaid("loss", "Validation: loss", records, names, "loss") if objective != "loss" else None,
         _overlaid("training", "Training: loss", records, names, None),
     ]
-    return [chart for chart in charts if chart]
+    return [chart for chart in found if chart]
 
 
-def _overlaid(key: str, title: str, records: Sequence[Record], names: Sequence[str], figure: str | None) -> Chart | None:
+def _overlaid(
+    key: str, title: str, records: Sequence[Record], names: Sequence[str], figure: str | None
+) -> Chart | None:
     """A line for each job. figure: of the validation; None: the training loss."""
     last = max((len(record.epochs) for record in records), default=0)
     if not last:
@@ -153,4 +165,4 @@ def _overlaid(key: str, title: str, records: Sequence[Record], names: Sequence[s
     if all(value is None for line in series for value in line.values):
         return None
     marks = [Mark(record.best_epoch, "") for record in records if record.best_epoch is not None]
-    return Chart(key, title, "epoch", x, series, marks=marks)
+    return Chart(key, title, "epoch", x, series, marks=marks, of_any_size=key != "figures")

@@ -9,7 +9,6 @@ from byoc_vision.data.preflight_report import ClassReport, PreflightReport
 from byoc_vision.report import words
 from byoc_vision.report.record import Record
 
-
 MOST_CLASSES = 1000  # in the table
 
 
@@ -29,7 +28,7 @@ class ClassLine:
 
 @dataclass(frozen=True)
 class Data:
-    """facts: a word and what there is to say of it. unit: of what the classes' shares are. left_out: classes, the smallest."""
+    """facts: a word and what there is to say of it. left_out: how many classes, the smallest. unit: of the shares."""
 
     facts: list[tuple[str, str]]
     splits: list[str]
