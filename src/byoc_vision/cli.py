@@ -113,6 +113,13 @@ def explain(options: argparse.Namespace) -> int:
     return 3 if failed else 0
 
 
+def report(options: argparse.Namespace) -> int:
+    from byoc_vision.report.page import report_on
+
+    log.info("wrote %s", report_on(options.jobs, options.output))
+    return 0
+
+
 def export(options: argparse.Namespace) -> int:
     from byoc_vision.export.export import export_model
 
@@ -224,6 +231,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="pictures, or folders of pictures")
     command.set_defaults(run=explain)
 
+    _add_report(commands)
+
     _add_export(commands)
 
     _add_prepare(commands)
@@ -240,6 +249,14 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("hyperparameters", help="the table of hyperparameters, as Markdown")
     command.set_defaults(run=hyperparameters)
     return parser
+
+
+def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("report", help="say in one HTML file what a job did, or compare several")
+    command.add_argument("jobs", type=Path, nargs="+", metavar="DIR", help="a job's output/data, or its output.tar.gz")
+    where = "default: report.html in DIR or beside the archive; comparison.html here for several"
+    command.add_argument("--output", type=Path, metavar="FILE", help=where)
+    command.set_defaults(run=report)
 
 
 def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from byoc_vision.errors import UserError
 from byoc_vision.report.record import Epoch, Finding, Record, State, Times, write_record
 from byoc_vision.training.answers.collector import Collected
 from byoc_vision.training.answers.writing import write_answers
@@ -138,5 +139,7 @@ class Journal:
     def _unless_impossible(write: Callable[[], Any]) -> None:
         try:
             write()
-        except OSError as error:
+        except (OSError, UserError) as error:
             log.warning("What happened so far could not be written: %s", error)
+        except Exception:  # hours of training are worth more than a page about them
+            log.exception("What happened so far could not be written. This is a bug of ours, please report it")

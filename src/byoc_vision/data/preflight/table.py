@@ -12,15 +12,20 @@ SHOWN_AT_EACH_END = 10
 
 def summary(report: PreflightReport) -> list[str]:
     """What was seen, without the warnings and the errors."""
-    facts = [
+    named = facts(report)
+    width = max(len(name) for name, _ in named)
+    return [*(f"{name:<{width}}  {text}" for name, text in named), *_class_table(report)]
+
+
+def facts(report: PreflightReport) -> list[tuple[str, str]]:
+    """What was seen but for the classes: a word and what there is to say of it."""
+    return [
         ("checked", _checked(report)),
         *_others(report),
         *_picture_facts(report),
         *_mask_facts(report),
         *_copies(report),
     ]
-    width = max(len(name) for name, _ in facts)
-    return [*(f"{name:<{width}}  {text}" for name, text in facts), *_class_table(report)]
 
 
 def _checked(report: PreflightReport) -> str:

@@ -1,0 +1,169 @@
+"""Charts as Bokeh's JSON. The page draws them; in the dark it puts each colour's counterpart in its place."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from byoc_vision.report.charts import Chart, Series
+from byoc_vision.report.palette import EDGE, INK, LINE, QUIET, series_shade
+
+HEIGHT = 240  # CSS pixels
+FONT = "system-ui, -apple-system, Segoe UI, Roboto, Noto Sans, sans-serif"
+_MARKED_POINTS = 60  # beyond them a line's points are not drawn as dots
+
+
+@cache
+def library() -> str:
+    """BokehJS without widgets and tables, BSD-3-Clause, its licence at its top."""
+    return (files("bokeh") / "server/static/js/bokeh.min.js").read_text(encoding="utf-8")
+
+
+def draw(chart: Chart) -> dict[str, Any]:
+    """The JSON that `Bokeh.embed.embed_item` takes."""
+    # bokeh takes half a second to import: only who draws pays for it.
+    from bokeh import __version__ as version
+    from bokeh.document import Document
+    from bokeh.models import ColumnDataSource, Line, Range1d, Scatter
+    from bokeh.plotting import figure
+
+    (left, right), (low, high) = _x_extent(chart), _extent(chart)
+    plot = figure(
+        height=HEIGHT,
+        sizing_mode="stretch_width",
+        x_range=Range1d(start=left, end=right),
+        y_range=Range1d(start=low, end=high),
+        y_axis_type="log" if chart.logarithmic else "linear",
+        toolbar_location=None,
+        tools="",
+        background_fill_color=None,
+        border_fill_color=None,
+        outline_line_color=None,
+        min_border_right=12,
+        min_border_top=6,
+    )
+    source = ColumnDataSource(_columns(chart))
+    for place, series in enumerate(chart.series):
+        colour = series_shade(series.colour).light
+        dash: list[int] = [5, 4] if series.dashed else []
+        plot.add_glyph(source, Line(x="x", y=f"y{place}", line_color=colour, line_width=2, line_dash=dash))
+        if len(chart.x) <= _MARKED_POINTS:
+            size = 5 if len(chart.x) > 1 else 9
+            plot.add_glyph(source, Scatter(x="x", y=f"y{place}", size=size, fill_color=colour, line_color=colour))
+    _style_axes(plot, chart)
+    _add_marks(plot, chart, high)
+    _add_hover(plot, chart, source)
+    # What `bokeh.embed.json_item` does in twice the time, for plots that may belong to a document already.
+    document = Document()
+    document.add_root(plot)
+    return {"target_id": None, "root_id": plot.id, "doc": document.to_json(deferred=False), "version": version}
+
+
+def _columns(chart: Chart) -> dict[str, Any]:
+    """x, the lines' y, the words for all of them, and `anchor`: where the box with the words points to."""
+    lines = [_numbers(series) for series in chart.series]
+    known = np.stack(lines)
+    first = np.argmax(~np.isnan(known), axis=0)
+    columns: dict[str, Any] = {
+        "x": np.asarray(chart.x, np.float64),
+        "anchor": known[first, np.arange(known.shape[1])],
+        "x_words": [chart.x_words(x) for x in chart.x],
+    }
+    for place, (line, series) in enumerate(zip(lines, chart.series, strict=True)):
+        columns[f"y{place}"] = line.astype(np.float32)
+        columns[f"words{place}"] = [chart.y_words(value) for value in series.values]
+    return columns
+
+
+def _numbers(series: Series) -> np.ndarray:
+    return np.array([np.nan if value is None else value for value in series.values], np.float64)
+
+
+def _x_extent(chart: Chart) -> tuple[float, float]:
+    margin = (chart.x[-1] - chart.x[0]) * 0.02 or 0.5
+    return chart.x[0] - margin, chart.x[-1] + margin
+
+
+def _extent(chart: Chart) -> tuple[float, float]:
+    values = np.concatenate([_numbers(series) for series in chart.series])
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    if chart.y_ticks:
+        high = max(high, chart.y_ticks[-1]) or 1.0
+        return -0.03 * high, 1.06 * high
+    if chart.logarithmic:
+        return low / 1.3, high * 1.5
+    margin = (high - low) * 0.08 or abs(high) * 0.1 or 0.1
+    return low - margin, high + 2 * margin  # room for the marks' words
+
+
+def _style_axes(plot: Any, chart: Chart) -> None:
+    for axis in (*plot.xaxis, *plot.yaxis):
+        axis.axis_line_color = None
+        axis.major_tick_line_color = EDGE.light
+        axis.minor_tick_line_color = None
+        axis.major_tick_out, axis.major_tick_in = 3, 0
+        axis.major_label_text_color = axis.axis_label_text_color = QUIET.light
+        axis.major_label_text_font = axis.axis_label_text_font = FONT
+        axis.major_label_text_font_size = axis.axis_label_text_font_size = "12px"
+        axis.axis_label_text_font_style = "normal"
+    plot.xaxis.axis_label = chart.x_name
+    plot.xgrid.grid_line_color = None
+    plot.ygrid.grid_line_color = LINE.light
+    _write_ticks(plot, chart)
+
+
+def _write_ticks(plot: Any, chart: Chart) -> None:
+    from bokeh.models import BasicTicker, FixedTicker, NumeralTickFormatter, PrintfTickFormatter
+
+    if chart.x_ticks:
+        plot.xaxis.ticker = FixedTicker(ticks=[float(x) for x in chart.x_ticks])
+        plot.xaxis.major_label_overrides = {float(x): chart.x_words(x) for x in chart.x_ticks}
+    else:
+        plot.xaxis.ticker = BasicTicker(desired_num_ticks=8, min_interval=1, num_minor_ticks=0)
+        plot.xaxis.formatter = NumeralTickFormatter(format="0,0")
+    if chart.y_ticks:
+        plot.yaxis.ticker = FixedTicker(ticks=[float(y) for y in chart.y_ticks])
+        plot.yaxis.major_label_overrides = {float(y): chart.y_words(y) for y in chart.y_ticks}
+    else:
+        plot.yaxis.formatter = PrintfTickFormatter(format="%.4g")
+
+
+def _add_marks(plot: Any, chart: Chart, high: float) -> None:
+    from bokeh.models.annotations import Label, Span
+
+    for mark in chart.marks:
+        right = mark.x > (chart.x[0] + chart.x[-1]) / 2
+        line = Span(location=mark.x, dimension="height", line_color=EDGE.light, line_dash=[2, 3], line_width=1)
+        plot.add_layout(line)
+        text = Label(
+            x=mark.x,
+            y=high,
+            x_offset=-5 if right else 5,
+            text=mark.text,
+            text_align="right" if right else "left",
+            text_baseline="top",
+            text_color=INK.light,
+            text_font=FONT,
+            text_font_size="12px",
+        )
+        plot.add_layout(text)
+
+
+def _add_hover(plot: Any, chart: Chart, source: Any) -> None:
+    """One box with the words of all lines, wherever the pointer is between bottom and top."""
+    from bokeh.models import CrosshairTool, HoverTool, Scatter
+
+    anchor = plot.add_glyph(source, Scatter(x="x", y="anchor", size=1, fill_alpha=0, line_alpha=0))
+    rows = [(series.name, f"@words{place}") for place, series in enumerate(chart.series)]
+    hover = HoverTool(
+        renderers=[anchor],
+        tooltips=[(chart.x_name, "@x_words"), *rows],
+        mode="vline",
+        limit=1,
+        show_arrow=False,
+        attachment="horizontal",
+    )
+    plot.add_tools(hover, CrosshairTool(dimensions="height", line_color=EDGE.light, line_alpha=0.6))

@@ -1,0 +1,43 @@
+"""The page's colours, for its style sheet and for its curves."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Shade(NamedTuple):
+    """One colour in both schemes, as #rrggbb."""
+
+    light: str
+    dark: str
+
+
+INK = Shade("#191b1d", "#eceef0")
+QUIET = Shade("#5b6066", "#a2a8ae")
+LINE = Shade("#dcdddd", "#2e3135")
+EDGE = Shade("#83888d", "#737a81")
+
+# Of lines beside each other: told apart in both schemes, also by who sees no red or no green.
+SERIES = (
+    Shade("#2452c9", "#92b2ff"),
+    Shade("#b85c00", "#ffb057"),
+    Shade("#0b7a5c", "#55d6a8"),
+    Shade("#8e3fb3", "#d5a1f2"),
+    Shade("#c02e5e", "#ff93b4"),
+    Shade("#35758f", "#7fd0ea"),
+    Shade("#7a6400", "#e0c64a"),
+    Shade("#6b5b50", "#cdb8a8"),
+)
+
+
+def series_shade(index: int) -> Shade:
+    return SERIES[index % len(SERIES)]
+
+
+def in_the_dark() -> dict[str, str]:
+    """Light → dark, for all colours that curves are drawn with."""
+    return {shade.light: shade.dark for shade in (INK, QUIET, LINE, EDGE, *SERIES)}
+
+
+# Of pictures that show where a mask differs from the truth.
+DIFFERENCE = {"right": "#0072b2", "missed": "#d55e00", "false alarm": "#f0e442", "another class": "#cc79a7"}

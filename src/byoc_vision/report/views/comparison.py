@@ -1,0 +1,168 @@
+"""Several jobs side by side."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from byoc_vision.report import charts, words
+from byoc_vision.report.charts import Chart, Mark, Series, finite, objective_name, thinned
+from byoc_vision.report.record import Record
+from byoc_vision.report.views.verdict import objective_value, test_value, verdict
+
+
+@dataclass(frozen=True)
+class Line:
+    """A figure of each job. best: the places of those that are the best; empty where none is better."""
+
+    name: str
+    values: list[str]
+    best: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """names: of the jobs, each once. settings: the hyperparameters in which they differ."""
+
+    names: list[str]
+    states: list[tuple[str, str]]
+    figures: list[Line]
+    settings: list[Line]
+    charts: list[Chart]
+
+
+def comparison(records: Sequence[Record], folders: Sequence[str]) -> Comparison:
+    """folders: what each job is called where it has no name, or not one of its own."""
+    names = distinct([record.name or folder for record, folder in zip(records, folders, strict=True)])
+    verdicts = [verdict(record) for record in records]
+    return Comparison(
+        names=names,
+        states=[(entry.state, entry.mood) for entry in verdicts],
+        figures=_figures(records),
+        settings=_differing(records),
+        charts=_charts(records, names),
+    )
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """With a number behind those that come more than once."""
+    seen: Counter[str] = Counter()
+    often, result = Counter(names), []
+    for name in names:
+        seen[name] += 1
+        result.append(f"{name} ({seen[name]})" if often[name] > 1 else name)
+    return result
+
+
+def _figures(records: Sequence[Record]) -> list[Line]:
+    objectives = [objective_name(record) for record in records]
+    same = len(set(objectives)) == 1
+    highest = records[0].objective_mode == "max"
+    if same:
+        name = words.capital(words.title(objectives[0]))
+        deciding = [
+            _judged(f"{name}, validation", records, objective_value, words.figure, highest),
+            _judged(f"{name}, test", records, test_value, words.figure, highest),
+            *_other_figures(records, objectives[0]),
+        ]
+    else:
+        deciding = [_said("Decided by", records, _decided)]
+    lines = [
+        *deciding,
+        _said("Best epoch", records, lambda record: words.count(record.best_epoch)),
+        _said("Epochs", records, lambda record: f"{len(record.epochs)} of {record.planned_epochs}"),
+        _said("Took", records, lambda record: words.duration(record.seconds or None)),
+        _said("GPU time", records, lambda record: words.duration(record.gpu_seconds or None)),
+        _said("Model", records, lambda record: record.run.model or words.NOTHING),
+        _said("Weights", records, lambda record: words.count(record.run.parameters or None)),
+        _said("Hardware", records, lambda record: record.run.hardware or words.NOTHING),
+        _said("Findings", records, lambda record: ", ".join(_rules(record)) or "none"),
+    ]
+    return [line for line in lines if set(line.values) != {words.NOTHING}]
+
+
+def _decided(record: Record) -> str:
+    return f"{words.title(objective_name(record))} {words.figure(objective_value(record))}"
+
+
+def _other_figures(records: Sequence[Record], objective: str) -> list[Line]:
+    """The best epochs' validation figures of all classes together."""
+    names = dict.fromkeys(name for record in records for name in record.validation)
+    shown = [name for name in names if not name.startswith(charts.CLASS_FIGURES) and name != objective]
+    return [
+        _judged(
+            f"{words.capital(words.title(name))}, validation",
+            records,
+            lambda record, name=name: record.validation.get(name),  # type: ignore[misc]
+            words.figure,
+            name != "loss",
+        )
+        for name in shown
+    ]
+
+
+def _rules(record: Record) -> list[str]:
+    return list(dict.fromkeys(finding.rule for finding in record.findings))
+
+
+def _said(name: str, records: Sequence[Record], say: Callable[[Record], str]) -> Line:
+    return Line(name, [say(record) for record in records])
+
+
+def _judged(
+    name: str,
+    records: Sequence[Record],
+    value: Callable[[Record], float | None],
+    say: Callable[[float | None], str],
+    highest: bool,
+) -> Line:
+    """highest: whether the highest is the best, or the lowest."""
+    values = [finite(value(record)) for record in records]
+    known = [entry for entry in values if entry is not None]
+    best: frozenset[int] = frozenset()
+    if len(set(known)) > 1:
+        goal = max(known) if highest else min(known)
+        best = frozenset(place for place, entry in enumerate(values) if entry == goal)
+    return Line(name, [say(entry) for entry in values], best)
+
+
+def _differing(records: Sequence[Record]) -> list[Line]:
+    names = dict.fromkeys(name for record in records for name in record.run.hyperparameters)
+    lines = [
+        _said(name, records, lambda record, name=name: words.setting(record.run.hyperparameters.get(name)))  # type: ignore[misc]
+        for name in names
+    ]
+    return [line for line in lines if len(set(line.values)) > 1]
+
+
+def _charts(records: Sequence[Record], names: Sequence[str]) -> list[Chart]:
+    objective = objective_name(records[0])
+    found = [
+        _overlaid("figures", f"Validation: {words.title(objective)}", records, names, objective),
+        _overlaid("loss", "Validation: loss", records, names, "loss") if objective != "loss" else None,
+        _overlaid("training", "Training: loss", records, names, None),
+    ]
+    return [chart for chart in found if chart]
+
+
+def _overlaid(
+    key: str, title: str, records: Sequence[Record], names: Sequence[str], figure: str | None
+) -> Chart | None:
+    """A line for each job. figure: of the validation; None: the training loss."""
+    last = max((len(record.epochs) for record in records), default=0)
+    if not last:
+        return None
+    shown = {epoch.epoch for record in records for epoch in thinned(record.epochs, record.best_epoch)}
+    x = sorted(shown)
+    series = []
+    for place, (record, name) in enumerate(zip(records, names, strict=True)):
+        known = {
+            epoch.epoch: finite(epoch.train_loss if figure is None else epoch.validation.get(figure))
+            for epoch in record.epochs
+        }
+        series.append(Series(name, [known.get(epoch) for epoch in x], place, dashed=place % 2 == 1))
+    if all(value is None for line in series for value in line.values):
+        return None
+    marks = [Mark(record.best_epoch, "") for record in records if record.best_epoch is not None]
+    return Chart(key, title, "epoch", x, series, marks=marks, of_any_size=key != "figures")

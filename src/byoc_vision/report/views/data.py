@@ -1,0 +1,84 @@
+"""What the job was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from byoc_vision.data.preflight.table import facts
+from byoc_vision.data.preflight_report import ClassReport, PreflightReport
+from byoc_vision.report import words
+from byoc_vision.report.record import Record
+
+MOST_CLASSES = 1000  # in the table
+
+
+@dataclass(frozen=True)
+class ClassLine:
+    """counts: of pictures, in the order of the splits. share: of the training pixels, or of the training pictures.
+
+    bar: the share as a part of the largest class's.
+    """
+
+    name: str
+    value: int | None
+    counts: list[int]
+    share: float
+    bar: float
+
+
+@dataclass(frozen=True)
+class Data:
+    """facts: a word and what there is to say of it. left_out: how many classes, the smallest. unit: of the shares."""
+
+    facts: list[tuple[str, str]]
+    splits: list[str]
+    classes: list[ClassLine]
+    left_out: int
+    unit: str
+    warnings: list[str]
+    errors: list[str]
+    bad: list[str]
+    bad_count: int
+    skipped: bool
+
+    @property
+    def has_values(self) -> bool:
+        return any(line.value is not None for line in self.classes)
+
+
+def data(preflight: PreflightReport) -> Data:
+    splits = list(preflight.samples)
+    total = sum(entry.in_training for entry in preflight.classes)
+    if preflight.unlabelled is not None:
+        total = preflight.samples.get("train", 0)  # a picture may have several classes
+    shares = [_share(entry, total) for entry in preflight.classes]
+    largest = max(shares, default=0.0) or 1.0
+    lines = [
+        ClassLine(entry.name, entry.value, [entry.pictures.get(split, 0) for split in splits], share, share / largest)
+        for entry, share in zip(preflight.classes, shares, strict=True)
+    ]
+    if len(lines) > MOST_CLASSES:
+        lines = sorted(lines, key=lambda line: -line.share)[:MOST_CLASSES]
+    return Data(
+        facts=[(words.capital(name), text) for name, text in facts(preflight)],
+        splits=splits,
+        classes=lines,
+        left_out=len(preflight.classes) - len(lines),
+        unit="pixels" if preflight.task == "segmentation" else "pictures",
+        warnings=preflight.warnings,
+        errors=preflight.errors,
+        bad=preflight.bad,
+        bad_count=preflight.bad_count,
+        skipped=preflight.skipped,
+    )
+
+
+def _share(entry: ClassReport, total: int) -> float:
+    return entry.in_training / max(total, 1) if entry.pixel_share is None else entry.pixel_share
+
+
+def counted(record: Record) -> str:
+    """What is known of the data without their check."""
+    splits = ", ".join(f"{words.count(number)} {split}" for split, number in record.pictures.items())
+    classes = f"{len(record.classes)} class{'es' if len(record.classes) != 1 else ''}"
+    return f"{splits or 'No'} pictures, {classes}"

@@ -1,0 +1,124 @@
+"""The top of the page: what it came to, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from byoc_vision.report import words
+from byoc_vision.report.charts import objective_name
+from byoc_vision.report.record import Finding, Record, State
+
+Mood = Literal["good", "wait", "bad"]
+
+_STATES: dict[State, tuple[str, Mood]] = {
+    "running": ("Still running", "wait"),
+    "finished": ("Finished", "good"),
+    "stopped_early": ("Stopped early", "good"),
+    "stopped_by_rule": ("Stopped by a rule", "wait"),
+    "interrupted": ("Interrupted", "wait"),
+    "failed": ("Failed", "bad"),
+}
+
+
+@dataclass(frozen=True)
+class Fact:
+    name: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """figure: the one that decides, value: what it came to, where: in which epoch, of what."""
+
+    figure: str
+    value: str
+    where: str
+    state: str
+    mood: Mood
+    reason: str
+    about: str
+    facts: list[Fact]
+    findings: list[Finding]
+
+
+def verdict(record: Record) -> Verdict:
+    state, mood = _STATES[record.state]
+    return Verdict(
+        figure=words.capital(words.title(objective_name(record))),
+        value=words.figure(objective_value(record)),
+        where=_where(record),
+        state=state,
+        mood=mood,
+        reason=record.reason or _usual_reason(record),
+        about=_about(record),
+        facts=_facts(record),
+        findings=sorted(record.findings, key=lambda finding: finding.action != "stop"),
+    )
+
+
+def objective_value(record: Record) -> float | None:
+    """What the figure that decides came to: in the best epoch, or on the only pictures that were evaluated."""
+    name = objective_name(record)
+    if name in record.validation:
+        return record.validation[name]
+    return next((entry.figures[name] for entry in record.evaluations if name in entry.figures), None)
+
+
+def test_value(record: Record) -> float | None:
+    return (record.test or {}).get(objective_name(record))
+
+
+def duration_note(record: Record) -> str:
+    """Where several machines shared in it."""
+    run = record.run
+    if run.hosts > 1:
+        return f"{run.processes} processes on {run.hosts} hosts"
+    return f"{run.processes} processes" if run.processes > 1 else ""
+
+
+def _where(record: Record) -> str:
+    if record.best_epoch is not None:
+        return f"validation, after epoch {record.best_epoch}"
+    if record.epochs or not record.evaluations:
+        return "No epoch is complete, so nothing is measured"
+    return f"on {words.count(record.evaluations[0].pictures)} pictures of {record.evaluations[0].split}"
+
+
+def _usual_reason(record: Record) -> str:
+    done, planned = len(record.epochs), record.planned_epochs
+    if record.state == "running":
+        return "This is how far it has come."
+    if record.state == "finished" and planned:
+        return f"All {planned} epochs are done." if planned > 1 else "Its one epoch is done."
+    if planned:
+        return f"{done} of {planned} epochs are done."
+    return ""
+
+
+def _about(record: Record) -> str:
+    run = record.run
+    task = "multi-label classification" if record.multi_label else record.task
+    weights = f", {run.parameters / 1e6:.3g} million weights" if run.parameters else ""
+    return words.capital(f"{task} with {run.model}{weights}." if run.model else f"{task}.")
+
+
+def _facts(record: Record) -> list[Fact]:
+    name = words.title(objective_name(record))
+    facts = []
+    if record.test is not None:
+        facts.append(Fact("On the test pictures", words.figure(test_value(record)), name))
+    if record.planned_epochs:
+        best = f"the best: {record.best_epoch}" if record.best_epoch is not None else "none is the best yet"
+        facts.append(Fact("Epochs", f"{len(record.epochs)} of {record.planned_epochs}", best))
+    if record.seconds:
+        facts.append(Fact("Took", words.duration(record.seconds), duration_note(record)))
+    if record.gpu_seconds:
+        facts.append(Fact("GPU time", words.duration(record.gpu_seconds), f"{words.count(record.gpu_seconds)} s"))
+    facts.append(Fact("Pictures", words.count(sum(record.pictures.values())), _splits(record)))
+    return facts
+
+
+def _splits(record: Record) -> str:
+    return ", ".join(f"{words.count(number)} {split}" for split, number in record.pictures.items())
