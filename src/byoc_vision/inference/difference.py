@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 # Of Okabe and Ito's colours, chosen so that they differ in brightness too ("Color Universal Design", 2008).
@@ -17,6 +18,10 @@ DIFFERENCE_COLOURS = {
 }
 BACKGROUND, RIGHT, MISSED, FALSE_ALARM, ANOTHER_CLASS, NOT_COUNTED = range(6)
 
+# By what is said (1) and true (2): a class that is looked for. 4: not counted.
+_KINDS = np.zeros(256, np.uint8)
+_KINDS[:6] = (BACKGROUND, FALSE_ALARM, MISSED, RIGHT, NOT_COUNTED, NOT_COUNTED)
+
 
 def difference(labels: np.ndarray, truth: np.ndarray, background: Sequence[int] = (0,)) -> np.ndarray:
     """What each pixel is, uint8 [H, W], as an index into DIFFERENCE_COLOURS.
@@ -24,14 +29,12 @@ def difference(labels: np.ndarray, truth: np.ndarray, background: Sequence[int] 
     labels, truth: class indices, uint8 [H, W]; in the truth 255 is not counted. background: classes that are not
     looked for; where there is none each pixel is right or another class.
     """
-    empty = np.zeros(256, bool)
-    empty[list(background)] = True
-    said, true = ~empty[labels], ~empty[truth]
-    kinds = np.where(labels == truth, RIGHT, ANOTHER_CLASS).astype(np.uint8)
-    kinds[~said & ~true] = BACKGROUND
-    kinds[~said & true] = MISSED
-    kinds[said & ~true] = FALSE_ALARM
-    kinds[truth == 255] = NOT_COUNTED
+    said, true = np.ones(256, np.uint8), np.full(256, 2, np.uint8)
+    said[list(background)] = true[list(background)] = 0
+    true[255] = 4
+    both = cv2.LUT(labels, said) + cv2.LUT(truth, true)
+    kinds = cv2.LUT(both, _KINDS)
+    np.copyto(kinds, ANOTHER_CLASS, where=(both == 3) & (labels != truth))
     return kinds
 
 

@@ -39,8 +39,9 @@ def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[obje
 def _write_pictures(folder: Path, collected: Collected) -> None:
     folder.mkdir(exist_ok=True)
     for name, content in collected.pictures.items():
-        with renamed_into_place(folder / name) as beside:
-            beside.write_bytes(content)
+        beside = folder / f".{name}"
+        beside.write_bytes(content)
+        beside.replace(folder / name)
     for path in folder.glob(f"{collected.evaluation.split}-*"):
         if path.name not in collected.pictures:
             path.unlink()
