@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeFloat, PositiveInt
@@ -13,6 +14,13 @@ from byoc_vision.data.samples import LayoutName
 Choice = TypeVar("Choice")
 
 MOST_STEPS = 100  # of a trace: each has thousands of events
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """How the documentation writes a type's values."""
+
+    text: str
 
 
 def _as_numbers(value: Any) -> Any:
@@ -71,7 +79,9 @@ Resize = Annotated[ResizeRule, SPELT]
 PrecisionName = Annotated[Literal["auto", "float32", "bfloat16", "float16"], SPELT]
 Size = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_size)]
 Epochs = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_numbers)]
-Steps = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_steps), AfterValidator(_are_steps)]
+Steps = Annotated[
+    tuple[PositiveInt, PositiveInt], BeforeValidator(_as_steps), AfterValidator(_are_steps), Spelling("`from:to`")
+]
 Units = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_numbers)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]

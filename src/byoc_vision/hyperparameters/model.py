@@ -242,8 +242,8 @@ class Hyperparameters(BaseModel):
     )
     profile_steps: Steps | None = field(
         None,
-        "`from:to`, as `10:20`: steps of the whole job, counted from 1 and 100 at the most, of which the profiler "
-        "writes a trace to output/data/profile.",
+        "The steps of the whole job, as `10:20`, counted from 1 and 100 at the most, of which the profiler writes a "
+        "trace to output/data/profile.",
     )
 
     @model_validator(mode="after")

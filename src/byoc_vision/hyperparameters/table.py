@@ -8,6 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import annotated_types
 from pydantic.fields import FieldInfo
 
+from byoc_vision.hyperparameters.fields import Spelling
 from byoc_vision.hyperparameters.model import Hyperparameters
 from byoc_vision.hyperparameters.reading import aliases
 
@@ -54,6 +55,8 @@ def _describe(annotation: Any) -> list[str]:
     if origin is tuple:
         return ["list of whole numbers" if Ellipsis in arguments else "one or two whole numbers"]
     # Annotated: the type, then its bounds.
+    if spelt := [item.text for item in arguments[1:] if isinstance(item, Spelling)]:
+        return spelt
     bounds = [item for argument in arguments[1:] for item in getattr(argument, "metadata", [argument])]
     return [*_describe(arguments[0]), *_bounds(bounds)]
 

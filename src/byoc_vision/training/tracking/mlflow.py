@@ -34,7 +34,7 @@ MODEL_FOLDER = "model"
 
 REMEDY = (
     "build the image with `make build MLFLOW=1` (docker build --build-arg MLFLOW=1); on a laptop, "
-    "pip install mlflow-skinny sagemaker-mlflow"
+    "pip install 'byoc-vision[mlflow]'"
 )
 
 # For as long as it is spoken to, where the user has not set them: its own values wait for many minutes.
