@@ -19,6 +19,7 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY_8_BIT = (8, 0, 0, 0, 0)
 _PALETTE_8_BIT = (8, 3, 0, 0, 0)
 _QUICKLY = 1  # zlib's level
+_COUNTED = 2**24  # pixels at a time: NumPy counts them as numbers of 8 bytes
 
 
 def encode_png(mask: np.ndarray, palette: np.ndarray | None = None) -> bytes:
@@ -59,6 +60,15 @@ def class_entries(answer: Classification) -> list[dict[str, Any]]:
         for entry, (_, score) in zip(entries, ranked, strict=True):
             entry["present"] = score > answer.threshold
     return entries
+
+
+def class_shares(labels: np.ndarray, count: int) -> list[float]:
+    """Each class's share of the pixels of a mask of class indices, uint8 [H, W], as JSON and tables have it."""
+    pixels = labels.reshape(-1)
+    total = np.zeros(count, np.int64)
+    for start in range(0, pixels.size, _COUNTED):
+        total += np.bincount(pixels[start : start + _COUNTED], minlength=count)
+    return [round(share, DECIMALS) for share in (total / pixels.size).tolist()]
 
 
 def encode_rles(labels: np.ndarray, count: int) -> list[str]:
