@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlencode
@@ -91,12 +90,11 @@ def test_the_command_passes_on_what_it_is_told(models: Path, photo: Path, tmp_pa
 
 
 def test_a_model_that_has_no_tiles_says_so(
-    models: Path, photo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    models: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with caplog.at_level(logging.ERROR):
-        command = ["predict", "--model", str(models / "tags"), "--output", str(tmp_path / "out"), "--tile", "64"]
-        assert main([*command, str(photo)]) == 2
-    assert "leave tile out" in caplog.text
+    command = ["predict", "--model", str(models / "tags"), "--output", str(tmp_path / "out"), "--tile", "64"]
+    assert main([*command, str(photo)]) == 2
+    assert "leave tile out" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

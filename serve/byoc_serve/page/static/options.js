@@ -15,7 +15,8 @@ export class Options {
     this.own = null; // the slider's value where it says the model's own threshold
     this.query = "";
     const { threshold, tile, side, tta } = elements;
-    for (const control of [threshold, tile, side, tta]) control.addEventListener("input", () => this.change());
+    for (const control of [threshold, side]) control.addEventListener("input", () => this.change());
+    for (const control of [tile, tta]) control.addEventListener("change", () => this.change());
     side.addEventListener("change", () => side.reportValidity());
   }
 
