@@ -64,7 +64,7 @@ def test_what_is_not_a_mask_is_refused(wrong: np.ndarray) -> None:
 
 @given(MASKS, st.sampled_from([1, 2, 5, 16, 17, 256]))
 def test_shares_are_those_of_the_pixels(mask: np.ndarray, count: int) -> None:
-    labels = (mask % count).astype(np.uint8)
+    labels = (mask.astype(int) % count).astype(np.uint8)
     assert class_shares(labels, count) == [round(float(np.mean(labels == index)), 6) for index in range(count)]
 
 

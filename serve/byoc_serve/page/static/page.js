@@ -231,7 +231,7 @@ class Page {
     const { save } = this.elements;
     URL.revokeObjectURL(save.href);
     save.hidden = !unsaved;
-    if (unsaved) Object.assign(save, { href: URL.createObjectURL(unsaved), download: name, textContent: `Save ${name}` });
+    if (unsaved) Object.assign(save, { href: URL.createObjectURL(unsaved), download: unsaved.name, textContent: `Save ${unsaved.name}` });
   }
 
   /** aside: what only those who do not see it need to be told. */
