@@ -11,7 +11,14 @@ import numpy as np
 from byoc_serve import npy, protobuf
 from byoc_serve.negotiation import ARRAYS, PICTURES, TEXTS, Form
 from byoc_vision.errors import RequestError
-from byoc_vision.inference.encoding import DECIMALS, class_entries, encode_png, encode_rgb_png, encode_rles
+from byoc_vision.inference.encoding import (
+    DECIMALS,
+    class_entries,
+    class_shares,
+    encode_png,
+    encode_rgb_png,
+    encode_rles,
+)
 from byoc_vision.inference.overlay import background_classes, draw_overlay, mask_palette
 from byoc_vision.inference.predictor import Answer, Classification, Segmentation
 
@@ -19,7 +26,6 @@ MAX_PROBABILITIES = 2**28  # bytes
 
 Piece = bytes | str | np.ndarray  # an answer as its form has it, to be joined with others
 
-_COUNTED = 2**24  # pixels at a time: NumPy counts them as numbers of 8 bytes
 _to_json = json.JSONEncoder(allow_nan=False).encode  # JSON knows no NaN: a model that answers it is broken
 
 
@@ -103,25 +109,15 @@ def _plain_classes(answer: Classification, form: Form) -> dict[str, Any] | list[
 
 def _plain_mask(answer: Segmentation) -> dict[str, Any]:
     count = len(answer.classes)
-    shares = _count_labels(answer.labels, count) / answer.labels.size
+    shares = class_shares(answer.labels, count)
     rles = encode_rles(answer.labels, count)
     return {
         "size": list(answer.labels.shape),
         "classes": [
-            {"label": entry.name, "value": entry.value, "share": round(share, DECIMALS), "rle": rle}
-            for entry, share, rle in zip(answer.classes, shares.tolist(), rles, strict=True)
+            {"label": entry.name, "value": entry.value, "share": share, "rle": rle}
+            for entry, share, rle in zip(answer.classes, shares, rles, strict=True)
         ],
     }
-
-
-def _count_labels(labels: np.ndarray, count: int) -> np.ndarray:
-    """The pixels of each class, [count]."""
-    pixels = labels.reshape(-1)
-    parts = (pixels[start : start + _COUNTED] for start in range(0, pixels.size, _COUNTED))
-    total = np.zeros(count, np.int64)
-    for part in parts:
-        total += np.bincount(part, minlength=count)
-    return total
 
 
 def _join_arrays(arrays: list[np.ndarray], several: bool) -> bytes:

@@ -19,16 +19,13 @@ from byoc_serve.negotiation import ARRAYS, Form
 from byoc_serve.settings import ErrorRule
 from byoc_vision.artifact import ModelCard
 from byoc_vision.errors import RequestError
+from byoc_vision.inference.options import LARGEST_TILE, SMALLEST_TILE, VIEWS, parse_threshold, parse_tile
 from byoc_vision.inference.passes import Looks
 from byoc_vision.inference.tiling import Tile
 from byoc_vision.inference.views import Views
 
-SMALLEST_TILE = 32
-LARGEST_TILE = 4096
-
 _MOST_OPTIONS = 100  # in a query string
 _SEPARATORS = re.compile("[;,]")
-_NUMBER = re.compile(r"\+?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE]-?\d{1,3})?")
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Wishes:
 class Option(NamedTuple):
     """What an option is called, and what may be said.
 
-    parse: from a text in lower case to the value; raises _WrongValueError. allowed: the values, in words; schema: the
+    parse: from a text in lower case to the value; raises ValueError. allowed: the values, in words; schema: the
     same as JSON Schema has it.
     """
 
@@ -87,17 +84,20 @@ def check_wishes(wishes: Wishes, card: ModelCard) -> None:
 
 
 def options_for(card: ModelCard | None) -> dict[str, Option]:
-    """The options that a model grants, with the values that it does; of no model, all there are."""
+    """The options that a model grants, with its values and its own threshold; of no model, all there are."""
     if card is None:
         return OPTIONS
     if card.task == "segmentation":
         refused, views = set(), ["overlay"]
     else:
         refused, views = {"tile", "palette"}, ["vector"]
-    if card.activation != "sigmoid":
+    granted = OPTIONS | {"view": OPTIONS["view"]._replace(schema={"enum": views})}
+    if card.activation == "sigmoid":
+        threshold = OPTIONS["threshold"]
+        granted["threshold"] = threshold._replace(schema=threshold.schema | {"default": card.threshold})
+    else:
         refused.add("threshold")
-    granted = {name: option for name, option in OPTIONS.items() if name not in refused}
-    return granted | {"view": OPTIONS["view"]._replace(schema={"enum": views})}
+    return {name: option for name, option in granted.items() if name not in refused}
 
 
 def options_table() -> str:
@@ -109,7 +109,7 @@ def options_table() -> str:
 def _parse(name: str, text: str) -> object:
     try:
         return OPTIONS[name].parse(text.strip().lower())
-    except _WrongValueError as error:
+    except ValueError as error:
         allowed = OPTIONS[name].allowed.replace("`", "")
         raise RequestError(400, f"the option {name}={text[:100]} is not known; {name} is {allowed}") from error
 
@@ -144,28 +144,10 @@ def _unknown(name: str) -> str:
     return f"there is no option {name[:100]}; {hint}"
 
 
-class _WrongValueError(Exception):
-    """A value that an option does not allow."""
-
-
-def _parse_tile(text: str) -> Tile:
-    if text == "auto":
-        return "auto"
-    if not text.isascii() or not text.isdigit() or not SMALLEST_TILE <= int(text[:9]) <= LARGEST_TILE:
-        raise _WrongValueError
-    return int(text)
-
-
-def _parse_threshold(text: str) -> float:
-    if not _NUMBER.fullmatch(text) or not 0 < float(text) < 1:
-        raise _WrongValueError
-    return float(text)
-
-
 def _one_of(**values: object) -> Callable[[str], object]:
     def parse(text: str) -> object:
         if text not in values:
-            raise _WrongValueError
+            raise ValueError(f"{text!r} is none of {', '.join(values)}")
         return values[text]
 
     return parse
@@ -173,7 +155,7 @@ def _one_of(**values: object) -> Callable[[str], object]:
 
 OPTIONS = {
     "tile": Option(
-        _parse_tile,
+        parse_tile,
         f"`auto` or {SMALLEST_TILE}–{LARGEST_TILE}",
         "Masks of large pictures in full detail: overlapping tiles, each brought to the model's input size, and their "
         "answers blended. A number is a tile's longer side in pixels of the picture; `auto` is the model's input size, "
@@ -181,15 +163,15 @@ OPTIONS = {
         {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": SMALLEST_TILE, "maximum": LARGEST_TILE}]},
     ),
     "tta": Option(
-        _one_of(none="none", flip="flip", flips="flips"),
+        _one_of(**{view: view for view in VIEWS}),
         "`none`, `flip` or `flips`",
         "Test-time augmentation: the mean of the probabilities of the picture and its mirror image (`flip`), or of all "
         "four ways to mirror it left-right and top-bottom (`flips`, for pictures that have no up and down). Takes two "
         "or four times as long.",
-        {"enum": ["none", "flip", "flips"]},
+        {"enum": list(VIEWS)},
     ),
     "threshold": Option(
-        _parse_threshold,
+        parse_threshold,
         "between 0 and 1",
         "The probability above which a pixel of a mask of two classes is of the second, or a picture that may have "
         "several classes has one; instead of the model's own.",

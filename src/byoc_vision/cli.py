@@ -7,12 +7,13 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from byoc_vision import __version__
 from byoc_vision.errors import InputError, UserError
 from byoc_vision.export.formats import FORMATS
+from byoc_vision.inference.options import LARGEST_TILE, SMALLEST_TILE, VIEWS, parse_threshold, parse_tile
 from byoc_vision.logs import set_up_logging
 from byoc_vision.openmp import sleep_between_regions
 from byoc_vision.paths import MlPaths
@@ -48,12 +49,14 @@ def serve(options: argparse.Namespace) -> int:
 
 def predict(options: argparse.Namespace) -> int:
     from byoc_vision.inference.files import find_pictures, predict_files
+    from byoc_vision.inference.passes import Looks
     from byoc_vision.inference.predictor import Predictor
 
     pictures = find_pictures(options.files)
     predictor = Predictor.load(options.model)
+    looks = Looks(options.tile, options.tta, options.threshold)
     failed = 0
-    for outcome in predict_files(predictor, pictures, options.output, options.overlay):
+    for outcome in predict_files(predictor, pictures, options.output, options.overlay, looks):
         if outcome.error:
             failed += 1
             log.error(outcome.error)
@@ -202,12 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--port", type=int, help="default: SAGEMAKER_BIND_TO_PORT, else 8080")
     command.set_defaults(run=serve)
 
-    command = commands.add_parser("predict", help="answer pictures with masks or class probabilities")
-    command.add_argument("--model", type=Path, required=True, metavar="DIR_OR_TARBALL")
-    command.add_argument("--output", type=Path, required=True, metavar="DIR")
-    command.add_argument("--overlay", action="store_true", help="also draw each mask over its picture")
-    command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="pictures, or folders of pictures")
-    command.set_defaults(run=predict)
+    _add_predict(commands)
 
     command = commands.add_parser("evaluate", help="measure a model on labelled pictures")
     command.add_argument("places", type=Path, nargs="*", metavar="MODEL DATA", help="a folder or tarball; a folder")
@@ -257,6 +255,31 @@ def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     where = "default: report.html in DIR or beside the archive; comparison.html here for several"
     command.add_argument("--output", type=Path, metavar="FILE", help=where)
     command.set_defaults(run=report)
+
+
+def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("predict", help="answer pictures with masks or class probabilities")
+    command.add_argument("--model", type=Path, required=True, metavar="DIR_OR_TARBALL")
+    command.add_argument("--output", type=Path, required=True, metavar="DIR")
+    command.add_argument("--overlay", action="store_true", help="also draw each mask over its picture")
+    command.add_argument(
+        "--tile",
+        type=_said_as(parse_tile),
+        metavar="auto|PIXELS",
+        help="masks of large pictures in full detail, in overlapping tiles whose longer side has so many pixels of "
+        f"the picture ({SMALLEST_TILE}–{LARGEST_TILE}); auto: the model's input size (default: the whole, resized)",
+    )
+    command.add_argument(
+        "--tta", choices=VIEWS, default="none", help="the mean of the picture and its mirror image, or of all four"
+    )
+    command.add_argument(
+        "--threshold",
+        type=_said_as(parse_threshold),
+        metavar="PROBABILITY",
+        help="above which the model says yes, where it says yes or no (default: the model's own)",
+    )
+    command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="pictures, or folders of pictures")
+    command.set_defaults(run=predict)
 
 
 def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -312,6 +335,18 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command.add_argument("--pictures", type=_positive, metavar="COUNT", help="read so many (default: all up to 20,000)")
     command.add_argument("--json", type=Path, metavar="FILE", help="also write the report there")
     command.set_defaults(run=check)
+
+
+def _said_as(parse: Callable[[str], object]) -> Callable[[str], object]:
+    """As an argument's type: what `parse` says of a wrong value is shown, which argparse otherwise keeps to itself."""
+
+    def convert(text: str) -> object:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return convert
 
 
 def _positive(text: str) -> int:

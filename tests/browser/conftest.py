@@ -13,7 +13,15 @@ from selenium import webdriver
 from support.apps import app_of
 from support.browser import PLAIN_HOST, Page, chromium, console, requested
 from support.pictures import encode
-from support.servers import READY_LIMIT, free_port, save_classifier, save_many_classes, save_tagger, start
+from support.servers import (
+    READY_LIMIT,
+    free_port,
+    save_classifier,
+    save_many_classes,
+    save_segmenter,
+    save_tagger,
+    start,
+)
 
 from byoc_serve.health import State
 
@@ -28,10 +36,11 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     save_many_classes(folder / "masks/model")
     save_classifier(folder / "labels/model")
     save_tagger(folder / "tags/model")
+    save_segmenter(folder / "cars/model", size=32)
     with ExitStack() as stack:
         masks = stack.enter_context(start(folder / "masks", folder / "masks.log", {"MAX_PAYLOAD_MB": "1"}))
         urls = {}
-        for name in ("labels", "tags"):
+        for name in ("labels", "tags", "cars"):
             port = free_port()
             loader = stack.enter_context(app_of(folder / name, port))
             loader.start()
@@ -80,6 +89,12 @@ def labels(visit: Callable[[str], Page], urls: dict[str, str]) -> Page:
 @pytest.fixture
 def tags(visit: Callable[[str], Page], urls: dict[str, str]) -> Page:
     return visit(urls["tags"]).open()
+
+
+@pytest.fixture
+def cars(visit: Callable[[str], Page], urls: dict[str, str]) -> Page:
+    """Masks of two classes, which a threshold tells apart."""
+    return visit(urls["cars"]).open()
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from support.browser import Page
 from support.pictures import decode, encode
 from support.servers import READY_LIMIT
 
+from byoc_vision.inference.overlay import class_colours
+
 pytestmark = pytest.mark.timeout(300)
 
 EXIF_TURNED = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
@@ -42,6 +44,7 @@ class TestMask:
         assert len(np.unique(mask)) > 2, "or the test would show little"
         painted = masks.canvas("mask")
         np.testing.assert_array_equal(painted[..., :3], colours(masks)[mask // 10])
+        np.testing.assert_array_equal(colours(masks), class_colours(6))
         assert (painted[..., 3] == 255).all()
         np.testing.assert_array_equal(masks.canvas("picture")[..., :3], rgb)
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import PurePath
 
 from flask import Flask, Response, abort, request
 
+from byoc_vision.inference.palette import MOST_CLASSES, NAMES_OF_BACKGROUND, class_colour
+
 INDEX = "index.html"
+PALETTE = "palette.js"
 
 # Not what the host's own table says of .js: browsers run no module of another type.
 MEDIA_TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -57,7 +61,15 @@ def add_page(app: Flask) -> None:
 def load_assets() -> dict[str, Asset]:
     """Every file of the page, by its name."""
     files = (resources.files(__name__) / "static").iterdir()
-    return {file.name: Asset(file.read_bytes(), _media_type(file.name)) for file in files if file.is_file()}
+    contents = {file.name: file.read_bytes() for file in files if file.is_file()} | {PALETTE: _palette()}
+    return {name: Asset(content, _media_type(name)) for name, content in contents.items()}
+
+
+def _palette() -> bytes:
+    """As a module: the colours with which masks are drawn elsewhere, too."""
+    colours = "".join(bytes(class_colour(index)).hex() for index in range(MOST_CLASSES))
+    names = json.dumps(NAMES_OF_BACKGROUND)
+    return f'export const COLOURS = "{colours}"; // RRGGBB after RRGGBB\nexport const BACKGROUND = {names};\n'.encode()
 
 
 def _media_type(name: str) -> str:

@@ -19,6 +19,8 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY_8_BIT = (8, 0, 0, 0, 0)
 _PALETTE_8_BIT = (8, 3, 0, 0, 0)
 _QUICKLY = 1  # zlib's level
+_FEW = 16  # classes, that are looked for one by one
+_COUNTED = 2**24  # pixels at a time: OpenCV counts in float32, exactly up to there
 
 
 def encode_png(mask: np.ndarray, palette: np.ndarray | None = None) -> bytes:
@@ -68,13 +70,22 @@ def class_entries(answer: Classification) -> list[dict[str, Any]]:
     return entries
 
 
+def class_shares(labels: np.ndarray, count: int) -> list[float]:
+    """Each class's share of the pixels of a mask of class indices, uint8 [H, W], as JSON and tables have it."""
+    pixels = labels.reshape(-1)
+    total = np.zeros(count, np.int64)
+    for start in range(0, pixels.size, _COUNTED):
+        total += _count(pixels[start : start + _COUNTED], count)
+    return [round(share, DECIMALS) for share in (total / pixels.size).tolist()]
+
+
 def encode_rles(labels: np.ndarray, count: int) -> list[str]:
     """Class indices, uint8 [H, W], as one compressed COCO RLE for each of the classes 0 … count - 1.
 
     Each string is what pycocotools calls `counts`; with `size` = [H, W] beside it, `pycocotools.mask.decode`
     reads it. Source: cocoapi, common/maskApi.c, rleEncode and rleToString.
     """
-    columns = labels.T.reshape(-1)  # COCO counts down the columns
+    columns = cv2.transpose(labels).reshape(-1)  # COCO counts down the columns
     starts = np.concatenate(([0], np.flatnonzero(columns[1:] != columns[:-1]) + 1))
     ends = np.append(starts[1:], columns.size)
     run_labels = columns[starts]
@@ -86,6 +97,13 @@ def encode_rles(labels: np.ndarray, count: int) -> list[str]:
         edges = np.stack([starts[own], ends[own]], axis=1).reshape(-1)
         rles.append(_rle_text(_run_lengths(edges, columns.size)))
     return rles
+
+
+def _count(pixels: np.ndarray, count: int) -> np.ndarray:
+    """The pixels of each class, int64 [count]: both ways much faster than NumPy's bincount."""
+    if count <= _FEW:
+        return np.array([np.count_nonzero(pixels == index) for index in range(count)], np.int64)
+    return cv2.calcHist([pixels], [0], None, [count], [0, count]).reshape(-1).astype(np.int64)
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

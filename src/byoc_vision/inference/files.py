@@ -15,12 +15,17 @@ from byoc_vision.data.decoding import PICTURE_SUFFIXES, read_picture
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.inference.encoding import class_entries, encode_jpeg
 from byoc_vision.inference.overlay import background_classes, draw_overlay
+from byoc_vision.inference.passes import Looks, check_looks, make_pass, run_pass
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
+from byoc_vision.inference.table import PredictionTable
 
 if TYPE_CHECKING:
     from byoc_vision.inference.explaining import Explainer
 
 PREDICTIONS_FILE = "predictions.jsonl"
+TABLE_FILE = "predictions.csv"
+
+_PLAINLY = Looks()
 
 
 @dataclass(frozen=True)
@@ -56,29 +61,39 @@ def find_pictures(sources: Sequence[Path]) -> list[Path]:
 
 
 def predict_files(
-    predictor: Predictor, pictures: Iterable[Path], output: Path, overlay: bool = False
+    predictor: Predictor, pictures: Iterable[Path], output: Path, overlay: bool = False, looks: Looks = _PLAINLY
 ) -> Iterator[FileOutcome]:
-    """Answer each picture: a mask `STEM.png` (and `STEM.overlay.png`), or a line of predictions.jsonl.
+    """Answer each picture: a mask `STEM.png` (and `STEM.overlay.png`), or a line of predictions.jsonl; and a row of
+    predictions.csv.
 
-    A picture that cannot be read costs its own answer alone.
+    A picture that cannot be read, or is too large for its tiles, costs its own answer alone.
+    Raises InputError where the model cannot look at any picture so.
     """
+    check_looks(predictor.card, looks)
     output.mkdir(parents=True, exist_ok=True)
+    table = PredictionTable(output / TABLE_FILE, predictor.card)
     lines = output / PREDICTIONS_FILE
     if predictor.card.task == "classification":
         lines.write_text("", encoding="utf-8")
     for source in pictures:
         try:
             rgb = read_picture(source)
+            answer = run_pass(predictor, make_pass(predictor, rgb, looks))
         except DataError as error:
             yield FileOutcome(source, error=str(error))
             continue
-        answer = predictor.predict([rgb])[0]
+        except InputError as error:
+            yield FileOutcome(source, error=f"{source}: {error}")
+            continue
         if isinstance(answer, Classification):
             with lines.open("a", encoding="utf-8") as file:
                 file.write(_prediction_line(source, answer))
+            table.add(source, answer)
             yield FileOutcome(source, written=lines)
         else:
-            yield FileOutcome(source, written=_write_mask(answer, output / source.stem, rgb if overlay else None))
+            mask = _write_mask(answer, output / source.stem, rgb if overlay else None)
+            table.add(source, answer, mask)
+            yield FileOutcome(source, written=mask)
 
 
 def explain_files(

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
 from byoc_vision.artifact import ClassEntry
+from byoc_vision.inference.palette import MOST_CLASSES, class_colour, is_background
 
-_GOLDEN_RATIO = 0.618033988749895
 _ROWS = 512  # that are drawn at a time, so that a large picture does not lie in memory several times
-_NAMES_OF_BACKGROUND = ("background", "class_0")
 
 
 def class_colours(count: int) -> np.ndarray:
-    """A colour for each class, uint8 [count, 3] RGB: hues a golden ratio apart, so that neighbours differ."""
-    hues = [(0.0 + index * _GOLDEN_RATIO) % 1 for index in range(count)]
-    return np.array(
-        [[round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.85, 1.0)] for hue in hues], dtype=np.uint8
-    )
+    """The colour of each class, uint8 [count, 3] RGB: those of the server's page."""
+    return np.array([class_colour(index) for index in range(count)], dtype=np.uint8).reshape(count, 3)
 
 
 def draw_overlay(
@@ -30,7 +25,7 @@ def draw_overlay(
 
     rgb: uint8 [H, W, 3]; labels: class indices, uint8 [H, W]; opacity: 0–1.
     """
-    colours, untouched = class_colours(256), np.zeros(256, bool)
+    colours, untouched = class_colours(MOST_CLASSES), np.zeros(MOST_CLASSES, bool)
     untouched[list(background)] = True
     drawn = rgb.copy()
     for top in range(0, len(rgb), _ROWS):
@@ -41,8 +36,8 @@ def draw_overlay(
 
 
 def background_classes(classes: Sequence[ClassEntry]) -> tuple[int, ...]:
-    """The classes that are not drawn: the first, where there are two or its name says no more than that."""
-    return (0,) if len(classes) == 2 or classes[0].name.lower() in _NAMES_OF_BACKGROUND else ()
+    """The classes that are not drawn, as indices."""
+    return tuple(index for index, entry in enumerate(classes) if is_background(index, entry.name, len(classes)))
 
 
 def mask_palette(classes: Sequence[ClassEntry]) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -58,18 +59,37 @@ class Pass(Protocol):
 def make_pass(predictor: Predictor, rgb: np.ndarray, looks: Looks) -> Pass:
     """The pass of a decoded picture, uint8 RGB [H, W, 3].
 
-    Raises InputError where tiles are asked of a classifier, or take too much memory.
+    Raises InputError where tiles take too much memory, and what `check_looks` raises.
     """
+    check_looks(predictor.card, looks)
     if looks.tile is None:
         return WholePass(predictor, rgb, looks)
     return TiledPass(predictor, rgb, looks, make_grid(predictor.card, rgb.shape[0], rgb.shape[1], looks.tile))
 
 
-def make_grid(card: ModelCard, height: int, width: int, tile: Tile) -> Grid:
-    """The tiles of a picture of this size. Raises InputError."""
-    rule = card.preprocess
-    if card.task != "segmentation":
+def check_looks(card: ModelCard, looks: Looks) -> None:
+    """Raises InputError where a model cannot look so at any picture."""
+    if looks.tile is not None and card.task != "segmentation":
         raise InputError("tile is for masks; a classifier looks at the whole picture: leave tile out")
+    if looks.threshold is not None and card.activation != "sigmoid":
+        raise InputError(
+            "threshold is for models that say yes or no; this one answers the most probable of its classes: "
+            "leave threshold out"
+        )
+
+
+def run_pass(predictor: Predictor, going: Pass, batch_size: int = 8) -> Answer:
+    """A pass from its first input to its answer, so many inputs at a time, where nobody else uses the model."""
+    inputs = going.inputs()
+    while batch := [prepared.pixels for prepared in islice(inputs, batch_size)]:
+        for logits in predictor.forward(np.stack(batch)):
+            going.add(logits)
+    return going.answer()
+
+
+def make_grid(card: ModelCard, height: int, width: int, tile: Tile) -> Grid:
+    """The tiles of a picture of this size. Raises InputError where they take too much memory."""
+    rule = card.preprocess
     scale = 1.0 if tile == "auto" else tile / max(rule.height, rule.width)
     rows = Axis(height, max(1, round(rule.height * scale)))
     columns = Axis(width, max(1, round(rule.width * scale)))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-from byoc_vision.inference.encoding import encode_png, encode_rles
+from byoc_vision.inference.encoding import class_shares, encode_png, encode_rles
 
 MASKS = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=40))
 LABELS = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=40), elements=st.integers(0, 3))
@@ -60,6 +60,19 @@ def test_a_png_of_runs_is_small() -> None:
 def test_what_is_not_a_mask_is_refused(wrong: np.ndarray) -> None:
     with pytest.raises(ValueError, match="uint8"):
         encode_png(wrong)
+
+
+@given(MASKS, st.sampled_from([1, 2, 5, 16, 17, 256]))
+def test_shares_are_those_of_the_pixels(mask: np.ndarray, count: int) -> None:
+    labels = (mask.astype(int) % count).astype(np.uint8)
+    assert class_shares(labels, count) == [round(float(np.mean(labels == index)), 6) for index in range(count)]
+
+
+@pytest.mark.parametrize("count", [2, 40])
+def test_shares_of_more_pixels_than_are_counted_at_a_time(count: int) -> None:
+    labels = np.zeros((4097, 4096), np.uint8)
+    labels[-1, :2048] = count - 1
+    assert class_shares(labels, count)[:: count - 1] == [round(1 - 0.5 / 4097, 6), round(0.5 / 4097, 6)]
 
 
 @given(LABELS)

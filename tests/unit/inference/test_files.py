@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -11,10 +12,13 @@ import torch
 from byoc_vision.artifact import ClassEntry, ModelCard
 from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.errors import InputError
+from byoc_vision.inference import passes
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.files import find_pictures, predict_files
 from byoc_vision.inference.overlay import class_colours, draw_overlay
-from byoc_vision.inference.predictor import Predictor
+from byoc_vision.inference.passes import Looks
+from byoc_vision.inference.predictor import Classification, Predictor
+from byoc_vision.inference.table import PredictionTable
 from byoc_vision.models.build import build_model
 from byoc_vision.models.spec import ModelSpec, Task
 from byoc_vision.precision import choose_precision
@@ -45,6 +49,11 @@ def folder(tmp_path: Path) -> Path:
     return source
 
 
+def table(output: Path) -> list[list[str]]:
+    with (output / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
 def test_pictures_are_found_in_folders(folder: Path) -> None:
     assert [path.name for path in find_pictures([folder])] == ["two.png", "one.jpg"]
     assert [path.name for path in find_pictures([folder / "one.jpg"])] == ["one.jpg"]
@@ -71,6 +80,14 @@ def test_masks_and_overlays(folder: Path, tmp_path: Path) -> None:
     assert mask.shape == (40, 60)
     assert set(np.unique(mask)) <= {0, 9}
     assert cv2.imread(str(tmp_path / "out/one.overlay.png")).shape == (40, 60, 3)
+    rows = table(tmp_path / "out")
+    assert rows[0] == ["file", "mask", "share a", "share b"]
+    assert [row[:2] for row in rows[1:]] == [
+        [str(folder / "deeper/two.png"), "two.png"],
+        [str(folder / "one.jpg"), "one.png"],
+    ]
+    shares = [float(share) for share in rows[2][2:]]
+    assert shares == [round(float(np.mean(mask == value)), 6) for value in (0, 9)]
 
 
 def test_classes_as_lines(folder: Path, tmp_path: Path) -> None:
@@ -80,6 +97,46 @@ def test_classes_as_lines(folder: Path, tmp_path: Path) -> None:
     for line in lines:
         assert {prediction["label"] for prediction in line["predictions"]} == {"a", "b"}
         assert sum(prediction["score"] for prediction in line["predictions"]) == pytest.approx(1, abs=1e-5)
+    header, *rows = table(tmp_path / "out")
+    assert header == ["file", "class", "probability", "probability a", "probability b"]
+    for row, line in zip(rows, lines, strict=True):
+        scores = {prediction["label"]: prediction["score"] for prediction in line["predictions"]}
+        assert row[0] == line["file"]
+        assert (row[1], float(row[2])) == max(scores.items(), key=lambda item: item[1])
+        assert [float(cell) for cell in row[3:]] == [scores["a"], scores["b"]]
+
+
+def test_several_classes_of_a_picture_stand_in_one_cell(tmp_path: Path) -> None:
+    spec = ModelSpec(task="classification", architecture="test", outputs=3)
+    classes = tuple(ClassEntry(name=name) for name in ("cat", "a, dog", "hat"))
+    card = ModelCard(model=spec, classes=classes, activation="sigmoid", preprocess=Preprocess(height=8, width=8))
+    rows = PredictionTable(tmp_path / "predictions.csv", card)
+    rows.add(Path("x.jpg"), Classification(np.float32([0.25, 0.75, 0.5625]), card.class_names, threshold=0.5))
+    rows.add(Path("y.jpg"), Classification(np.float32([0.25, 0.125, 0.0]), card.class_names, threshold=0.5))
+    assert table(tmp_path) == [
+        ["file", "class", "probability", "present", "probability cat", "probability a, dog", "probability hat"],
+        ["x.jpg", "a, dog", "0.75", "a, dog;hat", "0.25", "0.75", "0.5625"],
+        ["y.jpg", "cat", "0.25", "", "0.25", "0.125", "0.0"],
+    ]
+
+
+def test_what_the_model_cannot_do_is_told_before_anything_is_written(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="leave tile out"):
+        list(predict_files(predictor("classification"), [folder / "one.jpg"], tmp_path / "out", looks=Looks("auto")))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_too_large_for_its_tiles_costs_its_own_answer_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cv2.imwrite(str(folder / "large.png"), np.zeros((200, 2000, 3), np.uint8))
+    monkeypatch.setattr(passes, "MAX_BLENDING", 150_000)
+    found = find_pictures([folder])
+    outcomes = {o.source.name: o for o in predict_files(predictor("segmentation"), found, tmp_path, looks=Looks(96))}
+    assert outcomes["one.jpg"].written == tmp_path / "one.png"
+    assert outcomes["large.png"].error is not None
+    assert "large.png: tiles of" in outcomes["large.png"].error
+    assert len(table(tmp_path)) == 1 + 2
 
 
 def test_a_bad_picture_costs_its_own_answer_alone(folder: Path, tmp_path: Path) -> None:
@@ -99,7 +156,3 @@ def test_the_background_stays_as_it_is_and_the_rest_is_tinted() -> None:
     assert (drawn[:, :3] == 100).all()
     expected = (100 + class_colours(2)[1].astype(int)) / 2
     assert np.abs(drawn[:, 3:].astype(int) - expected).max() <= 1
-
-
-def test_class_colours_differ() -> None:
-    assert len(np.unique(class_colours(40), axis=0)) == 40

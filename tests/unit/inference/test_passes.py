@@ -13,8 +13,10 @@ from byoc_vision.artifact import ClassEntry, ModelCard
 from byoc_vision.data.preprocess import Preprocess, ResizeRule
 from byoc_vision.errors import InputError
 from byoc_vision.inference.engines.torch_engine import TorchEngine
-from byoc_vision.inference.passes import Looks, make_grid, make_pass
+from byoc_vision.inference.options import VIEWS
+from byoc_vision.inference.passes import Looks, make_grid, make_pass, run_pass
 from byoc_vision.inference.predictor import Answer, Classification, Predictor, Segmentation
+from byoc_vision.inference.views import Views
 from byoc_vision.models.spec import ModelSpec, Task
 from byoc_vision.precision import choose_precision
 
@@ -82,12 +84,20 @@ def test_the_whole_picture_is_what_the_predictor_answers(looks: Looks) -> None:
     np.testing.assert_array_equal(mask(model, FINE, looks).labels, expected.labels)
 
 
-@pytest.mark.parametrize("views", ["none", "flip", "flips"])
+@pytest.mark.parametrize("batch_size", [1, 3, 1000])
+def test_a_pass_is_the_same_however_many_go_through_the_model_at_a_time(batch_size: int) -> None:
+    model, looks = predictor(Colours(1), 1), Looks(tile="auto", views="flip", threshold=0.4)
+    found = run_pass(model, make_pass(model, FINE, looks), batch_size)
+    assert isinstance(found, Segmentation)
+    np.testing.assert_array_equal(found.labels, mask(model, FINE, looks).labels)
+
+
+@pytest.mark.parametrize("views", VIEWS)
 @pytest.mark.parametrize("shape", [(70, 110), (16, 24), (5, 7), (1, 200)])
-def test_tiles_of_the_models_size_see_every_pixel_as_it_is(shape: tuple[int, int], views: str) -> None:
+def test_tiles_of_the_models_size_see_every_pixel_as_it_is(shape: tuple[int, int], views: Views) -> None:
     rgb = FINE[: shape[0]] if shape != (1, 200) else RANDOM.integers(0, 256, (1, 200, 3), dtype=np.uint8)
     rgb = rgb[:, : shape[1]]
-    found = mask(predictor(Colours(3), 3), rgb, Looks(tile="auto", views=views, probabilities=True))  # type: ignore[arg-type]
+    found = mask(predictor(Colours(3), 3), rgb, Looks(tile="auto", views=views, probabilities=True))
     colours = rgb.astype(float) / 255 / 0.1
     powers = np.exp(colours - colours.max(axis=2, keepdims=True))
     probabilities = found.probabilities
@@ -143,6 +153,8 @@ def test_views_of_a_picture_with_one_class() -> None:
 def test_what_cannot_be_is_refused_with_the_way_out() -> None:
     with pytest.raises(InputError, match="leave tile out"):
         make_pass(predictor(Corner(), 3, "classification"), FINE, Looks(tile="auto"))
+    with pytest.raises(InputError, match="leave threshold out"):
+        make_pass(predictor(Colours(3), 3), FINE, Looks(threshold=0.3))
     many = predictor(Colours(3), 3).card
     many = many.model_copy(update={"model": many.model.model_copy(update={"outputs": 254})})
     with pytest.raises(InputError, match="take smaller tiles"):

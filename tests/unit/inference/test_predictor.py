@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from byoc_vision import artifact
@@ -54,6 +56,16 @@ def half_white() -> np.ndarray:
     picture = np.zeros((70, 110, 3), dtype=np.uint8)
     picture[:, 55:] = 255
     return picture
+
+
+@given(st.lists(st.none() | st.integers(0, 255), min_size=1, max_size=5))
+def test_a_mask_holds_the_value_of_each_class(values: list[int | None]) -> None:
+    labels = np.arange(60, dtype=np.uint8).reshape(6, 10) % len(values)
+    classes = tuple(ClassEntry(name=str(index), value=value) for index, value in enumerate(values))
+    mask = Segmentation(labels, classes, lambda: np.empty(0)).mask
+    expected = [index if value is None else value for index, value in enumerate(values)]
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, np.array(expected)[labels])
 
 
 @pytest.mark.parametrize("values", [(0, 1), (0, 255), (7, 3)])

@@ -67,6 +67,14 @@ def test_it_lists_the_options_that_the_model_grants(masks: FlaskClient, labels: 
     assert {item["name"] for item in everything if item["in"] == "query"} == set(OPTIONS)
 
 
+def test_a_model_s_own_threshold_is_the_default(masks: FlaskClient) -> None:
+    card = masks.application.extensions["loader"].card
+    tagger = card.model_copy(update={"activation": "sigmoid", "threshold": 0.37})
+    parameters = describe(Settings(), tagger)["paths"]["/invocations"]["post"]["parameters"]
+    schemas = {item["name"]: item["schema"] for item in parameters}
+    assert schemas["threshold"] == OPTIONS["threshold"].schema | {"default": 0.37}
+
+
 def test_limits_are_those_of_the_settings() -> None:
     document = describe(Settings(max_payload_mb=2, max_megapixels=3, queue_length=5, request_timeout=7), None)
     responses = document["paths"]["/invocations"]["post"]["responses"]

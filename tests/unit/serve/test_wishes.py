@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from byoc_serve.wishes import LARGEST_TILE, OPTIONS, SMALLEST_TILE, Wishes, options_table, read_wishes
+from byoc_serve.wishes import OPTIONS, Wishes, options_table, read_wishes
 from byoc_vision.errors import RequestError
+from byoc_vision.inference.options import LARGEST_TILE, SMALLEST_TILE
 
 FEW = settings(max_examples=40, deadline=None)
 DOCUMENTATION = Path(__file__).parents[3] / "docs/http.md"

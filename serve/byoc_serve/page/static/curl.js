@@ -1,13 +1,14 @@
 /** The page's request as a command for a POSIX shell. */
 
-import { ACCEPT, INVOCATIONS } from "./server.js";
+import { ACCEPT, address } from "./server.js";
 
-export function curlCommand(name, contentType) {
+/** query: as `address` takes it. */
+export function curlCommand(name, contentType, query) {
   const words = [
     `curl -H ${quote(`Content-Type: ${contentType}`)}`,
     `-H ${quote(`Accept: ${ACCEPT}`)}`,
     `--data-binary ${quote(`@${name}`)}`,
-    quote(INVOCATIONS),
+    quote(address(query)),
   ];
   return words.join(" \\\n  ");
 }

@@ -1,13 +1,13 @@
 /** A mask over its picture, and which of its classes are shown. */
 
 import { asCss, classColour } from "./colours.js";
+import { BACKGROUND } from "./palette.js";
 import { paintRuns } from "./rle.js";
 import { fit } from "./stage.js";
 import { asPercent } from "./words.js";
 
 const FEW = 4; // classes; with more there are buttons for all and none
 const NO_CLASS = 255;
-const BACKGROUND = /^(background|void|unlabell?ed)$/i;
 
 /**
  * elements: by their ids.
@@ -146,7 +146,7 @@ function labelsOf({ size: [height, width], classes }) {
   return labels;
 }
 
-/** Of two classes the first is what the other is not; of more, the one that is called so. */
-const isBackground = (label, index, count) => (count === 2 && index === 0) || BACKGROUND.test(label);
+/** Of two classes the first is what the other is not; of more, the ones that are called so. */
+const isBackground = (label, index, count) => (count === 2 && index === 0) || BACKGROUND.includes(label.toLowerCase());
 
 const scaled = (at, size, full) => (size === full ? at : Math.floor(((at + 0.5) * full) / size));

@@ -4,7 +4,8 @@ import { BarView, summary as barsInWords } from "./bars.js";
 import { available as cameraAvailable, Camera } from "./camera.js";
 import { copy, curlCommand } from "./curl.js";
 import { MaskView, summary as maskInWords } from "./mask.js";
-import { ask, contentType, health, Refusal } from "./server.js";
+import { Options } from "./options.js";
+import { ask, contentType, health, options, Refusal } from "./server.js";
 import { decode, showPicture, toJpeg } from "./stage.js";
 import { asBytes, asDuration, asSize } from "./words.js";
 
@@ -22,6 +23,7 @@ class Page {
     this.elements = elements;
     this.masks = new MaskView(elements);
     this.bars = new BarView(elements);
+    this.options = new Options(elements, { changed: () => this.showCommand(), settled: () => this.askAgain() });
     this.camera = new Camera(elements, {
       opened: () => this.makeRoom(),
       taken: (file) => this.open(file, { unsaved: true }),
@@ -32,7 +34,7 @@ class Page {
     this.picture = null; // {file, bitmap, note}
     this.request = new AbortController();
     this.ready = false;
-    this.showCommand("picture.jpg", "image/jpeg");
+    this.showCommand();
     this.listen();
   }
 
@@ -78,7 +80,7 @@ class Page {
       const isNews = this.elements.health.dataset.state !== state;
       if (isNews) this.showHealth(state);
       if (isNews && state === "failed") this.fail(new Refusal(reason, 500));
-      if (state === "ready") return;
+      if (state === "ready") return this.options.offer(await options());
       await new Promise((resolve) => setTimeout(resolve, PAUSE));
     }
   }
@@ -117,7 +119,7 @@ class Page {
     stage.setAttribute("aria-busy", "true");
     this.say(`Sending ${file.name}, ${asBytes(file.size)}…`);
     try {
-      const answered = await ask(file, signal);
+      const answered = await ask(file, this.options.query, signal);
       if (!signal.aborted) this.show(answered);
     } catch (problem) {
       if (!signal.aborted) this.fail(problem);
@@ -126,10 +128,15 @@ class Page {
     }
   }
 
+  /** With other options; a camera that is on is asked with its next picture. */
+  askAgain() {
+    if (this.picture && this.ready && !this.camera.stream) this.ask();
+  }
+
   /** Ask about a picture of a camera that goes on; it is shown together with its answer. */
   async glance(file) {
     const { signal } = this.startOver();
-    const [bitmap, answered] = await Promise.all([decode(file), ask(file, signal)]);
+    const [bitmap, answered] = await Promise.all([decode(file), ask(file, this.options.query, signal)]);
     if (signal.aborted) return;
     this.setPicture({ file, bitmap, note: "" }, true);
     this.stage();
@@ -154,7 +161,8 @@ class Page {
   setPicture(picture, unsaved) {
     this.picture?.bitmap?.close();
     this.picture = picture;
-    this.showCommand(picture.file.name, contentType(picture.file), unsaved ? picture.file : null);
+    this.showCommand();
+    this.offerToSave(unsaved ? picture.file : null);
   }
 
   /** Show the picture, or the hint where there is none to be seen. */
@@ -212,13 +220,18 @@ class Page {
     if (problem.passes && this.ready) this.watch();
   }
 
-  showCommand(name, type, unsaved = null) {
-    const { curl, save, copied } = this.elements;
-    curl.textContent = curlCommand(name, type);
+  showCommand() {
+    const { curl, copied } = this.elements;
+    const { file } = this.picture ?? {};
+    curl.textContent = curlCommand(file?.name ?? "picture.jpg", file ? contentType(file) : "image/jpeg", this.options.query);
     copied.textContent = "";
+  }
+
+  offerToSave(unsaved) {
+    const { save } = this.elements;
     URL.revokeObjectURL(save.href);
     save.hidden = !unsaved;
-    if (unsaved) Object.assign(save, { href: URL.createObjectURL(unsaved), download: name, textContent: `Save ${name}` });
+    if (unsaved) Object.assign(save, { href: URL.createObjectURL(unsaved), download: unsaved.name, textContent: `Save ${unsaved.name}` });
   }
 
   /** aside: what only those who do not see it need to be told. */

@@ -1,6 +1,7 @@
 /** The server behind this page. Addresses are relative, so that it works behind a proxy's prefix too. */
 
-export const INVOCATIONS = new URL("invocations", document.baseURI).href;
+const INVOCATIONS = new URL("invocations", document.baseURI).href;
+const DESCRIPTION = new URL("openapi.json", document.baseURI).href;
 const PING = new URL("ping", document.baseURI).href;
 export const ACCEPT = "application/json";
 
@@ -31,16 +32,31 @@ export async function health() {
   }
 }
 
+/** The options of a request that the model knows: the JSON Schema of each, by its name. Of no description, none. */
+export async function options() {
+  try {
+    const { paths } = await (await fetch(DESCRIPTION)).json();
+    const { parameters } = paths["/invocations"].post;
+    return Object.fromEntries(parameters.filter((one) => one.in === "query").map(({ name, schema }) => [name, schema]));
+  } catch {
+    return {}; // a proxy that passes on nothing else: pictures are answered all the same
+  }
+}
+
+/** Where pictures are sent. query: the options, as a query string without its question mark; may be empty. */
+export const address = (query) => (query ? `${INVOCATIONS}?${query}` : INVOCATIONS);
+
 /**
  * What the model says of a picture, and the milliseconds from here and back.
  *
+ * query: as `address` takes it.
  * Throws Refusal, or what an aborted fetch throws.
  */
-export async function ask(file, signal) {
+export async function ask(file, query, signal) {
   await checkReadable(file);
   const headers = { Accept: ACCEPT, "Content-Type": contentType(file) };
   const started = performance.now();
-  const response = await send({ method: "POST", headers, body: file, signal });
+  const response = await send(address(query), { method: "POST", headers, body: file, signal });
   if (!response.ok) throw await refusal(response);
   const answer = await response.json();
   return { answer, milliseconds: performance.now() - started };
@@ -58,9 +74,9 @@ async function checkReadable(file) {
   }
 }
 
-async function send(request) {
+async function send(url, request) {
   try {
-    return await fetch(INVOCATIONS, request);
+    return await fetch(url, request);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refusal("The server does not answer. Is it running, and is the network there?");

@@ -1,0 +1,35 @@
+"""How people write the ways to look at a picture: in a request's options and on the command line alike.
+
+Nothing is imported here that takes time, so that `byoc-vision --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from byoc_vision.inference.tiling import Tile
+    from byoc_vision.inference.views import Views
+
+SMALLEST_TILE = 32
+LARGEST_TILE = 4096
+VIEWS: tuple[Views, ...] = ("none", "flip", "flips")
+
+_NUMBER = re.compile(r"\+?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE]-?\d{1,3})?")
+
+
+def parse_tile(text: str) -> Tile:
+    """`auto`, or a tile's longer side in pixels. Raises ValueError, with what is allowed."""
+    if text == "auto":
+        return "auto"
+    if not text.isascii() or not text.isdigit() or not SMALLEST_TILE <= int(text[:9]) <= LARGEST_TILE:
+        raise ValueError(f"{text!r} is neither auto nor a number of pixels from {SMALLEST_TILE} to {LARGEST_TILE}")
+    return int(text)
+
+
+def parse_threshold(text: str) -> float:
+    """A probability between 0 and 1, both excluded. Raises ValueError, with what is allowed."""
+    if not _NUMBER.fullmatch(text) or not 0 < float(text) < 1:
+        raise ValueError(f"{text!r} is no number between 0 and 1")
+    return float(text)

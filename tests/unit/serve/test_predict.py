@@ -1,0 +1,118 @@
+"""`byoc-vision predict` answers what the server answers, whatever is asked for."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlencode
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+from support.pictures import decode, encode
+from support.servers import save_segmenter, save_tagger
+
+from byoc_serve.settings import Settings
+from byoc_vision.cli import main
+from byoc_vision.inference.files import predict_files
+from byoc_vision.inference.options import LARGEST_TILE, VIEWS, parse_threshold, parse_tile
+from byoc_vision.inference.passes import Looks
+from byoc_vision.inference.predictor import Predictor
+from byoc_vision.inference.views import view_axes
+
+Serve = Callable[[Predictor, Settings], FlaskClient]
+
+LOOKS = [Looks(), Looks(threshold=0.42), Looks("auto", "flip", 0.51), Looks(48, "flips")]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`cars`, masks of two classes, and `tags`, of which a picture has several; random weights."""
+    folder = tmp_path_factory.mktemp("models")
+    save_segmenter(folder / "cars", size=32)
+    save_tagger(folder / "tags")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photos") / "photo.png"
+    coarse = np.random.default_rng(0).integers(0, 256, (7, 11, 3), dtype=np.uint8)
+    path.write_bytes(encode(coarse.repeat(10, axis=0).repeat(10, axis=1)))
+    return path
+
+
+def query(looks: Looks) -> str:
+    wishes = {"tile": looks.tile, "tta": looks.views, "threshold": looks.threshold}
+    return urlencode({name: value for name, value in wishes.items() if value is not None})
+
+
+def rows(output: Path) -> list[dict[str, str]]:
+    with (output / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("looks", LOOKS, ids=query)
+def test_masks(models: Path, photo: Path, tmp_path: Path, serve: Serve, looks: Looks) -> None:
+    predictor = Predictor.load(models / "cars", device="cpu")
+    client = serve(predictor, Settings())
+
+    def served(accept: str) -> bytes:
+        url = f"/invocations?{query(looks)}"
+        return client.post(url, data=photo.read_bytes(), content_type="image/png", headers={"Accept": accept}).data
+
+    (outcome,) = predict_files(predictor, [photo], tmp_path, overlay=True, looks=looks)
+    assert outcome.written == tmp_path / "photo.png"
+    mask = decode(outcome.written.read_bytes())
+    assert len(np.unique(mask)) == 2, "or the test would show little"
+    np.testing.assert_array_equal(mask, decode(served("image/png")))
+    overlay = decode((tmp_path / "photo.overlay.png").read_bytes())
+    np.testing.assert_array_equal(overlay, decode(served("image/png; view=overlay")))
+    answer = client.post(
+        f"/invocations?{query(looks)}", data=photo.read_bytes(), headers={"Accept": "application/json"}
+    )
+    (row,) = rows(tmp_path)
+    assert row == {"file": str(photo), "mask": "photo.png"} | {
+        f"share {entry['label']}": str(entry["share"]) for entry in answer.get_json()["classes"]
+    }
+
+
+def test_the_command_passes_on_what_it_is_told(models: Path, photo: Path, tmp_path: Path) -> None:
+    looks = Looks("auto", "flip", 0.51)
+    said = ["--tile", "auto", "--tta", "flip", "--threshold", "0.51", "--overlay"]
+    assert (
+        main(["predict", "--model", str(models / "cars"), "--output", str(tmp_path / "said"), *said, str(photo)]) == 0
+    )
+    list(predict_files(Predictor.load(models / "cars"), [photo], tmp_path / "meant", overlay=True, looks=looks))
+    for name in ("photo.png", "photo.overlay.png", "predictions.csv"):
+        assert (tmp_path / "said" / name).read_bytes() == (tmp_path / "meant" / name).read_bytes()
+
+
+def test_a_model_that_has_no_tiles_says_so(
+    models: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["predict", "--model", str(models / "tags"), "--output", str(tmp_path / "out"), "--tile", "64"]
+    assert main([*command, str(photo)]) == 2
+    assert "leave tile out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (["--tile", "7"], f"'7' is neither auto nor a number of pixels from 32 to {LARGEST_TILE}"),
+        (["--threshold", "1.5"], "'1.5' is no number between 0 and 1"),
+        (["--tta", "rotate"], "invalid choice: 'rotate'"),
+    ],
+)
+def test_a_wrong_value_is_told_with_the_right_ones(
+    said: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["predict", "--model", "model", "--output", "out", *said, "picture.jpg"])
+    assert told in capsys.readouterr().err
+
+
+def test_texts_and_views_are_those_of_the_passes() -> None:
+    assert (parse_tile("auto"), parse_tile("64"), parse_threshold(".25")) == ("auto", 64, 0.25)
+    assert [len(view_axes(view)) for view in VIEWS] == [1, 2, 4]
