@@ -40,6 +40,7 @@ class EvaluationBatch(NamedTuple):
 class TrainingLoader(DataLoader[Example]):
     """Batches of `Example`. Call `set_epoch` before each epoch."""
 
+    dataset: PictureDataset
     sampler: TrainingSampler
 
     def __iter__(self) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 import numpy as np
@@ -28,6 +28,7 @@ from byoc_vision.training.compilation import leave_compiled
 from byoc_vision.training.distribution import World, gathered, on_first, on_hosts
 from byoc_vision.training.early_stopping import EarlyStopping
 from byoc_vision.training.fit import EpochRecord, Figures, History, figures_line, fit, named
+from byoc_vision.training.health.watch import HealthWatch, StoppedByRuleError
 from byoc_vision.training.interruption import Interruption, StopRequestedError
 from byoc_vision.training.packing import on_cpu
 from byoc_vision.training.progress import Grid, Progress
@@ -70,13 +71,21 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
         grid=Grid.of(hyperparameters, dataset, len(trainer.batches), world, work.digest),
         pulse=Pulse(world, trainer.step.device),
         first_step=FirstStep(trainer.step.device),
+        health=HealthWatch(trainer, hyperparameters, objective),
     )
-    with naming_all(work.dataset, hyperparameters), closing(trainer):
+    with naming_all(work.dataset, hyperparameters), closing(trainer), session.health.watching():
         session.resume()
+        session.health.judge_data(checked.report)
         test = train_and_test(session, checked, work)
     if world.is_first:
         write_results(
-            job.paths.output_data, hyperparameters, dataset, session.history, test, time.monotonic() - started
+            job.paths.output_data,
+            hyperparameters,
+            dataset,
+            session.history,
+            test,
+            time.monotonic() - started,
+            session.health.findings,
         )
         if hyperparameters.openvino:
             leave_compiled(job.paths.model)
@@ -121,20 +130,30 @@ def train_and_test(session: Session, checked: Checked, work: Work) -> Figures | 
 
     try:
         if not session.complete:
-            fit(
-                session,
-                session.hyperparameters.epochs,
-                session.history,
-                learning_rate=session.learning_rate,
-                early_stopping=session.early_stopping,
-                keep=session.keep,
-                after_epoch=after_epoch,
-            )
+            train(session, after_epoch)
         session.finish()
         return test_figures(session, work) if checked.dataset.test else None
     except StopRequestedError:
         session.leave()
         return None
+
+
+def train(session: Session, after_epoch: Callable[[EpochRecord, bool], None]) -> None:
+    """All epochs, unless a health rule ends the training."""
+    try:
+        fit(
+            session,
+            session.hyperparameters.epochs,
+            session.history,
+            learning_rate=session.learning_rate,
+            early_stopping=session.early_stopping,
+            keep=session.keep,
+            after_epoch=after_epoch,
+            is_enough=session.is_enough,
+            diagnosis=lambda: session.health.diagnosis,
+        )
+    except StoppedByRuleError:
+        session.end_by_rule()
 
 
 def check_test(session: Session, checked: Checked, work: Work) -> None:

@@ -17,6 +17,7 @@ from byoc_vision.training.checkpoint import Checkpoints
 from byoc_vision.training.distribution import any_process, gathered, on_first, sum_over_processes
 from byoc_vision.training.early_stopping import EarlyStopping
 from byoc_vision.training.fit import EpochRecord, Figures, History, named
+from byoc_vision.training.health.watch import HealthWatch, StoppedByRuleError
 from byoc_vision.training.interruption import Interruption, StopRequestedError
 from byoc_vision.training.packing import on_cpu
 from byoc_vision.training.progress import Grid, Progress
@@ -46,22 +47,35 @@ class Session:
     grid: Grid
     pulse: Pulse
     first_step: FirstStep
+    health: HealthWatch
     complete: bool = False  # no epoch is to follow
 
     # What `fit` drives
 
     def train(self, epoch: int) -> float:
-        """The mean training loss over all processes. Raises StopRequestedError in all of them."""
+        """The mean training loss over all processes.
+
+        Raises StopRequestedError or StoppedByRuleError in all of them.
+        """
         if self.progress.batch == 0:
             self.progress.begin(epoch, self.trainer.learning_rate())
+        self.health.epoch_begins(epoch, self.progress.batch)
         self.trainer.train(epoch, self.progress, self._after_step)
+        self.health.training_ends()
         self._leave_if_asked()
         total = sum_over_processes(self.progress.sums.clone(), self.trainer.world)
-        return float(total[0] / total[1])
+        loss = float(total[0] / total[1])
+        self._end_if_a_rule_says_so(loss)
+        return loss
 
     def validate(self) -> Figures:
         """The validation pictures' figures. Raises StopRequestedError in all processes."""
-        return self.trainer.validate(lambda: self.interruption.requested)
+        return self.trainer.validate(self._is_asked_to_stop)
+
+    def is_enough(self, record: EpochRecord) -> bool:
+        """Whether a health rule says that no epoch is to follow; the same in all processes."""
+        self.health.epoch_ends(self.history.records)
+        return any_process(self.health.stopping, self.trainer.world, self.trainer.step.device)
 
     @property
     def throughput(self) -> Throughput:
@@ -92,13 +106,14 @@ class Session:
     def _after_step(self) -> bool:
         """Whether to leave the epoch; in the same step in all processes."""
         self.first_step()
+        self.health.beat()
         due = False
         if self.checkpoints:
             self.checkpoints.check()
             if self.checkpoints.holds and torch.isfinite(self.progress.sums).all():
                 self.checkpoints.confirm()
             due = self.checkpoints.due_by_time()
-        agreed = self.pulse(self.interruption.requested, due)
+        agreed = self.pulse(self.interruption.requested or self.health.stopping, due)
         if agreed.checkpoint:
             self.save(proven=False)
         return agreed.stop
@@ -106,6 +121,18 @@ class Session:
     def _leave_if_asked(self) -> None:
         if any_process(self.interruption.requested, self.trainer.world, self.trainer.step.device):
             raise StopRequestedError
+
+    def _is_asked_to_stop(self) -> bool:
+        self.health.beat()
+        return self.interruption.requested
+
+    def _end_if_a_rule_says_so(self, loss: float) -> None:
+        """An epoch that is complete is measured first; a model of which no number comes out cannot be."""
+        if not any_process(self.health.stopping, self.trainer.world, self.trainer.step.device):
+            return
+        sound, complete = math.isfinite(loss), self.progress.batch >= len(self.trainer.batches)
+        if (sound and not complete) or (not sound and self.history.best):
+            raise StoppedByRuleError
 
     # Saving
 
@@ -130,16 +157,27 @@ class Session:
 
     def leave(self) -> None:
         """Asked to stop: leave a usable model, and a checkpoint to go on from."""
-        progress, first = self.progress, self.trainer.world.is_first
+        progress = self.progress
         log.info("Asked to stop in epoch %d after %d of its batches", progress.epoch, progress.batch)
-        if first and self.history.best is None:
-            artifact.save(self.paths.model, self.trainer.card, self.trainer.net.state_dict())
-            log.info("No epoch is complete: %s holds the weights as they are, not measured", self.paths.model)
+        self._leave_some_model()
         if self.checkpoints:
             self.save()
             self.checkpoints.wait()
-            if first:
+            if self.trainer.world.is_first:
                 log.info("The job goes on from the checkpoint in %s when it starts again", self.paths.checkpoints)
+
+    def end_by_rule(self) -> None:
+        """A health rule ended the training in the middle of an epoch: as early stopping, leave the best model."""
+        log.info("A health rule ends the training in epoch %d", self.progress.epoch)
+        self._leave_some_model()
+        self.complete = self.history.best is not None
+        if self.checkpoints:
+            self.save()
+
+    def _leave_some_model(self) -> None:
+        if self.trainer.world.is_first and self.history.best is None:
+            artifact.save(self.paths.model, self.trainer.card, self.trainer.net.state_dict())
+            log.info("No epoch is complete: %s holds the weights as they are, not measured", self.paths.model)
 
     def _content(self, processes: list[dict[str, Any]]) -> dict[str, Any]:
         trainer, best = self.trainer, self.history.best
@@ -154,6 +192,7 @@ class Session:
             "records": [asdict(record) for record in self.history.records],
             "best_epoch": best.epoch if best else None,
             "early_stopping": self.early_stopping.state_dict() if self.early_stopping else None,
+            "health": self.health.state_dict(),
             "model": trainer.net.state_dict(),
             "optimizer": optimizer_state(trainer.step.optimizer, trainer.net),
             "scaler": trainer.step.scaler.state_dict(),
@@ -203,14 +242,17 @@ class Session:
         )
         if self.early_stopping and content["early_stopping"]:
             self.early_stopping.load_state_dict(content["early_stopping"])
+        if health := content.get("health"):  # checkpoints of before have none
+            self.health.load_state_dict(health)
         if content["best"]:
             card = ModelCard.model_validate(content["best"]["card"])
             on_first(self.trainer.world, lambda: artifact.save(self.paths.model, card, content["best"]["model"]))
 
     def _still_stopped_early(self, saved: dict[str, Any]) -> bool:
-        """Whether the checkpoint's job stopped early, and this one would too."""
+        """Whether the checkpoint's job stopped early, or by a health rule, and this one would too."""
         now = self.hyperparameters.model_dump(mode="json")
-        same = all(saved[name] == now[name] for name in now if name.startswith("early_stopping"))
+        deciding = [name for name in now if name.startswith(("early_stopping", "health_"))]
+        same = all(saved.get(name, now[name]) == now[name] for name in deciding)
         return same and len(self.history.records) < int(saved["epochs"])
 
     def _restore_position(self, content: dict[str, Any]) -> None:

@@ -13,23 +13,20 @@ from torch import Tensor
 
 from byoc_vision.training.distribution import World, sum_over_processes
 
-WARNED_SHARE = 0.1
-_WARNED_SECONDS = 1.0  # less is how every epoch begins
-_FIRST_WARNED_EPOCH = 2  # in the first the cache is filled and the processes start
-
 Batch = TypeVar("Batch", bound="tuple[Tensor, ...]")
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """Of all processes together. data_wait: the share of the time, 0–1. waited: seconds, the mean of the processes."""
+    """Of all processes together. data_wait: the share of the time, 0–1. waited: seconds, the mean of the processes.
+
+    own_wait: this process's share alone.
+    """
 
     images_per_second: float = 0.0
     data_wait: float = 0.0
     waited: float = 0.0
-
-    def deserves_warning(self, epoch: int) -> bool:
-        return epoch >= _FIRST_WARNED_EPOCH and self.data_wait > WARNED_SHARE and self.waited >= _WARNED_SECONDS
+    own_wait: float = 0.0
 
 
 class Gap(Protocol):
@@ -130,6 +127,7 @@ class Meter:
         """Of the time until now: call it when the epoch is over, in all processes."""
         waited = self._gap.total()
         mine = [waited, self._clock() - self._started, self._pictures]
+        own_wait = min(1.0, waited / mine[1]) if mine[1] else 0.0
         total = sum_over_processes(torch.tensor(mine, dtype=torch.float64, device=self._device), world)
         waited, seconds, pictures = total.tolist()
         if not seconds:
@@ -138,4 +136,5 @@ class Meter:
             images_per_second=pictures / seconds * world.size,
             data_wait=min(1.0, waited / seconds),
             waited=waited / world.size,
+            own_wait=own_wait,
         )
