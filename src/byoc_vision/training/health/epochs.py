@@ -19,7 +19,7 @@ class LossNotDecreasing(Rule[EpochFacts]):
         "try learning_rate ten times lower, then ten times higher; see that masks or labels belong to their pictures"
     )
     epochs = Threshold(3, "epochs before it is judged")
-    share = Threshold(0.01, "by how much of the first epoch's loss it must have come down")
+    share = Threshold(0.02, "by how much of the first epoch's loss it must have come down")
 
     def judge(self, facts: EpochFacts) -> Sign | None:
         losses = [record.train_loss for record in facts.epochs]

@@ -103,13 +103,13 @@ class Look:
 
     loss: of the step; first_loss: of the run's first look.
     moved: whether the optimiser moved the weights, at a learning rate that shows.
-    mean, std: of the normalised pictures, by channel. early: whether it is one of the run's first steps.
+    mean, std: of the normalised pictures, by channel. untrained: whether it is the run's first step.
     """
 
     loss: float
     first_loss: float
     moved: bool
-    early: bool
+    untrained: bool
     weights: Mapping[str, Weight]
     activations: Mapping[str, Activation]
     mean: tuple[float, ...]

@@ -60,7 +60,7 @@ class TensorLook:
         *,
         first_loss: float | None,
         moved: bool,
-        early: bool,
+        untrained: bool,
         mean: Sequence[float],
         std: Sequence[float],
     ) -> Look:
@@ -93,7 +93,7 @@ class TensorLook:
             loss=seen_loss,
             first_loss=seen_loss if first_loss is None else first_loss,
             moved=moved,
-            early=early,
+            untrained=untrained,
             weights=weights,
             activations=activations,
             mean=tuple((one / 255 - middle) / spread for one, middle, spread in zip(means, mean, std, strict=True)),

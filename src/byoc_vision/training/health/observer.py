@@ -62,10 +62,17 @@ class HealthObserver(StepObserver):
         self._exploded = False
         self._epoch, self._step = 1, 0
         self._is_first_step = True
+        self._resumed = False
+
+    @property
+    def interval(self) -> int:
+        """Steps from one look at tensors to the next."""
+        return self._pace.interval
 
     def epoch_begins(self, epoch: int, steps: int = 0) -> None:
         """steps: those of it that are done already."""
         self._epoch, self._step = epoch, steps
+        self._resumed = self._resumed or (self._is_first_step and (epoch > 1 or steps > 0))
         self.step_seconds = []
         self._began_at = None
         self._arrivals.restart()
@@ -128,7 +135,7 @@ class HealthObserver(StepObserver):
             loss,
             first_loss=self._first_loss,
             moved=self._learning_rate_shows(),
-            early=self._pace.is_early,
+            untrained=self._pace.is_first and not self._resumed,
             mean=self._mean,
             std=self._std,
         )

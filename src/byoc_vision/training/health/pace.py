@@ -22,9 +22,9 @@ class Pace:
         self._costs: deque[float] = deque(maxlen=FIRST)
 
     @property
-    def is_early(self) -> bool:
-        """Whether the step under way is one of the first."""
-        return self._steps < FIRST
+    def is_first(self) -> bool:
+        """Whether no step was told of yet."""
+        return not self._steps
 
     @property
     def is_due(self) -> bool:

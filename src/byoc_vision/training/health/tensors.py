@@ -52,7 +52,8 @@ class VanishingGradient(_InARow):
     looks = Threshold(3, "looks in a row")
 
     def judge(self, facts: Look) -> Sign | None:
-        if facts.loss <= self.loss * facts.first_loss:
+        # Residual branches begin at zero, and grow with the first steps of a learning rate that shows.
+        if not facts.moved or facts.loss <= self.loss * facts.first_loss:
             return None
         tiny = {name: weight.gradient for name, weight in facts.weights.items() if weight.gradient < self.mean}
         lasting = self.lasting(tiny, self.looks)
@@ -80,9 +81,9 @@ class WeightUpdateRatio(_InARow):
         if not lasting:
             return None
         worst = max(lasting, key=lambda name: abs(ratios[name] - self.small))
-        too_large = ratios[worst] > self.large
+        too_large, whose = ratios[worst] > self.large, "its" if len(lasting) == 1 else "their"
         return Sign(
-            f"a step changes {few(lasting)} by {ratios[worst]:.2g} of {'its' if len(lasting) == 1 else 'their'} norm",
+            f"a step changes {few(lasting)} by {ratios[worst]:.2g} times {whose} norm",
             severity=ratios[worst] if too_large else 1.0,
             remedy="" if too_large else "raise learning_rate",
         )
@@ -165,7 +166,7 @@ class DeadRelu(Rule[Look]):
 
 
 class PoorWeightInitialization(Rule[Look]):
-    """In the first steps some layers receive values of quite another size than others, or of no size at all."""
+    """In the first step some layers receive values of quite another size than others, or of no size at all."""
 
     facts = Look
     evidence = "the standard deviations of what the layers with the least and the most of it receive"
@@ -173,11 +174,11 @@ class PoorWeightInitialization(Rule[Look]):
         "start from pretrained weights, or take a model with batch normalisation; pretrained weights of your own: see "
         "that they belong to this model and are not damaged"
     )
-    ratio = Threshold(1e4, "the largest standard deviation in terms of the smallest")
+    ratio = Threshold(1000, "the largest standard deviation in terms of the smallest")
 
     def judge(self, facts: Look) -> Sign | None:
         spreads = {name: seen.std for name, seen in facts.activations.items()}
-        if not facts.early or not spreads:
+        if not facts.untrained or not spreads:
             return None
         least, most = min(spreads, key=lambda name: spreads[name]), max(spreads, key=lambda name: spreads[name])
         if spreads[most] <= self.ratio * spreads[least]:
