@@ -91,7 +91,7 @@ def _pairs(given: Any, alone: str = "") -> list[tuple[str, Any]]:
     for part in filter(None, (part.strip() for part in given.split(","))):
         name, sign, value = part.partition("=")
         if not sign and not alone:
-            raise ValueError(f"{part} is not of the form Rule.threshold=number")
+            raise ValueError(f"the threshold {part} is not of the form Rule.threshold=number")
         pairs.append((name.strip(), value.strip()) if sign else (alone, part))
     return pairs
 
@@ -112,7 +112,7 @@ def _known(name: str, known: Iterable[str], kind: str) -> str:
         return spelt[name.lower()]
     nearest = difflib.get_close_matches(name.lower(), spelt, n=1, cutoff=0.5)
     hint = f"did you mean {spelt[nearest[0]]}?" if nearest else "docs/health.md lists those that are"
-    raise ValueError(f"{name or 'an empty name'} is not a known {kind}; {hint}")
+    raise ValueError(f"the {kind} {name or 'without a name'} is not known; {hint}")
 
 
 def _action(value: Any) -> Action:
@@ -121,7 +121,7 @@ def _action(value: Any) -> Action:
             return action
     nearest = difflib.get_close_matches(str(value).lower(), ACTIONS, n=1)
     hint = f"did you mean {nearest[0]}?" if nearest else f"it is one of {', '.join(ACTIONS)}"
-    raise ValueError(f"{value} is not a known action; {hint}")
+    raise ValueError(f"the action {value} is not known; {hint}")
 
 
 def _number(name: str, value: Any) -> float:
@@ -130,7 +130,7 @@ def _number(name: str, value: Any) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number) or number < 0:
-        raise ValueError(f"{name}={value} is not a number of at least 0")
+        raise ValueError(f"the threshold {name}={value} is not a number of at least 0")
     return number
 
 

@@ -71,25 +71,24 @@ class WeightUpdateRatio(_InARow):
     remedy = "lower learning_rate"
     large = Threshold(1.0, "the change of a weight in one step, as a share of its norm, at the most")
     small = Threshold(1e-8, "the same, at the least")
-    looks = Threshold(2, "looks in a row")
+    looks = Threshold(2, "looks in a row with such small changes")
 
     def judge(self, facts: Look) -> Sign | None:
         if not facts.moved:
             return None
         ratios = {name: weight.change / weight.norm for name, weight in facts.weights.items() if weight.norm > 1e-6}
-        lasting = self.lasting((name for name, ratio in ratios.items() if self._is_odd(ratio)), self.looks)
-        if not lasting:
+        large = [name for name, ratio in ratios.items() if ratio > self.large]
+        # A weight that does not change at all is UnchangedTensor's.
+        small = self.lasting((name for name, ratio in ratios.items() if 0 < ratio < self.small), self.looks)
+        odd = large or small
+        if not odd:
             return None
-        worst = max(lasting, key=lambda name: abs(ratios[name] - self.small))
-        too_large, whose = ratios[worst] > self.large, "its" if len(lasting) == 1 else "their"
+        ratio, whose = max(ratios[name] for name in odd), "its" if len(odd) == 1 else "their"
         return Sign(
-            f"a step changes {few(lasting)} by {ratios[worst]:.2g} times {whose} norm",
-            severity=ratios[worst] if too_large else 1.0,
-            remedy="" if too_large else "raise learning_rate",
+            f"a step changes {few(odd)} by up to {ratio:.2g} times {whose} norm",
+            severity=ratio if large else 1.0,
+            remedy="" if large else "raise learning_rate",
         )
-
-    def _is_odd(self, ratio: float) -> bool:
-        return ratio > self.large or 0 < ratio < self.small  # not at all: UnchangedTensor's
 
 
 class UnchangedTensor(_InARow):
