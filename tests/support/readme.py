@@ -9,16 +9,19 @@ from pathlib import Path
 from byoc_serve.settings import variables_table
 from byoc_vision.data.layouts.documentation import layouts_text
 from byoc_vision.hyperparameters.table import hyperparameters_table
+from byoc_vision.training.health.catalogue import rules_table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"
 HTTP = REPOSITORY / "docs" / "http.md"
 HYPERPARAMETERS = REPOSITORY / "docs" / "hyperparameters.md"
+HEALTH = REPOSITORY / "docs" / "health.md"
 
 MADE: dict[Path, dict[str, Callable[[], str]]] = {
     README: {"layouts": layouts_text, "variables": variables_table},
     HTTP: {"variables": variables_table},
     HYPERPARAMETERS: {"hyperparameters": hyperparameters_table},
+    HEALTH: {"rules": rules_table},
 }
 
 

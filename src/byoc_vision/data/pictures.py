@@ -12,7 +12,7 @@ from torch.utils.data import Dataset as TorchDataset
 from byoc_vision.data.augmentation import Augmentation
 from byoc_vision.data.bad_samples import BadSamples, OnBadSample, Unreadable
 from byoc_vision.data.cache import CachePart, with_cache
-from byoc_vision.data.fitting import DecodedPictures
+from byoc_vision.data.fitting import DecodedPictures, Fitted
 from byoc_vision.data.preprocess import Preprocess, crop
 from byoc_vision.data.samplers import Draw, mixed_seed
 from byoc_vision.data.samples import DataClass, Sample
@@ -107,12 +107,16 @@ class PictureDataset(TorchDataset[Example]):
             f"mend or copy them again. The last: {last}"
         )
 
+    def fitted(self, index: int) -> Fitted:
+        """A sample before all that is random. Raises DataError where it cannot be read."""
+        return self._pictures.read(index)
+
     def __getitems__(self, draws: Sequence[Draw | int]) -> list[Example | Unreadable]:
         """As a loader's process asks for a batch."""
         return [_unless_unreadable(self, draw) for draw in draws]
 
     def _example(self, index: int, seed: int) -> Example:
-        fitted = self._pictures.read(index)
+        fitted = self.fitted(index)
         down, right = np.random.default_rng(mixed_seed(seed, 1)).random(2)  # another stream than the augmentation's
         image = crop(fitted.image, *self.size, (down, right))
         mask = crop(fitted.truth, *self.size, (down, right)) if fitted.truth.ndim == 2 else None

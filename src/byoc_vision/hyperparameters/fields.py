@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -10,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from byoc_vision.data.preprocess import ResizeRule
 from byoc_vision.data.samples import LayoutName
+from byoc_vision.training.health.settings import actions_text, thresholds_text
 
 Choice = TypeVar("Choice")
 
@@ -72,7 +74,21 @@ def _are_steps(steps: tuple[int, int]) -> tuple[int, int]:
     return steps
 
 
+def _spelt(read: Callable[[Any], str]) -> BeforeValidator:
+    """A text that `read` brings into its one spelling, or refuses with a ValueError that says what fits."""
+
+    def checked(value: Any) -> str:
+        try:
+            return read(value)
+        except ValueError as error:
+            raise PydanticCustomError("health", "{problem}", {"problem": str(error)}) from None
+
+    return BeforeValidator(checked)
+
+
 SPELT = BeforeValidator(_as_name)
+HealthAction = Annotated[str, _spelt(actions_text)]
+HealthThresholds = Annotated[str, _spelt(thresholds_text)]
 TaskName = Annotated[Literal["auto", "segmentation", "classification"], SPELT]
 DataLayout = Annotated[LayoutName, SPELT]
 Resize = Annotated[ResizeRule, SPELT]

@@ -23,6 +23,8 @@ from byoc_vision.hyperparameters.fields import (
     Epochs,
     FigureName,
     Fraction,
+    HealthAction,
+    HealthThresholds,
     PrecisionName,
     Resize,
     Share,
@@ -227,6 +229,14 @@ class Hyperparameters(BaseModel):
     )
     num_workers: NonNegativeInt | None = field(
         None, "Processes that read pictures. Chosen from cores and shared memory where it is not given.", "workers"
+    )
+    health_action: HealthAction = field(
+        "warn",
+        "What a health rule does that finds a fault: `none`, `warn`, `stop`; of single rules as `warn, "
+        "ExplodingTensor=stop, Overfit=none` or a JSON object. docs/health.md lists the rules.",
+    )
+    health_thresholds: HealthThresholds = field(
+        "", "From which figures on a rule fires, as `DeadRelu.share=0.6, Plateau.epochs=8` or a JSON object."
     )
     seed: NonNegativeInt = field(42, "The seed of everything random.")
 

@@ -82,19 +82,23 @@ def fit(
     early_stopping: EarlyStopping | None,
     keep: Callable[[EpochRecord], None],
     after_epoch: Callable[[EpochRecord, bool], None],
+    is_enough: Callable[[EpochRecord], bool] = lambda record: False,
+    diagnosis: Callable[[], str] = lambda: "",
 ) -> History:
-    """Train until there are `count` epochs in `history`, or `early_stopping` says enough.
+    """Train until there are `count` epochs in `history`, or `early_stopping` or `is_enough` says enough.
 
     `keep` is called with each epoch that is the best so far, and then `after_epoch` with each, and whether it is the
-    last. Raises InputError where the loss is no longer a number; what was kept before stays.
+    last. Raises InputError where the loss is no longer a number, and says why where `diagnosis` does; what was kept
+    before stays.
     """
     for epoch in range(len(history.records) + 1, count + 1):
         started, rate = time.monotonic(), learning_rate()
         train_loss = epochs.train(epoch)
         if not math.isfinite(train_loss):
+            cause = f" ({diagnosis()})" if diagnosis() else ""
             raise InputError(
                 f"learning_rate: the training loss is {train_loss} in epoch {epoch}: the training diverged at a "
-                f"learning rate of {rate:g}. Lower it (a tenth is a good next try), or set clip_grad_norm=1"
+                f"learning rate of {rate:g}{cause}. Lower it (a tenth is a good next try), or set clip_grad_norm=1"
             )
         speed = epochs.throughput
         record = EpochRecord(
@@ -113,6 +117,7 @@ def fit(
         if early_stopping and early_stopping.should_stop(epoch, record.validation[history.objective.name]):
             enough = True
             log.info("Stopped early: no better %s for %d epochs", history.objective.name, early_stopping.patience)
+        enough = is_enough(record) or enough
         after_epoch(record, enough or epoch == count)
         if enough:
             break

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 import numpy as np
@@ -18,6 +18,7 @@ from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
+from byoc_vision.report.record import Record
 from byoc_vision.training import plan
 from byoc_vision.training.account import first_record
 from byoc_vision.training.answers.augmented import write_augmented
@@ -30,6 +31,7 @@ from byoc_vision.training.compilation import leave_compiled
 from byoc_vision.training.distribution import World, gathered, on_hosts
 from byoc_vision.training.early_stopping import EarlyStopping
 from byoc_vision.training.fit import EpochRecord, History, fit
+from byoc_vision.training.health.watch import HealthWatch, StoppedByRuleError
 from byoc_vision.training.interruption import Interruption, StopRequestedError
 from byoc_vision.training.journal import Journal
 from byoc_vision.training.measuring import measure_best
@@ -61,40 +63,14 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
     hyperparameters = with_fitting_batch_size(hyperparameters, dataset, world)
     trainer = build_trainer(job, hyperparameters, work, world, weights)
     log.info(describe(trainer))
-    history = History(objective)
-    journal = Journal(
-        job.paths.output_data,
-        first_record(job, hyperparameters, given, dataset, objective, trainer),
-        history,
-        started,
-        gpus=world.size if trainer.step.device.type == "cuda" else 0,
-        page=hyperparameters.report,
-        times=trainer.instruments.times,
-        augment=lambda: write_augmented(job.paths.output_data, trainer.batches.dataset, trainer.card.classes),
-    )
-
-    def collector(split: str) -> Collector:
-        samples = work.dataset.splits[split]
-        return Collector(trainer.card, samples, split, hyperparameters.seed, root=job.paths.channels)
-
-    session = Session(
-        paths=job.paths,
-        hyperparameters=hyperparameters,
-        trainer=trainer,
-        history=history,
-        early_stopping=early_stopping(hyperparameters, objective),
-        checkpoints=checkpoints,
-        interruption=interruption,
-        progress=Progress(sums=torch.zeros(2, dtype=torch.float64, device=trainer.step.device)),
-        grid=Grid.of(hyperparameters, dataset, len(trainer.batches), world, work.digest),
-        pulse=Pulse(world, trainer.step.device),
-        first_step=FirstStep(trainer.step.device),
-        collector=collector,
-        journal=journal if world.is_first else None,
-    )
-    with telling(session), naming_all(work.dataset, hyperparameters), closing(trainer):
+    record = first_record(job, hyperparameters, given, dataset, objective, trainer)
+    session = new_session(job, hyperparameters, trainer, work, dataset, objective, checkpoints, interruption)
+    if world.is_first:
+        session.journal = journal_of(session, record, started)
+    with telling(session), naming_all(work.dataset, hyperparameters), closing(trainer), session.health.watching():
         session.resume()
         begin(session)
+        session.health.judge_data(checked.report)
         train_and_test(session, checked, work)
     if world.is_first:
         if hyperparameters.openvino:
@@ -113,6 +89,56 @@ def compare_streams(job: Job, world: World) -> None:
             f"the pipes of {', '.join(different)} brought other bytes to other hosts; every host must get all records "
             "in the same order: S3DataDistributionType FullyReplicated, and no ShuffleConfig"
         )
+
+
+def new_session(
+    job: Job,
+    hyperparameters: Hyperparameters,
+    trainer: Trainer,
+    work: Work,
+    dataset: Dataset,
+    objective: plan.Objective,
+    checkpoints: Checkpoints | None,
+    interruption: Interruption,
+) -> Session:
+    """One that has not begun, and has no journal yet. dataset: the samples of all hosts."""
+    device, world = trainer.step.device, trainer.world
+
+    def collector(split: str) -> Collector:
+        samples = work.dataset.splits[split]
+        return Collector(trainer.card, samples, split, hyperparameters.seed, root=job.paths.channels)
+
+    return Session(
+        paths=job.paths,
+        hyperparameters=hyperparameters,
+        trainer=trainer,
+        history=History(objective),
+        early_stopping=early_stopping(hyperparameters, objective),
+        checkpoints=checkpoints,
+        interruption=interruption,
+        progress=Progress(sums=torch.zeros(2, dtype=torch.float64, device=device)),
+        grid=Grid.of(hyperparameters, dataset, len(trainer.batches), world, work.digest),
+        pulse=Pulse(world, device),
+        first_step=FirstStep(device),
+        health=HealthWatch(trainer, hyperparameters, objective, trainer.instruments),
+        collector=collector,
+    )
+
+
+def journal_of(session: Session, record: Record, started: float) -> Journal:
+    """record: what is known before. started: in seconds of `time.monotonic`."""
+    trainer, folder = session.trainer, session.paths.output_data
+    return Journal(
+        folder,
+        record,
+        session.history,
+        started,
+        gpus=trainer.world.size if trainer.step.device.type == "cuda" else 0,
+        page=session.hyperparameters.report,
+        findings=lambda: session.health.findings,
+        times=trainer.instruments.times,
+        augment=lambda: write_augmented(folder, trainer.batches.dataset, trainer.card.classes),
+    )
 
 
 def begin(session: Session) -> None:
@@ -159,19 +185,29 @@ def train_and_test(session: Session, checked: Checked, work: Work) -> None:
 
     try:
         if not session.complete:
-            fit(
-                session,
-                session.hyperparameters.epochs,
-                session.history,
-                learning_rate=session.learning_rate,
-                early_stopping=session.early_stopping,
-                keep=session.keep,
-                after_epoch=after_epoch,
-            )
+            train(session, after_epoch)
         session.finish()
         session.end(measure_best(session, work))
     except StopRequestedError:
         session.leave()
+
+
+def train(session: Session, after_epoch: Callable[[EpochRecord, bool], None]) -> None:
+    """All epochs, unless a health rule ends the training."""
+    try:
+        fit(
+            session,
+            session.hyperparameters.epochs,
+            session.history,
+            learning_rate=session.learning_rate,
+            early_stopping=session.early_stopping,
+            keep=session.keep,
+            after_epoch=after_epoch,
+            is_enough=session.is_enough,
+            diagnosis=lambda: session.health.diagnosis,
+        )
+    except StoppedByRuleError:
+        session.end_by_rule()
 
 
 def check_test(session: Session, checked: Checked, work: Work) -> None:

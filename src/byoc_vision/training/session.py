@@ -14,11 +14,13 @@ from byoc_vision import __version__, artifact
 from byoc_vision.artifact import ModelCard
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.paths import MlPaths
+from byoc_vision.report.record import State
 from byoc_vision.training.answers.collector import Collector
 from byoc_vision.training.checkpoint import Checkpoints
 from byoc_vision.training.distribution import any_process, gathered, on_first, sum_over_processes
 from byoc_vision.training.early_stopping import EarlyStopping
 from byoc_vision.training.fit import EpochRecord, Figures, History, named
+from byoc_vision.training.health.watch import HealthWatch, StoppedByRuleError
 from byoc_vision.training.interruption import Interruption, StopRequestedError
 from byoc_vision.training.journal import Journal
 from byoc_vision.training.packing import on_cpu
@@ -54,6 +56,7 @@ class Session:
     grid: Grid
     pulse: Pulse
     first_step: FirstStep
+    health: HealthWatch
     collector: Callable[[str], Collector]
     journal: Journal | None = None
     answered: bool = False
@@ -63,18 +66,30 @@ class Session:
     # What `fit` drives
 
     def train(self, epoch: int) -> float:
-        """The mean training loss over all processes. Raises StopRequestedError in all of them."""
+        """The mean training loss over all processes.
+
+        Raises StopRequestedError or StoppedByRuleError in all of them.
+        """
         if self.progress.batch == 0:
             self.progress.begin(epoch, self.trainer.learning_rate())
+        self.health.epoch_begins(epoch, self.progress.batch)
         self.trainer.train(epoch, self.progress, self._after_step)
+        self.health.training_ends()
         self._leave_if_asked()
         total = sum_over_processes(self.progress.sums.clone(), self.trainer.world)
-        return float(total[0] / total[1])
+        loss = float(total[0] / total[1])
+        self._end_if_a_rule_says_so(loss)
+        return loss
 
     def validate(self) -> Figures:
         """The validation pictures' figures. Raises StopRequestedError in all processes."""
         self._collector = self.collector("validation")
-        return self.trainer.validate(lambda: self.interruption.requested, self._collector)
+        return self.trainer.validate(self._is_asked_to_stop, self._collector)
+
+    def is_enough(self, record: EpochRecord) -> bool:
+        """Whether a health rule says that no epoch is to follow; the same in all processes."""
+        self.health.epoch_ends(self.history.records)
+        return any_process(self.health.stopping, self.trainer.world, self.trainer.step.device)
 
     @property
     def throughput(self) -> Throughput:
@@ -117,19 +132,25 @@ class Session:
         """All is trained, and the best model measured on the `test` channel where there is one."""
         if self.journal:
             self.journal.test = test
-            early = len(self.history.records) < self.hyperparameters.epochs
-            self.journal.end("stopped_early" if early else "finished")
+            self.journal.end(*self._ending())
+
+    def _ending(self) -> tuple[State, str | None]:
+        """How the training ended, and why."""
+        if rule := self.health.stopped_by:
+            return "stopped_by_rule", f"{rule.rule}: {rule.evidence}"
+        return "stopped_early" if len(self.history.records) < self.hyperparameters.epochs else "finished", None
 
     def _after_step(self) -> bool:
         """Whether to leave the epoch; in the same step in all processes."""
         self.first_step()
+        self.health.beat()
         due = False
         if self.checkpoints:
             self.checkpoints.check()
             if self.checkpoints.holds and torch.isfinite(self.progress.sums).all():
                 self.checkpoints.confirm()
             due = self.checkpoints.due_by_time()
-        agreed = self.pulse(self.interruption.requested, due)
+        agreed = self.pulse(self.interruption.requested or self.health.stopping, due)
         if agreed.checkpoint:
             self.save(proven=False)
         return agreed.stop
@@ -137,6 +158,18 @@ class Session:
     def _leave_if_asked(self) -> None:
         if any_process(self.interruption.requested, self.trainer.world, self.trainer.step.device):
             raise StopRequestedError
+
+    def _is_asked_to_stop(self) -> bool:
+        self.health.beat()
+        return self.interruption.requested
+
+    def _end_if_a_rule_says_so(self, loss: float) -> None:
+        """An epoch that is complete is measured first; a model of which no number comes out cannot be."""
+        if not any_process(self.health.stopping, self.trainer.world, self.trainer.step.device):
+            return
+        sound, complete = math.isfinite(loss), self.progress.batch >= len(self.trainer.batches)
+        if (sound and not complete) or (not sound and self.history.best):
+            raise StoppedByRuleError
 
     # Saving
 
@@ -161,18 +194,29 @@ class Session:
 
     def leave(self) -> None:
         """Asked to stop: leave a usable model, and a checkpoint to go on from."""
-        progress, first = self.progress, self.trainer.world.is_first
+        progress = self.progress
         log.info("Asked to stop in epoch %d after %d of its batches", progress.epoch, progress.batch)
-        if first and self.history.best is None:
-            artifact.save(self.paths.model, self.trainer.card, self.trainer.net.state_dict())
-            log.info("No epoch is complete: %s holds the weights as they are, not measured", self.paths.model)
+        self._leave_some_model()
         if self.checkpoints:
             self.save()
             self.checkpoints.wait()
-            if first:
+            if self.trainer.world.is_first:
                 log.info("The job goes on from the checkpoint in %s when it starts again", self.paths.checkpoints)
         if self.journal:
             self.journal.end("interrupted", f"asked to stop in epoch {progress.epoch}")
+
+    def end_by_rule(self) -> None:
+        """A health rule ended the training in the middle of an epoch: as early stopping, leave the best model."""
+        log.info("A health rule ends the training in epoch %d", self.progress.epoch)
+        self._leave_some_model()
+        self.complete = self.history.best is not None
+        if self.checkpoints:
+            self.save()
+
+    def _leave_some_model(self) -> None:
+        if self.trainer.world.is_first and self.history.best is None:
+            artifact.save(self.paths.model, self.trainer.card, self.trainer.net.state_dict())
+            log.info("No epoch is complete: %s holds the weights as they are, not measured", self.paths.model)
 
     def _content(self, processes: list[dict[str, Any]]) -> dict[str, Any]:
         trainer, best = self.trainer, self.history.best
@@ -187,6 +231,7 @@ class Session:
             "records": [asdict(record) for record in self.history.records],
             "best_epoch": best.epoch if best else None,
             "early_stopping": self.early_stopping.state_dict() if self.early_stopping else None,
+            "health": self.health.state_dict(),
             "model": trainer.net.state_dict(),
             "optimizer": optimizer_state(trainer.step.optimizer, trainer.net),
             "scaler": trainer.step.scaler.state_dict(),
@@ -236,14 +281,17 @@ class Session:
         )
         if self.early_stopping and content["early_stopping"]:
             self.early_stopping.load_state_dict(content["early_stopping"])
+        if health := content.get("health"):  # checkpoints of before have none
+            self.health.load_state_dict(health)
         if content["best"]:
             card = ModelCard.model_validate(content["best"]["card"])
             on_first(self.trainer.world, lambda: artifact.save(self.paths.model, card, content["best"]["model"]))
 
     def _still_stopped_early(self, saved: dict[str, Any]) -> bool:
-        """Whether the checkpoint's job stopped early, and this one would too."""
+        """Whether the checkpoint's job stopped early, or by a health rule, and this one would too."""
         now = self.hyperparameters.model_dump(mode="json")
-        same = all(saved[name] == now[name] for name in now if name.startswith("early_stopping"))
+        deciding = [name for name in now if name.startswith(("early_stopping", "health_"))]
+        same = all(saved.get(name, now[name]) == now[name] for name in deciding)
         return same and len(self.history.records) < int(saved["epochs"])
 
     def _restore_position(self, content: dict[str, Any]) -> None:

@@ -10,21 +10,18 @@ import torch
 from byoc_vision.training.distribution import World, sum_over_processes
 from byoc_vision.training.timeline import Batch, Timeline
 
-WARNED_SHARE = 0.1
-_WARNED_SECONDS = 1.0  # less is how every epoch begins
-_FIRST_WARNED_EPOCH = 2  # in the first the cache is filled and the processes start
-
 
 @dataclass(frozen=True)
 class Throughput:
-    """Of all processes together. data_wait: the share of the time, 0–1. waited: seconds, the mean of the processes."""
+    """Of all processes together. data_wait: the share of the time, 0–1. waited: seconds, the mean of the processes.
+
+    own_wait: this process's share alone.
+    """
 
     images_per_second: float = 0.0
     data_wait: float = 0.0
     waited: float = 0.0
-
-    def deserves_warning(self, epoch: int) -> bool:
-        return epoch >= _FIRST_WARNED_EPOCH and self.data_wait > WARNED_SHARE and self.waited >= _WARNED_SECONDS
+    own_wait: float = 0.0
 
 
 class Meter:
@@ -52,6 +49,7 @@ class Meter:
         timeline.settle()
         waited = timeline.total.data_wait - self._waited_before
         mine = [waited, timeline.clock() - self._started, self._pictures]
+        own_wait = min(1.0, waited / mine[1]) if mine[1] else 0.0
         total = sum_over_processes(torch.tensor(mine, dtype=torch.float64, device=timeline.device), world)
         waited, seconds, pictures = total.tolist()
         if not seconds:
@@ -60,4 +58,5 @@ class Meter:
             images_per_second=pictures / seconds * world.size,
             data_wait=min(1.0, waited / seconds),
             waited=waited / world.size,
+            own_wait=own_wait,
         )

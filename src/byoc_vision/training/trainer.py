@@ -13,7 +13,6 @@ from byoc_vision.artifact import ModelCard
 from byoc_vision.data.cache import PictureCache
 from byoc_vision.data.loaders import EvaluationBatch, TrainingLoader
 from byoc_vision.models.parts import Encoder
-from byoc_vision.training.bottleneck import warn_of_waiting
 from byoc_vision.training.distribution import World, share_statistics
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.fit import Figures
@@ -85,8 +84,6 @@ class Trainer:
             train_one_epoch(self.step, watched, progress, after_step, self.accumulate_steps)
         self.instruments.epoch_ends()
         self.throughput = meter.throughput(self.world)
-        if self.world.is_first:
-            warn_of_waiting(epoch, self.throughput, self.cache, self.batches.num_workers, self.step.device)
 
     def _freeze_or_thaw(self, epoch: int) -> None:
         """The state that an epoch is trained in depends on the epoch alone, so that a resumed run has it too."""

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from byoc_vision.data.cache import PictureCache, open_cache
 from byoc_vision.data.cache.place import Place
 from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.data.samples import Dataset, Sample
-from byoc_vision.training.bottleneck import remedy, warn_of_waiting
+from byoc_vision.training.bottleneck import remedy
 from byoc_vision.training.distribution import World
 from byoc_vision.training.throughput import Meter, Throughput
 from byoc_vision.training.timeline import Timeline
@@ -44,6 +43,7 @@ def test_the_shares_of_an_epoch() -> None:
     assert throughput.images_per_second == pytest.approx(40 / 20)
     assert throughput.data_wait == pytest.approx(0.25)
     assert throughput.waited == pytest.approx(5)
+    assert throughput.own_wait == pytest.approx(0.25)
 
 
 def test_an_epoch_that_is_left_early() -> None:
@@ -59,18 +59,6 @@ def test_no_batches_at_all() -> None:
     meter = Meter(Timeline(CPU, clock))
     assert list(meter.watch(slow_batches(clock, count=0, size=1, seconds=0))) == []
     assert meter.throughput(World()) == Throughput()
-
-
-@pytest.mark.parametrize(
-    ("epoch", "share", "waited", "warned"),
-    [(2, 0.11, 5.0, True), (1, 0.9, 5.0, False), (2, 0.09, 500.0, False), (2, 0.9, 0.5, False)],
-)
-def test_a_warning_is_for_what_is_worth_it(
-    epoch: int, share: float, waited: float, warned: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    warn_of_waiting(epoch, Throughput(10.0, share, waited), None, 1, CPU)
-    assert bool(caplog.records) == warned
-    assert all(record.levelno == logging.WARNING for record in caplog.records)
 
 
 @pytest.fixture
