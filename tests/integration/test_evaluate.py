@@ -1,0 +1,88 @@
+"""`byoc-vision evaluate` and `explain` on a folder, as people call them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from support import tiny_models
+from support.datasets import draw, save
+
+from byoc_vision.cli import main
+from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.report.record import read_record
+
+RULE = Preprocess(height=64, width=64)
+NAMES = ("coat", "dress", "hat & scarf")  # those of tiny_models
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    card = tiny_models.classification_card(RULE)
+    return tiny_models.save(tmp_path_factory.mktemp("model"), card, tiny_models.network(card))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    for index in range(6):
+        save(tmp_path / "data" / NAMES[index % 3] / f"{index}.png", draw(index)[0])
+    return tmp_path / "data"
+
+
+def test_a_folder_is_told_of_as_a_job_is(
+    classifier: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["evaluate", str(classifier), str(pictures), "--output", str(out)]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    record = read_record(out)
+    assert (record.state, record.epochs, record.pictures, record.objective) == (
+        "finished",
+        [],
+        {"test": 6},
+        "test:accuracy",
+    )
+    assert record.test == figures
+    assert record.run.parameters > 1000
+    (evaluation,) = record.evaluations
+    shown = [example for gallery in evaluation.galleries.values() for example in gallery]
+    assert {example.file.partition("/")[0] for example in shown} <= set(NAMES)
+    assert all((out / "pictures" / example.picture).is_file() for example in shown)
+    assert len((out / "predictions.csv").read_text().splitlines()) == 7
+    assert len((out / "confusion_matrix.csv").read_text().splitlines()) == 4
+    assert "hat &amp; scarf" in (out / "report.html").read_text()
+
+
+def test_the_figures_alone_and_the_older_spelling(
+    classifier: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "figures.json"
+    assert main(["evaluate", "--model", str(classifier), "--data", str(pictures), "--output", str(out)]) == 0
+    assert json.loads(out.read_text()) == json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("asked", [[], ["MODEL"], ["MODEL", "DATA", "MORE"], ["--model", "MODEL"]])
+def test_a_place_too_few_or_too_many_is_told(asked: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        assert main(["evaluate", *asked]) == 2
+    assert "byoc-vision evaluate MODEL DATA" in caplog.text
+
+
+def test_pictures_are_explained(
+    classifier: Path, pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = ["explain", "--model", str(classifier), "--output", str(tmp_path / "out"), "--class", "dress"]
+    with caplog.at_level(logging.INFO):
+        assert main([*asked, str(pictures)]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{index}.explained.jpg" for index in range(6)}
+    assert caplog.text.count(": dress 0.") == 6
+
+
+def test_masks_are_not_explained(pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    card = tiny_models.segmentation_card(RULE)
+    model = tiny_models.save(tmp_path / "model", card, tiny_models.network(card))
+    with caplog.at_level(logging.ERROR):
+        assert main(["explain", "--model", str(model), "--output", str(tmp_path / "out"), str(pictures)]) == 2
+    assert "predict --overlay" in caplog.text

@@ -1,0 +1,139 @@
+"""What speaks for a class: a network that is reckoned by hand, and those that people train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from support import tiny_models
+from support.nets import predictor_of
+from torch import Tensor, nn
+
+from byoc_vision.artifact import ModelCard
+from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.errors import InputError
+from byoc_vision.inference.explaining import Explainer, class_index, draw_heat
+from byoc_vision.inference.files import explain_files, find_pictures
+
+NAMES = ("coat", "dress", "hat & scarf")  # of tiny_models: here they stand for red, green, blue
+
+
+class Colours(nn.Module):
+    """A classifier as timm's: its last map has a channel a colour, whose mean is the logit. last: it comes last."""
+
+    num_features = 3
+
+    def __init__(self, last: bool = False) -> None:
+        super().__init__()
+        self.last = last
+        self.pool = nn.AvgPool2d(8)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        features: Tensor = self.pool(x).relu()
+        return features.permute(0, 2, 3, 1) if self.last else features
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        return features.mean(dim=(1, 2) if self.last else (2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+
+def card_of(rule: Preprocess) -> ModelCard:
+    return tiny_models.classification_card(rule)
+
+
+def explainer(rule: Preprocess, last: bool = False) -> Explainer:
+    return Explainer(predictor_of(Colours(last), card_of(rule)))
+
+
+def red_left_green_right(height: int = 64, width: int = 64) -> np.ndarray:
+    """More is red than green."""
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[:, : width * 5 // 8, 0] = 255
+    picture[:, width * 6 // 8 :, 1] = 255
+    return picture
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
+def test_what_speaks_for_a_class_is_where_its_colour_is(last: bool) -> None:
+    explain = explainer(Preprocess(height=64, width=64), last).explain
+    red, green = explain(red_left_green_right()), explain(red_left_green_right(), "dress")
+    assert (red.class_name, green.class_name) == ("coat", "dress")
+    assert red.probability > green.probability > 0
+    for found, where, elsewhere in ((red, np.s_[:, :32], np.s_[:, 56:]), (green, np.s_[:, 56:], np.s_[:, :32])):
+        assert found.heat.shape == (64, 64)
+        assert found.heat[where].min() > 0.9
+        assert found.heat[elsewhere].max() < 0.1
+
+
+def test_where_nothing_speaks_for_it_nothing_is_drawn() -> None:
+    rule = Preprocess(height=64, width=64)
+    found = explainer(rule).explain(red_left_green_right(), "hat & scarf")
+    assert not found.heat.any()
+    assert np.array_equal(draw_heat(card_of(rule), red_left_green_right(), found.heat), red_left_green_right())
+
+
+@pytest.mark.parametrize("resize", ["stretch", "letterbox", "short_side"])
+def test_heat_lies_over_its_place_in_the_picture(resize: str) -> None:
+    rule = Preprocess(height=64, width=64, resize=resize)
+    picture = np.full((100, 300, 3), 60, np.uint8)
+    picture[30:70, 120:180, 0] = 255
+    drawn = draw_heat(card_of(rule), picture, explainer(rule).explain(picture, "coat").heat)
+    seen = rule.visible(picture)
+    assert drawn.shape == seen.shape
+    change = np.abs(drawn.astype(int) - seen).sum(axis=2)
+    y, x = (np.average(axis, weights=change) for axis in np.indices(change.shape))
+    assert y == pytest.approx(seen.shape[0] / 2, abs=8)
+    assert x == pytest.approx(seen.shape[1] / 2, abs=12)
+
+
+def test_large_pictures_are_drawn_smaller() -> None:
+    rule = Preprocess(height=64, width=64)
+    assert draw_heat(card_of(rule), np.zeros((3000, 8000, 3), np.uint8), np.ones((64, 64), np.float32)).shape == (
+        384,
+        1024,
+        3,
+    )
+
+
+@pytest.mark.parametrize("hidden", [(), (8,)], ids=["plain", "hidden layers"])
+def test_networks_that_people_train_are_explained(hidden: tuple[int, ...]) -> None:
+    card = card_of(Preprocess(height=64, width=64))
+    card = card.model_copy(update={"model": card.model.model_copy(update={"hidden_units": hidden})})
+    predictor = predictor_of(tiny_models.network(card), card)
+    explained = Explainer(predictor).explain(red_left_green_right())
+    answer = predictor.predict([red_left_green_right()])[0]
+    assert (explained.class_name, pytest.approx(explained.probability)) == answer.ranked()[0]
+    assert explained.heat.max() in (0, pytest.approx(1))
+
+
+def test_what_cannot_be_explained_is_refused_with_what_can_be_done() -> None:
+    rule = Preprocess(height=64, width=64)
+    masks = tiny_models.segmentation_card(rule)
+    with pytest.raises(InputError, match="predict --overlay"):
+        Explainer(predictor_of(nn.Conv2d(3, 1, 1), masks))
+    card = tiny_models.classification_card(rule, name="test_vit")
+    with pytest.raises(InputError, match="test_vit has no map of features"):
+        Explainer(predictor_of(tiny_models.network(card), card))
+    with pytest.raises(InputError, match="larger image_size"):
+        explainer(Preprocess(height=8, width=8))
+    with pytest.raises(InputError, match="did you mean dress"):
+        class_index(card, "dres")
+
+
+def test_files(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in" / "good.png"), red_left_green_right()[..., ::-1])
+    (tmp_path / "in" / "bad.png").write_bytes(b"no picture")
+    found = explainer(Preprocess(height=64, width=64))
+    outcomes = {o.source.name: o for o in explain_files(found, find_pictures([tmp_path / "in"]), tmp_path / "out")}
+    assert outcomes["good.png"].answer.startswith("coat 0.")
+    assert cv2.imread(str(tmp_path / "out" / "good.explained.jpg")).shape == (64, 64, 3)
+    assert "bad.png is not a" in str(outcomes["bad.png"].error)
+    with pytest.raises(InputError, match="no class of the model"):
+        list(explain_files(found, [tmp_path / "in" / "good.png"], tmp_path / "out", "trousers"))
+    assert torch.is_grad_enabled()
