@@ -52,7 +52,7 @@ class Overfit(Rule[EpochFacts]):
         best, (train, validation) = min(losses), (last[-1].train_loss, losses[-1])
         apart = all(self._gap(record) > self.ratio for record in last)
         above = all(record.validation["loss"] > best * (1 + self.rise) for record in last)
-        if not (apart and above and train < last[0].train_loss):
+        if not (apart and above and train < facts.epochs[0].train_loss):
             return None
         return Sign(
             f"the validation loss is {validation:.4g} and was {best:.4g} at its best, the training loss is {train:.4g}",

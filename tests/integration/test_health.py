@@ -1,0 +1,132 @@
+"""Health rules in real jobs: faults that show over epochs, and what `stop` leaves behind."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+from support.hosts import train_on_one
+
+from byoc_vision.cli import main
+from byoc_vision.data.sample_data import make_classification_set
+from byoc_vision.inference.predictor import Predictor
+from byoc_vision.paths import MlPaths
+
+SMALL = {
+    "model": "resnet10t",
+    "image_size": "32",
+    "batch_size": "8",
+    "num_workers": "0",
+    "openvino": "false",
+    "precision": "float32",
+    "augmentation": "none",
+    "cache": "off",
+}
+# Nothing is learnt: each step is lost in rounding.
+STILL = {"learning_rate": "1e-12", "lr_scheduler": "constant", "optimizer": "sgd", "momentum": "0"}
+
+
+def train(paths: MlPaths, **hyperparameters: str) -> int:
+    paths.hyperparameters.parent.mkdir(parents=True, exist_ok=True)
+    paths.hyperparameters.write_text(json.dumps(SMALL | hyperparameters))
+    return main(["train", "--root", str(paths.root)])
+
+
+def results(paths: MlPaths) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((paths.output_data / "metrics.json").read_text())
+    return content
+
+
+def found(paths: MlPaths) -> dict[str, dict[str, Any]]:
+    return {finding["rule"]: finding for finding in results(paths)["findings"]}
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> MlPaths:
+    """A job with shapes of four classes."""
+    paths = MlPaths(tmp_path)
+    make_classification_set(paths.channels, count_train=16, count_validation=8, size=32)
+    return paths
+
+
+def test_a_training_that_learns_nothing(paths: MlPaths, caplog: pytest.LogCaptureFixture) -> None:
+    """And whose thresholds are such that all that is slow is too slow."""
+    tight = (
+        "Plateau.epochs=2, Plateau.share=10, CPUBottleneck.share=0, CPUBottleneck.seconds=0, IOBottleneck.share=0, "
+        "IOBottleneck.seconds=0, MaxInitializationTime.minutes=0, StepOutlier.times=0.9, StepOutlier.share=0, "
+        "StepOutlier.steps=1, StalledTraining.seconds=0.002"
+    )
+    assert train(paths, epochs="4", **STILL, health_thresholds=tight) == 0
+    findings = found(paths)
+    assert findings.keys() >= {"LossNotDecreasing", "Plateau", "UnchangedTensor", "MaxInitializationTime"}
+    assert findings.keys() >= {"StalledTraining", "StepOutlier"}
+    assert findings.keys() & {"CPUBottleneck", "IOBottleneck"}
+    assert findings["LossNotDecreasing"]["epoch"] == 3
+    assert findings["MaxInitializationTime"]["step"] == 1
+    assert "byoc_vision" not in findings["StalledTraining"]["evidence"]  # paths are told from the package on
+    for finding in findings.values():
+        assert f"{finding['rule']} (epoch {finding['epoch']}" in caplog.text
+        assert finding["evidence"] in caplog.text
+
+
+def test_a_training_on_dark_and_unbalanced_pictures_that_learns_what_validation_contradicts(paths: MlPaths) -> None:
+    for file in paths.channels.rglob("*.*"):
+        cv2.imwrite(str(file), cv2.imread(str(file)) // 20)
+    train_folder, validation = paths.channels / "train", paths.channels / "validation"
+    circles, squares, stars, triangles = (sorted((validation / name).iterdir())[0].parent for name in CLASSES)
+    for folder in (circles, squares, stars, triangles):
+        folder.rename(validation / f"_{folder.name}")
+    for name, other in zip(CLASSES, CLASSES[1:] + CLASSES[:1], strict=True):
+        (validation / f"_{name}").rename(validation / other)
+    circle = sorted((train_folder / "circle").iterdir())[0]
+    for copy in range(30):
+        (train_folder / "circle" / f"copy{copy}{circle.suffix}").write_bytes(circle.read_bytes())
+    thresholds = "Overfit.epochs=1, Overtraining.epochs=2, ClassImbalance.ratio=5"
+    assert train(paths, epochs="6", learning_rate="0.003", health_thresholds=thresholds) == 0
+    assert found(paths).keys() >= {"ClassImbalance", "CheckInputImages", "Overfit", "Overtraining"}
+
+
+CLASSES = ["circle", "square", "star", "triangle"]
+
+
+def test_a_rule_that_stops_after_an_epoch_leaves_the_best_model_and_a_job_that_is_over(
+    paths: MlPaths, caplog: pytest.LogCaptureFixture
+) -> None:
+    stopping = {"epochs": "5", **STILL, "health_action": "none, LossNotDecreasing=stop"}
+    assert train(paths, **stopping) == 0
+    assert len(results(paths)["epochs"]) == 3
+    assert found(paths)["LossNotDecreasing"]["action"] == "stop"
+    Predictor.load(paths.model)
+    caplog.clear()
+    assert train(paths, **stopping) == 0  # started again: over
+    assert len(results(paths)["epochs"]) == 3
+    caplog.clear()
+    assert train(paths, **stopping | {"health_action": "warn"}) == 0  # goes on, and repeats nothing
+    assert len(results(paths)["epochs"]) == 5
+    assert "LossNotDecreasing" not in caplog.text
+    assert found(paths)["LossNotDecreasing"]["action"] == "warn"
+
+
+def test_a_training_that_diverges_says_where(paths: MlPaths, caplog: pytest.LogCaptureFixture) -> None:
+    assert train(paths, epochs="2", learning_rate="1e8", optimizer="sgd") == 2
+    failure = paths.failure.read_text()
+    assert re.search(r"the training diverged at a learning rate of \S+ \(the loss is no number; it arose in", failure)
+    assert "clip_grad_norm=1" in failure
+    assert caplog.text.index("ExplodingTensor (epoch") < caplog.text.index("the training diverged")
+
+
+def test_all_processes_stop_in_the_same_step(paths: MlPaths) -> None:
+    paths.hyperparameters.parent.mkdir(parents=True, exist_ok=True)
+    asked = {"epochs": "2", "batch_size": "2", "health_action": "none, MaxInitializationTime=stop"}
+    paths.hyperparameters.write_text(
+        json.dumps(SMALL | asked | {"health_thresholds": "MaxInitializationTime.minutes=0"})
+    )
+    log = train_on_one(paths, 2)
+    assert log.count("A health rule ends the training in epoch 1") == 1
+    assert log.count("MaxInitializationTime (epoch 1, step 1)") == 1
+    assert "No epoch is complete" in log
+    Predictor.load(paths.model)
