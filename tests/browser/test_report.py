@@ -45,13 +45,15 @@ const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 const found = [];
 while (walker.nextNode()) {
   const {data, parentElement} = walker.currentNode;
-  if (!data.trim() || !parentElement.checkVisibility() || parentElement.closest("noscript, .unseen, script, svg")) continue;
+  if (!data.trim() || !parentElement.checkVisibility()) continue;
+  if (parentElement.closest("noscript, .unseen, script, svg")) continue;
   const pair = [parse(getComputedStyle(parentElement).color), behind(parentElement)].map(light).sort((a, b) => b - a);
   found.push([data.trim(), (pair[0] + 0.05) / (pair[1] + 0.05)]);
 }
 return found;
 """
 TOOLTIP = "return [...document.querySelectorAll('.bk-Tooltip')].map((box) => box.shadowRoot.textContent).join(' ')"
+LOADED = "return [...document.images].every((image) => image.naturalWidth > 0)"
 DRAWN = """
 const plots = [...document.querySelectorAll(".plot")];
 const canvases = (root) => [...root.querySelectorAll("*")].flatMap((element) =>
@@ -84,7 +86,7 @@ def visit(browser: webdriver.Chrome, addresses: dict[str, str]) -> Iterator[Call
 
     def visit(name: str, size: tuple[int, int] = DESK, **features: str) -> Page:
         page = Page(browser, addresses[name])
-        page.look(size, **features)
+        page.look(size, reduced_motion="reduce", **features)
         browser.get(addresses[name])
         page.until(lambda: page.script(DRAWN))
         return page
@@ -125,9 +127,8 @@ def test_curves_tell_their_values(visit: Callable[..., Page], addresses: dict[st
     page = visit("segmentation", color_scheme=scheme)
     plot = page["chart-loss"]
     page.script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", plot)
-    webdriver.ActionChains(page.driver).move_to_element_with_offset(plot, 1, 0).pause(0.1).move_by_offset(
-        4, 3
-    ).perform()
+    pointer = webdriver.ActionChains(page.driver).move_to_element_with_offset(plot, 1, 0)
+    pointer.pause(0.1).move_by_offset(4, 3).perform()
     page.until(lambda: "training" in page.script(TOOLTIP))
     said = page.script(TOOLTIP)
     folder = Path(addresses["segmentation"].removeprefix("file://")).parent
@@ -142,7 +143,7 @@ def test_curves_tell_their_values(visit: Callable[..., Page], addresses: dict[st
 
 def test_curves_follow_the_scheme(visit: Callable[..., Page]) -> None:
     page = visit("segmentation", color_scheme="light")
-    page.look(DESK, color_scheme="dark")
+    page.look(DESK, color_scheme="dark", reduced_motion="reduce")
     page.until(lambda: page.script("return document.documentElement.dataset.drawn") == "dark")
     page.until(lambda: page.script(DRAWN))
     assert len(page.all(".plot > *")) == len(page.all(".plot"))
@@ -151,9 +152,7 @@ def test_curves_follow_the_scheme(visit: Callable[..., Page]) -> None:
 def test_pictures_are_there_and_galleries_change(visit: Callable[..., Page]) -> None:
     for name in ("segmentation", "classification"):
         page = visit(name)
-        page.until(
-            lambda page=page: page.script("return [...document.images].every((image) => image.naturalWidth > 0)")
-        )
+        page.until(lambda page=page: page.script(LOADED))
         assert len(page.all("img")) > 20
     worst, random, _ = page.all("[role=tab]")
     assert [panel.is_displayed() for panel in page.all("[role=tabpanel]")] == [True, False, False]

@@ -154,9 +154,14 @@ def _add_marks(plot: Any, chart: Chart, high: float) -> None:
 
 def _add_hover(plot: Any, chart: Chart, source: Any) -> None:
     """One box with the words of all lines, wherever the pointer is between bottom and top."""
-    from bokeh.models import CrosshairTool, HoverTool, Scatter
+    from bokeh.models import CrosshairTool, HoverTool, Line, Scatter
 
-    anchor = plot.add_glyph(source, Scatter(x="x", y="anchor", size=1, fill_alpha=0, line_alpha=0))
+    # Between two points the nearest counts; one point alone is as wide as the plot.
+    line, point = (
+        Line(x="x", y="anchor", line_alpha=0),
+        Scatter(x="x", y="anchor", size=2000, fill_alpha=0, line_alpha=0),
+    )
+    anchor = plot.add_glyph(source, line if len(chart.x) > 1 else point)
     rows = [(series.name, f"@words{place}") for place, series in enumerate(chart.series)]
     hover = HoverTool(
         renderers=[anchor],
