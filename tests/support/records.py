@@ -82,7 +82,7 @@ def segmentation_job(folder: Path, epochs: int = 24, **changes: Any) -> Record:
         gpu_seconds=3_725.0,
         epochs=history,
         planned_epochs=epochs * 2,
-        findings=_FINDINGS,
+        findings=FINDINGS,
         evaluations=[evaluation, evaluation.model_copy(update={"split": "test", "pictures": 100, "galleries": {}})],
         times=_times(random, 300, on_gpu=True),
         augmented=[_save(folder, f"augmented-{place}.jpg", _car(place + 40)[0]) for place in range(8)],
@@ -202,7 +202,7 @@ def barely_begun_job(folder: Path, **changes: Any) -> Record:
     return record
 
 
-_FINDINGS = [
+FINDINGS = [
     Finding(
         rule="Overfit",
         epoch=19,

@@ -11,6 +11,7 @@ import pytest
 TORCH = {"torch"}
 LATER = {
     "albumentations",
+    "bokeh",
     "matplotlib",
     "pandas",
     "scipy",
@@ -24,6 +25,7 @@ LATER = {
 # Imported one after the other, those first that need the least.
 UNNEEDED = {
     "byoc_vision.cli": LATER | TORCH | {"cv2", "numpy", "pydantic"},
+    "byoc_vision.report.page": LATER | TORCH,
     "byoc_vision.training.entry": LATER,
     "byoc_vision.inference.predictor": LATER,
     "byoc_vision.training.run": LATER,

@@ -15,7 +15,7 @@ Values = Sequence[float | None]
 
 MOST_POINTS = 1000  # of a curve; a screen has not many more columns
 MOST_CLASS_CURVES = 8
-_TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)  # seconds
+TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)  # seconds
 CLASS_FIGURES = ("iou_", "f1_")  # how the names of one class's figures begin
 _WIDE = 100.0  # the ratio of the largest to the smallest from which a logarithmic axis shows more
 
@@ -231,7 +231,7 @@ def _over_time(
         if any(value is not None for value in values)
     ]
     x = [reading.seconds for reading in readings]
-    x_ticks = ticks(x[-1], 5, _TIME_STEPS)
+    x_ticks = ticks(x[-1], 5, TIME_STEPS)
     return Chart(key, title, "time", x, series, words.duration, y_words, x_ticks, y_ticks, note=note)
 
 

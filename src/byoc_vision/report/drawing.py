@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from html import escape
 from importlib.resources import files
 from typing import Any
 
@@ -154,16 +155,32 @@ def _add_marks(plot: Any, chart: Chart, high: float) -> None:
 
 def _add_hover(plot: Any, chart: Chart, source: Any) -> None:
     """One box with the words of all lines, wherever the pointer is between bottom and top."""
-    from bokeh.models import CrosshairTool, HoverTool, Scatter
+    from bokeh.models import CrosshairTool, HoverTool, Line, Scatter
 
-    anchor = plot.add_glyph(source, Scatter(x="x", y="anchor", size=1, fill_alpha=0, line_alpha=0))
-    rows = [(series.name, f"@words{place}") for place, series in enumerate(chart.series)]
+    # Between two points the nearest counts; one point alone is as wide as the plot.
+    line = Line(x="x", y="anchor", line_alpha=0)
+    point = Scatter(x="x", y="anchor", size=2000, fill_alpha=0, line_alpha=0)
+    anchor = plot.add_glyph(source, line if len(chart.x) > 1 else point)
     hover = HoverTool(
         renderers=[anchor],
-        tooltips=[(chart.x_name, "@x_words"), *rows],
+        tooltips=_box(chart),
         mode="vline",
         limit=1,
         show_arrow=False,
         attachment="horizontal",
     )
     plot.add_tools(hover, CrosshairTool(dimensions="height", line_color=EDGE.light, line_alpha=0.6))
+
+
+def _box(chart: Chart) -> str:
+    """The box as HTML in the page's colours; Bokeh puts the columns' words where their names stand behind an @."""
+    rows = [(chart.x_name, "x_words"), *((series.name, f"words{place}") for place, series in enumerate(chart.series))]
+    lines = [
+        f'<span style="color: var(--quiet)">{_plain(name)}: </span><span>@{column}</span>' for name, column in rows
+    ]
+    return f'<div style="display: grid; grid-template-columns: auto auto; gap: 2px 8px">{"".join(lines)}</div>'
+
+
+def _plain(name: str) -> str:
+    """As text in HTML, without what would stand for a column or a variable."""
+    return escape(name).replace("@", "&#64;").replace("$", "&#36;")

@@ -1,0 +1,247 @@
+"""The page as a file: whole, self-contained, and of whatever a record may hold."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support import records
+
+from byoc_vision.cli import main
+from byoc_vision.errors import DataError
+from byoc_vision.report import page
+from byoc_vision.report.page import render, report_on, write_report
+from byoc_vision.report.record import Epoch, Evaluation, Finding, Record, write_record
+
+JOBS: dict[str, Callable[[Path], Record]] = {
+    "segmentation": records.segmentation_job,
+    "classification": lambda folder: records.classification_job(folder, records.HOSTILE),
+    "multi-label": records.multi_label_job,
+    "large": records.large_job,
+    "one epoch": records.one_epoch_job,
+    "barely begun": records.barely_begun_job,
+}
+
+
+class Read(HTMLParser):
+    """What a browser would find in it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, list[str]] = {}
+        self._open = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._open = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = ""
+
+    def handle_data(self, data: str) -> None:
+        self.texts.setdefault(self._open, []).append(data)
+
+    def values(self, *names: str) -> list[str]:
+        return [value for _, attributes in self.tags for name in names if (value := attributes.get(name))]
+
+    @property
+    def text(self) -> str:
+        shown = [text for tag, texts in self.texts.items() if tag not in ("script", "style") for text in texts]
+        return re.sub(r"\s+", " ", " ".join(shown))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Of each job, with its report."""
+    folders = {name: tmp_path_factory.mktemp("jobs") / name.replace(" ", "-") for name in JOBS}
+    for name, folder in folders.items():
+        JOBS[name](folder)
+        assert write_report(folder) == folder / "report.html"
+    return folders
+
+
+@pytest.fixture(scope="module")
+def pages(folders: dict[str, Path]) -> dict[str, Read]:
+    return {name: Read((folder / "report.html").read_text(encoding="utf-8")) for name, folder in folders.items()}
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_it_is_whole_and_asks_for_nothing(job: str, pages: dict[str, Read], folders: dict[str, Path]) -> None:
+    read = pages[job]
+    ids = read.values("id")
+    assert len(ids) == len(set(ids))
+    assert {"verdict", "curves", "answers", "data", "time", "run"} <= set(ids)
+    referred = [*read.values("aria-labelledby", "aria-controls", "data-from"), *read.values("href")]
+    assert {name.removeprefix("#") for name in referred if not name.startswith("data:")} <= set(ids)
+    assert all(address.startswith(("data:", "#")) for address in read.values("src", "href"))
+    assert (folders[job] / "report.html").stat().st_size < 5_000_000
+    assert [path.name for path in folders[job].iterdir() if "writing" in path.name] == []
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_every_picture_has_words(job: str, pages: dict[str, Read]) -> None:
+    pictures = [attributes for tag, attributes in pages[job].tags if tag == "img"]
+    assert all(attributes["alt"] for attributes in pictures)
+    assert bool(pictures) == (job != "barely begun")
+
+
+def test_names_are_only_words(pages: dict[str, Read]) -> None:
+    read = pages["classification"]
+    assert all(name in read.text for name in map(lambda name: re.sub(r"\s+", " ", name), records.HOSTILE))
+    assert not [attributes for _, attributes in read.tags if "onerror" in attributes]
+    assert len([tag for tag, _ in read.tags if tag == "script"]) == 4
+    assert not any("alert(1)</script>" in script for script in read.texts["script"])
+
+
+def test_no_other_script_may_run(pages: dict[str, Read]) -> None:
+    read = pages["classification"]
+    policy = next(text for text in read.values("content") if "script-src" in text)
+    digests = {
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for script in read.texts["script"]
+        if not script.startswith("{")
+    }
+    assert set(re.findall(r"'sha256-[^']+'", policy)) == digests
+    assert "script-src 'sha256" in policy
+    assert policy.startswith("default-src 'none'")
+
+
+def test_it_says_what_it_came_to(pages: dict[str, Read]) -> None:
+    text = pages["segmentation"].text
+    for part in ("Dice 0.9522", "Stopped early", "No better Dice for 8 epochs", "1 h 02 min", "0.9665"):
+        assert part in text
+    for finding in records.FINDINGS:
+        assert finding.rule in text
+        assert finding.evidence in text
+        assert finding.remedy in text
+
+
+def test_curves_hold_their_values(pages: dict[str, Read], folders: dict[str, Path]) -> None:
+    drawn = json.loads(next(text for text in pages["segmentation"].texts["script"] if text.startswith('{"chart-')))
+    assert set(drawn) == {
+        f"chart-{key}" for key in ("loss", "figures", "classes", "learning-rate", "speed", "use", "memory")
+    }
+    said = json.dumps(drawn["chart-loss"])
+    record = Record.model_validate_json((folders["segmentation"] / "metrics.json").read_bytes())
+    assert all(f"{epoch.train_loss:.4f}" in said for epoch in record.epochs if epoch.train_loss)
+
+
+def test_what_is_missing_is_said(pages: dict[str, Read]) -> None:
+    text = pages["barely begun"].text
+    for sentence in (
+        "No epoch is complete, so nothing is measured",
+        "No epoch is complete, so there is nothing to draw.",
+        "No labelled pictures were answered yet",
+        "The check of the data left no report (preflight.json). 8 train pictures, 2 classes.",
+        "No times were taken in this job.",
+    ):
+        assert sentence in text
+
+
+def test_a_check_of_the_data_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    record = records.barely_begun_job(tmp_path)
+    (tmp_path / "preflight.json").write_text('{"task": "painting"}')
+    assert "preflight.json cannot be read as a check of the data" in render([(record, tmp_path)])
+
+
+def test_pictures_leave_room_for_the_rest(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, pages: dict[str, Read]
+) -> None:
+    """Where they do not fit even when they are small, some are left out, and the page says so."""
+    record = Record.model_validate_json((folders["large"] / "metrics.json").read_bytes())
+    without = len(render([(record, folders["barely begun"])]))
+    monkeypatch.setattr(page, "LIMIT", without + 30_000)
+    text = render([(record, folders["large"])])
+    assert without < len(text.encode()) <= page.LIMIT
+    assert "pictures are left out to keep this file small" in text
+    assert "are left out to keep" not in pages["large"].text
+
+
+def test_a_model_that_was_only_evaluated(tmp_path: Path) -> None:
+    evaluation = Evaluation(split="holiday", epoch=None, pictures=12, figures={"dice": 0.75}, classes=[])
+    record = records.barely_begun_job(tmp_path, state="finished", planned_epochs=0, evaluations=[evaluation])
+    text = Read(render([(record, tmp_path)])).text
+    assert "Dice 0.7500 on 12 pictures of holiday" in text
+    assert "Finished" in text
+
+
+def test_several_side_by_side(folders: dict[str, Path], tmp_path: Path) -> None:
+    sources = [folders[name] for name in ("segmentation", "one epoch", "barely begun")]
+    path = tmp_path / "deep/comparison.html"
+    assert main(["report", *map(str, sources), "--output", str(path)]) == 0
+    read = Read(path.read_text(encoding="utf-8"))
+    assert {"figures", "curves", "settings", "chart-figures", "chart-loss", "chart-training"} <= set(read.values("id"))
+    assert all(name in read.text for name in ("2026-11-21 (1)", "2026-11-21 (2)", "barely-begun"))
+    assert "learning_rate" in read.text
+    assert "no network" in read.text
+
+
+def test_the_command_makes_one_anew(folders: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    report = folders["one epoch"] / "report.html"
+    before = report.read_bytes()
+    report.unlink()
+    assert main(["report", str(folders["one epoch"])]) == 0
+    assert len(report.read_bytes()) == len(before)
+
+
+def test_the_command_names_what_is_no_job(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "car.jpg").touch()
+    assert main(["report", str(tmp_path)]) == 3
+    assert f"{tmp_path} is no job's output: metrics.json is missing (it holds: car.jpg)" in caplog.text
+
+
+def test_a_record_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text("[]")
+    with pytest.raises(DataError, match=r"metrics\.json cannot be read as a job's record"):
+        report_on([tmp_path])
+
+
+_NUMBERS = st.none() | st.floats(allow_nan=False, width=32)
+_NAMES = st.sampled_from(["dice", "loss", "iou_<b>", "f1_a b", "x" * 90, "naïve"])
+_EPOCHS = st.lists(
+    st.builds(
+        Epoch,
+        epoch=st.integers(1, 1000),
+        learning_rate=st.floats(0, 10),
+        train_loss=_NUMBERS,
+        validation=st.dictionaries(_NAMES, _NUMBERS, max_size=4),
+        seconds=st.floats(0, 1e9),
+        images_per_second=st.floats(0, 1e6),
+    ),
+    max_size=3,
+    unique_by=lambda epoch: epoch.epoch,
+).map(lambda epochs: sorted(epochs, key=lambda epoch: epoch.epoch))
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    epochs=_EPOCHS,
+    state=st.sampled_from(["running", "finished", "stopped_early", "stopped_by_rule", "interrupted", "failed"]),
+    best=st.none() | st.integers(1, 1000),
+    validation=st.dictionaries(_NAMES, _NUMBERS, max_size=3),
+    text=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30),
+    names=st.lists(_NAMES, max_size=5),
+)
+def test_whatever_a_record_holds(
+    tmp_path: Path, epochs: list[Epoch], state: str, best: int | None, validation: dict, text: str, names: list[str]
+) -> None:
+    finding = Finding(rule=text, epoch=1, evidence=text, remedy=text)
+    record = records.barely_begun_job(tmp_path, reason=text, findings=[finding] * len(names), name=text)
+    record = record.model_copy(
+        update={"epochs": epochs, "state": state, "best_epoch": best, "validation": validation, "augmented": names}
+    )
+    write_record(tmp_path, record)
+    read = Read(render([(record, tmp_path)]))
+    assert len([tag for tag, _ in read.tags if tag == "section"]) == 6
+    assert Read(render([(record, tmp_path), (record, tmp_path)])).tags
