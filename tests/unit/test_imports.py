@@ -12,9 +12,11 @@ TORCH = {"torch"}
 LATER = {
     "albumentations",
     "matplotlib",
+    "mlflow",
     "pandas",
     "scipy",
     "segmentation_models_pytorch",
+    "tensorboard",
     "timm",
     "torchmetrics",
     "torchvision",
