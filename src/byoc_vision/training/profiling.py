@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from byoc_vision.report.record import Operator, Profile
@@ -105,7 +106,10 @@ class StepProfiler(StepObserver):
 
 
 def operators(traced: profile, most: int = MOST_OPERATORS) -> list[Operator]:
-    """Those that took most: of the GPU's time where it has worked, of the CPU's elsewhere."""
+    """Those that took most: of the GPU's time where it has worked, of the CPU's elsewhere.
+
+    A kernel's time is its operator's: the GPU's own lines would count it once more.
+    """
     lines = [
         Operator(
             name=line.key,
@@ -114,5 +118,6 @@ def operators(traced: profile, most: int = MOST_OPERATORS) -> list[Operator]:
             gpu_seconds=line.self_device_time_total * _MICROSECONDS,
         )
         for line in traced.key_averages()
+        if line.device_type == DeviceType.CPU and not line.is_user_annotation
     ]
     return sorted(lines, key=lambda line: (line.gpu_seconds, line.cpu_seconds), reverse=True)[:most]

@@ -6,7 +6,9 @@ import os
 import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from support.tracked import record_of
@@ -43,6 +45,25 @@ def test_a_server_that_never_answers(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert follow(f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path) < 20
     assert caplog.text.count("Nothing more goes to MLflow") == 1
+
+
+def test_an_answer_that_makes_no_sense(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Some other server's, say."""
+    page = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        Thread(target=answer, args=(other, page), daemon=True).start()
+        follow(f"http://127.0.0.1:{other.getsockname()[1]}", tmp_path)
+    assert caplog.text.count("Nothing more goes to MLflow") == 1
+
+
+def answer(server: socket.socket, said: bytes) -> None:
+    """Until the server is closed."""
+    with suppress(OSError):
+        while True:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(said)
 
 
 def test_the_package_that_is_missing_is_named(
