@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from support.datasets import draw, save
+from support.datasets import draw
+from support.datasets import save as save_picture
 from support.nets import predictor_of
 from torch import nn
 
@@ -52,6 +53,12 @@ def reddish() -> nn.Module:
 def mean_colour() -> nn.Module:
     """The mean of each colour is the logit of its class."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def save(path: Path, pixels: np.ndarray) -> None:
+    """Unless it is there: another process may be reading it."""
+    if not path.exists():
+        save_picture(path, pixels)
 
 
 def masked_pictures(folder: Path, count: int = 14) -> list[Sample]:
