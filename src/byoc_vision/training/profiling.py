@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 
 import torch
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from byoc_vision.report.record import Operator, Profile
@@ -118,6 +117,6 @@ def operators(traced: profile, most: int = MOST_OPERATORS) -> list[Operator]:
             gpu_seconds=line.self_device_time_total * _MICROSECONDS,
         )
         for line in traced.key_averages()
-        if line.device_type == DeviceType.CPU and not line.is_user_annotation
+        if line.device_type.name == "CPU" and not line.is_user_annotation
     ]
     return sorted(lines, key=lambda line: (line.gpu_seconds, line.cpu_seconds), reverse=True)[:most]
