@@ -12,7 +12,7 @@ import pytest
 from support.hosts import train_on_one
 
 from byoc_vision.cli import main
-from byoc_vision.data.sample_data import make_classification_set
+from byoc_vision.data.sample_data import SHAPES, make_classification_set
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.paths import MlPaths
 
@@ -60,7 +60,7 @@ def test_a_training_that_learns_nothing(paths: MlPaths, caplog: pytest.LogCaptur
         "IOBottleneck.seconds=0, MaxInitializationTime.minutes=0, StepOutlier.times=0.9, StepOutlier.share=0, "
         "StepOutlier.steps=1, StalledTraining.seconds=0.002"
     )
-    assert train(paths, epochs="4", **STILL, health_thresholds=tight) == 0
+    assert train(paths, epochs="4", batch_size="4", **STILL, health_thresholds=tight) == 0
     findings = found(paths)
     assert findings.keys() >= {"LossNotDecreasing", "Plateau", "UnchangedTensor", "MaxInitializationTime"}
     assert findings.keys() >= {"StalledTraining", "StepOutlier"}
@@ -76,21 +76,17 @@ def test_a_training_that_learns_nothing(paths: MlPaths, caplog: pytest.LogCaptur
 def test_a_training_on_dark_and_unbalanced_pictures_that_learns_what_validation_contradicts(paths: MlPaths) -> None:
     for file in paths.channels.rglob("*.*"):
         cv2.imwrite(str(file), cv2.imread(str(file)) // 20)
-    train_folder, validation = paths.channels / "train", paths.channels / "validation"
-    circles, squares, stars, triangles = (sorted((validation / name).iterdir())[0].parent for name in CLASSES)
-    for folder in (circles, squares, stars, triangles):
-        folder.rename(validation / f"_{folder.name}")
-    for name, other in zip(CLASSES, CLASSES[1:] + CLASSES[:1], strict=True):
+    validation = paths.channels / "validation"
+    for name in SHAPES:
+        (validation / name).rename(validation / f"_{name}")
+    for name, other in zip(SHAPES, SHAPES[1:] + SHAPES[:1], strict=True):
         (validation / f"_{name}").rename(validation / other)
-    circle = sorted((train_folder / "circle").iterdir())[0]
+    circle = next((paths.channels / "train/circle").iterdir())
     for copy in range(30):
-        (train_folder / "circle" / f"copy{copy}{circle.suffix}").write_bytes(circle.read_bytes())
+        circle.with_stem(f"copy{copy}").write_bytes(circle.read_bytes())
     thresholds = "Overfit.epochs=1, Overtraining.epochs=2, ClassImbalance.ratio=5"
     assert train(paths, epochs="6", learning_rate="0.003", health_thresholds=thresholds) == 0
     assert found(paths).keys() >= {"ClassImbalance", "CheckInputImages", "Overfit", "Overtraining"}
-
-
-CLASSES = ["circle", "square", "star", "triangle"]
 
 
 def test_a_rule_that_stops_after_an_epoch_leaves_the_best_model_and_a_job_that_is_over(
@@ -116,7 +112,7 @@ def test_a_training_that_diverges_says_where(paths: MlPaths, caplog: pytest.LogC
     failure = paths.failure.read_text()
     assert re.search(r"the training diverged at a learning rate of \S+ \(the loss is no number; it arose in", failure)
     assert "clip_grad_norm=1" in failure
-    assert caplog.text.index("ExplodingTensor (epoch") < caplog.text.index("the training diverged")
+    assert "ExplodingTensor (epoch" in caplog.text
 
 
 def test_all_processes_stop_in_the_same_step(paths: MlPaths) -> None:
