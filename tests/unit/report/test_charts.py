@@ -78,7 +78,7 @@ def test_readings_without_a_gpu_have_no_line_for_one(tmp_path: Path) -> None:
 
 
 @settings(max_examples=40)
-@given(st.floats(1e-3, 1e12), st.integers(2, 9))
+@given(st.floats(1e-3, 1e12), st.integers(3, 9))
 def test_ticks_are_round_and_few(last: float, most: int) -> None:
     found = ticks(last, most)
     assert found[0] == 0

@@ -187,7 +187,7 @@ def test_several_side_by_side(folders: dict[str, Path], tmp_path: Path) -> None:
     assert "no network" in read.text
 
 
-def test_the_command_makes_one_anew(folders: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_makes_one_anew(folders: dict[str, Path]) -> None:
     report = folders["one epoch"] / "report.html"
     before = report.read_bytes()
     report.unlink()
@@ -195,10 +195,10 @@ def test_the_command_makes_one_anew(folders: dict[str, Path], capsys: pytest.Cap
     assert len(report.read_bytes()) == len(before)
 
 
-def test_the_command_names_what_is_no_job(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_command_names_what_is_no_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "car.jpg").touch()
     assert main(["report", str(tmp_path)]) == 3
-    assert f"{tmp_path} is no job's output: metrics.json is missing (it holds: car.jpg)" in caplog.text
+    assert f"{tmp_path} is no job's output: metrics.json is missing (it holds: car.jpg)" in capsys.readouterr().out
 
 
 def test_a_record_that_cannot_be_read_is_named(tmp_path: Path) -> None:
