@@ -104,6 +104,7 @@ def test_times_are_ticked_in_their_own_steps(last: float) -> None:
         (words.figure(12345.678), "12,345.7"),
         (words.share(0.931), "93.1 %"),
         (words.share(0.00012), "0.012 %"),
+        (words.duration(0), "0 s"),
         (words.duration(0.0123), "12.3 ms"),
         (words.duration(59.96), "60 s"),
         (words.duration(200), "3 min 20 s"),
