@@ -101,7 +101,8 @@ def visit(browser: webdriver.Chrome, addresses: dict[str, str]) -> Iterator[Call
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 def test_it_is_readable_and_fits(visit: Callable[..., Page], size: tuple[int, int], scheme: str) -> None:
-    for name in (*JOBS, "comparison"):
+    names = (*JOBS, "comparison") if scheme == "light" else ("segmentation", "classification", "comparison")
+    for name in names:
         page = visit(name, size, color_scheme=scheme)
         keep_screenshot(page, f"report-{name}-{'desk' if size == DESK else 'phone'}-{scheme}")
         assert page.script("return document.documentElement.scrollWidth") <= size[0]

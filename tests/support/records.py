@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from support.record_pictures import blob, car, class_examples, mask_examples, save
 
 from byoc_vision.data.preflight_report import (
     REPORT_FILE,
@@ -55,7 +56,7 @@ def segmentation_job(folder: Path, epochs: int = 24, **changes: Any) -> Record:
         ClassScore(name="car", support=2_100_000, precision=0.967, recall=0.972, f1=0.969, iou=0.941),
     ]
     histogram = [0] * 12 + [1, 0, 2, 3, 5, 11, 47, 131]
-    examples = {name: _mask_examples(folder, name, 8) for name in ("worst", "best", "random")}
+    examples = {name: mask_examples(folder, name, 8) for name in ("worst", "best", "random")}
     evaluation = Evaluation(
         split="validation",
         epoch=best,
@@ -85,7 +86,7 @@ def segmentation_job(folder: Path, epochs: int = 24, **changes: Any) -> Record:
         findings=FINDINGS,
         evaluations=[evaluation, evaluation.model_copy(update={"split": "test", "pictures": 100, "galleries": {}})],
         times=_times(random, 300, on_gpu=True),
-        augmented=[_save(folder, f"augmented-{place}.jpg", _car(place + 40)[0]) for place in range(8)],
+        augmented=[save(folder, f"augmented-{place}.jpg", car(place + 40)[0]) for place in range(8)],
         run=_run("unet (resnet34)", 24_430_097),
     ).model_copy(update=changes)
     _preflight(folder, record)
@@ -97,7 +98,7 @@ def classification_job(folder: Path, names: Sequence[str] = ANIMALS, epochs: int
     random = np.random.default_rng(1)
     history = _epochs(epochs, epochs, {"accuracy": 0.91, "f1": 0.9})
     confusion = _confusion(random, len(names))
-    galleries = {name: _class_examples(folder, name, names, 8) for name in ("worst", "best", "random")}
+    galleries = {name: class_examples(folder, name, names, 8) for name in ("worst", "best", "random")}
     evaluation = Evaluation(
         split="validation",
         epoch=epochs,
@@ -124,7 +125,7 @@ def classification_job(folder: Path, names: Sequence[str] = ANIMALS, epochs: int
         planned_epochs=epochs,
         evaluations=[evaluation],
         times=_times(random, 60, on_gpu=False),
-        augmented=[_save(folder, f"augmented-{place}.jpg", _blob(place)) for place in range(8)],
+        augmented=[save(folder, f"augmented-{place}.jpg", blob(place)) for place in range(8)],
         run=_run("resnet18", 11_179_590),
     ).model_copy(update=changes)
     _preflight(folder, record)
@@ -144,7 +145,7 @@ def multi_label_job(folder: Path, names: Sequence[str] = ANIMALS) -> Record:
             file=f"several/{place}.jpg",
             height=96,
             width=128,
-            picture=_save(folder, f"validation-random-{place}-picture.jpg", _blob(place)),
+            picture=save(folder, f"validation-random-{place}-picture.jpg", blob(place)),
             actual=list(names[: place % 3]),
             predicted=list(names[: (place + place % 2) % 3]),
             probability=0.8,
@@ -172,7 +173,7 @@ def multi_label_job(folder: Path, names: Sequence[str] = ANIMALS) -> Record:
 def large_job(folder: Path) -> Record:
     """500 classes, 1,000 epochs, 10,000 readings, and large pictures."""
     names = [f"species {place:03}" for place in range(500)]
-    noise = np.random.default_rng(3).integers(0, 256, (400, 600, 3), np.uint8)
+    noise = np.random.default_rng(3).integers(0, 256, (300, 400, 3), np.uint8)
     record = classification_job(folder, names, epochs=1000)
     for picture in (folder / PICTURES_FOLDER).iterdir():
         cv2.imwrite(str(picture), noise, [cv2.IMWRITE_JPEG_QUALITY, 95])
@@ -360,72 +361,3 @@ def _preflight(folder: Path, record: Record) -> None:
         seconds=2.1,
     )
     write_report(folder / REPORT_FILE, report)
-
-
-def _mask_examples(folder: Path, gallery: str, count: int) -> list[Example]:
-    examples = []
-    for place in range(count):
-        picture, truth = _car(place)
-        answer = np.roll(truth, 2 + place, axis=1)
-        wrong = np.where(truth == answer, np.where(truth, 110, 24), np.where(truth, 200, 250)).astype(np.uint8)
-        stem = f"validation-{gallery}-{place + 1}"
-        drawn = {"truth": truth * np.uint8(255), "prediction": answer * np.uint8(255), "difference": wrong}
-        examples.append(
-            Example(
-                file=f"cars/{gallery}/{place:04}_front view.jpg",
-                height=1280,
-                width=1918,
-                picture=_save(folder, f"{stem}-picture.jpg", picture),
-                **{name: _save(folder, f"{stem}-{name}.png", pixels) for name, pixels in drawn.items()},
-                score=0.71 + 0.03 * place,
-            )
-        )
-    return examples
-
-
-def _class_examples(folder: Path, gallery: str, names: Sequence[str], count: int) -> list[Example]:
-    right: Callable[[int], bool] = lambda place: gallery == "best" or (gallery == "random" and place % 3 > 0)  # noqa: E731
-    return [
-        Example(
-            file=f"{names[place % len(names)]}/{place}.jpg",
-            height=96,
-            width=128,
-            picture=_save(folder, f"validation-{gallery}-{place + 1}-picture.jpg", _blob(place)),
-            actual=[names[place % len(names)]],
-            predicted=[names[(place + (not right(place))) % len(names)]],
-            probability=0.97 - 0.02 * place,
-            actual_probability=0.97 - 0.02 * place if right(place) else 0.02,
-        )
-        for place in range(count)
-    ]
-
-
-def _car(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A BGR picture [212, 320, 3] and where the car is, uint8 0 or 1."""
-    random = np.random.default_rng(seed)
-    picture = np.full((212, 320, 3), 205, np.uint8)
-    picture[150:] = 150
-    truth = np.zeros((212, 320), np.uint8)
-    left, width = int(random.integers(30, 80)), int(random.integers(150, 200))
-    cv2.ellipse(truth, (left + width // 2, 118), (width // 3, 34), 0, 180, 360, 1, -1)
-    cv2.rectangle(truth, (left, 112), (left + width, 152), 1, -1)
-    for wheel in (left + width // 5, left + width * 4 // 5):
-        cv2.circle(truth, (wheel, 152), 17, 1, -1)
-    picture[truth == 1] = random.integers(40, 200, 3)
-    return cv2.GaussianBlur(picture, (3, 3), 0), truth
-
-
-def _blob(seed: int) -> np.ndarray:
-    """BGR [96, 128, 3]."""
-    random = np.random.default_rng(seed)
-    picture = np.full((96, 128, 3), random.integers(120, 220, 3), np.uint8)
-    centre = tuple(int(value) for value in random.integers(35, 60, 2))
-    cv2.ellipse(picture, centre, (30, 20), seed * 25, 0, 360, tuple(int(v) for v in random.integers(0, 200, 3)), -1)
-    return picture
-
-
-def _save(folder: Path, name: str, pixels: np.ndarray) -> str:
-    path = folder / PICTURES_FOLDER / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), pixels)
-    return name

@@ -20,7 +20,7 @@ from byoc_vision.errors import DataError
 from byoc_vision.report import charts, palette, words
 from byoc_vision.report.charts import Chart
 from byoc_vision.report.drawing import draw, library
-from byoc_vision.report.pictures import inline
+from byoc_vision.report.pictures import Pictures, inline
 from byoc_vision.report.record import REPORT_FILE, Record, read_record
 from byoc_vision.report.sources import opened, read_preflight
 from byoc_vision.report.views.answers import answers
@@ -74,13 +74,15 @@ def render(records: Sequence[tuple[Record, Path]], names: Sequence[str] | None =
 
 def _alone(record: Record, folder: Path) -> str:
     """Pictures take what the rest of the page leaves them."""
-    page = _page(record, folder, PICTURES_LIMIT)
+    pictures = inline(folder, picture_names(record), PICTURES_LIMIT)
+    page = _page(record, folder, pictures)
     excess = len(page.encode()) - LIMIT
-    return _page(record, folder, max(0, PICTURES_LIMIT - excess)) if excess > 0 else page
+    if excess <= 0:
+        return page
+    return _page(record, folder, inline(folder, picture_names(record), max(0, pictures.size - excess)))
 
 
-def _page(record: Record, folder: Path, limit: int) -> str:
-    pictures = inline(folder, picture_names(record), limit)
+def _page(record: Record, folder: Path, pictures: Pictures) -> str:
     shown = {"curves": charts.curves(record), "times": _time_charts(record)}
     return _rendered(
         "report.html",

@@ -24,6 +24,11 @@ class Pictures:
     urls: Mapping[str, str] = field(default_factory=dict)
     left_out: int = 0
 
+    @property
+    def size(self) -> int:
+        """In bytes of the page."""
+        return sum(map(len, self.urls.values()))
+
     def url(self, name: str | None) -> str | None:
         return self.urls.get(name) if name else None
 
@@ -37,7 +42,7 @@ def inline(folder: Path, names: Iterable[str], limit: int) -> Pictures:
     contents = {name: content for name in dict.fromkeys(names) if (content := _read(folder, name))}
     urls = {name: _url(content) for name, content in contents.items()}
     for side in _SIDES:
-        if _size(urls) <= limit:
+        if Pictures(urls).size <= limit:
             break
         urls = {name: _url(_smaller(content, side)) for name, content in contents.items()}
     kept = _that_fit(urls, limit)
@@ -58,10 +63,6 @@ def _kind(content: bytes) -> str | None:
 
 def _url(content: bytes) -> str:
     return f"data:{_kind(content)};base64,{base64.b64encode(content).decode()}"
-
-
-def _size(urls: Mapping[str, str]) -> int:
-    return sum(map(len, urls.values()))
 
 
 def _smaller(content: bytes, side: int) -> bytes:

@@ -61,7 +61,7 @@ def duration(seconds: float | None) -> str:
     """In the two largest units that matter."""
     if seconds is None or not math.isfinite(seconds):
         return NOTHING
-    if seconds < 1:
+    if 0 < seconds < 1:
         return f"{1000 * seconds:.3g} ms"
     if seconds < 60:
         return f"{seconds:.3g} s"

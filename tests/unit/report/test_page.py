@@ -19,7 +19,7 @@ from byoc_vision.cli import main
 from byoc_vision.errors import DataError
 from byoc_vision.report import page
 from byoc_vision.report.page import render, report_on, write_report
-from byoc_vision.report.record import Epoch, Evaluation, Finding, Record, write_record
+from byoc_vision.report.record import Epoch, Evaluation, Finding, Record, read_record, write_record
 
 JOBS: dict[str, Callable[[Path], Record]] = {
     "segmentation": records.segmentation_job,
@@ -133,7 +133,7 @@ def test_curves_hold_their_values(pages: dict[str, Read], folders: dict[str, Pat
         f"chart-{key}" for key in ("loss", "figures", "classes", "learning-rate", "speed", "use", "memory")
     }
     said = json.dumps(drawn["chart-loss"])
-    record = Record.model_validate_json((folders["segmentation"] / "metrics.json").read_bytes())
+    record = read_record(folders["segmentation"])
     assert all(f"{epoch.train_loss:.4f}" in said for epoch in record.epochs if epoch.train_loss)
 
 
@@ -156,13 +156,15 @@ def test_a_check_of_the_data_that_cannot_be_read_is_said(tmp_path: Path) -> None
 
 
 def test_pictures_leave_room_for_the_rest(
-    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, pages: dict[str, Read]
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages: dict[str, Read]
 ) -> None:
     """Where they do not fit even when they are small, some are left out, and the page says so."""
-    record = Record.model_validate_json((folders["large"] / "metrics.json").read_bytes())
-    without = len(render([(record, folders["barely begun"])]))
-    monkeypatch.setattr(page, "LIMIT", without + 30_000)
-    text = render([(record, folders["large"])])
+    folder = folders["classification"]
+    (tmp_path / "preflight.json").write_bytes((folder / "preflight.json").read_bytes())
+    record = read_record(folder)
+    without = len(render([(record, tmp_path)]).encode())
+    monkeypatch.setattr(page, "LIMIT", without + 12_000)
+    text = render([(record, folder)])
     assert without < len(text.encode()) <= page.LIMIT
     assert "pictures are left out to keep this file small" in text
     assert "are left out to keep" not in pages["large"].text
@@ -187,7 +189,7 @@ def test_several_side_by_side(folders: dict[str, Path], tmp_path: Path) -> None:
     assert "no network" in read.text
 
 
-def test_the_command_makes_one_anew(folders: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_makes_one_anew(folders: dict[str, Path]) -> None:
     report = folders["one epoch"] / "report.html"
     before = report.read_bytes()
     report.unlink()
@@ -195,10 +197,10 @@ def test_the_command_makes_one_anew(folders: dict[str, Path], capsys: pytest.Cap
     assert len(report.read_bytes()) == len(before)
 
 
-def test_the_command_names_what_is_no_job(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_command_names_what_is_no_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "car.jpg").touch()
     assert main(["report", str(tmp_path)]) == 3
-    assert f"{tmp_path} is no job's output: metrics.json is missing (it holds: car.jpg)" in caplog.text
+    assert f"{tmp_path} is no job's output: metrics.json is missing (it holds: car.jpg)" in capsys.readouterr().out
 
 
 def test_a_record_that_cannot_be_read_is_named(tmp_path: Path) -> None:
