@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 
 import pytest
@@ -31,12 +30,19 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, float]:
+    """The figures, which come after what the log says."""
+    text = capsys.readouterr().out
+    figures: dict[str, float] = json.loads(text[text.index("{\n") :])
+    return figures
+
+
 def test_a_folder_is_told_of_as_a_job_is(
     classifier: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     assert main(["evaluate", str(classifier), str(pictures), "--output", str(out)]) == 0
-    figures = json.loads(capsys.readouterr().out)
+    figures = printed(capsys)
     record = read_record(out)
     assert (record.state, record.epochs, record.pictures, record.objective) == (
         "finished",
@@ -60,29 +66,26 @@ def test_the_figures_alone_and_the_older_spelling(
 ) -> None:
     out = tmp_path / "figures.json"
     assert main(["evaluate", "--model", str(classifier), "--data", str(pictures), "--output", str(out)]) == 0
-    assert json.loads(out.read_text()) == json.loads(capsys.readouterr().out)
+    assert json.loads(out.read_text()) == printed(capsys)
 
 
 @pytest.mark.parametrize("asked", [[], ["MODEL"], ["MODEL", "DATA", "MORE"], ["--model", "MODEL"]])
-def test_a_place_too_few_or_too_many_is_told(asked: list[str], caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.ERROR):
-        assert main(["evaluate", *asked]) == 2
-    assert "byoc-vision evaluate MODEL DATA" in caplog.text
+def test_a_place_too_few_or_too_many_is_told(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", *asked]) == 2
+    assert "byoc-vision evaluate MODEL DATA" in capsys.readouterr().out
 
 
 def test_pictures_are_explained(
-    classifier: Path, pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    classifier: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = ["explain", "--model", str(classifier), "--output", str(tmp_path / "out"), "--class", "dress"]
-    with caplog.at_level(logging.INFO):
-        assert main([*asked, str(pictures)]) == 0
+    assert main([*asked, str(pictures)]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{index}.explained.jpg" for index in range(6)}
-    assert caplog.text.count(": dress 0.") == 6
+    assert capsys.readouterr().out.count(": dress 0.") == 6
 
 
-def test_masks_are_not_explained(pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_masks_are_not_explained(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     card = tiny_models.segmentation_card(RULE)
     model = tiny_models.save(tmp_path / "model", card, tiny_models.network(card))
-    with caplog.at_level(logging.ERROR):
-        assert main(["explain", "--model", str(model), "--output", str(tmp_path / "out"), str(pictures)]) == 2
-    assert "predict --overlay" in caplog.text
+    assert main(["explain", "--model", str(model), "--output", str(tmp_path / "out"), str(pictures)]) == 2
+    assert "predict --overlay" in capsys.readouterr().out
