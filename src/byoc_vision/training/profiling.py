@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 import torch
-from torch.autograd import DeviceType
+from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from byoc_vision.report.record import Operator, Profile
