@@ -30,6 +30,11 @@ def test_segmentation_learns(segmentation_job: Job) -> None:
     assert segmentation_job.metrics["validation:dice"] > 0.85
     assert {path.name for path in segmentation_job.model.iterdir()} >= {"model.json", "model.safetensors"}
     assert not (segmentation_job.folder / "output/failure").exists()
+    left = segmentation_job.folder / "output/data"
+    assert {"metrics.json", "predictions.csv", "confusion_matrix.csv"} <= {path.name for path in left.iterdir()}
+    page = (left / "report.html").read_text()
+    assert page.count("data:image/jpeg;base64,") > 12, "galleries"
+    assert json.loads((left / "metrics.json").read_text())["run"]["revision"], "the image knows its commit"
 
 
 def test_classification_learns_from_pretrained_weights(classification_job: Job) -> None:
