@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from zlib_ng import zlib_ng
 
 from byoc_vision.inference.predictor import Classification
 
@@ -29,14 +30,15 @@ def encode_png(mask: np.ndarray, palette: np.ndarray | None = None) -> bytes:
     palette: the colour of each value for people to see, uint8 [1 … 256, 3] RGB; grey without it.
 
     Masks are long runs of one value: deflate that looks for runs alone (Z_RLE) is faster than OpenCV's
-    writer and gives smaller files. Source: PNG specification (ISO/IEC 15948), RFC 1950.
+    writer and gives smaller files; zlib-ng's is several times as fast as zlib's.
+    Source: PNG specification (ISO/IEC 15948), RFC 1950.
     """
     if mask.dtype != np.uint8 or mask.ndim != 2:
         raise ValueError(f"a mask is uint8 [H, W], not {mask.dtype} {list(mask.shape)}")
     height, width = mask.shape
     rows = np.zeros((height, width + 1), dtype=np.uint8)  # each row begins with its filter: 0, none
     rows[:, 1:] = mask
-    deflate = zlib.compressobj(level=1, strategy=zlib.Z_RLE)
+    deflate = zlib_ng.compressobj(level=1, strategy=zlib_ng.Z_RLE)
     pixels = deflate.compress(rows.data) + deflate.flush()
     header = struct.pack(">II5B", width, height, *(_GREY_8_BIT if palette is None else _PALETTE_8_BIT))
     colours = b"" if palette is None else _chunk(b"PLTE", palette.tobytes())
