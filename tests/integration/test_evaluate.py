@@ -81,7 +81,7 @@ def test_pictures_are_explained(
     asked = ["explain", "--model", str(classifier), "--output", str(tmp_path / "out"), "--class", "dress"]
     assert main([*asked, str(pictures)]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{index}.explained.jpg" for index in range(6)}
-    assert capsys.readouterr().out.count(": dress 0.") == 6
+    assert capsys.readouterr().out.count(": dress ") == 6
 
 
 def test_masks_are_not_explained(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

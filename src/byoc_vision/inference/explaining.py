@@ -5,6 +5,7 @@ Source: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via 
 
 from __future__ import annotations
 
+import copy
 import difflib
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,10 @@ from byoc_vision.models.normalized import Normalized
 
 OPACITY = 0.7  # of the parts that speak most for the class
 LONG_SIDE = 1024  # pixels of what is drawn
+
+_PROBED = 384  # pixels a side
+_LITTLE = 1e-6
+_SOMETHING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Explainer:
         assert isinstance(predictor.engine, TorchEngine), "gradients are computed by PyTorch"
         self.predictor = predictor
         self._network = _Halves(predictor.engine.model, _channels_last(predictor))
+        backbone, channels_last = _backbone(predictor.engine.net), self._network.features.channels_last
+        self._shift = places_off(backbone, channels_last, predictor.device)
 
     def explain(self, rgb: np.ndarray, class_name: str | None = None) -> Explanation:
         """What of a picture, uint8 RGB [H, W, 3], speaks for a class; by default for the likeliest.
@@ -62,8 +69,14 @@ class Explainer:
         method = LayerGradCam(self._network, self._network.features)
         picture = torch.from_numpy(prepared.pixels).permute(2, 0, 1)[None].to(self.predictor.device)
         heat = method.attribute(picture, target=index, relu_attributions=True)[0, 0].detach().cpu().numpy()
-        size = prepared.pixels.shape[1::-1]
-        return Explanation(name, float(answer.probabilities[index]), cv2.resize(_to_one(heat), size))
+        return Explanation(name, float(answer.probabilities[index]), self._over_picture(_to_one(heat)))
+
+    def _over_picture(self, heat: np.ndarray) -> np.ndarray:
+        """[y, x] → [height, width] of the model's input, each place where its middle is."""
+        rule, (down, right) = self.predictor.card.preprocess, self._shift
+        size = (rule.width, rule.height)
+        moved = np.array([[1, 0, right], [0, 1, down]], np.float32)
+        return cv2.warpAffine(cv2.resize(heat, size), moved, size, borderMode=cv2.BORDER_REPLICATE)
 
 
 class _Features(nn.Module):
@@ -123,6 +136,38 @@ def _channels_last(predictor: Predictor) -> bool:
             "another; train it with a larger image_size, such as 224"
         )
     return bool(features.shape[1] != backbone.num_features)
+
+
+def places_off(backbone: Any, channels_last: bool = False, device: str = "cpu") -> tuple[float, float]:
+    """How far down and right of the middle of its cell a place of the last map looks, in pixels of the input.
+
+    A convolution of stride 2 with padding looks half a pixel up and left of there; five of them add up to 16 pixels.
+    Seen from a copy in which all weights are equal, so that what reaches a place is symmetric about its middle; 0 where
+    nothing reaches it so.
+    """
+    probe = copy.deepcopy(backbone).eval().float()
+    for module in probe.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.constant_(module.weight, 1 / module.weight[0].numel())
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+    # So little that no activation is at its upper end.
+    blank = torch.full((1, 3, _PROBED, _PROBED), _LITTLE, device=device, requires_grad=True)
+    try:
+        with torch.enable_grad():
+            features = probe.forward_features(blank)
+            features = features if channels_last else features.permute(0, 2, 3, 1)
+            row, column = features.shape[1] // 2, features.shape[2] // 2
+            reached = torch.autograd.grad(features[0, row, column].sum(), blank)[0][0].abs().sum(dim=0)
+    except (RuntimeError, AssertionError):  # it takes pictures of its own size alone
+        return 0.0, 0.0
+    total = reached.sum()
+    if not torch.isfinite(total) or total < _SOMETHING:
+        return 0.0, 0.0
+    middles = torch.arange(_PROBED, device=reached.device) + 0.5
+    down = (reached.sum(dim=1) @ middles / total).item() - (row + 0.5) * _PROBED / features.shape[1]
+    right = (reached.sum(dim=0) @ middles / total).item() - (column + 0.5) * _PROBED / features.shape[2]
+    return down, right
 
 
 def check_can_explain(card: ModelCard) -> None:

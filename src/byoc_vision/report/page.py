@@ -140,7 +140,7 @@ def _rendered(template: str, title: str, sections: Sequence[str], drawn: Sequenc
             script_hashes=Markup(" ".join(map(_hash, scripts))),
             charts_json=htmlsafe_json_dumps({f"chart-{chart.key}": draw(chart) for chart in drawn}),
             shades_json=htmlsafe_json_dumps(palette.in_the_dark()),
-            difference=palette.DIFFERENCE,
+            difference=palette.differences(),
             **content,
         )
     )

@@ -39,5 +39,8 @@ def in_the_dark() -> dict[str, str]:
     return {shade.light: shade.dark for shade in (INK, QUIET, LINE, EDGE, *SERIES)}
 
 
-# Of pictures that show where a mask differs from the truth.
-DIFFERENCE = {"right": "#0072b2", "missed": "#d55e00", "false alarm": "#f0e442", "another class": "#cc79a7"}
+def differences() -> dict[str, str]:
+    """Of pictures that show where a mask differs from the truth: what a colour says → the colour."""
+    return {
+        name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in DIFFERENCE_COLOURS.items() if name not in _NO_NEWS
+    }

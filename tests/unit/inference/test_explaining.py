@@ -91,6 +91,28 @@ def test_heat_lies_over_its_place_in_the_picture(resize: str) -> None:
     assert x == pytest.approx(seen.shape[1] / 2, abs=20)
 
 
+class Strided(Colours):
+    """Convolutions that look at every second pixel, the first among them, as those of most networks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = [nn.Conv2d(3, 3, 3, stride=2, padding=1, groups=3, bias=False) for _ in range(4)]
+        for layer in layers:
+            nn.init.zeros_(layer.weight)
+            with torch.no_grad():
+                layer.weight[:, 0, 1, 1] = 1
+        self.pool = nn.Sequential(*layers)
+
+
+def test_places_lie_where_the_network_looks() -> None:
+    rule = Preprocess(height=96, width=96)
+    picture = np.zeros((96, 96, 3), np.uint8)
+    picture[44:53, 28:37, 0] = 255  # about 48, 32: the fourth and the third place that it looks at
+    heat = Explainer(predictor_of(Strided(), card_of(rule))).explain(picture, "coat").heat
+    y, x = np.unravel_index(heat.argmax(), heat.shape)
+    assert (y, x) == (pytest.approx(48, abs=1.5), pytest.approx(32, abs=1.5))
+
+
 def test_large_pictures_are_drawn_smaller() -> None:
     rule = Preprocess(height=64, width=64)
     assert draw_heat(card_of(rule), np.zeros((3000, 8000, 3), np.uint8), np.ones((64, 64), np.float32)).shape == (
