@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from byoc_vision.inference.difference import DIFFERENCE_COLOURS
+
+_NO_NEWS = ("background", "not counted")
+
 
 class Shade(NamedTuple):
     """One colour in both schemes, as #rrggbb."""
