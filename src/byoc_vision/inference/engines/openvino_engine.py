@@ -5,7 +5,9 @@ It computes in bfloat16 where the processor does (AMX), in float32 elsewhere.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,16 +42,14 @@ class OpenVinoEngine:
         threads: by default one for each core.
         lanes: how many pictures are computed apart; see `choose_lanes`.
         """
-        openvino = import_openvino()
-        core = openvino.Core()
+        core = import_openvino().Core()
         cores = {"INFERENCE_NUM_THREADS": threads or available_cores()}
         compiled = core.compile_model(model, "CPU", _TOGETHER | cores)
         self._precision: str = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         self._request = compiled.create_infer_request()
-        self._lanes = None
+        self._apart: _Apart | None = None
         if lanes > 1:
-            apart = core.compile_model(model, "CPU", _APART | cores | {"NUM_STREAMS": lanes})
-            self._lanes = openvino.AsyncInferQueue(apart, lanes)
+            self._apart = _Apart(core.compile_model(model, "CPU", _APART | cores | {"NUM_STREAMS": lanes}), lanes)
 
     @property
     def name(self) -> str:
@@ -62,35 +62,47 @@ class OpenVinoEngine:
 
     @property
     def lanes(self) -> int:
-        return 1 if self._lanes is None else len(self._lanes)
+        return 1 if self._apart is None else self._apart.lanes
 
     def run(self, pictures: np.ndarray) -> np.ndarray:
         """See `Engine`."""
-        if 1 < self.lanes <= len(pictures):
-            return self._run_apart(pictures)
-        # share_inputs: no copy on the way in; what comes out is a copy, since the next batch overwrites it.
-        results = self._request.infer([pictures], share_inputs=True, share_outputs=False)
-        logits: np.ndarray = results[0]
-        return logits
-
-    def _run_apart(self, pictures: np.ndarray) -> np.ndarray:
-        assert self._lanes is not None
-        found: list[np.ndarray] = [pictures] * len(pictures)
-
-        def keep(request: openvino.InferRequest, index: int) -> None:
-            found[index] = request.get_output_tensor(0).data.copy()  # the lane's next picture overwrites it
-
-        self._lanes.set_callback(keep)
-        for index in range(len(pictures)):
-            self._lanes.start_async([pictures[index : index + 1]], index, share_inputs=True)
-        self._lanes.wait_all()
-        return np.concatenate(found)
+        if self._apart is not None and len(pictures) >= self._apart.lanes:
+            return self._apart.run(pictures)
+        return _infer(self._request, pictures)
 
     def warm_up(self, pictures: np.ndarray) -> None:
         """Kernels are made for each number of pictures when it comes first."""
         most = self.lanes if self.lanes > 1 else len(pictures)
         for count in range(1, min(len(pictures), most) + 1):
             self.run(pictures[:count])
+
+
+class _Apart:
+    """A compiled network that computes several pictures at once, each in a thread of its own."""
+
+    def __init__(self, compiled: openvino.CompiledModel, lanes: int) -> None:
+        self.lanes = lanes
+        self._idle: SimpleQueue[openvino.InferRequest] = SimpleQueue()
+        for _ in range(lanes):
+            self._idle.put(compiled.create_infer_request())
+        self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
+
+    def run(self, pictures: np.ndarray) -> np.ndarray:
+        each = (pictures[index : index + 1] for index in range(len(pictures)))
+        return np.concatenate(list(self._threads.map(self._run_one, each)))
+
+    def _run_one(self, picture: np.ndarray) -> np.ndarray:
+        request = self._idle.get()
+        try:
+            return _infer(request, picture)
+        finally:
+            self._idle.put(request)
+
+
+def _infer(request: openvino.InferRequest, pictures: np.ndarray) -> np.ndarray:
+    # share_inputs: no copy on the way in; what comes out is a copy, since the next batch overwrites it.
+    logits: np.ndarray = request.infer([pictures], share_inputs=True, share_outputs=False)[0]
+    return logits
 
 
 def choose_lanes(threads: int) -> int:
