@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -18,9 +19,13 @@ _ACTIVATIONS = (*_RECTIFIERS, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswi
 
 
 class TensorLook:
-    """Gathers what there is to see in one step of `net`; call its methods in their order, and then `result`."""
+    """Gathers what there is to see in one step of `net`; call its methods in their order, and then `result`.
+
+    seconds_in_forward: what it took of the forward pass itself.
+    """
 
     def __init__(self, net: nn.Module) -> None:
+        self.seconds_in_forward = 0.0
         self._weights = {
             name: weight for name, weight in net.named_parameters() if weight.requires_grad and weight.ndim > 1
         }
@@ -101,7 +106,12 @@ class TensorLook:
         )
 
     def _see(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        values = inputs[0].detach()[:_PICTURES]
+        started = time.perf_counter()
+        self._note(name, module, inputs[0])
+        self.seconds_in_forward += time.perf_counter() - started
+
+    def _note(self, name: str, module: nn.Module, received: Tensor) -> None:
+        values = received.detach()[:_PICTURES]
         if values.numel() < 2:
             return
         uses = sum(seen.partition(" (")[0] == name for seen in self._names)

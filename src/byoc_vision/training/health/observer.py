@@ -103,6 +103,7 @@ class HealthObserver(StepObserver):
         with self._looking():
             if self._look:
                 self._look.forward_ends()
+                self._look_seconds += self._look.seconds_in_forward
         if not self._exploded and self._is_careful() and not torch.isfinite(loss):
             self._explode("the loss", answered=bool(torch.isfinite(logits).all()))
 
