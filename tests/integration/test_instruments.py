@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.records import record_of
+from support.tracked import record_of
 from support.trainers import small_trainer, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
