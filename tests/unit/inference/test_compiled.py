@@ -87,6 +87,18 @@ def test_it_is_loaded_and_asked_without_torch(segmenter: Path) -> None:
     assert not {"torch", "torchvision", "pandas", "matplotlib", "scipy", "albumentations"} & set(done.stdout.split())
 
 
+def test_it_may_be_given_up_in_another_thread(segmenter: Path) -> None:
+    """OpenVINO took the stack that the first thread's signals are handled on with it: the next signal was the end."""
+    program = (
+        "import signal, subprocess, sys, threading\nfrom pathlib import Path\n"
+        "from byoc_vision.inference.predictor import Predictor\n"
+        "held = [Predictor.load(Path(sys.argv[1]), 'cpu')]\n"
+        "thread = threading.Thread(target=held.clear)\nthread.start()\nthread.join()\n"
+        "signal.signal(signal.SIGCHLD, lambda *_: None)\nsubprocess.run(['true'], check=True)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(segmenter)]).returncode == 0
+
+
 def test_one_of_other_weights_is_not_used(segmenter: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     card, state = artifact.load(segmenter)
     artifact.save(tmp_path, card, {name: tensor * 2 for name, tensor in state.items()})

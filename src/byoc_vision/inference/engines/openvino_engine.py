@@ -6,6 +6,7 @@ It computes in bfloat16 where the processor does (AMX), in float32 elsewhere.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,7 @@ class OpenVinoEngine:
         threads: by default one for each core.
         lanes: how many pictures are computed apart; see `choose_lanes`.
         """
-        core = import_openvino().Core()
+        core = _core()
         cores = {"INFERENCE_NUM_THREADS": threads or available_cores()}
         compiled = core.compile_model(model, "CPU", _TOGETHER | cores)
         self._precision: str = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
@@ -75,6 +76,16 @@ class OpenVinoEngine:
         most = self.lanes if self.lanes > 1 else len(pictures)
         for count in range(1, min(len(pictures), most) + 1):
             self.run(pictures[:count])
+
+
+@cache
+def _core() -> openvino.Core:
+    """One for as long as the process lives.
+
+    Its plugin for CPUs gives the thread that loads it another stack for signals, and takes the memory back when the
+    last of it goes, in whatever thread that is: the next signal to the first thread would end the process.
+    """
+    return import_openvino().Core()
 
 
 class _Apart:
