@@ -16,6 +16,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from byoc_vision import __version__
+from byoc_vision.artifact import renamed_into_place
 from byoc_vision.errors import DataError
 from byoc_vision.report import charts, palette, words
 from byoc_vision.report.charts import Chart
@@ -176,6 +177,5 @@ def _called(source: Path) -> str:
 def _write(path: Path, page: str) -> None:
     """Whole: who reads finds the one before, or this one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.writing")
-    beside.write_text(page, encoding="utf-8")
-    beside.replace(path)
+    with renamed_into_place(path) as beside:
+        beside.write_text(page, encoding="utf-8")

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from byoc_vision.artifact import renamed_into_place
 from byoc_vision.errors import DataError
 from byoc_vision.models.spec import Task
 
@@ -278,7 +279,5 @@ def read_record(folder: Path) -> Record:
 def write_record(folder: Path, record: Record) -> None:
     """Write it whole: a reader finds the one before, or this one. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / RECORD_FILE
-    beside = path.with_suffix(".writing")
-    beside.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    beside.replace(path)
+    with renamed_into_place(folder / RECORD_FILE) as beside:
+        beside.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -47,8 +47,11 @@ def best_weights(session: Session) -> Iterator[None]:
 
 def measure(session: Session, work: Work, split: str) -> Figures:
     """The figures of the network as it is on all pictures of a split, its answers kept."""
-    evaluator, collector, best = session.trainer.evaluator, session.collector(split), session.history.best
-    batches = evaluator.batches(work.dataset.splits[split], share=work.shares[split])
-    figures = evaluator.evaluate(batches, lambda: session.interruption.requested, collector)
+    trainer, collector, best = session.trainer, session.collector(split), session.history.best
+    if split == "validation":
+        batches = trainer.validation  # its processes and its cache are there
+    else:
+        batches = trainer.evaluator.batches(work.dataset.splits[split], share=work.shares[split])
+    figures = trainer.evaluator.evaluate(batches, lambda: session.interruption.requested, collector)
     session.keep_answers(collector, figures, best.epoch if best else None)
     return figures

@@ -63,9 +63,9 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
     hyperparameters = with_fitting_batch_size(hyperparameters, dataset, world)
     trainer = build_trainer(job, hyperparameters, work, world, weights)
     log.info(describe(trainer))
-    record = first_record(job, hyperparameters, given, dataset, objective, trainer)
     session = new_session(job, hyperparameters, trainer, work, dataset, objective, checkpoints, interruption)
     if world.is_first:
+        record = first_record(job, hyperparameters, given, dataset, objective, trainer)
         session.journal = journal_of(session, record, started)
     with telling(session), naming_all(work.dataset, hyperparameters), closing(trainer), session.health.watching():
         session.resume()
