@@ -108,6 +108,7 @@ lock: .venv-lock/.installed ## refresh the lock files; UPGRADE=1 takes the newes
 	$(COMPILE) docker/multi-model-server.in --constraint docker/requirements.lock --output-file docker/multi-model-server.lock
 	$(COMPILE) docker/mlflow.in --constraint docker/requirements.lock --output-file docker/mlflow.lock
 	$(COMPILE) docker/mlflow-server.in --output-file docker/mlflow-server.lock
+	$(COMPILE) docker/sbom.in --output-file docker/sbom.lock
 	$(COMPILE) docker/sdk-v2.in --output-file docker/sdk-v2.lock
 	$(COMPILE) docker/sdk-v3.in --output-file docker/sdk-v3.lock
 

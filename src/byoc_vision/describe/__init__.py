@@ -1,0 +1,1 @@
+"""What this image's jobs take, say and need, in the words of each of SageMaker's clients."""
