@@ -165,6 +165,10 @@ class TestWaysIn:
         masks.until(lambda: not np.array_equal(masks.canvas("picture"), first))
         assert masks["status"].get_attribute("aria-live") == "off"
         assert masks.driver.switch_to.active_element == box, "a new answer does not take the focus away"
+        for _ in range(5):
+            seen = masks.canvas("picture")
+            masks.until(lambda seen=seen: not np.array_equal(masks.canvas("picture"), seen))
+        assert not masks.script("return document.getElementById('video').paused"), "browsers stop what cannot be seen"
         masks["live"].click()
         assert masks["mask"].is_displayed()
         assert masks["camera"].is_displayed()

@@ -44,6 +44,8 @@ export class Camera {
     video.hidden = shutter.hidden = false;
     take.focus();
     video.srcObject = this.stream;
+    // Not by the attribute `autoplay`: browsers stop such a video where it cannot be seen, as while its answers are.
+    video.play().catch(() => {}); // closed before it began
   }
 
   async take() {
