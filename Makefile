@@ -69,6 +69,10 @@ fix: install ## mend what the style checker can mend
 test: install ## run the unit and integration tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile tests/unit tests/integration $(PYTEST_ARGS)
 
+.PHONY: test-slow
+test-slow: install ## interrupt and resume jobs of several processes, and run every recipe
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile tests/slow $(PYTEST_ARGS)
+
 .PHONY: test-api
 test-api: install ## have schemathesis ask a real server all that its own description allows and forbids
 	$(BIN)/pytest tests/api $(PYTEST_ARGS)

@@ -1,4 +1,4 @@
-"""What can be wrong before a process is started; the rest is in tests/integration/test_interruption.py."""
+"""What can be wrong before a process is started; the rest is in tests/slow/test_interruption.py."""
 
 from __future__ import annotations
 
