@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from support.recipes import lay_out, weights
+from support.recipes import faults, lay_out, weights
 
 from byoc_vision.cli import main
 
@@ -27,6 +27,7 @@ def test_carvana_with_a_pretrained_encoder(shared_data: Path, tmp_path: Path) ->
     assert main(["train", "--root", str(paths.root)]) == 0
     results = json.loads((paths.output_data / "metrics.json").read_text())
     assert results["validation"]["dice"] > 0.94
+    assert not faults(results)
 
     picture = min((cars / "validation").iterdir())
     assert (

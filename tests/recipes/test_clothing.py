@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.recipes import lay_out, weights
+from support.recipes import faults, lay_out, weights
 
 from byoc_vision.cli import main
 
@@ -33,3 +33,4 @@ def test_clothing_with_a_pretrained_classifier(shared_data: Path, tmp_path: Path
     assert main(["train", "--root", str(paths.root)]) == 0
     results = json.loads((paths.output_data / "metrics.json").read_text())
     assert results["validation"]["accuracy"] > 0.74
+    assert not faults(results)

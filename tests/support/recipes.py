@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from byoc_vision.paths import MlPaths
+from byoc_vision.training.health import data, epochs, tensors
+from byoc_vision.training.health.steps import LossSpike
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -36,3 +39,9 @@ def weights(folder: Path, name: str, target: Path) -> Path:
     target.mkdir()
     (target / name).symlink_to(folder / "weights" / name)
     return target
+
+
+def faults(results: dict[str, Any]) -> list[str]:
+    """What health rules found wrong with the network, its learning or its data; not what they say of the machine."""
+    judging = {rule.__name__ for part in (tensors, epochs, data) for rule in part.RULES} | {LossSpike.__name__}
+    return [finding["rule"] for finding in results["findings"] if finding["rule"] in judging]
