@@ -34,9 +34,7 @@ def as_json(space: SearchSpace) -> Json:
     return {"objective": asdict(space.objective), "ranges": ranges, "fixed": space.fixed}
 
 
-def as_request(
-    space: SearchSpace, definitions: Sequence[MetricDefinition], jobs: int = 20, parallel: int = 2
-) -> Json:
+def as_request(space: SearchSpace, definitions: Sequence[MetricDefinition], jobs: int = 20, parallel: int = 2) -> Json:
     """The parts of a CreateHyperParameterTuningJob request that a recipe decides, as boto3 takes them.
 
     jobs: at the most. parallel: at once. What is missing is the tuning job's name, and of the training jobs the image,
