@@ -1,8 +1,8 @@
 """JSON Schema of hyperparameters.json, for editors, forms and pipelines that check a file before a job is started.
 
 Draft 2020-12. A value may be of JSON's own type, or the string that SageMaker makes of it, as "0.001" or "true". A job
-is the judge: it also takes rarer spellings ("1e3" epochs, "AdamW"), and refuses what no schema says, such as a name that
-is no model's, or `freeze_epochs` above `epochs`.
+is the judge: it also takes rarer spellings ("1e3" epochs, "AdamW"), and refuses what no schema says, such as a name
+that is no model's, or `freeze_epochs` above `epochs`.
 """
 
 from __future__ import annotations
