@@ -50,10 +50,8 @@ def hyperparameters_schema() -> Json:
     """The schema of an object with any of the names that `parse` knows; each with what it means and its default."""
     properties = {name: _property(name, field) for name, field in Hyperparameters.model_fields.items()}
     properties["resize"]["anyOf"].append(_number(whole=True, above=0))
-    own = {name: {"description": f"Another name of `{field}`.", "$ref": f"#/properties/{field}"}
-           for name, field in aliases().items() if name != field}  # fmt: skip
-    built_in = {name: {"description": "As SageMaker's built-in Image Classification has it.", "anyOf": [*_BUILT_IN[name], _NOTHING]}
-                for name in sorted(TRANSLATED - {"resize"})}  # fmt: skip
+    own = {name: _same_as(field) for name, field in aliases().items() if name != field}
+    built_in = {name: _of_built_in(name) for name in sorted(TRANSLATED - {"resize"})}
     retired = {
         name: {"description": f"No longer means anything: {why}.", "deprecated": True} for name, why in RETIRED.items()
     }
@@ -65,6 +63,15 @@ def hyperparameters_schema() -> Json:
         "patternProperties": {"^(_tuning_|sagemaker_)": {"description": "What a client adds for itself."}},
         "additionalProperties": False,
     }
+
+
+def _same_as(field: str) -> Json:
+    return {"description": f"Another name of `{field}`.", "$ref": f"#/properties/{field}"}
+
+
+def _of_built_in(name: str) -> Json:
+    meaning = "As SageMaker's built-in Image Classification has it."
+    return {"description": meaning, "anyOf": [*_BUILT_IN[name], _NOTHING]}
 
 
 def _property(name: str, field: FieldInfo) -> Json:
@@ -99,7 +106,7 @@ def _kinds(annotation: Any, metadata: list[Any]) -> list[Json]:
 
 
 def _listed(arguments: tuple[Any, ...]) -> list[Json]:
-    """What a tuple may be: height and width, or one number for both; whole numbers; a weight for each of the classes."""
+    """What a tuple may be: height and width, or one number for both; whole numbers; a weight for each class."""
     (item,) = _kinds(arguments[0], [])
     if Ellipsis not in arguments:
         return [item["anyOf"][0], *_several(item, 1, 2)]
