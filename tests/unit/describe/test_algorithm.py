@@ -71,7 +71,8 @@ def test_a_bound_is_the_reader_s_own(name: str, value: str, specifications: dict
 def test_what_a_search_varies_is_tunable(specifications: dict[str, dict[str, Any]]) -> None:
     tunable = {name for name, entry in specifications.items() if entry["IsTunable"]}
     assert tunable == {
-        "learning_rate", "weight_decay", "batch_size", "epochs", "optimizer", "loss", "dropout_rate", "encoder_lr_factor"
+        "learning_rate", "weight_decay", "batch_size", "epochs", "optimizer", "loss", "dropout_rate",
+        "encoder_lr_factor",
     }  # fmt: skip
 
 

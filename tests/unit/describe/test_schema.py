@@ -21,8 +21,8 @@ VALIDATOR = Draft202012Validator(SCHEMA)
 
 SPELLINGS: tuple[Any, ...] = (
     "0", "1", "-1", "2", "256", " 3 ", "0.5", "1.5", "-0.5", "1e-3", "5E-01", "2.5", "nan", "inf", "many", "", "None",
-    "null", None, "adamw", "one_cycle", "auto", "balanced", "f1", "validation:f1", "10, 20", "[10, 20]", "10,20", "10 20",
-    "1, 0", "0.5, 2", "10:20", 0, 1, -1, 2, 256, 0.5, 1.5, [1, 2], [10, 20, 30],
+    "null", None, "adamw", "one_cycle", "auto", "balanced", "f1", "validation:f1", "10, 20", "[10, 20]", "10,20",
+    "10 20", "1, 0", "0.5, 2", "10:20", 0, 1, -1, 2, 256, 0.5, 1.5, [1, 2], [10, 20, 30],
 )  # fmt: skip
 FREE_TEXTS = ("model", "architecture", "algorithm", "encoder", "backbone", "augmentation", "augmentation_type",
               "health_action", "health_thresholds")  # fmt: skip
