@@ -13,6 +13,8 @@ from byoc_vision.tuning.locks import Lock
 GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 
+_NO_FILE_NAME = re.compile(r"[^\w-]")
+
 
 def gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -> tuple[str, ...]:
     """The GPUs that trials may take, as CUDA_VISIBLE_DEVICES names them; none on a machine without."""
@@ -33,7 +35,7 @@ def one_gpu(names: tuple[str, ...], turn: int, locks: Path) -> Iterator[Mapping[
         return
     name, lock = names[turn % len(names)], None
     for candidate in names[turn % len(names) :] + names[: turn % len(names)]:
-        if lock := Lock.if_free(locks / f"gpu-{re.sub(r'[^\w-]', '-', candidate)}.lock"):
+        if lock := Lock.if_free(locks / f"gpu-{_NO_FILE_NAME.sub('-', candidate)}.lock"):
             name = candidate
             break
     try:

@@ -24,7 +24,9 @@ def read_epoch(line: str) -> EpochLine | None:
     if found is None:
         return None
     words = dict(_FIGURE.findall(found[2]))
-    return EpochLine(int(found[1]), {name: value for name, word in words.items() if (value := _number(word)) is not None})
+    return EpochLine(
+        int(found[1]), {name: value for name, word in words.items() if (value := _number(word)) is not None}
+    )
 
 
 def _number(word: str) -> float | None:

@@ -1,12 +1,12 @@
 """What a search leaves, and where.
 
-    best_hyperparameters.json   the best trial's hyperparameters, as SageMaker takes them
-    model/                      its model
-    report.html                 its report
-    tuning.html                 how the search went
-    trials.csv                  a line for each trial
-    study.db                    Optuna's study, from which the search goes on
-    trials/0007/                a trial: its hyperparameters, its log, and output/data with its figures
+best_hyperparameters.json   the best trial's hyperparameters, as SageMaker takes them
+model/                      its model
+report.html                 its report
+tuning.html                 how the search went
+trials.csv                  a line for each trial
+study.db                    Optuna's study, from which the search goes on
+trials/0007/                a trial: its hyperparameters, its log, and output/data with its figures
 """
 
 from __future__ import annotations
@@ -72,4 +72,6 @@ class SearchFolder:
                 raise InputError(f"{self.root} holds other files; name a new or an empty folder with --output")
             self.locks.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"{self.root} cannot be a folder ({error.strerror}); name another with --output") from error
+            raise InputError(
+                f"{self.root} cannot be a folder ({error.strerror}); name another with --output"
+            ) from error

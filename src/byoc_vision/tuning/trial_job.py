@@ -106,5 +106,10 @@ class TrialJob:
 
     def tidy(self) -> None:
         """Leave the figures, the log and the hyperparameters, but no weights and no pictures."""
-        for folder in (self.paths.model, self.paths.checkpoints, self.paths.channels, self.paths.output_data / "pictures"):
+        for folder in (
+            self.paths.model,
+            self.paths.checkpoints,
+            self.paths.channels,
+            self.paths.output_data / "pictures",
+        ):
             shutil.rmtree(folder, ignore_errors=True)
