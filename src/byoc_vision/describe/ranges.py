@@ -26,9 +26,7 @@ _MOST_DROPOUT = 0.6
 _LEAST = 1e-30  # of what is searched by its logarithm
 
 
-def search_space(
-    recipe: Recipe | Path | str, metric: str | None = None, keep: Collection[str] = ()
-) -> SearchSpace:
+def search_space(recipe: Recipe | Path | str, metric: str | None = None, keep: Collection[str] = ()) -> SearchSpace:
     """The objective of a recipe, a range for each hyperparameter that is worth a search, and what stays as it is.
 
     recipe: read already, or what `read_recipe` takes. metric: another objective, as `validation:f1` or `f1`.

@@ -43,9 +43,8 @@ def read_recipe(source: str | Path) -> Recipe:
     path = Path(source)
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
-        raise InputError(
-            f"{source} is no recipe: there is no file {file}; name a {FILE}, its folder, or {' or '.join(get_args(Task))}"
-        )
+        tasks = " or ".join(get_args(Task))
+        raise InputError(f"{source} is no recipe: there is no file {file}; name a {FILE}, its folder, or {tasks}")
     return recipe_of(read_raw(file), str(file))
 
 

@@ -1,6 +1,8 @@
-"""The names of the figures that each task is measured by."""
+"""The names of the figures that each task is measured by. Importing them imports no library."""
 
 from __future__ import annotations
+
+import re
 
 from byoc_vision.models.spec import Task
 
@@ -15,3 +17,8 @@ def figures_of(task: Task, *, multi_label: bool = False, classes: int | None = N
         return (*(several if multi_label else one), "loss")
     usual = ("dice", "miou") if classes in (None, 2) else ("miou", "dice")
     return (*usual, "pixel_accuracy", "loss")
+
+
+def class_key(class_name: str) -> str:
+    """A class name as a part of a metric's, which regular expressions are to find in the log: without blanks."""
+    return re.sub(r"[\s=]+", "_", class_name)

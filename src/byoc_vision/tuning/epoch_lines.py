@@ -23,10 +23,8 @@ def read_epoch(line: str) -> EpochLine | None:
     found = _LINE.match(line)
     if found is None:
         return None
-    words = dict(_FIGURE.findall(found[2]))
-    return EpochLine(
-        int(found[1]), {name: value for name, word in words.items() if (value := _number(word)) is not None}
-    )
+    told = {name: _number(word) for name, word in _FIGURE.findall(found[2])}
+    return EpochLine(int(found[1]), {name: value for name, value in told.items() if value is not None})
 
 
 def _number(word: str) -> float | None:

@@ -57,7 +57,8 @@ def write_page(path: Path, study: Study, request: Request) -> None:
 def render(study: Study, request: Request) -> str:
     trials, best, space = study.trials, study.best, study.space
     metric, shown = space.objective.metric, _shown(study)
-    drawn, progress = {}, plots.progress(shown, metric, space.objective.direction == "minimize")
+    drawn: dict[str, Any] = {}
+    progress = plots.progress(shown, metric, space.objective.direction == "minimize")
     if progress:
         drawn |= {"progress": draw(progress), "parallel": plots.draw_parallel(shown, space.ranges, metric)}
     if any(trial.epochs for trial in shown):

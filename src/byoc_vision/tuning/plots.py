@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from byoc_vision.describe.space import Categorical, Range
@@ -39,10 +40,8 @@ def progress(shown: Sequence[Shown], metric: str, minimize: bool) -> Chart | Non
     known = [(trial.number, trial.value) for trial in shown if trial.value is not None]
     if not known:
         return None
-    best, so_far = (min if minimize else max), []
-    for _, value in known:
-        so_far.append(value if not so_far else best(so_far[-1], value))
-    series = [Series("trial", [value for _, value in known], 0, dots=True), Series("best so far", so_far, 1)]
+    so_far = accumulate((value for _, value in known), min if minimize else max)
+    series = [Series("trial", [value for _, value in known], 0, dots=True), Series("best so far", list(so_far), 1)]
     return Chart("progress", metric, "trial", [number for number, _ in known], series)
 
 
@@ -131,11 +130,11 @@ def _add_points(plot: Any, points: Sequence[tuple[Any, ...]], columns: Sequence[
     """Small dots, and around each a place where the pointer finds its words. points: x, y, and the columns' words."""
     from bokeh.models import ColumnDataSource, HoverTool, Scatter
 
-    table = list(zip(*points, strict=True)) if points else [[] for _ in range(2 + len(columns))]
-    source = ColumnDataSource(dict(zip(["x", "y", *columns], map(list, table), strict=True)))
+    table = {name: [point[at] for point in points] for at, name in enumerate(["x", "y", *columns])}
+    source = ColumnDataSource(table)
     plot.add_glyph(source, Scatter(x="x", y="y", size=4, fill_color=_REST, fill_alpha=0.6, line_color=None))
     reach = plot.add_glyph(source, Scatter(x="x", y="y", size=_REACH, fill_alpha=0, line_alpha=0))
-    told = box([(name, column) for name, column in zip(names, columns, strict=True)])
+    told = box(list(zip(names, columns, strict=True)))
     plot.add_tools(HoverTool(renderers=[reach], tooltips=told, limit=1, attachment="horizontal", show_arrow=False))
 
 

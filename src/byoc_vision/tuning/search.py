@@ -180,12 +180,12 @@ class Search:
 
     def _described(self) -> str:
         space, done = self.study.space, len(self.study.over)
+        wanted = "lowest" if space.objective.direction == "minimize" else "highest"
         where = f"GPUs {', '.join(self._gpus)}" if self._gpus else "the CPU"
         going_on = f", {done} of which are done" if done else ""
         return (
-            f"Searching {', '.join(found.name for found in space.ranges)} for the "
-            f"{'lowest' if space.objective.direction == 'minimize' else 'highest'} {space.objective.metric}: "
-            f"{self.plan.trials} trials{going_on}, {self._processes} at a time, on {where}. All is in {self.folder.root}"
+            f"Searching {', '.join(found.name for found in space.ranges)} for the {wanted} {space.objective.metric}: "
+            f"{self.plan.trials} trials{going_on}, {self._processes} at a time, on {where}. Results: {self.folder.root}"
         )
 
     def _verdict(self) -> int:

@@ -1,8 +1,8 @@
 """The trials of a search: handed out one by one, and what became of each, in a database that processes share.
 
-Optuna proposes (TPE, Bergstra et al., 2011) and prunes (the median rule of Golovin et al., 2017). All that decides is in
-the database: each proposal is seeded by how many trials there are, so a search that goes on, or has several processes,
-proposes nothing twice.
+Optuna proposes (TPE, Bergstra et al., 2011) and prunes (the median rule of Golovin et al., 2017). All that decides is
+in the database: each proposal is seeded by how many trials there are, so a search that goes on, or has several
+processes, proposes nothing twice.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from pathlib import Path
 from byoc_vision.paths import MlPaths
 
 LOG_FILE = "log.txt"
-# What a trial does without: it is one of many, and nobody resumes it. The best model gets its report and OpenVINO's form
-# of it when the search is over.
+# What a trial does without: it is one of many, and nobody resumes it. The best model gets its report and OpenVINO's
+# form of it when the search is over.
 SPARED = {"report": "false", "tensorboard": "false", "openvino": "false", "checkpoint_keep": "0"}
 
 STEP_SECONDS = 20.0  # for a job to end its step, once it was asked to stop
