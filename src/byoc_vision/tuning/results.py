@@ -82,7 +82,7 @@ def _write_table(path: Path, study: Study) -> None:
     figure = study.space.objective.metric
     with renamed_into_place(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["trial", "state", figure, "best_epoch", "epochs", "seconds", *names, "reason"])
+        table.writerow(["trial", "state", figure, "best_epoch", "epochs_done", "seconds", *names, "reason"])
         for trial in study.over:
             table.writerow(_row(trial, names))
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from byoc_vision.paths import MlPaths
+from byoc_vision.report.record import PICTURES_FOLDER
 
 LOG_FILE = "log.txt"
 # What a trial does without: it is one of many, and nobody resumes it. The best model gets its report and OpenVINO's
@@ -106,10 +107,6 @@ class TrialJob:
 
     def tidy(self) -> None:
         """Leave the figures, the log and the hyperparameters, but no weights and no pictures."""
-        for folder in (
-            self.paths.model,
-            self.paths.checkpoints,
-            self.paths.channels,
-            self.paths.output_data / "pictures",
-        ):
+        pictures = self.paths.output_data / PICTURES_FOLDER
+        for folder in (self.paths.model, self.paths.checkpoints, self.paths.channels, pictures):
             shutil.rmtree(folder, ignore_errors=True)
