@@ -31,7 +31,7 @@ from byoc_vision.tuning.request import Request
 NAME = "byoc-vision"
 RANDOM_TRIALS = 8  # at random, before there is enough to learn from
 TRIALS_BEFORE_PRUNING = 4
-EPOCHS_BEFORE_PRUNING = 1
+FIRST_EPOCH_JUDGED = 2  # the one before tells too little
 _WAIT_FOR_DATABASE = 60  # seconds
 
 # User attributes of a study and of its trials.
@@ -77,7 +77,7 @@ class Study:
                 ),
                 study_name=NAME,
                 direction=request.space.objective.direction,
-                pruner=MedianPruner(TRIALS_BEFORE_PRUNING, EPOCHS_BEFORE_PRUNING),
+                pruner=MedianPruner(TRIALS_BEFORE_PRUNING, FIRST_EPOCH_JUDGED),
                 load_if_exists=True,
             )
             known = self.optuna.user_attrs.get(IDENTITY)
