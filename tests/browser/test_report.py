@@ -57,7 +57,7 @@ TOOLTIP = "return [...document.querySelectorAll('.bk-Tooltip')].map((box) => box
 # Where a point of a plot lies in the window, in CSS pixels.
 PLACE = """
 const [plot, x, y] = arguments;
-const view = [...Bokeh.index].find((view) => plot.contains(view.el));
+const view = Bokeh.index.roots.find((view) => plot.contains(view.el));
 const {left, top} = view.el.getBoundingClientRect();
 return [left + view.frame.x_scale.compute(x), top + view.frame.y_scale.compute(y)];
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -34,13 +35,14 @@ class Request:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must be the same for trials to be compared, as JSON: kind of difference → what it was."""
-        return {
+        """What must be the same for trials to be compared, as JSON has it: kind of difference → what it was."""
+        identity = {
             "metric": self.space.objective.metric,
             "ranges": {found.name: {**asdict(found), "kind": type(found).__name__} for found in self.space.ranges},
             "other hyperparameters": dict(self.space.fixed),
             "data": dict(self.data),
         }
+        return dict(json.loads(json.dumps(identity)))
 
 
 def read_request(recipe: str, data: Path, metric: str | None = None, keep: Collection[str] = ()) -> Request:

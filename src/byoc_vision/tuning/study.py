@@ -126,7 +126,7 @@ class Study:
         """Tell what an epoch came to; whether the trial is worse than the median of the others so far."""
         with _writable(self.folder):
             trial.report(value, epoch)
-            return trial.should_prune()
+            return bool(trial.should_prune())
 
     def note(self, trial: Trial, **attributes: Any) -> None:
         """Attributes of a trial, before `end`."""
