@@ -91,7 +91,9 @@ def log_of(folder: Path, number: int) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def test_two_commands_share_a_search_which_then_goes_on(command: Callable[..., list[str]], start: Start, tmp_path: Path) -> None:
+def test_two_commands_share_a_search_which_then_goes_on(
+    command: Callable[..., list[str]], start: Start, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     both = [start(command(QUICK, "--trials", "2")) for _ in range(2)]
     said = [process.communicate(timeout=250)[0] for process in both]

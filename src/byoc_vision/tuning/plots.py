@@ -14,7 +14,7 @@ from byoc_vision.report.charts import Chart, Series
 from byoc_vision.report.drawing import FONT, as_json, blank_plot, box, name_ticks, number_ticks, style_axes
 from byoc_vision.report.palette import EDGE, QUIET, SERIES
 
-HEIGHT = 320  # CSS pixels
+HEIGHT = 320  # CSS pixels, of the upright axes
 _REST, _BEST = SERIES[0].light, SERIES[1].light
 _REACH = 14  # pixels around a point in which the pointer finds it
 
@@ -53,7 +53,7 @@ def draw_epochs(shown: Sequence[Shown], metric: str) -> dict[str, Any]:
     low, high = min(flat), max(flat)
     margin = (high - low) * 0.06 or abs(high) * 0.1 or 0.1
     last = max(epoch for epochs in xs for epoch in epochs)
-    plot = blank_plot((1 - 0.02 * last, last * 1.02 + 0.02), (low - margin, high + margin), height=HEIGHT)
+    plot = blank_plot((1 - 0.02 * last, last * 1.02 + 0.02), (low - margin, high + margin))
     _add_lines(plot, lines, xs, ys)
     points = [
         (epoch, value, trial.name, str(epoch), words.figure(value))
