@@ -81,7 +81,7 @@ CLASSES = {f"{kind}Parameter": Call.named(kind) for kind in ("Continuous", "Inte
 
 @pytest.mark.parametrize("sdk", ["v2", "v3"])
 def test_the_program_makes_what_the_function_makes(sdk: Sdk) -> None:
-    space = search_space(recipe_of({"task": "classification", "augmentation": "sträng \"x'\".json"}))
+    space = search_space(recipe_of({"task": "classification", "augmentation": 'sträng "x\'".json'}))
     lines = as_program(space, DEFINITIONS, sdk).splitlines()
     assert lines[0].startswith("from sagemaker.")
     found: dict[str, Any] = dict(CLASSES)
