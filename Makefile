@@ -96,6 +96,10 @@ test-mlflow: install .venv-mlflow/.locked ## have a real MLflow server follow a 
 test-recipes: install ## train recipes on real pictures, to figures that must be reached
 	$(BIN)/pytest tests/recipes $(PYTEST_ARGS)
 
+.PHONY: test-tuning
+test-tuning: install ## search for hyperparameters with real jobs: going on, two at once, failures, Ctrl-C
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/tuning $(PYTEST_ARGS)
+
 .PHONY: demo
 demo: install ## train on drawn pictures, serve, predict: results in demo/
 	sh local_test/demo.sh $(BIN)/byoc-vision

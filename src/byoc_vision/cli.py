@@ -156,6 +156,14 @@ def prepare(options: argparse.Namespace) -> int:
     return 0
 
 
+def tune(options: argparse.Namespace) -> int:
+    from byoc_vision.tuning.search import Plan
+    from byoc_vision.tuning.search import tune as search
+
+    plan = Plan(options.trials, options.processes, options.timeout, options.seed)
+    return search(options.recipe, options.data, options.output, plan, options.metric, options.keep)
+
+
 def check(options: argparse.Namespace) -> int:
     from byoc_vision.data.layouts.local_channels import channels_in
     from byoc_vision.data.preflight import find_and_check, log_and_judge
@@ -225,6 +233,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_report(commands)
 
+    _add_tune(commands)
+
     _add_export(commands)
 
     _add_prepare(commands)
@@ -249,6 +259,26 @@ def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     where = "default: report.html in DIR or beside the archive; comparison.html here for several"
     command.add_argument("--output", type=Path, metavar="FILE", help=where)
     command.set_defaults(run=report)
+
+
+def _add_tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("tune", help="search for better hyperparameters, one training job after the other")
+    command.add_argument(
+        "--recipe", required=True, help="a hyperparameters.json, its folder, or segmentation or classification"
+    )
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="as `check` takes it")
+    command.add_argument("--trials", type=_positive, default=20, metavar="COUNT", help="in all (default: 20)")
+    command.add_argument("--metric", help="such as validation:f1 (default: what the job keeps its best epoch by)")
+    command.add_argument(
+        "--keep", action="append", default=[], metavar="NAME", help="a hyperparameter that stays; may be repeated"
+    )
+    command.add_argument(
+        "--output", type=Path, default=Path("tuning"), metavar="DIR", help="new, empty, or a search to go on with"
+    )
+    command.add_argument("--processes", type=_positive, metavar="COUNT", help="trials at a time (default: one a GPU)")
+    command.add_argument("--timeout", type=_positive, metavar="MINUTES", help="after which no further trial begins")
+    command.add_argument("--seed", type=int, default=0, help="of what is proposed")
+    command.set_defaults(run=tune)
 
 
 def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

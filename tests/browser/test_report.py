@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
-from support import records
+from support import records, searches
 from support.browser import DESK, PHONE, Page, chromium, console, requested
 
 from byoc_vision.report.page import report_on, write_report
 from byoc_vision.report.record import Record
+from byoc_vision.tuning.page import write_page
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -53,6 +54,13 @@ while (walker.nextNode()) {
 return found;
 """
 TOOLTIP = "return [...document.querySelectorAll('.bk-Tooltip')].map((box) => box.shadowRoot.textContent).join(' ')"
+# Where a point of a plot lies in the window, in CSS pixels.
+PLACE = """
+const [plot, x, y] = arguments;
+const view = Bokeh.index.roots.find((view) => plot.contains(view.el));
+const {left, top} = view.el.getBoundingClientRect();
+return [left + view.frame.x_scale.compute(x), top + view.frame.y_scale.compute(y)];
+"""
 LOADED = "return [...document.images].every((image) => image.naturalWidth > 0)"
 DRAWN = """
 const plots = [...document.querySelectorAll(".plot")];
@@ -70,6 +78,9 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         JOBS[name](folder)
         addresses[name] = write_report(folder).as_uri()
     compared = [folders[name] for name in ("segmentation", "one-epoch", "barely-begun")]
+    asked, searched = searches.request(), tmp_path_factory.mktemp("searched")
+    write_page(searched / "tuning.html", searches.whole_search(searched, asked), asked)
+    addresses["search"] = (searched / "tuning.html").as_uri()
     addresses["comparison"] = report_on(compared, folders["segmentation"] / "comparison.html").as_uri()
     return addresses
 
@@ -101,8 +112,8 @@ def visit(browser: webdriver.Chrome, addresses: dict[str, str]) -> Iterator[Call
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 def test_it_is_readable_and_fits(visit: Callable[..., Page], size: tuple[int, int], scheme: str) -> None:
-    names = (*JOBS, "comparison") if scheme == "light" else ("segmentation", "classification", "comparison")
-    for name in names:
+    names = tuple(JOBS) if scheme == "light" else ("segmentation", "classification")
+    for name in (*names, "comparison", "search"):
         page = visit(name, size, color_scheme=scheme)
         keep_screenshot(page, f"report-{name}-{'desk' if size == DESK else 'phone'}-{scheme}")
         assert page.script("return document.documentElement.scrollWidth") <= size[0]
@@ -140,6 +151,31 @@ def test_curves_tell_their_values(visit: Callable[..., Page], addresses: dict[st
     box = page.all(".bk-Tooltip")[0]
     ground = page.script("return getComputedStyle(arguments[0]).backgroundColor.match(/\\d+/g).map(Number)", box)
     assert (np.mean(ground) < 64) == (scheme == "dark")
+
+
+@pytest.mark.parametrize(("chart", "x", "y"), [("epochs", 4, 0.9123), ("parallel", 8, 1), ("progress", 9, 0.9123)])
+def test_trials_tell_what_they_are(visit: Callable[..., Page], chart: str, x: float, y: float) -> None:
+    """x, y: where the best trial's figure lies in the plot."""
+    page = visit("search")
+    plot = page[f"chart-{chart}"]
+    page.script("arguments[0].scrollIntoView({block: 'center', inline: 'end', behavior: 'instant'})", plot)
+    right, down = page.script(PLACE, plot, x, y)
+    pointer = webdriver.ActionChains(page.driver).move_by_offset(round(right), round(down) - 3)
+    pointer.pause(0.1).move_by_offset(0, 3).perform()
+    page.until(lambda: "0.9123" in page.script(TOOLTIP))
+    assert "trial: 9" in page.script(TOOLTIP)
+    webdriver.ActionChains(page.driver).move_by_offset(-round(right), -round(down)).perform()
+
+
+def test_trials_sort(visit: Callable[..., Page]) -> None:
+    page = visit("search")
+    table = page.all("table.sortable")[0]
+    table.find_elements("css selector", "thead button")[2].click()
+    figures = [row.text for row in table.find_elements("css selector", "tbody tr > :nth-child(3)")]
+    assert figures[0] == "0.9123"
+    assert figures[-2:] == ["–", "–"]
+    known = [float(text) for text in figures[:-2]]
+    assert known == sorted(known, reverse=True)
 
 
 def test_curves_follow_the_scheme(visit: Callable[..., Page]) -> None:

@@ -38,7 +38,7 @@ class Integer:
 
 @dataclass(frozen=True)
 class Categorical:
-    """One of some values, as hyperparameters.json spells them."""
+    """One of some values, as hyperparameters.json spells them; the first is the recipe's own."""
 
     name: str
     values: tuple[str, ...]

@@ -22,12 +22,16 @@ _WIDE = 100.0  # the ratio of the largest to the smallest from which a logarithm
 
 @dataclass(frozen=True)
 class Series:
-    """A line. values: one for each of its chart's x; None where there is none. colour: its place in the palette."""
+    """A line. values: one for each of its chart's x; None where there is none. colour: its place in the palette.
+
+    dots: its points alone, which nothing joins.
+    """
 
     name: str
     values: Values
     colour: int
     dashed: bool = False
+    dots: bool = False
 
 
 @dataclass(frozen=True)

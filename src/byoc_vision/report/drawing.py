@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -25,19 +26,44 @@ def library() -> str:
 
 def draw(chart: Chart) -> dict[str, Any]:
     """The JSON that `Bokeh.embed.embed_item` takes."""
+    from bokeh.models import ColumnDataSource, Line, Scatter
+
+    y_extent = _extent(chart)
+    plot = blank_plot(_x_extent(chart), y_extent, logarithmic=chart.logarithmic)
+    source = ColumnDataSource(_columns(chart))
+    for place, series in enumerate(chart.series):
+        colour = series_shade(series.colour).light
+        dash: list[int] = [5, 4] if series.dashed else []
+        if not series.dots:
+            plot.add_glyph(source, Line(x="x", y=f"y{place}", line_color=colour, line_width=2, line_dash=dash))
+        if series.dots or len(chart.x) <= _MARKED_POINTS:
+            size = 5 if len(chart.x) > 1 else 9
+            plot.add_glyph(source, Scatter(x="x", y=f"y{place}", size=size, fill_color=colour, line_color=colour))
+    style_axes(plot, chart.x_name)
+    number_ticks(plot)
+    if chart.x_ticks:
+        name_ticks(plot.xaxis, {float(x): chart.x_words(x) for x in chart.x_ticks})
+    if chart.y_ticks:
+        name_ticks(plot.yaxis, {float(y): chart.y_words(y) for y in chart.y_ticks})
+    _add_marks(plot, chart, y_extent[1])
+    _add_hover(plot, chart, source)
+    return as_json(plot)
+
+
+def blank_plot(
+    x_extent: tuple[float, float], y_extent: tuple[float, float], *, height: int = HEIGHT, logarithmic: bool = False
+) -> Any:
+    """A Bokeh figure without tools, on the page's own ground, as wide as its place. logarithmic: its y axis."""
     # bokeh takes half a second to import: only who draws pays for it.
-    from bokeh import __version__ as version
-    from bokeh.document import Document
-    from bokeh.models import ColumnDataSource, Line, Range1d, Scatter
+    from bokeh.models import Range1d
     from bokeh.plotting import figure
 
-    (left, right), (low, high) = _x_extent(chart), _extent(chart)
-    plot = figure(
-        height=HEIGHT,
+    return figure(
+        height=height,
         sizing_mode="stretch_width",
-        x_range=Range1d(start=left, end=right),
-        y_range=Range1d(start=low, end=high),
-        y_axis_type="log" if chart.logarithmic else "linear",
+        x_range=Range1d(start=x_extent[0], end=x_extent[1]),
+        y_range=Range1d(start=y_extent[0], end=y_extent[1]),
+        y_axis_type="log" if logarithmic else "linear",
         toolbar_location=None,
         tools="",
         background_fill_color=None,
@@ -46,18 +72,13 @@ def draw(chart: Chart) -> dict[str, Any]:
         min_border_right=12,
         min_border_top=6,
     )
-    source = ColumnDataSource(_columns(chart))
-    for place, series in enumerate(chart.series):
-        colour = series_shade(series.colour).light
-        dash: list[int] = [5, 4] if series.dashed else []
-        plot.add_glyph(source, Line(x="x", y=f"y{place}", line_color=colour, line_width=2, line_dash=dash))
-        if len(chart.x) <= _MARKED_POINTS:
-            size = 5 if len(chart.x) > 1 else 9
-            plot.add_glyph(source, Scatter(x="x", y=f"y{place}", size=size, fill_color=colour, line_color=colour))
-    _style_axes(plot, chart)
-    _add_marks(plot, chart, high)
-    _add_hover(plot, chart, source)
-    # What `bokeh.embed.json_item` does in twice the time, for plots that may belong to a document already.
+
+
+def as_json(plot: Any) -> dict[str, Any]:
+    """What `bokeh.embed.json_item` does in twice the time, for plots that may belong to a document already."""
+    from bokeh import __version__ as version
+    from bokeh.document import Document
+
     document = Document()
     document.add_root(plot)
     return {"target_id": None, "root_id": plot.id, "doc": document.to_json(deferred=False), "version": version}
@@ -100,7 +121,8 @@ def _extent(chart: Chart) -> tuple[float, float]:
     return low - margin, high + 2 * margin  # room for the marks' words
 
 
-def _style_axes(plot: Any, chart: Chart) -> None:
+def style_axes(plot: Any, x_name: str) -> None:
+    """Quiet axes, and lines across the plot at the ticks of y."""
     for axis in (*plot.xaxis, *plot.yaxis):
         axis.axis_line_color = None
         axis.major_tick_line_color = EDGE.light
@@ -110,26 +132,26 @@ def _style_axes(plot: Any, chart: Chart) -> None:
         axis.major_label_text_font = axis.axis_label_text_font = FONT
         axis.major_label_text_font_size = axis.axis_label_text_font_size = "12px"
         axis.axis_label_text_font_style = "normal"
-    plot.xaxis.axis_label = chart.x_name
+    plot.xaxis.axis_label = x_name
     plot.xgrid.grid_line_color = None
     plot.ygrid.grid_line_color = LINE.light
-    _write_ticks(plot, chart)
 
 
-def _write_ticks(plot: Any, chart: Chart) -> None:
-    from bokeh.models import BasicTicker, FixedTicker, NumeralTickFormatter, PrintfTickFormatter
+def number_ticks(plot: Any) -> None:
+    """Whole numbers along x, four digits along y."""
+    from bokeh.models import BasicTicker, NumeralTickFormatter, PrintfTickFormatter
 
-    if chart.x_ticks:
-        plot.xaxis.ticker = FixedTicker(ticks=[float(x) for x in chart.x_ticks])
-        plot.xaxis.major_label_overrides = {float(x): chart.x_words(x) for x in chart.x_ticks}
-    else:
-        plot.xaxis.ticker = BasicTicker(desired_num_ticks=8, min_interval=1, num_minor_ticks=0)
-        plot.xaxis.formatter = NumeralTickFormatter(format="0,0")
-    if chart.y_ticks:
-        plot.yaxis.ticker = FixedTicker(ticks=[float(y) for y in chart.y_ticks])
-        plot.yaxis.major_label_overrides = {float(y): chart.y_words(y) for y in chart.y_ticks}
-    else:
-        plot.yaxis.formatter = PrintfTickFormatter(format="%.4g")
+    plot.xaxis.ticker = BasicTicker(desired_num_ticks=8, min_interval=1, num_minor_ticks=0)
+    plot.xaxis.formatter = NumeralTickFormatter(format="0,0")
+    plot.yaxis.formatter = PrintfTickFormatter(format="%.4g")
+
+
+def name_ticks(axis: Any, names: Mapping[float, str]) -> None:
+    """Where the axis is labelled, and with which words."""
+    from bokeh.models import FixedTicker
+
+    axis.ticker = FixedTicker(ticks=list(names))
+    axis.major_label_overrides = dict(names)
 
 
 def _add_marks(plot: Any, chart: Chart, high: float) -> None:
@@ -163,7 +185,7 @@ def _add_hover(plot: Any, chart: Chart, source: Any) -> None:
     anchor = plot.add_glyph(source, line if len(chart.x) > 1 else point)
     hover = HoverTool(
         renderers=[anchor],
-        tooltips=_box(chart),
+        tooltips=box([(chart.x_name, "x_words"), *_names(chart)]),
         mode="vline",
         limit=1,
         show_arrow=False,
@@ -172,9 +194,15 @@ def _add_hover(plot: Any, chart: Chart, source: Any) -> None:
     plot.add_tools(hover, CrosshairTool(dimensions="height", line_color=EDGE.light, line_alpha=0.6))
 
 
-def _box(chart: Chart) -> str:
-    """The box as HTML in the page's colours; Bokeh puts the columns' words where their names stand behind an @."""
-    rows = [(chart.x_name, "x_words"), *((series.name, f"words{place}") for place, series in enumerate(chart.series))]
+def _names(chart: Chart) -> list[tuple[str, str]]:
+    return [(series.name, f"words{place}") for place, series in enumerate(chart.series)]
+
+
+def box(rows: Sequence[tuple[str, str]]) -> str:
+    """What shows where the pointer is, as HTML in the page's colours: a name, and the words of a column.
+
+    Bokeh puts a column's words where its name stands behind an @.
+    """
     lines = [
         f'<span style="color: var(--quiet)">{_plain(name)}: </span><span>@{column}</span>' for name, column in rows
     ]

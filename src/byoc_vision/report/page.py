@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from jinja2.utils import htmlsafe_json_dumps
-from markupsafe import Markup
-
-from byoc_vision import __version__
 from byoc_vision.errors import DataError
-from byoc_vision.renaming import renamed_into_place
-from byoc_vision.report import charts, palette, words
+from byoc_vision.report import charts
 from byoc_vision.report.charts import Chart
-from byoc_vision.report.drawing import draw, library
+from byoc_vision.report.drawing import draw
 from byoc_vision.report.pictures import Pictures, inline
 from byoc_vision.report.record import REPORT_FILE, Record, read_record
+from byoc_vision.report.shell import rendered, write
 from byoc_vision.report.sources import opened, read_preflight
 from byoc_vision.report.views.answers import answers
 from byoc_vision.report.views.comparison import comparison
@@ -42,7 +33,7 @@ _SECTIONS_OF_SEVERAL = ("Figures", "Curves", "Settings")
 def write_report(folder: Path) -> Path:
     """Make `report.html` in a job's output folder of the record that lies there. Raises DataError and OSError."""
     path = folder / REPORT_FILE
-    _write(path, render([(read_record(folder), folder)]))
+    write(path, render([(read_record(folder), folder)]))
     return path
 
 
@@ -58,7 +49,7 @@ def report_on(sources: Sequence[Path], output: Path | None = None) -> Path:
         page = render([(read_record(folder), folder) for folder in folders], [_called(source) for source in sources])
         beside = folders[0] if sources[0].is_dir() else sources[0].parent
         path = output or (beside / REPORT_FILE if len(sources) == 1 else Path("comparison.html"))
-        _write(path, page)
+        write(path, page)
     return path
 
 
@@ -85,11 +76,11 @@ def _alone(record: Record, folder: Path) -> str:
 
 def _page(record: Record, folder: Path, pictures: Pictures) -> str:
     shown = {"curves": charts.curves(record), "times": _time_charts(record)}
-    return _rendered(
+    return rendered(
         "report.html",
         f"{record.name or 'Training report'} · byoc-vision",
         _SECTIONS,
-        [*shown["curves"], *shown["times"]],
+        _drawn([*shown["curves"], *shown["times"]]),
         record=record,
         verdict=verdict(record),
         charts=shown,
@@ -123,59 +114,14 @@ def _time_charts(record: Record) -> list[Chart]:
 def _side_by_side(records: Sequence[Record], names: Sequence[str]) -> str:
     compared = comparison(records, names)
     title = f"{len(records)} jobs side by side · byoc-vision"
-    return _rendered("comparison.html", title, _SECTIONS_OF_SEVERAL, compared.charts, comparison=compared)
+    return rendered("comparison.html", title, _SECTIONS_OF_SEVERAL, _drawn(compared.charts), comparison=compared)
 
 
-def _rendered(template: str, title: str, sections: Sequence[str], drawn: Sequence[Chart], **content: Any) -> str:
-    scripts = [*([library()] if drawn else []), _static("page.js")]
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            title=title,
-            version=__version__,
-            sections=[(name.lower(), name) for name in sections],
-            style=Markup(_static("page.css")),
-            series=palette.SERIES,
-            scripts=[Markup(script) for script in scripts],
-            script_hashes=Markup(" ".join(map(_hash, scripts))),
-            charts_json=htmlsafe_json_dumps({f"chart-{chart.key}": draw(chart) for chart in drawn}),
-            shades_json=htmlsafe_json_dumps(palette.in_the_dark()),
-            difference=palette.differences(),
-            **content,
-        )
-    )
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("byoc_vision.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    for word in (words.figure, words.share, words.count, words.many, words.duration, words.memory, words.capital):
-        environment.filters[word.__name__] = word
-    environment.filters["title_of"] = words.title
-    return environment
-
-
-@cache
-def _static(name: str) -> str:
-    return (files("byoc_vision.report") / "static" / name).read_text(encoding="utf-8")
-
-
-def _hash(script: str) -> str:
-    """What a Content-Security-Policy allows a script by: no other can run, whatever a name might smuggle in."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+def _drawn(shown: Sequence[Chart]) -> dict[str, dict[str, Any]]:
+    return {chart.key: draw(chart) for chart in shown}
 
 
 def _called(source: Path) -> str:
     """A job is in JOB/output/data, or in JOB/output/output.tar.gz."""
     parts = [part for part in source.absolute().parts if part not in ("/", "output", "data", "output.tar.gz")]
     return parts[-1] if parts else str(source)
-
-
-def _write(path: Path, page: str) -> None:
-    """Whole: who reads finds the one before, or this one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with renamed_into_place(path) as beside:
-        beside.write_text(page, encoding="utf-8")

@@ -1,0 +1,52 @@
+"""Where trials train: a GPU for each, or a share of the processor's cores."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from byoc_vision.machine import available_cores, visible_gpus
+from byoc_vision.tuning.locks import Lock
+
+GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
+THREADS_VARIABLE = "OMP_NUM_THREADS"
+
+_NO_FILE_NAME = re.compile(r"[^\w-]")
+
+
+def gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -> tuple[str, ...]:
+    """The GPUs that trials may take, as CUDA_VISIBLE_DEVICES names them; none on a machine without."""
+    count = visible_gpus(environment, devices)
+    chosen = environment.get(GPU_VARIABLE)
+    names = map(str, range(count)) if chosen is None else (name.strip() for name in chosen.split(","))
+    return tuple(name for name in names if name and name != "-1")[:count]
+
+
+@contextmanager
+def one_gpu(names: tuple[str, ...], turn: int, locks: Path) -> Iterator[Mapping[str, str]]:
+    """The variables that show a trial one GPU: one that no other trial of the search has, where there is one.
+
+    turn: which of them to take where each has a trial already. locks: the folder of their locks.
+    """
+    if not names:
+        yield {}
+        return
+    name, lock = names[turn % len(names)], None
+    for candidate in names[turn % len(names) :] + names[: turn % len(names)]:
+        if lock := Lock.if_free(locks / f"gpu-{_NO_FILE_NAME.sub('-', candidate)}.lock"):
+            name = candidate
+            break
+    try:
+        yield {GPU_VARIABLE: name}
+    finally:
+        if lock:
+            lock.release()
+
+
+def threads(environment: Mapping[str, str], processes: int) -> Mapping[str, str]:
+    """The variable by which trials beside each other share out the cores, where nothing else sets it."""
+    if processes == 1 or THREADS_VARIABLE in environment:
+        return {}
+    return {THREADS_VARIABLE: str(max(1, available_cores() // processes))}

@@ -1,0 +1,191 @@
+"""One HTML file that says how a search went: what it came to, what mattered, and what became of each trial."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.importance import PedAnovaImportanceEvaluator
+from optuna.trial import FrozenTrial, TrialState
+
+from byoc_vision.describe.space import Categorical, Range
+from byoc_vision.report import words
+from byoc_vision.report.drawing import draw
+from byoc_vision.report.shell import rendered, write
+from byoc_vision.report.views.verdict import Fact, Mood
+from byoc_vision.tuning import plots
+from byoc_vision.tuning.request import Request
+from byoc_vision.tuning.study import BEST_EPOCH, EPOCHS, OWN, REASON, SECONDS, Study, spelt
+
+SECTIONS = ("Verdict", "Trials", "Search")
+FEWEST_FOR_IMPORTANCES = 6  # complete trials, below which they would be noise
+
+_STATES: dict[TrialState, tuple[str, Mood]] = {
+    TrialState.COMPLETE: ("complete", "good"),
+    TrialState.PRUNED: ("pruned", "wait"),
+    TrialState.FAIL: ("failed", "bad"),
+    TrialState.RUNNING: ("running", "wait"),
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A trial in the table. parameters: their words and what they are sorted by."""
+
+    number: int
+    state: str
+    mood: Mood
+    value: float | None
+    is_best: bool
+    epochs: str
+    last_epoch: int
+    seconds: float | None
+    parameters: list[tuple[str, Any]]
+    note: str
+
+
+def write_page(path: Path, study: Study, request: Request) -> None:
+    """Write the page of what is known by now. Raises OSError."""
+    write(path, render(study, request))
+
+
+def render(study: Study, request: Request) -> str:
+    trials, best, space = study.trials, study.best, study.space
+    metric, shown = space.objective.metric, _shown(study)
+    drawn: dict[str, Any] = {}
+    progress = plots.progress(shown, metric, space.objective.direction == "minimize")
+    if progress:
+        drawn |= {"progress": draw(progress), "parallel": plots.draw_parallel(shown, space.ranges, metric)}
+    if any(trial.epochs for trial in shown):
+        drawn["epochs"] = plots.draw_epochs(shown, metric)
+    return rendered(
+        "tuning.html",
+        f"Search for {metric} · byoc-vision",
+        SECTIONS,
+        drawn,
+        metric=metric,
+        best=best,
+        where=_where(best),
+        about=_about(request, study),
+        facts=_facts(trials, best),
+        progress=progress,
+        has_epochs="epochs" in drawn,
+        axes=len(space.ranges) + 1,
+        importances=importances(study),
+        names=[found.name for found in space.ranges],
+        lines=[_line(trial, best, space.ranges) for trial in trials],
+        ranges=[_described(found, request.own, best) for found in space.ranges],
+        fixed=sorted(space.fixed.items()),
+        hyperparameters=json.dumps(study.hyperparameters(best.params), indent=2) if best else "",
+    )
+
+
+def importances(study: Study) -> list[tuple[str, float]]:
+    """How much of what the best trials have in common each hyperparameter explains, as shares, the largest first.
+
+    PED-ANOVA (Watanabe et al., 2023); none of too few trials.
+    """
+    complete = [trial for trial in study.over if trial.state == TrialState.COMPLETE]
+    if len(complete) < FEWEST_FOR_IMPORTANCES:
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        found = optuna.importance.get_param_importances(study.optuna, evaluator=PedAnovaImportanceEvaluator())
+    return sorted(found.items(), key=lambda item: -item[1])
+
+
+def _shown(study: Study) -> list[plots.Shown]:
+    best, known = study.best, [trial for trial in study.trials if trial.params]
+    complete = sorted(
+        (trial for trial in known if trial.state == TrialState.COMPLETE),
+        key=lambda trial: trial.value or 0.0,
+        reverse=study.space.objective.direction == "minimize",
+    )
+    ranks = {trial.number: rank / max(1, len(complete) - 1) for rank, trial in enumerate(complete)}
+    return [
+        plots.Shown(
+            trial.number,
+            trial.value if trial.state == TrialState.COMPLETE else None,
+            ranks.get(trial.number, 0.0),
+            best is not None and trial.number == best.number,
+            {epoch: value for epoch, value in sorted(trial.intermediate_values.items()) if value == value},
+            trial.params,
+        )
+        for trial in known
+    ]
+
+
+def _where(best: FrozenTrial | None) -> str:
+    if best is None:
+        return "No trial is complete yet"
+    own = "; the recipe as it is" if OWN in best.user_attrs else ""
+    return f"trial {best.number}, after epoch {best.user_attrs.get(BEST_EPOCH, words.NOTHING)}{own}"
+
+
+def _about(request: Request, study: Study) -> str:
+    task, data = request.recipe.task, request.data
+    pictures = " and ".join(f"{words.count(number)} {split}" for split, number in data["pictures"].items())
+    wanted = "lowest" if study.space.objective.direction == "minimize" else "highest"
+    return f"{task.capitalize()} of {pictures} pictures, for the {wanted} {study.space.objective.metric}."
+
+
+def _facts(trials: list[FrozenTrial], best: FrozenTrial | None) -> list[Fact]:
+    facts, own = [], next((trial for trial in trials if OWN in trial.user_attrs), None)
+    if own and best and own.state == TrialState.COMPLETE and own.value is not None and best.value is not None:
+        gain = abs(best.value - own.value)
+        facts.append(Fact("The recipe as it is", words.figure(own.value), f"the best is {words.figure(gain)} better"))
+    counts = {state: sum(trial.state == state for trial in trials) for state in _STATES}
+    told = [f"{counts[state]} {name}" for state, (name, _) in _STATES.items() if counts[state]]
+    facts.append(Fact("Trials", words.count(len(trials)), ", ".join(told)))
+    seconds = sum(trial.user_attrs.get(SECONDS, 0.0) for trial in trials)
+    facts.append(Fact("Trained", words.duration(seconds), "all trials together"))
+    planned, done = _epochs_spared(trials)
+    if planned > done:
+        facts.append(Fact("Epochs spared", words.count(planned - done), f"of {words.count(planned)}, by pruning"))
+    return facts
+
+
+def _epochs_spared(trials: list[FrozenTrial]) -> tuple[int, int]:
+    """Epochs that there would have been without pruning, and those that there were."""
+    pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
+    done = sum(len(trial.intermediate_values) for trial in trials)
+    spared = sum(trial.user_attrs.get(EPOCHS, 0) - len(trial.intermediate_values) for trial in pruned)
+    return done + spared, done
+
+
+def _line(trial: FrozenTrial, best: FrozenTrial | None, ranges: tuple[Range, ...]) -> Line:
+    state, mood = _STATES[trial.state]
+    planned = trial.user_attrs.get(EPOCHS)
+    done = len(trial.intermediate_values)
+    known = [(found.name, trial.params.get(found.name)) for found in ranges]
+    return Line(
+        number=trial.number,
+        state=state,
+        mood=mood,
+        value=trial.value,
+        is_best=best is not None and trial.number == best.number,
+        epochs=f"{done} of {planned}" if planned else str(done),
+        last_epoch=done,
+        seconds=trial.user_attrs.get(SECONDS),
+        parameters=[(words.NOTHING, -1) if value is None else (spelt(value), value) for _, value in known],
+        note=trial.user_attrs.get(REASON) or ("the recipe as it is" if OWN in trial.user_attrs else ""),
+    )
+
+
+def _described(
+    found: Range, own: Mapping[str, float | int | str], best: FrozenTrial | None
+) -> tuple[str, str, str, str]:
+    """Name, where it was sought, the recipe's value, the best trial's."""
+    if isinstance(found, Categorical):
+        sought = ", ".join(found.values)
+    else:
+        sought = f"{words.setting(found.low)} to {words.setting(found.high)}"
+        sought += ", by its logarithm" if found.logarithmic else ""
+    before = spelt(own[found.name]) if found.name in own else words.NOTHING
+    after = spelt(best.params[found.name]) if best and found.name in best.params else words.NOTHING
+    return found.name, sought, before, after

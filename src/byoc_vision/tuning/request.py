@@ -1,0 +1,98 @@
+"""What is searched: a recipe, the pictures, the figure to reach, and what may vary."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from byoc_vision import hyperparameters as hp
+from byoc_vision.data.layouts.local_channels import channels_in
+from byoc_vision.data.preflight import find_and_check, job_budget, log_and_judge
+from byoc_vision.data.samples import Dataset
+from byoc_vision.describe.ranges import search_space
+from byoc_vision.describe.recipe import FILE, Recipe, read_recipe, recipe_of
+from byoc_vision.describe.space import Categorical, SearchSpace
+from byoc_vision.models.spec import Task
+from byoc_vision.training import plan
+
+
+@dataclass(frozen=True)
+class Request:
+    """A search that is possible: its recipe and its data were read and fit each other.
+
+    own: the recipe's own values of what varies, as far as they lie in its ranges.
+    """
+
+    recipe: Recipe
+    space: SearchSpace
+    own: Mapping[str, float | int | str]
+    channels: Mapping[str, Path]
+    data: Mapping[str, Any]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for trials to be compared, as JSON has it: kind of difference → what it was."""
+        identity = {
+            "metric": self.space.objective.metric,
+            "ranges": {found.name: {**asdict(found), "kind": type(found).__name__} for found in self.space.ranges},
+            "other hyperparameters": dict(self.space.fixed),
+            "data": dict(self.data),
+        }
+        return dict(json.loads(json.dumps(identity)))
+
+
+def read_request(recipe: str, data: Path, metric: str | None = None, keep: Collection[str] = ()) -> Request:
+    """Read the recipe, check the pictures as a job does before it trains, and see what may vary.
+
+    recipe, metric, keep: as `describe.ranges.search_space` takes them; the task may be left to the data.
+    Raises InputError and DataError that name every mistake in either.
+    """
+    given = _given(recipe)
+    hyperparameters = hp.parse(given)
+    channels = {name: path.absolute() for name, path in channels_in(data).items()}
+    options = replace(plan.data_options(hyperparameters), checking_budget=job_budget())
+    checked = find_and_check(channels, options)
+    log_and_judge(checked.report)
+    read = _with_data(recipe_of({**given, "task": checked.dataset.task}, recipe), checked.dataset)
+    space = search_space(read, metric, keep)
+    return Request(read, space, own_values(read, space), channels, _described(checked.dataset))
+
+
+def own_values(recipe: Recipe, space: SearchSpace) -> dict[str, float | int | str]:
+    """The recipe's values of what varies, but for those outside their ranges."""
+    own: dict[str, float | int | str] = {}
+    for found in space.ranges:
+        if isinstance(found, Categorical):
+            own[found.name] = found.values[0]
+        elif found.low <= (value := getattr(recipe.hyperparameters, found.name)) <= found.high:
+            own[found.name] = value
+    return own
+
+
+def _given(recipe: str) -> dict[str, Any]:
+    """The hyperparameters as they are given, in whatever spelling."""
+    if recipe in get_args(Task):
+        return {"task": recipe}
+    path = Path(recipe)
+    file = path / FILE if path.is_dir() else path
+    return hp.read_raw(file) if file.is_file() else dict(read_recipe(recipe).given)
+
+
+def _with_data(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """The recipe with what the data tell and it does not; what it gives stays as it is."""
+    told = {"multi_label": dataset.multi_label, "num_classes": len(dataset.classes)}
+    return replace(recipe, hyperparameters=recipe.hyperparameters.model_copy(update=told))
+
+
+def _described(dataset: Dataset) -> dict[str, Any]:
+    """Which pictures these are: how many, of which classes, and a digest of their names."""
+    digest = hashlib.blake2b(digest_size=8)
+    for split, samples in dataset.splits.items():
+        for name in sorted(f"{split}/{sample.image.name}" for sample in samples):
+            digest.update(name.encode(errors="surrogateescape") + b"\0")
+    counts = {split: len(samples) for split, samples in dataset.splits.items()}
+    return {"pictures": counts, "classes": list(dataset.class_names), "digest": digest.hexdigest()}

@@ -1,0 +1,112 @@
+"""A trial's training job: `byoc-vision train` as a process of its own, on a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from byoc_vision.paths import MlPaths
+from byoc_vision.report.record import PICTURES_FOLDER
+
+LOG_FILE = "log.txt"
+# What a trial does without: it is one of many, and nobody resumes it. The best model gets its report and OpenVINO's
+# form of it when the search is over.
+SPARED = {"report": "false", "tensorboard": "false", "openvino": "false", "checkpoint_keep": "0"}
+
+STEP_SECONDS = 20.0  # for a job to end its step, once it was asked to stop
+
+
+class TrialJob:
+    """One training job, from its folder to its end."""
+
+    def __init__(self, paths: MlPaths) -> None:
+        self.paths = paths
+        self._process: subprocess.Popen[str] | None = None
+        self._asked_to_stop = False
+        self._timers: list[threading.Timer] = []
+
+    @property
+    def log_file(self) -> Path:
+        return self.paths.root / LOG_FILE
+
+    def prepare(self, hyperparameters: Mapping[str, str], channels: Mapping[str, Path]) -> None:
+        """Make the folder anew. Pictures are linked, not copied."""
+        shutil.rmtree(self.paths.root, ignore_errors=True)
+        self.paths.channels.mkdir(parents=True)
+        for name, folder in channels.items():
+            self.paths.channel(name).symlink_to(folder)
+        self.paths.hyperparameters.parent.mkdir(parents=True)
+        self.paths.hyperparameters.write_text(json.dumps({**hyperparameters, **SPARED}, indent=2) + "\n")
+
+    def lines(self, environment: Mapping[str, str]) -> Iterator[str]:
+        """Start the job; its log as it comes, which is written to a file too."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "byoc_vision", "train", "--root", str(self.paths.root)],
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # Ctrl-C asks the search alone, which asks its jobs
+        )
+        if self._asked_to_stop:
+            self._send(signal.SIGTERM)
+        assert self._process.stdout is not None
+        with self._process.stdout as output, self.log_file.open("w", encoding="utf-8", errors="replace") as log:
+            for line in output:
+                log.write(line)
+                log.flush()
+                yield line.rstrip("\n")
+
+    def stop(self, seconds: float = STEP_SECONDS) -> None:
+        """Ask the job to stop, as SageMaker does; end it where it does not within so many seconds."""
+        self._asked_to_stop = True
+        self._send(signal.SIGTERM)
+        timer = threading.Timer(seconds, self.kill)
+        timer.daemon = True
+        timer.start()
+        self._timers.append(timer)
+
+    def kill(self) -> None:
+        """End the job and its loader processes now."""
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """Its exit status, once its log has ended; less than 0 where a signal ended it."""
+        assert self._process is not None, "it was started"
+        status = self._process.wait()
+        for timer in self._timers:
+            timer.cancel()
+        return status
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def why_it_failed(self, status: int) -> str:
+        """In one line: what the failure file says first, else what ended the process."""
+        try:
+            lines = self.paths.failure.read_text(encoding="utf-8").splitlines()
+        except OSError:
+            lines = []
+        if lines:
+            return f"{lines[0]} {lines[1].strip()}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+        if status < 0:
+            name = signal.Signals(-status).name
+            return f"The job was ended by {name}: by the kernel for lack of memory, as a rule"
+        return f"The job ended with status {status}; see {self.log_file}"
+
+    def tidy(self) -> None:
+        """Leave the figures, the log and the hyperparameters, but no weights and no pictures."""
+        pictures = self.paths.output_data / PICTURES_FOLDER
+        for folder in (self.paths.model, self.paths.checkpoints, self.paths.channels, pictures):
+            shutil.rmtree(folder, ignore_errors=True)
