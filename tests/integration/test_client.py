@@ -12,6 +12,7 @@ import boto3
 import numpy as np
 import pytest
 import requests
+from botocore.config import Config
 from PIL import Image
 from support.datasets import draw as draw_scene
 from support.pictures import decode, encode
@@ -46,16 +47,33 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture
-def runtime(cars: Server, light: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+@pytest.fixture(scope="module")
+def endpoints(cars: Server, light: Server) -> Iterator[Runtime]:
     """Both as endpoints, `light` also as a serverless one."""
+    servers = {"cars": cars.url, "light": light.url, "light-serverless": light.url}
+    with start_runtime(servers, frozenset({"light-serverless"})) as runtime:
+        yield runtime
+
+
+@pytest.fixture
+def runtime(endpoints: Runtime, monkeypatch: pytest.MonkeyPatch) -> Runtime:
+    """The endpoints, and an environment in which boto3 finds them."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", endpoints.url)
     monkeypatch.setattr(patience, "_FIRST_PAUSE", 0.01)
-    endpoints = {"cars": cars.url, "light": light.url, "light-serverless": light.url}
-    with start_runtime(endpoints, frozenset({"light-serverless"})) as runtime:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", runtime.url)
-        yield runtime
+    endpoints.seen.clear()
+    endpoints.failures.clear()
+    endpoints.pause = 0.0
+    return endpoints
+
+
+@pytest.fixture(scope="module")
+def client(endpoints: Runtime) -> Any:
+    """One for all tests: making one takes boto3 a while."""
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    once = Config(retries={"total_max_attempts": 1})
+    return boto3.client("sagemaker-runtime", region_name="eu-west-1", endpoint_url=endpoints.url, config=once, **keys)
 
 
 def served_mask(server: Server, query: str = "", **headers: str) -> np.ndarray:
@@ -87,11 +105,11 @@ def test_options_travel_in_the_query_or_in_the_attributes(cars: Server, runtime:
     assert seen.headers["Accept"] == "image/png"
 
 
-def test_a_photograph_goes_out_unchanged_and_its_mask_stands_upright(runtime: Runtime) -> None:
+def test_a_photograph_goes_out_unchanged_and_its_mask_stands_upright(runtime: Runtime, client: Any) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = encode(SCENE, "JPEG", exif=exif)
-    mask = predict_mask("cars", turned, region="eu-west-1")
+    mask = predict_mask("cars", turned, client=client)
     assert runtime.seen[0].body == turned
     assert mask.size == (80, 120)
     assert draw(turned, mask).size == (80, 120)
@@ -107,18 +125,17 @@ def test_drawn_with_its_palette_a_mask_looks_as_the_server_draws_it(cars: Server
     assert (ours != SCENE).any()
 
 
-def test_classes_come_best_first_either_way(light: Server, runtime: Runtime) -> None:
+def test_classes_come_best_first_either_way(light: Server, runtime: Runtime, client: Any) -> None:
     bright = np.full((20, 30, 3), 204, np.uint8)
     expected = [("bright", pytest.approx(0.8, abs=1e-4)), ("dark", pytest.approx(0.2, abs=1e-4))]
     assert predict_classes(light.url, bright) == expected
-    assert predict_classes("light", bright, region="eu-west-1") == expected
+    assert predict_classes("light", bright, client=client) == expected
     assert predict_probabilities(light.url, bright).tolist() == pytest.approx([0.2, 0.8], abs=1e-4)
     written = draw(bright, predict_classes(light.url, bright))
     assert (np.asarray(written) != bright).any()
 
 
-def test_what_the_sdks_return_is_asked_by_its_own_session(runtime: Runtime) -> None:
-    client = boto3.client("sagemaker-runtime", region_name="eu-west-1")
+def test_what_the_sdks_return_is_asked_by_its_own_session(runtime: Runtime, client: Any) -> None:
     session = SimpleNamespace(sagemaker_runtime_client=client)
     predictor = SimpleNamespace(endpoint_name="cars", component_name="north", sagemaker_session=session)
     expected = predict_mask("cars", JPEG, client=client, as_array=True)
@@ -127,18 +144,18 @@ def test_what_the_sdks_return_is_asked_by_its_own_session(runtime: Runtime) -> N
     assert (predict_mask("cars", JPEG, session=session, as_array=True) == expected).all()
 
 
-def test_a_model_behind_a_multi_model_endpoint_is_named(runtime: Runtime) -> None:
+def test_a_model_behind_a_multi_model_endpoint_is_named(runtime: Runtime, client: Any) -> None:
     with pytest.raises(PredictionError, match="404"):  # this server has one model alone
-        predict_mask("cars", JPEG, region="eu-west-1", target_model="small/cars.tar.gz")
+        predict_mask("cars", JPEG, client=client, target_model="small/cars.tar.gz")
     assert runtime.seen[0].headers["X-Amzn-SageMaker-Target-Model"] == "small/cars.tar.gz"
 
 
-def test_too_large_a_picture_is_told_or_sent_smaller(cars: Server, runtime: Runtime) -> None:
+def test_too_large_a_picture_is_told_or_sent_smaller(cars: Server, runtime: Runtime, client: Any) -> None:
     large = draw_scene(3, width=900, height=600)[0] ^ np.random.default_rng(0).integers(0, 8, (600, 900, 3), np.uint8)
     with pytest.raises(DataError, match=r"MB as it is sent, and a request may have 0\.09"):
-        predict_mask("cars", large, region="eu-west-1", limit_mb=100 * KB)
+        predict_mask("cars", large, client=client, limit_mb=100 * KB)
     assert runtime.seen == []
-    mask = predict_mask("cars", large, region="eu-west-1", limit_mb=100 * KB, downsize=True, tile=600, as_array=True)
+    mask = predict_mask("cars", large, client=client, limit_mb=100 * KB, downsize=True, tile=600, as_array=True)
     assert mask.shape == (600, 900)
     assert set(np.unique(mask)) <= {0, 255}
     (seen,) = runtime.seen
@@ -150,17 +167,17 @@ def test_too_large_a_picture_is_told_or_sent_smaller(cars: Server, runtime: Runt
     assert predict_probabilities(cars.url, large, limit_mb=100 * KB, downsize=True).shape == (2, 600, 900)
 
 
-def test_what_serverless_endpoints_refuse_is_told_with_the_remedy(runtime: Runtime) -> None:
+def test_what_serverless_endpoints_refuse_is_told_with_the_remedy(runtime: Runtime, client: Any) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (1300, 1200, 3), np.uint8)
     with pytest.raises(PredictionError, match=r"oversize body.*limit_mb=4") as told:
-        predict_classes("light-serverless", noise, region="eu-west-1")
+        predict_classes("light-serverless", noise, client=client)
     assert told.value.status == 400
-    assert predict_classes("light-serverless", noise, region="eu-west-1", limit_mb=4, downsize=True)
+    assert predict_classes("light-serverless", noise, client=client, limit_mb=4, downsize=True)
 
 
-def test_errors_of_the_model_read_the_same_either_way(cars: Server, runtime: Runtime) -> None:
+def test_errors_of_the_model_read_the_same_either_way(cars: Server, runtime: Runtime, client: Any) -> None:
     by_url, by_name = [], []
-    for target, told, where in ((cars.url, by_url, {}), ("cars", by_name, {"region": "eu-west-1"})):
+    for target, told, where in ((cars.url, by_url, {}), ("cars", by_name, {"client": client})):
         with pytest.raises(PredictionError) as refused:
             predict_mask(target, JPEG[:300], **where)
         told.append((refused.value.status, refused.value.message))
@@ -188,9 +205,9 @@ def test_an_answer_for_another_task_is_told(light: Server) -> None:
     ],
     ids=lambda failure: failure.code or "a server's own",
 )
-def test_what_passes_is_waited_for(runtime: Runtime, failure: Failure) -> None:
+def test_what_passes_is_waited_for(runtime: Runtime, client: Any, failure: Failure) -> None:
     target = "light" if failure.code else f"{runtime.url}/endpoints/light/invocations"
-    where = {"region": "eu-west-1"} if failure.code else {}
+    where = {"client": client} if failure.code else {}
     runtime.failures.extend([failure] * 3)
     assert predict_classes(target, JPEG, **where)
     assert len(runtime.seen) == 4
@@ -201,9 +218,9 @@ def test_what_passes_is_waited_for(runtime: Runtime, failure: Failure) -> None:
     assert len(runtime.seen) == 8
 
 
-def test_what_does_not_pass_is_asked_once(runtime: Runtime) -> None:
+def test_what_does_not_pass_is_asked_once(runtime: Runtime, client: Any) -> None:
     with pytest.raises(PredictionError, match="Endpoint no-such of account 123456789012 not found"):
-        predict_classes("no-such", JPEG, region="eu-west-1")
+        predict_classes("no-such", JPEG, client=client)
     runtime.failures.append(Failure(500, message="", headers={"X-Request-Id": "abc"}))
     with pytest.raises(PredictionError, match=r"500: .*\(id abc\)"):
         predict_classes(f"{runtime.url}/endpoints/light/invocations", JPEG)

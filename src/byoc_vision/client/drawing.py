@@ -41,8 +41,7 @@ def _with_mask(picture: Image.Image, mask: Image.Image | np.ndarray, opacity: fl
         size = " × ".join(str(side) for side in values.shape[1::-1])
         raise DataError(f"the mask has {size} pixels, the picture {picture.width} × {picture.height}; ask for it again")
     colours = _colours(mask, values)
-    visible: np.ndarray = colours.any(axis=1)
-    drawn = visible[values]
+    drawn = (colours.max(axis=1) > 0)[values]
     pixels = np.array(picture)
     pixels[drawn] = (1 - opacity) * pixels[drawn] + opacity * colours[values[drawn]]
     return Image.fromarray(pixels)
