@@ -10,7 +10,6 @@ torch is imported where weights are read or written, not above: a server can do 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tarfile
 import tempfile
@@ -25,6 +24,7 @@ from byoc_vision import __version__
 from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.errors import DataError
 from byoc_vision.models.spec import ModelSpec
+from byoc_vision.renaming import renamed_into_place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -173,15 +173,3 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         raise DataError(f"{path} is missing; the model must be saved again") from error
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path} is damaged ({error}); fetch or train the model again") from error
-
-
-@contextmanager
-def renamed_into_place(path: Path) -> Iterator[Path]:
-    """A file to write beside `path`, on the same disk; it takes the place of `path` once it is whole."""
-    scratch = Path(tempfile.mkdtemp(prefix=".saving-", dir=path.parent))
-    try:
-        beside = scratch / path.name
-        yield beside
-        os.replace(beside, path)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

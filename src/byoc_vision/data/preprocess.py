@@ -6,11 +6,13 @@ in the artifact, so that a served figure is the reported one.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+
+from byoc_vision.data.resize_rule import ResizeRule
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -18,8 +20,6 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 IGNORED = 255  # the class index of pixels that no loss and no metric counts
 
 LONGEST_SIDE = 4  # times the shorter one: of a narrower picture training sees the middle
-
-ResizeRule = Literal["stretch", "letterbox", "short_side"]
 
 Place = tuple[float, float]  # how far down and how far right a part lies, as shares of the room there is: 0 ≤ place < 1
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeFloat, PositiveInt
 from pydantic_core import PydanticCustomError
 
-from byoc_vision.data.preprocess import ResizeRule
+from byoc_vision.data.resize_rule import ResizeRule
 from byoc_vision.data.samples import LayoutName
 from byoc_vision.training.health.settings import actions_text, thresholds_text
 

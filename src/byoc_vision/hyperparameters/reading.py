@@ -38,6 +38,11 @@ def known_names() -> set[str]:
     return {*aliases(), *TRANSLATED, *RETIRED}
 
 
+def is_foreign(name: str) -> bool:
+    """Whether a client added this key for itself."""
+    return name.startswith(_FOREIGN_PREFIXES)
+
+
 def read(path: Path) -> Hyperparameters:
     """The hyperparameters of a job. No file means all defaults, as in a plain `docker run`.
 
@@ -59,7 +64,7 @@ def parse(raw: Mapping[str, Any]) -> Hyperparameters:
     """
     given = _Given(raw)
     for key in raw:
-        if not key.startswith(_FOREIGN_PREFIXES):
+        if not is_foreign(key):
             given.take(key)
     if "lr_scheduler_step" in given.values:
         given.values.setdefault("lr_scheduler", "step")

@@ -65,7 +65,7 @@ _CLASSIFIER_ALIASES = {
 
 def task_of(architecture: str) -> Task:
     """What an architecture does. Raises InputError for a name that is no model's."""
-    if _segmentation_name(architecture) is not None:
+    if segmentation_name(architecture) is not None:
         return "segmentation"
     if classifier_name(architecture) is not None:
         return "classification"
@@ -134,7 +134,7 @@ def _canonical_segmentation(spec: ModelSpec) -> ModelSpec:
     if spec.hidden_units or spec.dropout_rate:
         field = "hidden_units" if spec.hidden_units else "dropout_rate"
         raise InputError(f"{field} shapes a classifier's head; model={spec.architecture} has none, so leave it out")
-    name = _segmentation_name(spec.architecture, spec.encoder)
+    name = segmentation_name(spec.architecture, spec.encoder)
     if name is None:
         raise _not_segmentation(spec.architecture)
     classic = name in OWN_UNETS and spec.encoder is None
@@ -142,7 +142,8 @@ def _canonical_segmentation(spec: ModelSpec) -> ModelSpec:
     return spec.model_copy(update={"architecture": name, "encoder": encoder})
 
 
-def _segmentation_name(name: str, encoder: str | None = None) -> str | None:
+def segmentation_name(name: str, encoder: str | None = None) -> str | None:
+    """The libraries' name of a segmentation architecture, if there is one. Asks no library."""
     if squeeze(name) == "fcn":  # as SageMaker's built-in algorithm is told: algorithm=fcn, backbone=resnet-50
         return canonical_name(f"fcn_{encoder or 'resnet50'}", TORCHVISION_FCNS)
     known = known_architectures("segmentation")
@@ -169,7 +170,7 @@ def _not_segmentation(architecture: str) -> InputError:
 
 
 def _not_classifier(architecture: str) -> InputError:
-    if name := _segmentation_name(architecture):
+    if name := segmentation_name(architecture):
         return InputError(f"model={name} is a segmentation model; take a classifier, such as model=resnet18")
     base = classifier_name(architecture.partition(".")[0])
     tagged = [f"{base}.{tag}" for tag in _timm_tags(base)] if base else []

@@ -16,8 +16,8 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from byoc_vision import __version__
-from byoc_vision.artifact import renamed_into_place
 from byoc_vision.errors import DataError
+from byoc_vision.renaming import renamed_into_place
 from byoc_vision.report import charts, palette, words
 from byoc_vision.report.charts import Chart
 from byoc_vision.report.drawing import draw, library

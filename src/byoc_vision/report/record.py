@@ -17,9 +17,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from byoc_vision.artifact import renamed_into_place
 from byoc_vision.errors import DataError
 from byoc_vision.models.spec import Task
+from byoc_vision.renaming import renamed_into_place
 
 RECORD_FILE = "metrics.json"
 PREDICTIONS_FILE = "predictions.csv"

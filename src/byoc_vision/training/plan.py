@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess, ResizeRule
+from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.data.resize_rule import ResizeRule
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.names import canonical_spec
 from byoc_vision.models.pretrained import PretrainedInfo
 from byoc_vision.models.spec import ModelSpec, Task
+from byoc_vision.training.figures import figures_of
 
 DEFAULT_MODEL: dict[Task, str] = {"segmentation": "unet", "classification": "resnet18"}
 DEFAULT_SIZE: dict[Task, int] = {"segmentation": 256, "classification": 224}
@@ -128,21 +130,11 @@ def objective(hyperparameters: Hyperparameters, dataset: Dataset) -> Objective:
 
     Raises InputError for a figure that the task does not have.
     """
-    usual, *others = _figures(dataset)
+    usual, *others = figures_of(dataset.task, multi_label=dataset.multi_label, classes=len(dataset.classes))
     name = usual if hyperparameters.objective == "auto" else hyperparameters.objective
     if name not in (usual, *others):
         raise InputError(f"objective={name} is no figure of this task; take one of {', '.join([usual, *others])}")
     return Objective(name, "min" if name == "loss" else "max")
-
-
-def _figures(dataset: Dataset) -> tuple[str, ...]:
-    """The figures that may decide, the usual one first."""
-    if dataset.multi_label:
-        return ("map", "f1", "micro_f1", "accuracy", "exact_match", "loss")
-    if dataset.task == "classification":
-        return ("accuracy", "f1", "precision", "recall", "loss")
-    others = ("pixel_accuracy", "loss")
-    return ("dice", "miou", *others) if is_binary(dataset) else ("miou", "dice", *others)
 
 
 def baked_weights() -> Path | None:

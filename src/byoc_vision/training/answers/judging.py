@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import cv2
@@ -59,8 +58,3 @@ def class_ious(confusion: np.ndarray) -> np.ndarray:
     ious = np.full(len(right), np.nan)
     np.divide(right, union, out=ious, where=union > 0)
     return ious
-
-
-def class_key(class_name: str) -> str:
-    """A class name as a part of a metric's, which regular expressions are to find in the log: without blanks."""
-    return re.sub(r"[\s=]+", "_", class_name)

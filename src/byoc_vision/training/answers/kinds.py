@@ -15,7 +15,7 @@ from byoc_vision.artifact import ModelCard
 from byoc_vision.inference.encoding import DECIMALS
 from byoc_vision.inference.predictor import Classification
 from byoc_vision.report.record import GalleryName
-from byoc_vision.training.answers.judging import Answered, class_ious, class_key, foreground_dice
+from byoc_vision.training.answers.judging import Answered, class_ious, foreground_dice
 from byoc_vision.training.answers.scores import (
     calibration,
     class_scores,
@@ -23,6 +23,7 @@ from byoc_vision.training.answers.scores import (
     expected_calibration_error,
     label_scores,
 )
+from byoc_vision.training.figures import class_key
 
 MOST_IOU_COLUMNS = 40
 

@@ -1,0 +1,22 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def renamed_into_place(path: Path) -> Iterator[Path]:
+    """A file to write beside `path`, on the same disk; it takes the place of `path` once it is whole."""
+    scratch = Path(tempfile.mkdtemp(prefix=".saving-", dir=path.parent))
+    try:
+        beside = scratch / path.name
+        yield beside
+        os.replace(beside, path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
