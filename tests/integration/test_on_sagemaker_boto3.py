@@ -18,7 +18,7 @@ import boto3
 import botocore
 import numpy as np
 import pytest
-from support.aws import BUCKET, KEYS, LOG, ROLE, Aws, start_aws
+from support.aws import BUCKET, KEYS, LOG, REGION, ROLE, Aws, start_aws
 from support.datasets import draw, save
 from support.servers import start_standin
 
@@ -41,10 +41,17 @@ def whole_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
             yield aws
 
 
+@pytest.fixture(scope="module")
+def session() -> boto3.Session:
+    """One for all tests: reading the model of SageMaker's API takes a second."""
+    return boto3.Session(region_name=REGION)
+
+
 @pytest.fixture
-def aws(whole_aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Aws:
+def aws(whole_aws: Aws, session: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> Aws:
     """Empty, but for a bucket. boto3 and the examples find it, and do not wait for long."""
     whole_aws.reset()
+    monkeypatch.setattr(boto3, "Session", lambda: session)
     for name, value in {**KEYS, "AWS_ENDPOINT_URL": whole_aws.url}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.syspath_prepend(EXAMPLES)
@@ -101,9 +108,24 @@ def test_one_run_trains_serves_in_every_way_and_leaves_nothing(
         "al2023-ami-sagemaker-inference-gpu-4-1",
     }
 
+    assert_instances_exist(aws)
+
 
 def variants(aws: Aws) -> list[dict[str, Any]]:
     return [asked["ProductionVariants"][0] for name, asked in aws.calls if name == "CreateEndpointConfig"]
+
+
+def assert_instances_exist(aws: Aws) -> None:
+    """Each for what it is used for. botocore does not look."""
+    (model,) = (Path(botocore.__file__).parent / "data/sagemaker").glob("*/service-2.json.gz")
+    shapes = json.loads(gzip.decompress(model.read_bytes()))["shapes"]
+    used = {
+        "TrainingInstanceType": {aws.asked("CreateTrainingJob")["ResourceConfig"]["InstanceType"]},
+        "ProductionVariantInstanceType": {it["InstanceType"] for it in variants(aws) if "InstanceType" in it},
+        "TransformInstanceType": {aws.asked("CreateTransformJob")["TransformResources"]["InstanceType"]},
+    }
+    for kind, instances in used.items():
+        assert instances <= set(shapes[kind]["enum"]), kind
 
 
 def test_a_job_on_spot_instances_has_checkpoints_and_time_to_wait(launch: Callable[..., None], aws: Aws) -> None:
@@ -147,20 +169,27 @@ def test_a_search_is_what_describe_says(
 
 
 @pytest.mark.parametrize(
-    "operation", ["CreateTrainingJob", "CreateEndpointConfig", "CreateEndpoint", "CreateTransformJob"]
+    ("operation", "steps"),
+    [
+        ("CreateTrainingJob", ["train"]),
+        ("CreateEndpoint", ["deploy", f"--model={MODEL}"]),
+        ("CreateTransformJob", ["deploy", "transform", f"--model={MODEL}"]),
+    ],
 )
 def test_a_step_that_fails_leaves_nothing(
-    launch: Callable[..., None], aws: Aws, operation: str, capsys: pytest.CaptureFixture[str]
+    launch: Callable[..., None], aws: Aws, operation: str, steps: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     aws.failing.add(operation)
-    with pytest.raises(botocore.exceptions.ClientError, match=f"{operation}: the account's limit is 0"):
-        launch("train", "deploy", "transform", "--yes")
+    with pytest.raises(botocore.exceptions.ClientError, match=f"{operation} operation: .*the account's limit is 0"):
+        launch(*steps, "--yes")
     assert aws.resources() == []
-    assert "deleted folder s3://" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.endswith("/\n")
+    assert "deleted folder s3://" in said
 
 
 def test_what_is_kept_is_deleted_later(launch: Callable[..., None], aws: Aws, tmp_path: Path) -> None:
-    launch("train", "deploy", "--yes", "--keep")
+    launch("deploy", f"--model={MODEL}", "--yes", "--keep")
     kept = aws.resources()
     assert [entry.split()[0] for entry in kept[:3]] == ["EndpointName", "EndpointConfigName", "ModelName"]
     assert json.loads((tmp_path / "out/created.json").read_text())
@@ -201,25 +230,11 @@ def test_a_failed_job_ends_the_run_with_its_reason(monkeypatch: pytest.MonkeyPat
         import_module("watching").wait_for("cars-1", lambda: description, "TrainingJobStatus")
 
 
-def test_the_usual_instances_exist_for_what_they_are_used_for(aws: Aws, launch: Callable[..., None]) -> None:
-    folder = Path(botocore.__file__).parent / "data/sagemaker"
-    (model,) = folder.glob("*/service-2.json.gz")
-    shapes = json.loads(gzip.decompress(model.read_bytes()))["shapes"]
-    launch("train", "deploy", "async", "transform", "--yes")
-    used = {
-        "TrainingInstanceType": [aws.asked("CreateTrainingJob")["ResourceConfig"]["InstanceType"]],
-        "ProductionVariantInstanceType": [variant["InstanceType"] for variant in variants(aws)],
-        "TransformInstanceType": [aws.asked("CreateTransformJob")["TransformResources"]["InstanceType"]],
-    }
-    for kind, instances in used.items():
-        assert set(instances) <= set(shapes[kind]["enum"]), kind
-
-
 def test_deleting_goes_backwards_and_on_where_something_resists(
     aws: Aws, created: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "created.json"
-    client = boto3.client("sagemaker")
+    client = boto3.Session().client("sagemaker")
     aws.failing.add("DeleteModel")
 
     def make_all() -> None:
@@ -257,7 +272,7 @@ def make(created: ModuleType, file: Path | None = None) -> Any:
 
 def make_model(made: Any) -> None:
     container = {"Image": IMAGE}
-    boto3.client("sagemaker").create_model(
+    boto3.Session().client("sagemaker").create_model(
         ModelName=made.model("cars"), ExecutionRoleArn=ROLE, PrimaryContainer=container
     )
 
@@ -284,7 +299,7 @@ def test_sigterm_deletes_too_and_what_is_deleted_cannot_be_disturbed(aws: Aws, c
         with made:
             made.add("disturbance", "Ctrl-C while deleting")
             made.folder(f"s3://{BUCKET}/run")
-            boto3.client("s3").put_object(Bucket=BUCKET, Key="run/file", Body=b"1")
+            boto3.Session().client("s3").put_object(Bucket=BUCKET, Key="run/file", Body=b"1")
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(SystemExit) as ended:
@@ -297,7 +312,7 @@ def test_sigterm_deletes_too_and_what_is_deleted_cannot_be_disturbed(aws: Aws, c
 
 
 def test_of_a_bucket_only_the_folder_goes_with_all_its_versions(aws: Aws, created: ModuleType) -> None:
-    client = boto3.client("s3")
+    client = boto3.Session().client("s3")
     client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
     for key in ("run/a", "run/a", "run-2/b"):
         client.put_object(Bucket=BUCKET, Key=key, Body=b"1")
