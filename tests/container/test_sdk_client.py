@@ -21,16 +21,16 @@ V2 = """
 import json, sys
 from sagemaker import Session
 from sagemaker.predictor import Predictor
-from byoc_vision.client import ClassesDeserializer, MaskDeserializer, PictureSerializer, predict_classes, PredictionError
+from byoc_vision.client import ClassesDeserializer, PictureSerializer, predict_classes
 
-picture, quiet = sys.argv[1], {"SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}, "SchemaVersion": "1.0"}
-predictor = Predictor("light", Session(sagemaker_config=quiet), PictureSerializer(), ClassesDeserializer())
+picture, telemetry = sys.argv[1], {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}
+session = Session(sagemaker_config={"SchemaVersion": "1.0", "SageMaker": telemetry})
+predictor = Predictor("light", session, PictureSerializer(), ClassesDeserializer())
 answers = [predictor.predict(picture), predict_classes(predictor, picture)]
 """
 V3 = """
 import json, sys
-import boto3
-from byoc_vision.client import ClassesDeserializer, MaskDeserializer, PictureSerializer, predict_classes, PredictionError
+from byoc_vision.client import ClassesDeserializer, PictureSerializer, predict_classes
 
 serializer, deserializer = PictureSerializer(), ClassesDeserializer()
 from sagemaker.core.resources import Endpoint
