@@ -86,10 +86,6 @@ class Options:
     def inference_ami_version(self) -> str | None:
         return _GPU_AMI if self.serving_instance.startswith(_GPU_FAMILIES) else None
 
-    @property
-    def list_of_created(self) -> Path:
-        return self.output / "created.json"
-
     def called(self, step: str) -> str:
         """The name of what a step makes."""
         return f"{self.run}-{step}"
@@ -183,6 +179,8 @@ def _problem(given: argparse.Namespace) -> str | None:
         return f"--picture: {given.picture or 'none'} is no file; name a picture to ask the model"
     if given.local and (elsewhere := [step for step in steps if step in ("tune", "serverless", "async", "multi-model")]):
         return f"--local: local mode knows no {', '.join(elsewhere)}; leave it out, or run it on SageMaker"
+    if given.local and given.keep:
+        return "--keep: a local endpoint ends with the script; docker run serves the model for longer"
     if not given.local and not given.role:
         return "--role: give the ARN of the role that SageMaker is to take"
     if not _NAME.fullmatch(given.name):

@@ -35,7 +35,6 @@ from sagemaker.core.shapes import (
 )
 from sagemaker.core.training.configs import Compute, InputData, MetricDefinition
 from sagemaker.core.transformer import Transformer
-from sagemaker.serve.model_builder import ModelBuilder
 from sagemaker.train.model_trainer import Mode, ModelTrainer
 from sagemaker.train.tuner import HyperparameterTuner
 from steps import run
@@ -217,8 +216,10 @@ class SdkV3:
             for name, folder in self.options.channels.items()
         ]
 
-    def _built(self, archive: str, name: str) -> ModelBuilder:
-        """A builder whose model is made. It looks for nothing to pack: the image serves the archive as it is."""
+    def _built(self, archive: str, name: str) -> Any:
+        """A ModelBuilder whose model is made. It looks for nothing to pack: the image serves the archive as it is."""
+        from sagemaker.serve.model_builder import ModelBuilder  # importing it takes a region
+
         builder = ModelBuilder(
             image_uri=self.options.image,
             s3_model_data_url=archive,
