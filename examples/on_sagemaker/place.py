@@ -23,14 +23,17 @@ class Place:
         return f"{self.address}/{name}"
 
     def put(self, folder: Path, name: str) -> str:
-        """Bring a folder of this machine there, under a name; what is on this machine already stays where it is."""
+        """Bring a folder of this machine there, under a name; what is on this machine already stays where it is.
+
+        Returns its address. In S3 it ends in a slash: `train` alone would also stand for `train_masks`.
+        """
         if self.address.startswith("file:"):
             return folder.resolve().as_uri()
         bucket, key = _parts(self.of(name))
         s3 = self.session.client("s3")
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             s3.upload_file(str(file), bucket, f"{key}/{file.relative_to(folder).as_posix()}")
-        return self.of(name)
+        return f"{self.of(name)}/"
 
     def copy(self, address: str, name: str) -> str:
         """Copy one file, from this machine or from S3, into the folder."""

@@ -121,7 +121,7 @@ class SdkV3:
         )
         pictures = self.place.put(self.options.folder_of_picture(), "asked")
         asked = endpoint.invoke_async(
-            f"{pictures}/{self.options.picture.name}",
+            f"{pictures}{self.options.picture.name}",
             content_type=PictureSerializer.CONTENT_TYPE,
             accept=self.options.accept,
         )
