@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple
@@ -32,6 +33,9 @@ PAUSE = 10.0  # seconds between two looks at what is not ready to be deleted
 LIMIT = 3600.0  # seconds; longer than SageMaker itself takes to make an endpoint or to stop a job
 
 _GONE = ("could not find", "does not exist", "not found", "nosuchbucket", "no such", "requested resource not found")
+
+
+Client = Callable[[str], Any]  # boto3's, of a service
 
 
 class LeftBehindError(Exception):
@@ -52,7 +56,7 @@ class Created:
     """
 
     def __init__(self, session: boto3.Session, file: Path | None = None, keep: bool = False) -> None:
-        self._session = session
+        self._client = lru_cache(session.client)  # making one takes boto3 half a second
         self._file = file
         self._keep = keep
         self._handlers: dict[int, Any] = {}
@@ -103,7 +107,7 @@ class Created:
         with _undisturbed():
             for resource in reversed(list(self.resources)):
                 try:
-                    DELETERS[resource.kind](self._session, resource.name)
+                    DELETERS[resource.kind](self._client, resource.name)
                 except (BotoCoreError, ClientError, TimeoutError) as error:
                     failures.append(f"{resource.kind} {resource.name}: {error}")
                 else:
@@ -209,9 +213,9 @@ def _wait_while(passing: tuple[str, ...], status: Callable[[], str]) -> None:
         time.sleep(PAUSE)
 
 
-def _delete_endpoint(session: boto3.Session, name: str) -> None:
+def _delete_endpoint(client: Client, name: str) -> None:
     """SageMaker deletes none that is being made: wait until it is, or has failed."""
-    sagemaker = session.client("sagemaker")
+    sagemaker = client("sagemaker")
     with _unless_gone():
         _wait_while(
             ("Creating", "Updating", "SystemUpdating", "RollingBack"),
@@ -220,27 +224,27 @@ def _delete_endpoint(session: boto3.Session, name: str) -> None:
         sagemaker.delete_endpoint(EndpointName=name)
 
 
-def _delete_endpoint_config(session: boto3.Session, name: str) -> None:
+def _delete_endpoint_config(client: Client, name: str) -> None:
     with _unless_gone():
-        session.client("sagemaker").delete_endpoint_config(EndpointConfigName=name)
+        client("sagemaker").delete_endpoint_config(EndpointConfigName=name)
 
 
-def _delete_model(session: boto3.Session, name: str) -> None:
+def _delete_model(client: Client, name: str) -> None:
     with _unless_gone():
-        session.client("sagemaker").delete_model(ModelName=name)
+        client("sagemaker").delete_model(ModelName=name)
 
 
-def _stop_training(session: boto3.Session, name: str) -> None:
-    sagemaker = session.client("sagemaker")
+def _stop_training(client: Client, name: str) -> None:
+    sagemaker = client("sagemaker")
     job = {"TrainingJobName": name}
     _stop(
         lambda: sagemaker.describe_training_job(**job)["TrainingJobStatus"], lambda: sagemaker.stop_training_job(**job)
     )
 
 
-def _stop_tuning(session: boto3.Session, name: str) -> None:
+def _stop_tuning(client: Client, name: str) -> None:
     """Its training jobs are stopped with it."""
-    sagemaker = session.client("sagemaker")
+    sagemaker = client("sagemaker")
     job = {"HyperParameterTuningJobName": name}
     _stop(
         lambda: sagemaker.describe_hyper_parameter_tuning_job(**job)["HyperParameterTuningJobStatus"],
@@ -248,8 +252,8 @@ def _stop_tuning(session: boto3.Session, name: str) -> None:
     )
 
 
-def _stop_transform(session: boto3.Session, name: str) -> None:
-    sagemaker = session.client("sagemaker")
+def _stop_transform(client: Client, name: str) -> None:
+    sagemaker = client("sagemaker")
     job = {"TransformJobName": name}
     _stop(
         lambda: sagemaker.describe_transform_job(**job)["TransformJobStatus"],
@@ -265,24 +269,27 @@ def _stop(status: Callable[[], str], stop: Callable[[], object]) -> None:
         _wait_while(("InProgress", "Stopping"), status)
 
 
-def _delete_folder(session: boto3.Session, uri: str) -> None:
+def _delete_folder(client: Client, uri: str) -> None:
     """With all versions, where the bucket keeps them."""
     bucket, _, folder = uri.removeprefix("s3://").partition("/")
     with _unless_gone():
-        session.resource("s3").Bucket(bucket).object_versions.filter(Prefix=folder).delete()
+        for page in client("s3").get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=folder):
+            found = page.get("Versions", []) + page.get("DeleteMarkers", [])
+            if files := [{"Key": file["Key"], "VersionId": file["VersionId"]} for file in found]:
+                client("s3").delete_objects(Bucket=bucket, Delete={"Objects": files, "Quiet": True})
 
 
-def _delete_bucket(session: boto3.Session, name: str) -> None:
+def _delete_bucket(client: Client, name: str) -> None:
     try:
         with _unless_gone():
-            session.client("s3").delete_bucket(Bucket=name)
+            client("s3").delete_bucket(Bucket=name)
     except ClientError as error:
         if error.response["Error"].get("Code") != "BucketNotEmpty":
             raise
         _say(f"the bucket {name} stays: others have files in it")
 
 
-DELETERS: dict[str, Callable[[boto3.Session, str], None]] = {
+DELETERS: dict[str, Callable[[Client, str], None]] = {
     "endpoint": _delete_endpoint,
     "endpoint config": _delete_endpoint_config,
     "model": _delete_model,

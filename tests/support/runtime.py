@@ -42,8 +42,8 @@ class Failure:
 @dataclass
 class Runtime:
     """endpoints: each with the URL of its server. failures: what the next requests get. seen: what came.
-
-    pause: seconds before an answer.
+    pause: seconds before an answer. many_models: whether the servers are multi-model ones; one model answers for all
+    otherwise.
     """
 
     url: str
@@ -52,12 +52,15 @@ class Runtime:
     failures: list[Failure] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     pause: float = 0.0
+    many_models: bool = True
 
 
 @contextmanager
-def start_runtime(endpoints: Mapping[str, str], serverless: frozenset[str] = frozenset()) -> Iterator[Runtime]:
+def start_runtime(
+    endpoints: Mapping[str, str], serverless: frozenset[str] = frozenset(), many_models: bool = True
+) -> Iterator[Runtime]:
     """Listens on a port of its own until the block ends."""
-    runtime = Runtime("", dict(endpoints), serverless)
+    runtime = Runtime("", dict(endpoints), serverless, many_models=many_models)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -81,7 +84,7 @@ def start_runtime(endpoints: Mapping[str, str], serverless: frozenset[str] = fro
                 self.fail(400, "ValidationError", {"message": "Request 0-1 has oversize body."})
                 return
             model = self.headers.get("X-Amzn-SageMaker-Target-Model")
-            path = f"/models/{quote(model, safe='')}/invoke" if model else "/invocations"
+            path = f"/models/{quote(model, safe='')}/invoke" if model and runtime.many_models else "/invocations"
             headers = {key: self.headers[key] for key in PASSED_ON if self.headers[key] is not None}
             answer = requests.post(runtime.endpoints[name] + path, data=body, headers=headers, timeout=60)
             if answer.ok:
