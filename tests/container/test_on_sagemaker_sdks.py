@@ -21,6 +21,9 @@ IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/byoc-vision:1"
 MODEL = f"s3://{BUCKET}/elsewhere/model.tar.gz"
 AMI = "al2023-ami-sagemaker-inference-gpu-4-1"
 
+# SDK v3 has IAM try whether the role may do all it must, and moto does not.
+OTHERS = {"PYTHONPATH": str(REPOSITORY / "src"), "SAGEMAKER_VALIDATE_ROLE": "false"}
+
 Run = Callable[..., str]
 
 
@@ -70,7 +73,7 @@ def launch(aws: Aws, picture: Path, tmp_path: Path) -> Run:
                 *channels,
                 *(f"--{name}={value}" for name, value in options.items()),
             ],
-            env={**os.environ, **KEYS, "AWS_ENDPOINT_URL": aws.url, "PYTHONPATH": str(REPOSITORY / "src")},
+            env={**os.environ, **KEYS, "AWS_ENDPOINT_URL": aws.url, **OTHERS},
             cwd=tmp_path,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

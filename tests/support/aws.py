@@ -43,7 +43,7 @@ class Aws:
     """url: of all services. calls: of SageMaker, each with what it was asked. failing: operations that are refused.
 
     archives: what a training job leaves, by name. endless: whether jobs go on until they are stopped. looks: how often
-    something was asked for its status; it is never done at the first.
+    something was asked for its status; unless all is done at_once, it is never done at the first.
     """
 
     url: str
@@ -54,6 +54,7 @@ class Aws:
     calls: list[tuple[str, Json]] = field(default_factory=list)
     failing: set[str] = field(default_factory=set)
     endless: bool = False
+    at_once: bool = False
     looks: dict[str, int] = field(default_factory=dict)
     clients: dict[str, Any] = field(default_factory=dict)
 
@@ -88,7 +89,7 @@ class Aws:
         requests.post(f"{self.moto}/moto-api/reset", timeout=30)
         for memory in (self.calls, self.failing, self.looks, self.runtime.seen, self.runtime.endpoints):
             memory.clear()
-        self.endless = False
+        self.endless = self.at_once = False
         self.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
 
 
@@ -161,6 +162,8 @@ class _Front(BaseHTTPRequestHandler):
     def after_CreateHyperParameterTuningJob(self, asked: Json, answer: Json) -> Json:  # noqa: N802
         """One of its jobs; none but the best is ever looked at."""
         definition = dict(asked["TrainingJobDefinition"])
+        if resources := definition.pop("HyperParameterTuningResourceConfig", None):  # SDK v2 has it in place of the other
+            definition["ResourceConfig"] = resources
         fixed = definition.pop("StaticHyperParameters", {})
         job = {"TrainingJobName": _best_of(asked["HyperParameterTuningJobName"]), "HyperParameters": fixed}
         self.aws.client("sagemaker").create_training_job(**definition, **job)
@@ -203,7 +206,7 @@ class _Front(BaseHTTPRequestHandler):
         """Not done at the first look, or never."""
         name = next(iter(asked.values()))
         self.aws.looks[name] = self.aws.looks.get(name, 0) + 1
-        if self.aws.endless or self.aws.looks[name] == 1:
+        if self.aws.endless or (self.aws.looks[name] == 1 and not self.aws.at_once):
             answer[key] = passing
         return answer
 
