@@ -1,4 +1,4 @@
-"""examples/on_sagemaker with both SDKs: what local mode cannot do, against an AWS on this machine. See support/aws.py."""
+"""examples/on_sagemaker with both SDKs: what local mode cannot do, against the AWS of support/aws.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
