@@ -32,9 +32,7 @@ _GPU_AMI = "al2023-ami-sagemaker-inference-gpu-4-1"  # of an endpoint's drivers 
 _GPU_FAMILIES = ("ml.g", "ml.p")
 _PRICES = "https://aws.amazon.com/sagemaker/ai/pricing/"
 _LOCAL_ROLE = "arn:aws:iam::123456789012:role/local-mode-needs-none"
-_NAME = re.compile(
-    r"(?=.{1,15}$)[a-zA-Z0-9](-?[a-zA-Z0-9])*"
-)  # with the time and a step it is a tuning job's: 32 characters
+_NAME = re.compile(r"(?=.{1,15}$)[a-zA-Z0-9](-?[a-zA-Z0-9])*")  # a tuning job takes 32 characters
 
 
 @dataclass(frozen=True)
