@@ -22,6 +22,7 @@ from byoc_vision.errors import UserError
 
 LEARNING = ("train", "tune")
 SERVING = ("deploy", "serverless", "async", "multi-model", "transform")
+NOT_LOCAL = ("tune", "serverless", "async", "multi-model")
 STEPS = (*LEARNING, *SERVING, "delete")
 
 # Neither SDK is to call home.
@@ -31,7 +32,7 @@ _GPU_AMI = "al2023-ami-sagemaker-inference-gpu-4-1"  # of an endpoint's drivers 
 _GPU_FAMILIES = ("ml.g", "ml.p")
 _PRICES = "https://aws.amazon.com/sagemaker/ai/pricing/"
 _LOCAL_ROLE = "arn:aws:iam::123456789012:role/local-mode-needs-none"
-_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,14}")  # with the time and a step it is a tuning job's: 32 characters
+_NAME = re.compile(r"(?=.{1,15}$)[a-zA-Z0-9](-?[a-zA-Z0-9])*")  # a tuning job takes 32 characters
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,6 @@ class Options:
     @property
     def inference_ami_version(self) -> str | None:
         return _GPU_AMI if self.serving_instance.startswith(_GPU_FAMILIES) else None
-
-    @property
-    def list_of_created(self) -> Path:
-        return self.output / "created.json"
 
     def called(self, step: str) -> str:
         """The name of what a step makes."""
@@ -181,8 +178,10 @@ def _problem(given: argparse.Namespace) -> str | None:
         return "--model: there is nothing to serve; name a model.tar.gz, or take the step train"
     if set(steps) & set(SERVING) and (given.picture is None or not given.picture.is_file()):
         return f"--picture: {given.picture or 'none'} is no file; name a picture to ask the model"
-    if given.local and (elsewhere := [step for step in steps if step in ("tune", "serverless", "async", "multi-model")]):
+    if given.local and (elsewhere := [step for step in steps if step in NOT_LOCAL]):
         return f"--local: local mode knows no {', '.join(elsewhere)}; leave it out, or run it on SageMaker"
+    if given.local and given.keep:
+        return "--keep: a local endpoint ends with the script; docker run serves the model for longer"
     if not given.local and not given.role:
         return "--role: give the ARN of the role that SageMaker is to take"
     if not _NAME.fullmatch(given.name):

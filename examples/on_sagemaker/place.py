@@ -53,7 +53,7 @@ class Place:
         return bytes(self.session.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
 
     def wait_for(self, address: str, failure: str, limit: float = 600) -> str:
-        """The address, once there is a file. Raises RuntimeError with what lies at `failure` instead, or after `limit` s."""
+        """The address, once a file is there. Raises RuntimeError: with what lies at `failure`, or after `limit` s."""
         s3, give_up = self.session.client("s3"), time.monotonic() + limit
         while time.monotonic() < give_up:
             if _is_there(s3, address):

@@ -1,7 +1,7 @@
 """Train, tune, serve and delete with the SageMaker Python SDK v2: on SageMaker, or with --local on this machine.
 
     sdk_v2.py train deploy --image IMAGE --role ROLE --channel train=cars/train --picture car.jpg epochs=20
-    sdk_v2.py tune multi-model --image IMAGE --role ROLE --recipe examples/clothing --channel train=clothes --picture hat.jpg
+    sdk_v2.py tune async --image IMAGE --role ROLE --recipe examples/clothing --channel train=clothes --picture hat.jpg
     sdk_v2.py train deploy transform --local --channel train=cars/train --picture car.jpg epochs=5 image_size=256
 
 Steps: train, or tune; then deploy, serverless, async, multi-model and transform, as many as wanted. Each of these asks

@@ -1,7 +1,7 @@
 """Train, tune, serve and delete with the SageMaker Python SDK v3: on SageMaker, or with --local on this machine.
 
     sdk_v3.py train deploy --image IMAGE --role ROLE --channel train=cars/train --picture car.jpg epochs=20
-    sdk_v3.py tune multi-model --image IMAGE --role ROLE --recipe examples/clothing --channel train=clothes --picture hat.jpg
+    sdk_v3.py tune async --image IMAGE --role ROLE --recipe examples/clothing --channel train=clothes --picture hat.jpg
     sdk_v3.py train deploy transform --local --channel train=cars/train --picture car.jpg epochs=5 image_size=256
 
 Steps: train, or tune; then deploy, serverless, async, multi-model and transform, as many as wanted. Each of these asks
@@ -35,7 +35,6 @@ from sagemaker.core.shapes import (
 )
 from sagemaker.core.training.configs import Compute, InputData, MetricDefinition
 from sagemaker.core.transformer import Transformer
-from sagemaker.serve.model_builder import ModelBuilder
 from sagemaker.train.model_trainer import Mode, ModelTrainer
 from sagemaker.train.tuner import HyperparameterTuner
 from steps import run
@@ -118,9 +117,7 @@ class SdkV3:
         endpoint = self._built(archive, name).deploy(
             endpoint_name=name,
             instance_type=self.options.cpu_instance,
-            inference_config=AsyncInferenceConfig(
-                self.place.of("answers"), failure_path=self.place.of("failures")
-            ),
+            inference_config=AsyncInferenceConfig(self.place.of("answers"), failure_path=self.place.of("failures")),
         )
         pictures = self.place.put(self.options.folder_of_picture(), "asked")
         asked = endpoint.invoke_async(
@@ -131,16 +128,14 @@ class SdkV3:
         return self._read(self.place.wait_for(asked.output_location, asked.failure_location))
 
     def multi_model(self, archive: str) -> Answer:
-        """Any number of archives behind one endpoint, each loaded when it is first asked for. ModelBuilder makes none."""
+        """Any number of archives, each loaded when it is first asked for. ModelBuilder makes no such endpoint."""
         name = self._new_endpoint("multi-model")
         self.place.copy(archive, "models/first.tar.gz")
         own = {"session": self.session.boto_session, "region": self.session.boto_region_name}
         container = ContainerDefinition(
             image=self.options.image, mode="MultiModel", model_data_url=self.place.of("models/")
         )
-        ModelResource.create(
-            model_name=name, primary_container=container, execution_role_arn=self.options.role, **own
-        )
+        ModelResource.create(model_name=name, primary_container=container, execution_role_arn=self.options.role, **own)
         variant = ProductionVariant(
             variant_name="AllTraffic",
             model_name=name,
@@ -217,8 +212,10 @@ class SdkV3:
             for name, folder in self.options.channels.items()
         ]
 
-    def _built(self, archive: str, name: str) -> ModelBuilder:
-        """A builder whose model is made. It looks for nothing to pack: the image serves the archive as it is."""
+    def _built(self, archive: str, name: str) -> Any:
+        """A ModelBuilder whose model is made. It looks for nothing to pack: the image serves the archive as it is."""
+        from sagemaker.serve.model_builder import ModelBuilder  # importing it takes a region
+
         builder = ModelBuilder(
             image_uri=self.options.image,
             s3_model_data_url=archive,
@@ -244,7 +241,7 @@ class SdkV3:
         return (root / "compressed_artifacts/model.tar.gz").as_uri()
 
     def _serve_here(self, archive: str, name: str) -> str:
-        """Where the model answers. ModelBuilder's own local mode knows AWS's model servers alone; the session any image."""
+        """ModelBuilder's own local mode knows AWS's model servers alone; the local session serves any image."""
         self._model_here(archive, name)
         variant = {"VariantName": "AllTraffic", "ModelName": name, "InstanceType": "local", "InitialInstanceCount": 1}
         self.session.sagemaker_client.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])

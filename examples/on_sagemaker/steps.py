@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from created import Created
@@ -29,15 +30,30 @@ class Setting(Protocol):
 
 
 def run(options: Options, session: Any, setting: Setting) -> None:
-    """Take the steps, and delete what they have made, whatever happens. session: an SDK's own."""
+    """Take the steps. What a step has made is deleted when it has its answer, the files in S3 in the end, whatever
+    happens. session: an SDK's own."""
     account = LocalAccount(session.sagemaker_client) if options.local else session.boto_session
-    created = Created(account, None if options.local else options.list_of_created, options.keep)
     if options.steps == ("delete",):
-        created.delete()
+        for file in sorted(options.output.glob("created-*.json"), reverse=True):
+            Created(account, file).delete()
         return
-    with created:
+    archive = options.model or ""
+    with _created(options, account, "0-files") as created:
         place = _place(options, session, created)
-        _take(options, setting(options, session, created, place), place)
+        for number, step in enumerate(options.steps, 1):
+            print(f"== {step}", flush=True)
+            with _created(options, account, f"{number}-{step}") as created:
+                sdk = setting(options, session, created, place)
+                if step in LEARNING:
+                    archive = sdk.train() if step == "train" else sdk.tune()
+                    _bring_home(options, place, archive)
+                else:
+                    options.show(step, _serving(sdk)[step](archive))
+
+
+def _created(options: Options, account: Any, what: str) -> Created:
+    """Local mode has nothing that outlives the script."""
+    return Created(account, None if options.local else options.output / f"created-{what}.json", options.keep)
 
 
 def _place(options: Options, session: Any, created: Created) -> Place:
@@ -47,20 +63,17 @@ def _place(options: Options, session: Any, created: Created) -> Place:
     return Place(folder.rstrip("/"), session.boto_session)
 
 
-def _take(options: Options, sdk: Sdk, place: Place) -> None:
-    serving = {
+def _serving(sdk: Sdk) -> dict[str, Callable[[str], Any]]:
+    return {
         "deploy": sdk.deploy,
         "serverless": sdk.serverless,
         "async": sdk.asynchronous,
         "multi-model": sdk.multi_model,
         "transform": sdk.transform,
     }
-    archive = options.model or ""
-    for step in options.steps:
-        print(f"== {step}", flush=True)
-        if step in LEARNING:
-            archive = sdk.train() if step == "train" else sdk.tune()
-            for what, address in (("model", archive), ("report", archive.replace("model.tar.gz", "output.tar.gz"))):
-                print(f"{what}: {place.fetch(address, options.output).as_uri()}", flush=True)
-        else:
-            options.show(step, serving[step](archive))
+
+
+def _bring_home(options: Options, place: Place, archive: str) -> None:
+    """The model, and the report that the job wrote."""
+    for what, address in (("model", archive), ("report", archive.replace("model.tar.gz", "output.tar.gz"))):
+        print(f"{what}: {place.fetch(address, options.output).as_uri()}", flush=True)

@@ -101,7 +101,7 @@ def test_one_run_trains_serves_in_every_way_and_leaves_nothing(
     assert (tmp_path / "out/model.tar.gz").read_bytes() == b"a model"
     assert (tmp_path / "out/output.tar.gz").read_bytes() == b"a report"
     assert aws.resources() == []
-    assert not (tmp_path / "out/created.json").exists()
+    assert list((tmp_path / "out").glob("created*")) == []
     assert aws.runtime.seen[-1].headers["X-Amzn-SageMaker-Target-Model"] == "first.tar.gz"
     assert {variant.get("InferenceAmiVersion") for variant in variants(aws)} == {
         None,
@@ -192,7 +192,10 @@ def test_what_is_kept_is_deleted_later(launch: Callable[..., None], aws: Aws, tm
     launch("deploy", f"--model={MODEL}", "--yes", "--keep")
     kept = aws.resources()
     assert [entry.split()[0] for entry in kept[:3]] == ["EndpointName", "EndpointConfigName", "ModelName"]
-    assert json.loads((tmp_path / "out/created.json").read_text())
+    assert [file.name for file in sorted((tmp_path / "out").glob("created*"))] == [
+        "created-0-files.json",
+        "created-1-deploy.json",
+    ]
     launch("delete")
     assert aws.resources() == []
     launch("delete")  # again: nothing is there, and nothing is wrong
