@@ -1,4 +1,4 @@
-"""The genuine SageMaker Python SDKs in local mode, through the scripts in local_test/."""
+"""The genuine SageMaker Python SDKs in local mode, through the scripts in examples/on_sagemaker/."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SETTINGS = ("model=unet_small", "image_size=32,48", "epochs=5", "batch_size=8", 
 
 
 class Client:
-    """Runs a script of local_test/ in the venv of its SDK."""
+    """Runs a script of examples/on_sagemaker/ in the venv of its SDK."""
 
     def __init__(self, docker: Docker, image: str, folder: Path) -> None:
         self.docker, self.image, self.folder = docker, image, folder
@@ -29,12 +29,17 @@ class Client:
     def run(self, version: int, *arguments: str | Path) -> str:
         python = REPOSITORY / f".venv-sdk{version}/bin/python"
         assert python.exists(), f"{python} is missing: `make sdk-clients` makes it"
-        script = REPOSITORY / f"local_test/sdk_v{version}.py"
+        script = REPOSITORY / f"examples/on_sagemaker/sdk_v{version}.py"
         client = Path(self.docker.client)
         path = f"{client.parent}:{os.environ['PATH']}" if client.is_absolute() else os.environ["PATH"]
         done = subprocess.run(
-            [python, script, "--image", self.image, "--output", self.folder, *arguments],
-            env={**os.environ, "PATH": path, "TMPDIR": str(self.folder.parent)},
+            [python, script, "--local", "--image", self.image, "--output", self.folder, *arguments],
+            env={
+                **os.environ,
+                "PATH": path,
+                "TMPDIR": str(self.folder.parent),
+                "PYTHONPATH": str(REPOSITORY / "src"),
+            },
             cwd=self.folder.parent,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -80,34 +85,37 @@ def labelled_cars(cars: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
-def test_v2_trains_deploys_and_predicts(client: Client, labelled_cars: Path, pictures: Path, port: int) -> None:
+def mask_of(client: Client, step: str) -> np.ndarray:
+    with Image.open(client.folder / f"{step}.mask.png") as answer:
+        return np.array(answer)
+
+
+def test_v2_trains_deploys_and_transforms(client: Client, labelled_cars: Path, pictures: Path, port: int) -> None:
     car = min((pictures / "carvana/validation").glob("*.jpg"))
-    options = ("--train", labelled_cars, "--picture", car, "--accept", "image/png", "--port", str(port))
-    said = client.run(2, *options, *SETTINGS)
+    options = ("--channel", f"train={labelled_cars}", "--picture", car, "--port", str(port))
+    said = client.run(2, "train", "deploy", "transform", *options, *SETTINGS)
     assert trained_model(said)["metrics"]["validation:dice"] > 0.8
-    with Image.open(client.folder / "mask.png") as answer:
-        mask = np.array(answer)
+    mask = mask_of(client, "deploy")
     assert mask.shape == (1280, 1918)
     assert set(np.unique(mask)) == {0, 1}
-
-
-def test_v2_predicts_classes(client: Client, clothes: dict[str, Path], tmp_path: Path, port: int) -> None:
-    channels = {name: shutil.copytree(folder, tmp_path / name) for name, folder in clothes.items()}
-    picture = min(channels["validation"].glob("hat/*.jpg"))
-    options = ("--train", channels["train"], "--validation", channels["validation"], "--picture", picture)
-    said = client.run(2, *options, "--port", str(port), "model=resnet18", "image_size=64", "epochs=1")
-    (answer,) = re.findall(r"^answer: (.+)$", said, re.MULTILINE)
-    assert {entry["label"] for entry in json.loads(answer)} == {"dress", "hat", "shoes"}
+    assert np.array_equal(mask, mask_of(client, "transform"))
 
 
 def test_v2_with_two_instances_makes_one_whole_model(client: Client, labelled_cars: Path) -> None:
     """Two containers that find each other by name share the work; one of them writes the model."""
-    said = client.run(2, "--train", labelled_cars, "--instance-count", "2", *SETTINGS)
+    said = client.run(2, "train", "--channel", f"train={labelled_cars}", "--instance-count", "2", *SETTINGS)
     assert trained_model(said)["metrics"]["validation:dice"] > 0.8
     last = re.findall(r"epoch=5 (.+) seconds=", said)
     assert len(set(last)) == 1, "every host that reports has the same figures"
 
 
-def test_v3_trains(client: Client, labelled_cars: Path) -> None:
-    said = client.run(3, "--train", labelled_cars, *SETTINGS)
-    assert trained_model(said)["metrics"]["validation:dice"] > 0.8
+def test_v3_trains_deploys_and_transforms(client: Client, clothes: dict[str, Path], tmp_path: Path, port: int) -> None:
+    channels = {name: shutil.copytree(folder, tmp_path / name) for name, folder in clothes.items()}
+    picture = min(channels["validation"].glob("hat/*.jpg"))
+    named = [f"--channel={name}={folder}" for name, folder in channels.items()]
+    options = (*named, "--recipe", "classification", "--picture", picture, "--port", str(port))
+    said = client.run(3, "train", "deploy", "transform", *options, "model=resnet18", "image_size=64", "epochs=1")
+    assert "validation:accuracy" in trained_model(said)["metrics"]
+    deployed, transformed = re.findall(r"^answer: (.+)$", said, re.MULTILINE)
+    assert set(re.findall(r"([a-z]+) [\d.]+ %", deployed)) == {"dress", "hat", "shoes"}
+    assert deployed == transformed

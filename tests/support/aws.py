@@ -1,0 +1,273 @@
+"""An AWS on this machine: moto, and before it a front in which jobs leave results and endpoints answer.
+
+moto keeps what is created and deleted, and S3's files and CloudWatch's logs. The front adds what moto lacks: a training
+job leaves an archive and a log, a batch transform and the endpoints ask a real server, and jobs can be stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import boto3
+import requests
+from moto.server import ThreadedMotoServer
+from support.runtime import Runtime, start_runtime
+
+REGION = "eu-west-1"
+BUCKET = "pictures-of-cars"
+ROLE = "arn:aws:iam::123456789012:role/sagemaker"
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_REGION": REGION,
+    "AWS_DEFAULT_REGION": REGION,
+}
+LOG = ("byoc-vision 0.1.0", "epoch=1 train:loss=0.5 validation:dice=0.9 seconds=3")
+
+NEWER_INSTANCES = (rb'"ml\.[cm][67][^"]*\.', b'"ml.c5.')  # than moto knows for endpoints
+_HOP = ("connection", "content-length", "transfer-encoding", "expect", "host")  # headers of one hop
+Json = dict[str, Any]
+
+
+@dataclass
+class Aws:
+    """url: of all services. calls: of SageMaker, each with what it was asked. failing: operations that are refused.
+
+    archives: what a training job leaves, by name. endless: whether jobs go on until they are stopped. looks: how often
+    something was asked for its status; unless all is done at_once, it is never done at the first.
+    """
+
+    url: str
+    moto: str
+    runtime: Runtime
+    server: str
+    archives: dict[str, bytes]
+    calls: list[tuple[str, Json]] = field(default_factory=list)
+    failing: set[str] = field(default_factory=set)
+    endless: bool = False
+    at_once: bool = False
+    looks: dict[str, int] = field(default_factory=dict)
+    clients: dict[str, Any] = field(default_factory=dict)
+
+    def client(self, service: str) -> Any:
+        """boto3's, of moto behind the front."""
+        if service not in self.clients:
+            keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+            self.clients[service] = boto3.client(service, region_name=REGION, endpoint_url=self.moto, **keys)
+        return self.clients[service]
+
+    def asked(self, operation: str) -> Json:
+        """What the only call of an operation was asked."""
+        (parameters,) = [parameters for name, parameters in self.calls if name == operation]
+        return parameters
+
+    def resources(self) -> list[str]:
+        """All that costs money or is in the way: endpoints and their like, and files."""
+        sagemaker, s3 = self.client("sagemaker"), self.client("s3")
+        named = {
+            "EndpointName": sagemaker.list_endpoints()["Endpoints"],
+            "EndpointConfigName": sagemaker.list_endpoint_configs()["EndpointConfigs"],
+            "ModelName": sagemaker.list_models()["Models"],
+        }
+        found = [f"{key} {entry[key]}" for key, entries in named.items() for entry in entries]
+        for bucket in s3.list_buckets()["Buckets"]:
+            files = s3.list_objects_v2(Bucket=bucket["Name"]).get("Contents", [])
+            found += [f"s3://{bucket['Name']}/{file['Key']}" for file in files]
+        return found
+
+    def reset(self) -> None:
+        """Empty, with one bucket."""
+        requests.post(f"{self.moto}/moto-api/reset", timeout=30)
+        for memory in (self.calls, self.failing, self.looks, self.runtime.seen, self.runtime.endpoints):
+            memory.clear()
+        self.endless = self.at_once = False
+        self.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+
+
+@contextmanager
+def start_aws(server: str, archives: dict[str, bytes]) -> Iterator[Aws]:
+    """server: the URL of a real server, which answers for every model."""
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it writes a line for each request
+    moto = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    with start_runtime({}, many_models=False) as runtime, ThreadingHTTPServer(("127.0.0.1", 0), _Front) as front:
+        aws = Aws(f"http://127.0.0.1:{front.server_port}", f"http://{host}:{port}", runtime, server, archives)
+        front.aws = aws  # type: ignore[attr-defined]
+        threading.Thread(target=front.serve_forever, daemon=True).start()
+        yield aws
+        front.shutdown()
+    moto.stop()
+
+
+class _Front(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    @property
+    def aws(self) -> Aws:
+        return self.server.aws  # type: ignore[attr-defined,no-any-return]
+
+    def relay(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        service, _, operation = self.headers.get("X-Amz-Target", "").partition(".")
+        if self.path.endswith("/invocations"):
+            self.pass_on(self.aws.runtime.url, body)
+        elif self.path.endswith("/async-invocations"):
+            self.answer_later()
+        elif service == "SageMaker":
+            self.of_sagemaker(operation, json.loads(body), body)
+        else:
+            self.pass_on(self.aws.moto, body)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = relay  # noqa: N815
+
+    def of_sagemaker(self, operation: str, asked: Json, body: bytes) -> None:
+        self.aws.calls.append((operation, asked))
+        if operation in self.aws.failing:
+            self.say({"__type": "ResourceLimitExceeded", "message": f"{operation}: the account's limit is 0"}, 400)
+        elif operation.startswith("Stop"):
+            self.aws.endless = False
+            self.say({})
+        else:
+            answer = self.ask(self.aws.moto, re.sub(*NEWER_INSTANCES, body))
+            if answer.ok and (act := getattr(self, f"after_{operation}", None)):
+                self.say(act(asked, json.loads(answer.content)))
+            else:
+                self.send(answer)
+
+    def after_CreateTrainingJob(self, asked: Json, answer: Json) -> Json:  # noqa: N802
+        job = asked["TrainingJobName"]
+        bucket, _, folder = asked["OutputDataConfig"]["S3OutputPath"].removeprefix("s3://").partition("/")
+        for name, content in self.aws.archives.items():
+            self.aws.client("s3").put_object(Bucket=bucket, Key=f"{folder}/{job}/output/{name}", Body=content)
+        logs, where = self.aws.client("logs"), {"logGroupName": "/aws/sagemaker/TrainingJobs"}
+        if not logs.describe_log_groups(logGroupNamePrefix=where["logGroupName"])["logGroups"]:
+            logs.create_log_group(**where)
+        where["logStreamName"] = f"{job}/algo-1-1700000000"
+        logs.create_log_stream(**where)
+        logs.put_log_events(
+            **where, logEvents=[{"timestamp": int(1000 * time.time()), "message": line} for line in LOG]
+        )
+        return answer
+
+    def after_CreateHyperParameterTuningJob(self, asked: Json, answer: Json) -> Json:  # noqa: N802
+        """One of its jobs; none but the best is ever looked at."""
+        definition = dict(asked["TrainingJobDefinition"])
+        # SDK v2 has it in place of the other.
+        if resources := definition.pop("HyperParameterTuningResourceConfig", None):
+            definition["ResourceConfig"] = resources
+        fixed = definition.pop("StaticHyperParameters", {})
+        job = {"TrainingJobName": _best_of(asked["HyperParameterTuningJobName"]), "HyperParameters": fixed}
+        self.aws.client("sagemaker").create_training_job(**definition, **job)
+        self.after_CreateTrainingJob({**definition, **job}, {})
+        return answer
+
+    def after_DescribeHyperParameterTuningJob(self, asked: Json, answer: Json) -> Json:  # noqa: N802
+        answer["BestTrainingJob"]["TrainingJobName"] = _best_of(asked["HyperParameterTuningJobName"])
+        return self.in_its_time(asked, answer, "HyperParameterTuningJobStatus")
+
+    def after_DescribeTrainingJob(self, asked: Json, answer: Json) -> Json:  # noqa: N802
+        return self.in_its_time(asked, answer, "TrainingJobStatus")
+
+    def after_CreateTransformJob(self, asked: Json, answer: Json) -> Json:  # noqa: N802
+        s3 = self.aws.client("s3")
+        source = asked["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
+        bucket, _, prefix = source.removeprefix("s3://").partition("/")
+        output, _, folder = asked["TransformOutput"]["S3OutputPath"].removeprefix("s3://").partition("/")
+        for file in s3.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]:
+            answered = self.ask_model(f"s3://{bucket}/{file['Key']}", asked["TransformOutput"].get("Accept"))
+            name = file["Key"].removeprefix(prefix).lstrip("/")
+            s3.put_object(Bucket=output, Key=f"{folder}/{name}.out", Body=answered)
+        return answer
+
+    def after_DescribeTransformJob(self, asked: Json, answer: Json) -> Json:  # noqa: N802
+        return self.in_its_time(asked, answer, "TransformJobStatus")
+
+    def after_CreateEndpoint(self, asked: Json, answer: Json) -> Json:  # noqa: N802
+        self.aws.runtime.endpoints[asked["EndpointName"]] = self.aws.server
+        return answer
+
+    def after_DescribeEndpoint(self, asked: Json, answer: Json) -> Json:  # noqa: N802
+        return self.in_its_time(asked, answer, "EndpointStatus", "Creating")
+
+    def after_DeleteEndpoint(self, asked: Json, answer: Json) -> Json:  # noqa: N802
+        self.aws.runtime.endpoints.pop(asked["EndpointName"])
+        return answer
+
+    def in_its_time(self, asked: Json, answer: Json, key: str, passing: str = "InProgress") -> Json:
+        """Not done at the first look, or never."""
+        name = next(iter(asked.values()))
+        self.aws.looks[name] = self.aws.looks.get(name, 0) + 1
+        if self.aws.endless or (self.aws.looks[name] == 1 and not self.aws.at_once):
+            answer[key] = passing
+        return answer
+
+    def answer_later(self) -> None:
+        """Source: InvokeEndpointAsync in botocore's model. Here the answer is there at once."""
+        source = self.headers["X-Amzn-SageMaker-InputLocation"]
+        name = self.path.split("/")[2]
+        config = self.aws.client("sagemaker").describe_endpoint_config(EndpointConfigName=name)
+        where = config["AsyncInferenceConfig"]["OutputConfig"]
+        bucket, _, folder = where["S3OutputPath"].removeprefix("s3://").partition("/")
+        answered = self.ask_model(source, self.headers.get("X-Amzn-SageMaker-Accept"))
+        self.aws.client("s3").put_object(Bucket=bucket, Key=f"{folder}/1.out", Body=answered)
+        self.say(
+            {"InferenceId": "1"},
+            202,
+            {
+                "X-Amzn-SageMaker-OutputLocation": f"s3://{bucket}/{folder}/1.out",
+                "X-Amzn-SageMaker-FailureLocation": f"{where['S3FailurePath']}/1.out",
+            },
+        )
+
+    def ask_model(self, source: str, accept: str | None) -> bytes:
+        bucket, _, key = source.removeprefix("s3://").partition("/")
+        picture = self.aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+        headers = {"Accept": accept} if accept else {}
+        answer = requests.post(f"{self.aws.server}/invocations", picture, headers=headers, timeout=60)
+        answer.raise_for_status()
+        return answer.content
+
+    def pass_on(self, where: str, body: bytes) -> None:
+        self.send(self.ask(where, body))
+
+    def ask(self, where: str, body: bytes) -> requests.Response:
+        headers = {key: value for key, value in self.headers.items() if key.lower() not in _HOP}
+        return requests.request(
+            self.command, where + self.path, headers=headers, data=body, timeout=60, allow_redirects=False
+        )
+
+    def send(self, answer: requests.Response) -> None:
+        self.send_response(answer.status_code)
+        for key, value in answer.headers.items():
+            if key.lower() not in (*_HOP, "content-encoding"):  # `requests` has decoded it
+                self.send_header(key, value)
+        length = answer.headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(answer.content))
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    def say(self, document: Json, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        for key, value in {"Content-Type": "application/x-amz-json-1.1", **(headers or {})}.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def _best_of(search: str) -> str:
+    return f"{search}-001"
