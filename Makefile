@@ -147,11 +147,13 @@ test-container: install sdk-clients build ## build the image and test it; DOCKER
 .PHONY: sdk-clients
 sdk-clients: .venv-sdk2/.locked .venv-sdk3/.locked ## make the venvs of the SageMaker SDKs, v2 and v3
 
-# Not compiled: of a gigabyte of code little is ever imported.
+# Not compiled: of a gigabyte of code little is ever imported. Of this package they take the client alone, without what
+# it would drag in.
 .venv-sdk%/.locked: docker/build.lock docker/sdk-v%.lock
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/$(PIP_INSTALL) --require-hashes -r docker/build.lock
 	$(@D)/bin/$(PIP_INSTALL) --no-compile --require-hashes --no-build-isolation -r docker/sdk-v$*.lock
+	$(@D)/bin/$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 ##### What is in the image. IMAGE=… and TAG=… name it.

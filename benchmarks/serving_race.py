@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,9 @@ from serving_servers import CORES, OURS, Server
 
 EQUAL_SHARE = 0.5  # of the best peer's highest rate
 ROUNDS = 3  # of requests on every connection that a turn has time for, if they are answered as fast as before
-IDLE_SHARE = 0.3  # of a core, all together: some poll for work
+IDLE_SHARE = 0.6  # of a core, all together: some poll for work with a third of one; who works takes all of one
+POLLING_SHARE = 0.1  # of a core, with nothing to do: more would be taken from the others in their turns
+POLLING_SECONDS = 3.0
 IDLE_LIMIT = 60.0  # seconds
 WARM_UP_CONNECTIONS = 8
 
@@ -70,6 +73,7 @@ class Race:
     def __post_init__(self) -> None:
         self.figures = {name: Figures() for name in self.servers}
         self.pictures = [path.read_bytes() for path in self.served.pictures]
+        self.pollers: dict[str, Server] = {}
 
     @property
     def peers(self) -> list[str]:
@@ -84,6 +88,14 @@ class Race:
             wrk.load(server.url, self.served.pictures, WARM_UP_CONNECTIONS, seconds)
 
         self._each(prepare)
+        self._settle()
+        before = {name: server.cpu_seconds() for name, server in self.servers.items()}
+        time.sleep(POLLING_SECONDS)
+        self.pollers = {
+            name: server
+            for name, server in self.servers.items()
+            if server.cpu_seconds() - before[name] > POLLING_SHARE * POLLING_SECONDS
+        }
 
     def run(self, connections: Sequence[int]) -> None:
         """With so many connections of wrk each, then under equal load."""
@@ -112,6 +124,7 @@ class Race:
             "servers": {name: self.figures[name].summary() for name in self.servers},
             "failures": self.failures,
             "equal_load_rate": round(self.equal_rate, 1),
+            "polling": sorted(self.pollers),
             "generator_share": round(self._generator_share(), 4),
             "ratios": self._ratios() if self.peers and OURS in self.servers else {},
         }
@@ -143,6 +156,18 @@ class Race:
             if sum(server.cpu_seconds() for server in self.servers.values()) - before < IDLE_SHARE * pause:
                 return
 
+    @contextmanager
+    def _others_quiet(self, name: str) -> Iterator[None]:
+        """Stop those that poll while it is another's turn; the rest has watchdogs, and takes nothing."""
+        others = [server for poller, server in self.pollers.items() if poller != name]
+        for server in others:
+            server.pause()
+        try:
+            yield
+        finally:
+            for server in others:
+                server.go_on()
+
     def _generator_share(self) -> float:
         """The most of all cores that wrk took in a turn."""
         loads = (load for name in self.servers for seen in self.figures[name].loads.values() for load in seen)
@@ -156,7 +181,8 @@ class Race:
         for name, server in list(self.servers.items()):
             self._settle()
             try:
-                measure(name, server)
+                with self._others_quiet(name):
+                    measure(name, server)
             except (AnswerError, wrk.LoadError, OSError) as error:
                 del self.servers[name]
                 self.failures[name] = f"{error}; the end of its log:\n{server.tail()}"

@@ -82,6 +82,18 @@ class Server:
         """Of all its processes, those that live."""
         return sum(map(cpu_seconds, family(self.process.pid)))
 
+    def pause(self) -> None:
+        """All its processes take no time until it goes on."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in family(self.process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+
     def tail(self) -> str:
         """The end of its log."""
         return "\n".join(line[:300] for line in self.log.read_text(errors="replace").splitlines()[-15:])
