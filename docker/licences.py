@@ -64,7 +64,7 @@ WORDS = {
     "historical permission notice and disclaimer (hpnd)": "HPND",
     "isc license (iscl)": "ISC",
     "lgpl": "LGPL-2.1-only",
-    "lgpl-2.1": "LGPL-2.1-only",
+    "lgpl-2.1": "LGPL-2.1-only",  # SPDX's older identifier
     "mit license": "MIT",
     "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
     "nvidia proprietary software": "LicenseRef-NVIDIA-Proprietary",
@@ -96,7 +96,7 @@ def declared(metadata: PackageMetadata) -> str | None:
     Fields: https://packaging.python.org/en/latest/specifications/core-metadata/. Of several classifiers all count.
     """
     if "License-Expression" in metadata:
-        return metadata["License-Expression"]
+        return identified(metadata["License-Expression"]) or metadata["License-Expression"]
     text = metadata["License"].strip() if "License" in metadata else ""
     if found := identified(text) or identified(text.partition("\n")[0]):
         return found
@@ -109,17 +109,10 @@ def declared(metadata: PackageMetadata) -> str | None:
 
 
 def identified(words: str) -> str | None:
-    """The SPDX expression that the words are, or stand for."""
+    """The SPDX expression that the words stand for, or are where they are one that is allowed."""
     if found := WORDS.get(words.strip().lower()):
         return found
-    if not words or "\n" in words:
-        return None
-    try:
-        expression = LICENSING.parse(words)
-    except ExpressionError:
-        return None
-    known = all(symbol.key in ALLOWED for symbol in LICENSING.license_symbols(expression, decompose=False))
-    return words.strip() if known else None
+    return words.strip() if allowed(words) else None
 
 
 def slug(words: str) -> str:

@@ -44,9 +44,9 @@ class DebianPackage:
         if not path.exists():
             return []
         text = path.read_text(encoding="utf-8", errors="replace")
-        named = re.findall(r"^License: *(\S.*?) *$", text, re.MULTILINE)
+        names = re.findall(r"^License: *(\S.*?) *$", text, re.MULTILINE) if text.startswith("Format") else []
         common = [name.rstrip(".") for name in re.findall(r"/usr/share/common-licenses/([A-Za-z0-9.-]+)", text)]
-        return sorted(set(named or common)) or [f"see /usr/share/doc/{self.name}/copyright"]
+        return sorted(set(names or common)) or [f"see /usr/share/doc/{self.name}/copyright"]
 
 
 def main() -> int:
