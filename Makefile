@@ -7,6 +7,11 @@ DOCKER ?= docker
 IMAGE ?= byoc-vision
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION ?= $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
+# Of the last commit, not of the build: the same commit gives the same labels.
+CREATED ?= $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null)
+# An address on the web, without a user and a password.
+SOURCE ?= $(shell git remote get-url origin 2>/dev/null | \
+	sed -nE 's,^(https?|ssh|git)://([^/]*@)?([^?]+).*,\1://\3,p; s,^([^/@:]+@)?([^/@:]+):([^/?].*)$$,https://\2/\3,p')
 TAG ?= $(VERSION)$(REVISION:%=-%)
 PLATFORM ?= linux/amd64
 BASE_IMAGE ?=
@@ -140,6 +145,7 @@ build: ## build the image; BASE_IMAGE=…, PRETRAINED="names of models to bake i
 		$(if $(MULTI_MODEL_SERVER),--build-arg MULTI_MODEL_SERVER="$(MULTI_MODEL_SERVER)") \
 		$(if $(MLFLOW),--build-arg MLFLOW="$(MLFLOW)") \
 		--build-arg VERSION="$(VERSION)" --build-arg REVISION="$(REVISION)" \
+		--build-arg CREATED="$(CREATED)" --build-arg SOURCE="$(SOURCE)" \
 		--tag $(IMAGE):$(TAG) --tag $(IMAGE):latest .
 
 .PHONY: test-container
@@ -157,6 +163,27 @@ sdk-clients: .venv-sdk2/.locked .venv-sdk3/.locked ## make the venvs of the Sage
 	$(@D)/bin/$(PIP_INSTALL) --no-compile --require-hashes --no-build-isolation -r docker/sdk-v$*.lock
 	$(@D)/bin/$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
+
+##### What is in the image. IMAGE=… and TAG=… name it.
+
+.PHONY: sbom
+sbom: ## bring the list of what is in the image out of it, with the licences, to build/
+	@mkdir -p build
+	for file in sbom.cdx.json licences.txt; do \
+		$(DOCKER) run --rm --network none $(IMAGE):$(TAG) cat /opt/byoc/$$file > build/$$file || exit 1; done
+	@echo "build/sbom.cdx.json build/licences.txt"
+
+.PHONY: size
+size: install ## say what fills the image: its layers, the largest Python packages
+	$(BIN)/python docker/size_report.py --docker $(DOCKER) $(IMAGE):$(TAG)
+
+.PHONY: scan
+scan: install ## look for secrets in every layer of the image
+	$(BIN)/python docker/layer_scan.py --docker $(DOCKER) $(IMAGE):$(TAG)
+
+.PHONY: audit
+audit: install ## ask OSV for known vulnerabilities of the locked packages; OSV_URL=… asks a mirror
+	$(BIN)/python docker/audit.py $(OSV_URL:%=--osv-url %)
 
 ##### Amazon ECR
 

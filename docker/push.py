@@ -56,8 +56,8 @@ def main() -> int:
         account = arguments.account or session.client("sts").get_caller_identity()["Account"]
         registry = log_in(session, account, arguments.registry, arguments.docker)
         if arguments.command == "push":
-            ensure_repository(session, account, arguments.image)
-            push(registry, arguments)
+            kept = ensure_repository(session, account, arguments.image)
+            push(registry, arguments, tags_are_kept=kept)
     except (PushError, BotoCoreError, ClientError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -89,16 +89,24 @@ def log_in(session: boto3.Session, account: str, address: str | None, docker: st
     return registry
 
 
-def ensure_repository(session: boto3.Session, account: str, name: str) -> None:
+def ensure_repository(session: boto3.Session, account: str, name: str) -> bool:
+    """Make the repository if it is missing. Whether it lets no tag be overwritten.
+
+    One that we make looks for known vulnerabilities in what is pushed. It lets tags be overwritten, for FORCE=1; the
+    one of examples/on_sagemaker/cloudformation.yml does not.
+    """
     ecr = session.client("ecr")
     try:
-        ecr.describe_repositories(registryId=account, repositoryNames=[name])
+        found = ecr.describe_repositories(registryId=account, repositoryNames=[name])["repositories"][0]
     except ecr.exceptions.RepositoryNotFoundException:
-        ecr.create_repository(registryId=account, repositoryName=name)
+        scan = {"scanOnPush": True}
+        ecr.create_repository(registryId=account, repositoryName=name, imageScanningConfiguration=scan)
         print(f"made the repository {name} in {session.region_name}")
+        return False
+    return bool(found.get("imageTagMutability") == "IMMUTABLE")
 
 
-def push(registry: Registry, arguments: argparse.Namespace) -> None:
+def push(registry: Registry, arguments: argparse.Namespace, *, tags_are_kept: bool) -> None:
     """Push the image under its tag. A tag that holds another image is left alone unless told otherwise."""
     docker, local = arguments.docker, f"{arguments.image}:{arguments.tag}"
     remote = f"{registry.address}/{local}"
@@ -112,6 +120,8 @@ def push(registry: Registry, arguments: argparse.Namespace) -> None:
         return
     if present is not None and not arguments.force:
         raise PushError(f"{remote} is already another image: give another TAG=…, or FORCE=1 to overwrite it")
+    if present is not None and tags_are_kept:
+        raise PushError(f"{remote} is already another image, and the repository keeps its tags: give another TAG=…")
     run(docker, "tag", local, remote)
     for attempt in range(1, PUSH_ATTEMPTS + 1):
         try:

@@ -139,6 +139,7 @@ def test_the_first_push_makes_the_repository(
     ecr = boto3.client("ecr", region_name=REGION, endpoint_url=aws)
     (repository,) = ecr.describe_repositories()["repositories"]
     assert (repository["registryId"], repository["repositoryName"]) == (ACCOUNT, "byoc-push-test")
+    assert repository["imageScanningConfiguration"]["scanOnPush"]
 
 
 def test_a_tag_is_not_overwritten_silently(
@@ -160,6 +161,22 @@ def test_a_tag_is_not_overwritten_silently(
 
     assert pusher.make("push", **where, FORCE="1").returncode == 0
     assert manifest(registry, "byoc-push-test", "1").json()["config"]["digest"] == second
+
+
+def test_a_repository_that_keeps_its_tags_refuses_force(
+    pusher: Pusher, aws: str, registry: str, tiny_image: Callable[[str, str], str]
+) -> None:
+    ecr = boto3.client("ecr", region_name=REGION, endpoint_url=aws)
+    ecr.create_repository(repositoryName="byoc-push-test", imageTagMutability="IMMUTABLE")
+    where = {"IMAGE": "byoc-push-test", "TAG": "1", "AWS_REGION": REGION, "REGISTRY": registry}
+    first = tiny_image("byoc-push-test:1", "first")
+    assert pusher.make("push", **where).returncode == 0
+
+    tiny_image("byoc-push-test:1", "second")
+    refused = pusher.make("push", **where, FORCE="1")
+    assert refused.returncode != 0
+    assert "the repository keeps its tags: give another TAG=" in refused.stdout
+    assert manifest(registry, "byoc-push-test", "1").json()["config"]["digest"] == first
 
 
 @pytest.mark.parametrize(("given", "account"), [({}, ACCOUNT), ({"AWS_ACCOUNT_ID": "210987654321"}, "210987654321")])

@@ -7,13 +7,16 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).parents[2]
 # Without the variables by which a make that runs these tests speaks to its own children.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
 
 
-def make(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["make", *arguments], cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True)
+def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    environment = ENVIRONMENT | environment
+    return subprocess.run(["make", *arguments], cwd=REPOSITORY, env=environment, capture_output=True, text=True)
 
 
 def test_make_lists_every_target() -> None:
@@ -43,6 +46,33 @@ def test_the_build_passes_what_it_is_given() -> None:
     assert '--build-arg MLFLOW="1"' in make("--dry-run", "build", "MLFLOW=1").stdout
     assert "MLFLOW" not in said
     assert "--build-arg BASE_IMAGE" not in make("--dry-run", "build").stdout, "the Dockerfile has the default"
+
+
+@pytest.mark.parametrize(
+    ("origin", "source"),
+    [
+        ("https://me:hunter2@host.example/owner/name.git?token=x", "https://host.example/owner/name.git"),
+        ("https://host.example/owner/name", "https://host.example/owner/name"),
+        ("ssh://git@host.example:22/owner/name.git", "ssh://host.example:22/owner/name.git"),
+        ("git@host.example:owner/name.git", "https://host.example/owner/name.git"),
+        ("/home/me/name", ""),
+        ("file:///home/me/name", ""),
+    ],
+)
+def test_the_source_label_is_an_address_without_credentials(tmp_path: Path, origin: str, source: str) -> None:
+    for command in (["init", "--quiet", tmp_path], ["-C", tmp_path, "remote", "add", "origin", origin]):
+        subprocess.run(["git", *command], check=True)
+    assert f'--build-arg SOURCE="{source}"' in make("--dry-run", "build", GIT_DIR=str(tmp_path / ".git")).stdout
+
+
+def test_the_created_label_is_the_commits_time(tmp_path: Path) -> None:
+    who = {f"GIT_{role}_{field}": "a@b" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")}
+    when = {f"GIT_{role}_DATE": "2026-01-02T03:04:05+02:00" for role in ("AUTHOR", "COMMITTER")}
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    commit = ["git", "-C", tmp_path, "commit", "--quiet", "--allow-empty", "--message", "First"]
+    subprocess.run(commit, env={**ENVIRONMENT, **who, **when}, check=True)
+    said = make("--dry-run", "build", GIT_DIR=str(tmp_path / ".git")).stdout
+    assert '--build-arg CREATED="2026-01-02T01:04:05Z"' in said
 
 
 def test_codebuild_runs_make_alone() -> None:
