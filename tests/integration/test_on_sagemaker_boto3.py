@@ -5,12 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
+import shlex
 import signal
-import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from types import ModuleType
 from typing import Any
 
@@ -18,10 +21,11 @@ import boto3
 import botocore
 import numpy as np
 import pytest
-from support.aws import BUCKET, KEYS, LOG, ROLE, Aws, start_aws
+from support.aws import BUCKET, KEYS, LOG, REGION, ROLE, Aws, start_aws
 from support.datasets import draw, save
 from support.servers import start_standin
 
+from byoc_vision.data.sample_data import make_segmentation_set
 from byoc_vision.describe.metrics import metric_definitions
 from byoc_vision.describe.ranges import search_space
 from byoc_vision.describe.recipe import recipe_of
@@ -41,10 +45,17 @@ def whole_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
             yield aws
 
 
+@pytest.fixture(scope="module")
+def session() -> boto3.Session:
+    """One for all tests: reading the model of SageMaker's API takes a second."""
+    return boto3.Session(region_name=REGION)
+
+
 @pytest.fixture
-def aws(whole_aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Aws:
+def aws(whole_aws: Aws, session: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> Aws:
     """Empty, but for a bucket. boto3 and the examples find it, and do not wait for long."""
     whole_aws.reset()
+    monkeypatch.setattr(boto3, "Session", lambda: session)
     for name, value in {**KEYS, "AWS_ENDPOINT_URL": whole_aws.url}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.syspath_prepend(EXAMPLES)
@@ -83,9 +94,11 @@ def launch(aws: Aws, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> C
 def test_one_run_trains_serves_in_every_way_and_leaves_nothing(
     launch: Callable[..., None], aws: Aws, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    launch("train", "deploy", "serverless", "async", "multi-model", "transform", "--yes", "epochs=3")
+    launch(
+        "train", "deploy", "serverless", "async", "multi-model", "transform", "--yes", "--longest-job=600", "epochs=3"
+    )
     said = capsys.readouterr().out
-    assert said.index("ml.g5.xlarge, spot") < said.index("== train"), "what it costs is said first"
+    assert said.index("ml.g5.xlarge, spot, 10 minutes") < said.index("== train"), "what it costs is said first"
     for line in (*LOG, "InProgress", "Completed"):
         assert line in said
     assert said.count("answer: bright 100.0 %") == 5
@@ -94,44 +107,50 @@ def test_one_run_trains_serves_in_every_way_and_leaves_nothing(
     assert (tmp_path / "out/model.tar.gz").read_bytes() == b"a model"
     assert (tmp_path / "out/output.tar.gz").read_bytes() == b"a report"
     assert aws.resources() == []
-    assert not (tmp_path / "out/created.json").exists()
+    assert list((tmp_path / "out").glob("created*")) == []
     assert aws.runtime.seen[-1].headers["X-Amzn-SageMaker-Target-Model"] == "first.tar.gz"
     assert {variant.get("InferenceAmiVersion") for variant in variants(aws)} == {
         None,
         "al2023-ami-sagemaker-inference-gpu-4-1",
     }
 
+    assert_trained_on_spot_instances(aws.asked("CreateTrainingJob"))
+    assert_instances_exist(aws)
 
-def variants(aws: Aws) -> list[dict[str, Any]]:
-    return [asked["ProductionVariants"][0] for name, asked in aws.calls if name == "CreateEndpointConfig"]
 
-
-def test_a_job_on_spot_instances_has_checkpoints_and_time_to_wait(launch: Callable[..., None], aws: Aws) -> None:
-    launch("train", "--yes", "epochs=3", "--longest-job=600")
-    job = aws.asked("CreateTrainingJob")
+def assert_trained_on_spot_instances(job: dict[str, Any]) -> None:
+    """With checkpoints, and time to wait for instances."""
     assert job["EnableManagedSpotTraining"] is True
     assert job["StoppingCondition"] == {"MaxRuntimeInSeconds": 600, "MaxWaitTimeInSeconds": 1200}
     assert job["CheckpointConfig"]["S3Uri"].startswith(f"s3://{BUCKET}/byoc-vision-")
     assert job["HyperParameters"] == {"task": "classification", "epochs": "3"}
     assert job["AlgorithmSpecification"]["TrainingInputMode"] == "FastFile"
     assert job["AlgorithmSpecification"]["MetricDefinitions"] == as_metrics(metric_definitions("classification"))
-    places = [channel["DataSource"]["S3DataSource"]["S3Uri"] for channel in job["InputDataConfig"]]
-    assert [place.endswith(name) for place, name in zip(places, ("/train/", "/train_extra/"), strict=True)] == [
-        True
-    ] * 2
+    train, extra = (channel["DataSource"]["S3DataSource"]["S3Uri"] for channel in job["InputDataConfig"])
+    assert (train[-7:], extra[-13:]) == ("/train/", "/train_extra/"), "train alone would also stand for train_extra"
 
 
-def test_other_instances_have_no_time_to_wait(launch: Callable[..., None], aws: Aws) -> None:
-    launch("train", "--yes", "--no-spot")
-    job = aws.asked("CreateTrainingJob")
-    assert job["EnableManagedSpotTraining"] is False
-    assert job["StoppingCondition"] == {"MaxRuntimeInSeconds": 3600}
+def variants(aws: Aws) -> list[dict[str, Any]]:
+    return [asked["ProductionVariants"][0] for name, asked in aws.calls if name == "CreateEndpointConfig"]
+
+
+def assert_instances_exist(aws: Aws) -> None:
+    """Each for what it is used for. botocore does not look."""
+    (model,) = (Path(botocore.__file__).parent / "data/sagemaker").glob("*/service-2.json.gz")
+    shapes = json.loads(gzip.decompress(model.read_bytes()))["shapes"]
+    used = {
+        "TrainingInstanceType": {aws.asked("CreateTrainingJob")["ResourceConfig"]["InstanceType"]},
+        "ProductionVariantInstanceType": {it["InstanceType"] for it in variants(aws) if "InstanceType" in it},
+        "TransformInstanceType": {aws.asked("CreateTransformJob")["TransformResources"]["InstanceType"]},
+    }
+    for kind, instances in used.items():
+        assert instances <= set(shapes[kind]["enum"]), kind
 
 
 def test_a_search_is_what_describe_says(
     launch: Callable[..., None], aws: Aws, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    launch("tune", "--yes", "--jobs=7", "--parallel-jobs=3", "model=resnet18")
+    launch("tune", "--yes", "--jobs=7", "--parallel-jobs=3", "--no-spot", "model=resnet18")
     search = aws.asked("CreateHyperParameterTuningJob")
     recipe = recipe_of({"task": "classification", "model": "resnet18"})
     expected = as_request(search_space(recipe), metric_definitions("classification"), 7, 3)
@@ -141,50 +160,67 @@ def test_a_search_is_what_describe_says(
     assert definition["AlgorithmSpecification"]["TrainingImage"] == IMAGE
     assert definition["AlgorithmSpecification"]["MetricDefinitions"]
     assert "CheckpointConfig" not in definition, "one job would go on from another's"
+    assert definition["EnableManagedSpotTraining"] is False
+    assert definition["StoppingCondition"] == {"MaxRuntimeInSeconds": 3600}
     assert len(search["HyperParameterTuningJobName"]) <= 32
     assert f"best job: {search['HyperParameterTuningJobName']}-001" in capsys.readouterr().out
     assert aws.resources() == []
 
 
 @pytest.mark.parametrize(
-    "operation", ["CreateTrainingJob", "CreateEndpointConfig", "CreateEndpoint", "CreateTransformJob"]
+    ("operation", "steps"),
+    [
+        ("CreateTrainingJob", ["train"]),
+        ("CreateEndpoint", ["deploy", f"--model={MODEL}"]),
+        ("CreateTransformJob", ["deploy", "transform", f"--model={MODEL}"]),
+    ],
 )
 def test_a_step_that_fails_leaves_nothing(
-    launch: Callable[..., None], aws: Aws, operation: str, capsys: pytest.CaptureFixture[str]
+    launch: Callable[..., None], aws: Aws, operation: str, steps: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     aws.failing.add(operation)
-    with pytest.raises(botocore.exceptions.ClientError, match=f"{operation}: the account's limit is 0"):
-        launch("train", "deploy", "transform", "--yes")
+    with pytest.raises(botocore.exceptions.ClientError, match=f"{operation} operation: .*the account's limit is 0"):
+        launch(*steps, "--yes")
     assert aws.resources() == []
-    assert "deleted folder s3://" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.endswith("/\n")
+    assert "deleted folder s3://" in said
 
 
 def test_what_is_kept_is_deleted_later(launch: Callable[..., None], aws: Aws, tmp_path: Path) -> None:
-    launch("train", "deploy", "--yes", "--keep")
+    launch("deploy", f"--model={MODEL}", "--yes", "--keep")
     kept = aws.resources()
     assert [entry.split()[0] for entry in kept[:3]] == ["EndpointName", "EndpointConfigName", "ModelName"]
-    assert json.loads((tmp_path / "out/created.json").read_text())
+    assert [file.name for file in sorted((tmp_path / "out").glob("created*"))] == [
+        "created-0-files.json",
+        "created-1-deploy.json",
+    ]
     launch("delete")
     assert aws.resources() == []
     launch("delete")  # again: nothing is there, and nothing is wrong
 
 
-def test_ctrl_c_stops_the_job_and_deletes_its_files(aws: Aws, arguments: list[str]) -> None:
-    """In a process of its own, as at a terminal."""
+def test_ctrl_c_stops_the_job_and_deletes_its_files(
+    launch: Callable[..., None], aws: Aws, capsys: pytest.CaptureFixture[str]
+) -> None:
     aws.endless = True
-    command = [sys.executable, EXAMPLES / "boto3_only.py", "train", "--yes", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "InProgress" in line:
-                break
-        assert aws.resources()
-        process.send_signal(signal.SIGINT)
-        said = process.stdout.read()
-    assert process.returncode != 0
-    assert "deleted training job byoc-vision-" in said
-    assert "StopTrainingJob" in [operation for operation, _ in aws.calls]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        Thread(target=interrupt_when_asked_for, args=(aws, "DescribeTrainingJob"), daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            launch("train", "--yes")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "StopTrainingJob" in dict(aws.calls)
+    said = capsys.readouterr().err
+    assert said.index("deleted training job byoc-vision-") < said.index("deleted folder s3://"), "it writes there"
     assert aws.resources() == []
+
+
+def interrupt_when_asked_for(aws: Aws, operation: str) -> None:
+    while operation not in dict(aws.calls):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_nothing_starts_before_the_costs_are_agreed_to(launch: Callable[..., None], aws: Aws) -> None:
@@ -201,25 +237,11 @@ def test_a_failed_job_ends_the_run_with_its_reason(monkeypatch: pytest.MonkeyPat
         import_module("watching").wait_for("cars-1", lambda: description, "TrainingJobStatus")
 
 
-def test_the_usual_instances_exist_for_what_they_are_used_for(aws: Aws, launch: Callable[..., None]) -> None:
-    folder = Path(botocore.__file__).parent / "data/sagemaker"
-    (model,) = folder.glob("*/service-2.json.gz")
-    shapes = json.loads(gzip.decompress(model.read_bytes()))["shapes"]
-    launch("train", "deploy", "async", "transform", "--yes")
-    used = {
-        "TrainingInstanceType": [aws.asked("CreateTrainingJob")["ResourceConfig"]["InstanceType"]],
-        "ProductionVariantInstanceType": [variant["InstanceType"] for variant in variants(aws)],
-        "TransformInstanceType": [aws.asked("CreateTransformJob")["TransformResources"]["InstanceType"]],
-    }
-    for kind, instances in used.items():
-        assert set(instances) <= set(shapes[kind]["enum"]), kind
-
-
 def test_deleting_goes_backwards_and_on_where_something_resists(
     aws: Aws, created: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "created.json"
-    client = boto3.client("sagemaker")
+    client = boto3.Session().client("sagemaker")
     aws.failing.add("DeleteModel")
 
     def make_all() -> None:
@@ -257,7 +279,7 @@ def make(created: ModuleType, file: Path | None = None) -> Any:
 
 def make_model(made: Any) -> None:
     container = {"Image": IMAGE}
-    boto3.client("sagemaker").create_model(
+    boto3.Session().client("sagemaker").create_model(
         ModelName=made.model("cars"), ExecutionRoleArn=ROLE, PrimaryContainer=container
     )
 
@@ -284,7 +306,7 @@ def test_sigterm_deletes_too_and_what_is_deleted_cannot_be_disturbed(aws: Aws, c
         with made:
             made.add("disturbance", "Ctrl-C while deleting")
             made.folder(f"s3://{BUCKET}/run")
-            boto3.client("s3").put_object(Bucket=BUCKET, Key="run/file", Body=b"1")
+            boto3.Session().client("s3").put_object(Bucket=BUCKET, Key="run/file", Body=b"1")
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(SystemExit) as ended:
@@ -297,7 +319,7 @@ def test_sigterm_deletes_too_and_what_is_deleted_cannot_be_disturbed(aws: Aws, c
 
 
 def test_of_a_bucket_only_the_folder_goes_with_all_its_versions(aws: Aws, created: ModuleType) -> None:
-    client = boto3.client("s3")
+    client = boto3.Session().client("s3")
     client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
     for key in ("run/a", "run/a", "run-2/b"):
         client.put_object(Bucket=BUCKET, Key=key, Body=b"1")
@@ -308,3 +330,29 @@ def test_of_a_bucket_only_the_folder_goes_with_all_its_versions(aws: Aws, create
         with pytest.raises(ValueError, match="whole bucket"):
             made.folder(f"s3://{BUCKET}/")
     assert [version["Key"] for version in client.list_object_versions(Bucket=BUCKET)["Versions"]] == ["run-2/b"]
+
+
+PASTED = [
+    line
+    for page in (EXAMPLES / "README.md", EXAMPLES.parents[1] / "README.md")
+    for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    for line in block.replace("\\\n", "").splitlines()
+    if "boto3_only.py" in line
+]
+
+
+@pytest.mark.parametrize("line", PASTED)
+def test_what_is_pasted_from_the_pages_is_understood(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SAGEMAKER_ROLE", ROLE)
+    for folder in ("pictures/train", "pictures/train_annotation"):
+        (tmp_path / folder).mkdir(parents=True)
+    make_segmentation_set(tmp_path / "pictures/segmentation", count_train=1, count_validation=1)
+    save(tmp_path / "picture.jpg", draw(1)[0])
+    _, script, *words = shlex.split(line.replace("$IMAGE", IMAGE).replace("$BUCKET", BUCKET))
+    monkeypatch.setattr(sys, "argv", [script, *words])
+    options = import_module("options").read_options(None)
+    assert set(options.steps) & {"train", "tune", "delete"}

@@ -162,7 +162,8 @@ class _Front(BaseHTTPRequestHandler):
     def after_CreateHyperParameterTuningJob(self, asked: Json, answer: Json) -> Json:  # noqa: N802
         """One of its jobs; none but the best is ever looked at."""
         definition = dict(asked["TrainingJobDefinition"])
-        if resources := definition.pop("HyperParameterTuningResourceConfig", None):  # SDK v2 has it in place of the other
+        # SDK v2 has it in place of the other.
+        if resources := definition.pop("HyperParameterTuningResourceConfig", None):
             definition["ResourceConfig"] = resources
         fixed = definition.pop("StaticHyperParameters", {})
         job = {"TrainingJobName": _best_of(asked["HyperParameterTuningJobName"]), "HyperParameters": fixed}
