@@ -18,7 +18,7 @@ from created import Created
 from options import NO_TELEMETRY, Options, agree, read_options
 from place import Place
 from sagemaker import Session, tuner
-from sagemaker.async_inference import AsyncInferenceConfig, WaiterConfig
+from sagemaker.async_inference import AsyncInferenceConfig
 from sagemaker.estimator import Estimator
 from sagemaker.local import LocalSession
 from sagemaker.model import Model
@@ -107,12 +107,13 @@ class SdkV2:
             async_inference_config=answers,
             **self._translators(limit_mb=1000),
         )
-        return predictor.predict(
+        # predict() would leave a thread behind that looks for a failure until its patience ends.
+        asked = predictor.predict_async(
             self.options.picture,
             input_path=self.place.of("asked/picture"),
             initial_args={"ContentType": PictureSerializer.CONTENT_TYPE},
-            waiter_config=WaiterConfig(max_attempts=60, delay=5),
         )
+        return self._read(self.place.wait_for(asked.output_path, asked.failure_path))
 
     def multi_model(self, archive: str) -> Any:
         """Any number of archives behind one endpoint, each loaded when it is first asked for."""
@@ -145,8 +146,7 @@ class SdkV2:
             job_name=self.created.transform_job(name),
             logs=False,
         )
-        answer = self.place.read(self.place.of(f"transformed/{self.options.picture.name}.out"))
-        return self.options.deserializer.deserialize(io.BytesIO(answer), self.options.accept)
+        return self._read(self.place.of(f"transformed/{self.options.picture.name}.out"))
 
     def _estimator(self, checkpoints: bool) -> Estimator:
         options = self.options
@@ -183,6 +183,10 @@ class SdkV2:
         """Its name, which is also its configuration's and its model's."""
         name = self.options.called(step)
         return self.created.endpoint(self.created.endpoint_config(self.created.model(name)))
+
+    def _read(self, address: str) -> Any:
+        """An answer that lies in a file."""
+        return self.options.deserializer.deserialize(io.BytesIO(self.place.read(address)), self.options.accept)
 
     def _translators(self, limit_mb: float = 25) -> dict[str, Any]:
         return {"serializer": PictureSerializer(limit_mb), "deserializer": self.options.deserializer}
