@@ -26,7 +26,7 @@ REGISTRY ?=
 FORCE ?=
 
 BIN := $(VENV)/bin
-CODE := src serve docker local_test benchmarks tests
+CODE := src serve docker local_test examples benchmarks tests
 # Small networks gain nothing from a second thread, and fight for it: a process for each core, one thread in each.
 TEST_PROCESSES ?= $(shell nproc 2>/dev/null || echo 2)
 PIP_INSTALL := pip install --disable-pip-version-check --quiet
