@@ -38,7 +38,7 @@ _STEPS = 2  # the first makes the optimiser's averages; from the second on they 
 
 @dataclass(frozen=True)
 class StepMemory:
-    """Bytes. peak: all that is alive at once, at the most. The rest of it are activations, and what works on them."""
+    """Bytes. peak: all that is alive at once, at the most."""
 
     weights: int
     gradients: int
@@ -47,6 +47,7 @@ class StepMemory:
 
     @property
     def activations(self) -> int:
+        """What else the peak has: activations and their gradients. More, where not all gradients are there by then."""
         return self.peak - self.weights - self.gradients - self.optimizer
 
 
@@ -97,14 +98,14 @@ def answering_memory(
         return StepMemory(_bytes([*model.parameters(), *model.buffers()]), gradients=0, optimizer=0, peak=live.peak)
 
 
-class Live(TorchDispatchMode):
+class Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of the storages that are alive, and the most that ever were.
 
     A storage is known by every tensor that comes out of an operation, and is gone when nothing refers to it.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = 0
         self.peak = 0
         self._alive: dict[int, weakref.ref[Any]] = {}
