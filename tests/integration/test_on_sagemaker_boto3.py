@@ -21,6 +21,7 @@ import boto3
 import botocore
 import numpy as np
 import pytest
+from PIL import Image
 from support.aws import BUCKET, KEYS, LOG, REGION, ROLE, Aws, start_aws
 from support.datasets import draw, save
 from support.servers import start_standin
@@ -85,7 +86,7 @@ def launch(aws: Aws, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> C
     """Run the script: launch("train", "--yes")."""
 
     def launch(*words: str) -> None:
-        monkeypatch.setattr(sys, "argv", ["boto3_only.py", *words, *arguments])
+        monkeypatch.setattr(sys, "argv", ["boto3_only.py", *arguments, *words])
         import_module("boto3_only").main()
 
     return launch
@@ -144,6 +145,18 @@ def assert_instances_exist(aws: Aws) -> None:
     }
     for kind, instances in used.items():
         assert instances <= set(shapes[kind]["enum"]), kind
+
+
+def test_masks_come_home_and_are_drawn(
+    launch: Callable[..., None], aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with start_standin(tmp_path / "log", environment={"STANDIN_MASKS": "1"}) as server:
+        server.pings_until(200)
+        monkeypatch.setattr(aws, "server", server.url)
+        launch("deploy", "transform", f"--model={MODEL}", "--recipe=segmentation", "--yes")
+    for step in ("deploy", "transform"):
+        assert (np.asarray(Image.open(tmp_path / f"out/{step}.mask.png")) == 255).all(), "all of the picture is bright"
+        assert (np.asarray(Image.open(tmp_path / f"out/{step}.png")) != 255).any(), "and the mask is drawn over it"
 
 
 def test_a_search_is_what_describe_says(
