@@ -15,6 +15,7 @@ from typing import Any
 
 import boto3
 import pytest
+import requests
 from cfnlint.decode import cfn_yaml
 from moto.server import ThreadedMotoServer
 
@@ -96,6 +97,7 @@ def aws() -> Iterator[str]:
         server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
         server.start()
         host, port = server.get_host_and_port()
+        requests.post(f"http://{host}:{port}/moto-api/reset", timeout=10)  # servers of one process share what they hold
         yield f"http://{host}:{port}"
         server.stop()
 
