@@ -16,12 +16,15 @@ from typing import Any
 import boto3
 import pytest
 import requests
+from botocore.config import Config
 from cfnlint.decode import cfn_yaml
 from moto.server import ThreadedMotoServer
 
 TEMPLATE = Path(__file__).parents[2] / "examples/on_sagemaker/cloudformation.yml"
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
+# moto imports all of its services on the first call, and what is asked twice is there already.
+PATIENT = Config(read_timeout=300, retries={"total_max_attempts": 1})
 GIVEN = {
     "Bucket": "pictures-and-models",
     "SourceLocation": "https://github.com/owner/byoc-vision.git",
@@ -54,7 +57,7 @@ class Stack:
         }
 
     def client(self, service: str) -> Any:
-        return boto3.client(service, region_name=REGION, endpoint_url=self.endpoint)
+        return boto3.client(service, region_name=REGION, endpoint_url=self.endpoint, config=PATIENT)
 
     def properties(self, resource: str) -> Any:
         """A resource's properties as AWS would see them."""
