@@ -154,12 +154,10 @@ def test_the_roles_rights_are_for_this_account_and_bucket(stack: Stack) -> None:
     iam = stack.client("iam")
     role = stack.made["ExecutionRole"]
     (name,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
-    found = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-    document = json.loads(found) if isinstance(found, str) else found
-    resources = {one["Sid"]: one["Resource"] for one in document["Statement"]}
-    assert resources["ReadAndWriteData"] == "arn:aws:s3:::pictures-and-models/*"
-    assert resources["Pull"] == f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/byoc-vision"
-    assert resources["Log"] == f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/sagemaker/*"
+    rights = str(iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"])
+    assert "'arn:aws:s3:::pictures-and-models/*'" in rights
+    assert f"'arn:aws:ecr:{REGION}:{ACCOUNT}:repository/byoc-vision'" in rights
+    assert f"'arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/sagemaker/*'" in rights
     trust = json.dumps(iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"])
     assert "sagemaker.amazonaws.com" in trust
     assert ACCOUNT in trust
