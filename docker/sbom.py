@@ -108,6 +108,10 @@ def bill_of_materials(
     for component in document["components"]:
         package = packages[re.sub(r"[-_.]+", "-", component["name"]).lower()]
         component["licenses"] = [{"expression": package.licence}]
+        # Ours is installed from a file that was gone the moment after; its hash changes with each build.
+        if references := component.pop("externalReferences", None):
+            kept = [one for one in references if not one["url"].startswith("file:")]
+            component |= {"externalReferences": kept} if kept else {}
     system = [debian_component(package, licences, distribution) for package, licences in debian]
     document["components"].extend(sorted(system, key=lambda component: str(component["bom-ref"])))
     document["dependencies"].extend({"ref": component["bom-ref"]} for component in system)

@@ -15,12 +15,16 @@ from typing import Any
 
 import boto3
 import pytest
+import requests
+from botocore.config import Config
 from cfnlint.decode import cfn_yaml
 from moto.server import ThreadedMotoServer
 
 TEMPLATE = Path(__file__).parents[2] / "examples/on_sagemaker/cloudformation.yml"
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
+# moto imports all of its services on the first call, and what is asked twice is there already.
+PATIENT = Config(read_timeout=300, retries={"total_max_attempts": 1})
 GIVEN = {
     "Bucket": "pictures-and-models",
     "SourceLocation": "https://github.com/owner/byoc-vision.git",
@@ -53,7 +57,7 @@ class Stack:
         }
 
     def client(self, service: str) -> Any:
-        return boto3.client(service, region_name=REGION, endpoint_url=self.endpoint)
+        return boto3.client(service, region_name=REGION, endpoint_url=self.endpoint, config=PATIENT)
 
     def properties(self, resource: str) -> Any:
         """A resource's properties as AWS would see them."""
@@ -96,6 +100,7 @@ def aws() -> Iterator[str]:
         server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
         server.start()
         host, port = server.get_host_and_port()
+        requests.post(f"http://{host}:{port}/moto-api/reset", timeout=10)  # servers of one process share what they hold
         yield f"http://{host}:{port}"
         server.stop()
 
@@ -149,12 +154,10 @@ def test_the_roles_rights_are_for_this_account_and_bucket(stack: Stack) -> None:
     iam = stack.client("iam")
     role = stack.made["ExecutionRole"]
     (name,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
-    found = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-    document = json.loads(found) if isinstance(found, str) else found
-    resources = {one["Sid"]: one["Resource"] for one in document["Statement"]}
-    assert resources["ReadAndWriteData"] == "arn:aws:s3:::pictures-and-models/*"
-    assert resources["Pull"] == f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/byoc-vision"
-    assert resources["Log"] == f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/sagemaker/*"
+    rights = str(iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"])
+    assert "'arn:aws:s3:::pictures-and-models/*'" in rights
+    assert f"'arn:aws:ecr:{REGION}:{ACCOUNT}:repository/byoc-vision'" in rights
+    assert f"'arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/sagemaker/*'" in rights
     trust = json.dumps(iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"])
     assert "sagemaker.amazonaws.com" in trust
     assert ACCOUNT in trust
