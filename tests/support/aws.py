@@ -192,6 +192,10 @@ class _Front(BaseHTTPRequestHandler):
     def after_DescribeTransformJob(self, asked: Json, answer: Json) -> Json:  # noqa: N802
         return self.in_its_time(asked, answer, "TransformJobStatus")
 
+    def after_DescribeModel(self, asked: Json, answer: Json) -> Json:  # noqa: N802
+        """moto tells an empty VpcConfig where there is none, which SageMaker does not."""
+        return {key: value for key, value in answer.items() if value != {}}
+
     def after_CreateEndpoint(self, asked: Json, answer: Json) -> Json:  # noqa: N802
         self.aws.runtime.endpoints[asked["EndpointName"]] = self.aws.server
         return answer
