@@ -20,7 +20,8 @@ def wait_for(
 ) -> Description:
     """The description of something once its status, which it has under `key`, is final; each change is told.
 
-    look: called at every look. Ends the process, with SageMaker's reason, where it failed or was stopped.
+    look: called at every look. Ends the process, with SageMaker's reason, where it failed or was stopped; a training
+    job that was stopped because its time was over has left a model, and counts as done.
     """
     told = None
     while True:
@@ -31,6 +32,9 @@ def wait_for(
         if status != told:
             print(f"{what}: {status}", flush=True)
             told = status
+        if description.get("SecondaryStatus") == "MaxRuntimeExceeded":
+            print(f"{what}: its time was over; its model is the best epoch's by then (--longest-job gives it more)")
+            return description
         if status in ("Failed", "Stopped", "OutOfService"):
             raise SystemExit(f"{what} ended as {status}: {description.get('FailureReason', 'no reason was given')}")
         if status not in _PASSING:

@@ -17,11 +17,10 @@ from PIL import Image
 from support.datasets import draw as draw_scene
 from support.pictures import decode, encode
 from support.runtime import Failure, Runtime, start_runtime
-from support.servers import Server, save_segmenter, start, start_standin
+from support.servers import Server, start_standin
 
 from byoc_vision.client import PredictionError, draw, patience, predict_classes, predict_mask, predict_probabilities
 from byoc_vision.errors import DataError, InputError
-from byoc_vision.paths import MlPaths
 
 SCENE = draw_scene(3, width=120, height=80)[0]
 JPEG = encode(SCENE, "JPEG")
@@ -31,10 +30,8 @@ KB = 2**-10  # of a MB
 
 @pytest.fixture(scope="module")
 def cars(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Masks of two classes, 0 and 255, from random weights."""
-    root = tmp_path_factory.mktemp("cars")
-    save_segmenter(MlPaths(root).model)
-    with start(root, root / "log", {"ENGINE": "torch"}) as server:
+    """Masks of what is bright, in 0 and 255."""
+    with start_standin(tmp_path_factory.mktemp("cars") / "log", environment={"STANDIN_MASKS": "1"}) as server:
         server.pings_until(200)
         yield server
 
@@ -249,3 +246,9 @@ def test_wrong_addresses_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     with pytest.raises(InputError, match="give region="):
         predict_mask("cars", JPEG)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(InputError, match="no AWS credentials; `aws configure`"):
+        predict_mask("cars", JPEG, region="eu-west-1")

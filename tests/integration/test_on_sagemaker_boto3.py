@@ -94,15 +94,14 @@ def launch(aws: Aws, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> C
 def test_one_run_trains_serves_in_every_way_and_leaves_nothing(
     launch: Callable[..., None], aws: Aws, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    launch(
-        "train", "deploy", "serverless", "async", "multi-model", "transform", "--yes", "--longest-job=600", "epochs=3"
-    )
+    serving = ("deploy", "serverless", "async", "multi-model", "transform")
+    launch("train", *serving, "--yes", "--longest-job=600", "epochs=3")
     said = capsys.readouterr().out
     assert said.index("ml.g5.xlarge, spot, 10 minutes") < said.index("== train"), "what it costs is said first"
     for line in (*LOG, "InProgress", "Completed"):
         assert line in said
     assert said.count("answer: bright 100.0 %") == 5
-    for step in ("deploy", "serverless", "async", "multi-model", "transform"):
+    for step in serving:
         assert (tmp_path / "out" / f"{step}.png").stat().st_size
     assert (tmp_path / "out/model.tar.gz").read_bytes() == b"a model"
     assert (tmp_path / "out/output.tar.gz").read_bytes() == b"a report"
@@ -235,6 +234,18 @@ def test_a_failed_job_ends_the_run_with_its_reason(monkeypatch: pytest.MonkeyPat
     description = {"TrainingJobStatus": "Failed", "FailureReason": reason}
     with pytest.raises(SystemExit, match=f"cars-1 ended as Failed: {reason}"):
         import_module("watching").wait_for("cars-1", lambda: description, "TrainingJobStatus")
+
+
+def test_a_job_whose_time_is_over_counts_with_the_model_it_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    stopped = {"TrainingJobStatus": "Stopped", "SecondaryStatus": "MaxRuntimeExceeded"}
+    wait_for = import_module("watching").wait_for
+    assert wait_for("cars-1", lambda: stopped, "TrainingJobStatus") == stopped
+    assert "--longest-job" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="cars-1 ended as Stopped"):
+        wait_for("cars-1", lambda: {**stopped, "SecondaryStatus": "Stopped"}, "TrainingJobStatus")
 
 
 def test_deleting_goes_backwards_and_on_where_something_resists(

@@ -1,11 +1,13 @@
 """The real server around a model that does as it is told, as a program: PORT SECONDS [ERROR].
 
+It says how bright a picture is, or, with STANDIN_MASKS in the environment, which pixels are, in masks of 0 and 255.
 Each batch takes SECONDS; with ERROR, a picture that is all white makes it raise torch's error of a lost GPU, which can
 only be imitated where there is none.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -39,6 +41,14 @@ CARD = ModelCard(
 )
 
 
+MASKS = ModelCard(
+    model=ModelSpec(task="segmentation", architecture="standin", outputs=1),
+    classes=(ClassEntry(name=NAMES[0], value=0), ClassEntry(name=NAMES[1], value=255)),
+    activation="sigmoid",
+    preprocess=Preprocess(height=64, width=64),
+)
+
+
 class Standin:
     """An engine that says how bright a picture is, in its own time."""
 
@@ -60,6 +70,13 @@ class Standin:
         return np.log(probabilities.clip(1e-6))
 
 
+class StandinForMasks(Standin):
+    """Of each pixel."""
+
+    def run(self, pictures: np.ndarray) -> np.ndarray:
+        return (pictures.mean(axis=-1)[:, None] / 255 - 0.5).astype(np.float32)
+
+
 class Unwarmed(Predictor):
     """Whose first batch is the first request's."""
 
@@ -69,7 +86,8 @@ class Unwarmed(Predictor):
 
 def main() -> int:
     port, seconds, *error = sys.argv[1:]
-    predictor = Unwarmed(CARD, Standin(float(seconds), error[0] if error else None))
+    card, engine = (MASKS, StandinForMasks) if os.environ.get("STANDIN_MASKS") else (CARD, Standin)
+    predictor = Unwarmed(card, engine(float(seconds), error[0] if error else None))
 
     def make_loader(
         settings: Settings, board: Board, slot: int, on_failure: Callable[[], None], observer: Observer
