@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from byoc_vision import __version__
+from byoc_vision.describe.command import add_describe, add_hyperparameters
 from byoc_vision.errors import InputError, UserError
 from byoc_vision.export.formats import FORMATS
 from byoc_vision.inference.options import LARGEST_TILE, SMALLEST_TILE, VIEWS, parse_threshold, parse_tile
@@ -182,13 +183,6 @@ def sample_data(options: argparse.Namespace) -> int:
     return 0
 
 
-def hyperparameters(options: argparse.Namespace) -> int:
-    from byoc_vision.hyperparameters.table import hyperparameters_table
-
-    sys.stdout.write(hyperparameters_table() + "\n")
-    return 0
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="byoc-vision", description="Train and serve segmentation and classification models."
@@ -244,8 +238,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_check(commands)
 
-    command = commands.add_parser("hyperparameters", help="the table of hyperparameters, as Markdown")
-    command.set_defaults(run=hyperparameters)
+    add_describe(commands)
+    add_hyperparameters(commands)
     return parser
 
 

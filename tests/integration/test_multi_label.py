@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
+from support.log_figures import compare_log
 from support.pictures import encode
 
 from byoc_serve.app import create_app
@@ -20,10 +22,12 @@ from byoc_serve.served import ServedModel
 from byoc_serve.settings import Settings
 from byoc_vision import artifact
 from byoc_vision.cli import main
+from byoc_vision.describe.metrics import metric_definitions
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.paths import MlPaths
 
 SIDE = 32
+LOG = "log.txt"
 ASKED = {
     "model": "resnet10t",
     "image_size": str(SIDE),
@@ -67,7 +71,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> MlPaths:
     fill(paths.channel("validation"), 40, seed=1000)
     paths.hyperparameters.parent.mkdir(parents=True)
     paths.hyperparameters.write_text(json.dumps(ASKED))
-    assert main(["train", "--root", str(paths.root)]) == 0
+    with (paths.root / LOG).open("w", encoding="utf-8") as log, redirect_stdout(log):
+        assert main(["train", "--root", str(paths.root)]) == 0
     return paths
 
 
@@ -92,6 +97,8 @@ def test_the_job_judges_by_mean_average_precision(trained: MlPaths) -> None:
     names = {"loss", "map", "accuracy", "exact_match", "f1", "micro_f1", "f1_red", "f1_round"}
     assert set(results["validation"]) == names
     assert card.metrics["validation:map"] == results["validation"]["map"]
+    definitions = metric_definitions("classification", multi_label=True, classes=card.class_names)
+    compare_log((trained.root / LOG).read_text(encoding="utf-8"), trained.output_data, definitions)
 
 
 def test_the_server_answers_each_class_by_itself(client: FlaskClient) -> None:

@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 from support.hosts import train_on_one
 from support.jobs import QUICK
+from support.log_figures import compare_log
 
 from byoc_vision import artifact
 from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
+from byoc_vision.describe.metrics import metric_definitions
 from byoc_vision.inference.predictor import Predictor, Segmentation
 from byoc_vision.paths import MlPaths
 
@@ -109,9 +111,15 @@ def test_a_job_leaves_what_openvino_reads(scenes: Path, prepare: Prepare, capfd:
     assert (one.labels == other.labels).mean() > 0.99
 
 
-def test_a_classification_job_leaves_a_model_and_its_figures(shapes: Path, prepare: Prepare) -> None:
-    paths = prepare(shapes, SMALL_CLASSIFIER | {"hidden_units": "16", "dropout_rate": "0.1"})
+def test_a_classification_job_leaves_a_model_and_its_figures(
+    shapes: Path, prepare: Prepare, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {"hidden_units": "16", "dropout_rate": "0.1", "top_k": "2", "learning_rate": "0.00001"}
+    paths = prepare(shapes, SMALL_CLASSIFIER | asked)
+    shutil.copytree(paths.channel("validation"), paths.channel("test"))
     assert train(paths) == 0
+    definitions = metric_definitions("classification", multi_label=False, top_k=2)
+    compare_log(capsys.readouterr().out, paths.output_data, definitions)
     card, _ = artifact.load(paths.model)
     assert (card.task, card.activation, card.model.hidden_units) == ("classification", "softmax", (16,))
     assert card.class_names == tuple(sorted(card.class_names))
@@ -180,7 +188,7 @@ def test_a_test_channel_is_measured_with_the_best_model(
     assert train(paths) == 0
     results = json.loads((paths.output_data / "metrics.json").read_text())
     assert results["test"] == pytest.approx(results["validation"], abs=1e-6)
-    assert "test:dice=" in capsys.readouterr().out
+    compare_log(capsys.readouterr().out, paths.output_data, metric_definitions("segmentation"))
 
 
 def test_without_a_validation_channel_a_part_is_held_out(shapes: Path, prepare: Prepare) -> None:

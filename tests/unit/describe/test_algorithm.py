@@ -1,0 +1,89 @@
+"""The request that makes this image an algorithm of SageMaker's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from support.requests import complaints
+
+from byoc_vision.describe.algorithm import MOST_HYPERPARAMETERS, create_algorithm_request
+from byoc_vision.errors import InputError
+from byoc_vision.hyperparameters import Hyperparameters, parse
+
+IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/byoc-vision:1"
+
+
+@pytest.fixture(scope="module")
+def request_() -> dict[str, Any]:
+    return create_algorithm_request(IMAGE)
+
+
+@pytest.fixture(scope="module")
+def specifications(request_: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {entry["Name"]: entry for entry in request_["TrainingSpecification"]["SupportedHyperParameters"]}
+
+
+def test_the_service_s_model_takes_it(request_: dict[str, Any]) -> None:
+    assert complaints("CreateAlgorithm", request_) == []
+    assert json.loads(json.dumps(request_)) == request_
+
+
+def test_what_it_would_not_take_is_seen(request_: dict[str, Any]) -> None:
+    training = request_["TrainingSpecification"]
+    wrong = {**request_, "TrainingSpecification": {**training, "SupportedTrainingInstanceTypes": ["ml.c5.tiny"]}}
+    (said,) = complaints("CreateAlgorithm", wrong)
+    assert "ml.c5.tiny is none of the enumeration" in said
+
+
+def test_every_hyperparameter_is_there(specifications: dict[str, dict[str, Any]]) -> None:
+    assert set(specifications) == set(Hyperparameters.model_fields)
+    assert len(specifications) <= MOST_HYPERPARAMETERS
+
+
+def test_all_defaults_together_mean_what_nothing_means(specifications: dict[str, dict[str, Any]]) -> None:
+    """SageMaker gives a job the defaults of what it was not told."""
+    defaults = {name: entry["DefaultValue"] for name, entry in specifications.items() if "DefaultValue" in entry}
+    assert parse(defaults) == Hyperparameters()
+
+
+def test_the_ends_of_every_range_are_taken(specifications: dict[str, dict[str, Any]]) -> None:
+    for name, entry in specifications.items():
+        for bounds in entry.get("Range", {}).values():
+            ends = bounds.get("Values") or [bounds["MinValue"], bounds["MaxValue"]]
+            for end in ends:
+                others = {"epochs": str(2**31)} if name == "freeze_epochs" else {}
+                parse({name: end, **others})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("num_classes", "1"), ("ignore_index", "256"), ("dropout_rate", "1"), ("encoder_lr_factor", "1.1")],
+)
+def test_a_bound_is_the_reader_s_own(name: str, value: str, specifications: dict[str, dict[str, Any]]) -> None:
+    (bounds,) = specifications[name]["Range"].values()
+    assert not float(bounds["MinValue"]) <= float(value) <= float(bounds["MaxValue"])
+    with pytest.raises(InputError):
+        parse({name: value})
+
+
+def test_what_a_search_varies_is_tunable(specifications: dict[str, dict[str, Any]]) -> None:
+    tunable = {name for name, entry in specifications.items() if entry["IsTunable"]}
+    assert tunable == {
+        "learning_rate", "weight_decay", "batch_size", "epochs", "optimizer", "loss", "dropout_rate",
+        "encoder_lr_factor",
+    }  # fmt: skip
+
+
+def test_the_objectives_are_among_the_metrics(request_: dict[str, Any]) -> None:
+    training = request_["TrainingSpecification"]
+    metrics = {entry["Name"] for entry in training["MetricDefinitions"]}
+    objectives = {entry["MetricName"]: entry["Type"] for entry in training["SupportedTuningJobObjectiveMetrics"]}
+    assert set(objectives) <= metrics
+    assert (objectives["validation:loss"], objectives["validation:map"]) == ("Minimize", "Maximize")
+
+
+def test_only_the_training_pictures_are_required(request_: dict[str, Any]) -> None:
+    channels = request_["TrainingSpecification"]["TrainingChannels"]
+    assert [entry["Name"] for entry in channels if entry["IsRequired"]] == ["train"]
