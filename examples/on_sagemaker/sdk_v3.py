@@ -11,6 +11,7 @@ the model for the picture. In the end all that was made is deleted; the model an
 from __future__ import annotations
 
 import io
+import logging
 from typing import Any
 
 import boto3
@@ -221,6 +222,7 @@ class SdkV3:
             s3_model_data_url=archive,
             role_arn=self.options.role,
             dependencies={"auto": False},
+            log_level=logging.INFO,  # DEBUG otherwise
             sagemaker_session=self.session,
         )
         builder.build(model_name=name)

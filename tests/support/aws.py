@@ -140,7 +140,9 @@ class _Front(BaseHTTPRequestHandler):
         else:
             answer = self.ask(self.aws.moto, re.sub(*NEWER_INSTANCES, body))
             if answer.ok and (act := getattr(self, f"after_{operation}", None)):
-                self.say(act(asked, json.loads(answer.content)))
+                self.say(act(asked, _told(answer)))
+            elif answer.ok and operation.startswith("Describe"):
+                self.say(_told(answer))
             else:
                 self.send(answer)
 
@@ -267,6 +269,11 @@ class _Front(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
+
+
+def _told(answer: requests.Response) -> Json:
+    """moto says of what is not there, a VPC or a capture of data, that it is empty. SageMaker says nothing."""
+    return {key: value for key, value in answer.json().items() if value != {}} if answer.content else {}
 
 
 def _best_of(search: str) -> str:
