@@ -85,4 +85,4 @@ def test_the_compat_step_runs_in_the_image(docker: Docker, image: str) -> None:
         echo "$LD_LIBRARY_PATH"
     """
     options = ("--env", "BYOC_CUDA_COMPAT_DIR=/tmp/compat", "--env", "BYOC_NVIDIA_VERSION_FILE=/tmp/version")
-    assert shell(docker, image, script, *options).splitlines()[-1] == "/tmp/compat"
+    assert "/tmp/compat" in shell(docker, image, script, *options).splitlines()  # beside what it says of it
