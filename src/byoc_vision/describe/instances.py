@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import torch
 
+from byoc_vision.data.workers import MOST_WORKERS
 from byoc_vision.describe.instance_types import InstanceType, Purpose, instance_types, offered
 from byoc_vision.describe.step_memory import StepMemory, answering_memory, training_memory
 from byoc_vision.errors import InputError
@@ -29,8 +30,9 @@ MIB, GIB = 2**20, 2**30
 IMAGE_CUDA = 13  # see docker/Dockerfile
 FILLED = 0.9  # of a memory; what is left are fragments, and what the system takes
 
-_ON_CPU: dict[Use, tuple[int, float]] = {"train": (1000 * MIB, 1.25), "serve": (500 * MIB, 1.5)}
+_ON_CPU: dict[Use, tuple[int, float]] = {"train": (800 * MIB, 1.25), "serve": (400 * MIB, 1.25)}
 """What a process has without a model, and what it takes for each byte that is counted."""
+_LOADER = 256 * MIB  # a process that reads pictures, of which a training has one for every second core
 _ON_GPU = 1 * GIB
 
 SERVERLESS_SIZES = (1024, 2048, 3072, 4096, 5120, 6144)  # MB, ProductionVariantServerlessConfig.MemorySizeInMB
@@ -150,7 +152,8 @@ def _fit(instance: InstanceType, workload: Workload, memory: Callable[[torch.dty
     counted = memory(dtype)
     if instance.gpu:
         return Fit(instance, _name(dtype), _mib(counted.peak + _ON_GPU), instance.gpu.memory)
-    return Fit(instance, _name(dtype), _mib(_on_cpu(workload.use, counted)), instance.memory * 1024)
+    loaders = min(instance.cores // 2, MOST_WORKERS) * _LOADER if workload.use == "train" else 0
+    return Fit(instance, _name(dtype), _mib(_on_cpu(workload.use, counted) + loaders), instance.memory * 1024)
 
 
 def _on_cpu(use: Use, counted: StepMemory) -> float:

@@ -38,7 +38,7 @@ _STEPS = 2  # the first makes the optimiser's averages; from the second on they 
 
 @dataclass(frozen=True)
 class StepMemory:
-    """Bytes. peak: all that is alive at once, at the most. The rest of it are activations, and what works on them."""
+    """Bytes. peak: all that is alive at once, at the most."""
 
     weights: int
     gradients: int
@@ -47,6 +47,7 @@ class StepMemory:
 
     @property
     def activations(self) -> int:
+        """What else the peak has: activations and their gradients. More, where not all gradients are there by then."""
         return self.peak - self.weights - self.gradients - self.optimizer
 
 
