@@ -98,14 +98,14 @@ def answering_memory(
         return StepMemory(_bytes([*model.parameters(), *model.buffers()]), gradients=0, optimizer=0, peak=live.peak)
 
 
-class Live(TorchDispatchMode):
+class Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of the storages that are alive, and the most that ever were.
 
     A storage is known by every tensor that comes out of an operation, and is gone when nothing refers to it.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = 0
         self.peak = 0
         self._alive: dict[int, weakref.ref[Any]] = {}
