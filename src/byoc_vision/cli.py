@@ -161,7 +161,11 @@ def tune(options: argparse.Namespace) -> int:
     from byoc_vision.tuning.search import tune as search
 
     plan = Plan(options.trials, options.processes, options.timeout, options.seed)
-    return search(options.recipe, options.data, options.output, plan, options.metric, options.keep)
+    try:
+        return search(options.recipe, options.data, options.output, plan, options.metric, options.keep)
+    except KeyboardInterrupt:  # before the first trial, or after the last
+        log.error("interrupted; the same command goes on")
+        return 130
 
 
 def check(options: argparse.Namespace) -> int:

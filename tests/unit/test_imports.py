@@ -14,6 +14,7 @@ LATER = {
     "bokeh",
     "matplotlib",
     "mlflow",
+    "optuna",
     "pandas",
     "scipy",
     "segmentation_models_pytorch",

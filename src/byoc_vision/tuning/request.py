@@ -79,7 +79,9 @@ def _given(recipe: str) -> dict[str, Any]:
         return {"task": recipe}
     path = Path(recipe)
     file = path / FILE if path.is_dir() else path
-    return hp.read_raw(file) if file.is_file() else dict(read_recipe(recipe).given)
+    if not file.is_file():
+        read_recipe(recipe)  # which says what would do
+    return hp.read_raw(file)
 
 
 def _with_data(recipe: Recipe, dataset: Dataset) -> Recipe:

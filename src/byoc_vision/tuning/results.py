@@ -28,7 +28,7 @@ def keep_best(folder: SearchFolder, study: Study) -> None:
     """Put the best trial's model where it belongs, and leave no other trial's weights. Repeated, it does nothing."""
     with locked(folder.study_lock):
         best = study.best
-        for trial in study.over:
+        for trial in study.ended:
             paths = folder.trial(trial.number)
             if best is not None and trial.number == best.number:
                 if paths.model.is_dir():

@@ -99,6 +99,11 @@ class Study:
         return [trial for trial in self.trials if trial.state in _OVER]
 
     @property
+    def ended(self) -> list[FrozenTrial]:
+        """All that no longer run, also those that were queued again."""
+        return self.optuna.get_trials(deepcopy=False, states=_OVER)
+
+    @property
     def best(self) -> FrozenTrial | None:
         """The complete trial with the best figure; the first of several."""
         complete = [trial for trial in self.over if trial.state == TrialState.COMPLETE]

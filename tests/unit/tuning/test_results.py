@@ -38,6 +38,18 @@ def test_the_best_model_takes_its_place_and_no_other_stays(tmp_path: Path) -> No
     assert all((paths.output_data / "metrics.json").exists() for paths in trials)
 
 
+def test_what_a_command_that_was_killed_left_is_removed(tmp_path: Path) -> None:
+    searched = searches.study(tmp_path)
+    gone = searches.hand_out(searched)
+    left = leave(searched, gone.number)
+    gone.lock.release()
+    results.keep_best(searched.folder, searched)
+    assert left.model.exists(), "it may still run, until somebody else begins a trial"
+    searches.complete(searched, [0.5])
+    results.keep_best(searched.folder, searched)
+    assert not left.model.exists()
+
+
 def test_the_best_hyperparameters_are_a_recipe(tmp_path: Path) -> None:
     asked = searches.request()
     searched = searches.whole_search(tmp_path, asked)
