@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from byoc_vision.training.figures import class_key
@@ -14,6 +14,7 @@ NUMBERS = st.floats(-1e6, 1e6) | st.just(float("nan"))
 NAMES = st.sampled_from(["dice", "miou", "loss", "f1"]) | st.text(min_size=1).map(lambda name: f"iou_{class_key(name)}")
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 10_000), NUMBERS, st.dictionaries(NAMES, NUMBERS, max_size=6))
 def test_a_line_is_read_as_it_was_written(epoch: int, loss: float, figures: dict[str, float]) -> None:
     line = epoch_line(EpochRecord(epoch, 1e-3, loss, figures, 12.5, 80.0, 0.05))

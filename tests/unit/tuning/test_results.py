@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import pytest
 from support import searches
 
 from byoc_vision import hyperparameters as hp
@@ -13,6 +14,15 @@ from byoc_vision.paths import MlPaths
 from byoc_vision.tuning import results
 from byoc_vision.tuning.study import Study
 from byoc_vision.tuning.trial_job import SPARED, TrialJob
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """With what is written of it."""
+    asked = searches.request()
+    searched = searches.whole_search(tmp_path_factory.mktemp("search"), asked)
+    results.write(searched.folder, searched, asked)
+    return searched
 
 
 def leave(searched: Study, number: int) -> MlPaths:
@@ -50,10 +60,7 @@ def test_what_a_command_that_was_killed_left_is_removed(tmp_path: Path) -> None:
     assert not left.model.exists()
 
 
-def test_the_best_hyperparameters_are_a_recipe(tmp_path: Path) -> None:
-    asked = searches.request()
-    searched = searches.whole_search(tmp_path, asked)
-    results.write(searched.folder, searched, asked)
+def test_the_best_hyperparameters_are_a_recipe(searched: Study) -> None:
     found = json.loads(searched.folder.best_hyperparameters.read_text())
     assert all(isinstance(value, str) for value in found.values())
     assert not set(SPARED) & set(found), "what trials do without, the model need not"
@@ -63,10 +70,7 @@ def test_the_best_hyperparameters_are_a_recipe(tmp_path: Path) -> None:
     assert (job.model, job.objective) == ("test_resnet", "accuracy")
 
 
-def test_the_table_has_a_line_for_each_trial(tmp_path: Path) -> None:
-    asked = searches.request()
-    searched = searches.whole_search(tmp_path, asked)
-    results.write(searched.folder, searched, asked)
+def test_the_table_has_a_line_for_each_trial(searched: Study) -> None:
     with searched.folder.table.open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["state"] for line in lines[7:]] == ["complete", "pruned", "complete", "failed"]

@@ -143,9 +143,13 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_states_are_kept_with_their_reasons(tmp_path: Path) -> None:
-    searched = searches.whole_search(tmp_path)
+    searched = searches.study(tmp_path)
+    searches.prune(searched, [0.9, 0.95])
+    searches.complete(searched, [0.5])
+    searches.fail(searched, "Resources: no memory", status=4)
+    searches.hand_out(searched)
     states = [trial.state for trial in searched.trials]
-    assert states[8:] == [TrialState.PRUNED, TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING]
-    assert "no memory" in searched.trials[10].user_attrs["reason"]
+    assert states == [TrialState.PRUNED, TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING]
+    assert searched.trials[2].user_attrs["reason"] == "Resources: no memory"
     assert searched.best is not None
-    assert searched.best.number == 9
+    assert searched.best.number == 1, "what was pruned has no figure of its own"
