@@ -160,11 +160,9 @@ def test_trials_tell_what_they_are(visit: Callable[..., Page], chart: str, x: fl
     plot = page[f"chart-{chart}"]
     page.script("arguments[0].scrollIntoView({block: 'center', inline: 'end', behavior: 'instant'})", plot)
     right, down = page.script(PLACE, plot, x, y)
-    pointer = webdriver.ActionChains(page.driver).move_by_offset(round(right), round(down) - 3)
-    pointer.pause(0.1).move_by_offset(0, 3).perform()
+    page.point(round(right), round(down))
     page.until(lambda: "0.9123" in page.script(TOOLTIP))
     assert "trial: 9" in page.script(TOOLTIP)
-    webdriver.ActionChains(page.driver).move_by_offset(-round(right), -round(down)).perform()
 
 
 def test_trials_sort(visit: Callable[..., Page]) -> None:

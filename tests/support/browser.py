@@ -15,6 +15,7 @@ from PIL import Image
 from selenium import webdriver
 from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -102,6 +103,12 @@ class Page:
         """What has the focus then."""
         webdriver.ActionChains(self.driver).send_keys(*keys).perform()
         return self.driver.switch_to.active_element
+
+    def point(self, x: int, y: int) -> None:
+        """Move the mouse there, in CSS pixels of the window; it comes from just above, for what heeds moves alone."""
+        mouse = ActionBuilder(self.driver)
+        mouse.pointer_action.move_to_location(x, y - 3).pause(0.1).move_to_location(x, y)
+        mouse.perform()
 
     def tab_to(self, identity: str) -> WebElement:
         """By the keyboard alone."""

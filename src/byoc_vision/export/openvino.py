@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +30,24 @@ def to_openvino(net: nn.Module, card: ModelCard) -> openvino.Model:
     `net` stays as it is, and may be in training or on a GPU. Raises ConversionError where OpenVINO lacks an operation.
     """
     ov = import_openvino()
-    with conversion(card, "openvino"):
+    with conversion(card, "openvino"), _logging_as_it_was():
         model = ov.convert_model(trace(net, card))
         model.reshape([-1, card.preprocess.height, card.preprocess.width, 3])
     model.input(0).set_names({INPUT})
     model.output(0).set_names({OUTPUT})
     return model
+
+
+@contextmanager
+def _logging_as_it_was() -> Iterator[None]:
+    """Where it fails to convert, OpenVINO leaves the root logger with errors alone."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, list(root.filters), list(root.handlers)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.filters[:], root.handlers[:] = filters, handlers
 
 
 def write(net: nn.Module, card: ModelCard, folder: Path) -> dict[str, Any]:

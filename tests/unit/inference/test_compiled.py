@@ -144,8 +144,10 @@ class Fickle(nn.Module):
 
 def test_nothing_is_written_that_answers_something_else(tmp_path: Path) -> None:
     card = save_segmenter(tmp_path, size=32)
+    level, filters = logging.getLogger().level, list(logging.getLogger().filters)
     with pytest.raises(UserError):
         compiled.write(tmp_path, card, Fickle())
+    assert (logging.getLogger().level, logging.getLogger().filters) == (level, filters), "others still warn"
     assert sorted(path.name for path in tmp_path.iterdir()) == [artifact.CARD_FILE, artifact.WEIGHTS_FILE]
 
 
