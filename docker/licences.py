@@ -55,6 +55,7 @@ WORDS = {
     "apache license v2.0": "Apache-2.0",
     "apache license, version 2.0": "Apache-2.0",
     "apache software license": "Apache-2.0",
+    "apache license version 2.0": "Apache-2.0",
     "bsd": "LicenseRef-BSD",
     "bsd 3-clause license": "BSD-3-Clause",
     "bsd license": "LicenseRef-BSD",

@@ -33,6 +33,7 @@ def metadata(name: str = "some_package", **fields: str | list[str]) -> Message:
         ({"License_Expression": "Apache-2.0 OR BSD-2-Clause", "License": "see LICENSE"}, "Apache-2.0 OR BSD-2-Clause"),
         ({"License_Expression": "LGPL-2.1"}, "LGPL-2.1-only"),
         ({"License": "Apache License 2.0"}, "Apache-2.0"),
+        ({"License": "Apache License Version 2.0"}, "Apache-2.0"),
         ({"License": "MIT License\n\nCopyright (c) 2024"}, "MIT"),
         ({"License": "see LICENSE", "Classifier": "License :: OSI Approved :: MIT License"}, "MIT"),
         (
