@@ -67,7 +67,7 @@ def execute(name: str, version: int, docker: Docker, image: str, folder: Path) -
         cwd=REPOSITORY / "examples",
     )
     cells = {cell["id"]: cell["outputs"] for cell in read(folder / name)["cells"] if cell["cell_type"] == "code"}
-    running = set(docker.output("ps", "--quiet").split()) - before
+    running = set(docker.output("ps", "--quiet", "--filter", f"ancestor={image}").split()) - before
     for container in set(docker.output("ps", "--all", "--quiet", "--filter", f"ancestor={image}").split()) - before:
         docker.run("rm", "--force", container)
     assert done.returncode == 0, json.dumps(cells, indent=1)
