@@ -13,9 +13,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
-import boto3
 from created import Created
-from options import NO_TELEMETRY, Options, agree, read_options
+from options import Options, agree, read_options
 from place import Place
 from sagemaker import Session, tuner
 from sagemaker.async_inference import AsyncInferenceConfig
@@ -25,6 +24,7 @@ from sagemaker.model import Model
 from sagemaker.multidatamodel import MultiDataModel
 from sagemaker.predictor import Predictor
 from sagemaker.serverless import ServerlessInferenceConfig
+from sdk_session import session_of
 from steps import run
 
 from byoc_vision.client import PictureSerializer
@@ -34,18 +34,7 @@ from byoc_vision.describe.tuning import as_metrics
 def main() -> None:
     options = read_options(__doc__)
     agree(options)
-    run(options, local_session(options.port) if options.local else cloud_session(options.bucket), SdkV2)
-
-
-def cloud_session(bucket: str | None) -> Session:
-    return Session(default_bucket=bucket, sagemaker_config=NO_TELEMETRY)
-
-
-def local_session(port: int) -> LocalSession:
-    """A session that stays on this machine. Local mode asks for a region and credentials, and uses neither."""
-    session = LocalSession(boto3.Session("local", "local", region_name="us-east-1"), sagemaker_config=NO_TELEMETRY)
-    session.config = {"local": {"local_code": True, "serving_port": port}}
-    return session
+    run(options, session_of(options, Session, LocalSession), SdkV2)
 
 
 class SdkV2:

@@ -14,9 +14,8 @@ import io
 import logging
 from typing import Any
 
-import boto3
 from created import Created
-from options import NO_TELEMETRY, Options, agree, read_options
+from options import Options, agree, read_options
 from place import Place
 from sagemaker.core import parameter
 from sagemaker.core.helper.session_helper import Session
@@ -38,6 +37,7 @@ from sagemaker.core.training.configs import Compute, InputData, MetricDefinition
 from sagemaker.core.transformer import Transformer
 from sagemaker.train.model_trainer import Mode, ModelTrainer
 from sagemaker.train.tuner import HyperparameterTuner
+from sdk_session import session_of
 from steps import run
 
 from byoc_vision.client import PictureSerializer, predict_classes, predict_mask
@@ -48,18 +48,7 @@ Answer = Any
 def main() -> None:
     options = read_options(__doc__)
     agree(options)
-    run(options, local_session(options.port) if options.local else cloud_session(options.bucket), SdkV3)
-
-
-def cloud_session(bucket: str | None) -> Session:
-    return Session(default_bucket=bucket, sagemaker_config=NO_TELEMETRY)
-
-
-def local_session(port: int) -> LocalSession:
-    """A session that stays on this machine. Local mode asks for a region and credentials, and uses neither."""
-    session = LocalSession(boto3.Session("local", "local", region_name="us-east-1"), sagemaker_config=NO_TELEMETRY)
-    session.config = {"local": {"local_code": True, "serving_port": port}}
-    return session
+    run(options, session_of(options, Session, LocalSession), SdkV3)
 
 
 class SdkV3:

@@ -24,7 +24,7 @@ from byoc_vision import __version__
 from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.errors import DataError
 from byoc_vision.models.spec import ModelSpec
-from byoc_vision.renaming import renamed_into_place
+from byoc_vision.renaming import renamed_into_place, write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,8 +83,7 @@ def save(folder: Path, card: ModelCard, state: dict[str, Tensor]) -> None:
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with renamed_into_place(folder / WEIGHTS_FILE) as path:
         save_file(contiguous, path, metadata={"format": "pt", "byoc_vision": __version__})
-    with renamed_into_place(folder / CARD_FILE) as path:
-        path.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_whole(folder / CARD_FILE, card.model_dump_json(indent=2) + "\n")
 
 
 def load(source: Path) -> tuple[ModelCard, dict[str, Tensor]]:

@@ -20,3 +20,9 @@ def renamed_into_place(path: Path) -> Iterator[Path]:
         os.replace(beside, path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text as UTF-8: who reads finds the one before, or this one. Raises OSError."""
+    with renamed_into_place(path) as beside:
+        beside.write_text(text, encoding="utf-8")

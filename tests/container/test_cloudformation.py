@@ -15,10 +15,9 @@ from typing import Any
 
 import boto3
 import pytest
-import requests
 from botocore.config import Config
 from cfnlint.decode import cfn_yaml
-from moto.server import ThreadedMotoServer
+from support.moto_server import start_moto
 
 TEMPLATE = Path(__file__).parents[2] / "examples/on_sagemaker/cloudformation.yml"
 REGION = "eu-west-1"
@@ -97,12 +96,8 @@ def aws() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_ACCESS_KEY_ID", "test")
         environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        requests.post(f"http://{host}:{port}/moto-api/reset", timeout=10)  # servers of one process share what they hold
-        yield f"http://{host}:{port}"
-        server.stop()
+        with start_moto() as address:
+            yield address
 
 
 @pytest.fixture(scope="module")

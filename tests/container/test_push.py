@@ -19,8 +19,8 @@ from typing import Any
 import boto3
 import pytest
 import requests
-from moto.server import ThreadedMotoServer
 from support.containers import REPOSITORY, Docker
+from support.moto_server import start_moto
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"  # moto's, whose ECR gives out this password
@@ -41,12 +41,8 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The endpoint of an empty AWS."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    requests.post(f"http://{host}:{port}/moto-api/reset", timeout=10)  # servers of one process share what they hold
-    yield f"http://{host}:{port}"
-    server.stop()
+    with start_moto() as address:
+        yield address
 
 
 @pytest.fixture

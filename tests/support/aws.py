@@ -19,7 +19,7 @@ from typing import Any
 
 import boto3
 import requests
-from moto.server import ThreadedMotoServer
+from support.moto_server import start_moto
 from support.runtime import Runtime, start_runtime
 
 REGION = "eu-west-1"
@@ -97,16 +97,16 @@ class Aws:
 def start_aws(server: str, archives: dict[str, bytes]) -> Iterator[Aws]:
     """server: the URL of a real server, which answers for every model."""
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it writes a line for each request
-    moto = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    with start_runtime({}, many_models=False) as runtime, ThreadingHTTPServer(("127.0.0.1", 0), _Front) as front:
-        aws = Aws(f"http://127.0.0.1:{front.server_port}", f"http://{host}:{port}", runtime, server, archives)
+    with (
+        start_moto() as moto,
+        start_runtime({}, many_models=False) as runtime,
+        ThreadingHTTPServer(("127.0.0.1", 0), _Front) as front,
+    ):
+        aws = Aws(f"http://127.0.0.1:{front.server_port}", moto, runtime, server, archives)
         front.aws = aws  # type: ignore[attr-defined]
         threading.Thread(target=front.serve_forever, daemon=True).start()
         yield aws
         front.shutdown()
-    moto.stop()
 
 
 class _Front(BaseHTTPRequestHandler):

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from byoc_vision.errors import DataError
 from byoc_vision.models.spec import Task
-from byoc_vision.renaming import renamed_into_place
+from byoc_vision.renaming import write_whole
 
 RECORD_FILE = "metrics.json"
 PREDICTIONS_FILE = "predictions.csv"
@@ -279,5 +279,4 @@ def read_record(folder: Path) -> Record:
 def write_record(folder: Path, record: Record) -> None:
     """Write it whole: a reader finds the one before, or this one. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    with renamed_into_place(folder / RECORD_FILE) as beside:
-        beside.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    write_whole(folder / RECORD_FILE, record.model_dump_json(indent=1) + "\n")

@@ -15,7 +15,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from byoc_vision import __version__
-from byoc_vision.renaming import renamed_into_place
+from byoc_vision.renaming import write_whole
 from byoc_vision.report import palette, words
 from byoc_vision.report.drawing import library
 
@@ -51,8 +51,7 @@ def rendered(
 def write(path: Path, page: str) -> None:
     """Whole: who reads finds the one before, or this one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with renamed_into_place(path) as beside:
-        beside.write_text(page, encoding="utf-8")
+    write_whole(path, page)
 
 
 @cache

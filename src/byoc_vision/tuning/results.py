@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from byoc_vision.artifact import OPENVINO_FOLDER
 from byoc_vision.errors import UserError
-from byoc_vision.renaming import renamed_into_place
+from byoc_vision.renaming import renamed_into_place, write_whole
 from byoc_vision.tuning.folder import SearchFolder
 from byoc_vision.tuning.locks import locked
 from byoc_vision.tuning.request import Request
@@ -62,7 +62,7 @@ def write(folder: SearchFolder, study: Study, request: Request) -> None:
 
     if best := study.best:
         text = json.dumps(study.hyperparameters(best.params), indent=2)
-        _write(folder.best_hyperparameters, text + "\n")
+        write_whole(folder.best_hyperparameters, text + "\n")
     _write_table(folder.table, study)
     write_page(folder.page, study, request)
 
@@ -106,8 +106,3 @@ def state_of(trial: FrozenTrial) -> str:
     """In a word."""
     named = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
     return named.get(trial.state, "running")
-
-
-def _write(path: Path, text: str) -> None:
-    with renamed_into_place(path) as beside:
-        beside.write_text(text, encoding="utf-8")
