@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from support.containers import REPOSITORY, Docker, Job
 
+pytestmark = pytest.mark.slow
+
 # What the Dockerfile copies: unchanged, so all layers but the last come from the cache.
 SOURCES = (".dockerignore", "LICENSE", "Makefile", "README.md", "container", "docker", "pyproject.toml", "serve", "src")
 BAKED = "byoc-vision-baked:test"

@@ -19,6 +19,8 @@ from PIL import Image
 from support.containers import REPOSITORY, Docker
 from support.servers import free_port
 
+pytestmark = pytest.mark.slow
+
 RUN = """if True:
     import sys
     import nbformat

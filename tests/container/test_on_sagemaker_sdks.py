@@ -16,6 +16,8 @@ from support.containers import REPOSITORY
 from support.datasets import draw, save
 from support.servers import save_segmenter, start
 
+pytestmark = pytest.mark.slow
+
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/byoc-vision:1"
 MODEL = f"s3://{BUCKET}/elsewhere/model.tar.gz"
 AMI = "al2023-ami-sagemaker-inference-gpu-4-1"

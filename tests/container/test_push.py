@@ -139,6 +139,7 @@ def test_the_first_push_makes_the_repository(
     assert repository["imageScanningConfiguration"]["scanOnPush"]
 
 
+@pytest.mark.slow
 def test_a_tag_is_not_overwritten_silently(
     pusher: Pusher, registry: str, tiny_image: Callable[[str, str], str]
 ) -> None:
@@ -160,6 +161,7 @@ def test_a_tag_is_not_overwritten_silently(
     assert manifest(registry, "byoc-push-test", "1").json()["config"]["digest"] == second
 
 
+@pytest.mark.slow
 def test_a_repository_that_keeps_its_tags_refuses_force(
     pusher: Pusher, aws: str, registry: str, tiny_image: Callable[[str, str], str]
 ) -> None:
@@ -176,6 +178,7 @@ def test_a_repository_that_keeps_its_tags_refuses_force(
     assert manifest(registry, "byoc-push-test", "1").json()["config"]["digest"] == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("given", "account"), [({}, ACCOUNT), ({"AWS_ACCOUNT_ID": "210987654321"}, "210987654321")])
 def test_the_registry_is_the_accounts_own(aws: str, tmp_path: Path, given: dict[str, str], account: str) -> None:
     """`echo` stands for the docker client, so that nothing goes to the real ECR."""
@@ -184,11 +187,13 @@ def test_the_registry_is_the_accounts_own(aws: str, tmp_path: Path, given: dict[
     assert f"login --username AWS --password-stdin {account}.dkr.ecr.{REGION}.amazonaws.com\n" in done.stdout
 
 
+@pytest.mark.slow
 def test_login_alone(pusher: Pusher, registry: str) -> None:
     assert pusher.make("login", AWS_REGION=REGION, REGISTRY=registry).returncode == 0
     assert registry in (pusher.config / "config.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_missing_image_or_region_is_named(pusher: Pusher, registry: str, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = pusher.make("push", IMAGE="byoc-push-test", TAG="no-such", AWS_REGION=REGION, REGISTRY=registry)
     assert missing.returncode != 0
@@ -257,6 +262,7 @@ def read_chunks(request: BaseHTTPRequestHandler) -> bytes:
     return body
 
 
+@pytest.mark.slow
 def test_a_failed_push_is_tried_again(
     pusher: Pusher, unsteady_registry: str, registry: str, tiny_image: Callable[[str, str], str]
 ) -> None:

@@ -30,7 +30,7 @@ def wait_for_epoch(container: Container, epoch: int) -> None:
         time.sleep(0.2)
 
 
-@pytest.mark.parametrize("way", ["stop", "kill"])
+@pytest.mark.parametrize("way", ["stop", pytest.param("kill", marks=pytest.mark.slow)])
 def test_a_container_ended_in_mid_run_and_started_again_ends_with_the_same_bits(
     docker: Docker,
     start: Callable[..., Container],
@@ -48,8 +48,7 @@ def test_a_container_ended_in_mid_run_and_started_again_ends_with_the_same_bits(
     first = start(*one_thread, *stopped.options, image, "train")
     wait_for_epoch(first, 2)
     if way == "stop":
-        docker.run("stop", "--time", "120", first.id)
-        assert first.exit_status() == 0
+        assert first.stop(seconds=120) == 0
         assert (stopped.model / "model.safetensors").exists(), "a stopped job leaves a usable model"
     else:
         first.signal("KILL")
@@ -107,15 +106,14 @@ def hosts(
     return started
 
 
+@pytest.mark.slow
 def test_a_host_that_is_cut_off_ends_the_job_everywhere(
     hosts: dict[str, tuple[Container, Job]], docker: Docker, network: str
 ) -> None:
     first, second = (hosts[host][0] for host in HOSTS)
     wait_for_epoch(first, 1)
-    began = time.monotonic()
     docker.run("network", "disconnect", "--force", network, second.id)
     assert [first.exit_status(), second.exit_status()] == [4, 4]
-    assert time.monotonic() - began < 90
     for host, other in (HOSTS, HOSTS[::-1]):
         failure = hosts[host][1].failure
         assert failure.startswith("Resources ")
@@ -123,6 +121,7 @@ def test_a_host_that_is_cut_off_ends_the_job_everywhere(
         assert host in failure
 
 
+@pytest.mark.slow
 def test_both_hosts_stop_together(hosts: dict[str, tuple[Container, Job]]) -> None:
     """SageMaker sends SIGTERM to every host."""
     wait_for_epoch(hosts["algo-1"][0], 1)

@@ -16,6 +16,8 @@ from support.pictures import encode
 from support.runtime import Runtime, start_runtime
 from support.servers import Server, start_standin
 
+pytestmark = pytest.mark.slow
+
 # Each asks the endpoint `light` for the picture that it is given: by the SDK's own call, and by predict_classes.
 V2 = """
 import json, sys

@@ -13,6 +13,8 @@ import requests
 
 REPOSITORY = Path(__file__).parents[2]
 READY_LIMIT = 120
+# Docker's options for a multi-model server that can write to /tmp only.
+MULTI_MODEL = ("--read-only", "--tmpfs", "/tmp", "--shm-size", "64m", "--env", "SAGEMAKER_MULTI_MODEL=true")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class Container:
 
     def signal(self, name: str) -> None:
         self.docker.run("kill", "--signal", name, self.id)
+
+    def stop(self, seconds: int) -> int:
+        """Asks it to end by SIGTERM, and kills it after so many seconds, as SageMaker does; its exit status."""
+        self.docker.run("stop", "--time", str(seconds), self.id)
+        return self.exit_status()
 
     def exit_status(self) -> int:
         """Waits for the end."""
