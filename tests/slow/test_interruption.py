@@ -21,6 +21,8 @@ from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_classification_set
 from byoc_vision.paths import MlPaths
 
+pytestmark = pytest.mark.slow
+
 LONG = {
     "model": "test_resnet",
     "image_size": "32",

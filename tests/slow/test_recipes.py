@@ -19,6 +19,8 @@ from byoc_vision.cli import main
 from byoc_vision.data.decoding import read_picture
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     **QUICK,
     "image_size": "64",

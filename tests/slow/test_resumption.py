@@ -24,6 +24,8 @@ from byoc_vision.data.sample_data import make_classification_set, make_segmentat
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.checkpoint_store import CheckpointStore
 
+pytestmark = pytest.mark.slow
+
 KILLS = 10  # of each job
 CLOCKED = {"seconds", "images_per_second", "data_wait"}
 EVERY_STEP = {"checkpoint_minutes": "1e-9", "pretrained": "false"}
