@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from support.jobs import QUICK
 
 from byoc_vision import artifact
 from byoc_vision.cli import main
@@ -74,7 +75,7 @@ IMAGE_CLASSIFICATION = {
 
 def run(paths: MlPaths, hyperparameters: dict[str, str]) -> int:
     paths.hyperparameters.parent.mkdir(parents=True)
-    paths.hyperparameters.write_text(json.dumps(hyperparameters | {"num_workers": "0"}))
+    paths.hyperparameters.write_text(json.dumps(hyperparameters | QUICK | {"num_workers": "0"}))
     return main(["train", "--root", str(paths.root)])
 
 

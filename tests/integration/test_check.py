@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from support.jobs import QUICK
 
 from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
@@ -177,7 +178,7 @@ class TestJob:
         paths = MlPaths(tmp_path / "ml")
         shutil.copytree(shapes, paths.channels)
         paths.hyperparameters.parent.mkdir(parents=True)
-        asked = {"epochs": "1", "image_size": "64", "model": "resnet18", "pretrained": "false"}
+        asked = {"epochs": "1", "image_size": "64", "model": "test_resnet", **QUICK}
         paths.hyperparameters.write_text(json.dumps(asked))
         return paths
 

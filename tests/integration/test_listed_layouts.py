@@ -18,7 +18,7 @@ from byoc_vision.paths import MlPaths
 from byoc_vision.training.entry import train_job
 
 CLASSIFIER = {
-    "model": "resnet18",
+    "model": "test_resnet",
     "image_size": "32",
     "epochs": "1",
     **QUICK,
@@ -97,6 +97,7 @@ def test_lst(paths: MlPaths) -> None:
         "epochs": "1",
         "use_pretrained_model": "0",
         "num_workers": "0",
+        **QUICK,
     }
     assert classify(train(paths, built_in)) == ("class_0", "class_1")
     assert pictures_used(paths) == {"train": TRAIN, "validation": VALIDATION}
