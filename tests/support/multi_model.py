@@ -210,30 +210,35 @@ class Contract:
 
     def test_requests_in_flight_see_no_half_model(self, server: ManyModels) -> None:
         """While a model comes and goes every request is answered, or told that it cannot be."""
-        statuses: set[int] = set()
+        statuses: list[int] = []
         ended = threading.Event()
 
         def ask() -> None:
             while not ended.is_set():
                 try:
-                    statuses.add(server.ask("busy", limit=LIMIT if server.own else 2).status_code)
+                    statuses.append(server.ask("busy", limit=LIMIT if server.own else 2).status_code)
                 except requests.ReadTimeout:
-                    statuses.add(NO_ANSWER)
+                    statuses.append(NO_ANSWER)
+
+        def wait_for(status: int) -> None:
+            """Until a request that ends from now on has this status."""
+            known = len(statuses)
+            until(lambda: status in statuses[known:])
 
         with ThreadPoolExecutor(4) as pool:
             asking = [pool.submit(ask) for _ in range(4)]
             try:
                 for _ in range(2 if server.own else 1):
                     assert server.load("busy", "labels").status_code == 200
-                    time.sleep(0.3)
+                    wait_for(200)
                     assert server.unload("busy").status_code == 200
+                    wait_for(404)
             finally:
                 ended.set()
         for one in asking:
             one.result()
-        assert statuses >= {200, 404}
         # multi-model-server ends the model's process, and who waits for it gets 500, 503, or at times no answer.
-        assert statuses <= {200, 404, 503} | (set() if server.own else {500, NO_ANSWER})
+        assert set(statuses) <= {200, 404, 503} | (set() if server.own else {500, NO_ANSWER})
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -104,11 +104,11 @@ def start(root: Path, log: Path, environment: Mapping[str, str] | None = None) -
 
 @contextmanager
 def start_standin(
-    log: Path, seconds: float = 0.0, error: str = "", environment: Mapping[str, str] | None = None
+    log: Path, gate: Path | None = None, error: str = "", environment: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
-    """A server whose model takes so long for a batch, and raises the error of a lost GPU at a white picture."""
+    """A server whose model is busy with a batch while the file `gate` exists, and raises `error` at a white picture."""
     port = free_port()
-    with _running([sys.executable, STANDIN, str(port), str(seconds), error], log, environment) as process:
+    with _running([sys.executable, STANDIN, str(port), str(gate or ""), error], log, environment) as process:
         yield Server(process, port, log)
 
 

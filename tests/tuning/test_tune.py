@@ -159,11 +159,9 @@ def test_a_search_that_is_stopped_goes_on_with_the_same_trial(
     out = tmp_path / "out"
     process = start(command(LONG, "--trials", "1"))
     until(lambda: "epoch=1 " in log_of(out, 0), process)
-    asked = time.monotonic()
     process.send_signal(number)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == status, said
-    assert time.monotonic() - asked < 40
     assert "the same command goes on" in said
     assert lines_of(out) == []
     assert (out / "tuning.html").exists()
