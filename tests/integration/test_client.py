@@ -61,7 +61,7 @@ def runtime(endpoints: Runtime, monkeypatch: pytest.MonkeyPatch) -> Runtime:
     monkeypatch.setattr(patience, "_FIRST_PAUSE", 0.01)
     endpoints.seen.clear()
     endpoints.failures.clear()
-    endpoints.pause = 0.0
+    endpoints.answering.set()
     return endpoints
 
 
@@ -225,11 +225,12 @@ def test_what_does_not_pass_is_asked_once(runtime: Runtime, client: Any) -> None
 
 
 def test_silence_and_absence_are_told(runtime: Runtime) -> None:
-    runtime.pause = 1.0
+    runtime.answering.clear()
     with pytest.raises(PredictionError, match=r"no answer within 0\.2 s; give it more with timeout"):
         predict_classes(f"{runtime.url}/endpoints/light/invocations", JPEG, timeout=0.2)
     with pytest.raises(PredictionError, match=r"timeout=… gives it more time"):
         predict_classes("light", JPEG, region="eu-west-1", timeout=0.2)
+    runtime.answering.set()
     with pytest.raises(PredictionError, match=r"cannot be reached: .*is the server running"):
         predict_classes("http://127.0.0.1:9", JPEG)
 
