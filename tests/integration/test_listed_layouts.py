@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support import listed
-from support.jobs import QUICK
+from support.jobs import QUICK, read_metrics
 
 from byoc_vision.data import pipes
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
@@ -69,7 +68,7 @@ def segment(predictor: Predictor) -> Segmentation:
 
 
 def pictures_used(paths: MlPaths) -> dict[str, int]:
-    counts: dict[str, int] = json.loads((paths.output_data / "metrics.json").read_text())["pictures"]
+    counts: dict[str, int] = read_metrics(paths)["pictures"]
     return counts
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import cv2
 import pytest
 import requests
 from support.datasets import camvid_tree, carvana_tree, oxford_pets_tree, polyvore_tree
+from support.jobs import write_hyperparameters
 from support.readme import commands
 from support.servers import Server, free_port
 
@@ -33,8 +33,7 @@ def folder(tmp_path: Path) -> Path:
         paths.channel(split).rename(inner / "images")
         paths.channel(f"{split}_annotation").rename(inner / "masks")
         inner.rename(paths.channel(split))
-    paths.hyperparameters.parent.mkdir(parents=True)
-    paths.hyperparameters.write_text(json.dumps({"model": "unet_small", "epochs": "1", "image_size": "32"}))
+    write_hyperparameters(paths, {"model": "unet_small", "epochs": "1", "image_size": "32"})
     picture = min((paths.channel("validation") / "images").iterdir())
     (tmp_path / "picture.jpg").write_bytes(picture.read_bytes())
     (tmp_path / ".venv").symlink_to(sys.prefix)

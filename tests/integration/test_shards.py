@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.forked import Forked
 from support.hosts import HOSTS, declare, log_of, start
-from support.jobs import QUICK
+from support.jobs import QUICK, read_metrics
 
 from byoc_vision import artifact
 from byoc_vision.cli import main
@@ -92,7 +92,7 @@ def test_hosts_with_parts_of_their_own_train_one_model_and_go_on_after_a_stop(
     for process in started:
         process.send_signal(signal.SIGTERM)
     assert statuses(started) == [0, 0], logs(hosts)
-    done = json.loads((first.output_data / "metrics.json").read_text())["epochs"]
+    done = read_metrics(first)["epochs"]
     asked = re.search(r"Asked to stop in epoch (\d+) after (\d+) of its batches", log_of(first))
     assert asked
 
@@ -102,7 +102,7 @@ def test_hosts_with_parts_of_their_own_train_one_model_and_go_on_after_a_stop(
     assert "begins anew" not in log_of(first)
     assert "An epoch has 4 batches a process" in log_of(first)
     assert "uses 8 of 12 on algo-1, 8 of 8 on algo-2" in log_of(first)
-    results = json.loads((first.output_data / "metrics.json").read_text())
+    results = read_metrics(first)
     assert results["epochs"][: len(done)] == done
     assert results["pictures"] == {"train": 20, "validation": 12, "test": 12}
     assert results["test"] == pytest.approx(results["validation"], abs=1e-6), "the pictures are the same"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support import forked
 from support.forked import Forked
-from support.jobs import QUICK
+from support.jobs import QUICK, read_metrics, run_train, write_hyperparameters
 
 from byoc_vision import artifact
 from byoc_vision.cli import main
@@ -45,13 +45,12 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def paths(shapes: Path, tmp_path: Path) -> MlPaths:
     paths = MlPaths(tmp_path / "ml")
     shutil.copytree(shapes, paths.channels)
-    paths.hyperparameters.parent.mkdir(parents=True)
     ask(paths)
     return paths
 
 
 def ask(paths: MlPaths, **hyperparameters: str) -> None:
-    paths.hyperparameters.write_text(json.dumps(LONG | hyperparameters))
+    write_hyperparameters(paths, LONG | hyperparameters)
 
 
 Start = Callable[..., Forked]
@@ -115,13 +114,13 @@ def test_sigterm_leaves_a_model_and_a_checkpoint_to_go_on_from(paths: MlPaths, s
     assert process.wait(60) == 0, log_of(paths)
     assert artifact.load(paths.model)[0].metrics
     assert not paths.failure.exists()
-    done = json.loads((paths.output_data / "metrics.json").read_text())["epochs"]
+    done = read_metrics(paths)["epochs"]
     assert len(done) >= 1
 
     shutil.rmtree(paths.model)  # as on a spot instance: only the checkpoints come back
     ask(paths, epochs=str(len(done) + 1))
-    assert main(["train", "--root", str(paths.root)]) == 0
-    results = json.loads((paths.output_data / "metrics.json").read_text())
+    assert run_train(paths) == 0
+    results = read_metrics(paths)
     assert results["epochs"][: len(done)] == done
     assert len(results["epochs"]) == len(done) + 1
     assert artifact.load(paths.model)[0].metrics["validation:accuracy"] == results["validation"]["accuracy"]
@@ -181,26 +180,26 @@ def test_a_mistake_in_one_of_two_processes_is_told_once(paths: MlPaths, start: S
 
 def test_a_training_that_diverges_leaves_the_last_good_checkpoint(paths: MlPaths) -> None:
     ask(paths, epochs="1")
-    assert main(["train", "--root", str(paths.root)]) == 0
+    assert run_train(paths) == 0
     ask(paths, epochs="3", learning_rate="1e30", optimizer="sgd")
-    assert main(["train", "--root", str(paths.root)]) == 2
+    assert run_train(paths) == 2
     assert paths.failure.read_text().startswith("Your input: learning_rate: the training loss is")
     paths.failure.unlink()
     ask(paths, epochs="2")
-    assert main(["train", "--root", str(paths.root)]) == 0
-    assert len(json.loads((paths.output_data / "metrics.json").read_text())["epochs"]) == 2
+    assert run_train(paths) == 0
+    assert len(read_metrics(paths)["epochs"]) == 2
 
 
 def refusal(paths: MlPaths, **hyperparameters: str) -> str:
     ask(paths, epochs="1", **hyperparameters)
     paths.failure.unlink(missing_ok=True)
-    assert main(["train", "--root", str(paths.root)]) == 2
+    assert run_train(paths) == 2
     return paths.failure.read_text()
 
 
 def test_a_checkpoint_of_another_model_is_refused(paths: MlPaths, caplog: pytest.LogCaptureFixture) -> None:
     ask(paths, epochs="1")
-    assert main(["train", "--root", str(paths.root)]) == 0
+    assert run_train(paths) == 0
     failure = refusal(paths, hidden_units="8")
     assert failure.startswith("Your input: the checkpoint is of another model.")
     assert "resume=never" in failure
@@ -211,15 +210,15 @@ def test_a_checkpoint_of_another_model_is_refused(paths: MlPaths, caplog: pytest
     assert re.search(r"classes: circle, square, star, .* in the checkpoint, .*zebra in this job", refusal(paths))
 
     ask(paths, epochs="1", resume="never")
-    assert main(["train", "--root", str(paths.root)]) == 0
+    assert run_train(paths) == 0
 
 
 def test_what_may_change_is_logged(paths: MlPaths, capsys: pytest.CaptureFixture[str]) -> None:
     ask(paths, epochs="1")
-    assert main(["train", "--root", str(paths.root)]) == 0
+    assert run_train(paths) == 0
     capsys.readouterr()
     ask(paths, epochs="2", learning_rate="0.01", batch_size="8")
-    assert main(["train", "--root", str(paths.root)]) == 0
+    assert run_train(paths) == 0
     log = capsys.readouterr().out
     for line in ("epochs: 1 → 2", "learning_rate: 0.001 → 0.01", "batch_size: 4 → 8"):
         assert f"Changed since the checkpoint: {line}" in log
