@@ -16,7 +16,7 @@ import torch
 
 from byoc_vision.data.sample_data import draw_scene
 from byoc_vision.data.samples import DataClass, Dataset, Sample
-from byoc_vision.models.spec import Task
+from byoc_vision.types import Task
 
 CARVANA, PET = (1280, 1918), (375, 500)  # height, width
 CLASSES: dict[Task, tuple[DataClass, ...]] = {

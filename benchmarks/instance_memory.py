@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.types import ModelSpec
 
 if TYPE_CHECKING:
     from byoc_vision.describe.step_memory import StepMemory
@@ -147,8 +147,8 @@ def leave_artifact(case: Case, folder: Path) -> None:
     """A model with random weights, as a job leaves it, with OpenVINO's form of it."""
     from byoc_vision import artifact
     from byoc_vision.artifact import ClassEntry, ModelCard
-    from byoc_vision.data.preprocess import Preprocess
     from byoc_vision.models.build import build_model
+    from byoc_vision.preprocess import Preprocess
     from byoc_vision.training.compilation import leave_compiled
 
     segments = case.spec.task == "segmentation"

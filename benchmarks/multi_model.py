@@ -30,10 +30,10 @@ from common import PET, encode, write
 
 from byoc_vision import artifact
 from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.inference import compiled
 from byoc_vision.models.build import build_model
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ModelSpec
 
 PORTS = {"own": 18080, "mms": 18081}  # multi-model-server takes none above 32767
 MODELS = 10

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from byoc_vision.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from byoc_vision.data.samples import Dataset
-from byoc_vision.models.spec import Task
 from byoc_vision.precision import choose_device
+from byoc_vision.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from byoc_vision.types import Task
 
 
 class PlainPictures(TorchDataset[tuple[Tensor, Tensor]]):

@@ -23,12 +23,12 @@ import cv2
 import numpy as np
 
 from byoc_vision.data.decoding import read_picture
-from byoc_vision.data.layouts import find_dataset
-from byoc_vision.data.layouts.local_channels import channels_in
-from byoc_vision.data.preflight.facts import examine
+from byoc_vision.data.formats import find_dataset
+from byoc_vision.data.formats.local_channels import channels_in
+from byoc_vision.data.preflight.sample_stats import examine
 from byoc_vision.data.sample_data import draw_scene
 from byoc_vision.data.samples import DataOptions, Sample
-from byoc_vision.data.truths import read_mask_values
+from byoc_vision.data.targets import read_mask_values
 
 MOST_SAMPLES = 60
 TURNS = 4

@@ -24,10 +24,10 @@ from common import CLASSES, draw, write
 
 from byoc_vision.data.augmentation import build_augmentation
 from byoc_vision.data.cache import choose_place, free_memory, open_cache
+from byoc_vision.data.image_dataset import PictureDataset
 from byoc_vision.data.loaders import build_training_loader
-from byoc_vision.data.pictures import PictureDataset
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.data.samples import Dataset
+from byoc_vision.preprocess import Preprocess
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from byoc_vision import artifact
 from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.inference import compiled
 from byoc_vision.models.build import build_model
 from byoc_vision.models.normalized import Normalized
-from byoc_vision.models.spec import ModelSpec, Task
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ModelSpec, Task
 
 PICTURES = 10
 MASKS_FITTED = 4  # the last layer of a U-Net has few weights, and every pixel is an example

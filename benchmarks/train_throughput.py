@@ -35,7 +35,7 @@ from plain import Plain, PlainPictures
 
 from byoc_vision.data.samples import Dataset
 from byoc_vision.models.build import build_model
-from byoc_vision.models.spec import ModelSpec, Task
+from byoc_vision.types import ModelSpec, Task
 
 Turn = Callable[[], float]
 INSTALLED = "installed"

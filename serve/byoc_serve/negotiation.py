@@ -9,7 +9,7 @@ from typing import NamedTuple
 from werkzeug.http import parse_list_header, parse_options_header
 
 from byoc_vision.errors import RequestError
-from byoc_vision.models.spec import Task
+from byoc_vision.types import Task
 
 
 class Form(Enum):

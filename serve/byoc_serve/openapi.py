@@ -15,7 +15,7 @@ from byoc_serve.settings import Settings
 from byoc_serve.wishes import options_for
 from byoc_vision import __version__
 from byoc_vision.artifact import ModelCard
-from byoc_vision.models.spec import Task
+from byoc_vision.types import Task
 
 Json = dict[str, Any]
 

@@ -30,7 +30,7 @@ from byoc_vision.errors import RequestError, ResourceError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.engines.openvino_engine import choose_lanes
 from byoc_vision.inference.predictor import Predictor, Prepared
-from byoc_vision.machine import available_cores, driver_version, visible_gpus
+from byoc_vision.system.machine import available_cores, driver_version, visible_gpus
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -168,7 +168,7 @@ def _choose_gpu(settings: Settings, worker: int) -> str | None:
     """The worker's own, where there are several."""
     import torch
 
-    from byoc_vision.hardware import check_driver, find_gpus
+    from byoc_vision.system.gpus import check_driver, find_gpus
 
     hardware = find_gpus()
     warning = check_driver(hardware, allow_cpu_fallback=settings.allow_cpu_fallback, serving=True)

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from byoc_vision import __version__
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.atomic_write import renamed_into_place, write_whole
 from byoc_vision.errors import DataError
-from byoc_vision.models.spec import ModelSpec
-from byoc_vision.renaming import renamed_into_place, write_whole
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ModelSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

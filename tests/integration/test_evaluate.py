@@ -10,7 +10,7 @@ from support import tiny_models
 from support.datasets import draw, save
 
 from byoc_vision.cli import main
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.report.record import read_record
 
 RULE = Preprocess(height=64, width=64)

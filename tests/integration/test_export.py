@@ -16,7 +16,7 @@ from support.readme import commands
 from support.tiny_models import classification_card, network, save, segmentation_card
 
 from byoc_vision.cli import main
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.preprocess import Preprocess
 
 LETTERBOX = Preprocess(height=32, width=48, resize="letterbox", mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 COMMON = {"example.py", "preprocessing.json"}

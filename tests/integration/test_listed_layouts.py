@@ -11,7 +11,7 @@ import pytest
 from support import listed
 from support.jobs import QUICK
 
-from byoc_vision.data import pipes
+from byoc_vision.data import pipe_mode
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
@@ -206,7 +206,7 @@ def test_a_process_that_torchrun_started_finds_the_pipe_read(paths: MlPaths, mon
     pairs = ((listed.jpeg(index % 2, index), f"{index % 2}".encode()) for index in range(TRAIN))
     listed.stream(paths.pipe("train", 0), listed.records(part for pair in pairs for part in pair))
     listed.describe_job(paths, CLASSIFIER, {"train": PIPE})
-    pipes.spool(Job.load(paths))
+    pipe_mode.spool(Job.load(paths))
     monkeypatch.setenv("RANK", "0")
     assert train_job(paths) == 0
     assert pictures_used(paths) == {"train": 6, "validation": 2}

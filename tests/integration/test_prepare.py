@@ -33,12 +33,12 @@ from support.listed import jpeg, manifest_line, write_lines, write_masks, write_
 
 from byoc_vision import artifact
 from byoc_vision.cli import main
-from byoc_vision.data.layouts import find_dataset
-from byoc_vision.data.layouts.local_channels import channels_in
+from byoc_vision.data.formats import find_dataset
+from byoc_vision.data.formats.local_channels import channels_in
 from byoc_vision.data.preflight import check
 from byoc_vision.data.sample_data import make_segmentation_set
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
-from byoc_vision.data.truths import read_mask_values
+from byoc_vision.data.targets import read_mask_values
 from byoc_vision.paths import MlPaths
 
 SEED = 42
@@ -336,7 +336,7 @@ class _CtrlC(logging.Handler):
 
 
 @pytest.mark.parametrize(
-    "logger", ["byoc_vision.data.sources", "byoc_vision.data.layouts", "byoc_vision.data.preflight.check"]
+    "logger", ["byoc_vision.data.sources", "byoc_vision.data.formats", "byoc_vision.data.preflight.check"]
 )
 def test_ctrl_c_leaves_nothing(logger: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     archive = pack(carvana_tree(tmp_path / "data"), "zip")

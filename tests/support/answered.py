@@ -17,13 +17,13 @@ from torch import nn
 
 from byoc_vision.artifact import ClassEntry, ModelCard
 from byoc_vision.data.bad_samples import OnBadSample
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.data.samples import DataClass, Sample
-from byoc_vision.models.spec import ModelSpec, Task
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.answers.collector import Collected, Collector
 from byoc_vision.training.distribution import World
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.fit import Figures
+from byoc_vision.types import ModelSpec, Task
 
 COLOURS = ("<b>red</b>", "green, blue", "violett & grün")
 MASK_VALUES = (0, 100)

@@ -8,7 +8,7 @@ from typing import Any
 
 from support.trees import touch
 
-from byoc_vision.data.layouts import find_dataset
+from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
 
 

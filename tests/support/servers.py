@@ -18,10 +18,10 @@ import torch
 
 from byoc_vision import artifact
 from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.inference import compiled
 from byoc_vision.models.build import build_model
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ModelSpec
 
 COMMAND = Path(sys.executable).with_name("byoc-vision")
 STANDIN = Path(__file__).with_name("standin_server.py")

@@ -21,10 +21,10 @@ from byoc_serve.loader import Loader
 from byoc_serve.served import ServedModel
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.inference.predictor import Predictor
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.paths import MlPaths
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ModelSpec
 
 NAMES = ("dark", "bright")
 

@@ -9,9 +9,9 @@ from torch import nn
 
 from byoc_vision import artifact
 from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.models.build import build_model
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ModelSpec
 
 
 def segmentation_card(preprocess: Preprocess, outputs: int = 1, threshold: float = 0.5) -> ModelCard:

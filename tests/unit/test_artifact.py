@@ -9,9 +9,9 @@ import torch
 
 from byoc_vision import artifact
 from byoc_vision.artifact import CARD_FILE, WEIGHTS_FILE, ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.errors import DataError
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ModelSpec
 
 CARD = ModelCard(
     model=ModelSpec(task="segmentation", architecture="unet", outputs=1),

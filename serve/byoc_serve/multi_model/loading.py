@@ -43,7 +43,7 @@ def choose_gpu(settings: Settings, needed: int) -> str | None:
     """
     import torch
 
-    from byoc_vision.hardware import check_driver, find_gpus
+    from byoc_vision.system.gpus import check_driver, find_gpus
 
     warning = check_driver(find_gpus(), allow_cpu_fallback=settings.allow_cpu_fallback, serving=True)
     if warning:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from byoc_serve.settings import Settings
 from byoc_vision.errors import InputError
-from byoc_vision.machine import available_cores
+from byoc_vision.system.machine import available_cores
 
 HANDLER = "byoc_serve.multi_model.mms_service"
 ENDED_EXIT_CODE = 1

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from byoc_vision.data.preprocess import IGNORED
 from byoc_vision.errors import InputError, list_problems
-from byoc_vision.models.spec import Task
+from byoc_vision.preprocess import IGNORED
+from byoc_vision.types import Task
 
 if TYPE_CHECKING:
     from albumentations import Compose

@@ -25,7 +25,7 @@ from byoc_vision.data.albumentations_files import (
     read_transforms,
 )
 from byoc_vision.errors import DataError, InputError
-from byoc_vision.models.spec import Task
+from byoc_vision.types import Task
 
 if TYPE_CHECKING:
     from albumentations import BasicTransform, Compose, OneOf

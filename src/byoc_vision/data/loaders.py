@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, default_collate
 
 from byoc_vision.data.bad_samples import Unreadable, UnreadableSampleError
-from byoc_vision.data.pictures import EvaluationDataset, EvaluationExample, Example, PictureDataset
+from byoc_vision.data.image_dataset import EvaluationDataset, EvaluationExample, Example, PictureDataset
 from byoc_vision.data.samplers import EvaluationSampler, Sampling, TrainingSampler, build_order
 from byoc_vision.data.workers import (
     PREFETCHED_BATCHES,
@@ -18,7 +18,7 @@ from byoc_vision.data.workers import (
     free_shared_memory,
     start_worker,
 )
-from byoc_vision.machine import available_cores
+from byoc_vision.system.machine import available_cores
 
 logger = logging.getLogger(__name__)
 

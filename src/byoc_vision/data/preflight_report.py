@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from byoc_vision.models.spec import Task
+from byoc_vision.types import Task
 
 REPORT_FILE = "preflight.json"
 SCHEMA_VERSION = 1

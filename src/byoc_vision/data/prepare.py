@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from byoc_vision import __version__
-from byoc_vision.data.channel_tree import write_tree
-from byoc_vision.data.layouts import find_dataset, layout_names
-from byoc_vision.data.layouts.prepared import CLASSES_FILE
-from byoc_vision.data.layouts.splitting import hold_out
+from byoc_vision.data.channel_writer import write_tree
+from byoc_vision.data.formats import find_dataset, layout_names
+from byoc_vision.data.formats.prepared import CLASSES_FILE
+from byoc_vision.data.formats.splitting import hold_out
 from byoc_vision.data.preflight import check
 from byoc_vision.data.preflight.mask_values import USUAL_IGNORE_VALUE
 from byoc_vision.data.preflight_report import ClassReport

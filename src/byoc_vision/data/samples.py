@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from byoc_vision.models.spec import Task
+from byoc_vision.types import Task
 
 
 @dataclass(frozen=True)

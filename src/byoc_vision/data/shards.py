@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from byoc_vision.data.layouts.channels import NOT_DATA, is_channel_name
-from byoc_vision.data.layouts.listing import Folder, merged, scan
+from byoc_vision.data.formats.channels import NOT_DATA, is_channel_name
+from byoc_vision.data.formats.scan import Folder, merged, scan
 from byoc_vision.data.samples import Dataset, Sample, Slice
 from byoc_vision.errors import InputError
 from byoc_vision.job import Job

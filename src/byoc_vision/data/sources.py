@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from byoc_vision.data.archives import ARCHIVE_SUFFIXES, HERE, Unpacker, is_archive
 from byoc_vision.data.decoding import PICTURE_SUFFIXES
-from byoc_vision.data.layouts.channels import find_extras, is_channel_name
+from byoc_vision.data.formats.channels import find_extras, is_channel_name
 from byoc_vision.errors import InputError
 
 logger = logging.getLogger(__name__)

@@ -80,7 +80,7 @@ def instances(options: argparse.Namespace) -> int:
     from byoc_vision.describe import instances as found
     from byoc_vision.hyperparameters import parse
     from byoc_vision.models.names import canonical_spec, task_of
-    from byoc_vision.models.spec import ModelSpec
+    from byoc_vision.types import ModelSpec
 
     asked = parse({"model": options.model, "image_size": options.image_size, "batch_size": options.batch_size})
     assert asked.image_size is not None, "it is required"

@@ -19,9 +19,9 @@ from byoc_vision.data.workers import MOST_WORKERS
 from byoc_vision.describe.instance_types import InstanceType, Purpose, instance_types, offered
 from byoc_vision.describe.step_memory import StepMemory, answering_memory, training_memory
 from byoc_vision.errors import InputError
-from byoc_vision.hardware import MINIMUM_DRIVERS, inference_ami
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import PrecisionName, dtype_of_capability
+from byoc_vision.system.gpus import MINIMUM_DRIVERS, inference_ami
+from byoc_vision.types import ModelSpec
 
 Json = dict[str, Any]
 Use = Literal["train", "serve"]

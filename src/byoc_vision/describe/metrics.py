@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from byoc_vision.errors import InputError
-from byoc_vision.models.spec import Task
 from byoc_vision.training.figures import class_key, figures_of
+from byoc_vision.types import Task
 
 MOST_DEFINITIONS = 40
 

@@ -26,11 +26,11 @@ from torch.utils._pytree import tree_leaves
 from byoc_vision.models.build import build_model, check_input_size
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.models.shapes import freeze_unused
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import Precision
 from byoc_vision.training.loop import Step
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
+from byoc_vision.types import ModelSpec
 
 _USUAL_LOSS = {"segmentation": "bce_dice", "classification": "cross_entropy"}
 _STEPS = 2  # the first makes the optimiser's averages; from the second on they are there throughout

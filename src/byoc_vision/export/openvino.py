@@ -15,7 +15,7 @@ from byoc_vision.artifact import ModelCard
 from byoc_vision.export.conversion import conversion
 from byoc_vision.export.formats import INPUT, OUTPUT, Run
 from byoc_vision.export.program import trace
-from byoc_vision.quiet_openvino import import_openvino
+from byoc_vision.system.quiet_openvino import import_openvino
 
 if TYPE_CHECKING:
     import openvino

@@ -8,9 +8,9 @@ import torch
 
 from byoc_vision import __version__
 from byoc_vision.artifact import ModelCard
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.export.comparison import Comparison
 from byoc_vision.export.formats import INPUT, OUTPUT
+from byoc_vision.preprocess import Preprocess
 
 FILE = "preprocessing.json"
 

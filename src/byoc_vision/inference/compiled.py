@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from byoc_vision.artifact import OPENVINO_FOLDER, WEIGHTS_FILE, ModelCard
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.errors import DataError
-from byoc_vision.quiet_openvino import import_openvino
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.system.quiet_openvino import import_openvino
 
 if TYPE_CHECKING:
     from torch import nn

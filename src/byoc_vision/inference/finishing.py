@@ -7,7 +7,7 @@ import math
 import cv2
 import numpy as np
 
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.preprocess import Preprocess
 
 
 def label_pixels(

@@ -13,8 +13,8 @@ from byoc_vision.errors import InputError
 from byoc_vision.models.classifier import build_classifier, patch_size, stretches_positions
 from byoc_vision.models.names import OWN_UNETS, SMP_STRIDES, TIMM_ENCODER, TORCHVISION_FCNS, canonical_spec
 from byoc_vision.models.shapes import output_shape
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.models.unet import UNet
+from byoc_vision.types import ModelSpec
 
 _FCN_STRIDE = 8  # its ResNet's last two stages are dilated instead of strided
 

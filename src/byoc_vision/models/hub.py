@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from byoc_vision.models.names import TIMM_ENCODER, TORCHVISION_FCNS
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.models.weights import Weights, triple
+from byoc_vision.types import ModelSpec
 
 _CONNECT_SECONDS = 5.0
 _FILE = "model.safetensors"

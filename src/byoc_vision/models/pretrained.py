@@ -9,13 +9,13 @@ from pathlib import Path
 from torch import nn
 
 from byoc_vision import artifact
-from byoc_vision.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from byoc_vision.errors import DataError, InputError, ResourceError, list_problems
 from byoc_vision.models.hub import NotOnHubError, hub_weights
+from byoc_vision.models.identify import looks_like
 from byoc_vision.models.names import TIMM_ENCODER, canonical_spec, classifier_name
-from byoc_vision.models.recognise import looks_like
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.models.weights import Triple, Weights, fit, load, read_weights, triple
+from byoc_vision.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from byoc_vision.types import ModelSpec
 
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")

@@ -11,7 +11,7 @@ from byoc_vision.errors import DataError
 from byoc_vision.report import charts
 from byoc_vision.report.charts import Chart
 from byoc_vision.report.drawing import draw
-from byoc_vision.report.pictures import Pictures, inline
+from byoc_vision.report.images import Pictures, inline
 from byoc_vision.report.record import REPORT_FILE, Record, read_record
 from byoc_vision.report.shell import rendered, write
 from byoc_vision.report.sources import opened, read_preflight

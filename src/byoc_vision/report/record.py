@@ -17,9 +17,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from byoc_vision.atomic_write import write_whole
 from byoc_vision.errors import DataError
-from byoc_vision.models.spec import Task
-from byoc_vision.renaming import write_whole
+from byoc_vision.types import Task
 
 RECORD_FILE = "metrics.json"
 PREDICTIONS_FILE = "predictions.csv"

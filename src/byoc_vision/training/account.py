@@ -11,11 +11,11 @@ from typing import Any
 
 from byoc_vision import __version__
 from byoc_vision.data.samples import Dataset
-from byoc_vision.hardware import find_gpus
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
-from byoc_vision.machine import available_cores
 from byoc_vision.report.record import Class, Record, Run
+from byoc_vision.system.gpus import find_gpus
+from byoc_vision.system.machine import available_cores
 from byoc_vision.training.plan import Objective
 from byoc_vision.training.trainer import Trainer
 

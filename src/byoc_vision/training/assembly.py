@@ -13,9 +13,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from byoc_vision.data.augmentation import build_augmentation
 from byoc_vision.data.cache import PictureCache, choose_place, free_memory, open_cache
+from byoc_vision.data.image_dataset import PictureDataset
 from byoc_vision.data.loaders import TrainingLoader, build_training_loader
-from byoc_vision.data.pictures import PictureDataset
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError, ResourceError
 from byoc_vision.hyperparameters import Hyperparameters
@@ -26,8 +25,8 @@ from byoc_vision.models.build import build_model, check_input_size
 from byoc_vision.models.parts import Encoder, encoder_of
 from byoc_vision.models.pretrained import PretrainedInfo, load_pretrained
 from byoc_vision.models.shapes import freeze_unused
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import allow_tf32, choose_device, choose_precision
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.training import plan
 from byoc_vision.training.distribution import World, on_first, processes_per_host, smallest_over_processes
 from byoc_vision.training.evaluation import Evaluator
@@ -38,6 +37,7 @@ from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.parallel import joined, synchronised
 from byoc_vision.training.trainer import Trainer
 from byoc_vision.training.work import Work
+from byoc_vision.types import ModelSpec
 
 log = logging.getLogger(__name__)
 

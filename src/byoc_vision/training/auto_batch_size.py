@@ -13,10 +13,10 @@ from byoc_vision.data.samples import Dataset
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.build import build_model
 from byoc_vision.models.normalized import Normalized
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import Precision, choose_device, choose_precision
 from byoc_vision.training import plan
 from byoc_vision.training.distribution import World, smallest_over_processes
+from byoc_vision.types import ModelSpec
 
 log = logging.getLogger(__name__)
 

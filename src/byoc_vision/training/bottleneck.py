@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from byoc_vision.data.cache import PictureCache
-from byoc_vision.data.pictures import PictureDataset
+from byoc_vision.data.image_dataset import PictureDataset
 from byoc_vision.data.samples import Sample
 from byoc_vision.errors import DataError
-from byoc_vision.machine import available_cores
+from byoc_vision.system.machine import available_cores
 from byoc_vision.training.distribution import processes_per_host
 from byoc_vision.training.health.facts import Loading
 

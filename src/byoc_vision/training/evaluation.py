@@ -11,9 +11,9 @@ from torch import nn
 from byoc_vision.artifact import ModelCard
 from byoc_vision.data.bad_samples import OnBadSample
 from byoc_vision.data.cache import CachePart
-from byoc_vision.data.layouts import read_folder
+from byoc_vision.data.formats import read_folder
+from byoc_vision.data.image_dataset import EvaluationDataset
 from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader
-from byoc_vision.data.pictures import EvaluationDataset
 from byoc_vision.data.preflight import check_labelled
 from byoc_vision.data.samples import DataClass, DataOptions, Sample
 from byoc_vision.errors import InputError

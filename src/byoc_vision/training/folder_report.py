@@ -11,9 +11,9 @@ import torch
 
 from byoc_vision import __version__
 from byoc_vision.artifact import ModelCard
-from byoc_vision.hardware import find_gpus
 from byoc_vision.models.build import build_model
 from byoc_vision.report.record import Class, Evaluation, Record, Run, write_record
+from byoc_vision.system.gpus import find_gpus
 from byoc_vision.training.answers.collector import Collector
 from byoc_vision.training.answers.writing import write_answers
 from byoc_vision.training.distribution import World

@@ -18,12 +18,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from byoc_vision.data.loaders import EvaluationBatch
-from byoc_vision.data.preprocess import IGNORED
 from byoc_vision.errors import DataError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.predictor import Predictor, Prepared
-from byoc_vision.machine import available_cores
 from byoc_vision.precision import Precision
+from byoc_vision.preprocess import IGNORED
+from byoc_vision.system.machine import available_cores
 from byoc_vision.training.answers.judging import Answered, judge
 from byoc_vision.training.distribution import World, any_process, processes_per_host, sum_over_processes
 from byoc_vision.training.interruption import StopRequestedError

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from byoc_vision.errors import InputError
-from byoc_vision.models.spec import Task
+from byoc_vision.types import Task
 
 Activation = Literal["sigmoid", "softmax"]
 

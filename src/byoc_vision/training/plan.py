@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.data.resize_rule import ResizeRule
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.names import canonical_spec
 from byoc_vision.models.pretrained import PretrainedInfo
-from byoc_vision.models.spec import ModelSpec, Task
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.figures import figures_of
+from byoc_vision.types import ModelSpec, Task
 
 DEFAULT_MODEL: dict[Task, str] = {"segmentation": "unet", "classification": "resnet18"}
 DEFAULT_SIZE: dict[Task, int] = {"segmentation": 256, "classification": 224}

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from byoc_vision.data.bad_samples import UnreadableSampleError
-from byoc_vision.data.pipes import differing, digests
+from byoc_vision.data.pipe_mode import differing, digests
 from byoc_vision.data.preflight import Checked, check_split, name_all
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError

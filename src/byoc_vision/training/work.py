@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from byoc_vision.data.layouts import find_dataset
+from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.preflight import (
     Checked,
     Survey,

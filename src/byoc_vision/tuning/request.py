@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 from byoc_vision import hyperparameters as hp
-from byoc_vision.data.layouts.local_channels import channels_in
+from byoc_vision.data.formats.local_channels import channels_in
 from byoc_vision.data.preflight import find_and_check, job_budget, log_and_judge
 from byoc_vision.data.samples import Dataset
 from byoc_vision.describe.ranges import search_space
 from byoc_vision.describe.recipe import FILE, Recipe, read_recipe, recipe_of
 from byoc_vision.describe.space import Categorical, SearchSpace
-from byoc_vision.models.spec import Task
 from byoc_vision.training import plan
+from byoc_vision.types import Task
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from byoc_vision.artifact import OPENVINO_FOLDER
+from byoc_vision.atomic_write import renamed_into_place, write_whole
 from byoc_vision.errors import UserError
-from byoc_vision.renaming import renamed_into_place, write_whole
 from byoc_vision.tuning.folder import SearchFolder
 from byoc_vision.tuning.locks import locked
 from byoc_vision.tuning.request import Request

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from byoc_vision.data.augmentation import build_augmentation
-from byoc_vision.data.preprocess import IGNORED
 from byoc_vision.errors import InputError
-from byoc_vision.models.spec import Task
+from byoc_vision.preprocess import IGNORED
+from byoc_vision.types import Task
 
 SIZE = (48, 64)
 

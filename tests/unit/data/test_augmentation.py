@@ -13,7 +13,7 @@ import pytest
 
 from byoc_vision.data.augmentation import AugmentationName, build_augmentation
 from byoc_vision.errors import InputError
-from byoc_vision.models.spec import Task
+from byoc_vision.types import Task
 
 NAMES: tuple[AugmentationName, ...] = get_args(AugmentationName)
 TASKS: tuple[Task, ...] = get_args(Task)

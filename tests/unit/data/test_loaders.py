@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from byoc_vision.data.augmentation import AugmentationName, build_augmentation
-from byoc_vision.data.fitting import DecodedPictures, class_index_table
+from byoc_vision.data.image_dataset import EvaluationDataset, Example, PictureDataset
 from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader, build_training_loader
-from byoc_vision.data.pictures import EvaluationDataset, Example, PictureDataset
-from byoc_vision.data.preprocess import IGNORED, Preprocess
+from byoc_vision.data.preprocessed import DecodedPictures, class_index_table
 from byoc_vision.data.samplers import Draw, EvaluationSampler, Natural, TrainingSampler
 from byoc_vision.data.samples import DataClass, Sample
 from byoc_vision.errors import DataError
-from byoc_vision.models.spec import Task
+from byoc_vision.preprocess import IGNORED, Preprocess
+from byoc_vision.types import Task
 
 COUNT = 11
 CLASSES = (DataClass("a", 0), DataClass("b", 100), DataClass("c", 7))

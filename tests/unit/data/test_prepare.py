@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.datasets import camvid_tree, class_folders_tree, draw, save
 
-from byoc_vision.data.layouts import find_dataset
+from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.prepare import prepare
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.errors import DataError, InputError

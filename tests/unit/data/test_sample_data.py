@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from byoc_vision.data.decoding import read_mask, read_picture
-from byoc_vision.data.layouts import find_dataset
+from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.preflight import check
 from byoc_vision.data.sample_data import (
     SHAPES,

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.trees import touch
 
-from byoc_vision.data.layouts import find_dataset
-from byoc_vision.data.layouts.listing import Folder, scan
+from byoc_vision.data.formats import find_dataset
+from byoc_vision.data.formats.scan import Folder, scan
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.data.shards import HostFiles, Shards, list_host
 from byoc_vision.errors import InputError

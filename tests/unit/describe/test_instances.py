@@ -23,7 +23,7 @@ from byoc_vision.describe.step_memory import Live, empty_batch, normalized, trai
 from byoc_vision.errors import InputError
 from byoc_vision.models.build import build_model
 from byoc_vision.models.shapes import freeze_unused
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.types import ModelSpec
 
 UNET = ModelSpec(task="segmentation", architecture="unet_small", outputs=1)
 CLASSIFIER = ModelSpec(task="classification", architecture="resnet10t", outputs=10)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.errors import DataError
 from byoc_vision.export.comparison import TOLERANCE, compare, reference_pictures
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ModelSpec
 
 CARD = ModelCard(
     model=ModelSpec(task="segmentation", architecture="unet_small", outputs=1),

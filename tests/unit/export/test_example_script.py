@@ -14,10 +14,10 @@ from support.examples import answers_of, draw, run_example
 from support.tiny_models import classification_card, network, save, segmentation_card
 
 from byoc_vision.artifact import ModelCard
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.export import example_script, preprocessing, torchscript
 from byoc_vision.export.comparison import Comparison
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
+from byoc_vision.preprocess import Preprocess
 
 STRETCH = Preprocess(height=32, width=48)
 LETTERBOX = Preprocess(height=32, width=48, resize="letterbox")

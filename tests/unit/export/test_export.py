@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from support.tiny_models import classification_card, network, save
 
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.errors import DataError, InputError, ResourceError
 from byoc_vision.export import onnx, torchscript
 from byoc_vision.export.export import check_room, default_output, export_model
+from byoc_vision.preprocess import Preprocess
 
 CARD = classification_card(Preprocess(height=32, width=32))
 

@@ -15,11 +15,11 @@ import torch
 from support.tiny_models import classification_card, network
 from torch import Tensor, nn
 
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.export.comparison import compare
 from byoc_vision.export.conversion import ConversionError
 from byoc_vision.export.openvino import to_openvino
-from byoc_vision.quiet_openvino import import_openvino
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.system.quiet_openvino import import_openvino
 
 CARD = classification_card(Preprocess(height=32, width=48, mean=(0.1, 0.5, 0.9), std=(0.5, 0.2, 0.3)))
 
@@ -117,7 +117,7 @@ class Telemetry:
     ("program", "sends"),
     [
         ("import openvino", True),
-        ("from byoc_vision.quiet_openvino import import_openvino; import_openvino().convert_model", False),
+        ("from byoc_vision.system.quiet_openvino import import_openvino; import_openvino().convert_model", False),
     ],
     ids=["plain", "quiet"],
 )

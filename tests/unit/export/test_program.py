@@ -7,9 +7,9 @@ import torch
 from support.tiny_models import classification_card, network
 from torch import nn
 
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.export.comparison import compare
 from byoc_vision.export.program import standalone, trace
+from byoc_vision.preprocess import Preprocess
 
 
 def test_a_standalone_copy_is_a_contiguous_one_for_inference_with_the_normalisation_inside() -> None:

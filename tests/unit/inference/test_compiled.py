@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from byoc_vision import artifact
 from byoc_vision.artifact import OPENVINO_FOLDER, ModelCard
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.errors import DataError, InputError, UserError
 from byoc_vision.inference import compiled
 from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine, choose_lanes
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
+from byoc_vision.preprocess import Preprocess
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ from support.nets import predictor_of
 from torch import Tensor, nn
 
 from byoc_vision.artifact import ModelCard
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.errors import InputError
 from byoc_vision.inference.explaining import Explainer, class_index, draw_heat
 from byoc_vision.inference.files import explain_files, find_pictures
+from byoc_vision.preprocess import Preprocess
 
 NAMES = ("coat", "dress", "hat & scarf")  # of tiny_models: here they stand for red, green, blue
 

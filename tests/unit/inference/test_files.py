@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.errors import InputError
 from byoc_vision.inference import passes
 from byoc_vision.inference.engines.torch_engine import TorchEngine
@@ -20,8 +19,9 @@ from byoc_vision.inference.passes import Looks
 from byoc_vision.inference.predictor import Classification, Predictor
 from byoc_vision.inference.table import PredictionTable
 from byoc_vision.models.build import build_model
-from byoc_vision.models.spec import ModelSpec, Task
 from byoc_vision.precision import choose_precision
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ModelSpec, Task
 
 CPU = torch.device("cpu")
 

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess, ResizeRule
 from byoc_vision.errors import InputError
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.options import VIEWS
 from byoc_vision.inference.passes import Looks, make_grid, make_pass, run_pass
 from byoc_vision.inference.predictor import Answer, Classification, Predictor, Segmentation
 from byoc_vision.inference.views import Views
-from byoc_vision.models.spec import ModelSpec, Task
 from byoc_vision.precision import choose_precision
+from byoc_vision.preprocess import Preprocess, ResizeRule
+from byoc_vision.types import ModelSpec, Task
 
 CPU = torch.device("cpu")
 RANDOM = np.random.default_rng(0)

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from byoc_vision import artifact
 from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess, ResizeRule
 from byoc_vision.errors import DataError
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 from byoc_vision.models.build import build_model
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import choose_precision
+from byoc_vision.preprocess import Preprocess, ResizeRule
+from byoc_vision.types import ModelSpec
 
 CPU = torch.device("cpu")
 

@@ -15,7 +15,7 @@ from byoc_vision.errors import InputError
 from byoc_vision.models.build import build_model, check_input_size, input_multiple
 from byoc_vision.models.names import SMP_STRIDES
 from byoc_vision.models.shapes import freeze_unused
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.types import ModelSpec
 
 
 def segmenter(architecture: str, encoder: str | None = None) -> ModelSpec:
@@ -178,7 +178,7 @@ def test_a_model_library_is_imported_when_a_model_of_its_own_is_built() -> None:
     program = """if True:
         import sys
         from byoc_vision.models.build import build_model
-        from byoc_vision.models.spec import ModelSpec
+        from byoc_vision.types import ModelSpec
 
         def build(**options):
             build_model(ModelSpec(outputs=2, **options))

@@ -19,7 +19,7 @@ from byoc_vision.models.build import build_model
 from byoc_vision.models.hub import NotOnHubError, hub_weights
 from byoc_vision.models.names import canonical_spec
 from byoc_vision.models.pretrained import load_pretrained
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.types import ModelSpec
 
 
 def classifier(name: str) -> ModelSpec:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from byoc_vision.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from byoc_vision.models.normalized import Normalized
+from byoc_vision.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 
 def test_it_is_the_usual_formula() -> None:

@@ -15,12 +15,12 @@ from torch import nn
 
 from byoc_vision import artifact
 from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from byoc_vision.errors import DataError, InputError, ResourceError
 from byoc_vision.models.build import build_model
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.models.pretrained import PretrainedInfo, load_pretrained, usual_normalisation
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from byoc_vision.types import ModelSpec
 
 SMALL = "mobilenetv3_small_050"
 

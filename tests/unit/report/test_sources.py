@@ -13,8 +13,8 @@ import pytest
 from support import records
 
 from byoc_vision.errors import DataError
+from byoc_vision.report.images import inline
 from byoc_vision.report.page import report_on
-from byoc_vision.report.pictures import inline
 from byoc_vision.report.record import PICTURES_FOLDER
 from byoc_vision.report.sources import opened, read_preflight
 

@@ -18,11 +18,11 @@ from byoc_serve.loader import Loader
 from byoc_serve.served import ServedModel
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Predictor
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import Precision
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ModelSpec
 
 SOON = 60.0  # seconds; far more than any of these takes
 DEFAULTS = Settings()

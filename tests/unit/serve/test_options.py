@@ -28,13 +28,13 @@ from byoc_serve.request_log import Record
 from byoc_serve.responses import CUSTOM_ATTRIBUTES
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.passes import Looks
 from byoc_vision.inference.predictor import Predictor, Prepared
-from byoc_vision.models.spec import ModelSpec, Task
 from byoc_vision.precision import Precision
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ModelSpec, Task
 
 SOON = 60.0
 

@@ -11,16 +11,16 @@ from torch import nn
 
 from byoc_vision.artifact import ClassEntry, ModelCard
 from byoc_vision.data.loaders import EvaluationBatch
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.errors import DataError
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Predictor
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import choose_precision
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.distribution import World
 from byoc_vision.training.loop import evaluate
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics
+from byoc_vision.types import ModelSpec
 
 CPU = torch.device("cpu")
 NAMES = ("red", "green", "blue")

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from byoc_vision.data.cache import PictureCache, open_cache
-from byoc_vision.data.cache.place import Place
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.data.cache.location import Place
 from byoc_vision.data.samples import Dataset, Sample
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.bottleneck import remedy
 from byoc_vision.training.distribution import World
 from byoc_vision.training.throughput import Meter, Throughput

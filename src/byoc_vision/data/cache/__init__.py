@@ -6,12 +6,12 @@ import logging
 from dataclasses import dataclass
 
 from byoc_vision.data.cache.folders import CacheFolder
-from byoc_vision.data.cache.pictures import CachePart, bytes_needed, cache_key, with_cache
-from byoc_vision.data.cache.place import CacheMode, Place, choose_place
+from byoc_vision.data.cache.images import CachePart, bytes_needed, cache_key, with_cache
+from byoc_vision.data.cache.location import CacheMode, Place, choose_place
 from byoc_vision.data.cache.store import RecordStore
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.data.samples import Dataset
-from byoc_vision.memory import free_memory
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.system.memory import free_memory
 
 __all__ = ["CacheMode", "CachePart", "PictureCache", "choose_place", "free_memory", "open_cache", "with_cache"]
 

@@ -10,32 +10,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from byoc_vision.data.layouts import find_dataset
-from byoc_vision.data.preflight.advice import advise
+from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.preflight.duplicates import Hashed, find_duplicates, hash_lookalikes
-from byoc_vision.data.preflight.facts import Facts
-from byoc_vision.data.preflight.figures import (
+from byoc_vision.data.preflight.sample_stats import Facts
+from byoc_vision.data.preflight.scan import Survey, survey
+from byoc_vision.data.preflight.sizes import Sizes, measure_sizes
+from byoc_vision.data.preflight.statistics import (
     count_classes,
     measure_channels,
     measure_coverage,
     measure_ignored,
     measure_tones,
 )
-from byoc_vision.data.preflight.judgement import (
+from byoc_vision.data.preflight.subsample import select, with_empty
+from byoc_vision.data.preflight.table import summary
+from byoc_vision.data.preflight.validation import (
     compare_counts,
     refuse_faults,
     refuse_losses,
     with_classes,
     without,
 )
-from byoc_vision.data.preflight.selection import select, with_empty
-from byoc_vision.data.preflight.sizes import Sizes, measure_sizes
-from byoc_vision.data.preflight.survey import Survey, survey
-from byoc_vision.data.preflight.table import summary
+from byoc_vision.data.preflight.warnings import advise
 from byoc_vision.data.preflight_report import Duplicates, PreflightReport, Range, write_refusal, write_report
 from byoc_vision.data.samples import DataClass, DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, ResourceError, UserError, list_problems
-from byoc_vision.models.spec import Task
+from byoc_vision.types import Task
 
 logger = logging.getLogger(__name__)
 

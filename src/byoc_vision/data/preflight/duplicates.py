@@ -9,13 +9,13 @@ from itertools import accumulate, combinations
 from typing import NamedTuple
 
 from byoc_vision.data.decoding import read_content
-from byoc_vision.data.preflight.facts import Facts, digest
+from byoc_vision.data.preflight.sample_stats import Facts, digest
+from byoc_vision.data.preflight.scan import Survey
 from byoc_vision.data.preflight.sizes import Sizes
-from byoc_vision.data.preflight.survey import Survey
 from byoc_vision.data.preflight_report import Duplicates
 from byoc_vision.data.samples import Sample
 from byoc_vision.errors import DataError
-from byoc_vision.machine import available_cores
+from byoc_vision.system.machine import available_cores
 
 # A tenth of a second: a core reads and hashes half a gigabyte in a second.
 BYTES_PER_CORE = 50_000_000

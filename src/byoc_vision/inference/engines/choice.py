@@ -11,7 +11,7 @@ from byoc_vision.artifact import ModelCard
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.inference import compiled
 from byoc_vision.inference.engines.base import Engine, EngineName
-from byoc_vision.machine import visible_gpus
+from byoc_vision.system.machine import visible_gpus
 
 log = logging.getLogger(__name__)
 

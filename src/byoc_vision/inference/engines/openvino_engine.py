@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from byoc_vision.machine import available_cores
-from byoc_vision.quiet_openvino import import_openvino
+from byoc_vision.system.machine import available_cores
+from byoc_vision.system.quiet_openvino import import_openvino
 
 if TYPE_CHECKING:
     import openvino

@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 
 from byoc_vision.artifact import ClassEntry
-from byoc_vision.data.pictures import PictureDataset
+from byoc_vision.atomic_write import renamed_into_place
+from byoc_vision.data.image_dataset import PictureDataset
 from byoc_vision.data.samplers import Draw
 from byoc_vision.errors import DataError
 from byoc_vision.inference.encoding import encode_jpeg
 from byoc_vision.inference.overlay import background_classes
-from byoc_vision.renaming import renamed_into_place
 from byoc_vision.report.record import PICTURES_FOLDER
 from byoc_vision.training.answers.thumbnails import JPEG_QUALITY, class_palette, fitting_size, shrunk
 

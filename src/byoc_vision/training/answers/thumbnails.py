@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 
 from byoc_vision.artifact import ClassEntry
-from byoc_vision.data.preprocess import IGNORED, Preprocess
 from byoc_vision.inference.difference import difference, difference_palette
 from byoc_vision.inference.encoding import encode_jpeg, encode_png
 from byoc_vision.inference.overlay import background_classes, class_colours
 from byoc_vision.inference.predictor import Prepared, Segmentation
+from byoc_vision.preprocess import IGNORED, Preprocess
 from byoc_vision.training.answers.judging import Answered
 
 LONG_SIDE = 320  # pixels

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from byoc_vision.renaming import renamed_into_place
+from byoc_vision.atomic_write import renamed_into_place
 from byoc_vision.report.record import CONFUSION_FILE, PICTURES_FOLDER, PREDICTIONS_FILE
 from byoc_vision.training.answers.collector import Collected
 

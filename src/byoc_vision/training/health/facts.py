@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from byoc_vision.models.spec import Task
 from byoc_vision.report.record import Times
+from byoc_vision.types import Task
 
 
 class EpochFigures(Protocol):

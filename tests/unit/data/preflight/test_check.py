@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from byoc_vision.data.layouts import find_dataset
+from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.preflight import Checked, check, check_labelled, inspect
 from byoc_vision.data.samples import DataClass, DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, InputError

@@ -8,7 +8,7 @@ from support.answered import card_of, coloured_pictures, masked_pictures
 
 from byoc_vision.artifact import ModelCard
 from byoc_vision.data.augmentation import build_augmentation
-from byoc_vision.data.pictures import PictureDataset
+from byoc_vision.data.image_dataset import PictureDataset
 from byoc_vision.data.samplers import Draw
 from byoc_vision.data.samples import DataClass, Sample
 from byoc_vision.training.answers.augmented import outlined, write_augmented

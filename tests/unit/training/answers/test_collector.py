@@ -24,9 +24,9 @@ from support.answered import (
 )
 from support.pictures import decode
 
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.data.samples import Sample, Slice
 from byoc_vision.inference.overlay import class_colours
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.answers.collector import Collected, file_title
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 
 from byoc_vision.artifact import ClassEntry
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.inference.predictor import Classification, Prepared, Segmentation
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.answers.judging import Answered
 from byoc_vision.training.answers.thumbnails import LONG_SIDE, class_palette, make_thumbnail
 

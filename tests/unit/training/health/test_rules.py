@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from byoc_vision.data.augmentation import build_augmentation
-from byoc_vision.data.pictures import PictureDataset
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.data.image_dataset import PictureDataset
 from byoc_vision.data.sample_data import make_classification_set
 from byoc_vision.data.samples import DataClass, Sample
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.report.record import Reading, Times
 from byoc_vision.training.bottleneck import measure
 from byoc_vision.training.fit import EpochRecord
