@@ -38,7 +38,7 @@ FORMS: dict[Task, tuple[Form, ...]] = {
     "segmentation": (Form.PNG, Form.OVERLAY, Form.JSON, Form.JSON_LINES, Form.NPY, Form.PROTOBUF, Form.RECORDIO),
     "classification": (Form.JSON, Form.VECTOR, Form.JSON_LINES, Form.NPY, Form.PROTOBUF, Form.RECORDIO),
 }
-PICTURES = (Form.PNG, Form.OVERLAY)  # of one answer alone
+IMAGES = (Form.PNG, Form.OVERLAY)  # of one answer alone
 TEXTS = (Form.JSON, Form.VECTOR, Form.JSON_LINES)
 ARRAYS = (Form.NPY, Form.PROTOBUF, Form.RECORDIO)  # of all probabilities
 

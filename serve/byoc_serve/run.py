@@ -33,7 +33,7 @@ OTHER_FILES = 128
 MAX_FAILED_STARTS = 3
 START_EXIT_CODE = 4  # ResourceError's: what kills a worker while it loads is mostly lack of memory
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def serve(paths: MlPaths, port: int | None = None) -> int:

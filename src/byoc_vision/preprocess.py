@@ -1,4 +1,4 @@
-"""How a picture of any size becomes the model's input, and how the model's output goes back.
+"""How an image of any size becomes the model's input, and how the model's output goes back.
 
 Training, evaluation, `byoc-vision predict` and the server all come through here: the rule is stored
 in the artifact, so that a served figure is the reported one.
@@ -19,13 +19,13 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 IGNORED = 255  # the class index of pixels that no loss and no metric counts
 
-LONGEST_SIDE = 4  # times the shorter one: of a narrower picture training sees the middle
+LONGEST_SIDE = 4  # times the shorter one: of a narrower image training sees the middle
 
 Place = tuple[float, float]  # how far down and how far right a part lies, as shares of the room there is: 0 ≤ place < 1
 
 
 class Window(NamedTuple):
-    """The part of the model's input that the resized picture covers, in pixels."""
+    """The part of the model's input that the resized image covers, in pixels."""
 
     top: int
     left: int
@@ -36,8 +36,8 @@ class Window(NamedTuple):
 class Preprocess(BaseModel):
     """The resize rule, the input size in pixels, and the normalisation, in units of 0–1 RGB.
 
-    stretch: the whole picture to exactly `height` × `width`, proportions lost.
-    letterbox: the whole picture, proportions kept, the rest black.
+    stretch: the whole image to exactly `height` × `width`, proportions lost.
+    letterbox: the whole image, proportions kept, the rest black.
     short_side: the shorter side fitted, the longer one cut around the centre (classification only:
     what was cut has no answer). Where `short_side` is given the shorter side gets that many pixels, and
     `height` × `width` are cut out of the middle: what ImageNet's classifiers are evaluated with (256 and 224).
@@ -61,13 +61,13 @@ class Preprocess(BaseModel):
         return self
 
     def image(self, rgb: np.ndarray) -> np.ndarray:
-        """A picture, uint8 [H, W, 3], as the model's input, uint8 [height, width, 3]."""
+        """An image, uint8 [H, W, 3], as the model's input, uint8 [height, width, 3]."""
         rgb = self.visible(rgb)
         window = self.window(rgb.shape[0], rgb.shape[1])
-        return self._place(_resize_picture(rgb, window), window, fill=0)
+        return self._place(_resize_image(rgb, window), window, fill=0)
 
-    def uncut(self, rgb: np.ndarray) -> np.ndarray:
-        """What training cuts its inputs out of at random places: with `short_side` the picture, uint8 [h, w, 3], whose
+    def resize_for_crop(self, rgb: np.ndarray) -> np.ndarray:
+        """What training cuts its inputs out of at random places: with `short_side` the image, uint8 [h, w, 3], whose
         shorter side has so many pixels; otherwise the model's input.
 
         Resized before it is cut, so that it can be kept for all epochs.
@@ -77,10 +77,10 @@ class Preprocess(BaseModel):
         longest = LONGEST_SIDE * min(rgb.shape[:2])
         rgb = crop(rgb, min(rgb.shape[0], longest), min(rgb.shape[1], longest))
         height, width = (round(side * self.short_side / min(rgb.shape[:2])) for side in rgb.shape[:2])
-        return _resize_picture(rgb, Window(0, 0, height, width))
+        return _resize_image(rgb, Window(0, 0, height, width))
 
     def mask(self, labels: np.ndarray, fill: int = 0) -> np.ndarray:
-        """A mask of class indices, uint8 [H, W], beside its picture: uint8 [height, width].
+        """A mask of class indices, uint8 [H, W], beside its image: uint8 [height, width].
 
         Nearest neighbour, since labels do not mix; `fill` labels the letterbox's border.
         """
@@ -89,12 +89,12 @@ class Preprocess(BaseModel):
         return self._place(_resize(labels, window, cv2.INTER_NEAREST_EXACT), window, fill)
 
     def restore(self, planes: np.ndarray, height: int, width: int) -> np.ndarray:
-        """The model's output, float32 [h, w] or [h, w, K], over the picture it came from: [height, width(, K)].
+        """The model's output, float32 [h, w] or [h, w, K], over the image it came from: [height, width(, K)].
 
         Bilinear, as the reference implementations of the segmentation papers do with logits.
         """
         if self.resize == "short_side":
-            raise ValueError("resize=short_side cuts the picture: its output covers only a part of it")
+            raise ValueError("resize=short_side cuts the image: its output covers only a part of it")
         window = self.window(height, width)
         inner = planes[window.top : window.top + window.height, window.left : window.left + window.width]
         if planes.ndim == 2:
@@ -107,7 +107,7 @@ class Preprocess(BaseModel):
         return resized
 
     def window(self, height: int, width: int) -> Window:
-        """Where a picture of `height` × `width` comes to lie in the model's input."""
+        """Where an image of `height` × `width` comes to lie in the model's input."""
         if self.resize != "letterbox":
             return Window(0, 0, self.height, self.width)
         scale = min(self.height / height, self.width / width)
@@ -116,10 +116,10 @@ class Preprocess(BaseModel):
         return Window((self.height - inner_height) // 2, (self.width - inner_width) // 2, inner_height, inner_width)
 
     def visible(self, pixels: np.ndarray) -> np.ndarray:
-        """The part of a picture, [H, W, …], that the model sees: all of it, unless the rule is `short_side`.
+        """The part of an image, [H, W, …], that the model sees: all of it, unless the rule is `short_side`.
 
         That cuts the largest part with the model's proportions, or as `short_side` has it. It is cut before it is
-        resized, so that pictures are resized once.
+        resized, so that images are resized once.
         """
         if self.resize != "short_side":
             return pixels
@@ -150,8 +150,8 @@ def crop(pixels: np.ndarray, height: int, width: int, place: Place | None = None
     return pixels[top : top + height, left : left + width]
 
 
-def _resize_picture(rgb: np.ndarray, window: Window) -> np.ndarray:
-    """Area averaging is the antialiased choice where the picture shrinks; it degrades to nearest where it grows."""
+def _resize_image(rgb: np.ndarray, window: Window) -> np.ndarray:
+    """Area averaging is the antialiased choice where the image shrinks; it degrades to nearest where it grows."""
     shrinks = window.height < rgb.shape[0] or window.width < rgb.shape[1]
     return _resize(rgb, window, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 

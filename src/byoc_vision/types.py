@@ -14,7 +14,7 @@ class ModelSpec(BaseModel):
 
     architecture: `unet` (the classic one, where `encoder` is empty), a segmentation-models-pytorch
     architecture, `fcn_resnet50`, `fcn_resnet101`, or the name of a timm classifier.
-    outputs: the number of logits a pixel or a picture; 1 where two classes share one sigmoid.
+    outputs: the number of logits a pixel or an image; 1 where two classes share one sigmoid.
     hidden_units, dropout_rate: the classifier's head.
     """
 

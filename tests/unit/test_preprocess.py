@@ -21,9 +21,7 @@ def pixels(seed: int, *shape: int) -> np.ndarray:
 
 
 @given(rules, sides, sides, seeds)
-def test_a_picture_gets_the_models_size_and_no_new_extremes(
-    rule: Preprocess, height: int, width: int, seed: int
-) -> None:
+def test_a_image_gets_the_models_size_and_no_new_extremes(rule: Preprocess, height: int, width: int, seed: int) -> None:
     rgb = pixels(seed, height, width, 3) // 2 + 60
     image = rule.image(rgb)
     assert image.shape == (rule.height, rule.width, 3)
@@ -53,7 +51,7 @@ def test_only_letterbox_fills(rule: Preprocess, height: int, width: int) -> None
 
 
 @given(restorable, sides, sides, seeds)
-def test_an_answer_comes_back_in_the_pictures_size(rule: Preprocess, height: int, width: int, seed: int) -> None:
+def test_an_answer_comes_back_in_the_images_size(rule: Preprocess, height: int, width: int, seed: int) -> None:
     logits = np.random.default_rng(seed).normal(size=(rule.height, rule.width)).astype(np.float32)
     restored = rule.restore(logits, height, width)
     assert restored.shape == (height, width)
@@ -93,7 +91,7 @@ def test_letterbox_keeps_proportions_and_is_centred(height: int, width: int, to_
 
 @settings(max_examples=30)
 @given(rules, seeds)
-def test_a_picture_of_the_models_size_is_not_touched(rule: Preprocess, seed: int) -> None:
+def test_a_image_of_the_models_size_is_not_touched(rule: Preprocess, seed: int) -> None:
     rgb = pixels(seed, rule.height, rule.width, 3)
     np.testing.assert_array_equal(rule.image(rgb), rgb)
     np.testing.assert_array_equal(rule.mask(rgb[:, :, 0]), rgb[:, :, 0])
@@ -101,13 +99,13 @@ def test_a_picture_of_the_models_size_is_not_touched(rule: Preprocess, seed: int
 
 @pytest.mark.parametrize("resize", ["stretch", "letterbox", "short_side"])
 @pytest.mark.parametrize("size", [(40, 90), (200, 120), (33, 47)])
-def test_pictures_and_masks_stay_aligned(resize: str, size: tuple[int, int]) -> None:
+def test_images_and_masks_stay_aligned(resize: str, size: tuple[int, int]) -> None:
     mask = np.zeros(size, np.uint8)
     mask[size[0] // 4 : size[0] * 2 // 3, size[1] // 3 : size[1] * 3 // 4] = 1
     rule = Preprocess.model_validate({"height": 64, "width": 64, "resize": resize})
-    picture = rule.image(np.repeat(mask[:, :, None] * 255, 3, axis=2))
-    # They may differ along the edge only, where the picture is blended: four sides of 64 pixels at the most.
-    assert ((picture[:, :, 0] > 127) != (rule.mask(mask) == 1)).sum() <= 2 * 64
+    image = rule.image(np.repeat(mask[:, :, None] * 255, 3, axis=2))
+    # They may differ along the edge only, where the image is blended: four sides of 64 pixels at the most.
+    assert ((image[:, :, 0] > 127) != (rule.mask(mask) == 1)).sum() <= 2 * 64
 
 
 def test_short_side_cuts_around_the_centre() -> None:
@@ -118,10 +116,10 @@ def test_short_side_cuts_around_the_centre() -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 30), st.integers(1, 200), st.integers(1, 200))
-def test_a_part_of_the_resized_picture_is_cut_out_of_its_middle(
+def test_a_part_of_the_resized_image_is_cut_out_of_its_middle(
     height: int, width: int, more: int, from_height: int, from_width: int
 ) -> None:
-    """Where the picture is brighter from left to right, so is what was cut: by the share that is left of it."""
+    """Where the image is brighter from left to right, so is what was cut: by the share that is left of it."""
     rule = Preprocess(height=height, width=width, resize="short_side", short_side=max(height, width) + more)
     ramp = np.linspace(0, 255, from_width).astype(np.uint8)[None, :, None].repeat(from_height, 0).repeat(3, 2)
     image = rule.image(ramp)
@@ -132,7 +130,7 @@ def test_a_part_of_the_resized_picture_is_cut_out_of_its_middle(
     assert abs(spread - 255 * share) <= 255 * (2.5 / from_width + share / width) + 2
 
 
-def test_256_and_224_are_seven_eighths_of_the_picture() -> None:
+def test_256_and_224_are_seven_eighths_of_the_image() -> None:
     rule = Preprocess(height=224, width=224, resize="short_side", short_side=256)
     rgb = np.zeros((512, 1024, 3), np.uint8)
     rgb[32:480, 288:736] = 200
@@ -143,15 +141,15 @@ def test_256_and_224_are_seven_eighths_of_the_picture() -> None:
     assert (rule.image(rgb)[0] == 150).all()
 
 
-def test_training_cuts_out_of_the_whole_picture_with_its_shorter_side_fitted() -> None:
+def test_training_cuts_out_of_the_whole_image_with_its_shorter_side_fitted() -> None:
     rule = Preprocess(height=4, width=4, resize="short_side", short_side=8)
     corners = np.zeros((16, 24, 3), np.uint8)
     corners[:8, :8], corners[-8:, -8:], corners[4:12, 8:16] = 50, 150, 250
-    uncut = rule.uncut(corners)
-    assert uncut.shape == (8, 12, 3)
-    assert (crop(uncut, 4, 4, (0.0, 0.0)) == 50).all()
-    assert (crop(uncut, 4, 4, (0.999, 0.999)) == 150).all()
-    np.testing.assert_array_equal(crop(uncut, 4, 4), rule.image(corners))
+    resize_for_crop = rule.resize_for_crop(corners)
+    assert resize_for_crop.shape == (8, 12, 3)
+    assert (crop(resize_for_crop, 4, 4, (0.0, 0.0)) == 50).all()
+    assert (crop(resize_for_crop, 4, 4, (0.999, 0.999)) == 150).all()
+    np.testing.assert_array_equal(crop(resize_for_crop, 4, 4), rule.image(corners))
 
 
 @given(rules, sides, sides, seeds)
@@ -159,15 +157,15 @@ def test_where_nothing_is_cut_at_random_training_sees_the_models_input(
     rule: Preprocess, height: int, width: int, seed: int
 ) -> None:
     rgb = pixels(seed, height, width, 3)
-    np.testing.assert_array_equal(rule.uncut(rgb), rule.image(rgb))
+    np.testing.assert_array_equal(rule.resize_for_crop(rgb), rule.image(rgb))
 
 
 @given(sides, sides, st.integers(0, 20))
-def test_the_model_s_input_can_be_cut_out_of_any_picture(height: int, width: int, spare: int) -> None:
+def test_the_model_s_input_can_be_cut_out_of_any_image(height: int, width: int, spare: int) -> None:
     rule = Preprocess(height=10, width=12, resize="short_side", short_side=12 + spare)
-    uncut = rule.uncut(pixels(0, height, width, 3))
-    assert min(uncut.shape[:2]) == 12 + spare
-    assert max(uncut.shape[:2]) <= 4 * (12 + spare)
+    resize_for_crop = rule.resize_for_crop(pixels(0, height, width, 3))
+    assert min(resize_for_crop.shape[:2]) == 12 + spare
+    assert max(resize_for_crop.shape[:2]) <= 4 * (12 + spare)
 
 
 @given(sides, sides, st.integers(0, 9), st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))

@@ -1,4 +1,4 @@
-"""Writing a data set as channels that need no explanation: pictures as they are, masks as PNG, classes by name."""
+"""Writing a data set as channels that need no explanation: images as they are, masks as PNG, classes by name."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tqdm import tqdm
 from byoc_vision.data import fileformat
 from byoc_vision.data.fileformat import Format
 from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, is_channel_name
-from byoc_vision.data.formats.image_mask_pairs import PICTURE_FOLDER_NAMES
+from byoc_vision.data.formats.image_mask_pairs import IMAGE_FOLDER_NAMES
 from byoc_vision.data.formats.prepared import CLASSES_FILE, ClassesRecord, ClassRecord
-from byoc_vision.data.samples import Dataset, PictureFile, Sample, Slice
+from byoc_vision.data.samples import ByteRange, Dataset, ImageSource, Sample
 from byoc_vision.data.targets import read_mask_values
 from byoc_vision.errors import DataError
 from byoc_vision.system.machine import available_cores
@@ -41,10 +41,10 @@ _UNSAFE = re.compile(r"[^\w .,&'()+-]")
 
 
 class _Job(NamedTuple):
-    """A sample to write. picture: the path of its picture, without an ending; mask: of its mask."""
+    """A sample to write. image: the path of its image, without an ending; mask: of its mask."""
 
     sample: Sample
-    picture: Path
+    image: Path
     mask: Path | None
 
 
@@ -53,18 +53,18 @@ def write_tree(dataset: Dataset, tree: Path, *, own: Path | None = None) -> None
 
     Segmentation: SPLIT/NAME.jpg and SPLIT_annotation/NAME.png, 8-bit grey with the values that count.
     Classification: SPLIT/CLASS/NAME.jpg. Both with SPLIT/classes.json, which names the classes.
-    Several classes a picture: SPLIT/NAME.jpg and the augmented manifest SPLIT/labels.manifest.
-    Pictures are copied byte for byte; their ending is that of their kind.
+    Several classes an image: SPLIT/NAME.jpg and the augmented manifest SPLIT/labels.manifest.
+    Images are copied byte for byte; their ending is that of their kind.
 
-    own: pictures below this folder are ours: they get a second name instead of a second copy.
+    own: images below this folder are ours: they get a second name instead of a second copy.
     Raises DataError where a file cannot be read, OSError where one cannot be written.
     """
     folders = [] if dataset.multi_label else class_folder_names(dataset.class_names)
     jobs = {split: _plan(samples, tree / split, folders) for split, samples in dataset.splits.items()}
-    pictures = _write_all([job for planned in jobs.values() for job in planned], own)
+    images = _write_all([job for planned in jobs.values() for job in planned], own)
     for split, planned in jobs.items():
         if dataset.multi_label:
-            _write_labels(tree / split, dataset.class_names, planned, pictures)
+            _write_labels(tree / split, dataset.class_names, planned, images)
         else:
             _classes_record(dataset, folders).write(tree / split / CLASSES_FILE)
 
@@ -74,7 +74,7 @@ def class_folder_names(classes: Sequence[str]) -> list[str]:
     return _numbered([_class_folder_name(name) for name in classes])
 
 
-def file_stems(files: Sequence[PictureFile]) -> list[str]:
+def file_stems(files: Sequence[ImageSource]) -> list[str]:
     """A name without an ending for each file, all different: its own, with the folders above it where it must be."""
     parts = [_named_parts(file) for file in files]
     depths = [1] * len(parts)
@@ -88,15 +88,15 @@ def file_stems(files: Sequence[PictureFile]) -> list[str]:
             depths[at] += 1
 
 
-def _named_parts(file: PictureFile) -> list[str]:
-    if isinstance(file, Slice):
+def _named_parts(file: ImageSource) -> list[str]:
+    if isinstance(file, ByteRange):
         return [_safe(file.title)]
     return [_safe(part) for part in (*file.parts[1:-1], file.stem)]
 
 
 def _class_folder_name(name: str) -> str:
     safe = _safe(name)
-    misread = is_channel_name(safe) or safe.casefold() in {*PICTURE_FOLDER_NAMES, *MASK_FOLDER_NAMES}
+    misread = is_channel_name(safe) or safe.casefold() in {*IMAGE_FOLDER_NAMES, *MASK_FOLDER_NAMES}
     return f"{safe}_" if misread else safe
 
 
@@ -140,19 +140,19 @@ def _plan(samples: Sequence[Sample], channel: Path, folders: Sequence[str]) -> l
 
 
 def _write_all(jobs: Sequence[_Job], own: Path | None) -> dict[Path, Path]:
-    """Write pictures and masks, in parallel; the planned paths of the pictures → those with their endings."""
-    for folder in {path.parent for job in jobs for path in (job.picture, job.mask) if path}:
+    """Write images and masks, in parallel; the planned paths of the images → those with their endings."""
+    for folder in {path.parent for job in jobs for path in (job.image, job.mask) if path}:
         folder.mkdir(parents=True, exist_ok=True)
     threads = available_cores()
     written: dict[Path, Path] = {}
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="prepare") as pool,
-        tqdm(total=len(jobs), desc="writing pictures", unit="", disable=None, leave=False) as progress,
+        tqdm(total=len(jobs), desc="writing images", unit="", disable=None, leave=False) as progress,
     ):
         for start in range(0, len(jobs), _AT_ONCE):  # so that an error or Ctrl-C need not wait for all
             some = jobs[start : start + _AT_ONCE]
-            for job, picture in zip(some, pool.map(lambda job: _write(job, own), some), strict=True):
-                written[job.picture] = picture
+            for job, image in zip(some, pool.map(lambda job: _write(job, own), some), strict=True):
+                written[job.image] = image
                 progress.update()
     return written
 
@@ -165,17 +165,17 @@ def _write(job: _Job, own: Path | None) -> Path:
         raise DataError(f"{source} cannot be read: {error.strerror or error}") from error
     kind = fileformat.identify(content)
     if kind is None:
-        raise DataError(f"{source} is no picture: {fileformat.describe(content)}")
-    picture = job.picture.with_name(f"{job.picture.name}{_ENDINGS[kind]}")
+        raise DataError(f"{source} is no image: {fileformat.describe(content)}")
+    image = job.image.with_name(f"{job.image.name}{_ENDINGS[kind]}")
     if own is not None and isinstance(source, Path) and source.resolve().is_relative_to(own):
-        os.link(source, picture)
+        os.link(source, image)
     else:
-        picture.write_bytes(content)
+        image.write_bytes(content)
     if job.mask is not None:
         written, encoded = cv2.imencode(".png", read_mask_values(job.sample))
         assert written, "OpenCV encodes every uint8 array as PNG"
         job.mask.with_name(f"{job.mask.name}.png").write_bytes(encoded.tobytes())
-    return picture
+    return image
 
 
 def _classes_record(dataset: Dataset, folders: Sequence[str]) -> ClassesRecord:
@@ -187,11 +187,11 @@ def _classes_record(dataset: Dataset, folders: Sequence[str]) -> ClassesRecord:
     return ClassesRecord(classes=tuple(classes), ignore_value=dataset.ignore_value)
 
 
-def _write_labels(channel: Path, names: Sequence[str], jobs: Sequence[_Job], pictures: Mapping[Path, Path]) -> None:
-    """The list of a channel, as Ground Truth writes it: a line for each picture, with its classes and their names."""
+def _write_labels(channel: Path, names: Sequence[str], jobs: Sequence[_Job], images: Mapping[Path, Path]) -> None:
+    """The list of a channel, as Ground Truth writes it: a line for each image, with its classes and their names."""
     with (channel / LABELS_FILE).open("w", encoding="utf-8") as file:
         for job in jobs:
             labels = job.sample.labels or ()
             metadata = {"class-map": {str(label): names[label] for label in labels}, "type": _LABELS_TYPE}
-            line = {"source-ref": pictures[job.picture].name, "label": labels, "label-metadata": metadata}
+            line = {"source-ref": images[job.image].name, "label": labels, "label-metadata": metadata}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")

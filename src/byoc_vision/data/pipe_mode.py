@@ -1,7 +1,7 @@
 """Channels that can be read only once, or only from beginning to end, kept on the local disk while a job trains.
 
 In Pipe mode SageMaker gives a named pipe, `CHANNEL_0`, and every epoch would be another one. It is read once here, into
-a file; each epoch then reads that. RecordIO files in FastFile mode are copied as well: pictures are drawn from them
+a file; each epoch then reads that. RecordIO files in FastFile mode are copied as well: images are drawn from them
 in any order, and FastFile is quick only from beginning to end.
 
 Several hosts: each keeps what its own pipe brings, under the same path, and a sample is found on each by its place in
@@ -35,7 +35,7 @@ from byoc_vision.paths import MlPaths
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # SageMaker opens its end when it has found the first object; a manifest of many takes a while.
 LONGEST_SILENCE_S = 600.0
@@ -140,7 +140,7 @@ def _copy_records(channel: Channel, folder: Path) -> None:
     for path in files:
         with path.open("rb") as stream:
             count = _keep(stream, folder / path.name, path.name, "copy the file again, or make it again with im2rec")
-        log.info("%s: %d records are kept on the local disk", path, count)
+        logger.info("%s: %d records are kept on the local disk", path, count)
 
 
 def _refuse_shards(streams: list[Channel], job: Job) -> None:
@@ -156,7 +156,7 @@ def _require_records(channel: Channel) -> None:
     if channel.record_wrapper == "RecordIO" or channel.content_type == _RECORDIO_CONTENT:
         return
     raise InputError(
-        f"the channel {channel.name} comes through a pipe, where nothing tells its pictures apart; let it use "
+        f"the channel {channel.name} comes through a pipe, where nothing tells its images apart; let it use "
         "FastFile, which streams as well, or RecordIO: RecordWrapperType=RecordIO with an augmented manifest and "
         f"AttributeNames, or ContentType={_RECORDIO_CONTENT} with .rec files"
     )
@@ -170,7 +170,7 @@ def _spool_pipe(channel: Channel, folder: Path, silent_s: float) -> None:
         count = _keep(stream, folder / f"{channel.path.name}{ending}", name, remedy)
     if not count:
         raise DataError(f"{name} closed without a record; see what the channel's S3Uri holds")
-    log.info("%s: %d records are kept on the local disk", name, count)
+    logger.info("%s: %d records are kept on the local disk", name, count)
 
 
 def _keep(stream: BinaryIO, target: Path, name: str, remedy: str) -> int:
@@ -186,7 +186,7 @@ def _keep(stream: BinaryIO, target: Path, name: str, remedy: str) -> int:
             count = record.number
             if time.monotonic() - told > _PROGRESS_EVERY_S:
                 told = time.monotonic()
-                log.info("%s: %d records so far, %d MB", name, count, (record.offset + record.size) // 1_000_000)
+                logger.info("%s: %d records so far, %d MB", name, count, (record.offset + record.size) // 1_000_000)
     return count
 
 

@@ -8,46 +8,46 @@ from typing import NamedTuple, Protocol
 import cv2
 import numpy as np
 
-from byoc_vision.data.decoding import read_picture
-from byoc_vision.data.samples import DataClass, Sample
+from byoc_vision.data.decoding import read_image
+from byoc_vision.data.samples import ClassInfo, Sample
 from byoc_vision.data.targets import read_mask_values, size_problem, values_problem
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import IGNORED, Preprocess
 
 
-class Fitted(NamedTuple):
+class PreprocessedImage(NamedTuple):
     """A sample, ready but for what is random.
 
-    image: uint8 [h, w, 3]. truth: class indices, uint8 [H, W] with 255 for ignored pixels (segmentation), the label,
-    int64 [], or for each class 1 or 0, uint8 [K]. height, width: of the upright picture, in pixels.
+    image: uint8 [h, w, 3]. target: class indices, uint8 [H, W] with 255 for ignored pixels (segmentation), the label,
+    int64 [], or for each class 1 or 0, uint8 [K]. height, width: of the upright image, in pixels.
     """
 
     image: np.ndarray
-    truth: np.ndarray
+    target: np.ndarray
     height: int
     width: int
 
 
-class FittedPictures(Protocol):
+class PreprocessedImages(Protocol):
     """Where datasets get their samples from: files, or a cache in front of them."""
 
-    def read(self, index: int) -> Fitted:
+    def read(self, index: int) -> PreprocessedImage:
         """Raises DataError for a sample that cannot be read."""
         ...
 
 
-class DecodedPictures:
+class DecodedImages:
     """Samples read from their files, each time anew.
 
-    for_training: the image is what training cuts its own out of (`Preprocess.uncut`) and a mask lies over it; otherwise
-    the image is the model's input, and a mask keeps the picture's own size.
+    for_training: the image is what training cuts its own out of (`Preprocess.resize_for_crop`) and a mask lies over it;
+    otherwise the image is the model's input, and a mask keeps the image's own size.
     mask_values: all that a mask may hold; one with others cannot be used. None: what is no class is not counted.
     """
 
     def __init__(
         self,
         samples: Sequence[Sample],
-        classes: Sequence[DataClass],
+        classes: Sequence[ClassInfo],
         preprocess: Preprocess,
         *,
         for_training: bool,
@@ -60,22 +60,22 @@ class DecodedPictures:
         self._mask_values = mask_values
         self._index_of_value = class_index_table(classes, mask_values)
 
-    def read(self, index: int) -> Fitted:
-        """Raises DataError where a file cannot be read, or the mask has another size than the picture or other values
+    def read(self, index: int) -> PreprocessedImage:
+        """Raises DataError where a file cannot be read, or the mask has another size than the image or other values
         than it may hold.
         """
         sample = self.samples[index]
-        picture = read_picture(sample.image)
-        truth = self._mask(sample, picture) if sample.mask is not None else self.label(index)
-        height, width = picture.shape[:2]
+        decoded = read_image(sample.image)
+        target = self._mask(sample, decoded) if sample.mask is not None else self.label(index)
+        height, width = decoded.shape[:2]
         if not self.for_training:
-            return Fitted(self.preprocess.image(picture), truth, height, width)
-        image = self.preprocess.uncut(picture)
-        fitted = self.preprocess.mask(truth, fill=IGNORED) if sample.mask is not None else truth
-        return Fitted(image, fitted, height, width)
+            return PreprocessedImage(self.preprocess.image(decoded), target, height, width)
+        image = self.preprocess.resize_for_crop(decoded)
+        fitted = self.preprocess.mask(target, fill=IGNORED) if sample.mask is not None else target
+        return PreprocessedImage(image, fitted, height, width)
 
     def label(self, index: int) -> np.ndarray:
-        """The truth of a sample without a mask."""
+        """The target of a sample without a mask."""
         sample = self.samples[index]
         if sample.labels is not None:
             present = np.zeros(self._count, np.uint8)
@@ -85,10 +85,10 @@ class DecodedPictures:
             return np.array(sample.label, np.int64)
         raise ValueError(f"{sample.image} has neither mask nor label")
 
-    def _mask(self, sample: Sample, picture: np.ndarray) -> np.ndarray:
+    def _mask(self, sample: Sample, image: np.ndarray) -> np.ndarray:
         values = read_mask_values(sample)
-        if values.shape != picture.shape[:2]:
-            raise DataError(size_problem(sample, picture.shape[:2], values.shape))
+        if values.shape != image.shape[:2]:
+            raise DataError(size_problem(sample, image.shape[:2], values.shape))
         mask = cv2.LUT(values, self._index_of_value)
         if self._mask_values is not None and _holds(mask, self._count):
             strange = sorted(set(np.unique(values).tolist()) - self._mask_values)
@@ -97,7 +97,7 @@ class DecodedPictures:
         return mask
 
 
-def class_index_table(classes: Sequence[DataClass], mask_values: frozenset[int] | None = None) -> np.ndarray:
+def class_index_table(classes: Sequence[ClassInfo], mask_values: frozenset[int] | None = None) -> np.ndarray:
     """uint8 [256]: mask value → class index, 255 where the value is no class. For `cv2.LUT(mask, table)`.
 
     mask_values: where it is given, values that are not among them have the index behind the last class.

@@ -1,4 +1,4 @@
-"""The truth of a sample: what its mask file or its label says."""
+"""The target of a sample: what its mask file or its label says."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from byoc_vision.data.decoding import read_mask
-from byoc_vision.data.samples import MaskMap, PictureFile, Sample
+from byoc_vision.data.samples import ImageSource, MaskMap, Sample
 from byoc_vision.errors import DataError
 
 NO_CLASS = "neither a class nor ignored"  # what is said of a value in a mask
@@ -35,18 +35,15 @@ def read_mask_values(sample: Sample) -> np.ndarray:
     return cv2.LUT(stored, table)
 
 
-def size_problem(sample: Sample, picture: tuple[int, ...], mask: tuple[int, ...]) -> str:
-    """What is wrong with a mask of another size than its picture, and the remedy. Heights and widths in pixels."""
-    text = (
-        f"{sample.mask} has {mask[1]} × {mask[0]} pixels, "
-        f"its picture {sample.image.name} has {picture[1]} × {picture[0]}"
-    )
-    if mask == picture[::-1] and picture[0] != picture[1]:
-        return text + "; the picture is perhaps turned by its EXIF orientation: draw the mask over the upright picture"
+def size_problem(sample: Sample, image: tuple[int, ...], mask: tuple[int, ...]) -> str:
+    """What is wrong with a mask of another size than its image, and the remedy. Heights and widths in pixels."""
+    text = f"{sample.mask} has {mask[1]} × {mask[0]} pixels, its image {sample.image.name} has {image[1]} × {image[0]}"
+    if mask == image[::-1] and image[0] != image[1]:
+        return text + "; the image is perhaps turned by its EXIF orientation: draw the mask over the upright image"
     return text + "; export both in one size"
 
 
-def values_problem(mask: PictureFile | None, values: Sequence[int]) -> str:
+def values_problem(mask: ImageSource | None, values: Sequence[int]) -> str:
     """What is wrong with a mask that holds values which are neither a class nor ignored."""
     shown = ", ".join(map(str, values[:_SHOWN_VALUES])) + (", …" if len(values) > _SHOWN_VALUES else "")
     return f"{mask} holds {shown}, {NO_CLASS}"

@@ -134,7 +134,7 @@ def _add_instances(commands: Any) -> None:
     command.add_argument("--model", required=True, metavar="NAME", help="as the hyperparameter")
     command.add_argument("--encoder", metavar="NAME")
     command.add_argument("--image-size", required=True, metavar="SIZE", help="as 256, or 192,256: height, width")
-    command.add_argument("--batch-size", required=True, metavar="COUNT", help="pictures a GPU")
+    command.add_argument("--batch-size", required=True, metavar="COUNT", help="images a GPU")
     command.add_argument("--classes", type=int, default=2, metavar="COUNT", help="default: 2")
     command.add_argument("--for", dest="use", choices=("train", "serve"), default="train")
     command.add_argument("--precision", choices=("auto", "float32", "bfloat16", "float16"), default="auto")

@@ -27,7 +27,7 @@ class LogitsOnly(nn.Module):
         self.net = net
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised pictures [N, 3, H, W] to logits [N, outputs, H, W]."""
+        """Normalised images [N, 3, H, W] to logits [N, outputs, H, W]."""
         logits: Tensor = self.net(x)["out"]
         return logits
 
@@ -35,7 +35,7 @@ class LogitsOnly(nn.Module):
 def build_model(spec: ModelSpec) -> nn.Module:
     """The network of a spec, with random weights.
 
-    It takes normalised pictures, float [N, 3, H, W], and returns logits: [N, outputs, H, W] for
+    It takes normalised images, float [N, 3, H, W], and returns logits: [N, outputs, H, W] for
     segmentation, [N, outputs] for classification. Raises InputError for names that are not known, and for
     an encoder and an architecture that do not go together.
     """
@@ -60,7 +60,7 @@ def input_multiple(spec: ModelSpec) -> int:
 
 
 def check_input_size(network: nn.Module, spec: ModelSpec, height: int, width: int, field: str = "image_size") -> None:
-    """Raises InputError, which names the field, where the network of `spec` cannot take pictures of this size.
+    """Raises InputError, which names the field, where the network of `spec` cannot take images of this size.
 
     The network itself is asked, with tensors that have a shape and no values: some take one size only,
     some need a smallest one.

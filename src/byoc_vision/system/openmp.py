@@ -11,7 +11,7 @@ def sleep_between_regions() -> None:
     """Have OpenMP's threads go to sleep early. torch reads this when it is imported, so call it before.
 
     By default they spin for milliseconds after each parallel region, waiting for the next. Those are the cores that
-    pictures are decoded on, and where a share of cores is granted (`docker run --cpus`) it is used up by spinning.
+    images are decoded on, and where a share of cores is granted (`docker run --cpus`) it is used up by spinning.
     What the user set himself stays.
     """
     if "OMP_WAIT_POLICY" not in os.environ:

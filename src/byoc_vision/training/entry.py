@@ -19,7 +19,7 @@ from byoc_vision.training.exhaustion import explained
 from byoc_vision.training.failure import report_failures
 from byoc_vision.training.interruption import Interruption
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def train_job(paths: MlPaths) -> int:
@@ -31,7 +31,7 @@ def _train(paths: MlPaths) -> int:
     raw = hp.read_raw(paths.hyperparameters)
     if program := script_mode.requested_program(raw, os.environ):
         toolkit = script_mode.toolkit_command(program, str(paths.root))
-        log.info("Script mode: %s runs through sagemaker-training", program)
+        logger.info("Script mode: %s runs through sagemaker-training", program)
         script_mode.run_toolkit(toolkit)
     hyperparameters = hp.parse(raw)
     job = Job.load(paths)
@@ -71,6 +71,6 @@ def _without_streams(job: Job) -> Iterator[Job]:
 def _tell_hardware(hyperparameters: hp.Hyperparameters) -> None:
     """One line, once a host. Raises ResourceError where the GPU's driver is too old."""
     gpus = find_gpus()
-    log.info("%s", gpus)
+    logger.info("%s", gpus)
     if warning := check_driver(gpus, allow_cpu_fallback=hyperparameters.allow_cpu_fallback):
-        log.warning(warning)
+        logger.warning(warning)

@@ -83,8 +83,8 @@ def test_a_pipe_that_closes_within_a_record(paths: MlPaths, removed: int) -> Non
     writer.join()
 
 
-def test_a_pipe_of_pictures_without_records(paths: MlPaths) -> None:
-    writer = write_pipe(paths.pipe("train", 0), b"\xff\xd8\xff\xe0 a picture")
+def test_a_pipe_of_images_without_records(paths: MlPaths) -> None:
+    writer = write_pipe(paths.pipe("train", 0), b"\xff\xd8\xff\xe0 an image")
     with pytest.raises(DataError, match="the pipe of the channel train, record 1 does not begin as a RecordIO record"):
         pipe_mode.spool(declare(paths, train=WRAPPED))
     writer.join()
@@ -159,7 +159,7 @@ def test_recordio_files_are_copied_from_fast_file_and_stay_in_file_mode(paths: M
         (paths.channel(name) / f"{name}.idx").write_text("0\t0\n")
     (paths.channel("pictures") / "1.jpg").touch()
     fast = {"TrainingInputMode": "FastFile"}
-    job = declare(paths, train=fast, validation={"TrainingInputMode": "File"}, pictures=fast)
+    job = declare(paths, train=fast, validation={"TrainingInputMode": "File"}, images=fast)
     with pipe_mode.spooled(job) as local:
         assert local.folders["train"] != paths.channel("train")
         assert [path.name for path in local.folders["train"].iterdir()] == ["train.rec"]

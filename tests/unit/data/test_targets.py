@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.pictures import encode
+from support.images import encode
 
 from byoc_vision.data.samples import MaskMap, Sample
 from byoc_vision.data.targets import read_mask_values

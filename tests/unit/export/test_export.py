@@ -81,7 +81,7 @@ def test_answers_that_differ_are_refused_and_the_file_is_gone(
 
     def load_and_spoil(folder: Path) -> onnx.Run:
         run = load(folder)
-        return lambda pictures: run(pictures) + np.float32(0.5)
+        return lambda images: run(images) + np.float32(0.5)
 
     monkeypatch.setattr(torchscript, "load", load_and_spoil)
     with pytest.raises(InputError, match=r"torchscript model answers otherwise .* off by 0\.5 at the most .*'clouds'"):

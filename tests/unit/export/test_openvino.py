@@ -65,7 +65,7 @@ def converted() -> Converted:
     return Converted(net, to_openvino(net, CARD), before, Everything.now(net))
 
 
-def test_its_ends_are_decoded_pictures_in_any_number_and_logits(converted: Converted) -> None:
+def test_its_ends_are_decoded_images_in_any_number_and_logits(converted: Converted) -> None:
     model = converted.model
     assert (model.input(0).any_name, model.output(0).any_name) == ("pictures", "logits")
     assert str(model.input(0).partial_shape) == "[?,32,48,3]"
@@ -81,7 +81,7 @@ def test_its_answers_are_the_networks_also_when_that_is_trained_on(converted: Co
             parameter.zero_()
     options = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = import_openvino().compile_model(converted.model, "CPU", options)
-    assert compare(net, CARD, lambda pictures: np.array(compiled(pictures)[0])).share < 1e-4
+    assert compare(net, CARD, lambda images: np.array(compiled(images)[0])).share < 1e-4
 
 
 def test_a_network_in_training_stays_as_it_was(converted: Converted) -> None:

@@ -55,7 +55,7 @@ SMALLEST_SIDE = {"pan": 128}  # it pools three times below its stride of 16
 class Built(NamedTuple):
     spec: ModelSpec
     model: nn.Module
-    pictures: Tensor  # [2, 3, side, side]
+    images: Tensor  # [2, 3, side, side]
     logits: Tensor  # in evaluation
 
 
@@ -64,14 +64,14 @@ def built(request: pytest.FixtureRequest) -> Built:
     torch.manual_seed(0)
     spec = SPECS[request.param]
     side = SMALLEST_SIDE.get(spec.architecture, 32)
-    model, pictures = build_model(spec).eval(), torch.randn(2, 3, side, side)
+    model, images = build_model(spec).eval(), torch.randn(2, 3, side, side)
     with torch.no_grad():
-        return Built(spec, model, pictures, model(pictures))
+        return Built(spec, model, images, model(images))
 
 
 class TestEveryModel:
     def test_has_logits_of_the_expected_shape(self, built: Built) -> None:
-        size = built.pictures.shape[2:] if built.spec.task == "segmentation" else ()
+        size = built.images.shape[2:] if built.spec.task == "segmentation" else ()
         assert built.logits.shape == (2, built.spec.outputs, *size)
         assert built.logits.dtype == torch.float32
 
@@ -80,12 +80,12 @@ class TestEveryModel:
             again = build_model(ModelSpec.model_validate_json(built.spec.model_dump_json()))
         again.load_state_dict(built.model.state_dict(), assign=True)
         with torch.no_grad():
-            assert torch.equal(again.eval()(built.pictures), built.logits)
+            assert torch.equal(again.eval()(built.images), built.logits)
 
     def test_answers_the_same_in_channels_last(self, built: Built) -> None:
         last = copy.deepcopy(built.model).to(memory_format=torch.channels_last)
         with torch.no_grad():
-            logits = last(built.pictures.to(memory_format=torch.channels_last))
+            logits = last(built.images.to(memory_format=torch.channels_last))
         torch.testing.assert_close(logits, built.logits, rtol=1e-3, atol=1e-3)
 
     def test_takes_sides_that_divide_by_its_multiple(self, built: Built) -> None:
@@ -95,7 +95,7 @@ class TestEveryModel:
 
     def test_trains_all_but_what_is_known_to_be_unused(self, built: Built) -> None:
         model = copy.deepcopy(built.model).train()
-        model(built.pictures).square().mean().backward()
+        model(built.images).square().mean().backward()
         gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
         unused = {name for name, gradient in gradients.items() if gradient is None}
         if unused:

@@ -1,4 +1,4 @@
-"""Decoded and resized pictures with their truths, kept from the first epoch on."""
+"""Decoded and resized images with their targets, kept from the first epoch on."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from PIL import __version__ as pillow_version
 
 from byoc_vision.data import rle
 from byoc_vision.data.cache.store import RecordStore
-from byoc_vision.data.preprocessed import DecodedPictures, Fitted, FittedPictures
+from byoc_vision.data.preprocessed import DecodedImages, PreprocessedImage, PreprocessedImages
 from byoc_vision.data.rle import Runs
-from byoc_vision.data.samples import DataClass, PictureFile, Sample, Slice
+from byoc_vision.data.samples import ByteRange, ClassInfo, ImageSource, Sample
 from byoc_vision.preprocess import Preprocess
 
 FORMAT_VERSION = 2  # to be raised where decoding, resizing or what is stored changes
 
-# Height and width of the image, of the picture, of the mask (0: there is none); the mask's runs (0: stored whole).
+# Height and width of the image, of the image, of the mask (0: there is none); the mask's runs (0: stored whole).
 _SHAPES = struct.Struct("<7I")
 
 
@@ -35,16 +35,16 @@ class CachePart:
     count: int
 
 
-class CachedPictures:
+class CachedImages:
     """Samples from the cache; from their files where it does not have them, and then into it."""
 
-    def __init__(self, source: DecodedPictures, part: CachePart) -> None:
+    def __init__(self, source: DecodedImages, part: CachePart) -> None:
         if part.count != len(source.samples):
             raise ValueError(f"a cache of {part.count} entries for {len(source.samples)} samples")
         self.source = source
         self.part = part
 
-    def read(self, index: int) -> Fitted:
+    def read(self, index: int) -> PreprocessedImage:
         """Raises DataError for a sample that is not there and cannot be read."""
         store, entry, sample = self.part.store, self.part.first + index, self.source.samples[index]
         content = store.get(entry, lambda: fingerprint(sample))
@@ -58,13 +58,13 @@ class CachedPictures:
         return fitted
 
 
-def with_cache(source: DecodedPictures, part: CachePart | None) -> FittedPictures:
-    return source if part is None else CachedPictures(source, part)
+def with_cache(source: DecodedImages, part: CachePart | None) -> PreprocessedImages:
+    return source if part is None else CachedImages(source, part)
 
 
-def pack(fitted: Fitted) -> list[memoryview]:
+def pack(fitted: PreprocessedImage) -> list[memoryview]:
     """The bytes of a sample, without a label: that the list of samples has."""
-    mask = fitted.truth if fitted.truth.ndim == 2 else np.empty((0, 0), np.uint8)
+    mask = fitted.target if fitted.target.ndim == 2 else np.empty((0, 0), np.uint8)
     stored: tuple[np.ndarray, ...] = (mask,) if mask.size else ()
     runs = 0
     if mask.size and (encoded := rle.encode(mask)).nbytes < mask.nbytes:
@@ -73,20 +73,20 @@ def pack(fitted: Fitted) -> list[memoryview]:
     return [memoryview(shapes), *(np.ascontiguousarray(part).data for part in (*stored, fitted.image))]
 
 
-def unpack(content: np.ndarray, source: DecodedPictures, index: int) -> Fitted:
+def unpack(content: np.ndarray, source: DecodedImages, index: int) -> PreprocessedImage:
     """What `pack` packed, uint8 [bytes], as arrays of their own."""
     image_height, image_width, height, width, mask_height, mask_width, runs = _SHAPES.unpack_from(content.data)
     start = _SHAPES.size
     if not mask_height:
-        truth = source.label(index)
+        target = source.label(index)
     elif runs:
         lengths = content[start : start + 4 * runs].view(np.uint32)
-        truth = rle.decode(Runs(lengths, content[start + 4 * runs : start + 5 * runs]), mask_height, mask_width)
+        target = rle.decode(Runs(lengths, content[start + 4 * runs : start + 5 * runs]), mask_height, mask_width)
         start += 5 * runs
     else:
-        truth = content[start : start + mask_height * mask_width].reshape(mask_height, mask_width)
+        target = content[start : start + mask_height * mask_width].reshape(mask_height, mask_width)
         start += mask_height * mask_width
-    return Fitted(content[start:].reshape(image_height, image_width, 3), truth, height, width)
+    return PreprocessedImage(content[start:].reshape(image_height, image_width, 3), target, height, width)
 
 
 def fingerprint(sample: Sample) -> int:
@@ -99,9 +99,9 @@ def fingerprint(sample: Sample) -> int:
     return int.from_bytes(hashlib.blake2b(repr(facts).encode(), digest_size=8).digest(), "little")
 
 
-def _file_facts(file: PictureFile) -> tuple[object, ...]:
-    path = file.path if isinstance(file, Slice) else file
-    part = (file.offset, file.size, file.gaps) if isinstance(file, Slice) else ()
+def _file_facts(file: ImageSource) -> tuple[object, ...]:
+    path = file.path if isinstance(file, ByteRange) else file
+    part = (file.offset, file.size, file.gaps) if isinstance(file, ByteRange) else ()
     try:
         status = os.stat(path)
     except OSError:
@@ -111,7 +111,7 @@ def _file_facts(file: PictureFile) -> tuple[object, ...]:
 
 def cache_key(
     splits: Sequence[Sequence[Sample]],
-    classes: Sequence[DataClass],
+    classes: Sequence[ClassInfo],
     preprocess: Preprocess,
     mask_values: frozenset[int] = frozenset(),
 ) -> str:
@@ -131,12 +131,12 @@ def cache_key(
     return digest.hexdigest()
 
 
-def _title(file: PictureFile) -> str:
-    return f"{file.path}:{file.offset}" if isinstance(file, Slice) else str(file)
+def _title(file: ImageSource) -> str:
+    return f"{file.path}:{file.offset}" if isinstance(file, ByteRange) else str(file)
 
 
 def bytes_needed(count: int, preprocess: Preprocess, *, masks: bool) -> int:
-    """About what `count` samples will come to, of pictures with the usual proportions of 4 to 3."""
+    """About what `count` samples will come to, of images with the usual proportions of 4 to 3."""
     pixels = preprocess.height * preprocess.width
     if preprocess.short_side is not None:
         pixels = preprocess.short_side**2 * 4 // 3

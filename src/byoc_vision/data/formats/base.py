@@ -8,7 +8,7 @@ from typing import Protocol
 
 from byoc_vision.data.formats.channels import Split
 from byoc_vision.data.formats.scan import Folder
-from byoc_vision.data.samples import DataClass, DataOptions, Sample
+from byoc_vision.data.samples import ClassInfo, DataOptions, Sample
 from byoc_vision.types import Task
 
 USUAL_VALIDATION_SPLIT = 0.2
@@ -18,7 +18,7 @@ USUAL_VALIDATION_SPLIT = 0.2
 class Inputs:
     """All that was given, listed once.
 
-    splits: the folders of pictures (and of masks apart from them), by split, training first.
+    splits: the folders of images (and of masks apart from them), by split, training first.
     extras: other channels that describe the data: `train_lst`, `validation_lst`, `label_map`, …
     """
 
@@ -32,7 +32,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Found:
+class ParsedDataset:
     """The samples of each split, by its name, and what the layout knows of them.
 
     samples: may hold splits that no channel gave, where list files name them.
@@ -42,14 +42,14 @@ class Found:
     """
 
     samples: Mapping[str, tuple[Sample, ...]]
-    classes: tuple[DataClass, ...] = ()
+    classes: tuple[ClassInfo, ...] = ()
     ignore_value: int | None = None
     multi_label: bool = False
     validation_split: float = USUAL_VALIDATION_SPLIT
 
 
-class Layout(Protocol):
-    """A way to lay out pictures and their truth in files and folders.
+class DataFormat(Protocol):
+    """A way to lay out images and their target in files and folders.
 
     name: what the hyperparameter `data_layout` calls it; layouts of one name differ in their task.
     title: completes "the data are …".
@@ -61,15 +61,15 @@ class Layout(Protocol):
     title: str
     tree: str
 
-    def recognise(self, inputs: Inputs) -> bool:
+    def matches(self, inputs: Inputs) -> bool:
         """Whether the data are laid out this way, judged by names, and by the first line of a list where it must be.
 
-        No picture is opened.
+        No image is opened.
         """
         ...
 
-    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
-        """All samples. List files are read once, from the beginning to the end; no picture is opened.
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
+        """All samples. List files are read once, from the beginning to the end; no image is opened.
 
         classes: those of a model, where the labels are to be its; else the training split names them.
         Raises DataError that names every offender, with file and line where a list has it.

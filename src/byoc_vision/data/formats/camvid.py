@@ -10,12 +10,12 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from byoc_vision.data.formats.base import Found, Inputs
+from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import Split
 from byoc_vision.data.formats.image_mask_pairs import folders_of, has_inner_masks, pair
 from byoc_vision.data.formats.list_files import read_lines
 from byoc_vision.data.formats.scan import Folder
-from byoc_vision.data.samples import DataClass, DataOptions, Sample
+from byoc_vision.data.samples import ClassInfo, DataOptions, Sample
 from byoc_vision.errors import DataError, list_problems
 from byoc_vision.types import Task
 
@@ -43,43 +43,43 @@ class CamVid:
         "trainannot/0001TP_006690.png, …  val/, valannot/, val.txt, test/, testannot/, test.txt"
     )
 
-    def recognise(self, inputs: Inputs) -> bool:
+    def matches(self, inputs: Inputs) -> bool:
         split = inputs.first
-        if split.masks is None and not has_inner_masks(split.pictures):
+        if split.masks is None and not has_inner_masks(split.images):
             return False
-        stems = [path.stem for path in split.pictures.pictures()]
+        stems = [path.stem for path in split.images.images()]
         return 2 * sum(_STEM.fullmatch(stem) is not None for stem in stems) > len(stems)
 
-    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         samples = {name: tuple(_read_split(split)) for name, split in inputs.splits.items()}
-        named = tuple(DataClass(name, value) for value, name in enumerate(CLASSES))
-        return Found(samples, named, VOID if options.ignore_index is None else options.ignore_index)
+        named = tuple(ClassInfo(name, value) for value, name in enumerate(CLASSES))
+        return ParsedDataset(samples, named, VOID if options.ignore_index is None else options.ignore_index)
 
 
 def _read_split(split: Split) -> list[Sample]:
-    pictures, masks = folders_of(split)
+    images, masks = folders_of(split)
     listed = next((name for name in _LIST_NAMES[split.name] if split.around and name in split.around.files), None)
     if split.around is None or listed is None:
-        return pair(pictures, masks)
-    return _read_list(split.around, listed, (pictures, masks))
+        return pair(images, masks)
+    return _read_list(split.around, listed, (images, masks))
 
 
 def _read_list(around: Folder, name: str, folders: tuple[Folder, Folder]) -> list[Sample]:
-    """A line names a picture and its labels by paths of its author's machine: their last two parts count."""
-    there = {PurePosixPath(folder.name, path) for folder in folders for path in folder.picture_names}
+    """A line names an image and its labels by paths of its author's machine: their last two parts count."""
+    there = {PurePosixPath(folder.name, path) for folder in folders for path in folder.image_names}
     samples: list[Sample] = []
     problems: list[str] = []
     for place, text in read_lines(around.path / name):
         paths = [PurePosixPath(*PurePosixPath(path).parts[-2:]) for path in text.split()]
         if len(paths) != 2:
-            problems.append(f"{place}: expected a picture's path, a space, and its mask's path; found {text[:80]!r}")
+            problems.append(f"{place}: expected an image's path, a space, and its mask's path; found {text[:80]!r}")
             continue
         if missing := [str(path) for path in paths if path not in there]:
             problems.append(f"{place}: there is no {' and no '.join(missing)} in {around.path}")
             continue
         samples.append(Sample(around.path / paths[0], around.path / paths[1]))
     if problems:
-        raise DataError(list_problems("a list does not fit the pictures; mend it or remove it to read all:", problems))
+        raise DataError(list_problems("a list does not fit the images; mend it or remove it to read all:", problems))
     if not samples:
-        raise DataError(f"{around.path / name} names no pictures; remove it to read all, or fill it")
+        raise DataError(f"{around.path / name} names no images; remove it to read all, or fill it")
     return samples

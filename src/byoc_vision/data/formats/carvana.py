@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from byoc_vision.data.formats.base import Found, Inputs
+from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import Split, unwrapped
 from byoc_vision.data.formats.image_mask_pairs import MASK_SUFFIX, folders_of, has_inner_masks, pair
 from byoc_vision.data.formats.scan import Folder
-from byoc_vision.data.samples import DataClass, DataOptions, Sample
+from byoc_vision.data.samples import ClassInfo, DataOptions, Sample
 from byoc_vision.types import Task
 
 logger = logging.getLogger(__name__)
@@ -35,24 +35,22 @@ class Carvana:
         "train_masks/0cdf5b5d0ce1_01_mask.gif, …  train/0cdf5b5d0ce1_01.jpg, 0cdf5b5d0ce1_01_mask.gif, …"
     )
 
-    def recognise(self, inputs: Inputs) -> bool:
+    def matches(self, inputs: Inputs) -> bool:
         if not _has_masks(inputs.first):
             return False
-        cars = [_car(path.stem) for path in inputs.first.pictures.pictures()]
+        cars = [_car(path.stem) for path in inputs.first.images.images()]
         return 2 * cars.count(None) < len(cars)
 
-    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         samples = {}
         for name, split in inputs.splits.items():
             if name == "test" and name != inputs.first.name and not _has_masks(split):
-                logger.info(
-                    "the test pictures in %s have no masks, so nothing is measured on them", split.pictures.path
-                )
+                logger.info("the test images in %s have no masks, so nothing is measured on them", split.images.path)
                 continue
             pairs = pair(*_folders(split))
             samples[name] = tuple(replace(sample, group=_car(Path(sample.image.name).stem)) for sample in pairs)
         _warn_of_shared_cars(samples)
-        return Found(samples)
+        return ParsedDataset(samples)
 
 
 def _car(stem: str) -> str | None:
@@ -61,13 +59,13 @@ def _car(stem: str) -> str | None:
 
 
 def _has_masks(split: Split) -> bool:
-    return split.masks is not None or has_inner_masks(split.pictures) or _mixed(split) is not None
+    return split.masks is not None or has_inner_masks(split.images) or _mixed(split) is not None
 
 
 def _mixed(split: Split) -> Folder | None:
-    """The folder that holds both pictures and masks, where one does."""
-    folder = unwrapped(split.pictures)
-    return folder if split.masks is None and any(_is_mask(name) for name in folder.picture_names) else None
+    """The folder that holds both images and masks, where one does."""
+    folder = unwrapped(split.images)
+    return folder if split.masks is None and any(_is_mask(name) for name in folder.image_names) else None
 
 
 def _is_mask(name: str) -> bool:
@@ -75,13 +73,13 @@ def _is_mask(name: str) -> bool:
 
 
 def _folders(split: Split) -> tuple[Folder, Folder]:
-    """The folder of the pictures and that of the masks; a mixed one becomes two."""
+    """The folder of the images and that of the masks; a mixed one becomes two."""
     folder = _mixed(split)
     if folder is None:
         return folders_of(split)
-    pictures = tuple(name for name in folder.picture_names if not _is_mask(name))
-    masks = tuple(name for name in folder.picture_names if _is_mask(name))
-    return Folder(folder.path, pictures, ()), Folder(folder.path, masks, ())
+    images = tuple(name for name in folder.image_names if not _is_mask(name))
+    masks = tuple(name for name in folder.image_names if _is_mask(name))
+    return Folder(folder.path, images, ()), Folder(folder.path, masks, ())
 
 
 def _warn_of_shared_cars(samples: Mapping[str, tuple[Sample, ...]]) -> None:

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 # Channels of other meaning: weights to start from, and what the SageMaker SDKs add.
 NOT_DATA = frozenset({"pretrained", "model", "code", "sm_drivers", "augmentation"})
 
-# Channels that describe the pictures of others: lists and label maps of the built-in algorithms.
+# Channels that describe the images of others: lists and label maps of the built-in algorithms.
 _LABEL_MAP_NAME = re.compile(r"((train|validation|test)[_-])?label[_-]map", re.IGNORECASE)
 _EXTRA_NAME = re.compile(rf"(train|validation|test)[_-](lst|manifest|csv)|{_LABEL_MAP_NAME.pattern}", re.IGNORECASE)
 
@@ -38,12 +38,12 @@ class Split:
     """The folders of one split.
 
     name: train, validation or test.
-    masks: the folder of its masks where that is apart from `pictures`.
+    masks: the folder of its masks where that is apart from `images`.
     around: the folder that holds those of the splits, where one does; lists of files may lie there.
     """
 
     name: str
-    pictures: Folder
+    images: Folder
     masks: Folder | None = None
     around: Folder | None = None
 
@@ -53,7 +53,7 @@ def find_splits(channels: Mapping[str, Path | Folder]) -> dict[str, Split]:
 
     A training channel that holds folders `train`, `validation`, `train_masks`, … is read as if these were channels,
     also where they lie in a folder of their own in it.
-    Raises InputError where the training channel is missing, or a split is given twice or without pictures.
+    Raises InputError where the training channel is missing, or a split is given twice or without images.
     """
     folders = [(name, listed(channel)) for name, channel in channels.items() if _role(name)]
     if unknown := sorted(name for name in channels if not _role(name) and not _is_foreign(name)):
@@ -75,12 +75,12 @@ def find_extras(channels: Mapping[str, Path | Folder]) -> dict[str, Folder]:
 
 
 def is_channel_name(name: str) -> bool:
-    """Whether a folder of this name is read as a channel: pictures or masks of a split, lists, or a label map."""
+    """Whether a folder of this name is read as a channel: images or masks of a split, lists, or a label map."""
     return _role(name) is not None or _EXTRA_NAME.fullmatch(name) is not None
 
 
 def splits_within(folder: Folder) -> dict[str, Split]:
-    """The splits that a folder holds as folders of their names; none where it holds other folders or pictures too."""
+    """The splits that a folder holds as folders of their names; none where it holds other folders or images too."""
     around = _around_splits(folder, ("train", "validation", "test"))
     if around is None:
         return {}
@@ -88,7 +88,7 @@ def splits_within(folder: Folder) -> dict[str, Split]:
 
 
 def lone_split(folder: Folder) -> Split:
-    """A folder of pictures by itself, with the masks and the label maps that lie beside it."""
+    """A folder of images by itself, with the masks and the label maps that lie beside it."""
     beside = [folder.path.with_name(name) for name in ("label_map", f"{folder.name}_label_map")]
     label_maps = tuple(scan(path) for path in beside if path.is_dir())
     around = Folder(folder.path.parent, (), label_maps) if label_maps else None
@@ -102,13 +102,13 @@ def is_label_map(name: str) -> bool:
 
 def unwrapped(folder: Folder) -> Folder:
     """The only folder in a folder that holds nothing else but loose files, as archives unpack; else the folder."""
-    return folder.folders[0] if len(folder.folders) == 1 and not folder.picture_names else folder
+    return folder.folders[0] if len(folder.folders) == 1 and not folder.image_names else folder
 
 
 def _splits(roles: Mapping[tuple[str, bool], Folder], around: Folder | None) -> dict[str, Split]:
     for split, is_mask in roles:
         if is_mask and (split, False) not in roles:
-            raise InputError(f"there are masks for the {split} pictures but no channel {split!r} with the pictures")
+            raise InputError(f"there are masks for the {split} images but no channel {split!r} with the images")
     inner = {folder.path for folder in around.folders} if around else set()
     return {
         split: Split(
@@ -123,7 +123,7 @@ def _splits(roles: Mapping[tuple[str, bool], Folder], around: Folder | None) -> 
 
 
 def masks_beside(folder: Path) -> Folder | None:
-    """The folder of masks beside a folder of pictures: `validation_annotation`, `validation_masks`, `testannot`, …"""
+    """The folder of masks beside a folder of images: `validation_annotation`, `validation_masks`, `testannot`, …"""
     beside = (folder.with_name(f"{folder.name}{dash}{name}") for name in MASK_FOLDER_NAMES for dash in ("_", ""))
     return next((scan(path) for path in beside if path.is_dir()), None)
 
@@ -173,7 +173,7 @@ def _holds_splits(folder: Folder, split: str) -> bool:
     They are where all are splits, or where the split has its masks beside it.
     """
     roles = [_role(inner.name) for inner in folder.folders if not _is_extra(inner)]
-    if folder.picture_names or (split, False) not in roles:
+    if folder.image_names or (split, False) not in roles:
         return False
     return (len(roles) > 1 and None not in roles) or (split, True) in roles
 
@@ -186,8 +186,8 @@ def _no_training_channel(channels: Mapping[str, Path | Folder]) -> str:
     there = ", ".join(sorted(channels)) or "none"
     return (
         f"the channel 'train' is missing (channels given: {there}). Expected:\n"
-        "  train/                the training pictures, in class folders or with masks\n"
+        "  train/                the training images, in class folders or with masks\n"
         "  train_annotation/     their masks, unless they lie in train/masks/\n"
-        "  validation/           may be absent: a share of the training pictures validates then\n"
+        "  validation/           may be absent: a share of the training images validates then\n"
         "  validation_annotation/"
     )

@@ -6,13 +6,13 @@ import logging
 import re
 from collections.abc import Sequence
 
-from byoc_vision.data.formats.base import Found, Inputs
+from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import Split
 from byoc_vision.data.formats.class_counts import without_small_classes
 from byoc_vision.data.formats.image_mask_pairs import has_inner_masks
 from byoc_vision.data.formats.prepared import read_class_folders
 from byoc_vision.data.formats.scan import Folder
-from byoc_vision.data.samples import DataClass, DataOptions, Sample
+from byoc_vision.data.samples import ClassInfo, DataOptions, Sample
 from byoc_vision.errors import DataError, list_problems
 from byoc_vision.types import Task
 
@@ -38,23 +38,23 @@ class ClassFolders:
         "validation/ (or valid/, val/) and test/ alike"
     )
 
-    def recognise(self, inputs: Inputs) -> bool:
-        pictures = inputs.first.pictures
-        return not has_inner_masks(pictures) and any(folder.has_pictures for folder in pictures.folders)
+    def matches(self, inputs: Inputs) -> bool:
+        images = inputs.first.images
+        return not has_inner_masks(images) and any(folder.has_images for folder in images.folders)
 
-    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         if prepared := read_class_folders(inputs, classes):
             return prepared
         splits = inputs.splits
-        names = [entry.name for entry in classes] or self._class_names(splits["train"].pictures)
+        names = [entry.name for entry in classes] or self._class_names(splits["train"].images)
         may_be_small = not classes and options.min_class_count is not None
         problems = [problem for split in splits.values() for problem in _problems(split, names, may_be_small)]
         if problems:
             raise DataError(list_problems("the class folders do not fit:", problems))
-        samples = {name: tuple(_samples(split.pictures, names)) for name, split in splits.items()}
+        samples = {name: tuple(_samples(split.images, names)) for name, split in splits.items()}
         if classes:
-            return Found(samples, tuple(DataClass(name) for name in names))
-        return Found(*without_small_classes(samples, names, options.min_class_count))
+            return ParsedDataset(samples, tuple(ClassInfo(name) for name in names))
+        return ParsedDataset(*without_small_classes(samples, names, options.min_class_count))
 
     def _class_names(self, train: Folder) -> list[str]:
         if not train.folders:
@@ -87,34 +87,34 @@ def _class_of(folder: Folder, names: Sequence[str]) -> str:
 def _samples(folder: Folder, names: list[str]) -> list[Sample]:
     label_of = {name: label for label, name in enumerate(names)}
     return [
-        Sample(inner.path / picture, label=label)
+        Sample(inner.path / image, label=label)
         for inner in folder.folders
         for label in [label_of[_class_of(inner, names)]]
-        for picture in inner.pictures()
+        for image in inner.images()
     ]
 
 
 def _problems(split: Split, names: list[str], may_be_empty: bool) -> list[str]:
-    folder = split.pictures
+    folder = split.images
     if not folder.folders:
         return [f"{folder.path} holds no class folders; expected: {', '.join(names)}"]
-    if folder.picture_names:
-        count = len(folder.picture_names)
-        logger.warning("pictures in %s that lie in no class folder and are not read: %d", folder.path, count)
+    if folder.image_names:
+        count = len(folder.image_names)
+        logger.warning("images in %s that lie in no class folder and are not read: %d", folder.path, count)
     unknown = [
         f"{inner.path}: there is no class {inner.name!r} in training (classes: {', '.join(names)}); add training "
-        f"pictures of it, rename the folder, or remove it from {split.name}"
+        f"images of it, rename the folder, or remove it from {split.name}"
         for inner in folder.folders
         if _class_of(inner, names) not in names
     ]
     if may_be_empty:
         return unknown
-    empty = [f"{inner.path}: {_emptiness(inner)}" for inner in folder.folders if not inner.has_pictures]
+    empty = [f"{inner.path}: {_emptiness(inner)}" for inner in folder.folders if not inner.has_images]
     return unknown + empty
 
 
 def _emptiness(folder: Folder) -> str:
     if folder.is_empty:
-        return "the class folder is empty; put pictures in or remove it"
+        return "the class folder is empty; put images in or remove it"
     sample = folder.files[0] if folder.files else f"{folder.folders[0].name}/"
-    return f"the class folder holds no pictures (.jpg, .png, …), only the like of {sample!r}"
+    return f"the class folder holds no images (.jpg, .png, …), only the like of {sample!r}"

@@ -1,4 +1,4 @@
-"""Pictures listed in a table: a CSV file that lies in the channel, with the picture's path and its label or mask."""
+"""Images listed in a table: a CSV file that lies in the channel, with the image's path and its label or mask."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from byoc_vision.data.decoding import PICTURE_SUFFIXES
-from byoc_vision.data.formats.base import Found, Inputs
+from byoc_vision.data.decoding import IMAGE_SUFFIXES
+from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.image_mask_pairs import has_inner_masks
 from byoc_vision.data.formats.label_parsing import Entry, Labels, found_labels, multi_hot
 from byoc_vision.data.formats.list_files import read_text
 from byoc_vision.data.formats.lists import ListFile, by_split, check_lists, find_lists, settle, split_of
 from byoc_vision.data.formats.mask_lists import MaskEntry, found_masks
-from byoc_vision.data.samples import DataClass, DataOptions
+from byoc_vision.data.samples import ClassInfo, DataOptions
 from byoc_vision.errors import DataError
 from byoc_vision.types import Task
 
@@ -24,7 +24,7 @@ _ENDINGS = (".csv", ".tsv")
 _DELIMITERS = ",;\t|"
 
 # The names of columns, in the order of trial, in lower case and with underscores.
-_PICTURE = (
+_IMAGE = (
     "image", "image_path", "img_path", "img", "picture", "path", "file", "filename", "file_name", "filepath",
     "filepaths", "file_path", "image_file", "image_filename", "image_name", "image_id", "img_id", "id_code", "id",
 )  # fmt: skip
@@ -47,7 +47,7 @@ class Columns:
     """
 
     names: tuple[str, ...]
-    picture: int
+    image: int
     label: int | None = None
     flags: tuple[int, ...] = ()
     mask: int | None = None
@@ -67,34 +67,34 @@ class _Row:
 
 
 class CsvLabels:
-    """Classification: a column of pictures and one of labels, or a column of 0 and 1 for each class.
+    """Classification: a column of images and one of labels, or a column of 0 and 1 for each class.
 
-    A picture is named by its path below the channel, or by its name, with or without the ending. Columns are told by
+    An image is named by its path below the channel, or by its name, with or without the ending. Columns are told by
     their names; two columns may do without. A label is a name, also where it is a number. Several labels stand in a
     cell with `|` between, or in a column `labels` or `tags` with blanks between (these are told from names with blanks
     by the combinations: fewer words than cells; multi_label says it for sure).
-    A column `split` and the file's name (`train.csv`) say which split a picture is for, a column `group` what may not
+    A column `split` and the file's name (`train.csv`) say which split an image is for, a column `group` what may not
     be divided between splits.
     """
 
     name = "csv"
     task: Task = "classification"
-    title = "pictures listed in CSV files"
+    title = "images listed in CSV files"
     tree = (
         "train/labels.csv                  image,label          or  id,breed     or  image,cat,dog\n"
         "train/1.jpg, images/2.jpg, …      1.jpg,cat                1,beagle         1.jpg,0,1\n"
         "                                  images/2.jpg,dog         2,pug            2.jpg,1,1"
     )
 
-    def recognise(self, inputs: Inputs) -> bool:
-        if inputs.first.masks is not None or has_inner_masks(inputs.first.pictures):
+    def matches(self, inputs: Inputs) -> bool:
+        if inputs.first.masks is not None or has_inner_masks(inputs.first.images):
             return False
         return any(
             columns.mask is None and (columns.label is not None or not _has_class_folders(inputs))
             for _, columns in _lists(inputs)
         )
 
-    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         lists = [(file, columns) for file, columns in _lists(inputs) if columns.mask is None]
         check_lists([file for file, _ in lists], inputs)
         entries: dict[str, list[Entry]] = {split: [] for split in ("train", "validation", "test")}
@@ -105,30 +105,30 @@ class CsvLabels:
             separator = _separator(rows, columns, options)
             for row in rows:
                 try:
-                    picture = _picture(file, row, columns)
+                    image = _image(file, row, columns)
                     labels = _labels(row, columns, separator)
-                    split = _split(row, columns) or file.split_of(picture)
+                    split = _split(row, columns) or file.split_of(image)
                 except ValueError as error:
                     problems.append(f"{row.place}: {error}")
                     continue
-                entries[split].append(Entry(row.place, picture, labels, row.cell(columns.group)))
+                entries[split].append(Entry(row.place, image, labels, row.cell(columns.group)))
             settle(f"rows of {file.path} that cannot be used:", problems, options)
             names |= {index: columns.names[column] for index, column in enumerate(columns.flags)}
         return found_labels(_one_hot(by_split(entries, inputs), options), options, classes, names)
 
 
 class CsvMasks:
-    """Segmentation: a column of pictures and one of masks. Otherwise as for classification."""
+    """Segmentation: a column of images and one of masks. Otherwise as for classification."""
 
     name = "csv"
     task: Task = "segmentation"
-    title = "pictures and masks listed in CSV files"
+    title = "images and masks listed in CSV files"
     tree = "train/pairs.csv                   image,mask\ntrain/a/1.jpg, b/1.png, …         a/1.jpg,b/1.png"
 
-    def recognise(self, inputs: Inputs) -> bool:
+    def matches(self, inputs: Inputs) -> bool:
         return any(columns.mask is not None for _, columns in _lists(inputs))
 
-    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         lists = [(file, columns) for file, columns in _lists(inputs) if columns.mask is not None]
         check_lists([file for file, _ in lists], inputs)
         entries: dict[str, list[MaskEntry]] = {split: [] for split in ("train", "validation", "test")}
@@ -136,27 +136,27 @@ class CsvMasks:
             problems: list[str] = []
             for row in _rows(file.path, columns, problems):
                 try:
-                    picture = _picture(file, row, columns)
+                    image = _image(file, row, columns)
                     mask = file.masks.find(row.cell(columns.mask) or "")
                     if isinstance(mask, str):
                         raise ValueError(mask)
-                    split = _split(row, columns) or file.split_of(picture)
+                    split = _split(row, columns) or file.split_of(image)
                 except ValueError as error:
                     problems.append(f"{row.place}: {error}")
                     continue
-                entries[split].append(MaskEntry(row.place, picture, mask, row.cell(columns.group)))
+                entries[split].append(MaskEntry(row.place, image, mask, row.cell(columns.group)))
             settle(f"rows of {file.path} that cannot be used:", problems, options)
         return found_masks(by_split(entries, inputs), options)
 
 
-def _is_picture(text: str) -> bool:
-    return Path(text.strip()).suffix.lower() in PICTURE_SUFFIXES
+def _is_image(text: str) -> bool:
+    return Path(text.strip()).suffix.lower() in IMAGE_SUFFIXES
 
 
 def find_columns(first: Sequence[str]) -> Columns | None:
-    """What the columns of a table are, by its first row; None where it does not list pictures with their truth."""
-    if len(first) == 2 and _is_picture(first[0]):
-        if _is_picture(first[1]):
+    """What the columns of a table are, by its first row; None where it does not list images with their target."""
+    if len(first) == 2 and _is_image(first[0]):
+        if _is_image(first[1]):
             return Columns(("image", "mask"), 0, mask=1, first=0)
         return Columns(("image", "label"), 0, label=1, first=0)
     plain = [re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") for name in first]
@@ -164,20 +164,20 @@ def find_columns(first: Sequence[str]) -> Columns | None:
     def column(names: Sequence[str]) -> int | None:
         return next((plain.index(name) for name in names if name in plain), None)
 
-    picture, mask, label, split, group = map(column, (_PICTURE, _MASK, _LABEL, _SPLIT, _GROUP))
-    if picture is None:
+    image, mask, label, split, group = map(column, (_IMAGE, _MASK, _LABEL, _SPLIT, _GROUP))
+    if image is None:
         return None
-    others = tuple(index for index in range(len(first)) if index not in (picture, mask, split, group))
+    others = tuple(index for index in range(len(first)) if index not in (image, mask, split, group))
     if mask is None and label is None and len(others) == 1:
         label = others[0]
     flags = others if mask is None and label is None else ()
     if mask is None and label is None and not flags:
         return None
-    return Columns(tuple(name.strip() for name in first), picture, label, flags, mask, split, group)
+    return Columns(tuple(name.strip() for name in first), image, label, flags, mask, split, group)
 
 
 def _lists(inputs: Inputs) -> list[tuple[ListFile, Columns]]:
-    """The tables that list pictures with their truth."""
+    """The tables that list images with their target."""
     found = []
     for file in find_lists(inputs, _ENDINGS, channel="csv"):
         first = next(_table(file.path), None)
@@ -188,7 +188,7 @@ def _lists(inputs: Inputs) -> list[tuple[ListFile, Columns]]:
 
 
 def _has_class_folders(inputs: Inputs) -> bool:
-    return sum(folder.has_pictures for folder in inputs.first.pictures.folders) > 1
+    return sum(folder.has_images for folder in inputs.first.images.folders) > 1
 
 
 def _table(path: Path) -> Iterator[_Row]:
@@ -215,8 +215,8 @@ def _rows(path: Path, columns: Columns, problems: list[str]) -> Iterator[_Row]:
         yield row
 
 
-def _picture(file: ListFile, row: _Row, columns: Columns) -> Path:
-    found = file.pictures.find(row.cell(columns.picture) or "")
+def _image(file: ListFile, row: _Row, columns: Columns) -> Path:
+    found = file.images.find(row.cell(columns.image) or "")
     if isinstance(found, str):
         raise ValueError(found)
     return found

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from byoc_vision.data.formats import LAYOUTS
-from byoc_vision.data.formats.base import Layout
+from byoc_vision.data.formats import FORMATS
+from byoc_vision.data.formats.base import DataFormat
 
 _GENERAL = ("class_folders", "pictures_and_masks")  # what most people have comes first
 
 
 def layouts_text() -> str:
     """Markdown: what each layout is called, what it is for, and an example of each of its trees."""
-    of_name: dict[str, list[Layout]] = {}
-    for layout in LAYOUTS:
+    of_name: dict[str, list[DataFormat]] = {}
+    for layout in FORMATS:
         of_name.setdefault(layout.name, []).append(layout)
     names = sorted(of_name, key=lambda name: name not in _GENERAL)
     return "\n\n".join(_paragraph(name, of_name[name]) for name in names)
 
 
-def _paragraph(name: str, layouts: Sequence[Layout]) -> str:
+def _paragraph(name: str, layouts: Sequence[DataFormat]) -> str:
     tasks = " or ".join(dict.fromkeys(layout.task for layout in layouts))
     titles = "; ".join(dict.fromkeys(layout.title for layout in layouts))
     trees = [layout.tree for layout in layouts]

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from byoc_vision.data.formats.base import Found
+from byoc_vision.data.formats.base import ParsedDataset
 from byoc_vision.data.formats.class_counts import without_small_classes
 from byoc_vision.data.formats.lists import refuse_repeated
 from byoc_vision.data.formats.scan import natural_key
-from byoc_vision.data.samples import DataClass, DataOptions, PictureFile, Sample
+from byoc_vision.data.samples import ClassInfo, DataOptions, ImageSource, Sample
 from byoc_vision.errors import DataError, list_problems
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ Label = int | str
 
 @dataclass(frozen=True)
 class Labels:
-    """The classes of a picture, as numbers from 0 or as names; `many` where it may have any number of them.
+    """The classes of an image, as numbers from 0 or as names; `many` where it may have any number of them.
 
     width: how many classes there are, where the labels tell.
     """
@@ -38,10 +38,10 @@ class Labels:
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture and its labels. where: what messages call it, such as a file and a line."""
+    """An image and its labels. where: what messages call it, such as a file and a line."""
 
     where: str
-    image: PictureFile
+    image: ImageSource
     labels: Labels
     group: str | None = None
 
@@ -101,14 +101,14 @@ def multi_hot_where_alike(entries: Mapping[str, list[Entry]], num_classes: int |
 def found_labels(
     entries: Mapping[str, Sequence[Entry]],
     options: DataOptions,
-    classes: Sequence[DataClass],
+    classes: Sequence[ClassInfo],
     names: Mapping[int, str] | None = None,
-) -> Found:
-    """The samples and classes of labelled pictures.
+) -> ParsedDataset:
+    """The samples and classes of labelled images.
 
     A number is the index of its class, whose name is `class_3` unless `names` has one. Named classes come in natural
-    order. The training pictures say which classes there are: another split may have no others.
-    Classes with fewer training pictures than `min_class_count` are left out, unless pictures have several.
+    order. The training images say which classes there are: another split may have no others.
+    Classes with fewer training images than `min_class_count` are left out, unless images have several.
     classes: those of a model, where the labels are to be its.
     Raises DataError that names every entry which does not fit.
     """
@@ -137,10 +137,10 @@ def found_labels(
         if of
     }
     if many and options.min_class_count is not None:
-        logger.warning("min_class_count leaves out no class where pictures have several: their other labels are wanted")
+        logger.warning("min_class_count leaves out no class where images have several: their other labels are wanted")
     if classes or many:
-        return Found(samples, tuple(classes) or tuple(DataClass(name) for name in table), multi_label=many)
-    return Found(*without_small_classes(samples, table, options.min_class_count))
+        return ParsedDataset(samples, tuple(classes) or tuple(ClassInfo(name) for name in table), multi_label=many)
+    return ParsedDataset(*without_small_classes(samples, table, options.min_class_count))
 
 
 def _sample(entry: Entry, indices: tuple[int, ...], many: bool) -> Sample:
@@ -160,7 +160,7 @@ def _is_multi_label(entries: Sequence[Entry], options: DataOptions) -> bool:
         f"{entry.where}: {len(entry.labels.classes)} labels" for entry in entries if len(entry.labels.classes) != 1
     ]
     if problems:
-        headline = "multi_label is False, but these pictures have not one label; leave multi_label out or mend them:"
+        headline = "multi_label is False, but these images have not one label; leave multi_label out or mend them:"
         raise DataError(list_problems(headline, problems))
     return False
 
@@ -168,7 +168,7 @@ def _is_multi_label(entries: Sequence[Entry], options: DataOptions) -> bool:
 def _numbered(
     entries: Mapping[str, Sequence[Entry]],
     options: DataOptions,
-    classes: Sequence[DataClass],
+    classes: Sequence[ClassInfo],
     names: Mapping[int, str],
     many: bool,
 ) -> list[str]:
@@ -204,13 +204,13 @@ def _settle_gaps(table: list[str], seen: set[int], said: int) -> None:
     shown = ", ".join(map(str, gaps[:10])) + (", …" if len(gaps) > 10 else "")
     if not said:
         raise DataError(
-            f"no training picture has a label {shown}, though labels go up to {len(table) - 1}; number the classes "
-            f"from 0 without gaps, or say num_classes={len(table)} where these classes just have no pictures"
+            f"no training image has a label {shown}, though labels go up to {len(table) - 1}; number the classes "
+            f"from 0 without gaps, or say num_classes={len(table)} where these classes just have no images"
         )
-    logger.warning("no training picture has a label %s", shown)
+    logger.warning("no training image has a label %s", shown)
 
 
-def _named(entries: Mapping[str, Sequence[Entry]], classes: Sequence[DataClass]) -> list[str]:
+def _named(entries: Mapping[str, Sequence[Entry]], classes: Sequence[ClassInfo]) -> list[str]:
     training = next(iter(entries.values()))
     if classes:
         table = [entry.name for entry in classes]
@@ -233,7 +233,7 @@ def _refuse_unlearnt(
         return
     shown = ", ".join(table[:10]) + (", …" if len(table) > 10 else "")
     message = list_problems(
-        f"there are labels that no training picture has (classes: {shown}); give training pictures of them, or take "
+        f"there are labels that no training image has (classes: {shown}); give training images of them, or take "
         "these out:",
         problems,
     )

@@ -1,4 +1,4 @@
-"""Files that list pictures: where they lie, which split each is for, and which file a name in them means."""
+"""Files that list images: where they lie, which split each is for, and which file a name in them means."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 from byoc_vision.data.formats.base import Inputs
 from byoc_vision.data.formats.scan import Folder
-from byoc_vision.data.samples import DataOptions, PictureFile
+from byoc_vision.data.samples import DataOptions, ImageSource
 from byoc_vision.errors import DataError, list_problems
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _SPLIT_WORDS = {
     "dev": "validation",
     "test": "test",
 }
-# Forms to fill in, as competitions give them: they list pictures whose labels are made up.
+# Forms to fill in, as competitions give them: they list images whose labels are made up.
 _FORMS = re.compile("submission", re.IGNORECASE)
 
 
@@ -40,7 +40,7 @@ def split_of(word: str) -> str | None:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The pictures of some folders, found by what lists call them. Nothing but the listing is asked."""
+    """The images of some folders, found by what lists call them. Nothing but the listing is asked."""
 
     folders: tuple[Folder, ...]
 
@@ -48,8 +48,8 @@ class Catalogue:
     def _by_path(self) -> dict[str, Path]:
         found: dict[str, Path] = {}
         for folder in self.folders:
-            for picture in folder.pictures():
-                found.setdefault(str(picture), folder.path / picture)
+            for image in folder.images():
+                found.setdefault(str(image), folder.path / image)
         return found
 
     @cached_property
@@ -62,14 +62,14 @@ class Catalogue:
         return found
 
     def exact(self, text: str) -> Path | None:
-        """The picture of this relative path."""
+        """The image of this relative path."""
         return self._by_path.get(text.removeprefix("./"))
 
     def find(self, text: str) -> Path | str:
-        """The picture that a list means by a relative path, an S3 address, or a name without ending; else why not.
+        """The image that a list means by a relative path, an S3 address, or a name without ending; else why not.
 
-        The longest part of `text`, counted from its end, that is the whole relative path of a picture decides; else
-        the one picture whose path ends with `text`, or with `text` and the ending of a picture.
+        The longest part of `text`, counted from its end, that is the whole relative path of an image decides; else
+        the one image whose path ends with `text`, or with `text` and the ending of an image.
         """
         parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
         for start in range(len(parts)):
@@ -82,37 +82,37 @@ class Catalogue:
         where = " or ".join(str(folder.path) for folder in self.folders)
         if ends:
             return f"{text!r} may be {ends[0]} or {ends[1]} in {where}; give the folder and the ending too"
-        return f"there is no picture {text!r} in {where}; put it there or take the line out"
+        return f"there is no image {text!r} in {where}; put it there or take the line out"
 
 
 class Listed(Protocol):
-    """A line that names a picture. where: what messages call the line."""
+    """A line that names an image. where: what messages call the line."""
 
     @property
     def where(self) -> str: ...
 
     @property
-    def image(self) -> PictureFile: ...
+    def image(self) -> ImageSource: ...
 
 
 @dataclass(frozen=True)
 class ListFile:
-    """A file that lists pictures.
+    """A file that lists images.
 
-    split: the one it is for; None where its lines, or the places of its pictures, tell.
-    pictures: where they are looked for. masks: where the masks that it names are looked for.
+    split: the one it is for; None where its lines, or the places of its images, tell.
+    images: where they are looked for. masks: where the masks that it names are looked for.
     folders: those of the splits, where the file lies above them.
     """
 
     path: Path
     split: str | None
-    pictures: Catalogue
+    images: Catalogue
     masks: Catalogue
     folders: Mapping[str, Path]
 
-    def split_of(self, picture: PictureFile) -> str:
-        """The split of the whole list, else the one whose folder holds a picture, else training."""
-        path = picture if isinstance(picture, Path) else picture.path
+    def split_of(self, image: ImageSource) -> str:
+        """The split of the whole list, else the one whose folder holds an image, else training."""
+        path = image if isinstance(image, Path) else image.path
         of_folder = (split for split, folder in self.folders.items() if path.is_relative_to(folder))
         return self.split or next(of_folder, "train")
 
@@ -132,12 +132,12 @@ def find_lists(inputs: Inputs, endings: tuple[str, ...], channel: str = "") -> l
         return found
     for split, entry in inputs.splits.items():
         catalogues = _catalogues(inputs, split)
-        for name in _ending(entry.pictures, endings):
+        for name in _ending(entry.images, endings):
             own = _split_of_file(name) if split == "train" else None
-            found.append(ListFile(entry.pictures.path / name, own or split, *catalogues, {}))
+            found.append(ListFile(entry.images.path / name, own or split, *catalogues, {}))
     above = inputs.first.around
     if above is not None:
-        folders = {split: entry.pictures.path for split, entry in inputs.splits.items()}
+        folders = {split: entry.images.path for split, entry in inputs.splits.items()}
         catalogue = Catalogue((above,))
         found += [
             ListFile(above.path / name, _split_of_file(name), catalogue, catalogue, folders)
@@ -147,13 +147,13 @@ def find_lists(inputs: Inputs, endings: tuple[str, ...], channel: str = "") -> l
 
 
 def check_lists(lists: list[ListFile], inputs: Inputs) -> None:
-    """Raises DataError where two files list one split, or a split that pictures were given for has no list."""
+    """Raises DataError where two files list one split, or a split that images were given for has no list."""
     seen: dict[str | None, Path] = {}
     for entry in lists:
         if entry.split in seen:
             raise DataError(
                 f"{seen[entry.split]} and {entry.path} both list "
-                f"{entry.split or 'all'} pictures; which is meant? Keep one of them"
+                f"{entry.split or 'all'} images; which is meant? Keep one of them"
             )
         seen[entry.split] = entry.path
     if None in seen:
@@ -162,10 +162,10 @@ def check_lists(lists: list[ListFile], inputs: Inputs) -> None:
         if split in seen:
             continue
         if split == "test":
-            logger.warning("%s is not read: there is no list of its pictures", folders.pictures.path)
+            logger.warning("%s is not read: there is no list of its images", folders.images.path)
             continue
         raise DataError(
-            f"there is no list of the {split} pictures in {folders.pictures.path}, as {next(iter(seen.values()))} is "
+            f"there is no list of the {split} images in {folders.images.path}, as {next(iter(seen.values()))} is "
             "one of the others; put one there"
         )
 
@@ -174,12 +174,12 @@ def by_split(entries: Mapping[str, list[Item]], inputs: Inputs) -> dict[str, lis
     """The splits that have entries. Raises DataError where the training split was given and has none."""
     listed = {split: of for split, of in entries.items() if of}
     if not listed or ("train" in inputs.splits and "train" not in listed):
-        raise DataError(f"the lists in {inputs.first.pictures.path} name no training pictures; give one a line")
+        raise DataError(f"the lists in {inputs.first.images.path} name no training images; give one a line")
     return listed
 
 
 def refuse_repeated(entries: Sequence[Listed]) -> None:
-    """Raises DataError that names each line whose picture was listed before."""
+    """Raises DataError that names each line whose image was listed before."""
     first: dict[str, str] = {}
     problems = []
     for entry in entries:
@@ -188,7 +188,7 @@ def refuse_repeated(entries: Sequence[Listed]) -> None:
             problems.append(f"{entry.where}: {entry.image.name} is listed before, in {first[key]}")
         first.setdefault(key, entry.where)
     if problems:
-        raise DataError(list_problems("pictures are listed more than once; keep one line for each:", problems))
+        raise DataError(list_problems("images are listed more than once; keep one line for each:", problems))
 
 
 def settle(headline: str, problems: list[str], options: DataOptions) -> None:
@@ -203,8 +203,8 @@ def settle(headline: str, problems: list[str], options: DataOptions) -> None:
 
 def _catalogues(inputs: Inputs, split: str) -> tuple[Catalogue, Catalogue]:
     entry = inputs.splits[split]
-    masks = (entry.pictures,) if entry.masks is None else (entry.masks, entry.pictures)
-    return Catalogue((entry.pictures,)), Catalogue(masks)
+    masks = (entry.images,) if entry.masks is None else (entry.masks, entry.images)
+    return Catalogue((entry.images,)), Catalogue(masks)
 
 
 def _ending(folder: Folder, endings: tuple[str, ...]) -> list[str]:

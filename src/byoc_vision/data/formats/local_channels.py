@@ -18,7 +18,7 @@ def channels_in(folder: Path) -> dict[str, Path]:
     try:
         inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise InputError(f"{folder} cannot be listed: {error.strerror or error}; name a folder of pictures") from error
+        raise InputError(f"{folder} cannot be listed: {error.strerror or error}; name a folder of images") from error
     names = {path.name for path in inside}
     if "train" in names and all(_is_channel(path) for path in inside):
         return {path.name: path for path in inside}

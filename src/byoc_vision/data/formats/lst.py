@@ -1,14 +1,14 @@
-"""Classification: pictures and a `.lst` file that gives their labels, as SageMaker's built-in algorithm takes them."""
+"""Classification: images and a `.lst` file that gives their labels, as SageMaker's built-in algorithm takes them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from byoc_vision.data.formats.base import Found, Inputs
+from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.label_parsing import Entry, Labels, class_number, found_labels, multi_hot
 from byoc_vision.data.formats.list_files import Line, read_lines
 from byoc_vision.data.formats.lists import ListFile, by_split, check_lists, find_lists, settle
-from byoc_vision.data.samples import DataClass, DataOptions
+from byoc_vision.data.samples import ClassInfo, DataOptions
 from byoc_vision.types import Task
 
 
@@ -21,17 +21,17 @@ class Lst:
 
     name = "lst"
     task: Task = "classification"
-    title = "pictures listed in .lst files"
+    title = "images listed in .lst files"
     tree = (
-        "train/cat/1.jpg, dog/2.jpg, …     train_lst/train.lst, or train/train.lst, with a line a picture:\n"
+        "train/cat/1.jpg, dog/2.jpg, …     train_lst/train.lst, or train/train.lst, with a line an image:\n"
         "validation/cat/3.jpg, …               0<TAB>1<TAB>dog/2.jpg\n"
         "validation_lst/validation.lst     several labels: 0<TAB>1<TAB>0<TAB>1<TAB>dog/2.jpg"
     )
 
-    def recognise(self, inputs: Inputs) -> bool:
+    def matches(self, inputs: Inputs) -> bool:
         return bool(_lists(inputs))
 
-    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         lists = _lists(inputs)
         check_lists(lists, inputs)
         entries: dict[str, list[Entry]] = {split: [] for split in ("train", "validation", "test")}
@@ -52,7 +52,7 @@ class Lst:
 
 def _lists(inputs: Inputs) -> list[ListFile]:
     # A list beside a RecordIO file is what im2rec made it from.
-    if any(name.lower().endswith(".rec") for name in inputs.first.pictures.files):
+    if any(name.lower().endswith(".rec") for name in inputs.first.images.files):
         return []
     return find_lists(inputs, (".lst",), channel="lst")
 
@@ -65,12 +65,12 @@ def _entry(line: Line, file: ListFile, tabs: int) -> Entry:
             f"there are {len(fields) - 1} tabs where {tabs} should be; a line is index<TAB>label<TAB>path, with as "
             "many labels in each"
         )
-    picture = file.pictures.exact(fields[-1])
-    if picture is None:
-        folders = " or ".join(str(folder.path) for folder in file.pictures.folders)
-        raise ValueError(f"there is no picture {fields[-1]!r} in {folders}; put it there or take the line out")
+    image = file.images.exact(fields[-1])
+    if image is None:
+        folders = " or ".join(str(folder.path) for folder in file.images.folders)
+        raise ValueError(f"there is no image {fields[-1]!r} in {folders}; put it there or take the line out")
     try:
         labels = multi_hot(fields[1:-1]) if len(fields) > 3 else Labels((class_number(fields[1]),))
     except ValueError as error:
         raise ValueError(f"the label {error}") from error
-    return Entry(line.place, picture, labels)
+    return Entry(line.place, image, labels)

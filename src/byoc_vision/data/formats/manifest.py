@@ -1,4 +1,4 @@
-"""Pictures listed in an augmented manifest that lies in the channel, as Ground Truth writes it: one JSON object a line.
+"""Images listed in an augmented manifest that lies in the channel, as Ground Truth writes it: one JSON object a line.
 
 Source: "Provide Dataset Metadata to Training Jobs with an Augmented Manifest File" and "Labeling Job Output Data" in
 the SageMaker developer guide.
@@ -10,16 +10,16 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from byoc_vision.data.formats.base import Found, Inputs
+from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.label_parsing import Entry, Labels, found_labels, multi_hot_where_alike, parse_label
 from byoc_vision.data.formats.list_files import Line, read_lines
 from byoc_vision.data.formats.lists import ListFile, by_split, check_lists, find_lists, settle
 from byoc_vision.data.formats.mask_lists import MaskEntry, found_masks
-from byoc_vision.data.samples import DataClass, DataOptions
+from byoc_vision.data.samples import ClassInfo, DataOptions
 from byoc_vision.types import Task
 
 _ENDINGS = (".manifest", ".jsonl", ".json-lines", ".jsonlines")
-_PICTURE = "source-ref"
+_IMAGE = "source-ref"
 _METADATA = "-metadata"
 _REFERENCE = "-ref"
 # In the order of trial; else it is the first attribute with metadata, else the only other attribute.
@@ -27,14 +27,14 @@ _LABELS = ("class", "label", "labels", "multi-label")
 
 
 class _Item(NamedTuple):
-    """A line of a manifest and its object, of which the picture is known to be a text."""
+    """A line of a manifest and its object, of which the image is known to be a text."""
 
     line: Line
     content: dict[str, Any]
 
     @property
-    def picture(self) -> str:
-        return str(self.content[_PICTURE])
+    def image(self) -> str:
+        return str(self.content[_IMAGE])
 
 
 class ManifestLabels:
@@ -47,32 +47,32 @@ class ManifestLabels:
 
     name = "manifest"
     task: Task = "classification"
-    title = "pictures listed in augmented manifests"
+    title = "images listed in augmented manifests"
     tree = (
         "train/1.jpg, 2.jpg, …       validation/3.jpg, …\n"
-        'train/train.manifest        {"source-ref": "s3://bucket/train/1.jpg", "class": 0}, a line a picture\n'
+        'train/train.manifest        {"source-ref": "s3://bucket/train/1.jpg", "class": 0}, a line an image\n'
         'several labels:             {"source-ref": "s3://bucket/train/1.jpg", "label": [0, 1, 1]}'
     )
 
-    def recognise(self, inputs: Inputs) -> bool:
+    def matches(self, inputs: Inputs) -> bool:
         content = _first_object(inputs)
         return content is not None and _mask_attribute(content) is None
 
-    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         entries: dict[str, list[Entry]] = {split: [] for split in ("train", "validation", "test")}
         names: dict[int, str] = {}
         for file in _lists(inputs):
             problems: list[str] = []
             for item in _items(file, problems):
-                picture = file.pictures.find(item.picture)
+                image = file.images.find(item.image)
                 try:
-                    if isinstance(picture, str):
-                        raise ValueError(picture)
+                    if isinstance(image, str):
+                        raise ValueError(image)
                     labels = _labels(item.content, names)
                 except ValueError as error:
                     problems.append(f"{item.line.place}: {error}")
                     continue
-                entries[file.split_of(picture)].append(Entry(item.line.place, picture, labels))
+                entries[file.split_of(image)].append(Entry(item.line.place, image, labels))
             settle(f"lines of {file.path} that cannot be used:", problems, options)
         listed = by_split(entries, inputs)
         if not names:
@@ -88,30 +88,30 @@ class ManifestMasks:
 
     name = "manifest"
     task: Task = "segmentation"
-    title = "pictures and masks listed in augmented manifests"
+    title = "images and masks listed in augmented manifests"
     tree = (
         "train/1.jpg, 1.png, …       or train_annotation/1.png, …\n"
         'train/train.manifest        {"source-ref": "s3://bucket/train/1.jpg", "mask-ref": "s3://bucket/train/1.png"}'
     )
 
-    def recognise(self, inputs: Inputs) -> bool:
+    def matches(self, inputs: Inputs) -> bool:
         content = _first_object(inputs)
         return content is not None and _mask_attribute(content) is not None
 
-    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         entries: dict[str, list[MaskEntry]] = {split: [] for split in ("train", "validation", "test")}
         names: dict[int, str] = {}
         for file in _lists(inputs):
             problems: list[str] = []
             for item in _items(file, problems):
                 attribute = _mask_attribute(item.content)
-                picture = file.pictures.find(item.picture)
+                image = file.images.find(item.image)
                 mask = file.masks.find(str(item.content[attribute])) if attribute else _no_mask()
-                if isinstance(picture, str) or isinstance(mask, str):
-                    problems.append(f"{item.line.place}: {picture if isinstance(picture, str) else mask}")
+                if isinstance(image, str) or isinstance(mask, str):
+                    problems.append(f"{item.line.place}: {image if isinstance(image, str) else mask}")
                     continue
                 names |= _colour_names(item.content, attribute or "")
-                entries[file.split_of(picture)].append(MaskEntry(item.line.place, picture, mask))
+                entries[file.split_of(image)].append(MaskEntry(item.line.place, image, mask))
             settle(f"lines of {file.path} that cannot be used:", problems, options)
         return found_masks(by_split(entries, inputs), options, names)
 
@@ -140,15 +140,15 @@ def _object(line: Line) -> dict[str, Any] | None:
 
 
 def _items(file: ListFile, problems: list[str]) -> Iterator[_Item]:
-    """The lines that name a picture; the others are added to the problems."""
+    """The lines that name an image; the others are added to the problems."""
     example = '{"source-ref": "s3://bucket/1.jpg", "class": 0}'
     for line in read_lines(file.path, comment="\n"):
         content = _object(line)
         if content is None:
             problems.append(f"{line.place}: this is not a JSON object; a line is the like of {example}")
-        elif not isinstance(content.get(_PICTURE), str):
+        elif not isinstance(content.get(_IMAGE), str):
             problems.append(
-                f"{line.place}: there is no {_PICTURE!r} that names a picture; a line is the like of {example}"
+                f"{line.place}: there is no {_IMAGE!r} that names an image; a line is the like of {example}"
             )
         else:
             yield _Item(line, content)
@@ -176,7 +176,7 @@ def _labels(content: Mapping[str, Any], names: dict[int, str]) -> Labels:
 
 def _label_attribute(content: Mapping[str, Any]) -> str:
     with_metadata = [name for name in content if f"{name}{_METADATA}" in content]
-    others = [name for name in content if name != _PICTURE and not name.endswith(_METADATA)]
+    others = [name for name in content if name != _IMAGE and not name.endswith(_METADATA)]
     candidates = [*(name for name in _LABELS if name in content), *with_metadata, *others]
     if not candidates:
         raise ValueError("there is no label; name it 'class' or 'label'")
@@ -184,7 +184,7 @@ def _label_attribute(content: Mapping[str, Any]) -> str:
 
 
 def _mask_attribute(content: Mapping[str, Any]) -> str | None:
-    return next((name for name in content if name.endswith(_REFERENCE) and name != _PICTURE), None)
+    return next((name for name in content if name.endswith(_REFERENCE) and name != _IMAGE), None)
 
 
 def _no_mask() -> str:

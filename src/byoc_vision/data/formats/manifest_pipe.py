@@ -1,4 +1,4 @@
-"""What came through a pipe from an augmented manifest: records that are a picture and its label or mask in turn.
+"""What came through a pipe from an augmented manifest: records that are an image and its label or mask in turn.
 
 Source: "Provide Dataset Metadata to Training Jobs with an Augmented Manifest File" in the SageMaker developer guide.
 """
@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 from byoc_vision.data.fileformat import identify
-from byoc_vision.data.formats.base import Found, Inputs
+from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.label_parsing import Entry, found_labels, multi_hot_where_alike, parse_label
 from byoc_vision.data.formats.lists import by_split, settle
 from byoc_vision.data.formats.mask_lists import MaskEntry, found_masks
 from byoc_vision.data.recordio import RECORDS_SUFFIX, index_records, read_first
-from byoc_vision.data.samples import DataClass, DataOptions, Slice
+from byoc_vision.data.samples import ByteRange, ClassInfo, DataOptions
 from byoc_vision.errors import DataError
 from byoc_vision.types import Task
 
-_REMEDY = 'give the channel two attributes, the picture first: AttributeNames=["source-ref", LABEL_OR_MASK_REF]'
-_HEAD = 16  # bytes that tell what kind of picture it is
+_REMEDY = 'give the channel two attributes, the image first: AttributeNames=["source-ref", LABEL_OR_MASK_REF]'
+_HEAD = 16  # bytes that tell what kind of image it is
 _TREE = 'TrainingInputMode: Pipe, RecordWrapperType: RecordIO, AttributeNames: ["source-ref", "{}"]'
 
 
 class _Pair(NamedTuple):
-    picture: Slice
-    truth: Slice
+    image: ByteRange
+    target: ByteRange
 
 
 class LabelRecords:
@@ -34,22 +34,22 @@ class LabelRecords:
 
     name = "manifest"
     task: Task = "classification"
-    title = "pictures and labels from augmented manifests, through pipes"
+    title = "images and labels from augmented manifests, through pipes"
     tree = _TREE.format("class")
 
-    def recognise(self, inputs: Inputs) -> bool:
-        return bool(_files(inputs.first.pictures.files)) and not _holds_masks(inputs)
+    def matches(self, inputs: Inputs) -> bool:
+        return bool(_files(inputs.first.images.files)) and not _holds_masks(inputs)
 
-    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         entries: dict[str, list[Entry]] = {split: [] for split in inputs.splits}
         problems: list[str] = []
         for split, pair in _pairs(inputs):
             try:
-                labels = parse_label(_text(pair.truth))
+                labels = parse_label(_text(pair.target))
             except ValueError as error:
-                problems.append(f"{pair.truth}: the label {error}")
+                problems.append(f"{pair.target}: the label {error}")
                 continue
-            entries[split].append(Entry(str(pair.truth), pair.picture, labels))
+            entries[split].append(Entry(str(pair.target), pair.image, labels))
         settle("labels that cannot be used:", problems, options)
         listed = multi_hot_where_alike(by_split(entries, inputs), options.num_classes)
         return found_labels(listed, options, classes)
@@ -60,27 +60,27 @@ class MaskRecords:
 
     name = "manifest"
     task: Task = "segmentation"
-    title = "pictures and masks from augmented manifests, through pipes"
+    title = "images and masks from augmented manifests, through pipes"
     tree = _TREE.format("mask-ref")
 
-    def recognise(self, inputs: Inputs) -> bool:
-        return bool(_files(inputs.first.pictures.files)) and _holds_masks(inputs)
+    def matches(self, inputs: Inputs) -> bool:
+        return bool(_files(inputs.first.images.files)) and _holds_masks(inputs)
 
-    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         entries: dict[str, list[MaskEntry]] = {split: [] for split in inputs.splits}
         problems: list[str] = []
         for split, pair in _pairs(inputs):
-            if identify(read_first(pair.truth, _HEAD)) != "PNG":
-                problems.append(f"{pair.truth}: this is no PNG mask; {_REMEDY}")
+            if identify(read_first(pair.target, _HEAD)) != "PNG":
+                problems.append(f"{pair.target}: this is no PNG mask; {_REMEDY}")
                 continue
-            entries[split].append(MaskEntry(str(pair.truth), pair.picture, pair.truth))
+            entries[split].append(MaskEntry(str(pair.target), pair.image, pair.target))
         settle("masks that cannot be used:", problems, options)
         return found_masks(by_split(entries, inputs), options)
 
 
-def _text(truth: Slice) -> str:
+def _text(target: ByteRange) -> str:
     try:
-        return read_first(truth, truth.size).decode("utf-8")
+        return read_first(target, target.size).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError("is no text") from error
 
@@ -90,29 +90,29 @@ def _files(names: Sequence[str]) -> list[str]:
 
 
 def _holds_masks(inputs: Inputs) -> bool:
-    """Whether the first truth is a picture."""
-    folder = inputs.first.pictures
+    """Whether the first target is an image."""
+    folder = inputs.first.images
     path = folder.path / _files(folder.files)[0]
-    truths = index_records(path, most=2)[1:]
-    return any(identify(read_first(truth.slice(path), _HEAD)) is not None for truth in truths)
+    targets = index_records(path, most=2)[1:]
+    return any(identify(read_first(target.slice(path), _HEAD)) is not None for target in targets)
 
 
 def _pairs(inputs: Inputs) -> Iterator[tuple[str, _Pair]]:
-    """Each picture and what follows it, by split. Raises DataError where the records do not come in pairs."""
+    """Each image and what follows it, by split. Raises DataError where the records do not come in pairs."""
     for split, folder in inputs.splits.items():
-        files = _files(folder.pictures.files)
+        files = _files(folder.images.files)
         if not files:
             raise DataError(f"the channel {split} does not come through a pipe, as the channel train does; let both")
         for name in files:
-            for pair in _pairs_of(folder.pictures.path / name):
+            for pair in _pairs_of(folder.images.path / name):
                 yield split, pair
 
 
 def _pairs_of(path: Path) -> Iterator[_Pair]:
     slices = [record.slice(path) for record in index_records(path)]
-    for picture in slices[::2]:
-        if identify(read_first(picture, _HEAD)) is None:
-            raise DataError(f"{picture} should be a picture, and is none; {_REMEDY}")
+    for image in slices[::2]:
+        if identify(read_first(image, _HEAD)) is None:
+            raise DataError(f"{image} should be an image, and is none; {_REMEDY}")
     if len(slices) % 2:
-        raise DataError(f"{slices[-1]} is a picture that nothing follows; {_REMEDY}")
+        raise DataError(f"{slices[-1]} is an image that nothing follows; {_REMEDY}")
     yield from (_Pair(*pair) for pair in zip(slices[::2], slices[1::2], strict=True))

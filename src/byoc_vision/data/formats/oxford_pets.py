@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from byoc_vision.data.formats.base import Found, Inputs
+from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import Split, unwrapped
 from byoc_vision.data.formats.class_counts import without_small_classes
 from byoc_vision.data.formats.image_mask_pairs import by_stem
 from byoc_vision.data.formats.list_files import read_lines
 from byoc_vision.data.formats.scan import Folder, natural_key
-from byoc_vision.data.samples import DataClass, DataOptions, MaskMap, Sample
+from byoc_vision.data.samples import ClassInfo, DataOptions, MaskMap, Sample
 from byoc_vision.errors import DataError, InputError, list_problems
 from byoc_vision.types import Task
 
@@ -37,7 +37,7 @@ _COLUMNS = "Image CLASS-ID SPECIES BREED-ID"
 
 
 class Archive(NamedTuple):
-    """images: the pictures. annotations: the lists. trimaps: may be missing where breeds alone are wanted."""
+    """images: the images. annotations: the lists. trimaps: may be missing where breeds alone are wanted."""
 
     images: Folder
     annotations: Folder
@@ -45,7 +45,7 @@ class Archive(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A picture that is to be used. place: the file and line that list it, or its folder."""
+    """An image that is to be used. place: the file and line that list it, or its folder."""
 
     stem: str
     place: str
@@ -65,14 +65,14 @@ class OxfordPetsSegmentation:
     title = "the Oxford pets with trimaps"
     tree = _TREE
 
-    def recognise(self, inputs: Inputs) -> bool:
+    def matches(self, inputs: Inputs) -> bool:
         archive = _archive(inputs.first)
         return archive is not None and archive.trimaps is not None
 
-    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         border_is_class = options.trimap_border == "class" or any(entry.value == _BORDER_CLASS for entry in classes)
-        named = [DataClass("background", 0), DataClass("pet", 1)]
-        named += [DataClass("border", _BORDER_CLASS)] if border_is_class else []
+        named = [ClassInfo("background", 0), ClassInfo("pet", 1)]
+        named += [ClassInfo("border", _BORDER_CLASS)] if border_is_class else []
         _check_ignore_index(options, border_is_class)
         mask_map = MaskMap(
             "a trimap (1 pet, 2 background, 3 border)",
@@ -81,7 +81,9 @@ class OxfordPetsSegmentation:
         samples = {
             split: _with_trimaps(archive, entries, mask_map) for split, (archive, entries) in _read(inputs).items()
         }
-        return Found(samples, tuple(named), None if border_is_class else IGNORED, validation_split=VALIDATION_SPLIT)
+        return ParsedDataset(
+            samples, tuple(named), None if border_is_class else IGNORED, validation_split=VALIDATION_SPLIT
+        )
 
 
 class OxfordPetsBreeds:
@@ -92,10 +94,10 @@ class OxfordPetsBreeds:
     title = "the breeds of the Oxford pets"
     tree = _TREE
 
-    def recognise(self, inputs: Inputs) -> bool:
+    def matches(self, inputs: Inputs) -> bool:
         return _archive(inputs.first) is not None
 
-    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         found = _read(inputs)
         breeds = [entry.name for entry in classes] or _breeds(next(iter(found.values()))[1])
         label_of = {breed: label for label, breed in enumerate(breeds)}
@@ -111,12 +113,12 @@ class OxfordPetsBreeds:
             ]
         if unknown:
             raise DataError(
-                list_problems("breeds that training does not have; add training pictures of them or unlist:", unknown)
+                list_problems("breeds that training does not have; add training images of them or unlist:", unknown)
             )
         if classes:
-            return Found({split: tuple(held) for split, held in samples.items()}, tuple(classes))
+            return ParsedDataset({split: tuple(held) for split, held in samples.items()}, tuple(classes))
         kept, named = without_small_classes(samples, breeds, options.min_class_count)
-        return Found(kept, named, validation_split=VALIDATION_SPLIT)
+        return ParsedDataset(kept, named, validation_split=VALIDATION_SPLIT)
 
 
 def _with_trimaps(archive: Archive, entries: Sequence[Entry], mask_map: MaskMap) -> tuple[Sample, ...]:
@@ -139,21 +141,21 @@ def _with_trimaps(archive: Archive, entries: Sequence[Entry], mask_map: MaskMap)
 def _archive(split: Split) -> Archive | None:
     """images/ and annotations/ in a folder, or one deeper, or in two channels."""
     if split.masks is not None:
-        images = _inner(split.pictures, "images") or split.pictures
+        images = _inner(split.images, "images") or split.images
         return _as_archive(images, _inner(split.masks, "annotations") or split.masks)
-    for folder in (split.pictures, unwrapped(split.pictures)):
-        pictures, annotations = _inner(folder, "images"), _inner(folder, "annotations")
-        if pictures and annotations:
-            return _as_archive(pictures, annotations)
+    for folder in (split.images, unwrapped(split.images)):
+        inner, annotations = _inner(folder, "images"), _inner(folder, "annotations")
+        if inner and annotations:
+            return _as_archive(inner, annotations)
     return None
 
 
 def _as_archive(images: Folder, annotations: Folder) -> Archive | None:
     trimaps = _inner(annotations, "trimaps")
     is_listed = "list.txt" in annotations.files or "trainval.txt" in annotations.files
-    if not images.picture_names or annotations.picture_names or not (trimaps or is_listed):
+    if not images.image_names or annotations.image_names or not (trimaps or is_listed):
         return None
-    return Archive(images, annotations, trimaps if trimaps and trimaps.picture_names else None)
+    return Archive(images, annotations, trimaps if trimaps and trimaps.image_names else None)
 
 
 def _inner(folder: Folder, name: str) -> Folder | None:
@@ -161,24 +163,24 @@ def _inner(folder: Folder, name: str) -> Folder | None:
 
 
 def _read(inputs: Inputs) -> dict[str, tuple[Archive, list[Entry]]]:
-    """The pictures to use, by split. The lists of the first channel may name the test split."""
+    """The images to use, by split. The lists of the first channel may name the test split."""
     found: dict[str, tuple[Archive, list[Entry]]] = {}
     for name, split in inputs.splits.items():
         archive = _archive(split)
         if archive is None:
-            raise DataError(f"{split.pictures.path} holds no Oxford pets. Expected in it:\n{_TREE}")
+            raise DataError(f"{split.images.path} holds no Oxford pets. Expected in it:\n{_TREE}")
         lists = _lists(archive)
         if split is not inputs.first:
             lists = {name: [entry for entries in lists.values() for entry in entries]}
         elif name != "train":  # a single folder to measure on
             lists = {"test": lists["test"]} if "test" in lists else {name: lists["train"]}
-        _check_pictures(archive, lists)
+        _check_images(archive, lists)
         found |= {part: (archive, entries) for part, entries in lists.items()}
     return found
 
 
 def _lists(archive: Archive) -> dict[str, list[Entry]]:
-    """What `trainval.txt` and `test.txt` name; else what `list.txt` does; else every picture."""
+    """What `trainval.txt` and `test.txt` name; else what `list.txt` does; else every image."""
     files = archive.annotations.files
     if "trainval.txt" in files:
         names = {"train": "trainval.txt"} | ({"test": "test.txt"} if "test.txt" in files else {})
@@ -200,12 +202,12 @@ def _entries(annotations: Folder, name: str) -> list[Entry]:
     if problems:
         raise DataError(list_problems("a list of the Oxford pets has other lines than the original:", problems))
     if not entries:
-        raise DataError(f"{annotations.path / name} lists no pictures; remove it, or put the original back")
+        raise DataError(f"{annotations.path / name} lists no images; remove it, or put the original back")
     return entries
 
 
-def _check_pictures(archive: Archive, lists: Mapping[str, Sequence[Entry]]) -> None:
-    """Whether each listed picture is there and listed once; how many are not listed at all."""
+def _check_images(archive: Archive, lists: Mapping[str, Sequence[Entry]]) -> None:
+    """Whether each listed image is there and listed once; how many are not listed at all."""
     images = by_stem(archive.images, "pictures")
     place_of: dict[str, str] = {}
     problems: list[str] = []
@@ -216,9 +218,9 @@ def _check_pictures(archive: Archive, lists: Mapping[str, Sequence[Entry]]) -> N
             problems.append(f"{entry.place}: {entry.stem} stands in {place_of[entry.stem]} already; keep one of them")
         place_of.setdefault(entry.stem, entry.place)
     if problems:
-        raise DataError(list_problems("the lists of the Oxford pets do not fit the pictures:", problems))
+        raise DataError(list_problems("the lists of the Oxford pets do not fit the images:", problems))
     if unlisted := len(images.keys() - place_of.keys()):
-        logger.info("pictures in %s that no list names are not read: %d", archive.images.path, unlisted)
+        logger.info("images in %s that no list names are not read: %d", archive.images.path, unlisted)
 
 
 def _breeds(entries: Iterable[Entry]) -> list[str]:

@@ -14,19 +14,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from byoc_vision.data.formats.base import Found, Inputs
+from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import unwrapped
 from byoc_vision.data.formats.class_counts import without_small_classes
 from byoc_vision.data.formats.list_files import read_lines, read_text
 from byoc_vision.data.formats.scan import Folder
-from byoc_vision.data.samples import DataClass, DataOptions, Sample
+from byoc_vision.data.samples import ClassInfo, DataOptions, Sample
 from byoc_vision.errors import DataError, list_problems
 from byoc_vision.types import Task
 
 logger = logging.getLogger(__name__)
 
 MIN_CLASS_COUNT = 50
-TOLERATED_MISSING = 0.01  # of the items: a few pictures were never to be had
+TOLERATED_MISSING = 0.01  # of the items: a few images were never to be had
 _SHOWN = 5
 
 _SPLIT_OF_LIST = re.compile(r"(train|valid|validation|val|test)([_.-].*)?")
@@ -34,10 +34,10 @@ _CATEGORY_LINE = re.compile(r"([0-9]+)[\s,;]+(.*\S)")
 
 
 class Item(NamedTuple):
-    """A piece of an outfit. picture: the stem of its picture. place: file, outfit and item."""
+    """A piece of an outfit. image: the stem of its image. place: file, outfit and item."""
 
     set_id: str
-    picture: str
+    image: str
     category: int
     place: str
 
@@ -54,23 +54,23 @@ class Polyvore:
         "train/category_id.txt"
     )
 
-    def recognise(self, inputs: Inputs) -> bool:
-        root = _root(inputs.first.pictures)
+    def matches(self, inputs: Inputs) -> bool:
+        root = _root(inputs.first.images)
         return root is not None and bool(_lists(root))
 
-    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         pieces: dict[str, list[tuple[Path, Item]]] = {}
         names: dict[int, str] = {}
         for split, given in inputs.splits.items():
-            root = _root(given.pictures)
+            root = _root(given.images)
             lists = _lists(root) if root else {}
             if root is None or not lists:
-                raise DataError(f"{given.pictures.path} holds no Polyvore outfits. Expected:\n{self.tree}")
+                raise DataError(f"{given.images.path} holds no Polyvore outfits. Expected:\n{self.tree}")
             names |= _category_names(root)
             if given is not inputs.first or split not in lists:
                 lists = {split: [name for listed in lists.values() for name in listed]}
             for part, listed in lists.items():
-                pieces[part] = _pictures(root, [item for name in listed for item in _items(root, name)])
+                pieces[part] = _images(root, [item for name in listed for item in _items(root, name)])
         return _found(pieces, names, options, classes)
 
 
@@ -78,8 +78,8 @@ def _found(
     pieces: Mapping[str, Sequence[tuple[Path, Item]]],
     names: Mapping[int, str],
     options: DataOptions,
-    classes: Sequence[DataClass],
-) -> Found:
+    classes: Sequence[ClassInfo],
+) -> ParsedDataset:
     training = "train" if "train" in pieces else next(iter(pieces))
     categories = sorted({item.category for _, item in pieces[training]})
     name_of = _distinct_names(categories, names)
@@ -87,8 +87,8 @@ def _found(
     label_of = {category: known.index(name) for category, name in name_of.items() if name in known}
     samples = {
         split: [
-            Sample(picture, label=label_of[item.category], group=item.set_id)
-            for picture, item in held
+            Sample(image, label=label_of[item.category], group=item.set_id)
+            for image, item in held
             if item.category in label_of
         ]
         for split, held in pieces.items()
@@ -97,24 +97,24 @@ def _found(
         if dropped := len(held) - len(samples[split]):
             logger.info("%s items of categories that training does not have are not read: %d", split, dropped)
     if classes:
-        return Found({split: tuple(held) for split, held in samples.items()}, tuple(classes))
+        return ParsedDataset({split: tuple(held) for split, held in samples.items()}, tuple(classes))
     minimum = MIN_CLASS_COUNT if options.min_class_count is None else options.min_class_count
     kept, named = without_small_classes(samples, known, minimum)
-    return Found(kept, named)
+    return ParsedDataset(kept, named)
 
 
 def _root(folder: Folder) -> Folder | None:
     """The folder with images/SET/INDEX.jpg: this one, or the only one in it."""
-    return next((root for root in (folder, unwrapped(folder)) if _looks_like_sets(_images(root))), None)
+    return next((root for root in (folder, unwrapped(folder)) if _looks_like_sets(_image_folder(root))), None)
 
 
-def _images(root: Folder) -> Folder | None:
+def _image_folder(root: Folder) -> Folder | None:
     return next((inner for inner in root.folders if inner.name.lower() == "images"), None)
 
 
 def _looks_like_sets(images: Folder | None) -> bool:
-    first = next((inner for inner in images.folders if inner.picture_names), None) if images else None
-    return first is not None and first.name.isdecimal() and Path(first.picture_names[0]).stem.isdecimal()
+    first = next((inner for inner in images.folders if inner.image_names), None) if images else None
+    return first is not None and first.name.isdecimal() and Path(first.image_names[0]).stem.isdecimal()
 
 
 def _lists(root: Folder) -> dict[str, list[str]]:
@@ -169,28 +169,28 @@ def _items_of(outfit: Any, place: str) -> list[Item]:
     return items
 
 
-def _pictures(root: Folder, items: Sequence[Item]) -> list[tuple[Path, Item]]:
-    """Each item with its picture. A few may lack theirs: they are left out, with a warning."""
-    images = _images(root)
+def _images(root: Folder, items: Sequence[Item]) -> list[tuple[Path, Item]]:
+    """Each item with its image. A few may lack theirs: they are left out, with a warning."""
+    images = _image_folder(root)
     sets = {inner.name: inner for inner in images.folders} if images else {}
     names_of = {
-        set_id: {name.rpartition(".")[0]: name for name in sets[set_id].picture_names}
+        set_id: {name.rpartition(".")[0]: name for name in sets[set_id].image_names}
         for set_id in {item.set_id for item in items}
         if set_id in sets
     }
     found: list[tuple[Path, Item]] = []
     missing: list[str] = []
     for item in items:
-        if name := names_of.get(item.set_id, {}).get(item.picture):
+        if name := names_of.get(item.set_id, {}).get(item.image):
             found.append((sets[item.set_id].path / name, item))
         else:
-            missing.append(f"{item.place}: there is no images/{item.set_id}/{item.picture}.jpg")
+            missing.append(f"{item.place}: there is no images/{item.set_id}/{item.image}.jpg")
     if len(missing) > TOLERATED_MISSING * (len(found) + len(missing)):
-        headline = f"{len(missing)} of {len(found) + len(missing)} items in {root.path} have no picture; unpack all:"
+        headline = f"{len(missing)} of {len(found) + len(missing)} items in {root.path} have no image; unpack all:"
         raise DataError(list_problems(headline, missing))
     if missing:
         shown = "; ".join(missing[:_SHOWN])
-        logger.warning("items without a picture are left out: %d, such as %s", len(missing), shown)
+        logger.warning("items without an image are left out: %d, such as %s", len(missing), shown)
     return found
 
 

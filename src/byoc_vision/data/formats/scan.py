@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from byoc_vision.data.decoding import PICTURE_SUFFIXES
+from byoc_vision.data.decoding import IMAGE_SUFFIXES
 from byoc_vision.errors import InputError
 
 # What file managers and archivers leave behind, beside hidden files.
@@ -36,20 +36,20 @@ class Folder:
         return not self.files and not self.folders
 
     @property
-    def picture_names(self) -> list[str]:
-        """The files of this folder, not of those below, whose ending is that of a picture."""
-        return [name for name in self.files if Path(name).suffix.lower() in PICTURE_SUFFIXES]
+    def image_names(self) -> list[str]:
+        """The files of this folder, not of those below, whose ending is that of an image."""
+        return [name for name in self.files if Path(name).suffix.lower() in IMAGE_SUFFIXES]
 
-    def pictures(self) -> Iterator[PurePosixPath]:
+    def images(self) -> Iterator[PurePosixPath]:
         """Those of this folder and of all below, relative to this folder."""
-        yield from map(PurePosixPath, self.picture_names)
+        yield from map(PurePosixPath, self.image_names)
         for folder in self.folders:
-            for below in folder.pictures():
+            for below in folder.images():
                 yield folder.name / below
 
     @property
-    def has_pictures(self) -> bool:
-        return next(self.pictures(), None) is not None
+    def has_images(self) -> bool:
+        return next(self.images(), None) is not None
 
     def all_files(self) -> Iterator[Path]:
         """Those of this folder and of all below."""
@@ -64,7 +64,7 @@ def scan(path: Path) -> Folder:
     Raises InputError where it is no folder or cannot be listed.
     """
     if not path.is_dir():
-        raise InputError(f"{path} is not a folder; a channel is a folder of pictures")
+        raise InputError(f"{path} is not a folder; a channel is a folder of images")
     return _scan(path, ancestors=(os.path.realpath(path),))
 
 

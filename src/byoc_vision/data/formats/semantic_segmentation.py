@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from byoc_vision.data.formats.base import Found, Inputs
+from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import Split, is_label_map
 from byoc_vision.data.formats.image_mask_pairs import folders_of, has_inner_masks, pair
 from byoc_vision.data.formats.label_map import DIRECTION, IGNORED, TURNED_ROUND, LabelMap, read_label_map
-from byoc_vision.data.samples import DataClass, DataOptions, MaskMap
+from byoc_vision.data.samples import ClassInfo, DataOptions, MaskMap
 from byoc_vision.errors import DataError
 from byoc_vision.types import Task
 
@@ -21,7 +21,7 @@ from byoc_vision.types import Task
 class SemanticSegmentation:
     """`SPLIT/*.jpg` and `SPLIT_annotation/*.png`; `label_map` turns pixel values into labels. 255 is never counted.
 
-    A job is known by its label map. Without one the data look like any pictures with masks: `needs_label_map=False`
+    A job is known by its label map. Without one the data look like any images with masks: `needs_label_map=False`
     is for those who ask for the built-in's rules by name.
     """
 
@@ -35,11 +35,11 @@ class SemanticSegmentation:
             "\nlabel_map/train_label_map.json, validation_label_map.json" if needs_label_map else ""
         )
 
-    def recognise(self, inputs: Inputs) -> bool:
-        has_masks = inputs.first.masks is not None or has_inner_masks(inputs.first.pictures)
+    def matches(self, inputs: Inputs) -> bool:
+        has_masks = inputs.first.masks is not None or has_inner_masks(inputs.first.images)
         return has_masks and (not self._needs_label_map or bool(_label_map_files(inputs, inputs.first)))
 
-    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[DataClass] = ()) -> Found:
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         samples = {}
         label_maps: list[LabelMap] = []
         for name, split in inputs.splits.items():
@@ -50,7 +50,7 @@ class SemanticSegmentation:
             pairs = pair(*folders_of(split))
             samples[name] = tuple(replace(sample, mask_map=mask_map) for sample in pairs)
         ignored = IGNORED if options.ignore_index is None else options.ignore_index
-        return Found(samples, _classes(label_maps, options), ignored)
+        return ParsedDataset(samples, _classes(label_maps, options), ignored)
 
 
 def _label_map_files(inputs: Inputs, split: Split) -> list[Path]:
@@ -64,7 +64,7 @@ def _choose_file(files: Sequence[Path], split: Split) -> Path | None:
     """The label map of a split: the one with its name, in the file's or the folder's; a lone one is for all splits."""
     if len(files) < 2:
         return next(iter(files), None)
-    names = {split.name, split.pictures.name.lower()}  # a folder that is measured alone may have another split's name
+    names = {split.name, split.images.name.lower()}  # a folder that is measured alone may have another split's name
     own = [path for path in files if any(name in f"{path.parent.name}/{path.name}".lower() for name in names)]
     if len(own) != 1:
         listed = ", ".join(map(str, files))
@@ -85,7 +85,7 @@ def _mask_map(label_map: LabelMap | None, ignored_label: int | None) -> MaskMap 
     return MaskMap(str(label_map.path), pairs, TURNED_ROUND) if label_map else MaskMap("ignore_index", pairs)
 
 
-def _classes(label_maps: Sequence[LabelMap], options: DataOptions) -> tuple[DataClass, ...]:
+def _classes(label_maps: Sequence[LabelMap], options: DataOptions) -> tuple[ClassInfo, ...]:
     """By training label. Where neither `num_classes` nor a map says which there are, the masks will."""
     named = sorted({label for label_map in label_maps for label in label_map.labels or ()})
     if options.num_classes is not None:
@@ -98,4 +98,4 @@ def _classes(label_maps: Sequence[LabelMap], options: DataOptions) -> tuple[Data
         named = list(range(options.num_classes))
     elif any(label_map.labels is None for label_map in label_maps):
         return ()
-    return tuple(DataClass(f"class_{label}", label) for label in named if label != options.ignore_index)
+    return tuple(ClassInfo(f"class_{label}", label) for label in named if label != options.ignore_index)

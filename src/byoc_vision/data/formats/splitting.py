@@ -30,7 +30,7 @@ def hold_out(samples: tuple[Sample, ...], share: float, seed: int) -> tuple[tupl
     if not held_out:
         raise DataError(
             "the training data cannot be divided, each side would need a sample or a group of its own; "
-            "add pictures or give a channel 'validation'"
+            "add images or give a channel 'validation'"
         )
     training = tuple(sample for index, sample in enumerate(samples) if index not in held_out)
     return training, tuple(samples[index] for index in sorted(held_out))

@@ -1,4 +1,4 @@
-"""Every picture and mask is decoded once before training, so that bad data end a job at once and by name."""
+"""Every image and mask is decoded once before training, so that bad data end a job at once and by name."""
 
 from byoc_vision.data.preflight.check import (
     Checked,

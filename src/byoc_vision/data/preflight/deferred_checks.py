@@ -51,8 +51,8 @@ def _message(dataset: Dataset, splits: Mapping[str, Sequence[Sample]], reason: s
 
 def _read(dataset: Dataset, splits: Mapping[str, Sequence[Sample]], seconds: float) -> Survey:
     seen = survey(splits, seconds=seconds)
-    strangers = find_strangers(seen.mask_values(), dataset.classes, dataset.ignore_value)
-    seen.condemn({stranger.mask: values_problem(stranger.mask, stranger.values) for stranger in strangers})
+    unknown_values = find_strangers(seen.mask_values(), dataset.classes, dataset.ignore_value)
+    seen.mark_invalid({stranger.mask: values_problem(stranger.mask, stranger.values) for stranger in unknown_values})
     return seen
 
 

@@ -22,14 +22,14 @@ BYTES_PER_CORE = 50_000_000
 
 
 class Hashed(NamedTuple):
-    """A sample whose picture file was hashed, and not decoded."""
+    """A sample whose image file was hashed, and not decoded."""
 
     sample: Sample
     digest: bytes
 
 
 class Lookalikes(NamedTuple):
-    """Samples that were not read, and whose picture file is as large as another: those that were hashed, by split, and
+    """Samples that were not read, and whose image file is as large as another: those that were hashed, by split, and
     how many were not.
     """
 
@@ -67,7 +67,7 @@ def hash_lookalikes(
 
 
 def find_duplicates(facts: Mapping[str, Sequence[Facts | Hashed]]) -> Duplicates:
-    """Pictures that occur again, by split: within one, in two of them, and under two classes."""
+    """Images that occur again, by split: within one, in two of them, and under two classes."""
     within = 0
     across: list[tuple[str, str]] = []
     contradicting: list[tuple[str, str]] = []
@@ -77,11 +77,11 @@ def find_duplicates(facts: Mapping[str, Sequence[Facts | Hashed]]) -> Duplicates
             within += split in first
             first.setdefault(split, sample)
         across += [(str(one.image), str(other.image)) for one, other in combinations(first.values(), 2)]
-        truths: dict[Hashable, Sample] = {}
+        targets: dict[Hashable, Sample] = {}
         for _, sample in group:
-            truths.setdefault(sample.label if sample.labels is None else sample.labels, sample)
-        if len(truths) > 1:
-            one, other, *_ = truths.values()
+            targets.setdefault(sample.label if sample.labels is None else sample.labels, sample)
+        if len(targets) > 1:
+            one, other, *_ = targets.values()
             contradicting.append((str(one.image), str(other.image)))
     return Duplicates(within, across, contradicting)
 

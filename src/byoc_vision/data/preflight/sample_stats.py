@@ -9,13 +9,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from byoc_vision.data.decoding import read_content, read_picture
+from byoc_vision.data.decoding import read_content, read_image
 from byoc_vision.data.samples import Sample
 from byoc_vision.data.targets import read_mask_values, size_problem
 from byoc_vision.errors import DataError
 
 DIGEST_BYTES = 16
-# Channel statistics come from so many rows and columns of a picture. Pixels are picked, not averaged: averaging would
+# Channel statistics come from so many rows and columns of an image. Pixels are picked, not averaged: averaging would
 # narrow their spread.
 PROBE_SIDE = 32
 
@@ -38,7 +38,7 @@ class MaskFacts(NamedTuple):
 class Facts:
     """One sample that can be read.
 
-    height, width: of the upright picture. digest: BLAKE2b of the picture file's bytes.
+    height, width: of the upright image. digest: BLAKE2b of the image file's bytes.
     mean, std: of each channel, float64 [3], 0–255.
     darkest, brightest: values over all channels, 0–255. is_two_tone: there are no others.
     """
@@ -62,17 +62,17 @@ def digest(data: bytes) -> bytes:
 
 
 def examine(sample: Sample) -> Facts | Fault:
-    """Read the picture once: its bytes are hashed and decoded. Then its mask, where it has one."""
+    """Read the image once: its bytes are hashed and decoded. Then its mask, where it has one."""
     try:
         content = read_content(sample.image)
-        picture = read_picture(content)
+        image = read_image(content)
         mask = None if sample.mask is None else read_mask_values(sample)
     except DataError as error:
         return Fault(sample, str(error))
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     if mask is not None and mask.shape != (height, width):
         return Fault(sample, size_problem(sample, (height, width), mask.shape))
-    probe = cv2.resize(picture, (PROBE_SIDE, PROBE_SIDE), interpolation=cv2.INTER_NEAREST)
+    probe = cv2.resize(image, (PROBE_SIDE, PROBE_SIDE), interpolation=cv2.INTER_NEAREST)
     mean, std = cv2.meanStdDev(probe)
     darkest, brightest, _, _ = cv2.minMaxLoc(probe.reshape(PROBE_SIDE, -1))
     return Facts(
@@ -90,10 +90,10 @@ def examine(sample: Sample) -> Facts | Fault:
     )
 
 
-def _is_grey(picture: np.ndarray, mean: np.ndarray) -> bool:
-    if not mean[0] == mean[1] == mean[2]:  # spares most pictures the comparison
+def _is_grey(image: np.ndarray, mean: np.ndarray) -> bool:
+    if not mean[0] == mean[1] == mean[2]:  # spares most images the comparison
         return False
-    return bool((picture == picture[:, :, :1]).all())
+    return bool((image == image[:, :, :1]).all())
 
 
 def _mask_facts(mask: np.ndarray) -> MaskFacts:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from byoc_vision.data.preflight.mask_values import MaskValues
 from byoc_vision.data.preflight.sample_stats import Facts, Fault, examine
-from byoc_vision.data.samples import PictureFile, Sample
+from byoc_vision.data.samples import ImageSource, Sample
 from byoc_vision.system.machine import available_cores
 
 Item = TypeVar("Item")
@@ -48,7 +48,7 @@ class Survey:
                     values.add(split, facts.sample.mask, facts.mask.values)
         return values
 
-    def condemn(self, problems: Mapping[PictureFile | None, str]) -> None:
+    def mark_invalid(self, problems: Mapping[ImageSource | None, str]) -> None:
         """Count the samples of these masks among the faults."""
         if not problems:
             return
@@ -69,7 +69,7 @@ def survey(splits: Mapping[str, Sequence[Sample]], workers: int | None = None, *
     threads = workers or available_cores()
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="preflight") as pool,
-        tqdm(total=total, desc="checking pictures", unit="", disable=None, leave=False) as progress,
+        tqdm(total=total, desc="checking images", unit="", disable=None, leave=False) as progress,
     ):
         for split, samples in splits.items():
             in_time = takewhile(lambda _: time.monotonic() < deadline, samples)

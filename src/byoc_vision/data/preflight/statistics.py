@@ -10,7 +10,7 @@ import numpy as np
 
 from byoc_vision.data.preflight.sample_stats import Facts
 from byoc_vision.data.preflight_report import Channels, ClassReport, Coverage, Tones
-from byoc_vision.data.samples import DataClass, Dataset, Sample
+from byoc_vision.data.samples import ClassInfo, Dataset, Sample
 
 # Of 256 levels. 12 bits in a 16-bit file and class indices stay below the first.
 DARK = 32
@@ -18,7 +18,7 @@ BRIGHT = 223
 
 
 def count_classes(dataset: Dataset, facts: Mapping[str, Sequence[Facts]]) -> list[ClassReport]:
-    """The pictures of each class: for classification of all samples, for segmentation of those that were read."""
+    """The images of each class: for classification of all samples, for segmentation of those that were read."""
     if dataset.task == "segmentation":
         return _count_mask_classes(dataset.classes, facts)
     counts = {
@@ -37,7 +37,7 @@ def labels_of(sample: Sample) -> tuple[int, ...]:
     return () if sample.label is None else (sample.label,)
 
 
-def _count_mask_classes(classes: Sequence[DataClass], facts: Mapping[str, Sequence[Facts]]) -> list[ClassReport]:
+def _count_mask_classes(classes: Sequence[ClassInfo], facts: Mapping[str, Sequence[Facts]]) -> list[ClassReport]:
     shown: dict[str, Counter[int]] = {}
     pixels: Counter[int] = Counter()
     for split, seen in facts.items():
@@ -70,7 +70,7 @@ def measure_channels(facts: Sequence[Facts]) -> Channels | None:
         return None
     means, stds = np.array([one.mean for one in facts]), np.array([one.std for one in facts])
     mean = means.mean(axis=0)
-    # Within the pictures and between them.
+    # Within the images and between them.
     variance = (stds**2).mean(axis=0) + ((means - mean) ** 2).mean(axis=0)
     return Channels(_rounded(mean / 255), _rounded(np.sqrt(variance) / 255))
 
@@ -82,7 +82,7 @@ def _rounded(values: np.ndarray) -> tuple[float, float, float]:
 
 def measure_tones(facts: Sequence[Facts]) -> Tones:
     return Tones(
-        pictures=len(facts),
+        images=len(facts),
         grey=sum(one.is_grey for one in facts),
         dark=sum(one.brightest < DARK for one in facts),
         bright=sum(one.darkest > BRIGHT for one in facts),
@@ -114,6 +114,6 @@ def measure_coverage(dataset: Dataset, facts: Sequence[Facts]) -> Coverage | Non
     )
 
 
-def _background(classes: Sequence[DataClass]) -> int | None:
+def _background(classes: Sequence[ClassInfo]) -> int | None:
     """The mask value of the class of that name."""
     return next((entry.value for entry in classes if entry.name.lower() == "background"), None)

@@ -18,7 +18,7 @@ Splits = Mapping[str, Sequence[Sample]]
 
 
 def job_budget() -> int:
-    """The bytes of JPEG that a training job decodes before its first step, where it is not told a number of pictures.
+    """The bytes of JPEG that a training job decodes before its first step, where it is not told a number of images.
 
     What is read then is not learnt from yet, so that the first step waits for it.
     """

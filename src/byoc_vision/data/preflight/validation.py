@@ -47,14 +47,14 @@ def with_classes(dataset: Dataset, seen: Survey, options: DataOptions) -> tuple[
         except DataError as error:
             return dataset, [str(error)]
         found = replace(dataset, classes=classes, ignore_value=ignore_value)
-    strangers = find_strangers(values, found.classes, found.ignore_value)
-    if not strangers:
+    unknown_values = find_strangers(values, found.classes, found.ignore_value)
+    if not unknown_values:
         return found, []
     if options.on_bad_sample == "skip":
-        seen.condemn({stranger.mask: f"{stranger}: no class has these values" for stranger in strangers})
+        seen.mark_invalid({stranger.mask: f"{stranger}: no class has these values" for stranger in unknown_values})
         return found, []
     headline = strangers_headline(found.classes, found.ignore_value, options, inferred=not dataset.classes)
-    return found, [list_problems(headline, map(str, strangers))]
+    return found, [list_problems(headline, map(str, unknown_values))]
 
 
 def refuse_faults(seen: Survey) -> list[str]:
@@ -100,9 +100,7 @@ def refuse_losses(before: Dataset, after: Dataset, seen: Survey, drawn: Mapping[
     if gone and not errors:
         names = [before.classes[label].name for label in sorted(gone)]
         problems = [fault.problem for fault in seen.faults["train"] if gone & set(labels_of(fault.sample))]
-        headline = (
-            f"without its bad samples no training picture is left of {_few(names)}; mend them or remove the class:"
-        )
+        headline = f"without its bad samples no training image is left of {_few(names)}; mend them or remove the class:"
         errors.append(list_problems(headline, problems))
     return errors
 

@@ -10,12 +10,12 @@ from byoc_vision.errors import list_problems
 from byoc_vision.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 MOST_NAMED = 10
-# Where the rarest class has less than a tenth of the pictures of the largest, learning it pays little.
+# Where the rarest class has less than a tenth of the images of the largest, learning it pays little.
 MOST_IMBALANCE = 10
 LEAST_PIXEL_SHARE = 0.01
 MOST_COVERAGE = 0.98
-# In standard deviations of the normalisation. Pictures of cars in a white studio lie 1.2 from ImageNet's mean, and
-# pretrained networks cope well with them; inverted, black or washed-out pictures lie beyond 1.5.
+# In standard deviations of the normalisation. Images of cars in a white studio lie 1.2 from ImageNet's mean, and
+# pretrained networks cope well with them; inverted, black or washed-out images lie beyond 1.5.
 MOST_DEVIATION = 1.5
 
 
@@ -60,7 +60,7 @@ def _copies(report: PreflightReport) -> Iterator[str]:
     pairs = report.duplicates.across
     if pairs:
         yield list_problems(
-            f"{len(pairs):,} pictures lie in two splits, byte for byte, so that the figures flatter the model; "
+            f"{len(pairs):,} images lie in two splits, byte for byte, so that the figures flatter the model; "
             "remove one of each pair:",
             [f"{one} = {other}" for one, other in pairs],
             MOST_NAMED,
@@ -68,7 +68,7 @@ def _copies(report: PreflightReport) -> Iterator[str]:
     pairs = report.duplicates.contradicting
     if pairs:
         yield list_problems(
-            f"{len(pairs):,} pictures are given to different classes, byte for byte; keep the right one of each pair:",
+            f"{len(pairs):,} images are given to different classes, byte for byte; keep the right one of each pair:",
             [f"{one} = {other}" for one, other in pairs],
             MOST_NAMED,
         )
@@ -81,12 +81,12 @@ def _unseen(report: PreflightReport) -> Iterator[str]:
     if report.task == "segmentation" and report.is_sampled:
         yield (
             f"none of the {report.checked['train']:,} training masks read shows the classes {_few(names)}: if no other "
-            "does, they cannot be learnt; add pictures of them, or leave the classes out"
+            "does, they cannot be learnt; add images of them, or leave the classes out"
         )
         return
     yield (
         f"no training {'mask' if report.task == 'segmentation' else 'picture'} shows the classes "
-        f"{_few(names)}: they cannot be learnt; add pictures of them, or leave the classes out"
+        f"{_few(names)}: they cannot be learnt; add images of them, or leave the classes out"
     )
 
 
@@ -102,7 +102,7 @@ def _imbalance(report: PreflightReport, dataset: Dataset) -> Iterator[str]:
     if seen and seen[-1].in_training > MOST_IMBALANCE * seen[0].in_training:
         remedy = "class_weights=balanced" + ("" if dataset.multi_label else " or sampling=balanced")
         yield (
-            f"the classes are unbalanced: {seen[-1].name} has {seen[-1].in_training:,} training pictures, "
+            f"the classes are unbalanced: {seen[-1].name} has {seen[-1].in_training:,} training images, "
             f"{seen[0].name} {seen[0].in_training:,}; {remedy} makes up for that"
         )
 
@@ -114,7 +114,7 @@ def _coverage(report: PreflightReport) -> Iterator[str]:
     if 2 * seen.empty > seen.masks:
         yield (
             f"{seen.empty:,} of {seen.masks:,} training masks show background alone; see that they are the right ones, "
-            "and leave out a part of such pictures"
+            "and leave out a part of such images"
         )
     if seen.median > MOST_COVERAGE:
         yield (
@@ -125,20 +125,20 @@ def _coverage(report: PreflightReport) -> Iterator[str]:
 
 def _tones(report: PreflightReport) -> Iterator[str]:
     tones = report.tones
-    of_all = f"of {tones.pictures:,} training pictures"
-    if 2 * tones.two_tone > tones.pictures:
+    of_all = f"of {tones.images:,} training images"
+    if 2 * tones.two_tone > tones.images:
         yield f"{tones.two_tone:,} {of_all} hold two values at the most; see that they are not masks"
-    elif 2 * tones.dark > tones.pictures:
+    elif 2 * tones.dark > tones.images:
         yield (
-            f"{tones.dark:,} {of_all} are nearly black; of 16 bits the upper 8 are read: scale 12-bit pictures to the "
+            f"{tones.dark:,} {of_all} are nearly black; of 16 bits the upper 8 are read: scale 12-bit images to the "
             "whole range, and see that none are masks"
         )
-    elif 2 * tones.bright > tones.pictures:
+    elif 2 * tones.bright > tones.images:
         yield f"{tones.bright:,} {of_all} are nearly white; see that they were exported in their whole range"
     elif report.channels and _is_far(report.channels):
         mean, usual = (" ".join(f"{value:.2f}" for value in values) for values in (report.channels.mean, IMAGENET_MEAN))
         yield (
-            f"the training pictures' mean is {mean}, far from the {usual} that the normalisation expects; see that "
+            f"the training images' mean is {mean}, far from the {usual} that the normalisation expects; see that "
             "they are neither inverted nor washed out. If they are right, train the encoder too: freeze_epochs=0"
         )
 
@@ -155,7 +155,7 @@ def _sizes(report: PreflightReport) -> Iterator[str]:
     if report.smaller and report.input_size and 2 * report.smaller > checked:
         height, width = report.input_size
         yield (
-            f"{report.smaller:,} of {checked:,} pictures are smaller than the model's input, {width} × {height}, and "
+            f"{report.smaller:,} of {checked:,} images are smaller than the model's input, {width} × {height}, and "
             "are enlarged; a smaller image_size trains faster"
         )
 

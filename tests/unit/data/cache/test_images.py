@@ -15,24 +15,24 @@ import torch
 from support.limits import largest_file
 
 from byoc_vision.data.augmentation import build_augmentation
-from byoc_vision.data.cache import PictureCache, open_cache
+from byoc_vision.data.cache import ImageCache, open_cache
 from byoc_vision.data.cache.images import bytes_needed, cache_key, fingerprint
 from byoc_vision.data.cache.location import Place
-from byoc_vision.data.image_dataset import EvaluationDataset, Example, PictureDataset
+from byoc_vision.data.image_dataset import EvaluationDataset, Example, ImageDataset
 from byoc_vision.data.loaders import build_evaluation_loader, build_training_loader
-from byoc_vision.data.samples import DataClass, Dataset, MaskMap, Sample, Slice
+from byoc_vision.data.samples import ByteRange, ClassInfo, Dataset, MaskMap, Sample
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import Preprocess
 
 COUNT = 12
-CLASSES = (DataClass("a", 0), DataClass("b", 100), DataClass("c", 7))
+CLASSES = (ClassInfo("a", 0), ClassInfo("b", 100), ClassInfo("c", 7))
 LETTERBOX = Preprocess(height=16, width=24, resize="letterbox")
 CUT = Preprocess(height=16, width=16, resize="short_side", short_side=20)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Pictures of noise of different sizes, and masks of noise, of stripes and of one value."""
+    """Images of noise of different sizes, and masks of noise, of stripes and of one value."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     for index in range(COUNT):
@@ -55,14 +55,14 @@ def masked(folder: Path) -> Dataset:
 
 @pytest.fixture
 def labelled(folder: Path) -> Dataset:
-    """Pictures that are slices of one file."""
+    """Images that are slices of one file."""
     joined, samples = folder / "joined.bin", []
     for index in range(COUNT):
         content = (folder / f"{index}.png").read_bytes()
         offset = joined.stat().st_size if joined.exists() else 0
         with joined.open("ab") as file:
             file.write(content)
-        samples.append(Sample(Slice(joined, offset, len(content), f"record {index}"), label=index % 3))
+        samples.append(Sample(ByteRange(joined, offset, len(content), f"record {index}"), label=index % 3))
     return dataset_of(tuple(samples))
 
 
@@ -77,16 +77,16 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path / "disk", 10**7)
 
 
-def opened(dataset: Dataset, rule: Preprocess, place: Place, generation: int = 1) -> PictureCache:
+def opened(dataset: Dataset, rule: Preprocess, place: Place, generation: int = 1) -> ImageCache:
     cache = open_cache(dataset, rule, place, generation)
     assert cache is not None
     return cache
 
 
 def training(
-    dataset: Dataset, rule: Preprocess, cache: PictureCache | None, workers: int = 0, epochs: int = 3, **options: object
+    dataset: Dataset, rule: Preprocess, cache: ImageCache | None, workers: int = 0, epochs: int = 3, **options: object
 ) -> list[Example]:
-    pictures = PictureDataset(
+    images = ImageDataset(
         dataset.train,
         CLASSES,
         rule,
@@ -94,7 +94,7 @@ def training(
         cache=cache.train if cache else None,
         **options,  # type: ignore[arg-type]
     )
-    loader = build_training_loader(pictures, 4, workers=workers)
+    loader = build_training_loader(images, 4, workers=workers)
     batches = []
     for epoch in range(epochs):
         loader.set_epoch(epoch)
@@ -102,11 +102,11 @@ def training(
     return batches
 
 
-def evaluation(dataset: Dataset, rule: Preprocess, cache: PictureCache | None, workers: int = 0) -> list[list[object]]:
-    pictures = EvaluationDataset(dataset.validation, CLASSES, rule, cache=cache.validation if cache else None)
-    loader = build_evaluation_loader(pictures, 2, workers=workers)
+def evaluation(dataset: Dataset, rule: Preprocess, cache: ImageCache | None, workers: int = 0) -> list[list[object]]:
+    images = EvaluationDataset(dataset.validation, CLASSES, rule, cache=cache.validation if cache else None)
+    loader = build_evaluation_loader(images, 2, workers=workers)
     return [
-        [batch.pictures.tolist(), batch.heights, batch.widths, [truth.tolist() for truth in batch.truths]]
+        [batch.images.tolist(), batch.heights, batch.widths, [target.tolist() for target in batch.targets]]
         for _ in range(2)
         for batch in loader
     ]
@@ -146,7 +146,7 @@ class TestTheSameExamples:
         training(labelled, CUT, opened(labelled, CUT, place))
         relabelled = replace(labelled, train=tuple(replace(sample, label=1) for sample in labelled.train))
         seen = training(relabelled, CUT, opened(relabelled, CUT, place, generation=2))
-        assert {label for batch in seen for label in batch.truth.tolist()} == {1}
+        assert {label for batch in seen for label in batch.target.tolist()} == {1}
 
 
 class TestFilesAreReadOnce:
@@ -179,13 +179,13 @@ class TestFilesAreReadOnce:
 
 
 class TestChanges:
-    def test_a_changed_picture_is_seen_by_the_next_job(self, masked: Dataset, folder: Path, place: Place) -> None:
+    def test_a_changed_image_is_seen_by_the_next_job(self, masked: Dataset, folder: Path, place: Place) -> None:
         training(masked, LETTERBOX, opened(masked, LETTERBOX, place))
         cv2.imwrite(str(folder / "2.png"), np.full((22, 42, 3), 9, np.uint8))
         changed = training(masked, LETTERBOX, opened(masked, LETTERBOX, place, generation=2))
         assert_same(changed, training(masked, LETTERBOX, None))
 
-    def test_the_fingerprint_follows_picture_mask_time_and_map(self, masked: Dataset, folder: Path) -> None:
+    def test_the_fingerprint_follows_image_mask_time_and_map(self, masked: Dataset, folder: Path) -> None:
         sample = masked.train[0]
         seen = {fingerprint(sample)}
         for path in (folder / "0.png", folder / "0_mask.png"):
@@ -232,11 +232,11 @@ class TestRoom:
         assert_same(seen, training(masked, LETTERBOX, None))
         assert cache.is_full
         assert cache.store.used > 0
-        assert workers or caplog.text.count("cannot hold more decoded pictures") == 1
+        assert workers or caplog.text.count("cannot hold more decoded images") == 1
 
     def test_no_room_at_all(self, masked: Dataset, place: Place, caplog: pytest.LogCaptureFixture) -> None:
         assert open_cache(masked, LETTERBOX, replace(place, capacity=100), 1) is None
-        assert "There is no room for decoded pictures" in caplog.text
+        assert "There is no room for decoded images" in caplog.text
         assert open_cache(masked, LETTERBOX, None, 1) is None
 
     def test_a_folder_that_cannot_be_written(
@@ -251,8 +251,8 @@ class TestRoom:
         opened(masked, LETTERBOX, place).close()
         opened(masked, LETTERBOX, replace(place, capacity=4_000)).close()
         assert [text for *_, text in caplog.record_tuples] == [
-            f"Decoded pictures are kept in {place.folder}: about 1.4e-05 GB",
-            f"Decoded pictures are kept in {place.folder}, 4e-06 GB of about 1.4e-05; the others are decoded in each "
+            f"Decoded images are kept in {place.folder}: about 1.4e-05 GB",
+            f"Decoded images are kept in {place.folder}, 4e-06 GB of about 1.4e-05; the others are decoded in each "
             "epoch. cache_gb raises the limit, cache=disk takes half of the free disk",
         ]
 

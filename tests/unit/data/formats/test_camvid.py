@@ -11,7 +11,7 @@ from support.trees import touch
 
 from byoc_vision.data.formats import find_dataset, read_folder
 from byoc_vision.data.formats.camvid import CLASSES
-from byoc_vision.data.samples import DataClass, DataOptions, Dataset
+from byoc_vision.data.samples import ClassInfo, DataOptions, Dataset
 from byoc_vision.errors import DataError
 
 
@@ -28,7 +28,7 @@ def test_the_whole_tree_in_one_channel(tmp_path: Path, outer: str) -> None:
         "validation": 2,
         "test": 2,
     }
-    assert dataset.classes == tuple(DataClass(name, value) for value, name in enumerate(CLASSES))
+    assert dataset.classes == tuple(ClassInfo(name, value) for value, name in enumerate(CLASSES))
     assert (dataset.classes[8].name, len(dataset.classes), dataset.ignore_value) == ("car", 11, 11)
     assert all(s.mask == Path(str(s.image).replace("/test/", "/testannot/")) for s in dataset.test)
 
@@ -56,14 +56,14 @@ def test_lines_that_do_not_fit_are_all_named(tmp_path: Path) -> None:
         find(tmp_path)
     text = str(raised.value)
     assert f"{tmp_path}/val.txt, line 3: there is no val/0016E5_99999.png and no valannot/0016E5_99999.png" in text
-    assert f"{tmp_path}/val.txt, line 4: expected a picture's path, a space, and its mask's path" in text
+    assert f"{tmp_path}/val.txt, line 4: expected an image's path, a space, and its mask's path" in text
     assert "mend it or remove it to read all" in text
 
 
 def test_an_empty_list(tmp_path: Path) -> None:
     camvid_tree(tmp_path)
     (tmp_path / "train.txt").write_text("\n")
-    with pytest.raises(DataError, match=r"train\.txt names no pictures"):
+    with pytest.raises(DataError, match=r"train\.txt names no images"):
         find(tmp_path)
 
 

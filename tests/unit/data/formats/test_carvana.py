@@ -28,7 +28,7 @@ def groups(dataset: Dataset) -> dict[str, set[str | None]]:
 
 
 def mix(folder: Path, cars: int = 4) -> Path:
-    """Pictures and masks of two views of each car in one folder."""
+    """Images and masks of two views of each car in one folder."""
     stems = [f"{car_id(car)}_{view:02}" for car in range(cars) for view in (1, 2)]
     return touch(folder, *(f"{stem}.jpg" for stem in stems), *(f"{stem}_mask.gif" for stem in stems))
 
@@ -66,9 +66,9 @@ def test_both_in_one_folder(tmp_path: Path, inner: str) -> None:
     assert sample.mask.name == f"{sample.group}_01_mask.gif"
 
 
-def test_a_picture_without_its_mask_in_one_folder(tmp_path: Path) -> None:
+def test_a_image_without_its_mask_in_one_folder(tmp_path: Path) -> None:
     touch(mix(tmp_path / "train"), f"{car_id(7)}_01.jpg")
-    with pytest.raises(DataError, match=rf"(?s)1 of 9 pictures in .*train have no mask.*{car_id(7)}_01\.jpg"):
+    with pytest.raises(DataError, match=rf"(?s)1 of 9 images in .*train have no mask.*{car_id(7)}_01\.jpg"):
         find(tmp_path)
 
 
@@ -103,14 +103,14 @@ def test_cars_that_are_kept_apart_are_not_spoken_of(tmp_path: Path, caplog: pyte
 def test_validation_must_have_masks(tmp_path: Path) -> None:
     carvana_tree(tmp_path, cars=2)
     touch(tmp_path, f"validation/{car_id(5)}_01.jpg")
-    with pytest.raises(DataError, match="no masks for the validation pictures"):
+    with pytest.raises(DataError, match="no masks for the validation images"):
         find(tmp_path)
 
 
-def test_other_pictures_are_not_carvanas(tmp_path: Path) -> None:
+def test_other_images_are_not_carvanas(tmp_path: Path) -> None:
     touch(tmp_path, "train/scene_01.jpg", "train/00087a6bd4dc_01.jpg", "train_masks/scene_01.png")
     inputs = Inputs(find_splits({path.name: path for path in tmp_path.iterdir()}))
-    assert not Carvana().recognise(inputs)
+    assert not Carvana().matches(inputs)
     with pytest.raises(InputError, match=r"(?s)data_layout=carvana, but .*2 × \.jpg.*0cdf5b5d0ce1_01_mask\.gif"):
         find(tmp_path, layout="carvana")
 

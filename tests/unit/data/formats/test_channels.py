@@ -40,13 +40,13 @@ def test_channels_have_no_folder_around_them(tmp_path: Path) -> None:
 
 def test_other_folders_do_not_hide_a_split_that_has_its_masks_beside_it(tmp_path: Path) -> None:
     touch(tmp_path, "train/1.jpg", "train_masks/1.png", "train_hq/1.jpg")
-    assert find_splits({"train": tmp_path})["train"].pictures.path == tmp_path / "train"
+    assert find_splits({"train": tmp_path})["train"].images.path == tmp_path / "train"
     assert list(splits_within(scan(tmp_path))) == ["train"]
 
 
 def test_classes_beside_a_folder_called_train_are_classes(tmp_path: Path) -> None:
     touch(tmp_path, "train/1.jpg", "car/1.jpg", "validation/1.jpg")
-    assert find_splits({"train": tmp_path})["train"].pictures.path == tmp_path
+    assert find_splits({"train": tmp_path})["train"].images.path == tmp_path
     assert splits_within(scan(tmp_path)) == {}
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byoc_vision.data.formats.class_counts import without_small_classes
-from byoc_vision.data.samples import DataClass, Sample
+from byoc_vision.data.samples import ClassInfo, Sample
 from byoc_vision.errors import DataError
 
 NAMES = ("ant", "bee", "cow", "dog")
@@ -31,7 +31,7 @@ def test_who_stays_has_enough_and_keeps_its_name(train: list[int], test: list[in
             without_small_classes(given_samples, NAMES, minimum)
         return
     kept, classes = without_small_classes(given_samples, NAMES, minimum)
-    assert classes == tuple(map(DataClass, large))
+    assert classes == tuple(map(ClassInfo, large))
     for split, of in (("train", train), ("test", test)):
         assert len(kept[split]) == sum(NAMES[label] in large for label in of)
         assert all(
@@ -49,7 +49,7 @@ def test_without_a_minimum_all_stay() -> None:
 def test_what_is_left_over_is_named() -> None:
     with pytest.raises(DataError) as raised:
         without_small_classes({"train": samples([0, 0, 0, 1, 2, 2])}, NAMES, 3)
-    assert "1 of 4 classes have 3 training pictures or more (min_class_count); a classifier needs two" in str(
+    assert "1 of 4 classes have 3 training images or more (min_class_count); a classifier needs two" in str(
         raised.value
     )
     assert "bee (1), cow (2), dog (0)" in str(raised.value)

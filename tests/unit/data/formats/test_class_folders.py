@@ -12,7 +12,7 @@ from support.trees import touch
 
 from byoc_vision.data.formats import find_dataset, read_folder
 from byoc_vision.data.formats.class_folders import readable_names
-from byoc_vision.data.samples import DataClass, DataOptions, Dataset
+from byoc_vision.data.samples import ClassInfo, DataOptions, Dataset
 from byoc_vision.errors import DataError
 
 
@@ -56,7 +56,7 @@ def test_labels_follow_the_numbers_of_the_folders(tmp_path: Path) -> None:
 def test_a_folder_is_measured_by_either_name(tmp_path: Path) -> None:
     class_folders_tree(tmp_path, names=("001.cat", "002.dog"))
     for names in (("dog", "cat"), ("002.dog", "001.cat")):
-        samples = read_folder(tmp_path / "test", "classification", [DataClass(name) for name in names])
+        samples = read_folder(tmp_path / "test", "classification", [ClassInfo(name) for name in names])
         assert [(sample.image.parent.name, sample.label) for sample in samples[1:3]] == [("001.cat", 1), ("002.dog", 0)]
 
 
@@ -66,7 +66,7 @@ def test_a_class_in_validation_only(tmp_path: Path) -> None:
         find(tmp_path)
     text = str(raised.value)
     assert f"{tmp_path}/valid/004.Akita: there is no class '004.Akita' in training" in text
-    assert "add training pictures of it, rename the folder, or remove it from validation" in text
+    assert "add training images of it, rename the folder, or remove it from validation" in text
 
 
 def test_small_classes_are_left_out_of_all_splits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -79,7 +79,7 @@ def test_small_classes_are_left_out_of_all_splits(tmp_path: Path, caplog: pytest
     assert [(sample.image.parent.name, sample.label) for sample in dataset.validation] == [("ant", 0), ("bee", 1)]
     messages = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert messages == [
-        "classes with fewer than 3 training pictures (min_class_count) are left out: auk (0), axolotl (1)"
+        "classes with fewer than 3 training images (min_class_count) are left out: auk (0), axolotl (1)"
     ]
 
 

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from support.lists import find, labels, lay_out
 
 from byoc_vision.data.formats import read_folder
-from byoc_vision.data.samples import DataClass
+from byoc_vision.data.samples import ClassInfo
 from byoc_vision.errors import DataError
 
-PICTURES = ("train/1.jpg", "train/2.jpg", "train/in/3.jpg", "train/in/4.jpg")
+IMAGES = ("train/1.jpg", "train/2.jpg", "train/in/3.jpg", "train/in/4.jpg")
 
 
-def table(root: Path, *rows: str, name: str = "train/labels.csv", pictures: tuple[str, ...] = PICTURES) -> Path:
-    return lay_out(root, pictures, {name: "\r\n".join(rows)})
+def table(root: Path, *rows: str, name: str = "train/labels.csv", images: tuple[str, ...] = IMAGES) -> Path:
+    return lay_out(root, images, {name: "\r\n".join(rows)})
 
 
 def found(root: Path, **options: object) -> dict[str, int | tuple[int, ...] | None]:
@@ -57,9 +57,9 @@ def test_several_labels(tmp_path: Path, rows: tuple[str, ...]) -> None:
 
 
 def test_rare_classes_may_be_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    pictures = tuple(f"train/{number}.jpg" for number in range(5))
+    images = tuple(f"train/{number}.jpg" for number in range(5))
     rows = ("image,label", "0,rare", "1,a", "2,b", "3,a", "4,b")
-    root = table(tmp_path, *rows, pictures=pictures)
+    root = table(tmp_path, *rows, images=images)
     assert find(root).class_names == ("a", "b", "rare")
     dataset = find(root, min_class_count=2)
     assert dataset.class_names == ("a", "b")
@@ -82,9 +82,9 @@ def test_columns_of_flags_with_several_are_refused_where_one_is_wanted(tmp_path:
 
 def test_kaggles_dog_breeds(tmp_path: Path) -> None:
     """labels.csv lies above the folders of the splits, and those of `test` have no labels."""
-    pictures = (*(f"train/train/{number:04x}.jpg" for number in range(10)), "train/test/ffff.jpg")
+    images = (*(f"train/train/{number:04x}.jpg" for number in range(10)), "train/test/ffff.jpg")
     rows = ("id,breed", *(f"{number:04x},{('pug', 'boxer')[number % 2]}" for number in range(10)))
-    root = table(tmp_path, *rows, pictures=pictures)
+    root = table(tmp_path, *rows, images=images)
     lay_out(root, (), {"train/sample_submission.csv": "id,boxer,pug\nffff,0.5,0.5\n"})
     dataset = find(root)
     assert dataset.class_names == ("boxer", "pug")
@@ -115,14 +115,12 @@ def test_a_file_for_each_split(tmp_path: Path) -> None:
 def test_masks(tmp_path: Path) -> None:
     masks = tuple(f"train/masks/{number}.png" for number in range(1, 5))
     rows = ("image,mask", *(f"{number}.jpg,masks/{number}.png" for number in range(1, 5)))
-    dataset = find(table(tmp_path, *rows, pictures=PICTURES + masks))
+    dataset = find(table(tmp_path, *rows, images=IMAGES + masks))
     assert (dataset.task, dataset.classes) == ("segmentation", ())
     assert all(s.mask and s.mask.name == f"{Path(s.image.name).stem}.png" for s in dataset.train)
     assert len(dataset.train) == 3
     table(tmp_path, "image,mask", "1.jpg,masks/1.png", "2.jpg,masks/9.png", "3.jpg,")
-    with pytest.raises(
-        DataError, match=r"(?s)line 3: there is no picture 'masks/9\.png'.*line 4: there is no picture ''"
-    ):
+    with pytest.raises(DataError, match=r"(?s)line 3: there is no image 'masks/9\.png'.*line 4: there is no image ''"):
         find(tmp_path)
 
 
@@ -135,7 +133,7 @@ def test_every_wrong_row_is_named(tmp_path: Path) -> None:
     text = str(raised.value)
     place = f"{root}/train/labels.csv, line"
     assert f"{place} 3: there are 1 cells where 2 should be" in text
-    assert f"{place} 4: there is no picture '9.jpg' in {root}/train; put it there or take the line out" in text
+    assert f"{place} 4: there is no image '9.jpg' in {root}/train; put it there or take the line out" in text
     assert f"{place} 5: the column 'label' is empty; give a label or take the line out" in text
     assert f"{place} 6: '3.jpg' may be in/3.jpg or other/3.jpg in {root}/train; give the folder" in text
     assert f"{place} 7: there are 3 cells where 2 should be" in text
@@ -177,7 +175,7 @@ def test_other_tables_leave_other_layouts_alone(tmp_path: Path) -> None:
 
 def test_a_model_is_measured_by_its_own_classes(tmp_path: Path) -> None:
     root = table(tmp_path, "image,label", "1,pug", "2,boxer")
-    classes = [DataClass("pug"), DataClass("boxer"), DataClass("beagle")]
+    classes = [ClassInfo("pug"), ClassInfo("boxer"), ClassInfo("beagle")]
     assert labels(read_folder(root / "train", "classification", classes)) == {"1.jpg": 0, "2.jpg": 1}
 
 

@@ -1,4 +1,4 @@
-"""From folders to datasets. No file is opened here, so empty files stand for pictures."""
+"""From folders to datasets. No file is opened here, so empty files stand for images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.datasets import (
 from support.trees import touch
 
 from byoc_vision.data.formats import find_dataset, read_folder
-from byoc_vision.data.samples import DataClass, DataOptions, Dataset, LayoutName, Sample
+from byoc_vision.data.samples import ClassInfo, DataFormatName, DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, InputError
 
 
@@ -38,7 +38,7 @@ class TestClassFolders:
         touch(tmp_path, "train/10/a.jpg", "train/9/b.png", "train/cat/deep/c.webp", "train/cat/readme.txt")
         dataset = find(touch(tmp_path, "validation/cat/d.jpg", "validation/10/e.jpg"))
         assert dataset.task == "classification"
-        assert dataset.classes == (DataClass("9"), DataClass("10"), DataClass("cat"))
+        assert dataset.classes == (ClassInfo("9"), ClassInfo("10"), ClassInfo("cat"))
         assert [(sample.image.name, sample.label) for sample in dataset.train] == [
             ("b.png", 0),
             ("a.jpg", 1),
@@ -53,7 +53,7 @@ class TestClassFolders:
         assert [sample.label for sample in dataset.test] == [1]
         assert list(dataset.splits) == ["train", "validation", "test"]
 
-    def test_hidden_files_are_no_classes_and_no_pictures(self, tmp_path: Path) -> None:
+    def test_hidden_files_are_no_classes_and_no_images(self, tmp_path: Path) -> None:
         touch(tmp_path, "train/.ipynb_checkpoints/x.jpg", "train/__MACOSX/a/._1.jpg", "train/.DS_Store")
         dataset = find(touch(tmp_path, "train/a/1.jpg", "train/a/._1.jpg", "train/b/2.jpg", "validation/a/3.jpg"))
         assert dataset.class_names == ("a", "b")
@@ -79,7 +79,7 @@ class TestClassFolders:
         with pytest.raises(DataError) as raised:
             find(tmp_path)
         text = str(raised.value)
-        assert f"{tmp_path}/train/b: the class folder holds no pictures" in text
+        assert f"{tmp_path}/train/b: the class folder holds no images" in text
         assert "only the like of 'notes.txt'" in text
         assert "only the like of 'x/'" in text
         assert f"{tmp_path}/train/d: the class folder is empty" in text
@@ -91,15 +91,15 @@ class TestClassFolders:
             find(tmp_path)
 
     def test_one_class_is_none(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match="single class folder, 'pictures'; a classifier needs two"):
+        with pytest.raises(DataError, match="single class folder, 'images'; a classifier needs two"):
             find(touch(tmp_path, "train/pictures/1.jpg", "train/pictures/2.jpg"))
 
-    def test_pictures_outside_are_mentioned(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_images_outside_are_mentioned(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         find(touch(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "train/lost.jpg", "validation/a/3.jpg"))
         assert "lie in no class folder and are not read: 1" in caplog.text
 
 
-class TestPicturesWithMasks:
+class TestImagesWithMasks:
     @pytest.mark.parametrize("masks", ["masks", "mask", "annotations", "annot", "labels", "Masks"])
     @pytest.mark.parametrize("images", ["images", "imgs", "JPEGImages"])
     def test_folders_inside_a_channel(self, tmp_path: Path, images: str, masks: str) -> None:
@@ -157,15 +157,15 @@ class TestPicturesWithMasks:
         with pytest.raises(DataError) as raised:
             find(tmp_path)
         text = str(raised.value)
-        assert text.startswith(f"12 of 13 pictures in {tmp_path}/train have no mask in {tmp_path}/train_masks")
-        assert "picture without a mask: picture_0.jpg" in text
-        assert "picture without a mask: … and 4 more" in text
-        assert "mask without a picture: label_0.png" in text
-        assert "mask without a picture: … and 4 more" in text
+        assert text.startswith(f"12 of 13 images in {tmp_path}/train have no mask in {tmp_path}/train_masks")
+        assert "image without a mask: image_0.jpg" in text
+        assert "image without a mask: … and 4 more" in text
+        assert "mask without an image: label_0.png" in text
+        assert "mask without an image: … and 4 more" in text
 
     def test_one_missing_mask_is_an_error(self, tmp_path: Path) -> None:
         touch(tmp_path, "train/1.jpg", "train/2.jpg", "train_masks/1.png")
-        with pytest.raises(DataError, match=r"(?s)1 of 2 pictures.*picture without a mask: 2\.jpg"):
+        with pytest.raises(DataError, match=r"(?s)1 of 2 images.*image without a mask: 2\.jpg"):
             find(tmp_path)
 
     def test_masks_too_many_are_mentioned(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -178,11 +178,11 @@ class TestPicturesWithMasks:
             "validation_masks/3.png",
         )
         assert len(find(tmp_path).train) == 1
-        assert "belong to no picture and are not read: 1, such as 2.png" in caplog.text
+        assert "belong to no image and are not read: 1, such as 2.png" in caplog.text
 
-    def test_two_pictures_of_one_name(self, tmp_path: Path) -> None:
+    def test_two_images_of_one_name(self, tmp_path: Path) -> None:
         touch(tmp_path, "train/1.jpg", "train/1.png", "train_masks/1.png")
-        with pytest.raises(DataError, match=r"(?s)pictures of the same name.*1\.jpg and 1\.png"):
+        with pytest.raises(DataError, match=r"(?s)images of the same name.*1\.jpg and 1\.png"):
             find(tmp_path)
 
     def test_two_masks_of_one_name(self, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ class TestPicturesWithMasks:
         with pytest.raises(DataError, match=r"(?s)masks of the same name.*1\.gif and 1\.png"):
             find(tmp_path)
 
-    def test_two_masks_for_one_picture(self, tmp_path: Path) -> None:
+    def test_two_masks_for_one_image(self, tmp_path: Path) -> None:
         touch(tmp_path, "train/1.jpg", "train_masks/1.png", "train_masks/1_mask.png")
         with pytest.raises(DataError, match=r"two masks for 1\.jpg: 1\.png and 1_mask\.png"):
             find(tmp_path)
@@ -202,7 +202,7 @@ class TestPicturesWithMasks:
 
     def test_two_mask_folders(self, tmp_path: Path) -> None:
         touch(tmp_path, "train/images/1.jpg", "train/masks/1.png", "train/labels/1.png")
-        with pytest.raises(DataError, match="both labels/ and masks/ with pictures; which is meant"):
+        with pytest.raises(DataError, match="both labels/ and masks/ with images; which is meant"):
             find(tmp_path)
 
     def test_a_mask_folder_of_other_files_does_not_confuse(self, tmp_path: Path) -> None:
@@ -211,12 +211,12 @@ class TestPicturesWithMasks:
 
     def test_validation_without_masks(self, tmp_path: Path) -> None:
         touch(tmp_path, "train/1.jpg", "train_masks/1.png", "validation/2.jpg")
-        with pytest.raises(DataError, match=r"no masks for the validation pictures.*'validation_annotation'"):
+        with pytest.raises(DataError, match=r"no masks for the validation images.*'validation_annotation'"):
             find(tmp_path)
 
-    def test_masks_without_their_pictures(self, tmp_path: Path) -> None:
+    def test_masks_without_their_images(self, tmp_path: Path) -> None:
         touch(tmp_path, "train/1.jpg", "train_masks/1.png", "validation_masks/2.png")
-        with pytest.raises(InputError, match="masks for the validation pictures but no channel 'validation'"):
+        with pytest.raises(InputError, match="masks for the validation images but no channel 'validation'"):
             find(tmp_path)
 
 
@@ -268,14 +268,14 @@ class TestChannels:
 
     def test_a_split_given_twice(self, tmp_path: Path) -> None:
         touch(tmp_path, "train/train/a/1.jpg", "train/validation/a/1.jpg", "validation/a/1.jpg")
-        with pytest.raises(InputError, match="both give the validation pictures; give one of them"):
+        with pytest.raises(InputError, match="both give the validation images; give one of them"):
             find(tmp_path)
-        with pytest.raises(InputError, match="both give the train pictures"):
+        with pytest.raises(InputError, match="both give the train images"):
             find_dataset({"train": tmp_path, "training": tmp_path / "train"}, DataOptions())
 
 
 class TestTask:
-    def test_pictures_alone_are_not_enough(self, tmp_path: Path) -> None:
+    def test_images_alone_are_not_enough(self, tmp_path: Path) -> None:
         touch(tmp_path, "train/1.jpg", "train/2.JPG", "train/labels.csv", "train/other/notes.txt")
         with pytest.raises(DataError) as raised:
             find(tmp_path)
@@ -290,7 +290,7 @@ class TestTask:
         with pytest.raises(InputError, match="task is segmentation, but the data are class folders"):
             find(folders, task="segmentation")
         masks = touch(tmp_path / "masks", "train/images/1.jpg", "train/masks/1.png")
-        with pytest.raises(InputError, match="task is classification, but the data are pictures with masks"):
+        with pytest.raises(InputError, match="task is classification, but the data are images with masks"):
             find(masks, task="classification")
 
 
@@ -311,7 +311,7 @@ class TestNamedLayout:
         ],
     )
     def test_what_is_recognised_may_be_said_as_well(
-        self, tmp_path: Path, name: LayoutName, make: Callable[[Path], dict[str, Path]]
+        self, tmp_path: Path, name: DataFormatName, make: Callable[[Path], dict[str, Path]]
     ) -> None:
         channels = make(tmp_path)
         found = find_dataset(channels, DataOptions(min_class_count=1))
@@ -332,7 +332,7 @@ class TestNamedLayout:
 class TestReadFolder:
     def test_class_folders_take_the_models_labels(self, tmp_path: Path) -> None:
         touch(tmp_path, "cat/1.jpg", "dog/2.jpg")
-        classes = [DataClass("ant"), DataClass("dog"), DataClass("cat")]
+        classes = [ClassInfo("ant"), ClassInfo("dog"), ClassInfo("cat")]
         samples = read_folder(tmp_path, "classification", classes)
         assert [(sample.image.name, sample.label) for sample in samples] == [("1.jpg", 2), ("2.jpg", 1)]
         with pytest.raises(DataError, match="no class 'dog'"):
@@ -342,7 +342,7 @@ class TestReadFolder:
         touch(tmp_path, "images/1.jpg", "masks/1.png")
         assert len(read_folder(tmp_path, "segmentation", [])) == 1
         with pytest.raises(InputError, match="holds no data for classification"):
-            read_folder(tmp_path, "classification", [DataClass("a"), DataClass("b")])
+            read_folder(tmp_path, "classification", [ClassInfo("a"), ClassInfo("b")])
 
     def test_masks_beside_the_folder(self, tmp_path: Path) -> None:
         touch(tmp_path, "cars/1.jpg", "cars_masks/1_mask.gif", "other_masks/2.png")
@@ -376,7 +376,7 @@ class TestRealData:
         assert [len(samples) for samples in dataset.splits.values()] == [3068, 341]
 
 
-def test_one_class_a_picture_may_be_asked_for_as_a_yes_or_no_for_each(tmp_path: Path) -> None:
+def test_one_class_a_image_may_be_asked_for_as_a_yes_or_no_for_each(tmp_path: Path) -> None:
     touch(tmp_path, "train/cat/1.jpg", "train/dog/2.jpg", "validation/dog/3.jpg")
     dataset = find_dataset(
         {"train": tmp_path / "train", "validation": tmp_path / "validation"}, DataOptions(multi_label=True)

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.lists import find, labels, lay_out
 
-from byoc_vision.data.samples import DataClass
+from byoc_vision.data.samples import ClassInfo
 from byoc_vision.errors import DataError
 
-PICTURES = tuple(f"train/deep/{number}.jpg" for number in range(1, 5))
+IMAGES = tuple(f"train/deep/{number}.jpg" for number in range(1, 5))
 
 
 def line(number: int, **attributes: Any) -> str:
@@ -21,7 +21,7 @@ def line(number: int, **attributes: Any) -> str:
 
 
 def manifest(root: Path, *lines: str, name: str = "train/train.manifest") -> Path:
-    return lay_out(root, PICTURES, {name: "\n".join(lines)})
+    return lay_out(root, IMAGES, {name: "\n".join(lines)})
 
 
 def found(root: Path, **options: Any) -> dict[str, int | tuple[int, ...] | None]:
@@ -90,7 +90,7 @@ def test_masks_and_the_names_of_their_values(tmp_path: Path) -> None:
     lay_out(tmp_path, tuple(f"train_annotation/m{number}.png" for number in range(1, 5)), {})
     dataset = find(manifest(tmp_path, *map(job, range(1, 5))))
     assert (dataset.task, dataset.ignore_value) == ("segmentation", 255)
-    assert dataset.classes == (DataClass("BACKGROUND", 0), DataClass("car", 7))
+    assert dataset.classes == (ClassInfo("BACKGROUND", 0), ClassInfo("car", 7))
     assert all(s.mask and s.mask.name == f"m{Path(s.image.name).stem}.png" for s in dataset.train)
 
 
@@ -100,7 +100,7 @@ def test_masks_that_are_missing_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as raised:
         find(root)
     text = str(raised.value)
-    assert "train.manifest, line 2: there is no picture 's3://b/2.png' in" in text
+    assert "train.manifest, line 2: there is no image 's3://b/2.png' in" in text
     assert "train.manifest, line 3: there is no attribute that ends with '-ref'" in text
 
 
@@ -114,8 +114,8 @@ def test_every_wrong_line_is_named(tmp_path: Path) -> None:
     example = 'a line is the like of {"source-ref": "s3://bucket/1.jpg", "class": 0}'
     assert f"{place} 2: this is not a JSON object; {example}" in text
     assert f"{place} 3: this is not a JSON object" in text
-    assert f"{place} 4: there is no 'source-ref' that names a picture; {example}" in text
-    assert f"{place} 5: there is no picture 's3://bucket/prefix/deep/9.jpg' in {root}/train; put it there" in text
+    assert f"{place} 4: there is no 'source-ref' that names an image; {example}" in text
+    assert f"{place} 5: there is no image 's3://bucket/prefix/deep/9.jpg' in {root}/train; put it there" in text
     assert f"{place} 6: there is no label; name it 'class' or 'label'" in text
     assert f"{place} 7: the label 'class': None is not the number of a class" in text
     assert f"{place} 8: the label 'class': [1] is not the number of a class" in text

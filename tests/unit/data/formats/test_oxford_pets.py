@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from support.datasets import BREEDS, draw, oxford_pets_tree
 
-from byoc_vision.data.decoding import read_picture
+from byoc_vision.data.decoding import read_image
 from byoc_vision.data.formats import find_dataset, read_folder
-from byoc_vision.data.samples import DataClass, DataOptions, Dataset
+from byoc_vision.data.samples import ClassInfo, DataOptions, Dataset
 from byoc_vision.data.targets import read_mask_values
 from byoc_vision.errors import DataError, InputError
 
@@ -42,13 +42,13 @@ class TestSegmentation:
 
     def test_the_border_is_ignored(self, pets: Path) -> None:
         dataset = find(pets)
-        assert dataset.classes == (DataClass("background", 0), DataClass("pet", 1))
+        assert dataset.classes == (ClassInfo("background", 0), ClassInfo("pet", 1))
         assert dataset.ignore_value == 255
         assert set(np.unique(read_mask_values(dataset.train[0]))) == {0, 1, 255}
 
     def test_the_border_is_a_class(self, pets: Path) -> None:
         dataset = find(pets, trimap_border="class")
-        assert dataset.classes[2] == DataClass("border", 2)
+        assert dataset.classes[2] == ClassInfo("border", 2)
         assert dataset.ignore_value is None
         assert set(np.unique(read_mask_values(dataset.train[0]))) == {0, 1, 2}
 
@@ -61,7 +61,7 @@ class TestSegmentation:
         ):
             read_mask_values(find(pets).train[0])
 
-    def test_pictures_without_a_trimap_are_named(self, pets: Path) -> None:
+    def test_images_without_a_trimap_are_named(self, pets: Path) -> None:
         (pets / "annotations/trimaps/Bengal_1.png").unlink()
         with pytest.raises(
             DataError, match=r"(?s)pets without a trimap.*trainval\.txt, line 9: Bengal_1 has no trimap"
@@ -104,13 +104,13 @@ class TestBreeds:
                 assert [len(samples) for samples in found.splits.values()] == [12, 4, 8]
 
     def test_a_model_of_other_breeds(self, pets: Path) -> None:
-        classes = [DataClass(name) for name in reversed(NAMES)]
+        classes = [ClassInfo(name) for name in reversed(NAMES)]
         labels = [sample.label for sample in read_folder(pets, "classification", classes)]
         assert sorted(labels, key=str) == [0, 0, 1, 1, 2, 2, 3, 3]
         with pytest.raises(
             DataError, match=r"(?s)breeds that training does not have.*test\.txt, line 3: american bulldog"
         ):
-            read_folder(pets, "classification", [DataClass("Abyssinian"), DataClass("Bengal")])
+            read_folder(pets, "classification", [ClassInfo("Abyssinian"), ClassInfo("Bengal")])
 
     def test_small_classes_are_left_out(self, tmp_path: Path) -> None:
         oxford_pets_tree(tmp_path, breeds=BREEDS[:3])
@@ -143,7 +143,7 @@ class TestLists:
         shutil.copy(pets / "images/Bengal_1.jpg", pets / "images/Bengal_77.jpg")
         with caplog.at_level(logging.INFO):
             assert len(find(pets).train) == 12
-        assert f"pictures in {pets}/images that no list names are not read: 1" in caplog.text
+        assert f"images in {pets}/images that no list names are not read: 1" in caplog.text
 
     def test_lines_that_do_not_fit_are_all_named(self, pets: Path) -> None:
         with (pets / "annotations/trainval.txt").open("a") as file:
@@ -167,13 +167,13 @@ class TestLists:
 
     def test_a_list_of_nothing(self, pets: Path) -> None:
         (pets / "annotations/trainval.txt").write_text("# nothing\n")
-        with pytest.raises(DataError, match=r"trainval\.txt lists no pictures"):
+        with pytest.raises(DataError, match=r"trainval\.txt lists no images"):
             find(pets)
 
-    def test_two_pictures_of_one_name(self, pets: Path) -> None:
+    def test_two_images_of_one_name(self, pets: Path) -> None:
         shutil.copy(pets / "images/Bengal_1.jpg", pets / "images/Bengal_1.png")
         with pytest.raises(
-            DataError, match=r"(?s)pictures of the same name but for the ending.*Bengal_1\.jpg and Bengal_1\.png"
+            DataError, match=r"(?s)images of the same name but for the ending.*Bengal_1\.jpg and Bengal_1\.png"
         ):
             find(pets)
 
@@ -192,7 +192,7 @@ class TestLists:
             find_dataset({"train": pets, "validation": tmp_path / "empty"}, DataOptions())
 
 
-class TestOddPictures:
+class TestOddImages:
     """The original holds GIFs and PNGs called .jpg, JPEGs with bytes to spare, and some that are cut short."""
 
     @pytest.fixture
@@ -205,23 +205,23 @@ class TestOddPictures:
     def test_the_content_tells_the_kind(self, tmp_path: Path, kind: str) -> None:
         path = tmp_path / "Egyptian_Mau_14.jpg"
         Image.fromarray(draw(1)[0]).save(path, kind)
-        assert read_picture(path).shape == (32, 48, 3)
+        assert read_image(path).shape == (32, 48, 3)
 
     def test_extraneous_bytes_before_a_marker(self, tmp_path: Path, jpeg: bytes) -> None:
         """libjpeg's "Corrupt JPEG data: … extraneous bytes before marker": a warning of its, not a fault."""
         tables = jpeg.index(b"\xff\xc4")
         (tmp_path / "beagle_116.jpg").write_bytes(jpeg[:tables] + bytes(7) + jpeg[tables:])
-        whole = read_picture(jpeg)
-        assert np.array_equal(read_picture(tmp_path / "beagle_116.jpg"), whole)
+        whole = read_image(jpeg)
+        assert np.array_equal(read_image(tmp_path / "beagle_116.jpg"), whole)
 
     def test_extraneous_bytes_before_the_end(self, jpeg: bytes) -> None:
         assert jpeg.endswith(b"\xff\xd9")
-        assert np.array_equal(read_picture(jpeg[:-2] + bytes(240) + jpeg[-2:]), read_picture(jpeg))
+        assert np.array_equal(read_image(jpeg[:-2] + bytes(240) + jpeg[-2:]), read_image(jpeg))
 
     def test_bytes_after_the_end(self, jpeg: bytes) -> None:
-        assert np.array_equal(read_picture(jpeg + b"\0" * 300), read_picture(jpeg))
+        assert np.array_equal(read_image(jpeg + b"\0" * 300), read_image(jpeg))
 
     def test_a_missing_end(self, tmp_path: Path, jpeg: bytes) -> None:
         (tmp_path / "chihuahua_121.jpg").write_bytes(jpeg[: len(jpeg) // 2])
-        with pytest.raises(DataError, match=r"chihuahua_121\.jpg is cut short: the JPEG picture has no end"):
-            read_picture(tmp_path / "chihuahua_121.jpg")
+        with pytest.raises(DataError, match=r"chihuahua_121\.jpg is cut short: the JPEG image has no end"):
+            read_image(tmp_path / "chihuahua_121.jpg")

@@ -12,7 +12,7 @@ import pytest
 from support.datasets import polyvore_tree
 
 from byoc_vision.data.formats import find_dataset, read_folder
-from byoc_vision.data.samples import DataClass, DataOptions, Dataset
+from byoc_vision.data.samples import ClassInfo, DataOptions, Dataset
 from byoc_vision.errors import DataError
 
 NAMES = ("Dresses", "Coats & Jackets", "Shoes")
@@ -33,7 +33,7 @@ def change(path: Path, edit: Callable[[Any], object]) -> None:
     path.write_text(json.dumps(content))
 
 
-def first_picture(folder: Path) -> Path:
+def first_image(folder: Path) -> Path:
     return min(folder.glob("images/*/1.jpg"))
 
 
@@ -71,7 +71,7 @@ def test_channels_of_their_own(outfits: Path, tmp_path: Path) -> None:
 
 
 def test_small_classes_are_left_out(outfits: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(DataError, match=r"0 of 3 classes have 50 training pictures or more \(min_class_count\)"):
+    with pytest.raises(DataError, match=r"0 of 3 classes have 50 training images or more \(min_class_count\)"):
         find(outfits, min_class_count=None)
     change(outfits / "train_no_dup.json", lambda sets: sets[0]["items"].pop(0))
     dataset = find(outfits, min_class_count=4)
@@ -112,17 +112,17 @@ def test_categories_that_training_lacks(outfits: Path, caplog: pytest.LogCapture
     assert "test items of categories that training does not have are not read: 1" in caplog.text
 
 
-def test_a_few_pictures_may_be_missing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_few_images_may_be_missing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     polyvore_tree(tmp_path, {"train": 34, "valid": 1})
-    first_picture(tmp_path).unlink()
+    first_image(tmp_path).unlink()
     assert len(find(tmp_path).train) == 101
-    assert "items without a picture are left out: 1, such as" in caplog.text
+    assert "items without an image are left out: 1, such as" in caplog.text
     assert f"{tmp_path}/train_no_dup.json, outfit 1, item 1: there is no images/" in caplog.text
 
 
 def test_many_may_not(outfits: Path) -> None:
-    first_picture(outfits).unlink()
-    with pytest.raises(DataError, match=r"(?s)1 of 12 items in .* have no picture; unpack all:.*outfit 1, item 1"):
+    first_image(outfits).unlink()
+    with pytest.raises(DataError, match=r"(?s)1 of 12 items in .* have no image; unpack all:.*outfit 1, item 1"):
         find(outfits)
 
 
@@ -163,5 +163,5 @@ def test_numbers_may_be_strings(outfits: Path) -> None:
 
 
 def test_a_model_of_fewer_classes_is_measured_on_what_it_knows(outfits: Path) -> None:
-    samples = read_folder(outfits, "classification", [DataClass("Shoes"), DataClass("Dresses")])
+    samples = read_folder(outfits, "classification", [ClassInfo("Shoes"), ClassInfo("Dresses")])
     assert sorted((sample.image.name, sample.label) for sample in samples) == [("1.jpg", 1)] * 2 + [("3.jpg", 0)] * 2

@@ -10,7 +10,7 @@ from support.trees import touch
 
 from byoc_vision.data.formats import find_dataset, read_folder
 from byoc_vision.data.formats.prepared import CLASSES_FILE
-from byoc_vision.data.samples import DataClass, DataOptions, Dataset
+from byoc_vision.data.samples import ClassInfo, DataOptions, Dataset
 from byoc_vision.errors import DataError
 
 
@@ -42,7 +42,7 @@ def labelled(tmp_path: Path) -> Path:
 
 def test_mask_values_have_names(masked: Path) -> None:
     dataset = find(masked)
-    assert dataset.classes == (DataClass("sky", 0), DataClass("bicyclist", 10))
+    assert dataset.classes == (ClassInfo("sky", 0), ClassInfo("bicyclist", 10))
     assert dataset.ignore_value == 11
 
 
@@ -63,7 +63,7 @@ def test_class_folders_have_names_and_an_order(labelled: Path) -> None:
 
 
 def test_a_model_keeps_its_labels(labelled: Path) -> None:
-    classes = (DataClass("Bags"), DataClass("Tops/Shirts"))
+    classes = (ClassInfo("Bags"), ClassInfo("Tops/Shirts"))
     (sample,) = read_folder(labelled / "validation", "classification", classes)
     assert sample.label == 1
 

@@ -9,9 +9,9 @@ import pytest
 from support import listed
 from support.lists import find
 
-from byoc_vision.data.decoding import read_picture
+from byoc_vision.data.decoding import read_image
 from byoc_vision.data.formats import read_folder
-from byoc_vision.data.samples import DataClass, Dataset
+from byoc_vision.data.samples import ClassInfo, Dataset
 from byoc_vision.data.targets import read_mask_values
 from byoc_vision.errors import DataError
 
@@ -28,7 +28,7 @@ def piped(root: Path, *contents: bytes, split: str = "train") -> Path:
     return root
 
 
-def truths(dataset: Dataset) -> list[list[int | tuple[int, ...] | None]]:
+def targets(dataset: Dataset) -> list[list[int | tuple[int, ...] | None]]:
     return [[s.label if s.labels is None else s.labels for s in samples] for samples in dataset.splits.values()]
 
 
@@ -37,17 +37,17 @@ class TestRecordIo:
         rec(tmp_path, (0,), (1,), (1,))
         dataset = find(rec(tmp_path, (1,), split="validation"))
         assert (dataset.class_names, dataset.multi_label) == (("class_0", "class_1"), False)
-        assert truths(dataset) == [[0, 1, 1], [1]]
+        assert targets(dataset) == [[0, 1, 1], [1]]
         assert str(dataset.train[2].image) == "train.rec, record 3"
-        assert read_picture(dataset.train[2].image).shape == (listed.SIZE, listed.SIZE, 3)
-        classes = [DataClass("class_0"), DataClass("class_1")]
+        assert read_image(dataset.train[2].image).shape == (listed.SIZE, listed.SIZE, 3)
+        classes = [ClassInfo("class_0"), ClassInfo("class_1")]
         assert [s.label for s in read_folder(tmp_path / "validation", "classification", classes)] == [1]
 
     def test_packed_labels_are_a_vector(self, tmp_path: Path) -> None:
         rec(tmp_path, (0, 1, 1), (1, 0, 0), (0, 0, 0))
         dataset = find(rec(tmp_path, (0, 1, 0), split="validation"))
         assert dataset.multi_label
-        assert truths(dataset) == [[(1, 2), (0,), ()], [(1,)]]
+        assert targets(dataset) == [[(1, 2), (0,), ()], [(1,)]]
 
     def test_a_file_that_is_cut_off(self, tmp_path: Path) -> None:
         path = rec(tmp_path, (0,), (1,)) / "train/train.rec"
@@ -63,7 +63,7 @@ class TestRecordIo:
             [
                 ((0,), listed.jpeg(0, 0)),
                 ((0.5,), listed.jpeg(0, 1)),
-                ((1,), b"no picture"),
+                ((1,), b"no image"),
                 ((0, 7), listed.jpeg(0, 3)),
             ],
         )
@@ -71,7 +71,7 @@ class TestRecordIo:
             find(tmp_path)
         text = str(raised.value)
         assert "train.rec, record 2: the label 0.5 is not the number of a class" in text
-        assert "train.rec, record 3: no picture follows im2rec's header; make the file with im2rec" in text
+        assert "train.rec, record 3: no image follows im2rec's header; make the file with im2rec" in text
         assert "train.rec, record 4: the label 7.0 stands in a list of several" in text
 
     def test_vectors_of_different_length(self, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ class TestRecordIo:
             find(tmp_path)
 
     def test_a_channel_without_records(self, tmp_path: Path) -> None:
-        listed.write_pictures(tmp_path / "validation", 1)
+        listed.write_images(tmp_path / "validation", 1)
         with pytest.raises(DataError, match=r"validation holds no \.rec file"):
             find(rec(tmp_path, (0,), (1,)))
 
@@ -91,7 +91,7 @@ class TestPipes:
         dataset = find(piped(tmp_path, *(part for label in labels for part in (listed.jpeg(0, 0), label))), seed=1)
         assert dataset.task == "classification"
         assert dataset.class_names == ("class_0", "class_1")
-        assert sorted(chain(*truths(dataset))) == [0, 1, 1]
+        assert sorted(chain(*targets(dataset))) == [0, 1, 1]
         assert str(dataset.train[0].image).startswith("train_0.records, record ")
 
     def test_names_and_several_labels(self, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ class TestPipes:
         assert find(piped(tmp_path / "a", *(part for pair in pairs for part in pair))).class_names == ("cat", "dog")
         pairs = [(listed.jpeg(0, 0), label) for label in (b"[0,1,1]", b"[1,0,0]", b"[0,0,1]")]
         dataset = find(piped(tmp_path / "b", *(part for pair in pairs for part in pair)))
-        assert sorted(chain(*truths(dataset))) == [(0,), (1, 2), (2,)]
+        assert sorted(chain(*targets(dataset))) == [(0,), (1, 2), (2,)]
 
     def test_masks(self, tmp_path: Path) -> None:
         piped(tmp_path, *[listed.jpeg(0, 0), listed.png_mask()] * 2)
@@ -110,9 +110,9 @@ class TestPipes:
     @pytest.mark.parametrize(
         ("contents", "message"),
         [
-            ((b"0", b"picture"), r"record 1 should be a picture, and is none"),
-            ((b"picture", b"0", b"{}", b"picture", b"0", b"{}"), r"record 3 should be a picture, and is none"),
-            ((b"picture", b"0", b"picture"), r"record 3 is a picture that nothing follows"),
+            ((b"0", b"picture"), r"record 1 should be an image, and is none"),
+            ((b"picture", b"0", b"{}", b"picture", b"0", b"{}"), r"record 3 should be an image, and is none"),
+            ((b"picture", b"0", b"picture"), r"record 3 is an image that nothing follows"),
         ],
     )
     def test_other_attributes_than_two(self, tmp_path: Path, contents: tuple[bytes, ...], message: str) -> None:
@@ -122,7 +122,7 @@ class TestPipes:
         ):
             find(tmp_path)
 
-    def test_pictures_alone(self, tmp_path: Path) -> None:
+    def test_images_alone(self, tmp_path: Path) -> None:
         piped(tmp_path, *(listed.jpeg(0, index) for index in range(4)))
         with pytest.raises(DataError, match=r"train_0\.records, record 2: this is no PNG mask"):
             find(tmp_path)

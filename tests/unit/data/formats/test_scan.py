@@ -22,10 +22,10 @@ def test_hidden_files_and_clutter_are_left_out(tmp_path: Path) -> None:
     assert folder.folders == ()
 
 
-def test_pictures_are_told_by_their_ending_at_any_depth(tmp_path: Path) -> None:
+def test_images_are_told_by_their_ending_at_any_depth(tmp_path: Path) -> None:
     folder = scan(touch(tmp_path, "10.JPG", "2.png", "notes.txt", "deep/er/x.tiff", "deep/y.webp", "deep/z.heic"))
-    assert [str(path) for path in folder.pictures()] == ["2.png", "10.JPG", "deep/y.webp", "deep/er/x.tiff"]
-    assert folder.picture_names == ["2.png", "10.JPG"]
+    assert [str(path) for path in folder.images()] == ["2.png", "10.JPG", "deep/y.webp", "deep/er/x.tiff"]
+    assert folder.image_names == ["2.png", "10.JPG"]
     assert not folder.is_empty
 
 
@@ -35,7 +35,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     touch(tmp_path / "elsewhere", "b.jpg")
     (data / "real" / "up").symlink_to(data)
     (tmp_path / "elsewhere" / "self").symlink_to(tmp_path / "elsewhere")
-    assert [str(path) for path in scan(data).pictures()] == ["linked/b.jpg", "real/a.jpg"]
+    assert [str(path) for path in scan(data).images()] == ["linked/b.jpg", "real/a.jpg"]
 
 
 def test_no_folder_is_listed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,8 +48,8 @@ def test_no_folder_is_listed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(os, "scandir", counting)
     folder = scan(touch(tmp_path, "a/1.jpg", "a/b/2.jpg", "c/3.jpg"))
-    assert folder.has_pictures
-    assert len(list(folder.pictures())) == 3
+    assert folder.has_images
+    assert len(list(folder.images())) == 3
     assert len(listed) == len(set(listed)) == 4
 
 

@@ -13,7 +13,7 @@ from support.datasets import camvid_tree, semantic_segmentation_tree
 
 from byoc_vision.data.formats import find_dataset, read_folder
 from byoc_vision.data.preflight import check
-from byoc_vision.data.samples import DataClass, DataOptions, Dataset
+from byoc_vision.data.samples import ClassInfo, DataOptions, Dataset
 from byoc_vision.data.targets import read_mask_values
 from byoc_vision.errors import DataError, InputError
 
@@ -30,7 +30,7 @@ def values(dataset: Dataset) -> set[int]:
 
 def test_a_map_names_the_classes(tmp_path: Path) -> None:
     dataset = find(semantic_segmentation_tree(tmp_path, MAP, (60, 180, 255)))
-    assert dataset.classes == tuple(DataClass(f"class_{label}", label) for label in range(3))
+    assert dataset.classes == tuple(ClassInfo(f"class_{label}", label) for label in range(3))
     assert dataset.ignore_value == 255
     assert [len(samples) for samples in dataset.splits.values()] == [4, 2]
     assert values(dataset) == {0, 2, 255}
@@ -124,7 +124,7 @@ class TestWhereTheMapLies:
 
 def test_without_a_map_it_is_read_by_its_name_alone(tmp_path: Path) -> None:
     semantic_segmentation_tree(tmp_path, values=(0, 1, 255))
-    assert find(tmp_path).ignore_value is None  # pictures with masks: the masks will say
+    assert find(tmp_path).ignore_value is None  # images with masks: the masks will say
     dataset = find(tmp_path, layout="semantic_segmentation", num_classes=2)
     assert (dataset.ignore_value, [entry.value for entry in dataset.classes]) == (255, [0, 1])
     assert dataset.train[0].mask_map is None

@@ -1,4 +1,4 @@
-"""Which pictures of a large set are read."""
+"""Which images of a large set are read."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from byoc_vision.data.samples import Sample
 from byoc_vision.system.machine import available_cores
 
 
-def pictures(split: str, count: int, classes: int = 2) -> list[Sample]:
+def images(split: str, count: int, classes: int = 2) -> list[Sample]:
     return [Sample(Path(f"{split}/{index}.jpg"), label=index % classes) for index in range(count)]
 
 
 def test_all_are_read_up_to_the_usual_limit() -> None:
-    splits = {"train": pictures("train", MOST_CHECKED - 5), "validation": pictures("validation", 5)}
+    splits = {"train": images("train", MOST_CHECKED - 5), "validation": images("validation", 5)}
     assert select(splits, None, 0) == splits
-    splits["validation"] += pictures("more", 15_000)
+    splits["validation"] += images("more", 15_000)
     counts = [len(chosen) for chosen in select(splits, None, 0).values()]
     assert sum(counts) == 20_000
     assert counts == [round(20_000 * 19_995 / 35_000), round(20_000 * 15_005 / 35_000)]
 
 
 def test_a_rare_class_is_among_them() -> None:
-    samples = [*pictures("train", 990), Sample(Path("rare.jpg"), label=7)]
+    samples = [*images("train", 990), Sample(Path("rare.jpg"), label=7)]
     assert Sample(Path("rare.jpg"), label=7) in select({"train": samples}, 10, seed=3)["train"]
 
 
@@ -44,7 +44,7 @@ def test_each_of_several_labels_is_among_them() -> None:
 )
 @example({"train": 1, "validation": 1, "test": 4}, 3, 0)
 def test_the_same_seed_draws_the_same_in_their_order(counts: dict[str, int], limit: int, seed: int) -> None:
-    splits = {name: pictures(name, count, classes=5) for name, count in counts.items()}
+    splits = {name: images(name, count, classes=5) for name, count in counts.items()}
     chosen = select(splits, limit, seed)
     assert chosen == select(splits, limit, seed)
     assert list(chosen) == list(splits)
@@ -56,7 +56,7 @@ def test_the_same_seed_draws_the_same_in_their_order(counts: dict[str, int], lim
 
 
 def sized(counts: dict[str, list[int]]) -> tuple[dict[str, list[Sample]], dict[str, list[Sizes]]]:
-    splits = {name: pictures(name, len(costs), classes=3) for name, costs in counts.items()}
+    splits = {name: images(name, len(costs), classes=3) for name, costs in counts.items()}
     return splits, {name: [Sizes(cost) for cost in costs] for name, costs in counts.items()}
 
 

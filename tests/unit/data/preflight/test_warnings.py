@@ -21,7 +21,7 @@ from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.types import Task
 
 GREY = (0.1, 0.1, 0.1)
-TONES = Tones(pictures=100, grey=0, dark=0, bright=0, two_tone=0)
+TONES = Tones(images=100, grey=0, dark=0, bright=0, two_tone=0)
 COVERAGE = Coverage(minimum=0.0, median=0.3, maximum=0.9, masks=100, empty=10, full=0)
 
 
@@ -77,14 +77,14 @@ def test_unbalanced_classes(rare: int, warned: bool) -> None:
     found = warnings(seen)
     assert bool(found) == warned
     if warned:
-        assert "cat has 100 training pictures, dog 9; class_weights=balanced or sampling=balanced" in found[0]
+        assert "cat has 100 training images, dog 9; class_weights=balanced or sampling=balanced" in found[0]
         assert "sampling" not in warnings(seen, multi_label=True)[0]
     assert warnings(seen, balanced=True) == []
 
 
-def test_a_class_without_training_pictures() -> None:
+def test_a_class_without_training_images() -> None:
     (found,) = warnings(report(classes=classes(100, 0)), balanced=True)
-    assert found.startswith("no training picture shows the classes dog: they cannot be learnt; add pictures")
+    assert found.startswith("no training image shows the classes dog: they cannot be learnt; add images")
 
 
 def test_a_class_without_training_masks_among_those_that_were_read() -> None:
@@ -104,7 +104,7 @@ def test_classes_of_few_pixels() -> None:
 def test_copies_name_both_files_up_to_a_limit() -> None:
     pairs = [(f"train/{index}.jpg", f"test/{index}.jpg") for index in range(12)]
     leak, contradiction = warnings(report(duplicates=Duplicates(0, pairs, [("cat/a.jpg", "dog/b.jpg")])))
-    assert leak.startswith("12 pictures lie in two splits, byte for byte")
+    assert leak.startswith("12 images lie in two splits, byte for byte")
     assert "remove one of each pair" in leak
     assert "train/9.jpg = test/9.jpg" in leak
     assert "… and 2 more" in leak
@@ -115,7 +115,7 @@ def test_copies_name_both_files_up_to_a_limit() -> None:
     ("tones", "said"),
     [
         (replace(TONES, two_tone=51, dark=51), "hold two values at the most; see that they are not masks"),
-        (replace(TONES, dark=51), "51 of 100 training pictures are nearly black; of 16 bits the upper 8 are read"),
+        (replace(TONES, dark=51), "51 of 100 training images are nearly black; of 16 bits the upper 8 are read"),
         (replace(TONES, bright=51), "nearly white; see that they were exported in their whole range"),
     ],
 )
@@ -146,9 +146,9 @@ def test_unusual_coverage(coverage: Coverage, said: str) -> None:
     assert said in found
 
 
-def test_most_pictures_smaller_than_the_input() -> None:
+def test_most_images_smaller_than_the_input() -> None:
     (found,) = warnings(report(smaller=61))
-    assert found.startswith("61 of 120 pictures are smaller than the model's input, 16 × 16, and are enlarged")
+    assert found.startswith("61 of 120 images are smaller than the model's input, 16 × 16, and are enlarged")
     assert "image_size" in found
 
 
