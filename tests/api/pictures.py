@@ -1,4 +1,4 @@
-"""What schemathesis sends: real pictures, where the description of the API says that a picture goes.
+"""What schemathesis sends: real images, where the description of the API says that an image goes.
 
 Loaded by schemathesis itself (SCHEMATHESIS_HOOKS). Random bytes, as it would send by itself, are refused as they should
 be, and would show nothing of the answers.
@@ -14,7 +14,7 @@ import numpy as np
 import schemathesis
 from hypothesis import strategies as st
 from schemathesis.transport.serialization import Binary
-from support.pictures import encode, npy
+from support.images import encode, npy
 
 from byoc_serve.media import IMAGE_TYPES, JSON_LINES
 
@@ -30,8 +30,8 @@ def base64_of(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
-def lines_of(pictures: list[bytes]) -> bytes:
-    return "".join(json.dumps({"image": base64_of(picture)}) + "\n" for picture in pictures).encode()
+def lines_of(images: list[bytes]) -> bytes:
+    return "".join(json.dumps({"image": base64_of(image)}) + "\n" for image in images).encode()
 
 
 lines = st.lists(files, min_size=1, max_size=3).map(lines_of)

@@ -24,7 +24,7 @@ PORT = "8080"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where a user stands: the job's folder, a picture, and the environment that `make install` made."""
+    """Where a user stands: the job's folder, an image, and the environment that `make install` made."""
     paths = MlPaths(tmp_path / "job")
     make_segmentation_set(paths.channels, count_train=8, count_validation=2, size=64)
     for split in ("train", "validation"):
@@ -34,15 +34,15 @@ def folder(tmp_path: Path) -> Path:
         paths.channel(f"{split}_annotation").rename(inner / "masks")
         inner.rename(paths.channel(split))
     write_hyperparameters(paths, {"model": "unet_small", "epochs": "1", "image_size": "32"})
-    picture = min((paths.channel("validation") / "images").iterdir())
-    (tmp_path / "picture.jpg").write_bytes(picture.read_bytes())
+    image = min((paths.channel("validation") / "images").iterdir())
+    (tmp_path / "picture.jpg").write_bytes(image.read_bytes())
     (tmp_path / ".venv").symlink_to(sys.prefix)
     return tmp_path
 
 
-def test_the_commands_for_ones_own_pictures(folder: Path) -> None:
+def test_the_commands_for_ones_own_images(folder: Path) -> None:
     port = str(free_port())
-    lines = [line.replace(PORT, port) for line in commands("Your own pictures")]
+    lines = [line.replace(PORT, port) for line in commands("Your own images")]
     assert [line.split()[1] for line in lines if "byoc-vision" in line] == ["train", "serve", "predict", "evaluate"]
     server: Server | None = None
     try:

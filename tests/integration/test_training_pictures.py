@@ -1,4 +1,4 @@
-"""What becomes of pictures on their way into training: crops, augmentations from a file, and files that break late."""
+"""What becomes of images on their way into training: crops, augmentations from a file, and files that break late."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def paths(tmp_path: Path) -> MlPaths:
     return MlPaths(tmp_path / "ml")
 
 
-def train(paths: MlPaths, pictures: Path, asked: dict[str, str]) -> int:
-    shutil.copytree(pictures, paths.channels, dirs_exist_ok=True)
+def train(paths: MlPaths, images: Path, asked: dict[str, str]) -> int:
+    shutil.copytree(images, paths.channels, dirs_exist_ok=True)
     return train_as_it_lies(paths, asked)
 
 
@@ -51,8 +51,8 @@ def failure(paths: MlPaths) -> str:
 class TestCrops:
     def test_segmentation_trains_on_parts_and_serves_the_whole(self, drawn: Path, paths: MlPaths) -> None:
         assert train(paths, drawn / "scenes", SCENES | {"crop_size": "32, 48"}) == 0
-        card, _ = artifact.load(paths.model)
-        assert (card.preprocess.height, card.preprocess.width) == (64, 64)
+        config, _ = artifact.load(paths.model)
+        assert (config.preprocess.height, config.preprocess.width) == (64, 64)
 
     @pytest.mark.parametrize(
         ("size", "text"),
@@ -67,8 +67,8 @@ class TestCrops:
 
     def test_classification_cuts_out_of_the_short_side(self, drawn: Path, paths: MlPaths) -> None:
         assert train(paths, drawn / "shapes", SHAPES | {"short_side": "40"}) == 0
-        card, _ = artifact.load(paths.model)
-        assert (card.preprocess.height, card.preprocess.short_side) == (32, 40)
+        config, _ = artifact.load(paths.model)
+        assert (config.preprocess.height, config.preprocess.short_side) == (32, 40)
 
     @pytest.mark.parametrize(
         ("asked", "text"),
@@ -109,7 +109,7 @@ class TestAugmentation:
 
 
 class TestBadSamples:
-    """Of a set that is only sampled before training: one picture is checked, others are cut short."""
+    """Of a set that is only sampled before training: one image is checked, others are cut short."""
 
     @pytest.fixture
     def broken(self, drawn: Path, paths: MlPaths) -> list[Path]:
@@ -143,7 +143,7 @@ class TestBadSamples:
         assert train_as_it_lies(paths, SHAPES | {"checked_pictures": "1"}) == 3
         assert all(f"{path} is cut short" in failure(paths) for path in broken)
 
-    def test_of_the_test_pictures_before_all_is_trained(
+    def test_of_the_test_images_before_all_is_trained(
         self, drawn: Path, paths: MlPaths, capsys: pytest.CaptureFixture[str]
     ) -> None:
         shutil.copytree(drawn / "shapes", paths.channels)
@@ -177,7 +177,7 @@ class TestBadSamples:
         log = capsys.readouterr().out
         for path in broken:
             assert len(re.findall(rf"{path} is cut short.*on_bad_sample=skip", log)) == 1
-        assert "2 of 8 pictures cannot be read: the figures are of the others" in log
+        assert "2 of 8 images cannot be read: the figures are of the others" in log
 
 
 class TestTopK:
@@ -190,11 +190,11 @@ class TestTopK:
         ("pictures", "asked", "text"),
         [
             ("shapes", SHAPES | {"top_k": "4"}, "top_k=4 of 4 classes is always right; take less"),
-            ("scenes", SCENES | {"top_k": "2"}, "top_k=2 is for pictures with one class each; leave it out"),
+            ("scenes", SCENES | {"top_k": "2"}, "top_k=2 is for images with one class each; leave it out"),
         ],
     )
     def test_what_cannot_be_measured_is_refused(
-        self, drawn: Path, paths: MlPaths, pictures: str, asked: dict[str, str], text: str
+        self, drawn: Path, paths: MlPaths, images: str, asked: dict[str, str], text: str
     ) -> None:
-        assert train(paths, drawn / pictures, asked) == 2
+        assert train(paths, drawn / images, asked) == 2
         assert text in failure(paths)

@@ -1,4 +1,4 @@
-"""Small pictures as files hold them."""
+"""Small images as files hold them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PIL import Image
 
 
 def encode(rgb: np.ndarray, kind: str = "PNG", **options: object) -> bytes:
-    """A picture, uint8 [H, W, 3] or [H, W], as the content of a file of this kind."""
+    """An image, uint8 [H, W, 3] or [H, W], as the content of a file of this kind."""
     file = io.BytesIO()
     Image.fromarray(rgb).save(file, kind, **options)
     return file.getvalue()

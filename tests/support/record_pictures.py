@@ -1,4 +1,4 @@
-"""Pictures that a job could have kept for its report, drawn by rule."""
+"""Images that a job could have kept for its report, drawn by rule."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from byoc_vision.report.record import PICTURES_FOLDER, Example
+from byoc_vision.report.record import IMAGES_FOLDER, Example
 
 
 def mask_examples(folder: Path, gallery: str, count: int) -> list[Example]:
     examples = []
     for place in range(count):
-        picture, truth = car(place)
-        answer = np.roll(truth, 2 + place, axis=1)
-        wrong = np.where(truth == answer, np.where(truth, 110, 24), np.where(truth, 200, 250)).astype(np.uint8)
+        image, target = car(place)
+        answer = np.roll(target, 2 + place, axis=1)
+        wrong = np.where(target == answer, np.where(target, 110, 24), np.where(target, 200, 250)).astype(np.uint8)
         stem = f"validation-{gallery}-{place + 1}"
-        drawn = {"truth": truth * np.uint8(255), "prediction": answer * np.uint8(255), "difference": wrong}
+        drawn = {"truth": target * np.uint8(255), "prediction": answer * np.uint8(255), "difference": wrong}
         examples.append(
             Example(
                 file=f"cars/{gallery}/{place:04}_front view.jpg",
                 height=1280,
                 width=1918,
-                picture=save(folder, f"{stem}-picture.jpg", picture),
+                image=save(folder, f"{stem}-picture.jpg", image),
                 **{name: save(folder, f"{stem}-{name}.png", pixels) for name, pixels in drawn.items()},
                 score=0.71 + 0.03 * place,
             )
@@ -41,7 +41,7 @@ def class_examples(folder: Path, gallery: str, names: Sequence[str], count: int)
             file=f"{names[place % len(names)]}/{place}.jpg",
             height=96,
             width=128,
-            picture=save(folder, f"validation-{gallery}-{place + 1}-picture.jpg", blob(place)),
+            image=save(folder, f"validation-{gallery}-{place + 1}-image.jpg", blob(place)),
             actual=[names[place % len(names)]],
             predicted=[names[(place + (not right(place))) % len(names)]],
             probability=0.97 - 0.02 * place,
@@ -52,31 +52,31 @@ def class_examples(folder: Path, gallery: str, names: Sequence[str], count: int)
 
 
 def car(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A BGR picture [212, 320, 3] and where the car is, uint8 0 or 1."""
+    """A BGR image [212, 320, 3] and where the car is, uint8 0 or 1."""
     random = np.random.default_rng(seed)
-    picture = np.full((212, 320, 3), 205, np.uint8)
-    picture[150:] = 150
-    truth = np.zeros((212, 320), np.uint8)
+    image = np.full((212, 320, 3), 205, np.uint8)
+    image[150:] = 150
+    target = np.zeros((212, 320), np.uint8)
     left, width = int(random.integers(30, 80)), int(random.integers(150, 200))
-    cv2.ellipse(truth, (left + width // 2, 118), (width // 3, 34), 0, 180, 360, 1, -1)
-    cv2.rectangle(truth, (left, 112), (left + width, 152), 1, -1)
+    cv2.ellipse(target, (left + width // 2, 118), (width // 3, 34), 0, 180, 360, 1, -1)
+    cv2.rectangle(target, (left, 112), (left + width, 152), 1, -1)
     for wheel in (left + width // 5, left + width * 4 // 5):
-        cv2.circle(truth, (wheel, 152), 17, 1, -1)
-    picture[truth == 1] = random.integers(40, 200, 3)
-    return cv2.GaussianBlur(picture, (3, 3), 0), truth
+        cv2.circle(target, (wheel, 152), 17, 1, -1)
+    image[target == 1] = random.integers(40, 200, 3)
+    return cv2.GaussianBlur(image, (3, 3), 0), target
 
 
 def blob(seed: int) -> np.ndarray:
     """BGR [96, 128, 3]."""
     random = np.random.default_rng(seed)
-    picture = np.full((96, 128, 3), random.integers(120, 220, 3), np.uint8)
+    image = np.full((96, 128, 3), random.integers(120, 220, 3), np.uint8)
     centre = tuple(int(value) for value in random.integers(35, 60, 2))
-    cv2.ellipse(picture, centre, (30, 20), seed * 25, 0, 360, tuple(int(v) for v in random.integers(0, 200, 3)), -1)
-    return picture
+    cv2.ellipse(image, centre, (30, 20), seed * 25, 0, 360, tuple(int(v) for v in random.integers(0, 200, 3)), -1)
+    return image
 
 
 def save(folder: Path, name: str, pixels: np.ndarray) -> str:
-    path = folder / PICTURES_FOLDER / name
+    path = folder / IMAGES_FOLDER / name
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), pixels)
     return name
