@@ -187,7 +187,7 @@ class TestTopK:
         assert figures["accuracy"] <= figures["top_3_accuracy"] <= 1
 
     @pytest.mark.parametrize(
-        ("pictures", "asked", "text"),
+        ("images", "asked", "text"),
         [
             ("shapes", SHAPES | {"top_k": "4"}, "top_k=4 of 4 classes is always right; take less"),
             ("scenes", SCENES | {"top_k": "2"}, "top_k=2 is for images with one class each; leave it out"),
