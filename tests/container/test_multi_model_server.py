@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from support.containers import MULTI_MODEL, REPOSITORY, Container, Docker
-from support.multi_model import Contract, ManyModels, until
+from support.multi_model import Contract, ManyModels
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +42,7 @@ class TestMultiModelServer(Contract):
 def test_the_server_ends_when_multi_model_server_does(start: Callable[..., Container], with_mms: str) -> None:
     """If it went on, an empty container would never be replaced."""
     container = start(*MULTI_MODEL, *CHOSEN, with_mms, "serve")
-    until(lambda: "Model server started" in container.logs)
+    wait_until(lambda: "Model server started" in container.logs)
     container.docker.run("exec", container.id, "sh", "-c", "kill -9 $(pidof java)")
     assert container.exit_status() == 1
     assert "ended by itself" in container.logs

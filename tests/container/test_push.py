@@ -9,7 +9,6 @@ import socket
 import subprocess
 import tarfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +20,7 @@ import pytest
 import requests
 from support.containers import REPOSITORY, Docker
 from support.moto_server import start_moto
+from support.waiting import wait_until
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"  # moto's, whose ECR gives out this password
@@ -58,21 +58,18 @@ def registry(tmp_path: Path) -> Iterator[str]:
     (folder / "config.yml").write_text(REGISTRY_CONFIG.format(folder=folder, port=port))
     process = subprocess.Popen([program, "serve", folder / "config.yml"])
     address = f"127.0.0.1:{port}"
-    wait_for(address)
+    wait_until(lambda: answers(address), lambda: f"no registry answers at {address}")
     yield address
     process.terminate()
     process.wait()
 
 
-def wait_for(address: str) -> None:
-    for _ in range(100):
-        try:
-            requests.get(f"http://{address}/v2/", timeout=5)
-        except requests.ConnectionError:
-            time.sleep(0.1)
-        else:
-            return
-    raise AssertionError(f"no registry answers at {address}")
+def answers(address: str) -> bool:
+    try:
+        requests.get(f"http://{address}/v2/", timeout=5)
+    except requests.ConnectionError:
+        return False
+    return True
 
 
 def manifest(address: str, name: str, tag: str) -> requests.Response:

@@ -6,7 +6,6 @@ import io
 import re
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,12 +82,8 @@ def test_without_a_network(start: Callable[..., Container], image: str, segmenta
     mount = f"{segmentation_job.model}:/opt/ml/model:ro"
     container = start("--network", "none", "--volume", mount, image, "serve")
     ask = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8080/ping', timeout=2).status)"
-    for _ in range(100):
-        done = container.docker.run("exec", container.id, "python", "-c", ask, check=False)
-        if done.stdout.strip() == "200":
-            return
-        time.sleep(0.2)
-    raise AssertionError("the server did not come up")
+    command = ("exec", container.id, "python", "-c", ask)
+    container.wait_until(lambda: container.docker.run(*command, check=False).stdout.strip() == "200")
 
 
 def test_a_missing_model_is_named(start: Callable[..., Container], image: str, tmp_path: Path) -> None:
@@ -102,13 +97,9 @@ def test_python_is_process_1_and_reaps_orphans(car_server: Endpoint) -> None:
     command = docker.output("exec", container.id, "cat", "/proc/1/cmdline").split("\0")
     assert "python" in command[0]
     docker.run("exec", container.id, "sh", "-c", "(sleep 0.2 &)")
-    states = "(sleep)"  # a zombie keeps its name
-    for _ in range(100):
-        if "(sleep)" not in states:
-            break
-        states = docker.output("exec", container.id, "sh", "-c", "cat /proc/[0-9]*/stat")
-    assert "(sleep)" not in states
-    assert not re.search(r"\) Z ", states), states
+    processes = ("exec", container.id, "sh", "-c", "cat /proc/[0-9]*/stat")
+    container.wait_until(lambda: "(sleep)" not in docker.output(*processes))  # a zombie would keep its name
+    assert not re.search(r"\) Z ", docker.output(*processes))
 
 
 @contextmanager
@@ -131,21 +122,12 @@ def half_sent_request(endpoint: Endpoint, body: bytes) -> Iterator[Callable[[], 
         yield finish
 
 
-def wait_until_told(container: Container) -> None:
-    """Returns once the server has begun to end."""
-    for _ in range(100):
-        if "Handling signal: term" in container.logs:
-            return
-        time.sleep(0.1)
-    raise AssertionError("the server does not hear SIGTERM")
-
-
 def test_sigterm_finishes_the_requests_in_flight(serve: Serve, segmentation_job: Job, car: Path) -> None:
     endpoint = serve(segmentation_job.model)
     image = car.read_bytes()
     with half_sent_request(endpoint, image) as first, half_sent_request(endpoint, image) as second:
         endpoint.container.signal("TERM")
-        wait_until_told(endpoint.container)
+        endpoint.container.wait_until(lambda: "Handling signal: term" in endpoint.container.logs)
         for finish in (first, second):
             head, _, answer = finish().partition(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200")

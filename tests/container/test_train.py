@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import tarfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,15 +14,6 @@ from support.containers import Container, Docker, Job
 EPOCH_LINE = re.compile(r"epoch=(\d+) .*train:loss=(\d+\.\d+)")
 # Training without an end, for what happens in the middle of it.
 LONG = {"model": "unet_small", "image_size": "32,48", "epochs": 10_000}
-
-
-def wait_for_epoch(container: Container, epoch: int) -> None:
-    for _ in range(600):
-        if any(int(found[1]) >= epoch for found in EPOCH_LINE.finditer(container.logs)):
-            return
-        assert container.docker.output("inspect", "--format", "{{.State.Running}}", container.id) == "true"
-        time.sleep(0.2)
-    raise AssertionError(f"epoch {epoch} did not come:\n{container.logs}")
 
 
 def test_segmentation_learns(segmentation_job: Job) -> None:
@@ -57,7 +47,7 @@ def test_python_is_process_1_and_sigterm_ends_the_job(
     """SageMaker stops a job by SIGTERM, and kills it 120 s later."""
     job = make_job(cars, **LONG)
     container = start(*job.options, image, "train")
-    wait_for_epoch(container, 2)
+    container.wait_for_epoch(2)
     command = container.docker.output("exec", container.id, "cat", "/proc/1/cmdline").split("\0")
     assert "python" in command[0]
     assert "train" in command

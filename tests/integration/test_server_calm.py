@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 import requests
 from support.images import encode
 from support.servers import READY_LIMIT, Server, start_standin
+from support.waiting import wait_until
 
 from byoc_vision.errors import ResourceError
 
@@ -36,15 +35,8 @@ def figures(server: Server) -> dict[str, float]:
     return {name: float(value) for name, _, value in lines}
 
 
-def wait_until(server: Server, condition: Callable[[], bool]) -> None:
-    limit = time.monotonic() + READY_LIMIT
-    while not condition():
-        assert time.monotonic() < limit, (figures(server), server.log.read_text())
-        time.sleep(0.05)
-
-
 def wait_for(server: Server, name: str, value: float) -> None:
-    wait_until(server, lambda: figures(server)[name] == value)
+    wait_until(lambda: figures(server)[name] == value, lambda: (figures(server), server.log.read_text()))
 
 
 @pytest.fixture
@@ -82,7 +74,7 @@ def test_sigterm_with_a_long_batch_under_way_and_more_in_the_queue(tmp_path: Pat
         answers += [pool.submit(ask, server, GREY) for _ in range(5)]
         wait_for(server, "byoc_queue_depth", 5)
         server.terminate()
-        wait_until(server, lambda: "Handling signal: term" in server.log.read_text())
+        wait_until(lambda: "Handling signal: term" in server.log.read_text())
         gate.unlink()
         assert [answer.result().status_code for answer in answers] == [200] * 6
         assert server.exit_status() == 0

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from support.forked import Forked
 from support.hosts import HOSTS, declare, log_of, start
 from support.jobs import QUICK, read_metrics
+from support.waiting import wait_until
 
 from byoc_vision import artifact
 from byoc_vision.cli import main
@@ -84,11 +84,7 @@ def test_hosts_with_parts_of_their_own_train_one_model_and_go_on_after_a_stop(
 ) -> None:
     first, second = hosts
     run(hosts, started, epochs="100000")
-    for _ in range(2000):
-        if "epoch=2 " in log_of(first):
-            break
-        assert started[0].poll() is None, logs(hosts)
-        time.sleep(0.05)
+    wait_until(lambda: "epoch=2 " in log_of(first), lambda: logs(hosts), lambda: started[0].poll() is None)
     for process in started:
         process.send_signal(signal.SIGTERM)
     assert statuses(started) == [0, 0], logs(hosts)

@@ -7,12 +7,11 @@ import os
 import re
 import shutil
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import forked
+from support import forked, waiting
 from support.forked import Forked
 from support.jobs import QUICK, read_metrics, run_train, write_hyperparameters
 
@@ -77,12 +76,7 @@ def log_of(paths: MlPaths) -> str:
 
 
 def wait_until(condition: Callable[[], object], process: Forked, paths: MlPaths) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        assert process.poll() is None, log_of(paths)
-        time.sleep(0.05)
-    raise AssertionError(log_of(paths))
+    waiting.wait_until(condition, lambda: log_of(paths), lambda: process.poll() is None)
 
 
 def has_checkpoint(paths: MlPaths) -> bool:

@@ -8,13 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
 from support import searches
+from support.waiting import wait_until
 
 from byoc_vision import artifact
 from byoc_vision import hyperparameters as hp
@@ -80,12 +80,11 @@ def lines_of(folder: Path) -> list[dict[str, str]]:
 
 
 def until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    for _ in range(4000):
-        if condition():
-            return
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.05)
-    raise AssertionError("it never came")
+    def said() -> str:
+        process.kill()
+        return process.communicate()[0]
+
+    wait_until(condition, said, lambda: process.poll() is None)
 
 
 def log_of(folder: Path, number: int) -> str:
