@@ -14,8 +14,7 @@ import pytest
 import requests
 from botocore.config import Config
 from PIL import Image
-from support.datasets import draw as draw_scene
-from support.images import decode, encode
+from support.images import decode, draw_scene, encode
 from support.runtime import Failure, Runtime, start_runtime
 from support.servers import Server, start_standin
 

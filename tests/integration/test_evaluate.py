@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support import tiny_models
-from support.datasets import draw, save
+from support.images import draw_scene, save_image
 
 from byoc_vision.cli import main
 from byoc_vision.preprocess import Preprocess
@@ -26,7 +26,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     for index in range(6):
-        save(tmp_path / "data" / NAMES[index % 3] / f"{index}.png", draw(index)[0])
+        save_image(tmp_path / "data" / NAMES[index % 3] / f"{index}.png", draw_scene(index)[0])
     return tmp_path / "data"
 
 
