@@ -116,7 +116,7 @@ def test_v3_takes_our_serializers_and_we_its_endpoints(run: Callable[..., list[o
 
 
 @pytest.mark.parametrize(("version", "module"), [(2, "sagemaker.local"), (3, "sagemaker.core.local.local_session")])
-def test_local_modes_errors_are_told_as_errors(
+def test_errors_in_local_mode_are_raised_as_errors(
     run: Callable[..., list[object]], light: Server, version: int, module: str
 ) -> None:
     """Local mode hands on what a container said as an answer, whatever its status."""

@@ -187,7 +187,7 @@ class TestJob:
         assert "a smaller image_size trains faster" in report["warnings"][-1]
         assert report["classes"][0]["pictures"].keys() == {"train", "validation"}
 
-    def test_the_report_of_refused_data_tells_why(self, paths: MlPaths) -> None:
+    def test_the_report_of_refused_data_names_the_reason(self, paths: MlPaths) -> None:
         bad = first(paths.channel("train"))
         bad.write_text("no image")
         assert run_train(paths) == 3

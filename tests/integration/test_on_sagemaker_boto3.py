@@ -308,7 +308,7 @@ def make_model(made: Any) -> None:
     )
 
 
-def test_an_error_in_the_block_is_the_one_that_is_told(aws: Aws, created: ModuleType) -> None:
+def test_an_error_in_the_block_is_raised_before_those_of_deleting(aws: Aws, created: ModuleType) -> None:
     aws.failing.add("DeleteModel")
 
     def fail() -> None:

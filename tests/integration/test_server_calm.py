@@ -47,7 +47,7 @@ def gate(tmp_path: Path) -> Path:
     return gate
 
 
-def test_a_lost_gpu_ends_the_process_and_nobody_waits_for_it(tmp_path: Path, gate: Path) -> None:
+def test_a_lost_gpu_answers_all_requests_and_ends_the_process(tmp_path: Path, gate: Path) -> None:
     """Imitated: a machine without a GPU cannot lose one."""
     environment = {"BATCH_SIZE": "1"}
     with start_standin(tmp_path / "log", gate, LOST, environment) as server, ThreadPoolExecutor(3) as pool:

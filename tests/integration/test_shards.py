@@ -79,7 +79,7 @@ def logs(hosts: list[MlPaths]) -> str:
 
 
 @pytest.mark.timeout(240)
-def test_hosts_with_parts_of_their_own_train_one_model_and_go_on_after_a_stop(
+def test_hosts_with_shards_train_one_model_and_resume_after_a_stop(
     both: Path, hosts: list[MlPaths], started: list[Forked]
 ) -> None:
     first, second = hosts

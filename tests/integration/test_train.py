@@ -223,7 +223,7 @@ def test_early_stopping(shapes: Path, prepare: Prepare, capsys: pytest.CaptureFi
     assert len(epoch_figures(log)) == 3
 
 
-def test_a_loss_that_explodes_is_said_plainly(shapes: Path, prepare: Prepare) -> None:
+def test_an_exploding_loss_is_reported(shapes: Path, prepare: Prepare) -> None:
     paths = prepare(shapes, SMALL_CLASSIFIER | {"learning_rate": "1e30", "optimizer": "sgd", "epochs": "5"})
     assert run_train(paths) == 2
     assert re.match(r"Your input: learning_rate: the training loss is (nan|inf) in epoch", paths.failure.read_text())

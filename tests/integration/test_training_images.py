@@ -168,7 +168,7 @@ class TestBadSamples:
         assert "The classes are 0, 255: where one is missing, say how many there are with num_classes" in failure(paths)
         assert train_as_it_lies(paths, asked | {"on_bad_sample": "skip"}) == 0
 
-    def test_skip_trains_on_the_others(
+    def test_skip_trains_on_the_good_samples(
         self, paths: MlPaths, broken: list[Path], capsys: pytest.CaptureFixture[str]
     ) -> None:
         asked = SHAPES | {"checked_pictures": "1", "on_bad_sample": "skip", "epochs": "2"}

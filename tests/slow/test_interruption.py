@@ -101,7 +101,7 @@ def test_a_whole_group_of_processes_may_be_asked_to_stop(paths: MlPaths, start: 
     assert not paths.failure.exists()
 
 
-def test_sigterm_leaves_a_model_and_a_checkpoint_to_go_on_from(paths: MlPaths, start: Start) -> None:
+def test_sigterm_leaves_a_model_and_a_checkpoint_to_resume_from(paths: MlPaths, start: Start) -> None:
     process = start()
     wait_until(lambda: has_checkpoint(paths) and "epoch=1 " in log_of(paths), process, paths)
     process.send_signal(signal.SIGTERM)
@@ -165,7 +165,7 @@ def test_a_process_killed_on_one_host_is_named_on_both(paths: MlPaths, start: St
     assert not other.checkpoints.exists() or not has_checkpoint(other), "the first process alone writes"
 
 
-def test_a_mistake_in_one_of_two_processes_is_told_once(paths: MlPaths, start: Start) -> None:
+def test_a_mistake_in_one_of_two_processes_is_reported_once(paths: MlPaths, start: Start) -> None:
     ask(paths, model="no_such_model")
     process = start(BYOC_PROCESSES_PER_HOST="2")
     assert process.wait(100) == 2, log_of(paths)

@@ -26,7 +26,7 @@ MADE: dict[Path, dict[str, Callable[[], str]]] = {
 
 
 def render(page: Path) -> str:
-    """A page with its tables made anew, each between its two comments."""
+    """A page with its tables written again, each between its two comments."""
     text = page.read_text(encoding="utf-8")
     for marker, make in MADE[page].items():
         start, end = f"<!-- {marker}: made by `make readme` -->", f"<!-- end of {marker} -->"

@@ -41,7 +41,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def ping(self) -> int | None:
-        """The status of /ping, or None where nobody listens."""
+        """The status of /ping, or None if the server does not listen."""
         try:
             return requests.get(f"{self.url}/ping", timeout=READY_LIMIT).status_code
         except requests.ConnectionError:

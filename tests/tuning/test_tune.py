@@ -92,7 +92,7 @@ def log_of(folder: Path, number: int) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def test_two_commands_share_a_search_which_then_goes_on(
+def test_two_commands_share_a_search_that_is_resumed(
     command: Callable[..., list[str]], start: Start, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -120,7 +120,7 @@ def test_two_commands_share_a_search_which_then_goes_on(
 
 
 def test_a_hopeless_trial_is_stopped(command: Callable[..., list[str]], shapes: Path, tmp_path: Path) -> None:
-    """The others, which nobody trained, were right from the first epoch on."""
+    """The other trials, which were not trained, have almost no loss from the first epoch on."""
     arguments = command(LONG, "--trials", "5", "--metric", "loss")
     request = read_request(arguments[2], shapes, "loss")
     folder = SearchFolder(tmp_path / "out")
@@ -137,7 +137,7 @@ def test_a_hopeless_trial_is_stopped(command: Callable[..., list[str]], shapes: 
     assert not (tmp_path / "out/trials/0004/model").exists()
 
 
-def test_failures_are_told_and_equal_ones_end_the_search(
+def test_failures_are_reported_and_equal_ones_end_the_search(
     command: Callable[..., list[str]], shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Hyperparameters that do not fit each other, which a job sees once it knows its task."""
@@ -152,7 +152,7 @@ def test_failures_are_told_and_equal_ones_end_the_search(
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_search_that_is_stopped_goes_on_with_the_same_trial(
+def test_a_stopped_search_resumes_the_same_trial(
     number: signal.Signals, status: int, command: Callable[..., list[str]], start: Start, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
