@@ -46,13 +46,14 @@ help: ## list the targets
 .PHONY: install
 install: $(VENV)/.installed ## create .venv from the lock file and install this package into it
 
-# Created again only when the lock file changes.
+# Created again only when the lock file changes. Python compiles modules when they are first imported: to compile all of
+# them here takes longer.
 $(VENV)/.locked: docker/build.lock docker/requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "Python 3.11 or newer is needed. To use another Python than $(PYTHON): make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/$(PIP_INSTALL) --require-hashes -r docker/build.lock
-	$(BIN)/$(PIP_INSTALL) --require-hashes --no-deps --no-build-isolation -r docker/requirements-dev.lock
+	$(BIN)/$(PIP_INSTALL) --no-compile --require-hashes --no-deps --no-build-isolation -r docker/requirements-dev.lock
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
