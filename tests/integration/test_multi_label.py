@@ -38,6 +38,8 @@ ASKED = {
     "augmentation": "flip",
     "num_workers": "0",
     "precision": "float32",
+    "report": "false",
+    "tensorboard": "false",
 }
 MEANINGS = [(red, round_) for red in (False, True) for round_ in (False, True)]
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from support.hosts import train_on_one
+from support import forked
+from support.hosts import log_of, train_on_one
 from support.jobs import QUICK, read_metrics, run_train, write_hyperparameters
 from support.log_figures import compare_log
 
@@ -237,11 +236,11 @@ def test_two_hosts_train_one_model(scenes: Path, prepare: Prepare, tmp_path: Pat
     hosts = ["127.0.0.1", "127.0.0.2"]
     started = []
     for host, paths in zip(hosts, (first, second), strict=True):
-        (paths.resource_config).write_text(json.dumps({"current_host": host, "hosts": hosts}))
-        command = [sys.executable, "-m", "byoc_vision", "train", "--root", str(paths.root)]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-    logs = [process.communicate(timeout=110)[0] for process in started]
-    assert [process.returncode for process in started] == [0, 0], "\n".join(logs)
+        paths.resource_config.write_text(json.dumps({"current_host": host, "hosts": hosts}))
+        started.append(forked.start(main, ["train", "--root", str(paths.root)], log=paths.root / "log"))
+    statuses = [process.wait(100) for process in started]
+    logs = [log_of(paths) for paths in (first, second)]
+    assert statuses == [0, 0], "\n".join(logs)
     assert epoch_figures(logs[0]) == epoch_figures(logs[1])
     assert len(epoch_figures(logs[0])) == 2
     config, _ = artifact.load(first.model)
