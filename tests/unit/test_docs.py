@@ -14,6 +14,8 @@ PAGES = [
     *sorted(REPOSITORY.glob("*.md")),
     *(page for folder in ("docs", "examples", "benchmarks") for page in sorted((REPOSITORY / folder).rglob("*.md"))),
 ]
+ARCHITECTURE = REPOSITORY / "ARCHITECTURE.md"
+PACKAGES = (REPOSITORY / "src" / "byoc_vision", REPOSITORY / "serve" / "byoc_serve")
 NOTEBOOKS = sorted((REPOSITORY / "examples").glob("*.ipynb"))
 MOST_LINES = 170  # of the README
 
@@ -69,6 +71,13 @@ def test_the_readme_is_short() -> None:
 def test_the_index_lists_every_page() -> None:
     docs = REPOSITORY / "docs"
     assert {page.name for page in docs.glob("*.md")} - {"README.md"} <= set(links(docs / "README.md"))
+
+
+def test_the_modules_of_the_architecture_exist() -> None:
+    named = set(re.findall(r"`([\w/]+(?:\.py|/))`", ARCHITECTURE.read_text(encoding="utf-8")))
+    assert named
+    roots = (REPOSITORY, *PACKAGES)
+    assert sorted(path for path in named if not any((root / path).exists() for root in roots)) == []
 
 
 @pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS], ids=names)
