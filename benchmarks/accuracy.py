@@ -4,11 +4,11 @@
 
 CHANNELS is a folder of channels (train, validation, …), such as a job has below /opt/ml/input/data.
 
-plain     float32, contiguous tensors, an optimiser that is not fused, pictures decoded in each epoch
+plain     float32, contiguous tensors, an optimiser that is not fused, images decoded in each epoch
 fast      as a job trains by default on this machine
 bfloat16  as a job trains where the hardware multiplies bfloat16; elsewhere it is emulated, slowly, with the same result
 
-All three draw the same pictures in the same order, augmented alike, from the same first weights. A seed's figure is the
+All three draw the same images in the same order, augmented alike, from the same first weights. A seed's figure is the
 validation figure of its last epoch; the table gives their mean and spread.
 """
 
@@ -49,8 +49,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 class PlainStep(Step):
     """A step as the usual projects write it."""
 
-    def _gradients(self, pictures: torch.Tensor, targets: torch.Tensor, weight: float) -> torch.Tensor:
-        loss: torch.Tensor = self.loss(self.model(pictures.to(self.device)), targets.to(self.device))
+    def _gradients(self, images: torch.Tensor, targets: torch.Tensor, weight: float) -> torch.Tensor:
+        loss: torch.Tensor = self.loss(self.model(images.to(self.device)), targets.to(self.device))
         (loss * weight).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 

@@ -20,14 +20,14 @@ MOST_AT_ONCE = 256
 TIMEOUT = 60.0
 
 
-def arrive(port: int, path: str, pictures: Sequence[bytes], rate: float, seconds: float, seed: int = 0) -> list[float]:
+def arrive(port: int, path: str, images: Sequence[bytes], rate: float, seconds: float, seed: int = 0) -> list[float]:
     """The latencies, in milliseconds, of `rate` requests a second on average. Raises LoadError."""
     draw = random.Random(seed)
     due, moment = [], draw.expovariate(rate)
     while moment < seconds:
         due.append(moment)
         moment += draw.expovariate(rate)
-    requests = [request(path, picture) for picture in pictures]
+    requests = [request(path, image) for image in images]
     started = time.perf_counter()
     with ThreadPoolExecutor(MOST_AT_ONCE) as threads:
         answers = []
@@ -44,9 +44,9 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return sorted(values)[max(rank, 1) - 1]
 
 
-def request(path: str, picture: bytes) -> bytes:
+def request(path: str, image: bytes) -> bytes:
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\nConnection: close\r\n"
-    return f"{head}Content-Length: {len(picture)}\r\n\r\n".encode() + picture
+    return f"{head}Content-Length: {len(image)}\r\n\r\n".encode() + image
 
 
 def _ask(port: int, content: bytes) -> float:

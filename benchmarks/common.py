@@ -1,4 +1,4 @@
-"""What the training benchmarks share: drawn pictures of usual sizes, and what to say of the machine."""
+"""What the training benchmarks share: drawn images of usual sizes, and what to say of the machine."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ import numpy as np
 import torch
 
 from byoc_vision.data.sample_data import draw_scene
-from byoc_vision.data.samples import DataClass, Dataset, Sample
-from byoc_vision.models.spec import Task
+from byoc_vision.data.samples import ClassInfo, Dataset, Sample
+from byoc_vision.types import Task
 
 CARVANA, PET = (1280, 1918), (375, 500)  # height, width
-CLASSES: dict[Task, tuple[DataClass, ...]] = {
-    "segmentation": (DataClass("background", 0), DataClass("object", 255)),
-    "classification": tuple(DataClass(f"class_{index}") for index in range(10)),
+CLASSES: dict[Task, tuple[ClassInfo, ...]] = {
+    "segmentation": (ClassInfo("background", 0), ClassInfo("object", 255)),
+    "classification": tuple(ClassInfo(f"class_{index}") for index in range(10)),
 }
-_DRAWN = 16  # different pictures; the others are copies, each a file of its own
+_DRAWN = 16  # different images; the others are copies, each a file of its own
 
 
 def draw(folder: Path, task: Task, count: int, size: tuple[int, int]) -> Dataset:
-    """`count` JPEG pictures of `size`, with PNG masks or one of ten labels, a few of them to validate on."""
+    """`count` JPEG images of `size`, with PNG masks or one of ten labels, a few of them to validate on."""
     encoded = [encode(size, index) for index in range(min(_DRAWN, count))]
     samples = []
     for index in range(count):
-        picture, mask = encoded[index % len(encoded)]
+        image, mask = encoded[index % len(encoded)]
         paths = folder / "pictures" / f"{index:06}.jpg", folder / "masks" / f"{index:06}_mask.png"
-        for path, content in zip(paths, (picture, mask), strict=True):
+        for path, content in zip(paths, (image, mask), strict=True):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         if task == "segmentation":
@@ -44,9 +44,9 @@ def draw(folder: Path, task: Task, count: int, size: tuple[int, int]) -> Dataset
 
 
 def encode(size: tuple[int, int], seed: int) -> tuple[bytes, bytes]:
-    """A drawn picture of `size`, height and width, as JPEG, and its mask as PNG."""
-    picture, mask = draw_scene(*size, np.random.default_rng(seed))
-    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    """A drawn image of `size`, height and width, as JPEG, and its mask as PNG."""
+    image, mask = draw_scene(*size, np.random.default_rng(seed))
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 75])
     _, png = cv2.imencode(".png", mask)
     return jpeg.tobytes(), png.tobytes()

@@ -1,4 +1,4 @@
-"""What reading a picture costs: our checked, upright, RGB reading against bare OpenCV and against Pillow.
+"""What reading an image costs: our checked, upright, RGB reading against bare OpenCV and against Pillow.
 
     .venv/bin/python benchmarks/decoding.py [--output benchmarks/results/decoding.json]
 
@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from byoc_vision.data.decoding import read_picture
+from byoc_vision.data.decoding import read_image
 from byoc_vision.data.sample_data import draw_scene
 
 SIZES = {"1918 x 1280": (1280, 1918), "500 x 375": (375, 500)}
@@ -38,14 +38,14 @@ def pillow(data: bytes) -> np.ndarray:
 
 
 READERS: dict[str, Callable[[bytes], np.ndarray]] = {
-    "byoc_vision": read_picture,
+    "byoc_vision": read_image,
     "OpenCV": bare_opencv,
     "Pillow": pillow,
 }
 
 
 def measure(data: bytes) -> dict[str, float]:
-    """Milliseconds a picture, by reader."""
+    """Milliseconds an image, by reader."""
     seconds: dict[str, list[float]] = {name: [] for name in READERS}
     for _ in range(TURNS):
         for name, read in READERS.items():
@@ -62,8 +62,8 @@ def main() -> None:
     cv2.setNumThreads(1)
     results = {}
     for name, (height, width) in SIZES.items():
-        picture, _ = draw_scene(height, width, np.random.default_rng(0))
-        _, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 75])
+        image, _ = draw_scene(height, width, np.random.default_rng(0))
+        _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 75])
         milliseconds = measure(encoded.tobytes())
         results[name] = milliseconds
         ours = milliseconds["byoc_vision"]

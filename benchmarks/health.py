@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/health.py [--output benchmarks/results/health.json]
 
-Real steps of a job's parts on random pictures, on the GPU where there is one. Steps with and without the rules
+Real steps of a job's parts on random images, on the GPU where there is one. Steps with and without the rules
 take turns; the ratio is the median over blocks of steps, each with one look at tensors in it.
 """
 
@@ -21,13 +21,13 @@ from torch import nn
 from byoc_vision.models.build import build_model
 from byoc_vision.models.names import canonical_spec
 from byoc_vision.models.normalized import Normalized
-from byoc_vision.models.spec import ModelSpec, Task
 from byoc_vision.precision import choose_device, choose_precision
 from byoc_vision.training.health.monitor import HealthMonitor
 from byoc_vision.training.health.observer import HealthObserver
 from byoc_vision.training.loop import Batch, Step
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
+from byoc_vision.types import ModelSpec, Task
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -47,8 +47,8 @@ def build(task: Task, architecture: str, encoder: str | None) -> tuple[Step, Ste
 
 
 def batch_of(task: Task, size: int, count: int) -> Batch:
-    truth = torch.randint(2, (count, size, size) if task == "segmentation" else (count,))
-    return torch.randint(256, (count, 3, size, size), dtype=torch.uint8), truth
+    target = torch.randint(2, (count, size, size) if task == "segmentation" else (count,))
+    return torch.randint(256, (count, 3, size, size), dtype=torch.uint8), target
 
 
 def seconds(step: Step, batch: Batch, steps: int) -> float:
@@ -81,7 +81,7 @@ def measure(
     sums = {kind: [sum(taken[start : start + interval]) for start in starts] for kind, taken in times.items()}
     ratio = statistics.median(after / before for before, after in zip(sums["alone"], sums["watched"], strict=True))
     name = architecture + (f" {encoder}" if encoder else "")
-    print(f"{name}, {count} pictures of {size}: × {ratio:.4f}, a look in one step of {interval}", flush=True)
+    print(f"{name}, {count} images of {size}: × {ratio:.4f}, a look in one step of {interval}", flush=True)
     return {
         "model": name,
         "size": size,

@@ -2,7 +2,7 @@
 
     python benchmarks/instance_memory.py [--output FILE]
 
-Each case runs in a process of its own: real training steps on random pictures, or a real artifact that answers. The
+Each case runs in a process of its own: real training steps on random images, or a real artifact that answers. The
 peak of its resident memory, as the kernel tells it (VmHWM), above what it has when all is imported and nothing is
 built, is compared with what is counted on fake tensors.
 """
@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.types import ModelSpec
 
 if TYPE_CHECKING:
     from byoc_vision.describe.step_memory import StepMemory
@@ -118,8 +118,8 @@ def train(case: Case) -> tuple[int, int]:
     step = training_step(case.spec, model, case.optimizer, torch.float32)
     step.begin()
     for _ in range(2):
-        pictures, targets = empty_batch(case.spec, case.size, case.batch_size)
-        step([(pictures.random_(), targets.zero_())])
+        images, targets = empty_batch(case.spec, case.size, case.batch_size)
+        step([(images.random_(), targets.zero_())])
     return before, memory("VmHWM")
 
 
@@ -131,9 +131,9 @@ def serve(case: Case, folder: Path) -> tuple[int, int]:
 
     before = memory("VmRSS")
     predictor = Predictor.load(folder, "cpu")
-    pictures = [np.full((*case.size, 3), 127, np.uint8)] * case.batch_size
+    images = [np.full((*case.size, 3), 127, np.uint8)] * case.batch_size
     for _ in range(3):
-        predictor.predict(pictures)
+        predictor.predict(images)
     return before, memory("VmHWM")
 
 
@@ -146,20 +146,20 @@ def memory(name: str) -> int:
 def leave_artifact(case: Case, folder: Path) -> None:
     """A model with random weights, as a job leaves it, with OpenVINO's form of it."""
     from byoc_vision import artifact
-    from byoc_vision.artifact import ClassEntry, ModelCard
-    from byoc_vision.data.preprocess import Preprocess
+    from byoc_vision.artifact import ClassEntry, ModelConfig
     from byoc_vision.models.build import build_model
+    from byoc_vision.preprocess import Preprocess
     from byoc_vision.training.compilation import leave_compiled
 
     segments = case.spec.task == "segmentation"
     values = [0, 255] if segments else [None] * case.spec.outputs
-    card = ModelCard(
+    config = ModelConfig(
         model=case.spec,
         classes=tuple(ClassEntry(name=f"class {index}", value=value) for index, value in enumerate(values)),
         activation="sigmoid" if segments else "softmax",
         preprocess=Preprocess(height=case.side, width=case.side),
     )
-    artifact.save(folder, card, build_model(case.spec).state_dict())
+    artifact.save(folder, config, build_model(case.spec).state_dict())
     leave_compiled(folder)
 
 

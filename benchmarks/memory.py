@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/memory.py [--epochs 8] [--output benchmarks/results/memory.json]
 
-A real `train` on drawn pictures of 1918 × 1280 with masks, two loader processes, the cache as a job has it by default.
+A real `train` on drawn images of 1918 × 1280 with masks, two loader processes, the cache as a job has it by default.
 rss: resident memory of the training process; pss: of all the job's processes, shared pages counted once. Both in MB, as
 Linux tells them (proc_pid_smaps_rollup(5)).
 """
@@ -25,7 +25,7 @@ EPOCH = re.compile(r"epoch=(\d+) ")
 
 
 def make_job(root: Path, count: int, epochs: int) -> None:
-    """Pictures and masks of a job in the folders that `train` reads."""
+    """Images and masks of a job in the folders that `train` reads."""
     draw(root / "drawn", "segmentation", count, CARVANA)
     data = root / "input/data"
     data.mkdir(parents=True)
@@ -69,7 +69,7 @@ def main() -> None:
     root = Path(tempfile.mkdtemp(prefix="memory-"))
     before = swapped_out()
     try:
-        make_job(root, options.pictures, options.epochs)
+        make_job(root, options.images, options.epochs)
         epochs = epochs_of(root)
     finally:
         shutil.rmtree(root, ignore_errors=True)
@@ -79,7 +79,7 @@ def main() -> None:
     write(
         options.output,
         {
-            "pictures": options.pictures,
+            "pictures": options.images,
             "megabytes": epochs,
             "last epoch / epoch 2": growth,
             "pages_swapped_out": pages,

@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/multi_model.py [--seconds 4] [--turns 5] [--output benchmarks/results/multi_model.json]
 
-ResNet-18 at 224 with random weights, drawn JPEG pictures of 500 × 375. Both servers run, and take turns at being asked
+ResNet-18 at 224 with random weights, drawn JPEG images of 500 × 375. Both servers run, and take turns at being asked
 by 1 connection, by 8 that want the same model, and by 8 that want another one each time. Memory is the proportional set
 size of all processes. multi-model-server must be installed (docker/multi-model-server.lock) and needs Java.
 """
@@ -29,11 +29,11 @@ from pathlib import Path
 from common import PET, encode, write
 
 from byoc_vision import artifact
-from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.artifact import ClassEntry, ModelConfig
 from byoc_vision.inference import compiled
 from byoc_vision.models.build import build_model
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ModelSpec
 
 PORTS = {"own": 18080, "mms": 18081}  # multi-model-server takes none above 32767
 MODELS = 10
@@ -111,13 +111,13 @@ def make_model(folder: Path) -> None:
     spec = ModelSpec(task="classification", architecture="resnet18", outputs=10)
     classes = tuple(ClassEntry(name=f"class_{index}") for index in range(10))
     preprocess = Preprocess(height=224, width=224, resize="short_side")
-    card = ModelCard(model=spec, classes=classes, activation="softmax", preprocess=preprocess)
+    config = ModelConfig(model=spec, classes=classes, activation="softmax", preprocess=preprocess)
     network = build_model(spec).eval()
-    artifact.save(folder, card, network.state_dict())
-    compiled.write(folder, card, network)  # as a job leaves it, for CPUs
+    artifact.save(folder, config, network.state_dict())
+    compiled.write(folder, config, network)  # as a job leaves it, for CPUs
 
 
-def requests_per_second(server: Server, connections: int, models: int, seconds: float, picture: bytes) -> float:
+def requests_per_second(server: Server, connections: int, models: int, seconds: float, image: bytes) -> float:
     turn = itertools.count()
     done = [0] * connections
     begin = threading.Barrier(connections)
@@ -128,7 +128,7 @@ def requests_per_second(server: Server, connections: int, models: int, seconds: 
         limit = time.perf_counter() + seconds
         while time.perf_counter() < limit:
             path = f"/models/model{next(turn) % models}/invoke"
-            connection.request("POST", path, picture, {"Content-Type": "image/jpeg"})
+            connection.request("POST", path, image, {"Content-Type": "image/jpeg"})
             response = connection.getresponse()
             body = response.read()
             if response.status != 200:
@@ -142,7 +142,7 @@ def requests_per_second(server: Server, connections: int, models: int, seconds: 
 
 
 def measure(servers: dict[str, Server], root: Path, turns: int, seconds: float) -> dict[str, dict[str, float]]:
-    picture = encode(PET, 0)[0]
+    image = encode(PET, 0)[0]
     figures: dict[str, dict[str, float]] = {name: {} for name in servers}
     for name, server in servers.items():
         found, empty = figures[name], server.megabytes()
@@ -159,7 +159,7 @@ def measure(servers: dict[str, Server], root: Path, turns: int, seconds: float) 
     for _ in range(turns):
         for load, (connections, models) in LOADS.items():
             for name, server in servers.items():
-                speed = requests_per_second(server, connections, models, seconds, picture)
+                speed = requests_per_second(server, connections, models, seconds, image)
                 speeds.setdefault((name, load), []).append(speed)
     for (name, load), values in speeds.items():
         figures[name][f"requests/s, {load}"] = statistics.median(values)

@@ -100,7 +100,7 @@ class Ours:
         if self._batch is None:
             example = next(iter(self._trainer.batches))
             images = example.image.to(step.device, memory_format=torch.channels_last)
-            self._batch = images, example.truth.to(step.device)
+            self._batch = images, example.target.to(step.device)
         started, count = time.perf_counter(), count or len(self._trainer.batches)
         step.begin()
         for _ in range(count):

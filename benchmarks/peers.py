@@ -1,4 +1,4 @@
-"""Other projects' training, on our drawn pictures."""
+"""Other projects' training, on our drawn images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from byoc_vision.precision import choose_device, choose_precision
 def pytorch_unet(checkout: Path, dataset: Dataset, size: int, batch: int, workers: int) -> Plain:
     """The loop with milesial/Pytorch-UNet's network and data set class.
 
-    Its pictures keep their proportions; they are scaled to as many pixels as `size` × `size` has.
+    Its images keep their proportions; they are scaled to as many pixels as `size` × `size` has.
     """
     sys.path.insert(0, str(checkout))
     from unet import UNet
@@ -108,7 +108,7 @@ def timm_script(
 
 
 def class_folders(dataset: Dataset, folder: Path) -> Path:
-    """train/LABEL/ and validation/LABEL/ with links to the pictures."""
+    """train/LABEL/ and validation/LABEL/ with links to the images."""
     root = folder / "class_folders"
     for split in ("train", "validation"):
         for sample in dataset.train:

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from byoc_vision.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from byoc_vision.data.samples import Dataset
-from byoc_vision.models.spec import Task
 from byoc_vision.precision import choose_device
+from byoc_vision.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from byoc_vision.types import Task
 
 
-class PlainPictures(TorchDataset[tuple[Tensor, Tensor]]):
-    """As the usual projects read pictures: with PIL, in each epoch, to float32."""
+class PlainImages(TorchDataset[tuple[Tensor, Tensor]]):
+    """As the usual projects read images: with PIL, in each epoch, to float32."""
 
     def __init__(self, dataset: Dataset, size: int) -> None:
         self.dataset = dataset
@@ -31,8 +31,8 @@ class PlainPictures(TorchDataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         sample = self.dataset.train[index]
-        picture = Image.open(sample.image).convert("RGB").resize((self.size, self.size), Image.Resampling.BILINEAR)
-        pixels = (np.asarray(picture, np.float32) / 255 - IMAGENET_MEAN) / IMAGENET_STD
+        resized = Image.open(sample.image).convert("RGB").resize((self.size, self.size), Image.Resampling.BILINEAR)
+        pixels = (np.asarray(resized, np.float32) / 255 - IMAGENET_MEAN) / IMAGENET_STD
         image = torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32))
         if sample.mask is None:
             return image, torch.tensor(sample.label)
@@ -44,7 +44,7 @@ class Plain:
     """The eager float32 loop."""
 
     def __init__(
-        self, net: nn.Module, pictures: TorchDataset[tuple[Tensor, Tensor]], task: Task, batch: int, workers: int
+        self, net: nn.Module, images: TorchDataset[tuple[Tensor, Tensor]], task: Task, batch: int, workers: int
     ) -> None:
         self.device = choose_device()
         self.net = net.to(self.device).train()
@@ -52,7 +52,7 @@ class Plain:
         self.optimizer = torch.optim.Adam(self.net.parameters(), 1e-4)
         pin = self.device.type == "cuda"
         self.batches: Iterable[tuple[Tensor, Tensor]] = DataLoader(
-            pictures, batch, shuffle=True, drop_last=True, num_workers=workers, pin_memory=pin
+            images, batch, shuffle=True, drop_last=True, num_workers=workers, pin_memory=pin
         )
         self.first = [part.to(self.device) for part in next(iter(self.batches))]
 
@@ -82,10 +82,10 @@ class Plain:
 
 def rate(batches: Iterable[tuple[Tensor, Tensor]], step: Callable[[Tensor, Tensor], object]) -> float:
     """Images a second, the GPU's last work included."""
-    started, pictures = time.perf_counter(), 0
+    started, seen = time.perf_counter(), 0
     for images, targets in batches:
         step(images, targets)
-        pictures += len(images)
+        seen += len(images)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return pictures / (time.perf_counter() - started)
+    return seen / (time.perf_counter() - started)

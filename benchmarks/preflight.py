@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/preflight.py [--output benchmarks/results/preflight.json] [FOLDER …]
 
-Each FOLDER is read as `byoc-vision check` reads it; without one, pictures with masks are drawn. One thread, and the
+Each FOLDER is read as `byoc-vision check` reads it; without one, images with masks are drawn. One thread, and the
 processor time of that thread. A sample is decoded alone and then checked, in turns, so that what else the machine does
 falls on both alike. A figure is the median over samples and turns.
 """
@@ -22,20 +22,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from byoc_vision.data.decoding import read_picture
-from byoc_vision.data.layouts import find_dataset
-from byoc_vision.data.layouts.local_channels import channels_in
-from byoc_vision.data.preflight.facts import examine
+from byoc_vision.data.decoding import read_image
+from byoc_vision.data.formats import find_dataset
+from byoc_vision.data.formats.local_channels import channels_in
+from byoc_vision.data.preflight.sample_stats import examine
 from byoc_vision.data.sample_data import draw_scene
 from byoc_vision.data.samples import DataOptions, Sample
-from byoc_vision.data.truths import read_mask_values
+from byoc_vision.data.targets import read_mask_values
 
 MOST_SAMPLES = 60
 TURNS = 4
 
 
 def decode(sample: Sample) -> None:
-    read_picture(sample.image)
+    read_image(sample.image)
     if sample.mask is not None:
         read_mask_values(sample)
 
@@ -62,9 +62,9 @@ def measure(samples: Sequence[Sample]) -> dict[str, float]:
 def draw_set(folder: Path, height: int, width: int, count: int) -> tuple[Sample, ...]:
     samples = []
     for index in range(count):
-        picture, mask = draw_scene(height, width, np.random.default_rng(index))
+        image, mask = draw_scene(height, width, np.random.default_rng(index))
         sample = Sample(folder / f"{width}_{index}.jpg", folder / f"{width}_{index}.png")
-        cv2.imwrite(str(sample.image), picture, [cv2.IMWRITE_JPEG_QUALITY, 75])
+        cv2.imwrite(str(sample.image), image, [cv2.IMWRITE_JPEG_QUALITY, 75])
         cv2.imwrite(str(sample.mask), mask)
         samples.append(sample)
     return tuple(samples)

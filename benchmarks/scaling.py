@@ -1,9 +1,9 @@
-"""Training batches a job's processes are handed in a second, as pictures, picture size, loader processes and training
+"""Training batches a job's processes are handed in a second, as images, image size, loader processes and training
 processes grow: from files, and from the cache.
 
     .venv/bin/python benchmarks/scaling.py [--output benchmarks/results/NAME.json]
 
-Drawn JPEG pictures with masks, augmented as by default, and nothing that trains on them: what the pipeline could feed.
+Drawn JPEG images with masks, augmented as by default, and nothing that trains on them: what the pipeline could feed.
 Each figure is of an epoch; `cold` decodes (and fills the cache), `warm` is the median of the epochs after it.
 """
 
@@ -24,17 +24,17 @@ from common import CLASSES, draw, write
 
 from byoc_vision.data.augmentation import build_augmentation
 from byoc_vision.data.cache import choose_place, free_memory, open_cache
+from byoc_vision.data.image_dataset import ImageDataset
 from byoc_vision.data.loaders import build_training_loader
-from byoc_vision.data.pictures import PictureDataset
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.data.samples import Dataset
+from byoc_vision.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
 class Point:
-    """One measurement. side: of the pictures, which are 3 : 2, the longer one; size: of the model's input."""
+    """One measurement. side: of the images, which are 3 : 2, the longer one; size: of the model's input."""
 
-    pictures: int = 128
+    images: int = 128
     side: int = 960
     size: int = 256
     workers: int = 1
@@ -57,8 +57,8 @@ def epochs_of_a_process(
 ) -> None:
     """Go through this process's share of each epoch, all processes at once."""
     rule = Preprocess(height=point.size, width=point.size)
-    cache = open_cache(dataset, rule, choose_place("auto", memory=free_memory()), generation=point.pictures)
-    pictures = PictureDataset(
+    cache = open_cache(dataset, rule, choose_place("auto", memory=free_memory()), generation=point.images)
+    images = ImageDataset(
         dataset.train,
         CLASSES["segmentation"],
         rule,
@@ -66,7 +66,7 @@ def epochs_of_a_process(
         cache=cache.train if cache else None,
     )
     loader = build_training_loader(
-        pictures, point.batch, workers=point.workers, rank=rank, world_size=point.processes, local_world_size=1
+        images, point.batch, workers=point.workers, rank=rank, world_size=point.processes, local_world_size=1
     )
     taken = []
     for epoch in range(point.epochs):
@@ -84,7 +84,7 @@ def epochs_of_a_process(
 
 def measure(point: Point, folder: Path) -> dict[str, float]:
     """Images a second of all processes together."""
-    dataset = draw(folder, "segmentation", point.pictures, (point.side * 2 // 3, point.side))
+    dataset = draw(folder, "segmentation", point.images, (point.side * 2 // 3, point.side))
     context = multiprocessing.get_context("spawn")
     barrier, seconds = context.Barrier(point.processes), context.Queue()
     processes = [
@@ -96,17 +96,17 @@ def measure(point: Point, folder: Path) -> dict[str, float]:
     cold, *warm = max(seconds.get() for _ in processes)
     for process in processes:
         process.join()
-    return {"cold": point.pictures / cold, "warm": point.pictures / statistics.median(warm)}
+    return {"cold": point.images / cold, "warm": point.images / statistics.median(warm)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vary", nargs="+", choices=VARIED, default=list(VARIED))
     parser.add_argument("--most", type=int, help="leave out larger numbers of what is varied but sizes")
-    parser.add_argument("--pictures", type=int, default=Point.pictures)
+    parser.add_argument("--pictures", type=int, default=Point.images)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    usual = Point(pictures=options.pictures)
+    usual = Point(images=options.images)
     results: dict[str, dict[str, Any]] = {}
     for name in options.vary:
         for value in VARIED[name]:

@@ -1,4 +1,4 @@
-"""Requests a second and latencies of our server and of others, with the same weights and the same JPEG pictures.
+"""Requests a second and latencies of our server and of others, with the same weights and the same JPEG images.
 
     .venv/bin/python benchmarks/serving.py [--peers flask,litserve] [--output benchmarks/results/serving.json]
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-# Of two masks: libraries resize pictures differently, and a network with mostly random weights tips at a breath. Where
-# pictures are not normalised masks have nothing in common.
+# Of two masks: libraries resize images differently, and a network with mostly random weights tips at a breath. Where
+# images are not normalised masks have nothing in common.
 LEAST_OVERLAP = 0.8
 
 
@@ -44,7 +44,7 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def agreement(task: str, answers: Sequence[bytes], ours: Sequence[bytes]) -> float:
-    """The share of pictures with the same class, or the mean overlap of masks. Raises AnswerError where too little."""
+    """The share of images with the same class, or the mean overlap of masks. Raises AnswerError where too little."""
     pairs = list(zip(answers, ours, strict=True))
     if task == "segmentation":
         found, least = float(np.mean([overlap(mask(one), mask(other)) for one, other in pairs])), LEAST_OVERLAP

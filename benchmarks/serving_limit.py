@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/serving_limit.py [--output benchmarks/results/serving_limit.json]
 
-On a CPU: requests a second × CPU time of a picture's decoding, forward pass at the best batch size and encoding, over
-the time of all cores. On a GPU: requests a second over the pictures a second of the forward pass alone at its best.
+On a CPU: requests a second × CPU time of an image's decoding, forward pass at the best batch size and encoding, over
+the time of all cores. On a GPU: requests a second over the images a second of the forward pass alone at its best.
 The stages are measured by themselves, see serving_stages.py, in turns with the server; figures are medians.
 """
 
@@ -30,7 +30,7 @@ STAGES = Path(__file__).with_name("serving_stages.py")
 
 
 def stages(served: Served) -> dict[str, Any]:
-    command = [sys.executable, str(STAGES), str(served.root), *map(str, served.pictures)]
+    command = [sys.executable, str(STAGES), str(served.root), *map(str, served.images)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"the stages could not be measured:\n{done.stderr[-2000:]}")
@@ -43,10 +43,10 @@ def measure(name: str, options: argparse.Namespace, folder: Path) -> dict[str, A
     turns: list[dict[str, Any]] = []
     rates: list[float] = []
     with start(OURS, served, folder / OURS) as server:
-        wrk.load(server.url, served.pictures, max(options.connections), options.seconds)
+        wrk.load(server.url, served.images, max(options.connections), options.seconds)
         for _ in range(options.turns):
             turns.append(stages(served))
-            loads = [wrk.load(server.url, served.pictures, each, options.seconds) for each in options.connections]
+            loads = [wrk.load(server.url, served.images, each, options.seconds) for each in options.connections]
             rates.append(max(load.rate for load in loads))
     return summary(turns, statistics.median(rates))
 

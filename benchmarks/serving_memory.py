@@ -5,7 +5,7 @@
 In MB, as Linux tells them (proc_pid_smaps_rollup(5)). rss: resident memory of all the server's processes, pages that
 they share counted for each; pss: shared pages counted once. The bare process imports PyTorch, or OpenVINO, loads the
 model and computes one batch of the size that the server computes at most. Whether memory grows is seen with a tiny
-model and small pictures, which the server answers many of.
+model and small images, which the server answers many of.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def beside_bare(name: str, seconds: float, folder: Path) -> dict[str, Any]:
     served = make(name, folder)
     environment = {"BATCH_SIZE": str(BATCH_SIZE)}
     with start(OURS, served, folder / OURS, environment) as server:
-        wrk.load(server.url, served.pictures, 2 * BATCH_SIZE, seconds)
+        wrk.load(server.url, served.images, 2 * BATCH_SIZE, seconds)
         seen = memory_of(server)
     beside = {engine: bare(engine, served) for engine in ("torch", "openvino")}
     return {
@@ -68,7 +68,7 @@ def over_requests(count: int, folder: Path) -> dict[str, Any]:
     with start(OURS, served, folder / OURS) as server:
         for sample in range(1, SAMPLES + 1):
             while answered < count * sample / SAMPLES:
-                load = wrk.load(server.url, served.pictures, CONNECTIONS, PIECE)
+                load = wrk.load(server.url, served.images, CONNECTIONS, PIECE)
                 answered, seconds = answered + load.requests, seconds + load.seconds
             memory = {what: round(value, 1) for what, value in memory_of(server).items()}
             seen.append({"requests": answered} | memory)

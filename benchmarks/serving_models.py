@@ -1,7 +1,7 @@
-"""The models and pictures that the serving benchmarks serve.
+"""The models and images that the serving benchmarks serve.
 
-Their weights are random but for the last layer, which is fitted to the drawn pictures, so that answers can be right or
-wrong: each picture of a classifier has a class of its own, and masks show what was drawn.
+Their weights are random but for the last layer, which is fitted to the drawn images, so that answers can be right or
+wrong: each image of a classifier has a class of its own, and masks show what was drawn.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from common import CARVANA, PET, encode
 from torch import Tensor, nn
 
 from byoc_vision import artifact
-from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.artifact import ClassEntry, ModelConfig
 from byoc_vision.inference import compiled
 from byoc_vision.models.build import build_model
 from byoc_vision.models.normalized import Normalized
-from byoc_vision.models.spec import ModelSpec, Task
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ModelSpec, Task
 
-PICTURES = 10
+IMAGES = 10
 MASKS_FITTED = 4  # the last layer of a U-Net has few weights, and every pixel is an example
 FIT_STEPS = 40
 
 
 @dataclass(frozen=True)
 class ServedAs:
-    """A model by its names, its input's side in pixels, and the pictures that are sent to it."""
+    """A model by its names, its input's side in pixels, and the images that are sent to it."""
 
     task: Task
     architecture: str
     encoder: str | None
     size: int
-    picture: tuple[int, int]
+    image: tuple[int, int]
 
 
 MODELS = {
@@ -56,23 +56,23 @@ class Served:
 
     root: Path
     usual: Path
-    pictures: tuple[Path, ...]
+    images: tuple[Path, ...]
     task: Task
 
 
 def make(name: str, folder: Path) -> Served:
-    """Write the artifact, the same weights for the peers, and the pictures below `folder`."""
+    """Write the artifact, the same weights for the peers, and the images below `folder`."""
     what = MODELS[name]
-    drawn = [encode(what.picture, seed) for seed in range(PICTURES)]
-    pictures = tuple(_write(folder / f"pictures/{index}.jpg", jpeg) for index, (jpeg, _) in enumerate(drawn))
-    outputs = PICTURES if what.task == "classification" else 1
+    drawn = [encode(what.image, seed) for seed in range(IMAGES)]
+    images = tuple(_write(folder / f"pictures/{index}.jpg", jpeg) for index, (jpeg, _) in enumerate(drawn))
+    outputs = IMAGES if what.task == "classification" else 1
     spec = ModelSpec(task=what.task, architecture=what.architecture, encoder=what.encoder, outputs=outputs)
-    card = _card(spec, what.size)
+    config = _config(spec, what.size)
     torch.manual_seed(0)
     network = build_model(spec)
-    _fit(network, card, drawn)
-    artifact.save(folder / "root/model", card, network.state_dict())
-    compiled.write(folder / "root/model", card, network)  # as a job leaves it, for CPUs
+    _fit(network, config, drawn)
+    artifact.save(folder / "root/model", config, network.state_dict())
+    compiled.write(folder / "root/model", config, network)  # as a job leaves it, for CPUs
     usual = folder / "usual"
     usual.mkdir()
     torch.save(network.state_dict(), usual / "weights.pt")
@@ -81,29 +81,29 @@ def make(name: str, folder: Path) -> Served:
         "architecture": what.architecture,
         "encoder": what.encoder,
         "size": what.size,
-        "classes": list(card.class_names),
+        "classes": list(config.class_names),
     }
     (usual / "model.json").write_text(json.dumps(description))
-    return Served(folder / "root", usual, pictures, what.task)
+    return Served(folder / "root", usual, images, what.task)
 
 
-def _card(spec: ModelSpec, size: int) -> ModelCard:
+def _config(spec: ModelSpec, size: int) -> ModelConfig:
     if spec.task == "segmentation":
         classes = (ClassEntry(name="background", value=0), ClassEntry(name="object", value=255))
-        return ModelCard(
+        return ModelConfig(
             model=spec, classes=classes, activation="sigmoid", preprocess=Preprocess(height=size, width=size)
         )
     classes = tuple(ClassEntry(name=f"class_{index}") for index in range(spec.outputs))
     rule = Preprocess(height=size, width=size, resize="short_side", short_side=size * 256 // 224)
-    return ModelCard(model=spec, classes=classes, activation="softmax", preprocess=rule)
+    return ModelConfig(model=spec, classes=classes, activation="softmax", preprocess=rule)
 
 
-def _fit(network: nn.Module, card: ModelCard, drawn: list[tuple[bytes, bytes]]) -> None:
-    """Set batch normalisation's statistics and the last layer, so that the network answers as the pictures are."""
-    pixels = torch.stack([_pixels(jpeg, card.preprocess) for jpeg, _ in drawn])
+def _fit(network: nn.Module, config: ModelConfig, drawn: list[tuple[bytes, bytes]]) -> None:
+    """Set batch normalisation's statistics and the last layer, so that the network answers as the images are."""
+    pixels = torch.stack([_pixels(jpeg, config.preprocess) for jpeg, _ in drawn])
     last = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)][-1]
     seen: list[Tensor] = []
-    whole = Normalized(network, card.preprocess.mean, card.preprocess.std)
+    whole = Normalized(network, config.preprocess.mean, config.preprocess.std)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # the average over all that it sees
@@ -112,15 +112,15 @@ def _fit(network: nn.Module, card: ModelCard, drawn: list[tuple[bytes, bytes]]) 
         hook = last.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
         whole.eval()(pixels)
         hook.remove()
-    if card.task == "classification":
+    if config.task == "classification":
         _fit_classes(last, seen[0])
     else:
-        masks = [_mask(png, card.preprocess) for _, png in drawn[:MASKS_FITTED]]
+        masks = [_mask(png, config.preprocess) for _, png in drawn[:MASKS_FITTED]]
         _fit_masks(last, seen[0][:MASKS_FITTED], torch.stack(masks))
 
 
 def _fit_classes(last: nn.Module, features: Tensor) -> None:
-    """Each picture is the prototype of its own class."""
+    """Each image is the prototype of its own class."""
     assert isinstance(last, nn.Linear)
     directions = F.normalize(features - features.mean(dim=0))
     with torch.no_grad():
@@ -138,7 +138,7 @@ def _fit_masks(last: nn.Module, features: Tensor, masks: Tensor) -> None:
 
 
 def _pixels(jpeg: bytes, rule: Preprocess) -> Tensor:
-    """A picture as the model's input, uint8 [3, h, w]."""
+    """An image as the model's input, uint8 [3, h, w]."""
     rgb = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
     return torch.from_numpy(np.ascontiguousarray(rule.image(rgb))).permute(2, 0, 1)
 

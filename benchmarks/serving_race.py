@@ -72,7 +72,7 @@ class Race:
 
     def __post_init__(self) -> None:
         self.figures = {name: Figures() for name in self.servers}
-        self.pictures = [path.read_bytes() for path in self.served.pictures]
+        self.images = [path.read_bytes() for path in self.served.images]
         self.pollers: dict[str, Server] = {}
 
     @property
@@ -85,7 +85,7 @@ class Race:
 
         def prepare(name: str, server: Server) -> None:
             self.figures[name].agreement = round(agreement(self.served.task, self._answers(server), ours), 4)
-            wrk.load(server.url, self.served.pictures, WARM_UP_CONNECTIONS, seconds)
+            wrk.load(server.url, self.served.images, WARM_UP_CONNECTIONS, seconds)
 
         self._each(prepare)
         self._settle()
@@ -102,14 +102,14 @@ class Race:
 
         def keep_busy(name: str, server: Server, number: int) -> None:
             before = server.cpu_seconds()
-            load = wrk.load(server.url, self.served.pictures, number, self._seconds(name, number))
+            load = wrk.load(server.url, self.served.images, number, self._seconds(name, number))
             cpu = 1000 * (server.cpu_seconds() - before) / load.requests
             self.figures[name].loads.setdefault(number, []).append(load)
             self.figures[name].cpu.setdefault(number, []).append(cpu)
 
         def ask_at_random(name: str, server: Server, turn: int) -> None:
             self.figures[name].equal += arrivals.arrive(
-                server.port, server.path, self.pictures, self.equal_rate, self.seconds, seed=turn
+                server.port, server.path, self.images, self.equal_rate, self.seconds, seed=turn
             )
 
         for number in connections:
@@ -174,7 +174,7 @@ class Race:
         return max((load.generator for load in loads), default=0.0) / CORES
 
     def _answers(self, server: Server) -> list[bytes]:
-        return [server.post(picture)[1] for picture in self.pictures]
+        return [server.post(image)[1] for image in self.images]
 
     def _each(self, measure: Callable[[str, Server], None]) -> None:
         """Measure one after the other; leave out those that fail."""

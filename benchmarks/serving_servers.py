@@ -28,7 +28,7 @@ READY_LIMIT = 300.0  # seconds
 STOP_LIMIT = 15.0
 PORTS = range(20_000, 32_000)
 OURS = "ours"
-PEERS = {  # the path that pictures are posted to
+PEERS = {  # the path that images are posted to
     "flask": "/invocations",
     "litserve": "/predict",
     "bentoml": "/invocations",
@@ -40,7 +40,7 @@ CORES = len(os.sched_getaffinity(0))
 
 @dataclass(frozen=True)
 class Server:
-    """A server that runs, and where pictures are posted to."""
+    """A server that runs, and where images are posted to."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -101,16 +101,16 @@ class Server:
 
 @contextmanager
 def start(name: str, served: Served, folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """Our server or a peer's, which has answered a picture; it is ended with the block. Raises ServerError."""
+    """Our server or a peer's, which has answered an image; it is ended with the block. Raises ServerError."""
     if name == OURS:
         with start_ours(served, folder, environment) as server:
             server.wait(lambda: server.status("/ping") == 200)
             yield server
         return
     python = install(name)
-    picture = served.pictures[0].read_bytes()
+    image = served.images[0].read_bytes()
     with start_peer(name, python, served, folder) as server:
-        server.wait(lambda: _answers(server, picture))
+        server.wait(lambda: _answers(server, image))
         yield server
 
 
@@ -218,8 +218,8 @@ def _session(process: int) -> int | None:
         return None
 
 
-def _answers(server: Server, picture: bytes) -> bool:
+def _answers(server: Server, image: bytes) -> bool:
     try:
-        return server.post(picture)[0] == 200
+        return server.post(image)[0] == 200
     except (OSError, http.client.HTTPException):
         return False

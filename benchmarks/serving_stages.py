@@ -1,9 +1,9 @@
 """The stages of a request, each alone, in a process that is like the server's; prints them as JSON.
 
-    .venv/bin/python benchmarks/serving_stages.py ROOT PICTURE …        (run by serving_limit.py)
+    .venv/bin/python benchmarks/serving_stages.py ROOT IMAGE …        (run by serving_limit.py)
 
-decode, encode  CPU milliseconds a picture with a thread on every core, as when the server is busy
-forward         CPU milliseconds a picture, and pictures a second, by batch size
+decode, encode  CPU milliseconds an image with a thread on every core, as when the server is busy
+forward         CPU milliseconds an image, and images a second, by batch size
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import numpy as np
 
 from byoc_serve.answers import Encoder
 from byoc_serve.negotiation import Form
-from byoc_vision.data.decoding import read_picture
+from byoc_vision.data.decoding import read_image
 from byoc_vision.inference.predictor import Predictor, Prepared
-from byoc_vision.machine import available_cores
-from byoc_vision.openmp import sleep_between_regions
+from byoc_vision.system.machine import available_cores
+from byoc_vision.system.openmp import sleep_between_regions
 
 SECONDS = 1.5  # of each measurement
 BATCHES = (1, 4, 8, 16)
@@ -65,15 +65,15 @@ def compute(predictor: Predictor, batch: np.ndarray) -> None:
         torch.cuda.synchronize()
 
 
-def stages(root: Path, pictures: Sequence[bytes]) -> dict[str, Any]:
+def stages(root: Path, images: Sequence[bytes]) -> dict[str, Any]:
     cv2.setNumThreads(1)  # as in the server
     predictor = Predictor.load(root / "model", threads=available_cores())
-    prepared = [predictor.prepare(read_picture(picture)) for picture in pictures]
+    prepared = [predictor.prepare(read_image(image)) for image in images]
     logits = [predictor.forward(item.pixels[None])[0] for item in prepared]
-    form = Form.PNG if predictor.card.model.task == "segmentation" else Form.JSON
+    form = Form.PNG if predictor.config.model.task == "segmentation" else Form.JSON
 
     def decode(index: int) -> None:
-        predictor.prepare(read_picture(pictures[index]))
+        predictor.prepare(read_image(images[index]))
 
     def encode(index: int) -> None:
         encoder = Encoder(form)
@@ -82,8 +82,8 @@ def stages(root: Path, pictures: Sequence[bytes]) -> dict[str, Any]:
     return {
         "engine": predictor.engine.name,
         "device": predictor.device,
-        "decode": on_every_core(decode, len(pictures)),
-        "encode": on_every_core(encode, len(pictures)),
+        "decode": on_every_core(decode, len(images)),
+        "encode": on_every_core(encode, len(images)),
         "forward": {str(size): forward(predictor, prepared, size) for size in BATCHES},
     }
 

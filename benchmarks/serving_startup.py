@@ -1,4 +1,4 @@
-"""Seconds from the start of `serve` until /ping says 200, and until the first picture is answered.
+"""Seconds from the start of `serve` until /ping says 200, and until the first image is answered.
 
     .venv/bin/python benchmarks/serving_startup.py [--image byoc-vision:latest] [--output benchmarks/results/NAME.json]
 
@@ -26,14 +26,14 @@ PAUSE = 0.02  # seconds
 
 
 def turn(served: Served, folder: Path, image: str | None, client: str) -> dict[str, float]:
-    picture = served.pictures[0].read_bytes()
+    body_sent = served.images[0].read_bytes()
     started = time.perf_counter()
     with start_image(client, image, served, folder) if image else start_ours(served, folder) as server:
         server.wait(lambda: server.status("/ping") == 200, PAUSE)
         ready = time.perf_counter() - started
-        status, body = server.post(picture)
+        status, body = server.post(body_sent)
         if status != 200:
-            sys.exit(f"the first picture was answered with {status}: {body[:500]!r}")
+            sys.exit(f"the first image was answered with {status}: {body[:500]!r}")
         return {"ready": ready, "first_answer": time.perf_counter() - started}
 
 

@@ -1,8 +1,8 @@
 """Seconds from the start of `train` to its first optimiser step, and of importing our package against torch alone.
 
-    .venv/bin/python benchmarks/startup.py [--pictures 10000] [--output benchmarks/results/startup.json]
+    .venv/bin/python benchmarks/startup.py [--images 10000] [--output benchmarks/results/startup.json]
 
-Drawn pictures of 500 × 375 in class folders on the local disk, each file another; ResNet-18 at 224, a batch of 16. The
+Drawn images of 500 × 375 in class folders on the local disk, each file another; ResNet-18 at 224, a batch of 16. The
 steps before the first one stand below it as the log tells them. Each figure is the median of its turns; the imports are
 of fresh processes that take turns.
 """
@@ -27,18 +27,18 @@ DRAWN = 64
 IMPORTS = ("torch", "byoc_vision.cli", "byoc_vision.training.run")
 MOMENTS = {
     "torch is imported": r"torch \d",
-    "pictures are listed": r"\d+ training, ",
-    "pictures are checked": r"^checked ",
+    "images are listed": r"\d+ training, ",
+    "images are checked": r"^checked ",
     "the model is built": r"M parameters",
     "the first step is done": r"first step was done",
 }
 
 
 def make_job(root: Path, count: int) -> None:
-    """A job of `count` pictures of ten classes, no two files the same."""
+    """A job of `count` images of ten classes, no two files the same."""
     encoded = [encode(PET, seed)[0] for seed in range(min(DRAWN, count))]
     for index in range(count):
-        jpeg, comment = encoded[index % len(encoded)], f"picture {index}".encode()
+        jpeg, comment = encoded[index % len(encoded)], f"image {index}".encode()
         marker = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment  # COM, right after the beginning
         file = root / f"input/data/train/class_{index % 10}/{index:06}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["TMPDIR"] = root = tempfile.mkdtemp(prefix="startup-")  # the caches of jobs that are ended go with it
     try:
-        make_job(Path(root), options.pictures)
+        make_job(Path(root), options.images)
         turns = [moments(Path(root)) for _ in range(options.turns)]
         imports = [{module: seconds_to_import(module) for module in IMPORTS} for _ in range(options.turns)]
     finally:
@@ -101,7 +101,7 @@ def main() -> None:
     write(
         options.output,
         {
-            "pictures": options.pictures,
+            "pictures": options.images,
             "seconds_until": until,
             "seconds_to_import": seconds,
             "byoc_vision.training.run / torch": ratio,

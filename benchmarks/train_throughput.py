@@ -1,4 +1,4 @@
-"""Images a second in training: our whole epoch, our step alone, and plain PyTorch, with the same model and pictures.
+"""Images a second in training: our whole epoch, our step alone, and plain PyTorch, with the same model and images.
 
     .venv/bin/python benchmarks/train_throughput.py [--recipes unet resnet18] [--output benchmarks/results/NAME.json]
 
@@ -8,7 +8,7 @@ plain      an eager float32 loop as milesial/Pytorch-UNet and torchvision's refe
 plain step its step alone, fed with one batch that lies on the device
 
 They take turns, so that what else the machine does falls on all of them alike; a figure is the median of its turns.
-`ours / synthetic` says what the pictures cost, `synthetic / plain step` what our arithmetic gains. Pictures are drawn:
+`ours / synthetic` says what the images cost, `synthetic / plain step` what our arithmetic gains. Images are drawn:
 JPEG of 1918 × 1280 with masks for segmentation, of 500 × 375 for classification.
 
 --pytorch-unet DIR  a checkout of milesial/Pytorch-UNet: `plain` trains its U-Net on its data set class
@@ -31,11 +31,11 @@ import torch
 from common import CARVANA, PET, draw, write
 from ours import Ours
 from peers import Timm, pytorch_unet, timm_script
-from plain import Plain, PlainPictures
+from plain import Plain, PlainImages
 
 from byoc_vision.data.samples import Dataset
 from byoc_vision.models.build import build_model
-from byoc_vision.models.spec import ModelSpec, Task
+from byoc_vision.types import ModelSpec, Task
 
 Turn = Callable[[], float]
 INSTALLED = "installed"
@@ -43,7 +43,7 @@ INSTALLED = "installed"
 
 @dataclass(frozen=True)
 class Recipe:
-    """cpu, gpu: pictures' size, batch size and batches an epoch."""
+    """cpu, gpu: images' size, batch size and batches an epoch."""
 
     task: Task
     model: str
@@ -65,7 +65,7 @@ def plain(recipe: Recipe, dataset: Dataset, size: int, batch: int, workers: int,
         return pytorch_unet(peer, dataset, size, batch, workers)
     outputs = 1 if recipe.task == "segmentation" else len(dataset.classes)
     spec = ModelSpec(task=recipe.task, architecture=recipe.model, encoder=recipe.encoder, outputs=outputs)
-    return Plain(build_model(spec), PlainPictures(dataset, size), recipe.task, batch, workers)
+    return Plain(build_model(spec), PlainImages(dataset, size), recipe.task, batch, workers)
 
 
 def timm(checkout: str, dataset: Dataset, folder: Path, model: str, size: int, batch: int, workers: int) -> Turn:
@@ -123,7 +123,7 @@ def measure(recipe: Recipe, options: argparse.Namespace, folder: Path) -> dict[s
 
 
 def significant(value: float) -> float:
-    """Three digits: a U-Net on a CPU takes seconds a picture, a classifier on a GPU thousands a second."""
+    """Three digits: a U-Net on a CPU takes seconds an image, a classifier on a GPU thousands a second."""
     return float(f"{value:.3g}")
 
 

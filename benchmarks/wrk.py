@@ -41,10 +41,10 @@ def check_installed() -> None:
         sys.exit("wrk makes the load, and it is not on the PATH; install it: apt-get install wrk")
 
 
-def load(url: str, pictures: Sequence[Path], connections: int, seconds: float) -> Load:
-    """Keep `connections` busy with the pictures in turn; whole seconds. Raises LoadError."""
+def load(url: str, images: Sequence[Path], connections: int, seconds: float) -> Load:
+    """Keep `connections` busy with the images in turn; whole seconds. Raises LoadError."""
     command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{max(1, round(seconds))}s"]
-    command += ["--timeout", f"{TIMEOUT}s", "--script", str(SCRIPT), url, "--", *map(str, pictures)]
+    command += ["--timeout", f"{TIMEOUT}s", "--script", str(SCRIPT), url, "--", *map(str, images)]
     started = time.perf_counter()
     before = os.times()
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 WANTED = {"segmentation": ("validation:dice", 0.95), "classification": ("validation:accuracy", 0.95)}
 LEFT = {
-    "picture.jpg": "the picture that was posted",
+    "picture.jpg": "the image that was posted",
     "mask.png": "the mask that the server answered",
-    "overlay.png": "the mask over the picture",
+    "overlay.png": "the mask over the image",
     "probabilities.json": "the classes that the server answered",
     "metrics.json": "the figures below",
 }

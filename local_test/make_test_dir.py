@@ -3,7 +3,7 @@
     python3 local_test/make_test_dir.py /tmp/cars \
         --channel train=data/cars/train --channel validation=data/cars/validation epochs=5 image_size=256
 
-Without channels it takes drawn pictures, from `byoc-vision sample-data`.
+Without channels it takes drawn images, from `byoc-vision sample-data`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--channel", type=name_and_value, action="append", default=[], metavar="NAME=FOLDER")
     parser.add_argument(
-        "--task", choices=("segmentation", "classification"), default="segmentation", help="of drawn pictures"
+        "--task", choices=("segmentation", "classification"), default="segmentation", help="of drawn images"
     )
     parser.add_argument("hyperparameters", type=name_and_value, nargs="*", metavar="NAME=VALUE")
     options = parser.parse_intermixed_args()

@@ -50,26 +50,26 @@ def load() -> nn.Module:
     return model.eval()
 
 
-def open_picture(body: bytes) -> Image.Image:
+def open_image(body: bytes) -> Image.Image:
     return Image.open(io.BytesIO(body)).convert("RGB")
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, pictures: list[Image.Image]) -> list[Any]:
-    """The answers to pictures: class probabilities, or the bytes of a PNG."""
-    logits = model(torch.stack([transform(picture) for picture in pictures]))
-    return [answer(one, picture) for one, picture in zip(logits, pictures, strict=True)]
+def predict(model: nn.Module, images: list[Image.Image]) -> list[Any]:
+    """The answers to images: class probabilities, or the bytes of a PNG."""
+    logits = model(torch.stack([transform(image) for image in images]))
+    return [answer(one, image) for one, image in zip(logits, images, strict=True)]
 
 
-def answer(logits: Tensor, picture: Image.Image) -> Any:
+def answer(logits: Tensor, image: Image.Image) -> Any:
     if SEGMENTS:
-        return png(logits, picture)
+        return png(logits, image)
     return dict(zip(CLASSES, logits.softmax(dim=0).tolist(), strict=True))
 
 
-def png(logits: Tensor, picture: Image.Image) -> bytes:
-    """A mask of 0 and 255 in the picture's size."""
-    size = (picture.height, picture.width)
+def png(logits: Tensor, image: Image.Image) -> bytes:
+    """A mask of 0 and 255 in the image's size."""
+    size = (image.height, image.width)
     probabilities = F.interpolate(logits[None].sigmoid(), size, mode="bilinear", align_corners=False)[0, 0]
     file = io.BytesIO()
     Image.fromarray((probabilities > 0.5).byte().mul(255).numpy()).save(file, "PNG")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from byoc_serve import npy, protobuf
-from byoc_serve.negotiation import ARRAYS, PICTURES, TEXTS, Form
+from byoc_serve.negotiation import ARRAYS, IMAGES, TEXTS, Form
 from byoc_vision.errors import RequestError
 from byoc_vision.inference.encoding import (
     DECIMALS,
@@ -31,7 +31,7 @@ _to_json = json.JSONEncoder(allow_nan=False).encode  # JSON knows no NaN: a mode
 
 def check_count(form: Form, count: int) -> None:
     """Raises RequestError 406 where this many answers do not fit into the form."""
-    if form in PICTURES and count != 1:
+    if form in IMAGES and count != 1:
         raise RequestError(406, f"{count} masks do not fit into one {form.value}; accept application/json")
 
 
@@ -59,7 +59,7 @@ class Encoder:
             )
 
     def encode(self, answer: Answer, rgb: np.ndarray | None = None) -> Piece:
-        """One answer. rgb: its picture, for an overlay."""
+        """One answer. rgb: its image, for an overlay."""
         if isinstance(answer, Segmentation):
             return self._mask(answer, rgb)
         if self.form is Form.NPY:
@@ -69,7 +69,7 @@ class Encoder:
         return _to_json(_plain_classes(answer, self.form))
 
     def encode_error(self, error: RequestError) -> Piece:
-        """What stands in the place of a picture that has no answer; for forms that are text."""
+        """What stands in the place of an image that has no answer; for forms that are text."""
         assert self.form in TEXTS
         return _to_json({"error": error.message})
 
@@ -91,7 +91,7 @@ class Encoder:
         if self.form is Form.PNG:
             return encode_png(answer.mask, mask_palette(answer.classes) if self._palette else None)
         if self.form is Form.OVERLAY:
-            assert rgb is not None, "an overlay lies over a picture"
+            assert rgb is not None, "an overlay lies over an image"
             return encode_rgb_png(draw_overlay(rgb, answer.labels, background_classes(answer.classes)))
         if self.form in ARRAYS:
             return answer.probabilities if self.form is Form.NPY else protobuf.mask_record(answer.probabilities)
@@ -124,5 +124,5 @@ def _join_arrays(arrays: list[np.ndarray], several: bool) -> bytes:
     if not several:
         return npy.dump(arrays[0])
     if len({array.shape for array in arrays}) > 1:
-        raise RequestError(406, "pictures of different sizes have no common array; send them one by one")
+        raise RequestError(406, "images of different sizes have no common array; send them one by one")
     return npy.dump(np.stack(arrays))

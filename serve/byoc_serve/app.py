@@ -46,9 +46,9 @@ def create_app(settings: Settings, loader: Loader, metrics: WorkerMetrics | None
 
     @app.get("/openapi.json")
     def openapi() -> Response:
-        from byoc_serve.openapi import describe  # not when the server starts: it imports what decodes pictures
+        from byoc_serve.openapi import describe  # not when the server starts: it imports what decodes images
 
-        return json_response(describe(settings, loader.card))
+        return json_response(describe(settings, loader.config))
 
     if settings.page:
         add_page(app)

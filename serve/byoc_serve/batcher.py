@@ -6,7 +6,7 @@ as in LitServe's loops, but a bad item fails alone.
 
 Why `wait` is 0 by default: with clients that ask again as soon as they are answered, batches come to half
 of them by themselves. Waiting 2 … 5 ms for those in decoding moved the throughput by -18 … +14 % over models
-of 1 … 10 ms a batch and 0.5 … 20 ms a picture and 1 … 32 clients, and mostly by less than 2 %: the time in
+of 1 … 10 ms a batch and 0.5 … 20 ms an image and 1 … 32 clients, and mostly by less than 2 %: the time in
 which the model stands idle costs what the larger batch saves.
 """
 
@@ -25,7 +25,7 @@ from typing import Generic, Protocol, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class QueueFullError(Exception):
@@ -265,7 +265,7 @@ class Batcher(Generic[Item, Result]):
         if len(batch) == 1:
             self._fail(batch[0], error)
             return
-        log.warning("a batch of %d failed (%s); trying its halves", len(batch), str(error))
+        logger.warning("a batch of %d failed (%s); trying its halves", len(batch), str(error))
         # Its traceback holds the frames that failed, and they hold their memory, which the halves may need.
         del error
         half = len(batch) // 2
@@ -279,7 +279,7 @@ class Batcher(Generic[Item, Result]):
         try:
             results = compute([entry.item for entry in batch])
             if len(results) != len(batch):
-                raise RuntimeError(f"{len(batch)} pictures went into the model and {len(results)} answers came out")
+                raise RuntimeError(f"{len(batch)} images went into the model and {len(results)} answers came out")
         except FatalError:
             raise
         except Exception as error:  # whatever it is belongs to those who wait for the answers

@@ -29,7 +29,7 @@ def read_body(stream: IO[bytes], declared: int | None, limit: int) -> bytes:
     if declared is not None and len(body) < declared:
         raise RequestError(400, f"the request ended after {len(body):,} of the {declared:,} bytes it declared")
     if not body:
-        raise RequestError(400, "the request has no body; send a picture")
+        raise RequestError(400, "the request has no body; send an image")
     return body
 
 

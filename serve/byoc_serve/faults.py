@@ -71,7 +71,7 @@ def told_to_the_caller(timeout: int) -> Iterator[None]:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise RequestError(507, "memory does not suffice for this picture; try again when the load is lower") from error
+        raise RequestError(507, "memory does not suffice for this image; try again when the load is lower") from error
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

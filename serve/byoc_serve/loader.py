@@ -13,11 +13,11 @@ from byoc_vision.errors import RequestError, UserError
 
 if TYPE_CHECKING:  # importing it imports torch, which takes seconds
     from byoc_serve.served import ServedModel
-    from byoc_vision.artifact import ModelCard
+    from byoc_vision.artifact import ModelConfig
 
 BUG_EXIT_CODE = 1
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Loader:
@@ -61,9 +61,9 @@ class Loader:
         raise RequestError(503, "the model is being loaded; try again soon")
 
     @property
-    def card(self) -> ModelCard | None:
+    def config(self) -> ModelConfig | None:
         """What the model is for; None while there is none."""
-        return None if self._model is None else self._model.card
+        return None if self._model is None else self._model.config
 
     def start(self) -> None:
         self._thread.start()
@@ -91,7 +91,7 @@ class Loader:
         except UserError as error:
             self._fail(str(error), error.exit_code)
         except Exception as error:  # reported here, where all that the model's thread does ends
-            log.exception("a bug in loading or running the model")
+            logger.exception("a bug in loading or running the model")
             self._fail(f"{type(error).__name__}: {error}", BUG_EXIT_CODE)
 
     def _load(self) -> ServedModel:
@@ -100,11 +100,11 @@ class Loader:
         model.warm_up()
         self._model = model
         self._board[self._worker] = State.READY
-        log.info("ready after %.1f s: %s", time.monotonic() - started, model)
+        logger.info("ready after %.1f s: %s", time.monotonic() - started, model)
         return model
 
     def _fail(self, reason: str, exit_code: int) -> None:
-        log.error("the model cannot be served: %s", reason)
+        logger.error("the model cannot be served: %s", reason)
         self._model = None
         self.failure = reason
         self._board.exit_code = exit_code

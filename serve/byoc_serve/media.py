@@ -1,4 +1,4 @@
-"""From a request's body to the pictures in it."""
+"""From a request's body to the images in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDeco
 
 from byoc_serve import npy
 from byoc_vision.data import fileformat
-from byoc_vision.data.decoding import PictureTooLarge, read_picture
+from byoc_vision.data.decoding import ImageTooLarge, read_image
 from byoc_vision.errors import DataError, RequestError
 
 IMAGE_TYPES = frozenset(
@@ -35,12 +35,12 @@ _JSON_FORMS = '{"image": "<base64>"} or {"instances": [{"b64": "<base64>"}, …]
 _URL = re.compile(r"(?!data:)[a-zA-Z][a-zA-Z0-9+.-]*:/")
 _DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
 
-Source = bytes | np.ndarray | RequestError  # an error where it was known early that there is no picture
+Source = bytes | np.ndarray | RequestError  # an error where it was known early that there is no image
 
 
 @dataclass(frozen=True)
 class Payload:
-    """The pictures of a request, not decoded yet.
+    """The images of a request, not decoded yet.
 
     several: whether they came in a form that holds several, so that the answer is a list, of one at times.
     unit: what messages call one of them. limited: whether so many are refused as the queue would not take at once.
@@ -48,13 +48,13 @@ class Payload:
 
     sources: Sequence[Source]
     several: bool = False
-    unit: str = "picture"
+    unit: str = "image"
     limited: bool = True
 
     def outcomes(self, max_pixels: int) -> Iterator[np.ndarray | RequestError]:
         """Each as uint8 RGB [H, W, 3], decoded as it is asked for, so that only one lies in memory.
 
-        Or why there is none: RequestError 413 above `max_pixels`, 400 where it is no whole picture.
+        Or why there is none: RequestError 413 above `max_pixels`, 400 where it is no whole image.
         """
         for number, source in enumerate(self.sources, start=1):
             where = f"{self.unit} {number}: " if len(self.sources) > 1 else ""
@@ -63,9 +63,9 @@ class Payload:
             except RequestError as error:
                 yield RequestError(error.status, where + error.message)
             except DataError as error:
-                yield RequestError(413 if isinstance(error, PictureTooLarge) else 400, f"{where}{error}")
+                yield RequestError(413 if isinstance(error, ImageTooLarge) else 400, f"{where}{error}")
 
-    def pictures(self, max_pixels: int) -> Iterator[np.ndarray]:
+    def images(self, max_pixels: int) -> Iterator[np.ndarray]:
         """As `outcomes`; an error is raised."""
         for outcome in self.outcomes(max_pixels):
             if isinstance(outcome, RequestError):
@@ -77,7 +77,7 @@ Reader = Callable[[bytes], Payload]
 
 
 def choose_reader(content_type: str | None) -> Reader:
-    """What turns a body of this Content-Type into its pictures; it raises RequestError 400 where it cannot.
+    """What turns a body of this Content-Type into its images; it raises RequestError 400 where it cannot.
 
     Raises RequestError 415, which lists what is read.
     """
@@ -110,17 +110,17 @@ def read_json(body: bytes) -> Payload:
     except (ValueError, RecursionError) as error:
         raise RequestError(400, f"the body is not JSON: {error}") from error
     if not isinstance(document, dict) or "instances" not in document:
-        return Payload([_json_picture(document)])
+        return Payload([_json_image(document)])
     instances = document["instances"]
     if not isinstance(instances, list) or not instances:
-        raise RequestError(400, f"`instances` must be a list of pictures: {_JSON_FORMS}")
+        raise RequestError(400, f"`instances` must be a list of images: {_JSON_FORMS}")
     return Payload([_json_record(instance) for instance in instances], several=True)
 
 
 def read_json_lines(body: bytes) -> Payload:
     """A JSON object a line, {"image": …} or {"b64": …}, as a batch transform with MULTI_RECORD sends a file's lines.
 
-    Empty lines do not count. A line that holds no picture is an error in its place.
+    Empty lines do not count. A line that holds no image is an error in its place.
     """
     lines = [line for line in body.splitlines() if line.strip()]
     if not lines:
@@ -129,7 +129,7 @@ def read_json_lines(body: bytes) -> Payload:
 
 
 def read_npy(body: bytes) -> Payload:
-    """uint8 [H, W], [H, W, 3] or [N, H, W, 3], the last one being N pictures."""
+    """uint8 [H, W], [H, W, 3] or [N, H, W, 3], the last one being N images."""
     try:
         array = npy.view_uint8(body)
     except ValueError as error:
@@ -143,14 +143,14 @@ def read_npy(body: bytes) -> Payload:
 
 
 def read_multipart(body: bytes, boundary: str) -> Payload:
-    """The file parts of a form, in their order; one file is one picture, more are several."""
+    """The file parts of a form, in their order; one file is one image, more are several."""
     files: list[bytes] = []
     try:
         _collect_files(body, boundary.encode("ascii"), files)
     except (ValueError, RequestEntityTooLarge) as error:
         raise RequestError(400, f"the body is not a whole form of {MAX_PARTS} parts at most: {error}") from error
     if not files:
-        raise RequestError(400, "the form has no file in it; send one, as `curl -F image=@picture.jpg` does")
+        raise RequestError(400, "the form has no file in it; send one, as `curl -F image=@image.jpg` does")
     return Payload(files, several=len(files) > 1)
 
 
@@ -161,8 +161,8 @@ def _read_untyped(body: bytes) -> Payload:
         return read_npy(body)
     raise RequestError(
         415,
-        f"the body is no known picture ({fileformat.describe(body)}) and its Content-Type does not say what it is; "
-        f"say it, as `curl -H 'Content-Type: image/jpeg' --data-binary @picture.jpg` does; read are {_READ}",
+        f"the body is no known image ({fileformat.describe(body)}) and its Content-Type does not say what it is; "
+        f"say it, as `curl -H 'Content-Type: image/jpeg' --data-binary @image.jpg` does; read are {_READ}",
     )
 
 
@@ -174,27 +174,27 @@ def _read_line(line: bytes) -> bytes | RequestError:
 
 
 def _json_record(value: object) -> bytes | RequestError:
-    """One of several pictures: an error has its place among them."""
+    """One of several images: an error has its place among them."""
     try:
-        return _json_picture(value)
+        return _json_image(value)
     except RequestError as error:
         return error
 
 
-def _json_picture(value: object) -> bytes:
+def _json_image(value: object) -> bytes:
     """A base64 text, or an object that has one as `image` or `b64`, or an object of that kind as `image`."""
     for key in ("image", "b64", "b64"):
         if isinstance(value, dict):
             value = value.get(key, value)
     if not isinstance(value, str):
-        raise RequestError(400, f"the JSON holds no picture; send {_JSON_FORMS}")
+        raise RequestError(400, f"the JSON holds no image; send {_JSON_FORMS}")
     if _URL.match(value):
-        raise RequestError(400, "URLs are not fetched; send the picture itself, as base64")
+        raise RequestError(400, "URLs are not fetched; send the image itself, as base64")
     prefix = _DATA_URL.match(value)
     try:
         return base64.b64decode("".join(value[prefix.end() if prefix else 0 :].split()), validate=True)
     except ValueError as error:
-        raise RequestError(400, f"the picture is not base64: {error}") from error
+        raise RequestError(400, f"the image is not base64: {error}") from error
 
 
 def _collect_files(body: bytes, boundary: bytes, files: list[bytes]) -> None:
@@ -212,14 +212,14 @@ def _collect_files(body: bytes, boundary: bytes, files: list[bytes]) -> None:
 
 
 def _decode(source: Source, max_pixels: int) -> np.ndarray:
-    """A picture file's content, or an array uint8 [H, W, 1 or 3], as RGB. Raises DataError, and an error it is."""
+    """An image file's content, or an array uint8 [H, W, 1 or 3], as RGB. Raises DataError, and an error it is."""
     if isinstance(source, RequestError):
         raise source
     if isinstance(source, bytes):
-        return read_picture(source, max_pixels=max_pixels)
+        return read_image(source, max_pixels=max_pixels)
     height, width, channels = source.shape
     if height * width > max_pixels:
-        raise PictureTooLarge(f"the array has {height} × {width} pixels, more than the {max_pixels:,} allowed")
+        raise ImageTooLarge(f"the array has {height} × {width} pixels, more than the {max_pixels:,} allowed")
     if height * width == 0:
         raise DataError(f"the array is empty: {height} × {width} pixels")
     return np.repeat(source, 3, axis=2) if channels == 1 else source

@@ -121,8 +121,8 @@ class Metrics:
                 seconds.add_metric([route], buckets, total)
         yield seconds
         buckets, total = _BATCHES.read(self._workers)
-        yield HistogramMetricFamily("byoc_batch_size", "Pictures that went through the model together.", buckets, total)
-        yield GaugeMetricFamily("byoc_queue_depth", "Pictures that wait for the model.", self._sum(_WAITING))
+        yield HistogramMetricFamily("byoc_batch_size", "Images that went through the model together.", buckets, total)
+        yield GaugeMetricFamily("byoc_queue_depth", "Images that wait for the model.", self._sum(_WAITING))
         yield GaugeMetricFamily("byoc_model_ready", "1 where every worker's model is ready, 0 otherwise.", int(ready))
 
     def _sum(self, cell: int) -> float:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from werkzeug.http import parse_list_header, parse_options_header
 
 from byoc_vision.errors import RequestError
-from byoc_vision.models.spec import Task
+from byoc_vision.types import Task
 
 
 class Form(Enum):
@@ -38,7 +38,7 @@ FORMS: dict[Task, tuple[Form, ...]] = {
     "segmentation": (Form.PNG, Form.OVERLAY, Form.JSON, Form.JSON_LINES, Form.NPY, Form.PROTOBUF, Form.RECORDIO),
     "classification": (Form.JSON, Form.VECTOR, Form.JSON_LINES, Form.NPY, Form.PROTOBUF, Form.RECORDIO),
 }
-PICTURES = (Form.PNG, Form.OVERLAY)  # of one answer alone
+IMAGES = (Form.PNG, Form.OVERLAY)  # of one answer alone
 TEXTS = (Form.JSON, Form.VECTOR, Form.JSON_LINES)
 ARRAYS = (Form.NPY, Form.PROTOBUF, Form.RECORDIO)  # of all probabilities
 

@@ -14,39 +14,39 @@ from byoc_serve.request_log import REQUEST_ID
 from byoc_serve.settings import Settings
 from byoc_serve.wishes import options_for
 from byoc_vision import __version__
-from byoc_vision.artifact import ModelCard
-from byoc_vision.models.spec import Task
+from byoc_vision.artifact import ModelConfig
+from byoc_vision.types import Task
 
 Json = dict[str, Any]
 
 # What a request may be refused with, whatever it asks for, and why.
 REFUSALS = {
-    400: "An empty body; no picture; a picture that is damaged; JSON, a form or an array that cannot be read.",
+    400: "An empty body; no image; an image that is damaged; JSON, a form or an array that cannot be read.",
     406: "`Accept` names nothing that can be had.",
     408: "The body stopped coming.",
-    413: "The body is over {max_body:,} bytes, a picture over {max_pixels:,} pixels, or there are more than "
-    "{queue_length} pictures.",
+    413: "The body is over {max_body:,} bytes, an image over {max_pixels:,} pixels, or there are more than "
+    "{queue_length} images.",
     415: "The `Content-Type` is not read.",
     500: "A bug of ours, or a model that cannot be served.",
-    503: "The model is being loaded, {queue_length} pictures wait already, or the server is stopping.",
+    503: "The model is being loaded, {queue_length} images wait already, or the server is stopping.",
     504: "The model had no time for this within {request_timeout} s.",
-    507: "Memory does not suffice for the picture.",
+    507: "Memory does not suffice for the image.",
 }
 
 
-def describe(settings: Settings, card: ModelCard | None) -> Json:
+def describe(settings: Settings, config: ModelConfig | None) -> Json:
     """The OpenAPI document of a server with these settings. card: the model's; None while there is none."""
-    tasks = [card.model.task] if card else list(FORMS)
+    tasks = [config.model.task] if config else list(FORMS)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "byoc-vision",
             "version": __version__,
-            "description": f"Answers pictures with what a model for {' or '.join(tasks)} sees in them.",
+            "description": f"Answers images with what a model for {' or '.join(tasks)} sees in them.",
         },
         "paths": {
             "/ping": {"get": _ping()},
-            "/invocations": {"post": _invocations(settings, tasks, card)},
+            "/invocations": {"post": _invocations(settings, tasks, config)},
             "/execution-parameters": {"get": _get("What a batch transform may ask.", _json(_EXECUTION_PARAMETERS))},
             "/metrics": {"get": _get("Figures for Prometheus.", {metrics.CONTENT_TYPE: {"schema": _TEXT}})},
             "/openapi.json": {"get": _get("This description.", _json({"type": "object", "required": ["openapi"]}))},
@@ -70,30 +70,30 @@ def _get(summary: str, content: Json) -> Json:
     return {"summary": summary, "responses": {"200": _response(summary, content)}}
 
 
-def _invocations(settings: Settings, tasks: list[Task], card: ModelCard | None) -> Json:
+def _invocations(settings: Settings, tasks: list[Task], config: ModelConfig | None) -> Json:
     limits = settings.model_dump() | {"max_body": settings.max_body, "max_pixels": settings.max_pixels}
     refusals = {
         str(status): _response(text.format_map(limits), _json(_ref("Error"))) for status, text in REFUSALS.items()
     }
     refusals["503"]["headers"] |= {"Retry-After": {"schema": {"type": "string"}}}
-    answer = _response("The answer to a picture, or a list of them to several.", _answers(tasks))
+    answer = _response("The answer to an image, or a list of them to several.", _answers(tasks))
     answer["headers"] |= {"X-Amzn-SageMaker-Custom-Attributes": {"schema": {"type": "string"}}}
     return {
-        "summary": "The answer to one or several pictures.",
-        "parameters": [*_options(card), *_PARAMETERS],
-        "requestBody": {"required": True, "content": _pictures()},
+        "summary": "The answer to one or several images.",
+        "parameters": [*_options(config), *_PARAMETERS],
+        "requestBody": {"required": True, "content": _images()},
         "responses": {"200": answer} | refusals,
     }
 
 
-def _options(card: ModelCard | None) -> list[Json]:
+def _options(config: ModelConfig | None) -> list[Json]:
     return [
         {"name": name, "in": "query", "description": option.meaning, "schema": option.schema}
-        for name, option in options_for(card).items()
+        for name, option in options_for(config).items()
     ]
 
 
-def _pictures() -> Json:
+def _images() -> Json:
     """What can be sent, by Content-Type. A binary body has no schema in OpenAPI 3.1."""
     return {name: {} for name in sorted(IMAGE_TYPES)} | {
         "application/octet-stream": {},
@@ -108,7 +108,7 @@ def _pictures() -> Json:
 
 
 def _answers(tasks: list[Task]) -> Json:
-    """What comes back, by media type: each form of each task, and for several pictures a list of them."""
+    """What comes back, by media type: each form of each task, and for several images a list of them."""
     schemas: dict[str, list[Json]] = {}
     for task in tasks:
         for form in FORMS[task]:
@@ -149,7 +149,7 @@ def _having(name: str, schema: Json) -> Json:
 
 def _request_schemas(settings: Settings) -> Json:
     inner = {"anyOf": [_ref("Base64"), _having("b64", _ref("Base64"))]}
-    picture = {"anyOf": [_ref("Base64"), _having("b64", _ref("Base64")), _having("image", inner)]}
+    image = {"anyOf": [_ref("Base64"), _having("b64", _ref("Base64")), _having("image", inner)]}
     instances = _list_of(_ref("Picture")) | {"maxItems": settings.queue_length}
     return {
         "Base64": {
@@ -157,9 +157,9 @@ def _request_schemas(settings: Settings) -> Json:
             "format": "byte",
             "contentEncoding": "base64",
             "contentMediaType": "image/*",
-            "description": "A picture file, or a data: URL of one.",
+            "description": "An image file, or a data: URL of one.",
         },
-        "Picture": picture,
+        "Picture": image,
         "Pictures": {"anyOf": [_ref("Picture"), _having("instances", instances)]},
     }
 

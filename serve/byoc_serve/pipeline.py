@@ -1,6 +1,6 @@
-"""The way of a request's pictures through the model that all requests share.
+"""The way of a request's images through the model that all requests share.
 
-Pictures are decoded, cut up and encoded in the request's own thread, and what is to be computed goes through the
+Images are decoded, cut up and encoded in the request's own thread, and what is to be computed goes through the
 batcher piece by piece: so much ahead that the model is never idle for want of it, and no more, so that a request of
 many pieces fills neither the queue that its neighbours need nor the memory.
 """
@@ -19,10 +19,10 @@ from byoc_serve.answers import Encoder, Piece
 from byoc_serve.batcher import Answer, Batcher, DeadlineError
 from byoc_serve.negotiation import Form
 from byoc_serve.request_log import Record
-from byoc_vision.artifact import ModelCard
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError, RequestError
 from byoc_vision.inference.engines.base import Logits
-from byoc_vision.inference.passes import Looks, Pass, make_pass
+from byoc_vision.inference.passes import InferenceOptions, Pass, make_pass
 from byoc_vision.inference.predictor import Predictor, Prepared
 
 # Seconds that a request waits for room in the queue. Room may come; and clients who try again at once
@@ -33,14 +33,14 @@ LOGITS_BYTES = 2**28  # of a request, that are computed ahead
 _BATCHES_AHEAD = 2  # one that is computed, one that waits
 _SHARE_OF_QUEUE = 4  # a request takes a quarter of it
 
-Outcome = np.ndarray | RequestError  # a picture, or why there is none
+Outcome = np.ndarray | RequestError  # an image, or why there is none
 
 
 class Caller(NamedTuple):
     """Who waits for the answers.
 
     deadline: until when, in seconds of `time.monotonic`. wanted: whether he still does. record: where it is noted how
-    long his pictures waited.
+    long his images waited.
     """
 
     deadline: float
@@ -49,7 +49,7 @@ class Caller(NamedTuple):
 
 
 class _Work(NamedTuple):
-    """A picture on its way. rgb: where the answer shows it."""
+    """An image on its way. rgb: where the answer shows it."""
 
     going: Pass
     rgb: np.ndarray | None
@@ -65,10 +65,12 @@ class Pipeline:
         self._predictor = predictor
         self._batcher = batcher
         self._cores = cores
-        self._ahead = _choose_ahead(predictor.card, batcher)
+        self._ahead = _choose_ahead(predictor.config, batcher)
 
-    def answer(self, outcomes: Iterable[Outcome], looks: Looks, encoder: Encoder, caller: Caller) -> Iterator[Piece]:
-        """The answers, encoded, in the order of the pictures; of an error the encoder's words for it.
+    def answer(
+        self, outcomes: Iterable[Outcome], looks: InferenceOptions, encoder: Encoder, caller: Caller
+    ) -> Iterator[Piece]:
+        """The answers, encoded, in the order of the images; of an error the encoder's words for it.
 
         Raises what the batcher raises, DeadlineError, and RequestError where a wish cannot be granted.
         """
@@ -84,9 +86,9 @@ class Pipeline:
             flow.cancel()
 
     def _steps(
-        self, outcomes: Iterable[Outcome], looks: Looks, encoder: Encoder
+        self, outcomes: Iterable[Outcome], looks: InferenceOptions, encoder: Encoder
     ) -> Iterator[tuple[_Work | RequestError, Prepared | None]]:
-        """All inputs of all pictures, each made when it is asked for."""
+        """All inputs of all images, each made when it is asked for."""
         for outcome in outcomes:
             if isinstance(outcome, RequestError):
                 yield outcome, None
@@ -95,10 +97,10 @@ class Pipeline:
             for prepared in work.going.inputs():
                 yield work, prepared
 
-    def _begin(self, rgb: np.ndarray, looks: Looks, encoder: Encoder) -> _Work:
-        card = self._predictor.card
-        if card.task == "segmentation":
-            encoder.admit(len(card.classes), rgb.shape[0], rgb.shape[1])
+    def _begin(self, rgb: np.ndarray, looks: InferenceOptions, encoder: Encoder) -> _Work:
+        config = self._predictor.config
+        if config.task == "segmentation":
+            encoder.admit(len(config.classes), rgb.shape[0], rgb.shape[1])
         try:
             going = make_pass(self._predictor, rgb, looks)
         except InputError as error:
@@ -116,7 +118,7 @@ class Pipeline:
         return flow.waiting
 
     def _advance(self, work: _Work | RequestError, logits: Logits | None, encoder: Encoder) -> Piece | None:
-        """The encoded answer of a picture whose last logits these are."""
+        """The encoded answer of an image whose last logits these are."""
         with self._cores:
             if isinstance(work, RequestError):
                 return encoder.encode_error(work)
@@ -172,7 +174,7 @@ class _Flow:
                 logits.cancel()
 
     def _note(self, answer: Answer[Logits]) -> None:
-        """Of the picture that waited longest."""
+        """Of the image that waited longest."""
         record, seconds = self._caller.record, answer.queue_seconds
         if seconds is not None and seconds >= (record.queue_seconds or 0.0):
             record.queue_seconds, record.batch_size = seconds, answer.batch_size
@@ -181,10 +183,10 @@ class _Flow:
         return max(0.0, self._caller.deadline - time.monotonic())
 
 
-def _choose_ahead(card: ModelCard, batcher: Batcher[Prepared, Logits]) -> int:
+def _choose_ahead(config: ModelConfig, batcher: Batcher[Prepared, Logits]) -> int:
     """How many inputs of a request may be with the model at once."""
-    values = card.model.outputs
-    if card.task == "segmentation":
-        values *= card.preprocess.height * card.preprocess.width
+    values = config.model.outputs
+    if config.task == "segmentation":
+        values *= config.preprocess.height * config.preprocess.width
     affordable = LOGITS_BYTES // (values * np.dtype(np.float32).itemsize)
     return max(1, min(affordable, _BATCHES_AHEAD * batcher.batch_size, batcher.capacity // _SHARE_OF_QUEUE))

@@ -1,7 +1,7 @@
 """Probabilities as SageMaker's built-in algorithms answer them: Record messages of protobuf, framed by RecordIO.
 
 A mask is answered as Semantic Segmentation does: features `target`, the probabilities as float32, and `shape`, their
-shape [1, K, H, W] as int32. Classes of a picture are answered as the built-in classifiers do: labels `score`, the
+shape [1, K, H, W] as int32. Classes of an image are answered as the built-in classifiers do: labels `score`, the
 probabilities, and `predicted_label`, the index of the highest.
 
 Sources: record.proto and serializer_utils.py (read_recordio) of the SageMaker Python SDK; "Common Data Formats for
@@ -34,7 +34,7 @@ def mask_record(probabilities: np.ndarray) -> bytes:
 
 
 def class_record(probabilities: np.ndarray, exclusive: bool) -> bytes:
-    """The framed record of a picture's probabilities, float32 [K]. exclusive: whether it has one class alone."""
+    """The framed record of an image's probabilities, float32 [K]. exclusive: whether it has one class alone."""
     labels: dict[str, Tensor] = {"score": probabilities}
     if exclusive:
         labels["predicted_label"] = probabilities.argmax(axis=0, keepdims=True).astype(np.float32)

@@ -19,7 +19,7 @@ _RECORD = "byoc.record"  # where a request's environ holds it
 _GIVEN_IDS = ("HTTP_X_AMZN_SAGEMAKER_INFERENCE_ID", "HTTP_X_REQUEST_ID")
 _SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class Record:
     """A request under way. Whoever learns something of it notes it here.
 
     route: what it is counted as: its path. Where paths hold names, whoever answers them notes their pattern.
-    bytes_in: read of its body. queue_seconds, batch_size: of the picture that waited longest.
+    bytes_in: read of its body. queue_seconds, batch_size: of the image that waited longest.
     """
 
     id: str
@@ -122,7 +122,7 @@ def _log(environ: WSGIEnvironment, record: Record, seconds: float) -> None:
         "error": record.error,
     }
     level = logging.ERROR if record.status == 500 else logging.INFO
-    log.log(level, "request", extra={"fields": {name: value for name, value in fields.items() if value is not None}})
+    logger.log(level, "request", extra={"fields": {name: value for name, value in fields.items() if value is not None}})
 
 
 def _milliseconds(seconds: float | None) -> float | None:

@@ -27,7 +27,7 @@ _ATTRIBUTES = re.compile(r"[\x20-\x7e]{0,1024}")
 
 Ask = Callable[[dict[str, Any], IO[bytes]], "Rendered"]
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def invoke(ask: Ask) -> Response:
@@ -82,7 +82,7 @@ def report_errors(app: Flask) -> None:
         record = Record.of(request.environ)
         identity = record.id
         record.error = f"{type(error).__name__}: {error}"
-        log.error("error %s in %s %s", identity, request.method, request.path, exc_info=error)
+        logger.error("error %s in %s %s", identity, request.method, request.path, exc_info=error)
         return json_response({"error": "the server failed on this request; its log says why", "id": identity}, 500)
 
 

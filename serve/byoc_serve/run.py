@@ -21,9 +21,9 @@ from byoc_serve.multi_model.mms import serve_with_mms
 from byoc_serve.settings import Settings
 from byoc_serve.worker import Worker
 from byoc_vision.logs import set_up_logging
-from byoc_vision.machine import visible_gpus
-from byoc_vision.openmp import sleep_between_regions
 from byoc_vision.paths import MlPaths
+from byoc_vision.system.machine import visible_gpus
+from byoc_vision.system.openmp import sleep_between_regions
 
 GRACE_SECONDS = 25  # SageMaker kills 30 s after SIGTERM
 HANG_SECONDS = 120  # a worker whose main loop stands still for so long is replaced
@@ -33,7 +33,7 @@ OTHER_FILES = 128
 MAX_FAILED_STARTS = 3
 START_EXIT_CODE = 4  # ResourceError's: what kills a worker while it loads is mostly lack of memory
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def serve(paths: MlPaths, port: int | None = None) -> int:

@@ -25,19 +25,19 @@ from byoc_serve.pipeline import PATIENCE, Caller, Outcome, Pipeline
 from byoc_serve.request_log import Record
 from byoc_serve.settings import Settings
 from byoc_serve.wishes import Wishes, check_wishes, read_wishes
-from byoc_vision.artifact import ModelCard
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import RequestError, ResourceError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.engines.openvino_engine import choose_lanes
 from byoc_vision.inference.predictor import Predictor, Prepared
-from byoc_vision.machine import available_cores, driver_version, visible_gpus
+from byoc_vision.system.machine import available_cores, driver_version, visible_gpus
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 _ATTRIBUTES = "HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Rendered(NamedTuple):
@@ -59,18 +59,18 @@ class ServedModel:
         self._batcher: Batcher[Prepared, Logits] = Batcher(
             settings.batch_size, settings.queue_length, settings.batch_wait_ms / 1000, _shape, observer
         )
-        # Decoding and encoding take a core and, for large pictures, much memory: no more of them than cores.
+        # Decoding and encoding take a core and, for large images, much memory: no more of them than cores.
         cores = BoundedSemaphore(available_cores())
         self._pipeline = Pipeline(predictor, self._batcher, cores)
 
     def __str__(self) -> str:
-        card, engine = self._predictor.card, self._predictor.engine
-        architecture = "/".join(filter(None, (card.model.architecture, card.model.encoder)))
-        return f"{architecture}, {card.task}, {len(card.classes)} classes, {engine.name} on {engine.device}"
+        config, engine = self._predictor.config, self._predictor.engine
+        architecture = "/".join(filter(None, (config.model.architecture, config.model.encoder)))
+        return f"{architecture}, {config.task}, {len(config.classes)} classes, {engine.name} on {engine.device}"
 
     @property
-    def card(self) -> ModelCard:
-        return self._predictor.card
+    def config(self) -> ModelConfig:
+        return self._predictor.config
 
     def warm_up(self) -> None:
         """Make the first requests as fast as the next; to be called in the thread of `run`."""
@@ -97,10 +97,10 @@ class ServedModel:
 
     def _answer(self, environ: WSGIEnvironment, stream: IO[bytes]) -> Rendered:
         wishes = read_wishes(environ.get("QUERY_STRING", ""), environ.get(_ATTRIBUTES, ""))
-        check_wishes(wishes, self._predictor.card)
+        check_wishes(wishes, self._predictor.config)
         content_type = environ.get("CONTENT_TYPE")
         default = Form.JSON_LINES if is_json_lines(content_type) else None
-        form = choose_form(environ.get("HTTP_ACCEPT"), self.card.model.task, wishes.view, default)
+        form = choose_form(environ.get("HTTP_ACCEPT"), self.config.model.task, wishes.view, default)
         read = choose_reader(content_type)
         self._batcher.wait_for_room(patience=PATIENCE)
         payload = read(read_body(stream, get_content_length(environ), self._settings.max_body))
@@ -126,14 +126,14 @@ class ServedModel:
         count = len(payload.sources)
         check_count(form, count)
         if payload.limited and count > self._batcher.capacity:
-            raise RequestError(413, f"{count} pictures in one request; {self._batcher.capacity} are the most")
+            raise RequestError(413, f"{count} images in one request; {self._batcher.capacity} are the most")
 
     def _outcomes(self, payload: Payload, form: Form, wishes: Wishes) -> Iterator[Outcome]:
-        """The pictures; or, where they are several and text can say so, errors in their places."""
+        """The images; or, where they are several and text can say so, errors in their places."""
         tolerant = (wishes.errors or self._settings.record_errors) == "line"
         if tolerant and payload.several and form in TEXTS:
             return payload.outcomes(self._settings.max_pixels)
-        return payload.pictures(self._settings.max_pixels)
+        return payload.images(self._settings.max_pixels)
 
     def _forward(self, batch: list[Prepared]) -> Sequence[Logits]:
         with fatal_ones_told():
@@ -141,7 +141,7 @@ class ServedModel:
 
 
 def _shape(prepared: Prepared) -> tuple[int, ...]:
-    """Only pictures of one shape make a batch."""
+    """Only images of one shape make a batch."""
     return tuple(prepared.pixels.shape)
 
 
@@ -150,7 +150,7 @@ def load_model(settings: Settings, worker: int, observer: Observer | None = None
 
     Raises DataError where there is none or it is damaged, and ResourceError where the GPU's driver is too old.
     """
-    cv2.setNumThreads(1)  # as many pictures as there are cores are worked on at once, see `ServedModel`
+    cv2.setNumThreads(1)  # as many images as there are cores are worked on at once, see `ServedModel`
     device = _choose_gpu(settings, worker) if may_have_gpu(settings) else None
     threads = max(1, available_cores() // max(1, settings.workers))
     # Beside other models memory is dearer than speed.
@@ -168,13 +168,13 @@ def _choose_gpu(settings: Settings, worker: int) -> str | None:
     """The worker's own, where there are several."""
     import torch
 
-    from byoc_vision.hardware import check_driver, find_gpus
+    from byoc_vision.system.gpus import check_driver, find_gpus
 
     hardware = find_gpus()
     warning = check_driver(hardware, allow_cpu_fallback=settings.allow_cpu_fallback, serving=True)
     if worker == 0:
-        log.info("%s", hardware)
+        logger.info("%s", hardware)
         if warning:
-            log.warning(warning)
+            logger.warning(warning)
     gpus = torch.cuda.device_count()
     return f"cuda:{worker % gpus}" if gpus > 1 else None

@@ -42,20 +42,20 @@ class Settings(BaseModel):
         100, alias="MAX_PAYLOAD_MB", ge=1, le=4096, description="The largest request body, in MB; more gets 413."
     )
     max_megapixels: int = Field(
-        178, alias="MAX_MEGAPIXELS", ge=1, le=4096, description="The largest picture, in million pixels; more: 413."
+        178, alias="MAX_MEGAPIXELS", ge=1, le=4096, description="The largest image, in million pixels; more: 413."
     )
     batch_size: int = Field(
-        8, alias="BATCH_SIZE", ge=1, le=1024, description="The most pictures that go through the model together."
+        8, alias="BATCH_SIZE", ge=1, le=1024, description="The most images that go through the model together."
     )
     batch_wait_ms: int = Field(
         0,
         alias="BATCH_WAIT_MS",
         ge=0,
         le=1000,
-        description="Milliseconds for which a batch that is not full waits for pictures being decoded.",
+        description="Milliseconds for which a batch that is not full waits for images being decoded.",
     )
     queue_length: int = Field(
-        64, alias="QUEUE_LENGTH", ge=1, le=4096, description="The most pictures accepted at once; more get 503."
+        64, alias="QUEUE_LENGTH", ge=1, le=4096, description="The most images accepted at once; more get 503."
     )
     request_timeout: int = Field(
         55, alias="REQUEST_TIMEOUT", ge=1, le=3600, description="Seconds that a request waits for the model; then 504."
@@ -81,7 +81,7 @@ class Settings(BaseModel):
     record_errors: Annotated[ErrorRule, BeforeValidator(str.lower)] = Field(
         "fail",
         alias="RECORD_ERRORS",
-        description="Of several pictures one cannot be read: `fail` refuses all, `line` answers an error in its place.",
+        description="Of several images one cannot be read: `fail` refuses all, `line` answers an error in its place.",
     )
     batch_transform: bool = Field(False, alias="SAGEMAKER_BATCH", description="`true` in a batch transform.")
     batch_strategy: BatchStrategy = Field(

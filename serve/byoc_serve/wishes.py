@@ -1,4 +1,4 @@
-"""What a request asks for beside its picture and its form of answer.
+"""What a request asks for beside its image and its form of answer.
 
 Options come in the query string (`/invocations?threshold=0.3`), or in X-Amzn-SageMaker-Custom-Attributes
 (`threshold=0.3;palette=true`, or with commas): SageMaker passes that header to the container, and no query string.
@@ -17,10 +17,10 @@ from urllib.parse import parse_qsl
 
 from byoc_serve.negotiation import ARRAYS, Form
 from byoc_serve.settings import ErrorRule
-from byoc_vision.artifact import ModelCard
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import RequestError
 from byoc_vision.inference.options import LARGEST_TILE, SMALLEST_TILE, VIEWS, parse_threshold, parse_tile
-from byoc_vision.inference.passes import Looks
+from byoc_vision.inference.passes import InferenceOptions
 from byoc_vision.inference.tiling import Tile
 from byoc_vision.inference.views import Views
 
@@ -39,9 +39,9 @@ class Wishes:
     view: str | None = None
     errors: ErrorRule | None = None
 
-    def looks(self, form: Form) -> Looks:
-        """How the model is to look at the pictures."""
-        return Looks(self.tile, self.tta or "none", self.threshold, probabilities=form in ARRAYS)
+    def looks(self, form: Form) -> InferenceOptions:
+        """How the model is to look at the images."""
+        return InferenceOptions(self.tile, self.tta or "none", self.threshold, probabilities=form in ARRAYS)
 
 
 class Option(NamedTuple):
@@ -69,13 +69,13 @@ def read_wishes(query: str, attributes: str) -> Wishes:
     return Wishes(**values)
 
 
-def check_wishes(wishes: Wishes, card: ModelCard) -> None:
+def check_wishes(wishes: Wishes, config: ModelConfig) -> None:
     """Raises RequestError 400, with what to ask for instead, where a model cannot grant them."""
-    if card.task != "segmentation":
+    if config.task != "segmentation":
         for name in ("tile", "palette"):
             if getattr(wishes, name):
                 raise RequestError(400, f"the option {name} is for masks, and this model is a classifier; leave it out")
-    if wishes.threshold is not None and card.activation != "sigmoid":
+    if wishes.threshold is not None and config.activation != "sigmoid":
         raise RequestError(
             400,
             "this model answers the most probable of its classes, and has no threshold; leave the option out, or ask "
@@ -83,18 +83,18 @@ def check_wishes(wishes: Wishes, card: ModelCard) -> None:
         )
 
 
-def options_for(card: ModelCard | None) -> dict[str, Option]:
+def options_for(config: ModelConfig | None) -> dict[str, Option]:
     """The options that a model grants, with its values and its own threshold; of no model, all there are."""
-    if card is None:
+    if config is None:
         return OPTIONS
-    if card.task == "segmentation":
+    if config.task == "segmentation":
         refused, views = set(), ["overlay"]
     else:
         refused, views = {"tile", "palette"}, ["vector"]
     granted = OPTIONS | {"view": OPTIONS["view"]._replace(schema={"enum": views})}
-    if card.activation == "sigmoid":
+    if config.activation == "sigmoid":
         threshold = OPTIONS["threshold"]
-        granted["threshold"] = threshold._replace(schema=threshold.schema | {"default": card.threshold})
+        granted["threshold"] = threshold._replace(schema=threshold.schema | {"default": config.threshold})
     else:
         refused.add("threshold")
     return {name: option for name, option in granted.items() if name not in refused}
@@ -157,23 +157,23 @@ OPTIONS = {
     "tile": Option(
         parse_tile,
         f"`auto` or {SMALLEST_TILE}–{LARGEST_TILE}",
-        "Masks of large pictures in full detail: overlapping tiles, each brought to the model's input size, and their "
-        "answers blended. A number is a tile's longer side in pixels of the picture; `auto` is the model's input size, "
-        "so that nothing is resized. Without it the whole picture is resized to the model's input.",
+        "Masks of large images in full detail: overlapping tiles, each brought to the model's input size, and their "
+        "answers blended. A number is a tile's longer side in pixels of the image; `auto` is the model's input size, "
+        "so that nothing is resized. Without it the whole image is resized to the model's input.",
         {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": SMALLEST_TILE, "maximum": LARGEST_TILE}]},
     ),
     "tta": Option(
         _one_of(**{view: view for view in VIEWS}),
         "`none`, `flip` or `flips`",
-        "Test-time augmentation: the mean of the probabilities of the picture and its mirror image (`flip`), or of all "
-        "four ways to mirror it left-right and top-bottom (`flips`, for pictures that have no up and down). Takes two "
+        "Test-time augmentation: the mean of the probabilities of the image and its mirror image (`flip`), or of all "
+        "four ways to mirror it left-right and top-bottom (`flips`, for images that have no up and down). Takes two "
         "or four times as long.",
         {"enum": list(VIEWS)},
     ),
     "threshold": Option(
         parse_threshold,
         "between 0 and 1",
-        "The probability above which a pixel of a mask of two classes is of the second, or a picture that may have "
+        "The probability above which a pixel of a mask of two classes is of the second, or an image that may have "
         "several classes has one; instead of the model's own.",
         {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
     ),
@@ -186,13 +186,13 @@ OPTIONS = {
     "view": Option(
         _one_of(overlay="overlay", vector="vector"),
         "`overlay` or `vector`",
-        "The same as `view=` in `Accept`: the picture with its mask drawn over it, or the bare list of probabilities.",
+        "The same as `view=` in `Accept`: the image with its mask drawn over it, or the bare list of probabilities.",
         {"enum": ["overlay", "vector"]},
     ),
     "errors": Option(
         _one_of(fail="fail", line="line"),
         "`fail` or `line`",
-        'Where one of several pictures cannot be read: the request fails, or `{"error": …}` stands in that picture\'s '
+        'Where one of several images cannot be read: the request fails, or `{"error": …}` stands in that image\'s '
         "place. Without it `RECORD_ERRORS` decides.",
         {"enum": ["fail", "line"]},
     ),

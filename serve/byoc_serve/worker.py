@@ -45,7 +45,7 @@ class Worker(ThreadWorker):
 
     def load_wsgi(self) -> None:
         """Called by gunicorn after the fork."""
-        # Pillow warns of what is odd in a picture, which is nobody's business here, and Python keeps every text.
+        # Pillow warns of what is odd in an image, which is nobody's business here, and Python keeps every text.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         self.wsgi, self._service = make_service(
             self.app.settings, self.app.board, self.slot, self._end, self.app.metrics.worker(self.slot)

@@ -21,17 +21,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from byoc_vision import __version__
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.atomic_write import renamed_into_place, write_whole
 from byoc_vision.errors import DataError
-from byoc_vision.models.spec import ModelSpec
-from byoc_vision.renaming import renamed_into_place, write_whole
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ModelSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT_VERSION = 1  # of model.json; also `ModelCard.format_version`
+FORMAT_VERSION = 1  # of model.json; also `ModelConfig.format_version`
 WEIGHTS_FILE = "model.safetensors"
-CARD_FILE = "model.json"
+CONFIG_FILE = "model.json"
 OPENVINO_FOLDER = "openvino"  # what is in it: inference/compiled.py
 
 
@@ -44,7 +44,7 @@ class ClassEntry(BaseModel):
     value: Annotated[int, Field(ge=0, le=255)] | None = None
 
 
-class ModelCard(BaseModel):
+class ModelConfig(BaseModel):
     """All that inference needs to know beside the weights.
 
     activation: `sigmoid` for two classes told apart by one logit, and for multi-label answers;
@@ -71,10 +71,10 @@ class ModelCard(BaseModel):
         return tuple(entry.name for entry in self.classes)
 
 
-def save(folder: Path, card: ModelCard, state: dict[str, Tensor]) -> None:
+def save(folder: Path, config: ModelConfig, state: dict[str, Tensor]) -> None:
     """Write the artifact into `folder`, each file beside its place and then renamed.
 
-    The card comes last: a folder that has one is whole. What was made of other weights is removed.
+    The model config comes last: a folder that has one is whole. What was made of other weights is removed.
     """
     from safetensors.torch import save_file
 
@@ -83,16 +83,16 @@ def save(folder: Path, card: ModelCard, state: dict[str, Tensor]) -> None:
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with renamed_into_place(folder / WEIGHTS_FILE) as path:
         save_file(contiguous, path, metadata={"format": "pt", "byoc_vision": __version__})
-    write_whole(folder / CARD_FILE, card.model_dump_json(indent=2) + "\n")
+    write_whole(folder / CONFIG_FILE, config.model_dump_json(indent=2) + "\n")
 
 
-def load(source: Path) -> tuple[ModelCard, dict[str, Tensor]]:
-    """The card and the weights of an artifact, as `opened` finds it.
+def load(source: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """The model config and the weights of an artifact, as `opened` finds it.
 
     Raises DataError, which names what is missing or damaged.
     """
     with opened(source) as folder:
-        return read_card(folder), read_weights(folder)
+        return read_config(folder), read_weights(folder)
 
 
 @contextmanager
@@ -103,7 +103,7 @@ def opened(source: Path) -> Iterator[Path]:
     """
     if not source.exists():
         raise DataError(
-            f"{source} does not exist; a model is a folder with {CARD_FILE} and {WEIGHTS_FILE}, or its .tar.gz"
+            f"{source} does not exist; a model is a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, or its .tar.gz"
         )
     if source.is_file():
         with tempfile.TemporaryDirectory(prefix="byoc-model-") as scratch:
@@ -115,9 +115,9 @@ def opened(source: Path) -> Iterator[Path]:
 
 def find_folder(folder: Path) -> Path:
     """The folder that holds the artifact: `folder` itself or its one child (archives are often nested)."""
-    if (folder / CARD_FILE).is_file():
+    if (folder / CONFIG_FILE).is_file():
         return folder
-    nested = [child for child in sorted(folder.iterdir()) if (child / CARD_FILE).is_file()]
+    nested = [child for child in sorted(folder.iterdir()) if (child / CONFIG_FILE).is_file()]
     if len(nested) == 1:
         return nested[0]
     if nested:
@@ -125,7 +125,7 @@ def find_folder(folder: Path) -> Path:
         raise DataError(f"{folder} holds several models ({names}); point at one of them")
     found = ", ".join(sorted(child.name for child in folder.iterdir())[:8]) or "nothing"
     raise DataError(
-        f"{folder} holds no model: {CARD_FILE} and {WEIGHTS_FILE} are missing (it holds: {found}). "
+        f"{folder} holds no model: {CONFIG_FILE} and {WEIGHTS_FILE} are missing (it holds: {found}). "
         "Give it the model.tar.gz of a training job of this image"
     )
 
@@ -139,9 +139,9 @@ def unpack(archive: Path, folder: Path) -> None:
         raise DataError(f"{archive} is not a whole tar archive of a model ({error}); fetch or make it again") from error
 
 
-def read_card(folder: Path) -> ModelCard:
-    """The card of the artifact in a folder. Raises DataError where it is missing or damaged."""
-    path = folder / CARD_FILE
+def read_config(folder: Path) -> ModelConfig:
+    """The model config of the artifact in a folder. Raises DataError where it is missing or damaged."""
+    path = folder / CONFIG_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -153,7 +153,7 @@ def read_card(folder: Path) -> ModelCard:
             "Serve it with the image that trained it, or train again"
         )
     try:
-        return ModelCard.model_validate(content)
+        return ModelConfig.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])

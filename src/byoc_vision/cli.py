@@ -16,12 +16,12 @@ from byoc_vision.errors import InputError, UserError
 from byoc_vision.export.formats import FORMATS
 from byoc_vision.inference.options import LARGEST_TILE, SMALLEST_TILE, VIEWS, parse_threshold, parse_tile
 from byoc_vision.logs import set_up_logging
-from byoc_vision.openmp import sleep_between_regions
 from byoc_vision.paths import MlPaths
+from byoc_vision.system.openmp import sleep_between_regions
 
 # Commands import what they need when they run: `--help` answers at once, and serving never imports training.
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except UserError as error:
-        log.error("%s: %s", error.category, error)
+        logger.error("%s: %s", error.category, error)
         return error.exit_code
 
 
@@ -49,21 +49,21 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def predict(options: argparse.Namespace) -> int:
-    from byoc_vision.inference.files import find_pictures, predict_files
-    from byoc_vision.inference.passes import Looks
+    from byoc_vision.inference.files import find_images, predict_files
+    from byoc_vision.inference.passes import InferenceOptions
     from byoc_vision.inference.predictor import Predictor
 
-    pictures = find_pictures(options.files)
+    images = find_images(options.files)
     predictor = Predictor.load(options.model)
-    looks = Looks(options.tile, options.tta, options.threshold)
+    looks = InferenceOptions(options.tile, options.tta, options.threshold)
     failed = 0
-    for outcome in predict_files(predictor, pictures, options.output, options.overlay, looks):
+    for outcome in predict_files(predictor, images, options.output, options.overlay, looks):
         if outcome.error:
             failed += 1
-            log.error(outcome.error)
+            logger.error(outcome.error)
         else:
-            log.info("%s → %s", outcome.source, outcome.written)
-    log.info("%d of %d pictures answered in %s", len(pictures) - failed, len(pictures), options.output)
+            logger.info("%s → %s", outcome.source, outcome.written)
+    logger.info("%d of %d images answered in %s", len(images) - failed, len(images), options.output)
     return 3 if failed else 0
 
 
@@ -78,7 +78,7 @@ def evaluate(options: argparse.Namespace) -> int:
         from byoc_vision.training.folder_report import report_on_folder
 
         figures, output = report_on_folder(model, data, output, options.batch_size), None
-        log.info("The report is %s", options.output / "report.html")
+        logger.info("The report is %s", options.output / "report.html")
     text = json.dumps(figures, indent=2)
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -100,27 +100,27 @@ def _model_and_data(options: argparse.Namespace) -> tuple[Path, Path]:
 def explain(options: argparse.Namespace) -> int:
     from byoc_vision import artifact
     from byoc_vision.inference.explaining import Explainer, check_can_explain
-    from byoc_vision.inference.files import explain_files, find_pictures
+    from byoc_vision.inference.files import explain_files, find_images
     from byoc_vision.inference.predictor import Predictor
 
-    pictures = find_pictures(options.files)
+    images = find_images(options.files)
     with artifact.opened(options.model) as folder:
-        check_can_explain(artifact.read_card(folder))
+        check_can_explain(artifact.read_config(folder))
         explainer = Explainer(Predictor.load(folder, engine="torch"))
     failed = 0
-    for outcome in explain_files(explainer, pictures, options.output, options.class_name):
+    for outcome in explain_files(explainer, images, options.output, options.class_name):
         if outcome.error:
             failed += 1
-            log.error(outcome.error)
+            logger.error(outcome.error)
         else:
-            log.info("%s: %s → %s", outcome.source, outcome.answer, outcome.written)
+            logger.info("%s: %s → %s", outcome.source, outcome.answer, outcome.written)
     return 3 if failed else 0
 
 
 def report(options: argparse.Namespace) -> int:
     from byoc_vision.report.page import report_on
 
-    log.info("wrote %s", report_on(options.jobs, options.output))
+    logger.info("wrote %s", report_on(options.jobs, options.output))
     return 0
 
 
@@ -128,8 +128,8 @@ def export(options: argparse.Namespace) -> int:
     from byoc_vision.export.export import export_model
 
     folder, comparison = export_model(options.model, options.format, options.output)
-    log.info("wrote %s: %s", folder, ", ".join(sorted(path.name for path in folder.iterdir())))
-    log.info("its logits are off by %.1g of their standard deviation at the most", comparison.share)
+    logger.info("wrote %s: %s", folder, ", ".join(sorted(path.name for path in folder.iterdir())))
+    logger.info("its logits are off by %.1g of their standard deviation at the most", comparison.share)
     return 0
 
 
@@ -151,7 +151,7 @@ def prepare(options: argparse.Namespace) -> int:
     try:
         write_channels(options.source, options.output, data_options, test_split=options.test_split)
     except KeyboardInterrupt:
-        log.error("interrupted; %s was not written", options.output)
+        logger.error("interrupted; %s was not written", options.output)
         return 130
     return 0
 
@@ -164,12 +164,12 @@ def tune(options: argparse.Namespace) -> int:
     try:
         return search(options.recipe, options.data, options.output, plan, options.metric, options.keep)
     except KeyboardInterrupt:  # before the first trial, or after the last
-        log.error("interrupted; the same command goes on")
+        logger.error("interrupted; the same command goes on")
         return 130
 
 
 def check(options: argparse.Namespace) -> int:
-    from byoc_vision.data.layouts.local_channels import channels_in
+    from byoc_vision.data.formats.local_channels import channels_in
     from byoc_vision.data.preflight import find_and_check, log_and_judge
     from byoc_vision.data.samples import DataOptions
 
@@ -180,7 +180,7 @@ def check(options: argparse.Namespace) -> int:
         ignore_index=options.ignore_index,
         trimap_border=options.trimap_border,
         on_bad_sample=options.on_bad_sample,
-        checked_pictures=options.pictures,
+        checked_pictures=options.images,
     )
     checked = find_and_check(channels_in(options.data.absolute()), data_options, report_file=options.json)
     log_and_judge(checked.report)
@@ -191,7 +191,7 @@ def sample_data(options: argparse.Namespace) -> int:
     from byoc_vision.data.sample_data import make_sample_data
 
     make_sample_data(options.output, seed=options.seed)
-    log.info("drew %s", options.output)
+    logger.info("drew %s", options.output)
     return 0
 
 
@@ -213,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_predict(commands)
 
-    command = commands.add_parser("evaluate", help="measure a model on labelled pictures")
+    command = commands.add_parser("evaluate", help="measure a model on labelled images")
     command.add_argument("places", type=Path, nargs="*", metavar="MODEL DATA", help="a folder or tarball; a folder")
     command.add_argument("--model", type=Path, metavar="DIR_OR_TARBALL", help="instead of MODEL")
     command.add_argument(
@@ -223,16 +223,16 @@ def _parser() -> argparse.ArgumentParser:
         "--output",
         type=Path,
         metavar="DIR",
-        help="also write figures, tables, pictures and report.html there; a FILE.json takes the figures alone",
+        help="also write figures, tables, images and report.html there; a FILE.json takes the figures alone",
     )
     command.add_argument("--batch-size", type=_positive, default=16)
     command.set_defaults(run=evaluate)
 
-    command = commands.add_parser("explain", help="draw over pictures what speaks for the class a classifier answers")
+    command = commands.add_parser("explain", help="draw over images what speaks for the class a classifier answers")
     command.add_argument("--model", type=Path, required=True, metavar="DIR_OR_TARBALL")
     command.add_argument("--output", type=Path, required=True, metavar="DIR")
-    command.add_argument("--class", dest="class_name", metavar="NAME", help="default: the likeliest of each picture")
-    command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="pictures, or folders of pictures")
+    command.add_argument("--class", dest="class_name", metavar="NAME", help="default: the likeliest of each image")
+    command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="images, or folders of images")
     command.set_defaults(run=explain)
 
     _add_report(commands)
@@ -244,7 +244,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_prepare(commands)
 
     command = commands.add_parser(
-        "sample-data", help="draw a small picture set with exact masks, and one of class folders"
+        "sample-data", help="draw a small image set with exact masks, and one of class folders"
     )
     command.add_argument("--output", type=Path, required=True, metavar="DIR")
     command.add_argument("--seed", type=int, default=0)
@@ -286,19 +286,19 @@ def _add_tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser("predict", help="answer pictures with masks or class probabilities")
+    command = commands.add_parser("predict", help="answer images with masks or class probabilities")
     command.add_argument("--model", type=Path, required=True, metavar="DIR_OR_TARBALL")
     command.add_argument("--output", type=Path, required=True, metavar="DIR")
-    command.add_argument("--overlay", action="store_true", help="also draw each mask over its picture")
+    command.add_argument("--overlay", action="store_true", help="also draw each mask over its image")
     command.add_argument(
         "--tile",
         type=_said_as(parse_tile),
         metavar="auto|PIXELS",
-        help="masks of large pictures in full detail, in overlapping tiles whose longer side has so many pixels of "
-        f"the picture ({SMALLEST_TILE}–{LARGEST_TILE}); auto: the model's input size (default: the whole, resized)",
+        help="masks of large images in full detail, in overlapping tiles whose longer side has so many pixels of "
+        f"the image ({SMALLEST_TILE}–{LARGEST_TILE}); auto: the model's input size (default: the whole, resized)",
     )
     command.add_argument(
-        "--tta", choices=VIEWS, default="none", help="the mean of the picture and its mirror image, or of all four"
+        "--tta", choices=VIEWS, default="none", help="the mean of the image and its mirror image, or of all four"
     )
     command.add_argument(
         "--threshold",
@@ -306,7 +306,7 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="PROBABILITY",
         help="above which the model says yes, where it says yes or no (default: the model's own)",
     )
-    command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="pictures, or folders of pictures")
+    command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="images, or folders of images")
     command.set_defaults(run=predict)
 
 
@@ -335,23 +335,23 @@ def _add_prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--validation-split",
         type=float,
         metavar="SHARE",
-        help="of the training pictures, where nothing else validates (default: what is usual for the layout)",
+        help="of the training images, where nothing else validates (default: what is usual for the layout)",
     )
     command.add_argument(
-        "--test-split", type=float, metavar="SHARE", help="of the training pictures (default: none but the data's own)"
+        "--test-split", type=float, metavar="SHARE", help="of the training images (default: none but the data's own)"
     )
     command.add_argument("--seed", type=int, default=42, help="of the splits (default: 42, as train's)")
     command.add_argument("--num-classes", type=int, metavar="COUNT", help="default: seen from the data")
     command.add_argument("--ignore-index", type=int, metavar="VALUE", help="the pixel value that is not counted")
     command.add_argument("--trimap-border", choices=("ignore", "class"), default="ignore")
-    command.add_argument("--min-class-count", type=int, metavar="COUNT", help="leave out classes with fewer pictures")
+    command.add_argument("--min-class-count", type=int, metavar="COUNT", help="leave out classes with fewer images")
     command.add_argument("--on-bad-sample", choices=("fail", "skip"), default="fail")
     command.set_defaults(run=prepare)
 
 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = commands.add_parser(
-        "check", help="read all pictures and masks, more than a job does before it trains, and say what is wrong"
+        "check", help="read all images and masks, more than a job does before it trains, and say what is wrong"
     )
     command.add_argument("data", type=Path, metavar="DIR", help="the training channel, or a folder of channels")
     command.add_argument("--task", choices=("auto", "segmentation", "classification"), default="auto")

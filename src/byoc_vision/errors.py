@@ -24,7 +24,7 @@ class InputError(UserError):
 
 
 class DataError(UserError):
-    """A picture, a mask, a label or a model file is wrong."""
+    """An image, a mask, a label or a model file is wrong."""
 
     category = "Your data"
     exit_code = 3

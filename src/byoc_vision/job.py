@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from byoc_vision.errors import InputError
-from byoc_vision.json_files import read_object
+from byoc_vision.io import read_object
 from byoc_vision.paths import MlPaths
 
 InputMode = Literal["File", "FastFile", "Pipe"]

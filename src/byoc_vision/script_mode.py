@@ -12,8 +12,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from byoc_vision.dialect import decode
 from byoc_vision.errors import InputError
+from byoc_vision.sagemaker_values import decode
 
 
 def requested_program(raw_hyperparameters: Mapping[str, Any], environment: Mapping[str, str]) -> str | None:

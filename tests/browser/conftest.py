@@ -1,4 +1,4 @@
-"""A browser, real models with random weights, served, and pictures."""
+"""A browser, real models with random weights, served, and images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from selenium import webdriver
 from support.apps import app_of
 from support.browser import PLAIN_HOST, Page, chromium, console, requested
-from support.pictures import encode
+from support.images import encode
 from support.servers import (
     READY_LIMIT,
     free_port,
@@ -116,8 +116,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def picture(folder: Path, rgb: np.ndarray) -> Path:
+def draw_image(folder: Path, rgb: np.ndarray) -> Path:
     """With a name that a shell could misread."""
-    path = folder / "it's a $HOME picture.png"
+    path = folder / "it's a $HOME image.png"
     path.write_bytes(encode(rgb))
     return path

@@ -39,12 +39,12 @@ return found;
 """
 
 
-def test_the_keyboard_is_enough(masks: Page, picture: Path) -> None:
+def test_the_keyboard_is_enough(masks: Page, image: Path) -> None:
     file = masks.tab_to("file")
     label = masks.all("label[for=file]")[0]
     assert masks.style(label, "outline-style") == "solid", "the focus is seen"
-    file.send_keys(str(picture))  # what Enter and the file dialog do
-    masks.answered(picture.name)
+    file.send_keys(str(image))  # what Enter and the file dialog do
+    masks.answered(image.name)
     slider = masks.tab_to("opacity")
     assert masks.style(slider, "outline-style") != "none"
     before = float(masks.style(masks["mask"], "opacity"))
@@ -70,12 +70,12 @@ def test_the_camera_by_keyboard(labels: Page) -> None:
     assert labels.driver.switch_to.active_element == labels["camera"]
 
 
-def test_everything_has_a_name(masks: Page, tags: Page, picture: Path) -> None:
-    masks.open().choose(picture).answered(picture.name)
+def test_everything_has_a_name(masks: Page, tags: Page, image: Path) -> None:
+    masks.open().choose(image).answered(image.name)
     told = masks.accessible()
     assert [role for role, name in told if role in CONTROLS and not name] == []
     names = {name for _, name in told}
-    assert {"Choose a picture", "Use the camera", "Opacity", "Copy as curl", f"The picture {picture.name}"} <= names
+    assert {"Choose an image", "Use the camera", "Opacity", "Copy as curl", f"The image {image.name}"} <= names
     checkboxes = [name for role, name in told if role == "checkbox"]
     assert [name.split("%")[0].rsplit(" ", 1)[0] for name in checkboxes] == [f"thing {v}" for v in range(0, 60, 10)]
     assert any(name.startswith("The mask: thing ") for name in names)
@@ -84,9 +84,9 @@ def test_everything_has_a_name(masks: Page, tags: Page, picture: Path) -> None:
     }
 
 
-def test_answers_and_errors_are_said_aloud(labels: Page, picture: Path) -> None:
+def test_answers_and_errors_are_said_aloud(labels: Page, image: Path) -> None:
     assert labels["status"].get_attribute("role") == "status"
-    labels.choose(picture).answered(picture.name)
+    labels.choose(image).answered(image.name)
     said = labels["status"].get_property("textContent")
     best = labels.texts("#bars li")[0].split()
     assert f": {best[0]} {best[1]}" in said
@@ -96,11 +96,11 @@ def test_answers_and_errors_are_said_aloud(labels: Page, picture: Path) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 def test_it_is_readable_and_fits(
-    masks: Page, tags: Page, picture: Path, folder: Path, scheme: str, size: tuple[int, int]
+    masks: Page, tags: Page, image: Path, folder: Path, scheme: str, size: tuple[int, int]
 ) -> None:
     for page in (masks, tags):
         page.look(size, color_scheme=scheme)
-        page.open().choose(picture).answered(picture.name)
+        page.open().choose(image).answered(image.name)
         check_look(page, size, scheme)
     nothing = folder / "a-rather-long-name-of-a-file-that-is-no-picture-at-all.jpg"
     nothing.write_bytes(b"nothing")

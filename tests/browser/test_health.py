@@ -13,7 +13,7 @@ from support.servers import free_port, save_classifier
 pytestmark = pytest.mark.timeout(300)
 
 
-def test_it_opens_when_the_model_is_loaded(visit: Callable[[str], Page], tmp_path: Path, picture: Path) -> None:
+def test_it_opens_when_the_model_is_loaded(visit: Callable[[str], Page], tmp_path: Path, image: Path) -> None:
     save_classifier(tmp_path / "model")
     port = free_port()
     with app_of(tmp_path, port) as loader:
@@ -21,22 +21,22 @@ def test_it_opens_when_the_model_is_loaded(visit: Callable[[str], Page], tmp_pat
         page.until(lambda: page["health"].text == "Loading the model…")
         assert not page["file"].is_enabled()
         assert not page["camera"].is_enabled()
-        page.drop(picture)
+        page.drop(image)
         loader.start()
         page.until(lambda: page["health"].text == "Ready")
         assert page["file"].is_enabled()
         assert page["camera"].is_enabled()
-        page.choose(picture).answered(picture.name)
+        page.choose(image).answered(image.name)
         loader.stop()
 
 
-def test_it_works_behind_a_prefix(visit: Callable[[str], Page], tmp_path: Path, picture: Path) -> None:
+def test_it_works_behind_a_prefix(visit: Callable[[str], Page], tmp_path: Path, image: Path) -> None:
     save_classifier(tmp_path / "model")
     port = free_port()
     with app_of(tmp_path, port, "/proxy/8080") as loader:
         loader.start()
         page = visit(f"http://127.0.0.1:{port}/proxy/8080").open()
-        page.choose(picture).answered(picture.name)
+        page.choose(image).answered(image.name)
         assert f"{page.url}/invocations" in page["curl"].text
         loader.stop()
 
@@ -52,20 +52,20 @@ def test_a_model_that_cannot_be_loaded_is_told(visit: Callable[[str], Page], tmp
         assert not page["file"].is_enabled()
 
 
-def test_a_server_that_goes_and_comes_back(visit: Callable[[str], Page], tmp_path: Path, picture: Path) -> None:
+def test_a_server_that_goes_and_comes_back(visit: Callable[[str], Page], tmp_path: Path, image: Path) -> None:
     save_classifier(tmp_path / "model")
     port = free_port()
     with app_of(tmp_path, port) as loader:
         loader.start()
         page = visit(f"http://127.0.0.1:{port}").open()
         loader.stop()
-    page.choose(picture)
+    page.choose(image)
     page.until(lambda: page["health"].text == "The server does not answer")
     assert page["again"].is_displayed()
     with app_of(tmp_path, port) as loader:
         loader.start()
         page.until(lambda: page["health"].text == "Ready")
         page["again"].click()
-        page.answered(picture.name)
+        page.answered(image.name)
         assert not page["error"].is_displayed()
         loader.stop()

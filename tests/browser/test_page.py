@@ -14,7 +14,7 @@ import requests
 from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
 from support.browser import Page
-from support.pictures import decode, encode
+from support.images import decode, encode
 from support.servers import READY_LIMIT
 
 from byoc_vision.inference.overlay import class_colours
@@ -24,10 +24,10 @@ pytestmark = pytest.mark.timeout(300)
 EXIF_TURNED = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
 
 
-def served_mask(url: str, picture: Path) -> np.ndarray:
+def served_mask(url: str, image: Path) -> np.ndarray:
     """The server's own mask, uint8 [H, W]."""
     headers = {"Content-Type": "image/png", "Accept": "image/png"}
-    answer = requests.post(f"{url}/invocations", picture.read_bytes(), headers=headers, timeout=READY_LIMIT)
+    answer = requests.post(f"{url}/invocations", image.read_bytes(), headers=headers, timeout=READY_LIMIT)
     return decode(answer.content)
 
 
@@ -38,9 +38,9 @@ def colours(page: Page) -> np.ndarray:
 
 
 class TestMask:
-    def test_every_pixel_has_the_colour_of_its_class(self, masks: Page, picture: Path, rgb: np.ndarray) -> None:
-        masks.choose(picture).answered(picture.name)
-        mask = served_mask(masks.url, picture)
+    def test_every_pixel_has_the_colour_of_its_class(self, masks: Page, image: Path, rgb: np.ndarray) -> None:
+        masks.choose(image).answered(image.name)
+        mask = served_mask(masks.url, image)
         assert len(np.unique(mask)) > 2, "or the test would show little"
         painted = masks.canvas("mask")
         np.testing.assert_array_equal(painted[..., :3], colours(masks)[mask // 10])
@@ -48,17 +48,17 @@ class TestMask:
         assert (painted[..., 3] == 255).all()
         np.testing.assert_array_equal(masks.canvas("picture")[..., :3], rgb)
 
-    def test_names_and_shares(self, masks: Page, picture: Path) -> None:
-        masks.choose(picture).answered(picture.name)
-        mask = served_mask(masks.url, picture)
+    def test_names_and_shares(self, masks: Page, image: Path) -> None:
+        masks.choose(image).answered(image.name)
+        mask = served_mask(masks.url, image)
         shares = [f"{np.mean(mask == value):.1%}" for value in range(0, 60, 10)]
         assert masks.texts("#classes .name") == [f"thing {value}" for value in range(0, 60, 10)]
         assert masks.texts("#classes .number") == shares
-        assert re.search(r"picture\.png · 120 × 90 · \d+ KB · answered in \d+ ms", masks.said())
+        assert re.search(r"image\.png · 120 × 90 · \d+ KB · answered in \d+ ms", masks.said())
 
-    def test_a_class_is_hidden_and_stays_hidden(self, masks: Page, picture: Path) -> None:
-        masks.choose(picture).answered(picture.name)
-        indices = served_mask(masks.url, picture) // 10
+    def test_a_class_is_hidden_and_stays_hidden(self, masks: Page, image: Path) -> None:
+        masks.choose(image).answered(image.name)
+        indices = served_mask(masks.url, image) // 10
         largest = int(np.bincount(indices.reshape(-1)).argmax())
         chosen = indices == largest
         masks.all("#classes input")[largest].click()
@@ -68,14 +68,14 @@ class TestMask:
         masks["all"].click()
         assert masks.canvas("mask")[..., 3].all()
         masks.all("#classes input")[largest].click()
-        again = picture.with_name("again.png")
-        again.write_bytes(picture.read_bytes())
+        again = image.with_name("again.png")
+        again.write_bytes(image.read_bytes())
         masks.choose(again).answered("again.png")
         assert np.array_equal(masks.canvas("mask")[..., 3] == 0, chosen)
 
-    def test_the_class_below_the_pointer_is_named(self, masks: Page, picture: Path) -> None:
-        masks.choose(picture).answered(picture.name)
-        mask = served_mask(masks.url, picture)
+    def test_the_class_below_the_pointer_is_named(self, masks: Page, image: Path) -> None:
+        masks.choose(image).answered(image.name)
+        mask = served_mask(masks.url, image)
         box = masks["mask"].rect
         for row, column in ((5, 5), (85, 5), (45, 65), (15, 115)):
             where = {
@@ -98,9 +98,9 @@ class TestMask:
 
 
 class TestClasses:
-    def test_bars_best_first(self, labels: Page, picture: Path) -> None:
-        labels.choose(picture).answered(picture.name)
-        ranked = answer_of(labels, picture)
+    def test_bars_best_first(self, labels: Page, image: Path) -> None:
+        labels.choose(image).answered(image.name)
+        ranked = answer_of(labels, image)
         assert labels.texts("#bars .name") == [entry["label"] for entry in ranked]
         assert labels.texts("#bars .number") == [f"{entry['score']:.1%}" for entry in ranked]
         lengths = [float(labels.style(bar, "--share")) for bar in labels.all("#bars li")]
@@ -109,9 +109,9 @@ class TestClasses:
         assert not labels.all("#bars .mark")
         assert not labels["masks"].is_displayed()
 
-    def test_of_several_labels_each_is_present_or_absent(self, tags: Page, picture: Path) -> None:
-        tags.choose(picture).answered(picture.name)
-        ranked = answer_of(tags, picture)
+    def test_of_several_labels_each_is_present_or_absent(self, tags: Page, image: Path) -> None:
+        tags.choose(image).answered(image.name)
+        ranked = answer_of(tags, image)
         assert {entry["present"] for entry in ranked} == {True, False}, "or the test would show little"
         marks = ["present" if entry["present"] else "absent" for entry in ranked]
         assert tags.texts("#bars .mark") == marks[:10]
@@ -119,25 +119,25 @@ class TestClasses:
         assert tags.texts("#bars .mark") == marks
 
 
-def answer_of(page: Page, picture: Path) -> list[dict[str, object]]:
+def answer_of(page: Page, image: Path) -> list[dict[str, object]]:
     headers = {"Content-Type": "image/png"}
-    answer = requests.post(f"{page.url}/invocations", picture.read_bytes(), headers=headers, timeout=READY_LIMIT)
+    answer = requests.post(f"{page.url}/invocations", image.read_bytes(), headers=headers, timeout=READY_LIMIT)
     ranked: list[dict[str, object]] = answer.json()
     return ranked
 
 
 class TestWaysIn:
-    def test_drop(self, masks: Page, picture: Path) -> None:
-        masks.drop(picture).answered(picture.name)
+    def test_drop(self, masks: Page, image: Path) -> None:
+        masks.drop(image).answered(image.name)
         assert masks["mask"].is_displayed()
 
-    def test_paste(self, labels: Page, picture: Path) -> None:
+    def test_paste(self, labels: Page, image: Path) -> None:
         labels.allow_clipboard()
         labels.driver.execute_async_script(
             "const [bytes, done] = arguments;"
             "const blob = new Blob([new Uint8Array(bytes)], {type: 'image/png'});"
             "navigator.clipboard.write([new ClipboardItem({'image/png': blob})]).then(done, done)",
-            list(picture.read_bytes()),
+            list(image.read_bytes()),
         )
         webdriver.ActionChains(labels.driver).key_down(Keys.CONTROL).send_keys("v").key_up(Keys.CONTROL).perform()
         labels.answered("image.png")
@@ -186,7 +186,7 @@ class TestWaysIn:
         untrusted["copy"].click()
         untrusted.until(lambda: untrusted["copied"].text == "Copied")
 
-    def test_a_picture_is_turned_as_the_server_turns_it(self, masks: Page, folder: Path, rgb: np.ndarray) -> None:
+    def test_a_image_is_turned_as_the_server_turns_it(self, masks: Page, folder: Path, rgb: np.ndarray) -> None:
         turned = folder / "turned.jpg"
         turned.write_bytes(encode(rgb, "JPEG", exif=EXIF_TURNED))
         masks.choose(turned).answered("turned.jpg")
@@ -205,43 +205,43 @@ class TestWaysIn:
 class TestCurl:
     @pytest.mark.parametrize("kind", ["masks", "labels"])
     def test_the_command_gives_the_page_s_answer(
-        self, visit: Callable[[str], Page], urls: dict[str, str], kind: str, picture: Path
+        self, visit: Callable[[str], Page], urls: dict[str, str], kind: str, image: Path
     ) -> None:
         page = visit(urls[kind]).open()
         page.allow_clipboard()
-        page.choose(picture).answered(picture.name)
+        page.choose(image).answered(image.name)
         page["copy"].click()
         page.until(lambda: page["copied"].text == "Copied")
         command = page.driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
         assert command == page["curl"].text
-        done = subprocess.run(["sh", "-c", command], cwd=picture.parent, capture_output=True, check=True, timeout=30)
+        done = subprocess.run(["sh", "-c", command], cwd=image.parent, capture_output=True, check=True, timeout=30)
         answer = json.loads(done.stdout)
         names = [entry["label"] for entry in (answer["classes"] if kind == "masks" else answer)]
         assert names == page.texts("#classes .name" if kind == "masks" else "#bars .name")
 
-    def test_a_command_is_there_before_any_picture(self, labels: Page) -> None:
+    def test_a_command_is_there_before_any_image(self, labels: Page) -> None:
         assert f"{labels.url}/invocations" in labels["curl"].text
 
 
 class TestErrors:
-    def test_a_broken_file_is_told_in_the_server_s_words(self, masks: Page, picture: Path, rgb: np.ndarray) -> None:
-        masks.choose(picture).answered(picture.name)
-        broken = picture.with_name("broken.jpg")
+    def test_a_broken_file_is_told_in_the_server_s_words(self, masks: Page, image: Path, rgb: np.ndarray) -> None:
+        masks.choose(image).answered(image.name)
+        broken = image.with_name("broken.jpg")
         broken.write_bytes(encode(rgb, "JPEG")[:-400])
         refusal = requests.post(f"{masks.url}/invocations", broken.read_bytes(), timeout=READY_LIMIT)
         assert masks.choose(broken).refused("broken.jpg") == refusal.json()["error"]
         assert masks["code"].text == "broken.jpg · HTTP 400"
-        assert not masks["masks"].is_displayed(), "an answer to another picture"
+        assert not masks["masks"].is_displayed(), "an answer to another image"
         assert not masks["again"].is_displayed(), "the same file would fail again"
-        masks.choose(picture).answered(picture.name)
+        masks.choose(image).answered(image.name)
         assert not masks["error"].is_displayed()
 
-    def test_a_file_that_is_no_picture(self, labels: Page, folder: Path) -> None:
+    def test_a_file_that_is_no_image(self, labels: Page, folder: Path) -> None:
         text = folder / "notes.txt"
-        text.write_text("no picture")
+        text.write_text("no image")
         assert "Content-Type: text/plain is not read" in labels.choose(text).refused("notes.txt")
 
-    def test_too_large_a_picture_is_made_smaller_only_when_asked(self, masks: Page, folder: Path) -> None:
+    def test_too_large_a_image_is_made_smaller_only_when_asked(self, masks: Page, folder: Path) -> None:
         noise = folder / "noise.png"
         noise.write_bytes(encode(np.random.default_rng(1).integers(0, 256, (700, 700, 3), dtype=np.uint8)))
         assert "over the limit of 1,048,576 bytes" in masks.choose(noise).refused("noise.png")
@@ -250,5 +250,5 @@ class TestErrors:
         assert "noise-small.jpg · a smaller copy · 700 × 700" in masks.said()
         assert not masks["error"].is_displayed()
 
-    def test_a_folder_is_no_picture(self, labels: Page, folder: Path) -> None:
+    def test_a_folder_is_no_image(self, labels: Page, folder: Path) -> None:
         assert "cannot be read. Is it a folder" in labels.drop(folder).refused(folder.name)

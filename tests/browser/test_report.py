@@ -184,7 +184,7 @@ def test_curves_follow_the_scheme(visit: Callable[..., Page]) -> None:
     assert len(page.all(".plot > *")) == len(page.all(".plot"))
 
 
-def test_pictures_are_there_and_galleries_change(visit: Callable[..., Page]) -> None:
+def test_images_are_there_and_galleries_change(visit: Callable[..., Page]) -> None:
     for name in ("segmentation", "classification"):
         page = visit(name)
         page.until(lambda page=page: page.script(LOADED))
@@ -199,7 +199,7 @@ def test_pictures_are_there_and_galleries_change(visit: Callable[..., Page]) -> 
     assert set(judged) == {"✓ right", "✗ wrong"}
 
 
-def test_a_picture_is_enlarged_by_keyboard(visit: Callable[..., Page]) -> None:
+def test_a_image_is_enlarged_by_keyboard(visit: Callable[..., Page]) -> None:
     page = visit("segmentation")
     first = page.all(".enlarge")[0]
     first.send_keys(Keys.ENTER)

@@ -38,11 +38,11 @@ def image(docker: Docker) -> str:
 
 
 @pytest.fixture(scope="session")
-def pictures() -> Path:
-    """The folder of real pictures. Fails, never skips: these tests are about the real thing."""
+def images() -> Path:
+    """The folder of real images. Fails, never skips: these tests are about the real thing."""
     folder = Path(os.environ.get("BYOC_SHARED_DATA", REPOSITORY.parent / "shared/data"))
     if not folder.is_dir():
-        pytest.fail(f"there are no real pictures in {folder}; BYOC_SHARED_DATA=… names another folder")
+        pytest.fail(f"there are no real images in {folder}; BYOC_SHARED_DATA=… names another folder")
     return folder
 
 
@@ -98,27 +98,27 @@ def train_local(docker: Docker, image: str, job: Job) -> Job:
 
 
 @pytest.fixture(scope="session")
-def cars(pictures: Path) -> dict[str, Path]:
-    """Channels of 318 tiny pictures of cars with masks."""
-    folder = pictures / "carvana-thumbnails"
+def cars(images: Path) -> dict[str, Path]:
+    """Channels of 318 tiny images of cars with masks."""
+    folder = images / "carvana-thumbnails"
     return {"train": folder / "train", "train_masks": folder / "train_masks"}
 
 
 @pytest.fixture(scope="session")
-def clothes(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Channels of three classes of clothing, 40 pictures each, and 20 for validation."""
+def clothes(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Channels of three classes of clothing, 40 images each, and 20 for validation."""
     folder = tmp_path_factory.mktemp("clothes")
     for split, count in (("train", 40), ("validation", 20)):
         for name in ("dress", "hat", "shoes"):
-            some_files(pictures / "clothing" / split / name, folder / split / name, count)
+            some_files(images / "clothing" / split / name, folder / split / name, count)
     return {"train": folder / "train", "validation": folder / "validation"}
 
 
 @pytest.fixture(scope="session")
-def weights(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def weights(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A channel of pretrained weights for timm's mobilenetv2_100."""
     folder = tmp_path_factory.mktemp("weights")
-    (folder / "mobilenetv2_100.safetensors").symlink_to(pictures / "weights/mobilenetv2_100.timm.safetensors")
+    (folder / "mobilenetv2_100.safetensors").symlink_to(images / "weights/mobilenetv2_100.timm.safetensors")
     return {"pretrained": folder}
 
 

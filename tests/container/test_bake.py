@@ -17,7 +17,7 @@ BAKED = "byoc-vision-baked:test"
 
 
 @pytest.fixture(scope="module")
-def baked(docker: Docker, image: str, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def baked(docker: Docker, image: str, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The image built once more, from a copy of the sources with weights in docker/weights."""
     context = tmp_path_factory.mktemp("context")
     for name in SOURCES:
@@ -26,7 +26,7 @@ def baked(docker: Docker, image: str, pictures: Path, tmp_path_factory: pytest.T
             shutil.copytree(source, context / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         else:
             shutil.copy(source, context / name)
-    weights = pictures / "weights/mobilenetv2_100.timm.safetensors"
+    weights = images / "weights/mobilenetv2_100.timm.safetensors"
     shutil.copy(weights, context / "docker/weights/mobilenetv2_100.safetensors")
     name, _, tag = BAKED.partition(":")
     subprocess.run(

@@ -150,7 +150,7 @@ def test_the_roles_rights_are_for_this_account_and_bucket(stack: Stack) -> None:
     role = stack.made["ExecutionRole"]
     (name,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
     rights = str(iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"])
-    assert "'arn:aws:s3:::pictures-and-models/*'" in rights
+    assert "'arn:aws:s3:::images-and-models/*'" in rights
     assert f"'arn:aws:ecr:{REGION}:{ACCOUNT}:repository/byoc-vision'" in rights
     assert f"'arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/sagemaker/*'" in rights
     trust = json.dumps(iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"])

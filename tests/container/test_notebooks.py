@@ -48,7 +48,7 @@ class Executed:
         (found,) = [output["data"][kind] for output in self.cells[cell] if kind in output.get("data", {})]
         return "".join(found)
 
-    def picture(self, cell: str) -> np.ndarray:
+    def image(self, cell: str) -> np.ndarray:
         """uint8 [H, W, 3]"""
         with Image.open(io.BytesIO(base64.b64decode(self.data(cell, "image/png")))) as image:
             return np.array(image.convert("RGB"))
@@ -99,7 +99,7 @@ def test_segmentation(docker: Docker, image: str, tmp_path: Path) -> None:
     assert float(dice) > 0.85
     check_the_report(executed)
     assert "values [0, 255]" in executed.text("predict")
-    plain, mask, drawn = np.split(executed.picture("predict"), 3, axis=1)
+    plain, mask, drawn = np.split(executed.image("predict"), 3, axis=1)
     there = mask[..., 0] > 127
     assert 0.01 < there.mean() < 0.6
     difference = np.abs(drawn.astype(int) - plain).sum(axis=2)
@@ -115,5 +115,5 @@ def test_classification(docker: Docker, image: str, tmp_path: Path) -> None:
     answers = re.findall(r"(\w+): (\w+) \(\d+%\)", executed.text("predict"))
     assert [name for name, _ in answers] == ["circle", "square", "star", "triangle"]
     assert sum(name == answer for name, answer in answers) >= 3
-    assert executed.picture("predict").std() > 10
+    assert executed.image("predict").std() > 10
     check_the_end(executed)

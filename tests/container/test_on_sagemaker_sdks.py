@@ -46,13 +46,13 @@ def aws(whole_aws: Aws) -> Aws:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     save(tmp_path / "car.png", draw(1)[0])
     return tmp_path / "car.png"
 
 
 @pytest.fixture
-def launch(aws: Aws, picture: Path, tmp_path: Path) -> Run:
+def launch(aws: Aws, image: Path, tmp_path: Path) -> Run:
     """Run a script to its end: launch(2, "train", …); returns what it said."""
     pixels, inside = draw(1)
     save(tmp_path / "train" / "1.png", pixels)
@@ -61,7 +61,7 @@ def launch(aws: Aws, picture: Path, tmp_path: Path) -> Run:
     def launch(version: int, *words: str) -> str:
         python = REPOSITORY / f".venv-sdk{version}/bin/python"
         assert python.exists(), f"{python} is missing: `make sdk-clients` makes it"
-        options = {"image": IMAGE, "role": ROLE, "bucket": BUCKET, "picture": picture, "output": tmp_path / "out"}
+        options = {"image": IMAGE, "role": ROLE, "bucket": BUCKET, "picture": image, "output": tmp_path / "out"}
         channels = [f"--channel={name}={tmp_path / name}" for name in ("train", "train_annotation")]
         done = subprocess.run(
             [

@@ -66,19 +66,19 @@ def port() -> int:
 
 
 def trained_model(said: str) -> dict[str, object]:
-    """The card of the model whose archive the script names."""
+    """The model config of the model whose archive the script names."""
     (uri,) = re.findall(r"^model: file://(.+)$", said, re.MULTILINE)
     with tarfile.open(uri) as archive:
         names = archive.getnames()
         assert {"model.json", "model.safetensors"} <= set(names)
-        card = archive.extractfile("model.json")
-        assert card is not None
-        return dict(json.load(card))
+        config = archive.extractfile("model.json")
+        assert config is not None
+        return dict(json.load(config))
 
 
 @pytest.fixture(scope="module")
 def labelled_cars(cars: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One channel of pictures and masks. Copies: the SDKs mount the folder, where links would lead nowhere."""
+    """One channel of images and masks. Copies: the SDKs mount the folder, where links would lead nowhere."""
     folder = tmp_path_factory.mktemp("cars")
     shutil.copytree(cars["train"], folder / "images")
     shutil.copytree(cars["train_masks"], folder / "masks")
@@ -90,8 +90,8 @@ def mask_of(client: Client, step: str) -> np.ndarray:
         return np.array(answer)
 
 
-def test_v2_trains_deploys_and_transforms(client: Client, labelled_cars: Path, pictures: Path, port: int) -> None:
-    car = min((pictures / "carvana/validation").glob("*.jpg"))
+def test_v2_trains_deploys_and_transforms(client: Client, labelled_cars: Path, images: Path, port: int) -> None:
+    car = min((images / "carvana/validation").glob("*.jpg"))
     options = ("--channel", f"train={labelled_cars}", "--picture", car, "--port", str(port))
     said = client.run(2, "train", "deploy", "transform", *options, *SETTINGS)
     assert trained_model(said)["metrics"]["validation:dice"] > 0.8
@@ -111,9 +111,9 @@ def test_v2_with_two_instances_makes_one_whole_model(client: Client, labelled_ca
 
 def test_v3_trains_deploys_and_transforms(client: Client, clothes: dict[str, Path], tmp_path: Path, port: int) -> None:
     channels = {name: shutil.copytree(folder, tmp_path / name) for name, folder in clothes.items()}
-    picture = min(channels["validation"].glob("hat/*.jpg"))
+    image = min(channels["validation"].glob("hat/*.jpg"))
     named = [f"--channel={name}={folder}" for name, folder in channels.items()]
-    options = (*named, "--recipe", "classification", "--picture", picture, "--port", str(port))
+    options = (*named, "--recipe", "classification", "--picture", image, "--port", str(port))
     said = client.run(3, "train", "deploy", "transform", *options, "model=resnet18", "image_size=64", "epochs=1")
     assert "validation:accuracy" in trained_model(said)["metrics"]
     deployed, transformed = re.findall(r"^answer: (.+)$", said, re.MULTILINE)

@@ -12,33 +12,33 @@ import numpy as np
 import pytest
 from support.aws import KEYS
 from support.containers import REPOSITORY
-from support.pictures import encode
+from support.images import encode
 from support.runtime import Runtime, start_runtime
 from support.servers import Server, start_standin
 
-# Each asks the endpoint `light` for the picture that it is given: by the SDK's own call, and by predict_classes.
+# Each asks the endpoint `light` for the image that it is given: by the SDK's own call, and by predict_classes.
 V2 = """
 import json, sys
 from sagemaker import Session
 from sagemaker.predictor import Predictor
-from byoc_vision.client import ClassesDeserializer, PictureSerializer, predict_classes
+from byoc_vision.client import ClassesDeserializer, ImageSerializer, predict_classes
 
-picture, telemetry = sys.argv[1], {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}
+image, telemetry = sys.argv[1], {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}
 session = Session(sagemaker_config={"SchemaVersion": "1.0", "SageMaker": telemetry})
-predictor = Predictor("light", session, PictureSerializer(), ClassesDeserializer())
-answers = [predictor.predict(picture), predict_classes(predictor, picture)]
+predictor = Predictor("light", session, ImageSerializer(), ClassesDeserializer())
+answers = [predictor.predict(image), predict_classes(predictor, image)]
 """
 V3 = """
 import json, sys
-from byoc_vision.client import ClassesDeserializer, PictureSerializer, predict_classes
+from byoc_vision.client import ClassesDeserializer, ImageSerializer, predict_classes
 
-serializer, deserializer = PictureSerializer(), ClassesDeserializer()
+serializer, deserializer = ImageSerializer(), ClassesDeserializer()
 from sagemaker.core.resources import Endpoint
 
-picture = sys.argv[1]
+image = sys.argv[1]
 endpoint = Endpoint(endpoint_name="light", serializer=serializer, deserializer=deserializer)
-answers = [endpoint.invoke(picture, content_type=serializer.CONTENT_TYPE).body, predict_classes(endpoint, picture)]
-answers.append(predict_classes(Endpoint(endpoint_name="light"), picture))
+answers = [endpoint.invoke(image, content_type=serializer.CONTENT_TYPE).body, predict_classes(endpoint, image)]
+answers.append(predict_classes(Endpoint(endpoint_name="light"), image))
 """
 LOCAL = """
 import json, sys
@@ -50,7 +50,7 @@ session = LocalSession(boto3.Session("local", "local", region_name="us-east-1"))
 session.config = {"local": {"local_code": True, "serving_port": int(sys.argv[2])}}
 answers = [predict_classes("light", sys.argv[1], session=session)]
 try:
-    predict_classes("light", b"no picture", session=session)
+    predict_classes("light", b"no image", session=session)
 except PredictionError as error:
     answers.append([error.status, error.message])
 """
@@ -59,7 +59,7 @@ TELL = "\nprint('answers:', json.dumps(answers))\n"
 
 @pytest.fixture(scope="module")
 def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A classifier that says how bright a picture is."""
+    """A classifier that says how bright an image is."""
     with start_standin(tmp_path_factory.mktemp("light") / "log") as server:
         server.pings_until(200)
         yield server
@@ -72,14 +72,14 @@ def runtime(light: Server) -> Iterator[Runtime]:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     path = tmp_path / "picture.png"
     path.write_bytes(encode(np.full((20, 30, 3), 204, np.uint8)))
     return path
 
 
 @pytest.fixture
-def run(runtime: Runtime, picture: Path) -> Callable[..., list[object]]:
+def run(runtime: Runtime, image: Path) -> Callable[..., list[object]]:
     """What a program tells as its answers, in the environment of an SDK: run(3, program, …)."""
 
     def run(version: int, program: str, *arguments: str) -> list[object]:
@@ -87,7 +87,7 @@ def run(runtime: Runtime, picture: Path) -> Callable[..., list[object]]:
         assert python.exists(), f"{python} is missing: `make sdk-clients` makes it"
         paths = {"PYTHONPATH": str(REPOSITORY / "src"), "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": runtime.url}
         done = subprocess.run(
-            [python, "-c", program + TELL, picture, *arguments],
+            [python, "-c", program + TELL, image, *arguments],
             env={**os.environ, **KEYS, **paths},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -109,7 +109,7 @@ def test_v2_takes_our_serializers_and_we_its_predictors(run: Callable[..., list[
     assert {seen.headers["Content-Type"] for seen in runtime.seen} == {"application/x-image"}
 
 
-def test_v3_takes_our_serializers_and_we_its_endpoints(run: Callable[..., list[object]], picture: Path) -> None:
+def test_v3_takes_our_serializers_and_we_its_endpoints(run: Callable[..., list[object]], image: Path) -> None:
     assert run(3, V3) == [EXPECTED] * 3
 
 

@@ -1,4 +1,4 @@
-"""Serving from the image, on real pictures: what comes out, and how it ends."""
+"""Serving from the image, on real images: what comes out, and how it ends."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Serve = Callable[..., Endpoint]
 
 
 @pytest.fixture(scope="session")
-def car(pictures: Path) -> Path:
+def car(images: Path) -> Path:
     """A car of 1918 x 1280 pixels that no model has seen."""
-    return min((pictures / "carvana/validation").glob("*.jpg"))
+    return min((images / "carvana/validation").glob("*.jpg"))
 
 
 @pytest.fixture(scope="session")
-def car_mask(pictures: Path, car: Path) -> np.ndarray:
-    with Image.open(pictures / f"carvana/validation_masks/{car.stem}_mask.gif") as mask:
+def car_mask(images: Path, car: Path) -> np.ndarray:
+    with Image.open(images / f"carvana/validation_masks/{car.stem}_mask.gif") as mask:
         return np.array(mask)
 
 
-def dice(mask: np.ndarray, truth: np.ndarray) -> float:
-    return float(2 * np.sum((mask > 0) & (truth > 0)) / (np.sum(mask > 0) + np.sum(truth > 0)))
+def dice(mask: np.ndarray, target: np.ndarray) -> float:
+    return float(2 * np.sum((mask > 0) & (target > 0)) / (np.sum(mask > 0) + np.sum(target > 0)))
 
 
 def test_a_mask_of_the_size_and_values_of_the_truth(
@@ -51,9 +51,9 @@ def test_a_mask_of_the_size_and_values_of_the_truth(
 def test_every_class_best_first(serve: Serve, classification_job: Job, clothes: dict[str, Path]) -> None:
     """And as often right as the job reported."""
     endpoint = serve(classification_job.model)
-    pictures = list(clothes["validation"].rglob("*.jpg"))
+    images = list(clothes["validation"].rglob("*.jpg"))
     right = 0
-    for path in pictures:
+    for path in images:
         answer = endpoint.ask(path.read_bytes(), "application/json")
         assert answer.status_code == 200
         classes = answer.json()
@@ -62,7 +62,7 @@ def test_every_class_best_first(serve: Serve, classification_job: Job, clothes: 
         assert scores == sorted(scores, reverse=True)
         assert sum(scores) == pytest.approx(1, abs=1e-4)
         right += classes[0]["label"] == path.parent.name
-    assert right / len(pictures) == pytest.approx(classification_job.metrics["validation:accuracy"])
+    assert right / len(images) == pytest.approx(classification_job.metrics["validation:accuracy"])
 
 
 def test_a_locked_down_container(serve: Serve, segmentation_job: Job, car: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_locked_down_container(serve: Serve, segmentation_job: Job, car: Path)
     assert requests.get(f"{endpoint.url}/page/page.js", timeout=60).status_code == 200, "the image has the page's files"
 
 
-def test_a_bad_picture_hurts_its_own_caller_alone(serve: Serve, segmentation_job: Job, car: Path) -> None:
+def test_a_bad_image_hurts_its_own_caller_alone(serve: Serve, segmentation_job: Job, car: Path) -> None:
     endpoint = serve(segmentation_job.model)
     refused = endpoint.ask(car.read_bytes()[:2000], "image/png")
     assert refused.status_code == 400
@@ -142,8 +142,8 @@ def wait_until_told(container: Container) -> None:
 
 def test_sigterm_finishes_the_requests_in_flight(serve: Serve, segmentation_job: Job, car: Path) -> None:
     endpoint = serve(segmentation_job.model)
-    picture = car.read_bytes()
-    with half_sent_request(endpoint, picture) as first, half_sent_request(endpoint, picture) as second:
+    image = car.read_bytes()
+    with half_sent_request(endpoint, image) as first, half_sent_request(endpoint, image) as second:
         endpoint.container.signal("TERM")
         wait_until_told(endpoint.container)
         for finish in (first, second):
@@ -167,8 +167,8 @@ def test_predict_sh(serve: Serve, segmentation_job: Job, car: Path, tmp_path: Pa
     script = REPOSITORY / "local_test/predict.sh"
     mask = subprocess.run(["sh", script, car, "image/png", port], check=True, capture_output=True).stdout
     assert Image.open(io.BytesIO(mask)).size == (1918, 1280)
-    not_a_picture = tmp_path / "text.jpg"
-    not_a_picture.write_text("text")
-    refused = subprocess.run(["sh", script, not_a_picture, "*/*", port], capture_output=True, text=True)
+    not_a_image = tmp_path / "text.jpg"
+    not_a_image.write_text("text")
+    refused = subprocess.run(["sh", script, not_a_image, "*/*", port], capture_output=True, text=True)
     assert refused.returncode != 0
     assert "error" in refused.stdout

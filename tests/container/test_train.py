@@ -1,4 +1,4 @@
-"""Training in the image, on real pictures: what SageMaker starts, what it gets, and how it is told of failures."""
+"""Training in the image, on real images: what SageMaker starts, what it gets, and how it is told of failures."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_wrong_hyperparameter_is_named_in_the_failure_file(
     assert "batch_size" in job.failure
 
 
-def test_a_broken_picture_is_named_in_the_failure_file(
+def test_a_broken_image_is_named_in_the_failure_file(
     docker: Docker, image: str, make_job: Callable[..., Job], clothes: dict[str, Path]
 ) -> None:
     job = make_job(clothes)
@@ -105,8 +105,8 @@ import byoc_vision, torch
 parser = argparse.ArgumentParser()
 parser.add_argument("--epochs", type=int)
 epochs = parser.parse_args().epochs
-pictures = sum(1 for path in pathlib.Path(os.environ["SM_CHANNEL_TRAIN"]).rglob("*.jpg"))
-pathlib.Path(os.environ["SM_MODEL_DIR"], "mine.json").write_text(json.dumps({"epochs": epochs, "pictures": pictures}))
+images = sum(1 for path in pathlib.Path(os.environ["SM_CHANNEL_TRAIN"]).rglob("*.jpg"))
+pathlib.Path(os.environ["SM_MODEL_DIR"], "mine.json").write_text(json.dumps({"epochs": epochs, "pictures": images}))
 """
 
 

@@ -82,9 +82,9 @@ def test_semantic_segmentation(tmp_path: Path, capsys: pytest.CaptureFixture[str
     paths = MlPaths(tmp_path)
     make_segmentation_set(paths.channels, count_train=8, count_validation=4, size=64)
     assert run(paths, SEMANTIC_SEGMENTATION) == 0
-    card, _ = artifact.load(paths.model)
-    assert (card.model.architecture, card.model.encoder) == ("pspnet", "resnet50")
-    assert (card.preprocess.height, card.preprocess.width) == (64, 64)
+    config, _ = artifact.load(paths.model)
+    assert (config.model.architecture, config.model.encoder) == ("pspnet", "resnet50")
+    assert (config.preprocess.height, config.preprocess.width) == (64, 64)
     log = capsys.readouterr().out
     assert log.count("hyperparameter gamma2 no longer means anything") == 1
 
@@ -94,9 +94,9 @@ def test_image_classification(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     make_classification_set(paths.channels, count_train=16, count_validation=8, size=48)
     classes = len([folder for folder in paths.channel("train").iterdir() if folder.is_dir()])
     assert run(paths, IMAGE_CLASSIFICATION | {"num_classes": str(classes)}) == 0
-    card, _ = artifact.load(paths.model)
-    assert card.model.architecture == "resnet18"
-    assert (card.preprocess.resize, card.preprocess.height) == ("short_side", 32)
+    config, _ = artifact.load(paths.model)
+    assert config.model.architecture == "resnet18"
+    assert (config.preprocess.resize, config.preprocess.height) == ("short_side", 32)
     log = capsys.readouterr().out
     assert "validation:accuracy=" in log
     assert log.count("hyperparameter kv_store no longer means anything") == 1

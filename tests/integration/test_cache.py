@@ -64,10 +64,10 @@ def test_the_figures_are_the_same_and_nothing_is_left(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     without = train(tmp_path / "off", cache="off")
-    assert "Decoded pictures are kept" not in capfd.readouterr().out
+    assert "Decoded images are kept" not in capfd.readouterr().out
     assert train(tmp_path / "auto") == without
     output = capfd.readouterr().out
-    assert f"Decoded pictures are kept in {tmp_path}" in output
+    assert f"Decoded images are kept in {tmp_path}" in output
     assert len(re.findall(r"^.*epoch=\d .* images_per_second=[\d.]+ data_wait=\d+%$", output, re.MULTILINE)) == 3
     assert left_in(tmp_path) == ["lock"]
 

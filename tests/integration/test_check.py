@@ -22,14 +22,14 @@ from byoc_vision.paths import MlPaths
 
 @pytest.fixture
 def scenes(tmp_path: Path) -> Path:
-    """train/ and validation/ with train_annotation/ and validation_annotation/: 6 and 2 pictures."""
+    """train/ and validation/ with train_annotation/ and validation_annotation/: 6 and 2 images."""
     make_segmentation_set(tmp_path / "scenes", count_train=6, count_validation=2, size=64)
     return tmp_path / "scenes"
 
 
 @pytest.fixture
 def shapes(tmp_path: Path) -> Path:
-    """train/ and validation/ with class folders: 12 and 4 pictures."""
+    """train/ and validation/ with class folders: 12 and 4 images."""
     make_classification_set(tmp_path / "shapes", count_train=12, count_validation=4, size=32)
     return tmp_path / "shapes"
 
@@ -46,7 +46,7 @@ class TestCommand:
     def test_good_masks(self, scenes: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["check", str(scenes)]) == 0
         said = capsys.readouterr().out
-        assert "8 pictures (6 train, 2 validation)" in said
+        assert "8 images (6 train, 2 validation)" in said
         assert "\nsizes " in said
         assert "share of pixels" in said
         assert "\x1b" not in said
@@ -60,7 +60,7 @@ class TestCommand:
         (shapes / "pretrained").mkdir()
         (shapes / "pretrained/model.safetensors").write_bytes(b"")
         assert main(["check", str(shapes)]) == 0
-        assert "16 pictures (12 train, 4 validation)" in capsys.readouterr().out
+        assert "16 images (12 train, 4 validation)" in capsys.readouterr().out
 
     def test_the_report(self, shapes: Path, tmp_path: Path) -> None:
         assert main(["check", str(shapes), "--json", str(tmp_path / "deep/report.json"), "--pictures", "8"]) == 0
@@ -88,7 +88,7 @@ class TestCommand:
         mask.unlink()
         assert main(["check", str(scenes), "--json", str(tmp_path / "report.json")]) == 3
         (error,) = content(tmp_path / "report.json")["errors"]
-        assert f"picture without a mask: {first(scenes / 'train').name}" in error
+        assert f"image without a mask: {first(scenes / 'train').name}" in error
 
     def test_a_folder_that_is_none(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["check", str(tmp_path / "gone")]) == 2
@@ -98,7 +98,7 @@ class TestCommand:
         assert main(["check", str(shapes), "--json", str(shapes)]) == 4
         assert f"{shapes} cannot be written: Is a directory" in capsys.readouterr().out
 
-    def test_no_picture_is_no_number(self, shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_no_image_is_no_number(self, shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit, match="2"):
             main(["check", str(shapes), "--pictures", "0"])
         assert "'0' is no whole number above 0" in capsys.readouterr().err
@@ -126,7 +126,7 @@ def change(path: Path, edit: Callable[[np.ndarray], np.ndarray]) -> None:
     assert cv2.imwrite(str(path), edit(cv2.imread(str(path), cv2.IMREAD_UNCHANGED)))
 
 
-# What is done to the first training mask (or its picture), and the remedy that is named.
+# What is done to the first training mask (or its image), and the remedy that is named.
 BAD_MASKS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "of another size": (
         "train_annotation",
@@ -134,10 +134,10 @@ BAD_MASKS: dict[str, tuple[str, Callable[[Path], object], str]] = {
         "export both in one size",
     ),
     "of other values": ("train_annotation", lambda path: change(path, lambda mask: mask + 9), "with ignore_index"),
-    "with two frames": ("train_annotation", two_frames, "save one frame for each picture"),
+    "with two frames": ("train_annotation", two_frames, "save one frame for each image"),
     "cut short": ("train_annotation", lambda path: path.write_bytes(path.read_bytes()[:-20]), "copy it again"),
     "empty": ("train_annotation", lambda path: path.write_bytes(b""), "on_bad_sample=skip"),
-    "a damaged picture": ("train", lambda path: path.write_bytes(path.read_bytes()[:-200]), "copy it again"),
+    "a damaged image": ("train", lambda path: path.write_bytes(path.read_bytes()[:-200]), "copy it again"),
 }
 
 
@@ -152,7 +152,7 @@ def test_bad_masks_end_the_check_by_name(scenes: Path, capsys: pytest.CaptureFix
     assert remedy in said
 
 
-def test_a_picture_in_two_splits_is_a_warning(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_image_in_two_splits_is_a_warning(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     leaked = first(shapes / "validation")
     again = shapes / "train" / leaked.parent.name / "leaked.png"
     copy(leaked, again)
@@ -162,7 +162,7 @@ def test_a_picture_in_two_splits_is_a_warning(shapes: Path, capsys: pytest.Captu
     assert "remove one of each pair" in said
 
 
-def test_a_picture_of_two_classes_is_a_warning(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_image_of_two_classes_is_a_warning(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, other, *_ = sorted(path for path in (shapes / "train").iterdir())
     copy(first(one), other / "copied.png")
     assert main(["check", str(shapes)]) == 0
@@ -190,7 +190,7 @@ class TestJob:
 
     def test_the_report_of_refused_data_tells_why(self, paths: MlPaths) -> None:
         bad = first(paths.channel("train"))
-        bad.write_text("no picture")
+        bad.write_text("no image")
         assert main(["train", "--root", str(paths.root)]) == 3
         report = content(paths.output_data / "preflight.json")
         assert str(bad) in report["errors"][0]

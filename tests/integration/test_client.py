@@ -15,7 +15,7 @@ import requests
 from botocore.config import Config
 from PIL import Image
 from support.datasets import draw as draw_scene
-from support.pictures import decode, encode
+from support.images import decode, encode
 from support.runtime import Failure, Runtime, start_runtime
 from support.servers import Server, start_standin
 
@@ -38,7 +38,7 @@ def cars(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A classifier that says how bright a picture is."""
+    """A classifier that says how bright an image is."""
     with start_standin(tmp_path_factory.mktemp("light") / "log") as server:
         server.pings_until(200)
         yield server
@@ -77,7 +77,7 @@ def served_mask(server: Server, query: str = "", **headers: str) -> np.ndarray:
     return decode(requests.post(f"{server.url}/invocations{query}", JPEG, headers=headers, timeout=60).content)
 
 
-def test_a_mask_by_url_is_the_servers_own_whatever_the_pictures_form(cars: Server, tmp_path: Path) -> None:
+def test_a_mask_by_url_is_the_servers_own_whatever_the_images_form(cars: Server, tmp_path: Path) -> None:
     expected = served_mask(cars)
     (tmp_path / "scene.jpg").write_bytes(JPEG)
     for form in (JPEG, tmp_path / "scene.jpg", str(tmp_path / "scene.jpg"), io.BytesIO(JPEG)):
@@ -147,7 +147,7 @@ def test_a_model_behind_a_multi_model_endpoint_is_named(runtime: Runtime, client
     assert runtime.seen[0].headers["X-Amzn-SageMaker-Target-Model"] == "small/cars.tar.gz"
 
 
-def test_too_large_a_picture_is_told_or_sent_smaller(cars: Server, runtime: Runtime, client: Any) -> None:
+def test_too_large_a_image_is_told_or_sent_smaller(cars: Server, runtime: Runtime, client: Any) -> None:
     large = draw_scene(3, width=900, height=600)[0] ^ np.random.default_rng(0).integers(0, 8, (600, 900, 3), np.uint8)
     with pytest.raises(DataError, match=r"MB as it is sent, and a request may have 0\.09"):
         predict_mask("cars", large, client=client, limit_mb=100 * KB)
@@ -160,7 +160,7 @@ def test_too_large_a_picture_is_told_or_sent_smaller(cars: Server, runtime: Runt
     assert len(seen.body) <= 100 * 1024
     assert sent.width < 900
     tile = int(seen.headers["X-Amzn-SageMaker-Custom-Attributes"].removeprefix("tile="))
-    assert tile / sent.width == pytest.approx(600 / 900, rel=0.01), "as large a part of the picture as was asked"
+    assert tile / sent.width == pytest.approx(600 / 900, rel=0.01), "as large a part of the image as was asked"
     assert predict_probabilities(cars.url, large, limit_mb=100 * KB, downsize=True).shape == (2, 600, 900)
 
 

@@ -10,7 +10,7 @@ from support import tiny_models
 from support.datasets import draw, save
 
 from byoc_vision.cli import main
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.report.record import read_record
 
 RULE = Preprocess(height=64, width=64)
@@ -19,12 +19,12 @@ NAMES = ("coat", "dress", "hat & scarf")  # those of tiny_models
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    card = tiny_models.classification_card(RULE)
-    return tiny_models.save(tmp_path_factory.mktemp("model"), card, tiny_models.network(card))
+    config = tiny_models.classification_card(RULE)
+    return tiny_models.save(tmp_path_factory.mktemp("model"), config, tiny_models.network(config))
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     for index in range(6):
         save(tmp_path / "data" / NAMES[index % 3] / f"{index}.png", draw(index)[0])
     return tmp_path / "data"
@@ -38,13 +38,13 @@ def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, float]:
 
 
 def test_a_folder_is_told_of_as_a_job_is(
-    classifier: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    classifier: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert main(["evaluate", str(classifier), str(pictures), "--output", str(out)]) == 0
+    assert main(["evaluate", str(classifier), str(images), "--output", str(out)]) == 0
     figures = printed(capsys)
     record = read_record(out)
-    assert (record.state, record.epochs, record.pictures, record.objective) == (
+    assert (record.state, record.epochs, record.images, record.objective) == (
         "finished",
         [],
         {"test": 6},
@@ -55,17 +55,17 @@ def test_a_folder_is_told_of_as_a_job_is(
     (evaluation,) = record.evaluations
     shown = [example for gallery in evaluation.galleries.values() for example in gallery]
     assert {example.file.partition("/")[0] for example in shown} <= set(NAMES)
-    assert all((out / "pictures" / example.picture).is_file() for example in shown)
+    assert all((out / "pictures" / example.image).is_file() for example in shown)
     assert len((out / "predictions.csv").read_text().splitlines()) == 7
     assert len((out / "confusion_matrix.csv").read_text().splitlines()) == 4
     assert "hat &amp; scarf" in (out / "report.html").read_text()
 
 
 def test_the_figures_alone_and_the_older_spelling(
-    classifier: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    classifier: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "figures.json"
-    assert main(["evaluate", "--model", str(classifier), "--data", str(pictures), "--output", str(out)]) == 0
+    assert main(["evaluate", "--model", str(classifier), "--data", str(images), "--output", str(out)]) == 0
     assert json.loads(out.read_text()) == printed(capsys)
 
 
@@ -75,17 +75,17 @@ def test_a_place_too_few_or_too_many_is_told(asked: list[str], capsys: pytest.Ca
     assert "byoc-vision evaluate MODEL DATA" in capsys.readouterr().out
 
 
-def test_pictures_are_explained(
-    classifier: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_images_are_explained(
+    classifier: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = ["explain", "--model", str(classifier), "--output", str(tmp_path / "out"), "--class", "dress"]
-    assert main([*asked, str(pictures)]) == 0
+    assert main([*asked, str(images)]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{index}.explained.jpg" for index in range(6)}
     assert capsys.readouterr().out.count(": dress ") == 6
 
 
-def test_masks_are_not_explained(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    card = tiny_models.segmentation_card(RULE)
-    model = tiny_models.save(tmp_path / "model", card, tiny_models.network(card))
-    assert main(["explain", "--model", str(model), "--output", str(tmp_path / "out"), str(pictures)]) == 2
+def test_masks_are_not_explained(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tiny_models.segmentation_card(RULE)
+    model = tiny_models.save(tmp_path / "model", config, tiny_models.network(config))
+    assert main(["explain", "--model", str(model), "--output", str(tmp_path / "out"), str(images)]) == 2
     assert "predict --overlay" in capsys.readouterr().out

@@ -16,7 +16,7 @@ from support.readme import commands
 from support.tiny_models import classification_card, network, save, segmentation_card
 
 from byoc_vision.cli import main
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.preprocess import Preprocess
 
 LETTERBOX = Preprocess(height=32, width=48, resize="letterbox", mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 COMMON = {"example.py", "preprocessing.json"}
@@ -32,8 +32,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")  # ex
 
 @pytest.fixture(scope="module")
 def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    card = segmentation_card(LETTERBOX)
-    return save(tmp_path_factory.mktemp("segmenter") / "model", card, network(card))
+    config = segmentation_card(LETTERBOX)
+    return save(tmp_path_factory.mktemp("segmenter") / "model", config, network(config))
 
 
 def same_masks(folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
@@ -60,23 +60,23 @@ def test_a_segmenter(segmenter: Path, format_name: str, tmp_path: Path, monkeypa
 def test_the_readmes_commands(segmenter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     export, example = commands("Other runtimes")
     assert export.split()[0] == ".venv/bin/byoc-vision"
-    assert example == "python exported/example.py picture.jpg mask.png"
+    assert example == "python exported/example.py image.jpg mask.png"
     (tmp_path / "job").mkdir()
     (tmp_path / "job" / "model").symlink_to(segmenter)
     monkeypatch.chdir(tmp_path)
     assert main(export.split()[1:]) == 0
     assert {path.name for path in Path("exported").iterdir()} == COMMON | FILES["onnx"]
     assert same_masks(tmp_path / "exported", segmenter, tmp_path, monkeypatch)
-    is_one_file_for_any_number_of_pictures(Path("exported/model.onnx"))
+    is_one_file_for_any_number_of_images(Path("exported/model.onnx"))
 
 
-def is_one_file_for_any_number_of_pictures(path: Path) -> None:
+def is_one_file_for_any_number_of_images(path: Path) -> None:
     model = onnx.load(path, load_external_data=False)
     onnx.checker.check_model(model, full_check=True)
     assert not any(tensor.external_data for tensor in model.graph.initializer)
-    [pictures] = model.graph.input
-    dimensions = pictures.type.tensor_type.shape.dim
-    assert pictures.name == "pictures"
+    [images] = model.graph.input
+    dimensions = images.type.tensor_type.shape.dim
+    assert images.name == "pictures"
     assert dimensions[0].dim_param == "batch"
     assert [dimension.dim_value for dimension in dimensions[1:]] == [32, 48, 3]
     assert b"/byoc_vision/" not in path.read_bytes(), "where it was made is nobody's business"
@@ -95,16 +95,16 @@ def is_what_neo_takes(folder: Path) -> None:
 def test_a_classifier_from_its_archive_to_the_default_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    card = classification_card(Preprocess(height=32, width=32, resize="short_side", short_side=36))
-    save(tmp_path / "artifact", card, network(card))
+    config = classification_card(Preprocess(height=32, width=32, resize="short_side", short_side=36))
+    save(tmp_path / "artifact", config, network(config))
     with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "artifact", ".")
-    picture = tmp_path / "picture.png"
-    draw(picture, 70, 91)
+    image = tmp_path / "picture.png"
+    draw(image, 70, 91)
     assert main(["export", str(tmp_path / "model.tar.gz"), "--format", "torch-export"]) == 0
-    assert main(["predict", "--model", str(tmp_path / "artifact"), "--output", str(tmp_path), str(picture)]) == 0
+    assert main(["predict", "--model", str(tmp_path / "artifact"), "--output", str(tmp_path), str(image)]) == 0
     capsys.readouterr()
-    run_example(tmp_path / "model-torch-export", [picture], monkeypatch)
+    run_example(tmp_path / "model-torch-export", [image], monkeypatch)
     predicted = json.loads((tmp_path / "predictions.jsonl").read_text())["predictions"]
     printed = answers_of(capsys.readouterr().out)
     assert [name for name, _ in printed] == [entry["label"] for entry in predicted]

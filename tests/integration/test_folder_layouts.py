@@ -21,8 +21,8 @@ from support.datasets import (
     polyvore_tree,
     semantic_segmentation_tree,
 )
+from support.images import decode
 from support.jobs import QUICK
-from support.pictures import decode
 from support.servers import start
 
 from byoc_serve.app import create_app
@@ -31,7 +31,7 @@ from byoc_serve.loader import Loader
 from byoc_serve.served import ServedModel
 from byoc_serve.settings import Settings
 from byoc_vision import artifact
-from byoc_vision.artifact import ModelCard
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.entry import train_job
@@ -80,22 +80,22 @@ def serving(paths: MlPaths) -> Iterator[FlaskClient]:
         loader.stop()
 
 
-def ask_mask(paths: MlPaths, picture: Path) -> np.ndarray:
+def ask_mask(paths: MlPaths, image: Path) -> np.ndarray:
     with serving(paths) as client:
-        answer = client.post("/invocations", data=picture.read_bytes(), headers={"Accept": "image/png"})
+        answer = client.post("/invocations", data=image.read_bytes(), headers={"Accept": "image/png"})
     assert answer.status_code == 200, answer.text
     return decode(answer.data)
 
 
-def ask_labels(paths: MlPaths, picture: Path) -> set[str]:
+def ask_labels(paths: MlPaths, image: Path) -> set[str]:
     """The classes that the answer ranks."""
     with serving(paths) as client:
-        answer = client.post("/invocations", data=picture.read_bytes(), headers={"Accept": "application/json"})
+        answer = client.post("/invocations", data=image.read_bytes(), headers={"Accept": "application/json"})
     assert answer.status_code == 200, answer.text
     return {entry["label"] for entry in answer.get_json()}
 
 
-def card(paths: MlPaths) -> ModelCard:
+def config(paths: MlPaths) -> ModelConfig:
     return artifact.load(paths.model)[0]
 
 
@@ -111,12 +111,12 @@ def test_carvana(tmp_path: Path, trained: Trained) -> None:
     """All that Kaggle's files unpack to, in one channel, and asked over the wire."""
     tree = carvana_strays(carvana_tree(tmp_path / "carvana", cars=4, views=3))
     paths = trained(tree, SEGMENTER, openvino="true")
-    assert [(entry.name, entry.value) for entry in card(paths).classes] == [("background", 0), ("foreground", 1)]
+    assert [(entry.name, entry.value) for entry in config(paths).classes] == [("background", 0), ("foreground", 1)]
     assert results(paths).get("test") is None
-    picture = min((tree / "test").iterdir())
+    image = min((tree / "test").iterdir())
     with start(paths.root, tmp_path / "server.log") as server:
         server.pings_until(200)
-        answer = server.post(picture.read_bytes(), "image/jpeg", Accept="image/png")
+        answer = server.post(image.read_bytes(), "image/jpeg", Accept="image/png")
     assert answer.status_code == 200, answer.text
     mask = decode(answer.content)
     assert mask.shape == (32, 48)
@@ -129,7 +129,7 @@ def test_carvana(tmp_path: Path, trained: Trained) -> None:
 def test_oxford_pets_by_pixel(tmp_path: Path, trained: Trained, border: str, names: tuple[str, ...]) -> None:
     tree = oxford_pets_tree(tmp_path / "pets", trainval=4, test=1)
     paths = trained(tree, SEGMENTER, trimap_border=border)
-    assert card(paths).class_names == names
+    assert config(paths).class_names == names
     assert "dice" in results(paths)["test"]
     mask = ask_mask(paths, tree / "images/Bengal_3.jpg")  # a GIF by content
     assert mask.shape == (36, 40)
@@ -141,17 +141,17 @@ def test_oxford_pets_by_pixel(tmp_path: Path, trained: Trained, border: str, nam
 def test_oxford_pets_by_breed(tmp_path: Path, trained: Trained) -> None:
     tree = oxford_pets_tree(tmp_path / "outer/oxford-iiit-pet", trainval=4, test=1).parent
     paths = trained(tree, CLASSIFIER, task="classification")
-    assert card(paths).class_names == ("Abyssinian", "american bulldog", "Bengal", "yorkshire terrier")
+    assert config(paths).class_names == ("Abyssinian", "american bulldog", "Bengal", "yorkshire terrier")
     assert "accuracy" in results(paths)["test"]
-    assert ask_labels(paths, tree / "oxford-iiit-pet/images/yorkshire_terrier_1.jpg") == set(card(paths).class_names)
+    assert ask_labels(paths, tree / "oxford-iiit-pet/images/yorkshire_terrier_1.jpg") == set(config(paths).class_names)
 
 
 def test_dog_breeds(tmp_path: Path, trained: Trained) -> None:
     tree = class_folders_tree(tmp_path / "dogs")
     paths = trained(tree, CLASSIFIER)
-    assert card(paths).class_names == ("Affenpinscher", "Afghan_hound", "Airedale_terrier")
+    assert config(paths).class_names == ("Affenpinscher", "Afghan_hound", "Airedale_terrier")
     assert "accuracy" in results(paths)["test"]
-    assert ask_labels(paths, min((tree / "test/002.Afghan_hound").iterdir())) == set(card(paths).class_names)
+    assert ask_labels(paths, min((tree / "test/002.Afghan_hound").iterdir())) == set(config(paths).class_names)
     measured = evaluate_folder(paths.model, tree / "test")
     assert measured["accuracy"] == pytest.approx(results(paths)["test"]["accuracy"])
 
@@ -159,15 +159,15 @@ def test_dog_breeds(tmp_path: Path, trained: Trained) -> None:
 def test_polyvore(tmp_path: Path, trained: Trained) -> None:
     tree = polyvore_tree(tmp_path / "polyvore")
     paths = trained(tree, CLASSIFIER, min_class_count="3")
-    assert card(paths).class_names == ("Dresses", "Coats & Jackets", "Shoes")
+    assert config(paths).class_names == ("Dresses", "Coats & Jackets", "Shoes")
     assert "accuracy" in results(paths)["test"]
-    assert ask_labels(paths, min((tree / "images").glob("*/2.jpg"))) == set(card(paths).class_names)
+    assert ask_labels(paths, min((tree / "images").glob("*/2.jpg"))) == set(config(paths).class_names)
 
 
 def test_camvid(tmp_path: Path, trained: Trained) -> None:
     tree = camvid_tree(tmp_path / "CamVid")
     paths = trained(tree, SEGMENTER)
-    assert (card(paths).class_names[0], card(paths).class_names[10]) == ("sky", "bicyclist")
+    assert (config(paths).class_names[0], config(paths).class_names[10]) == ("sky", "bicyclist")
     assert "miou" in results(paths)["test"]
     mask = ask_mask(paths, min((tree / "test").iterdir()))
     assert mask.shape == (32, 48)
@@ -180,7 +180,7 @@ def test_the_builtin_semantic_segmentation(tmp_path: Path) -> None:
     channels = {path.name: path for path in tree.iterdir()}
     paths = lay_out(tmp_path / "ml", channels, {"model": SEGMENTER, "num_classes": "3", "epochs": "2"})
     assert train_job(paths) == 0, paths.failure.read_text()
-    assert [entry.value for entry in card(paths).classes] == [0, 1, 2]
+    assert [entry.value for entry in config(paths).classes] == [0, 1, 2]
     assert values(ask_mask(paths, tree / "validation/street_0.jpg")) <= {0, 1, 2}
     measured = evaluate_folder(paths.model, tree / "validation")
     assert measured["miou"] == pytest.approx(results(paths)["validation"]["miou"], abs=1e-6)
@@ -204,15 +204,15 @@ def test_a_mask_with_two_frames(tmp_path: Path) -> None:
     one.save(mask, "GIF", save_all=True, append_images=[other])
     paths = lay_out(tmp_path / "ml", {"train": tree}, {"model": SEGMENTER})
     assert train_job(paths) == 3
-    assert f"{mask.name} has several frames; a mask is one picture" in paths.failure.read_text()
+    assert f"{mask.name} has several frames; a mask is one image" in paths.failure.read_text()
 
 
-def test_two_pictures_of_one_stem(tmp_path: Path) -> None:
+def test_two_images_of_one_stem(tmp_path: Path) -> None:
     tree = carvana_tree(tmp_path / "carvana")
-    picture = min((tree / "train").iterdir())
-    picture.with_suffix(".png").write_bytes(picture.read_bytes())
+    image = min((tree / "train").iterdir())
+    image.with_suffix(".png").write_bytes(image.read_bytes())
     paths = lay_out(tmp_path / "ml", {"train": tree}, {"model": SEGMENTER})
     assert train_job(paths) == 3
     failure = paths.failure.read_text()
-    assert "has pictures of the same name but for the ending; keep one of each" in failure
-    assert f"{picture.name} and {picture.stem}.png" in failure
+    assert "has images of the same name but for the ending; keep one of each" in failure
+    assert f"{image.name} and {image.stem}.png" in failure

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from byoc_vision.data.layouts import find_dataset
+from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.preflight import check
 from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
 from byoc_vision.data.samples import DataOptions

@@ -74,7 +74,7 @@ def test_a_training_that_learns_nothing(paths: MlPaths, capsys: pytest.CaptureFi
         assert finding["evidence"] in log
 
 
-def test_a_training_on_dark_and_unbalanced_pictures_that_learns_what_validation_contradicts(paths: MlPaths) -> None:
+def test_a_training_on_dark_and_unbalanced_images_that_learns_what_validation_contradicts(paths: MlPaths) -> None:
     for file in paths.channels.rglob("*.*"):
         cv2.imwrite(str(file), cv2.imread(str(file)) // 20)
     validation = paths.channels / "validation"

@@ -11,7 +11,7 @@ import pytest
 from support import listed
 from support.jobs import QUICK
 
-from byoc_vision.data import pipes
+from byoc_vision.data import pipe_mode
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
@@ -55,26 +55,26 @@ def train(
 
 def classify(predictor: Predictor) -> tuple[str, ...]:
     """The class names of an answer."""
-    [answer] = predictor.predict([listed.picture(1, 99)])
+    [answer] = predictor.predict([listed.image(1, 99)])
     assert isinstance(answer, Classification)
     assert answer.probabilities.sum() == pytest.approx(1, abs=1e-5)
     return answer.class_names
 
 
 def segment(predictor: Predictor) -> Segmentation:
-    [answer] = predictor.predict([listed.picture(1, 99)])
+    [answer] = predictor.predict([listed.image(1, 99)])
     assert isinstance(answer, Segmentation)
     assert answer.labels.shape == (listed.SIZE, listed.SIZE)
     return answer
 
 
-def pictures_used(paths: MlPaths) -> dict[str, int]:
+def images_used(paths: MlPaths) -> dict[str, int]:
     counts: dict[str, int] = json.loads((paths.output_data / "metrics.json").read_text())["pictures"]
     return counts
 
 
 def each_split(paths: MlPaths, fill: Callable[[str, Path, int, int], None]) -> None:
-    """Both channels: `fill` takes the split, its folder, how many pictures, and the first one's number."""
+    """Both channels: `fill` takes the split, its folder, how many images, and the first one's number."""
     fill("train", paths.channel("train"), TRAIN, 0)
     fill("validation", paths.channel("validation"), VALIDATION, TRAIN)
 
@@ -83,7 +83,7 @@ def test_lst(paths: MlPaths) -> None:
     """As the built-in Image Classification takes it, with its own hyperparameters."""
 
     def fill(split: str, folder: Path, count: int, first: int) -> None:
-        names = listed.write_pictures(folder, count, first, name="{0}/picture {0}.jpg".format)
+        names = listed.write_images(folder, count, first, name="{0}/image {0}.jpg".format)
         lines = (f"{index}\t{index % 2}\t{name}" for index, name in enumerate(names, first))
         listed.write_lines(paths.channel(f"{split}_lst") / f"{split}.lst", lines)
 
@@ -99,14 +99,14 @@ def test_lst(paths: MlPaths) -> None:
         "num_workers": "0",
     }
     assert classify(train(paths, built_in)) == ("class_0", "class_1")
-    assert pictures_used(paths) == {"train": TRAIN, "validation": VALIDATION}
+    assert images_used(paths) == {"train": TRAIN, "validation": VALIDATION}
 
 
 def test_manifest_of_labels(paths: MlPaths) -> None:
-    """Ground Truth's output beside the pictures; class names come from its metadata."""
+    """Ground Truth's output beside the images; class names come from its metadata."""
 
     def fill(split: str, folder: Path, count: int, first: int) -> None:
-        names = listed.write_pictures(folder, count, first)
+        names = listed.write_images(folder, count, first)
         lines = (
             listed.manifest_line(
                 name, **{"job": index % 2, "job-metadata": {"class-name": ("red", "green")[index % 2]}}
@@ -117,14 +117,14 @@ def test_manifest_of_labels(paths: MlPaths) -> None:
 
     each_split(paths, fill)
     assert classify(train(paths, CLASSIFIER)) == ("red", "green")
-    assert pictures_used(paths) == {"train": TRAIN, "validation": VALIDATION}
+    assert images_used(paths) == {"train": TRAIN, "validation": VALIDATION}
 
 
 def test_manifest_of_masks(paths: MlPaths) -> None:
     colours = {"0": {"class-name": "ground", "hex-color": "#ffffff"}, "1": {"class-name": "square"}}
 
     def fill(split: str, folder: Path, count: int, first: int) -> None:
-        names = listed.write_pictures(folder, count, first)
+        names = listed.write_images(folder, count, first)
         masks = listed.write_masks(paths.channel(f"{split}_annotation"), names)
         lines = (
             listed.manifest_line(
@@ -151,33 +151,33 @@ def test_recordio(paths: MlPaths, mode: str) -> None:
     declared = {"TrainingInputMode": mode, "ContentType": "application/x-recordio"}
     predictor = train(paths, CLASSIFIER, {"train": declared, "validation": declared})
     assert classify(predictor) == ("class_0", "class_1")
-    assert pictures_used(paths) == {"train": TRAIN, "validation": VALIDATION}
+    assert images_used(paths) == {"train": TRAIN, "validation": VALIDATION}
 
 
 def test_csv_of_labels(paths: MlPaths) -> None:
-    """Kaggle's dog breeds: labels.csv with ids, the pictures in train/, others without a label in test/."""
+    """Kaggle's dog breeds: labels.csv with ids, the images in train/, others without a label in test/."""
     folder = paths.channel("training")
-    listed.write_pictures(folder / "train", 10, name="{:032x}.jpg".format)
-    listed.write_pictures(folder / "test", 2, first=20, name="{:032x}.jpg".format)
+    listed.write_images(folder / "train", 10, name="{:032x}.jpg".format)
+    listed.write_images(folder / "test", 2, first=20, name="{:032x}.jpg".format)
     rows = (f"{index:032x},{('pug', 'beagle')[index % 2]}" for index in range(10))
     listed.write_lines(folder / "labels.csv", ["id,breed", *rows])
     listed.write_lines(folder / "sample_submission.csv", ["id,beagle,pug", f"{20:032x},0.5,0.5"])
     assert classify(train(paths, CLASSIFIER)) == ("beagle", "pug")
-    assert pictures_used(paths) == {"train": 8, "validation": 2}
+    assert images_used(paths) == {"train": 8, "validation": 2}
 
 
 def test_csv_of_masks(paths: MlPaths) -> None:
     folder = paths.channel("train")
-    names = listed.write_pictures(folder / "photos", TRAIN)
+    names = listed.write_images(folder / "photos", TRAIN)
     masks = listed.write_masks(folder / "truth", names)
     rows = (
-        f"photos/{name};truth/{mask};{'val' if index >= 6 else 'train'};{index // 2}"
+        f"photos/{name};target/{mask};{'val' if index >= 6 else 'train'};{index // 2}"
         for index, (name, mask) in enumerate(zip(names, masks, strict=True))
     )
     listed.write_lines(folder / "pairs.csv", ["\ufeffimage;mask;split;group", *rows])
     answer = segment(train(paths, SEGMENTER))
     assert [(entry.name, entry.value) for entry in answer.classes] == [("background", 0), ("foreground", 1)]
-    assert pictures_used(paths) == {"train": 6, "validation": 2}
+    assert images_used(paths) == {"train": 6, "validation": 2}
 
 
 def test_pipe_of_labels(paths: MlPaths) -> None:
@@ -188,7 +188,7 @@ def test_pipe_of_labels(paths: MlPaths) -> None:
         content = listed.records(part for pair in pairs for part in pair)
         writers.append(listed.stream(paths.pipe(split, 0), content))
     assert classify(train(paths, CLASSIFIER, {"train": PIPE, "validation": PIPE})) == ("class_0", "class_1")
-    assert pictures_used(paths) == {"train": TRAIN, "validation": VALIDATION}
+    assert images_used(paths) == {"train": TRAIN, "validation": VALIDATION}
     assert not any(writer.is_alive() for writer in writers)
     assert list((paths.root.parent / "tmp").iterdir()) == []
 
@@ -199,17 +199,17 @@ def test_pipe_of_masks(paths: MlPaths) -> None:
         listed.stream(paths.pipe(split, 0), listed.records(part for pair in pairs for part in pair))
     answer = segment(train(paths, SEGMENTER, {"train": PIPE, "validation": PIPE}))
     assert set(np.unique(answer.mask)) <= {0, 1}
-    assert pictures_used(paths) == {"train": TRAIN, "validation": VALIDATION}
+    assert images_used(paths) == {"train": TRAIN, "validation": VALIDATION}
 
 
 def test_a_process_that_torchrun_started_finds_the_pipe_read(paths: MlPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = ((listed.jpeg(index % 2, index), f"{index % 2}".encode()) for index in range(TRAIN))
     listed.stream(paths.pipe("train", 0), listed.records(part for pair in pairs for part in pair))
     listed.describe_job(paths, CLASSIFIER, {"train": PIPE})
-    pipes.spool(Job.load(paths))
+    pipe_mode.spool(Job.load(paths))
     monkeypatch.setenv("RANK", "0")
     assert train_job(paths) == 0
-    assert pictures_used(paths) == {"train": 6, "validation": 2}
+    assert images_used(paths) == {"train": 6, "validation": 2}
 
 
 def test_a_pipe_that_closes_within_a_record_fails_the_job_by_name(paths: MlPaths) -> None:
@@ -226,12 +226,12 @@ def test_lists_with_several_labels(paths: MlPaths) -> None:
     """multi_label=1 of the built-in: a 0 or a 1 for each class; the answer is a probability for each."""
 
     def fill(split: str, folder: Path, count: int, first: int) -> None:
-        names = listed.write_pictures(folder, count, first)
+        names = listed.write_images(folder, count, first)
         lines = (f"{index}\t{index % 2}\t1\t{(index + 1) % 2}\t{name}" for index, name in enumerate(names, first))
         listed.write_lines(folder / f"{split}.lst", lines)
 
     each_split(paths, fill)
-    [answer] = train(paths, CLASSIFIER | {"multi_label": "1"}).predict([listed.picture(1, 99)])
+    [answer] = train(paths, CLASSIFIER | {"multi_label": "1"}).predict([listed.image(1, 99)])
     assert isinstance(answer, Classification)
     assert answer.class_names == ("class_0", "class_1", "class_2")
     assert all(0 < probability < 1 for probability in answer.probabilities)
@@ -241,7 +241,7 @@ def test_manifests_with_several_labels(paths: MlPaths) -> None:
     """Ground Truth's multi-label job: lists of class numbers, and their names in `class-map`."""
 
     def fill(split: str, folder: Path, count: int, first: int) -> None:
-        names = listed.write_pictures(folder, count, first)
+        names = listed.write_images(folder, count, first)
         lines = (
             listed.manifest_line(
                 name,
@@ -255,7 +255,7 @@ def test_manifests_with_several_labels(paths: MlPaths) -> None:
         listed.write_lines(folder / "output.manifest", lines)
 
     each_split(paths, fill)
-    [answer] = train(paths, CLASSIFIER).predict([listed.picture(1, 99)])
+    [answer] = train(paths, CLASSIFIER).predict([listed.image(1, 99)])
     assert isinstance(answer, Classification)
     assert answer.class_names == ("red", "green", "square")
 
@@ -267,6 +267,6 @@ def test_a_pipe_with_several_labels(paths: MlPaths) -> None:
         )
         listed.stream(paths.pipe(split, 0), listed.records(part for pair in pairs for part in pair))
     predictor = train(paths, CLASSIFIER | {"num_classes": "3"}, {"train": PIPE, "validation": PIPE})
-    [answer] = predictor.predict([listed.picture(1, 99)])
+    [answer] = predictor.predict([listed.image(1, 99)])
     assert isinstance(answer, Classification)
     assert answer.class_names == ("class_0", "class_1", "class_2")

@@ -1,4 +1,4 @@
-"""Pictures with any number of classes: from a CSV file to a served answer, measured and predicted alike."""
+"""Images with any number of classes: from a CSV file to a served answer, measured and predicted alike."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
+from support.images import encode
 from support.log_figures import compare_log
-from support.pictures import encode
 
 from byoc_serve.app import create_app
 from byoc_serve.health import Board, State
@@ -44,16 +44,16 @@ MEANINGS = [(red, round_) for red in (False, True) for round_ in (False, True)]
 def draw(red: bool, round_: bool, seed: int) -> np.ndarray:
     """A red or blue disc or square on uneven ground, uint8 [32, 32, 3]."""
     random = np.random.default_rng(seed)
-    picture = random.integers(80, 150, (SIDE, SIDE, 3), dtype=np.uint8)
+    image = random.integers(80, 150, (SIDE, SIDE, 3), dtype=np.uint8)
     colour = (230, 30, 30) if red else (30, 30, 230)
     x, y, radius = (int(value) for value in (*random.integers(12, 20, 2), random.integers(7, 11)))
     if round_:
-        return cv2.circle(picture, (x, y), radius, colour, thickness=-1)
-    return cv2.rectangle(picture, (x - radius, y - radius), (x + radius, y + radius), colour, thickness=-1)
+        return cv2.circle(image, (x, y), radius, colour, thickness=-1)
+    return cv2.rectangle(image, (x - radius, y - radius), (x + radius, y + radius), colour, thickness=-1)
 
 
 def fill(folder: Path, count: int, seed: int) -> None:
-    """Pictures, and `labels.csv` with a column of 0 and 1 for each class; a blue square has none."""
+    """Images, and `labels.csv` with a column of 0 and 1 for each class; a blue square has none."""
     folder.mkdir(parents=True)
     with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
@@ -89,15 +89,15 @@ def client(trained: MlPaths) -> Iterator[FlaskClient]:
 
 
 def test_the_job_judges_by_mean_average_precision(trained: MlPaths) -> None:
-    card, _ = artifact.load(trained.model)
-    assert (card.activation, card.class_names, card.model.outputs) == ("sigmoid", ("red", "round"), 2)
+    config, _ = artifact.load(trained.model)
+    assert (config.activation, config.class_names, config.model.outputs) == ("sigmoid", ("red", "round"), 2)
     results = json.loads((trained.output_data / "metrics.json").read_text())
     assert results["objective"] == "validation:map"
     assert results["validation"]["map"] > 0.9
     names = {"loss", "map", "accuracy", "exact_match", "f1", "micro_f1", "f1_red", "f1_round"}
     assert set(results["validation"]) == names
-    assert card.metrics["validation:map"] == results["validation"]["map"]
-    definitions = metric_definitions("classification", multi_label=True, classes=card.class_names)
+    assert config.metrics["validation:map"] == results["validation"]["map"]
+    definitions = metric_definitions("classification", multi_label=True, classes=config.class_names)
     compare_log((trained.root / LOG).read_text(encoding="utf-8"), trained.output_data, definitions)
 
 
@@ -105,15 +105,15 @@ def test_the_server_answers_each_class_by_itself(client: FlaskClient) -> None:
     right = 0
     for index in range(40):
         red, round_ = MEANINGS[index % 4]
-        picture = encode(draw(red, round_, 5000 + index))
+        image = encode(draw(red, round_, 5000 + index))
         answer = client.post(
-            "/invocations", data=picture, content_type="image/png", headers={"Accept": "application/json"}
+            "/invocations", data=image, content_type="image/png", headers={"Accept": "application/json"}
         )
         entries = {entry["label"]: entry for entry in answer.get_json()}
         assert entries.keys() == {"red", "round"}
         assert all(entry["present"] == (entry["score"] > 0.5) for entry in entries.values())
         right += (entries["red"]["present"], entries["round"]["present"]) == (red, round_)
-        lines = client.post("/invocations", data=picture, headers={"Accept": "application/jsonlines"})
+        lines = client.post("/invocations", data=image, headers={"Accept": "application/jsonlines"})
         assert json.loads(lines.data) == {"prediction": [entries[name]["score"] for name in ("red", "round")]}
     assert right >= 36
 
@@ -128,7 +128,7 @@ def test_a_folder_is_evaluated_as_the_job_validated(trained: MlPaths, tmp_path: 
     assert json.loads(output.read_text()) == pytest.approx(validated, abs=0.03)
 
 
-def test_class_folders_are_pictures_with_one_class_each(trained: MlPaths, tmp_path: Path) -> None:
+def test_class_folders_are_images_with_one_class_each(trained: MlPaths, tmp_path: Path) -> None:
     for name, red, round_ in (("red", True, False), ("round", False, True)):
         (tmp_path / "data" / name).mkdir(parents=True)
         for index in range(6):

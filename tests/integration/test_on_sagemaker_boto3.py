@@ -39,7 +39,7 @@ MODEL = f"s3://{BUCKET}/elsewhere/model.tar.gz"
 
 @pytest.fixture(scope="module")
 def whole_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
-    """Every model in it says how bright a picture is."""
+    """Every model in it says how bright an image is."""
     with start_standin(tmp_path_factory.mktemp("server") / "log") as server:
         server.pings_until(200)
         with start_aws(server.url, {"model.tar.gz": b"a model", "output.tar.gz": b"a report"}) as aws:
@@ -72,13 +72,13 @@ def created() -> ModuleType:
 
 @pytest.fixture
 def arguments(tmp_path: Path) -> list[str]:
-    """Two channels, the name of one beginning with the other's, and a picture."""
+    """Two channels, the name of one beginning with the other's, and an image."""
     for name in ("train", "train_extra"):
         save(tmp_path / name / "hat" / "1.jpg", draw(1)[0])
     save(tmp_path / "asked.png", np.full((8, 8, 3), 255, np.uint8))
     options = {"image": IMAGE, "role": ROLE, "bucket": BUCKET, "recipe": "classification", "output": tmp_path / "out"}
     channels = [f"--channel={name}={tmp_path / name}" for name in ("train", "train_extra")]
-    return [f"--{name}={value}" for name, value in options.items()] + [*channels, f"--picture={tmp_path / 'asked.png'}"]
+    return [f"--{name}={value}" for name, value in options.items()] + [*channels, f"--image={tmp_path / 'asked.png'}"]
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_masks_come_home_and_are_drawn(
         monkeypatch.setattr(aws, "server", server.url)
         launch("deploy", "transform", f"--model={MODEL}", "--recipe=segmentation", "--yes")
     for step in ("deploy", "transform"):
-        assert (np.asarray(Image.open(tmp_path / f"out/{step}.mask.png")) == 255).all(), "all of the picture is bright"
+        assert (np.asarray(Image.open(tmp_path / f"out/{step}.mask.png")) == 255).all(), "all of the image is bright"
         assert (np.asarray(Image.open(tmp_path / f"out/{step}.png")) != 255).any(), "and the mask is drawn over it"
 
 
@@ -243,7 +243,7 @@ def test_nothing_starts_before_the_costs_are_agreed_to(launch: Callable[..., Non
 
 def test_a_failed_job_ends_the_run_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(EXAMPLES)
-    reason = "Your data: train/1.jpg: the picture is cut short; copy it again"
+    reason = "Your data: train/1.jpg: the image is cut short; copy it again"
     description = {"TrainingJobStatus": "Failed", "FailureReason": reason}
     with pytest.raises(SystemExit, match=f"cars-1 ended as Failed: {reason}"):
         import_module("watching").wait_for("cars-1", lambda: description, "TrainingJobStatus")

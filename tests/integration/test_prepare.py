@@ -29,32 +29,32 @@ from support.datasets import (
     semantic_segmentation_tree,
 )
 from support.jobs import QUICK
-from support.listed import jpeg, manifest_line, write_lines, write_masks, write_pictures, write_rec
+from support.listed import jpeg, manifest_line, write_images, write_lines, write_masks, write_rec
 
 from byoc_vision import artifact
 from byoc_vision.cli import main
-from byoc_vision.data.layouts import find_dataset
-from byoc_vision.data.layouts.local_channels import channels_in
+from byoc_vision.data.formats import find_dataset
+from byoc_vision.data.formats.local_channels import channels_in
 from byoc_vision.data.preflight import check
 from byoc_vision.data.sample_data import make_segmentation_set
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
-from byoc_vision.data.truths import read_mask_values
+from byoc_vision.data.targets import read_mask_values
 from byoc_vision.paths import MlPaths
 
 SEED = 42
 
 
 def lst_tree(folder: Path) -> None:
-    """The channels of the built-in Image Classification, with lists apart; pictures of one name in two folders."""
+    """The channels of the built-in Image Classification, with lists apart; images of one name in two folders."""
     for split, count in (("train", 6), ("validation", 4)):
-        names = write_pictures(folder / split, count, len(split), lambda index: f"{index % 2}/{index // 2}.jpg")
+        names = write_images(folder / split, count, len(split), lambda index: f"{index % 2}/{index // 2}.jpg")
         lines = [f"{index}\t{name[0]}\t{name}" for index, name in enumerate(names)]
         write_lines(folder / f"{split}_lst" / f"{split}.lst", lines)
 
 
 def manifest_tree(folder: Path) -> None:
     lines = []
-    for name in write_pictures(folder, 8):
+    for name in write_images(folder, 8):
         label = int(Path(name).stem) % 2
         metadata = {"class-name": ("red/dark", "green")[label], "type": "groundtruth/image-classification"}
         lines.append(manifest_line(name, colour=label, colour_metadata=metadata))
@@ -62,15 +62,15 @@ def manifest_tree(folder: Path) -> None:
 
 
 def csv_tree(folder: Path) -> None:
-    names = write_pictures(folder, 10)
+    names = write_images(folder, 10)
     labels = ("red|wide", "green", "green|blue|wide", "red")
     write_lines(folder / "labels.csv", ["image,labels", *(f"{name},{labels[at % 4]}" for at, name in enumerate(names))])
 
 
 def pairs_tree(folder: Path) -> None:
-    names = write_pictures(folder, 6)
+    names = write_images(folder, 6)
     masks = write_masks(folder / "truth", names)
-    pairs = [f"{name},truth/{mask}" for name, mask in zip(names, masks, strict=True)]
+    pairs = [f"{name},target/{mask}" for name, mask in zip(names, masks, strict=True)]
     write_lines(folder / "pairs.csv", ["image,mask", *pairs])
 
 
@@ -132,9 +132,9 @@ def channels_of(folder: Path) -> dict[str, Path]:
 
 
 def fingerprints(dataset: Dataset) -> dict[str, Counter[tuple[str, str]]]:
-    """Each split's samples: the bytes of the picture, and the class or the values of the mask."""
+    """Each split's samples: the bytes of the image, and the class or the values of the mask."""
 
-    def truth(sample: Sample) -> str:
+    def target(sample: Sample) -> str:
         if sample.mask is None:
             labels = sample.labels if sample.label is None else (sample.label,)
             assert labels is not None
@@ -143,7 +143,7 @@ def fingerprints(dataset: Dataset) -> dict[str, Counter[tuple[str, str]]]:
         return f"{values.shape} {hashlib.sha256(values.tobytes()).hexdigest()}"
 
     return {
-        split: Counter((hashlib.sha256(sample.image.read_bytes()).hexdigest(), truth(sample)) for sample in samples)
+        split: Counter((hashlib.sha256(sample.image.read_bytes()).hexdigest(), target(sample)) for sample in samples)
         for split, samples in dataset.splits.items()
     }
 
@@ -185,7 +185,7 @@ def test_no_car_is_on_both_sides(tmp_path: Path) -> None:
 
 
 def test_carvana_as_kaggle_packs_it(tmp_path: Path) -> None:
-    """Archives in an archive; those of the pictures without masks are broken here: they are never read."""
+    """Archives in an archive; those of the images without masks are broken here: they are never read."""
     tree = carvana_tree(tmp_path / "data")
     with zipfile.ZipFile(tmp_path / "carvana-image-masking-challenge.zip", "w") as file:
         for part in ("train", "train_masks"):
@@ -231,7 +231,7 @@ def test_a_class_name_with_a_slash(tmp_path: Path) -> None:
     assert "Coats/Jackets" in found(channels_of(tmp_path / "out"), DataOptions()).class_names
 
 
-def train(channels: Path, job: Path, **hyperparameters: str) -> artifact.ModelCard:
+def train(channels: Path, job: Path, **hyperparameters: str) -> artifact.ModelConfig:
     paths = MlPaths(job)
     shutil.copytree(channels, paths.channels)
     paths.hyperparameters.parent.mkdir(parents=True)
@@ -251,24 +251,24 @@ def train(channels: Path, job: Path, **hyperparameters: str) -> artifact.ModelCa
 def test_a_prepared_segmentation_trains_as_it_is(tmp_path: Path) -> None:
     tree = camvid_tree(tmp_path / "CamVid")
     assert prepare([pack(tree, "gztar")], tmp_path / "out", DataOptions(layout="camvid")) == 0
-    card = train(tmp_path / "out", tmp_path / "job", model="unet_small")
-    assert [(entry.name, entry.value) for entry in card.classes][7:9] == [("fence", 7), ("car", 8)]
-    assert len(card.classes) == 11
+    config = train(tmp_path / "out", tmp_path / "job", model="unet_small")
+    assert [(entry.name, entry.value) for entry in config.classes][7:9] == [("fence", 7), ("car", 8)]
+    assert len(config.classes) == 11
 
 
 def test_prepared_class_folders_train_as_they_are(tmp_path: Path) -> None:
     tree = polyvore_tree(tmp_path / "data")
     options = DataOptions(layout="polyvore", min_class_count=1)
     assert prepare([pack(tree, "zip")], tmp_path / "out", options) == 0
-    card = train(tmp_path / "out", tmp_path / "job", model="resnet10t")
-    assert card.class_names == ("Dresses", "Coats & Jackets", "Shoes")
+    config = train(tmp_path / "out", tmp_path / "job", model="resnet10t")
+    assert config.class_names == ("Dresses", "Coats & Jackets", "Shoes")
 
 
 class TestRefusals:
     """The exit status says whose matter it is, the log names archive and member, and nothing is left behind."""
 
     @pytest.fixture
-    def pictures(self, tmp_path: Path) -> Path:
+    def images(self, tmp_path: Path) -> Path:
         return class_folders_tree(tmp_path / "tree", counts={"train": 2, "valid": 1})
 
     def refusal(self, archive: Path, status: int, capsys: pytest.CaptureFixture[str]) -> str:
@@ -279,9 +279,9 @@ class TestRefusals:
         return printed.out + printed.err
 
     def test_a_zip_that_leaves_the_folder(
-        self, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        archive = pack(pictures, "zip")
+        archive = pack(images, "zip")
         with zipfile.ZipFile(archive, "a") as file:
             file.writestr("../../evil.sh", "#!/bin/sh")
         log = self.refusal(archive, 3, capsys)
@@ -302,27 +302,25 @@ class TestRefusals:
         name: str,
         kind: bytes,
         target: str,
-        pictures: Path,
+        images: Path,
         tmp_path: Path,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         member = tarfile.TarInfo(name)
         member.type, member.linkname = kind, target
         with tarfile.open(tmp_path / "data.tar.gz", "w:gz") as file:
-            file.add(pictures, "")
+            file.add(images, "")
             file.addfile(member)
         log = self.refusal(tmp_path / "data.tar.gz", 3, capsys)
         assert f"data.tar.gz is not unpacked: {name} is " in log or f"{name} leads out of the folder" in log
 
-    def test_a_download_that_broke_off(
-        self, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        archive = pack(pictures, "gztar")
+    def test_a_download_that_broke_off(self, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        archive = pack(images, "gztar")
         archive.write_bytes(archive.read_bytes()[:-2000])
         assert "it is cut short or damaged" in self.refusal(archive, 3, capsys)
 
-    def test_an_unknown_layout(self, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["prepare", "coco", "--source", str(pictures), "--output", str(tmp_path / "out")]) == 2
+    def test_an_unknown_layout(self, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["prepare", "coco", "--source", str(images), "--output", str(tmp_path / "out")]) == 2
         assert "coco is not known; take one of auto, " in capsys.readouterr().out
         assert os.listdir(tmp_path) == ["tree"]
 
@@ -336,7 +334,7 @@ class _CtrlC(logging.Handler):
 
 
 @pytest.mark.parametrize(
-    "logger", ["byoc_vision.data.sources", "byoc_vision.data.layouts", "byoc_vision.data.preflight.check"]
+    "logger", ["byoc_vision.data.sources", "byoc_vision.data.formats", "byoc_vision.data.preflight.check"]
 )
 def test_ctrl_c_leaves_nothing(logger: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     archive = pack(carvana_tree(tmp_path / "data"), "zip")

@@ -1,4 +1,4 @@
-"""The server as a user starts it: a process, a port, real pictures, and all that goes wrong."""
+"""The server as a user starts it: a process, a port, real images, and all that goes wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import requests
-from support.pictures import decode, encode, load_npy, npy
+from support.images import decode, encode, load_npy, npy
 from support.servers import READY_LIMIT, Server, save_classifier, save_segmenter, start
 
 from byoc_serve.run import MAX_FAILED_STARTS, START_EXIT_CODE
@@ -55,7 +55,7 @@ def labels(folder: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     """A drawn scene, uint8 [90, 120, 3]."""
     return draw(seed=0)
 
@@ -141,17 +141,17 @@ class TestContract:
         parameters = requests.get(f"{masks.url}/execution-parameters", timeout=READY_LIMIT).json()
         assert parameters["MaxConcurrentTransforms"] * parameters["MaxPayloadInMB"] <= 100
 
-    def test_custom_attributes_come_back(self, masks: Server, picture: np.ndarray) -> None:
+    def test_custom_attributes_come_back(self, masks: Server, image: np.ndarray) -> None:
         name = "X-Amzn-SageMaker-Custom-Attributes"
-        response = masks.post(encode(picture), "image/png", **{name: "trace=1"})
+        response = masks.post(encode(image), "image/png", **{name: "trace=1"})
         assert (response.status_code, response.headers[name]) == (200, "trace=1")
 
-    def test_idle_clients_hold_nobody_up(self, masks: Server, picture: np.ndarray) -> None:
+    def test_idle_clients_hold_nobody_up(self, masks: Server, image: np.ndarray) -> None:
         with ExitStack() as stack:
             for _ in range(300):
                 stack.enter_context(socket.create_connection(("127.0.0.1", masks.port)))
             # With a thread for each of them, as gunicorn has it, this would wait until their time is up.
-            assert masks.post(encode(picture), "image/png").status_code == 200
+            assert masks.post(encode(image), "image/png").status_code == 200
 
     def test_a_client_that_never_closes_holds_nobody_up(self, masks: Server) -> None:
         request = b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -166,40 +166,40 @@ class TestContract:
 class TestForms:
     @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"])
     @pytest.mark.parametrize("content_type", ["image/{}", "application/x-image", None])
-    def test_pictures(self, masks: Server, picture: np.ndarray, kind: str, content_type: str | None) -> None:
+    def test_images(self, masks: Server, image: np.ndarray, kind: str, content_type: str | None) -> None:
         named = content_type and content_type.format(kind.lower())
-        response = masks.post(encode(picture, kind), named)
+        response = masks.post(encode(image, kind), named)
         assert (response.status_code, response.headers["Content-Type"]) == (200, "image/png")
         mask = decode(response.content)
         assert (mask.shape, mask.dtype) == ((90, 120), np.uint8)
         assert set(np.unique(mask)) <= {0, 255}
 
-    def test_odd_modes_and_orientation(self, masks: Server, picture: np.ndarray) -> None:
-        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    def test_odd_modes_and_orientation(self, masks: Server, image: np.ndarray) -> None:
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         for content in (
             encode(grey),
             encode(grey.astype(np.uint16) * 256),
-            encode(np.dstack([picture, grey])),
+            encode(np.dstack([image, grey])),
         ):
             assert decode(masks.post(content, "image/png").content).shape == (90, 120)
         exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"  # turned by a quarter
-        assert decode(masks.post(encode(picture, "JPEG", exif=exif), "image/jpeg").content).shape == (120, 90)
+        assert decode(masks.post(encode(image, "JPEG", exif=exif), "image/jpeg").content).shape == (120, 90)
 
-    def test_arrays_forms_and_json_say_the_same_as_a_picture(self, masks: Server, picture: np.ndarray) -> None:
-        content = encode(picture)
+    def test_arrays_forms_and_json_say_the_same_as_a_image(self, masks: Server, image: np.ndarray) -> None:
+        content = encode(image)
         expected = decode(masks.post(content, "image/png").content)
         text = base64.b64encode(content).decode()
         upload = requests.post(f"{masks.url}/invocations", files={"image": content}, timeout=READY_LIMIT)
         for response in (
-            masks.post(npy(picture), "application/x-npy"),
+            masks.post(npy(image), "application/x-npy"),
             masks.post(json.dumps({"image": text}).encode(), "application/json"),
             masks.post(json.dumps({"instances": [{"b64": text}]}).encode(), "application/json"),
             upload,
         ):
             assert same_mask(decode(response.content), expected)
 
-    def test_answers_about_a_mask(self, masks: Server, picture: np.ndarray) -> None:
-        content = encode(picture)
+    def test_answers_about_a_mask(self, masks: Server, image: np.ndarray) -> None:
+        content = encode(image)
         mask = decode(masks.post(content, "image/png").content)
         answer = masks.post(content, "image/png", Accept="application/json").json()
         assert answer["size"] == [90, 120]
@@ -212,8 +212,8 @@ class TestForms:
         assert line.headers["Content-Type"] == "application/jsonlines"
         assert json.loads(line.text)["size"] == [90, 120]
 
-    def test_answers_about_classes(self, labels: Server, picture: np.ndarray) -> None:
-        content = encode(picture)
+    def test_answers_about_classes(self, labels: Server, image: np.ndarray) -> None:
+        content = encode(image)
         ranked = labels.post(content, "image/png").json()
         assert {entry["label"] for entry in ranked} == {"dress", "hat", "shoes"}
         assert ranked == sorted(ranked, key=lambda entry: -entry["score"])
@@ -224,19 +224,19 @@ class TestForms:
         for answer in (vector, line["prediction"], array):
             np.testing.assert_allclose(answer, list(map(scores.get, ("dress", "hat", "shoes"))), atol=TOLERANCE)
 
-    def test_several_pictures_get_a_list(self, labels: Server, picture: np.ndarray) -> None:
-        response = labels.post(npy(np.stack([picture, picture])), "application/x-npy")
+    def test_several_images_get_a_list(self, labels: Server, image: np.ndarray) -> None:
+        response = labels.post(npy(np.stack([image, image])), "application/x-npy")
         assert [len(answer) for answer in response.json()] == [3, 3]
 
     def test_the_served_answer_is_the_predictor_s(
-        self, masks: Server, labels: Server, folder: Path, picture: np.ndarray
+        self, masks: Server, labels: Server, folder: Path, image: np.ndarray
     ) -> None:
-        (mask,) = Predictor.load(folder / "masks/model").predict([picture])
+        (mask,) = Predictor.load(folder / "masks/model").predict([image])
         assert isinstance(mask, Segmentation)
-        assert same_mask(decode(masks.post(encode(picture), "image/png").content), mask.mask)
-        (classes,) = Predictor.load(folder / "labels/model").predict([picture])
+        assert same_mask(decode(masks.post(encode(image), "image/png").content), mask.mask)
+        (classes,) = Predictor.load(folder / "labels/model").predict([image])
         assert isinstance(classes, Classification)
-        served = labels.post(encode(picture), "image/png", Accept="application/json; view=vector").json()
+        served = labels.post(encode(image), "image/png", Accept="application/json; view=vector").json()
         np.testing.assert_allclose(served, classes.probabilities, atol=TOLERANCE)
 
 
@@ -269,20 +269,20 @@ class TestBadInput:
         assert response.headers["Content-Type"] == "application/json"
         assert message in response.json()["error"]
 
-    def test_truncated_pictures(self, labels: Server, picture: np.ndarray) -> None:
+    def test_truncated_images(self, labels: Server, image: np.ndarray) -> None:
         for kind in ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"):
-            content = encode(picture, kind)
+            content = encode(image, kind)
             response = labels.post(content[: len(content) // 2], f"image/{kind.lower()}")
             assert response.status_code == 400, kind
             assert response.json()["error"]
 
-    def test_a_form_that_cannot_be_had(self, labels: Server, picture: np.ndarray) -> None:
-        response = labels.post(encode(picture), "image/png", Accept="image/png")
+    def test_a_form_that_cannot_be_had(self, labels: Server, image: np.ndarray) -> None:
+        response = labels.post(encode(image), "image/png", Accept="image/png")
         assert response.status_code == 406
         assert "application/json" in response.json()["error"]
 
-    def test_a_body_in_chunks(self, labels: Server, picture: np.ndarray) -> None:
-        content = encode(picture)
+    def test_a_body_in_chunks(self, labels: Server, image: np.ndarray) -> None:
+        content = encode(image)
         pieces = [content[start : start + 1000] for start in range(0, len(content), 1000)]
         url, headers = f"{labels.url}/invocations", {"Content-Type": "image/png"}
         assert requests.post(url, data=iter(pieces), headers=headers, timeout=READY_LIMIT).status_code == 200
@@ -334,9 +334,9 @@ class TestLoad:
             assert same_mask(mask, other_mask)
             np.testing.assert_allclose(vector, other_vector, atol=TOLERANCE)
 
-    def test_too_much_is_refused_and_health_checks_are_answered(self, folder: Path, picture: np.ndarray) -> None:
+    def test_too_much_is_refused_and_health_checks_are_answered(self, folder: Path, image: np.ndarray) -> None:
         save_segmenter(folder / "busy/model", size=128)
-        content = encode(picture)
+        content = encode(image)
 
         def ask(_: int) -> requests.Response:
             return server.post(content, "image/png")
@@ -353,9 +353,9 @@ class TestLoad:
         assert {response.status_code for response in statuses} == {200, 503}
         assert all(response.headers["Retry-After"] for response in statuses if response.status_code == 503)
 
-    def test_sigterm_finishes_what_was_accepted(self, folder: Path, picture: np.ndarray) -> None:
+    def test_sigterm_finishes_what_was_accepted(self, folder: Path, image: np.ndarray) -> None:
         save_segmenter(folder / "end/model", size=128)
-        content = encode(picture)
+        content = encode(image)
         head = REQUEST + b"Content-Length: %d\r\n\r\n" % len(content)
         with start(folder / "end", folder / "end.log") as server, ExitStack() as stack:
             server.pings_until(200)
@@ -374,7 +374,7 @@ class TestLoad:
 
 
 @pytest.mark.real_data
-def test_real_pictures(masks: Server, labels: Server, shared_data: Path) -> None:
+def test_real_images(masks: Server, labels: Server, shared_data: Path) -> None:
     car = next((shared_data / "carvana").rglob("*.jpg"))
     mask = masks.post(car.read_bytes(), "image/jpeg")
     assert decode(mask.content).shape == (1280, 1918)

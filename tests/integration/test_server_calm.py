@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
-from support.pictures import encode
+from support.images import encode
 from support.servers import READY_LIMIT, Server, start_standin
 
 from byoc_vision.errors import ResourceError
@@ -24,8 +24,8 @@ LOST = "CUDA error: an illegal memory access was encountered"
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
 
 
-def ask(server: Server, picture: bytes) -> requests.Response:
-    return server.post(picture, "image/png")
+def ask(server: Server, image: bytes) -> requests.Response:
+    return server.post(image, "image/png")
 
 
 def figures(server: Server) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What a request may ask of the server as a user starts it: large pictures, options in SageMaker's header, records."""
+"""What a request may ask of the server as a user starts it: large images, options in SageMaker's header, records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
-from support.pictures import decode, encode, load_npy
+from support.images import decode, encode, load_npy
 from support.servers import READY_LIMIT, Server, save_segmenter, start
 
 pytestmark = pytest.mark.timeout(300)
@@ -93,8 +93,8 @@ def test_options_in_sagemakers_header(server: Server) -> None:
 
 
 def test_records_of_a_batch_transform(server: Server) -> None:
-    picture = base64.b64encode(encode(np.zeros((9, 12, 3), np.uint8))).decode()
-    body = f'{{"image": "{picture}"}}\nhello\n{{"b64": "{picture}"}}\n'.encode()
+    image = base64.b64encode(encode(np.zeros((9, 12, 3), np.uint8))).decode()
+    body = f'{{"image": "{image}"}}\nhello\n{{"b64": "{image}"}}\n'.encode()
     response = server.post(body, "application/jsonlines")
     assert response.headers["Content-Type"] == "application/jsonlines"
     first, second, third = (json.loads(line) for line in response.text.splitlines())

@@ -42,14 +42,14 @@ def both(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hosts(both: Path, tmp_path: Path) -> list[MlPaths]:
-    """Triangles lie on the second host alone, which has 8 of 20 pictures; of those to measure on it has 3 of 12."""
+    """Triangles lie on the second host alone, which has 8 of 20 images; of those to measure on it has 3 of 12."""
     folders = [tmp_path / "algo-1", tmp_path / "algo-2"]
-    for picture in sorted(path for channel in SHARDED for path in (both / channel).rglob("*.jpg")):
-        shape, number = picture.stem.split("_")
-        second = shape == "triangle" or (picture.parts[-3] == "train" and shape == "star" and int(number) > 8)
-        target = folders[second] / "input" / "data" / picture.relative_to(both)
+    for image in sorted(path for channel in SHARDED for path in (both / channel).rglob("*.jpg")):
+        shape, number = image.stem.split("_")
+        second = shape == "triangle" or (image.parts[-3] == "train" and shape == "star" and int(number) > 8)
+        target = folders[second] / "input" / "data" / image.relative_to(both)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(picture, target)
+        shutil.copy(image, target)
     return [declare(folder, host, SHARDED, **SMALL) for folder, host in zip(folders, HOSTS, strict=True)]
 
 
@@ -105,20 +105,20 @@ def test_hosts_with_parts_of_their_own_train_one_model_and_go_on_after_a_stop(
     results = json.loads((first.output_data / "metrics.json").read_text())
     assert results["epochs"][: len(done)] == done
     assert results["pictures"] == {"train": 20, "validation": 12, "test": 12}
-    assert results["test"] == pytest.approx(results["validation"], abs=1e-6), "the pictures are the same"
-    card, _ = artifact.load(first.model)
-    assert card.class_names == SHAPES
+    assert results["test"] == pytest.approx(results["validation"], abs=1e-6), "the images are the same"
+    config, _ = artifact.load(first.model)
+    assert config.class_names == SHAPES
     found = first.root / "found.json"
     evaluate = ["evaluate", "--model", str(first.model), "--data", str(both / "validation")]
     assert main([*evaluate, "--output", str(found)]) == 0
     for name, value in json.loads(found.read_text()).items():
-        assert card.metrics[f"validation:{name}"] == pytest.approx(value, abs=1e-6), "each picture counted once"
+        assert config.metrics[f"validation:{name}"] == pytest.approx(value, abs=1e-6), "each image counted once"
     assert not second.model.exists()
     assert not second.output_data.exists()
 
 
 @pytest.mark.timeout(120)
-def test_a_bad_picture_in_one_part_ends_all_hosts(hosts: list[MlPaths], started: list[Forked]) -> None:
+def test_a_bad_image_in_one_part_ends_all_hosts(hosts: list[MlPaths], started: list[Forked]) -> None:
     bad = next(hosts[1].channel("train").rglob("triangle*.jpg"))
     bad.write_bytes(bad.read_bytes()[:100])
     run(hosts, started, epochs="1")

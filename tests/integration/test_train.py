@@ -1,4 +1,4 @@
-"""`byoc-vision train` on a folder laid out as /opt/ml: from drawn pictures to an artifact, and what goes wrong."""
+"""`byoc-vision train` on a folder laid out as /opt/ml: from drawn images to an artifact, and what goes wrong."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ Prepare = Callable[[Path, dict[str, str]], MlPaths]
 
 @pytest.fixture
 def prepare(tmp_path: Path) -> Prepare:
-    """Lay out a job: a copy of the pictures as channels, and the hyperparameters."""
+    """Lay out a job: a copy of the images as channels, and the hyperparameters."""
 
-    def lay_out(pictures: Path, hyperparameters: dict[str, str]) -> MlPaths:
+    def lay_out(images: Path, hyperparameters: dict[str, str]) -> MlPaths:
         paths = MlPaths(tmp_path / "ml")
-        shutil.copytree(pictures, paths.channels)
+        shutil.copytree(images, paths.channels)
         paths.hyperparameters.parent.mkdir(parents=True)
         paths.hyperparameters.write_text(json.dumps(hyperparameters))
         return paths
@@ -87,14 +87,14 @@ def test_a_segmentation_job_leaves_a_model_and_its_figures(
 ) -> None:
     paths = prepare(scenes, SMALL)
     assert train(paths) == 0
-    card, _ = artifact.load(paths.model)
-    assert (card.task, card.activation) == ("segmentation", "sigmoid")
-    assert [(entry.name, entry.value) for entry in card.classes] == [("background", 0), ("foreground", 255)]
+    config, _ = artifact.load(paths.model)
+    assert (config.task, config.activation) == ("segmentation", "sigmoid")
+    assert [(entry.name, entry.value) for entry in config.classes] == [("background", 0), ("foreground", 255)]
     results = json.loads((paths.output_data / "metrics.json").read_text())
     best = results["epochs"][results["best_epoch"] - 1]
     assert results["objective"] == "validation:dice"
     assert best["validation"] == results["validation"]
-    assert card.metrics == {f"validation:{name}": value for name, value in best["validation"].items()}
+    assert config.metrics == {f"validation:{name}": value for name, value in best["validation"].items()}
     assert max(epoch["validation"]["dice"] for epoch in results["epochs"]) == results["validation"]["dice"]
     assert len(epoch_figures(capsys.readouterr().out)) == 2
     assert not paths.failure.exists()
@@ -104,8 +104,8 @@ def test_a_job_leaves_what_openvino_reads(scenes: Path, prepare: Prepare, capfd:
     paths = prepare(scenes, SMALL | {"epochs": "1", "openvino": "true"})
     assert train(paths) == 0
     assert "as OpenVINO reads it" in "".join(capfd.readouterr())
-    picture = np.random.default_rng(0).integers(0, 256, (70, 50, 3), dtype=np.uint8)
-    one, other = (Predictor.load(paths.model, "cpu", engine=name).predict([picture])[0] for name in ("auto", "torch"))
+    image = np.random.default_rng(0).integers(0, 256, (70, 50, 3), dtype=np.uint8)
+    one, other = (Predictor.load(paths.model, "cpu", engine=name).predict([image])[0] for name in ("auto", "torch"))
     assert isinstance(one, Segmentation)
     assert isinstance(other, Segmentation)
     assert (one.labels == other.labels).mean() > 0.99
@@ -120,9 +120,9 @@ def test_a_classification_job_leaves_a_model_and_its_figures(
     assert train(paths) == 0
     definitions = metric_definitions("classification", multi_label=False, top_k=2)
     compare_log(capsys.readouterr().out, paths.output_data, definitions)
-    card, _ = artifact.load(paths.model)
-    assert (card.task, card.activation, card.model.hidden_units) == ("classification", "softmax", (16,))
-    assert card.class_names == tuple(sorted(card.class_names))
+    config, _ = artifact.load(paths.model)
+    assert (config.task, config.activation, config.model.hidden_units) == ("classification", "softmax", (16,))
+    assert config.class_names == tuple(sorted(config.class_names))
     assert set(json.loads((paths.output_data / "metrics.json").read_text())["validation"]) >= {
         "loss", "accuracy", "f1", "precision", "recall",
     }  # fmt: skip
@@ -171,11 +171,11 @@ def test_what_was_reported_is_what_evaluate_and_predict_find(scenes: Path, prepa
     )
     dice = []
     for truth_file in sorted(paths.channel("validation_annotation").iterdir()):
-        truth = cv2.imread(str(truth_file), cv2.IMREAD_UNCHANGED) > 0
+        target = cv2.imread(str(truth_file), cv2.IMREAD_UNCHANGED) > 0
         answer = cv2.imread(str(answers / f"{truth_file.stem}.png"), cv2.IMREAD_UNCHANGED)
-        assert answer.shape == truth.shape
+        assert answer.shape == target.shape
         assert set(np.unique(answer)) <= {0, 255}
-        dice.append(2 * (truth & (answer > 0)).sum() / (truth.sum() + (answer > 0).sum()))
+        dice.append(2 * (target & (answer > 0)).sum() / (target.sum() + (answer > 0).sum()))
     assert np.mean(dice) == pytest.approx(reported["validation:dice"], abs=1e-6)
 
 
@@ -249,13 +249,13 @@ def test_two_hosts_train_one_model(scenes: Path, prepare: Prepare, tmp_path: Pat
     assert [process.returncode for process in started] == [0, 0], "\n".join(logs)
     assert epoch_figures(logs[0]) == epoch_figures(logs[1])
     assert len(epoch_figures(logs[0])) == 2
-    card, _ = artifact.load(first.model)
-    assert card.task == "segmentation"
+    config, _ = artifact.load(first.model)
+    assert config.task == "segmentation"
     found = tmp_path / "found.json"
     evaluate = ["evaluate", "--model", str(first.model), "--data", str(first.channel("validation"))]
     assert main([*evaluate, "--output", str(found)]) == 0
     for name, value in json.loads(found.read_text()).items():
-        assert card.metrics[f"validation:{name}"] == pytest.approx(value, abs=1e-6)
+        assert config.metrics[f"validation:{name}"] == pytest.approx(value, abs=1e-6)
     assert not second.model.exists()
     assert not second.output_data.exists()
 
@@ -266,9 +266,9 @@ def test_four_processes_train_the_head_and_then_all_of_it(shapes: Path, prepare:
     log = train_on_one(paths, processes=4)
     assert len(epoch_figures(log)) == 2, "the first process alone tells"
     assert log.count("Epoch 2: the encoder learns too") == 1
-    card, _ = artifact.load(paths.model)
+    config, _ = artifact.load(paths.model)
     found = paths.root / "found.json"
     evaluate = ["evaluate", "--model", str(paths.model), "--data", str(paths.channel("validation"))]
     assert main([*evaluate, "--output", str(found)]) == 0
     for name, value in json.loads(found.read_text()).items():
-        assert card.metrics[f"validation:{name}"] == pytest.approx(value, abs=1e-6), "all measured the same weights"
+        assert config.metrics[f"validation:{name}"] == pytest.approx(value, abs=1e-6), "all measured the same weights"

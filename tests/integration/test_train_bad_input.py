@@ -35,9 +35,9 @@ def shapes(drawn: Path, tmp_path: Path) -> MlPaths:
     return lay_out(drawn / "classification", tmp_path)
 
 
-def lay_out(pictures: Path, folder: Path) -> MlPaths:
+def lay_out(images: Path, folder: Path) -> MlPaths:
     paths = MlPaths(folder / "ml")
-    shutil.copytree(pictures, paths.channels)
+    shutil.copytree(images, paths.channels)
     paths.hyperparameters.parent.mkdir(parents=True)
     ask(paths, epochs="1", image_size="32")
     return paths
@@ -67,27 +67,27 @@ def write_mask(paths: MlPaths, change: Callable[[np.ndarray], np.ndarray]) -> No
 
 
 BAD_SCENES: dict[str, tuple[Spoil, str]] = {
-    "a picture without a mask": (
+    "an image without a mask": (
         lambda paths: first(paths.channel("train_annotation")).unlink(),
-        r"picture without a mask",
+        r"image without a mask",
     ),
-    "a mask of another size": (lambda paths: write_mask(paths, lambda mask: mask[:-4]), r"pixels, its picture"),
+    "a mask of another size": (lambda paths: write_mask(paths, lambda mask: mask[:-4]), r"pixels, its image"),
     "a truncated JPEG": (
         lambda paths: first(paths.channel("train")).write_bytes(first(paths.channel("train")).read_bytes()[:-300]),
         r"\.jpg",
     ),
     "a text file named .png": (
-        lambda paths: first(paths.channel("train_annotation")).write_text("not a picture"),
+        lambda paths: first(paths.channel("train_annotation")).write_text("not an image"),
         r"\.png",
     ),
-    "an empty picture": (lambda paths: first(paths.channel("validation")).write_bytes(b""), r"\.jpg"),
+    "an empty image": (lambda paths: first(paths.channel("validation")).write_bytes(b""), r"\.jpg"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_SCENES)
-def test_bad_pictures_and_masks(scenes: MlPaths, case: str) -> None:
+def test_bad_images_and_masks(scenes: MlPaths, case: str) -> None:
     spoil, said = BAD_SCENES[case]
-    name = first(scenes.channel("validation" if case == "an empty picture" else "train")).stem
+    name = first(scenes.channel("validation" if case == "an empty image" else "train")).stem
     spoil(scenes)
     failure = refusal(scenes, 3)
     assert failure.startswith("Your data: ")
@@ -110,8 +110,8 @@ def test_mask_folders_of_the_wrong_stems(scenes: MlPaths) -> None:
     for mask in sorted(scenes.channel("train_annotation").iterdir()):
         mask.rename(mask.with_name(f"label-{mask.name}"))
     failure = refusal(scenes, 3)
-    assert "6 of 6 pictures" in failure
-    assert "mask without a picture: label-" in failure
+    assert "6 of 6 images" in failure
+    assert "mask without an image: label-" in failure
 
 
 def test_label_values_above_num_classes(scenes: MlPaths) -> None:

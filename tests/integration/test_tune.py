@@ -23,7 +23,7 @@ def test_a_search_leaves_a_model_and_its_hyperparameters(tmp_path: Path, capsys:
     said = capsys.readouterr().out
     assert "trial 0: validation:accuracy=" in said
 
-    metrics = artifact.read_card(output / "model").metrics
+    metrics = artifact.read_config(output / "model").metrics
     found = json.loads((output / "best_hyperparameters.json").read_text())
     assert f"validation:accuracy={metrics['validation:accuracy']:.4f}" in said
     assert (found["task"], found["epochs"], found["objective"]) == ("classification", "1", "accuracy")

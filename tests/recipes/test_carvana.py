@@ -1,4 +1,4 @@
-"""Real pictures and real pretrained weights, trained for minutes to figures far above chance.
+"""Real images and real pretrained weights, trained for minutes to figures far above chance.
 
 The README states these figures; what is asserted leaves room for another processor's rounding.
 """
@@ -29,12 +29,11 @@ def test_carvana_with_a_pretrained_encoder(shared_data: Path, tmp_path: Path) ->
     assert results["validation"]["dice"] > 0.94
     assert not faults(results)
 
-    picture = min((cars / "validation").iterdir())
+    image = min((cars / "validation").iterdir())
     assert (
-        main(["predict", "--model", str(paths.model), "--output", str(tmp_path / "out"), "--overlay", str(picture)])
-        == 0
+        main(["predict", "--model", str(paths.model), "--output", str(tmp_path / "out"), "--overlay", str(image)]) == 0
     )
-    mask = cv2.imread(str(tmp_path / "out" / f"{picture.stem}.png"), cv2.IMREAD_UNCHANGED)
-    sent = cv2.imread(str(picture), cv2.IMREAD_UNCHANGED)
+    mask = cv2.imread(str(tmp_path / "out" / f"{image.stem}.png"), cv2.IMREAD_UNCHANGED)
+    sent = cv2.imread(str(image), cv2.IMREAD_UNCHANGED)
     assert mask.shape == sent.shape[:2]
     assert set(np.unique(mask)) == {0, 1}, "the values of the training masks"

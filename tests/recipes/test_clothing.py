@@ -1,4 +1,4 @@
-"""Real pictures and real pretrained weights, trained for minutes to figures far above chance.
+"""Real images and real pretrained weights, trained for minutes to figures far above chance.
 
 The README states these figures; what is asserted leaves room for another processor's rounding.
 """
@@ -18,12 +18,12 @@ pytestmark = pytest.mark.real_data
 
 @pytest.mark.timeout(400)
 def test_clothing_with_a_pretrained_classifier(shared_data: Path, tmp_path: Path) -> None:
-    """80 pictures of each of the ten classes, smaller and fewer epochs than the recipe's: chance is 0.1."""
+    """80 images of each of the ten classes, smaller and fewer epochs than the recipe's: chance is 0.1."""
     for folder in sorted((shared_data / "clothing" / "train").iterdir()):
         target = tmp_path / "train" / folder.name
         target.mkdir(parents=True)
-        for picture in sorted(folder.iterdir())[:80]:
-            (target / picture.name).symlink_to(picture)
+        for image in sorted(folder.iterdir())[:80]:
+            (target / image.name).symlink_to(image)
     channels = {
         "train": tmp_path / "train",
         "validation": shared_data / "clothing" / "validation",

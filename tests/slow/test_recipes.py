@@ -16,7 +16,7 @@ from support.jobs import QUICK
 from support.recipes import EXAMPLES, lay_out, recipes
 
 from byoc_vision.cli import main
-from byoc_vision.data.decoding import read_picture
+from byoc_vision.data.decoding import read_image
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 
 SMALL = {
@@ -67,7 +67,7 @@ CASES = {
 }  # fmt: skip
 
 
-def a_picture(tree: Path) -> Path:
+def a_image(tree: Path) -> Path:
     """One that is no mask and no other program's hidden file."""
     names = (path.relative_to(tree) for path in sorted(tree.rglob("*.[jp][pn]g")))
     return tree / next(name for name in names if "mask" not in str(name) and "annot" not in str(name))
@@ -92,10 +92,10 @@ def test_a_recipe_runs_on_a_tree_of_its_shape(recipe: str, tmp_path: Path) -> No
     assert tuple(entry["name"] for entry in results["classes"]) == case.classes
     assert len(results["epochs"]) == 2
 
-    picture = read_picture(a_picture(tree))
-    (answer,) = Predictor.load(paths.model).predict([picture])
+    image = read_image(a_image(tree))
+    (answer,) = Predictor.load(paths.model).predict([image])
     if isinstance(answer, Classification):
         assert answer.probabilities.sum() == pytest.approx(1, abs=1e-3)
     else:
         assert isinstance(answer, Segmentation)
-        assert answer.mask.shape == picture.shape[:2]
+        assert answer.mask.shape == image.shape[:2]

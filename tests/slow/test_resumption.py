@@ -28,7 +28,7 @@ KILLS = 10  # of each job
 CLOCKED = {"seconds", "images_per_second", "data_wait"}
 EVERY_STEP = {"checkpoint_minutes": "1e-9", "pretrained": "false"}
 JOBS: dict[str, dict[str, str]] = {
-    # Dropout draws from torch's generator, augmentation from the pictures' own, momentum and averages are in AdamW.
+    # Dropout draws from torch's generator, augmentation from the images' own, momentum and averages are in AdamW.
     "classification": {
         "model": "test_resnet",
         "image_size": "32",
@@ -65,9 +65,9 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def lay_out(pictures: Path, root: Path, hyperparameters: dict[str, str]) -> MlPaths:
+def lay_out(images: Path, root: Path, hyperparameters: dict[str, str]) -> MlPaths:
     paths = MlPaths(root)
-    shutil.copytree(pictures, paths.channels)
+    shutil.copytree(images, paths.channels)
     paths.hyperparameters.parent.mkdir(parents=True)
     paths.hyperparameters.write_text(json.dumps(EVERY_STEP | hyperparameters))
     return paths

@@ -1,4 +1,4 @@
-"""Labelled pictures answered by networks that are reckoned by hand, and what is collected of it."""
+"""Labelled images answered by networks that are reckoned by hand, and what is collected of it."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from support.datasets import draw
-from support.datasets import save as save_picture
+from support.datasets import save as save_image
 from support.nets import predictor_of
 from torch import nn
 
-from byoc_vision.artifact import ClassEntry, ModelCard
+from byoc_vision.artifact import ClassEntry, ModelConfig
 from byoc_vision.data.bad_samples import OnBadSample
-from byoc_vision.data.preprocess import Preprocess
-from byoc_vision.data.samples import DataClass, Sample
-from byoc_vision.models.spec import ModelSpec, Task
+from byoc_vision.data.samples import ClassInfo, Sample
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.answers.collector import Collected, Collector
 from byoc_vision.training.distribution import World
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.fit import Figures
+from byoc_vision.types import ModelSpec, Task
 
 COLOURS = ("<b>red</b>", "green, blue", "violett & grün")
 MASK_VALUES = (0, 100)
 
 
-def card_of(task: Task, names: Iterable[str], rule: Preprocess | None = None, several: bool = False) -> ModelCard:
-    """several: a picture may have any number of the classes."""
+def card_of(task: Task, names: Iterable[str], rule: Preprocess | None = None, several: bool = False) -> ModelConfig:
+    """several: an image may have any number of the classes."""
     names = tuple(names)
     values = MASK_VALUES if task == "segmentation" else (None,) * len(names)
-    return ModelCard(
+    return ModelConfig(
         model=ModelSpec(task=task, architecture="test", outputs=1 if task == "segmentation" else len(names)),
         classes=tuple(ClassEntry(name=name, value=value) for name, value in zip(names, values, strict=True)),
         activation="sigmoid" if several or task == "segmentation" else "softmax",
@@ -58,22 +58,22 @@ def mean_colour() -> nn.Module:
 def save(path: Path, pixels: np.ndarray) -> None:
     """Unless it is there: another process may be reading it."""
     if not path.exists():
-        save_picture(path, pixels)
+        save_image(path, pixels)
 
 
-def masked_pictures(folder: Path, count: int = 14) -> list[Sample]:
-    """Ellipses of different sizes, their masks, and one picture without any."""
+def masked_images(folder: Path, count: int = 14) -> list[Sample]:
+    """Ellipses of different sizes, their masks, and one image without any."""
     samples = []
     for index in range(count):
-        picture, inside = draw(index, 48 + index, 32)
+        pixels, inside = draw(index, 48 + index, 32)
         image, mask = folder / "images" / f"{index}.png", folder / "masks" / f"{index}.png"
-        save(image, picture)
+        save(image, pixels)
         save(mask, np.where(inside & (index > 0), *reversed(MASK_VALUES)).astype(np.uint8))
         samples.append(Sample(image, mask=mask))
     return samples
 
 
-def coloured_pictures(folder: Path, count: int = 12, several: bool = False) -> list[Sample]:
+def coloured_images(folder: Path, count: int = 12, several: bool = False) -> list[Sample]:
     """Grey with some more of a colour; every fifth is labelled wrongly, and with `several` every second twice."""
     samples = []
     for index in range(count):
@@ -91,7 +91,7 @@ def coloured_pictures(folder: Path, count: int = 12, several: bool = False) -> l
 
 
 def collect(
-    card: ModelCard,
+    config: ModelConfig,
     net: nn.Module,
     samples: list[Sample],
     root: Path,
@@ -103,23 +103,23 @@ def collect(
 ) -> tuple[Figures, Collected | None]:
     """The figures, and what a collector saw. shown: in each gallery."""
     world = world or World()
-    classes = [DataClass(entry.name, entry.value) for entry in card.classes]
-    evaluator = Evaluator(predictor_of(net, card), classes, 4, workers=0, world=world, on_bad_sample=on_bad_sample)
-    collector = Collector(card, samples, "validation", seed, root=root, shown=shown)
+    classes = [ClassInfo(entry.name, entry.value) for entry in config.classes]
+    evaluator = Evaluator(predictor_of(net, config), classes, 4, workers=0, world=world, on_bad_sample=on_bad_sample)
+    collector = Collector(config, samples, "validation", seed, root=root, shown=shown)
     figures = evaluator.evaluate(evaluator.batches(samples), collector=collector)
     return figures, collector.collected(figures, world, epoch=3)
 
 
 def collect_all(folder: Path, world: World | None = None) -> list[Collected | None]:
-    """Masks, classes, and several classes a picture."""
+    """Masks, classes, and several classes an image."""
     masks, colours, several = (folder / name for name in ("masks", "colours", "several"))
     return [
-        collect(card_of("segmentation", ("no", "yes")), reddish(), masked_pictures(masks), masks, world)[1],
-        collect(card_of("classification", COLOURS), mean_colour(), coloured_pictures(colours), colours, world)[1],
+        collect(card_of("segmentation", ("no", "yes")), reddish(), masked_images(masks), masks, world)[1],
+        collect(card_of("classification", COLOURS), mean_colour(), coloured_images(colours), colours, world)[1],
         collect(
             card_of("classification", COLOURS, several=True),
             mean_colour(),
-            coloured_pictures(several, several=True),
+            coloured_images(several, several=True),
             several,
             world,
         )[1],
@@ -133,7 +133,7 @@ def told(collected: Iterable[Collected | None]) -> str:
             [
                 each.evaluation.model_dump(mode="json"),
                 list(each.lines()),
-                {name: hashlib.sha256(content).hexdigest() for name, content in sorted(each.pictures.items())},
+                {name: hashlib.sha256(content).hexdigest() for name, content in sorted(each.images.items())},
             ]
             for each in collected
             if each is not None

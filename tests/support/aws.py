@@ -233,9 +233,9 @@ class _Front(BaseHTTPRequestHandler):
 
     def ask_model(self, source: str, accept: str | None) -> bytes:
         bucket, _, key = source.removeprefix("s3://").partition("/")
-        picture = self.aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+        image = self.aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
         headers = {"Accept": accept} if accept else {}
-        answer = requests.post(f"{self.aws.server}/invocations", picture, headers=headers, timeout=60)
+        answer = requests.post(f"{self.aws.server}/invocations", image, headers=headers, timeout=60)
         answer.raise_for_status()
         return answer.content
 

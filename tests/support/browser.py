@@ -81,18 +81,18 @@ class Page:
         except TimeoutException as error:
             raise AssertionError(f"never came: {self.driver.find_element(By.TAG_NAME, 'body').text}") from error
 
-    def choose(self, picture: Path) -> Page:
+    def choose(self, image: Path) -> Page:
         """Through the file dialog."""
-        self["file"].send_keys(str(picture))
+        self["file"].send_keys(str(image))
         return self
 
     def answered(self, name: str) -> Page:
-        """Wait for the answer about a picture of this name."""
+        """Wait for the answer about an image of this name."""
         self.until(lambda: self.said().startswith(f"{name} · ") and "answered in" in self.said())
         return self
 
     def refused(self, name: str) -> str:
-        """Wait for the error about a picture of this name: what it says."""
+        """Wait for the error about an image of this name: what it says."""
         self.until(lambda: self["code"].text.startswith(name))
         return self["reason"].text
 
@@ -134,11 +134,11 @@ class Page:
         wishes = [{"name": f"prefers-{name.replace('_', '-')}", "value": value} for name, value in features.items()]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wishes})
 
-    def drop(self, picture: Path) -> Page:
+    def drop(self, image: Path) -> Page:
         """Drag a file from outside onto the stage, and let it go."""
         box = self["stage"].rect
         where = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
-        data = {"items": [], "files": [str(picture)], "dragOperationsMask": 1}
+        data = {"items": [], "files": [str(image)], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
             self.driver.execute_cdp_cmd("Input.dispatchDragEvent", {"type": kind, **where, "data": data})
         return self

@@ -63,9 +63,9 @@ class Endpoint:
     container: Container
     url: str
 
-    def ask(self, picture: bytes, accept: str, content_type: str = "image/jpeg") -> requests.Response:
+    def ask(self, image: bytes, accept: str, content_type: str = "image/jpeg") -> requests.Response:
         headers = {"Content-Type": content_type, "Accept": accept}
-        return requests.post(f"{self.url}/invocations", data=picture, headers=headers, timeout=60)
+        return requests.post(f"{self.url}/invocations", data=image, headers=headers, timeout=60)
 
     def wait_until_ready(self) -> None:
         limit = time.monotonic() + READY_LIMIT

@@ -1,6 +1,6 @@
 """The data sets of this field in small: trees of exactly the original's names, modes, palettes and list formats.
 
-Pictures are drawn: a coloured ellipse on a grey ground, so that there is something to learn. Each function fills
+Images are drawn: a coloured ellipse on a grey ground, so that there is something to learn. Each function fills
 `folder` and returns it.
 """
 
@@ -26,7 +26,7 @@ _CAR_BLACK_AND_WHITE = [0, 0, 0, 255, 255, 255]
 
 
 def draw(seed: int, width: int = 48, height: int = 32) -> tuple[np.ndarray, np.ndarray]:
-    """A picture, uint8 RGB [height, width, 3], and where its ellipse is, bool [height, width].
+    """An image, uint8 RGB [height, width, 3], and where its ellipse is, bool [height, width].
 
     The colour of the ellipse follows from seed % 7, all else from the seed.
     """
@@ -34,10 +34,10 @@ def draw(seed: int, width: int = 48, height: int = 32) -> tuple[np.ndarray, np.n
     rows, columns = np.mgrid[:height, :width]
     y, x = random.uniform(0.35, 0.65, 2) * (height, width)
     inside = ((rows - y) / (height * 0.3)) ** 2 + ((columns - x) / (width * 0.3)) ** 2 < 1
-    picture = random.integers(90, 140, (height, width, 3)).astype(np.uint8)
+    image = random.integers(90, 140, (height, width, 3)).astype(np.uint8)
     hue = seed % 7 + 1
-    picture[inside] = [230 if hue & bit else 20 for bit in (1, 2, 4)]
-    return picture, inside
+    image[inside] = [230 if hue & bit else 20 for bit in (1, 2, 4)]
+    return image, inside
 
 
 def carvana_tree(folder: Path, cars: int = 4, views: int = 2, first_car: int = 0, split: str = "train") -> Path:
@@ -48,15 +48,15 @@ def carvana_tree(folder: Path, cars: int = 4, views: int = 2, first_car: int = 0
     for car in range(first_car, first_car + cars):
         for view in range(1, views + 1):
             stem = f"{car_id(car)}_{view:02}"
-            picture, inside = draw(100 * car + view)
-            save(folder / split / f"{stem}.jpg", picture)
+            image, inside = draw(100 * car + view)
+            save(folder / split / f"{stem}.jpg", image)
             save_carvana_mask(folder / f"{split}_masks" / f"{stem}_mask.gif", inside)
     return folder
 
 
-def carvana_strays(folder: Path, pictures: int = 2) -> Path:
+def carvana_strays(folder: Path, images: int = 2) -> Path:
     """What else Kaggle's files unpack to: test/ without masks, and lists."""
-    for index in range(pictures):
+    for index in range(images):
         save(folder / "test" / f"{car_id(900 + index)}_01.jpg", draw(index)[0])
     _write(folder / "train_masks.csv", f"img,rle_mask\n{car_id(0)}_01.jpg,879386 40 881253 141\n")
     _write(folder / "metadata.csv", f"id,year,make,model,trim1,trim2\n{car_id(0)},2017,Acura,TL,TL,w/SE\n")
@@ -79,16 +79,16 @@ def save_carvana_mask(path: Path, inside: np.ndarray) -> None:
 def oxford_pets_tree(folder: Path, breeds: Sequence[str] = BREEDS, trainval: int = 4, test: int = 2) -> Path:
     """The Oxford-IIIT Pet archives, unpacked: images/ and annotations/.
 
-    trainval, test: pictures of each breed in the two lists. Among the pictures are the original's oddities: names
+    trainval, test: images of each breed in the two lists. Among the images are the original's oddities: names
     that end in .jpg on PNG and GIF files, stray .mat files, and macOS's hidden files beside the trimaps.
     """
     lists: dict[str, list[str]] = {"trainval": [], "test": []}
     for breed_index, breed in enumerate(breeds):
         for number in range(1, trainval + test + 1):
             stem = f"{breed}_{number}"
-            picture, inside = draw(7 * number + breed_index, 40, 36)
+            image, inside = draw(7 * number + breed_index, 40, 36)
             kind = {2: "PNG", 3: "GIF"}.get(number, "JPEG") if breed in _CATS else "JPEG"
-            save(folder / "images" / f"{stem}.jpg", picture, kind)
+            save(folder / "images" / f"{stem}.jpg", image, kind)
             save(folder / "annotations/trimaps" / f"{stem}.png", trimap(inside))
             _write(folder / "annotations/trimaps" / f"._{stem}.png", "\x00\x05\x16\x07")
             _write(
@@ -121,13 +121,13 @@ def class_folders_tree(
     names: Sequence[str] = ("001.Affenpinscher", "002.Afghan_hound", "003.Airedale_terrier"),
     counts: Mapping[str, int] | None = None,
 ) -> Path:
-    """SPLIT/CLASS/NAME_NUMBER.jpg, as the dog breeds come. counts: split → pictures of each class."""
+    """SPLIT/CLASS/NAME_NUMBER.jpg, as the dog breeds come. counts: split → images of each class."""
     drawn = 0
     for split, count in (counts or {"train": 4, "valid": 2, "test": 2}).items():
         for label, name in enumerate(names):
             stem = name.rpartition(".")[2]
             for number in range(count):
-                drawn += 7  # no picture twice, and a colour for each class
+                drawn += 7  # no image twice, and a colour for each class
                 save(folder / split / name / f"{stem}_{number + 1:05}.jpg", draw(drawn + label, 40, 40)[0])
     return folder
 
@@ -169,7 +169,7 @@ def polyvore_tree(
 def camvid_tree(folder: Path, counts: Mapping[str, int] | None = None) -> Path:
     """SegNet's CamVid: SPLIT/ and SPLITannot/ with PNG files, and SPLIT.txt with the paths of its author's machine.
 
-    counts: split (train, val, test) → pictures. The labels are 0–10, and 11 for void.
+    counts: split (train, val, test) → images. The labels are 0–10, and 11 for void.
     """
     number = 30
     for split, count in (counts or {"train": 4, "val": 2, "test": 2}).items():
@@ -177,8 +177,8 @@ def camvid_tree(folder: Path, counts: Mapping[str, int] | None = None) -> Path:
         for index in range(count):
             number += 30
             name = CAMVID_STEMS[index % len(CAMVID_STEMS)].format(number) + ".png"
-            picture, inside = draw(number)
-            save(folder / split / name, picture)
+            image, inside = draw(number)
+            save(folder / split / name, image)
             save(folder / f"{split}annot" / name, street_labels(inside))
             lines.append(f"/SegNet/CamVid/{split}/{name} /SegNet/CamVid/{split}annot/{name}\n")
         _write(folder / f"{split}.txt", "".join(lines))
@@ -207,10 +207,10 @@ def semantic_segmentation_tree(
     ground, thing, uncounted = values
     for split, count in (counts or {"train": 4, "validation": 2}).items():
         for index in range(count):
-            picture, inside = draw(1000 * len(split) + index)
+            image, inside = draw(1000 * len(split) + index)
             labels = np.where(inside, thing, ground).astype(np.uint8)
             labels[-1] = uncounted
-            save(folder / split / f"street_{index}.jpg", picture)
+            save(folder / split / f"street_{index}.jpg", image)
             save(folder / f"{split}_annotation" / f"street_{index}.png", labels)
         if label_map is not None:
             _write(folder / "label_map" / f"{split}_label_map.json", json.dumps(label_map))

@@ -26,7 +26,7 @@ def answers_of(printed: str) -> list[tuple[str, float]]:
 
 
 def draw(path: Path, height: int, width: int) -> np.ndarray:
-    """A picture with coarse and fine structure, written to `path` without loss: uint8 RGB [height, width, 3]."""
+    """An image with coarse and fine structure, written to `path` without loss: uint8 RGB [height, width, 3]."""
     rng = np.random.default_rng(height)
     coarse = cv2.resize(rng.integers(0, 256, (5, 5, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
     rgb = cv2.addWeighted(coarse, 0.8, rng.integers(0, 256, coarse.shape, np.uint8), 0.2, 0)

@@ -1,4 +1,4 @@
-"""Entries for a store of decoded pictures, and a process that fills one beside others."""
+"""Entries for a store of decoded images, and a process that fills one beside others."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def found(world: World) -> dict[str, Any]:
         "all": {split: len(samples) for split, samples in checked.dataset.splits.items()},
         "here": {split: [sample.image.name for sample in samples] for split, samples in work.dataset.splits.items()},
         "shares": work.shares,
-        "pictures": work.pictures,
+        "pictures": work.images,
         "weights": class_weights(hyperparameters, checked.dataset, checked.report.classes),
         "checked": checked.report.checked,
     }

@@ -1,6 +1,6 @@
-"""Channels of tiny pictures in the shapes that SageMaker's built-in algorithms and Ground Truth give them.
+"""Channels of tiny images in the shapes that SageMaker's built-in algorithms and Ground Truth give them.
 
-Pictures of class 0 are red and those of class 1 green; both have a square, which is what their masks mark.
+Images of class 0 are red and those of class 1 green; both have a square, which is what their masks mark.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-from support.pictures import encode
+from support.images import encode
 
 from byoc_vision.data.recordio import pack, write_record
 from byoc_vision.paths import MlPaths
@@ -22,7 +22,7 @@ COLOURS = ((200, 40, 40), (40, 200, 40))
 SIZE = 32
 
 
-def picture(label: int, index: int) -> np.ndarray:
+def draw_image(label: int, index: int) -> np.ndarray:
     """uint8 RGB [SIZE, SIZE, 3]; no two are the same."""
     rgb = np.full((SIZE, SIZE, 3), COLOURS[label], np.uint8)
     rgb[8:20, 8:20] = (220, 220, 10 * (index % 25))
@@ -37,14 +37,14 @@ def mask(value: int = 1) -> np.ndarray:
 
 
 def jpeg(label: int, index: int) -> bytes:
-    return encode(picture(label, index), "JPEG", quality=95)
+    return encode(draw_image(label, index), "JPEG", quality=95)
 
 
 def png_mask() -> bytes:
     return encode(mask())
 
 
-def write_pictures(folder: Path, count: int, first: int = 0, name: Callable[[int], str] = "{}.jpg".format) -> list[str]:
+def write_images(folder: Path, count: int, first: int = 0, name: Callable[[int], str] = "{}.jpg".format) -> list[str]:
     """JPEGs, of the two classes in turn: their names below `folder`."""
     names = [name(index) for index in range(first, first + count)]
     for index, relative in enumerate(names, first):
@@ -55,7 +55,7 @@ def write_pictures(folder: Path, count: int, first: int = 0, name: Callable[[int
 
 
 def write_masks(folder: Path, names: Iterable[str]) -> list[str]:
-    """A PNG mask for each picture, of its stem."""
+    """A PNG mask for each image, of its stem."""
     masks = [str(Path(name).with_suffix(".png")) for name in names]
     for relative in masks:
         path = folder / relative
@@ -70,9 +70,9 @@ def write_lines(path: Path, lines: Iterable[str]) -> Path:
     return path
 
 
-def manifest_line(picture_name: str, **attributes: object) -> str:
+def manifest_line(image_name: str, **attributes: object) -> str:
     given = {name.replace("_", "-"): value for name, value in attributes.items()}
-    return json.dumps({"source-ref": f"s3://bucket/prefix/{picture_name}"} | given)
+    return json.dumps({"source-ref": f"s3://bucket/prefix/{image_name}"} | given)
 
 
 def write_rec(path: Path, labelled: Iterable[tuple[tuple[float, ...], bytes]]) -> Path:

@@ -1,4 +1,4 @@
-"""Data sets of lists: files by name, found as a job finds them. Pictures may be empty files."""
+"""Data sets of lists: files by name, found as a job finds them. Images may be empty files."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from support.trees import touch
 
-from byoc_vision.data.layouts import find_dataset
+from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
 
 
-def lay_out(root: Path, pictures: tuple[str, ...], lists: Mapping[str, str]) -> Path:
-    touch(root, *pictures)
+def lay_out(root: Path, images: tuple[str, ...], lists: Mapping[str, str]) -> Path:
+    touch(root, *images)
     for name, content in lists.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,5 +28,5 @@ def find(root: Path, **options: Any) -> Dataset:
 
 
 def labels(samples: tuple[Sample, ...]) -> dict[str, int | tuple[int, ...] | None]:
-    """The label or labels of each picture, by its file name."""
+    """The label or labels of each image, by its file name."""
     return {sample.image.name: sample.label if sample.labels is None else sample.labels for sample in samples}

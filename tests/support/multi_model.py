@@ -17,13 +17,13 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 import requests
-from support.pictures import encode
+from support.images import encode
 from support.servers import save_classifier, save_segmenter
 
 LIMIT = 120  # seconds
 NO_ANSWER = 0
 TINY = "test_resnet"  # timm's, made for tests
-PICTURE = encode(np.full((40, 50, 3), 90, np.uint8))
+IMAGE = encode(np.full((40, 50, 3), 90, np.uint8))
 TARGET = {"X-Amzn-SageMaker-Target-Model": "team/clothes.tar.gz"}
 
 
@@ -56,7 +56,7 @@ class ManyModels:
         return requests.get(self._model(name), timeout=LIMIT)
 
     def ask(
-        self, name: str, body: bytes = PICTURE, content_type: str = "image/png", limit: float = LIMIT, **headers: str
+        self, name: str, body: bytes = IMAGE, content_type: str = "image/png", limit: float = LIMIT, **headers: str
     ) -> requests.Response:
         sent = {"Content-Type": content_type, "Accept": "application/json", **TARGET, **headers}
         return requests.post(f"{self._model(name)}/invoke", data=body, headers=sent, timeout=limit)
@@ -121,7 +121,7 @@ class Contract:
         try:
             assert server.ask("labels", **{attributes: "trace=1"}).headers[attributes] == "trace=1"
             for answer, status in (
-                (server.ask("labels", b"no picture"), 400),
+                (server.ask("labels", b"no image"), 400),
                 (server.ask("labels", b"text", "text/plain"), 415),
                 (server.ask("labels", Accept="image/png"), 406),
             ):

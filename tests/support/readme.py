@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from byoc_serve.settings import variables_table
-from byoc_vision.data.layouts.documentation import layouts_text
+from byoc_vision.data.formats.documentation import layouts_text
 from byoc_vision.hyperparameters.table import hyperparameters_table
 from byoc_vision.training.health.catalogue import rules_table
 

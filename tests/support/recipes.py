@@ -1,4 +1,4 @@
-"""The recipes under examples/, laid out as jobs on the real pictures."""
+"""The recipes under examples/, laid out as jobs on the real images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What jobs could have left about themselves: records with pictures, drawn by rule."""
+"""What jobs could have left about themselves: records with images, drawn by rule."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from support.record_pictures import blob, car, class_examples, mask_examples, save
+from support.record_images import blob, car, class_examples, mask_examples, save
 
 from byoc_vision.data.preflight_report import (
     REPORT_FILE,
@@ -22,7 +22,7 @@ from byoc_vision.data.preflight_report import (
     write_report,
 )
 from byoc_vision.report.record import (
-    PICTURES_FOLDER,
+    IMAGES_FOLDER,
     CalibrationBin,
     Class,
     ClassScore,
@@ -60,7 +60,7 @@ def segmentation_job(folder: Path, epochs: int = 24, **changes: Any) -> Record:
     evaluation = Evaluation(
         split="validation",
         epoch=best,
-        pictures=200,
+        images=200,
         figures=history[best - 1].validation,
         classes=scores,
         confusion=[[7_928_000, 72_000], [58_800, 2_041_200]],
@@ -74,7 +74,7 @@ def segmentation_job(folder: Path, epochs: int = 24, **changes: Any) -> Record:
         state="stopped_early",
         reason=f"No better Dice for {epochs - best} epochs (early_stopping_patience).",
         classes=[Class(name="background", value=0), Class(name="car", value=255)],
-        pictures={"train": 800, "validation": 200, "test": 100},
+        images={"train": 800, "validation": 200, "test": 100},
         objective="validation:dice",
         best_epoch=best,
         validation=history[best - 1].validation,
@@ -102,7 +102,7 @@ def classification_job(folder: Path, names: Sequence[str] = ANIMALS, epochs: int
     evaluation = Evaluation(
         split="validation",
         epoch=epochs,
-        pictures=int(confusion.sum()),
+        images=int(confusion.sum()),
         figures=history[-1].validation if history else {},
         classes=_scores(confusion, names),
         confusion=confusion.tolist(),
@@ -116,7 +116,7 @@ def classification_job(folder: Path, names: Sequence[str] = ANIMALS, epochs: int
         name="animals",
         state="finished",
         classes=[Class(name=name) for name in names],
-        pictures={"train": 4_000, "validation": evaluation.pictures},
+        images={"train": 4_000, "validation": evaluation.images},
         objective="validation:accuracy",
         best_epoch=epochs,
         validation=history[-1].validation,
@@ -134,7 +134,7 @@ def classification_job(folder: Path, names: Sequence[str] = ANIMALS, epochs: int
 
 
 def multi_label_job(folder: Path, names: Sequence[str] = ANIMALS) -> Record:
-    """Pictures of several animals each, or of none."""
+    """Images of several animals each, or of none."""
     random = np.random.default_rng(2)
     scores = [
         ClassScore(name=name, support=40 + 10 * place, precision=0.8, recall=0.7, f1=0.75, average_precision=score)
@@ -145,7 +145,7 @@ def multi_label_job(folder: Path, names: Sequence[str] = ANIMALS) -> Record:
             file=f"several/{place}.jpg",
             height=96,
             width=128,
-            picture=save(folder, f"validation-random-{place}-picture.jpg", blob(place)),
+            image=save(folder, f"validation-random-{place}-picture.jpg", blob(place)),
             actual=list(names[: place % 3]),
             predicted=list(names[: (place + place % 2) % 3]),
             probability=0.8,
@@ -171,12 +171,12 @@ def multi_label_job(folder: Path, names: Sequence[str] = ANIMALS) -> Record:
 
 
 def large_job(folder: Path) -> Record:
-    """500 classes, 1,000 epochs, 10,000 readings, and large pictures."""
+    """500 classes, 1,000 epochs, 10,000 readings, and large images."""
     names = [f"species {place:03}" for place in range(500)]
     noise = np.random.default_rng(3).integers(0, 256, (300, 400, 3), np.uint8)
     record = classification_job(folder, names, epochs=1000)
-    for picture in (folder / PICTURES_FOLDER).iterdir():
-        cv2.imwrite(str(picture), noise, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    for image in (folder / IMAGES_FOLDER).iterdir():
+        cv2.imwrite(str(image), noise, [cv2.IMWRITE_JPEG_QUALITY, 95])
     record = record.model_copy(update={"times": _times(np.random.default_rng(4), 10_000, on_gpu=True)})
     write_record(folder, record)
     return record
@@ -194,7 +194,7 @@ def barely_begun_job(folder: Path, **changes: Any) -> Record:
         task="segmentation",
         state="interrupted",
         classes=[Class(name="background", value=0), Class(name="car", value=255)],
-        pictures={"train": 8},
+        images={"train": 8},
         objective="validation:dice",
         planned_epochs=20,
         run=Run(hyperparameters={"epochs": 20}),
@@ -300,14 +300,14 @@ def _run(model: str, parameters: int) -> Run:
 
 def _scores(confusion: np.ndarray, names: Sequence[str]) -> list[ClassScore]:
     right = np.diag(confusion)
-    truths, answers = np.maximum(confusion.sum(axis=1), 1), np.maximum(confusion.sum(axis=0), 1)
+    targets, answers = np.maximum(confusion.sum(axis=1), 1), np.maximum(confusion.sum(axis=0), 1)
     return [
         ClassScore(
             name=name,
             support=int(confusion[place].sum()),
             precision=float(right[place] / answers[place]),
-            recall=float(right[place] / truths[place]),
-            f1=float(2 * right[place] / (truths[place] + answers[place])),
+            recall=float(right[place] / targets[place]),
+            f1=float(2 * right[place] / (targets[place] + answers[place])),
         )
         for place, name in enumerate(names)
     ]
@@ -324,7 +324,7 @@ def _calibration() -> list[CalibrationBin]:
     counts = [0, 3, 9, 14, 22, 30, 41, 66, 120, 300]
     return [
         CalibrationBin(
-            pictures=count,
+            images=count,
             confidence=(place + 0.55) / 10 if count else None,
             accuracy=min(1.0, (place + 0.3) / 10 * 0.97) if count else None,
         )
@@ -336,8 +336,8 @@ def _preflight(folder: Path, record: Record) -> None:
     masks = record.task == "segmentation"
     report = PreflightReport(
         task=record.task,
-        samples=record.pictures,
-        checked=record.pictures,
+        samples=record.images,
+        checked=record.images,
         classes=[
             ClassReport(entry.name, entry.value, {"train": 40 + 7 * place, "validation": 10}, 0.5 if masks else None)
             for place, entry in enumerate(record.classes)
@@ -356,7 +356,7 @@ def _preflight(folder: Path, record: Record) -> None:
         bad=[],
         bad_count=0,
         skipped=False,
-        warnings=["3 pictures repeat another of their split, byte for byte: the figures count them twice"],
+        warnings=["3 images repeat another of their split, byte for byte: the figures count them twice"],
         errors=[],
         seconds=2.1,
     )

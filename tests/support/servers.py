@@ -17,11 +17,11 @@ import requests
 import torch
 
 from byoc_vision import artifact
-from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.artifact import ClassEntry, ModelConfig
 from byoc_vision.inference import compiled
 from byoc_vision.models.build import build_model
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ModelSpec
 
 COMMAND = Path(sys.executable).with_name("byoc-vision")
 STANDIN = Path(__file__).with_name("standin_server.py")
@@ -106,7 +106,7 @@ def start(root: Path, log: Path, environment: Mapping[str, str] | None = None) -
 def start_standin(
     log: Path, seconds: float = 0.0, error: str = "", environment: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
-    """A server whose model takes so long for a batch, and raises the error of a lost GPU at a white picture."""
+    """A server whose model takes so long for a batch, and raises the error of a lost GPU at a white image."""
     port = free_port()
     with _running([sys.executable, STANDIN, str(port), str(seconds), error], log, environment) as process:
         yield Server(process, port, log)
@@ -136,28 +136,28 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def save_segmenter(folder: Path, size: int = 64, model: str = "unet_small", for_cpus: bool = False) -> ModelCard:
+def save_segmenter(folder: Path, size: int = 64, model: str = "unet_small", for_cpus: bool = False) -> ModelConfig:
     """Two classes, random weights. for_cpus: with what OpenVINO reads, as a job leaves it."""
     classes = (ClassEntry(name="background", value=0), ClassEntry(name="car", value=255))
     spec = ModelSpec(task="segmentation", architecture=model, outputs=1)
     return _save(folder, spec, classes, "sigmoid", Preprocess(height=size, width=size), for_cpus)
 
 
-def save_many_classes(folder: Path, size: int = 64) -> ModelCard:
+def save_many_classes(folder: Path, size: int = 64) -> ModelConfig:
     """Six classes, random weights, masks."""
     classes = tuple(ClassEntry(name=f"thing {value}", value=value) for value in range(0, 60, 10))
     spec = ModelSpec(task="segmentation", architecture="unet_small", outputs=len(classes))
     return _save(folder, spec, classes, "softmax", Preprocess(height=size, width=size), for_cpus=False)
 
 
-def save_tagger(folder: Path) -> ModelCard:
-    """Twelve classes of which a picture may have several, random weights."""
+def save_tagger(folder: Path) -> ModelConfig:
+    """Twelve classes of which an image may have several, random weights."""
     classes = tuple(ClassEntry(name=f"tag {number}") for number in range(12))
     spec = ModelSpec(task="classification", architecture="resnet10t", outputs=len(classes))
     return _save(folder, spec, classes, "sigmoid", Preprocess(height=32, width=32, resize="short_side"), for_cpus=False)
 
 
-def save_classifier(folder: Path, architecture: str = "resnet10t", for_cpus: bool = False) -> ModelCard:
+def save_classifier(folder: Path, architecture: str = "resnet10t", for_cpus: bool = False) -> ModelConfig:
     """Three classes, random weights. for_cpus: as above."""
     classes = tuple(ClassEntry(name=name) for name in ("dress", "hat", "shoes"))
     spec = ModelSpec(task="classification", architecture=architecture, outputs=3)
@@ -171,12 +171,12 @@ def _save(
     activation: str,
     preprocess: Preprocess,
     for_cpus: bool,
-) -> ModelCard:
-    card = ModelCard(model=spec, classes=classes, activation=activation, preprocess=preprocess)
+) -> ModelConfig:
+    config = ModelConfig(model=spec, classes=classes, activation=activation, preprocess=preprocess)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = build_model(spec)
-        artifact.save(folder, card, net.state_dict())
+        artifact.save(folder, config, net.state_dict())
         if for_cpus:
-            compiled.write(folder, card, net)
-    return card
+            compiled.write(folder, config, net)
+    return config

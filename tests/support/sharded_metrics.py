@@ -16,16 +16,18 @@ from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetric
 
 NAMES = ("a", "b", "c")
 MASKS = [np.random.default_rng(seed).integers(0, 3, (2, 7, 9), dtype=np.uint8) for seed in range(7)]
-PICTURES = [(0, 1), (1, 1), (2, 2)]  # answer and truth
+IMAGES = [(0, 1), (1, 1), (2, 2)]  # answer and target
 
 
-def measure(masks: Sequence[np.ndarray], pictures: Sequence[tuple[int, int]]) -> list[dict[str, float]]:
+def measure(masks: Sequence[np.ndarray], images: Sequence[tuple[int, int]]) -> list[dict[str, float]]:
     """Figures of the shares of all processes, the same in each."""
     segmentation, classification = SegmentationMetrics(NAMES), ClassificationMetrics(NAMES, top_k=2)
     multi_label = MultiLabelMetrics(NAMES)
     classes = tuple(ClassEntry(name=name, value=value) for value, name in enumerate(NAMES))
-    segmentation.update(judge(Segmentation(labels, classes, lambda: np.zeros(0)), truth, 3) for labels, truth in masks)
-    for answer, label in pictures:
+    segmentation.update(
+        judge(Segmentation(labels, classes, lambda: np.zeros(0)), target, 3) for labels, target in masks
+    )
+    for answer, label in images:
         vector = (np.roll([0.9, 0.6, 0.2], answer) * (0.5 + label / 4)).astype(np.float32)
         classification.update([Answered(Classification(vector, NAMES), np.array(label))])
         multi_label.update([Answered(Classification(vector, NAMES, threshold=0.5), np.eye(3, dtype=np.uint8)[label])])
@@ -33,16 +35,16 @@ def measure(masks: Sequence[np.ndarray], pictures: Sequence[tuple[int, int]]) ->
 
 
 def measure_together(
-    rank: int, store: str, masks: Sequence[np.ndarray], pictures: Sequence[tuple[int, int]]
+    rank: int, store: str, masks: Sequence[np.ndarray], images: Sequence[tuple[int, int]]
 ) -> list[dict[str, float]]:
     """What `measure` gives in one of two processes that talk to each other."""
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     try:
-        return measure(masks, pictures)
+        return measure(masks, images)
     finally:
         dist.destroy_process_group()
 
 
-def tell_figures(rank: int, store: str, masks: Sequence[np.ndarray], pictures: Sequence[tuple[int, int]]) -> None:
+def tell_figures(rank: int, store: str, masks: Sequence[np.ndarray], images: Sequence[tuple[int, int]]) -> None:
     warnings.simplefilter("ignore")  # where it has nothing to measure
-    print(json.dumps(measure_together(rank, store, masks, pictures)))
+    print(json.dumps(measure_together(rank, store, masks, images)))

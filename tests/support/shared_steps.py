@@ -13,26 +13,26 @@ from byoc_vision.training.losses import build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.parallel import joined
 
-PICTURES = 16
+IMAGES = 16
 STEPS = 3
 
 
-def pictures(step: int) -> Batch:
+def images(step: int) -> Batch:
     """A global batch: uint8 [16, 3, 8, 8] and labels."""
     generator = torch.Generator().manual_seed(step)
-    shown = torch.randint(256, (PICTURES, 3, 8, 8), dtype=torch.uint8, generator=generator)
-    return shown, torch.randint(3, (PICTURES,), generator=generator)
+    shown = torch.randint(256, (IMAGES, 3, 8, 8), dtype=torch.uint8, generator=generator)
+    return shown, torch.randint(3, (IMAGES,), generator=generator)
 
 
 class Bytes(nn.Module):
     """Bytes as floats around 0."""
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return pictures.float() / 128 - 1
+    def forward(self, images: Tensor) -> Tensor:
+        return images.float() / 128 - 1
 
 
 def train(world: World, accumulate_steps: int) -> list[Tensor]:
-    """The parameters after a few steps over the global batches, each process on its share of the pictures."""
+    """The parameters after a few steps over the global batches, each process on its share of the images."""
     torch.manual_seed(0)
     net = nn.Sequential(Bytes(), nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 3))
     optimizer = build_optimizer("sgd", net, 0.1, momentum=0.9)
@@ -42,7 +42,7 @@ def train(world: World, accumulate_steps: int) -> list[Tensor]:
     loss = build_loss("cross_entropy", "softmax", task="classification")
     step = Step(joined(net, world), loss, optimizer, schedule, precision, precision.scaler(), device)
     for index in range(STEPS):
-        shown, labels = (part[world.rank :: world.size] for part in pictures(index))
+        shown, labels = (part[world.rank :: world.size] for part in images(index))
         size = len(shown) // accumulate_steps
         step(list(zip(shown.split(size), labels.split(size), strict=True)))
     return [parameter.detach() for parameter in net.parameters()]

@@ -32,9 +32,9 @@ def colours(step: int) -> Batch:
     """uint8 [16, 3, 8, 8]; the class is the brightest channel."""
     generator = torch.Generator().manual_seed(step)
     labels = torch.randint(CLASSES, (COUNT,), generator=generator)
-    pictures = torch.randint(160, (COUNT, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
-    pictures[torch.arange(COUNT), labels] += 90
-    return pictures, labels
+    images = torch.randint(160, (COUNT, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
+    images[torch.arange(COUNT), labels] += 90
+    return images, labels
 
 
 def batches(count: int) -> list[Batch]:

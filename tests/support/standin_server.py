@@ -1,7 +1,7 @@
 """The real server around a model that does as it is told, as a program: PORT SECONDS [ERROR].
 
-It says how bright a picture is, or, with STANDIN_MASKS in the environment, which pixels are, in masks of 0 and 255.
-Each batch takes SECONDS; with ERROR, a picture that is all white makes it raise torch's error of a lost GPU, which can
+It says how bright an image is, or, with STANDIN_MASKS in the environment, which pixels are, in masks of 0 and 255.
+Each batch takes SECONDS; with ERROR, an image that is all white makes it raise torch's error of a lost GPU, which can
 only be imitated where there is none.
 """
 
@@ -20,11 +20,11 @@ from byoc_serve.health import Board
 from byoc_serve.loader import Loader
 from byoc_serve.served import ServedModel
 from byoc_serve.settings import Settings
-from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.artifact import ClassEntry, ModelConfig
 from byoc_vision.inference.predictor import Predictor
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.paths import MlPaths
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ModelSpec
 
 NAMES = ("dark", "bright")
 
@@ -33,7 +33,7 @@ class AcceleratorError(RuntimeError):
     """As torch names it."""
 
 
-CARD = ModelCard(
+CARD = ModelConfig(
     model=ModelSpec(task="classification", architecture="standin", outputs=2),
     classes=tuple(ClassEntry(name=name) for name in NAMES),
     activation="softmax",
@@ -41,7 +41,7 @@ CARD = ModelCard(
 )
 
 
-MASKS = ModelCard(
+MASKS = ModelConfig(
     model=ModelSpec(task="segmentation", architecture="standin", outputs=1),
     classes=(ClassEntry(name=NAMES[0], value=0), ClassEntry(name=NAMES[1], value=255)),
     activation="sigmoid",
@@ -50,7 +50,7 @@ MASKS = ModelCard(
 
 
 class Standin:
-    """An engine that says how bright a picture is, in its own time."""
+    """An engine that says how bright an image is, in its own time."""
 
     name, device = "stand-in", "nothing"
 
@@ -58,12 +58,12 @@ class Standin:
         self._seconds = seconds
         self._error = error
 
-    def warm_up(self, pictures: np.ndarray) -> None:
+    def warm_up(self, images: np.ndarray) -> None:
         pass
 
-    def run(self, pictures: np.ndarray) -> np.ndarray:
+    def run(self, images: np.ndarray) -> np.ndarray:
         time.sleep(self._seconds)
-        brightness = pictures.mean(axis=(1, 2, 3)) / 255
+        brightness = images.mean(axis=(1, 2, 3)) / 255
         if self._error and brightness.max() == 1:
             raise AcceleratorError(self._error)
         probabilities = np.stack([1 - brightness, brightness], axis=1).astype(np.float32)
@@ -73,8 +73,8 @@ class Standin:
 class StandinForMasks(Standin):
     """Of each pixel."""
 
-    def run(self, pictures: np.ndarray) -> np.ndarray:
-        return (pictures.mean(axis=-1)[:, None] / 255 - 0.5).astype(np.float32)
+    def run(self, images: np.ndarray) -> np.ndarray:
+        return (images.mean(axis=-1)[:, None] / 255 - 0.5).astype(np.float32)
 
 
 class Unwarmed(Predictor):
@@ -86,8 +86,8 @@ class Unwarmed(Predictor):
 
 def main() -> int:
     port, seconds, *error = sys.argv[1:]
-    card, engine = (MASKS, StandinForMasks) if os.environ.get("STANDIN_MASKS") else (CARD, Standin)
-    predictor = Unwarmed(card, engine(float(seconds), error[0] if error else None))
+    config, engine = (MASKS, StandinForMasks) if os.environ.get("STANDIN_MASKS") else (CARD, Standin)
+    predictor = Unwarmed(config, engine(float(seconds), error[0] if error else None))
 
     def make_loader(
         settings: Settings, board: Board, slot: int, on_failure: Callable[[], None], observer: Observer

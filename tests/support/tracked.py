@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from byoc_vision.hyperparameters import parse
-from byoc_vision.report.record import PICTURES_FOLDER, Class, Epoch, Evaluation, Example, Record, Run
+from byoc_vision.report.record import IMAGES_FOLDER, Class, Epoch, Evaluation, Example, Record, Run
 
 
 def epoch(number: int) -> Epoch:
@@ -35,7 +35,7 @@ def record_of(epochs: int, hyperparameters: Mapping[str, str] | None = None, **f
         task="classification",
         name="my-job",
         classes=[Class(name="cat"), Class(name="dog")],
-        pictures={"train": 8, "validation": 4},
+        images={"train": 8, "validation": 4},
         objective="validation:accuracy",
         best_epoch=epochs or None,
         validation=done[-1].validation if done else {},
@@ -45,8 +45,8 @@ def record_of(epochs: int, hyperparameters: Mapping[str, str] | None = None, **f
 
 
 def evaluation(epoch: int, output: Path, count: int = 2) -> Evaluation:
-    """With its pictures below `output`: each beside its truth, which is smaller."""
-    folder = output / PICTURES_FOLDER
+    """With its images below `output`: each beside its target, which is smaller."""
+    folder = output / IMAGES_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(count):
         Image.fromarray(np.full((20, 30, 3), 20 * index, np.uint8)).save(folder / f"{epoch}-{index}.jpg")
@@ -56,14 +56,12 @@ def evaluation(epoch: int, output: Path, count: int = 2) -> Evaluation:
             file=f"{index}.jpg",
             height=20,
             width=30,
-            picture=f"{epoch}-{index}.jpg",
-            truth=f"{epoch}-{index}.png",
+            image=f"{epoch}-{index}.jpg",
+            target=f"{epoch}-{index}.png",
             actual=["cat"],
             predicted=["dog"],
             probability=0.75,
         )
         for index in range(count)
     ]
-    return Evaluation(
-        split="validation", epoch=epoch, pictures=4, figures={}, classes=[], galleries={"worst": examples}
-    )
+    return Evaluation(split="validation", epoch=epoch, images=4, figures={}, classes=[], galleries={"worst": examples})

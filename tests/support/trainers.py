@@ -1,4 +1,4 @@
-"""Trainers of small drawn pictures, without the job around them."""
+"""Trainers of small drawn images, without the job around them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from byoc_vision.data.layouts import find_dataset
+from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.preflight import check
 from byoc_vision.data.sample_data import make_classification_set
 from byoc_vision.data.samples import DataOptions
@@ -23,7 +23,7 @@ SMALL = {"model": "test_resnet", "image_size": "32", "batch_size": "4", "num_wor
 
 
 def small_trainer(root: Path, count: int = 24, **hyperparameters: str) -> tuple[Trainer, Hyperparameters]:
-    """A classifier of `count` pictures: six steps an epoch, if nothing else is asked for."""
+    """A classifier of `count` images: six steps an epoch, if nothing else is asked for."""
     paths = MlPaths(root)
     make_classification_set(paths.channels, count_train=count, count_validation=4, size=32)
     job, parsed = Job.load(paths), parse(SMALL | hyperparameters)

@@ -111,8 +111,8 @@ def test_two_commands_share_a_search_which_then_goes_on(
     assert [line["state"] for line in after] == ["complete"] * 3
 
     best = max(after, key=lambda line: (float(line["validation:accuracy"]), -int(line["trial"])))
-    card = artifact.read_card(out / "model")
-    assert card.metrics["validation:accuracy"] == pytest.approx(float(best["validation:accuracy"]), abs=1e-6)
+    config = artifact.read_config(out / "model")
+    assert config.metrics["validation:accuracy"] == pytest.approx(float(best["validation:accuracy"]), abs=1e-6)
     assert (out / "model/openvino").is_dir()
     assert "Run it again" in (out / "report.html").read_text()
     found = hp.parse(json.loads((out / "best_hyperparameters.json").read_text()))

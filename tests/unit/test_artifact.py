@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from byoc_vision import artifact
-from byoc_vision.artifact import CARD_FILE, WEIGHTS_FILE, ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.artifact import CONFIG_FILE, WEIGHTS_FILE, ClassEntry, ModelConfig
 from byoc_vision.errors import DataError
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ModelSpec
 
-CARD = ModelCard(
+CARD = ModelConfig(
     model=ModelSpec(task="segmentation", architecture="unet", outputs=1),
     classes=(ClassEntry(name="background", value=0), ClassEntry(name="car", value=255)),
     activation="sigmoid",
@@ -39,13 +39,13 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 def test_what_is_saved_is_loaded(folder: Path, state: dict[str, torch.Tensor]) -> None:
-    card, weights = artifact.load(folder)
-    assert card == CARD
+    config, weights = artifact.load(folder)
+    assert config == CARD
     assert same(weights, state)
 
 
 def test_exactly_two_files_are_left(folder: Path) -> None:
-    assert sorted(path.name for path in folder.iterdir()) == [CARD_FILE, WEIGHTS_FILE]
+    assert sorted(path.name for path in folder.iterdir()) == [CONFIG_FILE, WEIGHTS_FILE]
 
 
 def test_channels_last_weights_are_saved_whole(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
@@ -57,8 +57,8 @@ def test_channels_last_weights_are_saved_whole(tmp_path: Path, state: dict[str, 
 def test_saving_again_replaces(folder: Path, state: dict[str, torch.Tensor]) -> None:
     better = {name: tensor + 1 for name, tensor in state.items()}
     artifact.save(folder, CARD.model_copy(update={"metrics": {"validation:dice": 0.95}}), better)
-    card, weights = artifact.load(folder)
-    assert card.metrics == {"validation:dice": 0.95}
+    config, weights = artifact.load(folder)
+    assert config.metrics == {"validation:dice": 0.95}
     assert same(weights, better)
 
 
@@ -68,7 +68,7 @@ def test_a_tarball_as_sagemaker_makes_it(
 ) -> None:
     archive = tmp_path / "model.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
-        for name in (CARD_FILE, WEIGHTS_FILE):
+        for name in (CONFIG_FILE, WEIGHTS_FILE):
             tar.add(folder / name, arcname=prefix + name)
     assert same(artifact.load(archive)[1], state)
 
@@ -116,15 +116,15 @@ def test_missing_weights(folder: Path) -> None:
     ],
 )
 def test_a_card_that_is_not_ours(folder: Path, change: dict[str, object], said: str) -> None:
-    card = folder / CARD_FILE
-    card.write_text(json.dumps(json.loads(card.read_text()) | change))
+    config = folder / CONFIG_FILE
+    config.write_text(json.dumps(json.loads(config.read_text()) | change))
     with pytest.raises(DataError, match=said):
         artifact.load(folder)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "\x00"])
 def test_a_card_that_is_not_json(folder: Path, content: str) -> None:
-    (folder / CARD_FILE).write_text(content)
+    (folder / CONFIG_FILE).write_text(content)
     with pytest.raises(DataError, match=r"model\.json"):
         artifact.load(folder)
 
@@ -132,7 +132,7 @@ def test_a_card_that_is_not_json(folder: Path, content: str) -> None:
 def test_a_tarball_that_leaves_its_folder(tmp_path: Path, folder: Path) -> None:
     archive = tmp_path / "evil.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
-        tar.add(folder / CARD_FILE, arcname="../../escaped.json")
+        tar.add(folder / CONFIG_FILE, arcname="../../escaped.json")
     with pytest.raises(DataError, match=r"evil\.tar\.gz is not a whole tar archive"):
         artifact.load(archive)
     assert not (tmp_path.parent / "escaped.json").exists()

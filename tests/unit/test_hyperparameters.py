@@ -95,7 +95,7 @@ def test_a_mistake_is_named_as_the_user_wrote_it() -> None:
 
 
 def test_what_does_not_go_together() -> None:
-    with pytest.raises(InputError, match="resize: short_side cuts pictures"):
+    with pytest.raises(InputError, match="resize: short_side cuts images"):
         parse({"task": "segmentation", "resize": "short-side"})
 
 
@@ -172,7 +172,7 @@ class TestBuiltInAlgorithms:
         [
             ("num_layers", "20", "num_layers: a ResNet has 18, 34, 50, 101, 152, 200 layers here"),
             ("image_shape", "224,224", 'image_shape: is "channels, height, width"'),
-            ("image_shape", "4,224,224", "image_shape: pictures have 3 channels, not 4"),
+            ("image_shape", "4,224,224", "image_shape: images have 3 channels, not 4"),
             ("use_weighted_loss", "2", "use_weighted_loss: is 0 or 1"),
         ],
     )
@@ -186,9 +186,9 @@ class TestBuiltInAlgorithms:
         with pytest.raises(InputError, match="num_layers: is another name of model, and the two differ"):
             parse({"model": "resnet18", "num_layers": "50"})
 
-    def test_grey_pictures_are_allowed_with_a_word(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_grey_images_are_allowed_with_a_word(self, caplog: pytest.LogCaptureFixture) -> None:
         assert parse({"image_shape": "1,28,28"}).image_size == (28, 28)
-        assert "grey pictures are read as three equal channels" in caplog.text
+        assert "grey images are read as three equal channels" in caplog.text
 
     def test_what_no_longer_means_anything_is_said_once(self, caplog: pytest.LogCaptureFixture) -> None:
         assert parse({"kv_store": "dist_sync"}) == Hyperparameters()

@@ -19,5 +19,5 @@ class Service:
         self.model = usual.load()
 
     @bentoml.api(route="/invocations")
-    def invocations(self, picture: Image, /) -> Answer:  # type: ignore[valid-type]
-        return usual.predict(self.model, [picture.convert("RGB")])[0]
+    def invocations(self, image: Image, /) -> Answer:  # type: ignore[valid-type]
+        return usual.predict(self.model, [image.convert("RGB")])[0]

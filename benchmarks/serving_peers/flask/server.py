@@ -11,5 +11,5 @@ model = usual.load()
 
 @app.post("/invocations")
 def invocations() -> Response:
-    (answer,) = usual.predict(model, [usual.open_picture(request.data)])
+    (answer,) = usual.predict(model, [usual.open_image(request.data)])
     return Response(answer, content_type="image/png") if usual.SEGMENTS else jsonify(answer)

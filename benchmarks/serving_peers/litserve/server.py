@@ -17,14 +17,14 @@ class Api(litserve.LitAPI):
         self.model = usual.load().to(device)
 
     def decode_request(self, request: Annotated[bytes, Body(media_type="image/jpeg")]) -> Image.Image:
-        return usual.open_picture(request)
+        return usual.open_image(request)
 
     def batch(self, inputs: list[Image.Image]) -> list[Image.Image]:
         return inputs
 
     def predict(self, x: list[Image.Image]) -> list[tuple[Tensor, Image.Image]]:
         with torch.inference_mode():
-            logits = self.model(torch.stack([usual.transform(picture) for picture in x]))
+            logits = self.model(torch.stack([usual.transform(image) for image in x]))
         return list(zip(logits, x, strict=True))
 
     def unbatch(self, output: list[tuple[Tensor, Image.Image]]) -> list[tuple[Tensor, Image.Image]]:

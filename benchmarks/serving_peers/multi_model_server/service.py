@@ -18,4 +18,4 @@ def handle(data: list[dict[str, Any]] | None, context: Any) -> list[Any] | None:
         return None
     for index in range(len(data)):
         context.set_response_content_type(index, "image/png" if usual.SEGMENTS else "application/json")
-    return usual.predict(_model, [usual.open_picture(bytes(row.get("data") or row["body"])) for row in data])
+    return usual.predict(_model, [usual.open_image(bytes(row.get("data") or row["body"])) for row in data])

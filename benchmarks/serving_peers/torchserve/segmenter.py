@@ -1,4 +1,4 @@
-"""TorchServe has handlers for classifiers; this is one for masks, on its base class for pictures."""
+"""TorchServe has handlers for classifiers; this is one for masks, on its base class for images."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ts.torch_handler.vision_handler import VisionHandler
 
 class Segmenter(VisionHandler):
     def preprocess(self, data: list[dict[str, bytearray]]) -> Tensor:
-        self.pictures = [usual.open_picture(bytes(row.get("data") or row["body"])) for row in data]
-        return usual.torch.stack([usual.transform(picture) for picture in self.pictures])
+        self.images = [usual.open_image(bytes(row.get("data") or row["body"])) for row in data]
+        return usual.torch.stack([usual.transform(image) for image in self.images])
 
     def postprocess(self, data: Tensor) -> list[bytes]:
-        return [usual.png(logits, picture) for logits, picture in zip(data, self.pictures, strict=True)]
+        return [usual.png(logits, image) for logits, image in zip(data, self.images, strict=True)]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from byoc_serve.batcher import Observer
     from byoc_serve.served import ServedModel
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def load(folder: Path, settings: Settings, device: str | None = None, observer: Observer | None = None) -> ServedModel:
@@ -30,7 +30,7 @@ def load(folder: Path, settings: Settings, device: str | None = None, observer: 
     from byoc_serve.served import ServedModel, may_have_gpu
     from byoc_vision.inference.predictor import Predictor
 
-    cv2.setNumThreads(1)  # as many pictures as there are cores are worked on at once, see `ServedModel`
+    cv2.setNumThreads(1)  # as many images as there are cores are worked on at once, see `ServedModel`
     if device is None and may_have_gpu(settings):
         device = choose_gpu(settings, needed)
     return ServedModel(Predictor.load(folder, device, settings.engine), settings, observer)
@@ -43,11 +43,11 @@ def choose_gpu(settings: Settings, needed: int) -> str | None:
     """
     import torch
 
-    from byoc_vision.hardware import check_driver, find_gpus
+    from byoc_vision.system.gpus import check_driver, find_gpus
 
     warning = check_driver(find_gpus(), allow_cpu_fallback=settings.allow_cpu_fallback, serving=True)
     if warning:
-        log.warning(warning)
+        logger.warning(warning)
     free = [torch.cuda.mem_get_info(gpu)[0] for gpu in range(torch.cuda.device_count())]
     if not free:
         return None

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 from byoc_vision.errors import RequestError
-from byoc_vision.memory import free_memory
+from byoc_vision.system.memory import free_memory
 
 # Seen with ResNet-18, ResNet-50 and a U-Net while they were loaded: 2.2 to 2.4 times their weights and 25 MB; half of
 # it is free again a moment later.
 PEAK = 2.5
-SPARE = 64 * 2**20  # bytes, for requests: pictures on their way in, masks on their way out
+SPARE = 64 * 2**20  # bytes, for requests: images on their way in, masks on their way out
 LIBRARIES = 300 * 2**20  # bytes, once in a process
 
 _M_ARENA_MAX = -8  # malloc.h

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from byoc_serve.settings import Settings
 from byoc_vision.errors import InputError
-from byoc_vision.machine import available_cores
+from byoc_vision.system.machine import available_cores
 
 HANDLER = "byoc_serve.multi_model.mms_service"
 ENDED_EXIT_CODE = 1
@@ -27,7 +27,7 @@ ENDED_EXIT_CODE = 1
 _LARGEST_ANSWER = 2**29  # bytes
 _LOAD_SECONDS = 300
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def serve_with_mms(settings: Settings) -> int:
@@ -45,7 +45,7 @@ def serve_with_mms(settings: Settings) -> int:
         model_server.start_model_server(handler_service=HANDLER)
         stopped = signal.SIGTERM in os.read(noted, 2**16)
     if not stopped:
-        log.error("multi-model-server ended by itself; what it said stands above")
+        logger.error("multi-model-server ended by itself; what it said stands above")
     return 0 if stopped else ENDED_EXIT_CODE
 
 

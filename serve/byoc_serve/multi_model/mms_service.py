@@ -36,7 +36,7 @@ for pause in map(float, sys.argv[2:]):
         continue
 """
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Context(Protocol):
@@ -79,7 +79,7 @@ class Service:
         try:
             return Resident(partial(load, folder, settings, device))
         except RequestError as error:
-            log.error("%s cannot be loaded: %s", context.model_name, error)
+            logger.error("%s cannot be loaded: %s", context.model_name, error)
             if error.status != 507:
                 raise
         _forget(settings.port, context.model_name)
@@ -103,7 +103,7 @@ class Service:
 def _ask(model: Resident, data: dict[str, bytes], headers: dict[str, str]) -> tuple[bytes, str]:
     if "body" not in data:
         raise RequestError(
-            415, "multi-model-server takes forms apart, and their pictures do not arrive whole; send a picture, or JSON"
+            415, "multi-model-server takes forms apart, and their images do not arrive whole; send an image, or JSON"
         )
     body = data["body"]
     environ = {

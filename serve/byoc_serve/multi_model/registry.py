@@ -18,7 +18,7 @@ from byoc_vision.errors import RequestError
 if TYPE_CHECKING:
     from byoc_serve.served import ServedModel
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Listed(NamedTuple):
@@ -70,7 +70,7 @@ class Registry:
         with self._changed:
             place.resident = resident
             self._changed.notify_all()
-        log.info("%d models are loaded; the last one is %s", len(self._places), name)
+        logger.info("%d models are loaded; the last one is %s", len(self._places), name)
 
     def unload(self, name: str) -> None:
         """Let requests in flight end, and forget the model; its memory is free when this returns.
@@ -83,13 +83,13 @@ class Registry:
                 raise RequestError(404, f"no model {name!r} is loaded")
             place.leaving = True
             if not self._changed.wait_for(lambda: place.users == 0, self._patience):
-                log.warning("%s is unloaded while %d requests still use it", name, place.users)
+                logger.warning("%s is unloaded while %d requests still use it", name, place.users)
             resident, place.resident = place.resident, None
         resident.stop()
         del resident
         memory.give_back()
         self._leave(name)
-        log.info("%s was unloaded", name)
+        logger.info("%s was unloaded", name)
 
     @contextmanager
     def lend(self, name: str, title: str | None = None) -> Iterator[Resident]:

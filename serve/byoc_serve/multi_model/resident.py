@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # importing it may import torch, which takes seconds
 _END_SECONDS = 2.0
 _PAUSE = 0.002
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Resident:
@@ -53,7 +53,7 @@ class Resident:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            log.warning("out of memory in a request: %s", error)
+            logger.warning("out of memory in a request: %s", error)
         memory.give_back()  # out of the block: the error holds on to what it came through
         raise RequestError(507, "memory does not suffice for this request; unload a model, or send less at once")
 
@@ -70,12 +70,14 @@ class Resident:
         except Exception as error:  # reported to who waits for the model
             loaded.set_exception(_explain(error))
             return
-        log.info("loaded in %.1f s: %s", time.monotonic() - started, str(model))  # a log that keeps it would keep all
+        logger.info(
+            "loaded in %.1f s: %s", time.monotonic() - started, str(model)
+        )  # a log that keeps it would keep all
         loaded.set_result(model)
         try:
             model.run()
         except Exception as error:  # reported here, where all that the thread does ends
-            log.exception("a bug in running a model")
+            logger.exception("a bug in running a model")
             self._failure = f"{type(error).__name__}: {error}"
             model.stop()
 
@@ -98,5 +100,5 @@ def _explain(error: Exception) -> RequestError:
     if isinstance(error, UserError):
         return RequestError(400 if isinstance(error, DataError) else 500, f"the model cannot be loaded: {error}")
     identity = secrets.token_hex(6)
-    log.error("error %s in loading a model", identity, exc_info=error)
+    logger.error("error %s in loading a model", identity, exc_info=error)
     return RequestError(500, f"the server failed to load the model; its log says why (error {identity})")

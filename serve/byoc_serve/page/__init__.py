@@ -19,7 +19,7 @@ PALETTE = "palette.js"
 MEDIA_TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 HEADERS = {
-    # Nothing but the files of this folder runs, is shown or is asked; pictures of the user are blobs.
+    # Nothing but the files of this folder runs, is shown or is asked; images of the user are blobs.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "

@@ -12,7 +12,7 @@ It takes NumPy and Pillow, and boto3 where an endpoint is asked; nothing that tr
 from byoc_vision.client.answers import read_classes, read_mask, read_probabilities
 from byoc_vision.client.drawing import classes_text, draw
 from byoc_vision.client.errors import PredictionError
-from byoc_vision.client.pictures import Picture
+from byoc_vision.client.images import Picture
 from byoc_vision.client.predict import predict_classes, predict_mask, predict_probabilities
 from byoc_vision.client.sdk import ClassesDeserializer, MaskDeserializer, PictureSerializer
 

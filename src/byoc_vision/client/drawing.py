@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from byoc_vision.client.pictures import Picture, as_rgb, open_upright
+from byoc_vision.client.images import Picture, as_rgb, open_upright
 from byoc_vision.errors import DataError
 from byoc_vision.inference.palette import class_colour
 

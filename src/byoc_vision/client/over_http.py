@@ -9,7 +9,7 @@ import urllib.parse
 import urllib.request
 
 from byoc_vision.client.errors import PredictionError, error_of
-from byoc_vision.client.pictures import CONTENT_TYPE
+from byoc_vision.client.images import CONTENT_TYPE
 from byoc_vision.client.request import Ask, Request
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeGuard
 
 from byoc_vision.client.errors import PredictionError, error_of
-from byoc_vision.client.pictures import CONTENT_TYPE
+from byoc_vision.client.images import CONTENT_TYPE
 from byoc_vision.client.request import TIMEOUT, Ask, Request, Where
 from byoc_vision.errors import InputError
 

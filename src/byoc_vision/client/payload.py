@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from byoc_vision.client.pictures import Picture, as_rgb, open_upright, picture_bytes
+from byoc_vision.client.images import Picture, as_rgb, open_upright, picture_bytes
 from byoc_vision.errors import DataError
 
 MB = 2**20

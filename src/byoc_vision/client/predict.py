@@ -9,11 +9,11 @@ import numpy as np
 from PIL import Image
 
 from byoc_vision.client.answers import read_classes, read_mask, read_probabilities, resized
+from byoc_vision.client.images import Picture
 from byoc_vision.client.over_http import ask_url
 from byoc_vision.client.over_sagemaker import ask_deployed, ask_endpoint
 from byoc_vision.client.patience import ask_patiently
 from byoc_vision.client.payload import MB, REAL_TIME_MB, Payload, make_payload
-from byoc_vision.client.pictures import Picture
 from byoc_vision.client.request import TIMEOUT, Ask, Request, Where
 from byoc_vision.errors import InputError
 from byoc_vision.inference.options import SMALLEST_TILE

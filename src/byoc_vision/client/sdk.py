@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from byoc_vision.client.answers import read_classes, read_mask
+from byoc_vision.client.images import CONTENT_TYPE, Picture
 from byoc_vision.client.payload import MB, REAL_TIME_MB, make_payload
-from byoc_vision.client.pictures import CONTENT_TYPE, Picture
 
 
 class PictureSerializer:

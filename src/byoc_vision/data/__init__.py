@@ -1,1 +1,1 @@
-"""Pictures and masks: finding them, checking them, reading them, and feeding them to a model."""
+"""Images and masks: finding them, checking them, reading them, and feeding them to a model."""

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from byoc_vision.data.preprocess import IGNORED
 from byoc_vision.errors import InputError, list_problems
-from byoc_vision.models.spec import Task
+from byoc_vision.preprocess import IGNORED
+from byoc_vision.types import Task
 
 if TYPE_CHECKING:
     from albumentations import Compose
@@ -32,7 +32,7 @@ Node = dict[str, Any]  # one transform as the file has it
 _NAME, _CHILDREN = "__class_fullname__", "transforms"
 _TRIALS = 20  # seeds, so that what is random about a pipeline shows
 _MASK_VALUES = (0, 100)  # of the trial's mask, far apart: what mixes them makes others
-# What transforms raise over parameters and pictures that they cannot take.
+# What transforms raise over parameters and images that they cannot take.
 _TRANSFORM_ERRORS = (
     ArithmeticError,
     AssertionError,
@@ -68,7 +68,7 @@ def find_file(name: str, folder: Path | None) -> Path:
 
 
 def read_transforms(path: Path, task: Task, size: tuple[int, int]) -> Node:
-    """The transforms of a file, tried on pictures of `size`, height and width.
+    """The transforms of a file, tried on images of `size`, height and width.
 
     Borders that a transform fills in a mask become ignored pixels, whatever the file fills them with.
     Raises InputError that names the file, each transform that cannot be used, and the remedy.
@@ -150,35 +150,35 @@ def _problem(leaf: Node, task: Task, size: tuple[int, int]) -> str | None:
             return f"{name}: {foreign[0]}; save the file with albumentations {version}"
         changed = [_try(compose, task, size, seed) for seed in range(3)]
     except _too_small_for():
-        return None  # others may enlarge the picture before: judged as a whole
+        return None  # others may enlarge the image before: judged as a whole
     except _TRANSFORM_ERRORS as error:
-        return f"{name} does not work on a picture with its mask alone ({_reason(error)}); mend it or take it out"
+        return f"{name} does not work on an image with its mask alone ({_reason(error)}); mend it or take it out"
     for image, mask in changed:
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
             kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-            return f"{name} makes {kind} of a uint8 picture; take it out: the model normalises by itself"
+            return f"{name} makes {kind} of a uint8 image; take it out: the model normalises by itself"
         if image.ndim != 3 or image.shape[2] != 3:
-            return f"{name} makes {list(image.shape)} of a picture with 3 channels; take it out"
+            return f"{name} makes {list(image.shape)} of an image with 3 channels; take it out"
         if mask is not None and (others := set(np.unique(mask).tolist()) - {*_MASK_VALUES, IGNORED}):
             return f"{name} makes mask values of its own ({min(others):g}); set mask_interpolation=0, or take it out"
     return None
 
 
 def _check_whole(root: Node, leaves: list[Node], path: Path, task: Task, size: tuple[int, int]) -> None:
-    """Raises InputError where pictures do not keep their size from the first transform to the last."""
+    """Raises InputError where images do not keep their size from the first transform to the last."""
     for pipeline in (root, _always(root)):
         try:
             compose = compose_saved(pipeline, *size)
             shapes = {_try(compose, task, size, seed)[0].shape[:2] for seed in range(_TRIALS)}
         except (*_TRANSFORM_ERRORS, _too_small_for()) as error:
             raise InputError(
-                f"{path}: its transforms do not work on pictures of {size[0]} × {size[1]} pixels ({_reason(error)}); "
+                f"{path}: its transforms do not work on images of {size[0]} × {size[1]} pixels ({_reason(error)}); "
                 "mend them, or set image_size"
             ) from error
         for height, width in shapes - {size}:
             resizing = [leaf[_NAME].rpartition(".")[2] for leaf in leaves if _resizes(leaf, task, size)]
             raise InputError(
-                f"{path}: {', '.join(resizing)} makes pictures of {height} × {width} pixels; training takes {size[0]} "
+                f"{path}: {', '.join(resizing)} makes images of {height} × {width} pixels; training takes {size[0]} "
                 f"× {size[1]}: give the transform that size, or take it out and set image_size, short_side or crop_size"
             )
 
@@ -192,7 +192,7 @@ def _resizes(leaf: Node, task: Task, size: tuple[int, int]) -> bool:
 
 
 def _too_small_for() -> type[Exception]:
-    """What albumentations raises where a picture is smaller than the part to be cut out of it."""
+    """What albumentations raises where an image is smaller than the part to be cut out of it."""
     import_albumentations()
     from albumentations.augmentations.crops.transforms import CropSizeError
 
@@ -216,7 +216,7 @@ def _always(node: Node) -> Node:
 
 
 def _try(compose: Compose, task: Task, size: tuple[int, int], seed: int) -> tuple[Any, Any]:
-    """A picture of noise and, for segmentation, a mask of two halves, both changed."""
+    """An image of noise and, for segmentation, a mask of two halves, both changed."""
     image = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
     compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
     if task == "classification":

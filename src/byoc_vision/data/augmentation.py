@@ -1,7 +1,7 @@
-"""Random changes to the training pictures, and the same to their masks.
+"""Random changes to the training images, and the same to their masks.
 
-They work on uint8 pictures that already have the model's size. All randomness comes from the seed that is
-given with each picture, so that a run does not depend on how many processes load it.
+They work on uint8 images that already have the model's size. All randomness comes from the seed that is
+given with each image, so that a run does not depend on how many processes load it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from byoc_vision.data.albumentations_files import (
     read_transforms,
 )
 from byoc_vision.errors import DataError, InputError
-from byoc_vision.models.spec import Task
+from byoc_vision.types import Task
 
 if TYPE_CHECKING:
     from albumentations import BasicTransform, Compose, OneOf
@@ -61,7 +61,7 @@ def build_augmentation(
     strong: also other crops, colours, blur and noise, and for classification some areas left out.
     crop, crop_color, crop_color_transform: as the built-in Image Classification has them: other crops and flips;
     also hue, saturation and lightness (here of HSV); also rotation, shear and aspect ratio.
-    FILE.json: what albumentations saved in this file in `folder`; tried on a blank picture of `size`, height and width.
+    FILE.json: what albumentations saved in this file in `folder`; tried on a blank image of `size`, height and width.
 
     Raises InputError for a name that is not known, and for a file that cannot be used.
     """
@@ -94,7 +94,7 @@ class _Augmenter:
     """Built on first use, in the process that uses it: albumentations takes seconds to import."""
 
     def __init__(self, compose: Callable[[int, int], Compose], title: str) -> None:
-        """compose: makes the transforms for pictures of a height and a width."""
+        """compose: makes the transforms for images of a height and a width."""
         self.compose = compose
         self.title = title
         self._composed: dict[tuple[int, int], Compose] = {}
@@ -113,7 +113,7 @@ class _Augmenter:
             changed = Augmented(both["image"], both["mask"])
         if (changed.image.shape, changed.image.dtype) != (image.shape, image.dtype):
             raise DataError(
-                f"augmentation {self.title} makes {changed.image.dtype} {list(changed.image.shape)} of a picture of "
+                f"augmentation {self.title} makes {changed.image.dtype} {list(changed.image.shape)} of an image of "
                 f"uint8 {list(image.shape)}; take the transforms that change sizes or types out of it"
             )
         return changed
@@ -163,7 +163,7 @@ def _as_built_in(name: str, height: int, width: int) -> list[BasicTransform | On
 
 
 def _moved(**ranges: object) -> BasicTransform:
-    """Affine. What comes in at the borders is mirrored, labels with pixels: black would be a thing that pictures to be
+    """Affine. What comes in at the borders is mirrored, labels with pixels: black would be a thing that images to be
     predicted do not show; mirrored borders keep their statistics and give more labelled pixels to learn from.
     """
     albumentations = import_albumentations()

@@ -1,7 +1,7 @@
-"""Reading pictures and masks, from files and from requests, by the same rules.
+"""Reading images and masks, from files and from requests, by the same rules.
 
 OpenCV decodes the common kinds (8-bit grey and colour JPEG, PNG, WebP, BMP) at twice Pillow's speed;
-Pillow reads the header of every picture first, and decodes all other kinds.
+Pillow reads the header of every image first, and decodes all other kinds.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from PIL.ImageFile import ImageFile
 
 from byoc_vision.data import fileformat
 from byoc_vision.data.fileformat import Format
-from byoc_vision.data.samples import PictureFile
+from byoc_vision.data.samples import ImageSource
 from byoc_vision.errors import DataError
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-PICTURE_KINDS = "JPEG, PNG, WebP, BMP, TIFF or GIF"
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+IMAGE_KINDS = "JPEG, PNG, WebP, BMP, TIFF or GIF"
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit, 512 MiB of RGB
 
@@ -62,8 +62,8 @@ _PILLOW_ERRORS = (
 )
 
 
-class PictureTooLarge(DataError):  # noqa: N818 - it is a DataError by name of its fault
-    """The picture declares more pixels than are allowed. Nothing of it was decoded."""
+class ImageTooLarge(DataError):  # noqa: N818 - it is a DataError by name of its fault
+    """The image declares more pixels than are allowed. Nothing of it was decoded."""
 
 
 class Content(NamedTuple):
@@ -73,7 +73,7 @@ class Content(NamedTuple):
     data: bytes
 
 
-def read_content(file: PictureFile) -> Content:
+def read_content(file: ImageSource) -> Content:
     """All bytes of a file, for whoever needs them beside the pixels. Raises DataError where it cannot be read."""
     try:
         return Content(str(file), file.read_bytes())
@@ -81,8 +81,8 @@ def read_content(file: PictureFile) -> Content:
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
 
 
-def read_picture(source: PictureFile | Content | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """A picture as uint8 RGB [H, W, 3], upright: EXIF orientation is applied.
+def read_image(source: ImageSource | Content | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """An image as uint8 RGB [H, W, 3], upright: EXIF orientation is applied.
 
     Grey becomes three equal channels. Transparent parts become white, as on a page: what colour hides
     behind them is arbitrary. Of 16 bits the upper 8 are kept. Floats count from 0 to 1, or to 255 where
@@ -90,31 +90,31 @@ def read_picture(source: PictureFile | Content | bytes, *, max_pixels: int = MAX
 
     source: a file, a slice of one, or the content of either.
     max_pixels: the largest width × height that is decoded.
-    Raises PictureTooLarge, or DataError where the picture is missing, cut short, damaged or no picture.
+    Raises ImageTooLarge, or DataError where the image is missing, cut short, damaged or no image.
     """
     opened = _open(source, max_pixels)
     pixels = _decode_fast(opened) if _is_plain(opened) else _to_rgb(opened)
     return _upright(pixels, _orientation(opened))
 
 
-def read_mask(path: PictureFile, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_mask(path: ImageSource, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The numbers that a mask file stores, uint8 [H, W]: grey levels, or palette indices, never palette colours.
 
     A 1-bit mask gives 0 and 1 (2 bits: 0–3, 4 bits: 0–15), also where viewers show them as black and
     white. 16 bits are read where all values fit into 8, colours where red, green and blue are equal; alpha is
-    ignored. EXIF orientation is applied as it is to pictures: a mask is what a viewer shows.
+    ignored. EXIF orientation is applied as it is to images: a mask is what a viewer shows.
 
-    Raises PictureTooLarge, or DataError where the file is missing, cut short, damaged, has several
+    Raises ImageTooLarge, or DataError where the file is missing, cut short, damaged, has several
     frames or does not hold one number for each pixel.
     """
     opened = _open(path, max_pixels)
     if _is_animated(opened):
-        raise DataError(f"{path} has several frames; a mask is one picture: save one frame for each picture")
+        raise DataError(f"{path} has several frames; a mask is one image: save one frame for each image")
     return _upright(_to_labels(opened), _orientation(opened))
 
 
 class _Opened(NamedTuple):
-    """A picture whose header was read and whose pixels were not."""
+    """An image whose header was read and whose pixels were not."""
 
     name: str
     data: bytes
@@ -122,38 +122,38 @@ class _Opened(NamedTuple):
     image: ImageFile
 
 
-def _open(source: PictureFile | Content | bytes, max_pixels: int) -> _Opened:
+def _open(source: ImageSource | Content | bytes, max_pixels: int) -> _Opened:
     name, data = _content(source)
     kind = fileformat.identify(data)
     if kind is None:
-        raise DataError(f"{name} is not a {PICTURE_KINDS} picture: {fileformat.describe(data)}")
+        raise DataError(f"{name} is not a {IMAGE_KINDS} image: {fileformat.describe(data)}")
     try:
         image = _OPENERS[kind](io.BytesIO(data))
     except Image.DecompressionBombError as error:
-        raise PictureTooLarge(f"{name} declares more than {MAX_PIXELS:,} pixels; send a smaller picture") from error
+        raise ImageTooLarge(f"{name} declares more than {MAX_PIXELS:,} pixels; send a smaller image") from error
     except _PILLOW_ERRORS as error:
         raise _broken(name, data, kind, error) from error
     width, height = image.size
     if width * height > max_pixels:
-        raise PictureTooLarge(
-            f"{name} declares {width} × {height} pixels, more than the {max_pixels:,} allowed; send a smaller picture"
+        raise ImageTooLarge(
+            f"{name} declares {width} × {height} pixels, more than the {max_pixels:,} allowed; send a smaller image"
         )
     if not fileformat.is_whole(data, kind):
         raise _broken(name, data, kind)
     return _Opened(name, data, kind, image)
 
 
-def _content(source: PictureFile | Content | bytes) -> Content:
+def _content(source: ImageSource | Content | bytes) -> Content:
     if isinstance(source, bytes):
-        return Content("the picture", source)
+        return Content("the image", source)
     return source if isinstance(source, Content) else read_content(source)
 
 
 def _broken(name: str, data: bytes, kind: Format, error: Exception | None = None) -> DataError:
     if not fileformat.is_whole(data, kind):
-        return DataError(f"{name} is cut short: the {kind} picture has no end ({len(data):,} bytes); copy it again")
+        return DataError(f"{name} is cut short: the {kind} image has no end ({len(data):,} bytes); copy it again")
     reason = f" ({error})" if error and str(error) else ""
-    return DataError(f"{name} is damaged: the {kind} picture cannot be decoded{reason}; copy or export it again")
+    return DataError(f"{name} is damaged: the {kind} image cannot be decoded{reason}; copy or export it again")
 
 
 def _is_plain(opened: _Opened) -> bool:
@@ -196,7 +196,7 @@ def _to_rgb(opened: _Opened) -> np.ndarray:
 
 
 def _rgb_of(image: Image.Image) -> np.ndarray:
-    """Band by band: a large picture would lie in memory several times while it is converted."""
+    """Band by band: a large image would lie in memory several times while it is converted."""
     width, height = image.size
     rgb = np.empty((height, width, 3), np.uint8)
     rows = max(1, _BAND_PIXELS // max(1, width))
@@ -219,7 +219,7 @@ def _to_labels(opened: _Opened) -> np.ndarray:
         red, green, blue = values[..., 0], values[..., 1], values[..., 2]
         if not (np.array_equal(red, green) and np.array_equal(red, blue)):
             raise DataError(
-                f"{opened.name} is a colour picture; save the labels as a single-channel or palette picture "
+                f"{opened.name} is a colour image; save the labels as a single-channel or palette image "
                 "whose pixel values are the classes"
             )
         return np.ascontiguousarray(red)
@@ -229,7 +229,7 @@ def _to_labels(opened: _Opened) -> np.ndarray:
             raise DataError(f"{opened.name} has label values from {low} to {high}; they must lie within 0–255")
         return values.astype(np.uint8)
     raise DataError(
-        f"{opened.name} has pixels of mode {image.mode}; save the labels as an 8-bit single-channel or palette picture"
+        f"{opened.name} has pixels of mode {image.mode}; save the labels as an 8-bit single-channel or palette image"
     )
 
 
@@ -278,7 +278,7 @@ def _orientation(opened: _Opened) -> int:
         exif.load(block)
         orientation = exif.get(ExifTags.Base.Orientation, 1)
     except _PILLOW_ERRORS:
-        return 1  # as browsers do: a camera's broken notes do not make the picture unreadable
+        return 1  # as browsers do: a camera's broken notes do not make the image unreadable
     return orientation if orientation in range(1, 9) else 1
 
 

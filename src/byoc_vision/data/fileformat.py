@@ -1,6 +1,6 @@
-"""Which picture format some bytes are, and whether the file was cut short.
+"""Which image format some bytes are, and whether the file was cut short.
 
-Decoders differ in this: some return the missing part of a truncated picture as grey. The checks here
+Decoders differ in this: some return the missing part of a truncated image as grey. The checks here
 read the structure of the file only, so they cost far less than decoding it.
 """
 
@@ -59,11 +59,11 @@ def png_exif(data: bytes) -> bytes:
 
 
 def describe(data: bytes) -> str:
-    """What some bytes that are no picture look like, for an error message."""
+    """What some bytes that are no image look like, for an error message."""
     if not data:
         return "it is empty"
     if data[4:8] == b"ftyp":
-        return "it looks like a HEIC or AVIF picture or a video"
+        return "it looks like a HEIC or AVIF image or a video"
     start = data[:48]
     text = start.decode("utf-8", errors="replace").rstrip("\ufffd")  # the cut may split a character
     if text and all(character.isprintable() or character.isspace() for character in text) and "\ufffd" not in text:
@@ -75,7 +75,7 @@ def _jpeg_ends(data: bytes) -> bool:
     """Walk from marker to marker, over segments and compressed pixels, to the end-of-image marker (ITU-T T.81, B.1).
 
     Looking for the last two bytes alone would refuse good files with bytes behind their end, and take
-    the end of an embedded thumbnail for the picture's own.
+    the end of an embedded thumbnail for the image's own.
     """
     position = 2
     while found := _JPEG_MARKER.search(data, position):

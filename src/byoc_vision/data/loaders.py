@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, default_collate
 
 from byoc_vision.data.bad_samples import Unreadable, UnreadableSampleError
-from byoc_vision.data.pictures import EvaluationDataset, EvaluationExample, Example, PictureDataset
+from byoc_vision.data.image_dataset import EvaluationDataset, EvaluationExample, Example, ImageDataset
 from byoc_vision.data.samplers import EvaluationSampler, Sampling, TrainingSampler, build_order
 from byoc_vision.data.workers import (
     PREFETCHED_BATCHES,
@@ -18,21 +18,21 @@ from byoc_vision.data.workers import (
     free_shared_memory,
     start_worker,
 )
-from byoc_vision.machine import available_cores
+from byoc_vision.system.machine import available_cores
 
 logger = logging.getLogger(__name__)
 
 
 class EvaluationBatch(NamedTuple):
-    """N samples. pictures: uint8 [N, 3, h, w]; the rest as in `EvaluationExample`, a list each, since sizes differ.
+    """N samples. images: uint8 [N, 3, h, w]; the rest as in `EvaluationExample`, a list each, since sizes differ.
 
     unreadable: why each sample that is left out cannot be read. N may be 0.
     """
 
-    pictures: torch.Tensor
+    images: torch.Tensor
     heights: list[int]
     widths: list[int]
-    truths: list[np.ndarray]
+    targets: list[np.ndarray]
     sample_indices: list[int]
     unreadable: list[str]
 
@@ -40,7 +40,7 @@ class EvaluationBatch(NamedTuple):
 class TrainingLoader(DataLoader[Example]):
     """Batches of `Example`. Call `set_epoch` before each epoch."""
 
-    dataset: PictureDataset
+    dataset: ImageDataset
     sampler: TrainingSampler
 
     def __iter__(self) -> Any:
@@ -76,7 +76,7 @@ class EvaluationLoader(DataLoader[EvaluationExample]):
 
 
 def build_training_loader(
-    dataset: PictureDataset,
+    dataset: ImageDataset,
     batch_size: int,
     *,
     sampling: Sampling = "natural",
@@ -134,20 +134,20 @@ def collate_training(examples: list[Example | Unreadable]) -> Example | Unreadab
 
 
 def collate_evaluation(examples: list[EvaluationExample | Unreadable]) -> EvaluationBatch:
-    """Stack the images. The truths stay arrays: as tensors each would take a file descriptor to leave its worker."""
+    """Stack the images. The targets stay arrays: as tensors each would take a file descriptor to leave its worker."""
     read = [example for example in examples if isinstance(example, EvaluationExample)]
     return EvaluationBatch(
         torch.stack([example.image for example in read]) if read else torch.empty(0, dtype=torch.uint8),
         [example.height for example in read],
         [example.width for example in read],
-        [example.truth for example in read],
+        [example.target for example in read],
         [example.sample_index for example in read],
         [example.reason for example in examples if isinstance(example, Unreadable)],
     )
 
 
 def _loader_options(
-    dataset: PictureDataset | EvaluationDataset,
+    dataset: ImageDataset | EvaluationDataset,
     count: int,
     batch_size: int,
     workers: int | None,
@@ -163,7 +163,7 @@ def _loader_options(
         shared_memory=free_shared_memory(shared_by=local_world_size),
         requested=workers,
     )
-    logger.info("%s: %d pictures, %d loader processes", type(dataset).__name__, count, chosen)
+    logger.info("%s: %d images, %d loader processes", type(dataset).__name__, count, chosen)
     options: dict[str, Any] = {"num_workers": chosen, "pin_memory": on_gpu, "generator": torch.Generator()}
     if chosen:
         options |= {"persistent_workers": True, "prefetch_factor": PREFETCHED_BATCHES, "worker_init_fn": start_worker}

@@ -7,12 +7,16 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from byoc_vision.models.spec import Task
+from pydantic import Field
+
+from byoc_vision.types import Task
 
 REPORT_FILE = "preflight.json"
 SCHEMA_VERSION = 1
+
+_PUBLIC = Field(validation_alias="pictures")  # the key in preflight.json, which is public and stays
 
 
 @dataclass(frozen=True)
@@ -32,23 +36,23 @@ class Range:
 class ClassReport:
     """One class.
 
-    value: its pixel value in masks. pictures: split → pictures of the class, or that show it.
+    value: its pixel value in masks. images: split → images of the class, or that show it.
     pixel_share: of all counted pixels in the training masks, 0–1. Both None for classification.
     """
 
     name: str
     value: int | None
-    pictures: dict[str, int]
+    images: Annotated[dict[str, int], _PUBLIC]
     pixel_share: float | None
 
     @property
     def in_training(self) -> int:
-        return self.pictures.get("train", 0)
+        return self.images.get("train", 0)
 
 
 @dataclass(frozen=True)
 class Channels:
-    """Red, green and blue over the training pictures, each picture counting alike, in units of 0–1."""
+    """Red, green and blue over the training images, each image counting alike, in units of 0–1."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -56,7 +60,7 @@ class Channels:
 
 @dataclass(frozen=True)
 class Coverage:
-    """The share of counted pixels that are foreground, 0–1 a picture, over the training masks.
+    """The share of counted pixels that are foreground, 0–1 an image, over the training masks.
 
     empty, full: masks without any foreground, and masks without any background.
     """
@@ -71,9 +75,9 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Tones:
-    """How many training pictures are remarkable: grey, nearly black, nearly white, of two tones at the most."""
+    """How many training images are remarkable: grey, nearly black, nearly white, of two tones at the most."""
 
-    pictures: int
+    images: Annotated[int, _PUBLIC]
     grey: int
     dark: int
     bright: int
@@ -82,11 +86,11 @@ class Tones:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Pictures whose files hold the same bytes.
+    """Images whose files hold the same bytes.
 
-    within: copies of a picture of the same split. across: pairs of files in two splits.
+    within: copies of an image of the same split. across: pairs of files in two splits.
     contradicting: pairs of files with different classes.
-    uncompared: pictures whose files were not compared with others that are as large.
+    uncompared: images whose files were not compared with others that are as large.
     """
 
     within: int = 0
@@ -101,8 +105,8 @@ class PreflightReport:
 
     samples, checked: split → how many there are, and how many of them were read.
     ignore_value: the mask value that is not counted; ignored_share: of the pixels in training masks, 0–1.
-    height, width: of the upright pictures of all splits. input_size: the model's, (height, width), and smaller: the
-    pictures that fall short of it. unlabelled: training pictures without any class (multi-label).
+    height, width: of the upright images of all splits. input_size: the model's, (height, width), and smaller: the
+    images that fall short of it. unlabelled: training images without any class (multi-label).
     bad: the samples that cannot be used, and why, up to a limit; bad_count: how many they are; skipped: whether they
     are left out.
     seconds: what the check took.
@@ -136,7 +140,11 @@ class PreflightReport:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        return {"schema_version": SCHEMA_VERSION, **asdict(self, dict_factory=_with_public_keys)}
+
+
+def _with_public_keys(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {"pictures" if name == "images" else name: value for name, value in fields}
 
 
 def write_report(path: Path, report: PreflightReport) -> None:

@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from byoc_vision import __version__
-from byoc_vision.data.channel_tree import write_tree
-from byoc_vision.data.layouts import find_dataset, layout_names
-from byoc_vision.data.layouts.prepared import CLASSES_FILE
-from byoc_vision.data.layouts.splitting import hold_out
+from byoc_vision.data.channel_writer import write_tree
+from byoc_vision.data.formats import find_dataset, format_names
+from byoc_vision.data.formats.prepared import CLASSES_FILE
+from byoc_vision.data.formats.splitting import hold_out
 from byoc_vision.data.preflight import check
 from byoc_vision.data.preflight.mask_values import USUAL_IGNORE_VALUE
 from byoc_vision.data.preflight_report import ClassReport
@@ -32,11 +32,11 @@ RECORD_FILE = "dataset.json"
 def prepare(sources: Sequence[Path], output: Path, options: DataOptions, *, test_split: float | None = None) -> Dataset:
     """Read the data in `sources`, folders and archives, and write them to `output` as channels that `train` takes.
 
-    All pictures and masks are read first, and bad ones end it, or are left out with `options.on_bad_sample`.
+    All images and masks are read first, and bad ones end it, or are left out with `options.on_bad_sample`.
     `output` comes to be at the end, whole, with dataset.json, which says what was done. Until then all lies in a
     hidden folder beside it, which is removed whatever happens.
 
-    test_split: the share of the training pictures to set aside for a test, where there is no such split.
+    test_split: the share of the training images to set aside for a test, where there is no such split.
     Returns the dataset as it was read, without the bad samples.
     Raises InputError (`output` is not empty, a source is missing), DataError, ResourceError (the disk is too small).
     """
@@ -65,7 +65,7 @@ def next_steps(dataset: Dataset, output: Path) -> list[str]:
     counts = ", ".join(f"{split} {len(samples):,}" for split, samples in dataset.splits.items())
     inputs = ", ".join(f'"{name}": "s3://BUCKET/PREFIX/{name}"' for name in channels)
     lines = [
-        f"wrote {output}: {dataset.task}, {len(dataset.classes)} classes; pictures: {counts}",
+        f"wrote {output}: {dataset.task}, {len(dataset.classes)} classes; images: {counts}",
         "train on it here: docker run --rm --shm-size 2g -v JOB:/opt/ml "
         f"-v {output.absolute()}:/opt/ml/input/data:ro byoc-vision train",
         f"train on it on SageMaker: aws s3 sync {output} s3://BUCKET/PREFIX, then estimator.fit({{{inputs}}})",
@@ -85,11 +85,11 @@ def _channels(dataset: Dataset, split: str) -> tuple[str, ...]:
 
 def _check_options(options: DataOptions, test_split: float | None) -> None:
     """What is wrong without a look at the data is said before gigabytes are unpacked."""
-    if options.layout not in ("auto", *layout_names()):
-        raise InputError(f"the layout {options.layout} is not known; take one of auto, {', '.join(layout_names())}")
+    if options.layout not in ("auto", *format_names()):
+        raise InputError(f"the layout {options.layout} is not known; take one of auto, {', '.join(format_names())}")
     for name, share in (("--validation-split", options.validation_split), ("--test-split", test_split)):
         if share is not None and not 0 < share < 1:
-            raise InputError(f"{name} is {share:g}; it must be a share of the training pictures, between 0 and 1")
+            raise InputError(f"{name} is {share:g}; it must be a share of the training images, between 0 and 1")
 
 
 def _check_output(output: Path) -> None:
@@ -161,6 +161,6 @@ def _write_record(
         "multi_label": dataset.multi_label,
         "ignore_value": dataset.ignore_value,
         "pictures": {split: len(samples) for split, samples in dataset.splits.items()},
-        "classes": [{"name": entry.name, "value": entry.value, "pictures": entry.pictures} for entry in classes],
+        "classes": [{"name": entry.name, "value": entry.value, "pictures": entry.images} for entry in classes],
     }
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""MXNet's RecordIO: the framing of records, and the header that im2rec puts before a picture.
+"""MXNet's RecordIO: the framing of records, and the header that im2rec puts before an image.
 
 A record is a magic number, a word with 3 bits of flag and 29 bits of length, the content, and padding to 4 bytes.
 Where the magic number occurs in the content at a multiple of 4, it is cut out there and the record goes on as several
@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
-from byoc_vision.data.samples import Slice
+from byoc_vision.data.samples import ByteRange
 from byoc_vision.errors import DataError, ResourceError
 
 MAGIC = 0xCED7230A
@@ -48,9 +48,9 @@ class Record(NamedTuple):
     size: int
     gaps: tuple[tuple[int, int], ...] = ()
 
-    def slice(self, path: Path) -> Slice:
+    def slice(self, path: Path) -> ByteRange:
         """The content, to be read when it is wanted."""
-        return Slice(path, self.offset, self.size, f"{path.name}, record {self.number}", self.gaps)
+        return ByteRange(path, self.offset, self.size, f"{path.name}, record {self.number}", self.gaps)
 
 
 class Source(Protocol):
@@ -168,15 +168,15 @@ def write_record(file: BinaryIO, content: bytes) -> None:
 
 
 @dataclass(frozen=True)
-class PackedPicture:
-    """What im2rec packs into a record. labels: one, or a vector. picture: the content that follows them."""
+class PackedImage:
+    """What im2rec packs into a record. labels: one, or a vector. image: the content that follows them."""
 
     labels: tuple[float, ...]
-    picture: Slice
+    image: ByteRange
 
 
-def unpack(record: Record, path: Path) -> PackedPicture:
-    """The labels and the picture of a record that im2rec wrote.
+def unpack(record: Record, path: Path) -> PackedImage:
+    """The labels and the image of a record that im2rec wrote.
 
     Its header: flag (the number of labels that follow as float32; 0 where `label` is the only one), label, two ids.
     Raises DataError where the record is too short for it.
@@ -190,17 +190,17 @@ def unpack(record: Record, path: Path) -> PackedPicture:
     if count > _MOST_LABELS or (count and len(head := read_first(whole, begin)) < begin):
         raise DataError(f"{whole} says that {count:,} labels follow, but they do not; make the file with im2rec")
     labels = struct.unpack_from(f"<{count}f", head, _IR_HEADER.size) if count else (label,)
-    return PackedPicture(labels, drop_first(whole, begin))
+    return PackedImage(labels, drop_first(whole, begin))
 
 
-def pack(labels: tuple[float, ...], picture: bytes, *, number: int = 0) -> bytes:
+def pack(labels: tuple[float, ...], image: bytes, *, number: int = 0) -> bytes:
     """The content of a record as im2rec writes it: a single label in the header, several behind it."""
     if len(labels) == 1:
-        return _IR_HEADER.pack(0, labels[0], number, 0) + picture
-    return _IR_HEADER.pack(len(labels), 0.0, number, 0) + struct.pack(f"<{len(labels)}f", *labels) + picture
+        return _IR_HEADER.pack(0, labels[0], number, 0) + image
+    return _IR_HEADER.pack(len(labels), 0.0, number, 0) + struct.pack(f"<{len(labels)}f", *labels) + image
 
 
-def read_first(whole: Slice, count: int) -> bytes:
+def read_first(whole: ByteRange, count: int) -> bytes:
     """The first `count` bytes of a slice's content, fewer where there are no more. Raises DataError."""
     size = count + sum(stop - start for start, stop in whole.gaps)
     try:
@@ -209,7 +209,7 @@ def read_first(whole: Slice, count: int) -> bytes:
         raise DataError(f"{whole.path} cannot be read: {error.strerror or error}") from error
 
 
-def drop_first(whole: Slice, count: int) -> Slice:
+def drop_first(whole: ByteRange, count: int) -> ByteRange:
     """A slice without the first `count` bytes of its content."""
     begin = whole.offset + count
     for start, stop in whole.gaps:

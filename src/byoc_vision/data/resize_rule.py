@@ -1,4 +1,4 @@
-"""How a picture may be fitted into the model's input. Apart from preprocess.py, so that a name needs no OpenCV."""
+"""How an image may be fitted into the model's input. Apart from preprocess.py, so that a name needs no OpenCV."""
 
 from __future__ import annotations
 

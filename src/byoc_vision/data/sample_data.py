@@ -1,4 +1,4 @@
-"""Drawn picture sets with exact truth, for demonstrations and tests: nothing to download, no licence to mind.
+"""Drawn image sets with exact target, for demonstrations and tests: nothing to download, no licence to mind.
 
 Saturated things lie on dull, uneven ground. Neither brightness nor any single colour tells them apart, and
 some of their parts (windows, wheels) are as dull as the ground, so that a network has shapes to learn.
@@ -39,22 +39,22 @@ def make_sample_data(folder: Path, seed: int = 0) -> None:
 def make_segmentation_set(
     folder: Path, count_train: int = 160, count_validation: int = 40, size: int = 160, seed: int = 0
 ) -> None:
-    """Scenes of one to three things: JPEG pictures, PNG masks of the same stem with 0 and 255.
+    """Scenes of one to three things: JPEG images, PNG masks of the same stem with 0 and 255.
 
     Fills the channel folders train, train_annotation, validation and validation_annotation below `folder`.
     size: the width in pixels; the height is three quarters of it. The same seed gives the same bytes.
     """
     for split, count in zip(_SPLITS, (count_train, count_validation), strict=True):
         for index in range(count):
-            picture, mask = draw_scene(size * 3 // 4, size, _generator(seed, split, index))
-            _write(folder / split / f"scene_{index:04}.jpg", picture)
+            image, mask = draw_scene(size * 3 // 4, size, _generator(seed, split, index))
+            _write(folder / split / f"scene_{index:04}.jpg", image)
             _write(folder / f"{split}_annotation" / f"scene_{index:04}.png", mask)
 
 
 def make_classification_set(
     folder: Path, count_train: int = 400, count_validation: int = 80, size: int = 96, seed: int = 0
 ) -> None:
-    """One shape a picture, in class folders: train/CLASS/*.jpg and validation/CLASS/*.jpg below `folder`.
+    """One shape an image, in class folders: train/CLASS/*.jpg and validation/CLASS/*.jpg below `folder`.
 
     The counts are of all classes together, shared out evenly. size: both sides, in pixels.
     The same seed gives the same bytes.
@@ -62,35 +62,35 @@ def make_classification_set(
     for split, count in zip(_SPLITS, (count_train, count_validation), strict=True):
         for index in range(count):
             shape = SHAPES[index % len(SHAPES)]
-            picture = draw_shape(shape, size, _generator(seed, split, index))
-            _write(folder / split / shape / f"{shape}_{index:04}.jpg", picture)
+            image = draw_shape(shape, size, _generator(seed, split, index))
+            _write(folder / split / shape / f"{shape}_{index:04}.jpg", image)
 
 
 def draw_scene(height: int, width: int, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A picture, uint8 RGB [height, width, 3], and its mask, uint8 [height, width]: 0 or 255."""
-    picture = _ground(height, width, draw)
+    """An image, uint8 RGB [height, width, 3], and its mask, uint8 [height, width]: 0 or 255."""
+    image = _ground(height, width, draw)
     covered = np.zeros((height, width), bool)
     things = (_ellipse, _polygon, _car)
     for _ in range(draw.integers(1, 4)):
         thing = things[draw.integers(len(things))](draw)
         radius = draw.uniform(0.16, 0.30) * height
         centre = draw.uniform((0.15, 0.2), (0.85, 0.8)) * (width, height)
-        covered |= _paint(picture, thing, centre, radius, draw)
-    return _finish(picture, draw), np.where(covered, FOREGROUND, 0).astype(np.uint8)
+        covered |= _paint(image, thing, centre, radius, draw)
+    return _finish(image, draw), np.where(covered, FOREGROUND, 0).astype(np.uint8)
 
 
 def draw_shape(shape: str, size: int, draw: np.random.Generator) -> np.ndarray:
-    """A picture, uint8 RGB [size, size, 3], of one of `SHAPES`."""
-    picture = _ground(size, size, draw, most_lines=0)
+    """An image, uint8 RGB [size, size, 3], of one of `SHAPES`."""
+    image = _ground(size, size, draw, most_lines=0)
     radius = draw.uniform(0.34, 0.42) * size
     centre = draw.uniform(0.44, 0.56, 2) * size
     outline = _turned(_SHAPE_OUTLINES[shape], draw.uniform(-0.2, 0.2))
-    _paint(picture, [Part(outline, _bright(draw))], centre, radius, draw)
-    return _finish(picture, draw)
+    _paint(image, [Part(outline, _bright(draw))], centre, radius, draw)
+    return _finish(image, draw)
 
 
 def _generator(seed: int, split: str, index: int) -> np.random.Generator:
-    """One for each picture: a larger set begins with the pictures of a smaller one."""
+    """One for each image: a larger set begins with the images of a smaller one."""
     return np.random.default_rng((seed, _SPLITS.index(split), index))
 
 
@@ -174,14 +174,14 @@ def _ground(height: int, width: int, draw: np.random.Generator, most_lines: int 
 
 
 def _paint(
-    picture: np.ndarray, thing: list[Part], centre: np.ndarray, radius: float, draw: np.random.Generator
+    image: np.ndarray, thing: list[Part], centre: np.ndarray, radius: float, draw: np.random.Generator
 ) -> np.ndarray:
-    """Draw a thing into the picture, edges antialiased and light falling from one side.
+    """Draw a thing into the image, edges antialiased and light falling from one side.
 
     Returns where it covers at least half of a pixel, bool [H, W].
     """
     light = draw.uniform(-0.25, 0.25, 2)
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
     shade = 1 + ((x - centre[0]) * light[0] + (y - centre[1]) * light[1]) / radius
     shade = np.clip(shade, 0.6, 1.4).astype(np.float32)[..., None]
@@ -189,7 +189,7 @@ def _paint(
     for part in thing:
         cover = _coverage(part.outline * radius + centre, height, width)
         alpha = cover[..., None]
-        picture += (shade * part.colour.astype(np.float32) - picture) * alpha
+        image += (shade * part.colour.astype(np.float32) - image) * alpha
         covered |= cover >= 0.5
     return covered
 
@@ -201,9 +201,9 @@ def _coverage(outline: Outline, height: int, width: int) -> np.ndarray:
     return cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
-def _finish(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+def _finish(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     """The camera's noise, then uint8."""
-    noisy = picture + np.float32(draw.uniform(2, 8)) * draw.standard_normal(picture.shape, np.float32)
+    noisy = image + np.float32(draw.uniform(2, 8)) * draw.standard_normal(image.shape, np.float32)
     rounded: np.ndarray = np.clip(np.rint(noisy), 0, 255)
     return rounded.astype(np.uint8)
 

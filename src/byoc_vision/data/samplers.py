@@ -16,7 +16,7 @@ from byoc_vision.errors import InputError
 Sampling = Literal["natural", "balanced", "undersample"]
 
 
-class Draw(NamedTuple):
+class SampleKey(NamedTuple):
     """The request for a sample in an epoch: what is random about it depends on nothing else.
 
     repetition: how often the epoch has drawn this sample before, so that each time it is augmented anew.
@@ -52,7 +52,7 @@ class Natural:
         return _shuffled(self.count, generator)
 
 
-class OfEachClass:
+class ClassBalanced:
     """`quota` samples of each class; a smaller class is gone through again and again, a larger one in part."""
 
     def __init__(self, labels: Sequence[int], quota: int) -> None:
@@ -79,21 +79,21 @@ def build_order(sampling: Sampling, samples: Sequence[Sample]) -> Order:
     """natural: each sample once. balanced: as many of each class, about as many as there are samples in all.
     undersample: of each class as many as the smallest has.
 
-    Raises InputError where classes cannot be told apart by one label a picture.
+    Raises InputError where classes cannot be told apart by one label an image.
     """
     if sampling == "natural":
         return Natural(len(samples))
     labels = [sample.label for sample in samples if sample.label is not None]
     if len(labels) < len(samples):
         raise InputError(
-            f"sampling={sampling} draws pictures by their one class; for masks and for several labels to a picture "
+            f"sampling={sampling} draws images by their one class; for masks and for several labels to an image "
             "leave sampling out and set class_weights=balanced"
         )
     sizes = Counter(labels)
-    return OfEachClass(labels, min(sizes.values()) if sampling == "undersample" else -(-len(labels) // len(sizes)))
+    return ClassBalanced(labels, min(sizes.values()) if sampling == "undersample" else -(-len(labels) // len(sizes)))
 
 
-class TrainingSampler(Sampler[Draw]):
+class TrainingSampler(Sampler[SampleKey]):
     """A new order in each epoch, the same for the same seed, dealt out evenly to `world_size` processes.
 
     Where the samples do not divide evenly, the first of the order come twice: every process must take the same
@@ -118,13 +118,13 @@ class TrainingSampler(Sampler[Draw]):
         share = -(-len(self.order) // self.world_size)
         return share if self.most is None else min(share, self.most)
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[SampleKey]:
         generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.epoch))
         drawn = self.order.draw(generator)
         repetitions = _repetitions(drawn)
         for position in range(self.rank + self.first * self.world_size, len(self) * self.world_size, self.world_size):
             place = position % len(drawn)
-            yield Draw(drawn[place], self.epoch, repetitions[place])
+            yield SampleKey(drawn[place], self.epoch, repetitions[place])
 
 
 class EvaluationSampler(Sampler[int]):

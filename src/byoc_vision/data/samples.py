@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from byoc_vision.models.spec import Task
+from byoc_vision.types import Task
 
 
 @dataclass(frozen=True)
-class Slice:
-    """A picture that lies in a larger file, such as a record of a RecordIO file. It is read as a `Path` is.
+class ByteRange:
+    """An image that lies in a larger file, such as a record of a RecordIO file. It is read as a `Path` is.
 
     title: what messages call it: `train.rec, record 17`.
     offset, size: in bytes.
-    gaps: stretches of the file within it, as offsets from … to, in order, that do not belong to the picture.
+    gaps: stretches of the file within it, as offsets from … to, in order, that do not belong to the image.
     """
 
     path: Path
@@ -41,9 +41,9 @@ class Slice:
         return self.title
 
 
-PictureFile = Path | Slice
+ImageSource = Path | ByteRange
 
-LayoutName = Literal[
+DataFormatName = Literal[
     "auto",
     "carvana",
     "oxford_pets",
@@ -75,17 +75,17 @@ class MaskMap:
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture and its truth.
+    """One image and its target.
 
     mask: the file of its mask (segmentation), and mask_map what its values stand for.
     label: the index of its class (classification).
     labels: the indices of all its classes, in ascending order (multi-label classification); there may be none.
-    group: pictures of one group (a car, a patient) are never divided between training and validation.
-    stratum: what to draw evenly from when validation pictures are held out; the label where there is one.
+    group: images of one group (a car, a patient) are never divided between training and validation.
+    stratum: what to draw evenly from when validation images are held out; the label where there is one.
     """
 
-    image: PictureFile
-    mask: PictureFile | None = None
+    image: ImageSource
+    mask: ImageSource | None = None
     label: int | None = None
     group: str | None = None
     labels: tuple[int, ...] | None = None
@@ -94,7 +94,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class DataClass:
+class ClassInfo:
     """A class: its name and, for segmentation, the pixel value it has in the training masks, 0–255."""
 
     name: str
@@ -108,11 +108,11 @@ class Dataset:
     classes: in the order of the labels. For segmentation `find_dataset` leaves them empty unless the layout names
     them: `preflight.check` fills them in from the values in the masks.
     ignore_value: the pixel value that no loss and no metric counts.
-    multi_label: a picture has any number of classes, in `Sample.labels`.
+    multi_label: an image has any number of classes, in `Sample.labels`.
     """
 
     task: Task
-    classes: tuple[DataClass, ...]
+    classes: tuple[ClassInfo, ...]
     train: tuple[Sample, ...]
     validation: tuple[Sample, ...]
     test: tuple[Sample, ...] = ()
@@ -148,15 +148,15 @@ class DataOptions:
     num_classes, num_training_samples: checked against what is found.
     ignore_index: the pixel value of masks that is not counted, 0–255.
     trimap_border: what the border in the Oxford pets' trimaps is.
-    min_class_count: classes with fewer training pictures are left out; None: what is usual for the layout.
+    min_class_count: classes with fewer training images are left out; None: what is usual for the layout.
     multi_label: None sees it from the labels.
     on_bad_sample: whether a sample that cannot be used ends the job or is left out.
-    checked_pictures: how many pictures are decoded before training; None: all, up to a limit.
+    checked_pictures: how many images are decoded before training; None: all, up to a limit.
     checking_budget: bytes of JPEG that may be decoded before training, where checked_pictures says nothing; None: any.
     """
 
     task: Literal["auto", "segmentation", "classification"] = "auto"
-    layout: LayoutName = "auto"
+    layout: DataFormatName = "auto"
     validation_split: float | None = None
     seed: int = 0
     num_classes: int | None = None

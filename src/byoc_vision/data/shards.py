@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from byoc_vision.data.layouts.channels import NOT_DATA, is_channel_name
-from byoc_vision.data.layouts.listing import Folder, merged, scan
-from byoc_vision.data.samples import Dataset, Sample, Slice
+from byoc_vision.data.formats.channels import NOT_DATA, is_channel_name
+from byoc_vision.data.formats.scan import Folder, merged, scan
+from byoc_vision.data.samples import ByteRange, Dataset, Sample
 from byoc_vision.errors import InputError
 from byoc_vision.job import Job
 
@@ -28,7 +28,7 @@ _LISTS = re.compile(
     r".+\.(lst|rec|records|csv|tsv|json|manifest|jsonl|json-?lines)|(?!readme|licen[cs]e).+\.txt", re.IGNORECASE
 )
 REPLICATE = (
-    "take S3DataDistributionType=FullyReplicated: the hosts share out the pictures themselves, and with "
+    "take S3DataDistributionType=FullyReplicated: the hosts share out the images themselves, and with "
     "TrainingInputMode=FastFile nothing is copied beforehand"
 )
 
@@ -94,26 +94,26 @@ class Shards:
         return None if all(owner is None for owner in found) else [owner or 0 for owner in found]
 
     def refuse_parted(self, dataset: Dataset) -> None:
-        """Raises InputError that names a picture whose mask lies on another host."""
+        """Raises InputError that names an image whose mask lies on another host."""
         for split, samples in dataset.splits.items():
             parted = [sample for sample in samples if len(self._holders(sample)) > 1]
             if parted:
-                picture, mask = self._holders(parted[0])
+                image, mask = self._holders(parted[0])
                 raise InputError(
-                    f"{parted[0].image} lies on {self.names[picture]} without its mask, {parted[0].mask} lies on "
-                    f"{self.names[mask]}, and so for {len(parted)} of {len(samples)} {split} pictures: with "
+                    f"{parted[0].image} lies on {self.names[image]} without its mask, {parted[0].mask} lies on "
+                    f"{self.names[mask]}, and so for {len(parted)} of {len(samples)} {split} images: with "
                     f"ShardedByS3Key ({', '.join(self.channels)}) objects are dealt out one by one, and the channels "
-                    "each for itself. Put pictures and masks into one prefix if they come to the hosts in pairs "
+                    "each for itself. Put images and masks into one prefix if they come to the hosts in pairs "
                     f"there; else {REPLICATE}"
                 )
 
     def refuse_idle(self, dataset: Dataset) -> None:
-        """Raises InputError that names the hosts which have no picture to train on."""
+        """Raises InputError that names the hosts which have no image to train on."""
         owners = self.owners(dataset.train)
         counts = self.counts(owners) if owners else {}
         if idle := [host for host, count in counts.items() if not count]:
             raise InputError(
-                f"{', '.join(idle)}: of the {len(dataset.train)} training pictures none lies there, with "
+                f"{', '.join(idle)}: of the {len(dataset.train)} training images none lies there, with "
                 f"S3DistributionType=ShardedByS3Key ({', '.join(self.channels)}); take {len(counts) - len(idle)} "
                 f"instead of {len(counts)} hosts (instance_count), or {REPLICATE}"
             )
@@ -134,8 +134,8 @@ class Shards:
         return found
 
     def _holders(self, sample: Sample) -> list[int]:
-        """The ranks of the hosts that hold its picture and its mask, as far as these are sharded, each once."""
-        paths = [file.path if isinstance(file, Slice) else file for file in (sample.image, sample.mask) if file]
+        """The ranks of the hosts that hold its image and its mask, as far as these are sharded, each once."""
+        paths = [file.path if isinstance(file, ByteRange) else file for file in (sample.image, sample.mask) if file]
         return list(dict.fromkeys(self._holder[path] for path in paths if path in self._holder))
 
     def _check_paths(self, name: str) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from byoc_vision.data.archives import ARCHIVE_SUFFIXES, HERE, Unpacker, is_archive
-from byoc_vision.data.decoding import PICTURE_SUFFIXES
-from byoc_vision.data.layouts.channels import find_extras, is_channel_name
+from byoc_vision.data.decoding import IMAGE_SUFFIXES
+from byoc_vision.data.formats.channels import find_extras, is_channel_name
 from byoc_vision.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-# Kaggle's download of Carvana holds another 24 GB: pictures without masks, and the same in more pixels.
+# Kaggle's download of Carvana holds another 24 GB: images without masks, and the same in more pixels.
 _NEVER_READ = {"carvana": ("test", "test.zip", "test_hq*", "train_hq*")}
 
 
@@ -87,10 +87,10 @@ def _unpack(unpacker: Unpacker, archive: Path, below: PurePosixPath = HERE) -> N
 def _channels(folder: Path) -> dict[str, Path]:
     """All in one channel, whose folders the layouts tell apart.
 
-    Lists that are channels are given as such, and so are folders of splits where a stray picture lies beside them.
+    Lists that are channels are given as such, and so are folders of splits where a stray image lies beside them.
     """
     inner = {path.name: path for path in folder.iterdir() if path.is_dir() and is_channel_name(path.name)}
-    strays = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES]
+    strays = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
     if "train" not in inner or not (find_extras(inner) or (strays and len(inner) > 1)):
         return {"train": folder}
     for path in strays:

@@ -1,4 +1,4 @@
-"""How many processes load pictures, and what each of them must set."""
+"""How many processes load images, and what each of them must set."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def start_worker(_: int) -> None:
     Ctrl-C and what else asks a whole group of processes to stop is for the training process, which needs its loaders
     for the step that it finishes.
     """
-    import torch  # here, so that what checks pictures alone starts without it
+    import torch  # here, so that what checks images alone starts without it
 
     os.setpgid(0, 0)
     cv2.setNumThreads(0)

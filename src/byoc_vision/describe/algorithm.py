@@ -31,18 +31,18 @@ _LARGEST_INTEGER = 2**31 - 1  # where a hyperparameter has no upper bound, as Sa
 _LARGEST, _SMALLEST = sys.float_info.max, sys.float_info.min
 _LONGEST_DESCRIPTION = 1024
 
-# An algorithm has eight channels at the most. Lists, and files of augmentations, come in the channel of the pictures.
+# An algorithm has eight channels at the most. Lists, and files of augmentations, come in the channel of the images.
 _CHANNELS = {
-    "train": "Pictures, or folders with pictures and masks, or manifests.",
-    "train_annotation": "Masks of the training pictures, by their names.",
-    "validation": "Pictures to choose the best epoch by. Without them a share of the training pictures is held out.",
-    "validation_annotation": "Masks of the validation pictures.",
-    "test": "Pictures that the best model is measured on at the end.",
-    "test_annotation": "Masks of the test pictures.",
+    "train": "Images, or folders with images and masks, or manifests.",
+    "train_annotation": "Masks of the training images, by their names.",
+    "validation": "Images to choose the best epoch by. Without them a share of the training images is held out.",
+    "validation_annotation": "Masks of the validation images.",
+    "test": "Images that the best model is measured on at the end.",
+    "test_annotation": "Masks of the test images.",
     "label_map": "train_label_map.json, as the built-in Semantic Segmentation has it.",
     "pretrained": "A .safetensors file of weights to start from.",
 }
-_PICTURE_TYPES = ["application/x-image", "application/x-recordio", "image/jpeg", "image/png", "text/csv"]
+_IMAGE_TYPES = ["application/x-image", "application/x-recordio", "image/jpeg", "image/png", "text/csv"]
 
 
 def create_algorithm_request(image: str, name: str = "byoc-vision") -> Json:
@@ -180,7 +180,7 @@ def _channel(name: str, meaning: str) -> Json:
         "Name": name,
         "Description": meaning,
         "IsRequired": name == "train",
-        "SupportedContentTypes": ["application/octet-stream"] if name == "pretrained" else _PICTURE_TYPES,
+        "SupportedContentTypes": ["application/octet-stream"] if name == "pretrained" else _IMAGE_TYPES,
         "SupportedCompressionTypes": ["None"],
         "SupportedInputModes": ["File", "FastFile", *(["Pipe"] if name in ("train", "validation", "test") else [])],
     }

@@ -80,7 +80,7 @@ def instances(options: argparse.Namespace) -> int:
     from byoc_vision.describe import instances as found
     from byoc_vision.hyperparameters import parse
     from byoc_vision.models.names import canonical_spec, task_of
-    from byoc_vision.models.spec import ModelSpec
+    from byoc_vision.types import ModelSpec
 
     asked = parse({"model": options.model, "image_size": options.image_size, "batch_size": options.batch_size})
     assert asked.image_size is not None, "it is required"
@@ -134,7 +134,7 @@ def _add_instances(commands: Any) -> None:
     command.add_argument("--model", required=True, metavar="NAME", help="as the hyperparameter")
     command.add_argument("--encoder", metavar="NAME")
     command.add_argument("--image-size", required=True, metavar="SIZE", help="as 256, or 192,256: height, width")
-    command.add_argument("--batch-size", required=True, metavar="COUNT", help="pictures a GPU")
+    command.add_argument("--batch-size", required=True, metavar="COUNT", help="images a GPU")
     command.add_argument("--classes", type=int, default=2, metavar="COUNT", help="default: 2")
     command.add_argument("--for", dest="use", choices=("train", "serve"), default="train")
     command.add_argument("--precision", choices=("auto", "float32", "bfloat16", "float16"), default="auto")

@@ -1,4 +1,4 @@
-"""Which of SageMaker's instance types a model, a picture size and a batch fit into.
+"""Which of SageMaker's instance types a model, an image size and a batch fit into.
 
 What tensors take is counted by `step_memory`. What a process takes beside them was measured on a CPU, with
 benchmarks/instance_memory.py (results/instance_memory.json), and is rounded up here. On GPUs it was not measured: the
@@ -19,9 +19,9 @@ from byoc_vision.data.workers import MOST_WORKERS
 from byoc_vision.describe.instance_types import InstanceType, Purpose, instance_types, offered
 from byoc_vision.describe.step_memory import StepMemory, answering_memory, training_memory
 from byoc_vision.errors import InputError
-from byoc_vision.hardware import MINIMUM_DRIVERS, inference_ami
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import PrecisionName, dtype_of_capability
+from byoc_vision.system.gpus import MINIMUM_DRIVERS, inference_ami
+from byoc_vision.types import ModelSpec
 
 Json = dict[str, Any]
 Use = Literal["train", "serve"]
@@ -32,7 +32,7 @@ FILLED = 0.9  # of a memory; what is left are fragments, and what the system tak
 
 _ON_CPU: dict[Use, tuple[int, float]] = {"train": (800 * MIB, 1.25), "serve": (400 * MIB, 1.25)}
 """What a process has without a model, and what it takes for each byte that is counted."""
-_LOADER = 256 * MIB  # a process that reads pictures, of which a training has one for every second core
+_LOADER = 256 * MIB  # a process that reads images, of which a training has one for every second core
 _ON_GPU = 1 * GIB
 
 SERVERLESS_SIZES = (1024, 2048, 3072, 4096, 5120, 6144)  # MB, ProductionVariantServerlessConfig.MemorySizeInMB
@@ -84,7 +84,7 @@ class Advice:
 def advise(workload: Workload) -> Advice:
     """Count the workload's memory in each precision that some instance has, and compare.
 
-    Raises InputError where the model cannot be built, does not take the size, or the batch has no picture.
+    Raises InputError where the model cannot be built, does not take the size, or the batch has no image.
     """
     if workload.batch_size < 1:
         raise InputError(f"batch_size={workload.batch_size} is no batch; take 1 or more")

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from byoc_vision.errors import InputError
-from byoc_vision.models.spec import Task
 from byoc_vision.training.figures import class_key, figures_of
+from byoc_vision.types import Task
 
 MOST_DEFINITIONS = 40
 
@@ -48,8 +48,8 @@ def metric_definitions(
 ) -> tuple[MetricDefinition, ...]:
     """All that the epochs of a job log, and what is measured of the best one on the `test` channel.
 
-    task: None stands for both tasks. multi_label: None for pictures of one label and of several. top_k: as the
-    hyperparameter. classes: names of classes whose own figures on the validation pictures are wanted, too.
+    task: None stands for both tasks. multi_label: None for images of one label and of several. top_k: as the
+    hyperparameter. classes: names of classes whose own figures on the validation images are wanted, too.
 
     Raises InputError where that makes more than 40, or is of no task.
     """

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from byoc_vision.dialect import decode
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters, aliases, parse, read_raw
 from byoc_vision.hyperparameters.builtin import translate
 from byoc_vision.hyperparameters.reading import is_foreign
 from byoc_vision.models.names import task_of
-from byoc_vision.models.spec import Task
+from byoc_vision.sagemaker_values import decode
+from byoc_vision.types import Task
 
 FILE = "hyperparameters.json"
 

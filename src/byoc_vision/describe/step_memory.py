@@ -26,11 +26,11 @@ from torch.utils._pytree import tree_leaves
 from byoc_vision.models.build import build_model, check_input_size
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.models.shapes import freeze_unused
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import Precision
 from byoc_vision.training.loop import Step
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
+from byoc_vision.types import ModelSpec
 
 _USUAL_LOSS = {"segmentation": "bce_dice", "classification": "cross_entropy"}
 _STEPS = 2  # the first makes the optimiser's averages; from the second on they are there throughout
@@ -59,7 +59,7 @@ def training_memory(
     optimizer: str = "adamw",
     dtype: torch.dtype = torch.float32,
 ) -> StepMemory:
-    """Of a training step on `batch_size` pictures of `size` (height, width), as one process takes it.
+    """Of a training step on `batch_size` images of `size` (height, width), as one process takes it.
 
     dtype: of matrix products and convolutions; weights stay float32. Raises InputError where the model cannot be built,
     does not take the size, or the optimiser is not known.
@@ -85,16 +85,16 @@ def training_memory(
 def answering_memory(
     spec: ModelSpec, size: tuple[int, int], batch_size: int, *, dtype: torch.dtype = torch.float32
 ) -> StepMemory:
-    """Of the network's pass over `batch_size` pictures of `size` (height, width), as PyTorch serves it.
+    """Of the network's pass over `batch_size` images of `size` (height, width), as PyTorch serves it.
 
     Raises InputError where the model cannot be built, or does not take the size.
     """
     network = build_model(spec)
     check_input_size(network, spec, *size)
     with fakes(normalized(network).eval()) as (model, live):
-        pictures, _ = empty_batch(spec, size, batch_size)
+        images, _ = empty_batch(spec, size, batch_size)
         with torch.inference_mode(), Precision(dtype, "cpu").autocast():
-            model(pictures)
+            model(images)
         return StepMemory(_bytes([*model.parameters(), *model.buffers()]), gradients=0, optimizer=0, peak=live.peak)
 
 
@@ -151,7 +151,7 @@ def fakes(model: nn.Module) -> Iterator[tuple[nn.Module, Live]]:
 
 
 def normalized(network: nn.Module) -> nn.Module:
-    """As it is trained and served: its pictures are uint8, and its tensors channels-last."""
+    """As it is trained and served: its images are uint8, and its tensors channels-last."""
     return Normalized(network, (0.5,) * 3, (0.5,) * 3).to(memory_format=torch.channels_last)
 
 
@@ -171,11 +171,11 @@ def training_step(spec: ModelSpec, model: nn.Module, optimizer: str, dtype: torc
 
 
 def empty_batch(spec: ModelSpec, size: tuple[int, int], count: int) -> tuple[Tensor, Tensor]:
-    """Pictures, uint8 [N, 3, h, w], and targets, as the loaders make them."""
-    pictures = torch.empty(count, 3, *size, dtype=torch.uint8)
+    """Images, uint8 [N, 3, h, w], and targets, as the loaders make them."""
+    images = torch.empty(count, 3, *size, dtype=torch.uint8)
     if spec.task == "segmentation":
-        return pictures, torch.empty(count, *size, dtype=torch.uint8)
-    return pictures, torch.empty(count, dtype=torch.int64)
+        return images, torch.empty(count, *size, dtype=torch.uint8)
+    return images, torch.empty(count, dtype=torch.int64)
 
 
 def _bytes(tensors: Iterable[Tensor | None]) -> int:

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from byoc_vision.artifact import ModelCard
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError
 from byoc_vision.export.formats import Run
 from byoc_vision.models.normalized import Normalized
 
 TOLERANCE = 1e-3  # of the logits' spread. Rounding alone came to 2e-5 at the most (docs/export.md)
 
-_BATCHES = ((0, 1), (1, 4), (4, 7))  # one picture, then three at once
+_BATCHES = ((0, 1), (1, 4), (4, 7))  # one image, then three at once
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Comparison:
 
     largest: float
     spread: float
-    picture: str
+    image: str
     batch: int
 
     @property
@@ -37,14 +37,14 @@ class Comparison:
         return self.share <= TOLERANCE  # not where either is NaN
 
 
-def compare(net: nn.Module, card: ModelCard, run: Run) -> Comparison:
-    """Both models' logits of the reference pictures, alone and three at once.
+def compare(net: nn.Module, config: ModelConfig, run: Run) -> Comparison:
+    """Both models' logits of the reference images, alone and three at once.
 
     net: on the CPU, in evaluation mode. Raises DataError where its own logits are not finite.
     """
-    pictures = reference_pictures(card.preprocess.height, card.preprocess.width)
-    names, pixels = list(pictures), np.stack(list(pictures.values()))
-    expected = _logits(net, card, pixels)
+    images = reference_images(config.preprocess.height, config.preprocess.width)
+    names, pixels = list(images), np.stack(list(images.values()))
+    expected = _logits(net, config, pixels)
     if not np.isfinite(expected).all():
         raise DataError("the model answers with logits that are not finite; train it again")
     differences = np.empty(len(pixels))
@@ -60,8 +60,8 @@ def compare(net: nn.Module, card: ModelCard, run: Run) -> Comparison:
     return Comparison(float(differences[worst]), float(expected.std()) or 1.0, names[worst], batch)
 
 
-def reference_pictures(height: int, width: int) -> dict[str, np.ndarray]:
-    """Seven pictures, uint8 [height, width, 3], the same ones each time: from flat to noisy, over all of 0–255."""
+def reference_images(height: int, width: int) -> dict[str, np.ndarray]:
+    """Seven images, uint8 [height, width, 3], the same ones each time: from flat to noisy, over all of 0–255."""
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (height, width, 3), np.uint8)
     clouds = cv2.resize(rng.integers(0, 256, (6, 6, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
@@ -79,7 +79,7 @@ def reference_pictures(height: int, width: int) -> dict[str, np.ndarray]:
 
 
 @torch.inference_mode()
-def _logits(net: nn.Module, card: ModelCard, pictures: np.ndarray) -> np.ndarray:
-    model = Normalized(net, card.preprocess.mean, card.preprocess.std)
-    batches = [torch.from_numpy(pictures[first:last]).permute(0, 3, 1, 2) for first, last in _BATCHES]
+def _logits(net: nn.Module, config: ModelConfig, images: np.ndarray) -> np.ndarray:
+    model = Normalized(net, config.preprocess.mean, config.preprocess.std)
+    batches = [torch.from_numpy(images[first:last]).permute(0, 3, 1, 2) for first, last in _BATCHES]
     return np.concatenate([model(batch).float().numpy() for batch in batches])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from byoc_vision.artifact import ModelCard
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError, UserError
 from byoc_vision.export.formats import FORMATS
 
@@ -17,7 +17,7 @@ class ConversionError(InputError):
 
 
 @contextmanager
-def conversion(card: ModelCard, format_name: str) -> Iterator[None]:
+def conversion(config: ModelConfig, format_name: str) -> Iterator[None]:
     """Raises ConversionError for whatever a converter, or a runtime that reads what it made, raises inside.
 
     Their errors have no class in common: OpenVINO's come straight from Exception.
@@ -27,7 +27,7 @@ def conversion(card: ModelCard, format_name: str) -> Iterator[None]:
     except (UserError, OSError, MemoryError):
         raise
     except Exception as error:
-        name = card.model.architecture + (f" with encoder={card.model.encoder}" if card.model.encoder else "")
+        name = config.model.architecture + (f" with encoder={config.model.encoder}" if config.model.encoder else "")
         others = ", ".join(other for other in FORMATS if other != format_name)
         raise ConversionError(
             f"model={name} cannot be brought into the format {format_name} ({_reason(error)}); take another: {others}"

@@ -1,12 +1,12 @@
-"""The example.py that lies beside an exported model: all that a picture's way through it needs, on one page."""
+"""The example.py that lies beside an exported model: all that an image's way through it needs, on one page."""
 
 from __future__ import annotations
 
-from byoc_vision.artifact import ModelCard
+from byoc_vision.artifact import ModelConfig
 
 FILE = "example.py"
 
-_HEAD = '''"""Answer a picture: python example.py {arguments}
+_HEAD = '''"""Answer an image: python example.py {arguments}
 
 Needs numpy, opencv-python-headless and {runtime}. What each step does stands in preprocessing.json.
 """
@@ -38,8 +38,8 @@ _RUN = {
 model = onnxruntime.InferenceSession(str(FOLDER / "model.onnx"), providers=["CPUExecutionProvider"])
 
 
-def run(pictures):
-    return model.run(["logits"], {"pictures": pictures})[0]
+def run(images):
+    return model.run(["logits"], {"pictures": images})[0]
 """,
     ),
     "openvino": (
@@ -49,8 +49,8 @@ def run(pictures):
 model = openvino.compile_model(str(FOLDER / "model.xml"), "CPU")
 
 
-def run(pictures):
-    return model(pictures)[0]
+def run(images):
+    return model(images)[0]
 """,
     ),
     "torchscript": (
@@ -60,9 +60,9 @@ def run(pictures):
 model = torch.jit.load(str(FOLDER / "model.pth"))
 
 
-def run(pictures):
+def run(images):
     with torch.inference_mode():
-        return model(torch.from_numpy(pictures).permute(0, 3, 1, 2).float()).numpy()
+        return model(torch.from_numpy(images).permute(0, 3, 1, 2).float()).numpy()
 """,
     ),
     "torch-export": (
@@ -72,9 +72,9 @@ def run(pictures):
 model = torch.export.load(FOLDER / "model.pt2").module()
 
 
-def run(pictures):
+def run(images):
     with torch.inference_mode():
-        return model(torch.from_numpy(pictures)).numpy()
+        return model(torch.from_numpy(images)).numpy()
 """,
     ),
 }
@@ -82,8 +82,8 @@ def run(pictures):
 _FIT = {
     "stretch": """
 
-def fit(picture):
-    return resize(picture, HEIGHT, WIDTH)
+def fit(image):
+    return resize(image, HEIGHT, WIDTH)
 """,
     "letterbox": """
 
@@ -94,34 +94,34 @@ def window(height, width):
     return slice(top, top + inner_height), slice(left, left + inner_width)
 
 
-def fit(picture):
+def fit(image):
     canvas = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    inner = canvas[window(*picture.shape[:2])]
-    inner[:] = resize(picture, *inner.shape[:2])
+    inner = canvas[window(*image.shape[:2])]
+    inner[:] = resize(image, *inner.shape[:2])
     return canvas
 """,
     "short_side": """
 
-def fit(picture):
-    height, width = picture.shape[:2]
+def fit(image):
+    height, width = image.shape[:2]
     side = ABOUT["resize"]["short_side"]
     scale = min(height, width) / side if side else min(height / HEIGHT, width / WIDTH)
     inner_height, inner_width = min(height, max(1, round(HEIGHT * scale))), min(width, max(1, round(WIDTH * scale)))
     top, left = (height - inner_height) // 2, (width - inner_width) // 2
-    return resize(picture[top : top + inner_height, left : left + inner_width], HEIGHT, WIDTH)
+    return resize(image[top : top + inner_height, left : left + inner_width], HEIGHT, WIDTH)
 """,
 }
 
 _ANSWER = """
 
-picture = cv2.imread(sys.argv[1], cv2.IMREAD_COLOR)
-if picture is None:
-    sys.exit(f"{sys.argv[1]} is no picture that OpenCV reads")
-picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-logits = run(fit(picture)[None])[0]
+image = cv2.imread(sys.argv[1], cv2.IMREAD_COLOR)
+if image is None:
+    sys.exit(f"{sys.argv[1]} is no image that OpenCV reads")
+image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+logits = run(fit(image)[None])[0]
 """
 
-_SEGMENTATION = """height, width = picture.shape[:2]
+_SEGMENTATION = """height, width = image.shape[:2]
 planes = np.stack([cv2.resize(np.ascontiguousarray({plane}), (width, height)) for plane in logits])
 labels = {labels}
 cv2.imwrite(sys.argv[2], np.array([entry["value"] for entry in CLASSES], np.uint8)[labels])
@@ -142,17 +142,17 @@ _CLASSIFICATION = """for index in np.argsort(-probabilities):
 """
 
 
-def example_script(card: ModelCard, format_name: str) -> str:
-    """A script that writes a picture's mask, or prints its probabilities; it needs NumPy, OpenCV and a runtime."""
+def example_script(config: ModelConfig, format_name: str) -> str:
+    """A script that writes an image's mask, or prints its probabilities; it needs NumPy, OpenCV and a runtime."""
     runtime, imports, run = _RUN[format_name]
-    segmentation = card.task == "segmentation"
-    arguments = "picture.jpg mask.png" if segmentation else "picture.jpg"
+    segmentation = config.task == "segmentation"
+    arguments = "image.jpg mask.png" if segmentation else "image.jpg"
     head = _HEAD.format(arguments=arguments, runtime=runtime, imports=imports)
-    return head + "\n" + run + _FIT[card.preprocess.resize] + _ANSWER + _last_lines(card)
+    return head + "\n" + run + _FIT[config.preprocess.resize] + _ANSWER + _last_lines(config)
 
 
-def _last_lines(card: ModelCard) -> str:
-    if card.task == "classification":
-        return _PROBABILITIES[card.activation] + _CLASSIFICATION
-    plane = "plane[window(height, width)]" if card.preprocess.resize == "letterbox" else "plane"
-    return _SEGMENTATION.format(plane=plane, labels=_LABELS[card.activation])
+def _last_lines(config: ModelConfig) -> str:
+    if config.task == "classification":
+        return _PROBABILITIES[config.activation] + _CLASSIFICATION
+    plane = "plane[window(height, width)]" if config.preprocess.resize == "letterbox" else "plane"
+    return _SEGMENTATION.format(plane=plane, labels=_LABELS[config.activation])

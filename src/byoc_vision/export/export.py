@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from byoc_vision import artifact
-from byoc_vision.artifact import ModelCard
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError, InputError, ResourceError
 from byoc_vision.export import preprocessing
 from byoc_vision.export.comparison import TOLERANCE, Comparison, compare
@@ -37,7 +37,7 @@ class Exported(NamedTuple):
 
 class _Format(NamedTuple):
     file: str
-    write: Callable[[nn.Module, ModelCard, Path], dict[str, Any]]
+    write: Callable[[nn.Module, ModelConfig, Path], dict[str, Any]]
     load: Callable[[Path], Run]
 
 
@@ -54,16 +54,16 @@ def export_model(source: Path, format_name: str, output: Path | None = None) -> 
     module = _format(format_name)
     output = output or default_output(source, format_name)
     _check_output(output)
-    net, card = _load(source)
+    net, config = _load(source)
     with _folder_beside(output) as folder:
         check_room(folder, round(_WRITTEN * sum(tensor.nbytes for tensor in net.state_dict().values())))
-        with conversion(card, format_name):
-            facts = module.write(net, card, folder)
-            seen = compare(net, card, module.load(folder))
+        with conversion(config, format_name):
+            facts = module.write(net, config, folder)
+            seen = compare(net, config, module.load(folder))
         _check_comparison(seen, format_name)
-        about = preprocessing.describe(card, format_name, module.file, facts, seen)
+        about = preprocessing.describe(config, format_name, module.file, facts, seen)
         _write(folder / preprocessing.FILE, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
-        _write(folder / EXAMPLE_FILE, example_script(card, format_name))
+        _write(folder / EXAMPLE_FILE, example_script(config, format_name))
         if output.is_dir():
             output.rmdir()
         folder.rename(output)
@@ -97,14 +97,14 @@ def _format(name: str) -> _Format:
     raise InputError(f"the format {name} is not known; take one of {', '.join(FORMATS)}")
 
 
-def _load(source: Path) -> tuple[nn.Module, ModelCard]:
-    card, state = artifact.load(source)
-    net = build_model(card.model)
+def _load(source: Path) -> tuple[nn.Module, ModelConfig]:
+    config, state = artifact.load(source)
+    net = build_model(config.model)
     try:
         net.load_state_dict(state)
     except RuntimeError as error:
         raise DataError(f"{source}: the weights do not fit the model its card names: {error}") from error
-    return net.eval(), card
+    return net.eval(), config
 
 
 def _check_output(output: Path) -> None:
@@ -130,7 +130,7 @@ def _check_comparison(seen: Comparison, format_name: str) -> None:
         raise InputError(
             f"the {format_name} model answers otherwise than the original: its logits are off by {seen.largest:.3g} at "
             f"the most ({seen.share:.2%} of their standard deviation; allowed: {TOLERANCE:.2%}), on the reference "
-            f"picture {seen.picture!r} in a batch of {seen.batch}. Nothing was written; take another format"
+            f"image {seen.image!r} in a batch of {seen.batch}. Nothing was written; take another format"
         )
 
 

@@ -13,4 +13,4 @@ FORMATS = ("onnx", "openvino", "torchscript", "torch-export")
 INPUT, OUTPUT = "pictures", "logits"  # the names of the graph's ends, where the format has names
 
 Run = Callable[["np.ndarray"], "np.ndarray"]
-"""An exported model: pictures of the model's size, uint8 RGB [N, h, w, 3], to logits, [N, K] or [N, K, h, w]."""
+"""An exported model: images of the model's size, uint8 RGB [N, h, w, 3], to logits, [N, K] or [N, K, h, w]."""

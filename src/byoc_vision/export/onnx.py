@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from byoc_vision.artifact import ModelCard
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError
 from byoc_vision.export import openvino
 from byoc_vision.export.formats import INPUT, OUTPUT, Run
@@ -21,11 +21,11 @@ FILE = "model.onnx"
 _NEEDED = ("onnx", "onnxscript")
 
 
-def write(net: nn.Module, card: ModelCard, folder: Path) -> dict[str, Any]:
+def write(net: nn.Module, config: ModelConfig, folder: Path) -> dict[str, Any]:
     """Write model.onnx, weights included; what the description says of it."""
     _check_packages()
     program = torch.onnx.export(
-        trace(net, card),
+        trace(net, config),
         input_names=[INPUT],
         output_names=[OUTPUT],
         dynamic_shapes={INPUT: {0: "batch"}},
@@ -46,8 +46,8 @@ def load(folder: Path) -> Run:
 
     session = onnxruntime.InferenceSession(folder / FILE, providers=["CPUExecutionProvider"])
 
-    def run(pictures: np.ndarray) -> np.ndarray:
-        return np.asarray(session.run([OUTPUT], {INPUT: pictures})[0])
+    def run(images: np.ndarray) -> np.ndarray:
+        return np.asarray(session.run([OUTPUT], {INPUT: images})[0])
 
     return run
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from byoc_vision.artifact import ModelCard
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.export.conversion import conversion
 from byoc_vision.export.formats import INPUT, OUTPUT, Run
 from byoc_vision.export.program import trace
-from byoc_vision.quiet_openvino import import_openvino
+from byoc_vision.system.quiet_openvino import import_openvino
 
 if TYPE_CHECKING:
     import openvino
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 FILE = "model.xml"  # its weights are in model.bin
 
 
-def to_openvino(net: nn.Module, card: ModelCard) -> openvino.Model:
-    """The network for OpenVINO: `pictures`, uint8 RGB [N, h, w, 3] of the card's size in any number, to `logits`,
+def to_openvino(net: nn.Module, config: ModelConfig) -> openvino.Model:
+    """The network for OpenVINO: `images`, uint8 RGB [N, h, w, 3] of the model config's size in any number, to `logits`,
     float32 [N, K] or [N, K, h, w]. The weights are float32, and the normalisation is inside.
 
     `net` stays as it is, and may be in training or on a GPU. Raises ConversionError where OpenVINO lacks an operation.
     """
     ov = import_openvino()
-    with conversion(card, "openvino"), _logging_as_it_was():
-        model = ov.convert_model(trace(net, card))
-        model.reshape([-1, card.preprocess.height, card.preprocess.width, 3])
+    with conversion(config, "openvino"), _logging_as_it_was():
+        model = ov.convert_model(trace(net, config))
+        model.reshape([-1, config.preprocess.height, config.preprocess.width, 3])
     model.input(0).set_names({INPUT})
     model.output(0).set_names({OUTPUT})
     return model
@@ -50,10 +50,10 @@ def _logging_as_it_was() -> Iterator[None]:
         root.filters[:], root.handlers[:] = filters, handlers
 
 
-def write(net: nn.Module, card: ModelCard, folder: Path) -> dict[str, Any]:
+def write(net: nn.Module, config: ModelConfig, folder: Path) -> dict[str, Any]:
     """Write model.xml and model.bin; what the description says of them."""
     ov = import_openvino()
-    ov.save_model(to_openvino(net, card), folder / FILE, compress_to_fp16=False)
+    ov.save_model(to_openvino(net, config), folder / FILE, compress_to_fp16=False)
     return {"weights": "model.bin", "openvino": ov.__version__}
 
 
@@ -65,7 +65,7 @@ def load_file(file: Path) -> Run:
     """A file that OpenVINO reads (its own, ONNX) as a function, in float32 also where the processor has bfloat16."""
     compiled = import_openvino().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
-    def run(pictures: np.ndarray) -> np.ndarray:
-        return np.array(compiled(pictures)[0])
+    def run(images: np.ndarray) -> np.ndarray:
+        return np.array(compiled(images)[0])
 
     return run

@@ -1,4 +1,4 @@
-"""What an exported model's user must know: how pictures go in, and what comes out means."""
+"""What an exported model's user must know: how images go in, and what comes out means."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 import torch
 
 from byoc_vision import __version__
-from byoc_vision.artifact import ModelCard
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.export.comparison import Comparison
 from byoc_vision.export.formats import INPUT, OUTPUT
+from byoc_vision.preprocess import Preprocess
 
 FILE = "preprocessing.json"
 
 _RESIZE_RULES = {
-    "stretch": "resize the whole picture to width × height; its proportions are lost",
+    "stretch": "resize the whole image to width × height; its proportions are lost",
     "letterbox": (
-        "scale = min(height / H, width / W); resize the whole picture to round(W × scale) × round(H × scale), "
-        "put it in the middle of a black picture of width × height (odd remainders go to the bottom and the right)"
+        "scale = min(height / H, width / W); resize the whole image to round(W × scale) × round(H × scale), "
+        "put it in the middle of a black image of width × height (odd remainders go to the bottom and the right)"
     ),
     "short_side": (
         "scale = min(H / height, W / width), or min(H, W) / short_side where that is given; cut round(width × scale) × "
@@ -28,7 +28,9 @@ _RESIZE_RULES = {
 _INTERPOLATION = {"shrinking": "area averaging (cv2.INTER_AREA)", "growing": "bilinear (cv2.INTER_LINEAR)"}
 
 
-def describe(card: ModelCard, format_name: str, file: str, facts: dict[str, Any], seen: Comparison) -> dict[str, Any]:
+def describe(
+    config: ModelConfig, format_name: str, file: str, facts: dict[str, Any], seen: Comparison
+) -> dict[str, Any]:
     """All that is needed to serve `file` without this package, as preprocessing.json holds it.
 
     facts: what the format adds of its own.
@@ -37,10 +39,10 @@ def describe(card: ModelCard, format_name: str, file: str, facts: dict[str, Any]
         "format": format_name,
         "file": file,
         **facts,
-        "model": card.model.model_dump(include={"task", "architecture", "encoder"}),
-        "input": _input(card.preprocess, format_name),
-        "resize": _resize(card.preprocess),
-        "output": _output(card),
+        "model": config.model.model_dump(include={"task", "architecture", "encoder"}),
+        "input": _input(config.preprocess, format_name),
+        "resize": _resize(config.preprocess),
+        "output": _output(config),
         "comparison": {
             "largest_difference_of_logits": seen.largest,
             "standard_deviation_of_logits": seen.spread,
@@ -71,40 +73,38 @@ def _resize(preprocess: Preprocess) -> dict[str, Any]:
     return {
         "rule": preprocess.resize,
         "short_side": preprocess.short_side,
-        "meaning": f"of a picture H high and W wide: {_RESIZE_RULES[preprocess.resize]}",
+        "meaning": f"of an image H high and W wide: {_RESIZE_RULES[preprocess.resize]}",
         "interpolation": _INTERPOLATION,
     }
 
 
-def _output(card: ModelCard) -> dict[str, Any]:
-    segmentation = card.task == "segmentation"
-    count, sides = card.model.outputs, [card.preprocess.height, card.preprocess.width]
-    classes: list[dict[str, Any]] = [{"name": entry.name} for entry in card.classes]
+def _output(config: ModelConfig) -> dict[str, Any]:
+    segmentation = config.task == "segmentation"
+    count, sides = config.model.outputs, [config.preprocess.height, config.preprocess.width]
+    classes: list[dict[str, Any]] = [{"name": entry.name} for entry in config.classes]
     if segmentation:
-        for index, entry in enumerate(card.classes):
+        for index, entry in enumerate(config.classes):
             classes[index]["value"] = index if entry.value is None else entry.value
     return {
         "name": OUTPUT,
         "dtype": "float32",
         "shape": ["N", count, *sides] if segmentation else ["N", count],
-        "activation": card.activation,
-        "threshold": card.threshold if card.activation == "sigmoid" else None,
-        "meaning": _meaning(card),
+        "activation": config.activation,
+        "threshold": config.threshold if config.activation == "sigmoid" else None,
+        "meaning": _meaning(config),
         "classes": classes,
     }
 
 
-def _meaning(card: ModelCard) -> str:
-    if card.task == "segmentation":
+def _meaning(config: ModelConfig) -> str:
+    if config.task == "segmentation":
         back = (
-            "cut off what is no picture (letterbox), resize the logits to the picture's own size, bilinearly; "
+            "cut off what is no image (letterbox), resize the logits to the image's own size, bilinearly; "
             "a pixel's class is then "
         )
-        if card.activation == "sigmoid":
+        if config.activation == "sigmoid":
             return back + "the second one where sigmoid(logit) > threshold, else the first; `value` is its mask value"
         return back + "the one with the highest logit; `value` is its mask value"
-    if card.activation == "sigmoid":
-        return (
-            "sigmoid(logit) is the probability that the picture has the class, above threshold it has; in class order"
-        )
+    if config.activation == "sigmoid":
+        return "sigmoid(logit) is the probability that the image has the class, above threshold it has; in class order"
     return "softmax(logits) are the probabilities, in class order"

@@ -12,31 +12,31 @@ from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
-from byoc_vision.artifact import ModelCard
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.models.normalized import Normalized
 
-_TRACED_BATCH = 2  # of one picture, the number would be taken for a constant
+_TRACED_BATCH = 2  # of one image, the number would be taken for a constant
 _STRETCH = torch.ops.aten._upsample_bicubic2d_aa.vec
 
 
 class FromDecoded(nn.Module):
-    """A network behind pictures as they are decoded: uint8 RGB [N, h, w, 3] to logits."""
+    """A network behind images as they are decoded: uint8 RGB [N, h, w, 3] to logits."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        logits: Tensor = self.net(pictures.permute(0, 3, 1, 2))
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.net(images.permute(0, 3, 1, 2))
         return logits
 
 
-def standalone(net: nn.Module, card: ModelCard) -> nn.Module:
-    """A copy of `net` for inference, on the CPU in float32, with the normalisation inside: pictures [N, 3, h, w], uint8
+def standalone(net: nn.Module, config: ModelConfig) -> nn.Module:
+    """A copy of `net` for inference, on the CPU in float32, with the normalisation inside: images [N, 3, h, w], uint8
     or float in 0–255, to logits. `net` stays as it is, and may be in training or on a GPU.
     """
     kept = {id(tensor): _detached(tensor) for tensor in [*net.parameters(), *net.buffers()]}
-    model = Normalized(copy.deepcopy(net, kept), card.preprocess.mean, card.preprocess.std).float().eval()
+    model = Normalized(copy.deepcopy(net, kept), config.preprocess.mean, config.preprocess.std).float().eval()
     for module in model.modules():
         if getattr(module, "inplace", False) is True:
             # It saves nothing in a graph, and with in-place ReLU6 the conversion of a MobileNet takes twice as long.
@@ -44,30 +44,30 @@ def standalone(net: nn.Module, card: ModelCard) -> nn.Module:
     return model
 
 
-def trace(net: nn.Module, card: ModelCard) -> ExportedProgram:
-    """The graph of a `standalone` copy of `net`: `pictures`, uint8 RGB [N, h, w, 3] of the card's size in any number,
-    to logits, float32 [N, K] or [N, K, h, w].
+def trace(net: nn.Module, config: ModelConfig) -> ExportedProgram:
+    """The graph of a `standalone` copy of `net`: `images`, uint8 RGB [N, h, w, 3] of the model's size in any
+    number, to logits, float32 [N, K] or [N, K, h, w].
     """
-    program = _export(FromDecoded(standalone(net, card)), card)
+    program = _export(FromDecoded(standalone(net, config)), config)
     if any(node.target is _STRETCH for node in program.graph.nodes):
         with torch.no_grad():
-            program = _export(_with_stretched_positions(program), card)
+            program = _export(_with_stretched_positions(program), config)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it would carry this machine's paths into files
     return program
 
 
-def _export(model: nn.Module, card: ModelCard) -> ExportedProgram:
+def _export(model: nn.Module, config: ModelConfig) -> ExportedProgram:
     # Black ones: only their shape is looked at.
-    pictures = torch.zeros(_TRACED_BATCH, card.preprocess.height, card.preprocess.width, 3, dtype=torch.uint8)
+    images = torch.zeros(_TRACED_BATCH, config.preprocess.height, config.preprocess.width, 3, dtype=torch.uint8)
     with torch.no_grad():
-        return torch.export.export(model, (pictures,), dynamic_shapes={"pictures": {0: Dim("batch")}})
+        return torch.export.export(model, (images,), dynamic_shapes=({0: Dim("batch")},))
 
 
 def _with_stretched_positions(program: ExportedProgram) -> nn.Module:
     """The graph with its weights resized once.
 
-    Transformers stretch their positions to the size of the pictures with each batch, by a filter that OpenVINO lacks.
+    Transformers stretch their positions to the size of the images with each batch, by a filter that OpenVINO lacks.
     """
     model = program.module(check_guards=False)
     assert isinstance(model, GraphModule)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from byoc_vision.artifact import ModelCard
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.export.formats import Run
 from byoc_vision.export.program import standalone
 
@@ -28,11 +28,11 @@ DATA_INPUT_CONFIG = "data-input-config.json"
 _INPUT = "input0"  # what Neo calls the first input of a PyTorch model
 
 
-def write(net: nn.Module, card: ModelCard, folder: Path) -> dict[str, Any]:
+def write(net: nn.Module, config: ModelConfig, folder: Path) -> dict[str, Any]:
     """Write model.pth, the same in model.tar.gz, and data-input-config.json; what the description says of them."""
-    shape = [1, 3, card.preprocess.height, card.preprocess.width]
+    shape = [1, 3, config.preprocess.height, config.preprocess.width]
     with torch.no_grad(), _deprecation_unsaid():
-        model = standalone(net, card)
+        model = standalone(net, config)
         traced = torch.jit.trace(model, torch.zeros(shape), check_trace=False)  # type: ignore[no-untyped-call]
         traced.save(str(folder / FILE))
     with tarfile.open(folder / ARCHIVE, "w:gz", compresslevel=1) as tar:  # weights hardly shrink
@@ -45,9 +45,9 @@ def load(folder: Path) -> Run:
     with _deprecation_unsaid():
         model = torch.jit.load(str(folder / FILE), map_location="cpu")  # type: ignore[no-untyped-call]
 
-    def run(pictures: np.ndarray) -> np.ndarray:
+    def run(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            logits: np.ndarray = model(torch.from_numpy(pictures).permute(0, 3, 1, 2).float()).numpy()
+            logits: np.ndarray = model(torch.from_numpy(images).permute(0, 3, 1, 2).float()).numpy()
         return logits
 
     return run

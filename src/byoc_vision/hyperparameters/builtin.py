@@ -43,9 +43,9 @@ def _size_of_shape(value: Any) -> tuple[str, Any]:
         raise ValueError('is "channels, height, width", such as "3,224,224"')
     channels, height, width = parts
     if str(channels) not in ("1", "3"):
-        raise ValueError(f"pictures have 3 channels, not {channels}")
+        raise ValueError(f"images have 3 channels, not {channels}")
     if str(channels) == "1":
-        logger.warning("image_shape: grey pictures are read as three equal channels")
+        logger.warning("image_shape: grey images are read as three equal channels")
     return "image_size", [height, width]
 
 

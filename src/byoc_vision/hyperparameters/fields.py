@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeFloat, P
 from pydantic_core import PydanticCustomError
 
 from byoc_vision.data.resize_rule import ResizeRule
-from byoc_vision.data.samples import LayoutName
+from byoc_vision.data.samples import DataFormatName
 from byoc_vision.training.health.settings import actions_text, thresholds_text
 
 Choice = TypeVar("Choice")
@@ -51,7 +51,7 @@ def _as_name_or_numbers(value: Any) -> Any:
 
 
 def _as_figure(value: Any) -> Any:
-    """`validation:f1`, as tuners name it, is the validation pictures' f1."""
+    """`validation:f1`, as tuners name it, is the validation images' f1."""
     return _as_name(value).removeprefix("validation:") if isinstance(value, str) else value
 
 
@@ -90,7 +90,7 @@ SPELT = BeforeValidator(_as_name)
 HealthAction = Annotated[str, _spelt(actions_text)]
 HealthThresholds = Annotated[str, _spelt(thresholds_text)]
 TaskName = Annotated[Literal["auto", "segmentation", "classification"], SPELT]
-DataLayout = Annotated[LayoutName, SPELT]
+DataLayout = Annotated[DataFormatName, SPELT]
 Resize = Annotated[ResizeRule, SPELT]
 PrecisionName = Annotated[Literal["auto", "float32", "bfloat16", "float16"], SPELT]
 Size = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_size)]

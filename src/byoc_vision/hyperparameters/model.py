@@ -42,13 +42,13 @@ class Hyperparameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False)
 
     # The task and the data
-    task: TaskName = field("auto", "What to learn. `auto` sees it from the data: class folders or pictures with masks.")
+    task: TaskName = field("auto", "What to learn. `auto` sees it from the data: class folders or images with masks.")
     data_layout: DataLayout = field("auto", "How the data are laid out. `auto` recognises it.")
     num_classes: Annotated[int, Field(ge=2, le=10_000)] | None = field(
         None, "The number of classes. Seen from the data where it is not given, checked where it is."
     )
     num_training_samples: PositiveInt | None = field(
-        None, "The number of training pictures. Counted in any case; a warning where it differs."
+        None, "The number of training images. Counted in any case; a warning where it differs."
     )
     ignore_index: Annotated[int, Field(ge=0, le=255)] | None = field(
         None, "The mask value that no loss and no metric counts. 255 where masks have more than two values."
@@ -57,20 +57,20 @@ class Hyperparameters(BaseModel):
         "ignore", "Whether the border in the Oxford pets' trimaps is not counted, or a class of its own."
     )
     multi_label: bool | None = field(
-        None, "Whether a picture may have any number of classes. Seen from the labels where it is not given."
+        None, "Whether an image may have any number of classes. Seen from the labels where it is not given."
     )
     min_class_count: PositiveInt | None = field(
-        None, "Classes with fewer training pictures are left out. 50 for Polyvore, none elsewhere."
+        None, "Classes with fewer training images are left out. 50 for Polyvore, none elsewhere."
     )
     validation_split: Share | None = field(
-        None, "The share of the training pictures held out where nothing validates. 0.2; 0.25 for the Oxford pets."
+        None, "The share of the training images held out where nothing validates. 0.2; 0.25 for the Oxford pets."
     )
     on_bad_sample: Annotated[Literal["fail", "skip"], SPELT] = field(
-        "fail", "Whether a picture or mask that cannot be used ends the job, by name, or is left out with a warning."
+        "fail", "Whether an image or mask that cannot be used ends the job, by name, or is left out with a warning."
     )
     checked_pictures: PositiveInt | None = field(
         None,
-        "How many pictures are decoded and checked before training; the others are read in the first epoch. As many as "
+        "How many images are decoded and checked before training; the others are read in the first epoch. As many as "
         "take about two seconds: 25 MB of JPEG a core.",
     )
 
@@ -96,10 +96,10 @@ class Hyperparameters(BaseModel):
     )
     dropout_rate: Fraction = field(0.0, "Dropout in the classifier's head.", "dropout")
     sync_batch_norm: bool = field(
-        False, "Batch normalisation over the pictures of all GPUs' batches, not of each alone.", "syncbn"
+        False, "Batch normalisation over the images of all GPUs' batches, not of each alone.", "syncbn"
     )
 
-    # The pictures
+    # The images
     image_size: Size | None = field(
         None,
         "The model's input, as `256` or `height, width`. 256 for segmentation, 224 for classification.",
@@ -107,42 +107,42 @@ class Hyperparameters(BaseModel):
     )
     resize: Resize | None = field(
         None,
-        "How a picture is fitted into `image_size`: `stretch`, `letterbox`, or for classification "
+        "How an image is fitted into `image_size`: `stretch`, `letterbox`, or for classification "
         "`short_side` (cut around the centre). `stretch` for segmentation, `short_side` for classification.",
     )
     short_side: PositiveInt | None = field(
         None,
-        "The shorter side, in pixels, that a picture is resized to before `image_size` is cut out of its middle "
+        "The shorter side, in pixels, that an image is resized to before `image_size` is cut out of its middle "
         "(in training at random). As `image_size` where it is not given. Classification.",
     )
     crop_size: Size | None = field(
-        None, "Segmentation trains on random parts of this size, cut out of the pictures at `image_size`."
+        None, "Segmentation trains on random parts of this size, cut out of the images at `image_size`."
     )
     augmentation: str = field(
         "light",
-        "How much training pictures are varied: `none`, `flip`, `light`, `strong`; `crop`, `crop_color`, "
+        "How much training images are varied: `none`, `flip`, `light`, `strong`; `crop`, `crop_color`, "
         "`crop_color_transform`; or a JSON file that albumentations saved, in the channel `augmentation`.",
         "augmentation_type",
     )
 
     # The optimisation
-    epochs: PositiveInt = field(10, "Passes over the training pictures.", "num_epochs")
+    epochs: PositiveInt = field(10, "Passes over the training images.", "num_epochs")
     batch_size: PositiveInt = field(
-        16, "Pictures a step and process (one process a GPU).", "mini_batch_size", "train_batch_size"
+        16, "Images a step and process (one process a GPU).", "mini_batch_size", "train_batch_size"
     )
     validation_batch_size: PositiveInt | None = field(
         None,
-        "Pictures a step in evaluation. As `batch_size` where it is not given.",
+        "Images a step in evaluation. As `batch_size` where it is not given.",
         "validation_mini_batch_size",
         "test_batch_size",
     )
     loss: Annotated[Literal["auto", "cross_entropy", "dice", "bce_dice", "focal"], SPELT] = field(
         "auto", "`auto`: `bce_dice` for segmentation, `cross_entropy` for classification."
     )
-    label_smoothing: Fraction = field(0.0, "The share of the truth that is spread over all classes.")
+    label_smoothing: Fraction = field(0.0, "The share of the target that is spread over all classes.")
     class_weights: ClassWeights = field(
         "none",
-        "What each class counts in the loss: `balanced` (by the inverse of its pictures or pixels), `effective` "
+        "What each class counts in the loss: `balanced` (by the inverse of its images or pixels), `effective` "
         "(by the effective number of samples), or a list with a weight a class.",
     )
     effective_number_beta: Share = field(
@@ -150,7 +150,7 @@ class Hyperparameters(BaseModel):
     )
     sampling: Annotated[Literal["natural", "balanced", "undersample"], SPELT] = field(
         "natural",
-        "Which pictures an epoch draws. `balanced`: of each class as many, rare ones several times; `undersample`: of "
+        "Which images an epoch draws. `balanced`: of each class as many, rare ones several times; `undersample`: of "
         "each class as many as the rarest has, others in other epochs. Classification.",
     )
     freeze_epochs: NonNegativeInt = field(
@@ -195,11 +195,11 @@ class Hyperparameters(BaseModel):
     objective: FigureName = field(
         "auto",
         "The validation figure by which the best epoch is kept. `auto`: `dice` for one kind of object, `miou` for "
-        "several, `accuracy` for pictures, `map` for pictures with many labels.",
+        "several, `accuracy` for images, `map` for images with many labels.",
         "objective_metric",
     )
     top_k: Annotated[int, Field(ge=2)] | None = field(
-        None, "Also report how often the truth is among the k likeliest classes."
+        None, "Also report how often the target is among the k likeliest classes."
     )
     early_stopping: bool = field(False, "Stop when the objective no longer improves.")
     early_stopping_patience: PositiveInt = field(5, "Epochs without improvement before the stop.")
@@ -220,7 +220,7 @@ class Hyperparameters(BaseModel):
     )
     cache: Annotated[Literal["auto", "off", "memory", "disk"], SPELT] = field(
         "auto",
-        "Where decoded, resized pictures are kept from the first epoch on. `auto`: on disk, as far as half of the free "
+        "Where decoded, resized images are kept from the first epoch on. `auto`: on disk, as far as half of the free "
         "memory holds their pages; `disk`: up to half of the free disk; `memory`: in /dev/shm.",
     )
     cache_gb: PositiveFloat | None = field(None, "What the cache may come to, in GB, instead of those halves.")
@@ -228,7 +228,7 @@ class Hyperparameters(BaseModel):
         True, "Also leave the model as OpenVINO reads it, for endpoints on CPUs: it takes some seconds at the end."
     )
     num_workers: NonNegativeInt | None = field(
-        None, "Processes that read pictures. Chosen from cores and shared memory where it is not given.", "workers"
+        None, "Processes that read images. Chosen from cores and shared memory where it is not given.", "workers"
     )
     health_action: HealthAction = field(
         "warn",
@@ -261,7 +261,7 @@ class Hyperparameters(BaseModel):
         if self.task == "segmentation" and self.resize == "short_side":
             raise PydanticCustomError(
                 "resize",
-                "resize: short_side cuts pictures, so parts of a mask would be missing; use stretch or letterbox",
+                "resize: short_side cuts images, so parts of a mask would be missing; use stretch or letterbox",
             )
         if self.freeze_epochs >= self.epochs and self.freeze_epochs:
             raise PydanticCustomError(

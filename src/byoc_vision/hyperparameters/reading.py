@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from byoc_vision.dialect import decode
 from byoc_vision.errors import InputError, list_problems
 from byoc_vision.hyperparameters.builtin import RETIRED, TRANSLATED, translate
 from byoc_vision.hyperparameters.model import Hyperparameters
-from byoc_vision.json_files import read_object
+from byoc_vision.io import read_object
+from byoc_vision.sagemaker_values import decode
 
 logger = logging.getLogger(__name__)
 

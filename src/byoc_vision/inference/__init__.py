@@ -1,1 +1,1 @@
-"""Pictures in, masks or class probabilities out."""
+"""Images in, masks or class probabilities out."""

@@ -1,4 +1,4 @@
-"""Where the blended logits of a large picture end up: as labels, a byte a pixel, and where wanted as probabilities."""
+"""Where the blended logits of a large image end up: as labels, a byte a pixel, and where wanted as probabilities."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LabelCanvas:
         self._best = np.empty((0, 0), np.float32)
 
     def put(self, index: int, top: int, left: int, logits: np.ndarray) -> None:
-        """As `tiling.Canvas`; all classes of a cell follow each other. What lies beyond the picture is dropped."""
+        """As `tiling.Canvas`; all classes of a cell follow each other. What lies beyond the image is dropped."""
         labels = self.labels[top : top + logits.shape[0], left : left + logits.shape[1]]
         logits = logits[: labels.shape[0], : labels.shape[1]]
         if self._cut is not None:
@@ -35,7 +35,7 @@ class LabelCanvas:
 
 
 class ProbabilityCanvas(LabelCanvas):
-    """Also every class's probability, float32 [K, H, W]: for pictures whose probabilities fit into memory."""
+    """Also every class's probability, float32 [K, H, W]: for images whose probabilities fit into memory."""
 
     def __init__(self, height: int, width: int, planes: int, cut: float | None) -> None:
         super().__init__(height, width, cut)

@@ -1,7 +1,7 @@
 """The network of an artifact as OpenVINO reads it, beside its weights: a server on a CPU then needs no torch.
 
 A folder `openvino` in the artifact: `model.xml` and `model.bin`, and `reference.npz` with the digest of the weights it
-was made from and what PyTorch computes in float32 for one picture, so that whoever loads it can compare.
+was made from and what PyTorch computes in float32 for one image, so that whoever loads it can compare.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from byoc_vision.artifact import OPENVINO_FOLDER, WEIGHTS_FILE, ModelCard
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.artifact import OPENVINO_FOLDER, WEIGHTS_FILE, ModelConfig
 from byoc_vision.errors import DataError
-from byoc_vision.quiet_openvino import import_openvino
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.system.quiet_openvino import import_openvino
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,10 +36,10 @@ BFLOAT16_TOLERANCE = 5e-2
 MOST_POINTS = 4096  # of a mask's logits, for each class
 _PIECE = 2**20
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
-def write(folder: Path, card: ModelCard, net: nn.Module) -> None:
+def write(folder: Path, config: ModelConfig, net: nn.Module) -> None:
     """Put the network beside the artifact's weights in `folder`, once its answers are PyTorch's.
 
     Raises ConversionError where OpenVINO cannot compute it, DataError where it computes something else; nothing is
@@ -49,11 +49,11 @@ def write(folder: Path, card: ModelCard, net: nn.Module) -> None:
     from byoc_vision.export.openvino import to_openvino
     from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
 
-    expected = expected_logits(net, card)
-    with conversion(card, "openvino"):
-        model = to_openvino(net, card)
+    expected = expected_logits(net, config)
+    with conversion(config, "openvino"):
+        model = to_openvino(net, config)
         engine = OpenVinoEngine(model)
-    compare(engine, card.preprocess, expected)
+    compare(engine, config.preprocess, expected)
     scratch = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
     try:
         scratch.chmod(0o755)
@@ -65,7 +65,7 @@ def write(folder: Path, card: ModelCard, net: nn.Module) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def load(folder: Path, card: ModelCard, threads: int | None = None, lanes: int = 1) -> OpenVinoEngine | None:
+def load(folder: Path, config: ModelConfig, threads: int | None = None, lanes: int = 1) -> OpenVinoEngine | None:
     """The engine of the artifact in `folder`; None where it has none, or one of other weights.
 
     Raises DataError where it does not compute what PyTorch does.
@@ -78,18 +78,18 @@ def load(folder: Path, card: ModelCard, threads: int | None = None, lanes: int =
     with np.load(reference, allow_pickle=False) as content:
         weights, expected = str(content["weights"]), content["logits"]
     if weights != digest(folder / WEIGHTS_FILE):
-        log.warning("%s was made from other weights than %s; it is not used", model, folder / WEIGHTS_FILE)
+        logger.warning("%s was made from other weights than %s; it is not used", model, folder / WEIGHTS_FILE)
         return None
     engine = OpenVinoEngine(model, threads, lanes)
-    compare(engine, card.preprocess, expected)
+    compare(engine, config.preprocess, expected)
     return engine
 
 
 def compare(engine: OpenVinoEngine, rule: Preprocess, expected: np.ndarray) -> None:
-    """Raises DataError where the engine's answer to the reference picture, alone or in a batch, is not the expected."""
-    picture = reference_picture(rule)
+    """Raises DataError where the engine's answer to the reference image, alone or in a batch, is not the expected."""
+    image = reference_image(rule)
     for count in sorted({1, engine.lanes}):
-        _compare_each(engine, engine.run(picture.repeat(count, axis=0)), expected)
+        _compare_each(engine, engine.run(image.repeat(count, axis=0)), expected)
 
 
 def _compare_each(engine: OpenVinoEngine, answers: np.ndarray, expected: np.ndarray) -> None:
@@ -103,8 +103,8 @@ def _compare_each(engine: OpenVinoEngine, answers: np.ndarray, expected: np.ndar
         )
 
 
-def expected_logits(net: nn.Module, card: ModelCard) -> np.ndarray:
-    """What PyTorch computes for the reference picture, in float32 on the CPU."""
+def expected_logits(net: nn.Module, config: ModelConfig) -> np.ndarray:
+    """What PyTorch computes for the reference image, in float32 on the CPU."""
     import copy
 
     import torch
@@ -113,14 +113,14 @@ def expected_logits(net: nn.Module, card: ModelCard) -> np.ndarray:
     from byoc_vision.precision import choose_precision
 
     cpu = torch.device("cpu")
-    engine = TorchEngine(copy.deepcopy(net), card, cpu, choose_precision("float32", cpu))
-    logits = engine.run(reference_picture(card.preprocess))
+    engine = TorchEngine(copy.deepcopy(net), config, cpu, choose_precision("float32", cpu))
+    logits = engine.run(reference_image(config.preprocess))
     assert isinstance(logits, np.ndarray)
     return points(logits[0])
 
 
-def reference_picture(rule: Preprocess) -> np.ndarray:
-    """A picture with smooth and rough parts, uint8 [1, h, w, 3]; reckoned, so that it is the same everywhere."""
+def reference_image(rule: Preprocess) -> np.ndarray:
+    """An image with smooth and rough parts, uint8 [1, h, w, 3]; reckoned, so that it is the same everywhere."""
     rows, columns = np.mgrid[: rule.height, : rule.width]
     channels = [rows * 5 + columns * 3 * channel + rows * columns // (7 + channel) for channel in range(3)]
     return (np.stack(channels, axis=-1) % 256).astype(np.uint8)[None]

@@ -1,4 +1,4 @@
-"""Where a mask differs from the truth, in colours that people with any colour vision tell apart."""
+"""Where a mask differs from the target, in colours that people with any colour vision tell apart."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _KINDS = np.zeros(256, np.uint8)
 _KINDS[:6] = (BACKGROUND, FALSE_ALARM, MISSED, RIGHT, NOT_COUNTED, NOT_COUNTED)
 
 
-def difference(labels: np.ndarray, truth: np.ndarray, background: Sequence[int] = (0,)) -> np.ndarray:
+def difference(labels: np.ndarray, target: np.ndarray, background: Sequence[int] = (0,)) -> np.ndarray:
     """What each pixel is, uint8 [H, W], as an index into DIFFERENCE_COLOURS.
 
-    labels, truth: class indices, uint8 [H, W]; in the truth 255 is not counted. background: classes that are not
+    labels, target: class indices, uint8 [H, W]; in the target 255 is not counted. background: classes that are not
     looked for; where there is none each pixel is right or another class.
     """
     said, true = np.ones(256, np.uint8), np.full(256, 2, np.uint8)
     said[list(background)] = true[list(background)] = 0
     true[255] = 4
-    both = cv2.LUT(labels, said) + cv2.LUT(truth, true)
+    both = cv2.LUT(labels, said) + cv2.LUT(target, true)
     kinds = cv2.LUT(both, _KINDS)
-    np.copyto(kinds, ANOTHER_CLASS, where=(both == 3) & (labels != truth))
+    np.copyto(kinds, ANOTHER_CLASS, where=(both == 3) & (labels != target))
     return kinds
 
 

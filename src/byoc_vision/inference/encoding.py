@@ -46,7 +46,7 @@ def encode_png(mask: np.ndarray, palette: np.ndarray | None = None) -> bytes:
 
 
 def encode_rgb_png(rgb: np.ndarray) -> bytes:
-    """A picture, uint8 RGB [H, W, 3], as PNG. Pictures for people: quickly rather than small."""
+    """An image, uint8 RGB [H, W, 3], as PNG. Images for people: quickly rather than small."""
     written, encoded = cv2.imencode(
         ".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, _QUICKLY]
     )
@@ -55,14 +55,14 @@ def encode_rgb_png(rgb: np.ndarray) -> bytes:
 
 
 def encode_jpeg(rgb: np.ndarray, quality: int = 90) -> bytes:
-    """A picture, uint8 RGB [H, W, 3]. quality: 1–100."""
+    """An image, uint8 RGB [H, W, 3]. quality: 1–100."""
     written, encoded = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert written, "OpenCV encodes every uint8 array as JPEG"
     return encoded.tobytes()
 
 
 def class_entries(answer: Classification) -> list[dict[str, Any]]:
-    """`{"label", "score"}` of every class, best first; where a picture may have several also whether it has this one:
+    """`{"label", "score"}` of every class, best first; where an image may have several also whether it has this one:
     `"present"`."""
     ranked = answer.ranked()
     entries: list[dict[str, Any]] = [{"label": label, "score": round(score, DECIMALS)} for label, score in ranked]

@@ -1,4 +1,4 @@
-"""Where a classifier looked: the parts of a picture that speak for a class, after Grad-CAM.
+"""Where a classifier looked: the parts of an image that speak for a class, after Grad-CAM.
 
 Source: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", 2017.
 """
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from byoc_vision.artifact import ModelCard
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Classification, Predictor
@@ -47,7 +47,7 @@ class Explainer:
 
     def __init__(self, predictor: Predictor) -> None:
         """Raises InputError for a model whose answers cannot be explained so."""
-        check_can_explain(predictor.card)
+        check_can_explain(predictor.config)
         assert isinstance(predictor.engine, TorchEngine), "gradients are computed by PyTorch"
         self.predictor = predictor
         self._network = _Halves(predictor.engine.model, _channels_last(predictor))
@@ -55,7 +55,7 @@ class Explainer:
         self._shift = places_off(backbone, channels_last, predictor.device)
 
     def explain(self, rgb: np.ndarray, class_name: str | None = None) -> Explanation:
-        """What of a picture, uint8 RGB [H, W, 3], speaks for a class; by default for the likeliest.
+        """What of an image, uint8 RGB [H, W, 3], speaks for a class; by default for the likeliest.
 
         Raises InputError for a class that the model does not know.
         """
@@ -64,31 +64,31 @@ class Explainer:
         answer = self.predictor.predict([rgb])[0]
         assert isinstance(answer, Classification)
         name = class_name if class_name is not None else answer.ranked()[0][0]
-        index = class_index(self.predictor.card, name)
+        index = class_index(self.predictor.config, name)
         prepared = self.predictor.prepare(rgb)
         method = LayerGradCam(self._network, self._network.features)
-        picture = torch.from_numpy(prepared.pixels).permute(2, 0, 1)[None].to(self.predictor.device)
-        heat = method.attribute(picture, target=index, relu_attributions=True)[0, 0].detach().cpu().numpy()
-        return Explanation(name, float(answer.probabilities[index]), self._over_picture(_to_one(heat)))
+        image = torch.from_numpy(prepared.pixels).permute(2, 0, 1)[None].to(self.predictor.device)
+        heat = method.attribute(image, target=index, relu_attributions=True)[0, 0].detach().cpu().numpy()
+        return Explanation(name, float(answer.probabilities[index]), self._over_image(_to_one(heat)))
 
-    def _over_picture(self, heat: np.ndarray) -> np.ndarray:
+    def _over_image(self, heat: np.ndarray) -> np.ndarray:
         """[y, x] → [height, width] of the model's input, each place where its middle is."""
-        rule, (down, right) = self.predictor.card.preprocess, self._shift
+        rule, (down, right) = self.predictor.config.preprocess, self._shift
         size = (rule.width, rule.height)
         moved = np.array([[1, 0, right], [0, 1, down]], np.float32)
         return cv2.warpAffine(cv2.resize(heat, size), moved, size, borderMode=cv2.BORDER_REPLICATE)
 
 
 class _Features(nn.Module):
-    """The network up to its last map: pictures, uint8 [N, 3, h, w], to [N, C, y, x]."""
+    """The network up to its last map: images, uint8 [N, 3, h, w], to [N, C, y, x]."""
 
     def __init__(self, model: Normalized, channels_last: bool) -> None:
         super().__init__()
         self.model = model
         self.channels_last = channels_last
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        normalized = pictures.float() * self.model.scale + self.model.shift
+    def forward(self, images: Tensor) -> Tensor:
+        normalized = images.float() * self.model.scale + self.model.shift
         features: Tensor = _backbone(self.model.net).forward_features(normalized)
         return features.permute(0, 3, 1, 2) if self.channels_last else features
 
@@ -104,8 +104,8 @@ class _Halves(nn.Module):
         self.features = _Features(model, channels_last)
         self.net = model.net
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        features = self.features(pictures)
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.features(images)
         if self.features.channels_last:
             features = features.permute(0, 2, 3, 1)
         # A copy: what follows may change it in place, and its gradients are asked for.
@@ -121,7 +121,7 @@ def _backbone(net: nn.Module) -> Any:
 def _channels_last(predictor: Predictor) -> bool:
     """Where the channels are in the network's last map. Raises InputError where there is no such map."""
     assert isinstance(predictor.engine, TorchEngine)
-    rule, name = predictor.card.preprocess, predictor.card.model.architecture
+    rule, name = predictor.config.preprocess, predictor.config.model.architecture
     backbone = _backbone(predictor.engine.net)
     with torch.no_grad():
         features = backbone.forward_features(torch.zeros(1, 3, rule.height, rule.width, device=predictor.device))
@@ -132,7 +132,7 @@ def _channels_last(predictor: Predictor) -> bool:
         )
     if features[0].numel() == backbone.num_features:
         raise InputError(
-            f"{name} sees a picture of {rule.height} × {rule.width} as one place, so that none can be told from "
+            f"{name} sees an image of {rule.height} × {rule.width} as one place, so that none can be told from "
             "another; train it with a larger image_size, such as 224"
         )
     return bool(features.shape[1] != backbone.num_features)
@@ -159,7 +159,7 @@ def places_off(backbone: Any, channels_last: bool = False, device: str = "cpu") 
             features = features if channels_last else features.permute(0, 2, 3, 1)
             row, column = features.shape[1] // 2, features.shape[2] // 2
             reached = torch.autograd.grad(features[0, row, column].sum(), blank)[0][0].abs().sum(dim=0)
-    except (RuntimeError, AssertionError):  # it takes pictures of its own size alone
+    except (RuntimeError, AssertionError):  # it takes images of its own size alone
         return 0.0, 0.0
     total = reached.sum()
     if not torch.isfinite(total) or total < _SOMETHING:
@@ -170,34 +170,34 @@ def places_off(backbone: Any, channels_last: bool = False, device: str = "cpu") 
     return down, right
 
 
-def check_can_explain(card: ModelCard) -> None:
+def check_can_explain(config: ModelConfig) -> None:
     """Raises InputError for a model of masks."""
-    if card.task != "classification":
+    if config.task != "classification":
         raise InputError(
             "explain is for classifiers: it shows what speaks for a class. This model draws masks, which say "
             "themselves where a class is: see them with `byoc-vision predict --overlay`"
         )
 
 
-def class_index(card: ModelCard, name: str) -> int:
+def class_index(config: ModelConfig, name: str) -> int:
     """Raises InputError that names the nearest."""
-    if name in card.class_names:
-        return card.class_names.index(name)
-    nearest = difflib.get_close_matches(name, card.class_names, n=1)
-    known = f"did you mean {nearest[0]}?" if nearest else f"it knows {', '.join(card.class_names[:20])}"
+    if name in config.class_names:
+        return config.class_names.index(name)
+    nearest = difflib.get_close_matches(name, config.class_names, n=1)
+    known = f"did you mean {nearest[0]}?" if nearest else f"it knows {', '.join(config.class_names[:20])}"
     raise InputError(f"--class {name} is no class of the model; {known}")
 
 
-def draw_heat(card: ModelCard, rgb: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """What speaks for the class in warm colours over the picture, uint8 RGB [h, w, 3]; of what the model sees of it."""
-    seen = card.preprocess.visible(rgb)
+def draw_heat(config: ModelConfig, rgb: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """What speaks for the class in warm colours over the image, uint8 RGB [h, w, 3]; of what the model sees of it."""
+    seen = config.preprocess.visible(rgb)
     scale = min(1.0, LONG_SIDE / max(seen.shape[:2]))
     width, height = (max(1, round(side * scale)) for side in seen.shape[1::-1])
     seen = cv2.resize(np.ascontiguousarray(seen), (width, height), interpolation=cv2.INTER_AREA)
-    if card.preprocess.resize == "short_side":
+    if config.preprocess.resize == "short_side":
         over = cv2.resize(heat, (width, height))
     else:
-        over = card.preprocess.restore(heat, height, width)
+        over = config.preprocess.restore(heat, height, width)
     warm = cv2.applyColorMap(np.rint(over * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     share = (OPACITY * over)[..., None]
     drawn: np.ndarray = np.rint(seen * (1 - share) + warm * share).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Picture files in, answer files out."""
+"""Image files in, answer files out."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from byoc_vision.data.decoding import PICTURE_SUFFIXES, read_picture
+from byoc_vision.data.decoding import IMAGE_SUFFIXES, read_image
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.inference.encoding import class_entries, encode_jpeg
 from byoc_vision.inference.overlay import background_classes, draw_overlay
-from byoc_vision.inference.passes import Looks, check_looks, make_pass, run_pass
+from byoc_vision.inference.passes import InferenceOptions, check_looks, make_pass, run_pass
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 from byoc_vision.inference.table import PredictionTable
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 PREDICTIONS_FILE = "predictions.jsonl"
 TABLE_FILE = "predictions.csv"
 
-_PLAINLY = Looks()
+_PLAINLY = InferenceOptions()
 
 
 @dataclass(frozen=True)
 class FileOutcome:
-    """What became of a picture: the file written for it, or why there is none.
+    """What became of an image: the file written for it, or why there is none.
 
     answer: what the file does not say.
     """
@@ -41,43 +41,45 @@ class FileOutcome:
     answer: str = ""
 
 
-def find_pictures(sources: Sequence[Path]) -> list[Path]:
-    """The files named, and the pictures in the folders named. Raises InputError where there is none."""
-    pictures: list[Path] = []
+def find_images(sources: Sequence[Path]) -> list[Path]:
+    """The files named, and the images in the folders named. Raises InputError where there is none."""
+    images: list[Path] = []
     for source in sources:
         if source.is_dir():
-            inside = (path for path in sorted(source.rglob("*")) if path.suffix.lower() in PICTURE_SUFFIXES)
-            pictures += [path for path in inside if not path.name.startswith(".")]
+            inside = (path for path in sorted(source.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES)
+            images += [path for path in inside if not path.name.startswith(".")]
         elif source.is_file():
-            pictures.append(source)
+            images.append(source)
         else:
-            raise InputError(f"{source} does not exist; name pictures or folders of pictures")
-    if not pictures:
-        raise InputError(
-            f"no pictures in {', '.join(map(str, sources))}; read are {', '.join(sorted(PICTURE_SUFFIXES))}"
-        )
-    _check_stems(pictures)
-    return pictures
+            raise InputError(f"{source} does not exist; name images or folders of images")
+    if not images:
+        raise InputError(f"no images in {', '.join(map(str, sources))}; read are {', '.join(sorted(IMAGE_SUFFIXES))}")
+    _check_stems(images)
+    return images
 
 
 def predict_files(
-    predictor: Predictor, pictures: Iterable[Path], output: Path, overlay: bool = False, looks: Looks = _PLAINLY
+    predictor: Predictor,
+    images: Iterable[Path],
+    output: Path,
+    overlay: bool = False,
+    looks: InferenceOptions = _PLAINLY,
 ) -> Iterator[FileOutcome]:
-    """Answer each picture: a mask `STEM.png` (and `STEM.overlay.png`), or a line of predictions.jsonl; and a row of
+    """Answer each image: a mask `STEM.png` (and `STEM.overlay.png`), or a line of predictions.jsonl; and a row of
     predictions.csv.
 
-    A picture that cannot be read, or is too large for its tiles, costs its own answer alone.
-    Raises InputError where the model cannot look at any picture so.
+    An image that cannot be read, or is too large for its tiles, costs its own answer alone.
+    Raises InputError where the model cannot look at any image so.
     """
-    check_looks(predictor.card, looks)
+    check_looks(predictor.config, looks)
     output.mkdir(parents=True, exist_ok=True)
-    table = PredictionTable(output / TABLE_FILE, predictor.card)
+    table = PredictionTable(output / TABLE_FILE, predictor.config)
     lines = output / PREDICTIONS_FILE
-    if predictor.card.task == "classification":
+    if predictor.config.task == "classification":
         lines.write_text("", encoding="utf-8")
-    for source in pictures:
+    for source in images:
         try:
-            rgb = read_picture(source)
+            rgb = read_image(source)
             answer = run_pass(predictor, make_pass(predictor, rgb, looks))
         except DataError as error:
             yield FileOutcome(source, error=str(error))
@@ -97,28 +99,28 @@ def predict_files(
 
 
 def explain_files(
-    explainer: Explainer, pictures: Iterable[Path], output: Path, class_name: str | None = None
+    explainer: Explainer, images: Iterable[Path], output: Path, class_name: str | None = None
 ) -> Iterator[FileOutcome]:
-    """Draw over each picture what speaks for a class, the likeliest by default: `STEM.explained.jpg`.
+    """Draw over each image what speaks for a class, the likeliest by default: `STEM.explained.jpg`.
 
-    A picture that cannot be read costs its own answer alone. Raises InputError for a class that is not known.
+    An image that cannot be read costs its own answer alone. Raises InputError for a class that is not known.
     """
     from byoc_vision.inference.explaining import class_index, draw_heat
 
-    card = explainer.predictor.card
+    config = explainer.predictor.config
     if class_name is not None:
-        class_index(card, class_name)
+        class_index(config, class_name)
     output.mkdir(parents=True, exist_ok=True)
-    for source in pictures:
+    for source in images:
         try:
-            rgb = read_picture(source)
+            rgb = read_image(source)
         except DataError as error:
             yield FileOutcome(source, error=str(error))
             continue
         found = explainer.explain(rgb, class_name)
         written = output / f"{source.stem}.explained.jpg"
-        written.write_bytes(encode_jpeg(draw_heat(card, rgb, found.heat)))
-        speaks = "" if found.heat.any() else "; nothing in the picture speaks for it"
+        written.write_bytes(encode_jpeg(draw_heat(config, rgb, found.heat)))
+        speaks = "" if found.heat.any() else "; nothing in the image speaks for it"
         yield FileOutcome(source, written, answer=f"{found.class_name} {found.probability:.3f}{speaks}")
 
 
@@ -143,10 +145,10 @@ def _write_png(path: Path, pixels: np.ndarray) -> None:
     path.write_bytes(encoded.tobytes())
 
 
-def _check_stems(pictures: Sequence[Path]) -> None:
-    """Answers are named after pictures: two of one name would overwrite each other."""
+def _check_stems(images: Sequence[Path]) -> None:
+    """Answers are named after images: two of one name would overwrite each other."""
     seen: dict[str, Path] = {}
-    for path in pictures:
+    for path in images:
         other = seen.setdefault(path.stem, path)
         if other is not path:
             raise InputError(

@@ -1,4 +1,4 @@
-"""From logits at the model's size to an answer at the picture's, on the CPU."""
+"""From logits at the model's size to an answer at the image's, on the CPU."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import math
 import cv2
 import numpy as np
 
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.preprocess import Preprocess
 
 
 def label_pixels(
     logits: np.ndarray, rule: Preprocess, height: int, width: int, threshold: float | None = None
 ) -> np.ndarray:
-    """Logits, float32 [K, h, w], to class indices over the picture, uint8 [height, width].
+    """Logits, float32 [K, h, w], to class indices over the image, uint8 [height, width].
 
     threshold: where one logit tells two classes apart, the probability above which it says yes.
     Bilinear, class by class: memory does not grow with the number of classes.
@@ -32,7 +32,7 @@ def label_pixels(
 
 
 def restore_planes(logits: np.ndarray, rule: Preprocess, height: int, width: int) -> np.ndarray:
-    """Logits, float32 [K, h, w], over the picture they came from: [K, height, width]."""
+    """Logits, float32 [K, h, w], over the image they came from: [K, height, width]."""
     return np.stack([rule.restore(plane, height, width) for plane in logits])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.preprocess import Preprocess
 
 
 def label_pixels(

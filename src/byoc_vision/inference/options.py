@@ -1,4 +1,4 @@
-"""How people write the ways to look at a picture: in a request's options and on the command line alike.
+"""How people write the ways to look at an image: in a request's options and on the command line alike.
 
 Nothing is imported here that takes time, so that `byoc-vision --help` answers at once.
 """

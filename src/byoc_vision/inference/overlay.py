@@ -1,4 +1,4 @@
-"""A mask drawn over its picture, for people."""
+"""A mask drawn over its image, for people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from byoc_vision.artifact import ClassEntry
 from byoc_vision.inference.palette import MOST_CLASSES, class_colour, is_background
 
-_ROWS = 512  # that are drawn at a time, so that a large picture does not lie in memory several times
+_ROWS = 512  # that are drawn at a time, so that a large image does not lie in memory several times
 
 
 def class_colours(count: int) -> np.ndarray:
@@ -21,7 +21,7 @@ def class_colours(count: int) -> np.ndarray:
 def draw_overlay(
     rgb: np.ndarray, labels: np.ndarray, background: Sequence[int] = (0,), opacity: float = 0.5
 ) -> np.ndarray:
-    """Each class in its colour over the picture, uint8 [H, W, 3]; pixels of `background` classes stay as they are.
+    """Each class in its colour over the image, uint8 [H, W, 3]; pixels of `background` classes stay as they are.
 
     rgb: uint8 [H, W, 3]; labels: class indices, uint8 [H, W]; opacity: 0–1.
     """

@@ -1,4 +1,4 @@
-"""A colour for each class, and which classes are not drawn: the same over pictures in files and on the server's page.
+"""A colour for each class, and which classes are not drawn: the same over images in files and on the server's page.
 
 Nothing is imported here that takes time: the server has the page before it has a model.
 """

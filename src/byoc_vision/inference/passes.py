@@ -1,4 +1,4 @@
-"""What goes through the model for one picture, and how what comes out becomes its answer.
+"""What goes through the model for one image, and how what comes out becomes its answer.
 
 A pass gives its inputs one by one, so that whoever computes them, together with those of others, decides how many lie
 in memory; and takes their logits in the same order.
@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from byoc_vision.artifact import ModelCard
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError
 from byoc_vision.inference import finishing
 from byoc_vision.inference.canvas import LabelCanvas, ProbabilityCanvas
@@ -26,11 +26,11 @@ MAX_BLENDING = 2**30  # bytes
 
 
 @dataclass(frozen=True)
-class Looks:
-    """How the model looks at a picture.
+class InferenceOptions:
+    """How the model looks at an image.
 
-    tile: the longer side of tiles in pixels of the picture, in the proportions of the model's input; None: whole.
-    threshold: where a sigmoid says yes, instead of the card's.
+    tile: the longer side of tiles in pixels of the image, in the proportions of the model's input; None: whole.
+    threshold: where a sigmoid says yes, instead of the model config's.
     probabilities: whether they will be asked of the answer; the pixels' classes always are.
     """
 
@@ -41,7 +41,7 @@ class Looks:
 
 
 class Pass(Protocol):
-    """One picture's way through the model."""
+    """One image's way through the model."""
 
     def inputs(self) -> Iterator[Prepared]:
         """What the model is to compute."""
@@ -56,22 +56,22 @@ class Pass(Protocol):
         ...
 
 
-def make_pass(predictor: Predictor, rgb: np.ndarray, looks: Looks) -> Pass:
-    """The pass of a decoded picture, uint8 RGB [H, W, 3].
+def make_pass(predictor: Predictor, rgb: np.ndarray, looks: InferenceOptions) -> Pass:
+    """The pass of a decoded image, uint8 RGB [H, W, 3].
 
     Raises InputError where tiles take too much memory, and what `check_looks` raises.
     """
-    check_looks(predictor.card, looks)
+    check_looks(predictor.config, looks)
     if looks.tile is None:
         return WholePass(predictor, rgb, looks)
-    return TiledPass(predictor, rgb, looks, make_grid(predictor.card, rgb.shape[0], rgb.shape[1], looks.tile))
+    return TiledPass(predictor, rgb, looks, make_grid(predictor.config, rgb.shape[0], rgb.shape[1], looks.tile))
 
 
-def check_looks(card: ModelCard, looks: Looks) -> None:
-    """Raises InputError where a model cannot look so at any picture."""
-    if looks.tile is not None and card.task != "segmentation":
-        raise InputError("tile is for masks; a classifier looks at the whole picture: leave tile out")
-    if looks.threshold is not None and card.activation != "sigmoid":
+def check_looks(config: ModelConfig, looks: InferenceOptions) -> None:
+    """Raises InputError where a model cannot look so at any image."""
+    if looks.tile is not None and config.task != "segmentation":
+        raise InputError("tile is for masks; a classifier looks at the whole image: leave tile out")
+    if looks.threshold is not None and config.activation != "sigmoid":
         raise InputError(
             "threshold is for models that say yes or no; this one answers the most probable of its classes: "
             "leave threshold out"
@@ -87,13 +87,13 @@ def run_pass(predictor: Predictor, going: Pass, batch_size: int = 8) -> Answer:
     return going.answer()
 
 
-def make_grid(card: ModelCard, height: int, width: int, tile: Tile) -> Grid:
-    """The tiles of a picture of this size. Raises InputError where they take too much memory."""
-    rule = card.preprocess
+def make_grid(config: ModelConfig, height: int, width: int, tile: Tile) -> Grid:
+    """The tiles of an image of this size. Raises InputError where they take too much memory."""
+    rule = config.preprocess
     scale = 1.0 if tile == "auto" else tile / max(rule.height, rule.width)
     rows = Axis(height, max(1, round(rule.height * scale)))
     columns = Axis(width, max(1, round(rule.width * scale)))
-    grid = Grid(rows, columns, card.model.outputs)
+    grid = Grid(rows, columns, config.model.outputs)
     if grid.blending_bytes > MAX_BLENDING:
         raise InputError(
             f"tiles of {grid.rows.tile} × {grid.columns.tile} pixels with {grid.planes} classes take "
@@ -103,13 +103,13 @@ def make_grid(card: ModelCard, height: int, width: int, tile: Tile) -> Grid:
 
 
 class WholePass:
-    """The picture as a whole, in one or several views."""
+    """The image as a whole, in one or several views."""
 
-    def __init__(self, predictor: Predictor, rgb: np.ndarray, looks: Looks) -> None:
+    def __init__(self, predictor: Predictor, rgb: np.ndarray, looks: InferenceOptions) -> None:
         self._predictor = predictor
         self._prepared = predictor.prepare(rgb)
         self._looks = looks
-        self._mean = _ViewMean(looks.views, predictor.card.activation)
+        self._mean = _ViewMean(looks.views, predictor.config.activation)
         self._logits: Logits | None = None
 
     def inputs(self) -> Iterator[Prepared]:
@@ -125,15 +125,15 @@ class WholePass:
 
 
 class TiledPass:
-    """The picture tile by tile, each in one or several views."""
+    """The image tile by tile, each in one or several views."""
 
-    def __init__(self, predictor: Predictor, rgb: np.ndarray, looks: Looks, grid: Grid) -> None:
-        card, (height, width) = predictor.card, rgb.shape[:2]
+    def __init__(self, predictor: Predictor, rgb: np.ndarray, looks: InferenceOptions, grid: Grid) -> None:
+        config, (height, width) = predictor.config, rgb.shape[:2]
         self._predictor = predictor
         self._rgb = rgb
         self._grid = grid
-        self._mean = _ViewMean(looks.views, card.activation)
-        cut = finishing.logit(looks.threshold or card.threshold) if card.activation == "sigmoid" else None
+        self._mean = _ViewMean(looks.views, config.activation)
+        cut = finishing.logit(looks.threshold or config.threshold) if config.activation == "sigmoid" else None
         self._canvas = (
             ProbabilityCanvas(height, width, grid.planes, cut)
             if looks.probabilities
@@ -149,14 +149,14 @@ class TiledPass:
     def add(self, logits: Logits) -> bool:
         mean = self._mean.add(logits)
         if mean is not None:
-            rule, grid = self._predictor.card.preprocess, self._grid
+            rule, grid = self._predictor.config.preprocess, self._grid
             planes = (rule.restore(plane, grid.rows.tile, grid.columns.tile) for plane in on_cpu(mean))
             self._blender.add(grid.visits[self._done], planes)
             self._done += 1
         return self._done == len(self._grid.visits)
 
     def answer(self) -> Answer:
-        return Segmentation(self._canvas.labels, self._predictor.card.classes, self._probabilities)
+        return Segmentation(self._canvas.labels, self._predictor.config.classes, self._probabilities)
 
     def _probabilities(self) -> np.ndarray:
         assert isinstance(self._canvas, ProbabilityCanvas), "probabilities that were not asked for were not kept"

@@ -1,4 +1,4 @@
-"""Pictures in, masks or class probabilities out: the one way from a picture to an answer.
+"""Images in, masks or class probabilities out: the one way from an image to an answer.
 
 Evaluation in training, `byoc-vision predict` and the server all use this class, so that the reported
 figure is the served one.
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from byoc_vision import artifact
-from byoc_vision.artifact import ClassEntry, ModelCard
+from byoc_vision.artifact import ClassEntry, ModelConfig
 from byoc_vision.inference import finishing
 from byoc_vision.inference.engines.base import Engine, EngineName, Logits
 from byoc_vision.inference.engines.choice import load_engine
@@ -23,7 +23,7 @@ from byoc_vision.inference.engines.choice import load_engine
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture as the model takes it, uint8 RGB [h, w, 3], and its own size in pixels."""
+    """An image as the model takes it, uint8 RGB [h, w, 3], and its own size in pixels."""
 
     pixels: np.ndarray
     height: int
@@ -34,8 +34,8 @@ class Prepared:
 class Classification:
     """The probability of each class, float32 [K], in class order.
 
-    threshold: where a picture may have several classes, the probability above which it has one. Their probabilities
-    are then of a yes each and do not sum to 1. None where a picture has one class.
+    threshold: where an image may have several classes, the probability above which it has one. Their probabilities
+    are then of a yes each and do not sum to 1. None where an image has one class.
     """
 
     probabilities: np.ndarray
@@ -50,7 +50,7 @@ class Classification:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """The class of each pixel, as an index into `classes`: uint8 [H, W], in the picture's own size."""
+    """The class of each pixel, as an index into `classes`: uint8 [H, W], in the image's own size."""
 
     labels: np.ndarray
     classes: tuple[ClassEntry, ...]
@@ -77,13 +77,13 @@ Answer = Segmentation | Classification
 
 
 class Predictor:
-    """An engine, and the card that says what its pictures and its logits mean.
+    """An engine, and the model config that says what its images and its logits mean.
 
     `prepare` and `finish` may run in any thread; `forward` in one at a time.
     """
 
-    def __init__(self, card: ModelCard, engine: Engine) -> None:
-        self.card = card
+    def __init__(self, config: ModelConfig, engine: Engine) -> None:
+        self.config = config
         self.engine = engine
 
     @classmethod
@@ -102,8 +102,8 @@ class Predictor:
         Raises DataError where the artifact is damaged, and what `load_engine` raises.
         """
         with artifact.opened(source) as folder:
-            card = artifact.read_card(folder)
-            return cls(card, load_engine(folder, card, device, engine, threads, lanes))
+            config = artifact.read_config(folder)
+            return cls(config, load_engine(folder, config, device, engine, threads, lanes))
 
     @property
     def device(self) -> str:
@@ -111,49 +111,49 @@ class Predictor:
 
     def warm_up(self, batch_size: int = 1) -> None:
         """Have the first requests answered as fast as the next, up to so many at a time."""
-        rule = self.card.preprocess
+        rule = self.config.preprocess
         self.engine.warm_up(np.zeros((batch_size, rule.height, rule.width, 3), dtype=np.uint8))
         self.predict([np.zeros((rule.height, rule.width, 3), dtype=np.uint8)])
 
     def prepare(self, rgb: np.ndarray) -> Prepared:
-        """A decoded picture, uint8 RGB [H, W, 3], made ready for `forward`."""
-        return Prepared(self.card.preprocess.image(rgb), rgb.shape[0], rgb.shape[1])
+        """A decoded image, uint8 RGB [H, W, 3], made ready for `forward`."""
+        return Prepared(self.config.preprocess.image(rgb), rgb.shape[0], rgb.shape[1])
 
-    def forward(self, pictures: np.ndarray) -> Logits:
-        """Pictures, uint8 [N, h, w, 3], to logits, float32 [N, K] or [N, K, h, w]."""
-        return self.engine.run(pictures)
+    def forward(self, images: np.ndarray) -> Logits:
+        """Images, uint8 [N, h, w, 3], to logits, float32 [N, K] or [N, K, h, w]."""
+        return self.engine.run(images)
 
     def finish(self, logits: Logits, prepared: Prepared, threshold: float | None = None) -> Answer:
-        """One picture's logits, [K] or [K, h, w], as its answer.
+        """One image's logits, [K] or [K, h, w], as its answer.
 
-        threshold: where a sigmoid says yes, instead of the card's.
+        threshold: where a sigmoid says yes, instead of the model config's.
         """
-        threshold = (threshold or self.card.threshold) if self.card.activation == "sigmoid" else None
-        if self.card.task == "classification":
-            return Classification(self._scores(on_cpu(logits)), self.card.class_names, threshold)
-        rule, height, width = self.card.preprocess, prepared.height, prepared.width
+        threshold = (threshold or self.config.threshold) if self.config.activation == "sigmoid" else None
+        if self.config.task == "classification":
+            return Classification(self._scores(on_cpu(logits)), self.config.class_names, threshold)
+        rule, height, width = self.config.preprocess, prepared.height, prepared.width
 
         def probabilities() -> np.ndarray:
             return self._scores(on_cpu(_finishing(logits).restore_planes(logits, rule, height, width)))
 
         labels = _finishing(logits).label_pixels(logits, rule, height, width, threshold)
-        return Segmentation(labels, self.card.classes, probabilities)
+        return Segmentation(labels, self.config.classes, probabilities)
 
-    def predict(self, pictures: Sequence[np.ndarray], batch_size: int = 8) -> list[Answer]:
-        """Decoded pictures, uint8 RGB [H, W, 3] of any sizes, to their answers, in order."""
+    def predict(self, images: Sequence[np.ndarray], batch_size: int = 8) -> list[Answer]:
+        """Decoded images, uint8 RGB [H, W, 3] of any sizes, to their answers, in order."""
         answers: list[Answer] = []
-        for start in range(0, len(pictures), batch_size):
-            prepared = [self.prepare(rgb) for rgb in pictures[start : start + batch_size]]
+        for start in range(0, len(images), batch_size):
+            prepared = [self.prepare(rgb) for rgb in images[start : start + batch_size]]
             logits = self.forward(np.stack([item.pixels for item in prepared]))
             answers += [self.finish(*pair) for pair in zip(logits, prepared, strict=True)]
         return answers
 
     def _scores(self, logits: np.ndarray) -> np.ndarray:
         """Logits with K first to probabilities of every class; a mask's one logit becomes two probabilities."""
-        if self.card.activation == "softmax":
+        if self.config.activation == "softmax":
             return finishing.softmax(logits)
         positive = finishing.sigmoid(logits)
-        return np.concatenate([1 - positive, positive]) if self.card.task == "segmentation" else positive
+        return np.concatenate([1 - positive, positive]) if self.config.task == "segmentation" else positive
 
 
 def _finishing(logits: Logits) -> Any:

@@ -5,24 +5,24 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from byoc_vision.artifact import ModelCard
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference.encoding import DECIMALS, class_shares
 from byoc_vision.inference.predictor import Answer, Classification
 
-_BETWEEN = ";"  # the classes of a picture that may have several
+_BETWEEN = ";"  # the classes of an image that may have several
 
 
 class PredictionTable:
-    """A CSV file with a row for each picture that is answered, written as they come.
+    """A CSV file with a row for each image that is answered, written as they come.
 
-    Of masks: the picture, its mask, and each class's share of the pixels. Of classes: the picture, the best class and
+    Of masks: the image, its mask, and each class's share of the pixels. Of classes: the image, the best class and
     its probability, where it may have several classes those that are present, and the probability of every class.
     """
 
-    def __init__(self, path: Path, card: ModelCard) -> None:
+    def __init__(self, path: Path, config: ModelConfig) -> None:
         self._path = path
         path.write_text("", encoding="utf-8")
-        self._write(_header(card))
+        self._write(_header(config))
 
     def add(self, source: Path, answer: Answer, mask: Path | None = None) -> None:
         """mask: the file that holds it."""
@@ -37,11 +37,11 @@ class PredictionTable:
             csv.writer(file, lineterminator="\n").writerow(cells)
 
 
-def _header(card: ModelCard) -> list[object]:
-    names = [entry.name for entry in card.classes]
-    if card.task == "segmentation":
+def _header(config: ModelConfig) -> list[object]:
+    names = [entry.name for entry in config.classes]
+    if config.task == "segmentation":
         return ["file", "mask", *(f"share {name}" for name in names)]
-    present = ["present"] if card.activation == "sigmoid" else []
+    present = ["present"] if config.activation == "sigmoid" else []
     return ["file", "class", "probability", *present, *(f"probability {name}" for name in names)]
 
 

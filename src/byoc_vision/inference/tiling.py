@@ -1,12 +1,12 @@
-"""Large pictures in overlapping tiles, blended with a window, in memory that does not grow with the picture's height.
+"""Large images in overlapping tiles, blended with a window, in memory that does not grow with the image's height.
 
-As in the overlap-tile strategy of U-Net (Ronneberger et al. 2015), missing context at a picture's edge is mirrored;
+As in the overlap-tile strategy of U-Net (Ronneberger et al. 2015), missing context at an image's edge is mirrored;
 and as in nnU-Net's and MONAI's sliding windows, logits are averaged with weights that fall towards a tile's edges. Here
 the weights are Hann's window, made to sum to 1 over all tiles that cover a pixel.
 
 A pixel is finished with the last tile that covers it. So of all classes' logits only those are kept that later tiles
 add to: a stripe below the tiles done, and one right of the last. Where even the stripe is too large (hundreds of
-classes, wide pictures) the picture is done in panels side by side, whose neighbours' last tiles are computed twice.
+classes, wide images) the image is done in panels side by side, whose neighbours' last tiles are computed twice.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple, Protocol
 import cv2
 import numpy as np
 
-Tile = int | Literal["auto"]  # the side of a square in pixels of the picture; auto: the model's input size
+Tile = int | Literal["auto"]  # the side of a square in pixels of the image; auto: the model's input size
 
 OVERLAP = 0.25  # of a tile, at the least
 STRIPE_BYTES = 2**28  # of the stripe below the tiles done
@@ -30,7 +30,7 @@ _FLOAT_BYTES = 4
 
 
 class Canvas(Protocol):
-    """What takes the blended logits: class by class, in cells that do not overlap and cover the picture."""
+    """What takes the blended logits: class by class, in cells that do not overlap and cover the image."""
 
     def put(self, index: int, top: int, left: int, logits: np.ndarray) -> None:
         """Logits [h, w] of class `index`, of the pixels from (top, left) on."""
@@ -38,9 +38,9 @@ class Canvas(Protocol):
 
 
 class Axis:
-    """How the tiles lie along one side of a picture.
+    """How the tiles lie along one side of an image.
 
-    starts: the first pixel of each tile; the tiles are spread evenly. A picture shorter than a tile has one.
+    starts: the first pixel of each tile; the tiles are spread evenly. An image shorter than a tile has one.
     """
 
     def __init__(self, length: int, tile: int) -> None:
@@ -92,7 +92,7 @@ class Visit(NamedTuple):
 
 @dataclass(frozen=True)
 class Grid:
-    """The tiles of a picture.
+    """The tiles of an image.
 
     planes: the logits of a pixel. stripe_bytes: the most memory for the stripe of logits below the tiles done, unless
     that of a panel of a few tiles takes more.
@@ -136,7 +136,7 @@ class Grid:
         return max(starts[panel.last - 1] + tile - starts[panel.first] for panel in self.panels)
 
     def cut(self, rgb: np.ndarray, visit: Visit) -> np.ndarray:
-        """A tile of the picture, uint8 [H, W, 3] → [tile, tile, 3]; beyond the picture's edges it is mirrored."""
+        """A tile of the image, uint8 [H, W, 3] → [tile, tile, 3]; beyond the image's edges it is mirrored."""
         top, left = self.rows.starts[visit.row], self.columns.starts[visit.column]
         part = rgb[top : top + self.rows.tile, left : left + self.columns.tile]
         below, right = self.rows.tile - part.shape[0], self.columns.tile - part.shape[1]

@@ -1,7 +1,7 @@
-"""Test-time augmentation: the model looks at a picture and at its mirror images, and what it says is averaged.
+"""Test-time augmentation: the model looks at an image and at its mirror images, and what it says is averaged.
 
 The mirror images are made of the model's input, and its answers are mirrored back, so that nothing else on the way from
-a picture to an answer knows of them.
+an image to an answer knows of them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 
 Views = Literal["none", "flip", "flips"]
-Axes = tuple[int, ...]  # of a picture [h, w, …] that are reversed
+Axes = tuple[int, ...]  # of an image [h, w, …] that are reversed
 
-# Of `none` the one view is the picture itself; the first always is.
+# Of `none` the one view is the image itself; the first always is.
 _AXES: dict[Views, tuple[Axes, ...]] = {"none": ((),), "flip": ((), (1,)), "flips": ((), (1,), (0,), (0, 1))}
 
 
@@ -29,7 +29,7 @@ def look(pixels: np.ndarray, axes: Axes) -> np.ndarray:
 
 
 def look_back(logits: np.ndarray, axes: Axes) -> np.ndarray:
-    """A view's logits where the picture's own pixels are: [K, h, w] mirrored back; [K] has no place."""
+    """A view's logits where the image's own pixels are: [K, h, w] mirrored back; [K] has no place."""
     if not axes or logits.ndim == 1:
         return logits
     return np.ascontiguousarray(np.flip(logits, tuple(axis + 1 for axis in axes)))

@@ -27,8 +27,8 @@ from byoc_vision.models.names import (
     squeeze,
 )
 from byoc_vision.models.pretrained import model_name, usual_normalisation
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.models.weights import Weights, fit, read_weights
+from byoc_vision.types import ModelSpec
 
 _SUFFIX = ".safetensors"
 

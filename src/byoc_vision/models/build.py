@@ -13,8 +13,8 @@ from byoc_vision.errors import InputError
 from byoc_vision.models.classifier import build_classifier, patch_size, stretches_positions
 from byoc_vision.models.names import OWN_UNETS, SMP_STRIDES, TIMM_ENCODER, TORCHVISION_FCNS, canonical_spec
 from byoc_vision.models.shapes import output_shape
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.models.unet import UNet
+from byoc_vision.types import ModelSpec
 
 _FCN_STRIDE = 8  # its ResNet's last two stages are dilated instead of strided
 
@@ -27,7 +27,7 @@ class LogitsOnly(nn.Module):
         self.net = net
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised pictures [N, 3, H, W] to logits [N, outputs, H, W]."""
+        """Normalised images [N, 3, H, W] to logits [N, outputs, H, W]."""
         logits: Tensor = self.net(x)["out"]
         return logits
 
@@ -35,7 +35,7 @@ class LogitsOnly(nn.Module):
 def build_model(spec: ModelSpec) -> nn.Module:
     """The network of a spec, with random weights.
 
-    It takes normalised pictures, float [N, 3, H, W], and returns logits: [N, outputs, H, W] for
+    It takes normalised images, float [N, 3, H, W], and returns logits: [N, outputs, H, W] for
     segmentation, [N, outputs] for classification. Raises InputError for names that are not known, and for
     an encoder and an architecture that do not go together.
     """
@@ -60,7 +60,7 @@ def input_multiple(spec: ModelSpec) -> int:
 
 
 def check_input_size(network: nn.Module, spec: ModelSpec, height: int, width: int, field: str = "image_size") -> None:
-    """Raises InputError, which names the field, where the network of `spec` cannot take pictures of this size.
+    """Raises InputError, which names the field, where the network of `spec` cannot take images of this size.
 
     The network itself is asked, with tensors that have a shape and no values: some take one size only,
     some need a smallest one.

@@ -28,7 +28,7 @@ class CustomHead(nn.Module):
         self.head = nn.Sequential(*layers, nn.Linear(hidden_units[-1], outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised pictures [N, 3, H, W] to logits [N, outputs]."""
+        """Normalised images [N, 3, H, W] to logits [N, outputs]."""
         logits: Tensor = self.head(self.backbone(x))
         return logits
 
@@ -56,7 +56,7 @@ def _begin_unsure(network: nn.Module) -> None:
 
 
 def create_timm(name: str, **options: Any) -> nn.Module:
-    """`timm.create_model`, with positions that stretch to pictures of any size where the network can."""
+    """`timm.create_model`, with positions that stretch to images of any size where the network can."""
     import timm
 
     if stretches_positions(name):
@@ -67,7 +67,7 @@ def create_timm(name: str, **options: Any) -> nn.Module:
 
 @cache
 def stretches_positions(name: str) -> bool:
-    """Whether a timm network made for one picture size can be told to take others."""
+    """Whether a timm network made for one image size can be told to take others."""
     import timm
 
     config = timm.get_pretrained_cfg(name)

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from byoc_vision.models.names import TIMM_ENCODER, TORCHVISION_FCNS
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.models.weights import Weights, triple
+from byoc_vision.types import ModelSpec
 
 _CONNECT_SECONDS = 5.0
 _FILE = "model.safetensors"
@@ -69,8 +69,8 @@ def _smp_weights(encoder: str) -> Weights:
     settings = offered.get("imagenet") or next(iter(offered.values()))
     repository, revision = settings["repo_id"], settings["revision"]
     tensors = load_file(_download(repository, _FILE, revision))
-    card = json.loads(_download(repository, "config.json", revision).read_text(encoding="utf-8"))
-    return Weights(repository, tensors, triple(card["mean"]), triple(card["std"]))
+    config = json.loads(_download(repository, "config.json", revision).read_text(encoding="utf-8"))
+    return Weights(repository, tensors, triple(config["mean"]), triple(config["std"]))
 
 
 def _torchvision_weights(architecture: str) -> Weights:

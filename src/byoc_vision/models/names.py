@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 
 from byoc_vision.errors import InputError
-from byoc_vision.models.spec import ModelSpec, Task
+from byoc_vision.types import ModelSpec, Task
 
 OWN_UNETS: Mapping[str, int] = {"unet": 64, "unet_small": 16}
 """Our classic U-Net by name, with the channels of its first level."""

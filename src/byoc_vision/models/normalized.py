@@ -1,4 +1,4 @@
-"""A network with the normalisation of its pictures in front, so that uint8 travels to the device."""
+"""A network with the normalisation of its images in front, so that uint8 travels to the device."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Normalized(nn.Module):
-    """`net` behind `(picture / 255 - mean) / std`.
+    """`net` behind `(image / 255 - mean) / std`.
 
     `mean` and `std` are of the three channels, in units of 0–1 RGB. They belong to the model's card, not to
     its weights: the state dict holds `net` alone.
@@ -25,8 +25,8 @@ class Normalized(nn.Module):
         self.register_buffer("scale", 1 / (255 * std_), persistent=False)
         self.register_buffer("shift", -mean_ / std_, persistent=False)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures [N, 3, H, W], uint8 or float in 0–255, to the logits of `net`. Memory format is kept."""
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [N, 3, H, W], uint8 or float in 0–255, to the logits of `net`. Memory format is kept."""
         # In float32 also under autocast: bfloat16 cannot tell 254 from 255.
-        logits: Tensor = self.net(pictures.float() * self.scale + self.shift)
+        logits: Tensor = self.net(images.float() * self.scale + self.shift)
         return logits

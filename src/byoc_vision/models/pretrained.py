@@ -9,13 +9,13 @@ from pathlib import Path
 from torch import nn
 
 from byoc_vision import artifact
-from byoc_vision.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from byoc_vision.errors import DataError, InputError, ResourceError, list_problems
 from byoc_vision.models.hub import NotOnHubError, hub_weights
+from byoc_vision.models.identify import looks_like
 from byoc_vision.models.names import TIMM_ENCODER, canonical_spec, classifier_name
-from byoc_vision.models.recognise import looks_like
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.models.weights import Triple, Weights, fit, load, read_weights, triple
+from byoc_vision.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from byoc_vision.types import ModelSpec
 
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
@@ -128,9 +128,9 @@ def _from_channel(network: nn.Module, spec: ModelSpec, folder: Path) -> Weights:
 def _weights_in(folder: Path) -> Iterator[Weights]:
     """Every model of ours and every safetensors file below `folder`."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    models = {path.parent for path in files if path.name == artifact.CARD_FILE}
+    models = {path.parent for path in files if path.name == artifact.CONFIG_FILE}
     for path in files:
-        if path.name == artifact.CARD_FILE:
+        if path.name == artifact.CONFIG_FILE:
             yield _trained_model(path.parent, folder)
         elif path.name.endswith(_ARCHIVES):
             yield _trained_model(path, folder)
@@ -139,9 +139,11 @@ def _weights_in(folder: Path) -> Iterator[Weights]:
 
 
 def _trained_model(source: Path, folder: Path) -> Weights:
-    card, tensors = artifact.load(source)
+    config, tensors = artifact.load(source)
     name = str(source.relative_to(folder)) if source != folder else artifact.WEIGHTS_FILE
-    return Weights(f"{name}, a model of {model_name(card.model)}", tensors, card.preprocess.mean, card.preprocess.std)
+    return Weights(
+        f"{name}, a model of {model_name(config.model)}", tensors, config.preprocess.mean, config.preprocess.std
+    )
 
 
 def _no_weights_in(folder: Path) -> InputError:

@@ -10,7 +10,7 @@ _USUAL_SIDE = 224  # every architecture takes it, but for those that take one si
 
 
 def output_shape(network: nn.Module, height: int, width: int) -> Size:
-    """The shape of the logits of two pictures of `height` × `width`. Raises what the network raises."""
+    """The shape of the logits of two images of `height` × `width`. Raises what the network raises."""
     with torch.no_grad():
         return _run(network, _weightless(network), height, width).shape
 
@@ -30,8 +30,8 @@ def freeze_unused(network: nn.Module) -> None:
 
 
 def _run(network: nn.Module, weightless: dict[str, Tensor], height: int, width: int) -> Tensor:
-    pictures = torch.empty(2, 3, height, width, device="meta")
-    logits: Tensor = functional_call(network, weightless, (pictures,))
+    images = torch.empty(2, 3, height, width, device="meta")
+    logits: Tensor = functional_call(network, weightless, (images,))
     return logits
 
 

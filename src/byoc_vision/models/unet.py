@@ -2,7 +2,7 @@
 
 Ronneberger, Fischer, Brox: "U-Net: Convolutional Networks for Biomedical Image Segmentation", 2015.
 Two things differ from the paper, as in most of today's implementations: convolutions are padded, so
-that the answer covers the whole picture, and each is followed by batch normalisation.
+that the answer covers the whole image, and each is followed by batch normalisation.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 
 class UNet(nn.Module):
-    """Logits for each pixel of a picture.
+    """Logits for each pixel of an image.
 
     `width` is the number of channels at full resolution; it doubles at each of the four levels below.
     With 64, the paper's, there are 31 million parameters; with 16 there are 2 million.
     """
 
-    STRIDE = 16  # of the lowest level; the sides of a picture must divide by it
+    STRIDE = 16  # of the lowest level; the sides of an image must divide by it
 
     def __init__(self, outputs: int, width: int = 64) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class UNet(nn.Module):
         self.apply(_he_initialise)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised pictures [N, 3, H, W] to logits [N, outputs, H, W]; H and W divide by 16."""
+        """Normalised images [N, 3, H, W] to logits [N, outputs, H, W]; H and W divide by 16."""
         skips = []
         x = self.stem(x)  # [N, 64, H, W]
         for down in self.down:

@@ -140,12 +140,12 @@ def _learning_rate(epochs: Sequence[Epoch]) -> Chart:
 
 
 def speed(record: Record) -> Chart | None:
-    """Pictures a second in each epoch."""
+    """Images a second in each epoch."""
     epochs = thinned(record.epochs)
     if not any(epoch.images_per_second for epoch in epochs):
         return None
-    series = [Series("pictures a second", [epoch.images_per_second for epoch in epochs], 2)]
-    return _over_epochs("speed", "Pictures a second, in training", epochs, series)
+    series = [Series("images a second", [epoch.images_per_second for epoch in epochs], 2)]
+    return _over_epochs("speed", "Images a second, in training", epochs, series)
 
 
 def overall_figures(record: Record) -> list[str]:

@@ -1,4 +1,4 @@
-"""A confusion matrix of many classes as a picture."""
+"""A confusion matrix of many classes as an image."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _RIGHT, _WRONG = (201, 82, 36), (0, 104, 214)  # BGR, seen on white and on black
 
 
 def heat_map(confusion: np.ndarray) -> str:
-    """A PNG as a data URL: the diagonal in blue, mistakes in orange, as opaque as their share of the truth's row.
+    """A PNG as a data URL: the diagonal in blue, mistakes in orange, as opaque as their share of the target's row.
 
-    confusion: int64 [truth, answer].
+    confusion: int64 [target, answer].
     """
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     right = np.eye(len(confusion), dtype=bool)

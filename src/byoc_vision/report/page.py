@@ -11,20 +11,20 @@ from byoc_vision.errors import DataError
 from byoc_vision.report import charts
 from byoc_vision.report.charts import Chart
 from byoc_vision.report.drawing import draw
-from byoc_vision.report.pictures import Pictures, inline
+from byoc_vision.report.images import Images, inline
 from byoc_vision.report.record import REPORT_FILE, Record, read_record
 from byoc_vision.report.shell import rendered, write
 from byoc_vision.report.sources import opened, read_preflight
 from byoc_vision.report.views.answers import answers
 from byoc_vision.report.views.comparison import comparison
 from byoc_vision.report.views.data import counted, data
-from byoc_vision.report.views.galleries import picture_names
+from byoc_vision.report.views.galleries import image_names
 from byoc_vision.report.views.run import running
 from byoc_vision.report.views.times import operators, steps
 from byoc_vision.report.views.verdict import verdict
 
 LIMIT = 4_900_000  # bytes of a page
-PICTURES_LIMIT = 3_000_000  # of them for pictures
+IMAGES_LIMIT = 3_000_000  # of them for images
 
 _SECTIONS = ("Verdict", "Curves", "Answers", "Data", "Time", "Run")
 _SECTIONS_OF_SEVERAL = ("Figures", "Curves", "Settings")
@@ -54,7 +54,7 @@ def report_on(sources: Sequence[Path], output: Path | None = None) -> Path:
 
 
 def render(records: Sequence[tuple[Record, Path]], names: Sequence[str] | None = None) -> str:
-    """The page of these jobs, each with the folder it left its pictures in.
+    """The page of these jobs, each with the folder it left its images in.
 
     names: what jobs without a name are called when there are several; by default as their folders are.
     """
@@ -65,16 +65,16 @@ def render(records: Sequence[tuple[Record, Path]], names: Sequence[str] | None =
 
 
 def _alone(record: Record, folder: Path) -> str:
-    """Pictures take what the rest of the page leaves them."""
-    pictures = inline(folder, picture_names(record), PICTURES_LIMIT)
-    page = _page(record, folder, pictures)
+    """Images take what the rest of the page leaves them."""
+    images = inline(folder, image_names(record), IMAGES_LIMIT)
+    page = _page(record, folder, images)
     excess = len(page.encode()) - LIMIT
     if excess <= 0:
         return page
-    return _page(record, folder, inline(folder, picture_names(record), max(0, pictures.size - excess)))
+    return _page(record, folder, inline(folder, image_names(record), max(0, images.size - excess)))
 
 
-def _page(record: Record, folder: Path, pictures: Pictures) -> str:
+def _page(record: Record, folder: Path, images: Images) -> str:
     shown = {"curves": charts.curves(record), "times": _time_charts(record)}
     return rendered(
         "report.html",
@@ -87,8 +87,8 @@ def _page(record: Record, folder: Path, pictures: Pictures) -> str:
         epochs=charts.thinned(record.epochs, keep=record.best_epoch),
         epoch_figures=["loss", *charts.overall_figures(record)] if record.epochs else [],
         answers=answers(record),
-        pictures=pictures,
-        augmented=[url for name in record.augmented if (url := pictures.url(name))],
+        images=images,
+        augmented=[url for name in record.augmented if (url := images.url(name))],
         steps=steps(record.times),
         operators=operators(record.times),
         running=running(record),

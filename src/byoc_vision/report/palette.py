@@ -44,7 +44,7 @@ def in_the_dark() -> dict[str, str]:
 
 
 def differences() -> dict[str, str]:
-    """Of pictures that show where a mask differs from the truth: what a colour says → the colour."""
+    """Of images that show where a mask differs from the target: what a colour says → the colour."""
     return {
         name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in DIFFERENCE_COLOURS.items() if name not in _NO_NEWS
     }

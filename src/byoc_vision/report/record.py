@@ -1,8 +1,8 @@
-"""What a job leaves about itself in /opt/ml/output/data: all that its report shows, as JSON and small pictures.
+"""What a job leaves about itself in /opt/ml/output/data: all that its report shows, as JSON and small images.
 
     metrics.json            the record below, for people and programs
-    predictions.csv         a line for each picture of validation and test
-    confusion_matrix.csv    by truth (rows) and answer (columns), of the best epoch's validation pictures
+    predictions.csv         a line for each image of validation and test
+    confusion_matrix.csv    by target (rows) and answer (columns), of the best epoch's validation images
     preflight.json          the check of the data
     pictures/*.jpg, *.png   what the galleries show
     report.html             made of all of these, by the job, and again by `byoc-vision report`
@@ -17,14 +17,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from byoc_vision.atomic_write import write_whole
 from byoc_vision.errors import DataError
-from byoc_vision.models.spec import Task
-from byoc_vision.renaming import write_whole
+from byoc_vision.types import Task
 
 RECORD_FILE = "metrics.json"
 PREDICTIONS_FILE = "predictions.csv"
 CONFUSION_FILE = "confusion_matrix.csv"
-PICTURES_FOLDER = "pictures"
+IMAGES_FOLDER = "pictures"
 REPORT_FILE = "report.html"
 SCHEMA_VERSION = 1
 
@@ -32,9 +32,14 @@ State = Literal["running", "finished", "stopped_early", "stopped_by_rule", "inte
 GalleryName = Literal["worst", "best", "random"]
 
 
+def _named(key: str, default: Any = ...) -> Any:
+    """A field whose key in metrics.json differs from its name here: the keys are public and stay."""
+    return Field(default, validation_alias=key, serialization_alias=key)
+
+
 class _Part(BaseModel):
     # Fields of a later version are passed over; a figure that is no number (NaN) is kept as null.
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True)
 
 
 class Class(_Part):
@@ -47,7 +52,7 @@ class Class(_Part):
 class Epoch(_Part):
     """learning_rate: the one it began with. seconds: with its validation; the rest of its training alone.
 
-    data_wait: the share of the time in which the device waited for pictures, 0–1.
+    data_wait: the share of the time in which the device waited for images, 0–1.
     """
 
     epoch: int
@@ -76,7 +81,7 @@ class Finding(_Part):
 class ClassScore(_Part):
     """What a class came to; None where there is nothing to judge by.
 
-    support: pixels (segmentation) or pictures of the class in the truth.
+    support: pixels (segmentation) or images of the class in the target.
     """
 
     name: str
@@ -89,26 +94,26 @@ class ClassScore(_Part):
 
 
 class CalibrationBin(_Part):
-    """Pictures whose highest probability lies in one tenth of 0–1. confidence, accuracy: their means; None of none."""
+    """Images whose highest probability lies in one tenth of 0–1. confidence, accuracy: their means; None of none."""
 
-    pictures: int
+    images: int = _named("pictures")
     confidence: float | None
     accuracy: float | None
 
 
 class Example(_Part):
-    """A validation picture. picture, truth, prediction, difference: file names below pictures/.
+    """A validation image. image, target, prediction, difference: file names below pictures/.
 
     score: Dice (segmentation). actual, predicted: names of classes, several for multi-label.
-    probability: of what was predicted. actual_probability: of the truth.
-    height, width: of the picture itself, in pixels.
+    probability: of what was predicted. actual_probability: of the target.
+    height, width: of the image itself, in pixels.
     """
 
     file: str
     height: int
     width: int
-    picture: str
-    truth: str | None = None
+    image: str = _named("picture")
+    target: str | None = _named("truth", None)
     prediction: str | None = None
     difference: str | None = None
     score: float | None = None
@@ -123,18 +128,18 @@ class Example(_Part):
 
 
 class Evaluation(_Part):
-    """Labelled pictures, answered by one model. epoch: after which; None where the model came from elsewhere.
+    """Labelled images, answered by one model. epoch: after which; None where the model came from elsewhere.
 
-    confusion: [truth][answer], pixels or pictures; None for multi-label.
-    dice_histogram: pictures by Dice, in twenty equal bins of 0–1 (segmentation).
+    confusion: [target][answer], pixels or images; None for multi-label.
+    dice_histogram: images by Dice, in twenty equal bins of 0–1 (segmentation).
     calibration, ece: expected calibration error over its bins (Guo et al., "On Calibration of Modern Neural Networks",
-    2017); pictures with one class each.
+    2017); images with one class each.
     galleries: `worst` begins with the worst: the lowest Dice, or the most confident mistake.
     """
 
     split: str
     epoch: int | None
-    pictures: int
+    images: int = _named("pictures")
     figures: dict[str, float | None]
     classes: list[ClassScore]
     confusion: list[list[int]] | None = None
@@ -236,7 +241,7 @@ class Record(_Part):
     objective: the figure that decides, as the log names it (`validation:dice`), and objective_mode whether more of it
     is better.
     seconds: of this job so far. gpu_seconds: times the GPUs.
-    augmented: file names, below pictures/, of training pictures as the model saw them.
+    augmented: file names, below pictures/, of training images as the model saw them.
     evaluations: the best epoch's on `validation`, and the one on `test` where there is one.
     """
 
@@ -248,7 +253,7 @@ class Record(_Part):
     state: State = "running"
     reason: str | None = None
     classes: list[Class]
-    pictures: dict[str, int]
+    images: dict[str, int] = _named("pictures")
     objective: str
     objective_mode: Literal["max", "min"] = "max"
     best_epoch: int | None = None

@@ -15,7 +15,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from byoc_vision import __version__
-from byoc_vision.renaming import write_whole
+from byoc_vision.atomic_write import write_whole
 from byoc_vision.report import palette, words
 from byoc_vision.report.drawing import library
 

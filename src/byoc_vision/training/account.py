@@ -11,11 +11,11 @@ from typing import Any
 
 from byoc_vision import __version__
 from byoc_vision.data.samples import Dataset
-from byoc_vision.hardware import find_gpus
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
-from byoc_vision.machine import available_cores
 from byoc_vision.report.record import Class, Record, Run
+from byoc_vision.system.gpus import find_gpus
+from byoc_vision.system.machine import available_cores
 from byoc_vision.training.plan import Objective
 from byoc_vision.training.trainer import Trainer
 
@@ -43,7 +43,7 @@ def first_record(
         multi_label=dataset.multi_label,
         name=os.environ.get(JOB_NAME, ""),
         classes=[Class(name=entry.name, value=entry.value) for entry in dataset.classes],
-        pictures={name: len(samples) for name, samples in dataset.splits.items()},
+        images={name: len(samples) for name, samples in dataset.splits.items()},
         objective=f"validation:{objective.name}",
         objective_mode=objective.mode,
         planned_epochs=hyperparameters.epochs,
@@ -54,7 +54,7 @@ def first_record(
 def _run(job: Job, hyperparameters: Hyperparameters, given: frozenset[str], trainer: Trainer) -> Run:
     values = hyperparameters.model_dump(mode="json")
     chosen = {name: values[name] for name in sorted(given)}
-    spec, step = trainer.card.model, trainer.step
+    spec, step = trainer.config.model, trainer.step
     return Run(
         hyperparameters=values,
         given=list(chosen),

@@ -12,10 +12,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from byoc_vision.data.augmentation import build_augmentation
-from byoc_vision.data.cache import PictureCache, choose_place, free_memory, open_cache
+from byoc_vision.data.cache import ImageCache, choose_place, free_memory, open_cache
+from byoc_vision.data.image_dataset import ImageDataset
 from byoc_vision.data.loaders import TrainingLoader, build_training_loader
-from byoc_vision.data.pictures import PictureDataset
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError, ResourceError
 from byoc_vision.hyperparameters import Hyperparameters
@@ -26,8 +25,8 @@ from byoc_vision.models.build import build_model, check_input_size
 from byoc_vision.models.parts import Encoder, encoder_of
 from byoc_vision.models.pretrained import PretrainedInfo, load_pretrained
 from byoc_vision.models.shapes import freeze_unused
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import allow_tf32, choose_device, choose_precision
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.training import plan
 from byoc_vision.training.distribution import World, on_first, processes_per_host, smallest_over_processes
 from byoc_vision.training.evaluation import Evaluator
@@ -38,8 +37,9 @@ from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.parallel import joined, synchronised
 from byoc_vision.training.trainer import Trainer
 from byoc_vision.training.work import Work
+from byoc_vision.types import ModelSpec
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def build_trainer(
@@ -60,23 +60,23 @@ def build_trainer(
     if crop_size is not None:
         check_input_size(net, spec, *crop_size, field="crop_size")
     freeze_unused(net)
-    card = plan.model_card(dataset, spec, rule)
+    config = plan.model_config_of(dataset, spec, rule)
     device = choose_device()
     if hyperparameters.sync_batch_norm:
         net = synchronised(net, device, world)
     allow_tf32()
     precision = choose_precision(hyperparameters.precision, device)
-    engine = TorchEngine(net, card, device, precision)
+    engine = TorchEngine(net, config, device, precision)
     loss = build_loss(
         plan.loss_name(hyperparameters, spec.task),
-        card.activation,
+        config.activation,
         task=spec.task,
         class_weights=class_weights,
         label_smoothing=hyperparameters.label_smoothing,
     ).to(device)
-    cache = picture_cache(dataset, rule, hyperparameters, world)
-    pictures = training_pictures(job, work, rule, crop_size, hyperparameters, cache)
-    batches = training_batches(pictures, hyperparameters, work, world, device)
+    cache = image_cache(dataset, rule, hyperparameters, world)
+    images = training_images(job, work, rule, crop_size, hyperparameters, cache)
+    batches = training_batches(images, hyperparameters, work, world, device)
     encoder = learning_encoder(net, hyperparameters)
     optimizer = optimizer_for(net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world))
     schedule = schedule_for(optimizer, -(-len(batches) // hyperparameters.accumulate_steps), hyperparameters)
@@ -93,7 +93,7 @@ def build_trainer(
         observers=instruments.observers,
     )
     evaluator = Evaluator(
-        Predictor(card, engine),
+        Predictor(config, engine),
         dataset.classes,
         hyperparameters.validation_batch_size or hyperparameters.batch_size,
         loss=loss,
@@ -107,7 +107,7 @@ def build_trainer(
         dataset.validation, cache.validation if cache else None, share=work.shares["validation"]
     )
     return Trainer(
-        card,
+        config,
         net,
         step,
         batches,
@@ -139,13 +139,13 @@ def learning_encoder(net: nn.Module, hyperparameters: Hyperparameters) -> Encode
 
 
 def highest_learning_rate(hyperparameters: Hyperparameters, world: World) -> float:
-    """With `scale_learning_rate` in proportion to the pictures of a step: Goyal et al., "Accurate, Large Minibatch
+    """With `scale_learning_rate` in proportion to the images of a step: Goyal et al., "Accurate, Large Minibatch
     SGD", 2017, section 2.1.
     """
     if not hyperparameters.scale_learning_rate:
         return hyperparameters.learning_rate
     factor = world.size * hyperparameters.accumulate_steps
-    log.info("learning_rate: %g, as %d batches make a step", hyperparameters.learning_rate * factor, factor)
+    logger.info("learning_rate: %g, as %d batches make a step", hyperparameters.learning_rate * factor, factor)
     return hyperparameters.learning_rate * factor
 
 
@@ -178,10 +178,10 @@ def schedule_for(optimizer: Optimizer, steps_per_epoch: int, hyperparameters: Hy
     )
 
 
-def picture_cache(
+def image_cache(
     dataset: Dataset, rule: Preprocess, hyperparameters: Hyperparameters, world: World
-) -> PictureCache | None:
-    """The cache as the job asks for it, one for all processes of a host; none where pictures are read only once."""
+) -> ImageCache | None:
+    """The cache as the job asks for it, one for all processes of a host; none where images are read only once."""
     generation = on_first(world, time.time_ns)
     if hyperparameters.epochs == 1:
         return None
@@ -189,14 +189,14 @@ def picture_cache(
     return open_cache(dataset, rule, place, generation)
 
 
-def training_pictures(
+def training_images(
     job: Job,
     work: Work,
     rule: Preprocess,
     crop_size: tuple[int, int] | None,
     hyperparameters: Hyperparameters,
-    cache: PictureCache | None = None,
-) -> PictureDataset:
+    cache: ImageCache | None = None,
+) -> ImageDataset:
     """The samples to train on. Raises InputError for an augmentation that is not known or cannot be used."""
     dataset = work.dataset
     augmentation = build_augmentation(
@@ -205,7 +205,7 @@ def training_pictures(
         folder=job.folders.get("augmentation"),
         size=crop_size or (rule.height, rule.width),
     )
-    return PictureDataset(
+    return ImageDataset(
         dataset.train,
         dataset.classes,
         rule,
@@ -219,12 +219,12 @@ def training_pictures(
 
 
 def training_batches(
-    pictures: PictureDataset, hyperparameters: Hyperparameters, work: Work, world: World, device: torch.device
+    images: ImageDataset, hyperparameters: Hyperparameters, work: Work, world: World, device: torch.device
 ) -> TrainingLoader:
     """This process's share, in as many batches as every other process has."""
     share = work.shares["train"]
     batches = build_training_loader(
-        pictures,
+        images,
         hyperparameters.batch_size,
         sampling=hyperparameters.sampling,
         workers=hyperparameters.num_workers,
@@ -235,9 +235,9 @@ def training_batches(
     )
     if work.is_sharded:
         batches.limit(smallest_over_processes(len(batches), world, device))
-        log.info(work.epoch_line(len(batches), hyperparameters.batch_size))
+        logger.info(work.epoch_line(len(batches), hyperparameters.batch_size))
         if hyperparameters.sampling != "natural":
-            log.warning(
+            logger.warning(
                 "sampling=%s: each host draws from the classes that it has; class_weights=balanced counts all hosts'",
                 hyperparameters.sampling,
             )
@@ -256,9 +256,9 @@ def load_weights(net: nn.Module, spec: ModelSpec, job: Job, hyperparameters: Hyp
     except ResourceError:
         if hyperparameters.pretrained is True or channel is not None:
             raise
-        log.info(
+        logger.info(
             "Training starts from random weights: neither a `pretrained` channel nor the image has any for this model"
         )
         return None
-    log.info("Training starts from %s", info.source)
+    logger.info("Training starts from %s", info.source)
     return info

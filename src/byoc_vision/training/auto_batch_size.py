@@ -13,37 +13,39 @@ from byoc_vision.data.samples import Dataset
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.build import build_model
 from byoc_vision.models.normalized import Normalized
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import Precision, choose_device, choose_precision
 from byoc_vision.training import plan
 from byoc_vision.training.distribution import World, smallest_over_processes
+from byoc_vision.types import ModelSpec
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-MOST_PICTURES = 4096
+MOST_IMAGES = 4096
 MARGIN = 0.9  # of what fits: the loss, other kernels and fragments take some too
 
 
 def with_fitting_batch_size(hyperparameters: Hyperparameters, dataset: Dataset, world: World) -> Hyperparameters:
     """The hyperparameters with the largest batch size that fits, where `auto_batch_size` asks for it.
 
-    Raises OutOfMemoryError where not even one picture fits.
+    Raises OutOfMemoryError where not even one image fits.
     """
     if not hyperparameters.auto_batch_size:
         return hyperparameters
     device = choose_device()
     if device.type != "cuda":
-        log.info("auto_batch_size looks at a GPU's memory; on the CPU batch_size stays %d", hyperparameters.batch_size)
+        logger.info(
+            "auto_batch_size looks at a GPU's memory; on the CPU batch_size stays %d", hyperparameters.batch_size
+        )
         return hyperparameters
     spec = plan.model_spec(hyperparameters, dataset)
     rule = plan.preprocess(hyperparameters, spec, None)
     trial = Trial(spec, rule.height, rule.width, device, choose_precision(hyperparameters.precision, device))
-    most = min(MOST_PICTURES, max(1, len(dataset.train) // world.size))
+    most = min(MOST_IMAGES, max(1, len(dataset.train) // world.size))
     found = largest_fitting(trial.fits, most)
     if found == 0:
         trial.step(1)  # raises
     size = smallest_over_processes(max(1, int(found * MARGIN)), world, device)
-    log.info("auto_batch_size: batch_size=%d (%d pictures fit once)", size, found)
+    logger.info("auto_batch_size: batch_size=%d (%d images fit once)", size, found)
     return hyperparameters.model_copy(update={"batch_size": size})
 
 
@@ -63,7 +65,7 @@ def largest_fitting(fits: Callable[[int], bool], most: int) -> int:
 
 
 class Trial:
-    """Real training steps on random pictures, with a network of its own."""
+    """Real training steps on random images, with a network of its own."""
 
     def __init__(self, spec: ModelSpec, height: int, width: int, device: torch.device, precision: Precision) -> None:
         net: nn.Module = Normalized(build_model(spec), (0.5,) * 3, (0.5,) * 3)
@@ -73,9 +75,9 @@ class Trial:
         self.device = device
         self.precision = precision
 
-    def fits(self, pictures: int) -> bool:
+    def fits(self, images: int) -> bool:
         try:
-            self.step(pictures)
+            self.step(images)
         except torch.OutOfMemoryError:
             return False
         finally:
@@ -85,9 +87,9 @@ class Trial:
                 torch.cuda.empty_cache()
         return True
 
-    def step(self, pictures: int) -> None:
+    def step(self, images: int) -> None:
         """Forward, backward, and the optimiser. Raises OutOfMemoryError."""
-        batch = torch.randint(256, (max(2, pictures), 3, *self.size), dtype=torch.uint8, device=self.device)
+        batch = torch.randint(256, (max(2, images), 3, *self.size), dtype=torch.uint8, device=self.device)
         with self.precision.autocast():
             logits = self.net(batch.to(memory_format=torch.channels_last))
         logits.float().square().mean().backward()

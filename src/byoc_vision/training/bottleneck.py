@@ -1,27 +1,27 @@
-"""What holds a training up that waits for pictures, and which setting relieves it."""
+"""What holds a training up that waits for images, and which setting relieves it."""
 
 from __future__ import annotations
 
 import time
 
-from byoc_vision.data.cache import PictureCache
-from byoc_vision.data.pictures import PictureDataset
+from byoc_vision.data.cache import ImageCache
+from byoc_vision.data.image_dataset import ImageDataset
 from byoc_vision.data.samples import Sample
 from byoc_vision.errors import DataError
-from byoc_vision.machine import available_cores
+from byoc_vision.system.machine import available_cores
 from byoc_vision.training.distribution import processes_per_host
 from byoc_vision.training.health.facts import Loading
 
-MEASURED = 8  # pictures: a tenth of a second for photographs of usual size
+MEASURED = 8  # images: a tenth of a second for photographs of usual size
 
 
-def measure(pictures: PictureDataset, *, cached: bool) -> Loading:
-    """Make a few pictures ready in this process, and see what takes the time; the mean of those that can be read.
+def measure(images: ImageDataset, *, cached: bool) -> Loading:
+    """Make a few images ready in this process, and see what takes the time; the mean of those that can be read.
 
-    cached: whether pictures are found decoded.
+    cached: whether images are found decoded.
     """
-    count = min(MEASURED, len(pictures))
-    measured = [_measure(pictures, index * len(pictures) // count, cached) for index in range(count)]
+    count = min(MEASURED, len(images))
+    measured = [_measure(images, index * len(images) // count, cached) for index in range(count)]
     times = [seconds for seconds in measured if seconds is not None]
     if not times:
         return Loading(0.0, 0.0, 0.0, cached)
@@ -29,14 +29,14 @@ def measure(pictures: PictureDataset, *, cached: bool) -> Loading:
     return Loading(disk, decode, augment, cached)
 
 
-def _measure(pictures: PictureDataset, index: int, cached: bool) -> tuple[float, float, float] | None:
+def _measure(images: ImageDataset, index: int, cached: bool) -> tuple[float, float, float] | None:
     """Seconds to read a sample's files, to decode it, and to augment it."""
     try:
-        disk = 0.0 if cached else _seconds_to_read(pictures.samples[index])
+        disk = 0.0 if cached else _seconds_to_read(images.samples[index])
         started = time.perf_counter()
-        pictures.fitted(index)  # its files are in memory by now
+        images.fitted(index)  # its files are in memory by now
         decoded = time.perf_counter()
-        pictures[index]
+        images[index]
         done = time.perf_counter()
     except (DataError, OSError):
         return None
@@ -52,14 +52,14 @@ def _seconds_to_read(sample: Sample) -> float:
     return time.perf_counter() - started
 
 
-def remedy(cache: PictureCache | None, workers: int, cores: int | None = None, *, on_gpu: bool) -> str:
+def remedy(cache: ImageCache | None, workers: int, cores: int | None = None, *, on_gpu: bool) -> str:
     """The bottleneck, and the setting to change, in the order of what they gain.
 
     workers, cores: of this process alone; of the cores its share of this machine's where they are not given.
     """
     cores = cores or max(1, available_cores() // processes_per_host())
     if cache is None:
-        return "each picture is decoded in each epoch; set cache=auto, or cache=disk where memory is short"
+        return "each image is decoded in each epoch; set cache=auto, or cache=disk where memory is short"
     if cache.is_full:
         return (
             "the cache is full, and what it does not hold is decoded in each epoch; raise cache_gb, set cache=disk, or "
@@ -67,7 +67,7 @@ def remedy(cache: PictureCache | None, workers: int, cores: int | None = None, *
         )
     most = cores if on_gpu else max(1, cores - 1)  # on a CPU the model needs one, at the least
     if workers < most:
-        return f"{workers} processes read and augment pictures, and there are {cores} cores; set num_workers={most}"
+        return f"{workers} processes read and augment images, and there are {cores} cores; set num_workers={most}"
     return (
         f"{workers} processes on {cores} cores cannot augment faster; take a lighter augmentation, such as flip, or an "
         "instance with more cores"

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from byoc_vision.artifact import ModelCard
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.checkpoint_store import CheckpointStore
 from byoc_vision.training.distribution import World, on_first
 from byoc_vision.training.packing import on_cpu
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Checkpoints:
@@ -75,9 +75,9 @@ class Checkpoints:
     def due_by_epoch(self, epoch: int) -> bool:
         return epoch % self._epochs == 0
 
-    def keep_best(self, card: ModelCard, weights: dict[str, Any]) -> None:
+    def keep_best(self, config: ModelConfig, weights: dict[str, Any]) -> None:
         """Have the best model so far written with the next checkpoint."""
-        self._best = on_cpu({"card": card.model_dump(mode="json"), "model": weights})
+        self._best = on_cpu({"card": config.model_dump(mode="json"), "model": weights})
 
     def hold(self, content: dict[str, Any]) -> None:
         """Copy `content` to main memory; it is written once `confirm` says that it is worth it."""

@@ -24,7 +24,7 @@ from torch import Tensor, uint8
 from byoc_vision.errors import InputError, ResourceError
 from byoc_vision.training.packing import pack, unpack
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 _VERSION_KEY = "byoc_vision_checkpoint"
@@ -107,9 +107,9 @@ class CheckpointStore:
                 best_number = content["best_number"]
                 content["best"] = None if best_number is None else read_file(self.path(best_number, "best"))
             except TornError as error:
-                log.warning("A checkpoint is not whole and is passed over: %s", error)
+                logger.warning("A checkpoint is not whole and is passed over: %s", error)
                 continue
-            log.info("Found the checkpoint %s", self.path(number))
+            logger.info("Found the checkpoint %s", self.path(number))
             return content
         return None
 

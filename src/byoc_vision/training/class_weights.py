@@ -15,11 +15,11 @@ def class_weights(
 ) -> tuple[float, ...] | None:
     """A weight a class, in the order of the classes; None where all count the same.
 
-    balanced: total / (classes × count), over pictures, or over pixels in masks; with several labels to a picture the
-    ratio of the pictures without a class to those with it, as a weight of its presence.
-    effective: (1 - beta) / (1 - beta^pictures), of mean 1 (Cui et al., "Class-Balanced Loss Based on Effective Number
-    of Samples", 2019); in masks the pictures that show a class.
-    A class that no training picture shows has the weight 1.
+    balanced: total / (classes × count), over images, or over pixels in masks; with several labels to an image the
+    ratio of the images without a class to those with it, as a weight of its presence.
+    effective: (1 - beta) / (1 - beta^images), of mean 1 (Cui et al., "Class-Balanced Loss Based on Effective Number
+    of Samples", 2019); in masks the images that show a class.
+    A class that no training image shows has the weight 1.
     seen: the classes as the check of the data counted them, in masks_read of the training masks: None stands for all.
     Raises InputError where a list has not one number for each class.
     """
@@ -28,25 +28,25 @@ def class_weights(
         return None
     if isinstance(setting, tuple):
         return _listed(setting, dataset)
-    pictures = training_pictures(dataset, seen, masks_read)
+    images = training_images(dataset, seen, masks_read)
     if setting == "effective":
-        return _effective(pictures, hyperparameters.effective_number_beta)
+        return _effective(images, hyperparameters.effective_number_beta)
     if dataset.multi_label:
-        return tuple((len(dataset.train) - count) / count if count else 1.0 for count in pictures)
+        return tuple((len(dataset.train) - count) / count if count else 1.0 for count in images)
     shares = [entry.pixel_share for entry in seen]
     known = [share for share in shares if share is not None]
-    return _balanced(known if dataset.task == "segmentation" else pictures)
+    return _balanced(known if dataset.task == "segmentation" else images)
 
 
-def training_pictures(dataset: Dataset, seen: Sequence[ClassReport], masks_read: int | None = None) -> list[int]:
-    """How many training pictures are of each class, or show it: estimated where not all masks were read."""
+def training_images(dataset: Dataset, seen: Sequence[ClassReport], masks_read: int | None = None) -> list[int]:
+    """How many training images are of each class, or show it: estimated where not all masks were read."""
     if dataset.task == "segmentation":
         more = len(dataset.train) / masks_read if masks_read else 1.0
         return [round(more * entry.in_training) for entry in seen]
     counts = [0] * len(dataset.classes)
     for sample in dataset.train:
         for label in sample.labels if sample.labels is not None else (sample.label,):
-            assert label is not None, "pictures to classify are labelled"
+            assert label is not None, "images to classify are labelled"
             counts[label] += 1
     return counts
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from byoc_vision import artifact
 from byoc_vision.errors import UserError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def leave_compiled(folder: Path) -> None:
@@ -22,10 +22,10 @@ def leave_compiled(folder: Path) -> None:
     from byoc_vision.inference.engines.torch_engine import TorchEngine
 
     started = time.monotonic()
-    card = artifact.read_card(folder)
+    config = artifact.read_config(folder)
     try:
-        compiled.write(folder, card, TorchEngine.load(folder, card, "cpu").net)
+        compiled.write(folder, config, TorchEngine.load(folder, config, "cpu").net)
     except UserError as error:
-        log.warning("The model is there without OpenVINO's form of it, and CPUs serve it more slowly: %s", error)
+        logger.warning("The model is there without OpenVINO's form of it, and CPUs serve it more slowly: %s", error)
     else:
-        log.info("The model is there as OpenVINO reads it, too (%.1f s)", time.monotonic() - started)
+        logger.info("The model is there as OpenVINO reads it, too (%.1f s)", time.monotonic() - started)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from byoc_vision.errors import InputError, ResourceError
 from byoc_vision.job import Job
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 MASTER_PORT = 29_500
 PROCESSES_VARIABLE = "BYOC_PROCESSES_PER_HOST"
@@ -202,7 +202,7 @@ def smallest_over_processes(value: int, world: World, device: torch.device) -> i
 def share_statistics(model: nn.Module, world: World) -> None:
     """Give every process the first one's buffers.
 
-    Each process's batch normalisation saw its own pictures since the last step; the first one's statistics are saved,
+    Each process's batch normalisation saw its own images since the last step; the first one's statistics are saved,
     so they are the ones to evaluate with.
     """
     if world.size > 1:

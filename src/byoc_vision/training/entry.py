@@ -9,17 +9,17 @@ from contextlib import contextmanager
 
 from byoc_vision import hyperparameters as hp
 from byoc_vision import script_mode
-from byoc_vision.data import pipes
-from byoc_vision.hardware import check_driver, find_gpus
+from byoc_vision.data import pipe_mode
 from byoc_vision.job import Job
 from byoc_vision.logs import set_up_logging
 from byoc_vision.paths import MlPaths
+from byoc_vision.system.gpus import check_driver, find_gpus
 from byoc_vision.training import distribution
 from byoc_vision.training.exhaustion import explained
 from byoc_vision.training.failure import report_failures
 from byoc_vision.training.interruption import Interruption
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def train_job(paths: MlPaths) -> int:
@@ -31,14 +31,14 @@ def _train(paths: MlPaths) -> int:
     raw = hp.read_raw(paths.hyperparameters)
     if program := script_mode.requested_program(raw, os.environ):
         toolkit = script_mode.toolkit_command(program, str(paths.root))
-        log.info("Script mode: %s runs through sagemaker-training", program)
+        logger.info("Script mode: %s runs through sagemaker-training", program)
         script_mode.run_toolkit(toolkit)
     hyperparameters = hp.parse(raw)
     job = Job.load(paths)
     if distribution.needs_launch(job):
         from byoc_vision.training.launcher import launch
 
-        with Interruption().listening(), pipes.spooled(job):
+        with Interruption().listening(), pipe_mode.spooled(job):
             return launch(job, ["train", "--root", str(paths.root)])
     world = distribution.World.from_environment()
     if world.local_rank == 0:
@@ -62,15 +62,15 @@ def _train(paths: MlPaths) -> int:
 def _without_streams(job: Job) -> Iterator[Job]:
     """The job with folders alone: what comes as a stream is read here, or was before the processes were launched."""
     if distribution.is_launched():
-        yield pipes.with_spooled(job)
+        yield pipe_mode.with_spooled(job)
         return
-    with pipes.spooled(job) as local:
+    with pipe_mode.spooled(job) as local:
         yield local
 
 
 def _tell_hardware(hyperparameters: hp.Hyperparameters) -> None:
     """One line, once a host. Raises ResourceError where the GPU's driver is too old."""
     gpus = find_gpus()
-    log.info("%s", gpus)
+    logger.info("%s", gpus)
     if warning := check_driver(gpus, allow_cpu_fallback=hyperparameters.allow_cpu_fallback):
-        log.warning(warning)
+        logger.warning(warning)

@@ -1,4 +1,4 @@
-"""What a model is worth: its figures on labelled pictures, through the same Predictor that serves it."""
+"""What a model is worth: its figures on labelled images, through the same Predictor that serves it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from torch import nn
 
-from byoc_vision.artifact import ModelCard
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.bad_samples import OnBadSample
 from byoc_vision.data.cache import CachePart
-from byoc_vision.data.layouts import read_folder
+from byoc_vision.data.formats import read_folder
+from byoc_vision.data.image_dataset import EvaluationDataset
 from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader
-from byoc_vision.data.pictures import EvaluationDataset
 from byoc_vision.data.preflight import check_labelled
-from byoc_vision.data.samples import DataClass, DataOptions, Sample
+from byoc_vision.data.samples import ClassInfo, DataOptions, Sample
 from byoc_vision.errors import InputError
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.training.distribution import Share, World, processes_per_host
@@ -25,13 +25,13 @@ from byoc_vision.training.loop import Metrics, Onlooker, evaluate
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Measures a predictor on labelled pictures, as often as asked.
+    """Measures a predictor on labelled images, as often as asked.
 
     mask_values: all that a mask may hold; one with others cannot be used. None: other values are not counted.
     """
 
     predictor: Predictor
-    classes: Sequence[DataClass]
+    classes: Sequence[ClassInfo]
     batch_size: int
     loss: nn.Module | None = None
     workers: int | None = None
@@ -42,7 +42,7 @@ class Evaluator:
 
     def __post_init__(self) -> None:
         """Raises InputError for a `top_k` that cannot be measured."""
-        check_top_k(self.top_k, self.predictor.card)
+        check_top_k(self.top_k, self.predictor.config)
 
     def batches(
         self, samples: Sequence[Sample], cache: CachePart | None = None, share: Share | None = None
@@ -51,9 +51,9 @@ class Evaluator:
 
         share: by default all processes share out the samples.
         """
-        rule = self.predictor.card.preprocess
+        rule = self.predictor.config.preprocess
         share = share or self.world.share
-        pictures = EvaluationDataset(
+        images = EvaluationDataset(
             samples,
             self.classes,
             rule,
@@ -62,7 +62,7 @@ class Evaluator:
             mask_values=self.mask_values,
         )
         return build_evaluation_loader(
-            pictures,
+            images,
             self.batch_size,
             workers=self.workers,
             rank=share.rank,
@@ -82,30 +82,30 @@ class Evaluator:
         collector: is shown each of this process's answers.
         Raises StopRequestedError in all processes where `stopping` says so in any.
         """
-        metrics = build_metrics(self.predictor.card, self.top_k)
+        metrics = build_metrics(self.predictor.config, self.top_k)
         return evaluate(self.predictor, batches, metrics, self.world, self.loss, stopping, collector)
 
 
-def build_metrics(card: ModelCard, top_k: int | None = None) -> Metrics:
-    """The figures of the card's kind of answers."""
+def build_metrics(config: ModelConfig, top_k: int | None = None) -> Metrics:
+    """The figures of the model config's kind of answers."""
     # Imported once there is something to measure: torchmetrics takes seconds, the first step need not wait for it.
     from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics, SegmentationMetrics
 
-    if card.task == "segmentation":
-        return SegmentationMetrics(card.class_names)
-    if card.activation == "sigmoid":
-        return MultiLabelMetrics(card.class_names, card.threshold)
-    return ClassificationMetrics(card.class_names, top_k)
+    if config.task == "segmentation":
+        return SegmentationMetrics(config.class_names)
+    if config.activation == "sigmoid":
+        return MultiLabelMetrics(config.class_names, config.threshold)
+    return ClassificationMetrics(config.class_names, top_k)
 
 
-def check_top_k(top_k: int | None, card: ModelCard) -> None:
+def check_top_k(top_k: int | None, config: ModelConfig) -> None:
     """Raises InputError where answers have no order, or all classes are among the first k."""
     if top_k is None:
         return
-    if card.task == "segmentation" or card.activation == "sigmoid":
-        raise InputError(f"top_k={top_k} is for pictures with one class each; leave it out")
-    if top_k >= len(card.classes):
-        raise InputError(f"top_k={top_k} of {len(card.classes)} classes is always right; take less, or leave it out")
+    if config.task == "segmentation" or config.activation == "sigmoid":
+        raise InputError(f"top_k={top_k} is for images with one class each; leave it out")
+    if top_k >= len(config.classes):
+        raise InputError(f"top_k={top_k} of {len(config.classes)} classes is always right; take less, or leave it out")
 
 
 def with_labels(sample: Sample) -> Sample:
@@ -114,9 +114,9 @@ def with_labels(sample: Sample) -> Sample:
 
 
 def evaluate_folder(model: Path, folder: Path, batch_size: int = 16) -> Figures:
-    """The figures of a saved model on a folder of labelled pictures.
+    """The figures of a saved model on a folder of labelled images.
 
-    Raises DataError and InputError that name what does not fit: the model, the layout, a picture, a class.
+    Raises DataError and InputError that name what does not fit: the model, the layout, an image, a class.
     """
     evaluator, samples = evaluator_for(model, folder, batch_size)
     return evaluator.evaluate(evaluator.batches(samples))
@@ -125,10 +125,10 @@ def evaluate_folder(model: Path, folder: Path, batch_size: int = 16) -> Figures:
 def evaluator_for(model: Path, folder: Path, batch_size: int) -> tuple[Evaluator, tuple[Sample, ...]]:
     """What measures a saved model on a folder, and the samples there. Raises as `evaluate_folder` does."""
     predictor = Predictor.load(model)
-    card = predictor.card
-    classes = tuple(DataClass(entry.name, entry.value) for entry in card.classes)
-    several = card.task == "classification" and card.activation == "sigmoid"
-    samples = read_folder(folder.absolute(), card.model.task, classes, DataOptions(multi_label=several))
+    config = predictor.config
+    classes = tuple(ClassInfo(entry.name, entry.value) for entry in config.classes)
+    several = config.task == "classification" and config.activation == "sigmoid"
+    samples = read_folder(folder.absolute(), config.model.task, classes, DataOptions(multi_label=several))
     if several:
         samples = tuple(map(with_labels, samples))
     check_labelled(samples, classes)

@@ -54,11 +54,11 @@ def explain(error: BaseException, batch_size: int) -> ResourceError | None:
 def _loader_died(signal: str, said: str) -> ResourceError:
     if signal.startswith("Bus error"):
         return ResourceError(
-            "shared memory is full, and a process that reads pictures died of it; start the container with more "
+            "shared memory is full, and a process that reads images died of it; start the container with more "
             f"(--shm-size 1g), or set num_workers=0 ({said})"
         )
     return ResourceError(
-        "a process that reads pictures was killed, mostly by the kernel for lack of memory; take fewer num_workers, a "
+        "a process that reads images was killed, mostly by the kernel for lack of memory; take fewer num_workers, a "
         f"smaller batch_size, or an instance with more memory ({said})"
     )
 

@@ -13,7 +13,7 @@ from byoc_vision.errors import UserError
 from byoc_vision.training.interruption import STOPPED_EXIT_CODE, StopRequestedError
 from byoc_vision.training.rank_reports import FAILURES_FOLDER, Report, is_consequence, place, write_report
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # SageMaker shows the first 1,024 characters of the file as the job's FailureReason. Kept to as many bytes, which is
 # never more characters.
@@ -38,15 +38,15 @@ def report_failures(failure_file: Path, work: Callable[[], int | None]) -> int:
     try:
         return work() or 0
     except StopRequestedError:
-        log.info("Stopped before training began: there is nothing to save")
+        logger.info("Stopped before training began: there is nothing to save")
         return STOPPED_EXIT_CODE
     except UserError as error:
-        log.error("%s%s: %s", error.category, place(), error)
+        logger.error("%s%s: %s", error.category, place(), error)
         failure = Failure(describe_user_error(error), error.exit_code)
         _report(failure_file, failure, error)
         return failure.exit_code
     except Exception as error:
-        log.exception("This is a bug of ours, please report it with the lines below")
+        logger.exception("This is a bug of ours, please report it with the lines below")
         _report(failure_file, Failure(describe_bug(error), BUG_EXIT_CODE), error)
         return BUG_EXIT_CODE
 
@@ -74,9 +74,9 @@ def write_failure(path: Path, message: str) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write(cut(message, FAILURE_BYTES))
     except FileExistsError:
-        log.info("%s holds an earlier failure; it is kept", path)
+        logger.info("%s holds an earlier failure; it is kept", path)
     except OSError as error:
-        log.error("%s could not be written: %s", path, error)
+        logger.error("%s could not be written: %s", path, error)
 
 
 def cut(text: str, size: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from byoc_vision.models.spec import Task
+from byoc_vision.types import Task
 
 
 def figures_of(task: Task, *, multi_label: bool = False, classes: int | None = None) -> tuple[str, ...]:

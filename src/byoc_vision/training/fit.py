@@ -15,7 +15,7 @@ from byoc_vision.training.early_stopping import EarlyStopping
 from byoc_vision.training.plan import Objective
 from byoc_vision.training.throughput import Throughput
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Figures = dict[str, float]
 
@@ -24,7 +24,7 @@ _OF_ONE_CLASS = re.compile(":(iou|f1)_")
 
 
 class Epochs(Protocol):
-    """What `fit` drives: one epoch of training, one pass over the validation pictures."""
+    """What `fit` drives: one epoch of training, one pass over the validation images."""
 
     def train(self, epoch: int) -> float: ...
 
@@ -110,13 +110,13 @@ def fit(
             images_per_second=speed.images_per_second,
             data_wait=speed.data_wait,
         )
-        log.info(epoch_line(record))
+        logger.info(epoch_line(record))
         if history.add(record):
             keep(record)
         enough = False
         if early_stopping and early_stopping.should_stop(epoch, record.validation[history.objective.name]):
             enough = True
-            log.info("Stopped early: no better %s for %d epochs", history.objective.name, early_stopping.patience)
+            logger.info("Stopped early: no better %s for %d epochs", history.objective.name, early_stopping.patience)
         enough = is_enough(record) or enough
         after_epoch(record, enough or epoch == count)
         if enough:

@@ -10,22 +10,22 @@ from pathlib import Path
 import torch
 
 from byoc_vision import __version__
-from byoc_vision.artifact import ModelCard
-from byoc_vision.hardware import find_gpus
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.models.build import build_model
 from byoc_vision.report.record import Class, Evaluation, Record, Run, write_record
+from byoc_vision.system.gpus import find_gpus
 from byoc_vision.training.answers.collector import Collector
 from byoc_vision.training.answers.writing import write_answers
 from byoc_vision.training.distribution import World
 from byoc_vision.training.evaluation import Evaluator, evaluator_for
 from byoc_vision.training.fit import Figures
 
-SPLIT = "test"  # what the pictures are called: none of them was trained on
+SPLIT = "test"  # what the images are called: none of them was trained on
 _DECISIVE = {"segmentation": ("dice", "miou"), "classification": ("accuracy", "map")}
 
 
 def report_on_folder(model: Path, folder: Path, output: Path, batch_size: int = 16) -> Figures:
-    """The figures, which are written into `output` as a job's are, with tables, pictures and report.html.
+    """The figures, which are written into `output` as a job's are, with tables, images and report.html.
 
     Raises what `evaluate_folder` raises, and OSError where `output` cannot be written.
     """
@@ -33,7 +33,7 @@ def report_on_folder(model: Path, folder: Path, output: Path, batch_size: int = 
 
     started = time.monotonic()
     evaluator, samples = evaluator_for(model, folder, batch_size)
-    collector = Collector(evaluator.predictor.card, samples, SPLIT, root=folder.absolute())
+    collector = Collector(evaluator.predictor.config, samples, SPLIT, root=folder.absolute())
     figures = evaluator.evaluate(evaluator.batches(samples), collector=collector)
     collected = collector.collected(figures, World())
     assert collected is not None, "there is no other process"
@@ -44,17 +44,17 @@ def report_on_folder(model: Path, folder: Path, output: Path, batch_size: int = 
 
 
 def _record(evaluator: Evaluator, evaluation: Evaluation, folder: Path, seconds: float) -> Record:
-    card = evaluator.predictor.card
+    config = evaluator.predictor.config
     on_gpu = evaluator.predictor.device != "cpu"
     return Record(
         package_version=__version__,
-        task=card.model.task,
-        multi_label=card.task == "classification" and card.activation == "sigmoid",
+        task=config.model.task,
+        multi_label=config.task == "classification" and config.activation == "sigmoid",
         name=folder.absolute().name,
         state="finished",
-        classes=[Class(name=entry.name, value=entry.value) for entry in card.classes],
-        pictures={SPLIT: evaluation.pictures},
-        objective=f"{SPLIT}:{_decisive(card)}",
+        classes=[Class(name=entry.name, value=entry.value) for entry in config.classes],
+        images={SPLIT: evaluation.images},
+        objective=f"{SPLIT}:{_decisive(config)}",
         test=evaluation.figures,
         seconds=round(seconds, 1),
         gpu_seconds=round(seconds, 1) if on_gpu else 0.0,
@@ -71,20 +71,20 @@ def _run(evaluator: Evaluator) -> Run:
         hardware=str(find_gpus()),
         device=predictor.device,
         precision=predictor.engine.name,
-        model=predictor.card.model.architecture,
-        parameters=_parameters(predictor.card),
+        model=predictor.config.model.architecture,
+        parameters=_parameters(predictor.config),
         command=shlex.join(["byoc-vision", *sys.argv[1:]]),
     )
 
 
-def _decisive(card: ModelCard) -> str:
+def _decisive(config: ModelConfig) -> str:
     """As a job chooses its objective: Dice and accuracy where there is one thing to tell, mIoU and mAP of several."""
-    one, several = _DECISIVE[card.task]
-    if card.task == "segmentation":
-        return one if len(card.classes) == 2 else several
-    return several if card.activation == "sigmoid" else one
+    one, several = _DECISIVE[config.task]
+    if config.task == "segmentation":
+        return one if len(config.classes) == 2 else several
+    return several if config.activation == "sigmoid" else one
 
 
-def _parameters(card: ModelCard) -> int:
+def _parameters(config: ModelConfig) -> int:
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in build_model(card.model).parameters())
+        return sum(parameter.numel() for parameter in build_model(config.model).parameters())

@@ -22,7 +22,7 @@ from byoc_vision.job import Job
 from byoc_vision.training.distribution import MASTER_PORT
 from byoc_vision.training.rank_reports import Report
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 WATCH_PORT = MASTER_PORT + 1
 BEAT_SECONDS = 2.0
@@ -85,7 +85,7 @@ class HostWatch:
         try:
             self._store.compare_set(_CAUSE, "", json.dumps(asdict(cause)))
         except RuntimeError as error:
-            log.info("The other hosts could not be told: %s", error)
+            logger.info("The other hosts could not be told: %s", error)
             return
         if self.current == self.hosts[0]:
             self._ended.wait(TOLD_SECONDS)
@@ -134,7 +134,7 @@ class HostWatch:
                     self._told = Report(**json.loads(self._store.get(_CAUSE)))
                 self._answered_at = time.monotonic()
             except RuntimeError as error:
-                log.debug("%s does not answer: %s", self.hosts[0], error)
+                logger.debug("%s does not answer: %s", self.hosts[0], error)
             else:
                 for host, number in numbers.items():
                     if self._seen.get(host, (-1, 0.0))[0] != number:
@@ -151,6 +151,6 @@ class HostWatch:
                     host for host, (number, since) in list(self._seen.items()) if number and now - since > self._lost_s
                 ]
             if self.alarmed:
-                log.error("Lost: %s", ", ".join(self.lost) or "another host has failed")
+                logger.error("Lost: %s", ", ".join(self.lost) or "another host has failed")
                 self._on_loss()
                 return

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 STOPPED_EXIT_CODE = 128 + signal.SIGTERM  # 143, as shells report a process that SIGTERM ended
 GRACE_SECONDS = 100.0  # SageMaker's 120, less what it takes to end

@@ -23,7 +23,7 @@ from byoc_vision.training.tracking.tracker import Trackers
 
 RENDERING_SHARE = 0.02  # of a job's time, that its page may take
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def _none() -> None:
@@ -40,7 +40,7 @@ class Journal:
     first: the record of a job that has not begun.
     gpus: that the job's processes compute on. started: in seconds of `time.monotonic`.
     findings, times: what the health rules and the clocks say by now.
-    augment: writes training pictures as the model saw them, and names their files.
+    augment: writes training images as the model saw them, and names their files.
     """
 
     folder: Path
@@ -65,7 +65,7 @@ class Journal:
         self.trackers.begin(self.record("running"))
 
     def keep(self, collected: Collected) -> None:
-        """What the best model answered the pictures of a split."""
+        """What the best model answered the images of a split."""
         self._answers[collected.evaluation.split] = collected
         self._unless_impossible(lambda: write_answers(self.folder, list(self._answers.values())))
 
@@ -140,6 +140,6 @@ class Journal:
         try:
             write()
         except (OSError, UserError) as error:
-            log.warning("What happened so far could not be written: %s", error)
+            logger.warning("What happened so far could not be written: %s", error)
         except Exception:  # hours of training are worth more than a page about them
-            log.exception("What happened so far could not be written. This is a bug of ours, please report it")
+            logger.exception("What happened so far could not be written. This is a bug of ours, please report it")

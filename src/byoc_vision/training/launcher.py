@@ -31,7 +31,7 @@ from byoc_vision.training.host_watch import HostWatch
 from byoc_vision.training.interruption import STOPPED_EXIT_CODE, leave_at_once
 from byoc_vision.training.rank_reports import FAILURES_FOLDER, HOST, Report, read_reports
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 RENDEZVOUS_SECONDS = 600
 EXIT_BARRIER_SECONDS = 30  # for the other hosts' processes to end as well
@@ -46,7 +46,7 @@ def launch(job: Job, arguments: Sequence[str], hosts_within_s: float = distribut
     Raises ResourceError where the other hosts do not appear.
     """
     per_host = distribution.processes_per_host()
-    log.info("Starting %d process(es) on this host, %d host(s) in all", per_host, len(job.hosts))
+    logger.info("Starting %d process(es) on this host, %d host(s) in all", per_host, len(job.hosts))
     relay = _Relay()
     with relay, tempfile.TemporaryDirectory(prefix="byoc-failures-") as folder:
         distribution.wait_for_hosts(job.hosts, hosts_within_s)
@@ -135,7 +135,7 @@ class _Relay:
             try:
                 os.kill(pid, signum)
             except ProcessLookupError:
-                log.debug("process %d has ended", pid)
+                logger.debug("process %d has ended", pid)
         return bool(pids)
 
 
@@ -146,7 +146,7 @@ def _outcome(job: Job, result: RunResult, folder: Path, relay: _Relay, watch: Ho
     if relay.requests and not any(not report.consequence for report in reports):
         return STOPPED_EXIT_CODE
     cause = _cause(result, reports, watch)
-    log.error("%s", cause.message)
+    logger.error("%s", cause.message)
     write_failure(job.paths.failure, cause.message)
     watch.tell(cause)
     return cause.exit_code

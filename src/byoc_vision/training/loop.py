@@ -18,12 +18,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from byoc_vision.data.loaders import EvaluationBatch
-from byoc_vision.data.preprocess import IGNORED
 from byoc_vision.errors import DataError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.predictor import Predictor, Prepared
-from byoc_vision.machine import available_cores
 from byoc_vision.precision import Precision
+from byoc_vision.preprocess import IGNORED
+from byoc_vision.system.machine import available_cores
 from byoc_vision.training.answers.judging import Answered, judge
 from byoc_vision.training.distribution import World, any_process, processes_per_host, sum_over_processes
 from byoc_vision.training.interruption import StopRequestedError
@@ -32,23 +32,23 @@ from byoc_vision.training.progress import Progress
 
 Batch = tuple[Tensor, Tensor]
 
-MOST_THREADS = 4  # that finish masks: each holds the logits of a whole picture
+MOST_THREADS = 4  # that finish masks: each holds the logits of a whole image
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Metrics(Protocol):
-    """What evaluation needs of a metric: fed batch by batch with answers and truths, read once."""
+    """What evaluation needs of a metric: fed batch by batch with answers and targets, read once."""
 
-    def update(self, pictures: Iterable[Answered]) -> None: ...
+    def update(self, images: Iterable[Answered]) -> None: ...
 
     def compute(self) -> dict[str, float]: ...
 
 
 class Onlooker(Protocol):
-    """What may look at each picture that is answered."""
+    """What may look at each image that is answered."""
 
-    def add(self, sample_index: int, prepared: Prepared, picture: Answered) -> None: ...
+    def add(self, sample_index: int, prepared: Prepared, image: Answered) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -75,19 +75,19 @@ class Step:
     def __call__(self, batches: Sequence[Batch]) -> Tensor:
         """One step of the optimiser over the mean loss of all `batches`, of which one is in memory at a time.
 
-        A batch is pictures, uint8 [N, 3, h, w], and targets [N], [N, K] or [N, h, w]. Returns float64 [2] on the
-        device: the summed loss and the number of pictures.
+        A batch is images, uint8 [N, 3, h, w], and targets [N], [N, K] or [N, h, w]. Returns float64 [2] on the
+        device: the summed loss and the number of images.
         """
         for observer in self.observers:
             observer.step_begins()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
-        for index, (pictures, targets) in enumerate(batches, start=1):
+        for index, (images, targets) in enumerate(batches, start=1):
             with self._communicating(index == len(batches)):
-                loss = self._gradients(pictures, targets, 1 / len(batches))
+                loss = self._gradients(images, targets, 1 / len(batches))
             # Summed on the device: asking for the number here would make the CPU wait for the GPU.
-            sums[0] += loss * len(pictures)
-            sums[1] += len(pictures)
+            sums[0] += loss * len(images)
+            sums[1] += len(images)
         if self.clip_grad_norm:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
@@ -103,14 +103,14 @@ class Step:
             observer.step_ends()
         return sums
 
-    def _gradients(self, pictures: Tensor, targets: Tensor, weight: float) -> Tensor:
+    def _gradients(self, images: Tensor, targets: Tensor, weight: float) -> Tensor:
         """Add `weight` times the batch's gradients; the batch's mean loss, detached."""
-        pictures = pictures.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         targets = targets.to(self.device, non_blocking=True)
         for observer in self.observers:
-            observer.batch_moved(pictures, targets)
+            observer.batch_moved(images, targets)
         with self.precision.autocast():
-            logits = self.model(pictures)
+            logits = self.model(images)
         loss: Tensor = self.loss(logits, targets)
         for observer in self.observers:
             observer.loss_computed(logits, loss)
@@ -148,8 +148,8 @@ def train_one_epoch(
 def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
     """`size` batches at a time; the last time those that are left."""
     group: list[Batch] = []
-    for pictures, targets in batches:
-        group.append((pictures, targets))
+    for images, targets in batches:
+        group.append((images, targets))
         if len(group) == size:
             yield group
             group = []
@@ -166,57 +166,57 @@ def evaluate(
     stopping: Callable[[], bool] | None = None,
     onlooker: Onlooker | None = None,
 ) -> dict[str, float]:
-    """The metrics of the answers at each picture's own size; with a `loss` also its mean, at the model's size.
+    """The metrics of the answers at each image's own size; with a `loss` also its mean, at the model's size.
 
-    onlooker: is shown each picture of this process, in order, before it is forgotten.
-    Pictures that the batches leave out are counted in the log. Raises DataError where none is left, and
+    onlooker: is shown each image of this process, in order, before it is forgotten.
+    Images that the batches leave out are counted in the log. Raises DataError where none is left, and
     StopRequestedError in all processes where `stopping` says so in any.
     """
     device = torch.device(predictor.device)
-    total = torch.zeros(3, dtype=torch.float64, device=device)  # summed loss, pictures, those left out
+    total = torch.zeros(3, dtype=torch.float64, device=device)  # summed loss, images, those left out
     with ThreadPoolExecutor(min(MOST_THREADS, max(1, available_cores() // processes_per_host()))) as threads:
         # A mask at a photograph's size takes milliseconds outside of Python; a label takes less than a thread does.
-        each = threads.map if predictor.card.task == "segmentation" else map
+        each = threads.map if predictor.config.task == "segmentation" else map
         for batch in batches:
-            total[1] += len(batch.truths)
+            total[1] += len(batch.targets)
             total[2] += len(batch.unreadable)
-            if not batch.truths:
+            if not batch.targets:
                 continue
-            inputs = batch.pictures.permute(0, 2, 3, 1).numpy()
+            inputs = batch.images.permute(0, 2, 3, 1).numpy()
             logits = predictor.forward(inputs)
             if loss is not None:
-                targets = torch.stack([_target(truth, predictor) for truth in batch.truths]).to(device)
+                targets = torch.stack([_target(target, predictor) for target in batch.targets]).to(device)
                 total[0] += loss(torch.as_tensor(logits), targets) * len(targets)
             prepared = list(map(Prepared, inputs, batch.heights, batch.widths))
-            answered = each(partial(_answered, predictor), logits, prepared, batch.truths)
+            answered = each(partial(_answered, predictor), logits, prepared, batch.targets)
             metrics.update(answered if onlooker is None else _shown(onlooker, batch, prepared, answered))
             if stopping and stopping():
                 break
     if stopping and any_process(stopping(), world, device):
         raise StopRequestedError
-    summed_loss, pictures, left_out = sum_over_processes(total, world).tolist()
-    if not pictures:
-        raise DataError(f"none of the {left_out:.0f} pictures to be evaluated can be read; the log names each of them")
+    summed_loss, images, left_out = sum_over_processes(total, world).tolist()
+    if not images:
+        raise DataError(f"none of the {left_out:.0f} images to be evaluated can be read; the log names each of them")
     if left_out and world.is_first:
-        log.warning("%d of %d pictures cannot be read: the figures are of the others", left_out, left_out + pictures)
+        logger.warning("%d of %d images cannot be read: the figures are of the others", left_out, left_out + images)
     figures = metrics.compute()
-    return figures if loss is None else {"loss": summed_loss / pictures, **figures}
+    return figures if loss is None else {"loss": summed_loss / images, **figures}
 
 
-def _answered(predictor: Predictor, logits: Logits, prepared: Prepared, truth: np.ndarray) -> Answered:
-    return judge(predictor.finish(logits, prepared), truth, len(predictor.card.classes))
+def _answered(predictor: Predictor, logits: Logits, prepared: Prepared, target: np.ndarray) -> Answered:
+    return judge(predictor.finish(logits, prepared), target, len(predictor.config.classes))
 
 
 def _shown(
-    onlooker: Onlooker, batch: EvaluationBatch, prepared: Sequence[Prepared], pictures: Iterable[Answered]
+    onlooker: Onlooker, batch: EvaluationBatch, prepared: Sequence[Prepared], images: Iterable[Answered]
 ) -> Iterator[Answered]:
-    """The pictures one by one: a batch of large ones need not be in memory together."""
-    for index, item, picture in zip(batch.sample_indices, prepared, pictures, strict=True):
-        onlooker.add(index, item, picture)
-        yield picture
+    """The images one by one: a batch of large ones need not be in memory together."""
+    for index, item, image in zip(batch.sample_indices, prepared, images, strict=True):
+        onlooker.add(index, item, image)
+        yield image
 
 
-def _target(truth: np.ndarray, predictor: Predictor) -> Tensor:
-    """The truth at the model's size: a label [] and labels [K] as they are, a mask [H, W] by the artifact's rule."""
-    fitted = predictor.card.preprocess.mask(truth, fill=IGNORED) if truth.ndim == 2 else truth
+def _target(target: np.ndarray, predictor: Predictor) -> Tensor:
+    """The target at the model's size: a label [] and labels [K] as they are, a mask [H, W] by the artifact's rule."""
+    fitted = predictor.config.preprocess.mask(target, fill=IGNORED) if target.ndim == 2 else target
     return torch.from_numpy(fitted)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from byoc_vision.errors import InputError
-from byoc_vision.models.spec import Task
+from byoc_vision.types import Task
 
 Activation = Literal["sigmoid", "softmax"]
 
@@ -36,8 +36,8 @@ def build_loss(
     """The loss of a name.
 
     It takes logits [N, K, H, W] and class indices [N, H, W] (uint8 or int64), or [N, K] and [N]. With `sigmoid` masks
-    have one logit, K = 1, and the classes are 0 and 1; pictures have K answers of yes or no each, [N, K] of 1 and 0.
-    `ignore_index` is for masks alone: a picture's label 255 is a class. `class_weights` has one weight a class, two
+    have one logit, K = 1, and the classes are 0 and 1; images have K answers of yes or no each, [N, K] of 1 and 0.
+    `ignore_index` is for masks alone: an image's label 255 is a class. `class_weights` has one weight a class, two
     for masks with `sigmoid`; with K answers of yes or no it is what each class's yes counts, where a no counts 1.
 
     Raises InputError for a name that is not known, and for one that does not go with the task or with label smoothing.
@@ -125,7 +125,7 @@ class YesOrNo(nn.Module):
 
     gamma: makes it the focal loss of Lin et al., 2017: (1 - p)^gamma · -log p of what is true.
     yes_weights: [K], what each class's yes counts; rare classes learn with weights above 1. A no counts 1.
-    label_smoothing: the share of each truth that is spread over yes and no.
+    label_smoothing: the share of each target that is spread over yes and no.
     """
 
     yes_weights: Tensor | None
@@ -138,17 +138,17 @@ class YesOrNo(nn.Module):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits [N, K] and targets [N, K]: 1 for yes, 0 for no."""
-        logits, truth = logits.float(), targets.float()
-        wanted = truth * (1 - self.label_smoothing) + self.label_smoothing / 2
+        logits, target = logits.float(), targets.float()
+        wanted = target * (1 - self.label_smoothing) + self.label_smoothing / 2
         losses = F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=self.yes_weights, reduction="none")
         if self.gamma:
-            wrong = torch.sigmoid(torch.where(truth > 0, -logits, logits))  # 1 - p, exact also where p is near 1
+            wrong = torch.sigmoid(torch.where(target > 0, -logits, logits))  # 1 - p, exact also where p is near 1
             losses = wrong**self.gamma * losses
         return losses.mean()
 
 
 class Dice(MaskedLoss):
-    """1 - Dice of probabilities and truth over the whole batch, the mean of the classes; with one logit, of class 1.
+    """1 - Dice of probabilities and target over the whole batch, the mean of the classes; with one logit, of class 1.
 
     Milletari, Navab, Ahmadi: "V-Net", 2016, with 1 added above and below the fraction, so that an empty batch that is
     answered rightly costs nothing.
@@ -157,18 +157,18 @@ class Dice(MaskedLoss):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits [N, K, H, W] and targets [N, H, W]."""
         targets, counted = self.counted(logits, targets)
-        probabilities, truth = self._planes(logits.float(), targets)
-        probabilities, truth = probabilities * counted.unsqueeze(1), truth * counted.unsqueeze(1)
+        probabilities, target = self._planes(logits.float(), targets)
+        probabilities, target = probabilities * counted.unsqueeze(1), target * counted.unsqueeze(1)
         over = (0, *range(2, logits.ndim))  # all but the classes
-        intersection = (probabilities * truth).sum(over)
-        areas = probabilities.square().sum(over) + truth.square().sum(over)
+        intersection = (probabilities * target).sum(over)
+        areas = probabilities.square().sum(over) + target.square().sum(over)
         losses = 1 - (2 * intersection + _DICE_SMOOTH) / (areas + _DICE_SMOOTH)
         if self.class_weights is None or self.activation == "sigmoid":
             return losses.mean()
         return (losses * self.class_weights).sum() / self.class_weights.sum()
 
     def _planes(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Probabilities and truth as [N, K, H, W]."""
+        """Probabilities and target as [N, K, H, W]."""
         if self.activation == "sigmoid":
             return torch.sigmoid(logits), targets.unsqueeze(1).float()
         return torch.softmax(logits, dim=1), torch.zeros_like(logits).scatter_(1, targets.unsqueeze(1), 1.0)

@@ -13,12 +13,12 @@ from byoc_vision.training.packing import on_cpu
 from byoc_vision.training.session import Session
 from byoc_vision.training.work import Work
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def measure_best(session: Session, work: Work) -> Figures | None:
     """The best model's figures on the `test` channel, where there is one. Its answers are kept, those to the
-    validation pictures too, where this start of the job has not seen them. Raises StopRequestedError in all processes.
+    validation images too, where this start of the job has not seen them. Raises StopRequestedError in all processes.
     """
     answers_are_missing = session.history.best is not None and not session.answered
     if not work.dataset.test and not answers_are_missing:
@@ -29,7 +29,7 @@ def measure_best(session: Session, work: Work) -> Figures | None:
         if not work.dataset.test:
             return None
         figures = measure(session, work, "test")
-    log.info(figures_line(named("test", figures)))
+    logger.info(figures_line(named("test", figures)))
     return figures
 
 
@@ -46,7 +46,7 @@ def best_weights(session: Session) -> Iterator[None]:
 
 
 def measure(session: Session, work: Work, split: str) -> Figures:
-    """The figures of the network as it is on all pictures of a split, its answers kept."""
+    """The figures of the network as it is on all images of a split, its answers kept."""
     trainer, collector, best = session.trainer, session.collector(split), session.history.best
     if split == "validation":
         batches = trainer.validation  # its processes and its cache are there

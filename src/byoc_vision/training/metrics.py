@@ -1,4 +1,4 @@
-"""The figures by which a model is judged, at each picture's own size.
+"""The figures by which a model is judged, at each image's own size.
 
 torchmetrics keeps their states and brings those of all processes together before `compute`: counts, which are summed,
 or the answers themselves. A sharded evaluation gives the figures of a single one to the last bit.
@@ -40,19 +40,19 @@ _ONE = 2**40  # the unit of summed Dice
 class SegmentationMetrics(Metric):
     """Dice, mIoU, each class's IoU, and pixel accuracy.
 
-    dice: 2|A and B| / (|A| + |B|) of a picture, the mean over its foreground classes (all but the first; those that are
-    in the answer or in the truth) and over the pictures; 1 where both are all background. Kaggle's Carvana challenge
+    dice: 2|A and B| / (|A| + |B|) of an image, the mean over its foreground classes (all but the first; those that are
+    in the answer or in the target) and over the images; 1 where both are all background. Kaggle's Carvana challenge
     was judged so.
-    miou, iou_CLASS: |A and B| / |A or B| over the pixels of all pictures, as PASCAL VOC has it; a class that neither
-    the answers nor the truths have is left out.
+    miou, iou_CLASS: |A and B| / |A or B| over the pixels of all images, as PASCAL VOC has it; a class that neither
+    the answers nor the targets have is left out.
     pixel_accuracy: the share of the pixels that are right.
     """
 
     full_state_update = False
     higher_is_better = True
-    confusion: Tensor  # int64 [K, K]: pixels by truth and answer
+    confusion: Tensor  # int64 [K, K]: pixels by target and answer
     dice_sum: Tensor  # int64, in units of 1 / _ONE: sums of integers do not depend on their order
-    pictures: Tensor  # int64
+    images: Tensor  # int64
 
     def __init__(self, class_names: Sequence[str]) -> None:
         super().__init__()
@@ -60,23 +60,23 @@ class SegmentationMetrics(Metric):
         count = len(self.class_names)
         self.add_state("confusion", torch.zeros(count, count, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("dice_sum", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("pictures", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.to(_collective_device())
 
-    def update(self, pictures: Iterable[Answered]) -> None:
-        """A batch, gone through picture by picture. The truths are class indices, uint8 [H, W], 255: not counted."""
-        for picture in pictures:
-            assert picture.confusion is not None, "it is of a mask"
-            self.confusion += torch.from_numpy(picture.confusion).to(self.device)
-            self.dice_sum += round(foreground_dice(picture.confusion) * _ONE)
-            self.pictures += 1
+    def update(self, images: Iterable[Answered]) -> None:
+        """A batch, gone through image by image. The targets are class indices, uint8 [H, W], 255: not counted."""
+        for image in images:
+            assert image.confusion is not None, "it is of a mask"
+            self.confusion += torch.from_numpy(image.confusion).to(self.device)
+            self.dice_sum += round(foreground_dice(image.confusion) * _ONE)
+            self.images += 1
 
     def compute(self) -> dict[str, float]:
         confusion = self.confusion.cpu().numpy()
         ious = zip(self.class_names, class_ious(confusion).tolist(), strict=True)
         iou = {name: value for name, value in ious if not math.isnan(value)}
         return {
-            "dice": int(self.dice_sum) / _ONE / int(self.pictures),
+            "dice": int(self.dice_sum) / _ONE / int(self.images),
             "miou": float(np.mean(list(iou.values()))) if iou else 0.0,
             "pixel_accuracy": float(np.trace(confusion) / max(1, confusion.sum())),
             **{f"iou_{class_key(name)}": value for name, value in iou.items()},
@@ -86,8 +86,8 @@ class SegmentationMetrics(Metric):
 class ClassificationMetrics:
     """Accuracy, and the means over the classes of F1, precision and recall, as torchmetrics defines them.
 
-    A class that neither the answers nor the truths have is in none of the means. f1_CLASS is each other class's own.
-    top_k: adds top_K_accuracy, how often the truth is among the k likeliest classes.
+    A class that neither the answers nor the targets have is in none of the means. f1_CLASS is each other class's own.
+    top_k: adds top_K_accuracy, how often the target is among the k likeliest classes.
     """
 
     def __init__(self, class_names: Sequence[str], top_k: int | None = None) -> None:
@@ -107,12 +107,12 @@ class ClassificationMetrics:
             }
         ).to(_collective_device())
 
-    def update(self, pictures: Iterable[Answered]) -> None:
-        """A batch. The truths are classes, int64 []."""
-        probabilities, truths = (tensor.to(self._figures["accuracy"].device) for tensor in _stacked(pictures))
-        self._figures.update(probabilities.argmax(dim=1), truths)
+    def update(self, images: Iterable[Answered]) -> None:
+        """A batch. The targets are classes, int64 []."""
+        probabilities, targets = (tensor.to(self._figures["accuracy"].device) for tensor in _stacked(images))
+        self._figures.update(probabilities.argmax(dim=1), targets)
         if self._top_k is not None:
-            self._top_k.update(probabilities, truths)
+            self._top_k.update(probabilities, targets)
 
     def compute(self) -> dict[str, float]:
         figures = self._figures.compute()
@@ -130,47 +130,47 @@ class MultiLabelMetrics(Metric):
 
     map: the average precision of each class's probabilities, exact, the mean of the classes that occur. PASCAL VOC and
     COCO rank by it; it needs no threshold.
-    accuracy: the share of all answers that are right. exact_match: the share of pictures with all answers right.
+    accuracy: the share of all answers that are right. exact_match: the share of images with all answers right.
     f1: the mean of the classes' F1; f1_CLASS: each one's; micro_f1: F1 of all answers together. A class that neither
-    the answers nor the truths have is in none of them.
+    the answers nor the targets have is in none of them.
 
-    Every process keeps all answers, of the others too once they are computed: 8 bytes for each picture and class, 64 MB
-    for 100,000 pictures of 80 classes; next to the network on a GPU.
+    Every process keeps all answers, of the others too once they are computed: 8 bytes for each image and class, 64 MB
+    for 100,000 images of 80 classes; next to the network on a GPU.
     """
 
     full_state_update = False
     higher_is_better = True
-    # Flat, since a process without pictures adds an empty list to those of the others; the truths are float32 likewise.
+    # Flat, since a process without images adds an empty list to those of the others; the targets are float32 likewise.
     probabilities: list[Tensor]
-    truths: list[Tensor]
+    targets: list[Tensor]
 
     def __init__(self, class_names: Sequence[str], threshold: float = 0.5) -> None:
         super().__init__()
         self.class_names = tuple(class_names)
         self.threshold = threshold
         self.add_state("probabilities", [], dist_reduce_fx="cat")
-        self.add_state("truths", [], dist_reduce_fx="cat")
+        self.add_state("targets", [], dist_reduce_fx="cat")
         self.to(_collective_device())
 
-    def update(self, pictures: Iterable[Answered]) -> None:
-        """A batch. The truths are 1 or 0 for each class, uint8 [K]."""
-        probabilities, truths = _stacked(pictures)
+    def update(self, images: Iterable[Answered]) -> None:
+        """A batch. The targets are 1 or 0 for each class, uint8 [K]."""
+        probabilities, targets = _stacked(images)
         self.probabilities.append(probabilities.flatten().to(self.device))
-        self.truths.append(truths.flatten().to(self.device, torch.float32))
+        self.targets.append(targets.flatten().to(self.device, torch.float32))
 
     def compute(self) -> dict[str, float]:
         count = len(self.class_names)
         probabilities = dim_zero_cat(self.probabilities).reshape(-1, count)
-        truths = dim_zero_cat(self.truths).reshape(-1, count).to(torch.int64)
+        targets = dim_zero_cat(self.targets).reshape(-1, count).to(torch.int64)
         options: dict[str, Any] = {"num_labels": count, "threshold": self.threshold, "validate_args": False}
-        counts = multilabel_stat_scores(probabilities, truths, average=None, **options)
+        counts = multilabel_stat_scores(probabilities, targets, average=None, **options)
         right, false_alarms, rejected, missed, _ = counts.reshape(count, 5).T
         occurring = (right + false_alarms + missed) > 0
         f1 = (2 * right / (2 * right + false_alarms + missed))[occurring].tolist()
         return {
-            "map": _mean(value for value in average_precisions(probabilities, truths) if value is not None),
+            "map": _mean(value for value in average_precisions(probabilities, targets) if value is not None),
             "accuracy": float((right + rejected).sum() / counts.reshape(count, 5)[:, :4].sum()),
-            "exact_match": float(multilabel_exact_match(probabilities, truths, **options)),
+            "exact_match": float(multilabel_exact_match(probabilities, targets, **options)),
             "f1": _mean(f1),
             "micro_f1": float(2 * right.sum() / (2 * right + false_alarms + missed).sum().clamp(min=1)),
             **{
@@ -180,22 +180,22 @@ class MultiLabelMetrics(Metric):
         }
 
 
-def average_precisions(probabilities: Tensor, truths: Tensor) -> list[float | None]:
-    """Of each class's probabilities, float32 [N, K], with truths, int64 [N, K]; None of a class that never occurs."""
+def average_precisions(probabilities: Tensor, targets: Tensor) -> list[float | None]:
+    """Of each class's probabilities, float32 [N, K], with targets, int64 [N, K]; None of a class that never occurs."""
     return [
-        float(binary_average_precision(probabilities[:, index], truths[:, index], validate_args=False))
-        if truths[:, index].any()
+        float(binary_average_precision(probabilities[:, index], targets[:, index], validate_args=False))
+        if targets[:, index].any()
         else None
-        for index in range(truths.shape[1])
+        for index in range(targets.shape[1])
     ]
 
 
-def _stacked(pictures: Iterable[Answered]) -> tuple[Tensor, Tensor]:
-    """Probabilities, float32 [N, K], and truths, [N] or [N, K]. One update a batch: each takes a millisecond."""
-    listed = list(pictures)
-    answers = [picture.answer for picture in listed]
+def _stacked(images: Iterable[Answered]) -> tuple[Tensor, Tensor]:
+    """Probabilities, float32 [N, K], and targets, [N] or [N, K]. One update a batch: each takes a millisecond."""
+    listed = list(images)
+    answers = [image.answer for image in listed]
     probabilities = [answer.probabilities for answer in answers if isinstance(answer, Classification)]
-    return torch.from_numpy(np.stack(probabilities)), torch.from_numpy(np.stack([picture.truth for picture in listed]))
+    return torch.from_numpy(np.stack(probabilities)), torch.from_numpy(np.stack([image.target for image in listed]))
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -14,8 +14,8 @@ class StepObserver:
     def step_begins(self) -> None:
         """The batches are there; gradients are about to be cleared."""
 
-    def batch_moved(self, pictures: Tensor, targets: Tensor) -> None:
-        """Pictures, uint8 [N, 3, h, w], and their targets are on the device."""
+    def batch_moved(self, images: Tensor, targets: Tensor) -> None:
+        """Images, uint8 [N, 3, h, w], and their targets are on the device."""
 
     def loss_computed(self, logits: Tensor, loss: Tensor) -> None:
         """The network has answered [N, …], and `loss` [] is the batch's mean."""

@@ -10,13 +10,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from byoc_vision.training.distribution import World
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def synchronised(net: nn.Module, device: torch.device, world: World) -> nn.Module:
-    """The network with its batch normalisation over all processes' pictures. Its weights keep their names."""
+    """The network with its batch normalisation over all processes' images. Its weights keep their names."""
     if device.type != "cuda" or world.size == 1:
-        log.warning("sync_batch_norm does nothing: it takes several GPUs")
+        logger.warning("sync_batch_norm does nothing: it takes several GPUs")
         return net
     converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
     return converted

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.artifact import ClassEntry, ModelConfig
 from byoc_vision.data.resize_rule import ResizeRule
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.names import canonical_spec
 from byoc_vision.models.pretrained import PretrainedInfo
-from byoc_vision.models.spec import ModelSpec, Task
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.figures import figures_of
+from byoc_vision.types import ModelSpec, Task
 
 DEFAULT_MODEL: dict[Task, str] = {"segmentation": "unet", "classification": "resnet18"}
 DEFAULT_SIZE: dict[Task, int] = {"segmentation": 256, "classification": 224}
@@ -77,7 +77,7 @@ def preprocess(hyperparameters: Hyperparameters, spec: ModelSpec, pretrained: Pr
     resize = hyperparameters.resize or DEFAULT_RESIZE[spec.task]
     if spec.task == "segmentation" and resize == "short_side":
         raise InputError(
-            "resize: short_side cuts pictures, so parts of a mask would be missing; use stretch or letterbox"
+            "resize: short_side cuts images, so parts of a mask would be missing; use stretch or letterbox"
         )
     short_side = hyperparameters.short_side
     if short_side is not None and resize != "short_side":
@@ -94,9 +94,9 @@ def preprocess(hyperparameters: Hyperparameters, spec: ModelSpec, pretrained: Pr
 
 
 def crop_size(hyperparameters: Hyperparameters, rule: Preprocess, task: Task) -> tuple[int, int] | None:
-    """The size of the parts of pictures to train on, where it is not the whole.
+    """The size of the parts of images to train on, where it is not the whole.
 
-    Raises InputError for a part larger than the whole, and where labels are of whole pictures.
+    Raises InputError for a part larger than the whole, and where labels are of whole images.
     """
     size = hyperparameters.crop_size
     if size is None:
@@ -111,8 +111,8 @@ def crop_size(hyperparameters: Hyperparameters, rule: Preprocess, task: Task) ->
     return size
 
 
-def model_card(dataset: Dataset, spec: ModelSpec, rule: Preprocess) -> ModelCard:
-    return ModelCard(
+def model_config_of(dataset: Dataset, spec: ModelSpec, rule: Preprocess) -> ModelConfig:
+    return ModelConfig(
         model=spec,
         classes=tuple(ClassEntry(name=entry.name, value=entry.value) for entry in dataset.classes),
         activation="sigmoid" if is_binary(dataset) or dataset.multi_label else "softmax",
@@ -125,8 +125,8 @@ def loss_name(hyperparameters: Hyperparameters, task: Task) -> str:
 
 
 def objective(hyperparameters: Hyperparameters, dataset: Dataset) -> Objective:
-    """The figure that the job names, else Dice for one kind of object, mIoU for several, accuracy for pictures, and
-    mean average precision for pictures with several labels.
+    """The figure that the job names, else Dice for one kind of object, mIoU for several, accuracy for images, and
+    mean average precision for images with several labels.
 
     Raises InputError for a figure that the task does not have.
     """

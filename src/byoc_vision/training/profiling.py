@@ -15,7 +15,7 @@ PROFILE_FOLDER = "profile"
 MOST_OPERATORS = 20
 _MICROSECONDS = 1e-6
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class StepProfiler(StepObserver):
@@ -39,7 +39,7 @@ class StepProfiler(StepObserver):
         self._step = done
         if done >= self._last and not self._began:
             self._began = done
-            log.warning(
+            logger.warning(
                 "profile_steps=%d:%d lies before step %d, with which this start goes on: there is no trace of it",
                 self._first,
                 self._last,
@@ -70,7 +70,7 @@ class StepProfiler(StepObserver):
         """The training is over."""
         self.epoch_ends()
         if not self._began:
-            log.warning(
+            logger.warning(
                 "profile_steps=%d:%d: the training ended with step %d, so there is no trace; name earlier steps",
                 self._first,
                 self._last,
@@ -98,10 +98,10 @@ class StepProfiler(StepObserver):
             (self._output / PROFILE_FOLDER).mkdir(parents=True, exist_ok=True)
             running.export_chrome_trace(str(self._output / trace))
         except OSError as error:
-            log.warning("The trace of steps %d to %d could not be written: %s", *steps, error)
+            logger.warning("The trace of steps %d to %d could not be written: %s", *steps, error)
             return
         self.profile = Profile(steps=steps, trace=trace, operators=operators(running))
-        log.info("%s holds a trace of steps %d to %d; ui.perfetto.dev shows it", self._output / trace, *steps)
+        logger.info("%s holds a trace of steps %d to %d; ui.perfetto.dev shows it", self._output / trace, *steps)
 
 
 def operators(traced: profile, most: int = MOST_OPERATORS) -> list[Operator]:

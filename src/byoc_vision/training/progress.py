@@ -17,7 +17,7 @@ from byoc_vision.training.distribution import World
 class Progress:
     """The epoch under way, counted from 1, the batches of it that are done, and what they came to.
 
-    learning_rate: that the epoch began with. sums: float64 [2], this process's summed loss and its pictures.
+    learning_rate: that the epoch began with. sums: float64 [2], this process's summed loss and its images.
     """
 
     epoch: int = 1
@@ -35,12 +35,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Grid:
-    """What decides which pictures a batch has: a position within an epoch means the same only on the same grid.
+    """What decides which images a batch has: a position within an epoch means the same only on the same grid.
 
-    shards: which pictures lie on which host, in a few letters; empty where each host has all.
+    shards: which images lie on which host, in a few letters; empty where each host has all.
     """
 
-    pictures: int
+    images: int
     batches: int
     batch_size: int
     processes: int
@@ -54,7 +54,7 @@ class Grid:
         cls, hyperparameters: Hyperparameters, dataset: Dataset, batches: int, world: World, shards: str = ""
     ) -> Grid:
         return cls(
-            pictures=len(dataset.train),
+            images=len(dataset.train),
             batches=batches,
             batch_size=hyperparameters.batch_size,
             processes=world.size,
@@ -66,4 +66,6 @@ class Grid:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values. Without shards as it was before there were any, for the checkpoints of then."""
-        return {name: value for name, value in asdict(self).items() if name != "shards" or value}
+        values = {name: value for name, value in asdict(self).items() if name != "shards" or value}
+        values["pictures"] = values.pop("images")  # the key that checkpoints have
+        return values

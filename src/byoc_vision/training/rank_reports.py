@@ -11,7 +11,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 FAILURES_FOLDER = "BYOC_FAILURES_FOLDER"  # where the processes of this host leave their reports
 HOST = "BYOC_HOST"  # what the job calls this host
@@ -51,7 +51,7 @@ def write_report(folder: Path, report: Report) -> None:
     try:
         (folder / f"rank-{report.rank}.json").write_text(json.dumps(asdict(report)), encoding="utf-8")
     except OSError as error:
-        log.error("the failure could not be reported: %s", error)
+        logger.error("the failure could not be reported: %s", error)
 
 
 def read_reports(folder: Path) -> list[Report]:
@@ -61,5 +61,5 @@ def read_reports(folder: Path) -> list[Report]:
         try:
             reports.append(Report(**json.loads(path.read_text(encoding="utf-8"))))
         except (OSError, ValueError, TypeError) as error:
-            log.warning("%s is not a whole report: %s", path, error)
+            logger.warning("%s is not a whole report: %s", path, error)
     return sorted(reports, key=lambda report: (report.consequence, report.time))

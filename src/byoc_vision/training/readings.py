@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import torch
 
-from byoc_vision.memory import memory_limit
 from byoc_vision.report.record import Reading, Times
+from byoc_vision.system.memory import memory_limit
 from byoc_vision.training.gauges import CpuGauge, GpuGauge, memory_in_use
 from byoc_vision.training.startup import seconds_since_start
 
@@ -18,7 +18,7 @@ INTERVAL = 1.0  # seconds
 MOST_READINGS = 600
 _SHORTEST = 0.1  # seconds: what is busy for less says nothing
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Readings:
@@ -98,5 +98,5 @@ class Readings:
             try:
                 self.read()
             except OSError as error:  # no job fails since nobody could look
-                log.warning("The machine is no longer looked at: %s", error)
+                logger.warning("The machine is no longer looked at: %s", error)
                 return

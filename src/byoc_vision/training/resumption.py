@@ -5,32 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from byoc_vision.artifact import ClassEntry, ModelCard
+from byoc_vision.artifact import ClassEntry, ModelConfig
 from byoc_vision.errors import InputError, list_problems
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.training.checkpoint_store import START_ANEW
 
 
-def check_fits(content: Mapping[str, Any], card: ModelCard) -> None:
+def check_fits(content: Mapping[str, Any], config: ModelConfig) -> None:
     """Raises InputError that names each difference where the checkpoint is of another model or other classes."""
-    saved = ModelCard.model_validate(content["card"])
+    saved = ModelConfig.model_validate(content["card"])
     differences = []
     for name, was in saved.model.model_dump().items():
-        now = getattr(card.model, name)
+        now = getattr(config.model, name)
         if was != now:
             differences.append(f"{name}: {_shown(was)} in the checkpoint, {_shown(now)} in this job")
-    if saved.classes != card.classes:
+    if saved.classes != config.classes:
         differences.append(
-            f"classes: {_listed(saved.classes)} in the checkpoint, {_listed(card.classes)} in this job's data"
+            f"classes: {_listed(saved.classes)} in the checkpoint, {_listed(config.classes)} in this job's data"
         )
     for name in ("mean", "std"):
-        was, now = getattr(saved.preprocess, name), getattr(card.preprocess, name)
+        was, now = getattr(saved.preprocess, name), getattr(config.preprocess, name)
         if was != now:
-            differences.append(
-                f"the pictures' {name}: {was} in the checkpoint, {now} in this job (`pretrained` sets it)"
-            )
-    if saved.activation != card.activation:
-        differences.append(f"activation: {saved.activation} in the checkpoint, {card.activation} in this job")
+            differences.append(f"the images' {name}: {was} in the checkpoint, {now} in this job (`pretrained` sets it)")
+    if saved.activation != config.activation:
+        differences.append(f"activation: {saved.activation} in the checkpoint, {config.activation} in this job")
     if differences:
         headline = f"the checkpoint is of another model. Go on with the same settings and classes, {START_ANEW}:"
         raise InputError(list_problems(headline, differences))

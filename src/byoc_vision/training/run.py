@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from byoc_vision.data.bad_samples import UnreadableSampleError
-from byoc_vision.data.pipes import differing, digests
+from byoc_vision.data.pipe_mode import differing, digests
 from byoc_vision.data.preflight import Checked, check_split, name_all
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError
@@ -43,7 +43,7 @@ from byoc_vision.training.tracking.build import build_trackers
 from byoc_vision.training.trainer import Trainer
 from byoc_vision.training.work import Work, find_work
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: Interruption) -> None:
@@ -62,7 +62,7 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
     seed_everything(hyperparameters.seed)
     hyperparameters = with_fitting_batch_size(hyperparameters, dataset, world)
     trainer = build_trainer(job, hyperparameters, work, world, weights)
-    log.info(describe(trainer))
+    logger.info(describe(trainer))
     session = new_session(job, hyperparameters, trainer, work, dataset, objective, checkpoints, interruption)
     if world.is_first:
         record = first_record(job, hyperparameters, given, dataset, objective, trainer)
@@ -75,7 +75,7 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
     if world.is_first:
         if hyperparameters.openvino:
             leave_compiled(job.paths.model)
-        log.info("The model is in %s, its figures are in %s", job.paths.model, job.paths.output_data)
+        logger.info("The model is in %s, its figures are in %s", job.paths.model, job.paths.output_data)
 
 
 def compare_streams(job: Job, world: World) -> None:
@@ -106,7 +106,7 @@ def new_session(
 
     def collector(split: str) -> Collector:
         samples = work.dataset.splits[split]
-        return Collector(trainer.card, samples, split, hyperparameters.seed, root=job.paths.channels)
+        return Collector(trainer.config, samples, split, hyperparameters.seed, root=job.paths.channels)
 
     return Session(
         paths=job.paths,
@@ -137,7 +137,7 @@ def journal_of(session: Session, record: Record, started: float) -> Journal:
         page=session.hyperparameters.report,
         findings=lambda: session.health.findings,
         times=trainer.instruments.times,
-        augment=lambda: write_augmented(folder, trainer.batches.dataset, trainer.card.classes),
+        augment=lambda: write_augmented(folder, trainer.batches.dataset, trainer.config.classes),
     )
 
 
@@ -241,11 +241,11 @@ def seed_everything(seed: int) -> None:
 
 def describe(trainer: Trainer) -> str:
     """What is trained, on what, in one line."""
-    spec, rule, step = trainer.card.model, trainer.card.preprocess, trainer.step
+    spec, rule, step = trainer.config.model, trainer.config.preprocess, trainer.step
     name = spec.architecture + (f" with encoder {spec.encoder}" if spec.encoder else "")
     millions = sum(parameter.numel() for parameter in trainer.net.parameters()) / 1e6
     return (
-        f"{name}: {millions:.1f} M parameters, {len(trainer.card.classes)} classes, "
-        f"pictures {rule.height} × {rule.width} ({rule.resize}), "
+        f"{name}: {millions:.1f} M parameters, {len(trainer.config.classes)} classes, "
+        f"images {rule.height} × {rule.width} ({rule.resize}), "
         f"{step.precision.name} on {step.device}, {trainer.world.size} process(es)"
     )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from byoc_vision import __version__, artifact
-from byoc_vision.artifact import ModelCard
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.paths import MlPaths
 from byoc_vision.report.record import State
@@ -33,16 +33,16 @@ from byoc_vision.training.state import optimizer_state, set_optimizer_state, set
 from byoc_vision.training.throughput import Throughput
 from byoc_vision.training.trainer import Trainer
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Session:
     """Everything that changes in the course of a training, in one place.
 
-    collector: makes the one that looks on while the pictures of a split are answered.
+    collector: makes the one that looks on while the images of a split are answered.
     journal: in the first process.
-    answered: whether the best model's answers to the validation pictures are in it.
+    answered: whether the best model's answers to the validation images are in it.
     """
 
     paths: MlPaths
@@ -60,7 +60,7 @@ class Session:
     collector: Callable[[str], Collector]
     journal: Journal | None = None
     answered: bool = False
-    _collector: Collector | None = None  # of the last pass over the validation pictures
+    _collector: Collector | None = None  # of the last pass over the validation images
     complete: bool = False  # no epoch is to follow
 
     # What `fit` drives
@@ -82,7 +82,7 @@ class Session:
         return loss
 
     def validate(self) -> Figures:
-        """The validation pictures' figures. Raises StopRequestedError in all processes."""
+        """The validation images' figures. Raises StopRequestedError in all processes."""
         self._collector = self.collector("validation")
         return self.trainer.validate(self._is_asked_to_stop, self._collector)
 
@@ -105,11 +105,11 @@ class Session:
         self.keep_answers(self._collector, record.validation, record.epoch)
         self.answered = True
         if self.trainer.world.is_first:
-            card = self.trainer.card.model_copy(update={"metrics": named("validation", record.validation)})
+            config = self.trainer.config.model_copy(update={"metrics": named("validation", record.validation)})
             weights = self.trainer.net.state_dict()
-            artifact.save(self.paths.model, card, weights)
+            artifact.save(self.paths.model, config, weights)
             if self.checkpoints:
-                self.checkpoints.keep_best(card, weights)
+                self.checkpoints.keep_best(config, weights)
 
     def keep_answers(self, collector: Collector, figures: Figures, epoch: int | None) -> None:
         """What the best model, of that epoch, answered; to be called in all processes."""
@@ -195,19 +195,19 @@ class Session:
     def leave(self) -> None:
         """Asked to stop: leave a usable model, and a checkpoint to go on from."""
         progress = self.progress
-        log.info("Asked to stop in epoch %d after %d of its batches", progress.epoch, progress.batch)
+        logger.info("Asked to stop in epoch %d after %d of its batches", progress.epoch, progress.batch)
         self._leave_some_model()
         if self.checkpoints:
             self.save()
             self.checkpoints.wait()
             if self.trainer.world.is_first:
-                log.info("The job goes on from the checkpoint in %s when it starts again", self.paths.checkpoints)
+                logger.info("The job goes on from the checkpoint in %s when it starts again", self.paths.checkpoints)
         if self.journal:
             self.journal.end("interrupted", f"asked to stop in epoch {progress.epoch}")
 
     def end_by_rule(self) -> None:
         """A health rule ended the training in the middle of an epoch: as early stopping, leave the best model."""
-        log.info("A health rule ends the training in epoch %d", self.progress.epoch)
+        logger.info("A health rule ends the training in epoch %d", self.progress.epoch)
         self._leave_some_model()
         self.complete = self.history.best is not None
         if self.checkpoints:
@@ -215,14 +215,14 @@ class Session:
 
     def _leave_some_model(self) -> None:
         if self.trainer.world.is_first and self.history.best is None:
-            artifact.save(self.paths.model, self.trainer.card, self.trainer.net.state_dict())
-            log.info("No epoch is complete: %s holds the weights as they are, not measured", self.paths.model)
+            artifact.save(self.paths.model, self.trainer.config, self.trainer.net.state_dict())
+            logger.info("No epoch is complete: %s holds the weights as they are, not measured", self.paths.model)
 
     def _content(self, processes: list[dict[str, Any]]) -> dict[str, Any]:
         trainer, best = self.trainer, self.history.best
         return {
             "package_version": __version__,
-            "card": trainer.card.model_dump(mode="json"),
+            "card": trainer.config.model_dump(mode="json"),
             "hyperparameters": self.hyperparameters.model_dump(mode="json"),
             "grid": self.grid.as_dict(),
             "progress": {name: getattr(self.progress, name) for name in ("epoch", "batch", "learning_rate")},
@@ -250,13 +250,13 @@ class Session:
         content = self.checkpoints.newest()
         if content is None:
             return False
-        check_fits(content, self.trainer.card)
+        check_fits(content, self.trainer.config)
         for line in changed(content, self.hyperparameters, self.trainer.world.size):
-            log.info("Changed since the checkpoint: %s", line)
+            logger.info("Changed since the checkpoint: %s", line)
         self._restore_training(content)
         self._restore_history(content)
         self._restore_position(content)
-        log.info(
+        logger.info(
             "Going on from the checkpoint: epoch %d, after %d of its %d batches",
             self.progress.epoch,
             self.progress.batch,
@@ -270,7 +270,7 @@ class Session:
         if content["hyperparameters"]["optimizer"] == self.hyperparameters.optimizer:
             set_optimizer_state(step.optimizer, trainer.net, content["optimizer"])
         else:
-            log.info("The optimiser is another one: it begins without the old one's averages")
+            logger.info("The optimiser is another one: it begins without the old one's averages")
         if step.scaler.is_enabled() and content["scaler"]:
             step.scaler.load_state_dict(content["scaler"])
 
@@ -284,8 +284,8 @@ class Session:
         if health := content.get("health"):  # checkpoints of before have none
             self.health.load_state_dict(health)
         if content["best"]:
-            card = ModelCard.model_validate(content["best"]["card"])
-            on_first(self.trainer.world, lambda: artifact.save(self.paths.model, card, content["best"]["model"]))
+            config = ModelConfig.model_validate(content["best"]["card"])
+            on_first(self.trainer.world, lambda: artifact.save(self.paths.model, config, content["best"]["model"]))
 
     def _still_stopped_early(self, saved: dict[str, Any]) -> bool:
         """Whether the checkpoint's job stopped early, or by a health rule, and this one would too."""
@@ -309,5 +309,5 @@ class Session:
             steps = (saved["epoch"] - 1) * self.trainer.steps_per_epoch
             self.progress.begin(saved["epoch"], 0.0)
             if saved["batch"]:
-                log.info("The batches are others than in the checkpoint: epoch %d begins anew", saved["epoch"])
+                logger.info("The batches are others than in the checkpoint: epoch %d begins anew", saved["epoch"])
         set_schedule_steps(schedule, steps)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _OWN_FACTS = Path("/proc/self/stat")
 _STARTED = 19  # starttime, counted from the field after the program's name: proc_pid_stat(5)
@@ -29,7 +29,7 @@ class FirstStep:
         if self._device.type == "cuda":
             torch.cuda.synchronize()
         if (seconds := seconds_since_start()) is not None:
-            log.info("The first step was done %.1f s after the start", seconds)
+            logger.info("The first step was done %.1f s after the start", seconds)
 
 
 def seconds_since_start(facts: Path = _OWN_FACTS) -> float | None:

@@ -1,4 +1,4 @@
-"""How fast an epoch's training was, and for what share of it the device had nothing to do but wait for pictures."""
+"""How fast an epoch's training was, and for what share of it the device had nothing to do but wait for images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Meter:
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
         self._waited_before = timeline.total.data_wait
-        self._pictures = 0
+        self._images = 0
         self._started = timeline.clock()
 
     def watch(self, batches: Iterable[Batch], epoch: int = 1, done: int = 0) -> Iterator[Batch]:
@@ -40,7 +40,7 @@ class Meter:
         """
         self._started = self._timeline.clock()
         for batch in self._timeline.watch(batches, epoch, done):
-            self._pictures += len(batch[0])
+            self._images += len(batch[0])
             yield batch
 
     def throughput(self, world: World) -> Throughput:
@@ -48,14 +48,14 @@ class Meter:
         timeline = self._timeline
         timeline.settle()
         waited = timeline.total.data_wait - self._waited_before
-        mine = [waited, timeline.clock() - self._started, self._pictures]
+        mine = [waited, timeline.clock() - self._started, self._images]
         own_wait = min(1.0, waited / mine[1]) if mine[1] else 0.0
         total = sum_over_processes(torch.tensor(mine, dtype=torch.float64, device=timeline.device), world)
-        waited, seconds, pictures = total.tolist()
+        waited, seconds, images = total.tolist()
         if not seconds:
             return Throughput()
         return Throughput(
-            images_per_second=pictures / seconds * world.size,
+            images_per_second=images / seconds * world.size,
             data_wait=min(1.0, waited / seconds),
             waited=waited / world.size,
             own_wait=own_wait,

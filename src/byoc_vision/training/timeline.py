@@ -94,7 +94,7 @@ class Timeline(StepObserver):
     def step_begins(self) -> None:
         self._lap("other")
 
-    def batch_moved(self, pictures: Tensor, targets: Tensor) -> None:
+    def batch_moved(self, images: Tensor, targets: Tensor) -> None:
         self._lap("to_device")
 
     def loss_computed(self, logits: Tensor, loss: Tensor) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from torch import nn
 from tqdm import tqdm
 
-from byoc_vision.artifact import ModelCard
-from byoc_vision.data.cache import PictureCache
+from byoc_vision.artifact import ModelConfig
+from byoc_vision.data.cache import ImageCache
 from byoc_vision.data.loaders import EvaluationBatch, TrainingLoader
 from byoc_vision.models.parts import Encoder
 from byoc_vision.training.distribution import World, share_statistics
@@ -23,7 +23,7 @@ from byoc_vision.training.parallel import bare, joined
 from byoc_vision.training.progress import Progress
 from byoc_vision.training.throughput import Meter, Throughput
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Trainer:
     encoder: what does not learn in the first `freeze_epochs` epochs.
     """
 
-    card: ModelCard
+    config: ModelConfig
     net: nn.Module
     step: Step
     batches: TrainingLoader
@@ -44,7 +44,7 @@ class Trainer:
     accumulate_steps: int = 1
     encoder: Encoder | None = None
     freeze_epochs: int = 0
-    cache: PictureCache | None = None
+    cache: ImageCache | None = None
     throughput: Throughput = field(default_factory=Throughput)
     _frozen: bool = False
 
@@ -61,7 +61,7 @@ class Trainer:
         self.step = replace(self.step, observers=(*self.step.observers, *observers))
 
     def train(self, epoch: int, progress: Progress, after_step: Callable[[], bool]) -> None:
-        """Train on what `progress` leaves of this process's share of the epoch's pictures, and count it there.
+        """Train on what `progress` leaves of this process's share of the epoch's images, and count it there.
 
         Ends early where `after_step`, asked after each step, says so.
         """
@@ -97,10 +97,10 @@ class Trainer:
         # DistributedDataParallel averages the gradients of the parameters that learnt when it was made.
         model = joined(bare(self.step.model), self.world)
         self.step = replace(self.step, model=model, still=self.encoder.batch_norms if frozen else ())
-        log.info("Epoch %d: the encoder %s", epoch, "is frozen, the head learns" if frozen else "learns too")
+        logger.info("Epoch %d: the encoder %s", epoch, "is frozen, the head learns" if frozen else "learns too")
 
     def validate(self, stopping: Callable[[], bool], onlooker: Onlooker | None = None) -> Figures:
-        """The figures of the validation pictures. Raises StopRequestedError in all processes."""
+        """The figures of the validation images. Raises StopRequestedError in all processes."""
         share_statistics(self.net, self.world)
         return self.evaluator.evaluate(self.validation, stopping, onlooker)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from byoc_vision.data.layouts import find_dataset
+from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.preflight import (
     Checked,
     Survey,
@@ -34,7 +34,7 @@ from byoc_vision.job import Job
 from byoc_vision.training import plan
 from byoc_vision.training.distribution import Share, World, on_first, on_hosts
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -47,14 +47,14 @@ class Work:
 
     dataset: the samples on this host; of a split that every host has, all of them.
     shares: by split, which of these are this process's.
-    seed: of the order and the augmentation of training pictures.
-    pictures: to train on, by host, and digest: which they are; both empty where every host has all.
+    seed: of the order and the augmentation of training images.
+    images: to train on, by host, and digest: which they are; both empty where every host has all.
     """
 
     dataset: Dataset
     shares: Mapping[str, Share]
     seed: int
-    pictures: Mapping[str, int] = field(default_factory=dict)
+    images: Mapping[str, int] = field(default_factory=dict)
     digest: str = ""
 
     @classmethod
@@ -76,20 +76,20 @@ class Work:
         shares = {split: world.share_of_host if owners.get(split) else world.share for split in SPLITS}
         if (training := owners["train"]) is None:
             return cls(here, shares, seed)
-        # With one seed the hosts would augment their first, second, … pictures alike.
+        # With one seed the hosts would augment their first, second, … images alike.
         return cls(here, shares, mixed_seed(seed, rank), shards.counts(training), digest(training))
 
     @property
     def is_sharded(self) -> bool:
-        """Whether the hosts train on pictures of their own, of which some have fewer."""
-        return bool(self.pictures)
+        """Whether the hosts train on images of their own, of which some have fewer."""
+        return bool(self.images)
 
     def epoch_line(self, batches: int, batch_size: int) -> str:
         """What an epoch of `batches` in each process comes to."""
         most = batches * batch_size * self.shares["train"].size
-        used = ", ".join(f"{min(count, most)} of {count} on {host}" for host, count in self.pictures.items())
+        used = ", ".join(f"{min(count, most)} of {count} on {host}" for host, count in self.images.items())
         return (
-            f"Each host trains on its own pictures. An epoch has {batches} batches a process, as many as the smallest "
+            f"Each host trains on its own images. An epoch has {batches} batches a process, as many as the smallest "
             f"part gives, and uses {used}; other ones in each epoch"
         )
 
@@ -149,7 +149,7 @@ def check_shards(job: Job, hyperparameters: Hyperparameters, world: World, shard
 
 
 def digest(owners: Sequence[int]) -> str:
-    """Which picture lies on which host, in a few letters."""
+    """Which image lies on which host, in a few letters."""
     return hashlib.blake2b(repr(list(owners)).encode(), digest_size=8).hexdigest()
 
 

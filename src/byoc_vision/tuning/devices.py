@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from byoc_vision.machine import available_cores, visible_gpus
+from byoc_vision.system.machine import available_cores, visible_gpus
 from byoc_vision.tuning.locks import Lock
 
 GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"

@@ -129,9 +129,9 @@ def _where(best: FrozenTrial | None) -> str:
 
 def _about(request: Request, study: Study) -> str:
     task, data = request.recipe.task, request.data
-    pictures = " and ".join(f"{words.count(number)} {split}" for split, number in data["pictures"].items())
+    images = " and ".join(f"{words.count(number)} {split}" for split, number in data["pictures"].items())
     wanted = "lowest" if study.space.objective.direction == "minimize" else "highest"
-    return f"{task.capitalize()} of {pictures} pictures, for the {wanted} {study.space.objective.metric}."
+    return f"{task.capitalize()} of {images} images, for the {wanted} {study.space.objective.metric}."
 
 
 def _facts(trials: list[FrozenTrial], best: FrozenTrial | None) -> list[Fact]:

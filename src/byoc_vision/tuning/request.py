@@ -1,4 +1,4 @@
-"""What is searched: a recipe, the pictures, the figure to reach, and what may vary."""
+"""What is searched: a recipe, the images, the figure to reach, and what may vary."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 from byoc_vision import hyperparameters as hp
-from byoc_vision.data.layouts.local_channels import channels_in
+from byoc_vision.data.formats.local_channels import channels_in
 from byoc_vision.data.preflight import find_and_check, job_budget, log_and_judge
 from byoc_vision.data.samples import Dataset
 from byoc_vision.describe.ranges import search_space
 from byoc_vision.describe.recipe import FILE, Recipe, read_recipe, recipe_of
 from byoc_vision.describe.space import Categorical, SearchSpace
-from byoc_vision.models.spec import Task
 from byoc_vision.training import plan
+from byoc_vision.types import Task
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Request:
 
 
 def read_request(recipe: str, data: Path, metric: str | None = None, keep: Collection[str] = ()) -> Request:
-    """Read the recipe, check the pictures as a job does before it trains, and see what may vary.
+    """Read the recipe, check the images as a job does before it trains, and see what may vary.
 
     recipe, metric, keep: as `describe.ranges.search_space` takes them; the task may be left to the data.
     Raises InputError and DataError that name every mistake in either.
@@ -91,7 +91,7 @@ def _with_data(recipe: Recipe, dataset: Dataset) -> Recipe:
 
 
 def _described(dataset: Dataset) -> dict[str, Any]:
-    """Which pictures these are: how many, of which classes, and a digest of their names."""
+    """Which images these are: how many, of which classes, and a digest of their names."""
     digest = hashlib.blake2b(digest_size=8)
     for split, samples in dataset.splits.items():
         for name in sorted(f"{split}/{sample.image.name}" for sample in samples):

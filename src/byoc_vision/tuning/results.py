@@ -13,15 +13,15 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from byoc_vision.artifact import OPENVINO_FOLDER
+from byoc_vision.atomic_write import renamed_into_place, write_whole
 from byoc_vision.errors import UserError
-from byoc_vision.renaming import renamed_into_place, write_whole
 from byoc_vision.tuning.folder import SearchFolder
 from byoc_vision.tuning.locks import locked
 from byoc_vision.tuning.request import Request
 from byoc_vision.tuning.study import BEST_EPOCH, EPOCHS, REASON, SECONDS, Study, spelt
 from byoc_vision.tuning.trial_job import TrialJob
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def keep_best(folder: SearchFolder, study: Study) -> None:
@@ -53,7 +53,7 @@ def complete_best(folder: SearchFolder, study: Study, request: Request) -> None:
             try:
                 report_on([folder.trial(study.best.number).output_data], folder.report)
             except (OSError, UserError) as error:
-                log.warning("The best model's report could not be written: %s", error)
+                logger.warning("The best model's report could not be written: %s", error)
 
 
 def write(folder: SearchFolder, study: Study, request: Request) -> None:

@@ -29,7 +29,7 @@ from byoc_vision.tuning.stopping import Stop
 from byoc_vision.tuning.study import BEST_EPOCH, EPOCHS, REASON, SECONDS, STATUS, Handed, Study, spelt
 from byoc_vision.tuning.trial_job import TrialJob
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 EQUAL_FAILURES = 3  # at the start, after which the rest would fail likewise
 FINISHED = ("finished", "stopped_early", "stopped_by_rule")  # of a job whose model counts
@@ -74,7 +74,7 @@ class Search:
 
     def run(self) -> int:
         """Run trials until there are enough. What is done is kept, however it ends."""
-        log.info(self._described())
+        logger.info(self._described())
         with ExitStack() as stack:
             stack.enter_context(self.stop.listening())
             bar = stack.enter_context(
@@ -116,7 +116,7 @@ class Search:
         if self.stop.signal and not pruned:
             self.study.queue_again(handed)
             job.tidy()
-            log.info("trial %d: interrupted; its values are tried when the search goes on", handed.number)
+            logger.info("trial %d: interrupted; its values are tried when the search goes on", handed.number)
             return
         self.study.note(handed.trial, **{SECONDS: seconds, EPOCHS: epochs})
         if pruned:
@@ -164,7 +164,7 @@ class Search:
     def _log(self, number: int) -> None:
         trial = next(trial for trial in self.study.over if trial.number == number)
         varied = ", ".join(f"{name}={spelt(value)}" for name, value in trial.params.items())
-        log.info("trial %d: %s (%s); %s", number, self._outcome(trial), varied, self._best_so_far())
+        logger.info("trial %d: %s (%s); %s", number, self._outcome(trial), varied, self._best_so_far())
 
     def _outcome(self, trial: FrozenTrial) -> str:
         took, metric = words.duration(trial.user_attrs[SECONDS]), self.study.space.objective.metric
@@ -192,17 +192,19 @@ class Search:
         """The exit status. Raises the error that the first trials, or all of them, ended with."""
         best, failed = self.study.best, [trial for trial in self.study.over if trial.state == TrialState.FAIL]
         if self.stop.signal:
-            log.info("Stopped; the same command goes on. %s", self._best_so_far())
+            logger.info("Stopped; the same command goes on. %s", self._best_so_far())
             return self.stop.exit_code
         if best is None and failed:
             if error := _failure(failed[-1], len(failed)):
                 raise error
-            log.error("None of %d trials came to a model. %s", len(failed), failed[-1].user_attrs[REASON])
+            logger.error("None of %d trials came to a model. %s", len(failed), failed[-1].user_attrs[REASON])
             return 1
         if best is not None:
-            log.info("The best: trial %d, %s=%.4f", best.number, self.study.space.objective.metric, best.value)
-            log.info("Its model is %s, its hyperparameters are %s", self.folder.model, self.folder.best_hyperparameters)
-        log.info("How the search went is in %s", self.folder.page)
+            logger.info("The best: trial %d, %s=%.4f", best.number, self.study.space.objective.metric, best.value)
+            logger.info(
+                "Its model is %s, its hyperparameters are %s", self.folder.model, self.folder.best_hyperparameters
+            )
+        logger.info("How the search went is in %s", self.folder.page)
         return 0
 
 
@@ -210,7 +212,7 @@ def _record_of(job: TrialJob) -> Record | None:
     try:
         return read_record(job.paths.output_data)
     except DataError as error:
-        log.warning("%s", error)
+        logger.warning("%s", error)
         return None
 
 

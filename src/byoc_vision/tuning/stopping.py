@@ -10,7 +10,7 @@ from types import FrameType
 
 from byoc_vision.tuning.trial_job import TrialJob
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 5.0  # for jobs to end; `docker stop` leaves ten in all
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -235,4 +235,4 @@ def _keys_that_differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[
 
 
 def _counted(data: Mapping[str, Any]) -> str:
-    return " and ".join(f"{count} {split}" for split, count in data["pictures"].items()) + " pictures"
+    return " and ".join(f"{count} {split}" for split, count in data["pictures"].items()) + " images"

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from byoc_vision.paths import MlPaths
-from byoc_vision.report.record import PICTURES_FOLDER
+from byoc_vision.report.record import IMAGES_FOLDER
 
 LOG_FILE = "log.txt"
 # What a trial does without: it is one of many, and nobody resumes it. The best model gets its report and OpenVINO's
@@ -37,7 +37,7 @@ class TrialJob:
         return self.paths.root / LOG_FILE
 
     def prepare(self, hyperparameters: Mapping[str, str], channels: Mapping[str, Path]) -> None:
-        """Make the folder anew. Pictures are linked, not copied."""
+        """Make the folder anew. Images are linked, not copied."""
         shutil.rmtree(self.paths.root, ignore_errors=True)
         self.paths.channels.mkdir(parents=True)
         for name, folder in channels.items():
@@ -106,7 +106,7 @@ class TrialJob:
         return f"The job ended with status {status}; see {self.log_file}"
 
     def tidy(self) -> None:
-        """Leave the figures, the log and the hyperparameters, but no weights and no pictures."""
-        pictures = self.paths.output_data / PICTURES_FOLDER
-        for folder in (self.paths.model, self.paths.checkpoints, self.paths.channels, pictures):
+        """Leave the figures, the log and the hyperparameters, but no weights and no images."""
+        images = self.paths.output_data / IMAGES_FOLDER
+        for folder in (self.paths.model, self.paths.checkpoints, self.paths.channels, images):
             shutil.rmtree(folder, ignore_errors=True)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from byoc_vision.data.augmentation import build_augmentation
-from byoc_vision.data.preprocess import IGNORED
 from byoc_vision.errors import InputError
-from byoc_vision.models.spec import Task
+from byoc_vision.preprocess import IGNORED
+from byoc_vision.types import Task
 
 SIZE = (48, 64)
 
@@ -70,7 +70,7 @@ class TestTaken:
             np.testing.assert_array_equal(again.mask, results[seed].mask)
         assert len({result.image.tobytes() for result in results}) > 3
 
-    def test_borders_that_are_filled_are_ignored_and_moved_as_the_picture(
+    def test_borders_that_are_filled_are_ignored_and_moved_as_the_image(
         self, tmp_path: Path, scene: tuple[np.ndarray, np.ndarray]
     ) -> None:
         shift = albumentations.Affine(translate_px={"x": (10, 10), "y": (0, 0)}, fill=7, fill_mask=0, p=1)
@@ -134,13 +134,13 @@ class TestRefused:
         [
             (
                 albumentations.Normalize(),
-                "Normalize makes float32 of a uint8 picture; take it out: the model normalises",
+                "Normalize makes float32 of a uint8 image; take it out: the model normalises",
             ),
             (albumentations.ToFloat(p=0.01), "ToFloat makes float32"),
-            (albumentations.ToGray(num_output_channels=1), r"ToGray makes [48, 64] of a picture with 3 channels"),
+            (albumentations.ToGray(num_output_channels=1), r"ToGray makes [48, 64] of an image with 3 channels"),
             (
                 albumentations.RandomSizedBBoxSafeCrop(*SIZE),
-                "RandomSizedBBoxSafeCrop does not work on a picture with its",
+                "RandomSizedBBoxSafeCrop does not work on an image with its",
             ),
             (
                 albumentations.Rotate(mask_interpolation=cv2.INTER_LINEAR),
@@ -148,10 +148,10 @@ class TestRefused:
             ),
             (
                 albumentations.RandomCrop(32, 40, p=0.1),
-                "RandomCrop makes pictures of 32 × 40 pixels; training takes 48 × 64",
+                "RandomCrop makes images of 32 × 40 pixels; training takes 48 × 64",
             ),
-            (albumentations.Transpose(p=0.1), "Transpose makes pictures of 64 × 48 pixels"),
-            (albumentations.RandomCrop(320, 320), "its transforms do not work on pictures of 48 × 64 pixels"),
+            (albumentations.Transpose(p=0.1), "Transpose makes images of 64 × 48 pixels"),
+            (albumentations.RandomCrop(320, 320), "its transforms do not work on images of 48 × 64 pixels"),
         ],
     )
     def test_a_transform_that_the_model_cannot_take(
@@ -174,7 +174,7 @@ class TestRefused:
         ("parameters", "text"),
         [
             ({"var_limit": [10, 50]}, "GaussNoise: Argument(s) 'var_limit' are not valid"),
-            ({"std_range": [0.1, 9]}, "GaussNoise does not work on a picture with its mask alone (std_range"),
+            ({"std_range": [0.1, 9]}, "GaussNoise does not work on an image with its mask alone (std_range"),
         ],
     )
     def test_parameters_of_another_version(self, tmp_path: Path, parameters: dict[str, object], text: str) -> None:

@@ -1,4 +1,4 @@
-"""Random changes: shapes and types kept, masks moved with their pictures, the same for the same seed."""
+"""Random changes: shapes and types kept, masks moved with their images, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from byoc_vision.data.augmentation import AugmentationName, build_augmentation
 from byoc_vision.errors import InputError
-from byoc_vision.models.spec import Task
+from byoc_vision.types import Task
 
 NAMES: tuple[AugmentationName, ...] = get_args(AugmentationName)
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -60,7 +60,7 @@ def test_no_mask_value_is_invented(name: AugmentationName, scene: tuple[np.ndarr
 
 
 @pytest.mark.parametrize("name", ["flip", "light", "crop", "crop_color_transform"])
-def test_masks_move_with_their_pictures(name: AugmentationName, scene: tuple[np.ndarray, np.ndarray]) -> None:
+def test_masks_move_with_their_images(name: AugmentationName, scene: tuple[np.ndarray, np.ndarray]) -> None:
     augment = build_augmentation(name, "segmentation")
     for seed in range(20):
         changed = augment(*scene, seed)

@@ -13,20 +13,20 @@ import torch
 
 from byoc_vision.data.augmentation import build_augmentation
 from byoc_vision.data.bad_samples import OnBadSample, UnreadableSampleError
+from byoc_vision.data.image_dataset import MOST_BAD_IN_A_ROW, EvaluationDataset, Example, ImageDataset
 from byoc_vision.data.loaders import build_evaluation_loader, build_training_loader
-from byoc_vision.data.pictures import MOST_BAD_IN_A_ROW, EvaluationDataset, Example, PictureDataset
-from byoc_vision.data.preprocess import Preprocess
-from byoc_vision.data.samples import DataClass, Sample
+from byoc_vision.data.samples import ClassInfo, Sample
 from byoc_vision.errors import DataError
+from byoc_vision.preprocess import Preprocess
 
 COUNT, BAD = 16, (3, 4, 9)
-CLASSES = tuple(DataClass(str(index)) for index in range(COUNT))
+CLASSES = tuple(ClassInfo(str(index)) for index in range(COUNT))
 RULE = Preprocess(height=8, width=8)
 WORKERS = pytest.mark.parametrize("workers", [0, 2])
 
 
 def make(folder: Path, count: int, bad: tuple[int, ...]) -> list[Sample]:
-    """Pictures, each of its own grey; the bad ones are cut short."""
+    """Images, each of its own grey; the bad ones are cut short."""
     for index in range(count):
         path = folder / f"{index}.png"
         cv2.imwrite(str(path), np.full((8, 8, 3), 10 * (index % COUNT), np.uint8))
@@ -51,9 +51,9 @@ def log(tmp_path: Path) -> Iterator[Path]:
     handler.close()
 
 
-def training(samples: list[Sample], on_bad_sample: OnBadSample) -> PictureDataset:
+def training(samples: list[Sample], on_bad_sample: OnBadSample) -> ImageDataset:
     none = build_augmentation("none", "classification")
-    return PictureDataset(samples, CLASSES, RULE, none, on_bad_sample=on_bad_sample)
+    return ImageDataset(samples, CLASSES, RULE, none, on_bad_sample=on_bad_sample)
 
 
 def evaluation(samples: list[Sample], on_bad_sample: OnBadSample) -> EvaluationDataset:
@@ -87,7 +87,7 @@ class TestSkip:
     @WORKERS
     def test_the_next_readable_sample_takes_its_place(self, samples: list[Sample], workers: int) -> None:
         for batches in epochs(samples, workers):
-            labels = torch.cat([batch.truth for batch in batches])
+            labels = torch.cat([batch.target for batch in batches])
             greys = torch.cat([batch.image for batch in batches])[:, 0, 0, 0]
             assert torch.equal(greys, labels.to(torch.uint8) * 10)
             replaced = [{3: 5, 4: 5, 9: 10}.get(index, index) for index in range(COUNT)]
@@ -112,7 +112,7 @@ class TestSkip:
             seen = [index for batch in batches for index in batch.sample_indices]
             assert seen == [index for index in range(COUNT) if index not in BAD]
             assert sum(len(batch.unreadable) for batch in batches) == len(BAD)
-            assert [len(batch.pictures) for batch in batches] == [len(batch.truths) for batch in batches]
+            assert [len(batch.images) for batch in batches] == [len(batch.targets) for batch in batches]
         assert log.read_text().count("it is left out of the figures") == len(BAD)
 
     @WORKERS
@@ -126,7 +126,7 @@ class TestSkip:
 
     def test_ten_in_a_row_are_passed_over(self, tmp_path: Path) -> None:
         samples = make(tmp_path, 30, tuple(range(2, 2 + MOST_BAD_IN_A_ROW)))
-        assert training(samples, "skip")[2].truth == 12
+        assert training(samples, "skip")[2].target == 12
 
     def test_where_all_are_bad_the_job_ends(self, tmp_path: Path) -> None:
         samples = make(tmp_path, 3, (0, 1, 2))

@@ -1,4 +1,4 @@
-"""Reading pictures and masks: every kind, every orientation, and whatever is broken."""
+"""Reading images and masks: every kind, every orientation, and whatever is broken."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from byoc_vision.data.decoding import PictureTooLarge, read_mask, read_picture
+from byoc_vision.data.decoding import ImageTooLarge, read_image, read_mask
 from byoc_vision.errors import DataError
 
 ORIENTATION = 274
@@ -70,35 +70,35 @@ class TestOrientation:
             ("TIFF", "L"),
         ],
     )
-    def test_pictures_are_upright_by_either_decoder(self, kind: str, mode: str, orientation: int) -> None:
+    def test_images_are_upright_by_either_decoder(self, kind: str, mode: str, orientation: int) -> None:
         options = {"lossless": True} if kind == "WebP" else {}
         data = encode(Image.fromarray(smooth()).convert(mode), kind, exif=exif(orientation), **options)
         upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
         assert upright.size == ((56, 40) if orientation < 5 else (40, 56))
-        np.testing.assert_array_equal(read_picture(data), np.asarray(upright.convert("RGB")))
+        np.testing.assert_array_equal(read_image(data), np.asarray(upright.convert("RGB")))
 
     @pytest.mark.parametrize("orientation", range(1, 9))
-    def test_transparent_pictures_too(self, orientation: int) -> None:
+    def test_transparent_images_too(self, orientation: int) -> None:
         rgba = np.dstack([smooth(), np.full((40, 56), 255, np.uint8)])
-        expected = read_picture(encode(smooth(), "PNG", exif=exif(orientation)))
-        np.testing.assert_array_equal(read_picture(encode(rgba, "PNG", exif=exif(orientation))), expected)
+        expected = read_image(encode(smooth(), "PNG", exif=exif(orientation)))
+        np.testing.assert_array_equal(read_image(encode(rgba, "PNG", exif=exif(orientation))), expected)
 
     def test_a_png_may_name_it_behind_its_pixels(self) -> None:
         rows = bytes([0, 10, 20, 30])
         data = png((3, 1, 8, 0), rows, (b"eXIf", exif(6).removeprefix(b"Exif\0\0")))
-        np.testing.assert_array_equal(read_picture(data)[:, :, 0], [[10], [20], [30]])
+        np.testing.assert_array_equal(read_image(data)[:, :, 0], [[10], [20], [30]])
 
     @tolerate_warnings
     @pytest.mark.parametrize("block", [b"", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0nonsense"])
     def test_broken_notes_of_the_camera_do_not_matter(self, block: bytes) -> None:
         plain = encode(smooth(), "JPEG")
         segment = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
-        np.testing.assert_array_equal(read_picture(plain[:2] + segment + plain[2:]), read_picture(plain))
+        np.testing.assert_array_equal(read_image(plain[:2] + segment + plain[2:]), read_image(plain))
 
     @pytest.mark.parametrize("orientation", [0, 9, 4711])
     def test_orientations_that_do_not_exist_are_none(self, orientation: int) -> None:
-        picture = read_picture(encode(smooth(), "JPEG", exif=exif(orientation)))
-        np.testing.assert_array_equal(picture, read_picture(encode(smooth(), "JPEG")))
+        image = read_image(encode(smooth(), "JPEG", exif=exif(orientation)))
+        np.testing.assert_array_equal(image, read_image(encode(smooth(), "JPEG")))
 
     @pytest.mark.parametrize("orientation", range(1, 9))
     def test_a_mask_is_what_a_viewer_shows(self, tmp_path: Path, orientation: int) -> None:
@@ -108,86 +108,86 @@ class TestOrientation:
         np.testing.assert_array_equal(read_mask(path), np.asarray(ImageOps.exif_transpose(Image.open(path))))
 
 
-class TestKindsOfPictures:
+class TestKindsOfImages:
     @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WebP"])
     @pytest.mark.parametrize("mode", ["RGB", "L"])
     def test_lossless_kinds_keep_every_pixel(self, kind: str, mode: str) -> None:
         image = Image.fromarray(smooth()).convert(mode)
         options = {"lossless": True} if kind == "WebP" else {}
-        np.testing.assert_array_equal(read_picture(encode(image, kind, **options)), np.asarray(image.convert("RGB")))
+        np.testing.assert_array_equal(read_image(encode(image, kind, **options)), np.asarray(image.convert("RGB")))
 
     def test_a_file_and_its_content_are_the_same(self, tmp_path: Path) -> None:
         path = tmp_path / "picture.bin"  # the ending does not matter
         path.write_bytes(encode(smooth(), "JPEG"))
-        np.testing.assert_array_equal(read_picture(path), read_picture(path.read_bytes()))
+        np.testing.assert_array_equal(read_image(path), read_image(path.read_bytes()))
 
     @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
     def test_the_result_is_a_plain_array_of_its_own(self, kind: str) -> None:
-        picture = read_picture(encode(smooth(), kind))
-        assert picture.dtype == np.uint8
-        assert picture.shape == (40, 56, 3)
-        assert picture.flags.c_contiguous
-        assert picture.flags.writeable
+        image = read_image(encode(smooth(), kind))
+        assert image.dtype == np.uint8
+        assert image.shape == (40, 56, 3)
+        assert image.flags.c_contiguous
+        assert image.flags.writeable
 
     @pytest.mark.parametrize("kind", ["PNG", "WebP", "TIFF"])
     def test_transparent_parts_are_white(self, kind: str) -> None:
         rgba = np.zeros((4, 6, 4), np.uint8)
         rgba[:, :3] = (10, 200, 30, 255)
         rgba[:, 3:] = (77, 77, 77, 0)
-        picture = read_picture(encode(rgba, kind, **({"lossless": True} if kind == "WebP" else {})))
-        assert (picture[:, :3] == (10, 200, 30)).all()
-        assert (picture[:, 3:] == 255).all()
+        image = read_image(encode(rgba, kind, **({"lossless": True} if kind == "WebP" else {})))
+        assert (image[:, :3] == (10, 200, 30)).all()
+        assert (image[:, 3:] == 255).all()
 
     def test_half_transparent_parts_are_mixed_with_white(self) -> None:
-        assert read_picture(encode(np.full((2, 2, 4), (0, 0, 0, 128), np.uint8), "PNG")) == pytest.approx(127, abs=1)
+        assert read_image(encode(np.full((2, 2, 4), (0, 0, 0, 128), np.uint8), "PNG")) == pytest.approx(127, abs=1)
 
     @pytest.mark.parametrize("mode", ["LA", "P"])
     def test_grey_and_palette_may_be_transparent(self, mode: str) -> None:
         image = Image.new(mode, (4, 4), (0, 0) if mode == "LA" else 0)
         options = {"transparency": 0} if mode == "P" else {}
-        assert (read_picture(encode(image, "PNG", **options)) == 255).all()
+        assert (read_image(encode(image, "PNG", **options)) == 255).all()
 
     def test_a_transparent_colour_without_an_alpha_channel(self) -> None:
         pixels = np.full((4, 4, 3), 9, np.uint8)
         pixels[:2] = (1, 2, 3)
-        picture = read_picture(encode(pixels, "PNG", transparency=(1, 2, 3)))
-        assert (picture[:2] == 255).all()
-        assert (picture[2:] == 9).all()
+        image = read_image(encode(pixels, "PNG", transparency=(1, 2, 3)))
+        assert (image[:2] == 255).all()
+        assert (image[2:] == 9).all()
 
     def test_palettes_become_colours(self) -> None:
         image = Image.fromarray(smooth()).quantize(64)
         for kind in ("PNG", "GIF", "BMP", "TIFF"):
-            np.testing.assert_array_equal(read_picture(encode(image, kind)), np.asarray(image.convert("RGB")))
+            np.testing.assert_array_equal(read_image(encode(image, kind)), np.asarray(image.convert("RGB")))
 
     def test_one_bit_is_black_and_white(self) -> None:
-        picture = read_picture(encode(Image.fromarray(np.array([[True, False]])), "PNG"))
-        assert picture.tolist() == [[[255] * 3, [0] * 3]]
+        image = read_image(encode(Image.fromarray(np.array([[True, False]])), "PNG"))
+        assert image.tolist() == [[[255] * 3, [0] * 3]]
 
     @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
     def test_sixteen_bits_grey_keep_the_upper_eight(self, kind: str) -> None:
         values = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
-        assert read_picture(encode(values, kind))[0, :, 0].tolist() == [0, 0, 1, 128, 255]
+        assert read_image(encode(values, kind))[0, :, 0].tolist() == [0, 0, 1, 128, 255]
 
     def test_sixteen_bits_colour_keep_the_upper_eight(self) -> None:
         rows = b"\0" + struct.pack(">6H", 0, 256, 511, 32768, 65535, 65280)
-        assert read_picture(png((2, 1, 16, 2), rows)).tolist() == [[[0, 1, 1], [128, 255, 255]]]
+        assert read_image(png((2, 1, 16, 2), rows)).tolist() == [[[0, 1, 1], [128, 255, 255]]]
 
     @pytest.mark.parametrize(("values", "read"), [([0, 0.5, 1], [0, 128, 255]), ([0, 0.5, 200], [0, 0, 200])])
     def test_floats_count_to_one_or_to_255(self, values: list[float], read: list[int]) -> None:
-        assert read_picture(encode(np.array([values], np.float32), "TIFF"))[0, :, 1].tolist() == read
+        assert read_image(encode(np.array([values], np.float32), "TIFF"))[0, :, 1].tolist() == read
 
     @pytest.mark.parametrize("value", [-1, 256, np.nan, np.inf])
     def test_other_floats_are_refused(self, value: float) -> None:
         with pytest.raises(DataError, match="float values"):
-            read_picture(encode(np.array([[0, value]], np.float32), "TIFF"))
+            read_image(encode(np.array([[0, value]], np.float32), "TIFF"))
 
     def test_32_bit_integers_are_refused(self) -> None:
         with pytest.raises(DataError, match="32-bit values"):
-            read_picture(encode(np.array([[0, 70000]], np.int32), "TIFF"))
+            read_image(encode(np.array([[0, 70000]], np.int32), "TIFF"))
 
     def test_cmyk_is_converted(self) -> None:
         image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
-        red, green, blue = read_picture(encode(image, "JPEG", quality=100))[4, 4].tolist()
+        red, green, blue = read_image(encode(image, "JPEG", quality=100))[4, 4].tolist()
         assert red > 240
         assert green < 20
         assert blue < 20
@@ -197,24 +197,24 @@ class TestKindsOfPictures:
         for kind in ("GIF", "TIFF", "WebP", "PNG"):
             options = {"lossless": True} if kind == "WebP" else {}
             data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
-            assert (read_picture(data) == (255, 0, 0)).all(), kind
+            assert (read_image(data) == (255, 0, 0)).all(), kind
 
 
 class TestSize:
     @pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "JPEG", "TIFF", "WebP"])
     def test_the_declared_size_is_judged_before_decoding(self, kind: str) -> None:
         data = encode(smooth(), kind)
-        with pytest.raises(PictureTooLarge, match=r"56 × 40 pixels, more than the 2,239 allowed"):
-            read_picture(data, max_pixels=40 * 56 - 1)
-        assert read_picture(data, max_pixels=40 * 56).shape == (40, 56, 3)
+        with pytest.raises(ImageTooLarge, match=r"56 × 40 pixels, more than the 2,239 allowed"):
+            read_image(data, max_pixels=40 * 56 - 1)
+        assert read_image(data, max_pixels=40 * 56).shape == (40, 56, 3)
 
     def test_a_monster_of_a_few_bytes(self, tmp_path: Path) -> None:
         monster = png((60_000, 60_000, 8, 2), b"")
-        with pytest.raises(PictureTooLarge, match="60000 × 60000"):
-            read_picture(monster)
+        with pytest.raises(ImageTooLarge, match="60000 × 60000"):
+            read_image(monster)
         path = tmp_path / "mask.png"
         path.write_bytes(monster)
-        with pytest.raises(PictureTooLarge, match=r"mask\.png"):
+        with pytest.raises(ImageTooLarge, match=r"mask\.png"):
             read_mask(path)
 
     def test_a_monstrous_tiff(self) -> None:
@@ -222,8 +222,8 @@ class TestSize:
         for tag in (256, 257):
             at = data.index(struct.pack("<HHI", tag, 4, 1))
             data[at : at + 12] = struct.pack("<HHII", tag, 4, 1, 60_000)
-        with pytest.raises(PictureTooLarge):
-            read_picture(bytes(data))
+        with pytest.raises(ImageTooLarge):
+            read_image(bytes(data))
 
 
 def encoded_kinds() -> dict[str, bytes]:
@@ -251,32 +251,32 @@ KINDS = encoded_kinds()
 class TestBrokenFiles:
     @given(st.sampled_from(sorted(KINDS)), st.data())
     @settings(max_examples=300, deadline=None)
-    def test_a_picture_cut_anywhere_is_refused_unless_no_pixel_is_missing(self, kind: str, data: st.DataObject) -> None:
+    def test_a_image_cut_anywhere_is_refused_unless_no_pixel_is_missing(self, kind: str, data: st.DataObject) -> None:
         whole = KINDS[kind]
         cut = data.draw(st.integers(0, len(whole) - 1))
         try:
-            picture = read_picture(whole[:cut])
+            image = read_image(whole[:cut])
         except DataError:
             return
         # A GIF's last two bytes say only that nothing follows.
         assert kind == "gif"
         assert len(whole) - cut <= 2
-        np.testing.assert_array_equal(picture, read_picture(whole))
+        np.testing.assert_array_equal(image, read_image(whole))
 
     @pytest.mark.parametrize("kind", ["baseline", "progressive", "restarts", "cmyk"])
     def test_a_jpeg_cut_at_any_byte_is_refused(self, kind: str) -> None:
         whole = KINDS[kind]
         for cut in range(0, len(whole), 7):
             with pytest.raises(DataError):
-                read_picture(whole[:cut])
+                read_image(whole[:cut])
         with pytest.raises(DataError, match="cut short"):
-            read_picture(whole[:-1])
+            read_image(whole[:-1])
 
     def test_a_large_jpeg_cut_near_its_end_is_refused(self) -> None:
         whole = encode(np.random.default_rng(0).integers(0, 256, (600, 800, 3), dtype=np.uint8), "JPEG")
         for missing in (1, 2, 3, 100, 5_000):
             with pytest.raises(DataError, match="cut short"):
-                read_picture(whole[:-missing])
+                read_image(whole[:-missing])
 
     @given(st.sampled_from(sorted(KINDS)), st.binary(max_size=300))
     @example("baseline", b"\xff\xd8\xff\xe0")
@@ -284,7 +284,7 @@ class TestBrokenFiles:
     @settings(max_examples=150, deadline=None)
     def test_bytes_behind_the_end_do_not_matter(self, kind: str, garbage: bytes) -> None:
         whole = KINDS[kind]
-        np.testing.assert_array_equal(read_picture(whole + garbage), read_picture(whole))
+        np.testing.assert_array_equal(read_image(whole + garbage), read_image(whole))
 
     @given(
         st.sampled_from(sorted(KINDS)),
@@ -296,32 +296,30 @@ class TestBrokenFiles:
         for where, value in changes:
             damaged[int(where**3 * len(damaged))] = value  # mostly in the header
         try:
-            picture = read_picture(bytes(damaged), max_pixels=10**6)
+            image = read_image(bytes(damaged), max_pixels=10**6)
         except DataError:
             return
-        assert picture.dtype == np.uint8
-        assert picture.ndim == 3
+        assert image.dtype == np.uint8
+        assert image.ndim == 3
 
     @given(st.binary(max_size=200))
     @settings(max_examples=100)
-    def test_bytes_are_no_picture(self, data: bytes) -> None:
+    def test_bytes_are_no_image(self, data: bytes) -> None:
         with pytest.raises(DataError):
-            read_picture(data)
+            read_image(data)
 
     def test_errors_name_the_file_and_what_it_is(self, tmp_path: Path) -> None:
         path = tmp_path / "cat.png"
-        path.write_text("not a picture at all")
-        with pytest.raises(
-            DataError, match=r"cat\.png is not a JPEG, PNG.*begins with the text 'not a picture at all'"
-        ):
-            read_picture(path)
+        path.write_text("not an image at all")
+        with pytest.raises(DataError, match=r"cat\.png is not a JPEG, PNG.*begins with the text 'not an image at all'"):
+            read_image(path)
         path.write_bytes(b"")
         with pytest.raises(DataError, match=r"cat\.png is not a .*it is empty"):
-            read_picture(path)
+            read_image(path)
         with pytest.raises(DataError, match=r"gone\.png cannot be read: No such file"):
-            read_picture(tmp_path / "gone.png")
-        with pytest.raises(DataError, match="the picture is not a"):
-            read_picture(b"<html>")
+            read_image(tmp_path / "gone.png")
+        with pytest.raises(DataError, match="the image is not a"):
+            read_image(b"<html>")
 
 
 class TestMasks:
@@ -380,7 +378,7 @@ class TestMasks:
 
     def test_other_colours_are_not(self, tmp_path: Path) -> None:
         with pytest.raises(
-            DataError, match=r"mask\.png is a colour picture; save the labels as a single-channel or palette"
+            DataError, match=r"mask\.png is a colour image; save the labels as a single-channel or palette"
         ):
             self.read(tmp_path, encode(np.full((2, 2, 3), (1, 1, 2), np.uint8), "PNG"))
 
@@ -406,9 +404,9 @@ class TestMasks:
 
 
 @pytest.mark.real_data
-def test_real_pictures_and_masks(shared_data: Path) -> None:
+def test_real_images_and_masks(shared_data: Path) -> None:
     car = next((shared_data / "carvana" / "train").iterdir())
-    assert read_picture(car).shape == (1280, 1918, 3)
+    assert read_image(car).shape == (1280, 1918, 3)
     mask = read_mask(shared_data / "carvana" / "train_masks" / f"{car.stem}_mask.gif")
     assert mask.shape == (1280, 1918)
     assert np.unique(mask).tolist() == [0, 1]

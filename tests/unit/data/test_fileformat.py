@@ -50,12 +50,12 @@ def test_the_end_of_an_embedded_thumbnail_is_not_the_end() -> None:
     data = encode("JPEG")
     thumbnail = b"Exif\0\0" + data
     segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
-    picture = data[:2] + segment + data[2:]
-    assert fileformat.is_whole(picture, "JPEG")
-    assert not fileformat.is_whole(picture[:-2], "JPEG")
+    image = data[:2] + segment + data[2:]
+    assert fileformat.is_whole(image, "JPEG")
+    assert not fileformat.is_whole(image[:-2], "JPEG")
 
 
-def test_a_second_picture_does_not_complete_a_cut_one() -> None:
+def test_a_second_image_does_not_complete_a_cut_one() -> None:
     data = encode("JPEG")
     assert not fileformat.is_whole(data[:-100] + data, "JPEG")
 
@@ -83,5 +83,5 @@ def test_a_cut_png_or_webp_is_not_whole(kind: fileformat.Format) -> None:
         (b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09", "the bytes 00 01 02 03 04 05 06 07"),
     ],
 )
-def test_what_is_no_picture_is_described(data: bytes, words: str) -> None:
+def test_what_is_no_image_is_described(data: bytes, words: str) -> None:
     assert words in fileformat.describe(data)

@@ -15,23 +15,23 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from byoc_vision.data.augmentation import AugmentationName, build_augmentation
-from byoc_vision.data.fitting import DecodedPictures, class_index_table
+from byoc_vision.data.image_dataset import EvaluationDataset, Example, ImageDataset
 from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader, build_training_loader
-from byoc_vision.data.pictures import EvaluationDataset, Example, PictureDataset
-from byoc_vision.data.preprocess import IGNORED, Preprocess
-from byoc_vision.data.samplers import Draw, EvaluationSampler, Natural, TrainingSampler
-from byoc_vision.data.samples import DataClass, Sample
+from byoc_vision.data.preprocessed import DecodedImages, class_index_table
+from byoc_vision.data.samplers import EvaluationSampler, Natural, SampleKey, TrainingSampler
+from byoc_vision.data.samples import ClassInfo, Sample
 from byoc_vision.errors import DataError
-from byoc_vision.models.spec import Task
+from byoc_vision.preprocess import IGNORED, Preprocess
+from byoc_vision.types import Task
 
 COUNT = 11
-CLASSES = (DataClass("a", 0), DataClass("b", 100), DataClass("c", 7))
+CLASSES = (ClassInfo("a", 0), ClassInfo("b", 100), ClassInfo("c", 7))
 RULE = Preprocess(height=16, width=24, resize="letterbox")
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of different sizes, each of its own grey, with masks of 0, 100, 7 and 255."""
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of different sizes, each of its own grey, with masks of 0, 100, 7 and 255."""
     folder = tmp_path_factory.mktemp("pictures")
     for index in range(COUNT):
         height, width = 20 + index, 40 - index
@@ -43,107 +43,107 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def masked(pictures: Path) -> list[Sample]:
-    return [Sample(pictures / f"{index}.png", mask=pictures / f"{index}_mask.png") for index in range(COUNT)]
+def masked(images: Path) -> list[Sample]:
+    return [Sample(images / f"{index}.png", mask=images / f"{index}_mask.png") for index in range(COUNT)]
 
 
 @pytest.fixture
-def labelled(pictures: Path) -> list[Sample]:
-    return [Sample(pictures / f"{index}.png", label=index % 3) for index in range(COUNT)]
+def labelled(images: Path) -> list[Sample]:
+    return [Sample(images / f"{index}.png", label=index % 3) for index in range(COUNT)]
 
 
-def training(samples: list[Sample], augmentation: AugmentationName = "none", seed: int = 0) -> PictureDataset:
+def training(samples: list[Sample], augmentation: AugmentationName = "none", seed: int = 0) -> ImageDataset:
     task: Task = "classification" if samples[0].mask is None else "segmentation"
-    return PictureDataset(samples, CLASSES, RULE, build_augmentation(augmentation, task), seed)
+    return ImageDataset(samples, CLASSES, RULE, build_augmentation(augmentation, task), seed)
 
 
 def evaluation(samples: list[Sample]) -> EvaluationDataset:
     return EvaluationDataset(samples, CLASSES, RULE)
 
 
-class TestPictureDataset:
+class TestImageDataset:
     def test_segmentation(self, masked: list[Sample]) -> None:
-        image, truth = training(masked)[3]
+        image, target = training(masked)[3]
         assert (image.shape, image.dtype) == ((3, 16, 24), torch.uint8)
-        assert (truth.shape, truth.dtype) == ((16, 24), torch.uint8)
-        assert set(truth.unique().tolist()) == {0, 1, 2, IGNORED}
+        assert (target.shape, target.dtype) == ((16, 24), torch.uint8)
+        assert set(target.unique().tolist()) == {0, 1, 2, IGNORED}
         assert image.is_contiguous()
 
-    def test_the_letterboxs_border_is_ignored(self, pictures: Path) -> None:
-        sample = Sample(pictures / "0.png", mask=pictures / "0_mask.png")  # 20 × 40 into 16 × 24
-        image, truth = training([sample])[0]
-        assert (truth[:2] == IGNORED).all()
+    def test_the_letterboxs_border_is_ignored(self, images: Path) -> None:
+        sample = Sample(images / "0.png", mask=images / "0_mask.png")  # 20 × 40 into 16 × 24
+        image, target = training([sample])[0]
+        assert (target[:2] == IGNORED).all()
         assert (image[:, :2] == 0).all()
-        assert (truth[2:14, 0] == 0).all()
+        assert (target[2:14, 0] == 0).all()
 
     def test_classification(self, labelled: list[Sample]) -> None:
         dataset = training(labelled)
-        image, truth = dataset[4]
-        assert (truth.shape, truth.dtype, truth.item()) == ((), torch.int64, 1)
+        image, target = dataset[4]
+        assert (target.shape, target.dtype, target.item()) == ((), torch.int64, 1)
         assert image.max() == 20 * 4 + 10
         assert len(dataset) == COUNT
 
-    def test_multi_label(self, pictures: Path) -> None:
+    def test_multi_label(self, images: Path) -> None:
         for labels, expected in (((0, 2), [1, 0, 1]), ((), [0, 0, 0])):
-            truth = training([Sample(pictures / "0.png", labels=labels)])[0].truth
-            assert truth.dtype == torch.uint8
-            assert truth.tolist() == expected
+            target = training([Sample(images / "0.png", labels=labels)])[0].target
+            assert target.dtype == torch.uint8
+            assert target.tolist() == expected
 
-    def test_a_mask_of_another_size_is_named(self, pictures: Path) -> None:
-        sample = Sample(pictures / "3.png", mask=pictures / "4_mask.png")
-        with pytest.raises(DataError, match=r"4_mask\.png has 36 × 24 pixels, its picture 3\.png has 37 × 23"):
+    def test_a_mask_of_another_size_is_named(self, images: Path) -> None:
+        sample = Sample(images / "3.png", mask=images / "4_mask.png")
+        with pytest.raises(DataError, match=r"4_mask\.png has 36 × 24 pixels, its image 3\.png has 37 × 23"):
             training([sample])[0]
 
-    def test_crops_are_parts_of_picture_and_mask_at_random_places(self, masked: list[Sample]) -> None:
-        whole = PictureDataset(masked, CLASSES, RULE, build_augmentation("none", "segmentation"))[0]
-        cropped = PictureDataset(masked, CLASSES, RULE, build_augmentation("none", "segmentation"), crop_size=(8, 16))
+    def test_crops_are_parts_of_image_and_mask_at_random_places(self, masked: list[Sample]) -> None:
+        whole = ImageDataset(masked, CLASSES, RULE, build_augmentation("none", "segmentation"))[0]
+        cropped = ImageDataset(masked, CLASSES, RULE, build_augmentation("none", "segmentation"), crop_size=(8, 16))
         assert cropped.size == (8, 16)
-        both = torch.cat([whole.image, whole.truth[None]]).numpy()
+        both = torch.cat([whole.image, whole.target[None]]).numpy()
         parts = {both[:, top : top + 8, left : left + 16].tobytes() for top in range(9) for left in range(9)}
-        examples = [cropped[Draw(0, epoch)] for epoch in range(30)]
-        cut = [torch.cat([image, truth[None]]).numpy().tobytes() for image, truth in examples]
+        examples = [cropped[SampleKey(0, epoch)] for epoch in range(30)]
+        cut = [torch.cat([image, target[None]]).numpy().tobytes() for image, target in examples]
         assert set(cut) <= parts
         assert len(set(cut)) > 5
-        torch.testing.assert_close(cropped[Draw(0, 7)], examples[7])
+        torch.testing.assert_close(cropped[SampleKey(0, 7)], examples[7])
 
     def test_the_short_sides_cut_lies_anywhere_in_training_and_in_the_middle_later(self, tmp_path: Path) -> None:
         ramp = np.arange(0, 240, 4, dtype=np.uint8)[None, :, None].repeat(30, 0).repeat(3, 2)  # 30 × 60
         cv2.imwrite(str(tmp_path / "ramp.png"), ramp)
         samples = [Sample(tmp_path / "ramp.png", label=0)]
         rule = Preprocess(height=16, width=16, resize="short_side", short_side=20)
-        dataset = PictureDataset(samples, CLASSES, rule, build_augmentation("none", "classification"))
-        lefts = {int(dataset[Draw(0, epoch)].image[0, 0, 0]) for epoch in range(20)}
+        dataset = ImageDataset(samples, CLASSES, rule, build_augmentation("none", "classification"))
+        lefts = {int(dataset[SampleKey(0, epoch)].image[0, 0, 0]) for epoch in range(20)}
         assert len(lefts) > 5
         middle = EvaluationDataset(samples, CLASSES, rule)[0].image
         assert torch.equal(middle, torch.from_numpy(rule.image(ramp)).permute(2, 0, 1))
 
     def test_randomness_depends_on_seed_epoch_and_sample_alone(self, masked: list[Sample]) -> None:
-        first = training(masked, "light")[Draw(2, epoch=1)]
+        first = training(masked, "light")[SampleKey(2, epoch=1)]
         for other in (training(masked, "light"), training(masked, "light")):
-            assert other[Draw(5, epoch=0)].image.shape == first.image.shape
-            torch.testing.assert_close(other[Draw(2, epoch=1)], first, rtol=0, atol=0)
+            assert other[SampleKey(5, epoch=0)].image.shape == first.image.shape
+            torch.testing.assert_close(other[SampleKey(2, epoch=1)], first, rtol=0, atol=0)
         assert any(
-            not torch.equal(training(masked, "light", seed)[Draw(2, epoch)].truth, first.truth)
+            not torch.equal(training(masked, "light", seed)[SampleKey(2, epoch)].target, first.target)
             for seed, epoch in ((0, 2), (0, 3), (1, 1))
         )
 
-    def test_a_sample_without_truth_is_a_mistake_of_ours(self, pictures: Path) -> None:
+    def test_a_sample_without_truth_is_a_mistake_of_ours(self, images: Path) -> None:
         with pytest.raises(ValueError, match="neither mask nor label"):
-            training([Sample(pictures / "0.png")])[0]
+            training([Sample(images / "0.png")])[0]
 
 
 class TestEvaluationDataset:
-    def test_the_truth_keeps_the_pictures_size(self, masked: list[Sample]) -> None:
+    def test_the_truth_keeps_the_images_size(self, masked: list[Sample]) -> None:
         example = evaluation(masked)[5]
         assert example.image.shape == (3, 16, 24)
         assert (example.height, example.width) == (25, 35)
-        assert (example.truth.shape, example.truth.dtype) == ((25, 35), np.uint8)
-        assert Counter(example.truth[0].tolist()) == {0: 10, 1: 10, 2: 5, IGNORED: 10}
+        assert (example.target.shape, example.target.dtype) == ((25, 35), np.uint8)
+        assert Counter(example.target[0].tolist()) == {0: 10, 1: 10, 2: 5, IGNORED: 10}
         assert example.sample_index == 5
 
     def test_labels(self, labelled: list[Sample]) -> None:
         example = evaluation(labelled)[5]
-        assert (example.truth.shape, int(example.truth)) == ((), 2)
+        assert (example.target.shape, int(example.target)) == ((), 2)
 
     def test_the_input_is_what_training_sees(self, masked: list[Sample]) -> None:
         torch.testing.assert_close(evaluation(masked)[1].image, training(masked)[1].image)
@@ -151,14 +151,14 @@ class TestEvaluationDataset:
 
 @given(st.lists(st.integers(0, 255), unique=True, min_size=1, max_size=254))
 def test_every_value_has_its_index_and_others_are_ignored(values: list[int]) -> None:
-    table = class_index_table([DataClass(str(value), value) for value in values])
+    table = class_index_table([ClassInfo(str(value), value) for value in values])
     assert table[values].tolist() == list(range(len(values)))
     assert set(np.delete(table, values).tolist()) <= {IGNORED}
 
 
 @given(st.lists(st.integers(0, 255), unique=True, min_size=1, max_size=255), st.integers(0, 255))
 def test_values_that_a_mask_may_not_hold_have_the_index_behind_the_last_class(values: list[int], ignored: int) -> None:
-    table = class_index_table([DataClass(str(value), value) for value in values], frozenset({*values, ignored}))
+    table = class_index_table([ClassInfo(str(value), value) for value in values], frozenset({*values, ignored}))
     assert table[values].tolist() == list(range(len(values)))
     assert ignored in values or table[ignored] == IGNORED
     assert set(np.delete(table, [*values, ignored]).tolist()) <= {len(values)}
@@ -174,8 +174,8 @@ class TestMaskValues:
         cv2.imwrite(str(folder / "p.png"), np.zeros((*mask.shape, 3), np.uint8))
         cv2.imwrite(str(folder / "m.png"), mask)
         samples = [Sample(folder / "p.png", folder / "m.png")]
-        classes = (DataClass("a", 0), DataClass("b", 1))
-        return DecodedPictures(samples, classes, RULE, for_training=False, mask_values=allowed).read(0).truth
+        classes = (ClassInfo("a", 0), ClassInfo("b", 1))
+        return DecodedImages(samples, classes, RULE, for_training=False, mask_values=allowed).read(0).target
 
     @given(npst.arrays(np.uint8, (3, 5), elements=st.sampled_from([0, 1, 9, 2, 200])))
     @settings(max_examples=40)
@@ -234,7 +234,7 @@ class TestLoaders:
                 assert isinstance(batch, Example)
                 assert batch.image.shape == (4, 3, 16, 24)
                 assert batch.image.dtype == torch.uint8
-                assert batch.truth.shape == (4, 16, 24)
+                assert batch.target.shape == (4, 16, 24)
 
     def test_runs_do_not_depend_on_the_number_of_workers(self, masked: list[Sample]) -> None:
         def run(workers: int) -> list[Example]:
@@ -253,7 +253,7 @@ class TestLoaders:
         self, labelled: list[Sample], batch_size: int, sizes: list[int]
     ) -> None:
         loader = build_training_loader(training(labelled), batch_size, workers=0)
-        assert [len(batch.truth) for batch in loader] == sizes
+        assert [len(batch.target) for batch in loader] == sizes
 
     def test_every_sample_is_drawn_over_the_epochs(self, labelled: list[Sample]) -> None:
         loader = build_training_loader(training(labelled), 10, workers=0)
@@ -272,7 +272,7 @@ class TestLoaders:
         assert len(loader) == len(sizes)
         for epoch in range(2):
             loader.set_epoch(epoch)
-            assert [len(batch.truth) for batch in loader] == sizes
+            assert [len(batch.target) for batch in loader] == sizes
 
     def test_the_callers_random_numbers_are_left_alone(self, labelled: list[Sample]) -> None:
         torch.manual_seed(3)
@@ -284,11 +284,11 @@ class TestLoaders:
     @pytest.mark.parametrize("workers", [0, 2])
     def test_evaluation_batches(self, masked: list[Sample], workers: int) -> None:
         batches: list[EvaluationBatch] = list(build_evaluation_loader(evaluation(masked), 4, workers=workers))
-        assert [len(batch.pictures) for batch in batches] == [4, 4, 3]
+        assert [len(batch.images) for batch in batches] == [4, 4, 3]
         assert [index for batch in batches for index in batch.sample_indices] == list(range(COUNT))
         for batch in batches:
-            assert batch.pictures.dtype == torch.uint8
-            assert [truth.shape for truth in batch.truths] == list(zip(batch.heights, batch.widths, strict=True))
+            assert batch.images.dtype == torch.uint8
+            assert [target.shape for target in batch.targets] == list(zip(batch.heights, batch.widths, strict=True))
 
     def test_processes_share_the_evaluation(self, labelled: list[Sample]) -> None:
         seen = [
@@ -299,12 +299,12 @@ class TestLoaders:
         ]
         assert sorted(seen) == list(range(COUNT))
 
-    def test_batches_of_many_labels(self, pictures: Path) -> None:
-        samples = [Sample(pictures / f"{index}.png", labels=(index % 3,)) for index in range(4)]
+    def test_batches_of_many_labels(self, images: Path) -> None:
+        samples = [Sample(images / f"{index}.png", labels=(index % 3,)) for index in range(4)]
         (batch,) = build_training_loader(training(samples), 4, workers=0)
-        assert (batch.truth.shape, batch.truth.dtype) == ((4, 3), torch.uint8)
+        assert (batch.target.shape, batch.target.dtype) == ((4, 3), torch.uint8)
         (evaluated,) = build_evaluation_loader(evaluation(samples), 4, workers=0)
-        assert [truth.tolist() for truth in evaluated.truths] == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]]
+        assert [target.tolist() for target in evaluated.targets] == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]]
 
     def test_an_empty_share(self, labelled: list[Sample]) -> None:
         assert list(build_evaluation_loader(evaluation(labelled[:1]), 2, rank=1, world_size=2)) == []

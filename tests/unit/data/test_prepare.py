@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.datasets import camvid_tree, class_folders_tree, draw, save
 
-from byoc_vision.data.layouts import find_dataset
+from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.prepare import prepare
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.errors import DataError, InputError
@@ -20,7 +20,7 @@ from byoc_vision.errors import DataError, InputError
 
 @pytest.fixture
 def dogs(tmp_path: Path) -> Path:
-    """Ten pictures of each of two classes, all different, in one channel without a split."""
+    """Ten images of each of two classes, all different, in one channel without a split."""
     for label, name in enumerate(("001.Afghan_hound", "002.Basenji")):
         for index in range(10):
             save(tmp_path / "dogs" / name / f"{index}.png", draw(100 * label + index)[0])
@@ -62,7 +62,7 @@ def test_the_record_says_what_was_done(dogs: Path, tmp_path: Path) -> None:
 def test_the_log_says_how_to_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     prepare([camvid_tree(tmp_path / "CamVid")], tmp_path / "out", DataOptions())
-    assert "11 classes; pictures: train 4, validation 2, test 2" in caplog.text
+    assert "11 classes; images: train 4, validation 2, test 2" in caplog.text
     assert f"-v {tmp_path}/out:/opt/ml/input/data:ro byoc-vision train" in caplog.text
     assert '"validation_annotation": "s3://BUCKET/PREFIX/validation_annotation"' in caplog.text
     assert "without that file train needs ignore_index=11" in caplog.text

@@ -44,15 +44,15 @@ def test_any_content_comes_back(tmp_path_factory: pytest.TempPathFactory, record
 
 
 @settings(deadline=None)
-@given(labels=st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=4), picture=contents)
-def test_labels_and_picture_come_back(
-    tmp_path_factory: pytest.TempPathFactory, labels: list[float], picture: bytes
+@given(labels=st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=4), image=contents)
+def test_labels_and_image_come_back(
+    tmp_path_factory: pytest.TempPathFactory, labels: list[float], image: bytes
 ) -> None:
-    path = write(tmp_path_factory.mktemp("records") / "a.rec", b"before", pack(tuple(labels), picture))
+    path = write(tmp_path_factory.mktemp("records") / "a.rec", b"before", pack(tuple(labels), image))
     unpacked = unpack(index_records(path)[1], path)
     assert unpacked.labels == tuple(labels)
-    assert unpacked.picture.read_bytes() == picture
-    assert read_first(unpacked.picture, 3) == picture[:3]
+    assert unpacked.image.read_bytes() == image
+    assert read_first(unpacked.image, 3) == image[:3]
 
 
 def test_the_framing_is_mxnets(tmp_path: Path) -> None:

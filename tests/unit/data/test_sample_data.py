@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from byoc_vision.data.decoding import read_mask, read_picture
-from byoc_vision.data.layouts import find_dataset
+from byoc_vision.data.decoding import read_image, read_mask
+from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.preflight import check
 from byoc_vision.data.sample_data import (
     SHAPES,
@@ -21,7 +21,7 @@ from byoc_vision.data.sample_data import (
     make_sample_data,
     make_segmentation_set,
 )
-from byoc_vision.data.samples import DataClass, DataOptions
+from byoc_vision.data.samples import ClassInfo, DataOptions
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -37,7 +37,7 @@ def test_the_segmentation_set_is_read_as_it_is(tmp_path: Path) -> None:
     make_segmentation_set(tmp_path, count_train=6, count_validation=3, size=64)
     assert sorted(channels(tmp_path)) == ["train", "train_annotation", "validation", "validation_annotation"]
     dataset, report = check(find_dataset(channels(tmp_path), DataOptions()), DataOptions())
-    assert dataset.classes == (DataClass("background", 0), DataClass("foreground", 255))
+    assert dataset.classes == (ClassInfo("background", 0), ClassInfo("foreground", 255))
     assert report.samples == {"train": 6, "validation": 3}
     assert (report.height.maximum, report.width.maximum) == (48, 64)
 
@@ -76,14 +76,14 @@ def test_both_sets_in_their_folders(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_masks_are_exact(seed: int) -> None:
-    picture, mask = draw_scene(96, 128, np.random.default_rng(seed))
-    assert picture.shape == (96, 128, 3)
+    image, mask = draw_scene(96, 128, np.random.default_rng(seed))
+    assert image.shape == (96, 128, 3)
     assert mask.shape == (96, 128)
     assert set(np.unique(mask)) == {0, 255}
     assert 0.02 < (mask == 255).mean() < 0.8
-    # What is saturated in the picture is the foreground, but for windows and wheels.
-    saturation = cv2.cvtColor(cv2.medianBlur(picture, 5), cv2.COLOR_RGB2HSV)[:, :, 1].astype(int)
-    saturation *= cv2.medianBlur(picture, 5).max(axis=2) > 60
+    # What is saturated in the image is the foreground, but for windows and wheels.
+    saturation = cv2.cvtColor(cv2.medianBlur(image, 5), cv2.COLOR_RGB2HSV)[:, :, 1].astype(int)
+    saturation *= cv2.medianBlur(image, 5).max(axis=2) > 60
     inside = cv2.erode(mask, np.ones((5, 5), np.uint8)) == 255
     outside = cv2.dilate(mask, np.ones((7, 7), np.uint8)) == 0
     assert np.median(saturation[inside]) > 90
@@ -92,16 +92,16 @@ def test_masks_are_exact(seed: int) -> None:
 
 def test_files_hold_what_was_drawn(tmp_path: Path) -> None:
     make_segmentation_set(tmp_path, 1, 1, size=64, seed=5)
-    picture, mask = draw_scene(48, 64, np.random.default_rng((5, 0, 0)))
+    image, mask = draw_scene(48, 64, np.random.default_rng((5, 0, 0)))
     np.testing.assert_array_equal(read_mask(tmp_path / "train_annotation/scene_0000.png"), mask)
-    stored = read_picture(tmp_path / "train/scene_0000.jpg")
-    assert np.abs(stored.astype(int) - picture).mean() < 8
+    stored = read_image(tmp_path / "train/scene_0000.jpg")
+    assert np.abs(stored.astype(int) - image).mean() < 8
 
 
 def test_colours_do_not_tell_shapes_apart() -> None:
     def mean_hue(shape: str) -> float:
-        pictures = [draw_shape(shape, 32, np.random.default_rng((9, seed))) for seed in range(40)]
-        hues = np.array([cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)[16, 16, 0] for picture in pictures]) * np.pi / 90
+        images = [draw_shape(shape, 32, np.random.default_rng((9, seed))) for seed in range(40)]
+        hues = np.array([cv2.cvtColor(image, cv2.COLOR_RGB2HSV)[16, 16, 0] for image in images]) * np.pi / 90
         return float(np.abs(np.exp(1j * hues).mean()))
 
     assert all(mean_hue(shape) < 0.4 for shape in SHAPES)

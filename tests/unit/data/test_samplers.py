@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byoc_vision.data.samplers import Draw, Sampling, TrainingSampler, build_order
+from byoc_vision.data.samplers import SampleKey, Sampling, TrainingSampler, build_order
 from byoc_vision.data.samples import Sample
 from byoc_vision.errors import InputError
 
@@ -18,7 +18,7 @@ def labelled(*counts: int) -> list[Sample]:
     return [Sample(Path("picture.jpg"), label=label) for label, count in enumerate(counts) for _ in range(count)]
 
 
-def epoch(samples: list[Sample], sampling: Sampling, number: int = 1) -> list[Draw]:
+def epoch(samples: list[Sample], sampling: Sampling, number: int = 1) -> list[SampleKey]:
     sampler = TrainingSampler(build_order(sampling, samples), seed=3)
     sampler.set_epoch(number)
     drawn = list(sampler)
@@ -26,7 +26,7 @@ def epoch(samples: list[Sample], sampling: Sampling, number: int = 1) -> list[Dr
     return drawn
 
 
-def by_class(samples: list[Sample], drawn: list[Draw]) -> dict[int | None, int]:
+def by_class(samples: list[Sample], drawn: list[SampleKey]) -> dict[int | None, int]:
     return dict(Counter(samples[draw.sample_index].label for draw in drawn))
 
 
@@ -49,13 +49,13 @@ def test_undersample_draws_as_many_as_the_rarest_has(counts: list[int]) -> None:
     assert len({draw.sample_index for draw in drawn}) == len(drawn)
 
 
-def test_other_epochs_draw_other_pictures() -> None:
+def test_other_epochs_draw_other_images() -> None:
     samples = labelled(30, 3)
     drawn = [draw.sample_index for number in range(1, 20) for draw in epoch(samples, "undersample", number)]
     assert len(set(drawn)) > 25
 
 
-def test_a_picture_drawn_again_says_so() -> None:
+def test_a_image_drawn_again_says_so() -> None:
     drawn = epoch(labelled(9, 1), "balanced")
     assert sorted(draw.repetition for draw in drawn if draw.sample_index == 9) == [0, 1, 2, 3, 4]
 

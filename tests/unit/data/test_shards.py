@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.trees import touch
 
-from byoc_vision.data.layouts import find_dataset
-from byoc_vision.data.layouts.listing import Folder, scan
+from byoc_vision.data.formats import find_dataset
+from byoc_vision.data.formats.scan import Folder, scan
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.data.shards import HostFiles, Shards, list_host
 from byoc_vision.errors import InputError
@@ -23,14 +23,14 @@ from byoc_vision.training.work import Work
 
 NAMES = ("algo-1", "algo-2", "algo-3")
 CLASSES = ("cat", "Dog", "owl 2", "owl 10")
-PICTURES = [f"train/{name}/{number}.jpg" for name in CLASSES for number in range(4)]
+IMAGES = [f"train/{name}/{number}.jpg" for name in CLASSES for number in range(4)]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Class folders of 4 classes with 4 pictures each. No picture is opened."""
+    """Class folders of 4 classes with 4 images each. No image is opened."""
     root = tmp_path_factory.mktemp("whole")
-    touch(root, *PICTURES)
+    touch(root, *IMAGES)
     return root
 
 
@@ -52,15 +52,15 @@ def dealt(root: Path, owners: dict[str, int], hosts: int = 2, channels: tuple[st
 
 
 def test_no_part_is_the_whole(whole: Path) -> None:
-    shards = dealt(whole, {name: index % 2 for index, name in enumerate(PICTURES)})
+    shards = dealt(whole, {name: index % 2 for index, name in enumerate(IMAGES)})
     assert all(entry.channels["train"] != scan(whole / "train") for entry in shards.hosts)
 
 
-@given(owners=st.lists(st.integers(0, 2), min_size=len(PICTURES), max_size=len(PICTURES)), seed=st.integers(0, 9))
-def test_however_files_are_dealt_out_every_picture_keeps_its_class_and_is_had_once(
+@given(owners=st.lists(st.integers(0, 2), min_size=len(IMAGES), max_size=len(IMAGES)), seed=st.integers(0, 9))
+def test_however_files_are_dealt_out_every_image_keeps_its_class_and_is_had_once(
     whole: Path, owners: list[int], seed: int
 ) -> None:
-    shards = dealt(whole, dict(zip(PICTURES, owners, strict=True)), hosts=3)
+    shards = dealt(whole, dict(zip(IMAGES, owners, strict=True)), hosts=3)
     options = DataOptions(seed=seed)
     found = find_dataset(shards.together(), options)
     assert found == find_dataset({"train": whole / "train"}, options), "as if all files lay on one host"
@@ -70,21 +70,21 @@ def test_however_files_are_dealt_out_every_picture_keeps_its_class_and_is_had_on
         parts = [work.dataset.splits.get(split, ()) for work in works]
         assert Counter(sample for part in parts for sample in part) == Counter(samples)
         for rank, part in enumerate(parts):
-            assert all(owners[PICTURES.index(sample.image.relative_to(whole).as_posix())] == rank for sample in part)
+            assert all(owners[IMAGES.index(sample.image.relative_to(whole).as_posix())] == rank for sample in part)
             for sample in part:
                 assert sample.label is not None
                 assert found.class_names[sample.label] == sample.image.parent.name
-    assert [sum(work.pictures.values()) for work in works] == [len(found.train)] * 3
+    assert [sum(work.images.values()) for work in works] == [len(found.train)] * 3
     assert len({work.digest for work in works}) == 1
     assert len({work.seed for work in works}) == 3
 
 
 @pytest.fixture
 def halves(whole: Path) -> Shards:
-    return dealt(whole, {name: index % 2 for index, name in enumerate(PICTURES)})
+    return dealt(whole, {name: index % 2 for index, name in enumerate(IMAGES)})
 
 
-def test_the_processes_of_a_host_share_out_its_pictures(halves: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_processes_of_a_host_share_out_its_images(halves: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BYOC_PROCESSES_PER_HOST", "2")
     dataset = find_dataset(halves.together(), DataOptions())
     work = Work.sharded(dataset, halves, "algo-2", World(rank=3, local_rank=1, size=4), seed=0)
@@ -116,7 +116,7 @@ def test_only_validation_dealt_out(whole: Path) -> None:
 
 
 def test_another_dealing_has_another_digest(whole: Path, halves: Shards) -> None:
-    other = dealt(whole, {name: index // 8 for index, name in enumerate(PICTURES)})
+    other = dealt(whole, {name: index // 8 for index, name in enumerate(IMAGES)})
     dataset = find_dataset(halves.together(), DataOptions())
     digests = {Work.sharded(dataset, shards, "algo-1", World(size=2), 0).digest for shards in (halves, other)}
     assert len(digests) == 2
@@ -128,9 +128,9 @@ def test_hosts_that_all_have_the_same_are_not_sharded(whole: Path) -> None:
     assert Shards((HostFiles("algo-1", files), HostFiles("algo-2", files))).channels == ()
 
 
-def test_a_host_without_a_picture_is_named(whole: Path) -> None:
-    shards = dealt(whole, {name: index % 2 for index, name in enumerate(PICTURES)}, hosts=3)
-    with pytest.raises(InputError, match=r"^algo-3: of the 12 training pictures none.*take 2 instead of 3 hosts"):
+def test_a_host_without_a_image_is_named(whole: Path) -> None:
+    shards = dealt(whole, {name: index % 2 for index, name in enumerate(IMAGES)}, hosts=3)
+    with pytest.raises(InputError, match=r"^algo-3: of the 12 training images none.*take 2 instead of 3 hosts"):
         shards.refuse_idle(find_dataset(shards.together(), DataOptions()))
 
 
@@ -140,7 +140,7 @@ def masked(root: Path) -> tuple[list[str], Dataset]:
     return names, find_dataset({path.name: path for path in root.iterdir()}, DataOptions())
 
 
-def test_a_picture_whose_mask_lies_on_another_host_is_named(tmp_path: Path) -> None:
+def test_a_image_whose_mask_lies_on_another_host_is_named(tmp_path: Path) -> None:
     names, _ = masked(tmp_path)
     owners = dict(zip(names, [0, 0, 0, 1, 1, 1, 0, 0, 1, 1, 1, 1], strict=True))
     shards = dealt(tmp_path, owners, channels=("train", "train_masks"))

@@ -52,9 +52,9 @@ def test_several_folders_stand_by_their_names(tmp_path: Path, scratch: Path) -> 
 
 
 def test_a_file_beside_an_archive(tmp_path: Path, scratch: Path) -> None:
-    pictures = archive(tmp_path, "pictures", "1.jpg")
+    images = archive(tmp_path, "pictures", "1.jpg")
     table = touch(tmp_path, "labels.csv") / "labels.csv"
-    lay_out([pictures, table], scratch)
+    lay_out([images, table], scratch)
     assert (scratch / "labels.csv").resolve() == table
     assert (scratch / "1.jpg").is_file()
 
@@ -89,7 +89,7 @@ def test_lists_that_are_channels(tmp_path: Path, scratch: Path) -> None:
     assert lay_out([folder], scratch) == {"train": folder / "train", "train_lst": folder / "train_lst"}
 
 
-def test_a_stray_picture_beside_the_channels(tmp_path: Path, scratch: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stray_image_beside_the_channels(tmp_path: Path, scratch: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = touch(tmp_path / "data", "train/1.jpg", "train_masks/1.gif", "stray.jpg")
     assert lay_out([folder], scratch) == {"train": folder / "train", "train_masks": folder / "train_masks"}
     assert "stray.jpg lies beside the channels" in caplog.text

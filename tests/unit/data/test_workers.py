@@ -1,4 +1,4 @@
-"""How many processes load pictures."""
+"""How many processes load images."""
 
 from __future__ import annotations
 

@@ -84,6 +84,6 @@ def test_the_objectives_are_among_the_metrics(request_: dict[str, Any]) -> None:
     assert (objectives["validation:loss"], objectives["validation:map"]) == ("Minimize", "Maximize")
 
 
-def test_only_the_training_pictures_are_required(request_: dict[str, Any]) -> None:
+def test_only_the_training_images_are_required(request_: dict[str, Any]) -> None:
     channels = request_["TrainingSpecification"]["TrainingChannels"]
     assert [entry["Name"] for entry in channels if entry["IsRequired"]] == ["train"]

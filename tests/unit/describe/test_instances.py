@@ -23,7 +23,7 @@ from byoc_vision.describe.step_memory import Live, empty_batch, normalized, trai
 from byoc_vision.errors import InputError
 from byoc_vision.models.build import build_model
 from byoc_vision.models.shapes import freeze_unused
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.types import ModelSpec
 
 UNET = ModelSpec(task="segmentation", architecture="unet_small", outputs=1)
 CLASSIFIER = ModelSpec(task="classification", architecture="resnet10t", outputs=10)
@@ -47,9 +47,9 @@ class TestCounting:
             step = training_step(spec, model, "adamw", torch.float32)
             step.begin()
             for _ in range(2):
-                pictures, targets = empty_batch(spec, (32, 32), 2)
-                step([(pictures.zero_(), targets.zero_())])
-                del pictures, targets
+                images, targets = empty_batch(spec, (32, 32), 2)
+                step([(images.zero_(), targets.zero_())])
+                del images, targets
         assert training_memory(spec, (32, 32), 2).peak == live.peak
 
     def test_parts_are_what_is_known_of_them(self) -> None:
@@ -60,7 +60,7 @@ class TestCounting:
         assert 2 * weights <= memory.optimizer < 2.01 * weights, "AdamW keeps two averages"
         assert memory.activations > 0
 
-    def test_the_peak_grows_with_the_pictures(self) -> None:
+    def test_the_peak_grows_with_the_images(self) -> None:
         four, eight, sixteen = (training_memory(CLASSIFIER, (128, 128), count).peak for count in (4, 8, 16))
         assert sixteen - eight == pytest.approx(2 * (eight - four), rel=0.02)
 
@@ -137,7 +137,7 @@ class TestAdvice:
         hopeless = replace(training, fits=tuple(replace(fit, needed=10**9) for fit in training.fits))
         assert "ml.c5: none fits" in as_table(hopeless)
 
-    def test_a_batch_has_pictures(self) -> None:
+    def test_a_batch_has_images(self) -> None:
         with pytest.raises(InputError, match="batch_size=0 is no batch"):
             advise(Workload(UNET, (64, 64), 0))
 

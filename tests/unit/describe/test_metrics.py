@@ -47,7 +47,7 @@ def test_a_line_gives_back_what_was_written_into_it(
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), st.floats(0, 1)))
-def test_the_test_pictures_line(figures: dict[str, float]) -> None:
+def test_the_test_images_line(figures: dict[str, float]) -> None:
     found = figures_in(figures_line(named("test", figures)), ALL)
     assert found == {f"test:{name}": float(f"{value:.4f}") for name, value in figures.items()}
 

@@ -22,7 +22,7 @@ from byoc_vision.hyperparameters import parse
 from byoc_vision.models.build import build_model
 from byoc_vision.models.names import SMP_STRIDES
 from byoc_vision.models.shapes import output_shape
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.types import ModelSpec
 
 searched = cache(search_space)  # a recipe's file is read once
 SOURCES = ["segmentation", "classification", *(str(EXAMPLES / name) for name in recipes())]

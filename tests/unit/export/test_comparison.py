@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.artifact import ClassEntry, ModelConfig
 from byoc_vision.errors import DataError
-from byoc_vision.export.comparison import TOLERANCE, compare, reference_pictures
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.export.comparison import TOLERANCE, compare, reference_images
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ModelSpec
 
-CARD = ModelCard(
+CARD = ModelConfig(
     model=ModelSpec(task="segmentation", architecture="unet_small", outputs=1),
     classes=(ClassEntry(name="no", value=0), ClassEntry(name="yes", value=1)),
     activation="sigmoid",
@@ -28,19 +28,19 @@ class Brightness(nn.Module):
         return x.mean(dim=1, keepdim=True)
 
 
-def brightness(pictures: np.ndarray) -> np.ndarray:
+def brightness(images: np.ndarray) -> np.ndarray:
     """The same, reckoned anew: float32 [N, 1, h, w]."""
-    return (((pictures / 255 - 0.5) / 0.25).mean(axis=-1)[:, None]).astype(np.float32)
+    return (((images / 255 - 0.5) / 0.25).mean(axis=-1)[:, None]).astype(np.float32)
 
 
 def test_the_same_answers_are_close() -> None:
     seen = compare(Brightness(), CARD, brightness)
     assert seen.is_close
     assert seen.share < 1e-6
-    assert seen.spread == pytest.approx(brightness(np.stack(list(pictures().values()))).std(), rel=1e-5)
+    assert seen.spread == pytest.approx(brightness(np.stack(list(images().values()))).std(), rel=1e-5)
 
 
-def test_the_largest_difference_is_named_with_its_picture() -> None:
+def test_the_largest_difference_is_named_with_its_image() -> None:
     def off(given: np.ndarray) -> np.ndarray:
         answers = brightness(given)
         answers[(given == 255).all(axis=(1, 2, 3)), 0, 3, 5] += 0.25
@@ -48,7 +48,7 @@ def test_the_largest_difference_is_named_with_its_picture() -> None:
 
     seen = compare(Brightness(), CARD, off)
     assert not seen.is_close
-    assert (seen.picture, seen.batch) == ("white", 3)
+    assert (seen.image, seen.batch) == ("white", 3)
     assert seen.largest == pytest.approx(0.25, rel=1e-5)
 
 
@@ -79,15 +79,15 @@ def test_a_model_that_answers_with_nan_itself_is_refused() -> None:
         compare(Broken(), CARD, brightness)
 
 
-def pictures() -> dict[str, np.ndarray]:
-    return reference_pictures(16, 24)
+def images() -> dict[str, np.ndarray]:
+    return reference_images(16, 24)
 
 
-def test_the_reference_pictures_are_the_same_each_time_and_reach_over_all_values() -> None:
-    first, second = pictures(), pictures()
+def test_the_reference_images_are_the_same_each_time_and_reach_over_all_values() -> None:
+    first, second = images(), images()
     assert len(first) == 7
     assert all((first[name] == second[name]).all() for name in first)
-    assert all(picture.shape == (16, 24, 3) and picture.dtype == np.uint8 for picture in first.values())
+    assert all(image.shape == (16, 24, 3) and image.dtype == np.uint8 for image in first.values())
     assert {int(first[name].max()) for name in ("white", "gradient")} == {255}
     assert first["black"].max() == 0
     assert not (first["gradient"] == first["gradient"][:, :, ::-1]).all(), "channels that are swapped must be seen"

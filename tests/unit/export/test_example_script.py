@@ -1,4 +1,4 @@
-"""The script beside an exported model answers as the Predictor does, whatever the card says."""
+"""The script beside an exported model answers as the Predictor does, whatever the model config says."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 from support.examples import answers_of, draw, run_example
 from support.tiny_models import classification_card, network, save, segmentation_card
 
-from byoc_vision.artifact import ModelCard
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.export import example_script, preprocessing, torchscript
 from byoc_vision.export.comparison import Comparison
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
+from byoc_vision.preprocess import Preprocess
 
 STRETCH = Preprocess(height=32, width=48)
 LETTERBOX = Preprocess(height=32, width=48, resize="letterbox")
@@ -28,28 +28,28 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")  # ex
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ModelCard], Path]:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ModelConfig], Path]:
     """A card's folder, as `export` writes it, and in `artifact` the artifact. Each network is traced once."""
     networks: dict[tuple[str, int], Path] = {}
 
-    def make(card: ModelCard) -> Path:
-        key = card.model.architecture, card.model.outputs
+    def make(config: ModelConfig) -> Path:
+        key = config.model.architecture, config.model.outputs
         if key not in networks:
             networks[key] = tmp_path_factory.mktemp("network")
-            torchscript.write(network(card), card, networks[key])
+            torchscript.write(network(config), config, networks[key])
         folder = tmp_path_factory.mktemp("exported")
         shutil.copy(networks[key] / torchscript.FILE, folder)
-        about = preprocessing.describe(card, "torchscript", torchscript.FILE, {}, SEEN)
+        about = preprocessing.describe(config, "torchscript", torchscript.FILE, {}, SEEN)
         (folder / preprocessing.FILE).write_text(json.dumps(about))
-        (folder / example_script.FILE).write_text(example_script.example_script(card, "torchscript"))
-        save(folder / "artifact", card, network(card))
+        (folder / example_script.FILE).write_text(example_script.example_script(config, "torchscript"))
+        save(folder / "artifact", config, network(config))
         return folder
 
     return make
 
 
 @pytest.mark.parametrize(
-    "card",
+    "config",
     [
         segmentation_card(STRETCH, threshold=0.3),
         segmentation_card(LETTERBOX, outputs=3),
@@ -57,9 +57,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ModelCard], 
     ids=["threshold", "letterbox, softmax"],
 )
 def test_masks(
-    card: ModelCard, exported: Callable[[ModelCard], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: ModelConfig, exported: Callable[[ModelConfig], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = exported(card)
+    folder = exported(config)
     predictor = Predictor.load(folder / "artifact", "cpu")
     for size in SIZES:
         rgb = draw(tmp_path / "picture.png", *size)
@@ -72,7 +72,7 @@ def test_masks(
 
 
 @pytest.mark.parametrize(
-    "card",
+    "config",
     [
         classification_card(LETTERBOX),
         classification_card(Preprocess(height=32, width=48, resize="short_side"), multi_label=True),
@@ -81,13 +81,13 @@ def test_masks(
     ids=["letterbox", "short_side, several labels", "short_side=56"],
 )
 def test_probabilities(
-    card: ModelCard,
-    exported: Callable[[ModelCard], Path],
+    config: ModelConfig,
+    exported: Callable[[ModelConfig], Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = exported(card)
+    folder = exported(config)
     predictor = Predictor.load(folder / "artifact", "cpu")
     for size in SIZES:
         rgb = draw(tmp_path / "picture.png", *size)
@@ -99,9 +99,9 @@ def test_probabilities(
         np.testing.assert_allclose([p for _, p in printed], [p for _, p in answer.ranked()], atol=0.01)
 
 
-def test_a_file_that_is_no_picture_is_named(
-    exported: Callable[[ModelCard], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_file_that_is_no_image_is_named(
+    exported: Callable[[ModelConfig], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "notes.txt").write_text("no picture")
-    with pytest.raises(SystemExit, match=r"notes\.txt is no picture that OpenCV reads"):
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(SystemExit, match=r"notes\.txt is no image that OpenCV reads"):
         run_example(exported(classification_card(STRETCH)), [tmp_path / "notes.txt"], monkeypatch)

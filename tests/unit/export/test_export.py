@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from support.tiny_models import classification_card, network, save
 
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.errors import DataError, InputError, ResourceError
 from byoc_vision.export import onnx, torchscript
 from byoc_vision.export.export import check_room, default_output, export_model
+from byoc_vision.preprocess import Preprocess
 
 CARD = classification_card(Preprocess(height=32, width=32))
 
@@ -81,7 +81,7 @@ def test_answers_that_differ_are_refused_and_the_file_is_gone(
 
     def load_and_spoil(folder: Path) -> onnx.Run:
         run = load(folder)
-        return lambda pictures: run(pictures) + np.float32(0.5)
+        return lambda images: run(images) + np.float32(0.5)
 
     monkeypatch.setattr(torchscript, "load", load_and_spoil)
     with pytest.raises(InputError, match=r"torchscript model answers otherwise .* off by 0\.5 at the most .*'clouds'"):

@@ -15,11 +15,11 @@ import torch
 from support.tiny_models import classification_card, network
 from torch import Tensor, nn
 
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.export.comparison import compare
 from byoc_vision.export.conversion import ConversionError
 from byoc_vision.export.openvino import to_openvino
-from byoc_vision.quiet_openvino import import_openvino
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.system.quiet_openvino import import_openvino
 
 CARD = classification_card(Preprocess(height=32, width=48, mean=(0.1, 0.5, 0.9), std=(0.5, 0.2, 0.3)))
 
@@ -65,7 +65,7 @@ def converted() -> Converted:
     return Converted(net, to_openvino(net, CARD), before, Everything.now(net))
 
 
-def test_its_ends_are_decoded_pictures_in_any_number_and_logits(converted: Converted) -> None:
+def test_its_ends_are_decoded_images_in_any_number_and_logits(converted: Converted) -> None:
     model = converted.model
     assert (model.input(0).any_name, model.output(0).any_name) == ("pictures", "logits")
     assert str(model.input(0).partial_shape) == "[?,32,48,3]"
@@ -81,7 +81,7 @@ def test_its_answers_are_the_networks_also_when_that_is_trained_on(converted: Co
             parameter.zero_()
     options = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = import_openvino().compile_model(converted.model, "CPU", options)
-    assert compare(net, CARD, lambda pictures: np.array(compiled(pictures)[0])).share < 1e-4
+    assert compare(net, CARD, lambda images: np.array(compiled(images)[0])).share < 1e-4
 
 
 def test_a_network_in_training_stays_as_it_was(converted: Converted) -> None:
@@ -117,7 +117,7 @@ class Telemetry:
     ("program", "sends"),
     [
         ("import openvino", True),
-        ("from byoc_vision.quiet_openvino import import_openvino; import_openvino().convert_model", False),
+        ("from byoc_vision.system.quiet_openvino import import_openvino; import_openvino().convert_model", False),
     ],
     ids=["plain", "quiet"],
 )

@@ -14,35 +14,35 @@ from support.servers import save_classifier, save_segmenter
 from torch import Tensor, nn
 
 from byoc_vision import artifact
-from byoc_vision.artifact import OPENVINO_FOLDER, ModelCard
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.artifact import OPENVINO_FOLDER, ModelConfig
 from byoc_vision.errors import DataError, InputError, UserError
 from byoc_vision.inference import compiled
 from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine, choose_lanes
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
+from byoc_vision.preprocess import Preprocess
 
 
 @pytest.fixture(scope="module")
 def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifact with its network beside it."""
     folder = tmp_path_factory.mktemp("segmenter")
-    card = save_segmenter(folder, size=32)
-    compiled.write(folder, card, TorchEngine.load(folder, card, "cpu").net)
+    config = save_segmenter(folder, size=32)
+    compiled.write(folder, config, TorchEngine.load(folder, config, "cpu").net)
     return folder
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
 
 
-def test_a_mask_is_the_one_that_pytorch_gives(segmenter: Path, picture: np.ndarray) -> None:
+def test_a_mask_is_the_one_that_pytorch_gives(segmenter: Path, image: np.ndarray) -> None:
     ours, theirs = Predictor.load(segmenter, "cpu"), Predictor.load(segmenter, "cpu", engine="torch")
     assert isinstance(ours.engine, OpenVinoEngine)
     assert isinstance(theirs.engine, TorchEngine)
     for count in (1, 3):
-        one, other = (predictor.predict([picture] * count)[-1] for predictor in (ours, theirs))
+        one, other = (predictor.predict([image] * count)[-1] for predictor in (ours, theirs))
         assert isinstance(one, Segmentation)
         assert isinstance(other, Segmentation)
         assert (one.labels == other.labels).mean() > 0.999
@@ -50,15 +50,15 @@ def test_a_mask_is_the_one_that_pytorch_gives(segmenter: Path, picture: np.ndarr
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7])
-def test_pictures_apart_are_answered_as_together(segmenter: Path, count: int) -> None:
-    """Whatever the size of the batch, each answer is its own picture's."""
+def test_images_apart_are_answered_as_together(segmenter: Path, count: int) -> None:
+    """Whatever the size of the batch, each answer is its own image's."""
     together, apart = (Predictor.load(segmenter, "cpu", threads=2, lanes=lanes).engine for lanes in (1, 3))
-    pictures = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
     for engine in (together, apart):
-        engine.warm_up(pictures)
-    np.testing.assert_allclose(apart.run(pictures), together.run(pictures), rtol=1e-3, atol=1e-4)
-    backwards = apart.run(pictures[::-1].copy())
-    np.testing.assert_allclose(backwards[::-1], together.run(pictures), rtol=1e-3, atol=1e-4)
+        engine.warm_up(images)
+    np.testing.assert_allclose(apart.run(images), together.run(images), rtol=1e-3, atol=1e-4)
+    backwards = apart.run(images[::-1].copy())
+    np.testing.assert_allclose(backwards[::-1], together.run(images), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(("threads", "lanes"), [(1, 1), (2, 2), (4, 4), (8, 4), (16, 4), (32, 8)])
@@ -66,10 +66,10 @@ def test_lanes_for_so_many_cores(threads: int, lanes: int) -> None:
     assert choose_lanes(threads) == lanes
 
 
-def test_so_are_the_probabilities_of_classes(tmp_path: Path, picture: np.ndarray) -> None:
-    card = save_classifier(tmp_path)
-    compiled.write(tmp_path, card, TorchEngine.load(tmp_path, card, "cpu").net)
-    one, other = (Predictor.load(tmp_path, "cpu", engine=name).predict([picture])[0] for name in ("openvino", "torch"))
+def test_so_are_the_probabilities_of_classes(tmp_path: Path, image: np.ndarray) -> None:
+    config = save_classifier(tmp_path)
+    compiled.write(tmp_path, config, TorchEngine.load(tmp_path, config, "cpu").net)
+    one, other = (Predictor.load(tmp_path, "cpu", engine=name).predict([image])[0] for name in ("openvino", "torch"))
     assert isinstance(one, Classification)
     assert isinstance(other, Classification)
     np.testing.assert_allclose(one.probabilities, other.probabilities, atol=0.02)
@@ -100,8 +100,8 @@ def test_it_may_be_given_up_in_another_thread(segmenter: Path) -> None:
 
 
 def test_one_of_other_weights_is_not_used(segmenter: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    card, state = artifact.load(segmenter)
-    artifact.save(tmp_path, card, {name: tensor * 2 for name, tensor in state.items()})
+    config, state = artifact.load(segmenter)
+    artifact.save(tmp_path, config, {name: tensor * 2 for name, tensor in state.items()})
     (tmp_path / OPENVINO_FOLDER).mkdir()
     for file in (segmenter / OPENVINO_FOLDER).iterdir():
         (tmp_path / OPENVINO_FOLDER / file.name).write_bytes(file.read_bytes())
@@ -111,20 +111,20 @@ def test_one_of_other_weights_is_not_used(segmenter: Path, tmp_path: Path, caplo
 
 
 def test_saving_other_weights_removes_it(segmenter: Path, tmp_path: Path) -> None:
-    card, state = artifact.load(segmenter)
-    artifact.save(tmp_path, card, state)
-    compiled.write(tmp_path, card, TorchEngine.load(tmp_path, card, "cpu").net)
+    config, state = artifact.load(segmenter)
+    artifact.save(tmp_path, config, state)
+    compiled.write(tmp_path, config, TorchEngine.load(tmp_path, config, "cpu").net)
     assert (tmp_path / OPENVINO_FOLDER / compiled.MODEL_FILE).is_file()
-    artifact.save(tmp_path, card, state)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [artifact.CARD_FILE, artifact.WEIGHTS_FILE]
+    artifact.save(tmp_path, config, state)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [artifact.CONFIG_FILE, artifact.WEIGHTS_FILE]
 
 
 def test_one_that_answers_something_else_is_not_used(
     segmenter: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    card, state = artifact.load(segmenter)
-    artifact.save(tmp_path, card, state)
-    compiled.write(tmp_path, card, TorchEngine.load(tmp_path, card, "cpu").net)
+    config, state = artifact.load(segmenter)
+    artifact.save(tmp_path, config, state)
+    compiled.write(tmp_path, config, TorchEngine.load(tmp_path, config, "cpu").net)
     reference = tmp_path / OPENVINO_FOLDER / compiled.REFERENCE_FILE
     with np.load(reference) as content:
         np.savez(reference, weights=content["weights"], logits=content["logits"] + 1)
@@ -143,20 +143,20 @@ class Fickle(nn.Module):
 
 
 def test_nothing_is_written_that_answers_something_else(tmp_path: Path) -> None:
-    card = save_segmenter(tmp_path, size=32)
+    config = save_segmenter(tmp_path, size=32)
     level, filters = logging.getLogger().level, list(logging.getLogger().filters)
     with pytest.raises(UserError):
-        compiled.write(tmp_path, card, Fickle())
+        compiled.write(tmp_path, config, Fickle())
     assert (logging.getLogger().level, logging.getLogger().filters) == (level, filters), "others still warn"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [artifact.CARD_FILE, artifact.WEIGHTS_FILE]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [artifact.CONFIG_FILE, artifact.WEIGHTS_FILE]
 
 
-def test_openvino_makes_it_where_it_is_not_there(tmp_path: Path, picture: np.ndarray) -> None:
+def test_openvino_makes_it_where_it_is_not_there(tmp_path: Path, image: np.ndarray) -> None:
     save_segmenter(tmp_path, size=32)
     assert isinstance(Predictor.load(tmp_path, "cpu").engine, TorchEngine)
     predictor = Predictor.load(tmp_path, "cpu", engine="openvino")
     assert predictor.engine.name.startswith("OpenVINO")
-    one, other = predictor.predict([picture])[0], Predictor.load(tmp_path, "cpu").predict([picture])[0]
+    one, other = predictor.predict([image])[0], Predictor.load(tmp_path, "cpu").predict([image])[0]
     assert isinstance(one, Segmentation)
     assert isinstance(other, Segmentation)
     assert (one.labels == other.labels).mean() > 0.999
@@ -167,13 +167,13 @@ def test_openvino_is_not_for_gpus(segmenter: Path) -> None:
         Predictor.load(segmenter, "cuda:0", engine="openvino")
 
 
-def test_the_reference_picture_is_the_same_everywhere() -> None:
-    picture = compiled.reference_picture(Preprocess(height=3, width=4))
-    assert picture.shape == (1, 3, 4, 3)
-    assert picture[0, :, :, 1].tolist() == [[0, 3, 6, 9], [5, 8, 11, 14], [10, 13, 16, 19]]
+def test_the_reference_image_is_the_same_everywhere() -> None:
+    image = compiled.reference_image(Preprocess(height=3, width=4))
+    assert image.shape == (1, 3, 4, 3)
+    assert image[0, :, :, 1].tolist() == [[0, 3, 6, 9], [5, 8, 11, 14], [10, 13, 16, 19]]
 
 
 def test_of_masks_enough_points_are_compared(segmenter: Path) -> None:
-    card: ModelCard = artifact.read_card(segmenter)
+    config: ModelConfig = artifact.read_config(segmenter)
     assert compiled.points(np.zeros((3, 700, 500))).size <= 3 * compiled.MOST_POINTS * 1.1
-    assert compiled.points(np.zeros((1, card.preprocess.height, card.preprocess.width))).size == 32 * 32
+    assert compiled.points(np.zeros((1, config.preprocess.height, config.preprocess.width))).size == 32 * 32

@@ -9,8 +9,8 @@ from byoc_vision.inference.difference import DIFFERENCE_COLOURS, difference, dif
 KINDS = list(DIFFERENCE_COLOURS)
 
 
-def told(labels: list[int], truth: list[int], background: tuple[int, ...] = (0,)) -> list[str]:
-    kinds = difference(np.uint8([labels]), np.uint8([truth]), background)
+def told(labels: list[int], target: list[int], background: tuple[int, ...] = (0,)) -> list[str]:
+    kinds = difference(np.uint8([labels]), np.uint8([target]), background)
     return [KINDS[kind] for kind in kinds[0]]
 
 

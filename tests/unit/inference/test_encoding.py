@@ -40,9 +40,9 @@ def decode_rle(text: str, height: int, width: int) -> np.ndarray:
 
 @given(MASKS)
 def test_a_png_holds_the_very_values_of_the_mask(mask: np.ndarray) -> None:
-    picture = Image.open(io.BytesIO(encode_png(mask)))
-    assert (picture.format, picture.mode) == ("PNG", "L")
-    np.testing.assert_array_equal(np.asarray(picture), mask)
+    image = Image.open(io.BytesIO(encode_png(mask)))
+    assert (image.format, image.mode) == ("PNG", "L")
+    np.testing.assert_array_equal(np.asarray(image), mask)
 
 
 def test_a_mask_that_is_a_view_is_written_as_it_reads() -> None:

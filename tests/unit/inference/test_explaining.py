@@ -12,11 +12,11 @@ from support import tiny_models
 from support.nets import predictor_of
 from torch import Tensor, nn
 
-from byoc_vision.artifact import ModelCard
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError
 from byoc_vision.inference.explaining import Explainer, class_index, draw_heat
-from byoc_vision.inference.files import explain_files, find_pictures
+from byoc_vision.inference.files import explain_files, find_images
+from byoc_vision.preprocess import Preprocess
 
 NAMES = ("coat", "dress", "hat & scarf")  # of tiny_models: here they stand for red, green, blue
 
@@ -42,7 +42,7 @@ class Colours(nn.Module):
         return self.forward_head(self.forward_features(x))
 
 
-def card_of(rule: Preprocess) -> ModelCard:
+def card_of(rule: Preprocess) -> ModelConfig:
     return tiny_models.classification_card(rule)
 
 
@@ -52,10 +52,10 @@ def explainer(rule: Preprocess, last: bool = False) -> Explainer:
 
 def red_left_green_right(height: int = 64, width: int = 64) -> np.ndarray:
     """More is red than green."""
-    picture = np.zeros((height, width, 3), np.uint8)
-    picture[:, : width * 5 // 8, 0] = 255
-    picture[:, width * 6 // 8 :, 1] = 255
-    return picture
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, : width * 5 // 8, 0] = 255
+    image[:, width * 6 // 8 :, 1] = 255
+    return image
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
@@ -78,12 +78,12 @@ def test_where_nothing_speaks_for_it_nothing_is_drawn() -> None:
 
 
 @pytest.mark.parametrize("resize", ["stretch", "letterbox", "short_side"])
-def test_heat_lies_over_its_place_in_the_picture(resize: str) -> None:
+def test_heat_lies_over_its_place_in_the_image(resize: str) -> None:
     rule = Preprocess(height=64, width=64, resize=resize)
-    picture = np.full((100, 300, 3), 60, np.uint8)
-    picture[30:70, 120:180, 0] = 255
-    drawn = draw_heat(card_of(rule), picture, explainer(rule).explain(picture, "coat").heat)
-    seen = rule.visible(picture)
+    image = np.full((100, 300, 3), 60, np.uint8)
+    image[30:70, 120:180, 0] = 255
+    drawn = draw_heat(card_of(rule), image, explainer(rule).explain(image, "coat").heat)
+    seen = rule.visible(image)
     assert drawn.shape == seen.shape
     change = np.abs(drawn.astype(int) - seen).sum(axis=2)
     y, x = (np.average(axis, weights=change) for axis in np.indices(change.shape))
@@ -106,14 +106,14 @@ class Strided(Colours):
 
 def test_places_lie_where_the_network_looks() -> None:
     rule = Preprocess(height=96, width=96)
-    picture = np.zeros((96, 96, 3), np.uint8)
-    picture[44:53, 28:37, 0] = 255  # about 48, 32: the fourth and the third place that it looks at
-    heat = Explainer(predictor_of(Strided(), card_of(rule))).explain(picture, "coat").heat
+    image = np.zeros((96, 96, 3), np.uint8)
+    image[44:53, 28:37, 0] = 255  # about 48, 32: the fourth and the third place that it looks at
+    heat = Explainer(predictor_of(Strided(), card_of(rule))).explain(image, "coat").heat
     y, x = np.unravel_index(heat.argmax(), heat.shape)
     assert (y, x) == (pytest.approx(48, abs=1.5), pytest.approx(32, abs=1.5))
 
 
-def test_large_pictures_are_drawn_smaller() -> None:
+def test_large_images_are_drawn_smaller() -> None:
     rule = Preprocess(height=64, width=64)
     assert draw_heat(card_of(rule), np.zeros((3000, 8000, 3), np.uint8), np.ones((64, 64), np.float32)).shape == (
         384,
@@ -124,9 +124,9 @@ def test_large_pictures_are_drawn_smaller() -> None:
 
 @pytest.mark.parametrize("hidden", [(), (8,)], ids=["plain", "hidden layers"])
 def test_networks_that_people_train_are_explained(hidden: tuple[int, ...]) -> None:
-    card = card_of(Preprocess(height=64, width=64))
-    card = card.model_copy(update={"model": card.model.model_copy(update={"hidden_units": hidden})})
-    predictor = predictor_of(tiny_models.network(card), card)
+    config = card_of(Preprocess(height=64, width=64))
+    config = config.model_copy(update={"model": config.model.model_copy(update={"hidden_units": hidden})})
+    predictor = predictor_of(tiny_models.network(config), config)
     explained = Explainer(predictor).explain(red_left_green_right())
     answer = predictor.predict([red_left_green_right()])[0]
     assert (explained.class_name, pytest.approx(explained.probability)) == answer.ranked()[0]
@@ -138,21 +138,21 @@ def test_what_cannot_be_explained_is_refused_with_what_can_be_done() -> None:
     masks = tiny_models.segmentation_card(rule)
     with pytest.raises(InputError, match="predict --overlay"):
         Explainer(predictor_of(nn.Conv2d(3, 1, 1), masks))
-    card = tiny_models.classification_card(rule, name="test_vit")
+    config = tiny_models.classification_card(rule, name="test_vit")
     with pytest.raises(InputError, match="test_vit has no map of features"):
-        Explainer(predictor_of(tiny_models.network(card), card))
+        Explainer(predictor_of(tiny_models.network(config), config))
     with pytest.raises(InputError, match="larger image_size"):
         explainer(Preprocess(height=8, width=8))
     with pytest.raises(InputError, match="did you mean dress"):
-        class_index(card, "dres")
+        class_index(config, "dres")
 
 
 def test_files(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     cv2.imwrite(str(tmp_path / "in" / "good.png"), red_left_green_right()[..., ::-1])
-    (tmp_path / "in" / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "in" / "bad.png").write_bytes(b"no image")
     found = explainer(Preprocess(height=64, width=64))
-    outcomes = {o.source.name: o for o in explain_files(found, find_pictures([tmp_path / "in"]), tmp_path / "out")}
+    outcomes = {o.source.name: o for o in explain_files(found, find_images([tmp_path / "in"]), tmp_path / "out")}
     assert outcomes["good.png"].answer.startswith("coat 0.")
     assert cv2.imread(str(tmp_path / "out" / "good.explained.jpg")).shape == (64, 64, 3)
     assert "bad.png is not a" in str(outcomes["bad.png"].error)

@@ -9,32 +9,32 @@ import numpy as np
 import pytest
 import torch
 
-from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.artifact import ClassEntry, ModelConfig
 from byoc_vision.errors import InputError
 from byoc_vision.inference import passes
 from byoc_vision.inference.engines.torch_engine import TorchEngine
-from byoc_vision.inference.files import find_pictures, predict_files
+from byoc_vision.inference.files import find_images, predict_files
 from byoc_vision.inference.overlay import class_colours, draw_overlay
-from byoc_vision.inference.passes import Looks
+from byoc_vision.inference.passes import InferenceOptions
 from byoc_vision.inference.predictor import Classification, Predictor
 from byoc_vision.inference.table import PredictionTable
 from byoc_vision.models.build import build_model
-from byoc_vision.models.spec import ModelSpec, Task
 from byoc_vision.precision import choose_precision
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ModelSpec, Task
 
 CPU = torch.device("cpu")
 
 
 def predictor(task: Task) -> Predictor:
     spec = ModelSpec(task=task, architecture="unet_small" if task == "segmentation" else "resnet10t", outputs=2)
-    card = ModelCard(
+    config = ModelConfig(
         model=spec,
         classes=(ClassEntry(name="a", value=0), ClassEntry(name="b", value=9)),
         activation="softmax",
         preprocess=Preprocess(height=32, width=32),
     )
-    return Predictor(card, TorchEngine(build_model(spec), card, CPU, choose_precision("float32", CPU)))
+    return Predictor(config, TorchEngine(build_model(spec), config, CPU, choose_precision("float32", CPU)))
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
     draw = np.random.default_rng(0)
     for name in ("one.jpg", "deeper/two.png"):
         cv2.imwrite(str(source / name), draw.integers(0, 256, (40, 60, 3), dtype=np.uint8))
-    (source / "notes.txt").write_text("not a picture")
+    (source / "notes.txt").write_text("not an image")
     (source / ".hidden.jpg").write_bytes(b"")
     return source
 
@@ -54,27 +54,27 @@ def table(output: Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-def test_pictures_are_found_in_folders(folder: Path) -> None:
-    assert [path.name for path in find_pictures([folder])] == ["two.png", "one.jpg"]
-    assert [path.name for path in find_pictures([folder / "one.jpg"])] == ["one.jpg"]
+def test_images_are_found_in_folders(folder: Path) -> None:
+    assert [path.name for path in find_images([folder])] == ["two.png", "one.jpg"]
+    assert [path.name for path in find_images([folder / "one.jpg"])] == ["one.jpg"]
 
 
 def test_what_cannot_be_found_is_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.jpg does not exist"):
-        find_pictures([tmp_path / "nowhere.jpg"])
+        find_images([tmp_path / "nowhere.jpg"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no pictures in"):
-        find_pictures([tmp_path / "empty"])
+    with pytest.raises(InputError, match="no images in"):
+        find_images([tmp_path / "empty"])
 
 
-def test_two_pictures_of_one_name_do_not_overwrite_each_other(folder: Path) -> None:
+def test_two_images_of_one_name_do_not_overwrite_each_other(folder: Path) -> None:
     (folder / "deeper" / "one.png").write_bytes((folder / "one.jpg").read_bytes())
     with pytest.raises(InputError, match=r"would both be answered as one\.png"):
-        find_pictures([folder])
+        find_images([folder])
 
 
 def test_masks_and_overlays(folder: Path, tmp_path: Path) -> None:
-    outcomes = list(predict_files(predictor("segmentation"), find_pictures([folder]), tmp_path / "out", overlay=True))
+    outcomes = list(predict_files(predictor("segmentation"), find_images([folder]), tmp_path / "out", overlay=True))
     assert [outcome.error for outcome in outcomes] == [None, None]
     mask = cv2.imread(str(tmp_path / "out/one.png"), cv2.IMREAD_UNCHANGED)
     assert mask.shape == (40, 60)
@@ -91,7 +91,7 @@ def test_masks_and_overlays(folder: Path, tmp_path: Path) -> None:
 
 
 def test_classes_as_lines(folder: Path, tmp_path: Path) -> None:
-    list(predict_files(predictor("classification"), find_pictures([folder]), tmp_path / "out"))
+    list(predict_files(predictor("classification"), find_images([folder]), tmp_path / "out"))
     lines = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
     assert [Path(line["file"]).name for line in lines] == ["two.png", "one.jpg"]
     for line in lines:
@@ -106,13 +106,13 @@ def test_classes_as_lines(folder: Path, tmp_path: Path) -> None:
         assert [float(cell) for cell in row[3:]] == [scores["a"], scores["b"]]
 
 
-def test_several_classes_of_a_picture_stand_in_one_cell(tmp_path: Path) -> None:
+def test_several_classes_of_a_image_stand_in_one_cell(tmp_path: Path) -> None:
     spec = ModelSpec(task="classification", architecture="test", outputs=3)
     classes = tuple(ClassEntry(name=name) for name in ("cat", "a, dog", "hat"))
-    card = ModelCard(model=spec, classes=classes, activation="sigmoid", preprocess=Preprocess(height=8, width=8))
-    rows = PredictionTable(tmp_path / "predictions.csv", card)
-    rows.add(Path("x.jpg"), Classification(np.float32([0.25, 0.75, 0.5625]), card.class_names, threshold=0.5))
-    rows.add(Path("y.jpg"), Classification(np.float32([0.25, 0.125, 0.0]), card.class_names, threshold=0.5))
+    config = ModelConfig(model=spec, classes=classes, activation="sigmoid", preprocess=Preprocess(height=8, width=8))
+    rows = PredictionTable(tmp_path / "predictions.csv", config)
+    rows.add(Path("x.jpg"), Classification(np.float32([0.25, 0.75, 0.5625]), config.class_names, threshold=0.5))
+    rows.add(Path("y.jpg"), Classification(np.float32([0.25, 0.125, 0.0]), config.class_names, threshold=0.5))
     assert table(tmp_path) == [
         ["file", "class", "probability", "present", "probability cat", "probability a, dog", "probability hat"],
         ["x.jpg", "a, dog", "0.75", "a, dog;hat", "0.25", "0.75", "0.5625"],
@@ -122,37 +122,43 @@ def test_several_classes_of_a_picture_stand_in_one_cell(tmp_path: Path) -> None:
 
 def test_what_the_model_cannot_do_is_told_before_anything_is_written(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="leave tile out"):
-        list(predict_files(predictor("classification"), [folder / "one.jpg"], tmp_path / "out", looks=Looks("auto")))
+        list(
+            predict_files(
+                predictor("classification"), [folder / "one.jpg"], tmp_path / "out", looks=InferenceOptions("auto")
+            )
+        )
     assert not (tmp_path / "out").exists()
 
 
-def test_a_picture_too_large_for_its_tiles_costs_its_own_answer_alone(
+def test_a_image_too_large_for_its_tiles_costs_its_own_answer_alone(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cv2.imwrite(str(folder / "large.png"), np.zeros((200, 2000, 3), np.uint8))
     monkeypatch.setattr(passes, "MAX_BLENDING", 150_000)
-    found = find_pictures([folder])
-    outcomes = {o.source.name: o for o in predict_files(predictor("segmentation"), found, tmp_path, looks=Looks(96))}
+    found = find_images([folder])
+    outcomes = {
+        o.source.name: o for o in predict_files(predictor("segmentation"), found, tmp_path, looks=InferenceOptions(96))
+    }
     assert outcomes["one.jpg"].written == tmp_path / "one.png"
     assert outcomes["large.png"].error is not None
     assert "large.png: tiles of" in outcomes["large.png"].error
     assert len(table(tmp_path)) == 1 + 2
 
 
-def test_a_bad_picture_costs_its_own_answer_alone(folder: Path, tmp_path: Path) -> None:
+def test_a_bad_image_costs_its_own_answer_alone(folder: Path, tmp_path: Path) -> None:
     (folder / "one.jpg").write_bytes(b"\xff\xd8 not a JPEG")
     outcomes = {
-        o.source.name: o for o in predict_files(predictor("segmentation"), find_pictures([folder]), tmp_path / "out")
+        o.source.name: o for o in predict_files(predictor("segmentation"), find_images([folder]), tmp_path / "out")
     }
     assert outcomes["two.png"].written == tmp_path / "out/two.png"
     assert "one.jpg" in str(outcomes["one.jpg"].error)
 
 
 def test_the_background_stays_as_it_is_and_the_rest_is_tinted() -> None:
-    picture = np.full((4, 6, 3), 100, dtype=np.uint8)
+    image = np.full((4, 6, 3), 100, dtype=np.uint8)
     labels = np.zeros((4, 6), dtype=np.uint8)
     labels[:, 3:] = 1
-    drawn = draw_overlay(picture, labels)
+    drawn = draw_overlay(image, labels)
     assert (drawn[:, :3] == 100).all()
     expected = (100 + class_colours(2)[1].astype(int)) / 2
     assert np.abs(drawn[:, 3:].astype(int) - expected).max() <= 1

@@ -1,4 +1,4 @@
-"""A picture's way through the model: whole, in tiles, and from several sides."""
+"""An image's way through the model: whole, in tiles, and from several sides."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess, ResizeRule
+from byoc_vision.artifact import ClassEntry, ModelConfig
 from byoc_vision.errors import InputError
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.options import VIEWS
-from byoc_vision.inference.passes import Looks, make_grid, make_pass, run_pass
+from byoc_vision.inference.passes import InferenceOptions, make_grid, make_pass, run_pass
 from byoc_vision.inference.predictor import Answer, Classification, Predictor, Segmentation
 from byoc_vision.inference.views import Views
-from byoc_vision.models.spec import ModelSpec, Task
 from byoc_vision.precision import choose_precision
+from byoc_vision.preprocess import Preprocess, ResizeRule
+from byoc_vision.types import ModelSpec, Task
 
 CPU = torch.device("cpu")
 RANDOM = np.random.default_rng(0)
-FINE = RANDOM.integers(0, 256, (70, 110, 3), dtype=np.uint8)  # detail that no resized picture has
+FINE = RANDOM.integers(0, 256, (70, 110, 3), dtype=np.uint8)  # detail that no resized image has
 
 
 class Colours(nn.Module):
@@ -37,7 +37,7 @@ class Colours(nn.Module):
 
 
 class Corner(nn.Module):
-    """The logits of a picture: the colours of its upper left pixel."""
+    """The logits of an image: the colours of its upper left pixel."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x[:, :, 0, 0]
@@ -53,31 +53,31 @@ class Places(nn.Module):
 
 def predictor(net: nn.Module, outputs: int, task: Task = "segmentation", resize: ResizeRule = "stretch") -> Predictor:
     activation: Literal["sigmoid", "softmax"] = "sigmoid" if outputs == 1 else "softmax"
-    card = ModelCard(
+    config = ModelConfig(
         model=ModelSpec(task=task, architecture="test", outputs=outputs),
         classes=tuple(ClassEntry(name=str(index), value=index) for index in range(max(2, outputs))),
         activation=activation,
         preprocess=Preprocess(height=16, width=24, resize=resize, mean=(0.5, 0.5, 0.5), std=(0.1, 0.1, 0.1)),
     )
-    return Predictor(card, TorchEngine(net, card, CPU, choose_precision("float32", CPU)))
+    return Predictor(config, TorchEngine(net, config, CPU, choose_precision("float32", CPU)))
 
 
-def answer(model: Predictor, rgb: np.ndarray, looks: Looks) -> Answer:
+def answer(model: Predictor, rgb: np.ndarray, looks: InferenceOptions) -> Answer:
     going = make_pass(model, rgb, looks)
     done = [going.add(model.forward(prepared.pixels[None])[0]) for prepared in going.inputs()]
     assert done == [False] * (len(done) - 1) + [True]
     return going.answer()
 
 
-def mask(model: Predictor, rgb: np.ndarray, looks: Looks) -> Segmentation:
+def mask(model: Predictor, rgb: np.ndarray, looks: InferenceOptions) -> Segmentation:
     found = answer(model, rgb, looks)
     assert isinstance(found, Segmentation)
     assert found.labels.shape == rgb.shape[:2]
     return found
 
 
-@pytest.mark.parametrize("looks", [Looks(), Looks(threshold=0.9)])
-def test_the_whole_picture_is_what_the_predictor_answers(looks: Looks) -> None:
+@pytest.mark.parametrize("looks", [InferenceOptions(), InferenceOptions(threshold=0.9)])
+def test_the_whole_image_is_what_the_predictor_answers(looks: InferenceOptions) -> None:
     model = predictor(Colours(1), 1)
     expected = model.finish(model.forward(model.prepare(FINE).pixels[None])[0], model.prepare(FINE), looks.threshold)
     assert isinstance(expected, Segmentation)
@@ -86,7 +86,7 @@ def test_the_whole_picture_is_what_the_predictor_answers(looks: Looks) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 3, 1000])
 def test_a_pass_is_the_same_however_many_go_through_the_model_at_a_time(batch_size: int) -> None:
-    model, looks = predictor(Colours(1), 1), Looks(tile="auto", views="flip", threshold=0.4)
+    model, looks = predictor(Colours(1), 1), InferenceOptions(tile="auto", views="flip", threshold=0.4)
     found = run_pass(model, make_pass(model, FINE, looks), batch_size)
     assert isinstance(found, Segmentation)
     np.testing.assert_array_equal(found.labels, mask(model, FINE, looks).labels)
@@ -97,7 +97,7 @@ def test_a_pass_is_the_same_however_many_go_through_the_model_at_a_time(batch_si
 def test_tiles_of_the_models_size_see_every_pixel_as_it_is(shape: tuple[int, int], views: Views) -> None:
     rgb = FINE[: shape[0]] if shape != (1, 200) else RANDOM.integers(0, 256, (1, 200, 3), dtype=np.uint8)
     rgb = rgb[:, : shape[1]]
-    found = mask(predictor(Colours(3), 3), rgb, Looks(tile="auto", views=views, probabilities=True))
+    found = mask(predictor(Colours(3), 3), rgb, InferenceOptions(tile="auto", views=views, probabilities=True))
     colours = rgb.astype(float) / 255 / 0.1
     powers = np.exp(colours - colours.max(axis=2, keepdims=True))
     probabilities = found.probabilities
@@ -110,41 +110,41 @@ def test_tiles_of_the_models_size_see_every_pixel_as_it_is(shape: tuple[int, int
 def test_the_threshold_holds_for_tiles() -> None:
     rgb = np.full((40, 60, 3), 128, np.uint8)  # a probability just above a half
     model = predictor(Colours(1), 1)
-    assert mask(model, rgb, Looks(tile="auto")).labels.all()
-    assert not mask(model, rgb, Looks(tile="auto", threshold=0.7)).labels.any()
+    assert mask(model, rgb, InferenceOptions(tile="auto")).labels.all()
+    assert not mask(model, rgb, InferenceOptions(tile="auto", threshold=0.7)).labels.any()
 
 
 @pytest.mark.parametrize("resize", ["stretch", "letterbox"])
 def test_tiles_of_another_size_are_brought_to_the_models(resize: ResizeRule) -> None:
     rgb = np.zeros((100, 300, 3), np.uint8)
     rgb[:, 150:] = 255
-    found = mask(predictor(Colours(1), 1, resize=resize), rgb, Looks(tile=72))
+    found = mask(predictor(Colours(1), 1, resize=resize), rgb, InferenceOptions(tile=72))
     assert not found.labels[:, :145].any()
     assert found.labels[:, 155:].all()
 
 
 def test_a_tile_has_the_proportions_of_the_models_input() -> None:
-    card = predictor(Colours(1), 1).card
-    grid = make_grid(card, 500, 500, 48)
+    config = predictor(Colours(1), 1).config
+    grid = make_grid(config, 500, 500, 48)
     assert (grid.rows.tile, grid.columns.tile) == (32, 48)
-    grid = make_grid(card, 500, 500, "auto")
+    grid = make_grid(config, 500, 500, "auto")
     assert (grid.rows.tile, grid.columns.tile) == (16, 24)
 
 
 def test_views_are_averaged_where_their_pixels_are() -> None:
     """What depends on the place alone is the same from both sides once it is averaged."""
     model, rgb = predictor(Places(), 1), np.zeros((16, 24, 3), np.uint8)
-    plain = mask(model, rgb, Looks()).probabilities[1]
-    across = mask(model, rgb, Looks(views="flip")).probabilities[1]
-    around = mask(model, rgb, Looks(views="flips")).probabilities[1]
+    plain = mask(model, rgb, InferenceOptions()).probabilities[1]
+    across = mask(model, rgb, InferenceOptions(views="flip")).probabilities[1]
+    around = mask(model, rgb, InferenceOptions(views="flips")).probabilities[1]
     np.testing.assert_allclose(across, (plain + plain[:, ::-1]) / 2, atol=1e-5)
     np.testing.assert_allclose(around, (across + across[::-1]) / 2, atol=1e-5)
 
 
-def test_views_of_a_picture_with_one_class() -> None:
+def test_views_of_a_image_with_one_class() -> None:
     rgb = np.zeros((16, 24, 3), np.uint8)
     rgb[:, :12, 0] = rgb[:, 12:, 1] = 40
-    found = answer(predictor(Corner(), 3, "classification"), rgb, Looks(views="flip"))
+    found = answer(predictor(Corner(), 3, "classification"), rgb, InferenceOptions(views="flip"))
     assert isinstance(found, Classification)
     assert found.probabilities[0] == pytest.approx(found.probabilities[1])
     assert found.probabilities.sum() == pytest.approx(1)
@@ -152,10 +152,10 @@ def test_views_of_a_picture_with_one_class() -> None:
 
 def test_what_cannot_be_is_refused_with_the_way_out() -> None:
     with pytest.raises(InputError, match="leave tile out"):
-        make_pass(predictor(Corner(), 3, "classification"), FINE, Looks(tile="auto"))
+        make_pass(predictor(Corner(), 3, "classification"), FINE, InferenceOptions(tile="auto"))
     with pytest.raises(InputError, match="leave threshold out"):
-        make_pass(predictor(Colours(3), 3), FINE, Looks(threshold=0.3))
-    many = predictor(Colours(3), 3).card
+        make_pass(predictor(Colours(3), 3), FINE, InferenceOptions(threshold=0.3))
+    many = predictor(Colours(3), 3).config
     many = many.model_copy(update={"model": many.model.model_copy(update={"outputs": 254})})
     with pytest.raises(InputError, match="take smaller tiles"):
         make_grid(many, 10_000, 10_000, 4096)

@@ -1,4 +1,4 @@
-"""The way from a picture to an answer, on networks small enough to reckon by hand."""
+"""The way from an image to an answer, on networks small enough to reckon by hand."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from byoc_vision import artifact
-from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess, ResizeRule
+from byoc_vision.artifact import ClassEntry, ModelConfig
 from byoc_vision.errors import DataError
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 from byoc_vision.models.build import build_model
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import choose_precision
+from byoc_vision.preprocess import Preprocess, ResizeRule
+from byoc_vision.types import ModelSpec
 
 CPU = torch.device("cpu")
 
@@ -40,22 +40,24 @@ class Brightness(nn.Module):
 def segmenter(values: tuple[int, ...], resize: ResizeRule = "stretch", threshold: float = 0.5) -> Predictor:
     binary = len(values) == 2
     activation: Literal["sigmoid", "softmax"] = "sigmoid" if binary else "softmax"
-    card = ModelCard(
+    config = ModelConfig(
         model=ModelSpec(task="segmentation", architecture="unet", outputs=1 if binary else len(values)),
         classes=tuple(ClassEntry(name=f"class_{value}", value=value) for value in values),
         activation=activation,
         threshold=threshold,
         preprocess=Preprocess(height=32, width=48, resize=resize, mean=(0.5, 0.5, 0.5), std=(0.1, 0.1, 0.1)),
     )
-    return Predictor(card, TorchEngine(Brightness(card.model.outputs), card, CPU, choose_precision("float32", CPU)))
+    return Predictor(
+        config, TorchEngine(Brightness(config.model.outputs), config, CPU, choose_precision("float32", CPU))
+    )
 
 
 @pytest.fixture
 def half_white() -> np.ndarray:
     """Black on the left, white on the right: uint8 [70, 110, 3]."""
-    picture = np.zeros((70, 110, 3), dtype=np.uint8)
-    picture[:, 55:] = 255
-    return picture
+    image = np.zeros((70, 110, 3), dtype=np.uint8)
+    image[:, 55:] = 255
+    return image
 
 
 @given(st.lists(st.none() | st.integers(0, 255), min_size=1, max_size=5))
@@ -70,7 +72,7 @@ def test_a_mask_holds_the_value_of_each_class(values: list[int | None]) -> None:
 
 @pytest.mark.parametrize("values", [(0, 1), (0, 255), (7, 3)])
 @pytest.mark.parametrize("resize", ["stretch", "letterbox"])
-def test_a_mask_has_the_pictures_size_and_the_training_masks_values(
+def test_a_mask_has_the_images_size_and_the_training_masks_values(
     half_white: np.ndarray, values: tuple[int, int], resize: ResizeRule
 ) -> None:
     answer = segmenter(values, resize).predict([half_white])[0]
@@ -108,23 +110,23 @@ def test_the_threshold_of_the_card_decides() -> None:
 def classifier() -> Predictor:
     torch.manual_seed(0)
     spec = ModelSpec(task="classification", architecture="resnet10t", outputs=3)
-    card = ModelCard(
+    config = ModelConfig(
         model=spec,
         classes=tuple(ClassEntry(name=name) for name in ("cat", "dog", "fish")),
         activation="softmax",
         preprocess=Preprocess(height=32, width=32, resize="short_side"),
     )
-    return Predictor(card, TorchEngine(build_model(spec), card, CPU, choose_precision("float32", CPU)))
+    return Predictor(config, TorchEngine(build_model(spec), config, CPU, choose_precision("float32", CPU)))
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[np.ndarray]:
+def images() -> list[np.ndarray]:
     draw = np.random.default_rng(0)
     return [draw.integers(0, 256, (int(h), int(w), 3), dtype=np.uint8) for h, w in draw.integers(20, 90, (9, 2))]
 
 
-def test_classes_are_ranked_best_first(pictures: list[np.ndarray]) -> None:
-    answer = classifier().predict(pictures[:1])[0]
+def test_classes_are_ranked_best_first(images: list[np.ndarray]) -> None:
+    answer = classifier().predict(images[:1])[0]
     assert isinstance(answer, Classification)
     assert answer.probabilities.sum() == pytest.approx(1)
     ranked = answer.ranked()
@@ -133,9 +135,9 @@ def test_classes_are_ranked_best_first(pictures: list[np.ndarray]) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_pictures_with_several_classes_get_a_probability_of_each(count: int, pictures: list[np.ndarray]) -> None:
+def test_images_with_several_classes_get_a_probability_of_each(count: int, images: list[np.ndarray]) -> None:
     spec = ModelSpec(task="classification", architecture="test", outputs=count)
-    card = ModelCard(
+    config = ModelConfig(
         model=spec,
         classes=tuple(ClassEntry(name=str(index)) for index in range(count)),
         activation="sigmoid",
@@ -143,40 +145,40 @@ def test_pictures_with_several_classes_get_a_probability_of_each(count: int, pic
         preprocess=Preprocess(height=32, width=32),
     )
     net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, count))
-    answer = Predictor(card, TorchEngine(net, card, CPU, choose_precision("float32", CPU))).predict(pictures[:1])[0]
+    answer = Predictor(config, TorchEngine(net, config, CPU, choose_precision("float32", CPU))).predict(images[:1])[0]
     assert isinstance(answer, Classification)
     assert answer.threshold == 0.3
     with torch.no_grad():
-        prepared = card.preprocess.image(pictures[0]).transpose(2, 0, 1)[None] / 255
-        mean, std = (np.array(values).reshape(1, 3, 1, 1) for values in (card.preprocess.mean, card.preprocess.std))
+        prepared = config.preprocess.image(images[0]).transpose(2, 0, 1)[None] / 255
+        mean, std = (np.array(values).reshape(1, 3, 1, 1) for values in (config.preprocess.mean, config.preprocess.std))
         expected = net(torch.from_numpy((prepared - mean) / std).float()).sigmoid()[0]
     np.testing.assert_allclose(answer.probabilities, expected.numpy(), atol=1e-5)
 
 
-def test_alone_or_in_a_batch_the_answer_is_the_same(pictures: list[np.ndarray]) -> None:
+def test_alone_or_in_a_batch_the_answer_is_the_same(images: list[np.ndarray]) -> None:
     predictor = classifier()
-    together = predictor.predict(pictures, batch_size=4)
-    for picture, answer in zip(pictures, together, strict=True):
-        alone = predictor.predict([picture])[0]
+    together = predictor.predict(images, batch_size=4)
+    for image, answer in zip(images, together, strict=True):
+        alone = predictor.predict([image])[0]
         assert isinstance(alone, Classification)
         assert isinstance(answer, Classification)
         np.testing.assert_allclose(alone.probabilities, answer.probabilities, atol=1e-5)
 
 
-def test_pictures_are_prepared_in_many_threads_alike(pictures: list[np.ndarray]) -> None:
+def test_images_are_prepared_in_many_threads_alike(images: list[np.ndarray]) -> None:
     predictor = classifier()
     with ThreadPoolExecutor(8) as pool:
-        prepared = list(pool.map(predictor.prepare, pictures * 8))
-    for one, other in zip(prepared, pictures * 8, strict=True):
+        prepared = list(pool.map(predictor.prepare, images * 8))
+    for one, other in zip(prepared, images * 8, strict=True):
         np.testing.assert_array_equal(one.pixels, predictor.prepare(other).pixels)
 
 
-def test_a_saved_predictor_answers_as_before(tmp_path: Path, pictures: list[np.ndarray]) -> None:
+def test_a_saved_predictor_answers_as_before(tmp_path: Path, images: list[np.ndarray]) -> None:
     predictor = classifier()
-    artifact.save(tmp_path, predictor.card, predictor.engine.model.net.state_dict())
+    artifact.save(tmp_path, predictor.config, predictor.engine.model.net.state_dict())
     again = Predictor.load(tmp_path, "cpu")
     again.warm_up()
-    for one, other in zip(predictor.predict(pictures), again.predict(pictures), strict=True):
+    for one, other in zip(predictor.predict(images), again.predict(images), strict=True):
         assert isinstance(one, Classification)
         assert isinstance(other, Classification)
         np.testing.assert_allclose(
@@ -186,17 +188,17 @@ def test_a_saved_predictor_answers_as_before(tmp_path: Path, pictures: list[np.n
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     predictor = classifier()
-    card = predictor.card.model_copy(
-        update={"model": predictor.card.model.model_copy(update={"architecture": "resnet18"})}
+    config = predictor.config.model_copy(
+        update={"model": predictor.config.model.model_copy(update={"architecture": "resnet18"})}
     )
-    artifact.save(tmp_path, card, predictor.engine.model.net.state_dict())
+    artifact.save(tmp_path, config, predictor.engine.model.net.state_dict())
     with pytest.raises(DataError, match="do not fit the model its card names"):
         Predictor.load(tmp_path)
 
 
-def test_evaluating_a_network_leaves_no_trace_in_its_statistics(pictures: list[np.ndarray]) -> None:
+def test_evaluating_a_network_leaves_no_trace_in_its_statistics(images: list[np.ndarray]) -> None:
     predictor = classifier()
     before = {name: value.clone() for name, value in predictor.engine.model.net.state_dict().items()}
     predictor.engine.model.train()
-    predictor.predict(pictures)
+    predictor.predict(images)
     assert all(torch.equal(before[name], value) for name, value in predictor.engine.model.net.state_dict().items())

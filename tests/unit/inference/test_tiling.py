@@ -1,4 +1,4 @@
-"""Tiles that cover a picture, and their blend, against a sum over the whole picture."""
+"""Tiles that cover an image, and their blend, against a sum over the whole image."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_constant_logits_stay_what_they_are(height: int, width: int, tile: int) 
     np.testing.assert_allclose(sheet.logits, 3, rtol=1e-5)
 
 
-def test_a_small_picture_is_mirrored_up_to_the_tile() -> None:
+def test_a_small_image_is_mirrored_up_to_the_tile() -> None:
     grid = Grid(Axis(2, 5), Axis(3, 4), 1)
     rgb = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
     (visit,) = grid.visits

@@ -33,7 +33,7 @@ def test_the_views() -> None:
     assert view_axes("none") == view_axes("flips")[:1]
 
 
-def test_logits_of_a_whole_picture_have_no_place() -> None:
+def test_logits_of_a_whole_image_have_no_place() -> None:
     logits = np.array([1, 2], np.float32)
     assert look_back(logits, (1,)) is logits
 

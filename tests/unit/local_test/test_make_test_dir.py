@@ -18,7 +18,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def channel(tmp_path: Path) -> Path:
-    """Two class folders; one picture is a link, as in a data set that shares files."""
+    """Two class folders; one image is a link, as in a data set that shares files."""
     folder = tmp_path / "pictures"
     for name in ("cat", "dog"):
         (folder / name).mkdir(parents=True)
@@ -44,7 +44,7 @@ def test_channels_and_hyperparameters(tmp_path: Path, channel: Path) -> None:
     assert (root / "model").is_dir()
 
 
-def test_drawn_pictures(tmp_path: Path) -> None:
+def test_drawn_images(tmp_path: Path) -> None:
     done = run(tmp_path / "ml", "--task", "classification")
     assert done.returncode == 0, done.stderr
     channels = {path.name for path in (tmp_path / "ml/input/data").iterdir()}

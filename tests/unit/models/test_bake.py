@@ -13,7 +13,7 @@ from byoc_vision.errors import DataError, InputError
 from byoc_vision.models.bake import bake, main
 from byoc_vision.models.build import build_model
 from byoc_vision.models.pretrained import load_pretrained
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.types import ModelSpec
 
 
 @pytest.fixture(scope="module")

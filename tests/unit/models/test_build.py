@@ -15,7 +15,7 @@ from byoc_vision.errors import InputError
 from byoc_vision.models.build import build_model, check_input_size, input_multiple
 from byoc_vision.models.names import SMP_STRIDES
 from byoc_vision.models.shapes import freeze_unused
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.types import ModelSpec
 
 
 def segmenter(architecture: str, encoder: str | None = None) -> ModelSpec:
@@ -55,7 +55,7 @@ SMALLEST_SIDE = {"pan": 128}  # it pools three times below its stride of 16
 class Built(NamedTuple):
     spec: ModelSpec
     model: nn.Module
-    pictures: Tensor  # [2, 3, side, side]
+    images: Tensor  # [2, 3, side, side]
     logits: Tensor  # in evaluation
 
 
@@ -64,14 +64,14 @@ def built(request: pytest.FixtureRequest) -> Built:
     torch.manual_seed(0)
     spec = SPECS[request.param]
     side = SMALLEST_SIDE.get(spec.architecture, 32)
-    model, pictures = build_model(spec).eval(), torch.randn(2, 3, side, side)
+    model, images = build_model(spec).eval(), torch.randn(2, 3, side, side)
     with torch.no_grad():
-        return Built(spec, model, pictures, model(pictures))
+        return Built(spec, model, images, model(images))
 
 
 class TestEveryModel:
     def test_has_logits_of_the_expected_shape(self, built: Built) -> None:
-        size = built.pictures.shape[2:] if built.spec.task == "segmentation" else ()
+        size = built.images.shape[2:] if built.spec.task == "segmentation" else ()
         assert built.logits.shape == (2, built.spec.outputs, *size)
         assert built.logits.dtype == torch.float32
 
@@ -80,12 +80,12 @@ class TestEveryModel:
             again = build_model(ModelSpec.model_validate_json(built.spec.model_dump_json()))
         again.load_state_dict(built.model.state_dict(), assign=True)
         with torch.no_grad():
-            assert torch.equal(again.eval()(built.pictures), built.logits)
+            assert torch.equal(again.eval()(built.images), built.logits)
 
     def test_answers_the_same_in_channels_last(self, built: Built) -> None:
         last = copy.deepcopy(built.model).to(memory_format=torch.channels_last)
         with torch.no_grad():
-            logits = last(built.pictures.to(memory_format=torch.channels_last))
+            logits = last(built.images.to(memory_format=torch.channels_last))
         torch.testing.assert_close(logits, built.logits, rtol=1e-3, atol=1e-3)
 
     def test_takes_sides_that_divide_by_its_multiple(self, built: Built) -> None:
@@ -95,7 +95,7 @@ class TestEveryModel:
 
     def test_trains_all_but_what_is_known_to_be_unused(self, built: Built) -> None:
         model = copy.deepcopy(built.model).train()
-        model(built.pictures).square().mean().backward()
+        model(built.images).square().mean().backward()
         gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
         unused = {name for name, gradient in gradients.items() if gradient is None}
         if unused:
@@ -178,7 +178,7 @@ def test_a_model_library_is_imported_when_a_model_of_its_own_is_built() -> None:
     program = """if True:
         import sys
         from byoc_vision.models.build import build_model
-        from byoc_vision.models.spec import ModelSpec
+        from byoc_vision.types import ModelSpec
 
         def build(**options):
             build_model(ModelSpec(outputs=2, **options))

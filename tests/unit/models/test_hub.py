@@ -19,7 +19,7 @@ from byoc_vision.models.build import build_model
 from byoc_vision.models.hub import NotOnHubError, hub_weights
 from byoc_vision.models.names import canonical_spec
 from byoc_vision.models.pretrained import load_pretrained
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.types import ModelSpec
 
 
 def classifier(name: str) -> ModelSpec:
@@ -76,8 +76,8 @@ def test_so_do_an_encoder_s_that_timm_builds(cache: Path) -> None:
 def test_an_encoder_s_come_from_segmentation_models_pytorch_s(cache: Path) -> None:
     settings = encoders["mobilenet_v2"]["pretrained_settings"]["imagenet"]
     tensors = get_encoder("mobilenet_v2", weights=None).state_dict()
-    card = json.dumps({"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]})
-    put(cache, settings["repo_id"], settings["revision"], {"model.safetensors": tensors, "config.json": card})
+    config = json.dumps({"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]})
+    put(cache, settings["repo_id"], settings["revision"], {"model.safetensors": tensors, "config.json": config})
     spec = segmenter("unet", "mobilenet_v2")
     info = load_pretrained(build_model(spec), spec, channel=None, baked=None, allow_hub=True)
     assert info.source == "hub: smp-hub/mobilenet_v2.imagenet"

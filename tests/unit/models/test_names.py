@@ -17,7 +17,7 @@ from byoc_vision.models.names import (
     squeeze,
     task_of,
 )
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.types import ModelSpec
 
 CLASSIFIERS = known_architectures("classification")
 

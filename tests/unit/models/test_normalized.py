@@ -4,36 +4,36 @@ import pytest
 import torch
 from torch import nn
 
-from byoc_vision.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from byoc_vision.models.normalized import Normalized
+from byoc_vision.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 
 def test_it_is_the_usual_formula() -> None:
-    pictures = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8)
+    images = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8)
     mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
     std = torch.tensor(IMAGENET_STD).view(3, 1, 1)
-    normalized = Normalized(nn.Identity(), IMAGENET_MEAN, IMAGENET_STD)(pictures)
-    torch.testing.assert_close(normalized, (pictures / 255 - mean) / std)
+    normalized = Normalized(nn.Identity(), IMAGENET_MEAN, IMAGENET_STD)(images)
+    torch.testing.assert_close(normalized, (images / 255 - mean) / std)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.bfloat16])
 def test_whole_numbers_of_any_type_give_the_same(dtype: torch.dtype) -> None:
     model = Normalized(nn.Identity(), (0.5, 0.5, 0.5), (0.25, 0.5, 1.0))
-    pictures = torch.tensor([0, 128, 255]).view(1, 3, 1, 1)
+    images = torch.tensor([0, 128, 255]).view(1, 3, 1, 1)
     if dtype == torch.bfloat16:  # it holds 0, 128 and 255 exactly
-        assert torch.equal(pictures.to(dtype).long(), pictures)
-    torch.testing.assert_close(model(pictures.to(dtype)), model(pictures.float()))
+        assert torch.equal(images.to(dtype).long(), images)
+    torch.testing.assert_close(model(images.to(dtype)), model(images.float()))
 
 
-def test_pictures_are_not_written_to() -> None:
-    pictures = torch.full((1, 3, 2, 2), 7.0)
-    Normalized(nn.Identity(), IMAGENET_MEAN, IMAGENET_STD)(pictures)
-    assert (pictures == 7).all()
+def test_images_are_not_written_to() -> None:
+    images = torch.full((1, 3, 2, 2), 7.0)
+    Normalized(nn.Identity(), IMAGENET_MEAN, IMAGENET_STD)(images)
+    assert (images == 7).all()
 
 
 def test_channels_last_stays_channels_last() -> None:
-    pictures = torch.zeros(2, 3, 8, 8, dtype=torch.uint8).to(memory_format=torch.channels_last)
-    normalized = Normalized(nn.Identity(), IMAGENET_MEAN, IMAGENET_STD)(pictures)
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8).to(memory_format=torch.channels_last)
+    normalized = Normalized(nn.Identity(), IMAGENET_MEAN, IMAGENET_STD)(images)
     assert normalized.is_contiguous(memory_format=torch.channels_last)
 
 

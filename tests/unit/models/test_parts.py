@@ -6,7 +6,7 @@ from torch import nn
 from byoc_vision.models.build import build_model
 from byoc_vision.models.parts import encoder_of
 from byoc_vision.models.shapes import freeze_unused
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.types import ModelSpec
 
 
 def network(task: str, architecture: str, **options: object) -> nn.Module:

@@ -14,13 +14,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from byoc_vision import artifact
-from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from byoc_vision.artifact import ClassEntry, ModelConfig
 from byoc_vision.errors import DataError, InputError, ResourceError
 from byoc_vision.models.build import build_model
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.models.pretrained import PretrainedInfo, load_pretrained, usual_normalisation
-from byoc_vision.models.spec import ModelSpec
+from byoc_vision.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from byoc_vision.types import ModelSpec
 
 SMALL = "mobilenetv3_small_050"
 
@@ -171,13 +171,13 @@ class TestGoingOnFromAnEarlierModel:
     def saved(self, folder: Path, spec: ModelSpec) -> nn.Module:
         torch.manual_seed(3)
         network = build_model(spec)
-        card = ModelCard(
+        config = ModelConfig(
             model=spec,
             classes=(ClassEntry(name="no", value=0), ClassEntry(name="yes", value=1)),
             activation="sigmoid",
             preprocess=Preprocess(height=32, width=32, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)),
         )
-        artifact.save(folder, card, network.state_dict())
+        artifact.save(folder, config, network.state_dict())
         return network
 
     @pytest.mark.parametrize("nested", [".", "model"])
@@ -193,7 +193,7 @@ class TestGoingOnFromAnEarlierModel:
         self.saved(tmp_path / "model", segmenter("unet_small"))
         (tmp_path / "channel").mkdir()
         with tarfile.open(tmp_path / "channel" / "model.tar.gz", "w:gz") as tar:
-            for name in (artifact.CARD_FILE, artifact.WEIGHTS_FILE):
+            for name in (artifact.CONFIG_FILE, artifact.WEIGHTS_FILE):
                 tar.add(tmp_path / "model" / name, name)
         info = start(segmenter("unet_small"), tmp_path / "channel")
         assert info.source == "pretrained channel: model.tar.gz, a model of unet_small"
@@ -233,22 +233,22 @@ class TestRealWeights:
         network = build_model(spec)
         info = load_pretrained(network, spec, channel=shared_data / "weights", baked=None, allow_hub=False)
         assert info.source == "pretrained channel: mobilenet_v2.torchvision.safetensors"
-        pictures = read_pictures(shared_data / "clothing/validation/shoes", 2)
+        images = read_images(shared_data / "clothing/validation/shoes", 2)
         with torch.no_grad():
-            logits = Normalized(network, info.mean, info.std).eval()(pictures)
+            logits = Normalized(network, info.mean, info.std).eval()(images)
         assert logits.shape == (2, 1, 224, 224)
         assert logits.isfinite().all()
 
 
-def read_pictures(folder: Path, count: int) -> torch.Tensor:
+def read_images(folder: Path, count: int) -> torch.Tensor:
     rule = Preprocess(height=224, width=224, resize="short_side")
-    pictures = [cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB) for path in sorted(folder.iterdir())[:count]]
-    return torch.stack([torch.from_numpy(rule.image(picture)).permute(2, 0, 1) for picture in pictures])
+    images = [cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB) for path in sorted(folder.iterdir())[:count]]
+    return torch.stack([torch.from_numpy(rule.image(image)).permute(2, 0, 1) for image in images])
 
 
 def most_frequent(network: nn.Module, info: PretrainedInfo, folder: Path) -> int:
-    """The class that most of the pictures are taken for."""
+    """The class that most of the images are taken for."""
     model = Normalized(network, info.mean, info.std).eval()
     with torch.no_grad():
-        best = model(read_pictures(folder, 16)).argmax(dim=1)
+        best = model(read_images(folder, 16)).argmax(dim=1)
     return int(best.mode().values)

@@ -21,7 +21,7 @@ def test_the_small_one_has_two_million() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (32, 80), (48, 16)])
-def test_the_answer_covers_the_whole_picture(height: int, width: int) -> None:
+def test_the_answer_covers_the_whole_image(height: int, width: int) -> None:
     logits = UNet(outputs=3, width=2)(torch.rand(2, 3, height, width))
     assert logits.shape == (2, 3, height, width)
 
@@ -40,10 +40,10 @@ def test_every_level_is_half_as_large_and_twice_as_wide() -> None:
 def test_a_pixel_sees_as_far_as_the_paper_s_receptive_field() -> None:
     torch.manual_seed(0)  # by bad luck all of so few units may be dead
     model = UNet(outputs=1, width=4).eval()
-    picture = torch.rand(1, 3, 256, 256, requires_grad=True)
-    model(picture)[0, 0, 128, 128].backward()
-    assert picture.grad is not None
-    seen = picture.grad.abs().sum(dim=(0, 1)) > 0
+    image = torch.rand(1, 3, 256, 256, requires_grad=True)
+    model(image)[0, 0, 128, 128].backward()
+    assert image.grad is not None
+    seen = image.grad.abs().sum(dim=(0, 1)) > 0
     # 3×3 convolutions, two a level: further than 64 pixels to each side, never as far as 128.
     assert seen[:, 64:].any(dim=1).sum() > 128
     assert not seen[0].any()

@@ -11,8 +11,8 @@ from torch import nn
 
 from byoc_vision.errors import DataError
 from byoc_vision.models.build import build_model
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.models.weights import Weights, backbone, fit, load, read_weights
+from byoc_vision.types import ModelSpec
 
 
 def segmenter_spec(architecture: str, encoder: str | None = None, outputs: int = 1) -> ModelSpec:

@@ -29,11 +29,11 @@ def test_few_classes_have_a_matrix_to_read(tmp_path: Path) -> None:
     assert shown.matrix
     assert confusion
     assert shown.heat_map is None
-    for truth, row in enumerate(shown.matrix):
-        assert [cell.text for cell in row] == [f"{number:,}" if number else "" for number in confusion[truth]]
+    for target, row in enumerate(shown.matrix):
+        assert [cell.text for cell in row] == [f"{number:,}" if number else "" for number in confusion[target]]
         assert sum(cell.share for cell in row) == pytest.approx(1)
-        assert [cell.is_right for cell in row] == [answer == truth for answer in range(len(row))]
-    assert shown.matrix[0][1].told.startswith(f"cat answered as dog: {confusion[0][1]} pictures, ")
+        assert [cell.is_right for cell in row] == [answer == target for answer in range(len(row))]
+    assert shown.matrix[0][1].told.startswith(f"cat answered as dog: {confusion[0][1]} images, ")
 
 
 def test_pixels_are_told_as_shares(tmp_path: Path) -> None:
@@ -77,18 +77,18 @@ def test_the_most_confused_come_first(confusion: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("classes", [41, 1_201])
-def test_many_classes_become_a_picture(classes: int) -> None:
+def test_many_classes_become_a_image(classes: int) -> None:
     confusion = np.diag(np.full(classes, 9))
     confusion[3, 30] = 9
     content = base64.b64decode(heat_map(confusion).removeprefix("data:image/png;base64,"))
-    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     step = -(-classes // MOST_PIXELS)
-    assert picture.shape == (-(-classes // step), -(-classes // step), 4)
-    blue, red = picture[10 // step, 10 // step], picture[3 // step, 30 // step]
+    assert image.shape == (-(-classes // step), -(-classes // step), 4)
+    blue, red = image[10 // step, 10 // step], image[3 // step, 30 // step]
     assert blue[0] > blue[2]
     assert red[2] > red[0]
     assert min(blue[3], red[3]) > 100
-    assert picture[20 // step, 2 // step, 3] == 0
+    assert image[20 // step, 2 // step, 3] == 0
 
 
 def test_galleries_say_what_is_right(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_galleries_say_what_is_right(tmp_path: Path) -> None:
 
 def test_no_class_is_said_in_words(tmp_path: Path) -> None:
     record = records.multi_label_job(tmp_path)
-    nothing = Example(file="a.jpg", height=1, width=1, picture="a.jpg")
+    nothing = Example(file="a.jpg", height=1, width=1, image="a.jpg")
     evaluation = record.evaluations[0].model_copy(update={"galleries": {"random": [nothing]}})
     (gallery,) = answers(record.model_copy(update={"evaluations": [evaluation]}))[0].galleries
     assert gallery.items[0].lines == [("predicted", "no class"), ("actual", "no class")]

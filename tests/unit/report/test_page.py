@@ -90,10 +90,10 @@ def test_it_is_whole_and_asks_for_nothing(job: str, pages: dict[str, Read], fold
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_every_picture_has_words(job: str, pages: dict[str, Read]) -> None:
-    pictures = [attributes for tag, attributes in pages[job].tags if tag == "img"]
-    assert all(attributes["alt"] for attributes in pictures)
-    assert bool(pictures) == (job != "barely begun")
+def test_every_image_has_words(job: str, pages: dict[str, Read]) -> None:
+    images = [attributes for tag, attributes in pages[job].tags if tag == "img"]
+    assert all(attributes["alt"] for attributes in images)
+    assert bool(images) == (job != "barely begun")
 
 
 def test_names_are_only_words(pages: dict[str, Read]) -> None:
@@ -142,8 +142,8 @@ def test_what_is_missing_is_said(pages: dict[str, Read]) -> None:
     for sentence in (
         "No epoch is complete, so nothing is measured",
         "No epoch is complete, so there is nothing to draw.",
-        "No labelled pictures were answered yet",
-        "The check of the data left no report (preflight.json). 8 train pictures, 2 classes.",
+        "No labelled images were answered yet",
+        "The check of the data left no report (preflight.json). 8 train images, 2 classes.",
         "No times were taken in this job.",
     ):
         assert sentence in text
@@ -155,7 +155,7 @@ def test_a_check_of_the_data_that_cannot_be_read_is_said(tmp_path: Path) -> None
     assert "preflight.json cannot be read as a check of the data" in render([(record, tmp_path)])
 
 
-def test_pictures_leave_room_for_the_rest(
+def test_images_leave_room_for_the_rest(
     folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages: dict[str, Read]
 ) -> None:
     """Where they do not fit even when they are small, some are left out, and the page says so."""
@@ -166,15 +166,15 @@ def test_pictures_leave_room_for_the_rest(
     monkeypatch.setattr(page, "LIMIT", without + 12_000)
     text = render([(record, folder)])
     assert without < len(text.encode()) <= page.LIMIT
-    assert "pictures are left out to keep this file small" in text
+    assert "images are left out to keep this file small" in text
     assert "are left out to keep" not in pages["large"].text
 
 
 def test_a_model_that_was_only_evaluated(tmp_path: Path) -> None:
-    evaluation = Evaluation(split="holiday", epoch=None, pictures=12, figures={"dice": 0.75}, classes=[])
+    evaluation = Evaluation(split="holiday", epoch=None, images=12, figures={"dice": 0.75}, classes=[])
     record = records.barely_begun_job(tmp_path, state="finished", planned_epochs=0, evaluations=[evaluation])
     text = Read(render([(record, tmp_path)])).text
-    assert "Dice 0.7500 on 12 pictures of holiday" in text
+    assert "Dice 0.7500 on 12 images of holiday" in text
     assert "Finished" in text
 
 

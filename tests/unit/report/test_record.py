@@ -16,7 +16,7 @@ def record(**changes: object) -> Record:
         package_version="1",
         task="classification",
         classes=[Class(name="<b>cat</b>"), Class(name="dög")],
-        pictures={"train": 3},
+        images={"train": 3},
         objective="validation:accuracy",
         run=Run(hyperparameters={"image_size": [32, 32]}),
     )

@@ -1,4 +1,4 @@
-"""Folders and archives of jobs, and the pictures in them."""
+"""Folders and archives of jobs, and the images in them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 from support import records
 
 from byoc_vision.errors import DataError
+from byoc_vision.report.images import inline
 from byoc_vision.report.page import report_on
-from byoc_vision.report.pictures import inline
-from byoc_vision.report.record import PICTURES_FOLDER
+from byoc_vision.report.record import IMAGES_FOLDER
 from byoc_vision.report.sources import opened, read_preflight
 
 
@@ -79,14 +79,14 @@ def test_nothing_is_unpacked_elsewhere(tmp_path: Path) -> None:
 
 
 def test_data_that_could_not_be_listed_have_no_table(tmp_path: Path) -> None:
-    (tmp_path / "preflight.json").write_text('{"schema_version": 1, "warnings": [], "errors": ["no pictures"]}')
+    (tmp_path / "preflight.json").write_text('{"schema_version": 1, "warnings": [], "errors": ["no images"]}')
     assert read_preflight(tmp_path) is None
 
 
-def picture(folder: Path, name: str, height: int = 300, width: int = 400) -> int:
+def draw_image(folder: Path, name: str, height: int = 300, width: int = 400) -> int:
     """Its bytes; noise does not compress."""
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    path = folder / PICTURES_FOLDER / name
+    path = folder / IMAGES_FOLDER / name
     path.parent.mkdir(exist_ok=True)
     cv2.imwrite(str(path), pixels)
     return path.stat().st_size
@@ -99,28 +99,28 @@ def decoded(url: str) -> np.ndarray:
     return np.asarray(found)
 
 
-def test_pictures_stay_as_they_are_where_there_is_room(tmp_path: Path) -> None:
-    picture(tmp_path, "a.jpg")
-    pictures = inline(tmp_path, ["a.jpg", "a.jpg", "missing.jpg"], 10_000_000)
-    assert list(pictures.urls) == ["a.jpg"]
-    url = pictures.url("a.jpg")
+def test_images_stay_as_they_are_where_there_is_room(tmp_path: Path) -> None:
+    draw_image(tmp_path, "a.jpg")
+    images = inline(tmp_path, ["a.jpg", "a.jpg", "missing.jpg"], 10_000_000)
+    assert list(images.urls) == ["a.jpg"]
+    url = images.url("a.jpg")
     assert url
     assert base64.b64decode(url.partition(",")[2]) == (tmp_path / "pictures/a.jpg").read_bytes()
-    assert pictures.url(None) is pictures.url("missing.jpg") is None
+    assert images.url(None) is images.url("missing.jpg") is None
 
 
-def test_pictures_shrink_before_any_is_left_out(tmp_path: Path) -> None:
-    size = picture(tmp_path, "a.jpg") + picture(tmp_path, "b.png")
-    pictures = inline(tmp_path, ["a.jpg", "b.png"], size // 3)
-    assert pictures.left_out == 0
-    assert sum(map(len, pictures.urls.values())) <= size // 3
-    assert {decoded(url).shape for url in pictures.urls.values()} <= {(240, 320, 3), (180, 240, 3), (120, 160, 3)}
+def test_images_shrink_before_any_is_left_out(tmp_path: Path) -> None:
+    size = draw_image(tmp_path, "a.jpg") + draw_image(tmp_path, "b.png")
+    images = inline(tmp_path, ["a.jpg", "b.png"], size // 3)
+    assert images.left_out == 0
+    assert sum(map(len, images.urls.values())) <= size // 3
+    assert {decoded(url).shape for url in images.urls.values()} <= {(240, 320, 3), (180, 240, 3), (120, 160, 3)}
     few = inline(tmp_path, ["a.jpg", "b.png"], 12_000)
     assert (list(few.urls), few.left_out) == (["a.jpg"], 1)
 
 
-def test_only_the_jobs_own_pictures_are_shown(tmp_path: Path) -> None:
-    picture(tmp_path, "a.jpg")
+def test_only_the_jobs_own_images_are_shown(tmp_path: Path) -> None:
+    draw_image(tmp_path, "a.jpg")
     (tmp_path / "secret.jpg").write_bytes((tmp_path / "pictures/a.jpg").read_bytes())
     (tmp_path / "pictures/page.jpg").write_text("<script>")
     (tmp_path / "pictures/link.jpg").symlink_to(tmp_path / "secret.jpg")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from flask.testing import FlaskClient
-from support.pictures import encode
+from support.images import encode
 from torch import nn
 
 from byoc_serve.app import create_app
@@ -17,12 +17,12 @@ from byoc_serve.health import Board, State
 from byoc_serve.loader import Loader
 from byoc_serve.served import ServedModel
 from byoc_serve.settings import Settings
-from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.artifact import ClassEntry, ModelConfig
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Predictor
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import Precision
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ModelSpec
 
 SOON = 60.0  # seconds; far more than any of these takes
 DEFAULTS = Settings()
@@ -32,10 +32,10 @@ CLASSES = (ClassEntry(name="background", value=0), ClassEntry(name="car", value=
 
 def make_predictor(task: str, net: nn.Module) -> Predictor:
     spec = ModelSpec(task=task, architecture="test", outputs=len(CLASSES))
-    card = ModelCard(
+    config = ModelConfig(
         model=spec, classes=CLASSES, activation="softmax", preprocess=Preprocess(height=16, width=24, resize="stretch")
     )
-    return Predictor(card, TorchEngine(net.eval(), card, torch.device("cpu"), Precision(torch.float32, "cpu")))
+    return Predictor(config, TorchEngine(net.eval(), config, torch.device("cpu"), Precision(torch.float32, "cpu")))
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +50,7 @@ def segmenter() -> Predictor:
 
 @pytest.fixture(scope="session")
 def classifier() -> Predictor:
-    """Per picture: the strongest colour channel's class."""
+    """Per image: the strongest colour channel's class."""
     return make_predictor("classification", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
 
 
@@ -88,7 +88,7 @@ def labels(classifier: Predictor) -> Iterator[FlaskClient]:
 
 
 @pytest.fixture(scope="session")
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     """Red, green and blue stripes, uint8 [32, 48, 3]."""
     rgb = np.zeros((32, 48, 3), dtype=np.uint8)
     for channel in range(3):
@@ -97,5 +97,5 @@ def picture() -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def png(picture: np.ndarray) -> bytes:
-    return encode(picture)
+def png(image: np.ndarray) -> bytes:
+    return encode(image)

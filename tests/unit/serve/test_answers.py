@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from support.pictures import decode, load_npy
+from support.images import decode, load_npy
 
 from byoc_serve import answers
 from byoc_serve.answers import Answer, Encoder, check_count
@@ -42,15 +42,15 @@ def test_a_mask_holds_the_training_masks_values() -> None:
 
 
 def test_a_mask_with_a_palette_holds_the_same_values() -> None:
-    picture = Image.open(io.BytesIO(render([segmentation()], Form.PNG, several=False, palette=True)))
-    assert picture.mode == "P"
-    np.testing.assert_array_equal(np.asarray(picture), [[3, 250, 250], [3, 3, 250]])
-    colours = np.asarray(picture.convert("RGB"))
+    image = Image.open(io.BytesIO(render([segmentation()], Form.PNG, several=False, palette=True)))
+    assert image.mode == "P"
+    np.testing.assert_array_equal(np.asarray(image), [[3, 250, 250], [3, 3, 250]])
+    colours = np.asarray(image.convert("RGB"))
     assert (colours[0, 0] == 0).all()  # of two classes the first is the background
     assert tuple(colours[0, 1]) == class_colour(1)
 
 
-def test_an_overlay_shows_the_picture_and_where_a_class_is() -> None:
+def test_an_overlay_shows_the_image_and_where_a_class_is() -> None:
     rgb = np.full((2, 3, 3), 90, np.uint8)
     encoder = Encoder(Form.OVERLAY)
     drawn = decode(encoder.join([encoder.encode(segmentation(), rgb)], several=False))
@@ -137,14 +137,14 @@ def test_probabilities_as_an_array() -> None:
     np.testing.assert_array_equal(planes, [LABELS == 0, LABELS == 1])
 
 
-def test_pictures_of_different_sizes_have_no_common_array() -> None:
+def test_images_of_different_sizes_have_no_common_array() -> None:
     with pytest.raises(RequestError) as raised:
         render([segmentation(), segmentation(LABELS[:1])], Form.NPY, several=True)
     assert raised.value.status == 406
 
 
 def test_probabilities_do_not_grow_beyond_measure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "MAX_PROBABILITIES", 60)  # one picture of LABELS' size has 48 bytes
+    monkeypatch.setattr(answers, "MAX_PROBABILITIES", 60)  # one image of LABELS' size has 48 bytes
     for form in (Form.NPY, Form.PROTOBUF, Form.RECORDIO):
         encoder = Encoder(form)
         encoder.admit(2, *LABELS.shape)

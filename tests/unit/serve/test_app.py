@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from flask.testing import FlaskClient
-from support.pictures import decode, encode, load_npy
+from support.images import decode, encode, load_npy
 from torch import Tensor, nn
 from werkzeug.test import TestResponse
 
@@ -92,7 +92,7 @@ class TestHealth:
 
 
 class TestSegmentation:
-    def test_a_mask_in_the_size_of_the_picture_and_the_training_values(self, masks: FlaskClient, png: bytes) -> None:
+    def test_a_mask_in_the_size_of_the_image_and_the_training_values(self, masks: FlaskClient, png: bytes) -> None:
         mask = mask_of(post(masks, png))
         assert mask.shape == (32, 48)
         assert [int(mask[16, column]) for column in (8, 24, 40)] == [0, 7, 200]
@@ -115,7 +115,7 @@ class TestSegmentation:
         np.testing.assert_allclose(planes.sum(axis=0), 1, atol=1e-5)
         np.testing.assert_array_equal(np.array([0, 7, 200])[planes.argmax(axis=0)], mask_of(post(masks, png)))
 
-    def test_several_pictures_have_no_common_png(self, masks: FlaskClient, png: bytes) -> None:
+    def test_several_images_have_no_common_png(self, masks: FlaskClient, png: bytes) -> None:
         text = base64.b64encode(png).decode()
         body = json.dumps({"instances": [text, text]}).encode()
         response = post(masks, body, "application/json")
@@ -126,8 +126,8 @@ class TestSegmentation:
 
 
 class TestClassification:
-    def test_every_class_best_first(self, labels: FlaskClient, picture: np.ndarray) -> None:
-        blue = np.zeros_like(picture)
+    def test_every_class_best_first(self, labels: FlaskClient, image: np.ndarray) -> None:
+        blue = np.zeros_like(image)
         blue[..., 2] = 255
         answer = post(labels, encode(blue)).get_json()
         assert answer[0]["label"] == "tree"
@@ -144,8 +144,8 @@ class TestClassification:
         assert vector == line["prediction"] == [ranked[name] for name in ("background", "car", "tree")]
         np.testing.assert_allclose(array, vector, atol=1e-6)
 
-    def test_a_form_of_files_is_answered_in_order(self, labels: FlaskClient, picture: np.ndarray) -> None:
-        files = [(io.BytesIO(encode(np.full_like(picture, shade))), f"{shade}.png") for shade in (0, 255)]
+    def test_a_form_of_files_is_answered_in_order(self, labels: FlaskClient, image: np.ndarray) -> None:
+        files = [(io.BytesIO(encode(np.full_like(image, shade))), f"{shade}.png") for shade in (0, 255)]
         response = labels.post("/invocations", data={"image": files})
         assert [len(answer) for answer in response.get_json()] == [3, 3]
 
@@ -174,14 +174,14 @@ class TestBadInput:
     def test_the_accept_header_is_judged_before_the_body(self, labels: FlaskClient) -> None:
         assert post(labels, b"hello", "text/plain", Accept="image/png").status_code == 406
 
-    def test_limits(self, serve: Serve, classifier: Predictor, picture: np.ndarray) -> None:
+    def test_limits(self, serve: Serve, classifier: Predictor, image: np.ndarray) -> None:
         client = serve(classifier, Settings(max_payload_mb=1, max_megapixels=1, queue_length=2))
         assert post(client, bytes(2**20 + 1)).status_code == 413
         assert post(client, encode(np.zeros((1001, 1000, 3), np.uint8))).status_code == 413
-        text = base64.b64encode(encode(picture)).decode()
+        text = base64.b64encode(encode(image)).decode()
         response = post(client, json.dumps({"instances": [text] * 3}).encode(), "application/json")
         assert response.status_code == 413
-        assert "3 pictures" in error_of(response)
+        assert "3 images" in error_of(response)
 
     def test_chunks_are_counted(self, serve: Serve, classifier: Predictor) -> None:
         client = serve(classifier, Settings(max_payload_mb=1))
@@ -208,17 +208,17 @@ class TestCustomAttributes:
 
 
 class Picky(nn.Module):
-    """A classifier that stands still until its gate is open, and breaks on white pictures."""
+    """A classifier that stands still until its gate is open, and breaks on white images."""
 
     def __init__(self) -> None:
         super().__init__()
         self.gate, self.busy = Event(), Event()
         self.gate.set()
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         self.busy.set()
         assert self.gate.wait(SOON)
-        means = pictures.mean(dim=(2, 3))  # [N, 3]
+        means = images.mean(dim=(2, 3))  # [N, 3]
         if (means.min(dim=1).values > 2).any():  # white, normalised
             raise RuntimeError("out of some memory")
         return means
@@ -226,20 +226,20 @@ class Picky(nn.Module):
 
 @pytest.fixture
 def picky(classifier: Predictor) -> Predictor:
-    card, cpu = classifier.card, torch.device("cpu")
-    return Predictor(card, TorchEngine(Picky().eval(), card, cpu, Precision(torch.float32, "cpu")))
+    config, cpu = classifier.config, torch.device("cpu")
+    return Predictor(config, TorchEngine(Picky().eval(), config, cpu, Precision(torch.float32, "cpu")))
 
 
 class TestLoad:
-    def test_together_as_alone(self, masks: FlaskClient, picture: np.ndarray) -> None:
-        pictures = [np.roll(picture, shift, axis=1) for shift in range(32)]
-        alone = [mask_of(post(masks, encode(rgb))) for rgb in pictures]
+    def test_together_as_alone(self, masks: FlaskClient, image: np.ndarray) -> None:
+        images = [np.roll(image, shift, axis=1) for shift in range(32)]
+        alone = [mask_of(post(masks, encode(rgb))) for rgb in images]
 
         def ask(rgb: np.ndarray) -> np.ndarray:
             return mask_of(post(masks.application.test_client(), encode(rgb)))
 
         with ThreadPoolExecutor(32) as pool:
-            together = list(pool.map(ask, pictures))
+            together = list(pool.map(ask, images))
         np.testing.assert_array_equal(together, alone)
 
     def test_a_full_queue_says_try_again(self, serve: Serve, picky: Predictor, png: bytes) -> None:
@@ -268,7 +268,7 @@ class TestLoad:
         assert "memory" not in response.get_data(as_text=True)
         assert post(client, png).status_code == 200
 
-    def test_one_bad_picture_hurts_its_own_caller_alone(self, serve: Serve, picky: Predictor, png: bytes) -> None:
+    def test_one_bad_image_hurts_its_own_caller_alone(self, serve: Serve, picky: Predictor, png: bytes) -> None:
         client = serve(picky, Settings())
         white = encode(np.full((8, 8, 3), 255, np.uint8))
 

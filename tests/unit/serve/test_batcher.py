@@ -106,7 +106,7 @@ def test_one_bad_item_fails_alone() -> None:
 
 def test_a_model_that_loses_an_answer_is_found_out() -> None:
     batcher = Batcher[int, int](batch_size=1, capacity=8)
-    with running(batcher, lambda numbers: []), pytest.raises(RuntimeError, match="1 pictures went in"):
+    with running(batcher, lambda numbers: []), pytest.raises(RuntimeError, match="1 images went in"):
         batcher.submit([1], later())[0].result(SOON)
 
 

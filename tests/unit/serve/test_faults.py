@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from flask.testing import FlaskClient
+from support.images import encode
 from support.nets import predictor_of
-from support.pictures import encode
 from torch import Tensor, nn
 
 from byoc_serve.app import create_app
@@ -78,7 +78,7 @@ def test_other_errors_are_neither(error: Exception) -> None:
 
 def test_what_a_caller_did_wrong_is_never_fatal() -> None:
     with pytest.raises(RequestError), fatal_ones_told():
-        raise RequestError(400, "the picture says CUDA error")
+        raise RequestError(400, "the image says CUDA error")
 
 
 def test_the_first_line_tells_it() -> None:
@@ -88,24 +88,24 @@ def test_the_first_line_tells_it() -> None:
 
 
 class Failing(nn.Module):
-    """A classifier that raises an error at a white picture, once its gate is open."""
+    """A classifier that raises an error at a white image, once its gate is open."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
         self.error, self.gate, self.busy = error, Event(), Event()
         self.gate.set()
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         self.busy.set()
         assert self.gate.wait(SOON)
-        means = pictures.mean(dim=(2, 3))  # [N, 3]
+        means = images.mean(dim=(2, 3))  # [N, 3]
         if (means.min(dim=1).values > 2).any():  # white, normalised
             raise self.error
         return means
 
 
 def failing(classifier: Predictor, error: Exception) -> Predictor:
-    return predictor_of(Failing(error), classifier.card)
+    return predictor_of(Failing(error), classifier.config)
 
 
 def ask(client: FlaskClient, body: bytes) -> tuple[int, str]:
@@ -161,7 +161,7 @@ def test_a_gpu_that_shows_its_loss_only_when_answers_are_fetched(classifier: Pre
         def finish(self, logits: Logits, prepared: Prepared, threshold: float | None = None) -> Classification:
             raise ILLEGAL
 
-    predictor = predictor_of(classifier.engine.net, classifier.card, Late)
+    predictor = predictor_of(classifier.engine.net, classifier.config, Late)
     predictor.warm_up = lambda batch_size: None  # type: ignore[method-assign]
     board, client = serve_until_it_fails(lambda: ServedModel(predictor, Settings()), BLACK)
     assert client.get("/ping").status_code == 500

@@ -10,21 +10,21 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.pictures import encode, npy
+from support.images import encode, npy
 
 from byoc_serve.negotiation import Form
 
-# Pillow grumbles over damaged pictures, and then raises.
+# Pillow grumbles over damaged images, and then raises.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
-PNG = encode(PICTURE)
+IMAGE = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
+PNG = encode(IMAGE)
 FORM = b'--e\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n' + PNG + b"\r\n--e--\r\n"
 SEEDS = [
-    *(encode(PICTURE, kind) for kind in ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")),
-    encode(PICTURE[..., 0]),
-    npy(PICTURE),
-    npy(np.stack([PICTURE, PICTURE])),
+    *(encode(IMAGE, kind) for kind in ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")),
+    encode(IMAGE[..., 0]),
+    npy(IMAGE),
+    npy(np.stack([IMAGE, IMAGE])),
     FORM,
     json.dumps({"image": base64.b64encode(PNG).decode()}).encode(),
     json.dumps({"instances": [{"b64": base64.b64encode(PNG).decode()}] * 2}).encode(),

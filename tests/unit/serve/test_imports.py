@@ -25,7 +25,7 @@ def test_a_model_in_service_needs_nothing_of_training() -> None:
     modules = imported_by(
         "import byoc_serve.run, byoc_serve.served\n"
         "from byoc_vision.models.build import build_model\n"
-        "from byoc_vision.models.spec import ModelSpec\n"
+        "from byoc_vision.types import ModelSpec\n"
         "build_model(ModelSpec(task='classification', architecture='resnet18', outputs=2))\n"
         "build_model(ModelSpec(task='segmentation', architecture='unet', encoder='resnet18', outputs=2))"
     )

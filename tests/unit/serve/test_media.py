@@ -1,4 +1,4 @@
-"""Pictures in every form in which a request may bring them."""
+"""Images in every form in which a request may bring them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from support.pictures import encode, npy
+from support.images import encode, npy
 
 from byoc_serve.media import IMAGE_TYPES, MAX_PARTS, choose_reader, read_json
 from byoc_vision.errors import RequestError
@@ -19,7 +19,7 @@ PIXELS = 10_000
 
 def read(content_type: str | None, body: bytes) -> tuple[list[np.ndarray], bool]:
     payload = choose_reader(content_type)(body)
-    return list(payload.pictures(PIXELS)), payload.several
+    return list(payload.images(PIXELS)), payload.several
 
 
 def refusal(content_type: str | None, body: bytes) -> RequestError:
@@ -55,32 +55,32 @@ def form(*parts: tuple[str, bytes], boundary: str = "edge") -> bytes:
         (None, "GIF"),
     ],
 )
-def test_pictures(picture: np.ndarray, media_type: str | None, kind: str) -> None:
+def test_images(image: np.ndarray, media_type: str | None, kind: str) -> None:
     lossless = kind != "WEBP"
-    pictures, several = read(media_type, encode(picture, kind))
-    assert [rgb.shape for rgb in pictures] == [picture.shape]
+    images, several = read(media_type, encode(image, kind))
+    assert [rgb.shape for rgb in images] == [image.shape]
     assert not several
-    assert not lossless or np.array_equal(pictures[0], picture)
+    assert not lossless or np.array_equal(images[0], image)
 
 
-def test_jpeg(picture: np.ndarray) -> None:
-    (rgb,), _ = read("image/jpeg", encode(picture, "JPEG"))
-    assert rgb.shape == picture.shape
+def test_jpeg(image: np.ndarray) -> None:
+    (rgb,), _ = read("image/jpeg", encode(image, "JPEG"))
+    assert rgb.shape == image.shape
 
 
 @pytest.mark.parametrize("media_type", ["application/x-npy", "application/octet-stream", None])
-def test_arrays(picture: np.ndarray, media_type: str | None) -> None:
-    (rgb,), several = read(media_type, npy(picture))
-    np.testing.assert_array_equal(rgb, picture)
+def test_arrays(image: np.ndarray, media_type: str | None) -> None:
+    (rgb,), several = read(media_type, npy(image))
+    np.testing.assert_array_equal(rgb, image)
     assert not several
-    (rgb,), _ = read(media_type, npy(picture[..., 0]))
-    np.testing.assert_array_equal(rgb, np.repeat(picture[..., :1], 3, axis=2))
+    (rgb,), _ = read(media_type, npy(image[..., 0]))
+    np.testing.assert_array_equal(rgb, np.repeat(image[..., :1], 3, axis=2))
 
 
-def test_an_array_of_four_dimensions_is_several_pictures(picture: np.ndarray) -> None:
-    pictures, several = read("application/x-npy", npy(np.stack([picture, 255 - picture])))
+def test_an_array_of_four_dimensions_is_several_images(image: np.ndarray) -> None:
+    images, several = read("application/x-npy", npy(np.stack([image, 255 - image])))
     assert several
-    np.testing.assert_array_equal(pictures, [picture, 255 - picture])
+    np.testing.assert_array_equal(images, [image, 255 - image])
 
 
 @pytest.mark.parametrize(
@@ -111,20 +111,20 @@ def test_other_arrays_are_refused(array: np.ndarray, status: int, message: str) 
         lambda text: {"image": text[:40] + "\n" + text[40:]},
     ],
 )
-def test_json_with_a_picture(picture: np.ndarray, png: bytes, shape_of: object) -> None:
+def test_json_with_a_image(image: np.ndarray, png: bytes, shape_of: object) -> None:
     body = json.dumps(shape_of(base64.b64encode(png).decode())).encode()
     (rgb,), several = read("application/json; charset=utf-8", body)
-    np.testing.assert_array_equal(rgb, picture)
+    np.testing.assert_array_equal(rgb, image)
     assert not several
 
 
-def test_json_with_instances_is_several_pictures_however_many(picture: np.ndarray, png: bytes) -> None:
+def test_json_with_instances_is_several_images_however_many(image: np.ndarray, png: bytes) -> None:
     text = base64.b64encode(png).decode()
-    pictures, several = read("application/json", json.dumps({"instances": [{"b64": text}]}).encode())
-    assert (len(pictures), several) == (1, True)
+    images, several = read("application/json", json.dumps({"instances": [{"b64": text}]}).encode())
+    assert (len(images), several) == (1, True)
     entries = [{"b64": text}, {"image": text}, {"image": {"b64": text}}, text]
-    pictures, _ = read("application/json", json.dumps({"instances": entries}).encode())
-    np.testing.assert_array_equal(pictures, [picture] * 4)
+    images, _ = read("application/json", json.dumps({"instances": entries}).encode())
+    np.testing.assert_array_equal(images, [image] * 4)
 
 
 @pytest.mark.parametrize(
@@ -133,11 +133,11 @@ def test_json_with_instances_is_several_pictures_however_many(picture: np.ndarra
         (b"{", "not JSON"),
         (b"\xff\xfe\xfa", "not JSON"),
         (b"[" * 100_000, "not JSON"),
-        (b"{}", "holds no picture"),
-        (b"[1, 2]", "holds no picture"),
-        (b"null", "holds no picture"),
-        (b'{"image": 3}', "holds no picture"),
-        (b'{"image": {"image": {"image": "eA=="}}}', "holds no picture"),
+        (b"{}", "holds no image"),
+        (b"[1, 2]", "holds no image"),
+        (b"null", "holds no image"),
+        (b'{"image": 3}', "holds no image"),
+        (b'{"image": {"image": {"image": "eA=="}}}', "holds no image"),
         (b'{"instances": []}', "instances"),
         (b'{"instances": {"b64": "eA=="}}', "instances"),
         (b'{"image": "no base64!"}', "not base64"),
@@ -158,27 +158,27 @@ def test_other_json_is_refused(body: bytes, message: str) -> None:
 
 def test_a_bad_instance_is_named_by_its_number(png: bytes) -> None:
     entries = [base64.b64encode(content).decode() for content in (png, b"text", png)]
-    assert refusal("application/json", json.dumps({"instances": entries}).encode()).message.startswith("picture 2: ")
+    assert refusal("application/json", json.dumps({"instances": entries}).encode()).message.startswith("image 2: ")
 
 
-def test_pictures_are_decoded_as_they_are_asked_for(png: bytes) -> None:
+def test_images_are_decoded_as_they_are_asked_for(png: bytes) -> None:
     entries = [base64.b64encode(content).decode() for content in (png, b"text")]
-    pictures = read_json(json.dumps({"instances": entries}).encode()).pictures(PIXELS)
-    assert next(pictures).shape == (32, 48, 3)
+    images = read_json(json.dumps({"instances": entries}).encode()).images(PIXELS)
+    assert next(images).shape == (32, 48, 3)
 
 
-def test_a_form_with_a_file(picture: np.ndarray, png: bytes) -> None:
+def test_a_form_with_a_file(image: np.ndarray, png: bytes) -> None:
     body = form(('; name="note"', b"hello"), ('; name="image"; filename="a.png"', png))
     (rgb,), several = read("multipart/form-data; boundary=edge", body)
-    np.testing.assert_array_equal(rgb, picture)
+    np.testing.assert_array_equal(rgb, image)
     assert not several
 
 
-def test_a_form_with_files_keeps_their_order(picture: np.ndarray) -> None:
-    shades = [np.full_like(picture, shade) for shade in (10, 20, 30)]
+def test_a_form_with_files_keeps_their_order(image: np.ndarray) -> None:
+    shades = [np.full_like(image, shade) for shade in (10, 20, 30)]
     parts = [(f'; name="{name}"; filename="x"', encode(rgb, "PNG")) for name, rgb in zip("aba", shades, strict=True)]
-    pictures, several = read('multipart/form-data; boundary="edge"', form(*parts))
-    assert [int(rgb[0, 0, 0]) for rgb in pictures] == [10, 20, 30]
+    images, several = read('multipart/form-data; boundary="edge"', form(*parts))
+    assert [int(rgb[0, 0, 0]) for rgb in images] == [10, 20, 30]
     assert several
 
 
@@ -220,8 +220,8 @@ def test_untyped_text_is_refused_with_what_to_type(content_type: str | None) -> 
     assert "-H 'Content-Type: image/jpeg'" in error.message
 
 
-def test_damaged_pictures_are_refused(picture: np.ndarray, png: bytes) -> None:
-    for body in (png[:100], encode(picture, "JPEG")[:-50], b"hello", b""):
+def test_damaged_images_are_refused(image: np.ndarray, png: bytes) -> None:
+    for body in (png[:100], encode(image, "JPEG")[:-50], b"hello", b""):
         assert refusal("image/jpeg", body).status == 400
 
 
@@ -238,7 +238,7 @@ def declared_png(width: int, height: int) -> bytes:
     )
 
 
-def test_a_picture_that_declares_too_many_pixels_is_refused_undecoded() -> None:
+def test_a_image_that_declares_too_many_pixels_is_refused_undecoded() -> None:
     error = refusal("image/png", declared_png(60_000, 60_000))
     assert error.status == 413
     assert "60000 × 60000" in error.message

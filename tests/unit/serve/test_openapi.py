@@ -28,10 +28,10 @@ def test_it_names_every_path_and_method_of_the_app_but_the_page(masks: FlaskClie
 def test_it_is_answered_for_the_model_that_is_served(masks: FlaskClient, labels: FlaskClient) -> None:
     for client in (masks, labels):
         document = client.get("/openapi.json").get_json()
-        card = client.application.extensions["loader"].card
-        assert document == describe(Settings(), card)
+        config = client.application.extensions["loader"].config
+        assert document == describe(Settings(), config)
         answers = document["paths"]["/invocations"]["post"]["responses"]["200"]["content"]
-        assert set(answers) == {form.media_type for form in FORMS[card.model.task]}
+        assert set(answers) == {form.media_type for form in FORMS[config.model.task]}
 
 
 def test_before_there_is_a_model_all_forms_are_described() -> None:
@@ -68,8 +68,8 @@ def test_it_lists_the_options_that_the_model_grants(masks: FlaskClient, labels: 
 
 
 def test_a_model_s_own_threshold_is_the_default(masks: FlaskClient) -> None:
-    card = masks.application.extensions["loader"].card
-    tagger = card.model_copy(update={"activation": "sigmoid", "threshold": 0.37})
+    config = masks.application.extensions["loader"].config
+    tagger = config.model_copy(update={"activation": "sigmoid", "threshold": 0.37})
     parameters = describe(Settings(), tagger)["paths"]["/invocations"]["post"]["parameters"]
     schemas = {item["name"]: item["schema"] for item in parameters}
     assert schemas["threshold"] == OPTIONS["threshold"].schema | {"default": 0.37}
@@ -78,7 +78,7 @@ def test_a_model_s_own_threshold_is_the_default(masks: FlaskClient) -> None:
 def test_limits_are_those_of_the_settings() -> None:
     document = describe(Settings(max_payload_mb=2, max_megapixels=3, queue_length=5, request_timeout=7), None)
     responses = document["paths"]["/invocations"]["post"]["responses"]
-    for number in ("2,097,152 bytes", "3,000,000 pixels", "5 pictures"):
+    for number in ("2,097,152 bytes", "3,000,000 pixels", "5 images"):
         assert number in responses["413"]["description"]
     assert "within 7 s" in responses["504"]["description"]
     assert document["components"]["schemas"]["Pictures"]["anyOf"][1]["properties"]["instances"]["maxItems"] == 5

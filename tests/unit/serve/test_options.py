@@ -15,7 +15,7 @@ import pytest
 import torch
 from flask.testing import FlaskClient
 from PIL import Image
-from support.pictures import decode, encode, load_npy
+from support.images import decode, encode, load_npy
 from torch import Tensor, nn
 from werkzeug.test import TestResponse
 
@@ -27,14 +27,14 @@ from byoc_serve.protobuf import class_record, mask_record
 from byoc_serve.request_log import Record
 from byoc_serve.responses import CUSTOM_ATTRIBUTES
 from byoc_serve.settings import Settings
-from byoc_vision.artifact import ClassEntry, ModelCard
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.artifact import ClassEntry, ModelConfig
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.engines.torch_engine import TorchEngine
-from byoc_vision.inference.passes import Looks
+from byoc_vision.inference.passes import InferenceOptions
 from byoc_vision.inference.predictor import Predictor, Prepared
-from byoc_vision.models.spec import ModelSpec, Task
 from byoc_vision.precision import Precision
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ModelSpec, Task
 
 SOON = 60.0
 
@@ -49,20 +49,20 @@ class Red(nn.Module):
 
 
 class MeanRed(nn.Module):
-    """How much of the picture is red, and how much of its left half."""
+    """How much of the image is red, and how much of its left half."""
 
     def forward(self, x: Tensor) -> Tensor:
         return 8 * torch.stack([x[:, 0].mean(dim=(1, 2)), x[:, 0, :, :12].mean(dim=(1, 2))], dim=1) - 4
 
 
 def sigmoid_predictor(task: Task, net: nn.Module, outputs: int) -> Predictor:
-    card = ModelCard(
+    config = ModelConfig(
         model=ModelSpec(task=task, architecture="test", outputs=outputs),
         classes=(ClassEntry(name="background", value=0), ClassEntry(name="car", value=255)),
         activation="sigmoid",
         preprocess=Preprocess(height=16, width=24, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
     )
-    return Predictor(card, TorchEngine(net.eval(), card, torch.device("cpu"), Precision(torch.float32, "cpu")))
+    return Predictor(config, TorchEngine(net.eval(), config, torch.device("cpu"), Precision(torch.float32, "cpu")))
 
 
 @pytest.fixture
@@ -72,9 +72,9 @@ def cars(serve: Serve) -> FlaskClient:
 
 
 @pytest.fixture
-def dark(picture: np.ndarray) -> bytes:
+def dark(image: np.ndarray) -> bytes:
     """Stripes of a third of their brightness, so that red ones have a logit of -1.3, a probability of 0.21."""
-    return encode(picture // 3)
+    return encode(image // 3)
 
 
 def ask(
@@ -134,14 +134,14 @@ class TestMasks:
         assert len({tuple(colour) for colour in colours}) == 3
 
     @pytest.mark.parametrize(("query", "accept"), [("view=overlay", "*/*"), ("", "image/png; view=overlay")])
-    def test_an_overlay(self, masks: FlaskClient, picture: np.ndarray, png: bytes, query: str, accept: str) -> None:
+    def test_an_overlay(self, masks: FlaskClient, image: np.ndarray, png: bytes, query: str, accept: str) -> None:
         response = ask(masks, png, query, accept=accept)
         assert response.content_type == "image/png"
         drawn = decode(response.data)
         mask = decode(ask(masks, png).data)
-        np.testing.assert_array_equal((drawn != picture).any(axis=2), mask != 0)
+        np.testing.assert_array_equal((drawn != image).any(axis=2), mask != 0)
 
-    def test_tiles_see_what_a_resized_picture_does_not(self, masks: FlaskClient) -> None:
+    def test_tiles_see_what_a_resized_image_does_not(self, masks: FlaskClient) -> None:
         fine = np.zeros((70, 110, 3), np.uint8)
         fine[..., 0], fine[::2, ::2] = 200, (0, 255, 0)
         expected = np.where(fine[..., 1] == 255, 7, 0)
@@ -152,7 +152,7 @@ class TestMasks:
         planes = load_npy(ask(masks, encode(fine), "tile=auto&tta=flips", accept="application/x-npy").data)
         np.testing.assert_array_equal(np.array([0, 7, 200])[planes.argmax(axis=0)], expected)
 
-    def test_several_pictures_in_tiles(self, masks: FlaskClient, png: bytes) -> None:
+    def test_several_images_in_tiles(self, masks: FlaskClient, png: bytes) -> None:
         body = json.dumps({"instances": [record(png), record(png)]}).encode()
         answers = ask(masks, body, "tile=32", "application/json", "application/json").get_json()
         assert answers[0] == answers[1]
@@ -167,16 +167,16 @@ class TestMasks:
 
 
 class TestClasses:
-    def test_mirrored(self, serve: Serve, picture: np.ndarray) -> None:
+    def test_mirrored(self, serve: Serve, image: np.ndarray) -> None:
         client = serve(sigmoid_predictor("classification", MeanRed(), 2), Settings())
         plain, mirrored, both = (
             ask(client, encode(rgb), query, accept="application/json; view=vector").get_json()
-            for rgb, query in ((picture, ""), (picture[:, ::-1], ""), (picture, "tta=flip"))
+            for rgb, query in ((image, ""), (image[:, ::-1], ""), (image, "tta=flip"))
         )
         assert plain[1] > 0.5 > mirrored[1]
         np.testing.assert_allclose(both, np.mean([plain, mirrored], axis=0), atol=1e-5)
 
-    def test_protobuf_has_a_record_for_each_picture(self, labels: FlaskClient, png: bytes) -> None:
+    def test_protobuf_has_a_record_for_each_image(self, labels: FlaskClient, png: bytes) -> None:
         vector = load_npy(ask(labels, png, accept="application/x-npy").data)
         body = json.dumps({"instances": [record(png), record(png)]}).encode()
         response = ask(labels, body, content_type="application/json", accept="application/x-protobuf")
@@ -222,7 +222,7 @@ class TestRecords:
             answers = [json.loads(line) for line in response.text.splitlines()]
             assert [set(answer) for answer in answers] == [{"error"}, {"prediction"}, {"error"}, {"prediction"}]
             assert answers[0]["error"].startswith("record 1: it is not JSON")
-            assert answers[2]["error"].startswith("record 3: the picture is cut short")
+            assert answers[2]["error"].startswith("record 3: the image is cut short")
         assert "record 1" in error_of(ask(tolerant, body, "errors=fail", content_type="application/jsonlines"))
 
     def test_an_error_among_instances(self, labels: FlaskClient, png: bytes) -> None:
@@ -243,7 +243,7 @@ def batcher() -> Iterator[Batcher[Prepared, Logits]]:
     made.stop()
 
 
-def test_a_picture_of_many_tiles_leaves_room_for_its_neighbours(
+def test_a_image_of_many_tiles_leaves_room_for_its_neighbours(
     segmenter: Predictor, batcher: Batcher[Prepared, Logits]
 ) -> None:
     seen = []
@@ -259,7 +259,7 @@ def test_a_picture_of_many_tiles_leaves_room_for_its_neighbours(
     caller = Caller(time.monotonic() + SOON, wanted=lambda: True, record=Record(id=""))
 
     def mask() -> np.ndarray:
-        (piece,) = pipeline.answer([rgb], Looks(tile="auto"), Encoder(Form.PNG), caller)
+        (piece,) = pipeline.answer([rgb], InferenceOptions(tile="auto"), Encoder(Form.PNG), caller)
         assert isinstance(piece, bytes)
         return decode(piece)
 

@@ -10,25 +10,30 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
-from support.pictures import decode, encode
+from support.images import decode, encode
 from support.servers import save_segmenter, save_tagger
 
 from byoc_serve.settings import Settings
 from byoc_vision.cli import main
 from byoc_vision.inference.files import predict_files
 from byoc_vision.inference.options import LARGEST_TILE, VIEWS, parse_threshold, parse_tile
-from byoc_vision.inference.passes import Looks
+from byoc_vision.inference.passes import InferenceOptions
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.inference.views import view_axes
 
 Serve = Callable[[Predictor, Settings], FlaskClient]
 
-LOOKS = [Looks(), Looks(threshold=0.42), Looks("auto", "flip", 0.51), Looks(48, "flips")]
+LOOKS = [
+    InferenceOptions(),
+    InferenceOptions(threshold=0.42),
+    InferenceOptions("auto", "flip", 0.51),
+    InferenceOptions(48, "flips"),
+]
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`cars`, masks of two classes, and `tags`, of which a picture has several; random weights."""
+    """`cars`, masks of two classes, and `tags`, of which an image has several; random weights."""
     folder = tmp_path_factory.mktemp("models")
     save_segmenter(folder / "cars", size=32)
     save_tagger(folder / "tags")
@@ -43,7 +48,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def query(looks: Looks) -> str:
+def query(looks: InferenceOptions) -> str:
     wishes = {"tile": looks.tile, "tta": looks.views, "threshold": looks.threshold}
     return urlencode({name: value for name, value in wishes.items() if value is not None})
 
@@ -54,7 +59,7 @@ def rows(output: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("looks", LOOKS, ids=query)
-def test_masks(models: Path, photo: Path, tmp_path: Path, serve: Serve, looks: Looks) -> None:
+def test_masks(models: Path, photo: Path, tmp_path: Path, serve: Serve, looks: InferenceOptions) -> None:
     predictor = Predictor.load(models / "cars", device="cpu")
     client = serve(predictor, Settings())
 
@@ -79,7 +84,7 @@ def test_masks(models: Path, photo: Path, tmp_path: Path, serve: Serve, looks: L
 
 
 def test_the_command_passes_on_what_it_is_told(models: Path, photo: Path, tmp_path: Path) -> None:
-    looks = Looks("auto", "flip", 0.51)
+    looks = InferenceOptions("auto", "flip", 0.51)
     said = ["--tile", "auto", "--tta", "flip", "--threshold", "0.51", "--overlay"]
     assert (
         main(["predict", "--model", str(models / "cars"), "--output", str(tmp_path / "said"), *said, str(photo)]) == 0

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from byoc_vision.data.samples import Dataset
 from byoc_vision.hyperparameters import Hyperparameters
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import choose_precision
 from byoc_vision.training.auto_batch_size import Trial, largest_fitting, with_fitting_batch_size
 from byoc_vision.training.distribution import World
+from byoc_vision.types import ModelSpec
 
 
 @given(st.integers(0, 5000), st.integers(1, 4096))

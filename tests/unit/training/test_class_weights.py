@@ -5,24 +5,24 @@ from pathlib import Path
 import pytest
 
 from byoc_vision.data.preflight_report import ClassReport
-from byoc_vision.data.samples import DataClass, Dataset, Sample
+from byoc_vision.data.samples import ClassInfo, Dataset, Sample
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import parse
 from byoc_vision.training.class_weights import class_weights
 
-PICTURE = Path("picture.jpg")
-CLASSES = (DataClass("cat"), DataClass("dog"), DataClass("owl"))
+IMAGE = Path("picture.jpg")
+CLASSES = (ClassInfo("cat"), ClassInfo("dog"), ClassInfo("owl"))
 
 
 def labelled(*counts: int) -> Dataset:
-    samples = tuple(Sample(PICTURE, label=label) for label, count in enumerate(counts) for _ in range(count))
+    samples = tuple(Sample(IMAGE, label=label) for label, count in enumerate(counts) for _ in range(count))
     return Dataset("classification", CLASSES[: len(counts)], samples, samples[:1])
 
 
-def counted(dataset: Dataset, shares: tuple[float | None, ...], pictures: tuple[int, ...]) -> list[ClassReport]:
+def counted(dataset: Dataset, shares: tuple[float | None, ...], images: tuple[int, ...]) -> list[ClassReport]:
     return [
         ClassReport(entry.name, entry.value, {"train": count}, share)
-        for entry, share, count in zip(dataset.classes, shares, pictures, strict=True)
+        for entry, share, count in zip(dataset.classes, shares, images, strict=True)
     ]
 
 
@@ -49,7 +49,7 @@ def test_the_built_in_algorithm_s_name() -> None:
 
 
 def test_effective_number() -> None:
-    """Cui et al. 2019, equation 2, by hand for beta 0.9: 1 picture counts 1, 2 pictures 1.9."""
+    """Cui et al. 2019, equation 2, by hand for beta 0.9: 1 image counts 1, 2 images 1.9."""
     rare, common = 0.1 / (1 - 0.9), 0.1 / (1 - 0.9**2)
     mean = (rare + common) / 2
     found = weights("effective", labelled(1, 2), effective_number_beta="0.9")
@@ -76,18 +76,18 @@ def test_a_class_that_is_never_seen_counts_as_usual() -> None:
 
 
 def test_masks_are_weighed_by_pixels() -> None:
-    sample = Sample(PICTURE, mask=PICTURE)
-    dataset = Dataset("segmentation", (DataClass("road", 0), DataClass("sign", 1)), (sample,) * 4, (sample,))
+    sample = Sample(IMAGE, mask=IMAGE)
+    dataset = Dataset("segmentation", (ClassInfo("road", 0), ClassInfo("sign", 1)), (sample,) * 4, (sample,))
     report = counted(dataset, (0.9, 0.1), (4, 1))
     assert class_weights(parse({"class_weights": "balanced"}), dataset, report) == pytest.approx((1 / 1.8, 1 / 0.2))
-    by_pictures = class_weights(parse({"class_weights": "effective"}), dataset, report)
-    assert by_pictures is not None
-    assert by_pictures[1] > by_pictures[0]
+    by_images = class_weights(parse({"class_weights": "effective"}), dataset, report)
+    assert by_images is not None
+    assert by_images[1] > by_images[0]
 
 
 def test_masks_that_were_not_read_are_taken_to_be_like_those_that_were() -> None:
-    sample = Sample(PICTURE, mask=PICTURE)
-    dataset = Dataset("segmentation", (DataClass("road", 0), DataClass("sign", 1)), (sample,) * 40, (sample,))
+    sample = Sample(IMAGE, mask=IMAGE)
+    dataset = Dataset("segmentation", (ClassInfo("road", 0), ClassInfo("sign", 1)), (sample,) * 40, (sample,))
     asked = parse({"class_weights": "effective", "effective_number_beta": "0.9"})
     of_a_tenth = class_weights(asked, dataset, counted(dataset, (0.9, 0.1), (4, 1)), masks_read=4)
     assert of_a_tenth == class_weights(asked, dataset, counted(dataset, (0.9, 0.1), (40, 10)), masks_read=40)
@@ -95,7 +95,7 @@ def test_masks_that_were_not_read_are_taken_to_be_like_those_that_were() -> None
 
 
 def test_several_labels_weigh_presence_against_absence() -> None:
-    samples = tuple(Sample(PICTURE, labels=labels) for labels in [(0,), (0, 1), (0,), ()])
+    samples = tuple(Sample(IMAGE, labels=labels) for labels in [(0,), (0, 1), (0,), ()])
     dataset = Dataset("classification", CLASSES[:2], samples, samples[:1], multi_label=True)
     report = counted(dataset, (None, None), (3, 1))
     assert class_weights(parse({"class_weights": "balanced"}), dataset, report) == pytest.approx((1 / 3, 3.0))

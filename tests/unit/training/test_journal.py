@@ -21,7 +21,7 @@ def journal(folder: Path, **options: object) -> Journal:
         package_version="1",
         task="classification",
         classes=[Class(name="cat")],
-        pictures={"train": 3},
+        images={"train": 3},
         objective="validation:accuracy",
         run=Run(hyperparameters={}),
     )

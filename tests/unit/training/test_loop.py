@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch import nn
 
-from byoc_vision.artifact import ClassEntry, ModelCard
+from byoc_vision.artifact import ClassEntry, ModelConfig
 from byoc_vision.data.loaders import EvaluationBatch
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.errors import DataError
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Predictor
-from byoc_vision.models.spec import ModelSpec
 from byoc_vision.precision import choose_precision
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.distribution import World
 from byoc_vision.training.loop import evaluate
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics
+from byoc_vision.types import ModelSpec
 
 CPU = torch.device("cpu")
 NAMES = ("red", "green", "blue")
@@ -28,23 +28,23 @@ NAMES = ("red", "green", "blue")
 
 def predictor(activation: str) -> Predictor:
     """The mean of each colour is the logit of its class."""
-    card = ModelCard(
+    config = ModelConfig(
         model=ModelSpec(task="classification", architecture="test", outputs=3),
         classes=tuple(ClassEntry(name=name) for name in NAMES),
         activation=activation,
         preprocess=Preprocess(height=4, width=4, mean=(0.5, 0.5, 0.5), std=(0.1, 0.1, 0.1)),
     )
     net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return Predictor(card, TorchEngine(net, card, CPU, choose_precision("float32", CPU)))
+    return Predictor(config, TorchEngine(net, config, CPU, choose_precision("float32", CPU)))
 
 
-def batch(colours: list[tuple[int, int, int]], truths: list[object], unreadable: int = 0) -> EvaluationBatch:
+def batch(colours: list[tuple[int, int, int]], targets: list[object], unreadable: int = 0) -> EvaluationBatch:
     count = len(colours)
-    pictures = torch.zeros(count, 3, 4, 4, dtype=torch.uint8)
-    for picture, colour in zip(pictures, colours, strict=True):
-        picture += torch.tensor(colour, dtype=torch.uint8)[:, None, None]
-    sizes, reasons = [4] * count, ["picture.png is cut short"] * unreadable
-    return EvaluationBatch(pictures, sizes, sizes, [np.array(truth) for truth in truths], list(range(count)), reasons)
+    images = torch.zeros(count, 3, 4, 4, dtype=torch.uint8)
+    for image, colour in zip(images, colours, strict=True):
+        image += torch.tensor(colour, dtype=torch.uint8)[:, None, None]
+    sizes, reasons = [4] * count, ["image.png is cut short"] * unreadable
+    return EvaluationBatch(images, sizes, sizes, [np.array(target) for target in targets], list(range(count)), reasons)
 
 
 RED, BLUE, PURPLE = (255, 0, 0), (0, 0, 255), (255, 0, 255)
@@ -55,7 +55,7 @@ def test_figures_and_loss_are_of_all_batches() -> None:
     loss = build_loss("cross_entropy", "softmax", task="classification")
     figures = evaluate(predictor("softmax"), batches, ClassificationMetrics(NAMES), World(), loss)
     assert figures["accuracy"] == pytest.approx(2 / 3)
-    assert figures["loss"] == pytest.approx(10 / 3, rel=1e-3)  # the wrong one's: 5 against -5, over three pictures
+    assert figures["loss"] == pytest.approx(10 / 3, rel=1e-3)  # the wrong one's: 5 against -5, over three images
 
 
 def test_of_several_classes_each_is_judged() -> None:
@@ -67,14 +67,14 @@ def test_of_several_classes_each_is_judged() -> None:
     assert figures["loss"] == pytest.approx(5 / 6, rel=2e-2)
 
 
-def test_pictures_left_out_change_no_figure_and_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+def test_images_left_out_change_no_figure_and_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     batches = [batch([RED], [0], unreadable=1), batch([], [], unreadable=2), batch([BLUE], [1])]
     with caplog.at_level(logging.WARNING):
         figures = evaluate(predictor("softmax"), batches, ClassificationMetrics(NAMES), World())
     assert figures["accuracy"] == 0.5
-    assert "3 of 5 pictures cannot be read: the figures are of the others" in caplog.text
+    assert "3 of 5 images cannot be read: the figures are of the others" in caplog.text
 
 
-def test_where_no_picture_is_left_there_are_no_figures() -> None:
-    with pytest.raises(DataError, match="none of the 2 pictures to be evaluated can be read"):
+def test_where_no_image_is_left_there_are_no_figures() -> None:
+    with pytest.raises(DataError, match="none of the 2 images to be evaluated can be read"):
         evaluate(predictor("softmax"), [batch([], [], unreadable=2)], ClassificationMetrics(NAMES), World())

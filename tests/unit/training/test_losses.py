@@ -17,7 +17,7 @@ KINDS: list[Activation] = ["sigmoid", "softmax"]
 
 
 def masks(activation: Activation, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Logits and class indices of two small pictures."""
+    """Logits and class indices of two small images."""
     generator = torch.Generator().manual_seed(seed)
     classes = 2 if activation == "sigmoid" else 3
     logits = torch.randn(2, 1 if activation == "sigmoid" else 3, 4, 5, generator=generator)
@@ -110,7 +110,7 @@ class TestCrossEntropy:
         one_logit = build_loss("cross_entropy", "sigmoid", **options)(logits, targets)
         torch.testing.assert_close(one_logit, build_loss("cross_entropy", "softmax", **options)(two, targets))
 
-    def test_of_pictures_is_torch_s_and_255_is_a_class(self) -> None:
+    def test_of_images_is_torch_s_and_255_is_a_class(self) -> None:
         logits, labels = torch.randn(8, 300), torch.tensor([255, 0, 299, 255, 1, 2, 3, 4])
         ours = build_loss("cross_entropy", "softmax", task="classification")(logits, labels)
         torch.testing.assert_close(ours, F.cross_entropy(logits, labels))
@@ -131,41 +131,41 @@ class TestFocal:
 
 
 class TestYesOrNo:
-    """Pictures with any number of classes."""
+    """Images with any number of classes."""
 
-    def pictures(self) -> tuple[Tensor, Tensor]:
+    def images(self) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(0)
         logits = torch.randn(6, 3, generator=generator)
         return logits, torch.randint(0, 2, (6, 3), generator=generator, dtype=torch.uint8)
 
     def test_is_torch_s(self) -> None:
-        logits, truth = self.pictures()
-        ours = build_loss("cross_entropy", "sigmoid", task="classification")(logits, truth)
-        torch.testing.assert_close(ours, F.binary_cross_entropy_with_logits(logits, truth.float()))
+        logits, target = self.images()
+        ours = build_loss("cross_entropy", "sigmoid", task="classification")(logits, target)
+        torch.testing.assert_close(ours, F.binary_cross_entropy_with_logits(logits, target.float()))
 
     def test_a_yes_counts_what_its_class_weighs_and_a_no_counts_one(self) -> None:
-        logits, truth = self.pictures()
-        ours = build_loss("cross_entropy", "sigmoid", task="classification", class_weights=[1, 5, 0.5])(logits, truth)
-        each = F.binary_cross_entropy_with_logits(logits, truth.float(), reduction="none")
-        weights = torch.where(truth == 1, torch.tensor([1, 5, 0.5]), torch.ones(3))
+        logits, target = self.images()
+        ours = build_loss("cross_entropy", "sigmoid", task="classification", class_weights=[1, 5, 0.5])(logits, target)
+        each = F.binary_cross_entropy_with_logits(logits, target.float(), reduction="none")
+        weights = torch.where(target == 1, torch.tensor([1, 5, 0.5]), torch.ones(3))
         torch.testing.assert_close(ours, (each * weights).mean())
 
     def test_smoothing_moves_the_truth_towards_a_half(self) -> None:
-        logits, truth = self.pictures()
-        ours = build_loss("cross_entropy", "sigmoid", task="classification", label_smoothing=0.2)(logits, truth)
-        torch.testing.assert_close(ours, F.binary_cross_entropy_with_logits(logits, truth * 0.8 + 0.1))
+        logits, target = self.images()
+        ours = build_loss("cross_entropy", "sigmoid", task="classification", label_smoothing=0.2)(logits, target)
+        torch.testing.assert_close(ours, F.binary_cross_entropy_with_logits(logits, target * 0.8 + 0.1))
 
     def test_focal_is_the_paper_s_formula(self) -> None:
-        logits, truth = self.pictures()
-        p = torch.where(truth == 1, logits.sigmoid(), 1 - logits.sigmoid())
-        ours = build_loss("focal", "sigmoid", task="classification")(logits, truth)
+        logits, target = self.images()
+        p = torch.where(target == 1, logits.sigmoid(), 1 - logits.sigmoid())
+        ours = build_loss("focal", "sigmoid", task="classification")(logits, target)
         torch.testing.assert_close(ours, ((1 - p) ** 2 * -p.log()).mean())
 
     @pytest.mark.parametrize("name", ["cross_entropy", "focal"])
     def test_large_logits_and_half_precision_stay_finite(self, name: str) -> None:
-        logits, truth = self.pictures()
+        logits, target = self.images()
         logits = (logits * 1e4).bfloat16().requires_grad_()
-        loss = build_loss(name, "sigmoid", task="classification", class_weights=[1, 2, 3])(logits, truth)
+        loss = build_loss(name, "sigmoid", task="classification", class_weights=[1, 2, 3])(logits, target)
         loss.backward()
         assert loss.dtype == torch.float32
         assert loss.isfinite()
@@ -180,7 +180,7 @@ class TestDice:
         expected = 1 - (2 * 0.5 + 1) / (0.25 + 3 + 1)
         assert build_loss("dice", "sigmoid")(logits, targets).item() == pytest.approx(expected)
 
-    def test_is_of_the_batch_and_not_of_its_pictures(self) -> None:
+    def test_is_of_the_batch_and_not_of_its_images(self) -> None:
         logits, targets = masks("sigmoid")
         side_by_side = build_loss("dice", "sigmoid")(
             torch.cat(list(logits), dim=2).unsqueeze(0), torch.cat(list(targets), dim=1).unsqueeze(0)

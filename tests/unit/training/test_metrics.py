@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from support import forked
-from support.sharded_metrics import MASKS, PICTURES, measure, measure_together, tell_figures
+from support.sharded_metrics import IMAGES, MASKS, measure, measure_together, tell_figures
 
 from byoc_vision.artifact import ClassEntry
 from byoc_vision.inference.predictor import Classification, Segmentation
@@ -24,19 +24,19 @@ def segmentation(labels: object) -> Segmentation:
     return Segmentation(np.array(labels, dtype=np.uint8), classes, lambda: np.zeros(0))
 
 
-def answered(labels: object, truth: object, classes: int = 2) -> Answered:
-    return judge(segmentation(labels), np.array(truth, dtype=np.uint8), classes)
+def answered(labels: object, target: object, classes: int = 2) -> Answered:
+    return judge(segmentation(labels), np.array(target, dtype=np.uint8), classes)
 
 
 def measured(names: list[str], pairs: list[tuple[object, object]]) -> dict[str, float]:
     metrics = SegmentationMetrics(names)
-    metrics.update(answered(labels, truth, len(names)) for labels, truth in pairs)
+    metrics.update(answered(labels, target, len(names)) for labels, target in pairs)
     return metrics.compute()
 
 
 class TestSegmentation:
     def test_by_hand(self) -> None:
-        # Two pictures: 1 of 2 car pixels found with one false alarm; both of 2 found.
+        # Two images: 1 of 2 car pixels found with one false alarm; both of 2 found.
         figures = measured(["road", "car"], [([[1, 1, 0, 0]], [[1, 0, 1, 0]]), ([[1, 1, 0, 0]], [[1, 1, 0, 0]])])
         assert figures == pytest.approx(
             {
@@ -48,14 +48,14 @@ class TestSegmentation:
             }
         )
 
-    def test_of_three_classes_dice_is_the_mean_of_those_in_the_picture_but_the_first(self) -> None:
+    def test_of_three_classes_dice_is_the_mean_of_those_in_the_image_but_the_first(self) -> None:
         figures = measured(["sky", "tree", "car", "cat"], [([[1, 1, 2, 0]], [[1, 2, 2, 0]])])
         assert figures["dice"] == pytest.approx((2 * 1 / 3 + 2 * 1 / 3) / 2)
         assert figures["iou_tree"] == figures["iou_car"] == 0.5
         assert "iou_cat" not in figures
         assert figures["miou"] == pytest.approx((0.5 + 0.5 + 1) / 3)
 
-    def test_a_picture_without_foreground_is_right_where_none_is_seen(self) -> None:
+    def test_a_image_without_foreground_is_right_where_none_is_seen(self) -> None:
         assert measured(["no", "yes"], [([[0, 0]], [[0, 0]])])["dice"] == 1
         assert measured(["no", "yes"], [([[0, 1]], [[0, 0]])])["dice"] == 0
 
@@ -63,7 +63,7 @@ class TestSegmentation:
         seen = measured(["no", "yes"], [([[1, 0, 1]], [[1, 0, IGNORED]])])
         assert seen == measured(["no", "yes"], [([[1, 0]], [[1, 0]])])
 
-    def test_a_picture_that_is_ignored_whole_spoils_nothing(self) -> None:
+    def test_a_image_that_is_ignored_whole_spoils_nothing(self) -> None:
         figures = measured(["no", "yes"], [([[1, 0]], [[IGNORED, IGNORED]])])
         assert figures == {"dice": 1.0, "miou": 0.0, "pixel_accuracy": 0.0}
 
@@ -77,11 +77,11 @@ class TestSegmentation:
         pairs = []
         for _ in range(data.draw(st.integers(1, 3))):
             shape = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))
-            truths = st.sampled_from([*range(count), IGNORED])
+            targets = st.sampled_from([*range(count), IGNORED])
             pairs.append(
                 (
                     data.draw(st_numpy.arrays(np.uint8, shape, elements=st.integers(0, count - 1))),
-                    data.draw(st_numpy.arrays(np.uint8, shape, elements=truths)),
+                    data.draw(st_numpy.arrays(np.uint8, shape, elements=targets)),
                 )
             )
         names = [str(index) for index in range(count)]
@@ -98,16 +98,16 @@ class TestSegmentation:
 def naive(count: int, pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
     """The definitions, word by word."""
     dice = []
-    for labels, truth in pairs:
-        kept = truth != IGNORED
+    for labels, target in pairs:
+        kept = target != IGNORED
         of_classes = []
         for index in range(1, count):
-            answered, true = (labels == index) & kept, truth == index
+            answered, true = (labels == index) & kept, target == index
             if answered.any() or true.any():
                 of_classes.append(2 * (answered & true).sum() / (answered.sum() + true.sum()))
         dice.append(np.mean(of_classes) if of_classes else 1.0)
-    flat_labels = np.concatenate([labels[truth != IGNORED] for labels, truth in pairs])
-    flat_truth = np.concatenate([truth[truth != IGNORED] for _, truth in pairs])
+    flat_labels = np.concatenate([labels[target != IGNORED] for labels, target in pairs])
+    flat_truth = np.concatenate([target[target != IGNORED] for _, target in pairs])
     iou = {}
     for index in range(count):
         union = ((flat_labels == index) | (flat_truth == index)).sum()
@@ -126,11 +126,11 @@ def probabilities(index: int, count: int) -> Classification:
 
 
 class TestClassification:
-    def figures(self, answers: list[int], truths: list[int], count: int) -> dict[str, float]:
+    def figures(self, answers: list[int], targets: list[int], count: int) -> dict[str, float]:
         metrics = ClassificationMetrics([str(index) for index in range(count)])
         metrics.update(
-            Answered(probabilities(answer, count), np.array(truth))
-            for answer, truth in zip(answers, truths, strict=True)
+            Answered(probabilities(answer, count), np.array(target))
+            for answer, target in zip(answers, targets, strict=True)
         )
         return metrics.compute()
 
@@ -159,28 +159,28 @@ class TestClassification:
         assert metrics.compute()["accuracy"] == 1
 
     def test_batches_of_any_size_give_the_same_figures(self) -> None:
-        answers, truths = [0, 1, 1, 2, 0], [0, 0, 1, 2, 2]
+        answers, targets = [0, 1, 1, 2, 0], [0, 0, 1, 2, 2]
         one_by_one = ClassificationMetrics(["0", "1", "2"])
-        for answer, truth in zip(answers, truths, strict=True):
-            one_by_one.update([Answered(probabilities(answer, 3), np.array(truth))])
-        assert one_by_one.compute() == self.figures(answers, truths, 3)
+        for answer, target in zip(answers, targets, strict=True):
+            one_by_one.update([Answered(probabilities(answer, 3), np.array(target))])
+        assert one_by_one.compute() == self.figures(answers, targets, 3)
 
     def test_the_truth_may_be_among_the_k_likeliest(self) -> None:
         metrics = ClassificationMetrics(["a", "b", "c"], top_k=2)
         vector = np.array([0.5, 0.3, 0.2], dtype=np.float32)
         answer = Classification(vector, metrics.class_names)
-        metrics.update(Answered(answer, np.array(truth)) for truth in (0, 1, 2, 2))
+        metrics.update(Answered(answer, np.array(target)) for target in (0, 1, 2, 2))
         figures = metrics.compute()
         assert (figures["accuracy"], figures["top_2_accuracy"]) == (1 / 4, 2 / 4)
 
 
 class TestMultiLabel:
-    def figures(self, probabilities: np.ndarray, truths: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
-        names = tuple(str(index) for index in range(truths.shape[1]))
+    def figures(self, probabilities: np.ndarray, targets: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
+        names = tuple(str(index) for index in range(targets.shape[1]))
         metrics = MultiLabelMetrics(names, threshold)
         answers = [Classification(row.astype(np.float32), names, threshold) for row in probabilities]
-        metrics.update(map(Answered, answers[:2], truths[:2]))
-        metrics.update(map(Answered, answers[2:], truths[2:]))
+        metrics.update(map(Answered, answers[:2], targets[:2]))
+        metrics.update(map(Answered, answers[2:], targets[2:]))
         return metrics.compute()
 
     def test_by_hand(self) -> None:
@@ -202,8 +202,8 @@ class TestMultiLabel:
         )
 
     def test_the_threshold_decides_and_the_ranking_does_not_need_it(self) -> None:
-        probabilities, truths = np.array([[0.4], [0.3], [0.1]]), np.array([[1], [1], [0]], dtype=np.uint8)
-        low, high = self.figures(probabilities, truths, 0.2), self.figures(probabilities, truths, 0.5)
+        probabilities, targets = np.array([[0.4], [0.3], [0.1]]), np.array([[1], [1], [0]], dtype=np.uint8)
+        low, high = self.figures(probabilities, targets, 0.2), self.figures(probabilities, targets, 0.5)
         assert (low["map"], low["f1"], low["exact_match"]) == (1, 1, 1)
         assert (high["map"], high["f1"], high["exact_match"]) == (1, 0, pytest.approx(1 / 3))
 
@@ -216,9 +216,9 @@ class TestMultiLabel:
     def test_it_is_what_counting_one_by_one_gives(self, data: st.DataObject) -> None:
         shape = data.draw(st.tuples(st.integers(3, 12), st.integers(1, 4)))
         probabilities = data.draw(st_numpy.arrays(np.float32, shape, elements=st.sampled_from([0, 0.25, 0.5, 0.75, 1])))
-        truths = data.draw(st_numpy.arrays(np.uint8, shape, elements=st.integers(0, 1)))
-        figures = self.figures(probabilities, truths)
-        said, true = probabilities > 0.5, truths == 1
+        targets = data.draw(st_numpy.arrays(np.uint8, shape, elements=st.integers(0, 1)))
+        figures = self.figures(probabilities, targets)
+        said, true = probabilities > 0.5, targets == 1
         precisions, f1 = [], []
         for index in range(shape[1]):
             if true[:, index].any():
@@ -247,8 +247,8 @@ def average_precision(probabilities: np.ndarray, true: np.ndarray) -> float:
 def test_two_processes_together_measure_what_one_does(tmp_path: Path) -> None:
     """Shares of unequal size, one of them empty; the figures are equal to the last bit."""
     store, log = str(tmp_path / "store"), tmp_path / "log"
-    alone = measure(MASKS, PICTURES)
+    alone = measure(MASKS, IMAGES)
     second = forked.start(tell_figures, 1, store, MASKS[5:], [], log=log)
-    first = measure_together(0, store, MASKS[:5], PICTURES)
+    first = measure_together(0, store, MASKS[:5], IMAGES)
     assert second.wait(60) == 0, log.read_text()
     assert first == json.loads(log.read_text().splitlines()[-1]) == alone

@@ -3,19 +3,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from byoc_vision.data.samples import DataClass, Dataset, Sample
+from byoc_vision.data.samples import ClassInfo, Dataset, Sample
 from byoc_vision.hyperparameters import parse
 from byoc_vision.training.distribution import World
 from byoc_vision.training.progress import Grid
 
-DATASET = Dataset("classification", (DataClass("cat"), DataClass("dog")), (Sample(Path("1.jpg"), label=0),) * 8, ())
+DATASET = Dataset("classification", (ClassInfo("cat"), ClassInfo("dog")), (Sample(Path("1.jpg"), label=0),) * 8, ())
 
 
 def grid(shards: str = "") -> Grid:
     return Grid.of(parse({}), DATASET, batches=2, world=World(size=2), shards=shards)
 
 
-def test_pictures_dealt_out_otherwise_are_another_grid() -> None:
+def test_images_dealt_out_otherwise_are_another_grid() -> None:
     assert grid("0011").as_dict() != grid("0101").as_dict()
     assert json.loads(json.dumps(grid("0011").as_dict())) == grid("0011").as_dict()
 

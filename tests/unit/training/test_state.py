@@ -16,7 +16,7 @@ from byoc_vision.training.state import optimizer_state, set_optimizer_state, set
 
 
 class Training:
-    """A network that learns from random pictures."""
+    """A network that learns from random images."""
 
     def __init__(self, name: str, learning_rate: float = 0.1) -> None:
         torch.manual_seed(0)

@@ -26,11 +26,11 @@ def test_grouping(count: int, size: int, sizes: list[int]) -> None:
     batches = [(torch.tensor(index), torch.tensor(index)) for index in range(count)]
     groups = list(grouped(batches, size))
     assert [len(group) for group in groups] == sizes
-    assert [int(pictures) for group in groups for pictures, _ in group] == list(range(count))
+    assert [int(images) for group in groups for images, _ in group] == list(range(count))
 
 
 @pytest.mark.parametrize("size", [2, 4])
-def test_several_processes_learn_what_one_learns_from_the_same_pictures(tmp_path: Path, size: int) -> None:
+def test_several_processes_learn_what_one_learns_from_the_same_images(tmp_path: Path, size: int) -> None:
     store, log = str(tmp_path / "store"), tmp_path / "log"
     others = [forked.start(shared_steps.take_part, rank, size, store, log=log) for rank in range(1, size)]
     shared = shared_steps.train_shares(0, size, store)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from byoc_vision.data.cache import PictureCache, open_cache
-from byoc_vision.data.cache.place import Place
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.data.cache import ImageCache, open_cache
+from byoc_vision.data.cache.location import Place
 from byoc_vision.data.samples import Dataset, Sample
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.bottleneck import remedy
 from byoc_vision.training.distribution import World
 from byoc_vision.training.throughput import Meter, Throughput
@@ -62,7 +62,7 @@ def test_no_batches_at_all() -> None:
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> PictureCache:
+def cache(tmp_path: Path) -> ImageCache:
     samples = tuple(Sample(tmp_path / f"{index}.png", label=0) for index in range(4))
     opened = open_cache(Dataset("classification", (), samples, samples), RULE, Place(tmp_path, 500), 1)
     assert opened is not None
@@ -72,7 +72,7 @@ def cache(tmp_path: Path) -> PictureCache:
 RULE = Preprocess(height=8, width=8)
 
 
-def test_the_setting_that_helps_is_named(cache: PictureCache) -> None:
+def test_the_setting_that_helps_is_named(cache: ImageCache) -> None:
     assert "set cache=auto" in remedy(None, workers=4, cores=4, on_gpu=True)
     assert "there are 8 cores; set num_workers=8" in remedy(cache, workers=4, cores=8, on_gpu=True)
     assert "set num_workers=7" in remedy(cache, workers=4, cores=8, on_gpu=False)

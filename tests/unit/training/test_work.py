@@ -20,7 +20,7 @@ Files = Mapping[str, "np.ndarray | bytes"]
 Answers = tuple[dict[str, Any], dict[str, Any]]
 
 
-def picture(seed: int = 0) -> np.ndarray:
+def image(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(256, size=(8, 8, 3), dtype=np.uint8)
 
 
@@ -30,12 +30,12 @@ def mask(*values: int) -> np.ndarray:
 
 
 def pairs(numbers: range, *values: int) -> dict[str, np.ndarray | bytes]:
-    pictures = {f"train/{number}.png": picture(number) for number in numbers}
-    return pictures | {f"train_annotation/{number}.png": mask(*values) for number in numbers}
+    images = {f"train/{number}.png": image(number) for number in numbers}
+    return images | {f"train_annotation/{number}.png": mask(*values) for number in numbers}
 
 
 def labelled(name: str, numbers: range, split: str = "train") -> dict[str, np.ndarray | bytes]:
-    return {f"{split}/{name}/{number}.png": picture(number) for number in numbers}
+    return {f"{split}/{name}/{number}.png": image(number) for number in numbers}
 
 
 BOTH = labelled("cat", range(20, 23), "validation") | labelled("dog", range(23, 25), "validation")
@@ -43,8 +43,8 @@ BOTH = labelled("cat", range(20, 23), "validation") | labelled("dog", range(23, 
 # By job: what each of two hosts has, which channels are sharded, and hyperparameters.
 JOBS: dict[str, tuple[Files, Files, tuple[str, ...], dict[str, str]]] = {
     "masks": (
-        pairs(range(6), 3) | {"validation/a.png": picture(50), "validation_annotation/a.png": mask(7)},
-        pairs(range(6, 10), 7, 255) | {"validation/b.png": picture(51), "validation_annotation/b.png": mask(3)},
+        pairs(range(6), 3) | {"validation/a.png": image(50), "validation_annotation/a.png": mask(7)},
+        pairs(range(6, 10), 7, 255) | {"validation/b.png": image(51), "validation_annotation/b.png": mask(3)},
         ("train", "train_annotation", "validation", "validation_annotation"),
         {"class_weights": "balanced"},
     ),
@@ -55,8 +55,8 @@ JOBS: dict[str, tuple[Files, Files, tuple[str, ...], dict[str, str]]] = {
         {"class_weights": "balanced"},
     ),
     "parted": (
-        {"train/1.png": picture(1), "train/2.png": picture(2), "train_annotation/2.png": mask(1)},
-        {"train/3.png": picture(3), "train_annotation/3.png": mask(1), "train_annotation/1.png": mask(1)},
+        {"train/1.png": image(1), "train/2.png": image(2), "train_annotation/2.png": mask(1)},
+        {"train/3.png": image(3), "train_annotation/3.png": mask(1), "train_annotation/1.png": mask(1)},
         ("train", "train_annotation"),
         {},
     ),
@@ -142,7 +142,7 @@ def test_what_bad_samples_leave(found: Callable[[str], Answers]) -> None:
     ("job", "problem"),
     [
         ("parted", rf"Your input: .*/train/1\.png lies on {HOSTS[0]} without its mask, .*1\.png lies on {HOSTS[1]}"),
-        ("idle", rf"Your input: {HOSTS[1]}: of the \d training pictures none lies there.*take 1 instead of 2 hosts"),
+        ("idle", rf"Your input: {HOSTS[1]}: of the \d training images none lies there.*take 1 instead of 2 hosts"),
         ("torn", rf"Your data: on {HOSTS[1]}: 1 of 7 samples cannot be used.*\n.*train/dog/9\.png"),
         ("one class", r"Your data: .*holds a single class folder, 'cat'"),
         ("weights", rf"Your input: on {HOSTS[0]}: .*of pretrained is ShardedByS3Key"),

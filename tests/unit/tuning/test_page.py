@@ -31,7 +31,7 @@ def test_it_says_what_it_came_to(text: str) -> None:
     for part in ("0.9123", "trial 9, after epoch 4", "9 complete, 1 pruned, 1 failed, 1 running", "Epochs spared"):
         assert part in text
     assert "the recipe as it is" in text
-    assert "40 train and 8 validation pictures" in text
+    assert "40 train and 8 validation images" in text
 
 
 def test_every_trial_has_a_line_and_words_are_only_words(text: str) -> None:

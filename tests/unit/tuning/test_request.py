@@ -1,4 +1,4 @@
-"""The recipe and the pictures, before anything is trained."""
+"""The recipe and the images, before anything is trained."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def test_what_is_kept_does_not_vary(recipe: Path, shapes: Path) -> None:
     assert asked.space.fixed["lr"] == "0.002"
 
 
-def test_the_same_pictures_are_the_same_data_wherever_they_lie(recipe: Path, shapes: Path, tmp_path: Path) -> None:
+def test_the_same_images_are_the_same_data_wherever_they_lie(recipe: Path, shapes: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(shapes, moved)
     here = read_request(str(recipe), shapes).identity
     assert read_request(str(recipe), moved).identity == here
-    picture = next((moved / "train" / "circle").iterdir())
-    picture.rename(picture.with_name("renamed.jpg"))
+    image = next((moved / "train" / "circle").iterdir())
+    image.rename(image.with_name("renamed.jpg"))
     assert read_request(str(recipe), moved).identity["data"] != here["data"]
     assert json.loads(json.dumps(here)) == here
 
@@ -75,7 +75,7 @@ def test_a_recipe_that_is_none_is_named(shapes: Path, tmp_path: Path) -> None:
         read_request(str(tmp_path), shapes)
 
 
-def test_bad_pictures_are_named_before_anything_is_trained(recipe: Path, shapes: Path, tmp_path: Path) -> None:
+def test_bad_images_are_named_before_anything_is_trained(recipe: Path, shapes: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(shapes, broken)
     (broken / "train" / "star" / "torn.jpg").write_bytes(b"\xff\xd8\xff torn")

@@ -101,15 +101,15 @@ def test_why_a_job_failed_is_one_line_that_says_it(tmp_path: Path) -> None:
     assert job.why_it_failed(4) == "Resources: no memory"
 
 
-def test_pictures_are_linked_and_never_removed(tmp_path: Path) -> None:
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    (pictures / "1.jpg").write_bytes(b"picture")
+def test_images_are_linked_and_never_removed(tmp_path: Path) -> None:
+    images = tmp_path / "pictures"
+    images.mkdir()
+    (images / "1.jpg").write_bytes(b"picture")
     job = TrialJob(MlPaths(tmp_path / "trial"))
     for _ in range(2):  # a repeated trial finds the folder of the one before
-        job.prepare({"epochs": "1"}, {"train": pictures})
+        job.prepare({"epochs": "1"}, {"train": images})
         assert (job.paths.channel("train") / "1.jpg").read_bytes() == b"picture"
         assert json.loads(job.paths.hyperparameters.read_text()) == {"epochs": "1", **SPARED}
     job.tidy()
-    assert (pictures / "1.jpg").exists()
+    assert (images / "1.jpg").exists()
     assert not job.paths.channels.exists()

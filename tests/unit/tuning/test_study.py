@@ -114,7 +114,7 @@ def test_the_lowest_loss_is_the_best(tmp_path: Path) -> None:
         (searches.request(image_size="64"), "the recipe: image_size"),
         (
             searches.request(data=searches.DATA | {"pictures": {"train": 41, "validation": 8}}),
-            "40 train and 8 validation pictures there and 41 train and 8 validation pictures here",
+            "40 train and 8 validation images there and 41 train and 8 validation images here",
         ),
     ],
 )

@@ -5,7 +5,7 @@ written to a place that no other process has, and its row after it: an interrupt
 there. Rows and contents have checksums: after a crash of the machine a row may be on the disk and its content not.
 
 Plain reads and writes, not memory maps: the pages are shared through the kernel's cache just the same, a copy of a
-512 × 512 picture takes 0.05 ms, and a full disk or a shortened file is an error here and a deadly signal there. The
+512 × 512 image takes 0.05 ms, and a full disk or a shortened file is an error here and a deadly signal there. The
 kernel gives the pages up where programs need the memory, so that the cache never drives a machine into swap.
 """
 
@@ -187,7 +187,7 @@ class RecordStore:
             self._write(self._index, 0, _HEADER.pack(*header._replace(full=1)))
         if not header.full:
             logger.warning(
-                "%s cannot hold more decoded pictures (%s): the others are decoded in each epoch; give the job a "
+                "%s cannot hold more decoded images (%s): the others are decoded in each epoch; give the job a "
                 "larger volume, or set cache_gb to what may be used",
                 self.folder,
                 error.strerror or error,

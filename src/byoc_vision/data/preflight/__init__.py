@@ -1,4 +1,4 @@
-"""Every picture and mask is decoded once before training, so that bad data end a job at once and by name."""
+"""Every image and mask is decoded once before training, so that bad data end a job at once and by name."""
 
 from byoc_vision.data.preflight.check import (
     Checked,
@@ -11,9 +11,9 @@ from byoc_vision.data.preflight.check import (
     read_part,
     refusals_reported,
 )
-from byoc_vision.data.preflight.late import check_split, name_all
-from byoc_vision.data.preflight.selection import job_budget
-from byoc_vision.data.preflight.survey import Survey, joined
+from byoc_vision.data.preflight.deferred_checks import check_split, name_all
+from byoc_vision.data.preflight.scan import Survey, joined
+from byoc_vision.data.preflight.subsample import job_budget
 
 __all__ = [
     "Checked",

@@ -10,32 +10,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from byoc_vision.data.layouts import find_dataset
-from byoc_vision.data.preflight.advice import advise
+from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.preflight.duplicates import Hashed, find_duplicates, hash_lookalikes
-from byoc_vision.data.preflight.facts import Facts
-from byoc_vision.data.preflight.figures import (
+from byoc_vision.data.preflight.sample_stats import Facts
+from byoc_vision.data.preflight.scan import Survey, survey
+from byoc_vision.data.preflight.sizes import Sizes, measure_sizes
+from byoc_vision.data.preflight.statistics import (
     count_classes,
     measure_channels,
     measure_coverage,
     measure_ignored,
     measure_tones,
 )
-from byoc_vision.data.preflight.judgement import (
+from byoc_vision.data.preflight.subsample import select, with_empty
+from byoc_vision.data.preflight.table import summary
+from byoc_vision.data.preflight.validation import (
     compare_counts,
     refuse_faults,
     refuse_losses,
     with_classes,
     without,
 )
-from byoc_vision.data.preflight.selection import select, with_empty
-from byoc_vision.data.preflight.sizes import Sizes, measure_sizes
-from byoc_vision.data.preflight.survey import Survey, survey
-from byoc_vision.data.preflight.table import summary
+from byoc_vision.data.preflight.warnings import advise
 from byoc_vision.data.preflight_report import Duplicates, PreflightReport, Range, write_refusal, write_report
-from byoc_vision.data.samples import DataClass, DataOptions, Dataset, Sample
+from byoc_vision.data.samples import ClassInfo, DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, ResourceError, UserError, list_problems
-from byoc_vision.models.spec import Task
+from byoc_vision.types import Task
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def read_part(dataset: Dataset, options: DataOptions, is_here: Callable[[Sample]
 def check(dataset: Dataset, options: DataOptions, *, workers: int | None = None) -> Checked:
     """Read the samples as `inspect` does, and let the log tell what was seen.
 
-    Raises DataError that names every unreadable picture and every mask that does not fit, InputError where
+    Raises DataError that names every unreadable image and every mask that does not fit, InputError where
     `options.num_classes` contradicts the data.
     """
     checked = inspect(dataset, options, workers=workers)
@@ -140,9 +140,9 @@ def inspect(
     balanced: bool = False,
     seen: Survey | None = None,
 ) -> Checked:
-    """Read pictures and masks, in parallel; find the classes of a segmentation; leave out or report bad samples.
+    """Read images and masks, in parallel; find the classes of a segmentation; leave out or report bad samples.
 
-    Files that are missing or empty are found, and copies of pictures as far as is cheap, also where a part of the
+    Files that are missing or empty are found, and copies of images as far as is cheap, also where a part of the
     samples is read. Where a part within `options.checking_budget` would be refused, all are read: so that all bad
     samples are named, and no class is thought missing that others show. So are all masks that alone tell the classes,
     where these are more than two: one that is rare may be in none of a part's masks.
@@ -174,8 +174,8 @@ def inspect(
     return Checked(used, replace(report, warnings=warnings, seconds=seconds))
 
 
-def check_labelled(samples: Sequence[Sample], classes: Sequence[DataClass], *, workers: int | None = None) -> None:
-    """Decode pictures that a trained model is to be measured on, and their masks.
+def check_labelled(samples: Sequence[Sample], classes: Sequence[ClassInfo], *, workers: int | None = None) -> None:
+    """Decode images that a trained model is to be measured on, and their masks.
 
     Mask values that are none of the model's classes are not counted in its figures; a line in the log names them.
     Raises DataError as `check` does.

@@ -9,27 +9,27 @@ from itertools import accumulate, combinations
 from typing import NamedTuple
 
 from byoc_vision.data.decoding import read_content
-from byoc_vision.data.preflight.facts import Facts, digest
+from byoc_vision.data.preflight.sample_stats import Facts, digest
+from byoc_vision.data.preflight.scan import Survey
 from byoc_vision.data.preflight.sizes import Sizes
-from byoc_vision.data.preflight.survey import Survey
 from byoc_vision.data.preflight_report import Duplicates
 from byoc_vision.data.samples import Sample
 from byoc_vision.errors import DataError
-from byoc_vision.machine import available_cores
+from byoc_vision.system.machine import available_cores
 
 # A tenth of a second: a core reads and hashes half a gigabyte in a second.
 BYTES_PER_CORE = 50_000_000
 
 
 class Hashed(NamedTuple):
-    """A sample whose picture file was hashed, and not decoded."""
+    """A sample whose image file was hashed, and not decoded."""
 
     sample: Sample
     digest: bytes
 
 
 class Lookalikes(NamedTuple):
-    """Samples that were not read, and whose picture file is as large as another: those that were hashed, by split, and
+    """Samples that were not read, and whose image file is as large as another: those that were hashed, by split, and
     how many were not.
     """
 
@@ -67,7 +67,7 @@ def hash_lookalikes(
 
 
 def find_duplicates(facts: Mapping[str, Sequence[Facts | Hashed]]) -> Duplicates:
-    """Pictures that occur again, by split: within one, in two of them, and under two classes."""
+    """Images that occur again, by split: within one, in two of them, and under two classes."""
     within = 0
     across: list[tuple[str, str]] = []
     contradicting: list[tuple[str, str]] = []
@@ -77,11 +77,11 @@ def find_duplicates(facts: Mapping[str, Sequence[Facts | Hashed]]) -> Duplicates
             within += split in first
             first.setdefault(split, sample)
         across += [(str(one.image), str(other.image)) for one, other in combinations(first.values(), 2)]
-        truths: dict[Hashable, Sample] = {}
+        targets: dict[Hashable, Sample] = {}
         for _, sample in group:
-            truths.setdefault(sample.label if sample.labels is None else sample.labels, sample)
-        if len(truths) > 1:
-            one, other, *_ = truths.values()
+            targets.setdefault(sample.label if sample.labels is None else sample.labels, sample)
+        if len(targets) > 1:
+            one, other, *_ = targets.values()
             contradicting.append((str(one.image), str(other.image)))
     return Duplicates(within, across, contradicting)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from byoc_vision.data.samples import DataClass, DataOptions, PictureFile
+from byoc_vision.data.samples import ClassInfo, DataOptions, ImageSource
 from byoc_vision.errors import DataError, InputError
 
 USUAL_IGNORE_VALUE = 255
@@ -18,17 +18,17 @@ class MaskValues:
     """Which values each mask holds. Masks are many and sets of values few, so the sets are shared."""
 
     def __init__(self) -> None:
-        self._masks: dict[str, list[tuple[PictureFile, tuple[int, ...]]]] = {}
+        self._masks: dict[str, list[tuple[ImageSource, tuple[int, ...]]]] = {}
         self._sets: dict[tuple[int, ...], tuple[int, ...]] = {}
 
-    def add(self, split: str, mask: PictureFile, values: tuple[int, ...]) -> None:
+    def add(self, split: str, mask: ImageSource, values: tuple[int, ...]) -> None:
         self._masks.setdefault(split, []).append((mask, self._sets.setdefault(values, values)))
 
     def of(self, *splits: str) -> list[int]:
         """All values of these splits, or of all, sorted."""
         return sorted({value for _, values in self.masks(*splits) for value in values})
 
-    def masks(self, *splits: str) -> list[tuple[PictureFile, tuple[int, ...]]]:
+    def masks(self, *splits: str) -> list[tuple[ImageSource, tuple[int, ...]]]:
         return [entry for split in (splits or self._masks) for entry in self._masks.get(split, [])]
 
     @property
@@ -37,7 +37,7 @@ class MaskValues:
         return list(self._sets)
 
 
-def infer_classes(values: MaskValues, options: DataOptions) -> tuple[tuple[DataClass, ...], int | None]:
+def infer_classes(values: MaskValues, options: DataOptions) -> tuple[tuple[ClassInfo, ...], int | None]:
     """The classes, by ascending pixel value, and the value that is not counted, or None.
 
     Without `num_classes` every value in the training masks is a class. With it the classes are
@@ -59,20 +59,20 @@ def infer_classes(values: MaskValues, options: DataOptions) -> tuple[tuple[DataC
     if options.num_classes is None:
         _refuse_noise(found, values)
         _refuse_two_foregrounds(found, values, ignore_value)
-    return tuple(DataClass(_name(value, class_values), value) for value in class_values), ignore_value
+    return tuple(ClassInfo(_name(value, class_values), value) for value in class_values), ignore_value
 
 
 class Stranger(NamedTuple):
     """A mask with values that are neither a class nor ignored."""
 
-    mask: PictureFile
+    mask: ImageSource
     values: tuple[int, ...]
 
     def __str__(self) -> str:
         return f"{self.mask}: {', '.join(map(str, self.values[:6]))}{', …' if len(self.values) > 6 else ''}"
 
 
-def find_strangers(values: MaskValues, classes: Sequence[DataClass], ignore_value: int | None) -> list[Stranger]:
+def find_strangers(values: MaskValues, classes: Sequence[ClassInfo], ignore_value: int | None) -> list[Stranger]:
     """The masks of all splits that hold other values than those of the classes and the ignored one."""
     allowed = {ignore_value, *(entry.value for entry in classes)}
     return [
@@ -83,7 +83,7 @@ def find_strangers(values: MaskValues, classes: Sequence[DataClass], ignore_valu
 
 
 def strangers_headline(
-    classes: Sequence[DataClass], ignore_value: int | None, options: DataOptions, *, inferred: bool
+    classes: Sequence[ClassInfo], ignore_value: int | None, options: DataOptions, *, inferred: bool
 ) -> str:
     """What is wrong with strangers, and the remedies. inferred: the classes were seen in the training masks."""
     known = ", ".join(str(entry.value) for entry in classes)
@@ -92,8 +92,7 @@ def strangers_headline(
         text = f"masks hold values that are none of the classes ({known}{ignored}); mend the masks"
     elif options.num_classes is None:
         text = (
-            f"masks for validation or test hold values that no training mask has ({known}); add training pictures of "
-            "them"
+            f"masks for validation or test hold values that no training mask has ({known}); add training images of them"
         )
     else:
         text = (

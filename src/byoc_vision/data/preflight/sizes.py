@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from byoc_vision.data.samples import PictureFile, Sample, Slice
+from byoc_vision.data.samples import ByteRange, ImageSource, Sample
 
 # A disk answers at once; a file system over the network lets each question wait.
 _THREADS = 16
@@ -41,11 +41,11 @@ def measure_sizes(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Size
 def decoding_cost(sample: Sample, sizes: Sizes) -> int:
     """What reading a sample costs, in bytes of JPEG that take as long to decode.
 
-    A mask counts like its picture: of few bytes, it has as many pixels.
+    A mask counts like its image: of few bytes, it has as many pixels.
     """
-    suffix = "" if isinstance(sample.image, Slice) else sample.image.suffix.lower()
-    picture = sizes.image // (_LOOSENESS if suffix in _LOOSE_SUFFIXES else 1)
-    return picture if sizes.mask is None else 2 * picture
+    suffix = "" if isinstance(sample.image, ByteRange) else sample.image.suffix.lower()
+    image = sizes.image // (_LOOSENESS if suffix in _LOOSE_SUFFIXES else 1)
+    return image if sizes.mask is None else 2 * image
 
 
 def _parts(samples: Sequence[Sample]) -> list[Sequence[Sample]]:
@@ -56,8 +56,8 @@ def _measured(samples: Sequence[Sample]) -> list[Sizes]:
     return [Sizes(_size(sample.image), None if sample.mask is None else _size(sample.mask)) for sample in samples]
 
 
-def _size(file: PictureFile) -> int:
-    if isinstance(file, Slice):
+def _size(file: ImageSource) -> int:
+    if isinstance(file, ByteRange):
         return file.size
     try:
         return file.stat().st_size

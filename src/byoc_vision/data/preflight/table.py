@@ -22,7 +22,7 @@ def facts(report: PreflightReport) -> list[tuple[str, str]]:
     return [
         ("checked", _checked(report)),
         *_others(report),
-        *_picture_facts(report),
+        *_image_facts(report),
         *_mask_facts(report),
         *_copies(report),
     ]
@@ -32,18 +32,18 @@ def _checked(report: PreflightReport) -> str:
     checked, total = sum(report.checked.values()), sum(report.samples.values())
     counts = ", ".join(f"{count:,} {split}" for split, count in report.checked.items())
     of_all = f" of {total:,}" if report.is_sampled else ""
-    return f"{checked:,}{of_all} pictures ({counts}) in {report.seconds:.1f} s"
+    return f"{checked:,}{of_all} images ({counts}) in {report.seconds:.1f} s"
 
 
 def _others(report: PreflightReport) -> list[tuple[str, str]]:
     if not report.is_sampled:
         return []
     total = sum(report.samples.values())
-    remedy = f"checked_pictures={total} or `byoc-vision check --pictures {total}` reads all before"
+    remedy = f"checked_pictures={total} or `byoc-vision check --images {total}` reads all before"
     return [("others", f"are there and not empty; they are read in the first epoch. {remedy}")]
 
 
-def _picture_facts(report: PreflightReport) -> list[tuple[str, str]]:
+def _image_facts(report: PreflightReport) -> list[tuple[str, str]]:
     if report.width is None or report.height is None:
         return []
     size = f"width {_extent(report.width)}, height {_extent(report.height)} pixels"
@@ -54,7 +54,7 @@ def _picture_facts(report: PreflightReport) -> list[tuple[str, str]]:
         mean, std = (
             " ".join(f"{value:.2f}" for value in values) for values in (report.channels.mean, report.channels.std)
         )
-        grey = f"; {report.tones.grey:,} of {report.tones.pictures:,} are grey" if report.tones.grey else ""
+        grey = f"; {report.tones.grey:,} of {report.tones.images:,} are grey" if report.tones.grey else ""
         facts.append(("channels", f"mean {mean}, std {std} (RGB, 0–1){grey}"))
     return facts
 
@@ -69,19 +69,19 @@ def _mask_facts(report: PreflightReport) -> list[tuple[str, str]]:
     facts = []
     if report.coverage:
         seen = report.coverage
-        extent = f"{seen.minimum:.1%} to {seen.maximum:.1%} of a picture (median {seen.median:.1%})"
+        extent = f"{seen.minimum:.1%} to {seen.maximum:.1%} of an image (median {seen.median:.1%})"
         facts.append(("foreground", f"{extent}; {seen.empty:,} masks empty, {seen.full:,} full"))
     if report.ignored_share:
         facts.append(("ignored", f"{report.ignored_share:.1%} of the pixels, value {report.ignore_value}"))
     if report.unlabelled is not None:
-        facts.append(("unlabelled", f"{report.unlabelled:,} training pictures have no class"))
+        facts.append(("unlabelled", f"{report.unlabelled:,} training images have no class"))
     return facts
 
 
 def _copies(report: PreflightReport) -> list[tuple[str, str]]:
     facts = []
     if report.duplicates.within:
-        within = f"{report.duplicates.within:,} pictures repeat another of their split, byte for byte"
+        within = f"{report.duplicates.within:,} images repeat another of their split, byte for byte"
         facts.append(("copies", within))
     if report.duplicates.uncompared:
         uncompared = f"{report.duplicates.uncompared:,} more files, each as large as another, were not compared with it"
@@ -95,7 +95,7 @@ def _class_table(report: PreflightReport) -> list[str]:
     masks = report.task == "segmentation"
     splits = list(report.samples)
     header = ["class", *(["value"] if masks else []), *splits, "share of pixels" if masks else "share"]
-    # Where a picture may have several classes, the shares add up to more than one.
+    # Where an image may have several classes, the shares add up to more than one.
     total = sum(entry.in_training for entry in report.classes) if report.unlabelled is None else report.samples["train"]
     classes, left_out = _shown(report.classes)
     rows = [header, *(_row(entry, splits, total) for entry in classes)]
@@ -117,7 +117,7 @@ def _shown(classes: Sequence[ClassReport]) -> tuple[Sequence[ClassReport], int]:
 
 
 def _row(entry: ClassReport, splits: Sequence[str], total: int) -> list[str]:
-    counts = [f"{entry.pictures.get(split, 0):,}" for split in splits]
+    counts = [f"{entry.images.get(split, 0):,}" for split in splits]
     if entry.pixel_share is None:
         return [entry.name, *counts, f"{entry.in_training / max(total, 1):.1%}"]
     return [entry.name, str(entry.value), *counts, f"{entry.pixel_share:.1%}"]

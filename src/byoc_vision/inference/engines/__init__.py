@@ -1,1 +1,1 @@
-"""What computes a network: pictures of the model's size in, logits out. Nothing is imported before it is needed."""
+"""What computes a network: images of the model's size in, logits out. Nothing is imported before it is needed."""

@@ -26,8 +26,8 @@ class Engine(Protocol):
     def device(self) -> str:
         """As torch names it: `cpu`, `cuda:0`."""
 
-    def run(self, pictures: np.ndarray) -> Logits:
-        """RGB pictures, uint8 [N, h, w, 3], to logits, float32 [N, K] or [N, K, h, w]."""
+    def run(self, images: np.ndarray) -> Logits:
+        """RGB images, uint8 [N, h, w, 3], to logits, float32 [N, K] or [N, K, h, w]."""
 
-    def warm_up(self, pictures: np.ndarray) -> None:
-        """Make `run` as fast for up to this many pictures as it will be."""
+    def warm_up(self, images: np.ndarray) -> None:
+        """Make `run` as fast for up to this many images as it will be."""

@@ -7,18 +7,18 @@ import os
 from pathlib import Path
 
 from byoc_vision import artifact
-from byoc_vision.artifact import ModelCard
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.inference import compiled
 from byoc_vision.inference.engines.base import Engine, EngineName
-from byoc_vision.machine import visible_gpus
+from byoc_vision.system.machine import visible_gpus
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def load_engine(
     folder: Path,
-    card: ModelCard,
+    config: ModelConfig,
     device: str | None = None,
     engine: EngineName = "auto",
     threads: int | None = None,
@@ -28,7 +28,7 @@ def load_engine(
 
     auto: PyTorch on a GPU. On a CPU OpenVINO, where the artifact holds what it reads and its answers are PyTorch's;
     PyTorch otherwise.
-    lanes: how many pictures OpenVINO computes apart.
+    lanes: how many images OpenVINO computes apart.
     Raises InputError for OpenVINO on a GPU, DataError where the artifact is damaged or OpenVINO was asked for and its
     answers differ, and what `choose_device` raises.
     """
@@ -36,26 +36,28 @@ def load_engine(
     if engine == "openvino" and device is not None and not on_cpu:
         raise InputError(f"engine=openvino computes on the CPU, not on {device}; take engine=torch or auto")
     if engine == "openvino":
-        return compiled.load(folder, card, threads, lanes) or _convert(folder, card, threads, lanes)
+        return compiled.load(folder, config, threads, lanes) or _convert(folder, config, threads, lanes)
     if engine == "auto" and on_cpu:
         try:
-            if found := compiled.load(folder, card, threads, lanes):
+            if found := compiled.load(folder, config, threads, lanes):
                 return found
         except DataError as error:
-            log.warning("%s: %s; PyTorch does the work, several times slower", folder / artifact.OPENVINO_FOLDER, error)
+            logger.warning(
+                "%s: %s; PyTorch does the work, several times slower", folder / artifact.OPENVINO_FOLDER, error
+            )
     from byoc_vision.inference.engines.torch_engine import TorchEngine
 
-    return TorchEngine.load(folder, card, device, threads)
+    return TorchEngine.load(folder, config, device, threads)
 
 
-def _convert(folder: Path, card: ModelCard, threads: int | None, lanes: int) -> Engine:
+def _convert(folder: Path, config: ModelConfig, threads: int | None, lanes: int) -> Engine:
     """OpenVINO's engine of an artifact that does not hold it yet, which takes some seconds."""
     from byoc_vision.export.openvino import to_openvino
     from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
     from byoc_vision.inference.engines.torch_engine import TorchEngine
 
-    net = TorchEngine.load(folder, card, "cpu").net
-    expected = compiled.expected_logits(net, card)
-    engine = OpenVinoEngine(to_openvino(net, card), threads, lanes)
-    compiled.compare(engine, card.preprocess, expected)
+    net = TorchEngine.load(folder, config, "cpu").net
+    expected = compiled.expected_logits(net, config)
+    engine = OpenVinoEngine(to_openvino(net, config), threads, lanes)
+    compiled.compare(engine, config.preprocess, expected)
     return engine

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from byoc_vision.machine import available_cores
-from byoc_vision.quiet_openvino import import_openvino
+from byoc_vision.system.machine import available_cores
+from byoc_vision.system.quiet_openvino import import_openvino
 
 if TYPE_CHECKING:
     import openvino
 
-# Pinned threads would wait for their own core while pictures are decoded on it.
+# Pinned threads would wait for their own core while images are decoded on it.
 _OPTIONS: dict[str, Any] = {"ENABLE_CPU_PINNING": False}
 _TOGETHER = _OPTIONS | {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
 _APART = _OPTIONS | {"PERFORMANCE_HINT": "THROUGHPUT"}
@@ -29,9 +29,9 @@ _PRECISIONS = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 class OpenVinoEngine:
     """A network as `to_openvino` made it: uint8 [N, h, w, 3] in, float32 logits out.
 
-    All cores work on one picture together, or, with several `lanes`, on so many pictures apart. Together a lone picture
+    All cores work on one image together, or, with several `lanes`, on so many images apart. Together a lone image
     is answered soonest. Apart they do not wait for each other after each layer, which costs most where one of them is
-    taken away to decode the next picture: a third more pictures a second on two cores. It takes the memory of the
+    taken away to decode the next image: a third more images a second on two cores. It takes the memory of the
     network once more.
     """
 
@@ -41,7 +41,7 @@ class OpenVinoEngine:
         """
         model: or the path of its .xml, with the .bin beside it; its weights are mapped, not read.
         threads: by default one for each core.
-        lanes: how many pictures are computed apart; see `choose_lanes`.
+        lanes: how many images are computed apart; see `choose_lanes`.
         """
         core = _core()
         cores = {"INFERENCE_NUM_THREADS": threads or available_cores()}
@@ -65,17 +65,17 @@ class OpenVinoEngine:
     def lanes(self) -> int:
         return 1 if self._apart is None else self._apart.lanes
 
-    def run(self, pictures: np.ndarray) -> np.ndarray:
+    def run(self, images: np.ndarray) -> np.ndarray:
         """See `Engine`."""
-        if self._apart is not None and len(pictures) >= self._apart.lanes:
-            return self._apart.run(pictures)
-        return _infer(self._request, pictures)
+        if self._apart is not None and len(images) >= self._apart.lanes:
+            return self._apart.run(images)
+        return _infer(self._request, images)
 
-    def warm_up(self, pictures: np.ndarray) -> None:
-        """Kernels are made for each number of pictures when it comes first."""
-        most = self.lanes if self.lanes > 1 else len(pictures)
-        for count in range(1, min(len(pictures), most) + 1):
-            self.run(pictures[:count])
+    def warm_up(self, images: np.ndarray) -> None:
+        """Kernels are made for each number of images when it comes first."""
+        most = self.lanes if self.lanes > 1 else len(images)
+        for count in range(1, min(len(images), most) + 1):
+            self.run(images[:count])
 
 
 @cache
@@ -89,7 +89,7 @@ def _core() -> openvino.Core:
 
 
 class _Apart:
-    """A compiled network that computes several pictures at once, each in a thread of its own."""
+    """A compiled network that computes several images at once, each in a thread of its own."""
 
     def __init__(self, compiled: openvino.CompiledModel, lanes: int) -> None:
         self.lanes = lanes
@@ -98,27 +98,27 @@ class _Apart:
             self._idle.put(compiled.create_infer_request())
         self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
 
-    def run(self, pictures: np.ndarray) -> np.ndarray:
-        each = (pictures[index : index + 1] for index in range(len(pictures)))
+    def run(self, images: np.ndarray) -> np.ndarray:
+        each = (images[index : index + 1] for index in range(len(images)))
         return np.concatenate(list(self._threads.map(self._run_one, each)))
 
-    def _run_one(self, picture: np.ndarray) -> np.ndarray:
+    def _run_one(self, image: np.ndarray) -> np.ndarray:
         request = self._idle.get()
         try:
-            return _infer(request, picture)
+            return _infer(request, image)
         finally:
             self._idle.put(request)
 
 
-def _infer(request: openvino.InferRequest, pictures: np.ndarray) -> np.ndarray:
+def _infer(request: openvino.InferRequest, images: np.ndarray) -> np.ndarray:
     # share_inputs: no copy on the way in; what comes out is a copy, since the next batch overwrites it.
-    logits: np.ndarray = request.infer([pictures], share_inputs=True, share_outputs=False)[0]
+    logits: np.ndarray = request.infer([images], share_inputs=True, share_outputs=False)[0]
     return logits
 
 
 def choose_lanes(threads: int) -> int:
-    """How many pictures to compute apart on so many cores: a core each up to four, then some cores each.
+    """How many images to compute apart on so many cores: a core each up to four, then some cores each.
 
-    Batches of fewer pictures are computed together, so that they keep all cores busy too.
+    Batches of fewer images are computed together, so that they keep all cores busy too.
     """
     return min(threads, max(4, threads // 4))

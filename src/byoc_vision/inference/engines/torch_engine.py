@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from byoc_vision import artifact
-from byoc_vision.artifact import ModelCard
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.models.build import build_model
@@ -23,30 +23,32 @@ class TorchEngine:
     net: the network; model: it behind its normalisation, on its device.
     """
 
-    def __init__(self, net: nn.Module, card: ModelCard, device: torch.device, precision: Precision) -> None:
-        """`net` takes normalised pictures."""
+    def __init__(self, net: nn.Module, config: ModelConfig, device: torch.device, precision: Precision) -> None:
+        """`net` takes normalised images."""
         self.net = net
-        normalized = Normalized(net, card.preprocess.mean, card.preprocess.std)
+        normalized = Normalized(net, config.preprocess.mean, config.preprocess.std)
         self.model = normalized.to(device).to(memory_format=torch.channels_last)
         self.precision = precision
         self._device = device
 
     @classmethod
-    def load(cls, folder: Path, card: ModelCard, device: str | None = None, threads: int | None = None) -> TorchEngine:
+    def load(
+        cls, folder: Path, config: ModelConfig, device: str | None = None, threads: int | None = None
+    ) -> TorchEngine:
         """The engine of the artifact in `folder`; to be called in the thread of `run`.
 
-        threads: the most to use on a CPU. Raises DataError where the weights are not the card's model's.
+        threads: the most to use on a CPU. Raises DataError where the weights are not the model config's model's.
         """
         if threads is not None:
             torch.set_num_threads(min(threads, torch.get_num_threads()))
         state = artifact.read_weights(folder)
-        net = build_model(card.model)
+        net = build_model(config.model)
         try:
             net.load_state_dict(state)
         except RuntimeError as error:
             raise DataError(f"{folder}: the weights do not fit the model its card names: {error}") from error
         chosen = choose_device(device)
-        return cls(net.eval(), card, chosen, choose_precision("auto", chosen))
+        return cls(net.eval(), config, chosen, choose_precision("auto", chosen))
 
     @property
     def name(self) -> str:
@@ -57,10 +59,10 @@ class TorchEngine:
         return str(self._device)
 
     @torch.inference_mode()
-    def run(self, pictures: np.ndarray) -> Logits:
+    def run(self, images: np.ndarray) -> Logits:
         """See `Engine`. The network is in evaluation mode afterwards."""
-        # Channels-last is how pictures lie in memory: the permuted view is already what convolutions like best.
-        batch = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+        # Channels-last is how images lie in memory: the permuted view is already what convolutions like best.
+        batch = torch.from_numpy(images).permute(0, 3, 1, 2)
         batch = batch.to(self._device, non_blocking=True, memory_format=torch.channels_last)
         self.model.eval()
         with self.precision.autocast():
@@ -68,7 +70,7 @@ class TorchEngine:
         logits = logits.float()
         return logits if logits.is_cuda else logits.numpy()
 
-    def warm_up(self, pictures: np.ndarray) -> None:
-        self.run(pictures[:1])
-        if len(pictures) > 1:
-            self.run(pictures)
+    def warm_up(self, images: np.ndarray) -> None:
+        self.run(images[:1])
+        if len(images) > 1:
+            self.run(images)

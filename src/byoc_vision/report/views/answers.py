@@ -1,4 +1,4 @@
-"""What labelled pictures were answered: figures, classes, confusions, calibration."""
+"""What labelled images were answered: figures, classes, confusions, calibration."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Cell:
-    """text: in the cell. share: of the truth's row, 0–1. told: all of it in words."""
+    """text: in the cell. share: of the target's row, 0–1. told: all of it in words."""
 
     text: str
     share: float
@@ -84,7 +84,7 @@ class Answers:
 
     @property
     def unit(self) -> str:
-        return self.scores.unit if self.scores else "pictures"
+        return self.scores.unit if self.scores else "images"
 
 
 def answers(record: Record) -> list[Answers]:
@@ -92,7 +92,7 @@ def answers(record: Record) -> list[Answers]:
 
 
 def _answers(record: Record, entry: Evaluation, key: str) -> Answers:
-    unit = "pixels" if record.task == "segmentation" else "pictures"
+    unit = "pixels" if record.task == "segmentation" else "images"
     names = [score.name for score in entry.classes]
     confusion = _square(entry.confusion, len(names))
     small = len(names) <= MOST_IN_TABLE
@@ -136,7 +136,7 @@ def _or_best(value: float | None) -> float:
 
 
 def _square(confusion: Sequence[Sequence[int]] | None, classes: int) -> np.ndarray | None:
-    """int64 [truth, answer]; None where there is none, or it is not of these classes."""
+    """int64 [target, answer]; None where there is none, or it is not of these classes."""
     if confusion is None or not classes or [len(row) for row in confusion] != [classes] * classes:
         return None
     return np.array(confusion, np.int64)
@@ -145,28 +145,28 @@ def _square(confusion: Sequence[Sequence[int]] | None, classes: int) -> np.ndarr
 def _matrix(confusion: np.ndarray, names: Sequence[str], unit: str) -> list[list[Cell]]:
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     return [
-        [_cell(confusion, shares, names, unit, truth, answer) for answer in range(len(names))]
-        for truth in range(len(names))
+        [_cell(confusion, shares, names, unit, target, answer) for answer in range(len(names))]
+        for target in range(len(names))
     ]
 
 
-def _cell(confusion: np.ndarray, shares: np.ndarray, names: Sequence[str], unit: str, truth: int, answer: int) -> Cell:
-    number, share = int(confusion[truth, answer]), float(shares[truth, answer])
-    in_short = words.count(number) if unit == "pictures" else f"{100 * share:.3g}"
-    told = f"{names[truth]} answered as {names[answer]}: {words.count(number)} {unit}, {words.share(share)}"
-    return Cell(in_short if number else "", share, told, truth == answer)
+def _cell(confusion: np.ndarray, shares: np.ndarray, names: Sequence[str], unit: str, target: int, answer: int) -> Cell:
+    number, share = int(confusion[target, answer]), float(shares[target, answer])
+    in_short = words.count(number) if unit == "images" else f"{100 * share:.3g}"
+    told = f"{names[target]} answered as {names[answer]}: {words.count(number)} {unit}, {words.share(share)}"
+    return Cell(in_short if number else "", share, told, target == answer)
 
 
 def most_confused(confusion: np.ndarray, names: Sequence[str], most: int = MOST_PAIRS) -> list[Pair]:
-    """Of different classes, the most frequent first. confusion: int64 [truth, answer]."""
+    """Of different classes, the most frequent first. confusion: int64 [target, answer]."""
     wrong = confusion * ~np.eye(len(confusion), dtype=bool)
     of_truth = np.maximum(confusion.sum(axis=1), 1)
     places = np.argsort(-wrong, axis=None, kind="stable")[:most]
     found = [divmod(int(place), len(names)) for place in places]
     return [
-        Pair(names[truth], names[answer], int(wrong[truth, answer]), float(wrong[truth, answer] / of_truth[truth]))
-        for truth, answer in found
-        if wrong[truth, answer]
+        Pair(names[target], names[answer], int(wrong[target, answer]), float(wrong[target, answer] / of_truth[target]))
+        for target, answer in found
+        if wrong[target, answer]
     ]
 
 
@@ -176,7 +176,7 @@ def _bins(calibration: Sequence[CalibrationBin] | None) -> list[Bin]:
 
 
 def _histogram(counts: Sequence[int] | None) -> list[tuple[str, int, float]]:
-    """Of each bar: its bounds, how many pictures, and its height as a share of the highest."""
+    """Of each bar: its bounds, how many images, and its height as a share of the highest."""
     if not counts:
         return []
     highest = max(counts) or 1

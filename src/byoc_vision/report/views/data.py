@@ -14,7 +14,7 @@ MOST_CLASSES = 1000  # in the table
 
 @dataclass(frozen=True)
 class ClassLine:
-    """counts: of pictures, in the order of the splits. share: of the training pixels, or of the training pictures.
+    """counts: of images, in the order of the splits. share: of the training pixels, or of the training images.
 
     bar: the share as a part of the largest class's.
     """
@@ -50,11 +50,11 @@ def data(preflight: PreflightReport) -> Data:
     splits = list(preflight.samples)
     total = sum(entry.in_training for entry in preflight.classes)
     if preflight.unlabelled is not None:
-        total = preflight.samples.get("train", 0)  # a picture may have several classes
+        total = preflight.samples.get("train", 0)  # an image may have several classes
     shares = [_share(entry, total) for entry in preflight.classes]
     largest = max(shares, default=0.0) or 1.0
     lines = [
-        ClassLine(entry.name, entry.value, [entry.pictures.get(split, 0) for split in splits], share, share / largest)
+        ClassLine(entry.name, entry.value, [entry.images.get(split, 0) for split in splits], share, share / largest)
         for entry, share in zip(preflight.classes, shares, strict=True)
     ]
     if len(lines) > MOST_CLASSES:
@@ -64,7 +64,7 @@ def data(preflight: PreflightReport) -> Data:
         splits=splits,
         classes=lines,
         left_out=len(preflight.classes) - len(lines),
-        unit="pixels" if preflight.task == "segmentation" else "pictures",
+        unit="pixels" if preflight.task == "segmentation" else "images",
         warnings=preflight.warnings,
         errors=preflight.errors,
         bad=preflight.bad,
@@ -79,6 +79,6 @@ def _share(entry: ClassReport, total: int) -> float:
 
 def counted(record: Record) -> str:
     """What is known of the data without their check."""
-    splits = ", ".join(f"{words.count(number)} {split}" for split, number in record.pictures.items())
+    splits = ", ".join(f"{words.count(number)} {split}" for split, number in record.images.items())
     classes = f"{len(record.classes)} class{'es' if len(record.classes) != 1 else ''}"
-    return f"{splits or 'No'} pictures, {classes}"
+    return f"{splits or 'No'} images, {classes}"

@@ -1,4 +1,4 @@
-"""Pictures that were answered, beside what is true of them."""
+"""Images that were answered, beside what is true of them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from byoc_vision.report import words
 from byoc_vision.report.record import Evaluation, Example, GalleryName, Record
 
 _ORDER: tuple[GalleryName, ...] = ("worst", "random", "best")
-_PANES = {"picture": "Picture", "truth": "Truth", "prediction": "Prediction", "difference": "Difference"}
+_PANES = {"image": "Image", "target": "Target", "prediction": "Prediction", "difference": "Difference"}
 
 
 @dataclass(frozen=True)
 class Item:
-    """panes: what it shows and the picture's file name. lines: what there is to say."""
+    """panes: what it shows and the image's file name. lines: what there is to say."""
 
     file: str
     panes: list[tuple[str, str]]
@@ -38,8 +38,8 @@ def galleries(record: Record, entry: Evaluation, key: str) -> list[Gallery]:
     ]
 
 
-def picture_names(record: Record) -> Iterator[str]:
-    """All pictures that the page shows, the most telling first."""
+def image_names(record: Record) -> Iterator[str]:
+    """All images that the page shows, the most telling first."""
     for name in _ORDER:
         for entry in record.evaluations:
             yield from _names(entry.galleries.get(name, []))
@@ -50,8 +50,8 @@ def picture_names(record: Record) -> Iterator[str]:
 def _names(examples: Sequence[Example]) -> Iterator[str]:
     for example in examples:
         for pane in _PANES:
-            if picture := getattr(example, pane):
-                yield picture
+            if image := getattr(example, pane):
+                yield image
 
 
 def _title(record: Record, name: GalleryName) -> str:

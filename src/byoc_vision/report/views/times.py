@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from byoc_vision.report.record import Operator, Profile, SlowStep, StepTimes, Times
 
 _PARTS = {
-    "data_wait": "waiting for pictures",
+    "data_wait": "waiting for images",
     "to_device": "moving them to the device",
     "forward": "forward",
     "backward": "backward",

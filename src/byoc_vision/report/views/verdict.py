@@ -59,7 +59,7 @@ def verdict(record: Record) -> Verdict:
 
 
 def objective_value(record: Record) -> float | None:
-    """What the figure that decides came to: in the best epoch, or on the only pictures that were evaluated."""
+    """What the figure that decides came to: in the best epoch, or on the only images that were evaluated."""
     name = objective_name(record)
     if name in record.validation:
         return record.validation[name]
@@ -83,7 +83,7 @@ def _where(record: Record) -> str:
         return f"validation, after epoch {record.best_epoch}"
     if record.epochs or not record.evaluations:
         return "No epoch is complete, so nothing is measured"
-    return f"on {words.count(record.evaluations[0].pictures)} pictures of {record.evaluations[0].split}"
+    return f"on {words.count(record.evaluations[0].images)} images of {record.evaluations[0].split}"
 
 
 def _usual_reason(record: Record) -> str:
@@ -108,7 +108,7 @@ def _facts(record: Record) -> list[Fact]:
     name = words.title(objective_name(record))
     facts = []
     if record.test is not None:
-        facts.append(Fact("On the test pictures", words.figure(test_value(record)), name))
+        facts.append(Fact("On the test images", words.figure(test_value(record)), name))
     if record.planned_epochs:
         best = f"the best: {record.best_epoch}" if record.best_epoch is not None else "none is the best yet"
         facts.append(Fact("Epochs", f"{len(record.epochs)} of {record.planned_epochs}", best))
@@ -116,9 +116,9 @@ def _facts(record: Record) -> list[Fact]:
         facts.append(Fact("Took", words.duration(record.seconds), duration_note(record)))
     if record.gpu_seconds:
         facts.append(Fact("GPU time", words.duration(record.gpu_seconds), f"{words.count(record.gpu_seconds)} s"))
-    facts.append(Fact("Pictures", words.count(sum(record.pictures.values())), _splits(record)))
+    facts.append(Fact("Images", words.count(sum(record.images.values())), _splits(record)))
     return facts
 
 
 def _splits(record: Record) -> str:
-    return ", ".join(f"{words.count(number)} {split}" for split, number in record.pictures.items())
+    return ", ".join(f"{words.count(number)} {split}" for split, number in record.images.items())

@@ -1,1 +1,1 @@
-"""What labelled pictures were answered, picture by picture: tables, scores, and small pictures of the telling ones."""
+"""What labelled images were answered, image by image: tables, scores, and small images of the telling ones."""

@@ -1,4 +1,4 @@
-"""Looks on while labelled pictures are answered, and tells what they were answered."""
+"""Looks on while labelled images are answered, and tells what they were answered."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from byoc_vision.artifact import ModelCard
-from byoc_vision.data.samples import PictureFile, Sample, Slice
+from byoc_vision.artifact import ModelConfig
+from byoc_vision.data.samples import ByteRange, ImageSource, Sample
 from byoc_vision.inference.predictor import Prepared
 from byoc_vision.report.record import Evaluation, Example, GalleryName
 from byoc_vision.training.answers.gallery import Key, Shelf, drawn
@@ -20,18 +20,18 @@ from byoc_vision.training.answers.kinds import Kind, kind_of
 from byoc_vision.training.answers.thumbnails import Thumbnail, make_thumbnail
 from byoc_vision.training.distribution import World, gathered
 
-SHOWN = 8  # pictures in each gallery
+SHOWN = 8  # images in each gallery
 GALLERIES: tuple[GalleryName, ...] = get_args(GalleryName)
 
 Place = tuple[GalleryName, int]  # which gallery, and which in it, from 1
-Shown = tuple[Example, dict[str, bytes]]  # and its pictures' files
+Shown = tuple[Example, dict[str, bytes]]  # and its images' files
 
 
 @dataclass(frozen=True)
 class Collected:
-    """What pictures were answered, to be written by `write_answers`.
+    """What images were answered, to be written by `write_answers`.
 
-    titles: of the files, in order. rows: of `kind`, float32 [N, C]. pictures: file name below pictures/ → content.
+    titles: of the files, in order. rows: of `kind`, float32 [N, C]. images: file name below pictures/ → content.
     """
 
     evaluation: Evaluation
@@ -39,7 +39,7 @@ class Collected:
     kind: Kind
     titles: tuple[str, ...]
     rows: np.ndarray
-    pictures: Mapping[str, bytes]
+    images: Mapping[str, bytes]
 
     @property
     def columns(self) -> list[str]:
@@ -47,14 +47,14 @@ class Collected:
         return ["split", "file", *self.kind.columns]
 
     def lines(self) -> Iterator[list[str]]:
-        """A line for each picture."""
+        """A line for each image."""
         for title, row in zip(self.titles, self.rows, strict=True):
             yield [self.evaluation.split, title, *self.kind.cells(row)]
 
 
 @dataclass(frozen=True)
 class _Part:
-    """What one process has seen. places: file title and sample index of each row. pixels: by truth and answer."""
+    """What one process has seen. places: file title and sample index of each row. pixels: by target and answer."""
 
     places: list[tuple[str, int]]
     rows: np.ndarray | None
@@ -69,16 +69,16 @@ class _Kept:
 
 
 class Collector:
-    """Of one pass over the pictures of a split, in one process; `Evaluator.evaluate` shows it each answer.
+    """Of one pass over the images of a split, in one process; `Evaluator.evaluate` shows it each answer.
 
-    It keeps some numbers a picture, and thumbnails of those that galleries may show.
+    It keeps some numbers an image, and thumbnails of those that galleries may show.
     samples: what the batches' sample indices count. root: what file names are told from. seed: of the random gallery,
-    which shows the same pictures in each epoch. shown: pictures in each gallery.
+    which shows the same images in each epoch. shown: images in each gallery.
     """
 
     def __init__(
         self,
-        card: ModelCard,
+        config: ModelConfig,
         samples: Sequence[Sample],
         split: str,
         seed: int = 0,
@@ -86,28 +86,28 @@ class Collector:
         root: Path | None = None,
         shown: int = SHOWN,
     ) -> None:
-        self.card = card
+        self.config = config
         self.samples = samples
         self.split = split
         self.seed = seed
         self.root = root
         self.shown = shown
-        self._kind = kind_of(card)
+        self._kind = kind_of(config)
         self._places: list[tuple[str, int]] = []
         self._rows: list[np.ndarray] = []
         self._pixels: np.ndarray | None = None
         self._shelves: dict[GalleryName, Shelf[_Kept]] = {name: Shelf(shown) for name in GALLERIES}
 
-    def add(self, sample_index: int, prepared: Prepared, picture: Answered) -> None:
-        """Look at the next picture."""
+    def add(self, sample_index: int, prepared: Prepared, image: Answered) -> None:
+        """Look at the next image."""
         title = file_title(self.samples[sample_index].image, self.root)
-        row = self._kind.row(picture)
+        row = self._kind.row(image)
         self._places.append((title, sample_index))
         self._rows.append(row)
-        if picture.confusion is not None:
-            self._pixels = picture.confusion + (0 if self._pixels is None else self._pixels)
+        if image.confusion is not None:
+            self._pixels = image.confusion + (0 if self._pixels is None else self._pixels)
         draw = drawn(self.seed, title)
-        make = cache(lambda: _Kept(row, make_thumbnail(self.card.preprocess, prepared, picture)))
+        make = cache(lambda: _Kept(row, make_thumbnail(self.config.preprocess, prepared, image)))
         for name, rank in self._kind.ranks(row).items():
             self._shelves[name].put(Key(rank, draw, title, sample_index), make)
 
@@ -137,7 +137,7 @@ class Collector:
 
     def _example(self, stem: str, title: str, kept: _Kept) -> Shown:
         thumbnail = kept.thumbnail
-        files = thumbnail.files(self.card.classes)
+        files = thumbnail.files(self.config.classes)
         fields: dict[str, Any] = {Path(file).stem: f"{stem}-{file}" for file in files} | self._kind.told(kept.row)
         example = Example(file=title, height=thumbnail.height, width=thumbnail.width, **fields)
         return example, {f"{stem}-{file}": content for file, content in files.items()}
@@ -150,18 +150,18 @@ class Collector:
         evaluation = Evaluation(
             split=self.split,
             epoch=epoch,
-            pictures=len(rows),
+            images=len(rows),
             figures=dict(figures),
             galleries={name: [shown[place][0] for place in sorted(shown) if place[0] == name] for name in GALLERIES},
             **self._kind.summary(rows, np.sum(pixels, axis=0) if pixels else None),
         )
         files = {name: content for _, named in shown.values() for name, content in named.items()}
-        return Collected(evaluation, self.card.class_names, self._kind, titles, rows, files)
+        return Collected(evaluation, self.config.class_names, self._kind, titles, rows, files)
 
 
-def file_title(file: PictureFile, root: Path | None = None) -> str:
+def file_title(file: ImageSource, root: Path | None = None) -> str:
     """What people call a file: its path below `root`, or whole. Bytes that are no text are told as such."""
-    if isinstance(file, Slice):
+    if isinstance(file, ByteRange):
         title = file.title
     else:
         title = str(file.relative_to(root) if root is not None and file.is_relative_to(root) else file)

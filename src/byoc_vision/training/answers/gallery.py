@@ -1,4 +1,4 @@
-"""Which pictures to show: the few that come first by some rank, kept while many go by."""
+"""Which images to show: the few that come first by some rank, kept while many go by."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Key(NamedTuple):
-    """A picture's place: the lowest rank comes first; of equals the draw decides, the same in each epoch."""
+    """An image's place: the lowest rank comes first; of equals the draw decides, the same in each epoch."""
 
     rank: float
     draw: int
@@ -20,7 +20,7 @@ class Key(NamedTuple):
 
 
 def drawn(seed: int, title: str) -> int:
-    """A number by chance that depends on seed and title alone, not on which process sees the picture, or when."""
+    """A number by chance that depends on seed and title alone, not on which process sees the image, or when."""
     return int.from_bytes(hashlib.blake2b(f"{seed}\0{title}".encode(), digest_size=8).digest(), "big")
 
 

@@ -1,6 +1,6 @@
-"""What an answered picture is worth, for each kind of task: its row in the table, its ranks in the galleries.
+"""What an answered image is worth, for each kind of task: its row in the table, its ranks in the galleries.
 
-A row holds numbers alone, so that those of 100,000 pictures are small and travel between processes.
+A row holds numbers alone, so that those of 100,000 images are small and travel between processes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from byoc_vision.artifact import ModelCard
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference.encoding import DECIMALS
 from byoc_vision.inference.predictor import Classification
 from byoc_vision.report.record import GalleryName
@@ -36,8 +36,8 @@ class Kind(Protocol):
         """The names of `cells`."""
         ...
 
-    def row(self, picture: Answered) -> np.ndarray:
-        """All that is kept of a picture, float32 [C]."""
+    def row(self, image: Answered) -> np.ndarray:
+        """All that is kept of an image, float32 [C]."""
         ...
 
     def ranks(self, row: np.ndarray) -> dict[GalleryName, float]:
@@ -53,14 +53,16 @@ class Kind(Protocol):
         ...
 
     def summary(self, rows: np.ndarray, pixels: np.ndarray | None) -> dict[str, Any]:
-        """Fields of `report.record.Evaluation`, of all rows, [N, C], and a mask's pixels by truth and answer."""
+        """Fields of `report.record.Evaluation`, of all rows, [N, C], and a mask's pixels by target and answer."""
         ...
 
 
-def kind_of(card: ModelCard) -> Kind:
-    if card.task == "segmentation":
-        return Masks(card.class_names)
-    return Labels(card.class_names, card.threshold) if card.activation == "sigmoid" else Classes(card.class_names)
+def kind_of(config: ModelConfig) -> Kind:
+    if config.task == "segmentation":
+        return Masks(config.class_names)
+    return (
+        Labels(config.class_names, config.threshold) if config.activation == "sigmoid" else Classes(config.class_names)
+    )
 
 
 class Masks:
@@ -74,8 +76,8 @@ class Masks:
     def columns(self) -> tuple[str, ...]:
         return ("dice", *(f"iou_{class_key(name)}" for name in self._told), "pixel_accuracy")
 
-    def row(self, picture: Answered) -> np.ndarray:
-        confusion = picture.confusion
+    def row(self, image: Answered) -> np.ndarray:
+        confusion = image.confusion
         assert confusion is not None, "it is of a mask"
         counted = int(confusion.sum())
         accuracy = np.trace(confusion) / counted if counted else np.nan
@@ -102,15 +104,15 @@ class Masks:
 
 
 class Classes:
-    """Row: the true class, the answered one, the probability of the answer and that of the truth."""
+    """Row: the true class, the answered one, the probability of the answer and that of the target."""
 
     columns = ("actual", "predicted", "probability", "actual_probability", "correct")
 
     def __init__(self, class_names: Sequence[str]) -> None:
         self.class_names = class_names
 
-    def row(self, picture: Answered) -> np.ndarray:
-        probabilities, actual = _probabilities(picture), int(picture.truth)
+    def row(self, image: Answered) -> np.ndarray:
+        probabilities, actual = _probabilities(image), int(image.target)
         predicted = int(probabilities.argmax())
         return np.array([actual, predicted, probabilities[predicted], probabilities[actual]], np.float32)
 
@@ -149,7 +151,7 @@ class Classes:
 
 
 class Labels:
-    """Any number of classes to a picture. Row: each class's probability, then 1 or 0 for each in the truth.
+    """Any number of classes to an image. Row: each class's probability, then 1 or 0 for each in the target.
 
     Cells hold lists as JSON, since names may hold any separator; probabilities are in the order of the names beside.
     """
@@ -160,26 +162,26 @@ class Labels:
         self.class_names = class_names
         self.threshold = threshold
 
-    def row(self, picture: Answered) -> np.ndarray:
-        return np.concatenate([_probabilities(picture), picture.truth], dtype=np.float32)
+    def row(self, image: Answered) -> np.ndarray:
+        return np.concatenate([_probabilities(image), image.target], dtype=np.float32)
 
     def ranks(self, row: np.ndarray) -> dict[GalleryName, float]:
-        """By the answer, of all to the picture, that is furthest from the truth."""
-        probabilities, truth = self._parts(row)
-        furthest = float(np.abs(probabilities - truth).max())
-        right = np.array_equal(probabilities > self.threshold, truth > 0)
+        """By the answer, of all to the image, that is furthest from the target."""
+        probabilities, target = self._parts(row)
+        furthest = float(np.abs(probabilities - target).max())
+        right = np.array_equal(probabilities > self.threshold, target > 0)
         return {"best": furthest, "random": 0.0} if right else {"worst": -furthest, "random": 0.0}
 
     def cells(self, row: np.ndarray) -> list[str]:
-        probabilities, truth = self._parts(row)
-        actual, predicted = truth > 0, probabilities > self.threshold
+        probabilities, target = self._parts(row)
+        actual, predicted = target > 0, probabilities > self.threshold
         names = [json.dumps(self._named(of), ensure_ascii=False) for of in (actual, predicted)]
         numbers = [[round(value, DECIMALS) for value in probabilities[of].tolist()] for of in (predicted, actual)]
         return [*names, *map(json.dumps, numbers), _said(np.array_equal(actual, predicted))]
 
     def told(self, row: np.ndarray) -> dict[str, Any]:
-        probabilities, truth = self._parts(row)
-        return {"actual": self._named(truth > 0), "predicted": self._named(probabilities > self.threshold)}
+        probabilities, target = self._parts(row)
+        return {"actual": self._named(target > 0), "predicted": self._named(probabilities > self.threshold)}
 
     def summary(self, rows: np.ndarray, pixels: np.ndarray | None) -> dict[str, Any]:
         import torch
@@ -187,9 +189,9 @@ class Labels:
         from byoc_vision.training.metrics import average_precisions  # torchmetrics takes seconds
 
         count = len(self.class_names)
-        probabilities, truths = rows[:, :count], rows[:, count:]
-        precisions = average_precisions(torch.from_numpy(probabilities), torch.from_numpy(truths).to(torch.int64))
-        return {"classes": label_scores(self.class_names, truths > 0, probabilities > self.threshold, precisions)}
+        probabilities, targets = rows[:, :count], rows[:, count:]
+        precisions = average_precisions(torch.from_numpy(probabilities), torch.from_numpy(targets).to(torch.int64))
+        return {"classes": label_scores(self.class_names, targets > 0, probabilities > self.threshold, precisions)}
 
     def _parts(self, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return row[: len(self.class_names)], row[len(self.class_names) :]
@@ -198,10 +200,10 @@ class Labels:
         return [self.class_names[index] for index in np.flatnonzero(chosen).tolist()]
 
 
-def _probabilities(picture: Answered) -> np.ndarray:
+def _probabilities(image: Answered) -> np.ndarray:
     """float32 [K]; 0 where the model answers with no number at all, as one that diverged."""
-    assert isinstance(picture.answer, Classification)
-    probabilities: np.ndarray = np.nan_to_num(picture.answer.probabilities, nan=0.0)
+    assert isinstance(image.answer, Classification)
+    probabilities: np.ndarray = np.nan_to_num(image.answer.probabilities, nan=0.0)
     return probabilities
 
 

@@ -13,7 +13,7 @@ CALIBRATION_BINS = 10
 
 
 def class_scores(names: Sequence[str], confusion: np.ndarray, *, iou: bool = False) -> list[ClassScore]:
-    """Each class's scores, of pixels or pictures by truth and answer, int64 [K, K]. iou: for masks."""
+    """Each class's scores, of pixels or images by target and answer, int64 [K, K]. iou: for masks."""
     right, in_truth, in_answer = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     return [
         ClassScore(
@@ -31,7 +31,7 @@ def class_scores(names: Sequence[str], confusion: np.ndarray, *, iou: bool = Fal
 def label_scores(
     names: Sequence[str], present: np.ndarray, said: np.ndarray, average_precisions: Sequence[float | None]
 ) -> list[ClassScore]:
-    """Each class's scores where a picture has several: bool [N, K] of the truth and of the answers."""
+    """Each class's scores where an image has several: bool [N, K] of the target and of the answers."""
     hits, true, answered = (present & said).sum(axis=0), present.sum(axis=0), said.sum(axis=0)
     return [
         ClassScore(
@@ -47,31 +47,31 @@ def label_scores(
 
 
 def dice_histogram(dice: np.ndarray) -> list[int]:
-    """Pictures in each twentieth of 0–1, [N]; the last holds 1 too."""
+    """Images in each twentieth of 0–1, [N]; the last holds 1 too."""
     counts: list[int] = np.bincount(_bins(dice, DICE_BINS), minlength=DICE_BINS).tolist()
     return counts
 
 
 def calibration(confidence: np.ndarray, right: np.ndarray) -> list[CalibrationBin]:
-    """Pictures by their highest probability, [N], and how many of them were right, bool [N]."""
+    """Images by their highest probability, [N], and how many of them were right, bool [N]."""
     places = _bins(confidence, CALIBRATION_BINS)
-    pictures = np.bincount(places, minlength=CALIBRATION_BINS)
+    images = np.bincount(places, minlength=CALIBRATION_BINS)
     confidences = np.bincount(places, confidence, CALIBRATION_BINS)
     rights = np.bincount(places, right, CALIBRATION_BINS)
     return [
-        CalibrationBin(pictures=int(count), confidence=_ratio(sure, count), accuracy=_ratio(hits, count))
-        for count, sure, hits in zip(pictures, confidences, rights, strict=True)
+        CalibrationBin(images=int(count), confidence=_ratio(sure, count), accuracy=_ratio(hits, count))
+        for count, sure, hits in zip(images, confidences, rights, strict=True)
     ]
 
 
 def expected_calibration_error(bins: Sequence[CalibrationBin]) -> float | None:
-    """How far confidence is from accuracy, the mean over the pictures (Guo et al., 2017, equation 3); None of none.
+    """How far confidence is from accuracy, the mean over the images (Guo et al., 2017, equation 3); None of none.
 
     Of the bins that are shown: torchmetrics has one more, for probabilities of exactly 1.
     """
-    total = sum(entry.pictures for entry in bins)
+    total = sum(entry.images for entry in bins)
     gaps = (
-        entry.pictures * abs(entry.confidence - entry.accuracy)
+        entry.images * abs(entry.confidence - entry.accuracy)
         for entry in bins
         if entry.confidence is not None and entry.accuracy is not None
     )

@@ -1,4 +1,4 @@
-"""Pictures small enough to keep and to show, with their masks at the same size."""
+"""Images small enough to keep and to show, with their masks at the same size."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 
 from byoc_vision.artifact import ClassEntry
-from byoc_vision.data.preprocess import IGNORED, Preprocess
 from byoc_vision.inference.difference import difference, difference_palette
 from byoc_vision.inference.encoding import encode_jpeg, encode_png
 from byoc_vision.inference.overlay import background_classes, class_colours
 from byoc_vision.inference.predictor import Prepared, Segmentation
+from byoc_vision.preprocess import IGNORED, Preprocess
 from byoc_vision.training.answers.judging import Answered
 
 LONG_SIDE = 320  # pixels
@@ -23,39 +23,39 @@ _NOT_COUNTED = (128, 128, 128)
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A picture, uint8 RGB [h, w, 3], and class indices, uint8 [h, w], where they are masks.
+    """An image, uint8 RGB [h, w, 3], and class indices, uint8 [h, w], where they are masks.
 
-    height, width: of the picture itself, in pixels.
+    height, width: of the image itself, in pixels.
     """
 
     rgb: np.ndarray
     height: int
     width: int
-    truth: np.ndarray | None = None
+    target: np.ndarray | None = None
     labels: np.ndarray | None = None
 
     def files(self, classes: Sequence[ClassEntry]) -> dict[str, bytes]:
-        """What shows it: `picture.jpg` and, of masks, `truth.png`, `prediction.png` and `difference.png`."""
+        """What shows it: `image.jpg` and, of masks, `target.png`, `prediction.png` and `difference.png`."""
         files = {"picture.jpg": encode_jpeg(self.rgb, JPEG_QUALITY)}
-        if self.truth is not None and self.labels is not None:
+        if self.target is not None and self.labels is not None:
             palette = class_palette(classes)
-            kinds = difference(self.labels, self.truth, background_classes(classes))
-            files["truth.png"] = encode_png(self.truth, palette)
+            kinds = difference(self.labels, self.target, background_classes(classes))
+            files["truth.png"] = encode_png(self.target, palette)
             files["prediction.png"] = encode_png(self.labels, palette)
             files["difference.png"] = encode_png(kinds, difference_palette())
         return files
 
 
-def make_thumbnail(rule: Preprocess, prepared: Prepared, picture: Answered) -> Thumbnail:
-    """What the model saw, in the picture's proportions; with `short_side` the part of it that is not cut off."""
+def make_thumbnail(rule: Preprocess, prepared: Prepared, image: Answered) -> Thumbnail:
+    """What the model saw, in the image's proportions; with `short_side` the part of it that is not cut off."""
     height, width = prepared.height, prepared.width
     window = rule.window(height, width)
     seen = prepared.pixels[window.top : window.top + window.height, window.left : window.left + window.width]
     size = fitting_size(*(seen.shape[:2] if rule.resize == "short_side" else (height, width)))
-    if not isinstance(picture.answer, Segmentation):
+    if not isinstance(image.answer, Segmentation):
         return Thumbnail(shrunk(seen, size), height, width)
-    truth, labels = (_nearest(mask, size) for mask in (picture.truth, picture.answer.labels))
-    return Thumbnail(shrunk(seen, size), height, width, truth, labels)
+    target, labels = (_nearest(mask, size) for mask in (image.target, image.answer.labels))
+    return Thumbnail(shrunk(seen, size), height, width, target, labels)
 
 
 def fitting_size(height: int, width: int) -> tuple[int, int]:

@@ -7,12 +7,12 @@ from byoc_vision.training.health.rule import Rule, Sign, Threshold
 
 
 class ClassImbalance(Rule[DataFacts]):
-    """The largest class has many times the training pictures (or pixels) of the rarest, and nothing makes up for it."""
+    """The largest class has many times the training images (or pixels) of the rarest, and nothing makes up for it."""
 
     facts = DataFacts
     evidence = "both classes, and what they have"
-    remedy = "set class_weights=balanced, or for pictures with one class each sampling=balanced"
-    ratio = Threshold(10, "the largest class in terms of the rarest: pictures (classification)")
+    remedy = "set class_weights=balanced, or for images with one class each sampling=balanced"
+    ratio = Threshold(10, "the largest class in terms of the rarest: images (classification)")
     pixels = Threshold(100, "the same in pixels (segmentation)")
 
     def judge(self, facts: DataFacts) -> Sign | None:
@@ -25,18 +25,18 @@ class ClassImbalance(Rule[DataFacts]):
         shown = (
             f"{most:.1%} of the pixels are {largest}, {least:.2%} are {rarest}"
             if facts.task == "segmentation"
-            else f"{largest} has {most:,.0f} training pictures, {rarest} {least:,.0f}"
+            else f"{largest} has {most:,.0f} training images, {rarest} {least:,.0f}"
         )
         return Sign(shown, severity=most / least)
 
 
 class CheckInputImages(Rule[Look]):
-    """The normalised pictures lie far from 0, or hardly vary: the network sees other values than it is made for."""
+    """The normalised images lie far from 0, or hardly vary: the network sees other values than it is made for."""
 
     facts = Look
     evidence = "mean and standard deviation of each channel, as the network sees it"
     remedy = (
-        "see the pictures themselves: black, inverted, of 16 bits in an 8-bit range, or scaled twice; pictures of one "
+        "see the images themselves: black, inverted, of 16 bits in an 8-bit range, or scaled twice; images of one "
         "odd kind are learnt best with pretrained=false"
     )
     mean = Threshold(1.5, "the distance of a channel's mean from 0, in standard deviations of the normalisation")

@@ -1,4 +1,4 @@
-"""Rules of whole epochs: is it learning, and does what it learns hold for other pictures?"""
+"""Rules of whole epochs: is it learning, and does what it learns hold for other images?"""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ class LossNotDecreasing(Rule[EpochFacts]):
 
     facts = EpochFacts
     evidence = "the training loss of the first epoch, and the lowest since"
-    remedy = (
-        "try learning_rate ten times lower, then ten times higher; see that masks or labels belong to their pictures"
-    )
+    remedy = "try learning_rate ten times lower, then ten times higher; see that masks or labels belong to their images"
     epochs = Threshold(3, "epochs before it is judged")
     share = Threshold(0.02, "by how much of the first epoch's loss it must have come down")
 
@@ -37,7 +35,7 @@ class Overfit(Rule[EpochFacts]):
     facts = EpochFacts
     evidence = "both losses of the last epoch, and the best validation loss"
     remedy = (
-        "more pictures, augmentation=strong, a smaller model, weight_decay or dropout_rate; the best epoch is kept "
+        "more images, augmentation=strong, a smaller model, weight_decay or dropout_rate; the best epoch is kept "
         "in any case"
     )
     ratio = Threshold(0.5, "the gap between the losses, as a share of the training loss")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from byoc_vision.models.spec import Task
 from byoc_vision.report.record import Times
+from byoc_vision.types import Task
 
 
 class EpochFigures(Protocol):
@@ -35,7 +35,7 @@ class Readings(Protocol):
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The training data. amounts: by class, pictures (classification) or the share of pixels, 0–1.
+    """The training data. amounts: by class, images (classification) or the share of pixels, 0–1.
 
     balanced: whether the job weighs or draws its classes already.
     """
@@ -47,7 +47,7 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class StepFacts:
-    """A step. loss: the mean of its pictures. seconds: since the step before ended, where that is known.
+    """A step. loss: the mean of its images. seconds: since the step before ended, where that is known.
 
     start_seconds: from the process's start to the end of its first step; of that step alone.
     """
@@ -103,7 +103,7 @@ class Look:
 
     loss: of the step; first_loss: of the run's first look.
     moved: whether the optimiser moved the weights, at a learning rate that shows.
-    mean, std: of the normalised pictures, by channel. untrained: whether it is the run's first step.
+    mean, std: of the normalised images, by channel. untrained: whether it is the run's first step.
     """
 
     loss: float
@@ -118,7 +118,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Loading:
-    """Seconds that it takes one process to make a picture ready, the mean of a few.
+    """Seconds that it takes one process to make an image ready, the mean of a few.
 
     disk: to read its files; decode: to decode, resize and keep it; augment: to vary it. cached: whether it was found
     decoded, and `decode` is what reading that took.
@@ -132,7 +132,7 @@ class Loading:
 
 @dataclass(frozen=True)
 class Waiting:
-    """How an epoch's training waited for pictures. share: of the time, 0–1. seconds: by each process.
+    """How an epoch's training waited for images. share: of the time, 0–1. seconds: by each process.
 
     loading: measures, once, where the time goes; remedy: the setting to change. shares: of each process.
     """

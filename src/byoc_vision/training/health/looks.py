@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from byoc_vision.training.health.facts import Activation, Look, Weight
 
 _SAMPLED = 1024  # values of a weight, evenly spread, for how large it is and how it changes
-_PICTURES = 8  # of a batch, for what activation layers receive
-_STRIDE = 4  # of the pixels, for the mean of the pictures
+_IMAGES = 8  # of a batch, for what activation layers receive
+_STRIDE = 4  # of the pixels, for the mean of the images
 _RECTIFIERS = (nn.ReLU, nn.ReLU6)
 _ACTIVATIONS = (*_RECTIFIERS, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Mish)
 
@@ -34,7 +34,7 @@ class TensorLook:
         self._rectify: list[bool] = []
         self._stds: list[Tensor] = []
         self._dead: list[Tensor] = []
-        self._pictures: tuple[Tensor, Tensor] | None = None
+        self._images: tuple[Tensor, Tensor] | None = None
         self._gradients: Sequence[Tensor] = ()
         self._scale = 1.0
         self._hooks = [
@@ -43,10 +43,10 @@ class TensorLook:
             if isinstance(module, _ACTIVATIONS)
         ]
 
-    def pictures(self, pictures: Tensor) -> None:
+    def images(self, images: Tensor) -> None:
         """uint8 [N, 3, h, w]"""
-        seen = pictures[:, :, ::_STRIDE, ::_STRIDE].float()
-        self._pictures = seen.mean((0, 2, 3)), seen.std((0, 2, 3))
+        seen = images[:, :, ::_STRIDE, ::_STRIDE].float()
+        self._images = seen.mean((0, 2, 3)), seen.std((0, 2, 3))
 
     def forward_ends(self) -> None:
         for hook in self._hooks:
@@ -71,13 +71,13 @@ class TensorLook:
     ) -> Look:
         """The step has ended. loss: []. mean, std: of the normalisation, in units of 0–1."""
         after = _sampled(self._weights.values())
-        assert self._pictures is not None
+        assert self._images is not None
         pieces = [
             _stacked(self._gradients, after),
             _norms(self._before, self._weights.values()),
             _norms(after - self._before, self._weights.values()),
             _stacked(self._stds, after),
-            *self._pictures,
+            *self._images,
             loss.detach().reshape(1),
             *(dead.float() for dead in self._dead),
         ]
@@ -111,13 +111,13 @@ class TensorLook:
         self.seconds_in_forward += time.perf_counter() - started
 
     def _note(self, name: str, module: nn.Module, received: Tensor) -> None:
-        values = received.detach()[:_PICTURES]
+        values = received.detach()[:_IMAGES]
         if values.numel() < 2:
             return
         uses = sum(seen.partition(" (")[0] == name for seen in self._names)
         self._names.append(f"{name} (use {uses + 1})" if uses else name)
         self._stds.append(values.float().std())
-        # A channel of one value a picture (squeeze and excitation) may well be the same for all pictures.
+        # A channel of one value an image (squeeze and excitation) may well be the same for all images.
         rectifies = isinstance(module, _RECTIFIERS) and (values.ndim == 2 or values[0, 0].numel() > 1)
         self._rectify.append(rectifies)
         apart = tuple(axis for axis in range(values.ndim) if axis != 1)

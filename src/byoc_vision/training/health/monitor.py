@@ -11,7 +11,7 @@ from byoc_vision.training.health.catalogue import RULES
 from byoc_vision.training.health.rule import Rule, Sign
 from byoc_vision.training.health.settings import HealthSettings
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Kind = TypeVar("Kind", bound=Rule[Any])
 
@@ -87,7 +87,7 @@ class HealthMonitor:
         )
         self.findings.append(finding)
         place = f"epoch {epoch}" + (f", step {step}" if step else "")
-        log.warning(
+        logger.warning(
             "%s (%s): %s. Remedy: %s%s",
             name,
             place,

@@ -26,7 +26,7 @@ _ALARMING = 2.0  # times the first loss: from there on each loss is looked at be
 class HealthObserver(StepObserver):
     """Changes nothing of what a step computes. Tell it of each epoch, and of its end.
 
-    model: takes uint8 pictures, and its gradients are not averaged by it; net: the network within it, whose layers are
+    model: takes uint8 images, and its gradients are not averaged by it; net: the network within it, whose layers are
     named. mean, std: of its normalisation, in units of 0–1. scaled: whether gradients may overflow in the course of
     things (float16).
     """
@@ -55,7 +55,7 @@ class HealthObserver(StepObserver):
         self._look: TensorLook | None = None
         self._look_seconds = 0.0
         self._began_at: float | None = None  # the step before this one ended
-        self._pictures: Tensor | None = None
+        self._images: Tensor | None = None
         self._losses: list[Tensor] = []
         self._first_loss: float | None = None
         self._last_loss = 0.0
@@ -80,7 +80,7 @@ class HealthObserver(StepObserver):
     def epoch_ends(self) -> None:
         """Tell what is still under way."""
         self._tell_steps(all_of_them=True)
-        self._pictures = None
+        self._images = None
 
     # As steps are made
 
@@ -92,11 +92,11 @@ class HealthObserver(StepObserver):
             if self._pace.is_due:
                 self._look = TensorLook(self._net)
 
-    def batch_moved(self, pictures: Tensor, targets: Tensor) -> None:
-        self._pictures = pictures
+    def batch_moved(self, images: Tensor, targets: Tensor) -> None:
+        self._images = images
         with self._looking():
             if self._look:
-                self._look.pictures(pictures)
+                self._look.images(images)
 
     def loss_computed(self, logits: Tensor, loss: Tensor) -> None:
         self._losses.append(loss.detach())
@@ -173,6 +173,6 @@ class HealthObserver(StepObserver):
 
     def _explode(self, what: str, *, answered: bool) -> None:
         self._exploded = True
-        assert self._pictures is not None
-        found = origin(self._model, self._pictures, self._autocast(), answered=answered)
+        assert self._images is not None
+        found = origin(self._model, self._images, self._autocast(), answered=answered)
         self._monitor.judge(Explosion(what, found), self._epoch, self._step)

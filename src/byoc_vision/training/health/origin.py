@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 
 def origin(
-    model: nn.Module, pictures: Tensor, autocast: AbstractContextManager[object], *, answered: bool = False
+    model: nn.Module, images: Tensor, autocast: AbstractContextManager[object], *, answered: bool = False
 ) -> str:
-    """One more forward pass over `pictures`, uint8 [N, 3, h, w], finds the first layer whose output is no number.
+    """One more forward pass over `images`, uint8 [N, 3, h, w], finds the first layer whose output is no number.
 
     It leaves the model's buffers and the generators of random numbers as they were. answered: whether the logits are
     known to be numbers.
@@ -31,10 +31,10 @@ def origin(
         if name and not any(True for _ in module.children())
     ]
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    devices = [pictures.device] if pictures.device.type == "cuda" else []
+    devices = [images.device] if images.device.type == "cuda" else []
     try:
         with torch.no_grad(), torch.random.fork_rng(devices), autocast:
-            torch.func.functional_call(model, buffers, (pictures,))
+            torch.func.functional_call(model, buffers, (images,))
     finally:
         for hook in hooks:
             hook.remove()

@@ -14,10 +14,10 @@ _GIB = 1024**3
 
 
 class _Waiting(Rule[EpochFacts]):
-    """The training waits for pictures: for whatever takes the most time to make one ready."""
+    """The training waits for images: for whatever takes the most time to make one ready."""
 
     facts = EpochFacts
-    evidence = "the share of the epoch, and the milliseconds that reading, decoding and augmenting a picture take"
+    evidence = "the share of the epoch, and the milliseconds that reading, decoding and augmenting an image take"
     share = Threshold(0.1, "the share of an epoch's time, from the second epoch on")
     seconds = Threshold(1.0, "seconds of an epoch: less is how every epoch begins")
 
@@ -31,7 +31,7 @@ class _Waiting(Rule[EpochFacts]):
         if not self._is_mine(loading):
             return None
         return Sign(
-            f"the epoch waited for pictures for {waiting.share:.0%} of its time; {described(loading)}",
+            f"the epoch waited for images for {waiting.share:.0%} of its time; {described(loading)}",
             severity=waiting.share,
             remedy=self._remedy(waiting),
         )
@@ -44,7 +44,7 @@ class _Waiting(Rule[EpochFacts]):
 
 
 class CPUBottleneck(_Waiting):
-    """The training waits for pictures, and the time goes into decoding or augmenting them."""
+    """The training waits for images, and the time goes into decoding or augmenting them."""
 
     remedy = "cache=auto, more num_workers, a lighter augmentation, or more cores; the line says which of them"
 
@@ -56,7 +56,7 @@ class CPUBottleneck(_Waiting):
 
 
 class IOBottleneck(_Waiting):
-    """The training waits for pictures, and the time goes into reading their files."""
+    """The training waits for images, and the time goes into reading their files."""
 
     remedy = (
         "set cache=disk (the instance's own disk is read from the second epoch on), take File mode instead of "
@@ -94,7 +94,7 @@ class LowGPUUtilization(Rule[EpochFacts]):
     """The GPU is idle for much of the time."""
 
     facts = EpochFacts
-    evidence = "the 95th and the 5th percentile of its use, and the share of the time spent waiting for pictures"
+    evidence = "the 95th and the 5th percentile of its use, and the share of the time spent waiting for images"
     remedy = "see CPUBottleneck or IOBottleneck where they fired; otherwise a larger batch_size, or a smaller instance"
     high = Threshold(0.7, "the 95th percentile of its use, 0–1: below, it is never busy")
     median = Threshold(0.3, "its median use, 0–1: below, it is idle most of the time")
@@ -107,7 +107,7 @@ class LowGPUUtilization(Rule[EpochFacts]):
         high, middle, low = percentile(used, 95), statistics.median(used), percentile(used, 5)
         if high >= self.high and middle >= self.median:
             return None
-        waits = f", {facts.waiting.share:.0%} of the time it waited for pictures" if facts.waiting else ""
+        waits = f", {facts.waiting.share:.0%} of the time it waited for images" if facts.waiting else ""
         return Sign(f"the GPU's use is {high:.0%} at the 95th percentile, {low:.0%} at the 5th{waits}")
 
 
@@ -132,12 +132,12 @@ class GPUMemoryIncrease(Rule[EpochFacts]):
 
 
 class LoadBalancing(Rule[EpochFacts]):
-    """One process waits for its pictures far longer than the others, and they wait for it."""
+    """One process waits for its images far longer than the others, and they wait for it."""
 
     facts = EpochFacts
     evidence = "the process that waits the most, its share of the time, and the others' mean"
     remedy = (
-        "see what else runs on its host, whether its disk is slower, and with sharded channels whether its pictures "
+        "see what else runs on its host, whether its disk is slower, and with sharded channels whether its images "
         "are larger"
     )
     share = Threshold(0.2, "its share of the time beyond the others' mean, 0–1")
@@ -151,7 +151,7 @@ class LoadBalancing(Rule[EpochFacts]):
         if shares[most] - others <= self.share:
             return None
         return Sign(
-            f"process {most} waits for pictures for {shares[most]:.0%} of the time, the others for {others:.0%}",
+            f"process {most} waits for images for {shares[most]:.0%} of the time, the others for {others:.0%}",
             severity=shares[most] - others,
         )
 
@@ -161,14 +161,14 @@ def is_slow_disk(loading: Loading) -> bool:
 
 
 def described(loading: Loading) -> str:
-    """Where the time to make a picture ready goes."""
+    """Where the time to make an image ready goes."""
     milliseconds = {
         "to read its file": loading.disk,
         "to take it from the cache" if loading.cached else "to decode and resize it": loading.decode,
         "to augment it": loading.augment,
     }
     shown = ", ".join(f"{1000 * seconds:.1f} ms {what}" for what, seconds in milliseconds.items() if seconds)
-    return f"a picture takes {shown}"
+    return f"an image takes {shown}"
 
 
 def gpu_use(times: Times) -> list[float]:

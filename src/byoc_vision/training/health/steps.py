@@ -18,7 +18,7 @@ class LossSpike(Rule[StepFacts]):
 
     facts = StepFacts
     evidence = "the step's loss, and the median of the fifty before"
-    remedy = "lower learning_rate, set clip_grad_norm=1, or warmup_epochs=1; a spike at one picture means a wrong label"
+    remedy = "lower learning_rate, set clip_grad_norm=1, or warmup_epochs=1; a spike at one image means a wrong label"
     times = Threshold(4, "the loss, in medians of the steps before")
     steps = Threshold(20, "steps before it is judged")
 
@@ -81,7 +81,7 @@ class StepOutlier(Rule[EpochFacts]):
     facts = EpochFacts
     evidence = "how many steps, the usual time of one, the longest, and their share of the epoch"
     remedy = (
-        "see the slowest steps in the report: waiting for data means storage that stutters or pictures of very "
+        "see the slowest steps in the report: waiting for data means storage that stutters or images of very "
         "different sizes; other work on the machine slows steps too"
     )
     times = Threshold(3, "an outlier's time, in medians of all steps")

@@ -137,7 +137,7 @@ class HealthWatch:
 
     def _observe(self) -> HealthObserver:
         """Look on at the trainer's steps."""
-        step, rule = self._trainer.step, self._trainer.card.preprocess
+        step, rule = self._trainer.step, self._trainer.config.preprocess
         observer = HealthObserver(
             self.monitor,
             bare(step.model),

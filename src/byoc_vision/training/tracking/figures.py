@@ -25,7 +25,7 @@ def epoch_figures(epoch: Epoch) -> dict[str, float]:
 
 
 def final_figures(record: Record) -> dict[str, float]:
-    """Of the best epoch, and of the `test` pictures where there are any."""
+    """Of the best epoch, and of the `test` images where there are any."""
     figures = {f"best/{name}": value for name, value in record.validation.items()}
     figures |= {f"test/{name}": value for name, value in (record.test or {}).items()}
     return _numbers(figures)

@@ -51,7 +51,7 @@ STATUS: dict[State, str] = {"running": "RUNNING", "interrupted": "KILLED", "fail
 _MOST_METRICS = 1000  # of a request
 _NOT_ALLOWED = re.compile(r"[^\w/.\- ]")
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class MlflowTracker:
@@ -74,7 +74,7 @@ class MlflowTracker:
             try:
                 from mlflow import MlflowClient
             except ImportError as error:
-                log.warning("%s is set, but nothing goes there (%s); %s", URI_VARIABLE, error, REMEDY)
+                logger.warning("%s is set, but nothing goes there (%s); %s", URI_VARIABLE, error, REMEDY)
                 return
             with self._warned():
                 client = MlflowClient(self._uri)
@@ -86,7 +86,7 @@ class MlflowTracker:
                 self._client = client
                 for epoch in record.epochs:
                     self._tell(client, epoch)
-                log.info("MLflow's run %s at %s follows this job", self._run_id, self._uri)
+                logger.info("MLflow's run %s at %s follows this job", self._run_id, self._uri)
 
     def epoch(self, record: Record) -> None:
         if self._client:
@@ -123,7 +123,7 @@ class MlflowTracker:
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
-            log.warning("MLflow's run %s is not to be had any more (%s); a new one begins", run_id, error.message)
+            logger.warning("MLflow's run %s is not to be had any more (%s); a new one begins", run_id, error.message)
             return None
         return run
 
@@ -188,7 +188,7 @@ class MlflowTracker:
             missing = self._uri.startswith("arn:") and find_spec("sagemaker_mlflow") is None
             remedy = f"it takes the package sagemaker-mlflow; {REMEDY}" if missing else f"check {URI_VARIABLE}"
             reason = str(error).partition("\n")[0][:300]
-            log.warning("Nothing more goes to MLflow at %s (%s); %s", self._uri, reason, remedy)
+            logger.warning("Nothing more goes to MLflow at %s (%s); %s", self._uri, reason, remedy)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Curves, pictures and histograms for TensorBoard, in /opt/ml/output/tensorboard."""
+"""Curves, images and histograms for TensorBoard, in /opt/ml/output/tensorboard."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from byoc_vision.report.record import PICTURES_FOLDER, Evaluation, Example, Record
+from byoc_vision.report.record import IMAGES_FOLDER, Evaluation, Example, Record
 from byoc_vision.training.tracking.figures import epoch_figures, final_figures, parameters
 from byoc_vision.training.tracking.step_losses import StepLosses
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-MOST_PICTURES = 8  # of a gallery
+MOST_IMAGES = 8  # of a gallery
 STEP_LOSS = "train/step_loss"
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Weights = Callable[[], Iterable[tuple[str, Tensor]]]
 
@@ -30,16 +30,16 @@ Weights = Callable[[], Iterable[tuple[str, Tensor]]]
 class TensorBoardTracker:
     """Writes below `folder`; all axes count the steps of the whole job, so an epoch stands at its last step.
 
-    pictures: output/data, which holds the galleries' pictures. done: steps that an earlier start has made; what it
+    images: output/data, which holds the galleries' images. done: steps that an earlier start has made; what it
     wrote of later ones, which come again, is hidden. weights: where histograms are wanted.
     """
 
     def __init__(
-        self, folder: Path, pictures: Path, *, steps_per_epoch: int, done: int = 0, weights: Weights | None = None
+        self, folder: Path, images: Path, *, steps_per_epoch: int, done: int = 0, weights: Weights | None = None
     ) -> None:
         self.step_losses = StepLosses(self._step_loss, done)
         self._folder = folder
-        self._pictures = pictures / PICTURES_FOLDER
+        self._images = images / IMAGES_FOLDER
         self._steps_per_epoch = steps_per_epoch
         self._done = done
         self._weights = weights
@@ -98,20 +98,20 @@ class TensorBoardTracker:
 
     def _show(self, writer: SummaryWriter, evaluation: Evaluation, step: int) -> None:
         for name, gallery in evaluation.galleries.items():
-            shown = gallery[:MOST_PICTURES]
+            shown = gallery[:MOST_IMAGES]
             for place, example in enumerate(shown, start=1):
-                picture = self._side_by_side(example)
-                if picture is not None:
-                    writer.add_image(f"{evaluation.split}_{name}/{place}", picture, step, dataformats="HWC")
+                image = self._side_by_side(example)
+                if image is not None:
+                    writer.add_image(f"{evaluation.split}_{name}/{place}", image, step, dataformats="HWC")
             writer.add_text(f"{evaluation.split}_{name}", _table(shown), step)
 
     def _side_by_side(self, example: Example) -> np.ndarray | None:
-        """Picture, truth and prediction, as far as they are there: uint8 [H, W, 3]."""
-        files = [self._pictures / name for name in (example.picture, example.truth, example.prediction) if name]
+        """Image, target and prediction, as far as they are there: uint8 [H, W, 3]."""
+        files = [self._images / name for name in (example.image, example.target, example.prediction) if name]
         opened = [Image.open(file).convert("RGB") for file in files if file.is_file()]
         if not opened:
             return None
-        return np.concatenate([np.asarray(picture.resize(opened[0].size)) for picture in opened], axis=1)
+        return np.concatenate([np.asarray(image.resize(opened[0].size)) for image in opened], axis=1)
 
     @contextmanager
     def _writing(self) -> Iterator[SummaryWriter | None]:
@@ -138,12 +138,12 @@ class TensorBoardTracker:
 
     def _give_up(self, error: OSError) -> None:
         self._writer, self._broken = None, True
-        log.warning("TensorBoard's files in %s are no longer written: %s", self._folder, error)
+        logger.warning("TensorBoard's files in %s are no longer written: %s", self._folder, error)
 
 
 def _table(gallery: list[Example]) -> str:
-    """A Markdown table: what each picture is, and what it was taken for."""
-    rows = ["| | file | truth | prediction | |", "| --- | --- | --- | --- | --- |"]
+    """A Markdown table: what each image is, and what it was taken for."""
+    rows = ["| | file | target | prediction | |", "| --- | --- | --- | --- | --- |"]
     for place, example in enumerate(gallery, start=1):
         figure = example.score if example.score is not None else example.probability
         shown = "" if figure is None else f"{figure:.3f}"

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from byoc_vision.data.preflight import check, inspect
-from byoc_vision.data.samples import DataClass, DataOptions, Dataset, Sample
+from byoc_vision.data.samples import ClassInfo, DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, InputError
 
 SKIP = DataOptions(on_bad_sample="skip")
-CLASSES = (DataClass("cat"), DataClass("dog"))
+CLASSES = (ClassInfo("cat"), ClassInfo("dog"))
 
 
-def picture(path: Path, value: int = 90) -> Path:
+def draw_image(path: Path, value: int = 90) -> Path:
     cv2.imwrite(str(path), np.full((6, 8), value, np.uint8))
     return path
 
@@ -35,7 +35,7 @@ def mask(path: Path, value: int = 1) -> Path:
 
 
 def labelled(folder: Path, label: int, count: int, bad: int = 0) -> tuple[Sample, ...]:
-    good = [Sample(picture(folder / f"{label}_{index}.png", index + 20), label=label) for index in range(count)]
+    good = [Sample(draw_image(folder / f"{label}_{index}.png", index + 20), label=label) for index in range(count)]
     return (*good, *(Sample(broken(folder / f"bad_{label}_{index}.png"), label=label) for index in range(bad)))
 
 
@@ -48,7 +48,7 @@ def test_the_remedies_are_in_the_error(tmp_path: Path) -> None:
     assert inspect(dataset, DataOptions()).report.errors == [str(raised.value)]
 
 
-def test_bad_pictures_are_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_bad_images_are_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     good = (*labelled(tmp_path, 0, 2), *labelled(tmp_path, 1, 2))
     bad = Sample(broken(tmp_path / "bad.png"), label=1)
     dataset, report = check(Dataset("classification", CLASSES, (good[0], bad, *good[1:]), good[:1]), SKIP)
@@ -63,7 +63,7 @@ def test_bad_pictures_are_left_out_and_named(tmp_path: Path, caplog: pytest.LogC
 
 
 def test_masks_of_other_values_and_sizes_are_left_out(tmp_path: Path) -> None:
-    image = picture(tmp_path / "a.png")
+    image = draw_image(tmp_path / "a.png")
     good = tuple(Sample(image, mask(tmp_path / f"{index}.png")) for index in range(4))
     strange = Sample(image, mask(tmp_path / "strange.png", 9))
     small = tmp_path / "small.png"
@@ -90,13 +90,13 @@ def test_more_than_half_of_a_split_is_too_much(tmp_path: Path, bad: int, refused
         assert "bad_1_4.png" in errors[0]
 
 
-def test_a_class_left_without_pictures(tmp_path: Path) -> None:
+def test_a_class_left_without_images(tmp_path: Path) -> None:
     train = (*labelled(tmp_path, 0, 3), *labelled(tmp_path, 1, 0, bad=1))
-    with pytest.raises(DataError, match=r"(?s)no training picture is left of dog; mend them.*bad_1_0\.png"):
+    with pytest.raises(DataError, match=r"(?s)no training image is left of dog; mend them.*bad_1_0\.png"):
         check(Dataset("classification", CLASSES, train, ()), SKIP)
 
 
-def test_a_split_left_without_pictures(tmp_path: Path) -> None:
+def test_a_split_left_without_images(tmp_path: Path) -> None:
     dataset = Dataset("classification", CLASSES, labelled(tmp_path, 0, 2), labelled(tmp_path, 1, 0, bad=1))
     with pytest.raises(DataError, match="1 of 1 validation samples cannot be used, too many"):
         check(dataset, SKIP)
@@ -105,8 +105,8 @@ def test_a_split_left_without_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("declared", "fits"), [(2, True), (3, True), (1, False), (4, False)])
 def test_a_number_of_classes_beside_those_that_the_layout_names(tmp_path: Path, declared: int, fits: bool) -> None:
     """The ignored value may be counted too, as in the built-in algorithm."""
-    sample = Sample(picture(tmp_path / "a.png"), mask(tmp_path / "m.png"))
-    dataset = Dataset("segmentation", (DataClass("sky", 0), DataClass("road", 1)), (sample,), (), (), ignore_value=2)
+    sample = Sample(draw_image(tmp_path / "a.png"), mask(tmp_path / "m.png"))
+    dataset = Dataset("segmentation", (ClassInfo("sky", 0), ClassInfo("road", 1)), (sample,), (), (), ignore_value=2)
     options = DataOptions(num_classes=declared)
     if fits:
         assert check(dataset, options).dataset == dataset

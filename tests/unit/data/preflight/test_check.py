@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from byoc_vision.data.layouts import find_dataset
+from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.preflight import Checked, check, check_labelled, inspect
-from byoc_vision.data.samples import DataClass, DataOptions, Dataset, Sample
+from byoc_vision.data.samples import ClassInfo, DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, InputError
 
 
@@ -55,12 +55,12 @@ def run(root: Path, options: DataOptions | None = None) -> Checked:
 class TestSegmentation:
     def test_classes_and_figures(self, masked: Path) -> None:
         dataset, report = run(masked)
-        assert dataset.classes == (DataClass("background", 0), DataClass("foreground", 1))
+        assert dataset.classes == (ClassInfo("background", 0), ClassInfo("foreground", 1))
         assert dataset.ignore_value == 255
         assert report.samples == {"train": 4, "validation": 1}
         assert (report.width.minimum, report.width.median, report.width.maximum) == (30, 32, 60)
         assert (report.height.minimum, report.height.median, report.height.maximum) == (20, 20, 40)
-        assert [entry.pictures for entry in report.classes] == [{"train": 4, "validation": 1}] * 2
+        assert [entry.images for entry in report.classes] == [{"train": 4, "validation": 1}] * 2
         assert sum(entry.pixel_share or 0 for entry in report.classes) == pytest.approx(1, abs=1e-5)
         assert report.classes[1].pixel_share == pytest.approx(0.5, abs=0.02)
         assert report.seconds >= 0
@@ -72,7 +72,7 @@ class TestSegmentation:
         dataset, report = run(masked)
         assert [entry.value for entry in dataset.classes] == [0, 1, 2]
         assert sum(entry.pixel_share or 0 for entry in report.classes) == pytest.approx(1, abs=1e-5)
-        assert report.classes[2].pictures == {"train": 1, "validation": 0}
+        assert report.classes[2].images == {"train": 1, "validation": 0}
 
     def test_the_report_is_json(self, masked: Path) -> None:
         content = json.loads(json.dumps(run(masked).report.as_dict()))
@@ -82,7 +82,7 @@ class TestSegmentation:
     def test_the_log_says_what_was_seen(self, masked: Path, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.INFO):
             run(masked)
-        assert "checked     5 pictures (4 train, 1 validation) in" in caplog.text
+        assert "checked     5 images (4 train, 1 validation) in" in caplog.text
         assert "sizes       width 30–60 (median 32), height 20–40 (median 20) pixels" in caplog.text
         assert re.search(r"foreground +1 +4 +1 +50\.\d%", caplog.text)
 
@@ -97,7 +97,7 @@ class TestSegmentation:
         assert "3 of 5 samples cannot be used; mend them, or leave them out with on_bad_sample=skip:" in text
         assert f"{masked}/train/0.jpg is cut short" in text
         assert f"{masked}/train_annotation/1.png is not a JPEG" in text
-        assert f"{masked}/train_annotation/2.png has 31 × 20 pixels, its picture 2.jpg has 32 × 20" in text
+        assert f"{masked}/train_annotation/2.png has 31 × 20 pixels, its image 2.jpg has 32 × 20" in text
         assert f"{masked}/validation_annotation/v.png: 9" in text
 
     def test_values_above_num_classes_are_named(self, masked: Path) -> None:
@@ -113,7 +113,7 @@ class TestSegmentation:
             run(masked)
 
     @pytest.mark.parametrize("as_shown", [True, False])
-    def test_a_mask_of_a_turned_picture(self, masked: Path, as_shown: bool) -> None:
+    def test_a_mask_of_a_turned_image(self, masked: Path, as_shown: bool) -> None:
         orientation = Image.Exif()
         orientation[274] = 6
         Image.fromarray(grey(20, 30)).save(masked / "train/0.jpg", exif=orientation)
@@ -121,10 +121,10 @@ class TestSegmentation:
         if as_shown:
             assert run(masked).report.height.maximum == 40
             return
-        with pytest.raises(DataError, match="turned by its EXIF orientation: draw the mask over the upright picture"):
+        with pytest.raises(DataError, match="turned by its EXIF orientation: draw the mask over the upright image"):
             run(masked)
 
-    def test_a_picture_declared_too_large(self, masked: Path) -> None:
+    def test_a_image_declared_too_large(self, masked: Path) -> None:
         data = bytearray(cv2.imencode(".bmp", grey(20, 30))[1].tobytes())
         data[18:26] = (60_000).to_bytes(4, "little") * 2
         (masked / "train/0.jpg").write_bytes(data)
@@ -154,11 +154,11 @@ class TestClassification:
         write(tmp_path / "validation/dog/v.png", grey(8, 9))
         return tmp_path
 
-    def test_pictures_are_counted_by_class(self, folders: Path) -> None:
+    def test_images_are_counted_by_class(self, folders: Path) -> None:
         dataset, report = run(folders, DataOptions(num_classes=2))
         assert dataset.class_names == ("cat", "dog")
         assert dataset.ignore_value is None
-        assert [entry.pictures for entry in report.classes] == [
+        assert [entry.images for entry in report.classes] == [
             {"train": 2, "validation": 0},
             {"train": 3, "validation": 1},
         ]
@@ -186,7 +186,7 @@ class TestClassification:
             path.write_bytes(b"")
         samples = tuple(Sample(path, label=0) for path in sorted(tmp_path.iterdir()))
         with pytest.raises(DataError, match=r"(?s)30 of 30 samples.*… and 10 more"):
-            check(Dataset("classification", (DataClass("a"),), samples, ()), DataOptions())
+            check(Dataset("classification", (ClassInfo("a"),), samples, ()), DataOptions())
 
 
 class TestBudget:
@@ -195,66 +195,66 @@ class TestBudget:
     COUNT = 60
 
     @pytest.fixture
-    def pictures(self, tmp_path: Path) -> list[Path]:
+    def images(self, tmp_path: Path) -> list[Path]:
         return [write(tmp_path / f"{index}.jpg", grey(8, 9 + index % 4, index)) for index in range(self.COUNT)]
 
     @staticmethod
-    def dataset(pictures: list[Path]) -> Dataset:
-        samples = [Sample(path, label=index % 2) for index, path in enumerate(pictures)]
-        classes = (DataClass("cat"), DataClass("dog"))
+    def dataset(images: list[Path]) -> Dataset:
+        samples = [Sample(path, label=index % 2) for index, path in enumerate(images)]
+        classes = (ClassInfo("cat"), ClassInfo("dog"))
         return Dataset("classification", classes, tuple(samples[:50]), tuple(samples[50:]))
 
     @staticmethod
-    def tenth(pictures: list[Path]) -> DataOptions:
-        return DataOptions(checking_budget=sum(path.stat().st_size for path in pictures) // 10)
+    def tenth(images: list[Path]) -> DataOptions:
+        return DataOptions(checking_budget=sum(path.stat().st_size for path in images) // 10)
 
-    def test_a_set_within_it_is_read_as_a_whole(self, pictures: list[Path]) -> None:
-        options = DataOptions(checking_budget=sum(path.stat().st_size for path in pictures))
-        assert not inspect(self.dataset(pictures), options).report.is_sampled
+    def test_a_set_within_it_is_read_as_a_whole(self, images: list[Path]) -> None:
+        options = DataOptions(checking_budget=sum(path.stat().st_size for path in images))
+        assert not inspect(self.dataset(images), options).report.is_sampled
 
-    def test_a_larger_set_is_read_in_part(self, pictures: list[Path], caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_larger_set_is_read_in_part(self, images: list[Path], caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.INFO):
-            dataset, report = check(self.dataset(pictures), self.tenth(pictures))
-        assert dataset == self.dataset(pictures)
+            dataset, report = check(self.dataset(images), self.tenth(images))
+        assert dataset == self.dataset(images)
         assert report.checked == {"train": 5, "validation": 1}
-        assert "checked   6 of 60 pictures (5 train, 1 validation) in" in caplog.text
-        assert [entry.pictures for entry in report.classes] == [{"train": 25, "validation": 5}] * 2
+        assert "checked   6 of 60 images (5 train, 1 validation) in" in caplog.text
+        assert [entry.images for entry in report.classes] == [{"train": 25, "validation": 5}] * 2
 
-    def test_a_number_of_pictures_overrules_it(self, pictures: list[Path]) -> None:
-        options = replace(self.tenth(pictures), checked_pictures=40)
-        assert sum(inspect(self.dataset(pictures), options).report.checked.values()) == 40
+    def test_a_number_of_images_overrules_it(self, images: list[Path]) -> None:
+        options = replace(self.tenth(images), checked_pictures=40)
+        assert sum(inspect(self.dataset(images), options).report.checked.values()) == 40
 
     @pytest.mark.parametrize("options", [None, DataOptions(checked_pictures=2)], ids=["budget", "number"])
-    def test_empty_and_missing_files_are_all_named(self, pictures: list[Path], options: DataOptions | None) -> None:
-        options = options or self.tenth(pictures)
-        empty, gone = pictures[10:14], pictures[55]
+    def test_empty_and_missing_files_are_all_named(self, images: list[Path], options: DataOptions | None) -> None:
+        options = options or self.tenth(images)
+        empty, gone = images[10:14], images[55]
         for path in empty:
             path.write_bytes(b"")
         gone.unlink()
         with pytest.raises(DataError) as raised:
-            check(self.dataset(pictures), options)
+            check(self.dataset(images), options)
         for path in empty:
             assert f"{path} is not a JPEG" in str(raised.value)
         assert f"{gone} cannot be read: No such file" in str(raised.value)
-        used = check(self.dataset(pictures), replace(options, on_bad_sample="skip")).dataset
+        used = check(self.dataset(images), replace(options, on_bad_sample="skip")).dataset
         assert [len(used.train), len(used.validation)] == [46, 9]
 
-    def test_what_is_found_bad_has_all_read(self, pictures: list[Path]) -> None:
+    def test_what_is_found_bad_has_all_read(self, images: list[Path]) -> None:
         """The empty file is found among all; the damaged one is then found too, wherever it lies."""
-        pictures[3].write_bytes(b"")
-        damaged = [path for path in pictures[20:30] if path.write_bytes(path.read_bytes()[:-9])]
+        images[3].write_bytes(b"")
+        damaged = [path for path in images[20:30] if path.write_bytes(path.read_bytes()[:-9])]
         with pytest.raises(DataError, match="11 of 60 samples") as raised:
-            check(self.dataset(pictures), self.tenth(pictures))
+            check(self.dataset(images), self.tenth(images))
         assert all(f"{path} is cut short" in str(raised.value) for path in damaged)
 
-    def test_copies_are_found_among_all(self, pictures: list[Path], tmp_path: Path) -> None:
-        for source, target in ((pictures[7], pictures[54]), (pictures[20], pictures[31]), (pictures[8], pictures[10])):
+    def test_copies_are_found_among_all(self, images: list[Path], tmp_path: Path) -> None:
+        for source, target in ((images[7], images[54]), (images[20], images[31]), (images[8], images[10])):
             target.write_bytes(source.read_bytes())
-        report = inspect(self.dataset(pictures), self.tenth(pictures)).report
+        report = inspect(self.dataset(images), self.tenth(images)).report
         found = report.duplicates
         assert report.is_sampled
-        assert set(found.across) == {(str(pictures[7]), str(pictures[54]))}
-        assert (str(pictures[20]), str(pictures[31])) in found.contradicting
+        assert set(found.across) == {(str(images[7]), str(images[54]))}
+        assert (str(images[20]), str(images[31])) in found.contradicting
         assert found.within == 2
         assert found.uncompared == 0
 
@@ -287,7 +287,7 @@ class TestLabelled:
     def test_values_that_the_model_lacks_are_mentioned(self, masked: Path, caplog: pytest.LogCaptureFixture) -> None:
         write(masked / "validation_annotation/v.png", half(40, 60, 11))
         samples = [Sample(masked / "validation/v.jpg", masked / "validation_annotation/v.png")]
-        check_labelled(samples, [DataClass("background", 0), DataClass("foreground", 1)])
+        check_labelled(samples, [ClassInfo("background", 0), ClassInfo("foreground", 1)])
         assert "mask values that are no class of the model are not counted: 11" in caplog.text
 
     def test_bad_files_are_named(self, masked: Path) -> None:
@@ -307,7 +307,7 @@ class TestRealData:
 
     def test_carvana(self, shared_data: Path) -> None:
         dataset, report = self.checked(shared_data / "carvana", DataOptions())
-        assert dataset.classes == (DataClass("background", 0), DataClass("foreground", 1))
+        assert dataset.classes == (ClassInfo("background", 0), ClassInfo("foreground", 1))
         assert (report.height.maximum, report.width.maximum) == (1280, 1918)
         assert report.classes[1].pixel_share == pytest.approx(0.2, abs=0.05)
 
@@ -320,5 +320,5 @@ class TestRealData:
 
     def test_clothing(self, shared_data: Path) -> None:
         _, report = self.checked(shared_data / "clothing", DataOptions(num_classes=10))
-        assert sum(entry.pictures["train"] for entry in report.classes) == 3068
+        assert sum(entry.images["train"] for entry in report.classes) == 3068
         assert report.height.maximum == 288

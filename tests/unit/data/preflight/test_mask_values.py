@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byoc_vision.data.preflight.mask_values import MaskValues, find_strangers, infer_classes, strangers_headline
-from byoc_vision.data.samples import DataClass, DataOptions
+from byoc_vision.data.samples import ClassInfo, DataOptions
 from byoc_vision.errors import DataError, InputError
 
 Values = tuple[int, ...]
@@ -44,8 +44,8 @@ def complaint(
     options = DataOptions(num_classes=num_classes)
     values = seen(*train, validation=validation)
     classes, ignore_value = infer_classes(values, options)
-    strangers = find_strangers(values, classes, ignore_value)
-    return strangers_headline(classes, ignore_value, options, inferred=True), [str(mask) for mask in strangers]
+    unknown_values = find_strangers(values, classes, ignore_value)
+    return strangers_headline(classes, ignore_value, options, inferred=True), [str(mask) for mask in unknown_values]
 
 
 BINARY_1 = [("background", 0), ("foreground", 1)]
@@ -133,7 +133,7 @@ class TestDeclared:
         assert masks == ["train_1.png: 3", "train_2.png: 2, 3, 4, 5, 6, 7, …", "validation_0.png: 2, 200"]
 
     def test_values_beside_those_that_the_layout_names(self) -> None:
-        classes = (DataClass("sky", 0), DataClass("road", 3))
+        classes = (ClassInfo("sky", 0), ClassInfo("road", 3))
         (stranger,) = find_strangers(seen((0, 3), (0, 1, 11)), classes, 11)
         assert str(stranger) == "train_1.png: 1"
         headline = strangers_headline(classes, 11, DataOptions(num_classes=3), inferred=False)
@@ -170,4 +170,4 @@ def test_every_value_is_a_class_or_ignored(
     assert ignore_value not in class_values
     assert num_classes is None or num_classes - len(classes) in (0, 1)
     assert len({entry.name for entry in classes}) == len(classes)
-    assert isinstance(classes[0], DataClass)
+    assert isinstance(classes[0], ClassInfo)

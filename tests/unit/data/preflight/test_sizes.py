@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from byoc_vision.data.preflight.sizes import Sizes, decoding_cost, measure_sizes
-from byoc_vision.data.samples import Sample, Slice
+from byoc_vision.data.samples import ByteRange, Sample
 
 
 def file(path: Path, size: int) -> Path:
@@ -16,7 +16,7 @@ def file(path: Path, size: int) -> Path:
 
 
 def test_files_slices_and_what_is_not_there(tmp_path: Path) -> None:
-    record = Slice(file(tmp_path / "all.rec", 90), 10, 70, "record 1")
+    record = ByteRange(file(tmp_path / "all.rec", 90), 10, 70, "record 1")
     train = [Sample(file(tmp_path / "a.jpg", 5), file(tmp_path / "a.png", 3)), Sample(record, label=0)]
     gone = [
         Sample(file(tmp_path / "empty.jpg", 0)),
@@ -34,5 +34,5 @@ def test_the_order_of_many_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "mask", "cost"), [("a.JPG", None, 80), ("a.jpg", 1, 160), ("a.PNG", None, 20)])
-def test_a_mask_costs_as_much_as_its_picture(name: str, mask: int | None, cost: int) -> None:
+def test_a_mask_costs_as_much_as_its_image(name: str, mask: int | None, cost: int) -> None:
     assert decoding_cost(Sample(Path(name)), Sizes(80, mask)) == cost

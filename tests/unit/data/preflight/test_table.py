@@ -10,10 +10,10 @@ import numpy as np
 
 from byoc_vision.data.preflight.check import inspect
 from byoc_vision.data.preflight.table import summary
-from byoc_vision.data.samples import DataClass, DataOptions, Dataset, Sample
+from byoc_vision.data.samples import ClassInfo, DataOptions, Dataset, Sample
 
 
-def picture(path: Path, value: int = 90) -> Path:
+def draw_image(path: Path, value: int = 90) -> Path:
     cv2.imwrite(str(path), np.full((6, 8), value, np.uint8))
     return path
 
@@ -24,14 +24,14 @@ def lines(dataset: Dataset, options: DataOptions | None = None, input_size: tupl
 
 
 def test_classification(tmp_path: Path) -> None:
-    path = picture(tmp_path / "a.png")
-    other = picture(tmp_path / "b.png", 100)
-    classes = (DataClass("cat"), DataClass("wildebeest"))
+    path = draw_image(tmp_path / "a.png")
+    other = draw_image(tmp_path / "b.png", 100)
+    classes = (ClassInfo("cat"), ClassInfo("wildebeest"))
     train = (Sample(path, label=0), Sample(path, label=0), Sample(other, label=1))
     assert lines(Dataset("classification", classes, train, (Sample(other, label=1),)), input_size=(7, 7)) == [
         "sizes     width 8, height 6 pixels; 4 smaller than the input, 7 × 7",
         "channels  mean 0.37 0.37 0.37, std 0.02 0.02 0.02 (RGB, 0–1); 3 of 3 are grey",
-        "copies    1 pictures repeat another of their split, byte for byte",
+        "copies    1 images repeat another of their split, byte for byte",
         "class       train  validation  share",
         "cat             2           0  66.7%",
         "wildebeest      1           1  33.3%",
@@ -43,11 +43,11 @@ def test_segmentation(tmp_path: Path) -> None:
     mask[:, 6:] = 1
     mask[0] = 255
     cv2.imwrite(str(tmp_path / "m.png"), mask)
-    sample = Sample(picture(tmp_path / "a.png"), tmp_path / "m.png")
-    empty = picture(tmp_path / "empty.png", 0)
-    train = (sample, Sample(picture(tmp_path / "b.png", 50), empty))
+    sample = Sample(draw_image(tmp_path / "a.png"), tmp_path / "m.png")
+    empty = draw_image(tmp_path / "empty.png", 0)
+    train = (sample, Sample(draw_image(tmp_path / "b.png", 50), empty))
     assert lines(Dataset("segmentation", (), train, (sample,)))[2:-3] == [
-        "foreground  0.0% to 25.0% of a picture (median 12.5%); 1 masks empty, 0 full",
+        "foreground  0.0% to 25.0% of an image (median 12.5%); 1 masks empty, 0 full",
         "ignored     8.3% of the pixels, value 255",
     ]
     assert lines(Dataset("segmentation", (), train, ()))[-3:] == [
@@ -57,17 +57,17 @@ def test_segmentation(tmp_path: Path) -> None:
     ]
 
 
-def test_pictures_with_several_classes(tmp_path: Path) -> None:
-    path = picture(tmp_path / "a.png")
+def test_images_with_several_classes(tmp_path: Path) -> None:
+    path = draw_image(tmp_path / "a.png")
     train = (Sample(path, labels=(0, 1)), Sample(path, labels=(0, 1)), Sample(path, labels=()))
-    shown = lines(Dataset("classification", (DataClass("a"), DataClass("b")), train, (), multi_label=True))
-    assert "unlabelled  1 training pictures have no class" in shown
+    shown = lines(Dataset("classification", (ClassInfo("a"), ClassInfo("b")), train, (), multi_label=True))
+    assert "unlabelled  1 training images have no class" in shown
     assert shown[-2:] == ["a          2  66.7%", "b          2  66.7%"]
 
 
 def test_of_very_many_classes_the_largest_and_the_smallest(tmp_path: Path) -> None:
-    path = picture(tmp_path / "a.png")
-    classes = tuple(DataClass(f"class_{index}") for index in range(25))
+    path = draw_image(tmp_path / "a.png")
+    classes = tuple(ClassInfo(f"class_{index}") for index in range(25))
     train = tuple(Sample(path, label=index) for index in range(25) for _ in range(25 - index))
     shown = lines(Dataset("classification", classes, train, ()))
     names = [line.split()[0] for line in shown[-22:]]
@@ -76,19 +76,19 @@ def test_of_very_many_classes_the_largest_and_the_smallest(tmp_path: Path) -> No
 
 
 def test_a_sample_of_a_large_set_says_so(tmp_path: Path) -> None:
-    path = picture(tmp_path / "a.png")
-    dataset = Dataset("classification", (DataClass("a"),), tuple(Sample(path, label=0) for _ in range(1200)), ())
+    path = draw_image(tmp_path / "a.png")
+    dataset = Dataset("classification", (ClassInfo("a"),), tuple(Sample(path, label=0) for _ in range(1200)), ())
     report = inspect(dataset, DataOptions(checked_pictures=30)).report
-    assert summary(report)[0].startswith("checked   30 of 1,200 pictures (30 train)")
+    assert summary(report)[0].startswith("checked   30 of 1,200 images (30 train)")
     assert summary(report)[1].startswith("others    are there and not empty; they are read in the first epoch")
-    assert "checked_pictures=1200 or `byoc-vision check --pictures 1200` reads all before" in summary(report)[1]
+    assert "checked_pictures=1200 or `byoc-vision check --images 1200` reads all before" in summary(report)[1]
     assert report.classes[0].in_training == 1200
     assert report.is_sampled
 
 
 def test_files_that_were_not_compared_are_counted(tmp_path: Path) -> None:
-    train = (Sample(picture(tmp_path / "a.png"), label=0),)
-    report = inspect(Dataset("classification", (DataClass("a"),), train, ()), DataOptions()).report
+    train = (Sample(draw_image(tmp_path / "a.png"), label=0),)
+    report = inspect(Dataset("classification", (ClassInfo("a"),), train, ()), DataOptions()).report
     assert not any(line.startswith(("copies", "others")) for line in summary(report))
     report = replace(report, duplicates=replace(report.duplicates, uncompared=1234))
     assert "copies    1,234 more files, each as large as another, were not compared with it" in summary(report)

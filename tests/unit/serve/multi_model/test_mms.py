@@ -15,7 +15,7 @@ from byoc_serve.multi_model.mms_service import Service
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
 
-PICTURE = {"Content-Type": "image/png"}
+IMAGE = {"Content-Type": "image/png"}
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 
@@ -67,16 +67,16 @@ def ask(service: Service, context: Context, data: dict[str, bytes], headers: dic
 def test_a_worker_answers_as_our_server_does(context: Context, png: bytes) -> None:
     service = Service()
     assert service(None, context) is None
-    answer = ask(service, context, {"body": png}, {**PICTURE, ATTRIBUTES.lower(): "trace=1"})
+    answer = ask(service, context, {"body": png}, {**IMAGE, ATTRIBUTES.lower(): "trace=1"})
     assert {entry["label"] for entry in answer} == {"dress", "hat", "shoes"}
     assert context.status == 200
     assert context.headers == {"content-type": "application/json", ATTRIBUTES: "trace=1"}
     for data, headers, status in (
-        ({"body": b"no picture"}, PICTURE, 400),
-        ({"body": b""}, PICTURE, 400),
-        ({"body": png}, {**PICTURE, "accept": "image/png"}, 406),
+        ({"body": b"no image"}, IMAGE, 400),
+        ({"body": b""}, IMAGE, 400),
+        ({"body": png}, {**IMAGE, "accept": "image/png"}, 406),
         ({"image": png}, {"Content-Type": "multipart/form-data; boundary=x"}, 415),
-        ({"body": png}, {**PICTURE, ATTRIBUTES: "ü"}, 400),
+        ({"body": png}, {**IMAGE, ATTRIBUTES: "ü"}, 400),
     ):
         assert ask(service, context, data, headers)["error"]
         assert context.status == status

@@ -118,7 +118,7 @@ def test_nothing_of_an_unloaded_model_is_left(
         for _ in range(3):
             registry.load("x", FOLDER)
             assert ask(registry, png) == 200
-            assert ask(registry, b"no picture") == 400
+            assert ask(registry, b"no image") == 400
             registry.unload("x")
     finally:
         gc.enable()
@@ -134,16 +134,16 @@ class Gated(nn.Module):
         self.gate, self.busy = threading.Event(), threading.Event()
         self.gate.set()
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         self.busy.set()
         assert self.gate.wait(SOON)
-        return pictures.mean(dim=(2, 3))
+        return images.mean(dim=(2, 3))
 
 
 @pytest.fixture
 def gated(classifier: Predictor) -> tuple[Predictor, Gated]:
     net = Gated()
-    return predictor_of(net, classifier.card), net
+    return predictor_of(net, classifier.config), net
 
 
 def test_requests_in_flight_are_answered_before_their_model_goes(
@@ -233,18 +233,18 @@ class Greedy(nn.Module):
 
     hungry = False
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         if self.hungry:
             self.hungry = False
             torch.empty(2**50, dtype=torch.uint8)
-        return pictures.mean(dim=(2, 3))
+        return images.mean(dim=(2, 3))
 
 
 def test_a_request_that_finds_no_memory_gets_507_and_the_next_one_an_answer(
     make_registry: MakeRegistry, classifier: Predictor, png: bytes
 ) -> None:
     net = Greedy()
-    registry = make_registry(lambda _: ServedModel(predictor_of(net, classifier.card), Settings()))
+    registry = make_registry(lambda _: ServedModel(predictor_of(net, classifier.config), Settings()))
     registry.load("x", FOLDER)
     net.hungry = True
     assert [ask(registry, png) for _ in range(2)] == [507, 200]

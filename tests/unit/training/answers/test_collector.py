@@ -1,4 +1,4 @@
-"""What is collected while pictures are answered: from the file to the answer, by networks reckoned by hand."""
+"""What is collected while images are answered: from the file to the answer, by networks reckoned by hand."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from support.answered import (
     collect,
     collect_all,
     collect_together,
-    coloured_pictures,
-    masked_pictures,
+    coloured_images,
+    masked_images,
     mean_colour,
     reddish,
     say_together,
     told,
 )
-from support.pictures import decode
+from support.images import decode
 
-from byoc_vision.data.preprocess import Preprocess
-from byoc_vision.data.samples import Sample, Slice
+from byoc_vision.data.samples import ByteRange, Sample
 from byoc_vision.inference.overlay import class_colours
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.answers.collector import Collected, file_title
 
 
-def picture(collected: Collected, name: str | None) -> np.ndarray:
+def image(collected: Collected, name: str | None) -> np.ndarray:
     assert name is not None
-    return cv2.imdecode(np.frombuffer(collected.pictures[name], np.uint8), cv2.IMREAD_COLOR_RGB)
+    return cv2.imdecode(np.frombuffer(collected.images[name], np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
 Seen = tuple[dict[str, float], Collected]
@@ -41,7 +41,7 @@ Seen = tuple[dict[str, float], Collected]
 @pytest.fixture(scope="module")
 def masks(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     folder = tmp_path_factory.mktemp("masks")
-    figures, collected = collect(card_of("segmentation", ("no", "yes")), reddish(), masked_pictures(folder), folder)
+    figures, collected = collect(card_of("segmentation", ("no", "yes")), reddish(), masked_images(folder), folder)
     assert collected is not None
     return figures, collected
 
@@ -49,7 +49,7 @@ def masks(tmp_path_factory: pytest.TempPathFactory) -> Seen:
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     folder = tmp_path_factory.mktemp("classes")
-    figures, collected = collect(card_of("classification", COLOURS), mean_colour(), coloured_pictures(folder), folder)
+    figures, collected = collect(card_of("classification", COLOURS), mean_colour(), coloured_images(folder), folder)
     assert collected is not None
     return figures, collected
 
@@ -58,7 +58,7 @@ class TestMasks:
     def test_it_tells_the_figures_of_the_evaluation(self, masks: Seen) -> None:
         figures, collected = masks
         evaluation = collected.evaluation
-        assert (evaluation.split, evaluation.epoch, evaluation.pictures) == ("validation", 3, 14)
+        assert (evaluation.split, evaluation.epoch, evaluation.images) == ("validation", 3, 14)
         assert evaluation.figures == figures
         assert {score.name: score.iou for score in evaluation.classes} == {
             "no": figures["iou_no"],
@@ -69,7 +69,7 @@ class TestMasks:
         assert np.mean([float(line[2]) for line in lines]) == pytest.approx(figures["dice"], abs=1e-6)
         assert sum(evaluation.dice_histogram or ()) == len(lines) == 14
 
-    def test_each_picture_has_its_line(self, masks: Seen) -> None:
+    def test_each_image_has_its_line(self, masks: Seen) -> None:
         _, collected = masks
         assert collected.columns == ["split", "file", "dice", "iou_no", "iou_yes", "pixel_accuracy"]
         lines = {line[1]: line for line in collected.lines()}
@@ -87,35 +87,35 @@ class TestMasks:
         assert [example.score for example in galleries["best"]] == pytest.approx(dice[:-4:-1], abs=1e-6)
         assert len({example.file for example in galleries["random"]}) == 3
 
-    def test_pictures_and_masks_are_shown_alike(self, masks: Seen) -> None:
+    def test_images_and_masks_are_shown_alike(self, masks: Seen) -> None:
         _, collected = masks
-        assert len(collected.pictures) == 3 * 3 * 4
+        assert len(collected.images) == 3 * 3 * 4
         example = collected.evaluation.galleries["best"][0]
-        assert example.picture == "validation-best-1-picture.jpg"
-        truth = decode(collected.pictures[example.truth or ""])
-        answer = decode(collected.pictures[example.prediction or ""])
+        assert example.image == "validation-best-1-picture.jpg"
+        target = decode(collected.images[example.target or ""])
+        answer = decode(collected.images[example.prediction or ""])
         size = (example.height, example.width)
-        assert truth.shape == answer.shape == size == picture(collected, example.picture).shape[:2]
-        assert set(np.unique(truth)) == {0, 1}, "class indices in the colours of a palette"
+        assert target.shape == answer.shape == size == image(collected, example.image).shape[:2]
+        assert set(np.unique(target)) == {0, 1}, "class indices in the colours of a palette"
         yes, no = class_colours(2)[1], (0, 0, 0)
-        shown = picture(collected, example.truth)
-        assert (shown[truth == 1] == yes).all()
-        assert (shown[truth == 0] == no).all()
-        dice = 2 * ((truth == 1) & (answer == 1)).sum() / ((truth == 1).sum() + (answer == 1).sum())
+        shown = image(collected, example.target)
+        assert (shown[target == 1] == yes).all()
+        assert (shown[target == 0] == no).all()
+        dice = 2 * ((target == 1) & (answer == 1)).sum() / ((target == 1).sum() + (answer == 1).sum())
         assert dice == pytest.approx(example.score, abs=1e-6)
 
     def test_a_letterbox_is_taken_off(self, tmp_path: Path) -> None:
         rule = Preprocess(height=64, width=64, resize="letterbox")
-        card = card_of("segmentation", ("no", "yes"), rule)
-        _, collected = collect(card, reddish(), masked_pictures(tmp_path, 1), tmp_path)
+        config = card_of("segmentation", ("no", "yes"), rule)
+        _, collected = collect(config, reddish(), masked_images(tmp_path, 1), tmp_path)
         assert collected is not None
         example = collected.evaluation.galleries["worst"][0]
-        seen = picture(collected, example.picture)
+        seen = image(collected, example.image)
         assert seen.shape[:2] == (32, 48) == (example.height, example.width)
         assert seen.min() > 5, "no border that is black"
 
     def test_a_mask_that_is_ignored_whole_has_no_accuracy(self, tmp_path: Path) -> None:
-        samples = masked_pictures(tmp_path, 2)
+        samples = masked_images(tmp_path, 2)
         cv2.imwrite(str(samples[1].mask), np.full((32, 49), 255, np.uint8))
         _, collected = collect(card_of("segmentation", ("no", "yes")), reddish(), samples, tmp_path)
         assert collected is not None
@@ -131,7 +131,7 @@ class TestClasses:
         assert np.mean([score.f1 for score in evaluation.classes]) == pytest.approx(figures["f1"])
         assert np.mean([score.precision for score in evaluation.classes]) == pytest.approx(figures["precision"])
         assert np.mean([score.recall for score in evaluation.classes]) == pytest.approx(figures["recall"])
-        assert sum(entry.pictures for entry in evaluation.calibration or ()) == 12
+        assert sum(entry.images for entry in evaluation.calibration or ()) == 12
         assert 0 < (evaluation.ece or 0) < 1
         rights = [line[-1] for line in collected.lines()]
         assert rights.count("true") / 12 == pytest.approx(figures["accuracy"])
@@ -147,9 +147,9 @@ class TestClasses:
         assert (worst[0].probability or 0) > 1 / 3 > (worst[0].actual_probability or 1)
         assert sorted((example.probability for example in best), reverse=True) == [e.probability for e in best]
 
-    def test_one_picture_of_one_class_is_enough(self, tmp_path: Path) -> None:
+    def test_one_image_of_one_class_is_enough(self, tmp_path: Path) -> None:
         _, collected = collect(
-            card_of("classification", COLOURS), mean_colour(), coloured_pictures(tmp_path, 1), tmp_path
+            card_of("classification", COLOURS), mean_colour(), coloured_images(tmp_path, 1), tmp_path
         )
         assert collected is not None
         scores = collected.evaluation.classes
@@ -157,10 +157,10 @@ class TestClasses:
         assert (scores[1].precision, scores[1].recall, scores[1].f1) == (None, None, None)
         assert collected.evaluation.galleries["worst"] == []
 
-    def test_pictures_that_cannot_be_read_are_in_nothing(self, tmp_path: Path) -> None:
-        samples = coloured_pictures(tmp_path, 9)
+    def test_images_that_cannot_be_read_are_in_nothing(self, tmp_path: Path) -> None:
+        samples = coloured_images(tmp_path, 9)
         for sample in samples[:4] + samples[5:]:
-            Path(str(sample.image)).write_bytes(b"no picture")
+            Path(str(sample.image)).write_bytes(b"no image")
         _, collected = collect(
             card_of("classification", COLOURS), mean_colour(), samples, tmp_path, on_bad_sample="skip"
         )
@@ -170,8 +170,8 @@ class TestClasses:
 
 
 def test_of_several_classes_lists_are_told(tmp_path: Path) -> None:
-    card = card_of("classification", COLOURS, several=True)
-    figures, collected = collect(card, mean_colour(), coloured_pictures(tmp_path, several=True), tmp_path)
+    config = card_of("classification", COLOURS, several=True)
+    figures, collected = collect(config, mean_colour(), coloured_images(tmp_path, several=True), tmp_path)
     assert collected is not None
     evaluation = collected.evaluation
     assert (evaluation.confusion, evaluation.calibration, evaluation.ece) == (None, None, None)
@@ -186,10 +186,10 @@ def test_of_several_classes_lists_are_told(tmp_path: Path) -> None:
 
 
 def test_the_random_gallery_follows_from_the_seed(tmp_path: Path) -> None:
-    samples, card = coloured_pictures(tmp_path), card_of("classification", COLOURS)
+    samples, config = coloured_images(tmp_path), card_of("classification", COLOURS)
 
     def drawn(seed: int, samples: list[Sample]) -> list[str]:
-        _, collected = collect(card, mean_colour(), samples, tmp_path, seed=seed)
+        _, collected = collect(config, mean_colour(), samples, tmp_path, seed=seed)
         assert collected is not None
         return [example.file for example in collected.evaluation.galleries["random"]]
 
@@ -200,9 +200,9 @@ def test_the_random_gallery_follows_from_the_seed(tmp_path: Path) -> None:
 def test_a_model_that_answers_with_no_number_is_told_of(tmp_path: Path) -> None:
     net = mean_colour()
     net.register_forward_hook(lambda module, inputs, outputs: outputs * math.nan)
-    _, collected = collect(card_of("classification", COLOURS), net, coloured_pictures(tmp_path, 3), tmp_path)
+    _, collected = collect(card_of("classification", COLOURS), net, coloured_images(tmp_path, 3), tmp_path)
     assert collected is not None
-    assert sum(entry.pictures for entry in collected.evaluation.calibration or ()) == 3
+    assert sum(entry.images for entry in collected.evaluation.calibration or ()) == 3
     assert "NaN" not in collected.evaluation.model_dump_json()
 
 
@@ -210,13 +210,13 @@ def test_file_titles() -> None:
     root = Path("/data/validation")
     assert file_title(root / "cat" / "1.jpg", root) == "cat/1.jpg"
     assert file_title(Path("/elsewhere/1.jpg"), root) == "/elsewhere/1.jpg"
-    assert file_title(Slice(root / "a.rec", 0, 1, "a.rec, record 1"), root) == "a.rec, record 1"
+    assert file_title(ByteRange(root / "a.rec", 0, 1, "a.rec, record 1"), root) == "a.rec, record 1"
     assert file_title(Path("no\udcfftext.jpg")) == "no\\udcfftext.jpg"
 
 
 @pytest.mark.filterwarnings("ignore:.*compute.*before the .*update:UserWarning")
 def test_two_processes_together_collect_what_one_does(tmp_path: Path) -> None:
-    """Down to the bytes of the pictures."""
+    """Down to the bytes of the images."""
     store, log = str(tmp_path / "store"), tmp_path / "log"
     alone = told(collect_all(tmp_path))
     second = forked.start(say_together, 1, store, tmp_path, log=log)

@@ -19,11 +19,11 @@ SHARES = st.floats(0, 1, width=32)
 
 
 @given(st.lists(SHARES, min_size=1))
-def test_each_picture_is_in_one_bin(values: list[float]) -> None:
+def test_each_image_is_in_one_bin(values: list[float]) -> None:
     dice = np.array(values, np.float32)
     assert sum(dice_histogram(dice)) == len(values)
     bins = calibration(dice, dice > 0.5)
-    assert sum(entry.pictures for entry in bins) == len(values)
+    assert sum(entry.images for entry in bins) == len(values)
     for index, entry in enumerate(bins):
         if entry.confidence is not None:
             assert index / 10 - 1e-6 <= entry.confidence <= (index + 1) / 10 + 1e-6
@@ -35,16 +35,16 @@ def test_bins_hold_their_lower_edge_and_the_last_one_both() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 63), st.booleans()), min_size=1))
-def test_the_calibration_error_is_that_of_torchmetrics(pictures: list[tuple[int, bool]]) -> None:
+def test_the_calibration_error_is_that_of_torchmetrics(images: list[tuple[int, bool]]) -> None:
     """But for probabilities of exactly 1, for which it has a bin of its own."""
-    confidence, right = np.array([p / 64 for p, _ in pictures], np.float32), np.array([r for _, r in pictures])
+    confidence, right = np.array([p / 64 for p, _ in images], np.float32), np.array([r for _, r in images])
     theirs = binary_calibration_error(torch.from_numpy(confidence), torch.from_numpy(right).int(), n_bins=10)
     assert expected_calibration_error(calibration(confidence, right)) == pytest.approx(float(theirs), abs=1e-5)
 
 
 def test_a_sure_model_that_is_right_is_calibrated() -> None:
     bins = calibration(np.ones(3), np.ones(3, bool))
-    assert bins[-1].pictures == 3
+    assert bins[-1].images == 3
     assert expected_calibration_error(bins) == 0
     assert expected_calibration_error(calibration(np.empty(0), np.empty(0, bool))) is None
 

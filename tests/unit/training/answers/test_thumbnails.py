@@ -3,15 +3,15 @@ from __future__ import annotations
 import numpy as np
 
 from byoc_vision.artifact import ClassEntry
-from byoc_vision.data.preprocess import Preprocess
 from byoc_vision.inference.predictor import Classification, Prepared, Segmentation
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.answers.judging import Answered
 from byoc_vision.training.answers.thumbnails import LONG_SIDE, class_palette, make_thumbnail
 
 CLASSES = (ClassEntry(name="road", value=0), ClassEntry(name="car", value=1))
 
 
-def test_of_a_picture_of_8000_pixels_little_is_kept() -> None:
+def test_of_a_image_of_8000_pixels_little_is_kept() -> None:
     rule = Preprocess(height=64, width=64, resize="letterbox")
     mask = np.zeros((6000, 8000), np.uint8)
     mask[:, 4000:] = 1
@@ -23,8 +23,8 @@ def test_of_a_picture_of_8000_pixels_little_is_kept() -> None:
     assert (thumbnail.rgb == 200).all()
     assert thumbnail.labels is not None
     assert np.array_equal(thumbnail.labels, np.repeat([[0] * 160 + [1] * 160], 240, axis=0))
-    kept = [thumbnail.rgb, thumbnail.truth, thumbnail.labels]
-    assert all(array is not None and array.base is None for array in kept), "no view that keeps a large picture alive"
+    kept = [thumbnail.rgb, thumbnail.target, thumbnail.labels]
+    assert all(array is not None and array.base is None for array in kept), "no view that keeps a large image alive"
     files = thumbnail.files(CLASSES)
     assert files.keys() == {"picture.jpg", "truth.png", "prediction.png", "difference.png"}
     assert sum(map(len, files.values())) < 20_000
@@ -38,7 +38,7 @@ def test_of_what_is_cut_off_nothing_is_shown() -> None:
     assert (thumbnail.height, thumbnail.width) == (50, 500)
 
 
-def test_a_line_of_pixels_stays_a_picture() -> None:
+def test_a_line_of_pixels_stays_a_image() -> None:
     rule = Preprocess(height=32, width=32, resize="letterbox")
     mask = np.zeros((1, 5000), np.uint8)
     answer = Segmentation(mask, CLASSES, lambda: np.zeros(0))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.answered import COLOURS, card_of, collect, coloured_pictures, masked_pictures, mean_colour, reddish
+from support.answered import COLOURS, card_of, collect, coloured_images, masked_images, mean_colour, reddish
 
 from byoc_vision.inference.predictor import Classification
 from byoc_vision.report.record import Evaluation
@@ -28,12 +28,12 @@ def read(path: Path) -> list[list[str]]:
 
 def collected(names: list[str], kind: Kind, titles: list[str], rows: np.ndarray) -> Collected:
     counts = np.arange(len(names) ** 2).reshape(len(names), -1).tolist()
-    evaluation = Evaluation(split="validation", epoch=1, pictures=len(titles), figures={}, classes=[], confusion=counts)
+    evaluation = Evaluation(split="validation", epoch=1, images=len(titles), figures={}, classes=[], confusion=counts)
     return Collected(evaluation, tuple(names), kind, tuple(titles), rows, {})
 
 
-def answered(probabilities: np.ndarray, names: list[str], truth: object) -> Answered:
-    return Answered(Classification(probabilities, tuple(names)), np.array(truth))
+def answered(probabilities: np.ndarray, names: list[str], target: object) -> Answered:
+    return Answered(Classification(probabilities, tuple(names)), np.array(target))
 
 
 @settings(deadline=None, max_examples=60)
@@ -47,8 +47,8 @@ def test_tables_are_read_as_they_were_written(
     vectors = [np.float32(np.roll(np.linspace(0.9, 0.05, len(names)), index)) for index in range(len(titles))]
     one, several = Classes(names), Labels(names, 0.5)
     rows = np.stack([one.row(answered(vector, names, 0)) for vector in vectors])
-    truth = np.uint8([1] * (len(names) - 1) + [0])
-    lists = np.stack([several.row(answered(vector, names, truth)) for vector in vectors])
+    target = np.uint8([1] * (len(names) - 1) + [0])
+    lists = np.stack([several.row(answered(vector, names, target)) for vector in vectors])
 
     write_answers(folder, [collected(names, one, titles, rows)])
     header, *lines = read(folder / "predictions.csv")
@@ -78,13 +78,13 @@ def test_of_very_many_classes_a_mask_has_no_columns() -> None:
     assert Masks([str(index) for index in range(41)]).columns == ("dice", "pixel_accuracy")
 
 
-def test_a_table_holds_all_splits_and_pictures_that_are_shown_no_more_go(tmp_path: Path) -> None:
-    card, out = card_of("classification", COLOURS), tmp_path / "out"
-    _, many = collect(card, mean_colour(), coloured_pictures(tmp_path / "in"), tmp_path / "in")
-    _, one = collect(card, mean_colour(), coloured_pictures(tmp_path / "in", 1), tmp_path / "in")
+def test_a_table_holds_all_splits_and_images_that_are_shown_no_more_go(tmp_path: Path) -> None:
+    config, out = card_of("classification", COLOURS), tmp_path / "out"
+    _, many = collect(config, mean_colour(), coloured_images(tmp_path / "in"), tmp_path / "in")
+    _, one = collect(config, mean_colour(), coloured_images(tmp_path / "in", 1), tmp_path / "in")
     assert many is not None
     assert one is not None
-    test = dataclasses.replace(one, evaluation=one.evaluation.model_copy(update={"split": "test"}), pictures={})
+    test = dataclasses.replace(one, evaluation=one.evaluation.model_copy(update={"split": "test"}), images={})
     write_answers(out, [many, test])
     assert [line[0] for line in read(out / "predictions.csv")] == ["split", *["validation"] * 12, "test"]
     (out / "pictures" / "augmented-1.jpg").write_bytes(b"another's")
@@ -99,11 +99,11 @@ def test_a_table_holds_all_splits_and_pictures_that_are_shown_no_more_go(tmp_pat
 
 
 def test_what_an_evaluation_names_is_there(tmp_path: Path) -> None:
-    _, found = collect(card_of("segmentation", ("no", "yes")), reddish(), masked_pictures(tmp_path, 4), tmp_path)
+    _, found = collect(card_of("segmentation", ("no", "yes")), reddish(), masked_images(tmp_path, 4), tmp_path)
     assert found is not None
     write_answers(tmp_path / "out", [found])
     for gallery in found.evaluation.galleries.values():
         for example in gallery:
-            for name in (example.picture, example.truth, example.prediction, example.difference):
+            for name in (example.image, example.target, example.prediction, example.difference):
                 assert (tmp_path / "out" / "pictures" / str(name)).is_file()
     assert not list((tmp_path / "out").rglob(".saving-*"))

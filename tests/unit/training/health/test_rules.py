@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from byoc_vision.data.augmentation import build_augmentation
-from byoc_vision.data.pictures import PictureDataset
-from byoc_vision.data.preprocess import Preprocess
+from byoc_vision.data.image_dataset import ImageDataset
 from byoc_vision.data.sample_data import make_classification_set
-from byoc_vision.data.samples import DataClass, Sample
+from byoc_vision.data.samples import ClassInfo, Sample
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.report.record import Reading, Times
 from byoc_vision.training.bottleneck import measure
 from byoc_vision.training.fit import EpochRecord
@@ -114,18 +114,18 @@ def test_the_first_epoch_may_wait() -> None:
     assert fired(SOUND[:1], waiting=waiting(DECODING)) == set()
 
 
-def test_where_the_time_of_a_picture_goes(tmp_path: Path) -> None:
+def test_where_the_time_of_a_image_goes(tmp_path: Path) -> None:
     make_classification_set(tmp_path, count_train=12, count_validation=4, size=64)
     files = sorted((tmp_path / "train").rglob("*.*"))
     rule, samples = Preprocess(height=32, width=32), [Sample(file, label=0) for file in files]
     augmentation = build_augmentation("strong", "classification", folder=None, size=(32, 32))
-    pictures = PictureDataset(samples, [DataClass("one")], rule, augmentation)
-    loading = measure(pictures, cached=False)
+    images = ImageDataset(samples, [ClassInfo("one")], rule, augmentation)
+    loading = measure(images, cached=False)
     assert loading.disk > 0
     assert loading.decode > 0
-    assert measure(pictures, cached=True).disk == 0
-    files[0].write_bytes(b"no picture")
-    assert measure(pictures, cached=False).decode > 0
+    assert measure(images, cached=True).disk == 0
+    files[0].write_bytes(b"no image")
+    assert measure(images, cached=False).decode > 0
 
 
 def test_one_process_that_waits_for_all() -> None:

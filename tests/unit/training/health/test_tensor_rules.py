@@ -115,14 +115,14 @@ def test_poor_weights_to_begin_with() -> None:
     assert "PoorWeightInitialization" in found(run(spoilt(lambda net: net[3].weight.mul_(1e5)), batches(1))[0])
 
 
-def test_pictures_that_are_nearly_black() -> None:
-    black = [(pictures // 20, labels) for pictures, labels in batches(1)]
+def test_images_that_are_nearly_black() -> None:
+    black = [(images // 20, labels) for images, labels in batches(1)]
     assert "should be near 0 ± 1" in found(run(plain_net(), black)[0])["CheckInputImages"].evidence
 
 
 def test_a_step_whose_loss_leaps() -> None:
-    pictures, labels = colours(0)
-    wrong = (pictures, (labels + 1) % CLASSES)
+    images, labels = colours(0)
+    wrong = (images, (labels + 1) % CLASSES)
     finding = found(run(plain_net(), [*batches(30), wrong], learning_rate=0.1)[0])["LossSpike"]
     assert finding.step == 31
 

@@ -12,7 +12,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from torch import nn
 
 from byoc_vision.training.tracking.step_losses import StepLosses
-from byoc_vision.training.tracking.tensorboard import MOST_PICTURES, STEP_LOSS, TensorBoardTracker
+from byoc_vision.training.tracking.tensorboard import MOST_IMAGES, STEP_LOSS, TensorBoardTracker
 
 STEPS = 100  # an epoch
 
@@ -107,20 +107,20 @@ def test_a_job_that_begins_anew_hides_the_one_before(tmp_path: Path) -> None:
 def test_galleries_are_shown_once_for_each_epoch_they_are_of(tmp_path: Path) -> None:
     tracker = tracker_of(tmp_path)
     tracker.begin(record_of(0))
-    tracker.epoch(record_of(1, evaluations=[evaluation(1, tmp_path, MOST_PICTURES + 1)]))
+    tracker.epoch(record_of(1, evaluations=[evaluation(1, tmp_path, MOST_IMAGES + 1)]))
     tracker.epoch(record_of(2, evaluations=[evaluation(1, tmp_path)]))
     tracker.end(record_of(3, evaluations=[evaluation(3, tmp_path)]), tmp_path)
     events = read(tmp_path)
     shown = [tag for tag in events.Tags()["images"] if tag.startswith("validation_worst/")]
-    assert len(shown) == MOST_PICTURES
+    assert len(shown) == MOST_IMAGES
     images = events.Images("validation_worst/1")
     assert [image.step for image in images] == [100, 300]
-    assert (images[0].width, images[0].height) == (60, 20), "the truth beside the picture, as large"
+    assert (images[0].width, images[0].height) == (60, 20), "the target beside the image, as large"
     text = events.Tensors("validation_worst/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "| 1 | 0.jpg | cat | dog | 0.750 |" in text
 
 
-def test_a_picture_that_is_gone_is_passed_over(tmp_path: Path) -> None:
+def test_a_image_that_is_gone_is_passed_over(tmp_path: Path) -> None:
     tracker = tracker_of(tmp_path)
     gone = evaluation(1, tmp_path / "elsewhere")
     tracker.epoch(record_of(1, evaluations=[gone]))

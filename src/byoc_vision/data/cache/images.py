@@ -1,0 +1,143 @@
+"""Decoded and resized images with their targets, kept from the first epoch on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import __version__ as pillow_version
+
+from byoc_vision.data import rle
+from byoc_vision.data.cache.store import RecordStore
+from byoc_vision.data.preprocessed import DecodedImages, PreprocessedImage, PreprocessedImages
+from byoc_vision.data.rle import Runs
+from byoc_vision.data.samples import ByteRange, ClassInfo, ImageSource, Sample
+from byoc_vision.preprocess import Preprocess
+
+FORMAT_VERSION = 2  # to be raised where decoding, resizing or what is stored changes
+
+# Height and width of the image, of the image, of the mask (0: there is none); the mask's runs (0: stored whole).
+_SHAPES = struct.Struct("<7I")
+
+
+@dataclass(frozen=True)
+class CachePart:
+    """The entries of a store that belong to one split: `count` of them from `first` on."""
+
+    store: RecordStore
+    first: int
+    count: int
+
+
+class CachedImages:
+    """Samples from the cache; from their files where it does not have them, and then into it."""
+
+    def __init__(self, source: DecodedImages, part: CachePart) -> None:
+        if part.count != len(source.samples):
+            raise ValueError(f"a cache of {part.count} entries for {len(source.samples)} samples")
+        self.source = source
+        self.part = part
+
+    def read(self, index: int) -> PreprocessedImage:
+        """Raises DataError for a sample that is not there and cannot be read."""
+        store, entry, sample = self.part.store, self.part.first + index, self.source.samples[index]
+        content = store.get(entry, lambda: fingerprint(sample))
+        if content is not None:
+            return unpack(content, self.source, index)
+        if not store.has_room:
+            return self.source.read(index)
+        before = fingerprint(sample)  # a file that changes from here on is seen by the next job
+        fitted = self.source.read(index)
+        store.put(entry, before, pack(fitted))
+        return fitted
+
+
+def with_cache(source: DecodedImages, part: CachePart | None) -> PreprocessedImages:
+    return source if part is None else CachedImages(source, part)
+
+
+def pack(fitted: PreprocessedImage) -> list[memoryview]:
+    """The bytes of a sample, without a label: that the list of samples has."""
+    mask = fitted.target if fitted.target.ndim == 2 else np.empty((0, 0), np.uint8)
+    stored: tuple[np.ndarray, ...] = (mask,) if mask.size else ()
+    runs = 0
+    if mask.size and (encoded := rle.encode(mask)).nbytes < mask.nbytes:
+        stored, runs = encoded, len(encoded.values)
+    shapes = _SHAPES.pack(*fitted.image.shape[:2], fitted.height, fitted.width, *mask.shape, runs)
+    return [memoryview(shapes), *(np.ascontiguousarray(part).data for part in (*stored, fitted.image))]
+
+
+def unpack(content: np.ndarray, source: DecodedImages, index: int) -> PreprocessedImage:
+    """What `pack` packed, uint8 [bytes], as arrays of their own."""
+    image_height, image_width, height, width, mask_height, mask_width, runs = _SHAPES.unpack_from(content.data)
+    start = _SHAPES.size
+    if not mask_height:
+        target = source.label(index)
+    elif runs:
+        lengths = content[start : start + 4 * runs].view(np.uint32)
+        target = rle.decode(Runs(lengths, content[start + 4 * runs : start + 5 * runs]), mask_height, mask_width)
+        start += 5 * runs
+    else:
+        target = content[start : start + mask_height * mask_width].reshape(mask_height, mask_width)
+        start += mask_height * mask_width
+    return PreprocessedImage(content[start:].reshape(image_height, image_width, 3), target, height, width)
+
+
+def fingerprint(sample: Sample) -> int:
+    """64 bits that change with the sample's files: their paths, sizes and times, and what their values stand for."""
+    facts = (
+        _file_facts(sample.image),
+        sample.mask and _file_facts(sample.mask),
+        sample.mask_map and sample.mask_map.values,
+    )
+    return int.from_bytes(hashlib.blake2b(repr(facts).encode(), digest_size=8).digest(), "little")
+
+
+def _file_facts(file: ImageSource) -> tuple[object, ...]:
+    path = file.path if isinstance(file, ByteRange) else file
+    part = (file.offset, file.size, file.gaps) if isinstance(file, ByteRange) else ()
+    try:
+        status = os.stat(path)
+    except OSError:
+        return (str(path), *part)  # who reads it will say why it cannot be read
+    return (str(path), *part, status.st_size, status.st_mtime_ns)
+
+
+def cache_key(
+    splits: Sequence[Sequence[Sample]],
+    classes: Sequence[ClassInfo],
+    preprocess: Preprocess,
+    mask_values: frozenset[int] = frozenset(),
+) -> str:
+    """The name of a cache: it changes with all that the entries depend on, but for the files' contents."""
+    settings = {
+        "format": FORMAT_VERSION,
+        "decoders": [cv2.__version__, pillow_version],
+        "rule": preprocess.model_dump(include={"height", "width", "resize", "short_side"}),
+        "values": [entry.value for entry in classes],
+        "mask_values": sorted(mask_values),  # what is stored was checked for them
+        "splits": [len(samples) for samples in splits],
+    }
+    digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=16)
+    for samples in splits:
+        for sample in samples:
+            digest.update(f"{_title(sample.image)}\0{sample.mask and _title(sample.mask)}\0".encode())
+    return digest.hexdigest()
+
+
+def _title(file: ImageSource) -> str:
+    return f"{file.path}:{file.offset}" if isinstance(file, ByteRange) else str(file)
+
+
+def bytes_needed(count: int, preprocess: Preprocess, *, masks: bool) -> int:
+    """About what `count` samples will come to, of images with the usual proportions of 4 to 3."""
+    pixels = preprocess.height * preprocess.width
+    if preprocess.short_side is not None:
+        pixels = preprocess.short_side**2 * 4 // 3
+    return count * int(pixels * (3.1 if masks else 3))

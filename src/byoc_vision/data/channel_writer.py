@@ -1,0 +1,197 @@
+"""Writing a data set as channels that need no explanation: images as they are, masks as PNG, classes by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+from tqdm import tqdm
+
+from byoc_vision.data import fileformat
+from byoc_vision.data.fileformat import Format
+from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, is_channel_name
+from byoc_vision.data.formats.image_mask_pairs import IMAGE_FOLDER_NAMES
+from byoc_vision.data.formats.prepared import CLASSES_FILE, ClassesRecord, ClassRecord
+from byoc_vision.data.samples import ByteRange, Dataset, ImageSource, Sample
+from byoc_vision.data.targets import read_mask_values
+from byoc_vision.errors import DataError
+from byoc_vision.system.machine import available_cores
+
+_ENDINGS: dict[Format, str] = {
+    "JPEG": ".jpg",
+    "PNG": ".png",
+    "WebP": ".webp",
+    "BMP": ".bmp",
+    "TIFF": ".tif",
+    "GIF": ".gif",
+}
+LABELS_FILE = "labels.manifest"
+_LABELS_TYPE = "groundtruth/image-classification-multilabel"
+_AT_ONCE = 64  # samples handed to the threads
+_LONGEST_NAME = 200  # bytes; file systems bear 255, endings included
+_UNSAFE = re.compile(r"[^\w .,&'()+-]")
+
+
+class _Job(NamedTuple):
+    """A sample to write. image: the path of its image, without an ending; mask: of its mask."""
+
+    sample: Sample
+    image: Path
+    mask: Path | None
+
+
+def write_tree(dataset: Dataset, tree: Path, *, own: Path | None = None) -> None:
+    """Write a dataset whose classes are known as channels below the folder `tree`.
+
+    Segmentation: SPLIT/NAME.jpg and SPLIT_annotation/NAME.png, 8-bit grey with the values that count.
+    Classification: SPLIT/CLASS/NAME.jpg. Both with SPLIT/classes.json, which names the classes.
+    Several classes an image: SPLIT/NAME.jpg and the augmented manifest SPLIT/labels.manifest.
+    Images are copied byte for byte; their ending is that of their kind.
+
+    own: images below this folder are ours: they get a second name instead of a second copy.
+    Raises DataError where a file cannot be read, OSError where one cannot be written.
+    """
+    folders = [] if dataset.multi_label else class_folder_names(dataset.class_names)
+    jobs = {split: _plan(samples, tree / split, folders) for split, samples in dataset.splits.items()}
+    images = _write_all([job for planned in jobs.values() for job in planned], own)
+    for split, planned in jobs.items():
+        if dataset.multi_label:
+            _write_labels(tree / split, dataset.class_names, planned, images)
+        else:
+            _classes_record(dataset, folders).write(tree / split / CLASSES_FILE)
+
+
+def class_folder_names(classes: Sequence[str]) -> list[str]:
+    """A folder's name for each class: its own where every file system takes it and no layout misreads it."""
+    return _numbered([_class_folder_name(name) for name in classes])
+
+
+def file_stems(files: Sequence[ImageSource]) -> list[str]:
+    """A name without an ending for each file, all different: its own, with the folders above it where it must be."""
+    parts = [_named_parts(file) for file in files]
+    depths = [1] * len(parts)
+    while True:
+        names = [_shortened("_".join(path[-depth:])) for path, depth in zip(parts, depths, strict=True)]
+        counts = Counter(name.casefold() for name in names)
+        clashing = [at for at, name in enumerate(names) if counts[name.casefold()] > 1 and depths[at] < len(parts[at])]
+        if not clashing:
+            return _numbered(names)
+        for at in clashing:
+            depths[at] += 1
+
+
+def _named_parts(file: ImageSource) -> list[str]:
+    if isinstance(file, ByteRange):
+        return [_safe(file.title)]
+    return [_safe(part) for part in (*file.parts[1:-1], file.stem)]
+
+
+def _class_folder_name(name: str) -> str:
+    safe = _safe(name)
+    misread = is_channel_name(safe) or safe.casefold() in {*IMAGE_FOLDER_NAMES, *MASK_FOLDER_NAMES}
+    return f"{safe}_" if misread else safe
+
+
+def _safe(name: str) -> str:
+    """A name for a file or a folder that is not hidden and that all common file systems take."""
+    return _shortened(_UNSAFE.sub("_", name)) or "_"
+
+
+def _shortened(name: str) -> str:
+    """The end of a name that is too long: names of files differ there."""
+    return name.encode()[-_LONGEST_NAME:].decode(errors="ignore").strip(" .")
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """The names, with a number behind those that were there before; capitals make no difference."""
+    taken = {name.casefold() for name in names}
+    seen: set[str] = set()
+    numbered: list[str] = []
+    for name in names:
+        candidate = name
+        if name.casefold() in seen:
+            numbers = (f"{name}-{number}" for number in count(2))
+            candidate = next(other for other in numbers if other.casefold() not in taken)
+        taken.add(candidate.casefold())
+        seen.add(candidate.casefold())
+        numbered.append(candidate)
+    return numbered
+
+
+def _plan(samples: Sequence[Sample], channel: Path, folders: Sequence[str]) -> list[_Job]:
+    """Where the samples of a split go."""
+    masks = channel.with_name(f"{channel.name}_annotation")
+    by_folder: dict[Path, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_folder[channel if sample.label is None else channel / folders[sample.label]].append(sample)
+    return [
+        _Job(sample, folder / stem, masks / stem if sample.mask else None)
+        for folder, held in by_folder.items()
+        for sample, stem in zip(held, file_stems([sample.image for sample in held]), strict=True)
+    ]
+
+
+def _write_all(jobs: Sequence[_Job], own: Path | None) -> dict[Path, Path]:
+    """Write images and masks, in parallel; the planned paths of the images → those with their endings."""
+    for folder in {path.parent for job in jobs for path in (job.image, job.mask) if path}:
+        folder.mkdir(parents=True, exist_ok=True)
+    threads = available_cores()
+    written: dict[Path, Path] = {}
+    with (
+        ThreadPoolExecutor(threads, thread_name_prefix="prepare") as pool,
+        tqdm(total=len(jobs), desc="writing images", unit="", disable=None, leave=False) as progress,
+    ):
+        for start in range(0, len(jobs), _AT_ONCE):  # so that an error or Ctrl-C need not wait for all
+            some = jobs[start : start + _AT_ONCE]
+            for job, image in zip(some, pool.map(lambda job: _write(job, own), some), strict=True):
+                written[job.image] = image
+                progress.update()
+    return written
+
+
+def _write(job: _Job, own: Path | None) -> Path:
+    source = job.sample.image
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise DataError(f"{source} cannot be read: {error.strerror or error}") from error
+    kind = fileformat.identify(content)
+    if kind is None:
+        raise DataError(f"{source} is no image: {fileformat.describe(content)}")
+    image = job.image.with_name(f"{job.image.name}{_ENDINGS[kind]}")
+    if own is not None and isinstance(source, Path) and source.resolve().is_relative_to(own):
+        os.link(source, image)
+    else:
+        image.write_bytes(content)
+    if job.mask is not None:
+        written, encoded = cv2.imencode(".png", read_mask_values(job.sample))
+        assert written, "OpenCV encodes every uint8 array as PNG"
+        job.mask.with_name(f"{job.mask.name}.png").write_bytes(encoded.tobytes())
+    return image
+
+
+def _classes_record(dataset: Dataset, folders: Sequence[str]) -> ClassesRecord:
+    if dataset.task == "segmentation":
+        classes = [ClassRecord(name=entry.name, value=entry.value) for entry in dataset.classes]
+    else:
+        pairs = zip(dataset.class_names, folders, strict=True)
+        classes = [ClassRecord(name=name, folder=folder) for name, folder in pairs]
+    return ClassesRecord(classes=tuple(classes), ignore_value=dataset.ignore_value)
+
+
+def _write_labels(channel: Path, names: Sequence[str], jobs: Sequence[_Job], images: Mapping[Path, Path]) -> None:
+    """The list of a channel, as Ground Truth writes it: a line for each image, with its classes and their names."""
+    with (channel / LABELS_FILE).open("w", encoding="utf-8") as file:
+        for job in jobs:
+            labels = job.sample.labels or ()
+            metadata = {"class-map": {str(label): names[label] for label in labels}, "type": _LABELS_TYPE}
+            line = {"source-ref": images[job.image].name, "label": labels, "label-metadata": metadata}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -1,0 +1,98 @@
+"""Kaggle's Carvana Image Masking Challenge: 16 views of each car.
+
+https://www.kaggle.com/c/carvana-image-masking-challenge/data
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from byoc_vision.data.formats.base import Inputs, ParsedDataset
+from byoc_vision.data.formats.channels import Split, unwrapped
+from byoc_vision.data.formats.image_mask_pairs import MASK_SUFFIX, folders_of, has_inner_masks, pair
+from byoc_vision.data.formats.scan import Folder
+from byoc_vision.data.samples import ClassInfo, DataOptions, Sample
+from byoc_vision.types import Task
+
+logger = logging.getLogger(__name__)
+
+_STEM = re.compile(r"([0-9a-f]{12})_[0-9]{2}")
+_SHOWN = 8
+
+
+class Carvana:
+    """`SPLIT/CAR_VIEW.jpg` and `SPLIT_masks/CAR_VIEW_mask.gif`, or both in one folder. A car is a group."""
+
+    name = "carvana"
+    task: Task = "segmentation"
+    title = "Carvana's cars with masks"
+    tree = (
+        "train/0cdf5b5d0ce1_01.jpg, …             or both in one folder:\n"
+        "train_masks/0cdf5b5d0ce1_01_mask.gif, …  train/0cdf5b5d0ce1_01.jpg, 0cdf5b5d0ce1_01_mask.gif, …"
+    )
+
+    def matches(self, inputs: Inputs) -> bool:
+        if not _has_masks(inputs.first):
+            return False
+        cars = [_car(path.stem) for path in inputs.first.images.images()]
+        return 2 * cars.count(None) < len(cars)
+
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
+        samples = {}
+        for name, split in inputs.splits.items():
+            if name == "test" and name != inputs.first.name and not _has_masks(split):
+                logger.info("the test images in %s have no masks, so nothing is measured on them", split.images.path)
+                continue
+            pairs = pair(*_folders(split))
+            samples[name] = tuple(replace(sample, group=_car(Path(sample.image.name).stem)) for sample in pairs)
+        _warn_of_shared_cars(samples)
+        return ParsedDataset(samples)
+
+
+def _car(stem: str) -> str | None:
+    match = _STEM.fullmatch(stem.removesuffix(MASK_SUFFIX))
+    return match[1] if match else None
+
+
+def _has_masks(split: Split) -> bool:
+    return split.masks is not None or has_inner_masks(split.images) or _mixed(split) is not None
+
+
+def _mixed(split: Split) -> Folder | None:
+    """The folder that holds both images and masks, where one does."""
+    folder = unwrapped(split.images)
+    return folder if split.masks is None and any(_is_mask(name) for name in folder.image_names) else None
+
+
+def _is_mask(name: str) -> bool:
+    return Path(name).stem.endswith(MASK_SUFFIX)
+
+
+def _folders(split: Split) -> tuple[Folder, Folder]:
+    """The folder of the images and that of the masks; a mixed one becomes two."""
+    folder = _mixed(split)
+    if folder is None:
+        return folders_of(split)
+    images = tuple(name for name in folder.image_names if not _is_mask(name))
+    masks = tuple(name for name in folder.image_names if _is_mask(name))
+    return Folder(folder.path, images, ()), Folder(folder.path, masks, ())
+
+
+def _warn_of_shared_cars(samples: Mapping[str, tuple[Sample, ...]]) -> None:
+    """The views of a car are alike: who has trained on some knows the others."""
+    cars = {name: {sample.group for sample in held if sample.group} for name, held in samples.items()}
+    for name in cars.keys() - {"train"}:
+        if shared := sorted(cars[name] & cars.get("train", set())):
+            shown = ", ".join(shared[:_SHOWN]) + (", …" if len(shared) > _SHOWN else "")
+            logger.warning(
+                "%d of the %d cars in %s are also in train, so its figures will flatter the model: %s. Keep all views "
+                "of a car on one side, or give train alone: the part held out of it shares no car",
+                len(shared),
+                len(cars[name]),
+                name,
+                shown,
+            )

@@ -1,0 +1,279 @@
+"""Images listed in a table: a CSV file that lies in the channel, with the image's path and its label or mask."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from byoc_vision.data.decoding import IMAGE_SUFFIXES
+from byoc_vision.data.formats.base import Inputs, ParsedDataset
+from byoc_vision.data.formats.image_mask_pairs import has_inner_masks
+from byoc_vision.data.formats.label_parsing import Entry, Labels, found_labels, multi_hot
+from byoc_vision.data.formats.list_files import read_text
+from byoc_vision.data.formats.lists import ListFile, by_split, check_lists, find_lists, settle, split_of
+from byoc_vision.data.formats.mask_lists import MaskEntry, found_masks
+from byoc_vision.data.samples import ClassInfo, DataOptions
+from byoc_vision.errors import DataError
+from byoc_vision.types import Task
+
+_ENDINGS = (".csv", ".tsv")
+_DELIMITERS = ",;\t|"
+
+# The names of columns, in the order of trial, in lower case and with underscores.
+_IMAGE = (
+    "image", "image_path", "img_path", "img", "picture", "path", "file", "filename", "file_name", "filepath",
+    "filepaths", "file_path", "image_file", "image_filename", "image_name", "image_id", "img_id", "id_code", "id",
+)  # fmt: skip
+_MASK = ("mask", "masks", "mask_path", "mask_file", "mask_filename", "annotation", "annotation_path", "label_path")
+_LABEL = (
+    "label", "class", "category", "breed", "target", "species", "diagnosis", "class_name", "category_name",
+    "label_name", "class_id", "category_id", "labels", "tags", "classes",
+)  # fmt: skip
+_SEVERAL = ("labels", "tags", "classes")
+_SPLIT = ("split", "data_set", "dataset", "set", "subset")
+_GROUP = ("group", "group_id", "patient", "patient_id")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column is what, by its index.
+
+    label: of names or numbers; flags: of 0 and 1, a class each, where there is no such column. names: of all columns.
+    first: the index of the first row that is not the header.
+    """
+
+    names: tuple[str, ...]
+    image: int
+    label: int | None = None
+    flags: tuple[int, ...] = ()
+    mask: int | None = None
+    split: int | None = None
+    group: int | None = None
+    first: int = 1
+
+
+@dataclass(frozen=True)
+class _Row:
+    place: str
+    cells: list[str]
+
+    def cell(self, column: int | None) -> str | None:
+        """None also where the cell is empty."""
+        return (self.cells[column].strip() or None) if column is not None else None
+
+
+class CsvLabels:
+    """Classification: a column of images and one of labels, or a column of 0 and 1 for each class.
+
+    An image is named by its path below the channel, or by its name, with or without the ending. Columns are told by
+    their names; two columns may do without. A label is a name, also where it is a number. Several labels stand in a
+    cell with `|` between, or in a column `labels` or `tags` with blanks between (these are told from names with blanks
+    by the combinations: fewer words than cells; multi_label says it for sure).
+    A column `split` and the file's name (`train.csv`) say which split an image is for, a column `group` what may not
+    be divided between splits.
+    """
+
+    name = "csv"
+    task: Task = "classification"
+    title = "images listed in CSV files"
+    tree = (
+        "train/labels.csv                  image,label          or  id,breed     or  image,cat,dog\n"
+        "train/1.jpg, images/2.jpg, …      1.jpg,cat                1,beagle         1.jpg,0,1\n"
+        "                                  images/2.jpg,dog         2,pug            2.jpg,1,1"
+    )
+
+    def matches(self, inputs: Inputs) -> bool:
+        if inputs.first.masks is not None or has_inner_masks(inputs.first.images):
+            return False
+        return any(
+            columns.mask is None and (columns.label is not None or not _has_class_folders(inputs))
+            for _, columns in _lists(inputs)
+        )
+
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
+        lists = [(file, columns) for file, columns in _lists(inputs) if columns.mask is None]
+        check_lists([file for file, _ in lists], inputs)
+        entries: dict[str, list[Entry]] = {split: [] for split in ("train", "validation", "test")}
+        names: dict[int, str] = {}
+        for file, columns in lists:
+            problems: list[str] = []
+            rows = list(_rows(file.path, columns, problems))
+            separator = _separator(rows, columns, options)
+            for row in rows:
+                try:
+                    image = _image(file, row, columns)
+                    labels = _labels(row, columns, separator)
+                    split = _split(row, columns) or file.split_of(image)
+                except ValueError as error:
+                    problems.append(f"{row.place}: {error}")
+                    continue
+                entries[split].append(Entry(row.place, image, labels, row.cell(columns.group)))
+            settle(f"rows of {file.path} that cannot be used:", problems, options)
+            names |= {index: columns.names[column] for index, column in enumerate(columns.flags)}
+        return found_labels(_one_hot(by_split(entries, inputs), options), options, classes, names)
+
+
+class CsvMasks:
+    """Segmentation: a column of images and one of masks. Otherwise as for classification."""
+
+    name = "csv"
+    task: Task = "segmentation"
+    title = "images and masks listed in CSV files"
+    tree = "train/pairs.csv                   image,mask\ntrain/a/1.jpg, b/1.png, …         a/1.jpg,b/1.png"
+
+    def matches(self, inputs: Inputs) -> bool:
+        return any(columns.mask is not None for _, columns in _lists(inputs))
+
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
+        lists = [(file, columns) for file, columns in _lists(inputs) if columns.mask is not None]
+        check_lists([file for file, _ in lists], inputs)
+        entries: dict[str, list[MaskEntry]] = {split: [] for split in ("train", "validation", "test")}
+        for file, columns in lists:
+            problems: list[str] = []
+            for row in _rows(file.path, columns, problems):
+                try:
+                    image = _image(file, row, columns)
+                    mask = file.masks.find(row.cell(columns.mask) or "")
+                    if isinstance(mask, str):
+                        raise ValueError(mask)
+                    split = _split(row, columns) or file.split_of(image)
+                except ValueError as error:
+                    problems.append(f"{row.place}: {error}")
+                    continue
+                entries[split].append(MaskEntry(row.place, image, mask, row.cell(columns.group)))
+            settle(f"rows of {file.path} that cannot be used:", problems, options)
+        return found_masks(by_split(entries, inputs), options)
+
+
+def _is_image(text: str) -> bool:
+    return Path(text.strip()).suffix.lower() in IMAGE_SUFFIXES
+
+
+def find_columns(first: Sequence[str]) -> Columns | None:
+    """What the columns of a table are, by its first row; None where it does not list images with their target."""
+    if len(first) == 2 and _is_image(first[0]):
+        if _is_image(first[1]):
+            return Columns(("image", "mask"), 0, mask=1, first=0)
+        return Columns(("image", "label"), 0, label=1, first=0)
+    plain = [re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") for name in first]
+
+    def column(names: Sequence[str]) -> int | None:
+        return next((plain.index(name) for name in names if name in plain), None)
+
+    image, mask, label, split, group = map(column, (_IMAGE, _MASK, _LABEL, _SPLIT, _GROUP))
+    if image is None:
+        return None
+    others = tuple(index for index in range(len(first)) if index not in (image, mask, split, group))
+    if mask is None and label is None and len(others) == 1:
+        label = others[0]
+    flags = others if mask is None and label is None else ()
+    if mask is None and label is None and not flags:
+        return None
+    return Columns(tuple(name.strip() for name in first), image, label, flags, mask, split, group)
+
+
+def _lists(inputs: Inputs) -> list[tuple[ListFile, Columns]]:
+    """The tables that list images with their target."""
+    found = []
+    for file in find_lists(inputs, _ENDINGS, channel="csv"):
+        first = next(_table(file.path), None)
+        columns = find_columns(first.cells) if first else None
+        if columns is not None:
+            found.append((file, columns))
+    return found
+
+
+def _has_class_folders(inputs: Inputs) -> bool:
+    return sum(folder.has_images for folder in inputs.first.images.folders) > 1
+
+
+def _table(path: Path) -> Iterator[_Row]:
+    """The rows that are not blank. Raises DataError."""
+    text = read_text(path)
+    head = text.lstrip().split("\n", 1)[0]
+    delimiter = max(_DELIMITERS, key=head.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield _Row(f"{path}, line {reader.line_num}", cells)
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: this is not CSV ({error}); save the table again") from error
+
+
+def _rows(path: Path, columns: Columns, problems: list[str]) -> Iterator[_Row]:
+    for index, row in enumerate(_table(path)):
+        if index < columns.first:
+            continue
+        if len(row.cells) != len(columns.names):
+            problems.append(f"{row.place}: there are {len(row.cells)} cells where {len(columns.names)} should be")
+            continue
+        yield row
+
+
+def _image(file: ListFile, row: _Row, columns: Columns) -> Path:
+    found = file.images.find(row.cell(columns.image) or "")
+    if isinstance(found, str):
+        raise ValueError(found)
+    return found
+
+
+def _split(row: _Row, columns: Columns) -> str | None:
+    text = row.cell(columns.split)
+    if text is None:
+        return None
+    split = split_of(text)
+    if split is None:
+        raise ValueError(
+            f"{text!r} in the column {columns.names[columns.split or 0]!r} is not train, validation or test"
+        )
+    return split
+
+
+def _separator(rows: Sequence[_Row], columns: Columns, options: DataOptions) -> str | None:
+    """What stands between the labels in a cell; None where each holds one, an empty text for blanks."""
+    if columns.label is None or options.multi_label is False:
+        return None
+    cells = {row.cell(columns.label) or "" for row in rows}
+    if any("|" in cell for cell in cells):
+        return "|"
+    if not any(re.search(r"\s", cell) for cell in cells):
+        return None
+    if columns.names[columns.label].lower() not in _SEVERAL:
+        return None
+    words = {word for cell in cells for word in cell.split()}
+    return "" if options.multi_label or len(words) < len(cells) else None
+
+
+def _labels(row: _Row, columns: Columns, separator: str | None) -> Labels:
+    if columns.flags:
+        try:
+            return multi_hot([row.cells[column].strip() for column in columns.flags])
+        except ValueError as error:
+            raise ValueError(f"the label {error}") from error
+    text = row.cell(columns.label)
+    if text is None:
+        raise ValueError(
+            f"the column {columns.names[columns.label or 0]!r} is empty; give a label or take the line out"
+        )
+    if separator is None:
+        return Labels((text,))
+    return Labels(tuple(label.strip() for label in text.split(separator or None) if label.strip()), many=True)
+
+
+def _one_hot(entries: Mapping[str, Sequence[Entry]], options: DataOptions) -> Mapping[str, Sequence[Entry]]:
+    """Columns of 0 and 1 with a single 1 in each row are one label, unless the user says otherwise."""
+    flags = [entry.labels for of in entries.values() for entry in of if entry.labels.width is not None]
+    if options.multi_label or not flags or any(len(labels.classes) != 1 for labels in flags):
+        return entries
+    return {
+        split: [
+            Entry(entry.where, entry.image, Labels(entry.labels.classes, width=entry.labels.width), entry.group)
+            for entry in of
+        ]
+        for split, of in entries.items()
+    }

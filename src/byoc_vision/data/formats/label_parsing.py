@@ -1,0 +1,290 @@
+"""From the labels that lists give, numbers or names, to classes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from byoc_vision.data.formats.base import ParsedDataset
+from byoc_vision.data.formats.class_counts import without_small_classes
+from byoc_vision.data.formats.lists import refuse_repeated
+from byoc_vision.data.formats.scan import natural_key
+from byoc_vision.data.samples import ClassInfo, DataOptions, ImageSource, Sample
+from byoc_vision.errors import DataError, list_problems
+
+logger = logging.getLogger(__name__)
+
+MOST_CLASSES = 10_000
+
+Label = int | str
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes of an image, as numbers from 0 or as names; `many` where it may have any number of them.
+
+    width: how many classes there are, where the labels tell.
+    """
+
+    classes: tuple[Label, ...]
+    many: bool = False
+    width: int | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image and its labels. where: what messages call it, such as a file and a line."""
+
+    where: str
+    image: ImageSource
+    labels: Labels
+    group: str | None = None
+
+
+def class_number(value: object) -> int:
+    """A label as the number of a class. Raises ValueError that completes "the label …"."""
+    try:
+        number = float(str(value)) if _is_number(value) else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not number.is_integer() or not 0 <= number < MOST_CLASSES:
+        raise ValueError(f"{_shown(value)} is not the number of a class, 0 to {MOST_CLASSES - 1}")
+    return int(number)
+
+
+def multi_hot(values: Sequence[object]) -> Labels:
+    """A vector with a 0 or a 1 for each class. Raises ValueError that completes "the label …"."""
+    flags = [class_number(value) for value in values]
+    if wrong := [value for value, flag in zip(values, flags, strict=True) if flag > 1]:
+        raise ValueError(f"{_shown(wrong[0])} stands in a list of several; there, each must be 0 or 1, one for a class")
+    return Labels(tuple(index for index, flag in enumerate(flags) if flag), many=True, width=len(flags))
+
+
+def parse_label(value: object) -> Labels:
+    """A label of an augmented manifest: 3, "3", "cat", [0, 1, 1] or ["cat", "dog"], also as the text of any of these.
+
+    A list of numbers is taken as the numbers of its classes; `multi_hot_where_alike` tells vectors apart.
+    Raises ValueError that completes "the label …".
+    """
+    if isinstance(value, str):
+        value = _unquoted(value)
+    if isinstance(value, list):
+        if all(isinstance(item, str) and not _is_number(item) for item in value) and value:
+            return Labels(tuple(value), many=True)
+        return Labels(tuple(class_number(item) for item in value), many=True)
+    if isinstance(value, str) and not _is_number(value):
+        if not value.strip():
+            raise ValueError("is empty")
+        return Labels((value.strip(),))
+    return Labels((class_number(value),))
+
+
+def multi_hot_where_alike(entries: Mapping[str, list[Entry]], num_classes: int | None) -> dict[str, list[Entry]]:
+    """Lists of numbers read as vectors of 0 and 1, where all are of one length, two or more, and hold nothing else."""
+    lists = [entry.labels.classes for entry in chain(*entries.values()) if entry.labels.many]
+    lengths = {len(classes) for classes in lists}
+    width = next(iter(lengths), 0)
+    alike = len(lengths) == 1 and width > 1 and num_classes in (None, width)
+    if not alike or not all(label in (0, 1) for classes in lists for label in classes):
+        return dict(entries)
+    return {
+        split: [replace(entry, labels=multi_hot(entry.labels.classes)) if entry.labels.many else entry for entry in of]
+        for split, of in entries.items()
+    }
+
+
+def found_labels(
+    entries: Mapping[str, Sequence[Entry]],
+    options: DataOptions,
+    classes: Sequence[ClassInfo],
+    names: Mapping[int, str] | None = None,
+) -> ParsedDataset:
+    """The samples and classes of labelled images.
+
+    A number is the index of its class, whose name is `class_3` unless `names` has one. Named classes come in natural
+    order. The training images say which classes there are: another split may have no others.
+    Classes with fewer training images than `min_class_count` are left out, unless images have several.
+    classes: those of a model, where the labels are to be its.
+    Raises DataError that names every entry which does not fit.
+    """
+    everything = list(chain(*entries.values()))
+    many = _is_multi_label(everything, options)
+    refuse_repeated(everything)
+    if all(isinstance(label, int) for label in _labels(everything)):
+        table = _numbered(entries, options, classes, names or {}, many)
+    elif all(isinstance(label, str) for label in _labels(everything)):
+        table = _named(entries, classes)
+    else:
+        raise DataError(_mixed(everything))
+    if len(table) < 2:
+        only = next(iter(table), "none")
+        raise DataError(f"{everything[0].where}: all labels are of one class ({only}); a classifier needs two or more")
+    if twice := [name for name, count in Counter(table).items() if count > 1]:
+        raise DataError(
+            f"several classes are called {twice[0]!r} ({everything[0].where}, …); give each a name of its own"
+        )
+    index = {name: position for position, name in enumerate(table)}
+    samples = {
+        split: tuple(
+            _sample(entry, tuple(_position(label, index) for label in entry.labels.classes), many) for entry in of
+        )
+        for split, of in entries.items()
+        if of
+    }
+    if many and options.min_class_count is not None:
+        logger.warning("min_class_count leaves out no class where images have several: their other labels are wanted")
+    if classes or many:
+        return ParsedDataset(samples, tuple(classes) or tuple(ClassInfo(name) for name in table), multi_label=many)
+    return ParsedDataset(*without_small_classes(samples, table, options.min_class_count))
+
+
+def _sample(entry: Entry, indices: tuple[int, ...], many: bool) -> Sample:
+    if many:
+        return Sample(entry.image, labels=tuple(sorted(set(indices))), group=entry.group)
+    return Sample(entry.image, label=indices[0], group=entry.group)
+
+
+def _position(label: Label, index: Mapping[str, int]) -> int:
+    return label if isinstance(label, int) else index[label]
+
+
+def _is_multi_label(entries: Sequence[Entry], options: DataOptions) -> bool:
+    if options.multi_label is not False:
+        return options.multi_label or any(entry.labels.many for entry in entries)
+    problems = [
+        f"{entry.where}: {len(entry.labels.classes)} labels" for entry in entries if len(entry.labels.classes) != 1
+    ]
+    if problems:
+        headline = "multi_label is False, but these images have not one label; leave multi_label out or mend them:"
+        raise DataError(list_problems(headline, problems))
+    return False
+
+
+def _numbered(
+    entries: Mapping[str, Sequence[Entry]],
+    options: DataOptions,
+    classes: Sequence[ClassInfo],
+    names: Mapping[int, str],
+    many: bool,
+) -> list[str]:
+    training = next(iter(entries.values()))
+    widths = {entry.labels.width for entry in chain(*entries.values()) if entry.labels.width is not None}
+    if len(widths) > 1:
+        raise DataError(_different_widths(entries))
+    said = len(classes) or options.num_classes or max(widths, default=0)
+    seen = {label for label in _labels(training) if isinstance(label, int)}
+    count = said or max(seen, default=-1) + 1
+    problems = [
+        f"{entry.where}: label {label}"
+        for entry in chain(*entries.values())
+        for label in entry.labels.classes
+        if isinstance(label, int) and label >= count
+    ]
+    if problems:
+        limit = (
+            "the model has" if classes else "num_classes says" if options.num_classes else "the training labels give"
+        )
+        raise DataError(list_problems(f"labels count from 0, and {limit} {count} classes; these are none:", problems))
+    table = [names.get(number, f"class_{number}") for number in range(count)]
+    if not classes:
+        _settle_gaps(table, seen, said)
+        _refuse_unlearnt(entries, seen, table, fatal=not (many and said))
+    return table
+
+
+def _settle_gaps(table: list[str], seen: set[int], said: int) -> None:
+    gaps = [number for number in range(len(table)) if number not in seen]
+    if not gaps:
+        return
+    shown = ", ".join(map(str, gaps[:10])) + (", …" if len(gaps) > 10 else "")
+    if not said:
+        raise DataError(
+            f"no training image has a label {shown}, though labels go up to {len(table) - 1}; number the classes "
+            f"from 0 without gaps, or say num_classes={len(table)} where these classes just have no images"
+        )
+    logger.warning("no training image has a label %s", shown)
+
+
+def _named(entries: Mapping[str, Sequence[Entry]], classes: Sequence[ClassInfo]) -> list[str]:
+    training = next(iter(entries.values()))
+    if classes:
+        table = [entry.name for entry in classes]
+    else:
+        table = sorted({str(label) for label in _labels(training)}, key=natural_key)
+    _refuse_unlearnt(entries, set(table), table, fatal=True)
+    return table
+
+
+def _refuse_unlearnt(
+    entries: Mapping[str, Sequence[Entry]], seen: set[int] | set[str], table: Sequence[str], fatal: bool
+) -> None:
+    problems = [
+        f"{entry.where}: label {label}"
+        for entry in chain(*entries.values())
+        for label in entry.labels.classes
+        if label not in seen
+    ]
+    if not problems:
+        return
+    shown = ", ".join(table[:10]) + (", …" if len(table) > 10 else "")
+    message = list_problems(
+        f"there are labels that no training image has (classes: {shown}); give training images of them, or take "
+        "these out:",
+        problems,
+    )
+    if fatal:
+        raise DataError(message)
+    logger.warning(message)
+
+
+def _labels(entries: Iterable[Entry]) -> Iterable[Label]:
+    return (label for entry in entries for label in entry.labels.classes)
+
+
+def _mixed(entries: Sequence[Entry]) -> str:
+    number = next(entry for entry in entries if any(isinstance(label, int) for label in entry.labels.classes))
+    name = next(entry for entry in entries if any(isinstance(label, str) for label in entry.labels.classes))
+    return (
+        f"some labels are numbers ({number.where}: {number.labels.classes[0]}), others are names ({name.where}: "
+        f"{name.labels.classes[0]}); use numbers alone or names alone"
+    )
+
+
+def _different_widths(entries: Mapping[str, Sequence[Entry]]) -> str:
+    by_width = {entry.labels.width: entry.where for entry in chain(*entries.values()) if entry.labels.width is not None}
+    lines = [f"{where}: {width} labels" for width, where in by_width.items()]
+    return list_problems("a list of labels has a 0 or a 1 for each class, but they differ in length:", lines)
+
+
+def _unquoted(text: str) -> object:
+    """A text as the JSON value that it is, where it is one: `3`, `"3"` and `[0, 1]` also where quoted once more."""
+    value: object = text
+    for _ in range(2):
+        if not isinstance(value, str):
+            break
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            break
+    return value if isinstance(value, str | list) or _is_number(value) else text
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, int | float):
+        return True
+    try:
+        return isinstance(value, str) and math.isfinite(float(value))
+    except ValueError:
+        return False
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"

@@ -1,0 +1,60 @@
+"""Classification: images with their labels in RecordIO files, as im2rec packs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from byoc_vision.data.fileformat import identify
+from byoc_vision.data.formats.base import Inputs, ParsedDataset
+from byoc_vision.data.formats.label_parsing import Entry, Labels, class_number, found_labels, multi_hot
+from byoc_vision.data.formats.lists import by_split, settle
+from byoc_vision.data.recordio import RECORDIO_SUFFIX, index_records, read_first, unpack
+from byoc_vision.data.samples import ClassInfo, DataOptions
+from byoc_vision.errors import DataError
+from byoc_vision.types import Task
+
+_HEAD = 16  # bytes that tell what kind of image it is
+
+
+class RecordIo:
+    """`.rec` files with a label in im2rec's header, or, packed with `--pack-label`, a 0 or a 1 for each class.
+
+    Labels are numbers of classes, from 0, which are called `class_0`, `class_1`, …; `.idx` and `.lst` beside are not
+    read. The images stay where they are: each sample is a slice of the file.
+    Source: "Image Classification - MXNet", Train with RecordIO Format, in the SageMaker developer guide; MXNet's
+    tools/im2rec.py.
+    """
+
+    name = "recordio"
+    task: Task = "classification"
+    title = "images in RecordIO files"
+    tree = "train/train.rec\nvalidation/validation.rec"
+
+    def matches(self, inputs: Inputs) -> bool:
+        return any(name.lower().endswith(RECORDIO_SUFFIX) for name in inputs.first.images.files)
+
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
+        entries: dict[str, list[Entry]] = {}
+        for split, folder in inputs.splits.items():
+            problems: list[str] = []
+            files = [name for name in folder.images.files if name.lower().endswith(RECORDIO_SUFFIX)]
+            if not files:
+                raise DataError(f"{folder.images.path} holds no {RECORDIO_SUFFIX} file, as the training channel does")
+            entries[split] = [entry for name in files for entry in _entries(folder.images.path / name, problems)]
+            settle(f"records in {folder.images.path} that cannot be used:", problems, options)
+        return found_labels(by_split(entries, inputs), options, classes)
+
+
+def _entries(path: Path, problems: list[str]) -> Iterator[Entry]:
+    for record in index_records(path):
+        packed = unpack(record, path)
+        try:
+            labels = Labels((class_number(packed.labels[0]),)) if len(packed.labels) == 1 else multi_hot(packed.labels)
+        except ValueError as error:
+            problems.append(f"{packed.image}: the label {error}")
+            continue
+        if identify(read_first(packed.image, _HEAD)) is None:
+            problems.append(f"{packed.image}: no image follows im2rec's header; make the file with im2rec")
+            continue
+        yield Entry(str(packed.image), packed.image, labels)

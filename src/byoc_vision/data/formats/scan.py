@@ -1,0 +1,113 @@
+"""What lies in a folder, listed once.
+
+On SageMaker's FastFile mode reading is quick and listing is slow, so each folder is listed a single time
+and no file is opened.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from byoc_vision.data.decoding import IMAGE_SUFFIXES
+from byoc_vision.errors import InputError
+
+# What file managers and archivers leave behind, beside hidden files.
+_CLUTTER = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder and all below it, without hidden files and clutter; names in natural order."""
+
+    path: Path
+    files: tuple[str, ...]
+    folders: tuple[Folder, ...]
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.files and not self.folders
+
+    @property
+    def image_names(self) -> list[str]:
+        """The files of this folder, not of those below, whose ending is that of an image."""
+        return [name for name in self.files if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+
+    def images(self) -> Iterator[PurePosixPath]:
+        """Those of this folder and of all below, relative to this folder."""
+        yield from map(PurePosixPath, self.image_names)
+        for folder in self.folders:
+            for below in folder.images():
+                yield folder.name / below
+
+    @property
+    def has_images(self) -> bool:
+        return next(self.images(), None) is not None
+
+    def all_files(self) -> Iterator[Path]:
+        """Those of this folder and of all below."""
+        yield from (self.path / name for name in self.files)
+        for folder in self.folders:
+            yield from folder.all_files()
+
+
+def scan(path: Path) -> Folder:
+    """List `path` and all below it. Links are followed; one that leads back up is left out.
+
+    Raises InputError where it is no folder or cannot be listed.
+    """
+    if not path.is_dir():
+        raise InputError(f"{path} is not a folder; a channel is a folder of images")
+    return _scan(path, ancestors=(os.path.realpath(path),))
+
+
+def listed(channel: Path | Folder) -> Folder:
+    """A folder as it was listed before, or now. Raises InputError as `scan` does."""
+    return channel if isinstance(channel, Folder) else scan(channel)
+
+
+def merged(folders: Sequence[Folder]) -> Folder:
+    """Parts of one folder as if all lay together: `scan` would list it so."""
+    inner: dict[str, list[Folder]] = {}
+    for folder in folders:
+        for below in folder.folders:
+            inner.setdefault(below.name, []).append(below)
+    files = {name for folder in folders for name in folder.files}
+    return Folder(
+        folders[0].path,
+        tuple(sorted(files, key=natural_key)),
+        tuple(merged(inner[name]) for name in sorted(inner, key=natural_key)),
+    )
+
+
+def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Sorts `2` before `10`, numbers before letters, and letters without regard to case."""
+    parts = re.split(r"([0-9]+)", name.casefold())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part], name
+
+
+def _scan(path: Path, ancestors: tuple[str, ...]) -> Folder:
+    files: list[str] = []
+    folders: list[Folder] = []
+    try:
+        with os.scandir(path) as entries:
+            listed = sorted(entries, key=lambda entry: natural_key(entry.name))
+    except OSError as error:
+        raise InputError(f"{path} cannot be listed: {error.strerror or error}") from error
+    for entry in listed:
+        if entry.name.startswith(".") or entry.name.lower() in _CLUTTER:
+            continue
+        if not entry.is_dir():
+            files.append(entry.name)
+            continue
+        real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(ancestors[-1], entry.name)
+        if real not in ancestors:
+            folders.append(_scan(Path(entry.path), (*ancestors, real)))
+    return Folder(path, tuple(files), tuple(folders))

@@ -1,0 +1,101 @@
+"""The channels of SageMaker's built-in Semantic Segmentation, with its label map.
+
+https://docs.aws.amazon.com/sagemaker/latest/dg/semantic-segmentation.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from byoc_vision.data.formats.base import Inputs, ParsedDataset
+from byoc_vision.data.formats.channels import Split, is_label_map
+from byoc_vision.data.formats.image_mask_pairs import folders_of, has_inner_masks, pair
+from byoc_vision.data.formats.label_map import DIRECTION, IGNORED, TURNED_ROUND, LabelMap, read_label_map
+from byoc_vision.data.samples import ClassInfo, DataOptions, MaskMap
+from byoc_vision.errors import DataError
+from byoc_vision.types import Task
+
+
+class SemanticSegmentation:
+    """`SPLIT/*.jpg` and `SPLIT_annotation/*.png`; `label_map` turns pixel values into labels. 255 is never counted.
+
+    A job is known by its label map. Without one the data look like any images with masks: `needs_label_map=False`
+    is for those who ask for the built-in's rules by name.
+    """
+
+    name = "semantic_segmentation"
+    task: Task = "segmentation"
+    title = "the channels of the built-in Semantic Segmentation"
+
+    def __init__(self, *, needs_label_map: bool = True) -> None:
+        self._needs_label_map = needs_label_map
+        self.tree = "train/1.jpg, …  train_annotation/1.png, …  validation/, validation_annotation/" + (
+            "\nlabel_map/train_label_map.json, validation_label_map.json" if needs_label_map else ""
+        )
+
+    def matches(self, inputs: Inputs) -> bool:
+        has_masks = inputs.first.masks is not None or has_inner_masks(inputs.first.images)
+        return has_masks and (not self._needs_label_map or bool(_label_map_files(inputs, inputs.first)))
+
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
+        samples = {}
+        label_maps: list[LabelMap] = []
+        for name, split in inputs.splits.items():
+            path = _choose_file(_label_map_files(inputs, split), split)
+            label_map = read_label_map(path) if path else None
+            label_maps += [label_map] if label_map else []
+            mask_map = _mask_map(label_map, options.ignore_index)
+            pairs = pair(*folders_of(split))
+            samples[name] = tuple(replace(sample, mask_map=mask_map) for sample in pairs)
+        ignored = IGNORED if options.ignore_index is None else options.ignore_index
+        return ParsedDataset(samples, _classes(label_maps, options), ignored)
+
+
+def _label_map_files(inputs: Inputs, split: Split) -> list[Path]:
+    """The JSON files of the channels that hold label maps, and of such folders beside those of the splits."""
+    folders = [folder for name, folder in inputs.extras.items() if is_label_map(name)]
+    folders += [folder for folder in (split.around.folders if split.around else ()) if is_label_map(folder.name)]
+    return [folder.path / name for folder in folders for name in folder.files if name.lower().endswith(".json")]
+
+
+def _choose_file(files: Sequence[Path], split: Split) -> Path | None:
+    """The label map of a split: the one with its name, in the file's or the folder's; a lone one is for all splits."""
+    if len(files) < 2:
+        return next(iter(files), None)
+    names = {split.name, split.images.name.lower()}  # a folder that is measured alone may have another split's name
+    own = [path for path in files if any(name in f"{path.parent.name}/{path.name}".lower() for name in names)]
+    if len(own) != 1:
+        listed = ", ".join(map(str, files))
+        raise DataError(
+            f"which label map is for {split.name}? Give one file for all splits, or {split.name}_label_map.json beside "
+            f"the others; found: {listed}"
+        )
+    return own[0]
+
+
+def _mask_map(label_map: LabelMap | None, ignored_label: int | None) -> MaskMap | None:
+    """What the pixel values count as. Where `ignore_index` names a label that is not counted, 255 becomes it."""
+    if label_map is None and ignored_label is None:
+        return None
+    values = label_map.values if label_map else {stored: stored for stored in range(256)}
+    ignored = IGNORED if ignored_label is None else ignored_label
+    pairs = tuple((stored, ignored if label == IGNORED else label) for stored, label in sorted(values.items()))
+    return MaskMap(str(label_map.path), pairs, TURNED_ROUND) if label_map else MaskMap("ignore_index", pairs)
+
+
+def _classes(label_maps: Sequence[LabelMap], options: DataOptions) -> tuple[ClassInfo, ...]:
+    """By training label. Where neither `num_classes` nor a map says which there are, the masks will."""
+    named = sorted({label for label_map in label_maps for label in label_map.labels or ()})
+    if options.num_classes is not None:
+        for label_map in label_maps:
+            if beyond := [label for label in label_map.labels or () if label >= options.num_classes]:
+                raise DataError(
+                    f"{label_map.path}: map has the labels {', '.join(map(str, beyond))}, but num_classes is "
+                    f"{options.num_classes}, so labels are 0–{options.num_classes - 1}; {DIRECTION}"
+                )
+        named = list(range(options.num_classes))
+    elif any(label_map.labels is None for label_map in label_maps):
+        return ()
+    return tuple(ClassInfo(f"class_{label}", label) for label in named if label != options.ignore_index)

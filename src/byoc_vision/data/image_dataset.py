@@ -1,0 +1,188 @@
+"""The images of samples as uint8 tensors, with their target. The model normalises: bytes are cheaper to move."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset as TorchDataset
+
+from byoc_vision.data.augmentation import Augmentation
+from byoc_vision.data.bad_samples import BadSamples, OnBadSample, Unreadable
+from byoc_vision.data.cache import CachePart, with_cache
+from byoc_vision.data.preprocessed import DecodedImages, PreprocessedImage
+from byoc_vision.data.samplers import SampleKey, mixed_seed
+from byoc_vision.data.samples import ClassInfo, Sample
+from byoc_vision.errors import DataError
+from byoc_vision.preprocess import Preprocess, crop
+
+MOST_BAD_IN_A_ROW = 10  # that on_bad_sample=skip passes over
+
+Read = TypeVar("Read")
+
+
+class Example(NamedTuple):
+    """A training sample.
+
+    image: uint8 [3, h, w]. target: class indices, uint8 [h, w] with 255 for ignored pixels (segmentation),
+    the label, int64 [] (classification), or for each class 1 or 0, uint8 [K] (multi-label classification).
+    In a batch each has N in front.
+    """
+
+    image: torch.Tensor
+    target: torch.Tensor
+
+
+class EvaluationExample(NamedTuple):
+    """A sample as a predictor sees it, and its target as the user gave it.
+
+    image: the model's input, uint8 [3, h, w]. height, width: of the upright image, in pixels.
+    target: class indices at that size, uint8 [height, width] with 255 for ignored pixels, or as `Example` has it.
+    sample_index: its place among the samples.
+    """
+
+    image: torch.Tensor
+    height: int
+    width: int
+    target: np.ndarray
+    sample_index: int
+
+
+class ImageDataset(TorchDataset[Example]):
+    """Samples for training, augmented. Index it with a `Draw`; a plain index means the first epoch.
+
+    crop_size: height and width of a random part of each resized image and mask, which is all that is trained on.
+    on_bad_sample: with `skip` the next sample that can be read takes the place of one that cannot.
+    cache: where decoded images are kept from the first epoch on; the examples are the same without.
+    mask_values: all that a mask may hold; one with others cannot be read. None: other values are ignored.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        classes: Sequence[ClassInfo],
+        preprocess: Preprocess,
+        augmentation: Augmentation,
+        seed: int = 0,
+        *,
+        crop_size: tuple[int, int] | None = None,
+        on_bad_sample: OnBadSample = "fail",
+        cache: CachePart | None = None,
+        mask_values: frozenset[int] | None = None,
+    ) -> None:
+        self.samples = samples
+        self.preprocess = preprocess
+        self.augmentation = augmentation
+        self.seed = seed
+        self.crop_size = crop_size
+        decoded = DecodedImages(samples, classes, preprocess, for_training=True, mask_values=mask_values)
+        self._images = with_cache(decoded, cache)
+        self._skipped = BadSamples(len(samples)) if on_bad_sample == "skip" else None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the examples, in pixels."""
+        return self.crop_size or (self.preprocess.height, self.preprocess.width)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, draw: SampleKey | int) -> Example:
+        """Raises DataError for a sample that cannot be read; with `skip` where the next ones cannot either."""
+        index, epoch, repetition = draw if isinstance(draw, SampleKey) else SampleKey(draw, 0)
+        seed = mixed_seed(self.seed, epoch, index, repetition)
+        if self._skipped is None:
+            return self._example(index, seed)
+        tried = [(index + step) % len(self) for step in range(min(len(self), MOST_BAD_IN_A_ROW + 1))]
+        for candidate in tried:
+            try:
+                return self._example(candidate, seed)
+            except DataError as error:
+                self._skipped.warn(candidate, error, "the next sample takes its place")
+                last = error
+        raise DataError(
+            f"{len(tried)} samples in a row cannot be read, more than on_bad_sample=skip passes over; "
+            f"mend or copy them again. The last: {last}"
+        )
+
+    def fitted(self, index: int) -> PreprocessedImage:
+        """A sample before all that is random. Raises DataError where it cannot be read."""
+        return self._images.read(index)
+
+    def __getitems__(self, draws: Sequence[SampleKey | int]) -> list[Example | Unreadable]:
+        """As a loader's process asks for a batch."""
+        return [_unless_unreadable(self, draw) for draw in draws]
+
+    def _example(self, index: int, seed: int) -> Example:
+        fitted = self.fitted(index)
+        down, right = np.random.default_rng(mixed_seed(seed, 1)).random(2)  # another stream than the augmentation's
+        image = crop(fitted.image, *self.size, (down, right))
+        mask = crop(fitted.target, *self.size, (down, right)) if fitted.target.ndim == 2 else None
+        augmented = self.augmentation(image, mask, seed)
+        target = fitted.target if augmented.mask is None else np.ascontiguousarray(augmented.mask)
+        return Example(_as_tensor(augmented.image), torch.from_numpy(target))
+
+
+class EvaluationDataset(TorchDataset[EvaluationExample]):
+    """Samples for evaluation: the input that the predictor would prepare, and the target at the image's own size.
+
+    on_bad_sample: with `skip` a sample that cannot be read is warned of; the loader leaves it out.
+    mask_values: as in `ImageDataset`.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        classes: Sequence[ClassInfo],
+        preprocess: Preprocess,
+        *,
+        on_bad_sample: OnBadSample = "fail",
+        cache: CachePart | None = None,
+        mask_values: frozenset[int] | None = None,
+    ) -> None:
+        self.samples = samples
+        self.preprocess = preprocess
+        decoded = DecodedImages(samples, classes, preprocess, for_training=False, mask_values=mask_values)
+        self._images = with_cache(decoded, cache)
+        self._skipped = BadSamples(len(samples)) if on_bad_sample == "skip" else None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the examples' images, in pixels."""
+        return self.preprocess.height, self.preprocess.width
+
+    @property
+    def skips(self) -> bool:
+        """Whether samples that cannot be read are left out."""
+        return self._skipped is not None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> EvaluationExample:
+        """Raises DataError for a sample that cannot be read."""
+        try:
+            fitted = self._images.read(index)
+        except DataError as error:
+            if self._skipped is not None:
+                self._skipped.warn(index, error, "it is left out of the figures")
+            raise
+        return EvaluationExample(_as_tensor(fitted.image), fitted.height, fitted.width, fitted.target, index)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[EvaluationExample | Unreadable]:
+        """As a loader's process asks for a batch."""
+        return [_unless_unreadable(self, index) for index in indices]
+
+
+def _unless_unreadable(dataset: TorchDataset[Read], key: Any) -> Read | Unreadable:
+    try:
+        return dataset[key]
+    except DataError as error:
+        return Unreadable(str(error))
+
+
+def _as_tensor(image: np.ndarray) -> torch.Tensor:
+    """uint8 [h, w, 3] → [3, h, w]"""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

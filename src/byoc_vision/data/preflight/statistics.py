@@ -1,0 +1,119 @@
+"""From the facts of the samples to the figures of the report."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from byoc_vision.data.preflight.sample_stats import Facts
+from byoc_vision.data.preflight_report import Channels, ClassReport, Coverage, Tones
+from byoc_vision.data.samples import ClassInfo, Dataset, Sample
+
+# Of 256 levels. 12 bits in a 16-bit file and class indices stay below the first.
+DARK = 32
+BRIGHT = 223
+
+
+def count_classes(dataset: Dataset, facts: Mapping[str, Sequence[Facts]]) -> list[ClassReport]:
+    """The images of each class: for classification of all samples, for segmentation of those that were read."""
+    if dataset.task == "segmentation":
+        return _count_mask_classes(dataset.classes, facts)
+    counts = {
+        split: Counter(label for s in samples for label in labels_of(s)) for split, samples in dataset.splits.items()
+    }
+    return [
+        ClassReport(entry.name, None, {split: count[index] for split, count in counts.items()}, None)
+        for index, entry in enumerate(dataset.classes)
+    ]
+
+
+def labels_of(sample: Sample) -> tuple[int, ...]:
+    """The indices of a sample's classes: one, or any number where there may be several."""
+    if sample.labels is not None:
+        return sample.labels
+    return () if sample.label is None else (sample.label,)
+
+
+def _count_mask_classes(classes: Sequence[ClassInfo], facts: Mapping[str, Sequence[Facts]]) -> list[ClassReport]:
+    shown: dict[str, Counter[int]] = {}
+    pixels: Counter[int] = Counter()
+    for split, seen in facts.items():
+        masks = [one.mask for one in seen if one.mask is not None]
+        shown[split] = Counter(value for mask in masks for value in mask.values)
+        if split == "train":
+            for mask in masks:
+                pixels.update(dict(zip(mask.values, mask.pixels, strict=True)))
+    values = [entry.value for entry in classes if entry.value is not None]
+    total = max(sum(pixels[value] for value in values), 1)
+    return [
+        ClassReport(
+            entry.name, value, {split: count[value] for split, count in shown.items()}, round(pixels[value] / total, 6)
+        )
+        for entry, value in zip(classes, values, strict=True)
+    ]
+
+
+def measure_ignored(ignore_value: int | None, facts: Sequence[Facts]) -> float | None:
+    """The share of the masks' pixels that is not counted, 0–1; None where no value is ignored."""
+    masks = [one.mask for one in facts if one.mask is not None]
+    if ignore_value is None or not masks:
+        return None
+    ignored = sum(dict(zip(mask.values, mask.pixels, strict=True)).get(ignore_value, 0) for mask in masks)
+    return round(ignored / sum(sum(mask.pixels) for mask in masks), 6)
+
+
+def measure_channels(facts: Sequence[Facts]) -> Channels | None:
+    if not facts:
+        return None
+    means, stds = np.array([one.mean for one in facts]), np.array([one.std for one in facts])
+    mean = means.mean(axis=0)
+    # Within the images and between them.
+    variance = (stds**2).mean(axis=0) + ((means - mean) ** 2).mean(axis=0)
+    return Channels(_rounded(mean / 255), _rounded(np.sqrt(variance) / 255))
+
+
+def _rounded(values: np.ndarray) -> tuple[float, float, float]:
+    red, green, blue = (round(float(value), 4) for value in values)
+    return red, green, blue
+
+
+def measure_tones(facts: Sequence[Facts]) -> Tones:
+    return Tones(
+        images=len(facts),
+        grey=sum(one.is_grey for one in facts),
+        dark=sum(one.brightest < DARK for one in facts),
+        bright=sum(one.darkest > BRIGHT for one in facts),
+        two_tone=sum(one.is_two_tone for one in facts),
+    )
+
+
+def measure_coverage(dataset: Dataset, facts: Sequence[Facts]) -> Coverage | None:
+    """None where no class is plainly the background, or no pixel counts."""
+    background = _background(dataset.classes)
+    if background is None:
+        return None
+    others = {entry.value for entry in dataset.classes} - {background}
+    shares = []
+    for one in facts:
+        counts = dict(zip(one.mask.values, one.mask.pixels, strict=True)) if one.mask else {}
+        foreground = sum(count for value, count in counts.items() if value in others)
+        if total := foreground + counts.get(background, 0):
+            shares.append(foreground / total)
+    if not shares:
+        return None
+    return Coverage(
+        minimum=round(min(shares), 6),
+        median=round(statistics.median(shares), 6),
+        maximum=round(max(shares), 6),
+        masks=len(shares),
+        empty=shares.count(0),
+        full=shares.count(1),
+    )
+
+
+def _background(classes: Sequence[ClassInfo]) -> int | None:
+    """The mask value of the class of that name."""
+    return next((entry.value for entry in classes if entry.name.lower() == "background"), None)

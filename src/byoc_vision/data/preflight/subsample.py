@@ -1,0 +1,105 @@
+"""Which samples are read before training, where there are too many to read them all."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import accumulate
+
+from byoc_vision.data.preflight.sizes import Sizes, decoding_cost
+from byoc_vision.data.samples import Sample
+from byoc_vision.system.machine import available_cores
+
+MOST_CHECKED = 20_000  # a few minutes on a small machine; ImageNet would take an hour
+# About two seconds of reading: a slow core decodes 10 to 15 MB of JPEG in one.
+BUDGET_PER_CORE = 25_000_000
+
+Splits = Mapping[str, Sequence[Sample]]
+
+
+def job_budget() -> int:
+    """The bytes of JPEG that a training job decodes before its first step, where it is not told a number of images.
+
+    What is read then is not learnt from yet, so that the first step waits for it.
+    """
+    return BUDGET_PER_CORE * available_cores()
+
+
+def select(
+    splits: Splits,
+    limit: int | None,
+    seed: int,
+    *,
+    sizes: Mapping[str, Sequence[Sizes]] | None = None,
+    budget: int | None = None,
+) -> dict[str, list[Sample]]:
+    """At most `limit` samples, MOST_CHECKED by default: of each split in proportion, and one at least.
+
+    Where labels are known, each class is among them as far as the number allows. The same seed gives the same samples,
+    in the order that they had.
+
+    budget: the decoding that they may cost altogether, see `decoding_cost`; each split has its part of it. It is kept
+    but for the one of each split. sizes: of the samples' files, needed for it.
+    """
+    limit = limit or MOST_CHECKED
+    costs = {name: _costs(samples, sizes[name] if sizes else ()) for name, samples in splits.items()}
+    total = sum(map(sum, costs.values()))
+    is_bounded = budget is not None and total > budget
+    if sum(map(len, splits.values())) <= limit and not is_bounded:
+        return {name: list(samples) for name, samples in splits.items()}
+    draw = random.Random(seed)
+    counts = _shares([len(samples) for samples in splits.values()], limit)
+    chosen = {}
+    for (name, samples), count in zip(splits.items(), counts, strict=True):
+        drawn = _drawn(samples, draw)[:count]
+        if budget is not None and is_bounded:
+            drawn = _affordable(drawn, costs[name], budget * sum(costs[name]) / total)
+        chosen[name] = [samples[index] for index in sorted(drawn)]
+    return chosen
+
+
+def with_empty(chosen: Splits, splits: Splits, sizes: Mapping[str, Sequence[Sizes]]) -> dict[str, list[Sample]]:
+    """The chosen samples, and all whose files are empty or missing: these are named without being read."""
+    completed = {}
+    for name, samples in splits.items():
+        empty = [sample for sample, size in zip(samples, sizes[name], strict=True) if size.are_empty]
+        wanted = {*chosen[name], *empty} if empty else ()
+        completed[name] = [sample for sample in samples if sample in wanted] if empty else list(chosen[name])
+    return completed
+
+
+def _shares(sizes: Sequence[int], limit: int) -> list[int]:
+    """One of each, and of the rest a share in proportion, rounded so that all of them come to `limit`."""
+    if sum(sizes) <= limit:
+        return list(sizes)
+    room, rest = max(0, limit - len(sizes)), max(1, sum(sizes) - len(sizes))
+    upto = [round(room * (sum(sizes[: place + 1]) - place - 1) / rest) for place in range(len(sizes))]
+    return [1 + share - before for share, before in zip(upto, [0, *upto], strict=False)]
+
+
+def _drawn(samples: Sequence[Sample], draw: random.Random) -> list[int]:
+    """All samples' places: one of each class, then as they were drawn."""
+    order = list(range(len(samples)))
+    draw.shuffle(order)
+    first: dict[Hashable, int] = {}
+    for index in order:
+        for kind in _kinds(samples[index]):
+            first.setdefault(kind, index)
+    return list(dict.fromkeys([*first.values(), *order]))  # a dict keeps the order and drops the doubles
+
+
+def _costs(samples: Sequence[Sample], sizes: Sequence[Sizes]) -> list[int]:
+    return [decoding_cost(sample, size) for sample, size in zip(samples, sizes, strict=False)]
+
+
+def _affordable(places: Sequence[int], costs: Sequence[int], allowance: float) -> list[int]:
+    """The first place, and those after it for as long as all of them cost no more than the allowance."""
+    spent = accumulate(costs[place] for place in places)
+    return [place for place, so_far in zip(places, spent, strict=True) if place == places[0] or so_far <= allowance]
+
+
+def _kinds(sample: Sample) -> Sequence[Hashable]:
+    if sample.labels is not None:
+        return sample.labels
+    kind = sample.stratum if sample.label is None else sample.label
+    return () if kind is None else (kind,)

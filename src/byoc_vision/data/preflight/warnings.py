@@ -1,0 +1,169 @@
+"""What is unusual in the figures, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from byoc_vision.data.preflight_report import Channels, ClassReport, PreflightReport
+from byoc_vision.data.samples import DataOptions, Dataset
+from byoc_vision.errors import list_problems
+from byoc_vision.preprocess import IMAGENET_MEAN, IMAGENET_STD
+
+MOST_NAMED = 10
+# Where the rarest class has less than a tenth of the images of the largest, learning it pays little.
+MOST_IMBALANCE = 10
+LEAST_PIXEL_SHARE = 0.01
+MOST_COVERAGE = 0.98
+# In standard deviations of the normalisation. Images of cars in a white studio lie 1.2 from ImageNet's mean, and
+# pretrained networks cope well with them; inverted, black or washed-out images lie beyond 1.5.
+MOST_DEVIATION = 1.5
+
+
+def advise(report: PreflightReport, dataset: Dataset, options: DataOptions, *, balanced: bool) -> list[str]:
+    """Warnings, each with its remedy.
+
+    balanced: the job weighs or draws its classes already.
+    """
+    warnings = [
+        *_count(dataset, options),
+        *_left_out(report),
+        *_sampling(report, options, inferred=not dataset.classes),
+        *_copies(report),
+    ]
+    warnings += [*_unseen(report), *_tones(report), *_sizes(report)]
+    warnings += _coverage(report)
+    if not balanced:
+        warnings += _imbalance(report, dataset)
+    return warnings
+
+
+def _count(dataset: Dataset, options: DataOptions) -> Iterator[str]:
+    if options.num_training_samples not in (None, len(dataset.train)):
+        yield f"num_training_samples is {options.num_training_samples}, found and used are {len(dataset.train)}"
+
+
+def _left_out(report: PreflightReport) -> Iterator[str]:
+    if report.bad and report.skipped:
+        yield list_problems(f"{report.bad_count:,} bad samples are left out:", report.bad, MOST_NAMED)
+
+
+def _sampling(report: PreflightReport, options: DataOptions, *, inferred: bool) -> Iterator[str]:
+    if report.is_sampled and report.task == "segmentation" and inferred and options.num_classes is None:
+        checked, total = sum(report.checked.values()), sum(report.samples.values())
+        yield (
+            f"the classes were seen in {checked:,} of {total:,} masks, so that a rare one may be missing: say how many "
+            "there are with num_classes"
+        )
+
+
+def _copies(report: PreflightReport) -> Iterator[str]:
+    pairs = report.duplicates.across
+    if pairs:
+        yield list_problems(
+            f"{len(pairs):,} images lie in two splits, byte for byte, so that the figures flatter the model; "
+            "remove one of each pair:",
+            [f"{one} = {other}" for one, other in pairs],
+            MOST_NAMED,
+        )
+    pairs = report.duplicates.contradicting
+    if pairs:
+        yield list_problems(
+            f"{len(pairs):,} images are given to different classes, byte for byte; keep the right one of each pair:",
+            [f"{one} = {other}" for one, other in pairs],
+            MOST_NAMED,
+        )
+
+
+def _unseen(report: PreflightReport) -> Iterator[str]:
+    names = [_described(entry) for entry in report.classes if not entry.in_training]
+    if not names:
+        return
+    if report.task == "segmentation" and report.is_sampled:
+        yield (
+            f"none of the {report.checked['train']:,} training masks read shows the classes {_few(names)}: if no other "
+            "does, they cannot be learnt; add images of them, or leave the classes out"
+        )
+        return
+    yield (
+        f"no training {'mask' if report.task == 'segmentation' else 'image'} shows the classes "
+        f"{_few(names)}: they cannot be learnt; add images of them, or leave the classes out"
+    )
+
+
+def _imbalance(report: PreflightReport, dataset: Dataset) -> Iterator[str]:
+    if report.task == "segmentation":
+        rare = [entry for entry in report.classes if entry.pixel_share and entry.pixel_share < LEAST_PIXEL_SHARE]
+        if rare:
+            names = _few([f"{entry.name} ({entry.pixel_share:.2%})" for entry in rare])
+            few = f"less than {LEAST_PIXEL_SHARE:.0%} of the pixels"
+            yield f"classes with {few}: {names}; class_weights=balanced makes the loss heed them"
+        return
+    seen = sorted((entry for entry in report.classes if entry.in_training), key=lambda entry: entry.in_training)
+    if seen and seen[-1].in_training > MOST_IMBALANCE * seen[0].in_training:
+        remedy = "class_weights=balanced" + ("" if dataset.multi_label else " or sampling=balanced")
+        yield (
+            f"the classes are unbalanced: {seen[-1].name} has {seen[-1].in_training:,} training images, "
+            f"{seen[0].name} {seen[0].in_training:,}; {remedy} makes up for that"
+        )
+
+
+def _coverage(report: PreflightReport) -> Iterator[str]:
+    seen = report.coverage
+    if seen is None:
+        return
+    if 2 * seen.empty > seen.masks:
+        yield (
+            f"{seen.empty:,} of {seen.masks:,} training masks show background alone; see that they are the right ones, "
+            "and leave out a part of such images"
+        )
+    if seen.median > MOST_COVERAGE:
+        yield (
+            f"half of the training masks are foreground to more than {MOST_COVERAGE:.0%}; see that foreground and "
+            "background are not exchanged: the smaller value is the background"
+        )
+
+
+def _tones(report: PreflightReport) -> Iterator[str]:
+    tones = report.tones
+    of_all = f"of {tones.images:,} training images"
+    if 2 * tones.two_tone > tones.images:
+        yield f"{tones.two_tone:,} {of_all} hold two values at the most; see that they are not masks"
+    elif 2 * tones.dark > tones.images:
+        yield (
+            f"{tones.dark:,} {of_all} are nearly black; of 16 bits the upper 8 are read: scale 12-bit images to the "
+            "whole range, and see that none are masks"
+        )
+    elif 2 * tones.bright > tones.images:
+        yield f"{tones.bright:,} {of_all} are nearly white; see that they were exported in their whole range"
+    elif report.channels and _is_far(report.channels):
+        mean, usual = (" ".join(f"{value:.2f}" for value in values) for values in (report.channels.mean, IMAGENET_MEAN))
+        yield (
+            f"the training images' mean is {mean}, far from the {usual} that the normalisation expects; see that "
+            "they are neither inverted nor washed out. If they are right, train the encoder too: freeze_epochs=0"
+        )
+
+
+def _is_far(channels: Channels) -> bool:
+    return any(
+        abs(mean - usual) > MOST_DEVIATION * std
+        for mean, usual, std in zip(channels.mean, IMAGENET_MEAN, IMAGENET_STD, strict=True)
+    )
+
+
+def _sizes(report: PreflightReport) -> Iterator[str]:
+    checked = sum(report.checked.values())
+    if report.smaller and report.input_size and 2 * report.smaller > checked:
+        height, width = report.input_size
+        yield (
+            f"{report.smaller:,} of {checked:,} images are smaller than the model's input, {width} × {height}, and "
+            "are enlarged; a smaller image_size trains faster"
+        )
+
+
+def _described(entry: ClassReport) -> str:
+    return entry.name if entry.value is None else f"{entry.name} (value {entry.value})"
+
+
+def _few(names: list[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")

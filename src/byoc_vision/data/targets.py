@@ -1,0 +1,56 @@
+"""The target of a sample: what its mask file or its label says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from byoc_vision.data.decoding import read_mask
+from byoc_vision.data.samples import ImageSource, MaskMap, Sample
+from byoc_vision.errors import DataError
+
+NO_CLASS = "neither a class nor ignored"  # what is said of a value in a mask
+
+_SHOWN_VALUES = 6
+
+
+def read_mask_values(sample: Sample) -> np.ndarray:
+    """The values that count in a sample's mask, uint8 [H, W], after its map where it has one.
+
+    Raises DataError as `read_mask` does, and where the mask stores a value that its map does not know.
+    """
+    if sample.mask is None:
+        raise ValueError(f"{sample.image} has no mask")
+    stored = read_mask(sample.mask)
+    if sample.mask_map is None:
+        return stored
+    known = dict(sample.mask_map.values)
+    unknown = sorted(set(np.unique(stored).tolist()) - known.keys())
+    if unknown:
+        raise DataError(_not_in_map(sample, sample.mask_map, unknown))
+    table = np.zeros(256, np.uint8)
+    table[list(known)] = list(known.values())
+    return cv2.LUT(stored, table)
+
+
+def size_problem(sample: Sample, image: tuple[int, ...], mask: tuple[int, ...]) -> str:
+    """What is wrong with a mask of another size than its image, and the remedy. Heights and widths in pixels."""
+    text = f"{sample.mask} has {mask[1]} × {mask[0]} pixels, its image {sample.image.name} has {image[1]} × {image[0]}"
+    if mask == image[::-1] and image[0] != image[1]:
+        return text + "; the image is perhaps turned by its EXIF orientation: draw the mask over the upright image"
+    return text + "; export both in one size"
+
+
+def values_problem(mask: ImageSource | None, values: Sequence[int]) -> str:
+    """What is wrong with a mask that holds values which are neither a class nor ignored."""
+    shown = ", ".join(map(str, values[:_SHOWN_VALUES])) + (", …" if len(values) > _SHOWN_VALUES else "")
+    return f"{mask} holds {shown}, {NO_CLASS}"
+
+
+def _not_in_map(sample: Sample, mask_map: MaskMap, unknown: list[int]) -> str:
+    shown = ", ".join(map(str, unknown[:_SHOWN_VALUES])) + (", …" if len(unknown) > _SHOWN_VALUES else "")
+    is_turned = not {value for _, value in mask_map.values}.isdisjoint(unknown)
+    remedy = mask_map.hint if is_turned and mask_map.hint else "mend the mask or the map"
+    return f"{sample.mask} holds the values {shown}, which {mask_map.title} does not know; {remedy}"

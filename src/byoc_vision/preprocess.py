@@ -1,0 +1,162 @@
+"""How an image of any size becomes the model's input, and how the model's output goes back.
+
+Training, evaluation, `byoc-vision predict` and the server all come through here: the rule is stored
+in the artifact, so that a served figure is the reported one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+
+from byoc_vision.data.resize_rule import ResizeRule
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+IGNORED = 255  # the class index of pixels that no loss and no metric counts
+
+LONGEST_SIDE = 4  # times the shorter one: of a narrower image training sees the middle
+
+Place = tuple[float, float]  # how far down and how far right a part lies, as shares of the room there is: 0 ≤ place < 1
+
+
+class Window(NamedTuple):
+    """The part of the model's input that the resized image covers, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class Preprocess(BaseModel):
+    """The resize rule, the input size in pixels, and the normalisation, in units of 0–1 RGB.
+
+    stretch: the whole image to exactly `height` × `width`, proportions lost.
+    letterbox: the whole image, proportions kept, the rest black.
+    short_side: the shorter side fitted, the longer one cut around the centre (classification only:
+    what was cut has no answer). Where `short_side` is given the shorter side gets that many pixels, and
+    `height` × `width` are cut out of the middle: what ImageNet's classifiers are evaluated with (256 and 224).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    height: PositiveInt
+    width: PositiveInt
+    resize: ResizeRule = "stretch"
+    short_side: PositiveInt | None = None
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    @model_validator(mode="after")
+    def _check_short_side(self) -> Preprocess:
+        if self.short_side is not None and (
+            self.resize != "short_side" or self.short_side < max(self.height, self.width)
+        ):
+            raise ValueError("short_side goes with resize=short_side and is no less than height and width")
+        return self
+
+    def image(self, rgb: np.ndarray) -> np.ndarray:
+        """An image, uint8 [H, W, 3], as the model's input, uint8 [height, width, 3]."""
+        rgb = self.visible(rgb)
+        window = self.window(rgb.shape[0], rgb.shape[1])
+        return self._place(_resize_image(rgb, window), window, fill=0)
+
+    def resize_for_crop(self, rgb: np.ndarray) -> np.ndarray:
+        """What training cuts its inputs out of at random places: with `short_side` the image, uint8 [h, w, 3], whose
+        shorter side has so many pixels; otherwise the model's input.
+
+        Resized before it is cut, so that it can be kept for all epochs.
+        """
+        if self.short_side is None:
+            return self.image(rgb)
+        longest = LONGEST_SIDE * min(rgb.shape[:2])
+        rgb = crop(rgb, min(rgb.shape[0], longest), min(rgb.shape[1], longest))
+        height, width = (round(side * self.short_side / min(rgb.shape[:2])) for side in rgb.shape[:2])
+        return _resize_image(rgb, Window(0, 0, height, width))
+
+    def mask(self, labels: np.ndarray, fill: int = 0) -> np.ndarray:
+        """A mask of class indices, uint8 [H, W], beside its image: uint8 [height, width].
+
+        Nearest neighbour, since labels do not mix; `fill` labels the letterbox's border.
+        """
+        labels = self.visible(labels)
+        window = self.window(labels.shape[0], labels.shape[1])
+        return self._place(_resize(labels, window, cv2.INTER_NEAREST_EXACT), window, fill)
+
+    def restore(self, planes: np.ndarray, height: int, width: int) -> np.ndarray:
+        """The model's output, float32 [h, w] or [h, w, K], over the image it came from: [height, width(, K)].
+
+        Bilinear, as the reference implementations of the segmentation papers do with logits.
+        """
+        if self.resize == "short_side":
+            raise ValueError("resize=short_side cuts the image: its output covers only a part of it")
+        window = self.window(height, width)
+        inner = planes[window.top : window.top + window.height, window.left : window.left + window.width]
+        if planes.ndim == 2:
+            return cv2.resize(np.ascontiguousarray(inner), (width, height), interpolation=cv2.INTER_LINEAR)
+        # Plane by plane: OpenCV 5 takes 128 channels at the most, and masks may have 254 classes.
+        resized = np.empty((height, width, planes.shape[2]), planes.dtype)
+        for index in range(planes.shape[2]):
+            plane = np.ascontiguousarray(inner[:, :, index])
+            resized[:, :, index] = cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR)
+        return resized
+
+    def window(self, height: int, width: int) -> Window:
+        """Where an image of `height` × `width` comes to lie in the model's input."""
+        if self.resize != "letterbox":
+            return Window(0, 0, self.height, self.width)
+        scale = min(self.height / height, self.width / width)
+        inner_height = min(self.height, max(1, round(height * scale)))
+        inner_width = min(self.width, max(1, round(width * scale)))
+        return Window((self.height - inner_height) // 2, (self.width - inner_width) // 2, inner_height, inner_width)
+
+    def visible(self, pixels: np.ndarray) -> np.ndarray:
+        """The part of an image, [H, W, …], that the model sees: all of it, unless the rule is `short_side`.
+
+        That cuts the largest part with the model's proportions, or as `short_side` has it. It is cut before it is
+        resized, so that images are resized once.
+        """
+        if self.resize != "short_side":
+            return pixels
+        height, width = pixels.shape[:2]
+        if self.short_side is None:
+            scale = min(height / self.height, width / self.width)
+        else:
+            scale = min(height, width) / self.short_side
+        inner_height = min(height, max(1, round(self.height * scale)))
+        inner_width = min(width, max(1, round(self.width * scale)))
+        return crop(pixels, inner_height, inner_width)
+
+    def _place(self, pixels: np.ndarray, window: Window, fill: int) -> np.ndarray:
+        if (window.height, window.width) == (self.height, self.width):
+            return pixels
+        canvas = np.full((self.height, self.width, *pixels.shape[2:]), fill, dtype=pixels.dtype)
+        canvas[window.top : window.top + window.height, window.left : window.left + window.width] = pixels
+        return canvas
+
+
+def crop(pixels: np.ndarray, height: int, width: int, place: Place | None = None) -> np.ndarray:
+    """A part, [height, width, …], of [H, W, …]: the centre by default."""
+    spare_height, spare_width = pixels.shape[0] - height, pixels.shape[1] - width
+    if place is None:
+        top, left = spare_height // 2, spare_width // 2
+    else:
+        top, left = int(place[0] * (spare_height + 1)), int(place[1] * (spare_width + 1))
+    return pixels[top : top + height, left : left + width]
+
+
+def _resize_image(rgb: np.ndarray, window: Window) -> np.ndarray:
+    """Area averaging is the antialiased choice where the image shrinks; it degrades to nearest where it grows."""
+    shrinks = window.height < rgb.shape[0] or window.width < rgb.shape[1]
+    return _resize(rgb, window, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _resize(pixels: np.ndarray, window: Window, interpolation: int) -> np.ndarray:
+    if pixels.shape[:2] == (window.height, window.width):
+        return pixels
+    return cv2.resize(np.ascontiguousarray(pixels), (window.width, window.height), interpolation=interpolation)

@@ -1,0 +1,1 @@
+"""The machine a process runs on: cores, memory, GPUs, and the libraries' threads."""

@@ -1,0 +1,60 @@
+"""What this container may use of its machine, found without importing torch (see gpus.py for what torch tells)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+_DRIVER_FILE = "/proc/driver/nvidia/version"
+_DRIVER_FILE_VARIABLE = "BYOC_NVIDIA_VERSION_FILE"
+_VERSION = re.compile(r"(?<![\w.])\d+(?:\.\d+)+(?![\w.])")
+
+_QUOTA_V2 = "sys/fs/cgroup/cpu.max"
+_QUOTA_V1 = "sys/fs/cgroup/cpu/cpu.cfs_quota_us"
+_PERIOD_V1 = "sys/fs/cgroup/cpu/cpu.cfs_period_us"
+
+
+def available_cores(root: Path = Path("/")) -> int:
+    """The cores that this process may run on: its affinity, and its container's share (`docker run --cpus`).
+
+    `os.cpu_count` sees the whole machine, and as many threads as that trip over each other in a small share.
+    """
+    affinity = len(os.sched_getaffinity(0))
+    return max(1, min(affinity, round(_cpu_quota(root) or affinity)))
+
+
+def visible_gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -> int:
+    """The NVIDIA GPUs that are in this container, less those that CUDA_VISIBLE_DEVICES hides."""
+    present = sum(1 for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit())
+    chosen = environment.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return present
+    return min(present, len([name for name in chosen.split(",") if name.strip() and name.strip() != "-1"]))
+
+
+def driver_version(environment: Mapping[str, str]) -> str | None:
+    """The version that the kernel's NVIDIA driver tells, as `535.183.01`; None where there is no driver."""
+    file = Path(environment.get(_DRIVER_FILE_VARIABLE) or _DRIVER_FILE)
+    try:
+        first_line = file.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+    except OSError:
+        return None
+    found = _VERSION.search(first_line)
+    return found[0] if found else None
+
+
+def _cpu_quota(root: Path) -> float | None:
+    """Cores as a number, or None where there is no limit."""
+    words = _words(root / _QUOTA_V2) or _words(root / _QUOTA_V1) + _words(root / _PERIOD_V1)
+    if len(words) != 2 or not all(word.isdigit() for word in words) or int(words[1]) == 0:
+        return None  # "max 100000" and "-1" mean no limit
+    return int(words[0]) / int(words[1])
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="ascii").split()
+    except OSError:
+        return []

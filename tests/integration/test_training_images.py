@@ -1,0 +1,204 @@
+"""What becomes of images on their way into training: crops, augmentations from a file, and files that break late."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import albumentations
+import cv2
+import pytest
+from support.jobs import QUICK
+
+from byoc_vision import artifact
+from byoc_vision.cli import main
+from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
+from byoc_vision.paths import MlPaths
+
+COMMON = {"epochs": "1", **QUICK, "batch_size": "4", "num_workers": "0", "precision": "float32"}
+SCENES = COMMON | {"model": "unet_small", "image_size": "64"}
+SHAPES = COMMON | {"model": "resnet10t", "image_size": "32"}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn")
+    make_segmentation_set(folder / "scenes", count_train=8, count_validation=4, size=64)
+    make_classification_set(folder / "shapes", count_train=16, count_validation=8, size=40)
+    return folder
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> MlPaths:
+    return MlPaths(tmp_path / "ml")
+
+
+def train(paths: MlPaths, images: Path, asked: dict[str, str]) -> int:
+    shutil.copytree(images, paths.channels, dirs_exist_ok=True)
+    return train_as_it_lies(paths, asked)
+
+
+def train_as_it_lies(paths: MlPaths, asked: dict[str, str]) -> int:
+    paths.hyperparameters.parent.mkdir(parents=True, exist_ok=True)
+    paths.hyperparameters.write_text(json.dumps(asked))
+    return main(["train", "--root", str(paths.root)])
+
+
+def failure(paths: MlPaths) -> str:
+    return paths.failure.read_text(encoding="utf-8")
+
+
+class TestCrops:
+    def test_segmentation_trains_on_parts_and_serves_the_whole(self, drawn: Path, paths: MlPaths) -> None:
+        assert train(paths, drawn / "scenes", SCENES | {"crop_size": "32, 48"}) == 0
+        config, _ = artifact.load(paths.model)
+        assert (config.preprocess.height, config.preprocess.width) == (64, 64)
+
+    @pytest.mark.parametrize(
+        ("size", "text"),
+        [
+            ("80", "crop_size=80, 80 is larger than image_size=64, 64, out of which it is cut"),
+            ("40", "crop_size=40, 40 does not fit model=unet_small: sides must divide by"),
+        ],
+    )
+    def test_a_part_that_cannot_be_is_refused(self, drawn: Path, paths: MlPaths, size: str, text: str) -> None:
+        assert train(paths, drawn / "scenes", SCENES | {"crop_size": size}) == 2
+        assert text in failure(paths)
+
+    def test_classification_cuts_out_of_the_short_side(self, drawn: Path, paths: MlPaths) -> None:
+        assert train(paths, drawn / "shapes", SHAPES | {"short_side": "40"}) == 0
+        config, _ = artifact.load(paths.model)
+        assert (config.preprocess.height, config.preprocess.short_side) == (32, 40)
+
+    @pytest.mark.parametrize(
+        ("asked", "text"),
+        [
+            ({"short_side": "24"}, "short_side=24 is less than image_size=32, 32, which is cut out of it"),
+            ({"short_side": "40", "resize": "letterbox"}, "short_side=40 goes with resize=short_side"),
+            ({"crop_size": "16"}, "crop_size is for segmentation; for classification set short_side"),
+        ],
+    )
+    def test_sizes_that_contradict_are_refused(
+        self, drawn: Path, paths: MlPaths, asked: dict[str, str], text: str
+    ) -> None:
+        assert train(paths, drawn / "shapes", SHAPES | asked) == 2
+        assert text in failure(paths)
+
+
+class TestAugmentation:
+    def test_a_file_in_its_channel(self, drawn: Path, paths: MlPaths) -> None:
+        paths.channel("augmentation").mkdir(parents=True)
+        pipeline = albumentations.Compose([albumentations.HorizontalFlip(), albumentations.Rotate((-20, 20))])
+        albumentations.save(pipeline, paths.channel("augmentation") / "mine.json")
+        assert train(paths, drawn / "scenes", SCENES | {"augmentation": "mine.json"}) == 0
+
+    def test_a_file_that_cannot_be_used_ends_the_job_before_it_trains(self, drawn: Path, paths: MlPaths) -> None:
+        paths.channel("augmentation").mkdir(parents=True)
+        albumentations.save(albumentations.Normalize(), paths.channel("augmentation") / "mine.json")
+        assert train(paths, drawn / "shapes", SHAPES | {"augmentation": "mine.json"}) == 2
+        assert "Normalize makes float32" in failure(paths)
+        assert not paths.model.exists()
+
+    @pytest.mark.parametrize("name", ["crop", "crop_color", "crop_color_transform"])
+    def test_the_built_in_algorithms_names(self, drawn: Path, paths: MlPaths, name: str) -> None:
+        assert train(paths, drawn / "shapes", SHAPES | {"augmentation_type": name}) == 0
+
+    def test_an_unknown_name(self, drawn: Path, paths: MlPaths) -> None:
+        assert train(paths, drawn / "shapes", SHAPES | {"augmentation": "strng"}) == 2
+        assert "augmentation=strng is not known; did you mean strong?" in failure(paths)
+
+
+class TestBadSamples:
+    """Of a set that is only sampled before training: one image is checked, others are cut short."""
+
+    @pytest.fixture
+    def broken(self, drawn: Path, paths: MlPaths) -> list[Path]:
+        shutil.copytree(drawn / "shapes", paths.channels)
+        broken = []
+        for split, count in (("train", 3), ("validation", 2)):
+            for path in sorted(paths.channel(split).rglob("*.jpg"))[-count:]:
+                path.write_bytes(path.read_bytes()[:-300])
+                broken.append(path)
+        return broken
+
+    @pytest.mark.parametrize("workers", ["0", "2"])
+    def test_fail_names_all(
+        self, paths: MlPaths, broken: list[Path], workers: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        asked = SHAPES | {"checked_pictures": "1", "num_workers": workers}
+        paths.hyperparameters.parent.mkdir(parents=True)
+        paths.hyperparameters.write_text(json.dumps(asked))
+        assert main(["train", "--root", str(paths.root)]) == 3
+        assert failure(paths).startswith("Your data: 5 of 24 samples cannot be used; mend them, or leave them out with")
+        assert f"{broken[0]} is cut short" in failure(paths)
+        report = json.loads((paths.output_data / "preflight.json").read_text())
+        assert report["errors"] == [], "they are met in training"
+        log = capsys.readouterr().out
+        assert all(f"  - {path} is cut short" in log for path in broken)
+
+    def test_two_both_stand_in_the_failure_file(self, drawn: Path, paths: MlPaths) -> None:
+        shutil.copytree(drawn / "shapes", paths.channels)
+        broken = sorted(paths.channel("train").rglob("*.jpg"))[-2:]
+        for path in broken:
+            path.write_bytes(path.read_bytes()[:-300])
+        assert train_as_it_lies(paths, SHAPES | {"checked_pictures": "1"}) == 3
+        assert all(f"{path} is cut short" in failure(paths) for path in broken)
+
+    def test_of_the_test_images_before_all_is_trained(
+        self, drawn: Path, paths: MlPaths, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        shutil.copytree(drawn / "shapes", paths.channels)
+        shutil.copytree(paths.channel("validation"), paths.channel("test"))
+        for path in (broken := sorted(paths.channel("test").rglob("*.jpg"))[-2:]):
+            path.write_bytes(path.read_bytes()[:-300])
+        assert train_as_it_lies(paths, SHAPES | {"checked_pictures": "1", "epochs": "2"}) == 3
+        assert all(f"{path} is cut short" in failure(paths) for path in broken)
+        log = capsys.readouterr().out
+        assert "epoch=1" in log
+        assert "epoch=2" not in log
+
+    def test_a_value_that_no_class_has(self, drawn: Path, paths: MlPaths) -> None:
+        shutil.copytree(drawn / "scenes", paths.channels)
+        mask = max(paths.channel("train_annotation").iterdir())
+        values = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
+        values[0, 0] = 7
+        cv2.imwrite(str(mask), values)
+        asked = SCENES | {"checked_pictures": "1"}
+        assert train_as_it_lies(paths, asked) == 3
+        assert f"{mask} holds 7, neither a class nor ignored" in failure(paths)
+        assert "The classes are 0, 255: where one is missing, say how many there are with num_classes" in failure(paths)
+        assert train_as_it_lies(paths, asked | {"on_bad_sample": "skip"}) == 0
+
+    def test_skip_trains_on_the_others(
+        self, paths: MlPaths, broken: list[Path], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        asked = SHAPES | {"checked_pictures": "1", "on_bad_sample": "skip", "epochs": "2"}
+        paths.hyperparameters.parent.mkdir(parents=True)
+        paths.hyperparameters.write_text(json.dumps(asked))
+        assert main(["train", "--root", str(paths.root)]) == 0
+        log = capsys.readouterr().out
+        for path in broken:
+            assert len(re.findall(rf"{path} is cut short.*on_bad_sample=skip", log)) == 1
+        assert "2 of 8 images cannot be read: the figures are of the others" in log
+
+
+class TestTopK:
+    def test_it_is_reported(self, drawn: Path, paths: MlPaths) -> None:
+        assert train(paths, drawn / "shapes", SHAPES | {"top_k": "3"}) == 0
+        figures = json.loads((paths.output_data / "metrics.json").read_text())["validation"]
+        assert figures["accuracy"] <= figures["top_3_accuracy"] <= 1
+
+    @pytest.mark.parametrize(
+        ("pictures", "asked", "text"),
+        [
+            ("shapes", SHAPES | {"top_k": "4"}, "top_k=4 of 4 classes is always right; take less"),
+            ("scenes", SCENES | {"top_k": "2"}, "top_k=2 is for images with one class each; leave it out"),
+        ],
+    )
+    def test_what_cannot_be_measured_is_refused(
+        self, drawn: Path, paths: MlPaths, images: str, asked: dict[str, str], text: str
+    ) -> None:
+        assert train(paths, drawn / images, asked) == 2
+        assert text in failure(paths)

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.lists import find, labels, lay_out
+
+from byoc_vision.data.formats import read_folder
+from byoc_vision.data.samples import ClassInfo
+from byoc_vision.errors import DataError
+
+IMAGES = ("train/1.jpg", "train/2.jpg", "train/in/3.jpg", "train/in/4.jpg")
+
+
+def table(root: Path, *rows: str, name: str = "train/labels.csv", images: tuple[str, ...] = IMAGES) -> Path:
+    return lay_out(root, images, {name: "\r\n".join(rows)})
+
+
+def found(root: Path, **options: object) -> dict[str, int | tuple[int, ...] | None]:
+    dataset = find(root, **options)
+    return labels(dataset.train) | labels(dataset.validation)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ("image,label", "1.jpg,cat", "2.jpg,dog", "in/3.jpg,cat", "in/4.jpg,dog"),
+        ("\ufeffFile Name;Breed", "./1.jpg;cat", "2.jpg;dog", "s3://bucket/in/3.jpg;cat", "in\\4.jpg;dog"),
+        ("id\tanything", "1\tcat", "2\tdog", "3\tcat", "in/4\tdog"),
+        ("1.jpg,cat", "2.jpg,dog", "in/3.jpg,cat", "", "in/4.jpg,dog"),
+        ('"width","image_path","class"', '9,"1.jpg","cat"', '9,"2.jpg","dog"', '9,"3.jpg","cat"', '9,"4.jpg","dog"'),
+        ("image,cat,dog", "1.jpg,1,0", "2.jpg,0,1", "3.jpg,1.0,0.0", "4.jpg,0,1"),
+    ],
+)
+def test_tables_as_they_come(tmp_path: Path, rows: tuple[str, ...]) -> None:
+    root = table(tmp_path, *rows)
+    assert found(root) == {"1.jpg": 0, "2.jpg": 1, "3.jpg": 0, "4.jpg": 1}
+    assert find(root).class_names == ("cat", "dog")
+    assert not find(root).multi_label
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ("image,labels", "1.jpg,sea|sky", "2.jpg,sky", "3.jpg,land", "4.jpg,sea | sky"),
+        ("image,tags", "1.jpg,sea sky", "2.jpg,sky", "3.jpg,land", "4.jpg,sky sea"),
+        ("image,land,sea,sky", "1.jpg,0,1,1", "2.jpg,0,0,1", "3.jpg,1,0,0", "4.jpg,0,1,1"),
+    ],
+)
+def test_several_labels(tmp_path: Path, rows: tuple[str, ...]) -> None:
+    root = table(tmp_path, *rows)
+    assert found(root) == {"1.jpg": (1, 2), "2.jpg": (2,), "3.jpg": (0,), "4.jpg": (1, 2)}
+    assert find(root).class_names == ("land", "sea", "sky")
+
+
+def test_rare_classes_may_be_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    images = tuple(f"train/{number}.jpg" for number in range(5))
+    rows = ("image,label", "0,rare", "1,a", "2,b", "3,a", "4,b")
+    root = table(tmp_path, *rows, images=images)
+    assert find(root).class_names == ("a", "b", "rare")
+    dataset = find(root, min_class_count=2)
+    assert dataset.class_names == ("a", "b")
+    assert len(dataset.train) + len(dataset.validation) == 4
+    assert "rare (1)" in caplog.text
+
+
+def test_names_with_blanks_are_names(tmp_path: Path) -> None:
+    rows = ("image,labels", "1.jpg,bald eagle", "2.jpg,barn owl", "3.jpg,bald eagle", "4.jpg,barn owl")
+    root = table(tmp_path, *rows)
+    assert find(root).class_names == ("bald eagle", "barn owl")
+    assert find(root, multi_label=True).class_names == ("bald", "barn", "eagle", "owl")
+
+
+def test_columns_of_flags_with_several_are_refused_where_one_is_wanted(tmp_path: Path) -> None:
+    root = table(tmp_path, "image,a,b", "1.jpg,1,1", "2.jpg,0,1")
+    with pytest.raises(DataError, match=r"(?s)multi_label is False.*labels\.csv, line 2: 2 labels"):
+        find(root, multi_label=False)
+
+
+def test_kaggles_dog_breeds(tmp_path: Path) -> None:
+    """labels.csv lies above the folders of the splits, and those of `test` have no labels."""
+    images = (*(f"train/train/{number:04x}.jpg" for number in range(10)), "train/test/ffff.jpg")
+    rows = ("id,breed", *(f"{number:04x},{('pug', 'boxer')[number % 2]}" for number in range(10)))
+    root = table(tmp_path, *rows, images=images)
+    lay_out(root, (), {"train/sample_submission.csv": "id,boxer,pug\nffff,0.5,0.5\n"})
+    dataset = find(root)
+    assert dataset.class_names == ("boxer", "pug")
+    assert [len(samples) for samples in dataset.splits.values()] == [8, 2]
+
+
+def test_columns_for_split_and_group(tmp_path: Path) -> None:
+    rows = ("image,label,Data Set,group", "1,a,train,x", "2,b,training,x", "3,a,valid,y", "4,b,TEST,")
+    dataset = find(table(tmp_path, *rows))
+    assert [labels(samples) for samples in dataset.splits.values()] == [
+        {"1.jpg": 0, "2.jpg": 1},
+        {"3.jpg": 0},
+        {"4.jpg": 1},
+    ]
+    assert [sample.group for samples in dataset.splits.values() for sample in samples] == ["x", "x", "y", None]
+    lay_out(tmp_path, (), {"train/labels.csv": "\n".join([*rows, "1.jpg,a,later,"])})
+    with pytest.raises(DataError, match=r"line 6: 'later' in the column 'Data Set' is not train, validation or test"):
+        find(tmp_path)
+
+
+def test_a_file_for_each_split(tmp_path: Path) -> None:
+    root = table(tmp_path, "image,label", "1,a", "2,b", name="train/train.csv")
+    table(root, "image,label", "3,a", name="train/validation.csv")
+    table(root, "image,label", "4,b", name="train/my_test.csv")
+    assert [len(samples) for samples in find(root).splits.values()] == [2, 1, 1]
+
+
+def test_masks(tmp_path: Path) -> None:
+    masks = tuple(f"train/masks/{number}.png" for number in range(1, 5))
+    rows = ("image,mask", *(f"{number}.jpg,masks/{number}.png" for number in range(1, 5)))
+    dataset = find(table(tmp_path, *rows, images=IMAGES + masks))
+    assert (dataset.task, dataset.classes) == ("segmentation", ())
+    assert all(s.mask and s.mask.name == f"{Path(s.image.name).stem}.png" for s in dataset.train)
+    assert len(dataset.train) == 3
+    table(tmp_path, "image,mask", "1.jpg,masks/1.png", "2.jpg,masks/9.png", "3.jpg,")
+    with pytest.raises(DataError, match=r"(?s)line 3: there is no image 'masks/9\.png'.*line 4: there is no image ''"):
+        find(tmp_path)
+
+
+def test_every_wrong_row_is_named(tmp_path: Path) -> None:
+    lay_out(tmp_path, ("train/other/3.jpg",), {})
+    rows = ("image,label", "1.jpg,a", "2.jpg", "9.jpg,b", "2.jpg,", "3.jpg,b", "2.jpg,b,c", "2.jpg,b")
+    root = table(tmp_path, *rows)
+    with pytest.raises(DataError) as raised:
+        find(root)
+    text = str(raised.value)
+    place = f"{root}/train/labels.csv, line"
+    assert f"{place} 3: there are 1 cells where 2 should be" in text
+    assert f"{place} 4: there is no image '9.jpg' in {root}/train; put it there or take the line out" in text
+    assert f"{place} 5: the column 'label' is empty; give a label or take the line out" in text
+    assert f"{place} 6: '3.jpg' may be in/3.jpg or other/3.jpg in {root}/train; give the folder" in text
+    assert f"{place} 7: there are 3 cells where 2 should be" in text
+    assert all(f"{place} {right}:" not in text for right in (2, 8))
+
+
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"several classes are called 'a' \(.*labels\.csv, line 2"):
+        find(table(tmp_path, "image,a,a", "1.jpg,1,0", "2.jpg,0,1"))
+
+
+def test_flags_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"labels\.csv, line 3: the label 'yes' is not the number of a class"):
+        find(table(tmp_path, "image,a,b", "1.jpg,1,0", "2.jpg,yes,0"))
+
+
+def test_a_table_that_is_no_text_or_has_no_end(tmp_path: Path) -> None:
+    root = table(tmp_path, "image,label")
+    (root / "train/labels.csv").write_bytes("image,label\n1.jpg,caf\xe9".encode("latin-1"))
+    with pytest.raises(DataError, match=r"labels\.csv is no UTF-8 text .*; save it as UTF-8"):
+        find(root)
+    (root / "train/labels.csv").write_text("image,label\n1.jpg," + "x" * 200_000)
+    with pytest.raises(DataError, match=r"labels\.csv, line 2: this is not CSV \(field larger than field limit"):
+        find(root)
+
+
+def test_other_tables_leave_other_layouts_alone(tmp_path: Path) -> None:
+    folders = lay_out(
+        tmp_path / "f", ("train/a/1.jpg", "train/b/2.jpg", "train/b/3.jpg"), {"train/x.csv": "id,w,h\n1,2,3"}
+    )
+    assert find(folders).class_names == ("a", "b")
+    masks = lay_out(
+        tmp_path / "m",
+        tuple(f"train/{folder}/{number}.png" for folder in ("images", "masks") for number in (1, 2)),
+        {"train/sizes.csv": "image,width\n1.png,7\n"},
+    )
+    assert find(masks).task == "segmentation"
+
+
+def test_a_model_is_measured_by_its_own_classes(tmp_path: Path) -> None:
+    root = table(tmp_path, "image,label", "1,pug", "2,boxer")
+    classes = [ClassInfo("pug"), ClassInfo("boxer"), ClassInfo("beagle")]
+    assert labels(read_folder(root / "train", "classification", classes)) == {"1.jpg": 0, "2.jpg": 1}
+
+
+CELLS = st.sampled_from(
+    ["image", "label", "mask", "split", "1.jpg", "2.jpg", "a", "0", "1", "|", '"', ",", "\n", "\r", ";"]
+)
+
+
+@settings(deadline=None)
+@given(text=st.lists(CELLS, max_size=16).map("".join) | st.text(max_size=60))
+def test_any_text_is_read_or_refused_by_name(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    root = tmp_path_factory.mktemp("csv")
+    lay_out(root, ("train/1.jpg", "train/2.jpg"), {})
+    (root / "train/labels.csv").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with suppress(DataError):
+        find(root)
+
+
+@settings(deadline=None)
+@given(rows=st.lists(st.tuples(CELLS, CELLS, CELLS), max_size=4))
+def test_any_rows_are_read_or_refused_by_name(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]]
+) -> None:
+    root = table(tmp_path_factory.mktemp("csv"), "image,label,mask", *map(",".join, rows))
+    with suppress(DataError):
+        find(root)

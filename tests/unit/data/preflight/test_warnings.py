@@ -1,0 +1,171 @@
+"""Each warning: when it comes, what it names, and the remedy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from byoc_vision.data.preflight.warnings import advise
+from byoc_vision.data.preflight_report import (
+    Channels,
+    ClassReport,
+    Coverage,
+    Duplicates,
+    PreflightReport,
+    Range,
+    Tones,
+)
+from byoc_vision.data.samples import DataOptions, Dataset
+from byoc_vision.types import Task
+
+GREY = (0.1, 0.1, 0.1)
+TONES = Tones(images=100, grey=0, dark=0, bright=0, two_tone=0)
+COVERAGE = Coverage(minimum=0.0, median=0.3, maximum=0.9, masks=100, empty=10, full=0)
+
+
+def report(task: Task = "classification", **changes: Any) -> PreflightReport:
+    """Good data: nothing to warn of."""
+    share = 0.5 if task == "segmentation" else None
+    value = 0 if task == "segmentation" else None
+    good = PreflightReport(
+        task=task,
+        samples={"train": 100, "validation": 20},
+        checked={"train": 100, "validation": 20},
+        classes=[ClassReport(name, value, {"train": 50}, share) for name in ("cat", "dog")],
+        ignore_value=None,
+        ignored_share=None,
+        height=Range(10, 20, 30),
+        width=Range(10, 20, 30),
+        input_size=(16, 16),
+        smaller=60,
+        channels=Channels((0.68, 0.67, 0.68), (0.2, 0.2, 0.2)),
+        tones=TONES,
+        coverage=None,
+        duplicates=Duplicates(within=5),
+        unlabelled=None,
+        bad=[],
+        bad_count=0,
+        skipped=False,
+        warnings=[],
+        errors=[],
+        seconds=0.0,
+    )
+    return replace(good, **changes)
+
+
+def warnings(
+    seen: PreflightReport, options: DataOptions | None = None, *, balanced: bool = False, multi_label: bool = False
+) -> list[str]:
+    dataset = Dataset(seen.task, (), (), (), multi_label=multi_label)
+    return advise(seen, dataset, options or DataOptions(), balanced=balanced)
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_good_data_are_not_warned_of(task: Task) -> None:
+    assert warnings(report(task)) == []
+
+
+def classes(first: int, second: int) -> list[ClassReport]:
+    return [ClassReport("cat", None, {"train": first}, None), ClassReport("dog", None, {"train": second}, None)]
+
+
+@pytest.mark.parametrize(("rare", "warned"), [(10, False), (9, True)])
+def test_unbalanced_classes(rare: int, warned: bool) -> None:
+    seen = report(classes=classes(100, rare))
+    found = warnings(seen)
+    assert bool(found) == warned
+    if warned:
+        assert "cat has 100 training images, dog 9; class_weights=balanced or sampling=balanced" in found[0]
+        assert "sampling" not in warnings(seen, multi_label=True)[0]
+    assert warnings(seen, balanced=True) == []
+
+
+def test_a_class_without_training_images() -> None:
+    (found,) = warnings(report(classes=classes(100, 0)), balanced=True)
+    assert found.startswith("no training image shows the classes dog: they cannot be learnt; add images")
+
+
+def test_a_class_without_training_masks_among_those_that_were_read() -> None:
+    parts = [ClassReport("sky", 0, {"train": 9}, 1.0), ClassReport("sign", 4, {}, 0.0)]
+    seen = report("segmentation", classes=parts, checked={"train": 9, "validation": 2}, smaller=0)
+    (found,) = warnings(seen, DataOptions(num_classes=2))
+    assert found.startswith("none of the 9 training masks read shows the classes sign (value 4): if no other does")
+
+
+def test_classes_of_few_pixels() -> None:
+    parts = [ClassReport("sky", 0, {"train": 9}, 0.995), ClassReport("sign", 4, {"train": 9}, 0.005)]
+    (found,) = warnings(report("segmentation", classes=parts))
+    assert "less than 1% of the pixels: sign (0.50%); class_weights=balanced" in found
+    assert warnings(report("segmentation", classes=parts), balanced=True) == []
+
+
+def test_copies_name_both_files_up_to_a_limit() -> None:
+    pairs = [(f"train/{index}.jpg", f"test/{index}.jpg") for index in range(12)]
+    leak, contradiction = warnings(report(duplicates=Duplicates(0, pairs, [("cat/a.jpg", "dog/b.jpg")])))
+    assert leak.startswith("12 images lie in two splits, byte for byte")
+    assert "remove one of each pair" in leak
+    assert "train/9.jpg = test/9.jpg" in leak
+    assert "… and 2 more" in leak
+    assert "keep the right one of each pair:\n  - cat/a.jpg = dog/b.jpg" in contradiction
+
+
+@pytest.mark.parametrize(
+    ("tones", "said"),
+    [
+        (replace(TONES, two_tone=51, dark=51), "hold two values at the most; see that they are not masks"),
+        (replace(TONES, dark=51), "51 of 100 training images are nearly black; of 16 bits the upper 8 are read"),
+        (replace(TONES, bright=51), "nearly white; see that they were exported in their whole range"),
+    ],
+)
+def test_sets_without_contrast_are_named(tones: Tones, said: str) -> None:
+    (found,) = warnings(report(tones=tones, channels=Channels(GREY, GREY)))
+    assert said in found
+
+
+@pytest.mark.parametrize(("blue", "warned"), [(0.73, False), (0.75, True), (0.05, True)])
+def test_a_mean_far_from_the_normalisation(blue: float, warned: bool) -> None:
+    found = warnings(report(channels=Channels((0.485, 0.456, blue), GREY)))
+    assert bool(found) == warned
+    if warned:
+        assert f"mean is 0.48 0.46 {blue:.2f}, far from the 0.48 0.46 0.41" in found[0]
+        assert "freeze_epochs=0" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("coverage", "said"),
+    [
+        (replace(COVERAGE, empty=51), "51 of 100 training masks show background alone"),
+        (replace(COVERAGE, median=0.99), "more than 98%; see that foreground and background are not exchanged"),
+    ],
+)
+def test_unusual_coverage(coverage: Coverage, said: str) -> None:
+    assert warnings(report("segmentation", coverage=COVERAGE)) == []
+    (found,) = warnings(report("segmentation", coverage=coverage))
+    assert said in found
+
+
+def test_most_images_smaller_than_the_input() -> None:
+    (found,) = warnings(report(smaller=61))
+    assert found.startswith("61 of 120 images are smaller than the model's input, 16 × 16, and are enlarged")
+    assert "image_size" in found
+
+
+def test_rare_classes_may_be_missed_in_a_sample_of_masks() -> None:
+    seen = report("segmentation", checked={"train": 10, "validation": 2}, smaller=0)
+    (found,) = warnings(seen)
+    assert "seen in 12 of 120 masks" in found
+    assert "num_classes" in found
+    assert warnings(seen, DataOptions(num_classes=2)) == []
+    assert warnings(report(checked={"train": 10, "validation": 2}, smaller=0)) == []
+
+
+def test_what_is_left_out_is_named() -> None:
+    (found,) = warnings(report(bad=["a.jpg is empty"], bad_count=1, skipped=True))
+    assert found == "1 bad samples are left out:\n  - a.jpg is empty"
+
+
+def test_a_wrong_number_of_samples() -> None:
+    (found,) = warnings(report(), DataOptions(num_training_samples=3))
+    assert found == "num_training_samples is 3, found and used are 0"
