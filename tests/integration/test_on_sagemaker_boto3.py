@@ -78,7 +78,7 @@ def arguments(tmp_path: Path) -> list[str]:
     save(tmp_path / "asked.png", np.full((8, 8, 3), 255, np.uint8))
     options = {"image": IMAGE, "role": ROLE, "bucket": BUCKET, "recipe": "classification", "output": tmp_path / "out"}
     channels = [f"--channel={name}={tmp_path / name}" for name in ("train", "train_extra")]
-    return [f"--{name}={value}" for name, value in options.items()] + [*channels, f"--image={tmp_path / 'asked.png'}"]
+    return [f"--{name}={value}" for name, value in options.items()] + [*channels, f"--picture={tmp_path / 'asked.png'}"]
 
 
 @pytest.fixture
