@@ -54,14 +54,14 @@ def train(
 
 def classify(predictor: Predictor) -> tuple[str, ...]:
     """The class names of an answer."""
-    [answer] = predictor.predict([listed.image(1, 99)])
+    [answer] = predictor.predict([listed.draw_image(1, 99)])
     assert isinstance(answer, Classification)
     assert answer.probabilities.sum() == pytest.approx(1, abs=1e-5)
     return answer.class_names
 
 
 def segment(predictor: Predictor) -> Segmentation:
-    [answer] = predictor.predict([listed.image(1, 99)])
+    [answer] = predictor.predict([listed.draw_image(1, 99)])
     assert isinstance(answer, Segmentation)
     assert answer.labels.shape == (listed.SIZE, listed.SIZE)
     return answer
@@ -231,7 +231,7 @@ def test_lists_with_several_labels(paths: MlPaths) -> None:
         listed.write_lines(folder / f"{split}.lst", lines)
 
     each_split(paths, fill)
-    [answer] = train(paths, CLASSIFIER | {"multi_label": "1"}).predict([listed.image(1, 99)])
+    [answer] = train(paths, CLASSIFIER | {"multi_label": "1"}).predict([listed.draw_image(1, 99)])
     assert isinstance(answer, Classification)
     assert answer.class_names == ("class_0", "class_1", "class_2")
     assert all(0 < probability < 1 for probability in answer.probabilities)
@@ -255,7 +255,7 @@ def test_manifests_with_several_labels(paths: MlPaths) -> None:
         listed.write_lines(folder / "output.manifest", lines)
 
     each_split(paths, fill)
-    [answer] = train(paths, CLASSIFIER).predict([listed.image(1, 99)])
+    [answer] = train(paths, CLASSIFIER).predict([listed.draw_image(1, 99)])
     assert isinstance(answer, Classification)
     assert answer.class_names == ("red", "green", "square")
 
@@ -267,6 +267,6 @@ def test_a_pipe_with_several_labels(paths: MlPaths) -> None:
         )
         listed.stream(paths.pipe(split, 0), listed.records(part for pair in pairs for part in pair))
     predictor = train(paths, CLASSIFIER | {"num_classes": "3"}, {"train": PIPE, "validation": PIPE})
-    [answer] = predictor.predict([listed.image(1, 99)])
+    [answer] = predictor.predict([listed.draw_image(1, 99)])
     assert isinstance(answer, Classification)
     assert answer.class_names == ("class_0", "class_1", "class_2")
