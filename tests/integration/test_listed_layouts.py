@@ -169,7 +169,7 @@ def test_csv_of_labels(paths: MlPaths) -> None:
 def test_csv_of_masks(paths: MlPaths) -> None:
     folder = paths.channel("train")
     names = listed.write_images(folder / "photos", TRAIN)
-    masks = listed.write_masks(folder / "truth", names)
+    masks = listed.write_masks(folder / "target", names)
     rows = (
         f"photos/{name};target/{mask};{'val' if index >= 6 else 'train'};{index // 2}"
         for index, (name, mask) in enumerate(zip(names, masks, strict=True))

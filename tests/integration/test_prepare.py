@@ -69,7 +69,7 @@ def csv_tree(folder: Path) -> None:
 
 def pairs_tree(folder: Path) -> None:
     names = write_images(folder, 6)
-    masks = write_masks(folder / "truth", names)
+    masks = write_masks(folder / "target", names)
     pairs = [f"{name},target/{mask}" for name, mask in zip(names, masks, strict=True)]
     write_lines(folder / "pairs.csv", ["image,mask", *pairs])
 
