@@ -155,7 +155,7 @@ def load_model(settings: Settings, worker: int, observer: Observer | None = None
     threads = max(1, available_cores() // max(1, settings.workers))
     # Beside other models memory is dearer than speed.
     lanes = 1 if settings.multi_model else min(settings.batch_size, choose_lanes(threads))
-    predictor = Predictor.load(settings.model, device, settings.engine, threads, lanes)
+    predictor = Predictor.load(settings.model, device, settings.engine, threads, lanes, settings.precision)
     return ServedModel(predictor, settings, observer)
 
 

@@ -33,7 +33,8 @@ def load(folder: Path, settings: Settings, device: str | None = None, observer: 
     cv2.setNumThreads(1)  # as many images as there are cores are worked on at once, see `ServedModel`
     if device is None and may_have_gpu(settings):
         device = choose_gpu(settings, needed)
-    return ServedModel(Predictor.load(folder, device, settings.engine), settings, observer)
+    predictor = Predictor.load(folder, device, settings.engine, precision=settings.precision)
+    return ServedModel(predictor, settings, observer)
 
 
 def choose_gpu(settings: Settings, needed: int) -> str | None:
