@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -142,7 +143,7 @@ def test_a_card_that_is_not_ours(folder: Path, change: dict[str, object], said: 
         artifact.load(folder)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "\x00"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "\x00", "[" * 200_000, "1" * 5000])
 def test_a_card_that_is_not_json(folder: Path, content: str) -> None:
     (folder / CONFIG_FILE).write_text(content)
     with pytest.raises(DataError, match=r"model\.json"):
@@ -153,7 +154,7 @@ def test_a_tarball_that_leaves_its_folder(tmp_path: Path, folder: Path) -> None:
     archive = tmp_path / "evil.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(folder / CONFIG_FILE, arcname="../../escaped.json")
-    with pytest.raises(DataError, match=r"evil\.tar\.gz is not a whole tar archive"):
+    with pytest.raises(DataError, match=r"evil\.tar\.gz is not unpacked: \.\./\.\./escaped\.json leads out"):
         artifact.load(archive)
     assert not (tmp_path.parent / "escaped.json").exists()
 
@@ -163,5 +164,20 @@ def test_a_torn_tarball(tmp_path: Path, folder: Path) -> None:
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(folder, arcname=".")
     archive.write_bytes(archive.read_bytes()[:-200])
-    with pytest.raises(DataError, match=r"model\.tar\.gz is not a whole tar archive"):
+    with pytest.raises(DataError, match=r"model\.tar\.gz.* cannot be unpacked: it is cut short or damaged"):
         artifact.load(archive)
+
+
+def test_an_error_names_the_archive_and_not_the_folder_it_was_unpacked_in(tmp_path: Path, folder: Path) -> None:
+    (folder / WEIGHTS_FILE).unlink()
+    archive = tmp_path / "model.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder, arcname=".")
+    with pytest.raises(DataError, match=rf"^{archive}/{WEIGHTS_FILE} is missing"):
+        artifact.load(archive)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.tar.gz")
+    with pytest.raises(DataError, match="is neither a folder nor a file"):
+        artifact.load(tmp_path / "model.tar.gz")

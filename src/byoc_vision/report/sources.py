@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tarfile
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from byoc_vision.archives import OUTPUTS, unpacked
 from byoc_vision.data.preflight_report import REPORT_FILE as PREFLIGHT_FILE
 from byoc_vision.data.preflight_report import PreflightReport
 from byoc_vision.errors import DataError
@@ -20,43 +19,31 @@ from byoc_vision.report.record import RECORD_FILE
 def opened(source: Path) -> Iterator[Path]:
     """The folder with a job's record: of a folder, a folder nested one deep, or a tar archive of either.
 
-    Raises DataError where there is none.
+    Raises DataError if there is none, or the archive is damaged or holds what an output does not; see `Unpacker`.
     """
-    if not source.exists():
-        raise DataError(f"{source} does not exist; name a job's output/data folder, or its output.tar.gz")
     if source.is_dir():
         yield _folder_with_record(source)
-        return
-    with tempfile.TemporaryDirectory(prefix="byoc-report-") as scratch:
-        _unpack(source, Path(scratch))
-        yield _folder_with_record(Path(scratch), named=source)
+    elif source.is_file():
+        with unpacked(source, OUTPUTS) as folder:
+            yield _folder_with_record(folder)
+    else:
+        problem = "is neither a folder nor a file" if source.exists() else "does not exist"
+        raise DataError(f"{source} {problem}; name a job's output/data folder, or its output.tar.gz")
 
 
-def _folder_with_record(folder: Path, named: Path | None = None) -> Path:
+def _folder_with_record(folder: Path) -> Path:
     candidates = [folder, *(child for child in sorted(folder.iterdir()) if child.is_dir())]
     found = [candidate for candidate in candidates if (candidate / RECORD_FILE).is_file()]
     if found and (found[0] == folder or len(found) == 1):
         return found[0]
-    name = named or folder
     if found:
         runs = ", ".join(candidate.name for candidate in found)
-        raise DataError(f"{name} holds several jobs ({runs}); name them one by one")
+        raise DataError(f"{folder} holds several jobs ({runs}); name them one by one")
     held = ", ".join(sorted(child.name for child in folder.iterdir())[:8]) or "nothing"
     raise DataError(
-        f"{name} is no job's output: {RECORD_FILE} is missing (it holds: {held}). "
+        f"{folder} is no job's output: {RECORD_FILE} is missing (it holds: {held}). "
         "Name the output/data folder of a training job, or its output.tar.gz"
     )
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    """Members that leave the folder, links out of it and devices are refused."""
-    try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise DataError(
-            f"{archive} is no whole tar archive of a job's output ({error}); fetch it again, or name the folder"
-        ) from error
 
 
 def read_preflight(folder: Path) -> PreflightReport | None:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
+import re
 import shutil
 import stat
 import struct
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.limits import largest_file
 
-from byoc_vision.data.archives import ARCHIVE_SUFFIXES, Unpacker, is_archive
-from byoc_vision.errors import DataError, InputError, ResourceError, UserError
+from byoc_vision.archives import ARCHIVE_SUFFIXES, MODELS, Rules, Unpacker, is_archive, unpacked
+from byoc_vision.errors import DataError, ResourceError, UserError
 
 FILES = {"images/cat.jpg": b"cat" * 1000, "images/deep/er/dog.jpg": b"dog" * 70_000, "list.txt": b"", "ä ü.txt": b"x"}
 TAR_MODES = {".tar": "w", ".tar.gz": "w:gz", ".tar.bz2": "w:bz2", ".tar.xz": "w:xz"}
@@ -175,7 +178,7 @@ class TestRefusals:
 
     def test_links_to_what_is_not_there(self, tmp_path: Path) -> None:
         archive = make_tar(tmp_path / "a.tar", FILES, member("link", tarfile.SYMTYPE, "missing.jpg"))
-        assert "link is a link to missing.jpg, which is no file of the archive" in self.refusal(archive)
+        assert "link is a link to missing.jpg, which is not a file of the archive" in self.refusal(archive)
 
     def test_links_in_a_zip(self, tmp_path: Path) -> None:
         info = zipfile.ZipInfo("link")
@@ -187,7 +190,7 @@ class TestRefusals:
     @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
     def test_devices(self, kind: bytes, tmp_path: Path) -> None:
         archive = make_tar(tmp_path / "a.tar.gz", FILES, member("dev", kind))
-        assert "dev is a device or a pipe" in self.refusal(archive)
+        assert "dev is a device, a pipe" in self.refusal(archive)
 
     def test_encrypted_zips(self, tmp_path: Path) -> None:
         archive = make_zip(tmp_path / "a.zip", {"secret.jpg": b"1"})
@@ -211,8 +214,185 @@ class TestRefusals:
 
     def test_what_is_no_archive(self, tmp_path: Path) -> None:
         (tmp_path / "a.zip").write_bytes(b"<html>Log in to download</html>")
-        with pytest.raises(InputError, match=r"a\.zip is no archive"):
+        with pytest.raises(DataError, match=r"a\.zip is not an archive that is read \(it begins with b'<html>Log in"):
             unpack(tmp_path / "a.zip")
+
+
+def bare_header(name: str = "a.jpg", kind: bytes = tarfile.REGTYPE, size: int = 0) -> bytes:
+    """A header as it stands in a tar, whatever it declares."""
+    return member(name, kind, size=size).tobuf(tarfile.GNU_FORMAT)
+
+
+def pax(**fields: str) -> bytes:
+    """A member without content, with a header before it that says other things of it."""
+    info = tarfile.TarInfo("a.jpg")
+    info.pax_headers = fields
+    return info.tobuf(tarfile.PAX_FORMAT)
+
+
+END = bytes(2 * tarfile.BLOCKSIZE)
+
+
+class TestHeaders:
+    """What `tarfile` would build, wait for or take for the end. It is refused, or read for what it is."""
+
+    def refusal(self, folder: Path, content: bytes, compress: bool = True) -> str:
+        archive = folder / ("a.tar.gz" if compress else "a.tar")
+        archive.write_bytes(gzip.compress(content, 1) if compress else content)
+        with pytest.raises(UserError) as refused:
+            unpack(archive)
+        assert str(archive) in str(refused.value)
+        return str(refused.value)
+
+    @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+    def test_metadata_of_gigabytes(self, kind: bytes, tmp_path: Path) -> None:
+        content = bare_header(kind=kind, size=2**33) + bytes(2**22)
+        assert "a header declares 8,589,934,592 bytes" in self.refusal(tmp_path, content)
+
+    @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.CONTTYPE, b"Z"])
+    @pytest.mark.parametrize("name", ["a.jpg", ".DS_Store"])
+    def test_sizes_beyond_any_disk(self, kind: bytes, name: str, tmp_path: Path) -> None:
+        message = self.refusal(tmp_path, bare_header(name, kind, size=2**60) + END)
+        assert "members declare 1,152,921,504,606,846,976 bytes" in message
+
+    @pytest.mark.parametrize(
+        ("size", "said"), [("-5", "it declares -5 bytes"), ("99999999999999", "has [0-9,]+ bytes free")]
+    )
+    def test_sizes_of_extended_headers(self, size: str, said: str, tmp_path: Path) -> None:
+        assert re.search(said, self.refusal(tmp_path, pax(size=size) + END))
+
+    @pytest.mark.parametrize(
+        "fields", [{"mtime": "nan"}, {"size": "abc"}, {"uid": "x" * 100}, {"SCHILY.xattr.a": "b" * 60_000}]
+    )
+    def test_what_does_not_matter_is_not_read(self, fields: dict[str, str], tmp_path: Path) -> None:
+        archive = tmp_path / "a.tar"
+        archive.write_bytes(pax(**fields) + END)
+        assert unpack(archive) == {"a.jpg": b""}
+
+    def test_headers_before_headers(self, tmp_path: Path) -> None:
+        header = bare_header(kind=tarfile.XHDTYPE)
+        assert "cannot be unpacked" in self.refusal(tmp_path, header * 10_000 + END)
+
+    def test_files_with_holes(self, tmp_path: Path) -> None:
+        fields = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "5", "GNU.sparse.name": "a"}
+        sparse = pax(**fields)[: -tarfile.BLOCKSIZE] + bare_header(size=tarfile.BLOCKSIZE)
+        assert "a file with holes" in self.refusal(
+            tmp_path, sparse + b"1\n0\n5\n".ljust(tarfile.BLOCKSIZE, b"\0") + END
+        )
+        bomb = b"9" * 9 + b"\n" + b"1\n" * 2**21
+        assert "a header declares 512 bytes" in self.refusal(tmp_path / "out", sparse + bomb)
+
+    @pytest.mark.parametrize("name", ["d/" * 600 + "x", "a" * 5000, "a" * 300, "a\0b", "\n".join(["a"] * 600)])
+    def test_names_that_no_file_can_have(self, name: str, tmp_path: Path) -> None:
+        archive = tmp_path / "a.tar"
+        with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as file:
+            file.addfile(member(name))
+        if "\0" in name:  # tarfile ends a name there
+            assert unpack(archive) == {"a": b""}
+            return
+        with pytest.raises(DataError, match=r"has a name (of|that)") as refused:
+            unpack(archive)
+        assert len(str(refused.value)) < 600
+        assert "\n" not in str(refused.value)
+
+    def test_a_damaged_header_is_not_the_end(self, tmp_path: Path) -> None:
+        archive = make_tar(tmp_path / "good.tar", {"1.jpg": b"1", "2.jpg": b"2"})
+        content = bytearray(archive.read_bytes())
+        content[content.index(b"2.jpg")] ^= 1
+        assert "the header of a member is damaged" in self.refusal(tmp_path, bytes(content), compress=False)
+
+    @pytest.mark.parametrize("rest", [b"x", bare_header("hidden.jpg"), bytes(2**20) + b"x", bytes(2**25)])
+    def test_what_follows_the_end(self, rest: bytes, tmp_path: Path) -> None:
+        assert "it goes on after its end" in self.refusal(tmp_path, bare_header() + END + rest)
+
+    def test_an_archive_without_an_end(self, tmp_path: Path) -> None:
+        assert "the end of the archive is missing" in self.refusal(tmp_path, bare_header())
+
+
+class TestCompression:
+    """The stream is read to its checksum, also behind the last member."""
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda content: content[:-4],
+            lambda content: content[:-8],
+            lambda content: content[:-5] + bytes([content[-5] ^ 255]) + content[-4:],
+            lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+            lambda content: content + b"garbage",
+        ],
+    )
+    def test_the_trailer_of_gzip(self, damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+        archive = make_tar(tmp_path / "a.tar.gz", FILES)
+        archive.write_bytes(damage(archive.read_bytes()))
+        with pytest.raises(DataError, match="cut short or damaged"):
+            unpack(archive)
+
+    @pytest.mark.parametrize("suffix", [".tar.gz", ".tar.bz2", ".tar.xz"])
+    def test_every_changed_byte_of_the_content_is_found(self, suffix: str, tmp_path: Path) -> None:
+        archive = make_tar(tmp_path / f"a{suffix}", {"weights": bytes(range(256)) * 8})
+        good = archive.read_bytes()
+        for position in range(20, len(good) - 20, 7):
+            archive.write_bytes(good[:position] + bytes([good[position] ^ 0x10]) + good[position + 1 :])
+            with contextlib.suppress(DataError):
+                assert unpack(archive) == {"weights": bytes(range(256)) * 8}
+            shutil.rmtree(tmp_path / "out")
+
+
+class TestRules:
+    STRICT = Rules(members=3, size=1000)
+
+    def unpack(self, archive: Path) -> None:
+        (archive.parent / "in").mkdir()
+        Unpacker(archive.parent / "in", self.STRICT).unpack(archive)
+
+    def test_too_many_members(self, tmp_path: Path) -> None:
+        archive = make_tar(tmp_path / "a.tar", dict.fromkeys("123", b""))  # and a folder
+        with pytest.raises(DataError, match=r"a\.tar is not unpacked: it holds more than 3 files and folders"):
+            self.unpack(archive)
+
+    def test_too_many_bytes(self, tmp_path: Path) -> None:
+        archive = make_tar(tmp_path / "a.tar.gz", {"1": bytes(600), "2": bytes(600)})
+        with pytest.raises(DataError, match=r"at 2 its members declare 1,200 bytes, more than the 1,000 allowed"):
+            self.unpack(archive)
+        assert contents(tmp_path / "in") == {"1": bytes(600)}
+
+    @pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE])
+    def test_links(self, kind: bytes, tmp_path: Path) -> None:
+        archive = make_tar(tmp_path / "a.tar.gz", {"1": b""}, member("2", kind, "1"))
+        with pytest.raises(DataError, match="2 is a link to 1; pack files and folders only"):
+            self.unpack(archive)
+
+    def test_zips(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"pack it as one of tar, tar\.gz"):
+            self.unpack(make_zip(tmp_path / "model.tar.gz", {"1": b""}))
+
+    def test_zips_count_too(self, tmp_path: Path) -> None:
+        (tmp_path / "in").mkdir()
+        unpacker = Unpacker(tmp_path / "in", Rules(members=3, size=1000, zips=True))
+        with pytest.raises(DataError, match="more than 3 files"):
+            unpacker.unpack(make_zip(tmp_path / "a.zip", dict.fromkeys("123", b"")))
+        unpacker = Unpacker(tmp_path / "in", Rules(members=3, size=1000, zips=True))
+        with pytest.raises(DataError, match="its members declare 1,001 bytes"):
+            Unpacker(tmp_path / "in", Rules(9, 1000, zips=True)).unpack(
+                make_zip(tmp_path / "b.zip", {"1": bytes(1001)})
+            )
+
+
+def test_a_temporary_folder_goes_and_is_not_named(tmp_path: Path) -> None:
+    archive = make_tar(tmp_path / "a.tar.gz", {"1": b"one"})
+    with unpacked(archive, MODELS) as folder:
+        assert contents(folder) == {"1": b"one"}
+    assert not folder.exists()
+    with pytest.raises(DataError, match=rf"^{archive}/1 is bad$"), unpacked(archive, MODELS) as folder:
+        raise DataError(f"{folder / '1'} is bad")
+    assert not folder.exists()
+
+
+def test_a_full_disk_is_not_the_archives_fault(tmp_path: Path) -> None:
+    archive = make_tar(tmp_path / "a.tar.gz", FILES)
+    with pytest.raises(ResourceError, match=r"images/cat\.jpg does not fit on the disk"), largest_file(1000):
+        unpack(archive)
 
 
 class TestDamage:
