@@ -10,7 +10,7 @@ from flask import Flask, Response
 from byoc_serve.loader import Loader
 from byoc_serve.metrics import CONTENT_TYPE, Metrics, WorkerMetrics
 from byoc_serve.page import add_page
-from byoc_serve.responses import error_response, invoke, json_response, observe, report_errors
+from byoc_serve.response import error_response, invoke, json_response, observe, report_errors
 from byoc_serve.settings import Settings
 
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from byoc_serve.health import Board, State
+from byoc_serve.readiness import Readiness, State
 from byoc_vision.errors import RequestError, UserError
 
 if TYPE_CHECKING:  # importing it imports torch, which takes seconds
-    from byoc_serve.served import ServedModel
+    from byoc_serve.model_service import ModelService
     from byoc_vision.artifact import ModelConfig
 
 BUG_EXIT_CODE = 1
@@ -29,29 +29,29 @@ class Loader:
 
     def __init__(
         self,
-        source: Callable[[], ServedModel],
-        board: Board,
+        source: Callable[[], ModelService],
+        readiness: Readiness,
         worker: int = 0,
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._source = source
-        self._board = board
+        self._readiness = readiness
         self._worker = worker
         self._on_failure = on_failure
-        self._model: ServedModel | None = None
+        self._model: ModelService | None = None
         self._decided = Event()
         self._stopping = False
         self._thread = Thread(target=self._run, name="model", daemon=True)
         self.failure: str | None = None
-        board[worker] = State.STARTING
+        readiness[worker] = State.STARTING
 
     @property
     def ready(self) -> bool:
         """Whether every worker's model is ready."""
-        return self._board.ready
+        return self._readiness.ready
 
     @property
-    def model(self) -> ServedModel:
+    def model(self) -> ModelService:
         """The model. Raises RequestError where it is not ready."""
         model = self._model
         if model is not None:
@@ -71,7 +71,7 @@ class Loader:
     def wait(self, timeout: float) -> State:
         """The state once it is decided, or after `timeout` seconds."""
         self._decided.wait(timeout)
-        return self._board[self._worker]
+        return self._readiness[self._worker]
 
     def stop(self) -> None:
         """Finish what was accepted, accept no more, and end the thread."""
@@ -94,12 +94,12 @@ class Loader:
             logger.exception("a bug in loading or running the model")
             self._fail(f"{type(error).__name__}: {error}", BUG_EXIT_CODE)
 
-    def _load(self) -> ServedModel:
+    def _load(self) -> ModelService:
         started = time.monotonic()
         model = self._source()
         model.warm_up()
         self._model = model
-        self._board[self._worker] = State.READY
+        self._readiness[self._worker] = State.READY
         logger.info("ready after %.1f s: %s", time.monotonic() - started, model)
         return model
 
@@ -107,7 +107,7 @@ class Loader:
         logger.error("the model cannot be served: %s", reason)
         self._model = None
         self.failure = reason
-        self._board.exit_code = exit_code
-        self._board[self._worker] = State.FAILED
+        self._readiness.exit_code = exit_code
+        self._readiness[self._worker] = State.FAILED
         self._decided.set()
         self._on_failure()

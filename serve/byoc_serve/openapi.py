@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from byoc_serve import metrics
-from byoc_serve.media import IMAGE_TYPES, JSON_LINES
-from byoc_serve.negotiation import FORMS, Form
+from byoc_serve.request_decoding import IMAGE_TYPES, JSON_LINES
 from byoc_serve.request_log import REQUEST_ID
+from byoc_serve.request_options import options_for
+from byoc_serve.response_format import RESPONSE_FORMATS, ResponseFormat
 from byoc_serve.settings import Settings
-from byoc_serve.wishes import options_for
 from byoc_vision import __version__
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.types import Task
@@ -36,7 +36,7 @@ REFUSALS = {
 
 def describe(settings: Settings, config: ModelConfig | None) -> Json:
     """The OpenAPI document of a server with these settings. card: the model's; None while there is none."""
-    tasks = [config.model.task] if config else list(FORMS)
+    tasks = [config.model.task] if config else list(RESPONSE_FORMATS)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -111,8 +111,8 @@ def _answers(tasks: list[Task]) -> Json:
     """What comes back, by media type: each form of each task, and for several images a list of them."""
     schemas: dict[str, list[Json]] = {}
     for task in tasks:
-        for form in FORMS[task]:
-            schemas.setdefault(form.media_type, []).extend(_SCHEMAS_OF_FORMS.get((task, form), []))
+        for form in RESPONSE_FORMATS[task]:
+            schemas.setdefault(form.media_type, []).extend(_SCHEMAS_OF_FORMATS.get((task, form), []))
     return {
         media_type: {"schema": {"anyOf": choices}} if choices else {"schema": _TEXT if "lines" in media_type else {}}
         for media_type, choices in schemas.items()
@@ -125,7 +125,7 @@ def _response(description: str, content: Json | None = None) -> Json:
 
 
 def _json(schema: Json) -> Json:
-    return {Form.JSON.media_type: {"schema": schema}}
+    return {ResponseFormat.JSON.media_type: {"schema": schema}}
 
 
 def _ref(name: str) -> Json:
@@ -180,10 +180,10 @@ _SCHEMAS = {
     "Probabilities": _list_of(_SHARE),
 }
 # Of the forms that are JSON; the same media type may stand for several.
-_SCHEMAS_OF_FORMS = {
-    ("segmentation", Form.JSON): [_ref("Mask"), _list_of(_ref("Mask"))],
-    ("classification", Form.JSON): [_ref("Classes"), _list_of(_ref("Classes"))],
-    ("classification", Form.VECTOR): [_ref("Probabilities"), _list_of(_ref("Probabilities"))],
+_SCHEMAS_OF_FORMATS = {
+    ("segmentation", ResponseFormat.JSON): [_ref("Mask"), _list_of(_ref("Mask"))],
+    ("classification", ResponseFormat.JSON): [_ref("Classes"), _list_of(_ref("Classes"))],
+    ("classification", ResponseFormat.VECTOR): [_ref("Probabilities"), _list_of(_ref("Probabilities"))],
 }
 _EXECUTION_PARAMETERS = _object(
     {

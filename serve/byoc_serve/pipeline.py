@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from byoc_serve.answers import Encoder, Piece
 from byoc_serve.batcher import Answer, Batcher, DeadlineError
-from byoc_serve.negotiation import Form
 from byoc_serve.request_log import Record
+from byoc_serve.response_encoding import Encoder, Piece
+from byoc_serve.response_format import ResponseFormat
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError, RequestError
 from byoc_vision.inference.engines.base import Logits
@@ -27,7 +27,7 @@ from byoc_vision.inference.predictor import Predictor, Prepared
 
 # Seconds that a request waits for room in the queue. Room may come; and clients who try again at once
 # would have us do nothing but refuse them.
-PATIENCE = 0.1
+QUEUE_TIMEOUT = 0.1
 
 LOGITS_BYTES = 2**28  # of a request, that are computed ahead
 _BATCHES_AHEAD = 2  # one that is computed, one that waits
@@ -105,7 +105,7 @@ class Pipeline:
             going = make_pass(self._predictor, rgb, looks)
         except InputError as error:
             raise RequestError(400, str(error)) from error
-        return _Work(going, rgb if encoder.form is Form.OVERLAY else None)
+        return _Work(going, rgb if encoder.form is ResponseFormat.OVERLAY else None)
 
     def _fill(self, flow: _Flow, steps: Iterator[tuple[_Work | RequestError, Prepared | None]]) -> bool:
         """Have the model's next inputs wait for it; whether any is left to be waited for."""
@@ -149,7 +149,7 @@ class _Flow:
         if prepared is None:
             self._steps.append((work, None))
             return
-        patience = self._left() if self._accepted else PATIENCE
+        patience = self._left() if self._accepted else QUEUE_TIMEOUT
         (logits,) = self._batcher.submit([prepared], self._caller.deadline, patience, self._caller.wanted)
         self._accepted = True
         self._steps.append((work, logits))

@@ -15,9 +15,9 @@ from gunicorn.config import Config
 from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 
-from byoc_serve.health import Board, State
 from byoc_serve.metrics import Metrics
 from byoc_serve.multi_model.mms import serve_with_mms
+from byoc_serve.readiness import Readiness, State
 from byoc_serve.settings import Settings
 from byoc_serve.worker import Worker
 from byoc_vision.logs import set_up_logging
@@ -51,7 +51,7 @@ def serve(paths: MlPaths, port: int | None = None) -> int:
     try:
         server.run()
     except SystemExit as end:
-        return server.board.exit_code or int(end.code or 0)
+        return server.readiness.exit_code or int(end.code or 0)
     return 0
 
 
@@ -60,7 +60,7 @@ class Server(BaseApplication):
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.board = Board(settings.workers)
+        self.readiness = Readiness(settings.workers)
         self.metrics = Metrics(settings.workers)
         self._failed_starts = 0
         super().__init__()
@@ -101,7 +101,7 @@ class Server(BaseApplication):
         taken = {other.slot for other in arbiter.WORKERS.values()}
         free = (slot for slot in range(self.settings.workers) if slot not in taken)
         worker.slot = next(free, 0)
-        self.board[worker.slot] = State.STARTING
+        self.readiness[worker.slot] = State.STARTING
 
     def _count_failed_starts(self, arbiter: Arbiter, worker: Worker) -> None:
         """gunicorn replaces workers that die; one that dies whenever it loads the model would be replaced for ever.
@@ -110,7 +110,7 @@ class Server(BaseApplication):
         """
         if self.settings.multi_model and arbiter.LISTENERS:  # there are none any more when the server is stopping
             raise HaltServer("the process was killed, and its models are gone; give it more memory", START_EXIT_CODE)
-        self._failed_starts = 0 if self.board[worker.slot] is State.READY else self._failed_starts + 1
+        self._failed_starts = 0 if self.readiness[worker.slot] is State.READY else self._failed_starts + 1
         if self._failed_starts >= MAX_FAILED_STARTS:
             raise HaltServer(
                 f"the process was killed {MAX_FAILED_STARTS} times while it loaded the model; give it more memory",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from byoc_serve.health import State
+from byoc_serve.readiness import State
 from byoc_serve.wsgi import make_service
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Worker(ThreadWorker):
         # Pillow warns of what is odd in an image, which is nobody's business here, and Python keeps every text.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         self.wsgi, self._service = make_service(
-            self.app.settings, self.app.board, self.slot, self._end, self.app.metrics.worker(self.slot)
+            self.app.settings, self.app.readiness, self.slot, self._end, self.app.metrics.worker(self.slot)
         )
         self._service.start()
 
@@ -58,7 +58,7 @@ class Worker(ThreadWorker):
             _limit_stalls(listener)
         super().run()
         self._service.stop()
-        if self.app.board[self.slot] is State.FAILED:
+        if self.app.readiness[self.slot] is State.FAILED:
             sys.exit(Arbiter.APP_LOAD_ERROR)  # with any other status gunicorn would start another worker, for ever
 
     def accept(self, listener: socket.socket) -> None:

@@ -12,8 +12,8 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
 from byoc_serve.app import create_app
-from byoc_serve.health import Board
 from byoc_serve.loader import Loader
+from byoc_serve.readiness import Readiness
 from byoc_serve.settings import Settings
 from byoc_serve.wsgi import make_loader
 
@@ -25,7 +25,7 @@ def app_of(root: Path, port: int, prefix: str = "") -> Iterator[Loader]:
     prefix: of the path, as a proxy would have it.
     """
     settings = Settings(root=root, port=port)
-    loader = make_loader(settings, Board(), worker=0)
+    loader = make_loader(settings, Readiness(), worker=0)
     app = DispatcherMiddleware(NotFound(), {prefix: create_app(settings, loader)})
     server = make_server("127.0.0.1", port, app, threaded=True)
     thread = Thread(target=server.serve_forever)

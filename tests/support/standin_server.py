@@ -16,9 +16,9 @@ import numpy as np
 
 from byoc_serve import run, wsgi
 from byoc_serve.batcher import Observer
-from byoc_serve.health import Board
 from byoc_serve.loader import Loader
-from byoc_serve.served import ServedModel
+from byoc_serve.model_service import ModelService
+from byoc_serve.readiness import Readiness
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ClassEntry, ModelConfig
 from byoc_vision.inference.predictor import Predictor
@@ -90,9 +90,9 @@ def main() -> int:
     predictor = Unwarmed(config, engine(float(seconds), error[0] if error else None))
 
     def make_loader(
-        settings: Settings, board: Board, slot: int, on_failure: Callable[[], None], observer: Observer
+        settings: Settings, readiness: Readiness, slot: int, on_failure: Callable[[], None], observer: Observer
     ) -> Loader:
-        return Loader(lambda: ServedModel(predictor, settings, observer), board, slot, on_failure)
+        return Loader(lambda: ModelService(predictor, settings, observer), readiness, slot, on_failure)
 
     wsgi.make_loader = make_loader
     return run.serve(MlPaths.from_environment(), int(port))

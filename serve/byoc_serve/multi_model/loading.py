@@ -13,12 +13,12 @@ from byoc_serve.settings import Settings
 
 if TYPE_CHECKING:
     from byoc_serve.batcher import Observer
-    from byoc_serve.served import ServedModel
+    from byoc_serve.model_service import ModelService
 
 logger = logging.getLogger(__name__)
 
 
-def load(folder: Path, settings: Settings, device: str | None = None, observer: Observer | None = None) -> ServedModel:
+def load(folder: Path, settings: Settings, device: str | None = None, observer: Observer | None = None) -> ModelService:
     """The model in `folder`; to be called in the thread that will be its own.
 
     device: as torch names it; by default the GPU with the most free memory, or the CPU.
@@ -27,13 +27,13 @@ def load(folder: Path, settings: Settings, device: str | None = None, observer: 
     """
     needed = bytes_needed(folder)
     check_container(needed)
-    from byoc_serve.served import ServedModel, may_have_gpu
+    from byoc_serve.model_service import ModelService, may_have_gpu
     from byoc_vision.inference.predictor import Predictor
 
-    cv2.setNumThreads(1)  # as many images as there are cores are worked on at once, see `ServedModel`
+    cv2.setNumThreads(1)  # as many images as there are cores are worked on at once, see `ModelService`
     if device is None and may_have_gpu(settings):
         device = choose_gpu(settings, needed)
-    return ServedModel(Predictor.load(folder, device, settings.engine), settings, observer)
+    return ModelService(Predictor.load(folder, device, settings.engine), settings, observer)
 
 
 def choose_gpu(settings: Settings, needed: int) -> str | None:

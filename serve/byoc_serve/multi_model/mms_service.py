@@ -15,10 +15,10 @@ import urllib.parse
 from functools import partial
 from typing import Any, Protocol
 
+from byoc_serve.multi_model.loaded_model import LoadedModel
 from byoc_serve.multi_model.loading import load
-from byoc_serve.multi_model.resident import Resident
 from byoc_serve.multi_model.routes import folder_of
-from byoc_serve.responses import CUSTOM_ATTRIBUTES, custom_attributes
+from byoc_serve.response import CUSTOM_ATTRIBUTES, custom_attributes
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
 from byoc_vision.logs import set_up_logging
@@ -60,7 +60,7 @@ class Service:
     """
 
     def __init__(self) -> None:
-        self._model: Resident | None = None
+        self._model: LoadedModel | None = None
 
     def __call__(self, data: list[dict[str, bytes]] | None, context: Context) -> list[bytes] | None:
         if data is None:
@@ -69,7 +69,7 @@ class Service:
         assert self._model is not None
         return [self._answer(self._model, data[0], context)]
 
-    def _load(self, context: Context) -> Resident:
+    def _load(self, context: Context) -> LoadedModel:
         """Raises MemoryError, which alone becomes a 507; anything else ends the process and becomes a 500."""
         settings = Settings.from_environment(os.environ)
         set_up_logging(settings.logging_level)
@@ -77,7 +77,7 @@ class Service:
         device = None if gpu is None else f"cuda:{gpu}"
         folder = folder_of(str(context.system_properties["model_dir"]), settings.models)
         try:
-            return Resident(partial(load, folder, settings, device))
+            return LoadedModel(partial(load, folder, settings, device))
         except RequestError as error:
             logger.error("%s cannot be loaded: %s", context.model_name, error)
             if error.status != 507:
@@ -85,7 +85,7 @@ class Service:
         _forget(settings.port, context.model_name)
         raise MemoryError
 
-    def _answer(self, model: Resident, data: dict[str, bytes], context: Context) -> bytes:
+    def _answer(self, model: LoadedModel, data: dict[str, bytes], context: Context) -> bytes:
         headers = {name.lower(): value for name, value in context.request_processor[0].get_request_properties().items()}
         try:
             attributes = custom_attributes(headers.get(CUSTOM_ATTRIBUTES.lower()))
@@ -100,7 +100,7 @@ class Service:
         return body
 
 
-def _ask(model: Resident, data: dict[str, bytes], headers: dict[str, str]) -> tuple[bytes, str]:
+def _ask(model: LoadedModel, data: dict[str, bytes], headers: dict[str, str]) -> tuple[bytes, str]:
     if "body" not in data:
         raise RequestError(
             415, "multi-model-server takes forms apart, and their images do not arrive whole; send an image, or JSON"

@@ -12,11 +12,11 @@ from threading import Condition, Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from byoc_serve.multi_model import memory
-from byoc_serve.multi_model.resident import Resident
+from byoc_serve.multi_model.loaded_model import LoadedModel
 from byoc_vision.errors import RequestError
 
 if TYPE_CHECKING:
-    from byoc_serve.served import ServedModel
+    from byoc_serve.model_service import ModelService
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class _Place:
     """A name that is taken. resident: None while it is loaded. users: requests that are being answered."""
 
     url: str
-    resident: Resident | None = None
+    resident: LoadedModel | None = None
     leaving: bool = False
     users: int = 0
 
@@ -45,7 +45,7 @@ class Registry:
     patience: seconds that requests have to end in where their model is to be unloaded.
     """
 
-    def __init__(self, source: Callable[[Path], ServedModel], patience: float) -> None:
+    def __init__(self, source: Callable[[Path], ModelService], patience: float) -> None:
         self._source = source
         self._patience = patience
         self._places: dict[str, _Place] = {}
@@ -56,13 +56,13 @@ class Registry:
     def load(self, name: str, folder: Path) -> None:
         """Load a model; it can be asked when this returns.
 
-        Raises RequestError: 409 where the name is loaded or being loaded, and what `Resident` raises; the name is free
+        Raises RequestError: 409 if the name is loaded or being loaded, and what `LoadedModel` raises; the name is free
         again then.
         """
         place = self._take(name, str(folder))
         try:
             with self._loading:
-                resident = Resident(lambda: self._source(folder), name="model")
+                resident = LoadedModel(lambda: self._source(folder), name="model")
                 memory.give_back()  # as much as the model itself, which only loading it took
         except BaseException:
             self._leave(name)
@@ -92,7 +92,7 @@ class Registry:
         logger.info("%s was unloaded", name)
 
     @contextmanager
-    def lend(self, name: str, title: str | None = None) -> Iterator[Resident]:
+    def lend(self, name: str, title: str | None = None) -> Iterator[LoadedModel]:
         """The model, which stays as long as the block takes.
 
         title: how errors call it, instead of its name. Raises RequestError: 404, or 503 while it is loaded.

@@ -14,15 +14,15 @@ from flask import Flask, Response, request
 from werkzeug.routing import BaseConverter
 from werkzeug.wsgi import get_content_length, get_input_stream
 
-from byoc_serve.body import drain, read_body
 from byoc_serve.metrics import CONTENT_TYPE, Metrics, WorkerMetrics
 from byoc_serve.multi_model.registry import Listed, Registry
-from byoc_serve.responses import invoke, json_response, observe, report_errors
+from byoc_serve.request_body import drain, read_body
+from byoc_serve.response import invoke, json_response, observe, report_errors
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
 
 if TYPE_CHECKING:
-    from byoc_serve.served import Rendered
+    from byoc_serve.model_service import EncodedResponse
 
 PAGE = 100  # models
 
@@ -93,7 +93,7 @@ def create_multi_model_app(settings: Settings, registry: Registry, metrics: Work
     return app
 
 
-def _ask(registry: Registry, name: str, environ: dict[str, Any], stream: IO[bytes]) -> Rendered:
+def _ask(registry: Registry, name: str, environ: dict[str, Any], stream: IO[bytes]) -> EncodedResponse:
     """`name` is a hash to SageMaker's users; the file that they know comes in a header."""
     target = environ.get("HTTP_X_AMZN_SAGEMAKER_TARGET_MODEL")
     with registry.lend(name, f"{target} ({name})" if target else name) as resident:

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from werkzeug.test import TestResponse
 
 from byoc_serve.app import create_app
-from byoc_serve.health import Board, State
 from byoc_serve.loader import Loader
-from byoc_serve.responses import CUSTOM_ATTRIBUTES
-from byoc_serve.served import ServedModel
+from byoc_serve.model_service import ModelService
+from byoc_serve.readiness import Readiness, State
+from byoc_serve.response import CUSTOM_ATTRIBUTES
 from byoc_serve.settings import Settings
 from byoc_vision.errors import DataError
 from byoc_vision.inference.engines.torch_engine import TorchEngine
@@ -57,7 +57,7 @@ class TestHealth:
         assert (response.status_code, response.data) == (200, b"")
 
     def test_starting(self) -> None:
-        app = create_app(Settings(), Loader(lambda: pytest.fail("never started"), Board()))
+        app = create_app(Settings(), Loader(lambda: pytest.fail("never started"), Readiness()))
         response = app.test_client().get("/ping")
         assert (response.status_code, response.data) == (503, b"")
         response = post(app.test_client(), b"x")
@@ -65,10 +65,10 @@ class TestHealth:
         assert "being loaded" in error_of(response)
 
     def test_failed(self) -> None:
-        def source() -> ServedModel:
+        def source() -> ModelService:
             raise DataError("there is no model")
 
-        loader = Loader(source, Board())
+        loader = Loader(source, Readiness())
         loader.start()
         assert loader.wait(SOON) is State.FAILED
         client = create_app(Settings(), loader).test_client()
@@ -283,7 +283,7 @@ class TestLoad:
             assert [first.result(SOON), *(other.result(SOON) for other in others)] == [200, 200, 500, 200, 200]
 
     def test_who_comes_after_the_end_is_told(self, classifier: Predictor, png: bytes) -> None:
-        loader = Loader(lambda: ServedModel(classifier, Settings()), Board())
+        loader = Loader(lambda: ModelService(classifier, Settings()), Readiness())
         loader.start()
         assert loader.wait(SOON) is State.READY
         loader.stop()

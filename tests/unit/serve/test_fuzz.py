@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.images import encode, npy
 
-from byoc_serve.negotiation import Form
+from byoc_serve.response_format import ResponseFormat
 
 # Pillow grumbles over damaged images, and then raises.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -48,7 +48,7 @@ CONTENT_TYPES = (
     )
     | LATIN
 )
-ACCEPTS = st.sampled_from(["*/*", *(form.value for form in Form)]) | LATIN
+ACCEPTS = st.sampled_from(["*/*", *(form.value for form in ResponseFormat)]) | LATIN
 
 
 @st.composite

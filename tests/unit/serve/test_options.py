@@ -19,13 +19,13 @@ from support.images import decode, encode, load_npy
 from torch import Tensor, nn
 from werkzeug.test import TestResponse
 
-from byoc_serve.answers import Encoder
 from byoc_serve.batcher import Batcher
-from byoc_serve.negotiation import Form
 from byoc_serve.pipeline import Caller, Pipeline
 from byoc_serve.protobuf import class_record, mask_record
 from byoc_serve.request_log import Record
-from byoc_serve.responses import CUSTOM_ATTRIBUTES
+from byoc_serve.response import CUSTOM_ATTRIBUTES
+from byoc_serve.response_encoding import Encoder
+from byoc_serve.response_format import ResponseFormat
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ClassEntry, ModelConfig
 from byoc_vision.inference.engines.base import Logits
@@ -259,7 +259,7 @@ def test_a_image_of_many_tiles_leaves_room_for_its_neighbours(
     caller = Caller(time.monotonic() + SOON, wanted=lambda: True, record=Record(id=""))
 
     def mask() -> np.ndarray:
-        (piece,) = pipeline.answer([rgb], InferenceOptions(tile="auto"), Encoder(Form.PNG), caller)
+        (piece,) = pipeline.answer([rgb], InferenceOptions(tile="auto"), Encoder(ResponseFormat.PNG), caller)
         assert isinstance(piece, bytes)
         return decode(piece)
 

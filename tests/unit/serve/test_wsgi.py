@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.servers import save_segmenter
 
-from byoc_serve.health import State
+from byoc_serve.readiness import State
 from byoc_serve.wsgi import make_app
 
 SOON = 60.0

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from byoc_serve.faults import is_out_of_memory
+from byoc_serve.errors import is_out_of_memory
 from byoc_serve.multi_model.memory import PEAK, SPARE, bytes_needed, check_container, check_room, give_back
 from byoc_vision.errors import DataError, RequestError
 

@@ -12,7 +12,7 @@ class State(IntEnum):
     FAILED = 2
 
 
-class Board:
+class Readiness:
     """The state of every worker; made before they are forked.
 
     A request may reach any worker, so the server is ready when all of them are.

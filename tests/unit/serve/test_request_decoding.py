@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support.images import encode, npy
 
-from byoc_serve.media import IMAGE_TYPES, MAX_PARTS, choose_reader, read_json
+from byoc_serve.request_decoding import IMAGE_TYPES, MAX_PARTS, choose_reader, read_json
 from byoc_vision.errors import RequestError
 
 PIXELS = 10_000

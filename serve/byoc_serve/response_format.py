@@ -12,7 +12,7 @@ from byoc_vision.errors import RequestError
 from byoc_vision.types import Task
 
 
-class Form(Enum):
+class ResponseFormat(Enum):
     """A form of answer, by its media type."""
 
     PNG = "image/png"
@@ -34,13 +34,28 @@ class Form(Enum):
 
 
 # The first is the default.
-FORMS: dict[Task, tuple[Form, ...]] = {
-    "segmentation": (Form.PNG, Form.OVERLAY, Form.JSON, Form.JSON_LINES, Form.NPY, Form.PROTOBUF, Form.RECORDIO),
-    "classification": (Form.JSON, Form.VECTOR, Form.JSON_LINES, Form.NPY, Form.PROTOBUF, Form.RECORDIO),
+RESPONSE_FORMATS: dict[Task, tuple[ResponseFormat, ...]] = {
+    "segmentation": (
+        ResponseFormat.PNG,
+        ResponseFormat.OVERLAY,
+        ResponseFormat.JSON,
+        ResponseFormat.JSON_LINES,
+        ResponseFormat.NPY,
+        ResponseFormat.PROTOBUF,
+        ResponseFormat.RECORDIO,
+    ),
+    "classification": (
+        ResponseFormat.JSON,
+        ResponseFormat.VECTOR,
+        ResponseFormat.JSON_LINES,
+        ResponseFormat.NPY,
+        ResponseFormat.PROTOBUF,
+        ResponseFormat.RECORDIO,
+    ),
 }
-IMAGES = (Form.PNG, Form.OVERLAY)  # of one answer alone
-TEXTS = (Form.JSON, Form.VECTOR, Form.JSON_LINES)
-ARRAYS = (Form.NPY, Form.PROTOBUF, Form.RECORDIO)  # of all probabilities
+IMAGES = (ResponseFormat.PNG, ResponseFormat.OVERLAY)  # of one answer alone
+TEXTS = (ResponseFormat.JSON, ResponseFormat.VECTOR, ResponseFormat.JSON_LINES)
+ARRAYS = (ResponseFormat.NPY, ResponseFormat.PROTOBUF, ResponseFormat.RECORDIO)  # of all probabilities
 
 
 class _Range(NamedTuple):
@@ -50,7 +65,7 @@ class _Range(NamedTuple):
     view: str | None
     quality: float
 
-    def includes(self, form: Form) -> bool:
+    def includes(self, form: ResponseFormat) -> bool:
         if self.view != form.view:
             return False
         kind, _, subtype = self.media_type.partition("/")
@@ -60,7 +75,9 @@ class _Range(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def choose_form(accept: str | None, task: Task, view: str | None = None, default: Form | None = None) -> Form:
+def choose_format(
+    accept: str | None, task: Task, view: str | None = None, default: ResponseFormat | None = None
+) -> ResponseFormat:
     """The form that suits the caller best; without a wish, the default, or else the task's.
 
     Of ranges with the same quality, the one named first wins. Parameters other than `q` and `view` are ignored.
@@ -81,11 +98,11 @@ def choose_form(accept: str | None, task: Task, view: str | None = None, default
     raise RequestError(406, f"Accept: {accept} cannot be met; this {task} model answers {choices}")
 
 
-def _offers(task: Task, view: str | None, default: Form | None) -> list[Form]:
+def _offers(task: Task, view: str | None, default: ResponseFormat | None) -> list[ResponseFormat]:
     """What can be had, the default first."""
-    offers = [form for form in FORMS[task] if view is None or form.view == view]
+    offers = [form for form in RESPONSE_FORMATS[task] if view is None or form.view == view]
     if not offers:
-        choices = ", ".join(form.view for form in FORMS[task] if form.view)
+        choices = ", ".join(form.view for form in RESPONSE_FORMATS[task] if form.view)
         raise RequestError(400, f"view={view} is not for a {task} model; its view is {choices}")
     return sorted(offers, key=lambda form: form is not default)
 

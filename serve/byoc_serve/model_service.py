@@ -14,17 +14,17 @@ import cv2
 import numpy as np
 from werkzeug.wsgi import get_content_length
 
-from byoc_serve.answers import Encoder, check_count
 from byoc_serve.batcher import Batcher, FatalError, Observer
-from byoc_serve.body import read_body
 from byoc_serve.client import presence
-from byoc_serve.faults import fatal_ones_told, told_to_the_caller
-from byoc_serve.media import Payload, choose_reader, is_json_lines
-from byoc_serve.negotiation import TEXTS, Form, choose_form
-from byoc_serve.pipeline import PATIENCE, Caller, Outcome, Pipeline
+from byoc_serve.errors import as_request_errors, raise_fatal_errors
+from byoc_serve.pipeline import QUEUE_TIMEOUT, Caller, Outcome, Pipeline
+from byoc_serve.request_body import read_body
+from byoc_serve.request_decoding import Payload, choose_reader, is_json_lines
 from byoc_serve.request_log import Record
+from byoc_serve.request_options import RequestOptions, check_options, read_options
+from byoc_serve.response_encoding import Encoder, check_count
+from byoc_serve.response_format import TEXTS, ResponseFormat, choose_format
 from byoc_serve.settings import Settings
-from byoc_serve.wishes import Wishes, check_wishes, read_wishes
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import RequestError, ResourceError
 from byoc_vision.inference.engines.base import Logits
@@ -40,14 +40,14 @@ _ATTRIBUTES = "HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"
 logger = logging.getLogger(__name__)
 
 
-class Rendered(NamedTuple):
+class EncodedResponse(NamedTuple):
     """The body of an answer and its media type."""
 
     body: bytes
     media_type: str
 
 
-class ServedModel:
+class ModelService:
     """A predictor, and the queue before it.
 
     `invoke` may run in many threads. `run` belongs to one, which alone touches the model.
@@ -90,19 +90,19 @@ class ServedModel:
         """Accept no more requests."""
         self._batcher.stop()
 
-    def invoke(self, environ: WSGIEnvironment, stream: IO[bytes]) -> Rendered:
+    def invoke(self, environ: WSGIEnvironment, stream: IO[bytes]) -> EncodedResponse:
         """Answer a request whose body comes from `stream`. Raises RequestError."""
-        with told_to_the_caller(self._settings.request_timeout):
+        with as_request_errors(self._settings.request_timeout):
             return self._answer(environ, stream)
 
-    def _answer(self, environ: WSGIEnvironment, stream: IO[bytes]) -> Rendered:
-        wishes = read_wishes(environ.get("QUERY_STRING", ""), environ.get(_ATTRIBUTES, ""))
-        check_wishes(wishes, self._predictor.config)
+    def _answer(self, environ: WSGIEnvironment, stream: IO[bytes]) -> EncodedResponse:
+        wishes = read_options(environ.get("QUERY_STRING", ""), environ.get(_ATTRIBUTES, ""))
+        check_options(wishes, self._predictor.config)
         content_type = environ.get("CONTENT_TYPE")
-        default = Form.JSON_LINES if is_json_lines(content_type) else None
-        form = choose_form(environ.get("HTTP_ACCEPT"), self.config.model.task, wishes.view, default)
+        default = ResponseFormat.JSON_LINES if is_json_lines(content_type) else None
+        form = choose_format(environ.get("HTTP_ACCEPT"), self.config.model.task, wishes.view, default)
         read = choose_reader(content_type)
-        self._batcher.wait_for_room(patience=PATIENCE)
+        self._batcher.wait_for_room(patience=QUEUE_TIMEOUT)
         payload = read(read_body(stream, get_content_length(environ), self._settings.max_body))
         caller = Caller(time.monotonic() + self._settings.request_timeout, presence(environ), Record.of(environ))
         self._check_count(payload, form)
@@ -110,25 +110,25 @@ class ServedModel:
         outcomes = self._outcomes(payload, form, wishes)
         with self._fatal_ones_end_it():
             pieces = self._pipeline.answer(outcomes, wishes.looks(form), encoder, caller)
-            return Rendered(encoder.join(pieces, payload.several), form.media_type)
+            return EncodedResponse(encoder.join(pieces, payload.several), form.media_type)
 
     @contextmanager
     def _fatal_ones_end_it(self) -> Iterator[None]:
         """A GPU works behind our back: what a batch has broken may show when its results are fetched."""
         try:
-            with fatal_ones_told():
+            with raise_fatal_errors():
                 yield
         except FatalError as error:
             self._batcher.fail(error)
             raise
 
-    def _check_count(self, payload: Payload, form: Form) -> None:
+    def _check_count(self, payload: Payload, form: ResponseFormat) -> None:
         count = len(payload.sources)
         check_count(form, count)
         if payload.limited and count > self._batcher.capacity:
             raise RequestError(413, f"{count} images in one request; {self._batcher.capacity} are the most")
 
-    def _outcomes(self, payload: Payload, form: Form, wishes: Wishes) -> Iterator[Outcome]:
+    def _outcomes(self, payload: Payload, form: ResponseFormat, wishes: RequestOptions) -> Iterator[Outcome]:
         """The images; or, where they are several and text can say so, errors in their places."""
         tolerant = (wishes.errors or self._settings.record_errors) == "line"
         if tolerant and payload.several and form in TEXTS:
@@ -136,7 +136,7 @@ class ServedModel:
         return payload.images(self._settings.max_pixels)
 
     def _forward(self, batch: list[Prepared]) -> Sequence[Logits]:
-        with fatal_ones_told():
+        with raise_fatal_errors():
             return list(self._predictor.forward(np.stack([item.pixels for item in batch])))
 
 
@@ -145,18 +145,18 @@ def _shape(prepared: Prepared) -> tuple[int, ...]:
     return tuple(prepared.pixels.shape)
 
 
-def load_model(settings: Settings, worker: int, observer: Observer | None = None) -> ServedModel:
+def load_model(settings: Settings, worker: int, observer: Observer | None = None) -> ModelService:
     """The model of the settings, for one of the workers; the observer is told of its batches.
 
     Raises DataError where there is none or it is damaged, and ResourceError where the GPU's driver is too old.
     """
-    cv2.setNumThreads(1)  # as many images as there are cores are worked on at once, see `ServedModel`
+    cv2.setNumThreads(1)  # as many images as there are cores are worked on at once, see `ModelService`
     device = _choose_gpu(settings, worker) if may_have_gpu(settings) else None
     threads = max(1, available_cores() // max(1, settings.workers))
     # Beside other models memory is dearer than speed.
     lanes = 1 if settings.multi_model else min(settings.batch_size, choose_lanes(threads))
     predictor = Predictor.load(settings.model, device, settings.engine, threads, lanes)
-    return ServedModel(predictor, settings, observer)
+    return ModelService(predictor, settings, observer)
 
 
 def may_have_gpu(settings: Settings) -> bool:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from byoc_serve.negotiation import ARRAYS, Form
+from byoc_serve.response_format import ARRAYS, ResponseFormat
 from byoc_serve.settings import ErrorRule
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import RequestError
@@ -29,7 +29,7 @@ _SEPARATORS = re.compile("[;,]")
 
 
 @dataclass(frozen=True)
-class Wishes:
+class RequestOptions:
     """The options of a request, each as OPTIONS explains it; None where the request did not name it."""
 
     tile: Tile | None = None
@@ -39,7 +39,7 @@ class Wishes:
     view: str | None = None
     errors: ErrorRule | None = None
 
-    def looks(self, form: Form) -> InferenceOptions:
+    def looks(self, form: ResponseFormat) -> InferenceOptions:
         """How the model is to look at the images."""
         return InferenceOptions(self.tile, self.tta or "none", self.threshold, probabilities=form in ARRAYS)
 
@@ -58,7 +58,7 @@ class Option(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def read_wishes(query: str, attributes: str) -> Wishes:
+def read_options(query: str, attributes: str) -> RequestOptions:
     """The options of a request; where both name one, the query string's holds.
 
     query: as the URL has it. attributes: the text of X-Amzn-SageMaker-Custom-Attributes.
@@ -66,10 +66,10 @@ def read_wishes(query: str, attributes: str) -> Wishes:
     """
     given = _known(_split_attributes(attributes)) | _known(_split_query(query), strict=True)
     values: dict[str, Any] = {name: _parse(name, text) for name, text in given.items()}
-    return Wishes(**values)
+    return RequestOptions(**values)
 
 
-def check_wishes(wishes: Wishes, config: ModelConfig) -> None:
+def check_options(wishes: RequestOptions, config: ModelConfig) -> None:
     """Raises RequestError 400, with what to ask for instead, where a model cannot grant them."""
     if config.task != "segmentation":
         for name in ("tile", "palette"):

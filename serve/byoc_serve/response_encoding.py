@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from byoc_serve import npy, protobuf
-from byoc_serve.negotiation import ARRAYS, IMAGES, TEXTS, Form
+from byoc_serve.response_format import ARRAYS, IMAGES, TEXTS, ResponseFormat
 from byoc_vision.errors import RequestError
 from byoc_vision.inference.encoding import (
     DECIMALS,
@@ -29,7 +29,7 @@ Piece = bytes | str | np.ndarray  # an answer as its form has it, to be joined w
 _to_json = json.JSONEncoder(allow_nan=False).encode  # JSON knows no NaN: a model that answers it is broken
 
 
-def check_count(form: Form, count: int) -> None:
+def check_count(form: ResponseFormat, count: int) -> None:
     """Raises RequestError 406 where this many answers do not fit into the form."""
     if form in IMAGES and count != 1:
         raise RequestError(406, f"{count} masks do not fit into one {form.value}; accept application/json")
@@ -41,7 +41,7 @@ class Encoder:
     palette: whether a mask's PNG tells viewers a colour for each class.
     """
 
-    def __init__(self, form: Form, palette: bool = False) -> None:
+    def __init__(self, form: ResponseFormat, palette: bool = False) -> None:
         self.form = form
         self._palette = palette
         self._room = MAX_PROBABILITIES
@@ -62,7 +62,7 @@ class Encoder:
         """One answer. rgb: its image, for an overlay."""
         if isinstance(answer, Segmentation):
             return self._mask(answer, rgb)
-        if self.form is Form.NPY:
+        if self.form is ResponseFormat.NPY:
             return answer.probabilities
         if self.form in ARRAYS:
             return protobuf.class_record(answer.probabilities, exclusive=answer.threshold is None)
@@ -78,33 +78,35 @@ class Encoder:
 
         Raises RequestError 406 where answers do not fit together.
         """
-        if self.form is Form.NPY:
+        if self.form is ResponseFormat.NPY:
             return _join_arrays([piece for piece in pieces if isinstance(piece, np.ndarray)], several)
         if self.form not in TEXTS:
             return b"".join(piece for piece in pieces if isinstance(piece, bytes))
         texts = [piece for piece in pieces if isinstance(piece, str)]
-        if self.form is Form.JSON_LINES:
+        if self.form is ResponseFormat.JSON_LINES:
             return "".join(text + "\n" for text in texts).encode()
         return (f"[{', '.join(texts)}]" if several else texts[0]).encode()
 
     def _mask(self, answer: Segmentation, rgb: np.ndarray | None) -> Piece:
-        if self.form is Form.PNG:
+        if self.form is ResponseFormat.PNG:
             return encode_png(answer.mask, mask_palette(answer.classes) if self._palette else None)
-        if self.form is Form.OVERLAY:
+        if self.form is ResponseFormat.OVERLAY:
             assert rgb is not None, "an overlay lies over an image"
             return encode_rgb_png(draw_overlay(rgb, answer.labels, background_classes(answer.classes)))
         if self.form in ARRAYS:
-            return answer.probabilities if self.form is Form.NPY else protobuf.mask_record(answer.probabilities)
+            return (
+                answer.probabilities if self.form is ResponseFormat.NPY else protobuf.mask_record(answer.probabilities)
+            )
         return _to_json(_plain_mask(answer))
 
 
-def _plain_classes(answer: Classification, form: Form) -> dict[str, Any] | list[Any]:
+def _plain_classes(answer: Classification, form: ResponseFormat) -> dict[str, Any] | list[Any]:
     """An answer as JSON has it."""
-    if form is Form.JSON:
+    if form is ResponseFormat.JSON:
         return class_entries(answer)
     vector = [round(score, DECIMALS) for score in answer.probabilities.tolist()]
     # In lines as SageMaker's built-in Image Classification answers.
-    return {"prediction": vector} if form is Form.JSON_LINES else vector
+    return {"prediction": vector} if form is ResponseFormat.JSON_LINES else vector
 
 
 def _plain_mask(answer: Segmentation) -> dict[str, Any]:

@@ -12,20 +12,20 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wsgi import get_input_stream
 
-from byoc_serve.body import drain
+from byoc_serve.request_body import drain
 from byoc_serve.request_log import Meter, Observed, Record
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
 
 if TYPE_CHECKING:
-    from byoc_serve.served import Rendered
+    from byoc_serve.model_service import EncodedResponse
 
 CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 RETRY_AFTER = "1"  # seconds
 
 _ATTRIBUTES = re.compile(r"[\x20-\x7e]{0,1024}")
 
-Ask = Callable[[dict[str, Any], IO[bytes]], "Rendered"]
+Ask = Callable[[dict[str, Any], IO[bytes]], "EncodedResponse"]
 
 logger = logging.getLogger(__name__)
 

@@ -40,7 +40,7 @@ def is_fatal(error: BaseException) -> bool:
 
 
 @contextmanager
-def fatal_ones_told() -> Iterator[None]:
+def raise_fatal_errors() -> Iterator[None]:
     """Raises FatalError in place of an error after which the process can compute nothing."""
     try:
         yield
@@ -52,7 +52,7 @@ def fatal_ones_told() -> Iterator[None]:
 
 
 @contextmanager
-def told_to_the_caller(timeout: int) -> Iterator[None]:
+def as_request_errors(timeout: int) -> Iterator[None]:
     """Raises RequestError in place of whatever keeps a request from its answer; bugs stay what they are."""
     try:
         yield

@@ -11,12 +11,12 @@ from pathlib import Path
 from threading import Thread
 from typing import IO, TYPE_CHECKING, Any
 
-from byoc_serve.faults import is_out_of_memory
+from byoc_serve.errors import is_out_of_memory
 from byoc_serve.multi_model import memory
 from byoc_vision.errors import DataError, RequestError, UserError
 
 if TYPE_CHECKING:  # importing it may import torch, which takes seconds
-    from byoc_serve.served import Rendered, ServedModel
+    from byoc_serve.model_service import EncodedResponse, ModelService
 
 _END_SECONDS = 2.0
 _PAUSE = 0.002
@@ -24,7 +24,7 @@ _PAUSE = 0.002
 logger = logging.getLogger(__name__)
 
 
-class Resident:
+class LoadedModel:
     """Loads a model in a thread of its own, which then is the one that computes, until `stop`.
 
     source: called once, in that thread.
@@ -32,8 +32,8 @@ class Resident:
     of the model is left in memory then.
     """
 
-    def __init__(self, source: Callable[[], ServedModel], name: str = "model") -> None:
-        loaded: Future[ServedModel] = Future()
+    def __init__(self, source: Callable[[], ModelService], name: str = "model") -> None:
+        loaded: Future[ModelService] = Future()
         self._failure: str | None = None
         self._thread = Thread(target=self._live, args=(source, loaded), name=name, daemon=True)
         self._thread.start()
@@ -44,8 +44,8 @@ class Resident:
             memory.give_back()
             raise
 
-    def invoke(self, environ: dict[str, Any], stream: IO[bytes]) -> Rendered:
-        """As `ServedModel.invoke`, and 507 where memory does not suffice. Raises RequestError."""
+    def invoke(self, environ: dict[str, Any], stream: IO[bytes]) -> EncodedResponse:
+        """As `ModelService.invoke`, and 507 where memory does not suffice. Raises RequestError."""
         if self._failure is not None:
             raise RequestError(500, f"the model does not work any more: {self._failure}; load it again")
         try:
@@ -62,7 +62,7 @@ class Resident:
         self._model.stop()
         _wait_for_end(self._thread)
 
-    def _live(self, source: Callable[[], ServedModel], loaded: Future[ServedModel]) -> None:
+    def _live(self, source: Callable[[], ModelService], loaded: Future[ModelService]) -> None:
         started = time.monotonic()
         try:
             model = source()
