@@ -1,47 +1,32 @@
-"""A model in service: from the request as it came to the answer as it goes."""
+"""A model in service: from a request to the body of its response."""
 
 from __future__ import annotations
 
-import logging
-import os
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import BoundedSemaphore
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-import cv2
 import numpy as np
-from werkzeug.wsgi import get_content_length
 
 from byoc_serve.batcher import Batcher, FatalError, Observer
-from byoc_serve.client import presence
 from byoc_serve.errors import as_request_errors, raise_fatal_errors
-from byoc_serve.pipeline import QUEUE_TIMEOUT, Caller, Outcome, Pipeline
-from byoc_serve.request_body import read_body
+from byoc_serve.pipeline import QUEUE_TIMEOUT, ImageOrError, Pipeline
+from byoc_serve.request import RequestContext
 from byoc_serve.request_decoding import Payload, choose_reader, is_json_lines
-from byoc_serve.request_log import Record
-from byoc_serve.request_options import RequestOptions, check_options, read_options
+from byoc_serve.request_options import check_options, read_options
 from byoc_serve.response_encoding import Encoder, check_count
 from byoc_serve.response_format import TEXTS, ResponseFormat, choose_format
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import RequestError, ResourceError
 from byoc_vision.inference.engines.base import Logits
-from byoc_vision.inference.engines.openvino_engine import choose_lanes
 from byoc_vision.inference.predictor import Predictor, Prepared
-from byoc_vision.system.machine import available_cores, driver_version, visible_gpus
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
-
-_ATTRIBUTES = "HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"
-
-logger = logging.getLogger(__name__)
+from byoc_vision.system.machine import available_cores
 
 
 class EncodedResponse(NamedTuple):
-    """The body of an answer and its media type."""
+    """The body of a response and its media type."""
 
     body: bytes
     media_type: str
@@ -50,7 +35,7 @@ class EncodedResponse(NamedTuple):
 class ModelService:
     """A predictor, and the queue before it.
 
-    `invoke` may run in many threads. `run` belongs to one, which alone touches the model.
+    `predict` may run in many threads. `run` belongs to one thread, the only one that touches the model.
     """
 
     def __init__(self, predictor: Predictor, settings: Settings, observer: Observer | None = None) -> None:
@@ -59,7 +44,7 @@ class ModelService:
         self._batcher: Batcher[Prepared, Logits] = Batcher(
             settings.batch_size, settings.queue_length, settings.batch_wait_ms / 1000, _shape, observer
         )
-        # Decoding and encoding take a core and, for large images, much memory: no more of them than cores.
+        # Decoding and encoding take a core and, for large images, much memory: at most one request per core.
         cores = BoundedSemaphore(available_cores())
         self._pipeline = Pipeline(predictor, self._batcher, cores)
 
@@ -79,7 +64,7 @@ class ModelService:
     def run(self) -> None:
         """Compute what requests wait for, until `stop` and the last of them.
 
-        Raises ResourceError where the GPU fails for good.
+        Raises ResourceError if the GPU fails for good.
         """
         try:
             self._batcher.run(self._forward)
@@ -90,31 +75,29 @@ class ModelService:
         """Accept no more requests."""
         self._batcher.stop()
 
-    def invoke(self, environ: WSGIEnvironment, stream: IO[bytes]) -> EncodedResponse:
-        """Answer a request whose body comes from `stream`. Raises RequestError."""
-        with as_request_errors(self._settings.request_timeout):
-            return self._answer(environ, stream)
+    def predict(self, request: RequestContext) -> EncodedResponse:
+        """The response to a request. Raises RequestError."""
+        settings = self._settings
+        with as_request_errors(settings.request_timeout):
+            self._read_headers(request)
+            decode = choose_reader(request.content_type)
+            self._batcher.wait_for_room(QUEUE_TIMEOUT)  # before its body is read into memory
+            payload = decode(request.receive(settings.max_body, settings.request_timeout))
+            self._check_count(payload, request.response_format)
+            encoder = Encoder(request.response_format, palette=bool(request.options.palette))
+            with self._stop_on_fatal_errors():
+                pieces = self._pipeline.run(self._decoded(payload, request), request, encoder)
+                return EncodedResponse(encoder.join(pieces, payload.several), request.response_format.media_type)
 
-    def _answer(self, environ: WSGIEnvironment, stream: IO[bytes]) -> EncodedResponse:
-        wishes = read_options(environ.get("QUERY_STRING", ""), environ.get(_ATTRIBUTES, ""))
-        check_options(wishes, self._predictor.config)
-        content_type = environ.get("CONTENT_TYPE")
-        default = ResponseFormat.JSON_LINES if is_json_lines(content_type) else None
-        form = choose_format(environ.get("HTTP_ACCEPT"), self.config.model.task, wishes.view, default)
-        read = choose_reader(content_type)
-        self._batcher.wait_for_room(patience=QUEUE_TIMEOUT)
-        payload = read(read_body(stream, get_content_length(environ), self._settings.max_body))
-        caller = Caller(time.monotonic() + self._settings.request_timeout, presence(environ), Record.of(environ))
-        self._check_count(payload, form)
-        encoder = Encoder(form, palette=bool(wishes.palette))
-        outcomes = self._outcomes(payload, form, wishes)
-        with self._fatal_ones_end_it():
-            pieces = self._pipeline.answer(outcomes, wishes.looks(form), encoder, caller)
-            return EncodedResponse(encoder.join(pieces, payload.several), form.media_type)
+    def _read_headers(self, request: RequestContext) -> None:
+        request.options = read_options(request.query, request.attributes or "")
+        check_options(request.options, self.config)
+        default = ResponseFormat.JSON_LINES if is_json_lines(request.content_type) else None
+        request.response_format = choose_format(request.accept, self.config.task, request.options.view, default)
 
     @contextmanager
-    def _fatal_ones_end_it(self) -> Iterator[None]:
-        """A GPU works behind our back: what a batch has broken may show when its results are fetched."""
+    def _stop_on_fatal_errors(self) -> Iterator[None]:
+        """A GPU works asynchronously: an error of a batch may be raised when its results are fetched."""
         try:
             with raise_fatal_errors():
                 yield
@@ -122,16 +105,21 @@ class ModelService:
             self._batcher.fail(error)
             raise
 
-    def _check_count(self, payload: Payload, form: ResponseFormat) -> None:
+    def _check_count(self, payload: Payload, response_format: ResponseFormat) -> None:
         count = len(payload.sources)
-        check_count(form, count)
+        check_count(response_format, count)
         if payload.limited and count > self._batcher.capacity:
-            raise RequestError(413, f"{count} images in one request; {self._batcher.capacity} are the most")
+            raise RequestError(
+                413, f"{count} images in one request, more than the limit of {self._batcher.capacity} (QUEUE_LENGTH)"
+            )
 
-    def _outcomes(self, payload: Payload, form: ResponseFormat, wishes: RequestOptions) -> Iterator[Outcome]:
-        """The images; or, where they are several and text can say so, errors in their places."""
-        tolerant = (wishes.errors or self._settings.record_errors) == "line"
-        if tolerant and payload.several and form in TEXTS:
+    def _decoded(self, payload: Payload, request: RequestContext) -> Iterator[ImageOrError]:
+        """The images, each decoded when it is asked for.
+
+        If there are several and the response is text, an image that cannot be read may become an error in its place.
+        """
+        tolerant = (request.options.errors or self._settings.record_errors) == "line"
+        if tolerant and payload.several and request.response_format in TEXTS:
             return payload.outcomes(self._settings.max_pixels)
         return payload.images(self._settings.max_pixels)
 
@@ -143,38 +131,3 @@ class ModelService:
 def _shape(prepared: Prepared) -> tuple[int, ...]:
     """Only images of one shape make a batch."""
     return tuple(prepared.pixels.shape)
-
-
-def load_model(settings: Settings, worker: int, observer: Observer | None = None) -> ModelService:
-    """The model of the settings, for one of the workers; the observer is told of its batches.
-
-    Raises DataError where there is none or it is damaged, and ResourceError where the GPU's driver is too old.
-    """
-    cv2.setNumThreads(1)  # as many images as there are cores are worked on at once, see `ModelService`
-    device = _choose_gpu(settings, worker) if may_have_gpu(settings) else None
-    threads = max(1, available_cores() // max(1, settings.workers))
-    # Beside other models memory is dearer than speed.
-    lanes = 1 if settings.multi_model else min(settings.batch_size, choose_lanes(threads))
-    predictor = Predictor.load(settings.model, device, settings.engine, threads, lanes)
-    return ModelService(predictor, settings, observer)
-
-
-def may_have_gpu(settings: Settings) -> bool:
-    """Whether it is worth asking torch, which takes seconds to import."""
-    return settings.engine != "openvino" and bool(visible_gpus(os.environ) or driver_version(os.environ))
-
-
-def _choose_gpu(settings: Settings, worker: int) -> str | None:
-    """The worker's own, where there are several."""
-    import torch
-
-    from byoc_vision.system.gpus import check_driver, find_gpus
-
-    hardware = find_gpus()
-    warning = check_driver(hardware, allow_cpu_fallback=settings.allow_cpu_fallback, serving=True)
-    if worker == 0:
-        logger.info("%s", hardware)
-        if warning:
-            logger.warning(warning)
-    gpus = torch.cuda.device_count()
-    return f"cuda:{worker % gpus}" if gpus > 1 else None

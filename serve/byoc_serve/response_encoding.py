@@ -1,4 +1,4 @@
-"""From answers to the bytes of a response."""
+"""From predictions to the bytes of a response, in the format that the client accepts."""
 
 from __future__ import annotations
 
@@ -24,100 +24,100 @@ from byoc_vision.inference.predictor import Answer, Classification, Segmentation
 
 MAX_PROBABILITIES = 2**28  # bytes
 
-Piece = bytes | str | np.ndarray  # an answer as its form has it, to be joined with others
+Piece = bytes | str | np.ndarray  # one encoded prediction, to be joined with others
 
-_to_json = json.JSONEncoder(allow_nan=False).encode  # JSON knows no NaN: a model that answers it is broken
+_to_json = json.JSONEncoder(allow_nan=False).encode  # JSON has no NaN: a model that predicts it is broken
 
 
-def check_count(form: ResponseFormat, count: int) -> None:
-    """Raises RequestError 406 where this many answers do not fit into the form."""
-    if form in IMAGES and count != 1:
-        raise RequestError(406, f"{count} masks do not fit into one {form.value}; accept application/json")
+def check_count(response_format: ResponseFormat, count: int) -> None:
+    """Raises RequestError 406 if this many predictions do not fit into the format."""
+    if response_format in IMAGES and count != 1:
+        raise RequestError(406, f"{count} masks do not fit into one {response_format.value}; accept application/json")
 
 
 class Encoder:
-    """The answers of one request in the form it wants.
+    """The predictions of one request, encoded.
 
-    palette: whether a mask's PNG tells viewers a colour for each class.
+    palette: whether a mask's PNG has a colour for each class.
     """
 
-    def __init__(self, form: ResponseFormat, palette: bool = False) -> None:
-        self.form = form
+    def __init__(self, response_format: ResponseFormat, palette: bool = False) -> None:
+        self._format = response_format
         self._palette = palette
         self._room = MAX_PROBABILITIES
 
-    def admit(self, planes: int, height: int, width: int) -> None:
-        """Reckon with the probabilities of one more mask, [planes, height, width].
+    def reserve(self, planes: int, height: int, width: int) -> None:
+        """Count the probabilities of one more mask, [planes, height, width].
 
-        Raises RequestError 413 where the form holds them and they grow too large.
+        Raises RequestError 413 if the format holds probabilities and they grow too large.
         """
-        if self.form in ARRAYS:
+        if self._format in ARRAYS:
             self._room -= planes * height * width * np.dtype(np.float32).itemsize
         if self._room < 0:
             raise RequestError(
-                413, f"the probabilities take over {MAX_PROBABILITIES:,} bytes; send less, or accept another form"
+                413, f"the probabilities take over {MAX_PROBABILITIES:,} bytes; send less, or accept another format"
             )
 
-    def encode(self, answer: Answer, rgb: np.ndarray | None = None) -> Piece:
-        """One answer. rgb: its image, for an overlay."""
-        if isinstance(answer, Segmentation):
-            return self._mask(answer, rgb)
-        if self.form is ResponseFormat.NPY:
-            return answer.probabilities
-        if self.form in ARRAYS:
-            return protobuf.class_record(answer.probabilities, exclusive=answer.threshold is None)
-        return _to_json(_plain_classes(answer, self.form))
+    def encode(self, prediction: Answer, rgb: np.ndarray | None = None) -> Piece:
+        """One prediction. rgb: its image, for an overlay."""
+        if isinstance(prediction, Segmentation):
+            return self._mask(prediction, rgb)
+        if self._format is ResponseFormat.NPY:
+            return prediction.probabilities
+        if self._format in ARRAYS:
+            return protobuf.class_record(prediction.probabilities, exclusive=prediction.threshold is None)
+        return _to_json(_plain_classes(prediction, self._format))
 
     def encode_error(self, error: RequestError) -> Piece:
-        """What stands in the place of an image that has no answer; for forms that are text."""
-        assert self.form in TEXTS
+        """What stands in the place of an image without a prediction; for formats that are text."""
+        assert self._format in TEXTS
         return _to_json({"error": error.message})
 
     def join(self, pieces: Iterable[Piece], several: bool) -> bytes:
         """The response's body. `several` makes it a list, however long.
 
-        Raises RequestError 406 where answers do not fit together.
+        Raises RequestError 406 if predictions do not fit together.
         """
-        if self.form is ResponseFormat.NPY:
+        if self._format is ResponseFormat.NPY:
             return _join_arrays([piece for piece in pieces if isinstance(piece, np.ndarray)], several)
-        if self.form not in TEXTS:
+        if self._format not in TEXTS:
             return b"".join(piece for piece in pieces if isinstance(piece, bytes))
         texts = [piece for piece in pieces if isinstance(piece, str)]
-        if self.form is ResponseFormat.JSON_LINES:
+        if self._format is ResponseFormat.JSON_LINES:
             return "".join(text + "\n" for text in texts).encode()
         return (f"[{', '.join(texts)}]" if several else texts[0]).encode()
 
-    def _mask(self, answer: Segmentation, rgb: np.ndarray | None) -> Piece:
-        if self.form is ResponseFormat.PNG:
-            return encode_png(answer.mask, mask_palette(answer.classes) if self._palette else None)
-        if self.form is ResponseFormat.OVERLAY:
+    def _mask(self, prediction: Segmentation, rgb: np.ndarray | None) -> Piece:
+        if self._format is ResponseFormat.PNG:
+            return encode_png(prediction.mask, mask_palette(prediction.classes) if self._palette else None)
+        if self._format is ResponseFormat.OVERLAY:
             assert rgb is not None, "an overlay lies over an image"
-            return encode_rgb_png(draw_overlay(rgb, answer.labels, background_classes(answer.classes)))
-        if self.form in ARRAYS:
-            return (
-                answer.probabilities if self.form is ResponseFormat.NPY else protobuf.mask_record(answer.probabilities)
-            )
-        return _to_json(_plain_mask(answer))
+            return encode_rgb_png(draw_overlay(rgb, prediction.labels, background_classes(prediction.classes)))
+        if self._format is ResponseFormat.NPY:
+            return prediction.probabilities
+        if self._format in ARRAYS:
+            return protobuf.mask_record(prediction.probabilities)
+        return _to_json(_plain_mask(prediction))
 
 
-def _plain_classes(answer: Classification, form: ResponseFormat) -> dict[str, Any] | list[Any]:
-    """An answer as JSON has it."""
-    if form is ResponseFormat.JSON:
-        return class_entries(answer)
-    vector = [round(score, DECIMALS) for score in answer.probabilities.tolist()]
-    # In lines as SageMaker's built-in Image Classification answers.
-    return {"prediction": vector} if form is ResponseFormat.JSON_LINES else vector
+def _plain_classes(prediction: Classification, response_format: ResponseFormat) -> dict[str, Any] | list[Any]:
+    """A prediction as JSON."""
+    if response_format is ResponseFormat.JSON:
+        return class_entries(prediction)
+    vector = [round(score, DECIMALS) for score in prediction.probabilities.tolist()]
+    # JSON Lines as SageMaker's built-in Image Classification writes them.
+    return {"prediction": vector} if response_format is ResponseFormat.JSON_LINES else vector
 
 
-def _plain_mask(answer: Segmentation) -> dict[str, Any]:
-    count = len(answer.classes)
-    shares = class_shares(answer.labels, count)
-    rles = encode_rles(answer.labels, count)
+def _plain_mask(prediction: Segmentation) -> dict[str, Any]:
+    count = len(prediction.classes)
+    shares = class_shares(prediction.labels, count)
+    rles = encode_rles(prediction.labels, count)
     return {
-        "size": list(answer.labels.shape),
+        "size": list(prediction.labels.shape),
         "classes": [
             {"label": entry.name, "value": entry.value, "share": share, "rle": rle}
-            for entry, share, rle in zip(answer.classes, shares, rles, strict=True)
+            for entry, share, rle in zip(prediction.classes, shares, rles, strict=True)
         ],
     }
 

@@ -10,15 +10,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
 
 import numpy as np
 
 from byoc_serve import run, wsgi
 from byoc_serve.batcher import Observer
-from byoc_serve.loader import Loader
 from byoc_serve.model_service import ModelService
-from byoc_serve.readiness import Readiness
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ClassEntry, ModelConfig
 from byoc_vision.inference.predictor import Predictor
@@ -89,12 +86,10 @@ def main() -> int:
     config, engine = (MASKS, StandinForMasks) if os.environ.get("STANDIN_MASKS") else (CARD, Standin)
     predictor = Unwarmed(config, engine(float(seconds), error[0] if error else None))
 
-    def make_loader(
-        settings: Settings, readiness: Readiness, slot: int, on_failure: Callable[[], None], observer: Observer
-    ) -> Loader:
-        return Loader(lambda: ModelService(predictor, settings, observer), readiness, slot, on_failure)
+    def load_model(settings: Settings, worker: int, observer: Observer) -> ModelService:
+        return ModelService(predictor, settings, observer)
 
-    wsgi.make_loader = make_loader
+    wsgi.load_model = load_model
     return run.serve(MlPaths.from_environment(), int(port))
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from byoc_serve.app import create_app
 from byoc_serve.batcher import FatalError
-from byoc_serve.errors import is_fatal, is_out_of_memory, raise_fatal_errors
+from byoc_serve.errors import is_fatal, raise_fatal_errors
 from byoc_serve.loader import Loader
 from byoc_serve.model_service import ModelService
 from byoc_serve.readiness import Readiness, State
@@ -24,6 +24,7 @@ from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError, ResourceError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.predictor import Classification, Predictor, Prepared
+from byoc_vision.system.memory import is_out_of_memory
 
 SOON = 60.0
 WHITE = encode(np.full((8, 8, 3), 255, np.uint8))

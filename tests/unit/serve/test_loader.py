@@ -8,7 +8,7 @@ from threading import Event
 
 import pytest
 
-from byoc_serve.loader import BUG_EXIT_CODE, Loader
+from byoc_serve.loader import INTERNAL_ERROR_EXIT_CODE, Loader
 from byoc_serve.model_service import ModelService
 from byoc_serve.readiness import Readiness, State
 from byoc_serve.settings import Settings
@@ -58,7 +58,7 @@ def test_stopping_while_loading_ends_the_thread(classifier: Predictor) -> None:
     ("error", "code", "reason"),
     [
         (DataError("/opt/ml/model holds no model"), DataError.exit_code, "/opt/ml/model holds no model"),
-        (KeyError("oops"), BUG_EXIT_CODE, "KeyError: 'oops'"),
+        (KeyError("oops"), INTERNAL_ERROR_EXIT_CODE, "KeyError: 'oops'"),
     ],
 )
 def test_a_model_that_cannot_be_loaded_is_told(
@@ -71,7 +71,7 @@ def test_a_model_that_cannot_be_loaded_is_told(
     assert told.wait(SOON)
     assert (loader.failure, readiness.exit_code, loader.ready, status_of(loader)) == (reason, code, False, 500)
     assert f"the model cannot be served: {reason}" in caplog.messages
-    assert ("Traceback" in caplog.text) == (code == BUG_EXIT_CODE)
+    assert ("Traceback" in caplog.text) == (code == INTERNAL_ERROR_EXIT_CODE)
     loader.stop()
 
 
@@ -85,7 +85,7 @@ def test_a_model_whose_thread_ends_is_no_longer_ready(classifier: Predictor) -> 
     loader.start()
     assert told.wait(SOON)
     assert (loader.failure, loader.ready, status_of(loader)) == ("RuntimeError: the queue is broken", False, 500)
-    assert readiness.exit_code == BUG_EXIT_CODE
+    assert readiness.exit_code == INTERNAL_ERROR_EXIT_CODE
     loader.stop()
 
 

@@ -92,7 +92,7 @@ def test_a_wrong_value_is_told_with_the_right_ones(name: str, value: str) -> Non
     [
         ("treshold=0.3", "did you mean threshold?"),
         ("Tile=64", "did you mean tile?"),
-        ("speed=9", "there are tile, tta"),
+        ("speed=9", "the options are tile, tta"),
     ],
 )
 def test_an_unknown_name_in_the_query_is_told_with_the_nearest(query: str, hint: str) -> None:

@@ -147,11 +147,11 @@ def test_probabilities_do_not_grow_beyond_measure(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(response_encoding, "MAX_PROBABILITIES", 60)  # one image of LABELS' size has 48 bytes
     for form in (ResponseFormat.NPY, ResponseFormat.PROTOBUF, ResponseFormat.RECORDIO):
         encoder = Encoder(form)
-        encoder.admit(2, *LABELS.shape)
+        encoder.reserve(2, *LABELS.shape)
         with pytest.raises(RequestError) as raised:
-            encoder.admit(2, *LABELS.shape)
+            encoder.reserve(2, *LABELS.shape)
         assert raised.value.status == 413
-    Encoder(ResponseFormat.JSON).admit(1000, *LABELS.shape)
+    Encoder(ResponseFormat.JSON).reserve(1000, *LABELS.shape)
 
 
 def test_a_number_that_is_none_is_never_sent() -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from byoc_serve.model_service import ModelService
 from byoc_serve.multi_model.registry import Listed, Registry
+from byoc_serve.request import RequestContext
 from byoc_serve.settings import Settings
 from byoc_vision.errors import DataError, RequestError, ResourceError
 from byoc_vision.inference.predictor import Predictor
@@ -33,8 +34,8 @@ def make_registry(classifier: Predictor) -> Iterator[MakeRegistry]:
     """A registry whose models come from `source`; by default all are the classifier."""
     made: list[Registry] = []
 
-    def make(source: Callable[[Path], ModelService] | None = None, patience: float = SOON) -> Registry:
-        made.append(Registry(source or (lambda _: ModelService(classifier, Settings())), patience))
+    def make(source: Callable[[Path], ModelService] | None = None, unload_timeout: float = SOON) -> Registry:
+        made.append(Registry(source or (lambda _: ModelService(classifier, Settings())), unload_timeout))
         return made[-1]
 
     yield make
@@ -44,10 +45,9 @@ def make_registry(classifier: Predictor) -> Iterator[MakeRegistry]:
 
 def ask(registry: Registry, png: bytes, name: str = "x") -> int:
     """The status of a request."""
-    environ = {"CONTENT_TYPE": "image/png", "CONTENT_LENGTH": str(len(png))}
     try:
-        with registry.lend(name) as resident:
-            resident.invoke(environ, io.BytesIO(png))
+        with registry.acquire(name) as model:
+            model.predict(RequestContext(io.BytesIO(png), len(png), "image/png"))
     except RequestError as error:
         return error.status
     return 200
@@ -172,9 +172,9 @@ def test_requests_in_flight_are_answered_before_their_model_goes(
 def test_a_model_is_not_kept_for_ever_by_who_does_not_end(
     make_registry: MakeRegistry, png: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    registry = make_registry(patience=0.1)
+    registry = make_registry(unload_timeout=0.1)
     registry.load("x", FOLDER)
-    with registry.lend("x"):
+    with registry.acquire("x"):
         registry.unload("x")
     assert "while 1 requests still use it" in caplog.text
     assert ask(registry, png) == 404

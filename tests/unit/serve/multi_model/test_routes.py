@@ -24,7 +24,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4
 @pytest.fixture
 def client(classifier: Predictor, tmp_path: Path) -> FlaskClient:
     (tmp_path / "models/x/model").mkdir(parents=True)
-    registry = Registry(lambda _: ModelService(classifier, Settings()), patience=60)
+    registry = Registry(lambda _: ModelService(classifier, Settings()), unload_timeout=60)
     return create_multi_model_app(Settings(root=tmp_path), registry).test_client()
 
 
