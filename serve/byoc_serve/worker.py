@@ -66,11 +66,8 @@ class Worker(ThreadWorker):
     def run(self) -> None:
         """Answer until SIGTERM, then finish what was accepted.
 
-        gunicorn waits without limit for a client that stops in the middle of a request, and its worker ends with status
-        0 whatever happened, so that the master starts another worker, for ever.
+        gunicorn's ends with status 0 whatever happened, and the master would start another worker, for ever.
         """
-        for listener in self.sockets:
-            _limit_stalls(listener)
         super().run()
         self._service.stop()
         if self.app.readiness[self.slot] is State.FAILED:
@@ -80,12 +77,13 @@ class Worker(ThreadWorker):
         """Take a connection, and give it a thread once there is something to read.
 
         gunicorn gives it a thread at once, which waits there for 5 s: as many idle connections as threads stop the
-        server.
+        server. And it waits without limit for a client that stops in the middle of a request.
         """
         try:
             client, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):  # another worker was faster, or the client is gone
             return
+        _limit_stalls(client)
         self.nr_conns += 1
         conn = TConn(self.cfg, client, address, listener.getsockname())
         conn.timeout = time.monotonic() + STALL_SECONDS
@@ -187,8 +185,8 @@ def _is_ping(client: socket.socket) -> bool:
         return False
 
 
-def _limit_stalls(listener: socket.socket) -> None:
-    """Set the kernel's time limits, which the sockets of accepted connections inherit (socket(7))."""
+def _limit_stalls(client: socket.socket) -> None:
+    """Set the kernel's time limits, in seconds and microseconds (socket(7))."""
     limit = struct.pack("ll", STALL_SECONDS, 0)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
