@@ -141,7 +141,7 @@ def test_by_keyboard_and_screen_reader_on_a_phone(cars: Page, image: Path) -> No
     order = [cars.tab_to("threshold"), *(cars.press(Keys.TAB) for _ in range(3))]
     assert [element.get_attribute("id") for element in order] == ["threshold", "tile", "side", "tta"]
     told = {name for role, name in cars.accessible() if re.match(r"slider|combobox|spinbutton", role, re.IGNORECASE)}
-    assert {"Threshold", "Tiles", "Longer side of a tile, in pixels", "Mirrored too"} <= told
+    assert {"Threshold", "Tiles", "Longer side of a tile, in pixels", "Mirror images"} <= told
 
 
 def test_without_a_description_images_are_answered(labels: Page, image: Path) -> None:

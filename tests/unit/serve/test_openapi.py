@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from byoc_serve.metrics import CONTENT_TYPE
-from byoc_serve.openapi import REFUSALS, describe
+from byoc_serve.openapi import ERRORS, describe
 from byoc_serve.request_decoding import IMAGE_TYPES
 from byoc_serve.request_options import OPTIONS
 from byoc_serve.response_format import RESPONSE_FORMATS
@@ -91,7 +91,7 @@ def test_every_reference_leads_somewhere() -> None:
     assert all(name in document["components"][kind] for kind, name in references)
 
 
-@pytest.mark.parametrize("status", sorted(REFUSALS))
+@pytest.mark.parametrize("status", sorted(ERRORS))
 def test_the_documentation_names_every_refusal(status: int) -> None:
     table = DOCUMENTATION.read_text(encoding="utf-8").partition("## What can go wrong")[2].partition("\n## ")[0]
     assert str(status) in table
