@@ -47,9 +47,7 @@ def describe(settings: Settings, config: ModelConfig | None) -> Json:
         "paths": {
             "/ping": {"get": _ping()},
             "/invocations": {"post": _invocations(settings, tasks, config)},
-            "/execution-parameters": {
-                "get": _get("Parameters for a batch transform.", _json(_EXECUTION_PARAMETERS))
-            },
+            "/execution-parameters": {"get": _get("Parameters for a batch transform.", _json(_EXECUTION_PARAMETERS))},
             "/metrics": {"get": _get("Metrics for Prometheus.", {metrics.CONTENT_TYPE: {"schema": _TEXT}})},
             "/openapi.json": {"get": _get("This description.", _json({"type": "object", "required": ["openapi"]}))},
         },
@@ -76,9 +74,7 @@ def _invocations(settings: Settings, tasks: list[Task], config: ModelConfig | No
     limits = settings.model_dump() | {"max_body": settings.max_body, "max_pixels": settings.max_pixels}
     errors = {str(status): _response(text.format_map(limits), _json(_ref("Error"))) for status, text in ERRORS.items()}
     errors["503"]["headers"] |= {"Retry-After": {"schema": {"type": "string"}}}
-    success = _response(
-        "The prediction for an image, or a list for several images.", _predictions(tasks)
-    )
+    success = _response("The prediction for an image, or a list for several images.", _predictions(tasks))
     success["headers"] |= {"X-Amzn-SageMaker-Custom-Attributes": {"schema": {"type": "string"}}}
     return {
         "summary": "Predictions for one or several images.",
