@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,12 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from byoc_serve.request_options import OPTIONS, RequestOptions, options_table, read_options
+from byoc_serve.request_options import OPTIONS, RequestOptions, read_options
 from byoc_vision.errors import RequestError
 from byoc_vision.inference.options import LARGEST_TILE, SMALLEST_TILE
 
 FEW = settings(max_examples=40, deadline=None)
-DOCUMENTATION = Path(__file__).parents[3] / "docs/http.md"
 
 NAMES = [item.name for item in fields(RequestOptions)]
 VALUES: dict[str, st.SearchStrategy[Any]] = {
@@ -121,7 +119,3 @@ def test_whatever_is_asked_is_read_or_refused(query: str) -> None:
 @pytest.mark.parametrize("query", ["%ff=1", "&".join("tile=64" for _ in range(101))])
 def test_a_query_string_that_is_none_is_refused(query: str) -> None:
     assert "query string" in refusal(query)
-
-
-def test_the_documentation_lists_every_option() -> None:
-    assert options_table() in DOCUMENTATION.read_text(encoding="utf-8")
