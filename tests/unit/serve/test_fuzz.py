@@ -15,7 +15,10 @@ from support.pictures import encode, npy
 from byoc_serve.negotiation import Form
 
 # Pillow grumbles over damaged pictures, and then raises.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning:PIL"),
+    pytest.mark.filterwarnings("ignore:Reading `.npy`:UserWarning"),  # an L put behind a number: Python 2 wrote so
+]
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
 PNG = encode(PICTURE)
