@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from byoc_vision.inference.encoding import (
 from byoc_vision.inference.overlay import background_classes, draw_overlay, mask_palette
 from byoc_vision.inference.predictor import Answer, Classification, Segmentation
 
-MAX_PROBABILITIES = 2**28  # bytes
+MAX_ANSWER = 2**28  # bytes, of probabilities or of text
 
 Piece = bytes | str | np.ndarray  # an answer as its form has it, to be joined with others
 
@@ -44,7 +44,7 @@ class Encoder:
     def __init__(self, form: Form, palette: bool = False) -> None:
         self.form = form
         self._palette = palette
-        self._room = MAX_PROBABILITIES
+        self._room = MAX_ANSWER
 
     def admit(self, planes: int, height: int, width: int) -> None:
         """Reckon with the probabilities of one more mask, [planes, height, width].
@@ -55,7 +55,7 @@ class Encoder:
             self._room -= planes * height * width * np.dtype(np.float32).itemsize
         if self._room < 0:
             raise RequestError(
-                413, f"the probabilities take over {MAX_PROBABILITIES:,} bytes; send less, or accept another form"
+                413, f"the probabilities take over {MAX_ANSWER:,} bytes; send less, or accept another form"
             )
 
     def encode(self, answer: Answer, rgb: np.ndarray | None = None) -> Piece:
@@ -76,16 +76,16 @@ class Encoder:
     def join(self, pieces: Iterable[Piece], several: bool) -> bytes:
         """The response's body. `several` makes it a list, however long.
 
-        Raises RequestError 406 where answers do not fit together.
+        Raises RequestError: 406 if answers do not fit together, 413 if texts grow too large.
         """
         if self.form is Form.NPY:
             return _join_arrays([piece for piece in pieces if isinstance(piece, np.ndarray)], several)
         if self.form not in TEXTS:
             return b"".join(piece for piece in pieces if isinstance(piece, bytes))
-        texts = [piece for piece in pieces if isinstance(piece, str)]
+        texts = list(_admitted(piece.encode() for piece in pieces if isinstance(piece, str)))
         if self.form is Form.JSON_LINES:
-            return "".join(text + "\n" for text in texts).encode()
-        return (f"[{', '.join(texts)}]" if several else texts[0]).encode()
+            return b"\n".join([*texts, b""])
+        return b"".join((b"[", b", ".join(texts), b"]")) if several else texts[0]
 
     def _mask(self, answer: Segmentation, rgb: np.ndarray | None) -> Piece:
         if self.form is Form.PNG:
@@ -96,6 +96,16 @@ class Encoder:
         if self.form in ARRAYS:
             return answer.probabilities if self.form is Form.NPY else protobuf.mask_record(answer.probabilities)
         return _to_json(_plain_mask(answer))
+
+
+def _admitted(texts: Iterable[bytes]) -> Iterator[bytes]:
+    """Raises RequestError 413 as soon as they are too large together."""
+    room = MAX_ANSWER
+    for text in texts:
+        room -= len(text)
+        if room < 0:
+            raise RequestError(413, f"the predictions take over {MAX_ANSWER:,} bytes; send fewer images at once")
+        yield text
 
 
 def _plain_classes(answer: Classification, form: Form) -> dict[str, Any] | list[Any]:

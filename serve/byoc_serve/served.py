@@ -19,14 +19,14 @@ from byoc_serve.batcher import Batcher, FatalError, Observer
 from byoc_serve.body import read_body
 from byoc_serve.client import presence
 from byoc_serve.faults import fatal_ones_told, told_to_the_caller
-from byoc_serve.media import Payload, choose_reader, is_json_lines
+from byoc_serve.media import Limits, Payload, choose_reader, is_json_lines
 from byoc_serve.negotiation import TEXTS, Form, choose_form
 from byoc_serve.pipeline import PATIENCE, Caller, Outcome, Pipeline
 from byoc_serve.request_log import Record
 from byoc_serve.settings import Settings
 from byoc_serve.wishes import Wishes, check_wishes, read_wishes
 from byoc_vision.artifact import ModelCard
-from byoc_vision.errors import RequestError, ResourceError
+from byoc_vision.errors import ResourceError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.engines.openvino_engine import choose_lanes
 from byoc_vision.inference.predictor import Predictor, Prepared
@@ -59,6 +59,7 @@ class ServedModel:
         self._batcher: Batcher[Prepared, Logits] = Batcher(
             settings.batch_size, settings.queue_length, settings.batch_wait_ms / 1000, _shape, observer
         )
+        self._limits = Limits(self._batcher.capacity, settings.max_lines)
         # Decoding and encoding take a core and, for large pictures, much memory: no more of them than cores.
         cores = BoundedSemaphore(available_cores())
         self._pipeline = Pipeline(predictor, self._batcher, cores)
@@ -101,11 +102,11 @@ class ServedModel:
         content_type = environ.get("CONTENT_TYPE")
         default = Form.JSON_LINES if is_json_lines(content_type) else None
         form = choose_form(environ.get("HTTP_ACCEPT"), self.card.model.task, wishes.view, default)
-        read = choose_reader(content_type)
+        read = choose_reader(content_type, self._limits)
         self._batcher.wait_for_room(patience=PATIENCE)
         payload = read(read_body(stream, get_content_length(environ), self._settings.max_body))
         caller = Caller(time.monotonic() + self._settings.request_timeout, presence(environ), Record.of(environ))
-        self._check_count(payload, form)
+        check_count(form, payload.count)
         encoder = Encoder(form, palette=bool(wishes.palette))
         outcomes = self._outcomes(payload, form, wishes)
         with self._fatal_ones_end_it():
@@ -121,12 +122,6 @@ class ServedModel:
         except FatalError as error:
             self._batcher.fail(error)
             raise
-
-    def _check_count(self, payload: Payload, form: Form) -> None:
-        count = len(payload.sources)
-        check_count(form, count)
-        if payload.limited and count > self._batcher.capacity:
-            raise RequestError(413, f"{count} pictures in one request; {self._batcher.capacity} are the most")
 
     def _outcomes(self, payload: Payload, form: Form, wishes: Wishes) -> Iterator[Outcome]:
         """The pictures; or, where they are several and text can say so, errors in their places."""

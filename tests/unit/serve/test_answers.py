@@ -144,7 +144,7 @@ def test_pictures_of_different_sizes_have_no_common_array() -> None:
 
 
 def test_probabilities_do_not_grow_beyond_measure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "MAX_PROBABILITIES", 60)  # one picture of LABELS' size has 48 bytes
+    monkeypatch.setattr(answers, "MAX_ANSWER", 60)  # one picture of LABELS' size has 48 bytes
     for form in (Form.NPY, Form.PROTOBUF, Form.RECORDIO):
         encoder = Encoder(form)
         encoder.admit(2, *LABELS.shape)
