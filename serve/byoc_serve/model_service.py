@@ -13,13 +13,13 @@ from byoc_serve.batcher import Batcher, FatalError, Observer
 from byoc_serve.errors import as_request_errors, raise_fatal_errors
 from byoc_serve.pipeline import QUEUE_TIMEOUT, ImageOrError, Pipeline
 from byoc_serve.request import RequestContext
-from byoc_serve.request_decoding import Payload, choose_reader, is_json_lines
+from byoc_serve.request_decoding import Limits, Payload, choose_decoder, is_json_lines
 from byoc_serve.request_options import check_options, read_options
 from byoc_serve.response_encoding import Encoder, check_count
 from byoc_serve.response_format import TEXTS, ResponseFormat, choose_format
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ModelConfig
-from byoc_vision.errors import RequestError, ResourceError
+from byoc_vision.errors import ResourceError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.predictor import Predictor, Prepared
 from byoc_vision.system.machine import available_cores
@@ -44,6 +44,7 @@ class ModelService:
         self._batcher: Batcher[Prepared, Logits] = Batcher(
             settings.batch_size, settings.queue_length, settings.batch_wait_ms / 1000, _shape, observer
         )
+        self._limits = Limits(settings.queue_length, settings.max_lines)
         # Decoding and encoding take a core and, for large images, much memory: at most one request per core.
         cores = BoundedSemaphore(available_cores())
         self._pipeline = Pipeline(predictor, self._batcher, cores)
@@ -80,10 +81,10 @@ class ModelService:
         settings = self._settings
         with as_request_errors(settings.request_timeout):
             self._read_headers(request)
-            decode = choose_reader(request.content_type)
+            decode = choose_decoder(request.content_type, self._limits)
             self._batcher.wait_for_room(QUEUE_TIMEOUT)  # before its body is read into memory
             payload = decode(request.receive(settings.max_body, settings.request_timeout))
-            self._check_count(payload, request.response_format)
+            check_count(request.response_format, payload.count)
             encoder = Encoder(request.response_format, palette=bool(request.options.palette))
             with self._stop_on_fatal_errors():
                 pieces = self._pipeline.run(self._decoded(payload, request), request, encoder)
@@ -104,14 +105,6 @@ class ModelService:
         except FatalError as error:
             self._batcher.fail(error)
             raise
-
-    def _check_count(self, payload: Payload, response_format: ResponseFormat) -> None:
-        count = len(payload.sources)
-        check_count(response_format, count)
-        if payload.limited and count > self._batcher.capacity:
-            raise RequestError(
-                413, f"{count} images in one request, more than the limit of {self._batcher.capacity} (QUEUE_LENGTH)"
-            )
 
     def _decoded(self, payload: Payload, request: RequestContext) -> Iterator[ImageOrError]:
         """The images, each decoded when it is asked for.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from byoc_vision.inference.encoding import (
 from byoc_vision.inference.overlay import background_classes, draw_overlay, mask_palette
 from byoc_vision.inference.predictor import Answer, Classification, Segmentation
 
-MAX_PROBABILITIES = 2**28  # bytes
+MAX_BODY = 2**28  # bytes, of probabilities or of text
 
 Piece = bytes | str | np.ndarray  # one encoded prediction, to be joined with others
 
@@ -44,7 +44,7 @@ class Encoder:
     def __init__(self, response_format: ResponseFormat, palette: bool = False) -> None:
         self._format = response_format
         self._palette = palette
-        self._room = MAX_PROBABILITIES
+        self._room = MAX_BODY
 
     def reserve(self, planes: int, height: int, width: int) -> None:
         """Count the probabilities of one more mask, [planes, height, width].
@@ -55,7 +55,7 @@ class Encoder:
             self._room -= planes * height * width * np.dtype(np.float32).itemsize
         if self._room < 0:
             raise RequestError(
-                413, f"the probabilities take over {MAX_PROBABILITIES:,} bytes; send less, or accept another format"
+                413, f"the probabilities take over {MAX_BODY:,} bytes; send less, or accept another format"
             )
 
     def encode(self, prediction: Answer, rgb: np.ndarray | None = None) -> Piece:
@@ -76,16 +76,16 @@ class Encoder:
     def join(self, pieces: Iterable[Piece], several: bool) -> bytes:
         """The response's body. `several` makes it a list, however long.
 
-        Raises RequestError 406 if predictions do not fit together.
+        Raises RequestError: 406 if predictions do not fit together, 413 if texts grow too large.
         """
         if self._format is ResponseFormat.NPY:
             return _join_arrays([piece for piece in pieces if isinstance(piece, np.ndarray)], several)
         if self._format not in TEXTS:
             return b"".join(piece for piece in pieces if isinstance(piece, bytes))
-        texts = [piece for piece in pieces if isinstance(piece, str)]
+        texts = list(_limited(piece.encode() for piece in pieces if isinstance(piece, str)))
         if self._format is ResponseFormat.JSON_LINES:
-            return "".join(text + "\n" for text in texts).encode()
-        return (f"[{', '.join(texts)}]" if several else texts[0]).encode()
+            return b"\n".join([*texts, b""])
+        return b"".join((b"[", b", ".join(texts), b"]")) if several else texts[0]
 
     def _mask(self, prediction: Segmentation, rgb: np.ndarray | None) -> Piece:
         if self._format is ResponseFormat.PNG:
@@ -98,6 +98,16 @@ class Encoder:
         if self._format in ARRAYS:
             return protobuf.mask_record(prediction.probabilities)
         return _to_json(_plain_mask(prediction))
+
+
+def _limited(texts: Iterable[bytes]) -> Iterator[bytes]:
+    """Raises RequestError 413 as soon as the texts are too large together."""
+    room = MAX_BODY
+    for text in texts:
+        room -= len(text)
+        if room < 0:
+            raise RequestError(413, f"the predictions take over {MAX_BODY:,} bytes; send fewer images at once")
+        yield text
 
 
 def _plain_classes(prediction: Classification, response_format: ResponseFormat) -> dict[str, Any] | list[Any]:

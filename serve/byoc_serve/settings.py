@@ -18,6 +18,7 @@ from byoc_vision.inference.engines.base import EngineName
 from byoc_vision.paths import MlPaths
 
 MEGABYTE = 2**20
+LINE_BYTES = 2**10
 SPARE_THREADS = 16  # besides those that wait for the model: for bodies that arrive and responses that leave
 TRANSFORM_MEGABYTES = 100  # the most that payload × concurrency of a batch transform may be
 TRANSFORM_PAYLOAD_MB = 25
@@ -154,6 +155,11 @@ class Settings(BaseModel):
         """Bytes."""
         transform_payload_mb = self.transform_payload_mb if self.batch_transform else 0
         return (transform_payload_mb or self.max_payload_mb) * MEGABYTE
+
+    @property
+    def max_lines(self) -> int:
+        """Of a request of JSON lines: a line with an image rarely has less than a kilobyte."""
+        return max(self.queue_length, self.max_body // LINE_BYTES)
 
     @property
     def max_pixels(self) -> int:

@@ -1,4 +1,4 @@
-"""Images in every form in which a request may bring them."""
+"""Pictures in every form in which a request may bring them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 from support.images import encode, npy
 
-from byoc_serve.request_decoding import IMAGE_TYPES, MAX_PARTS, choose_reader, read_json
+from byoc_serve.multipart import MAX_HEADERS, MAX_PARTS, read_files
+from byoc_serve.request_decoding import IMAGE_TYPES, MAX_VALUES, Limits, choose_decoder, read_json
 from byoc_vision.errors import RequestError
 
 PIXELS = 10_000
+LIMITS = Limits(images=8, lines=100)
 
 
 def read(content_type: str | None, body: bytes) -> tuple[list[np.ndarray], bool]:
-    payload = choose_reader(content_type)(body)
+    payload = choose_decoder(content_type, LIMITS)(body)
     return list(payload.images(PIXELS)), payload.several
 
 
@@ -111,7 +113,7 @@ def test_other_arrays_are_refused(array: np.ndarray, status: int, message: str) 
         lambda text: {"image": text[:40] + "\n" + text[40:]},
     ],
 )
-def test_json_with_a_image(image: np.ndarray, png: bytes, shape_of: object) -> None:
+def test_json_with_an_image(image: np.ndarray, png: bytes, shape_of: object) -> None:
     body = json.dumps(shape_of(base64.b64encode(png).decode())).encode()
     (rgb,), several = read("application/json; charset=utf-8", body)
     np.testing.assert_array_equal(rgb, image)
@@ -132,7 +134,7 @@ def test_json_with_instances_is_several_images_however_many(image: np.ndarray, p
     [
         (b"{", "not JSON"),
         (b"\xff\xfe\xfa", "not JSON"),
-        (b"[" * 100_000, "not JSON"),
+        (b"[" * 5000, "not JSON"),
         (b"{}", "holds no image"),
         (b"[1, 2]", "holds no image"),
         (b"null", "holds no image"),
@@ -163,7 +165,7 @@ def test_a_bad_instance_is_named_by_its_number(png: bytes) -> None:
 
 def test_images_are_decoded_as_they_are_asked_for(png: bytes) -> None:
     entries = [base64.b64encode(content).decode() for content in (png, b"text")]
-    images = read_json(json.dumps({"instances": entries}).encode()).images(PIXELS)
+    images = read_json(json.dumps({"instances": entries}).encode(), most=8).images(PIXELS)
     assert next(images).shape == (32, 48, 3)
 
 
@@ -193,7 +195,7 @@ def test_a_form_with_files_keeps_their_order(image: np.ndarray) -> None:
         ("multipart/form-data; boundary=edge", form(('; name="a"; filename="a"', b"text")), "begins with the text"),
         ("multipart/form-data; boundary=edge", form(('; name="a"; filename="a"', b"x"))[:-20], "not a whole form"),
         ("multipart/form-data; boundary=edge", b"--edge\r\nX: y\r\n\r\nx\r\n--edge--\r\n", "not a whole form"),
-        ("multipart/form-data; boundary=edge", form(*[('; name="a"', b"")] * (MAX_PARTS + 1)), f"{MAX_PARTS} parts"),
+        ("multipart/form-data; boundary=edge", form(*[('; name="a"', b"")] * (MAX_PARTS + 1)), "not a whole form"),
     ],
 )
 def test_other_forms_are_refused(content_type: str, body: bytes, message: str) -> None:
@@ -202,12 +204,99 @@ def test_other_forms_are_refused(content_type: str, body: bytes, message: str) -
     assert message in error.message
 
 
+def instances(count: int) -> bytes:
+    return json.dumps({"instances": [{"b64": "eA=="}] * count}).encode()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "message"),
+    [
+        ("application/json", instances(LIMITS.images + 1), "9 images in one request; the limit is 8"),
+        ("application/json", b"[" + b"1," * 2_000_000 + b"1]", "over 8,000 values"),
+        ("application/json", b'{"instances":[' + b"{}," * 2_000_000 + b"{}]}", "over 8,000 values"),
+        ("application/json", b"[" * 100_000, "over 8,000 values"),
+        ("application/jsonlines", b"{}\n" * (LIMITS.lines + 1), "101 lines in one request; the limit is 100"),
+        ("application/jsonlines", b"\n" * 1_000_000, "1,000,000 lines"),
+        ("application/jsonlines", b"{}\n[" + b"1," * MAX_VALUES + b"1]", "record 2: the JSON holds over 1,000 values"),
+        ("application/x-npy", npy(np.zeros((9, 1, 1, 3), np.uint8)), "9 images in one request"),
+        ("multipart/form-data; boundary=edge", form(*[('; filename="a"', b"x")] * 9), "9 images in one request"),
+    ],
+)
+def test_more_than_the_limit_is_refused(content_type: str, body: bytes, message: str) -> None:
+    error = last_error(content_type, body)
+    assert error.status == 413
+    assert message in error.message
+
+
+def last_error(content_type: str, body: bytes) -> RequestError:
+    """Of the request, or of its last record."""
+    try:
+        outcomes = list(choose_decoder(content_type, LIMITS)(body).outcomes(PIXELS))
+    except RequestError as error:
+        return error
+    assert isinstance(outcomes[-1], RequestError)
+    return outcomes[-1]
+
+
+def test_as_many_as_allowed_are_read(png: bytes) -> None:
+    line = json.dumps({"image": base64.b64encode(png).decode(), "tags": [0] * (MAX_VALUES - 3)}).encode()
+    half = LIMITS.lines // 2
+    for end in (b"\n", b"\r\n"):
+        images, several = read("application/jsonlines", (line + end) * half + end * half)
+        assert (len(images), several) == (half, True)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/jsonlines", b"{}\n" * LIMITS.lines),
+        ("application/json", b'{"instances": [' + b'"!",' * 7 + b"3]}"),
+    ],
+)
+def test_a_bad_record_is_an_error_when_it_is_reached(content_type: str, body: bytes) -> None:
+    """An error keeps alive what raised it: of all records at once that would be a gigabyte."""
+    payload = choose_decoder(content_type, LIMITS)(body)
+    assert not isinstance(payload.sources, list)
+    outcomes = list(payload.outcomes(PIXELS))
+    assert len(outcomes) == payload.count
+    assert all(isinstance(outcome, RequestError) for outcome in outcomes)
+
+
+def test_json_with_a_byte_order_mark_and_text_in_other_languages(image: np.ndarray, png: bytes) -> None:
+    text = json.dumps({"title": "Straße 通り 😀", "image": base64.b64encode(png).decode()}, ensure_ascii=False)
+    (rgb,), _ = read("application/json", text.encode("utf-8-sig"))
+    np.testing.assert_array_equal(rgb, image)
+
+
+@pytest.mark.parametrize("size", [100, 2**16, 3 * 2**16 + 1])
+@pytest.mark.parametrize("filler", [b"x", b"\r\n--edg", b"\n--edge-", b"\r"])
+def test_files_of_any_length_come_whole(size: int, filler: bytes) -> None:
+    """werkzeug is fed piece by piece; what looks like a boundary may be cut anywhere."""
+    content = filler * (size // len(filler))
+    body = form(('; filename="a"', content), ('; filename="b"', b"second"))
+    assert read_files(body, "edge") == [content, b"second"]
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (b"a: b\r\n" * (MAX_HEADERS + 1), "34 headers, more than the limit of 32"),
+        (b"a: b\r\n" * 1_000_000, "the head of a part is over 65,536 bytes"),
+        (b"a: " + b"b" * 200_000, "the head of a part is over 65,536 bytes"),
+    ],
+)
+def test_the_head_of_a_part_is_bounded(head: bytes, message: str) -> None:
+    named = b'--edge\r\nContent-Disposition: form-data; filename="a"\r\n'
+    body = named + head.strip() + b"\r\n\r\nx\r\n--edge--\r\n"
+    assert message in refusal("multipart/form-data; boundary=edge", body).message
+
+
 @pytest.mark.parametrize(
     "content_type", ["text/csv", "text/plain", "image/svg+xml", "video/mp4", "application/pdf", "nonsense", "image"]
 )
 def test_other_types_are_refused_with_a_list_of_those_that_are_read(content_type: str) -> None:
     with pytest.raises(RequestError) as raised:
-        choose_reader(content_type)
+        choose_decoder(content_type, LIMITS)
     assert raised.value.status == 415
     assert "image/jpeg" in raised.value.message
     assert content_type in raised.value.message
@@ -238,7 +327,7 @@ def declared_png(width: int, height: int) -> bytes:
     )
 
 
-def test_a_image_that_declares_too_many_pixels_is_refused_undecoded() -> None:
+def test_an_image_that_declares_too_many_pixels_is_refused_undecoded() -> None:
     error = refusal("image/png", declared_png(60_000, 60_000))
     assert error.status == 413
     assert "60000 × 60000" in error.message
@@ -246,6 +335,6 @@ def test_a_image_that_declares_too_many_pixels_is_refused_undecoded() -> None:
 
 def test_every_image_type_is_named_in_the_refusal_or_a_synonym() -> None:
     with pytest.raises(RequestError) as raised:
-        choose_reader("text/plain")
+        choose_decoder("text/plain", LIMITS)
     unnamed = {name for name in IMAGE_TYPES if name not in raised.value.message}
     assert unnamed == {"image/jpg", "image/x-ms-bmp"}

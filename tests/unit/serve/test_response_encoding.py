@@ -144,7 +144,7 @@ def test_images_of_different_sizes_have_no_common_array() -> None:
 
 
 def test_probabilities_do_not_grow_beyond_measure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(response_encoding, "MAX_PROBABILITIES", 60)  # one image of LABELS' size has 48 bytes
+    monkeypatch.setattr(response_encoding, "MAX_BODY", 60)  # one image of LABELS' size has 48 bytes
     for form in (ResponseFormat.NPY, ResponseFormat.PROTOBUF, ResponseFormat.RECORDIO):
         encoder = Encoder(form)
         encoder.reserve(2, *LABELS.shape)
