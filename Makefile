@@ -79,7 +79,7 @@ test-slow: install ## interrupt and resume jobs of several processes, and run ev
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile tests/slow $(PYTEST_ARGS)
 
 .PHONY: test-api
-test-api: install ## have schemathesis ask a real server all that its own description allows and forbids
+test-api: install ## send a real server all that its own API description allows and forbids (schemathesis)
 	$(BIN)/pytest tests/api $(PYTEST_ARGS)
 
 .PHONY: test-browser

@@ -90,7 +90,7 @@ Decoder = Callable[[bytes], Payload]
 
 
 def choose_decoder(content_type: str | None, limits: Limits) -> Decoder:
-    """The function from a body of this Content-Type to its images; it raises RequestError 400, and 413 above the limits.
+    """The decoder of bodies of this Content-Type; it raises RequestError 400, and 413 above the limits.
 
     Raises RequestError 415, which lists the supported types.
     """

@@ -239,7 +239,7 @@ class TestErrors:
     def test_a_file_that_is_no_image(self, labels: Page, folder: Path) -> None:
         text = folder / "notes.txt"
         text.write_text("no image")
-        assert "Content-Type: text/plain is not read" in labels.choose(text).refused("notes.txt")
+        assert "Content-Type: text/plain is not supported" in labels.choose(text).refused("notes.txt")
 
     def test_too_large_a_image_is_made_smaller_only_when_asked(self, masks: Page, folder: Path) -> None:
         noise = folder / "noise.png"
