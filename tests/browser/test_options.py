@@ -93,7 +93,7 @@ def test_a_threshold_of_several_classes(tags: Page, image: Path) -> None:
     tags.until(lambda: set(tags.script(marks)) == {"present"})
 
 
-def test_tiles_and_views_are_asked_for_and_in_the_command(cars: Page, image: Path) -> None:
+def test_tiles_and_mirror_images_are_sent_and_in_the_command(cars: Page, image: Path) -> None:
     choose(cars, "tile", "auto")
     choose(cars, "tta", "flips")
     assert "'" + f"{cars.url}/invocations?tile=auto&tta=flips" + "'" in cars["curl"].text

@@ -186,7 +186,7 @@ class TestWaysIn:
         untrusted["copy"].click()
         untrusted.until(lambda: untrusted["copied"].text == "Copied")
 
-    def test_a_image_is_turned_as_the_server_turns_it(self, masks: Page, folder: Path, rgb: np.ndarray) -> None:
+    def test_an_image_is_turned_as_on_the_server(self, masks: Page, folder: Path, rgb: np.ndarray) -> None:
         turned = folder / "turned.jpg"
         turned.write_bytes(encode(rgb, "JPEG", exif=EXIF_TURNED))
         masks.choose(turned).answered("turned.jpg")
@@ -224,7 +224,7 @@ class TestCurl:
 
 
 class TestErrors:
-    def test_a_broken_file_is_told_in_the_server_s_words(self, masks: Page, image: Path, rgb: np.ndarray) -> None:
+    def test_a_broken_file_gets_the_server_s_message(self, masks: Page, image: Path, rgb: np.ndarray) -> None:
         masks.choose(image).answered(image.name)
         broken = image.with_name("broken.jpg")
         broken.write_bytes(encode(rgb, "JPEG")[:-400])
@@ -241,7 +241,7 @@ class TestErrors:
         text.write_text("no image")
         assert "Content-Type: text/plain is not supported" in labels.choose(text).refused("notes.txt")
 
-    def test_too_large_a_image_is_made_smaller_only_when_asked(self, masks: Page, folder: Path) -> None:
+    def test_an_image_that_is_too_large_is_made_smaller_only_on_request(self, masks: Page, folder: Path) -> None:
         noise = folder / "noise.png"
         noise.write_bytes(encode(np.random.default_rng(1).integers(0, 256, (700, 700, 3), dtype=np.uint8)))
         assert "over the limit of 1,048,576 bytes" in masks.choose(noise).refused("noise.png")

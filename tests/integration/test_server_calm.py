@@ -42,7 +42,7 @@ def wait_for(server: Server, name: str, value: float) -> None:
         time.sleep(0.05)
 
 
-def test_a_lost_gpu_ends_the_process_and_nobody_waits_for_it(tmp_path: Path) -> None:
+def test_a_lost_gpu_ends_the_process_and_its_requests(tmp_path: Path) -> None:
     """Imitated: where there is no GPU, none can be lost."""
     environment = {"BATCH_SIZE": "1"}
     with start_standin(tmp_path / "log", 1.0, LOST, environment) as server, ThreadPoolExecutor(3) as pool:
@@ -84,7 +84,7 @@ def test_a_client_that_hung_up_is_not_computed(tmp_path: Path) -> None:
         assert figures(server)["byoc_batch_size_count"] == 1
 
 
-def test_every_worker_answers_for_all_and_every_line_is_json(tmp_path: Path) -> None:
+def test_every_worker_reports_for_all_and_every_line_is_json(tmp_path: Path) -> None:
     """Two workers, and requests that come with ids and without."""
     with start_standin(tmp_path / "log", environment={"SERVER_WORKERS": "2", "LOG_FORMAT": "json"}) as server:
         server.pings_until(200)

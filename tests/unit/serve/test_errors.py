@@ -50,7 +50,7 @@ ILLEGAL = AcceleratorError(
         MemoryError(),
     ],
 )
-def test_too_little_memory_is_not_the_end(error: Exception) -> None:
+def test_out_of_memory_is_not_fatal(error: Exception) -> None:
     assert is_out_of_memory(error)
     assert not is_fatal(error)
 
@@ -64,7 +64,7 @@ def test_too_little_memory_is_not_the_end(error: Exception) -> None:
         RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
     ],
 )
-def test_a_lost_gpu_is(error: Exception) -> None:
+def test_a_lost_gpu_is_fatal(error: Exception) -> None:
     assert is_fatal(error)
     assert not is_out_of_memory(error)
 
@@ -77,12 +77,12 @@ def test_other_errors_are_neither(error: Exception) -> None:
         raise error
 
 
-def test_what_a_caller_did_wrong_is_never_fatal() -> None:
+def test_a_client_s_error_is_never_fatal() -> None:
     with pytest.raises(RequestError), raise_fatal_errors():
         raise RequestError(400, "the image says CUDA error")
 
 
-def test_the_first_line_tells_it() -> None:
+def test_the_message_is_the_error_s_first_line() -> None:
     first_line = "^the GPU failed: CUDA error: an illegal memory access was encountered$"
     with pytest.raises(FatalError, match=first_line), raise_fatal_errors():
         raise ILLEGAL
@@ -114,7 +114,7 @@ def ask(client: FlaskClient, body: bytes) -> tuple[int, str]:
     return response.status_code, response.get_data(as_text=True)
 
 
-def test_memory_that_does_not_suffice_is_told_and_hurts_nobody_else(
+def test_out_of_memory_fails_one_request_alone(
     serve: Callable[[Predictor, Settings], FlaskClient], classifier: Predictor
 ) -> None:
     predictor = failing(classifier, torch.OutOfMemoryError("CUDA out of memory."))
@@ -146,7 +146,7 @@ def serve_until_it_fails(source: Callable[[], ModelService], body: bytes) -> tup
     return readiness, client
 
 
-def test_a_lost_gpu_is_told_to_the_platform(classifier: Predictor) -> None:
+def test_a_lost_gpu_fails_the_health_check(classifier: Predictor) -> None:
     readiness, client = serve_until_it_fails(lambda: ModelService(failing(classifier, ILLEGAL), Settings()), WHITE)
     response = client.get("/ping")
     assert response.status_code == 500
@@ -155,7 +155,7 @@ def test_a_lost_gpu_is_told_to_the_platform(classifier: Predictor) -> None:
     assert ask(client, BLACK)[0] == 500
 
 
-def test_a_gpu_that_shows_its_loss_only_when_answers_are_fetched(classifier: Predictor) -> None:
+def test_a_gpu_that_fails_when_results_are_fetched(classifier: Predictor) -> None:
     """CUDA works behind our back: `forward` returns before anything is computed."""
 
     class Late(Predictor):

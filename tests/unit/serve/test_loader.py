@@ -61,7 +61,7 @@ def test_stopping_while_loading_ends_the_thread(classifier: Predictor) -> None:
         (KeyError("oops"), INTERNAL_ERROR_EXIT_CODE, "KeyError: 'oops'"),
     ],
 )
-def test_a_model_that_cannot_be_loaded_is_told(
+def test_a_model_that_cannot_be_loaded_is_reported(
     error: Exception, code: int, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     readiness, told = Readiness(), Event()

@@ -163,7 +163,7 @@ def test_a_bad_instance_is_named_by_its_number(png: bytes) -> None:
     assert refusal("application/json", json.dumps({"instances": entries}).encode()).message.startswith("image 2: ")
 
 
-def test_images_are_decoded_as_they_are_asked_for(png: bytes) -> None:
+def test_images_are_decoded_one_at_a_time(png: bytes) -> None:
     entries = [base64.b64encode(content).decode() for content in (png, b"text")]
     images = read_json(json.dumps({"instances": entries}).encode(), most=8).images(PIXELS)
     assert next(images).shape == (32, 48, 3)

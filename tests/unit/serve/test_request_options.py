@@ -43,7 +43,7 @@ def refusal(query: str = "", attributes: str = "") -> str:
 
 @given(WISHES)
 @FEW
-def test_what_is_written_is_read_either_way(options: dict[str, Any]) -> None:
+def test_options_are_read_from_query_and_header(options: dict[str, Any]) -> None:
     query = urlencode(written(options))
     expected = RequestOptions(**options)
     assert read_options(query, "") == expected
@@ -57,7 +57,7 @@ def test_every_option_is_explained() -> None:
     assert list(OPTIONS) == NAMES == list(VALUES)
 
 
-def test_without_a_word_nothing_is_wished() -> None:
+def test_without_options_all_are_none() -> None:
     assert set(asdict(read_options("", "")).values()) == {None}
 
 
@@ -77,7 +77,7 @@ def test_the_query_string_wins() -> None:
         ("errors", "ignore"),
     ],
 )
-def test_a_wrong_value_is_told_with_the_right_ones(name: str, value: str) -> None:
+def test_an_invalid_value_is_an_error_that_names_the_valid_ones(name: str, value: str) -> None:
     message = refusal(urlencode({name: value}))
     assert f"{name}={value}" in message
     assert f"{name} is " in message
@@ -93,7 +93,7 @@ def test_a_wrong_value_is_told_with_the_right_ones(name: str, value: str) -> Non
         ("speed=9", "the options are tile, tta"),
     ],
 )
-def test_an_unknown_name_in_the_query_is_told_with_the_nearest(query: str, hint: str) -> None:
+def test_an_unknown_name_in_the_query_is_an_error_that_names_the_nearest(query: str, hint: str) -> None:
     assert hint in refusal(query)
 
 
@@ -111,11 +111,11 @@ def test_the_header_is_its_senders_own(text: str) -> None:
 
 @given(st.text(max_size=40) | FREE)
 @FEW
-def test_whatever_is_asked_is_read_or_refused(query: str) -> None:
+def test_every_query_is_read_or_refused(query: str) -> None:
     with suppress(RequestError):
         assert isinstance(read_options(query, ""), RequestOptions)
 
 
 @pytest.mark.parametrize("query", ["%ff=1", "&".join("tile=64" for _ in range(101))])
-def test_a_query_string_that_is_none_is_refused(query: str) -> None:
+def test_an_invalid_query_string_is_refused(query: str) -> None:
     assert "query string" in refusal(query)

@@ -57,7 +57,7 @@ def test_an_overlay_shows_the_image_and_where_a_class_is() -> None:
     np.testing.assert_array_equal((drawn != rgb).any(axis=2), LABELS == 1)
 
 
-def test_an_error_among_answers() -> None:
+def test_an_error_among_predictions() -> None:
     error = RequestError(400, "record 2: it is not JSON")
     for form, text in (
         (ResponseFormat.JSON, '[{"error": "record 2: it is not JSON"}]'),
@@ -154,6 +154,6 @@ def test_probabilities_do_not_grow_beyond_measure(monkeypatch: pytest.MonkeyPatc
     Encoder(ResponseFormat.JSON).reserve(1000, *LABELS.shape)
 
 
-def test_a_number_that_is_none_is_never_sent() -> None:
+def test_nan_is_never_sent() -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         render([classification(float("nan"), 0.5)], ResponseFormat.JSON, several=False)

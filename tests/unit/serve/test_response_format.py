@@ -11,7 +11,7 @@ from byoc_vision.errors import RequestError
 
 
 @pytest.mark.parametrize("accept", [None, "", "  ", "*/*", "*/*;q=0.1", "text/html, */*;q=0.8", "*"])
-def test_without_a_wish_the_task_decides(accept: str | None) -> None:
+def test_without_a_preference_the_task_decides(accept: str | None) -> None:
     assert choose_format(accept, "segmentation") is ResponseFormat.PNG
     assert choose_format(accept, "classification") is ResponseFormat.JSON
 
@@ -34,11 +34,11 @@ def test_without_a_wish_the_task_decides(accept: str | None) -> None:
         ("image/png;q=nonsense, application/json", ResponseFormat.JSON),
     ],
 )
-def test_the_best_that_can_be_met(accept: str, form: ResponseFormat) -> None:
+def test_the_preferred_format(accept: str, form: ResponseFormat) -> None:
     assert choose_format(accept, "segmentation") is form
 
 
-def test_classifiers_have_a_bare_list() -> None:
+def test_classifiers_offer_a_vector() -> None:
     assert choose_format("application/json; view=vector", "classification") is ResponseFormat.VECTOR
     assert choose_format('application/json;view="vector";q=0.5', "classification") is ResponseFormat.VECTOR
 
@@ -56,7 +56,7 @@ def test_classifiers_have_a_bare_list() -> None:
         ("segmentation", ","),
     ],
 )
-def test_what_cannot_be_met_is_told_with_what_can(task: str, accept: str) -> None:
+def test_an_error_lists_the_formats(task: str, accept: str) -> None:
     with pytest.raises(RequestError, match="application/x-npy") as raised:
         choose_format(accept, task)
     assert raised.value.status == 406

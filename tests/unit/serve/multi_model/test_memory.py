@@ -23,7 +23,7 @@ def test_a_model_needs_a_multiple_of_its_weights_wherever_they_lie(tmp_path: Pat
     check_container(bytes_needed(tmp_path))
 
 
-def test_a_lack_is_told_in_numbers() -> None:
+def test_too_little_memory_is_reported_in_numbers() -> None:
     check_room(100, None, "memory")
     check_room(100, 100, "memory")
     with pytest.raises(RequestError, match=r"about 500 MB of memory, and 200 MB are free") as raised:

@@ -169,7 +169,7 @@ def test_requests_in_flight_are_answered_before_their_model_goes(
         assert [one.result(SOON) for one in asked] == [200] * 3
 
 
-def test_a_model_is_not_kept_for_ever_by_who_does_not_end(
+def test_unloading_waits_for_requests_with_a_limit(
     make_registry: MakeRegistry, png: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     registry = make_registry(unload_timeout=0.1)
@@ -204,7 +204,7 @@ def test_a_name_that_is_being_loaded_is_taken_and_says_try_again(
     assert ask(registry, png) == 200
 
 
-def test_who_loads_a_model_that_is_leaving_gets_it_back(
+def test_a_model_can_be_loaded_while_it_is_being_unloaded(
     make_registry: MakeRegistry, gated: tuple[Predictor, Gated], png: bytes
 ) -> None:
     predictor, net = gated

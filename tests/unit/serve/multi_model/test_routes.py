@@ -53,7 +53,7 @@ def test_a_token_of_anything_is_answered(client: FlaskClient, token: str) -> Non
 
 @given(body=st.one_of(st.binary(max_size=40), st.sampled_from([b'{"model_name": "\\ud800", "url": "x"}', b"[" * 99])))
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_body_of_anything_is_told(client: FlaskClient, body: bytes) -> None:
+def test_any_body_gets_a_json_error(client: FlaskClient, body: bytes) -> None:
     answer = client.post("/models", data=body, content_type="application/json")
     assert answer.status_code == 400
     assert answer.json["error"]
