@@ -135,7 +135,8 @@ def load_model(settings: Settings, worker: int, observer: Observer | None = None
         device = f"cuda:{worker % gpus}" if gpus > 1 else None
     threads = max(1, available_cores() // max(1, settings.workers))
     streams = min(settings.batch_size, choose_lanes(threads))
-    return ModelService(Predictor.load(settings.model, device, settings.engine, threads, streams), settings, observer)
+    predictor = Predictor.load(settings.model, device, settings.engine, threads, streams, settings.precision)
+    return ModelService(predictor, settings, observer)
 
 
 def load_one_of_many(
@@ -155,7 +156,8 @@ def load_one_of_many(
     _use_one_opencv_thread()
     if device is None and _may_have_gpu(settings):
         device = _choose_gpu(settings, needed)
-    return ModelService(Predictor.load(folder, device, settings.engine), settings, observer)
+    predictor = Predictor.load(folder, device, settings.engine, precision=settings.precision)
+    return ModelService(predictor, settings, observer)
 
 
 def _use_one_opencv_thread() -> None:

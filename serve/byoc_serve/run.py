@@ -48,9 +48,12 @@ def serve(paths: MlPaths, port: int | None = None) -> int:
     if settings.multi_model and settings.multi_model_server == "mms":
         return serve_with_mms(settings)
     server = Server(settings)
+    master = os.getpid()
     try:
         server.run()
     except SystemExit as end:
+        if os.getpid() != master:
+            raise  # in a worker: its status says to gunicorn whether to start another
         return server.readiness.exit_code or int(end.code or 0)
     return 0
 
@@ -113,7 +116,8 @@ class Server(BaseApplication):
         self._failed_starts = 0 if self.readiness[worker.slot] is State.READY else self._failed_starts + 1
         if self._failed_starts >= MAX_FAILED_STARTS:
             raise HaltServer(
-                f"the process was killed {MAX_FAILED_STARTS} times while it loaded the model; give it more memory",
+                f"the process ended {MAX_FAILED_STARTS} times while it loaded the model. The lines above say why; "
+                "if it was killed, give it more memory",
                 START_EXIT_CODE,
             )
 

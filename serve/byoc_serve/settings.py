@@ -14,7 +14,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from byoc_vision.errors import InputError, list_problems
-from byoc_vision.inference.engines.base import EngineName
+from byoc_vision.inference.engines.base import EngineName, EnginePrecision
 from byoc_vision.paths import MlPaths
 
 MEGABYTE = 2**20
@@ -80,6 +80,11 @@ class Settings(BaseModel):
         "auto",
         alias="ENGINE",
         description="`auto`, `torch` or `openvino`: the inference engine; see docs/serving.md.",
+    )
+    precision: Annotated[EnginePrecision, BeforeValidator(str.lower)] = Field(
+        "auto",
+        alias="PRECISION",
+        description="`auto`, `float32` or `bfloat16`: the precision of inference; see docs/serving.md.",
     )
     allow_cpu_fallback: bool = Field(
         False,

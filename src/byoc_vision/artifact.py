@@ -10,6 +10,7 @@ torch is imported where weights are read or written, not above: a server can do 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tarfile
 import tempfile
@@ -144,6 +145,8 @@ def read_config(folder: Path) -> ModelConfig:
     path = folder / CONFIG_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+    except PermissionError as error:
+        raise unreadable(error) from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is not readable JSON ({error}); the model must be saved again") from error
     version = content.get("format_version") if isinstance(content, dict) else None
@@ -160,6 +163,14 @@ def read_config(folder: Path) -> ModelConfig:
         raise DataError(f"{path}: {field}: {first['msg']}; the model must be saved again") from error
 
 
+def unreadable(error: PermissionError) -> DataError:
+    """What to say of a file of an artifact that this process may not read."""
+    return DataError(
+        f"{error.filename} may not be read by user {os.geteuid()} ({error.strerror}); make it readable, as with "
+        "chmod -R a+rX, or run as a user who may read it"
+    )
+
+
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """The weights of the artifact in a folder. Raises DataError where they are missing or damaged."""
     from safetensors import SafetensorError
@@ -167,8 +178,11 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
     path = folder / WEIGHTS_FILE
     try:
+        path.open("rb").close()  # of a file that may not be read safetensors says that it is not there
         return load_file(path)
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing; the model must be saved again") from error
+    except PermissionError as error:
+        raise unreadable(error) from error
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path} is damaged ({error}); fetch or train the model again") from error

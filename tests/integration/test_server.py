@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import socket
 import struct
 import zlib
@@ -19,6 +20,7 @@ import requests
 from support.images import decode, encode, load_npy, npy
 from support.servers import READY_LIMIT, Server, save_classifier, save_segmenter, start
 
+from byoc_serve.loader import BUG_EXIT_CODE
 from byoc_serve.run import MAX_FAILED_STARTS, START_EXIT_CODE
 from byoc_vision.errors import DataError, ResourceError
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
@@ -103,6 +105,20 @@ class TestStart:
                 server.kill_worker()
             assert server.exit_status() == START_EXIT_CODE
         assert "give it more memory" in server.log.read_text()
+
+    def test_an_unforeseen_error_ends_it_with_the_reason(self, folder: Path) -> None:
+        """Not with a call for more memory: nothing was killed."""
+        save_segmenter(folder / "bug/model")
+        config = folder / "bug/model/model.json"
+        config.write_text(
+            re.sub(r'"(height|width)": \d+', r'"\1": 1', config.read_text())
+        )  # the network cannot halve that
+        with start(folder / "bug", folder / "bug.log") as server:
+            assert server.exit_status() == BUG_EXIT_CODE
+        log = server.log.read_text()
+        assert "the model cannot be served: RuntimeError: " in log
+        assert "memory" not in log
+        assert log.count("Booting worker") == 1
 
     def test_damaged_weights_end_it_with_the_reason(self, folder: Path) -> None:
         save_segmenter(folder / "damaged/model")

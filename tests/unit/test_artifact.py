@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.modes import folder_for_all, mode, umask, without_root
 
 from byoc_vision import artifact
 from byoc_vision.artifact import CONFIG_FILE, WEIGHTS_FILE, ClassEntry, ModelConfig
@@ -42,6 +43,25 @@ def test_what_is_saved_is_loaded(folder: Path, state: dict[str, torch.Tensor]) -
     config, weights = artifact.load(folder)
     assert config == CARD
     assert same(weights, state)
+
+
+def test_their_modes_are_those_that_the_umask_gives(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+    """`train` runs as root in the image, and `serve` perhaps as another user."""
+    with umask(0o022):
+        artifact.save(tmp_path / "model", CARD, state)
+    assert {path.name: mode(path) for path in (tmp_path / "model").iterdir()} == {
+        CONFIG_FILE: 0o644,
+        WEIGHTS_FILE: 0o644,
+    }
+
+
+@pytest.mark.parametrize("name", [CONFIG_FILE, WEIGHTS_FILE])
+def test_a_file_that_may_not_be_read_is_named_with_the_remedy(name: str, state: dict[str, torch.Tensor]) -> None:
+    with folder_for_all() as folder:
+        artifact.save(folder, CARD, state)
+        (folder / name).chmod(0)
+        with without_root(), pytest.raises(DataError, match=rf"{name} may not be read by user \d+ .*chmod -R a\+rX"):
+            artifact.load(folder)
 
 
 def test_exactly_two_files_are_left(folder: Path) -> None:

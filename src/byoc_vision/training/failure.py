@@ -35,6 +35,8 @@ def report_failures(failure_file: Path, work: Callable[[], int | None]) -> int:
     What the user can mend is reported in a few lines; anything else is our bug and comes with its traceback. A process
     among several leaves its report to the one that started it, which knows which of them failed first.
     """
+    if FAILURES_FOLDER not in os.environ:
+        _forget(failure_file)
     try:
         return work() or 0
     except StopRequestedError:
@@ -87,6 +89,14 @@ def cut(text: str, size: int) -> str:
 def cut_front(text: str, size: int) -> str:
     """The end of a text, as `cut`."""
     return text.encode(errors="replace")[-size:].decode(errors="ignore") if size > 0 else ""
+
+
+def _forget(failure_file: Path) -> None:
+    """Remove what an earlier job in the same folder left: it is not this one's failure, and would stay in its place."""
+    try:
+        failure_file.unlink(missing_ok=True)
+    except OSError as error:
+        logger.error("%s is an earlier job's and could not be removed: %s", failure_file, error)
 
 
 def _report(failure_file: Path, failure: Failure, error: BaseException) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from threading import Event
 
 import pytest
+from support.engines import openvino_name
+from support.servers import save_classifier
 
-from byoc_serve.loader import INTERNAL_ERROR_EXIT_CODE, Loader
+from byoc_serve.loader import INTERNAL_ERROR_EXIT_CODE, Loader, load_model
 from byoc_serve.model_service import ModelService
 from byoc_serve.readiness import Readiness, State
 from byoc_serve.settings import Settings
 from byoc_vision.errors import DataError, RequestError
+from byoc_vision.inference.engines.base import EnginePrecision
 from byoc_vision.inference.predictor import Predictor
 
 SOON = 60.0
@@ -45,6 +49,14 @@ def test_a_model_is_loaded_once_and_then_ready(classifier: Predictor, caplog: py
     assert loads == [1]
     assert "test, classification, 3 classes, torch float32 on cpu" in caplog.text
     loader.stop()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_settings_name_the_precision(tmp_path: Path, precision: EnginePrecision) -> None:
+    save_classifier(tmp_path / "model", for_cpus=True)
+    model = load_model(Settings(root=tmp_path, engine="openvino", precision=precision), 0)
+    computed = openvino_name(tmp_path / "model", precision)
+    assert str(model) == f"resnet10t, classification, 3 classes, {computed} on cpu"
 
 
 def test_stopping_while_loading_ends_the_thread(classifier: Predictor) -> None:

@@ -77,6 +77,7 @@ def test_arguments_win_over_variables() -> None:
         ("SAGEMAKER_BATCH", "perhaps"),
         ("SAGEMAKER_BATCH_STRATEGY", "ANY"),
         ("LOG_LEVEL", "loud"),
+        ("PRECISION", "float64"),
     ],
 )
 def test_a_mistake_names_the_variable_and_its_value(name: str, text: str) -> None:

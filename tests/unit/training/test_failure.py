@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byoc_vision.errors import DataError, InputError, ResourceError, UserError
-from byoc_vision.training.failure import FAILURE_BYTES, cut, cut_front, report_failures
+from byoc_vision.training.failure import FAILURE_BYTES, cut, cut_front, report_failures, write_failure
 from byoc_vision.training.interruption import StopRequestedError
 from byoc_vision.training.rank_reports import read_reports
 
@@ -23,6 +23,15 @@ def run(path: Path, error: Exception | None) -> int:
 def test_success_leaves_no_file(tmp_path: Path) -> None:
     assert run(tmp_path / "failure", None) == 0
     assert not (tmp_path / "failure").exists()
+
+
+def test_an_earlier_job_s_failure_is_forgotten(tmp_path: Path) -> None:
+    failure = tmp_path / "failure"
+    run(failure, InputError("epochs: must be whole"))
+    run(failure, DataError("a.jpg is empty"))
+    assert failure.read_text(encoding="utf-8") == "Your data: a.jpg is empty"
+    assert run(failure, None) == 0
+    assert not failure.exists()
 
 
 @pytest.mark.parametrize(
@@ -97,9 +106,15 @@ def test_a_process_among_several_reports_to_the_one_that_started_it(
 
 
 def test_the_first_failure_stays(tmp_path: Path) -> None:
-    run(tmp_path / "failure", InputError("the cause"))
-    run(tmp_path / "failure", OSError("broken pipe"))
-    assert (tmp_path / "failure").read_text(encoding="utf-8") == "Your input: the cause"
+    """Of one job: a script of the user's, say, has left its own before the toolkit that ran it fails."""
+    failure = tmp_path / "failure"
+
+    def work() -> None:
+        write_failure(failure, "the cause")
+        raise OSError("broken pipe")
+
+    assert report_failures(failure, work) == 1
+    assert failure.read_text(encoding="utf-8") == "the cause"
 
 
 def test_a_failure_file_that_cannot_be_written_does_not_hide_the_failure(tmp_path: Path) -> None:
