@@ -17,7 +17,7 @@ from numpy.lib import format as npy_format
 MAGIC = npy_format.MAGIC_PREFIX
 
 _MAX_HEADER = 1024  # bytes before the data; NumPy writes 128 for arrays of up to eight dimensions
-# What `ast.literal_eval`, the tokenizer for headers of Python 2, and `numpy.dtype` raise on headers that are none.
+# Raised by `ast.literal_eval`, the tokenizer for headers of Python 2, and `numpy.dtype` on invalid headers.
 _UNREADABLE = (
     ValueError,
     TypeError,
@@ -25,7 +25,7 @@ _UNREADABLE = (
     ArithmeticError,
     SyntaxError,
     RecursionError,
-    MemoryError,  # Python's parser calls too deep a nesting so
+    MemoryError,  # of Python's parser, for too deep a nesting
     tokenize.TokenError,
 )
 

@@ -77,7 +77,7 @@ def same_mask(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 class TestStart:
-    def test_it_answers_at_once_and_is_ready_later(self, folder: Path) -> None:
+    def test_it_responds_at_once_and_is_ready_later(self, folder: Path) -> None:
         save_segmenter(folder / "start/model")
         with start(folder / "start", folder / "start.log", {"LOG_LEVEL": "info"}) as server:
             seen = server.pings_until(200)
@@ -201,7 +201,7 @@ class TestForms:
         exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"  # turned by a quarter
         assert decode(masks.post(encode(image, "JPEG", exif=exif), "image/jpeg").content).shape == (120, 90)
 
-    def test_arrays_forms_and_json_say_the_same_as_a_image(self, masks: Server, image: np.ndarray) -> None:
+    def test_arrays_forms_and_json_give_the_same_as_an_image(self, masks: Server, image: np.ndarray) -> None:
         content = encode(image)
         expected = decode(masks.post(content, "image/png").content)
         text = base64.b64encode(content).decode()
@@ -214,7 +214,7 @@ class TestForms:
         ):
             assert same_mask(decode(response.content), expected)
 
-    def test_answers_about_a_mask(self, masks: Server, image: np.ndarray) -> None:
+    def test_formats_of_a_mask(self, masks: Server, image: np.ndarray) -> None:
         content = encode(image)
         mask = decode(masks.post(content, "image/png").content)
         answer = masks.post(content, "image/png", Accept="application/json").json()
@@ -228,7 +228,7 @@ class TestForms:
         assert line.headers["Content-Type"] == "application/jsonlines"
         assert json.loads(line.text)["size"] == [90, 120]
 
-    def test_answers_about_classes(self, labels: Server, image: np.ndarray) -> None:
+    def test_formats_of_classes(self, labels: Server, image: np.ndarray) -> None:
         content = encode(image)
         ranked = labels.post(content, "image/png").json()
         assert {entry["label"] for entry in ranked} == {"dress", "hat", "shoes"}
@@ -279,7 +279,9 @@ class TestBadInput:
             (bytes(30 * 2**20), "image/jpeg", 413, "1,048,576 bytes"),
         ],
     )
-    def test_is_told(self, labels: Server, body: bytes, content_type: str | None, status: int, message: str) -> None:
+    def test_is_an_error(
+        self, labels: Server, body: bytes, content_type: str | None, status: int, message: str
+    ) -> None:
         response = labels.post(body, content_type)
         assert response.status_code == status
         assert response.headers["Content-Type"] == "application/json"
@@ -313,7 +315,7 @@ class TestBadInput:
     def test_a_body_that_ends_early(self, labels: Server) -> None:
         assert b"ended after 5 of the 100 bytes" in talk(labels, b"Content-Length: 100\r\n\r\nhello")
 
-    def test_nothing_of_it_is_a_bug_of_ours(self, labels: Server) -> None:
+    def test_none_of_it_is_an_internal_error(self, labels: Server) -> None:
         assert "Traceback" not in labels.log.read_text()
         assert labels.ping() == 200
 

@@ -14,8 +14,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 import annotated_types
 from pydantic.fields import FieldInfo
 
-from byoc_serve.media import IMAGE_TYPES
-from byoc_serve.negotiation import FORMS
+from byoc_serve.request_decoding import IMAGE_TYPES
+from byoc_serve.response_format import RESPONSE_FORMATS
 from byoc_vision.describe.instance_types import instance_types, offered
 from byoc_vision.describe.metrics import MetricDefinition, metric_definitions
 from byoc_vision.describe.ranges import search_space
@@ -70,7 +70,7 @@ def training_specification(image: str, definitions: Sequence[MetricDefinition]) 
 
 def inference_specification(image: str) -> Json:
     """What endpoints and batch transforms take and answer."""
-    responses = {form.media_type for forms in FORMS.values() for form in forms}
+    responses = {form.media_type for forms in RESPONSE_FORMATS.values() for form in forms}
     return {
         "Containers": [{"Image": image}],
         "SupportedContentTypes": sorted(

@@ -1,4 +1,4 @@
-"""What every app of this server has in common: how it answers for a model, and how it tells errors."""
+"""Responses of every app of this server: predictions, errors, and their common headers."""
 
 from __future__ import annotations
 
@@ -6,55 +6,55 @@ import json
 import logging
 import re
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wsgi import get_input_stream
 
-from byoc_serve.body import drain
-from byoc_serve.request_log import Meter, Observed, Record
+from byoc_serve.request import RequestContext
+from byoc_serve.request_body import drain
+from byoc_serve.request_log import Observed, Record, RequestCounter
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
 
 if TYPE_CHECKING:
-    from byoc_serve.served import Rendered
+    from byoc_serve.model_service import EncodedResponse
 
 CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 RETRY_AFTER = "1"  # seconds
 
 _ATTRIBUTES = re.compile(r"[\x20-\x7e]{0,1024}")
 
-Ask = Callable[[dict[str, Any], IO[bytes]], "Rendered"]
+Predict = Callable[[RequestContext], "EncodedResponse"]
 
 logger = logging.getLogger(__name__)
 
 
-def invoke(ask: Ask) -> Response:
-    """The answer to the request at hand. `ask` gets its environment and its body; RequestError passes through."""
-    stream = get_input_stream(request.environ)
+def invoke(predict: Predict) -> Response:
+    """The response with the predictions for the current request. Raises RequestError."""
+    context = RequestContext.from_environ(request.environ, get_input_stream(request.environ))
     try:
-        attributes = custom_attributes(request.environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"))
-        body, media_type = ask(request.environ, stream)
+        check_attributes(context)
+        body, media_type = predict(context)
     except RequestError:
-        drain(stream)
+        drain(context.stream)
         raise
     response = Response(body, content_type=media_type)
-    if attributes is not None:
-        response.headers[CUSTOM_ATTRIBUTES] = attributes
+    if context.attributes is not None:
+        response.headers[CUSTOM_ATTRIBUTES] = context.attributes
     return response
 
 
-def custom_attributes(text: str | None) -> str | None:
-    """The header's text, which the answer is to have, too. Raises RequestError."""
-    if text is not None and not _ATTRIBUTES.fullmatch(text):
+def check_attributes(context: RequestContext) -> None:
+    """Raises RequestError 400 if the response cannot return the request's custom attributes."""
+    if context.attributes is not None and not _ATTRIBUTES.fullmatch(context.attributes):
         raise RequestError(400, f"{CUSTOM_ATTRIBUTES} must be at most 1,024 visible ASCII characters")
-    return text
 
 
-def observe(app: Flask, meter: Meter, settings: Settings) -> None:
-    """Give each request an id, count it, and write it to the log where the settings ask for that."""
-    app.wsgi_app = Observed(app.wsgi_app, meter, settings.log_format == "json")  # type: ignore[method-assign]
+def observe(app: Flask, counter: RequestCounter, settings: Settings) -> None:
+    """Give each request an id, count it, and log it if the settings say so."""
+    app.wsgi_app = Observed(app.wsgi_app, counter, settings.log_format == "json")  # type: ignore[method-assign]
 
     @app.before_request
     def note_route() -> None:
@@ -63,7 +63,7 @@ def observe(app: Flask, meter: Meter, settings: Settings) -> None:
 
 
 def report_errors(app: Flask) -> None:
-    """Have the app tell errors as JSON: those that are meant to be read with their reason, others with an id."""
+    """Make the app return errors as JSON: expected errors with their reason, internal errors with an id."""
 
     @app.errorhandler(RequestError)
     def refused(error: RequestError) -> Response:
@@ -77,8 +77,8 @@ def report_errors(app: Flask) -> None:
         return response
 
     @app.errorhandler(Exception)
-    def our_bug(error: Exception) -> Response:
-        """The one place that reports what nobody foresaw."""
+    def internal_error(error: Exception) -> Response:
+        """The one place that reports unexpected errors."""
         record = Record.of(request.environ)
         identity = record.id
         record.error = f"{type(error).__name__}: {error}"

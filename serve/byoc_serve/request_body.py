@@ -1,4 +1,4 @@
-"""A request's body, read under a limit."""
+"""A request's body, read up to a limit."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _DRAIN_SECONDS = 5.0
 def read_body(stream: IO[bytes], declared: int | None, limit: int) -> bytes:
     """The whole body.
 
-    declared: its Content-Length, or None where it comes in chunks of unknown number.
-    limit: bytes; more are not kept.
-    Raises RequestError: 413 above the limit, 400 where it is empty or ends early, 408 where it stops coming.
+    declared: its Content-Length, or None if it comes in chunks of unknown number.
+    limit: in bytes; more are not kept.
+    Raises RequestError: 413 above the limit, 400 if it is empty or ends early, 408 if it stops arriving.
     """
     if declared is not None and declared > limit:
         raise _too_large(limit)
@@ -34,24 +34,24 @@ def read_body(stream: IO[bytes], declared: int | None, limit: int) -> bytes:
 
 
 def drain(stream: IO[bytes]) -> None:
-    """Read what is left of a body that was refused, and drop it.
+    """Read and discard the rest of a body whose request is rejected.
 
-    Most clients send the whole body before they look at the answer: if the connection were closed on
-    them, they would see a reset where they should see the reason.
+    Most clients send the whole body before they read the response: if the connection were closed, they would see a
+    reset instead of the reason.
     """
     give_up = time.monotonic() + _DRAIN_SECONDS
     try:
         while stream.read(_PIECE) and time.monotonic() < give_up:
             pass
     except (OSError, ParseException, ClientDisconnected):
-        return  # the caller is gone, or talks nonsense
+        return  # the client is gone, or sends something else
 
 
 def _read(stream: IO[bytes], size: int) -> bytes:
     try:
         return stream.read(size)
     except BlockingIOError as error:  # the socket's own time limit, see worker.py
-        raise RequestError(408, "the request's body stopped coming; send it again") from error
+        raise RequestError(408, "the request's body stopped arriving; send it again") from error
     except (OSError, ParseException, ClientDisconnected) as error:
         raise RequestError(400, f"the request's body cannot be read: {error}") from error
 

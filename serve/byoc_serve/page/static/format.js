@@ -1,4 +1,4 @@
-/** Numbers as people read them. */
+/** Numbers for people. */
 
 const percent = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
 

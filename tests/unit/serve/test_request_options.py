@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,14 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from byoc_serve.wishes import OPTIONS, Wishes, options_table, read_wishes
+from byoc_serve.request_options import OPTIONS, RequestOptions, read_options
 from byoc_vision.errors import RequestError
 from byoc_vision.inference.options import LARGEST_TILE, SMALLEST_TILE
 
 FEW = settings(max_examples=40, deadline=None)
-DOCUMENTATION = Path(__file__).parents[3] / "docs/http.md"
 
-NAMES = [item.name for item in fields(Wishes)]
+NAMES = [item.name for item in fields(RequestOptions)]
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "tile": st.just("auto") | st.integers(SMALLEST_TILE, LARGEST_TILE),
     "tta": st.sampled_from(["none", "flip", "flips"]),
@@ -38,33 +36,33 @@ def written(options: dict[str, Any]) -> dict[str, str]:
 
 def refusal(query: str = "", attributes: str = "") -> str:
     with pytest.raises(RequestError) as raised:
-        read_wishes(query, attributes)
+        read_options(query, attributes)
     assert raised.value.status == 400
     return raised.value.message
 
 
 @given(WISHES)
 @FEW
-def test_what_is_written_is_read_either_way(options: dict[str, Any]) -> None:
+def test_options_are_read_from_query_and_header(options: dict[str, Any]) -> None:
     query = urlencode(written(options))
-    expected = Wishes(**options)
-    assert read_wishes(query, "") == expected
+    expected = RequestOptions(**options)
+    assert read_options(query, "") == expected
     for separator in (";", ",", " ; "):
         text = separator.join(f"{name}={value}" for name, value in written(options).items())
-        assert read_wishes("", text) == expected
-        assert read_wishes("", f"trace=1{separator}{text}{separator}hello") == expected
+        assert read_options("", text) == expected
+        assert read_options("", f"trace=1{separator}{text}{separator}hello") == expected
 
 
 def test_every_option_is_explained() -> None:
     assert list(OPTIONS) == NAMES == list(VALUES)
 
 
-def test_without_a_word_nothing_is_wished() -> None:
-    assert set(asdict(read_wishes("", "")).values()) == {None}
+def test_without_options_all_are_none() -> None:
+    assert set(asdict(read_options("", "")).values()) == {None}
 
 
 def test_the_query_string_wins() -> None:
-    wishes = read_wishes("threshold=0.3", "threshold=0.7;palette=true")
+    wishes = read_options("threshold=0.3", "threshold=0.7;palette=true")
     assert (wishes.threshold, wishes.palette) == (0.3, True)
 
 
@@ -79,7 +77,7 @@ def test_the_query_string_wins() -> None:
         ("errors", "ignore"),
     ],
 )
-def test_a_wrong_value_is_told_with_the_right_ones(name: str, value: str) -> None:
+def test_an_invalid_value_is_an_error_that_names_the_valid_ones(name: str, value: str) -> None:
     message = refusal(urlencode({name: value}))
     assert f"{name}={value}" in message
     assert f"{name} is " in message
@@ -92,36 +90,32 @@ def test_a_wrong_value_is_told_with_the_right_ones(name: str, value: str) -> Non
     [
         ("treshold=0.3", "did you mean threshold?"),
         ("Tile=64", "did you mean tile?"),
-        ("speed=9", "there are tile, tta"),
+        ("speed=9", "the options are tile, tta"),
     ],
 )
-def test_an_unknown_name_in_the_query_is_told_with_the_nearest(query: str, hint: str) -> None:
+def test_an_unknown_name_in_the_query_is_an_error_that_names_the_nearest(query: str, hint: str) -> None:
     assert hint in refusal(query)
 
 
 def test_twice_is_an_error_unless_it_is_the_same() -> None:
     assert "given twice" in refusal("threshold=0.3&threshold=0.4")
-    assert read_wishes("tile=64&tile=64", "").tile == 64
+    assert read_options("tile=64&tile=64", "").tile == 64
 
 
 @given(FREE)
 @FEW
 def test_the_header_is_its_senders_own(text: str) -> None:
     if not any(name in text for name in NAMES):
-        assert read_wishes("", text) == Wishes()
+        assert read_options("", text) == RequestOptions()
 
 
 @given(st.text(max_size=40) | FREE)
 @FEW
-def test_whatever_is_asked_is_read_or_refused(query: str) -> None:
+def test_every_query_is_read_or_refused(query: str) -> None:
     with suppress(RequestError):
-        assert isinstance(read_wishes(query, ""), Wishes)
+        assert isinstance(read_options(query, ""), RequestOptions)
 
 
 @pytest.mark.parametrize("query", ["%ff=1", "&".join("tile=64" for _ in range(101))])
-def test_a_query_string_that_is_none_is_refused(query: str) -> None:
+def test_an_invalid_query_string_is_refused(query: str) -> None:
     assert "query string" in refusal(query)
-
-
-def test_the_documentation_lists_every_option() -> None:
-    assert options_table() in DOCUMENTATION.read_text(encoding="utf-8")

@@ -12,11 +12,11 @@ class State(IntEnum):
     FAILED = 2
 
 
-class Board:
-    """The state of every worker; made before they are forked.
+class Readiness:
+    """The state of every worker; created before they are forked.
 
     A request may reach any worker, so the server is ready when all of them are.
-    `exit_code` is how the server should end where a model cannot be loaded, 0 otherwise.
+    `exit_code` is the server's exit status if a model cannot be loaded, 0 otherwise.
     """
 
     def __init__(self, workers: int = 1) -> None:

@@ -7,7 +7,7 @@ import io
 import pytest
 from gunicorn.http.errors import InvalidChunkSize, NoMoreData
 
-from byoc_serve.body import drain, read_body
+from byoc_serve.request_body import drain, read_body
 from byoc_vision.errors import RequestError
 
 LIMIT = 1000

@@ -1,7 +1,7 @@
 """The files of a form: multipart/form-data. Source: RFC 7578.
 
-werkzeug takes the form apart, and builds a list of a part's headers before anybody can count them. So it is fed piece
-by piece, and a part whose head does not end soon is refused.
+werkzeug parses the form, and builds the list of a part's headers before they can be counted. So it gets the body piece
+by piece, and a part whose head does not end soon is rejected.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def read_files(body: bytes, boundary: str) -> list[bytes]:
     decoder = MultipartDecoder(boundary.encode("ascii"), max_parts=MAX_PARTS)
     files: list[list[bytes]] = []
     in_file = False
-    for start in range(0, len(body) + _PIECE, _PIECE):  # and what is behind the end, which tells that it is the end
+    for start in range(0, len(body) + _PIECE, _PIECE):  # and once more with nothing, which marks the end
         decoder.receive_data(body[start : start + _PIECE] or None)
         while not isinstance(event := decoder.next_event(), Epilogue | NeedData):
             if isinstance(event, File | Field):
@@ -40,4 +40,4 @@ def read_files(body: bytes, boundary: str) -> list[bytes]:
 
 def _check_head(event: File | Field) -> None:
     if len(event.headers) > MAX_HEADERS:
-        raise ValueError(f"a part has {len(event.headers):,} headers, and {MAX_HEADERS} are the most")
+        raise ValueError(f"a part has {len(event.headers):,} headers, more than the limit of {MAX_HEADERS}")

@@ -1,4 +1,4 @@
-"""Images in every form in which a request may bring them."""
+"""Pictures in every form in which a request may bring them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from support.images import encode, npy
 
-from byoc_serve.forms import MAX_HEADERS, MAX_PARTS, read_files
-from byoc_serve.media import IMAGE_TYPES, MAX_VALUES, Limits, choose_reader, read_json
+from byoc_serve.multipart import MAX_HEADERS, MAX_PARTS, read_files
+from byoc_serve.request_decoding import IMAGE_TYPES, MAX_VALUES, Limits, choose_decoder, read_json
 from byoc_vision.errors import RequestError
 
 PIXELS = 10_000
@@ -20,7 +20,7 @@ LIMITS = Limits(images=8, lines=100)
 
 
 def read(content_type: str | None, body: bytes) -> tuple[list[np.ndarray], bool]:
-    payload = choose_reader(content_type, LIMITS)(body)
+    payload = choose_decoder(content_type, LIMITS)(body)
     return list(payload.images(PIXELS)), payload.several
 
 
@@ -113,7 +113,7 @@ def test_other_arrays_are_refused(array: np.ndarray, status: int, message: str) 
         lambda text: {"image": text[:40] + "\n" + text[40:]},
     ],
 )
-def test_json_with_a_image(image: np.ndarray, png: bytes, shape_of: object) -> None:
+def test_json_with_an_image(image: np.ndarray, png: bytes, shape_of: object) -> None:
     body = json.dumps(shape_of(base64.b64encode(png).decode())).encode()
     (rgb,), several = read("application/json; charset=utf-8", body)
     np.testing.assert_array_equal(rgb, image)
@@ -163,7 +163,7 @@ def test_a_bad_instance_is_named_by_its_number(png: bytes) -> None:
     assert refusal("application/json", json.dumps({"instances": entries}).encode()).message.startswith("image 2: ")
 
 
-def test_images_are_decoded_as_they_are_asked_for(png: bytes) -> None:
+def test_images_are_decoded_one_at_a_time(png: bytes) -> None:
     entries = [base64.b64encode(content).decode() for content in (png, b"text")]
     images = read_json(json.dumps({"instances": entries}).encode(), most=8).images(PIXELS)
     assert next(images).shape == (32, 48, 3)
@@ -211,11 +211,11 @@ def instances(count: int) -> bytes:
 @pytest.mark.parametrize(
     ("content_type", "body", "message"),
     [
-        ("application/json", instances(LIMITS.images + 1), "9 images in one request; 8 are the most"),
+        ("application/json", instances(LIMITS.images + 1), "9 images in one request; the limit is 8"),
         ("application/json", b"[" + b"1," * 2_000_000 + b"1]", "over 8,000 values"),
         ("application/json", b'{"instances":[' + b"{}," * 2_000_000 + b"{}]}", "over 8,000 values"),
         ("application/json", b"[" * 100_000, "over 8,000 values"),
-        ("application/jsonlines", b"{}\n" * (LIMITS.lines + 1), "101 lines in one request; 100 are the most"),
+        ("application/jsonlines", b"{}\n" * (LIMITS.lines + 1), "101 lines in one request; the limit is 100"),
         ("application/jsonlines", b"\n" * 1_000_000, "1,000,000 lines"),
         ("application/jsonlines", b"{}\n[" + b"1," * MAX_VALUES + b"1]", "record 2: the JSON holds over 1,000 values"),
         ("application/x-npy", npy(np.zeros((9, 1, 1, 3), np.uint8)), "9 images in one request"),
@@ -231,7 +231,7 @@ def test_more_than_the_limit_is_refused(content_type: str, body: bytes, message:
 def last_error(content_type: str, body: bytes) -> RequestError:
     """Of the request, or of its last record."""
     try:
-        outcomes = list(choose_reader(content_type, LIMITS)(body).outcomes(PIXELS))
+        outcomes = list(choose_decoder(content_type, LIMITS)(body).outcomes(PIXELS))
     except RequestError as error:
         return error
     assert isinstance(outcomes[-1], RequestError)
@@ -255,7 +255,7 @@ def test_as_many_as_allowed_are_read(png: bytes) -> None:
 )
 def test_a_bad_record_is_an_error_when_it_is_reached(content_type: str, body: bytes) -> None:
     """An error keeps alive what raised it: of all records at once that would be a gigabyte."""
-    payload = choose_reader(content_type, LIMITS)(body)
+    payload = choose_decoder(content_type, LIMITS)(body)
     assert not isinstance(payload.sources, list)
     outcomes = list(payload.outcomes(PIXELS))
     assert len(outcomes) == payload.count
@@ -280,7 +280,7 @@ def test_files_of_any_length_come_whole(size: int, filler: bytes) -> None:
 @pytest.mark.parametrize(
     ("head", "message"),
     [
-        (b"a: b\r\n" * (MAX_HEADERS + 1), "34 headers, and 32 are the most"),
+        (b"a: b\r\n" * (MAX_HEADERS + 1), "34 headers, more than the limit of 32"),
         (b"a: b\r\n" * 1_000_000, "the head of a part is over 65,536 bytes"),
         (b"a: " + b"b" * 200_000, "the head of a part is over 65,536 bytes"),
     ],
@@ -296,7 +296,7 @@ def test_the_head_of_a_part_is_bounded(head: bytes, message: str) -> None:
 )
 def test_other_types_are_refused_with_a_list_of_those_that_are_read(content_type: str) -> None:
     with pytest.raises(RequestError) as raised:
-        choose_reader(content_type, LIMITS)
+        choose_decoder(content_type, LIMITS)
     assert raised.value.status == 415
     assert "image/jpeg" in raised.value.message
     assert content_type in raised.value.message
@@ -327,7 +327,7 @@ def declared_png(width: int, height: int) -> bytes:
     )
 
 
-def test_a_image_that_declares_too_many_pixels_is_refused_undecoded() -> None:
+def test_an_image_that_declares_too_many_pixels_is_refused_undecoded() -> None:
     error = refusal("image/png", declared_png(60_000, 60_000))
     assert error.status == 413
     assert "60000 × 60000" in error.message
@@ -335,6 +335,6 @@ def test_a_image_that_declares_too_many_pixels_is_refused_undecoded() -> None:
 
 def test_every_image_type_is_named_in_the_refusal_or_a_synonym() -> None:
     with pytest.raises(RequestError) as raised:
-        choose_reader("text/plain", LIMITS)
+        choose_decoder("text/plain", LIMITS)
     unnamed = {name for name in IMAGE_TYPES if name not in raised.value.message}
     assert unnamed == {"image/jpg", "image/x-ms-bmp"}

@@ -16,14 +16,15 @@ from torch import Tensor, nn
 
 from byoc_serve.app import create_app
 from byoc_serve.batcher import FatalError
-from byoc_serve.faults import fatal_ones_told, is_fatal, is_out_of_memory
-from byoc_serve.health import Board, State
+from byoc_serve.errors import is_fatal, raise_fatal_errors
 from byoc_serve.loader import Loader
-from byoc_serve.served import ServedModel
+from byoc_serve.model_service import ModelService
+from byoc_serve.readiness import Readiness, State
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError, ResourceError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.predictor import Classification, Predictor, Prepared
+from byoc_vision.system.memory import is_out_of_memory
 
 SOON = 60.0
 WHITE = encode(np.full((8, 8, 3), 255, np.uint8))
@@ -49,7 +50,7 @@ ILLEGAL = AcceleratorError(
         MemoryError(),
     ],
 )
-def test_too_little_memory_is_not_the_end(error: Exception) -> None:
+def test_out_of_memory_is_not_fatal(error: Exception) -> None:
     assert is_out_of_memory(error)
     assert not is_fatal(error)
 
@@ -63,7 +64,7 @@ def test_too_little_memory_is_not_the_end(error: Exception) -> None:
         RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
     ],
 )
-def test_a_lost_gpu_is(error: Exception) -> None:
+def test_a_lost_gpu_is_fatal(error: Exception) -> None:
     assert is_fatal(error)
     assert not is_out_of_memory(error)
 
@@ -72,18 +73,18 @@ def test_a_lost_gpu_is(error: Exception) -> None:
 def test_other_errors_are_neither(error: Exception) -> None:
     assert not is_fatal(error)
     assert not is_out_of_memory(error)
-    with pytest.raises(type(error)), fatal_ones_told():
+    with pytest.raises(type(error)), raise_fatal_errors():
         raise error
 
 
-def test_what_a_caller_did_wrong_is_never_fatal() -> None:
-    with pytest.raises(RequestError), fatal_ones_told():
+def test_a_client_s_error_is_never_fatal() -> None:
+    with pytest.raises(RequestError), raise_fatal_errors():
         raise RequestError(400, "the image says CUDA error")
 
 
-def test_the_first_line_tells_it() -> None:
+def test_the_message_is_the_error_s_first_line() -> None:
     first_line = "^the GPU failed: CUDA error: an illegal memory access was encountered$"
-    with pytest.raises(FatalError, match=first_line), fatal_ones_told():
+    with pytest.raises(FatalError, match=first_line), raise_fatal_errors():
         raise ILLEGAL
 
 
@@ -113,7 +114,7 @@ def ask(client: FlaskClient, body: bytes) -> tuple[int, str]:
     return response.status_code, response.get_data(as_text=True)
 
 
-def test_memory_that_does_not_suffice_is_told_and_hurts_nobody_else(
+def test_out_of_memory_fails_one_request_alone(
     serve: Callable[[Predictor, Settings], FlaskClient], classifier: Predictor
 ) -> None:
     predictor = failing(classifier, torch.OutOfMemoryError("CUDA out of memory."))
@@ -131,10 +132,10 @@ def test_memory_that_does_not_suffice_is_told_and_hurts_nobody_else(
     assert client.get("/ping").status_code == 200
 
 
-def serve_until_it_fails(source: Callable[[], ServedModel], body: bytes) -> tuple[Board, FlaskClient]:
+def serve_until_it_fails(source: Callable[[], ModelService], body: bytes) -> tuple[Readiness, FlaskClient]:
     """The server after it was asked something that it did not survive."""
-    board, told = Board(), Event()
-    loader = Loader(source, board, on_failure=told.set)
+    readiness, told = Readiness(), Event()
+    loader = Loader(source, readiness, on_failure=told.set)
     loader.start()
     assert loader.wait(SOON) is State.READY
     client = create_app(Settings(), loader).test_client()
@@ -142,19 +143,19 @@ def serve_until_it_fails(source: Callable[[], ServedModel], body: bytes) -> tupl
     assert (status, "the GPU failed: CUDA error: an illegal memory access was encountered;" in text) == (503, True)
     assert told.wait(SOON), "whoever ends the process is told"
     loader.stop()
-    return board, client
+    return readiness, client
 
 
-def test_a_lost_gpu_is_told_to_the_platform(classifier: Predictor) -> None:
-    board, client = serve_until_it_fails(lambda: ServedModel(failing(classifier, ILLEGAL), Settings()), WHITE)
+def test_a_lost_gpu_fails_the_health_check(classifier: Predictor) -> None:
+    readiness, client = serve_until_it_fails(lambda: ModelService(failing(classifier, ILLEGAL), Settings()), WHITE)
     response = client.get("/ping")
     assert response.status_code == 500
     assert "an illegal memory access" in response.get_json()["error"]
-    assert (board[0], board.exit_code) == (State.FAILED, ResourceError.exit_code)
+    assert (readiness[0], readiness.exit_code) == (State.FAILED, ResourceError.exit_code)
     assert ask(client, BLACK)[0] == 500
 
 
-def test_a_gpu_that_shows_its_loss_only_when_answers_are_fetched(classifier: Predictor) -> None:
+def test_a_gpu_that_fails_when_results_are_fetched(classifier: Predictor) -> None:
     """CUDA works behind our back: `forward` returns before anything is computed."""
 
     class Late(Predictor):
@@ -163,6 +164,6 @@ def test_a_gpu_that_shows_its_loss_only_when_answers_are_fetched(classifier: Pre
 
     predictor = predictor_of(classifier.engine.net, classifier.config, Late)
     predictor.warm_up = lambda batch_size: None  # type: ignore[method-assign]
-    board, client = serve_until_it_fails(lambda: ServedModel(predictor, Settings()), BLACK)
+    readiness, client = serve_until_it_fails(lambda: ModelService(predictor, Settings()), BLACK)
     assert client.get("/ping").status_code == 500
-    assert board.exit_code == ResourceError.exit_code
+    assert readiness.exit_code == ResourceError.exit_code

@@ -16,7 +16,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
 
 from byoc_serve import npy
-from byoc_serve.forms import read_files
+from byoc_serve.multipart import read_files
 from byoc_vision.data import fileformat
 from byoc_vision.data.decoding import ImageTooLarge, read_image
 from byoc_vision.errors import DataError, RequestError
@@ -24,13 +24,13 @@ from byoc_vision.errors import DataError, RequestError
 IMAGE_TYPES = frozenset(
     f"image/{name}" for name in ("jpeg", "jpg", "png", "webp", "bmp", "x-ms-bmp", "tiff", "gif")
 ) | {"application/x-image"}
-# What clients say who do not know what they send; curl says the second of --data-binary.
+# Sent by clients that do not set a type; curl --data-binary sends the second.
 UNTYPED = frozenset({"", "application/x-www-form-urlencoded", "application/octet-stream", "binary/octet-stream"})
 JSON_LINES = frozenset({"application/jsonlines", "application/x-jsonlines"})
 
-MAX_VALUES = 1000  # of JSON for an image: its own, and what clients say beside it
+MAX_VALUES = 1000  # of JSON for an image: its own, and whatever else clients send with it
 
-_READ = (
+_SUPPORTED = (
     "image/jpeg, image/png, image/webp, image/bmp, image/tiff, image/gif, application/x-image, application/x-npy, "
     "multipart/form-data, application/json and application/jsonlines"
 )
@@ -40,11 +40,11 @@ _DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _WHITESPACE = b" \t\r\n\f\v"
 
-Source = bytes | np.ndarray | RequestError  # an error if it was known early that there is no image
+Source = bytes | np.ndarray | RequestError  # an error if it is known before decoding that there is no image
 
 
 class Limits(NamedTuple):
-    """What a request may hold at the most. lines: of JSON lines, which do not have the limit of images."""
+    """The most that a request may hold. lines: of JSON Lines, which do not have the limit of images."""
 
     images: int
     lines: int
@@ -54,9 +54,9 @@ class Limits(NamedTuple):
 class Payload:
     """The images of a request, not decoded yet.
 
-    sources: to be read once; a bad one becomes an error when it is reached, so that a million of them take no memory.
-    several: whether they came in a form that holds several, so that the answer is a list, of one at times.
-    unit: what messages call one of them.
+    sources: read once; a bad one becomes an error when it is reached, so that a million of them take no memory.
+    several: whether their format can hold several, so that the response is a list, even of one.
+    unit: the name of one of them in messages.
     """
 
     sources: Iterable[Source]
@@ -65,9 +65,9 @@ class Payload:
     unit: str = "image"
 
     def outcomes(self, max_pixels: int) -> Iterator[np.ndarray | RequestError]:
-        """Each as uint8 RGB [H, W, 3], decoded as it is asked for, so that only one lies in memory.
+        """Each as uint8 RGB [H, W, 3], decoded when it is asked for, so that only one is in memory.
 
-        Or why there is none: RequestError 413 above `max_pixels`, 400 where it is no whole image.
+        Or an error in its place: RequestError 413 above `max_pixels`, 400 if it is not a complete image.
         """
         for number, source in enumerate(self.sources, start=1):
             where = f"{self.unit} {number}: " if self.count > 1 else ""
@@ -86,13 +86,13 @@ class Payload:
             yield outcome
 
 
-Reader = Callable[[bytes], Payload]
+Decoder = Callable[[bytes], Payload]
 
 
-def choose_reader(content_type: str | None, limits: Limits) -> Reader:
-    """What turns a body of this Content-Type into its images; it raises RequestError 400, and 413 above the limits.
+def choose_decoder(content_type: str | None, limits: Limits) -> Decoder:
+    """The decoder of bodies of this Content-Type; it raises RequestError 400, and 413 above the limits.
 
-    Raises RequestError 415, which lists what is read.
+    Raises RequestError 415, which lists the supported types.
     """
     media_type, parameters = parse_options_header(content_type)
     media_type = media_type.strip().lower()
@@ -108,11 +108,11 @@ def choose_reader(content_type: str | None, limits: Limits) -> Reader:
         return partial(read_npy, most=limits.images)
     if media_type == "multipart/form-data":
         return partial(read_multipart, boundary=parameters.get("boundary", ""), most=limits.images)
-    raise RequestError(415, f"Content-Type: {content_type} is not read; read are {_READ}")
+    raise RequestError(415, f"Content-Type: {content_type} is not supported; supported are {_SUPPORTED}")
 
 
 def is_json_lines(content_type: str | None) -> bool:
-    """Whether a body of this Content-Type holds a record a line."""
+    """Whether a body of this Content-Type has one record per line."""
     return parse_options_header(content_type)[0].strip().lower() in JSON_LINES
 
 
@@ -131,21 +131,21 @@ def read_json(body: bytes, most: int) -> Payload:
 
 
 def read_json_lines(body: bytes, most: int) -> Payload:
-    """A JSON object a line, {"image": …} or {"b64": …}, as a batch transform with MULTI_RECORD sends a file's lines.
+    """One JSON object per line, {"image": …} or {"b64": …}, as a batch transform with MULTI_RECORD sends them.
 
-    Empty lines are not answered. A line that holds no image is an error in its place.
+    Empty lines are skipped. A line without an image is an error in its place.
     """
     found = body.count(b"\n") + (not body.endswith(b"\n"))
     if found > most:
-        raise RequestError(413, f"{found:,} lines in one request; {most:,} are the most; send them in several")
+        raise RequestError(413, f"{found:,} lines in one request; the limit is {most:,}; send several requests")
     lines = [line for line in body.split(b"\n") if line and not line.isspace()]
     if not lines:
-        raise RequestError(400, 'the body has no lines; send a JSON object a line, as {"image": "<base64>"}')
+        raise RequestError(400, 'the body has no lines; send one JSON object per line, as {"image": "<base64>"}')
     return Payload(map(_read_line, lines), len(lines), several=True, unit="record")
 
 
 def read_npy(body: bytes, most: int) -> Payload:
-    """uint8 [H, W], [H, W, 3] or [N, H, W, 3], the last one being N images."""
+    """uint8 [H, W], [H, W, 3] or [N, H, W, 3], the last being N images."""
     try:
         array = npy.view_uint8(body)
     except ValueError as error:
@@ -171,7 +171,7 @@ def read_multipart(body: bytes, boundary: str, most: int) -> Payload:
 
 def _several(sources: Iterable[Source], count: int, most: int) -> Payload:
     if count > most:
-        raise RequestError(413, f"{count:,} images in one request; {most:,} are the most; send fewer at once")
+        raise RequestError(413, f"{count:,} images in one request; the limit is {most:,}; send fewer at once")
     return Payload(sources, count, several=True)
 
 
@@ -182,18 +182,18 @@ def _read_untyped(body: bytes, most: int) -> Payload:
         return read_npy(body, most)
     raise RequestError(
         415,
-        f"the body is no known image ({fileformat.describe(body)}) and its Content-Type does not say what it is; "
-        f"say it, as `curl -H 'Content-Type: image/jpeg' --data-binary @image.jpg` does; read are {_READ}",
+        f"the body is not a known image ({fileformat.describe(body)}) and its Content-Type does not say what it is; "
+        f"set it, as `curl -H 'Content-Type: image/jpeg' --data-binary @image.jpg` does; supported are {_SUPPORTED}",
     )
 
 
 def _parse_json(content: bytes, most: int) -> object:
     """The document, if it cannot have more values than `most`. Raises ValueError and RequestError 413.
 
-    Values are counted before they are built: one may take 50 times the memory of its text. Base64 holds none of the
-    signs before a value, so the count passes over images at the speed of memory.
-    Bytes are read as characters: no text outside of ASCII is of use here, and one character outside of it would make
-    all others take four bytes.
+    Values are counted before they are built: one may take 50 times the memory of its text. Base64 has none of the
+    characters that start a value, so the count passes over images at the speed of memory.
+    Decoded as Latin-1: text outside of ASCII is not needed here, and one character outside of it would make all
+    others take four bytes.
     """
     found = 0
     for sign in (b",", b"[", b"{"):
@@ -216,7 +216,7 @@ def _read_line(line: bytes) -> bytes | RequestError:
 
 
 def _json_record(value: object) -> bytes | RequestError:
-    """One of several images: an error has its place among them."""
+    """One of several images; an error takes its place."""
     try:
         return _json_image(value)
     except RequestError as error:
@@ -250,7 +250,7 @@ def _decode_base64(text: bytes) -> bytes:
 
 
 def _decode(source: Source, max_pixels: int) -> np.ndarray:
-    """An image file's content, or an array uint8 [H, W, 1 or 3], as RGB. Raises DataError, and an error it is."""
+    """An image file's content, or an array uint8 [H, W, 1 or 3], as RGB. Raises DataError, or the source's error."""
     if isinstance(source, RequestError):
         raise source
     if isinstance(source, bytes):
