@@ -19,7 +19,7 @@ from byoc_vision.artifact import ClassEntry, ModelConfig
 from byoc_vision.data.bad_samples import OnBadSample
 from byoc_vision.data.samples import ClassInfo, Sample
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.training.answers.collector import Collected, Collector
+from byoc_vision.training.predictions.collector import Collected, Collector
 from byoc_vision.training.distribution import World
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.fit import Figures

@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from byoc_vision.artifact import ClassEntry
 from byoc_vision.inference.predictor import Classification, Segmentation
-from byoc_vision.training.answers.judging import Answered, judge
+from byoc_vision.training.predictions.scoring import Answered, judge
 from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics, SegmentationMetrics
 
 NAMES = ("a", "b", "c")

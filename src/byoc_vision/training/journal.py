@@ -16,9 +16,9 @@ from typing import Any
 
 from byoc_vision.errors import UserError
 from byoc_vision.report.record import Epoch, Finding, Record, State, Times, write_record
-from byoc_vision.training.answers.collector import Collected
-from byoc_vision.training.answers.writing import write_answers
 from byoc_vision.training.fit import Figures, History
+from byoc_vision.training.predictions.collector import Collected
+from byoc_vision.training.predictions.writing import write_answers
 from byoc_vision.training.tracking.tracker import Trackers
 
 RENDERING_SHARE = 0.02  # of a job's time, that its page may take

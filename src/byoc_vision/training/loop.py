@@ -24,10 +24,10 @@ from byoc_vision.inference.predictor import Predictor, Prepared
 from byoc_vision.precision import Precision
 from byoc_vision.preprocess import IGNORED
 from byoc_vision.system.machine import available_cores
-from byoc_vision.training.answers.judging import Answered, judge
 from byoc_vision.training.distribution import World, any_process, processes_per_host, sum_over_processes
 from byoc_vision.training.interruption import StopRequestedError
 from byoc_vision.training.observing import StepObserver
+from byoc_vision.training.predictions.scoring import Answered, judge
 from byoc_vision.training.progress import Progress
 
 Batch = tuple[Tensor, Tensor]
