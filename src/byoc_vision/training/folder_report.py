@@ -12,7 +12,7 @@ import torch
 from byoc_vision import __version__
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.models.build import build_model
-from byoc_vision.report.record import Class, Evaluation, Record, Run, write_record
+from byoc_vision.report.record import Evaluation, Record, Run, write_record
 from byoc_vision.system.gpus import find_gpus
 from byoc_vision.training.distribution import World
 from byoc_vision.training.evaluation import Evaluator, evaluator_for
@@ -52,7 +52,7 @@ def _record(evaluator: Evaluator, evaluation: Evaluation, folder: Path, seconds:
         multi_label=config.task == "classification" and config.activation == "sigmoid",
         name=folder.absolute().name,
         state="finished",
-        classes=[Class(name=entry.name, value=entry.value) for entry in config.classes],
+        classes=list(config.classes),
         images={SPLIT: evaluation.images},
         objective=f"{SPLIT}:{_decisive(config)}",
         test=evaluation.figures,

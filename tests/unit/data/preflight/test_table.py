@@ -10,7 +10,8 @@ import numpy as np
 
 from byoc_vision.data.preflight.check import inspect
 from byoc_vision.data.preflight.table import summary
-from byoc_vision.data.samples import ClassInfo, DataOptions, Dataset, Sample
+from byoc_vision.data.samples import DataOptions, Dataset, Sample
+from byoc_vision.types import ClassInfo
 
 
 def draw_image(path: Path, value: int = 90) -> Path:
