@@ -33,8 +33,8 @@ from byoc_vision.training.health.watch import HealthWatch, StoppedByRuleError
 from byoc_vision.training.interruption import Interruption, StopRequestedError
 from byoc_vision.training.journal import Journal
 from byoc_vision.training.measuring import measure_best
-from byoc_vision.training.predictions.augmented import write_augmented
 from byoc_vision.training.predictions.collector import Collector
+from byoc_vision.training.predictions.thumbnails import write_augmented
 from byoc_vision.training.progress import Grid, Progress
 from byoc_vision.training.pulse import Pulse
 from byoc_vision.training.session import Session

@@ -113,7 +113,7 @@ class Session:
 
     def keep_answers(self, collector: Collector, figures: Figures, epoch: int | None) -> None:
         """What the best model, of that epoch, answered; to be called in all processes."""
-        collected = collector.collected(figures, self.trainer.world, epoch)
+        collected = collector.gather(figures, self.trainer.world, epoch)
         if self.journal and collected:
             self.journal.keep(collected)
 

@@ -137,9 +137,9 @@ def _about(request: Request, study: Study) -> str:
 def _facts(trials: list[FrozenTrial], best: FrozenTrial | None) -> list[Fact]:
     facts, own = [], next((trial for trial in trials if OWN in trial.user_attrs), None)
     if own and best and own.state == TrialState.COMPLETE and own.value is not None and best.value is not None:
-        gain = formatting.figure(abs(best.value - own.value))
+        gain = formatting.number(abs(best.value - own.value))
         note = "nothing better was found yet" if best.number == own.number else f"the best is {gain} better"
-        facts.append(Fact("The recipe as it is", formatting.figure(own.value), note))
+        facts.append(Fact("The recipe as it is", formatting.number(own.value), note))
     counts = {state: sum(trial.state == state for trial in trials) for state in _STATES}
     told = [f"{counts[state]} {name}" for state, (name, _) in _STATES.items() if counts[state]]
     facts.append(Fact("Trials", formatting.count(len(trials)), ", ".join(told)))

@@ -56,7 +56,7 @@ def draw_epochs(shown: Sequence[Shown], metric: str) -> dict[str, Any]:
     plot = blank_plot((1 - 0.02 * last, last * 1.02 + 0.02), (low - margin, high + margin))
     _add_lines(plot, lines, xs, ys)
     points = [
-        (epoch, value, trial.name, str(epoch), formatting.figure(value))
+        (epoch, value, trial.name, str(epoch), formatting.number(value))
         for trial in lines
         for epoch, value in trial.epochs.items()
     ]
@@ -83,9 +83,9 @@ def draw_parallel(shown: Sequence[Shown], ranges: Sequence[Range], metric: str) 
     points = []
     for trial, places in zip(lines, ys, strict=True):
         told = [(found.name, formatting.setting(trial.parameters[found.name])) for found in axes]
-        told.append((metric, formatting.figure(trial.value)))
+        told.append((metric, formatting.number(trial.value)))
         points += [
-            (x, y, trial.name, f"{name} = {text}", formatting.figure(trial.value))
+            (x, y, trial.name, f"{name} = {text}", formatting.number(trial.value))
             for x, (y, (name, text)) in enumerate(zip(places, told, strict=True))
         ]
     _add_points(plot, points, ["trial", "here", "value"], ["trial", "here", metric])
@@ -148,7 +148,7 @@ def _add_axes(plot: Any, axes: Sequence[Range], extent: tuple[float, float]) -> 
         Segment(x0="x", x1="x", y0="from", y1="to", line_color=EDGE.light, line_width=1),
     )
     labels = [(x, y, text) for x, found in enumerate(axes) for y, text in _labels(found)]
-    labels += [(count - 1, 0.0, formatting.figure(extent[0])), (count - 1, 1.0, formatting.figure(extent[1]))]
+    labels += [(count - 1, 0.0, formatting.number(extent[0])), (count - 1, 1.0, formatting.number(extent[1]))]
     x, y, text = map(list, zip(*labels, strict=True))
     plot.add_glyph(
         ColumnDataSource({"x": x, "y": y, "text": text}),
