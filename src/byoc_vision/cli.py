@@ -157,14 +157,14 @@ def prepare(options: argparse.Namespace) -> int:
 
 
 def tune(options: argparse.Namespace) -> int:
-    from byoc_vision.tuning.search import Plan
+    from byoc_vision.tuning.search import SearchBudget
     from byoc_vision.tuning.search import tune as search
 
-    plan = Plan(options.trials, options.processes, options.timeout, options.seed)
+    plan = SearchBudget(options.trials, options.processes, options.timeout, options.seed)
     try:
         return search(options.recipe, options.data, options.output, plan, options.metric, options.keep)
     except KeyboardInterrupt:  # before the first trial, or after the last
-        logger.error("interrupted; the same command goes on")
+        logger.error("interrupted; the same command resumes")
         return 130
 
 

@@ -16,7 +16,7 @@ from support.browser import DESK, PHONE, Page, chromium, console, requested
 
 from byoc_vision.report.page import report_on, write_report
 from byoc_vision.report.record import Record
-from byoc_vision.tuning.page import write_page
+from byoc_vision.tuning.page import write_tuning_page
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -79,7 +79,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         addresses[name] = write_report(folder).as_uri()
     compared = [folders[name] for name in ("segmentation", "one-epoch", "barely-begun")]
     asked, searched = searches.request(), tmp_path_factory.mktemp("searched")
-    write_page(searched / "tuning.html", searches.whole_search(searched, asked), asked)
+    write_tuning_page(searched / "tuning.html", searches.whole_search(searched, asked), asked)
     addresses["search"] = (searched / "tuning.html").as_uri()
     addresses["comparison"] = report_on(compared, folders["segmentation"] / "comparison.html").as_uri()
     return addresses

@@ -67,10 +67,19 @@ def metric_definitions(
     )
 
 
-def figures_in(line: str, definitions: Iterable[MetricDefinition]) -> dict[str, float]:
+def metrics_in(line: str, definitions: Iterable[MetricDefinition]) -> dict[str, float]:
     """The figures that a line of the log tells, by name; none where it is no epoch's."""
     values = {definition.name: definition.value_in(line) for definition in definitions}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def read_epoch(line: str, metric: str) -> tuple[int, float] | None:
+    """The epoch and its metric in an epoch's line of the log, NaN included; None for other lines."""
+    found = re.match(rf"epoch=([0-9]+) (?:.* )?{re.escape(metric)}=(\S+)", line)
+    try:
+        return (int(found[1]), float(found[2])) if found else None
+    except ValueError:
+        return None
 
 
 def _names(task: Task | None, multi_label: bool | None, top_k: int | None) -> Iterator[str]:

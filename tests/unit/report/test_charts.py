@@ -74,7 +74,7 @@ def test_readings_without_a_gpu_have_no_line_for_one(tmp_path: Path) -> None:
     times = records.classification_job(tmp_path).times
     use, memory = charts.machine(times)
     assert [line.name for line in use.series] == ["CPU"]
-    assert memory.note == "There are 64 GB of memory."
+    assert memory.note == "Available: 64 GB of memory."
 
 
 @settings(max_examples=40)
