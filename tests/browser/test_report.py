@@ -233,12 +233,12 @@ def test_tables_sort(visit: Callable[..., Page]) -> None:
 
 def test_everything_has_a_name(visit: Callable[..., Page]) -> None:
     page = visit("segmentation")
-    told = page.accessible()
+    elements = page.accessible()
     named = {"button", "link", "image", "tab", "region", "navigation", "searchbox"}
-    assert [role for role, name in told if role in named and not name] == []
-    names = [name for role, name in told if role == "heading"]
-    assert {"Curves", "Answers", "Data", "Time", "Run"} <= set(names)
-    assert any(name.startswith("Loss. training: from ") for _, name in told)
+    assert [role for role, name in elements if role in named and not name] == []
+    names = [name for role, name in elements if role == "heading"]
+    assert {"Curves", "Predictions", "Data", "Time", "Run"} <= set(names)
+    assert any(name.startswith("Loss. training: from ") for _, name in elements)
 
 
 def test_the_command_is_copied(visit: Callable[..., Page]) -> None:

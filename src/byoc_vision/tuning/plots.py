@@ -97,7 +97,7 @@ def draw_parallel(shown: Sequence[PlottedTrial], ranges: Sequence[Range], metric
 
 
 def place(found: Range, value: Any) -> float:
-    """Where a value lies in its range, 0–1."""
+    """A value's position in its range, 0–1."""
     if isinstance(found, Categorical):
         return found.values.index(value) / max(1, len(found.values) - 1) if len(found.values) > 1 else 0.5
     if found.logarithmic:
