@@ -23,7 +23,7 @@ from byoc_vision.client.transports import (
 from byoc_vision.errors import InputError
 from byoc_vision.inference.options import SMALLEST_TILE
 
-_ENDPOINT_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
+_ENDPOINT_NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 _ENDPOINT_OPTIONS = ("target_model", "target_variant", "inference_component", "region", "session", "client")
 
 
