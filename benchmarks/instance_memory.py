@@ -50,11 +50,11 @@ class Case:
         return self.side, self.side
 
     def counted(self) -> StepMemory:
-        from byoc_vision.describe.step_memory import answering_memory, training_memory
+        from byoc_vision.describe.step_memory import inference_memory, training_memory
 
         if self.purpose == "train":
             return training_memory(self.spec, self.size, self.batch_size, optimizer=self.optimizer)
-        return answering_memory(self.spec, self.size, self.batch_size)
+        return inference_memory(self.spec, self.size, self.batch_size)
 
 
 CASES = (
@@ -146,16 +146,17 @@ def memory(name: str) -> int:
 def leave_artifact(case: Case, folder: Path) -> None:
     """A model with random weights, as a job leaves it, with OpenVINO's form of it."""
     from byoc_vision import artifact
-    from byoc_vision.artifact import ClassEntry, ModelConfig
+    from byoc_vision.artifact import ModelConfig
     from byoc_vision.models.build import build_model
     from byoc_vision.preprocess import Preprocess
     from byoc_vision.training.compilation import leave_compiled
+    from byoc_vision.types import ClassInfo
 
     segments = case.spec.task == "segmentation"
     values = [0, 255] if segments else [None] * case.spec.outputs
     config = ModelConfig(
         model=case.spec,
-        classes=tuple(ClassEntry(name=f"class {index}", value=value) for index, value in enumerate(values)),
+        classes=tuple(ClassInfo(name=f"class {index}", value=value) for index, value in enumerate(values)),
         activation="sigmoid" if segments else "softmax",
         preprocess=Preprocess(height=case.side, width=case.side),
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,3 +45,11 @@ def write_whole(path: Path, text: str) -> None:
     """Write a text as UTF-8: who reads finds the one before, or this one. Raises OSError."""
     with renamed_into_place(path) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table as a whole, as `write_whole` does. Raises OSError."""
+    with renamed_into_place(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(header)
+        table.writerows(rows)

@@ -14,15 +14,15 @@ from support.images import draw_scene, save_image
 from support.nets import predictor_of
 from torch import nn
 
-from byoc_vision.artifact import ClassEntry, ModelConfig
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.bad_samples import OnBadSample
-from byoc_vision.data.samples import ClassInfo, Sample
+from byoc_vision.data.samples import Sample
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.training.answers.collector import Collected, Collector
 from byoc_vision.training.distribution import World
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.fit import Figures
-from byoc_vision.types import ModelSpec, Task
+from byoc_vision.training.predictions.collector import Collector, SplitPredictions
+from byoc_vision.types import ClassInfo, ModelSpec, Task
 
 COLOURS = ("<b>red</b>", "green, blue", "violett & grün")
 MASK_VALUES = (0, 100)
@@ -34,7 +34,7 @@ def card_of(task: Task, names: Iterable[str], rule: Preprocess | None = None, se
     values = MASK_VALUES if task == "segmentation" else (None,) * len(names)
     return ModelConfig(
         model=ModelSpec(task=task, architecture="test", outputs=1 if task == "segmentation" else len(names)),
-        classes=tuple(ClassEntry(name=name, value=value) for name, value in zip(names, values, strict=True)),
+        classes=tuple(ClassInfo(name=name, value=value) for name, value in zip(names, values, strict=True)),
         activation="sigmoid" if several or task == "segmentation" else "softmax",
         preprocess=rule or Preprocess(height=32, width=48, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
     )
@@ -99,17 +99,17 @@ def collect(
     on_bad_sample: OnBadSample = "fail",
     seed: int = 0,
     shown: int = 3,
-) -> tuple[Figures, Collected | None]:
+) -> tuple[Figures, SplitPredictions | None]:
     """The figures, and what a collector saw. shown: in each gallery."""
     world = world or World()
-    classes = [ClassInfo(entry.name, entry.value) for entry in config.classes]
+    classes = config.classes
     evaluator = Evaluator(predictor_of(net, config), classes, 4, workers=0, world=world, on_bad_sample=on_bad_sample)
     collector = Collector(config, samples, "validation", seed, root=root, shown=shown)
     figures = evaluator.evaluate(evaluator.batches(samples), collector=collector)
-    return figures, collector.collected(figures, world, epoch=3)
+    return figures, collector.gather(figures, world, epoch=3)
 
 
-def collect_all(folder: Path, world: World | None = None) -> list[Collected | None]:
+def collect_all(folder: Path, world: World | None = None) -> list[SplitPredictions | None]:
     """Masks, classes, and several classes an image."""
     masks, colours, several = (folder / name for name in ("masks", "colours", "several"))
     return [
@@ -125,7 +125,7 @@ def collect_all(folder: Path, world: World | None = None) -> list[Collected | No
     ]
 
 
-def told(collected: Iterable[Collected | None]) -> str:
+def told(collected: Iterable[SplitPredictions | None]) -> str:
     """All of it, as text that can be compared."""
     return json.dumps(
         [

@@ -24,7 +24,6 @@ from byoc_vision.data.preflight_report import (
 from byoc_vision.report.record import (
     IMAGES_FOLDER,
     CalibrationBin,
-    Class,
     ClassScore,
     Epoch,
     Evaluation,
@@ -40,6 +39,7 @@ from byoc_vision.report.record import (
     Times,
     write_record,
 )
+from byoc_vision.types import ClassInfo
 
 ANIMALS = ("cat", "dog", "horse", "red panda", "sheep", "zebra")
 # What names may hold, to whoever gives them.
@@ -61,7 +61,7 @@ def segmentation_job(folder: Path, epochs: int = 24, **changes: Any) -> Record:
         split="validation",
         epoch=best,
         images=200,
-        figures=history[best - 1].validation,
+        metrics=history[best - 1].validation,
         classes=scores,
         confusion=[[7_928_000, 72_000], [58_800, 2_041_200]],
         dice_histogram=histogram,
@@ -73,7 +73,7 @@ def segmentation_job(folder: Path, epochs: int = 24, **changes: Any) -> Record:
         name="carvana-unet-2026-11-21",
         state="stopped_early",
         reason=f"No better Dice for {epochs - best} epochs (early_stopping_patience).",
-        classes=[Class(name="background", value=0), Class(name="car", value=255)],
+        classes=[ClassInfo(name="background", value=0), ClassInfo(name="car", value=255)],
         images={"train": 800, "validation": 200, "test": 100},
         objective="validation:dice",
         best_epoch=best,
@@ -84,7 +84,7 @@ def segmentation_job(folder: Path, epochs: int = 24, **changes: Any) -> Record:
         epochs=history,
         planned_epochs=epochs * 2,
         findings=FINDINGS,
-        evaluations=[evaluation, evaluation.model_copy(update={"split": "test", "pictures": 100, "galleries": {}})],
+        evaluations=[evaluation, evaluation.model_copy(update={"split": "test", "images": 100, "galleries": {}})],
         times=_times(random, 300, on_gpu=True),
         augmented=[save(folder, f"augmented-{place}.jpg", car(place + 40)[0]) for place in range(8)],
         run=_run("unet (resnet34)", 24_430_097),
@@ -103,7 +103,7 @@ def classification_job(folder: Path, names: Sequence[str] = ANIMALS, epochs: int
         split="validation",
         epoch=epochs,
         images=int(confusion.sum()),
-        figures=history[-1].validation if history else {},
+        metrics=history[-1].validation if history else {},
         classes=_scores(confusion, names),
         confusion=confusion.tolist(),
         calibration=_calibration(),
@@ -115,7 +115,7 @@ def classification_job(folder: Path, names: Sequence[str] = ANIMALS, epochs: int
         task="classification",
         name="animals",
         state="finished",
-        classes=[Class(name=name) for name in names],
+        classes=[ClassInfo(name=name) for name in names],
         images={"train": 4_000, "validation": evaluation.images},
         objective="validation:accuracy",
         best_epoch=epochs,
@@ -155,7 +155,7 @@ def multi_label_job(folder: Path, names: Sequence[str] = ANIMALS) -> Record:
     record = classification_job(folder, names)
     evaluation = record.evaluations[0].model_copy(
         update={
-            "figures": {"map": 0.78, "micro_f1": 0.74, "exact_match": 0.5},
+            "metrics": {"map": 0.78, "micro_f1": 0.74, "exact_match": 0.5},
             "classes": scores,
             "confusion": None,
             "calibration": None,
@@ -193,7 +193,7 @@ def barely_begun_job(folder: Path, **changes: Any) -> Record:
         package_version="0.1.0",
         task="segmentation",
         state="interrupted",
-        classes=[Class(name="background", value=0), Class(name="car", value=255)],
+        classes=[ClassInfo(name="background", value=0), ClassInfo(name="car", value=255)],
         images={"train": 8},
         objective="validation:dice",
         planned_epochs=20,

@@ -18,11 +18,11 @@ from byoc_serve import run, wsgi
 from byoc_serve.batcher import Observer
 from byoc_serve.model_service import ModelService
 from byoc_serve.settings import Settings
-from byoc_vision.artifact import ClassEntry, ModelConfig
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.paths import MlPaths
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.types import ModelSpec
+from byoc_vision.types import ClassInfo, ModelSpec
 
 NAMES = ("dark", "bright")
 
@@ -33,7 +33,7 @@ class AcceleratorError(RuntimeError):
 
 CARD = ModelConfig(
     model=ModelSpec(task="classification", architecture="standin", outputs=2),
-    classes=tuple(ClassEntry(name=name) for name in NAMES),
+    classes=tuple(ClassInfo(name=name) for name in NAMES),
     activation="softmax",
     preprocess=Preprocess(height=8, width=8),
 )
@@ -41,7 +41,7 @@ CARD = ModelConfig(
 
 MASKS = ModelConfig(
     model=ModelSpec(task="segmentation", architecture="standin", outputs=1),
-    classes=(ClassEntry(name=NAMES[0], value=0), ClassEntry(name=NAMES[1], value=255)),
+    classes=(ClassInfo(name=NAMES[0], value=0), ClassInfo(name=NAMES[1], value=255)),
     activation="sigmoid",
     preprocess=Preprocess(height=64, width=64),
 )

@@ -15,12 +15,13 @@ from byoc_vision.data.formats import read_folder
 from byoc_vision.data.image_dataset import EvaluationDataset
 from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader
 from byoc_vision.data.preflight import check_labelled
-from byoc_vision.data.samples import ClassInfo, DataOptions, Sample
+from byoc_vision.data.samples import DataOptions, Sample
 from byoc_vision.errors import InputError
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.training.distribution import Share, World, processes_per_host
 from byoc_vision.training.fit import Figures
 from byoc_vision.training.loop import Metrics, Onlooker, evaluate
+from byoc_vision.types import ClassInfo
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def evaluator_for(model: Path, folder: Path, batch_size: int) -> tuple[Evaluator
     """What measures a saved model on a folder, and the samples there. Raises as `evaluate_folder` does."""
     predictor = Predictor.load(model)
     config = predictor.config
-    classes = tuple(ClassInfo(entry.name, entry.value) for entry in config.classes)
+    classes = config.classes
     several = config.task == "classification" and config.activation == "sigmoid"
     samples = read_folder(folder.absolute(), config.model.task, classes, DataOptions(multi_label=several))
     if several:

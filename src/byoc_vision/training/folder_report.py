@@ -12,13 +12,13 @@ import torch
 from byoc_vision import __version__
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.models.build import build_model
-from byoc_vision.report.record import Class, Evaluation, Record, Run, write_record
+from byoc_vision.report.record import Evaluation, Record, Run, write_record
 from byoc_vision.system.gpus import find_gpus
-from byoc_vision.training.answers.collector import Collector
-from byoc_vision.training.answers.writing import write_answers
 from byoc_vision.training.distribution import World
 from byoc_vision.training.evaluation import Evaluator, evaluator_for
 from byoc_vision.training.fit import Figures
+from byoc_vision.training.predictions.collector import Collector
+from byoc_vision.training.predictions.writing import write_predictions
 
 SPLIT = "test"  # what the images are called: none of them was trained on
 _DECISIVE = {"segmentation": ("dice", "miou"), "classification": ("accuracy", "map")}
@@ -35,9 +35,9 @@ def report_on_folder(model: Path, folder: Path, output: Path, batch_size: int = 
     evaluator, samples = evaluator_for(model, folder, batch_size)
     collector = Collector(evaluator.predictor.config, samples, SPLIT, root=folder.absolute())
     figures = evaluator.evaluate(evaluator.batches(samples), collector=collector)
-    collected = collector.collected(figures, World())
+    collected = collector.gather(figures, World())
     assert collected is not None, "there is no other process"
-    write_answers(output, [collected])
+    write_predictions(output, [collected])
     write_record(output, _record(evaluator, collected.evaluation, folder, time.monotonic() - started))
     write_report(output)
     return figures
@@ -52,10 +52,10 @@ def _record(evaluator: Evaluator, evaluation: Evaluation, folder: Path, seconds:
         multi_label=config.task == "classification" and config.activation == "sigmoid",
         name=folder.absolute().name,
         state="finished",
-        classes=[Class(name=entry.name, value=entry.value) for entry in config.classes],
+        classes=list(config.classes),
         images={SPLIT: evaluation.images},
         objective=f"{SPLIT}:{_decisive(config)}",
-        test=evaluation.figures,
+        test=evaluation.metrics,
         seconds=round(seconds, 1),
         gpu_seconds=round(seconds, 1) if on_gpu else 0.0,
         evaluations=[evaluation],

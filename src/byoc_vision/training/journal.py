@@ -16,9 +16,9 @@ from typing import Any
 
 from byoc_vision.errors import UserError
 from byoc_vision.report.record import Epoch, Finding, Record, State, Times, write_record
-from byoc_vision.training.answers.collector import Collected
-from byoc_vision.training.answers.writing import write_answers
 from byoc_vision.training.fit import Figures, History
+from byoc_vision.training.predictions.collector import SplitPredictions
+from byoc_vision.training.predictions.writing import write_predictions
 from byoc_vision.training.tracking.tracker import Trackers
 
 RENDERING_SHARE = 0.02  # of a job's time, that its page may take
@@ -54,7 +54,7 @@ class Journal:
     augment: Callable[[], list[str]] = _nothing
     trackers: Trackers = field(default_factory=Trackers)
     test: Figures | None = None
-    _answers: dict[str, Collected] = field(default_factory=dict)
+    _answers: dict[str, SplitPredictions] = field(default_factory=dict)
     _augmented: list[str] | None = None
     _ended: bool = False
     _rendered: float = 0.0  # when the page was written last
@@ -64,10 +64,10 @@ class Journal:
         """The training is about to begin, or to go on after the epochs of an earlier start."""
         self.trackers.begin(self.record("running"))
 
-    def keep(self, collected: Collected) -> None:
+    def keep(self, collected: SplitPredictions) -> None:
         """What the best model answered the images of a split."""
         self._answers[collected.evaluation.split] = collected
-        self._unless_impossible(lambda: write_answers(self.folder, list(self._answers.values())))
+        self._unless_impossible(lambda: write_predictions(self.folder, list(self._answers.values())))
 
     def epoch_is_over(self) -> None:
         """Tell of the epochs so far; the page is made anew where enough time has passed since."""

@@ -24,10 +24,10 @@ from byoc_vision.inference.predictor import Predictor, Prepared
 from byoc_vision.precision import Precision
 from byoc_vision.preprocess import IGNORED
 from byoc_vision.system.machine import available_cores
-from byoc_vision.training.answers.judging import Answered, judge
 from byoc_vision.training.distribution import World, any_process, processes_per_host, sum_over_processes
 from byoc_vision.training.interruption import StopRequestedError
 from byoc_vision.training.observing import StepObserver
+from byoc_vision.training.predictions.scoring import ScoredPrediction, score
 from byoc_vision.training.progress import Progress
 
 Batch = tuple[Tensor, Tensor]
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 class Metrics(Protocol):
     """What evaluation needs of a metric: fed batch by batch with answers and targets, read once."""
 
-    def update(self, images: Iterable[Answered]) -> None: ...
+    def update(self, images: Iterable[ScoredPrediction]) -> None: ...
 
     def compute(self) -> dict[str, float]: ...
 
@@ -48,7 +48,7 @@ class Metrics(Protocol):
 class Onlooker(Protocol):
     """What may look at each image that is answered."""
 
-    def add(self, sample_index: int, prepared: Prepared, image: Answered) -> None: ...
+    def add(self, sample_index: int, prepared: Prepared, image: ScoredPrediction) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -203,13 +203,13 @@ def evaluate(
     return figures if loss is None else {"loss": summed_loss / images, **figures}
 
 
-def _answered(predictor: Predictor, logits: Logits, prepared: Prepared, target: np.ndarray) -> Answered:
-    return judge(predictor.finish(logits, prepared), target, len(predictor.config.classes))
+def _answered(predictor: Predictor, logits: Logits, prepared: Prepared, target: np.ndarray) -> ScoredPrediction:
+    return score(predictor.finish(logits, prepared), target, len(predictor.config.classes))
 
 
 def _shown(
-    onlooker: Onlooker, batch: EvaluationBatch, prepared: Sequence[Prepared], images: Iterable[Answered]
-) -> Iterator[Answered]:
+    onlooker: Onlooker, batch: EvaluationBatch, prepared: Sequence[Prepared], images: Iterable[ScoredPrediction]
+) -> Iterator[ScoredPrediction]:
     """The images one by one: a batch of large ones need not be in memory together."""
     for index, item, image in zip(batch.sample_indices, prepared, images, strict=True):
         onlooker.add(index, item, image)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from byoc_vision.artifact import ClassEntry, ModelConfig
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError, list_problems
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.training.checkpoint_store import START_ANEW
+from byoc_vision.types import ClassInfo
 
 
 def check_fits(content: Mapping[str, Any], config: ModelConfig) -> None:
@@ -51,6 +52,6 @@ def _shown(value: Any) -> str:
     return "none" if value in (None, [], ()) else str(value)
 
 
-def _listed(classes: tuple[ClassEntry, ...], most: int = 12) -> str:
+def _listed(classes: tuple[ClassInfo, ...], most: int = 12) -> str:
     names = [entry.name + ("" if entry.value is None else f" ({entry.value})") for entry in classes]
     return ", ".join(names[:most]) + (f", … {len(names)} in all" if len(names) > most else "")

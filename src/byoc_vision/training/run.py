@@ -21,8 +21,6 @@ from byoc_vision.job import Job
 from byoc_vision.report.record import Record
 from byoc_vision.training import plan
 from byoc_vision.training.account import first_record
-from byoc_vision.training.answers.augmented import write_augmented
-from byoc_vision.training.answers.collector import Collector
 from byoc_vision.training.assembly import build_trainer
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
 from byoc_vision.training.checkpoint import Checkpoints
@@ -35,6 +33,8 @@ from byoc_vision.training.health.watch import HealthWatch, StoppedByRuleError
 from byoc_vision.training.interruption import Interruption, StopRequestedError
 from byoc_vision.training.journal import Journal
 from byoc_vision.training.measuring import measure_best
+from byoc_vision.training.predictions.collector import Collector
+from byoc_vision.training.predictions.thumbnails import write_augmented
 from byoc_vision.training.progress import Grid, Progress
 from byoc_vision.training.pulse import Pulse
 from byoc_vision.training.session import Session

@@ -15,7 +15,6 @@ from byoc_vision.artifact import ModelConfig
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.paths import MlPaths
 from byoc_vision.report.record import State
-from byoc_vision.training.answers.collector import Collector
 from byoc_vision.training.checkpoint import Checkpoints
 from byoc_vision.training.distribution import any_process, gathered, on_first, sum_over_processes
 from byoc_vision.training.early_stopping import EarlyStopping
@@ -24,6 +23,7 @@ from byoc_vision.training.health.watch import HealthWatch, StoppedByRuleError
 from byoc_vision.training.interruption import Interruption, StopRequestedError
 from byoc_vision.training.journal import Journal
 from byoc_vision.training.packing import on_cpu
+from byoc_vision.training.predictions.collector import Collector
 from byoc_vision.training.progress import Grid, Progress
 from byoc_vision.training.pulse import Pulse
 from byoc_vision.training.random_state import random_state, set_random_state
@@ -113,7 +113,7 @@ class Session:
 
     def keep_answers(self, collector: Collector, figures: Figures, epoch: int | None) -> None:
         """What the best model, of that epoch, answered; to be called in all processes."""
-        collected = collector.collected(figures, self.trainer.world, epoch)
+        collected = collector.gather(figures, self.trainer.world, epoch)
         if self.journal and collected:
             self.journal.keep(collected)
 

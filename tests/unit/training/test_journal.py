@@ -10,17 +10,18 @@ import pytest
 
 from byoc_vision.errors import InputError
 from byoc_vision.report import page
-from byoc_vision.report.record import Class, Record, Run, read_record
+from byoc_vision.report.record import Record, Run, read_record
 from byoc_vision.training.fit import EpochRecord, History
 from byoc_vision.training.journal import Journal
 from byoc_vision.training.plan import Objective
+from byoc_vision.types import ClassInfo
 
 
 def journal(folder: Path, **options: object) -> Journal:
     first = Record(
         package_version="1",
         task="classification",
-        classes=[Class(name="cat")],
+        classes=[ClassInfo(name="cat")],
         images={"train": 3},
         objective="validation:accuracy",
         run=Run(hyperparameters={}),

@@ -11,7 +11,8 @@ from support.images import save_grey
 
 from byoc_vision.data.preflight.check import inspect
 from byoc_vision.data.preflight.table import summary
-from byoc_vision.data.samples import ClassInfo, DataOptions, Dataset, Sample
+from byoc_vision.data.samples import DataOptions, Dataset, Sample
+from byoc_vision.types import ClassInfo
 
 
 def lines(dataset: Dataset, options: DataOptions | None = None, input_size: tuple[int, int] | None = None) -> list[str]:

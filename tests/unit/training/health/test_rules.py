@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from byoc_vision.data.augmentation import build_augmentation
 from byoc_vision.data.image_dataset import ImageDataset
 from byoc_vision.data.sample_data import make_classification_set
-from byoc_vision.data.samples import ClassInfo, Sample
+from byoc_vision.data.samples import Sample
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.report.record import Reading, Times
 from byoc_vision.training.bottleneck import measure
@@ -25,6 +25,7 @@ from byoc_vision.training.health.monitor import HealthMonitor
 from byoc_vision.training.health.pace import FIRST, LEAST, MOST, SHARE, Pace
 from byoc_vision.training.health.settings import read_settings
 from byoc_vision.training.health.stall import StallWatch
+from byoc_vision.types import ClassInfo
 
 GIB = 1024**3
 

@@ -1,4 +1,4 @@
-"""The page around what is told: its style, its scripts, and the policy by which no others can run."""
+"""The frame of every page: style, scripts, and the policy that lets no other script run."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from markupsafe import Markup
 
 from byoc_vision import __version__
 from byoc_vision.atomic_write import write_whole
-from byoc_vision.report import palette, words
+from byoc_vision.report import formatting, palette
 from byoc_vision.report.drawing import library
 
 
-def rendered(
+def render_page(
     template: str, title: str, sections: Sequence[str], plots: Mapping[str, Mapping[str, Any]], **content: Any
 ) -> str:
-    """The page of a template that extends page.html.
+    """Render a template that extends page.html.
 
-    sections: their headings; each has its heading in lower case as its id.
-    plots: Bokeh's JSON, by the keys of the elements `chart-KEY` that they are drawn in.
+    sections: their headings; a section's id is its heading in lower case.
+    plots: Bokeh's JSON; the plot of KEY is drawn in the element `chart-KEY`.
     """
     scripts = [*([library()] if plots else []), _static("page.js")]
     return (
@@ -41,15 +41,15 @@ def rendered(
             scripts=[Markup(script) for script in scripts],
             script_hashes=Markup(" ".join(map(_hash, scripts))),
             charts_json=htmlsafe_json_dumps({f"chart-{key}": plot for key, plot in plots.items()}),
-            shades_json=htmlsafe_json_dumps(palette.in_the_dark()),
-            difference=palette.differences(),
+            shades_json=htmlsafe_json_dumps(palette.dark_colours()),
+            difference=palette.difference_colours(),
             **content,
         )
     )
 
 
-def write(path: Path, page: str) -> None:
-    """Whole: who reads finds the one before, or this one."""
+def write_page(path: Path, page: str) -> None:
+    """Write the file as a whole. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, page)
 
@@ -59,9 +59,8 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("byoc_vision.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    for word in (words.figure, words.share, words.count, words.many, words.duration, words.memory, words.capital):
-        environment.filters[word.__name__] = word
-    environment.filters["title_of"] = words.title
+    for name in ("number", "share", "count", "many", "duration", "memory", "capital", "heading"):
+        environment.filters[name] = getattr(formatting, name)
     return environment
 
 
@@ -71,5 +70,5 @@ def _static(name: str) -> str:
 
 
 def _hash(script: str) -> str:
-    """What a Content-Security-Policy allows a script by: no other can run, whatever a name might smuggle in."""
+    """For the Content-Security-Policy: no other script can run, whatever names from the data contain."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
