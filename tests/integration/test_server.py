@@ -20,7 +20,7 @@ import requests
 from support.images import decode, encode, load_npy, npy
 from support.servers import READY_LIMIT, Server, save_classifier, save_segmenter, start
 
-from byoc_serve.loader import BUG_EXIT_CODE
+from byoc_serve.loader import INTERNAL_ERROR_EXIT_CODE
 from byoc_serve.run import MAX_FAILED_STARTS, START_EXIT_CODE
 from byoc_vision.errors import DataError, ResourceError
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
@@ -114,7 +114,7 @@ class TestStart:
             re.sub(r'"(height|width)": \d+', r'"\1": 1', config.read_text())
         )  # the network cannot halve that
         with start(folder / "bug", folder / "bug.log") as server:
-            assert server.exit_status() == BUG_EXIT_CODE
+            assert server.exit_status() == INTERNAL_ERROR_EXIT_CODE
         log = server.log.read_text()
         assert "the model cannot be served: RuntimeError: " in log
         assert "memory" not in log
