@@ -27,10 +27,10 @@ import byoc_vision.archives
 import byoc_vision.client
 import byoc_vision.data
 import byoc_vision.inference.options
-from byoc_serve.forms import read_files
-from byoc_serve.negotiation import choose_form
+from byoc_serve.multipart import read_files
+from byoc_serve.response_format import choose_format
 from byoc_serve.npy import view_uint8
-from byoc_serve.wishes import read_wishes
+from byoc_serve.request_options import read_options
 
 PACKAGES = [byoc_serve, byoc_vision.archives, byoc_vision.client, byoc_vision.data, byoc_vision.inference.options]
 NOT_HERE = {"byoc_serve.__main__", "byoc_serve.multi_model.mms_service", "byoc_vision.client.sdk"}  # need what is not
@@ -171,7 +171,7 @@ def ways(pattern: Pattern, before: str, repeated: str) -> Iterator[Callable[[int
 
 
 def test_they_are_found() -> None:
-    assert {"byoc_serve.media._DATA_URL", "byoc_vision.archives._CLUTTER"} < PATTERNS.keys()
+    assert {"byoc_serve.request_decoding._DATA_URL", "byoc_vision.archives._CLUTTER"} < PATTERNS.keys()
     assert any(name.startswith("byoc_vision.data.formats.scan:") for name in PATTERNS)
 
 
@@ -215,8 +215,8 @@ def test_headers_and_forms_are_read_in_linear_time(piece: str) -> None:
     readers: list[Callable[[str], object]] = [
         parse_list_header,
         parse_options_header,
-        lambda text: quietly(choose_form, text, "segmentation"),
-        lambda text: quietly(read_wishes, text, text),
+        lambda text: quietly(choose_format, text, "segmentation"),
+        lambda text: quietly(read_options, text, text),
         lambda text: quietly(view_uint8, b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text.encode()),
     ]
     for read in readers:
