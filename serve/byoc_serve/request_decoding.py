@@ -38,6 +38,7 @@ _JSON_FORMS = '{"image": "<base64>"} or {"instances": [{"b64": "<base64>"}, …]
 _URL = re.compile(r"(?!data:)[a-zA-Z][a-zA-Z0-9+.-]{0,30}:/")
 _DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_FEW = 16
 _WHITESPACE = b" \t\r\n\f\v"
 
 Source = bytes | np.ndarray | RequestError  # an error if it is known before decoding that there is no image
@@ -195,15 +196,24 @@ def _parse_json(content: bytes, most: int) -> object:
     Decoded as Latin-1: text outside of ASCII is not needed here, and one character outside of it would make all
     others take four bytes.
     """
-    found = 0
-    for sign in (b",", b"[", b"{"):
-        position = content.find(sign)
-        while position >= 0:
-            found += 1
-            if found > most:
-                raise RequestError(413, f"the JSON holds over {most:,} values; send images as base64, and fewer")
-            position = content.find(sign, position + 1)
+    if _weigh(content) > most:
+        raise RequestError(413, f"the JSON holds over {most:,} values; send images as base64, and fewer")
     return json.loads(content.removeprefix(_BYTE_ORDER_MARK).decode("latin-1"))
+
+
+def _weigh(content: bytes) -> int:
+    """The number of values in JSON, or more. A list or an object counts as two: deep nests take long to refuse."""
+    weight = 0
+    for sign, each in ((b",", 1), (b"[", 2), (b"{", 2)):
+        position = -1
+        for _ in range(_FEW):  # `find` is 20 times as fast as `count` over the text of an image
+            position = content.find(sign, position + 1)
+            if position < 0:
+                break
+            weight += each
+        else:
+            weight += each * content.count(sign, position + 1)
+    return weight
 
 
 def _read_line(line: bytes) -> bytes | RequestError:
