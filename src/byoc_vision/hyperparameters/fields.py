@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from byoc_vision.data.resize_rule import ResizeRule
 from byoc_vision.data.samples import DataFormatName
-from byoc_vision.training.health.settings import actions_text, thresholds_text
+from byoc_vision.training.callbacks.health.settings import actions_text, thresholds_text
 
 Choice = TypeVar("Choice")
 
