@@ -35,9 +35,9 @@ from byoc_vision.training import resolve_config
 from byoc_vision.training.build import build_trainer
 from byoc_vision.training.distributed import World
 from byoc_vision.training.step import Step
-from byoc_vision.training.run import seed_everything
+from byoc_vision.training.build import seed_everything
 from byoc_vision.training.trainer import Trainer
-from byoc_vision.training.data_partition import Work
+from byoc_vision.training.data_partition import DataPartition
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {"precision": "float32", "cache": "off"},
@@ -71,7 +71,7 @@ def figures_of(
     started = time.perf_counter()
     seed_everything(seed)
     with tempfile.TemporaryDirectory() as folder:
-        work = Work.shared(dataset, World(), seed)
+        work = DataPartition.shared(dataset, World(), seed)
         trainer = build_trainer(Job(MlPaths(Path(folder)), channels), hyperparameters, work, World())
         if variant == "plain":
             make_plain(trainer)

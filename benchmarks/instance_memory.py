@@ -149,7 +149,7 @@ def leave_artifact(case: Case, folder: Path) -> None:
     from byoc_vision.artifact import ClassEntry, ModelConfig
     from byoc_vision.models.build import build_model
     from byoc_vision.preprocess import Preprocess
-    from byoc_vision.training.openvino_export import leave_compiled
+    from byoc_vision.training.openvino_export import export_openvino
 
     segments = case.spec.task == "segmentation"
     values = [0, 255] if segments else [None] * case.spec.outputs
@@ -160,7 +160,7 @@ def leave_artifact(case: Case, folder: Path) -> None:
         preprocess=Preprocess(height=case.side, width=case.side),
     )
     artifact.save(folder, config, build_model(case.spec).state_dict())
-    leave_compiled(folder)
+    export_openvino(folder)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from byoc_vision.training.distributed import World
 from byoc_vision.training.step import Step
 from byoc_vision.training.batch_layout import Progress
 from byoc_vision.training.trainer import Trainer
-from byoc_vision.training.data_partition import Work
+from byoc_vision.training.data_partition import DataPartition
 
 
 class Ours:
@@ -111,7 +111,7 @@ class Ours:
 
 
 def build(dataset: Dataset, paths: MlPaths, hyperparameters: Hyperparameters) -> Trainer:
-    return build_trainer(Job(paths), hyperparameters, Work.shared(dataset, World(), hyperparameters.seed), World())
+    return build_trainer(Job(paths), hyperparameters, DataPartition.shared(dataset, World(), hyperparameters.seed), World())
 
 
 def train(trainer: Trainer, epoch: int) -> None:

@@ -75,7 +75,7 @@ def evaluate(options: argparse.Namespace) -> int:
     if output is None or output.suffix == ".json" or output.is_file():
         figures = evaluate_folder(model, data, options.batch_size)
     else:
-        from byoc_vision.training.folder_report import report_on_folder
+        from byoc_vision.training.evaluation import report_on_folder
 
         figures, output = report_on_folder(model, data, output, options.batch_size), None
         logger.info("The report is %s", options.output / "report.html")

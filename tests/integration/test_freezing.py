@@ -19,7 +19,7 @@ from byoc_vision.training.build import build_trainer
 from byoc_vision.training.distributed import World
 from byoc_vision.training.batch_layout import Progress
 from byoc_vision.training.trainer import Trainer
-from byoc_vision.training.data_partition import Work
+from byoc_vision.training.data_partition import DataPartition
 
 COMMON = {"image_size": "32", "batch_size": "4", "num_workers": "0", "epochs": "4", "freeze_epochs": "1"}
 
@@ -32,7 +32,7 @@ def trainer_of(root: Path, task: str, **hyperparameters: str) -> Trainer:
         make_classification_set(paths.channels, count_train=8, count_validation=4, size=32)
     job = Job.load(paths)
     dataset = check(find_dataset(job.folders, DataOptions()), DataOptions()).dataset
-    return build_trainer(job, parse(COMMON | hyperparameters), Work.shared(dataset, World(), seed=0), World())
+    return build_trainer(job, parse(COMMON | hyperparameters), DataPartition.shared(dataset, World(), seed=0), World())
 
 
 def train(trainer: Trainer, epoch: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from byoc_vision.errors import InputError
-from byoc_vision.training.metric_names import class_key, figures_of
+from byoc_vision.training.metric_names import class_key, metrics_of
 from byoc_vision.types import Task
 
 MOST_DEFINITIONS = 40
@@ -76,9 +76,9 @@ def figures_in(line: str, definitions: Iterable[MetricDefinition]) -> dict[str, 
 def _names(task: Task | None, multi_label: bool | None, top_k: int | None) -> Iterator[str]:
     """The loss first, then each figure once."""
     kinds = [
-        figures_of("segmentation") if task != "classification" else (),
-        figures_of("classification") if task != "segmentation" and not multi_label else (),
-        figures_of("classification", multi_label=True) if task != "segmentation" and multi_label is not False else (),
+        metrics_of("segmentation") if task != "classification" else (),
+        metrics_of("classification") if task != "segmentation" and not multi_label else (),
+        metrics_of("classification", multi_label=True) if task != "segmentation" and multi_label is not False else (),
     ]
     yield "loss"
     yield from dict.fromkeys(name for kind in kinds for name in kind if name != "loss")

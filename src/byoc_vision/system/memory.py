@@ -44,6 +44,12 @@ def memory_limit(facts: Path = _FACTS, control_group: Path = _CONTROL_GROUP) -> 
     return min(limits, default=None)
 
 
+def memory_in_use() -> int | None:
+    """Bytes of this container's memory that programs can no longer have; None if the system does not say."""
+    limit, free = memory_limit(), free_memory()
+    return None if limit is None or free is None else max(0, limit - free)
+
+
 def _table(file: Path) -> dict[str, int]:
     """Lines of a name and a number."""
     rows = (line.split() for line in _text(file).splitlines())

@@ -9,8 +9,8 @@ from byoc_vision.data.image_dataset import ImageDataset
 from byoc_vision.data.samples import Sample
 from byoc_vision.errors import DataError
 from byoc_vision.system.machine import available_cores
-from byoc_vision.training.distributed import processes_per_host
 from byoc_vision.training.callbacks.health.facts import Loading
+from byoc_vision.training.distributed import processes_per_host
 
 MEASURED = 8  # images: a tenth of a second for photographs of usual size
 

@@ -33,7 +33,7 @@ def build_optimizer(
     weight_decay: float = 0.0,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
-    gamma: float = 0.9,
+    alpha: float = 0.9,
     encoder: Collection[nn.Parameter] = (),
     encoder_lr_factor: float = 1.0,
 ) -> Optimizer:
@@ -41,7 +41,7 @@ def build_optimizer(
 
     The parameters of `encoder` learn at `encoder_lr_factor` times the learning rate; the first group is of the others.
 
-    `momentum` is for sgd, nag (SGD with Nesterov's momentum) and rmsprop; `betas` for adam and adamw; `gamma` is
+    `momentum` is for sgd, nag (SGD with Nesterov's momentum) and rmsprop; `betas` for adam and adamw; `alpha` is
     rmsprop's smoothing; `eps` for all but SGD. Fused kernels are used where torch has them. Raises InputError for
     another name.
     """
@@ -56,7 +56,7 @@ def build_optimizer(
         case "nag":
             return torch.optim.SGD(groups, learning_rate, momentum=momentum, nesterov=True, fused=True)
         case "rmsprop":
-            return torch.optim.RMSprop(groups, learning_rate, alpha=gamma, eps=eps, momentum=momentum, foreach=True)
+            return torch.optim.RMSprop(groups, learning_rate, alpha=alpha, eps=eps, momentum=momentum, foreach=True)
         case "adagrad":
             return torch.optim.Adagrad(groups, learning_rate, eps=eps, foreach=True)
     raise InputError(f"optimizer={name} is not known; take one of {', '.join(OPTIMIZERS)}")

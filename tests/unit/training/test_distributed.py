@@ -13,7 +13,7 @@ from byoc_vision.training.distributed import (
     any_process,
     launch_environment,
     needs_launch,
-    on_first,
+    on_rank0,
     processes_per_host,
     sum_over_processes,
     wait_for_hosts,
@@ -64,7 +64,7 @@ def test_hosts_that_do_not_appear_are_named() -> None:
 
 def test_alone_nothing_is_communicated() -> None:
     world = World()
-    assert on_first(world, lambda: 7) == 7
+    assert on_rank0(world, lambda: 7) == 7
     assert sum_over_processes(torch.tensor([1.0, 2.0]), world).tolist() == [1.0, 2.0]
     assert any_process(True, world, torch.device("cpu"))
     assert not any_process(False, world, torch.device("cpu"))
@@ -75,4 +75,4 @@ def test_the_place_comes_from_torchruns_environment(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(name, value)
     world = World.from_environment()
     assert world == World(rank=3, local_rank=1, size=4)
-    assert not world.is_first
+    assert not world.is_main

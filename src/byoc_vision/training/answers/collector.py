@@ -18,7 +18,7 @@ from byoc_vision.training.answers.gallery import Key, Shelf, drawn
 from byoc_vision.training.answers.judging import Answered
 from byoc_vision.training.answers.kinds import Kind, kind_of
 from byoc_vision.training.answers.thumbnails import Thumbnail, make_thumbnail
-from byoc_vision.training.distributed import World, gathered
+from byoc_vision.training.distributed import World, all_gather
 
 SHOWN = 8  # images in each gallery
 GALLERIES: tuple[GalleryName, ...] = get_args(GalleryName)
@@ -118,10 +118,10 @@ class Collector:
         """
         keys = {name: shelf.keys for name, shelf in self._shelves.items()}
         rows = np.stack(self._rows) if self._rows else None
-        parts = gathered(_Part(self._places, rows, self._pixels, keys), world)
+        parts = all_gather(_Part(self._places, rows, self._pixels, keys), world)
         shown = self._examples({name: self._winners(name, parts) for name in GALLERIES})
-        merged = dict(entry for part in gathered(shown, world) for entry in part.items())
-        return self._together(parts, merged, figures, epoch) if world.is_first else None
+        merged = dict(entry for part in all_gather(shown, world) for entry in part.items())
+        return self._together(parts, merged, figures, epoch) if world.is_main else None
 
     def _winners(self, gallery: GalleryName, parts: Sequence[_Part]) -> list[Key]:
         return sorted(key for part in parts for key in part.keys[gallery])[: self.shown]

@@ -1,57 +1,42 @@
-"""The loss of some steps, taken from the device without waiting for it."""
+"""The losses of steps as numbers, without making the CPU wait for the GPU."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from byoc_vision.training.callbacks.base import StepObserver
-
-EVERY = 50  # steps
+from byoc_vision.training.callbacks.step_timer import MOST_UNREAD, stopwatch_of
 
 
-class StepLosses(StepObserver):
-    """Tells the mean loss of one step in `every`: `tell(step, loss)`, with the steps of the whole job counted from 1.
+class StepLosses:
+    """Put a loss in when its step ends, and take it out once the device has computed it.
 
-    done: steps that are made already. A loss is copied to main memory in passing, and read at the next one's turn.
+    A GPU is some steps behind: the loss is copied to main memory in passing, and read after that.
     """
 
-    def __init__(self, tell: Callable[[int, float], None], done: int = 0, every: int = EVERY) -> None:
-        self._tell = tell
-        self._every = every
-        self._step = done
-        self._losses: list[Tensor] = []
-        self._copied: tuple[int, Tensor, torch.cuda.Event | None] | None = None
+    def __init__(self, device: torch.device) -> None:
+        self._stopwatch = stopwatch_of(device)
+        self._sent: deque[tuple[int, Tensor, Any]] = deque()
 
-    def step_begins(self) -> None:
-        self._step += 1
-
-    def loss_computed(self, logits: Tensor, loss: Tensor) -> None:
-        if self._step % self._every == 0:
-            self._losses.append(loss.detach())
-
-    def step_ends(self) -> None:
-        if self._losses:
-            self.flush()
-            self._copy(torch.stack(self._losses).mean())
-            self._losses.clear()
-
-    def flush(self) -> None:
-        """Tell the one that is on its way, if any."""
-        if self._copied is None:
-            return
-        step, loss, event = self._copied
-        self._copied = None
-        if event:
-            event.synchronize()
-        self._tell(step, float(loss))
-
-    def _copy(self, loss: Tensor) -> None:
-        event = None
+    def put(self, step: int, loss: Tensor) -> None:
+        """loss: []"""
+        copy = loss.detach()
         if loss.is_cuda:
-            loss = loss.to("cpu", non_blocking=True)
-            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            event.record()
-        self._copied = (self._step, loss, event)
+            copy = torch.empty((), dtype=torch.float32, pin_memory=True)
+            copy.copy_(loss.detach(), non_blocking=True)
+        self._sent.append((step, copy, self._stopwatch.mark()))
+
+    def take(self, *, wait: bool = False) -> Iterator[tuple[int, float]]:
+        """Steps and their losses, in order, as far as they are known; all of them with `wait`."""
+        while self._sent:
+            step, loss, mark = self._sent[0]
+            if not self._stopwatch.passed(mark):
+                if not wait and len(self._sent) <= MOST_UNREAD:
+                    return
+                self._stopwatch.wait(mark)
+            self._sent.popleft()
+            yield step, float(loss)

@@ -7,9 +7,8 @@ import threading
 from typing import Any, TypeVar
 
 from byoc_vision.report.record import Finding
-from byoc_vision.training.callbacks.health.catalogue import RULES
 from byoc_vision.training.callbacks.health.rule import Rule, Sign
-from byoc_vision.training.callbacks.health.settings import HealthSettings
+from byoc_vision.training.callbacks.health.settings import RULES, HealthSettings
 
 logger = logging.getLogger(__name__)
 

@@ -10,23 +10,23 @@ from torch import Tensor, nn
 
 
 def origin(
-    model: nn.Module, images: Tensor, autocast: AbstractContextManager[object], *, answered: bool = False
+    model: nn.Module, images: Tensor, autocast: AbstractContextManager[object], *, logits_are_finite: bool = False
 ) -> str:
     """One more forward pass over `images`, uint8 [N, 3, h, w], finds the first layer whose output is no number.
 
-    It leaves the model's buffers and the generators of random numbers as they were. answered: whether the logits are
-    known to be numbers.
+    It leaves the model's buffers and the generators of random numbers as they were. logits_are_finite: whether that is
+    known.
     """
-    spoilt = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
-    if spoilt:
-        return f"{len(spoilt)} weights are no numbers already, the first of them {_bare(spoilt[0])}"
-    if answered:
-        return "it arose in the loss: the network's answers are numbers"
+    not_finite = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
+    if not_finite:
+        return f"{len(not_finite)} weights are no numbers already, the first of them {_without_wrapper(not_finite[0])}"
+    if logits_are_finite:
+        return "it arose in the loss: the network's predictions are numbers"
     if any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
         return "in which layer is not known: with sync_batch_norm no process can compute alone"
     found: list[str] = []
     hooks = [
-        module.register_forward_hook(functools.partial(_look, found, _bare(name)))
+        module.register_forward_hook(functools.partial(_look, found, _without_wrapper(name)))
         for name, module in model.named_modules()
         if name and not any(True for _ in module.children())
     ]
@@ -46,6 +46,6 @@ def _look(found: list[str], name: str, module: nn.Module, inputs: object, output
         found.append(f"{name} ({type(module).__name__}): the first layer whose output is no number")
 
 
-def _bare(name: str) -> str:
+def _without_wrapper(name: str) -> str:
     """Without what stands around the network for its normalisation."""
     return name.removeprefix("net.")

@@ -1,4 +1,4 @@
-"""Notices that a training makes no steps any more, from a thread of its own."""
+"""Notices in a thread of its own that a training makes no more steps."""
 
 from __future__ import annotations
 
@@ -16,42 +16,48 @@ _LOOKS = 4  # at the clock, in the time that is allowed without a step
 
 
 class StallWatch:
-    """Calls `tell` while nothing was heard for longer than `seconds`. Start it with `with`; `beat` is free."""
+    """Calls `tell` while no `beat` came for longer than `seconds`. A beat costs nothing."""
 
-    def __init__(self, seconds: float, tell: Callable[[Silence], None]) -> None:
+    def __init__(
+        self, seconds: float, tell: Callable[[Silence], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._seconds = seconds
         self._tell = tell
-        self._heard_at = time.monotonic()
+        self._clock = clock
+        self._beat_at = clock()
         self._ended = threading.Event()
         self._watched = threading.current_thread()
 
     def beat(self) -> None:
-        self._heard_at = time.monotonic()
+        self._beat_at = self._clock()
 
-    def __enter__(self) -> StallWatch:
+    def start(self) -> None:
         self.beat()
         threading.Thread(target=self._watch, name="stall-watch", daemon=True).start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
         self._ended.set()
+
+    def look(self) -> None:
+        """Look at the clock now."""
+        silent = self._clock() - self._beat_at
+        if silent >= self._seconds:
+            self._tell(Silence(silent, standing(self._watched)))
 
     def _watch(self) -> None:
         while not self._ended.wait(self._seconds / _LOOKS):
-            silent = time.monotonic() - self._heard_at
-            if silent >= self._seconds:
-                self._tell(Silence(silent, standing(self._watched)))
+            self.look()
 
 
 def standing(thread: threading.Thread) -> str:
-    """The line that a thread is at, and the line of ours that called for it."""
+    """The line that a thread is at, and the line of this package that called it."""
     frame = sys._current_frames().get(thread.ident or 0)
     if frame is None:
         return "a thread that has ended"
     lines = list(traceback.walk_stack(frame))  # the innermost first
-    ours = next((one for one in lines if PACKAGE in Path(one[0].f_code.co_filename).parents), None)
+    own = next((one for one in lines if PACKAGE in Path(one[0].f_code.co_filename).parents), None)
     innermost = _described(*lines[0])
-    return innermost if ours is None or ours == lines[0] else f"{innermost}, called from {_described(*ours)}"
+    return innermost if own is None or own == lines[0] else f"{innermost}, called from {_described(*own)}"
 
 
 def _described(frame: object, line: int) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 import torch.distributed as dist
 
-from byoc_vision.training.distributed import World
-from byoc_vision.training.pulse import Pulse
+from byoc_vision.training.distributed import StopSync, World
 
 ASKED_AT = 25  # the second process alone is asked to stop, in this step
 
@@ -23,14 +22,14 @@ class Clock:
 def steps(rank: int) -> tuple[int, list[int]]:
     """The step that the process left in, and those in which it was to write a checkpoint."""
     clock = Clock()
-    pulse = Pulse(World(rank, rank, 2), torch.device("cpu"), clock)
+    stop_sync = StopSync(World(rank, rank, 2), torch.device("cpu"), clock)
     checkpoints = []
     for step in range(1, 1000):
         clock.now += 0.1
-        agreed = pulse(stop=rank == 1 and step >= ASKED_AT, due=rank == 0)
-        if agreed.checkpoint:
+        stop, save = stop_sync(stop=rank == 1 and step >= ASKED_AT, due=rank == 0)
+        if save:
             checkpoints.append(step)
-        if agreed.stop:
+        if stop:
             return step, checkpoints
     raise AssertionError("the request was not heard")
 

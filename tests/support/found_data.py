@@ -17,23 +17,23 @@ from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.class_weights import class_weights
 from byoc_vision.training.distributed import World
-from byoc_vision.training.data_partition import find_work
+from byoc_vision.training.data_partition import find_data
 
 
 def found(world: World) -> dict[str, Any]:
     paths = MlPaths(ROOT)
     hyperparameters = parse(json.loads(paths.hyperparameters.read_text()))
     try:
-        checked, work = find_work(Job.load(paths), hyperparameters, world)
+        checked, own = find_data(Job.load(paths), hyperparameters, world)
     except UserError as error:
         return {"error": f"{error.category}: {error}"}
     return {
         "classes": [[entry.name, entry.value] for entry in checked.dataset.classes],
         "ignore_value": checked.dataset.ignore_value,
         "all": {split: len(samples) for split, samples in checked.dataset.splits.items()},
-        "here": {split: [sample.image.name for sample in samples] for split, samples in work.dataset.splits.items()},
-        "shares": work.shares,
-        "pictures": work.images,
+        "here": {split: [sample.image.name for sample in samples] for split, samples in own.dataset.splits.items()},
+        "shares": own.shares,
+        "pictures": own.images,
         "weights": class_weights(hyperparameters, checked.dataset, checked.report.classes),
         "checked": checked.report.checked,
     }
