@@ -78,7 +78,7 @@ def arguments(tmp_path: Path) -> list[str]:
     save(tmp_path / "asked.png", np.full((8, 8, 3), 255, np.uint8))
     options = {"image": IMAGE, "role": ROLE, "bucket": BUCKET, "recipe": "classification", "output": tmp_path / "out"}
     channels = [f"--channel={name}={tmp_path / name}" for name in ("train", "train_extra")]
-    return [f"--{name}={value}" for name, value in options.items()] + [*channels, f"--image={tmp_path / 'asked.png'}"]
+    return [f"--{name}={value}" for name, value in options.items()] + [*channels, f"--picture={tmp_path / 'asked.png'}"]
 
 
 @pytest.fixture
@@ -372,11 +372,10 @@ def test_what_is_pasted_from_the_pages_is_understood(
     monkeypatch.syspath_prepend(EXAMPLES)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SAGEMAKER_ROLE", ROLE)
-    for folder in ("pictures/train", "pictures/train_annotation"):
-        (tmp_path / folder).mkdir(parents=True)
-    make_segmentation_set(tmp_path / "pictures/segmentation", count_train=1, count_validation=1)
-    save(tmp_path / "picture.jpg", draw(1)[0])
-    _, script, *words = shlex.split(line.replace("$IMAGE", IMAGE).replace("$BUCKET", BUCKET))
+    (tmp_path / "my_images").mkdir()
+    make_segmentation_set(tmp_path / "images/segmentation", count_train=1, count_validation=1)
+    save(tmp_path / "image.jpg", draw(1)[0])
+    _, script, *words = shlex.split(line.replace("$IMAGE_URI", IMAGE).replace("$BUCKET", BUCKET))
     monkeypatch.setattr(sys, "argv", [script, *words])
     options = import_module("options").read_options(None)
     assert set(options.steps) & {"train", "tune", "delete"}
