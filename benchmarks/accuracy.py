@@ -32,12 +32,11 @@ from byoc_vision.data.samples import Dataset
 from byoc_vision.job import Channel, Job
 from byoc_vision.paths import MlPaths
 from byoc_vision.training import resolve_config
-from byoc_vision.training.build import build_trainer
+from byoc_vision.training.build import assemble, seed_everything
+from byoc_vision.training.data_partition import DataPartition
 from byoc_vision.training.distributed import World
 from byoc_vision.training.step import Step
-from byoc_vision.training.build import seed_everything
 from byoc_vision.training.trainer import Trainer
-from byoc_vision.training.data_partition import DataPartition
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {"precision": "float32", "cache": "off"},
@@ -72,13 +71,13 @@ def figures_of(
     seed_everything(seed)
     with tempfile.TemporaryDirectory() as folder:
         work = DataPartition.shared(dataset, World(), seed)
-        trainer = build_trainer(Job(MlPaths(Path(folder)), channels), hyperparameters, work, World())
+        trainer = assemble(Job(MlPaths(Path(folder)), channels), hyperparameters, work, World())
         if variant == "plain":
             make_plain(trainer)
         try:
             for epoch in range(1, hyperparameters.epochs + 1):
                 train(trainer, epoch)
-            figures = trainer.validate(lambda: False)
+            figures = trainer.validate()
         finally:
             trainer.close()
     return figures, time.perf_counter() - started

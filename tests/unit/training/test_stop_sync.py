@@ -7,15 +7,14 @@ from pathlib import Path
 import torch
 from support import forked, shared_stop_sync
 
-from byoc_vision.training.distributed import World
-from byoc_vision.training.pulse import Agreement, Pulse
+from byoc_vision.training.distributed import StopSync, World
 
 
 def test_alone_each_step_looks() -> None:
-    pulse = Pulse(World(), torch.device("cpu"))
-    assert pulse(False, False) == Agreement(False, False)
-    assert pulse(True, False) == Agreement(True, False)
-    assert pulse(False, True) == Agreement(False, True)
+    stop_sync = StopSync(World(), torch.device("cpu"))
+    assert stop_sync(False, False) == (False, False)
+    assert stop_sync(True, False) == (True, False)
+    assert stop_sync(False, True) == (False, True)
 
 
 def test_two_processes_leave_in_the_same_step_and_seldom_ask(tmp_path: Path) -> None:

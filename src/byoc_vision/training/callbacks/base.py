@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
@@ -73,6 +73,9 @@ class Callbacks(Callback):
 
     def __init__(self, callbacks: Sequence[Callback] = ()) -> None:
         self._all = tuple(callbacks)
+
+    def __iter__(self) -> Iterator[Callback]:
+        return iter(self._all)
 
     def train_begin(self, record: Record) -> None:
         for callback in self._all:

@@ -23,7 +23,7 @@ from byoc_vision.training.callbacks.base import Callback, Callbacks
 from byoc_vision.training.callbacks.health.callback import Health
 from byoc_vision.training.callbacks.health.facts import DataFacts
 from byoc_vision.training.callbacks.health.monitor import HealthMonitor
-from byoc_vision.training.callbacks.health.settings import NO_RULES, read_settings
+from byoc_vision.training.callbacks.health.settings import HealthSettings, read_settings
 from byoc_vision.training.callbacks.health.step_watch import StepWatch
 from byoc_vision.training.callbacks.mlflow import URI_VARIABLE, Mlflow
 from byoc_vision.training.callbacks.profiler import StepProfiler
@@ -78,7 +78,7 @@ def build_callbacks(
     """
     timer = StepTimer(parts.device)
     settings = read_settings(hyperparameters.health_action, hyperparameters.health_thresholds)
-    monitor = HealthMonitor(settings if world.is_main else NO_RULES)
+    monitor = HealthMonitor(settings if world.is_main else HealthSettings("none"))
     data = data_facts(hyperparameters, report) if report else None
     health = Health(monitor, hyperparameters, parts.history, timer, parts.loader, parts.cache, data)
     gpus = world.size if parts.device.type == "cuda" else 0
@@ -94,7 +94,7 @@ def build_callbacks(
     if not monitor.is_idle:
         callbacks.append(build_step_watch(monitor, parts))
     images = parts.loader.dataset
-    callbacks.append(RunReport(paths.output_data, parts.config, images, page=hyperparameters.report))
+    callbacks.append(RunReport(paths.output_data, parts.config.classes, images, page=hyperparameters.report))
     callbacks += build_trackers(paths, hyperparameters, parts, environment)
     return Built(Callbacks(callbacks), timer, health, run)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from byoc_vision.artifact import ModelConfig
+from byoc_vision.artifact import ClassEntry
 from byoc_vision.data.image_dataset import ImageDataset
 from byoc_vision.errors import UserError
 from byoc_vision.report.record import Record, write_record
@@ -35,14 +35,14 @@ class RunReport(Callback):
     def __init__(
         self,
         folder: Path,
-        config: ModelConfig,
+        classes: tuple[ClassEntry, ...],
         images: ImageDataset | None = None,
         *,
         page: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
-        self._config = config
+        self._classes = classes
         self._images = images
         self._page = page
         self._clock = clock
@@ -74,7 +74,7 @@ class RunReport(Callback):
 
     def _write_augmented(self) -> None:
         if self._images is not None:
-            self._augmented = write_augmented(self._folder, self._images, self._config.classes)
+            self._augmented = write_augmented(self._folder, self._images, self._classes)
 
     def _render(self) -> None:
         if not self._page:

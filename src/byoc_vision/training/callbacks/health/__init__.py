@@ -5,7 +5,8 @@
     learning_rules.py   the rules of the data, of steps and of epochs
     tensor_rules.py     … of weights, gradients and activations
     speed_rules.py      … of what slows the training
-    settings.py         all of them, and a job's settings: actions and thresholds
+    catalogue.py        all of them
+    settings.py         a job's settings: actions and thresholds
     monitor.py          gives the facts to the rules, and logs what they find
     step_watch.py       gathers the facts of steps, with tensor_stats.py and origin.py
     stall.py            notices that no steps are made

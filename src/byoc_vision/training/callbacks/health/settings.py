@@ -1,4 +1,4 @@
-"""All rules, and a job's settings of them: what they do, and from which thresholds on.
+"""What a job says of the rules: what they do, and from which figures on.
 
 health_action      "warn", or "warn, ExplodingTensor=stop, Overfit=none", or the same as a JSON object
 health_thresholds  "DeadRelu.share=0.6, VanishingGradient.mean=1e-8", or a JSON object
@@ -12,13 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from byoc_vision.training.callbacks.health import learning_rules, speed_rules, tensor_rules
-from byoc_vision.training.callbacks.health.rule import Rule
-
-RULES: dict[str, type[Rule[Any]]] = {
-    rule.name(): rule for part in (learning_rules, tensor_rules, speed_rules) for rule in part.RULES
-}
-"""By name."""
+from byoc_vision.training.callbacks.health.catalogue import RULES
 
 Action = Literal["none", "warn", "stop"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
@@ -36,20 +30,6 @@ class HealthSettings:
 
     def action_of(self, rule: str) -> Action:
         return self.actions.get(rule, self.action)
-
-
-NO_RULES = HealthSettings(action="none")
-
-
-def rules_table() -> str:
-    """A Markdown table: each rule, what it finds, its thresholds, what it shows and what to do."""
-    rows = ["| rule | finds | thresholds | evidence | remedy |", "| --- | --- | --- | --- | --- |"]
-    for name, rule in RULES.items():
-        thresholds = "<br>".join(
-            f"`{key}={value.default:g}`: {value.meaning}" for key, value in rule.thresholds().items()
-        )
-        rows.append(f"| `{name}` | {rule.meaning()} | {thresholds or '–'} | {rule.evidence} | {rule.remedy} |")
-    return "\n".join(rows)
 
 
 def read_settings(action: str, thresholds: str) -> HealthSettings:
