@@ -377,7 +377,9 @@ class Trainer:
             self.health.load_state_dict(health)
         if content["best"]:
             self.best.restore(content["best"])
-        self.complete = content["complete"] and self._would_stop_early(content["hyperparameters"])
+        self.complete = len(self.history.records) >= self.hyperparameters.epochs or (
+            content["complete"] and self._would_stop_early(content["hyperparameters"])
+        )
         self._load_position(content)
 
     def _load_position(self, content: dict[str, Any]) -> None:
