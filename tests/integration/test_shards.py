@@ -99,7 +99,7 @@ def test_hosts_with_parts_of_their_own_train_one_model_and_go_on_after_a_stop(
     run(hosts, started, epochs=str(len(done) + 1))
     assert statuses(started) == [0, 0], logs(hosts)
     assert f"Going on from the checkpoint: epoch {asked[1]}, after {asked[2]} of its 4 batches" in log_of(first)
-    assert "begins anew" not in log_of(first)
+    assert "restarting epoch" not in log_of(first)
     assert "An epoch has 4 batches a process" in log_of(first)
     assert "uses 8 of 12 on algo-1, 8 of 8 on algo-2" in log_of(first)
     results = json.loads((first.output_data / "metrics.json").read_text())

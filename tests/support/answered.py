@@ -22,7 +22,7 @@ from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.answers.collector import Collected, Collector
 from byoc_vision.training.distributed import World
 from byoc_vision.training.evaluation import Evaluator
-from byoc_vision.training.history import Figures
+from byoc_vision.training.history import Metrics
 from byoc_vision.types import ModelSpec, Task
 
 COLOURS = ("<b>red</b>", "green, blue", "violett & grün")
@@ -100,7 +100,7 @@ def collect(
     on_bad_sample: OnBadSample = "fail",
     seed: int = 0,
     shown: int = 3,
-) -> tuple[Figures, Collected | None]:
+) -> tuple[Metrics, Collected | None]:
     """The figures, and what a collector saw. shown: in each gallery."""
     world = world or World()
     classes = [ClassInfo(entry.name, entry.value) for entry in config.classes]

@@ -1,7 +1,7 @@
 """The figures that a job's log tells, as the regular expressions by which SageMaker finds them.
 
-See `epoch_line` and `figures_line` in training/fit.py for what is read here. SageMaker takes at the most 40 definitions
-of 500 characters each, and remembers what the brackets of each hold, as a number.
+See `EpochRecord.line` and `metrics_line` in training/history.py for what is read here. SageMaker takes at most 40
+definitions of 500 characters each, and remembers what the brackets of each hold, as a number.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a running job tells of its epochs: the lines that `training.fit.epoch_line` writes, read back."""
+"""Reads the lines of a running job's log that `training.history.EpochRecord.line` writes."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from byoc_vision.describe.metrics import figures_in, metric_definitions
 from byoc_vision.errors import InputError
-from byoc_vision.training.history import EpochRecord, epoch_line, figures_line, named
+from byoc_vision.training.history import EpochRecord, metrics_line, named
 
 LONGEST_REGEX, MOST = 500, 40  # CreateTrainingJob's MetricDefinitions
 
@@ -37,7 +37,7 @@ def test_a_line_gives_back_what_was_written_into_it(
 ) -> None:
     """As precisely as it is written. What is no number is not there."""
     record = EpochRecord(epoch, rate, loss, validation, seconds=12.3, images_per_second=45.6, data_wait=0.07)
-    found = figures_in(epoch_line(record), ALL)
+    found = figures_in(record.line(), ALL)
     written = {"train:loss": loss, **named("validation", validation)}
     expected = {name: float(f"{value:.4f}") for name, value in written.items() if math.isfinite(value)}
     assert found == {
@@ -48,7 +48,7 @@ def test_a_line_gives_back_what_was_written_into_it(
 
 @given(st.dictionaries(st.sampled_from(NAMES), st.floats(0, 1)))
 def test_the_test_images_line(figures: dict[str, float]) -> None:
-    found = figures_in(figures_line(named("test", figures)), ALL)
+    found = figures_in(metrics_line(named("test", figures)), ALL)
     assert found == {f"test:{name}": float(f"{value:.4f}") for name, value in figures.items()}
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from byoc_vision.training.history import EpochRecord, epoch_line
+from byoc_vision.training.history import EpochRecord
 from byoc_vision.training.metric_names import class_key
 from byoc_vision.tuning.epoch_lines import read_epoch
 
@@ -17,7 +17,7 @@ NAMES = st.sampled_from(["dice", "miou", "loss", "f1"]) | st.text(min_size=1).ma
 @settings(max_examples=40)
 @given(st.integers(1, 10_000), NUMBERS, st.dictionaries(NAMES, NUMBERS, max_size=6))
 def test_a_line_is_read_as_it_was_written(epoch: int, loss: float, figures: dict[str, float]) -> None:
-    line = epoch_line(EpochRecord(epoch, 1e-3, loss, figures, 12.5, 80.0, 0.05))
+    line = EpochRecord(epoch, 1e-3, loss, figures, 12.5, 80.0, 0.05).line()
     found = read_epoch(line)
     assert found is not None
     assert found.epoch == epoch
