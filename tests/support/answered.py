@@ -19,10 +19,10 @@ from byoc_vision.artifact import ClassEntry, ModelConfig
 from byoc_vision.data.bad_samples import OnBadSample
 from byoc_vision.data.samples import ClassInfo, Sample
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.training.answers.collector import Collected, Collector
 from byoc_vision.training.distributed import World
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import Metrics
+from byoc_vision.training.predictions.collector import Collected, Collector
 from byoc_vision.types import ModelSpec, Task
 
 COLOURS = ("<b>red</b>", "green, blue", "violett & grün")

@@ -11,8 +11,8 @@ import torch.distributed as dist
 
 from byoc_vision.artifact import ClassEntry
 from byoc_vision.inference.predictor import Classification, Segmentation
-from byoc_vision.training.answers.judging import Answered, judge
 from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics, SegmentationMetrics
+from byoc_vision.training.predictions.scoring import Answered, judge
 
 NAMES = ("a", "b", "c")
 MASKS = [np.random.default_rng(seed).integers(0, 3, (2, 7, 9), dtype=np.uint8) for seed in range(7)]

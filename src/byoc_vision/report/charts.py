@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from byoc_vision.report import words
+from byoc_vision.report import formatting
 from byoc_vision.report.record import Epoch, Reading, Record, Times
 
 Values = Sequence[float | None]
@@ -56,8 +56,8 @@ class Chart:
     x_name: str
     x: Sequence[float]
     series: Sequence[Series]
-    x_words: Callable[[float], str] = words.count
-    y_words: Callable[[float | None], str] = words.figure
+    x_words: Callable[[float], str] = formatting.count
+    y_words: Callable[[float | None], str] = formatting.figure
     x_ticks: Sequence[float] = ()
     y_ticks: Sequence[float] = ()
     marks: Sequence[Mark] = ()
@@ -121,7 +121,7 @@ def _losses(record: Record, epochs: Sequence[Epoch]) -> Chart:
 
 def _figures(record: Record, epochs: Sequence[Epoch]) -> Chart:
     names = overall_figures(record)
-    series = [Series(words.title(name), _values(epochs, name), place) for place, name in enumerate(names)]
+    series = [Series(formatting.title(name), _values(epochs, name), place) for place, name in enumerate(names)]
     return _over_epochs("figures", "Validation", epochs, series, marks(record))
 
 
@@ -205,7 +205,7 @@ def machine(times: Times | None) -> list[Chart]:
 def _use(readings: Sequence[Reading]) -> Chart:
     lines = [("processors", [reading.cpu for reading in readings]), ("GPU", [reading.gpu for reading in readings])]
     quarters = (0, 0.25, 0.5, 0.75, 1)
-    return _over_time("use", "How busy", readings, lines, lambda value: words.share(value, 0), quarters)
+    return _over_time("use", "How busy", readings, lines, lambda value: formatting.share(value, 0), quarters)
 
 
 def _memory(readings: Sequence[Reading], times: Times) -> Chart:
@@ -214,10 +214,10 @@ def _memory(readings: Sequence[Reading], times: Times) -> Chart:
         ("GPU memory", [reading.gpu_memory for reading in readings]),
     ]
     limits = [(times.memory_limit, "of memory"), (times.gpu_memory_limit, "on the GPU")]
-    there_are = " and ".join(f"{words.memory(limit)} {where}" for limit, where in limits if limit)
+    there_are = " and ".join(f"{formatting.memory(limit)} {where}" for limit, where in limits if limit)
     most = max((value for _, values in lines for value in values if value is not None), default=0.0)
     note = f"There are {there_are}." if there_are else ""
-    return _over_time("memory", "Memory in use", readings, lines, words.memory, ticks(most, 5), note=note)
+    return _over_time("memory", "Memory in use", readings, lines, formatting.memory, ticks(most, 5), note=note)
 
 
 def _over_time(
@@ -236,7 +236,7 @@ def _over_time(
     ]
     x = [reading.seconds for reading in readings]
     x_ticks = ticks(x[-1], 5, TIME_STEPS)
-    return Chart(key, title, "time", x, series, words.duration, y_words, x_ticks, y_ticks, note=note)
+    return Chart(key, title, "time", x, series, formatting.duration, y_words, x_ticks, y_ticks, note=note)
 
 
 def averaged(readings: Sequence[Reading], most: int = MOST_POINTS // 2) -> list[Reading]:

@@ -15,10 +15,10 @@ from byoc_vision.report.images import Images, inline
 from byoc_vision.report.record import REPORT_FILE, Record, read_record
 from byoc_vision.report.shell import rendered, write
 from byoc_vision.report.sources import opened, read_preflight
-from byoc_vision.report.views.answers import answers
 from byoc_vision.report.views.comparison import comparison
 from byoc_vision.report.views.data import counted, data
 from byoc_vision.report.views.galleries import image_names
+from byoc_vision.report.views.predictions import answers
 from byoc_vision.report.views.run import running
 from byoc_vision.report.views.times import operators, steps
 from byoc_vision.report.views.verdict import verdict

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from byoc_vision import __version__
 from byoc_vision.atomic_write import write_whole
-from byoc_vision.report import palette, words
+from byoc_vision.report import formatting, palette
 from byoc_vision.report.drawing import library
 
 
@@ -59,9 +59,17 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("byoc_vision.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    for word in (words.figure, words.share, words.count, words.many, words.duration, words.memory, words.capital):
+    for word in (
+        formatting.figure,
+        formatting.share,
+        formatting.count,
+        formatting.many,
+        formatting.duration,
+        formatting.memory,
+        formatting.capital,
+    ):
         environment.filters[word.__name__] = word
-    environment.filters["title_of"] = words.title
+    environment.filters["title_of"] = formatting.title
     return environment
 
 

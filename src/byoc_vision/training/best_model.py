@@ -13,7 +13,6 @@ from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.loaders import EvaluationBatch
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.answers.collector import Collector
 from byoc_vision.training.callbacks.base import Callback
 from byoc_vision.training.callbacks.run_record import RunRecord
 from byoc_vision.training.checkpoint_file import on_cpu
@@ -21,6 +20,7 @@ from byoc_vision.training.data_partition import DataPartition
 from byoc_vision.training.distributed import World, on_rank0
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import EpochRecord, Metrics, metrics_line, named
+from byoc_vision.training.predictions.collector import Collector
 
 logger = logging.getLogger(__name__)
 

@@ -34,12 +34,12 @@ from byoc_vision.preprocess import IGNORED
 from byoc_vision.report.record import Class, Evaluation, Record, Run, write_record
 from byoc_vision.system.gpus import find_gpus
 from byoc_vision.system.machine import available_cores
-from byoc_vision.training.answers.collector import Collector
-from byoc_vision.training.answers.judging import Answered, judge
-from byoc_vision.training.answers.writing import write_answers
 from byoc_vision.training.distributed import Share, World, any_process, processes_per_host, sum_over_processes
 from byoc_vision.training.history import Metrics
 from byoc_vision.training.metric_names import metrics_of
+from byoc_vision.training.predictions.collector import Collector
+from byoc_vision.training.predictions.scoring import Answered, judge
+from byoc_vision.training.predictions.writing import write_answers
 from byoc_vision.training.signals import StopRequestedError
 
 FOLDER_SPLIT = "test"  # what the images of a folder are called: none of them was trained on

@@ -31,8 +31,8 @@ from torchmetrics.functional.classification import (
 from torchmetrics.utilities.data import dim_zero_cat
 
 from byoc_vision.inference.predictor import Classification
-from byoc_vision.training.answers.judging import Answered, class_ious, foreground_dice
 from byoc_vision.training.metric_names import class_key
+from byoc_vision.training.predictions.scoring import Answered, class_ious, foreground_dice
 
 _ONE = 2**40  # the unit of summed Dice
 

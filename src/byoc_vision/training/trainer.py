@@ -24,7 +24,6 @@ from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.parts import Encoder
 from byoc_vision.report.record import State
-from byoc_vision.training.answers.collector import Collector
 from byoc_vision.training.batch_layout import BatchLayout, Progress
 from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.callbacks.base import Callbacks
@@ -52,6 +51,7 @@ from byoc_vision.training.distributed import (
 )
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import EarlyStopping, EpochRecord, History, Metrics
+from byoc_vision.training.predictions.collector import Collector
 from byoc_vision.training.signals import StopRequestedError, StopSignals
 from byoc_vision.training.step import Batch, Step
 

@@ -14,7 +14,7 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
 from byoc_vision.describe.space import Categorical, Range
-from byoc_vision.report import words
+from byoc_vision.report import formatting
 from byoc_vision.report.drawing import draw
 from byoc_vision.report.shell import rendered, write
 from byoc_vision.report.views.verdict import Fact, Mood
@@ -124,12 +124,12 @@ def _where(best: FrozenTrial | None) -> str:
     if best is None:
         return "No trial is complete yet"
     own = "; the recipe as it is" if OWN in best.user_attrs else ""
-    return f"trial {best.number}, after epoch {best.user_attrs.get(BEST_EPOCH, words.NOTHING)}{own}"
+    return f"trial {best.number}, after epoch {best.user_attrs.get(BEST_EPOCH, formatting.NOTHING)}{own}"
 
 
 def _about(request: Request, study: Study) -> str:
     task, data = request.recipe.task, request.data
-    images = " and ".join(f"{words.count(number)} {split}" for split, number in data["pictures"].items())
+    images = " and ".join(f"{formatting.count(number)} {split}" for split, number in data["pictures"].items())
     wanted = "lowest" if study.space.objective.direction == "minimize" else "highest"
     return f"{task.capitalize()} of {images} images, for the {wanted} {study.space.objective.metric}."
 
@@ -137,17 +137,19 @@ def _about(request: Request, study: Study) -> str:
 def _facts(trials: list[FrozenTrial], best: FrozenTrial | None) -> list[Fact]:
     facts, own = [], next((trial for trial in trials if OWN in trial.user_attrs), None)
     if own and best and own.state == TrialState.COMPLETE and own.value is not None and best.value is not None:
-        gain = words.figure(abs(best.value - own.value))
+        gain = formatting.figure(abs(best.value - own.value))
         note = "nothing better was found yet" if best.number == own.number else f"the best is {gain} better"
-        facts.append(Fact("The recipe as it is", words.figure(own.value), note))
+        facts.append(Fact("The recipe as it is", formatting.figure(own.value), note))
     counts = {state: sum(trial.state == state for trial in trials) for state in _STATES}
     told = [f"{counts[state]} {name}" for state, (name, _) in _STATES.items() if counts[state]]
-    facts.append(Fact("Trials", words.count(len(trials)), ", ".join(told)))
+    facts.append(Fact("Trials", formatting.count(len(trials)), ", ".join(told)))
     seconds = sum(trial.user_attrs.get(SECONDS, 0.0) for trial in trials)
-    facts.append(Fact("Trained", words.duration(seconds), "all trials together"))
+    facts.append(Fact("Trained", formatting.duration(seconds), "all trials together"))
     planned, done = _epochs_spared(trials)
     if planned > done:
-        facts.append(Fact("Epochs spared", words.count(planned - done), f"of {words.count(planned)}, by pruning"))
+        facts.append(
+            Fact("Epochs spared", formatting.count(planned - done), f"of {formatting.count(planned)}, by pruning")
+        )
     return facts
 
 
@@ -173,7 +175,7 @@ def _line(trial: FrozenTrial, best: FrozenTrial | None, ranges: tuple[Range, ...
         epochs=f"{done} of {planned}" if planned else str(done),
         last_epoch=done,
         seconds=trial.user_attrs.get(SECONDS),
-        parameters=[(words.NOTHING, -1) if value is None else (spelt(value), value) for _, value in known],
+        parameters=[(formatting.NOTHING, -1) if value is None else (spelt(value), value) for _, value in known],
         note=trial.user_attrs.get(REASON) or ("the recipe as it is" if OWN in trial.user_attrs else ""),
     )
 
@@ -185,8 +187,8 @@ def _described(
     if isinstance(found, Categorical):
         sought = ", ".join(found.values)
     else:
-        sought = f"{words.setting(found.low)} to {words.setting(found.high)}"
+        sought = f"{formatting.setting(found.low)} to {formatting.setting(found.high)}"
         sought += ", by its logarithm" if found.logarithmic else ""
-    before = spelt(own[found.name]) if found.name in own else words.NOTHING
-    after = spelt(best.params[found.name]) if best and found.name in best.params else words.NOTHING
+    before = spelt(own[found.name]) if found.name in own else formatting.NOTHING
+    after = spelt(best.params[found.name]) if best and found.name in best.params else formatting.NOTHING
     return found.name, sought, before, after

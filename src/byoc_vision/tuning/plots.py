@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import Any
 
 from byoc_vision.describe.space import Categorical, Range
-from byoc_vision.report import words
+from byoc_vision.report import formatting
 from byoc_vision.report.charts import Chart, Series
 from byoc_vision.report.drawing import FONT, as_json, blank_plot, box, name_ticks, number_ticks, style_axes
 from byoc_vision.report.palette import EDGE, QUIET, SERIES
@@ -56,7 +56,7 @@ def draw_epochs(shown: Sequence[Shown], metric: str) -> dict[str, Any]:
     plot = blank_plot((1 - 0.02 * last, last * 1.02 + 0.02), (low - margin, high + margin))
     _add_lines(plot, lines, xs, ys)
     points = [
-        (epoch, value, trial.name, str(epoch), words.figure(value))
+        (epoch, value, trial.name, str(epoch), formatting.figure(value))
         for trial in lines
         for epoch, value in trial.epochs.items()
     ]
@@ -82,10 +82,10 @@ def draw_parallel(shown: Sequence[Shown], ranges: Sequence[Range], metric: str) 
     _add_lines(plot, lines, xs, ys)
     points = []
     for trial, places in zip(lines, ys, strict=True):
-        told = [(found.name, words.setting(trial.parameters[found.name])) for found in axes]
-        told.append((metric, words.figure(trial.value)))
+        told = [(found.name, formatting.setting(trial.parameters[found.name])) for found in axes]
+        told.append((metric, formatting.figure(trial.value)))
         points += [
-            (x, y, trial.name, f"{name} = {text}", words.figure(trial.value))
+            (x, y, trial.name, f"{name} = {text}", formatting.figure(trial.value))
             for x, (y, (name, text)) in enumerate(zip(places, told, strict=True))
         ]
     _add_points(plot, points, ["trial", "here", "value"], ["trial", "here", metric])
@@ -148,7 +148,7 @@ def _add_axes(plot: Any, axes: Sequence[Range], extent: tuple[float, float]) -> 
         Segment(x0="x", x1="x", y0="from", y1="to", line_color=EDGE.light, line_width=1),
     )
     labels = [(x, y, text) for x, found in enumerate(axes) for y, text in _labels(found)]
-    labels += [(count - 1, 0.0, words.figure(extent[0])), (count - 1, 1.0, words.figure(extent[1]))]
+    labels += [(count - 1, 0.0, formatting.figure(extent[0])), (count - 1, 1.0, formatting.figure(extent[1]))]
     x, y, text = map(list, zip(*labels, strict=True))
     plot.add_glyph(
         ColumnDataSource({"x": x, "y": y, "text": text}),
@@ -168,5 +168,5 @@ def _add_axes(plot: Any, axes: Sequence[Range], extent: tuple[float, float]) -> 
 def _labels(found: Range) -> list[tuple[float, str]]:
     if isinstance(found, Categorical):
         return [(place(found, value), value) for value in found.values]
-    ends = {0.0: words.setting(found.low), 1.0: words.setting(found.high)}
+    ends = {0.0: formatting.setting(found.low), 1.0: formatting.setting(found.high)}
     return [(0.5, ends[0.0])] if found.low == found.high else list(ends.items())

@@ -19,11 +19,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from byoc_vision import hyperparameters as hp
 from byoc_vision.errors import DataError, InputError, ResourceError, UserError
-from byoc_vision.report import words
+from byoc_vision.report import formatting
 from byoc_vision.report.record import Record, read_record
 from byoc_vision.tuning import devices, results
-from byoc_vision.tuning.epoch_lines import read_epoch
 from byoc_vision.tuning.folder import SearchFolder
+from byoc_vision.tuning.log_parser import read_epoch
 from byoc_vision.tuning.request import Request, read_request
 from byoc_vision.tuning.stopping import Stop
 from byoc_vision.tuning.study import BEST_EPOCH, EPOCHS, REASON, SECONDS, STATUS, Handed, Study, spelt
@@ -167,7 +167,7 @@ class Search:
         logger.info("trial %d: %s (%s); %s", number, self._outcome(trial), varied, self._best_so_far())
 
     def _outcome(self, trial: FrozenTrial) -> str:
-        took, metric = words.duration(trial.user_attrs[SECONDS]), self.study.space.objective.metric
+        took, metric = formatting.duration(trial.user_attrs[SECONDS]), self.study.space.objective.metric
         if trial.state == TrialState.COMPLETE:
             return f"{metric}={trial.value:.4f} in {took}"
         if trial.state == TrialState.PRUNED:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import records
 
-from byoc_vision.report import charts, words
+from byoc_vision.report import charts, formatting
 from byoc_vision.report.charts import Chart, Mark, Series, averaged, thinned, ticks
 from byoc_vision.report.record import Reading, Record
 
@@ -92,32 +92,32 @@ def test_ticks_are_round_and_few(last: float, most: int) -> None:
 def test_times_are_ticked_in_their_own_steps(last: float) -> None:
     found = ticks(last, 5, charts.TIME_STEPS)
     assert len(found) <= 6
-    assert all(words.duration(value) for value in found)
+    assert all(formatting.duration(value) for value in found)
 
 
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        (words.figure(0.95219), "0.9522"),
-        (words.figure(3.1e-9), "3.1e-09"),
-        (words.figure(float("nan")), "–"),
-        (words.figure(12345.678), "12,345.7"),
-        (words.share(0.931), "93.1 %"),
-        (words.share(0.00012), "0.012 %"),
-        (words.duration(0), "0 s"),
-        (words.duration(0.0123), "12.3 ms"),
-        (words.duration(59.96), "60 s"),
-        (words.duration(200), "3 min 20 s"),
-        (words.duration(3_725), "1 h 02 min"),
-        (words.duration(200_000), "2 d 07 h"),
-        (words.memory(11_200_000_000), "11.2 GB"),
-        (words.memory(0), "0 B"),
-        (words.many(8_000_000), "8 M"),
-        (words.many(72_000), "72,000"),
-        (words.setting([1, None]), "1, –"),
-        (words.setting(True), "true"),
-        (words.capital("mIoU of all"), "mIoU of all"),
-        (words.capital("pixel accuracy"), "Pixel accuracy"),
+        (formatting.figure(0.95219), "0.9522"),
+        (formatting.figure(3.1e-9), "3.1e-09"),
+        (formatting.figure(float("nan")), "–"),
+        (formatting.figure(12345.678), "12,345.7"),
+        (formatting.share(0.931), "93.1 %"),
+        (formatting.share(0.00012), "0.012 %"),
+        (formatting.duration(0), "0 s"),
+        (formatting.duration(0.0123), "12.3 ms"),
+        (formatting.duration(59.96), "60 s"),
+        (formatting.duration(200), "3 min 20 s"),
+        (formatting.duration(3_725), "1 h 02 min"),
+        (formatting.duration(200_000), "2 d 07 h"),
+        (formatting.memory(11_200_000_000), "11.2 GB"),
+        (formatting.memory(0), "0 B"),
+        (formatting.many(8_000_000), "8 M"),
+        (formatting.many(72_000), "72,000"),
+        (formatting.setting([1, None]), "1, –"),
+        (formatting.setting(True), "true"),
+        (formatting.capital("mIoU of all"), "mIoU of all"),
+        (formatting.capital("pixel accuracy"), "Pixel accuracy"),
     ],
 )
 def test_figures_in_words(said: str, expected: str) -> None:

@@ -13,8 +13,8 @@ from support.sharded_metrics import IMAGES, MASKS, measure, measure_together, te
 
 from byoc_vision.artifact import ClassEntry
 from byoc_vision.inference.predictor import Classification, Segmentation
-from byoc_vision.training.answers.judging import Answered, judge
 from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics, SegmentationMetrics
+from byoc_vision.training.predictions.scoring import Answered, judge
 
 IGNORED = 255
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from byoc_vision import artifact
 from byoc_vision.errors import InputError
 from byoc_vision.report.record import Record
-from byoc_vision.training.answers.collector import Collected
 from byoc_vision.training.callbacks.base import Callback
 from byoc_vision.training.callbacks.health.facts import Silence
+from byoc_vision.training.predictions.collector import Collected
 from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.trainer import Trainer
 

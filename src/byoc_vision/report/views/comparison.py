@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from byoc_vision.report import charts, words
+from byoc_vision.report import charts, formatting
 from byoc_vision.report.charts import Chart, Mark, Series, finite, objective_name, thinned
 from byoc_vision.report.record import Record
 from byoc_vision.report.views.verdict import objective_value, test_value, verdict
@@ -60,30 +60,30 @@ def _figures(records: Sequence[Record]) -> list[Line]:
     same = len(set(objectives)) == 1
     highest = records[0].objective_mode == "max"
     if same:
-        name = words.capital(words.title(objectives[0]))
+        name = formatting.capital(formatting.title(objectives[0]))
         deciding = [
-            _judged(f"{name}, validation", records, objective_value, words.figure, highest),
-            _judged(f"{name}, test", records, test_value, words.figure, highest),
+            _judged(f"{name}, validation", records, objective_value, formatting.figure, highest),
+            _judged(f"{name}, test", records, test_value, formatting.figure, highest),
             *_other_figures(records, objectives[0]),
         ]
     else:
         deciding = [_said("Decided by", records, _decided)]
     lines = [
         *deciding,
-        _said("Best epoch", records, lambda record: words.count(record.best_epoch)),
+        _said("Best epoch", records, lambda record: formatting.count(record.best_epoch)),
         _said("Epochs", records, lambda record: f"{len(record.epochs)} of {record.planned_epochs}"),
-        _said("Took", records, lambda record: words.duration(record.seconds or None)),
-        _said("GPU time", records, lambda record: words.duration(record.gpu_seconds or None)),
-        _said("Model", records, lambda record: record.run.model or words.NOTHING),
-        _said("Weights", records, lambda record: words.count(record.run.parameters or None)),
-        _said("Hardware", records, lambda record: record.run.hardware or words.NOTHING),
+        _said("Took", records, lambda record: formatting.duration(record.seconds or None)),
+        _said("GPU time", records, lambda record: formatting.duration(record.gpu_seconds or None)),
+        _said("Model", records, lambda record: record.run.model or formatting.NOTHING),
+        _said("Weights", records, lambda record: formatting.count(record.run.parameters or None)),
+        _said("Hardware", records, lambda record: record.run.hardware or formatting.NOTHING),
         _said("Findings", records, lambda record: ", ".join(_rules(record)) or "none"),
     ]
-    return [line for line in lines if set(line.values) != {words.NOTHING}]
+    return [line for line in lines if set(line.values) != {formatting.NOTHING}]
 
 
 def _decided(record: Record) -> str:
-    return f"{words.title(objective_name(record))} {words.figure(objective_value(record))}"
+    return f"{formatting.title(objective_name(record))} {formatting.figure(objective_value(record))}"
 
 
 def _other_figures(records: Sequence[Record], objective: str) -> list[Line]:
@@ -92,10 +92,10 @@ def _other_figures(records: Sequence[Record], objective: str) -> list[Line]:
     shown = [name for name in names if not name.startswith(charts.CLASS_FIGURES) and name != objective]
     return [
         _judged(
-            f"{words.capital(words.title(name))}, validation",
+            f"{formatting.capital(formatting.title(name))}, validation",
             records,
             lambda record, name=name: record.validation.get(name),  # type: ignore[misc]
-            words.figure,
+            formatting.figure,
             name != "loss",
         )
         for name in shown
@@ -130,7 +130,7 @@ def _judged(
 def _differing(records: Sequence[Record]) -> list[Line]:
     names = dict.fromkeys(name for record in records for name in record.run.hyperparameters)
     lines = [
-        _said(name, records, lambda record, name=name: words.setting(record.run.hyperparameters.get(name)))  # type: ignore[misc]
+        _said(name, records, lambda record, name=name: formatting.setting(record.run.hyperparameters.get(name)))  # type: ignore[misc]
         for name in names
     ]
     return [line for line in lines if len(set(line.values)) > 1]
@@ -139,7 +139,7 @@ def _differing(records: Sequence[Record]) -> list[Line]:
 def _charts(records: Sequence[Record], names: Sequence[str]) -> list[Chart]:
     objective = objective_name(records[0])
     found = [
-        _overlaid("figures", f"Validation: {words.title(objective)}", records, names, objective),
+        _overlaid("figures", f"Validation: {formatting.title(objective)}", records, names, objective),
         _overlaid("loss", "Validation: loss", records, names, "loss") if objective != "loss" else None,
         _overlaid("training", "Training: loss", records, names, None),
     ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from byoc_vision.data.preflight.table import facts
 from byoc_vision.data.preflight_report import ClassReport, PreflightReport
-from byoc_vision.report import words
+from byoc_vision.report import formatting
 from byoc_vision.report.record import Record
 
 MOST_CLASSES = 1000  # in the table
@@ -60,7 +60,7 @@ def data(preflight: PreflightReport) -> Data:
     if len(lines) > MOST_CLASSES:
         lines = sorted(lines, key=lambda line: -line.share)[:MOST_CLASSES]
     return Data(
-        facts=[(words.capital(name), text) for name, text in facts(preflight)],
+        facts=[(formatting.capital(name), text) for name, text in facts(preflight)],
         splits=splits,
         classes=lines,
         left_out=len(preflight.classes) - len(lines),
@@ -79,6 +79,6 @@ def _share(entry: ClassReport, total: int) -> float:
 
 def counted(record: Record) -> str:
     """What is known of the data without their check."""
-    splits = ", ".join(f"{words.count(number)} {split}" for split, number in record.images.items())
+    splits = ", ".join(f"{formatting.count(number)} {split}" for split, number in record.images.items())
     classes = f"{len(record.classes)} class{'es' if len(record.classes) != 1 else ''}"
     return f"{splits or 'No'} images, {classes}"

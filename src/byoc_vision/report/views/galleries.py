@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from byoc_vision.report import words
+from byoc_vision.report import formatting
 from byoc_vision.report.record import Evaluation, Example, GalleryName, Record
 
 _ORDER: tuple[GalleryName, ...] = ("worst", "random", "best")
@@ -57,13 +57,13 @@ def _names(examples: Sequence[Example]) -> Iterator[str]:
 def _title(record: Record, name: GalleryName) -> str:
     if name == "worst" and record.task == "classification" and not record.multi_label:
         return "Most confident mistakes"
-    return words.capital(name)
+    return formatting.capital(name)
 
 
 def _item(record: Record, example: Example) -> Item:
     panes = [(title, getattr(example, name)) for name, title in _PANES.items() if getattr(example, name)]
     if record.task == "segmentation":
-        return Item(example.file, panes, None, [("Dice", words.figure(example.score))])
+        return Item(example.file, panes, None, [("Dice", formatting.figure(example.score))])
     lines = [
         ("predicted", _classes(example.predicted, example.probability)),
         ("actual", _classes(example.actual, example.actual_probability)),
@@ -73,4 +73,4 @@ def _item(record: Record, example: Example) -> Item:
 
 def _classes(names: Sequence[str], probability: float | None) -> str:
     named = ", ".join(names) or "no class"
-    return named if probability is None else f"{named}, {words.share(probability)}"
+    return named if probability is None else f"{named}, {formatting.share(probability)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from byoc_vision.report import words
+from byoc_vision.report import formatting
 from byoc_vision.report.record import Record
 
 
@@ -22,7 +22,7 @@ class Running:
 def running(record: Record) -> Running:
     run = record.run
     where = " ".join(part for part in (run.device, run.precision) if part)
-    size = f"{words.count(run.parameters)} weights" if run.parameters else ""
+    size = f"{formatting.count(run.parameters)} weights" if run.parameters else ""
     processes = f"{run.processes} on {run.hosts} host{'s' if run.hosts > 1 else ''}"
     facts = {
         "Model": ", ".join(part for part in (run.model, size) if part),
@@ -34,7 +34,7 @@ def running(record: Record) -> Running:
         "byoc-vision": record.package_version + (f", revision {run.revision}" if run.revision else ""),
     }
     given = set(run.given)
-    settings = [(name, words.setting(value)) for name, value in run.hyperparameters.items()]
+    settings = [(name, formatting.setting(value)) for name, value in run.hyperparameters.items()]
     return Running(
         facts=[(name, text) for name, text in facts.items() if text],
         versions=list(run.versions.items()),

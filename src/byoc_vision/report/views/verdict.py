@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from byoc_vision.report import words
+from byoc_vision.report import formatting
 from byoc_vision.report.charts import objective_name
 from byoc_vision.report.record import Finding, Record, State
 
@@ -46,8 +46,8 @@ class Verdict:
 def verdict(record: Record) -> Verdict:
     state, mood = _STATES[record.state]
     return Verdict(
-        figure=words.capital(words.title(objective_name(record))),
-        value=words.figure(objective_value(record)),
+        figure=formatting.capital(formatting.title(objective_name(record))),
+        value=formatting.figure(objective_value(record)),
         where=_where(record),
         state=state,
         mood=mood,
@@ -83,7 +83,7 @@ def _where(record: Record) -> str:
         return f"validation, after epoch {record.best_epoch}"
     if record.epochs or not record.evaluations:
         return "No epoch is complete, so nothing is measured"
-    return f"on {words.count(record.evaluations[0].images)} images of {record.evaluations[0].split}"
+    return f"on {formatting.count(record.evaluations[0].images)} images of {record.evaluations[0].split}"
 
 
 def _usual_reason(record: Record) -> str:
@@ -101,24 +101,26 @@ def _about(record: Record) -> str:
     run = record.run
     task = "multi-label classification" if record.multi_label else record.task
     weights = f", {run.parameters / 1e6:.3g} million weights" if run.parameters else ""
-    return words.capital(f"{task} with {run.model}{weights}." if run.model else f"{task}.")
+    return formatting.capital(f"{task} with {run.model}{weights}." if run.model else f"{task}.")
 
 
 def _facts(record: Record) -> list[Fact]:
-    name = words.title(objective_name(record))
+    name = formatting.title(objective_name(record))
     facts = []
     if record.test is not None:
-        facts.append(Fact("On the test images", words.figure(test_value(record)), name))
+        facts.append(Fact("On the test images", formatting.figure(test_value(record)), name))
     if record.planned_epochs:
         best = f"the best: {record.best_epoch}" if record.best_epoch is not None else "none is the best yet"
         facts.append(Fact("Epochs", f"{len(record.epochs)} of {record.planned_epochs}", best))
     if record.seconds:
-        facts.append(Fact("Took", words.duration(record.seconds), duration_note(record)))
+        facts.append(Fact("Took", formatting.duration(record.seconds), duration_note(record)))
     if record.gpu_seconds:
-        facts.append(Fact("GPU time", words.duration(record.gpu_seconds), f"{words.count(record.gpu_seconds)} s"))
-    facts.append(Fact("Images", words.count(sum(record.images.values())), _splits(record)))
+        facts.append(
+            Fact("GPU time", formatting.duration(record.gpu_seconds), f"{formatting.count(record.gpu_seconds)} s")
+        )
+    facts.append(Fact("Images", formatting.count(sum(record.images.values())), _splits(record)))
     return facts
 
 
 def _splits(record: Record) -> str:
-    return ", ".join(f"{words.count(number)} {split}" for split, number in record.images.items())
+    return ", ".join(f"{formatting.count(number)} {split}" for split, number in record.images.items())

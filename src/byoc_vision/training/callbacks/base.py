@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor
 
 from byoc_vision.report.record import Record
-from byoc_vision.training.answers.collector import Collected
+from byoc_vision.training.predictions.collector import Collected
 
 
 class Callback:

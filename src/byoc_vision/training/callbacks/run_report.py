@@ -15,10 +15,10 @@ from byoc_vision.artifact import ClassEntry
 from byoc_vision.data.image_dataset import ImageDataset
 from byoc_vision.errors import UserError
 from byoc_vision.report.record import Record, write_record
-from byoc_vision.training.answers.augmented import write_augmented
-from byoc_vision.training.answers.collector import Collected
-from byoc_vision.training.answers.writing import write_answers
 from byoc_vision.training.callbacks.base import Callback
+from byoc_vision.training.predictions.augmented import write_augmented
+from byoc_vision.training.predictions.collector import Collected
+from byoc_vision.training.predictions.writing import write_answers
 
 RENDERING_SHARE = 0.02  # of a job's time, for its page
 

@@ -14,11 +14,11 @@ from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.samples import ByteRange, ImageSource, Sample
 from byoc_vision.inference.predictor import Prepared
 from byoc_vision.report.record import Evaluation, Example, GalleryName
-from byoc_vision.training.answers.gallery import Key, Shelf, drawn
-from byoc_vision.training.answers.judging import Answered
-from byoc_vision.training.answers.kinds import Kind, kind_of
-from byoc_vision.training.answers.thumbnails import Thumbnail, make_thumbnail
 from byoc_vision.training.distributed import World, all_gather
+from byoc_vision.training.predictions.gallery import Key, Shelf, drawn
+from byoc_vision.training.predictions.scoring import Answered
+from byoc_vision.training.predictions.task_outputs import Kind, kind_of
+from byoc_vision.training.predictions.thumbnails import Thumbnail, make_thumbnail
 
 SHOWN = 8  # images in each gallery
 GALLERIES: tuple[GalleryName, ...] = get_args(GalleryName)

@@ -16,9 +16,9 @@ from support import records
 from byoc_vision.report.heat_map import MOST_PIXELS, heat_map
 from byoc_vision.report.record import ClassScore, Example
 from byoc_vision.report.sources import read_preflight
-from byoc_vision.report.views.answers import MOST_CLASSES, MOST_PAIRS, answers, most_confused
 from byoc_vision.report.views.comparison import comparison, distinct
 from byoc_vision.report.views.data import data
+from byoc_vision.report.views.predictions import MOST_CLASSES, MOST_PAIRS, answers, most_confused
 from byoc_vision.report.views.times import operators, steps
 
 

@@ -16,7 +16,7 @@ from byoc_vision.errors import DataError
 from byoc_vision.inference.encoding import encode_jpeg
 from byoc_vision.inference.overlay import background_classes
 from byoc_vision.report.record import IMAGES_FOLDER
-from byoc_vision.training.answers.thumbnails import JPEG_QUALITY, class_palette, fitting_size, shrunk
+from byoc_vision.training.predictions.thumbnails import JPEG_QUALITY, class_palette, fitting_size, shrunk
 
 AUGMENTED = 12
 _THICKNESS = 3  # pixels

@@ -14,7 +14,7 @@ from byoc_vision.inference.encoding import encode_jpeg, encode_png
 from byoc_vision.inference.overlay import background_classes, class_colours
 from byoc_vision.inference.predictor import Prepared, Segmentation
 from byoc_vision.preprocess import IGNORED, Preprocess
-from byoc_vision.training.answers.judging import Answered
+from byoc_vision.training.predictions.scoring import Answered
 
 LONG_SIDE = 320  # pixels
 JPEG_QUALITY = 85

@@ -15,15 +15,15 @@ from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference.encoding import DECIMALS
 from byoc_vision.inference.predictor import Classification
 from byoc_vision.report.record import GalleryName
-from byoc_vision.training.answers.judging import Answered, class_ious, foreground_dice
-from byoc_vision.training.answers.scores import (
+from byoc_vision.training.metric_names import class_key
+from byoc_vision.training.predictions.scores import (
     calibration,
     class_scores,
     dice_histogram,
     expected_calibration_error,
     label_scores,
 )
-from byoc_vision.training.metric_names import class_key
+from byoc_vision.training.predictions.scoring import Answered, class_ious, foreground_dice
 
 MOST_IOU_COLUMNS = 40
 

@@ -5,8 +5,8 @@ import numpy as np
 from byoc_vision.artifact import ClassEntry
 from byoc_vision.inference.predictor import Classification, Prepared, Segmentation
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.training.answers.judging import Answered
-from byoc_vision.training.answers.thumbnails import LONG_SIDE, class_palette, make_thumbnail
+from byoc_vision.training.predictions.scoring import Answered
+from byoc_vision.training.predictions.thumbnails import LONG_SIDE, class_palette, make_thumbnail
 
 CLASSES = (ClassEntry(name="road", value=0), ClassEntry(name="car", value=1))
 

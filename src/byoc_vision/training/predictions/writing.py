@@ -8,7 +8,7 @@ from pathlib import Path
 
 from byoc_vision.atomic_write import renamed_into_place
 from byoc_vision.report.record import CONFUSION_FILE, IMAGES_FOLDER, PREDICTIONS_FILE
-from byoc_vision.training.answers.collector import Collected
+from byoc_vision.training.predictions.collector import Collected
 
 CORNER = "actual \\ predicted"
 

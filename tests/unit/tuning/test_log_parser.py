@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from byoc_vision.training.history import EpochRecord
 from byoc_vision.training.metric_names import class_key
-from byoc_vision.tuning.epoch_lines import read_epoch
+from byoc_vision.tuning.log_parser import read_epoch
 
 NUMBERS = st.floats(-1e6, 1e6) | st.just(float("nan"))
 NAMES = st.sampled_from(["dice", "miou", "loss", "f1"]) | st.text(min_size=1).map(lambda name: f"iou_{class_key(name)}")

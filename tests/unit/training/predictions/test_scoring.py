@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from byoc_vision.training.answers.judging import class_ious, confusion_matrix, foreground_dice
+from byoc_vision.training.predictions.scoring import class_ious, confusion_matrix, foreground_dice
 
 
 class TestConfusionMatrix:

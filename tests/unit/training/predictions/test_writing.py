@@ -13,10 +13,10 @@ from support.answered import COLOURS, card_of, collect, coloured_images, masked_
 
 from byoc_vision.inference.predictor import Classification
 from byoc_vision.report.record import Evaluation
-from byoc_vision.training.answers.collector import Collected
-from byoc_vision.training.answers.judging import Answered
-from byoc_vision.training.answers.kinds import Classes, Kind, Labels, Masks
-from byoc_vision.training.answers.writing import write_answers
+from byoc_vision.training.predictions.collector import Collected
+from byoc_vision.training.predictions.scoring import Answered
+from byoc_vision.training.predictions.task_outputs import Classes, Kind, Labels, Masks
+from byoc_vision.training.predictions.writing import write_answers
 
 NAMES = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), min_size=2, max_size=4, unique=True)
 

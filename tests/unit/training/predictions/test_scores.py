@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional.classification import binary_calibration_error
 
-from byoc_vision.training.answers.scores import (
+from byoc_vision.training.predictions.scores import (
     calibration,
     class_scores,
     dice_histogram,

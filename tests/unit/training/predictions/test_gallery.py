@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byoc_vision.training.answers.gallery import Key, Shelf, drawn
+from byoc_vision.training.predictions.gallery import Key, Shelf, drawn
 
 
 @given(st.lists(st.floats(0, 1)), st.integers(0, 5))

@@ -11,7 +11,7 @@ from byoc_vision.data.augmentation import build_augmentation
 from byoc_vision.data.image_dataset import ImageDataset
 from byoc_vision.data.samplers import SampleKey
 from byoc_vision.data.samples import ClassInfo, Sample
-from byoc_vision.training.answers.augmented import outlined, write_augmented
+from byoc_vision.training.predictions.augmented import outlined, write_augmented
 
 
 def dataset(config: ModelConfig, samples: list[Sample]) -> ImageDataset:

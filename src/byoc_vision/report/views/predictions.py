@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from byoc_vision.report import words
+from byoc_vision.report import formatting
 from byoc_vision.report.charts import CLASS_FIGURES, objective_name
 from byoc_vision.report.heat_map import heat_map
 from byoc_vision.report.record import CalibrationBin, ClassScore, Evaluation, Record
@@ -99,7 +99,7 @@ def _answers(record: Record, entry: Evaluation, key: str) -> Answers:
     after = "" if entry.epoch is None else f", after epoch {entry.epoch}"
     return Answers(
         key=key,
-        title=f"{words.capital(entry.split)}{after}",
+        title=f"{formatting.capital(entry.split)}{after}",
         evaluation=entry,
         figures=_figures(record, entry),
         scores=_scores(entry.classes, unit),
@@ -117,7 +117,7 @@ def _figures(record: Record, entry: Evaluation) -> list[tuple[str, str]]:
     """Of all classes together, the one that decides first."""
     names = [name for name in entry.figures if not name.startswith(CLASS_FIGURES)]
     ordered = sorted(names, key=lambda name: name != objective_name(record))
-    return [(words.capital(words.title(name)), words.figure(entry.figures[name])) for name in ordered]
+    return [(formatting.capital(formatting.title(name)), formatting.figure(entry.figures[name])) for name in ordered]
 
 
 def _scores(classes: Sequence[ClassScore], unit: str) -> Scores | None:
@@ -152,8 +152,8 @@ def _matrix(confusion: np.ndarray, names: Sequence[str], unit: str) -> list[list
 
 def _cell(confusion: np.ndarray, shares: np.ndarray, names: Sequence[str], unit: str, target: int, answer: int) -> Cell:
     number, share = int(confusion[target, answer]), float(shares[target, answer])
-    in_short = words.count(number) if unit == "images" else f"{100 * share:.3g}"
-    told = f"{names[target]} answered as {names[answer]}: {words.count(number)} {unit}, {words.share(share)}"
+    in_short = formatting.count(number) if unit == "images" else f"{100 * share:.3g}"
+    told = f"{names[target]} answered as {names[answer]}: {formatting.count(number)} {unit}, {formatting.share(share)}"
     return Cell(in_short if number else "", share, told, target == answer)
 
 

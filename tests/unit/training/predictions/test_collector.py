@@ -27,7 +27,7 @@ from support.images import decode
 from byoc_vision.data.samples import ByteRange, Sample
 from byoc_vision.inference.overlay import class_colours
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.training.answers.collector import Collected, file_title
+from byoc_vision.training.predictions.collector import Collected, file_title
 
 
 def image(collected: Collected, name: str | None) -> np.ndarray:
