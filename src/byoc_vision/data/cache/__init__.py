@@ -13,7 +13,7 @@ from byoc_vision.data.samples import Dataset
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.system.memory import free_memory
 
-__all__ = ["CacheMode", "CachePart", "PictureCache", "choose_place", "free_memory", "open_cache", "with_cache"]
+__all__ = ["CacheMode", "CachePart", "ImageCache", "choose_place", "free_memory", "open_cache", "with_cache"]
 
 logger = logging.getLogger(__name__)
 

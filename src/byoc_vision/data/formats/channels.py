@@ -150,7 +150,7 @@ def _by_role(folders: Iterable[tuple[str, Folder]]) -> dict[tuple[str, bool], Fo
             continue
         if role in roles:
             raise InputError(
-                f"{roles[role].path} and {folder.path} both give the {role[0]} {'masks' if role[1] else 'pictures'}; "
+                f"{roles[role].path} and {folder.path} both give the {role[0]} {'masks' if role[1] else 'images'}; "
                 "give one of them"
             )
         roles[role] = folder

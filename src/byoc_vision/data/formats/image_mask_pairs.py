@@ -72,7 +72,7 @@ def _named(folder: Folder, names: Iterable[str]) -> list[Folder]:
 
 def pair(images: Folder, masks: Folder) -> list[Sample]:
     """Each image with its mask. Raises DataError that names those that have none."""
-    image_of = by_stem(images, "pictures")
+    image_of = by_stem(images, "images")
     mask_of = by_stem(masks, "masks")
     pairs: dict[str, str] = {}
     for stem in mask_of:

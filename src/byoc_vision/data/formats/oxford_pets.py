@@ -104,7 +104,7 @@ class OxfordPetsBreeds:
         samples: dict[str, list[Sample]] = {}
         unknown: list[str] = []
         for split, (archive, entries) in found.items():
-            images = by_stem(archive.images, "pictures")
+            images = by_stem(archive.images, "images")
             unknown += [f"{entry.place}: {entry.breed}" for entry in entries if entry.breed not in label_of]
             samples[split] = [
                 Sample(archive.images.path / images[entry.stem], label=label_of[entry.breed])
@@ -124,7 +124,7 @@ class OxfordPetsBreeds:
 def _with_trimaps(archive: Archive, entries: Sequence[Entry], mask_map: MaskMap) -> tuple[Sample, ...]:
     if archive.trimaps is None:
         raise DataError(f"{archive.annotations.path} has no trimaps/ with the masks; unpack annotations.tar.gz whole")
-    images, trimaps = by_stem(archive.images, "pictures"), by_stem(archive.trimaps, "masks")
+    images, trimaps = by_stem(archive.images, "images"), by_stem(archive.trimaps, "masks")
     if lacking := [f"{entry.place}: {entry.stem} has no trimap" for entry in entries if entry.stem not in trimaps]:
         raise DataError(list_problems(f"pets without a trimap in {archive.trimaps.path}; add or unlist them:", lacking))
     return tuple(
@@ -187,7 +187,7 @@ def _lists(archive: Archive) -> dict[str, list[Entry]]:
         return {split: _entries(archive.annotations, name) for split, name in names.items()}
     if "list.txt" in files:
         return {"train": _entries(archive.annotations, "list.txt")}
-    return {"train": [Entry(stem, str(archive.images.path)) for stem in by_stem(archive.images, "pictures")]}
+    return {"train": [Entry(stem, str(archive.images.path)) for stem in by_stem(archive.images, "images")]}
 
 
 def _entries(annotations: Folder, name: str) -> list[Entry]:
@@ -208,7 +208,7 @@ def _entries(annotations: Folder, name: str) -> list[Entry]:
 
 def _check_images(archive: Archive, lists: Mapping[str, Sequence[Entry]]) -> None:
     """Whether each listed image is there and listed once; how many are not listed at all."""
-    images = by_stem(archive.images, "pictures")
+    images = by_stem(archive.images, "images")
     place_of: dict[str, str] = {}
     problems: list[str] = []
     for entry in (entry for entries in lists.values() for entry in entries):

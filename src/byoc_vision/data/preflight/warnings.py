@@ -85,7 +85,7 @@ def _unseen(report: PreflightReport) -> Iterator[str]:
         )
         return
     yield (
-        f"no training {'mask' if report.task == 'segmentation' else 'picture'} shows the classes "
+        f"no training {'mask' if report.task == 'segmentation' else 'image'} shows the classes "
         f"{_few(names)}: they cannot be learnt; add images of them, or leave the classes out"
     )
 

@@ -92,7 +92,7 @@ class TestClassFolders:
             find(tmp_path)
 
     def test_one_class_is_none(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match="single class folder, 'images'; a classifier needs two"):
+        with pytest.raises(DataError, match="single class folder, 'pictures'; a classifier needs two"):
             find(touch(tmp_path, "train/pictures/1.jpg", "train/pictures/2.jpg"))
 
     def test_images_outside_are_mentioned(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -159,7 +159,7 @@ class TestImagesWithMasks:
             find(tmp_path)
         text = str(raised.value)
         assert text.startswith(f"12 of 13 images in {tmp_path}/train have no mask in {tmp_path}/train_masks")
-        assert "image without a mask: image_0.jpg" in text
+        assert "image without a mask: picture_0.jpg" in text
         assert "image without a mask: … and 4 more" in text
         assert "mask without an image: label_0.png" in text
         assert "mask without an image: … and 4 more" in text
