@@ -22,11 +22,11 @@ from byoc_vision.models.build import build_model
 from byoc_vision.models.names import canonical_spec
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.precision import choose_device, choose_precision
-from byoc_vision.training.health.monitor import HealthMonitor
-from byoc_vision.training.health.observer import HealthObserver
-from byoc_vision.training.loop import Batch, Step
+from byoc_vision.training.callbacks.health.monitor import HealthMonitor
+from byoc_vision.training.callbacks.health.observer import HealthObserver
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
+from byoc_vision.training.step import Batch, Step
 from byoc_vision.types import ModelSpec, Task
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -149,7 +149,7 @@ def leave_artifact(case: Case, folder: Path) -> None:
     from byoc_vision.artifact import ModelConfig
     from byoc_vision.models.build import build_model
     from byoc_vision.preprocess import Preprocess
-    from byoc_vision.training.compilation import leave_compiled
+    from byoc_vision.training.openvino_export import leave_compiled
     from byoc_vision.types import ClassInfo
 
     segments = case.spec.task == "segmentation"

@@ -14,12 +14,12 @@ from byoc_vision.data.samples import Dataset
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.assembly import build_trainer
-from byoc_vision.training.distribution import World
-from byoc_vision.training.loop import Step
-from byoc_vision.training.progress import Progress
+from byoc_vision.training.batch_layout import Progress
+from byoc_vision.training.build import build_trainer
+from byoc_vision.training.data_partition import Work
+from byoc_vision.training.distributed import World
+from byoc_vision.training.step import Step
 from byoc_vision.training.trainer import Trainer
-from byoc_vision.training.work import Work
 
 
 class Ours:

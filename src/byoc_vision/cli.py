@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def train(options: argparse.Namespace) -> int:
     sleep_between_regions()
-    from byoc_vision.training.entry import train_job
+    from byoc_vision.training.main import train_job
 
     return train_job(MlPaths.from_environment(options.root))
 

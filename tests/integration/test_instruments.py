@@ -17,12 +17,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from byoc_vision.hyperparameters import parse
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.distribution import World
-from byoc_vision.training.profiling import MOST_OPERATORS
-from byoc_vision.training.progress import Progress
+from byoc_vision.training.batch_layout import Progress
+from byoc_vision.training.callbacks.mlflow import MlflowTracker
+from byoc_vision.training.callbacks.profiler import MOST_OPERATORS
+from byoc_vision.training.callbacks.tensorboard import STEP_LOSS, TensorBoardTracker
+from byoc_vision.training.distributed import World
 from byoc_vision.training.tracking.build import build_trackers
-from byoc_vision.training.tracking.mlflow import MlflowTracker
-from byoc_vision.training.tracking.tensorboard import STEP_LOSS, TensorBoardTracker
 from byoc_vision.training.trainer import Trainer
 
 SERVER = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}

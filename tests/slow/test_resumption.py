@@ -22,7 +22,7 @@ from support.jobs import QUICK
 from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.checkpoint_store import CheckpointStore
+from byoc_vision.training.checkpoint_file import CheckpointStore
 
 KILLS = 10  # of each job
 CLOCKED = {"seconds", "images_per_second", "data_wait"}

@@ -20,9 +20,9 @@ from byoc_vision.data.bad_samples import OnBadSample
 from byoc_vision.data.samples import Sample
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.answers.collector import Collected, Collector
-from byoc_vision.training.distribution import World
+from byoc_vision.training.distributed import World
 from byoc_vision.training.evaluation import Evaluator
-from byoc_vision.training.fit import Figures
+from byoc_vision.training.history import Figures
 from byoc_vision.types import ClassInfo, ModelSpec, Task
 
 COLOURS = ("<b>red</b>", "green, blue", "violett & grün")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.health import data, epochs, tensors
-from byoc_vision.training.health.steps import LossSpike
+from byoc_vision.training.callbacks.health import data, epochs, tensors
+from byoc_vision.training.callbacks.health.steps import LossSpike
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.distributed as dist
 
-from byoc_vision.training.distribution import World
+from byoc_vision.training.distributed import World
 from byoc_vision.training.pulse import Pulse
 
 ASKED_AT = 25  # the second process alone is asked to stop, in this step

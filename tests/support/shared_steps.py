@@ -7,8 +7,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from byoc_vision.precision import choose_precision
-from byoc_vision.training.distribution import World
-from byoc_vision.training.loop import Batch, Step
+from byoc_vision.training.distributed import World
+from byoc_vision.training.step import Batch, Step
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.parallel import joined

@@ -11,7 +11,7 @@ from mlflow.entities import Run
 from support.mlflow_server import Server
 from support.tracked import record_of
 
-from byoc_vision.training.tracking.mlflow import MlflowTracker
+from byoc_vision.training.callbacks.mlflow import MlflowTracker
 
 
 class Folders:

@@ -22,7 +22,7 @@ from byoc_vision.describe.ranges import search_space
 from byoc_vision.describe.recipe import recipe_of
 from byoc_vision.describe.tuning import as_metrics
 from byoc_vision.hyperparameters import Hyperparameters
-from byoc_vision.training.figures import figures_of
+from byoc_vision.training.metric_names import figures_of
 
 Json = dict[str, Any]
 

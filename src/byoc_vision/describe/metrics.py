@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from byoc_vision.errors import InputError
-from byoc_vision.training.figures import class_key, figures_of
+from byoc_vision.training.metric_names import class_key, figures_of
 from byoc_vision.types import Task
 
 MOST_DEFINITIONS = 40

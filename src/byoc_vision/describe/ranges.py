@@ -10,7 +10,7 @@ from byoc_vision.describe.space import Categorical, Continuous, Integer, Objecti
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.names import DEFAULT_ENCODER, SMP_STRIDES, TORCHVISION_FCNS, segmentation_name, squeeze
-from byoc_vision.training.figures import figures_of
+from byoc_vision.training.metric_names import figures_of
 
 # Encoders that every architecture takes which takes a convolutional one, from the smallest on.
 ENCODERS = ("mobilenet_v2", "resnet18", "resnet34", "efficientnet-b0")

@@ -14,8 +14,8 @@ from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.build import build_model
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.precision import Precision, choose_device, choose_precision
-from byoc_vision.training import plan
-from byoc_vision.training.distribution import World, smallest_over_processes
+from byoc_vision.training import resolve_config
+from byoc_vision.training.distributed import World, smallest_over_processes
 from byoc_vision.types import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -37,8 +37,8 @@ def with_fitting_batch_size(hyperparameters: Hyperparameters, dataset: Dataset, 
             "auto_batch_size looks at a GPU's memory; on the CPU batch_size stays %d", hyperparameters.batch_size
         )
         return hyperparameters
-    spec = plan.model_spec(hyperparameters, dataset)
-    rule = plan.preprocess(hyperparameters, spec, None)
+    spec = resolve_config.model_spec(hyperparameters, dataset)
+    rule = resolve_config.preprocess(hyperparameters, spec, None)
     trial = Trial(spec, rule.height, rule.width, device, choose_precision(hyperparameters.precision, device))
     most = min(MOST_IMAGES, max(1, len(dataset.train) // world.size))
     found = largest_fitting(trial.fits, most)

@@ -11,8 +11,8 @@ from typing import Any
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.checkpoint_store import CheckpointStore
-from byoc_vision.training.distribution import World, on_first
+from byoc_vision.training.checkpoint_file import CheckpointStore
+from byoc_vision.training.distributed import World, on_first
 from byoc_vision.training.packing import on_cpu
 
 logger = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ from byoc_vision.data.preflight import check_labelled
 from byoc_vision.data.samples import DataOptions, Sample
 from byoc_vision.errors import InputError
 from byoc_vision.inference.predictor import Predictor
-from byoc_vision.training.distribution import Share, World, processes_per_host
-from byoc_vision.training.fit import Figures
-from byoc_vision.training.loop import Metrics, Onlooker, evaluate
+from byoc_vision.training.distributed import Share, World, processes_per_host
+from byoc_vision.training.history import Figures
+from byoc_vision.training.step import Metrics, Onlooker, evaluate
 from byoc_vision.types import ClassInfo
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from byoc_vision.errors import UserError
-from byoc_vision.training.interruption import STOPPED_EXIT_CODE, StopRequestedError
-from byoc_vision.training.rank_reports import FAILURES_FOLDER, Report, is_consequence, place, write_report
+from byoc_vision.training.signals import STOPPED_EXIT_CODE, StopRequestedError
+from byoc_vision.training.error_files import FAILURES_FOLDER, Report, is_consequence, place, write_report
 
 logger = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from byoc_vision.report.record import Evaluation, Record, Run, write_record
 from byoc_vision.system.gpus import find_gpus
 from byoc_vision.training.answers.collector import Collector
 from byoc_vision.training.answers.writing import write_answers
-from byoc_vision.training.distribution import World
+from byoc_vision.training.distributed import World
 from byoc_vision.training.evaluation import Evaluator, evaluator_for
-from byoc_vision.training.fit import Figures
+from byoc_vision.training.history import Figures
 
 SPLIT = "test"  # what the images are called: none of them was trained on
 _DECISIVE = {"segmentation": ("dice", "miou"), "classification": ("accuracy", "map")}

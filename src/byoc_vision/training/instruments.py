@@ -9,11 +9,11 @@ import torch
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.paths import MlPaths
 from byoc_vision.report.record import Times
-from byoc_vision.training.distribution import World
-from byoc_vision.training.observing import StepObserver
-from byoc_vision.training.profiling import StepProfiler
-from byoc_vision.training.readings import Readings
-from byoc_vision.training.timeline import Timeline
+from byoc_vision.training.distributed import World
+from byoc_vision.training.callbacks.base import StepObserver
+from byoc_vision.training.callbacks.profiler import StepProfiler
+from byoc_vision.training.callbacks.system_metrics import Readings
+from byoc_vision.training.callbacks.step_timer import Timeline
 
 
 @dataclass

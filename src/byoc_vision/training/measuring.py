@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from byoc_vision import artifact
-from byoc_vision.training.distribution import on_first
-from byoc_vision.training.fit import Figures, figures_line, named
+from byoc_vision.training.distributed import on_first
+from byoc_vision.training.history import Figures, figures_line, named
 from byoc_vision.training.packing import on_cpu
 from byoc_vision.training.session import Session
-from byoc_vision.training.work import Work
+from byoc_vision.training.data_partition import Work
 
 logger = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from byoc_vision.inference.predictor import Classification
 from byoc_vision.training.answers.judging import Answered, class_ious, foreground_dice
-from byoc_vision.training.figures import class_key
+from byoc_vision.training.metric_names import class_key
 
 _ONE = 2**40  # the unit of summed Dice
 
@@ -60,7 +60,7 @@ class SegmentationMetrics(Metric):
         count = len(self.class_names)
         self.add_state("confusion", torch.zeros(count, count, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("dice_sum", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("pictures", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.to(_collective_device())
 
     def update(self, images: Iterable[Answered]) -> None:
@@ -149,7 +149,7 @@ class MultiLabelMetrics(Metric):
         self.class_names = tuple(class_names)
         self.threshold = threshold
         self.add_state("probabilities", [], dist_reduce_fx="cat")
-        self.add_state("truths", [], dist_reduce_fx="cat")
+        self.add_state("targets", [], dist_reduce_fx="cat")
         self.to(_collective_device())
 
     def update(self, images: Iterable[Answered]) -> None:

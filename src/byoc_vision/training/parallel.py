@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from byoc_vision.training.distribution import World
+from byoc_vision.training.distributed import World
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 import torch.distributed as dist
 
-from byoc_vision.training.distribution import World
+from byoc_vision.training.distributed import World
 
 SECONDS = 1.0  # between two exchanges; asking at every step would have the CPU wait for the GPU each time
 MOST_STEPS = 1_000

@@ -8,7 +8,7 @@ from typing import Any
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError, list_problems
 from byoc_vision.hyperparameters import Hyperparameters
-from byoc_vision.training.checkpoint_store import START_ANEW
+from byoc_vision.training.checkpoint_file import START_ANEW
 from byoc_vision.types import ClassInfo
 
 

@@ -19,29 +19,29 @@ from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
 from byoc_vision.report.record import Record
-from byoc_vision.training import plan
-from byoc_vision.training.account import first_record
+from byoc_vision.training import resolve_config
+from byoc_vision.training.callbacks.run_metadata import first_record
 from byoc_vision.training.answers.augmented import write_augmented
 from byoc_vision.training.answers.collector import Collector
-from byoc_vision.training.assembly import build_trainer
+from byoc_vision.training.build import build_trainer
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
 from byoc_vision.training.checkpoint import Checkpoints
 from byoc_vision.training.class_weights import class_weights
-from byoc_vision.training.compilation import leave_compiled
-from byoc_vision.training.distribution import World, gathered, on_hosts
+from byoc_vision.training.openvino_export import leave_compiled
+from byoc_vision.training.distributed import World, gathered, on_hosts
 from byoc_vision.training.early_stopping import EarlyStopping
-from byoc_vision.training.fit import EpochRecord, History, fit
-from byoc_vision.training.health.watch import HealthWatch, StoppedByRuleError
-from byoc_vision.training.interruption import Interruption, StopRequestedError
-from byoc_vision.training.journal import Journal
+from byoc_vision.training.history import EpochRecord, History, fit
+from byoc_vision.training.callbacks.health.watch import HealthWatch, StoppedByRuleError
+from byoc_vision.training.signals import Interruption, StopRequestedError
+from byoc_vision.training.callbacks.run_report import Journal
 from byoc_vision.training.measuring import measure_best
-from byoc_vision.training.progress import Grid, Progress
+from byoc_vision.training.batch_layout import Grid, Progress
 from byoc_vision.training.pulse import Pulse
 from byoc_vision.training.session import Session
-from byoc_vision.training.startup import FirstStep
+from byoc_vision.training.callbacks.time_to_first_step import FirstStep
 from byoc_vision.training.tracking.build import build_trackers
 from byoc_vision.training.trainer import Trainer
-from byoc_vision.training.work import Work, find_work
+from byoc_vision.training.data_partition import Work, find_work
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def run(job: Job, hyperparameters: Hyperparameters, world: World, interruption: 
     compare_streams(job, world)
     checked, work = find_work(job, hyperparameters, world)
     dataset = checked.dataset
-    objective = plan.objective(hyperparameters, dataset)
+    objective = resolve_config.objective(hyperparameters, dataset)
     weights = class_weights(hyperparameters, dataset, checked.report.classes, checked.report.checked["train"])
     seed_everything(hyperparameters.seed)
     hyperparameters = with_fitting_batch_size(hyperparameters, dataset, world)
@@ -97,7 +97,7 @@ def new_session(
     trainer: Trainer,
     work: Work,
     dataset: Dataset,
-    objective: plan.Objective,
+    objective: resolve_config.Objective,
     checkpoints: Checkpoints | None,
     interruption: Interruption,
 ) -> Session:
@@ -221,7 +221,7 @@ def check_test(session: Session, checked: Checked, work: Work) -> None:
     on_hosts(session.trainer.world, lambda: check_split(work.dataset, "test"))
 
 
-def early_stopping(hyperparameters: Hyperparameters, objective: plan.Objective) -> EarlyStopping | None:
+def early_stopping(hyperparameters: Hyperparameters, objective: resolve_config.Objective) -> EarlyStopping | None:
     if not hyperparameters.early_stopping:
         return None
     return EarlyStopping(

@@ -17,18 +17,18 @@ from byoc_vision.paths import MlPaths
 from byoc_vision.report.record import State
 from byoc_vision.training.answers.collector import Collector
 from byoc_vision.training.checkpoint import Checkpoints
-from byoc_vision.training.distribution import any_process, gathered, on_first, sum_over_processes
+from byoc_vision.training.distributed import any_process, gathered, on_first, sum_over_processes
 from byoc_vision.training.early_stopping import EarlyStopping
-from byoc_vision.training.fit import EpochRecord, Figures, History, named
-from byoc_vision.training.health.watch import HealthWatch, StoppedByRuleError
-from byoc_vision.training.interruption import Interruption, StopRequestedError
-from byoc_vision.training.journal import Journal
+from byoc_vision.training.history import EpochRecord, Figures, History, named
+from byoc_vision.training.callbacks.health.watch import HealthWatch, StoppedByRuleError
+from byoc_vision.training.signals import Interruption, StopRequestedError
+from byoc_vision.training.callbacks.run_report import Journal
 from byoc_vision.training.packing import on_cpu
-from byoc_vision.training.progress import Grid, Progress
+from byoc_vision.training.batch_layout import Grid, Progress
 from byoc_vision.training.pulse import Pulse
 from byoc_vision.training.random_state import random_state, set_random_state
 from byoc_vision.training.resumption import changed, check_fits
-from byoc_vision.training.startup import FirstStep
+from byoc_vision.training.callbacks.time_to_first_step import FirstStep
 from byoc_vision.training.state import optimizer_state, set_optimizer_state, set_schedule_steps
 from byoc_vision.training.throughput import Throughput
 from byoc_vision.training.trainer import Trainer

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from byoc_vision.training.distribution import World, sum_over_processes
-from byoc_vision.training.timeline import Batch, Timeline
+from byoc_vision.training.distributed import World, sum_over_processes
+from byoc_vision.training.callbacks.step_timer import Batch, Timeline
 
 
 @dataclass(frozen=True)

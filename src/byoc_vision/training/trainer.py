@@ -13,14 +13,14 @@ from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.cache import ImageCache
 from byoc_vision.data.loaders import EvaluationBatch, TrainingLoader
 from byoc_vision.models.parts import Encoder
-from byoc_vision.training.distribution import World, share_statistics
+from byoc_vision.training.distributed import World, share_statistics
 from byoc_vision.training.evaluation import Evaluator
-from byoc_vision.training.fit import Figures
+from byoc_vision.training.history import Figures
 from byoc_vision.training.instruments import Instruments
-from byoc_vision.training.loop import Onlooker, Step, train_one_epoch
-from byoc_vision.training.observing import StepObserver
+from byoc_vision.training.step import Onlooker, Step, train_one_epoch
+from byoc_vision.training.callbacks.base import StepObserver
 from byoc_vision.training.parallel import bare, joined
-from byoc_vision.training.progress import Progress
+from byoc_vision.training.batch_layout import Progress
 from byoc_vision.training.throughput import Meter, Throughput
 
 logger = logging.getLogger(__name__)

@@ -44,7 +44,7 @@ def complete_best(folder: SearchFolder, study: Study, request: Request) -> None:
         if study.best is None or not folder.model.is_dir():
             return
         if request.recipe.hyperparameters.openvino and not (folder.model / OPENVINO_FOLDER).exists():
-            from byoc_vision.training.compilation import leave_compiled
+            from byoc_vision.training.openvino_export import leave_compiled
 
             leave_compiled(folder.model)
         if request.recipe.hyperparameters.report:

@@ -18,8 +18,8 @@ from byoc_vision.data.shards import HostFiles, Shards, list_host
 from byoc_vision.errors import InputError
 from byoc_vision.job import Channel, Job
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.distribution import Share, World
-from byoc_vision.training.work import Work
+from byoc_vision.training.data_partition import Work
+from byoc_vision.training.distributed import Share, World
 
 NAMES = ("algo-1", "algo-2", "algo-3")
 CLASSES = ("cat", "Dog", "owl 2", "owl 10")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from byoc_vision.describe.metrics import figures_in, metric_definitions
 from byoc_vision.errors import InputError
-from byoc_vision.training.fit import EpochRecord, epoch_line, figures_line, named
+from byoc_vision.training.history import EpochRecord, epoch_line, figures_line, named
 
 LONGEST_REGEX, MOST = 500, 40  # CreateTrainingJob's MetricDefinitions
 

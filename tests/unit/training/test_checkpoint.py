@@ -11,8 +11,8 @@ from byoc_vision.errors import ResourceError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.checkpoint import Checkpoints
-from byoc_vision.training.checkpoint_store import CheckpointStore
-from byoc_vision.training.distribution import World
+from byoc_vision.training.checkpoint_file import CheckpointStore
+from byoc_vision.training.distributed import World
 
 
 class Clock:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from byoc_vision.training.figures import class_key
-from byoc_vision.training.fit import EpochRecord, epoch_line
+from byoc_vision.training.history import EpochRecord, epoch_line
+from byoc_vision.training.metric_names import class_key
 from byoc_vision.tuning.epoch_lines import read_epoch
 
 NUMBERS = st.floats(-1e6, 1e6) | st.just(float("nan"))

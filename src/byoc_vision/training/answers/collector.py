@@ -18,7 +18,7 @@ from byoc_vision.training.answers.gallery import Key, Shelf, drawn
 from byoc_vision.training.answers.judging import Answered
 from byoc_vision.training.answers.kinds import Kind, kind_of
 from byoc_vision.training.answers.thumbnails import Thumbnail, make_thumbnail
-from byoc_vision.training.distribution import World, gathered
+from byoc_vision.training.distributed import World, gathered
 
 SHOWN = 8  # images in each gallery
 GALLERIES: tuple[GalleryName, ...] = get_args(GalleryName)

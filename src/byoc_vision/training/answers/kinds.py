@@ -23,7 +23,7 @@ from byoc_vision.training.answers.scores import (
     expected_calibration_error,
     label_scores,
 )
-from byoc_vision.training.figures import class_key
+from byoc_vision.training.metric_names import class_key
 
 MOST_IOU_COLUMNS = 40
 

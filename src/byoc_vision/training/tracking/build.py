@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.progress import Progress
-from byoc_vision.training.tracking.mlflow import URI_VARIABLE, MlflowTracker
-from byoc_vision.training.tracking.tensorboard import TensorBoardTracker
+from byoc_vision.training.batch_layout import Progress
+from byoc_vision.training.callbacks.mlflow import URI_VARIABLE, MlflowTracker
+from byoc_vision.training.callbacks.tensorboard import TensorBoardTracker
 from byoc_vision.training.tracking.tracker import Tracker, Trackers
 from byoc_vision.training.trainer import Trainer
 

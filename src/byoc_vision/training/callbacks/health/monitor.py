@@ -1,0 +1,97 @@
+"""Tells the rules the facts, and the log and the record what they found."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any, TypeVar
+
+from byoc_vision.report.record import Finding
+from byoc_vision.training.callbacks.health.catalogue import RULES
+from byoc_vision.training.callbacks.health.rule import Rule, Sign
+from byoc_vision.training.callbacks.health.settings import HealthSettings
+
+logger = logging.getLogger(__name__)
+
+Kind = TypeVar("Kind", bound=Rule[Any])
+
+_WORSE = 2.0  # times as severe as when it was told: then it is told again
+
+
+class HealthMonitor:
+    """The rules of a run, and their findings so far. `judge` may be called from any thread."""
+
+    def __init__(self, settings: HealthSettings | None = None) -> None:
+        self.settings = settings or HealthSettings()
+        self.findings: list[Finding] = []
+        self._severities: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._rules: list[Rule[Any]] = [
+            rule(self.settings.thresholds.get(name))
+            for name, rule in RULES.items()
+            if self.settings.action_of(name) != "none"
+        ]
+
+    @property
+    def stopped_by(self) -> Finding | None:
+        """The finding for which the training is to end."""
+        return next((finding for finding in self.findings if finding.action == "stop"), None)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is no rule at all to tell anything."""
+        return not self._rules
+
+    def rule(self, kind: type[Kind]) -> Kind | None:
+        """None where it is not asked for."""
+        return next((rule for rule in self._rules if isinstance(rule, kind)), None)
+
+    def judge(self, facts: object, epoch: int, step: int | None = None) -> None:
+        """Let each rule of this kind of facts judge them."""
+        with self._lock:
+            for rule in self._rules:
+                if rule.facts is type(facts) and (sign := rule.judge(facts)) and self._is_news(rule.name(), sign):
+                    self._tell(rule, sign, epoch, step)
+
+    def evidence(self, rule: str) -> str:
+        """What a rule has found, for an error's message; empty where it has not."""
+        return next((finding.evidence for finding in self.findings if finding.rule == rule), "")
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know so as not to tell it again."""
+        return {"findings": [finding.model_dump() for finding in self.findings], "severities": dict(self._severities)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Who goes on after a stop has changed what stopped it: that is a finding, and no reason any more."""
+        findings = [Finding.model_validate(finding) for finding in state["findings"]]
+        self.findings[:] = [finding.model_copy(update={"action": "warn"}) for finding in findings]
+        self._severities = dict(state["severities"])
+
+    def _is_news(self, name: str, sign: Sign) -> bool:
+        told = self._severities.get(name)
+        if told is not None and sign.severity < _WORSE * told:
+            return False
+        self._severities[name] = sign.severity
+        return True
+
+    def _tell(self, rule: Rule[Any], sign: Sign, epoch: int, step: int | None) -> None:
+        name = rule.name()
+        stops = self.settings.action_of(name) == "stop"
+        finding = Finding(
+            rule=name,
+            epoch=epoch,
+            step=step,
+            evidence=sign.evidence,
+            remedy=sign.remedy or rule.remedy,
+            action="stop" if stops else "warn",
+        )
+        self.findings.append(finding)
+        place = f"epoch {epoch}" + (f", step {step}" if step else "")
+        logger.warning(
+            "%s (%s): %s. Remedy: %s%s",
+            name,
+            place,
+            finding.evidence,
+            finding.remedy,
+            f". The training stops, since health_action says {name}=stop" if stops else "",
+        )
