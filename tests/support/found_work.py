@@ -16,8 +16,8 @@ from byoc_vision.hyperparameters import parse
 from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.class_weights import class_weights
-from byoc_vision.training.distributed import World
 from byoc_vision.training.data_partition import find_work
+from byoc_vision.training.distributed import World
 
 
 def found(world: World) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from byoc_vision.precision import choose_precision
 from byoc_vision.training.distributed import World
-from byoc_vision.training.step import Batch, Step
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.parallel import joined
+from byoc_vision.training.step import Batch, Step
 
 IMAGES = 16
 STEPS = 3

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from byoc_vision.precision import choose_precision
 from byoc_vision.report.record import Finding
+from byoc_vision.training.batch_layout import Progress
 from byoc_vision.training.callbacks.health.monitor import HealthMonitor
 from byoc_vision.training.callbacks.health.observer import HealthObserver
-from byoc_vision.training.step import Batch, Step, train_one_epoch
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
-from byoc_vision.training.batch_layout import Progress
+from byoc_vision.training.step import Batch, Step, train_one_epoch
 
 CPU = torch.device("cpu")
 SIZE, COUNT, CLASSES = 8, 16, 3

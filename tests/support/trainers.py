@@ -13,11 +13,11 @@ from byoc_vision.data.samples import DataOptions
 from byoc_vision.hyperparameters import Hyperparameters, parse
 from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.build import build_trainer
-from byoc_vision.training.distributed import World
 from byoc_vision.training.batch_layout import Progress
-from byoc_vision.training.trainer import Trainer
+from byoc_vision.training.build import build_trainer
 from byoc_vision.training.data_partition import Work
+from byoc_vision.training.distributed import World
+from byoc_vision.training.trainer import Trainer
 
 SMALL = {"model": "test_resnet", "image_size": "32", "batch_size": "4", "num_workers": "0", "cache": "off"}
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byoc_vision.errors import DataError, InputError, ResourceError, UserError
+from byoc_vision.training.error_files import read_reports
 from byoc_vision.training.failure import FAILURE_BYTES, cut, cut_front, report_failures
 from byoc_vision.training.signals import StopRequestedError
-from byoc_vision.training.error_files import read_reports
 
 
 def run(path: Path, error: Exception | None) -> int:

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from byoc_vision.training.host_heartbeat import HostWatch
 from byoc_vision.training.error_files import Report
+from byoc_vision.training.host_heartbeat import HostWatch
 
 HOSTS = ("127.0.0.1", "127.0.0.2")
 

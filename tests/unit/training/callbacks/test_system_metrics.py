@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from byoc_vision.system.memory import memory_limit
-from byoc_vision.training.gauges import CpuGauge, GpuGauge, busy_seconds
 from byoc_vision.training.callbacks.system_metrics import Readings
+from byoc_vision.training.gauges import CpuGauge, GpuGauge, busy_seconds
 
 CPU = torch.device("cpu")
 GIB = 2**30

@@ -12,10 +12,10 @@ from byoc_vision.data.cache import ImageCache, open_cache
 from byoc_vision.data.cache.location import Place
 from byoc_vision.data.samples import Dataset, Sample
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.training.loader_diagnosis import remedy
-from byoc_vision.training.distributed import World
-from byoc_vision.training.throughput import Meter, Throughput
 from byoc_vision.training.callbacks.step_timer import Timeline
+from byoc_vision.training.distributed import World
+from byoc_vision.training.loader_diagnosis import remedy
+from byoc_vision.training.throughput import Meter, Throughput
 
 CPU = torch.device("cpu")
 

@@ -4,8 +4,7 @@
     facts.py                 the plain numbers that rules judge
     epochs.py, steps.py,     the rules, by what they look at
     tensors.py, data.py, speed.py
-    catalogue.py             all of them
-    settings.py              what a job says of them: actions and thresholds
+    catalogue.py             all of them; hyperparameters/health.py lists their names for what a job sets
     monitor.py               tells the rules the facts, and the log what they found
     looks.py, observer.py    gather the facts of steps
 

@@ -16,7 +16,7 @@ from byoc_vision.training.distributed import gathered
 from byoc_vision.training.callbacks.health.facts import DataFacts, EpochFacts, EpochFigures, Readings, Silence, Waiting
 from byoc_vision.training.callbacks.health.monitor import HealthMonitor
 from byoc_vision.training.callbacks.health.observer import HealthObserver
-from byoc_vision.training.callbacks.health.settings import read_settings
+from byoc_vision.hyperparameters.health import read_settings
 from byoc_vision.training.callbacks.health.stall import StallWatch
 from byoc_vision.training.callbacks.health.steps import StalledTraining
 from byoc_vision.training.parallel import bare
