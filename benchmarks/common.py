@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from byoc_vision.data.sample_data import draw_scene
-from byoc_vision.data.samples import ClassInfo, Dataset, Sample
-from byoc_vision.types import Task
+from byoc_vision.data.samples import Dataset, Sample
+from byoc_vision.types import ClassInfo, Task
 
 CARVANA, PET = (1280, 1918), (375, 500)  # height, width
 CLASSES: dict[Task, tuple[ClassInfo, ...]] = {

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from byoc_vision.types import ModelSpec
+from byoc_vision.types import ClassInfo, ModelSpec
 
 if TYPE_CHECKING:
     from byoc_vision.describe.step_memory import StepMemory
@@ -146,7 +146,7 @@ def memory(name: str) -> int:
 def leave_artifact(case: Case, folder: Path) -> None:
     """A model with random weights, as a job leaves it, with OpenVINO's form of it."""
     from byoc_vision import artifact
-    from byoc_vision.artifact import ClassEntry, ModelConfig
+    from byoc_vision.artifact import ModelConfig
     from byoc_vision.models.build import build_model
     from byoc_vision.preprocess import Preprocess
     from byoc_vision.training.openvino_export import export_openvino
@@ -155,7 +155,7 @@ def leave_artifact(case: Case, folder: Path) -> None:
     values = [0, 255] if segments else [None] * case.spec.outputs
     config = ModelConfig(
         model=case.spec,
-        classes=tuple(ClassEntry(name=f"class {index}", value=value) for index, value in enumerate(values)),
+        classes=tuple(ClassInfo(name=f"class {index}", value=value) for index, value in enumerate(values)),
         activation="sigmoid" if segments else "softmax",
         preprocess=Preprocess(height=case.side, width=case.side),
     )

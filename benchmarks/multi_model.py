@@ -29,11 +29,11 @@ from pathlib import Path
 from common import PET, encode, write
 
 from byoc_vision import artifact
-from byoc_vision.artifact import ClassEntry, ModelConfig
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference import compiled
 from byoc_vision.models.build import build_model
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.types import ModelSpec
+from byoc_vision.types import ClassInfo, ModelSpec
 
 PORTS = {"own": 18080, "mms": 18081}  # multi-model-server takes none above 32767
 MODELS = 10
@@ -109,7 +109,7 @@ def _proportional(process: int) -> int:
 
 def make_model(folder: Path) -> None:
     spec = ModelSpec(task="classification", architecture="resnet18", outputs=10)
-    classes = tuple(ClassEntry(name=f"class_{index}") for index in range(10))
+    classes = tuple(ClassInfo(name=f"class_{index}") for index in range(10))
     preprocess = Preprocess(height=224, width=224, resize="short_side")
     config = ModelConfig(model=spec, classes=classes, activation="softmax", preprocess=preprocess)
     network = build_model(spec).eval()

@@ -18,12 +18,12 @@ from common import CARVANA, PET, encode
 from torch import Tensor, nn
 
 from byoc_vision import artifact
-from byoc_vision.artifact import ClassEntry, ModelConfig
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference import compiled
 from byoc_vision.models.build import build_model
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.types import ModelSpec, Task
+from byoc_vision.types import ClassInfo, ModelSpec, Task
 
 IMAGES = 10
 MASKS_FITTED = 4  # the last layer of a U-Net has few weights, and every pixel is an example
@@ -89,11 +89,11 @@ def make(name: str, folder: Path) -> Served:
 
 def _config(spec: ModelSpec, size: int) -> ModelConfig:
     if spec.task == "segmentation":
-        classes = (ClassEntry(name="background", value=0), ClassEntry(name="object", value=255))
+        classes = (ClassInfo(name="background", value=0), ClassInfo(name="object", value=255))
         return ModelConfig(
             model=spec, classes=classes, activation="sigmoid", preprocess=Preprocess(height=size, width=size)
         )
-    classes = tuple(ClassEntry(name=f"class_{index}") for index in range(spec.outputs))
+    classes = tuple(ClassInfo(name=f"class_{index}") for index in range(spec.outputs))
     rule = Preprocess(height=size, width=size, resize="short_side", short_side=size * 256 // 224)
     return ModelConfig(model=spec, classes=classes, activation="softmax", preprocess=rule)
 

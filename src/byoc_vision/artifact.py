@@ -24,7 +24,7 @@ from byoc_vision import __version__
 from byoc_vision.atomic_write import renamed_into_place, write_whole
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.types import ModelSpec
+from byoc_vision.types import ClassInfo, ModelSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,15 +33,6 @@ FORMAT_VERSION = 1  # of model.json; also `ModelConfig.format_version`
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "model.json"
 OPENVINO_FOLDER = "openvino"  # what is in it: inference/compiled.py
-
-
-class ClassEntry(BaseModel):
-    """A class: its name, and for masks the pixel value it has in training masks and in answers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    value: Annotated[int, Field(ge=0, le=255)] | None = None
 
 
 class ModelConfig(BaseModel):
@@ -56,7 +47,7 @@ class ModelConfig(BaseModel):
     format_version: Literal[1] = 1
     package_version: str = __version__
     model: ModelSpec
-    classes: Annotated[tuple[ClassEntry, ...], Field(min_length=1)]
+    classes: Annotated[tuple[ClassInfo, ...], Field(min_length=1)]
     activation: Literal["sigmoid", "softmax"]
     threshold: float = 0.5
     preprocess: Preprocess

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 
-from byoc_vision.data.resize_rule import ResizeRule
+from byoc_vision.types import ResizeRule
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -1,20 +1,48 @@
-"""What rebuilds a network: its name and its sizes. Stored in the artifact, without its weights."""
+"""The types that every layer shares. This module imports nothing else of the package."""
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 Task = Literal["segmentation", "classification"]
+ResizeRule = Literal["stretch", "letterbox", "short_side"]
+DataFormatName = Literal[
+    "auto",
+    "carvana",
+    "oxford_pets",
+    "camvid",
+    "polyvore",
+    "semantic_segmentation",
+    "pictures_and_masks",
+    "class_folders",
+    "lst",
+    "manifest",
+    "recordio",
+    "csv",
+]
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """A class: its name and, for segmentation, the pixel value it has in masks, 0–255.
+
+    Stored in the artifact and in metrics.json as `{"name": …, "value": …}`. A plain dataclass follows the model that
+    holds it in what it does with unknown keys: the artifact refuses them, metrics.json ignores them.
+    """
+
+    name: str
+    value: Annotated[int, Field(ge=0, le=255)] | None = None
 
 
 class ModelSpec(BaseModel):
-    """A network by name.
+    """What rebuilds a network, without its weights. Stored in the artifact.
 
-    architecture: `unet` (the classic one, where `encoder` is empty), a segmentation-models-pytorch
+    architecture: `unet` (the classic one, if `encoder` is empty), a segmentation-models-pytorch
     architecture, `fcn_resnet50`, `fcn_resnet101`, or the name of a timm classifier.
-    outputs: the number of logits a pixel or an image; 1 where two classes share one sigmoid.
+    outputs: the number of logits per pixel or image; 1 if two classes share one sigmoid.
     hidden_units, dropout_rate: the classifier's head.
     """
 

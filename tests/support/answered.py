@@ -15,15 +15,15 @@ from support.datasets import save as save_image
 from support.nets import predictor_of
 from torch import nn
 
-from byoc_vision.artifact import ClassEntry, ModelConfig
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.bad_samples import OnBadSample
-from byoc_vision.data.samples import ClassInfo, Sample
+from byoc_vision.data.samples import Sample
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.distributed import World
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import Metrics
 from byoc_vision.training.predictions.collector import Collected, Collector
-from byoc_vision.types import ModelSpec, Task
+from byoc_vision.types import ClassInfo, ModelSpec, Task
 
 COLOURS = ("<b>red</b>", "green, blue", "violett & grün")
 MASK_VALUES = (0, 100)
@@ -35,7 +35,7 @@ def card_of(task: Task, names: Iterable[str], rule: Preprocess | None = None, se
     values = MASK_VALUES if task == "segmentation" else (None,) * len(names)
     return ModelConfig(
         model=ModelSpec(task=task, architecture="test", outputs=1 if task == "segmentation" else len(names)),
-        classes=tuple(ClassEntry(name=name, value=value) for name, value in zip(names, values, strict=True)),
+        classes=tuple(ClassInfo(name=name, value=value) for name, value in zip(names, values, strict=True)),
         activation="sigmoid" if several or task == "segmentation" else "softmax",
         preprocess=rule or Preprocess(height=32, width=48, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
     )

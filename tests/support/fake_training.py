@@ -11,10 +11,11 @@ import torch
 from support.tracked import record_of
 from torch import nn
 
-from byoc_vision.artifact import ClassEntry, ModelConfig
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.loaders import EvaluationBatch
-from byoc_vision.data.samples import ClassInfo, Dataset, Sample
+from byoc_vision.data.samples import Dataset, Sample
 from byoc_vision.hyperparameters import parse
+from byoc_vision.hyperparameters.health import read_settings
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.paths import MlPaths
@@ -26,7 +27,6 @@ from byoc_vision.training.build import early_stopping
 from byoc_vision.training.callbacks.base import Callback, Callbacks
 from byoc_vision.training.callbacks.health.callback import Health
 from byoc_vision.training.callbacks.health.monitor import HealthMonitor
-from byoc_vision.training.callbacks.health.settings import read_settings
 from byoc_vision.training.callbacks.run_record import RunRecord
 from byoc_vision.training.callbacks.step_timer import StepTimer
 from byoc_vision.training.checkpoint import Checkpointer
@@ -40,7 +40,7 @@ from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Batch, Step
 from byoc_vision.training.trainer import Trainer
-from byoc_vision.types import ModelSpec
+from byoc_vision.types import ClassInfo, ModelSpec
 
 CPU, ALONE = torch.device("cpu"), World()
 NAMES = ("red", "green", "blue")
@@ -127,7 +127,7 @@ def fake_trainer(
     paths, net, precision = MlPaths(root), net or FakeNet(), choose_precision("float32", CPU)
     config = ModelConfig(
         model=ModelSpec(task="classification", architecture="test", outputs=3),
-        classes=tuple(ClassEntry(name=name) for name in NAMES),
+        classes=tuple(ClassInfo(name=name) for name in NAMES),
         activation="softmax",
         preprocess=Preprocess(height=4, width=4, mean=(0.5, 0.5, 0.5), std=(0.1, 0.1, 0.1)),
     )

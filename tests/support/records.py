@@ -24,7 +24,6 @@ from byoc_vision.data.preflight_report import (
 from byoc_vision.report.record import (
     IMAGES_FOLDER,
     CalibrationBin,
-    Class,
     ClassScore,
     Epoch,
     Evaluation,
@@ -40,6 +39,7 @@ from byoc_vision.report.record import (
     Times,
     write_record,
 )
+from byoc_vision.types import ClassInfo
 
 ANIMALS = ("cat", "dog", "horse", "red panda", "sheep", "zebra")
 # What names may hold, to whoever gives them.
@@ -73,7 +73,7 @@ def segmentation_job(folder: Path, epochs: int = 24, **changes: Any) -> Record:
         name="carvana-unet-2026-11-21",
         state="stopped_early",
         reason=f"No better Dice for {epochs - best} epochs (early_stopping_patience).",
-        classes=[Class(name="background", value=0), Class(name="car", value=255)],
+        classes=[ClassInfo(name="background", value=0), ClassInfo(name="car", value=255)],
         images={"train": 800, "validation": 200, "test": 100},
         objective="validation:dice",
         best_epoch=best,
@@ -115,7 +115,7 @@ def classification_job(folder: Path, names: Sequence[str] = ANIMALS, epochs: int
         task="classification",
         name="animals",
         state="finished",
-        classes=[Class(name=name) for name in names],
+        classes=[ClassInfo(name=name) for name in names],
         images={"train": 4_000, "validation": evaluation.images},
         objective="validation:accuracy",
         best_epoch=epochs,
@@ -193,7 +193,7 @@ def barely_begun_job(folder: Path, **changes: Any) -> Record:
         package_version="0.1.0",
         task="segmentation",
         state="interrupted",
-        classes=[Class(name="background", value=0), Class(name="car", value=255)],
+        classes=[ClassInfo(name="background", value=0), ClassInfo(name="car", value=255)],
         images={"train": 8},
         objective="validation:dice",
         planned_epochs=20,

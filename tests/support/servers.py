@@ -17,11 +17,11 @@ import requests
 import torch
 
 from byoc_vision import artifact
-from byoc_vision.artifact import ClassEntry, ModelConfig
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference import compiled
 from byoc_vision.models.build import build_model
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.types import ModelSpec
+from byoc_vision.types import ClassInfo, ModelSpec
 
 COMMAND = Path(sys.executable).with_name("byoc-vision")
 STANDIN = Path(__file__).with_name("standin_server.py")
@@ -138,28 +138,28 @@ def free_port() -> int:
 
 def save_segmenter(folder: Path, size: int = 64, model: str = "unet_small", for_cpus: bool = False) -> ModelConfig:
     """Two classes, random weights. for_cpus: with what OpenVINO reads, as a job leaves it."""
-    classes = (ClassEntry(name="background", value=0), ClassEntry(name="car", value=255))
+    classes = (ClassInfo(name="background", value=0), ClassInfo(name="car", value=255))
     spec = ModelSpec(task="segmentation", architecture=model, outputs=1)
     return _save(folder, spec, classes, "sigmoid", Preprocess(height=size, width=size), for_cpus)
 
 
 def save_many_classes(folder: Path, size: int = 64) -> ModelConfig:
     """Six classes, random weights, masks."""
-    classes = tuple(ClassEntry(name=f"thing {value}", value=value) for value in range(0, 60, 10))
+    classes = tuple(ClassInfo(name=f"thing {value}", value=value) for value in range(0, 60, 10))
     spec = ModelSpec(task="segmentation", architecture="unet_small", outputs=len(classes))
     return _save(folder, spec, classes, "softmax", Preprocess(height=size, width=size), for_cpus=False)
 
 
 def save_tagger(folder: Path) -> ModelConfig:
     """Twelve classes of which an image may have several, random weights."""
-    classes = tuple(ClassEntry(name=f"tag {number}") for number in range(12))
+    classes = tuple(ClassInfo(name=f"tag {number}") for number in range(12))
     spec = ModelSpec(task="classification", architecture="resnet10t", outputs=len(classes))
     return _save(folder, spec, classes, "sigmoid", Preprocess(height=32, width=32, resize="short_side"), for_cpus=False)
 
 
 def save_classifier(folder: Path, architecture: str = "resnet10t", for_cpus: bool = False) -> ModelConfig:
     """Three classes, random weights. for_cpus: as above."""
-    classes = tuple(ClassEntry(name=name) for name in ("dress", "hat", "shoes"))
+    classes = tuple(ClassInfo(name=name) for name in ("dress", "hat", "shoes"))
     spec = ModelSpec(task="classification", architecture=architecture, outputs=3)
     return _save(folder, spec, classes, "softmax", Preprocess(height=32, width=32, resize="short_side"), for_cpus)
 
@@ -167,7 +167,7 @@ def save_classifier(folder: Path, architecture: str = "resnet10t", for_cpus: boo
 def _save(
     folder: Path,
     spec: ModelSpec,
-    classes: tuple[ClassEntry, ...],
+    classes: tuple[ClassInfo, ...],
     activation: str,
     preprocess: Preprocess,
     for_cpus: bool,

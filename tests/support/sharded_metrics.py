@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch.distributed as dist
 
-from byoc_vision.artifact import ClassEntry
 from byoc_vision.inference.predictor import Classification, Segmentation
 from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics, SegmentationMetrics
 from byoc_vision.training.predictions.scoring import Answered, judge
+from byoc_vision.types import ClassInfo
 
 NAMES = ("a", "b", "c")
 MASKS = [np.random.default_rng(seed).integers(0, 3, (2, 7, 9), dtype=np.uint8) for seed in range(7)]
@@ -23,7 +23,7 @@ def measure(masks: Sequence[np.ndarray], images: Sequence[tuple[int, int]]) -> l
     """Figures of the shares of all processes, the same in each."""
     segmentation, classification = SegmentationMetrics(NAMES), ClassificationMetrics(NAMES, top_k=2)
     multi_label = MultiLabelMetrics(NAMES)
-    classes = tuple(ClassEntry(name=name, value=value) for value, name in enumerate(NAMES))
+    classes = tuple(ClassInfo(name=name, value=value) for value, name in enumerate(NAMES))
     segmentation.update(
         judge(Segmentation(labels, classes, lambda: np.zeros(0)), target, 3) for labels, target in masks
     )

@@ -20,11 +20,11 @@ from byoc_serve.health import Board
 from byoc_serve.loader import Loader
 from byoc_serve.served import ServedModel
 from byoc_serve.settings import Settings
-from byoc_vision.artifact import ClassEntry, ModelConfig
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.paths import MlPaths
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.types import ModelSpec
+from byoc_vision.types import ClassInfo, ModelSpec
 
 NAMES = ("dark", "bright")
 
@@ -35,7 +35,7 @@ class AcceleratorError(RuntimeError):
 
 CARD = ModelConfig(
     model=ModelSpec(task="classification", architecture="standin", outputs=2),
-    classes=tuple(ClassEntry(name=name) for name in NAMES),
+    classes=tuple(ClassInfo(name=name) for name in NAMES),
     activation="softmax",
     preprocess=Preprocess(height=8, width=8),
 )
@@ -43,7 +43,7 @@ CARD = ModelConfig(
 
 MASKS = ModelConfig(
     model=ModelSpec(task="segmentation", architecture="standin", outputs=1),
-    classes=(ClassEntry(name=NAMES[0], value=0), ClassEntry(name=NAMES[1], value=255)),
+    classes=(ClassInfo(name=NAMES[0], value=0), ClassInfo(name=NAMES[1], value=255)),
     activation="sigmoid",
     preprocess=Preprocess(height=64, width=64),
 )

@@ -8,17 +8,17 @@ import torch
 from torch import nn
 
 from byoc_vision import artifact
-from byoc_vision.artifact import ClassEntry, ModelConfig
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.models.build import build_model
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.types import ModelSpec
+from byoc_vision.types import ClassInfo, ModelSpec
 
 
 def segmentation_card(preprocess: Preprocess, outputs: int = 1, threshold: float = 0.5) -> ModelConfig:
     """The smaller classic U-Net; mask values 0, 100, 200."""
     return ModelConfig(
         model=ModelSpec(task="segmentation", architecture="unet_small", outputs=outputs),
-        classes=tuple(ClassEntry(name=f"class {index}", value=100 * index) for index in range(max(2, outputs))),
+        classes=tuple(ClassInfo(name=f"class {index}", value=100 * index) for index in range(max(2, outputs))),
         activation="sigmoid" if outputs == 1 else "softmax",
         threshold=threshold,
         preprocess=preprocess,
@@ -29,7 +29,7 @@ def classification_card(preprocess: Preprocess, multi_label: bool = False, name:
     """One of the networks that timm has for tests; three classes."""
     return ModelConfig(
         model=ModelSpec(task="classification", architecture=name, outputs=3),
-        classes=tuple(ClassEntry(name=name) for name in ("coat", "dress", "hat & scarf")),
+        classes=tuple(ClassInfo(name=name) for name in ("coat", "dress", "hat & scarf")),
         activation="sigmoid" if multi_label else "softmax",
         preprocess=preprocess,
     )

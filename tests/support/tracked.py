@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from byoc_vision.hyperparameters import parse
-from byoc_vision.report.record import IMAGES_FOLDER, Class, Epoch, Evaluation, Example, Record, Run
+from byoc_vision.report.record import IMAGES_FOLDER, Epoch, Evaluation, Example, Record, Run
+from byoc_vision.types import ClassInfo
 
 
 def epoch(number: int) -> Epoch:
@@ -34,7 +35,7 @@ def record_of(epochs: int, hyperparameters: Mapping[str, str] | None = None, **f
         package_version="1",
         task="classification",
         name="my-job",
-        classes=[Class(name="cat"), Class(name="dog")],
+        classes=[ClassInfo(name="cat"), ClassInfo(name="dog")],
         images={"train": 8, "validation": 4},
         objective="validation:accuracy",
         best_epoch=epochs or None,

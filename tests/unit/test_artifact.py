@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from byoc_vision import artifact
-from byoc_vision.artifact import CONFIG_FILE, WEIGHTS_FILE, ClassEntry, ModelConfig
+from byoc_vision.artifact import CONFIG_FILE, WEIGHTS_FILE, ModelConfig
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.types import ModelSpec
+from byoc_vision.types import ClassInfo, ModelSpec
 
 CARD = ModelConfig(
     model=ModelSpec(task="segmentation", architecture="unet", outputs=1),
-    classes=(ClassEntry(name="background", value=0), ClassEntry(name="car", value=255)),
+    classes=(ClassInfo(name="background", value=0), ClassInfo(name="car", value=255)),
     activation="sigmoid",
     preprocess=Preprocess(height=64, width=96),
     metrics={"validation:dice": 0.9},

@@ -14,9 +14,10 @@ from byoc_vision.data.bad_samples import BadSamples, OnBadSample, Unreadable
 from byoc_vision.data.cache import CachePart, with_cache
 from byoc_vision.data.preprocessed import DecodedImages, PreprocessedImage
 from byoc_vision.data.samplers import SampleKey, mixed_seed
-from byoc_vision.data.samples import ClassInfo, Sample
+from byoc_vision.data.samples import Sample
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import Preprocess, crop
+from byoc_vision.types import ClassInfo
 
 MOST_BAD_IN_A_ROW = 10  # that on_bad_sample=skip passes over
 

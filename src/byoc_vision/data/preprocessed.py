@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 
 from byoc_vision.data.decoding import read_image
-from byoc_vision.data.samples import ClassInfo, Sample
+from byoc_vision.data.samples import Sample
 from byoc_vision.data.targets import read_mask_values, size_problem, values_problem
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import IGNORED, Preprocess
+from byoc_vision.types import ClassInfo
 
 
 class PreprocessedImage(NamedTuple):

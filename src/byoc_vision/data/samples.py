@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from byoc_vision.types import Task
+from byoc_vision.types import ClassInfo, DataFormatName, Task
 
 
 @dataclass(frozen=True)
@@ -43,21 +43,6 @@ class ByteRange:
 
 ImageSource = Path | ByteRange
 
-DataFormatName = Literal[
-    "auto",
-    "carvana",
-    "oxford_pets",
-    "camvid",
-    "polyvore",
-    "semantic_segmentation",
-    "pictures_and_masks",
-    "class_folders",
-    "lst",
-    "manifest",
-    "recordio",
-    "csv",
-]
-
 
 @dataclass(frozen=True)
 class MaskMap:
@@ -91,14 +76,6 @@ class Sample:
     labels: tuple[int, ...] | None = None
     stratum: str | None = None
     mask_map: MaskMap | None = None
-
-
-@dataclass(frozen=True)
-class ClassInfo:
-    """A class: its name and, for segmentation, the pixel value it has in the training masks, 0–255."""
-
-    name: str
-    value: int | None = None
 
 
 @dataclass(frozen=True)

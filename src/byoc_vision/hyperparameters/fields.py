@@ -9,9 +9,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeFloat, PositiveInt
 from pydantic_core import PydanticCustomError
 
-from byoc_vision.data.resize_rule import ResizeRule
-from byoc_vision.data.samples import DataFormatName
-from byoc_vision.training.callbacks.health.settings import actions_text, thresholds_text
+from byoc_vision.hyperparameters.health import actions_text, thresholds_text
+from byoc_vision.types import DataFormatName, ResizeRule
 
 Choice = TypeVar("Choice")
 

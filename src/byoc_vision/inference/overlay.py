@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from byoc_vision.artifact import ClassEntry
 from byoc_vision.inference.palette import MOST_CLASSES, class_colour, is_background
+from byoc_vision.types import ClassInfo
 
 _ROWS = 512  # that are drawn at a time, so that a large image does not lie in memory several times
 
@@ -35,12 +35,12 @@ def draw_overlay(
     return drawn
 
 
-def background_classes(classes: Sequence[ClassEntry]) -> tuple[int, ...]:
+def background_classes(classes: Sequence[ClassInfo]) -> tuple[int, ...]:
     """The classes that are not drawn, as indices."""
     return tuple(index for index, entry in enumerate(classes) if is_background(index, entry.name, len(classes)))
 
 
-def mask_palette(classes: Sequence[ClassEntry]) -> np.ndarray:
+def mask_palette(classes: Sequence[ClassInfo]) -> np.ndarray:
     """The colour of every pixel value of a mask, uint8 [256, 3] RGB: those of an overlay, and black for the rest."""
     palette = np.zeros((256, 3), np.uint8)
     background = background_classes(classes)

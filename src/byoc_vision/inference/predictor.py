@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 
 from byoc_vision import artifact
-from byoc_vision.artifact import ClassEntry, ModelConfig
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference import finishing
 from byoc_vision.inference.engines.base import Engine, EngineName, Logits
 from byoc_vision.inference.engines.choice import load_engine
+from byoc_vision.types import ClassInfo
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Segmentation:
     """The class of each pixel, as an index into `classes`: uint8 [H, W], in the image's own size."""
 
     labels: np.ndarray
-    classes: tuple[ClassEntry, ...]
+    classes: tuple[ClassInfo, ...]
     _probabilities: Callable[[], np.ndarray]
 
     @property

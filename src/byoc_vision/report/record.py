@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from byoc_vision.atomic_write import write_whole
 from byoc_vision.errors import DataError
-from byoc_vision.types import Task
+from byoc_vision.types import ClassInfo, Task
 
 RECORD_FILE = "metrics.json"
 PREDICTIONS_FILE = "predictions.csv"
@@ -40,13 +40,6 @@ def _named(key: str, default: Any = ...) -> Any:
 class _Part(BaseModel):
     # Fields of a later version are passed over; a figure that is no number (NaN) is kept as null.
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True)
-
-
-class Class(_Part):
-    """value: the pixel value in masks; None for classification."""
-
-    name: str
-    value: int | None = None
 
 
 class Epoch(_Part):
@@ -252,7 +245,7 @@ class Record(_Part):
     name: str = ""
     state: State = "running"
     reason: str | None = None
-    classes: list[Class]
+    classes: list[ClassInfo]
     images: dict[str, int] = _named("pictures")
     objective: str
     objective_mode: Literal["max", "min"] = "max"

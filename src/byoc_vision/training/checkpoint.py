@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from byoc_vision.artifact import ClassEntry, ModelConfig
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError, list_problems
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.batch_layout import Progress
 from byoc_vision.training.checkpoint_file import OR_START_AGAIN, CheckpointStore, on_cpu
 from byoc_vision.training.distributed import World, all_gather, on_rank0
+from byoc_vision.types import ClassInfo
 
 logger = logging.getLogger(__name__)
 
@@ -254,6 +255,6 @@ def _shown(value: Any) -> str:
     return "none" if value in (None, [], ()) else str(value)
 
 
-def _listed(classes: tuple[ClassEntry, ...], most: int = 12) -> str:
+def _listed(classes: tuple[ClassInfo, ...], most: int = 12) -> str:
     names = [entry.name + ("" if entry.value is None else f" ({entry.value})") for entry in classes]
     return ", ".join(names[:most]) + (f", … {len(names)} in all" if len(names) > most else "")

@@ -25,13 +25,13 @@ from byoc_vision.data.formats import read_folder
 from byoc_vision.data.image_dataset import EvaluationDataset
 from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader
 from byoc_vision.data.preflight import check_labelled
-from byoc_vision.data.samples import ClassInfo, DataOptions, Sample
+from byoc_vision.data.samples import DataOptions, Sample
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.predictor import Predictor, Prepared
 from byoc_vision.models.build import build_model
 from byoc_vision.preprocess import IGNORED
-from byoc_vision.report.record import Class, Evaluation, Record, Run, write_record
+from byoc_vision.report.record import Evaluation, Record, Run, write_record
 from byoc_vision.system.gpus import find_gpus
 from byoc_vision.system.machine import available_cores
 from byoc_vision.training.distributed import Share, World, any_process, processes_per_host, sum_over_processes
@@ -41,6 +41,7 @@ from byoc_vision.training.predictions.collector import Collector
 from byoc_vision.training.predictions.scoring import Answered, judge
 from byoc_vision.training.predictions.writing import write_answers
 from byoc_vision.training.signals import StopRequestedError
+from byoc_vision.types import ClassInfo
 
 FOLDER_SPLIT = "test"  # what the images of a folder are called: none of them was trained on
 MOST_THREADS = 4  # that postprocess masks: each holds the logits of a whole image
@@ -251,7 +252,7 @@ def evaluator_for(model: Path, folder: Path, batch_size: int) -> tuple[Evaluator
     """What measures a saved model on a folder, and the samples there. Raises as `evaluate_folder` does."""
     predictor = Predictor.load(model)
     config = predictor.config
-    classes = tuple(ClassInfo(entry.name, entry.value) for entry in config.classes)
+    classes = config.classes
     several = config.task == "classification" and config.activation == "sigmoid"
     samples = read_folder(folder.absolute(), config.model.task, classes, DataOptions(multi_label=several))
     if several:
@@ -275,7 +276,7 @@ def _record(evaluator: Evaluator, evaluation: Evaluation, folder: Path, seconds:
         multi_label=multi_label,
         name=folder.absolute().name,
         state="finished",
-        classes=[Class(name=entry.name, value=entry.value) for entry in config.classes],
+        classes=list(config.classes),
         images={FOLDER_SPLIT: evaluation.images},
         objective=f"{FOLDER_SPLIT}:{objective}",
         test=evaluation.figures,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from byoc_vision.artifact import ClassEntry, ModelConfig
-from byoc_vision.data.resize_rule import ResizeRule
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
@@ -14,7 +13,7 @@ from byoc_vision.models.names import canonical_spec
 from byoc_vision.models.pretrained import PretrainedInfo
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.metric_names import Objective, metrics_of
-from byoc_vision.types import ModelSpec, Task
+from byoc_vision.types import ModelSpec, ResizeRule, Task
 
 DEFAULT_MODEL: dict[Task, str] = {"segmentation": "unet", "classification": "resnet18"}
 DEFAULT_SIZE: dict[Task, int] = {"segmentation": 256, "classification": 224}
@@ -104,7 +103,7 @@ def crop_size(hyperparameters: Hyperparameters, rule: Preprocess, task: Task) ->
 def model_config_of(dataset: Dataset, spec: ModelSpec, rule: Preprocess) -> ModelConfig:
     return ModelConfig(
         model=spec,
-        classes=tuple(ClassEntry(name=entry.name, value=entry.value) for entry in dataset.classes),
+        classes=dataset.classes,
         activation="sigmoid" if is_binary(dataset) or dataset.multi_label else "softmax",
         preprocess=rule,
     )

@@ -15,9 +15,10 @@ from byoc_vision.data.augmentation import build_augmentation
 from byoc_vision.data.bad_samples import OnBadSample, UnreadableSampleError
 from byoc_vision.data.image_dataset import MOST_BAD_IN_A_ROW, EvaluationDataset, Example, ImageDataset
 from byoc_vision.data.loaders import build_evaluation_loader, build_training_loader
-from byoc_vision.data.samples import ClassInfo, Sample
+from byoc_vision.data.samples import Sample
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ClassInfo
 
 COUNT, BAD = 16, (3, 4, 9)
 CLASSES = tuple(ClassInfo(str(index)) for index in range(COUNT))

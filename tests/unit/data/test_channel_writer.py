@@ -15,8 +15,9 @@ from support.datasets import draw, save, save_carvana_mask
 from support.images import encode
 
 from byoc_vision.data.channel_writer import class_folder_names, file_stems, write_tree
-from byoc_vision.data.samples import ByteRange, ClassInfo, Dataset, ImageSource, MaskMap, Sample
+from byoc_vision.data.samples import ByteRange, Dataset, ImageSource, MaskMap, Sample
 from byoc_vision.errors import DataError
+from byoc_vision.types import ClassInfo
 
 NAMES = st.lists(st.text(min_size=1, max_size=400), max_size=12)
 

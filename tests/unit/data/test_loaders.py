@@ -19,10 +19,10 @@ from byoc_vision.data.image_dataset import EvaluationDataset, Example, ImageData
 from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader, build_training_loader
 from byoc_vision.data.preprocessed import DecodedImages, class_index_table
 from byoc_vision.data.samplers import EvaluationSampler, Natural, SampleKey, TrainingSampler
-from byoc_vision.data.samples import ClassInfo, Sample
+from byoc_vision.data.samples import Sample
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import IGNORED, Preprocess
-from byoc_vision.types import Task
+from byoc_vision.types import ClassInfo, Task
 
 COUNT = 11
 CLASSES = (ClassInfo("a", 0), ClassInfo("b", 100), ClassInfo("c", 7))

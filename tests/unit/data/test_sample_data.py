@@ -21,7 +21,8 @@ from byoc_vision.data.sample_data import (
     make_sample_data,
     make_segmentation_set,
 )
-from byoc_vision.data.samples import ClassInfo, DataOptions
+from byoc_vision.data.samples import DataOptions
+from byoc_vision.types import ClassInfo
 
 
 def digest(folder: Path) -> dict[str, str]:

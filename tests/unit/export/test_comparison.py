@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from byoc_vision.artifact import ClassEntry, ModelConfig
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError
 from byoc_vision.export.comparison import TOLERANCE, compare, reference_images
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.types import ModelSpec
+from byoc_vision.types import ClassInfo, ModelSpec
 
 CARD = ModelConfig(
     model=ModelSpec(task="segmentation", architecture="unet_small", outputs=1),
-    classes=(ClassEntry(name="no", value=0), ClassEntry(name="yes", value=1)),
+    classes=(ClassInfo(name="no", value=0), ClassInfo(name="yes", value=1)),
     activation="sigmoid",
     preprocess=Preprocess(height=16, width=24, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
 )

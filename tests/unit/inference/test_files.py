@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from byoc_vision.artifact import ClassEntry, ModelConfig
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError
 from byoc_vision.inference import passes
 from byoc_vision.inference.engines.torch_engine import TorchEngine
@@ -21,7 +21,7 @@ from byoc_vision.inference.table import PredictionTable
 from byoc_vision.models.build import build_model
 from byoc_vision.precision import choose_precision
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.types import ModelSpec, Task
+from byoc_vision.types import ClassInfo, ModelSpec, Task
 
 CPU = torch.device("cpu")
 
@@ -30,7 +30,7 @@ def predictor(task: Task) -> Predictor:
     spec = ModelSpec(task=task, architecture="unet_small" if task == "segmentation" else "resnet10t", outputs=2)
     config = ModelConfig(
         model=spec,
-        classes=(ClassEntry(name="a", value=0), ClassEntry(name="b", value=9)),
+        classes=(ClassInfo(name="a", value=0), ClassInfo(name="b", value=9)),
         activation="softmax",
         preprocess=Preprocess(height=32, width=32),
     )
@@ -108,7 +108,7 @@ def test_classes_as_lines(folder: Path, tmp_path: Path) -> None:
 
 def test_several_classes_of_a_image_stand_in_one_cell(tmp_path: Path) -> None:
     spec = ModelSpec(task="classification", architecture="test", outputs=3)
-    classes = tuple(ClassEntry(name=name) for name in ("cat", "a, dog", "hat"))
+    classes = tuple(ClassInfo(name=name) for name in ("cat", "a, dog", "hat"))
     config = ModelConfig(model=spec, classes=classes, activation="sigmoid", preprocess=Preprocess(height=8, width=8))
     rows = PredictionTable(tmp_path / "predictions.csv", config)
     rows.add(Path("x.jpg"), Classification(np.float32([0.25, 0.75, 0.5625]), config.class_names, threshold=0.5))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from byoc_vision.artifact import ClassEntry
 from byoc_vision.inference.overlay import background_classes, class_colours, mask_palette
 from byoc_vision.inference.palette import MOST_CLASSES
+from byoc_vision.types import ClassInfo
 
 
 def test_a_hundred_classes_differ() -> None:
@@ -32,7 +32,7 @@ def test_neighbours_are_told_apart() -> None:
     ],
 )
 def test_the_background_is_not_drawn(names: tuple[str, ...], background: tuple[int, ...]) -> None:
-    classes = tuple(ClassEntry(name=name, value=10 * index) for index, name in enumerate(names))
+    classes = tuple(ClassInfo(name=name, value=10 * index) for index, name in enumerate(names))
     assert background_classes(classes) == background
     drawn = np.flatnonzero(mask_palette(classes).any(axis=1))
     assert drawn.tolist() == [10 * index for index in range(len(names)) if index not in background]

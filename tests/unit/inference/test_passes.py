@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from byoc_vision.artifact import ClassEntry, ModelConfig
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.options import VIEWS
@@ -18,7 +18,7 @@ from byoc_vision.inference.predictor import Answer, Classification, Predictor, S
 from byoc_vision.inference.views import Views
 from byoc_vision.precision import choose_precision
 from byoc_vision.preprocess import Preprocess, ResizeRule
-from byoc_vision.types import ModelSpec, Task
+from byoc_vision.types import ClassInfo, ModelSpec, Task
 
 CPU = torch.device("cpu")
 RANDOM = np.random.default_rng(0)
@@ -55,7 +55,7 @@ def predictor(net: nn.Module, outputs: int, task: Task = "segmentation", resize:
     activation: Literal["sigmoid", "softmax"] = "sigmoid" if outputs == 1 else "softmax"
     config = ModelConfig(
         model=ModelSpec(task=task, architecture="test", outputs=outputs),
-        classes=tuple(ClassEntry(name=str(index), value=index) for index in range(max(2, outputs))),
+        classes=tuple(ClassInfo(name=str(index), value=index) for index in range(max(2, outputs))),
         activation=activation,
         preprocess=Preprocess(height=16, width=24, resize=resize, mean=(0.5, 0.5, 0.5), std=(0.1, 0.1, 0.1)),
     )

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from byoc_vision import artifact
-from byoc_vision.artifact import ClassEntry, ModelConfig
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 from byoc_vision.models.build import build_model
 from byoc_vision.precision import choose_precision
 from byoc_vision.preprocess import Preprocess, ResizeRule
-from byoc_vision.types import ModelSpec
+from byoc_vision.types import ClassInfo, ModelSpec
 
 CPU = torch.device("cpu")
 
@@ -42,7 +42,7 @@ def segmenter(values: tuple[int, ...], resize: ResizeRule = "stretch", threshold
     activation: Literal["sigmoid", "softmax"] = "sigmoid" if binary else "softmax"
     config = ModelConfig(
         model=ModelSpec(task="segmentation", architecture="unet", outputs=1 if binary else len(values)),
-        classes=tuple(ClassEntry(name=f"class_{value}", value=value) for value in values),
+        classes=tuple(ClassInfo(name=f"class_{value}", value=value) for value in values),
         activation=activation,
         threshold=threshold,
         preprocess=Preprocess(height=32, width=48, resize=resize, mean=(0.5, 0.5, 0.5), std=(0.1, 0.1, 0.1)),
@@ -63,7 +63,7 @@ def half_white() -> np.ndarray:
 @given(st.lists(st.none() | st.integers(0, 255), min_size=1, max_size=5))
 def test_a_mask_holds_the_value_of_each_class(values: list[int | None]) -> None:
     labels = np.arange(60, dtype=np.uint8).reshape(6, 10) % len(values)
-    classes = tuple(ClassEntry(name=str(index), value=value) for index, value in enumerate(values))
+    classes = tuple(ClassInfo(name=str(index), value=value) for index, value in enumerate(values))
     mask = Segmentation(labels, classes, lambda: np.empty(0)).mask
     expected = [index if value is None else value for index, value in enumerate(values)]
     assert mask.dtype == np.uint8
@@ -112,7 +112,7 @@ def classifier() -> Predictor:
     spec = ModelSpec(task="classification", architecture="resnet10t", outputs=3)
     config = ModelConfig(
         model=spec,
-        classes=tuple(ClassEntry(name=name) for name in ("cat", "dog", "fish")),
+        classes=tuple(ClassInfo(name=name) for name in ("cat", "dog", "fish")),
         activation="softmax",
         preprocess=Preprocess(height=32, width=32, resize="short_side"),
     )
@@ -139,7 +139,7 @@ def test_images_with_several_classes_get_a_probability_of_each(count: int, image
     spec = ModelSpec(task="classification", architecture="test", outputs=count)
     config = ModelConfig(
         model=spec,
-        classes=tuple(ClassEntry(name=str(index)) for index in range(count)),
+        classes=tuple(ClassInfo(name=str(index)) for index in range(count)),
         activation="sigmoid",
         threshold=0.3,
         preprocess=Preprocess(height=32, width=32),

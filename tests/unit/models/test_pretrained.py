@@ -14,13 +14,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from byoc_vision import artifact
-from byoc_vision.artifact import ClassEntry, ModelConfig
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError, InputError, ResourceError
 from byoc_vision.models.build import build_model
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.models.pretrained import PretrainedInfo, load_pretrained, usual_normalisation
 from byoc_vision.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from byoc_vision.types import ModelSpec
+from byoc_vision.types import ClassInfo, ModelSpec
 
 SMALL = "mobilenetv3_small_050"
 
@@ -173,7 +173,7 @@ class TestGoingOnFromAnEarlierModel:
         network = build_model(spec)
         config = ModelConfig(
             model=spec,
-            classes=(ClassEntry(name="no", value=0), ClassEntry(name="yes", value=1)),
+            classes=(ClassInfo(name="no", value=0), ClassInfo(name="yes", value=1)),
             activation="sigmoid",
             preprocess=Preprocess(height=32, width=32, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)),
         )

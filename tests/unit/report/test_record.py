@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from byoc_vision.errors import DataError
-from byoc_vision.report.record import RECORD_FILE, Class, Epoch, Record, Run, read_record, write_record
+from byoc_vision.report.record import RECORD_FILE, Epoch, Record, Run, read_record, write_record
+from byoc_vision.types import ClassInfo
 
 
 def record(**changes: object) -> Record:
     plain = Record(
         package_version="1",
         task="classification",
-        classes=[Class(name="<b>cat</b>"), Class(name="dög")],
+        classes=[ClassInfo(name="<b>cat</b>"), ClassInfo(name="dög")],
         images={"train": 3},
         objective="validation:accuracy",
         run=Run(hyperparameters={"image_size": [32, 32]}),

@@ -17,17 +17,17 @@ from byoc_serve.health import Board, State
 from byoc_serve.loader import Loader
 from byoc_serve.served import ServedModel
 from byoc_serve.settings import Settings
-from byoc_vision.artifact import ClassEntry, ModelConfig
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.precision import Precision
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.types import ModelSpec
+from byoc_vision.types import ClassInfo, ModelSpec
 
 SOON = 60.0  # seconds; far more than any of these takes
 DEFAULTS = Settings()
 
-CLASSES = (ClassEntry(name="background", value=0), ClassEntry(name="car", value=7), ClassEntry(name="tree", value=200))
+CLASSES = (ClassInfo(name="background", value=0), ClassInfo(name="car", value=7), ClassInfo(name="tree", value=200))
 
 
 def make_predictor(task: str, net: nn.Module) -> Predictor:

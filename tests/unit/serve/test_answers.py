@@ -13,12 +13,12 @@ from support.images import decode, load_npy
 from byoc_serve import answers
 from byoc_serve.answers import Answer, Encoder, check_count
 from byoc_serve.negotiation import Form
-from byoc_vision.artifact import ClassEntry
 from byoc_vision.errors import RequestError
 from byoc_vision.inference.palette import class_colour
 from byoc_vision.inference.predictor import Classification, Segmentation
+from byoc_vision.types import ClassInfo
 
-CLASSES = (ClassEntry(name="sky", value=3), ClassEntry(name="road", value=250))
+CLASSES = (ClassInfo(name="sky", value=3), ClassInfo(name="road", value=250))
 LABELS = np.array([[0, 1, 1], [0, 0, 1]], dtype=np.uint8)
 
 

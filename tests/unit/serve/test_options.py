@@ -27,14 +27,14 @@ from byoc_serve.protobuf import class_record, mask_record
 from byoc_serve.request_log import Record
 from byoc_serve.responses import CUSTOM_ATTRIBUTES
 from byoc_serve.settings import Settings
-from byoc_vision.artifact import ClassEntry, ModelConfig
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.passes import InferenceOptions
 from byoc_vision.inference.predictor import Predictor, Prepared
 from byoc_vision.precision import Precision
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.types import ModelSpec, Task
+from byoc_vision.types import ClassInfo, ModelSpec, Task
 
 SOON = 60.0
 
@@ -58,7 +58,7 @@ class MeanRed(nn.Module):
 def sigmoid_predictor(task: Task, net: nn.Module, outputs: int) -> Predictor:
     config = ModelConfig(
         model=ModelSpec(task=task, architecture="test", outputs=outputs),
-        classes=(ClassEntry(name="background", value=0), ClassEntry(name="car", value=255)),
+        classes=(ClassInfo(name="background", value=0), ClassInfo(name="car", value=255)),
         activation="sigmoid",
         preprocess=Preprocess(height=16, width=24, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
     )

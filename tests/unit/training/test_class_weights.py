@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from byoc_vision.data.preflight_report import ClassReport
-from byoc_vision.data.samples import ClassInfo, Dataset, Sample
+from byoc_vision.data.samples import Dataset, Sample
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import parse
 from byoc_vision.training.class_weights import class_weights
+from byoc_vision.types import ClassInfo
 
 IMAGE = Path("picture.jpg")
 CLASSES = (ClassInfo("cat"), ClassInfo("dog"), ClassInfo("owl"))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from byoc_vision.artifact import ClassEntry, ModelConfig
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.loaders import EvaluationBatch
 from byoc_vision.errors import DataError
 from byoc_vision.inference.engines.torch_engine import TorchEngine
@@ -20,7 +20,7 @@ from byoc_vision.training.distributed import World
 from byoc_vision.training.evaluation import evaluate
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics
-from byoc_vision.types import ModelSpec
+from byoc_vision.types import ClassInfo, ModelSpec
 
 CPU = torch.device("cpu")
 NAMES = ("red", "green", "blue")
@@ -30,7 +30,7 @@ def predictor(activation: str) -> Predictor:
     """The mean of each colour is the logit of its class."""
     config = ModelConfig(
         model=ModelSpec(task="classification", architecture="test", outputs=3),
-        classes=tuple(ClassEntry(name=name) for name in NAMES),
+        classes=tuple(ClassInfo(name=name) for name in NAMES),
         activation=activation,
         preprocess=Preprocess(height=4, width=4, mean=(0.5, 0.5, 0.5), std=(0.1, 0.1, 0.1)),
     )

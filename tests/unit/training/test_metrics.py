@@ -11,16 +11,16 @@ from hypothesis.extra import numpy as st_numpy
 from support import forked
 from support.sharded_metrics import IMAGES, MASKS, measure, measure_together, tell_figures
 
-from byoc_vision.artifact import ClassEntry
 from byoc_vision.inference.predictor import Classification, Segmentation
 from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics, SegmentationMetrics
 from byoc_vision.training.predictions.scoring import Answered, judge
+from byoc_vision.types import ClassInfo
 
 IGNORED = 255
 
 
 def segmentation(labels: object) -> Segmentation:
-    classes = (ClassEntry(name="unused", value=0),)
+    classes = (ClassInfo(name="unused", value=0),)
     return Segmentation(np.array(labels, dtype=np.uint8), classes, lambda: np.zeros(0))
 
 

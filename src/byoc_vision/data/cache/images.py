@@ -17,8 +17,9 @@ from byoc_vision.data import rle
 from byoc_vision.data.cache.store import RecordStore
 from byoc_vision.data.preprocessed import DecodedImages, PreprocessedImage, PreprocessedImages
 from byoc_vision.data.rle import Runs
-from byoc_vision.data.samples import ByteRange, ClassInfo, ImageSource, Sample
+from byoc_vision.data.samples import ByteRange, ImageSource, Sample
 from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ClassInfo
 
 FORMAT_VERSION = 2  # to be raised where decoding, resizing or what is stored changes
 

@@ -24,9 +24,9 @@ from byoc_vision.data.formats.recordio import RecordIo
 from byoc_vision.data.formats.scan import Folder, scan
 from byoc_vision.data.formats.semantic_segmentation import SemanticSegmentation
 from byoc_vision.data.formats.splitting import hold_out
-from byoc_vision.data.samples import ClassInfo, DataOptions, Dataset, Sample
+from byoc_vision.data.samples import DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, InputError
-from byoc_vision.types import Task
+from byoc_vision.types import ClassInfo, Task
 
 logger = logging.getLogger(__name__)
 

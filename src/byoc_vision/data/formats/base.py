@@ -8,8 +8,8 @@ from typing import Protocol
 
 from byoc_vision.data.formats.channels import Split
 from byoc_vision.data.formats.scan import Folder
-from byoc_vision.data.samples import ClassInfo, DataOptions, Sample
-from byoc_vision.types import Task
+from byoc_vision.data.samples import DataOptions, Sample
+from byoc_vision.types import ClassInfo, Task
 
 USUAL_VALIDATION_SPLIT = 0.2
 

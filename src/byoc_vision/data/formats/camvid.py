@@ -15,9 +15,9 @@ from byoc_vision.data.formats.channels import Split
 from byoc_vision.data.formats.image_mask_pairs import folders_of, has_inner_masks, pair
 from byoc_vision.data.formats.list_files import read_lines
 from byoc_vision.data.formats.scan import Folder
-from byoc_vision.data.samples import ClassInfo, DataOptions, Sample
+from byoc_vision.data.samples import DataOptions, Sample
 from byoc_vision.errors import DataError, list_problems
-from byoc_vision.types import Task
+from byoc_vision.types import ClassInfo, Task
 
 CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car", "pedestrian", "bicyclist",

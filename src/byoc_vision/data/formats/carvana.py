@@ -15,8 +15,8 @@ from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import Split, unwrapped
 from byoc_vision.data.formats.image_mask_pairs import MASK_SUFFIX, folders_of, has_inner_masks, pair
 from byoc_vision.data.formats.scan import Folder
-from byoc_vision.data.samples import ClassInfo, DataOptions, Sample
-from byoc_vision.types import Task
+from byoc_vision.data.samples import DataOptions, Sample
+from byoc_vision.types import ClassInfo, Task
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from byoc_vision.data.formats.class_counts import without_small_classes
 from byoc_vision.data.formats.image_mask_pairs import has_inner_masks
 from byoc_vision.data.formats.prepared import read_class_folders
 from byoc_vision.data.formats.scan import Folder
-from byoc_vision.data.samples import ClassInfo, DataOptions, Sample
+from byoc_vision.data.samples import DataOptions, Sample
 from byoc_vision.errors import DataError, list_problems
-from byoc_vision.types import Task
+from byoc_vision.types import ClassInfo, Task
 
 logger = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from byoc_vision.data.formats.label_parsing import Entry, Labels, found_labels, 
 from byoc_vision.data.formats.list_files import read_text
 from byoc_vision.data.formats.lists import ListFile, by_split, check_lists, find_lists, settle, split_of
 from byoc_vision.data.formats.mask_lists import MaskEntry, found_masks
-from byoc_vision.data.samples import ClassInfo, DataOptions
+from byoc_vision.data.samples import DataOptions
 from byoc_vision.errors import DataError
-from byoc_vision.types import Task
+from byoc_vision.types import ClassInfo, Task
 
 _ENDINGS = (".csv", ".tsv")
 _DELIMITERS = ",;\t|"

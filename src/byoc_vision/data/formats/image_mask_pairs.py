@@ -10,9 +10,9 @@ from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, Split
 from byoc_vision.data.formats.prepared import name_values
 from byoc_vision.data.formats.scan import Folder
-from byoc_vision.data.samples import ClassInfo, DataOptions, Sample
+from byoc_vision.data.samples import DataOptions, Sample
 from byoc_vision.errors import DataError, list_problems
-from byoc_vision.types import Task
+from byoc_vision.types import ClassInfo, Task
 
 logger = logging.getLogger(__name__)
 

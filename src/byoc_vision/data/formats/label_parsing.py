@@ -14,8 +14,9 @@ from byoc_vision.data.formats.base import ParsedDataset
 from byoc_vision.data.formats.class_counts import without_small_classes
 from byoc_vision.data.formats.lists import refuse_repeated
 from byoc_vision.data.formats.scan import natural_key
-from byoc_vision.data.samples import ClassInfo, DataOptions, ImageSource, Sample
+from byoc_vision.data.samples import DataOptions, ImageSource, Sample
 from byoc_vision.errors import DataError, list_problems
+from byoc_vision.types import ClassInfo
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from byoc_vision.data.formats.label_parsing import Entry, found_labels, multi_ho
 from byoc_vision.data.formats.lists import by_split, settle
 from byoc_vision.data.formats.mask_lists import MaskEntry, found_masks
 from byoc_vision.data.recordio import RECORDS_SUFFIX, index_records, read_first
-from byoc_vision.data.samples import ByteRange, ClassInfo, DataOptions
+from byoc_vision.data.samples import ByteRange, DataOptions
 from byoc_vision.errors import DataError
-from byoc_vision.types import Task
+from byoc_vision.types import ClassInfo, Task
 
 _REMEDY = 'give the channel two attributes, the image first: AttributeNames=["source-ref", LABEL_OR_MASK_REF]'
 _HEAD = 16  # bytes that tell what kind of image it is

@@ -8,7 +8,8 @@ from itertools import chain
 
 from byoc_vision.data.formats.base import ParsedDataset
 from byoc_vision.data.formats.lists import refuse_repeated
-from byoc_vision.data.samples import ClassInfo, DataOptions, ImageSource, Sample
+from byoc_vision.data.samples import DataOptions, ImageSource, Sample
+from byoc_vision.types import ClassInfo
 
 _USUAL_IGNORE_VALUE = 255
 

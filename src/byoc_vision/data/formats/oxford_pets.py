@@ -16,9 +16,9 @@ from byoc_vision.data.formats.class_counts import without_small_classes
 from byoc_vision.data.formats.image_mask_pairs import by_stem
 from byoc_vision.data.formats.list_files import read_lines
 from byoc_vision.data.formats.scan import Folder, natural_key
-from byoc_vision.data.samples import ClassInfo, DataOptions, MaskMap, Sample
+from byoc_vision.data.samples import DataOptions, MaskMap, Sample
 from byoc_vision.errors import DataError, InputError, list_problems
-from byoc_vision.types import Task
+from byoc_vision.types import ClassInfo, Task
 
 logger = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ from byoc_vision.data.formats.channels import unwrapped
 from byoc_vision.data.formats.class_counts import without_small_classes
 from byoc_vision.data.formats.list_files import read_lines, read_text
 from byoc_vision.data.formats.scan import Folder
-from byoc_vision.data.samples import ClassInfo, DataOptions, Sample
+from byoc_vision.data.samples import DataOptions, Sample
 from byoc_vision.errors import DataError, list_problems
-from byoc_vision.types import Task
+from byoc_vision.types import ClassInfo, Task
 
 logger = logging.getLogger(__name__)
 

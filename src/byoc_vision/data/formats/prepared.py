@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import Split
-from byoc_vision.data.samples import ClassInfo, DataOptions, Sample
+from byoc_vision.data.samples import DataOptions, Sample
 from byoc_vision.errors import DataError, list_problems
+from byoc_vision.types import ClassInfo
 
 CLASSES_FILE = "classes.json"
 

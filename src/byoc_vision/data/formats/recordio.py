@@ -10,9 +10,9 @@ from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.label_parsing import Entry, Labels, class_number, found_labels, multi_hot
 from byoc_vision.data.formats.lists import by_split, settle
 from byoc_vision.data.recordio import RECORDIO_SUFFIX, index_records, read_first, unpack
-from byoc_vision.data.samples import ClassInfo, DataOptions
+from byoc_vision.data.samples import DataOptions
 from byoc_vision.errors import DataError
-from byoc_vision.types import Task
+from byoc_vision.types import ClassInfo, Task
 
 _HEAD = 16  # bytes that tell what kind of image it is
 

@@ -13,9 +13,9 @@ from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import Split, is_label_map
 from byoc_vision.data.formats.image_mask_pairs import folders_of, has_inner_masks, pair
 from byoc_vision.data.formats.label_map import DIRECTION, IGNORED, TURNED_ROUND, LabelMap, read_label_map
-from byoc_vision.data.samples import ClassInfo, DataOptions, MaskMap
+from byoc_vision.data.samples import DataOptions, MaskMap
 from byoc_vision.errors import DataError
-from byoc_vision.types import Task
+from byoc_vision.types import ClassInfo, Task
 
 
 class SemanticSegmentation:

@@ -33,9 +33,9 @@ from byoc_vision.data.preflight.validation import (
 )
 from byoc_vision.data.preflight.warnings import advise
 from byoc_vision.data.preflight_report import Duplicates, PreflightReport, Range, write_refusal, write_report
-from byoc_vision.data.samples import ClassInfo, DataOptions, Dataset, Sample
+from byoc_vision.data.samples import DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, ResourceError, UserError, list_problems
-from byoc_vision.types import Task
+from byoc_vision.types import ClassInfo, Task
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from byoc_vision.data.samples import ClassInfo, DataOptions, ImageSource
+from byoc_vision.data.samples import DataOptions, ImageSource
 from byoc_vision.errors import DataError, InputError
+from byoc_vision.types import ClassInfo
 
 USUAL_IGNORE_VALUE = 255
 MOST_CLASSES = 254

@@ -10,7 +10,8 @@ import numpy as np
 
 from byoc_vision.data.preflight.sample_stats import Facts
 from byoc_vision.data.preflight_report import Channels, ClassReport, Coverage, Tones
-from byoc_vision.data.samples import ClassInfo, Dataset, Sample
+from byoc_vision.data.samples import Dataset, Sample
+from byoc_vision.types import ClassInfo
 
 # Of 256 levels. 12 bits in a 16-bit file and class indices stay below the first.
 DARK = 32

@@ -15,6 +15,7 @@ from byoc_vision.data.cache import ImageCache
 from byoc_vision.data.loaders import TrainingLoader
 from byoc_vision.data.preflight_report import PreflightReport
 from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.hyperparameters.health import HealthSettings, read_settings
 from byoc_vision.paths import MlPaths
 from byoc_vision.precision import Precision
 from byoc_vision.report.record import Record
@@ -23,7 +24,6 @@ from byoc_vision.training.callbacks.base import Callback, Callbacks
 from byoc_vision.training.callbacks.health.callback import Health
 from byoc_vision.training.callbacks.health.facts import DataFacts
 from byoc_vision.training.callbacks.health.monitor import HealthMonitor
-from byoc_vision.training.callbacks.health.settings import HealthSettings, read_settings
 from byoc_vision.training.callbacks.health.step_watch import StepWatch
 from byoc_vision.training.callbacks.mlflow import URI_VARIABLE, Mlflow
 from byoc_vision.training.callbacks.profiler import StepProfiler

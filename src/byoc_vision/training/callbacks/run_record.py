@@ -21,7 +21,7 @@ from byoc_vision.data.samples import Dataset
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
 from byoc_vision.precision import Precision
-from byoc_vision.report.record import Class, Epoch, Evaluation, Record, Run, State, Times
+from byoc_vision.report.record import Epoch, Evaluation, Record, Run, State, Times
 from byoc_vision.system.gpus import find_gpus
 from byoc_vision.system.machine import available_cores
 from byoc_vision.training.callbacks.health.callback import Health
@@ -133,7 +133,7 @@ def run_metadata(
         task=dataset.task,
         multi_label=dataset.multi_label,
         name=os.environ.get(JOB_NAME, ""),
-        classes=[Class(name=entry.name, value=entry.value) for entry in dataset.classes],
+        classes=list(dataset.classes),
         images={name: len(samples) for name, samples in dataset.splits.items()},
         objective=f"validation:{objective.name}",
         objective_mode=objective.mode,

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from byoc_vision.artifact import ClassEntry
 from byoc_vision.data.image_dataset import ImageDataset
 from byoc_vision.errors import UserError
 from byoc_vision.report.record import Record, write_record
@@ -19,6 +18,7 @@ from byoc_vision.training.callbacks.base import Callback
 from byoc_vision.training.predictions.augmented import write_augmented
 from byoc_vision.training.predictions.collector import Collected
 from byoc_vision.training.predictions.writing import write_answers
+from byoc_vision.types import ClassInfo
 
 RENDERING_SHARE = 0.02  # of a job's time, for its page
 
@@ -35,7 +35,7 @@ class RunReport(Callback):
     def __init__(
         self,
         folder: Path,
-        classes: tuple[ClassEntry, ...],
+        classes: tuple[ClassInfo, ...],
         images: ImageDataset | None = None,
         *,
         page: bool = True,

@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from byoc_vision.artifact import ClassEntry
 from byoc_vision.atomic_write import renamed_into_place
 from byoc_vision.data.image_dataset import ImageDataset
 from byoc_vision.data.samplers import SampleKey
@@ -17,6 +16,7 @@ from byoc_vision.inference.encoding import encode_jpeg
 from byoc_vision.inference.overlay import background_classes
 from byoc_vision.report.record import IMAGES_FOLDER
 from byoc_vision.training.predictions.thumbnails import JPEG_QUALITY, class_palette, fitting_size, shrunk
+from byoc_vision.types import ClassInfo
 
 AUGMENTED = 12
 _THICKNESS = 3  # pixels
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def write_augmented(
-    folder: Path, dataset: ImageDataset, classes: tuple[ClassEntry, ...], count: int = AUGMENTED
+    folder: Path, dataset: ImageDataset, classes: tuple[ClassInfo, ...], count: int = AUGMENTED
 ) -> list[str]:
     """Write `count` images of the first epoch, spread evenly over the samples, below pictures/; their file names.
 
@@ -46,7 +46,7 @@ def write_augmented(
     return names
 
 
-def outlined(rgb: np.ndarray, target: np.ndarray, classes: tuple[ClassEntry, ...]) -> np.ndarray:
+def outlined(rgb: np.ndarray, target: np.ndarray, classes: tuple[ClassInfo, ...]) -> np.ndarray:
     """An image, uint8 [H, W, 3], as a thumbnail; with a mask, uint8 [H, W], each class within a line of its colour."""
     drawn = shrunk(rgb, fitting_size(*rgb.shape[:2]))
     if target.ndim != 2:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from byoc_vision.artifact import ClassEntry
 from byoc_vision.inference.difference import difference, difference_palette
 from byoc_vision.inference.encoding import encode_jpeg, encode_png
 from byoc_vision.inference.overlay import background_classes, class_colours
 from byoc_vision.inference.predictor import Prepared, Segmentation
 from byoc_vision.preprocess import IGNORED, Preprocess
 from byoc_vision.training.predictions.scoring import Answered
+from byoc_vision.types import ClassInfo
 
 LONG_SIDE = 320  # pixels
 JPEG_QUALITY = 85
@@ -34,7 +34,7 @@ class Thumbnail:
     target: np.ndarray | None = None
     labels: np.ndarray | None = None
 
-    def files(self, classes: Sequence[ClassEntry]) -> dict[str, bytes]:
+    def files(self, classes: Sequence[ClassInfo]) -> dict[str, bytes]:
         """What shows it: `image.jpg` and, of masks, `target.png`, `prediction.png` and `difference.png`."""
         files = {"picture.jpg": encode_jpeg(self.rgb, JPEG_QUALITY)}
         if self.target is not None and self.labels is not None:
@@ -70,7 +70,7 @@ def shrunk(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return _resized(rgb, size, cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
 
 
-def class_palette(classes: Sequence[ClassEntry]) -> np.ndarray:
+def class_palette(classes: Sequence[ClassInfo]) -> np.ndarray:
     """The colour of each class index, uint8 [256, 3] RGB: those of an overlay, black for the background."""
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(classes)] = class_colours(len(classes))

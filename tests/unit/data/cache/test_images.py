@@ -20,9 +20,10 @@ from byoc_vision.data.cache.images import bytes_needed, cache_key, fingerprint
 from byoc_vision.data.cache.location import Place
 from byoc_vision.data.image_dataset import EvaluationDataset, Example, ImageDataset
 from byoc_vision.data.loaders import build_evaluation_loader, build_training_loader
-from byoc_vision.data.samples import ByteRange, ClassInfo, Dataset, MaskMap, Sample
+from byoc_vision.data.samples import ByteRange, Dataset, MaskMap, Sample
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import Preprocess
+from byoc_vision.types import ClassInfo
 
 COUNT = 12
 CLASSES = (ClassInfo("a", 0), ClassInfo("b", 100), ClassInfo("c", 7))

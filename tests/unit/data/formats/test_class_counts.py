@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byoc_vision.data.formats.class_counts import without_small_classes
-from byoc_vision.data.samples import ClassInfo, Sample
+from byoc_vision.data.samples import Sample
 from byoc_vision.errors import DataError
+from byoc_vision.types import ClassInfo
 
 NAMES = ("ant", "bee", "cow", "dog")
 labels = st.lists(st.integers(0, len(NAMES) - 1), max_size=30)

@@ -12,8 +12,9 @@ from support.trees import touch
 
 from byoc_vision.data.formats import find_dataset, read_folder
 from byoc_vision.data.formats.class_folders import readable_names
-from byoc_vision.data.samples import ClassInfo, DataOptions, Dataset
+from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import DataError
+from byoc_vision.types import ClassInfo
 
 
 def find(folder: Path, **options: Any) -> Dataset:

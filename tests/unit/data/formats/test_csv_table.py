@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from support.lists import find, labels, lay_out
 
 from byoc_vision.data.formats import read_folder
-from byoc_vision.data.samples import ClassInfo
 from byoc_vision.errors import DataError
+from byoc_vision.types import ClassInfo
 
 IMAGES = ("train/1.jpg", "train/2.jpg", "train/in/3.jpg", "train/in/4.jpg")
 

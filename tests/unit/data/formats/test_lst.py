@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from support.lists import find, labels, lay_out
 
 from byoc_vision.data.formats import read_folder
-from byoc_vision.data.samples import ClassInfo
 from byoc_vision.errors import DataError
+from byoc_vision.types import ClassInfo
 
 IMAGES = ("train/a/1.jpg", "train/a/2.jpg", "train/b/1.jpg", "validation/3.jpg")
 VALIDATION = {"validation/validation.lst": "3\t1\t3.jpg\n"}

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.lists import find, labels, lay_out
 
-from byoc_vision.data.samples import ClassInfo
 from byoc_vision.errors import DataError
+from byoc_vision.types import ClassInfo
 
 IMAGES = tuple(f"train/deep/{number}.jpg" for number in range(1, 5))
 

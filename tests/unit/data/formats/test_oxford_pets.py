@@ -16,9 +16,10 @@ from support.datasets import BREEDS, draw, oxford_pets_tree
 
 from byoc_vision.data.decoding import read_image
 from byoc_vision.data.formats import find_dataset, read_folder
-from byoc_vision.data.samples import ClassInfo, DataOptions, Dataset
+from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.data.targets import read_mask_values
 from byoc_vision.errors import DataError, InputError
+from byoc_vision.types import ClassInfo
 
 NAMES = ("Abyssinian", "american bulldog", "Bengal", "yorkshire terrier")
 

@@ -12,8 +12,9 @@ import pytest
 from support.datasets import polyvore_tree
 
 from byoc_vision.data.formats import find_dataset, read_folder
-from byoc_vision.data.samples import ClassInfo, DataOptions, Dataset
+from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import DataError
+from byoc_vision.types import ClassInfo
 
 NAMES = ("Dresses", "Coats & Jackets", "Shoes")
 

@@ -11,9 +11,10 @@ from support.lists import find
 
 from byoc_vision.data.decoding import read_image
 from byoc_vision.data.formats import read_folder
-from byoc_vision.data.samples import ClassInfo, Dataset
+from byoc_vision.data.samples import Dataset
 from byoc_vision.data.targets import read_mask_values
 from byoc_vision.errors import DataError
+from byoc_vision.types import ClassInfo
 
 
 def rec(root: Path, *labels: tuple[float, ...], split: str = "train") -> Path:

@@ -13,9 +13,10 @@ from support.datasets import camvid_tree, semantic_segmentation_tree
 
 from byoc_vision.data.formats import find_dataset, read_folder
 from byoc_vision.data.preflight import check
-from byoc_vision.data.samples import ClassInfo, DataOptions, Dataset
+from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.data.targets import read_mask_values
 from byoc_vision.errors import DataError, InputError
+from byoc_vision.types import ClassInfo
 
 MAP = {"map": {"0": 60, "1": 120, "2": 180}}
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from byoc_vision.data.preflight import check, inspect
-from byoc_vision.data.samples import ClassInfo, DataOptions, Dataset, Sample
+from byoc_vision.data.samples import DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, InputError
+from byoc_vision.types import ClassInfo
 
 SKIP = DataOptions(on_bad_sample="skip")
 CLASSES = (ClassInfo("cat"), ClassInfo("dog"))

@@ -15,8 +15,9 @@ from PIL import Image
 
 from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.preflight import Checked, check, check_labelled, inspect
-from byoc_vision.data.samples import ClassInfo, DataOptions, Dataset, Sample
+from byoc_vision.data.samples import DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, InputError
+from byoc_vision.types import ClassInfo
 
 
 def write(path: Path, pixels: np.ndarray) -> Path:

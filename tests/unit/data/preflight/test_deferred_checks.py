@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from byoc_vision.data.preflight import check_split, name_all
-from byoc_vision.data.samples import ClassInfo, Dataset, Sample
+from byoc_vision.data.samples import Dataset, Sample
 from byoc_vision.errors import DataError
+from byoc_vision.types import ClassInfo
 
 CLASSES = (ClassInfo("background", 0), ClassInfo("foreground", 1))
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byoc_vision.data.preflight.mask_values import MaskValues, find_strangers, infer_classes, strangers_headline
-from byoc_vision.data.samples import ClassInfo, DataOptions
+from byoc_vision.data.samples import DataOptions
 from byoc_vision.errors import DataError, InputError
+from byoc_vision.types import ClassInfo
 
 Values = tuple[int, ...]
 

@@ -10,8 +10,9 @@ from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.augmentation import build_augmentation
 from byoc_vision.data.image_dataset import ImageDataset
 from byoc_vision.data.samplers import SampleKey
-from byoc_vision.data.samples import ClassInfo, Sample
+from byoc_vision.data.samples import Sample
 from byoc_vision.training.predictions.augmented import outlined, write_augmented
+from byoc_vision.types import ClassInfo
 
 
 def dataset(config: ModelConfig, samples: list[Sample]) -> ImageDataset:

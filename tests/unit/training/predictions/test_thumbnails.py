@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from byoc_vision.artifact import ClassEntry
 from byoc_vision.inference.predictor import Classification, Prepared, Segmentation
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.predictions.scoring import Answered
 from byoc_vision.training.predictions.thumbnails import LONG_SIDE, class_palette, make_thumbnail
+from byoc_vision.types import ClassInfo
 
-CLASSES = (ClassEntry(name="road", value=0), ClassEntry(name="car", value=1))
+CLASSES = (ClassInfo(name="road", value=0), ClassInfo(name="car", value=1))
 
 
 def test_of_a_image_of_8000_pixels_little_is_kept() -> None:
@@ -47,7 +47,7 @@ def test_a_line_of_pixels_stays_a_image() -> None:
 
 
 def test_254_classes_and_what_is_not_counted_have_colours() -> None:
-    palette = class_palette([ClassEntry(name=f"class {index}", value=index) for index in range(254)])
+    palette = class_palette([ClassInfo(name=f"class {index}", value=index) for index in range(254)])
     assert palette.shape == (256, 3)
     assert len(np.unique(palette[1:254], axis=0)) > 240
     assert palette[255].tolist() == [128, 128, 128]

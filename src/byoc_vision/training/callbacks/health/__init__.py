@@ -6,11 +6,11 @@
     tensor_rules.py     … of weights, gradients and activations
     speed_rules.py      … of what slows the training
     catalogue.py        all of them
-    settings.py         a job's settings: actions and thresholds
     monitor.py          gives the facts to the rules, and logs what they find
     step_watch.py       gathers the facts of steps, with tensor_stats.py and origin.py
     stall.py            notices that no steps are made
     callback.py         gathers the facts of the data and of epochs; says whether a rule ends the training
 
-The names are those of SageMaker Debugger's built-in rules, if it has such a rule.
+A job's settings of the rules are in hyperparameters/health.py. The names are those of SageMaker Debugger's built-in
+rules, if it has such a rule.
 """

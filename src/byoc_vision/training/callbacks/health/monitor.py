@@ -6,10 +6,10 @@ import logging
 import threading
 from typing import Any, TypeVar
 
+from byoc_vision.hyperparameters.health import HealthSettings
 from byoc_vision.report.record import Finding
 from byoc_vision.training.callbacks.health.catalogue import RULES
 from byoc_vision.training.callbacks.health.rule import Rule, Sign
-from byoc_vision.training.callbacks.health.settings import HealthSettings
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from support.shared_steps import Bytes
 from support.small_steps import CLASSES, batches, colours, plain_net, run, spoilt
 from torch import nn
 
+from byoc_vision.hyperparameters.health import HealthSettings
 from byoc_vision.report.record import Finding
 from byoc_vision.training.callbacks.health.monitor import HealthMonitor
-from byoc_vision.training.callbacks.health.settings import HealthSettings
 
 
 def found(findings: list[Finding]) -> dict[str, Finding]:

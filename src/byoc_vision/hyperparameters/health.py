@@ -1,4 +1,4 @@
-"""What a job says of the rules: what they do, and from which figures on.
+"""The health rules' settings: what a rule does that fires, and its thresholds.
 
 health_action      "warn", or "warn, ExplodingTensor=stop, Overfit=none", or the same as a JSON object
 health_thresholds  "DeadRelu.share=0.6, VanishingGradient.mean=1e-8", or a JSON object
@@ -12,7 +12,32 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from byoc_vision.training.callbacks.health.catalogue import RULES
+# Rule → its thresholds. The rules themselves stand in training.callbacks.health; a test keeps the two together.
+RULES: Mapping[str, tuple[str, ...]] = {
+    "LossNotDecreasing": ("epochs", "share"),
+    "Overfit": ("ratio", "rise", "epochs"),
+    "Overtraining": ("epochs", "rise"),
+    "Plateau": ("epochs", "share", "rate"),
+    "LossSpike": ("times", "steps"),
+    "StalledTraining": ("seconds",),
+    "MaxInitializationTime": ("minutes",),
+    "StepOutlier": ("times", "share", "steps"),
+    "ExplodingTensor": (),
+    "VanishingGradient": ("mean", "loss", "looks"),
+    "WeightUpdateRatio": ("large", "small", "looks"),
+    "PoorWeightInitialization": ("ratio",),
+    "DeadRelu": ("share", "looks"),
+    "AllZero": ("looks",),
+    "UnchangedTensor": ("looks",),
+    "ClassImbalance": ("ratio", "pixels"),
+    "CheckInputImages": ("mean", "std"),
+    "CPUBottleneck": ("share", "seconds"),
+    "IOBottleneck": ("share", "seconds"),
+    "BatchSize": ("use", "memory", "readings"),
+    "LowGPUUtilization": ("high", "median", "readings"),
+    "GPUMemoryIncrease": ("share", "epochs"),
+    "LoadBalancing": ("share",),
+}
 
 Action = Literal["none", "warn", "stop"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
@@ -22,7 +47,11 @@ _ALL = "all"
 
 @dataclass(frozen=True)
 class HealthSettings:
-    """action: of all rules but those in `actions`. thresholds: by rule and name, those that were given."""
+    """What a job sets.
+
+    action: of every rule that is not in `actions`.
+    thresholds: rule → threshold → value; only those that differ from their defaults.
+    """
 
     action: Action = DEFAULT
     actions: Mapping[str, Action] = field(default_factory=dict)
@@ -33,15 +62,15 @@ class HealthSettings:
 
 
 def read_settings(action: str, thresholds: str) -> HealthSettings:
-    """Raises ValueError as the two parts do."""
+    """Raises ValueError as `read_actions` and `read_thresholds` do."""
     general, actions = read_actions(action)
     return HealthSettings(general, actions, read_thresholds(thresholds))
 
 
 def read_actions(given: str | Mapping[str, Any]) -> tuple[Action, dict[str, Action]]:
-    """The action of all rules, and of those that have another one.
+    """The general action, and the actions of single rules.
 
-    Raises ValueError that names what is not known, and the nearest name.
+    Raises ValueError that names an unknown rule or action, and the nearest known name.
     """
     general: Action = DEFAULT
     actions: dict[str, Action] = {}
@@ -55,11 +84,11 @@ def read_actions(given: str | Mapping[str, Any]) -> tuple[Action, dict[str, Acti
 
 
 def read_thresholds(given: str | Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """By rule and threshold.
+    """Rule → threshold → value.
 
-    Raises ValueError that names what is not known, and the nearest name, or what is no number.
+    Raises ValueError that names an unknown threshold and the nearest known name, or a value that is not a number.
     """
-    known = {f"{rule}.{name}": (rule, name) for rule, kind in RULES.items() for name in kind.thresholds()}
+    known = {f"{rule}.{name}": (rule, name) for rule, names in RULES.items() for name in names}
     thresholds: dict[str, dict[str, float]] = {}
     for name, value in _flat(_pairs(given)):
         rule, threshold = known[_known(name, known, "threshold")]
@@ -68,13 +97,13 @@ def read_thresholds(given: str | Mapping[str, Any]) -> dict[str, dict[str, float
 
 
 def actions_text(given: Any) -> str:
-    """What was given in its one spelling, which is read as the same again. Raises ValueError as `read_actions` does."""
+    """The canonical spelling, which reads as the same actions. Raises ValueError as `read_actions` does."""
     general, actions = read_actions(given)
     return ", ".join([general, *(f"{name}={action}" for name, action in sorted(actions.items()))])
 
 
 def thresholds_text(given: Any) -> str:
-    """The same of thresholds."""
+    """The canonical spelling of thresholds. Raises ValueError as `read_thresholds` does."""
     thresholds = sorted(read_thresholds(given).items())
     return ", ".join(
         f"{rule}.{name}={value!r}" for rule, values in thresholds for name, value in sorted(values.items())
@@ -82,7 +111,7 @@ def thresholds_text(given: Any) -> str:
 
 
 def _pairs(given: Any, alone: str = "") -> list[tuple[str, Any]]:
-    """alone: the name of a value that stands by itself."""
+    """Names and values. alone: the name of a value without one."""
     if isinstance(given, Mapping):
         return [(str(name).strip(), value) for name, value in given.items()]
     if not isinstance(given, str):
@@ -106,12 +135,12 @@ def _flat(pairs: Iterable[tuple[str, Any]]) -> Iterable[tuple[str, Any]]:
 
 
 def _known(name: str, known: Iterable[str], kind: str) -> str:
-    """The name as it is declared. Upper and lower case are alike."""
-    spelt = {one.lower(): one for one in known}
-    if name.lower() in spelt:
-        return spelt[name.lower()]
-    nearest = difflib.get_close_matches(name.lower(), spelt, n=1, cutoff=0.5)
-    hint = f"did you mean {spelt[nearest[0]]}?" if nearest else "docs/health.md lists those that are"
+    """The name as it is declared; upper and lower case do not matter."""
+    declared = {one.lower(): one for one in known}
+    if name.lower() in declared:
+        return declared[name.lower()]
+    nearest = difflib.get_close_matches(name.lower(), declared, n=1, cutoff=0.5)
+    hint = f"did you mean {declared[nearest[0]]}?" if nearest else "docs/health.md lists those that are"
     raise ValueError(f"the {kind} {name or 'without a name'} is not known; {hint}")
 
 
