@@ -50,7 +50,7 @@ class CheckpointStore:
     def prepare(self) -> None:
         """Make the folder, and remove what an interrupted write left.
 
-        Raises ResourceError where it cannot be written.
+        Raises ResourceError if it cannot be written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ class CheckpointStore:
         return max([0, *self.numbers(), *self.numbers("best")]) + 1
 
     def write(self, content: Mapping[str, Any], best: Mapping[str, Any] | None, best_number: int | None) -> int | None:
-        """Add a checkpoint, and before it the `best` model where there is a new one; remove what is no longer needed.
+        """Add a checkpoint, and before it the `best` model if there is a new one; remove what is no longer needed.
 
         Returns the number of the best model that the checkpoint goes with: `best_number`, or the new one's.
         Raises ResourceError that names the folder; what was there before stays.
@@ -152,7 +152,7 @@ def write_file(path: Path, content: Mapping[str, Any]) -> None:
 def read_file(path: Path, tensors: bool = True) -> dict[str, Any]:
     """The content of a file that `write_file` wrote; without `tensors` their places hold None, and none is checked.
 
-    Raises TornError where it is not whole, and InputError where its format is another version's.
+    Raises TornError if it is not whole, and InputError if its format is another version's.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -221,7 +221,7 @@ def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
             return tuple(unpack(item, tensors) for item in content)
         case "list":
             return [unpack(item, tensors) for item in content]
-    raise ValueError(f"{kind} is no kind of value")
+    raise ValueError(f"{kind} is not a kind of value")
 
 
 def on_cpu(value: Any) -> Any:

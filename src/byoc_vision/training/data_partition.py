@@ -201,12 +201,12 @@ def check_shards(job: Job, hyperparameters: Hyperparameters, world: World, shard
 
 
 def digest(owners: Sequence[int]) -> str:
-    """Which image lies on which host, in a few letters."""
+    """Which image is on which host, in a few letters."""
     return hashlib.blake2b(repr(list(owners)).encode(), digest_size=8).hexdigest()
 
 
 def _owned(samples: tuple[Sample, ...], owners: Sequence[int] | None, rank: int) -> tuple[Sample, ...]:
-    """The samples of one host; all of them where every host has them."""
+    """The samples of one host; all of them if every host has them."""
     if owners is None:
         return samples
     return tuple(sample for sample, owner in zip(samples, owners, strict=True) if owner == rank)

@@ -98,7 +98,7 @@ def needs_launch(job: Job) -> bool:
 
 @contextmanager
 def process_group(world: World) -> Iterator[None]:
-    """The processes of the job joined: NCCL where there are GPUs, Gloo elsewhere. Alone, nothing happens."""
+    """The process group of the job: NCCL on GPUs, Gloo elsewhere. A single process needs none."""
     if world.size == 1:
         yield
         return

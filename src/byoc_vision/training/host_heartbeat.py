@@ -124,7 +124,7 @@ class HostHeartbeat:
             ) from error
 
     def _beat(self) -> None:
-        """Count up, and read what the others count. Where the network is cut, this waits for ever: see _judge."""
+        """Increment the own number, and read the others'. If the network is cut, this waits for ever: see _judge."""
         assert self._store is not None
         while not self._ended.is_set():
             try:

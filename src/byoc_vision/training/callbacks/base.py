@@ -24,7 +24,7 @@ class Callback:
         predictions_kept
         train_end
 
-    On a GPU the parts of a step were asked for and may still be under way: reading a tensor makes the CPU wait.
+    On a GPU the parts of a step may still be computed when their event comes: reading a tensor makes the CPU wait.
     `record` is the run so far, as metrics.json holds it.
     """
 

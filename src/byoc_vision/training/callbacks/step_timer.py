@@ -1,4 +1,4 @@
-"""Where the time of training steps goes: each part of a step, all steps together, the slowest ones, images a second."""
+"""The time that training steps take: each part of a step, all steps together, the slowest ones, images per second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plain numbers that rules judge: none of them needs a GPU, a network or torch to be made up."""
+"""The plain numbers that rules judge: a test can make them up without a GPU, a network or torch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class StepFacts:
 
 @dataclass(frozen=True)
 class Silence:
-    """No step has ended for so long. where: the line that the training stands in."""
+    """No step has ended for so long. where: the line that the training is at."""
 
     seconds: float
     where: str
@@ -44,7 +44,7 @@ class Silence:
 
 @dataclass(frozen=True)
 class Explosion:
-    """Something is no number any more. what: the loss or the gradient. origin: where that arose, as far as is known."""
+    """Something is no longer a number. what: the loss or the gradient. origin: where that arose, as far as is known."""
 
     what: str
     origin: str

@@ -36,7 +36,7 @@ class LossNotDecreasing(Rule[EpochFacts]):
 
 
 class Overfit(Rule[EpochFacts]):
-    """The validation loss lies far above the training loss and above its own best, while the training loss falls."""
+    """The validation loss is far above the training loss and above its own best, while the training loss falls."""
 
     facts = EpochFacts
     evidence = "both losses of the last epoch, and the best validation loss"
@@ -113,12 +113,12 @@ class Plateau(Rule[EpochFacts]):
         if len(facts.epochs) <= self.epochs or facts.is_last() or rates[-1] < self.rate * max(rates):
             return None
         losses = [record.train_loss for record in last]
-        figures = [record.validation.get(facts.objective, math.nan) for record in last]
-        if not (_is_flat(losses, self.share) and _is_flat(figures, self.share)):
+        values = [record.validation.get(facts.objective, math.nan) for record in last]
+        if not (_is_flat(losses, self.share) and _is_flat(values, self.share)):
             return None
         return Sign(
             f"in {len(last)} epochs the training loss stayed within {min(losses):.4g}–{max(losses):.4g}, "
-            f"{facts.objective} within {min(figures):.4g}–{max(figures):.4g}"
+            f"{facts.objective} within {min(values):.4g}–{max(values):.4g}"
         )
 
 
@@ -134,7 +134,7 @@ class LossSpike(Rule[StepFacts]):
     def __init__(self, settings: Mapping[str, float] | None = None) -> None:
         super().__init__(settings)
         self._last: deque[float] = deque(maxlen=_REMEMBERED)
-        self._highest_usual = 0.0  # the median of the first steps: what random answers cost
+        self._highest_usual = 0.0  # the median of the first steps: the loss of random predictions
 
     def judge(self, facts: StepFacts) -> Sign | None:
         if not math.isfinite(facts.loss):
@@ -154,7 +154,7 @@ class StalledTraining(Rule[Silence]):
     """No step has ended for very long."""
 
     facts = Silence
-    evidence = "how long, and the line that the training stands in"
+    evidence = "how long, and the line that the training is at"
     remedy = (
         "see that line: reading files means storage or a loader process that hangs (num_workers=0 shows its error), a "
         "collective means that another process or host is gone"
@@ -207,7 +207,7 @@ class StepOutlier(Rule[EpochFacts]):
         if lost <= self.share * sum(seconds):
             return None
         return Sign(
-            f"{len(slow)} of {len(seconds)} steps took longer than {self.times * usual:.3g} s where {usual:.3g} s is "
+            f"{len(slow)} of {len(seconds)} steps took longer than {self.times * usual:.3g} s, where {usual:.3g} s is "
             f"usual, the longest {max(slow):.3g} s: {lost / sum(seconds):.0%} of the steps' time",
             severity=lost / sum(seconds),
         )
@@ -244,7 +244,7 @@ class CheckInputImages(Rule[Look]):
     evidence = "mean and standard deviation of each channel, as the network sees it"
     remedy = (
         "see the images themselves: black, inverted, of 16 bits in an 8-bit range, or scaled twice; images of one "
-        "odd kind are learnt best with pretrained=false"
+        "odd kind are learned best with pretrained=false"
     )
     mean = Threshold(1.5, "the distance of a channel's mean from 0, in standard deviations of the normalisation")
     std = Threshold(0.05, "the least standard deviation of a channel")
@@ -259,19 +259,19 @@ class CheckInputImages(Rule[Look]):
 
 
 def validation_losses(epochs: Sequence[EpochRecord]) -> list[float]:
-    """One an epoch; none where not all have one that is a number."""
+    """One per epoch; none if some epochs have none that is a number."""
     losses = [record.validation.get("loss", math.nan) for record in epochs]
     return losses if all(map(math.isfinite, losses)) else []
 
 
-def _improves(figures: Sequence[float], since: int, mode: str) -> bool:
+def _improves(values: Sequence[float], since: int, mode: str) -> bool:
     """Whether the best of all came after epoch number `since`, from 0."""
-    signed = [figure if mode == "max" else -figure for figure in figures]
+    signed = [value if mode == "max" else -value for value in values]
     return max(signed[since + 1 :], default=-math.inf) > max(signed[: since + 1], default=-math.inf)
 
 
 def _is_flat(values: Sequence[float], share: float) -> bool:
-    """Whether the values hardly differ; a figure that is still rising step by step is not flat."""
+    """Whether the values hardly differ; a metric that still rises step by step is not flat."""
     if not all(map(math.isfinite, values)):
         return False
     rising = all(one < other for one, other in pairwise(values)) or all(one > other for one, other in pairwise(values))

@@ -1,4 +1,4 @@
-"""Where the first value arose that is no number."""
+"""Where the first value arose that is not a number (NaN or infinite)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 def origin(
     model: nn.Module, images: Tensor, autocast: AbstractContextManager[object], *, logits_are_finite: bool = False
 ) -> str:
-    """One more forward pass over `images`, uint8 [N, 3, h, w], finds the first layer whose output is no number.
+    """One more forward pass over `images`, uint8 [N, 3, h, w], finds the first layer whose output is not a number.
 
     It leaves the model's buffers and the generators of random numbers as they were. logits_are_finite: whether that is
     known.
     """
     not_finite = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
     if not_finite:
-        return f"{len(not_finite)} weights are no numbers already, the first of them {_without_wrapper(not_finite[0])}"
+        return f"{len(not_finite)} weights are no longer numbers, the first of them {_without_wrapper(not_finite[0])}"
     if logits_are_finite:
         return "it arose in the loss: the network's predictions are numbers"
     if any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
@@ -47,5 +47,5 @@ def _look(found: list[str], name: str, module: nn.Module, inputs: object, output
 
 
 def _without_wrapper(name: str) -> str:
-    """Without what stands around the network for its normalisation."""
+    """Without the prefix of the module that normalises the images."""
     return name.removeprefix("net.")

@@ -1,4 +1,4 @@
-"""Rules of speed: what holds the training up, and what of the machine lies idle."""
+"""Rules of speed: what slows the training, and what of the machine is idle."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class LowGPUUtilization(Rule[EpochFacts]):
 
     facts = EpochFacts
     evidence = "the 95th and the 5th percentile of its use, and the share of the time spent waiting for images"
-    remedy = "see CPUBottleneck or IOBottleneck where they fired; otherwise a larger batch_size, or a smaller instance"
+    remedy = "see CPUBottleneck or IOBottleneck if they fired; otherwise a larger batch_size, or a smaller instance"
     high = Threshold(0.7, "the 95th percentile of its use, 0–1: below, it is never busy")
     median = Threshold(0.3, "its median use, 0–1: below, it is idle most of the time")
     readings = Threshold(60, "readings before it is judged")
@@ -116,7 +116,9 @@ class GPUMemoryIncrease(Rule[EpochFacts]):
 
     facts = EpochFacts
     evidence = "the most memory of each of the epochs"
-    remedy = "the job may run out of it: lower batch_size, and tell us, since nothing should grow after the first epoch"
+    remedy = (
+        "the job may run out of it: lower batch_size, and report it, since nothing should grow after the first epoch"
+    )
     share = Threshold(0.05, "the growth over these epochs, as a share")
     epochs = Threshold(3, "epochs in a row in which it grew, the first epoch apart")
 
@@ -161,7 +163,7 @@ def is_slow_disk(loading: Loading) -> bool:
 
 
 def described(loading: Loading) -> str:
-    """Where the time to make an image ready goes."""
+    """What takes the time to load an image."""
     milliseconds = {
         "to read its file": loading.disk,
         "to take it from the cache" if loading.cached else "to decode and resize it": loading.decode,

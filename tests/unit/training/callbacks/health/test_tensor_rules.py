@@ -56,7 +56,7 @@ def test_finding_the_layer_leaves_buffers_and_random_numbers_as_they_were() -> N
 
 def test_weights_that_are_lost_already_are_named() -> None:
     net = spoilt(lambda net: net[3].weight.fill_(float("nan")))
-    assert "1 weights are no numbers already, the first of them 3.weight" in run(net, batches(1))[0][0].evidence
+    assert "1 weights are no longer numbers, the first of them 3.weight" in run(net, batches(1))[0][0].evidence
 
 
 def test_a_gradient_that_explodes_under_a_loss_that_does_not() -> None:
