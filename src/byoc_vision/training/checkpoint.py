@@ -31,11 +31,19 @@ class Resumable(Protocol):
     """A training that checkpoints are made of."""
 
     @property
+    def config(self) -> ModelConfig: ...
+
+    @property
+    def hyperparameters(self) -> Hyperparameters: ...
+
+    @property
     def progress(self) -> Progress: ...
 
     def state_dict(self, processes: list[dict[str, Any]]) -> dict[str, Any]:
         """processes: the generators and the summed losses of each process."""
         ...
+
+    def load_state_dict(self, content: dict[str, Any]) -> None: ...
 
 
 class Checkpointer:
@@ -73,6 +81,21 @@ class Checkpointer:
             store = CheckpointStore(paths.checkpoints, hyperparameters.checkpoint_keep)
             on_rank0(world, store.prepare)
         return cls(store, world, minutes=hyperparameters.checkpoint_minutes, epochs=hyperparameters.checkpoint_epochs)
+
+    def load(self, training: Resumable) -> bool:
+        """Load the newest checkpoint, if there is one and the job may resume; call it in all processes.
+
+        Raises:
+            InputError: names the differences if it is of another model, other classes or another format.
+        """
+        content = self.newest() if training.hyperparameters.resume != "never" else None
+        if content is None:
+            return False
+        check_compatible(content, training.config)
+        for line in changed_settings(content, training.hyperparameters, self.world.size):
+            logger.info("Changed since the checkpoint: %s", line)
+        training.load_state_dict(content)
+        return True
 
     def newest(self) -> dict[str, Any] | None:
         """The newest whole checkpoint, in every process."""

@@ -32,8 +32,6 @@ from byoc_vision.training.callbacks.run_record import RunRecord
 from byoc_vision.training.callbacks.step_timer import StepTimer
 from byoc_vision.training.checkpoint import (
     Checkpointer,
-    changed_settings,
-    check_compatible,
     optimizer_state,
     set_optimizer_state,
     set_random_state,
@@ -110,7 +108,7 @@ class Trainer:
             UserError: the data or the resources of the job do not suffice.
         """
         with self._recorded():
-            self.resume()
+            self.checkpointer.load(self)
             self.callbacks.train_begin(self.run())
             self.signals.training = True
             try:
@@ -342,25 +340,6 @@ class Trainer:
             "processes": processes,
         }
 
-    def resume(self) -> None:
-        """Continue from the newest checkpoint, if there is one.
-
-        Raises InputError that names the differences if it is of another model, other classes or another format.
-        """
-        content = self.checkpointer.newest() if self.hyperparameters.resume != "never" else None
-        if content is None:
-            return
-        check_compatible(content, self.config)
-        for line in changed_settings(content, self.hyperparameters, self.world.size):
-            logger.info("Changed since the checkpoint: %s", line)
-        self.load_state_dict(content)
-        logger.info(
-            "Going on from the checkpoint: epoch %d, after %d of its %d batches",
-            self.progress.epoch,
-            self.progress.batch,
-            self.layout.batches,
-        )
-
     def load_state_dict(self, content: dict[str, Any]) -> None:
         """Load a checkpoint, and save its best model again."""
         self.net.load_state_dict(content["model"])
@@ -397,6 +376,12 @@ class Trainer:
             if saved["batch"]:
                 logger.info("Batch layout changed since the checkpoint; restarting epoch %d", saved["epoch"])
         set_schedule_steps(self.step.schedule, steps)
+        logger.info(
+            "Going on from the checkpoint: epoch %d, after %d of its %d batches",
+            self.progress.epoch,
+            self.progress.batch,
+            self.layout.batches,
+        )
 
     def _would_stop_early(self, saved: dict[str, Any]) -> bool:
         """Whether the checkpoint's job stopped early, or by a health rule, and this one would too."""

@@ -243,7 +243,7 @@ def test_a_loss_that_is_not_a_number_names_the_remedy_and_leaves_the_best_model(
     assert "the training loss is nan in epoch 2" in (end_of(events).reason or "")
     trainer.checkpointer.wait()
     resumed = fake_trainer(tmp_path, [1, 2])
-    resumed.resume()
+    resumed.checkpointer.load(resumed)
     assert torch.isfinite(torch.tensor(weights(resumed))).all(), "the checkpoint is of before"
     assert resumed.progress.epoch == 2
 

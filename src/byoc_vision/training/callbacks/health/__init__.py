@@ -5,11 +5,10 @@
     learning_rules.py   the rules of the data, of steps and of epochs
     tensor_rules.py     … of weights, gradients and activations
     speed_rules.py      … of what slows the training
-    catalogue.py        all of them
-    monitor.py          gives the facts to the rules, and logs what they find
-    step_watch.py       gathers the facts of steps, with tensor_stats.py and origin.py
-    stall.py            notices that no steps are made
-    callback.py         gathers the facts of the data and of epochs; says whether a rule ends the training
+    monitor.py          all of them: gives them the facts, and logs what they find
+    step_watch.py       gathers the facts of steps, with tensor_stats.py
+    callback.py         gathers the facts of the data and of epochs, notices that no steps are made, and says whether a
+                        rule ends the training
 
 A job's settings of the rules are in hyperparameters/health.py. The names are those of SageMaker Debugger's built-in
 rules, if it has such a rule.

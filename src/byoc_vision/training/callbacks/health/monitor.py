@@ -8,10 +8,15 @@ from typing import Any, TypeVar
 
 from byoc_vision.hyperparameters.health import HealthSettings
 from byoc_vision.report.record import Finding
-from byoc_vision.training.callbacks.health.catalogue import RULES
+from byoc_vision.training.callbacks.health import learning_rules, speed_rules, tensor_rules
 from byoc_vision.training.callbacks.health.rule import Rule, Sign
 
 logger = logging.getLogger(__name__)
+
+RULES: dict[str, type[Rule[Any]]] = {
+    rule.name(): rule for part in (learning_rules, tensor_rules, speed_rules) for rule in part.RULES
+}
+"""By name."""
 
 Kind = TypeVar("Kind", bound=Rule[Any])
 
@@ -95,3 +100,14 @@ class HealthMonitor:
             finding.remedy,
             f". The training stops, since health_action says {name}=stop" if stops else "",
         )
+
+
+def rules_table() -> str:
+    """A Markdown table: each rule, what it finds, its thresholds, what it shows and what to do."""
+    rows = ["| rule | finds | thresholds | evidence | remedy |", "| --- | --- | --- | --- | --- |"]
+    for name, rule in RULES.items():
+        thresholds = "<br>".join(
+            f"`{key}={value.default:g}`: {value.meaning}" for key, value in rule.thresholds().items()
+        )
+        rows.append(f"| `{name}` | {rule.meaning()} | {thresholds or '–'} | {rule.evidence} | {rule.remedy} |")
+    return "\n".join(rows)

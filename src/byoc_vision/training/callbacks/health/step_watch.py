@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -13,9 +14,8 @@ from torch.optim import Optimizer
 from byoc_vision.training.callbacks.base import Callback
 from byoc_vision.training.callbacks.health.facts import Explosion, StepFacts
 from byoc_vision.training.callbacks.health.monitor import HealthMonitor
-from byoc_vision.training.callbacks.health.origin import origin
 from byoc_vision.training.callbacks.health.tensor_stats import Pace, TensorStats
-from byoc_vision.training.callbacks.step_losses import StepLosses
+from byoc_vision.training.callbacks.step_timer import StepLosses
 from byoc_vision.training.callbacks.time_to_first_step import seconds_since_start
 
 _SHOWS = 0.01  # the least share of the highest learning rate at which weights must be seen to move
@@ -168,3 +168,45 @@ class StepWatch(Callback):
         assert self._images is not None
         found = origin(self._model, self._images, self._autocast(), logits_are_finite=logits_are_finite)
         self._monitor.judge(Explosion(what, found), self._epoch, self._step)
+
+
+def origin(
+    model: nn.Module, images: Tensor, autocast: AbstractContextManager[object], *, logits_are_finite: bool = False
+) -> str:
+    """One more forward pass over `images`, uint8 [N, 3, h, w], finds the first layer whose output is not a number.
+
+    It leaves the model's buffers and the generators of random numbers as they were. logits_are_finite: whether that is
+    known.
+    """
+    not_finite = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
+    if not_finite:
+        return f"{len(not_finite)} weights are no longer numbers, the first of them {_without_wrapper(not_finite[0])}"
+    if logits_are_finite:
+        return "it arose in the loss: the network's predictions are numbers"
+    if any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
+        return "in which layer is not known: with sync_batch_norm no process can compute alone"
+    found: list[str] = []
+    hooks = [
+        module.register_forward_hook(functools.partial(_look, found, _without_wrapper(name)))
+        for name, module in model.named_modules()
+        if name and not any(True for _ in module.children())
+    ]
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    devices = [images.device] if images.device.type == "cuda" else []
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices), autocast:
+            torch.func.functional_call(model, buffers, (images,))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return f"it arose in {found[0]}" if found else "every layer's output is a number when it is computed once more"
+
+
+def _look(found: list[str], name: str, module: nn.Module, inputs: object, output: object) -> None:
+    if not found and isinstance(output, Tensor) and not torch.isfinite(output).all():
+        found.append(f"{name} ({type(module).__name__}): the first layer whose output is no number")
+
+
+def _without_wrapper(name: str) -> str:
+    """Without the prefix of the module that normalises the images."""
+    return name.removeprefix("net.")

@@ -18,9 +18,9 @@ from byoc_vision.data.samples import Sample
 from byoc_vision.hyperparameters.health import read_settings
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.report.record import Reading, Times
+from byoc_vision.training.callbacks.health.callback import StallWatch
 from byoc_vision.training.callbacks.health.facts import DataFacts, EpochFacts, Loading, Silence, Waiting
 from byoc_vision.training.callbacks.health.monitor import HealthMonitor
-from byoc_vision.training.callbacks.health.stall import StallWatch
 from byoc_vision.training.callbacks.health.tensor_stats import FIRST, LEAST, MOST, SHARE, Pace
 from byoc_vision.training.history import EpochRecord
 from byoc_vision.training.loader_diagnosis import measure

@@ -43,7 +43,7 @@ def test_the_layer_where_a_value_exploded_is_named_in_the_step_where_it_did() ->
 
 def test_finding_the_layer_leaves_buffers_and_random_numbers_as_they_were() -> None:
     from byoc_vision.precision import choose_precision
-    from byoc_vision.training.callbacks.health.origin import origin
+    from byoc_vision.training.callbacks.health.step_watch import origin
 
     net = nn.Sequential(Bytes(), nn.BatchNorm2d(3), nn.Dropout(0.5), nn.Conv2d(3, 2, 1))
     nn.init.constant_(net[3].weight, 3e38)

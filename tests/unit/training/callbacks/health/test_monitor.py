@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from byoc_vision.hyperparameters import health
-from byoc_vision.training.callbacks.health.catalogue import RULES
+from byoc_vision.training.callbacks.health.monitor import RULES
 
 
 def test_a_job_may_set_each_threshold_of_each_rule() -> None:
