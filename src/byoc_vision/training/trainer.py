@@ -302,6 +302,9 @@ class Trainer:
         try:
             with self.partition.unreadable_named(self.hyperparameters.on_bad_sample):
                 yield
+        except StopRequestedError:
+            self._end("interrupted", "asked to stop before training began")
+            raise
         except BaseException as error:
             self._end("failed", f"{error}" or type(error).__name__)
             raise

@@ -17,7 +17,7 @@ from byoc_vision.report.record import Record
 from byoc_vision.training.callbacks.base import Callback
 from byoc_vision.training.callbacks.health.facts import Silence
 from byoc_vision.training.predictions.collector import Collected
-from byoc_vision.training.signals import StopSignals
+from byoc_vision.training.signals import StopRequestedError, StopSignals
 from byoc_vision.training.trainer import Trainer
 
 
@@ -259,3 +259,24 @@ def test_the_end_is_told_once(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="the disk is gone"):
         fake_trainer(tmp_path, [1], events, Fails()).train()
     assert [event for event in events.seen if event.startswith("train_end")] == ["train_end finished"]
+
+
+def test_a_job_that_is_stopped_before_it_trains_says_so(tmp_path: Path) -> None:
+    class StopsAtOnce(Callback):
+        def train_begin(self, record: Record) -> None:
+            raise StopRequestedError
+
+    events = Events()
+    with pytest.raises(StopRequestedError):
+        fake_trainer(tmp_path, [1], events, StopsAtOnce()).train()
+    assert events.seen == ["train_begin 0", "train_end interrupted"]
+
+
+def test_a_checkpoint_of_another_model_ends_the_job_before_it_trains(tmp_path: Path) -> None:
+    fake_trainer(tmp_path, [1]).train()
+    other, events = fake_trainer(tmp_path, [1]), Events()
+    other.config = other.config.model_copy(update={"activation": "sigmoid"})
+    other.callbacks = events  # type: ignore[assignment]
+    with pytest.raises(InputError, match="activation: softmax in the checkpoint, sigmoid in this job"):
+        other.train()
+    assert events.seen == ["train_end failed"]

@@ -65,7 +65,10 @@ class Callback:
         """The last of `record.epochs` is new."""
 
     def train_end(self, record: Record) -> None:
-        """Nothing follows in this start of the job; `record.state` says how it ended."""
+        """Nothing follows in this start of the job; `record.state` says how it ended.
+
+        Also called for a job that fails before `train_begin`.
+        """
 
 
 class Callbacks(Callback):

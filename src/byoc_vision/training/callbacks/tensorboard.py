@@ -54,11 +54,12 @@ class TensorBoard(Callback):
         self._step_losses = StepLosses(device)
         self._writer: SummaryWriter | None = None
         self._shown: set[tuple[str, int | None]] = set()
-        self._broken = False
+        self._began = self._broken = False
 
     def train_begin(self, record: Record) -> None:
         """What an earlier start wrote of its epochs is there."""
         self._step = len(record.epochs) * self._steps_per_epoch
+        self._began = True
         self._shown = {(evaluation.split, evaluation.epoch) for evaluation in record.evaluations}
 
     def epoch_begin(self, epoch: int, step: int) -> None:
@@ -94,6 +95,8 @@ class TensorBoard(Callback):
             writer.flush()
 
     def train_end(self, record: Record) -> None:
+        if not self._began:
+            return  # a job that failed before it trained does not hide the curves of an earlier start
         self._write_step_losses()
         with self._writing() as writer:
             if writer is None:

@@ -62,6 +62,7 @@ def test_curves_of_epochs_and_steps(tmp_path: Path) -> None:
 
 def test_the_hyperparameters_stand_beside_the_final_figures(tmp_path: Path) -> None:
     tensorboard = tensorboard_of(tmp_path)
+    tensorboard.train_begin(record_of(2))
     tensorboard.train_end(record_of(2, {"learning_rate": "0.5", "image_size": "32"}))
     events = read(tmp_path)
     content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
@@ -129,6 +130,7 @@ def test_an_image_that_is_gone_is_passed_over(tmp_path: Path) -> None:
 def test_histograms_of_weights(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).bfloat16()
     tensorboard = tensorboard_of(tmp_path, net=net)
+    tensorboard.train_begin(record_of(0))
     tensorboard.epoch_end(record_of(1))
     tensorboard.train_end(record_of(1))
     events = read(tmp_path)
@@ -149,3 +151,11 @@ def test_a_folder_that_cannot_be_written_is_a_warning_once(tmp_path: Path, caplo
         tensorboard.epoch_end(record_of(number))
     tensorboard.train_end(record_of(2))
     assert caplog.text.count("are no longer written") == 1
+
+
+def test_a_job_that_fails_before_it_trains_leaves_the_curves_of_an_earlier_start(tmp_path: Path) -> None:
+    first = tensorboard_of(tmp_path)
+    first.train_begin(record_of(0))
+    first.epoch_end(record_of(1))
+    tensorboard_of(tmp_path).train_end(record_of(0, state="failed"))
+    assert curve(read(tmp_path), "train/loss") == {100: 1.0}
