@@ -50,11 +50,11 @@ class Case:
         return self.side, self.side
 
     def counted(self) -> StepMemory:
-        from byoc_vision.describe.step_memory import answering_memory, training_memory
+        from byoc_vision.describe.step_memory import inference_memory, training_memory
 
         if self.purpose == "train":
             return training_memory(self.spec, self.size, self.batch_size, optimizer=self.optimizer)
-        return answering_memory(self.spec, self.size, self.batch_size)
+        return inference_memory(self.spec, self.size, self.batch_size)
 
 
 CASES = (

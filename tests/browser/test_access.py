@@ -84,7 +84,7 @@ def test_everything_has_a_name(masks: Page, tags: Page, image: Path) -> None:
     }
 
 
-def test_answers_and_errors_are_said_aloud(labels: Page, image: Path) -> None:
+def test_predictions_and_errors_are_announced(labels: Page, image: Path) -> None:
     assert labels["status"].get_attribute("role") == "status"
     labels.choose(image).answered(image.name)
     said = labels["status"].get_property("textContent")
@@ -102,7 +102,7 @@ def test_it_is_readable_and_fits(
         page.look(size, color_scheme=scheme)
         page.open().choose(image).answered(image.name)
         check_look(page, size, scheme)
-    nothing = folder / "a-rather-long-name-of-a-file-that-is-no-picture-at-all.jpg"
+    nothing = folder / "a-rather-long-name-of-a-file-that-is-not-an-image-at-all.jpg"
     nothing.write_bytes(b"nothing")
     tags.choose(nothing).refused(nothing.name)
     check_look(tags, size, scheme)

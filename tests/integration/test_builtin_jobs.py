@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
+from support.jobs import QUICK, run_train, write_hyperparameters
 
 from byoc_vision import artifact
-from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
 from byoc_vision.paths import MlPaths
 
@@ -73,9 +72,8 @@ IMAGE_CLASSIFICATION = {
 
 
 def run(paths: MlPaths, hyperparameters: dict[str, str]) -> int:
-    paths.hyperparameters.parent.mkdir(parents=True)
-    paths.hyperparameters.write_text(json.dumps(hyperparameters | {"num_workers": "0"}))
-    return main(["train", "--root", str(paths.root)])
+    write_hyperparameters(paths, hyperparameters | QUICK | {"num_workers": "0"})
+    return run_train(paths)
 
 
 def test_semantic_segmentation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from support.datasets import draw
-from support.datasets import save as save_image
+from support.images import draw_scene, save_image
 from support.nets import predictor_of
 from torch import nn
 
@@ -22,7 +21,7 @@ from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.distributed import World
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import Metrics
-from byoc_vision.training.predictions.collector import Collected, Collector
+from byoc_vision.training.predictions.collector import Collector, SplitPredictions
 from byoc_vision.types import ClassInfo, ModelSpec, Task
 
 COLOURS = ("<b>red</b>", "green, blue", "violett & grün")
@@ -65,7 +64,7 @@ def masked_images(folder: Path, count: int = 14) -> list[Sample]:
     """Ellipses of different sizes, their masks, and one image without any."""
     samples = []
     for index in range(count):
-        pixels, inside = draw(index, 48 + index, 32)
+        pixels, inside = draw_scene(index, 48 + index, 32)
         image, mask = folder / "images" / f"{index}.png", folder / "masks" / f"{index}.png"
         save(image, pixels)
         save(mask, np.where(inside & (index > 0), *reversed(MASK_VALUES)).astype(np.uint8))
@@ -100,17 +99,17 @@ def collect(
     on_bad_sample: OnBadSample = "fail",
     seed: int = 0,
     shown: int = 3,
-) -> tuple[Metrics, Collected | None]:
+) -> tuple[Metrics, SplitPredictions | None]:
     """The figures, and what a collector saw. shown: in each gallery."""
     world = world or World()
-    classes = [ClassInfo(entry.name, entry.value) for entry in config.classes]
+    classes = config.classes
     evaluator = Evaluator(predictor_of(net, config), classes, 4, workers=0, world=world, on_bad_sample=on_bad_sample)
     collector = Collector(config, samples, "validation", seed, root=root, shown=shown)
     figures = evaluator.evaluate(evaluator.batches(samples), collector=collector)
-    return figures, collector.collected(figures, world, epoch=3)
+    return figures, collector.gather(figures, world, epoch=3)
 
 
-def collect_all(folder: Path, world: World | None = None) -> list[Collected | None]:
+def collect_all(folder: Path, world: World | None = None) -> list[SplitPredictions | None]:
     """Masks, classes, and several classes an image."""
     masks, colours, several = (folder / name for name in ("masks", "colours", "several"))
     return [
@@ -126,7 +125,7 @@ def collect_all(folder: Path, world: World | None = None) -> list[Collected | No
     ]
 
 
-def told(collected: Iterable[Collected | None]) -> str:
+def told(collected: Iterable[SplitPredictions | None]) -> str:
     """All of it, as text that can be compared."""
     return json.dumps(
         [

@@ -178,7 +178,9 @@ class Hyperparameters(BaseModel):
     lr_scheduler_factor: Share = field(0.1, "For `step`: by how much it falls.")
     warmup_epochs: NonNegativeFloat = field(0.0, "Epochs, also parts of one, of linear warm-up.")
     precision: PrecisionName = field(
-        "auto", "`auto`: bfloat16 where the hardware has it, float16 with scaling on older GPUs.", "precision_dtype"
+        "auto",
+        "`auto`: bfloat16 on GPUs since Ampere and on CPUs with AMX, float16 with scaling on older GPUs, else float32.",
+        "precision_dtype",
     )
     clip_grad_norm: NonNegativeFloat = field(0.0, "The largest norm of the gradient; 0 sets no limit.")
     accumulate_steps: PositiveInt = field(

@@ -1,4 +1,4 @@
-"""Figures as people read them."""
+"""Numbers and names as people read them."""
 
 from __future__ import annotations
 
@@ -22,17 +22,22 @@ _TITLES = {
 
 
 def title(name: str) -> str:
-    """A figure's name in metrics.json, as its readers call it."""
+    """A metric's name in metrics.json, as readers know it."""
     return _TITLES.get(name) or name.replace("_", " ")
 
 
+def heading(name: str) -> str:
+    """`title`, with a capital letter."""
+    return capital(title(name))
+
+
 def capital(text: str) -> str:
-    """With a large first letter, but for names that have their own way: mIoU."""
+    """With a capital first letter, except names with capitals of their own: mIoU."""
     return text if any(letter.isupper() for letter in text.split(" ")[0]) else text[:1].upper() + text[1:]
 
 
-def figure(value: float | None) -> str:
-    """Four digits after the point, or as many as it takes to see a small one."""
+def number(value: float | None) -> str:
+    """Four digits after the point; three significant ones of very large and very small numbers."""
     if value is None or not math.isfinite(value):
         return NOTHING
     size = abs(value)
@@ -42,7 +47,7 @@ def figure(value: float | None) -> str:
 
 
 def share(value: float | None, digits: int = 1) -> str:
-    """0–1 as a percentage; of very small ones two digits, so that they are not taken for nothing."""
+    """0–1 as a percentage; very small ones with two significant digits, so that they do not read as 0."""
     if value is None or not math.isfinite(value):
         return NOTHING
     return f"{100 * value:.2g} %" if 0 < value < 0.0005 and digits else f"{100 * value:.{digits}f} %"
@@ -53,7 +58,7 @@ def count(value: float | None) -> str:
 
 
 def many(value: float | None) -> str:
-    """A count; of millions in millions."""
+    """A count; from a million up in millions."""
     return count(value) if value is None or value < 1e6 else f"{value / 1e6:,.4g} M"
 
 
@@ -85,7 +90,7 @@ def memory(size: float | None) -> str:
 
 
 def setting(value: object) -> str:
-    """A hyperparameter, as it is given."""
+    """A hyperparameter's value, as users write it."""
     if value is None:
         return NOTHING
     if isinstance(value, bool):

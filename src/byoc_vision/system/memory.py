@@ -1,11 +1,23 @@
-"""How much memory programs can still have, on a bare machine or in a container."""
+"""How much memory programs can still have, on a bare machine or in a container, and whether it ran out."""
 
 from __future__ import annotations
 
+import errno
+import re
+from collections.abc import Iterator
 from pathlib import Path
+
+from byoc_vision.errors import RequestError
 
 _FACTS = Path("/proc/meminfo")
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
+
+# Libraries say it in many ways; torch also as a "CUDA error", for memory outside of its pool.
+_OUT_OF_MEMORY = re.compile(
+    r"can't allocate memory|cannot allocate memory|out of memory|insufficient memory|bad_alloc|failed to allocate"
+    r"|CUBLAS_STATUS_ALLOC_FAILED",
+    re.IGNORECASE,
+)
 
 
 def free_memory(facts: Path = _FACTS, control_group: Path = _CONTROL_GROUP) -> int | None:
@@ -48,6 +60,31 @@ def memory_in_use() -> int | None:
     """Bytes of this container's memory that programs can no longer have; None if the system does not say."""
     limit, free = memory_limit(), free_memory()
     return None if limit is None or free is None else max(0, limit - free)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or one that caused it, says that memory ran out, of the GPU or of the machine.
+
+    By the names of its classes and by its text, so that torch need not be imported.
+    """
+    return any(_says_out_of_memory(cause) for cause in _causes(error))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+def _says_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, RequestError):  # whatever its text, the request is at fault
+        return False
+    if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, Exception) and _OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def _table(file: Path) -> dict[str, int]:

@@ -99,7 +99,7 @@ class BestModel:
 
     def _keep_predictions(self, collector: Collector, metrics: Metrics) -> None:
         best = self.run.history.best
-        collected = collector.collected(metrics, self.world, best.epoch if best else None)
+        collected = collector.gather(metrics, self.world, best.epoch if best else None)
         if collected:
             self.run.evaluations[collected.evaluation.split] = collected.evaluation
             self.callbacks.predictions_kept(collected)

@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from byoc_vision.atomic_write import give_usual_mode
 from byoc_vision.errors import InputError, ResourceError
 
 logger = logging.getLogger(__name__)
@@ -142,6 +143,7 @@ def write_file(path: Path, content: Mapping[str, Any]) -> None:
     beside = path.with_name(f".{path.name}{_WRITING}")
     try:
         save_file(tensors, beside, metadata)
+        give_usual_mode(beside)
         _flush(beside)
         os.replace(beside, path)
     finally:
@@ -155,6 +157,7 @@ def read_file(path: Path, tensors: bool = True) -> dict[str, Any]:
     Raises TornError if it is not whole, and InputError if its format is another version's.
     """
     try:
+        path.open("rb").close()  # of a file that may not be read safetensors says that it is not there
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             names = file.keys()

@@ -49,6 +49,16 @@ class Failure:
     time: float = field(default_factory=time.time)
 
 
+def forget_failure(failure_file: Path) -> None:
+    """Remove what an earlier job in the same folder left, unless the launcher of this process did."""
+    if FAILURES_FOLDER in os.environ:
+        return
+    try:
+        failure_file.unlink(missing_ok=True)
+    except OSError as error:
+        logger.error("%s is an earlier job's and could not be removed: %s", failure_file, error)
+
+
 def report_failure(failure_file: Path, error: Exception) -> int:
     """Log what ended the process, and write it where SageMaker, or the launcher, finds it.
 

@@ -38,8 +38,8 @@ from byoc_vision.training.distributed import Share, World, any_process, processe
 from byoc_vision.training.history import Metrics
 from byoc_vision.training.metric_names import metrics_of
 from byoc_vision.training.predictions.collector import Collector
-from byoc_vision.training.predictions.scoring import Answered, judge
-from byoc_vision.training.predictions.writing import write_answers
+from byoc_vision.training.predictions.scoring import ScoredPrediction, score
+from byoc_vision.training.predictions.writing import write_predictions
 from byoc_vision.training.signals import StopRequestedError
 from byoc_vision.types import ClassInfo
 
@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 class MetricSet(Protocol):
     """Gets the predictions and targets batch by batch, and is read once."""
 
-    def update(self, images: Iterable[Answered]) -> None: ...
+    def update(self, images: Iterable[ScoredPrediction]) -> None: ...
 
     def compute(self) -> Metrics: ...
 
@@ -173,13 +173,13 @@ def evaluate(
     return values if loss is None else {"loss": summed_loss / images, **values}
 
 
-def _answered(predictor: Predictor, logits: Logits, prepared: Prepared, target: np.ndarray) -> Answered:
-    return judge(predictor.finish(logits, prepared), target, len(predictor.config.classes))
+def _answered(predictor: Predictor, logits: Logits, prepared: Prepared, target: np.ndarray) -> ScoredPrediction:
+    return score(predictor.finish(logits, prepared), target, len(predictor.config.classes))
 
 
 def _collected(
-    collector: Collector, batch: EvaluationBatch, prepared: Sequence[Prepared], images: Iterable[Answered]
-) -> Iterator[Answered]:
+    collector: Collector, batch: EvaluationBatch, prepared: Sequence[Prepared], images: Iterable[ScoredPrediction]
+) -> Iterator[ScoredPrediction]:
     """The images one by one: a batch of large ones need not be in memory together."""
     for index, item, image in zip(batch.sample_indices, prepared, images, strict=True):
         collector.add(index, item, image)
@@ -240,9 +240,9 @@ def report_on_folder(model: Path, folder: Path, output: Path, batch_size: int = 
     evaluator, samples = evaluator_for(model, folder, batch_size)
     collector = Collector(evaluator.predictor.config, samples, FOLDER_SPLIT, root=folder.absolute())
     metrics = evaluator.evaluate(evaluator.batches(samples), collector=collector)
-    collected = collector.collected(metrics, World())
+    collected = collector.gather(metrics, World())
     assert collected is not None, "there is no other process"
-    write_answers(output, [collected])
+    write_predictions(output, [collected])
     write_record(output, _record(evaluator, collected.evaluation, folder, time.monotonic() - started))
     write_report(output)
     return metrics
@@ -279,7 +279,7 @@ def _record(evaluator: Evaluator, evaluation: Evaluation, folder: Path, seconds:
         classes=list(config.classes),
         images={FOLDER_SPLIT: evaluation.images},
         objective=f"{FOLDER_SPLIT}:{objective}",
-        test=evaluation.figures,
+        test=evaluation.metrics,
         seconds=round(seconds, 1),
         gpu_seconds=round(seconds, 1) if predictor.device != "cpu" else 0.0,
         evaluations=[evaluation],

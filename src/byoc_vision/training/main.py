@@ -15,7 +15,7 @@ from byoc_vision.logs import set_up_logging
 from byoc_vision.paths import MlPaths
 from byoc_vision.system.gpus import check_driver, find_gpus
 from byoc_vision.training import distributed
-from byoc_vision.training.error_files import report_failure
+from byoc_vision.training.error_files import forget_failure, report_failure
 from byoc_vision.training.oom import explained
 from byoc_vision.training.signals import StopSignals
 
@@ -27,6 +27,7 @@ def train_job(paths: MlPaths) -> int:
 
     The only place that catches everything.
     """
+    forget_failure(paths.failure)
     try:
         return run(paths)
     except Exception as error:

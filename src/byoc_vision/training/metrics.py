@@ -32,7 +32,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from byoc_vision.inference.predictor import Classification
 from byoc_vision.training.metric_names import class_key
-from byoc_vision.training.predictions.scoring import Answered, class_ious, foreground_dice
+from byoc_vision.training.predictions.scoring import ScoredPrediction, class_ious, foreground_dice
 
 _ONE = 2**40  # the unit of summed Dice
 
@@ -63,7 +63,7 @@ class SegmentationMetrics(Metric):
         self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.to(_collective_device())
 
-    def update(self, images: Iterable[Answered]) -> None:
+    def update(self, images: Iterable[ScoredPrediction]) -> None:
         """A batch, gone through image by image. The targets are class indices, uint8 [H, W], 255: not counted."""
         for image in images:
             assert image.confusion is not None, "it is of a mask"
@@ -107,7 +107,7 @@ class ClassificationMetrics:
             }
         ).to(_collective_device())
 
-    def update(self, images: Iterable[Answered]) -> None:
+    def update(self, images: Iterable[ScoredPrediction]) -> None:
         """A batch. The targets are classes, int64 []."""
         probabilities, targets = (tensor.to(self._metrics["accuracy"].device) for tensor in _stacked(images))
         self._metrics.update(probabilities.argmax(dim=1), targets)
@@ -152,7 +152,7 @@ class MultiLabelMetrics(Metric):
         self.add_state("targets", [], dist_reduce_fx="cat")
         self.to(_collective_device())
 
-    def update(self, images: Iterable[Answered]) -> None:
+    def update(self, images: Iterable[ScoredPrediction]) -> None:
         """A batch. The targets are 1 or 0 for each class, uint8 [K]."""
         probabilities, targets = _stacked(images)
         self.probabilities.append(probabilities.flatten().to(self.device))
@@ -190,11 +190,11 @@ def average_precisions(probabilities: Tensor, targets: Tensor) -> list[float | N
     ]
 
 
-def _stacked(images: Iterable[Answered]) -> tuple[Tensor, Tensor]:
+def _stacked(images: Iterable[ScoredPrediction]) -> tuple[Tensor, Tensor]:
     """Probabilities, float32 [N, K], and targets, [N] or [N, K]. One update a batch: each takes a millisecond."""
     listed = list(images)
-    answers = [image.answer for image in listed]
-    probabilities = [answer.probabilities for answer in answers if isinstance(answer, Classification)]
+    predictions = [image.prediction for image in listed]
+    probabilities = [found.probabilities for found in predictions if isinstance(found, Classification)]
     return torch.from_numpy(np.stack(probabilities)), torch.from_numpy(np.stack([image.target for image in listed]))
 
 

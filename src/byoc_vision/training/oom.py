@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from byoc_vision.errors import ResourceError
-from byoc_vision.system.out_of_memory import is_of_gpu, is_out_of_memory
+from byoc_vision.system.memory import is_out_of_memory
 
 _LOADER_DIED = re.compile(
     r"DataLoader worker \(pid\(?s?\)? ?[\d, ]+\) (is killed by signal: (?P<signal>[\w ]+)|exited)"
 )
+_OF_GPU = re.compile(r"CUDA|CUBLAS|CUDNN")
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -31,7 +32,7 @@ def explained(batch_size: int) -> Iterator[None]:
 def explain(error: BaseException, batch_size: int) -> ResourceError | None:
     """What ran out and what to do about it; None if the error is another one."""
     out_of_memory = is_out_of_memory(error)
-    if out_of_memory and is_of_gpu(error):
+    if out_of_memory and _OF_GPU.search(str(error)):
         smaller = max(1, batch_size // 2)
         return ResourceError(
             f"the GPU's memory does not suffice for batch_size={batch_size}; take batch_size={smaller} with "

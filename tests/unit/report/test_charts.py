@@ -22,15 +22,15 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Record:
 def test_the_curves_of_a_job(job: Record) -> None:
     by_key = {chart.key: chart for chart in charts.curves(job)}
     assert [line.name for line in by_key["loss"].series] == ["training", "validation"]
-    assert [line.name for line in by_key["figures"].series] == ["Dice", "mIoU"]
+    assert [line.name for line in by_key["metrics"].series] == ["Dice", "mIoU"]
     assert [line.name for line in by_key["classes"].series] == ["background", "car"]
     assert by_key["loss"].series[0].values == [epoch.train_loss for epoch in job.epochs]
-    assert by_key["figures"].marks == [Mark(16, "best"), Mark(24, "stopped")]
+    assert by_key["metrics"].marks == [Mark(16, "best"), Mark(24, "stopped")]
 
 
-def test_the_figure_that_decides_comes_first(job: Record) -> None:
+def test_the_objective_comes_first(job: Record) -> None:
     other = job.model_copy(update={"objective": "validation:miou"})
-    assert charts.overall_figures(other) == ["miou", "dice"]
+    assert charts.overall_metrics(other) == ["miou", "dice"]
 
 
 def test_the_best_epoch_may_be_the_last(job: Record) -> None:
@@ -48,10 +48,10 @@ def test_numbers_that_are_none_leave_gaps(job: Record) -> None:
 
 def test_only_what_has_any_size_is_drawn_by_its_powers() -> None:
     line = [Series("loss", [0.01, None, 50.0], 0)]
-    assert Chart("loss", "Loss", "epoch", [1, 2, 3], line, of_any_size=True).logarithmic
+    assert Chart("loss", "Loss", "epoch", [1, 2, 3], line, may_be_log=True).logarithmic
     assert not Chart("dice", "Dice", "epoch", [1, 2, 3], line).logarithmic
     with_zero = [Series("loss", [0.0, 1.0, 50.0], 0)]
-    assert not Chart("loss", "Loss", "epoch", [1, 2, 3], with_zero, of_any_size=True).logarithmic
+    assert not Chart("loss", "Loss", "epoch", [1, 2, 3], with_zero, may_be_log=True).logarithmic
 
 
 def test_many_epochs_are_thinned_around_the_best(job: Record) -> None:
@@ -73,8 +73,8 @@ def test_many_readings_are_averaged() -> None:
 def test_readings_without_a_gpu_have_no_line_for_one(tmp_path: Path) -> None:
     times = records.classification_job(tmp_path).times
     use, memory = charts.machine(times)
-    assert [line.name for line in use.series] == ["processors"]
-    assert memory.note == "There are 64 GB of memory."
+    assert [line.name for line in use.series] == ["CPU"]
+    assert memory.note == "Available: 64 GB of memory."
 
 
 @settings(max_examples=40)
@@ -98,10 +98,10 @@ def test_times_are_ticked_in_their_own_steps(last: float) -> None:
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        (formatting.figure(0.95219), "0.9522"),
-        (formatting.figure(3.1e-9), "3.1e-09"),
-        (formatting.figure(float("nan")), "–"),
-        (formatting.figure(12345.678), "12,345.7"),
+        (formatting.number(0.95219), "0.9522"),
+        (formatting.number(3.1e-9), "3.1e-09"),
+        (formatting.number(float("nan")), "–"),
+        (formatting.number(12345.678), "12,345.7"),
         (formatting.share(0.931), "93.1 %"),
         (formatting.share(0.00012), "0.012 %"),
         (formatting.duration(0), "0 s"),

@@ -1,4 +1,4 @@
-"""Cores and GPUs as a container sees them, from made-up files."""
+"""Cores, GPUs and the CPU's flags as a container sees them, from made-up files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from byoc_vision.system.machine import available_cores, visible_gpus
+from byoc_vision.system.machine import available_cores, has_amx_bfloat16, visible_gpus
 
 MACHINE = len(os.sched_getaffinity(0))
 
@@ -57,3 +57,24 @@ def test_gpus_are_counted_by_their_devices(tmp_path: Path, environment: dict[str
     for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
         write(tmp_path / name, "")
     assert visible_gpus(environment, tmp_path) == gpus
+
+
+@pytest.mark.parametrize(
+    ("flags", "amx"),
+    [
+        ("fpu amx_tile amx_bf16 amx_int8 avx512_bf16", True),
+        ("fpu vme avx2 avx512f avx512_vnni avx512_bf16", False),  # Zen 4: bfloat16 is slower than float32 there
+        ("fpu vme avx2", False),
+        ("amx_bf16_not", False),
+    ],
+)
+def test_the_flags_of_a_processor_say_whether_it_has_amx(tmp_path: Path, flags: str, amx: bool) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: {flags}\n\nprocessor\t: 1\n")
+    assert has_amx_bfloat16(cpuinfo) is amx
+
+
+def test_a_processor_without_flags_has_no_amx(tmp_path: Path) -> None:
+    assert has_amx_bfloat16(tmp_path / "missing") is False
+    (tmp_path / "arm").write_text("processor\t: 0\nFeatures\t: fp asimd bf16\n")
+    assert has_amx_bfloat16(tmp_path / "arm") is False

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byoc_vision.errors import DataError, InputError, ResourceError, UserError
-from byoc_vision.training.error_files import FAILURE_BYTES, cut, cut_front, read_failures, report_failure
+from byoc_vision.training.error_files import (
+    FAILURE_BYTES,
+    cut,
+    cut_front,
+    forget_failure,
+    read_failures,
+    report_failure,
+)
 from byoc_vision.training.signals import StopRequestedError
 
 
@@ -80,6 +87,21 @@ def test_a_process_among_several_reports_to_the_one_that_started_it(
     assert [(failure.rank, failure.exit_code) for failure in failures] == [(3, 3), (2, 1), (1, 1)]
     assert failures[0].message == "Your data [rank 3 on algo-2]: a.jpg is empty"
     assert failures[1].message.startswith("Internal error [rank 2 on algo-2]: ZeroDivisionError: division by zero")
+
+
+def test_a_new_job_forgets_an_earlier_one_s_failure(tmp_path: Path) -> None:
+    failure = tmp_path / "failure"
+    report_failure(failure, InputError("epochs: must be whole"))
+    forget_failure(failure)
+    report_failure(failure, DataError("a.jpg is empty"))
+    assert failure.read_text(encoding="utf-8") == "Your data: a.jpg is empty"
+
+
+def test_a_process_among_several_forgets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report_failure(tmp_path / "failure", InputError("epochs: must be whole"))
+    monkeypatch.setenv("BYOC_FAILURES_FOLDER", str(tmp_path))
+    forget_failure(tmp_path / "failure")
+    assert (tmp_path / "failure").exists()
 
 
 def test_the_first_failure_stays(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from byoc_vision.errors import InputError
 from byoc_vision.report.record import Record
 from byoc_vision.training.callbacks.base import Callback
 from byoc_vision.training.callbacks.health.facts import Silence
-from byoc_vision.training.predictions.collector import Collected
+from byoc_vision.training.predictions.collector import SplitPredictions
 from byoc_vision.training.signals import StopRequestedError, StopSignals
 from byoc_vision.training.trainer import Trainer
 
@@ -58,7 +58,7 @@ class Events(Callback):
     def batch_validated(self) -> None:
         self.seen.append("batch_validated")
 
-    def predictions_kept(self, collected: Collected) -> None:
+    def predictions_kept(self, collected: SplitPredictions) -> None:
         self.seen.append(f"predictions_kept {collected.evaluation.epoch}")
 
     def epoch_end(self, record: Record) -> None:

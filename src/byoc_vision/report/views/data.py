@@ -1,11 +1,16 @@
-"""What the job was trained on."""
+"""The data that a job was trained on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from byoc_vision.data.preflight.table import facts
+from byoc_vision.data.preflight_report import REPORT_FILE as PREFLIGHT_FILE
 from byoc_vision.data.preflight_report import ClassReport, PreflightReport
+from byoc_vision.errors import DataError
 from byoc_vision.report import formatting
 from byoc_vision.report.record import Record
 
@@ -16,7 +21,7 @@ MOST_CLASSES = 1000  # in the table
 class ClassLine:
     """counts: of images, in the order of the splits. share: of the training pixels, or of the training images.
 
-    bar: the share as a part of the largest class's.
+    bar: the share divided by the largest class's.
     """
 
     name: str
@@ -28,7 +33,7 @@ class ClassLine:
 
 @dataclass(frozen=True)
 class Data:
-    """facts: a word and what there is to say of it. left_out: how many classes, the smallest. unit: of the shares."""
+    """facts: names and texts. left_out: the number of smallest classes not listed. unit: of the shares."""
 
     facts: list[tuple[str, str]]
     splits: list[str]
@@ -44,6 +49,24 @@ class Data:
     @property
     def has_values(self) -> bool:
         return any(line.value is not None for line in self.classes)
+
+
+def read_preflight(folder: Path) -> PreflightReport | None:
+    """The data's check in a job's output; None if there is none, or if the data could not even be listed.
+
+    Raises DataError if it cannot be read.
+    """
+    path = folder / PREFLIGHT_FILE
+    try:
+        return TypeAdapter(PreflightReport).validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error})") from error
+    except ValidationError as error:
+        if any(problem["type"] == "missing" and problem["loc"] == ("task",) for problem in error.errors()):
+            return None  # the data were refused; its errors are the job's own
+        raise DataError(f"{path} cannot be read as a check of the data ({error.error_count()} errors)") from error
 
 
 def data(preflight: PreflightReport) -> Data:
@@ -77,8 +100,8 @@ def _share(entry: ClassReport, total: int) -> float:
     return entry.in_training / max(total, 1) if entry.pixel_share is None else entry.pixel_share
 
 
-def counted(record: Record) -> str:
-    """What is known of the data without their check."""
+def data_summary(record: Record) -> str:
+    """What the record itself says of the data."""
     splits = ", ".join(f"{formatting.count(number)} {split}" for split, number in record.images.items())
     classes = f"{len(record.classes)} class{'es' if len(record.classes) != 1 else ''}"
     return f"{splits or 'No'} images, {classes}"

@@ -1,21 +1,23 @@
-"""What labelled images were answered: figures, classes, confusions, calibration."""
+"""The predictions for labelled images: metrics, classes, confusions, calibration, and galleries beside the targets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from byoc_vision.report import formatting
-from byoc_vision.report.charts import CLASS_FIGURES, objective_name
-from byoc_vision.report.heat_map import heat_map
-from byoc_vision.report.record import CalibrationBin, ClassScore, Evaluation, Record
-from byoc_vision.report.views.galleries import Gallery, galleries
+from byoc_vision.report.charts import CLASS_METRICS, objective_first
+from byoc_vision.report.record import CalibrationBin, ClassScore, Evaluation, Example, GalleryName, Record
 
 MOST_IN_TABLE = 40  # classes, of a confusion matrix that can be read
 MOST_CLASSES = 1000  # in the table of scores
 MOST_PAIRS = 15
+MOST_PIXELS = 500  # of a side of a heat map
+
 _COLUMNS = {
     "iou": "IoU",
     "average_precision": "Average precision",
@@ -23,13 +25,16 @@ _COLUMNS = {
     "precision": "Precision",
     "recall": "Recall",
 }
+_ORDER: tuple[GalleryName, ...] = ("worst", "random", "best")
+_PANES = {"image": "Image", "target": "Target", "prediction": "Prediction", "difference": "Difference"}
+_RIGHT, _WRONG = (201, 82, 36), (0, 104, 214)  # BGR; visible on white, on black and with any colour vision
 
 
 @dataclass(frozen=True)
 class Scores:
     """The classes' table: a line for each, the values in the order of columns; the first is also drawn as a bar.
 
-    left_out: of very many classes the best.
+    left_out: the number of best classes that are not listed, if there are very many.
     """
 
     columns: list[str]
@@ -40,11 +45,11 @@ class Scores:
 
 @dataclass(frozen=True)
 class Cell:
-    """text: in the cell. share: of the target's row, 0–1. told: all of it in words."""
+    """text: in the cell. share: of the target's row, 0–1. title: the cell as a sentence."""
 
     text: str
     share: float
-    told: str
+    title: str
     is_right: bool
 
 
@@ -66,13 +71,30 @@ class Bin:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """One evaluation. matrix: a row of cells for each class, where they are few; heat_map: a data URL, where not."""
+class Item:
+    """An image of a gallery. panes: titles and file names of what it shows. lines: names and texts below it."""
+
+    file: str
+    panes: list[tuple[str, str]]
+    is_right: bool | None
+    lines: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    key: str
+    title: str
+    items: list[Item]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One evaluation. matrix: a row of cells for each class, if there are few; heat_map: otherwise, a data URL."""
 
     key: str
     title: str
     evaluation: Evaluation
-    figures: list[tuple[str, str]]
+    metrics: list[tuple[str, str]]
     scores: Scores | None
     names: list[str]
     matrix: list[list[Cell]] | None
@@ -87,21 +109,31 @@ class Answers:
         return self.scores.unit if self.scores else "images"
 
 
-def answers(record: Record) -> list[Answers]:
-    return [_answers(record, entry, f"answers-{place}") for place, entry in enumerate(record.evaluations)]
+def predictions(record: Record) -> list[Predictions]:
+    return [_predictions(record, entry, f"predictions-{place}") for place, entry in enumerate(record.evaluations)]
 
 
-def _answers(record: Record, entry: Evaluation, key: str) -> Answers:
+def image_names(record: Record) -> Iterator[str]:
+    """All images that the page shows, the most telling first."""
+    for name in _ORDER:
+        for entry in record.evaluations:
+            for example in entry.galleries.get(name, []):
+                yield from (file for _, file in _panes(example))
+        if name == "worst":
+            yield from record.augmented
+
+
+def _predictions(record: Record, entry: Evaluation, key: str) -> Predictions:
     unit = "pixels" if record.task == "segmentation" else "images"
     names = [score.name for score in entry.classes]
     confusion = _square(entry.confusion, len(names))
     small = len(names) <= MOST_IN_TABLE
     after = "" if entry.epoch is None else f", after epoch {entry.epoch}"
-    return Answers(
+    return Predictions(
         key=key,
         title=f"{formatting.capital(entry.split)}{after}",
         evaluation=entry,
-        figures=_figures(record, entry),
+        metrics=_metrics(record, entry),
         scores=_scores(entry.classes, unit),
         names=names,
         matrix=_matrix(confusion, names, unit) if confusion is not None and small else None,
@@ -109,15 +141,18 @@ def _answers(record: Record, entry: Evaluation, key: str) -> Answers:
         pairs=most_confused(confusion, names) if confusion is not None else [],
         bins=_bins(entry.calibration),
         histogram=_histogram(entry.dice_histogram),
-        galleries=galleries(record, entry, key),
+        galleries=[
+            Gallery(f"{key}-{name}", _title(record, name), [_item(record, example) for example in examples])
+            for name in _ORDER
+            if (examples := entry.galleries.get(name))
+        ],
     )
 
 
-def _figures(record: Record, entry: Evaluation) -> list[tuple[str, str]]:
-    """Of all classes together, the one that decides first."""
-    names = [name for name in entry.figures if not name.startswith(CLASS_FIGURES)]
-    ordered = sorted(names, key=lambda name: name != objective_name(record))
-    return [(formatting.capital(formatting.title(name)), formatting.figure(entry.figures[name])) for name in ordered]
+def _metrics(record: Record, entry: Evaluation) -> list[tuple[str, str]]:
+    """Of all classes together, the objective first."""
+    names = objective_first(record, [name for name in entry.metrics if not name.startswith(CLASS_METRICS)])
+    return [(formatting.heading(name), formatting.number(entry.metrics[name])) for name in names]
 
 
 def _scores(classes: Sequence[ClassScore], unit: str) -> Scores | None:
@@ -136,37 +171,60 @@ def _or_best(value: float | None) -> float:
 
 
 def _square(confusion: Sequence[Sequence[int]] | None, classes: int) -> np.ndarray | None:
-    """int64 [target, answer]; None where there is none, or it is not of these classes."""
+    """int64 [target, prediction]; None if there is none, or it is not of these classes."""
     if confusion is None or not classes or [len(row) for row in confusion] != [classes] * classes:
         return None
     return np.array(confusion, np.int64)
 
 
+def _shares(confusion: np.ndarray) -> np.ndarray:
+    """Each cell as a share of the target's row, 0–1."""
+    return np.asarray(confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1))
+
+
 def _matrix(confusion: np.ndarray, names: Sequence[str], unit: str) -> list[list[Cell]]:
-    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    return [
-        [_cell(confusion, shares, names, unit, target, answer) for answer in range(len(names))]
-        for target in range(len(names))
-    ]
+    shares, count = _shares(confusion), len(names)
+
+    def cell(target: int, predicted: int) -> Cell:
+        number, share = int(confusion[target, predicted]), float(shares[target, predicted])
+        text = formatting.count(number) if unit == "images" else f"{100 * share:.3g}"
+        amount = f"{formatting.count(number)} {unit}, {formatting.share(share)}"
+        title = f"{names[target]} predicted as {names[predicted]}: {amount}"
+        return Cell(text if number else "", share, title, target == predicted)
+
+    return [[cell(target, predicted) for predicted in range(count)] for target in range(count)]
 
 
-def _cell(confusion: np.ndarray, shares: np.ndarray, names: Sequence[str], unit: str, target: int, answer: int) -> Cell:
-    number, share = int(confusion[target, answer]), float(shares[target, answer])
-    in_short = formatting.count(number) if unit == "images" else f"{100 * share:.3g}"
-    told = f"{names[target]} answered as {names[answer]}: {formatting.count(number)} {unit}, {formatting.share(share)}"
-    return Cell(in_short if number else "", share, told, target == answer)
+def heat_map(confusion: np.ndarray) -> str:
+    """A matrix of many classes, int64 [target, prediction], as a PNG in a data URL.
+
+    The diagonal is blue, mistakes are orange; the larger their share of the target's row, the more opaque.
+    """
+    shares, right = _shares(confusion), np.eye(len(confusion), dtype=bool)
+    opacity = np.where(confusion > 0, 0.15 + 0.85 * np.sqrt(shares), 0.0)
+    diagonal, mistakes = _pooled(opacity * right), _pooled(opacity * ~right)
+    colours = np.where((diagonal > mistakes)[..., None], _RIGHT, _WRONG).astype(np.uint8)
+    alpha = (15 * np.maximum(diagonal, mistakes)).round().astype(np.uint8) * 17  # few shades: a small file
+    _, encoded = cv2.imencode(".png", np.dstack([colours, alpha]), [cv2.IMWRITE_PNG_COMPRESSION, 4])
+    return f"data:image/png;base64,{base64.b64encode(encoded.tobytes()).decode()}"
+
+
+def _pooled(values: np.ndarray) -> np.ndarray:
+    """The largest of each block, so that a side has at most `MOST_PIXELS`."""
+    step = -(-len(values) // MOST_PIXELS)
+    bounds = np.arange(0, len(values), step)
+    return np.asarray(np.maximum.reduceat(np.maximum.reduceat(values, bounds, axis=0), bounds, axis=1))
 
 
 def most_confused(confusion: np.ndarray, names: Sequence[str], most: int = MOST_PAIRS) -> list[Pair]:
-    """Of different classes, the most frequent first. confusion: int64 [target, answer]."""
-    wrong = confusion * ~np.eye(len(confusion), dtype=bool)
-    of_truth = np.maximum(confusion.sum(axis=1), 1)
+    """Of different classes, the most frequent first. confusion: int64 [target, prediction]."""
+    wrong, shares = confusion * ~np.eye(len(confusion), dtype=bool), _shares(confusion)
     places = np.argsort(-wrong, axis=None, kind="stable")[:most]
     found = [divmod(int(place), len(names)) for place in places]
     return [
-        Pair(names[target], names[answer], int(wrong[target, answer]), float(wrong[target, answer] / of_truth[target]))
-        for target, answer in found
-        if wrong[target, answer]
+        Pair(names[target], names[predicted], int(wrong[target, predicted]), float(shares[target, predicted]))
+        for target, predicted in found
+        if wrong[target, predicted]
     ]
 
 
@@ -184,3 +242,29 @@ def _histogram(counts: Sequence[int] | None) -> list[tuple[str, int, float]]:
         (f"{place / len(counts):.2f}–{(place + 1) / len(counts):.2f}", number, number / highest)
         for place, number in enumerate(counts)
     ]
+
+
+def _title(record: Record, name: GalleryName) -> str:
+    if name == "worst" and record.task == "classification" and not record.multi_label:
+        return "Most confident mistakes"
+    return formatting.capital(name)
+
+
+def _item(record: Record, example: Example) -> Item:
+    panes = _panes(example)
+    if record.task == "segmentation":
+        return Item(example.file, panes, None, [("Dice", formatting.number(example.score))])
+    lines = [
+        ("predicted", _classes(example.predicted, example.probability)),
+        ("actual", _classes(example.actual, example.actual_probability)),
+    ]
+    return Item(example.file, panes, example.is_right, lines)
+
+
+def _panes(example: Example) -> list[tuple[str, str]]:
+    return [(title, file) for name, title in _PANES.items() if (file := getattr(example, name))]
+
+
+def _classes(names: Sequence[str], probability: float | None) -> str:
+    named = ", ".join(names) or "no class"
+    return named if probability is None else f"{named}, {formatting.share(probability)}"

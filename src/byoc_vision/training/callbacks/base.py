@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor
 
 from byoc_vision.report.record import Record
-from byoc_vision.training.predictions.collector import Collected
+from byoc_vision.training.predictions.collector import SplitPredictions
 
 
 class Callback:
@@ -58,7 +58,7 @@ class Callback:
     def batch_validated(self) -> None:
         """A batch of validation or test images is evaluated."""
 
-    def predictions_kept(self, collected: Collected) -> None:
+    def predictions_kept(self, collected: SplitPredictions) -> None:
         """What the best model predicts for all images of a split; in the main process only."""
 
     def epoch_end(self, record: Record) -> None:
@@ -120,7 +120,7 @@ class Callbacks(Callback):
         for callback in self._all:
             callback.batch_validated()
 
-    def predictions_kept(self, collected: Collected) -> None:
+    def predictions_kept(self, collected: SplitPredictions) -> None:
         for callback in self._all:
             callback.predictions_kept(collected)
 

@@ -15,9 +15,9 @@ from byoc_vision.data.image_dataset import ImageDataset
 from byoc_vision.errors import UserError
 from byoc_vision.report.record import Record, write_record
 from byoc_vision.training.callbacks.base import Callback
-from byoc_vision.training.predictions.augmented import write_augmented
-from byoc_vision.training.predictions.collector import Collected
-from byoc_vision.training.predictions.writing import write_answers
+from byoc_vision.training.predictions.collector import SplitPredictions
+from byoc_vision.training.predictions.thumbnails import write_augmented
+from byoc_vision.training.predictions.writing import write_predictions
 from byoc_vision.types import ClassInfo
 
 RENDERING_SHARE = 0.02  # of a job's time, for its page
@@ -46,14 +46,14 @@ class RunReport(Callback):
         self._images = images
         self._page = page
         self._clock = clock
-        self._predictions: dict[str, Collected] = {}
+        self._predictions: dict[str, SplitPredictions] = {}
         self._augmented: list[str] | None = None
         self._rendered: float | None = None  # when the page was written last
         self._rendering = 0.0  # seconds that took
 
-    def predictions_kept(self, collected: Collected) -> None:
+    def predictions_kept(self, collected: SplitPredictions) -> None:
         self._predictions[collected.evaluation.split] = collected
-        self._or_warn(lambda: write_answers(self._folder, list(self._predictions.values())))
+        self._or_warn(lambda: write_predictions(self._folder, list(self._predictions.values())))
 
     def epoch_end(self, record: Record) -> None:
         """Write the page again only if enough time has passed since."""

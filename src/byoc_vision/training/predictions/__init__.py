@@ -1,1 +1,1 @@
-"""What labelled images were answered, image by image: tables, scores, and small images of the telling ones."""
+"""The predictions for labelled images, image by image: tables, scores, and small images of the ones worth a look."""

@@ -1,47 +1,38 @@
-"""What images were answered, as files in a job's output folder."""
+"""Predictions as files in a job's output folder."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from byoc_vision.atomic_write import renamed_into_place
+from byoc_vision.atomic_write import write_csv
 from byoc_vision.report.record import CONFUSION_FILE, IMAGES_FOLDER, PREDICTIONS_FILE
-from byoc_vision.training.predictions.collector import Collected
+from byoc_vision.training.predictions.collector import SplitPredictions
 
 CORNER = "actual \\ predicted"
 
 
-def write_answers(folder: Path, collected: Sequence[Collected]) -> None:
-    """predictions.csv of all of them, confusion_matrix.csv of the first, and what their galleries show.
+def write_predictions(folder: Path, splits: Sequence[SplitPredictions]) -> None:
+    """predictions.csv of all splits, confusion_matrix.csv of the first, and the images that their galleries show.
 
-    collected: of one model, a split each. Each file is written whole; images that are shown no more are removed.
-    Raises OSError.
+    splits: of one model. Each file is written whole; images that are no longer shown are removed. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    first = collected[0]
-    _write_table(folder / PREDICTIONS_FILE, first.columns, (line for each in collected for line in each.lines()))
+    first = splits[0]
+    write_csv(folder / PREDICTIONS_FILE, first.columns, (line for split in splits for line in split.lines()))
     if first.evaluation.confusion is not None:
         counts = zip(first.class_names, first.evaluation.confusion, strict=True)
-        _write_table(folder / CONFUSION_FILE, [CORNER, *first.class_names], ([name, *row] for name, row in counts))
-    for each in collected:
-        _write_images(folder / IMAGES_FOLDER, each)
+        write_csv(folder / CONFUSION_FILE, [CORNER, *first.class_names], ([name, *row] for name, row in counts))
+    for split in splits:
+        _write_images(folder / IMAGES_FOLDER, split)
 
 
-def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with renamed_into_place(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
-
-
-def _write_images(folder: Path, collected: Collected) -> None:
+def _write_images(folder: Path, split: SplitPredictions) -> None:
     folder.mkdir(exist_ok=True)
-    for name, content in collected.images.items():
+    for name, content in split.images.items():
         beside = folder / f".{name}"
         beside.write_bytes(content)
         beside.replace(folder / name)
-    for path in folder.glob(f"{collected.evaluation.split}-*"):
-        if path.name not in collected.images:
+    for path in folder.glob(f"{split.evaluation.split}-*"):
+        if path.name not in split.images:
             path.unlink()

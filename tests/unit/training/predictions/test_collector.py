@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support import forked
 from support.answered import (
     COLOURS,
@@ -27,15 +29,15 @@ from support.images import decode
 from byoc_vision.data.samples import ByteRange, Sample
 from byoc_vision.inference.overlay import class_colours
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.training.predictions.collector import Collected, file_title
+from byoc_vision.training.predictions.collector import Key, SplitPredictions, TopExamples, file_title, random_draw
 
 
-def image(collected: Collected, name: str | None) -> np.ndarray:
+def image(collected: SplitPredictions, name: str | None) -> np.ndarray:
     assert name is not None
     return cv2.imdecode(np.frombuffer(collected.images[name], np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
-Seen = tuple[dict[str, float], Collected]
+Seen = tuple[dict[str, float], SplitPredictions]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ class TestMasks:
         figures, collected = masks
         evaluation = collected.evaluation
         assert (evaluation.split, evaluation.epoch, evaluation.images) == ("validation", 3, 14)
-        assert evaluation.figures == figures
+        assert evaluation.metrics == figures
         assert {score.name: score.iou for score in evaluation.classes} == {
             "no": figures["iou_no"],
             "yes": figures["iou_yes"],
@@ -224,3 +226,32 @@ def test_two_processes_together_collect_what_one_does(tmp_path: Path) -> None:
     assert second.wait(100) == 0, log.read_text()
     assert first == alone
     assert log.read_text().splitlines()[-1] == "[]", "the first process alone tells"
+
+
+@given(st.lists(st.floats(0, 1)), st.integers(0, 5))
+def test_the_first_of_all_are_kept(ranks: list[float], size: int) -> None:
+    top: TopExamples[int] = TopExamples(size)
+    keys = [Key(rank, random_draw(0, str(index)), str(index), index) for index, rank in enumerate(ranks)]
+    made: list[int] = []
+
+    def make(index: int) -> int:
+        made.append(index)
+        return index
+
+    for index, key in enumerate(keys):
+        top.add(key, lambda index=index: make(index))
+    assert top.keys == sorted(keys)[:size]
+    assert [top.get(key) for key in top.keys] == [key.sample_index for key in sorted(keys)[:size]]
+    assert len(made) == len(set(made))
+
+
+def test_nothing_is_made_for_what_is_not_kept() -> None:
+    top: TopExamples[str] = TopExamples(1)
+    top.add(Key(0.1, 0, "a", 0), lambda: "a")
+    top.add(Key(0.2, 0, "b", 1), lambda: 1 / 0)  # type: ignore[arg-type, return-value]
+    assert top.get(Key(0.2, 0, "b", 1)) is None
+
+
+def test_a_draw_depends_on_seed_and_title_alone() -> None:
+    assert random_draw(1, "a.jpg") == random_draw(1, "a.jpg")
+    assert len({random_draw(seed, title) for seed in range(3) for title in ("a.jpg", "b.jpg")}) == 6
