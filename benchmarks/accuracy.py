@@ -31,13 +31,12 @@ from byoc_vision.data.preflight import find_and_check
 from byoc_vision.data.samples import Dataset
 from byoc_vision.job import Channel, Job
 from byoc_vision.paths import MlPaths
-from byoc_vision.training import plan
-from byoc_vision.training.assembly import build_trainer
-from byoc_vision.training.distribution import World
-from byoc_vision.training.loop import Step
-from byoc_vision.training.run import seed_everything
+from byoc_vision.training import resolve_config
+from byoc_vision.training.build import assemble, seed_everything
+from byoc_vision.training.data_partition import DataPartition
+from byoc_vision.training.distributed import World
+from byoc_vision.training.step import Step
 from byoc_vision.training.trainer import Trainer
-from byoc_vision.training.work import Work
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {"precision": "float32", "cache": "off"},
@@ -71,14 +70,14 @@ def figures_of(
     started = time.perf_counter()
     seed_everything(seed)
     with tempfile.TemporaryDirectory() as folder:
-        work = Work.shared(dataset, World(), seed)
-        trainer = build_trainer(Job(MlPaths(Path(folder)), channels), hyperparameters, work, World())
+        work = DataPartition.shared(dataset, World(), seed)
+        trainer = assemble(Job(MlPaths(Path(folder)), channels), hyperparameters, work, World())
         if variant == "plain":
             make_plain(trainer)
         try:
             for epoch in range(1, hyperparameters.epochs + 1):
                 train(trainer, epoch)
-            figures = trainer.validate(lambda: False)
+            figures = trainer.validate()
         finally:
             trainer.close()
     return figures, time.perf_counter() - started
@@ -97,8 +96,8 @@ def main() -> None:
     folders = sorted(folder for folder in options.channels.iterdir() if folder.is_dir())
     channels = {folder.name: Channel(folder.name, folder) for folder in folders}
     job = Job(MlPaths(options.channels), channels)
-    dataset = find_and_check(job.folders, plan.data_options(hyperparameters)).dataset
-    objective = plan.objective(hyperparameters, dataset).name.removeprefix("validation:")
+    dataset = find_and_check(job.folders, resolve_config.data_options(hyperparameters)).dataset
+    objective = resolve_config.objective(hyperparameters, dataset).name.removeprefix("validation:")
     results: dict[str, dict[str, Any]] = {}
     for seed in options.seeds:  # in turns, so that what else the machine does falls on all of them alike
         for variant in options.variants:

@@ -38,7 +38,7 @@ name=$("$python" -c 'import re, torch; print(re.sub("[^a-z0-9]+", "-", torch.cud
 log=$(mktemp)
 run() { timeout "$1" "$python" "${@:2}" 2>&1 | tee -a "$log" || echo "$2: not finished within $1 s" | tee -a "$log"; }
 
-run 90 -m pytest -q -p no:cacheprovider tests/unit/training/test_loop.py tests/unit/test_precision.py
+run 90 -m pytest -q -p no:cacheprovider tests/unit/training/test_evaluation.py tests/unit/test_precision.py
 run 300 benchmarks/train_throughput.py --turns 2 --timm --output "$output/train_throughput_$name.json"
 run 100 benchmarks/train_throughput.py --turns 1 --recipes unet resnet50 --cudnn-benchmark \
     --output "$output/train_throughput_cudnn_benchmark_$name.json"

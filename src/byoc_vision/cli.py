@@ -79,7 +79,7 @@ def _train_arguments(command: argparse.ArgumentParser) -> None:
 
 def train(options: argparse.Namespace) -> int:
     sleep_between_regions()
-    from byoc_vision.training.entry import train_job
+    from byoc_vision.training.main import train_job
 
     return train_job(MlPaths.from_environment(options.root))
 
@@ -194,7 +194,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
         metrics = evaluate_folder(model, data, options.batch_size)
     else:
-        from byoc_vision.training.folder_report import report_on_folder
+        from byoc_vision.training.evaluation import report_on_folder
 
         metrics, output = report_on_folder(model, data, output, options.batch_size), None
         logger.info("Report: %s", options.output / "report.html")

@@ -32,8 +32,8 @@ from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.entry import train_job
 from byoc_vision.training.evaluation import evaluate_folder
+from byoc_vision.training.main import train_job
 
 READY_LIMIT = 60.0  # seconds
 SMALL = {**QUICK, "image_size": "32", "batch_size": "4", "epochs": "1", "num_workers": "0"}

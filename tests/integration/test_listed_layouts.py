@@ -14,7 +14,7 @@ from byoc_vision.data import pipe_mode
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.entry import train_job
+from byoc_vision.training.main import train_job
 
 CLASSIFIER = {
     "model": "test_resnet",

@@ -21,7 +21,7 @@ from support.jobs import QUICK, read_metrics, write_hyperparameters
 from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.checkpoint_store import CheckpointStore
+from byoc_vision.training.checkpoint_file import CheckpointStore
 
 pytestmark = pytest.mark.slow
 

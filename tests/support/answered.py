@@ -18,9 +18,9 @@ from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.bad_samples import OnBadSample
 from byoc_vision.data.samples import Sample
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.training.distribution import World
+from byoc_vision.training.distributed import World
 from byoc_vision.training.evaluation import Evaluator
-from byoc_vision.training.fit import Figures
+from byoc_vision.training.history import Metrics
 from byoc_vision.training.predictions.collector import Collector, SplitPredictions
 from byoc_vision.types import ClassInfo, ModelSpec, Task
 
@@ -99,7 +99,7 @@ def collect(
     on_bad_sample: OnBadSample = "fail",
     seed: int = 0,
     shown: int = 3,
-) -> tuple[Figures, SplitPredictions | None]:
+) -> tuple[Metrics, SplitPredictions | None]:
     """The figures, and what a collector saw. shown: in each gallery."""
     world = world or World()
     classes = config.classes

@@ -20,7 +20,7 @@ IMAGES = [(0, 1), (1, 1), (2, 2)]  # answer and target
 
 
 def measure(masks: Sequence[np.ndarray], images: Sequence[tuple[int, int]]) -> list[dict[str, float]]:
-    """Figures of the shares of all processes, the same in each."""
+    """Metrics of the shares of all processes, the same in each."""
     segmentation, classification = SegmentationMetrics(NAMES), ClassificationMetrics(NAMES, top_k=2)
     multi_label = MultiLabelMetrics(NAMES)
     classes = tuple(ClassInfo(name=name, value=value) for value, name in enumerate(NAMES))

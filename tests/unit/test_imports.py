@@ -30,9 +30,9 @@ UNNEEDED = {
     "byoc_vision.cli": LATER | TORCH | {"cv2", "numpy", "pydantic"},
     "byoc_vision.client": LATER | TORCH | {"boto3", "cv2", "pydantic"},
     "byoc_vision.report.page": LATER | TORCH,
-    "byoc_vision.training.entry": LATER,
+    "byoc_vision.training.main": LATER,
     "byoc_vision.inference.predictor": LATER,
-    "byoc_vision.training.run": LATER,
+    "byoc_vision.training.build": LATER,
 }
 
 

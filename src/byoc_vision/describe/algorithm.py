@@ -21,7 +21,7 @@ from byoc_vision.describe.recipe import recipe_of
 from byoc_vision.describe.tuning import as_metrics
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.hyperparameters.value_types import Names, Number, ValueType, value_types
-from byoc_vision.training.figures import figures_of
+from byoc_vision.training.metric_names import metrics_of
 
 Json = dict[str, Any]
 
@@ -158,8 +158,8 @@ def _channel(name: str, meaning: str) -> Json:
 
 
 def _objectives() -> list[Json]:
-    names = dict.fromkeys([*figures_of("segmentation"), *figures_of("classification"),
-                           *figures_of("classification", multi_label=True)])  # fmt: skip
+    names = dict.fromkeys([*metrics_of("segmentation"), *metrics_of("classification"),
+                           *metrics_of("classification", multi_label=True)])  # fmt: skip
     return [
         {"Type": "Minimize" if name == "loss" else "Maximize", "MetricName": f"validation:{name}"} for name in names
     ]

@@ -1,7 +1,7 @@
 """The metrics in a job's log, as the regular expressions by which SageMaker finds them; and a reader of epochs.
 
-`epoch_line` and `figures_line` in training/fit.py write what is read here. SageMaker takes at most 40 definitions of
-500 characters each, and stores the group of each as a number.
+`EpochRecord.line` and `metrics_line` in training/history.py write what is read here. SageMaker takes at most 40
+definitions of 500 characters each, and stores the group of each as a number.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from byoc_vision.errors import InputError
-from byoc_vision.training.figures import class_key, figures_of
+from byoc_vision.training.metric_names import class_key, metrics_of
 from byoc_vision.types import Task
 
 MOST_DEFINITIONS = 40
@@ -85,9 +85,9 @@ def read_epoch(line: str, metric: str) -> tuple[int, float] | None:
 def _names(task: Task | None, multi_label: bool | None, top_k: int | None) -> Iterator[str]:
     """The loss first, then each metric once."""
     groups = [
-        figures_of("segmentation") if task != "classification" else (),
-        figures_of("classification") if task != "segmentation" and not multi_label else (),
-        figures_of("classification", multi_label=True) if task != "segmentation" and multi_label is not False else (),
+        metrics_of("segmentation") if task != "classification" else (),
+        metrics_of("classification") if task != "segmentation" and not multi_label else (),
+        metrics_of("classification", multi_label=True) if task != "segmentation" and multi_label is not False else (),
     ]
     yield "loss"
     yield from dict.fromkeys(name for group in groups for name in group if name != "loss")

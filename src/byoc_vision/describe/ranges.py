@@ -10,7 +10,7 @@ from byoc_vision.describe.space import Categorical, Continuous, Integer, Objecti
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.names import DEFAULT_ENCODER, SMP_STRIDES, TORCHVISION_FCNS, segmentation_name, squeeze
-from byoc_vision.training.figures import figures_of
+from byoc_vision.training.metric_names import metrics_of
 
 # Encoders of every architecture that takes convolutional ones, the smallest first.
 ENCODERS = ("mobilenet_v2", "resnet18", "resnet34", "efficientnet-b0")
@@ -53,7 +53,7 @@ def search_space(recipe: Recipe | Path | str, metric: str | None = None, keep: C
 def _objective_metric(recipe: Recipe, metric: str | None) -> str:
     """The metric to optimise: the requested one, the recipe's, or the usual one of its task."""
     job = recipe.hyperparameters
-    known = figures_of(recipe.task, multi_label=bool(job.multi_label), classes=job.num_classes)
+    known = metrics_of(recipe.task, multi_label=bool(job.multi_label), classes=job.num_classes)
     if metric is None:
         return known[0] if job.objective == "auto" else _known(job.objective, known, "objective")
     return _known(metric.removeprefix("validation:"), known, "metric")

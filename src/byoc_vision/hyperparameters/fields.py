@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeFloat, PositiveInt
 from pydantic_core import PydanticCustomError
 
-from byoc_vision.training.health.settings import actions_text, thresholds_text
+from byoc_vision.hyperparameters.health import actions_text, thresholds_text
 from byoc_vision.types import DataFormatName, ResizeRule
 
 Choice = TypeVar("Choice")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _DRIVER_FILE = "/proc/driver/nvidia/version"
@@ -16,6 +16,12 @@ _QUOTA_V2 = "sys/fs/cgroup/cpu.max"
 _QUOTA_V1 = "sys/fs/cgroup/cpu/cpu.cfs_quota_us"
 _PERIOD_V1 = "sys/fs/cgroup/cpu/cpu.cfs_period_us"
 
+# Seconds that cores have worked, in the unit that follows: cgroup-v2.rst and cpuacct.rst of the kernel's documentation.
+_BUSY_V2 = Path("/sys/fs/cgroup/cpu.stat")
+_BUSY_V1 = (Path("/sys/fs/cgroup/cpuacct/cpuacct.usage"), Path("/sys/fs/cgroup/cpu,cpuacct/cpuacct.usage"))
+_NANOSECONDS = 1e-9
+_MICROSECONDS = 1e-6
+
 
 def available_cores(root: Path = Path("/")) -> int:
     """The cores that this process may run on: its affinity, and its container's share (`docker run --cpus`).
@@ -24,6 +30,20 @@ def available_cores(root: Path = Path("/")) -> int:
     """
     affinity = len(os.sched_getaffinity(0))
     return max(1, min(affinity, round(_cpu_quota(root) or affinity)))
+
+
+def busy_seconds(v2: Path = _BUSY_V2, v1: Sequence[Path] = _BUSY_V1) -> float:
+    """Seconds that cores have worked for this container; for the whole machine if there is no container."""
+    words = _words(v2)
+    if "usage_usec" in words[::2]:
+        return int(words[2 * words[::2].index("usage_usec") + 1]) * _MICROSECONDS
+    for path in v1:
+        if words := _words(path):
+            return int(words[0]) * _NANOSECONDS
+    import psutil  # in no container that knows control groups
+
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
 
 
 def visible_gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -> int:

@@ -56,6 +56,12 @@ def memory_limit(facts: Path = _FACTS, control_group: Path = _CONTROL_GROUP) -> 
     return min(limits, default=None)
 
 
+def memory_in_use() -> int | None:
+    """Bytes of this container's memory that programs can no longer have; None if the system does not say."""
+    limit, free = memory_limit(), free_memory()
+    return None if limit is None or free is None else max(0, limit - free)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error, or one that caused it, says that memory ran out, of the GPU or of the machine.
 

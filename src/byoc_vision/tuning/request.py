@@ -16,7 +16,7 @@ from byoc_vision.data.samples import Dataset
 from byoc_vision.describe.ranges import search_space
 from byoc_vision.describe.recipe import FILE, Recipe, read_recipe, recipe_of
 from byoc_vision.describe.space import Categorical, SearchSpace
-from byoc_vision.training import plan
+from byoc_vision.training import resolve_config
 from byoc_vision.types import Task
 
 
@@ -54,7 +54,7 @@ def read_request(recipe: str, data: Path, metric: str | None = None, keep: Colle
     given = _given(recipe)
     hyperparameters = hp.parse(given)
     channels = {name: path.absolute() for name, path in channels_in(data).items()}
-    options = replace(plan.data_options(hyperparameters), checking_budget=job_budget())
+    options = replace(resolve_config.data_options(hyperparameters), checking_budget=job_budget())
     checked = find_and_check(channels, options)
     log_and_judge(checked.report)
     read = _with_data(recipe_of({**given, "task": checked.dataset.task}, recipe), checked.dataset)

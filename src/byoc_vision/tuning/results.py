@@ -43,9 +43,9 @@ def complete_best(folder: SearchFolder, study: Study, request: Request) -> None:
         if study.best is None or not folder.model.is_dir():
             return
         if request.recipe.hyperparameters.openvino and not (folder.model / OPENVINO_FOLDER).exists():
-            from byoc_vision.training.compilation import leave_compiled
+            from byoc_vision.training.openvino_export import export_openvino
 
-            leave_compiled(folder.model)
+            export_openvino(folder.model)
         if request.recipe.hyperparameters.report:
             from byoc_vision.report.page import report_on
 

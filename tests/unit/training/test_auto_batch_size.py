@@ -13,7 +13,7 @@ from byoc_vision.data.samples import Dataset
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.precision import choose_precision
 from byoc_vision.training.auto_batch_size import Trial, largest_fitting, with_fitting_batch_size
-from byoc_vision.training.distribution import World
+from byoc_vision.training.distributed import World
 from byoc_vision.types import ModelSpec
 
 

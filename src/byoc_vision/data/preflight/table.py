@@ -39,7 +39,7 @@ def _others(report: PreflightReport) -> list[tuple[str, str]]:
     if not report.is_sampled:
         return []
     total = sum(report.samples.values())
-    remedy = f"checked_pictures={total} or `byoc-vision check --images {total}` reads all before"
+    remedy = f"checked_pictures={total} or `byoc-vision check --pictures {total}` reads all before"
     return [("others", f"are there and not empty; they are read in the first epoch. {remedy}")]
 
 

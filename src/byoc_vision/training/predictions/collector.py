@@ -16,7 +16,7 @@ from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.samples import ByteRange, ImageSource, Sample
 from byoc_vision.inference.predictor import Prepared
 from byoc_vision.report.record import Evaluation, Example, GalleryName
-from byoc_vision.training.distribution import World, gathered
+from byoc_vision.training.distributed import World, all_gather
 from byoc_vision.training.predictions.scoring import ScoredPrediction
 from byoc_vision.training.predictions.task_outputs import TaskOutput, task_output
 from byoc_vision.training.predictions.thumbnails import Thumbnail, make_thumbnail
@@ -152,10 +152,10 @@ class Collector:
         """
         keys = {name: top.keys for name, top in self._top.items()}
         rows = np.stack(self._rows) if self._rows else None
-        parts = gathered(_Part(self._places, rows, self._pixels, keys), world)
+        parts = all_gather(_Part(self._places, rows, self._pixels, keys), world)
         shown = self._examples({name: self._winners(name, parts) for name in GALLERIES})
-        merged = dict(entry for part in gathered(shown, world) for entry in part.items())
-        return self._merge(parts, merged, metrics, epoch) if world.is_first else None
+        merged = dict(entry for part in all_gather(shown, world) for entry in part.items())
+        return self._merge(parts, merged, metrics, epoch) if world.is_main else None
 
     def _winners(self, gallery: GalleryName, parts: Sequence[_Part]) -> list[Key]:
         return sorted(key for part in parts for key in part.keys[gallery])[: self.shown]

@@ -15,7 +15,7 @@ from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference.encoding import DECIMALS
 from byoc_vision.inference.predictor import Classification
 from byoc_vision.report.record import GalleryName
-from byoc_vision.training.figures import class_key
+from byoc_vision.training.metric_names import class_key
 from byoc_vision.training.predictions.scoring import (
     ScoredPrediction,
     calibration,

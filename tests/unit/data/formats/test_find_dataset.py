@@ -19,9 +19,9 @@ from support.datasets import (
 from support.trees import touch
 
 from byoc_vision.data.formats import find_dataset, read_folder
-from byoc_vision.data.samples import DataOptions, Dataset, Sample
+from byoc_vision.data.samples import DataFormatName, DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, InputError
-from byoc_vision.types import ClassInfo, DataFormatName
+from byoc_vision.types import ClassInfo
 
 
 def find(root: Path, **options: Any) -> Dataset:

@@ -78,7 +78,7 @@ def test_a_sample_of_a_large_set_says_so(tmp_path: Path) -> None:
     report = inspect(dataset, DataOptions(checked_pictures=30)).report
     assert summary(report)[0].startswith("checked   30 of 1,200 images (30 train)")
     assert summary(report)[1].startswith("others    are there and not empty; they are read in the first epoch")
-    assert "checked_pictures=1200 or `byoc-vision check --images 1200` reads all before" in summary(report)[1]
+    assert "checked_pictures=1200 or `byoc-vision check --pictures 1200` reads all before" in summary(report)[1]
     assert report.classes[0].in_training == 1200
     assert report.is_sampled
 

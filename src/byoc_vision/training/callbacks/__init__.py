@@ -1,0 +1,1 @@
+"""What follows a training: it measures, writes, judges; it does not change what is learned."""

@@ -1,0 +1,97 @@
+"""metrics.json after each epoch, the predictions of the best model, and the page made of both.
+
+What cannot be written costs a warning: the job continues, and its model counts.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from byoc_vision.data.image_dataset import ImageDataset
+from byoc_vision.errors import UserError
+from byoc_vision.report.record import Record, write_record
+from byoc_vision.training.callbacks.base import Callback
+from byoc_vision.training.predictions.collector import SplitPredictions
+from byoc_vision.training.predictions.thumbnails import write_augmented
+from byoc_vision.training.predictions.writing import write_predictions
+from byoc_vision.types import ClassInfo
+
+RENDERING_SHARE = 0.02  # of a job's time, for its page
+
+logger = logging.getLogger(__name__)
+
+
+class RunReport(Callback):
+    """Writes into `folder`, in the main process.
+
+    images: to train on, some of which are shown as the model sees them; None for none.
+    page: whether report.html is written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        classes: tuple[ClassInfo, ...],
+        images: ImageDataset | None = None,
+        *,
+        page: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder = folder
+        self._classes = classes
+        self._images = images
+        self._page = page
+        self._clock = clock
+        self._predictions: dict[str, SplitPredictions] = {}
+        self._augmented: list[str] | None = None
+        self._rendered: float | None = None  # when the page was written last
+        self._rendering = 0.0  # seconds that took
+
+    def predictions_kept(self, collected: SplitPredictions) -> None:
+        self._predictions[collected.evaluation.split] = collected
+        self._or_warn(lambda: write_predictions(self._folder, list(self._predictions.values())))
+
+    def epoch_end(self, record: Record) -> None:
+        """Write the page again only if enough time has passed since."""
+        if self._augmented is None:
+            self._augmented = []
+            self._or_warn(self._write_augmented)
+        self._write(record)
+        if self._rendered is None or self._clock() - self._rendered >= self._rendering / RENDERING_SHARE:
+            self._render()
+
+    def train_end(self, record: Record) -> None:
+        self._write(record)
+        self._render()
+
+    def _write(self, record: Record) -> None:
+        shown = record.model_copy(update={"augmented": self._augmented or []})
+        self._or_warn(lambda: write_record(self._folder, shown))
+
+    def _write_augmented(self) -> None:
+        if self._images is not None:
+            self._augmented = write_augmented(self._folder, self._images, self._classes)
+
+    def _render(self) -> None:
+        if not self._page:
+            return
+        # Imported when there is something to show: the first step need not wait for it.
+        from byoc_vision.report.page import write_report
+
+        began = self._clock()
+        self._or_warn(lambda: write_report(self._folder))
+        self._rendered = self._clock()
+        self._rendering = self._rendered - began
+
+    @staticmethod
+    def _or_warn(write: Callable[[], Any]) -> None:
+        try:
+            write()
+        except (OSError, UserError) as error:
+            logger.warning("The report of the job so far could not be written: %s", error)
+        except Exception:  # hours of training are worth more than a page about them
+            logger.exception("The report of the job so far could not be written: internal error, please report it")

@@ -1,0 +1,230 @@
+"""What each process trains and evaluates on: found and checked once, and divided.
+
+Usually every host has all samples, and all processes divide them. If a channel is sharded each host has its own, and
+its processes divide those.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from byoc_vision.data.bad_samples import OnBadSample, UnreadableSampleError
+from byoc_vision.data.formats import find_dataset
+from byoc_vision.data.pipe_mode import differing, digests
+from byoc_vision.data.preflight import (
+    Checked,
+    Survey,
+    check_found,
+    check_split,
+    find_and_check,
+    job_budget,
+    joined,
+    log_and_judge,
+    name_all,
+    read_part,
+    refusals_reported,
+)
+from byoc_vision.data.preflight_report import REPORT_FILE
+from byoc_vision.data.samplers import mixed_seed
+from byoc_vision.data.samples import Dataset, Sample
+from byoc_vision.data.shards import Shards, list_host
+from byoc_vision.errors import DataError, InputError, UserError
+from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.job import Job
+from byoc_vision.training import resolve_config
+from byoc_vision.training.distributed import Share, World, all_gather, on_hosts, on_rank0
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class DataPartition:
+    """A process's part of a job's data.
+
+    dataset: the samples on this host; of a split that every host has, all of them.
+    shares: by split, which of these are this process's.
+    seed: of the order and the augmentation of training images.
+    images: to train on, by host, and digest: which they are; both empty if every host has all.
+    unread_test: whether samples of the `test` split were not read when the data were checked.
+    """
+
+    dataset: Dataset
+    shares: Mapping[str, Share]
+    seed: int
+    images: Mapping[str, int] = field(default_factory=dict)
+    digest: str = ""
+    unread_test: bool = False
+
+    @classmethod
+    def shared(cls, dataset: Dataset, world: World, seed: int) -> DataPartition:
+        """Every host has all samples."""
+        return cls(dataset, dict.fromkeys(SPLITS, world.share), seed)
+
+    @classmethod
+    def sharded(cls, dataset: Dataset, shards: Shards, host: str, world: World, seed: int) -> DataPartition:
+        """dataset: the samples of all hosts."""
+        rank = shards.names.index(host)
+        owners = {split: shards.owners(samples) for split, samples in dataset.splits.items()}
+        here = replace(
+            dataset,
+            train=_owned(dataset.train, owners.get("train"), rank),
+            validation=_owned(dataset.validation, owners.get("validation"), rank),
+            test=_owned(dataset.test, owners.get("test"), rank),
+        )
+        shares = {split: world.share_of_host if owners.get(split) else world.share for split in SPLITS}
+        if (training := owners["train"]) is None:
+            return cls(here, shares, seed)
+        # With one seed all hosts would augment their first, second, … images alike.
+        return cls(here, shares, mixed_seed(seed, rank), shards.counts(training), digest(training))
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether the hosts train on images of their own, of which some hosts have fewer."""
+        return bool(self.images)
+
+    def check_test(self, world: World) -> None:
+        """Read the rest of the `test` split now, and not when all is trained. Call it in all processes.
+
+        Raises:
+            DataError: names the samples that cannot be used.
+        """
+        if self.unread_test:
+            on_hosts(world, lambda: check_split(self.dataset, "test"))
+
+    @contextmanager
+    def unreadable_named(self, on_bad_sample: OnBadSample) -> Iterator[None]:
+        """A sample that training cannot use ends the job as it would before training: all such samples are named."""
+        try:
+            yield
+        except UnreadableSampleError as error:
+            if on_bad_sample == "skip":
+                raise  # the error says that there are too many to leave out
+            raise name_all(self.dataset, str(error)) from None
+
+    def epoch_line(self, batches: int, batch_size: int) -> str:
+        """What an epoch of `batches` in each process comes to."""
+        most = batches * batch_size * self.shares["train"].size
+        used = ", ".join(f"{min(count, most)} of {count} on {host}" for host, count in self.images.items())
+        return (
+            f"Each host trains on its own images. An epoch has {batches} batches a process, as many as the smallest "
+            f"part gives, and uses {used}; other ones in each epoch"
+        )
+
+
+def find_data(job: Job, hyperparameters: Hyperparameters, world: World) -> tuple[Checked, DataPartition]:
+    """The samples of all hosts, checked, and this process's part of them.
+
+    `preflight.json` in the first host's /opt/ml/output/data holds what was found, or what is wrong.
+
+    Raises:
+        InputError: the hosts' pipes brought different records.
+        DataError: names the samples that cannot be used.
+    """
+    compare_streams(job, world)
+    checked, partition = _find(job, hyperparameters, world)
+    report = checked.report
+    unread = report.checked.get("test") != report.samples.get("test") and hyperparameters.on_bad_sample != "skip"
+    return checked, replace(partition, unread_test=unread)
+
+
+def _find(job: Job, hyperparameters: Hyperparameters, world: World) -> tuple[Checked, DataPartition]:
+    if job.sharded:
+        shards = Shards(tuple(on_hosts(world, lambda: _named(job.current_host, lambda: list_host(job)))))
+        if shards.channels:
+            checked = check_shards(job, hyperparameters, world, shards)
+            own = DataPartition.sharded(checked.dataset, shards, job.current_host, world, hyperparameters.seed)
+            return checked, own
+    checked = on_rank0(world, lambda: check_data(job, hyperparameters))
+    return checked, DataPartition.shared(checked.dataset, world, hyperparameters.seed)
+
+
+def compare_streams(job: Job, world: World) -> None:
+    """A sample of a pipe is identified by its place in it, so every host must receive the same records.
+
+    Raises InputError that names the channels that differ.
+    """
+    found = all_gather(digests(job) if world.local_rank == 0 else {}, world)
+    if different := differing(found):
+        raise InputError(
+            f"the pipes of {', '.join(different)} brought other bytes to other hosts; every host must get all records "
+            "in the same order: S3DataDistributionType FullyReplicated, and no ShuffleConfig"
+        )
+
+
+def check_data(job: Job, hyperparameters: Hyperparameters) -> Checked:
+    """The samples, all of which lie here; as many of them checked as hold the first step up for seconds at the most."""
+    options = replace(resolve_config.data_options(hyperparameters), checking_budget=job_budget())
+    checked = find_and_check(job.folders, options, **_settings(job, hyperparameters))
+    log_and_judge(checked.report)
+    return checked
+
+
+def check_shards(job: Job, hyperparameters: Hyperparameters, world: World, shards: Shards) -> Checked:
+    """The samples of all hosts: found in the first process, read on each host, judged in the first process."""
+    options = resolve_config.data_options(hyperparameters)
+    settings = _settings(job, hyperparameters)
+
+    def find() -> Dataset:
+        with refusals_reported(settings["report_file"]):
+            dataset = find_dataset({**job.folders, **shards.together()}, options)
+            shards.refuse_parted(dataset)
+            shards.refuse_idle(dataset)
+            return dataset
+
+    def is_here(sample: Sample) -> bool:
+        return shards.names[shards.owner(sample) or 0] == job.current_host
+
+    def judge(parts: list[Survey]) -> Checked:
+        faulty = [host for host, part in zip(shards.names, parts, strict=True) if part.all_faults]
+        with refusals_reported(settings["report_file"]):
+            checked = check_found(dataset, options, **settings, seen=joined(parts, dataset.splits))
+        try:
+            log_and_judge(checked.report)
+        except DataError as error:
+            where = f"on {', '.join(faulty)}: " if faulty else ""
+            raise DataError(f"{where}{error}") from None
+        shards.refuse_idle(checked.dataset)
+        return checked
+
+    dataset = on_rank0(world, find)
+    parts = on_hosts(world, lambda: _named(job.current_host, lambda: read_part(dataset, options, is_here)))
+    return on_rank0(world, lambda: judge(parts))
+
+
+def digest(owners: Sequence[int]) -> str:
+    """Which image is on which host, in a few letters."""
+    return hashlib.blake2b(repr(list(owners)).encode(), digest_size=8).hexdigest()
+
+
+def _owned(samples: tuple[Sample, ...], owners: Sequence[int] | None, rank: int) -> tuple[Sample, ...]:
+    """The samples of one host; all of them if every host has them."""
+    if owners is None:
+        return samples
+    return tuple(sample for sample, owner in zip(samples, owners, strict=True) if owner == rank)
+
+
+def _settings(job: Job, hyperparameters: Hyperparameters) -> dict[str, Any]:
+    return {
+        "input_sizes": {
+            task: hyperparameters.image_size or (size, size) for task, size in resolve_config.DEFAULT_SIZE.items()
+        },
+        "balanced": hyperparameters.class_weights != "none" or hyperparameters.sampling != "natural",
+        "report_file": job.paths.output_data / REPORT_FILE,
+    }
+
+
+def _named(host: str, produce: Callable[[], T]) -> T:
+    """What `produce` makes; its errors name the host."""
+    try:
+        return produce()
+    except UserError as error:
+        raise type(error)(f"on {host}: {error}") from error

@@ -1,0 +1,121 @@
+"""What the epochs of a training came to: their records, the best of them, the line of the log, when to stop."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from byoc_vision.training.metric_names import Objective
+
+Metrics = dict[str, float]
+
+MOST_METRICS = 40  # in a line of the log
+_OF_ONE_CLASS = re.compile(":(iou|f1)_")
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch. learning_rate: the one that it began with.
+
+    seconds: with its validation. images_per_second, data_wait: of its training alone, see `Throughput`.
+    """
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    validation: Metrics
+    seconds: float
+    images_per_second: float = 0.0
+    data_wait: float = 0.0
+
+    def line(self) -> str:
+        """One line of the log, in a stable form that SageMaker's metric regexes read."""
+        metrics = metrics_line({"train:loss": self.train_loss} | named("validation", self.validation))
+        return (
+            f"epoch={self.epoch} {metrics} learning_rate={self.learning_rate:.3g} seconds={self.seconds:.1f} "
+            f"images_per_second={self.images_per_second:.1f} data_wait={self.data_wait:.0%}"
+        )
+
+
+@dataclass
+class History:
+    """All epochs so far, and the best of them."""
+
+    objective: Objective
+    records: list[EpochRecord] = field(default_factory=list)
+    best: EpochRecord | None = None
+
+    def add(self, record: EpochRecord) -> bool:
+        """Whether this epoch is the best so far."""
+        self.records.append(record)
+        if self.best is None or self._better(record, self.best):
+            self.best = record
+            return True
+        return False
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "records": [asdict(record) for record in self.records],
+            "best_epoch": self.best.epoch if self.best else None,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.records[:] = [EpochRecord(**record) for record in state["records"]]
+        self.best = next((record for record in self.records if record.epoch == state["best_epoch"]), None)
+
+    def _better(self, one: EpochRecord, other: EpochRecord) -> bool:
+        difference = one.validation[self.objective.name] - other.validation[self.objective.name]
+        return difference > 0 if self.objective.mode == "max" else difference < 0
+
+
+@dataclass
+class EarlyStopping:
+    """Counts the epochs without improvement.
+
+    An epoch improves if its metric beats the best one so far by more than `tolerance`, in the metric's units.
+    `min_epochs` are trained in any case. A metric that is not a number is no improvement.
+    """
+
+    patience: int
+    min_epochs: int = 0
+    tolerance: float = 0.0
+    mode: Literal["max", "min"] = "max"
+    best: float | None = None
+    waited: int = 0
+
+    def should_stop(self, epoch: int, value: float) -> bool:
+        """Whether `epoch`, counted from 1, with this metric is the last one. Call it once an epoch."""
+        if self._improves(value):
+            self.best, self.waited = value, 0
+        else:
+            self.waited += 1
+        return self.waited >= self.patience and epoch >= self.min_epochs
+
+    def state_dict(self) -> dict[str, Any]:
+        """What changes from epoch to epoch, without the settings."""
+        return {"best": self.best, "waited": self.waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best, self.waited = state["best"], state["waited"]
+
+    def _improves(self, value: float) -> bool:
+        if math.isnan(value):
+            return False
+        if self.best is None:
+            return True
+        gain = value - self.best if self.mode == "max" else self.best - value
+        return gain > self.tolerance
+
+
+def metrics_line(metrics: Metrics) -> str:
+    """`name=value` of each metric. With very many classes those of single classes are only in metrics.json."""
+    if len(metrics) > MOST_METRICS:
+        metrics = {name: value for name, value in metrics.items() if not _OF_ONE_CLASS.search(name)}
+    return " ".join(f"{name}={value:.4f}" for name, value in metrics.items())
+
+
+def named(prefix: str, metrics: Mapping[str, float]) -> Metrics:
+    return {f"{prefix}:{name}": value for name, value in metrics.items()}

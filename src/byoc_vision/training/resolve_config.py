@@ -1,0 +1,131 @@
+"""From hyperparameters and data to decisions: which model, which input size, which loss, which objective."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from byoc_vision.artifact import ModelConfig
+from byoc_vision.data.samples import DataOptions, Dataset
+from byoc_vision.errors import InputError
+from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.models.names import canonical_spec
+from byoc_vision.models.pretrained import PretrainedInfo
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.training.metric_names import Objective, metrics_of
+from byoc_vision.types import ModelSpec, ResizeRule, Task
+
+DEFAULT_MODEL: dict[Task, str] = {"segmentation": "unet", "classification": "resnet18"}
+DEFAULT_SIZE: dict[Task, int] = {"segmentation": 256, "classification": 224}
+DEFAULT_RESIZE: dict[Task, ResizeRule] = {"segmentation": "stretch", "classification": "short_side"}
+DEFAULT_LOSS: dict[Task, str] = {"segmentation": "bce_dice", "classification": "cross_entropy"}
+
+
+def data_options(hyperparameters: Hyperparameters) -> DataOptions:
+    """The hyperparameters of the data."""
+    return DataOptions(
+        task=hyperparameters.task,
+        layout=hyperparameters.data_layout,
+        validation_split=hyperparameters.validation_split,
+        seed=hyperparameters.seed,
+        num_classes=hyperparameters.num_classes,
+        num_training_samples=hyperparameters.num_training_samples,
+        ignore_index=hyperparameters.ignore_index,
+        trimap_border=hyperparameters.trimap_border,
+        min_class_count=hyperparameters.min_class_count,
+        multi_label=hyperparameters.multi_label,
+        on_bad_sample=hyperparameters.on_bad_sample,
+        checked_pictures=hyperparameters.checked_pictures,
+    )
+
+
+def model_spec(hyperparameters: Hyperparameters, dataset: Dataset) -> ModelSpec:
+    """Raises InputError for a name that is not known, and for a field that does not belong to the task."""
+    task = dataset.task
+    return canonical_spec(
+        ModelSpec(
+            task=task,
+            architecture=hyperparameters.model if hyperparameters.model != "auto" else DEFAULT_MODEL[task],
+            encoder=hyperparameters.encoder,
+            outputs=1 if is_binary(dataset) else len(dataset.classes),
+            hidden_units=hyperparameters.hidden_units,
+            dropout_rate=hyperparameters.dropout_rate,
+        )
+    )
+
+
+def is_binary(dataset: Dataset) -> bool:
+    """Two classes of pixels take one logit and a sigmoid."""
+    return dataset.task == "segmentation" and len(dataset.classes) == 2
+
+
+def preprocess(hyperparameters: Hyperparameters, spec: ModelSpec, pretrained: PretrainedInfo | None) -> Preprocess:
+    """The input rule; the normalisation is the one that the pretrained weights were made with."""
+    size = DEFAULT_SIZE[spec.task]
+    height, width = hyperparameters.image_size or (size, size)
+    resize = hyperparameters.resize or DEFAULT_RESIZE[spec.task]
+    if spec.task == "segmentation" and resize == "short_side":
+        raise InputError(
+            "resize: short_side cuts images, so parts of a mask would be missing; use stretch or letterbox"
+        )
+    short_side = hyperparameters.short_side
+    if short_side is not None and resize != "short_side":
+        raise InputError(f"short_side={short_side} goes with resize=short_side (classification), not with {resize}")
+    if short_side is not None and short_side < max(height, width):
+        raise InputError(
+            f"short_side={short_side} is less than image_size={height}, {width}, which is cut out of it; "
+            "raise the first or lower the second"
+        )
+    rule = Preprocess(height=height, width=width, resize=resize, short_side=short_side)
+    if pretrained is None:
+        return rule
+    return rule.model_copy(update={"mean": pretrained.mean, "std": pretrained.std})
+
+
+def crop_size(hyperparameters: Hyperparameters, rule: Preprocess, task: Task) -> tuple[int, int] | None:
+    """The size of the parts of images to train on; None for whole images.
+
+    Raises InputError for a part larger than the whole, and for tasks whose labels are of whole images.
+    """
+    size = hyperparameters.crop_size
+    if size is None:
+        return None
+    if task == "classification":
+        raise InputError("crop_size is for segmentation; for classification set short_side above image_size")
+    if size[0] > rule.height or size[1] > rule.width:
+        raise InputError(
+            f"crop_size={size[0]}, {size[1]} is larger than image_size={rule.height}, {rule.width}, out of which it is "
+            "cut; raise image_size or lower crop_size"
+        )
+    return size
+
+
+def model_config_of(dataset: Dataset, spec: ModelSpec, rule: Preprocess) -> ModelConfig:
+    return ModelConfig(
+        model=spec,
+        classes=dataset.classes,
+        activation="sigmoid" if is_binary(dataset) or dataset.multi_label else "softmax",
+        preprocess=rule,
+    )
+
+
+def loss_name(hyperparameters: Hyperparameters, task: Task) -> str:
+    return DEFAULT_LOSS[task] if hyperparameters.loss == "auto" else hyperparameters.loss
+
+
+def objective(hyperparameters: Hyperparameters, dataset: Dataset) -> Objective:
+    """The metric that the job names, or the task's default, see `metrics_of`.
+
+    Raises InputError for a metric that the task does not have.
+    """
+    default, *others = metrics_of(dataset.task, multi_label=dataset.multi_label, classes=len(dataset.classes))
+    name = default if hyperparameters.objective == "auto" else hyperparameters.objective
+    if name not in (default, *others):
+        raise InputError(f"objective={name} is not a metric of this task; take one of {', '.join([default, *others])}")
+    return Objective(name, "min" if name == "loss" else "max")
+
+
+def baked_weights() -> Path | None:
+    """The folder of pretrained weights that the Docker image was built with; None if it has none."""
+    folder = Path(os.environ.get("BYOC_PRETRAINED_DIR", "/opt/byoc/weights"))
+    return folder if folder.is_dir() else None
