@@ -37,7 +37,8 @@ def class_weights(
     images = training_images(dataset, seen, masks_read)
     if hyperparameters.sampling != "natural":
         logger.warning(
-            "sampling=%s and class_weights=%s both make up for rare classes, which then count twice; leave one of them out",
+            "sampling=%s and class_weights=%s both make up for rare classes, which then count twice; "
+            "leave one of them out",
             hyperparameters.sampling,
             setting,
         )

@@ -151,7 +151,8 @@ class CrossEntropy(MaskedLoss):
         if self.class_weights is None:
             return F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
         no, yes = self.class_weights
-        return -(yes * wanted * F.logsigmoid(logits) + no * (1 - wanted) * F.logsigmoid(-logits))
+        losses: Tensor = -(yes * wanted * F.logsigmoid(logits) + no * (1 - wanted) * F.logsigmoid(-logits))
+        return losses
 
 
 class Focal(MaskedLoss):
@@ -244,7 +245,8 @@ class Sum(Loss):
 
     def __init__(self, *losses: Loss) -> None:
         super().__init__()
-        self.losses = nn.ModuleList(losses)
+        self.losses = losses
+        self._registered = nn.ModuleList(losses)  # so that their weights move with this one
         self.terms = sum(loss.terms for loss in losses)
 
     def sums(self, logits: Tensor, targets: Tensor) -> Tensor:

@@ -35,9 +35,7 @@ def test_several_processes_learn_what_one_learns_from_the_same_images(
     shared = shared_steps.train_shares(0, size, store)
     assert [process.wait(60) for process in others] == [0] * len(others), log.read_text()
     for (name, _), learnt in shared.items():
-        torch.testing.assert_close(
-            learnt, whole[name], rtol=TOLERANCE, atol=TOLERANCE, msg=lambda text: f"{name}: {text}"
-        )
+        torch.testing.assert_close(learnt, whole[name], rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def test_class_weights_count_also_in_batches_of_one() -> None:
