@@ -2,25 +2,93 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from byoc_vision.precision import choose_precision
-from byoc_vision.training.distributed import World, wrap_ddp
-from byoc_vision.training.losses import build_loss
+from byoc_vision.training.distributed import World, sum_over_processes, wrap_ddp
+from byoc_vision.training.losses import Activation, Loss, build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.step import Batch, Step
+from byoc_vision.types import Task
 
-IMAGES = 16
+IMAGES = 14  # two parts of equal size, four of unequal size
 STEPS = 3
+SIDE = 8
+CLASSES = 3
+IGNORED = 255
 
 
-def images(step: int) -> Batch:
-    """A global batch: uint8 [16, 3, 8, 8] and labels."""
+@dataclass(frozen=True)
+class Case:
+    """A loss, and targets of its kind."""
+
+    name: str
+    activation: Activation = "softmax"
+    task: Task = "segmentation"
+    class_weights: tuple[float, ...] | None = None
+    label_smoothing: float = 0.0
+
+    @property
+    def outputs(self) -> int:
+        return 1 if self.task == "segmentation" and self.activation == "sigmoid" else CLASSES
+
+    def loss(self) -> Loss:
+        return build_loss(
+            self.name,
+            self.activation,
+            task=self.task,
+            class_weights=self.class_weights,
+            label_smoothing=self.label_smoothing,
+        )
+
+    def targets(self, generator: torch.Generator) -> Tensor:
+        """Labels [N], answers of yes or no [N, K], or masks [N, h, w] in which images have ignored pixels, from none
+        to all.
+        """
+        if self.task == "classification":
+            if self.activation == "sigmoid":
+                return torch.randint(2, (IMAGES, CLASSES), dtype=torch.uint8, generator=generator)
+            return torch.randint(CLASSES, (IMAGES,), generator=generator)
+        classes = 2 if self.activation == "sigmoid" else CLASSES
+        masks = torch.randint(classes, (IMAGES, SIDE, SIDE), dtype=torch.uint8, generator=generator)
+        for index in range(IMAGES):
+            masks[index, : SIDE * index // (IMAGES - 1)] = IGNORED
+        return masks
+
+    def net(self) -> nn.Module:
+        if self.task == "classification":
+            return nn.Sequential(Bytes(), nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, self.outputs))
+        return nn.Sequential(Bytes(), nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, self.outputs, 1))
+
+
+UNEQUAL = (0.1, 20.0, 1.0)
+CASES = {
+    "labels": Case("cross_entropy", task="classification"),
+    "labels, weighted": Case("cross_entropy", task="classification", class_weights=UNEQUAL),
+    "labels, weighted and smoothed": Case("cross_entropy", "softmax", "classification", UNEQUAL, 0.1),
+    "labels, focal": Case("focal", task="classification", class_weights=UNEQUAL),
+    "several labels": Case("cross_entropy", "sigmoid", "classification", UNEQUAL, 0.1),
+    "several labels, focal": Case("focal", "sigmoid", "classification", UNEQUAL),
+    "masks": Case("cross_entropy"),
+    "masks, weighted and smoothed": Case("cross_entropy", class_weights=UNEQUAL, label_smoothing=0.1),
+    "masks, focal": Case("focal", class_weights=UNEQUAL),
+    "masks, dice": Case("dice", class_weights=UNEQUAL),
+    "masks, bce_dice": Case("bce_dice", class_weights=UNEQUAL),
+    "masks of two classes": Case("bce_dice", "sigmoid", class_weights=(0.1, 5.0)),
+    "masks of two classes, dice": Case("dice", "sigmoid"),
+    "masks of two classes, focal": Case("focal", "sigmoid", class_weights=(0.1, 5.0)),
+}
+
+
+def batch(case: Case, step: int) -> Batch:
+    """A batch of all processes: uint8 [14, 3, 8, 8] and targets."""
     generator = torch.Generator().manual_seed(step)
-    shown = torch.randint(256, (IMAGES, 3, 8, 8), dtype=torch.uint8, generator=generator)
-    return shown, torch.randint(3, (IMAGES,), generator=generator)
+    images = torch.randint(256, (IMAGES, 3, SIDE, SIDE), dtype=torch.uint8, generator=generator)
+    return images, case.targets(generator)
 
 
 class Bytes(nn.Module):
@@ -30,21 +98,23 @@ class Bytes(nn.Module):
         return images.float() / 128 - 1
 
 
-def train(world: World, accumulate_steps: int) -> list[Tensor]:
-    """The parameters after a few steps over the global batches, each process on its share of the images."""
+def train(case: Case, world: World, accumulate_steps: int) -> list[Tensor]:
+    """The parameters, and the summed loss, after a few steps, each process on its part of the images."""
     torch.manual_seed(0)
-    net = nn.Sequential(Bytes(), nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 3))
-    optimizer = build_optimizer("sgd", net, 0.1, momentum=0.9)
+    net = case.net()
+    optimizer = build_optimizer("sgd", net, 0.01, momentum=0.9)
     schedule = build_schedule("constant", optimizer, total_steps=STEPS, steps_per_epoch=STEPS)
     device = torch.device("cpu")
     precision = choose_precision("float32", device)
-    loss = build_loss("cross_entropy", "softmax", task="classification")
-    step = Step(wrap_ddp(net, world), loss, optimizer, schedule, precision, precision.scaler(), device)
+    step = Step(
+        wrap_ddp(net, world), case.loss(), optimizer, schedule, precision, precision.scaler(), device, world=world
+    )
+    sums = torch.zeros(2, dtype=torch.float64)
     for index in range(STEPS):
-        shown, labels = (part[world.rank :: world.size] for part in images(index))
-        size = len(shown) // accumulate_steps
-        step(list(zip(shown.split(size), labels.split(size), strict=True)))
-    return [parameter.detach() for parameter in net.parameters()]
+        images, targets = (part[world.rank :: world.size] for part in batch(case, index))
+        size = -(-len(images) // accumulate_steps)
+        sums += step(list(zip(images.split(size), targets.split(size), strict=True)))
+    return [*(parameter.detach() for parameter in net.parameters()), sum_over_processes(sums, world)]
 
 
 def join(rank: int, size: int, store: str) -> World:
@@ -52,11 +122,11 @@ def join(rank: int, size: int, store: str) -> World:
     return World(rank=rank, local_rank=rank, size=size)
 
 
-def train_shares(rank: int, size: int, store: str) -> list[list[Tensor]]:
-    """The parameters after each process's share of the steps, for batches taken in one and in two parts."""
+def train_shares(rank: int, size: int, store: str) -> dict[tuple[str, int], list[Tensor]]:
+    """What `train` gives for each case and for batches taken in one and in two parts, in a process of several."""
     world = join(rank, size, store)
     try:
-        return [train(world, accumulate_steps) for accumulate_steps in (1, 2)]
+        return {(name, parts): train(case, world, parts) for name, case in CASES.items() for parts in (1, 2)}
     finally:
         dist.destroy_process_group()
 

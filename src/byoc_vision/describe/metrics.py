@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from byoc_vision.errors import InputError
-from byoc_vision.training.metric_names import class_key, metrics_of
+from byoc_vision.training.metric_names import class_keys, metrics_of
 from byoc_vision.types import Task
 
 MOST_DEFINITIONS = 40
@@ -54,7 +54,7 @@ def metric_definitions(
     Raises InputError for more than 40 metrics, and for classes without a task.
     """
     names = list(_names(task, multi_label, top_k))
-    of_classes = [f"validation:{_of_class(task)}_{class_key(name)}" for name in classes]
+    of_classes = [f"validation:{_of_class(task)}_{key}" for key in class_keys(classes)]
     metrics = ["train:loss", *(f"{split}:{name}" for split in ("validation", "test") for name in names), *of_classes]
     if len(metrics) + len(_OF_EPOCHS) > MOST_DEFINITIONS:
         most = MOST_DEFINITIONS - len(_OF_EPOCHS) - len(metrics) + len(of_classes)

@@ -182,6 +182,7 @@ def assemble(
         device=device,
         clip_grad_norm=hyperparameters.clip_grad_norm,
         callbacks=callbacks,
+        world=world,
     )
     best = BestModel(
         job.paths, config, net, world, evaluator, validation, partition, hyperparameters.seed, run, callbacks

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from byoc_vision.data.preflight_report import ClassReport
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
+
+_LEAST_PRESENCE = 0.1  # of a class that nearly every image has
+
+logger = logging.getLogger(__name__)
 
 
 def class_weights(
@@ -16,7 +21,8 @@ def class_weights(
     """A weight for each class, in the order of the classes; None if all count the same.
 
     balanced: total / (classes × count), over images, or over pixels in masks; with several labels to an image the
-    ratio of the images without a class to those with it, as a weight of its presence.
+    ratio of the images without a class to those with it, as a weight of its presence, but not less than 0.1: a class
+    that every image has would weigh nothing, and would not be learnt.
     effective: (1 - beta) / (1 - beta^images), of mean 1 (Cui et al., "Class-Balanced Loss Based on Effective Number
     of Samples", 2019); in masks the images that show a class.
     A class that no training image shows has the weight 1.
@@ -29,10 +35,17 @@ def class_weights(
     if isinstance(setting, tuple):
         return _listed(setting, dataset)
     images = training_images(dataset, seen, masks_read)
+    if hyperparameters.sampling != "natural":
+        logger.warning(
+            "sampling=%s and class_weights=%s both make up for rare classes, which then count twice; "
+            "leave one of them out",
+            hyperparameters.sampling,
+            setting,
+        )
     if setting == "effective":
         return _effective(images, hyperparameters.effective_number_beta)
     if dataset.multi_label:
-        return tuple((len(dataset.train) - count) / count if count else 1.0 for count in images)
+        return _balanced_presence(images, dataset)
     shares = [entry.pixel_share for entry in seen]
     known = [share for share in shares if share is not None]
     return _balanced(known if dataset.task == "segmentation" else images)
@@ -65,6 +78,19 @@ def _listed(weights: tuple[float, ...], dataset: Dataset) -> tuple[float, ...]:
 def _balanced(counts: Sequence[float]) -> tuple[float, ...]:
     total, seen = sum(counts), sum(count > 0 for count in counts)
     return tuple(total / (seen * count) if count else 1.0 for count in counts)
+
+
+def _balanced_presence(images: Sequence[int], dataset: Dataset) -> tuple[float, ...]:
+    total = len(dataset.train)
+    weights = [(total - count) / count if count else 1.0 for count in images]
+    frequent = [name for name, weight in zip(dataset.class_names, weights, strict=True) if weight < _LEAST_PRESENCE]
+    if frequent:
+        logger.warning(
+            "class_weights=balanced: nearly every image has %s; the weight is %g and not less, so that it is learnt",
+            ", ".join(frequent),
+            _LEAST_PRESENCE,
+        )
+    return tuple(max(weight, _LEAST_PRESENCE) for weight in weights)
 
 
 def _effective(counts: Sequence[int], beta: float) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from byoc_vision import __version__
 from byoc_vision.artifact import ModelConfig
@@ -36,6 +36,7 @@ from byoc_vision.system.gpus import find_gpus
 from byoc_vision.system.machine import available_cores
 from byoc_vision.training.distributed import Share, World, any_process, processes_per_host, sum_over_processes
 from byoc_vision.training.history import Metrics
+from byoc_vision.training.losses import Loss, divide
 from byoc_vision.training.metric_names import metrics_of
 from byoc_vision.training.predictions.collector import Collector
 from byoc_vision.training.predictions.scoring import ScoredPrediction, score
@@ -67,7 +68,7 @@ class Evaluator:
     predictor: Predictor
     classes: Sequence[ClassInfo]
     batch_size: int
-    loss: nn.Module | None = None
+    loss: Loss | None = None
     workers: int | None = None
     world: World = field(default_factory=World)
     top_k: int | None = None
@@ -130,7 +131,7 @@ def evaluate(
     batches: Iterable[EvaluationBatch],
     metrics: MetricSet,
     world: World,
-    loss: nn.Module | None = None,
+    loss: Loss | None = None,
     stopping: Callable[[], bool] | None = None,
     collector: Collector | None = None,
 ) -> Metrics:
@@ -143,20 +144,21 @@ def evaluate(
         StopRequestedError: `stopping` returned True in a process; raised in all of them.
     """
     device = torch.device(predictor.device)
-    total = torch.zeros(3, dtype=torch.float64, device=device)  # summed loss, images, unreadable images
+    counts = torch.zeros(2, dtype=torch.float64, device=device)  # images, unreadable images
+    losses = torch.zeros(2, loss.terms if loss else 0, dtype=torch.float64, device=device)  # sums and totals
     with ThreadPoolExecutor(min(MOST_THREADS, max(1, available_cores() // processes_per_host()))) as threads:
         # A mask at a photograph's size takes milliseconds outside of Python; a label takes less than a thread does.
         each = threads.map if predictor.config.task == "segmentation" else map
         for batch in batches:
-            total[1] += len(batch.targets)
-            total[2] += len(batch.unreadable)
+            counts[0] += len(batch.targets)
+            counts[1] += len(batch.unreadable)
             if not batch.targets:
                 continue
             inputs = batch.images.permute(0, 2, 3, 1).numpy()
             logits = predictor.forward(inputs)
             if loss is not None:
                 targets = torch.stack([_target(target, predictor) for target in batch.targets]).to(device)
-                total[0] += loss(torch.as_tensor(logits), targets) * len(targets)
+                losses += torch.stack([loss.sums(torch.as_tensor(logits), targets).double(), loss.totals(targets)])
             prepared = list(map(Prepared, inputs, batch.heights, batch.widths))
             answered = each(partial(_answered, predictor), logits, prepared, batch.targets)
             metrics.update(answered if collector is None else _collected(collector, batch, prepared, answered))
@@ -164,13 +166,13 @@ def evaluate(
                 break
     if stopping and any_process(stopping(), world, device):
         raise StopRequestedError
-    summed_loss, images, unreadable = sum_over_processes(total, world).tolist()
+    images, unreadable = sum_over_processes(counts, world).tolist()
     if not images:
         raise DataError(f"none of the {unreadable:.0f} images to be evaluated can be read; the log names each of them")
     if unreadable and world.is_main:
         logger.warning("%d of %d images cannot be read: the metrics are of the others", unreadable, unreadable + images)
     values = metrics.compute()
-    return values if loss is None else {"loss": summed_loss / images, **values}
+    return values if loss is None else {"loss": divide(*sum_over_processes(losses, world)).item(), **values}
 
 
 def _answered(predictor: Predictor, logits: Logits, prepared: Prepared, target: np.ndarray) -> ScoredPrediction:

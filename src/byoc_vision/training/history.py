@@ -49,7 +49,7 @@ class History:
     best: EpochRecord | None = None
 
     def add(self, record: EpochRecord) -> bool:
-        """Whether this epoch is the best so far."""
+        """Whether this epoch is the best so far. Any number beats NaN."""
         self.records.append(record)
         if self.best is None or self._better(record, self.best):
             self.best = record
@@ -67,7 +67,10 @@ class History:
         self.best = next((record for record in self.records if record.epoch == state["best_epoch"]), None)
 
     def _better(self, one: EpochRecord, other: EpochRecord) -> bool:
-        difference = one.validation[self.objective.name] - other.validation[self.objective.name]
+        value, best = (record.validation[self.objective.name] for record in (one, other))
+        if math.isnan(best):
+            return not math.isnan(value)
+        difference = value - best
         return difference > 0 if self.objective.mode == "max" else difference < 0
 
 

@@ -1,6 +1,10 @@
 """The losses, over logits and class indices, in float32 whatever the network's precision.
 
-Masks may hold an ignored value: such pixels do not count. If no pixel counts the loss is 0, and its gradients too.
+Each is a ratio, or a sum of ratios: of what the targets cost to what they weigh. A step of several batches and
+processes divides the costs of each batch by the weight of all of them (`totals`), which depends on the targets alone.
+So it learns what one batch of all the images teaches, however they are divided.
+
+Masks may hold an ignored value: such pixels count nowhere. If nothing counts, the loss is 0, and its gradients too.
 """
 
 from __future__ import annotations
@@ -32,15 +36,16 @@ def build_loss(
     ignore_index: int = 255,
     class_weights: Sequence[float] | None = None,
     label_smoothing: float = 0.0,
-) -> nn.Module:
+) -> Loss:
     """The loss of a name.
 
     It takes logits [N, K, H, W] and class indices [N, H, W] (uint8 or int64), or [N, K] and [N]. With `sigmoid` masks
     have one logit, K = 1, and the classes are 0 and 1; images have K labels of yes or no each, [N, K] of 1 and 0.
     `ignore_index` is for masks alone: an image's label 255 is a class. `class_weights` has one weight a class, two
-    for masks with `sigmoid`; with K labels of yes or no it is the weight of each class's yes; a no counts 1.
+    for masks with `sigmoid`; with K labels of yes or no it is what each class's yes counts, where a no counts 1.
 
-    Raises InputError for a name that is not known, and for one that does not go with the task or with label smoothing.
+    Raises:
+        InputError: the name is not known, or does not go with the task, with label smoothing or with class weights.
     """
     if name not in LOSSES:
         raise InputError(f"loss={name} is not known; take one of {', '.join(LOSSES)}")
@@ -48,6 +53,11 @@ def build_loss(
         raise InputError(f"loss={name} compares areas of masks; for labels take {' or '.join(_FOR_CLASSIFICATION)}")
     if label_smoothing and name not in ("cross_entropy", "bce_dice"):
         raise InputError(f"label_smoothing goes with loss=cross_entropy and loss=bce_dice, not with loss={name}")
+    if name == "dice" and activation == "sigmoid" and class_weights is not None:
+        raise InputError(
+            "class_weights has nothing to weight with loss=dice and two classes: it compares the second class alone; "
+            "leave class_weights out, or take loss=bce_dice"
+        )
     weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
     if task == "classification" and activation == "sigmoid":
         return YesOrNo(_FOCAL_GAMMA if name == "focal" else 0.0, weights, label_smoothing)
@@ -62,7 +72,30 @@ def build_loss(
     return cross_entropy
 
 
-class MaskedLoss(nn.Module):
+class Loss(nn.Module):
+    """A ratio of sums over targets, or the sum of T = `terms` such ratios."""
+
+    terms = 1
+
+    def sums(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """What the targets cost, float32 [T]."""
+        raise NotImplementedError
+
+    def totals(self, targets: Tensor) -> Tensor:
+        """What the targets weigh, float64 [T]: what `sums` are divided by."""
+        raise NotImplementedError
+
+    def forward(self, logits: Tensor, targets: Tensor, totals: Tensor | None = None) -> Tensor:
+        """The loss of these targets, float32 []; with `totals` their share in the loss of all that the totals cover."""
+        return divide(self.sums(logits, targets), self.totals(targets) if totals is None else totals)
+
+
+def divide(sums: Tensor, totals: Tensor) -> Tensor:
+    """The sum of the ratios; one of 0 to 0 is 0."""
+    return (sums / totals.to(sums.dtype).clamp(min=torch.finfo(torch.float32).tiny)).sum()
+
+
+class MaskedLoss(Loss):
     """What the losses share: which pixels count, and what each counts for."""
 
     class_weights: Tensor | None
@@ -80,51 +113,71 @@ class MaskedLoss(nn.Module):
         self.label_smoothing = label_smoothing
         self.register_buffer("class_weights", class_weights, persistent=False)
 
-    def counted(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The targets as int64 with 0 for ignored ones, and 1.0 or 0.0 for each: counted or ignored."""
-        if logits.ndim == 2:
+    def counted(self, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The targets as int64 with 0 where they are ignored, and 1.0 or 0.0 for each: counted or ignored."""
+        if targets.ndim == 1:
             return targets.long(), torch.ones_like(targets, dtype=torch.float32)
         ignored = targets == self.ignore_index
         return targets.long().masked_fill(ignored, 0), (~ignored).float()
 
-    def weighted_mean(self, losses: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
-        """The mean of `losses`, each of shape and weight of its target; 0 if none counts."""
-        weights = counted if self.class_weights is None else counted * self.class_weights[targets]
-        return (losses * weights).sum() / weights.sum().clamp(min=torch.finfo(torch.float32).tiny)
+    def totals(self, targets: Tensor) -> Tensor:
+        """The weights of the counted targets."""
+        targets, counted = self.counted(targets)
+        return self.weights(targets, counted).sum(dtype=torch.float64)[None]
 
-    def cross_entropies(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """-log p of each target, in the targets' shape."""
-        if self.activation == "softmax":
-            return F.cross_entropy(logits, targets, reduction="none", label_smoothing=self.label_smoothing)
-        wanted = targets.float() * (1 - self.label_smoothing) + self.label_smoothing / 2
-        return F.binary_cross_entropy_with_logits(logits.squeeze(1), wanted, reduction="none")
+    def weights(self, targets: Tensor, counted: Tensor) -> Tensor:
+        """What each target weighs."""
+        return counted if self.class_weights is None else counted * self.class_weights[targets]
 
 
 class CrossEntropy(MaskedLoss):
-    """Cross-entropy, with one logit the binary one."""
+    """Cross-entropy, with one logit the binary one. Class weights and label smoothing are those of
+    `torch.nn.CrossEntropyLoss`: what is spread over a class has that class's weight.
+    """
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        targets, counted = self.counted(logits, targets)
-        return self.weighted_mean(self.cross_entropies(logits.float(), targets), targets, counted)
+    def sums(self, logits: Tensor, targets: Tensor) -> Tensor:
+        targets, counted = self.counted(targets)
+        if self.activation == "softmax":
+            losses = F.cross_entropy(
+                logits.float(), targets, self.class_weights, reduction="none", label_smoothing=self.label_smoothing
+            )
+        else:
+            losses = self._binary(logits.float().squeeze(1), targets)
+        return (losses * counted).sum()[None]
+
+    def _binary(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """As of two logits, of which the first is 0."""
+        wanted = targets.float() * (1 - self.label_smoothing) + self.label_smoothing / 2
+        if self.class_weights is None:
+            return F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+        no, yes = self.class_weights
+        losses: Tensor = -(yes * wanted * F.logsigmoid(logits) + no * (1 - wanted) * F.logsigmoid(-logits))
+        return losses
 
 
 class Focal(MaskedLoss):
-    """Cross-entropy that gives little weight to what is learned already: (1 - p)² · -log p.
+    """Cross-entropy that counts what is learnt already for little: (1 - p)² · -log p.
 
     Lin et al., "Focal Loss for Dense Object Detection", 2017; gamma is 2, as there.
     """
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        targets, counted = self.counted(logits, targets)
-        losses = self.cross_entropies(logits.float(), targets)
-        return self.weighted_mean((1 - torch.exp(-losses)) ** _FOCAL_GAMMA * losses, targets, counted)
+    def sums(self, logits: Tensor, targets: Tensor) -> Tensor:
+        targets, counted = self.counted(targets)
+        logits = logits.float()
+        if self.activation == "softmax":
+            losses = F.cross_entropy(logits, targets, reduction="none")
+        else:
+            losses = F.binary_cross_entropy_with_logits(logits.squeeze(1), targets.float(), reduction="none")
+        focal = (1 - torch.exp(-losses)) ** _FOCAL_GAMMA * losses
+        return (focal * self.weights(targets, counted)).sum()[None]
 
 
-class YesOrNo(nn.Module):
+class YesOrNo(Loss):
     """The binary cross-entropy of K labels that do not exclude one another, the mean of all N × K of them.
 
     gamma: makes it the focal loss of Lin et al., 2017: (1 - p)^gamma · -log p of what is true.
-    yes_weights: [K], what each class's yes counts; rare classes learn with weights above 1. A no counts 1.
+    yes_weights: [K], what each class's yes counts; rare classes learn with weights above 1. A no counts 1. As
+    `pos_weight` of `torch.nn.BCEWithLogitsLoss` they do not change what the sum is divided by.
     label_smoothing: the share of each target that is spread over yes and no.
     """
 
@@ -136,36 +189,49 @@ class YesOrNo(nn.Module):
         self.label_smoothing = label_smoothing
         self.register_buffer("yes_weights", yes_weights, persistent=False)
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def totals(self, targets: Tensor) -> Tensor:
+        """The number of labels of yes or no."""
+        return torch.full((1,), targets.numel(), dtype=torch.float64, device=targets.device)
+
+    def sums(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits [N, K] and targets [N, K]: 1 for yes, 0 for no."""
         logits, target = logits.float(), targets.float()
         wanted = target * (1 - self.label_smoothing) + self.label_smoothing / 2
         losses = F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=self.yes_weights, reduction="none")
         if self.gamma:
-            wrong = torch.sigmoid(torch.where(target > 0, -logits, logits))  # 1 - p, exact also if p is near 1
+            wrong = torch.sigmoid(torch.where(target > 0, -logits, logits))  # 1 - p, exact also where p is near 1
             losses = wrong**self.gamma * losses
-        return losses.mean()
+        return losses.sum()[None]
 
 
 class Dice(MaskedLoss):
-    """1 - Dice of probabilities and target over the whole batch, the mean of the classes; with one logit, of class 1.
+    """1 - Dice of probabilities and target, of each image, the mean of its classes; with one logit, of class 1.
 
-    Milletari, Navab, Ahmadi: "V-Net", 2016, with 1 added above and below the fraction, so that an empty batch that is
-    predicted rightly costs nothing.
+    Milletari, Navab, Ahmadi: "V-Net", 2016, with 1 added above and below the fraction, so that an image without a
+    class in which none is found costs nothing. An image counts for one, unless all of its pixels are ignored.
     """
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def totals(self, targets: Tensor) -> Tensor:
+        """The number of images with a pixel that counts."""
+        return self._images(self.counted(targets)[1]).sum(dtype=torch.float64)[None]
+
+    def sums(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits [N, K, H, W] and targets [N, H, W]."""
-        targets, counted = self.counted(logits, targets)
+        targets, counted = self.counted(targets)
         probabilities, target = self._planes(logits.float(), targets)
         probabilities, target = probabilities * counted.unsqueeze(1), target * counted.unsqueeze(1)
-        over = (0, *range(2, logits.ndim))  # all but the classes
-        intersection = (probabilities * target).sum(over)
-        areas = probabilities.square().sum(over) + target.square().sum(over)
-        losses = 1 - (2 * intersection + _DICE_SMOOTH) / (areas + _DICE_SMOOTH)
-        if self.class_weights is None or self.activation == "sigmoid":
-            return losses.mean()
-        return (losses * self.class_weights).sum() / self.class_weights.sum()
+        intersection = (probabilities * target).sum((2, 3))
+        areas = probabilities.square().sum((2, 3)) + target.square().sum((2, 3))
+        losses = 1 - (2 * intersection + _DICE_SMOOTH) / (areas + _DICE_SMOOTH)  # [N, K]
+        if self.class_weights is not None and self.activation == "softmax":
+            losses = (losses * self.class_weights).sum(1) / self.class_weights.sum()
+        else:
+            losses = losses.mean(1)
+        return (losses * self._images(counted)).sum()[None]
+
+    def _images(self, counted: Tensor) -> Tensor:
+        """1.0 for each image with a pixel that counts, 0.0 for the others."""
+        return counted.flatten(1).amax(1)
 
     def _planes(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities and target as [N, K, H, W]."""
@@ -174,12 +240,17 @@ class Dice(MaskedLoss):
         return torch.softmax(logits, dim=1), torch.zeros_like(logits).scatter_(1, targets.unsqueeze(1), 1.0)
 
 
-class Sum(nn.Module):
+class Sum(Loss):
     """The sum of losses."""
 
-    def __init__(self, *losses: nn.Module) -> None:
+    def __init__(self, *losses: Loss) -> None:
         super().__init__()
-        self.losses = nn.ModuleList(losses)
+        self.losses = losses
+        self._registered = nn.ModuleList(losses)  # so that their weights move with this one
+        self.terms = sum(loss.terms for loss in losses)
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return torch.stack([loss(logits, targets) for loss in self.losses]).sum()
+    def sums(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return torch.cat([loss.sums(logits, targets) for loss in self.losses])
+
+    def totals(self, targets: Tensor) -> Tensor:
+        return torch.cat([loss.totals(targets) for loss in self.losses])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,3 +34,14 @@ def metrics_of(task: Task, *, multi_label: bool = False, classes: int | None = N
 def class_key(class_name: str) -> str:
     """A class name as a part of a metric's name, which regular expressions find in the log: without blanks."""
     return re.sub(r"[\s=]+", "_", class_name)
+
+
+def class_keys(class_names: Iterable[str]) -> list[str]:
+    """The key of each class, all different: of `red car` and `red_car` the second is `red_car_2`."""
+    keys: dict[str, None] = {}
+    for name in class_names:
+        key, number = class_key(name), 2
+        while key in keys:
+            key, number = f"{class_key(name)}_{number}", number + 1
+        keys[key] = None
+    return list(keys)

@@ -6,6 +6,7 @@ or the predictions themselves. A sharded evaluation gives the metrics of a singl
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from itertools import compress
@@ -31,8 +32,10 @@ from torchmetrics.functional.classification import (
 from torchmetrics.utilities.data import dim_zero_cat
 
 from byoc_vision.inference.predictor import Classification
-from byoc_vision.training.metric_names import class_key
+from byoc_vision.training.metric_names import class_keys
 from byoc_vision.training.predictions.scoring import ScoredPrediction, class_ious, foreground_dice
+
+logger = logging.getLogger(__name__)
 
 _ONE = 2**40  # the unit of summed Dice
 
@@ -42,7 +45,7 @@ class SegmentationMetrics(Metric):
 
     dice: 2|A and B| / (|A| + |B|) of an image, the mean over its foreground classes (all but the first; those that are
     in the prediction or in the target) and over the images; 1 if both are all background. Kaggle's Carvana challenge
-    used it.
+    used it. An image without a pixel that counts is left out.
     miou, iou_CLASS: |A and B| / |A or B| over the pixels of all images, as PASCAL VOC has it; a class that neither
     the predictions nor the targets have is left out.
     pixel_accuracy: the share of the pixels that are right.
@@ -53,6 +56,7 @@ class SegmentationMetrics(Metric):
     confusion: Tensor  # int64 [K, K]: pixels by target and prediction
     dice_sum: Tensor  # int64, in units of 1 / _ONE: sums of integers do not depend on their order
     images: Tensor  # int64
+    uncounted: Tensor  # int64: images of which all pixels are ignored
 
     def __init__(self, class_names: Sequence[str]) -> None:
         super().__init__()
@@ -61,25 +65,31 @@ class SegmentationMetrics(Metric):
         self.add_state("confusion", torch.zeros(count, count, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("dice_sum", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("uncounted", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.to(_collective_device())
 
     def update(self, images: Iterable[ScoredPrediction]) -> None:
         """A batch, gone through image by image. The targets are class indices, uint8 [H, W], 255: not counted."""
         for image in images:
             assert image.confusion is not None, "it is of a mask"
+            if not image.confusion.any():
+                self.uncounted += 1
+                continue
             self.confusion += torch.from_numpy(image.confusion).to(self.device)
             self.dice_sum += round(foreground_dice(image.confusion) * _ONE)
             self.images += 1
 
     def compute(self) -> dict[str, float]:
         confusion = self.confusion.cpu().numpy()
-        ious = zip(self.class_names, class_ious(confusion).tolist(), strict=True)
-        iou = {name: value for name, value in ious if not math.isnan(value)}
+        ious = zip(class_keys(self.class_names), class_ious(confusion).tolist(), strict=True)
+        iou = {key: value for key, value in ious if not math.isnan(value)}
+        if self.uncounted:
+            logger.warning("%d masks hold ignored pixels alone: they are in no metric", int(self.uncounted))
         return {
-            "dice": int(self.dice_sum) / _ONE / int(self.images),
+            "dice": int(self.dice_sum) / _ONE / max(1, int(self.images)),
             "miou": float(np.mean(list(iou.values()))) if iou else 0.0,
             "pixel_accuracy": float(np.trace(confusion) / max(1, confusion.sum())),
-            **{f"iou_{class_key(name)}": value for name, value in iou.items()},
+            **{f"iou_{key}": value for key, value in iou.items()},
         }
 
 
@@ -118,7 +128,7 @@ class ClassificationMetrics:
         values = self._metrics.compute()
         if self._top_k is not None:
             values[f"top_{self._top_k.top_k}_accuracy"] = self._top_k.compute()
-        counts = zip(map(class_key, self.class_names), values.pop("counts").tolist(), strict=True)
+        counts = zip(class_keys(self.class_names), values.pop("counts").tolist(), strict=True)
         return {
             **{name: float(value) for name, value in values.items()},
             **{f"f1_{key}": 2 * tp / (2 * tp + fp + fn) for key, (tp, fp, _, fn, _) in counts if tp + fp + fn},
@@ -162,6 +172,8 @@ class MultiLabelMetrics(Metric):
         count = len(self.class_names)
         probabilities = dim_zero_cat(self.probabilities).reshape(-1, count)
         targets = dim_zero_cat(self.targets).reshape(-1, count).to(torch.int64)
+        if probabilities.isnan().any():  # torchmetrics would take the others for logits
+            return dict.fromkeys(("map", "accuracy", "exact_match", "f1", "micro_f1"), math.nan)
         options: dict[str, Any] = {"num_labels": count, "threshold": self.threshold, "validate_args": False}
         counts = multilabel_stat_scores(probabilities, targets, average=None, **options)
         right, false_alarms, rejected, missed, _ = counts.reshape(count, 5).T
@@ -174,8 +186,8 @@ class MultiLabelMetrics(Metric):
             "f1": _mean(f1),
             "micro_f1": float(2 * right.sum() / (2 * right + false_alarms + missed).sum().clamp(min=1)),
             **{
-                f"f1_{class_key(name)}": value
-                for name, value in zip(compress(self.class_names, occurring.tolist()), f1, strict=True)
+                f"f1_{key}": value
+                for key, value in zip(compress(class_keys(self.class_names), occurring.tolist()), f1, strict=True)
             },
         }
 

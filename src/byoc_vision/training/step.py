@@ -14,6 +14,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from byoc_vision.precision import Precision
 from byoc_vision.training.callbacks.base import Callback
+from byoc_vision.training.distributed import World, sum_over_processes
+from byoc_vision.training.losses import Loss
 
 Batch = tuple[Tensor, Tensor]
 
@@ -26,7 +28,7 @@ class Step:
     """
 
     model: nn.Module
-    loss: nn.Module
+    loss: Loss
     optimizer: Optimizer
     schedule: LambdaLR
     precision: Precision
@@ -35,6 +37,7 @@ class Step:
     clip_grad_norm: float = 0.0
     frozen_bn: tuple[nn.Module, ...] = ()
     callbacks: Callback = field(default_factory=Callback)
+    world: World = field(default_factory=World)
 
     def begin(self) -> None:
         """Put the layers into training mode, except frozen batch normalisation."""
@@ -43,7 +46,7 @@ class Step:
             layer.eval()
 
     def __call__(self, batches: Sequence[Batch]) -> Tensor:
-        """Step once on the mean loss of all `batches`, of which one is in memory at a time.
+        """Step once on the loss of all `batches` of all processes, as if they were one; one is in memory at a time.
 
         A batch is images, uint8 [N, 3, h, w], and targets [N], [N, K] or [N, h, w].
 
@@ -53,11 +56,13 @@ class Step:
         self.callbacks.step_begin()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
-        for index, (images, targets) in enumerate(batches, start=1):
+        targets = [targets.to(self.device, non_blocking=True) for _, targets in batches]
+        total_images, totals = self._totals(targets)
+        for index, ((images, _), each) in enumerate(zip(batches, targets, strict=True), start=1):
             with self._averaging(index == len(batches)):
-                loss = self._gradients(images, targets, 1 / len(batches))
+                loss = self._gradients(images, each, total_images, totals)
             # Summed on the device: asking for the number here would make the CPU wait for the GPU.
-            sums[0] += loss * len(images)
+            sums[0] += loss * total_images
             sums[1] += len(images)
         if self.clip_grad_norm:
             self.scaler.unscale_(self.optimizer)
@@ -72,16 +77,24 @@ class Step:
         self.callbacks.step_end()
         return sums
 
-    def _gradients(self, images: Tensor, targets: Tensor, weight: float) -> Tensor:
-        """Add `weight` times the batch's gradients; the batch's mean loss, detached."""
+    def _totals(self, targets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The number of images, float64 [], and what their targets weigh in the loss, over all processes."""
+        images = torch.tensor([float(sum(map(len, targets)))], dtype=torch.float64, device=self.device)
+        weights = torch.stack([self.loss.totals(each) for each in targets]).sum(0)
+        totals = sum_over_processes(torch.cat([images, weights]), self.world)
+        return totals[0], totals[1:]
+
+    def _gradients(self, images: Tensor, targets: Tensor, total_images: Tensor, totals: Tensor) -> Tensor:
+        """Add the batch's gradients; its share in the loss of the step, detached."""
         images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
-        targets = targets.to(self.device, non_blocking=True)
         self.callbacks.batch_moved(images, targets)
         with self.precision.autocast():
             logits = self.model(images)
-        loss: Tensor = self.loss(logits, targets)
-        self.callbacks.loss_computed(logits, loss)
-        self.scaler.scale(loss * weight if weight != 1 else loss).backward()  # type: ignore[no-untyped-call]
+        loss: Tensor = self.loss(logits, targets, totals)
+        self.callbacks.loss_computed(logits, loss.detach() * (total_images / len(images)))
+        # DistributedDataParallel takes the mean of the processes' gradients; the loss of the step is their sum.
+        scaled = loss * self.world.size if self.world.size > 1 else loss
+        self.scaler.scale(scaled).backward()  # type: ignore[no-untyped-call]
         self.callbacks.gradients_computed()
         return loss.detach()
 

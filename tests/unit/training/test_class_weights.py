@@ -100,3 +100,16 @@ def test_several_labels_weigh_presence_against_absence() -> None:
     dataset = Dataset("classification", CLASSES[:2], samples, samples[:1], multi_label=True)
     report = counted(dataset, (None, None), (3, 1))
     assert class_weights(parse({"class_weights": "balanced"}), dataset, report) == pytest.approx((1 / 3, 3.0))
+
+
+def test_a_class_that_every_image_has_still_counts(caplog: pytest.LogCaptureFixture) -> None:
+    samples = tuple(Sample(IMAGE, labels=(0, 1) if index < 5 else (0,)) for index in range(10))
+    dataset = Dataset("classification", CLASSES[:2], samples, samples[:1], multi_label=True)
+    found = class_weights(parse({"class_weights": "balanced"}), dataset, counted(dataset, (None, None), (10, 5)))
+    assert found == (0.1, 1.0)
+    assert "nearly every image has cat" in caplog.text
+
+
+def test_weights_and_sampling_together_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    weights("balanced", labelled(3, 1), sampling="balanced")
+    assert "count twice; leave one of them out" in caplog.text

@@ -78,3 +78,17 @@ def test_images_left_out_change_no_figure_and_are_counted(caplog: pytest.LogCapt
 def test_where_no_image_is_left_there_are_no_figures() -> None:
     with pytest.raises(DataError, match="none of the 2 images to be evaluated can be read"):
         evaluate(predictor("softmax"), [batch([], [], unreadable=2)], ClassificationMetrics(NAMES), World())
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (3, 1), (4,)])
+def test_the_loss_does_not_depend_on_the_size_of_the_batches(sizes: tuple[int, ...]) -> None:
+    colours, targets = [RED, PURPLE, BLUE, BLUE], [0, 0, 2, 1]
+    loss = build_loss("cross_entropy", "softmax", task="classification", class_weights=[1, 20, 0.1])
+    batches, start = [], 0
+    for size in sizes:
+        batches.append(batch(colours[start : start + size], targets[start : start + size]))
+        start += size
+    metrics = evaluate(predictor("softmax"), batches, ClassificationMetrics(NAMES), World(), loss)
+    logits = torch.tensor([[5.0, -5, -5], [5, -5, 5], [-5, -5, 5], [-5, -5, 5]])
+    expected = torch.nn.functional.cross_entropy(logits, torch.tensor(targets), torch.tensor([1, 20, 0.1]))
+    assert metrics["loss"] == pytest.approx(expected.item(), rel=5e-3)

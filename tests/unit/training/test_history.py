@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from math import nan
 
 from byoc_vision.training.history import EpochRecord, History
 from byoc_vision.training.metric_names import Objective
@@ -25,6 +26,12 @@ def test_of_losses_the_lowest_is_the_best() -> None:
         False,
         True,
     ]
+
+
+def test_any_number_is_better_than_nan() -> None:
+    history = History(Objective("dice"))
+    better = [history.add(record(epoch, dice)) for epoch, dice in enumerate([nan, nan, 0.1, nan, 0.2], start=1)]
+    assert better == [True, False, True, False, True]
 
 
 def test_a_history_is_restored() -> None:

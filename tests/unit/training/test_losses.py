@@ -103,7 +103,22 @@ class TestCrossEntropy:
         ours = build_loss("cross_entropy", "softmax", label_smoothing=0.1)(logits, targets)
         torch.testing.assert_close(ours, F.cross_entropy(logits, targets.long(), label_smoothing=0.1))
 
-    @pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}, {"class_weights": [1.0, 3.0]}])
+    def test_is_torch_s_with_both(self) -> None:
+        logits, targets = masks("softmax")
+        weights = torch.tensor([1.0, 20.0, 0.1])
+        ours = build_loss("cross_entropy", "softmax", class_weights=weights.tolist(), label_smoothing=0.1)
+        expected = F.cross_entropy(logits, targets.long(), weights, label_smoothing=0.1)
+        torch.testing.assert_close(ours(logits, targets), expected)
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {},
+            {"label_smoothing": 0.1},
+            {"class_weights": [1.0, 3.0]},
+            {"class_weights": [0.1, 20.0], "label_smoothing": 0.1},
+        ],
+    )
     def test_of_one_logit_is_that_of_two_classes(self, options: dict[str, object]) -> None:
         logits, targets = masks("sigmoid")
         two = torch.cat([torch.zeros_like(logits), logits], dim=1)
@@ -180,15 +195,20 @@ class TestDice:
         expected = 1 - (2 * 0.5 + 1) / (0.25 + 3 + 1)
         assert build_loss("dice", "sigmoid")(logits, targets).item() == pytest.approx(expected)
 
-    def test_is_of_the_batch_and_not_of_its_images(self) -> None:
+    def test_is_the_mean_of_the_images(self) -> None:
         logits, targets = masks("sigmoid")
-        side_by_side = build_loss("dice", "sigmoid")(
-            torch.cat(list(logits), dim=2).unsqueeze(0), torch.cat(list(targets), dim=1).unsqueeze(0)
-        )
-        torch.testing.assert_close(build_loss("dice", "sigmoid")(logits, targets), side_by_side)
+        loss = build_loss("dice", "sigmoid")
+        each = [loss(logits[index : index + 1], targets[index : index + 1]) for index in range(2)]
+        torch.testing.assert_close(loss(logits, targets), torch.stack(each).mean())
+
+    def test_an_image_that_is_ignored_whole_does_not_count(self) -> None:
+        logits, targets = masks("softmax")
+        targets[1] = IGNORED
+        loss = build_loss("dice", "softmax")
+        torch.testing.assert_close(loss(logits, targets), loss(logits[:1], targets[:1]))
 
     def test_is_the_mean_of_the_classes(self) -> None:
-        logits, targets = masks("softmax")
+        logits, targets = (part[:1] for part in masks("softmax"))
         probabilities = logits.softmax(1)
         each = []
         for index in range(3):
@@ -236,8 +256,9 @@ def test_its_weights_move_with_it_and_are_not_saved() -> None:
         ("bce_dice", {"task": "classification"}, "loss=bce_dice compares areas"),
         ("dice", {"label_smoothing": 0.1}, "label_smoothing goes with loss=cross_entropy and loss=bce_dice"),
         ("focal", {"label_smoothing": 0.1}, "not with loss=focal"),
+        ("dice", {"activation": "sigmoid", "class_weights": [1, 2]}, "class_weights has nothing to weight"),
     ],
 )
 def test_what_does_not_go_together_is_refused(name: str, options: dict[str, object], text: str) -> None:
     with pytest.raises(InputError, match=text):
-        build_loss(name, "softmax", **options)
+        build_loss(name, **{"activation": "softmax"} | options)

@@ -55,7 +55,7 @@ class TestSegmentation:
         assert "iou_cat" not in figures
         assert figures["miou"] == pytest.approx((0.5 + 0.5 + 1) / 3)
 
-    def test_a_image_without_foreground_is_right_where_none_is_seen(self) -> None:
+    def test_an_image_without_foreground_is_right_where_none_is_seen(self) -> None:
         assert measured(["no", "yes"], [([[0, 0]], [[0, 0]])])["dice"] == 1
         assert measured(["no", "yes"], [([[0, 1]], [[0, 0]])])["dice"] == 0
 
@@ -63,9 +63,16 @@ class TestSegmentation:
         seen = measured(["no", "yes"], [([[1, 0, 1]], [[1, 0, IGNORED]])])
         assert seen == measured(["no", "yes"], [([[1, 0]], [[1, 0]])])
 
-    def test_a_image_that_is_ignored_whole_spoils_nothing(self) -> None:
-        figures = measured(["no", "yes"], [([[1, 0]], [[IGNORED, IGNORED]])])
-        assert figures == {"dice": 1.0, "miou": 0.0, "pixel_accuracy": 0.0}
+    def test_an_image_that_is_ignored_whole_is_in_no_metric(self, caplog: pytest.LogCaptureFixture) -> None:
+        wrong, ignored = ([[1, 0]], [[0, 1]]), ([[1, 0]], [[IGNORED, IGNORED]])
+        assert measured(["no", "yes"], [wrong, ignored, ignored]) == measured(["no", "yes"], [wrong])
+        assert "2 masks hold ignored pixels alone" in caplog.text
+        assert measured(["no", "yes"], [ignored]) == {"dice": 0.0, "miou": 0.0, "pixel_accuracy": 0.0}
+
+    def test_classes_whose_names_differ_by_a_blank_have_metrics_of_their_own(self) -> None:
+        metrics = measured(["red car", "red_car"], [([[0, 1]], [[0, 0]])])
+        assert metrics["iou_red_car"] == 0.5
+        assert metrics["iou_red_car_2"] == 0
 
     def test_names_are_without_blanks(self) -> None:
         assert "iou_traffic_sign" in measured(["traffic sign", "x"], [([[0]], [[0]])])
@@ -105,7 +112,8 @@ def naive(count: int, pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, f
             answered, true = (labels == index) & kept, target == index
             if answered.any() or true.any():
                 of_classes.append(2 * (answered & true).sum() / (answered.sum() + true.sum()))
-        dice.append(np.mean(of_classes) if of_classes else 1.0)
+        if kept.any():
+            dice.append(np.mean(of_classes) if of_classes else 1.0)
     flat_labels = np.concatenate([labels[target != IGNORED] for labels, target in pairs])
     flat_truth = np.concatenate([target[target != IGNORED] for _, target in pairs])
     iou = {}
@@ -114,7 +122,7 @@ def naive(count: int, pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, f
         if union:
             iou[f"iou_{index}"] = ((flat_labels == index) & (flat_truth == index)).sum() / union
     return {
-        "dice": float(np.mean(dice)),
+        "dice": float(np.mean(dice)) if dice else 0.0,
         "miou": float(np.mean(list(iou.values()))) if iou else 0.0,
         "pixel_accuracy": float((flat_labels == flat_truth).mean()) if len(flat_truth) else 0.0,
         **iou,
@@ -184,6 +192,11 @@ class TestMultiLabel:
         metrics.update(map(ScoredPrediction, answers[:2], targets[:2]))
         metrics.update(map(ScoredPrediction, answers[2:], targets[2:]))
         return metrics.compute()
+
+    def test_probabilities_that_are_not_numbers_have_no_metrics(self) -> None:
+        metrics = self.figures(np.array([[0.9, 0.8], [np.nan, 0.1], [0.3, 0.2]]), np.eye(3, 2, dtype=np.uint8))
+        assert all(np.isnan(value) for value in metrics.values())
+        assert "map" in metrics
 
     def test_by_hand(self) -> None:
         # Class 0 ranks yes, no, yes: precisions 1 and 2/3 at its two. Class 1: no, yes, no: 1/2. Class 2 never occurs.
