@@ -15,7 +15,7 @@ from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference.encoding import DECIMALS
 from byoc_vision.inference.predictor import Classification
 from byoc_vision.report.record import GalleryName
-from byoc_vision.training.metric_names import class_key
+from byoc_vision.training.metric_names import class_keys
 from byoc_vision.training.predictions.scoring import (
     ScoredPrediction,
     calibration,
@@ -76,7 +76,7 @@ class MaskOutput:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return ("dice", *(f"iou_{class_key(name)}" for name in self._named_classes), "pixel_accuracy")
+        return ("dice", *(f"iou_{key}" for key in class_keys(self._named_classes)), "pixel_accuracy")
 
     def row(self, image: ScoredPrediction) -> np.ndarray:
         confusion = image.confusion
