@@ -30,7 +30,7 @@ from common import PET, encode, write
 
 from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
-from byoc_vision.inference import compiled
+from byoc_vision.inference import openvino_model
 from byoc_vision.models.build import build_model
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.types import ClassInfo, ModelSpec
@@ -114,7 +114,7 @@ def make_model(folder: Path) -> None:
     config = ModelConfig(model=spec, classes=classes, activation="softmax", preprocess=preprocess)
     network = build_model(spec).eval()
     artifact.save(folder, config, network.state_dict())
-    compiled.write(folder, config, network)  # as a job leaves it, for CPUs
+    openvino_model.write(folder, config, network)  # as a job leaves it, for CPUs
 
 
 def requests_per_second(server: Server, connections: int, models: int, seconds: float, image: bytes) -> float:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
-from byoc_vision.inference import compiled
+from byoc_vision.inference import openvino_model
 from byoc_vision.models.build import build_model
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.preprocess import Preprocess
@@ -72,7 +72,7 @@ def make(name: str, folder: Path) -> Served:
     network = build_model(spec)
     _fit(network, config, drawn)
     artifact.save(folder / "root/model", config, network.state_dict())
-    compiled.write(folder / "root/model", config, network)  # as a job leaves it, for CPUs
+    openvino_model.write(folder / "root/model", config, network)  # as a job leaves it, for CPUs
     usual = folder / "usual"
     usual.mkdir()
     torch.save(network.state_dict(), usual / "weights.pt")

@@ -125,7 +125,7 @@ def load_model(settings: Settings, worker: int, observer: Observer | None = None
     Raises DataError if it is missing or damaged, and ResourceError if the GPU's driver is too old.
     """
     from byoc_serve.model_service import ModelService
-    from byoc_vision.inference.engines.openvino_engine import choose_lanes
+    from byoc_vision.inference.engines.openvino_engine import choose_streams
     from byoc_vision.inference.predictor import Predictor
 
     _use_one_opencv_thread()
@@ -134,7 +134,7 @@ def load_model(settings: Settings, worker: int, observer: Observer | None = None
         gpus = _find_usable_gpus(settings, quiet=worker > 0)
         device = f"cuda:{worker % gpus}" if gpus > 1 else None
     threads = max(1, available_cores() // max(1, settings.workers))
-    streams = min(settings.batch_size, choose_lanes(threads))
+    streams = min(settings.batch_size, choose_streams(threads))
     predictor = Predictor.load(settings.model, device, settings.engine, threads, streams, settings.precision)
     return ModelService(predictor, settings, observer)
 

@@ -22,7 +22,7 @@ from byoc_vision.errors import RequestError
 from byoc_vision.inference.options import LARGEST_TILE, SMALLEST_TILE, VIEWS, parse_threshold, parse_tile
 from byoc_vision.inference.passes import InferenceOptions
 from byoc_vision.inference.tiling import Tile
-from byoc_vision.inference.views import Views
+from byoc_vision.inference.tta import Views
 
 _MAX_OPTIONS = 100  # in a query string
 _SEPARATORS = re.compile("[;,]")

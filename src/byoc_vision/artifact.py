@@ -2,7 +2,7 @@
 
 A folder (or the tarball SageMaker makes of it) with `model.safetensors` and `model.json`. No pickle:
 loading a model runs no code of its author. It may also hold the same network as OpenVINO reads it: see
-inference/compiled.py.
+inference/openvino_model.py.
 
 torch is imported where weights are read or written, not above: a server can do without.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1  # of model.json; also `ModelConfig.format_version`
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "model.json"
-OPENVINO_FOLDER = "openvino"  # what is in it: inference/compiled.py
+OPENVINO_FOLDER = "openvino"  # what is in it: inference/openvino_model.py
 
 
 class ModelConfig(BaseModel):

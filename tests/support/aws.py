@@ -55,7 +55,7 @@ class Aws:
     failing: set[str] = field(default_factory=set)
     endless: bool = False
     at_once: bool = False
-    looks: dict[str, int] = field(default_factory=dict)
+    options: dict[str, int] = field(default_factory=dict)
     clients: dict[str, Any] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
@@ -87,7 +87,7 @@ class Aws:
     def reset(self) -> None:
         """Empty, with one bucket."""
         requests.post(f"{self.moto}/moto-api/reset", timeout=30)
-        for memory in (self.calls, self.failing, self.looks, self.runtime.seen, self.runtime.endpoints):
+        for memory in (self.calls, self.failing, self.options, self.runtime.seen, self.runtime.endpoints):
             memory.clear()
         self.endless = self.at_once = False
         self.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
@@ -208,8 +208,8 @@ class _Front(BaseHTTPRequestHandler):
     def in_its_time(self, asked: Json, answer: Json, key: str, passing: str = "InProgress") -> Json:
         """Not done at the first look, or never."""
         name = next(iter(asked.values()))
-        self.aws.looks[name] = self.aws.looks.get(name, 0) + 1
-        if self.aws.endless or (self.aws.looks[name] == 1 and not self.aws.at_once):
+        self.aws.options[name] = self.aws.options.get(name, 0) + 1
+        if self.aws.endless or (self.aws.options[name] == 1 and not self.aws.at_once):
             answer[key] = passing
         return answer
 

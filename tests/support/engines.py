@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from byoc_vision.artifact import OPENVINO_FOLDER
-from byoc_vision.inference.compiled import MODEL_FILE
 from byoc_vision.inference.engines.base import EnginePrecision
 from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
+from byoc_vision.inference.openvino_model import MODEL_FILE
 
 FLOAT32 = "OpenVINO float32"
 

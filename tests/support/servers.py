@@ -18,7 +18,7 @@ from support.waiting import wait_until
 
 from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
-from byoc_vision.inference import compiled
+from byoc_vision.inference import openvino_model
 from byoc_vision.models.build import build_model
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.types import ClassInfo, ModelSpec
@@ -175,5 +175,5 @@ def _save(
         net = build_model(spec)
         artifact.save(folder, config, net.state_dict())
         if for_cpus:
-            compiled.write(folder, config, net)
+            openvino_model.write(folder, config, net)
     return config

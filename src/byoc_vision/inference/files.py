@@ -15,7 +15,7 @@ from byoc_vision.data.decoding import IMAGE_SUFFIXES, read_image
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.inference.encoding import class_entries, encode_jpeg
 from byoc_vision.inference.overlay import background_classes, draw_overlay
-from byoc_vision.inference.passes import InferenceOptions, check_looks, make_pass, run_pass
+from byoc_vision.inference.passes import InferenceOptions, check_options, make_pass, run_pass
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 from byoc_vision.inference.table import PredictionTable
 
@@ -63,7 +63,7 @@ def predict_files(
     images: Iterable[Path],
     output: Path,
     overlay: bool = False,
-    looks: InferenceOptions = _PLAINLY,
+    options: InferenceOptions = _PLAINLY,
 ) -> Iterator[FileOutcome]:
     """Answer each image: a mask `STEM.png` (and `STEM.overlay.png`), or a line of predictions.jsonl; and a row of
     predictions.csv.
@@ -71,7 +71,7 @@ def predict_files(
     An image that cannot be read, or is too large for its tiles, costs its own answer alone.
     Raises InputError where the model cannot look at any image so.
     """
-    check_looks(predictor.config, looks)
+    check_options(predictor.config, options)
     output.mkdir(parents=True, exist_ok=True)
     table = PredictionTable(output / TABLE_FILE, predictor.config)
     lines = output / PREDICTIONS_FILE
@@ -80,7 +80,7 @@ def predict_files(
     for source in images:
         try:
             rgb = read_image(source)
-            answer = run_pass(predictor, make_pass(predictor, rgb, looks))
+            answer = run_pass(predictor, make_pass(predictor, rgb, options))
         except DataError as error:
             yield FileOutcome(source, error=str(error))
             continue

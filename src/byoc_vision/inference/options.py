@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from byoc_vision.inference.tiling import Tile
-    from byoc_vision.inference.views import Views
+    from byoc_vision.inference.tta import Views
 
 SMALLEST_TILE = 32
 LARGEST_TILE = 4096

@@ -15,12 +15,12 @@ import numpy as np
 
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError
-from byoc_vision.inference import finishing
-from byoc_vision.inference.canvas import LabelCanvas, ProbabilityCanvas
+from byoc_vision.inference import postprocess
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.predictor import Answer, Predictor, Prepared, Segmentation, on_cpu
+from byoc_vision.inference.tile_accumulator import LabelAccumulator, ProbabilityAccumulator
 from byoc_vision.inference.tiling import Axis, Blender, Grid, Tile
-from byoc_vision.inference.views import Axes, Views, average, look, look_back, view_axes
+from byoc_vision.inference.tta import Axes, Views, average, look, look_back, view_axes
 
 MAX_BLENDING = 2**30  # bytes
 
@@ -56,22 +56,22 @@ class Pass(Protocol):
         ...
 
 
-def make_pass(predictor: Predictor, rgb: np.ndarray, looks: InferenceOptions) -> Pass:
+def make_pass(predictor: Predictor, rgb: np.ndarray, options: InferenceOptions) -> Pass:
     """The pass of a decoded image, uint8 RGB [H, W, 3].
 
     Raises InputError where tiles take too much memory, and what `check_looks` raises.
     """
-    check_looks(predictor.config, looks)
-    if looks.tile is None:
-        return WholePass(predictor, rgb, looks)
-    return TiledPass(predictor, rgb, looks, make_grid(predictor.config, rgb.shape[0], rgb.shape[1], looks.tile))
+    check_options(predictor.config, options)
+    if options.tile is None:
+        return WholePass(predictor, rgb, options)
+    return TiledPass(predictor, rgb, options, make_grid(predictor.config, rgb.shape[0], rgb.shape[1], options.tile))
 
 
-def check_looks(config: ModelConfig, looks: InferenceOptions) -> None:
+def check_options(config: ModelConfig, options: InferenceOptions) -> None:
     """Raises InputError where a model cannot look so at any image."""
-    if looks.tile is not None and config.task != "segmentation":
+    if options.tile is not None and config.task != "segmentation":
         raise InputError("tile is for masks; a classifier looks at the whole image: leave tile out")
-    if looks.threshold is not None and config.activation != "sigmoid":
+    if options.threshold is not None and config.activation != "sigmoid":
         raise InputError(
             "threshold is for models that say yes or no; this one answers the most probable of its classes: "
             "leave threshold out"
@@ -105,11 +105,11 @@ def make_grid(config: ModelConfig, height: int, width: int, tile: Tile) -> Grid:
 class WholePass:
     """The image as a whole, in one or several views."""
 
-    def __init__(self, predictor: Predictor, rgb: np.ndarray, looks: InferenceOptions) -> None:
+    def __init__(self, predictor: Predictor, rgb: np.ndarray, options: InferenceOptions) -> None:
         self._predictor = predictor
         self._prepared = predictor.prepare(rgb)
-        self._looks = looks
-        self._mean = _ViewMean(looks.views, predictor.config.activation)
+        self._looks = options
+        self._mean = _ViewMean(options.views, predictor.config.activation)
         self._logits: Logits | None = None
 
     def inputs(self) -> Iterator[Prepared]:
@@ -127,19 +127,21 @@ class WholePass:
 class TiledPass:
     """The image tile by tile, each in one or several views."""
 
-    def __init__(self, predictor: Predictor, rgb: np.ndarray, looks: InferenceOptions, grid: Grid) -> None:
+    def __init__(self, predictor: Predictor, rgb: np.ndarray, options: InferenceOptions, grid: Grid) -> None:
         config, (height, width) = predictor.config, rgb.shape[:2]
         self._predictor = predictor
         self._rgb = rgb
         self._grid = grid
-        self._mean = _ViewMean(looks.views, config.activation)
-        cut = finishing.logit(looks.threshold or config.threshold) if config.activation == "sigmoid" else None
-        self._canvas = (
-            ProbabilityCanvas(height, width, grid.planes, cut)
-            if looks.probabilities
-            else LabelCanvas(height, width, cut)
+        self._mean = _ViewMean(options.views, config.activation)
+        logit_threshold = (
+            postprocess.logit(options.threshold or config.threshold) if config.activation == "sigmoid" else None
         )
-        self._blender = Blender(grid, self._canvas)
+        self._accumulator = (
+            ProbabilityAccumulator(height, width, grid.planes, logit_threshold)
+            if options.probabilities
+            else LabelAccumulator(height, width, logit_threshold)
+        )
+        self._blender = Blender(grid, self._accumulator)
         self._done = 0
 
     def inputs(self) -> Iterator[Prepared]:
@@ -156,11 +158,13 @@ class TiledPass:
         return self._done == len(self._grid.visits)
 
     def answer(self) -> Answer:
-        return Segmentation(self._canvas.labels, self._predictor.config.classes, self._probabilities)
+        return Segmentation(self._accumulator.labels, self._predictor.config.classes, self._probabilities)
 
     def _probabilities(self) -> np.ndarray:
-        assert isinstance(self._canvas, ProbabilityCanvas), "probabilities that were not asked for were not kept"
-        return self._canvas.probabilities()
+        assert isinstance(self._accumulator, ProbabilityAccumulator), (
+            "probabilities that were not asked for were not kept"
+        )
+        return self._accumulator.probabilities()
 
 
 class _ViewMean:

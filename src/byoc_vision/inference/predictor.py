@@ -16,7 +16,7 @@ import numpy as np
 
 from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
-from byoc_vision.inference import finishing
+from byoc_vision.inference import postprocess
 from byoc_vision.inference.engines.base import Engine, EngineName, EnginePrecision, Logits
 from byoc_vision.inference.engines.choice import load_engine
 from byoc_vision.types import ClassInfo
@@ -94,20 +94,20 @@ class Predictor:
         device: str | None = None,
         engine: EngineName = "auto",
         threads: int | None = None,
-        lanes: int = 1,
+        streams: int = 1,
         precision: EnginePrecision = "auto",
     ) -> Predictor:
         """The predictor of an artifact: a folder or a tarball.
 
         device: as torch names it; by default a GPU where there is one.
-        threads: of the CPU; by default as many as there are cores. lanes: see `OpenVinoEngine`.
+        threads: of the CPU; by default as many as there are cores. streams: see `OpenVinoEngine`.
         precision: see `load_engine`.
         Raises DataError where the artifact is damaged or may not be read, and what `load_engine` raises.
         """
         try:
             with artifact.opened(source) as folder:
                 config = artifact.read_config(folder)
-                return cls(config, load_engine(folder, config, device, engine, threads, lanes, precision))
+                return cls(config, load_engine(folder, config, device, engine, threads, streams, precision))
         except PermissionError as error:
             raise artifact.unreadable(error) from error
 
@@ -140,9 +140,9 @@ class Predictor:
         rule, height, width = self.config.preprocess, prepared.height, prepared.width
 
         def probabilities() -> np.ndarray:
-            return self._scores(on_cpu(_finishing(logits).restore_planes(logits, rule, height, width)))
+            return self._scores(on_cpu(_postprocess(logits).restore_planes(logits, rule, height, width)))
 
-        labels = _finishing(logits).label_pixels(logits, rule, height, width, threshold)
+        labels = _postprocess(logits).label_pixels(logits, rule, height, width, threshold)
         return Segmentation(labels, self.config.classes, probabilities)
 
     def predict(self, images: Sequence[np.ndarray], batch_size: int = 8) -> list[Answer]:
@@ -157,18 +157,18 @@ class Predictor:
     def _scores(self, logits: np.ndarray) -> np.ndarray:
         """Logits with K first to probabilities of every class; a mask's one logit becomes two probabilities."""
         if self.config.activation == "softmax":
-            return finishing.softmax(logits)
-        positive = finishing.sigmoid(logits)
+            return postprocess.softmax(logits)
+        positive = postprocess.sigmoid(logits)
         return np.concatenate([1 - positive, positive]) if self.config.task == "segmentation" else positive
 
 
-def _finishing(logits: Logits) -> Any:
-    """The module that finishes logits where they lie."""
+def _postprocess(logits: Logits) -> Any:
+    """The module for logits on this device."""
     if isinstance(logits, np.ndarray):
-        return finishing
-    from byoc_vision.inference import finishing_on_gpu
+        return postprocess
+    from byoc_vision.inference import postprocess_gpu
 
-    return finishing_on_gpu
+    return postprocess_gpu
 
 
 def on_cpu(logits: Logits) -> np.ndarray:

@@ -29,7 +29,7 @@ _FEWEST_COLUMNS = 4  # of tiles in a panel
 _FLOAT_BYTES = 4
 
 
-class Canvas(Protocol):
+class TileAccumulator(Protocol):
     """What takes the blended logits: class by class, in cells that do not overlap and cover the image."""
 
     def put(self, index: int, top: int, left: int, logits: np.ndarray) -> None:
@@ -146,9 +146,9 @@ class Grid:
 class Blender:
     """Adds tiles up, in the order of the grid's visits, and puts finished logits onto a canvas."""
 
-    def __init__(self, grid: Grid, canvas: Canvas) -> None:
+    def __init__(self, grid: Grid, canvas: TileAccumulator) -> None:
         self._grid = grid
-        self._canvas = canvas
+        self._accumulator = canvas
         self._below = np.zeros((grid.planes, grid.rows.carried, grid.widest), np.float32)
         self._right = np.zeros((grid.planes, grid.rows.tile, grid.columns.carried), np.float32)
 
@@ -179,4 +179,4 @@ class Blender:
             plane[:before] += below[:before]
         step = rows.step(visit.row)
         below[: rows.tile - step] = plane[step:]
-        self._canvas.put(index, rows.starts[visit.row], left, plane[:step])
+        self._accumulator.put(index, rows.starts[visit.row], left, plane[:step])

@@ -18,13 +18,13 @@ def export_openvino(folder: Path) -> None:
     Call it last: if it fails, or the job is killed meanwhile, the model is complete, and PyTorch serves it.
     """
     # Imported here: together they take a second that the first step need not wait for.
-    from byoc_vision.inference import compiled
+    from byoc_vision.inference import openvino_model
     from byoc_vision.inference.engines.torch_engine import TorchEngine
 
     started = time.monotonic()
     config = artifact.read_config(folder)
     try:
-        compiled.write(folder, config, TorchEngine.load(folder, config, "cpu").net)
+        openvino_model.write(folder, config, TorchEngine.load(folder, config, "cpu").net)
     except UserError as error:
         logger.warning("The model has no OpenVINO form, and CPUs serve it more slowly: %s", error)
     else:

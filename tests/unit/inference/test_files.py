@@ -124,7 +124,7 @@ def test_what_the_model_cannot_do_is_told_before_anything_is_written(folder: Pat
     with pytest.raises(InputError, match="leave tile out"):
         list(
             predict_files(
-                predictor("classification"), [folder / "one.jpg"], tmp_path / "out", looks=InferenceOptions("auto")
+                predictor("classification"), [folder / "one.jpg"], tmp_path / "out", options=InferenceOptions("auto")
             )
         )
     assert not (tmp_path / "out").exists()
@@ -137,7 +137,9 @@ def test_a_image_too_large_for_its_tiles_costs_its_own_answer_alone(
     monkeypatch.setattr(passes, "MAX_BLENDING", 150_000)
     found = find_images([folder])
     outcomes = {
-        o.source.name: o for o in predict_files(predictor("segmentation"), found, tmp_path, looks=InferenceOptions(96))
+        o.source.name: o
+        for o in predict_files(predictor("segmentation"), found, tmp_path, options=InferenceOptions(96))
+        for o in predict_files(predictor("segmentation"), found, tmp_path, options=InferenceOptions(96))
     }
     assert outcomes["one.jpg"].written == tmp_path / "one.png"
     assert outcomes["large.png"].error is not None

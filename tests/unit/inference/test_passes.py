@@ -15,7 +15,7 @@ from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.options import VIEWS
 from byoc_vision.inference.passes import InferenceOptions, make_grid, make_pass, run_pass
 from byoc_vision.inference.predictor import Answer, Classification, Predictor, Segmentation
-from byoc_vision.inference.views import Views
+from byoc_vision.inference.tta import Views
 from byoc_vision.precision import choose_precision
 from byoc_vision.preprocess import Preprocess, ResizeRule
 from byoc_vision.types import ClassInfo, ModelSpec, Task
@@ -62,34 +62,34 @@ def predictor(net: nn.Module, outputs: int, task: Task = "segmentation", resize:
     return Predictor(config, TorchEngine(net, config, CPU, choose_precision("float32", CPU)))
 
 
-def answer(model: Predictor, rgb: np.ndarray, looks: InferenceOptions) -> Answer:
-    going = make_pass(model, rgb, looks)
+def answer(model: Predictor, rgb: np.ndarray, options: InferenceOptions) -> Answer:
+    going = make_pass(model, rgb, options)
     done = [going.add(model.forward(prepared.pixels[None])[0]) for prepared in going.inputs()]
     assert done == [False] * (len(done) - 1) + [True]
     return going.answer()
 
 
-def mask(model: Predictor, rgb: np.ndarray, looks: InferenceOptions) -> Segmentation:
-    found = answer(model, rgb, looks)
+def mask(model: Predictor, rgb: np.ndarray, options: InferenceOptions) -> Segmentation:
+    found = answer(model, rgb, options)
     assert isinstance(found, Segmentation)
     assert found.labels.shape == rgb.shape[:2]
     return found
 
 
-@pytest.mark.parametrize("looks", [InferenceOptions(), InferenceOptions(threshold=0.9)])
-def test_the_whole_image_is_what_the_predictor_answers(looks: InferenceOptions) -> None:
+@pytest.mark.parametrize("options", [InferenceOptions(), InferenceOptions(threshold=0.9)])
+def test_the_whole_image_is_what_the_predictor_answers(options: InferenceOptions) -> None:
     model = predictor(Colours(1), 1)
-    expected = model.finish(model.forward(model.prepare(FINE).pixels[None])[0], model.prepare(FINE), looks.threshold)
+    expected = model.finish(model.forward(model.prepare(FINE).pixels[None])[0], model.prepare(FINE), options.threshold)
     assert isinstance(expected, Segmentation)
-    np.testing.assert_array_equal(mask(model, FINE, looks).labels, expected.labels)
+    np.testing.assert_array_equal(mask(model, FINE, options).labels, expected.labels)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 1000])
 def test_a_pass_is_the_same_however_many_go_through_the_model_at_a_time(batch_size: int) -> None:
-    model, looks = predictor(Colours(1), 1), InferenceOptions(tile="auto", views="flip", threshold=0.4)
-    found = run_pass(model, make_pass(model, FINE, looks), batch_size)
+    model, options = predictor(Colours(1), 1), InferenceOptions(tile="auto", views="flip", threshold=0.4)
+    found = run_pass(model, make_pass(model, FINE, options), batch_size)
     assert isinstance(found, Segmentation)
-    np.testing.assert_array_equal(found.labels, mask(model, FINE, looks).labels)
+    np.testing.assert_array_equal(found.labels, mask(model, FINE, options).labels)
 
 
 @pytest.mark.parametrize("views", VIEWS)

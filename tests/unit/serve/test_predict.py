@@ -19,7 +19,7 @@ from byoc_vision.inference.files import predict_files
 from byoc_vision.inference.options import LARGEST_TILE, VIEWS, parse_threshold, parse_tile
 from byoc_vision.inference.passes import InferenceOptions
 from byoc_vision.inference.predictor import Predictor
-from byoc_vision.inference.views import view_axes
+from byoc_vision.inference.tta import view_axes
 
 Serve = Callable[[Predictor, Settings], FlaskClient]
 
@@ -48,8 +48,8 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def query(looks: InferenceOptions) -> str:
-    wishes = {"tile": looks.tile, "tta": looks.views, "threshold": looks.threshold}
+def query(options: InferenceOptions) -> str:
+    wishes = {"tile": options.tile, "tta": options.views, "threshold": options.threshold}
     return urlencode({name: value for name, value in wishes.items() if value is not None})
 
 
@@ -58,16 +58,16 @@ def rows(output: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("looks", LOOKS, ids=query)
-def test_masks(models: Path, photo: Path, tmp_path: Path, serve: Serve, looks: InferenceOptions) -> None:
+@pytest.mark.parametrize("options", LOOKS, ids=query)
+def test_masks(models: Path, photo: Path, tmp_path: Path, serve: Serve, options: InferenceOptions) -> None:
     predictor = Predictor.load(models / "cars", device="cpu")
     client = serve(predictor, Settings())
 
     def served(accept: str) -> bytes:
-        url = f"/invocations?{query(looks)}"
+        url = f"/invocations?{query(options)}"
         return client.post(url, data=photo.read_bytes(), content_type="image/png", headers={"Accept": accept}).data
 
-    (outcome,) = predict_files(predictor, [photo], tmp_path, overlay=True, looks=looks)
+    (outcome,) = predict_files(predictor, [photo], tmp_path, overlay=True, options=options)
     assert outcome.written == tmp_path / "photo.png"
     mask = decode(outcome.written.read_bytes())
     assert len(np.unique(mask)) == 2, "or the test would show little"
@@ -75,7 +75,7 @@ def test_masks(models: Path, photo: Path, tmp_path: Path, serve: Serve, looks: I
     overlay = decode((tmp_path / "photo.overlay.png").read_bytes())
     np.testing.assert_array_equal(overlay, decode(served("image/png; view=overlay")))
     answer = client.post(
-        f"/invocations?{query(looks)}", data=photo.read_bytes(), headers={"Accept": "application/json"}
+        f"/invocations?{query(options)}", data=photo.read_bytes(), headers={"Accept": "application/json"}
     )
     (row,) = rows(tmp_path)
     assert row == {"file": str(photo), "mask": "photo.png"} | {
@@ -84,12 +84,12 @@ def test_masks(models: Path, photo: Path, tmp_path: Path, serve: Serve, looks: I
 
 
 def test_the_command_passes_its_options_on(models: Path, photo: Path, tmp_path: Path) -> None:
-    looks = InferenceOptions("auto", "flip", 0.51)
+    options = InferenceOptions("auto", "flip", 0.51)
     said = ["--tile", "auto", "--tta", "flip", "--threshold", "0.51", "--overlay"]
     assert (
         main(["predict", "--model", str(models / "cars"), "--output", str(tmp_path / "said"), *said, str(photo)]) == 0
     )
-    list(predict_files(Predictor.load(models / "cars"), [photo], tmp_path / "meant", overlay=True, looks=looks))
+    list(predict_files(Predictor.load(models / "cars"), [photo], tmp_path / "meant", overlay=True, options=options))
     for name in ("photo.png", "photo.overlay.png", "predictions.csv"):
         assert (tmp_path / "said" / name).read_bytes() == (tmp_path / "meant" / name).read_bytes()
 

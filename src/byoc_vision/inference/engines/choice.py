@@ -9,7 +9,7 @@ from pathlib import Path
 from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError, InputError
-from byoc_vision.inference import compiled
+from byoc_vision.inference import openvino_model
 from byoc_vision.inference.engines.base import Engine, EngineName, EnginePrecision
 from byoc_vision.system.machine import visible_gpus
 
@@ -22,14 +22,14 @@ def load_engine(
     device: str | None = None,
     engine: EngineName = "auto",
     threads: int | None = None,
-    lanes: int = 1,
+    streams: int = 1,
     precision: EnginePrecision = "auto",
 ) -> Engine:
     """The engine of the artifact in `folder`.
 
     engine: auto is PyTorch on a GPU. On a CPU it is OpenVINO, if the artifact holds what it reads and its answers are
     PyTorch's; otherwise PyTorch, in float32 unless another precision is named.
-    lanes: how many images OpenVINO computes apart.
+    streams: how many images OpenVINO computes apart.
     precision: of OpenVINO only if its answers are PyTorch's in float32; float32 otherwise.
     Raises InputError for OpenVINO on a GPU, DataError where the artifact is damaged or OpenVINO was asked for and its
     answers differ, and what `choose_device` raises.
@@ -38,11 +38,11 @@ def load_engine(
     if engine == "openvino" and device is not None and not on_cpu:
         raise InputError(f"engine=openvino computes on the CPU, not on {device}; take engine=torch or auto")
     if engine == "openvino":
-        found = compiled.load(folder, config, threads, lanes, precision)
-        return found or _convert(folder, config, threads, lanes, precision)
+        found = openvino_model.load(folder, config, threads, streams, precision)
+        return found or _convert(folder, config, threads, streams, precision)
     if engine == "auto" and on_cpu:
         try:
-            if found := compiled.load(folder, config, threads, lanes, precision):
+            if found := openvino_model.load(folder, config, threads, streams, precision):
                 return found
             precision = "float32" if precision == "auto" else precision
         except DataError as error:
@@ -54,12 +54,14 @@ def load_engine(
     return TorchEngine.load(folder, config, device, threads, precision)
 
 
-def _convert(folder: Path, config: ModelConfig, threads: int | None, lanes: int, precision: EnginePrecision) -> Engine:
+def _convert(
+    folder: Path, config: ModelConfig, threads: int | None, streams: int, precision: EnginePrecision
+) -> Engine:
     """OpenVINO's engine of an artifact that does not hold it yet, which takes some seconds."""
     from byoc_vision.export.openvino import to_openvino
     from byoc_vision.inference.engines.torch_engine import TorchEngine
 
     net = TorchEngine.load(folder, config, "cpu").net
-    expected = compiled.expected_logits(net, config)
+    expected = openvino_model.expected_logits(net, config)
     model = to_openvino(net, config)
-    return compiled.first_that_agrees(model, config.preprocess, expected, threads, lanes, precision)
+    return openvino_model.first_that_agrees(model, config.preprocess, expected, threads, streams, precision)

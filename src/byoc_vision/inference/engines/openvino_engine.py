@@ -33,7 +33,7 @@ _HINTS = {name: hint for hint, name in _PRECISIONS.items()}
 class OpenVinoEngine:
     """A network as `to_openvino` made it: uint8 [N, h, w, 3] in, float32 logits out.
 
-    All cores work on one image together, or, with several `lanes`, on so many images apart. Together a lone image
+    All cores work on one image together, or, with several `streams`, on so many images apart. Together a lone image
     is answered soonest. Apart they do not wait for each other after each layer, which costs most where one of them is
     taken away to decode the next image: a third more images a second on two cores. It takes the memory of the
     network once more.
@@ -45,13 +45,13 @@ class OpenVinoEngine:
         self,
         model: openvino.Model | Path,
         threads: int | None = None,
-        lanes: int = 1,
+        streams: int = 1,
         precision: EnginePrecision = "auto",
     ) -> None:
         """
         model: or the path of its .xml, with the .bin beside it; its weights are mapped, not read.
         threads: by default one for each core.
-        lanes: how many images are computed apart; see `choose_lanes`.
+        streams: how many images are computed apart; see `choose_streams`.
         precision: see `choose_cpu_precision`. A processor that cannot compute bfloat16 computes in float32, and `name`
         says so.
         Raises RuntimeError if OpenVINO cannot compile the network in that precision.
@@ -65,8 +65,8 @@ class OpenVinoEngine:
         self._precision: str = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         self._request = compiled.create_infer_request()
         self._apart: _Apart | None = None
-        if lanes > 1:
-            self._apart = _Apart(core.compile_model(model, "CPU", _APART | cores | {"NUM_STREAMS": lanes}), lanes)
+        if streams > 1:
+            self._apart = _Apart(core.compile_model(model, "CPU", _APART | cores | {"NUM_STREAMS": streams}), streams)
 
     @property
     def name(self) -> str:
@@ -78,18 +78,18 @@ class OpenVinoEngine:
         return self._precision == "f32"
 
     @property
-    def lanes(self) -> int:
-        return 1 if self._apart is None else self._apart.lanes
+    def streams(self) -> int:
+        return 1 if self._apart is None else self._apart.streams
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """See `Engine`."""
-        if self._apart is not None and len(images) >= self._apart.lanes:
+        if self._apart is not None and len(images) >= self._apart.streams:
             return self._apart.run(images)
         return _infer(self._request, images)
 
     def warm_up(self, images: np.ndarray) -> None:
         """Kernels are made for each number of images when it comes first."""
-        most = self.lanes if self.lanes > 1 else len(images)
+        most = self.streams if self.streams > 1 else len(images)
         for count in range(1, min(len(images), most) + 1):
             self.run(images[:count])
 
@@ -107,12 +107,12 @@ def _core() -> openvino.Core:
 class _Apart:
     """A compiled network that computes several images at once, each in a thread of its own."""
 
-    def __init__(self, compiled: openvino.CompiledModel, lanes: int) -> None:
-        self.lanes = lanes
+    def __init__(self, compiled: openvino.CompiledModel, streams: int) -> None:
+        self.streams = streams
         self._idle: SimpleQueue[openvino.InferRequest] = SimpleQueue()
-        for _ in range(lanes):
+        for _ in range(streams):
             self._idle.put(compiled.create_infer_request())
-        self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
+        self._threads = ThreadPoolExecutor(streams, thread_name_prefix="lane")
 
     def run(self, images: np.ndarray) -> np.ndarray:
         each = (images[index : index + 1] for index in range(len(images)))
@@ -139,7 +139,7 @@ def choose_cpu_precision(precision: EnginePrecision) -> str:
     return precision
 
 
-def choose_lanes(threads: int) -> int:
+def choose_streams(threads: int) -> int:
     """How many images to compute apart on so many cores: a core each up to four, then some cores each.
 
     Batches of fewer images are computed together, so that they keep all cores busy too.

@@ -8,23 +8,23 @@ import numpy as np
 _ROWS = 256  # that become probabilities at a time
 
 
-class LabelCanvas:
+class LabelAccumulator:
     """The class of each pixel, uint8 [H, W], found while logits come in class by class.
 
-    cut: the logit above which a single plane says yes; None where the highest of several planes decides.
+    logit_threshold: the logit above which a single plane says yes; None where the highest of several planes decides.
     """
 
-    def __init__(self, height: int, width: int, cut: float | None) -> None:
+    def __init__(self, height: int, width: int, logit_threshold: float | None) -> None:
         self.labels = np.zeros((height, width), np.uint8)
-        self._cut = cut
+        self._logit_threshold = logit_threshold
         self._best = np.empty((0, 0), np.float32)
 
     def put(self, index: int, top: int, left: int, logits: np.ndarray) -> None:
         """As `tiling.Canvas`; all classes of a cell follow each other. What lies beyond the image is dropped."""
         labels = self.labels[top : top + logits.shape[0], left : left + logits.shape[1]]
         logits = logits[: labels.shape[0], : labels.shape[1]]
-        if self._cut is not None:
-            labels[:] = logits > self._cut
+        if self._logit_threshold is not None:
+            labels[:] = logits > self._logit_threshold
         elif index == 0:
             self._best = logits.copy()
             labels[:] = 0
@@ -34,17 +34,17 @@ class LabelCanvas:
             np.maximum(self._best, logits, out=self._best)
 
 
-class ProbabilityCanvas(LabelCanvas):
+class ProbabilityAccumulator(LabelAccumulator):
     """Also every class's probability, float32 [K, H, W]: for images whose probabilities fit into memory."""
 
-    def __init__(self, height: int, width: int, planes: int, cut: float | None) -> None:
-        super().__init__(height, width, cut)
+    def __init__(self, height: int, width: int, planes: int, logit_threshold: float | None) -> None:
+        super().__init__(height, width, logit_threshold)
         # Of a single plane there are two classes: no and yes.
-        self._planes = np.zeros((planes if cut is None else 2, height, width), np.float32)
+        self._planes = np.zeros((planes if logit_threshold is None else 2, height, width), np.float32)
 
     def put(self, index: int, top: int, left: int, logits: np.ndarray) -> None:
         super().put(index, top, left, logits)
-        plane = self._planes[index if self._cut is None else 1]
+        plane = self._planes[index if self._logit_threshold is None else 1]
         target = plane[top : top + logits.shape[0], left : left + logits.shape[1]]
         target[:] = logits[: target.shape[0], : target.shape[1]]
 

@@ -19,8 +19,8 @@ def label_pixels(
     Bilinear, class by class: memory does not grow with the number of classes.
     """
     if threshold is not None:
-        cut = logit(threshold)
-        return (rule.restore(logits[0], height, width) > cut).view(np.uint8)
+        logit_threshold = logit(threshold)
+        return (rule.restore(logits[0], height, width) > logit_threshold).view(np.uint8)
     best = rule.restore(logits[0], height, width)
     labels = np.zeros((height, width), dtype=np.uint8)
     for index in range(1, len(logits)):

@@ -74,7 +74,7 @@ def load(
     folder: Path,
     config: ModelConfig,
     threads: int | None = None,
-    lanes: int = 1,
+    streams: int = 1,
     precision: EnginePrecision = "auto",
 ) -> OpenVinoEngine | None:
     """The engine of the artifact in `folder`; None where it has none, or one of other weights.
@@ -91,7 +91,7 @@ def load(
     if weights != digest(folder / WEIGHTS_FILE):
         logger.warning("%s was made from other weights than %s; it is not used", model, folder / WEIGHTS_FILE)
         return None
-    return first_that_agrees(model, config.preprocess, expected, threads, lanes, precision)
+    return first_that_agrees(model, config.preprocess, expected, threads, streams, precision)
 
 
 def first_that_agrees(
@@ -99,7 +99,7 @@ def first_that_agrees(
     rule: Preprocess,
     expected: np.ndarray,
     threads: int | None = None,
-    lanes: int = 1,
+    streams: int = 1,
     precision: EnginePrecision = "auto",
 ) -> OpenVinoEngine:
     """The engine in the precision asked for, if its answers are PyTorch's; otherwise in float32, with a warning.
@@ -110,7 +110,7 @@ def first_that_agrees(
 
     if choose_cpu_precision(precision) != "float32":
         try:
-            engine = OpenVinoEngine(model, threads, lanes, precision)
+            engine = OpenVinoEngine(model, threads, streams, precision)
             compare(engine, rule, expected)
             return engine
         except DataError as error:
@@ -120,7 +120,7 @@ def first_that_agrees(
             logger.warning(
                 "OpenVINO cannot compile the network in bfloat16 (%s); it computes in float32 instead", reason
             )
-    engine = OpenVinoEngine(model, threads, lanes, "float32")
+    engine = OpenVinoEngine(model, threads, streams, "float32")
     compare(engine, rule, expected)
     return engine
 
@@ -128,7 +128,7 @@ def first_that_agrees(
 def compare(engine: OpenVinoEngine, rule: Preprocess, expected: np.ndarray) -> None:
     """Raises DataError where the engine's answer to the reference image, alone or in a batch, is not the expected."""
     image = reference_image(rule)
-    for count in sorted({1, engine.lanes}):
+    for count in sorted({1, engine.streams}):
         _compare_each(engine, engine.run(image.repeat(count, axis=0)), expected)
 
 

@@ -1,4 +1,4 @@
-"""As finishing.py, where the logits lie on a GPU: only what the answer holds comes back to the CPU.
+"""As postprocess.py, for logits on a GPU: only the prediction is copied to the CPU.
 
 Both are bilinear with half-pixel centres, and differ by rounding alone.
 """
@@ -15,16 +15,16 @@ from byoc_vision.preprocess import Preprocess
 def label_pixels(
     logits: Tensor, rule: Preprocess, height: int, width: int, threshold: float | None = None
 ) -> np.ndarray:
-    """See finishing.py."""
+    """See postprocess.py."""
     planes = restore_planes(logits, rule, height, width)
     if threshold is not None:
-        cut = float(torch.logit(torch.tensor(threshold)))
-        return (planes[0] > cut).to(torch.uint8).cpu().numpy()
+        logit_threshold = float(torch.logit(torch.tensor(threshold)))
+        return (planes[0] > logit_threshold).to(torch.uint8).cpu().numpy()
     return planes.argmax(dim=0).to(torch.uint8).cpu().numpy()
 
 
 def restore_planes(logits: Tensor, rule: Preprocess, height: int, width: int) -> Tensor:
-    """See finishing.py; the planes stay on the GPU."""
+    """See postprocess.py; the planes stay on the GPU."""
     window = rule.window(height, width)
     inner = logits[:, window.top : window.top + window.height, window.left : window.left + window.width]
     return nn.functional.interpolate(inner[None], (height, width), mode="bilinear", align_corners=False)[0]

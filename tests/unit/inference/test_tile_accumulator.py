@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from byoc_vision.inference.canvas import LabelCanvas, ProbabilityCanvas
-from byoc_vision.inference.finishing import logit
+from byoc_vision.inference.postprocess import logit
+from byoc_vision.inference.tile_accumulator import LabelAccumulator, ProbabilityAccumulator
 
 FEW = settings(max_examples=40, deadline=None)
 HEIGHT, WIDTH = 7, 5
 CELLS = ((0, 0, 4, 3), (0, 3, 4, 4), (4, 0, 5, 3), (4, 3, 5, 4))  # top, left, height, width: beyond the edges, too
 
 
-def fill(canvas: LabelCanvas, logits: np.ndarray) -> None:
+def fill(canvas: LabelAccumulator, logits: np.ndarray) -> None:
     padded = np.pad(logits, ((0, 0), (0, 2), (0, 2)), constant_values=99)
     for top, left, height, width in CELLS:
         for index, plane in enumerate(padded):
@@ -26,7 +26,7 @@ def fill(canvas: LabelCanvas, logits: np.ndarray) -> None:
 @given(arrays(np.float32, (3, HEIGHT, WIDTH), elements=st.floats(-9, 9, width=32)))
 @FEW
 def test_the_highest_of_several_classes(logits: np.ndarray) -> None:
-    canvas = ProbabilityCanvas(HEIGHT, WIDTH, planes=3, cut=None)
+    canvas = ProbabilityAccumulator(HEIGHT, WIDTH, planes=3, cut=None)
     fill(canvas, logits)
     np.testing.assert_array_equal(canvas.labels, logits.argmax(axis=0))
     powers = np.exp(logits.astype(float))
@@ -36,7 +36,7 @@ def test_the_highest_of_several_classes(logits: np.ndarray) -> None:
 @given(arrays(np.float32, (1, HEIGHT, WIDTH), elements=st.floats(-9, 9, width=32)), st.floats(0.01, 0.99))
 @FEW
 def test_a_single_class_is_there_above_the_threshold(logits: np.ndarray, threshold: float) -> None:
-    canvas = ProbabilityCanvas(HEIGHT, WIDTH, planes=1, cut=logit(threshold))
+    canvas = ProbabilityAccumulator(HEIGHT, WIDTH, planes=1, cut=logit(threshold))
     fill(canvas, logits)
     np.testing.assert_array_equal(canvas.labels, logits[0] > np.log(threshold / (1 - threshold)))
     positive = 1 / (1 + np.exp(-logits[0].astype(float)))

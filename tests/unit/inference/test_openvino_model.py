@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from byoc_vision import artifact
 from byoc_vision.artifact import OPENVINO_FOLDER, ModelConfig
 from byoc_vision.errors import DataError, InputError, UserError
-from byoc_vision.inference import compiled
+from byoc_vision.inference import openvino_model
 from byoc_vision.inference.engines.base import EnginePrecision
-from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine, choose_lanes
+from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine, choose_streams
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 from byoc_vision.preprocess import Preprocess
@@ -44,7 +44,7 @@ def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifact with its network beside it."""
     folder = tmp_path_factory.mktemp("segmenter")
     config = save_segmenter(folder, size=32)
-    compiled.write(folder, config, TorchEngine.load(folder, config, "cpu").net)
+    openvino_model.write(folder, config, TorchEngine.load(folder, config, "cpu").net)
     return folder
 
 
@@ -84,10 +84,10 @@ def test_where_bfloat16_answers_something_else_openvino_computes_in_float32(
     """Large terms cancel out in the last layer: float32 tells the logits apart, bfloat16 loses them."""
     config = save_classifier(tmp_path)
     state = artifact.read_weights(tmp_path)
-    logits = compiled.expected_logits(TorchEngine.load(tmp_path, config, "cpu").net, config)
+    logits = openvino_model.expected_logits(TorchEngine.load(tmp_path, config, "cpu").net, config)
     state["fc.bias"] += 1e-4 - torch.from_numpy(logits)
     artifact.save(tmp_path, config, state)
-    compiled.write(tmp_path, config, TorchEngine.load(tmp_path, config, "cpu").net)
+    openvino_model.write(tmp_path, config, TorchEngine.load(tmp_path, config, "cpu").net)
     asked = precision == "bfloat16" or has_amx_bfloat16()
     tried = asked and openvino_name(tmp_path, "bfloat16") == "OpenVINO bfloat16"
     with caplog.at_level(logging.WARNING):
@@ -101,7 +101,7 @@ def test_where_bfloat16_answers_something_else_openvino_computes_in_float32(
 def test_images_apart_are_answered_as_together(segmenter: Path, count: int, precision: EnginePrecision) -> None:
     """Whatever the size of the batch, each answer is its own image's."""
     together, apart = (
-        Predictor.load(segmenter, "cpu", threads=2, lanes=lanes, precision=precision).engine for lanes in (1, 3)
+        Predictor.load(segmenter, "cpu", threads=2, streams=streams, precision=precision).engine for streams in (1, 3)
     )
     images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
     for engine in (together, apart):
@@ -111,15 +111,15 @@ def test_images_apart_are_answered_as_together(segmenter: Path, count: int, prec
     np.testing.assert_allclose(backwards[::-1], together.run(images), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(("threads", "lanes"), [(1, 1), (2, 2), (4, 4), (8, 4), (16, 4), (32, 8)])
-def test_lanes_for_so_many_cores(threads: int, lanes: int) -> None:
-    assert choose_lanes(threads) == lanes
+@pytest.mark.parametrize(("threads", "streams"), [(1, 1), (2, 2), (4, 4), (8, 4), (16, 4), (32, 8)])
+def test_lanes_for_so_many_cores(threads: int, streams: int) -> None:
+    assert choose_streams(threads) == streams
 
 
 @in_each_precision
 def test_so_are_the_probabilities_of_classes(tmp_path: Path, image: np.ndarray, precision: EnginePrecision) -> None:
     config = save_classifier(tmp_path)
-    compiled.write(tmp_path, config, TorchEngine.load(tmp_path, config, "cpu").net)
+    openvino_model.write(tmp_path, config, TorchEngine.load(tmp_path, config, "cpu").net)
     ours = Predictor.load(tmp_path, "cpu", engine="openvino", precision=precision)
     one, other = (predictor.predict([image])[0] for predictor in (ours, reference(tmp_path)))
     assert isinstance(one, Classification)
@@ -181,8 +181,8 @@ def test_one_of_other_weights_is_not_used(segmenter: Path, tmp_path: Path, caplo
 def test_saving_other_weights_removes_it(segmenter: Path, tmp_path: Path) -> None:
     config, state = artifact.load(segmenter)
     artifact.save(tmp_path, config, state)
-    compiled.write(tmp_path, config, TorchEngine.load(tmp_path, config, "cpu").net)
-    assert (tmp_path / OPENVINO_FOLDER / compiled.MODEL_FILE).is_file()
+    openvino_model.write(tmp_path, config, TorchEngine.load(tmp_path, config, "cpu").net)
+    assert (tmp_path / OPENVINO_FOLDER / openvino_model.MODEL_FILE).is_file()
     artifact.save(tmp_path, config, state)
     assert sorted(path.name for path in tmp_path.iterdir()) == [artifact.CONFIG_FILE, artifact.WEIGHTS_FILE]
 
@@ -192,8 +192,8 @@ def test_one_that_answers_something_else_is_not_used(
 ) -> None:
     config, state = artifact.load(segmenter)
     artifact.save(tmp_path, config, state)
-    compiled.write(tmp_path, config, TorchEngine.load(tmp_path, config, "cpu").net)
-    reference = tmp_path / OPENVINO_FOLDER / compiled.REFERENCE_FILE
+    openvino_model.write(tmp_path, config, TorchEngine.load(tmp_path, config, "cpu").net)
+    reference = tmp_path / OPENVINO_FOLDER / openvino_model.REFERENCE_FILE
     with np.load(reference) as content:
         np.savez(reference, weights=content["weights"], logits=content["logits"] + 1)
     with caplog.at_level(logging.WARNING):
@@ -214,7 +214,7 @@ def test_nothing_is_written_that_answers_something_else(tmp_path: Path) -> None:
     config = save_segmenter(tmp_path, size=32)
     level, filters = logging.getLogger().level, list(logging.getLogger().filters)
     with pytest.raises(UserError):
-        compiled.write(tmp_path, config, Fickle())
+        openvino_model.write(tmp_path, config, Fickle())
     assert (logging.getLogger().level, logging.getLogger().filters) == (level, filters), "others still warn"
     assert sorted(path.name for path in tmp_path.iterdir()) == [artifact.CONFIG_FILE, artifact.WEIGHTS_FILE]
 
@@ -237,12 +237,12 @@ def test_openvino_is_not_for_gpus(segmenter: Path) -> None:
 
 
 def test_the_reference_image_is_the_same_everywhere() -> None:
-    image = compiled.reference_image(Preprocess(height=3, width=4))
+    image = openvino_model.reference_image(Preprocess(height=3, width=4))
     assert image.shape == (1, 3, 4, 3)
     assert image[0, :, :, 1].tolist() == [[0, 3, 6, 9], [5, 8, 11, 14], [10, 13, 16, 19]]
 
 
 def test_of_masks_enough_points_are_compared(segmenter: Path) -> None:
     config: ModelConfig = artifact.read_config(segmenter)
-    assert compiled.points(np.zeros((3, 700, 500))).size <= 3 * compiled.MOST_POINTS * 1.1
-    assert compiled.points(np.zeros((1, config.preprocess.height, config.preprocess.width))).size == 32 * 32
+    assert openvino_model.points(np.zeros((3, 700, 500))).size <= 3 * openvino_model.MOST_POINTS * 1.1
+    assert openvino_model.points(np.zeros((1, config.preprocess.height, config.preprocess.width))).size == 32 * 32

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from byoc_vision.inference.views import Views, average, look, look_back, view_axes
+from byoc_vision.inference.tta import Views, average, look, look_back, view_axes
 
 FEW = settings(max_examples=40, deadline=None)
 LOGITS = arrays(np.float32, (3, 4), elements=st.floats(-80, 80, width=32))
