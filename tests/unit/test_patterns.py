@@ -28,9 +28,9 @@ import byoc_vision.client
 import byoc_vision.data
 import byoc_vision.inference.options
 from byoc_serve.multipart import read_files
-from byoc_serve.response_format import choose_format
 from byoc_serve.npy import view_uint8
 from byoc_serve.request_options import read_options
+from byoc_serve.response_format import choose_format
 
 PACKAGES = [byoc_serve, byoc_vision.archives, byoc_vision.client, byoc_vision.data, byoc_vision.inference.options]
 NOT_HERE = {"byoc_serve.__main__", "byoc_serve.multi_model.mms_service", "byoc_vision.client.sdk"}  # need what is not
