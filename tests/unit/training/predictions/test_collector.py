@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import forked
-from support.answered import (
+from support.images import decode
+from support.predictions import (
     COLOURS,
+    as_text,
     card_of,
     collect,
     collect_all,
@@ -20,11 +22,9 @@ from support.answered import (
     coloured_images,
     masked_images,
     mean_colour,
+    print_together,
     reddish,
-    say_together,
-    told,
 )
-from support.images import decode
 
 from byoc_vision.data.samples import ByteRange, Sample
 from byoc_vision.inference.overlay import class_colours
@@ -171,7 +171,7 @@ class TestClasses:
         assert [example.file for example in collected.evaluation.galleries["random"]] == ["4.png"]
 
 
-def test_of_several_classes_lists_are_told(tmp_path: Path) -> None:
+def test_several_classes_are_lists(tmp_path: Path) -> None:
     config = card_of("classification", COLOURS, several=True)
     figures, collected = collect(config, mean_colour(), coloured_images(tmp_path, several=True), tmp_path)
     assert collected is not None
@@ -199,7 +199,7 @@ def test_the_random_gallery_follows_from_the_seed(tmp_path: Path) -> None:
     assert len({tuple(drawn(seed, samples)) for seed in range(3)}) > 1
 
 
-def test_a_model_that_answers_with_no_number_is_told_of(tmp_path: Path) -> None:
+def test_a_model_that_predicts_nan_is_shown(tmp_path: Path) -> None:
     net = mean_colour()
     net.register_forward_hook(lambda module, inputs, outputs: outputs * math.nan)
     _, collected = collect(card_of("classification", COLOURS), net, coloured_images(tmp_path, 3), tmp_path)
@@ -220,8 +220,8 @@ def test_file_titles() -> None:
 def test_two_processes_together_collect_what_one_does(tmp_path: Path) -> None:
     """Down to the bytes of the images."""
     store, log = str(tmp_path / "store"), tmp_path / "log"
-    alone = told(collect_all(tmp_path))
-    second = forked.start(say_together, 1, store, tmp_path, log=log)
+    alone = as_text(collect_all(tmp_path))
+    second = forked.start(print_together, 1, store, tmp_path, log=log)
     first = collect_together(0, store, tmp_path)
     assert second.wait(100) == 0, log.read_text()
     assert first == alone

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from support.answered import card_of, coloured_images, masked_images
+from support.predictions import card_of, coloured_images, masked_images
 
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.augmentation import build_augmentation

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.answered import COLOURS, card_of, collect, coloured_images, masked_images, mean_colour, reddish
+from support.predictions import COLOURS, card_of, collect, coloured_images, masked_images, mean_colour, reddish
 
 from byoc_vision.inference.predictor import Classification
 from byoc_vision.report.record import Evaluation

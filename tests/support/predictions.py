@@ -1,4 +1,4 @@
-"""Labelled images answered by networks that are reckoned by hand, and what is collected of it."""
+"""Predictions of small hand-made networks for labelled images, and what is collected from them."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def collect(
     seed: int = 0,
     shown: int = 3,
 ) -> tuple[Metrics, SplitPredictions | None]:
-    """The figures, and what a collector saw. shown: in each gallery."""
+    """The metrics, and what the collector gathered. shown: in each gallery."""
     world = world or World()
     classes = config.classes
     evaluator = Evaluator(predictor_of(net, config), classes, 4, workers=0, world=world, on_bad_sample=on_bad_sample)
@@ -125,7 +125,7 @@ def collect_all(folder: Path, world: World | None = None) -> list[SplitPredictio
     ]
 
 
-def told(collected: Iterable[SplitPredictions | None]) -> str:
+def as_text(collected: Iterable[SplitPredictions | None]) -> str:
     """All of it, as text that can be compared."""
     return json.dumps(
         [
@@ -144,10 +144,10 @@ def collect_together(rank: int, store: str, folder: Path) -> str:
     """What `collect_all` gives in one of two processes that talk to each other."""
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     try:
-        return told(collect_all(folder, World(rank, rank, 2)))
+        return as_text(collect_all(folder, World(rank, rank, 2)))
     finally:
         dist.destroy_process_group()
 
 
-def say_together(rank: int, store: str, folder: Path) -> None:
+def print_together(rank: int, store: str, folder: Path) -> None:
     print(collect_together(rank, store, folder))
