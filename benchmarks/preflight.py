@@ -24,8 +24,8 @@ import numpy as np
 
 from byoc_vision.data.decoding import read_image
 from byoc_vision.data.formats import find_dataset
-from byoc_vision.data.formats.local_channels import channels_in
-from byoc_vision.data.preflight.sample_stats import examine
+from byoc_vision.data.formats.channels import channels_in
+from byoc_vision.data.preflight.scan import examine
 from byoc_vision.data.sample_data import draw_scene
 from byoc_vision.data.samples import DataOptions, Sample
 from byoc_vision.data.targets import read_mask_values

@@ -17,7 +17,7 @@ from byoc_vision.export.formats import FORMATS
 from byoc_vision.inference.options import LARGEST_TILE, SMALLEST_TILE, VIEWS, parse_threshold, parse_tile
 from byoc_vision.logs import set_up_logging
 from byoc_vision.paths import MlPaths
-from byoc_vision.system.openmp import sleep_between_regions
+from byoc_vision.system.machine import sleep_between_regions
 
 # Commands import what they need when they run: `--help` answers at once, and serving never imports training.
 
@@ -169,7 +169,7 @@ def tune(options: argparse.Namespace) -> int:
 
 
 def check(options: argparse.Namespace) -> int:
-    from byoc_vision.data.formats.local_channels import channels_in
+    from byoc_vision.data.formats.channels import channels_in
     from byoc_vision.data.preflight import find_and_check, log_and_judge
     from byoc_vision.data.samples import DataOptions
 

@@ -34,7 +34,7 @@ from support.listed import jpeg, manifest_line, write_images, write_lines, write
 from byoc_vision import artifact
 from byoc_vision.cli import main
 from byoc_vision.data.formats import find_dataset
-from byoc_vision.data.formats.local_channels import channels_in
+from byoc_vision.data.formats.channels import channels_in
 from byoc_vision.data.preflight import check
 from byoc_vision.data.sample_data import make_segmentation_set
 from byoc_vision.data.samples import DataOptions, Dataset, Sample

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from byoc_serve.settings import variables_table
-from byoc_vision.data.formats.documentation import layouts_text
+from byoc_vision.data.formats import layouts_text
 from byoc_vision.hyperparameters.table import hyperparameters_table
 from byoc_vision.training.callbacks.health.catalogue import rules_table
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from byoc_vision.errors import RequestError
-from byoc_vision.system.memory import free_memory
+from byoc_vision.system.machine import free_memory
 
 # Seen with ResNet-18, ResNet-50 and a U-Net while they were loaded: 2.2 to 2.4 times their weights and 25 MB; half of
 # it is free again a moment later.

@@ -1,16 +1,16 @@
-"""The images of samples as uint8 tensors, with their target. The model normalises: bytes are cheaper to move."""
+"""The images of samples as uint8 tensors, with their targets. The model normalises: bytes are cheaper to move."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
 from byoc_vision.data.augmentation import Augmentation
-from byoc_vision.data.bad_samples import BadSamples, OnBadSample, Unreadable
 from byoc_vision.data.cache import CachePart, with_cache
 from byoc_vision.data.preprocessed import DecodedImages, PreprocessedImage
 from byoc_vision.data.samplers import SampleKey, mixed_seed
@@ -18,6 +18,37 @@ from byoc_vision.data.samples import Sample
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import Preprocess, crop
 from byoc_vision.types import ClassInfo
+
+logger = logging.getLogger(__name__)
+
+
+OnBadSample = Literal["fail", "skip"]
+
+
+class Unreadable(NamedTuple):
+    """Stands in a batch for a sample that cannot be read.
+
+    A loader's process hands over this and does not raise: of an error raised there its reader would get a traceback.
+    """
+
+    reason: str
+
+
+class UnreadableSampleError(DataError):
+    """A loader came upon a sample that cannot be used. There may be more."""
+
+
+class BadSamples:
+    """Which samples were found bad so far, by any process that shares this object: each is warned of once."""
+
+    def __init__(self, count: int) -> None:
+        self._known = torch.zeros(count, dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
+
+    def warn(self, index: int, error: DataError, consequence: str) -> None:
+        if not self._known[index]:
+            self._known[index] = True
+            logger.warning("%s; %s (on_bad_sample=skip)", error, consequence)
+
 
 MOST_BAD_IN_A_ROW = 10  # that on_bad_sample=skip passes over
 

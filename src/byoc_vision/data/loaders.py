@@ -9,8 +9,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, default_collate
 
-from byoc_vision.data.bad_samples import Unreadable, UnreadableSampleError
-from byoc_vision.data.image_dataset import EvaluationDataset, EvaluationExample, Example, ImageDataset
+from byoc_vision.data.image_dataset import (
+    EvaluationDataset,
+    EvaluationExample,
+    Example,
+    ImageDataset,
+    Unreadable,
+    UnreadableSampleError,
+)
 from byoc_vision.data.samplers import EvaluationSampler, Sampling, TrainingSampler, build_order
 from byoc_vision.data.workers import (
     PREFETCHED_BATCHES,

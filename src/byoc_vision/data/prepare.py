@@ -18,8 +18,8 @@ from byoc_vision.data.formats import find_dataset, format_names
 from byoc_vision.data.formats.prepared import CLASSES_FILE
 from byoc_vision.data.formats.splitting import hold_out
 from byoc_vision.data.preflight import check
-from byoc_vision.data.preflight.mask_values import USUAL_IGNORE_VALUE
-from byoc_vision.data.preflight_report import ClassReport
+from byoc_vision.data.preflight.report import ClassReport
+from byoc_vision.data.preflight.validation import USUAL_IGNORE_VALUE
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.data.sources import lay_out
 from byoc_vision.errors import InputError, ResourceError, UserError

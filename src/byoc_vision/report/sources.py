@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from byoc_vision.data.preflight_report import REPORT_FILE as PREFLIGHT_FILE
-from byoc_vision.data.preflight_report import PreflightReport
+from byoc_vision.data.preflight.report import REPORT_FILE as PREFLIGHT_FILE
+from byoc_vision.data.preflight.report import PreflightReport
 from byoc_vision.errors import DataError
 from byoc_vision.report.record import RECORD_FILE
 

@@ -1,4 +1,4 @@
-"""What this container may use of its machine, found without importing torch (see gpus.py for what torch tells)."""
+"""What this process may use of its machine: cores, memory and GPUs. Imports no torch; gpus.py says what torch sees."""
 
 from __future__ import annotations
 
@@ -58,3 +58,75 @@ def _words(path: Path) -> list[str]:
         return path.read_text(encoding="ascii").split()
     except OSError:
         return []
+
+
+_FACTS = Path("/proc/meminfo")
+_CONTROL_GROUP = Path("/sys/fs/cgroup")
+
+
+def free_memory(facts: Path = _FACTS, control_group: Path = _CONTROL_GROUP) -> int | None:
+    """Bytes that programs can still have without swapping, in this container; None where the system does not tell.
+
+    Memory that files take is free, unless they are mapped, as libraries are: the kernel gives it up. Sources:
+    proc_meminfo(5), the kernel's documentation of control groups (v2: memory.max, memory.current; v1:
+    memory.limit_in_bytes, memory.usage_in_bytes; memory.stat).
+    """
+    available = _table(facts).get("MemAvailable:")
+    limits = [] if available is None else [available * 1024]
+    for folder, names, files in (
+        (control_group, ("memory.max", "memory.current"), ("inactive_file", "active_file", "file_mapped")),
+        (
+            control_group / "memory",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+            ("total_inactive_file", "total_active_file", "total_mapped_file"),
+        ),
+    ):
+        limit, used = (_number(folder / name) for name in names)
+        if limit is not None and used is not None:
+            table = _table(folder / "memory.stat")
+            inactive, active, mapped = (table.get(name, 0) for name in files)
+            limits.append(max(0, limit - used + inactive + max(0, active - mapped)))
+    return min(limits, default=None)
+
+
+def memory_limit(facts: Path = _FACTS, control_group: Path = _CONTROL_GROUP) -> int | None:
+    """Bytes of memory that this container may take, or that the machine has; None where the system does not tell."""
+    total = _table(facts).get("MemTotal:")
+    limits = [] if total is None else [total * 1024]
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):
+        limit = _number(control_group / file)
+        if limit is not None:
+            limits.append(limit)
+    return min(limits, default=None)
+
+
+def _table(file: Path) -> dict[str, int]:
+    """Lines of a name and a number."""
+    rows = (line.split() for line in _text(file).splitlines())
+    return {row[0]: int(row[1]) for row in rows if len(row) >= 2 and row[1].isdecimal()}
+
+
+def _number(file: Path) -> int | None:
+    text = _text(file).strip()
+    return int(text) if text.isdecimal() else None  # `max` is no limit
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+
+
+SPINS = "1000"  # some 50 µs, a few times what a sleeping thread takes to wake
+
+
+def sleep_between_regions() -> None:
+    """Have OpenMP's threads go to sleep early. torch reads this when it is imported, so call it before.
+
+    By default they spin for milliseconds after each parallel region, waiting for the next. Those are the cores that
+    images are decoded on, and where a share of cores is granted (`docker run --cpus`) it is used up by spinning.
+    What the user set himself stays.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)

@@ -24,7 +24,7 @@ from byoc_vision.data.preflight import (
     read_part,
     refusals_reported,
 )
-from byoc_vision.data.preflight_report import REPORT_FILE
+from byoc_vision.data.preflight.report import REPORT_FILE
 from byoc_vision.data.samplers import mixed_seed
 from byoc_vision.data.samples import Dataset, Sample
 from byoc_vision.data.shards import Shards, list_host

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from byoc_vision.artifact import ModelConfig
-from byoc_vision.data.bad_samples import OnBadSample
+from byoc_vision.data.image_dataset import OnBadSample
 from byoc_vision.data.cache import CachePart
 from byoc_vision.data.formats import read_folder
 from byoc_vision.data.image_dataset import EvaluationDataset

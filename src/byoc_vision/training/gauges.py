@@ -11,7 +11,7 @@ import pynvml
 import torch
 
 from byoc_vision.system.machine import available_cores
-from byoc_vision.system.memory import free_memory, memory_limit
+from byoc_vision.system.machine import free_memory, memory_limit
 
 # Of the container, in the unit that follows: cgroup-v2.rst and cpuacct.rst of the kernel's documentation.
 _BUSY_V2 = Path("/sys/fs/cgroup/cpu.stat")

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 import numpy as np
 import torch
 
-from byoc_vision.data.bad_samples import UnreadableSampleError
+from byoc_vision.data.image_dataset import UnreadableSampleError
 from byoc_vision.data.pipe_mode import differing, digests
 from byoc_vision.data.preflight import Checked, check_split, name_all
 from byoc_vision.data.samples import Dataset

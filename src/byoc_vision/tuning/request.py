@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from byoc_vision import hyperparameters as hp
-from byoc_vision.data.formats.local_channels import channels_in
+from byoc_vision.data.formats.channels import channels_in
 from byoc_vision.data.preflight import find_and_check, job_budget, log_and_judge
 from byoc_vision.data.samples import Dataset
 from byoc_vision.describe.ranges import search_space

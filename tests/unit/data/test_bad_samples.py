@@ -12,8 +12,14 @@ import pytest
 import torch
 
 from byoc_vision.data.augmentation import build_augmentation
-from byoc_vision.data.bad_samples import OnBadSample, UnreadableSampleError
-from byoc_vision.data.image_dataset import MOST_BAD_IN_A_ROW, EvaluationDataset, Example, ImageDataset
+from byoc_vision.data.image_dataset import (
+    MOST_BAD_IN_A_ROW,
+    EvaluationDataset,
+    Example,
+    ImageDataset,
+    OnBadSample,
+    UnreadableSampleError,
+)
 from byoc_vision.data.loaders import build_evaluation_loader, build_training_loader
 from byoc_vision.data.samples import Sample
 from byoc_vision.errors import DataError

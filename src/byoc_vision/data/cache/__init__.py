@@ -1,21 +1,134 @@
-"""The cache of decoded images: opened once a job, handed to the data sets, closed at the end."""
+"""The cache of decoded images: opened once per job, given to the data sets, closed at the end."""
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
-from byoc_vision.data.cache.folders import CacheFolder
 from byoc_vision.data.cache.images import CachePart, bytes_needed, cache_key, with_cache
-from byoc_vision.data.cache.location import CacheMode, Place, choose_place
 from byoc_vision.data.cache.store import RecordStore
 from byoc_vision.data.samples import Dataset
+from byoc_vision.data.workers import SHARED_MEMORY
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.system.memory import free_memory
-
-__all__ = ["CacheMode", "CachePart", "ImageCache", "choose_place", "free_memory", "open_cache", "with_cache"]
+from byoc_vision.system.machine import free_memory
 
 logger = logging.getLogger(__name__)
+
+
+CacheMode = Literal["auto", "off", "memory", "disk"]
+
+_HALF = 2
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder, and the bytes that the cache in it may come to."""
+
+    folder: Path
+    capacity: int
+
+
+def choose_place(
+    mode: CacheMode,
+    gigabytes: float | None = None,
+    *,
+    memory: int | None,
+    disk: Path | None = None,
+    shared_memory: Path = SHARED_MEMORY,
+) -> Place | None:
+    """The place for a mode; None where there is none.
+
+    auto: files on disk, of which half of the free memory can hold all pages: they are read from there, and a program
+    that needs the memory gets it. More would be read from the disk, which can be slower than decoding.
+    disk: half of the free disk, whatever the memory. memory: files in shared memory, which no slow disk holds up.
+    gigabytes: takes the place of both halves.
+    memory: bytes that programs can still have; None where that is not known.
+    """
+    if mode == "off":
+        return None
+    folder = shared_memory if mode == "memory" else disk or Path(tempfile.gettempdir())
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        logger.warning("cache=%s: %s cannot be used (%s); there is no cache", mode, folder, error.strerror)
+        return None
+    if gigabytes is not None:
+        return Place(folder, min(int(gigabytes * 1e9), free))
+    limits = [free // _HALF]
+    if mode != "disk":
+        limits.append((memory or 0) // _HALF)
+    return Place(folder, min(limits))
+
+
+_IN_USE = "in_use"
+
+
+class CacheFolder:
+    """A job's own folder below `place`, named after what is in it.
+
+    What a killed job left under the same name is found there; under other names it is removed. Each process that uses
+    the folder holds a lock in it, which ends with the process; the last one to close it removes it.
+    """
+
+    def __init__(self, place: Path, key: str) -> None:
+        """Raises OSError where it cannot be made, or belongs to someone else."""
+        self.root = place / f"byoc-vision-cache-{os.getuid()}"
+        self.path = self.root / key
+        self.root.mkdir(mode=0o700, exist_ok=True)
+        if self.root.stat().st_uid != os.getuid():
+            raise PermissionError(f"{self.root} belongs to another user")
+        with _locked(self.root):
+            for other in self.root.iterdir():
+                if other.is_dir() and other != self.path:
+                    _remove_unless_used(other)
+            self.path.mkdir(exist_ok=True)
+            self._in_use = os.open(self.path / _IN_USE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._in_use, fcntl.LOCK_SH)
+
+    def close(self) -> None:
+        """Remove the folder, unless another process goes on using it."""
+        with _locked(self.root):
+            # Closing alone would not do: loader processes hold the same lock until they end.
+            fcntl.flock(self._in_use, fcntl.LOCK_UN)
+            os.close(self._in_use)
+            _remove_unless_used(self.path)
+
+
+def _remove_unless_used(folder: Path) -> None:
+    try:
+        file = os.open(folder / _IN_USE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """One process at a time makes and removes folders."""
+    file = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
+
+
+__all__ = ["CacheMode", "CachePart", "ImageCache", "choose_place", "free_memory", "open_cache", "with_cache"]
 
 
 @dataclass(frozen=True)

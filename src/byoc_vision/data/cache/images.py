@@ -8,18 +8,44 @@ import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import __version__ as pillow_version
 
-from byoc_vision.data import rle
 from byoc_vision.data.cache.store import RecordStore
 from byoc_vision.data.preprocessed import DecodedImages, PreprocessedImage, PreprocessedImages
-from byoc_vision.data.rle import Runs
 from byoc_vision.data.samples import ByteRange, ImageSource, Sample
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.types import ClassInfo
+
+
+class Runs(NamedTuple):
+    """Pixels in reading order. lengths: uint32 [N]; values: uint8 [N]."""
+
+    lengths: np.ndarray
+    values: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        return self.lengths.nbytes + self.values.nbytes
+
+
+def encode_runs(mask: np.ndarray) -> Runs:
+    """The runs of a mask, uint8 [H, W], which has at least one pixel.
+
+    A 1918 × 1280 mask of one object takes 10 KB, and is restored in a tenth of the time that a PNG takes.
+    """
+    pixels = mask.ravel()
+    starts = np.concatenate(([0], np.flatnonzero(pixels[1:] != pixels[:-1]) + 1))
+    return Runs(np.diff(starts, append=pixels.size).astype(np.uint32), pixels[starts])
+
+
+def decode_runs(runs: Runs, height: int, width: int) -> np.ndarray:
+    """The mask, uint8 [height, width]. Raises ValueError where the runs make another number of pixels."""
+    return np.repeat(runs.values, runs.lengths).reshape(height, width)
+
 
 FORMAT_VERSION = 2  # to be raised where decoding, resizing or what is stored changes
 
@@ -68,7 +94,7 @@ def pack(fitted: PreprocessedImage) -> list[memoryview]:
     mask = fitted.target if fitted.target.ndim == 2 else np.empty((0, 0), np.uint8)
     stored: tuple[np.ndarray, ...] = (mask,) if mask.size else ()
     runs = 0
-    if mask.size and (encoded := rle.encode(mask)).nbytes < mask.nbytes:
+    if mask.size and (encoded := encode_runs(mask)).nbytes < mask.nbytes:
         stored, runs = encoded, len(encoded.values)
     shapes = _SHAPES.pack(*fitted.image.shape[:2], fitted.height, fitted.width, *mask.shape, runs)
     return [memoryview(shapes), *(np.ascontiguousarray(part).data for part in (*stored, fitted.image))]
@@ -82,7 +108,7 @@ def unpack(content: np.ndarray, source: DecodedImages, index: int) -> Preprocess
         target = source.label(index)
     elif runs:
         lengths = content[start : start + 4 * runs].view(np.uint32)
-        target = rle.decode(Runs(lengths, content[start + 4 * runs : start + 5 * runs]), mask_height, mask_width)
+        target = decode_runs(Runs(lengths, content[start + 4 * runs : start + 5 * runs]), mask_height, mask_width)
         start += 5 * runs
     else:
         target = content[start : start + mask_height * mask_width].reshape(mask_height, mask_width)

@@ -1,4 +1,4 @@
-"""Which files are which sample: the task, the classes and the splits, seen from names and lists alone."""
+"""Which files are which sample: the task, the classes and the splits, from names and lists alone."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from byoc_vision.errors import DataError, InputError
 from byoc_vision.types import ClassInfo, Task
 
 logger = logging.getLogger(__name__)
+
 
 # In the order of trial: the first that recognises the data reads them, so the particular come before the general.
 FORMATS: tuple[DataFormat, ...] = (
@@ -169,3 +170,24 @@ def _contents(folder: Folder) -> str:
     contents += [f"{inner.name}/" for inner in folder.folders[:5]]
     contents += ["…"] if len(kinds) > 5 or len(folder.folders) > 5 else []
     return ", ".join(contents) or "nothing"
+
+
+_GENERAL = ("class_folders", "pictures_and_masks")  # what most people have comes first
+
+
+def layouts_text() -> str:
+    """Markdown: what each layout is called, what it is for, and an example of each of its trees."""
+    of_name: dict[str, list[DataFormat]] = {}
+    for layout in FORMATS:
+        of_name.setdefault(layout.name, []).append(layout)
+    names = sorted(of_name, key=lambda name: name not in _GENERAL)
+    return "\n\n".join(_paragraph(name, of_name[name]) for name in names)
+
+
+def _paragraph(name: str, layouts: Sequence[DataFormat]) -> str:
+    tasks = " or ".join(dict.fromkeys(layout.task for layout in layouts))
+    titles = "; ".join(dict.fromkeys(layout.title for layout in layouts))
+    trees = [layout.tree for layout in layouts]
+    apart = [tree for tree in dict.fromkeys(trees) if not any(tree != other and tree in other for other in trees)]
+    shown = "\n\n".join(apart)
+    return f"`{name}`, {tasks}: {titles}\n\n```\n{shown}\n```"

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import Split
 from byoc_vision.data.formats.image_mask_pairs import folders_of, has_inner_masks, pair
-from byoc_vision.data.formats.list_files import read_lines
+from byoc_vision.data.formats.lists import read_lines
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.samples import DataOptions, Sample
 from byoc_vision.errors import DataError, list_problems

@@ -13,9 +13,17 @@ from byoc_vision.data.decoding import IMAGE_SUFFIXES
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.image_mask_pairs import has_inner_masks
 from byoc_vision.data.formats.label_parsing import Entry, Labels, found_labels, multi_hot
-from byoc_vision.data.formats.list_files import read_text
-from byoc_vision.data.formats.lists import ListFile, by_split, check_lists, find_lists, settle, split_of
-from byoc_vision.data.formats.mask_lists import MaskEntry, found_masks
+from byoc_vision.data.formats.lists import (
+    ListFile,
+    MaskEntry,
+    by_split,
+    check_lists,
+    find_lists,
+    found_masks,
+    read_text,
+    settle,
+    split_of,
+)
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.errors import DataError
 from byoc_vision.types import ClassInfo, Task

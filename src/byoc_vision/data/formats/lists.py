@@ -1,22 +1,50 @@
-"""Files that list images: where they lie, which split each is for, and which file a name in them means."""
+"""Files that list images: where they are, which split each is for, and which file a name in them means."""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
-from byoc_vision.data.formats.base import Inputs
+from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.scan import Folder
-from byoc_vision.data.samples import DataOptions, ImageSource
+from byoc_vision.data.samples import DataOptions, ImageSource, Sample
 from byoc_vision.errors import DataError, list_problems
+from byoc_vision.types import ClassInfo
 
 logger = logging.getLogger(__name__)
+
+
+class Line(NamedTuple):
+    """A line of a list that says something. place: file and line, for messages."""
+
+    place: str
+    text: str
+
+
+def read_text(path: Path) -> str:
+    """Raises DataError where the file cannot be read or is no UTF-8 text."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no UTF-8 text (byte {error.start:,}); save it as UTF-8") from error
+
+
+def read_lines(path: Path, comment: str = "#") -> Iterator[Line]:
+    """The lines of a list, without blank ones and those that begin with `comment`."""
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        text = line.strip()
+        if text and not text.startswith(comment):
+            yield Line(f"{path}, line {number}", text)
+
 
 Item = TypeVar("Item")
 
@@ -221,3 +249,35 @@ def _split_of_file(name: str) -> str | None:
 def _ends_with(path: str, name: str) -> bool:
     pure = PurePosixPath(path)
     return any(f"/{candidate}".endswith(f"/{name}") for candidate in (path, str(pure.with_suffix(""))))
+
+
+_USUAL_IGNORE_VALUE = 255
+
+
+@dataclass(frozen=True)
+class MaskEntry:
+    """An image and its mask. where: what messages call it, such as a file and a line."""
+
+    where: str
+    image: ImageSource
+    mask: ImageSource
+    group: str | None = None
+
+
+def found_masks(
+    entries: Mapping[str, Sequence[MaskEntry]], options: DataOptions, names: Mapping[int, str] | None = None
+) -> ParsedDataset:
+    """The samples of images with masks.
+
+    names: mask value → class, where the list says so; else the values in the masks will tell.
+    """
+    refuse_repeated(list(chain(*entries.values())))
+    samples = {
+        split: tuple(Sample(entry.image, entry.mask, group=entry.group) for entry in of)
+        for split, of in entries.items()
+    }
+    ignored = options.ignore_index
+    if ignored is None and _USUAL_IGNORE_VALUE not in (names or {}):
+        ignored = _USUAL_IGNORE_VALUE
+    classes = tuple(ClassInfo(name, value) for value, name in sorted((names or {}).items()) if value != ignored)
+    return ParsedDataset(samples, classes, ignored) if len(classes) > 1 else ParsedDataset(samples)

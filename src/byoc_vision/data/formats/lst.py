@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.label_parsing import Entry, Labels, class_number, found_labels, multi_hot
-from byoc_vision.data.formats.list_files import Line, read_lines
-from byoc_vision.data.formats.lists import ListFile, by_split, check_lists, find_lists, settle
+from byoc_vision.data.formats.lists import Line, ListFile, by_split, check_lists, find_lists, read_lines, settle
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.types import ClassInfo, Task
 

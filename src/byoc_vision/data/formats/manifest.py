@@ -12,9 +12,17 @@ from typing import Any, NamedTuple
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.label_parsing import Entry, Labels, found_labels, multi_hot_where_alike, parse_label
-from byoc_vision.data.formats.list_files import Line, read_lines
-from byoc_vision.data.formats.lists import ListFile, by_split, check_lists, find_lists, settle
-from byoc_vision.data.formats.mask_lists import MaskEntry, found_masks
+from byoc_vision.data.formats.lists import (
+    Line,
+    ListFile,
+    MaskEntry,
+    by_split,
+    check_lists,
+    find_lists,
+    found_masks,
+    read_lines,
+    settle,
+)
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.types import ClassInfo, Task
 

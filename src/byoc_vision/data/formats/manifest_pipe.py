@@ -12,8 +12,7 @@ from typing import NamedTuple
 from byoc_vision.data.fileformat import identify
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.label_parsing import Entry, found_labels, multi_hot_where_alike, parse_label
-from byoc_vision.data.formats.lists import by_split, settle
-from byoc_vision.data.formats.mask_lists import MaskEntry, found_masks
+from byoc_vision.data.formats.lists import MaskEntry, by_split, found_masks, settle
 from byoc_vision.data.recordio import RECORDS_SUFFIX, index_records, read_first
 from byoc_vision.data.samples import ByteRange, DataOptions
 from byoc_vision.errors import DataError

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import Split, unwrapped
-from byoc_vision.data.formats.class_counts import without_small_classes
 from byoc_vision.data.formats.image_mask_pairs import by_stem
-from byoc_vision.data.formats.list_files import read_lines
+from byoc_vision.data.formats.label_parsing import without_small_classes
+from byoc_vision.data.formats.lists import read_lines
 from byoc_vision.data.formats.scan import Folder, natural_key
 from byoc_vision.data.samples import DataOptions, MaskMap, Sample
 from byoc_vision.errors import DataError, InputError, list_problems

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import unwrapped
-from byoc_vision.data.formats.class_counts import without_small_classes
-from byoc_vision.data.formats.list_files import read_lines, read_text
+from byoc_vision.data.formats.label_parsing import without_small_classes
+from byoc_vision.data.formats.lists import read_lines, read_text
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.samples import DataOptions, Sample
 from byoc_vision.errors import DataError, list_problems

@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.preflight.duplicates import Hashed, find_duplicates, hash_lookalikes
-from byoc_vision.data.preflight.sample_stats import Facts
-from byoc_vision.data.preflight.scan import Survey, survey
-from byoc_vision.data.preflight.sizes import Sizes, measure_sizes
+from byoc_vision.data.preflight.report import Duplicates, PreflightReport, Range, summary, write_refusal, write_report
+from byoc_vision.data.preflight.scan import Facts, Survey, survey
 from byoc_vision.data.preflight.statistics import (
     count_classes,
     measure_channels,
@@ -22,8 +21,7 @@ from byoc_vision.data.preflight.statistics import (
     measure_ignored,
     measure_tones,
 )
-from byoc_vision.data.preflight.subsample import select, with_empty
-from byoc_vision.data.preflight.table import summary
+from byoc_vision.data.preflight.subsample import Sizes, measure_sizes, select, with_empty
 from byoc_vision.data.preflight.validation import (
     compare_counts,
     refuse_faults,
@@ -32,7 +30,6 @@ from byoc_vision.data.preflight.validation import (
     without,
 )
 from byoc_vision.data.preflight.warnings import advise
-from byoc_vision.data.preflight_report import Duplicates, PreflightReport, Range, write_refusal, write_report
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, ResourceError, UserError, list_problems
 from byoc_vision.types import ClassInfo, Task

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from byoc_vision.data.preflight.mask_values import find_strangers
 from byoc_vision.data.preflight.scan import Survey, survey
+from byoc_vision.data.preflight.validation import find_strangers
 from byoc_vision.data.samples import Dataset, Sample
 from byoc_vision.data.targets import NO_CLASS, values_problem
 from byoc_vision.errors import DataError, list_problems

@@ -9,10 +9,9 @@ from itertools import accumulate, combinations
 from typing import NamedTuple
 
 from byoc_vision.data.decoding import read_content
-from byoc_vision.data.preflight.sample_stats import Facts, digest
-from byoc_vision.data.preflight.scan import Survey
-from byoc_vision.data.preflight.sizes import Sizes
-from byoc_vision.data.preflight_report import Duplicates
+from byoc_vision.data.preflight.report import Duplicates
+from byoc_vision.data.preflight.scan import Facts, Survey, digest
+from byoc_vision.data.preflight.subsample import Sizes
 from byoc_vision.data.samples import Sample
 from byoc_vision.errors import DataError
 from byoc_vision.system.machine import available_cores

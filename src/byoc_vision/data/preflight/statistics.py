@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from byoc_vision.data.preflight.sample_stats import Facts
-from byoc_vision.data.preflight_report import Channels, ClassReport, Coverage, Tones
+from byoc_vision.data.preflight.report import Channels, ClassReport, Coverage, Tones
+from byoc_vision.data.preflight.scan import Facts
 from byoc_vision.data.samples import Dataset, Sample
 from byoc_vision.types import ClassInfo
 

@@ -1,15 +1,143 @@
-"""What becomes of samples that cannot be used, and of classes that were declared otherwise."""
+"""The classes of a data set, and what happens to samples and masks that do not fit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
-from byoc_vision.data.preflight.mask_values import find_strangers, infer_classes, strangers_headline
-from byoc_vision.data.preflight.scan import Survey
+from byoc_vision.data.preflight.scan import MaskValues, Survey
 from byoc_vision.data.preflight.statistics import labels_of
-from byoc_vision.data.samples import DataOptions, Dataset, Sample
+from byoc_vision.data.samples import DataOptions, Dataset, ImageSource, Sample
 from byoc_vision.errors import DataError, InputError, list_problems
+from byoc_vision.types import ClassInfo
+
+USUAL_IGNORE_VALUE = 255
+MOST_CLASSES = 254
+# Label masks of that many values are hardly drawn by hand: JPEG artefacts and soft edges are likelier.
+MOST_INFERRED_CLASSES = 64
+
+
+def infer_classes(values: MaskValues, options: DataOptions) -> tuple[tuple[ClassInfo, ...], int | None]:
+    """The classes, by ascending pixel value, and the value that is not counted, or None.
+
+    Without `num_classes` every value in the training masks is a class. With it the classes are
+    0 … num_classes-1, but {0, 255} may stand for two. `ignore_index` is never a class; where it is not given,
+    255 is ignored unless it is one of just two values. Masks may hold other values still: see `find_strangers`.
+    Raises DataError where the values cannot be classes, InputError where `num_classes` cannot be.
+    """
+    if options.num_classes is not None and not 2 <= options.num_classes <= MOST_CLASSES:
+        raise InputError(f"num_classes is {options.num_classes}; 8-bit masks tell 2 to {MOST_CLASSES} classes apart")
+    ignore_value = _ignore_value(values, options)
+    found = [value for value in values.of("train") if value != ignore_value]
+    _refuse_one_value(found, values, ignore_value)
+    class_values = found if options.num_classes is None else _declared(found, options.num_classes, ignore_value)
+    if len(class_values) < 2:
+        raise InputError(
+            f"num_classes is {options.num_classes} and ignore_index is {ignore_value}, which leaves a single class; "
+            "num_classes counts the ignored value too where it lies below"
+        )
+    if options.num_classes is None:
+        _refuse_noise(found, values)
+        _refuse_two_foregrounds(found, values, ignore_value)
+    return tuple(ClassInfo(_name(value, class_values), value) for value in class_values), ignore_value
+
+
+class Stranger(NamedTuple):
+    """A mask with values that are neither a class nor ignored."""
+
+    mask: ImageSource
+    values: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.mask}: {', '.join(map(str, self.values[:6]))}{', …' if len(self.values) > 6 else ''}"
+
+
+def find_strangers(values: MaskValues, classes: Sequence[ClassInfo], ignore_value: int | None) -> list[Stranger]:
+    """The masks of all splits that hold other values than those of the classes and the ignored one."""
+    allowed = {ignore_value, *(entry.value for entry in classes)}
+    return [
+        Stranger(mask, strange)
+        for mask, held in values.masks()
+        if (strange := tuple(value for value in held if value not in allowed))
+    ]
+
+
+def strangers_headline(
+    classes: Sequence[ClassInfo], ignore_value: int | None, options: DataOptions, *, inferred: bool
+) -> str:
+    """What is wrong with strangers, and the remedies. inferred: the classes were seen in the training masks."""
+    known = ", ".join(str(entry.value) for entry in classes)
+    ignored = "" if ignore_value is None else f", ignored is {ignore_value}"
+    if not inferred:
+        text = f"masks hold values that are none of the classes ({known}{ignored}); mend the masks"
+    elif options.num_classes is None:
+        text = (
+            f"masks for validation or test hold values that no training mask has ({known}); add training images of them"
+        )
+    else:
+        text = (
+            f"masks hold values outside 0–{options.num_classes - 1} (num_classes is {options.num_classes}{ignored}); "
+            "mend num_classes or the masks"
+        )
+    return f"{text}, name one value to ignore with ignore_index, or leave these samples out with on_bad_sample=skip:"
+
+
+def _ignore_value(values: MaskValues, options: DataOptions) -> int | None:
+    if options.ignore_index is not None:
+        return options.ignore_index
+    others = [value for value in values.of("train") if value != USUAL_IGNORE_VALUE]
+    is_class = len(others) < 2 and (options.num_classes or 2) == 2
+    return None if is_class else USUAL_IGNORE_VALUE
+
+
+def _declared(found: list[int], count: int, ignore_value: int | None) -> list[int]:
+    if count == 2 and found == [0, USUAL_IGNORE_VALUE]:
+        return found
+    return [value for value in range(count) if value != ignore_value]
+
+
+def _name(value: int, class_values: list[int]) -> str:
+    if len(class_values) == 2 and class_values[0] == 0:
+        return "foreground" if value else "background"
+    return f"class_{value}"
+
+
+def _refuse_one_value(found: list[int], values: MaskValues, ignore_value: int | None) -> None:
+    if len(found) > 1:
+        return
+    seen = f"only the value {found[0]}" if found else "no class"
+    ignored = f" beside the ignored {ignore_value}" if ignore_value in values.of("train") else ""
+    raise DataError(
+        f"all {len(values.masks('train'))} training masks hold {seen}{ignored}, such as {values.masks('train')[0][0]}; "
+        "a mask needs a value for each class, 0 for the background"
+    )
+
+
+def _refuse_noise(found: list[int], values: MaskValues) -> None:
+    if len(found) <= MOST_INFERRED_CLASSES:
+        return
+    mask, most = max(values.masks("train"), key=lambda entry: len(entry[1]))
+    raise DataError(
+        f"the training masks hold {len(found)} different values ({mask} alone {len(most)}): they look JPEG-compressed "
+        "or drawn with soft edges. Save them as PNG with hard edges, one value a class; if there really are that "
+        "many classes, say so with num_classes"
+    )
+
+
+def _refuse_two_foregrounds(found: list[int], values: MaskValues, ignore_value: int | None) -> None:
+    """Some masks with 0 and 1, others with 0 and 255: 1-bit files among 8-bit ones, not pixels to ignore."""
+    if ignore_value != USUAL_IGNORE_VALUE or found != [0, 1] or USUAL_IGNORE_VALUE not in values.of():
+        return
+    if any(1 in combination and USUAL_IGNORE_VALUE in combination for combination in values.combinations):
+        return
+    ones = next(mask for mask, held in values.masks() if 1 in held)
+    others = next(mask for mask, held in values.masks() if USUAL_IGNORE_VALUE in held)
+    raise DataError(
+        f"some masks mark the foreground with 1, such as {ones}, and others with 255, such as {others}; save all the "
+        "same way (1-bit files store 0 and 1). If 255 means pixels to ignore, say so with num_classes=2"
+    )
+
 
 _SHOWN_NAMES = 10
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from byoc_vision.data.preflight_report import Channels, ClassReport, PreflightReport
+from byoc_vision.data.preflight.report import Channels, ClassReport, PreflightReport
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import list_problems
 from byoc_vision.preprocess import IMAGENET_MEAN, IMAGENET_STD

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from byoc_vision.data.preflight.table import facts
-from byoc_vision.data.preflight_report import ClassReport, PreflightReport
+from byoc_vision.data.preflight.report import ClassReport, PreflightReport, facts
 from byoc_vision.report import words
 from byoc_vision.report.record import Record
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 
 from byoc_vision.report.record import Reading, Times
-from byoc_vision.system.memory import memory_limit
+from byoc_vision.system.machine import memory_limit
 from byoc_vision.training.gauges import CpuGauge, GpuGauge, memory_in_use
 from byoc_vision.training.callbacks.time_to_first_step import seconds_since_start
 

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from byoc_vision.data.preflight.duplicates import find_duplicates, hash_lookalikes
-from byoc_vision.data.preflight.sample_stats import Facts, Fault, digest
-from byoc_vision.data.preflight.scan import Survey
-from byoc_vision.data.preflight.sizes import measure_sizes
-from byoc_vision.data.preflight_report import Duplicates
+from byoc_vision.data.preflight.report import Duplicates
+from byoc_vision.data.preflight.scan import Facts, Fault, Survey, digest
+from byoc_vision.data.preflight.subsample import measure_sizes
 from byoc_vision.data.samples import Sample
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from byoc_vision.data.preflight.warnings import advise
-from byoc_vision.data.preflight_report import (
+from byoc_vision.data.preflight.report import (
     Channels,
     ClassReport,
     Coverage,
@@ -17,6 +16,7 @@ from byoc_vision.data.preflight_report import (
     Range,
     Tones,
 )
+from byoc_vision.data.preflight.warnings import advise
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.types import Task
 

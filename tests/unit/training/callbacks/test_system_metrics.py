@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from byoc_vision.system.memory import memory_limit
+from byoc_vision.system.machine import memory_limit
 from byoc_vision.training.callbacks.system_metrics import Readings
 from byoc_vision.training.gauges import CpuGauge, GpuGauge, busy_seconds
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from byoc_vision.data.preflight_report import PreflightReport
+from byoc_vision.data.preflight.report import PreflightReport
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.report.record import Finding, Times
 from byoc_vision.training.loader_diagnosis import measure, remedy

@@ -1,5 +1,3 @@
-"""From pixel values to classes."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -8,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byoc_vision.data.preflight.mask_values import MaskValues, find_strangers, infer_classes, strangers_headline
+from byoc_vision.data.preflight.scan import MaskValues
+from byoc_vision.data.preflight.validation import find_strangers, infer_classes, strangers_headline
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.types import ClassInfo

@@ -1,5 +1,3 @@
-"""The numbers that are kept of a sample."""
-
 from __future__ import annotations
 
 import hashlib
@@ -10,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from byoc_vision.data.preflight.sample_stats import Facts, Fault, examine
+from byoc_vision.data.preflight.scan import Facts, Fault, examine
 from byoc_vision.data.samples import ByteRange, MaskMap, Sample
 
 

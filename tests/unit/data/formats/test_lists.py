@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from byoc_vision.data.formats.list_files import Line, read_lines, read_text
+from byoc_vision.data.formats.lists import Line, read_lines, read_text
 from byoc_vision.errors import DataError
 
 

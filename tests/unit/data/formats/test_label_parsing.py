@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byoc_vision.data.formats.class_counts import without_small_classes
+from byoc_vision.data.formats.label_parsing import without_small_classes
 from byoc_vision.data.samples import Sample
 from byoc_vision.errors import DataError
 from byoc_vision.types import ClassInfo
