@@ -170,7 +170,7 @@ def tune(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     from byoc_vision.data.formats.channels import channels_in
-    from byoc_vision.data.preflight import find_and_check, log_and_judge
+    from byoc_vision.data.preflight import find_and_check, log_or_raise
     from byoc_vision.data.samples import DataOptions
 
     data_options = DataOptions(
@@ -183,7 +183,7 @@ def check(options: argparse.Namespace) -> int:
         checked_pictures=options.images,
     )
     checked = find_and_check(channels_in(options.data.absolute()), data_options, report_file=options.json)
-    log_and_judge(checked.report)
+    log_or_raise(checked.report)
     return 0
 
 

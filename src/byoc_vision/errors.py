@@ -1,6 +1,6 @@
 """The errors that are meant to be read.
 
-A `UserError` is one that its reader can mend: the message names the file or the field and the remedy.
+A `UserError` is one that its reader can fix: the message names the file or the field and the remedy.
 Any other exception that reaches `main` is a bug of ours, and is reported as one.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something that the user can mend.
+    """Something that the user can fix.
 
     `category` opens the failure message and `exit_code` is the status the process ends with.
     """

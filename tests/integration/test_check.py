@@ -81,7 +81,7 @@ class TestCommand:
         assert main(["check", str(shapes), "--json", str(report), "--on-bad-sample", "skip"]) == 0
         assert content(report)["bad_count"] == 1
         assert content(report)["errors"] == []
-        assert f"1 bad samples are left out:\n  - {bad}" in capsys.readouterr().out
+        assert f"1 invalid samples are left out:\n  - {bad}" in capsys.readouterr().out
 
     def test_data_that_cannot_be_listed(self, scenes: Path, tmp_path: Path) -> None:
         mask = first(scenes / "train_annotation")

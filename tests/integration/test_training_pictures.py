@@ -131,7 +131,7 @@ class TestBadSamples:
         paths.hyperparameters.parent.mkdir(parents=True)
         paths.hyperparameters.write_text(json.dumps(asked))
         assert main(["train", "--root", str(paths.root)]) == 3
-        assert failure(paths).startswith("Your data: 5 of 24 samples cannot be used; mend them, or leave them out with")
+        assert failure(paths).startswith("Your data: 5 of 24 samples cannot be used; fix them, or leave them out with")
         assert f"{broken[0]} is cut short" in failure(paths)
         report = json.loads((paths.output_data / "preflight.json").read_text())
         assert report["errors"] == [], "they are met in training"

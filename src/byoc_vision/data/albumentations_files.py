@@ -152,7 +152,7 @@ def _problem(leaf: Node, task: Task, size: tuple[int, int]) -> str | None:
     except _too_small_for():
         return None  # others may enlarge the image before: judged as a whole
     except _TRANSFORM_ERRORS as error:
-        return f"{name} does not work on an image with its mask alone ({_reason(error)}); mend it or take it out"
+        return f"{name} does not work on an image with its mask alone ({_reason(error)}); fix it or take it out"
     for image, mask in changed:
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
             kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
@@ -173,7 +173,7 @@ def _check_whole(root: Node, leaves: list[Node], path: Path, task: Task, size: t
         except (*_TRANSFORM_ERRORS, _too_small_for()) as error:
             raise InputError(
                 f"{path}: its transforms do not work on images of {size[0]} × {size[1]} pixels ({_reason(error)}); "
-                "mend them, or set image_size"
+                "fix them, or set image_size"
             ) from error
         for height, width in shapes - {size}:
             resizing = [leaf[_NAME].rpartition(".")[2] for leaf in leaves if _resizes(leaf, task, size)]

@@ -136,7 +136,7 @@ class ImageDataset(TorchDataset[Example]):
                 last = error
         raise DataError(
             f"{len(tried)} samples in a row cannot be read, more than on_bad_sample=skip passes over; "
-            f"mend or copy them again. The last: {last}"
+            f"fix or copy them again. The last: {last}"
         )
 
     def fitted(self, index: int) -> PreprocessedImage:

@@ -52,5 +52,5 @@ def values_problem(mask: ImageSource | None, values: Sequence[int]) -> str:
 def _not_in_map(sample: Sample, mask_map: MaskMap, unknown: list[int]) -> str:
     shown = ", ".join(map(str, unknown[:_SHOWN_VALUES])) + (", …" if len(unknown) > _SHOWN_VALUES else "")
     is_turned = not {value for _, value in mask_map.values}.isdisjoint(unknown)
-    remedy = mask_map.hint if is_turned and mask_map.hint else "mend the mask or the map"
+    remedy = mask_map.hint if is_turned and mask_map.hint else "fix the mask or the map"
     return f"{sample.mask} holds the values {shown}, which {mask_map.title} does not know; {remedy}"

@@ -14,15 +14,15 @@ from typing import Any, TypeVar
 
 from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.preflight import (
-    Checked,
-    Survey,
-    check_found,
+    CheckedDataset,
+    ScanResult,
+    check_dataset,
     find_and_check,
     job_budget,
-    joined,
-    log_and_judge,
-    read_part,
-    refusals_reported,
+    merge_scans,
+    log_or_raise,
+    scan_part,
+    report_refusals,
 )
 from byoc_vision.data.preflight.report import REPORT_FILE
 from byoc_vision.data.samplers import mixed_seed
@@ -94,7 +94,7 @@ class Work:
         )
 
 
-def find_work(job: Job, hyperparameters: Hyperparameters, world: World) -> tuple[Checked, Work]:
+def find_work(job: Job, hyperparameters: Hyperparameters, world: World) -> tuple[CheckedDataset, Work]:
     """The samples of all hosts, checked, and this process's part of them.
 
     `preflight.json` in the first host's /opt/ml/output/data tells what was seen, or what is wrong.
@@ -108,21 +108,21 @@ def find_work(job: Job, hyperparameters: Hyperparameters, world: World) -> tuple
     return checked, Work.shared(checked.dataset, world, hyperparameters.seed)
 
 
-def check_data(job: Job, hyperparameters: Hyperparameters) -> Checked:
+def check_data(job: Job, hyperparameters: Hyperparameters) -> CheckedDataset:
     """The samples, all of which lie here; as many of them checked as hold the first step up for seconds at the most."""
     options = replace(resolve_config.data_options(hyperparameters), checking_budget=job_budget())
     checked = find_and_check(job.folders, options, **_settings(job, hyperparameters))
-    log_and_judge(checked.report)
+    log_or_raise(checked.report)
     return checked
 
 
-def check_shards(job: Job, hyperparameters: Hyperparameters, world: World, shards: Shards) -> Checked:
+def check_shards(job: Job, hyperparameters: Hyperparameters, world: World, shards: Shards) -> CheckedDataset:
     """The samples of all hosts: found in the first process, read on each host, judged in the first process."""
     options = resolve_config.data_options(hyperparameters)
     settings = _settings(job, hyperparameters)
 
     def find() -> Dataset:
-        with refusals_reported(settings["report_file"]):
+        with report_refusals(settings["report_file"]):
             dataset = find_dataset({**job.folders, **shards.together()}, options)
             shards.refuse_parted(dataset)
             shards.refuse_idle(dataset)
@@ -131,12 +131,12 @@ def check_shards(job: Job, hyperparameters: Hyperparameters, world: World, shard
     def is_here(sample: Sample) -> bool:
         return shards.names[shards.owner(sample) or 0] == job.current_host
 
-    def judge(parts: list[Survey]) -> Checked:
-        faulty = [host for host, part in zip(shards.names, parts, strict=True) if part.all_faults]
-        with refusals_reported(settings["report_file"]):
-            checked = check_found(dataset, options, **settings, seen=joined(parts, dataset.splits))
+    def judge(parts: list[ScanResult]) -> CheckedDataset:
+        faulty = [host for host, part in zip(shards.names, parts, strict=True) if part.all_invalid]
+        with report_refusals(settings["report_file"]):
+            checked = check_dataset(dataset, options, **settings, seen=merge_scans(parts, dataset.splits))
         try:
-            log_and_judge(checked.report)
+            log_or_raise(checked.report)
         except DataError as error:
             where = f"on {', '.join(faulty)}: " if faulty else ""
             raise DataError(f"{where}{error}") from None
@@ -144,7 +144,7 @@ def check_shards(job: Job, hyperparameters: Hyperparameters, world: World, shard
         return checked
 
     dataset = on_first(world, find)
-    parts = on_hosts(world, lambda: _named(job.current_host, lambda: read_part(dataset, options, is_here)))
+    parts = on_hosts(world, lambda: _named(job.current_host, lambda: scan_part(dataset, options, is_here)))
     return on_first(world, lambda: judge(parts))
 
 

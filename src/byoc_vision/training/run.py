@@ -13,7 +13,7 @@ import torch
 
 from byoc_vision.data.image_dataset import UnreadableSampleError
 from byoc_vision.data.pipe_mode import differing, digests
-from byoc_vision.data.preflight import Checked, check_split, name_all
+from byoc_vision.data.preflight import CheckedDataset, check_split, error_naming_all
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
@@ -168,10 +168,10 @@ def naming_all(dataset: Dataset, hyperparameters: Hyperparameters) -> Iterator[N
     except UnreadableSampleError as error:
         if hyperparameters.on_bad_sample == "skip":
             raise  # the error tells that there are too many to leave out
-        raise name_all(dataset, str(error)) from None
+        raise error_naming_all(dataset, str(error)) from None
 
 
-def train_and_test(session: Session, checked: Checked, work: Work) -> None:
+def train_and_test(session: Session, checked: CheckedDataset, work: Work) -> None:
     """Train what is left to train, and measure the best model on the `test` channel, where there is one.
 
     A request to stop ends either, with a model and a checkpoint left behind.
@@ -210,7 +210,7 @@ def train(session: Session, after_epoch: Callable[[EpochRecord, bool], None]) ->
         session.end_by_rule()
 
 
-def check_test(session: Session, checked: Checked, work: Work) -> None:
+def check_test(session: Session, checked: CheckedDataset, work: Work) -> None:
     """Read what was not read of the `test` channel now, and not when all is trained.
 
     Raises DataError that names the samples that cannot be used, where they are not to be left out.

@@ -79,7 +79,7 @@ def _read_list(around: Folder, name: str, folders: tuple[Folder, Folder]) -> lis
             continue
         samples.append(Sample(around.path / paths[0], around.path / paths[1]))
     if problems:
-        raise DataError(list_problems("a list does not fit the images; mend it or remove it to read all:", problems))
+        raise DataError(list_problems("a list does not fit the images; fix it or remove it to read all:", problems))
     if not samples:
         raise DataError(f"{around.path / name} names no images; remove it to read all, or fill it")
     return samples

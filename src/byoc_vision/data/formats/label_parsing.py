@@ -161,7 +161,7 @@ def _is_multi_label(entries: Sequence[Entry], options: DataOptions) -> bool:
         f"{entry.where}: {len(entry.labels.classes)} labels" for entry in entries if len(entry.labels.classes) != 1
     ]
     if problems:
-        headline = "multi_label is False, but these images have not one label; leave multi_label out or mend them:"
+        headline = "multi_label is False, but these images have not one label; leave multi_label out or fix them:"
         raise DataError(list_problems(headline, problems))
     return False
 

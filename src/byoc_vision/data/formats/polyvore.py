@@ -149,7 +149,7 @@ def _items(root: Folder, name: str) -> list[Item]:
         except DataError as error:
             problems.append(str(error))
     if problems:
-        raise DataError(list_problems("outfits that cannot be read; mend or remove them:", problems))
+        raise DataError(list_problems("outfits that cannot be read; fix or remove them:", problems))
     return items
 
 

@@ -1,4 +1,4 @@
-"""What the check of the data found, as JSON for reports and as lines for the log."""
+"""What the check of the data found: JSON for reports, lines for the log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Range:
-    """The extent of a side, in pixels."""
+    """Lengths of a side, in pixels."""
 
     minimum: int
     median: int
@@ -33,8 +33,8 @@ class Range:
 class ClassReport:
     """One class.
 
-    value: its pixel value in masks. images: split → images of the class, or that show it.
-    pixel_share: of all counted pixels in the training masks, 0–1. Both None for classification.
+    value: its pixel value in masks. images: split → number of images with the class.
+    pixel_share: of all counted pixels in the training masks, 0–1. value and pixel_share are None for classification.
     """
 
     name: str
@@ -49,7 +49,7 @@ class ClassReport:
 
 @dataclass(frozen=True)
 class Channels:
-    """Red, green and blue over the training images, each image counting alike, in units of 0–1."""
+    """Red, green and blue over the training images, with equal weight for each image, in units of 0–1."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -57,9 +57,9 @@ class Channels:
 
 @dataclass(frozen=True)
 class Coverage:
-    """The share of counted pixels that are foreground, 0–1 an image, over the training masks.
+    """The foreground's share of the counted pixels of each training mask, 0–1.
 
-    empty, full: masks without any foreground, and masks without any background.
+    masks: their number. empty, full: masks without foreground, and masks without background.
     """
 
     minimum: float
@@ -72,7 +72,7 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Tones:
-    """How many training images are remarkable: grey, nearly black, nearly white, of two tones at the most."""
+    """How many training images are unusual: grey, nearly black, nearly white, with at most two values."""
 
     images: int
     grey: int
@@ -87,7 +87,7 @@ class Duplicates:
 
     within: copies of an image of the same split. across: pairs of files in two splits.
     contradicting: pairs of files with different classes.
-    uncompared: images whose files were not compared with others that are as large.
+    uncompared: images whose files were not compared with others of the same size.
     """
 
     within: int = 0
@@ -98,15 +98,14 @@ class Duplicates:
 
 @dataclass(frozen=True)
 class PreflightReport:
-    """The data in figures.
+    """The data in numbers.
 
-    samples, checked: split → how many there are, and how many of them were read.
-    ignore_value: the mask value that is not counted; ignored_share: of the pixels in training masks, 0–1.
-    height, width: of the upright images of all splits. input_size: the model's, (height, width), and smaller: the
-    images that fall short of it. unlabelled: training images without any class (multi-label).
-    bad: the samples that cannot be used, and why, up to a limit; bad_count: how many they are; skipped: whether they
-    are left out.
-    seconds: what the check took.
+    samples, checked: split → number of samples, and number of those that were read.
+    ignore_value: the mask value that does not count; ignored_share: its share of the pixels in training masks, 0–1.
+    height, width: of the upright images of all splits. input_size: of the model, (height, width); smaller: the number
+    of images below it. unlabelled: training images without any class (multi-label).
+    bad: the invalid samples and what is wrong with them, up to a limit; bad_count: their number; skipped: whether they
+    are left out. seconds: the duration of the check.
     """
 
     task: Task
@@ -146,7 +145,7 @@ def write_report(path: Path, report: PreflightReport) -> None:
 
 
 def write_refusal(path: Path, error: Exception) -> None:
-    """The report of data that could not even be listed as samples. Raises OSError."""
+    """The report of data in which no samples could be found. Raises OSError."""
     _write(path, {"schema_version": SCHEMA_VERSION, "warnings": [], "errors": [str(error)]})
 
 
@@ -155,24 +154,24 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-# With more classes than both ends show, the largest and the smallest stand for all.
+# With more classes than twice this number, the table shows the largest and the smallest ones only.
 SHOWN_AT_EACH_END = 10
 
 
 def summary(report: PreflightReport) -> list[str]:
-    """What was seen, without the warnings and the errors."""
-    named = facts(report)
+    """The report as aligned log lines, without warnings and errors."""
+    named = summary_rows(report)
     width = max(len(name) for name, _ in named)
     return [*(f"{name:<{width}}  {text}" for name, text in named), *_class_table(report)]
 
 
-def facts(report: PreflightReport) -> list[tuple[str, str]]:
-    """What was seen but for the classes: a word and what there is to say of it."""
+def summary_rows(report: PreflightReport) -> list[tuple[str, str]]:
+    """The report without the classes: a word and a text for each row."""
     return [
         ("checked", _checked(report)),
         *_others(report),
-        *_image_facts(report),
-        *_mask_facts(report),
+        *_image_rows(report),
+        *_mask_stats(report),
         *_copies(report),
     ]
 
@@ -192,20 +191,20 @@ def _others(report: PreflightReport) -> list[tuple[str, str]]:
     return [("others", f"are there and not empty; they are read in the first epoch. {remedy}")]
 
 
-def _image_facts(report: PreflightReport) -> list[tuple[str, str]]:
+def _image_rows(report: PreflightReport) -> list[tuple[str, str]]:
     if report.width is None or report.height is None:
         return []
     size = f"width {_extent(report.width)}, height {_extent(report.height)} pixels"
     if report.smaller and report.input_size:
         size += f"; {report.smaller:,} smaller than the input, {report.input_size[1]} × {report.input_size[0]}"
-    facts = [("sizes", size)]
+    rows = [("sizes", size)]
     if report.channels:
         mean, std = (
             " ".join(f"{value:.2f}" for value in values) for values in (report.channels.mean, report.channels.std)
         )
         grey = f"; {report.tones.grey:,} of {report.tones.images:,} are grey" if report.tones.grey else ""
-        facts.append(("channels", f"mean {mean}, std {std} (RGB, 0–1){grey}"))
-    return facts
+        rows.append(("channels", f"mean {mean}, std {std} (RGB, 0–1){grey}"))
+    return rows
 
 
 def _extent(extent: Range) -> str:
@@ -214,28 +213,28 @@ def _extent(extent: Range) -> str:
     return f"{extent.minimum}–{extent.maximum} (median {extent.median})"
 
 
-def _mask_facts(report: PreflightReport) -> list[tuple[str, str]]:
-    facts = []
+def _mask_stats(report: PreflightReport) -> list[tuple[str, str]]:
+    rows = []
     if report.coverage:
         seen = report.coverage
         extent = f"{seen.minimum:.1%} to {seen.maximum:.1%} of an image (median {seen.median:.1%})"
-        facts.append(("foreground", f"{extent}; {seen.empty:,} masks empty, {seen.full:,} full"))
+        rows.append(("foreground", f"{extent}; {seen.empty:,} masks empty, {seen.full:,} full"))
     if report.ignored_share:
-        facts.append(("ignored", f"{report.ignored_share:.1%} of the pixels, value {report.ignore_value}"))
+        rows.append(("ignored", f"{report.ignored_share:.1%} of the pixels, value {report.ignore_value}"))
     if report.unlabelled is not None:
-        facts.append(("unlabelled", f"{report.unlabelled:,} training images have no class"))
-    return facts
+        rows.append(("unlabelled", f"{report.unlabelled:,} training images have no class"))
+    return rows
 
 
 def _copies(report: PreflightReport) -> list[tuple[str, str]]:
-    facts = []
+    rows = []
     if report.duplicates.within:
         within = f"{report.duplicates.within:,} images repeat another of their split, byte for byte"
-        facts.append(("copies", within))
+        rows.append(("copies", within))
     if report.duplicates.uncompared:
         uncompared = f"{report.duplicates.uncompared:,} more files, each as large as another, were not compared with it"
-        facts.append(("copies", uncompared))
-    return facts
+        rows.append(("copies", uncompared))
+    return rows
 
 
 def _class_table(report: PreflightReport) -> list[str]:
@@ -244,7 +243,7 @@ def _class_table(report: PreflightReport) -> list[str]:
     masks = report.task == "segmentation"
     splits = list(report.samples)
     header = ["class", *(["value"] if masks else []), *splits, "share of pixels" if masks else "share"]
-    # Where an image may have several classes, the shares add up to more than one.
+    # If images have several classes, the shares add up to more than one.
     total = sum(entry.in_training for entry in report.classes) if report.unlabelled is None else report.samples["train"]
     classes, left_out = _shown(report.classes)
     rows = [header, *(_row(entry, splits, total) for entry in classes)]
@@ -257,7 +256,7 @@ def _class_table(report: PreflightReport) -> list[str]:
 
 
 def _shown(classes: Sequence[ClassReport]) -> tuple[Sequence[ClassReport], int]:
-    """The classes in their order; of very many the largest and the smallest, and how many that leaves out."""
+    """The classes in their order; of many only the largest and the smallest, and the number of the others."""
     left_out = len(classes) - 2 * SHOWN_AT_EACH_END
     if left_out <= 0:
         return classes, 0
@@ -273,7 +272,7 @@ def _row(entry: ClassReport, splits: Sequence[str], total: int) -> list[str]:
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
-    """Names to the left, numbers to the right."""
+    """Names aligned left, numbers aligned right."""
     name, *numbers = row
     return "  ".join(
         [f"{name:<{widths[0]}}", *(f"{text:>{width}}" for text, width in zip(numbers, widths[1:], strict=True))]

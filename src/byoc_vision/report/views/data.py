@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from byoc_vision.data.preflight.report import ClassReport, PreflightReport, facts
+from byoc_vision.data.preflight.report import ClassReport, PreflightReport, summary_rows
 from byoc_vision.report import words
 from byoc_vision.report.record import Record
 
@@ -59,7 +59,7 @@ def data(preflight: PreflightReport) -> Data:
     if len(lines) > MOST_CLASSES:
         lines = sorted(lines, key=lambda line: -line.share)[:MOST_CLASSES]
     return Data(
-        facts=[(words.capital(name), text) for name, text in facts(preflight)],
+        facts=[(words.capital(name), text) for name, text in summary_rows(preflight)],
         splits=splits,
         classes=lines,
         left_out=len(preflight.classes) - len(lines),

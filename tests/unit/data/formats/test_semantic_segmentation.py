@@ -126,7 +126,7 @@ def test_a_map_that_is_turned_round_is_found_by_the_masks(tmp_path: Path) -> Non
 
 def test_a_value_that_is_on_neither_side(tmp_path: Path) -> None:
     semantic_segmentation_tree(tmp_path, MAP, (60, 77, 255))
-    with pytest.raises(DataError, match=r"holds the values 77, which .* does not know; mend the mask or the map"):
+    with pytest.raises(DataError, match=r"holds the values 77, which .* does not know; fix the mask or the map"):
         read_mask_values(find(tmp_path).train[0])
 
 
