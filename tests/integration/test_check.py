@@ -101,7 +101,7 @@ class TestCommand:
     def test_no_image_is_no_number(self, shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit, match="2"):
             main(["check", str(shapes), "--pictures", "0"])
-        assert "'0' is no whole number above 0" in capsys.readouterr().err
+        assert "'0' is not a whole number above 0" in capsys.readouterr().err
 
     def test_it_starts_without_torch(self, shapes: Path) -> None:
         code = (
@@ -131,10 +131,10 @@ BAD_MASKS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "of another size": (
         "train_annotation",
         lambda path: change(path, lambda mask: mask[:-2]),
-        "export both in one size",
+        "export both in the same size",
     ),
     "of other values": ("train_annotation", lambda path: change(path, lambda mask: mask + 9), "with ignore_index"),
-    "with two frames": ("train_annotation", two_frames, "save one frame for each image"),
+    "with two frames": ("train_annotation", two_frames, "save one file per image"),
     "cut short": ("train_annotation", lambda path: path.write_bytes(path.read_bytes()[:-20]), "copy it again"),
     "empty": ("train_annotation", lambda path: path.write_bytes(b""), "on_bad_sample=skip"),
     "a damaged image": ("train", lambda path: path.write_bytes(path.read_bytes()[:-200]), "copy it again"),

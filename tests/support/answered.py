@@ -16,8 +16,7 @@ from support.nets import predictor_of
 from torch import nn
 
 from byoc_vision.artifact import ModelConfig
-from byoc_vision.data.image_dataset import OnBadSample
-from byoc_vision.data.samples import Sample
+from byoc_vision.data.samples import OnBadSample, Sample
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.answers.collector import Collected, Collector
 from byoc_vision.training.distributed import World

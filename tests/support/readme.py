@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from byoc_vision.training.callbacks.health.index import rules_table
+
 from byoc_serve.settings import variables_table
-from byoc_vision.data.formats import layouts_text
+from byoc_vision.data.formats import formats_text
 from byoc_vision.hyperparameters.table import hyperparameters_table
-from byoc_vision.training.callbacks.health.catalogue import rules_table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"
@@ -18,7 +19,7 @@ HYPERPARAMETERS = REPOSITORY / "docs" / "hyperparameters.md"
 HEALTH = REPOSITORY / "docs" / "health.md"
 
 MADE: dict[Path, dict[str, Callable[[], str]]] = {
-    README: {"layouts": layouts_text, "variables": variables_table},
+    README: {"layouts": formats_text, "variables": variables_table},
     HTTP: {"variables": variables_table},
     HYPERPARAMETERS: {"hyperparameters": hyperparameters_table},
     HEALTH: {"rules": rules_table},

@@ -9,13 +9,12 @@ from pathlib import Path
 from torch import nn
 
 from byoc_vision.artifact import ModelConfig
-from byoc_vision.data.image_dataset import OnBadSample
 from byoc_vision.data.cache import CachePart
 from byoc_vision.data.formats import read_folder
 from byoc_vision.data.image_dataset import EvaluationDataset
 from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader
 from byoc_vision.data.preflight import check_labelled
-from byoc_vision.data.samples import DataOptions, Sample
+from byoc_vision.data.samples import DataOptions, OnBadSample, Sample
 from byoc_vision.errors import InputError
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.training.distributed import Share, World, processes_per_host

@@ -38,7 +38,7 @@ def _train(paths: MlPaths) -> int:
     if distributed.needs_launch(job):
         from byoc_vision.training.launch import launch
 
-        with Interruption().listening(), pipe_mode.spooled(job):
+        with Interruption().listening(), pipe_mode.copied_to_disk(job):
             return launch(job, ["train", "--root", str(paths.root)])
     world = distributed.World.from_environment()
     if world.local_rank == 0:
@@ -62,9 +62,9 @@ def _train(paths: MlPaths) -> int:
 def _without_streams(job: Job) -> Iterator[Job]:
     """The job with folders alone: what comes as a stream is read here, or was before the processes were launched."""
     if distributed.is_launched():
-        yield pipe_mode.with_spooled(job)
+        yield pipe_mode.with_copies(job)
         return
-    with pipe_mode.spooled(job) as local:
+    with pipe_mode.copied_to_disk(job) as local:
         yield local
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from byoc_vision.data.image_dataset import UnreadableSampleError
-from byoc_vision.data.pipe_mode import differing, digests
+from byoc_vision.data.pipe_mode import differing_channels, content_hashes
 from byoc_vision.data.preflight import CheckedDataset, check_split, error_naming_all
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError
@@ -83,8 +83,8 @@ def compare_streams(job: Job, world: World) -> None:
 
     Raises InputError that names the channels where they differ.
     """
-    found = gathered(digests(job) if world.local_rank == 0 else {}, world)
-    if different := differing(found):
+    found = gathered(content_hashes(job) if world.local_rank == 0 else {}, world)
+    if different := differing_channels(found):
         raise InputError(
             f"the pipes of {', '.join(different)} brought other bytes to other hosts; every host must get all records "
             "in the same order: S3DataDistributionType FullyReplicated, and no ShuffleConfig"

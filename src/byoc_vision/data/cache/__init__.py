@@ -30,7 +30,7 @@ _HALF = 2
 
 @dataclass(frozen=True)
 class Place:
-    """A folder, and the bytes that the cache in it may come to."""
+    """A folder, and the size in bytes that the cache in it may reach."""
 
     folder: Path
     capacity: int
@@ -44,13 +44,16 @@ def choose_place(
     disk: Path | None = None,
     shared_memory: Path = SHARED_MEMORY,
 ) -> Place | None:
-    """The place for a mode; None where there is none.
+    """The location for a mode; None for no cache.
 
-    auto: files on disk, of which half of the free memory can hold all pages: they are read from there, and a program
-    that needs the memory gets it. More would be read from the disk, which can be slower than decoding.
-    disk: half of the free disk, whatever the memory. memory: files in shared memory, which no slow disk holds up.
-    gigabytes: takes the place of both halves.
-    memory: bytes that programs can still have; None where that is not known.
+    auto: files on disk, at most half of the free memory, so that the kernel can keep all their pages: they are read
+    from memory, and a program that needs the memory gets it. A larger cache would be read from the disk, which can be
+    slower than decoding.
+    disk: half of the free disk, whatever the memory. memory: files in shared memory, independent of a slow disk.
+
+    Args:
+        gigabytes: the limit, instead of both halves.
+        memory: bytes that programs can still get; None if unknown.
     """
     if mode == "off":
         return None
@@ -58,7 +61,7 @@ def choose_place(
     try:
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        logger.warning("cache=%s: %s cannot be used (%s); there is no cache", mode, folder, error.strerror)
+        logger.warning("cache=%s: %s cannot be used (%s); images are not cached", mode, folder, error.strerror)
         return None
     if gigabytes is not None:
         return Place(folder, min(int(gigabytes * 1e9), free))
@@ -72,14 +75,14 @@ _IN_USE = "in_use"
 
 
 class CacheFolder:
-    """A job's own folder below `place`, named after what is in it.
+    """A job's own folder below `place`, named after its content.
 
-    What a killed job left under the same name is found there; under other names it is removed. Each process that uses
-    the folder holds a lock in it, which ends with the process; the last one to close it removes it.
+    The folder of a killed job with the same content is used again; others are removed. Each process that uses the
+    folder holds a lock in it, which ends with the process; the last process that closes the folder removes it.
     """
 
     def __init__(self, place: Path, key: str) -> None:
-        """Raises OSError where it cannot be made, or belongs to someone else."""
+        """Raises OSError if the folder cannot be made, or belongs to another user."""
         self.root = place / f"byoc-vision-cache-{os.getuid()}"
         self.path = self.root / key
         self.root.mkdir(mode=0o700, exist_ok=True)
@@ -94,9 +97,9 @@ class CacheFolder:
             fcntl.flock(self._in_use, fcntl.LOCK_SH)
 
     def close(self) -> None:
-        """Remove the folder, unless another process goes on using it."""
+        """Remove the folder, unless another process still uses it."""
         with _locked(self.root):
-            # Closing alone would not do: loader processes hold the same lock until they end.
+            # Closing is not enough: loader processes share the lock until they end.
             fcntl.flock(self._in_use, fcntl.LOCK_UN)
             os.close(self._in_use)
             _remove_unless_used(self.path)
@@ -119,7 +122,7 @@ def _remove_unless_used(folder: Path) -> None:
 
 @contextmanager
 def _locked(root: Path) -> Iterator[None]:
-    """One process at a time makes and removes folders."""
+    """Only one process at a time makes or removes folders."""
     file = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -133,7 +136,7 @@ __all__ = ["CacheMode", "CachePart", "ImageCache", "choose_place", "free_memory"
 
 @dataclass(frozen=True)
 class ImageCache:
-    """The cache of a job's training and validation images. Close it when the job ends: its files are removed."""
+    """The cache of a job's training and validation images. `close` it when the job ends, to remove its files."""
 
     folder: CacheFolder
     store: RecordStore
@@ -142,19 +145,19 @@ class ImageCache:
 
     @property
     def is_full(self) -> bool:
-        """Whether some images found no room."""
+        """Whether some images did not fit."""
         return not self.store.has_room
 
     def close(self) -> None:
         self.store.close()
         try:
             self.folder.close()
-        except OSError as error:  # no reason to fail a job that has its model
-            logger.warning("The cache %s is not removed (%s)", self.folder.path, error)
+        except OSError as error:  # not a reason to fail a job that has its model
+            logger.warning("Cannot remove the cache %s (%s)", self.folder.path, error)
 
 
 def open_cache(dataset: Dataset, preprocess: Preprocess, place: Place | None, generation: int) -> ImageCache | None:
-    """The cache at a place, shared by all processes there that ask for the same; None where it cannot be had.
+    """The cache at a location, shared by all processes that open it for the same data; None if there is no room.
 
     generation: of the job, see `RecordStore`.
     """
@@ -164,13 +167,13 @@ def open_cache(dataset: Dataset, preprocess: Preprocess, place: Place | None, ge
     if place is None:
         return None
     if place.capacity < needed / count:
-        logger.warning("There is no room for decoded images in memory or in %s; there is no cache", place.folder)
+        logger.warning("No room for decoded images in memory or in %s; images are not cached", place.folder)
         return None
     try:
         folder = CacheFolder(place.folder, cache_key(splits, dataset.classes, preprocess, dataset.mask_values))
         store = RecordStore(folder.path, count, place.capacity, generation)
     except OSError as error:
-        logger.warning("Decoded images cannot be kept in %s (%s); there is no cache", place.folder, error)
+        logger.warning("Cannot keep decoded images in %s (%s); images are not cached", place.folder, error)
         return None
     _log(place, needed)
     first = len(dataset.train)

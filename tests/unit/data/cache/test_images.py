@@ -232,11 +232,11 @@ class TestRoom:
         assert_same(seen, training(masked, LETTERBOX, None))
         assert cache.is_full
         assert cache.store.used > 0
-        assert workers or caplog.text.count("cannot hold more decoded images") == 1
+        assert workers or caplog.text.count("Cannot store more decoded images") == 1
 
     def test_no_room_at_all(self, masked: Dataset, place: Place, caplog: pytest.LogCaptureFixture) -> None:
         assert open_cache(masked, LETTERBOX, replace(place, capacity=100), 1) is None
-        assert "There is no room for decoded images" in caplog.text
+        assert "No room for decoded images" in caplog.text
         assert open_cache(masked, LETTERBOX, None, 1) is None
 
     def test_a_folder_that_cannot_be_written(
@@ -244,7 +244,7 @@ class TestRoom:
     ) -> None:
         (tmp_path / "file").touch()
         assert open_cache(masked, LETTERBOX, Place(tmp_path / "file", 10**6), 1) is None
-        assert "cannot be kept" in caplog.text
+        assert "Cannot keep decoded images in" in caplog.text
 
     def test_it_says_what_it_keeps(self, masked: Dataset, place: Place, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO)

@@ -66,13 +66,13 @@ def test_each_label_finds_its_value_again(labels: dict[int, int], tmp_path_facto
         ({"scale": 0}, r"scale is 0; give a whole number from 1 to 254"),
         ({"scale": "2.5"}, r"scale is '2\.5'; give a whole number"),
         ({"scale": True}, r"scale is True; give a whole number"),
-        ({"map": {}}, r"map must be an object of one entry or more"),
+        ({"map": {}}, r"map must be an object with at least one entry"),
         ({"map": [0, 1]}, r"map must be an object"),
-        ({"map": {"254": 0}}, r"the label '254' is no whole number from 0 to 253"),
-        ({"map": {"road": 0}}, r"the label 'road' is no whole number"),
-        ({"map": {"1": 256}}, r"the pixel value 256 of label 1 is no whole number from 0 to 255"),
+        ({"map": {"254": 0}}, r"the label '254' is not a whole number from 0 to 253"),
+        ({"map": {"road": 0}}, r"the label 'road' is not a whole number"),
+        ({"map": {"1": 256}}, r"the pixel value 256 of label 1 is not a whole number from 0 to 255"),
         ({"map": {"1": None}}, r"the pixel value None of label 1"),
-        ({"map": {"1": 255}}, r"label 1 has the pixel value 255, which is never counted"),
+        ({"map": {"1": 255}}, r"label 1 has the pixel value 255, which is always ignored"),
         ({"map": {"0": 9, "1": "9"}}, r"the pixel value 9 has the labels 0 and 1; it can have one"),
         ('{"map": {"1": 4, "1": 5}}', r"label '1' is given twice"),
     ],
@@ -120,13 +120,13 @@ def test_a_map_that_is_turned_round_is_found_by_the_masks(tmp_path: Path) -> Non
         read_mask_values(find(tmp_path).train[0])
     text = str(raised.value)
     assert f"{tmp_path}/train_annotation/street_0.png holds the values 60, 180" in text
-    assert f"{tmp_path}/label_map/train_label_map.json does not know" in text
-    assert "the map seems to be turned round: its keys are the training labels, its values the pixel values" in text
+    assert f"{tmp_path}/label_map/train_label_map.json does not contain" in text
+    assert "the map seems to be inverted: its keys are the training labels, its values the pixel values" in text
 
 
 def test_a_value_that_is_on_neither_side(tmp_path: Path) -> None:
     semantic_segmentation_tree(tmp_path, MAP, (60, 77, 255))
-    with pytest.raises(DataError, match=r"holds the values 77, which .* does not know; fix the mask or the map"):
+    with pytest.raises(DataError, match=r"holds the values 77, which .* does not contain; fix the mask or the map"):
         read_mask_values(find(tmp_path).train[0])
 
 

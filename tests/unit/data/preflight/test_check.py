@@ -122,7 +122,7 @@ class TestSegmentation:
         if as_shown:
             assert run(masked).report.height.maximum == 40
             return
-        with pytest.raises(DataError, match="turned by its EXIF orientation: draw the mask over the upright image"):
+        with pytest.raises(DataError, match="rotated by its EXIF orientation: draw the mask over the upright image"):
             run(masked)
 
     def test_a_image_declared_too_large(self, masked: Path) -> None:

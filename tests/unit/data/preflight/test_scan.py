@@ -103,10 +103,8 @@ def test_what_cannot_be_used_is_named_with_the_remedy(tmp_path: Path) -> None:
     assert "gone.jpg cannot be read: No such file" in problem(Sample(tmp_path / "gone.jpg"))
     small = save(tmp_path / "small.png", np.zeros((4, 4), np.uint8))
     assert problem(Sample(image, small)).endswith(
-        "small.png has 4 × 4 pixels, its image a.png has 5 × 4; export both in one size"
+        "small.png has 4 × 4 pixels, its image a.png has 5 × 4; export both in the same size"
     )
     frames = [Image.new("L", (5, 4), value) for value in (0, 255)]
     frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
-    assert "two.gif has several frames; a mask is one image: save one frame" in problem(
-        Sample(image, tmp_path / "two.gif")
-    )
+    assert "two.gif has several frames; a mask has one: save one file" in problem(Sample(image, tmp_path / "two.gif"))
