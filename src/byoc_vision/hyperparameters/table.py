@@ -1,4 +1,4 @@
-"""The hyperparameters' documentation, made from the model that reads them."""
+"""The documentation of the hyperparameters, made from their model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KINDS = {int: "whole number", float: "number", bool: "true, false", str: "text"
 
 
 def hyperparameters_table() -> str:
-    """A Markdown table: name, default, what it may be, what it means, and its other names."""
+    """A Markdown table: name, default, values, meaning, and other names."""
     other_names: dict[str, list[str]] = {}
     for alias, name in aliases().items():
         if alias != name:

@@ -135,8 +135,8 @@ def test_every_wrong_row_is_named(tmp_path: Path) -> None:
     assert f"{place} 3: there are 1 cells instead of 2" in text
     assert f"{place} 4: there is no image '9.jpg' in {root}/train; add it or remove the line" in text
     assert f"{place} 5: the column 'label' is empty; add a label or remove the line" in text
-    assert f"{place} 6: '3.jpg' may be in/3.jpg or other/3.jpg in {root}/train; give the folder" in text
-    assert f"{place} 7: there are 3 cells where 2 should be" in text
+    assert f"{place} 6: '3.jpg' may be in/3.jpg or other/3.jpg in {root}/train; add the folder" in text
+    assert f"{place} 7: there are 3 cells instead of 2" in text
     assert all(f"{place} {right}:" not in text for right in (2, 8))
 
 
