@@ -3,23 +3,23 @@
 PYTHON ?= python3
 VENV ?= .venv
 DOCKER ?= docker
-# The image: what it is called, what it is built on, and what is baked into it.
+# The image: its name, its base image, and the weights and servers that are built into it.
 IMAGE ?= byoc-vision
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION ?= $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
-# Of the last commit, not of the build: the same commit gives the same labels.
+# The time of the last commit, not of the build: the same commit gives the same labels.
 CREATED ?= $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null)
-# An address on the web, without a user and a password.
+# The repository's address, without user and password.
 SOURCE ?= $(shell git remote get-url origin 2>/dev/null | \
 	sed -nE 's,^(https?|ssh|git)://([^/]*@)?([^?]+).*,\1://\3,p; s,^([^/@:]+@)?([^/@:]+):([^/?].*)$$,https://\2/\3,p')
 TAG ?= $(VERSION)$(REVISION:%=-%)
 PLATFORM ?= linux/amd64
 BASE_IMAGE ?=
 PRETRAINED ?=
-# Not from the environment, where the same name says which server is to run.
+# Not taken from the environment, where a variable of this name selects the server to run.
 MULTI_MODEL_SERVER =
 MLFLOW ?=
-# Where it is pushed. Empty: what AWS says.
+# Where it is pushed. If they are empty, AWS is asked.
 AWS_REGION ?=
 AWS_ACCOUNT_ID ?=
 REGISTRY ?=
@@ -27,7 +27,7 @@ FORCE ?=
 
 BIN := $(VENV)/bin
 CODE := src serve docker local_test examples benchmarks tests
-# Small networks gain nothing from a second thread, and fight for it: a process for each core, one thread in each.
+# Small networks gain nothing from a second thread: one process for each core, with one thread each.
 TEST_PROCESSES ?= $(shell nproc 2>/dev/null || echo 2)
 PIP_INSTALL := pip install --disable-pip-version-check --quiet
 COMPILE := .venv-lock/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
@@ -39,20 +39,21 @@ COMPILE := .venv-lock/bin/uv pip compile --universal --python-version 3.11 --gen
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 ##### Development
 
 .PHONY: install
-install: $(VENV)/.installed ## make .venv from the lock, with this package in it
+install: $(VENV)/.installed ## create .venv from the lock file and install this package into it
 
-# Made anew only where the lock has changed.
+# Created again only when the lock file changes. Python compiles modules when they are first imported: to compile all of
+# them here takes longer.
 $(VENV)/.locked: docker/build.lock docker/requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "Python 3.11 or newer is needed. If there is one beside $(PYTHON), name it: make PYTHON=python3.12" >&2; exit 1; }
+		echo "Python 3.11 or newer is needed. To use another Python than $(PYTHON): make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/$(PIP_INSTALL) --require-hashes -r docker/build.lock
-	$(BIN)/$(PIP_INSTALL) --require-hashes --no-deps --no-build-isolation -r docker/requirements-dev.lock
+	$(BIN)/$(PIP_INSTALL) --no-compile --require-hashes --no-deps --no-build-isolation -r docker/requirements-dev.lock
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
@@ -67,31 +68,39 @@ lint: install ## check style, imports and types
 	$(BIN)/mypy
 
 .PHONY: fix
-fix: install ## mend what the style checker can mend
+fix: install ## fix what the style checker can fix
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
+# Tests with the marker `slow`, and those in folders of their own that break seldom, are not part of `make test` and
+# not part of CI. `make test-all` runs everything.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
+ON_EACH_CORE := --numprocesses=$(TEST_PROCESSES) --dist=loadfile
+
 .PHONY: test
 test: install ## run the unit and integration tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile tests/unit tests/integration $(PYTEST_ARGS)
+	$(PYTEST) $(ON_EACH_CORE) -m "not slow" tests/unit tests/integration $(PYTEST_ARGS)
+
+.PHONY: test-all
+test-all: test test-slow test-isa test-hostile test-recipes test-tuning test-api test-browser test-mlflow test-container ## run every test
 
 .PHONY: test-slow
-test-slow: install ## interrupt and resume jobs of several processes, and run every recipe
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile tests/slow $(PYTEST_ARGS)
+test-slow: install ## interrupt and resume training jobs, and run every recipe on a small data set
+	$(PYTEST) $(ON_EACH_CORE) -m slow tests/slow tests/unit tests/integration $(PYTEST_ARGS)
 
 .PHONY: test-api
-test-api: install ## have schemathesis ask a real server all that its own description allows and forbids
+test-api: install ## send a real server requests that its OpenAPI description allows and forbids
 	$(BIN)/pytest tests/api $(PYTEST_ARGS)
 
 .PHONY: test-browser
-test-browser: install ## try the page in Chromium; takes the packages chromium and chromium-driver
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/browser $(PYTEST_ARGS)
+test-browser: install ## test the web page in Chromium; needs the packages chromium and chromium-driver
+	$(PYTEST) tests/browser $(PYTEST_ARGS)
 
 .PHONY: test-mlflow
-test-mlflow: install .venv-mlflow/.locked ## have a real MLflow server follow a job
+test-mlflow: install .venv-mlflow/.locked ## report training jobs to a real MLflow server
 	$(BIN)/pytest tests/tracking $(PYTEST_ARGS)
 
-# The server; jobs do with the small client that is in $(VENV).
+# The MLflow server. Jobs use the small client in $(VENV).
 .venv-mlflow/.locked: docker/build.lock docker/mlflow-server.lock
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/$(PIP_INSTALL) --require-hashes -r docker/build.lock
@@ -99,23 +108,23 @@ test-mlflow: install .venv-mlflow/.locked ## have a real MLflow server follow a 
 	@touch $@
 
 .PHONY: test-recipes
-test-recipes: install ## train recipes on real pictures, to figures that must be reached
+test-recipes: install ## train two recipes on real images until they reach the expected metrics
 	$(BIN)/pytest tests/recipes $(PYTEST_ARGS)
 
 .PHONY: test-tuning
-test-tuning: install ## search for hyperparameters with real jobs: going on, two at once, failures, Ctrl-C
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/tuning $(PYTEST_ARGS)
+test-tuning: install ## run hyperparameter searches with real training jobs: resumed, in parallel, failed, stopped
+	$(PYTEST) tests/tuning $(PYTEST_ARGS)
 
 .PHONY: demo
-demo: install ## train on drawn pictures, serve, predict: results in demo/
+demo: install ## train on drawn images, serve and predict; the results are in demo/
 	sh local_test/demo.sh $(BIN)/byoc-vision
 
 .PHONY: readme
-readme: install ## make the README's tables anew
+readme: install ## write the README's tables
 	PYTHONPATH=tests $(BIN)/python -m support.readme
 
 .PHONY: lock
-lock: .venv-lock/.installed ## refresh the lock files; UPGRADE=1 takes the newest versions
+lock: .venv-lock/.installed ## update the lock files; UPGRADE=1 takes the newest versions
 	$(COMPILE) docker/build.in --output-file docker/build.lock
 	$(COMPILE) pyproject.toml --extra image --extra export --output-file docker/requirements.lock
 	$(COMPILE) pyproject.toml --extra export --group dev --constraint docker/requirements.lock --output-file docker/requirements-dev.lock
@@ -132,7 +141,7 @@ lock: .venv-lock/.installed ## refresh the lock files; UPGRADE=1 takes the newes
 	@touch $@
 
 .PHONY: clean
-clean: ## remove all that make has made, but no image
+clean: ## remove all files that make created; images stay
 	rm -rf .venv .venv-lock .venv-mlflow .venv-sdk2 .venv-sdk3 build demo *.egg-info src/*.egg-info
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -140,7 +149,7 @@ clean: ## remove all that make has made, but no image
 ##### The image
 
 .PHONY: build
-build: ## build the image; BASE_IMAGE=…, PRETRAINED="names of models to bake in", MULTI_MODEL_SERVER=1, MLFLOW=1
+build: ## build the image; BASE_IMAGE=…, PRETRAINED="models whose weights are baked in", MULTI_MODEL_SERVER=1, MLFLOW=1
 	DOCKER_BUILDKIT=1 BUILDX_NO_DEFAULT_ATTESTATIONS=1 $(DOCKER) build --file docker/Dockerfile --platform $(PLATFORM) \
 		$(if $(BASE_IMAGE),--build-arg BASE_IMAGE="$(BASE_IMAGE)") --build-arg PRETRAINED="$(PRETRAINED)" \
 		$(if $(MULTI_MODEL_SERVER),--build-arg MULTI_MODEL_SERVER="$(MULTI_MODEL_SERVER)") \
@@ -150,14 +159,20 @@ build: ## build the image; BASE_IMAGE=…, PRETRAINED="names of models to bake i
 		--tag $(IMAGE):$(TAG) --tag $(IMAGE):latest .
 
 .PHONY: test-container
-test-container: install sdk-clients build ## build the image and test it; DOCKER=…, BASE_IMAGE=…
-	IMAGE=$(IMAGE):$(TAG) DOCKER=$(DOCKER) BASE_IMAGE=$(BASE_IMAGE) $(BIN)/pytest tests/container $(PYTEST_ARGS)
+test-container: install sdk-clients build ## build the image and run all of its tests; DOCKER=…, BASE_IMAGE=…
+	$(TEST_CONTAINER)
+
+.PHONY: test-container-fast
+test-container-fast: install sdk-clients build ## build the image and run its tests, without the slow ones
+	$(TEST_CONTAINER) -m "not slow"
+
+TEST_CONTAINER = IMAGE=$(IMAGE):$(TAG) DOCKER=$(DOCKER) BASE_IMAGE=$(BASE_IMAGE) $(BIN)/pytest tests/container $(PYTEST_ARGS)
 
 .PHONY: sdk-clients
-sdk-clients: .venv-sdk2/.locked .venv-sdk3/.locked ## make the venvs of the SageMaker SDKs, v2 and v3
+sdk-clients: .venv-sdk2/.locked .venv-sdk3/.locked ## create the venvs of the SageMaker SDKs v2 and v3
 
-# Not compiled: of a gigabyte of code little is ever imported. Of this package they take the client alone, without what
-# it would drag in.
+# Not compiled: little of the gigabyte of code is ever imported. They use only the client of this package, so its
+# dependencies are left out.
 .venv-sdk%/.locked: docker/build.lock docker/sdk-v%.lock
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/$(PIP_INSTALL) --require-hashes -r docker/build.lock
@@ -165,25 +180,25 @@ sdk-clients: .venv-sdk2/.locked .venv-sdk3/.locked ## make the venvs of the Sage
 	$(@D)/bin/$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-##### What is in the image. IMAGE=… and TAG=… name it.
+##### What is in the image. IMAGE=… and TAG=… select it.
 
 .PHONY: sbom
-sbom: ## bring the list of what is in the image out of it, with the licences, to build/
+sbom: ## extract the image's SBOM and licences to build/
 	@mkdir -p build
 	for file in sbom.cdx.json licences.txt; do \
 		$(DOCKER) run --rm --network none $(IMAGE):$(TAG) cat /opt/byoc/$$file > build/$$file || exit 1; done
 	@echo "build/sbom.cdx.json build/licences.txt"
 
 .PHONY: size
-size: install ## say what fills the image: its layers, the largest Python packages
+size: install ## show what takes space in the image: layers, largest Python packages
 	$(BIN)/python docker/size_report.py --docker $(DOCKER) $(IMAGE):$(TAG)
 
 .PHONY: scan
-scan: install ## look for secrets in every layer of the image
+scan: install ## search every layer of the image for secrets
 	$(BIN)/python docker/layer_scan.py --docker $(DOCKER) $(IMAGE):$(TAG)
 
 .PHONY: audit
-audit: install ## ask OSV for known vulnerabilities of the locked packages; OSV_URL=… asks a mirror
+audit: install ## check the locked packages for known vulnerabilities in OSV; OSV_URL=… uses a mirror
 	$(BIN)/python docker/audit.py $(OSV_URL:%=--osv-url %)
 
 ##### Amazon ECR

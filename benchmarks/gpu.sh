@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Everything that is worth measuring on a GPU, in one go under ten minutes, from a bare checkout.
+# Everything worth measuring on a GPU, in one run of less than ten minutes, from a bare checkout.
 #
 #     benchmarks/gpu.sh [OUTPUT_FOLDER]
 #
-# Takes the Python (PYTHON, default python3) and the torch that the machine has. What else is missing is installed from
-# the folder WHEELS, where that is given, and is named otherwise. Prints a short table last.
+# Uses the machine's Python (PYTHON, default python3) and torch. Other missing packages are installed from the folder
+# WHEELS if it is set; otherwise they are listed. Prints a short table at the end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 output=${1:-benchmarks/results}
@@ -29,7 +29,7 @@ if missing:
 import torch
 
 if not torch.cuda.is_available():
-    sys.exit("no GPU can be used here; benchmarks/train_throughput.py runs on a CPU too")
+    sys.exit("no usable GPU; benchmarks/train_throughput.py runs on a CPU too")
 print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA {torch.version.cuda}")
 PYTHON
 

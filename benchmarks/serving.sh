@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# All that is claimed about serving, measured in one go of about ten minutes. The machine should be quiet.
+# All measurements of serving, in one run of about ten minutes. The machine should be idle.
 #
 #     benchmarks/serving.sh [OUTPUT_FOLDER]
 #
-# Takes .venv/bin/python, or PYTHON. Needs wrk; TorchServe and multi-model-server need Java as well, and are left out
-# where there is none. On the first run the peers are installed below ~/.cache/byoc-vision-benchmarks.
+# Uses .venv/bin/python, or PYTHON. Needs wrk; TorchServe and multi-model-server also need Java, and are left out without
+# it. The first run installs the peers below ~/.cache/byoc-vision-benchmarks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 output=${1:-benchmarks/results}
 python=${PYTHON:-.venv/bin/python}
 export PYTHONPATH="$PWD/src:$PWD/serve${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 NO_ALBUMENTATIONS_UPDATE=1
-command -v wrk > /dev/null || { echo "wrk makes the load: apt-get install wrk" >&2; exit 1; }
+command -v wrk > /dev/null || { echo "wrk is missing: apt-get install wrk" >&2; exit 1; }
 mkdir -p "$output"
 
 # SIGTERM first: each script ends its servers.

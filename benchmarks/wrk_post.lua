@@ -1,4 +1,4 @@
--- Posts the pictures that are named behind `--`, one after the other; prints what was measured as JSON.
+-- Posts the images named after `--`, one after the other; prints the measurements as JSON.
 local requests, turn = {}, 0
 
 function init(paths)

@@ -1,17 +1,17 @@
 # CUDA forward compatibility. Sourced by train and serve before Python starts, because the dynamic loader reads
 # LD_LIBRARY_PATH only when a process starts.
 #
-# The wheels in the image are CUDA 13 and need driver 580. The compat library, a newer libcuda, lets them run on a
-# data-centre GPU whose driver is older. It is used only where it is needed: with a driver that is new enough it gains
-# nothing, and GeForce cards refuse it (CUDA error 804).
+# The wheels in the image use CUDA 13 and need driver 580. The compat library, a newer libcuda, lets them run on a
+# data-centre GPU with an older driver. It is used only if it is needed: with a driver that is new enough it has no
+# benefit, and GeForce cards refuse it (CUDA error 804).
 # https://docs.nvidia.com/deploy/cuda-compatibility/
 #
-#   BYOC_CUDA_COMPAT            auto (default); on: whenever the driver is older than the library; off: never
-#   BYOC_CUDA_COMPAT_DIR        where the compat library is
-#   BYOC_CUDA_MINIMUM_DRIVER    the oldest driver that runs the wheels without help
-#   BYOC_NVIDIA_VERSION_FILE    where the kernel tells the driver's version
+#   BYOC_CUDA_COMPAT            auto (default); on: if the driver is older than the library; off: never
+#   BYOC_CUDA_COMPAT_DIR        the folder of the compat library
+#   BYOC_CUDA_MINIMUM_DRIVER    the oldest driver that runs the wheels without the library
+#   BYOC_NVIDIA_VERSION_FILE    the file with the driver's version
 
-# Prints the first of its arguments that looks like a driver's version: 535.183.01
+# Prints the first argument that looks like a driver version: 535.183.01
 _byoc_version_in() {
     for _byoc_word in "$@"; do
         case $_byoc_word in
@@ -37,7 +37,7 @@ _byoc_older() {
     return 1
 }
 
-# Prints the folder to put first on LD_LIBRARY_PATH, or nothing. Runs in a subshell, so nothing else leaks out.
+# Prints the folder to put first on LD_LIBRARY_PATH, or nothing. Runs in a subshell, so its variables stay local.
 _byoc_compat_folder() (
     set -f # the words of the version file are not patterns
     version_file=${BYOC_NVIDIA_VERSION_FILE:-/proc/driver/nvidia/version}

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The whole way on drawn pictures: draw them, train a U-Net and a classifier through the same `train` that
-# SageMaker calls, serve each, ask with curl. What comes out lies under demo/.
+# The whole path on drawn images: draw them, train a U-Net and a classifier with the same `train` that SageMaker calls,
+# serve each model, send it an image with curl. The results are written to demo/.
 #   sh local_test/demo.sh [BYOC_VISION]      default: .venv/bin/byoc-vision
 set -eu
 
@@ -14,7 +14,7 @@ rm -rf "$out"
 mkdir -p "$out"
 "$byoc_vision" sample-data --output "$out/pictures"
 
-# job TASK HYPERPARAMETERS: a folder laid out as SageMaker lays out /opt/ml.
+# job TASK HYPERPARAMETERS: create a folder with the layout of SageMaker's /opt/ml, and train.
 job() {
     mkdir -p "$out/$1/input/config" "$out/$1/input"
     printf '%s\n' "$2" > "$out/$1/input/config/hyperparameters.json"
@@ -23,7 +23,7 @@ job() {
     "$byoc_vision" train --root "$out/$1"
 }
 
-# ask TASK PICTURE ACCEPT ANSWER: start the server on the trained model, post the picture, stop the server.
+# ask TASK IMAGE ACCEPT OUTPUT: start the server with the trained model, send the image, stop the server.
 ask() {
     printf '\n== serve: %s\n' "$1"
     "$byoc_vision" serve --root "$out/$1" --port "$port" > "$out/$1/serve.log" 2>&1 &
@@ -34,7 +34,7 @@ ask() {
         tries=$((tries + 1))
         if [ $tries -gt 120 ] || ! kill -0 $server 2>/dev/null; then
             cat "$out/$1/serve.log"
-            echo "the server did not come up" >&2
+            echo "the server did not start" >&2
             exit 1
         fi
         sleep 0.5

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Post a picture to a running server and print what it answers: a PNG mask, or class probabilities.
-#   sh local_test/predict.sh PICTURE [ACCEPT] [PORT] > ANSWER
+# Send an image to a running server and print the prediction: a PNG mask, or class probabilities.
+#   sh local_test/predict.sh IMAGE [ACCEPT] [PORT] > PREDICTION
 set -eu
 [ $# -ge 1 ] || { sed -n 's/^#   /usage: /p' "$0" >&2; exit 2; }
 

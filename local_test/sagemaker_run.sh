@@ -1,8 +1,8 @@
-# Sourced by train_local.sh and serve_local.sh: `docker run` as SageMaker does it.
+# Sourced by train_local.sh and serve_local.sh: calls `docker run` as SageMaker does.
 #   DOCKER     the docker client (docker)
-#   SHM_SIZE   the container's /dev/shm, which carries pictures between processes (2g)
+#   SHM_SIZE   the size of /dev/shm, which passes images between processes (2g)
 
-# sagemaker_run OPTION… IMAGE COMMAND: GPUs where this machine has them; progress bars where a person is watching.
+# sagemaker_run OPTION… IMAGE COMMAND: with GPUs if this machine has them, and with progress bars in a terminal.
 sagemaker_run() {
     if command -v nvidia-smi >/dev/null && nvidia-smi --list-gpus >/dev/null 2>&1; then
         set -- --gpus all "$@"

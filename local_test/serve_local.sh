@@ -1,5 +1,5 @@
 #!/bin/sh
-# Serve the model in TEST_DIR/model from the image, as SageMaker does, on port PORT of this machine. Ctrl-C ends it.
+# Serve the model in TEST_DIR/model with the image, as SageMaker does, on port PORT of this machine. Ctrl-C stops it.
 #   sh local_test/serve_local.sh IMAGE TEST_DIR [PORT]
 set -eu
 [ $# -ge 2 ] || { sed -n 's/^#   /usage: /p' "$0" >&2; exit 2; }

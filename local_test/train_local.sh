@@ -1,6 +1,6 @@
 #!/bin/sh
-# Train in the image as SageMaker does, on a folder made by make_test_dir.py. The model goes to TEST_DIR/model, reports
-# to TEST_DIR/output, and checkpoints, from which a second run continues, to TEST_DIR/checkpoints.
+# Train with the image as SageMaker does, on a folder from make_test_dir.py. The model is written to TEST_DIR/model,
+# reports to TEST_DIR/output, and checkpoints, from which a second run resumes, to TEST_DIR/checkpoints.
 #   sh local_test/train_local.sh IMAGE TEST_DIR
 set -eu
 [ $# -eq 2 ] || { sed -n 's/^#   /usage: /p' "$0" >&2; exit 2; }

@@ -48,7 +48,7 @@ class Payload:
 
     sources: Sequence[Source]
     several: bool = False
-    unit: str = "picture"
+    unit: str = "image"
     limited: bool = True
 
     def outcomes(self, max_pixels: int) -> Iterator[np.ndarray | RequestError]:

@@ -180,7 +180,7 @@ def check(options: argparse.Namespace) -> int:
         ignore_index=options.ignore_index,
         trimap_border=options.trimap_border,
         on_bad_sample=options.on_bad_sample,
-        checked_pictures=options.images,
+        checked_pictures=options.pictures,
     )
     checked = find_and_check(channels_in(options.data.absolute()), data_options, report_file=options.json)
     log_or_raise(checked.report)

@@ -116,7 +116,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def draw_image(folder: Path, rgb: np.ndarray) -> Path:
+def image(folder: Path, rgb: np.ndarray) -> Path:
     """With a name that a shell could misread."""
     path = folder / "it's a $HOME image.png"
     path.write_bytes(encode(rgb))

@@ -84,7 +84,7 @@ def test_everything_has_a_name(masks: Page, tags: Page, image: Path) -> None:
     }
 
 
-def test_answers_and_errors_are_said_aloud(labels: Page, image: Path) -> None:
+def test_predictions_and_errors_are_announced(labels: Page, image: Path) -> None:
     assert labels["status"].get_attribute("role") == "status"
     labels.choose(image).answered(image.name)
     said = labels["status"].get_property("textContent")

@@ -41,7 +41,7 @@ def test_it_works_behind_a_prefix(visit: Callable[[str], Page], tmp_path: Path, 
         loader.stop()
 
 
-def test_a_model_that_cannot_be_loaded_is_told(visit: Callable[[str], Page], tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_is_reported(visit: Callable[[str], Page], tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     port = free_port()
     with app_of(tmp_path, port) as loader:

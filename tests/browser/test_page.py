@@ -224,7 +224,7 @@ class TestCurl:
 
 
 class TestErrors:
-    def test_a_broken_file_is_told_in_the_server_s_words(self, masks: Page, image: Path, rgb: np.ndarray) -> None:
+    def test_a_broken_file_is_reported_in_the_server_s_words(self, masks: Page, image: Path, rgb: np.ndarray) -> None:
         masks.choose(image).answered(image.name)
         broken = image.with_name("broken.jpg")
         broken.write_bytes(encode(rgb, "JPEG")[:-400])

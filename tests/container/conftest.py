@@ -1,14 +1,19 @@
-"""The image under test, and the containers that run it. `make test-container` says which: IMAGE, DOCKER."""
+"""The image under test, and the containers that run it. `make test-container` sets IMAGE and DOCKER."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
-from support.containers import REPOSITORY, Container, Docker, Endpoint, Job, some_files
+from support.containers import MULTI_MODEL, REPOSITORY, Container, Docker, Endpoint, Job, some_files
+from support.multi_model import ManyModels, anonymous_memory, save_models
+
+MODELS = Path("/opt/ml/models")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,9 +51,12 @@ def images() -> Path:
     return folder
 
 
-@pytest.fixture
-def start(docker: Docker) -> Iterator[Callable[..., Container]]:
-    """Start a container in the background: start(*options, image, *command)."""
+Start = Callable[..., Container]
+
+
+@contextmanager
+def starting(docker: Docker) -> Iterator[Start]:
+    """Start containers in the background, start(*options, image, *command), and remove them at the end."""
     started: list[Container] = []
 
     def start(*arguments: str | Path) -> Container:
@@ -63,17 +71,66 @@ def start(docker: Docker) -> Iterator[Callable[..., Container]]:
 
 
 @pytest.fixture
-def serve(start: Callable[..., Container], image: str) -> Callable[..., Endpoint]:
-    """Serve a model folder as SageMaker does, and wait until it is ready: serve(folder, *docker_options)."""
+def start(docker: Docker) -> Iterator[Start]:
+    """Start a container in the background for one test: start(*options, image, *command)."""
+    with starting(docker) as start:
+        yield start
 
-    def serve(model: Path, *options: str, port: int = 8080) -> Endpoint:
-        mount = f"{model}:/opt/ml/model:ro"
-        container = start("--publish", f"127.0.0.1::{port}", "--volume", mount, *options, image, "serve")
-        endpoint = Endpoint(container, f"http://{container.address(port)}")
+
+@pytest.fixture(scope="module")
+def start_for_module(docker: Docker) -> Iterator[Start]:
+    """Start a container in the background for all tests of a module."""
+    with starting(docker) as start:
+        yield start
+
+
+def serve_model(start: Start, image: str, model: Path, *options: str, port: int = 8080) -> Endpoint:
+    """Serve a model folder as SageMaker does, and wait until it is ready."""
+    mount = f"{model}:/opt/ml/model:ro"
+    container = start("--publish", f"127.0.0.1::{port}", "--volume", mount, *options, image, "serve")
+    endpoint = Endpoint(container, f"http://{container.address(port)}")
+    endpoint.wait_until_ready()
+    return endpoint
+
+
+@pytest.fixture
+def serve(start: Start, image: str) -> Callable[..., Endpoint]:
+    """Serve a model folder for one test: serve(folder, *docker_options, port=8080)."""
+    return partial(serve_model, start, image)
+
+
+@pytest.fixture(scope="module")
+def car_server(start_for_module: Start, image: str, segmentation_job: Job) -> Endpoint:
+    """The model of the cars, served for all tests of a module that leave the server as it is."""
+    return serve_model(start_for_module, image, segmentation_job.model)
+
+
+@pytest.fixture(scope="module")
+def many_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models for a multi-model server."""
+    models = tmp_path_factory.mktemp("many") / "models"
+    save_models(models)
+    return models
+
+
+@pytest.fixture(scope="module")
+def serve_many(start_for_module: Start, many_models: Path) -> Callable[..., ManyModels]:
+    """Start a multi-model server that can write to /tmp only: serve_many(image, *docker_options)."""
+
+    def serve(image: str, *options: str, own: bool = True) -> ManyModels:
+        mount = f"{many_models}:{MODELS}:ro"
+        published = ("--publish", "127.0.0.1::8080", "--volume", mount)
+        container = start_for_module(*published, *MULTI_MODEL, *options, image, "serve")
+        endpoint = Endpoint(container, f"http://{container.address()}")
         endpoint.wait_until_ready()
-        return endpoint
+        return ManyModels(endpoint.url, many_models, MODELS, partial(memory_of, container), lambda: container.logs, own)
 
     return serve
+
+
+def memory_of(container: Container) -> int:
+    """Bytes that all processes of a container hold and the kernel cannot take back."""
+    return anonymous_memory(container.docker.output("exec", container.id, "sh", "-c", "cat /proc/[0-9]*/status"))
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from support.containers import REPOSITORY, Docker, Job
 
+pytestmark = pytest.mark.slow
+
 # What the Dockerfile copies: unchanged, so all layers but the last come from the cache.
 SOURCES = (".dockerignore", "LICENSE", "Makefile", "README.md", "container", "docker", "pyproject.toml", "serve", "src")
 BAKED = "byoc-vision-baked:test"
@@ -48,7 +50,7 @@ def test_a_job_without_network_starts_from_the_baked_weights(
     assert job.metrics["validation:accuracy"] > 0.65  # chance: 0.33
 
 
-def test_where_no_weights_can_be_had_the_ways_out_are_named(
+def test_missing_weights_are_reported_with_the_remedies(
     docker: Docker, baked: str, make_job: Callable[..., Job], clothes: dict[str, Path]
 ) -> None:
     job = make_job(clothes, model="resnet18", epochs=1, pretrained="true")

@@ -33,7 +33,7 @@ GIVEN = {
     "MaxInstances": "4",
 }
 # moto knows no such resources, and would have their absence be an error here.
-pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Tried to parse AWS")]
 
 
 class Stack:

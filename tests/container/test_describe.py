@@ -14,6 +14,8 @@ from byoc_vision.describe.metrics import metric_definitions
 from byoc_vision.describe.ranges import search_space
 from byoc_vision.describe.tuning import as_program, as_request
 
+pytestmark = pytest.mark.slow
+
 RECIPE = REPOSITORY / "examples/camvid_unet"
 MODULES = {2: "sagemaker.tuner", 3: "sagemaker.core.parameter"}
 

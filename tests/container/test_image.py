@@ -65,7 +65,7 @@ def test_it_holds_what_it_needs_and_no_compiler(docker: Docker, image: str) -> N
     assert shell(docker, image, "command -v gcc cc || true") == ""
 
 
-def test_nothing_lies_where_sagemaker_puts_things(docker: Docker, image: str) -> None:
+def test_the_folder_of_sagemaker_is_empty(docker: Docker, image: str) -> None:
     assert shell(docker, image, "ls /opt/ml 2>/dev/null || true") == ""
 
 

@@ -19,6 +19,8 @@ from PIL import Image
 from support.containers import REPOSITORY, Docker
 from support.servers import free_port
 
+pytestmark = pytest.mark.slow
+
 RUN = """if True:
     import sys
     import nbformat
@@ -80,7 +82,7 @@ def read(notebook: Path) -> dict[str, Any]:
 
 
 def check_the_end(executed: Executed) -> None:
-    """Nobody listens any more."""
+    """The endpoint is gone."""
     assert re.search(r"^deleted byoc-vision-\S+$", executed.text("delete"), re.MULTILINE)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", executed.port), timeout=5)

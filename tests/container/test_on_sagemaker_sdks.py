@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 from support.aws import BUCKET, KEYS, ROLE, Aws, start_aws
 from support.containers import REPOSITORY
-from support.datasets import draw, save
+from support.images import draw_scene, save_image
 from support.servers import save_segmenter, start
+
+pytestmark = pytest.mark.slow
 
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/byoc-vision:1"
 MODEL = f"s3://{BUCKET}/elsewhere/model.tar.gz"
@@ -47,16 +49,16 @@ def aws(whole_aws: Aws) -> Aws:
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    save(tmp_path / "car.png", draw(1)[0])
+    save_image(tmp_path / "car.png", draw_scene(1)[0])
     return tmp_path / "car.png"
 
 
 @pytest.fixture
 def launch(aws: Aws, image: Path, tmp_path: Path) -> Run:
     """Run a script to its end: launch(2, "train", …); returns what it said."""
-    pixels, inside = draw(1)
-    save(tmp_path / "train" / "1.png", pixels)
-    save(tmp_path / "train_annotation" / "1.png", np.where(inside, np.uint8(255), np.uint8(0)))
+    pixels, inside = draw_scene(1)
+    save_image(tmp_path / "train" / "1.png", pixels)
+    save_image(tmp_path / "train_annotation" / "1.png", np.where(inside, np.uint8(255), np.uint8(0)))
 
     def launch(version: int, *words: str) -> str:
         python = REPOSITORY / f".venv-sdk{version}/bin/python"

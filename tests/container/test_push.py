@@ -9,7 +9,6 @@ import socket
 import subprocess
 import tarfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +20,7 @@ import pytest
 import requests
 from support.containers import REPOSITORY, Docker
 from support.moto_server import start_moto
+from support.waiting import wait_until
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"  # moto's, whose ECR gives out this password
@@ -58,21 +58,18 @@ def registry(tmp_path: Path) -> Iterator[str]:
     (folder / "config.yml").write_text(REGISTRY_CONFIG.format(folder=folder, port=port))
     process = subprocess.Popen([program, "serve", folder / "config.yml"])
     address = f"127.0.0.1:{port}"
-    wait_for(address)
+    wait_until(lambda: answers(address), lambda: f"no registry answers at {address}")
     yield address
     process.terminate()
     process.wait()
 
 
-def wait_for(address: str) -> None:
-    for _ in range(100):
-        try:
-            requests.get(f"http://{address}/v2/", timeout=5)
-        except requests.ConnectionError:
-            time.sleep(0.1)
-        else:
-            return
-    raise AssertionError(f"no registry answers at {address}")
+def answers(address: str) -> bool:
+    try:
+        requests.get(f"http://{address}/v2/", timeout=5)
+    except requests.ConnectionError:
+        return False
+    return True
 
 
 def manifest(address: str, name: str, tag: str) -> requests.Response:
@@ -139,6 +136,7 @@ def test_the_first_push_makes_the_repository(
     assert repository["imageScanningConfiguration"]["scanOnPush"]
 
 
+@pytest.mark.slow
 def test_a_tag_is_not_overwritten_silently(
     pusher: Pusher, registry: str, tiny_image: Callable[[str, str], str]
 ) -> None:
@@ -160,6 +158,7 @@ def test_a_tag_is_not_overwritten_silently(
     assert manifest(registry, "byoc-push-test", "1").json()["config"]["digest"] == second
 
 
+@pytest.mark.slow
 def test_a_repository_that_keeps_its_tags_refuses_force(
     pusher: Pusher, aws: str, registry: str, tiny_image: Callable[[str, str], str]
 ) -> None:
@@ -176,6 +175,7 @@ def test_a_repository_that_keeps_its_tags_refuses_force(
     assert manifest(registry, "byoc-push-test", "1").json()["config"]["digest"] == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("given", "account"), [({}, ACCOUNT), ({"AWS_ACCOUNT_ID": "210987654321"}, "210987654321")])
 def test_the_registry_is_the_accounts_own(aws: str, tmp_path: Path, given: dict[str, str], account: str) -> None:
     """`echo` stands for the docker client, so that nothing goes to the real ECR."""
@@ -184,11 +184,13 @@ def test_the_registry_is_the_accounts_own(aws: str, tmp_path: Path, given: dict[
     assert f"login --username AWS --password-stdin {account}.dkr.ecr.{REGION}.amazonaws.com\n" in done.stdout
 
 
+@pytest.mark.slow
 def test_login_alone(pusher: Pusher, registry: str) -> None:
     assert pusher.make("login", AWS_REGION=REGION, REGISTRY=registry).returncode == 0
     assert registry in (pusher.config / "config.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_missing_image_or_region_is_named(pusher: Pusher, registry: str, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = pusher.make("push", IMAGE="byoc-push-test", TAG="no-such", AWS_REGION=REGION, REGISTRY=registry)
     assert missing.returncode != 0
@@ -257,6 +259,7 @@ def read_chunks(request: BaseHTTPRequestHandler) -> bytes:
     return body
 
 
+@pytest.mark.slow
 def test_a_failed_push_is_tried_again(
     pusher: Pusher, unsteady_registry: str, registry: str, tiny_image: Callable[[str, str], str]
 ) -> None:

@@ -101,6 +101,7 @@ def test_v2_trains_deploys_and_transforms(client: Client, labelled_cars: Path, i
     assert np.array_equal(mask, mask_of(client, "transform"))
 
 
+@pytest.mark.slow
 def test_v2_with_two_instances_makes_one_whole_model(client: Client, labelled_cars: Path) -> None:
     """Two containers that find each other by name share the work; one of them writes the model."""
     said = client.run(2, "train", "--channel", f"train={labelled_cars}", "--instance-count", "2", *SETTINGS)

@@ -16,6 +16,8 @@ from support.images import encode
 from support.runtime import Runtime, start_runtime
 from support.servers import Server, start_standin
 
+pytestmark = pytest.mark.slow
+
 # Each asks the endpoint `light` for the image that it is given: by the SDK's own call, and by predict_classes.
 V2 = """
 import json, sys
@@ -114,7 +116,7 @@ def test_v3_takes_our_serializers_and_we_its_endpoints(run: Callable[..., list[o
 
 
 @pytest.mark.parametrize(("version", "module"), [(2, "sagemaker.local"), (3, "sagemaker.core.local.local_session")])
-def test_local_modes_errors_are_told_as_errors(
+def test_errors_in_local_mode_are_raised_as_errors(
     run: Callable[..., list[object]], light: Server, version: int, module: str
 ) -> None:
     """Local mode hands on what a container said as an answer, whatever its status."""

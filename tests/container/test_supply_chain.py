@@ -83,6 +83,7 @@ def scan(docker: Docker, image: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)  # it reads all of the image, 70 s of a core
 def test_no_secret_is_in_a_layer(docker: Docker, image: str) -> None:
     done = scan(docker, image)
@@ -134,6 +135,7 @@ def delete(docker: Docker, name: str, folder: Path) -> None:
     docker.run("load", "--input", loaded)
 
 
+@pytest.mark.slow
 def test_a_planted_secret_is_found_though_it_was_deleted(docker: Docker, careless_image: str) -> None:
     done = scan(docker, careless_image)
     assert done.returncode == 1
@@ -143,6 +145,7 @@ def test_a_planted_secret_is_found_though_it_was_deleted(docker: Docker, careles
     assert ": 2 layers, " in done.stdout
 
 
+@pytest.mark.slow
 def test_the_size_report(docker: Docker, image: str) -> None:
     script = REPOSITORY / "docker/size_report.py"
     command = [sys.executable, script, "--docker", docker.client, image]

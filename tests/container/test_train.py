@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import tarfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,15 +14,6 @@ from support.containers import Container, Docker, Job
 EPOCH_LINE = re.compile(r"epoch=(\d+) .*train:loss=(\d+\.\d+)")
 # Training without an end, for what happens in the middle of it.
 LONG = {"model": "unet_small", "image_size": "32,48", "epochs": 10_000}
-
-
-def wait_for_epoch(container: Container, epoch: int) -> None:
-    for _ in range(600):
-        if any(int(found[1]) >= epoch for found in EPOCH_LINE.finditer(container.logs)):
-            return
-        assert container.docker.output("inspect", "--format", "{{.State.Running}}", container.id) == "true"
-        time.sleep(0.2)
-    raise AssertionError(f"epoch {epoch} did not come:\n{container.logs}")
 
 
 def test_segmentation_learns(segmentation_job: Job) -> None:
@@ -57,15 +47,12 @@ def test_python_is_process_1_and_sigterm_ends_the_job(
     """SageMaker stops a job by SIGTERM, and kills it 120 s later."""
     job = make_job(cars, **LONG)
     container = start(*job.options, image, "train")
-    wait_for_epoch(container, 2)
+    container.wait_for_epoch(2)
     command = container.docker.output("exec", container.id, "cat", "/proc/1/cmdline").split("\0")
     assert "python" in command[0]
     assert "train" in command
 
-    began = time.monotonic()
-    container.signal("TERM")
-    container.exit_status()
-    assert time.monotonic() - began < 60
+    assert container.stop(seconds=120) == 0
     assert (job.model / "model.safetensors").exists(), "a stopped job leaves a usable model"
 
 
@@ -81,6 +68,7 @@ def test_a_wrong_hyperparameter_is_named_in_the_failure_file(
     assert "batch_size" in job.failure
 
 
+@pytest.mark.slow
 def test_a_broken_image_is_named_in_the_failure_file(
     docker: Docker, image: str, make_job: Callable[..., Job], clothes: dict[str, Path]
 ) -> None:
@@ -122,6 +110,7 @@ def test_script_mode_runs_the_users_own_script(
     assert json.loads((job.model / "mine.json").read_text()) == {"epochs": 3, "pictures": 120}
 
 
+@pytest.mark.slow
 def test_script_mode_by_environment(
     docker: Docker, image: str, make_job: Callable[..., Job], clothes: dict[str, Path]
 ) -> None:
@@ -132,6 +121,7 @@ def test_script_mode_by_environment(
     assert json.loads((job.model / "mine.json").read_text()) == {"epochs": 4, "pictures": 120}
 
 
+@pytest.mark.slow
 def test_script_mode_unpacks_an_archive(
     docker: Docker, image: str, make_job: Callable[..., Job], clothes: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -145,6 +135,7 @@ def test_script_mode_unpacks_an_archive(
     assert json.loads((job.model / "mine.json").read_text()) == {"epochs": 5, "pictures": 120}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ["import no_such_module", "raise SystemExit(7)"])
 def test_a_users_script_that_fails_fails_the_job(
     docker: Docker, image: str, make_job: Callable[..., Job], clothes: dict[str, Path], body: str

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from pathlib import Path
 
 import pytest
 from support.hosts import train_on_one
-from support.jobs import QUICK
+from support.jobs import QUICK, read_metrics, run_train, write_hyperparameters
 
-from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_segmentation_set
 from byoc_vision.paths import MlPaths
 
@@ -30,21 +28,20 @@ SETTINGS = {
 def lay_out(root: Path, **settings: str) -> MlPaths:
     paths = MlPaths(root)
     make_segmentation_set(paths.channels, count_train=8, count_validation=4, size=48)
-    paths.hyperparameters.parent.mkdir(parents=True)
-    paths.hyperparameters.write_text(json.dumps(SETTINGS | settings))
+    write_hyperparameters(paths, SETTINGS | settings)
     return paths
 
 
 def figures(paths: MlPaths) -> list[dict[str, object]]:
     """The epochs' figures, without those of the clock."""
-    epochs = json.loads((paths.output_data / "metrics.json").read_text())["epochs"]
+    epochs = read_metrics(paths)["epochs"]
     assert all(epoch["images_per_second"] > 0 and 0 <= epoch["data_wait"] <= 1 for epoch in epochs)
     return [{name: epoch[name] for name in ("train_loss", "validation")} for epoch in epochs]
 
 
 def train(root: Path, **settings: str) -> list[dict[str, object]]:
     paths = lay_out(root, **settings)
-    assert main(["train", "--root", str(root)]) == 0
+    assert run_train(paths) == 0
     return figures(paths)
 
 

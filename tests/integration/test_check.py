@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from support.jobs import QUICK, run_train, write_hyperparameters
 
 from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
@@ -176,22 +177,20 @@ class TestJob:
     def paths(self, shapes: Path, tmp_path: Path) -> MlPaths:
         paths = MlPaths(tmp_path / "ml")
         shutil.copytree(shapes, paths.channels)
-        paths.hyperparameters.parent.mkdir(parents=True)
-        asked = {"epochs": "1", "image_size": "64", "model": "resnet18", "pretrained": "false"}
-        paths.hyperparameters.write_text(json.dumps(asked))
+        write_hyperparameters(paths, {"epochs": "1", "image_size": "64", "model": "test_resnet", **QUICK})
         return paths
 
     def test_the_report_knows_the_input(self, paths: MlPaths) -> None:
-        assert main(["train", "--root", str(paths.root)]) == 0
+        assert run_train(paths) == 0
         report = content(paths.output_data / "preflight.json")
         assert (report["input_size"], report["smaller"]) == ([64, 64], 16)
         assert "a smaller image_size trains faster" in report["warnings"][-1]
         assert report["classes"][0]["pictures"].keys() == {"train", "validation"}
 
-    def test_the_report_of_refused_data_tells_why(self, paths: MlPaths) -> None:
+    def test_the_report_of_refused_data_names_the_reason(self, paths: MlPaths) -> None:
         bad = first(paths.channel("train"))
         bad.write_text("no image")
-        assert main(["train", "--root", str(paths.root)]) == 3
+        assert run_train(paths) == 3
         report = content(paths.output_data / "preflight.json")
         assert str(bad) in report["errors"][0]
         assert report["errors"][0] in paths.failure.read_text(encoding="utf-8")

@@ -14,8 +14,7 @@ import pytest
 import requests
 from botocore.config import Config
 from PIL import Image
-from support.datasets import draw as draw_scene
-from support.images import decode, encode
+from support.images import decode, draw_scene, encode
 from support.runtime import Failure, Runtime, start_runtime
 from support.servers import Server, start_standin
 
@@ -61,7 +60,7 @@ def runtime(endpoints: Runtime, monkeypatch: pytest.MonkeyPatch) -> Runtime:
     monkeypatch.setattr(patience, "_FIRST_PAUSE", 0.01)
     endpoints.seen.clear()
     endpoints.failures.clear()
-    endpoints.pause = 0.0
+    endpoints.answering.set()
     return endpoints
 
 
@@ -147,7 +146,7 @@ def test_a_model_behind_a_multi_model_endpoint_is_named(runtime: Runtime, client
     assert runtime.seen[0].headers["X-Amzn-SageMaker-Target-Model"] == "small/cars.tar.gz"
 
 
-def test_too_large_a_image_is_told_or_sent_smaller(cars: Server, runtime: Runtime, client: Any) -> None:
+def test_too_large_an_image_is_reported_or_made_smaller(cars: Server, runtime: Runtime, client: Any) -> None:
     large = draw_scene(3, width=900, height=600)[0] ^ np.random.default_rng(0).integers(0, 8, (600, 900, 3), np.uint8)
     with pytest.raises(DataError, match=r"MB as it is sent, and a request may have 0\.09"):
         predict_mask("cars", large, client=client, limit_mb=100 * KB)
@@ -164,7 +163,7 @@ def test_too_large_a_image_is_told_or_sent_smaller(cars: Server, runtime: Runtim
     assert predict_probabilities(cars.url, large, limit_mb=100 * KB, downsize=True).shape == (2, 600, 900)
 
 
-def test_what_serverless_endpoints_refuse_is_told_with_the_remedy(runtime: Runtime, client: Any) -> None:
+def test_what_serverless_endpoints_refuse_is_reported_with_the_remedy(runtime: Runtime, client: Any) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (1300, 1200, 3), np.uint8)
     with pytest.raises(PredictionError, match=r"oversize body.*limit_mb=4") as told:
         predict_classes("light-serverless", noise, client=client)
@@ -187,7 +186,7 @@ def test_errors_of_the_model_read_the_same_either_way(cars: Server, runtime: Run
     assert "threshold is between 0 and 1" in by_url[1][1]
 
 
-def test_an_answer_for_another_task_is_told(light: Server) -> None:
+def test_a_prediction_of_another_task_is_reported(light: Server) -> None:
     with pytest.raises(PredictionError, match="406"):
         predict_mask(light.url, JPEG)
 
@@ -224,17 +223,18 @@ def test_what_does_not_pass_is_asked_once(runtime: Runtime, client: Any) -> None
     assert len(runtime.seen) == 2
 
 
-def test_silence_and_absence_are_told(runtime: Runtime) -> None:
-    runtime.pause = 1.0
+def test_a_silent_and_a_missing_server_are_reported(runtime: Runtime) -> None:
+    runtime.answering.clear()
     with pytest.raises(PredictionError, match=r"no answer within 0\.2 s; give it more with timeout"):
         predict_classes(f"{runtime.url}/endpoints/light/invocations", JPEG, timeout=0.2)
     with pytest.raises(PredictionError, match=r"timeout=… gives it more time"):
         predict_classes("light", JPEG, region="eu-west-1", timeout=0.2)
+    runtime.answering.set()
     with pytest.raises(PredictionError, match=r"cannot be reached: .*is the server running"):
         predict_classes("http://127.0.0.1:9", JPEG)
 
 
-def test_wrong_addresses_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_addresses_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="neither an endpoint's name nor a URL"):
         predict_mask("localhost:8080", JPEG)
     with pytest.raises(InputError, match="http://HOST/models/NAME/invoke"):

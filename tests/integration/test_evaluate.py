@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support import tiny_models
-from support.datasets import draw, save
+from support.images import draw_scene, save_image
 
 from byoc_vision.cli import main
 from byoc_vision.preprocess import Preprocess
@@ -26,7 +26,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     for index in range(6):
-        save(tmp_path / "data" / NAMES[index % 3] / f"{index}.png", draw(index)[0])
+        save_image(tmp_path / "data" / NAMES[index % 3] / f"{index}.png", draw_scene(index)[0])
     return tmp_path / "data"
 
 
@@ -37,7 +37,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, float]:
     return figures
 
 
-def test_a_folder_is_told_of_as_a_job_is(
+def test_a_folder_gets_the_report_of_a_job(
     classifier: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -70,7 +70,7 @@ def test_the_figures_alone_and_the_older_spelling(
 
 
 @pytest.mark.parametrize("asked", [[], ["MODEL"], ["MODEL", "DATA", "MORE"], ["--model", "MODEL"]])
-def test_a_place_too_few_or_too_many_is_told(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_and_extra_arguments_are_reported(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", *asked]) == 2
     assert "byoc-vision evaluate MODEL DATA" in capsys.readouterr().out
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +20,7 @@ from support.datasets import (
     semantic_segmentation_tree,
 )
 from support.images import decode
-from support.jobs import QUICK
+from support.jobs import QUICK, read_metrics, write_hyperparameters
 from support.servers import start
 
 from byoc_serve.app import create_app
@@ -50,8 +48,7 @@ def lay_out(root: Path, channels: Mapping[str, Path], hyperparameters: Mapping[s
     paths.channels.mkdir(parents=True)
     for name, source in channels.items():
         paths.channel(name).symlink_to(source)
-    paths.hyperparameters.parent.mkdir(parents=True)
-    paths.hyperparameters.write_text(json.dumps(SMALL | dict(hyperparameters)))
+    write_hyperparameters(paths, SMALL | dict(hyperparameters))
     return paths
 
 
@@ -99,10 +96,6 @@ def config(paths: MlPaths) -> ModelConfig:
     return artifact.load(paths.model)[0]
 
 
-def results(paths: MlPaths) -> dict[str, Any]:
-    return dict(json.loads((paths.output_data / "metrics.json").read_text()))
-
-
 def values(mask: np.ndarray) -> set[int]:
     return set(np.unique(mask).tolist())
 
@@ -112,7 +105,7 @@ def test_carvana(tmp_path: Path, trained: Trained) -> None:
     tree = carvana_strays(carvana_tree(tmp_path / "carvana", cars=4, views=3))
     paths = trained(tree, SEGMENTER, openvino="true")
     assert [(entry.name, entry.value) for entry in config(paths).classes] == [("background", 0), ("foreground", 1)]
-    assert results(paths).get("test") is None
+    assert read_metrics(paths).get("test") is None
     image = min((tree / "test").iterdir())
     with start(paths.root, tmp_path / "server.log") as server:
         server.pings_until(200)
@@ -130,19 +123,19 @@ def test_oxford_pets_by_pixel(tmp_path: Path, trained: Trained, border: str, nam
     tree = oxford_pets_tree(tmp_path / "pets", trainval=4, test=1)
     paths = trained(tree, SEGMENTER, trimap_border=border)
     assert config(paths).class_names == names
-    assert "dice" in results(paths)["test"]
+    assert "dice" in read_metrics(paths)["test"]
     mask = ask_mask(paths, tree / "images/Bengal_3.jpg")  # a GIF by content
     assert mask.shape == (36, 40)
     assert values(mask) <= set(range(len(names)))
     measured = evaluate_folder(paths.model, tree)
-    assert measured["dice"] == pytest.approx(results(paths)["test"]["dice"], abs=1e-6)
+    assert measured["dice"] == pytest.approx(read_metrics(paths)["test"]["dice"], abs=1e-6)
 
 
 def test_oxford_pets_by_breed(tmp_path: Path, trained: Trained) -> None:
     tree = oxford_pets_tree(tmp_path / "outer/oxford-iiit-pet", trainval=4, test=1).parent
     paths = trained(tree, CLASSIFIER, task="classification")
     assert config(paths).class_names == ("Abyssinian", "american bulldog", "Bengal", "yorkshire terrier")
-    assert "accuracy" in results(paths)["test"]
+    assert "accuracy" in read_metrics(paths)["test"]
     assert ask_labels(paths, tree / "oxford-iiit-pet/images/yorkshire_terrier_1.jpg") == set(config(paths).class_names)
 
 
@@ -150,17 +143,17 @@ def test_dog_breeds(tmp_path: Path, trained: Trained) -> None:
     tree = class_folders_tree(tmp_path / "dogs")
     paths = trained(tree, CLASSIFIER)
     assert config(paths).class_names == ("Affenpinscher", "Afghan_hound", "Airedale_terrier")
-    assert "accuracy" in results(paths)["test"]
+    assert "accuracy" in read_metrics(paths)["test"]
     assert ask_labels(paths, min((tree / "test/002.Afghan_hound").iterdir())) == set(config(paths).class_names)
     measured = evaluate_folder(paths.model, tree / "test")
-    assert measured["accuracy"] == pytest.approx(results(paths)["test"]["accuracy"])
+    assert measured["accuracy"] == pytest.approx(read_metrics(paths)["test"]["accuracy"])
 
 
 def test_polyvore(tmp_path: Path, trained: Trained) -> None:
     tree = polyvore_tree(tmp_path / "polyvore")
     paths = trained(tree, CLASSIFIER, min_class_count="3")
     assert config(paths).class_names == ("Dresses", "Coats & Jackets", "Shoes")
-    assert "accuracy" in results(paths)["test"]
+    assert "accuracy" in read_metrics(paths)["test"]
     assert ask_labels(paths, min((tree / "images").glob("*/2.jpg"))) == set(config(paths).class_names)
 
 
@@ -168,7 +161,7 @@ def test_camvid(tmp_path: Path, trained: Trained) -> None:
     tree = camvid_tree(tmp_path / "CamVid")
     paths = trained(tree, SEGMENTER)
     assert (config(paths).class_names[0], config(paths).class_names[10]) == ("sky", "bicyclist")
-    assert "miou" in results(paths)["test"]
+    assert "miou" in read_metrics(paths)["test"]
     mask = ask_mask(paths, min((tree / "test").iterdir()))
     assert mask.shape == (32, 48)
     assert values(mask) <= set(range(11))  # void is no answer
@@ -183,7 +176,7 @@ def test_the_builtin_semantic_segmentation(tmp_path: Path) -> None:
     assert [entry.value for entry in config(paths).classes] == [0, 1, 2]
     assert values(ask_mask(paths, tree / "validation/street_0.jpg")) <= {0, 1, 2}
     measured = evaluate_folder(paths.model, tree / "validation")
-    assert measured["miou"] == pytest.approx(results(paths)["validation"]["miou"], abs=1e-6)
+    assert measured["miou"] == pytest.approx(read_metrics(paths)["validation"]["miou"], abs=1e-6)
 
 
 def test_a_label_map_of_the_wrong_direction(tmp_path: Path) -> None:

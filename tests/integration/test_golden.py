@@ -5,13 +5,11 @@ float32 on a CPU; another processor rounds differently, which the tolerance cove
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-from support.jobs import QUICK
+from support.jobs import QUICK, read_metrics, run_train, write_hyperparameters
 
-from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
 from byoc_vision.paths import MlPaths
 
@@ -36,8 +34,7 @@ def test_the_losses_are_those_of_the_last_release(task: str, tmp_path: Path) -> 
         make_segmentation_set(paths.channels, count_train=16, count_validation=4, size=48)
     else:
         make_classification_set(paths.channels, count_train=32, count_validation=8, size=32)
-    paths.hyperparameters.parent.mkdir(parents=True)
-    paths.hyperparameters.write_text(json.dumps(COMMON | asked))
-    assert main(["train", "--root", str(tmp_path)]) == 0
-    epochs = json.loads((paths.output_data / "metrics.json").read_text())["epochs"]
+    write_hyperparameters(paths, COMMON | asked)
+    assert run_train(paths) == 0
+    epochs = read_metrics(paths)["epochs"]
     assert [epoch["train_loss"] for epoch in epochs] == pytest.approx(losses, rel=0.02)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import cv2
 import pytest
 from support.hosts import train_on_one
+from support.jobs import read_metrics, run_train, write_hyperparameters
 
-from byoc_vision.cli import main
 from byoc_vision.data.sample_data import SHAPES, make_classification_set
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.paths import MlPaths
@@ -31,18 +30,12 @@ STILL = {"learning_rate": "1e-12", "lr_scheduler": "constant", "optimizer": "sgd
 
 
 def train(paths: MlPaths, **hyperparameters: str) -> int:
-    paths.hyperparameters.parent.mkdir(parents=True, exist_ok=True)
-    paths.hyperparameters.write_text(json.dumps(SMALL | hyperparameters))
-    return main(["train", "--root", str(paths.root)])
-
-
-def results(paths: MlPaths) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((paths.output_data / "metrics.json").read_text())
-    return content
+    write_hyperparameters(paths, SMALL | hyperparameters)
+    return run_train(paths)
 
 
 def found(paths: MlPaths) -> dict[str, dict[str, Any]]:
-    return {finding["rule"]: finding for finding in results(paths)["findings"]}
+    return {finding["rule"]: finding for finding in read_metrics(paths)["findings"]}
 
 
 @pytest.fixture
@@ -95,15 +88,15 @@ def test_a_rule_that_stops_after_an_epoch_leaves_the_best_model_and_a_job_that_i
 ) -> None:
     stopping = {"epochs": "5", **STILL, "health_action": "none, LossNotDecreasing=stop"}
     assert train(paths, **stopping) == 0
-    assert len(results(paths)["epochs"]) == 3
+    assert len(read_metrics(paths)["epochs"]) == 3
     assert found(paths)["LossNotDecreasing"]["action"] == "stop"
     Predictor.load(paths.model)
     capsys.readouterr()
     assert train(paths, **stopping) == 0  # started again: over
-    assert len(results(paths)["epochs"]) == 3
+    assert len(read_metrics(paths)["epochs"]) == 3
     capsys.readouterr()
     assert train(paths, **stopping | {"health_action": "warn"}) == 0  # goes on, and repeats nothing
-    assert len(results(paths)["epochs"]) == 5
+    assert len(read_metrics(paths)["epochs"]) == 5
     assert "LossNotDecreasing (" not in capsys.readouterr().out
     assert found(paths)["LossNotDecreasing"]["action"] == "warn"
 
@@ -117,11 +110,8 @@ def test_a_training_that_diverges_says_where(paths: MlPaths, capsys: pytest.Capt
 
 
 def test_all_processes_stop_in_the_same_step(paths: MlPaths) -> None:
-    paths.hyperparameters.parent.mkdir(parents=True, exist_ok=True)
     asked = {"epochs": "2", "batch_size": "2", "health_action": "none, MaxInitializationTime=stop"}
-    paths.hyperparameters.write_text(
-        json.dumps(SMALL | asked | {"health_thresholds": "MaxInitializationTime.minutes=0"})
-    )
+    write_hyperparameters(paths, SMALL | asked | {"health_thresholds": "MaxInitializationTime.minutes=0"})
     log = train_on_one(paths, 2)
     assert log.count("A health rule ends the training in epoch 1") == 1
     assert log.count("MaxInitializationTime (epoch 1, step 1)") == 1

@@ -104,7 +104,7 @@ def kinds(root: Path, trainer: Trainer, **hyperparameters: str) -> list[type]:
     return [type(tracker) for tracker in trackers.all]
 
 
-def test_the_steps_of_a_resumed_job_are_told(tmp_path: Path) -> None:
+def test_the_steps_of_a_resumed_job_are_reported(tmp_path: Path) -> None:
     """40 steps an epoch: the job goes on with step 31, and the second epoch ends with step 80."""
     trainer, hyperparameters = small_trainer(tmp_path, count=80, batch_size="2", tensorboard_histograms="true")
     progress = Progress(epoch=1, batch=30, sums=torch.zeros(2, dtype=torch.float64))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support import listed
-from support.jobs import QUICK
+from support.jobs import QUICK, read_metrics
 
 from byoc_vision.data import pipe_mode
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
@@ -18,7 +17,7 @@ from byoc_vision.paths import MlPaths
 from byoc_vision.training.main import train_job
 
 CLASSIFIER = {
-    "model": "resnet18",
+    "model": "test_resnet",
     "image_size": "32",
     "epochs": "1",
     **QUICK,
@@ -55,21 +54,21 @@ def train(
 
 def classify(predictor: Predictor) -> tuple[str, ...]:
     """The class names of an answer."""
-    [answer] = predictor.predict([listed.image(1, 99)])
+    [answer] = predictor.predict([listed.draw_image(1, 99)])
     assert isinstance(answer, Classification)
     assert answer.probabilities.sum() == pytest.approx(1, abs=1e-5)
     return answer.class_names
 
 
 def segment(predictor: Predictor) -> Segmentation:
-    [answer] = predictor.predict([listed.image(1, 99)])
+    [answer] = predictor.predict([listed.draw_image(1, 99)])
     assert isinstance(answer, Segmentation)
     assert answer.labels.shape == (listed.SIZE, listed.SIZE)
     return answer
 
 
 def images_used(paths: MlPaths) -> dict[str, int]:
-    counts: dict[str, int] = json.loads((paths.output_data / "metrics.json").read_text())["pictures"]
+    counts: dict[str, int] = read_metrics(paths)["pictures"]
     return counts
 
 
@@ -97,6 +96,7 @@ def test_lst(paths: MlPaths) -> None:
         "epochs": "1",
         "use_pretrained_model": "0",
         "num_workers": "0",
+        **QUICK,
     }
     assert classify(train(paths, built_in)) == ("class_0", "class_1")
     assert images_used(paths) == {"train": TRAIN, "validation": VALIDATION}
@@ -169,7 +169,7 @@ def test_csv_of_labels(paths: MlPaths) -> None:
 def test_csv_of_masks(paths: MlPaths) -> None:
     folder = paths.channel("train")
     names = listed.write_images(folder / "photos", TRAIN)
-    masks = listed.write_masks(folder / "truth", names)
+    masks = listed.write_masks(folder / "target", names)
     rows = (
         f"photos/{name};target/{mask};{'val' if index >= 6 else 'train'};{index // 2}"
         for index, (name, mask) in enumerate(zip(names, masks, strict=True))
@@ -231,7 +231,7 @@ def test_lists_with_several_labels(paths: MlPaths) -> None:
         listed.write_lines(folder / f"{split}.lst", lines)
 
     each_split(paths, fill)
-    [answer] = train(paths, CLASSIFIER | {"multi_label": "1"}).predict([listed.image(1, 99)])
+    [answer] = train(paths, CLASSIFIER | {"multi_label": "1"}).predict([listed.draw_image(1, 99)])
     assert isinstance(answer, Classification)
     assert answer.class_names == ("class_0", "class_1", "class_2")
     assert all(0 < probability < 1 for probability in answer.probabilities)
@@ -255,7 +255,7 @@ def test_manifests_with_several_labels(paths: MlPaths) -> None:
         listed.write_lines(folder / "output.manifest", lines)
 
     each_split(paths, fill)
-    [answer] = train(paths, CLASSIFIER).predict([listed.image(1, 99)])
+    [answer] = train(paths, CLASSIFIER).predict([listed.draw_image(1, 99)])
     assert isinstance(answer, Classification)
     assert answer.class_names == ("red", "green", "square")
 
@@ -267,6 +267,6 @@ def test_a_pipe_with_several_labels(paths: MlPaths) -> None:
         )
         listed.stream(paths.pipe(split, 0), listed.records(part for pair in pairs for part in pair))
     predictor = train(paths, CLASSIFIER | {"num_classes": "3"}, {"train": PIPE, "validation": PIPE})
-    [answer] = predictor.predict([listed.image(1, 99)])
+    [answer] = predictor.predict([listed.draw_image(1, 99)])
     assert isinstance(answer, Classification)
     assert answer.class_names == ("class_0", "class_1", "class_2")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from support.images import encode
+from support.jobs import read_metrics, run_train, write_hyperparameters
 from support.log_figures import compare_log
 
 from byoc_serve.app import create_app
@@ -37,6 +38,8 @@ ASKED = {
     "augmentation": "flip",
     "num_workers": "0",
     "precision": "float32",
+    "report": "false",
+    "tensorboard": "false",
 }
 MEANINGS = [(red, round_) for red in (False, True) for round_ in (False, True)]
 
@@ -69,10 +72,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> MlPaths:
     paths = MlPaths(tmp_path_factory.mktemp("ml"))
     fill(paths.channel("train"), 160, seed=0)
     fill(paths.channel("validation"), 40, seed=1000)
-    paths.hyperparameters.parent.mkdir(parents=True)
-    paths.hyperparameters.write_text(json.dumps(ASKED))
+    write_hyperparameters(paths, ASKED)
     with (paths.root / LOG).open("w", encoding="utf-8") as log, redirect_stdout(log):
-        assert main(["train", "--root", str(paths.root)]) == 0
+        assert run_train(paths) == 0
     return paths
 
 
@@ -91,7 +93,7 @@ def client(trained: MlPaths) -> Iterator[FlaskClient]:
 def test_the_job_judges_by_mean_average_precision(trained: MlPaths) -> None:
     config, _ = artifact.load(trained.model)
     assert (config.activation, config.class_names, config.model.outputs) == ("sigmoid", ("red", "round"), 2)
-    results = json.loads((trained.output_data / "metrics.json").read_text())
+    results = read_metrics(trained)
     assert results["objective"] == "validation:map"
     assert results["validation"]["map"] > 0.9
     names = {"loss", "map", "accuracy", "exact_match", "f1", "micro_f1", "f1_red", "f1_round"}
@@ -119,7 +121,7 @@ def test_the_server_answers_each_class_by_itself(client: FlaskClient) -> None:
 
 
 def test_a_folder_is_evaluated_as_the_job_validated(trained: MlPaths, tmp_path: Path) -> None:
-    validated = json.loads((trained.output_data / "metrics.json").read_text())["validation"]
+    validated = read_metrics(trained)["validation"]
     del validated["loss"]
     output = tmp_path / "figures.json"
     data = str(trained.channel("validation"))

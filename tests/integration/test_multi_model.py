@@ -60,7 +60,7 @@ def test_a_process_that_was_killed_is_not_replaced_by_an_empty_one(root: Path, t
     assert "its models are gone" in server.log.read_text()
 
 
-def test_without_multi_model_server_the_way_to_it_is_told(root: Path, tmp_path: Path) -> None:
+def test_without_multi_model_server_the_build_argument_is_named(root: Path, tmp_path: Path) -> None:
     with start(root, tmp_path / "log", {**MANY, "MULTI_MODEL_SERVER": "mms"}) as server:
         assert server.exit_status() == 2
     assert "make build MULTI_MODEL_SERVER=1" in server.log.read_text()

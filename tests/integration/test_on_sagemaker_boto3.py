@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.aws import BUCKET, KEYS, LOG, REGION, ROLE, Aws, start_aws
-from support.datasets import draw, save
+from support.images import draw_scene, save_image
 from support.servers import start_standin
 
 from byoc_vision.data.sample_data import make_segmentation_set
@@ -74,11 +74,11 @@ def created() -> ModuleType:
 def arguments(tmp_path: Path) -> list[str]:
     """Two channels, the name of one beginning with the other's, and an image."""
     for name in ("train", "train_extra"):
-        save(tmp_path / name / "hat" / "1.jpg", draw(1)[0])
-    save(tmp_path / "asked.png", np.full((8, 8, 3), 255, np.uint8))
+        save_image(tmp_path / name / "hat" / "1.jpg", draw_scene(1)[0])
+    save_image(tmp_path / "asked.png", np.full((8, 8, 3), 255, np.uint8))
     options = {"image": IMAGE, "role": ROLE, "bucket": BUCKET, "recipe": "classification", "output": tmp_path / "out"}
     channels = [f"--channel={name}={tmp_path / name}" for name in ("train", "train_extra")]
-    return [f"--{name}={value}" for name, value in options.items()] + [*channels, f"--image={tmp_path / 'asked.png'}"]
+    return [f"--{name}={value}" for name, value in options.items()] + [*channels, f"--picture={tmp_path / 'asked.png'}"]
 
 
 @pytest.fixture
@@ -308,7 +308,7 @@ def make_model(made: Any) -> None:
     )
 
 
-def test_an_error_in_the_block_is_the_one_that_is_told(aws: Aws, created: ModuleType) -> None:
+def test_an_error_in_the_block_is_raised_before_those_of_deleting(aws: Aws, created: ModuleType) -> None:
     aws.failing.add("DeleteModel")
 
     def fail() -> None:
@@ -372,11 +372,10 @@ def test_what_is_pasted_from_the_pages_is_understood(
     monkeypatch.syspath_prepend(EXAMPLES)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SAGEMAKER_ROLE", ROLE)
-    for folder in ("pictures/train", "pictures/train_annotation"):
-        (tmp_path / folder).mkdir(parents=True)
-    make_segmentation_set(tmp_path / "pictures/segmentation", count_train=1, count_validation=1)
-    save(tmp_path / "picture.jpg", draw(1)[0])
-    _, script, *words = shlex.split(line.replace("$IMAGE", IMAGE).replace("$BUCKET", BUCKET))
+    (tmp_path / "my_images").mkdir()
+    make_segmentation_set(tmp_path / "images/segmentation", count_train=1, count_validation=1)
+    save_image(tmp_path / "image.jpg", draw_scene(1)[0])
+    _, script, *words = shlex.split(line.replace("$IMAGE_URI", IMAGE).replace("$BUCKET", BUCKET))
     monkeypatch.setattr(sys, "argv", [script, *words])
     options = import_module("options").read_options(None)
     assert set(options.steps) & {"train", "tune", "delete"}

@@ -28,7 +28,7 @@ from support.datasets import (
     polyvore_tree,
     semantic_segmentation_tree,
 )
-from support.jobs import QUICK
+from support.jobs import QUICK, run_train, write_hyperparameters
 from support.listed import jpeg, manifest_line, write_images, write_lines, write_masks, write_rec
 
 from byoc_vision import artifact
@@ -69,7 +69,7 @@ def csv_tree(folder: Path) -> None:
 
 def pairs_tree(folder: Path) -> None:
     names = write_images(folder, 6)
-    masks = write_masks(folder / "truth", names)
+    masks = write_masks(folder / "target", names)
     pairs = [f"{name},target/{mask}" for name, mask in zip(names, masks, strict=True)]
     write_lines(folder / "pairs.csv", ["image,mask", *pairs])
 
@@ -234,7 +234,6 @@ def test_a_class_name_with_a_slash(tmp_path: Path) -> None:
 def train(channels: Path, job: Path, **hyperparameters: str) -> artifact.ModelConfig:
     paths = MlPaths(job)
     shutil.copytree(channels, paths.channels)
-    paths.hyperparameters.parent.mkdir(parents=True)
     asked = {
         "epochs": "1",
         **QUICK,
@@ -243,8 +242,8 @@ def train(channels: Path, job: Path, **hyperparameters: str) -> artifact.ModelCo
         "image_size": "32",
         **hyperparameters,
     }
-    paths.hyperparameters.write_text(json.dumps(asked))
-    assert main(["train", "--root", str(job)]) == 0
+    write_hyperparameters(paths, asked)
+    assert run_train(paths) == 0
     return artifact.load(paths.model)[0]
 
 

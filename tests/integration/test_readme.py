@@ -1,4 +1,4 @@
-"""The README's own commands, pasted into a shell: train, serve, ask, predict, evaluate."""
+"""The commands of the README and of docs/data.md, pasted into a shell: train, serve, predict, evaluate, prepare."""
 
 from __future__ import annotations
 
@@ -13,43 +13,41 @@ import cv2
 import pytest
 import requests
 from support.datasets import camvid_tree, carvana_tree, oxford_pets_tree, polyvore_tree
-from support.readme import commands
+from support.readme import DATA, commands
 from support.servers import Server, free_port
 
 from byoc_vision.data.sample_data import make_segmentation_set
-from byoc_vision.paths import MlPaths
 
 PORT = "8080"
+HYPERPARAMETERS = '{"epochs": "20", "image_size": "256"}'
+SMALL = json.dumps({"model": "unet_small", "epochs": "1", "image_size": "32"})
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where a user stands: the job's folder, an image, and the environment that `make install` made."""
-    paths = MlPaths(tmp_path / "job")
-    make_segmentation_set(paths.channels, count_train=8, count_validation=2, size=64)
-    for split in ("train", "validation"):
-        inner = paths.channel(f"{split}-pictures")
-        inner.mkdir()
-        paths.channel(split).rename(inner / "images")
-        paths.channel(f"{split}_annotation").rename(inner / "masks")
-        inner.rename(paths.channel(split))
-    paths.hyperparameters.parent.mkdir(parents=True)
-    paths.hyperparameters.write_text(json.dumps({"model": "unet_small", "epochs": "1", "image_size": "32"}))
-    image = min((paths.channel("validation") / "images").iterdir())
-    (tmp_path / "picture.jpg").write_bytes(image.read_bytes())
+    """A user's working directory: labelled images, one image, and the environment that `make install` creates."""
+    drawn = tmp_path / "drawn"
+    make_segmentation_set(drawn, count_train=10, count_validation=2, size=64)
+    for split, name in (("train", "my_images"), ("validation", "labelled_images")):
+        (tmp_path / name).mkdir()
+        (drawn / split).rename(tmp_path / name / "images")
+        (drawn / f"{split}_annotation").rename(tmp_path / name / "masks")
+    image = min((tmp_path / "labelled_images/images").iterdir())
+    (tmp_path / "image.jpg").write_bytes(image.read_bytes())
     (tmp_path / ".venv").symlink_to(sys.prefix)
     return tmp_path
 
 
-def test_the_commands_for_ones_own_images(folder: Path) -> None:
+def test_the_commands_for_your_own_images(folder: Path) -> None:
     port = str(free_port())
-    lines = [line.replace(PORT, port) for line in commands("Your own images")]
+    lines = [line.replace(PORT, port).replace(HYPERPARAMETERS, SMALL) for line in commands("Your own images")]
+    assert any(SMALL in line for line in lines)
     assert [line.split()[1] for line in lines if "byoc-vision" in line] == ["train", "serve", "predict", "evaluate"]
     server: Server | None = None
     try:
         for line in lines:
             if line.startswith("make "):
-                continue  # tried by .ci/run
+                continue  # run by .ci/run
             if " serve " in line:
                 log = folder / "serve.log"
                 with log.open("wb") as file:
@@ -57,16 +55,16 @@ def test_the_commands_for_ones_own_images(folder: Path) -> None:
                 server = Server(process, int(port), log)
                 server.pings_until(requests.codes.ok)
             else:
-                subprocess.run(["bash", "-ec", line], cwd=folder, check=True, timeout=100)
+                subprocess.run(["bash", "-ec", line], cwd=folder, check=True)
     finally:
         if server is not None:
             server.process.terminate()
             server.process.wait(timeout=40)
-    size = cv2.imread(str(folder / "picture.jpg")).shape[:2]
-    for answer in ("mask.png", "answers/picture.png", "answers/picture.overlay.png"):
-        assert cv2.imread(str(folder / answer)).shape[:2] == size
+    size = cv2.imread(str(folder / "image.jpg")).shape[:2]
+    for prediction in ("mask.png", "predictions/image.png", "predictions/image.overlay.png"):
+        assert cv2.imread(str(folder / prediction)).shape[:2] == size
     served, predicted = (
-        cv2.imread(str(folder / name), cv2.IMREAD_UNCHANGED) for name in ("mask.png", "answers/picture.png")
+        cv2.imread(str(folder / name), cv2.IMREAD_UNCHANGED) for name in ("mask.png", "predictions/image.png")
     )
     assert (served == predicted).all()
 
@@ -76,7 +74,10 @@ def test_the_commands_for_data_sets(folder: Path) -> None:
     pets = oxford_pets_tree(folder / "oxford")
     archive(pets, folder, {"images": "images.tar.gz", "annotations": "annotations.tar.gz"})
     archive(camvid_tree(folder / "segnet" / "CamVid").parent, folder, {"CamVid": "CamVid.zip"})
-    lines = commands("Layouts")
+    data = folder / "job/input/data"
+    data.mkdir(parents=True)
+    (folder / "my_images").rename(data / "train")
+    lines = commands("From the archives", DATA) + commands("Checks before training", DATA)
     assert [line.split()[1] for line in lines] == ["prepare"] * 4 + ["check"]
     for line in lines:
         if " polyvore " in line:
@@ -85,7 +86,7 @@ def test_the_commands_for_data_sets(folder: Path) -> None:
             with tarfile.open(folder / "polyvore.tar.gz", "w:gz") as tar:
                 for file in sorted(clothing.glob("*.*")):
                     tar.add(file, file.name)
-        subprocess.run(["bash", "-ec", line], cwd=folder, check=True, timeout=100)
+        subprocess.run(["bash", "-ec", line], cwd=folder, check=True)
     for output in ("cars", "pets", "clothing", "streets"):
         assert {"train", "validation", "dataset.json"} <= {path.name for path in (folder / output).iterdir()}
 

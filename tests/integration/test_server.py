@@ -96,7 +96,7 @@ class TestStart:
         assert "Traceback" not in log
         assert log.count("Booting worker") == 1
 
-    def test_a_model_that_kills_whoever_loads_it_is_given_up(self, folder: Path) -> None:
+    def test_a_model_that_kills_its_workers_ends_the_server(self, folder: Path) -> None:
         save_segmenter(folder / "killed/model")
         with start(folder / "killed", folder / "killed.log") as server:
             for _ in range(MAX_FAILED_STARTS):
@@ -146,14 +146,14 @@ class TestContract:
         response = masks.post(encode(image), "image/png", **{name: "trace=1"})
         assert (response.status_code, response.headers[name]) == (200, "trace=1")
 
-    def test_idle_clients_hold_nobody_up(self, masks: Server, image: np.ndarray) -> None:
+    def test_idle_clients_block_no_request(self, masks: Server, image: np.ndarray) -> None:
         with ExitStack() as stack:
             for _ in range(300):
                 stack.enter_context(socket.create_connection(("127.0.0.1", masks.port)))
             # With a thread for each of them, as gunicorn has it, this would wait until their time is up.
             assert masks.post(encode(image), "image/png").status_code == 200
 
-    def test_a_client_that_never_closes_holds_nobody_up(self, masks: Server) -> None:
+    def test_a_client_that_never_closes_blocks_no_request(self, masks: Server) -> None:
         request = b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         with ExitStack() as stack:
             for _ in range(40):
@@ -276,7 +276,7 @@ class TestBadInput:
             assert response.status_code == 400, kind
             assert response.json()["error"]
 
-    def test_a_form_that_cannot_be_had(self, labels: Server, image: np.ndarray) -> None:
+    def test_an_unsupported_response_format(self, labels: Server, image: np.ndarray) -> None:
         response = labels.post(encode(image), "image/png", Accept="image/png")
         assert response.status_code == 406
         assert "application/json" in response.json()["error"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 import requests
 from support.images import encode
 from support.servers import READY_LIMIT, Server, start_standin
+from support.waiting import wait_until
 
 from byoc_vision.errors import ResourceError
 
@@ -36,20 +36,27 @@ def figures(server: Server) -> dict[str, float]:
 
 
 def wait_for(server: Server, name: str, value: float) -> None:
-    limit = time.monotonic() + READY_LIMIT
-    while figures(server)[name] != value:
-        assert time.monotonic() < limit, figures(server)
-        time.sleep(0.05)
+    wait_until(lambda: figures(server)[name] == value, lambda: (figures(server), server.log.read_text()))
 
 
-def test_a_lost_gpu_ends_the_process_and_nobody_waits_for_it(tmp_path: Path) -> None:
-    """Imitated: where there is no GPU, none can be lost."""
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """While this file exists, the model is busy with its first batch."""
+    gate = tmp_path / "gate"
+    gate.touch()
+    return gate
+
+
+def test_a_lost_gpu_answers_all_requests_and_ends_the_process(tmp_path: Path, gate: Path) -> None:
+    """Imitated: a machine without a GPU cannot lose one."""
     environment = {"BATCH_SIZE": "1"}
-    with start_standin(tmp_path / "log", 1.0, LOST, environment) as server, ThreadPoolExecutor(3) as pool:
+    with start_standin(tmp_path / "log", gate, LOST, environment) as server, ThreadPoolExecutor(3) as pool:
         server.pings_until(200)
         first = pool.submit(ask, server, WHITE)
         wait_for(server, "byoc_batch_size_count", 1)
         others = [pool.submit(ask, server, GREY) for _ in range(2)]
+        wait_for(server, "byoc_queue_depth", 2)
+        gate.unlink()
         for answer in (first, *others):
             response = answer.result()
             assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
@@ -58,20 +65,24 @@ def test_a_lost_gpu_ends_the_process_and_nobody_waits_for_it(tmp_path: Path) -> 
     assert "so that the platform starts another" in server.log.read_text()
 
 
-def test_sigterm_with_a_long_batch_under_way_and_more_in_the_queue(tmp_path: Path) -> None:
-    with start_standin(tmp_path / "log", 1.5, environment={"BATCH_SIZE": "2"}) as server, ThreadPoolExecutor(6) as pool:
+def test_sigterm_with_a_long_batch_under_way_and_more_in_the_queue(tmp_path: Path, gate: Path) -> None:
+    environment = {"BATCH_SIZE": "2"}
+    with start_standin(tmp_path / "log", gate, environment=environment) as server, ThreadPoolExecutor(6) as pool:
         server.pings_until(200)
         answers = [pool.submit(ask, server, GREY)]
         wait_for(server, "byoc_batch_size_count", 1)
         answers += [pool.submit(ask, server, GREY) for _ in range(5)]
         wait_for(server, "byoc_queue_depth", 5)
         server.terminate()
+        wait_until(lambda: "Handling signal: term" in server.log.read_text())
+        gate.unlink()
         assert [answer.result().status_code for answer in answers] == [200] * 6
         assert server.exit_status() == 0
 
 
-def test_a_client_that_hung_up_is_not_computed(tmp_path: Path) -> None:
-    with start_standin(tmp_path / "log", 1.0, environment={"BATCH_SIZE": "1", "LOG_FORMAT": "json"}) as server:
+def test_a_client_that_hung_up_is_not_computed(tmp_path: Path, gate: Path) -> None:
+    environment = {"BATCH_SIZE": "1", "LOG_FORMAT": "json"}
+    with start_standin(tmp_path / "log", gate, environment=environment) as server:
         server.pings_until(200)
         with ThreadPoolExecutor(2) as pool:
             first = pool.submit(ask, server, GREY)
@@ -79,6 +90,7 @@ def test_a_client_that_hung_up_is_not_computed(tmp_path: Path) -> None:
             with socket.create_connection(("127.0.0.1", server.port)) as connection:
                 connection.sendall(HEAD % len(GREY) + GREY)
                 wait_for(server, "byoc_queue_depth", 1)
+            gate.unlink()
             assert first.result().status_code == 200
         wait_for(server, 'byoc_requests_total{route="/invocations",status="499"}', 1)
         assert figures(server)["byoc_batch_size_count"] == 1

@@ -60,7 +60,7 @@ def peak_megabytes(pid: int) -> int:
     return int(found[1]) // 1024
 
 
-def test_a_hundred_megapixels_in_tiles_while_others_are_answered(server: Server, scan: bytes) -> None:
+def test_a_hundred_megapixels_in_tiles_do_not_block_other_requests(server: Server, scan: bytes) -> None:
     worker = int(Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()[0])
     small = encode(np.zeros((50, 60, 3), np.uint8))
     peak_megabytes(worker)
@@ -102,7 +102,7 @@ def test_records_of_a_batch_transform(server: Server) -> None:
     assert second["error"].startswith("record 2: it is not JSON")
 
 
-def test_what_is_not_known_is_told(server: Server) -> None:
+def test_unknown_options_are_reported(server: Server) -> None:
     content = encode(np.zeros((9, 12, 3), np.uint8))
     for query, words in (("treshold=0.3", "did you mean threshold?"), ("tile=9", "tile is auto or 32–4096")):
         response = ask(server, content, query)

@@ -6,14 +6,14 @@ import json
 import re
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.forked import Forked
 from support.hosts import HOSTS, declare, log_of, start
-from support.jobs import QUICK
+from support.jobs import QUICK, read_metrics
+from support.waiting import wait_until
 
 from byoc_vision import artifact
 from byoc_vision.cli import main
@@ -79,20 +79,16 @@ def logs(hosts: list[MlPaths]) -> str:
 
 
 @pytest.mark.timeout(240)
-def test_hosts_with_parts_of_their_own_train_one_model_and_go_on_after_a_stop(
+def test_hosts_with_shards_train_one_model_and_resume_after_a_stop(
     both: Path, hosts: list[MlPaths], started: list[Forked]
 ) -> None:
     first, second = hosts
     run(hosts, started, epochs="100000")
-    for _ in range(2000):
-        if "epoch=2 " in log_of(first):
-            break
-        assert started[0].poll() is None, logs(hosts)
-        time.sleep(0.05)
+    wait_until(lambda: "epoch=2 " in log_of(first), lambda: logs(hosts), lambda: started[0].poll() is None)
     for process in started:
         process.send_signal(signal.SIGTERM)
     assert statuses(started) == [0, 0], logs(hosts)
-    done = json.loads((first.output_data / "metrics.json").read_text())["epochs"]
+    done = read_metrics(first)["epochs"]
     asked = re.search(r"Asked to stop in epoch (\d+) after (\d+) of its batches", log_of(first))
     assert asked
 
@@ -102,7 +98,7 @@ def test_hosts_with_parts_of_their_own_train_one_model_and_go_on_after_a_stop(
     assert "begins anew" not in log_of(first)
     assert "An epoch has 4 batches a process" in log_of(first)
     assert "uses 8 of 12 on algo-1, 8 of 8 on algo-2" in log_of(first)
-    results = json.loads((first.output_data / "metrics.json").read_text())
+    results = read_metrics(first)
     assert results["epochs"][: len(done)] == done
     assert results["pictures"] == {"train": 20, "validation": 12, "test": 12}
     assert results["test"] == pytest.approx(results["validation"], abs=1e-6), "the images are the same"

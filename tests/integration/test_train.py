@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from support.hosts import train_on_one
-from support.jobs import QUICK
+from support import forked
+from support.hosts import log_of, train_on_one
+from support.jobs import QUICK, read_metrics, run_train, write_hyperparameters
 from support.log_figures import compare_log
 
 from byoc_vision import artifact
@@ -67,15 +66,10 @@ def prepare(tmp_path: Path) -> Prepare:
     def lay_out(images: Path, hyperparameters: dict[str, str]) -> MlPaths:
         paths = MlPaths(tmp_path / "ml")
         shutil.copytree(images, paths.channels)
-        paths.hyperparameters.parent.mkdir(parents=True)
-        paths.hyperparameters.write_text(json.dumps(hyperparameters))
+        write_hyperparameters(paths, hyperparameters)
         return paths
 
     return lay_out
-
-
-def train(paths: MlPaths) -> int:
-    return main(["train", "--root", str(paths.root)])
 
 
 def epoch_figures(log: str) -> list[tuple[float, float]]:
@@ -86,11 +80,11 @@ def test_a_segmentation_job_leaves_a_model_and_its_figures(
     scenes: Path, prepare: Prepare, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = prepare(scenes, SMALL)
-    assert train(paths) == 0
+    assert run_train(paths) == 0
     config, _ = artifact.load(paths.model)
     assert (config.task, config.activation) == ("segmentation", "sigmoid")
     assert [(entry.name, entry.value) for entry in config.classes] == [("background", 0), ("foreground", 255)]
-    results = json.loads((paths.output_data / "metrics.json").read_text())
+    results = read_metrics(paths)
     best = results["epochs"][results["best_epoch"] - 1]
     assert results["objective"] == "validation:dice"
     assert best["validation"] == results["validation"]
@@ -102,7 +96,7 @@ def test_a_segmentation_job_leaves_a_model_and_its_figures(
 
 def test_a_job_leaves_what_openvino_reads(scenes: Path, prepare: Prepare, capfd: pytest.CaptureFixture[str]) -> None:
     paths = prepare(scenes, SMALL | {"epochs": "1", "openvino": "true"})
-    assert train(paths) == 0
+    assert run_train(paths) == 0
     assert "as OpenVINO reads it" in "".join(capfd.readouterr())
     image = np.random.default_rng(0).integers(0, 256, (70, 50, 3), dtype=np.uint8)
     one, other = (Predictor.load(paths.model, "cpu", engine=name).predict([image])[0] for name in ("auto", "torch"))
@@ -117,13 +111,13 @@ def test_a_classification_job_leaves_a_model_and_its_figures(
     asked = {"hidden_units": "16", "dropout_rate": "0.1", "top_k": "2", "learning_rate": "0.00001"}
     paths = prepare(shapes, SMALL_CLASSIFIER | asked)
     shutil.copytree(paths.channel("validation"), paths.channel("test"))
-    assert train(paths) == 0
+    assert run_train(paths) == 0
     definitions = metric_definitions("classification", multi_label=False, top_k=2)
     compare_log(capsys.readouterr().out, paths.output_data, definitions)
     config, _ = artifact.load(paths.model)
     assert (config.task, config.activation, config.model.hidden_units) == ("classification", "softmax", (16,))
     assert config.class_names == tuple(sorted(config.class_names))
-    assert set(json.loads((paths.output_data / "metrics.json").read_text())["validation"]) >= {
+    assert set(read_metrics(paths)["validation"]) >= {
         "loss", "accuracy", "f1", "precision", "recall",
     }  # fmt: skip
 
@@ -133,8 +127,8 @@ def test_the_same_seed_gives_the_same_losses(scenes: Path, prepare: Prepare, tmp
     for _ in range(2):
         shutil.rmtree(tmp_path / "ml", ignore_errors=True)
         paths = prepare(scenes, SMALL)
-        assert train(paths) == 0
-        results.append(json.loads((paths.output_data / "metrics.json").read_text()))
+        assert run_train(paths) == 0
+        results.append(read_metrics(paths))
     for one, other in zip(*(result["epochs"] for result in results), strict=True):
         assert one["train_loss"] == other["train_loss"]
         assert one["validation"] == other["validation"]
@@ -143,7 +137,7 @@ def test_the_same_seed_gives_the_same_losses(scenes: Path, prepare: Prepare, tmp
 def test_what_was_reported_is_what_evaluate_and_predict_find(scenes: Path, prepare: Prepare, tmp_path: Path) -> None:
     """People's complaint about the built-in algorithms: the served figure differs from the reported one."""
     paths = prepare(scenes, SMALL)
-    assert train(paths) == 0
+    assert run_train(paths) == 0
     reported = artifact.load(paths.model)[0].metrics
     found = tmp_path / "found.json"
     assert (
@@ -185,8 +179,8 @@ def test_a_test_channel_is_measured_with_the_best_model(
     paths = prepare(scenes, SMALL)
     for kind in ("", "_annotation"):
         shutil.copytree(paths.channel(f"validation{kind}"), paths.channel(f"test{kind}"))
-    assert train(paths) == 0
-    results = json.loads((paths.output_data / "metrics.json").read_text())
+    assert run_train(paths) == 0
+    results = read_metrics(paths)
     assert results["test"] == pytest.approx(results["validation"], abs=1e-6)
     compare_log(capsys.readouterr().out, paths.output_data, metric_definitions("segmentation"))
 
@@ -194,8 +188,8 @@ def test_a_test_channel_is_measured_with_the_best_model(
 def test_without_a_validation_channel_a_part_is_held_out(shapes: Path, prepare: Prepare) -> None:
     paths = prepare(shapes, SMALL_CLASSIFIER | {"validation_split": "0.25", "epochs": "1"})
     shutil.rmtree(paths.channel("validation"))
-    assert train(paths) == 0
-    assert json.loads((paths.output_data / "metrics.json").read_text())["pictures"] == {"train": 24, "validation": 8}
+    assert run_train(paths) == 0
+    assert read_metrics(paths)["pictures"] == {"train": 24, "validation": 8}
 
 
 @pytest.mark.parametrize(
@@ -211,26 +205,26 @@ def test_without_a_validation_channel_a_part_is_held_out(shapes: Path, prepare: 
 )
 def test_optimisers_and_schedules(shapes: Path, prepare: Prepare, optimizer: str, scheduler: str) -> None:
     asked = {"optimizer": optimizer, "lr_scheduler": scheduler, "warmup_epochs": "0.5", "epochs": "1"}
-    assert train(prepare(shapes, SMALL_CLASSIFIER | asked)) == 0
+    assert run_train(prepare(shapes, SMALL_CLASSIFIER | asked)) == 0
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "dice", "bce_dice", "focal"])
 def test_every_loss(scenes: Path, prepare: Prepare, loss: str) -> None:
-    assert train(prepare(scenes, SMALL | {"loss": loss, "epochs": "1"})) == 0
+    assert run_train(prepare(scenes, SMALL | {"loss": loss, "epochs": "1"})) == 0
 
 
 def test_early_stopping(shapes: Path, prepare: Prepare, capsys: pytest.CaptureFixture[str]) -> None:
     """A learning rate too small to change anything: nothing improves after the first epoch."""
     asked = {"epochs": "9", "learning_rate": "1e-12", "early_stopping": "True", "early_stopping_patience": "2"}
-    assert train(prepare(shapes, SMALL_CLASSIFIER | asked | {"early_stopping_min_epochs": "1"})) == 0
+    assert run_train(prepare(shapes, SMALL_CLASSIFIER | asked | {"early_stopping_min_epochs": "1"})) == 0
     log = capsys.readouterr().out
     assert "Stopped early" in log
     assert len(epoch_figures(log)) == 3
 
 
-def test_a_loss_that_explodes_is_said_plainly(shapes: Path, prepare: Prepare) -> None:
+def test_an_exploding_loss_is_reported(shapes: Path, prepare: Prepare) -> None:
     paths = prepare(shapes, SMALL_CLASSIFIER | {"learning_rate": "1e30", "optimizer": "sgd", "epochs": "5"})
-    assert train(paths) == 2
+    assert run_train(paths) == 2
     assert re.match(r"Your input: learning_rate: the training loss is (nan|inf) in epoch", paths.failure.read_text())
 
 
@@ -242,11 +236,11 @@ def test_two_hosts_train_one_model(scenes: Path, prepare: Prepare, tmp_path: Pat
     hosts = ["127.0.0.1", "127.0.0.2"]
     started = []
     for host, paths in zip(hosts, (first, second), strict=True):
-        (paths.resource_config).write_text(json.dumps({"current_host": host, "hosts": hosts}))
-        command = [sys.executable, "-m", "byoc_vision", "train", "--root", str(paths.root)]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-    logs = [process.communicate(timeout=110)[0] for process in started]
-    assert [process.returncode for process in started] == [0, 0], "\n".join(logs)
+        paths.resource_config.write_text(json.dumps({"current_host": host, "hosts": hosts}))
+        started.append(forked.start(main, ["train", "--root", str(paths.root)], log=paths.root / "log"))
+    statuses = [process.wait(100) for process in started]
+    logs = [log_of(paths) for paths in (first, second)]
+    assert statuses == [0, 0], "\n".join(logs)
     assert epoch_figures(logs[0]) == epoch_figures(logs[1])
     assert len(epoch_figures(logs[0])) == 2
     config, _ = artifact.load(first.model)

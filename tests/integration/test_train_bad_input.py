@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from support.jobs import run_train, write_hyperparameters
 
-from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
 from byoc_vision.paths import MlPaths
 
@@ -38,18 +38,17 @@ def shapes(drawn: Path, tmp_path: Path) -> MlPaths:
 def lay_out(images: Path, folder: Path) -> MlPaths:
     paths = MlPaths(folder / "ml")
     shutil.copytree(images, paths.channels)
-    paths.hyperparameters.parent.mkdir(parents=True)
     ask(paths, epochs="1", image_size="32")
     return paths
 
 
 def ask(paths: MlPaths, **hyperparameters: str) -> None:
-    paths.hyperparameters.write_text(json.dumps(hyperparameters))
+    write_hyperparameters(paths, hyperparameters)
 
 
 def refusal(paths: MlPaths, status: int) -> str:
     """Train, expect the exit status, and return what the failure file says."""
-    assert main(["train", "--root", str(paths.root)]) == status
+    assert run_train(paths) == status
     assert not paths.model.exists(), "the job must end before it trains"
     return paths.failure.read_text(encoding="utf-8")
 

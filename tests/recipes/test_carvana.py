@@ -5,12 +5,12 @@ The README states these figures; what is asserted leaves room for another proces
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from support.jobs import read_metrics, run_train
 from support.recipes import faults, lay_out, weights
 
 from byoc_vision.cli import main
@@ -24,8 +24,8 @@ def test_carvana_with_a_pretrained_encoder(shared_data: Path, tmp_path: Path) ->
     channels = {name: cars / name for name in ("train", "train_masks", "validation", "validation_masks")}
     channels["pretrained"] = weights(shared_data, "mobilenet_v2.torchvision.safetensors", tmp_path / "weights")
     paths = lay_out(tmp_path / "ml", channels, "carvana_mobilenet")
-    assert main(["train", "--root", str(paths.root)]) == 0
-    results = json.loads((paths.output_data / "metrics.json").read_text())
+    assert run_train(paths) == 0
+    results = read_metrics(paths)
     assert results["validation"]["dice"] > 0.94
     assert not faults(results)
 

@@ -5,13 +5,11 @@ The README states these figures; what is asserted leaves room for another proces
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
+from support.jobs import read_metrics, run_train
 from support.recipes import faults, lay_out, weights
-
-from byoc_vision.cli import main
 
 pytestmark = pytest.mark.real_data
 
@@ -30,7 +28,7 @@ def test_clothing_with_a_pretrained_classifier(shared_data: Path, tmp_path: Path
         "pretrained": weights(shared_data, "mobilenetv2_100.timm.safetensors", tmp_path / "weights"),
     }
     paths = lay_out(tmp_path / "ml", channels, "clothing", {"image_size": "128", "epochs": "3"})
-    assert main(["train", "--root", str(paths.root)]) == 0
-    results = json.loads((paths.output_data / "metrics.json").read_text())
+    assert run_train(paths) == 0
+    results = read_metrics(paths)
     assert results["validation"]["accuracy"] > 0.74
     assert not faults(results)

@@ -7,19 +7,20 @@ import os
 import re
 import shutil
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import forked
+from support import forked, waiting
 from support.forked import Forked
-from support.jobs import QUICK
+from support.jobs import QUICK, read_metrics, run_train, write_hyperparameters
 
 from byoc_vision import artifact
 from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_classification_set
 from byoc_vision.paths import MlPaths
+
+pytestmark = pytest.mark.slow
 
 LONG = {
     "model": "test_resnet",
@@ -43,13 +44,12 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def paths(shapes: Path, tmp_path: Path) -> MlPaths:
     paths = MlPaths(tmp_path / "ml")
     shutil.copytree(shapes, paths.channels)
-    paths.hyperparameters.parent.mkdir(parents=True)
     ask(paths)
     return paths
 
 
 def ask(paths: MlPaths, **hyperparameters: str) -> None:
-    paths.hyperparameters.write_text(json.dumps(LONG | hyperparameters))
+    write_hyperparameters(paths, LONG | hyperparameters)
 
 
 Start = Callable[..., Forked]
@@ -76,12 +76,7 @@ def log_of(paths: MlPaths) -> str:
 
 
 def wait_until(condition: Callable[[], object], process: Forked, paths: MlPaths) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        assert process.poll() is None, log_of(paths)
-        time.sleep(0.05)
-    raise AssertionError(log_of(paths))
+    waiting.wait_until(condition, lambda: log_of(paths), lambda: process.poll() is None)
 
 
 def has_checkpoint(paths: MlPaths) -> bool:
@@ -106,20 +101,20 @@ def test_a_whole_group_of_processes_may_be_asked_to_stop(paths: MlPaths, start: 
     assert not paths.failure.exists()
 
 
-def test_sigterm_leaves_a_model_and_a_checkpoint_to_go_on_from(paths: MlPaths, start: Start) -> None:
+def test_sigterm_leaves_a_model_and_a_checkpoint_to_resume_from(paths: MlPaths, start: Start) -> None:
     process = start()
     wait_until(lambda: has_checkpoint(paths) and "epoch=1 " in log_of(paths), process, paths)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0, log_of(paths)
     assert artifact.load(paths.model)[0].metrics
     assert not paths.failure.exists()
-    done = json.loads((paths.output_data / "metrics.json").read_text())["epochs"]
+    done = read_metrics(paths)["epochs"]
     assert len(done) >= 1
 
     shutil.rmtree(paths.model)  # as on a spot instance: only the checkpoints come back
     ask(paths, epochs=str(len(done) + 1))
-    assert main(["train", "--root", str(paths.root)]) == 0
-    results = json.loads((paths.output_data / "metrics.json").read_text())
+    assert run_train(paths) == 0
+    results = read_metrics(paths)
     assert results["epochs"][: len(done)] == done
     assert len(results["epochs"]) == len(done) + 1
     assert artifact.load(paths.model)[0].metrics["validation:accuracy"] == results["validation"]["accuracy"]
@@ -170,7 +165,7 @@ def test_a_process_killed_on_one_host_is_named_on_both(paths: MlPaths, start: St
     assert not other.checkpoints.exists() or not has_checkpoint(other), "the first process alone writes"
 
 
-def test_a_mistake_in_one_of_two_processes_is_told_once(paths: MlPaths, start: Start) -> None:
+def test_a_mistake_in_one_of_two_processes_is_reported_once(paths: MlPaths, start: Start) -> None:
     ask(paths, model="no_such_model")
     process = start(BYOC_PROCESSES_PER_HOST="2")
     assert process.wait(100) == 2, log_of(paths)
@@ -179,26 +174,26 @@ def test_a_mistake_in_one_of_two_processes_is_told_once(paths: MlPaths, start: S
 
 def test_a_training_that_diverges_leaves_the_last_good_checkpoint(paths: MlPaths) -> None:
     ask(paths, epochs="1")
-    assert main(["train", "--root", str(paths.root)]) == 0
+    assert run_train(paths) == 0
     ask(paths, epochs="3", learning_rate="1e30", optimizer="sgd")
-    assert main(["train", "--root", str(paths.root)]) == 2
+    assert run_train(paths) == 2
     assert paths.failure.read_text().startswith("Your input: learning_rate: the training loss is")
     paths.failure.unlink()
     ask(paths, epochs="2")
-    assert main(["train", "--root", str(paths.root)]) == 0
-    assert len(json.loads((paths.output_data / "metrics.json").read_text())["epochs"]) == 2
+    assert run_train(paths) == 0
+    assert len(read_metrics(paths)["epochs"]) == 2
 
 
 def refusal(paths: MlPaths, **hyperparameters: str) -> str:
     ask(paths, epochs="1", **hyperparameters)
     paths.failure.unlink(missing_ok=True)
-    assert main(["train", "--root", str(paths.root)]) == 2
+    assert run_train(paths) == 2
     return paths.failure.read_text()
 
 
 def test_a_checkpoint_of_another_model_is_refused(paths: MlPaths, caplog: pytest.LogCaptureFixture) -> None:
     ask(paths, epochs="1")
-    assert main(["train", "--root", str(paths.root)]) == 0
+    assert run_train(paths) == 0
     failure = refusal(paths, hidden_units="8")
     assert failure.startswith("Your input: the checkpoint is of another model.")
     assert "resume=never" in failure
@@ -209,15 +204,15 @@ def test_a_checkpoint_of_another_model_is_refused(paths: MlPaths, caplog: pytest
     assert re.search(r"classes: circle, square, star, .* in the checkpoint, .*zebra in this job", refusal(paths))
 
     ask(paths, epochs="1", resume="never")
-    assert main(["train", "--root", str(paths.root)]) == 0
+    assert run_train(paths) == 0
 
 
 def test_what_may_change_is_logged(paths: MlPaths, capsys: pytest.CaptureFixture[str]) -> None:
     ask(paths, epochs="1")
-    assert main(["train", "--root", str(paths.root)]) == 0
+    assert run_train(paths) == 0
     capsys.readouterr()
     ask(paths, epochs="2", learning_rate="0.01", batch_size="8")
-    assert main(["train", "--root", str(paths.root)]) == 0
+    assert run_train(paths) == 0
     log = capsys.readouterr().out
     for line in ("epochs: 1 → 2", "learning_rate: 0.001 → 0.01", "batch_size: 4 → 8"):
         assert f"Changed since the checkpoint: {line}" in log

@@ -5,19 +5,19 @@ Sizes and epochs are small and nothing is pretrained; all else is the recipe's.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from support.datasets import camvid_tree, carvana_tree, class_folders_tree, oxford_pets_tree
-from support.jobs import QUICK
+from support.jobs import QUICK, read_metrics, run_train
 from support.recipes import EXAMPLES, lay_out, recipes
 
-from byoc_vision.cli import main
 from byoc_vision.data.decoding import read_image
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
+
+pytestmark = pytest.mark.slow
 
 SMALL = {
     **QUICK,
@@ -86,8 +86,8 @@ def test_a_recipe_runs_on_a_tree_of_its_shape(recipe: str, tmp_path: Path) -> No
     case = CASES[recipe]
     tree = case.tree(tmp_path / "data")
     paths = lay_out(tmp_path / "ml", {"train": tree}, recipe, SMALL | case.changes)
-    assert main(["train", "--root", str(paths.root)]) == 0
-    results = json.loads((paths.output_data / "metrics.json").read_text())
+    assert run_train(paths) == 0
+    results = read_metrics(paths)
     assert results["objective"] == f"validation:{case.objective}"
     assert tuple(entry["name"] for entry in results["classes"]) == case.classes
     assert len(results["epochs"]) == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import shutil
@@ -17,12 +16,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support import forked
-from support.jobs import QUICK
+from support.jobs import QUICK, read_metrics, write_hyperparameters
 
 from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.checkpoint_file import CheckpointStore
+
+pytestmark = pytest.mark.slow
 
 KILLS = 10  # of each job
 CLOCKED = {"seconds", "images_per_second", "data_wait"}
@@ -68,8 +69,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lay_out(images: Path, root: Path, hyperparameters: dict[str, str]) -> MlPaths:
     paths = MlPaths(root)
     shutil.copytree(images, paths.channels)
-    paths.hyperparameters.parent.mkdir(parents=True)
-    paths.hyperparameters.write_text(json.dumps(EVERY_STEP | hyperparameters))
+    write_hyperparameters(paths, EVERY_STEP | hyperparameters)
     return paths
 
 
@@ -117,7 +117,7 @@ def metric_lines(paths: MlPaths) -> set[str]:
 
 
 def epochs(paths: MlPaths) -> list[dict[str, Any]]:
-    records = json.loads((paths.output_data / "metrics.json").read_text())["epochs"]
+    records = read_metrics(paths)["epochs"]
     return [{name: value for name, value in record.items() if name not in CLOCKED} for record in records]
 
 

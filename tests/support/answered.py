@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from support.datasets import draw
-from support.datasets import save as save_image
+from support.images import draw_scene, save_image
 from support.nets import predictor_of
 from torch import nn
 
@@ -64,7 +63,7 @@ def masked_images(folder: Path, count: int = 14) -> list[Sample]:
     """Ellipses of different sizes, their masks, and one image without any."""
     samples = []
     for index in range(count):
-        pixels, inside = draw(index, 48 + index, 32)
+        pixels, inside = draw_scene(index, 48 + index, 32)
         image, mask = folder / "images" / f"{index}.png", folder / "masks" / f"{index}.png"
         save(image, pixels)
         save(mask, np.where(inside & (index > 0), *reversed(MASK_VALUES)).astype(np.uint8))

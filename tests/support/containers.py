@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import requests
+from support.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
-READY_LIMIT = 120
+# Docker's options for a multi-model server that can write to /tmp only.
+MULTI_MODEL = ("--read-only", "--tmpfs", "/tmp", "--shm-size", "64m", "--env", "SAGEMAKER_MULTI_MODEL=true")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,23 @@ class Container:
     def signal(self, name: str) -> None:
         self.docker.run("kill", "--signal", name, self.id)
 
+    @property
+    def is_running(self) -> bool:
+        return self.docker.output("inspect", "--format", "{{.State.Running}}", self.id) == "true"
+
+    def wait_until(self, condition: Callable[[], object]) -> None:
+        """Fails with the logs if the container ends before the condition holds."""
+        wait_until(condition, lambda: self.logs, lambda: self.is_running, limit=240)
+
+    def wait_for_epoch(self, epoch: int) -> None:
+        """Returns when a training job's log has the line of an epoch."""
+        self.wait_until(lambda: re.search(rf"epoch={epoch} .*train:loss=", self.logs))
+
+    def stop(self, seconds: int) -> int:
+        """Asks it to end by SIGTERM, and kills it after so many seconds, as SageMaker does; its exit status."""
+        self.docker.run("stop", "--time", str(seconds), self.id)
+        return self.exit_status()
+
     def exit_status(self) -> int:
         """Waits for the end."""
         return int(self.docker.output("wait", self.id))
@@ -68,17 +87,13 @@ class Endpoint:
         return requests.post(f"{self.url}/invocations", data=image, headers=headers, timeout=60)
 
     def wait_until_ready(self) -> None:
-        limit = time.monotonic() + READY_LIMIT
-        while time.monotonic() < limit:
-            running = self.container.docker.output("inspect", "--format", "{{.State.Running}}", self.container.id)
-            assert running == "true", f"the server ended:\n{self.container.logs}"
+        def is_ready() -> bool:
             try:
-                if requests.get(f"{self.url}/ping", timeout=5).status_code == 200:
-                    return
+                return requests.get(f"{self.url}/ping", timeout=5).status_code == 200
             except requests.ConnectionError:
-                pass
-            time.sleep(0.2)
-        raise AssertionError(f"the server was not ready within {READY_LIMIT} s:\n{self.container.logs}")
+                return False
+
+        self.container.wait_until(is_ready)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from support.images import draw_scene, save_image
 
 CAMVID_STEMS = ("0001TP_{:06}", "0006R0_f{:05}", "0016E5_{:05}", "Seq05VD_f{:05}")
 CAMVID_VOID = 11
@@ -25,21 +26,6 @@ CATEGORIES = {2: "Clothing", 3: "Dresses", 17: "Coats & Jackets", 41: "Shoes", 3
 _CAR_BLACK_AND_WHITE = [0, 0, 0, 255, 255, 255]
 
 
-def draw(seed: int, width: int = 48, height: int = 32) -> tuple[np.ndarray, np.ndarray]:
-    """An image, uint8 RGB [height, width, 3], and where its ellipse is, bool [height, width].
-
-    The colour of the ellipse follows from seed % 7, all else from the seed.
-    """
-    random = np.random.default_rng(seed)
-    rows, columns = np.mgrid[:height, :width]
-    y, x = random.uniform(0.35, 0.65, 2) * (height, width)
-    inside = ((rows - y) / (height * 0.3)) ** 2 + ((columns - x) / (width * 0.3)) ** 2 < 1
-    image = random.integers(90, 140, (height, width, 3)).astype(np.uint8)
-    hue = seed % 7 + 1
-    image[inside] = [230 if hue & bit else 20 for bit in (1, 2, 4)]
-    return image, inside
-
-
 def carvana_tree(folder: Path, cars: int = 4, views: int = 2, first_car: int = 0, split: str = "train") -> Path:
     """Kaggle's Carvana Image Masking Challenge: SPLIT/ID_VIEW.jpg and SPLIT_masks/ID_VIEW_mask.gif.
 
@@ -48,8 +34,8 @@ def carvana_tree(folder: Path, cars: int = 4, views: int = 2, first_car: int = 0
     for car in range(first_car, first_car + cars):
         for view in range(1, views + 1):
             stem = f"{car_id(car)}_{view:02}"
-            image, inside = draw(100 * car + view)
-            save(folder / split / f"{stem}.jpg", image)
+            image, inside = draw_scene(100 * car + view)
+            save_image(folder / split / f"{stem}.jpg", image)
             save_carvana_mask(folder / f"{split}_masks" / f"{stem}_mask.gif", inside)
     return folder
 
@@ -57,7 +43,7 @@ def carvana_tree(folder: Path, cars: int = 4, views: int = 2, first_car: int = 0
 def carvana_strays(folder: Path, images: int = 2) -> Path:
     """What else Kaggle's files unpack to: test/ without masks, and lists."""
     for index in range(images):
-        save(folder / "test" / f"{car_id(900 + index)}_01.jpg", draw(index)[0])
+        save_image(folder / "test" / f"{car_id(900 + index)}_01.jpg", draw_scene(index)[0])
     _write(folder / "train_masks.csv", f"img,rle_mask\n{car_id(0)}_01.jpg,879386 40 881253 141\n")
     _write(folder / "metadata.csv", f"id,year,make,model,trim1,trim2\n{car_id(0)},2017,Acura,TL,TL,w/SE\n")
     _write(folder / "sample_submission.csv", f"img,rle_mask\n{car_id(900)}_01.jpg,1 1\n")
@@ -86,10 +72,10 @@ def oxford_pets_tree(folder: Path, breeds: Sequence[str] = BREEDS, trainval: int
     for breed_index, breed in enumerate(breeds):
         for number in range(1, trainval + test + 1):
             stem = f"{breed}_{number}"
-            image, inside = draw(7 * number + breed_index, 40, 36)
+            image, inside = draw_scene(7 * number + breed_index, 40, 36)
             kind = {2: "PNG", 3: "GIF"}.get(number, "JPEG") if breed in _CATS else "JPEG"
-            save(folder / "images" / f"{stem}.jpg", image, kind)
-            save(folder / "annotations/trimaps" / f"{stem}.png", trimap(inside))
+            save_image(folder / "images" / f"{stem}.jpg", image, kind)
+            save_image(folder / "annotations/trimaps" / f"{stem}.png", trimap(inside))
             _write(folder / "annotations/trimaps" / f"._{stem}.png", "\x00\x05\x16\x07")
             _write(
                 folder / "annotations/xmls" / f"{stem}.xml", f"<annotation><filename>{stem}.jpg</filename></annotation>"
@@ -128,7 +114,7 @@ def class_folders_tree(
             stem = name.rpartition(".")[2]
             for number in range(count):
                 drawn += 7  # no image twice, and a colour for each class
-                save(folder / split / name / f"{stem}_{number + 1:05}.jpg", draw(drawn + label, 40, 40)[0])
+                save_image(folder / split / name / f"{stem}_{number + 1:05}.jpg", draw_scene(drawn + label, 40, 40)[0])
     return folder
 
 
@@ -146,7 +132,7 @@ def polyvore_tree(
             set_id += 137
             items = []
             for index, category in enumerate(categories, start=1):
-                save(folder / "images" / str(set_id) / f"{index}.jpg", draw(7 * set_id + index, 40, 40)[0])
+                save_image(folder / "images" / str(set_id) / f"{index}.jpg", draw_scene(7 * set_id + index, 40, 40)[0])
                 items.append(_polyvore_item(index, category))
             listed.append(
                 {
@@ -177,9 +163,9 @@ def camvid_tree(folder: Path, counts: Mapping[str, int] | None = None) -> Path:
         for index in range(count):
             number += 30
             name = CAMVID_STEMS[index % len(CAMVID_STEMS)].format(number) + ".png"
-            image, inside = draw(number)
-            save(folder / split / name, image)
-            save(folder / f"{split}annot" / name, street_labels(inside))
+            image, inside = draw_scene(number)
+            save_image(folder / split / name, image)
+            save_image(folder / f"{split}annot" / name, street_labels(inside))
             lines.append(f"/SegNet/CamVid/{split}/{name} /SegNet/CamVid/{split}annot/{name}\n")
         _write(folder / f"{split}.txt", "".join(lines))
     return folder
@@ -207,20 +193,14 @@ def semantic_segmentation_tree(
     ground, thing, uncounted = values
     for split, count in (counts or {"train": 4, "validation": 2}).items():
         for index in range(count):
-            image, inside = draw(1000 * len(split) + index)
+            image, inside = draw_scene(1000 * len(split) + index)
             labels = np.where(inside, thing, ground).astype(np.uint8)
             labels[-1] = uncounted
-            save(folder / split / f"street_{index}.jpg", image)
-            save(folder / f"{split}_annotation" / f"street_{index}.png", labels)
+            save_image(folder / split / f"street_{index}.jpg", image)
+            save_image(folder / f"{split}_annotation" / f"street_{index}.png", labels)
         if label_map is not None:
             _write(folder / "label_map" / f"{split}_label_map.json", json.dumps(label_map))
     return folder
-
-
-def save(path: Path, pixels: np.ndarray, kind: str | None = None) -> None:
-    """uint8 [H, W, 3] or [H, W] as a file; its kind follows from the name unless it is said."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, kind)
 
 
 def _polyvore_item(index: int, category: int) -> dict[str, object]:

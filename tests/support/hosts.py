@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from support import forked
+from support.jobs import write_hyperparameters
 
 from byoc_vision.cli import main
 from byoc_vision.paths import MlPaths
@@ -23,8 +24,7 @@ ROOT = Path("/proc/self/cwd")
 def declare(root: Path, host: str, sharded: Sequence[str], **hyperparameters: str) -> MlPaths:
     """Write a host's configuration below its folder. sharded: the channels of which it has a part."""
     paths = MlPaths(root)
-    paths.hyperparameters.parent.mkdir(parents=True, exist_ok=True)
-    paths.hyperparameters.write_text(json.dumps(hyperparameters))
+    write_hyperparameters(paths, hyperparameters)
     paths.resource_config.write_text(json.dumps({"current_host": host, "hosts": list(HOSTS)}))
     paths.input_data_config.write_text(json.dumps({name: {"S3DistributionType": "ShardedByS3Key"} for name in sharded}))
     return paths

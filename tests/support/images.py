@@ -1,17 +1,50 @@
-"""Small images as files hold them."""
+"""Small images: drawn, as files, and as the content of files."""
 
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 
-def encode(rgb: np.ndarray, kind: str = "PNG", **options: object) -> bytes:
-    """An image, uint8 [H, W, 3] or [H, W], as the content of a file of this kind."""
+def draw_scene(seed: int, width: int = 48, height: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    """An image, uint8 RGB [height, width, 3], and where its ellipse is, bool [height, width].
+
+    The colour of the ellipse follows from seed % 7, all else from the seed.
+    """
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width]
+    y, x = random.uniform(0.35, 0.65, 2) * (height, width)
+    inside = ((rows - y) / (height * 0.3)) ** 2 + ((columns - x) / (width * 0.3)) ** 2 < 1
+    image = random.integers(90, 140, (height, width, 3)).astype(np.uint8)
+    hue = seed % 7 + 1
+    image[inside] = [230 if hue & bit else 20 for bit in (1, 2, 4)]
+    return image, inside
+
+
+def draw_noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Random colours, uint8 RGB [height, width, 3]."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def save_image(path: Path, pixels: np.ndarray, kind: str | None = None) -> Path:
+    """uint8 [H, W, 3] or [H, W] as a file; its kind follows from the name unless it is given."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, kind)
+    return path
+
+
+def save_grey(path: Path, value: int = 90) -> Path:
+    """An even grey of 6 x 8 pixels as a file."""
+    return save_image(path, np.full((6, 8), value, np.uint8))
+
+
+def encode(image: np.ndarray | Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    """An image, as an array uint8 [H, W, 3] or [H, W] or as Pillow's, as the content of a file of this kind."""
     file = io.BytesIO()
-    Image.fromarray(rgb).save(file, kind, **options)
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, kind, **options)
     return file.getvalue()
 
 

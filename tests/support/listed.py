@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from support.images import encode
+from support.jobs import write_hyperparameters
 
 from byoc_vision.data.recordio import pack, write_record
 from byoc_vision.paths import MlPaths
@@ -101,6 +102,5 @@ def stream(path: Path, content: bytes) -> threading.Thread:
 
 
 def describe_job(paths: MlPaths, hyperparameters: dict[str, str], channels: dict[str, dict[str, str]]) -> None:
-    paths.hyperparameters.parent.mkdir(parents=True, exist_ok=True)
-    paths.hyperparameters.write_text(json.dumps(hyperparameters))
+    write_hyperparameters(paths, hyperparameters)
     paths.input_data_config.write_text(json.dumps(channels))

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +13,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-import pytest
 from mlflow import MlflowClient
-
-SECONDS_TO_START = 100
+from support.waiting import wait_until
 
 
 @dataclass(frozen=True)
@@ -67,12 +64,11 @@ def started(program: Path, folder: Path) -> Iterator[Server]:
 
 
 def wait_until_ready(uri: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    ends = time.monotonic() + SECONDS_TO_START
-    while time.monotonic() < ends and process.poll() is None:
+    def is_ready() -> bool:
         try:
             with urlopen(f"{uri}/health", timeout=5) as answer:
-                if answer.status == 200:
-                    return
+                return bool(answer.status == 200)
         except (URLError, OSError):
-            time.sleep(0.2)
-    pytest.fail(f"the MLflow server did not start: {log.read_text(errors='replace')}")
+            return False
+
+    wait_until(is_ready, lambda: log.read_text(errors="replace"), lambda: process.poll() is None)

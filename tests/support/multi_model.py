@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import pytest
 import requests
 from support.images import encode
 from support.servers import save_classifier, save_segmenter
+from support.waiting import wait_until
 
 LIMIT = 120  # seconds
 NO_ANSWER = 0
@@ -180,7 +180,7 @@ class Contract:
     def test_a_damaged_model_leaves_nothing_behind(self, server: ManyModels) -> None:
         answer = server.load("damaged", "damaged")
         assert answer.status_code == (400 if server.own else 500)
-        until(lambda: "model.safetensors is damaged" in (answer.text if server.own else server.log()))
+        wait_until(lambda: "model.safetensors is damaged" in (answer.text if server.own else server.log()))
         assert server.names() == []
         assert server.load("damaged", "labels").status_code == 200
         assert server.unload("damaged").status_code == 200
@@ -188,8 +188,8 @@ class Contract:
     def test_what_does_not_fit_is_told_and_forgotten(self, server: ManyModels) -> None:
         """multi-model-server answers 409 for a moment until it has forgotten it."""
         assert server.load("huge", "huge").status_code == 507
-        until(lambda: server.load("huge", "huge").status_code == 507)
-        until(lambda: server.load("huge", "labels").status_code == 200)
+        wait_until(lambda: server.load("huge", "huge").status_code == 507)
+        wait_until(lambda: server.load("huge", "labels").status_code == 200)
         assert server.unload("huge").status_code == 200
 
     def test_memory_is_free_when_a_model_is_unloaded(self, server: ManyModels) -> None:
@@ -210,37 +210,35 @@ class Contract:
 
     def test_requests_in_flight_see_no_half_model(self, server: ManyModels) -> None:
         """While a model comes and goes every request is answered, or told that it cannot be."""
-        statuses: set[int] = set()
+        statuses: list[int] = []
         ended = threading.Event()
 
         def ask() -> None:
             while not ended.is_set():
                 try:
-                    statuses.add(server.ask("busy", limit=LIMIT if server.own else 2).status_code)
+                    statuses.append(server.ask("busy", limit=LIMIT if server.own else 2).status_code)
                 except requests.ReadTimeout:
-                    statuses.add(NO_ANSWER)
+                    statuses.append(NO_ANSWER)
+
+        def wait_for(status: int) -> None:
+            """Until a request that ends from now on has this status."""
+            known = len(statuses)
+            wait_until(lambda: status in statuses[known:])
 
         with ThreadPoolExecutor(4) as pool:
             asking = [pool.submit(ask) for _ in range(4)]
             try:
                 for _ in range(2 if server.own else 1):
                     assert server.load("busy", "labels").status_code == 200
-                    time.sleep(0.3)
+                    wait_for(200)
                     assert server.unload("busy").status_code == 200
+                    wait_for(404)
             finally:
                 ended.set()
         for one in asking:
             one.result()
-        assert statuses >= {200, 404}
         # multi-model-server ends the model's process, and who waits for it gets 500, 503, or at times no answer.
-        assert statuses <= {200, 404, 503} | (set() if server.own else {500, NO_ANSWER})
-
-
-def until(condition: Callable[[], bool]) -> None:
-    limit = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.05)
+        assert set(statuses) <= {200, 404, 503} | (set() if server.own else {500, NO_ANSWER})
 
 
 def _cut(path: Path, size: int) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from support.jobs import write_hyperparameters
+
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.callbacks.health import data, epochs, tensors
 from byoc_vision.training.callbacks.health.steps import LossSpike
@@ -20,8 +22,7 @@ def lay_out(root: Path, channels: Mapping[str, Path], recipe: str, changes: Mapp
     paths.channels.mkdir(parents=True)
     for name, source in channels.items():
         paths.channel(name).symlink_to(source)
-    paths.hyperparameters.parent.mkdir(parents=True)
-    paths.hyperparameters.write_text(json.dumps(hyperparameters_of(recipe) | dict(changes or {})), encoding="utf-8")
+    write_hyperparameters(paths, hyperparameters_of(recipe) | dict(changes or {}))
     return paths
 
 

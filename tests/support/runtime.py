@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -42,8 +41,8 @@ class Failure:
 @dataclass
 class Runtime:
     """endpoints: each with the URL of its server. failures: what the next requests get. seen: what came.
-    pause: seconds before an answer. many_models: whether the servers are multi-model ones; one model answers for all
-    otherwise.
+    answering: while it is not set, requests wait. many_models: whether the servers are multi-model ones; one model
+    answers for all otherwise.
     """
 
     url: str
@@ -51,8 +50,8 @@ class Runtime:
     serverless: frozenset[str] = frozenset()
     failures: list[Failure] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
-    pause: float = 0.0
     many_models: bool = True
+    answering: threading.Event = field(default_factory=threading.Event)
 
 
 @contextmanager
@@ -61,6 +60,7 @@ def start_runtime(
 ) -> Iterator[Runtime]:
     """Listens on a port of its own until the block ends."""
     runtime = Runtime("", dict(endpoints), serverless, many_models=many_models)
+    runtime.answering.set()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -68,7 +68,7 @@ def start_runtime(
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             runtime.seen.append(Seen(self.path, self.headers, body))
-            time.sleep(runtime.pause)
+            runtime.answering.wait()
             if runtime.failures:
                 failure = runtime.failures.pop(0)
                 self.fail(failure.status, failure.code, {"message": failure.message}, failure.headers)

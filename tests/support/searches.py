@@ -1,4 +1,4 @@
-"""Searches as they could have gone: studies in real databases, whose trials nobody trained."""
+"""Searches as they could have gone: studies in real databases, without any training."""
 
 from __future__ import annotations
 

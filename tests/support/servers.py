@@ -7,14 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import requests
 import torch
+from support.waiting import wait_until
 
 from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
@@ -26,7 +26,6 @@ from byoc_vision.types import ClassInfo, ModelSpec
 COMMAND = Path(sys.executable).with_name("byoc-vision")
 STANDIN = Path(__file__).with_name("standin_server.py")
 READY_LIMIT = 100  # seconds
-PAUSE = 0.05  # between two looks at a process
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def ping(self) -> int | None:
-        """The status of /ping, or None where nobody listens."""
+        """The status of /ping, or None if the server does not listen."""
         try:
             return requests.get(f"{self.url}/ping", timeout=READY_LIMIT).status_code
         except requests.ConnectionError:
@@ -51,16 +50,19 @@ class Server:
     def pings_until(self, wanted: int) -> list[int | None]:
         """Every different status of /ping, in order, up to the one wanted."""
         seen: list[int | None] = []
-        limit = time.monotonic() + READY_LIMIT
-        while time.monotonic() < limit:
-            assert self.process.poll() is None, self.log.read_text()
+
+        def is_wanted() -> bool:
             status = self.ping()
             if status not in seen[-1:]:
                 seen.append(status)
-            if status == wanted:
-                return seen
-            time.sleep(PAUSE)
-        raise AssertionError(f"/ping said {seen}, never {wanted}:\n{self.log.read_text()}")
+            return status == wanted
+
+        wait_until(
+            is_wanted,
+            lambda: f"/ping said {seen}, never {wanted}:\n{self.log.read_text()}",
+            lambda: self.process.poll() is None,
+        )
+        return seen
 
     def post(self, body: bytes, content_type: str | None = None, **headers: str) -> requests.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -70,21 +72,16 @@ class Server:
 
     def kill_worker(self) -> None:
         """As the kernel does where memory runs out. Waits for a worker to be there, and to be gone."""
-        worker = self._wait_for_worker(lambda pid: pid is not None)
+        wait_until(lambda: self._worker() is not None, self.log.read_text)
+        worker = self._worker()
         assert worker is not None
         os.kill(worker, signal.SIGKILL)
-        self._wait_for_worker(lambda pid: pid != worker)
+        wait_until(lambda: self._worker() != worker, self.log.read_text)
 
-    def _wait_for_worker(self, wanted: Callable[[int | None], bool]) -> int | None:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        limit = time.monotonic() + READY_LIMIT
-        while time.monotonic() < limit:
-            found = next(iter(children.read_text().split()), None)
-            pid = None if found is None else int(found)
-            if wanted(pid):
-                return pid
-            time.sleep(PAUSE)
-        raise AssertionError(f"no change of workers:\n{self.log.read_text()}")
+    def _worker(self) -> int | None:
+        """The process id of the first worker, if there is one."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return int(children[0]) if children else None
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -104,11 +101,11 @@ def start(root: Path, log: Path, environment: Mapping[str, str] | None = None) -
 
 @contextmanager
 def start_standin(
-    log: Path, seconds: float = 0.0, error: str = "", environment: Mapping[str, str] | None = None
+    log: Path, gate: Path | None = None, error: str = "", environment: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
-    """A server whose model takes so long for a batch, and raises the error of a lost GPU at a white image."""
+    """A server whose model is busy with a batch while the file `gate` exists, and raises `error` at a white image."""
     port = free_port()
-    with _running([sys.executable, STANDIN, str(port), str(seconds), error], log, environment) as process:
+    with _running([sys.executable, STANDIN, str(port), str(gate or ""), error], log, environment) as process:
         yield Server(process, port, log)
 
 

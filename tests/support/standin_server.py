@@ -1,8 +1,8 @@
-"""The real server around a model that does as it is told, as a program: PORT SECONDS [ERROR].
+"""The real server around a model that a test controls, as a program: PORT [GATE [ERROR]].
 
 It says how bright an image is, or, with STANDIN_MASKS in the environment, which pixels are, in masks of 0 and 255.
-Each batch takes SECONDS; with ERROR, an image that is all white makes it raise torch's error of a lost GPU, which can
-only be imitated where there is none.
+A batch takes as long as the file GATE exists. With ERROR, an image that is all white makes it raise torch's error of a
+lost GPU, which can only be imitated on a machine without one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -50,19 +51,20 @@ MASKS = ModelConfig(
 
 
 class Standin:
-    """An engine that says how bright an image is, in its own time."""
+    """An engine that says how bright an image is, once the gate is gone."""
 
     name, device = "stand-in", "nothing"
 
-    def __init__(self, seconds: float, error: str | None) -> None:
-        self._seconds = seconds
+    def __init__(self, gate: Path | None, error: str) -> None:
+        self._gate = gate
         self._error = error
 
     def warm_up(self, images: np.ndarray) -> None:
         pass
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        time.sleep(self._seconds)
+        while self._gate is not None and self._gate.exists():
+            time.sleep(0.01)
         brightness = images.mean(axis=(1, 2, 3)) / 255
         if self._error and brightness.max() == 1:
             raise AcceleratorError(self._error)
@@ -85,9 +87,9 @@ class Unwarmed(Predictor):
 
 
 def main() -> int:
-    port, seconds, *error = sys.argv[1:]
+    port, gate, error = (*sys.argv[1:], "", "")[:3]
     config, engine = (MASKS, StandinForMasks) if os.environ.get("STANDIN_MASKS") else (CARD, Standin)
-    predictor = Unwarmed(config, engine(float(seconds), error[0] if error else None))
+    predictor = Unwarmed(config, engine(Path(gate) if gate else None, error))
 
     def make_loader(
         settings: Settings, board: Board, slot: int, on_failure: Callable[[], None], observer: Observer

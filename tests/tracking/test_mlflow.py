@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 
 import pytest
@@ -80,7 +79,7 @@ def test_a_job_from_its_beginning_to_its_end(
     assert artifacts(server, run) == {"metrics.json", "report.html", "model/model.json", "model/parts/weights.bin"}
 
 
-def test_a_resumed_job_goes_on_in_the_same_run(server: Server, folders: Folders) -> None:
+def test_a_resumed_job_continues_its_run(server: Server, folders: Folders) -> None:
     first = tracker_of(server, folders, MLFLOW_EXPERIMENT_NAME="resumed")
     first.begin(record_of(0))
     first.epoch(record_of(1))
@@ -115,22 +114,20 @@ def test_a_run_that_was_deleted_is_followed_by_a_new_one(
     assert "is not to be had any more" in caplog.text
 
 
-def test_a_job_that_does_not_go_on_has_a_run_of_its_own(server: Server, folders: Folders) -> None:
+def test_a_job_that_is_not_resumed_has_a_run_of_its_own(server: Server, folders: Folders) -> None:
     for _ in range(2):
-        MlflowTracker(server.uri, None, folders.model, {"MLFLOW_EXPERIMENT_NAME": "anew"}).begin(record_of(0))
-    assert len(runs(server, "anew")) == 2
+        MlflowTracker(server.uri, None, folders.model, {"MLFLOW_EXPERIMENT_NAME": "again"}).begin(record_of(0))
+    assert len(runs(server, "again")) == 2
 
 
-def test_a_server_that_hangs_costs_a_warning_and_seconds(
+def test_a_server_that_hangs_is_asked_once(
     server: Server, folders: Folders, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     tracker = tracker_of(server, folders, MLFLOW_EXPERIMENT_NAME="hanging")
     tracker.begin(record_of(0))
     with server.standing_still():
-        began = time.monotonic()
         for number in (1, 2, 3):
             tracker.epoch(record_of(number))
         tracker.end(record_of(3), folders.output)
-        assert time.monotonic() - began < 15
     assert caplog.text.count("Nothing more goes to MLflow") == 1

@@ -1,4 +1,4 @@
-"""`make` lists the targets, and automation goes through them alone."""
+"""`make` lists the targets, and automation uses only them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,13 @@ def test_make_lists_every_target() -> None:
     declared = re.findall(r"^\.PHONY: (.+)$", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert listed == set(" ".join(declared).split())
     assert listed >= {"install", "lint", "fix", "test", "demo", "lock", "build", "push", "test-container"}
+
+
+def test_test_all_runs_every_test_target() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    (prerequisites,) = re.findall(r"^test-all: (.+) ##", makefile, re.MULTILINE)
+    targets = set(re.findall(r"^(test[a-z-]*):", makefile, re.MULTILINE))
+    assert targets - {"test-all", "test-container-fast"} <= set(prerequisites.split())
 
 
 def test_an_old_python_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-# A worker for each core; batches of eight at the most, 10 ms of waiting.
+# One worker per core; batches of up to eight, 10 ms of waiting.
 if [ "$TASK" = classification ]; then handler=image_classifier; else handler=$PWD/segmenter.py; fi
 "$PYTHON" - <<'PYTHON'
 import json, os

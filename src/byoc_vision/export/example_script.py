@@ -146,7 +146,7 @@ def example_script(config: ModelConfig, format_name: str) -> str:
     """A script that writes an image's mask, or prints its probabilities; it needs NumPy, OpenCV and a runtime."""
     runtime, imports, run = _RUN[format_name]
     segmentation = config.task == "segmentation"
-    arguments = "image.jpg mask.png" if segmentation else "picture.jpg"
+    arguments = "image.jpg mask.png" if segmentation else "image.jpg"
     head = _HEAD.format(arguments=arguments, runtime=runtime, imports=imports)
     return head + "\n" + run + _FIT[config.preprocess.resize] + _ANSWER + _last_lines(config)
 

@@ -61,7 +61,7 @@ def _export(model: nn.Module, config: ModelConfig) -> ExportedProgram:
     # Black ones: only their shape is looked at.
     images = torch.zeros(_TRACED_BATCH, config.preprocess.height, config.preprocess.width, 3, dtype=torch.uint8)
     with torch.no_grad():
-        return torch.export.export(model, (images,), dynamic_shapes={"pictures": {0: Dim("batch")}})
+        return torch.export.export(model, (images,), dynamic_shapes=({0: Dim("batch")},))
 
 
 def _with_stretched_positions(program: ExportedProgram) -> nn.Module:

@@ -66,4 +66,6 @@ class Grid:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values. Without shards as it was before there were any, for the checkpoints of then."""
-        return {name: value for name, value in asdict(self).items() if name != "shards" or value}
+        values = {name: value for name, value in asdict(self).items() if name != "shards" or value}
+        values["pictures"] = values.pop("images")  # the key that checkpoints have
+        return values

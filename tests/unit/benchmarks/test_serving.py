@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import ModuleType
 
-import cv2
 import numpy as np
 import pytest
+from support.images import encode
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 OUTPUT = """Running 3s test @ http://127.0.0.1:8080/invocations
@@ -106,11 +106,11 @@ def test_masks_must_overlap(answers: ModuleType) -> None:
     pixels = np.zeros((20, 20), np.uint8)
     pixels[:10] = 255
     moved = np.roll(pixels, 5, axis=0)
-    assert answers.agreement("segmentation", [png(pixels)], [png(pixels)]) == 1
+    assert answers.agreement("segmentation", [encode(pixels)], [encode(pixels)]) == 1
     with pytest.raises(answers.AnswerError, match=r"0\.333"):
-        answers.agreement("segmentation", [png(moved)], [png(pixels)])
+        answers.agreement("segmentation", [encode(moved)], [encode(pixels)])
     with pytest.raises(answers.AnswerError, match="no PNG"):
-        answers.agreement("segmentation", [b"{}"], [png(pixels)])
+        answers.agreement("segmentation", [b"{}"], [encode(pixels)])
 
 
 def test_classes_must_agree(answers: ModuleType) -> None:
@@ -118,10 +118,6 @@ def test_classes_must_agree(answers: ModuleType) -> None:
     assert answers.agreement("classification", [cat, dog], [cat, dog]) == 1
     with pytest.raises(answers.AnswerError, match=r"0\.500"):
         answers.agreement("classification", [cat, cat], [cat, dog])
-
-
-def png(pixels: np.ndarray) -> bytes:
-    return bytes(cv2.imencode(".png", pixels)[1])
 
 
 @contextmanager

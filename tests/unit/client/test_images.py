@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from PIL import Image
-from support.pictures import decode, encode
+from support.images import decode, encode
 
 from byoc_vision.client.images import as_rgb, open_upright, picture_bytes
 from byoc_vision.client.payload import make_payload

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.datasets import draw, save, save_carvana_mask
-from support.images import encode
+from support.datasets import save_carvana_mask
+from support.images import draw_scene, encode, save_image
 
 from byoc_vision.data.channel_writer import class_folder_names, file_stems, write_channels
 from byoc_vision.data.samples import ByteRange, Dataset, ImageSource, MaskMap, Sample
@@ -86,7 +86,7 @@ class TestClassFolderNames:
 @pytest.fixture
 def image(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "in" / "picture.jpg"
-    save(path, draw(0)[0])
+    save_image(path, draw_scene(0)[0])
     yield path
     assert path.is_file(), "what is the user's stays"
 
@@ -113,7 +113,7 @@ class TestImages:
 
     @pytest.mark.parametrize(("kind", "ending"), [("GIF", "gif"), ("PNG", "png"), ("JPEG", "jpg"), ("TIFF", "tif")])
     def test_the_ending_is_that_of_the_kind(self, kind: str, ending: str, tmp_path: Path) -> None:
-        save(tmp_path / "a.jpeg", draw(0)[0], kind)
+        save_image(tmp_path / "a.jpeg", draw_scene(0)[0], kind)
         write_channels(dataset(Sample(tmp_path / "a.jpeg", label=0)), tmp_path / "out")
         assert f"train/cat/a.{ending}" in files(tmp_path / "out")
 
@@ -121,14 +121,14 @@ class TestImages:
         link = tmp_path / "own" / "linked"
         link.parent.mkdir()
         link.symlink_to(image.parent)
-        save(tmp_path / "own" / "unpacked.jpg", draw(1)[0])
+        save_image(tmp_path / "own" / "unpacked.jpg", draw_scene(1)[0])
         samples = [Sample(link / image.name, label=0), Sample(tmp_path / "own" / "unpacked.jpg", label=1)]
         write_channels(dataset(*samples), tmp_path / "out", own=tmp_path / "own")
         assert (tmp_path / "out/train/dog/unpacked.jpg").samefile(tmp_path / "own/unpacked.jpg")
         assert not (tmp_path / "out/train/cat/picture.jpg").samefile(image)
 
     def test_records_become_files(self, tmp_path: Path) -> None:
-        content = encode(draw(0)[0])
+        content = encode(draw_scene(0)[0])
         (tmp_path / "t.rec").write_bytes(b"head" + content + b"tail")
         record = ByteRange(tmp_path / "t.rec", 4, len(content), "t.rec, record 1")
         write_channels(dataset(Sample(record, label=0)), tmp_path / "out")
@@ -146,7 +146,7 @@ class TestImages:
 
 class TestMasks:
     def test_they_become_png_with_the_values_that_count(self, image: Path, tmp_path: Path) -> None:
-        inside = draw(0)[1]
+        inside = draw_scene(0)[1]
         save_carvana_mask(tmp_path / "in/picture_mask.gif", inside)
         three = MaskMap("a map", ((0, 0), (1, 3)))
         write_channels(segmentation(Sample(image, tmp_path / "in/picture_mask.gif", mask_map=three)), tmp_path / "out")
@@ -156,7 +156,7 @@ class TestMasks:
         np.testing.assert_array_equal(written, np.where(inside, 3, 0))
 
     def test_the_classes_are_named(self, image: Path, tmp_path: Path) -> None:
-        save_carvana_mask(tmp_path / "in/mask.gif", draw(0)[1])
+        save_carvana_mask(tmp_path / "in/mask.gif", draw_scene(0)[1])
         write_channels(segmentation(Sample(image, tmp_path / "in/mask.gif")), tmp_path / "out")
         assert json.loads((tmp_path / "out/train/classes.json").read_text()) == {
             "classes": [{"name": "ground", "value": 0}, {"name": "car", "value": 3}],
@@ -166,7 +166,7 @@ class TestMasks:
 
 def test_several_classes_a_image(tmp_path: Path) -> None:
     for index in range(3):
-        save(tmp_path / f"{index}.jpg", draw(index)[0])
+        save_image(tmp_path / f"{index}.jpg", draw_scene(index)[0])
     targets = [(0, 2), (), (1,)]
     samples = [Sample(tmp_path / f"{index}.jpg", labels=labels) for index, labels in enumerate(targets)]
     write_channels(dataset(*samples, classes=("Tops/Shirts", "crème", "c"), many=True), tmp_path / "out")

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from support.images import encode
 
 from byoc_vision.data.decoding import ImageTooLarge, read_image, read_mask
 from byoc_vision.errors import DataError
@@ -26,12 +27,6 @@ tolerate_warnings = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::R
 def smooth(height: int = 40, width: int = 56, seed: int = 0) -> np.ndarray:
     noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 3), None, 0, 255, cv2.NORM_MINMAX)
-
-
-def encode(image: Image.Image | np.ndarray, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def exif(orientation: int) -> bytes:

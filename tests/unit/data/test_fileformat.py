@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import io
-
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from support.images import draw_noise, encode
 
 from byoc_vision.data import fileformat
 
+NOISE = draw_noise(24, 32)
 FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF")
-
-
-def encode(kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)).save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_each_format_is_known_by_its_first_bytes(kind: str) -> None:
-    data = encode(kind)
+    data = encode(NOISE, kind)
     assert fileformat.identify(data) == kind
     assert fileformat.is_whole(data, fileformat.identify(data) or "JPEG")
 
@@ -39,7 +30,7 @@ def test_bytes_that_announce_nothing_are_no_format(data: bytes) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}, {"subsampling": 0}])
 def test_a_jpeg_ends_with_its_marker_whatever_follows(options: dict[str, object]) -> None:
-    data = encode("JPEG", **options)
+    data = encode(NOISE, "JPEG", **options)
     assert fileformat.is_whole(data, "JPEG")
     assert fileformat.is_whole(data + b"\xff\xd8 appended", "JPEG")
     for cut in range(3, len(data)):
@@ -47,7 +38,7 @@ def test_a_jpeg_ends_with_its_marker_whatever_follows(options: dict[str, object]
 
 
 def test_the_end_of_an_embedded_thumbnail_is_not_the_end() -> None:
-    data = encode("JPEG")
+    data = encode(NOISE, "JPEG")
     thumbnail = b"Exif\0\0" + data
     segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
     image = data[:2] + segment + data[2:]
@@ -56,18 +47,18 @@ def test_the_end_of_an_embedded_thumbnail_is_not_the_end() -> None:
 
 
 def test_a_second_image_does_not_complete_a_cut_one() -> None:
-    data = encode("JPEG")
+    data = encode(NOISE, "JPEG")
     assert not fileformat.is_whole(data[:-100] + data, "JPEG")
 
 
 def test_zeros_in_place_of_the_end_are_not_the_end() -> None:
-    data = encode("JPEG")
+    data = encode(NOISE, "JPEG")
     assert not fileformat.is_whole(data[:-200] + bytes(200), "JPEG")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WebP"])
 def test_a_cut_png_or_webp_is_not_whole(kind: fileformat.Format) -> None:
-    data = encode(kind)
+    data = encode(NOISE, kind)
     assert fileformat.is_whole(data + b"more", kind)
     assert not any(fileformat.is_whole(data[:cut], kind) for cut in range(12, len(data)))
 

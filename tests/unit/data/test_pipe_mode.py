@@ -160,19 +160,19 @@ def test_hosts_that_get_different_records(paths: MlPaths) -> None:
 
 
 def test_recordio_files_are_copied_from_fast_file_and_stay_in_file_mode(paths: MlPaths) -> None:
-    for name in ("train", "validation", "pictures"):
+    for name in ("train", "validation", "images"):
         paths.channel(name).mkdir()
     for name in ("train", "validation"):
         (paths.channel(name) / f"{name}.rec").write_bytes(records(b"one", b"two"))
         (paths.channel(name) / f"{name}.idx").write_text("0\t0\n")
-    (paths.channel("pictures") / "1.jpg").touch()
+    (paths.channel("images") / "1.jpg").touch()
     fast = {"TrainingInputMode": "FastFile"}
     job = declare(paths, train=fast, validation={"TrainingInputMode": "File"}, pictures=fast)
     with pipe_mode.copied_to_disk(job) as local:
         assert local.folders["train"] != paths.channel("train")
         assert [path.name for path in local.folders["train"].iterdir()] == ["train.rec"]
         assert local.folders["validation"] == paths.channel("validation")
-        assert local.folders["pictures"] == paths.channel("pictures")
+        assert local.folders["images"] == paths.channel("images")
     (paths.channel("train") / "train.rec").write_bytes(records(b"one")[:-1])
     with pytest.raises(DataError, match=r"train\.rec, record 1 is cut off: .*copy the file again"):
         pipe_mode.copy_to_disk(job)

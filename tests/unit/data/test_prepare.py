@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.datasets import camvid_tree, class_folders_tree, draw, save
+from support.datasets import camvid_tree, class_folders_tree
+from support.images import draw_scene, save_image
 
 from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.prepare import prepare
@@ -23,7 +24,7 @@ def dogs(tmp_path: Path) -> Path:
     """Ten images of each of two classes, all different, in one channel without a split."""
     for label, name in enumerate(("001.Afghan_hound", "002.Basenji")):
         for index in range(10):
-            save(tmp_path / "dogs" / name / f"{index}.png", draw(100 * label + index)[0])
+            save_image(tmp_path / "dogs" / name / f"{index}.png", draw_scene(100 * label + index)[0])
     return tmp_path / "dogs"
 
 

@@ -21,7 +21,7 @@ def options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     monkeypatch.delenv("SAGEMAKER_ROLE", raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "train").mkdir()
-    (tmp_path / "car.jpg").write_bytes(b"an image")
+    (tmp_path / "car.jpg").write_bytes(b"a picture")
     return import_module("options")
 
 
@@ -34,15 +34,15 @@ def given(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
     [
         ("", "name the steps"),
         ("trian --channel train=train", "no such step: trian; there are train, tune, deploy"),
-        ("deploy train --channel train=train --image car.jpg", "name the steps"),
+        ("deploy train --channel train=train --picture car.jpg", "name the steps"),
         ("train tune --channel train=train", "name the steps"),
         ("train delete --channel train=train", "name the steps"),
         ("train", "--channel: there is nothing to train on"),
         ("train --channel train", "'train' is not NAME=FOLDER"),
         ("train --channel train=cars", "no such folder: "),
-        ("deploy --image car.jpg", "--model: there is nothing to serve"),
-        ("train deploy --channel train=train", "--image: none is no file"),
-        ("train deploy --channel train=train --image bike.jpg", "--image: bike.jpg is no file"),
+        ("deploy --picture car.jpg", "--model: there is nothing to serve"),
+        ("train deploy --channel train=train", "--picture: none is no file"),
+        ("train deploy --channel train=train --picture bike.jpg", "--picture: bike.jpg is no file"),
         ("tune --local --channel train=train", "--local: local mode knows no tune"),
         ("train --local --keep --channel train=train", "--keep: a local endpoint ends with the script"),
         ("train --channel train=train", "--role: give the ARN"),
@@ -84,7 +84,7 @@ def test_only_a_gpu_has_a_driver(
 def test_what_costs_is_named_and_agreed_to(
     options: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given(monkeypatch, "tune", "deploy", ROLE, "--channel=train=train", "--image=car.jpg", "--jobs=7")
+    given(monkeypatch, "tune", "deploy", ROLE, "--channel=train=train", "--picture=car.jpg", "--jobs=7")
     read = options.read_options("")
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     with pytest.raises(SystemExit, match="Nothing was started; --yes"):

@@ -49,7 +49,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ModelConfig]
 
 
 @pytest.mark.parametrize(
-    "card",
+    "config",
     [
         segmentation_card(STRETCH, threshold=0.3),
         segmentation_card(LETTERBOX, outputs=3),
@@ -72,7 +72,7 @@ def test_masks(
 
 
 @pytest.mark.parametrize(
-    "card",
+    "config",
     [
         classification_card(LETTERBOX),
         classification_card(Preprocess(height=32, width=48, resize="short_side"), multi_label=True),

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.images import draw_noise
 from support.servers import save_classifier, save_segmenter
 from torch import Tensor, nn
 
@@ -34,7 +35,7 @@ def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def image() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    return draw_noise(50, 70)
 
 
 def test_a_mask_is_the_one_that_pytorch_gives(segmenter: Path, image: np.ndarray) -> None:

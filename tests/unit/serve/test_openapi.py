@@ -93,5 +93,5 @@ def test_every_reference_leads_somewhere() -> None:
 
 @pytest.mark.parametrize("status", sorted(REFUSALS))
 def test_the_documentation_names_every_refusal(status: int) -> None:
-    table = DOCUMENTATION.read_text(encoding="utf-8").partition("## What can go wrong")[2].partition("\n## ")[0]
+    table = DOCUMENTATION.read_text(encoding="utf-8").partition("## Errors")[2].partition("\n## ")[0]
     assert str(status) in table

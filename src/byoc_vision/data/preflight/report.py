@@ -7,13 +7,17 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from byoc_vision.atomic_write import write_whole
 from byoc_vision.types import Task
 
 REPORT_FILE = "preflight.json"
 SCHEMA_VERSION = 1
+
+_PUBLIC = Field(validation_alias="pictures")  # the key in preflight.json is public and stays
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class ClassReport:
 
     name: str
     value: int | None
-    images: dict[str, int]
+    images: Annotated[dict[str, int], _PUBLIC]
     pixel_share: float | None
 
     @property
@@ -74,7 +78,7 @@ class Coverage:
 class Tones:
     """How many training images are unusual: grey, nearly black, nearly white, with at most two values."""
 
-    images: int
+    images: Annotated[int, _PUBLIC]
     grey: int
     dark: int
     bright: int
@@ -136,7 +140,11 @@ class PreflightReport:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        return {"schema_version": SCHEMA_VERSION, **asdict(self, dict_factory=_with_public_keys)}
+
+
+def _with_public_keys(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {"pictures" if name == "images" else name: value for name, value in fields}
 
 
 def write_report(path: Path, report: PreflightReport) -> None:

@@ -84,7 +84,7 @@ class Answers:
 
     @property
     def unit(self) -> str:
-        return self.scores.unit if self.scores else "pictures"
+        return self.scores.unit if self.scores else "images"
 
 
 def answers(record: Record) -> list[Answers]:
@@ -92,7 +92,7 @@ def answers(record: Record) -> list[Answers]:
 
 
 def _answers(record: Record, entry: Evaluation, key: str) -> Answers:
-    unit = "pixels" if record.task == "segmentation" else "pictures"
+    unit = "pixels" if record.task == "segmentation" else "images"
     names = [score.name for score in entry.classes]
     confusion = _square(entry.confusion, len(names))
     small = len(names) <= MOST_IN_TABLE
@@ -152,7 +152,7 @@ def _matrix(confusion: np.ndarray, names: Sequence[str], unit: str) -> list[list
 
 def _cell(confusion: np.ndarray, shares: np.ndarray, names: Sequence[str], unit: str, target: int, answer: int) -> Cell:
     number, share = int(confusion[target, answer]), float(shares[target, answer])
-    in_short = words.count(number) if unit == "pictures" else f"{100 * share:.3g}"
+    in_short = words.count(number) if unit == "images" else f"{100 * share:.3g}"
     told = f"{names[target]} answered as {names[answer]}: {words.count(number)} {unit}, {words.share(share)}"
     return Cell(in_short if number else "", share, told, target == answer)
 

@@ -63,7 +63,7 @@ def data(preflight: PreflightReport) -> Data:
         splits=splits,
         classes=lines,
         left_out=len(preflight.classes) - len(lines),
-        unit="pixels" if preflight.task == "segmentation" else "pictures",
+        unit="pixels" if preflight.task == "segmentation" else "images",
         warnings=preflight.warnings,
         errors=preflight.errors,
         bad=preflight.bad,

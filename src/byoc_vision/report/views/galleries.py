@@ -9,7 +9,7 @@ from byoc_vision.report import words
 from byoc_vision.report.record import Evaluation, Example, GalleryName, Record
 
 _ORDER: tuple[GalleryName, ...] = ("worst", "random", "best")
-_PANES = {"picture": "Picture", "truth": "Truth", "prediction": "Prediction", "difference": "Difference"}
+_PANES = {"image": "Image", "target": "Target", "prediction": "Prediction", "difference": "Difference"}
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def _facts(record: Record) -> list[Fact]:
         facts.append(Fact("Took", words.duration(record.seconds), duration_note(record)))
     if record.gpu_seconds:
         facts.append(Fact("GPU time", words.duration(record.gpu_seconds), f"{words.count(record.gpu_seconds)} s"))
-    facts.append(Fact("Pictures", words.count(sum(record.images.values())), _splits(record)))
+    facts.append(Fact("Images", words.count(sum(record.images.values())), _splits(record)))
     return facts
 
 

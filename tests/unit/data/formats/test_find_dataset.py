@@ -92,8 +92,8 @@ class TestClassFolders:
             find(tmp_path)
 
     def test_one_class_is_none(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match="single class folder, 'pictures'; a classifier needs two"):
-            find(touch(tmp_path, "train/pictures/1.jpg", "train/pictures/2.jpg"))
+        with pytest.raises(DataError, match="single class folder, 'images'; a classifier needs two"):
+            find(touch(tmp_path, "train/images/1.jpg", "train/images/2.jpg"))
 
     def test_images_outside_are_mentioned(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         find(touch(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "train/lost.jpg", "validation/a/3.jpg"))
@@ -151,9 +151,7 @@ class TestImagesWithMasks:
         assert find(tmp_path, task="classification").task == "classification"
 
     def test_wrong_stems_are_named_on_both_sides(self, tmp_path: Path) -> None:
-        touch(
-            tmp_path, *(f"train/picture_{index}.jpg" for index in range(12)), "train/good.jpg", "train_masks/good.png"
-        )
+        touch(tmp_path, *(f"train/image_{index}.jpg" for index in range(12)), "train/good.jpg", "train_masks/good.png")
         touch(tmp_path, *(f"train_masks/label_{index}.png" for index in range(12)))
         with pytest.raises(DataError) as raised:
             find(tmp_path)

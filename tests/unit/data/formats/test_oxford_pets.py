@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from support.datasets import BREEDS, draw, oxford_pets_tree
+from support.datasets import BREEDS, oxford_pets_tree
+from support.images import draw_scene
 
 from byoc_vision.data.decoding import read_image
 from byoc_vision.data.formats import find_dataset, read_folder
@@ -197,13 +198,13 @@ class TestOddImages:
     @pytest.fixture
     def jpeg(self) -> bytes:
         file = io.BytesIO()
-        Image.fromarray(draw(1, 200, 160)[0]).save(file, "JPEG", quality=90, progressive=False)
+        Image.fromarray(draw_scene(1, 200, 160)[0]).save(file, "JPEG", quality=90, progressive=False)
         return file.getvalue()
 
     @pytest.mark.parametrize("kind", ["GIF", "PNG", "BMP"])
     def test_the_content_tells_the_kind(self, tmp_path: Path, kind: str) -> None:
         path = tmp_path / "Egyptian_Mau_14.jpg"
-        Image.fromarray(draw(1)[0]).save(path, kind)
+        Image.fromarray(draw_scene(1)[0]).save(path, kind)
         assert read_image(path).shape == (32, 48, 3)
 
     def test_extraneous_bytes_before_a_marker(self, tmp_path: Path, jpeg: bytes) -> None:

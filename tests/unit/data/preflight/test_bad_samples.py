@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from support.images import save_grey
 
 from byoc_vision.data.preflight import check, inspect
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
@@ -16,11 +17,6 @@ from byoc_vision.types import ClassInfo
 
 SKIP = DataOptions(on_bad_sample="skip")
 CLASSES = (ClassInfo("cat"), ClassInfo("dog"))
-
-
-def draw_image(path: Path, value: int = 90) -> Path:
-    cv2.imwrite(str(path), np.full((6, 8), value, np.uint8))
-    return path
 
 
 def broken(path: Path) -> Path:
@@ -36,7 +32,7 @@ def mask(path: Path, value: int = 1) -> Path:
 
 
 def labelled(folder: Path, label: int, count: int, bad: int = 0) -> tuple[Sample, ...]:
-    good = [Sample(draw_image(folder / f"{label}_{index}.png", index + 20), label=label) for index in range(count)]
+    good = [Sample(save_grey(folder / f"{label}_{index}.png", index + 20), label=label) for index in range(count)]
     return (*good, *(Sample(broken(folder / f"bad_{label}_{index}.png"), label=label) for index in range(bad)))
 
 
@@ -64,7 +60,7 @@ def test_bad_images_are_left_out_and_named(tmp_path: Path, caplog: pytest.LogCap
 
 
 def test_masks_of_other_values_and_sizes_are_left_out(tmp_path: Path) -> None:
-    image = draw_image(tmp_path / "a.png")
+    image = save_grey(tmp_path / "a.png")
     good = tuple(Sample(image, mask(tmp_path / f"{index}.png")) for index in range(4))
     strange = Sample(image, mask(tmp_path / "strange.png", 9))
     small = tmp_path / "small.png"
@@ -106,7 +102,7 @@ def test_a_split_left_without_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("declared", "fits"), [(2, True), (3, True), (1, False), (4, False)])
 def test_a_number_of_classes_beside_those_that_the_layout_names(tmp_path: Path, declared: int, fits: bool) -> None:
     """The ignored value may be counted too, as in the built-in algorithm."""
-    sample = Sample(draw_image(tmp_path / "a.png"), mask(tmp_path / "m.png"))
+    sample = Sample(save_grey(tmp_path / "a.png"), mask(tmp_path / "m.png"))
     dataset = Dataset("segmentation", (ClassInfo("sky", 0), ClassInfo("road", 1)), (sample,), (), (), ignore_value=2)
     options = DataOptions(num_classes=declared)
     if fits:

@@ -12,18 +12,13 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from support.images import save_image
 
 from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.preflight import CheckedDataset, check, check_labelled, inspect
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.types import ClassInfo
-
-
-def write(path: Path, pixels: np.ndarray) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), pixels)
-    return path
 
 
 def grey(height: int, width: int, value: int = 0) -> np.ndarray:
@@ -41,10 +36,10 @@ def half(height: int, width: int, value: int = 1) -> np.ndarray:
 def masked(tmp_path: Path) -> Path:
     """Four good training samples and one for validation; classes 0 and 1."""
     for index in range(4):
-        write(tmp_path / f"train/{index}.jpg", grey(20, 30 + index, 90))
-        write(tmp_path / f"train_annotation/{index}.png", half(20, 30 + index))
-    write(tmp_path / "validation/v.jpg", grey(40, 60, 90))
-    write(tmp_path / "validation_annotation/v.png", half(40, 60))
+        save_image(tmp_path / f"train/{index}.jpg", grey(20, 30 + index, 90))
+        save_image(tmp_path / f"train_annotation/{index}.png", half(20, 30 + index))
+    save_image(tmp_path / "validation/v.jpg", grey(40, 60, 90))
+    save_image(tmp_path / "validation_annotation/v.png", half(40, 60))
     return tmp_path
 
 
@@ -69,7 +64,7 @@ class TestSegmentation:
     def test_ignored_pixels_have_no_share(self, masked: Path) -> None:
         mask = half(20, 30, 2)
         mask[:10] = 255
-        write(masked / "train_annotation/0.png", mask)
+        save_image(masked / "train_annotation/0.png", mask)
         dataset, report = run(masked)
         assert [entry.value for entry in dataset.classes] == [0, 1, 2]
         assert sum(entry.pixel_share or 0 for entry in report.classes) == pytest.approx(1, abs=1e-5)
@@ -90,8 +85,8 @@ class TestSegmentation:
     def test_every_offender_is_named_at_once(self, masked: Path) -> None:
         (masked / "train/0.jpg").write_bytes((masked / "train/0.jpg").read_bytes()[:-40])
         (masked / "train_annotation/1.png").write_text("this is no mask")
-        write(masked / "train_annotation/2.png", half(20, 31))
-        write(masked / "validation_annotation/v.png", half(40, 60, 9))
+        save_image(masked / "train_annotation/2.png", half(20, 31))
+        save_image(masked / "validation_annotation/v.png", half(40, 60, 9))
         with pytest.raises(DataError) as raised:
             run(masked)
         text = str(raised.value)
@@ -102,14 +97,14 @@ class TestSegmentation:
         assert f"{masked}/validation_annotation/v.png: 9" in text
 
     def test_values_above_num_classes_are_named(self, masked: Path) -> None:
-        write(masked / "train_annotation/3.png", half(20, 33, 7))
+        save_image(masked / "train_annotation/3.png", half(20, 33, 7))
         with pytest.raises(DataError, match=r"(?s)values outside 0–1 .*train_annotation/3\.png: 7"):
             run(masked, DataOptions(num_classes=2))
 
     def test_masks_saved_as_jpeg(self, masked: Path) -> None:
         noise = np.random.default_rng(0).integers(0, 200, (20, 30), dtype=np.uint8)
         (masked / "train_annotation/0.png").unlink()
-        write(masked / "train_annotation/0.jpg", noise)
+        save_image(masked / "train_annotation/0.jpg", noise)
         with pytest.raises(DataError, match=r"different values .*0\.jpg.* they look JPEG-compressed"):
             run(masked)
 
@@ -118,7 +113,7 @@ class TestSegmentation:
         orientation = Image.Exif()
         orientation[274] = 6
         Image.fromarray(grey(20, 30)).save(masked / "train/0.jpg", exif=orientation)
-        write(masked / "train_annotation/0.png", half(30, 20) if as_shown else half(20, 30))
+        save_image(masked / "train_annotation/0.png", half(30, 20) if as_shown else half(20, 30))
         if as_shown:
             assert run(masked).report.height.maximum == 40
             return
@@ -151,8 +146,8 @@ class TestClassification:
     def folders(self, tmp_path: Path) -> Path:
         for name, count in (("cat", 2), ("dog", 3)):
             for index in range(count):
-                write(tmp_path / f"train/{name}/{index}.png", grey(8, 9))
-        write(tmp_path / "validation/dog/v.png", grey(8, 9))
+                save_image(tmp_path / f"train/{name}/{index}.png", grey(8, 9))
+        save_image(tmp_path / "validation/dog/v.png", grey(8, 9))
         return tmp_path
 
     def test_images_are_counted_by_class(self, folders: Path) -> None:
@@ -197,7 +192,7 @@ class TestBudget:
 
     @pytest.fixture
     def images(self, tmp_path: Path) -> list[Path]:
-        return [write(tmp_path / f"{index}.jpg", grey(8, 9 + index % 4, index)) for index in range(self.COUNT)]
+        return [save_image(tmp_path / f"{index}.jpg", grey(8, 9 + index % 4, index)) for index in range(self.COUNT)]
 
     @staticmethod
     def dataset(images: list[Path]) -> Dataset:
@@ -261,8 +256,11 @@ class TestBudget:
 
     def test_classes_that_only_other_masks_show(self, tmp_path: Path) -> None:
         """A part whose training masks lack a class of its validation masks is no reason to refuse the whole."""
-        image = write(tmp_path / "p.jpg", grey(20, 30, 90))
-        plain, rare = write(tmp_path / "plain.png", half(20, 30)), write(tmp_path / "rare.png", half(20, 30, 2))
+        image = save_image(tmp_path / "p.jpg", grey(20, 30, 90))
+        plain, rare = (
+            save_image(tmp_path / "plain.png", half(20, 30)),
+            save_image(tmp_path / "rare.png", half(20, 30, 2)),
+        )
         train = tuple(Sample(image, rare if index == 29 else plain) for index in range(30))
         options = DataOptions(checking_budget=4 * image.stat().st_size)
         dataset, report = check(Dataset("segmentation", (), train, (Sample(image, rare),)), options)
@@ -273,10 +271,10 @@ class TestBudget:
     def test_one_of_many_classes_that_few_masks_show(
         self, tmp_path: Path, options: dict[str, int], classes: int
     ) -> None:
-        image = write(tmp_path / "p.jpg", grey(20, 30, 90))
+        image = save_image(tmp_path / "p.jpg", grey(20, 30, 90))
         usual = half(20, 30)
         usual[:10, 15:] = 2
-        common, rare = write(tmp_path / "common.png", usual), write(tmp_path / "rare.png", half(20, 30, 3))
+        common, rare = save_image(tmp_path / "common.png", usual), save_image(tmp_path / "rare.png", half(20, 30, 3))
         train = tuple(Sample(image, rare if index == 29 else common) for index in range(30))
         dataset = Dataset("segmentation", (), train, (Sample(image, common),))
         checked = inspect(dataset, DataOptions(checking_budget=4 * image.stat().st_size, **options))
@@ -286,7 +284,7 @@ class TestBudget:
 
 class TestLabelled:
     def test_values_that_the_model_lacks_are_mentioned(self, masked: Path, caplog: pytest.LogCaptureFixture) -> None:
-        write(masked / "validation_annotation/v.png", half(40, 60, 11))
+        save_image(masked / "validation_annotation/v.png", half(40, 60, 11))
         samples = [Sample(masked / "validation/v.jpg", masked / "validation_annotation/v.png")]
         check_labelled(samples, [ClassInfo("background", 0), ClassInfo("foreground", 1)])
         assert "mask values that are not classes of the model are ignored: 11" in caplog.text

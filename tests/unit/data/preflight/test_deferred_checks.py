@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
+from support.images import save_grey
 
 from byoc_vision.data.preflight import check_split, error_naming_all
 from byoc_vision.data.samples import Dataset, Sample
@@ -16,16 +15,12 @@ from byoc_vision.types import ClassInfo
 CLASSES = (ClassInfo("background", 0), ClassInfo("foreground", 1))
 
 
-def draw_image(path: Path, value: int = 90, cut: bool = False) -> Path:
-    cv2.imwrite(str(path), np.full((6, 8), value, np.uint8))
-    if cut:
-        path.write_bytes(path.read_bytes()[:-20])
-    return path
-
-
 def labelled(folder: Path, bad: tuple[int, ...] = ()) -> tuple[Sample, ...]:
-    folder.mkdir()
-    return tuple(Sample(draw_image(folder / f"{index}.png", cut=index in bad), label=0) for index in range(6))
+    """Six images, of which those numbered `bad` are cut short."""
+    images = [save_grey(folder / f"{index}.png") for index in range(6)]
+    for index in bad:
+        images[index].write_bytes(images[index].read_bytes()[:-20])
+    return tuple(Sample(image, label=0) for image in images)
 
 
 @pytest.fixture
@@ -57,8 +52,8 @@ def test_a_file_that_can_be_read_again_is_named_too(dataset: Dataset) -> None:
 
 
 def test_values_that_no_class_has(tmp_path: Path) -> None:
-    image = draw_image(tmp_path / "p.png")
-    masks = [draw_image(tmp_path / f"m{value}.png", value) for value in (0, 1, 255, 2, 7)]
+    image = save_grey(tmp_path / "p.png")
+    masks = [save_grey(tmp_path / f"m{value}.png", value) for value in (0, 1, 255, 2, 7)]
     dataset = Dataset("segmentation", CLASSES, tuple(Sample(image, mask) for mask in masks), (), (), ignore_value=255)
     text = str(error_naming_all(dataset, f"{masks[4]} holds 7, neither a class nor ignored"))
     assert text.startswith("2 of 5 samples")

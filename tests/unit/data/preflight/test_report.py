@@ -5,16 +5,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from support.images import save_grey
 
 from byoc_vision.data.preflight.check import inspect
 from byoc_vision.data.preflight.report import summary
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
 from byoc_vision.types import ClassInfo
-
-
-def draw_image(path: Path, value: int = 90) -> Path:
-    cv2.imwrite(str(path), np.full((6, 8), value, np.uint8))
-    return path
 
 
 def lines(dataset: Dataset, options: DataOptions | None = None, input_size: tuple[int, int] | None = None) -> list[str]:
@@ -23,8 +19,8 @@ def lines(dataset: Dataset, options: DataOptions | None = None, input_size: tupl
 
 
 def test_classification(tmp_path: Path) -> None:
-    path = draw_image(tmp_path / "a.png")
-    other = draw_image(tmp_path / "b.png", 100)
+    path = save_grey(tmp_path / "a.png")
+    other = save_grey(tmp_path / "b.png", 100)
     classes = (ClassInfo("cat"), ClassInfo("wildebeest"))
     train = (Sample(path, label=0), Sample(path, label=0), Sample(other, label=1))
     assert lines(Dataset("classification", classes, train, (Sample(other, label=1),)), input_size=(7, 7)) == [
@@ -42,9 +38,9 @@ def test_segmentation(tmp_path: Path) -> None:
     mask[:, 6:] = 1
     mask[0] = 255
     cv2.imwrite(str(tmp_path / "m.png"), mask)
-    sample = Sample(draw_image(tmp_path / "a.png"), tmp_path / "m.png")
-    empty = draw_image(tmp_path / "empty.png", 0)
-    train = (sample, Sample(draw_image(tmp_path / "b.png", 50), empty))
+    sample = Sample(save_grey(tmp_path / "a.png"), tmp_path / "m.png")
+    empty = save_grey(tmp_path / "empty.png", 0)
+    train = (sample, Sample(save_grey(tmp_path / "b.png", 50), empty))
     assert lines(Dataset("segmentation", (), train, (sample,)))[2:-3] == [
         "foreground  0.0% to 25.0% of an image (median 12.5%); 1 masks empty, 0 full",
         "ignored     8.3% of the pixels, value 255",
@@ -57,7 +53,7 @@ def test_segmentation(tmp_path: Path) -> None:
 
 
 def test_images_with_several_classes(tmp_path: Path) -> None:
-    path = draw_image(tmp_path / "a.png")
+    path = save_grey(tmp_path / "a.png")
     train = (Sample(path, labels=(0, 1)), Sample(path, labels=(0, 1)), Sample(path, labels=()))
     shown = lines(Dataset("classification", (ClassInfo("a"), ClassInfo("b")), train, (), multi_label=True))
     assert "unlabelled  1 training images have no class" in shown
@@ -65,7 +61,7 @@ def test_images_with_several_classes(tmp_path: Path) -> None:
 
 
 def test_of_very_many_classes_the_largest_and_the_smallest(tmp_path: Path) -> None:
-    path = draw_image(tmp_path / "a.png")
+    path = save_grey(tmp_path / "a.png")
     classes = tuple(ClassInfo(f"class_{index}") for index in range(25))
     train = tuple(Sample(path, label=index) for index in range(25) for _ in range(25 - index))
     shown = lines(Dataset("classification", classes, train, ()))
@@ -75,7 +71,7 @@ def test_of_very_many_classes_the_largest_and_the_smallest(tmp_path: Path) -> No
 
 
 def test_a_sample_of_a_large_set_says_so(tmp_path: Path) -> None:
-    path = draw_image(tmp_path / "a.png")
+    path = save_grey(tmp_path / "a.png")
     dataset = Dataset("classification", (ClassInfo("a"),), tuple(Sample(path, label=0) for _ in range(1200)), ())
     report = inspect(dataset, DataOptions(checked_pictures=30)).report
     assert summary(report)[0].startswith("checked   30 of 1,200 images (30 train)")
@@ -86,7 +82,7 @@ def test_a_sample_of_a_large_set_says_so(tmp_path: Path) -> None:
 
 
 def test_files_that_were_not_compared_are_counted(tmp_path: Path) -> None:
-    train = (Sample(draw_image(tmp_path / "a.png"), label=0),)
+    train = (Sample(save_grey(tmp_path / "a.png"), label=0),)
     report = inspect(Dataset("classification", (ClassInfo("a"),), train, ()), DataOptions()).report
     assert not any(line.startswith(("copies", "others")) for line in summary(report))
     report = replace(report, duplicates=replace(report.duplicates, uncompared=1234))

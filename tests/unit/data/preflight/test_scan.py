@@ -3,18 +3,13 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from support.images import save_image
 
 from byoc_vision.data.preflight.scan import InvalidSample, SampleStats, measure_sample
 from byoc_vision.data.samples import ByteRange, MaskMap, Sample
-
-
-def save(path: Path, pixels: np.ndarray) -> Path:
-    assert cv2.imwrite(str(path), pixels if pixels.ndim == 2 else pixels[:, :, ::-1])
-    return path
 
 
 def seen(sample: Sample) -> SampleStats:
@@ -33,7 +28,7 @@ def problem(sample: Sample) -> str:
 def test_a_image(tmp_path: Path) -> None:
     image = np.zeros((40, 60, 3), np.uint8)
     image[:, 30:] = (200, 100, 50)
-    path = save(tmp_path / "a.png", image)
+    path = save_image(tmp_path / "a.png", image)
     stats = seen(Sample(path))
     assert (stats.height, stats.width) == (40, 60)
     assert stats.digest == hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
@@ -47,16 +42,16 @@ def test_a_image(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("side", [1, 7, 1000])
 def test_a_image_of_any_size(tmp_path: Path, side: int) -> None:
-    stats = seen(Sample(save(tmp_path / "a.png", np.full((side, 3), 80, np.uint8))))
+    stats = seen(Sample(save_image(tmp_path / "a.png", np.full((side, 3), 80, np.uint8))))
     assert stats.mean.tolist() == [80, 80, 80]
     assert stats.std.tolist() == [0, 0, 0]
 
 
 def test_grey_and_two_tones(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (50, 50), np.uint8)
-    stats = seen(Sample(save(tmp_path / "a.png", noise)))
+    stats = seen(Sample(save_image(tmp_path / "a.png", noise)))
     assert (stats.is_grey, stats.is_two_tone) == (True, False)
-    stats = seen(Sample(save(tmp_path / "b.png", np.where(noise > 99, 255, 0).astype(np.uint8))))
+    stats = seen(Sample(save_image(tmp_path / "b.png", np.where(noise > 99, 255, 0).astype(np.uint8))))
     assert (stats.is_grey, stats.is_two_tone) == (True, True)
 
 
@@ -64,30 +59,30 @@ def test_equal_means_do_not_make_a_image_grey(tmp_path: Path) -> None:
     stripes = np.zeros((64, 64, 3), np.uint8)
     for channel in range(3):
         stripes[channel * 16 : (channel + 1) * 16, :, channel] = 90
-    stats = seen(Sample(save(tmp_path / "a.png", stripes)))
+    stats = seen(Sample(save_image(tmp_path / "a.png", stripes)))
     assert stats.mean[0] == stats.mean[1] == stats.mean[2]
     assert not stats.is_grey
 
 
 def test_a_mask_after_its_map(tmp_path: Path) -> None:
-    image = save(tmp_path / "a.png", np.zeros((4, 5), np.uint8))
+    image = save_image(tmp_path / "a.png", np.zeros((4, 5), np.uint8))
     mask = np.full((4, 5), 2, np.uint8)
     mask[0] = 1
-    stored = save(tmp_path / "m.png", mask)
+    stored = save_image(tmp_path / "m.png", mask)
     stats = seen(Sample(image, stored, mask_map=MaskMap("map", ((1, 255), (2, 0)))))
     assert stats.mask == ((0, 255), (15, 5))
 
 
 @pytest.mark.parametrize("held", [{7: 20}, {0: 4, 255: 16}, {0: 1, 3: 9, 255: 10}, {2: 5, 4: 5, 6: 10}])
 def test_every_pixel_of_a_mask_is_counted(tmp_path: Path, held: dict[int, int]) -> None:
-    image = save(tmp_path / "a.png", np.zeros((4, 5), np.uint8))
+    image = save_image(tmp_path / "a.png", np.zeros((4, 5), np.uint8))
     values = np.repeat(np.array(list(held), np.uint8), list(held.values()))
-    mask = save(tmp_path / "m.png", values.reshape(4, 5))
+    mask = save_image(tmp_path / "m.png", values.reshape(4, 5))
     assert seen(Sample(image, mask)).mask == (tuple(held), tuple(held.values()))
 
 
 def test_a_slice_of_a_larger_file(tmp_path: Path) -> None:
-    data = save(tmp_path / "a.png", np.zeros((4, 5), np.uint8)).read_bytes()
+    data = save_image(tmp_path / "a.png", np.zeros((4, 5), np.uint8)).read_bytes()
     (tmp_path / "all.rec").write_bytes(b"....." + data + b"more")
     whole = seen(Sample(ByteRange(tmp_path / "all.rec", 5, len(data), "all.rec, record 1")))
     assert whole.digest == hashlib.blake2b(data, digest_size=16).digest()
@@ -96,12 +91,12 @@ def test_a_slice_of_a_larger_file(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_used_is_named_with_the_remedy(tmp_path: Path) -> None:
-    image = save(tmp_path / "a.png", np.zeros((4, 5), np.uint8))
+    image = save_image(tmp_path / "a.png", np.zeros((4, 5), np.uint8))
     empty = tmp_path / "empty.jpg"
     empty.write_bytes(b"")
     assert problem(Sample(empty)).endswith("image: it is empty")
     assert "gone.jpg cannot be read: No such file" in problem(Sample(tmp_path / "gone.jpg"))
-    small = save(tmp_path / "small.png", np.zeros((4, 4), np.uint8))
+    small = save_image(tmp_path / "small.png", np.zeros((4, 4), np.uint8))
     assert problem(Sample(image, small)).endswith(
         "small.png has 4 × 4 pixels, its image a.png has 5 × 4; export both in the same size"
     )

@@ -137,7 +137,10 @@ def test_a_mean_far_from_the_normalisation(blue: float, warned: bool) -> None:
     ("coverage", "said"),
     [
         (replace(COVERAGE, empty=51), "51 of 100 training masks show only background"),
-        (replace(COVERAGE, median=0.99), "more than 98% foreground; check that foreground and background are not swapped"),
+        (
+            replace(COVERAGE, median=0.99),
+            "more than 98% foreground; check that foreground and background are not swapped",
+        ),
     ],
 )
 def test_unusual_coverage(coverage: Coverage, said: str) -> None:

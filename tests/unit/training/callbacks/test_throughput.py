@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from byoc_vision.data.cache.location import Place
 from torch import Tensor
 
 from byoc_vision.data.cache import ImageCache, open_cache
-from byoc_vision.data.cache.location import Place
 from byoc_vision.data.samples import Dataset, Sample
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.callbacks.step_timer import Timeline

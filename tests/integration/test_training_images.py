@@ -10,10 +10,9 @@ from pathlib import Path
 import albumentations
 import cv2
 import pytest
-from support.jobs import QUICK
+from support.jobs import QUICK, read_metrics, run_train, write_hyperparameters
 
 from byoc_vision import artifact
-from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
 from byoc_vision.paths import MlPaths
 
@@ -41,9 +40,8 @@ def train(paths: MlPaths, images: Path, asked: dict[str, str]) -> int:
 
 
 def train_as_it_lies(paths: MlPaths, asked: dict[str, str]) -> int:
-    paths.hyperparameters.parent.mkdir(parents=True, exist_ok=True)
-    paths.hyperparameters.write_text(json.dumps(asked))
-    return main(["train", "--root", str(paths.root)])
+    write_hyperparameters(paths, asked)
+    return run_train(paths)
 
 
 def failure(paths: MlPaths) -> str:
@@ -128,9 +126,8 @@ class TestBadSamples:
         self, paths: MlPaths, broken: list[Path], workers: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         asked = SHAPES | {"checked_pictures": "1", "num_workers": workers}
-        paths.hyperparameters.parent.mkdir(parents=True)
-        paths.hyperparameters.write_text(json.dumps(asked))
-        assert main(["train", "--root", str(paths.root)]) == 3
+        write_hyperparameters(paths, asked)
+        assert run_train(paths) == 3
         assert failure(paths).startswith("Your data: 5 of 24 samples cannot be used; fix them, or leave them out with")
         assert f"{broken[0]} is cut short" in failure(paths)
         report = json.loads((paths.output_data / "preflight.json").read_text())
@@ -171,13 +168,12 @@ class TestBadSamples:
         assert "The classes are 0, 255: where one is missing, say how many there are with num_classes" in failure(paths)
         assert train_as_it_lies(paths, asked | {"on_bad_sample": "skip"}) == 0
 
-    def test_skip_trains_on_the_others(
+    def test_skip_trains_on_the_good_samples(
         self, paths: MlPaths, broken: list[Path], capsys: pytest.CaptureFixture[str]
     ) -> None:
         asked = SHAPES | {"checked_pictures": "1", "on_bad_sample": "skip", "epochs": "2"}
-        paths.hyperparameters.parent.mkdir(parents=True)
-        paths.hyperparameters.write_text(json.dumps(asked))
-        assert main(["train", "--root", str(paths.root)]) == 0
+        write_hyperparameters(paths, asked)
+        assert run_train(paths) == 0
         log = capsys.readouterr().out
         for path in broken:
             assert len(re.findall(rf"{path} is cut short.*on_bad_sample=skip", log)) == 1
@@ -187,11 +183,11 @@ class TestBadSamples:
 class TestTopK:
     def test_it_is_reported(self, drawn: Path, paths: MlPaths) -> None:
         assert train(paths, drawn / "shapes", SHAPES | {"top_k": "3"}) == 0
-        figures = json.loads((paths.output_data / "metrics.json").read_text())["validation"]
+        figures = read_metrics(paths)["validation"]
         assert figures["accuracy"] <= figures["top_3_accuracy"] <= 1
 
     @pytest.mark.parametrize(
-        ("pictures", "asked", "text"),
+        ("images", "asked", "text"),
         [
             ("shapes", SHAPES | {"top_k": "4"}, "top_k=4 of 4 classes is always right; take less"),
             ("scenes", SCENES | {"top_k": "2"}, "top_k=2 is for images with one class each; leave it out"),
