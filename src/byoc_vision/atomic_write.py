@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writes: a file is complete or absent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @contextmanager
 def renamed_into_place(path: Path) -> Iterator[Path]:
-    """A file to write beside `path`, on the same disk; it takes the place of `path` once it is whole."""
+    """A temporary file beside `path`, on the same disk, that replaces `path` when the context ends without an error."""
     scratch = Path(tempfile.mkdtemp(prefix=".saving-", dir=path.parent))
     try:
         beside = scratch / path.name
@@ -23,6 +23,6 @@ def renamed_into_place(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text as UTF-8: who reads finds the one before, or this one. Raises OSError."""
+    """Write a text as UTF-8: a reader finds the previous text or this one. Raises OSError."""
     with renamed_into_place(path) as beside:
         beside.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Log lines as people and CloudWatch read them, at once, on stdout: plain text, or JSON to search in."""
+"""Log lines on stdout, without delay: plain text, or JSON for searches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 
 class JsonLines(logging.Formatter):
-    """A JSON object a line: time (UTC), level, logger, message, traceback, and what `extra={"fields": {…}}` adds."""
+    """A JSON object per line: time (UTC), level, logger, message, traceback, and `extra={"fields": {…}}`."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {

@@ -320,7 +320,7 @@ class TestRefusals:
 
     def test_an_unknown_layout(self, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["prepare", "coco", "--source", str(images), "--output", str(tmp_path / "out")]) == 2
-        assert "coco is not known; take one of auto, " in capsys.readouterr().out
+        assert "coco is not known; use one of auto, " in capsys.readouterr().out
         assert os.listdir(tmp_path) == ["tree"]
 
 

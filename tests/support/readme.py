@@ -6,11 +6,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from byoc_vision.training.callbacks.health.catalogue import rules_table
-
 from byoc_serve.settings import variables_table
 from byoc_vision.data.formats import formats_text
 from byoc_vision.hyperparameters.table import hyperparameters_table
+from byoc_vision.training.callbacks.health.catalogue import rules_table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"

@@ -17,16 +17,16 @@ _PERIOD_V1 = "sys/fs/cgroup/cpu/cpu.cfs_period_us"
 
 
 def available_cores(root: Path = Path("/")) -> int:
-    """The cores that this process may run on: its affinity, and its container's share (`docker run --cpus`).
+    """The cores that this process may use: its affinity, and its container's share (`docker run --cpus`).
 
-    `os.cpu_count` sees the whole machine, and as many threads as that trip over each other in a small share.
+    `os.cpu_count` counts the whole machine, and that many threads slow each other down in a small share.
     """
     affinity = len(os.sched_getaffinity(0))
     return max(1, min(affinity, round(_cpu_quota(root) or affinity)))
 
 
 def visible_gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -> int:
-    """The NVIDIA GPUs that are in this container, less those that CUDA_VISIBLE_DEVICES hides."""
+    """The number of NVIDIA GPUs in this container, without those that CUDA_VISIBLE_DEVICES hides."""
     present = sum(1 for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit())
     chosen = environment.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
@@ -35,7 +35,7 @@ def visible_gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -
 
 
 def driver_version(environment: Mapping[str, str]) -> str | None:
-    """The version that the kernel's NVIDIA driver tells, as `535.183.01`; None where there is no driver."""
+    """The version of the kernel's NVIDIA driver, as `535.183.01`; None without a driver."""
     file = Path(environment.get(_DRIVER_FILE_VARIABLE) or _DRIVER_FILE)
     try:
         first_line = file.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
@@ -46,7 +46,7 @@ def driver_version(environment: Mapping[str, str]) -> str | None:
 
 
 def _cpu_quota(root: Path) -> float | None:
-    """Cores as a number, or None where there is no limit."""
+    """The number of cores, or None without a limit."""
     words = _words(root / _QUOTA_V2) or _words(root / _QUOTA_V1) + _words(root / _PERIOD_V1)
     if len(words) != 2 or not all(word.isdigit() for word in words) or int(words[1]) == 0:
         return None  # "max 100000" and "-1" mean no limit
@@ -65,9 +65,9 @@ _CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
 def free_memory(facts: Path = _FACTS, control_group: Path = _CONTROL_GROUP) -> int | None:
-    """Bytes that programs can still have without swapping, in this container; None where the system does not tell.
+    """Bytes that programs can still get without swapping, in this container; None if unknown.
 
-    Memory that files take is free, unless they are mapped, as libraries are: the kernel gives it up. Sources:
+    The page cache counts as free, except for mapped files such as libraries: the kernel releases it. Sources:
     proc_meminfo(5), the kernel's documentation of control groups (v2: memory.max, memory.current; v1:
     memory.limit_in_bytes, memory.usage_in_bytes; memory.stat).
     """
@@ -90,7 +90,7 @@ def free_memory(facts: Path = _FACTS, control_group: Path = _CONTROL_GROUP) -> i
 
 
 def memory_limit(facts: Path = _FACTS, control_group: Path = _CONTROL_GROUP) -> int | None:
-    """Bytes of memory that this container may take, or that the machine has; None where the system does not tell."""
+    """Bytes of memory that this container may use, or that the machine has; None if unknown."""
     total = _table(facts).get("MemTotal:")
     limits = [] if total is None else [total * 1024]
     for file in ("memory.max", "memory/memory.limit_in_bytes"):
@@ -101,7 +101,7 @@ def memory_limit(facts: Path = _FACTS, control_group: Path = _CONTROL_GROUP) -> 
 
 
 def _table(file: Path) -> dict[str, int]:
-    """Lines of a name and a number."""
+    """Name → number, from lines with both."""
     rows = (line.split() for line in _text(file).splitlines())
     return {row[0]: int(row[1]) for row in rows if len(row) >= 2 and row[1].isdecimal()}
 
@@ -118,15 +118,14 @@ def _text(file: Path) -> str:
         return ""
 
 
-SPINS = "1000"  # some 50 µs, a few times what a sleeping thread takes to wake
+SPINS = "1000"  # about 50 µs, a few times the time in which a sleeping thread wakes
 
 
 def sleep_between_regions() -> None:
-    """Have OpenMP's threads go to sleep early. torch reads this when it is imported, so call it before.
+    """Let OpenMP's threads go to sleep early. torch reads this setting on import, so call it before.
 
-    By default they spin for milliseconds after each parallel region, waiting for the next. Those are the cores that
-    images are decoded on, and where a share of cores is granted (`docker run --cpus`) it is used up by spinning.
-    What the user set himself stays.
+    By default they spin for milliseconds after each parallel region, waiting for the next one. That takes the cores
+    that decode images, and uses up a container's share of cores (`docker run --cpus`). A setting of the user is kept.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
