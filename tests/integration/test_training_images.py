@@ -165,7 +165,7 @@ class TestBadSamples:
         asked = SCENES | {"checked_pictures": "1"}
         assert train_as_it_lies(paths, asked) == 3
         assert f"{mask} holds 7, neither a class nor ignored" in failure(paths)
-        assert "The classes are 0, 255: where one is missing, say how many there are with num_classes" in failure(paths)
+        assert "The classes are 0, 255. If one is missing, set num_classes" in failure(paths)
         assert train_as_it_lies(paths, asked | {"on_bad_sample": "skip"}) == 0
 
     def test_skip_trains_on_the_good_samples(

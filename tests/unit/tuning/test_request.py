@@ -112,4 +112,4 @@ def test_there_is_at_least_one_trial(count: str, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit) as refusal:
         main(["tune", "--recipe", "classification", "--data", "shapes", "--trials", count])
     assert refusal.value.code == 2
-    assert "is not a whole number above 0" in capsys.readouterr().err
+    assert "is no whole number above 0" in capsys.readouterr().err
