@@ -84,6 +84,23 @@ test: install ## run the unit and integration tests
 .PHONY: test-all
 test-all: test test-slow test-isa test-hostile test-recipes test-tuning test-api test-browser test-mlflow test-container ## run every test
 
+# What rounds differently from processor to processor. The instruction sets: that of oneDNN, which computes PyTorch's and
+# OpenVINO's convolutions, and after the slash that of PyTorch's own kernels (x86 alone has it; empty: the machine's best,
+# since one above it would crash). An oneDNN set above the machine's is the machine's best, too.
+ISA_TESTS := tests/unit/test_precision.py tests/unit/inference/test_compiled.py tests/unit/export/test_example_script.py \
+	tests/unit/serve/test_loader.py tests/integration/test_golden.py \
+	-k "float32 or bfloat16 or masks or probabilities or losses"
+ISAS ?= SSE41/default AVX2/$(if $(filter x86_64,$(shell uname -m)),avx2) AVX512_CORE/ AVX512_CORE_VNNI/ AVX512_CORE_BF16/ \
+	AVX512_CORE_AMX/
+
+.PHONY: test-isa
+test-isa: install ## run the tests that depend on the processor, in float32 and bfloat16, under each instruction set
+	@set -e; for isa in $(ISAS); do \
+		own=$${isa#*/}; echo "== ONEDNN_MAX_CPU_ISA=$${isa%/*} $${own:+ATEN_CPU_CAPABILITY=$$own}"; \
+		env OMP_NUM_THREADS=1 ONEDNN_MAX_CPU_ISA=$${isa%/*} $${own:+ATEN_CPU_CAPABILITY=$$own} $(BIN)/pytest --quiet \
+			--numprocesses=$(TEST_PROCESSES) --dist=worksteal $(ISA_TESTS) $(PYTEST_ARGS); \
+	done
+
 .PHONY: test-slow
 test-slow: install ## interrupt and resume training jobs, and run every recipe on a small data set
 	$(PYTEST) $(ON_EACH_CORE) -m slow tests/slow tests/unit tests/integration $(PYTEST_ARGS)

@@ -32,10 +32,9 @@ from byoc_vision.data.samples import Dataset
 from byoc_vision.job import Channel, Job
 from byoc_vision.paths import MlPaths
 from byoc_vision.training import resolve_config
-from byoc_vision.training.build import build_trainer
-from byoc_vision.training.data_partition import Work
+from byoc_vision.training.build import assemble, seed_everything
+from byoc_vision.training.data_partition import DataPartition
 from byoc_vision.training.distributed import World
-from byoc_vision.training.run import seed_everything
 from byoc_vision.training.step import Step
 from byoc_vision.training.trainer import Trainer
 
@@ -71,14 +70,14 @@ def figures_of(
     started = time.perf_counter()
     seed_everything(seed)
     with tempfile.TemporaryDirectory() as folder:
-        work = Work.shared(dataset, World(), seed)
-        trainer = build_trainer(Job(MlPaths(Path(folder)), channels), hyperparameters, work, World())
+        work = DataPartition.shared(dataset, World(), seed)
+        trainer = assemble(Job(MlPaths(Path(folder)), channels), hyperparameters, work, World())
         if variant == "plain":
             make_plain(trainer)
         try:
             for epoch in range(1, hyperparameters.epochs + 1):
                 train(trainer, epoch)
-            figures = trainer.validate(lambda: False)
+            figures = trainer.validate()
         finally:
             trainer.close()
     return figures, time.perf_counter() - started

@@ -23,7 +23,7 @@ from byoc_vision.models.names import canonical_spec
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.precision import choose_device, choose_precision
 from byoc_vision.training.callbacks.health.monitor import HealthMonitor
-from byoc_vision.training.callbacks.health.observer import HealthObserver
+from byoc_vision.training.callbacks.health.step_watch import StepWatch
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.step import Batch, Step
@@ -32,7 +32,7 @@ from byoc_vision.types import ModelSpec, Task
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def build(task: Task, architecture: str, encoder: str | None) -> tuple[Step, Step, HealthObserver]:
+def build(task: Task, architecture: str, encoder: str | None) -> tuple[Step, Step, StepWatch]:
     """A step, and the same step with the rules looking on."""
     net = build_model(canonical_spec(ModelSpec(task=task, architecture=architecture, encoder=encoder, outputs=2)))
     device = choose_device()
@@ -42,8 +42,8 @@ def build(task: Task, architecture: str, encoder: str | None) -> tuple[Step, Ste
     precision = choose_precision("auto", device)
     loss = build_loss("cross_entropy", "softmax", task=task).to(device)
     step = Step(model, loss, optimizer, schedule, precision, precision.scaler(), device)
-    observer = HealthObserver(HealthMonitor(), model, net, optimizer, device, precision.autocast, mean=MEAN, std=STD)
-    return step, replace(step, observers=(observer,)), observer
+    observer = StepWatch(HealthMonitor(), model, net, optimizer, device, precision.autocast, mean=MEAN, std=STD)
+    return step, replace(step, callbacks=observer), observer
 
 
 def batch_of(task: Task, size: int, count: int) -> Batch:

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from byoc_vision.types import ModelSpec
+from byoc_vision.types import ClassInfo, ModelSpec
 
 if TYPE_CHECKING:
     from byoc_vision.describe.step_memory import StepMemory
@@ -50,11 +50,11 @@ class Case:
         return self.side, self.side
 
     def counted(self) -> StepMemory:
-        from byoc_vision.describe.step_memory import answering_memory, training_memory
+        from byoc_vision.describe.step_memory import inference_memory, training_memory
 
         if self.purpose == "train":
             return training_memory(self.spec, self.size, self.batch_size, optimizer=self.optimizer)
-        return answering_memory(self.spec, self.size, self.batch_size)
+        return inference_memory(self.spec, self.size, self.batch_size)
 
 
 CASES = (
@@ -149,8 +149,7 @@ def leave_artifact(case: Case, folder: Path) -> None:
     from byoc_vision.artifact import ModelConfig
     from byoc_vision.models.build import build_model
     from byoc_vision.preprocess import Preprocess
-    from byoc_vision.training.openvino_export import leave_compiled
-    from byoc_vision.types import ClassInfo
+    from byoc_vision.training.openvino_export import export_openvino
 
     segments = case.spec.task == "segmentation"
     values = [0, 255] if segments else [None] * case.spec.outputs
@@ -161,7 +160,7 @@ def leave_artifact(case: Case, folder: Path) -> None:
         preprocess=Preprocess(height=case.side, width=case.side),
     )
     artifact.save(folder, config, build_model(case.spec).state_dict())
-    leave_compiled(folder)
+    export_openvino(folder)
 
 
 if __name__ == "__main__":

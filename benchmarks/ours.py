@@ -14,9 +14,8 @@ from byoc_vision.data.samples import Dataset
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.batch_layout import Progress
-from byoc_vision.training.build import build_trainer
-from byoc_vision.training.data_partition import Work
+from byoc_vision.training.build import assemble
+from byoc_vision.training.data_partition import DataPartition
 from byoc_vision.training.distributed import World
 from byoc_vision.training.step import Step
 from byoc_vision.training.trainer import Trainer
@@ -65,7 +64,7 @@ class Ours:
 
     @property
     def workers(self) -> int:
-        return self._trainer.batches.num_workers
+        return self._trainer.loader.num_workers
 
     @property
     def precision(self) -> str:
@@ -74,13 +73,13 @@ class Ours:
     @property
     def data_wait(self) -> float:
         """Of the last epoch, 0–1."""
-        return self._trainer.throughput.data_wait
+        return self._trainer.timer.throughput.data_wait
 
     def epoch(self) -> float:
         """Train an epoch; its images a second."""
         self._epoch += 1
         train(self._trainer, self._epoch)
-        return self._trainer.throughput.images_per_second
+        return self._trainer.timer.throughput.images_per_second
 
     def steps(self) -> float:
         """As many steps as an epoch has, on one batch that lies on the device; their images a second."""
@@ -98,10 +97,10 @@ class Ours:
 
     def _steps(self, step: Step, count: int | None = None) -> float:
         if self._batch is None:
-            example = next(iter(self._trainer.batches))
+            example = next(iter(self._trainer.loader))
             images = example.image.to(step.device, memory_format=torch.channels_last)
             self._batch = images, example.target.to(step.device)
-        started, count = time.perf_counter(), count or len(self._trainer.batches)
+        started, count = time.perf_counter(), count or len(self._trainer.loader)
         step.begin()
         for _ in range(count):
             step([self._batch])
@@ -111,9 +110,13 @@ class Ours:
 
 
 def build(dataset: Dataset, paths: MlPaths, hyperparameters: Hyperparameters) -> Trainer:
-    return build_trainer(Job(paths), hyperparameters, Work.shared(dataset, World(), hyperparameters.seed), World())
+    return assemble(Job(paths), hyperparameters, DataPartition.shared(dataset, World(), hyperparameters.seed), World())
 
 
 def train(trainer: Trainer, epoch: int) -> None:
-    progress = Progress(sums=torch.zeros(2, dtype=torch.float64, device=trainer.step.device))
-    trainer.train(epoch, progress, after_step=lambda: False)
+    """The steps of an epoch, without validation."""
+    trainer.progress.begin(epoch)
+    trainer.begin_epoch()
+    for batches in trainer.batches():
+        trainer.progress.add(trainer.step(batches), len(batches))
+    trainer.end_of_steps()

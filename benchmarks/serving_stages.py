@@ -19,8 +19,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from byoc_serve.answers import Encoder
-from byoc_serve.negotiation import Form
+from byoc_serve.response_encoding import Encoder
+from byoc_serve.response_format import ResponseFormat
 from byoc_vision.data.decoding import read_image
 from byoc_vision.inference.predictor import Predictor, Prepared
 from byoc_vision.system.machine import available_cores, sleep_between_regions
@@ -69,7 +69,7 @@ def stages(root: Path, images: Sequence[bytes]) -> dict[str, Any]:
     predictor = Predictor.load(root / "model", threads=available_cores())
     prepared = [predictor.prepare(read_image(image)) for image in images]
     logits = [predictor.forward(item.pixels[None])[0] for item in prepared]
-    form = Form.PNG if predictor.config.model.task == "segmentation" else Form.JSON
+    form = ResponseFormat.PNG if predictor.config.model.task == "segmentation" else ResponseFormat.JSON
 
     def decode(index: int) -> None:
         predictor.prepare(read_image(images[index]))

@@ -24,7 +24,7 @@ from pathlib import Path
 from common import PET, encode, write
 
 DRAWN = 64
-IMPORTS = ("torch", "byoc_vision.cli", "byoc_vision.training.run")
+IMPORTS = ("torch", "byoc_vision.cli", "byoc_vision.training.build")
 MOMENTS = {
     "torch is imported": r"torch \d",
     "images are listed": r"\d+ training, ",
@@ -93,18 +93,18 @@ def main() -> None:
         shutil.rmtree(root, ignore_errors=True)
     until = {name: round(statistics.median(turn[name] for turn in turns), 1) for name in MOMENTS}
     seconds = {module: round(statistics.median(turn[module] for turn in imports), 2) for module in IMPORTS}
-    ratio = round(statistics.median(turn["byoc_vision.training.run"] / turn["torch"] for turn in imports), 2)
+    ratio = round(statistics.median(turn["byoc_vision.training.build"] / turn["torch"] for turn in imports), 2)
     for name, value in until.items():
         print(f"{value:5.1f} s  {name}")
     print("imports:", ", ".join(f"{module} {value} s" for module, value in seconds.items()))
-    print(f"byoc_vision.training.run / torch: {ratio}")
+    print(f"byoc_vision.training.build / torch: {ratio}")
     write(
         options.output,
         {
             "pictures": options.images,
             "seconds_until": until,
             "seconds_to_import": seconds,
-            "byoc_vision.training.run / torch": ratio,
+            "byoc_vision.training.build / torch": ratio,
         },
     )
 

@@ -19,7 +19,7 @@ from place import Place
 from steps import run
 from watching import follow, wait_for
 
-from byoc_vision.client import PictureSerializer, predict_classes, predict_mask, read_classes, read_mask
+from byoc_vision.client import ImageSerializer, predict_classes, predict_mask, read_classes, read_mask
 from byoc_vision.describe.ranges import search_space
 from byoc_vision.describe.tuning import as_metrics, as_request
 
@@ -121,7 +121,7 @@ class Boto3:
         asked = self.session.client("sagemaker-runtime").invoke_endpoint_async(
             EndpointName=name,
             InputLocation=f"{self._picture('asked')}{self.options.picture.name}",
-            ContentType=PictureSerializer.CONTENT_TYPE,
+            ContentType=ImageSerializer.CONTENT_TYPE,
             Accept=self.options.accept,
         )
         return self._read(self.place.wait_for(asked["OutputLocation"], asked["FailureLocation"]))
@@ -142,7 +142,7 @@ class Boto3:
             BatchStrategy="SingleRecord",
             TransformInput={
                 "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": self._picture("pictures")}},
-                "ContentType": PictureSerializer.CONTENT_TYPE,
+                "ContentType": ImageSerializer.CONTENT_TYPE,
             },
             TransformOutput={"S3OutputPath": self.place.of("transformed"), "Accept": self.options.accept},
             TransformResources={"InstanceType": self.options.cpu_instance, "InstanceCount": 1},

@@ -27,7 +27,7 @@ from sagemaker.serverless import ServerlessInferenceConfig
 from sdk_session import session_of
 from steps import run
 
-from byoc_vision.client import PictureSerializer
+from byoc_vision.client import ImageSerializer
 from byoc_vision.describe.tuning import as_metrics
 
 
@@ -100,7 +100,7 @@ class SdkV2:
         asked = predictor.predict_async(
             self.options.picture,
             input_path=self.place.of("asked/picture"),
-            initial_args={"ContentType": PictureSerializer.CONTENT_TYPE},
+            initial_args={"ContentType": ImageSerializer.CONTENT_TYPE},
         )
         return self._read(self.place.wait_for(asked.output_path, asked.failure_path))
 
@@ -131,7 +131,7 @@ class SdkV2:
         )
         transformer.transform(
             self.place.put(self.options.folder_of_picture(), "pictures"),
-            content_type=PictureSerializer.CONTENT_TYPE,
+            content_type=ImageSerializer.CONTENT_TYPE,
             job_name=self.created.transform_job(name),
             logs=False,
         )
@@ -178,7 +178,7 @@ class SdkV2:
         return self.options.deserializer.deserialize(io.BytesIO(self.place.read(address)), self.options.accept)
 
     def _translators(self, limit_mb: float = 25) -> dict[str, Any]:
-        return {"serializer": PictureSerializer(limit_mb), "deserializer": self.options.deserializer}
+        return {"serializer": ImageSerializer(limit_mb), "deserializer": self.options.deserializer}
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ from sagemaker.train.tuner import HyperparameterTuner
 from sdk_session import session_of
 from steps import run
 
-from byoc_vision.client import PictureSerializer, predict_classes, predict_mask
+from byoc_vision.client import ImageSerializer, predict_classes, predict_mask
 
 Answer = Any
 
@@ -112,7 +112,7 @@ class SdkV3:
         pictures = self.place.put(self.options.folder_of_picture(), "asked")
         asked = endpoint.invoke_async(
             f"{pictures}{self.options.picture.name}",
-            content_type=PictureSerializer.CONTENT_TYPE,
+            content_type=ImageSerializer.CONTENT_TYPE,
             accept=self.options.accept,
         )
         return self._read(self.place.wait_for(asked.output_location, asked.failure_location))
@@ -155,7 +155,7 @@ class SdkV3:
         )
         transformer.transform(
             self.place.put(self.options.folder_of_picture(), "pictures"),
-            content_type=PictureSerializer.CONTENT_TYPE,
+            content_type=ImageSerializer.CONTENT_TYPE,
             job_name=self.created.transform_job(name),
             logs=False,
         )

@@ -10,12 +10,12 @@ from flask import Flask, Response
 from byoc_serve.loader import Loader
 from byoc_serve.metrics import CONTENT_TYPE, Metrics, WorkerMetrics
 from byoc_serve.page import add_page
-from byoc_serve.responses import error_response, invoke, json_response, observe, report_errors
+from byoc_serve.response import error_response, invoke, json_response, observe, report_errors
 from byoc_serve.settings import Settings
 
 
 def create_app(settings: Settings, loader: Loader, metrics: WorkerMetrics | None = None) -> Flask:
-    """The app around a model that `loader` brings; whoever calls this starts and stops the loader.
+    """The app around the model of a loader, which the caller starts and stops.
 
     metrics: this worker's; by default it is the only one.
     """
@@ -27,7 +27,7 @@ def create_app(settings: Settings, loader: Loader, metrics: WorkerMetrics | None
 
     @app.get("/ping")
     def ping() -> Response:
-        """Only flags are read: this must be quick however busy the model is."""
+        """Only reads flags: this must be quick however busy the model is."""
         if loader.failure is not None:
             return error_response(500, f"the model cannot be served: {loader.failure}")
         return Response(status=200 if loader.ready else 503)
@@ -38,11 +38,11 @@ def create_app(settings: Settings, loader: Loader, metrics: WorkerMetrics | None
 
     @app.post("/invocations")
     def invocations() -> Response:
-        return invoke(lambda environ, stream: loader.model.invoke(environ, stream))
+        return invoke(lambda request: loader.model.predict(request))
 
     @app.get("/metrics")
-    def figures() -> Response:
-        return Response(metrics.everyone.exposition(loader.ready), content_type=CONTENT_TYPE)
+    def prometheus() -> Response:
+        return Response(metrics.all_workers.exposition(loader.ready), content_type=CONTENT_TYPE)
 
     @app.get("/openapi.json")
     def openapi() -> Response:

@@ -1,13 +1,12 @@
 """Requests that wait for the model at the same time go through it together.
 
-Nobody waits for company: whatever has gathered while the model was busy is the next batch. So a lone
-request is answered at once, and batches grow with the load. Decode → batch → predict → unbatch → encode,
-as in LitServe's loops, but a bad item fails alone.
+Whatever has gathered while the model was busy is the next batch: a lone request is computed at once, and batches grow
+with the load. As in LitServe's loops, but a bad item fails alone.
 
-Why `wait` is 0 by default: with clients that ask again as soon as they are answered, batches come to half
-of them by themselves. Waiting 2 … 5 ms for those in decoding moved the throughput by -18 … +14 % over models
-of 1 … 10 ms a batch and 0.5 … 20 ms an image and 1 … 32 clients, and mostly by less than 2 %: the time in
-which the model stands idle costs what the larger batch saves.
+Why `wait` is 0 by default: clients that send the next request after each response fall into step and fill half of the
+batches anyway. Waiting 2 … 5 ms for images in decoding changed the throughput by -18 … +14 % over models of 1 … 10 ms a
+batch, images of 0.5 … 20 ms and 1 … 32 clients, and mostly by less than 2 %: the time in which the model is idle costs
+what the larger batch saves.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class QueueFullError(Exception):
-    """As much as may wait is waiting."""
+    """As many items are queued as the capacity allows."""
 
 
 class QueueClosedError(Exception):
@@ -37,29 +36,29 @@ class QueueClosedError(Exception):
 
 
 class DeadlineError(Exception):
-    """The item waited longer than its caller does."""
+    """The item's deadline passed before it was computed."""
 
 
-class UnwantedError(Exception):
-    """Nobody waits for the item any more."""
+class ClientGoneError(Exception):
+    """The item's client has closed its connection."""
 
 
 class FatalError(Exception):
-    """What computes can compute nothing more: neither this batch nor any other."""
+    """The model can compute nothing more: neither this batch nor any other."""
 
 
 class Observer(Protocol):
-    """Who is told what happens. It is told under the queue's lock, and so must be quick."""
+    """Is called when the queue changes, under its lock: methods must be quick."""
 
     def items_wait(self, items: int) -> None:
-        """So many wait now."""
+        """The number of items that wait now."""
 
     def batch_starts(self, items: int) -> None:
-        """So many go through the model together."""
+        """The number of items that go through the model together."""
 
 
-class Answer(Future[Result]):
-    """One item's result to come, and how it fared: seconds in the queue, and in company of how many it left it."""
+class PendingResult(Future[Result]):
+    """The future result of one item; its seconds in the queue and its batch's size, once it has left the queue."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,17 +78,17 @@ def _same(_: object) -> Hashable:
 class _Entry(Generic[Item, Result]):
     item: Item
     deadline: float
-    wanted: Callable[[], bool]
+    is_connected: Callable[[], bool]
     since: float
-    answer: Answer[Result] = field(default_factory=Answer)
+    result: PendingResult[Result] = field(default_factory=PendingResult)
 
 
 class Batcher(Generic[Item, Result]):
     """A bounded queue between many threads that `submit` and the one that is in `run`.
 
-    batch_size: the most items computed at once. capacity: the most items accepted and not yet answered.
-    wait: seconds that a batch which is not full waits for those announced by `expecting`, counted from its oldest
-    item's coming; where none is announced it waits for nobody.
+    batch_size: the most items computed at once. capacity: the most items in flight: accepted and without a result.
+    wait: seconds that a batch which is not full waits for items announced by `expecting`, counted from the arrival of
+    its oldest item; if none is announced it does not wait.
     kind: only items of the same kind are computed together.
     """
 
@@ -107,28 +106,28 @@ class Batcher(Generic[Item, Result]):
         self._kind = kind
         self._observer = observer
         self._queue: deque[_Entry[Item, Result]] = deque()
-        self._unanswered = 0
+        self._in_flight = 0
         self._expected = 0
         self._open = True
         self._failure: FatalError | None = None
         lock = RLock()
-        self._changed = Condition(lock)  # what the model waits for: something to do, or the end
-        self._room = Condition(lock)  # what callers wait for
+        self._changed = Condition(lock)  # `run` waits for it: an item, or the end
+        self._room = Condition(lock)  # `submit` waits for it
 
     @property
-    def unanswered(self) -> int:
-        """Items accepted and not yet answered."""
-        return self._unanswered
+    def in_flight(self) -> int:
+        """Items accepted and without a result."""
+        return self._in_flight
 
-    def wait_for_room(self, items: int = 1, patience: float = 0.0) -> None:
-        """Return once there is room for so many items.
+    def wait_for_room(self, queue_timeout: float = 0.0) -> None:
+        """Return once there is room for an item.
 
-        patience: seconds to wait for it.
-        Raises QueueFullError where there is none by then, QueueClosedError.
+        queue_timeout: seconds to wait for it.
+        Raises QueueFullError if there is none by then, QueueClosedError.
         """
         with self._room:
             found = self._room.wait_for(
-                lambda: not self._open or self._unanswered + items <= self.capacity, timeout=patience
+                lambda: not self._open or self._in_flight < self.capacity, timeout=queue_timeout
             )
             if not self._open:
                 raise QueueClosedError
@@ -136,58 +135,57 @@ class Batcher(Generic[Item, Result]):
                 raise QueueFullError
 
     def expecting(self) -> AbstractContextManager[None]:
-        """While an item is made ready that will be submitted soon."""
+        """Announces an item that will be submitted soon, for the time of the block."""
         return self._expect_one() if self._wait else nullcontext()
 
     def submit(
         self,
-        items: Sequence[Item],
+        item: Item,
         deadline: float,
-        patience: float = 0.0,
-        wanted: Callable[[], bool] = _always,
-    ) -> list[Answer[Result]]:
-        """Queue all of the items, or none; their answers to come, in order.
+        queue_timeout: float = 0.0,
+        is_connected: Callable[[], bool] = _always,
+    ) -> PendingResult[Result]:
+        """Queue an item; its future result.
 
-        deadline: in seconds of `time.monotonic`; an item still waiting then is never computed. A cancelled
-        answer's item is skipped likewise, and one that is no longer `wanted` when its turn comes.
-        patience, and raises: as `wait_for_room`.
+        deadline: in seconds of `time.monotonic`; an item that still waits then is not computed, nor is one whose
+        result was cancelled, or whose client is no longer connected when its turn comes.
+        queue_timeout, and raises: as `wait_for_room`.
         """
-        now = time.monotonic()
-        entries: list[_Entry[Item, Result]] = [_Entry(item, deadline, wanted, now) for item in items]
+        entry: _Entry[Item, Result] = _Entry(item, deadline, is_connected, time.monotonic())
         with self._changed:
-            self.wait_for_room(len(entries), patience)
-            self._unanswered += len(entries)
-            self._queue.extend(entries)
-            self._tell_waiting()
+            self.wait_for_room(queue_timeout)
+            self._in_flight += 1
+            self._queue.append(entry)
+            self._report_waiting()
             self._changed.notify()
-        return [entry.answer for entry in entries]
+        return entry.result
 
     def run(self, compute: Callable[[list[Item]], Sequence[Result]]) -> None:
-        """Answer what is submitted, in the calling thread, until `stop`; then what was accepted before it.
+        """Compute what is submitted, in the calling thread, until `stop`; then what was accepted before it.
 
-        compute: takes 1 … batch_size items of one kind, gives as many results in their order. Where it raises for
-        several items, each half is tried alone, and its halves, so that only the ones at fault fail, and that a
-        batch too large for the memory is computed in smaller ones.
-        Raises FatalError where `compute` does, or `fail` is called; whatever waits fails with it.
+        compute: takes 1 … batch_size items of one kind and returns their results in order. If it raises for several
+        items, each half is tried alone, and its halves: only the items at fault fail, and a batch too large for the
+        memory is computed in smaller ones.
+        Raises FatalError if `compute` does, or `fail` is called; items that wait fail with it.
         """
         for batch in self._batches():
             try:
                 self._compute(batch, compute)
             except FatalError as error:
                 for entry in batch:
-                    if not entry.answer.done():
+                    if not entry.result.done():
                         self._fail(entry, error)
                 self.fail(error)
 
     def stop(self) -> None:
-        """Accept no more. `run` returns when all that was accepted is answered."""
+        """Accept no more. `run` returns when every accepted item has its result."""
         with self._changed:
             self._open = False
             self._changed.notify_all()
             self._room.notify_all()
 
     def fail(self, error: FatalError) -> None:
-        """Accept no more, and compute no more: what waits fails with `error`, which `run` raises."""
+        """Accept no more, and compute no more: items that wait fail with `error`, which `run` raises."""
         with self._changed:
             self._failure = self._failure or error
             self.stop()
@@ -207,7 +205,7 @@ class Batcher(Generic[Item, Result]):
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._queue or not self._open)
-                self._wait_for_company()
+                self._wait_for_expected()
                 if self._failure is not None:
                     self._fail_queue(self._failure)
                     raise self._failure
@@ -217,7 +215,7 @@ class Batcher(Generic[Item, Result]):
             if batch:
                 yield batch
 
-    def _wait_for_company(self) -> None:
+    def _wait_for_expected(self) -> None:
         if not self._wait or not self._queue:
             return
         latest = self._queue[0].since + self._wait
@@ -227,7 +225,7 @@ class Batcher(Generic[Item, Result]):
         )
 
     def _take(self) -> list[_Entry[Item, Result]]:
-        """The oldest entry that someone still waits for, and the next of its kind; the others keep their places."""
+        """The oldest entry that is still to be computed, and the next of its kind; the others keep their places."""
         batch: list[_Entry[Item, Result]] = []
         passed: list[_Entry[Item, Result]] = []
         now = time.monotonic()
@@ -239,21 +237,21 @@ class Batcher(Generic[Item, Result]):
                 batch.append(entry)
         self._queue.extendleft(reversed(passed))
         for entry in batch:
-            entry.answer.batch_size = len(batch)
-        self._tell_waiting()
+            entry.result.batch_size = len(batch)
+        self._report_waiting()
         if batch and self._observer is not None:
             self._observer.batch_starts(len(batch))
         return batch
 
     def _starts(self, entry: _Entry[Item, Result], now: float) -> bool:
-        """Whether someone still waits for it; where not, that is settled."""
-        entry.answer.queue_seconds = now - entry.since
-        if not entry.answer.set_running_or_notify_cancel():
-            self._give_back(1)
+        """Whether the entry is to be computed; if not, its result is settled."""
+        entry.result.queue_seconds = now - entry.since
+        if not entry.result.set_running_or_notify_cancel():
+            self._release(1)
         elif entry.deadline < now:
             self._fail(entry, DeadlineError())
-        elif not entry.wanted():
-            self._fail(entry, UnwantedError())
+        elif not entry.is_connected():
+            self._fail(entry, ClientGoneError())
         else:
             return True
         return False
@@ -275,38 +273,38 @@ class Batcher(Generic[Item, Result]):
     def _try(
         self, batch: list[_Entry[Item, Result]], compute: Callable[[list[Item]], Sequence[Result]]
     ) -> Exception | None:
-        """Give the entries their answers, or say why there are none."""
+        """Set the entries' results; the error if there are none."""
         try:
             results = compute([entry.item for entry in batch])
             if len(results) != len(batch):
-                raise RuntimeError(f"{len(batch)} images went into the model and {len(results)} answers came out")
+                raise RuntimeError(f"{len(batch)} images went into the model and {len(results)} results came out")
         except FatalError:
             raise
-        except Exception as error:  # whatever it is belongs to those who wait for the answers
+        except Exception as error:  # becomes the result of the items
             return error
-        self._give_back(len(batch))  # room first: who gets an answer may submit again at once
+        self._release(len(batch))  # room first: a client that gets its response may submit again at once
         for entry, result in zip(batch, results, strict=True):
-            entry.answer.set_result(result)
+            entry.result.set_result(result)
         return None
 
     def _fail_queue(self, error: Exception) -> None:
         while self._queue:
             entry = self._queue.popleft()
-            if entry.answer.set_running_or_notify_cancel():
+            if entry.result.set_running_or_notify_cancel():
                 self._fail(entry, error)
             else:
-                self._give_back(1)
-        self._tell_waiting()
+                self._release(1)
+        self._report_waiting()
 
     def _fail(self, entry: _Entry[Item, Result], error: Exception) -> None:
-        self._give_back(1)
-        entry.answer.set_exception(error)
+        self._release(1)
+        entry.result.set_exception(error)
 
-    def _give_back(self, items: int) -> None:
+    def _release(self, items: int) -> None:
         with self._room:
-            self._unanswered -= items
+            self._in_flight -= items
             self._room.notify(items)
 
-    def _tell_waiting(self) -> None:
+    def _report_waiting(self) -> None:
         if self._observer is not None:
             self._observer.items_wait(len(self._queue))

@@ -1,58 +1,64 @@
-"""Loading the model once, in a thread of its own, while the server answers already."""
+"""Loading models: onto which device, and for a single-model server in a thread of its own, while it answers already."""
 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from byoc_serve.health import Board, State
+from byoc_serve.multi_model.memory import bytes_needed, check_container, check_room
+from byoc_serve.readiness import Readiness, State
+from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError, UserError
+from byoc_vision.system.machine import available_cores, driver_version, visible_gpus
 
 if TYPE_CHECKING:  # importing it imports torch, which takes seconds
-    from byoc_serve.served import ServedModel
+    from byoc_serve.batcher import Observer
+    from byoc_serve.model_service import ModelService
     from byoc_vision.artifact import ModelConfig
 
-BUG_EXIT_CODE = 1
+INTERNAL_ERROR_EXIT_CODE = 1
 
 logger = logging.getLogger(__name__)
 
 
 class Loader:
-    """STARTING until `source` has given the model and it is warm, then READY; FAILED where that is impossible.
+    """STARTING until `source` has returned the model and it is warm, then READY; FAILED if that is impossible.
 
-    source: called once, in the loader's thread, which then is the model's.
-    on_failure: called last where the model cannot be loaded, or its thread has come to an end.
+    source: called once, in the loader's thread, which then computes for the model.
+    on_failure: called last if the model cannot be loaded, or its thread has ended.
     """
 
     def __init__(
         self,
-        source: Callable[[], ServedModel],
-        board: Board,
+        source: Callable[[], ModelService],
+        readiness: Readiness,
         worker: int = 0,
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._source = source
-        self._board = board
+        self._readiness = readiness
         self._worker = worker
         self._on_failure = on_failure
-        self._model: ServedModel | None = None
+        self._model: ModelService | None = None
         self._decided = Event()
         self._stopping = False
         self._thread = Thread(target=self._run, name="model", daemon=True)
         self.failure: str | None = None
-        board[worker] = State.STARTING
+        readiness[worker] = State.STARTING
 
     @property
     def ready(self) -> bool:
         """Whether every worker's model is ready."""
-        return self._board.ready
+        return self._readiness.ready
 
     @property
-    def model(self) -> ServedModel:
-        """The model. Raises RequestError where it is not ready."""
+    def model(self) -> ModelService:
+        """The model. Raises RequestError if it is not ready."""
         model = self._model
         if model is not None:
             return model
@@ -62,7 +68,7 @@ class Loader:
 
     @property
     def config(self) -> ModelConfig | None:
-        """What the model is for; None while there is none."""
+        """The model's config; None while it is being loaded."""
         return None if self._model is None else self._model.config
 
     def start(self) -> None:
@@ -71,7 +77,7 @@ class Loader:
     def wait(self, timeout: float) -> State:
         """The state once it is decided, or after `timeout` seconds."""
         self._decided.wait(timeout)
-        return self._board[self._worker]
+        return self._readiness[self._worker]
 
     def stop(self) -> None:
         """Finish what was accepted, accept no more, and end the thread."""
@@ -90,16 +96,16 @@ class Loader:
             model.run()
         except UserError as error:
             self._fail(str(error), error.exit_code)
-        except Exception as error:  # reported here, where all that the model's thread does ends
-            logger.exception("a bug in loading or running the model")
-            self._fail(f"{type(error).__name__}: {error}", BUG_EXIT_CODE)
+        except Exception as error:  # reported here, where the model's thread ends
+            logger.exception("internal error in loading or running the model")
+            self._fail(f"{type(error).__name__}: {error}", INTERNAL_ERROR_EXIT_CODE)
 
-    def _load(self) -> ServedModel:
+    def _load(self) -> ModelService:
         started = time.monotonic()
         model = self._source()
         model.warm_up()
         self._model = model
-        self._board[self._worker] = State.READY
+        self._readiness[self._worker] = State.READY
         logger.info("ready after %.1f s: %s", time.monotonic() - started, model)
         return model
 
@@ -107,7 +113,87 @@ class Loader:
         logger.error("the model cannot be served: %s", reason)
         self._model = None
         self.failure = reason
-        self._board.exit_code = exit_code
-        self._board[self._worker] = State.FAILED
+        self._readiness.exit_code = exit_code
+        self._readiness[self._worker] = State.FAILED
         self._decided.set()
         self._on_failure()
+
+
+def load_model(settings: Settings, worker: int, observer: Observer | None = None) -> ModelService:
+    """The single model of the settings, for one of the workers; to be called in the thread that will be its own.
+
+    Raises DataError if it is missing or damaged, and ResourceError if the GPU's driver is too old.
+    """
+    from byoc_serve.model_service import ModelService
+    from byoc_vision.inference.engines.openvino_engine import choose_lanes
+    from byoc_vision.inference.predictor import Predictor
+
+    _use_one_opencv_thread()
+    device = None
+    if _may_have_gpu(settings):
+        gpus = _find_usable_gpus(settings, quiet=worker > 0)
+        device = f"cuda:{worker % gpus}" if gpus > 1 else None
+    threads = max(1, available_cores() // max(1, settings.workers))
+    streams = min(settings.batch_size, choose_lanes(threads))
+    predictor = Predictor.load(settings.model, device, settings.engine, threads, streams, settings.precision)
+    return ModelService(predictor, settings, observer)
+
+
+def load_one_of_many(
+    folder: Path, settings: Settings, device: str | None = None, observer: Observer | None = None
+) -> ModelService:
+    """The model in `folder`, beside others; to be called in the thread that will be its own.
+
+    device: as torch names it; by default the GPU with the most free memory, or the CPU.
+    Raises RequestError 507 if memory does not suffice, DataError if the model is damaged, and ResourceError if the
+    GPU's driver is too old.
+    """
+    needed = bytes_needed(folder)
+    check_container(needed)
+    from byoc_serve.model_service import ModelService
+    from byoc_vision.inference.predictor import Predictor
+
+    _use_one_opencv_thread()
+    if device is None and _may_have_gpu(settings):
+        device = _choose_gpu(settings, needed)
+    predictor = Predictor.load(folder, device, settings.engine, precision=settings.precision)
+    return ModelService(predictor, settings, observer)
+
+
+def _use_one_opencv_thread() -> None:
+    """`ModelService` works on as many images at once as there are cores, each in its request's thread."""
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def _may_have_gpu(settings: Settings) -> bool:
+    """Whether torch, which takes seconds to import, may find a GPU."""
+    return settings.engine != "openvino" and bool(visible_gpus(os.environ) or driver_version(os.environ))
+
+
+def _find_usable_gpus(settings: Settings, quiet: bool) -> int:
+    """How many GPUs torch can use; 0 if the CPU takes their place. Raises ResourceError."""
+    import torch
+
+    from byoc_vision.system.gpus import check_driver, find_gpus
+
+    hardware = find_gpus()
+    warning = check_driver(hardware, allow_cpu_fallback=settings.allow_cpu_fallback, serving=True)
+    if not quiet:
+        logger.info("%s", hardware)
+        if warning:
+            logger.warning(warning)
+    return torch.cuda.device_count()
+
+
+def _choose_gpu(settings: Settings, needed: int) -> str | None:
+    """The GPU with the most free memory; None if torch can use none. Raises RequestError 507, ResourceError."""
+    import torch
+
+    gpus = _find_usable_gpus(settings, quiet=False)
+    free = [torch.cuda.mem_get_info(gpu)[0] for gpu in range(gpus)]
+    if not free:
+        return None
+    check_room(needed, max(free), "the GPU's memory")
+    return f"cuda:{free.index(max(free))}"

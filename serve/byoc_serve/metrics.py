@@ -1,7 +1,7 @@
-"""What the server counts, in memory that all workers share, and how Prometheus reads it.
+"""The server's metrics, in memory that all workers share, and their text for Prometheus.
 
-prometheus_client writes the figures down when they are asked for; counting is done here. Its own way for several
-processes has a file for each of them on a disk, found through an environment variable while it is imported.
+prometheus_client formats them; counting is done here. Its own support for several processes needs a file per process on
+a disk, found through an environment variable while it is imported.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-# The paths that are counted by name, as the app's routing has them. All others are one, or anyone could
-# have us count without end.
+# The paths that are counted by name, as the app's routing has them. All others are counted together, or clients could
+# make the number of counters grow without end.
 ROUTES = (
     "/ping",
     "/invocations",
@@ -43,7 +43,7 @@ _CELL = 8  # bytes: a float of C, which is written and read as a whole
 
 
 class _Histogram:
-    """Where a histogram lies in a worker's cells: a count for each bound, one above them, and the sum."""
+    """A histogram's place in a worker's cells: a count for each bound, one above them, and the sum."""
 
     def __init__(self, start: int, bounds: Sequence[float]) -> None:
         self._start = start
@@ -80,19 +80,19 @@ _CELLS = _WAITING + 1
 
 
 class Metrics:
-    """The figures of all workers; made before they are forked."""
+    """The metrics of all workers; created before they are forked."""
 
     def __init__(self, workers: int = 1) -> None:
         memory = memoryview(mmap.mmap(-1, workers * _CELLS * _CELL)).cast("d")
         self._workers = [memory[worker * _CELLS : (worker + 1) * _CELLS] for worker in range(workers)]
 
     def worker(self, number: int = 0) -> WorkerMetrics:
-        """What one of the workers counts. Where another had its place it goes on from there: counts never fall."""
+        """The metrics of one worker. It continues the counts of the worker that it replaces: counts never fall."""
         return WorkerMetrics(self, self._workers[number])
 
     def exposition(self, ready: bool) -> bytes:
-        """The figures in Prometheus's text format, whose media type is CONTENT_TYPE."""
-        from prometheus_client.exposition import generate_latest  # not when the server starts: few ask for it
+        """The metrics in Prometheus's text format, whose media type is CONTENT_TYPE."""
+        from prometheus_client.exposition import generate_latest  # not when the server starts: few use it
         from prometheus_client.registry import CollectorRegistry
 
         registry = CollectorRegistry()
@@ -106,14 +106,14 @@ class Metrics:
             HistogramMetricFamily,
         )
 
-        requests = CounterMetricFamily("byoc_requests", "Requests answered.", labels=["route", "status"])
+        requests = CounterMetricFamily("byoc_requests", "Requests with a response.", labels=["route", "status"])
         for number, route in enumerate(_LABELS):
             for status in range(_FIRST_STATUS, _FIRST_STATUS + _STATUSES):
                 if count := self._sum(_request_cell(number, status)):
                     requests.add_metric([route, str(status)], count)
         yield requests
         seconds = HistogramMetricFamily(
-            "byoc_request_seconds", "From a request's coming to its answer.", labels=["route"]
+            "byoc_request_seconds", "From a request's arrival to its response.", labels=["route"]
         )
         for route, histogram in zip(_LABELS, _DURATIONS, strict=True):
             buckets, total = histogram.read(self._workers)
@@ -123,23 +123,23 @@ class Metrics:
         buckets, total = _BATCHES.read(self._workers)
         yield HistogramMetricFamily("byoc_batch_size", "Images that went through the model together.", buckets, total)
         yield GaugeMetricFamily("byoc_queue_depth", "Images that wait for the model.", self._sum(_WAITING))
-        yield GaugeMetricFamily("byoc_model_ready", "1 where every worker's model is ready, 0 otherwise.", int(ready))
+        yield GaugeMetricFamily("byoc_model_ready", "1 if every worker's model is ready, 0 otherwise.", int(ready))
 
     def _sum(self, cell: int) -> float:
         return sum(cells[cell] for cells in self._workers)
 
 
 class WorkerMetrics:
-    """Counts for one process, from all of its threads; a Batcher's observer, too."""
+    """Counts for one process, from all of its threads; also a Batcher's observer."""
 
-    def __init__(self, everyone: Metrics, cells: memoryview[float]) -> None:
-        self.everyone = everyone
+    def __init__(self, all_workers: Metrics, cells: memoryview[float]) -> None:
+        self.all_workers = all_workers
         self._cells = cells
         self._lock = Lock()
         cells[_WAITING] = 0
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        """A request was answered. route: as in ROUTES; any other counts as OTHER."""
+        """Count a request. route: as in ROUTES; any other counts as OTHER."""
         number = _NUMBERS.get(route, len(ROUTES))
         with self._lock:
             self._cells[_request_cell(number, status)] += 1
@@ -154,7 +154,7 @@ class WorkerMetrics:
 
 
 class _Collected:
-    """Families as a registry wants them."""
+    """Families in the form that a registry takes."""
 
     def __init__(self, families: list[Metric]) -> None:
         self._families = families

@@ -1,44 +1,50 @@
 """NumPy's file format in memory. Source: numpy.lib.format, "Format Version 1.0" to "3.0".
 
-NumPy's own reader allocates what a header declares before it looks at the data, and evaluates the header
-as a Python literal: fine for one's own files, not for requests.
+NumPy's own reader of arrays allocates what a header declares before it looks at the data: fine for one's own files,
+not for requests. Its reader of headers has a limit of size, and is used here; nothing is allocated for the array,
+which is a view of the request's body.
 """
 
 from __future__ import annotations
 
-import re
+import tokenize
 from io import BytesIO
 from math import prod
 
 import numpy as np
+from numpy.lib import format as npy_format
 
-MAGIC = b"\x93NUMPY"
+MAGIC = npy_format.MAGIC_PREFIX
 
-_MAX_HEADER = 10_000
-_HEADER = re.compile(
-    rb"\s*\{\s*'descr':\s*'(?P<dtype>[^']{1,20})',\s*'fortran_order':\s*(?P<fortran>True|False),"
-    rb"\s*'shape':\s*\((?P<shape>(?:\s*\d{1,18}\s*,?){0,8})\)\s*,?\s*\}\s*"
+_MAX_HEADER = 1024  # bytes before the data; NumPy writes 128 for arrays of up to eight dimensions
+# Raised by `ast.literal_eval`, the tokenizer for headers of Python 2, and `numpy.dtype` on invalid headers.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    SyntaxError,
+    RecursionError,
+    MemoryError,  # of Python's parser, for too deep a nesting
+    tokenize.TokenError,
 )
-_UINT8 = re.compile(rb"[|<>=]?u1")
 
 
 def view_uint8(content: bytes) -> np.ndarray:
     """The uint8 array that the content of a .npy file holds, without a copy.
 
-    Raises ValueError where it is no such file, has another dtype, or is cut short.
+    Raises ValueError if it is not such a file, has another dtype or no elements, or is not as long as it declares.
     """
-    start, header = _split(content)
-    found = _HEADER.fullmatch(header)
-    if found is None:
-        raise ValueError("the array's header cannot be read")
-    if not _UINT8.fullmatch(found["dtype"]):
-        raise ValueError(f"the array's dtype is {found['dtype'].decode('latin-1')!r}, not uint8")
-    shape = tuple(int(length) for length in re.findall(rb"\d+", found["shape"]))
+    shape, fortran, dtype, start = _read_header(content)
+    if dtype != np.uint8:
+        raise ValueError(f"the array's dtype is {dtype}, not uint8")
+    if any(length <= 0 for length in shape):
+        raise ValueError(f"the array is empty: its shape is {_shown(shape)}")
     size = len(content) - start
     if prod(shape) != size:
-        raise ValueError(f"the array declares the shape {list(shape)} and holds {size:,} bytes")
-    flat = np.frombuffer(content, np.uint8, offset=start) if size else np.empty(0, np.uint8)
-    return flat.reshape(shape[::-1]).T if found["fortran"] == b"True" else flat.reshape(shape)
+        raise ValueError(f"the array declares the shape {_shown(shape)} and holds {size:,} bytes")
+    flat = np.frombuffer(content, np.uint8, offset=start)
+    return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
 
 
 def dump(array: np.ndarray) -> bytes:
@@ -48,13 +54,26 @@ def dump(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _split(content: bytes) -> tuple[int, bytes]:
-    """Where the data start, and the header before them."""
-    version = content[6:7]
-    if not content.startswith(MAGIC) or version not in (b"\x01", b"\x02", b"\x03"):
-        raise ValueError("the body is no .npy file")
-    width = 2 if version == b"\x01" else 4
-    start = 8 + width + int.from_bytes(content[8 : 8 + width], "little")
-    if start > min(len(content), _MAX_HEADER):
-        raise ValueError("the array's header is cut short")
-    return start, content[8 + width : start]
+def _read_header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """The shape, whether the order is Fortran's, the dtype, and where the data start. Raises ValueError."""
+    if not content.startswith(MAGIC):
+        raise ValueError("the body is not a .npy file")
+    file = BytesIO(content[:_MAX_HEADER])
+    try:
+        version = npy_format.read_magic(file)
+        if version == (1, 0):
+            shape, fortran, dtype = npy_format.read_array_header_1_0(file, max_header_size=_MAX_HEADER)
+        elif version in ((2, 0), (3, 0)):  # they differ in the encoding of field names, which uint8 does not have
+            shape, fortran, dtype = npy_format.read_array_header_2_0(file, max_header_size=_MAX_HEADER)
+        else:
+            raise ValueError(f"its version is {version}")
+    except _UNREADABLE as error:
+        raise ValueError(
+            f"the array's header cannot be read in {_MAX_HEADER:,} bytes; write the file with numpy.save"
+        ) from error
+    return tuple(map(int, shape)), fortran, dtype, file.tell()
+
+
+def _shown(shape: tuple[int, ...]) -> str:
+    text = str(list(shape))
+    return text if len(text) <= 100 else f"{text[:100]}…"

@@ -1,4 +1,4 @@
-"""The description of the API that GET /openapi.json answers, made from the tables that the code itself goes by.
+"""The description of the API at GET /openapi.json, generated from the tables that the code itself uses.
 
 Source: OpenAPI Specification 3.1.0. Its schemas are those of JSON Schema 2020-12.
 """
@@ -8,47 +8,47 @@ from __future__ import annotations
 from typing import Any
 
 from byoc_serve import metrics
-from byoc_serve.media import IMAGE_TYPES, JSON_LINES
-from byoc_serve.negotiation import FORMS, Form
+from byoc_serve.request_decoding import IMAGE_TYPES, JSON_LINES
 from byoc_serve.request_log import REQUEST_ID
+from byoc_serve.request_options import options_for
+from byoc_serve.response_format import RESPONSE_FORMATS, ResponseFormat
 from byoc_serve.settings import Settings
-from byoc_serve.wishes import options_for
 from byoc_vision import __version__
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.types import Task
 
 Json = dict[str, Any]
 
-# What a request may be refused with, whatever it asks for, and why.
-REFUSALS = {
-    400: "An empty body; no image; an image that is damaged; JSON, a form or an array that cannot be read.",
-    406: "`Accept` names nothing that can be had.",
-    408: "The body stopped coming.",
+# Errors of any request, by their status.
+ERRORS = {
+    400: "An empty or damaged body; JSON, a form or an array that cannot be read; an invalid option.",
+    406: "`Accept` names no format that this model offers.",
+    408: "The body stopped arriving.",
     413: "The body is over {max_body:,} bytes, an image over {max_pixels:,} pixels, or there are more than "
     "{queue_length} images.",
-    415: "The `Content-Type` is not read.",
-    500: "A bug of ours, or a model that cannot be served.",
-    503: "The model is being loaded, {queue_length} images wait already, or the server is stopping.",
+    415: "The `Content-Type` is not supported.",
+    500: "An internal error, or a model that cannot be served.",
+    503: "The model is being loaded, {queue_length} images are waiting already, or the server is stopping.",
     504: "The model had no time for this within {request_timeout} s.",
     507: "Memory does not suffice for the image.",
 }
 
 
 def describe(settings: Settings, config: ModelConfig | None) -> Json:
-    """The OpenAPI document of a server with these settings. card: the model's; None while there is none."""
-    tasks = [config.model.task] if config else list(FORMS)
+    """The OpenAPI document of a server with these settings. config: the model's; None while it is being loaded."""
+    tasks = [config.model.task] if config else list(RESPONSE_FORMATS)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "byoc-vision",
             "version": __version__,
-            "description": f"Answers images with what a model for {' or '.join(tasks)} sees in them.",
+            "description": f"Predictions of a {' or '.join(tasks)} model for images.",
         },
         "paths": {
             "/ping": {"get": _ping()},
             "/invocations": {"post": _invocations(settings, tasks, config)},
-            "/execution-parameters": {"get": _get("What a batch transform may ask.", _json(_EXECUTION_PARAMETERS))},
-            "/metrics": {"get": _get("Figures for Prometheus.", {metrics.CONTENT_TYPE: {"schema": _TEXT}})},
+            "/execution-parameters": {"get": _get("Parameters for a batch transform.", _json(_EXECUTION_PARAMETERS))},
+            "/metrics": {"get": _get("Metrics for Prometheus.", {metrics.CONTENT_TYPE: {"schema": _TEXT}})},
             "/openapi.json": {"get": _get("This description.", _json({"type": "object", "required": ["openapi"]}))},
         },
         "components": {"schemas": _SCHEMAS | _request_schemas(settings), "headers": _HEADERS},
@@ -72,17 +72,15 @@ def _get(summary: str, content: Json) -> Json:
 
 def _invocations(settings: Settings, tasks: list[Task], config: ModelConfig | None) -> Json:
     limits = settings.model_dump() | {"max_body": settings.max_body, "max_pixels": settings.max_pixels}
-    refusals = {
-        str(status): _response(text.format_map(limits), _json(_ref("Error"))) for status, text in REFUSALS.items()
-    }
-    refusals["503"]["headers"] |= {"Retry-After": {"schema": {"type": "string"}}}
-    answer = _response("The answer to an image, or a list of them to several.", _answers(tasks))
-    answer["headers"] |= {"X-Amzn-SageMaker-Custom-Attributes": {"schema": {"type": "string"}}}
+    errors = {str(status): _response(text.format_map(limits), _json(_ref("Error"))) for status, text in ERRORS.items()}
+    errors["503"]["headers"] |= {"Retry-After": {"schema": {"type": "string"}}}
+    success = _response("The prediction for an image, or a list for several images.", _predictions(tasks))
+    success["headers"] |= {"X-Amzn-SageMaker-Custom-Attributes": {"schema": {"type": "string"}}}
     return {
-        "summary": "The answer to one or several images.",
+        "summary": "Predictions for one or several images.",
         "parameters": [*_options(config), *_PARAMETERS],
         "requestBody": {"required": True, "content": _images()},
-        "responses": {"200": answer} | refusals,
+        "responses": {"200": success} | errors,
     }
 
 
@@ -94,7 +92,7 @@ def _options(config: ModelConfig | None) -> list[Json]:
 
 
 def _images() -> Json:
-    """What can be sent, by Content-Type. A binary body has no schema in OpenAPI 3.1."""
+    """The request bodies, by Content-Type. A binary body has no schema in OpenAPI 3.1."""
     return {name: {} for name in sorted(IMAGE_TYPES)} | {
         "application/octet-stream": {},
         "application/x-npy": {},
@@ -107,12 +105,12 @@ def _images() -> Json:
     }
 
 
-def _answers(tasks: list[Task]) -> Json:
-    """What comes back, by media type: each form of each task, and for several images a list of them."""
+def _predictions(tasks: list[Task]) -> Json:
+    """The response bodies, by media type: each format of each task, and for several images a list of them."""
     schemas: dict[str, list[Json]] = {}
     for task in tasks:
-        for form in FORMS[task]:
-            schemas.setdefault(form.media_type, []).extend(_SCHEMAS_OF_FORMS.get((task, form), []))
+        for offer in RESPONSE_FORMATS[task]:
+            schemas.setdefault(offer.media_type, []).extend(_SCHEMAS_OF_FORMATS.get((task, offer), []))
     return {
         media_type: {"schema": {"anyOf": choices}} if choices else {"schema": _TEXT if "lines" in media_type else {}}
         for media_type, choices in schemas.items()
@@ -125,7 +123,7 @@ def _response(description: str, content: Json | None = None) -> Json:
 
 
 def _json(schema: Json) -> Json:
-    return {Form.JSON.media_type: {"schema": schema}}
+    return {ResponseFormat.JSON.media_type: {"schema": schema}}
 
 
 def _ref(name: str) -> Json:
@@ -137,13 +135,13 @@ def _list_of(schema: Json) -> Json:
 
 
 def _object(properties: Json, optional: tuple[str, ...] = ()) -> Json:
-    """An object that has these properties, and no others."""
+    """An object with these properties and no others."""
     required = [name for name in properties if name not in optional]
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
 def _having(name: str, schema: Json) -> Json:
-    """An object that has this property; whatever else it has is ignored."""
+    """An object with this property; others are ignored."""
     return {"type": "object", "properties": {name: schema}, "required": [name]}
 
 
@@ -179,11 +177,11 @@ _SCHEMAS = {
     "Classes": _list_of(_RANKED_CLASS),
     "Probabilities": _list_of(_SHARE),
 }
-# Of the forms that are JSON; the same media type may stand for several.
-_SCHEMAS_OF_FORMS = {
-    ("segmentation", Form.JSON): [_ref("Mask"), _list_of(_ref("Mask"))],
-    ("classification", Form.JSON): [_ref("Classes"), _list_of(_ref("Classes"))],
-    ("classification", Form.VECTOR): [_ref("Probabilities"), _list_of(_ref("Probabilities"))],
+# Of the formats that are JSON; several may have the same media type.
+_SCHEMAS_OF_FORMATS = {
+    ("segmentation", ResponseFormat.JSON): [_ref("Mask"), _list_of(_ref("Mask"))],
+    ("classification", ResponseFormat.JSON): [_ref("Classes"), _list_of(_ref("Classes"))],
+    ("classification", ResponseFormat.VECTOR): [_ref("Probabilities"), _list_of(_ref("Probabilities"))],
 }
 _EXECUTION_PARAMETERS = _object(
     {
@@ -196,16 +194,16 @@ _HEADERS = {
     "RequestId": {
         "schema": _TEXT,
         "required": True,
-        "description": "The request's id, as it was given or as we made it; the log has it, too.",
+        "description": "The request's id: the client's, or a new one; the log has it too.",
     }
 }
 _PARAMETERS = [
     {
         "name": "X-Amzn-SageMaker-Custom-Attributes",
         "in": "header",
-        "description": "Comes back as it was sent; options may stand in it, too, as `threshold=0.3;palette=true`.",
+        "description": "Returned unchanged; it may contain options, such as `threshold=0.3;palette=true`.",
         "schema": {"type": "string", "pattern": "^[\\x20-\\x7e]*$", "maxLength": 1024},
     },
     {"name": "X-Amzn-SageMaker-Inference-Id", "in": "header", "description": "The request's id.", "schema": _TEXT},
-    {"name": "X-Request-Id", "in": "header", "description": "The same, where the other is absent.", "schema": _TEXT},
+    {"name": "X-Request-Id", "in": "header", "description": "The same, if the other is absent.", "schema": _TEXT},
 ]

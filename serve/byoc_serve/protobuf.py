@@ -1,8 +1,8 @@
-"""Probabilities as SageMaker's built-in algorithms answer them: Record messages of protobuf, framed by RecordIO.
+"""Probabilities as SageMaker's built-in algorithms return them: Record messages of protobuf, framed by RecordIO.
 
-A mask is answered as Semantic Segmentation does: features `target`, the probabilities as float32, and `shape`, their
-shape [1, K, H, W] as int32. Classes of an image are answered as the built-in classifiers do: labels `score`, the
-probabilities, and `predicted_label`, the index of the highest.
+Masks as from Semantic Segmentation: features `target`, the probabilities as float32, and `shape`, their shape
+[1, K, H, W] as int32. Classes as from the built-in classifiers: labels `score`, the probabilities, and
+`predicted_label`, the index of the highest.
 
 Sources: record.proto and serializer_utils.py (read_recordio) of the SageMaker Python SDK; "Common Data Formats for
 Inference" in the SageMaker developer guide; the protobuf encoding guide.

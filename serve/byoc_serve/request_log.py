@@ -1,4 +1,4 @@
-"""What is known of each request, from its coming to its answer: its id, the figures, a line in the log."""
+"""Each request's id, its metrics and its line in the log."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Record:
-    """A request under way. Whoever learns something of it notes it here.
+    """What is known about a request; each step fills in what it learns.
 
-    route: what it is counted as: its path. Where paths hold names, whoever answers them notes their pattern.
+    route: the path that it is counted under; for paths with names in them, their pattern.
     bytes_in: read of its body. queue_seconds, batch_size: of the image that waited longest.
     """
 
@@ -41,23 +41,23 @@ class Record:
 
     @classmethod
     def of(cls, environ: WSGIEnvironment) -> Record:
-        """The record of a request; one that nobody reads where it came past `Observed`."""
+        """The record of a request; an unused one if the request bypassed `Observed`."""
         record = environ.get(_RECORD)
         return record if isinstance(record, cls) else cls(id="")
 
 
-class Meter(Protocol):
-    """Who counts requests."""
+class RequestCounter(Protocol):
+    """Counts requests."""
 
     def request(self, route: str, status: int, seconds: float) -> None: ...
 
 
 class Observed:
-    """WSGI middleware: each request has an id, is counted, and on request is a line in the log."""
+    """WSGI middleware: gives each request an id, counts it, and logs it if `logs`."""
 
-    def __init__(self, app: WSGIApplication, meter: Meter, logs: bool) -> None:
+    def __init__(self, app: WSGIApplication, counter: RequestCounter, logs: bool) -> None:
         self._app = app
-        self._meter = meter
+        self._counter = counter
         self._logs = logs
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -76,14 +76,14 @@ class Observed:
 
         body = self._app(environ, start)
         seconds = time.perf_counter() - started
-        self._meter.request(record.route, record.status, seconds)
+        self._counter.request(record.route, record.status, seconds)
         if self._logs:
             _log(environ, record, seconds)
         return body
 
 
 class _Counted:
-    """A request's body, whose bytes are counted as they are read."""
+    """A request's body that counts its bytes as they are read."""
 
     def __init__(self, stream: IO[bytes], record: Record) -> None:
         self._stream = stream
@@ -96,7 +96,7 @@ class _Counted:
 
 
 def _identity(environ: WSGIEnvironment) -> str:
-    """The id that the platform or the client gave, where it can stand in a header; else a new one."""
+    """The id from the platform or the client if it is valid in a header, else a new one."""
     for name in _GIVEN_IDS:
         given = environ.get(name)
         if given is not None and _SANE_ID.fullmatch(given):

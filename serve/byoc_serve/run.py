@@ -1,4 +1,4 @@
-"""Starting the server: gunicorn with our settings, and how it ends."""
+"""The server's start and end: gunicorn's master with the settings."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from gunicorn.config import Config
 from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 
-from byoc_serve.health import Board, State
 from byoc_serve.metrics import Metrics
 from byoc_serve.multi_model.mms import serve_with_mms
+from byoc_serve.readiness import Readiness, State
 from byoc_serve.settings import Settings
 from byoc_serve.worker import Worker
 from byoc_vision.logs import set_up_logging
@@ -25,12 +25,12 @@ from byoc_vision.paths import MlPaths
 from byoc_vision.system.machine import sleep_between_regions, visible_gpus
 
 GRACE_SECONDS = 25  # SageMaker kills 30 s after SIGTERM
-HANG_SECONDS = 120  # a worker whose main loop stands still for so long is replaced
-KEEP_ALIVE_SECONDS = 65  # longer than the load balancers before us (60 s), so that they close a connection, and not we
+HANG_SECONDS = 120  # after which a worker whose main loop stands still is replaced
+KEEP_ALIVE_SECONDS = 65  # longer than load balancers (60 s), so that they close a connection, not the server
 MAX_CONNECTIONS = 4096
 OTHER_FILES = 128
 MAX_FAILED_STARTS = 3
-START_EXIT_CODE = 4  # ResourceError's: what kills a worker while it loads is mostly lack of memory
+START_EXIT_CODE = 4  # ResourceError's: mostly a worker is killed while loading because memory ran out
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 def serve(paths: MlPaths, port: int | None = None) -> int:
     """Serve the model of `paths` until SIGTERM; the process's exit status.
 
-    Raises InputError where an environment variable is wrong, or asks for what this image does not have.
+    Raises InputError if an environment variable is wrong, or needs what this image does not have.
     """
     settings = Settings.from_environment(os.environ, paths.root, port)
     settings = settings.model_copy(update={"workers": _workers(settings)})
@@ -47,19 +47,22 @@ def serve(paths: MlPaths, port: int | None = None) -> int:
     if settings.multi_model and settings.multi_model_server == "mms":
         return serve_with_mms(settings)
     server = Server(settings)
+    master = os.getpid()
     try:
         server.run()
     except SystemExit as end:
-        return server.board.exit_code or int(end.code or 0)
+        if os.getpid() != master:
+            raise  # in a worker: its status says to gunicorn whether to start another
+        return server.readiness.exit_code or int(end.code or 0)
     return 0
 
 
 class Server(BaseApplication):
-    """gunicorn's master: it listens, and keeps the workers alive that answer."""
+    """gunicorn's master: listens, and keeps the workers alive that answer."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.board = Board(settings.workers)
+        self.readiness = Readiness(settings.workers)
         self.metrics = Metrics(settings.workers)
         self._failed_starts = 0
         super().__init__()
@@ -69,7 +72,7 @@ class Server(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        raise NotImplementedError("the worker makes the app, see Worker.load_wsgi")
+        raise NotImplementedError("the worker creates the app, see Worker.load_wsgi")
 
     def _options(self) -> dict[str, Any]:
         settings = self.settings
@@ -88,7 +91,7 @@ class Server(BaseApplication):
             "loglevel": settings.log_level,
             "logger_class": JsonLogger if settings.log_format == "json" else Logger,
             "control_socket_disable": True,
-            # What proxies say of themselves is not read, and so no client's address is looked up among theirs.
+            # Headers of proxies are not read, and so no client's address is compared with theirs.
             "forwarded_allow_ips": "*",
             "secure_scheme_headers": {},
             "forwarder_headers": "",
@@ -100,25 +103,26 @@ class Server(BaseApplication):
         taken = {other.slot for other in arbiter.WORKERS.values()}
         free = (slot for slot in range(self.settings.workers) if slot not in taken)
         worker.slot = next(free, 0)
-        self.board[worker.slot] = State.STARTING
+        self.readiness[worker.slot] = State.STARTING
 
     def _count_failed_starts(self, arbiter: Arbiter, worker: Worker) -> None:
         """gunicorn replaces workers that die; one that dies whenever it loads the model would be replaced for ever.
 
-        And one that had many models would be replaced by one that has none, which the platform would not know.
+        A worker with many models would be replaced by one without models, and the platform would not notice.
         """
-        if self.settings.multi_model and arbiter.LISTENERS:  # there are none any more when the server is stopping
+        if self.settings.multi_model and arbiter.LISTENERS:  # empty when the server is stopping
             raise HaltServer("the process was killed, and its models are gone; give it more memory", START_EXIT_CODE)
-        self._failed_starts = 0 if self.board[worker.slot] is State.READY else self._failed_starts + 1
+        self._failed_starts = 0 if self.readiness[worker.slot] is State.READY else self._failed_starts + 1
         if self._failed_starts >= MAX_FAILED_STARTS:
             raise HaltServer(
-                f"the process was killed {MAX_FAILED_STARTS} times while it loaded the model; give it more memory",
+                f"the process ended {MAX_FAILED_STARTS} times while it loaded the model. The lines above say why; "
+                "if it was killed, give it more memory",
                 START_EXIT_CODE,
             )
 
 
 class JsonLogger(Logger):
-    """gunicorn's messages among ours, which are JSON, and not in its own form on a stream of their own."""
+    """gunicorn's messages as JSON like all others, not in its own format on a stream of its own."""
 
     def setup(self, cfg: Config) -> None:
         super().setup(cfg)
@@ -127,11 +131,11 @@ class JsonLogger(Logger):
 
 
 def _workers(settings: Settings) -> int:
-    """Of a multi-model server there is one, since the next process would not know what the first one has loaded."""
+    """A multi-model server has one: another process would not know which models the first has loaded."""
     return 1 if settings.multi_model else settings.workers or max(1, visible_gpus(os.environ))
 
 
 def _memory_folder() -> str | None:
-    """Where a worker's sign of life is written: on disks that are slow or shared, writing it can stall the worker."""
+    """The folder of the workers' heartbeat files: on slow or shared disks, writing them can stall a worker."""
     folder = Path("/dev/shm")
     return str(folder) if folder.is_dir() and os.access(folder, os.W_OK) else None

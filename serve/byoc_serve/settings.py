@@ -1,4 +1,4 @@
-"""What the server is told by its environment, read once.
+"""The server's settings, read once from its environment.
 
 Names that begin with SAGEMAKER_ are set by the platform. Source: "Use Your Own Inference Code with Hosting
 Services" and "… with Batch Transform" in the SageMaker developer guide.
@@ -14,12 +14,13 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from byoc_vision.errors import InputError, list_problems
-from byoc_vision.inference.engines.base import EngineName
+from byoc_vision.inference.engines.base import EngineName, EnginePrecision
 from byoc_vision.paths import MlPaths
 
 MEGABYTE = 2**20
-SPARE_THREADS = 16  # beyond those that wait for the model: for bodies on their way in, answers on their way out
-TRANSFORM_MEGABYTES = 100  # what payload × concurrency of a batch transform may be at the most
+LINE_BYTES = 2**10
+SPARE_THREADS = 16  # besides those that wait for the model: for bodies that arrive and responses that leave
+TRANSFORM_MEGABYTES = 100  # the most that payload × concurrency of a batch transform may be
 TRANSFORM_PAYLOAD_MB = 25
 
 LogFormat = Annotated[Literal["text", "json"], BeforeValidator(str.lower)]
@@ -35,14 +36,18 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, validate_by_name=True)
 
     root: Path = Field(
-        MlPaths().root, alias="ML_ROOT", description="The folder that stands for /opt/ml; the model is in its `model`."
+        MlPaths().root, alias="ML_ROOT", description="Replaces /opt/ml; the model is in its folder `model`."
     )
     port: int = Field(8080, alias="SAGEMAKER_BIND_TO_PORT", ge=1, le=65535, description="The port to listen on.")
     max_payload_mb: int = Field(
-        100, alias="MAX_PAYLOAD_MB", ge=1, le=4096, description="The largest request body, in MB; more gets 413."
+        100, alias="MAX_PAYLOAD_MB", ge=1, le=4096, description="The largest request body, in MB; larger ones get 413."
     )
     max_megapixels: int = Field(
-        178, alias="MAX_MEGAPIXELS", ge=1, le=4096, description="The largest image, in million pixels; more: 413."
+        178,
+        alias="MAX_MEGAPIXELS",
+        ge=1,
+        le=4096,
+        description="The largest image, in megapixels; larger ones get 413.",
     )
     batch_size: int = Field(
         8, alias="BATCH_SIZE", ge=1, le=1024, description="The most images that go through the model together."
@@ -52,47 +57,62 @@ class Settings(BaseModel):
         alias="BATCH_WAIT_MS",
         ge=0,
         le=1000,
-        description="Milliseconds for which a batch that is not full waits for images being decoded.",
+        description="Milliseconds that a batch which is not full waits for images being decoded.",
     )
     queue_length: int = Field(
-        64, alias="QUEUE_LENGTH", ge=1, le=4096, description="The most images accepted at once; more get 503."
+        64, alias="QUEUE_LENGTH", ge=1, le=4096, description="The most images accepted at once; further ones get 503."
     )
     request_timeout: int = Field(
-        55, alias="REQUEST_TIMEOUT", ge=1, le=3600, description="Seconds that a request waits for the model; then 504."
+        55,
+        alias="REQUEST_TIMEOUT",
+        ge=1,
+        le=3600,
+        description="Seconds until a waiting request gets 504.",
     )
     workers: int = Field(
-        0, alias="SERVER_WORKERS", ge=0, le=64, description="Processes, each with its own model; 0: one a GPU, or one."
+        0,
+        alias="SERVER_WORKERS",
+        ge=0,
+        le=64,
+        description="Processes, each with its own model; 0: one per GPU, or 1.",
     )
     engine: Annotated[EngineName, BeforeValidator(str.lower)] = Field(
         "auto",
         alias="ENGINE",
-        description="`auto`, `torch` or `openvino`: what computes the model; see docs/serving.md.",
+        description="`auto`, `torch` or `openvino`: the inference engine; see docs/serving.md.",
+    )
+    precision: Annotated[EnginePrecision, BeforeValidator(str.lower)] = Field(
+        "auto",
+        alias="PRECISION",
+        description="`auto`, `float32` or `bfloat16`: the precision of inference; see docs/serving.md.",
     )
     allow_cpu_fallback: bool = Field(
         False,
         alias="ALLOW_CPU_FALLBACK",
-        description="`true` serves on the CPU where the GPU's driver is too old, instead of ending.",
+        description="`true` serves on the CPU if the GPU's driver is too old, instead of ending with an error.",
     )
-    page: bool = Field(True, alias="PAGE", description="`0` serves no page at `/`.")
+    page: bool = Field(True, alias="PAGE", description="`0` disables the page at `/`.")
     log_level: LogLevel = Field("info", alias="LOG_LEVEL", description="`debug`, `info`, `warning` or `error`.")
     log_format: LogFormat = Field(
-        "text", alias="LOG_FORMAT", description="`text`, or `json`: every line is JSON, and each request has one."
+        "text", alias="LOG_FORMAT", description="`text`, or `json`: every line is JSON, with one line per request."
     )
     record_errors: Annotated[ErrorRule, BeforeValidator(str.lower)] = Field(
         "fail",
         alias="RECORD_ERRORS",
-        description="Of several images one cannot be read: `fail` refuses all, `line` answers an error in its place.",
+        description="If one of several images cannot be read: `fail` rejects all, `line` returns an error for it.",
     )
     batch_transform: bool = Field(False, alias="SAGEMAKER_BATCH", description="`true` in a batch transform.")
     batch_strategy: BatchStrategy = Field(
-        "SINGLE_RECORD", alias="SAGEMAKER_BATCH_STRATEGY", description="Batch transform: what a request holds."
+        "SINGLE_RECORD",
+        alias="SAGEMAKER_BATCH_STRATEGY",
+        description="Batch transform: one record per request, or several.",
     )
     transform_payload_mb: int = Field(
         0,
         alias="SAGEMAKER_MAX_PAYLOAD_IN_MB",
         ge=0,
         le=100,
-        description="Batch transform: the largest request body, instead of MAX_PAYLOAD_MB; 0: ask for 25.",
+        description="Batch transform: the largest request body in MB, instead of MAX_PAYLOAD_MB; 0: propose 25.",
     )
     transform_concurrency: int = Field(
         0,
@@ -102,19 +122,21 @@ class Settings(BaseModel):
     )
 
     multi_model: bool = Field(
-        False, alias="SAGEMAKER_MULTI_MODEL", description="`true` serves many models by name: a multi-model endpoint."
+        False, alias="SAGEMAKER_MULTI_MODEL", description="`true` serves a multi-model endpoint: many models by name."
     )
     multi_model_server: MultiModelServer = Field(
-        "own", alias="MULTI_MODEL_SERVER", description="Many models: `own`, or `mms`, AWS's multi-model-server."
+        "own",
+        alias="MULTI_MODEL_SERVER",
+        description="Multi-model endpoints: `own`, or `mms`: AWS's multi-model-server.",
     )
 
     @classmethod
     def from_environment(
         cls, environment: Mapping[str, str], root: Path | None = None, port: int | None = None
     ) -> Settings:
-        """Variables that are absent or empty have their defaults; `root` and `port` win over theirs.
+        """Variables that are absent or empty have their defaults; `root` and `port` override their variables.
 
-        Raises InputError, which names every variable that cannot be read.
+        Raises InputError, which names every invalid variable.
         """
         given = {name: environment.get(name, "").strip() for name in _fields_by_variable()}
         chosen = {"ML_ROOT": root, "SAGEMAKER_BIND_TO_PORT": port}
@@ -123,7 +145,7 @@ class Settings(BaseModel):
             return cls.model_validate(values | {name: value for name, value in chosen.items() if value is not None})
         except ValidationError as error:
             problems = [f"{item['loc'][0]}={item['input']}: {item['msg']}" for item in error.errors()]
-            raise InputError(list_problems("environment variables that cannot be used:", problems)) from error
+            raise InputError(list_problems("invalid environment variables:", problems)) from error
 
     @property
     def model(self) -> Path:
@@ -140,12 +162,17 @@ class Settings(BaseModel):
         return (transform_payload_mb or self.max_payload_mb) * MEGABYTE
 
     @property
+    def max_lines(self) -> int:
+        """Of a request of JSON lines: a line with an image rarely has less than a kilobyte."""
+        return max(self.queue_length, self.max_body // LINE_BYTES)
+
+    @property
     def max_pixels(self) -> int:
         return self.max_megapixels * 1_000_000
 
     @property
     def threads(self) -> int:
-        """Enough that all who wait for the model leave some free, to refuse others."""
+        """Enough to reject further requests while every accepted one waits for the model."""
         return self.queue_length + SPARE_THREADS
 
     @property
@@ -153,14 +180,14 @@ class Settings(BaseModel):
         return logging.getLevelNamesMapping()[self.log_level.upper()]
 
     def execution_parameters(self) -> dict[str, int | str]:
-        """What a batch transform may ask of this server; payload × concurrency must not exceed 100 MB there."""
+        """The parameters for a batch transform, in which payload × concurrency must not exceed 100 MB."""
         payload = self.transform_payload_mb or min(TRANSFORM_PAYLOAD_MB, self.max_payload_mb)
         concurrency = self.transform_concurrency or max(1, min(self.queue_length, TRANSFORM_MEGABYTES // payload))
         return {"MaxConcurrentTransforms": concurrency, "BatchStrategy": self.batch_strategy, "MaxPayloadInMB": payload}
 
 
 class Variable(NamedTuple):
-    """An environment variable as the documentation shows it."""
+    """An environment variable, for the documentation."""
 
     name: str
     default: str

@@ -11,65 +11,79 @@ import warnings
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from byoc_serve.health import State
+from byoc_serve.metrics import Metrics
+from byoc_serve.readiness import Readiness, State
+from byoc_serve.settings import Settings
 from byoc_serve.wsgi import make_service
 
-if TYPE_CHECKING:
-    from byoc_serve.run import Server
-
-STALL_SECONDS = 20  # a client that neither sends nor reads for so long is given up
-LINGER_SECONDS = 2.0  # for clients to close a connection that we have closed
+STALL_SECONDS = 20  # after which a client that neither sends nor reads is dropped
+LINGER_SECONDS = 2.0  # for clients to close a connection that the server has closed
 PING_THREADS = 4
 _PING = b"GET /ping"
-_LAST_WORDS = 2**16  # bytes
+_DISCARDED_BYTES = 2**16
+
+
+class Master(Protocol):
+    """What the workers use of the process that forks them; created before."""
+
+    settings: Settings
+    readiness: Readiness
+    metrics: Metrics
 
 
 class Worker(ThreadWorker):
-    """gthread, which answers from the first moment on, and ends where its model cannot be loaded.
+    """gthread that answers from its start, and ends if its model cannot be loaded.
 
-    slot: which of the workers it is, and so which GPU is its own; set before it is forked.
+    Every override says what gunicorn's own method does and why that does not suit; each has a test of its own.
+    slot: the number of the worker, and of its GPU; set before it is forked.
     """
 
-    app: Server
+    app: Master
     slot: int
 
-    def init_process(self) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._lingering: deque[TConn] = deque()
-        self._pings = ThreadPoolExecutor(PING_THREADS, thread_name_prefix="ping")
-        super().init_process()
+        self._ping_pool = ThreadPoolExecutor(PING_THREADS, thread_name_prefix="ping")
 
     def load_wsgi(self) -> None:
-        """Called by gunicorn after the fork."""
-        # Pillow warns of what is odd in an image, which is nobody's business here, and Python keeps every text.
+        """Called after the fork. The model is loaded in a thread of its own.
+
+        gunicorn takes a finished app, and answers nothing until the app is finished.
+        """
+        # Pillow warns about odd images, which concern only their client, and Python keeps the text of every warning.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         self.wsgi, self._service = make_service(
-            self.app.settings, self.app.board, self.slot, self._end, self.app.metrics.worker(self.slot)
+            self.app.settings, self.app.readiness, self.slot, self._end, self.app.metrics.worker(self.slot)
         )
         self._service.start()
 
     def run(self) -> None:
-        """Answer until SIGTERM, then finish what was accepted."""
-        for listener in self.sockets:
-            _limit_stalls(listener)
+        """Answer until SIGTERM, then finish what was accepted.
+
+        gunicorn's ends with status 0 whatever happened, and the master would start another worker, for ever.
+        """
         super().run()
         self._service.stop()
-        if self.app.board[self.slot] is State.FAILED:
-            sys.exit(Arbiter.APP_LOAD_ERROR)  # with any other status gunicorn would start another worker, for ever
+        if self.app.readiness[self.slot] is State.FAILED:
+            sys.exit(Arbiter.APP_LOAD_ERROR)
 
     def accept(self, listener: socket.socket) -> None:
         """Take a connection, and give it a thread once there is something to read.
 
-        gunicorn gives it one at once, to wait there: as many idle connections as threads would stop the server.
+        gunicorn gives it a thread at once, which waits there for 5 s: as many idle connections as threads stop the
+        server. And it waits without limit for a client that stops in the middle of a request.
         """
         try:
             client, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):  # another worker was faster, or the client is gone
             return
+        _limit_stalls(client)
         self.nr_conns += 1
         conn = TConn(self.cfg, client, address, listener.getsockname())
         conn.timeout = time.monotonic() + STALL_SECONDS
@@ -79,23 +93,32 @@ class Worker(ThreadWorker):
     def enqueue_req(self, conn: TConn) -> None:
         """Give a connection that has something to read to a thread; called in the main loop.
 
-        Health checks have threads of their own: were they to wait in line with everyone, the platform
-        would replace a server for being busy.
+        gunicorn has one pool of threads: when all are busy, health checks wait too, and the platform replaces a server
+        for being busy. Here they have a pool of their own.
         """
-        pool = self._pings if _is_ping(conn.sock) else self.tpool
+        pool = self._ping_pool if _is_ping(conn.sock) else self.tpool
         future = pool.submit(self.handle, conn)
         future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 
     def set_accept_enabled(self, enabled: bool) -> None:
+        """Called with False when the worker stops, or has as many connections as it may.
+
+        gunicorn then closes its socket on clients that the kernel has connected already: they see a reset. Here a
+        worker that stops accepts them first.
+        """
         if not enabled and not self.alive:
-            self._accept_those_at_the_door()
+            for listener in self.sockets:
+                before = -1
+                while before < self.nr_conns < self.worker_connections:
+                    before = self.nr_conns
+                    self.accept(listener)
         super().set_accept_enabled(enabled)
 
     def finish_request(self, conn: TConn, future: Future[object]) -> None:
         """Called in the main loop when a thread is done with a connection.
 
-        Where it is to be closed, gunicorn waits for the client to close it, too, up to 2 s, and answers
-        nobody meanwhile. Here the main loop goes on.
+        To close a connection gunicorn waits until the client has closed it too, up to 2 s, and its main loop stands
+        still. Here the poller waits.
         """
         closes = not future.cancelled() and future.exception() is None and future.result() is False
         if not closes:
@@ -109,24 +132,28 @@ class Worker(ThreadWorker):
             return
         conn.timeout = time.monotonic() + LINGER_SECONDS
         self._lingering.append(conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._read_last_words, conn))
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._discard, conn))
 
     def murder_pending(self) -> None:
-        """Called in every turn of the main loop."""
+        """Called in every turn of the main loop. gunicorn does not know the connections that linger."""
         super().murder_pending()
         while self._lingering and self._lingering[0].timeout < time.monotonic():
             self._forget(self._lingering[0])
 
     def _cap_keepalive(self, deadline: float) -> None:
-        """Called once, when SIGTERM came: who has not said a word by then is not waited for."""
+        """Called once, after SIGTERM.
+
+        gunicorn still waits the full time for clients that have connected and sent nothing.
+        """
         super()._cap_keepalive(deadline)
         for conn in self.pending_conns:
             conn.timeout = min(conn.timeout, deadline)
 
-    def _read_last_words(self, conn: TConn, client: socket.socket) -> None:
-        """Were they left unread, the kernel would reset the connection, and the client might lose our answer."""
+    def _discard(self, conn: TConn, client: socket.socket) -> None:
+        """Read what a client still sends: if it stayed unread, the kernel would reset the connection on close, and the
+        client might lose its response."""
         try:
-            last = not client.recv(_LAST_WORDS)
+            last = not client.recv(_DISCARDED_BYTES)
         except BlockingIOError:
             return
         except OSError:
@@ -143,14 +170,6 @@ class Worker(ThreadWorker):
         self.nr_conns -= 1
         conn.close()
 
-    def _accept_those_at_the_door(self) -> None:
-        """The kernel has told waiting clients that they are connected: they get their answer, too."""
-        for listener in self.sockets:
-            before = -1
-            while before < self.nr_conns < self.worker_connections:
-                before = self.nr_conns
-                self.accept(listener)
-
     def _end(self) -> None:
         """As on SIGTERM; called from the loader's thread."""
         self.alive = False
@@ -158,7 +177,7 @@ class Worker(ThreadWorker):
 
 
 def _is_ping(client: socket.socket) -> bool:
-    """Whether the next request is a health check, as far as its first bytes say."""
+    """Whether the next request is a health check, as far as its first bytes show."""
     client.setblocking(False)
     try:
         return client.recv(len(_PING), socket.MSG_PEEK) == _PING
@@ -166,8 +185,8 @@ def _is_ping(client: socket.socket) -> bool:
         return False
 
 
-def _limit_stalls(listener: socket.socket) -> None:
-    """Set the kernel's time limits; the sockets of accepted connections inherit them (socket(7))."""
+def _limit_stalls(client: socket.socket) -> None:
+    """Set the kernel's time limits, in seconds and microseconds (socket(7))."""
     limit = struct.pack("ll", STALL_SECONDS, 0)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)

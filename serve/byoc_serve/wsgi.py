@@ -1,6 +1,6 @@
-"""The pieces put together.
+"""The app together with its model or models.
 
-`byoc-vision serve` brings its own server. Any other WSGI server with threads can run the app too, as in
+`byoc-vision serve` starts it under gunicorn. Any other WSGI server with threads can run the app too, for example
 `gunicorn --threads 80 'byoc_serve.wsgi:make_app()'`.
 """
 
@@ -9,65 +9,41 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from flask import Flask
 
 from byoc_serve.app import create_app
-from byoc_serve.health import Board, State
-from byoc_serve.loader import Loader
+from byoc_serve.loader import Loader, load_model, load_one_of_many
 from byoc_serve.metrics import Metrics, WorkerMetrics
-from byoc_serve.multi_model.loading import load
 from byoc_serve.multi_model.registry import Registry
 from byoc_serve.multi_model.routes import create_multi_model_app
+from byoc_serve.readiness import Readiness, State
 from byoc_serve.settings import Settings
-
-if TYPE_CHECKING:
-    from byoc_serve.batcher import Observer
-    from byoc_serve.served import ServedModel
 
 
 def make_app() -> Flask:
-    """The app as the environment variables want it; its model, if it has one, is being loaded."""
-    settings = Settings.from_environment(os.environ)
-    app, service = make_service(settings, Board(), worker=0)
+    """The app with the settings of the environment; its model, if it has one, is being loaded."""
+    app, service = make_service(Settings.from_environment(os.environ), Readiness())
     service.start()
     return app
 
 
 def make_service(
     settings: Settings,
-    board: Board,
-    worker: int,
+    readiness: Readiness,
+    worker: int = 0,
     on_failure: Callable[[], None] = lambda: None,
     metrics: WorkerMetrics | None = None,
 ) -> tuple[Flask, Loader | Registry]:
-    """The app that the settings ask for, and what brings its model or models, which the caller starts and stops.
+    """The app, and the loader of its model or the registry of its models; the caller starts and stops the latter.
 
-    metrics: what the worker counts; by default it is the only one.
+    metrics: the worker's; by default it is the only one.
     """
     metrics = metrics or Metrics().worker()
     if not settings.multi_model:
-        loader = make_loader(settings, board, worker, on_failure, metrics)
+        loader = Loader(partial(load_model, settings, worker, metrics), readiness, worker, on_failure)
         return create_app(settings, loader, metrics), loader
-    registry = Registry(partial(load, settings=settings, observer=metrics), patience=settings.request_timeout)
-    board[worker] = State.READY
+    source = partial(load_one_of_many, settings=settings, observer=metrics)
+    registry = Registry(source, unload_timeout=settings.request_timeout)
+    readiness[worker] = State.READY
     return create_multi_model_app(settings, registry, metrics), registry
-
-
-def make_loader(
-    settings: Settings,
-    board: Board,
-    worker: int,
-    on_failure: Callable[[], None] = lambda: None,
-    observer: Observer | None = None,
-) -> Loader:
-    """A loader of the settings' model, on the GPU that is the worker's own; the observer is told of its batches."""
-
-    def load() -> ServedModel:
-        # In the loader's thread, not above: it imports torch, which takes seconds, and /ping must answer meanwhile.
-        from byoc_serve.served import load_model
-
-        return load_model(settings, worker, observer)
-
-    return Loader(load, board, worker, on_failure)

@@ -10,9 +10,8 @@ torch is imported where weights are read or written, not above: a server can do 
 from __future__ import annotations
 
 import json
+import os
 import shutil
-import tarfile
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from byoc_vision import __version__
+from byoc_vision.archives import MODELS, unpacked
 from byoc_vision.atomic_write import renamed_into_place, write_whole
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import Preprocess
@@ -90,18 +90,18 @@ def load(source: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
 def opened(source: Path) -> Iterator[Path]:
     """The folder with an artifact's files: of a folder, a folder nested one deep, or a .tar.gz of either.
 
-    Raises DataError where there is none.
+    Raises DataError if there is none, or the archive is damaged or holds what a model does not; see `Unpacker`.
     """
-    if not source.exists():
-        raise DataError(
-            f"{source} does not exist; a model is a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, or its .tar.gz"
-        )
-    if source.is_file():
-        with tempfile.TemporaryDirectory(prefix="byoc-model-") as scratch:
-            unpack(source, Path(scratch))
-            yield find_folder(Path(scratch))
-    else:
+    if source.is_dir():
         yield find_folder(source)
+    elif source.is_file():
+        with unpacked(source, MODELS) as folder:
+            yield find_folder(folder)
+    else:
+        problem = "is neither a folder nor a file" if source.exists() else "does not exist"
+        raise DataError(
+            f"{source} {problem}; a model is a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, or its .tar.gz"
+        )
 
 
 def find_folder(folder: Path) -> Path:
@@ -121,21 +121,14 @@ def find_folder(folder: Path) -> Path:
     )
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a model archive; members that leave the folder, links and devices are refused."""
-    try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise DataError(f"{archive} is not a whole tar archive of a model ({error}); fetch or make it again") from error
-
-
 def read_config(folder: Path) -> ModelConfig:
     """The model config of the artifact in a folder. Raises DataError where it is missing or damaged."""
     path = folder / CONFIG_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except PermissionError as error:
+        raise unreadable(error) from error
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not readable JSON ({error}); the model must be saved again") from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if version != FORMAT_VERSION:
@@ -151,6 +144,14 @@ def read_config(folder: Path) -> ModelConfig:
         raise DataError(f"{path}: {field}: {first['msg']}; the model must be saved again") from error
 
 
+def unreadable(error: PermissionError) -> DataError:
+    """What to say of a file of an artifact that this process may not read."""
+    return DataError(
+        f"{error.filename} may not be read by user {os.geteuid()} ({error.strerror}); make it readable, as with "
+        "chmod -R a+rX, or run as a user who may read it"
+    )
+
+
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """The weights of the artifact in a folder. Raises DataError where they are missing or damaged."""
     from safetensors import SafetensorError
@@ -158,8 +159,11 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
     path = folder / WEIGHTS_FILE
     try:
+        path.open("rb").close()  # of a file that may not be read safetensors says that it is not there
         return load_file(path)
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing; the model must be saved again") from error
+    except PermissionError as error:
+        raise unreadable(error) from error
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path} is damaged ({error}); fetch or train the model again") from error

@@ -1,4 +1,4 @@
-"""Log lines on stdout, without delay: plain text, or JSON for searches."""
+"""Log lines for people and CloudWatch, unbuffered on stdout: plain text, or JSON for searches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 
 class JsonLines(logging.Formatter):
-    """A JSON object per line: time (UTC), level, logger, message, traceback, and `extra={"fields": {…}}`."""
+    """One JSON object per line: time (UTC), level, logger, message, traceback, and the `extra={"fields": {…}}`."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -25,7 +25,7 @@ class JsonLines(logging.Formatter):
 
 
 def set_up_logging(level: int = logging.INFO, as_json: bool = False) -> None:
-    """Everything from `level` up to stdout, one line each; libraries from warnings up."""
+    """Log to stdout, one line each: this package from `level` up, libraries from warnings up."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout, force=True)
     logging.captureWarnings(as_json)
     if as_json:

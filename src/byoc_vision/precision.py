@@ -1,25 +1,23 @@
 """The device and the number format that a network runs in.
 
-bfloat16 halves memory traffic and doubles arithmetic where the hardware has it, and needs no care. float16 needs its
+bfloat16 halves memory traffic and doubles arithmetic on hardware made for it, and needs no care. float16 needs its
 loss scaled: Micikevicius et al., "Mixed Precision Training", 2018.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
 
 from byoc_vision.errors import InputError, ResourceError
+from byoc_vision.system.machine import has_amx_bfloat16
 
 PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _BFLOAT16_CAPABILITY = (8, 0)  # Ampere: the first GPUs whose tensor cores know bfloat16
-_BFLOAT16_CPU_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})  # without them it is emulated, and slower than float32
-_CPUINFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,11 @@ def choose_device(name: str | None = None) -> torch.device:
 
 
 def choose_precision(name: PrecisionName, device: torch.device) -> Precision:
-    """The precision of a name on a device. Raises InputError for float16 on a CPU."""
+    """The precision of a name on a device.
+
+    auto: on a GPU by its generation; on a CPU bfloat16 with AMX, float32 otherwise.
+    Raises InputError for float16 on a CPU.
+    """
     if name == "auto":
         return Precision(_best_dtype(device), device.type)
     if name == "float16" and device.type == "cpu":
@@ -76,20 +78,10 @@ def allow_tf32() -> None:
     torch.backends.cuda.matmul.fp32_precision = "tf32"
 
 
-def bfloat16_cpu(cpuinfo: Path = _CPUINFO) -> bool:
-    """Whether the processor multiplies bfloat16 itself. Linux tells; elsewhere the answer is no."""
-    try:
-        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    flags = next((line.partition(":")[2].split() for line in text.splitlines() if line.startswith("flags")), [])
-    return not _BFLOAT16_CPU_FLAGS.isdisjoint(flags)
-
-
 def _best_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return dtype_of_capability(torch.cuda.get_device_capability(device))
-    return torch.bfloat16 if device.type == "cpu" and bfloat16_cpu() else torch.float32
+    return torch.bfloat16 if device.type == "cpu" and has_amx_bfloat16() else torch.float32
 
 
 def dtype_of_capability(capability: tuple[int, int]) -> torch.dtype:

@@ -1,4 +1,4 @@
-"""Script mode: a job that brings its own entry point runs it, through SageMaker's training toolkit.
+"""Script mode: a job with its own entry point runs it through SageMaker's training toolkit.
 
 Framework estimators put `sagemaker_program` and `sagemaker_submit_directory` among the hyperparameters;
 newer clients set SAGEMAKER_PROGRAM.
@@ -17,15 +17,15 @@ from byoc_vision.sagemaker_values import decode
 
 
 def requested_program(raw_hyperparameters: Mapping[str, Any], environment: Mapping[str, str]) -> str | None:
-    """The user's own entry point, where the job names one."""
+    """The user's own entry point, if the job names one."""
     program = decode(raw_hyperparameters.get("sagemaker_program")) or environment.get("SAGEMAKER_PROGRAM")
     return str(program) if program else None
 
 
 def toolkit_command(program: str, root: str) -> list[str]:
-    """The command that hands the job over to the toolkit.
+    """The command that starts the toolkit.
 
-    Raises InputError where the toolkit is not installed, as on a laptop, or `root` is not its own.
+    Raises InputError if the toolkit is not installed, as on a laptop, or `root` is not /opt/ml.
     """
     if importlib.util.find_spec("sagemaker_training") is None:
         raise InputError(
@@ -33,11 +33,11 @@ def toolkit_command(program: str, root: str) -> list[str]:
             "the image has it, this environment does not: run it in the image"
         )
     if root != "/opt/ml":
-        raise InputError(f"script mode works below /opt/ml alone, not below {root}; run it in the image")
+        raise InputError(f"script mode works only below /opt/ml, not below {root}; run it in the image")
     return [sys.executable, "-c", "from sagemaker_training.cli.train import main; main()"]
 
 
 def run_toolkit(command: list[str]) -> None:
-    """Become the toolkit's process, so that it receives the signals and its status is ours."""
+    """Replace this process by the toolkit's, so that it receives the signals and returns its status."""
     sys.stdout.flush()
     os.execv(command[0], command)

@@ -1,4 +1,4 @@
-"""schemathesis asks a real server whatever its own description of the API allows, and what it forbids."""
+"""schemathesis sends a real server what its own description of the API allows, and what it forbids."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def test_the_server_keeps_to_its_description(save: Callable[[Path], object], tmp
     save(tmp_path / "model")
     with start(tmp_path, tmp_path / "log") as server:
         server.pings_until(200)
-        said = run_schemathesis(f"{server.url}/openapi.json", tmp_path)
-    assert said.returncode == 0, said.stdout
-    assert "4 selected / 4 total" in said.stdout, "all operations but the description itself"
+        done = run_schemathesis(f"{server.url}/openapi.json", tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "4 selected / 4 total" in done.stdout, "all operations except the description itself"
     assert "Traceback" not in server.log.read_text()
 
 
@@ -35,7 +35,7 @@ def run_schemathesis(url: str, folder: Path) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         [SCHEMATHESIS, "--config-file", HERE / "schemathesis.toml", "run", url, *options],
         cwd=folder,  # it leaves files where it runs
-        env={**os.environ, "SCHEMATHESIS_HOOKS": "pictures", "PYTHONPATH": path},
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "images", "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -23,7 +23,7 @@ from support.servers import (
     start,
 )
 
-from byoc_serve.health import State
+from byoc_serve.readiness import State
 
 # The browser says so of every answer that is no success, and of servers that are gone; no page can keep it from that.
 UNAVOIDABLE = re.compile(r"/(ping|invocations) - Failed to load resource: (the server responded|net::ERR_)")
@@ -112,7 +112,7 @@ def rgb() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("pictures")
+    return tmp_path_factory.mktemp("images")
 
 
 @pytest.fixture(scope="session")

@@ -102,7 +102,7 @@ def test_it_is_readable_and_fits(
         page.look(size, color_scheme=scheme)
         page.open().choose(image).answered(image.name)
         check_look(page, size, scheme)
-    nothing = folder / "a-rather-long-name-of-a-file-that-is-no-picture-at-all.jpg"
+    nothing = folder / "a-rather-long-name-of-a-file-that-is-not-an-image-at-all.jpg"
     nothing.write_bytes(b"nothing")
     tags.choose(nothing).refused(nothing.name)
     check_look(tags, size, scheme)

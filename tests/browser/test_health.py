@@ -60,7 +60,7 @@ def test_a_server_that_goes_and_comes_back(visit: Callable[[str], Page], tmp_pat
         page = visit(f"http://127.0.0.1:{port}").open()
         loader.stop()
     page.choose(image)
-    page.until(lambda: page["health"].text == "The server does not answer")
+    page.until(lambda: page["health"].text == "The server does not respond")
     assert page["again"].is_displayed()
     with app_of(tmp_path, port) as loader:
         loader.start()

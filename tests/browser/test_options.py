@@ -93,7 +93,7 @@ def test_a_threshold_of_several_classes(tags: Page, image: Path) -> None:
     tags.until(lambda: set(tags.script(marks)) == {"present"})
 
 
-def test_tiles_and_views_are_asked_for_and_in_the_command(cars: Page, image: Path) -> None:
+def test_tiles_and_mirror_images_are_sent_and_in_the_command(cars: Page, image: Path) -> None:
     choose(cars, "tile", "auto")
     choose(cars, "tta", "flips")
     assert "'" + f"{cars.url}/invocations?tile=auto&tta=flips" + "'" in cars["curl"].text
@@ -141,7 +141,7 @@ def test_by_keyboard_and_screen_reader_on_a_phone(cars: Page, image: Path) -> No
     order = [cars.tab_to("threshold"), *(cars.press(Keys.TAB) for _ in range(3))]
     assert [element.get_attribute("id") for element in order] == ["threshold", "tile", "side", "tta"]
     told = {name for role, name in cars.accessible() if re.match(r"slider|combobox|spinbutton", role, re.IGNORECASE)}
-    assert {"Threshold", "Tiles", "Longer side of a tile, in pixels", "Mirrored too"} <= told
+    assert {"Threshold", "Tiles", "Longer side of a tile, in pixels", "Mirror images"} <= told
 
 
 def test_without_a_description_images_are_answered(labels: Page, image: Path) -> None:

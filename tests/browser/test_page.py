@@ -46,7 +46,7 @@ class TestMask:
         np.testing.assert_array_equal(painted[..., :3], colours(masks)[mask // 10])
         np.testing.assert_array_equal(colours(masks), class_colours(6))
         assert (painted[..., 3] == 255).all()
-        np.testing.assert_array_equal(masks.canvas("picture")[..., :3], rgb)
+        np.testing.assert_array_equal(masks.canvas("image")[..., :3], rgb)
 
     def test_names_and_shares(self, masks: Page, image: Path) -> None:
         masks.choose(image).answered(image.name)
@@ -54,7 +54,7 @@ class TestMask:
         shares = [f"{np.mean(mask == value):.1%}" for value in range(0, 60, 10)]
         assert masks.texts("#classes .name") == [f"thing {value}" for value in range(0, 60, 10)]
         assert masks.texts("#classes .number") == shares
-        assert re.search(r"image\.png · 120 × 90 · \d+ KB · answered in \d+ ms", masks.said())
+        assert re.search(r"image\.png · 120 × 90 · \d+ KB · predicted in \d+ ms", masks.said())
 
     def test_a_class_is_hidden_and_stays_hidden(self, masks: Page, image: Path) -> None:
         masks.choose(image).answered(image.name)
@@ -159,15 +159,15 @@ class TestWaysIn:
         masks.until(lambda: masks.script("return document.getElementById('video').videoWidth"))
         masks["live"].click()
         masks.answered("camera.jpg")
-        first = masks.canvas("picture")
+        first = masks.canvas("image")
         box = masks.all("#classes input")[2]
         box.send_keys(Keys.SPACE)
-        masks.until(lambda: not np.array_equal(masks.canvas("picture"), first))
+        masks.until(lambda: not np.array_equal(masks.canvas("image"), first))
         assert masks["status"].get_attribute("aria-live") == "off"
         assert masks.driver.switch_to.active_element == box, "a new answer does not take the focus away"
         for _ in range(5):
-            seen = masks.canvas("picture")
-            masks.until(lambda seen=seen: not np.array_equal(masks.canvas("picture"), seen))
+            seen = masks.canvas("image")
+            masks.until(lambda seen=seen: not np.array_equal(masks.canvas("image"), seen))
         assert not masks.script("return document.getElementById('video').paused"), "browsers stop what cannot be seen"
         masks["live"].click()
         assert masks["mask"].is_displayed()
@@ -186,7 +186,7 @@ class TestWaysIn:
         untrusted["copy"].click()
         untrusted.until(lambda: untrusted["copied"].text == "Copied")
 
-    def test_a_image_is_turned_as_the_server_turns_it(self, masks: Page, folder: Path, rgb: np.ndarray) -> None:
+    def test_an_image_is_turned_as_on_the_server(self, masks: Page, folder: Path, rgb: np.ndarray) -> None:
         turned = folder / "turned.jpg"
         turned.write_bytes(encode(rgb, "JPEG", exif=EXIF_TURNED))
         masks.choose(turned).answered("turned.jpg")
@@ -199,7 +199,7 @@ class TestWaysIn:
         masks.choose(scan).answered("scan.tiff")
         assert masks.canvas("mask").shape == (90, 120, 4)
         assert masks["frame"].is_displayed()
-        assert "cannot show it" in masks["picture"].get_attribute("aria-label")
+        assert "cannot show it" in masks["image"].get_attribute("aria-label")
 
 
 class TestCurl:
@@ -239,9 +239,9 @@ class TestErrors:
     def test_a_file_that_is_no_image(self, labels: Page, folder: Path) -> None:
         text = folder / "notes.txt"
         text.write_text("no image")
-        assert "Content-Type: text/plain is not read" in labels.choose(text).refused("notes.txt")
+        assert "Content-Type: text/plain is not supported" in labels.choose(text).refused("notes.txt")
 
-    def test_too_large_a_image_is_made_smaller_only_when_asked(self, masks: Page, folder: Path) -> None:
+    def test_an_image_that_is_too_large_is_made_smaller_only_on_request(self, masks: Page, folder: Path) -> None:
         noise = folder / "noise.png"
         noise.write_bytes(encode(np.random.default_rng(1).integers(0, 256, (700, 700, 3), dtype=np.uint8)))
         assert "over the limit of 1,048,576 bytes" in masks.choose(noise).refused("noise.png")

@@ -16,7 +16,7 @@ from support.browser import DESK, PHONE, Page, chromium, console, requested
 
 from byoc_vision.report.page import report_on, write_report
 from byoc_vision.report.record import Record
-from byoc_vision.tuning.page import write_page
+from byoc_vision.tuning.page import write_tuning_page
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -79,7 +79,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         addresses[name] = write_report(folder).as_uri()
     compared = [folders[name] for name in ("segmentation", "one-epoch", "barely-begun")]
     asked, searched = searches.request(), tmp_path_factory.mktemp("searched")
-    write_page(searched / "tuning.html", searches.whole_search(searched, asked), asked)
+    write_tuning_page(searched / "tuning.html", searches.whole_search(searched, asked), asked)
     addresses["search"] = (searched / "tuning.html").as_uri()
     addresses["comparison"] = report_on(compared, folders["segmentation"] / "comparison.html").as_uri()
     return addresses
@@ -233,12 +233,12 @@ def test_tables_sort(visit: Callable[..., Page]) -> None:
 
 def test_everything_has_a_name(visit: Callable[..., Page]) -> None:
     page = visit("segmentation")
-    told = page.accessible()
+    elements = page.accessible()
     named = {"button", "link", "image", "tab", "region", "navigation", "searchbox"}
-    assert [role for role, name in told if role in named and not name] == []
-    names = [name for role, name in told if role == "heading"]
-    assert {"Curves", "Answers", "Data", "Time", "Run"} <= set(names)
-    assert any(name.startswith("Loss. training: from ") for _, name in told)
+    assert [role for role, name in elements if role in named and not name] == []
+    names = [name for role, name in elements if role == "heading"]
+    assert {"Curves", "Predictions", "Data", "Time", "Run"} <= set(names)
+    assert any(name.startswith("Loss. training: from ") for _, name in elements)
 
 
 def test_the_command_is_copied(visit: Callable[..., Page]) -> None:

@@ -102,7 +102,7 @@ class TestCommand:
     def test_no_image_is_no_number(self, shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit, match="2"):
             main(["check", str(shapes), "--pictures", "0"])
-        assert "'0' is no whole number above 0" in capsys.readouterr().err
+        assert "'0' is not a whole number above 0" in capsys.readouterr().err
 
     def test_it_starts_without_torch(self, shapes: Path) -> None:
         code = (

@@ -18,7 +18,7 @@ from support.images import decode, draw_scene, encode
 from support.runtime import Failure, Runtime, start_runtime
 from support.servers import Server, start_standin
 
-from byoc_vision.client import PredictionError, draw, patience, predict_classes, predict_mask, predict_probabilities
+from byoc_vision.client import PredictionError, draw, predict_classes, predict_mask, predict_probabilities, transports
 from byoc_vision.errors import DataError, InputError
 
 SCENE = draw_scene(3, width=120, height=80)[0]
@@ -57,7 +57,7 @@ def runtime(endpoints: Runtime, monkeypatch: pytest.MonkeyPatch) -> Runtime:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", endpoints.url)
-    monkeypatch.setattr(patience, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(transports, "_FIRST_PAUSE", 0.01)
     endpoints.seen.clear()
     endpoints.failures.clear()
     endpoints.answering.set()
@@ -225,9 +225,9 @@ def test_what_does_not_pass_is_asked_once(runtime: Runtime, client: Any) -> None
 
 def test_a_silent_and_a_missing_server_are_reported(runtime: Runtime) -> None:
     runtime.answering.clear()
-    with pytest.raises(PredictionError, match=r"no answer within 0\.2 s; give it more with timeout"):
+    with pytest.raises(PredictionError, match=r"did not respond within 0\.2 s; allow more with timeout"):
         predict_classes(f"{runtime.url}/endpoints/light/invocations", JPEG, timeout=0.2)
-    with pytest.raises(PredictionError, match=r"timeout=… gives it more time"):
+    with pytest.raises(PredictionError, match=r"timeout=… allows more time"):
         predict_classes("light", JPEG, region="eu-west-1", timeout=0.2)
     runtime.answering.set()
     with pytest.raises(PredictionError, match=r"cannot be reached: .*is the server running"):
@@ -239,7 +239,7 @@ def test_wrong_addresses_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
         predict_mask("localhost:8080", JPEG)
     with pytest.raises(InputError, match="http://HOST/models/NAME/invoke"):
         predict_mask("http://localhost:8080", JPEG, target_model="cars.tar.gz")
-    with pytest.raises(InputError, match="a int is no endpoint"):
+    with pytest.raises(InputError, match="a int is not an endpoint"):
         predict_mask(3, JPEG)
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)

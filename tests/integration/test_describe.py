@@ -76,7 +76,7 @@ UNET = ["instances", "--model", "unet"]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ranges", "--recipe", "nowhere"], "nowhere is no recipe"),
+        (["ranges", "--recipe", "nowhere"], "nowhere is not a recipe"),
         (["hyperparameters", "--form", "create-algorithm"], "--image is missing"),
         (["instances", "--model", "unett", "--image-size", "64", "--batch-size", "2"], "model=unett is not known"),
         ([*UNET, "--image-size", "64", "--batch-size", "0"], "batch_size: input should be greater"),

@@ -1,4 +1,7 @@
-"""`byoc-vision export` in each format: the example that it writes answers as `byoc-vision predict` does."""
+"""`byoc-vision export` in each format: the example that it writes answers as `byoc-vision predict` does.
+
+The artifacts are without OpenVINO's form, so that `predict` computes them with PyTorch in float32 on any CPU.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ def same_masks(folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert main(predict) == 0
     masks = [cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED) for name in ("mask.png", "answers/picture.png")]
     assert set(np.unique(masks[0])) == {0, 100}
-    return bool((masks[0] == masks[1]).mean() > 0.99)  # where processors have bfloat16, predict takes it
+    return bool((masks[0] == masks[1]).mean() > 0.999)
 
 
 @pytest.mark.parametrize("format_name", ["openvino", "torchscript", "torch-export"])
@@ -108,7 +111,7 @@ def test_a_classifier_from_its_archive_to_the_default_place(
     predicted = json.loads((tmp_path / "predictions.jsonl").read_text())["predictions"]
     printed = answers_of(capsys.readouterr().out)
     assert [name for name, _ in printed] == [entry["label"] for entry in predicted]
-    np.testing.assert_allclose([p for _, p in printed], [entry["score"] for entry in predicted], atol=0.01)
+    np.testing.assert_allclose([p for _, p in printed], [entry["score"] for entry in predicted], atol=1e-4)
 
 
 def test_an_unknown_format_is_refused_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,9 +24,9 @@ from support.jobs import QUICK, read_metrics, write_hyperparameters
 from support.servers import start
 
 from byoc_serve.app import create_app
-from byoc_serve.health import Board, State
 from byoc_serve.loader import Loader
-from byoc_serve.served import ServedModel
+from byoc_serve.model_service import ModelService
+from byoc_serve.readiness import Readiness, State
 from byoc_serve.settings import Settings
 from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
@@ -68,7 +68,7 @@ def trained(tmp_path: Path) -> Trained:
 def serving(paths: MlPaths) -> Iterator[FlaskClient]:
     """The app around the model that the job has left."""
     settings = Settings()
-    loader = Loader(lambda: ServedModel(Predictor.load(paths.model), settings), Board())
+    loader = Loader(lambda: ModelService(Predictor.load(paths.model), settings), Readiness())
     loader.start()
     try:
         assert loader.wait(READY_LIMIT) is State.READY

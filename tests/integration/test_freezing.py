@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.trainers import train
 
 from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.preflight import check
@@ -15,9 +16,8 @@ from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import parse
 from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.batch_layout import Progress
-from byoc_vision.training.build import build_trainer
-from byoc_vision.training.data_partition import Work
+from byoc_vision.training.build import assemble
+from byoc_vision.training.data_partition import DataPartition
 from byoc_vision.training.distributed import World
 from byoc_vision.training.trainer import Trainer
 
@@ -32,13 +32,7 @@ def trainer_of(root: Path, task: str, **hyperparameters: str) -> Trainer:
         make_classification_set(paths.channels, count_train=8, count_validation=4, size=32)
     job = Job.load(paths)
     dataset = check(find_dataset(job.folders, DataOptions()), DataOptions()).dataset
-    return build_trainer(job, parse(COMMON | hyperparameters), Work.shared(dataset, World(), seed=0), World())
-
-
-def train(trainer: Trainer, epoch: int) -> None:
-    progress = Progress(sums=torch.zeros(2, dtype=torch.float64))
-    progress.begin(epoch, trainer.learning_rate())
-    trainer.train(epoch, progress, lambda: False)
+    return assemble(job, parse(COMMON | hyperparameters), DataPartition.shared(dataset, World(), seed=0), World())
 
 
 def state(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -76,7 +70,7 @@ def test_the_encoder_learns_at_its_share_of_the_learning_rate(tmp_path: Path) ->
     trainer = trainer_of(tmp_path, "classification", model="resnet10t", freeze_epochs="0", encoder_lr_factor="0.1")
     rates = [group["lr"] for group in trainer.step.optimizer.param_groups]
     assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4])
-    assert trainer.learning_rate() == pytest.approx(1e-3)
+    assert trainer.learning_rate == pytest.approx(1e-3)
 
 
 def test_the_classic_u_net_has_no_encoder_to_freeze(tmp_path: Path) -> None:

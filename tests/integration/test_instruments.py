@@ -1,4 +1,4 @@
-"""What looks on while a real, small network trains: the timeline, the readings, the profiler, the trackers."""
+"""What follows the training of a real, small network: step timer, system metrics, profiler, TensorBoard, MLflow."""
 
 from __future__ import annotations
 
@@ -6,26 +6,20 @@ import gzip
 import json
 import logging
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from support.tracked import record_of
-from support.trainers import small_trainer, train
+from support.trainers import end, small_trainer, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from byoc_vision.hyperparameters import parse
-from byoc_vision.paths import MlPaths
-from byoc_vision.training.batch_layout import Progress
-from byoc_vision.training.callbacks.mlflow import MlflowTracker
+from byoc_vision.training.callbacks.health.callback import Health
+from byoc_vision.training.callbacks.mlflow import Mlflow
 from byoc_vision.training.callbacks.profiler import MOST_OPERATORS
-from byoc_vision.training.callbacks.tensorboard import STEP_LOSS, TensorBoardTracker
+from byoc_vision.training.callbacks.step_timer import StepTimer
+from byoc_vision.training.callbacks.tensorboard import STEP_LOSS, TensorBoard
 from byoc_vision.training.distributed import World
-from byoc_vision.training.tracking.build import build_trackers
 from byoc_vision.training.trainer import Trainer
-
-SERVER = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
 
 
 def names(trace: Path) -> set[str]:
@@ -33,12 +27,12 @@ def names(trace: Path) -> set[str]:
 
 
 def test_two_epochs_of_six_steps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    trainer, _ = small_trainer(tmp_path, profile_steps="4:7")
+    trainer = small_trainer(tmp_path, profile_steps="4:7")
     with caplog.at_level(logging.INFO):
         for epoch in (1, 2):
             train(trainer, epoch)
-        trainer.close()
-    times = trainer.instruments.times()
+    times = end(trainer).times
+    assert times is not None
 
     assert times.steps == 12
     parts = times.total.model_dump()
@@ -65,68 +59,72 @@ def test_two_epochs_of_six_steps(tmp_path: Path, caplog: pytest.LogCaptureFixtur
 
 
 def test_a_step_of_several_batches(tmp_path: Path) -> None:
-    trainer, _ = small_trainer(tmp_path, accumulate_steps="4", profile_steps="1:1")
+    trainer = small_trainer(tmp_path, accumulate_steps="4", profile_steps="1:1")
     train(trainer, 1)
-    trainer.close()
-    times = trainer.instruments.times()
+    times = end(trainer).times
+    assert times is not None
     assert times.steps == 2
     assert times.profile is not None
     assert times.profile.steps == (1, 1)
 
 
 def test_a_trace_that_was_asked_for_too_late_or_too_early(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    trainer, _ = small_trainer(tmp_path / "late", profile_steps="100:110")
+    trainer = small_trainer(tmp_path / "late", profile_steps="100:110")
     train(trainer, 1, steps=2)
-    trainer.close()
+    end(trainer)
     assert "profile_steps=100:110: the training ended with step 2, so there is no trace" in caplog.text
-    resumed, _ = small_trainer(tmp_path / "early", profile_steps="1:2")
+    resumed = small_trainer(tmp_path / "early", profile_steps="1:2")
     train(resumed, 1, batch=3)
-    resumed.close()
+    times = end(resumed).times
+    assert times is not None
     assert "profile_steps=1:2 lies before step 4" in caplog.text
     assert caplog.text.count("there is no trace") == 2
-    assert resumed.instruments.times().profile is None
-    assert resumed.instruments.times().steps == 3
-    assert [slow.step for slow in sorted(resumed.instruments.times().slowest, key=lambda slow: slow.step)] == [4, 5, 6]
+    assert times.profile is None
+    assert times.steps == 3
+    assert [slow.step for slow in sorted(times.slowest, key=lambda slow: slow.step)] == [4, 5, 6]
 
 
 def test_a_trace_that_cannot_be_written_fails_no_job(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    trainer, _ = small_trainer(tmp_path, profile_steps="1:1")
+    trainer = small_trainer(tmp_path, profile_steps="1:1")
     (tmp_path / "output").mkdir()
     (tmp_path / "output/data").write_text("in the way")
     train(trainer, 1, steps=2)
-    trainer.close()
     assert "could not be written" in caplog.text
-    assert trainer.instruments.times().profile is None
+    times = end(trainer).times
+    assert times is not None
+    assert times.profile is None
 
 
-def kinds(root: Path, trainer: Trainer, **hyperparameters: str) -> list[type]:
-    trackers = build_trackers(MlPaths(root), parse(hyperparameters), trainer, Progress(), SERVER)
-    return [type(tracker) for tracker in trackers.all]
+def kinds(trainer: Trainer) -> set[type]:
+    return {type(callback) for callback in trainer.callbacks}
 
 
-def test_the_steps_of_a_resumed_job_are_reported(tmp_path: Path) -> None:
-    """40 steps an epoch: the job goes on with step 31, and the second epoch ends with step 80."""
-    trainer, hyperparameters = small_trainer(tmp_path, count=80, batch_size="2", tensorboard_histograms="true")
-    progress = Progress(epoch=1, batch=30, sums=torch.zeros(2, dtype=torch.float64))
-    trackers = build_trackers(MlPaths(tmp_path), hyperparameters, trainer, progress, {})
-    trackers.begin(record_of(0))
+def test_the_steps_of_a_resumed_job_are_shown(tmp_path: Path) -> None:
+    """40 steps an epoch: the job continues with step 31, and the second epoch ends with step 80."""
+    trainer = small_trainer(tmp_path, count=80, batch_size="2", tensorboard_histograms="true")
+    trainer.callbacks.train_begin(record_of(0))
     train(trainer, 1, batch=30)
-    trackers.epoch(record_of(1))
+    trainer.callbacks.epoch_end(record_of(1))
     train(trainer, 2)
-    trackers.epoch(record_of(2))
-    trackers.end(record_of(2), tmp_path / "output/data")
+    trainer.callbacks.epoch_end(record_of(2))
+    trainer.callbacks.train_end(record_of(2))
     trainer.close()
     events = EventAccumulator(str(tmp_path / "output/tensorboard")).Reload()
     assert [point.step for point in events.Scalars("train/loss")] == [40, 80]
-    (told,) = events.Scalars(STEP_LOSS)
-    assert told.step == 50
-    assert math.isfinite(told.value)
+    (shown,) = events.Scalars(STEP_LOSS)
+    assert shown.step == 50
+    assert math.isfinite(shown.value)
     assert set(events.Tags()["histograms"]) == {f"weights/{name}" for name, _ in trainer.net.named_parameters()}
 
 
-def test_who_is_told(tmp_path: Path) -> None:
-    trainer, _ = small_trainer(tmp_path)
-    assert kinds(tmp_path, trainer) == [TensorBoardTracker, MlflowTracker]
-    assert kinds(tmp_path, trainer, tensorboard="false") == [MlflowTracker]
-    other = replace(trainer, world=World(rank=1, local_rank=1, size=2))
-    assert kinds(tmp_path, other) == []
+def test_which_trackers_a_job_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    both = {TensorBoard, Mlflow}
+    assert kinds(small_trainer(tmp_path / "both")) & both == both
+    assert kinds(small_trainer(tmp_path / "one", tensorboard="false")) & both == {Mlflow}
+
+
+def test_only_the_main_process_writes(tmp_path: Path) -> None:
+    other = small_trainer(tmp_path, World(rank=1))
+    assert kinds(other) == {StepTimer, Health}
+    assert other.health.monitor.is_idle

@@ -17,9 +17,9 @@ from support.jobs import read_metrics, run_train, write_hyperparameters
 from support.log_figures import compare_log
 
 from byoc_serve.app import create_app
-from byoc_serve.health import Board, State
 from byoc_serve.loader import Loader
-from byoc_serve.served import ServedModel
+from byoc_serve.model_service import ModelService
+from byoc_serve.readiness import Readiness, State
 from byoc_serve.settings import Settings
 from byoc_vision import artifact
 from byoc_vision.cli import main
@@ -81,7 +81,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> MlPaths:
 @pytest.fixture(scope="module")
 def client(trained: MlPaths) -> Iterator[FlaskClient]:
     settings = Settings()
-    loader = Loader(lambda: ServedModel(Predictor.load(trained.model, "cpu"), settings), Board())
+    loader = Loader(lambda: ModelService(Predictor.load(trained.model, "cpu"), settings), Readiness())
     loader.start()
     assert loader.wait(100) is State.READY
     try:

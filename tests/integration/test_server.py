@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import socket
 import struct
 import zlib
@@ -19,6 +20,7 @@ import requests
 from support.images import decode, encode, load_npy, npy
 from support.servers import READY_LIMIT, Server, save_classifier, save_segmenter, start
 
+from byoc_serve.loader import INTERNAL_ERROR_EXIT_CODE
 from byoc_serve.run import MAX_FAILED_STARTS, START_EXIT_CODE
 from byoc_vision.errors import DataError, ResourceError
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
@@ -75,7 +77,7 @@ def same_mask(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 class TestStart:
-    def test_it_answers_at_once_and_is_ready_later(self, folder: Path) -> None:
+    def test_it_responds_at_once_and_is_ready_later(self, folder: Path) -> None:
         save_segmenter(folder / "start/model")
         with start(folder / "start", folder / "start.log", {"LOG_LEVEL": "info"}) as server:
             seen = server.pings_until(200)
@@ -103,6 +105,20 @@ class TestStart:
                 server.kill_worker()
             assert server.exit_status() == START_EXIT_CODE
         assert "give it more memory" in server.log.read_text()
+
+    def test_an_unforeseen_error_ends_it_with_the_reason(self, folder: Path) -> None:
+        """Not with a call for more memory: nothing was killed."""
+        save_segmenter(folder / "bug/model")
+        config = folder / "bug/model/model.json"
+        config.write_text(
+            re.sub(r'"(height|width)": \d+', r'"\1": 1', config.read_text())
+        )  # the network cannot halve that
+        with start(folder / "bug", folder / "bug.log") as server:
+            assert server.exit_status() == INTERNAL_ERROR_EXIT_CODE
+        log = server.log.read_text()
+        assert "the model cannot be served: RuntimeError: " in log
+        assert "memory" not in log
+        assert log.count("Booting worker") == 1
 
     def test_damaged_weights_end_it_with_the_reason(self, folder: Path) -> None:
         save_segmenter(folder / "damaged/model")
@@ -185,7 +201,7 @@ class TestForms:
         exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"  # turned by a quarter
         assert decode(masks.post(encode(image, "JPEG", exif=exif), "image/jpeg").content).shape == (120, 90)
 
-    def test_arrays_forms_and_json_say_the_same_as_a_image(self, masks: Server, image: np.ndarray) -> None:
+    def test_arrays_forms_and_json_give_the_same_as_an_image(self, masks: Server, image: np.ndarray) -> None:
         content = encode(image)
         expected = decode(masks.post(content, "image/png").content)
         text = base64.b64encode(content).decode()
@@ -198,7 +214,7 @@ class TestForms:
         ):
             assert same_mask(decode(response.content), expected)
 
-    def test_answers_about_a_mask(self, masks: Server, image: np.ndarray) -> None:
+    def test_formats_of_a_mask(self, masks: Server, image: np.ndarray) -> None:
         content = encode(image)
         mask = decode(masks.post(content, "image/png").content)
         answer = masks.post(content, "image/png", Accept="application/json").json()
@@ -212,7 +228,7 @@ class TestForms:
         assert line.headers["Content-Type"] == "application/jsonlines"
         assert json.loads(line.text)["size"] == [90, 120]
 
-    def test_answers_about_classes(self, labels: Server, image: np.ndarray) -> None:
+    def test_formats_of_classes(self, labels: Server, image: np.ndarray) -> None:
         content = encode(image)
         ranked = labels.post(content, "image/png").json()
         assert {entry["label"] for entry in ranked} == {"dress", "hat", "shoes"}
@@ -263,7 +279,9 @@ class TestBadInput:
             (bytes(30 * 2**20), "image/jpeg", 413, "1,048,576 bytes"),
         ],
     )
-    def test_is_told(self, labels: Server, body: bytes, content_type: str | None, status: int, message: str) -> None:
+    def test_is_an_error(
+        self, labels: Server, body: bytes, content_type: str | None, status: int, message: str
+    ) -> None:
         response = labels.post(body, content_type)
         assert response.status_code == status
         assert response.headers["Content-Type"] == "application/json"
@@ -297,7 +315,7 @@ class TestBadInput:
     def test_a_body_that_ends_early(self, labels: Server) -> None:
         assert b"ended after 5 of the 100 bytes" in talk(labels, b"Content-Length: 100\r\n\r\nhello")
 
-    def test_nothing_of_it_is_a_bug_of_ours(self, labels: Server) -> None:
+    def test_none_of_it_is_an_internal_error(self, labels: Server) -> None:
         assert "Traceback" not in labels.log.read_text()
         assert labels.ping() == 200
 

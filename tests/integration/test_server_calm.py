@@ -96,7 +96,7 @@ def test_a_client_that_hung_up_is_not_computed(tmp_path: Path, gate: Path) -> No
         assert figures(server)["byoc_batch_size_count"] == 1
 
 
-def test_every_worker_answers_for_all_and_every_line_is_json(tmp_path: Path) -> None:
+def test_every_worker_reports_for_all_and_every_line_is_json(tmp_path: Path) -> None:
     """Two workers, and requests that come with ids and without."""
     with start_standin(tmp_path / "log", environment={"SERVER_WORKERS": "2", "LOG_FORMAT": "json"}) as server:
         server.pings_until(200)

@@ -95,7 +95,7 @@ def test_hosts_with_shards_train_one_model_and_resume_after_a_stop(
     run(hosts, started, epochs=str(len(done) + 1))
     assert statuses(started) == [0, 0], logs(hosts)
     assert f"Going on from the checkpoint: epoch {asked[1]}, after {asked[2]} of its 4 batches" in log_of(first)
-    assert "begins anew" not in log_of(first)
+    assert "restarting epoch" not in log_of(first)
     assert "An epoch has 4 batches a process" in log_of(first)
     assert "uses 8 of 12 on algo-1, 8 of 8 on algo-2" in log_of(first)
     results = read_metrics(first)

@@ -97,7 +97,7 @@ def test_a_segmentation_job_leaves_a_model_and_its_figures(
 def test_a_job_leaves_what_openvino_reads(scenes: Path, prepare: Prepare, capfd: pytest.CaptureFixture[str]) -> None:
     paths = prepare(scenes, SMALL | {"epochs": "1", "openvino": "true"})
     assert run_train(paths) == 0
-    assert "as OpenVINO reads it" in "".join(capfd.readouterr())
+    assert "Exported the OpenVINO model" in "".join(capfd.readouterr())
     image = np.random.default_rng(0).integers(0, 256, (70, 50, 3), dtype=np.uint8)
     one, other = (Predictor.load(paths.model, "cpu", engine=name).predict([image])[0] for name in ("auto", "torch"))
     assert isinstance(one, Segmentation)

@@ -31,4 +31,4 @@ def test_a_search_leaves_a_model_and_its_hyperparameters(tmp_path: Path, capsys:
     assert not (output / "report.html").exists()
 
     assert main([*command, "--trials", "1"]) == 0, "there is nothing left to do"
-    assert "1 of which are done" in capsys.readouterr().out
+    assert "1 of them finished" in capsys.readouterr().out

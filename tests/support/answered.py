@@ -17,10 +17,10 @@ from torch import nn
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.samples import OnBadSample, Sample
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.training.answers.collector import Collected, Collector
 from byoc_vision.training.distributed import World
 from byoc_vision.training.evaluation import Evaluator
-from byoc_vision.training.history import Figures
+from byoc_vision.training.history import Metrics
+from byoc_vision.training.predictions.collector import Collector, SplitPredictions
 from byoc_vision.types import ClassInfo, ModelSpec, Task
 
 COLOURS = ("<b>red</b>", "green, blue", "violett & grün")
@@ -98,17 +98,17 @@ def collect(
     on_bad_sample: OnBadSample = "fail",
     seed: int = 0,
     shown: int = 3,
-) -> tuple[Figures, Collected | None]:
+) -> tuple[Metrics, SplitPredictions | None]:
     """The figures, and what a collector saw. shown: in each gallery."""
     world = world or World()
     classes = config.classes
     evaluator = Evaluator(predictor_of(net, config), classes, 4, workers=0, world=world, on_bad_sample=on_bad_sample)
     collector = Collector(config, samples, "validation", seed, root=root, shown=shown)
     figures = evaluator.evaluate(evaluator.batches(samples), collector=collector)
-    return figures, collector.collected(figures, world, epoch=3)
+    return figures, collector.gather(figures, world, epoch=3)
 
 
-def collect_all(folder: Path, world: World | None = None) -> list[Collected | None]:
+def collect_all(folder: Path, world: World | None = None) -> list[SplitPredictions | None]:
     """Masks, classes, and several classes an image."""
     masks, colours, several = (folder / name for name in ("masks", "colours", "several"))
     return [
@@ -124,7 +124,7 @@ def collect_all(folder: Path, world: World | None = None) -> list[Collected | No
     ]
 
 
-def told(collected: Iterable[Collected | None]) -> str:
+def told(collected: Iterable[SplitPredictions | None]) -> str:
     """All of it, as text that can be compared."""
     return json.dumps(
         [

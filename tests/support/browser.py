@@ -88,7 +88,7 @@ class Page:
 
     def answered(self, name: str) -> Page:
         """Wait for the answer about an image of this name."""
-        self.until(lambda: self.said().startswith(f"{name} · ") and "answered in" in self.said())
+        self.until(lambda: self.said().startswith(f"{name} · ") and "predicted in" in self.said())
         return self
 
     def refused(self, name: str) -> str:

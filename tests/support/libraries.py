@@ -7,7 +7,7 @@ import timm  # noqa: F401
 import byoc_vision.training.build
 import byoc_vision.training.launch
 import byoc_vision.training.metrics
-import byoc_vision.training.run  # noqa: F401
+import byoc_vision.training.trainer  # noqa: F401
 from byoc_vision.data.albumentations_files import import_albumentations
 
 import_albumentations()

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from byoc_vision.describe.metrics import MetricDefinition, figures_in
+from byoc_vision.describe.metrics import MetricDefinition, metrics_in
 
 
 def compare_log(log: str, output_data: Path, definitions: Sequence[MetricDefinition]) -> None:
     """Every definition finds its figure, and in each epoch's line the one that metrics.json has, as it is written."""
     record: dict[str, Any] = json.loads((output_data / "metrics.json").read_text(encoding="utf-8"))
-    found = [figures for line in log.splitlines() if (figures := figures_in(line, definitions))]
+    found = [figures for line in log.splitlines() if (figures := metrics_in(line, definitions))]
     epochs = [figures for figures in found if "epoch" in figures]
     assert len(epochs) == len(record["epochs"]) > 0
     known = {definition.name for definition in definitions}

@@ -157,7 +157,7 @@ class Contract:
                 server.unload(name)
 
     @pytest.mark.parametrize("body", [b"{", b"[]", b"{}", b'{"model_name": "x"}', b'{"model_name": 1, "url": 2}'])
-    def test_a_wrong_call_is_told(self, server: ManyModels, body: bytes) -> None:
+    def test_an_invalid_call_is_an_error(self, server: ManyModels, body: bytes) -> None:
         headers = {"Content-Type": "application/json"}
         answer = requests.post(f"{server.url}/models", data=body, headers=headers, timeout=LIMIT)
         if server.own:
@@ -174,7 +174,7 @@ class Contract:
         assert answer.status_code == 400 if server.own else answer.status_code >= 400
         assert server.names() == []
 
-    def test_a_missing_folder_is_told(self, server: ManyModels) -> None:
+    def test_a_missing_folder_is_an_error(self, server: ManyModels) -> None:
         assert server.load("x", "missing").status_code == 404
 
     def test_a_damaged_model_leaves_nothing_behind(self, server: ManyModels) -> None:
@@ -185,7 +185,7 @@ class Contract:
         assert server.load("damaged", "labels").status_code == 200
         assert server.unload("damaged").status_code == 200
 
-    def test_what_does_not_fit_is_told_and_forgotten(self, server: ManyModels) -> None:
+    def test_a_model_that_does_not_fit_gets_507_and_is_forgotten(self, server: ManyModels) -> None:
         """multi-model-server answers 409 for a moment until it has forgotten it."""
         assert server.load("huge", "huge").status_code == 507
         wait_until(lambda: server.load("huge", "huge").status_code == 507)

@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from byoc_serve.request_options import options_table
 from byoc_serve.settings import variables_table
 from byoc_vision.data.formats import formats_text
 from byoc_vision.hyperparameters.table import hyperparameters_table
-from byoc_vision.training.callbacks.health.catalogue import rules_table
+from byoc_vision.training.callbacks.health.monitor import rules_table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"
@@ -20,7 +21,7 @@ HEALTH = REPOSITORY / "docs" / "health.md"
 
 GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
     DATA: {"layouts": formats_text},
-    HTTP: {"variables": variables_table},
+    HTTP: {"options": options_table, "variables": variables_table},
     HYPERPARAMETERS: {"hyperparameters": hyperparameters_table},
     HEALTH: {"rules": rules_table},
 }

@@ -10,8 +10,7 @@ from typing import Any
 from support.jobs import write_hyperparameters
 
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.callbacks.health import data, epochs, tensors
-from byoc_vision.training.callbacks.health.steps import LossSpike
+from byoc_vision.training.callbacks.health import learning_rules, tensor_rules
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -44,5 +43,10 @@ def weights(folder: Path, name: str, target: Path) -> Path:
 
 def faults(results: dict[str, Any]) -> list[str]:
     """What health rules found wrong with the network, its learning or its data; not what they say of the machine."""
-    judging = {rule.__name__ for part in (tensors, epochs, data) for rule in part.RULES} | {LossSpike.__name__}
+    rules = {*tensor_rules.RULES, *learning_rules.RULES} - {
+        learning_rules.StalledTraining,
+        learning_rules.MaxInitializationTime,
+        learning_rules.StepOutlier,
+    }
+    judging = {rule.__name__ for rule in rules}
     return [finding["rule"] for finding in results["findings"] if finding["rule"] in judging]

@@ -61,7 +61,7 @@ def segmentation_job(folder: Path, epochs: int = 24, **changes: Any) -> Record:
         split="validation",
         epoch=best,
         images=200,
-        figures=history[best - 1].validation,
+        metrics=history[best - 1].validation,
         classes=scores,
         confusion=[[7_928_000, 72_000], [58_800, 2_041_200]],
         dice_histogram=histogram,
@@ -84,7 +84,7 @@ def segmentation_job(folder: Path, epochs: int = 24, **changes: Any) -> Record:
         epochs=history,
         planned_epochs=epochs * 2,
         findings=FINDINGS,
-        evaluations=[evaluation, evaluation.model_copy(update={"split": "test", "pictures": 100, "galleries": {}})],
+        evaluations=[evaluation, evaluation.model_copy(update={"split": "test", "images": 100, "galleries": {}})],
         times=_times(random, 300, on_gpu=True),
         augmented=[save(folder, f"augmented-{place}.jpg", car(place + 40)[0]) for place in range(8)],
         run=_run("unet (resnet34)", 24_430_097),
@@ -103,7 +103,7 @@ def classification_job(folder: Path, names: Sequence[str] = ANIMALS, epochs: int
         split="validation",
         epoch=epochs,
         images=int(confusion.sum()),
-        figures=history[-1].validation if history else {},
+        metrics=history[-1].validation if history else {},
         classes=_scores(confusion, names),
         confusion=confusion.tolist(),
         calibration=_calibration(),
@@ -155,7 +155,7 @@ def multi_label_job(folder: Path, names: Sequence[str] = ANIMALS) -> Record:
     record = classification_job(folder, names)
     evaluation = record.evaluations[0].model_copy(
         update={
-            "figures": {"map": 0.78, "micro_f1": 0.74, "exact_match": 0.5},
+            "metrics": {"map": 0.78, "micro_f1": 0.74, "exact_match": 0.5},
             "classes": scores,
             "confusion": None,
             "calibration": None,

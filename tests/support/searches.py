@@ -32,35 +32,35 @@ def study(root: Path, asked: Request | None = None, seed: int = 0) -> Study:
 
 def complete(searched: Study, figures: list[float], seconds: float = 12.0) -> int:
     """A trial with these figures, one an epoch: its number."""
-    handed = hand_out(searched)
+    running = next_trial(searched)
     for epoch, figure in enumerate(figures, start=1):
-        searched.is_hopeless(handed.trial, epoch, figure)
+        searched.should_prune(running.trial, epoch, figure)
     best = max(range(len(figures)), key=figures.__getitem__)
-    searched.note(handed.trial, **{BEST_EPOCH: best + 1, EPOCHS: len(figures), SECONDS: seconds})
-    searched.end(handed, TrialState.COMPLETE, figures[best])
-    return handed.number
+    searched.note(running.trial, **{BEST_EPOCH: best + 1, EPOCHS: len(figures), SECONDS: seconds})
+    searched.end(running, TrialState.COMPLETE, figures[best])
+    return running.number
 
 
 def prune(searched: Study, figures: list[float], epochs: int = 4) -> int:
-    handed = hand_out(searched)
+    running = next_trial(searched)
     for epoch, figure in enumerate(figures, start=1):
-        searched.is_hopeless(handed.trial, epoch, figure)
-    searched.note(handed.trial, **{EPOCHS: epochs, SECONDS: 3.0})
-    searched.end(handed, TrialState.PRUNED)
-    return handed.number
+        searched.should_prune(running.trial, epoch, figure)
+    searched.note(running.trial, **{EPOCHS: epochs, SECONDS: 3.0})
+    searched.end(running, TrialState.PRUNED)
+    return running.number
 
 
 def fail(searched: Study, reason: str, status: int = 2) -> int:
-    handed = hand_out(searched)
-    searched.note(handed.trial, **{REASON: reason, STATUS: status, EPOCHS: 4, SECONDS: 1.0})
-    searched.end(handed, TrialState.FAIL)
-    return handed.number
+    running = next_trial(searched)
+    searched.note(running.trial, **{REASON: reason, STATUS: status, EPOCHS: 4, SECONDS: 1.0})
+    searched.end(running, TrialState.FAIL)
+    return running.number
 
 
-def hand_out(searched: Study) -> Any:
-    handed = searched.hand_out(1000)
-    assert handed is not None
-    return handed
+def next_trial(searched: Study) -> Any:
+    running = searched.next_trial(1000)
+    assert running is not None
+    return running
 
 
 def whole_search(root: Path, asked: Request | None = None) -> Study:
@@ -71,5 +71,5 @@ def whole_search(root: Path, asked: Request | None = None) -> Study:
     prune(searched, [0.1, 0.11])
     complete(searched, [0.5, 0.7, 0.8, 0.9123])
     fail(searched, "Resources: <b>there</b> is no memory for batch_size=32; take a smaller one", status=4)
-    hand_out(searched)
+    next_trial(searched)
     return searched

@@ -10,8 +10,8 @@ import numpy as np
 import torch.distributed as dist
 
 from byoc_vision.inference.predictor import Classification, Segmentation
-from byoc_vision.training.answers.judging import Answered, judge
 from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics, SegmentationMetrics
+from byoc_vision.training.predictions.scoring import ScoredPrediction, score
 from byoc_vision.types import ClassInfo
 
 NAMES = ("a", "b", "c")
@@ -20,17 +20,19 @@ IMAGES = [(0, 1), (1, 1), (2, 2)]  # answer and target
 
 
 def measure(masks: Sequence[np.ndarray], images: Sequence[tuple[int, int]]) -> list[dict[str, float]]:
-    """Figures of the shares of all processes, the same in each."""
+    """Metrics of the shares of all processes, the same in each."""
     segmentation, classification = SegmentationMetrics(NAMES), ClassificationMetrics(NAMES, top_k=2)
     multi_label = MultiLabelMetrics(NAMES)
     classes = tuple(ClassInfo(name=name, value=value) for value, name in enumerate(NAMES))
     segmentation.update(
-        judge(Segmentation(labels, classes, lambda: np.zeros(0)), target, 3) for labels, target in masks
+        score(Segmentation(labels, classes, lambda: np.zeros(0)), target, 3) for labels, target in masks
     )
     for answer, label in images:
         vector = (np.roll([0.9, 0.6, 0.2], answer) * (0.5 + label / 4)).astype(np.float32)
-        classification.update([Answered(Classification(vector, NAMES), np.array(label))])
-        multi_label.update([Answered(Classification(vector, NAMES, threshold=0.5), np.eye(3, dtype=np.uint8)[label])])
+        classification.update([ScoredPrediction(Classification(vector, NAMES), np.array(label))])
+        multi_label.update(
+            [ScoredPrediction(Classification(vector, NAMES, threshold=0.5), np.eye(3, dtype=np.uint8)[label])]
+        )
     return [segmentation.compute(), classification.compute(), multi_label.compute()]
 
 

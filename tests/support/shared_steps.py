@@ -7,10 +7,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from byoc_vision.precision import choose_precision
-from byoc_vision.training.distributed import World
+from byoc_vision.training.distributed import World, wrap_ddp
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
-from byoc_vision.training.parallel import joined
 from byoc_vision.training.step import Batch, Step
 
 IMAGES = 16
@@ -40,7 +39,7 @@ def train(world: World, accumulate_steps: int) -> list[Tensor]:
     device = torch.device("cpu")
     precision = choose_precision("float32", device)
     loss = build_loss("cross_entropy", "softmax", task="classification")
-    step = Step(joined(net, world), loss, optimizer, schedule, precision, precision.scaler(), device)
+    step = Step(wrap_ddp(net, world), loss, optimizer, schedule, precision, precision.scaler(), device)
     for index in range(STEPS):
         shown, labels = (part[world.rank :: world.size] for part in images(index))
         size = len(shown) // accumulate_steps

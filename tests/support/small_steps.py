@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import torch
 from support.shared_steps import Bytes
@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from byoc_vision.precision import choose_precision
 from byoc_vision.report.record import Finding
 from byoc_vision.training.batch_layout import Progress
+from byoc_vision.training.callbacks.base import Callback
 from byoc_vision.training.callbacks.health.monitor import HealthMonitor
-from byoc_vision.training.callbacks.health.observer import HealthObserver
+from byoc_vision.training.callbacks.health.step_watch import StepWatch
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
-from byoc_vision.training.step import Batch, Step, train_one_epoch
+from byoc_vision.training.step import Batch, Step
 
 CPU = torch.device("cpu")
 SIZE, COUNT, CLASSES = 8, 16, 3
@@ -55,16 +56,20 @@ def run(
     schedule = build_schedule("constant", moved, total_steps=100, steps_per_epoch=100)
     precision = choose_precision("float32", CPU)
     monitor = monitor or HealthMonitor()
-    observer = HealthObserver(
+    observer = StepWatch(
         monitor, net, net, moved, CPU, precision.autocast, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)
     )
     loss = build_loss("cross_entropy", "softmax", task="classification")
-    observers: Sequence[HealthObserver] = (observer,) if watched else ()
-    step = Step(net, loss, moved, schedule, precision, precision.scaler(), CPU, observers=tuple(observers))
+    watch: Callback = observer if watched else Callback()
+    step = Step(net, loss, moved, schedule, precision, precision.scaler(), CPU, callbacks=watch)
     progress = Progress()
-    observer.epoch_begins(1)
-    train_one_epoch(step, taken, progress, lambda: monitor.stopped_by is not None)
-    observer.epoch_ends()
+    watch.epoch_begin(1, 0)
+    step.begin()
+    for batch in taken:
+        progress.add(step([batch]), 1)
+        if monitor.stopped_by:
+            break
+    watch.epoch_trained()
     return monitor.findings, progress.sums
 
 

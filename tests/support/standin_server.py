@@ -10,16 +10,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from byoc_serve import run, wsgi
 from byoc_serve.batcher import Observer
-from byoc_serve.health import Board
-from byoc_serve.loader import Loader
-from byoc_serve.served import ServedModel
+from byoc_serve.model_service import ModelService
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference.predictor import Predictor
@@ -91,12 +88,10 @@ def main() -> int:
     config, engine = (MASKS, StandinForMasks) if os.environ.get("STANDIN_MASKS") else (CARD, Standin)
     predictor = Unwarmed(config, engine(Path(gate) if gate else None, error))
 
-    def make_loader(
-        settings: Settings, board: Board, slot: int, on_failure: Callable[[], None], observer: Observer
-    ) -> Loader:
-        return Loader(lambda: ServedModel(predictor, settings, observer), board, slot, on_failure)
+    def load_model(settings: Settings, worker: int, observer: Observer) -> ModelService:
+        return ModelService(predictor, settings, observer)
 
-    wsgi.make_loader = make_loader
+    wsgi.load_model = load_model
     return run.serve(MlPaths.from_environment(), int(port))
 
 

@@ -65,4 +65,4 @@ def evaluation(epoch: int, output: Path, count: int = 2) -> Evaluation:
         )
         for index in range(count)
     ]
-    return Evaluation(split="validation", epoch=epoch, images=4, figures={}, classes=[], galleries={"worst": examples})
+    return Evaluation(split="validation", epoch=epoch, images=4, metrics={}, classes=[], galleries={"worst": examples})

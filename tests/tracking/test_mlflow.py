@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from support.mlflow_server import Server
 from support.tracked import record_of
 
-from byoc_vision.training.callbacks.mlflow import MlflowTracker
+from byoc_vision.training.callbacks.mlflow import Mlflow
 
 
 class Folders:
@@ -31,9 +31,9 @@ def folders(tmp_path: Path) -> Folders:
     return Folders(tmp_path)
 
 
-def tracker_of(server: Server, folders: Folders, **environment: str) -> MlflowTracker:
+def tracker_of(server: Server, folders: Folders, **environment: str) -> Mlflow:
     variables = {"TRAINING_JOB_NAME": "job-7", "MLFLOW_EXPERIMENT_NAME": "cats"} | environment
-    return MlflowTracker(server.uri, folders.checkpoints, folders.model, variables)
+    return Mlflow(server.uri, folders.checkpoints, folders.model, folders.output, variables)
 
 
 def runs(server: Server, experiment: str = "cats") -> list[Run]:
@@ -55,13 +55,13 @@ def test_a_job_from_its_beginning_to_its_end(
 ) -> None:
     tracker = tracker_of(server, folders, MLFLOW_EXPERIMENT_NAME="whole")
     with caplog.at_level(logging.INFO, "byoc_vision"):
-        tracker.begin(record_of(0, {"epochs": "2"}))
+        tracker.train_begin(record_of(0, {"epochs": "2"}))
     (run,) = runs(server, "whole")
     assert run.info.run_id in caplog.text
     assert (run.info.status, run.info.run_name) == ("RUNNING", "my-job")
     for number in (1, 2):
-        tracker.epoch(record_of(number, {"epochs": "2"}))
-    tracker.end(record_of(2, {"epochs": "2"}, state="finished", test={"accuracy": 0.25}), folders.output)
+        tracker.epoch_end(record_of(number, {"epochs": "2"}))
+    tracker.train_end(record_of(2, {"epochs": "2"}, state="finished", test={"accuracy": 0.25}))
 
     (run,) = runs(server, "whole")
     assert run.info.status == "FINISHED"
@@ -79,25 +79,25 @@ def test_a_job_from_its_beginning_to_its_end(
     assert artifacts(server, run) == {"metrics.json", "report.html", "model/model.json", "model/parts/weights.bin"}
 
 
-def test_a_resumed_job_continues_its_run(server: Server, folders: Folders) -> None:
+def test_a_resumed_job_goes_on_in_the_same_run(server: Server, folders: Folders) -> None:
     first = tracker_of(server, folders, MLFLOW_EXPERIMENT_NAME="resumed")
-    first.begin(record_of(0))
-    first.epoch(record_of(1))
-    first.end(record_of(1, state="interrupted"), folders.output)
+    first.train_begin(record_of(0))
+    first.epoch_end(record_of(1))
+    first.train_end(record_of(1, state="interrupted"))
     (run,) = runs(server, "resumed")
     assert run.info.status == "KILLED"
     assert artifacts(server, run) == {"metrics.json", "report.html"}, "there are two minutes, and the model goes on"
 
     second = tracker_of(server, folders, MLFLOW_EXPERIMENT_NAME="resumed")
-    second.begin(record_of(2, {"epochs": "20"}))  # epoch 2 was made, and the first start could not tell it
-    second.epoch(record_of(2, {"epochs": "20"}))
-    second.epoch(record_of(3, {"epochs": "20"}))
+    second.train_begin(record_of(2, {"epochs": "20"}))  # epoch 2 was made, and the first start could not tell it
+    second.epoch_end(record_of(2, {"epochs": "20"}))
+    second.epoch_end(record_of(3, {"epochs": "20"}))
     (run,) = runs(server, "resumed")
     assert run.info.status == "RUNNING"
     assert [step for step, _ in steps(server, run, "train/loss")] == [1, 2, 3]
     assert run.data.params["epochs"] == "10"
     assert run.data.tags["resumed.epochs"] == "20", "a parameter cannot be changed"
-    second.end(record_of(3, state="failed"), folders.output)
+    second.train_end(record_of(3, state="failed"))
     (run,) = runs(server, "resumed")
     assert run.info.status == "FAILED"
 
@@ -105,29 +105,31 @@ def test_a_resumed_job_continues_its_run(server: Server, folders: Folders) -> No
 def test_a_run_that_was_deleted_is_followed_by_a_new_one(
     server: Server, folders: Folders, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tracker_of(server, folders, MLFLOW_EXPERIMENT_NAME="deleted").begin(record_of(0))
+    tracker_of(server, folders, MLFLOW_EXPERIMENT_NAME="deleted").train_begin(record_of(0))
     (run,) = runs(server, "deleted")
     server.client.delete_run(run.info.run_id)
-    tracker_of(server, folders, MLFLOW_EXPERIMENT_NAME="deleted").begin(record_of(0))
+    tracker_of(server, folders, MLFLOW_EXPERIMENT_NAME="deleted").train_begin(record_of(0))
     (new,) = runs(server, "deleted")
     assert new.info.run_id != run.info.run_id
-    assert "is not to be had any more" in caplog.text
+    assert "is gone" in caplog.text
 
 
-def test_a_job_that_is_not_resumed_has_a_run_of_its_own(server: Server, folders: Folders) -> None:
+def test_a_job_that_does_not_go_on_has_a_run_of_its_own(server: Server, folders: Folders) -> None:
     for _ in range(2):
-        MlflowTracker(server.uri, None, folders.model, {"MLFLOW_EXPERIMENT_NAME": "again"}).begin(record_of(0))
+        Mlflow(server.uri, None, folders.model, folders.output, {"MLFLOW_EXPERIMENT_NAME": "anew"}).train_begin(
+            record_of(0)
+        )
     assert len(runs(server, "again")) == 2
 
 
-def test_a_server_that_hangs_is_asked_once(
+def test_a_server_that_hangs_costs_a_warning_and_seconds(
     server: Server, folders: Folders, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     tracker = tracker_of(server, folders, MLFLOW_EXPERIMENT_NAME="hanging")
-    tracker.begin(record_of(0))
+    tracker.train_begin(record_of(0))
     with server.standing_still():
         for number in (1, 2, 3):
-            tracker.epoch(record_of(number))
-        tracker.end(record_of(3), folders.output)
-    assert caplog.text.count("Nothing more goes to MLflow") == 1
+            tracker.epoch_end(record_of(number))
+        tracker.train_end(record_of(3))
+    assert caplog.text.count("Nothing more is sent to MLflow") == 1

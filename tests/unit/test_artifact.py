@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from pathlib import Path
 
 import pytest
 import torch
+from support.modes import folder_for_all, mode, umask, without_root
 
 from byoc_vision import artifact
 from byoc_vision.artifact import CONFIG_FILE, WEIGHTS_FILE, ModelConfig
@@ -42,6 +44,25 @@ def test_what_is_saved_is_loaded(folder: Path, state: dict[str, torch.Tensor]) -
     config, weights = artifact.load(folder)
     assert config == CARD
     assert same(weights, state)
+
+
+def test_their_modes_are_those_that_the_umask_gives(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+    """`train` runs as root in the image, and `serve` perhaps as another user."""
+    with umask(0o022):
+        artifact.save(tmp_path / "model", CARD, state)
+    assert {path.name: mode(path) for path in (tmp_path / "model").iterdir()} == {
+        CONFIG_FILE: 0o644,
+        WEIGHTS_FILE: 0o644,
+    }
+
+
+@pytest.mark.parametrize("name", [CONFIG_FILE, WEIGHTS_FILE])
+def test_a_file_that_may_not_be_read_is_named_with_the_remedy(name: str, state: dict[str, torch.Tensor]) -> None:
+    with folder_for_all() as folder:
+        artifact.save(folder, CARD, state)
+        (folder / name).chmod(0)
+        with without_root(), pytest.raises(DataError, match=rf"{name} may not be read by user \d+ .*chmod -R a\+rX"):
+            artifact.load(folder)
 
 
 def test_exactly_two_files_are_left(folder: Path) -> None:
@@ -122,7 +143,7 @@ def test_a_card_that_is_not_ours(folder: Path, change: dict[str, object], said: 
         artifact.load(folder)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "\x00"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "\x00", "[" * 200_000, "1" * 5000])
 def test_a_card_that_is_not_json(folder: Path, content: str) -> None:
     (folder / CONFIG_FILE).write_text(content)
     with pytest.raises(DataError, match=r"model\.json"):
@@ -133,7 +154,7 @@ def test_a_tarball_that_leaves_its_folder(tmp_path: Path, folder: Path) -> None:
     archive = tmp_path / "evil.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(folder / CONFIG_FILE, arcname="../../escaped.json")
-    with pytest.raises(DataError, match=r"evil\.tar\.gz is not a whole tar archive"):
+    with pytest.raises(DataError, match=r"evil\.tar\.gz is not unpacked: \.\./\.\./escaped\.json leads out"):
         artifact.load(archive)
     assert not (tmp_path.parent / "escaped.json").exists()
 
@@ -143,5 +164,20 @@ def test_a_torn_tarball(tmp_path: Path, folder: Path) -> None:
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(folder, arcname=".")
     archive.write_bytes(archive.read_bytes()[:-200])
-    with pytest.raises(DataError, match=r"model\.tar\.gz is not a whole tar archive"):
+    with pytest.raises(DataError, match=r"model\.tar\.gz.* cannot be unpacked: it is cut short or damaged"):
         artifact.load(archive)
+
+
+def test_an_error_names_the_archive_and_not_the_folder_it_was_unpacked_in(tmp_path: Path, folder: Path) -> None:
+    (folder / WEIGHTS_FILE).unlink()
+    archive = tmp_path / "model.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder, arcname=".")
+    with pytest.raises(DataError, match=rf"^{archive}/{WEIGHTS_FILE} is missing"):
+        artifact.load(archive)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.tar.gz")
+    with pytest.raises(DataError, match="is neither a folder nor a file"):
+        artifact.load(tmp_path / "model.tar.gz")

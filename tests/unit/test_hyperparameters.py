@@ -68,6 +68,30 @@ def test_every_mistake_in_one_message() -> None:
     assert message.count("pretrained") == 1
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"model": "unett"}, "model=unett is not known; the nearest names are unet"),
+        ({"algorithm": "resnet19"}, "model=resnet19 is not known; the nearest names are "),
+        ({"encoder": "resnet35"}, "encoder=resnet35 is not known; the nearest names are "),
+        ({"model": "fpn", "encoder": "resnet35"}, "encoder=resnet35 is not known; the nearest names are "),
+    ],
+)
+def test_a_model_that_is_not_known_is_among_the_mistakes(given: dict[str, str], said: str) -> None:
+    with pytest.raises(InputError, match="2 hyperparameters are wrong:") as caught:
+        parse({**given, "epochs": "few"})
+    assert said in str(caught.value)
+    assert "epochs: " in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [{"model": "auto"}, {"model": "unet"}, {"model": "ResNet-50"}, {"model": "7"}])
+def test_one_that_is_known_is_not(given: dict[str, str]) -> None:
+    """Nor is the model told twice that is of another type altogether."""
+    with pytest.raises(InputError, match="epochs: ") as caught:
+        parse({**given, "epochs": "few"})
+    assert str(caught.value).count("model") <= 1
+
+
 @pytest.mark.parametrize("given", ["10:20", " 10 : 20 ", "[10, 20]"])
 def test_steps_to_profile(given: str) -> None:
     assert parse({"profile_steps": given}).profile_steps == (10, 20)

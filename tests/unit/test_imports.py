@@ -32,7 +32,7 @@ UNNEEDED = {
     "byoc_vision.report.page": LATER | TORCH,
     "byoc_vision.training.main": LATER,
     "byoc_vision.inference.predictor": LATER,
-    "byoc_vision.training.run": LATER,
+    "byoc_vision.training.build": LATER,
 }
 
 

@@ -1,46 +1,17 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from byoc_vision.errors import InputError, ResourceError
-from byoc_vision.precision import (
-    Precision,
-    allow_tf32,
-    bfloat16_cpu,
-    choose_device,
-    choose_precision,
-    dtype_of_capability,
-)
+from byoc_vision.precision import Precision, allow_tf32, choose_device, choose_precision, dtype_of_capability
+from byoc_vision.system.machine import has_amx_bfloat16
 
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        ("fpu vme avx2 avx512f avx512_bf16", True),
-        ("fpu amx_tile amx_bf16 amx_int8", True),
-        ("fpu vme avx2 avx512f avx512_vnni", False),
-        ("avx512_bf16x amx_bf16_not", False),
-    ],
-)
-def test_the_processor_s_flags_tell_whether_it_knows_bfloat16(tmp_path: Path, flags: str, expected: bool) -> None:
-    cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text(f"processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: {flags}\n\nprocessor\t: 1\n")
-    assert bfloat16_cpu(cpuinfo) is expected
-
-
-def test_where_there_are_no_flags_the_answer_is_no(tmp_path: Path) -> None:
-    assert bfloat16_cpu(tmp_path / "missing") is False
-    (tmp_path / "arm").write_text("processor\t: 0\nFeatures\t: fp asimd bf16\n")
-    assert bfloat16_cpu(tmp_path / "arm") is False
-
-
-def test_auto_on_a_cpu_is_what_the_processor_is_good_at() -> None:
-    expected = torch.bfloat16 if bfloat16_cpu() else torch.float32
+def test_auto_on_a_cpu_is_bfloat16_with_amx_alone() -> None:
+    expected = torch.bfloat16 if has_amx_bfloat16() else torch.float32
     assert choose_precision("auto", CPU) == Precision(expected, "cpu")
 
 

@@ -1,4 +1,4 @@
-"""Multi-model endpoints: models are loaded, asked and unloaded by name while the server runs.
+"""Multi-model endpoints: models are loaded, called and unloaded by name while the server runs.
 
 Source: "Build Your Own Container for SageMaker Multi-Model Endpoints" in the SageMaker developer guide.
 """

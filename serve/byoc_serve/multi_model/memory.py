@@ -1,4 +1,4 @@
-"""Whether a model still fits into memory, what says that it did not, and giving memory back."""
+"""Whether a model still fits into memory, and returning unused memory to the system."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import sys
 from pathlib import Path
 
 from byoc_vision.errors import RequestError
-from byoc_vision.system.machine import free_memory
+from byoc_vision.system.memory import free_memory
 
 # Seen with ResNet-18, ResNet-50 and a U-Net while they were loaded: 2.2 to 2.4 times their weights and 25 MB; half of
 # it is free again a moment later.
 PEAK = 2.5
-SPARE = 64 * 2**20  # bytes, for requests: images on their way in, masks on their way out
+SPARE = 64 * 2**20  # bytes, for requests: their images and masks
 LIBRARIES = 300 * 2**20  # bytes, once in a process
 
 _M_ARENA_MAX = -8  # malloc.h
 
 
 def bytes_needed(folder: Path) -> int:
-    """What loading the model in `folder`, or in one below it, takes at its peak: its largest file is its weights."""
+    """The peak memory of loading the model in `folder`, or in one below it: its largest file holds its weights."""
     sizes = (path.stat().st_size for path in folder.rglob("*") if path.is_file())
     libraries = 0 if sys.modules.keys() & {"torch", "openvino"} else LIBRARIES
     return int(PEAK * max(sizes, default=0)) + SPARE + libraries
 
 
 def check_room(needed: int, free: int | None, where: str) -> None:
-    """Raises RequestError 507 where less than `needed` bytes are free; SageMaker then unloads another model."""
+    """Raises RequestError 507 if less than `needed` bytes are free; SageMaker then unloads another model."""
     if free is not None and needed > free:
         raise RequestError(
             507,
@@ -36,22 +36,22 @@ def check_room(needed: int, free: int | None, where: str) -> None:
 
 
 def check_container(needed: int) -> None:
-    """Raises RequestError 507 where the container's memory does not suffice."""
+    """Raises RequestError 507 if the container's memory does not suffice."""
     check_room(needed, free_memory(), "memory")
 
 
 def keep_one_heap() -> None:
-    """Have all threads of this process share a heap; to be called before there are any.
+    """Make all threads of this process share a heap; to be called before the first thread starts.
 
-    glibc gives threads heaps of their own, and keeps up to 64 MB at the end of each that `give_back` cannot return.
+    glibc gives each thread a heap, and keeps up to 64 MB at its end that `release_unused` cannot return.
     """
     tune = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc alone has it
     if tune is not None:
         tune(_M_ARENA_MAX, 1)
 
 
-def give_back() -> None:
-    """Return all memory that nobody uses any more to the system, and a GPU's to its driver."""
+def release_unused() -> None:
+    """Return unused memory to the system, and a GPU's to its driver."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():

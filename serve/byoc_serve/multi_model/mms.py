@@ -1,4 +1,4 @@
-"""AWS's multi-model-server in the place of our own: a JVM that answers HTTP, and a Python process for each model.
+"""AWS's multi-model-server in place of this package's own: a JVM for HTTP, and a Python process for each model.
 
 Source: docs/configuration.md of awslabs/multi-model-server, and the `model_server` of sagemaker-inference, which
 starts it.
@@ -31,26 +31,26 @@ logger = logging.getLogger(__name__)
 
 
 def serve_with_mms(settings: Settings) -> int:
-    """Run multi-model-server until SIGTERM; the process's exit status, which is not 0 where it ended by itself.
+    """Run multi-model-server until SIGTERM; the process's exit status, which is not 0 if it ended by itself.
 
-    Raises InputError where it is not installed.
+    Raises InputError if it is not installed.
     """
     _check_installed()
-    with tempfile.TemporaryDirectory(prefix="byoc-mms-") as scratch, _stops_noted() as noted:
+    with tempfile.TemporaryDirectory(prefix="byoc-mms-") as scratch, _recorded_signals() as signals:
         os.environ.update(variables(settings, Path(scratch), os.environ))
         # Imported here, after that: it reads the environment when it is imported.
         from sagemaker_inference import model_server
 
         model_server.MMS_CONFIG_FILE = os.path.join(scratch, "mms.properties")  # its own is in /etc, often read-only
         model_server.start_model_server(handler_service=HANDLER)
-        stopped = signal.SIGTERM in os.read(noted, 2**16)
+        stopped = signal.SIGTERM in os.read(signals, 2**16)
     if not stopped:
-        logger.error("multi-model-server ended by itself; what it said stands above")
+        logger.error("multi-model-server ended by itself; its messages are above")
     return 0 if stopped else ENDED_EXIT_CODE
 
 
 def variables(settings: Settings, scratch: Path, given: Mapping[str, str]) -> dict[str, str]:
-    """What multi-model-server and its workers find in their environment. What the user set himself stays.
+    """The environment of multi-model-server and its workers. Variables that the user has set stay.
 
     scratch: a folder for all that it writes.
     """
@@ -59,7 +59,7 @@ def variables(settings: Settings, scratch: Path, given: Mapping[str, str]) -> di
         "OMP_NUM_THREADS": cores,  # workers would take one thread
         # By default the JVM sees the machine instead of the container: its processors, and a quarter of its memory.
         "SAGEMAKER_MODEL_SERVER_VMARGS": f"-XX:+UseContainerSupport -XX:ActiveProcessorCount={cores}",
-        # It is for loading, too, which may take long; what requests wait for the model is limited there.
+        # It limits loading too, which may take long; the time of requests is limited in the worker.
         "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS": str(max(_LOAD_SECONDS, settings.request_timeout)),
         "MMS_JOB_QUEUE_SIZE": str(settings.queue_length),
         "MMS_MAX_REQUEST_SIZE": str(settings.max_body),  # by default 6.5 million bytes, of answers likewise
@@ -88,16 +88,16 @@ def _check_installed() -> None:
 
 
 @contextmanager
-def _stops_noted() -> Iterator[int]:
-    """A file descriptor that the numbers of signals can be read from.
+def _recorded_signals() -> Iterator[int]:
+    """A file descriptor from which the numbers of received signals can be read.
 
-    sagemaker-inference hands SIGTERM on and waits for the JVM to end; why that ended it does not tell.
+    sagemaker-inference forwards SIGTERM and waits for the JVM to end, and does not say why it ended.
     """
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     os.write(write_end, b"\0")  # so that reading never waits
     previous = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-    # Until it has a handler of its own: process 1 would not hear the signal at all.
+    # Until it has a handler of its own: process 1 would ignore the signal.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         yield read_end

@@ -1,4 +1,4 @@
-"""What multi-model-server asks in each of its worker processes: one model, one request at a time.
+"""The handler in each worker process of multi-model-server: one model, one request at a time.
 
 Source: docs/custom_service.md of awslabs/multi-model-server.
 """
@@ -15,15 +15,16 @@ import urllib.parse
 from functools import partial
 from typing import Any, Protocol
 
-from byoc_serve.multi_model.loading import load
-from byoc_serve.multi_model.resident import Resident
+from byoc_serve.loader import load_one_of_many
+from byoc_serve.multi_model.loaded_model import LoadedModel
 from byoc_serve.multi_model.routes import folder_of
-from byoc_serve.responses import CUSTOM_ATTRIBUTES, custom_attributes
+from byoc_serve.request import RequestContext
+from byoc_serve.response import CUSTOM_ATTRIBUTES, check_attributes
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
 from byoc_vision.logs import set_up_logging
 
-# Seconds after which the server is asked to forget a model; before it has answered its caller it does not.
+# Seconds after which the server is asked to forget a model; it refuses before it has responded to its own client.
 _ATTEMPTS = (0.2, 0.5, 1.0, 2.0, 4.0)
 _FORGET = """
 import sys, time, urllib.request
@@ -56,11 +57,11 @@ class Context(Protocol):
 class Service:
     """Called once with no data, to load the model, and then for each request.
 
-    A function is what the server takes; from a class it would not hear that loading failed.
+    The server takes a function; with a class it would not notice that loading failed.
     """
 
     def __init__(self) -> None:
-        self._model: Resident | None = None
+        self._model: LoadedModel | None = None
 
     def __call__(self, data: list[dict[str, bytes]] | None, context: Context) -> list[bytes] | None:
         if data is None:
@@ -69,7 +70,7 @@ class Service:
         assert self._model is not None
         return [self._answer(self._model, data[0], context)]
 
-    def _load(self, context: Context) -> Resident:
+    def _load(self, context: Context) -> LoadedModel:
         """Raises MemoryError, which alone becomes a 507; anything else ends the process and becomes a 500."""
         settings = Settings.from_environment(os.environ)
         set_up_logging(settings.logging_level)
@@ -77,7 +78,7 @@ class Service:
         device = None if gpu is None else f"cuda:{gpu}"
         folder = folder_of(str(context.system_properties["model_dir"]), settings.models)
         try:
-            return Resident(partial(load, folder, settings, device))
+            return LoadedModel(partial(load_one_of_many, folder, settings, device))
         except RequestError as error:
             logger.error("%s cannot be loaded: %s", context.model_name, error)
             if error.status != 507:
@@ -85,40 +86,42 @@ class Service:
         _forget(settings.port, context.model_name)
         raise MemoryError
 
-    def _answer(self, model: Resident, data: dict[str, bytes], context: Context) -> bytes:
+    def _answer(self, model: LoadedModel, data: dict[str, bytes], context: Context) -> bytes:
         headers = {name.lower(): value for name, value in context.request_processor[0].get_request_properties().items()}
         try:
-            attributes = custom_attributes(headers.get(CUSTOM_ATTRIBUTES.lower()))
-            body, media_type = _ask(model, data, headers)
+            request = _request(data, headers)
+            check_attributes(request)
+            body, media_type = model.predict(request)
         except RequestError as error:
             context.set_response_status(error.status, "")
             body, media_type = json.dumps({"error": error.message}).encode() + b"\n", "application/json"
         else:
-            if attributes is not None:
-                context.set_response_header(0, CUSTOM_ATTRIBUTES, attributes)
+            if request.attributes is not None:
+                context.set_response_header(0, CUSTOM_ATTRIBUTES, request.attributes)
         context.set_response_content_type(0, media_type)
         return body
 
 
-def _ask(model: Resident, data: dict[str, bytes], headers: dict[str, str]) -> tuple[bytes, str]:
+def _request(data: dict[str, bytes], headers: dict[str, str]) -> RequestContext:
+    """Raises RequestError 415."""
     if "body" not in data:
         raise RequestError(
-            415, "multi-model-server takes forms apart, and their images do not arrive whole; send an image, or JSON"
+            415, "multi-model-server splits forms, and their images do not arrive whole; send an image, or JSON"
         )
-    body = data["body"]
-    environ = {
-        "CONTENT_TYPE": headers.get("content-type"),
-        "CONTENT_LENGTH": str(len(body)),
-        "HTTP_ACCEPT": headers.get("accept"),
-    }
-    return model.invoke(environ, io.BytesIO(body))
+    return RequestContext(
+        io.BytesIO(data["body"]),
+        len(data["body"]),
+        headers.get("content-type"),
+        headers.get("accept"),
+        attributes=headers.get(CUSTOM_ATTRIBUTES.lower()),
+    )
 
 
 def _forget(port: int, name: str) -> None:
-    """Have the server forget a model that did not fit.
+    """Make the server forget a model that did not fit into memory.
 
-    It would keep the name, and answer 409 when SageMaker has made room and asks again. Asked by a process of its own,
-    since this one is killed as soon as it has said that the model does not fit.
+    Otherwise it keeps the name, and responds with 409 when SageMaker has made room and loads it again. The request
+    comes from a process of its own, because this one is killed as soon as it has reported that the model does not fit.
     """
     url = f"http://127.0.0.1:{port}/models/{urllib.parse.quote(name, safe='')}"
     subprocess.Popen([sys.executable, "-I", "-c", _FORGET, url, *map(str, _ATTEMPTS)], start_new_session=True)

@@ -12,11 +12,11 @@ from threading import Condition, Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from byoc_serve.multi_model import memory
-from byoc_serve.multi_model.resident import Resident
+from byoc_serve.multi_model.loaded_model import LoadedModel
 from byoc_vision.errors import RequestError
 
 if TYPE_CHECKING:
-    from byoc_serve.served import ServedModel
+    from byoc_serve.model_service import ModelService
 
 logger = logging.getLogger(__name__)
 
@@ -29,130 +29,130 @@ class Listed(NamedTuple):
 
 
 @dataclass
-class _Place:
-    """A name that is taken. resident: None while it is loaded. users: requests that are being answered."""
+class _Entry:
+    """A name that is taken. model: None while it is being loaded. users: requests that are being answered."""
 
     url: str
-    resident: Resident | None = None
-    leaving: bool = False
+    model: LoadedModel | None = None
+    unloading: bool = False
     users: int = 0
 
 
 class Registry:
-    """Loads models, lends them to requests, and unloads them; all of it from any thread.
+    """Loads models, gives requests access to them, and unloads them; from any thread.
 
-    source: brings the model of a folder; it raises RequestError 507 where there is no room for it.
-    patience: seconds that requests have to end in where their model is to be unloaded.
+    source: loads the model of a folder; raises RequestError 507 if memory does not suffice.
+    unload_timeout: seconds that requests have to end when their model is unloaded.
     """
 
-    def __init__(self, source: Callable[[Path], ServedModel], patience: float) -> None:
+    def __init__(self, source: Callable[[Path], ModelService], unload_timeout: float) -> None:
         self._source = source
-        self._patience = patience
-        self._places: dict[str, _Place] = {}
+        self._unload_timeout = unload_timeout
+        self._entries: dict[str, _Entry] = {}
         self._changed = Condition()
-        # One after the other: a model that is half loaded would be missing in what the next one finds free.
+        # One after the other: the memory of a half loaded model would look free to the next one.
         self._loading = Lock()
 
     def load(self, name: str, folder: Path) -> None:
-        """Load a model; it can be asked when this returns.
+        """Load a model; it is ready when this returns.
 
-        Raises RequestError: 409 where the name is loaded or being loaded, and what `Resident` raises; the name is free
+        Raises RequestError: 409 if the name is loaded or being loaded, and what `LoadedModel` raises; the name is free
         again then.
         """
-        place = self._take(name, str(folder))
+        entry = self._add(name, str(folder))
         try:
             with self._loading:
-                resident = Resident(lambda: self._source(folder), name="model")
-                memory.give_back()  # as much as the model itself, which only loading it took
+                model = LoadedModel(lambda: self._source(folder))
+                memory.release_unused()  # loading took about twice the model's size
         except BaseException:
-            self._leave(name)
+            self._remove(name)
             raise
         with self._changed:
-            place.resident = resident
+            entry.model = model
             self._changed.notify_all()
-        logger.info("%d models are loaded; the last one is %s", len(self._places), name)
+        logger.info("%d models are loaded; the last one is %s", len(self._entries), name)
 
     def unload(self, name: str) -> None:
-        """Let requests in flight end, and forget the model; its memory is free when this returns.
+        """Let requests in flight end, and unload the model; its memory is free when this returns.
 
-        Raises RequestError 404 where it is not loaded.
+        Raises RequestError 404 if it is not loaded.
         """
         with self._changed:
-            place = self._places.get(name)
-            if place is None or place.resident is None or place.leaving:
+            entry = self._entries.get(name)
+            if entry is None or entry.model is None or entry.unloading:
                 raise RequestError(404, f"no model {name!r} is loaded")
-            place.leaving = True
-            if not self._changed.wait_for(lambda: place.users == 0, self._patience):
-                logger.warning("%s is unloaded while %d requests still use it", name, place.users)
-            resident, place.resident = place.resident, None
-        resident.stop()
-        del resident
-        memory.give_back()
-        self._leave(name)
+            entry.unloading = True
+            if not self._changed.wait_for(lambda: entry.users == 0, self._unload_timeout):
+                logger.warning("%s is unloaded while %d requests still use it", name, entry.users)
+            model, entry.model = entry.model, None
+        model.stop()
+        del model
+        memory.release_unused()
+        self._remove(name)
         logger.info("%s was unloaded", name)
 
     @contextmanager
-    def lend(self, name: str, title: str | None = None) -> Iterator[Resident]:
-        """The model, which stays as long as the block takes.
+    def acquire(self, name: str, title: str | None = None) -> Iterator[LoadedModel]:
+        """The model, which stays loaded until the block ends.
 
-        title: how errors call it, instead of its name. Raises RequestError: 404, or 503 while it is loaded.
+        title: its name in errors, instead of `name`. Raises RequestError: 404, or 503 while it is being loaded.
         """
         with self._changed:
-            place = self._places.get(name)
-            if place is None or place.leaving:
+            entry = self._entries.get(name)
+            if entry is None or entry.unloading:
                 raise RequestError(404, f"no model {title or name!r} is loaded")
-            if place.resident is None:
+            if entry.model is None:
                 raise RequestError(503, f"the model {title or name!r} is being loaded; try again soon")
-            place.users += 1
-            resident = place.resident
+            entry.users += 1
+            model = entry.model
         try:
-            yield resident
+            yield model
         finally:
-            del resident
+            del model
             with self._changed:
-                place.users -= 1
+                entry.users -= 1
                 self._changed.notify_all()
 
     def find(self, name: str) -> Listed:
-        """Raises RequestError 404 where the model is not loaded."""
+        """Raises RequestError 404 if the model is not loaded."""
         with self._changed:
-            place = self._places.get(name)
-            if place is None or not _is_loaded(place):
+            entry = self._entries.get(name)
+            if entry is None or not _is_loaded(entry):
                 raise RequestError(404, f"no model {name!r} is loaded")
-            return Listed(name, place.url)
+            return Listed(name, entry.url)
 
     def page(self, after: str | None, limit: int) -> tuple[list[Listed], bool]:
         """Up to `limit` loaded models by name, those after `after`; and whether there are more."""
         with self._changed:
-            listed = sorted(Listed(name, place.url) for name, place in self._places.items() if _is_loaded(place))
+            listed = sorted(Listed(name, entry.url) for name, entry in self._entries.items() if _is_loaded(entry))
         first = 0 if after is None else bisect_right([model.name for model in listed], after)
         return listed[first : first + limit], first + limit < len(listed)
 
     def start(self) -> None:
-        """Make the process ready for models that come and go; to be called before it has threads."""
+        """Prepare the process for models that come and go; to be called before its first thread starts."""
         memory.keep_one_heap()
 
     def stop(self) -> None:
         """Finish what was accepted, and end all threads."""
         with self._changed:
-            residents = [place.resident for place in self._places.values() if place.resident is not None]
-        for resident in residents:
-            resident.stop()
+            models = [entry.model for entry in self._entries.values() if entry.model is not None]
+        for model in models:
+            model.stop()
 
-    def _take(self, name: str, url: str) -> _Place:
+    def _add(self, name: str, url: str) -> _Entry:
         with self._changed:
-            # Who loads a model that is just leaving wants it back; that it is there already would be a lie.
-            self._changed.wait_for(lambda: name not in self._places or not self._places[name].leaving)
-            if name in self._places:
+            # A model that is being unloaded is not "loaded already".
+            self._changed.wait_for(lambda: name not in self._entries or not self._entries[name].unloading)
+            if name in self._entries:
                 raise RequestError(409, f"the model {name!r} is loaded already, or being loaded")
-            self._places[name] = place = _Place(url)
-        return place
+            self._entries[name] = entry = _Entry(url)
+        return entry
 
-    def _leave(self, name: str) -> None:
+    def _remove(self, name: str) -> None:
         with self._changed:
-            del self._places[name]
+            del self._entries[name]
             self._changed.notify_all()
 
 
-def _is_loaded(place: _Place) -> bool:
-    return place.resident is not None and not place.leaving
+def _is_loaded(entry: _Entry) -> bool:
+    return entry.model is not None and not entry.unloading

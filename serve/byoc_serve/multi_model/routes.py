@@ -1,4 +1,4 @@
-"""The HTTP side of a multi-model endpoint: models are loaded, listed, asked and unloaded."""
+"""The HTTP side of a multi-model endpoint: models are loaded, listed, called and unloaded."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import json
 import os
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 from flask import Flask, Response, request
 from werkzeug.routing import BaseConverter
 from werkzeug.wsgi import get_content_length, get_input_stream
 
-from byoc_serve.body import drain, read_body
 from byoc_serve.metrics import CONTENT_TYPE, Metrics, WorkerMetrics
 from byoc_serve.multi_model.registry import Listed, Registry
-from byoc_serve.responses import invoke, json_response, observe, report_errors
+from byoc_serve.request import RequestContext
+from byoc_serve.request_body import drain, read_body
+from byoc_serve.response import invoke, json_response, observe, report_errors
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
 
 if TYPE_CHECKING:
-    from byoc_serve.served import Rendered
+    from byoc_serve.model_service import EncodedResponse
 
 PAGE = 100  # models
 
@@ -39,7 +40,7 @@ class _Name(BaseConverter):
 
 
 def create_multi_model_app(settings: Settings, registry: Registry, metrics: WorkerMetrics | None = None) -> Flask:
-    """The app around the models of `registry`; whoever calls this stops the registry.
+    """The app around the models of a registry, which the caller stops.
 
     metrics: this worker's; by default it is the only one.
     """
@@ -53,7 +54,7 @@ def create_multi_model_app(settings: Settings, registry: Registry, metrics: Work
 
     @app.get("/ping")
     def ping() -> Response:
-        """A server without models is ready to load some."""
+        """A server without models is ready to load them."""
         return Response(status=200)
 
     @app.post("/models")
@@ -80,28 +81,28 @@ def create_multi_model_app(settings: Settings, registry: Registry, metrics: Work
 
     @app.post("/models/<name:name>/invoke")
     def invocations(name: str) -> Response:
-        return invoke(partial(_ask, registry, name))
+        return invoke(partial(_predict, registry, name))
 
     @app.get("/metrics")
-    def figures() -> Response:
-        return Response(metrics.everyone.exposition(ready=True), content_type=CONTENT_TYPE)
+    def prometheus() -> Response:
+        return Response(metrics.all_workers.exposition(ready=True), content_type=CONTENT_TYPE)
 
     @app.post("/invocations")
     def no_single_model() -> Response:
-        raise RequestError(404, "this server has models by name: POST /models/NAME/invoke")
+        raise RequestError(404, "this is a multi-model server: POST /models/NAME/invoke")
 
     return app
 
 
-def _ask(registry: Registry, name: str, environ: dict[str, Any], stream: IO[bytes]) -> Rendered:
+def _predict(registry: Registry, name: str, request: RequestContext) -> EncodedResponse:
     """`name` is a hash to SageMaker's users; the file that they know comes in a header."""
-    target = environ.get("HTTP_X_AMZN_SAGEMAKER_TARGET_MODEL")
-    with registry.lend(name, f"{target} ({name})" if target else name) as resident:
-        return resident.invoke(environ, stream)
+    title = f"{request.target_model} ({name})" if request.target_model else name
+    with registry.acquire(name, title) as model:
+        return model.predict(request)
 
 
 def _read_load(models: Path) -> tuple[str, Path]:
-    """The name and the folder of a model that is to be loaded. Raises RequestError."""
+    """The name and the folder of the model to load. Raises RequestError."""
     stream = get_input_stream(request.environ)
     try:
         document = json.loads(read_body(stream, get_content_length(request.environ), _MAX_BODY))
@@ -128,18 +129,18 @@ def _is_name(value: object) -> TypeGuard[str]:
 def folder_of(url: str, models: Path) -> Path:
     """The folder that a `url` names.
 
-    Raises RequestError: 400 where it is not below `models`, 404 where it is missing.
+    Raises RequestError: 400 if it is not below `models`, 404 if it is missing.
     """
     folder = Path(os.path.normpath(url))
     if "\0" in url or not folder.is_relative_to(models) or folder == models:
         raise RequestError(400, f"`url` is {url!r}; it must be the path of a folder below {models}")
     if not folder.is_dir():
-        raise RequestError(404, f"there is no folder {folder}")
+        raise RequestError(404, f"the folder {folder} does not exist")
     return folder
 
 
 def _read_page() -> tuple[str | None, int]:
-    """The name that the page begins after, and the most models on it. Raises RequestError."""
+    """The name after which the page begins, and the most models on it. Raises RequestError."""
     token, limit = request.args.get("next_page_token"), request.args.get("limit")
     try:
         after = base64.urlsafe_b64decode(token.encode("ascii")).decode("utf-8") if token else None

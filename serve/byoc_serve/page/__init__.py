@@ -1,4 +1,4 @@
-"""The page at `/`: try the model in a browser. All of it is served from here; the browser asks nobody else."""
+"""The page at `/`: try the model in a browser. It is self-contained: the browser loads nothing from other servers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from byoc_vision.inference.palette import MOST_CLASSES, NAMES_OF_BACKGROUND, cla
 INDEX = "index.html"
 PALETTE = "palette.js"
 
-# Not what the host's own table says of .js: browsers run no module of another type.
+# Fixed, because the host's own table may have another type for .js, with which browsers run no module.
 MEDIA_TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 HEADERS = {
-    # Nothing but the files of this folder runs, is shown or is asked; images of the user are blobs.
+    # Only files of this folder run, are shown or are requested; the user's images are blobs.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -28,7 +28,7 @@ HEADERS = {
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    # Kept, but asked about each time: a newer server's page is seen at once, an old one costs a 304.
+    # Cached, but revalidated each time: a newer server's page is seen at once, an unchanged one costs a 304.
     "Cache-Control": "no-cache",
 }
 
@@ -66,7 +66,7 @@ def load_assets() -> dict[str, Asset]:
 
 
 def _palette() -> bytes:
-    """As a module: the colours with which masks are drawn elsewhere, too."""
+    """A module with the colours in which masks are drawn elsewhere too."""
     colours = "".join(bytes(class_colour(index)).hex() for index in range(MOST_CLASSES))
     names = json.dumps(NAMES_OF_BACKGROUND)
     return f'export const COLOURS = "{colours}"; // RRGGBB after RRGGBB\nexport const BACKGROUND = {names};\n'.encode()

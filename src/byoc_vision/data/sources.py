@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from byoc_vision.data.archives import ARCHIVE_SUFFIXES, HERE, Unpacker, is_archive
+from byoc_vision.archives import ARCHIVE_SUFFIXES, HERE, Unpacker, is_archive
 from byoc_vision.data.decoding import IMAGE_SUFFIXES
 from byoc_vision.data.formats.channels import find_extras, is_channel_name
 from byoc_vision.errors import InputError
@@ -32,7 +32,7 @@ def lay_out(sources: Sequence[Path], folder: Path, layout: str = "auto") -> dict
     if not archives and len(entries) == 1 and entries[0].is_dir():
         return _channels(entries[0])
     folder.mkdir()
-    unpacker = Unpacker(folder, _NEVER_READ.get(layout, ()))
+    unpacker = Unpacker(folder, skipped=_NEVER_READ.get(layout, ()))
     for archive in archives:
         _unpack(unpacker, archive)
     for archive in list(_archives_within(folder)):

@@ -1,1 +1,1 @@
-"""What this image's jobs take, say and need, in the words of each of SageMaker's clients."""
+"""The hyperparameters, metrics and instance types of this image's jobs, in the format of each SageMaker client."""

@@ -1,37 +1,36 @@
-"""This image as an algorithm of SageMaker's: what CreateAlgorithm asks, so that jobs can be made from a form.
+"""This image as a SageMaker algorithm: the CreateAlgorithm request, so that jobs can be created from a form.
 
-SageMaker then checks the names and bounds of hyperparameters itself, before a machine is paid for.
+SageMaker then checks the names and bounds of hyperparameters before it starts an instance.
 Source: "CreateAlgorithm" in the SageMaker API Reference.
 """
 
 from __future__ import annotations
 
 import sys
-import types
 from collections.abc import Sequence
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
-import annotated_types
 from pydantic.fields import FieldInfo
 
-from byoc_serve.media import IMAGE_TYPES
-from byoc_serve.negotiation import FORMS
+from byoc_serve.request_decoding import IMAGE_TYPES
+from byoc_serve.response_format import RESPONSE_FORMATS
 from byoc_vision.describe.instance_types import instance_types, offered
 from byoc_vision.describe.metrics import MetricDefinition, metric_definitions
 from byoc_vision.describe.ranges import search_space
 from byoc_vision.describe.recipe import recipe_of
 from byoc_vision.describe.tuning import as_metrics
 from byoc_vision.hyperparameters import Hyperparameters
-from byoc_vision.training.metric_names import figures_of
+from byoc_vision.hyperparameters.value_types import Names, Number, ValueType, value_types
+from byoc_vision.training.metric_names import metrics_of
 
 Json = dict[str, Any]
 
 MOST_HYPERPARAMETERS = 100
-_LARGEST_INTEGER = 2**31 - 1  # where a hyperparameter has no upper bound, as SageMaker's own algorithms write it
+_LARGEST_INTEGER = 2**31 - 1  # for hyperparameters without an upper bound, as in SageMaker's own algorithms
 _LARGEST, _SMALLEST = sys.float_info.max, sys.float_info.min
 _LONGEST_DESCRIPTION = 1024
 
-# An algorithm has eight channels at the most. Lists, and files of augmentations, come in the channel of the images.
+# An algorithm has at most eight channels. Lists and augmentation files go into the channel of the images.
 _CHANNELS = {
     "train": "Images, or folders with images and masks, or manifests.",
     "train_annotation": "Masks of the training images, by their names.",
@@ -46,7 +45,7 @@ _IMAGE_TYPES = ["application/x-image", "application/x-recordio", "image/jpeg", "
 
 
 def create_algorithm_request(image: str, name: str = "byoc-vision") -> Json:
-    """What boto3's `create_algorithm` takes. image: in ECR, with its tag or digest."""
+    """The arguments of boto3's `create_algorithm`. image: in ECR, with its tag or digest."""
     return {
         "AlgorithmName": name,
         "AlgorithmDescription": "Trains and serves U-Nets and image classifiers",
@@ -56,7 +55,7 @@ def create_algorithm_request(image: str, name: str = "byoc-vision") -> Json:
 
 
 def training_specification(image: str, definitions: Sequence[MetricDefinition]) -> Json:
-    """Hyperparameters by their own names; jobs of an algorithm know no other ones."""
+    """Hyperparameters by their own names; jobs of an algorithm take no other names."""
     return {
         "TrainingImage": image,
         "SupportedHyperParameters": hyperparameter_specifications(),
@@ -69,8 +68,8 @@ def training_specification(image: str, definitions: Sequence[MetricDefinition]) 
 
 
 def inference_specification(image: str) -> Json:
-    """What endpoints and batch transforms take and answer."""
-    responses = {form.media_type for forms in FORMS.values() for form in forms}
+    """The content types that endpoints and batch transforms take and return."""
+    responses = {form.media_type for forms in RESPONSE_FORMATS.values() for form in forms}
     return {
         "Containers": [{"Image": image}],
         "SupportedContentTypes": sorted(
@@ -83,19 +82,19 @@ def inference_specification(image: str) -> Json:
 
 
 def hyperparameter_specifications() -> list[Json]:
-    """One for each hyperparameter, with its range where it is a number, true or false, or one of some names."""
+    """One for each hyperparameter, with its range if it is a number, a switch, or one of some names."""
     tunable = {found.name for task in ("segmentation", "classification")
                for found in search_space(_widest_recipe(task)).ranges}  # fmt: skip
     return [_specification(name, field, name in tunable) for name, field in Hyperparameters.model_fields.items()]
 
 
 def _widest_recipe(task: str) -> Any:
-    """One of which all varies that can."""
+    """A recipe with all hyperparameters that can vary."""
     return recipe_of({"task": task, "pretrained": "true"} | ({"model": "fpn"} if task == "segmentation" else {}))
 
 
 def _specification(name: str, field: FieldInfo, tunable: bool) -> Json:
-    kind, bounds = _kind(field.annotation, list(field.metadata))
+    kind, bounds = _type_and_range(value_types(field))
     specification = {
         "Name": name,
         "Description": (field.description or "")[:_LONGEST_DESCRIPTION],
@@ -110,61 +109,33 @@ def _specification(name: str, field: FieldInfo, tunable: bool) -> Json:
     return specification
 
 
-def _kind(annotation: Any, metadata: list[Any]) -> tuple[str, Json]:
+def _type_and_range(kinds: Sequence[ValueType]) -> tuple[str, Json]:
     """SageMaker's type for one of ours, and its bounds or values."""
-    names = _names(annotation)
-    if names:
-        return "Categorical", {"Values": names}
-    base, said = _unwrapped(annotation, metadata)
-    if base is int:
-        return "Integer", _bounds(said, -_LARGEST_INTEGER, _LARGEST_INTEGER, step=1)
-    if base is float:
-        return "Continuous", _bounds(said, -_LARGEST, _LARGEST, step=0)
+    names = [kind for kind in kinds if isinstance(kind, Names)]
+    if len(names) == len(kinds):
+        return "Categorical", {"Values": [_value(value) for kind in names for value in kind.values]}
+    if len(kinds) == 1 and isinstance(kinds[0], Number):
+        return "Integer" if kinds[0].whole else "Continuous", _bounds(kinds[0])
     return "FreeText", {}
 
 
-def _names(annotation: Any) -> list[str]:
-    """All values of a type that has names alone; none of another type."""
-    base, _ = _unwrapped(annotation, [])
-    if base is bool:
-        return ["true", "false"]
-    if get_origin(base) is Literal:
-        return [str(value) for value in get_args(base)]
-    if get_origin(base) in (Union, types.UnionType):
-        parts = [_names(part) for part in get_args(base)]
-        return [name for part in parts for name in part] if all(parts) else []
-    return []
+def _bounds(kind: Number) -> Json:
+    """Both included, as SageMaker takes them: a range above 0 begins with the next number."""
+    low, high = (-_LARGEST_INTEGER, _LARGEST_INTEGER) if kind.whole else (-_LARGEST, _LARGEST)
+    if kind.above is not None:
+        low = kind.above + (1 if kind.whole else _SMALLEST)
+    if kind.least is not None:
+        low = kind.least
+    if kind.below is not None:
+        high = kind.below - sys.float_info.epsilon
+    if kind.most is not None:
+        high = kind.most
+    number = int if kind.whole else float
+    return {"MinValue": str(number(low)), "MaxValue": str(number(high))}
 
 
-def _unwrapped(annotation: Any, metadata: list[Any]) -> tuple[Any, list[Any]]:
-    """A type without `Annotated` and without None, and what is said of it."""
-    if get_origin(annotation) in (Union, types.UnionType):
-        kinds = [argument for argument in get_args(annotation) if argument is not type(None)]
-        return _unwrapped(kinds[0], metadata) if len(kinds) == 1 else (annotation, metadata)
-    if hasattr(annotation, "__metadata__"):
-        said = [item for found in annotation.__metadata__ for item in getattr(found, "metadata", [found])]
-        return _unwrapped(annotation.__origin__, [*metadata, *said])
-    return annotation, metadata
-
-
-def _bounds(said: list[Any], low: float, high: float, step: float) -> Json:
-    """Both included, as SageMaker has them: what lies above 0 begins with the next number."""
-    for item in said:
-        match item:
-            case annotated_types.Gt(gt=bound):
-                low = float(bound) + (step or _SMALLEST)  # type: ignore[arg-type]
-            case annotated_types.Ge(ge=bound):
-                low = float(bound)  # type: ignore[arg-type]
-            case annotated_types.Lt(lt=bound):
-                high = _just_below(float(bound))  # type: ignore[arg-type]
-            case annotated_types.Le(le=bound):
-                high = float(bound)  # type: ignore[arg-type]
-    written = (int(low), int(high)) if step else (low, high)
-    return {"MinValue": str(written[0]), "MaxValue": str(written[1])}
-
-
-def _just_below(bound: float) -> float:
-    return bound - sys.float_info.epsilon
+def _value(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _text(default: Any) -> str | None:
@@ -172,7 +143,7 @@ def _text(default: Any) -> str | None:
         return None
     if isinstance(default, tuple):
         return ", ".join(map(str, default))
-    return str(default).lower() if isinstance(default, bool) else str(default)
+    return _value(default)
 
 
 def _channel(name: str, meaning: str) -> Json:
@@ -187,8 +158,8 @@ def _channel(name: str, meaning: str) -> Json:
 
 
 def _objectives() -> list[Json]:
-    names = dict.fromkeys([*figures_of("segmentation"), *figures_of("classification"),
-                           *figures_of("classification", multi_label=True)])  # fmt: skip
+    names = dict.fromkeys([*metrics_of("segmentation"), *metrics_of("classification"),
+                           *metrics_of("classification", multi_label=True)])  # fmt: skip
     return [
         {"Type": "Minimize" if name == "loss" else "Maximize", "MetricName": f"validation:{name}"} for name in names
     ]

@@ -1,4 +1,4 @@
-"""`byoc-vision describe …`: what this image's jobs take, say and need, for people and for programs."""
+"""`byoc-vision describe …`: hyperparameters, metrics and instance types, for people and for programs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any
 
 from byoc_vision.errors import InputError
 
-# What each command imports, it imports when it runs: metrics and ranges need neither torch nor OpenCV.
+# Commands import what they need when they run: metrics and ranges need neither torch nor OpenCV.
 
 TASKS = ("segmentation", "classification")
 
 
 def add_describe(commands: Any) -> None:
-    """Add the command and those below it to a parser's commands."""
-    command = commands.add_parser("describe", help="say what jobs take, log and need, as each SageMaker client has it")
+    """Add the command and its subcommands."""
+    command = commands.add_parser(
+        "describe", help="describe hyperparameters, metrics and instance types for each SageMaker client"
+    )
     below = command.add_subparsers(title="what to describe", required=True, metavar="WHAT")
     _add_metrics(below)
     _add_ranges(below)
@@ -26,7 +28,7 @@ def add_describe(commands: Any) -> None:
 
 
 def add_hyperparameters(commands: Any) -> None:
-    """The command's older name."""
+    """The older name of `describe hyperparameters`."""
     command = commands.add_parser("hyperparameters", help="as `describe hyperparameters --form table`")
     command.set_defaults(run=hyperparameters, form="table")
 
@@ -68,7 +70,7 @@ def hyperparameters(options: argparse.Namespace) -> int:
 
         if not options.image:
             raise InputError(
-                "--image is missing: an algorithm is of an image, as ACCOUNT.dkr.ecr.REGION.amazonaws.com/…"
+                "--image is missing; name the algorithm's image, as ACCOUNT.dkr.ecr.REGION.amazonaws.com/…"
             )
         return _print(create_algorithm_request(options.image))
     from byoc_vision.describe.schema import hyperparameters_schema
@@ -82,14 +84,12 @@ def instances(options: argparse.Namespace) -> int:
     from byoc_vision.models.names import canonical_spec, task_of
     from byoc_vision.types import ModelSpec
 
-    asked = parse({"model": options.model, "image_size": options.image_size, "batch_size": options.batch_size})
-    assert asked.image_size is not None, "it is required"
+    job = parse({"model": options.model, "image_size": options.image_size, "batch_size": options.batch_size})
+    assert job.image_size is not None, "it is required"
     task = "segmentation" if options.encoder else task_of(options.model)
     outputs = 1 if task == "segmentation" and options.classes == 2 else options.classes
     spec = canonical_spec(ModelSpec(task=task, architecture=options.model, encoder=options.encoder, outputs=outputs))
-    workload = found.Workload(
-        spec, asked.image_size, asked.batch_size, options.use, options.precision, options.optimizer
-    )
+    workload = found.Workload(spec, job.image_size, job.batch_size, options.use, options.precision, options.optimizer)
     advice = found.advise(workload)
     return _print(found.as_table(advice) if options.format == "table" else found.as_json(advice))
 
@@ -101,16 +101,18 @@ def _print(content: Any) -> int:
 
 
 def _add_metrics(commands: Any) -> None:
-    command = commands.add_parser("metrics", help="the metric definitions of all that epochs log")
+    command = commands.add_parser("metrics", help="the definitions of all metrics that epochs log")
     command.add_argument("--task", choices=TASKS, help="default: both")
     command.add_argument("--form", choices=("boto3", "v2", "v3"), default="boto3", help="the client (default: boto3)")
     command.add_argument("--top-k", type=int, metavar="K", help="as the hyperparameter top_k")
-    command.add_argument("--classes", type=_names, default=(), metavar="NAME,NAME", help="also these classes' figures")
+    command.add_argument(
+        "--classes", type=_names, default=(), metavar="NAME,NAME", help="also the metrics of these classes"
+    )
     command.set_defaults(run=metrics)
 
 
 def _add_ranges(commands: Any) -> None:
-    command = commands.add_parser("ranges", help="what a tuning job may vary of a recipe, and what it is after")
+    command = commands.add_parser("ranges", help="the ranges and the objective of a search around a recipe")
     command.add_argument(
         "--recipe",
         default="segmentation",
@@ -118,23 +120,25 @@ def _add_ranges(commands: Any) -> None:
     )
     command.add_argument("--form", choices=("json", "table", "boto3", "v2", "v3"), default="json")
     command.add_argument("--metric", metavar="NAME", help="as validation:f1 (default: the recipe's, or its task's)")
-    command.add_argument("--keep", type=_names, default=(), metavar="NAME,NAME", help="hyperparameters not to vary")
+    command.add_argument("--keep", type=_names, default=(), metavar="NAME,NAME", help="hyperparameters that stay fixed")
     command.set_defaults(run=ranges)
 
 
 def _add_hyperparameters(commands: Any) -> None:
-    command = commands.add_parser("hyperparameters", help="a JSON Schema of them, their table, or an algorithm")
+    command = commands.add_parser("hyperparameters", help="their JSON Schema, their table, or a SageMaker algorithm")
     command.add_argument("--form", choices=("schema", "table", "create-algorithm"), default="schema")
-    command.add_argument("--image", metavar="URI", help="of the algorithm: the image in ECR")
+    command.add_argument("--image", metavar="URI", help="the algorithm's image in ECR")
     command.set_defaults(run=hyperparameters)
 
 
 def _add_instances(commands: Any) -> None:
-    command = commands.add_parser("instances", help="the memory that a model and a batch take, and what holds it")
+    command = commands.add_parser(
+        "instances", help="the memory that a model and a batch need, and the instance types that have it"
+    )
     command.add_argument("--model", required=True, metavar="NAME", help="as the hyperparameter")
     command.add_argument("--encoder", metavar="NAME")
     command.add_argument("--image-size", required=True, metavar="SIZE", help="as 256, or 192,256: height, width")
-    command.add_argument("--batch-size", required=True, metavar="COUNT", help="images a GPU")
+    command.add_argument("--batch-size", required=True, metavar="COUNT", help="images per GPU")
     command.add_argument("--classes", type=int, default=2, metavar="COUNT", help="default: 2")
     command.add_argument("--for", dest="use", choices=("train", "serve"), default="train")
     command.add_argument("--precision", choices=("auto", "float32", "bfloat16", "float16"), default="auto")

@@ -1,11 +1,11 @@
-"""Instance types of SageMaker that this image has a use for, and what is in them.
+"""SageMaker's instance types that suit this image, and their hardware.
 
 Cores and memory: "Amazon EC2 instance types", the pages of specifications of compute optimised, general purpose and
-accelerated computing instances. A GPU's memory is what nvidia-smi tells of such a card, which is less than its maker
-says. Which types are offered for what: the enumerations of SageMaker's API, as the installed botocore has them. Not
+accelerated computing instances. A GPU's memory is what nvidia-smi reports, which is less than the data sheet
+says. Which types are offered for what: the enumerations of SageMaker's API in the installed botocore. Not
 every region has every type, and an account needs a quota for it. Prices are on https://aws.amazon.com/sagemaker/pricing.
 
-Left out: P2 and P3, whose GPUs CUDA 13 no longer knows, processors that are not x86-64, and what is not NVIDIA's.
+Left out: P2 and P3, whose GPUs CUDA 13 no longer supports, CPUs other than x86-64, accelerators other than NVIDIA's.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class InstanceType:
-    """cores: virtual CPUs. memory: GiB. bfloat16: whether the processor multiplies it itself (AMX)."""
+    """cores: virtual CPUs. memory: GiB. bfloat16: whether the CPU multiplies it in hardware (AMX)."""
 
     name: str
     cores: int
@@ -54,7 +54,7 @@ A100_80 = Gpu("A100 80 GB", 81_920, (8, 0))
 H100 = Gpu("H100", 81_559, (9, 0))
 H200 = Gpu("H200", 143_771, (9, 0))
 
-# Size: cores, and GPUs where there are any.
+# Size: cores, and GPUs if there are any.
 _C5 = {"large": 2, "xlarge": 4, "2xlarge": 8, "4xlarge": 16, "9xlarge": 36, "18xlarge": 72}
 _M5 = {"large": 2, "xlarge": 4, "2xlarge": 8, "4xlarge": 16, "12xlarge": 48, "24xlarge": 96}
 _7I = {"large": 2, "xlarge": 4, "2xlarge": 8, "4xlarge": 16, "8xlarge": 32, "12xlarge": 48, "16xlarge": 64,
@@ -76,7 +76,7 @@ _LARGE = (
 
 
 def instance_types() -> tuple[InstanceType, ...]:
-    """All of them: processors first, then GPUs, from the smallest family on."""
+    """All of them: CPU types first, then GPU types, the smallest family first."""
     return (*_of_cpus(), *_of_gpus(), *_LARGE)
 
 
@@ -93,7 +93,7 @@ def _of_gpus() -> Iterator[InstanceType]:
 
 
 def offered(name: str, purpose: Purpose) -> bool:
-    """Whether SageMaker's API knows an instance type for a purpose."""
+    """Whether SageMaker's API has an instance type for a purpose."""
     return name in _enumeration(_ENUMERATIONS[purpose])
 
 

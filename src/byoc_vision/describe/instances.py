@@ -1,9 +1,9 @@
-"""Which of SageMaker's instance types a model, an image size and a batch fit into.
+"""Which of SageMaker's instance types fit a model, an image size and a batch.
 
-What tensors take is counted by `step_memory`. What a process takes beside them was measured on a CPU, with
+`step_memory` counts the memory of tensors. What a process needs besides was measured on a CPU, with
 benchmarks/instance_memory.py (results/instance_memory.json), and is rounded up here. On GPUs it was not measured: the
-allowance is CUDA's context, the libraries' code and the workspaces of convolutions as they usually are, and the margin
-is the one that `auto_batch_size` leaves. Where a type is nearly full, let a short job try it.
+allowance covers the usual size of CUDA's context, of libraries and of the workspaces of convolutions, and the margin
+is the one of `auto_batch_size`. If a type is nearly full, try it with a short job.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 
 from byoc_vision.data.workers import MOST_WORKERS
 from byoc_vision.describe.instance_types import InstanceType, Purpose, instance_types, offered
-from byoc_vision.describe.step_memory import StepMemory, answering_memory, training_memory
+from byoc_vision.describe.step_memory import StepMemory, inference_memory, training_memory
 from byoc_vision.errors import InputError
 from byoc_vision.precision import PrecisionName, dtype_of_capability
 from byoc_vision.system.gpus import MINIMUM_DRIVERS, inference_ami
@@ -28,20 +28,20 @@ Use = Literal["train", "serve"]
 
 MIB, GIB = 2**20, 2**30
 IMAGE_CUDA = 13  # see docker/Dockerfile
-FILLED = 0.9  # of a memory; what is left are fragments, and what the system takes
+FILLED = 0.9  # of a memory; the rest is for fragments and the system
 
 _ON_CPU: dict[Use, tuple[int, float]] = {"train": (800 * MIB, 1.25), "serve": (400 * MIB, 1.25)}
-"""What a process has without a model, and what it takes for each byte that is counted."""
-_LOADER = 256 * MIB  # a process that reads images, of which a training has one for every second core
+"""Bytes of a process without a model, and bytes for each counted byte."""
+_LOADER = 256 * MIB  # a process that reads images; a training job has one for every second core
 _ON_GPU = 1 * GIB
 
 SERVERLESS_SIZES = (1024, 2048, 3072, 4096, 5120, 6144)  # MB, ProductionVariantServerlessConfig.MemorySizeInMB
-TRANSFORM_AMI = "al2-ami-sagemaker-batch-gpu-535"  # with the compat library in the image; there is no newer one
+TRANSFORM_AMI = "al2-ami-sagemaker-batch-gpu-535"  # the newest; works with the compat library in the image
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What is to be run. size: the model's input, height and width in pixels. batch_size: a process, one a GPU."""
+    """size: the model's input, height and width in pixels. batch_size: of a process; there is one for each GPU."""
 
     spec: ModelSpec
     size: tuple[int, int]
@@ -51,15 +51,15 @@ class Workload:
     optimizer: str = "adamw"
 
     def memory(self, dtype: torch.dtype) -> StepMemory:
-        """Raises InputError where the model cannot be built, or does not take the size."""
+        """Raises InputError if the model cannot be built, or does not take the size."""
         if self.use == "serve":
-            return answering_memory(self.spec, self.size, self.batch_size, dtype=dtype)
+            return inference_memory(self.spec, self.size, self.batch_size, dtype=dtype)
         return training_memory(self.spec, self.size, self.batch_size, optimizer=self.optimizer, dtype=dtype)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How a workload goes into an instance type. needed, available: MiB, of each GPU where there is one."""
+    """Whether a workload fits an instance type. needed, available: MiB, of a GPU if there is one."""
 
     instance: InstanceType
     precision: str
@@ -73,7 +73,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Advice:
-    """fits: of each instance type that is offered for the use. serverless: MB, None where no size suffices."""
+    """fits: of each instance type that is offered for the use. serverless: MB, None if no size suffices."""
 
     workload: Workload
     memory: dict[str, StepMemory]  # by precision
@@ -84,10 +84,10 @@ class Advice:
 def advise(workload: Workload) -> Advice:
     """Count the workload's memory in each precision that some instance has, and compare.
 
-    Raises InputError where the model cannot be built, does not take the size, or the batch has no image.
+    Raises InputError if the model cannot be built, does not take the size, or the batch is empty.
     """
     if workload.batch_size < 1:
-        raise InputError(f"batch_size={workload.batch_size} is no batch; take 1 or more")
+        raise InputError(f"batch_size={workload.batch_size} must be 1 or more")
     purpose: Purpose = "training" if workload.use == "train" else "hosting"
     memory = cache(workload.memory)
     types = [it for it in instance_types() if offered(it.name, purpose)]
@@ -98,7 +98,7 @@ def advise(workload: Workload) -> Advice:
 
 
 def inference_ami_of(instance: InstanceType) -> str | None:
-    """The machine image that an endpoint on a GPU must ask for; its own driver is too old for this image's CUDA."""
+    """The AMI that an endpoint on a GPU must request; the default's driver is too old for this image's CUDA."""
     return inference_ami(MINIMUM_DRIVERS[IMAGE_CUDA]) if instance.gpu else None
 
 
@@ -120,7 +120,7 @@ def as_json(advice: Advice) -> Json:
 
 
 def as_table(advice: Advice) -> str:
-    """The smallest type of each family that fits, and what does not."""
+    """The smallest type of each family that fits, and the families that do not."""
     rows = [("instance type", "needs", "of", "GPUs", "precision")]
     families: dict[str, list[Fit]] = {}
     for fit in advice.fits:
@@ -162,7 +162,7 @@ def _on_cpu(use: Use, counted: StepMemory) -> float:
 
 
 def _dtype(instance: InstanceType, workload: Workload) -> torch.dtype:
-    """What matrix products and convolutions run in there: as a job chooses, or as asked for."""
+    """The type of matrix products and convolutions: as a job chooses, or as requested."""
     if workload.precision != "auto":
         chosen: torch.dtype = getattr(torch, workload.precision)
         return torch.bfloat16 if not instance.gpu and chosen == torch.float16 else chosen

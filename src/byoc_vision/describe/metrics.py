@@ -1,7 +1,7 @@
-"""The figures that a job's log tells, as the regular expressions by which SageMaker finds them.
+"""The metrics in a job's log, as the regular expressions by which SageMaker finds them; and a reader of epochs.
 
-See `epoch_line` and `figures_line` in training/fit.py for what is read here. SageMaker takes at the most 40 definitions
-of 500 characters each, and remembers what the brackets of each hold, as a number.
+`EpochRecord.line` and `metrics_line` in training/history.py write what is read here. SageMaker takes at most 40
+definitions of 500 characters each, and stores the group of each as a number.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from byoc_vision.errors import InputError
-from byoc_vision.training.metric_names import class_key, figures_of
+from byoc_vision.training.metric_names import class_key, metrics_of
 from byoc_vision.types import Task
 
 MOST_DEFINITIONS = 40
 
-# 0.9876, 1e-05 and 120 as a whole; of nan and inf nothing, so that no curve is drawn through what is no number.
-# Without anything that only some dialects of regular expressions have.
+# Matches 0.9876, 1e-05 and 120 as a whole, and neither nan nor inf, so that no curve has them. Uses only what every
+# dialect of regular expressions has.
 _NUMBER = r"([-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)"
 
-# Of an epoch, beside its losses and figures. Blanks tell `seconds` from what else may end so.
+# Of an epoch, besides its losses and metrics. Blanks distinguish `seconds` from names that end so.
 _OF_EPOCHS = {
     "epoch": rf"epoch={_NUMBER} train:loss=",
     "learning_rate": rf" learning_rate={_NUMBER}",
@@ -32,13 +32,13 @@ _OF_EPOCHS = {
 
 @dataclass(frozen=True)
 class MetricDefinition:
-    """A figure's name, and the regular expression whose first group is its number."""
+    """A metric's name, and the regular expression whose first group is its value."""
 
     name: str
     regex: str
 
     def value_in(self, line: str) -> float | None:
-        """The figure, as SageMaker would read it from a line of the log."""
+        """The metric, as SageMaker reads it from a line of the log."""
         found = re.search(self.regex, line)
         return float(found[1]) if found else None
 
@@ -46,47 +46,56 @@ class MetricDefinition:
 def metric_definitions(
     task: Task | None = None, *, multi_label: bool | None = None, top_k: int | None = None, classes: Sequence[str] = ()
 ) -> tuple[MetricDefinition, ...]:
-    """All that the epochs of a job log, and what is measured of the best one on the `test` channel.
+    """All metrics that the epochs of a job log, and those of the best epoch on the `test` channel.
 
     task: None stands for both tasks. multi_label: None for images of one label and of several. top_k: as the
-    hyperparameter. classes: names of classes whose own figures on the validation images are wanted, too.
+    hyperparameter. classes: names of classes whose own validation metrics are included.
 
-    Raises InputError where that makes more than 40, or is of no task.
+    Raises InputError for more than 40 metrics, and for classes without a task.
     """
     names = list(_names(task, multi_label, top_k))
     of_classes = [f"validation:{_of_class(task)}_{class_key(name)}" for name in classes]
-    figures = ["train:loss", *(f"{split}:{name}" for split in ("validation", "test") for name in names), *of_classes]
-    if len(figures) + len(_OF_EPOCHS) > MOST_DEFINITIONS:
-        most = MOST_DEFINITIONS - len(_OF_EPOCHS) - len(figures) + len(of_classes)
+    metrics = ["train:loss", *(f"{split}:{name}" for split in ("validation", "test") for name in names), *of_classes]
+    if len(metrics) + len(_OF_EPOCHS) > MOST_DEFINITIONS:
+        most = MOST_DEFINITIONS - len(_OF_EPOCHS) - len(metrics) + len(of_classes)
         raise InputError(
             f"classes: {len(of_classes)} are too many, SageMaker takes {MOST_DEFINITIONS} metrics; name {most} or fewer"
         )
     return (
-        *(MetricDefinition(name, f"{re.escape(name)}={_NUMBER}") for name in figures),
+        *(MetricDefinition(name, f"{re.escape(name)}={_NUMBER}") for name in metrics),
         *(MetricDefinition(name, regex) for name, regex in _OF_EPOCHS.items()),
     )
 
 
-def figures_in(line: str, definitions: Iterable[MetricDefinition]) -> dict[str, float]:
-    """The figures that a line of the log tells, by name; none where it is no epoch's."""
+def metrics_in(line: str, definitions: Iterable[MetricDefinition]) -> dict[str, float]:
+    """The metrics in a line of the log, by name; empty for other lines."""
     values = {definition.name: definition.value_in(line) for definition in definitions}
     return {name: value for name, value in values.items() if value is not None}
 
 
+def read_epoch(line: str, metric: str) -> tuple[int, float] | None:
+    """The epoch and its metric in an epoch's line of the log, NaN included; None for other lines."""
+    found = re.match(rf"epoch=([0-9]+) (?:.* )?{re.escape(metric)}=(\S+)", line)
+    try:
+        return (int(found[1]), float(found[2])) if found else None
+    except ValueError:
+        return None
+
+
 def _names(task: Task | None, multi_label: bool | None, top_k: int | None) -> Iterator[str]:
-    """The loss first, then each figure once."""
-    kinds = [
-        figures_of("segmentation") if task != "classification" else (),
-        figures_of("classification") if task != "segmentation" and not multi_label else (),
-        figures_of("classification", multi_label=True) if task != "segmentation" and multi_label is not False else (),
+    """The loss first, then each metric once."""
+    groups = [
+        metrics_of("segmentation") if task != "classification" else (),
+        metrics_of("classification") if task != "segmentation" and not multi_label else (),
+        metrics_of("classification", multi_label=True) if task != "segmentation" and multi_label is not False else (),
     ]
     yield "loss"
-    yield from dict.fromkeys(name for kind in kinds for name in kind if name != "loss")
+    yield from dict.fromkeys(name for group in groups for name in group if name != "loss")
     if top_k is not None:
         yield f"top_{top_k}_accuracy"
 
 
 def _of_class(task: Task | None) -> str:
     if task is None:
-        raise InputError("task: figures of single classes are a task's; name segmentation or classification, too")
+        raise InputError("task: metrics of single classes depend on it; name segmentation or classification")
     return "iou" if task == "segmentation" else "f1"

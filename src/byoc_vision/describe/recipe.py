@@ -1,4 +1,4 @@
-"""What a job is to be told: a file of hyperparameters, or the defaults of a task."""
+"""A recipe: a file of hyperparameters, or the defaults of a task."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ FILE = "hyperparameters.json"
 
 @dataclass(frozen=True)
 class Recipe:
-    """given: the hyperparameters as SageMaker takes them, every value a string. hyperparameters: what they mean."""
+    """given: the hyperparameters as SageMaker takes them, every value a string. hyperparameters: the same, parsed."""
 
     task: Task
     given: Mapping[str, str]
     hyperparameters: Hyperparameters
 
     def without(self, fields: set[str]) -> dict[str, str]:
-        """What is given of all other fields, under whatever names."""
+        """The given hyperparameters of all other fields, under any of their names."""
         return {name: value for name, value in self.given.items() if _field(name, value) not in fields}
 
 
 def read_recipe(source: str | Path) -> Recipe:
-    """The recipe of a hyperparameters.json, of the folder that it lies in, or of a task's name: its defaults.
+    """The recipe in a hyperparameters.json, in its folder, or by a task's name: the task's defaults.
 
-    Raises InputError where there is none, where a hyperparameter is wrong, and where the task cannot be told.
+    Raises InputError if there is none, if a hyperparameter is wrong, and if the task is unknown.
     """
     if str(source) in get_args(Task):
         return recipe_of({"task": str(source)})
@@ -44,7 +44,7 @@ def read_recipe(source: str | Path) -> Recipe:
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
         tasks = " or ".join(get_args(Task))
-        raise InputError(f"{source} is no recipe: there is no file {file}; name a {FILE}, its folder, or {tasks}")
+        raise InputError(f"{source} is not a recipe: there is no file {file}; name a {FILE}, its folder, or {tasks}")
     return recipe_of(read_raw(file), str(file))
 
 
@@ -63,21 +63,21 @@ def _text(value: Any) -> str:
 
 
 def _field(name: str, value: str) -> str:
-    """The field that a name stands for, a built-in algorithm's too."""
+    """The field of a name, including a built-in algorithm's names."""
     with suppress(ValueError):  # of an empty value, which means the default
         name, _ = translate(name, decode(value))
     return aliases().get(name, name)
 
 
 def _task(hyperparameters: Hyperparameters, title: str) -> Task:
-    """As the recipe says, or as its model does."""
+    """The recipe's task, or its model's."""
     if hyperparameters.task != "auto":
         return hyperparameters.task
     if hyperparameters.encoder is not None:
         return "segmentation"
     if hyperparameters.model == "auto":
-        raise InputError(f'task: {title} does not tell it; add "task": "segmentation" or "task": "classification"')
+        raise InputError(f'task: {title} does not give it; add "task": "segmentation" or "task": "classification"')
     try:
         return task_of(hyperparameters.model)
-    except ModuleNotFoundError:  # only timm knows all classifiers; a client need not have it
+    except ModuleNotFoundError:  # only timm knows all classifiers, and clients may lack it
         return "classification"

@@ -1,30 +1,28 @@
 """JSON Schema of hyperparameters.json, for editors, forms and pipelines that check a file before a job is started.
 
 Draft 2020-12. A value may be of JSON's own type, or the string that SageMaker makes of it, as "0.001" or "true". A job
-is the judge: it also takes rarer spellings ("1e3" epochs, "AdamW"), and refuses what no schema says, such as a name
-that is no model's, or `freeze_epochs` above `epochs`.
+decides: it also takes rarer spellings ("1e3" epochs, "AdamW"), and rejects what no schema can express, such as an
+unknown model, or `freeze_epochs` above `epochs`.
 """
 
 from __future__ import annotations
 
-import types
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
-import annotated_types
 from pydantic.fields import FieldInfo
 
 from byoc_vision.hyperparameters import Hyperparameters, aliases
 from byoc_vision.hyperparameters.builtin import RESNET_DEPTHS, RETIRED, TRANSLATED
-from byoc_vision.hyperparameters.fields import Spelling
+from byoc_vision.hyperparameters.value_types import SWITCH, Names, Number, Numbers, Text, ValueType, value_types
 
 Json = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-_NOTHING = {"enum": [None, "", "None", "null"]}  # means the default, as clients write it
+_NOTHING = {"enum": [None, "", "None", "null"]}  # the default, as clients write it
 _TRUTHS = {"enum": [True, False, "true", "false", "True", "False", 0, 1, "0", "1"]}
 
-# Of numbers as strings the patterns hold the bounds 0, 1 and 2.
+# Numbers as strings; the patterns express the bounds 0, 1 and 2.
 _ANY = r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?"
 _POSITIVE = r"(0*[1-9][0-9]*(\.[0-9]*)?|0*\.0*[1-9][0-9]*)([eE][-+]?[0-9]+)?"
 _FRACTION = r"0+(\.[0-9]*)?|0*\.[0-9]+|[0-9](\.[0-9]*)?[eE]-0*[1-9][0-9]*"
@@ -43,13 +41,13 @@ _BUILT_IN: dict[str, list[Json]] = {
     ],
     "use_weighted_loss": [_TRUTHS],
 }
-"""What the built-in algorithms' own names may be; `resize` is ours, too, and may be a number."""
+"""Values of the built-in algorithms' own names; `resize` is also ours, and may be a number."""
 
 
 def hyperparameters_schema() -> Json:
-    """The schema of an object with any of the names that `parse` knows; each with what it means and its default."""
+    """The schema of an object with any of the names that `parse` knows, with their meanings and defaults."""
     properties = {name: _property(name, field) for name, field in Hyperparameters.model_fields.items()}
-    properties["resize"]["anyOf"].append(_number(whole=True, above=0))
+    properties["resize"]["anyOf"].append(_number(Number(whole=True, above=0)))
     own = {name: _same_as(field) for name, field in aliases().items() if name != field}
     built_in = {name: _of_built_in(name) for name in sorted(TRANSLATED - {"resize"})}
     retired = {
@@ -75,48 +73,42 @@ def _of_built_in(name: str) -> Json:
 
 
 def _property(name: str, field: FieldInfo) -> Json:
-    kinds = [*_kinds(field.annotation, list(field.metadata)), _NOTHING]
+    schemas = [*(schema for kind in value_types(field) for schema in _schemas(kind)), _NOTHING]
     if name == "objective":
-        kinds.append({"type": "string", "pattern": f"^validation:({'|'.join(kinds[0]['enum'])})$"})
+        schemas.append({"type": "string", "pattern": f"^validation:({'|'.join(schemas[0]['enum'])})$"})
     default = field.default if not isinstance(field.default, tuple) else list(field.default)
-    return {"description": field.description, "default": default, "anyOf": kinds}
+    return {"description": field.description, "default": default, "anyOf": schemas}
 
 
-def _kinds(annotation: Any, metadata: list[Any]) -> list[Json]:
-    """A schema for each kind of value that a type takes."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if annotation is bool:
-        return [_TRUTHS]
-    if annotation in (int, float):
-        return [_number(whole=annotation is int, **_bounds(metadata))]
-    if annotation is str:
-        return [{"type": ["string", "number"]}] if not metadata else [{"type": ["string", "object"]}]
-    if origin is Literal:
-        return [{"enum": list(arguments)}]
-    if origin in (Union, types.UnionType):
-        return [kind for argument in arguments if argument is not type(None) for kind in _kinds(argument, [])]
-    if origin is tuple:
-        return _listed(arguments)
-    # Annotated: the type, then what is said of it.
-    said = [item for argument in arguments[1:] for item in getattr(argument, "metadata", [argument])]
-    if any(isinstance(item, Spelling) for item in said):
-        pattern = rf"^\s*({_POSITIVE_WHOLE})\s*:\s*({_POSITIVE_WHOLE})\s*$"
-        return [{"type": "string", "pattern": pattern}, {"type": "array", "minItems": 2, "maxItems": 2}]
-    return _kinds(arguments[0], [*said, *metadata])
+def _schemas(kind: ValueType) -> list[Json]:
+    """The JSON Schemas of a type of value."""
+    match kind:
+        case Number():
+            return [_number(kind)]
+        case Numbers(item, any_length):
+            return _lists(item, any_length)
+        case Names(values):
+            return [_TRUTHS] if kind == SWITCH else [{"enum": list(values)}]
+        case Text(validated):
+            return [{"type": ["string", "object"]}] if validated else [{"type": ["string", "number"]}]
+    # Spelled: steps, as "10:20"
+    pattern = rf"^\s*({_POSITIVE_WHOLE})\s*:\s*({_POSITIVE_WHOLE})\s*$"
+    return [{"type": "string", "pattern": pattern}, {"type": "array", "minItems": 2, "maxItems": 2}]
 
 
-def _listed(arguments: tuple[Any, ...]) -> list[Json]:
-    """What a tuple may be: height and width, or one number for both; whole numbers; a weight for each class."""
-    (item,) = _kinds(arguments[0], [])
-    if Ellipsis not in arguments:
-        return [item["anyOf"][0], *_several(item, 1, 2)]
-    if item["anyOf"][0]["type"] == "number":
-        return _several(item, 2)
-    return [item["anyOf"][0], *_several(item, 1), {"enum": ["[]"]}, {"type": "array", "maxItems": 0}]
+def _lists(item: Number, any_length: bool) -> list[Json]:
+    """Height and width, or one number for both; whole numbers; a weight for each class."""
+    schema = _number(item)
+    single = schema["anyOf"][0]
+    if not any_length:
+        return [single, *_several(schema, 1, 2)]
+    if not item.whole:
+        return _several(schema, 2)
+    return [single, *_several(schema, 1), {"enum": ["[]"]}, {"type": "array", "maxItems": 0}]
 
 
 def _several(item: Json, fewest: int, most: int | None = None) -> list[Json]:
-    """So many of them as a list, as "10, 20", or as "[10, 20]"."""
+    """From `fewest` to `most` items as a list, as "10, 20", or as "[10, 20]"."""
     digits = item["anyOf"][1]["pattern"].removeprefix(_START).removesuffix(_END)
     others = f"{{{fewest - 1},{most - 1 if most else ''}}}"
     listed = rf"({digits})((\s*,\s*|\s+)({digits})){others}"
@@ -124,32 +116,21 @@ def _several(item: Json, fewest: int, most: int | None = None) -> list[Json]:
     return [array, {"type": "string", "pattern": rf"^\s*({listed}|\[\s*{listed}\s*\])\s*$"}]
 
 
-def _bounds(metadata: list[Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for item in metadata:
-        match item:
-            case annotated_types.Gt(gt=bound):
-                found["above"] = bound
-            case annotated_types.Ge(ge=bound):
-                found["least"] = bound
-            case annotated_types.Lt(lt=bound):
-                found["below"] = bound
-            case annotated_types.Le(le=bound):
-                found["most"] = bound
-    return found
-
-
-def _number(
-    *, whole: bool, above: float | None = None, least: float | None = None, below: float | None = None,
-    most: float | None = None,
-) -> Json:  # fmt: skip
+def _number(kind: Number) -> Json:
     """A number within bounds, or a string of one."""
-    limits = {"exclusiveMinimum": above, "minimum": least, "exclusiveMaximum": below, "maximum": most}
-    number = {"type": "integer" if whole else "number"} | {name: it for name, it in limits.items() if it is not None}
-    if whole:
-        digits = _TWO_OR_MORE if least == 2 else _POSITIVE_WHOLE if above == 0 else _WHOLE
-    elif below == 1:
-        digits = _POSITIVE_FRACTION if above == 0 else _FRACTION
+    limits = {
+        "exclusiveMinimum": kind.above,
+        "minimum": kind.least,
+        "exclusiveMaximum": kind.below,
+        "maximum": kind.most,
+    }
+    number: Json = {"type": "integer" if kind.whole else "number"}
+    number |= {name: limit for name, limit in limits.items() if limit is not None}
+    positive = kind.above == 0
+    if kind.whole:
+        digits = _TWO_OR_MORE if kind.least == 2 else _POSITIVE_WHOLE if positive else _WHOLE
+    elif kind.below == 1:
+        digits = _POSITIVE_FRACTION if positive else _FRACTION
     else:
-        digits = _ONE_AT_THE_MOST if most == 1 else _POSITIVE if above == 0 else _ANY
+        digits = _ONE_AT_THE_MOST if kind.most == 1 else _POSITIVE if positive else _ANY
     return {"anyOf": [number, {"type": "string", "pattern": f"{_START}{digits}{_END}"}]}

@@ -1,4 +1,4 @@
-"""What a search may vary, and what it is after: the same for SageMaker's tuner and for `byoc-vision tune`."""
+"""The ranges and the objective of a search, for SageMaker's tuner and for `byoc-vision tune`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Direction = Literal["maximize", "minimize"]
 
 @dataclass(frozen=True)
 class Objective:
-    """The figure that a search is after, as epochs log it."""
+    """The metric that a search optimises, as epochs log it."""
 
     metric: str  # such as validation:dice
     direction: Direction
@@ -49,8 +49,8 @@ Range = Continuous | Integer | Categorical
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """All that a search needs to know of a recipe."""
+    """What a search needs to know of a recipe. fixed: the recipe's other hyperparameters."""
 
     objective: Objective
     ranges: tuple[Range, ...]
-    fixed: dict[str, str] = field(default_factory=dict)  # the recipe's other hyperparameters
+    fixed: dict[str, str] = field(default_factory=dict)

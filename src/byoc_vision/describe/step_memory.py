@@ -1,12 +1,11 @@
-"""The memory that a model's tensors take in a training step or in an answer, counted without computing anything.
+"""The memory of a model's tensors in a training step or a prediction, counted without computing anything.
 
-The code that trains and the code that answers run as they are, on fake tensors: these have a shape, a type and a
-storage of a size, but no memory behind it (torch.compile traces programs with them). What is alive at once is counted
-to the byte, whatever the batch, on a machine that could not hold it.
+The code of training and inference runs unchanged on fake tensors: these have a shape, a type and a storage of a size,
+but no memory behind it (torch.compile traces programs with them). The bytes that are alive at once are counted exactly,
+for any batch, even on a machine that could not hold it.
 
-That is what the tensors take. It leaves out what a process takes beside them: libraries, the CUDA context, the
-workspaces of convolutions, what an allocator rounds up to. `benchmarks/instance_memory.py` measures that, and
-`describe/instances.py` adds it.
+This leaves out what a process needs besides tensors: libraries, the CUDA context, the workspaces of convolutions, the
+allocator's rounding. `benchmarks/instance_memory.py` measures that, and `describe/instances.py` adds it.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ from byoc_vision.training.step import Step
 from byoc_vision.types import ModelSpec
 
 _USUAL_LOSS = {"segmentation": "bce_dice", "classification": "cross_entropy"}
-_STEPS = 2  # the first makes the optimiser's averages; from the second on they are there throughout
+_STEPS = 2  # the first creates the optimiser's averages; the second has them throughout
 
 
 @dataclass(frozen=True)
 class StepMemory:
-    """Bytes. peak: all that is alive at once, at the most."""
+    """Bytes. peak: the most that is alive at once."""
 
     weights: int
     gradients: int
@@ -47,7 +46,7 @@ class StepMemory:
 
     @property
     def activations(self) -> int:
-        """What else the peak has: activations and their gradients. More, where not all gradients are there by then."""
+        """The rest of the peak: activations and their gradients. Too high if some gradients are missing then."""
         return self.peak - self.weights - self.gradients - self.optimizer
 
 
@@ -61,8 +60,8 @@ def training_memory(
 ) -> StepMemory:
     """Of a training step on `batch_size` images of `size` (height, width), as one process takes it.
 
-    dtype: of matrix products and convolutions; weights stay float32. Raises InputError where the model cannot be built,
-    does not take the size, or the optimiser is not known.
+    dtype: of matrix products and convolutions; weights stay float32. Raises InputError if the model cannot be built,
+    does not take the size, or the optimiser is unknown.
     """
     network = build_model(spec)
     check_input_size(network, spec, *size)
@@ -82,12 +81,12 @@ def training_memory(
         )
 
 
-def answering_memory(
+def inference_memory(
     spec: ModelSpec, size: tuple[int, int], batch_size: int, *, dtype: torch.dtype = torch.float32
 ) -> StepMemory:
-    """Of the network's pass over `batch_size` images of `size` (height, width), as PyTorch serves it.
+    """Of the network's forward pass over `batch_size` images of `size` (height, width), as PyTorch serves it.
 
-    Raises InputError where the model cannot be built, or does not take the size.
+    Raises InputError if the model cannot be built, or does not take the size.
     """
     network = build_model(spec)
     check_input_size(network, spec, *size)
@@ -101,7 +100,7 @@ def answering_memory(
 class Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of the storages that are alive, and the most that ever were.
 
-    A storage is known by every tensor that comes out of an operation, and is gone when nothing refers to it.
+    Every tensor that an operation returns registers its storage, which is gone when nothing refers to it.
     """
 
     def __init__(self) -> None:
@@ -136,7 +135,7 @@ class Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextmanager
 def fakes(model: nn.Module) -> Iterator[tuple[nn.Module, Live]]:
-    """`model` with fake parameters and buffers, and what counts while tensors are fake. Its values are lost."""
+    """`model` with fake parameters and buffers, and the counter of fake tensors. The model's values are lost."""
     mode, live = FakeTensorMode(), Live()
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -151,7 +150,7 @@ def fakes(model: nn.Module) -> Iterator[tuple[nn.Module, Live]]:
 
 
 def normalized(network: nn.Module) -> nn.Module:
-    """As it is trained and served: its images are uint8, and its tensors channels-last."""
+    """The network as it is trained and served: images are uint8, tensors channels-last."""
     return Normalized(network, (0.5,) * 3, (0.5,) * 3).to(memory_format=torch.channels_last)
 
 
@@ -179,6 +178,6 @@ def empty_batch(spec: ModelSpec, size: tuple[int, int], count: int) -> tuple[Ten
 
 
 def _bytes(tensors: Iterable[Tensor | None]) -> int:
-    """Of each storage once."""
+    """Each storage is counted once."""
     storages = {tensor.untyped_storage()._cdata: tensor for tensor in tensors if isinstance(tensor, Tensor)}
     return sum(tensor.untyped_storage().nbytes() for tensor in storages.values())

@@ -1,4 +1,4 @@
-"""A search in the words of each of SageMaker's clients."""
+"""A search in the format of each SageMaker client."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _MODULES: dict[Sdk, tuple[str, str]] = {
     "v2": ("sagemaker.tuner", "sagemaker.tuner"),
     "v3": ("sagemaker.core.parameter", "sagemaker.train.tuner"),
 }
-"""Where each SDK has its parameters, and its tuner."""
+"""The modules of each SDK's parameters, and of its tuner."""
 
 
 class Parameters(Protocol):
-    """What both SDKs call alike: the module `sagemaker.tuner` of v2, `sagemaker.core.parameter` of v3."""
+    """The names that both SDKs share: the module `sagemaker.tuner` of v2, `sagemaker.core.parameter` of v3."""
 
     ContinuousParameter: Callable[..., Any]
     IntegerParameter: Callable[..., Any]
@@ -29,7 +29,7 @@ class Parameters(Protocol):
 
 
 def as_json(space: SearchSpace) -> Json:
-    """The space as it is, each range with its kind."""
+    """The space, each range with its kind."""
     ranges = [{"kind": type(found).__name__.lower(), **asdict(found)} for found in space.ranges]
     return {"objective": asdict(space.objective), "ranges": ranges, "fixed": space.fixed}
 
@@ -37,8 +37,8 @@ def as_json(space: SearchSpace) -> Json:
 def as_request(space: SearchSpace, definitions: Sequence[MetricDefinition], jobs: int = 20, parallel: int = 2) -> Json:
     """The parts of a CreateHyperParameterTuningJob request that a recipe decides, as boto3 takes them.
 
-    jobs: at the most. parallel: at once. What is missing is the tuning job's name, and of the training jobs the image,
-    the role, the channels, the instances, the output and the time that they may take.
+    jobs: at most. parallel: at once. The caller adds the tuning job's name, and for the training jobs the image, the
+    role, the channels, the instances, the output and the time limit.
     """
     kinds = {Continuous: "ContinuousParameterRanges", Integer: "IntegerParameterRanges",
              Categorical: "CategoricalParameterRanges"}  # fmt: skip
@@ -70,7 +70,7 @@ def as_metrics(definitions: Sequence[MetricDefinition], sdk: Literal["boto3", "v
 
 
 def tuner_arguments(space: SearchSpace, definitions: Sequence[MetricDefinition], parameters: Parameters) -> Json:
-    """What an SDK's HyperparameterTuner takes beside the estimator or trainer, whose hyperparameters are `fixed`.
+    """An SDK's HyperparameterTuner's arguments, without the estimator or trainer, whose hyperparameters are `fixed`.
 
     parameters: the SDK's own classes, see `Parameters`.
     """
@@ -86,7 +86,7 @@ def tuner_arguments(space: SearchSpace, definitions: Sequence[MetricDefinition],
 
 
 def as_program(space: SearchSpace, definitions: Sequence[MetricDefinition], sdk: Sdk) -> str:
-    """The same as lines of Python, to be pasted: `hyperparameters` and `tuner_arguments`."""
+    """The same as Python code to paste: `hyperparameters` and `tuner_arguments`."""
     parameters, tuner = _MODULES[sdk]
     lines = [
         f"from {parameters} import CategoricalParameter, ContinuousParameter, IntegerParameter",
@@ -129,7 +129,7 @@ def _request_range(found: Range) -> Json:
 
 
 def _call(found: Range) -> tuple[Range, str, list[Any], Json]:
-    """A range, the SDKs' class for it, and what that takes."""
+    """A range, the SDKs' class for it, and the class's arguments."""
     if isinstance(found, Categorical):
         return found, "CategoricalParameter", [list(found.values)], {}
     scaling = {"scaling_type": "Logarithmic" if found.logarithmic else "Linear"}

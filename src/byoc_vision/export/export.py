@@ -140,12 +140,13 @@ def _folder_beside(output: Path) -> Iterator[Path]:
     parent = output.absolute().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".export-", dir=parent))
-        folder.chmod(0o755)
+        scratch = Path(tempfile.mkdtemp(prefix=".export-", dir=parent))
         try:
+            folder = scratch / output.name
+            folder.mkdir()
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise ResourceError(f"the disk of {parent} is full; make room, or name an --output elsewhere") from error

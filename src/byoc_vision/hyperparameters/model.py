@@ -183,7 +183,7 @@ class Hyperparameters(BaseModel):
     warmup_epochs: NonNegativeFloat = field(0.0, "Epochs of linear warm-up, also fractions.")
     precision: PrecisionName = field(
         "auto",
-        "`auto`: bfloat16 if the hardware supports it, float16 with loss scaling on older GPUs.",
+        "`auto`: bfloat16 on GPUs since Ampere and CPUs with AMX, float16 with scaling on older GPUs, else float32.",
         "precision_dtype",
     )
     clip_grad_norm: NonNegativeFloat = field(0.0, "The maximum norm of the gradient; 0: no limit.")

@@ -74,6 +74,7 @@ def parse(raw: Mapping[str, Any]) -> Hyperparameters:
     except ValidationError as error:
         problems += _describe(error, given)
     if problems:
+        problems += _wrong_model(given.values)
         count = "A hyperparameter is wrong:" if len(problems) == 1 else f"{len(problems)} hyperparameters are wrong:"
         raise InputError(list_problems(count, problems))
     return parsed
@@ -132,6 +133,30 @@ def _describe(error: ValidationError, given: _Given) -> list[str]:
         name = given.names.get(field)
         lines.append(f"{name}: {', or '.join(dict.fromkeys(texts))} (given: {given.shown(name)})" if name else texts[0])
     return lines
+
+
+def _wrong_model(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with `model` and `encoder`, beside other mistakes.
+
+    The names are the libraries', which take seconds to import: a job whose other hyperparameters are right checks them
+    when it has looked at its data.
+    """
+    from byoc_vision.models.names import canonical_spec, task_of
+    from byoc_vision.types import ModelSpec
+
+    model, encoder = values.get("model", "auto"), values.get("encoder")
+    if not isinstance(model, str) or not isinstance(encoder, str | None):
+        return []
+    if model == "auto":
+        if not encoder:
+            return []
+        model = "unet"
+    try:
+        task = "segmentation" if encoder else task_of(model)
+        canonical_spec(ModelSpec(task=task, architecture=model, encoder=encoder, outputs=1))
+    except InputError as error:
+        return [str(error)]
+    return []
 
 
 def _lower_first(text: str) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import types
-from typing import Any, Literal, Union, get_args, get_origin
-
-import annotated_types
 from pydantic.fields import FieldInfo
 
-from byoc_vision.hyperparameters.fields import Spelling
 from byoc_vision.hyperparameters.model import Hyperparameters
 from byoc_vision.hyperparameters.reading import aliases
-
-_KINDS = {int: "whole number", float: "number", bool: "true, false", str: "text"}
+from byoc_vision.hyperparameters.value_types import (
+    SWITCH,
+    Names,
+    Number,
+    Numbers,
+    Spelled,
+    ValueType,
+    value_types,
+)
 
 
 def hyperparameters_table() -> str:
@@ -39,38 +41,19 @@ def _default(field: FieldInfo) -> str:
 
 
 def _values(field: FieldInfo) -> str:
-    return ", ".join(dict.fromkeys([*_describe(field.annotation), *_bounds(field.metadata)]))
+    return ", ".join(dict.fromkeys(text for kind in value_types(field) for text in _describe(kind)))
 
 
-def _describe(annotation: Any) -> list[str]:
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if annotation is type(None):
-        return []
-    if annotation in _KINDS:
-        return [_KINDS[annotation]]
-    if origin is Literal:
-        return [f"`{value}`" for value in arguments]
-    if origin in (Union, types.UnionType):
-        return [text for argument in arguments for text in _describe(argument)]
-    if origin is tuple:
-        return ["list of whole numbers" if Ellipsis in arguments else "one or two whole numbers"]
-    # Annotated: the type, then its bounds.
-    if spelt := [item.text for item in arguments[1:] if isinstance(item, Spelling)]:
-        return spelt
-    bounds = [item for argument in arguments[1:] for item in getattr(argument, "metadata", [argument])]
-    return [*_describe(arguments[0]), *_bounds(bounds)]
-
-
-def _bounds(metadata: list[Any]) -> list[str]:
-    texts = []
-    for item in metadata:
-        match item:
-            case annotated_types.Gt(gt=bound):
-                texts.append(f"> {bound:,}")
-            case annotated_types.Ge(ge=bound):
-                texts.append(f"≥ {bound:,}")
-            case annotated_types.Lt(lt=bound):
-                texts.append(f"< {bound:,}")
-            case annotated_types.Le(le=bound):
-                texts.append(f"≤ {bound:,}")
-    return texts
+def _describe(kind: ValueType) -> list[str]:
+    match kind:
+        case Number(whole, above, least, below, most):
+            limits = {">": above, "≥": least, "<": below, "≤": most}
+            bounds = [f"{sign} {bound:,}" for sign, bound in limits.items() if bound is not None]
+            return ["whole number" if whole else "number", *bounds]
+        case Numbers(_, any_length):
+            return ["list of whole numbers" if any_length else "one or two whole numbers"]
+        case Names(values):
+            return ["true, false"] if kind == SWITCH else [f"`{value}`" for value in values]
+        case Spelled(text):
+            return [text]
+    return ["text"]

@@ -22,8 +22,10 @@ from byoc_vision.preprocess import Preprocess
 from byoc_vision.system.quiet_openvino import import_openvino
 
 if TYPE_CHECKING:
+    import openvino
     from torch import nn
 
+    from byoc_vision.inference.engines.base import EnginePrecision
     from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
 
 MODEL_FILE = "model.xml"
@@ -42,6 +44,8 @@ logger = logging.getLogger(__name__)
 def write(folder: Path, config: ModelConfig, net: nn.Module) -> None:
     """Put the network beside the artifact's weights in `folder`, once its answers are PyTorch's.
 
+    They are compared in float32: whether the form is right does not depend on what this machine is fastest in.
+
     Raises ConversionError where OpenVINO cannot compute it, DataError where it computes something else; nothing is
     written then.
     """
@@ -52,36 +56,72 @@ def write(folder: Path, config: ModelConfig, net: nn.Module) -> None:
     expected = expected_logits(net, config)
     with conversion(config, "openvino"):
         model = to_openvino(net, config)
-        engine = OpenVinoEngine(model)
+        engine = OpenVinoEngine(model, precision="float32")
     compare(engine, config.preprocess, expected)
     scratch = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
     try:
-        scratch.chmod(0o755)
-        import_openvino().save_model(model, scratch / MODEL_FILE, compress_to_fp16=False)
-        np.savez(scratch / REFERENCE_FILE, weights=digest(folder / WEIGHTS_FILE), logits=expected)
+        beside = scratch / OPENVINO_FOLDER
+        beside.mkdir()
+        import_openvino().save_model(model, beside / MODEL_FILE, compress_to_fp16=False)
+        np.savez(beside / REFERENCE_FILE, weights=digest(folder / WEIGHTS_FILE), logits=expected)
         shutil.rmtree(folder / OPENVINO_FOLDER, ignore_errors=True)
-        os.replace(scratch, folder / OPENVINO_FOLDER)
+        os.replace(beside, folder / OPENVINO_FOLDER)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def load(folder: Path, config: ModelConfig, threads: int | None = None, lanes: int = 1) -> OpenVinoEngine | None:
+def load(
+    folder: Path,
+    config: ModelConfig,
+    threads: int | None = None,
+    lanes: int = 1,
+    precision: EnginePrecision = "auto",
+) -> OpenVinoEngine | None:
     """The engine of the artifact in `folder`; None where it has none, or one of other weights.
 
-    Raises DataError where it does not compute what PyTorch does.
+    Raises DataError where it does not compute what PyTorch does; see `first_that_agrees`.
     """
     model, reference = folder / OPENVINO_FOLDER / MODEL_FILE, folder / OPENVINO_FOLDER / REFERENCE_FILE
     if not (model.is_file() and reference.is_file()):
         return None
-    from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
-
+    for file in (model, model.with_suffix(".bin")):
+        file.open("rb").close()  # OpenVINO's error would not say why
     with np.load(reference, allow_pickle=False) as content:
         weights, expected = str(content["weights"]), content["logits"]
     if weights != digest(folder / WEIGHTS_FILE):
         logger.warning("%s was made from other weights than %s; it is not used", model, folder / WEIGHTS_FILE)
         return None
-    engine = OpenVinoEngine(model, threads, lanes)
-    compare(engine, config.preprocess, expected)
+    return first_that_agrees(model, config.preprocess, expected, threads, lanes, precision)
+
+
+def first_that_agrees(
+    model: openvino.Model | Path,
+    rule: Preprocess,
+    expected: np.ndarray,
+    threads: int | None = None,
+    lanes: int = 1,
+    precision: EnginePrecision = "auto",
+) -> OpenVinoEngine:
+    """The engine in the precision asked for, if its answers are PyTorch's; otherwise in float32, with a warning.
+
+    Raises DataError if those in float32 are not PyTorch's either.
+    """
+    from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine, choose_cpu_precision
+
+    if choose_cpu_precision(precision) != "float32":
+        try:
+            engine = OpenVinoEngine(model, threads, lanes, precision)
+            compare(engine, rule, expected)
+            return engine
+        except DataError as error:
+            logger.warning("%s; OpenVINO computes in float32 instead", error)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            logger.warning(
+                "OpenVINO cannot compile the network in bfloat16 (%s); it computes in float32 instead", reason
+            )
+    engine = OpenVinoEngine(model, threads, lanes, "float32")
+    compare(engine, rule, expected)
     return engine
 
 

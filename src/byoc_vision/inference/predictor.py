@@ -17,7 +17,7 @@ import numpy as np
 from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference import finishing
-from byoc_vision.inference.engines.base import Engine, EngineName, Logits
+from byoc_vision.inference.engines.base import Engine, EngineName, EnginePrecision, Logits
 from byoc_vision.inference.engines.choice import load_engine
 from byoc_vision.types import ClassInfo
 
@@ -95,16 +95,21 @@ class Predictor:
         engine: EngineName = "auto",
         threads: int | None = None,
         lanes: int = 1,
+        precision: EnginePrecision = "auto",
     ) -> Predictor:
         """The predictor of an artifact: a folder or a tarball.
 
         device: as torch names it; by default a GPU where there is one.
         threads: of the CPU; by default as many as there are cores. lanes: see `OpenVinoEngine`.
-        Raises DataError where the artifact is damaged, and what `load_engine` raises.
+        precision: see `load_engine`.
+        Raises DataError where the artifact is damaged or may not be read, and what `load_engine` raises.
         """
-        with artifact.opened(source) as folder:
-            config = artifact.read_config(folder)
-            return cls(config, load_engine(folder, config, device, engine, threads, lanes))
+        try:
+            with artifact.opened(source) as folder:
+                config = artifact.read_config(folder)
+                return cls(config, load_engine(folder, config, device, engine, threads, lanes, precision))
+        except PermissionError as error:
+            raise artifact.unreadable(error) from error
 
     @property
     def device(self) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from byoc_vision.atomic_write import give_usual_mode
 from byoc_vision.errors import DataError, InputError, ResourceError, UserError
 from byoc_vision.models.build import build_model
 from byoc_vision.models.hub import NotOnHubError, hub_weights
@@ -136,6 +137,7 @@ def _write(weights: Weights, spec: ModelSpec, path: Path) -> Path:
         "source": weights.source,
     }
     save_file({name: tensor.detach().clone().contiguous() for name, tensor in weights.tensors.items()}, path, metadata)
+    give_usual_mode(path)
     return path
 
 

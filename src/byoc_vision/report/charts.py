@@ -1,4 +1,4 @@
-"""What the page's curves show: plain numbers, drawn by `drawing`."""
+"""The page's curves as plain numbers; `drawing` draws them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from byoc_vision.report import words
+from byoc_vision.report import formatting
 from byoc_vision.report.record import Epoch, Reading, Record, Times
 
 Values = Sequence[float | None]
@@ -16,15 +16,15 @@ Values = Sequence[float | None]
 MOST_POINTS = 1000  # of a curve; a screen has not many more columns
 MOST_CLASS_CURVES = 8
 TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)  # seconds
-CLASS_FIGURES = ("iou_", "f1_")  # how the names of one class's figures begin
-_WIDE = 100.0  # the ratio of the largest to the smallest from which a logarithmic axis shows more
+CLASS_METRICS = ("iou_", "f1_")  # prefixes of the metrics of a single class
+_WIDE = 100.0  # ratio of the largest to the smallest value above which the axis is logarithmic
 
 
 @dataclass(frozen=True)
 class Series:
-    """A line. values: one for each of its chart's x; None where there is none. colour: its place in the palette.
+    """A line. values: one for each of its chart's x, or None. colour: its place in the palette.
 
-    dots: its points alone, which nothing joins.
+    dots: only points, without a line.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Mark:
-    """A vertical line at x, with a word on it."""
+    """A vertical line at x, with a label."""
 
     x: float
     text: str
@@ -46,9 +46,8 @@ class Mark:
 class Chart:
     """Lines over one x.
 
-    x_words, y_words: how a value is written where the pointer is, and for screen readers. x_ticks, y_ticks: where the
-    axes are labelled, with the same words; empty: where the plot finds it good. of_any_size: whether y may be anything
-    above 0, so that a logarithmic axis can be the one that shows it.
+    format_x, format_y: how a value is written in the tooltip and for screen readers. x_ticks, y_ticks: where the axes
+    are labelled, in the same format; empty: chosen by the plot. may_be_log: whether the y axis may be logarithmic.
     """
 
     key: str
@@ -56,35 +55,35 @@ class Chart:
     x_name: str
     x: Sequence[float]
     series: Sequence[Series]
-    x_words: Callable[[float], str] = words.count
-    y_words: Callable[[float | None], str] = words.figure
+    format_x: Callable[[float], str] = formatting.count
+    format_y: Callable[[float | None], str] = formatting.number
     x_ticks: Sequence[float] = ()
     y_ticks: Sequence[float] = ()
     marks: Sequence[Mark] = ()
     note: str = ""
-    of_any_size: bool = False
+    may_be_log: bool = False
 
     @property
     def logarithmic(self) -> bool:
-        """Whether most of it would lie on the ground otherwise."""
+        """Whether most of a linear chart would be flat."""
         values = [value for series in self.series for value in series.values if value is not None]
-        return self.of_any_size and bool(values) and min(values) > 0 and max(values) / min(values) > _WIDE
+        return self.may_be_log and bool(values) and min(values) > 0 and max(values) / min(values) > _WIDE
 
     @property
     def description(self) -> str:
-        """For who cannot see it."""
-        return f"{self.title}. " + " ".join(map(self._described, self.series))
+        """For screen readers."""
+        return f"{self.title}. " + " ".join(map(self._describe, self.series))
 
-    def _described(self, series: Series) -> str:
+    def _describe(self, series: Series) -> str:
         known = [(x, value) for x, value in zip(self.x, series.values, strict=True) if value is not None]
         if not known:
             return f"{series.name}: no values."
         (first, begin), (last, end) = known[0], known[-1]
         if first == last:
-            return f"{series.name}: {self.y_words(begin)} in {self.x_name} {self.x_words(first)}."
+            return f"{series.name}: {self.format_y(begin)} in {self.x_name} {self.format_x(first)}."
         return (
-            f"{series.name}: from {self.y_words(begin)} in {self.x_name} {self.x_words(first)} "
-            f"to {self.y_words(end)} in {self.x_name} {self.x_words(last)}."
+            f"{series.name}: from {self.format_y(begin)} in {self.x_name} {self.format_x(first)} "
+            f"to {self.format_y(end)} in {self.x_name} {self.format_x(last)}."
         )
 
 
@@ -93,7 +92,7 @@ def finite(value: float | None) -> float | None:
 
 
 def thinned(epochs: Sequence[Epoch], keep: int | None = None, most: int = MOST_POINTS) -> list[Epoch]:
-    """`most` of them at the most: evenly spread, with the first, the last, and epoch `keep`."""
+    """At most `most` of them: evenly spread, with the first, the last, and epoch `keep`."""
     if len(epochs) <= most:
         return list(epochs)
     chosen = set(np.linspace(0, len(epochs) - 1, most - 1).round().astype(int).tolist())
@@ -104,11 +103,11 @@ def thinned(epochs: Sequence[Epoch], keep: int | None = None, most: int = MOST_P
 
 
 def curves(record: Record) -> list[Chart]:
-    """Losses, figures, the learning rate, and the figures of each class where they are few."""
+    """Losses, metrics, the learning rate, and each class's metric if there are few classes."""
     if not record.epochs:
         return []
     epochs = thinned(record.epochs, keep=record.best_epoch)
-    charts = [_losses(record, epochs), _figures(record, epochs), _of_classes(record, epochs), _learning_rate(epochs)]
+    charts = [_losses(record, epochs), _metrics(record, epochs), _class_metrics(record, epochs), _learning_rate(epochs)]
     return [chart for chart in charts if any(value is not None for line in chart.series for value in line.values)]
 
 
@@ -116,17 +115,17 @@ def _losses(record: Record, epochs: Sequence[Epoch]) -> Chart:
     series = [Series("training", [finite(epoch.train_loss) for epoch in epochs], 0, dashed=True)]
     if any("loss" in epoch.validation for epoch in epochs):
         series.append(Series("validation", _values(epochs, "loss"), 1))
-    return _over_epochs("loss", "Loss", epochs, series, marks(record), of_any_size=True)
+    return _over_epochs("loss", "Loss", epochs, series, marks(record), may_be_log=True)
 
 
-def _figures(record: Record, epochs: Sequence[Epoch]) -> Chart:
-    names = overall_figures(record)
-    series = [Series(words.title(name), _values(epochs, name), place) for place, name in enumerate(names)]
-    return _over_epochs("figures", "Validation", epochs, series, marks(record))
+def _metrics(record: Record, epochs: Sequence[Epoch]) -> Chart:
+    names = overall_metrics(record)
+    series = [Series(formatting.title(name), _values(epochs, name), place) for place, name in enumerate(names)]
+    return _over_epochs("metrics", "Validation", epochs, series, marks(record))
 
 
-def _of_classes(record: Record, epochs: Sequence[Epoch]) -> Chart:
-    names = [name for name in _figure_names(epochs) if name.startswith(CLASS_FIGURES)]
+def _class_metrics(record: Record, epochs: Sequence[Epoch]) -> Chart:
+    names = [name for name in _metric_names(epochs) if name.startswith(CLASS_METRICS)]
     if len(names) > MOST_CLASS_CURVES:
         names = []
     kind = "IoU" if names and names[0].startswith("iou_") else "F1"
@@ -136,21 +135,26 @@ def _of_classes(record: Record, epochs: Sequence[Epoch]) -> Chart:
 
 def _learning_rate(epochs: Sequence[Epoch]) -> Chart:
     series = [Series("learning rate", [finite(epoch.learning_rate) for epoch in epochs], 3)]
-    return _over_epochs("learning-rate", "Learning rate", epochs, series, of_any_size=True)
+    return _over_epochs("learning-rate", "Learning rate", epochs, series, may_be_log=True)
 
 
 def speed(record: Record) -> Chart | None:
-    """Images a second in each epoch."""
+    """Images per second in each epoch."""
     epochs = thinned(record.epochs)
     if not any(epoch.images_per_second for epoch in epochs):
         return None
-    series = [Series("images a second", [epoch.images_per_second for epoch in epochs], 2)]
-    return _over_epochs("speed", "Images a second, in training", epochs, series)
+    series = [Series("images per second", [epoch.images_per_second for epoch in epochs], 2)]
+    return _over_epochs("speed", "Images per second, in training", epochs, series)
 
 
-def overall_figures(record: Record) -> list[str]:
-    """The names of the figures of all classes together, without the loss; the one that decides comes first."""
-    names = [name for name in _figure_names(record.epochs) if name != "loss" and not name.startswith(CLASS_FIGURES)]
+def overall_metrics(record: Record) -> list[str]:
+    """The names of the metrics of all classes together, without the loss; the objective comes first."""
+    names = [name for name in _metric_names(record.epochs) if name != "loss" and not name.startswith(CLASS_METRICS)]
+    return objective_first(record, names)
+
+
+def objective_first(record: Record, names: Sequence[str]) -> list[str]:
+    """The same order, but for the objective."""
     return sorted(names, key=lambda name: name != objective_name(record))
 
 
@@ -160,7 +164,7 @@ def objective_name(record: Record) -> str:
 
 
 def marks(record: Record) -> list[Mark]:
-    """The best epoch, and the last where the training stopped before its time."""
+    """The best epoch, and the last epoch if the training stopped early."""
     found = []
     if record.best_epoch is not None:
         found.append(Mark(record.best_epoch, "best"))
@@ -172,7 +176,7 @@ def marks(record: Record) -> list[Mark]:
     return found
 
 
-def _figure_names(epochs: Sequence[Epoch]) -> list[str]:
+def _metric_names(epochs: Sequence[Epoch]) -> list[str]:
     return list(dict.fromkeys(name for epoch in epochs for name in epoch.validation))
 
 
@@ -186,16 +190,22 @@ def _over_epochs(
     epochs: Sequence[Epoch],
     series: Sequence[Series],
     marks: Sequence[Mark] = (),
-    of_any_size: bool = False,
+    may_be_log: bool = False,
 ) -> Chart:
-    return Chart(key, title, "epoch", [epoch.epoch for epoch in epochs], series, marks=marks, of_any_size=of_any_size)
+    return Chart(key, title, "epoch", [epoch.epoch for epoch in epochs], series, marks=marks, may_be_log=may_be_log)
 
 
 # Curves over time
 
 
+def over_time(record: Record) -> list[Chart]:
+    """The speed of the training, and the use of the machine."""
+    found = speed(record)
+    return [*([found] if found else []), *machine(record.times)]
+
+
 def machine(times: Times | None) -> list[Chart]:
-    """How busy processors and GPUs were, and how full their memory."""
+    """The use of CPU, GPU and memory."""
     readings = averaged(times.readings) if times else []
     if times is None or not readings:
         return []
@@ -203,9 +213,9 @@ def machine(times: Times | None) -> list[Chart]:
 
 
 def _use(readings: Sequence[Reading]) -> Chart:
-    lines = [("processors", [reading.cpu for reading in readings]), ("GPU", [reading.gpu for reading in readings])]
+    lines = [("CPU", [reading.cpu for reading in readings]), ("GPU", [reading.gpu for reading in readings])]
     quarters = (0, 0.25, 0.5, 0.75, 1)
-    return _over_time("use", "How busy", readings, lines, lambda value: words.share(value, 0), quarters)
+    return _over_time("use", "Utilisation", readings, lines, lambda value: formatting.share(value, 0), quarters)
 
 
 def _memory(readings: Sequence[Reading], times: Times) -> Chart:
@@ -214,10 +224,10 @@ def _memory(readings: Sequence[Reading], times: Times) -> Chart:
         ("GPU memory", [reading.gpu_memory for reading in readings]),
     ]
     limits = [(times.memory_limit, "of memory"), (times.gpu_memory_limit, "on the GPU")]
-    there_are = " and ".join(f"{words.memory(limit)} {where}" for limit, where in limits if limit)
+    available = " and ".join(f"{formatting.memory(limit)} {where}" for limit, where in limits if limit)
     most = max((value for _, values in lines for value in values if value is not None), default=0.0)
-    note = f"There are {there_are}." if there_are else ""
-    return _over_time("memory", "Memory in use", readings, lines, words.memory, ticks(most, 5), note=note)
+    note = f"Available: {available}." if available else ""
+    return _over_time("memory", "Memory in use", readings, lines, formatting.memory, ticks(most, 5), note=note)
 
 
 def _over_time(
@@ -225,7 +235,7 @@ def _over_time(
     title: str,
     readings: Sequence[Reading],
     lines: Sequence[tuple[str, Values]],
-    y_words: Callable[[float | None], str],
+    format_y: Callable[[float | None], str],
     y_ticks: Sequence[float],
     note: str = "",
 ) -> Chart:
@@ -236,11 +246,11 @@ def _over_time(
     ]
     x = [reading.seconds for reading in readings]
     x_ticks = ticks(x[-1], 5, TIME_STEPS)
-    return Chart(key, title, "time", x, series, words.duration, y_words, x_ticks, y_ticks, note=note)
+    return Chart(key, title, "time", x, series, formatting.duration, format_y, x_ticks, y_ticks, note=note)
 
 
 def averaged(readings: Sequence[Reading], most: int = MOST_POINTS // 2) -> list[Reading]:
-    """`most` at the most, each the mean of its neighbours."""
+    """At most `most` readings, each the mean of its neighbours."""
     if len(readings) <= most:
         return list(readings)
     return [_mean([readings[place] for place in places]) for places in np.array_split(np.arange(len(readings)), most)]
@@ -262,7 +272,7 @@ def _mean(readings: Sequence[Reading]) -> Reading:
 
 
 def ticks(last: float, most: int, steps: Sequence[float] = (1, 2, 5)) -> list[float]:
-    """From 0 to `last` in round steps, `most` of them at the most; in ten times as wide ones where none is enough."""
+    """From 0 to `last` in round steps, at most `most` of them; if none is wide enough, in ten times as wide ones."""
     scale = 1.0 if last / most >= 1 else 10.0 ** math.floor(math.log10(max(last, 1e-9) / most))
     while True:
         for step in steps:

@@ -1,4 +1,4 @@
-"""Charts as Bokeh's JSON. The page draws them; in the dark it puts each colour's counterpart in its place."""
+"""Charts as Bokeh's JSON. The page draws them; in the dark scheme it replaces each colour by its counterpart."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from html import escape
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,12 +15,12 @@ from byoc_vision.report.palette import EDGE, INK, LINE, QUIET, series_shade
 
 HEIGHT = 240  # CSS pixels
 FONT = "system-ui, -apple-system, Segoe UI, Roboto, Noto Sans, sans-serif"
-_MARKED_POINTS = 60  # beyond them a line's points are not drawn as dots
+_MARKED_POINTS = 60  # of a longer line the points are not drawn as dots
 
 
 @cache
 def library() -> str:
-    """BokehJS without widgets and tables, BSD-3-Clause, its licence at its top."""
+    """BokehJS without widgets and tables (BSD-3-Clause; its licence stands at the top)."""
     return (files("bokeh") / "server/static/js/bokeh.min.js").read_text(encoding="utf-8")
 
 
@@ -42,9 +42,9 @@ def draw(chart: Chart) -> dict[str, Any]:
     style_axes(plot, chart.x_name)
     number_ticks(plot)
     if chart.x_ticks:
-        name_ticks(plot.xaxis, {float(x): chart.x_words(x) for x in chart.x_ticks})
+        name_ticks(plot.xaxis, {float(x): chart.format_x(x) for x in chart.x_ticks})
     if chart.y_ticks:
-        name_ticks(plot.yaxis, {float(y): chart.y_words(y) for y in chart.y_ticks})
+        name_ticks(plot.yaxis, {float(y): chart.format_y(y) for y in chart.y_ticks})
     _add_marks(plot, chart, y_extent[1])
     _add_hover(plot, chart, source)
     return as_json(plot)
@@ -53,8 +53,8 @@ def draw(chart: Chart) -> dict[str, Any]:
 def blank_plot(
     x_extent: tuple[float, float], y_extent: tuple[float, float], *, height: int = HEIGHT, logarithmic: bool = False
 ) -> Any:
-    """A Bokeh figure without tools, on the page's own ground, as wide as its place. logarithmic: its y axis."""
-    # bokeh takes half a second to import: only who draws pays for it.
+    """A Bokeh figure without tools, as wide as its container, on the page's background. logarithmic: its y axis."""
+    # bokeh takes half a second to import; only pages with charts pay for it.
     from bokeh.models import Range1d
     from bokeh.plotting import figure
 
@@ -75,7 +75,7 @@ def blank_plot(
 
 
 def as_json(plot: Any) -> dict[str, Any]:
-    """What `bokeh.embed.json_item` does in twice the time, for plots that may belong to a document already."""
+    """The same as `bokeh.embed.json_item` in half the time; that also handles plots of an existing document."""
     from bokeh import __version__ as version
     from bokeh.document import Document
 
@@ -85,18 +85,18 @@ def as_json(plot: Any) -> dict[str, Any]:
 
 
 def _columns(chart: Chart) -> dict[str, Any]:
-    """x, the lines' y, the words for all of them, and `anchor`: where the box with the words points to."""
+    """x, the lines' y, the tooltip's texts of all of them, and `anchor`: the point that the tooltip points to."""
     lines = [_numbers(series) for series in chart.series]
     known = np.stack(lines)
     first = np.argmax(~np.isnan(known), axis=0)
     columns: dict[str, Any] = {
         "x": np.asarray(chart.x, np.float64),
         "anchor": known[first, np.arange(known.shape[1])],
-        "x_words": [chart.x_words(x) for x in chart.x],
+        "x_text": [chart.format_x(x) for x in chart.x],
     }
     for place, (line, series) in enumerate(zip(lines, chart.series, strict=True)):
         columns[f"y{place}"] = line.astype(np.float32)
-        columns[f"words{place}"] = [chart.y_words(value) for value in series.values]
+        columns[f"text{place}"] = [chart.format_y(value) for value in series.values]
     return columns
 
 
@@ -118,11 +118,11 @@ def _extent(chart: Chart) -> tuple[float, float]:
     if chart.logarithmic:
         return low / 1.3, high * 1.5
     margin = (high - low) * 0.08 or abs(high) * 0.1 or 0.1
-    return low - margin, high + 2 * margin  # room for the marks' words
+    return low - margin, high + 2 * margin  # room for the marks' labels
 
 
 def style_axes(plot: Any, x_name: str) -> None:
-    """Quiet axes, and lines across the plot at the ticks of y."""
+    """Unobtrusive axes, and horizontal grid lines."""
     for axis in (*plot.xaxis, *plot.yaxis):
         axis.axis_line_color = None
         axis.major_tick_line_color = EDGE.light
@@ -138,7 +138,7 @@ def style_axes(plot: Any, x_name: str) -> None:
 
 
 def number_ticks(plot: Any) -> None:
-    """Whole numbers along x, four digits along y."""
+    """Ticks: whole numbers along x, four digits along y."""
     from bokeh.models import BasicTicker, NumeralTickFormatter, PrintfTickFormatter
 
     plot.xaxis.ticker = BasicTicker(desired_num_ticks=8, min_interval=1, num_minor_ticks=0)
@@ -147,7 +147,7 @@ def number_ticks(plot: Any) -> None:
 
 
 def name_ticks(axis: Any, names: Mapping[float, str]) -> None:
-    """Where the axis is labelled, and with which words."""
+    """Put these labels at these places of an axis."""
     from bokeh.models import FixedTicker
 
     axis.ticker = FixedTicker(ticks=list(names))
@@ -176,39 +176,36 @@ def _add_marks(plot: Any, chart: Chart, high: float) -> None:
 
 
 def _add_hover(plot: Any, chart: Chart, source: Any) -> None:
-    """One box with the words of all lines, wherever the pointer is between bottom and top."""
-    from bokeh.models import CrosshairTool, HoverTool, Line, Scatter
+    """One tooltip with the values of all lines, at any height of the pointer."""
+    from bokeh.models import CrosshairTool, Line, Scatter
 
-    # Between two points the nearest counts; one point alone is as wide as the plot.
+    # The nearest point counts; a single point is as wide as the plot.
     line = Line(x="x", y="anchor", line_alpha=0)
     point = Scatter(x="x", y="anchor", size=2000, fill_alpha=0, line_alpha=0)
     anchor = plot.add_glyph(source, line if len(chart.x) > 1 else point)
-    hover = HoverTool(
-        renderers=[anchor],
-        tooltips=box([(chart.x_name, "x_words"), *_names(chart)]),
-        mode="vline",
-        limit=1,
-        show_arrow=False,
-        attachment="horizontal",
-    )
-    plot.add_tools(hover, CrosshairTool(dimensions="height", line_color=EDGE.light, line_alpha=0.6))
+    rows = [(chart.x_name, "x_text"), *((series.name, f"text{place}") for place, series in enumerate(chart.series))]
+    add_tooltip(plot, anchor, rows, mode="vline")
+    plot.add_tools(CrosshairTool(dimensions="height", line_color=EDGE.light, line_alpha=0.6))
 
 
-def _names(chart: Chart) -> list[tuple[str, str]]:
-    return [(series.name, f"words{place}") for place, series in enumerate(chart.series)]
+def add_tooltip(
+    plot: Any, anchor: Any, rows: Sequence[tuple[str, str]], *, mode: Literal["mouse", "vline"] = "mouse"
+) -> None:
+    """Show a box for the nearest point of `anchor`, in the page's colours.
 
-
-def box(rows: Sequence[tuple[str, str]]) -> str:
-    """What shows where the pointer is, as HTML in the page's colours: a name, and the words of a column.
-
-    Bokeh puts a column's words where its name stands behind an @.
+    rows: names and columns of `anchor`'s source. Bokeh replaces a column's name behind an @ by its text.
     """
+    from bokeh.models import HoverTool
+
     lines = [
         f'<span style="color: var(--quiet)">{_plain(name)}: </span><span>@{column}</span>' for name, column in rows
     ]
-    return f'<div style="display: grid; grid-template-columns: auto auto; gap: 2px 8px">{"".join(lines)}</div>'
+    box = f'<div style="display: grid; grid-template-columns: auto auto; gap: 2px 8px">{"".join(lines)}</div>'
+    plot.add_tools(
+        HoverTool(renderers=[anchor], tooltips=box, mode=mode, limit=1, show_arrow=False, attachment="horizontal")
+    )
 
 
 def _plain(name: str) -> str:
-    """As text in HTML, without what would stand for a column or a variable."""
+    """Text in HTML, with @ and $ escaped, which Bokeh would read as columns and variables."""
     return escape(name).replace("@", "&#64;").replace("$", "&#36;")

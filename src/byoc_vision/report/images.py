@@ -1,4 +1,4 @@
-"""Images inside the page, as data URLs, within a limit that the page as a whole has to keep."""
+"""Images inside the page, as data URLs, within the page's size limit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SIDES = (320, 240, 160, 112)  # pixels of the long side, tried in turn until al
 
 @dataclass(frozen=True)
 class Images:
-    """File name → data URL, of those that could be had. left_out: those there was no room for."""
+    """urls: file name → data URL. left_out: the number of images that did not fit."""
 
     urls: Mapping[str, str] = field(default_factory=dict)
     left_out: int = 0
@@ -34,10 +34,10 @@ class Images:
 
 
 def inline(folder: Path, names: Iterable[str], limit: int) -> Images:
-    """The images of a job's folder by name, the most important first, in `limit` bytes of data URLs at the most.
+    """The images of a job's folder by name, the most important first, in at most `limit` bytes of data URLs.
 
-    Where they do not fit as they are, all are made smaller; where that does not do, the last are left out. What is
-    missing, or is no JPEG or PNG, or lies elsewhere, is passed over.
+    If they do not fit, all are made smaller; if that is not enough, the last are left out. Files that are missing,
+    are not JPEG or PNG, or lie outside the folder are ignored.
     """
     contents = {name: content for name in dict.fromkeys(names) if (content := _read(folder, name))}
     urls = {name: _url(content) for name, content in contents.items()}
@@ -45,7 +45,7 @@ def inline(folder: Path, names: Iterable[str], limit: int) -> Images:
         if Images(urls).size <= limit:
             break
         urls = {name: _url(_smaller(content, side)) for name, content in contents.items()}
-    kept = _that_fit(urls, limit)
+    kept = _take_while_fitting(urls, limit)
     return Images(kept, len(urls) - len(kept))
 
 
@@ -66,12 +66,11 @@ def _url(content: bytes) -> str:
 
 
 def _smaller(content: bytes, side: int) -> bytes:
-    """Within `side` pixels: a JPEG as a JPEG, a PNG (a mask) without new colours. The same where that is no less."""
+    """Within `side` pixels: a JPEG as a JPEG, a PNG (a mask) without new colours. Unchanged if that is not smaller."""
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         return content
-    scale = min(1.0, side / max(image.shape[:2]))
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    size = fit_within(image.shape, side)[::-1]
     if _kind(content) == "image/png":
         _, encoded = cv2.imencode(".png", cv2.resize(image, size, interpolation=cv2.INTER_NEAREST))
     else:
@@ -80,7 +79,14 @@ def _smaller(content: bytes, side: int) -> bytes:
     return min(content, encoded.tobytes(), key=len)
 
 
-def _that_fit(urls: Mapping[str, str], limit: int) -> dict[str, str]:
+def fit_within(shape: tuple[int, ...], side: int) -> tuple[int, int]:
+    """Height and width in the proportions of an array's shape, [h, w, …], with a long side of at most `side` pixels."""
+    height, width = shape[:2]
+    scale = min(1.0, side / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _take_while_fitting(urls: Mapping[str, str], limit: int) -> dict[str, str]:
     kept, room = {}, limit
     for name, url in urls.items():
         if len(url) <= room:

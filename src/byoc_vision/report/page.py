@@ -1,127 +1,145 @@
-"""One HTML file that says what happened in a job, or how several jobs compare: it asks nothing of any network."""
+"""One HTML file about a job, or about several jobs side by side. It is self-contained and works offline."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from byoc_vision.archives import OUTPUTS, unpacked
 from byoc_vision.errors import DataError
 from byoc_vision.report import charts
-from byoc_vision.report.charts import Chart
 from byoc_vision.report.drawing import draw
+from byoc_vision.report.html import render_page, write_page
 from byoc_vision.report.images import Images, inline
-from byoc_vision.report.record import REPORT_FILE, Record, read_record
-from byoc_vision.report.shell import rendered, write
-from byoc_vision.report.sources import opened, read_preflight
-from byoc_vision.report.views.answers import answers
+from byoc_vision.report.record import RECORD_FILE, REPORT_FILE, Record, read_record
 from byoc_vision.report.views.comparison import comparison
-from byoc_vision.report.views.data import counted, data
-from byoc_vision.report.views.galleries import image_names
-from byoc_vision.report.views.run import running
-from byoc_vision.report.views.times import operators, steps
+from byoc_vision.report.views.data import data, data_summary, read_preflight
+from byoc_vision.report.views.predictions import image_names, predictions
+from byoc_vision.report.views.run import environment, operators, steps
 from byoc_vision.report.views.verdict import verdict
 
 LIMIT = 4_900_000  # bytes of a page
 IMAGES_LIMIT = 3_000_000  # of them for images
 
-_SECTIONS = ("Verdict", "Curves", "Answers", "Data", "Time", "Run")
-_SECTIONS_OF_SEVERAL = ("Figures", "Curves", "Settings")
+_SECTIONS = ("Verdict", "Curves", "Predictions", "Data", "Time", "Run")
+_COMPARISON_SECTIONS = ("Metrics", "Curves", "Settings")
 
 
 def write_report(folder: Path) -> Path:
-    """Make `report.html` in a job's output folder of the record that lies there. Raises DataError and OSError."""
+    """Write `report.html` into a job's output folder, from the record there. Raises DataError and OSError."""
     path = folder / REPORT_FILE
-    write(path, render([(read_record(folder), folder)]))
+    write_page(path, render([(read_record(folder), folder)]))
     return path
 
 
 def report_on(sources: Sequence[Path], output: Path | None = None) -> Path:
-    """The page of one job, or of several side by side: where it was written.
+    """Write the page of one job, or of several side by side; returns its path.
 
     sources: output/data folders or output.tar.gz archives. output: by default report.html in the job's folder or
     beside its archive; for several jobs comparison.html in the current folder. Raises DataError that names a source
-    that is no job's output, and OSError.
+    which is not a job's output, and OSError.
     """
     with ExitStack() as stack:
-        folders = [stack.enter_context(opened(source)) for source in sources]
-        page = render([(read_record(folder), folder) for folder in folders], [_called(source) for source in sources])
+        folders = [stack.enter_context(open_job(source)) for source in sources]
+        page = render([(read_record(folder), folder) for folder in folders], [_job_name(source) for source in sources])
         beside = folders[0] if sources[0].is_dir() else sources[0].parent
         path = output or (beside / REPORT_FILE if len(sources) == 1 else Path("comparison.html"))
-        write(path, page)
+        write_page(path, page)
     return path
 
 
-def render(records: Sequence[tuple[Record, Path]], names: Sequence[str] | None = None) -> str:
-    """The page of these jobs, each with the folder it left its images in.
+def render(jobs: Sequence[tuple[Record, Path]], names: Sequence[str] | None = None) -> str:
+    """The page of these jobs, each a record and the folder with its images.
 
-    names: what jobs without a name are called when there are several; by default as their folders are.
+    names: of jobs whose record has no name, if there are several; by default those of their folders.
     """
-    if len(records) > 1:
-        called = names or [_called(folder) for _, folder in records]
-        return _side_by_side([record for record, _ in records], called)
-    return _alone(*records[0])
+    if len(jobs) == 1:
+        return _render_job(*jobs[0])
+    compared = comparison([record for record, _ in jobs], names or [_job_name(folder) for _, folder in jobs])
+    title = f"{len(jobs)} jobs side by side · byoc-vision"
+    plots = {chart.key: draw(chart) for chart in compared.charts}
+    return render_page("comparison.html", title, _COMPARISON_SECTIONS, plots, comparison=compared)
 
 
-def _alone(record: Record, folder: Path) -> str:
-    """Images take what the rest of the page leaves them."""
-    images = inline(folder, image_names(record), IMAGES_LIMIT)
-    page = _page(record, folder, images)
-    excess = len(page.encode()) - LIMIT
-    if excess <= 0:
-        return page
-    return _page(record, folder, inline(folder, image_names(record), max(0, images.size - excess)))
+def _render_job(record: Record, folder: Path) -> str:
+    """Images get the bytes that the rest of the page leaves."""
+    names = list(image_names(record))
+    content = _content(record, folder)
+    images = inline(folder, names, IMAGES_LIMIT)
+    page = _render_with(images, record, content)
+    if (excess := len(page.encode()) - LIMIT) > 0:
+        page = _render_with(inline(folder, names, max(0, images.size - excess)), record, content)
+    return page
 
 
-def _page(record: Record, folder: Path, images: Images) -> str:
-    shown = {"curves": charts.curves(record), "times": _time_charts(record)}
-    return rendered(
-        "report.html",
-        f"{record.name or 'Training report'} · byoc-vision",
-        _SECTIONS,
-        _drawn([*shown["curves"], *shown["times"]]),
-        record=record,
-        verdict=verdict(record),
-        charts=shown,
-        epochs=charts.thinned(record.epochs, keep=record.best_epoch),
-        epoch_figures=["loss", *charts.overall_figures(record)] if record.epochs else [],
-        answers=answers(record),
-        images=images,
-        augmented=[url for name in record.augmented if (url := images.url(name))],
-        steps=steps(record.times),
-        operators=operators(record.times),
-        running=running(record),
+def _render_with(images: Images, record: Record, content: Mapping[str, Any]) -> str:
+    title = f"{record.name or 'Training report'} · byoc-vision"
+    augmented = [url for name in record.augmented if (url := images.url(name))]
+    return render_page("report.html", title, _SECTIONS, images=images, augmented=augmented, record=record, **content)
+
+
+def _content(record: Record, folder: Path) -> dict[str, Any]:
+    """What the templates show, apart from images."""
+    shown = {"curves": charts.curves(record), "times": charts.over_time(record)}
+    return {
+        "plots": {chart.key: draw(chart) for group in shown.values() for chart in group},
+        "charts": shown,
+        "verdict": verdict(record),
+        "epochs": charts.thinned(record.epochs, keep=record.best_epoch),
+        "epoch_metrics": ["loss", *charts.overall_metrics(record)] if record.epochs else [],
+        "predictions": predictions(record),
+        "steps": steps(record.times),
+        "operators": operators(record.times),
+        "environment": environment(record),
         **_data(record, folder),
-    )
+    }
 
 
 def _data(record: Record, folder: Path) -> dict[str, Any]:
-    """A check of the data that cannot be read is no reason to say nothing of all the rest."""
-    said: dict[str, Any] = {"data": None, "data_problem": "", "counted": counted(record)}
+    """If the data's check cannot be read, the section says so; the rest of the page stays."""
+    shown: dict[str, Any] = {"data": None, "data_problem": "", "data_summary": data_summary(record)}
     try:
         preflight = read_preflight(folder)
     except DataError as error:
-        return said | {"data_problem": f"{error}."}
-    return said | {"data": data(preflight) if preflight else None}
+        return shown | {"data_problem": f"{error}."}
+    return shown | {"data": data(preflight) if preflight else None}
 
 
-def _time_charts(record: Record) -> list[Chart]:
-    speed = charts.speed(record)
-    return [*([speed] if speed else []), *charts.machine(record.times)]
+@contextmanager
+def open_job(source: Path) -> Iterator[Path]:
+    """The folder with a job's record: of a folder, a folder nested one deep, or a tar archive of either.
+
+    Raises:
+        DataError: there is none, or the archive is damaged or holds what an output does not; see `Unpacker`.
+    """
+    if source.is_dir():
+        yield _folder_with_record(source)
+    elif source.is_file():
+        with unpacked(source, OUTPUTS) as folder:
+            yield _folder_with_record(folder)
+    else:
+        problem = "is neither a folder nor a file" if source.exists() else "does not exist"
+        raise DataError(f"{source} {problem}; name a job's output/data folder, or its output.tar.gz")
 
 
-def _side_by_side(records: Sequence[Record], names: Sequence[str]) -> str:
-    compared = comparison(records, names)
-    title = f"{len(records)} jobs side by side · byoc-vision"
-    return rendered("comparison.html", title, _SECTIONS_OF_SEVERAL, _drawn(compared.charts), comparison=compared)
+def _folder_with_record(folder: Path) -> Path:
+    candidates = [folder, *(child for child in sorted(folder.iterdir()) if child.is_dir())]
+    found = [candidate for candidate in candidates if (candidate / RECORD_FILE).is_file()]
+    if found and (found[0] == folder or len(found) == 1):
+        return found[0]
+    if found:
+        jobs = ", ".join(candidate.name for candidate in found)
+        raise DataError(f"{folder} holds several jobs ({jobs}); name them one by one")
+    held = ", ".join(sorted(child.name for child in folder.iterdir())[:8]) or "nothing"
+    raise DataError(
+        f"{folder} is not a job's output: {RECORD_FILE} is missing (it holds: {held}). "
+        "Name the output/data folder of a training job, or its output.tar.gz"
+    )
 
 
-def _drawn(shown: Sequence[Chart]) -> dict[str, dict[str, Any]]:
-    return {chart.key: draw(chart) for chart in shown}
-
-
-def _called(source: Path) -> str:
-    """A job is in JOB/output/data, or in JOB/output/output.tar.gz."""
+def _job_name(source: Path) -> str:
+    """A job lies in JOB/output/data, or in JOB/output/output.tar.gz."""
     parts = [part for part in source.absolute().parts if part not in ("/", "output", "data", "output.tar.gz")]
     return parts[-1] if parts else str(source)

@@ -1,4 +1,4 @@
-"""The page's colours, for its style sheet and for its curves."""
+"""The page's colours, for its style sheet and its charts."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from byoc_vision.inference.difference import DIFFERENCE_COLOURS
 
-_NO_NEWS = ("background", "not counted")
+_NEUTRAL = ("background", "not counted")
 
 
 class Shade(NamedTuple):
-    """One colour in both schemes, as #rrggbb."""
+    """A colour in both schemes, as #rrggbb."""
 
     light: str
     dark: str
@@ -21,7 +21,7 @@ QUIET = Shade("#5b6066", "#a2a8ae")
 LINE = Shade("#dcdddd", "#2e3135")
 EDGE = Shade("#83888d", "#737a81")
 
-# Of lines beside each other: told apart in both schemes, also by who sees no red or no green.
+# Of lines beside each other: distinct in both schemes, and with red-green blindness.
 SERIES = (
     Shade("#2452c9", "#92b2ff"),
     Shade("#b85c00", "#ffb057"),
@@ -38,13 +38,13 @@ def series_shade(index: int) -> Shade:
     return SERIES[index % len(SERIES)]
 
 
-def in_the_dark() -> dict[str, str]:
-    """Light → dark, for all colours that curves are drawn with."""
+def dark_colours() -> dict[str, str]:
+    """Light → dark, for all colours of charts."""
     return {shade.light: shade.dark for shade in (INK, QUIET, LINE, EDGE, *SERIES)}
 
 
-def differences() -> dict[str, str]:
-    """Of images that show where a mask differs from the target: what a colour says → the colour."""
+def difference_colours() -> dict[str, str]:
+    """The legend of difference images: meaning → colour."""
     return {
-        name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in DIFFERENCE_COLOURS.items() if name not in _NO_NEWS
+        name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in DIFFERENCE_COLOURS.items() if name not in _NEUTRAL
     }

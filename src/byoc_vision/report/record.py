@@ -1,13 +1,13 @@
-"""What a job leaves about itself in /opt/ml/output/data: all that its report shows, as JSON and small images.
+"""A job's record in /opt/ml/output/data: all that its report shows, as JSON and small images.
 
-    metrics.json            the record below, for people and programs
+    metrics.json            the record below
     predictions.csv         a line for each image of validation and test
-    confusion_matrix.csv    by target (rows) and answer (columns), of the best epoch's validation images
+    confusion_matrix.csv    target (rows) by prediction (columns), of the best epoch's validation images
     preflight.json          the check of the data
-    pictures/*.jpg, *.png   what the galleries show
-    report.html             made of all of these, by the job, and again by `byoc-vision report`
+    pictures/*.jpg, *.png   the galleries' images
+    report.html             made from these files by the job, or again by `byoc-vision report`
 
-torch is not imported here: a report can be made where there is none.
+torch is not imported here: a report can be made without it.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def _named(key: str, default: Any = ...) -> Any:
 
 
 class _Part(BaseModel):
-    # Fields of a later version are passed over; a figure that is no number (NaN) is kept as null.
+    # Fields of a later version are ignored; NaN is kept as null.
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True)
 
 
 class Epoch(_Part):
-    """learning_rate: the one it began with. seconds: with its validation; the rest of its training alone.
+    """learning_rate: at its start. seconds: with its validation; the other fields of its training alone.
 
     data_wait: the share of the time in which the device waited for images, 0–1.
     """
@@ -58,9 +58,9 @@ class Epoch(_Part):
 
 
 class Finding(_Part):
-    """A health rule that fired. evidence: the figures that made it fire. remedy: what to do.
+    """A health rule that fired. evidence: the values that made it fire. remedy: what to do.
 
-    step: of the epoch, from 1; None where the rule looks at whole epochs. action: what came of it.
+    step: of the epoch, from 1; None for rules about whole epochs. action: what followed.
     """
 
     rule: str
@@ -72,7 +72,7 @@ class Finding(_Part):
 
 
 class ClassScore(_Part):
-    """What a class came to; None where there is nothing to judge by.
+    """A class's scores; None if they are undefined.
 
     support: pixels (segmentation) or images of the class in the target.
     """
@@ -87,7 +87,7 @@ class ClassScore(_Part):
 
 
 class CalibrationBin(_Part):
-    """Images whose highest probability lies in one tenth of 0–1. confidence, accuracy: their means; None of none."""
+    """Images whose highest probability lies in one tenth of 0–1. confidence, accuracy: means; None without images."""
 
     images: int = _named("pictures")
     confidence: float | None
@@ -121,9 +121,9 @@ class Example(_Part):
 
 
 class Evaluation(_Part):
-    """Labelled images, answered by one model. epoch: after which; None where the model came from elsewhere.
+    """A model's predictions for labelled images. epoch: after which; None for a model from elsewhere.
 
-    confusion: [target][answer], pixels or images; None for multi-label.
+    confusion: [target][prediction], pixels or images; None for multi-label.
     dice_histogram: images by Dice, in twenty equal bins of 0–1 (segmentation).
     calibration, ece: expected calibration error over its bins (Guo et al., "On Calibration of Modern Neural Networks",
     2017); images with one class each.
@@ -133,7 +133,7 @@ class Evaluation(_Part):
     split: str
     epoch: int | None
     images: int = _named("pictures")
-    figures: dict[str, float | None]
+    metrics: dict[str, float | None] = _named("figures")
     classes: list[ClassScore]
     confusion: list[list[int]] | None = None
     dice_histogram: list[int] | None = None
@@ -165,7 +165,7 @@ class SlowStep(_Part):
 
 
 class Reading(_Part):
-    """One look at the machine. seconds: since the job began. Shares are 0–1, memory in bytes; None: not to be had."""
+    """The machine's use at one moment. seconds: since the job began. Shares are 0–1, memory in bytes; None: unknown."""
 
     seconds: float
     cpu: float | None = None
@@ -175,7 +175,7 @@ class Reading(_Part):
 
 
 class Operator(_Part):
-    """A line of the profiler's table. Seconds of its own, without those of what it called."""
+    """A line of the profiler's table. Seconds without those of operators that it called."""
 
     name: str
     calls: int
@@ -184,7 +184,7 @@ class Operator(_Part):
 
 
 class Profile(_Part):
-    """steps: the first and last step that was traced, over the whole job. trace: the file, below output/data."""
+    """steps: the first and last step that was traced, over the whole job. trace: the file below output/data."""
 
     steps: tuple[int, int]
     trace: str
@@ -192,7 +192,7 @@ class Profile(_Part):
 
 
 class Times(_Part):
-    """Where the time of training steps went, in the first process. slowest: the slowest steps, the slowest first.
+    """How long the parts of training steps took, in the first process. slowest: steps, the slowest first.
 
     memory_limit, gpu_memory_limit: bytes.
     """
@@ -207,10 +207,10 @@ class Times(_Part):
 
 
 class Run(_Part):
-    """What ran, on what, and how to run it again.
+    """What ran, on what hardware, and how to run it again.
 
-    hyperparameters: all of them; given: the names of those that were not left at their defaults.
-    versions: of Python and of the packages that matter. hardware: as the log names it.
+    hyperparameters: all of them; given: the names of those that were set.
+    versions: of Python and of the main packages. hardware: as in the log.
     """
 
     hyperparameters: dict[str, Any]
@@ -229,13 +229,13 @@ class Run(_Part):
 
 
 class Record(_Part):
-    """A job, as far as it has come.
+    """A job so far.
 
-    objective: the figure that decides, as the log names it (`validation:dice`), and objective_mode whether more of it
-    is better.
+    objective: the metric that chooses the best epoch, as in the log (`validation:dice`); objective_mode: whether higher
+    values are better.
     seconds: of this job so far. gpu_seconds: times the GPUs.
     augmented: file names, below pictures/, of training images as the model saw them.
-    evaluations: the best epoch's on `validation`, and the one on `test` where there is one.
+    evaluations: the best epoch's on `validation`, and on `test` if there is one.
     """
 
     schema_version: Annotated[int, Field(ge=1)] = SCHEMA_VERSION
@@ -275,6 +275,6 @@ def read_record(folder: Path) -> Record:
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Write it whole: a reader finds the one before, or this one. Raises OSError."""
+    """Write the file as a whole. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / RECORD_FILE, record.model_dump_json(indent=1) + "\n")

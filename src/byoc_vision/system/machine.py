@@ -1,19 +1,28 @@
-"""What this process may use of its machine: cores, memory and GPUs. Imports no torch; gpus.py says what torch sees."""
+"""The cores, GPUs and CPU features that this container may use, found without torch; see gpus.py for torch's view."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _DRIVER_FILE = "/proc/driver/nvidia/version"
 _DRIVER_FILE_VARIABLE = "BYOC_NVIDIA_VERSION_FILE"
+_CPUINFO = Path("/proc/cpuinfo")
 _VERSION = re.compile(r"(?<![\w.])\d+(?:\.\d+)+(?![\w.])")
 
 _QUOTA_V2 = "sys/fs/cgroup/cpu.max"
 _QUOTA_V1 = "sys/fs/cgroup/cpu/cpu.cfs_quota_us"
 _PERIOD_V1 = "sys/fs/cgroup/cpu/cpu.cfs_period_us"
+
+# Seconds that cores have worked, in the unit that follows: cgroup-v2.rst and cpuacct.rst of the kernel's documentation.
+_BUSY_V2 = Path("/sys/fs/cgroup/cpu.stat")
+_BUSY_V1 = (Path("/sys/fs/cgroup/cpuacct/cpuacct.usage"), Path("/sys/fs/cgroup/cpu,cpuacct/cpuacct.usage"))
+_NANOSECONDS = 1e-9
+_MICROSECONDS = 1e-6
+
+SPINS = "1000"  # about 50 µs, a few times the time in which a sleeping thread wakes
 
 
 def available_cores(root: Path = Path("/")) -> int:
@@ -23,6 +32,20 @@ def available_cores(root: Path = Path("/")) -> int:
     """
     affinity = len(os.sched_getaffinity(0))
     return max(1, min(affinity, round(_cpu_quota(root) or affinity)))
+
+
+def busy_seconds(v2: Path = _BUSY_V2, v1: Sequence[Path] = _BUSY_V1) -> float:
+    """Seconds that cores have worked for this container; for the whole machine if there is no container."""
+    words = _words(v2)
+    if "usage_usec" in words[::2]:
+        return int(words[2 * words[::2].index("usage_usec") + 1]) * _MICROSECONDS
+    for path in v1:
+        if words := _words(path):
+            return int(words[0]) * _NANOSECONDS
+    import psutil  # in no container that knows control groups
+
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
 
 
 def visible_gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -> int:
@@ -45,6 +68,30 @@ def driver_version(environment: Mapping[str, str]) -> str | None:
     return found[0] if found else None
 
 
+def has_amx_bfloat16(cpuinfo: Path = _CPUINFO) -> bool:
+    """Whether the processor has AMX for bfloat16, which is then several times faster than float32.
+
+    With AVX512-BF16 alone (`avx512_bf16`: Zen 4 and 5, Cooper Lake, virtual machines that hide AMX) and on ARM bfloat16
+    is often slower than float32, so that flag does not count. Linux on x86 lists `flags`; anything else has no AMX.
+    """
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+    return "amx_bf16" in flags
+
+
+def sleep_between_regions() -> None:
+    """Let OpenMP's threads go to sleep early. torch reads this setting on import, so call it before.
+
+    By default they spin for milliseconds after each parallel region, waiting for the next one. That takes the cores
+    that decode images, and uses up a container's share of cores (`docker run --cpus`). A setting of the user is kept.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+
+
 def _cpu_quota(root: Path) -> float | None:
     """The number of cores, or None without a limit."""
     words = _words(root / _QUOTA_V2) or _words(root / _QUOTA_V1) + _words(root / _PERIOD_V1)
@@ -58,74 +105,3 @@ def _words(path: Path) -> list[str]:
         return path.read_text(encoding="ascii").split()
     except OSError:
         return []
-
-
-_FACTS = Path("/proc/meminfo")
-_CONTROL_GROUP = Path("/sys/fs/cgroup")
-
-
-def free_memory(facts: Path = _FACTS, control_group: Path = _CONTROL_GROUP) -> int | None:
-    """Bytes that programs can still get without swapping, in this container; None if unknown.
-
-    The page cache counts as free, except for mapped files such as libraries: the kernel releases it. Sources:
-    proc_meminfo(5), the kernel's documentation of control groups (v2: memory.max, memory.current; v1:
-    memory.limit_in_bytes, memory.usage_in_bytes; memory.stat).
-    """
-    available = _table(facts).get("MemAvailable:")
-    limits = [] if available is None else [available * 1024]
-    for folder, names, files in (
-        (control_group, ("memory.max", "memory.current"), ("inactive_file", "active_file", "file_mapped")),
-        (
-            control_group / "memory",
-            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
-            ("total_inactive_file", "total_active_file", "total_mapped_file"),
-        ),
-    ):
-        limit, used = (_number(folder / name) for name in names)
-        if limit is not None and used is not None:
-            table = _table(folder / "memory.stat")
-            inactive, active, mapped = (table.get(name, 0) for name in files)
-            limits.append(max(0, limit - used + inactive + max(0, active - mapped)))
-    return min(limits, default=None)
-
-
-def memory_limit(facts: Path = _FACTS, control_group: Path = _CONTROL_GROUP) -> int | None:
-    """Bytes of memory that this container may use, or that the machine has; None if unknown."""
-    total = _table(facts).get("MemTotal:")
-    limits = [] if total is None else [total * 1024]
-    for file in ("memory.max", "memory/memory.limit_in_bytes"):
-        limit = _number(control_group / file)
-        if limit is not None:
-            limits.append(limit)
-    return min(limits, default=None)
-
-
-def _table(file: Path) -> dict[str, int]:
-    """Name → number, from lines with both."""
-    rows = (line.split() for line in _text(file).splitlines())
-    return {row[0]: int(row[1]) for row in rows if len(row) >= 2 and row[1].isdecimal()}
-
-
-def _number(file: Path) -> int | None:
-    text = _text(file).strip()
-    return int(text) if text.isdecimal() else None  # `max` is no limit
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
-
-
-SPINS = "1000"  # about 50 µs, a few times the time in which a sleeping thread wakes
-
-
-def sleep_between_regions() -> None:
-    """Let OpenMP's threads go to sleep early. torch reads this setting on import, so call it before.
-
-    By default they spin for milliseconds after each parallel region, waiting for the next one. That takes the cores
-    that decode images, and uses up a container's share of cores (`docker run --cpus`). A setting of the user is kept.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)

@@ -25,9 +25,9 @@ MARGIN = 0.9  # of what fits: the loss, other kernels and fragments take some to
 
 
 def with_fitting_batch_size(hyperparameters: Hyperparameters, dataset: Dataset, world: World) -> Hyperparameters:
-    """The hyperparameters with the largest batch size that fits, where `auto_batch_size` asks for it.
+    """The hyperparameters with the largest batch size that fits, if `auto_batch_size` asks for it.
 
-    Raises OutOfMemoryError where not even one image fits.
+    Raises OutOfMemoryError if not even one image fits.
     """
     if not hyperparameters.auto_batch_size:
         return hyperparameters
@@ -39,7 +39,8 @@ def with_fitting_batch_size(hyperparameters: Hyperparameters, dataset: Dataset, 
         return hyperparameters
     spec = resolve_config.model_spec(hyperparameters, dataset)
     rule = resolve_config.preprocess(hyperparameters, spec, None)
-    trial = Trial(spec, rule.height, rule.width, device, choose_precision(hyperparameters.precision, device))
+    height, width = resolve_config.crop_size(hyperparameters, rule, spec.task) or (rule.height, rule.width)
+    trial = Trial(spec, height, width, device, choose_precision(hyperparameters.precision, device))
     most = min(MOST_IMAGES, max(1, len(dataset.train) // world.size))
     found = largest_fitting(trial.fits, most)
     if found == 0:
@@ -50,7 +51,7 @@ def with_fitting_batch_size(hyperparameters: Hyperparameters, dataset: Dataset, 
 
 
 def largest_fitting(fits: Callable[[int], bool], most: int) -> int:
-    """The largest number up to `most` that fits, 0 where none does; `fits` must hold for all below one that fits.
+    """The largest number up to `most` that fits, 0 if none does; `fits` must hold for all below one that fits.
 
     Doubles until it does not fit, and then halves the gap.
     """

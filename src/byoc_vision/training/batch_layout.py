@@ -1,4 +1,4 @@
-"""How far a training is, and on which grid of batches that is counted."""
+"""How far a training is, and in which layout of batches that is counted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from byoc_vision.training.distributed import World
 
 @dataclass
 class Progress:
-    """The epoch under way, counted from 1, the batches of it that are done, and what they came to.
+    """The current epoch, counted from 1, the batches of it that are done, and their losses.
 
     learning_rate: that the epoch began with. sums: float64 [2], this process's summed loss and its images.
     """
@@ -25,19 +25,25 @@ class Progress:
     learning_rate: float = 0.0
     sums: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
 
-    def begin(self, epoch: int, learning_rate: float) -> None:
+    def begin(self, epoch: int, learning_rate: float = 0.0) -> None:
         self.epoch, self.batch, self.learning_rate = epoch, 0, learning_rate
         self.sums.zero_()
 
-    def next_epoch(self) -> None:
-        self.begin(self.epoch + 1, 0.0)
+    def add(self, sums: Tensor, batches: int) -> None:
+        """A step over so many batches is made; sums: as `Step` returns them."""
+        self.sums += sums
+        self.batch += batches
+
+    def state_dict(self) -> dict[str, Any]:
+        """Without the sums, which differ from process to process."""
+        return {"epoch": self.epoch, "batch": self.batch, "learning_rate": self.learning_rate}
 
 
 @dataclass(frozen=True)
-class Grid:
-    """What decides which images a batch has: a position within an epoch means the same only on the same grid.
+class BatchLayout:
+    """What decides which images a batch holds: a position within an epoch means the same only in the same layout.
 
-    shards: which images lie on which host, in a few letters; empty where each host has all.
+    shards: which images are on which host, in a few letters; empty if each host has all.
     """
 
     images: int
@@ -52,7 +58,7 @@ class Grid:
     @classmethod
     def of(
         cls, hyperparameters: Hyperparameters, dataset: Dataset, batches: int, world: World, shards: str = ""
-    ) -> Grid:
+    ) -> BatchLayout:
         return cls(
             images=len(dataset.train),
             batches=batches,
@@ -64,8 +70,12 @@ class Grid:
             shards=shards,
         )
 
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-self.batches // self.accumulate_steps)
+
     def as_dict(self) -> dict[str, Any]:
-        """As JSON values. Without shards as it was before there were any, for the checkpoints of then."""
-        values = {name: value for name, value in asdict(self).items() if name != "shards" or value}
-        values["pictures"] = values.pop("images")  # the key that checkpoints have
-        return values
+        """As checkpoints hold it: `images` under its old name, and `shards` only if there are any."""
+        values = asdict(self)
+        layout = {"pictures": values.pop("images")} | values
+        return {name: value for name, value in layout.items() if name != "shards" or value}

@@ -1,11 +1,13 @@
-"""From a job's hyperparameters and data to its trainer: each part is made here, and put in its place."""
+"""From a job's hyperparameters and data to its trainer, whole: each part is made here, and put in its place."""
 
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -15,6 +17,7 @@ from byoc_vision.data.augmentation import build_augmentation
 from byoc_vision.data.cache import ImageCache, choose_place, free_memory, open_cache
 from byoc_vision.data.image_dataset import ImageDataset
 from byoc_vision.data.loaders import TrainingLoader, build_training_loader
+from byoc_vision.data.preflight import CheckedDataset
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError, ResourceError
 from byoc_vision.hyperparameters import Hyperparameters
@@ -28,29 +31,95 @@ from byoc_vision.models.shapes import freeze_unused
 from byoc_vision.precision import allow_tf32, choose_device, choose_precision
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.training import resolve_config
-from byoc_vision.training.distributed import World, on_first, processes_per_host, smallest_over_processes
+from byoc_vision.training.auto_batch_size import with_fitting_batch_size
+from byoc_vision.training.batch_layout import BatchLayout
+from byoc_vision.training.best_model import BestModel
+from byoc_vision.training.callbacks.build import Parts, build_callbacks
+from byoc_vision.training.callbacks.run_record import run_metadata
+from byoc_vision.training.checkpoint import Checkpointer
+from byoc_vision.training.class_weights import class_weights
+from byoc_vision.training.data_partition import DataPartition, find_data
+from byoc_vision.training.distributed import (
+    StopSync,
+    World,
+    on_rank0,
+    processes_per_host,
+    smallest_over_processes,
+    synchronised,
+    unwrap,
+    wrap_ddp,
+)
 from byoc_vision.training.evaluation import Evaluator
-from byoc_vision.training.instruments import Instruments
-from byoc_vision.training.step import Step
+from byoc_vision.training.history import EarlyStopping, History
 from byoc_vision.training.losses import build_loss
+from byoc_vision.training.metric_names import Objective
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
-from byoc_vision.training.parallel import joined, synchronised
+from byoc_vision.training.signals import StopSignals
+from byoc_vision.training.step import Step
 from byoc_vision.training.trainer import Trainer
-from byoc_vision.training.data_partition import Work
 from byoc_vision.types import ModelSpec
 
 logger = logging.getLogger(__name__)
 
 
-def build_trainer(
+def build_trainer(job: Job, hyperparameters: Hyperparameters, world: World, signals: StopSignals) -> Trainer:
+    """Find and check the job's data, and build its trainer. Call it in all processes.
+
+    Raises:
+        UserError: what the user can fix, if it can be known before the first epoch.
+    """
+    started, given = time.monotonic(), frozenset(hyperparameters.model_fields_set)
+    checkpointer = Checkpointer.of(job.paths, hyperparameters, world)
+    checked, partition = find_data(job, hyperparameters, world)
+    weights = class_weights(hyperparameters, checked.dataset, checked.report.classes, checked.report.checked["train"])
+    seed_everything(hyperparameters.seed)
+    hyperparameters = with_fitting_batch_size(hyperparameters, checked.dataset, world)
+    trainer = assemble(
+        job,
+        hyperparameters,
+        partition,
+        world,
+        checked=checked,
+        class_weights=weights,
+        checkpointer=checkpointer,
+        signals=signals,
+        given=given,
+        started=started,
+    )
+    logger.info(describe(trainer))
+    return trainer
+
+
+def assemble(
     job: Job,
     hyperparameters: Hyperparameters,
-    work: Work,
+    partition: DataPartition,
     world: World,
+    *,
+    checked: CheckedDataset | None = None,
     class_weights: Sequence[float] | None = None,
+    checkpointer: Checkpointer | None = None,
+    signals: StopSignals | None = None,
+    given: frozenset[str] = frozenset(),
+    started: float | None = None,
 ) -> Trainer:
-    """Raises UserError where the model cannot be built, sized or filled with weights as the job asks."""
-    dataset = work.dataset
+    """A trainer for data that are found already.
+
+    Args:
+        checked: the samples of all hosts; by default those of the partition.
+        class_weights: one for each class; None for equal ones.
+        checkpointer: by default the trainer writes no checkpoints.
+        signals: by default the trainer is not asked to stop.
+        given: the hyperparameters that the user chose.
+        started: when the job was, in seconds of `time.monotonic`.
+
+    Raises:
+        UserError: the model cannot be built, sized or filled with weights as the job asks.
+    """
+    samples, dataset = checked.dataset if checked else partition.dataset, partition.dataset
+    objective = resolve_config.objective(hyperparameters, samples)
+    history = History(objective)
+    # The model
     spec = resolve_config.model_spec(hyperparameters, dataset)
     net = build_model(spec)
     pretrained = load_weights(net, spec, job, hyperparameters)
@@ -74,24 +143,11 @@ def build_trainer(
         class_weights=class_weights,
         label_smoothing=hyperparameters.label_smoothing,
     ).to(device)
+    # The data
     cache = image_cache(dataset, rule, hyperparameters, world)
-    images = training_images(job, work, rule, crop_size, hyperparameters, cache)
-    batches = training_batches(images, hyperparameters, work, world, device)
-    encoder = learning_encoder(net, hyperparameters)
-    optimizer = optimizer_for(net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world))
-    schedule = schedule_for(optimizer, -(-len(batches) // hyperparameters.accumulate_steps), hyperparameters)
-    instruments = Instruments.of(job.paths, hyperparameters, world, device)
-    step = Step(
-        model=joined(engine.model, world),
-        loss=loss,
-        optimizer=optimizer,
-        schedule=schedule,
-        precision=precision,
-        scaler=precision.scaler(),
-        device=device,
-        clip_grad_norm=hyperparameters.clip_grad_norm,
-        observers=instruments.observers,
-    )
+    images = training_images(job, partition, rule, crop_size, hyperparameters, cache)
+    loader = training_loader(images, hyperparameters, partition, world, device)
+    layout = BatchLayout.of(hyperparameters, samples, len(loader), world, partition.digest)
     evaluator = Evaluator(
         Predictor(config, engine),
         dataset.classes,
@@ -104,36 +160,81 @@ def build_trainer(
         mask_values=dataset.mask_values,
     )
     validation = evaluator.batches(
-        dataset.validation, cache.validation if cache else None, share=work.shares["validation"]
+        dataset.validation, cache.validation if cache else None, share=partition.shares["validation"]
+    )
+    # The step, and what follows it
+    encoder = learning_encoder(net, hyperparameters)
+    optimizer = optimizer_for(net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world))
+    schedule = schedule_for(optimizer, layout.steps_per_epoch, hyperparameters)
+    model, scaler = wrap_ddp(engine.model, world), precision.scaler()
+    parts = Parts(config, net, unwrap(model), optimizer, precision, scaler, device, loader, layout, history, cache)
+    metadata = run_metadata(job, hyperparameters, given, samples, objective, config, net, device, precision, world)
+    callbacks, timer, health, run = build_callbacks(
+        job.paths, hyperparameters, world, parts, metadata, checked.report if checked else None, started
+    )
+    step = Step(
+        model=model,
+        loss=loss,
+        optimizer=optimizer,
+        schedule=schedule,
+        precision=precision,
+        scaler=scaler,
+        device=device,
+        clip_grad_norm=hyperparameters.clip_grad_norm,
+        callbacks=callbacks,
+    )
+    best = BestModel(
+        job.paths, config, net, world, evaluator, validation, partition, hyperparameters.seed, run, callbacks
     )
     return Trainer(
-        config,
-        net,
-        step,
-        batches,
-        evaluator,
-        validation,
-        world,
-        instruments,
-        accumulate_steps=hyperparameters.accumulate_steps,
+        hyperparameters=hyperparameters,
+        world=world,
+        config=config,
+        net=net,
+        step=step,
+        loader=loader,
+        evaluator=evaluator,
+        validation=validation,
+        partition=partition,
+        layout=layout,
+        history=history,
+        best=best,
+        run=run,
+        checkpointer=checkpointer or Checkpointer(None, world),
+        signals=signals or StopSignals(),
+        stop=StopSync(world, device),
+        callbacks=callbacks,
+        timer=timer,
+        health=health,
+        early_stopping=early_stopping(hyperparameters, objective),
         encoder=encoder,
-        freeze_epochs=hyperparameters.freeze_epochs,
         cache=cache,
     )
 
 
-def learning_encoder(net: nn.Module, hyperparameters: Hyperparameters) -> Encoder | None:
-    """The encoder, where it is to learn later or more slowly than the rest.
+def early_stopping(hyperparameters: Hyperparameters, objective: Objective) -> EarlyStopping | None:
+    if not hyperparameters.early_stopping:
+        return None
+    return EarlyStopping(
+        mode=objective.mode,
+        patience=hyperparameters.early_stopping_patience,
+        min_epochs=hyperparameters.early_stopping_min_epochs,
+        tolerance=hyperparameters.early_stopping_tolerance,
+    )
 
-    Raises InputError where that is asked of a network without an encoder of its own.
+
+def learning_encoder(net: nn.Module, hyperparameters: Hyperparameters) -> Encoder | None:
+    """The encoder, if it learns later or more slowly than the rest; else None.
+
+    Raises InputError if that is asked of a network without an encoder of its own.
     """
     if not hyperparameters.freeze_epochs and hyperparameters.encoder_lr_factor == 1:
         return None
     encoder = encoder_of(net)
     if encoder is None:
         raise InputError(
-            "freeze_epochs and encoder_lr_factor are for networks with an encoder, which the classic U-Net has not; "
-            "leave them out, or name an encoder (encoder=mobilenet_v2)"
+            "freeze_epochs and encoder_lr_factor are for networks with an encoder, which the classic U-Net does not "
+            "have; leave them out, or name an encoder (encoder=mobilenet_v2)"
         )
     return encoder
 
@@ -160,7 +261,7 @@ def optimizer_for(
         weight_decay=hyperparameters.weight_decay,
         betas=(hyperparameters.beta_1, hyperparameters.beta_2),
         eps=hyperparameters.epsilon,
-        gamma=hyperparameters.rmsprop_alpha,
+        alpha=hyperparameters.rmsprop_alpha,
         encoder=encoder.parameters if encoder else (),
         encoder_lr_factor=hyperparameters.encoder_lr_factor,
     )
@@ -181,8 +282,8 @@ def schedule_for(optimizer: Optimizer, steps_per_epoch: int, hyperparameters: Hy
 def image_cache(
     dataset: Dataset, rule: Preprocess, hyperparameters: Hyperparameters, world: World
 ) -> ImageCache | None:
-    """The cache as the job asks for it, one for all processes of a host; none where images are read only once."""
-    generation = on_first(world, time.time_ns)
+    """The cache as the job asks for it, one for all processes of a host; None if images are read only once."""
+    generation = on_rank0(world, time.time_ns)
     if hyperparameters.epochs == 1:
         return None
     place = choose_place(hyperparameters.cache, hyperparameters.cache_gb, memory=free_memory())
@@ -191,14 +292,14 @@ def image_cache(
 
 def training_images(
     job: Job,
-    work: Work,
+    partition: DataPartition,
     rule: Preprocess,
     crop_size: tuple[int, int] | None,
     hyperparameters: Hyperparameters,
     cache: ImageCache | None = None,
 ) -> ImageDataset:
     """The samples to train on. Raises InputError for an augmentation that is not known or cannot be used."""
-    dataset = work.dataset
+    dataset = partition.dataset
     augmentation = build_augmentation(
         hyperparameters.augmentation,
         dataset.task,
@@ -210,7 +311,7 @@ def training_images(
         dataset.classes,
         rule,
         augmentation,
-        work.seed,
+        partition.seed,
         crop_size=crop_size,
         on_bad_sample=hyperparameters.on_bad_sample,
         cache=cache.train if cache else None,
@@ -218,11 +319,11 @@ def training_images(
     )
 
 
-def training_batches(
-    images: ImageDataset, hyperparameters: Hyperparameters, work: Work, world: World, device: torch.device
+def training_loader(
+    images: ImageDataset, hyperparameters: Hyperparameters, partition: DataPartition, world: World, device: torch.device
 ) -> TrainingLoader:
     """This process's share, in as many batches as every other process has."""
-    share = work.shares["train"]
+    share = partition.shares["train"]
     batches = build_training_loader(
         images,
         hyperparameters.batch_size,
@@ -233,9 +334,9 @@ def training_batches(
         local_world_size=processes_per_host(),
         on_gpu=device.type == "cuda",
     )
-    if work.is_sharded:
+    if partition.is_sharded:
         batches.limit(smallest_over_processes(len(batches), world, device))
-        logger.info(work.epoch_line(len(batches), hyperparameters.batch_size))
+        logger.info(partition.epoch_line(len(batches), hyperparameters.batch_size))
         if hyperparameters.sampling != "natural":
             logger.warning(
                 "sampling=%s: each host draws from the classes that it has; class_weights=balanced counts all hosts'",
@@ -245,20 +346,43 @@ def training_batches(
 
 
 def load_weights(net: nn.Module, spec: ModelSpec, job: Job, hyperparameters: Hyperparameters) -> PretrainedInfo | None:
-    """Pretrained weights as the job asks for them; None where the network starts from scratch."""
+    """Load pretrained weights as the job asks for them; None if the network starts from random weights."""
     if hyperparameters.pretrained is False:
         return None
     channel = job.folders.get("pretrained")
     try:
         info = load_pretrained(
-            net, spec, channel=channel, baked=resolve_config.baked_weights(), allow_hub=hyperparameters.pretrained is True
+            net,
+            spec,
+            channel=channel,
+            baked=resolve_config.baked_weights(),
+            allow_hub=hyperparameters.pretrained is True,
         )
     except ResourceError:
         if hyperparameters.pretrained is True or channel is not None:
             raise
         logger.info(
-            "Training starts from random weights: neither a `pretrained` channel nor the image has any for this model"
+            "Training starts from random weights: neither a `pretrained` channel nor the Docker image has any for it"
         )
         return None
     logger.info("Training starts from %s", info.source)
     return info
+
+
+def seed_everything(seed: int) -> None:
+    """The same job gives the same model, on the same hardware and versions."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # libraries may draw from the global generator
+    torch.manual_seed(seed)
+
+
+def describe(trainer: Trainer) -> str:
+    """What is trained, on what, in one line."""
+    spec, rule, step = trainer.config.model, trainer.config.preprocess, trainer.step
+    name = spec.architecture + (f" with encoder {spec.encoder}" if spec.encoder else "")
+    millions = sum(parameter.numel() for parameter in trainer.net.parameters()) / 1e6
+    return (
+        f"{name}: {millions:.1f} M parameters, {len(trainer.config.classes)} classes, "
+        f"images {rule.height} × {rule.width} ({rule.resize}), "
+        f"{step.precision.name} on {step.device}, {trainer.world.size} process(es)"
+    )

@@ -1,8 +1,8 @@
-"""Checkpoints on disk: whole or not there.
+"""Checkpoints on disk: whole or absent.
 
 A checkpoint is one safetensors file: the tensors, and the rest as JSON in its header, with a checksum over both. It is
-written beside its place, flushed to the disk, and renamed; older ones go only after that. The best model so far has a
-file of its own, since it seldom changes.
+written beside its place, flushed to the disk, and renamed; older ones are removed only after that. The best model so
+far has a file of its own, since it seldom changes. Reading executes no code of the writer, as unpickling would.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, uint8
+from torch import Tensor
 
+from byoc_vision.atomic_write import give_usual_mode
 from byoc_vision.errors import InputError, ResourceError
-from byoc_vision.training.packing import pack, unpack
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +32,13 @@ _VERSION_KEY = "byoc_vision_checkpoint"
 _NAME = re.compile(r"(checkpoint|best)-(\d{8})\.safetensors")
 _WRITING = ".writing"
 
-START_ANEW = "or start anew: empty the checkpoint folder (checkpoint_s3_uri), give another one, or set resume=never"
+OR_START_AGAIN = (
+    "or start again: empty the checkpoint folder (checkpoint_s3_uri), give another one, or set resume=never"
+)
 
 
 class TornError(Exception):
-    """A file that is not whole."""
+    """A file is not whole."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class CheckpointStore:
     def prepare(self) -> None:
         """Make the folder, and remove what an interrupted write left.
 
-        Raises ResourceError where it cannot be written.
+        Raises ResourceError if it cannot be written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +80,7 @@ class CheckpointStore:
         return max([0, *self.numbers(), *self.numbers("best")]) + 1
 
     def write(self, content: Mapping[str, Any], best: Mapping[str, Any] | None, best_number: int | None) -> int | None:
-        """Add a checkpoint, and before it the `best` model where there is a new one; remove what is no longer needed.
+        """Add a checkpoint, and before it the `best` model if there is a new one; remove what is no longer needed.
 
         Returns the number of the best model that the checkpoint goes with: `best_number`, or the new one's.
         Raises ResourceError that names the folder; what was there before stays.
@@ -140,6 +143,7 @@ def write_file(path: Path, content: Mapping[str, Any]) -> None:
     beside = path.with_name(f".{path.name}{_WRITING}")
     try:
         save_file(tensors, beside, metadata)
+        give_usual_mode(beside)
         _flush(beside)
         os.replace(beside, path)
     finally:
@@ -150,9 +154,10 @@ def write_file(path: Path, content: Mapping[str, Any]) -> None:
 def read_file(path: Path, tensors: bool = True) -> dict[str, Any]:
     """The content of a file that `write_file` wrote; without `tensors` their places hold None, and none is checked.
 
-    Raises TornError where it is not whole, and InputError where its format is another version's.
+    Raises TornError if it is not whole, and InputError if its format is another version's.
     """
     try:
+        path.open("rb").close()  # of a file that may not be read safetensors says that it is not there
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             names = file.keys()
@@ -163,7 +168,7 @@ def read_file(path: Path, tensors: bool = True) -> dict[str, Any]:
     if version != str(FORMAT_VERSION):
         raise InputError(
             f"{path} has the format {version or 'of something else'}; this image reads {FORMAT_VERSION}. Resume it "
-            f"with the image that wrote it, {START_ANEW}"
+            f"with the image that wrote it, {OR_START_AGAIN}"
         )
     if text is None or (tensors and f"{_checksum(text, loaded):08x}" != metadata.get("checksum")):
         raise TornError(f"{path} (its checksum is wrong)")
@@ -174,7 +179,7 @@ def read_file(path: Path, tensors: bool = True) -> dict[str, Any]:
 def _checksum(text: str, tensors: Mapping[str, Tensor]) -> int:
     value = zlib.crc32(text.encode())
     for name in sorted(tensors):
-        value = zlib.crc32(tensors[name].reshape(-1).view(uint8).numpy().data, value)
+        value = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, value)
     return value
 
 
@@ -185,3 +190,49 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def pack(value: Any, tensors: dict[str, Tensor], name: str = "") -> Any:
+    """`value` as JSON; its tensors go into `tensors`, contiguous, under the path that leads to them.
+
+    Dictionaries (with keys of any plain type), lists, tuples, numbers, strings and None come back as they were.
+    """
+    if isinstance(value, Tensor):
+        tensors[name] = value.detach().contiguous()
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"dict": [[key, pack(item, tensors, f"{name}.{key}".lstrip("."))] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        items = [pack(item, tensors, f"{name}.{index}") for index, item in enumerate(value)]
+        return {"tuple" if isinstance(value, tuple) else "list": items}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{name}: a {type(value).__name__} cannot be stored")
+
+
+def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
+    """The value that `pack` took apart."""
+    if not isinstance(packed, dict):
+        return packed
+    ((kind, content),) = packed.items()
+    match kind:
+        case "tensor":
+            return tensors[content]
+        case "dict":
+            return {key: unpack(item, tensors) for key, item in content}
+        case "tuple":
+            return tuple(unpack(item, tensors) for item in content)
+        case "list":
+            return [unpack(item, tensors) for item in content]
+    raise ValueError(f"{kind} is not a kind of value")
+
+
+def on_cpu(value: Any) -> Any:
+    """A copy of `value` whose tensors lie in main memory and share nothing with the original."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+    if isinstance(value, dict):
+        return {key: on_cpu(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(on_cpu(item) for item in value)
+    return value

@@ -1,4 +1,4 @@
-"""What each class counts in the loss, so that rare ones are not learnt last."""
+"""The weight of each class in the loss, so that rare ones are not learned last."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from byoc_vision.hyperparameters import Hyperparameters
 def class_weights(
     hyperparameters: Hyperparameters, dataset: Dataset, seen: Sequence[ClassReport], masks_read: int | None = None
 ) -> tuple[float, ...] | None:
-    """A weight a class, in the order of the classes; None where all count the same.
+    """A weight for each class, in the order of the classes; None if all count the same.
 
     balanced: total / (classes × count), over images, or over pixels in masks; with several labels to an image the
     ratio of the images without a class to those with it, as a weight of its presence.
@@ -21,7 +21,7 @@ def class_weights(
     of Samples", 2019); in masks the images that show a class.
     A class that no training image shows has the weight 1.
     seen: the classes as the check of the data counted them, in masks_read of the training masks: None stands for all.
-    Raises InputError where a list has not one number for each class.
+    Raises InputError if a list does not have one number for each class.
     """
     setting = hyperparameters.class_weights
     if setting == "none":
@@ -39,7 +39,7 @@ def class_weights(
 
 
 def training_images(dataset: Dataset, seen: Sequence[ClassReport], masks_read: int | None = None) -> list[int]:
-    """How many training images are of each class, or show it: estimated where not all masks were read."""
+    """How many training images are of each class, or show it: estimated if not all masks were read."""
     if dataset.task == "segmentation":
         more = len(dataset.train) / masks_read if masks_read else 1.0
         return [round(more * entry.in_training) for entry in seen]
@@ -58,7 +58,7 @@ def _listed(weights: tuple[float, ...], dataset: Dataset) -> tuple[float, ...]:
             f"each, in this order: {', '.join(dataset.class_names)}"
         )
     if not any(weights):
-        raise InputError("class_weights are all 0: nothing would be learnt; give the classes that count a weight")
+        raise InputError("class_weights are all 0: nothing would be learned; give the classes that count a weight")
     return weights
 
 

@@ -1,38 +1,43 @@
-"""What each process trains and measures on: found and checked once, and shared out.
+"""What each process trains and evaluates on: found and checked once, and divided.
 
-As a rule every host has all samples, and all processes share them out. Where a channel is sharded each host has its
-own, and its processes share out those.
+Usually every host has all samples, and all processes divide them. If a channel is sharded each host has its own, and
+its processes divide those.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from byoc_vision.data.formats import find_dataset
+from byoc_vision.data.image_dataset import UnreadableSampleError
+from byoc_vision.data.pipe_mode import content_hashes, differing_channels
 from byoc_vision.data.preflight import (
     CheckedDataset,
     ScanResult,
     check_dataset,
+    check_split,
+    error_naming_all,
     find_and_check,
     job_budget,
-    merge_scans,
     log_or_raise,
-    scan_part,
+    merge_scans,
     report_refusals,
+    scan_part,
 )
 from byoc_vision.data.preflight.report import REPORT_FILE
 from byoc_vision.data.samplers import mixed_seed
-from byoc_vision.data.samples import Dataset, Sample
+from byoc_vision.data.samples import Dataset, OnBadSample, Sample
 from byoc_vision.data.shards import Shards, list_host
-from byoc_vision.errors import DataError, UserError
+from byoc_vision.errors import DataError, InputError, UserError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
 from byoc_vision.training import resolve_config
-from byoc_vision.training.distributed import Share, World, on_first, on_hosts
+from byoc_vision.training.distributed import Share, World, all_gather, on_hosts, on_rank0
 
 logger = logging.getLogger(__name__)
 
@@ -42,13 +47,14 @@ SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
-class Work:
-    """A process's part in a job.
+class DataPartition:
+    """A process's part of a job's data.
 
     dataset: the samples on this host; of a split that every host has, all of them.
     shares: by split, which of these are this process's.
     seed: of the order and the augmentation of training images.
-    images: to train on, by host, and digest: which they are; both empty where every host has all.
+    images: to train on, by host, and digest: which they are; both empty if every host has all.
+    unread_test: whether samples of the `test` split were not read when the data were checked.
     """
 
     dataset: Dataset
@@ -56,14 +62,15 @@ class Work:
     seed: int
     images: Mapping[str, int] = field(default_factory=dict)
     digest: str = ""
+    unread_test: bool = False
 
     @classmethod
-    def shared(cls, dataset: Dataset, world: World, seed: int) -> Work:
+    def shared(cls, dataset: Dataset, world: World, seed: int) -> DataPartition:
         """Every host has all samples."""
         return cls(dataset, dict.fromkeys(SPLITS, world.share), seed)
 
     @classmethod
-    def sharded(cls, dataset: Dataset, shards: Shards, host: str, world: World, seed: int) -> Work:
+    def sharded(cls, dataset: Dataset, shards: Shards, host: str, world: World, seed: int) -> DataPartition:
         """dataset: the samples of all hosts."""
         rank = shards.names.index(host)
         owners = {split: shards.owners(samples) for split, samples in dataset.splits.items()}
@@ -76,13 +83,32 @@ class Work:
         shares = {split: world.share_of_host if owners.get(split) else world.share for split in SPLITS}
         if (training := owners["train"]) is None:
             return cls(here, shares, seed)
-        # With one seed the hosts would augment their first, second, … images alike.
+        # With one seed all hosts would augment their first, second, … images alike.
         return cls(here, shares, mixed_seed(seed, rank), shards.counts(training), digest(training))
 
     @property
     def is_sharded(self) -> bool:
-        """Whether the hosts train on images of their own, of which some have fewer."""
+        """Whether the hosts train on images of their own, of which some hosts have fewer."""
         return bool(self.images)
+
+    def check_test(self, world: World) -> None:
+        """Read the rest of the `test` split now, and not when all is trained. Call it in all processes.
+
+        Raises:
+            DataError: names the samples that cannot be used.
+        """
+        if self.unread_test:
+            on_hosts(world, lambda: check_split(self.dataset, "test"))
+
+    @contextmanager
+    def unreadable_named(self, on_bad_sample: OnBadSample) -> Iterator[None]:
+        """A sample that training cannot use ends the job as it would before training: all such samples are named."""
+        try:
+            yield
+        except UnreadableSampleError as error:
+            if on_bad_sample == "skip":
+                raise  # the error says that there are too many to leave out
+            raise error_naming_all(self.dataset, str(error)) from None
 
     def epoch_line(self, batches: int, batch_size: int) -> str:
         """What an epoch of `batches` in each process comes to."""
@@ -94,18 +120,44 @@ class Work:
         )
 
 
-def find_work(job: Job, hyperparameters: Hyperparameters, world: World) -> tuple[CheckedDataset, Work]:
+def find_data(job: Job, hyperparameters: Hyperparameters, world: World) -> tuple[CheckedDataset, DataPartition]:
     """The samples of all hosts, checked, and this process's part of them.
 
-    `preflight.json` in the first host's /opt/ml/output/data tells what was seen, or what is wrong.
+    `preflight.json` in the first host's /opt/ml/output/data holds what was found, or what is wrong.
+
+    Raises:
+        InputError: the hosts' pipes brought different records.
+        DataError: names the samples that cannot be used.
     """
+    compare_streams(job, world)
+    checked, partition = _find(job, hyperparameters, world)
+    report = checked.report
+    unread = report.checked.get("test") != report.samples.get("test") and hyperparameters.on_bad_sample != "skip"
+    return checked, replace(partition, unread_test=unread)
+
+
+def _find(job: Job, hyperparameters: Hyperparameters, world: World) -> tuple[CheckedDataset, DataPartition]:
     if job.sharded:
         shards = Shards(tuple(on_hosts(world, lambda: _named(job.current_host, lambda: list_host(job)))))
         if shards.channels:
             checked = check_shards(job, hyperparameters, world, shards)
-            return checked, Work.sharded(checked.dataset, shards, job.current_host, world, hyperparameters.seed)
-    checked = on_first(world, lambda: check_data(job, hyperparameters))
-    return checked, Work.shared(checked.dataset, world, hyperparameters.seed)
+            own = DataPartition.sharded(checked.dataset, shards, job.current_host, world, hyperparameters.seed)
+            return checked, own
+    checked = on_rank0(world, lambda: check_data(job, hyperparameters))
+    return checked, DataPartition.shared(checked.dataset, world, hyperparameters.seed)
+
+
+def compare_streams(job: Job, world: World) -> None:
+    """A sample of a pipe is identified by its place in it, so every host must receive the same records.
+
+    Raises InputError that names the channels that differ.
+    """
+    found = all_gather(content_hashes(job) if world.local_rank == 0 else {}, world)
+    if different := differing_channels(found):
+        raise InputError(
+            f"the pipes of {', '.join(different)} brought other bytes to other hosts; every host must get all records "
+            "in the same order: S3DataDistributionType FullyReplicated, and no ShuffleConfig"
+        )
 
 
 def check_data(job: Job, hyperparameters: Hyperparameters) -> CheckedDataset:
@@ -143,18 +195,18 @@ def check_shards(job: Job, hyperparameters: Hyperparameters, world: World, shard
         shards.refuse_idle(checked.dataset)
         return checked
 
-    dataset = on_first(world, find)
+    dataset = on_rank0(world, find)
     parts = on_hosts(world, lambda: _named(job.current_host, lambda: scan_part(dataset, options, is_here)))
-    return on_first(world, lambda: judge(parts))
+    return on_rank0(world, lambda: judge(parts))
 
 
 def digest(owners: Sequence[int]) -> str:
-    """Which image lies on which host, in a few letters."""
+    """Which image is on which host, in a few letters."""
     return hashlib.blake2b(repr(list(owners)).encode(), digest_size=8).hexdigest()
 
 
 def _owned(samples: tuple[Sample, ...], owners: Sequence[int] | None, rank: int) -> tuple[Sample, ...]:
-    """The samples of one host; all of them where every host has them."""
+    """The samples of one host; all of them if every host has them."""
     if owners is None:
         return samples
     return tuple(sample for sample, owner in zip(samples, owners, strict=True) if owner == rank)
@@ -162,7 +214,9 @@ def _owned(samples: tuple[Sample, ...], owners: Sequence[int] | None, rank: int)
 
 def _settings(job: Job, hyperparameters: Hyperparameters) -> dict[str, Any]:
     return {
-        "input_sizes": {task: hyperparameters.image_size or (size, size) for task, size in resolve_config.DEFAULT_SIZE.items()},
+        "input_sizes": {
+            task: hyperparameters.image_size or (size, size) for task, size in resolve_config.DEFAULT_SIZE.items()
+        },
         "balanced": hyperparameters.class_weights != "none" or hyperparameters.sampling != "natural",
         "report_file": job.paths.output_data / REPORT_FILE,
     }

@@ -1,6 +1,6 @@
-"""One process, or one for each GPU of each host, and what they tell each other.
+"""One process, or one for each GPU of each host, and how they communicate.
 
-The launcher is torchrun's agent, see launcher.py; a process that it started finds its place in the environment (RANK,
+The launcher is torchrun's agent, see launch.py; a process that it started finds its place in the environment (RANK,
 LOCAL_RANK, WORLD_SIZE).
 """
 
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,18 +18,18 @@ from typing import NamedTuple, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from byoc_vision.errors import InputError, ResourceError
+from byoc_vision.errors import InputError
 from byoc_vision.job import Job
 
 logger = logging.getLogger(__name__)
 
-MASTER_PORT = 29_500
 PROCESSES_VARIABLE = "BYOC_PROCESSES_PER_HOST"
 # Checking a large data set keeps the other processes waiting for the first one.
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
-# SageMaker starts the hosts of a job at about the same time; names appear when their containers do.
-HOSTS_APPEAR_WITHIN_S = 300.0
+EXCHANGE_SECONDS = 1.0  # between two exchanges of StopSync; one in each step would make the CPU wait for the GPU
+MOST_STEPS = 1_000
 
 T = TypeVar("T")
 
@@ -51,17 +50,17 @@ class World:
     size: int = 1
 
     @property
-    def is_first(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
     @property
     def share(self) -> Share:
-        """Of what all processes share out among themselves."""
+        """Of samples that all processes divide among themselves."""
         return Share(self.rank, self.size)
 
     @property
     def share_of_host(self) -> Share:
-        """Of what the processes of this host share out among themselves."""
+        """Of samples that the processes of this host divide among themselves."""
         return Share(self.local_rank, processes_per_host())
 
     @classmethod
@@ -74,7 +73,11 @@ class World:
 
 
 def processes_per_host() -> int:
-    """One a GPU; on CPUs one, or as many as BYOC_PROCESSES_PER_HOST says. Raises InputError where that is no number."""
+    """One for each GPU; on CPUs one. BYOC_PROCESSES_PER_HOST sets another number.
+
+    Raises:
+        InputError: the variable is not a number of processes.
+    """
     asked = os.environ.get(PROCESSES_VARIABLE)
     if not asked:
         return max(1, torch.cuda.device_count())
@@ -93,38 +96,9 @@ def needs_launch(job: Job) -> bool:
     return not is_launched() and len(job.hosts) * processes_per_host() > 1
 
 
-def launch_environment(job: Job) -> dict[str, str]:
-    """What the processes' collectives need to know of the network."""
-    environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes_per_host()))}
-    if job.network_interface:
-        environment |= {"NCCL_SOCKET_IFNAME": job.network_interface, "GLOO_SOCKET_IFNAME": job.network_interface}
-    return environment | dict(os.environ)
-
-
-def wait_for_hosts(hosts: Sequence[str], within_s: float = HOSTS_APPEAR_WITHIN_S) -> None:
-    """Return once every host's name resolves. Raises ResourceError that names those that do not."""
-    deadline = time.monotonic() + within_s
-    missing = list(hosts)
-    while missing := [host for host in missing if not _resolves(host)]:
-        if time.monotonic() > deadline:
-            raise ResourceError(
-                f"these hosts of the job did not appear within {within_s:.0f} s: {', '.join(missing)}; "
-                "see whether their containers started"
-            )
-        time.sleep(0.5)
-
-
-def _resolves(host: str) -> bool:
-    try:
-        socket.getaddrinfo(host, MASTER_PORT)
-    except OSError:
-        return False
-    return True
-
-
 @contextmanager
 def process_group(world: World) -> Iterator[None]:
-    """The processes of the job joined: NCCL where there are GPUs, Gloo elsewhere. Alone, nothing happens."""
+    """The process group of the job: NCCL on GPUs, Gloo elsewhere. A single process needs none."""
     if world.size == 1:
         yield
         return
@@ -138,12 +112,12 @@ def process_group(world: World) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def on_first(world: World, produce: Callable[[], T]) -> T:
-    """What `produce` makes in the first process, in every process. An error there is an error everywhere."""
+def on_rank0(world: World, produce: Callable[[], T]) -> T:
+    """What `produce` makes in the main process, in every process. An error there is an error everywhere."""
     if world.size == 1:
         return produce()
     outcome: list[T | BaseException | None] = [None]
-    if world.is_first:
+    if world.is_main:
         try:
             outcome[0] = produce()
         except BaseException as error:
@@ -155,7 +129,7 @@ def on_first(world: World, produce: Callable[[], T]) -> T:
     return outcome[0]  # type: ignore[return-value]
 
 
-def gathered(value: T, world: World) -> list[T]:
+def all_gather(value: T, world: World) -> list[T]:
     """The value of every process, in the order of their ranks, in each of them."""
     if world.size == 1:
         return [value]
@@ -176,7 +150,7 @@ def on_hosts(world: World, produce: Callable[[], T]) -> list[T]:
         except BaseException as error:
             outcome = error
     made: list[T] = []
-    for result in gathered(outcome, world):
+    for result in all_gather(outcome, world):
         if isinstance(result, BaseException):
             raise result
         made += result or ()
@@ -199,10 +173,10 @@ def smallest_over_processes(value: int, world: World, device: torch.device) -> i
     return int(smallest.item())
 
 
-def share_statistics(model: nn.Module, world: World) -> None:
-    """Give every process the first one's buffers.
+def broadcast_buffers(model: nn.Module, world: World) -> None:
+    """Give every process the main one's buffers.
 
-    Each process's batch normalisation saw its own images since the last step; the first one's statistics are saved,
+    Each process's batch normalisation saw its own images since the last step; the main one's statistics are saved,
     so they are the ones to evaluate with.
     """
     if world.size > 1:
@@ -211,7 +185,70 @@ def share_statistics(model: nn.Module, world: World) -> None:
 
 
 def any_process(flag: bool, world: World, device: torch.device) -> bool:
-    """Whether any process says so: all of them then act on it in the same step."""
+    """Whether it is set in any process; all of them then act on it in the same step."""
     if world.size == 1:
         return flag
     return bool(sum_over_processes(torch.tensor(float(flag), device=device), world).item())
+
+
+def synchronised(net: nn.Module, device: torch.device, world: World) -> nn.Module:
+    """The network with its batch normalisation over all processes' images. Its weights keep their names."""
+    if device.type != "cuda" or world.size == 1:
+        logger.warning("sync_batch_norm does nothing: it takes several GPUs")
+        return net
+    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
+    return converted
+
+
+def wrap_ddp(model: nn.Module, world: World) -> nn.Module:
+    """The model with its gradients averaged over all processes."""
+    if world.size == 1:
+        return model
+    on_gpu = torch.cuda.is_available()
+    return DistributedDataParallel(model, device_ids=[world.local_rank] if on_gpu else None)
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model without the averaging of `wrap_ddp`."""
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+class StopSync:
+    """What all processes do after a step: stop, or write a checkpoint. Call it after each step, in every process.
+
+    The processes exchange one small sum every so many steps. The main process says how many, from the time its own
+    steps take, so that all of them meet in the same step. A single process exchanges nothing.
+    """
+
+    def __init__(self, world: World, device: torch.device, clock: Callable[[], float] = time.monotonic) -> None:
+        self.world = world
+        self.device = device
+        self._clock = clock
+        self._interval = 1  # steps from the last exchange to the next
+        self._steps = 0  # since the last exchange
+        self._exchanged_at = clock()
+
+    def __call__(self, stop: bool, due: bool) -> tuple[bool, bool]:
+        """Whether to stop, and whether to write a checkpoint; the same in all processes.
+
+        Args:
+            stop: this process was asked to stop.
+            due: the main process wants a checkpoint; the others' is ignored.
+        """
+        if self.world.size == 1:
+            return stop, due
+        self._steps += 1
+        if self._steps < self._interval:
+            return False, False
+        is_main = self.world.is_main
+        said = torch.tensor(
+            [float(stop), float(due and is_main), float(self._next_interval() if is_main else 0)], device=self.device
+        )
+        dist.all_reduce(said)
+        stopping, checkpoint, interval = said.tolist()
+        self._interval, self._steps, self._exchanged_at = int(interval), 0, self._clock()
+        return stopping > 0, checkpoint > 0
+
+    def _next_interval(self) -> int:
+        step_s = (self._clock() - self._exchanged_at) / self._steps
+        return max(1, min(MOST_STEPS, int(EXCHANGE_SECONDS / max(step_s, 1e-6))))

@@ -1,8 +1,8 @@
-"""Whether the other hosts of a job are still there. A collective waits for them for ever, or for its long timeout.
+"""Whether the other hosts of a job still run. A collective would wait for them for its long timeout, or for ever.
 
-Each host counts up its own number in a small store on the first host, and reads the others'. A number that stands
-still for too long is a host that is gone; a store that does not answer is a network that is cut. A host that fails
-leaves its reason there, so that all hosts give the same one.
+Each host increments its own number in a small store on the first host, and reads the others'. A number that does not
+change for too long means that the host is gone; a store that does not answer means that the network is cut. A host that
+fails leaves its reason there, so that all hosts give the same one.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from byoc_vision.errors import ResourceError
 from byoc_vision.job import Job
-from byoc_vision.training.distributed import MASTER_PORT
-from byoc_vision.training.error_files import Report
+from byoc_vision.training.error_files import Failure
 
 logger = logging.getLogger(__name__)
 
-WATCH_PORT = MASTER_PORT + 1
+MASTER_PORT = 29_500  # where the processes of a job meet
+HEARTBEAT_PORT = MASTER_PORT + 1
 BEAT_SECONDS = 2.0
 LOST_SECONDS = 40.0
 TOLD_SECONDS = 5.0  # for the other hosts to read the reason, before the first host takes the store away
@@ -32,8 +32,8 @@ START_SECONDS = 300.0
 _CAUSE = "cause"
 
 
-class HostWatch:
-    """Watches the other hosts in two threads; `on_loss` is called once when one is gone or has failed."""
+class HostHeartbeat:
+    """Watches the other hosts in two threads; calls `on_loss` once if one is gone or has failed."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class HostWatch:
         current: str,
         on_loss: Callable[[], None],
         *,
-        port: int = WATCH_PORT,
+        port: int = HEARTBEAT_PORT,
         beat_s: float = BEAT_SECONDS,
         lost_s: float = LOST_SECONDS,
     ) -> None:
@@ -52,22 +52,22 @@ class HostWatch:
         self._port = port
         self._beat_s = beat_s
         self._lost_s = lost_s
-        self._told: Report | None = None
+        self._told: Failure | None = None
         self._ended = threading.Event()
         self._store: TCPStore | None = None
         self._seen: dict[str, tuple[int, float]] = {}  # each host's number, and when it was first seen
         self._answered_at = time.monotonic()
 
     @classmethod
-    def of(cls, job: Job, on_loss: Callable[[], None]) -> HostWatch:
+    def of(cls, job: Job, on_loss: Callable[[], None]) -> HostHeartbeat:
         return cls(job.hosts, job.current_host, on_loss)
 
-    def __enter__(self) -> HostWatch:
+    def __enter__(self) -> HostHeartbeat:
         if len(self.hosts) > 1:
             self._store = self._connect()
             self._answered_at = time.monotonic()
             for work in (self._beat, self._judge):
-                threading.Thread(target=work, name="host-watch", daemon=True).start()
+                threading.Thread(target=work, name="host-heartbeat", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,23 +75,23 @@ class HostWatch:
 
     @property
     def alarmed(self) -> bool:
-        """Whether another host is the reason that this one ends."""
+        """Whether another host is the reason why this one ends."""
         return bool(self.lost or self._told)
 
-    def tell(self, cause: Report) -> None:
+    def tell(self, cause: Failure) -> None:
         """Leave the reason of the failure for the other hosts."""
         if self._store is None or self.alarmed:
             return
         try:
             self._store.compare_set(_CAUSE, "", json.dumps(asdict(cause)))
         except RuntimeError as error:
-            logger.info("The other hosts could not be told: %s", error)
+            logger.info("The reason could not be sent to the other hosts: %s", error)
             return
         if self.current == self.hosts[0]:
             self._ended.wait(TOLD_SECONDS)
 
-    def cause(self) -> Report | None:
-        """Why this host's processes ended, where another host is the reason. Waits a moment for that to be known."""
+    def cause(self) -> Failure | None:
+        """Why this host's processes ended, if another host is the reason. Waits a moment for that to be known."""
         if self._store is None:
             return None
         deadline = time.monotonic() + TOLD_SECONDS
@@ -105,7 +105,7 @@ class HostWatch:
             f"the job's hosts lost each other: {', '.join(self.lost)} did not answer {self.current} for "
             f"{self._lost_s:.0f} s; see the logs of both, and whether one of them was taken away"
         )
-        return Report(f"{error.category} [on {self.current}]: {error}", error.exit_code, True)
+        return Failure(f"{error.category} [on {self.current}]: {error}", error.exit_code, True)
 
     def _connect(self) -> TCPStore:
         first = self.hosts[0]
@@ -124,14 +124,14 @@ class HostWatch:
             ) from error
 
     def _beat(self) -> None:
-        """Count up, and read what the others count. Where the network is cut, this waits for ever: see _judge."""
+        """Increment the own number, and read the others'. If the network is cut, this waits for ever: see _judge."""
         assert self._store is not None
         while not self._ended.is_set():
             try:
                 self._store.add(self.current, 1)
                 numbers = {host: self._store.add(host, 0) for host in self.hosts}
                 if self._store.check([_CAUSE]):
-                    self._told = Report(**json.loads(self._store.get(_CAUSE)))
+                    self._told = Failure(**json.loads(self._store.get(_CAUSE)))
                 self._answered_at = time.monotonic()
             except RuntimeError as error:
                 logger.debug("%s does not answer: %s", self.hosts[0], error)

@@ -1,7 +1,7 @@
 """The processes of this host, started and watched by torchrun's agent in this process.
 
 Torchrun's agent (`torch.distributed.elastic`) runs here rather than in a process of its own: as PID 1 this process then
-relays signals as SageMaker means them, and ends with the status and the failure file of whichever process failed first.
+relays signals as SageMaker means them, and ends with the status and the failure file of the process that failed first.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,42 +26,78 @@ from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from byoc_vision.errors import ResourceError
 from byoc_vision.job import Job
-from byoc_vision.training import distributed
-from byoc_vision.training.failure import write_failure
-from byoc_vision.training.host_heartbeat import HostWatch
-from byoc_vision.training.signals import STOPPED_EXIT_CODE, leave_at_once
-from byoc_vision.training.error_files import FAILURES_FOLDER, HOST, Report, read_reports
+from byoc_vision.system.machine import available_cores
+from byoc_vision.training.distributed import processes_per_host
+from byoc_vision.training.error_files import FAILURES_FOLDER, HOST, Failure, read_failures, write_failure
+from byoc_vision.training.host_heartbeat import MASTER_PORT, HostHeartbeat
+from byoc_vision.training.signals import STOPPED_EXIT_CODE, exit_at_once, handled
 
 logger = logging.getLogger(__name__)
 
+# SageMaker starts the hosts of a job at about the same time; names appear when their containers do.
+HOSTS_APPEAR_WITHIN_S = 300.0
 RENDEZVOUS_SECONDS = 600
 EXIT_BARRIER_SECONDS = 30  # for the other hosts' processes to end as well
 MONITOR_SECONDS = 0.2
-# Nothing that the agent would answer by killing: see _Relay. It insists on at least one signal.
+# The agent answers signals by killing: see _Relay. It insists on at least one signal.
 _AGENTS_SIGNALS = "SIGQUIT"
 
 
-def launch(job: Job, arguments: Sequence[str], hosts_within_s: float = distributed.HOSTS_APPEAR_WITHIN_S) -> int:
+def launch(job: Job, arguments: Sequence[str], hosts_within_s: float = HOSTS_APPEAR_WITHIN_S) -> int:
     """Start this host's processes with `arguments`, and wait for them; the exit status of the job on this host.
 
-    Raises ResourceError where the other hosts do not appear.
+    Raises:
+        ResourceError: the other hosts do not appear.
     """
-    per_host = distributed.processes_per_host()
+    per_host = processes_per_host()
     logger.info("Starting %d process(es) on this host, %d host(s) in all", per_host, len(job.hosts))
     relay = _Relay()
-    with relay, tempfile.TemporaryDirectory(prefix="byoc-failures-") as folder:
-        distributed.wait_for_hosts(job.hosts, hosts_within_s)
-        with HostWatch.of(job, relay.kill) as watch, _environment(job, folder):
+    with handled(relay.on_signal), tempfile.TemporaryDirectory(prefix="byoc-failures-") as folder:
+        wait_for_hosts(job.hosts, hosts_within_s)
+        with HostHeartbeat.of(job, relay.kill) as heartbeat, _environment(job, folder):
             relay.agent = _agent(job, per_host, arguments)
             result = relay.agent.run()
-            return _outcome(job, result, Path(folder), relay, watch)
+            return _outcome(job, result, Path(folder), relay, heartbeat)
+
+
+def launch_environment(job: Job) -> dict[str, str]:
+    """What the processes' collectives need to know of the network, and their share of the cores."""
+    environment = {"OMP_NUM_THREADS": str(max(1, available_cores() // processes_per_host()))}
+    if job.network_interface:
+        environment |= {"NCCL_SOCKET_IFNAME": job.network_interface, "GLOO_SOCKET_IFNAME": job.network_interface}
+    return environment | dict(os.environ)
+
+
+def wait_for_hosts(hosts: Sequence[str], within_s: float = HOSTS_APPEAR_WITHIN_S) -> None:
+    """Return once every host's name resolves.
+
+    Raises:
+        ResourceError: names the hosts that do not.
+    """
+    deadline = time.monotonic() + within_s
+    missing = list(hosts)
+    while missing := [host for host in missing if not _resolves(host)]:
+        if time.monotonic() > deadline:
+            raise ResourceError(
+                f"these hosts of the job did not appear within {within_s:.0f} s: {', '.join(missing)}; "
+                "see whether their containers started"
+            )
+        time.sleep(0.5)
+
+
+def _resolves(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, MASTER_PORT)
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
 def _environment(job: Job, failures_folder: str) -> Iterator[None]:
-    """What the processes inherit, for as long as they are there."""
+    """What the processes inherit, for as long as they run."""
     before = dict(os.environ)
-    os.environ |= distributed.launch_environment(job) | {
+    os.environ |= launch_environment(job) | {
         FAILURES_FOLDER: failures_folder,
         HOST: job.current_host if len(job.hosts) > 1 else socket.gethostname(),
         "TORCHELASTIC_SIGNALS_TO_HANDLE": _AGENTS_SIGNALS,
@@ -74,7 +111,7 @@ def _environment(job: Job, failures_folder: str) -> Iterator[None]:
 
 def _agent(job: Job, per_host: int, arguments: Sequence[str]) -> LocalElasticAgent:
     address = job.hosts[0] if len(job.hosts) > 1 else "127.0.0.1"
-    port = distributed.MASTER_PORT if len(job.hosts) > 1 else _free_port()
+    port = MASTER_PORT if len(job.hosts) > 1 else _free_port()
     rendezvous = RendezvousParameters(
         backend="static",
         endpoint=f"{address}:{port}",
@@ -112,20 +149,13 @@ class _Relay:
         self.agent: LocalElasticAgent | None = None
         self.requests = 0
 
-    def __enter__(self) -> None:
-        self._previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
     def kill(self) -> None:
         self._send(signal.SIGKILL)
 
-    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+    def on_signal(self, signum: int, frame: FrameType | None) -> None:
         self.requests += 1
         if not self._send(signal.SIGTERM):
-            leave_at_once("Asked to stop before the processes were started")
+            exit_at_once("Asked to stop before the processes were started")
 
     def _send(self, signum: signal.Signals) -> bool:
         """Whether there was a process to send it to."""
@@ -139,39 +169,41 @@ class _Relay:
         return bool(pids)
 
 
-def _outcome(job: Job, result: RunResult, folder: Path, relay: _Relay, watch: HostWatch) -> int:
+def _outcome(job: Job, result: RunResult, folder: Path, relay: _Relay, heartbeat: HostHeartbeat) -> int:
     if not result.is_failed():
         return 0
-    reports = read_reports(folder)
-    if relay.requests and not any(not report.consequence for report in reports):
+    failures = read_failures(folder)
+    if relay.requests and not any(not failure.consequence for failure in failures):
         return STOPPED_EXIT_CODE
-    cause = _cause(result, reports, watch)
+    cause = _cause(result, failures, heartbeat)
     logger.error("%s", cause.message)
     write_failure(job.paths.failure, cause.message)
-    watch.tell(cause)
+    heartbeat.tell(cause)
     return cause.exit_code
 
 
-def _cause(result: RunResult, reports: Sequence[Report], watch: HostWatch) -> Report:
+def _cause(result: RunResult, failures: Sequence[Failure], heartbeat: HostHeartbeat) -> Failure:
     """What to blame: an error of a process's own, else a process that was killed, else another host, else the rest."""
-    if reports and not reports[0].consequence:
-        return reports[0]
-    if not watch.alarmed:
-        for rank, failure in result.failures.items():
-            if failure.exitcode < 0:
-                return _killed(rank, failure.exitcode)
-    if told := watch.cause():
-        return told
-    if reports:
-        return reports[0]
-    rank, failure = next(iter(result.failures.items()))
-    return Report(f"Our bug: rank {rank} on {os.environ[HOST]} ended with status {failure.exitcode}; see the log", 1)
+    if failures and not failures[0].consequence:
+        return failures[0]
+    if not heartbeat.alarmed:
+        for rank, ended in result.failures.items():
+            if ended.exitcode < 0:
+                return _killed(rank, ended.exitcode)
+    if elsewhere := heartbeat.cause():
+        return elsewhere
+    if failures:
+        return failures[0]
+    rank, ended = next(iter(result.failures.items()))
+    return Failure(
+        f"Internal error: rank {rank} on {os.environ[HOST]} ended with status {ended.exitcode}; see the log", 1
+    )
 
 
-def _killed(rank: int, exit_code: int) -> Report:
+def _killed(rank: int, exit_code: int) -> Failure:
     name = signal.Signals(-exit_code).name
     error = ResourceError(
         f"the process was killed by {name}: by the kernel for lack of memory, as a rule; take a smaller batch_size, "
         "fewer num_workers, or an instance with more memory"
     )
-    return Report(f"{error.category} [rank {rank} on {os.environ[HOST]}]: {error}", error.exit_code, False, rank)
+    return Failure(f"{error.category} [rank {rank} on {os.environ[HOST]}]: {error}", error.exit_code, False, rank)

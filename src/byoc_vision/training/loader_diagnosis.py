@@ -1,4 +1,4 @@
-"""What holds a training up that waits for images, and which setting relieves it."""
+"""Why a training waits for images, and which setting helps."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from byoc_vision.data.image_dataset import ImageDataset
 from byoc_vision.data.samples import Sample
 from byoc_vision.errors import DataError
 from byoc_vision.system.machine import available_cores
-from byoc_vision.training.distributed import processes_per_host
 from byoc_vision.training.callbacks.health.facts import Loading
+from byoc_vision.training.distributed import processes_per_host
 
 MEASURED = 8  # images: a tenth of a second for photographs of usual size
 
 
 def measure(images: ImageDataset, *, cached: bool) -> Loading:
-    """Make a few images ready in this process, and see what takes the time; the mean of those that can be read.
+    """Load a few images in this process, and measure what takes the time; the mean of those that can be read.
 
-    cached: whether images are found decoded.
+    cached: whether the cache holds decoded images.
     """
     count = min(MEASURED, len(images))
     measured = [_measure(images, index * len(images) // count, cached) for index in range(count)]
@@ -53,19 +53,19 @@ def _seconds_to_read(sample: Sample) -> float:
 
 
 def remedy(cache: ImageCache | None, workers: int, cores: int | None = None, *, on_gpu: bool) -> str:
-    """The bottleneck, and the setting to change, in the order of what they gain.
+    """The bottleneck, and the setting to change.
 
-    workers, cores: of this process alone; of the cores its share of this machine's where they are not given.
+    workers, cores: of this process alone; by default its share of the cores that this container may use.
     """
     cores = cores or max(1, available_cores() // processes_per_host())
     if cache is None:
-        return "each image is decoded in each epoch; set cache=auto, or cache=disk where memory is short"
+        return "each image is decoded in each epoch; set cache=auto, or cache=disk if memory is short"
     if cache.is_full:
         return (
             "the cache is full, and what it does not hold is decoded in each epoch; raise cache_gb, set cache=disk, or "
             "take a smaller image_size or an instance with more memory"
         )
-    most = cores if on_gpu else max(1, cores - 1)  # on a CPU the model needs one, at the least
+    most = cores if on_gpu else max(1, cores - 1)  # on a CPU the model needs at least one
     if workers < most:
         return f"{workers} processes read and augment images, and there are {cores} cores; set num_workers={most}"
     return (

@@ -1,6 +1,6 @@
-"""The losses, over logits and class indices, in float32 whatever the network runs in.
+"""The losses, over logits and class indices, in float32 whatever the network's precision.
 
-Masks may hold an ignored value: such pixels count nowhere. Where nothing counts the loss is 0, and its gradients too.
+Masks may hold an ignored value: such pixels do not count. If no pixel counts the loss is 0, and its gradients too.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def build_loss(
     """The loss of a name.
 
     It takes logits [N, K, H, W] and class indices [N, H, W] (uint8 or int64), or [N, K] and [N]. With `sigmoid` masks
-    have one logit, K = 1, and the classes are 0 and 1; images have K answers of yes or no each, [N, K] of 1 and 0.
+    have one logit, K = 1, and the classes are 0 and 1; images have K labels of yes or no each, [N, K] of 1 and 0.
     `ignore_index` is for masks alone: an image's label 255 is a class. `class_weights` has one weight a class, two
-    for masks with `sigmoid`; with K answers of yes or no it is what each class's yes counts, where a no counts 1.
+    for masks with `sigmoid`; with K labels of yes or no it is the weight of each class's yes; a no counts 1.
 
     Raises InputError for a name that is not known, and for one that does not go with the task or with label smoothing.
     """
@@ -81,14 +81,14 @@ class MaskedLoss(nn.Module):
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def counted(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The targets as int64 with 0 where they are ignored, and 1.0 or 0.0 for each: counted or ignored."""
+        """The targets as int64 with 0 for ignored ones, and 1.0 or 0.0 for each: counted or ignored."""
         if logits.ndim == 2:
             return targets.long(), torch.ones_like(targets, dtype=torch.float32)
         ignored = targets == self.ignore_index
         return targets.long().masked_fill(ignored, 0), (~ignored).float()
 
     def weighted_mean(self, losses: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
-        """The mean of `losses`, each of shape and weight of its target; 0 where none counts."""
+        """The mean of `losses`, each of shape and weight of its target; 0 if none counts."""
         weights = counted if self.class_weights is None else counted * self.class_weights[targets]
         return (losses * weights).sum() / weights.sum().clamp(min=torch.finfo(torch.float32).tiny)
 
@@ -109,7 +109,7 @@ class CrossEntropy(MaskedLoss):
 
 
 class Focal(MaskedLoss):
-    """Cross-entropy that counts what is learnt already for little: (1 - p)² · -log p.
+    """Cross-entropy that gives little weight to what is learned already: (1 - p)² · -log p.
 
     Lin et al., "Focal Loss for Dense Object Detection", 2017; gamma is 2, as there.
     """
@@ -121,7 +121,7 @@ class Focal(MaskedLoss):
 
 
 class YesOrNo(nn.Module):
-    """The binary cross-entropy of K answers that do not exclude one another, the mean of all N × K of them.
+    """The binary cross-entropy of K labels that do not exclude one another, the mean of all N × K of them.
 
     gamma: makes it the focal loss of Lin et al., 2017: (1 - p)^gamma · -log p of what is true.
     yes_weights: [K], what each class's yes counts; rare classes learn with weights above 1. A no counts 1.
@@ -142,7 +142,7 @@ class YesOrNo(nn.Module):
         wanted = target * (1 - self.label_smoothing) + self.label_smoothing / 2
         losses = F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=self.yes_weights, reduction="none")
         if self.gamma:
-            wrong = torch.sigmoid(torch.where(target > 0, -logits, logits))  # 1 - p, exact also where p is near 1
+            wrong = torch.sigmoid(torch.where(target > 0, -logits, logits))  # 1 - p, exact also if p is near 1
             losses = wrong**self.gamma * losses
         return losses.mean()
 
@@ -151,7 +151,7 @@ class Dice(MaskedLoss):
     """1 - Dice of probabilities and target over the whole batch, the mean of the classes; with one logit, of class 1.
 
     Milletari, Navab, Ahmadi: "V-Net", 2016, with 1 added above and below the fraction, so that an empty batch that is
-    answered rightly costs nothing.
+    predicted rightly costs nothing.
     """
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:

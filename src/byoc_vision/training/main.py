@@ -1,4 +1,4 @@
-"""What `train` does, whoever calls it: the container, the command line, or torchrun for each process."""
+"""What `train` does, called by the container, by the command line, or by torchrun for each process."""
 
 from __future__ import annotations
 
@@ -15,19 +15,27 @@ from byoc_vision.logs import set_up_logging
 from byoc_vision.paths import MlPaths
 from byoc_vision.system.gpus import check_driver, find_gpus
 from byoc_vision.training import distributed
+from byoc_vision.training.error_files import forget_failure, report_failure
 from byoc_vision.training.oom import explained
-from byoc_vision.training.failure import report_failures
-from byoc_vision.training.signals import Interruption
+from byoc_vision.training.signals import StopSignals
 
 logger = logging.getLogger(__name__)
 
 
 def train_job(paths: MlPaths) -> int:
-    """Run the job below `paths`; the process's exit status. What goes wrong stands in the failure file."""
-    return report_failures(paths.failure, lambda: _train(paths))
+    """Run the job below `paths`; the process's exit status. A failure is also written to the failure file.
+
+    The only place that catches everything.
+    """
+    forget_failure(paths.failure)
+    try:
+        return run(paths)
+    except Exception as error:
+        return report_failure(paths.failure, error)
 
 
-def _train(paths: MlPaths) -> int:
+def run(paths: MlPaths) -> int:
+    """Run the user's own script, or start a process for each GPU of this host, or train in this process."""
     raw = hp.read_raw(paths.hyperparameters)
     if program := script_mode.requested_program(raw, os.environ):
         toolkit = script_mode.toolkit_command(program, str(paths.root))
@@ -38,29 +46,34 @@ def _train(paths: MlPaths) -> int:
     if distributed.needs_launch(job):
         from byoc_vision.training.launch import launch
 
-        with Interruption().listening(), pipe_mode.copied_to_disk(job):
+        with StopSignals().listening(), pipe_mode.copied_to_disk(job):
             return launch(job, ["train", "--root", str(paths.root)])
     world = distributed.World.from_environment()
     if world.local_rank == 0:
-        _tell_hardware(hyperparameters)
+        _log_hardware(hyperparameters)
     else:
-        set_up_logging(logging.WARNING)  # what all processes of a host do is told once
-    # Imported once it is known that this process trains: a mistake above is answered in a second.
-    from byoc_vision.training.run import run
+        set_up_logging(logging.WARNING)  # what all processes of a host do is logged once
+    # Imported when it is known that this process trains: an error above is reported within a second.
+    from byoc_vision.training.build import build_trainer
+    from byoc_vision.training.openvino_export import export_openvino
 
     with (
-        Interruption().listening() as interruption,
+        StopSignals().listening() as signals,
         _without_streams(job) as local,
         distributed.process_group(world),
         explained(hyperparameters.batch_size),
     ):
-        run(local, hyperparameters, world, interruption)
+        build_trainer(local, hyperparameters, world, signals).train()
+        if world.is_main:
+            if hyperparameters.openvino:
+                export_openvino(paths.model)
+            logger.info("The model is in %s, its metrics are in %s", paths.model, paths.output_data)
     return 0
 
 
 @contextmanager
 def _without_streams(job: Job) -> Iterator[Job]:
-    """The job with folders alone: what comes as a stream is read here, or was before the processes were launched."""
+    """The job with folders only: streams are read here, or were read before the processes were launched."""
     if distributed.is_launched():
         yield pipe_mode.with_copies(job)
         return
@@ -68,8 +81,8 @@ def _without_streams(job: Job) -> Iterator[Job]:
         yield local
 
 
-def _tell_hardware(hyperparameters: hp.Hyperparameters) -> None:
-    """One line, once a host. Raises ResourceError where the GPU's driver is too old."""
+def _log_hardware(hyperparameters: hp.Hyperparameters) -> None:
+    """One line for each host. Raises ResourceError if the GPU's driver is too old."""
     gpus = find_gpus()
     logger.info("%s", gpus)
     if warning := check_driver(gpus, allow_cpu_fallback=hyperparameters.allow_cpu_fallback):

@@ -1,24 +1,35 @@
-"""The names of the figures that each task is measured by. Importing them imports no library."""
+"""The names of the metrics of each task, and which of them decides. Importing them imports no library."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from typing import Literal
 
 from byoc_vision.types import Task
 
 
-def figures_of(task: Task, *, multi_label: bool = False, classes: int | None = None) -> tuple[str, ...]:
-    """The figures that may decide which epoch is kept, the usual one first.
+@dataclass(frozen=True)
+class Objective:
+    """The validation metric that decides which epoch is kept."""
 
-    classes: of pixels; where they are not known, an object and its background are meant.
+    name: str
+    mode: Literal["max", "min"] = "max"
+
+
+def metrics_of(task: Task, *, multi_label: bool = False, classes: int | None = None) -> tuple[str, ...]:
+    """The metrics that may decide which epoch is kept, the default first.
+
+    The default is Dice for one kind of object, mIoU for several, accuracy for images, and mean average precision for
+    images with several labels. classes: of pixels; None stands for an object and its background.
     """
     if task == "classification":
         several, one = ("map", "f1", "micro_f1", "accuracy", "exact_match"), ("accuracy", "f1", "precision", "recall")
         return (*(several if multi_label else one), "loss")
-    usual = ("dice", "miou") if classes in (None, 2) else ("miou", "dice")
-    return (*usual, "pixel_accuracy", "loss")
+    default = ("dice", "miou") if classes in (None, 2) else ("miou", "dice")
+    return (*default, "pixel_accuracy", "loss")
 
 
 def class_key(class_name: str) -> str:
-    """A class name as a part of a metric's, which regular expressions are to find in the log: without blanks."""
+    """A class name as a part of a metric's name, which regular expressions find in the log: without blanks."""
     return re.sub(r"[\s=]+", "_", class_name)

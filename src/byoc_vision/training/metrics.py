@@ -1,7 +1,7 @@
-"""The figures by which a model is judged, at each image's own size.
+"""The metrics of a model, at each image's own size.
 
 torchmetrics keeps their states and brings those of all processes together before `compute`: counts, which are summed,
-or the answers themselves. A sharded evaluation gives the figures of a single one to the last bit.
+or the predictions themselves. A sharded evaluation gives the metrics of a single one to the last bit.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from torchmetrics.functional.classification import (
 from torchmetrics.utilities.data import dim_zero_cat
 
 from byoc_vision.inference.predictor import Classification
-from byoc_vision.training.answers.judging import Answered, class_ious, foreground_dice
 from byoc_vision.training.metric_names import class_key
+from byoc_vision.training.predictions.scoring import ScoredPrediction, class_ious, foreground_dice
 
 _ONE = 2**40  # the unit of summed Dice
 
@@ -41,16 +41,16 @@ class SegmentationMetrics(Metric):
     """Dice, mIoU, each class's IoU, and pixel accuracy.
 
     dice: 2|A and B| / (|A| + |B|) of an image, the mean over its foreground classes (all but the first; those that are
-    in the answer or in the target) and over the images; 1 where both are all background. Kaggle's Carvana challenge
-    was judged so.
+    in the prediction or in the target) and over the images; 1 if both are all background. Kaggle's Carvana challenge
+    used it.
     miou, iou_CLASS: |A and B| / |A or B| over the pixels of all images, as PASCAL VOC has it; a class that neither
-    the answers nor the targets have is left out.
+    the predictions nor the targets have is left out.
     pixel_accuracy: the share of the pixels that are right.
     """
 
     full_state_update = False
     higher_is_better = True
-    confusion: Tensor  # int64 [K, K]: pixels by target and answer
+    confusion: Tensor  # int64 [K, K]: pixels by target and prediction
     dice_sum: Tensor  # int64, in units of 1 / _ONE: sums of integers do not depend on their order
     images: Tensor  # int64
 
@@ -63,7 +63,7 @@ class SegmentationMetrics(Metric):
         self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.to(_collective_device())
 
-    def update(self, images: Iterable[Answered]) -> None:
+    def update(self, images: Iterable[ScoredPrediction]) -> None:
         """A batch, gone through image by image. The targets are class indices, uint8 [H, W], 255: not counted."""
         for image in images:
             assert image.confusion is not None, "it is of a mask"
@@ -86,7 +86,7 @@ class SegmentationMetrics(Metric):
 class ClassificationMetrics:
     """Accuracy, and the means over the classes of F1, precision and recall, as torchmetrics defines them.
 
-    A class that neither the answers nor the targets have is in none of the means. f1_CLASS is each other class's own.
+    A class that neither the predictions nor the targets have is in none of the means. f1_CLASS: of each other class.
     top_k: adds top_K_accuracy, how often the target is among the k likeliest classes.
     """
 
@@ -97,7 +97,7 @@ class ClassificationMetrics:
         if top_k is not None:
             top = MulticlassAccuracy(count, top_k=top_k, average="micro", validate_args=False)
             self._top_k = top.to(_collective_device())
-        self._figures = MetricCollection(
+        self._metrics = MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(count, average="micro", validate_args=False),
                 "f1": MulticlassF1Score(count, average="macro", validate_args=False),
@@ -107,35 +107,35 @@ class ClassificationMetrics:
             }
         ).to(_collective_device())
 
-    def update(self, images: Iterable[Answered]) -> None:
+    def update(self, images: Iterable[ScoredPrediction]) -> None:
         """A batch. The targets are classes, int64 []."""
-        probabilities, targets = (tensor.to(self._figures["accuracy"].device) for tensor in _stacked(images))
-        self._figures.update(probabilities.argmax(dim=1), targets)
+        probabilities, targets = (tensor.to(self._metrics["accuracy"].device) for tensor in _stacked(images))
+        self._metrics.update(probabilities.argmax(dim=1), targets)
         if self._top_k is not None:
             self._top_k.update(probabilities, targets)
 
     def compute(self) -> dict[str, float]:
-        figures = self._figures.compute()
+        values = self._metrics.compute()
         if self._top_k is not None:
-            figures[f"top_{self._top_k.top_k}_accuracy"] = self._top_k.compute()
-        counts = zip(map(class_key, self.class_names), figures.pop("counts").tolist(), strict=True)
+            values[f"top_{self._top_k.top_k}_accuracy"] = self._top_k.compute()
+        counts = zip(map(class_key, self.class_names), values.pop("counts").tolist(), strict=True)
         return {
-            **{name: float(value) for name, value in figures.items()},
+            **{name: float(value) for name, value in values.items()},
             **{f"f1_{key}": 2 * tp / (2 * tp + fp + fn) for key, (tp, fp, _, fn, _) in counts if tp + fp + fn},
         }
 
 
 class MultiLabelMetrics(Metric):
-    """What answers of yes or no to each class are worth.
+    """The metrics of predictions of yes or no for each class.
 
     map: the average precision of each class's probabilities, exact, the mean of the classes that occur. PASCAL VOC and
     COCO rank by it; it needs no threshold.
-    accuracy: the share of all answers that are right. exact_match: the share of images with all answers right.
-    f1: the mean of the classes' F1; f1_CLASS: each one's; micro_f1: F1 of all answers together. A class that neither
-    the answers nor the targets have is in none of them.
+    accuracy: the share of all predictions that are right. exact_match: the share of images with all of them right.
+    f1: the mean of the classes' F1; f1_CLASS: each one's; micro_f1: F1 of all predictions together. A class that
+    neither the predictions nor the targets have is in none of them.
 
-    Every process keeps all answers, of the others too once they are computed: 8 bytes for each image and class, 64 MB
-    for 100,000 images of 80 classes; next to the network on a GPU.
+    Every process keeps all predictions, and those of the others when they are computed: 8 bytes for each image and
+    class, 64 MB for 100,000 images of 80 classes; next to the network on a GPU.
     """
 
     full_state_update = False
@@ -152,7 +152,7 @@ class MultiLabelMetrics(Metric):
         self.add_state("targets", [], dist_reduce_fx="cat")
         self.to(_collective_device())
 
-    def update(self, images: Iterable[Answered]) -> None:
+    def update(self, images: Iterable[ScoredPrediction]) -> None:
         """A batch. The targets are 1 or 0 for each class, uint8 [K]."""
         probabilities, targets = _stacked(images)
         self.probabilities.append(probabilities.flatten().to(self.device))
@@ -190,11 +190,11 @@ def average_precisions(probabilities: Tensor, targets: Tensor) -> list[float | N
     ]
 
 
-def _stacked(images: Iterable[Answered]) -> tuple[Tensor, Tensor]:
+def _stacked(images: Iterable[ScoredPrediction]) -> tuple[Tensor, Tensor]:
     """Probabilities, float32 [N, K], and targets, [N] or [N, K]. One update a batch: each takes a millisecond."""
     listed = list(images)
-    answers = [image.answer for image in listed]
-    probabilities = [answer.probabilities for answer in answers if isinstance(answer, Classification)]
+    predictions = [image.prediction for image in listed]
+    probabilities = [found.probabilities for found in predictions if isinstance(found, Classification)]
     return torch.from_numpy(np.stack(probabilities)), torch.from_numpy(np.stack([image.target for image in listed]))
 
 
@@ -205,6 +205,6 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def _collective_device() -> torch.device:
-    """Where a state must be for the processes to sum it: NCCL reaches nothing but the GPU."""
+    """Where a state must be for the processes to sum it: NCCL reaches only the GPU."""
     on_gpu = dist.is_initialized() and dist.get_backend() == "nccl"
     return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")

@@ -1,4 +1,4 @@
-"""Memory or disk that ran out, said with what to change. Libraries say it in many ways."""
+"""Memory or disk that ran out, explained with what to change."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
 from byoc_vision.errors import ResourceError
+from byoc_vision.system.memory import is_out_of_memory
 
 _LOADER_DIED = re.compile(
     r"DataLoader worker \(pid\(?s?\)? ?[\d, ]+\) (is killed by signal: (?P<signal>[\w ]+)|exited)"
 )
+_OF_GPU = re.compile(r"CUDA|CUBLAS|CUDNN")
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -30,15 +30,16 @@ def explained(batch_size: int) -> Iterator[None]:
 
 
 def explain(error: BaseException, batch_size: int) -> ResourceError | None:
-    """What ran out and what to do about it; None where the error is another one."""
-    if isinstance(error, torch.OutOfMemoryError):
+    """What ran out and what to do about it; None if the error is another one."""
+    out_of_memory = is_out_of_memory(error)
+    if out_of_memory and _OF_GPU.search(str(error)):
         smaller = max(1, batch_size // 2)
         return ResourceError(
             f"the GPU's memory does not suffice for batch_size={batch_size}; take batch_size={smaller} with "
             "accumulate_steps=2, which learns the same, or auto_batch_size=true, or a smaller image_size "
             f"({_first_line(error)})"
         )
-    if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error):
+    if out_of_memory:
         return ResourceError(
             f"memory does not suffice for batch_size={batch_size}; take a smaller batch_size, a smaller image_size, "
             f"fewer num_workers, or an instance with more memory ({_first_line(error) or type(error).__name__})"

@@ -12,10 +12,10 @@ from byoc_vision.errors import UserError
 logger = logging.getLogger(__name__)
 
 
-def leave_compiled(folder: Path) -> None:
-    """Put the network of the artifact in `folder` beside its weights as OpenVINO reads it.
+def export_openvino(folder: Path) -> None:
+    """Write the network of the artifact in `folder` beside its weights as OpenVINO reads it.
 
-    To be called last of all: where it fails, or the job is killed meanwhile, the model is there, and PyTorch serves it.
+    Call it last: if it fails, or the job is killed meanwhile, the model is complete, and PyTorch serves it.
     """
     # Imported here: together they take a second that the first step need not wait for.
     from byoc_vision.inference import compiled
@@ -26,6 +26,6 @@ def leave_compiled(folder: Path) -> None:
     try:
         compiled.write(folder, config, TorchEngine.load(folder, config, "cpu").net)
     except UserError as error:
-        logger.warning("The model is there without OpenVINO's form of it, and CPUs serve it more slowly: %s", error)
+        logger.warning("The model has no OpenVINO form, and CPUs serve it more slowly: %s", error)
     else:
-        logger.info("The model is there as OpenVINO reads it, too (%.1f s)", time.monotonic() - started)
+        logger.info("Exported the OpenVINO model (%.1f s)", time.monotonic() - started)

@@ -1,4 +1,4 @@
-"""Optimisers by name, and how the learning rate runs over the steps of a training."""
+"""Optimisers by name, and the learning rate over the steps of a training."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def build_optimizer(
     weight_decay: float = 0.0,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
-    gamma: float = 0.9,
+    alpha: float = 0.9,
     encoder: Collection[nn.Parameter] = (),
     encoder_lr_factor: float = 1.0,
 ) -> Optimizer:
@@ -41,8 +41,8 @@ def build_optimizer(
 
     The parameters of `encoder` learn at `encoder_lr_factor` times the learning rate; the first group is of the others.
 
-    `momentum` is for sgd, nag (SGD with Nesterov's momentum) and rmsprop; `betas` for adam and adamw; `gamma` is
-    rmsprop's smoothing; `eps` for all but SGD. Fused kernels are used where torch has them. Raises InputError for
+    `momentum` is for sgd, nag (SGD with Nesterov's momentum) and rmsprop; `betas` for adam and adamw; `alpha` is
+    rmsprop's smoothing; `eps` for all but SGD. Fused kernels are used if torch has them. Raises InputError for
     another name.
     """
     groups = parameter_groups(model, weight_decay, encoder, encoder_lr_factor * learning_rate)
@@ -56,7 +56,7 @@ def build_optimizer(
         case "nag":
             return torch.optim.SGD(groups, learning_rate, momentum=momentum, nesterov=True, fused=True)
         case "rmsprop":
-            return torch.optim.RMSprop(groups, learning_rate, alpha=gamma, eps=eps, momentum=momentum, foreach=True)
+            return torch.optim.RMSprop(groups, learning_rate, alpha=alpha, eps=eps, momentum=momentum, foreach=True)
         case "adagrad":
             return torch.optim.Adagrad(groups, learning_rate, eps=eps, foreach=True)
     raise InputError(f"optimizer={name} is not known; take one of {', '.join(OPTIMIZERS)}")
@@ -67,7 +67,7 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """The trained parameters: matrices and kernels, which decay, and biases and normalisation, which do not.
 
-    He et al., "Bag of Tricks for Image Classification", 2019, section 3.1. Where `encoder` is given, its parameters
+    He et al., "Bag of Tricks for Image Classification", 2019, section 3.1. If `encoder` is given, its parameters
     follow in two groups of their own with the learning rate `encoder_rate`.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -114,7 +114,7 @@ def schedule_factor(
     cosine: half a cosine down to 0 (Loshchilov and Hutter, 2017).
     poly: (1 - progress) ** 0.9 (Chen et al., 2017).
     step: times `factor` at each of `milestones`, in steps from the start of the training.
-    one_cycle: up from 1/25 along half a cosine over 30 % of the steps, or over the warm-up where there is one, and down
+    one_cycle: up from 1/25 along half a cosine over 30 % of the steps, or over the warm-up if there is one, and down
     to next to nothing (Smith and Topin, 2018).
     constant: as it is.
     """

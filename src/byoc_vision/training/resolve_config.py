@@ -1,11 +1,9 @@
-"""From hyperparameters and data to decisions: which model, which input, which loss, which figure counts."""
+"""From hyperparameters and data to decisions: which model, which input size, which loss, which objective."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.samples import DataOptions, Dataset
@@ -14,7 +12,7 @@ from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.names import canonical_spec
 from byoc_vision.models.pretrained import PretrainedInfo
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.training.metric_names import figures_of
+from byoc_vision.training.metric_names import Objective, metrics_of
 from byoc_vision.types import ModelSpec, ResizeRule, Task
 
 DEFAULT_MODEL: dict[Task, str] = {"segmentation": "unet", "classification": "resnet18"}
@@ -23,16 +21,8 @@ DEFAULT_RESIZE: dict[Task, ResizeRule] = {"segmentation": "stretch", "classifica
 DEFAULT_LOSS: dict[Task, str] = {"segmentation": "bce_dice", "classification": "cross_entropy"}
 
 
-@dataclass(frozen=True)
-class Objective:
-    """The validation figure that decides which epoch is kept."""
-
-    name: str
-    mode: Literal["max", "min"] = "max"
-
-
 def data_options(hyperparameters: Hyperparameters) -> DataOptions:
-    """What the hyperparameters say of the data."""
+    """The hyperparameters of the data."""
     return DataOptions(
         task=hyperparameters.task,
         layout=hyperparameters.data_layout,
@@ -65,7 +55,7 @@ def model_spec(hyperparameters: Hyperparameters, dataset: Dataset) -> ModelSpec:
 
 
 def is_binary(dataset: Dataset) -> bool:
-    """Two classes of pixels are told apart by one logit and a sigmoid."""
+    """Two classes of pixels take one logit and a sigmoid."""
     return dataset.task == "segmentation" and len(dataset.classes) == 2
 
 
@@ -84,7 +74,7 @@ def preprocess(hyperparameters: Hyperparameters, spec: ModelSpec, pretrained: Pr
     if short_side is not None and short_side < max(height, width):
         raise InputError(
             f"short_side={short_side} is less than image_size={height}, {width}, which is cut out of it; "
-            "raise the one or lower the other"
+            "raise the first or lower the second"
         )
     rule = Preprocess(height=height, width=width, resize=resize, short_side=short_side)
     if pretrained is None:
@@ -93,9 +83,9 @@ def preprocess(hyperparameters: Hyperparameters, spec: ModelSpec, pretrained: Pr
 
 
 def crop_size(hyperparameters: Hyperparameters, rule: Preprocess, task: Task) -> tuple[int, int] | None:
-    """The size of the parts of images to train on, where it is not the whole.
+    """The size of the parts of images to train on; None for whole images.
 
-    Raises InputError for a part larger than the whole, and where labels are of whole images.
+    Raises InputError for a part larger than the whole, and for tasks whose labels are of whole images.
     """
     size = hyperparameters.crop_size
     if size is None:
@@ -124,19 +114,18 @@ def loss_name(hyperparameters: Hyperparameters, task: Task) -> str:
 
 
 def objective(hyperparameters: Hyperparameters, dataset: Dataset) -> Objective:
-    """The figure that the job names, else Dice for one kind of object, mIoU for several, accuracy for images, and
-    mean average precision for images with several labels.
+    """The metric that the job names, or the task's default, see `metrics_of`.
 
-    Raises InputError for a figure that the task does not have.
+    Raises InputError for a metric that the task does not have.
     """
-    usual, *others = figures_of(dataset.task, multi_label=dataset.multi_label, classes=len(dataset.classes))
-    name = usual if hyperparameters.objective == "auto" else hyperparameters.objective
-    if name not in (usual, *others):
-        raise InputError(f"objective={name} is no figure of this task; take one of {', '.join([usual, *others])}")
+    default, *others = metrics_of(dataset.task, multi_label=dataset.multi_label, classes=len(dataset.classes))
+    name = default if hyperparameters.objective == "auto" else hyperparameters.objective
+    if name not in (default, *others):
+        raise InputError(f"objective={name} is not a metric of this task; take one of {', '.join([default, *others])}")
     return Objective(name, "min" if name == "loss" else "max")
 
 
 def baked_weights() -> Path | None:
-    """The folder of pretrained weights that the image was built with, where it has one."""
+    """The folder of pretrained weights that the Docker image was built with; None if it has none."""
     folder = Path(os.environ.get("BYOC_PRETRAINED_DIR", "/opt/byoc/weights"))
     return folder if folder.is_dir() else None

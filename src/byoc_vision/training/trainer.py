@@ -1,114 +1,394 @@
-"""The network in training, with all that its epochs need."""
+"""The training loop: from the first step, or from a checkpoint, to the best model and its test.
+
+`Trainer.train` reads from top to bottom. build.py makes a trainer whole; callbacks/ follow it.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+import math
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import nn
 from tqdm import tqdm
 
+from byoc_vision import __version__
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.cache import ImageCache
 from byoc_vision.data.loaders import EvaluationBatch, TrainingLoader
+from byoc_vision.errors import InputError
+from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.parts import Encoder
-from byoc_vision.training.distributed import World, share_statistics
+from byoc_vision.report.record import State
+from byoc_vision.training.batch_layout import BatchLayout, Progress
+from byoc_vision.training.best_model import BestModel
+from byoc_vision.training.callbacks.base import Callbacks
+from byoc_vision.training.callbacks.health.callback import Health
+from byoc_vision.training.callbacks.run_record import RunRecord
+from byoc_vision.training.callbacks.step_timer import StepTimer
+from byoc_vision.training.checkpoint import (
+    Checkpointer,
+    optimizer_state,
+    set_optimizer_state,
+    set_random_state,
+    set_schedule_steps,
+)
+from byoc_vision.training.data_partition import DataPartition
+from byoc_vision.training.distributed import (
+    StopSync,
+    World,
+    any_process,
+    broadcast_buffers,
+    sum_over_processes,
+    unwrap,
+    wrap_ddp,
+)
 from byoc_vision.training.evaluation import Evaluator
-from byoc_vision.training.history import Figures
-from byoc_vision.training.instruments import Instruments
-from byoc_vision.training.step import Onlooker, Step, train_one_epoch
-from byoc_vision.training.callbacks.base import StepObserver
-from byoc_vision.training.parallel import bare, joined
-from byoc_vision.training.batch_layout import Progress
-from byoc_vision.training.throughput import Meter, Throughput
+from byoc_vision.training.history import EarlyStopping, EpochRecord, History, Metrics
+from byoc_vision.training.predictions.collector import Collector
+from byoc_vision.training.signals import StopRequestedError, StopSignals
+from byoc_vision.training.step import Batch, Step
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Trainer:
-    """What `fit` drives. `net` is the bare network whose weights are saved.
+    """A training, and all that changes in its course. Every process has one; the main process alone writes.
 
-    encoder: what does not learn in the first `freeze_epochs` epochs.
+    net: the network whose weights are saved; step.model: the same with its normalisation and, in several processes,
+        the averaging of gradients.
+    loader, validation: this process's batches. partition: the samples, and which of them are this process's.
+    timer, health: two of the callbacks. encoder: what does not learn in the first `freeze_epochs` epochs.
     """
 
+    hyperparameters: Hyperparameters
+    world: World
     config: ModelConfig
     net: nn.Module
     step: Step
-    batches: TrainingLoader
+    loader: TrainingLoader
     evaluator: Evaluator
     validation: Iterable[EvaluationBatch]
-    world: World
-    instruments: Instruments
-    accumulate_steps: int = 1
+    partition: DataPartition
+    layout: BatchLayout
+    history: History
+    best: BestModel
+    run: RunRecord
+    checkpointer: Checkpointer
+    signals: StopSignals
+    stop: StopSync
+    callbacks: Callbacks
+    timer: StepTimer
+    health: Health
+    early_stopping: EarlyStopping | None = None
     encoder: Encoder | None = None
-    freeze_epochs: int = 0
     cache: ImageCache | None = None
-    throughput: Throughput = field(default_factory=Throughput)
+    progress: Progress = field(default_factory=Progress)
+    complete: bool = False  # no epoch follows
+    _collector: Collector | None = None  # of the last validation
     _frozen: bool = False
+    _epoch_started: float = 0.0
+    _ended: bool = False
 
-    @property
-    def steps_per_epoch(self) -> int:
-        return -(-len(self.batches) // self.accumulate_steps)
+    def __post_init__(self) -> None:
+        self.progress.sums = self.progress.sums.to(self.step.device)
 
-    def steps_done(self, epoch: int, batch: int) -> int:
-        """Of the whole job, once `batch` batches of an epoch are trained on."""
-        return (epoch - 1) * self.steps_per_epoch + batch // self.accumulate_steps
+    def train(self) -> None:
+        """Train all epochs that are left, and test the best model.
 
-    def observe(self, *observers: StepObserver) -> None:
-        """Have each step told to these, too, from the next one on."""
-        self.step = replace(self.step, observers=(*self.step.observers, *observers))
+        A request to stop leaves a usable model and a checkpoint to continue from. A failure is in the record, too.
 
-    def train(self, epoch: int, progress: Progress, after_step: Callable[[], bool]) -> None:
-        """Train on what `progress` leaves of this process's share of the epoch's images, and count it there.
-
-        Ends early where `after_step`, asked after each step, says so.
+        Raises:
+            InputError: the loss is not a number, or the checkpoint is of another model.
+            UserError: the data or the resources of the job do not suffice.
         """
-        self._freeze_or_thaw(epoch)
-        self.batches.set_epoch(epoch, progress.batch)
+        with self._recorded():
+            self.checkpointer.load(self)
+            self.callbacks.train_begin(self.run())
+            self.signals.training = True
+            try:
+                while not self.complete:
+                    self.begin_epoch()
+                    for batches in self.batches():
+                        self.progress.add(self.step(batches), len(batches))
+                        if self._save_or_stop():
+                            break
+                    train_loss = self.end_of_steps()
+                    if self._stopped_by_rule(train_loss):
+                        break
+                    record = self.evaluate(train_loss)
+                    if self.history.add(record):
+                        self._save_best(record)
+                    self.complete = self._is_last(record)
+                    self.progress.begin(record.epoch + 1)
+                    self._save_if_due(record)
+                    self.callbacks.epoch_end(self.run())
+                    self._leave_if_asked()
+                    if record.epoch == 1:
+                        self.partition.check_test(self.world)
+                self.checkpointer.wait()
+                self.best.test(self._is_asked_to_stop)
+                self._end(*self._outcome())
+            except StopRequestedError:
+                self._leave_resumable()
+
+    # An epoch
+
+    def begin_epoch(self) -> None:
+        """Begin the epoch of `progress`, or continue it after the batches that are done."""
+        self._epoch_started = time.monotonic()
+        if self.progress.batch == 0:
+            self.progress.begin(self.progress.epoch, self.learning_rate)
+        epoch, batch = self.progress.epoch, self.progress.batch
+        self._freeze_or_unfreeze(epoch)
+        self.loader.set_epoch(epoch, batch)
+        self.callbacks.epoch_begin(epoch, batch // self.layout.accumulate_steps)
+        self.step.begin()
+
+    def batches(self) -> Iterator[list[Batch]]:
+        """The batches that are left of the epoch, in groups for one step each; the last group may be smaller."""
         bar = tqdm(
-            self.batches,
-            desc=f"epoch {epoch}",
+            self.loader,
+            desc=f"epoch {self.progress.epoch}",
             unit="batch",
             leave=False,
-            initial=progress.batch,
-            total=len(self.batches),
-            disable=None if self.world.is_first else True,  # None: a bar on a terminal, nothing in a log
+            initial=self.progress.batch,
+            total=len(self.loader),
+            disable=None if self.world.is_main else True,  # None: a bar on a terminal, nothing in a log
         )
-        done = progress.batch // self.accumulate_steps
-        self.instruments.epoch_begins(self.steps_done(epoch, progress.batch))
-        meter = Meter(self.instruments.timeline)
-        with bar as batches:
-            watched = meter.watch(batches, epoch, done)
-            train_one_epoch(self.step, watched, progress, after_step, self.accumulate_steps)
-        self.instruments.epoch_ends()
-        self.throughput = meter.throughput(self.world)
+        group: list[Batch] = []
+        with bar:
+            for images, targets in self.timer.watch(bar):
+                group.append((images, targets))
+                if len(group) == self.layout.accumulate_steps:
+                    yield group
+                    group = []
+            if group:
+                yield group
 
-    def _freeze_or_thaw(self, epoch: int) -> None:
-        """The state that an epoch is trained in depends on the epoch alone, so that a resumed run has it too."""
-        if self.encoder is None or not self.freeze_epochs:
+    def end_of_steps(self) -> float:
+        """The mean training loss of the epoch, over all processes. Raises StopRequestedError in all of them."""
+        self.callbacks.epoch_trained()
+        self.timer.gather_throughput(self.world)
+        self._leave_if_asked()
+        total = sum_over_processes(self.progress.sums.clone(), self.world)
+        return float(total[0] / total[1])
+
+    def evaluate(self, train_loss: float) -> EpochRecord:
+        """Evaluate the validation images. Raises InputError if the loss is not a number."""
+        epoch, rate = self.progress.epoch, self.progress.learning_rate
+        if not math.isfinite(train_loss):
+            cause = f" ({self.health.diagnosis})" if self.health.diagnosis else ""
+            raise InputError(
+                f"learning_rate: the training loss is {train_loss} in epoch {epoch}: the training diverged at a "
+                f"learning rate of {rate:g}{cause}. Lower it (a tenth is a good next try), or set clip_grad_norm=1"
+            )
+        record = EpochRecord(
+            epoch,
+            rate,
+            train_loss,
+            self.validate(),
+            time.monotonic() - self._epoch_started,
+            images_per_second=self.timer.throughput.images_per_second,
+            data_wait=self.timer.throughput.data_wait,
+        )
+        logger.info(record.line())
+        return record
+
+    def validate(self) -> Metrics:
+        """The validation metrics of the weights as they are. Raises StopRequestedError in all processes."""
+        broadcast_buffers(self.net, self.world)
+        self._collector = self.best.collector("validation")
+        return self.evaluator.evaluate(self.validation, self._is_asked_to_stop, self._collector)
+
+    @property
+    def learning_rate(self) -> float:
+        return float(self.step.schedule.get_last_lr()[0])
+
+    def _save_best(self, record: EpochRecord) -> None:
+        assert self._collector is not None, "an epoch is evaluated before it is saved"
+        config = self.best.save(record, self._collector)
+        self.checkpointer.keep_best(config, self.net.state_dict())
+
+    def _freeze_or_unfreeze(self, epoch: int) -> None:
+        """What learns in an epoch depends on the epoch alone, so a resumed run learns the same."""
+        if self.encoder is None or not self.hyperparameters.freeze_epochs:
             return
-        frozen = epoch <= self.freeze_epochs
+        frozen = epoch <= self.hyperparameters.freeze_epochs
         if frozen == self._frozen:
             return
         self._frozen = frozen
         self.encoder.freeze(frozen)
-        # DistributedDataParallel averages the gradients of the parameters that learnt when it was made.
-        model = joined(bare(self.step.model), self.world)
-        self.step = replace(self.step, model=model, still=self.encoder.batch_norms if frozen else ())
+        # DistributedDataParallel averages the gradients of the parameters that learned when it was made.
+        model = wrap_ddp(unwrap(self.step.model), self.world)
+        self.step = replace(self.step, model=model, frozen_bn=self.encoder.batch_norms if frozen else ())
         logger.info("Epoch %d: the encoder %s", epoch, "is frozen, the head learns" if frozen else "learns too")
 
-    def validate(self, stopping: Callable[[], bool], onlooker: Onlooker | None = None) -> Figures:
-        """The figures of the validation images. Raises StopRequestedError in all processes."""
-        share_statistics(self.net, self.world)
-        return self.evaluator.evaluate(self.validation, stopping, onlooker)
+    # When to save and when to stop: the same in all processes
 
-    def learning_rate(self) -> float:
-        return float(self.step.schedule.get_last_lr()[0])
+    def _save_or_stop(self) -> bool:
+        """After a step: save a checkpoint if one is due. Returns whether to leave the epoch."""
+        due = self.checkpointer.after_step(self)
+        stop, save = self.stop(self.signals.requested or self.health.stop, due)
+        if save:
+            self.checkpointer.save(self, proven=False)
+        return stop
+
+    def _save_if_due(self, record: EpochRecord) -> None:
+        sound = math.isfinite(record.validation.get("loss", 0.0))
+        if sound and (self.complete or self.checkpointer.due_by_epoch(record.epoch)):
+            self.checkpointer.save(self)
+
+    def _is_last(self, record: EpochRecord) -> bool:
+        """Whether no epoch follows."""
+        last = record.epoch >= self.hyperparameters.epochs
+        objective = self.history.objective.name
+        if self.early_stopping and self.early_stopping.should_stop(record.epoch, record.validation[objective]):
+            logger.info("Stopped early: no better %s for %d epochs", objective, self.early_stopping.patience)
+            last = True
+        self.health.judge_epoch(self.run.times())
+        return any_process(self.health.stop, self.world, self.step.device) or last
+
+    def _stopped_by_rule(self, train_loss: float) -> bool:
+        """Whether a health rule ends the training within the epoch. As with early stopping, the best model is left.
+
+        An epoch that is complete is evaluated first; a model whose loss is not a number cannot be.
+        """
+        if not any_process(self.health.stop, self.world, self.step.device):
+            return False
+        has_best = self.history.best is not None
+        sound, complete = math.isfinite(train_loss), self.progress.batch >= len(self.loader)
+        if (sound and complete) or (not sound and not has_best):
+            return False
+        logger.info("A health rule ends the training in epoch %d", self.progress.epoch)
+        self.best.save_unfinished()
+        self.complete = has_best
+        self.checkpointer.save(self)
+        return True
+
+    def _leave_if_asked(self) -> None:
+        if any_process(self.signals.requested, self.world, self.step.device):
+            raise StopRequestedError
+
+    def _is_asked_to_stop(self) -> bool:
+        self.callbacks.batch_validated()
+        return self.signals.requested
+
+    def _leave_resumable(self) -> None:
+        """Asked to stop: leave a usable model, and a checkpoint to continue from."""
+        epoch, batch = self.progress.epoch, self.progress.batch
+        logger.info("Asked to stop in epoch %d after %d of its batches", epoch, batch)
+        self.best.save_unfinished()
+        self.checkpointer.save(self)
+        self.checkpointer.wait()
+        if self.checkpointer.store and self.world.is_main:
+            logger.info("The job goes on from the checkpoint in %s when it restarts", self.checkpointer.store.folder)
+        self._end("interrupted", f"asked to stop in epoch {epoch}")
+
+    def _outcome(self) -> tuple[State, str | None]:
+        """How the training ended, and why."""
+        if rule := self.health.stopped_by:
+            return "stopped_by_rule", f"{rule.rule}: {rule.evidence}"
+        return "stopped_early" if len(self.history.records) < self.hyperparameters.epochs else "finished", None
+
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        """An error that ends the training is in the record, too. The cache is removed."""
+        try:
+            with self.partition.unreadable_named(self.hyperparameters.on_bad_sample):
+                yield
+        except StopRequestedError:
+            self._end("interrupted", "asked to stop before training began")
+            raise
+        except BaseException as error:
+            self._end("failed", f"{error}" or type(error).__name__)
+            raise
+        finally:
+            self.close()
+
+    def _end(self, state: State, reason: str | None = None) -> None:
+        """Only the first end counts."""
+        if not self._ended:
+            self._ended = True
+            self.callbacks.train_end(self.run(state, reason))
 
     def close(self) -> None:
-        """End what looks on, and remove what the job kept for itself alone."""
-        self.instruments.close()
+        """Remove what the job kept for itself."""
         if self.cache:
             self.cache.close()
+
+    # Its state
+
+    def state_dict(self, processes: list[dict[str, Any]]) -> dict[str, Any]:
+        """A checkpoint. processes: the generators and the summed losses of each process."""
+        return {
+            "package_version": __version__,
+            "card": self.config.model_dump(mode="json"),
+            "hyperparameters": self.hyperparameters.model_dump(mode="json"),
+            "grid": self.layout.as_dict(),
+            "progress": self.progress.state_dict(),
+            "steps": self.step.schedule.last_epoch,
+            "complete": self.complete,
+            **self.history.state_dict(),
+            "early_stopping": self.early_stopping.state_dict() if self.early_stopping else None,
+            "health": self.health.state_dict(),
+            "model": self.net.state_dict(),
+            "optimizer": optimizer_state(self.step.optimizer, self.net),
+            "scaler": self.step.scaler.state_dict(),
+            "processes": processes,
+        }
+
+    def load_state_dict(self, content: dict[str, Any]) -> None:
+        """Load a checkpoint, and save its best model again."""
+        self.net.load_state_dict(content["model"])
+        if content["hyperparameters"]["optimizer"] == self.hyperparameters.optimizer:
+            set_optimizer_state(self.step.optimizer, self.net, content["optimizer"])
+        else:
+            logger.info("The optimiser is another one: it starts without the old one's averages")
+        if self.step.scaler.is_enabled() and content["scaler"]:
+            self.step.scaler.load_state_dict(content["scaler"])
+        self.history.load_state_dict(content)
+        if self.early_stopping and content["early_stopping"]:
+            self.early_stopping.load_state_dict(content["early_stopping"])
+        if health := content.get("health"):  # older checkpoints have none
+            self.health.load_state_dict(health)
+        if content["best"]:
+            self.best.restore(content["best"])
+        self.complete = len(self.history.records) >= self.hyperparameters.epochs or (
+            content["complete"] and self._would_stop_early(content["hyperparameters"])
+        )
+        self._load_position(content)
+
+    def _load_position(self, content: dict[str, Any]) -> None:
+        """In another layout of batches an unfinished epoch restarts; the weights stay."""
+        saved, steps = content["progress"], content["steps"]
+        if content["grid"] == self.layout.as_dict():
+            process = content["processes"][self.world.rank]
+            self.progress.epoch, self.progress.batch = saved["epoch"], saved["batch"]
+            self.progress.learning_rate = saved["learning_rate"]
+            self.progress.sums.copy_(process["sums"])
+            set_random_state(process["random"])
+        else:
+            steps = (saved["epoch"] - 1) * self.layout.steps_per_epoch
+            self.progress.begin(saved["epoch"])
+            if saved["batch"]:
+                logger.info("Batch layout changed since the checkpoint; restarting epoch %d", saved["epoch"])
+        set_schedule_steps(self.step.schedule, steps)
+        logger.info(
+            "Going on from the checkpoint: epoch %d, after %d of its %d batches",
+            self.progress.epoch,
+            self.progress.batch,
+            self.layout.batches,
+        )
+
+    def _would_stop_early(self, saved: dict[str, Any]) -> bool:
+        """Whether the checkpoint's job stopped early, or by a health rule, and this one would too."""
+        now = self.hyperparameters.model_dump(mode="json")
+        deciding = [name for name in now if name.startswith(("early_stopping", "health_"))]
+        same = all(saved.get(name, now[name]) == now[name] for name in deciding)
+        return same and len(self.history.records) < int(saved["epochs"])

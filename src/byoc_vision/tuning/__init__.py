@@ -1,1 +1,1 @@
-"""A search for hyperparameters without AWS: trials are training jobs, one after the other or beside each other."""
+"""A search for hyperparameters without AWS: trials are training jobs, run one after another or in parallel."""

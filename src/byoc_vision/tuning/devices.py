@@ -1,4 +1,4 @@
-"""Where trials train: a GPU for each, or a share of the processor's cores."""
+"""The device of each trial: a GPU, or a share of the CPU's cores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NO_FILE_NAME = re.compile(r"[^\w-]")
 
 
 def gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -> tuple[str, ...]:
-    """The GPUs that trials may take, as CUDA_VISIBLE_DEVICES names them; none on a machine without."""
+    """The GPUs that trials may use, as CUDA_VISIBLE_DEVICES names them; empty without GPUs."""
     count = visible_gpus(environment, devices)
     chosen = environment.get(GPU_VARIABLE)
     names = map(str, range(count)) if chosen is None else (name.strip() for name in chosen.split(","))
@@ -26,9 +26,9 @@ def gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -> tuple[
 
 @contextmanager
 def one_gpu(names: tuple[str, ...], turn: int, locks: Path) -> Iterator[Mapping[str, str]]:
-    """The variables that show a trial one GPU: one that no other trial of the search has, where there is one.
+    """The variables that show a trial a single GPU: a free one if there is any.
 
-    turn: which of them to take where each has a trial already. locks: the folder of their locks.
+    turn: the GPU to share if each has a trial already. locks: the folder of the GPUs' locks.
     """
     if not names:
         yield {}
@@ -46,7 +46,7 @@ def one_gpu(names: tuple[str, ...], turn: int, locks: Path) -> Iterator[Mapping[
 
 
 def threads(environment: Mapping[str, str], processes: int) -> Mapping[str, str]:
-    """The variable by which trials beside each other share out the cores, where nothing else sets it."""
+    """The variable that divides the cores among parallel trials, unless it is set already."""
     if processes == 1 or THREADS_VARIABLE in environment:
         return {}
     return {THREADS_VARIABLE: str(max(1, available_cores() // processes))}

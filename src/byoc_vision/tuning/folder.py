@@ -1,12 +1,12 @@
-"""What a search leaves, and where.
+"""The files of a search.
 
 best_hyperparameters.json   the best trial's hyperparameters, as SageMaker takes them
 model/                      its model
 report.html                 its report
-tuning.html                 how the search went
+tuning.html                 the page of the search
 trials.csv                  a line for each trial
-study.db                    Optuna's study, from which the search goes on
-trials/0007/                a trial: its hyperparameters, its log, and output/data with its figures
+study.db                    Optuna's study, from which the search resumes
+trials/0007/                a trial: its hyperparameters, its log, and output/data with its metrics
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ class SearchFolder:
 
     @property
     def study_lock(self) -> Path:
-        """Held while trials are handed out, and while the best model changes."""
+        """Held while a trial is chosen, and while the best model is replaced."""
         return self.locks / "study.lock"
 
     def trial_lock(self, number: int) -> Path:
-        """Held for as long as a trial runs."""
+        """Held while a trial runs."""
         return self.locks / f"trial-{number:04}.lock"
 
     def trial(self, number: int) -> MlPaths:
@@ -66,12 +66,10 @@ class SearchFolder:
         return MlPaths(self.root / "trials" / f"{number:04}")
 
     def prepare(self) -> None:
-        """Make it. Raises InputError where it holds something else than a search."""
+        """Create the folder. Raises InputError if it holds other files than a search's."""
         try:
             if self.root.exists() and not self.study.exists() and not self.locks.exists() and any(self.root.iterdir()):
                 raise InputError(f"{self.root} holds other files; name a new or an empty folder with --output")
             self.locks.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(
-                f"{self.root} cannot be a folder ({error.strerror}); name another with --output"
-            ) from error
+            raise InputError(f"{self.root} cannot be created ({error.strerror}); name another with --output") from error

@@ -1,4 +1,4 @@
-"""Locks between processes and threads: files of which one holder at a time has the lock."""
+"""Locks between processes and threads, held through files."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pathlib import Path
 
 
 class Lock:
-    """A lock that is held. It is released by `release`, and by the end of the process, however it ends."""
+    """A lock that is held, until `release` or the end of the process, even by SIGKILL."""
 
     def __init__(self, file: int) -> None:
         self._file = file
 
     @classmethod
     def when_free(cls, path: Path) -> Lock:
-        """Waits until nobody else holds it."""
-        file = _opened(path)
+        """Wait until the lock is free."""
+        file = _open(path)
         fcntl.flock(file, fcntl.LOCK_EX)
         return cls(file)
 
     @classmethod
     def if_free(cls, path: Path) -> Lock | None:
-        """None where somebody else holds it."""
-        file = _opened(path)
+        """None if the lock is held already."""
+        file = _open(path)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -39,7 +39,7 @@ class Lock:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """One process and thread at a time is in such a block of the same file."""
+    """Hold the lock of this file inside the context."""
     lock = Lock.when_free(path)
     try:
         yield
@@ -47,5 +47,5 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _opened(path: Path) -> int:
+def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -1,4 +1,4 @@
-"""One HTML file that says how a search went: what it came to, what mattered, and what became of each trial."""
+"""One HTML file about a search: the best trial, the importance of hyperparameters, and each trial."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
 from byoc_vision.describe.space import Categorical, Range
-from byoc_vision.report import words
+from byoc_vision.report import formatting
 from byoc_vision.report.drawing import draw
-from byoc_vision.report.shell import rendered, write
+from byoc_vision.report.html import render_page, write_page
 from byoc_vision.report.views.verdict import Fact, Mood
 from byoc_vision.tuning import plots
 from byoc_vision.tuning.request import Request
-from byoc_vision.tuning.study import BEST_EPOCH, EPOCHS, OWN, REASON, SECONDS, Study, spelt
+from byoc_vision.tuning.study import BEST_EPOCH, EPOCHS, OWN, REASON, SECONDS, STATE_NAMES, Study, to_string
 
 SECTIONS = ("Verdict", "Trials", "Search")
-FEWEST_FOR_IMPORTANCES = 6  # complete trials, below which they would be noise
+FEWEST_FOR_IMPORTANCES = 6  # complete trials; with fewer, importances would be noise
 
-_STATES: dict[TrialState, tuple[str, Mood]] = {
-    TrialState.COMPLETE: ("complete", "good"),
-    TrialState.PRUNED: ("pruned", "wait"),
-    TrialState.FAIL: ("failed", "bad"),
-    TrialState.RUNNING: ("running", "wait"),
+_MOODS: dict[TrialState, Mood] = {
+    TrialState.COMPLETE: "good",
+    TrialState.PRUNED: "wait",
+    TrialState.FAIL: "bad",
+    TrialState.RUNNING: "wait",
 }
 
 
 @dataclass(frozen=True)
 class Line:
-    """A trial in the table. parameters: their words and what they are sorted by."""
+    """A trial in the table. parameters: their texts, and the values they are sorted by."""
 
     number: int
     state: str
@@ -49,21 +49,21 @@ class Line:
     note: str
 
 
-def write_page(path: Path, study: Study, request: Request) -> None:
-    """Write the page of what is known by now. Raises OSError."""
-    write(path, render(study, request))
+def write_tuning_page(path: Path, study: Study, request: Request) -> None:
+    """Write the page of the results so far. Raises OSError."""
+    write_page(path, render(study, request))
 
 
 def render(study: Study, request: Request) -> str:
     trials, best, space = study.trials, study.best, study.space
-    metric, shown = space.objective.metric, _shown(study)
+    metric, shown = space.objective.metric, _plotted(study)
     drawn: dict[str, Any] = {}
     progress = plots.progress(shown, metric, space.objective.direction == "minimize")
     if progress:
         drawn |= {"progress": draw(progress), "parallel": plots.draw_parallel(shown, space.ranges, metric)}
     if any(trial.epochs for trial in shown):
         drawn["epochs"] = plots.draw_epochs(shown, metric)
-    return rendered(
+    return render_page(
         "tuning.html",
         f"Search for {metric} · byoc-vision",
         SECTIONS,
@@ -71,7 +71,7 @@ def render(study: Study, request: Request) -> str:
         metric=metric,
         best=best,
         where=_where(best),
-        about=_about(request, study),
+        about=_summary(request, study),
         facts=_facts(trials, best),
         progress=progress,
         has_epochs="epochs" in drawn,
@@ -79,18 +79,18 @@ def render(study: Study, request: Request) -> str:
         importances=importances(study),
         names=[found.name for found in space.ranges],
         lines=[_line(trial, best, space.ranges) for trial in trials],
-        ranges=[_described(found, request.own, best) for found in space.ranges],
+        ranges=[_range_row(found, request.own, best) for found in space.ranges],
         fixed=sorted(space.fixed.items()),
         hyperparameters=json.dumps(study.hyperparameters(best.params), indent=2) if best else "",
     )
 
 
 def importances(study: Study) -> list[tuple[str, float]]:
-    """How much of what the best trials have in common each hyperparameter explains, as shares, the largest first.
+    """How much each hyperparameter distinguishes the best trials, as shares, the largest first.
 
-    PED-ANOVA (Watanabe et al., 2023); none of too few trials.
+    PED-ANOVA (Watanabe et al., 2023); empty with too few trials.
     """
-    complete = [trial for trial in study.over if trial.state == TrialState.COMPLETE]
+    complete = [trial for trial in study.finished if trial.state == TrialState.COMPLETE]
     if len(complete) < FEWEST_FOR_IMPORTANCES:
         return []
     with warnings.catch_warnings():
@@ -99,7 +99,7 @@ def importances(study: Study) -> list[tuple[str, float]]:
     return sorted(found.items(), key=lambda item: -item[1])
 
 
-def _shown(study: Study) -> list[plots.Shown]:
+def _plotted(study: Study) -> list[plots.PlottedTrial]:
     best, known = study.best, [trial for trial in study.trials if trial.params]
     complete = sorted(
         (trial for trial in known if trial.state == TrialState.COMPLETE),
@@ -108,7 +108,7 @@ def _shown(study: Study) -> list[plots.Shown]:
     )
     ranks = {trial.number: rank / max(1, len(complete) - 1) for rank, trial in enumerate(complete)}
     return [
-        plots.Shown(
+        plots.PlottedTrial(
             trial.number,
             trial.value if trial.state == TrialState.COMPLETE else None,
             ranks.get(trial.number, 0.0),
@@ -123,13 +123,13 @@ def _shown(study: Study) -> list[plots.Shown]:
 def _where(best: FrozenTrial | None) -> str:
     if best is None:
         return "No trial is complete yet"
-    own = "; the recipe as it is" if OWN in best.user_attrs else ""
-    return f"trial {best.number}, after epoch {best.user_attrs.get(BEST_EPOCH, words.NOTHING)}{own}"
+    own = "; the unchanged recipe" if OWN in best.user_attrs else ""
+    return f"trial {best.number}, after epoch {best.user_attrs.get(BEST_EPOCH, formatting.NOTHING)}{own}"
 
 
-def _about(request: Request, study: Study) -> str:
+def _summary(request: Request, study: Study) -> str:
     task, data = request.recipe.task, request.data
-    images = " and ".join(f"{words.count(number)} {split}" for split, number in data["pictures"].items())
+    images = " and ".join(f"{formatting.count(number)} {split}" for split, number in data["pictures"].items())
     wanted = "lowest" if study.space.objective.direction == "minimize" else "highest"
     return f"{task.capitalize()} of {images} images, for the {wanted} {study.space.objective.metric}."
 
@@ -137,56 +137,57 @@ def _about(request: Request, study: Study) -> str:
 def _facts(trials: list[FrozenTrial], best: FrozenTrial | None) -> list[Fact]:
     facts, own = [], next((trial for trial in trials if OWN in trial.user_attrs), None)
     if own and best and own.state == TrialState.COMPLETE and own.value is not None and best.value is not None:
-        gain = words.figure(abs(best.value - own.value))
-        note = "nothing better was found yet" if best.number == own.number else f"the best is {gain} better"
-        facts.append(Fact("The recipe as it is", words.figure(own.value), note))
-    counts = {state: sum(trial.state == state for trial in trials) for state in _STATES}
-    told = [f"{counts[state]} {name}" for state, (name, _) in _STATES.items() if counts[state]]
-    facts.append(Fact("Trials", words.count(len(trials)), ", ".join(told)))
+        gain = formatting.number(abs(best.value - own.value))
+        note = "no better trial yet" if best.number == own.number else f"the best trial is {gain} better"
+        facts.append(Fact("Unchanged recipe", formatting.number(own.value), note))
+    counts = {state: sum(trial.state == state for trial in trials) for state in STATE_NAMES}
+    named = [f"{counts[state]} {name}" for state, name in STATE_NAMES.items() if counts[state]]
+    facts.append(Fact("Trials", formatting.count(len(trials)), ", ".join(named)))
     seconds = sum(trial.user_attrs.get(SECONDS, 0.0) for trial in trials)
-    facts.append(Fact("Trained", words.duration(seconds), "all trials together"))
-    planned, done = _epochs_spared(trials)
+    facts.append(Fact("Training time", formatting.duration(seconds), "of all trials"))
+    planned, done = _planned_and_done(trials)
     if planned > done:
-        facts.append(Fact("Epochs spared", words.count(planned - done), f"of {words.count(planned)}, by pruning"))
+        facts.append(
+            Fact("Epochs saved", formatting.count(planned - done), f"of {formatting.count(planned)}, by pruning")
+        )
     return facts
 
 
-def _epochs_spared(trials: list[FrozenTrial]) -> tuple[int, int]:
-    """Epochs that there would have been without pruning, and those that there were."""
+def _planned_and_done(trials: list[FrozenTrial]) -> tuple[int, int]:
+    """The number of epochs without pruning, and the actual number."""
     pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
     done = sum(len(trial.intermediate_values) for trial in trials)
-    spared = sum(trial.user_attrs.get(EPOCHS, 0) - len(trial.intermediate_values) for trial in pruned)
-    return done + spared, done
+    saved = sum(trial.user_attrs.get(EPOCHS, 0) - len(trial.intermediate_values) for trial in pruned)
+    return done + saved, done
 
 
 def _line(trial: FrozenTrial, best: FrozenTrial | None, ranges: tuple[Range, ...]) -> Line:
-    state, mood = _STATES[trial.state]
     planned = trial.user_attrs.get(EPOCHS)
     done = len(trial.intermediate_values)
     known = [(found.name, trial.params.get(found.name)) for found in ranges]
     return Line(
         number=trial.number,
-        state=state,
-        mood=mood,
+        state=STATE_NAMES[trial.state],
+        mood=_MOODS[trial.state],
         value=trial.value,
         is_best=best is not None and trial.number == best.number,
         epochs=f"{done} of {planned}" if planned else str(done),
         last_epoch=done,
         seconds=trial.user_attrs.get(SECONDS),
-        parameters=[(words.NOTHING, -1) if value is None else (spelt(value), value) for _, value in known],
-        note=trial.user_attrs.get(REASON) or ("the recipe as it is" if OWN in trial.user_attrs else ""),
+        parameters=[(formatting.NOTHING, -1) if value is None else (to_string(value), value) for _, value in known],
+        note=trial.user_attrs.get(REASON) or ("the unchanged recipe" if OWN in trial.user_attrs else ""),
     )
 
 
-def _described(
+def _range_row(
     found: Range, own: Mapping[str, float | int | str], best: FrozenTrial | None
 ) -> tuple[str, str, str, str]:
-    """Name, where it was sought, the recipe's value, the best trial's."""
+    """Its name, its range, the recipe's value, the best trial's value."""
     if isinstance(found, Categorical):
-        sought = ", ".join(found.values)
+        text = ", ".join(found.values)
     else:
-        sought = f"{words.setting(found.low)} to {words.setting(found.high)}"
-        sought += ", by its logarithm" if found.logarithmic else ""
-    before = spelt(own[found.name]) if found.name in own else words.NOTHING
-    after = spelt(best.params[found.name]) if best and found.name in best.params else words.NOTHING
-    return found.name, sought, before, after
+        text = f"{formatting.setting(found.low)} to {formatting.setting(found.high)}"
+        text += ", logarithmic" if found.logarithmic else ""
+    before = to_string(own[found.name]) if found.name in own else formatting.NOTHING
+    after = to_string(best.params[found.name]) if best and found.name in best.params else formatting.NOTHING
+    return found.name, text, before, after

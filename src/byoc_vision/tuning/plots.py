@@ -1,4 +1,4 @@
-"""The page's plots: how far the search has come, every trial by epoch, and every trial's hyperparameters."""
+"""The page's plots: the progress of the search, all trials by epoch, and the hyperparameters of all trials."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from itertools import accumulate
 from typing import Any
 
 from byoc_vision.describe.space import Categorical, Range
-from byoc_vision.report import words
+from byoc_vision.report import formatting
 from byoc_vision.report.charts import Chart, Series
-from byoc_vision.report.drawing import FONT, as_json, blank_plot, box, name_ticks, number_ticks, style_axes
+from byoc_vision.report.drawing import FONT, add_tooltip, as_json, blank_plot, name_ticks, number_ticks, style_axes
 from byoc_vision.report.palette import EDGE, QUIET, SERIES
 
-HEIGHT = 320  # CSS pixels, of the upright axes
+HEIGHT = 320  # CSS pixels, of the parallel axes
 _REST, _BEST = SERIES[0].light, SERIES[1].light
-_REACH = 14  # pixels around a point in which the pointer finds it
+_REACH = 14  # pixels around a point in which its tooltip shows
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A trial in a plot. rank: 0–1 from the worst to the best. epochs: what each came to, by its number."""
+class PlottedTrial:
+    """A trial in a plot. rank: 0–1 from the worst to the best. epochs: the metric of each, by its number."""
 
     number: int
     value: float | None
@@ -35,8 +35,8 @@ class Shown:
         return f"{self.number}, the best" if self.is_best else str(self.number)
 
 
-def progress(shown: Sequence[Shown], metric: str, minimize: bool) -> Chart | None:
-    """What the complete trials came to, and the best so far."""
+def progress(shown: Sequence[PlottedTrial], metric: str, minimize: bool) -> Chart | None:
+    """The metric of the complete trials, and the best so far."""
     known = [(trial.number, trial.value) for trial in shown if trial.value is not None]
     if not known:
         return None
@@ -45,8 +45,8 @@ def progress(shown: Sequence[Shown], metric: str, minimize: bool) -> Chart | Non
     return Chart("progress", metric, "trial", [number for number, _ in known], series)
 
 
-def draw_epochs(shown: Sequence[Shown], metric: str) -> dict[str, Any]:
-    """A line for each trial, by epoch; the points tell their values."""
+def draw_epochs(shown: Sequence[PlottedTrial], metric: str) -> dict[str, Any]:
+    """A line for each trial, by epoch; tooltips show the values."""
     lines = [trial for trial in shown if trial.epochs]
     xs, ys = [list(trial.epochs) for trial in lines], [list(trial.epochs.values()) for trial in lines]
     flat = [value for values in ys for value in values]
@@ -56,7 +56,7 @@ def draw_epochs(shown: Sequence[Shown], metric: str) -> dict[str, Any]:
     plot = blank_plot((1 - 0.02 * last, last * 1.02 + 0.02), (low - margin, high + margin))
     _add_lines(plot, lines, xs, ys)
     points = [
-        (epoch, value, trial.name, str(epoch), words.figure(value))
+        (epoch, value, trial.name, str(epoch), formatting.number(value))
         for trial in lines
         for epoch, value in trial.epochs.items()
     ]
@@ -66,7 +66,7 @@ def draw_epochs(shown: Sequence[Shown], metric: str) -> dict[str, Any]:
     return as_json(plot)
 
 
-def draw_parallel(shown: Sequence[Shown], ranges: Sequence[Range], metric: str) -> dict[str, Any]:
+def draw_parallel(shown: Sequence[PlottedTrial], ranges: Sequence[Range], metric: str) -> dict[str, Any]:
     """A line for each trial with a value, across an axis for each hyperparameter and the last for the value."""
     lines = [trial for trial in shown if trial.value is not None]
     values = [trial.value for trial in lines if trial.value is not None]
@@ -82,11 +82,11 @@ def draw_parallel(shown: Sequence[Shown], ranges: Sequence[Range], metric: str) 
     _add_lines(plot, lines, xs, ys)
     points = []
     for trial, places in zip(lines, ys, strict=True):
-        told = [(found.name, words.setting(trial.parameters[found.name])) for found in axes]
-        told.append((metric, words.figure(trial.value)))
+        named = [(found.name, formatting.setting(trial.parameters[found.name])) for found in axes]
+        named.append((metric, formatting.number(trial.value)))
         points += [
-            (x, y, trial.name, f"{name} = {text}", words.figure(trial.value))
-            for x, (y, (name, text)) in enumerate(zip(places, told, strict=True))
+            (x, y, trial.name, f"{name} = {text}", formatting.number(trial.value))
+            for x, (y, (name, text)) in enumerate(zip(places, named, strict=True))
         ]
     _add_points(plot, points, ["trial", "here", "value"], ["trial", "here", metric])
     style_axes(plot, "")
@@ -97,7 +97,7 @@ def draw_parallel(shown: Sequence[Shown], ranges: Sequence[Range], metric: str) 
 
 
 def place(found: Range, value: Any) -> float:
-    """Where a value lies in its range, 0–1."""
+    """A value's position in its range, 0–1."""
     if isinstance(found, Categorical):
         return found.values.index(value) / max(1, len(found.values) - 1) if len(found.values) > 1 else 0.5
     if found.logarithmic:
@@ -110,8 +110,8 @@ def _share(value: float | None, low: float, high: float) -> float:
     return (value - low) / (high - low) if high > low else 0.5
 
 
-def _add_lines(plot: Any, lines: Sequence[Shown], xs: list[list[int]], ys: list[list[float]]) -> None:
-    """The best lies over all others, and the worse ones are paler."""
+def _add_lines(plot: Any, lines: Sequence[PlottedTrial], xs: list[list[int]], ys: list[list[float]]) -> None:
+    """The best trial on top; the worse a trial, the paler."""
     from bokeh.models import ColumnDataSource, MultiLine
 
     order = sorted(range(len(lines)), key=lambda at: (lines[at].is_best, lines[at].rank))
@@ -127,19 +127,18 @@ def _add_lines(plot: Any, lines: Sequence[Shown], xs: list[list[int]], ys: list[
 
 
 def _add_points(plot: Any, points: Sequence[tuple[Any, ...]], columns: Sequence[str], names: Sequence[str]) -> None:
-    """Small dots, and around each a place where the pointer finds its words. points: x, y, and the columns' words."""
-    from bokeh.models import ColumnDataSource, HoverTool, Scatter
+    """Small dots with tooltips. points: x, y, and the columns' texts."""
+    from bokeh.models import ColumnDataSource, Scatter
 
     table = {name: [point[at] for point in points] for at, name in enumerate(["x", "y", *columns])}
     source = ColumnDataSource(table)
     plot.add_glyph(source, Scatter(x="x", y="y", size=4, fill_color=_REST, fill_alpha=0.6, line_color=None))
     reach = plot.add_glyph(source, Scatter(x="x", y="y", size=_REACH, fill_alpha=0, line_alpha=0))
-    told = box(list(zip(names, columns, strict=True)))
-    plot.add_tools(HoverTool(renderers=[reach], tooltips=told, limit=1, attachment="horizontal", show_arrow=False))
+    add_tooltip(plot, reach, list(zip(names, columns, strict=True)))
 
 
 def _add_axes(plot: Any, axes: Sequence[Range], extent: tuple[float, float]) -> None:
-    """Upright lines with the words of their ends, or of each of their values."""
+    """Vertical axes, labelled at their ends or at each of their values."""
     from bokeh.models import ColumnDataSource, Segment, Text
 
     count = len(axes) + 1
@@ -148,7 +147,7 @@ def _add_axes(plot: Any, axes: Sequence[Range], extent: tuple[float, float]) -> 
         Segment(x0="x", x1="x", y0="from", y1="to", line_color=EDGE.light, line_width=1),
     )
     labels = [(x, y, text) for x, found in enumerate(axes) for y, text in _labels(found)]
-    labels += [(count - 1, 0.0, words.figure(extent[0])), (count - 1, 1.0, words.figure(extent[1]))]
+    labels += [(count - 1, 0.0, formatting.number(extent[0])), (count - 1, 1.0, formatting.number(extent[1]))]
     x, y, text = map(list, zip(*labels, strict=True))
     plot.add_glyph(
         ColumnDataSource({"x": x, "y": y, "text": text}),
@@ -168,5 +167,5 @@ def _add_axes(plot: Any, axes: Sequence[Range], extent: tuple[float, float]) -> 
 def _labels(found: Range) -> list[tuple[float, str]]:
     if isinstance(found, Categorical):
         return [(place(found, value), value) for value in found.values]
-    ends = {0.0: words.setting(found.low), 1.0: words.setting(found.high)}
+    ends = {0.0: formatting.setting(found.low), 1.0: formatting.setting(found.high)}
     return [(0.5, ends[0.0])] if found.low == found.high else list(ends.items())

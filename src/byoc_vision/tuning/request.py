@@ -1,4 +1,4 @@
-"""What is searched: a recipe, the images, the figure to reach, and what may vary."""
+"""The request for a search: a recipe, the data, the objective, and the ranges."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from byoc_vision.types import Task
 
 @dataclass(frozen=True)
 class Request:
-    """A search that is possible: its recipe and its data were read and fit each other.
+    """A valid search: its recipe and its data were read and fit each other.
 
-    own: the recipe's own values of what varies, as far as they lie in its ranges.
+    own: the recipe's own values, as far as they lie in the ranges.
     """
 
     recipe: Recipe
@@ -35,7 +35,7 @@ class Request:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must be the same for trials to be compared, as JSON has it: kind of difference → what it was."""
+        """What must be equal for trials to be comparable, as JSON: kind of difference → value."""
         identity = {
             "metric": self.space.objective.metric,
             "ranges": {found.name: {**asdict(found), "kind": type(found).__name__} for found in self.space.ranges},
@@ -46,10 +46,10 @@ class Request:
 
 
 def read_request(recipe: str, data: Path, metric: str | None = None, keep: Collection[str] = ()) -> Request:
-    """Read the recipe, check the images as a job does before it trains, and see what may vary.
+    """Read the recipe, check the images as a job does before it trains, and choose the ranges.
 
-    recipe, metric, keep: as `describe.ranges.search_space` takes them; the task may be left to the data.
-    Raises InputError and DataError that name every mistake in either.
+    recipe, metric, keep: as `describe.ranges.search_space` takes them; without a task the data decide it.
+    Raises InputError and DataError that name every error in either.
     """
     given = _given(recipe)
     hyperparameters = hp.parse(given)
@@ -59,11 +59,11 @@ def read_request(recipe: str, data: Path, metric: str | None = None, keep: Colle
     log_or_raise(checked.report)
     read = _with_data(recipe_of({**given, "task": checked.dataset.task}, recipe), checked.dataset)
     space = search_space(read, metric, keep)
-    return Request(read, space, own_values(read, space), channels, _described(checked.dataset))
+    return Request(read, space, own_values(read, space), channels, _identify(checked.dataset))
 
 
 def own_values(recipe: Recipe, space: SearchSpace) -> dict[str, float | int | str]:
-    """The recipe's values of what varies, but for those outside their ranges."""
+    """The recipe's values of the hyperparameters that vary, except those outside their ranges."""
     own: dict[str, float | int | str] = {}
     for found in space.ranges:
         if isinstance(found, Categorical):
@@ -74,24 +74,24 @@ def own_values(recipe: Recipe, space: SearchSpace) -> dict[str, float | int | st
 
 
 def _given(recipe: str) -> dict[str, Any]:
-    """The hyperparameters as they are given, in whatever spelling."""
+    """The hyperparameters as they are given, in any spelling."""
     if recipe in get_args(Task):
         return {"task": recipe}
     path = Path(recipe)
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
-        read_recipe(recipe)  # which says what would do
+        read_recipe(recipe)  # raises with the remedy
     return hp.read_raw(file)
 
 
 def _with_data(recipe: Recipe, dataset: Dataset) -> Recipe:
-    """The recipe with what the data tell and it does not; what it gives stays as it is."""
-    told = {"multi_label": dataset.multi_label, "num_classes": len(dataset.classes)}
-    return replace(recipe, hyperparameters=recipe.hyperparameters.model_copy(update=told))
+    """The recipe completed from the data; what the recipe gives stays as it is."""
+    found = {"multi_label": dataset.multi_label, "num_classes": len(dataset.classes)}
+    return replace(recipe, hyperparameters=recipe.hyperparameters.model_copy(update=found))
 
 
-def _described(dataset: Dataset) -> dict[str, Any]:
-    """Which images these are: how many, of which classes, and a digest of their names."""
+def _identify(dataset: Dataset) -> dict[str, Any]:
+    """What identifies the data: the number of images, their classes, and a digest of their names."""
     digest = hashlib.blake2b(digest_size=8)
     for split, samples in dataset.splits.items():
         for name in sorted(f"{split}/{sample.image.name}" for sample in samples):

@@ -1,8 +1,7 @@
-"""What a search leaves beside its study: the best model and its hyperparameters, a table, and a page."""
+"""A search's results beside its study: the best model and its hyperparameters, a table, and a page."""
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import os
@@ -10,25 +9,25 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from byoc_vision.artifact import OPENVINO_FOLDER
-from byoc_vision.atomic_write import renamed_into_place, write_whole
+from byoc_vision.atomic_write import write_csv, write_whole
 from byoc_vision.errors import UserError
 from byoc_vision.tuning.folder import SearchFolder
 from byoc_vision.tuning.locks import locked
 from byoc_vision.tuning.request import Request
-from byoc_vision.tuning.study import BEST_EPOCH, EPOCHS, REASON, SECONDS, Study, spelt
+from byoc_vision.tuning.study import BEST_EPOCH, EPOCHS, REASON, SECONDS, STATE_NAMES, Study, to_string
 from byoc_vision.tuning.trial_job import TrialJob
 
 logger = logging.getLogger(__name__)
 
 
 def keep_best(folder: SearchFolder, study: Study) -> None:
-    """Put the best trial's model where it belongs, and leave no other trial's weights. Repeated, it does nothing."""
+    """Move the best trial's model to the search's folder and remove other trials' weights. Idempotent."""
     with locked(folder.study_lock):
         best = study.best
-        for trial in study.ended:
+        for trial in study.all_finished:
             paths = folder.trial(trial.number)
             if best is not None and trial.number == best.number:
                 if paths.model.is_dir():
@@ -39,14 +38,14 @@ def keep_best(folder: SearchFolder, study: Study) -> None:
 
 
 def complete_best(folder: SearchFolder, study: Study, request: Request) -> None:
-    """Give the best model what its trial did without: OpenVINO's form of it, and its report."""
+    """Add what the best trial skipped: the OpenVINO export, and the report."""
     with locked(folder.study_lock):
         if study.best is None or not folder.model.is_dir():
             return
         if request.recipe.hyperparameters.openvino and not (folder.model / OPENVINO_FOLDER).exists():
-            from byoc_vision.training.openvino_export import leave_compiled
+            from byoc_vision.training.openvino_export import export_openvino
 
-            leave_compiled(folder.model)
+            export_openvino(folder.model)
         if request.recipe.hyperparameters.report:
             from byoc_vision.report.page import report_on
 
@@ -57,18 +56,18 @@ def complete_best(folder: SearchFolder, study: Study, request: Request) -> None:
 
 
 def write(folder: SearchFolder, study: Study, request: Request) -> None:
-    """Write the best hyperparameters, the table and the page; each whole, so that processes may do so at once."""
-    from byoc_vision.tuning.page import write_page
+    """Write the best hyperparameters, the table and the page; each as a whole, so that processes do not collide."""
+    from byoc_vision.tuning.page import write_tuning_page
 
     if best := study.best:
         text = json.dumps(study.hyperparameters(best.params), indent=2)
         write_whole(folder.best_hyperparameters, text + "\n")
     _write_table(folder.table, study)
-    write_page(folder.page, study, request)
+    write_tuning_page(folder.page, study, request)
 
 
 def _replace(place: Path, folder: Path) -> None:
-    """Folders cannot take each other's place: for a moment there is none."""
+    """Folders cannot be replaced atomically: for a moment there is none."""
     before = place.with_name(f".{place.name}-before")
     shutil.rmtree(before, ignore_errors=True)
     if place.exists():
@@ -79,30 +78,21 @@ def _replace(place: Path, folder: Path) -> None:
 
 def _write_table(path: Path, study: Study) -> None:
     names = [found.name for found in study.space.ranges]
-    figure = study.space.objective.metric
-    with renamed_into_place(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["trial", "state", figure, "best_epoch", "epochs_done", "seconds", *names, "reason"])
-        for trial in study.over:
-            table.writerow(_row(trial, names))
+    metric = study.space.objective.metric
+    header = ["trial", "state", metric, "best_epoch", "epochs_done", "seconds", *names, "reason"]
+    write_csv(path, header, [_row(trial, names) for trial in study.finished])
 
 
 def _row(trial: FrozenTrial, names: list[str]) -> list[Any]:
-    """Of a pruned trial, the figure is that of its last epoch."""
-    noted = trial.user_attrs
+    """A pruned trial has the metric of its last epoch."""
+    attributes = trial.user_attrs
     return [
         trial.number,
-        state_of(trial),
+        STATE_NAMES[trial.state],
         "" if trial.value is None else f"{trial.value:.6g}",
-        noted.get(BEST_EPOCH, ""),
-        f"{len(trial.intermediate_values)} of {noted[EPOCHS]}" if EPOCHS in noted else "",
-        noted.get(SECONDS, ""),
-        *(spelt(trial.params[name]) if name in trial.params else "" for name in names),
-        noted.get(REASON, ""),
+        attributes.get(BEST_EPOCH, ""),
+        f"{len(trial.intermediate_values)} of {attributes[EPOCHS]}" if EPOCHS in attributes else "",
+        attributes.get(SECONDS, ""),
+        *(to_string(trial.params[name]) if name in trial.params else "" for name in names),
+        attributes.get(REASON, ""),
     ]
-
-
-def state_of(trial: FrozenTrial) -> str:
-    """In a word."""
-    named = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-    return named.get(trial.state, "running")

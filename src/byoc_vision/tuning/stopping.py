@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal: the search ends, and what is done is kept."""
+"""Ctrl-C, SIGTERM and a closed terminal end the search; finished trials are kept."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from byoc_vision.tuning.trial_job import TrialJob
 
 logger = logging.getLogger(__name__)
 
-GRACE_SECONDS = 5.0  # for jobs to end; `docker stop` leaves ten in all
+GRACE_SECONDS = 5.0  # for jobs to end; `docker stop` allows ten in all
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stop:
-    """Whether the search was asked to stop, and the jobs that are to be told."""
+    """Whether the search was asked to stop, and the jobs to forward that to."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self.enough = False  # no further trial is to begin; those that run go on
+        self.no_more_trials = False  # running trials go on
         self._jobs: set[TrialJob] = set()
 
     @property
     def exit_code(self) -> int:
         """As shells report a process that the signal ended."""
-        assert self.signal is not None, "it was asked to"
+        assert self.signal is not None, "the search was asked to stop"
         return 128 + self.signal
 
     @contextmanager
     def listening(self) -> Iterator[Stop]:
-        """Catch the signals for as long as the context lasts; those that the process was started to ignore stay so."""
+        """Handle the signals inside the context; signals that the process was started to ignore stay ignored."""
         caught = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         previous = {number: signal.signal(number, self._on_signal) for number in caught}
         try:
@@ -42,8 +42,8 @@ class Stop:
                 signal.signal(number, handler)
 
     @contextmanager
-    def telling(self, job: TrialJob) -> Iterator[None]:
-        """A request to stop is told to this job, too. An error ends it."""
+    def forwarding_to(self, job: TrialJob) -> Iterator[None]:
+        """Inside the context a request to stop also stops this job. An error ends the job."""
         self._jobs.add(job)
         if self.signal:
             job.stop(GRACE_SECONDS)

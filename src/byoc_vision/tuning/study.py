@@ -1,8 +1,8 @@
-"""The trials of a search: handed out one by one, and what became of each, in a database that processes share.
+"""The trials of a search and their results, in a database that processes share.
 
-Optuna proposes (TPE, Bergstra et al., 2011) and prunes (the median rule of Golovin et al., 2017). All that decides is
-in the database: each proposal is seeded by how many trials there are, so a search that goes on, or has several
-processes, proposes nothing twice.
+Optuna proposes (TPE, Bergstra et al., 2011) and prunes (the median rule of Golovin et al., 2017). All state is in the
+database, and each proposal is seeded by the number of trials, so that resumed and parallel searches propose nothing
+twice.
 """
 
 from __future__ import annotations
@@ -29,27 +29,33 @@ from byoc_vision.tuning.locks import Lock, locked
 from byoc_vision.tuning.request import Request
 
 NAME = "byoc-vision"
-RANDOM_TRIALS = 8  # at random, before there is enough to learn from
+RANDOM_TRIALS = 8  # before TPE has enough trials to learn from
 TRIALS_BEFORE_PRUNING = 4
-FIRST_EPOCH_JUDGED = 2  # the one before tells too little
+FIRST_EPOCH_JUDGED = 2  # the first epoch says too little
 _WAIT_FOR_DATABASE = 60  # seconds
 
 # User attributes of a study and of its trials.
 IDENTITY = "identity"
 REASON = "reason"  # why it failed
 STATUS = "status"  # the job's exit status
-AGAIN = "again"  # the number of a trial that was stopped together with the search, and of which it is a repetition
+AGAIN = "again"  # the number of the trial that it repeats, which was stopped together with the search
 BEST_EPOCH = "best_epoch"
-EPOCHS = "epochs"  # that were planned
+EPOCHS = "epochs"  # planned
 SECONDS = "seconds"
-OWN = "own"  # it has the recipe's own values
+OWN = "own"  # whether it has the recipe's own values
 
-_OVER = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+STATE_NAMES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+}
+_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 @dataclass(frozen=True)
-class Handed:
-    """A trial to run: Optuna's, the hyperparameters of its job, and the lock that says that it is being run."""
+class RunningTrial:
+    """A trial that runs: Optuna's trial, the hyperparameters of its job, and the lock that it holds."""
 
     trial: Trial
     hyperparameters: Mapping[str, str]
@@ -61,12 +67,12 @@ class Handed:
 
 
 class Study:
-    """The study in a search's folder; several processes may have it open."""
+    """The study in a search's folder; several processes may open it."""
 
     def __init__(self, folder: SearchFolder, request: Request, seed: int) -> None:
-        """Open it, or begin it with the recipe's own values as its first trial.
+        """Open the study, or create it with the recipe's own values as its first trial.
 
-        Raises InputError where it is of another search, DataError where the database is damaged.
+        Raises InputError if it belongs to another search, DataError if the database is damaged.
         """
         self.folder, self.space, self._seed = folder, request.space, seed
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -89,31 +95,31 @@ class Study:
 
     @property
     def trials(self) -> list[FrozenTrial]:
-        """All that ran or run, by number, without those that were stopped with the search and queued again."""
+        """Running and finished trials by number, without those that were stopped with the search and requeued."""
         found = self.optuna.get_trials(deepcopy=False)
         repeated = {trial.user_attrs.get(AGAIN) for trial in found}
         return [trial for trial in found if trial.state != TrialState.WAITING and trial.number not in repeated]
 
     @property
-    def over(self) -> list[FrozenTrial]:
-        return [trial for trial in self.trials if trial.state in _OVER]
+    def finished(self) -> list[FrozenTrial]:
+        return [trial for trial in self.trials if trial.state in _FINISHED]
 
     @property
-    def ended(self) -> list[FrozenTrial]:
-        """All that no longer run, also those that were queued again."""
-        return self.optuna.get_trials(deepcopy=False, states=_OVER)
+    def all_finished(self) -> list[FrozenTrial]:
+        """Trials that no longer run, including those that were requeued."""
+        return self.optuna.get_trials(deepcopy=False, states=_FINISHED)
 
     @property
     def best(self) -> FrozenTrial | None:
-        """The complete trial with the best figure; the first of several."""
-        complete = [trial for trial in self.over if trial.state == TrialState.COMPLETE]
+        """The complete trial with the best metric; the first of several."""
+        complete = [trial for trial in self.finished if trial.state == TrialState.COMPLETE]
         sign = 1 if self.space.objective.direction == "minimize" else -1
         return min(complete, key=lambda trial: sign * (trial.value or 0.0), default=None)
 
-    def hand_out(self, limit: int) -> Handed | None:
-        """The next trial; None where there are `limit` of them. Trials of processes that are gone are queued again."""
+    def next_trial(self, limit: int) -> RunningTrial | None:
+        """Start the next trial; None if there are `limit` of them. Trials of processes that died are requeued."""
         with locked(self.folder.study_lock), _writable(self.folder):
-            self._queue_orphans()
+            self._requeue_orphans()
             if len(self.trials) >= limit:
                 return None
             self.optuna.sampler = _sampler(self._seed + len(self.optuna.get_trials(deepcopy=False)))
@@ -121,39 +127,39 @@ class Study:
                 warnings.simplefilter("ignore", UserWarning)
                 trial = self.optuna.ask(_distributions(self.space))
             lock = Lock.when_free(self.folder.trial_lock(trial.number))
-            return Handed(trial, self.hyperparameters(trial.params), lock)
+            return RunningTrial(trial, self.hyperparameters(trial.params), lock)
 
     def hyperparameters(self, parameters: Mapping[str, Any]) -> dict[str, str]:
-        """A job's, as SageMaker takes them: those that stay as they are, and these."""
-        return dict(self.space.fixed) | {name: spelt(value) for name, value in parameters.items()}
+        """A job's hyperparameters as SageMaker takes them: the fixed ones, and these."""
+        return dict(self.space.fixed) | {name: to_string(value) for name, value in parameters.items()}
 
-    def is_hopeless(self, trial: Trial, epoch: int, value: float) -> bool:
-        """Tell what an epoch came to; whether the trial is worse than the median of the others so far."""
+    def should_prune(self, trial: Trial, epoch: int, value: float) -> bool:
+        """Report an epoch's metric; returns whether the trial is worse than the median of the others so far."""
         with _writable(self.folder):
             trial.report(value, epoch)
             return bool(trial.should_prune())
 
     def note(self, trial: Trial, **attributes: Any) -> None:
-        """Attributes of a trial, before `end`."""
+        """Set attributes of a trial, before `end`."""
         with _writable(self.folder):
             for name, value in attributes.items():
                 if value is not None:
                     trial.set_user_attr(name, value)
 
-    def end(self, handed: Handed, state: TrialState, value: float | None = None) -> None:
-        """A trial is over. value: of one that is complete, a number."""
+    def end(self, running: RunningTrial, state: TrialState, value: float | None = None) -> None:
+        """Record the end of a trial. value: of a complete trial, a finite number."""
         assert value is None or math.isfinite(value)
         with _writable(self.folder):
-            self.optuna.tell(handed.trial, value, state)
-        handed.lock.release()
+            self.optuna.tell(running.trial, value, state)
+        running.lock.release()
 
-    def queue_again(self, handed: Handed) -> None:
-        """A trial was stopped together with the search: its values are tried when the search goes on."""
+    def requeue(self, running: RunningTrial) -> None:
+        """A trial was stopped together with the search: its values are tried when the search resumes."""
         with locked(self.folder.study_lock), _writable(self.folder):
-            self._repeat(handed.number)
-        handed.lock.release()
+            self._repeat(running.number)
+        running.lock.release()
 
-    def _queue_orphans(self) -> None:
+    def _requeue_orphans(self) -> None:
         for trial in self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if lock := Lock.if_free(self.folder.trial_lock(trial.number)):
                 self._repeat(trial.number)
@@ -167,8 +173,8 @@ class Study:
         self.optuna.tell(number, state=TrialState.FAIL)
 
 
-def spelt(value: Any) -> str:
-    """A value as hyperparameters.json has it. Six digits say all that matters."""
+def to_string(value: Any) -> str:
+    """A value as in hyperparameters.json, with six significant digits."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
@@ -185,7 +191,7 @@ def _distribution(found: Range) -> BaseDistribution:
 
 
 def _sampler(seed: int) -> TPESampler:
-    """Parameters are proposed together, and away from those of trials that still run."""
+    """Proposes parameters jointly, and away from those of running trials."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS, multivariate=True, constant_liar=True)
@@ -207,8 +213,8 @@ def _writable(folder: SearchFolder) -> Iterator[None]:
         yield
     except (DatabaseError, optuna.exceptions.StorageInternalError) as error:
         raise ResourceError(
-            f"{folder.study} cannot be written ({_first_line(error)}); see to space on its disk and start again: "
-            "what is done is kept"
+            f"{folder.study} cannot be written ({_first_line(error)}); free space on its disk and start again: "
+            "finished trials are kept"
         ) from error
 
 
@@ -217,20 +223,20 @@ def _first_line(error: BaseException) -> str:
 
 
 def _other_search(folder: SearchFolder, different: list[str], was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    told = {
+    texts = {
         "metric": f"the metric, {was['metric']} there and {now['metric']} here",
         "data": f"the data, {_counted(was['data'])} there and {_counted(now['data'])} here",
-        "ranges": f"the ranges of {', '.join(_keys_that_differ(was['ranges'], now['ranges']))}",
+        "ranges": f"the ranges of {', '.join(_differing_keys(was['ranges'], now['ranges']))}",
         "other hyperparameters": "the recipe: "
-        + ", ".join(_keys_that_differ(was["other hyperparameters"], now["other hyperparameters"])),
+        + ", ".join(_differing_keys(was["other hyperparameters"], now["other hyperparameters"])),
     }
     return (
-        f"{folder.root} holds another search. It differs in {'; '.join(told[name] for name in different)}. "
-        "Name another folder with --output, or ask for the same again"
+        f"{folder.root} holds another search. It differs in {'; '.join(texts[name] for name in different)}. "
+        "Name another folder with --output, or repeat the same request"
     )
 
 
-def _keys_that_differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+def _differing_keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
 
 

@@ -1,4 +1,4 @@
-"""Any form of a picture to the bytes that are sent."""
+"""Any form of a image to the bytes that are sent."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from hypothesis.extra import numpy as st_numpy
 from PIL import Image
 from support.images import decode, encode
 
-from byoc_vision.client.images import as_rgb, open_upright, picture_bytes
-from byoc_vision.client.payload import make_payload
+from byoc_vision.client.images import as_rgb, image_bytes, make_payload, open_upright
 from byoc_vision.errors import DataError
 
 RGB = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
@@ -24,9 +23,9 @@ KB = 1024
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "GIF"])
 def test_files_are_sent_as_they_are(kind: str, tmp_path: Path) -> None:
     content = encode(RGB, kind)
-    (tmp_path / "picture").write_bytes(content)
-    forms = [content, bytearray(content), memoryview(content), io.BytesIO(content), tmp_path / "picture"]
-    assert [picture_bytes(form) for form in [*forms, str(tmp_path / "picture")]] == [content] * 6
+    (tmp_path / "image").write_bytes(content)
+    forms = [content, bytearray(content), memoryview(content), io.BytesIO(content), tmp_path / "image"]
+    assert [image_bytes(form) for form in [*forms, str(tmp_path / "image")]] == [content] * 6
 
 
 @given(
@@ -39,10 +38,10 @@ def test_an_array_is_sent_whole_or_refused_with_a_remedy(array: np.ndarray) -> N
     channels = array.shape[2] if array.ndim == 3 else None
     fits = array.dtype == np.uint8 and array.size and array.ndim in (2, 3) and channels in (None, 1, 3, 4)
     if fits:
-        assert (decode(picture_bytes(array)) == (array[..., 0] if channels == 1 else array)).all()
+        assert (decode(image_bytes(array)) == (array[..., 0] if channels == 1 else array)).all()
     else:
         with pytest.raises(DataError, match=r"give|bring"):
-            picture_bytes(array)
+            image_bytes(array)
 
 
 @given(
@@ -50,28 +49,28 @@ def test_an_array_is_sent_whole_or_refused_with_a_remedy(array: np.ndarray) -> N
     st.integers(1, 9),
     st.integers(1, 9),
 )
-def test_a_pil_picture_of_any_mode_is_sent_in_its_size_or_refused(mode: str, width: int, height: int) -> None:
+def test_a_pil_image_of_any_mode_is_sent_in_its_size_or_refused(mode: str, width: int, height: int) -> None:
     image = Image.new(mode, (width, height))
     if mode in ("I", "F"):
         with pytest.raises(DataError, match="bring it to 0–255"):
-            picture_bytes(image)
+            image_bytes(image)
     else:
-        assert Image.open(io.BytesIO(picture_bytes(image))).size == image.size
+        assert Image.open(io.BytesIO(image_bytes(image))).size == image.size
 
 
 @given(st.binary(max_size=200))
-def test_what_is_no_picture_is_told_as_such(content: bytes) -> None:
+def test_other_content_is_refused(content: bytes) -> None:
     with pytest.raises(DataError):
         open_upright(content)
 
 
-def test_a_turned_photograph_is_sent_as_it_is_and_a_turned_pil_picture_upright() -> None:
+def test_a_turned_photograph_is_sent_as_it_is_and_a_turned_pil_image_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera lay on its side
     content = encode(RGB, "JPEG", exif=exif)
-    assert picture_bytes(content) == content
+    assert image_bytes(content) == content
     assert open_upright(content).size == (6, 8)
-    assert Image.open(io.BytesIO(picture_bytes(Image.open(io.BytesIO(content))))).size == (6, 8)
+    assert Image.open(io.BytesIO(image_bytes(Image.open(io.BytesIO(content))))).size == (6, 8)
 
 
 def test_16_bits_and_transparency_are_seen_as_by_the_server() -> None:
@@ -82,28 +81,28 @@ def test_16_bits_and_transparency_are_seen_as_by_the_server() -> None:
 
 
 @pytest.mark.parametrize(
-    ("picture", "words"),
+    ("image", "words"),
     [
         ("no/such.jpg", "no/such.jpg: No such file or directory; give the path"),
         (b"", "is empty"),
         (io.StringIO("text"), "mode 'rb'"),
-        (None, "a NoneType is no picture"),
+        (None, "a NoneType is not an image"),
         (".", "Is a directory"),
     ],
 )
-def test_other_things_are_refused(picture: object, words: str) -> None:
+def test_other_things_are_refused(image: object, words: str) -> None:
     with pytest.raises(DataError, match=words):
-        picture_bytes(picture)  # type: ignore[arg-type]
+        image_bytes(image)  # type: ignore[arg-type]
 
 
-def test_the_limit_is_told_with_the_size_and_the_remedy() -> None:
+def test_an_image_above_the_limit_is_refused_with_its_size_and_the_remedy() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8)
     with pytest.raises(DataError, match=r"has 1\.4 MB as it is sent, and a request may have 0\.5 MB; downsize=True"):
         make_payload(noise, 512 * KB)
 
 
 @given(st.integers(3, 300), st.sampled_from(["RGB", "RGBA", "L", "P", "CMYK"]))
-def test_a_picture_that_is_made_smaller_fits_and_keeps_its_shape(limit_kb: int, mode: str) -> None:
+def test_an_image_that_is_made_smaller_fits_and_keeps_its_shape(limit_kb: int, mode: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
     image = Image.fromarray(noise).convert(mode)
     payload = make_payload(encode(np.asarray(image), "PNG") if mode == "L" else image, limit_kb * KB, downsize=True)
@@ -115,6 +114,6 @@ def test_a_picture_that_is_made_smaller_fits_and_keeps_its_shape(limit_kb: int, 
         assert width == round(320 * payload.scale)
 
 
-def test_a_limit_below_any_picture_is_told() -> None:
+def test_a_limit_below_any_image_is_refused() -> None:
     with pytest.raises(DataError, match="raise limit_mb"):
         make_payload(RGB.repeat(100, axis=0), 100, downsize=True)

@@ -18,7 +18,7 @@ from byoc_vision.data.shards import HostFiles, Shards, list_host
 from byoc_vision.errors import InputError
 from byoc_vision.job import Channel, Job
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.data_partition import Work
+from byoc_vision.training.data_partition import DataPartition
 from byoc_vision.training.distributed import Share, World
 
 NAMES = ("algo-1", "algo-2", "algo-3")
@@ -65,7 +65,7 @@ def test_however_files_are_dealt_out_every_image_keeps_its_class_and_is_had_once
     found = find_dataset(shards.together(), options)
     assert found == find_dataset({"train": whole / "train"}, options), "as if all files lay on one host"
     worlds = [World(rank, 0, 3) for rank in range(3)]
-    works = [Work.sharded(found, shards, NAMES[world.rank], world, seed) for world in worlds]
+    works = [DataPartition.sharded(found, shards, NAMES[world.rank], world, seed) for world in worlds]
     for split, samples in found.splits.items():
         parts = [work.dataset.splits.get(split, ()) for work in works]
         assert Counter(sample for part in parts for sample in part) == Counter(samples)
@@ -87,14 +87,14 @@ def halves(whole: Path) -> Shards:
 def test_the_processes_of_a_host_share_out_its_images(halves: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BYOC_PROCESSES_PER_HOST", "2")
     dataset = find_dataset(halves.together(), DataOptions())
-    work = Work.sharded(dataset, halves, "algo-2", World(rank=3, local_rank=1, size=4), seed=0)
+    work = DataPartition.sharded(dataset, halves, "algo-2", World(rank=3, local_rank=1, size=4), seed=0)
     assert work.shares == {"train": Share(1, 2), "validation": Share(1, 2), "test": Share(3, 4)}
 
 
 def test_what_every_host_has_all_processes_share_out(halves: Shards, whole: Path) -> None:
     touch(whole, *(f"validation/{name}/1.jpg" for name in CLASSES))
     dataset = find_dataset({"validation": whole / "validation", **halves.together()}, DataOptions())
-    work = Work.sharded(dataset, halves, "algo-2", World(rank=1, size=2), seed=0)
+    work = DataPartition.sharded(dataset, halves, "algo-2", World(rank=1, size=2), seed=0)
     assert work.dataset.validation == dataset.validation
     assert work.dataset.class_names == CLASSES
     assert (work.shares["train"], work.shares["validation"]) == (Share(0, 1), Share(1, 2))
@@ -106,9 +106,9 @@ def test_only_validation_dealt_out(whole: Path) -> None:
     shards = dealt(whole, dict.fromkeys(names[:3], 0) | {names[3]: 1}, channels=("validation",))
     dataset = find_dataset({"train": whole / "train", **shards.together()}, DataOptions())
     shards.refuse_idle(dataset)
-    work = Work.sharded(dataset, shards, "algo-2", World(rank=1, size=2), seed=7)
+    work = DataPartition.sharded(dataset, shards, "algo-2", World(rank=1, size=2), seed=7)
     assert work == replace(
-        Work.shared(dataset, World(rank=1, size=2), seed=7),
+        DataPartition.shared(dataset, World(rank=1, size=2), seed=7),
         dataset=replace(dataset, validation=dataset.validation[3:]),
         shares={"train": Share(1, 2), "validation": Share(0, 1), "test": Share(1, 2)},
     )
@@ -118,7 +118,7 @@ def test_only_validation_dealt_out(whole: Path) -> None:
 def test_another_dealing_has_another_digest(whole: Path, halves: Shards) -> None:
     other = dealt(whole, {name: index // 8 for index, name in enumerate(IMAGES)})
     dataset = find_dataset(halves.together(), DataOptions())
-    digests = {Work.sharded(dataset, shards, "algo-1", World(size=2), 0).digest for shards in (halves, other)}
+    digests = {DataPartition.sharded(dataset, shards, "algo-1", World(size=2), 0).digest for shards in (halves, other)}
     assert len(digests) == 2
 
 
@@ -191,7 +191,7 @@ def test_a_list_in_a_channel_of_its_own_may_name_what_lies_elsewhere(tmp_path: P
     (tmp_path / "train_lst" / "train.lst").write_text("\n".join(lines))
     shards = dealt(tmp_path, {name: index // 4 for index, name in enumerate(names)})
     dataset = find_dataset({"train_lst": tmp_path / "train_lst", **shards.together()}, DataOptions())
-    work = Work.sharded(dataset, shards, "algo-2", World(rank=1, size=2), seed=0)
+    work = DataPartition.sharded(dataset, shards, "algo-2", World(rank=1, size=2), seed=0)
     assert {sample.image.name for sample in (*work.dataset.train, *work.dataset.validation)} == {"4.jpg", "5.jpg"}
 
 

@@ -10,7 +10,7 @@ import pytest
 from support.trees import touch
 
 from byoc_vision.data.sources import lay_out
-from byoc_vision.errors import InputError
+from byoc_vision.errors import DataError, InputError
 
 
 @pytest.fixture
@@ -113,5 +113,5 @@ def test_two_sources_of_one_name(tmp_path: Path, scratch: Path) -> None:
 
 def test_a_file_of_another_kind(tmp_path: Path, scratch: Path) -> None:
     touch(tmp_path, "data.zip")
-    with pytest.raises(InputError, match=r"data\.zip is no archive"):
+    with pytest.raises(DataError, match=r"data\.zip is not an archive that is read \(it is empty\)"):
         lay_out([tmp_path / "data.zip"], scratch)

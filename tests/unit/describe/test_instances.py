@@ -138,7 +138,7 @@ class TestAdvice:
         assert "ml.c5: none fits" in as_table(hopeless)
 
     def test_a_batch_has_images(self) -> None:
-        with pytest.raises(InputError, match="batch_size=0 is no batch"):
+        with pytest.raises(InputError, match="batch_size=0 must be 1 or more"):
             advise(Workload(UNET, (64, 64), 0))
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byoc_vision.describe.metrics import figures_in, metric_definitions
+from byoc_vision.describe.metrics import metric_definitions, metrics_in, read_epoch
 from byoc_vision.errors import InputError
-from byoc_vision.training.history import EpochRecord, epoch_line, figures_line, named
+from byoc_vision.training.history import EpochRecord, metrics_line, named
 
 LONGEST_REGEX, MOST = 500, 40  # CreateTrainingJob's MetricDefinitions
 
@@ -37,7 +37,7 @@ def test_a_line_gives_back_what_was_written_into_it(
 ) -> None:
     """As precisely as it is written. What is no number is not there."""
     record = EpochRecord(epoch, rate, loss, validation, seconds=12.3, images_per_second=45.6, data_wait=0.07)
-    found = figures_in(epoch_line(record), ALL)
+    found = metrics_in(record.line(), ALL)
     written = {"train:loss": loss, **named("validation", validation)}
     expected = {name: float(f"{value:.4f}") for name, value in written.items() if math.isfinite(value)}
     assert found == {
@@ -46,15 +46,33 @@ def test_a_line_gives_back_what_was_written_into_it(
     }  # fmt: skip
 
 
+@given(st.sampled_from(NAMES), st.floats(-1e6, 1e6) | st.just(float("nan")), st.integers(1, 10_000))
+def test_a_metric_of_an_epoch_is_read_as_it_was_written(name: str, value: float, epoch: int) -> None:
+    others = {f"{name}_cat": 0.25, "loss_scale": 0.5}
+    line = EpochRecord(epoch, 1e-3, 0.1, {name: value, **others}, 12.5, 80.0, 0.05).line()
+    assert read_epoch(line, f"validation:{name}") == (epoch, pytest.approx(value, abs=1e-4, nan_ok=True))
+    assert read_epoch(line, "train:loss") == (epoch, 0.1)
+    assert read_epoch(line, "validation:other") is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "epoch=", "epoch=one validation:dice=0.5", "Stopped early: no better dice", " epoch=1 validation:dice=0.5",
+     "epoch=1 validation:dice=5%"],
+)  # fmt: skip
+def test_other_lines_have_no_epoch(line: str) -> None:
+    assert read_epoch(line, "validation:dice") is None
+
+
 @given(st.dictionaries(st.sampled_from(NAMES), st.floats(0, 1)))
 def test_the_test_images_line(figures: dict[str, float]) -> None:
-    found = figures_in(figures_line(named("test", figures)), ALL)
+    found = metrics_in(metrics_line(named("test", figures)), ALL)
     assert found == {f"test:{name}": float(f"{value:.4f}") for name, value in figures.items()}
 
 
 @pytest.mark.parametrize("line", ["Epoch 2: the encoder learns too", "best epoch=3", "validation:f1_cat=0.5000", ""])
 def test_other_lines_say_nothing(line: str) -> None:
-    assert figures_in(line, ALL) == {}
+    assert metrics_in(line, ALL) == {}
 
 
 def test_a_task_s_own() -> None:
@@ -67,7 +85,7 @@ def test_a_task_s_own() -> None:
 def test_single_classes() -> None:
     definitions = metric_definitions("segmentation", classes=["sign symbol", "c+s"])
     line = "validation:iou_c+s=0.5000 validation:iou_sign_symbol=0.2500 validation:iou_sign_symbol_b=0.1000"
-    assert figures_in(line, definitions) == {"validation:iou_c+s": 0.5, "validation:iou_sign_symbol": 0.25}
+    assert metrics_in(line, definitions) == {"validation:iou_c+s": 0.5, "validation:iou_sign_symbol": 0.25}
 
 
 def test_too_many_classes() -> None:

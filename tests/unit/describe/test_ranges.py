@@ -173,12 +173,12 @@ def test_some_may_stay_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: search_space("nowhere"), "nowhere is no recipe: .* no file nowhere; name a hyperparameters.json"),
-        (lambda: search_space("segmentation", "accuracy"), "metric=accuracy is no figure .*validation:miou"),
-        (lambda: search_space("segmentation", keep=["epoch"]), "keep=epoch does not vary; what does is learning"),
+        (lambda: search_space("nowhere"), "nowhere is not a recipe: .* no file nowhere; name a hyperparameters.json"),
+        (lambda: search_space("segmentation", "accuracy"), "metric=accuracy is not a metric .*validation:miou"),
+        (lambda: search_space("segmentation", keep=["epoch"]), "keep=epoch does not vary; choose from learning"),
         (lambda: search_space("segmentation", keep=ranges_of(search_space("segmentation"))), "nothing is left to vary"),
         (lambda: search_space(recipe_of({"objective": "dice", "task": "classification"})), "objective=dice is no"),
-        (lambda: recipe_of({"epochs": "3"}), 'task: the recipe does not tell it; add "task": "segmentation"'),
+        (lambda: recipe_of({"epochs": "3"}), 'task: the recipe does not give it; add "task": "segmentation"'),
         (lambda: recipe_of({"model": "resnet5O"}), "model=resnet5O is not known; the nearest names are"),
         (lambda: recipe_of({"epoch": "3"}), "epoch: is not known; did you mean epochs"),
     ],

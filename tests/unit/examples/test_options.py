@@ -48,7 +48,7 @@ def given(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
         ("train --channel train=train", "--role: give the ARN"),
         (f"train --channel train=train {ROLE} --name a-name-far-too-long", "--name: 'a-name-far-too-long' has to be"),
         (f"train --channel train=train {ROLE} epoch=3", "epochs"),
-        (f"train --channel train=train {ROLE} --recipe nowhere", "nowhere is no recipe"),
+        (f"train --channel train=train {ROLE} --recipe nowhere", "nowhere is not a recipe"),
     ],
 )
 def test_what_does_not_fit_together(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.modes import mode, umask
 from support.tiny_models import classification_card, network, save
 
 from byoc_vision.errors import DataError, InputError, ResourceError
@@ -38,6 +39,13 @@ def test_an_output_that_holds_something(model: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is a file; name a new folder"):
         export_model(model, "torchscript", tmp_path / "file")
+
+
+def test_its_modes_are_those_that_the_umask_gives(model: Path, tmp_path: Path) -> None:
+    with umask(0o027):
+        export_model(model, "torchscript", tmp_path / "out")
+    assert mode(tmp_path / "out") == 0o750
+    assert {mode(path) for path in (tmp_path / "out").iterdir()} == {0o640}
 
 
 def test_a_damaged_model(model: Path, tmp_path: Path) -> None:

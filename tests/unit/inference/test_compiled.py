@@ -1,4 +1,8 @@
-"""The network beside the weights: made where it answers as PyTorch does, used where it still belongs to the weights."""
+"""The network beside the weights: made where it answers as PyTorch does, used where it still belongs to the weights.
+
+Each test names the precision it tests, so that it says the same on every processor. One that cannot compute bfloat16
+computes in float32 where bfloat16 is asked for.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.engines import FLOAT32, openvino_name
 from support.images import draw_noise
+from support.modes import folder_for_all, mode, umask, without_root
 from support.servers import save_classifier, save_segmenter
 from torch import Tensor, nn
 
@@ -18,10 +24,19 @@ from byoc_vision import artifact
 from byoc_vision.artifact import OPENVINO_FOLDER, ModelConfig
 from byoc_vision.errors import DataError, InputError, UserError
 from byoc_vision.inference import compiled
+from byoc_vision.inference.engines.base import EnginePrecision
 from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine, choose_lanes
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 from byoc_vision.preprocess import Preprocess
+from byoc_vision.system.machine import has_amx_bfloat16
+
+# How far a probability may lie from PyTorch's in float32, and the share of a mask's pixels that are the same. The
+# networks are untrained: their probabilities are near 0.5, where the smallest difference moves a pixel.
+CLOSE: dict[EnginePrecision, float] = {"float32": 1e-4, "bfloat16": 0.02}
+SAME_PIXELS: dict[EnginePrecision, float] = {"float32": 0.999, "bfloat16": 0.95}
+
+in_each_precision = pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 
 
 @pytest.fixture(scope="module")
@@ -38,22 +53,56 @@ def image() -> np.ndarray:
     return draw_noise(50, 70)
 
 
-def test_a_mask_is_the_one_that_pytorch_gives(segmenter: Path, image: np.ndarray) -> None:
-    ours, theirs = Predictor.load(segmenter, "cpu"), Predictor.load(segmenter, "cpu", engine="torch")
+def reference(folder: Path) -> Predictor:
+    """PyTorch in float32: what all else is compared with."""
+    return Predictor.load(folder, "cpu", engine="torch", precision="float32")
+
+
+@in_each_precision
+def test_a_mask_is_the_one_that_pytorch_gives(segmenter: Path, image: np.ndarray, precision: EnginePrecision) -> None:
+    ours, theirs = Predictor.load(segmenter, "cpu", precision=precision), reference(segmenter)
     assert isinstance(ours.engine, OpenVinoEngine)
     assert isinstance(theirs.engine, TorchEngine)
+    assert ours.engine.name == openvino_name(segmenter, precision)
     for count in (1, 3):
         one, other = (predictor.predict([image] * count)[-1] for predictor in (ours, theirs))
         assert isinstance(one, Segmentation)
         assert isinstance(other, Segmentation)
-        assert (one.labels == other.labels).mean() > 0.999
-        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=0.02)
+        assert (one.labels == other.labels).mean() > SAME_PIXELS[precision]
+        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=CLOSE[precision])
 
 
+def test_auto_is_bfloat16_with_amx_alone(segmenter: Path) -> None:
+    expected = openvino_name(segmenter, "bfloat16" if has_amx_bfloat16() else "float32")
+    assert Predictor.load(segmenter, "cpu").engine.name == expected
+
+
+@pytest.mark.parametrize("precision", ["auto", "bfloat16"])
+def test_where_bfloat16_answers_something_else_openvino_computes_in_float32(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, precision: EnginePrecision
+) -> None:
+    """Large terms cancel out in the last layer: float32 tells the logits apart, bfloat16 loses them."""
+    config = save_classifier(tmp_path)
+    state = artifact.read_weights(tmp_path)
+    logits = compiled.expected_logits(TorchEngine.load(tmp_path, config, "cpu").net, config)
+    state["fc.bias"] += 1e-4 - torch.from_numpy(logits)
+    artifact.save(tmp_path, config, state)
+    compiled.write(tmp_path, config, TorchEngine.load(tmp_path, config, "cpu").net)
+    asked = precision == "bfloat16" or has_amx_bfloat16()
+    tried = asked and openvino_name(tmp_path, "bfloat16") == "OpenVINO bfloat16"
+    with caplog.at_level(logging.WARNING):
+        assert Predictor.load(tmp_path, "cpu", precision=precision).engine.name == FLOAT32
+    assert ("OpenVINO bfloat16 does not answer what PyTorch does" in caplog.text) == tried
+    assert ("apart where logits are about 0.0001; OpenVINO computes in float32" in caplog.text) == tried
+
+
+@in_each_precision
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7])
-def test_images_apart_are_answered_as_together(segmenter: Path, count: int) -> None:
+def test_images_apart_are_answered_as_together(segmenter: Path, count: int, precision: EnginePrecision) -> None:
     """Whatever the size of the batch, each answer is its own image's."""
-    together, apart = (Predictor.load(segmenter, "cpu", threads=2, lanes=lanes).engine for lanes in (1, 3))
+    together, apart = (
+        Predictor.load(segmenter, "cpu", threads=2, lanes=lanes, precision=precision).engine for lanes in (1, 3)
+    )
     images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
     for engine in (together, apart):
         engine.warm_up(images)
@@ -67,13 +116,15 @@ def test_lanes_for_so_many_cores(threads: int, lanes: int) -> None:
     assert choose_lanes(threads) == lanes
 
 
-def test_so_are_the_probabilities_of_classes(tmp_path: Path, image: np.ndarray) -> None:
+@in_each_precision
+def test_so_are_the_probabilities_of_classes(tmp_path: Path, image: np.ndarray, precision: EnginePrecision) -> None:
     config = save_classifier(tmp_path)
     compiled.write(tmp_path, config, TorchEngine.load(tmp_path, config, "cpu").net)
-    one, other = (Predictor.load(tmp_path, "cpu", engine=name).predict([image])[0] for name in ("openvino", "torch"))
+    ours = Predictor.load(tmp_path, "cpu", engine="openvino", precision=precision)
+    one, other = (predictor.predict([image])[0] for predictor in (ours, reference(tmp_path)))
     assert isinstance(one, Classification)
     assert isinstance(other, Classification)
-    np.testing.assert_allclose(one.probabilities, other.probabilities, atol=0.02)
+    np.testing.assert_allclose(one.probabilities, other.probabilities, atol=CLOSE[precision])
 
 
 def test_it_is_loaded_and_asked_without_torch(segmenter: Path) -> None:
@@ -98,6 +149,22 @@ def test_it_may_be_given_up_in_another_thread(segmenter: Path) -> None:
         "signal.signal(signal.SIGCHLD, lambda *_: None)\nsubprocess.run(['true'], check=True)\n"
     )
     assert subprocess.run([sys.executable, "-c", program, str(segmenter)]).returncode == 0
+
+
+def test_its_modes_are_those_that_the_umask_gives(tmp_path: Path) -> None:
+    with umask(0o027):
+        save_classifier(tmp_path, for_cpus=True)
+    form = tmp_path / OPENVINO_FOLDER
+    assert (mode(form), {mode(path) for path in form.iterdir()}) == (0o750, {0o640})
+
+
+@pytest.mark.parametrize("name", [artifact.WEIGHTS_FILE, OPENVINO_FOLDER])
+def test_one_that_may_not_be_read_is_named_with_the_remedy(name: str) -> None:
+    with folder_for_all() as folder:
+        save_classifier(folder, for_cpus=True)
+        (folder / name).chmod(0)
+        with without_root(), pytest.raises(DataError, match=f"{name}.* may not be read by user .*chmod -R a"):
+            Predictor.load(folder, "cpu")
 
 
 def test_one_of_other_weights_is_not_used(segmenter: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -130,8 +197,8 @@ def test_one_that_answers_something_else_is_not_used(
     with np.load(reference) as content:
         np.savez(reference, weights=content["weights"], logits=content["logits"] + 1)
     with caplog.at_level(logging.WARNING):
-        assert isinstance(Predictor.load(tmp_path, "cpu").engine, TorchEngine)
-    assert "does not answer what PyTorch does" in caplog.text
+        assert Predictor.load(tmp_path, "cpu").engine.name == "torch float32"
+    assert "OpenVINO float32 does not answer what PyTorch does" in caplog.text
     with pytest.raises(DataError, match="does not answer what PyTorch does"):
         Predictor.load(tmp_path, "cpu", engine="openvino")
 
@@ -152,15 +219,16 @@ def test_nothing_is_written_that_answers_something_else(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [artifact.CONFIG_FILE, artifact.WEIGHTS_FILE]
 
 
-def test_openvino_makes_it_where_it_is_not_there(tmp_path: Path, image: np.ndarray) -> None:
+@in_each_precision
+def test_openvino_makes_it_where_it_is_not_there(tmp_path: Path, image: np.ndarray, precision: EnginePrecision) -> None:
     save_segmenter(tmp_path, size=32)
-    assert isinstance(Predictor.load(tmp_path, "cpu").engine, TorchEngine)
-    predictor = Predictor.load(tmp_path, "cpu", engine="openvino")
+    assert Predictor.load(tmp_path, "cpu").engine.name == "torch float32"
+    predictor = Predictor.load(tmp_path, "cpu", engine="openvino", precision=precision)
     assert predictor.engine.name.startswith("OpenVINO")
-    one, other = predictor.predict([image])[0], Predictor.load(tmp_path, "cpu").predict([image])[0]
+    one, other = predictor.predict([image])[0], reference(tmp_path).predict([image])[0]
     assert isinstance(one, Segmentation)
     assert isinstance(other, Segmentation)
-    assert (one.labels == other.labels).mean() > 0.999
+    assert (one.labels == other.labels).mean() > SAME_PIXELS[precision]
 
 
 def test_openvino_is_not_for_gpus(segmenter: Path) -> None:

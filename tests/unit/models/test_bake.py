@@ -8,6 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from segmentation_models_pytorch.encoders import get_encoder
+from support.modes import mode, umask
 
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.models.bake import bake, main
@@ -36,6 +37,12 @@ def baked(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_name_bakes_every_file_that_it_means(baked: Path) -> None:
     assert {path.name for path in baked.iterdir()} == {"mobilenetv2_100.safetensors", "mobilenet_v2.safetensors"}
+
+
+def test_every_user_of_the_image_may_read_it(source: Path, tmp_path: Path) -> None:
+    with umask(0o022):
+        written = bake(["mobilenetv2_100"], tmp_path, source)
+    assert {mode(path) for path in written} == {0o644}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import records
 
-from byoc_vision.report import charts, words
+from byoc_vision.report import charts, formatting
 from byoc_vision.report.charts import Chart, Mark, Series, averaged, thinned, ticks
 from byoc_vision.report.record import Reading, Record
 
@@ -22,15 +22,15 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Record:
 def test_the_curves_of_a_job(job: Record) -> None:
     by_key = {chart.key: chart for chart in charts.curves(job)}
     assert [line.name for line in by_key["loss"].series] == ["training", "validation"]
-    assert [line.name for line in by_key["figures"].series] == ["Dice", "mIoU"]
+    assert [line.name for line in by_key["metrics"].series] == ["Dice", "mIoU"]
     assert [line.name for line in by_key["classes"].series] == ["background", "car"]
     assert by_key["loss"].series[0].values == [epoch.train_loss for epoch in job.epochs]
-    assert by_key["figures"].marks == [Mark(16, "best"), Mark(24, "stopped")]
+    assert by_key["metrics"].marks == [Mark(16, "best"), Mark(24, "stopped")]
 
 
-def test_the_figure_that_decides_comes_first(job: Record) -> None:
+def test_the_objective_comes_first(job: Record) -> None:
     other = job.model_copy(update={"objective": "validation:miou"})
-    assert charts.overall_figures(other) == ["miou", "dice"]
+    assert charts.overall_metrics(other) == ["miou", "dice"]
 
 
 def test_the_best_epoch_may_be_the_last(job: Record) -> None:
@@ -48,10 +48,10 @@ def test_numbers_that_are_none_leave_gaps(job: Record) -> None:
 
 def test_only_what_has_any_size_is_drawn_by_its_powers() -> None:
     line = [Series("loss", [0.01, None, 50.0], 0)]
-    assert Chart("loss", "Loss", "epoch", [1, 2, 3], line, of_any_size=True).logarithmic
+    assert Chart("loss", "Loss", "epoch", [1, 2, 3], line, may_be_log=True).logarithmic
     assert not Chart("dice", "Dice", "epoch", [1, 2, 3], line).logarithmic
     with_zero = [Series("loss", [0.0, 1.0, 50.0], 0)]
-    assert not Chart("loss", "Loss", "epoch", [1, 2, 3], with_zero, of_any_size=True).logarithmic
+    assert not Chart("loss", "Loss", "epoch", [1, 2, 3], with_zero, may_be_log=True).logarithmic
 
 
 def test_many_epochs_are_thinned_around_the_best(job: Record) -> None:
@@ -73,8 +73,8 @@ def test_many_readings_are_averaged() -> None:
 def test_readings_without_a_gpu_have_no_line_for_one(tmp_path: Path) -> None:
     times = records.classification_job(tmp_path).times
     use, memory = charts.machine(times)
-    assert [line.name for line in use.series] == ["processors"]
-    assert memory.note == "There are 64 GB of memory."
+    assert [line.name for line in use.series] == ["CPU"]
+    assert memory.note == "Available: 64 GB of memory."
 
 
 @settings(max_examples=40)
@@ -92,32 +92,32 @@ def test_ticks_are_round_and_few(last: float, most: int) -> None:
 def test_times_are_ticked_in_their_own_steps(last: float) -> None:
     found = ticks(last, 5, charts.TIME_STEPS)
     assert len(found) <= 6
-    assert all(words.duration(value) for value in found)
+    assert all(formatting.duration(value) for value in found)
 
 
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        (words.figure(0.95219), "0.9522"),
-        (words.figure(3.1e-9), "3.1e-09"),
-        (words.figure(float("nan")), "–"),
-        (words.figure(12345.678), "12,345.7"),
-        (words.share(0.931), "93.1 %"),
-        (words.share(0.00012), "0.012 %"),
-        (words.duration(0), "0 s"),
-        (words.duration(0.0123), "12.3 ms"),
-        (words.duration(59.96), "60 s"),
-        (words.duration(200), "3 min 20 s"),
-        (words.duration(3_725), "1 h 02 min"),
-        (words.duration(200_000), "2 d 07 h"),
-        (words.memory(11_200_000_000), "11.2 GB"),
-        (words.memory(0), "0 B"),
-        (words.many(8_000_000), "8 M"),
-        (words.many(72_000), "72,000"),
-        (words.setting([1, None]), "1, –"),
-        (words.setting(True), "true"),
-        (words.capital("mIoU of all"), "mIoU of all"),
-        (words.capital("pixel accuracy"), "Pixel accuracy"),
+        (formatting.number(0.95219), "0.9522"),
+        (formatting.number(3.1e-9), "3.1e-09"),
+        (formatting.number(float("nan")), "–"),
+        (formatting.number(12345.678), "12,345.7"),
+        (formatting.share(0.931), "93.1 %"),
+        (formatting.share(0.00012), "0.012 %"),
+        (formatting.duration(0), "0 s"),
+        (formatting.duration(0.0123), "12.3 ms"),
+        (formatting.duration(59.96), "60 s"),
+        (formatting.duration(200), "3 min 20 s"),
+        (formatting.duration(3_725), "1 h 02 min"),
+        (formatting.duration(200_000), "2 d 07 h"),
+        (formatting.memory(11_200_000_000), "11.2 GB"),
+        (formatting.memory(0), "0 B"),
+        (formatting.many(8_000_000), "8 M"),
+        (formatting.many(72_000), "72,000"),
+        (formatting.setting([1, None]), "1, –"),
+        (formatting.setting(True), "true"),
+        (formatting.capital("mIoU of all"), "mIoU of all"),
+        (formatting.capital("pixel accuracy"), "Pixel accuracy"),
     ],
 )
 def test_figures_in_words(said: str, expected: str) -> None:

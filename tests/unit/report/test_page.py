@@ -77,11 +77,11 @@ def pages(folders: dict[str, Path]) -> dict[str, Read]:
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_it_is_whole_and_asks_for_nothing(job: str, pages: dict[str, Read], folders: dict[str, Path]) -> None:
+def test_it_is_whole_and_self_contained(job: str, pages: dict[str, Read], folders: dict[str, Path]) -> None:
     read = pages[job]
     ids = read.values("id")
     assert len(ids) == len(set(ids))
-    assert {"verdict", "curves", "answers", "data", "time", "run"} <= set(ids)
+    assert {"verdict", "curves", "predictions", "data", "time", "run"} <= set(ids)
     referred = [*read.values("aria-labelledby", "aria-controls", "data-from"), *read.values("href")]
     assert {name.removeprefix("#") for name in referred if not name.startswith("data:")} <= set(ids)
     assert all(address.startswith(("data:", "#")) for address in read.values("src", "href"))
@@ -90,13 +90,13 @@ def test_it_is_whole_and_asks_for_nothing(job: str, pages: dict[str, Read], fold
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_every_image_has_words(job: str, pages: dict[str, Read]) -> None:
+def test_every_image_has_a_description(job: str, pages: dict[str, Read]) -> None:
     images = [attributes for tag, attributes in pages[job].tags if tag == "img"]
     assert all(attributes["alt"] for attributes in images)
     assert bool(images) == (job != "barely begun")
 
 
-def test_names_are_only_words(pages: dict[str, Read]) -> None:
+def test_names_are_only_text(pages: dict[str, Read]) -> None:
     read = pages["classification"]
     assert all(name in read.text for name in map(lambda name: re.sub(r"\s+", " ", name), records.HOSTILE))
     assert not [attributes for _, attributes in read.tags if "onerror" in attributes]
@@ -117,7 +117,7 @@ def test_no_other_script_may_run(pages: dict[str, Read]) -> None:
     assert policy.startswith("default-src 'none'")
 
 
-def test_it_says_what_it_came_to(pages: dict[str, Read]) -> None:
+def test_it_shows_the_result(pages: dict[str, Read]) -> None:
     text = pages["segmentation"].text
     for part in ("Dice 0.9522", "Stopped early", "No better Dice for 8 epochs", "1 h 02 min", "0.9665"):
         assert part in text
@@ -130,26 +130,26 @@ def test_it_says_what_it_came_to(pages: dict[str, Read]) -> None:
 def test_curves_hold_their_values(pages: dict[str, Read], folders: dict[str, Path]) -> None:
     drawn = json.loads(next(text for text in pages["segmentation"].texts["script"] if text.startswith('{"chart-')))
     assert set(drawn) == {
-        f"chart-{key}" for key in ("loss", "figures", "classes", "learning-rate", "speed", "use", "memory")
+        f"chart-{key}" for key in ("loss", "metrics", "classes", "learning-rate", "speed", "use", "memory")
     }
     said = json.dumps(drawn["chart-loss"])
     record = read_record(folders["segmentation"])
     assert all(f"{epoch.train_loss:.4f}" in said for epoch in record.epochs if epoch.train_loss)
 
 
-def test_what_is_missing_is_said(pages: dict[str, Read]) -> None:
+def test_missing_parts_are_named(pages: dict[str, Read]) -> None:
     text = pages["barely begun"].text
     for sentence in (
-        "No epoch is complete, so nothing is measured",
-        "No epoch is complete, so there is nothing to draw.",
-        "No labelled images were answered yet",
-        "The check of the data left no report (preflight.json). 8 train images, 2 classes.",
-        "No times were taken in this job.",
+        "No epoch is complete, so there is no value",
+        "No epoch is complete yet, so there are no curves.",
+        "No labelled images have been evaluated yet",
+        "preflight.json, the report of the check, is missing. 8 train images, 2 classes.",
+        "This job recorded no times.",
     ):
         assert sentence in text
 
 
-def test_a_check_of_the_data_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+def test_an_unreadable_check_of_the_data_is_named(tmp_path: Path) -> None:
     record = records.barely_begun_job(tmp_path)
     (tmp_path / "preflight.json").write_text('{"task": "painting"}')
     assert "preflight.json cannot be read as a check of the data" in render([(record, tmp_path)])
@@ -171,7 +171,7 @@ def test_images_leave_room_for_the_rest(
 
 
 def test_a_model_that_was_only_evaluated(tmp_path: Path) -> None:
-    evaluation = Evaluation(split="holiday", epoch=None, images=12, figures={"dice": 0.75}, classes=[])
+    evaluation = Evaluation(split="holiday", epoch=None, images=12, metrics={"dice": 0.75}, classes=[])
     record = records.barely_begun_job(tmp_path, state="finished", planned_epochs=0, evaluations=[evaluation])
     text = Read(render([(record, tmp_path)])).text
     assert "Dice 0.7500 on 12 images of holiday" in text
@@ -183,13 +183,13 @@ def test_several_side_by_side(folders: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "deep/comparison.html"
     assert main(["report", *map(str, sources), "--output", str(path)]) == 0
     read = Read(path.read_text(encoding="utf-8"))
-    assert {"figures", "curves", "settings", "chart-figures", "chart-loss", "chart-training"} <= set(read.values("id"))
+    assert {"metrics", "curves", "settings", "chart-metrics", "chart-loss", "chart-training"} <= set(read.values("id"))
     assert all(name in read.text for name in ("2026-11-21 (1)", "2026-11-21 (2)", "barely-begun"))
     assert "learning_rate" in read.text
-    assert "no network" in read.text
+    assert "works offline" in read.text
 
 
-def test_the_command_makes_one_anew(folders: dict[str, Path]) -> None:
+def test_the_command_writes_it_again(folders: dict[str, Path]) -> None:
     report = folders["one epoch"] / "report.html"
     before = report.read_bytes()
     report.unlink()
@@ -197,10 +197,10 @@ def test_the_command_makes_one_anew(folders: dict[str, Path]) -> None:
     assert len(report.read_bytes()) == len(before)
 
 
-def test_the_command_names_what_is_no_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_rejects_a_folder_without_a_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "car.jpg").touch()
     assert main(["report", str(tmp_path)]) == 3
-    assert f"{tmp_path} is no job's output: metrics.json is missing (it holds: car.jpg)" in capsys.readouterr().out
+    assert f"{tmp_path} is not a job's output: metrics.json is missing (it holds: car.jpg)" in capsys.readouterr().out
 
 
 def test_a_record_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from support import records
 
 from byoc_vision.errors import DataError
 from byoc_vision.report.images import inline
-from byoc_vision.report.page import report_on
+from byoc_vision.report.page import open_job, report_on
 from byoc_vision.report.record import IMAGES_FOLDER
-from byoc_vision.report.sources import opened, read_preflight
+from byoc_vision.report.views.data import read_preflight
 
 
 @pytest.fixture
@@ -34,39 +34,39 @@ def packed(folder: Path, archive: Path, inside: str) -> Path:
 
 def test_a_folder_or_the_one_above(job: Path) -> None:
     for folder in (job, job.parent):
-        with opened(folder) as found:
+        with open_job(folder) as found:
             assert found == job
 
 
 @pytest.mark.parametrize("inside", [".", "data"])
 def test_an_archive_flat_or_nested(job: Path, tmp_path: Path, inside: str) -> None:
     archive = packed(job, tmp_path / "output.tar.gz", inside)
-    with opened(archive) as found:
+    with open_job(archive) as found:
         assert (found / "metrics.json").is_file()
     assert not found.exists()
     assert report_on([archive]) == tmp_path / "report.html"
     assert "Interrupted" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_what_is_no_jobs_output_is_named(job: Path, tmp_path: Path) -> None:
+def test_a_source_without_a_job_is_named(job: Path, tmp_path: Path) -> None:
     records.barely_begun_job(tmp_path / "job/output/other")
     with (
         pytest.raises(DataError, match=r"output holds several jobs \(data, other\); name them one by one"),
-        opened(job.parent),
+        open_job(job.parent),
     ):
         pass
     with (
         pytest.raises(DataError, match="nowhere does not exist; name a job's output/data folder"),
-        opened(tmp_path / "nowhere"),
+        open_job(tmp_path / "nowhere"),
     ):
         pass
     text = tmp_path / "notes.txt"
     text.write_text("nothing")
-    with pytest.raises(DataError, match=r"notes\.txt is no whole tar archive"), opened(text):
+    with pytest.raises(DataError, match=r"notes\.txt is not an archive that is read"), open_job(text):
         pass
     broken = packed(job, tmp_path / "output.tar.gz", ".")
     broken.write_bytes(broken.read_bytes()[:-60])
-    with pytest.raises(DataError, match=r"output\.tar\.gz is no whole tar archive"), opened(broken):
+    with pytest.raises(DataError, match=r"output\.tar\.gz.* cannot be unpacked: it is cut short"), open_job(broken):
         pass
 
 
@@ -74,7 +74,10 @@ def test_nothing_is_unpacked_elsewhere(tmp_path: Path) -> None:
     archive = tmp_path / "output.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("../../evil.txt"), io.BytesIO())
-    with pytest.raises(DataError, match="no whole tar archive"), opened(archive):
+    with (
+        pytest.raises(DataError, match=r"output\.tar\.gz is not unpacked: \.\./\.\./evil\.txt leads out of the folder"),
+        open_job(archive),
+    ):
         pass
 
 

@@ -13,9 +13,9 @@ from support.images import encode
 from torch import nn
 
 from byoc_serve.app import create_app
-from byoc_serve.health import Board, State
 from byoc_serve.loader import Loader
-from byoc_serve.served import ServedModel
+from byoc_serve.model_service import ModelService
+from byoc_serve.readiness import Readiness, State
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference.engines.torch_engine import TorchEngine
@@ -57,7 +57,7 @@ def classifier() -> Predictor:
 @contextmanager
 def serving(predictor: Predictor, settings: Settings = DEFAULTS) -> Iterator[FlaskClient]:
     """A client of the app around a predictor that is ready."""
-    loader = Loader(lambda: ServedModel(predictor, settings), Board())
+    loader = Loader(lambda: ModelService(predictor, settings), Readiness())
     loader.start()
     assert loader.wait(SOON) is State.READY
     try:

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from werkzeug.test import TestResponse
 
 from byoc_serve.app import create_app
-from byoc_serve.health import Board, State
 from byoc_serve.loader import Loader
-from byoc_serve.responses import CUSTOM_ATTRIBUTES
-from byoc_serve.served import ServedModel
+from byoc_serve.model_service import ModelService
+from byoc_serve.readiness import Readiness, State
+from byoc_serve.response import CUSTOM_ATTRIBUTES
 from byoc_serve.settings import Settings
 from byoc_vision.errors import DataError
 from byoc_vision.inference.engines.torch_engine import TorchEngine
@@ -57,7 +57,7 @@ class TestHealth:
         assert (response.status_code, response.data) == (200, b"")
 
     def test_starting(self) -> None:
-        app = create_app(Settings(), Loader(lambda: pytest.fail("never started"), Board()))
+        app = create_app(Settings(), Loader(lambda: pytest.fail("never started"), Readiness()))
         response = app.test_client().get("/ping")
         assert (response.status_code, response.data) == (503, b"")
         response = post(app.test_client(), b"x")
@@ -65,10 +65,10 @@ class TestHealth:
         assert "being loaded" in error_of(response)
 
     def test_failed(self) -> None:
-        def source() -> ServedModel:
+        def source() -> ModelService:
             raise DataError("there is no model")
 
-        loader = Loader(source, Board())
+        loader = Loader(source, Readiness())
         loader.start()
         assert loader.wait(SOON) is State.FAILED
         client = create_app(Settings(), loader).test_client()
@@ -161,12 +161,12 @@ class TestBadInput:
             (b"{", "application/json", 400),
         ],
     )
-    def test_is_told(self, labels: FlaskClient, body: bytes, content_type: str | None, status: int) -> None:
+    def test_is_an_error(self, labels: FlaskClient, body: bytes, content_type: str | None, status: int) -> None:
         response = post(labels, body, content_type)
         assert response.status_code == status
         assert error_of(response)
 
-    def test_a_form_of_answer_that_cannot_be_had(self, labels: FlaskClient, png: bytes) -> None:
+    def test_a_format_that_the_model_does_not_offer(self, labels: FlaskClient, png: bytes) -> None:
         response = post(labels, png, Accept="image/png")
         assert response.status_code == 406
         assert "application/json" in error_of(response)
@@ -251,13 +251,13 @@ class TestLoad:
         assert first.result().status_code == 200
         assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
 
-    def test_who_waits_too_long_is_told(self, serve: Serve, picky: Predictor, png: bytes) -> None:
+    def test_a_request_past_its_deadline_gets_504(self, serve: Serve, picky: Predictor, png: bytes) -> None:
         client = serve(picky, Settings(request_timeout=1))
         with standing_still(picky):
             assert post(client, png).status_code == 504
         assert post(client, png).status_code == 200
 
-    def test_our_own_bug_has_an_id_that_is_in_the_log(
+    def test_an_internal_error_has_an_id_that_is_in_the_log(
         self, serve: Serve, picky: Predictor, png: bytes, caplog: pytest.LogCaptureFixture
     ) -> None:
         client = serve(picky, Settings())
@@ -282,8 +282,8 @@ class TestLoad:
                 others = [pool.submit(ask, body) for body in (png, white, png, png)]
             assert [first.result(SOON), *(other.result(SOON) for other in others)] == [200, 200, 500, 200, 200]
 
-    def test_who_comes_after_the_end_is_told(self, classifier: Predictor, png: bytes) -> None:
-        loader = Loader(lambda: ServedModel(classifier, Settings()), Board())
+    def test_a_request_to_a_stopped_server_gets_503(self, classifier: Predictor, png: bytes) -> None:
+        loader = Loader(lambda: ModelService(classifier, Settings()), Readiness())
         loader.start()
         assert loader.wait(SOON) is State.READY
         loader.stop()

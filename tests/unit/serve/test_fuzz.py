@@ -12,19 +12,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.images import encode, npy
 
-from byoc_serve.negotiation import Form
+from byoc_serve.response_format import ResponseFormat
 
 # Pillow grumbles over damaged images, and then raises.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning:PIL"),
+    pytest.mark.filterwarnings("ignore:Reading `.npy`:UserWarning"),  # an L put behind a number: Python 2 wrote so
+]
 
-IMAGE = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
-PNG = encode(IMAGE)
+PICTURE = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
+PNG = encode(PICTURE)
 FORM = b'--e\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n' + PNG + b"\r\n--e--\r\n"
 SEEDS = [
-    *(encode(IMAGE, kind) for kind in ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")),
-    encode(IMAGE[..., 0]),
-    npy(IMAGE),
-    npy(np.stack([IMAGE, IMAGE])),
+    *(encode(PICTURE, kind) for kind in ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")),
+    encode(PICTURE[..., 0]),
+    npy(PICTURE),
+    npy(np.stack([PICTURE, PICTURE])),
     FORM,
     json.dumps({"image": base64.b64encode(PNG).decode()}).encode(),
     json.dumps({"instances": [{"b64": base64.b64encode(PNG).decode()}] * 2}).encode(),
@@ -48,7 +51,7 @@ CONTENT_TYPES = (
     )
     | LATIN
 )
-ACCEPTS = st.sampled_from(["*/*", *(form.value for form in Form)]) | LATIN
+ACCEPTS = st.sampled_from(["*/*", *(form.value for form in ResponseFormat)]) | LATIN
 
 
 @st.composite

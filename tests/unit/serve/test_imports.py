@@ -23,7 +23,7 @@ def test_the_server_answers_before_torch_is_there() -> None:
 
 def test_a_model_in_service_needs_nothing_of_training() -> None:
     modules = imported_by(
-        "import byoc_serve.run, byoc_serve.served\n"
+        "import byoc_serve.run, byoc_serve.model_service\n"
         "from byoc_vision.models.build import build_model\n"
         "from byoc_vision.types import ModelSpec\n"
         "build_model(ModelSpec(task='classification', architecture='resnet18', outputs=2))\n"

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from byoc_serve.npy import dump, view_uint8
 
 
-@given(arrays(np.uint8, array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=5)), st.booleans())
+@given(arrays(np.uint8, array_shapes(min_dims=0, max_dims=5, min_side=1, max_side=5)), st.booleans())
 def test_uint8_arrays_come_back(array: np.ndarray, fortran: bool) -> None:
     np.testing.assert_array_equal(view_uint8(dump(np.asarray(array, order="F" if fortran else "C"))), array)
 
@@ -51,6 +51,19 @@ def content(header: bytes, data: bytes = b"") -> bytes:
         b"\x93NUMPY\x09\x00\x01\x00{",
         b"\x93NUMPY\x02\x00\xff\xff\xff\xff{",
         content(b"{}"),
+        content(b"{[]: 1}"),
+        content(b"{1: 1, 'a': 2}"),
+        content(b"-" * 900 + b"1"),
+        content(b"[" * 900),
+        content(b'"""'),
+        content(b"\n 1\n2"),
+        content(b"{'descr': '|u1', 'fortran_order': False, 'shape': (" + b"1 " * 400 + b"x), }"),
+        content(b"{'descr': '|u1', 'fortran_order': False, 'shape': (" + b"1" * 50 + b"x), }"),
+        content(b"{'descr': '|u1', 'fortran_order': False, 'shape': (" + b"1" * 900 + b",), }"),
+        content(b"{'descr': '|u1', 'fortran_order': False, 'shape': (-1, -5), }", b"12345"),
+        content(b"{'descr': '|u1', 'fortran_order': False, 'shape': (2, 3), }", b"1234567"),
+        content(b"{'descr': '|u1', 'fortran_order': False, 'shape': (2, 3), }" + b" " * 2000, b"123456"),
+        content(b"{'descr': ('|u1', (99999, 99999)), 'fortran_order': False, 'shape': (1,), }", b"x"),
         content(b"(" * 5000),
         content(b"{'descr': '|u1', 'fortran_order': False, 'shape': (60000, 60000), }", b"few"),
         content(b"{'descr': '|u1', 'fortran_order': False, 'shape': (-1,), }", b"few"),
@@ -60,16 +73,30 @@ def content(header: bytes, data: bytes = b"") -> bytes:
     ],
 )
 def test_what_is_no_array_is_refused(bad: bytes) -> None:
-    with pytest.raises(ValueError, match=r"header|\.npy|declares"):
+    with pytest.raises(ValueError, match=r"header|\.npy|declares|dtype|empty"):
         view_uint8(bad)
 
 
-def test_as_many_dimensions_as_numpy_has_of_length_zero_are_an_empty_array() -> None:
-    huge = content(b"{'descr': '|u1', 'fortran_order': False, 'shape': (999999999999999999, 999999999999999999, 0), }")
-    with pytest.raises(ValueError, match="shape"):
-        view_uint8(huge)
+@pytest.mark.parametrize("shape", ["(60000000, 0, 5, 3)", "(0,)", f"({10**18}, {10**18}, 0)", "(0, -1)"])
+def test_an_array_without_elements_is_refused_from_its_header(shape: str) -> None:
+    """A list of 60 million empty images would take 6 GB."""
+    with pytest.raises(ValueError, match="the array is empty"):
+        view_uint8(content(f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".encode()))
 
 
+def test_more_dimensions_than_numpy_has_are_refused() -> None:
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (" + b"1," * 200 + b"), }"
+    with pytest.raises(ValueError, match="dimension"):
+        view_uint8(content(header, b"x"))
+
+
+def test_a_file_of_python_2_is_read() -> None:
+    with pytest.warns(UserWarning, match="Python 2"):
+        array = view_uint8(content(b"{'descr': '|u1', 'fortran_order': False, 'shape': (2L, 3L), }", b"123456"))
+    assert array.shape == (2, 3)
+
+
+@pytest.mark.filterwarnings("ignore:Reading `.npy`:UserWarning")
 @given(st.binary(max_size=200))
 def test_no_bytes_break_it(data: bytes) -> None:
     for file in (data, b"\x93NUMPY" + data, content(data)):

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from byoc_serve.media import IMAGE_TYPES
 from byoc_serve.metrics import CONTENT_TYPE
-from byoc_serve.negotiation import FORMS
-from byoc_serve.openapi import REFUSALS, describe
+from byoc_serve.openapi import ERRORS, describe
+from byoc_serve.request_decoding import IMAGE_TYPES
+from byoc_serve.request_options import OPTIONS
+from byoc_serve.response_format import RESPONSE_FORMATS
 from byoc_serve.settings import Settings
-from byoc_serve.wishes import OPTIONS
 
 DOCUMENTATION = Path(__file__).parents[3] / "docs/http.md"
 
@@ -31,12 +31,12 @@ def test_it_is_answered_for_the_model_that_is_served(masks: FlaskClient, labels:
         config = client.application.extensions["loader"].config
         assert document == describe(Settings(), config)
         answers = document["paths"]["/invocations"]["post"]["responses"]["200"]["content"]
-        assert set(answers) == {form.media_type for form in FORMS[config.model.task]}
+        assert set(answers) == {form.media_type for form in RESPONSE_FORMATS[config.model.task]}
 
 
 def test_before_there_is_a_model_all_forms_are_described() -> None:
     answers = describe(Settings(), None)["paths"]["/invocations"]["post"]["responses"]["200"]["content"]
-    assert set(answers) == {form.media_type for forms in FORMS.values() for form in forms}
+    assert set(answers) == {form.media_type for forms in RESPONSE_FORMATS.values() for form in forms}
     assert len(answers["application/json"]["schema"]["anyOf"]) == 6
 
 
@@ -91,7 +91,7 @@ def test_every_reference_leads_somewhere() -> None:
     assert all(name in document["components"][kind] for kind, name in references)
 
 
-@pytest.mark.parametrize("status", sorted(REFUSALS))
+@pytest.mark.parametrize("status", sorted(ERRORS))
 def test_the_documentation_names_every_refusal(status: int) -> None:
     table = DOCUMENTATION.read_text(encoding="utf-8").partition("## Errors")[2].partition("\n## ")[0]
     assert str(status) in table

@@ -19,18 +19,18 @@ from support.images import decode, encode, load_npy
 from torch import Tensor, nn
 from werkzeug.test import TestResponse
 
-from byoc_serve.answers import Encoder
 from byoc_serve.batcher import Batcher
-from byoc_serve.negotiation import Form
-from byoc_serve.pipeline import Caller, Pipeline
+from byoc_serve.pipeline import Pipeline
 from byoc_serve.protobuf import class_record, mask_record
-from byoc_serve.request_log import Record
-from byoc_serve.responses import CUSTOM_ATTRIBUTES
+from byoc_serve.request import RequestContext
+from byoc_serve.request_options import RequestOptions
+from byoc_serve.response import CUSTOM_ATTRIBUTES
+from byoc_serve.response_encoding import Encoder
+from byoc_serve.response_format import ResponseFormat
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.engines.torch_engine import TorchEngine
-from byoc_vision.inference.passes import InferenceOptions
 from byoc_vision.inference.predictor import Predictor, Prepared
 from byoc_vision.precision import Precision
 from byoc_vision.preprocess import Preprocess
@@ -233,7 +233,7 @@ class TestRecords:
     def test_where_text_cannot_say_it_all_fail(self, labels: FlaskClient, png: bytes) -> None:
         body = lines(record(png), record(b"x"))
         response = ask(labels, body, "errors=line", "application/jsonlines", "application/x-npy")
-        assert "picture" in error_of(response)
+        assert "record 2: the image is not a JPEG" in error_of(response)
 
 
 @pytest.fixture
@@ -243,23 +243,25 @@ def batcher() -> Iterator[Batcher[Prepared, Logits]]:
     made.stop()
 
 
-def test_a_image_of_many_tiles_leaves_room_for_its_neighbours(
+def test_an_image_of_many_tiles_leaves_room_for_other_requests(
     segmenter: Predictor, batcher: Batcher[Prepared, Logits]
 ) -> None:
     seen = []
 
     def compute(batch: list[Prepared]) -> list[Logits]:
-        seen.append((len(batch), batcher.unanswered))
+        seen.append((len(batch), batcher.in_flight))
         return list(segmenter.forward(np.stack([item.pixels for item in batch])))
 
     model = Thread(target=batcher.run, args=(compute,))
     model.start()
     pipeline = Pipeline(segmenter, batcher, BoundedSemaphore(2))
     rgb = np.zeros((300, 300, 3), np.uint8)
-    caller = Caller(time.monotonic() + SOON, wanted=lambda: True, record=Record(id=""))
+    request = RequestContext(BytesIO())
+    request.options, request.response_format = RequestOptions(tile="auto"), ResponseFormat.PNG
+    request.deadline = time.monotonic() + SOON
 
     def mask() -> np.ndarray:
-        (piece,) = pipeline.answer([rgb], InferenceOptions(tile="auto"), Encoder(Form.PNG), caller)
+        (piece,) = pipeline.run([rgb], request, Encoder(ResponseFormat.PNG))
         assert isinstance(piece, bytes)
         return decode(piece)
 
@@ -269,5 +271,5 @@ def test_a_image_of_many_tiles_leaves_room_for_its_neighbours(
     batcher.stop()
     model.join(SOON)
     assert sum(count for count, _ in seen) == 3 * 25 * 17
-    assert max(unanswered for _, unanswered in seen) <= 3 * 4
+    assert max(in_flight for _, in_flight in seen) <= 3 * 4
     assert sum(count == 2 for count, _ in seen) > len(seen) / 2  # and they are computed together

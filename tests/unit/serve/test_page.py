@@ -10,9 +10,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from byoc_serve.app import create_app
-from byoc_serve.health import Board
 from byoc_serve.loader import Loader
 from byoc_serve.page import INDEX, load_assets
+from byoc_serve.readiness import Readiness
 from byoc_serve.settings import Settings
 
 LARGEST = 60_000  # bytes, all files together
@@ -22,7 +22,7 @@ TEXTS = {name: asset.content.decode() for name, asset in ASSETS.items()}
 
 
 def client_of(settings: Settings) -> FlaskClient:
-    return create_app(settings, Loader(lambda: pytest.fail("never started"), Board())).test_client()
+    return create_app(settings, Loader(lambda: pytest.fail("never started"), Readiness())).test_client()
 
 
 @pytest.fixture(scope="module")

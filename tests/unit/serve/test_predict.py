@@ -83,7 +83,7 @@ def test_masks(models: Path, photo: Path, tmp_path: Path, serve: Serve, looks: I
     }
 
 
-def test_the_command_passes_on_what_it_is_told(models: Path, photo: Path, tmp_path: Path) -> None:
+def test_the_command_passes_its_options_on(models: Path, photo: Path, tmp_path: Path) -> None:
     looks = InferenceOptions("auto", "flip", 0.51)
     said = ["--tile", "auto", "--tta", "flip", "--threshold", "0.51", "--overlay"]
     assert (
@@ -110,7 +110,7 @@ def test_a_model_that_has_no_tiles_says_so(
         (["--tta", "rotate"], "invalid choice: 'rotate'"),
     ],
 )
-def test_a_wrong_value_is_told_with_the_right_ones(
+def test_an_invalid_value_is_an_error_that_names_the_valid_ones(
     said: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):

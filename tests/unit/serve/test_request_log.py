@@ -85,7 +85,7 @@ def test_other_paths_are_lines_too(logged: FlaskClient, lines: Lines) -> None:
     assert str(line["path"]).startswith('/no"where')
 
 
-def test_without_the_wish_there_are_no_lines(labels: FlaskClient, lines: Lines, png: bytes) -> None:
+def test_without_the_setting_there_are_no_lines(labels: FlaskClient, lines: Lines, png: bytes) -> None:
     lines()
     response = labels.post("/invocations", data=png, content_type="image/png")
     assert lines() == []
@@ -111,7 +111,7 @@ def test_only_a_sane_id_is_taken_over(labels: FlaskClient, given_id: str) -> Non
     assert sane or len(returned) == 16
 
 
-def test_a_record_that_nobody_reads_can_be_written() -> None:
+def test_an_unused_record_can_be_written() -> None:
     Record.of({}).error = "whatever"
 
 

@@ -77,6 +77,7 @@ def test_arguments_win_over_variables() -> None:
         ("SAGEMAKER_BATCH", "perhaps"),
         ("SAGEMAKER_BATCH_STRATEGY", "ANY"),
         ("LOG_LEVEL", "loud"),
+        ("PRECISION", "float64"),
     ],
 )
 def test_a_mistake_names_the_variable_and_its_value(name: str, text: str) -> None:
@@ -84,7 +85,7 @@ def test_a_mistake_names_the_variable_and_its_value(name: str, text: str) -> Non
         Settings.from_environment({name: text})
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     with pytest.raises(InputError, match=r"(?s)MAX_PAYLOAD_MB=x.*QUEUE_LENGTH=-1"):
         Settings.from_environment({"MAX_PAYLOAD_MB": "x", "QUEUE_LENGTH": "-1"})
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.servers import save_segmenter
 
-from byoc_serve.health import State
+from byoc_serve.readiness import State
 from byoc_serve.wsgi import make_app
 
 SOON = 60.0
@@ -23,7 +23,7 @@ def test_the_model_of_the_environment_is_served(tmp_path: Path, monkeypatch: pyt
     loader.stop()
 
 
-def test_a_model_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_model_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ML_ROOT", str(tmp_path))
     app = make_app()
     assert app.extensions["loader"].wait(SOON) is State.FAILED

@@ -1,3 +1,5 @@
+"""Cores, GPUs and the CPU's flags as a container sees them, from made-up files."""
+
 from __future__ import annotations
 
 import os
@@ -5,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from byoc_vision.system.machine import available_cores, free_memory, visible_gpus
+from byoc_vision.system.machine import available_cores, has_amx_bfloat16, visible_gpus
 
 MACHINE = len(os.sched_getaffinity(0))
 
@@ -57,43 +59,22 @@ def test_gpus_are_counted_by_their_devices(tmp_path: Path, environment: dict[str
     assert visible_gpus(environment, tmp_path) == gpus
 
 
-GIB = 2**30
+@pytest.mark.parametrize(
+    ("flags", "amx"),
+    [
+        ("fpu amx_tile amx_bf16 amx_int8 avx512_bf16", True),
+        ("fpu vme avx2 avx512f avx512_vnni avx512_bf16", False),  # Zen 4: bfloat16 is slower than float32 there
+        ("fpu vme avx2", False),
+        ("amx_bf16_not", False),
+    ],
+)
+def test_the_flags_of_a_processor_say_whether_it_has_amx(tmp_path: Path, flags: str, amx: bool) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: {flags}\n\nprocessor\t: 1\n")
+    assert has_amx_bfloat16(cpuinfo) is amx
 
 
-def write_files(folder: Path, **files: str) -> Path:
-    for name, text in files.items():
-        path = folder / name.replace("__", "/").replace("_dot_", ".")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return folder
-
-
-def test_the_memory_of_a_bare_machine(tmp_path: Path) -> None:
-    facts = tmp_path / "meminfo"
-    facts.write_text("MemTotal:       24000000 kB\nMemAvailable:   20881428 kB\nHugePages_Total:       0\n")
-    assert free_memory(facts, tmp_path) == 20_881_428 * 1024
-
-
-def test_a_container_has_what_its_limit_leaves_and_its_files_give_up(tmp_path: Path) -> None:
-    facts = tmp_path / "meminfo"
-    facts.write_text(f"MemAvailable: {20 * GIB // 1024} kB\n")
-    group = write_files(
-        tmp_path / "v2",
-        memory_dot_max=f"{8 * GIB}\n",
-        memory_dot_current=f"{5 * GIB}\n",
-        memory_dot_stat=f"anon 9\nfile_mapped {GIB}\ninactive_file {GIB}\nactive_file {2 * GIB}\n",
-    )
-    assert free_memory(facts, group) == 5 * GIB
-    write_files(group, memory_dot_max="max\n")
-    assert free_memory(facts, group) == 20 * GIB
-    older = write_files(
-        tmp_path / "v1",
-        memory__memory_dot_limit_in_bytes=f"{4 * GIB}\n",
-        memory__memory_dot_usage_in_bytes=f"{3 * GIB}\n",
-        memory__memory_dot_stat=f"inactive_file 1\ntotal_inactive_file {GIB}\n",
-    )
-    assert free_memory(facts, older) == 2 * GIB
-
-
-def test_a_system_that_does_not_tell(tmp_path: Path) -> None:
-    assert free_memory(tmp_path / "none", tmp_path / "none") is None
+def test_a_processor_without_flags_has_no_amx(tmp_path: Path) -> None:
+    assert has_amx_bfloat16(tmp_path / "missing") is False
+    (tmp_path / "arm").write_text("processor\t: 0\nFeatures\t: fp asimd bf16\n")
+    assert has_amx_bfloat16(tmp_path / "arm") is False

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from support.modes import folder_for_all, mode, umask, without_root
 
 from byoc_vision.errors import InputError, ResourceError
 from byoc_vision.training.checkpoint_file import CheckpointStore
@@ -45,6 +46,25 @@ def test_the_last_ones_and_their_best_model_stay(store: CheckpointStore) -> None
     assert newest["step"] == 5
     assert newest["model"]["w"].tolist() == [5.0] * 4
     assert newest["best"] == {"epoch": 3}
+
+
+def test_their_modes_are_those_that_the_umask_gives(store: CheckpointStore) -> None:
+    with umask(0o027):
+        write(store, 1)
+    assert {path.name: mode(path) for path in store.folder.iterdir()} == {
+        "best-00000001.safetensors": 0o640,
+        "checkpoint-00000001.safetensors": 0o640,
+    }
+
+
+def test_one_that_may_not_be_read_is_passed_over_with_that_reason(caplog: pytest.LogCaptureFixture) -> None:
+    with folder_for_all() as folder:
+        store = CheckpointStore(folder)
+        write(store, 1)
+        store.path(1).chmod(0)
+        with without_root(), caplog.at_level(logging.WARNING):
+            assert store.newest() is None
+    assert "Permission denied" in caplog.text
 
 
 def test_an_empty_folder_has_none(store: CheckpointStore, tmp_path: Path) -> None:

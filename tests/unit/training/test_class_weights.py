@@ -67,7 +67,7 @@ def test_a_list_of_the_wrong_length_names_the_classes() -> None:
 
 
 def test_all_zero() -> None:
-    with pytest.raises(InputError, match="nothing would be learnt"):
+    with pytest.raises(InputError, match="nothing would be learned"):
         weights("0, 0", labelled(1, 1))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from support import forked, found_work
+from support import forked, found_data
 from support.hosts import HOSTS, declare
 
 DATA = Path("input", "data")
@@ -100,7 +100,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Answers]:
             declare(root / host / name, host, sharded, **hyperparameters)
         log = root / host / "log"
         asked = (rank, str(root / "store"), tuple(JOBS))
-        processes.append(forked.start(found_work.tell_all, *asked, log=log, folder=root / host))
+        processes.append(forked.start(found_data.tell_all, *asked, log=log, folder=root / host))
     statuses = [process.wait(100) for process in processes]
     logs = [(root / host / "log").read_text() for host in HOSTS]
     assert statuses == [0, 0], logs

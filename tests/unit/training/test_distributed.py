@@ -5,18 +5,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from byoc_vision.errors import InputError, ResourceError
+from byoc_vision.errors import InputError
 from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.distributed import (
     World,
     any_process,
-    launch_environment,
     needs_launch,
-    on_first,
+    on_rank0,
     processes_per_host,
     sum_over_processes,
-    wait_for_hosts,
 )
 
 
@@ -45,26 +43,9 @@ def test_processes_on_cpus_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> Non
             processes_per_host()
 
 
-def test_the_network_interface_is_named_only_where_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
-    assert launch_environment(job("a", "b", interface="eth0"))["GLOO_SOCKET_IFNAME"] == "eth0"
-    assert "GLOO_SOCKET_IFNAME" not in launch_environment(job("a", "b"))
-
-
-def test_what_the_user_set_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "mine")
-    assert launch_environment(job("a", "b", interface="eth0"))["NCCL_SOCKET_IFNAME"] == "mine"
-
-
-def test_hosts_that_do_not_appear_are_named() -> None:
-    wait_for_hosts(["localhost"])
-    with pytest.raises(ResourceError, match=r"did not appear within 0 s: no-such-host\.invalid"):
-        wait_for_hosts(["localhost", "no-such-host.invalid"], within_s=0)
-
-
 def test_alone_nothing_is_communicated() -> None:
     world = World()
-    assert on_first(world, lambda: 7) == 7
+    assert on_rank0(world, lambda: 7) == 7
     assert sum_over_processes(torch.tensor([1.0, 2.0]), world).tolist() == [1.0, 2.0]
     assert any_process(True, world, torch.device("cpu"))
     assert not any_process(False, world, torch.device("cpu"))
@@ -75,4 +56,4 @@ def test_the_place_comes_from_torchruns_environment(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(name, value)
     world = World.from_environment()
     assert world == World(rank=3, local_rank=1, size=4)
-    assert not world.is_first
+    assert not world.is_main

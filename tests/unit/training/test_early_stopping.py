@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byoc_vision.training.early_stopping import EarlyStopping
+from byoc_vision.training.history import EarlyStopping
 
 
 def stopped_in(stopping: EarlyStopping, values: list[float]) -> int | None:

@@ -17,9 +17,9 @@ from byoc_vision.inference.predictor import Predictor
 from byoc_vision.precision import choose_precision
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.distributed import World
+from byoc_vision.training.evaluation import evaluate
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics
-from byoc_vision.training.step import evaluate
 from byoc_vision.types import ClassInfo, ModelSpec
 
 CPU = torch.device("cpu")
@@ -72,7 +72,7 @@ def test_images_left_out_change_no_figure_and_are_counted(caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING):
         figures = evaluate(predictor("softmax"), batches, ClassificationMetrics(NAMES), World())
     assert figures["accuracy"] == 0.5
-    assert "3 of 5 images cannot be read: the figures are of the others" in caplog.text
+    assert "3 of 5 images cannot be read: the metrics are of the others" in caplog.text
 
 
 def test_where_no_image_is_left_there_are_no_figures() -> None:

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from byoc_vision.training.error_files import Report
-from byoc_vision.training.host_heartbeat import HostWatch
+from byoc_vision.training.error_files import Failure
+from byoc_vision.training.host_heartbeat import HostHeartbeat
 
 HOSTS = ("127.0.0.1", "127.0.0.2")
 
@@ -23,11 +23,11 @@ def port() -> int:
 class Host:
     def __init__(self, name: str, port: int) -> None:
         self.alarm = threading.Event()
-        self.watch = HostWatch(HOSTS, name, self.alarm.set, port=port, beat_s=0.02, lost_s=0.4)
+        self.watch = HostHeartbeat(HOSTS, name, self.alarm.set, port=port, beat_s=0.02, lost_s=0.4)
 
 
 def test_alone_there_is_nothing_to_watch(port: int) -> None:
-    with HostWatch(("localhost",), "localhost", lambda: None, port=port) as watch:
+    with HostHeartbeat(("localhost",), "localhost", lambda: None, port=port) as watch:
         assert not watch.alarmed
         assert watch.cause() is None
 
@@ -47,7 +47,7 @@ def test_a_host_that_vanishes_is_missed_and_named(port: int) -> None:
 def test_the_reason_of_one_host_is_every_hosts(port: int) -> None:
     first, second = (Host(name, port) for name in HOSTS)
     with first.watch, second.watch:
-        cause = Report("Your data [rank 1 on 127.0.0.2]: a.jpg is empty", 3, rank=1)
+        cause = Failure("Your data [rank 1 on 127.0.0.2]: a.jpg is empty", 3, rank=1)
         second.watch.tell(cause)
         assert first.alarm.wait(30)
         assert first.watch.cause() == cause

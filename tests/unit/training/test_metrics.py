@@ -12,8 +12,8 @@ from support import forked
 from support.sharded_metrics import IMAGES, MASKS, measure, measure_together, tell_figures
 
 from byoc_vision.inference.predictor import Classification, Segmentation
-from byoc_vision.training.answers.judging import Answered, judge
 from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics, SegmentationMetrics
+from byoc_vision.training.predictions.scoring import ScoredPrediction, score
 from byoc_vision.types import ClassInfo
 
 IGNORED = 255
@@ -24,8 +24,8 @@ def segmentation(labels: object) -> Segmentation:
     return Segmentation(np.array(labels, dtype=np.uint8), classes, lambda: np.zeros(0))
 
 
-def answered(labels: object, target: object, classes: int = 2) -> Answered:
-    return judge(segmentation(labels), np.array(target, dtype=np.uint8), classes)
+def answered(labels: object, target: object, classes: int = 2) -> ScoredPrediction:
+    return score(segmentation(labels), np.array(target, dtype=np.uint8), classes)
 
 
 def measured(names: list[str], pairs: list[tuple[object, object]]) -> dict[str, float]:
@@ -129,7 +129,7 @@ class TestClassification:
     def figures(self, answers: list[int], targets: list[int], count: int) -> dict[str, float]:
         metrics = ClassificationMetrics([str(index) for index in range(count)])
         metrics.update(
-            Answered(probabilities(answer, count), np.array(target))
+            ScoredPrediction(probabilities(answer, count), np.array(target))
             for answer, target in zip(answers, targets, strict=True)
         )
         return metrics.compute()
@@ -155,21 +155,23 @@ class TestClassification:
 
     def test_the_likeliest_class_is_the_answer(self) -> None:
         metrics = ClassificationMetrics(["a", "b"])
-        metrics.update([Answered(Classification(np.array([0.4, 0.6], dtype=np.float32), ("a", "b")), np.array(1))])
+        metrics.update(
+            [ScoredPrediction(Classification(np.array([0.4, 0.6], dtype=np.float32), ("a", "b")), np.array(1))]
+        )
         assert metrics.compute()["accuracy"] == 1
 
     def test_batches_of_any_size_give_the_same_figures(self) -> None:
         answers, targets = [0, 1, 1, 2, 0], [0, 0, 1, 2, 2]
         one_by_one = ClassificationMetrics(["0", "1", "2"])
         for answer, target in zip(answers, targets, strict=True):
-            one_by_one.update([Answered(probabilities(answer, 3), np.array(target))])
+            one_by_one.update([ScoredPrediction(probabilities(answer, 3), np.array(target))])
         assert one_by_one.compute() == self.figures(answers, targets, 3)
 
     def test_the_truth_may_be_among_the_k_likeliest(self) -> None:
         metrics = ClassificationMetrics(["a", "b", "c"], top_k=2)
         vector = np.array([0.5, 0.3, 0.2], dtype=np.float32)
         answer = Classification(vector, metrics.class_names)
-        metrics.update(Answered(answer, np.array(target)) for target in (0, 1, 2, 2))
+        metrics.update(ScoredPrediction(answer, np.array(target)) for target in (0, 1, 2, 2))
         figures = metrics.compute()
         assert (figures["accuracy"], figures["top_2_accuracy"]) == (1 / 4, 2 / 4)
 
@@ -179,8 +181,8 @@ class TestMultiLabel:
         names = tuple(str(index) for index in range(targets.shape[1]))
         metrics = MultiLabelMetrics(names, threshold)
         answers = [Classification(row.astype(np.float32), names, threshold) for row in probabilities]
-        metrics.update(map(Answered, answers[:2], targets[:2]))
-        metrics.update(map(Answered, answers[2:], targets[2:]))
+        metrics.update(map(ScoredPrediction, answers[:2], targets[:2]))
+        metrics.update(map(ScoredPrediction, answers[2:], targets[2:]))
         return metrics.compute()
 
     def test_by_hand(self) -> None:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byoc_vision.training.packing import on_cpu, pack, unpack
+from byoc_vision.training.checkpoint_file import on_cpu, pack, unpack
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 KEYS = st.text(max_size=5) | st.integers()

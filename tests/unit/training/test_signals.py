@@ -8,34 +8,34 @@ import sys
 
 import pytest
 
-from byoc_vision.training.signals import STOPPED_EXIT_CODE, Interruption, StopRequestedError
+from byoc_vision.training.signals import STOPPED_EXIT_CODE, StopRequestedError, StopSignals
 
 
 def test_before_training_it_ends_what_is_under_way() -> None:
-    with Interruption().listening(), pytest.raises(StopRequestedError):
+    with StopSignals().listening(), pytest.raises(StopRequestedError):
         signal.raise_signal(signal.SIGTERM)
 
 
 def test_in_training_it_is_a_request() -> None:
-    with Interruption().listening() as interruption:
-        interruption.training = True
-        assert not interruption.requested
+    with StopSignals().listening() as signals:
+        signals.training = True
+        assert not signals.requested
         signal.raise_signal(signal.SIGTERM)
-        assert interruption.requested
+        assert signals.requested
 
 
 def test_the_handler_before_comes_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with Interruption().listening():
+    with StopSignals().listening():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
 
 
 DEAF = """
 import os, signal
-from byoc_vision.training.signals import Interruption
-with Interruption(grace_s={grace}).listening() as interruption:
-    interruption.training = True
+from byoc_vision.training.signals import StopSignals
+with StopSignals(grace_s={grace}).listening() as signals:
+    signals.training = True
     for _ in range({requests}):
         os.kill(os.getpid(), signal.SIGTERM)
     while True:

@@ -9,7 +9,6 @@ import torch
 from support import forked, shared_steps
 
 from byoc_vision.training.distributed import World
-from byoc_vision.training.step import grouped
 
 TOLERANCE = 1e-6  # the order of float32 sums differs
 
@@ -19,14 +18,6 @@ def test_accumulated_batches_are_one_large_batch() -> None:
     for accumulate_steps in (2, 4):
         parts = shared_steps.train(World(), accumulate_steps)
         torch.testing.assert_close(parts, whole, rtol=0, atol=TOLERANCE)
-
-
-@pytest.mark.parametrize(("count", "size", "sizes"), [(5, 2, [2, 2, 1]), (4, 2, [2, 2]), (1, 3, [1]), (0, 2, [])])
-def test_grouping(count: int, size: int, sizes: list[int]) -> None:
-    batches = [(torch.tensor(index), torch.tensor(index)) for index in range(count)]
-    groups = list(grouped(batches, size))
-    assert [len(group) for group in groups] == sizes
-    assert [int(images) for group in groups for images, _ in group] == list(range(count))
 
 
 @pytest.mark.parametrize("size", [2, 4])

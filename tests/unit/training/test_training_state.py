@@ -9,10 +9,15 @@ import pytest
 import torch
 from torch import nn
 
+from byoc_vision.training.checkpoint import (
+    optimizer_state,
+    random_state,
+    set_optimizer_state,
+    set_random_state,
+    set_schedule_steps,
+)
+from byoc_vision.training.checkpoint_file import on_cpu
 from byoc_vision.training.optimizers import OPTIMIZERS, build_optimizer, build_schedule
-from byoc_vision.training.packing import on_cpu
-from byoc_vision.training.random_state import random_state, set_random_state
-from byoc_vision.training.state import optimizer_state, set_optimizer_state, set_schedule_steps
 
 
 class Training:

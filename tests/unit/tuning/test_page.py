@@ -27,35 +27,35 @@ def drawn(text: str) -> dict[str, object]:
     return json.loads(found[1])
 
 
-def test_it_says_what_it_came_to(text: str) -> None:
-    for part in ("0.9123", "trial 9, after epoch 4", "9 complete, 1 pruned, 1 failed, 1 running", "Epochs spared"):
+def test_it_shows_the_result(text: str) -> None:
+    for part in ("0.9123", "trial 9, after epoch 4", "9 complete, 1 pruned, 1 failed, 1 running", "Epochs saved"):
         assert part in text
-    assert "the recipe as it is" in text
+    assert "the unchanged recipe" in text
     assert "40 train and 8 validation images" in text
 
 
-def test_every_trial_has_a_line_and_words_are_only_words(text: str) -> None:
+def test_every_trial_has_a_line_and_names_are_only_text(text: str) -> None:
     assert text.count('class="state"') == 12
     assert "&lt;b&gt;there&lt;/b&gt; is no memory" in text
     assert "<b>there</b>" not in text
 
 
-def test_the_plots_tell_their_values(text: str) -> None:
+def test_the_plots_hold_their_values(text: str) -> None:
     plots_of_page = drawn(text)
     assert set(plots_of_page) == {"chart-progress", "chart-epochs", "chart-parallel"}
     assert all("0.9123" in json.dumps(plot) for plot in plots_of_page.values())
     assert "9, the best" in json.dumps(plots_of_page["chart-parallel"])
 
 
-def test_what_mattered_is_shared_out(tmp_path: Path) -> None:
+def test_importances_are_shares(tmp_path: Path) -> None:
     """Only the learning rate matters here, and it comes first."""
     asked = searches.request()
     searched = searches.study(tmp_path, asked)
     assert page.importances(searched) == []
     for _ in range(20):
-        handed = searches.hand_out(searched)
-        rate = handed.trial.params["learning_rate"]
-        searched.end(handed, searches.TrialState.COMPLETE, 1 - abs(rate - 0.005))
+        running = searches.next_trial(searched)
+        rate = running.trial.params["learning_rate"]
+        searched.end(running, searches.TrialState.COMPLETE, 1 - abs(rate - 0.005))
     found = page.importances(searched)
     assert found[0][0] == "learning_rate"
     assert sum(share for _, share in found) == pytest.approx(1)
@@ -68,7 +68,7 @@ def test_one_trial_and_equal_figures_are_drawn_too(tmp_path: Path) -> None:
     searches.complete(searched, [0.5])
     alone = page.render(searched, asked)
     assert set(drawn(alone)) == {"chart-progress", "chart-epochs", "chart-parallel"}
-    assert "nothing better was found yet" in alone
+    assert "no better trial yet" in alone
     searches.complete(searched, [0.5, float("nan")])
     assert "NaN" not in json.dumps(drawn(page.render(searched, asked))["chart-epochs"])
 

@@ -68,7 +68,7 @@ def test_the_same_images_are_the_same_data_wherever_they_lie(recipe: Path, shape
 
 
 def test_a_recipe_that_is_none_is_named(shapes: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nowhere is no recipe"):
+    with pytest.raises(InputError, match="nowhere is not a recipe"):
         read_request("nowhere", shapes)
     (tmp_path / "hyperparameters.json").write_text('{"epoch": "3", "batch_size": "many"}')
     with pytest.raises(InputError, match="2 hyperparameters are wrong"):
@@ -88,7 +88,7 @@ def test_bad_images_are_named_before_anything_is_trained(recipe: Path, shapes: P
     [
         (["--metric", "validation:dice"], 2, "take one of validation:accuracy, validation:f1"),
         (["--keep", "learning_rat"], 2, "learning_rat does not vary"),
-        (["--recipe", "clasification"], 2, "clasification is no recipe"),
+        (["--recipe", "clasification"], 2, "clasification is not a recipe"),
         (["--data", "nowhere"], 2, "nowhere cannot be listed"),
     ],
 )
@@ -112,4 +112,4 @@ def test_there_is_at_least_one_trial(count: str, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit) as refusal:
         main(["tune", "--recipe", "classification", "--data", "shapes", "--trials", count])
     assert refusal.value.code == 2
-    assert "is no whole number above 0" in capsys.readouterr().err
+    assert "is not a whole number above 0" in capsys.readouterr().err

@@ -50,7 +50,7 @@ def test_the_best_model_takes_its_place_and_no_other_stays(tmp_path: Path) -> No
 
 def test_what_a_command_that_was_killed_left_is_removed(tmp_path: Path) -> None:
     searched = searches.study(tmp_path)
-    gone = searches.hand_out(searched)
+    gone = searches.next_trial(searched)
     left = leave(searched, gone.number)
     gone.lock.release()
     results.keep_best(searched.folder, searched)

@@ -15,8 +15,8 @@ from byoc_vision.errors import DataError, InputError
 
 
 def test_the_first_trial_is_the_recipe_itself(tmp_path: Path) -> None:
-    handed = searches.hand_out(searches.study(tmp_path))
-    asked, job = hp.parse(searches.RECIPE), hp.parse(handed.hyperparameters)
+    running = searches.next_trial(searches.study(tmp_path))
+    asked, job = hp.parse(searches.RECIPE), hp.parse(running.hyperparameters)
     varied = [found.name for found in searches.request().space.ranges]
     assert {name: getattr(job, name) for name in varied} == {name: getattr(asked, name) for name in varied}
     assert job.objective == "accuracy"
@@ -24,8 +24,8 @@ def test_the_first_trial_is_the_recipe_itself(tmp_path: Path) -> None:
 
 def test_every_proposal_is_another_valid_job_within_its_ranges(tmp_path: Path) -> None:
     searched = searches.study(tmp_path)
-    handed = [searches.hand_out(searched) for _ in range(12)]
-    for one in handed:
+    running = [searches.next_trial(searched) for _ in range(12)]
+    for one in running:
         job = hp.parse(one.hyperparameters)
         assert all(isinstance(value, str) for value in one.hyperparameters.values())
         for found in searched.space.ranges:
@@ -33,25 +33,25 @@ def test_every_proposal_is_another_valid_job_within_its_ranges(tmp_path: Path) -
                 assert one.hyperparameters[found.name] in found.values
             else:
                 assert found.low <= getattr(job, found.name) <= found.high
-    assert len({tuple(one.hyperparameters.items()) for one in handed}) == 12
+    assert len({tuple(one.hyperparameters.items()) for one in running}) == 12
 
 
 def test_there_are_no_more_than_asked_for_whoever_asks(tmp_path: Path) -> None:
     """Two openings of one study, as two processes have it, and two threads in each."""
     openings = [searches.study(tmp_path), searches.study(tmp_path)]
     with ThreadPoolExecutor(4) as pool:
-        handed = list(pool.map(lambda at: openings[at % 2].hand_out(7), range(12)))
-    numbers = [one.number for one in handed if one]
+        running = list(pool.map(lambda at: openings[at % 2].next_trial(7), range(12)))
+    numbers = [one.number for one in running if one]
     assert sorted(numbers) == list(range(7))
-    assert openings[0].hand_out(7) is None
+    assert openings[0].next_trial(7) is None
 
 
 def test_a_search_goes_on_where_it_was_left(tmp_path: Path) -> None:
     searches.complete(searches.study(tmp_path), [0.5, 0.6])
     again = searches.study(tmp_path)
-    assert [trial.number for trial in again.over] == [0]
-    assert again.hand_out(1) is None
-    proposed = searches.hand_out(again)
+    assert [trial.number for trial in again.finished] == [0]
+    assert again.next_trial(1) is None
+    proposed = searches.next_trial(again)
     assert proposed.number == 1
     assert again.best is not None
     assert again.best.value == 0.6
@@ -61,27 +61,27 @@ def test_the_same_seed_proposes_the_same(tmp_path: Path) -> None:
     def second(folder: str, seed: int) -> dict[str, str]:
         searched = searches.study(tmp_path / folder, seed=seed)
         searches.complete(searched, [0.5])
-        return dict(searches.hand_out(searched).hyperparameters)
+        return dict(searches.next_trial(searched).hyperparameters)
 
     assert second("one", 3) == second("other", 3) != second("third", 4)
 
 
 def test_what_was_stopped_with_the_search_is_tried_again_and_not_counted(tmp_path: Path) -> None:
     searched = searches.study(tmp_path)
-    handed = searches.hand_out(searched)
-    searched.queue_again(handed)
+    running = searches.next_trial(searched)
+    searched.requeue(running)
     assert searched.trials == []
-    repeated = searches.hand_out(searched)
-    assert (repeated.number, repeated.hyperparameters) == (1, handed.hyperparameters)
-    assert searched.hand_out(1) is None
+    repeated = searches.next_trial(searched)
+    assert (repeated.number, repeated.hyperparameters) == (1, running.hyperparameters)
+    assert searched.next_trial(1) is None
 
 
 def test_a_trial_of_a_process_that_is_gone_is_tried_again(tmp_path: Path) -> None:
-    gone = searches.hand_out(searches.study(tmp_path))
+    gone = searches.next_trial(searches.study(tmp_path))
     searched = searches.study(tmp_path)
-    assert searched.hand_out(1) is None, "it runs, as far as can be seen"
+    assert searched.next_trial(1) is None, "it runs, as far as can be seen"
     gone.lock.release()  # as the end of its process does
-    repeated = searches.hand_out(searched)
+    repeated = searches.next_trial(searched)
     assert (repeated.number, repeated.hyperparameters) == (1, gone.hyperparameters)
     assert [trial.number for trial in searched.trials] == [1]
 
@@ -90,11 +90,11 @@ def test_a_trial_worse_than_the_median_is_hopeless(tmp_path: Path) -> None:
     searched = searches.study(tmp_path)
     for figure in (0.5, 0.6, 0.7, 0.8):
         searches.complete(searched, [figure, figure + 0.05, figure + 0.1])
-    poor, good = searches.hand_out(searched), searches.hand_out(searched)
-    assert not searched.is_hopeless(poor.trial, 1, 0.1), "the first epoch tells too little"
-    assert searched.is_hopeless(poor.trial, 2, 0.2)
-    assert not searched.is_hopeless(good.trial, 1, 0.1)
-    assert not searched.is_hopeless(good.trial, 2, 0.75)
+    poor, good = searches.next_trial(searched), searches.next_trial(searched)
+    assert not searched.should_prune(poor.trial, 1, 0.1), "the first epoch tells too little"
+    assert searched.should_prune(poor.trial, 2, 0.2)
+    assert not searched.should_prune(good.trial, 1, 0.1)
+    assert not searched.should_prune(good.trial, 2, 0.75)
 
 
 def test_the_lowest_loss_is_the_best(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds other files"):
         searches.study(tmp_path)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match="cannot be a folder"):
+    with pytest.raises(InputError, match="cannot be created"):
         searches.study(tmp_path / "file" / "deeper")
 
 
@@ -147,7 +147,7 @@ def test_states_are_kept_with_their_reasons(tmp_path: Path) -> None:
     searches.prune(searched, [0.9, 0.95])
     searches.complete(searched, [0.5])
     searches.fail(searched, "Resources: no memory", status=4)
-    searches.hand_out(searched)
+    searches.next_trial(searched)
     states = [trial.state for trial in searched.trials]
     assert states == [TrialState.PRUNED, TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING]
     assert searched.trials[2].user_attrs["reason"] == "Resources: no memory"

@@ -1,8 +1,8 @@
-/** The classes of a picture as bars, the best first. */
+/** The classes of an image as bars, the most probable first. */
 
-import { asPercent } from "./words.js";
+import { asPercent } from "./format.js";
 
-const FIRST = 10; // bars shown before one asks for more
+const FIRST = 10; // bars shown at first
 
 export class BarView {
   constructor(elements) {
@@ -14,9 +14,9 @@ export class BarView {
     });
   }
 
-  /** answer: [{label, score, present?}], best first */
-  show(answer) {
-    this.answer = answer;
+  /** prediction: [{label, score, present?}], most probable first */
+  show(prediction) {
+    this.prediction = prediction;
     this.list();
     this.elements.scores.hidden = false;
   }
@@ -27,16 +27,16 @@ export class BarView {
 
   list() {
     const { bars, more } = this.elements;
-    const shown = this.all ? this.answer : this.answer.slice(0, FIRST);
+    const shown = this.all ? this.prediction : this.prediction.slice(0, FIRST);
     bars.replaceChildren(...shown.map(row));
-    more.hidden = this.answer.length <= FIRST;
-    more.textContent = this.all ? `Show the first ${FIRST}` : `Show all ${this.answer.length}`;
+    more.hidden = this.prediction.length <= FIRST;
+    more.textContent = this.all ? `Show the first ${FIRST}` : `Show all ${this.prediction.length}`;
   }
 }
 
-/** The best class in words, or all that are present. */
-export function summary(answer) {
-  const best = "present" in answer[0] ? answer.filter(({ present }) => present) : answer.slice(0, 1);
+/** The most probable class in words, or all that are present. */
+export function summary(prediction) {
+  const best = "present" in prediction[0] ? prediction.filter(({ present }) => present) : prediction.slice(0, 1);
   return best.map(({ label, score }) => `${label} ${asPercent(score)}`).join(", ") || "none of the classes";
 }
 

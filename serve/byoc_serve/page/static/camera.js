@@ -1,4 +1,4 @@
-/** The camera of whoever looks at the page. Browsers give it to pages on localhost and over TLS alone. */
+/** The user's camera. Browsers allow it only on localhost and over TLS. */
 
 import { toJpeg } from "./stage.js";
 
@@ -6,16 +6,16 @@ export const available = () => Boolean(navigator.mediaDevices?.getUserMedia);
 
 const REASONS = {
   NotAllowedError: "The camera was not allowed. The browser's settings for this page can change that.",
-  NotFoundError: "There is no camera here.",
-  NotReadableError: "The camera is in use elsewhere.",
+  NotFoundError: "No camera was found.",
+  NotReadableError: "The camera is in use by another program.",
 };
 
 export class Camera {
   /**
    * Handlers:
    * opened(): the camera is on.
-   * taken(file): a picture was taken, and the camera is off.
-   * seen(file): one picture after the other, each when the one before is done with; a rejection ends it.
+   * taken(file): an image was taken, and the camera is off.
+   * seen(file): one image after another, each when the handler is done with the one before; a rejection ends it.
    * closed(): the camera is off.
    * failed(error)
    */
@@ -44,12 +44,12 @@ export class Camera {
     video.hidden = shutter.hidden = false;
     take.focus();
     video.srcObject = this.stream;
-    // Not by the attribute `autoplay`: browsers stop such a video where it cannot be seen, as while its answers are.
+    // Not by the attribute `autoplay`: browsers stop such a video while it is not visible, as when predictions are shown.
     video.play().catch(() => {}); // closed before it began
   }
 
   async take() {
-    const file = await this.picture();
+    const file = await this.capture();
     this.close();
     this.handlers.taken(file);
   }
@@ -58,9 +58,9 @@ export class Camera {
     const { take, close, live, status } = this.elements;
     this.watching = take.hidden = close.hidden = true;
     live.textContent = "Stop";
-    status.setAttribute("aria-live", "off"); // who listens would hear nothing else
+    status.setAttribute("aria-live", "off"); // a screen reader would say nothing else
     try {
-      while (this.watching) await this.handlers.seen(await this.picture());
+      while (this.watching) await this.handlers.seen(await this.capture());
     } catch (problem) {
       if (!this.watching) return;
       this.close();
@@ -68,7 +68,7 @@ export class Camera {
     }
   }
 
-  /** Also where it is closed already. */
+  /** Also if it is closed already. */
   close() {
     if (!this.stream) return;
     const { video, sources, shutter, take, close, live, status, camera } = this.elements;
@@ -83,8 +83,8 @@ export class Camera {
     this.handlers.closed();
   }
 
-  /** What it sees now, in its own size. */
-  picture() {
+  /** The current image, in the camera's own size. */
+  capture() {
     const { video } = this.elements;
     return toJpeg("camera.jpg", video, video.videoWidth, video.videoHeight);
   }

@@ -13,7 +13,7 @@ export function curlCommand(name, contentType, query) {
   return words.join(" \\\n  ");
 }
 
-/** To the clipboard; where the browser keeps it from pages without TLS, as in former times. */
+/** To the clipboard; if the browser denies it to pages without TLS, with the old command. */
 export async function copy(element) {
   if (navigator.clipboard) {
     await navigator.clipboard.writeText(element.textContent);
@@ -24,6 +24,6 @@ export async function copy(element) {
   document.execCommand("copy");
 }
 
-const PLAIN = /^[\w@%+=:,./-]+$/; // what no shell reads anything into
+const PLAIN = /^[\w@%+=:,./-]+$/; // characters without a meaning for shells
 
 const quote = (text) => (PLAIN.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);

@@ -1,17 +1,17 @@
-/** A mask over its picture, and which of its classes are shown. */
+/** A mask over its image, with a switch for each class. */
 
 import { asCss, classColour } from "./colours.js";
 import { BACKGROUND } from "./palette.js";
 import { paintRuns } from "./rle.js";
 import { fit } from "./stage.js";
-import { asPercent } from "./words.js";
+import { asPercent } from "./format.js";
 
-const FEW = 4; // classes; with more there are buttons for all and none
+const FEW = 4; // classes; with more there are buttons to show all or none
 const NO_CLASS = 255;
 
 /**
  * elements: by their ids.
- * What was shown and hidden stays so from picture to picture, by the classes' names.
+ * Classes stay shown or hidden from image to image, by their names.
  */
 export class MaskView {
   constructor(elements) {
@@ -26,31 +26,31 @@ export class MaskView {
     this.setOpacity();
   }
 
-  /** answer: {size: [H, W], classes: [{label, value, share, rle}]} */
-  show(answer) {
+  /** prediction: {size: [H, W], classes: [{label, value, share, rle}]} */
+  show(prediction) {
     const { mask, masks, every } = this.elements;
-    this.answer = answer;
-    this.labels = labelsOf(answer);
-    [mask.width, mask.height] = fit(answer.size[1], answer.size[0]);
-    mask.setAttribute("aria-label", `The mask: ${summary(answer)}`);
-    answer.classes.forEach(({ label }, index) => {
-      if (!this.shown.has(label)) this.shown.set(label, !isBackground(label, index, answer.classes.length));
+    this.prediction = prediction;
+    this.labels = labelsOf(prediction);
+    [mask.width, mask.height] = fit(prediction.size[1], prediction.size[0]);
+    mask.setAttribute("aria-label", `The mask: ${summary(prediction)}`);
+    prediction.classes.forEach(({ label }, index) => {
+      if (!this.shown.has(label)) this.shown.set(label, !isBackground(label, index, prediction.classes.length));
     });
     this.list();
     this.paint();
-    every.hidden = answer.classes.length <= FEW;
+    every.hidden = prediction.classes.length <= FEW;
     mask.hidden = masks.hidden = false;
   }
 
   hide() {
     const { mask, masks, under } = this.elements;
     mask.hidden = masks.hidden = under.hidden = true;
-    this.answer = null;
+    this.prediction = null;
   }
 
-  /** The rows stay where the classes do, so that a camera's next picture takes the focus from none of them. */
+  /** Rows are kept while the classes are the same, so that a camera's next image does not move the focus. */
   list() {
-    const { classes } = this.answer;
+    const { classes } = this.prediction;
     if (classes.some(({ label }, index) => this.rows[index]?.dataset.label !== label) || this.rows.length > classes.length) {
       this.rows = classes.map(({ label }, index) => this.row(label, index));
       this.elements.classes.replaceChildren(...this.rows);
@@ -78,7 +78,7 @@ export class MaskView {
   }
 
   showEvery(shown) {
-    for (const { label } of this.answer.classes) this.shown.set(label, shown);
+    for (const { label } of this.prediction.classes) this.shown.set(label, shown);
     for (const row of this.rows) row.querySelector("input").checked = shown;
     this.paint();
   }
@@ -88,7 +88,7 @@ export class MaskView {
     const colours = this.palette();
     const image = new ImageData(mask.width, mask.height);
     const pixels = new Uint32Array(image.data.buffer);
-    const [height, width] = this.answer.size;
+    const [height, width] = this.prediction.size;
     for (let y = 0, at = 0; y < mask.height; y++) {
       const row = scaled(y, mask.height, height);
       for (let x = 0; x < mask.width; x++, at++) {
@@ -98,10 +98,10 @@ export class MaskView {
     mask.getContext("2d").putImageData(image, 0, 0);
   }
 
-  /** For each class its colour as ImageData has it; what is hidden is transparent. */
+  /** The colour of each class as ImageData has it; hidden classes are transparent. */
   palette() {
     const colours = new Uint32Array(256);
-    this.answer.classes.forEach(({ label }, index) => {
+    this.prediction.classes.forEach(({ label }, index) => {
       const [red, green, blue] = classColour(index);
       if (this.shown.get(label)) colours[index] = (255 << 24) | (blue << 16) | (green << 8) | red;
     });
@@ -119,21 +119,21 @@ export class MaskView {
   /** Name the class below the pointer. */
   pointAt(event) {
     const { under } = this.elements;
-    const entry = event && this.answer?.classes[this.labelAt(event)];
+    const entry = event && this.prediction?.classes[this.labelAt(event)];
     under.hidden = !entry;
     if (entry) under.textContent = entry.label;
   }
 
   labelAt({ clientX, clientY }) {
     const box = this.elements.mask.getBoundingClientRect();
-    const [height, width] = this.answer.size;
+    const [height, width] = this.prediction.size;
     const x = Math.floor(((clientX - box.left) / box.width) * width);
     const y = Math.floor(((clientY - box.top) / box.height) * height);
     return x < 0 || y < 0 || x >= width || y >= height ? NO_CLASS : this.labels[x * height + y];
   }
 }
 
-/** The classes that there are, the largest first, in words. */
+/** The classes in the image in words, the largest first. */
 export function summary({ classes }) {
   const found = classes.filter(({ share }) => share > 0).sort((one, other) => other.share - one.share);
   return found.map(({ label, share }) => `${label} ${asPercent(share)}`).join(", ");
@@ -146,7 +146,7 @@ function labelsOf({ size: [height, width], classes }) {
   return labels;
 }
 
-/** Of two classes the first is what the other is not; of more, the ones that are called so. */
+/** Of two classes the first; of more, those with such a name. */
 const isBackground = (label, index, count) => (count === 2 && index === 0) || BACKGROUND.includes(label.toLowerCase());
 
 const scaled = (at, size, full) => (size === full ? at : Math.floor(((at + 0.5) * full) / size));

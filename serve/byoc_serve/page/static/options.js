@@ -1,18 +1,18 @@
-/** What the model may be asked for beside its answer, as far as it offers it. */
+/** The options that the model offers. */
 
-const PAUSE = 300; // ms without a change, after which the picture is asked about again
+const PAUSE = 300; // ms without a change, after which the image is sent again
 
 export class Options {
   /**
    * Handlers:
-   * changed(): `query` is another.
-   * settled(): and has been for a while.
+   * changed(): `query` has changed.
+   * settled(): `query` has not changed for a while.
    */
   constructor(elements, handlers) {
     this.elements = elements;
     this.handlers = handlers;
     this.offered = {};
-    this.own = null; // the slider's value where it says the model's own threshold
+    this.own = null; // the slider's value for the model's own threshold
     this.query = "";
     const { threshold, tile, side, tta } = elements;
     for (const control of [threshold, side]) control.addEventListener("input", () => this.change());
@@ -20,7 +20,7 @@ export class Options {
     side.addEventListener("change", () => side.reportValidity());
   }
 
-  /** offered: the JSON Schema of each option, by its name. What was chosen stays. */
+  /** offered: the JSON Schema of each option, by its name. Choices are kept. */
   offer(offered) {
     const { options, cuts, tiles, views } = this.elements;
     this.offered = offered;
@@ -37,7 +37,7 @@ export class Options {
     const { threshold } = this.elements;
     if (this.own === null) {
       threshold.value = own;
-      this.own = threshold.value; // rounded as the slider has it
+      this.own = threshold.value; // rounded by the slider
     }
   }
 
@@ -56,7 +56,7 @@ export class Options {
     this.pause = setTimeout(() => this.handlers.settled(), PAUSE);
   }
 
-  /** Of a side that is being typed nothing is asked until it can be. */
+  /** A side that is being typed counts once it is valid. */
   update() {
     const { tile, side } = this.elements;
     side.hidden = tile.value !== "size";
@@ -72,13 +72,13 @@ export class Options {
     threshold.style.setProperty("--filled", `${100 * threshold.value}%`);
   }
 
-  /** The options that are not as they would be without a word, as a query string. */
+  /** The options that differ from their defaults, as a query string. */
   write() {
     const { threshold, tile, side, tta } = this.elements;
-    const asked = new URLSearchParams();
-    if (this.offered.threshold && threshold.value !== this.own) asked.set("threshold", threshold.value);
-    if (this.offered.tile && tile.value !== "none") asked.set("tile", tile.value === "size" ? side.value : tile.value);
-    if (this.offered.tta && tta.value !== "none") asked.set("tta", tta.value);
-    return asked.toString();
+    const chosen = new URLSearchParams();
+    if (this.offered.threshold && threshold.value !== this.own) chosen.set("threshold", threshold.value);
+    if (this.offered.tile && tile.value !== "none") chosen.set("tile", tile.value === "size" ? side.value : tile.value);
+    if (this.offered.tta && tta.value !== "none") chosen.set("tta", tta.value);
+    return chosen.toString();
   }
 }

@@ -1,21 +1,21 @@
-/** The page: pictures in, answers out. The other modules know how things are done, this one when. */
+/** The page: images in, predictions out. This module decides when things are done, the others know how. */
 
 import { BarView, summary as barsInWords } from "./bars.js";
 import { available as cameraAvailable, Camera } from "./camera.js";
 import { copy, curlCommand } from "./curl.js";
 import { MaskView, summary as maskInWords } from "./mask.js";
 import { Options } from "./options.js";
-import { ask, contentType, health, options, Refusal } from "./server.js";
-import { decode, showPicture, toJpeg } from "./stage.js";
-import { asBytes, asDuration, asSize } from "./words.js";
+import { contentType, health, options, predict, ServerError } from "./server.js";
+import { decode, showImage, toJpeg } from "./stage.js";
+import { asBytes, asDuration, asSize } from "./format.js";
 
-const PAUSE = 500; // ms between two looks at a server that is not ready
-const SMALLER = 2048; // pixels on the longer side of the copy that can be sent where the file is too large
+const PAUSE = 500; // ms between two health checks of a server that is not ready
+const SMALLER = 2048; // pixels on the longer side of the copy that can be sent if the file is too large
 const HEALTH = {
   ready: "Ready",
   loading: "Loading the model…",
   failed: "The model cannot be served",
-  away: "The server does not answer",
+  away: "The server does not respond",
 };
 
 class Page {
@@ -23,7 +23,7 @@ class Page {
     this.elements = elements;
     this.masks = new MaskView(elements);
     this.bars = new BarView(elements);
-    this.options = new Options(elements, { changed: () => this.showCommand(), settled: () => this.askAgain() });
+    this.options = new Options(elements, { changed: () => this.showCommand(), settled: () => this.predictAgain() });
     this.camera = new Camera(elements, {
       opened: () => this.makeRoom(),
       taken: (file) => this.open(file, { unsaved: true }),
@@ -31,7 +31,7 @@ class Page {
       closed: () => this.stage(),
       failed: (problem) => this.fail(problem),
     });
-    this.picture = null; // {file, bitmap, note}
+    this.image = null; // {file, bitmap, note}
     this.request = new AbortController();
     this.ready = false;
     this.showCommand();
@@ -47,7 +47,7 @@ class Page {
       });
     }
     hint.addEventListener("click", () => file.click());
-    again.addEventListener("click", () => this.ask());
+    again.addEventListener("click", () => this.predict());
     smaller.addEventListener("click", () => this.sendSmaller());
     copyButton.addEventListener("click", async () => {
       await copy(curl);
@@ -73,13 +73,13 @@ class Page {
     });
   }
 
-  /** Look at the server until it is ready. */
+  /** Check the server until it is ready. */
   async watch() {
     for (;;) {
       const { state, reason } = await health();
       const isNews = this.elements.health.dataset.state !== state;
       if (isNews) this.showHealth(state);
-      if (isNews && state === "failed") this.fail(new Refusal(reason, 500));
+      if (isNews && state === "failed") this.fail(new ServerError(reason, 500));
       if (state === "ready") return this.options.offer(await options());
       await new Promise((resolve) => setTimeout(resolve, PAUSE));
     }
@@ -94,9 +94,9 @@ class Page {
   }
 
   /**
-   * Put a picture on the stage and ask the model about it.
+   * Show an image and send it to the model.
    *
-   * unsaved: whether it lies in no file of the user's, where curl would find it.
+   * unsaved: whether it is not a file of the user's, which curl would find.
    * note: what was done to it.
    */
   async open(file, { unsaved = false, note = "" } = {}) {
@@ -105,22 +105,22 @@ class Page {
     const { signal } = this.startOver();
     const bitmap = await decode(file);
     if (signal.aborted) return;
-    this.setPicture({ file, bitmap, note }, unsaved);
+    this.setImage({ file, bitmap, note }, unsaved);
     this.elements.mask.hidden = this.elements.under.hidden = true;
     this.stage();
-    await this.ask();
+    await this.predict();
   }
 
-  async ask() {
+  async predict() {
     const { stage, error } = this.elements;
     const { signal } = this.startOver();
-    const { file } = this.picture;
+    const { file } = this.image;
     error.hidden = true;
     stage.setAttribute("aria-busy", "true");
     this.say(`Sending ${file.name}, ${asBytes(file.size)}…`);
     try {
-      const answered = await ask(file, this.options.query, signal);
-      if (!signal.aborted) this.show(answered);
+      const response = await predict(file, this.options.query, signal);
+      if (!signal.aborted) this.show(response);
     } catch (problem) {
       if (!signal.aborted) this.fail(problem);
     } finally {
@@ -128,62 +128,62 @@ class Page {
     }
   }
 
-  /** With other options; a camera that is on is asked with its next picture. */
-  askAgain() {
-    if (this.picture && this.ready && !this.camera.stream) this.ask();
+  /** With other options; a running camera uses them with its next image. */
+  predictAgain() {
+    if (this.image && this.ready && !this.camera.stream) this.predict();
   }
 
-  /** Ask about a picture of a camera that goes on; it is shown together with its answer. */
+  /** Send an image of a running camera; it is shown together with its prediction. */
   async glance(file) {
     const { signal } = this.startOver();
-    const [bitmap, answered] = await Promise.all([decode(file), ask(file, this.options.query, signal)]);
+    const [bitmap, response] = await Promise.all([decode(file), predict(file, this.options.query, signal)]);
     if (signal.aborted) return;
-    this.setPicture({ file, bitmap, note: "" }, true);
+    this.setImage({ file, bitmap, note: "" }, true);
     this.stage();
-    this.show(answered);
+    this.show(response);
   }
 
-  /** Forget the question that is out, if any. */
+  /** Abort the running request, if any. */
   startOver() {
     this.request.abort();
     this.request = new AbortController();
     return this.request;
   }
 
-  /** Only when asked: what is sent is otherwise the file as it is. */
+  /** Only when the user asks for it: otherwise the file is sent unchanged. */
   async sendSmaller() {
-    const { bitmap, file } = this.picture;
+    const { bitmap, file } = this.image;
     const name = `${file.name.replace(/\.[^.]*$/, "")}-small.jpg`;
     const copy = await toJpeg(name, bitmap, bitmap.width, bitmap.height, SMALLER);
     this.open(copy, { unsaved: true, note: "a smaller copy" });
   }
 
-  setPicture(picture, unsaved) {
-    this.picture?.bitmap?.close();
-    this.picture = picture;
+  setImage(image, unsaved) {
+    this.image?.bitmap?.close();
+    this.image = image;
     this.showCommand();
-    this.offerToSave(unsaved ? picture.file : null);
+    this.offerToSave(unsaved ? image.file : null);
   }
 
-  /** Show the picture, or the hint where there is none to be seen. */
+  /** Show the image, or the hint if there is none. */
   stage() {
     const { hint, frame, video } = this.elements;
-    const { bitmap, file } = this.picture ?? {};
-    if (bitmap) showPicture(this.elements, bitmap, bitmap.width, bitmap.height, file.name);
+    const { bitmap, file } = this.image ?? {};
+    if (bitmap) showImage(this.elements, bitmap, bitmap.width, bitmap.height, file.name);
     hint.hidden = Boolean(bitmap);
     frame.hidden = !bitmap;
     video.hidden = true;
   }
 
-  /** An empty frame, for the mask of a picture that this browser cannot read, such as TIFF. */
+  /** An empty frame, for the mask of an image that this browser cannot read, such as TIFF. */
   stageEmpty([height, width]) {
     const { hint, frame } = this.elements;
-    showPicture(this.elements, null, width, height, this.picture.file.name);
+    showImage(this.elements, null, width, height, this.image.file.name);
     hint.hidden = true;
     frame.hidden = false;
   }
 
-  /** The stage is the camera's. */
+  /** Clear the stage for the camera. */
   makeRoom() {
     const { hint, frame, error, stage } = this.elements;
     this.startOver();
@@ -192,38 +192,38 @@ class Page {
     this.say("The camera is on.");
   }
 
-  /** A list is of classes, anything else a mask. */
-  show({ answer, milliseconds }) {
-    const isMask = !Array.isArray(answer);
-    const { bitmap, file, note } = this.picture;
-    if (isMask && !bitmap) this.stageEmpty(answer.size);
+  /** prediction: a list is of classes, anything else a mask. */
+  show({ prediction, milliseconds }) {
+    const isMask = !Array.isArray(prediction);
+    const { bitmap, file, note } = this.image;
+    if (isMask && !bitmap) this.stageEmpty(prediction.size);
     (isMask ? this.bars : this.masks).hide();
-    (isMask ? this.masks : this.bars).show(answer);
-    const size = bitmap ? [bitmap.width, bitmap.height] : isMask && [answer.size[1], answer.size[0]];
-    const facts = [file.name, note, size && asSize(...size), asBytes(file.size), "answered in "];
-    const found = isMask ? maskInWords(answer) : barsInWords(answer);
-    this.say(facts.filter(Boolean).join(" · "), asDuration(milliseconds), found);
+    (isMask ? this.masks : this.bars).show(prediction);
+    const size = bitmap ? [bitmap.width, bitmap.height] : isMask && [prediction.size[1], prediction.size[0]];
+    const details = [file.name, note, size && asSize(...size), asBytes(file.size), "predicted in "];
+    const found = isMask ? maskInWords(prediction) : barsInWords(prediction);
+    this.say(details.filter(Boolean).join(" · "), asDuration(milliseconds), found);
   }
 
   fail(problem) {
     const { error, reason, code, again, smaller } = this.elements;
-    const { file, bitmap } = this.picture ?? {};
-    const facts = [file?.name, problem.status && `HTTP ${problem.status}`, problem.id && `${problem.id} in the log`];
+    const { file, bitmap } = this.image ?? {};
+    const details = [file?.name, problem.status && `HTTP ${problem.status}`, problem.id && `${problem.id} in the log`];
     this.masks.hide();
     this.bars.hide();
     this.elements.status.replaceChildren();
     reason.textContent = problem.message;
-    code.textContent = facts.filter(Boolean).join(" · ");
-    again.hidden = !(problem.passes && file);
+    code.textContent = details.filter(Boolean).join(" · ");
+    again.hidden = !(problem.isTemporary && file);
     smaller.hidden = !(problem.status === 413 && bitmap);
     error.hidden = false;
-    if (problem.passes && this.ready) this.watch();
+    if (problem.isTemporary && this.ready) this.watch();
   }
 
   showCommand() {
     const { curl, copied } = this.elements;
-    const { file } = this.picture ?? {};
-    curl.textContent = curlCommand(file?.name ?? "picture.jpg", file ? contentType(file) : "image/jpeg", this.options.query);
+    const { file } = this.image ?? {};
+    curl.textContent = curlCommand(file?.name ?? "image.jpg", file ? contentType(file) : "image/jpeg", this.options.query);
     copied.textContent = "";
   }
 
@@ -234,7 +234,7 @@ class Page {
     if (unsaved) Object.assign(save, { href: URL.createObjectURL(unsaved), download: unsaved.name, textContent: `Save ${unsaved.name}` });
   }
 
-  /** aside: what only those who do not see it need to be told. */
+  /** aside: for screen readers only. */
   say(text, emphasis = "", aside = "") {
     const strong = Object.assign(document.createElement("b"), { textContent: emphasis });
     const unseen = Object.assign(document.createElement("span"), { className: "unseen", textContent: aside && `: ${aside}` });

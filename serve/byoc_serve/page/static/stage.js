@@ -1,15 +1,15 @@
-/** Where the picture is seen. */
+/** The image on the page. */
 
-// Canvases have no longer side than this: phones refuse large ones, and no screen shows more. What is sent stays whole.
+// The longest side of canvases: phones refuse larger ones, and no screen shows more. The file itself is sent unchanged.
 const LONGEST_SIDE = 2048;
 
-/** The size of a canvas for a picture of this size. */
+/** The size of a canvas for an image of this size. */
 export function fit(width, height, longest = LONGEST_SIDE) {
   const scale = Math.min(1, longest / Math.max(width, height));
   return [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
 }
 
-/** A picture turned upright, as the server turns it; null where the browser cannot read it. */
+/** An image in its EXIF orientation, as on the server; null if the browser cannot read it. */
 export async function decode(file) {
   try {
     return await createImageBitmap(file);
@@ -18,13 +18,13 @@ export async function decode(file) {
   }
 }
 
-/** Show a picture of this size, or an empty frame where bitmap is null. */
-export function showPicture({ frame, picture }, bitmap, width, height, name) {
-  [picture.width, picture.height] = fit(width, height);
+/** Show an image of this size, or an empty frame if bitmap is null. */
+export function showImage({ frame, image }, bitmap, width, height, name) {
+  [image.width, image.height] = fit(width, height);
   frame.style.setProperty("--width", width);
   frame.style.setProperty("--height", height);
-  if (bitmap) picture.getContext("2d").drawImage(bitmap, 0, 0, picture.width, picture.height);
-  picture.setAttribute("aria-label", bitmap ? `The picture ${name}` : `${name}: this browser cannot show it`);
+  if (bitmap) image.getContext("2d").drawImage(bitmap, 0, 0, image.width, image.height);
+  image.setAttribute("aria-label", bitmap ? `The image ${name}` : `${name}: this browser cannot show it`);
 }
 
 /** A JPEG file of what a bitmap or video shows, of at most so many pixels on its longer side. */

@@ -18,7 +18,7 @@ from byoc_vision.data.cache.store import RecordStore
 from byoc_vision.data.samples import Dataset
 from byoc_vision.data.workers import SHARED_MEMORY
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.system.machine import free_memory
+from byoc_vision.system.memory import free_memory
 
 logger = logging.getLogger(__name__)
 

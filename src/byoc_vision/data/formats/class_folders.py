@@ -75,7 +75,8 @@ def without_prefixes(folders: Sequence[str]) -> list[str]:
 
 
 def _without_prefix(name: str) -> str:
-    return _PREFIX.sub("", name, count=1) if _PREFIX.match(name) else name
+    prefix = _PREFIX.match(name)
+    return name[prefix.end() :] if prefix else name
 
 
 def _class_of(folder: Folder, names: Sequence[str]) -> str:

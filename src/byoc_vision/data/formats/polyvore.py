@@ -30,7 +30,7 @@ TOLERATED_MISSING = 0.01  # of the items: a few images were never available
 _SHOWN = 5
 
 _SPLIT_OF_LIST = re.compile(r"(train|valid|validation|val|test)([_.-].*)?")
-_CATEGORY_LINE = re.compile(r"([0-9]+)[\s,;]+(.*\S)")
+_CATEGORY_LINE = re.compile(r"([0-9]+)[\s,;]+([^\s,;].*)")
 
 
 class Item(NamedTuple):

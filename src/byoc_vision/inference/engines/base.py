@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EngineName = Literal["auto", "torch", "openvino"]
+EnginePrecision = Literal["auto", "float32", "bfloat16"]  # auto: what the device is known to be fastest in
 
 # Where a GPU computes them they stay there, as a tensor, until they are an answer.
 Logits: TypeAlias = Union[np.ndarray, "Tensor"]

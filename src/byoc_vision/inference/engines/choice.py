@@ -10,7 +10,7 @@ from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.inference import compiled
-from byoc_vision.inference.engines.base import Engine, EngineName
+from byoc_vision.inference.engines.base import Engine, EngineName, EnginePrecision
 from byoc_vision.system.machine import visible_gpus
 
 logger = logging.getLogger(__name__)
@@ -23,12 +23,14 @@ def load_engine(
     engine: EngineName = "auto",
     threads: int | None = None,
     lanes: int = 1,
+    precision: EnginePrecision = "auto",
 ) -> Engine:
     """The engine of the artifact in `folder`.
 
-    auto: PyTorch on a GPU. On a CPU OpenVINO, where the artifact holds what it reads and its answers are PyTorch's;
-    PyTorch otherwise.
+    engine: auto is PyTorch on a GPU. On a CPU it is OpenVINO, if the artifact holds what it reads and its answers are
+    PyTorch's; otherwise PyTorch, in float32 unless another precision is named.
     lanes: how many images OpenVINO computes apart.
+    precision: of OpenVINO only if its answers are PyTorch's in float32; float32 otherwise.
     Raises InputError for OpenVINO on a GPU, DataError where the artifact is damaged or OpenVINO was asked for and its
     answers differ, and what `choose_device` raises.
     """
@@ -36,28 +38,28 @@ def load_engine(
     if engine == "openvino" and device is not None and not on_cpu:
         raise InputError(f"engine=openvino computes on the CPU, not on {device}; take engine=torch or auto")
     if engine == "openvino":
-        return compiled.load(folder, config, threads, lanes) or _convert(folder, config, threads, lanes)
+        found = compiled.load(folder, config, threads, lanes, precision)
+        return found or _convert(folder, config, threads, lanes, precision)
     if engine == "auto" and on_cpu:
         try:
-            if found := compiled.load(folder, config, threads, lanes):
+            if found := compiled.load(folder, config, threads, lanes, precision):
                 return found
+            precision = "float32" if precision == "auto" else precision
         except DataError as error:
-            logger.warning(
-                "%s: %s; PyTorch does the work, several times slower", folder / artifact.OPENVINO_FOLDER, error
-            )
+            form = folder / artifact.OPENVINO_FOLDER
+            logger.warning("%s: %s; PyTorch computes in float32 instead, several times slower", form, error)
+            precision = "float32"
     from byoc_vision.inference.engines.torch_engine import TorchEngine
 
-    return TorchEngine.load(folder, config, device, threads)
+    return TorchEngine.load(folder, config, device, threads, precision)
 
 
-def _convert(folder: Path, config: ModelConfig, threads: int | None, lanes: int) -> Engine:
+def _convert(folder: Path, config: ModelConfig, threads: int | None, lanes: int, precision: EnginePrecision) -> Engine:
     """OpenVINO's engine of an artifact that does not hold it yet, which takes some seconds."""
     from byoc_vision.export.openvino import to_openvino
-    from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
     from byoc_vision.inference.engines.torch_engine import TorchEngine
 
     net = TorchEngine.load(folder, config, "cpu").net
     expected = compiled.expected_logits(net, config)
-    engine = OpenVinoEngine(to_openvino(net, config), threads, lanes)
-    compiled.compare(engine, config.preprocess, expected)
-    return engine
+    model = to_openvino(net, config)
+    return compiled.first_that_agrees(model, config.preprocess, expected, threads, lanes, precision)

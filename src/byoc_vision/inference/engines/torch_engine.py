@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError
-from byoc_vision.inference.engines.base import Logits
+from byoc_vision.inference.engines.base import EnginePrecision, Logits
 from byoc_vision.models.build import build_model
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.precision import Precision, choose_device, choose_precision
@@ -33,11 +33,17 @@ class TorchEngine:
 
     @classmethod
     def load(
-        cls, folder: Path, config: ModelConfig, device: str | None = None, threads: int | None = None
+        cls,
+        folder: Path,
+        config: ModelConfig,
+        device: str | None = None,
+        threads: int | None = None,
+        precision: EnginePrecision = "auto",
     ) -> TorchEngine:
         """The engine of the artifact in `folder`; to be called in the thread of `run`.
 
-        threads: the most to use on a CPU. Raises DataError where the weights are not the model config's model's.
+        threads: the most to use on a CPU. precision: see `choose_precision`.
+        Raises DataError where the weights are not the model config's model's.
         """
         if threads is not None:
             torch.set_num_threads(min(threads, torch.get_num_threads()))
@@ -48,7 +54,7 @@ class TorchEngine:
         except RuntimeError as error:
             raise DataError(f"{folder}: the weights do not fit the model its card names: {error}") from error
         chosen = choose_device(device)
-        return cls(net.eval(), config, chosen, choose_precision("auto", chosen))
+        return cls(net.eval(), config, chosen, choose_precision(precision, chosen))
 
     @property
     def name(self) -> str:

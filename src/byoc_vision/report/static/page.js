@@ -1,11 +1,11 @@
 "use strict";
-// Curves, tables that sort, galleries, and what can be copied. All that is said is in the page without it, but for curves.
+// Curves, sortable tables, galleries and copying. Without JavaScript the page has all of its content but the curves.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 const matter = (id) => document.getElementById(id).textContent;
 
-// Curves: each colour is the light scheme's; in the dark its counterpart takes its place.
+// Curves: in the dark scheme each colour is replaced by its counterpart.
 
 function draw() {
   document.documentElement.dataset.drawn = dark.matches ? "dark" : "light";
@@ -62,7 +62,7 @@ for (const filter of all("input.filter")) {
   });
 }
 
-// Galleries: one at a time, by pointer or arrow keys; a picture in large
+// Galleries: one at a time, by pointer or arrow keys; an enlarged image
 
 for (const tabs of all(".tabs")) {
   const buttons = all("[role=tab]", tabs);
@@ -96,7 +96,7 @@ function enlarge(item) {
   if (!item) return;
   enlarged = item;
   const copies = [...item.querySelector(".enlarge").cloneNode(true).childNodes];
-  document.getElementById("enlarged").replaceChildren(...copies, item.querySelector(".told").cloneNode(true));
+  document.getElementById("enlarged").replaceChildren(...copies, item.querySelector(".caption").cloneNode(true));
   if (!zoom.open) zoom.showModal();
 }
 
@@ -108,7 +108,7 @@ zoom.addEventListener("keydown", ({key}) => {
 });
 zoom.addEventListener("close", () => enlarged?.querySelector(".enlarge").focus());
 
-// Copying. A file has no clipboard of its own in every browser: what is selected can always be copied.
+// Copying. Not every browser gives a file access to the clipboard; a selection can always be copied.
 
 for (const button of all("button.copy")) {
   button.hidden = false;
@@ -125,7 +125,7 @@ for (const button of all("button.copy")) {
   });
 }
 
-// The section that is being read
+// Mark the section that is being read
 
 const links = new Map(all("nav a").map((link) => [link.hash.slice(1), link]));
 const seen = new IntersectionObserver((entries) => {

@@ -1,1 +1,1 @@
-"""What each section of the page says, as plain values: the templates only lay it out."""
+"""The content of each section of the page, as plain values; the templates lay it out."""

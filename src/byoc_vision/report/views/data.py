@@ -1,11 +1,16 @@
-"""What the job was trained on."""
+"""The data that a job was trained on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
+from byoc_vision.data.preflight.report import REPORT_FILE as PREFLIGHT_FILE
 from byoc_vision.data.preflight.report import ClassReport, PreflightReport, summary_rows
-from byoc_vision.report import words
+from byoc_vision.errors import DataError
+from byoc_vision.report import formatting
 from byoc_vision.report.record import Record
 
 MOST_CLASSES = 1000  # in the table
@@ -15,7 +20,7 @@ MOST_CLASSES = 1000  # in the table
 class ClassLine:
     """counts: of images, in the order of the splits. share: of the training pixels, or of the training images.
 
-    bar: the share as a part of the largest class's.
+    bar: the share divided by the largest class's.
     """
 
     name: str
@@ -27,7 +32,7 @@ class ClassLine:
 
 @dataclass(frozen=True)
 class Data:
-    """facts: a word and what there is to say of it. left_out: how many classes, the smallest. unit: of the shares."""
+    """facts: names and texts. left_out: the number of smallest classes not listed. unit: of the shares."""
 
     facts: list[tuple[str, str]]
     splits: list[str]
@@ -45,6 +50,24 @@ class Data:
         return any(line.value is not None for line in self.classes)
 
 
+def read_preflight(folder: Path) -> PreflightReport | None:
+    """The data's check in a job's output; None if there is none, or if the data could not even be listed.
+
+    Raises DataError if it cannot be read.
+    """
+    path = folder / PREFLIGHT_FILE
+    try:
+        return TypeAdapter(PreflightReport).validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error})") from error
+    except ValidationError as error:
+        if any(problem["type"] == "missing" and problem["loc"] == ("task",) for problem in error.errors()):
+            return None  # the data were refused; its errors are the job's own
+        raise DataError(f"{path} cannot be read as a check of the data ({error.error_count()} errors)") from error
+
+
 def data(preflight: PreflightReport) -> Data:
     splits = list(preflight.samples)
     total = sum(entry.in_training for entry in preflight.classes)
@@ -59,7 +82,7 @@ def data(preflight: PreflightReport) -> Data:
     if len(lines) > MOST_CLASSES:
         lines = sorted(lines, key=lambda line: -line.share)[:MOST_CLASSES]
     return Data(
-        facts=[(words.capital(name), text) for name, text in summary_rows(preflight)],
+        facts=[(formatting.capital(name), text) for name, text in summary_rows(preflight)],
         splits=splits,
         classes=lines,
         left_out=len(preflight.classes) - len(lines),
@@ -76,8 +99,8 @@ def _share(entry: ClassReport, total: int) -> float:
     return entry.in_training / max(total, 1) if entry.pixel_share is None else entry.pixel_share
 
 
-def counted(record: Record) -> str:
-    """What is known of the data without their check."""
-    splits = ", ".join(f"{words.count(number)} {split}" for split, number in record.images.items())
+def data_summary(record: Record) -> str:
+    """What the record itself says of the data."""
+    splits = ", ".join(f"{formatting.count(number)} {split}" for split, number in record.images.items())
     classes = f"{len(record.classes)} class{'es' if len(record.classes) != 1 else ''}"
     return f"{splits or 'No'} images, {classes}"

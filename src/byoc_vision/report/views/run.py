@@ -1,16 +1,25 @@
-"""What ran, on what, and how to run it again."""
+"""What ran, on what hardware, how to run it again, and how long its parts took."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from byoc_vision.report import words
-from byoc_vision.report.record import Record
+from byoc_vision.report import formatting
+from byoc_vision.report.record import Operator, Profile, Record, SlowStep, StepTimes, Times
+
+_PARTS = {
+    "data_wait": "waiting for data",
+    "to_device": "copying to the device",
+    "forward": "forward",
+    "backward": "backward",
+    "optimizer": "optimiser",
+    "other": "other",
+}
 
 
 @dataclass(frozen=True)
-class Running:
-    """given, defaults: hyperparameters by name, those that were set and those that were not."""
+class Environment:
+    """facts: names and texts. given, defaults: hyperparameters that were set, and those that were not."""
 
     facts: list[tuple[str, str]]
     versions: list[tuple[str, str]]
@@ -19,26 +28,85 @@ class Running:
     command: str
 
 
-def running(record: Record) -> Running:
+def environment(record: Record) -> Environment:
     run = record.run
-    where = " ".join(part for part in (run.device, run.precision) if part)
-    size = f"{words.count(run.parameters)} weights" if run.parameters else ""
+    device = " ".join(part for part in (run.device, run.precision) if part)
+    size = f"{formatting.count(run.parameters)} weights" if run.parameters else ""
     processes = f"{run.processes} on {run.hosts} host{'s' if run.hosts > 1 else ''}"
     facts = {
         "Model": ", ".join(part for part in (run.model, size) if part),
         "Task": "multi-label classification" if record.multi_label else record.task,
         "Hardware": run.hardware,
-        "Device": where,
+        "Device": device,
         "Processes": processes if run.processes > 1 or run.hosts > 1 else "",
         "Seed": str(run.seed),
         "byoc-vision": record.package_version + (f", revision {run.revision}" if run.revision else ""),
     }
     given = set(run.given)
-    settings = [(name, words.setting(value)) for name, value in run.hyperparameters.items()]
-    return Running(
+    settings = [(name, formatting.setting(value)) for name, value in run.hyperparameters.items()]
+    return Environment(
         facts=[(name, text) for name, text in facts.items() if text],
         versions=list(run.versions.items()),
         given=[(name, value) for name, value in settings if name in given],
         defaults=[(name, value) for name, value in settings if name not in given],
         command=run.command,
     )
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a step. mean: its seconds in one step. colour: its place in the palette."""
+
+    name: str
+    share: float
+    mean: float
+    colour: int
+
+
+@dataclass(frozen=True)
+class Steps:
+    """count: of steps. mean: seconds of a step. slowest: the slowest steps, each with its parts."""
+
+    count: int
+    mean: float
+    parts: list[Part]
+    slowest: list[tuple[SlowStep, list[Part]]]
+
+
+@dataclass(frozen=True)
+class Operators:
+    """on_gpu: whether any of them ran on a GPU. lines: operators with their share of all that are listed."""
+
+    profile: Profile
+    on_gpu: bool
+    lines: list[tuple[Operator, float]]
+
+
+def steps(times: Times | None) -> Steps | None:
+    if times is None or not times.steps or times.total.total <= 0:
+        return None
+    slowest = [(step, _parts(step.times, 1)) for step in times.slowest]
+    return Steps(times.steps, times.total.total / times.steps, _parts(times.total, times.steps), slowest)
+
+
+def _parts(total: StepTimes, count: int) -> list[Part]:
+    whole = total.total or 1.0
+    return [
+        Part(title, getattr(total, name) / whole, getattr(total, name) / count, colour)
+        for colour, (name, title) in enumerate(_PARTS.items())
+        if getattr(total, name) > 0
+    ]
+
+
+def operators(times: Times | None) -> Operators | None:
+    """The profiler's table, the slowest operator first: on the GPU if any ran there."""
+    if times is None or times.profile is None:
+        return None
+    on_gpu = any(entry.gpu_seconds for entry in times.profile.operators)
+
+    def seconds(entry: Operator) -> float:
+        return entry.gpu_seconds if on_gpu else entry.cpu_seconds
+
+    whole = sum(map(seconds, times.profile.operators)) or 1.0
+    ordered = sorted(times.profile.operators, key=seconds, reverse=True)
+    return Operators(times.profile, on_gpu, [(entry, seconds(entry) / whole) for entry in ordered])

@@ -1,11 +1,11 @@
-"""The top of the page: what it came to, and how it ended."""
+"""The top of the page: the result, and how the job ended."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from byoc_vision.report import words
+from byoc_vision.report import formatting
 from byoc_vision.report.charts import objective_name
 from byoc_vision.report.record import Finding, Record, State
 
@@ -15,7 +15,7 @@ _STATES: dict[State, tuple[str, Mood]] = {
     "running": ("Still running", "wait"),
     "finished": ("Finished", "good"),
     "stopped_early": ("Stopped early", "good"),
-    "stopped_by_rule": ("Stopped by a rule", "wait"),
+    "stopped_by_rule": ("Stopped by a health rule", "wait"),
     "interrupted": ("Interrupted", "wait"),
     "failed": ("Failed", "bad"),
 }
@@ -30,9 +30,9 @@ class Fact:
 
 @dataclass(frozen=True)
 class Verdict:
-    """figure: the one that decides, value: what it came to, where: in which epoch, of what."""
+    """metric, value: the objective's. where: the split and epoch of the value."""
 
-    figure: str
+    metric: str
     value: str
     where: str
     state: str
@@ -46,12 +46,12 @@ class Verdict:
 def verdict(record: Record) -> Verdict:
     state, mood = _STATES[record.state]
     return Verdict(
-        figure=words.capital(words.title(objective_name(record))),
-        value=words.figure(objective_value(record)),
+        metric=formatting.heading(objective_name(record)),
+        value=formatting.number(objective_value(record)),
         where=_where(record),
         state=state,
         mood=mood,
-        reason=record.reason or _usual_reason(record),
+        reason=record.reason or _default_reason(record),
         about=_about(record),
         facts=_facts(record),
         findings=sorted(record.findings, key=lambda finding: finding.action != "stop"),
@@ -59,11 +59,11 @@ def verdict(record: Record) -> Verdict:
 
 
 def objective_value(record: Record) -> float | None:
-    """What the figure that decides came to: in the best epoch, or on the only images that were evaluated."""
+    """The objective's value: of the best epoch, or of the only split that was evaluated."""
     name = objective_name(record)
     if name in record.validation:
         return record.validation[name]
-    return next((entry.figures[name] for entry in record.evaluations if name in entry.figures), None)
+    return next((entry.metrics[name] for entry in record.evaluations if name in entry.metrics), None)
 
 
 def test_value(record: Record) -> float | None:
@@ -71,7 +71,7 @@ def test_value(record: Record) -> float | None:
 
 
 def duration_note(record: Record) -> str:
-    """Where several machines shared in it."""
+    """Empty for a single process."""
     run = record.run
     if run.hosts > 1:
         return f"{run.processes} processes on {run.hosts} hosts"
@@ -82,16 +82,16 @@ def _where(record: Record) -> str:
     if record.best_epoch is not None:
         return f"validation, after epoch {record.best_epoch}"
     if record.epochs or not record.evaluations:
-        return "No epoch is complete, so nothing is measured"
-    return f"on {words.count(record.evaluations[0].images)} images of {record.evaluations[0].split}"
+        return "No epoch is complete, so there is no value"
+    return f"on {formatting.count(record.evaluations[0].images)} images of {record.evaluations[0].split}"
 
 
-def _usual_reason(record: Record) -> str:
+def _default_reason(record: Record) -> str:
     done, planned = len(record.epochs), record.planned_epochs
     if record.state == "running":
-        return "This is how far it has come."
+        return "The values so far."
     if record.state == "finished" and planned:
-        return f"All {planned} epochs are done." if planned > 1 else "Its one epoch is done."
+        return f"All {planned} epochs are done." if planned > 1 else "The one epoch is done."
     if planned:
         return f"{done} of {planned} epochs are done."
     return ""
@@ -101,24 +101,26 @@ def _about(record: Record) -> str:
     run = record.run
     task = "multi-label classification" if record.multi_label else record.task
     weights = f", {run.parameters / 1e6:.3g} million weights" if run.parameters else ""
-    return words.capital(f"{task} with {run.model}{weights}." if run.model else f"{task}.")
+    return formatting.capital(f"{task} with {run.model}{weights}." if run.model else f"{task}.")
 
 
 def _facts(record: Record) -> list[Fact]:
-    name = words.title(objective_name(record))
+    name = formatting.title(objective_name(record))
     facts = []
     if record.test is not None:
-        facts.append(Fact("On the test images", words.figure(test_value(record)), name))
+        facts.append(Fact("On the test images", formatting.number(test_value(record)), name))
     if record.planned_epochs:
-        best = f"the best: {record.best_epoch}" if record.best_epoch is not None else "none is the best yet"
+        best = f"best: {record.best_epoch}" if record.best_epoch is not None else "no best epoch yet"
         facts.append(Fact("Epochs", f"{len(record.epochs)} of {record.planned_epochs}", best))
     if record.seconds:
-        facts.append(Fact("Took", words.duration(record.seconds), duration_note(record)))
+        facts.append(Fact("Duration", formatting.duration(record.seconds), duration_note(record)))
     if record.gpu_seconds:
-        facts.append(Fact("GPU time", words.duration(record.gpu_seconds), f"{words.count(record.gpu_seconds)} s"))
-    facts.append(Fact("Images", words.count(sum(record.images.values())), _splits(record)))
+        facts.append(
+            Fact("GPU time", formatting.duration(record.gpu_seconds), f"{formatting.count(record.gpu_seconds)} s")
+        )
+    facts.append(Fact("Images", formatting.count(sum(record.images.values())), _splits(record)))
     return facts
 
 
 def _splits(record: Record) -> str:
-    return ", ".join(f"{words.count(number)} {split}" for split, number in record.images.items())
+    return ", ".join(f"{formatting.count(number)} {split}" for split, number in record.images.items())

@@ -1,6 +1,6 @@
 """The job as a run on the MLflow server that MLFLOW_TRACKING_URI names.
 
-A server that is down, refuses or hangs costs a warning and some seconds, once: nothing more is sent then.
+A server that is down, refuses or hangs costs a warning and some seconds, once; then nothing more is sent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from byoc_vision import __version__
 from byoc_vision.report.record import RECORD_FILE, REPORT_FILE, Epoch, Record, State
-from byoc_vision.training.callbacks.record_metrics import epoch_figures, final_figures, parameters
+from byoc_vision.training.callbacks.base import Callback
+from byoc_vision.training.callbacks.record_metrics import epoch_metrics, final_metrics, parameters
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,7 +38,7 @@ REMEDY = (
     "pip install 'byoc-vision[mlflow]'"
 )
 
-# For as long as it is spoken to, where the user has not set them: its own values wait for many minutes.
+# While requests are sent, unless the user set them: its own defaults wait for many minutes.
 LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 UPLOAD_LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "60", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 QUIET = {
@@ -54,64 +55,68 @@ _NOT_ALLOWED = re.compile(r"[^\w/.\- ]")
 logger = logging.getLogger(__name__)
 
 
-class MlflowTracker:
-    """Parameters, the figures of each epoch, and at the end the record, the report and the model.
+class Mlflow(Callback):
+    """Parameters, the metrics of each epoch, and at the end the record, the report and the model.
 
-    checkpoints: where the run's id is kept for a restarted job; None where it is not to go on. model: the folder.
+    checkpoints: where the run's id is kept for a restarted job; None if a restarted job does not continue.
+    model, output: the job's folders.
     """
 
-    def __init__(self, uri: str, checkpoints: Path | None, model: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, uri: str, checkpoints: Path | None, model: Path, output: Path, environment: Mapping[str, str]
+    ) -> None:
         self._uri = uri
         self._run_file = checkpoints / RUN_FILE if checkpoints else None
         self._model = model
+        self._output = output
         self._environment = environment
         self._client: MlflowClient | None = None
         self._run_id = ""
-        self._told: set[int] = set()  # epochs
+        self._sent: set[int] = set()  # epochs
 
-    def begin(self, record: Record) -> None:
-        with _speaking(LIMITS):
+    def train_begin(self, record: Record) -> None:
+        with _variables(LIMITS):
             try:
                 from mlflow import MlflowClient
             except ImportError as error:
-                logger.warning("%s is set, but nothing goes there (%s); %s", URI_VARIABLE, error, REMEDY)
+                logger.warning("%s is set, but nothing is sent to it (%s); %s", URI_VARIABLE, error, REMEDY)
                 return
             with self._warned():
                 client = MlflowClient(self._uri)
                 run = self._earlier_run(client) or self._new_run(client, record)
                 self._run_id = run.info.run_id
                 self._keep_id()
-                self._tell_parameters(client, run, record)
-                self._told = {metric.step for metric in client.get_metric_history(self._run_id, "train/loss")}
+                self._send_parameters(client, run, record)
+                self._sent = {metric.step for metric in client.get_metric_history(self._run_id, "train/loss")}
                 self._client = client
                 for epoch in record.epochs:
-                    self._tell(client, epoch)
+                    self._send_epoch(client, epoch)
                 logger.info("MLflow's run %s at %s follows this job", self._run_id, self._uri)
 
-    def epoch(self, record: Record) -> None:
+    def epoch_end(self, record: Record) -> None:
         if self._client:
-            with _speaking(LIMITS), self._warned():
-                self._tell(self._client, record.epochs[-1])
+            with _variables(LIMITS), self._warned():
+                self._send_epoch(self._client, record.epochs[-1])
 
-    def end(self, record: Record, folder: Path) -> None:
+    def train_end(self, record: Record) -> None:
         if not self._client:
             return
         status = STATUS.get(record.state, "FINISHED")
         with self._warned():
-            with _speaking(LIMITS):
-                self._tell_figures(self._client, final_figures(record), len(record.epochs))
-            with _speaking(UPLOAD_LIMITS):
+            with _variables(LIMITS):
+                self._send_metrics(self._client, final_metrics(record), len(record.epochs))
+            with _variables(UPLOAD_LIMITS):
                 for name in (RECORD_FILE, REPORT_FILE):
-                    if (folder / name).is_file():
-                        self._client.log_artifact(self._run_id, str(folder / name))
-                # Who is asked to stop has two minutes; the model goes on from the checkpoint.
+                    if (self._output / name).is_file():
+                        self._client.log_artifact(self._run_id, str(self._output / name))
+                # A job that is asked to stop has two minutes; its model continues from the checkpoint.
                 if status == "FINISHED" and self._model.is_dir():
                     self._client.log_artifacts(self._run_id, str(self._model), MODEL_FOLDER)
-            with _speaking(LIMITS):
+            with _variables(LIMITS):
                 self._client.set_terminated(self._run_id, status)
 
     def _earlier_run(self, client: MlflowClient) -> Run | None:
-        """The run that an earlier start of the job has begun, once more under way."""
+        """The run that an earlier start of the job made, running again."""
         from mlflow.exceptions import MlflowException
 
         run_id = self._kept_id()
@@ -123,7 +128,7 @@ class MlflowTracker:
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
-            logger.warning("MLflow's run %s is not to be had any more (%s); a new one begins", run_id, error.message)
+            logger.warning("MLflow's run %s is gone (%s); starting a new one", run_id, error.message)
             return None
         return run
 
@@ -141,26 +146,26 @@ class MlflowTracker:
         tags = {key: value for key, value in tags.items() if value}
         return client.create_run(experiment_id, tags=tags, run_name=record.name or job or None)
 
-    def _tell_parameters(self, client: MlflowClient, run: Run, record: Record) -> None:
-        """A parameter cannot be changed: what a restarted job does otherwise becomes a tag."""
+    def _send_parameters(self, client: MlflowClient, run: Run, record: Record) -> None:
+        """A parameter cannot be changed: what differs in a restarted job becomes a tag."""
         from mlflow.entities import Param, RunTag
 
-        told, now = run.data.params, parameters(record)
+        sent, now = run.data.params, parameters(record)
         given = ", ".join(record.run.given) or "-"
-        changed = [RunTag(f"resumed.{name}", value) for name, value in now.items() if told.get(name, value) != value]
-        new = [Param(name, value) for name, value in now.items() if name not in told]
+        changed = [RunTag(f"resumed.{name}", value) for name, value in now.items() if sent.get(name, value) != value]
+        new = [Param(name, value) for name, value in now.items() if name not in sent]
         client.log_batch(self._run_id, params=new, tags=[RunTag("byoc_vision.given", given), *changed])
 
-    def _tell(self, client: MlflowClient, epoch: Epoch) -> None:
-        if epoch.epoch not in self._told:
-            self._tell_figures(client, epoch_figures(epoch), epoch.epoch)
-            self._told.add(epoch.epoch)
+    def _send_epoch(self, client: MlflowClient, epoch: Epoch) -> None:
+        if epoch.epoch not in self._sent:
+            self._send_metrics(client, epoch_metrics(epoch), epoch.epoch)
+            self._sent.add(epoch.epoch)
 
-    def _tell_figures(self, client: MlflowClient, figures: Mapping[str, float], step: int) -> None:
+    def _send_metrics(self, client: MlflowClient, values: Mapping[str, float], step: int) -> None:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        metrics = iter([Metric(_NOT_ALLOWED.sub("_", name), value, now, step) for name, value in figures.items()])
+        metrics = iter([Metric(_NOT_ALLOWED.sub("_", name), value, now, step) for name, value in values.items()])
         while batch := list(islice(metrics, _MOST_METRICS)):
             client.log_batch(self._run_id, metrics=batch)
 
@@ -180,20 +185,20 @@ class MlflowTracker:
 
     @contextmanager
     def _warned(self) -> Iterator[None]:
-        """What fails is the last that is sent."""
+        """After a failure nothing more is sent."""
         try:
             yield
-        except Exception as error:  # plugins for stores of all kinds raise what they like: no job fails of its tracker
+        except Exception as error:  # plugins raise anything: no job fails because of its tracker
             self._client = None
             missing = self._uri.startswith("arn:") and find_spec("sagemaker_mlflow") is None
             remedy = f"it takes the package sagemaker-mlflow; {REMEDY}" if missing else f"check {URI_VARIABLE}"
             reason = str(error).partition("\n")[0][:300]
-            logger.warning("Nothing more goes to MLflow at %s (%s); %s", self._uri, reason, remedy)
+            logger.warning("Nothing more is sent to MLflow at %s (%s); %s", self._uri, reason, remedy)
 
 
 @contextmanager
-def _speaking(limits: Mapping[str, str]) -> Iterator[None]:
-    """With MLflow's own variables set as far as the user has not set them."""
+def _variables(limits: Mapping[str, str]) -> Iterator[None]:
+    """With those of MLflow's own variables set that the user did not set."""
     added = {name: value for name, value in (QUIET | dict(limits)).items() if name not in os.environ}
     os.environ.update(added)
     try:

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from byoc_vision.report.record import Operator, Profile
-from byoc_vision.training.callbacks.base import StepObserver
+from byoc_vision.report.record import Operator, Profile, Record
+from byoc_vision.training.callbacks.base import Callback
 
 PROFILE_FOLDER = "profile"
 MOST_OPERATORS = 20
@@ -18,14 +18,15 @@ _MICROSECONDS = 1e-6
 logger = logging.getLogger(__name__)
 
 
-class StepProfiler(StepObserver):
+class StepProfiler(Callback):
     """Traces the steps `first` to `last` of the whole job, counted from 1; at most to the end of an epoch.
 
-    output: the job's output/data, below which the trace is written once it is whole.
+    output: the job's output/data, below which the trace is written when it is whole. profile: what was traced.
     """
 
-    def __init__(self, steps: tuple[int, int], output: Path, device: torch.device) -> None:
+    def __init__(self, steps: tuple[int, int], output: Path, device: torch.device, steps_per_epoch: int) -> None:
         self.profile: Profile | None = None
+        self._steps_per_epoch = steps_per_epoch
         self._first, self._last = steps
         self._output = output
         self._device = device
@@ -34,19 +35,18 @@ class StepProfiler(StepObserver):
         self._running: profile | None = None
         self._label: record_function | None = None
 
-    def epoch_begins(self, done: int) -> None:
-        """done: steps of the whole job that are made already."""
-        self._step = done
+    def epoch_begin(self, epoch: int, step: int) -> None:
+        self._step = done = (epoch - 1) * self._steps_per_epoch + step
         if done >= self._last and not self._began:
             self._began = done
             logger.warning(
-                "profile_steps=%d:%d lies before step %d, with which this start goes on: there is no trace of it",
+                "profile_steps=%d:%d lies before step %d, with which this start continues: there is no trace of it",
                 self._first,
                 self._last,
                 done + 1,
             )
 
-    def step_begins(self) -> None:
+    def step_begin(self) -> None:
         if self._running and self._step >= self._last:
             self._finish()
         self._step += 1
@@ -56,19 +56,18 @@ class StepProfiler(StepObserver):
             self._label = record_function(f"step {self._step}")
             self._label.__enter__()  # type: ignore[no-untyped-call]
 
-    def step_ends(self) -> None:
+    def step_end(self) -> None:
         if self._label:
             self._label.__exit__(None, None, None)
             self._label = None
 
-    def epoch_ends(self) -> None:
-        """Write what there is: the validation that follows is no step."""
+    def epoch_trained(self) -> None:
+        """Write the trace: the validation that follows is not a step."""
         if self._running:
             self._finish()
 
-    def close(self) -> None:
-        """The training is over."""
-        self.epoch_ends()
+    def train_end(self, record: Record) -> None:
+        self.epoch_trained()
         if not self._began:
             logger.warning(
                 "profile_steps=%d:%d: the training ended with step %d, so there is no trace; name earlier steps",
@@ -82,7 +81,7 @@ class StepProfiler(StepObserver):
         activities = [ProfilerActivity.CPU]
         if self._device.type == "cuda":
             activities.append(ProfilerActivity.CUDA)
-            torch.cuda.synchronize()  # what was asked for before is no part of it
+            torch.cuda.synchronize()  # earlier work is not part of it
         self._running = profile(activities=activities)
         self._running.start()
 
@@ -105,9 +104,9 @@ class StepProfiler(StepObserver):
 
 
 def operators(traced: profile, most: int = MOST_OPERATORS) -> list[Operator]:
-    """Those that took most: of the GPU's time where it has worked, of the CPU's elsewhere.
+    """Those that took most: of the GPU's time if it worked, else of the CPU's.
 
-    A kernel's time is its operator's: the GPU's own lines would count it once more.
+    A kernel's time is its operator's: the GPU's own lines would count it twice.
     """
     lines = [
         Operator(

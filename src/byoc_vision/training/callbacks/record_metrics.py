@@ -1,4 +1,4 @@
-"""The figures of a record by name, as trackers show them."""
+"""The metrics of a run by name, as TensorBoard and MLflow show them."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from typing import Any
 
 from byoc_vision.report.record import Epoch, Record
 
-MOST_FIGURES = 200  # curves that anybody looks at, and that a server takes each epoch
+MOST_METRICS = 200  # curves, all of which a server takes in each epoch
 _OF_ONE_CLASS = re.compile("/(iou|f1)_")
 
 
-def epoch_figures(epoch: Epoch) -> dict[str, float]:
-    """Of one epoch. Figures that are no number are left out; with very many classes their own figures are, too."""
-    figures = {
+def epoch_metrics(epoch: Epoch) -> dict[str, float]:
+    """Of one epoch, without those that are not a number; with very many classes without those of single classes."""
+    metrics = {
         "train/loss": epoch.train_loss,
         "learning_rate": epoch.learning_rate,
         "speed/images_per_second": epoch.images_per_second,
         "speed/data_wait": epoch.data_wait,
         "speed/epoch_seconds": epoch.seconds,
     }
-    return _numbers(figures | {f"validation/{name}": value for name, value in epoch.validation.items()})
+    return _numbers(metrics | {f"validation/{name}": value for name, value in epoch.validation.items()})
 
 
-def final_figures(record: Record) -> dict[str, float]:
-    """Of the best epoch, and of the `test` images where there are any."""
-    figures = {f"best/{name}": value for name, value in record.validation.items()}
-    figures |= {f"test/{name}": value for name, value in (record.test or {}).items()}
-    return _numbers(figures)
+def final_metrics(record: Record) -> dict[str, float]:
+    """Of the best epoch, and of the `test` images if there are any."""
+    metrics = {f"best/{name}": value for name, value in record.validation.items()}
+    metrics |= {f"test/{name}": value for name, value in (record.test or {}).items()}
+    return _numbers(metrics)
 
 
 def parameters(record: Record) -> dict[str, str]:
-    """All hyperparameters as text, defaults too; `-` where there is none."""
+    """All hyperparameters as text, also the defaults; `-` stands for none."""
     return {name: _shown(value) for name, value in record.run.hyperparameters.items()}
 
 
@@ -42,7 +42,7 @@ def _shown(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _numbers(figures: dict[str, float | None]) -> dict[str, float]:
-    if len(figures) > MOST_FIGURES:
-        figures = {name: value for name, value in figures.items() if not _OF_ONE_CLASS.search(name)}
-    return {name: value for name, value in figures.items() if value is not None and math.isfinite(value)}
+def _numbers(metrics: dict[str, float | None]) -> dict[str, float]:
+    if len(metrics) > MOST_METRICS:
+        metrics = {name: value for name, value in metrics.items() if not _OF_ONE_CLASS.search(name)}
+    return {name: value for name, value in metrics.items() if value is not None and math.isfinite(value)}

@@ -1,4 +1,4 @@
-"""Where the time of training steps went: each part of a step, all steps together, and the slowest ones."""
+"""The time that training steps take: each part of a step, all steps together, the slowest ones, images per second."""
 
 from __future__ import annotations
 
@@ -8,25 +8,95 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from byoc_vision.report.record import SlowStep, StepTimes, Times
-from byoc_vision.training.callbacks.base import StepObserver
-from byoc_vision.training.stopwatch import GpuStopwatch, HostStopwatch, Stopwatch
+from byoc_vision.report.record import SlowStep, StepTimes
+from byoc_vision.training.callbacks.base import Callback
+from byoc_vision.training.distributed import World, all_gather
 
 MOST_SLOW_STEPS = 10
-_UNREAD = 64  # steps that a GPU is never behind
+MOST_UNREAD = 64  # steps that a GPU is never behind
 
 Part = Literal["data_wait", "to_device", "forward", "backward", "optimizer", "other"]
 Batch = TypeVar("Batch", bound="tuple[Tensor, ...]")
 
 
+class Stopwatch(Protocol):
+    """Marks moments, to be read once the device has passed them."""
+
+    def mark(self) -> Any: ...
+
+    def passed(self, mark: Any) -> bool:
+        """Whether the device has passed it, so that reading it does not wait."""
+        ...
+
+    def seconds(self, begun: Any, ended: Any) -> float: ...
+
+    def wait(self, mark: Any) -> None:
+        """Return once the device has passed the mark."""
+        ...
+
+
+class HostStopwatch:
+    """On a CPU the process that counts is the device."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+
+    def mark(self) -> float:
+        return self._clock()
+
+    def passed(self, mark: float) -> bool:
+        return True
+
+    def seconds(self, begun: float, ended: float) -> float:
+        return ended - begun
+
+    def wait(self, mark: float) -> None: ...
+
+
+class GpuStopwatch:
+    """On a GPU, which is behind this process: it notes the time itself when it reaches a mark."""
+
+    def mark(self) -> torch.cuda.Event:
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        return event
+
+    def passed(self, mark: torch.cuda.Event) -> bool:
+        return bool(mark.query())  # type: ignore[no-untyped-call]
+
+    def seconds(self, begun: torch.cuda.Event, ended: torch.cuda.Event) -> float:
+        return float(begun.elapsed_time(ended)) / 1000
+
+    def wait(self, mark: torch.cuda.Event) -> None:
+        mark.synchronize()
+
+
+def stopwatch_of(device: torch.device, clock: Callable[[], float] = time.perf_counter) -> Stopwatch:
+    return GpuStopwatch() if device.type == "cuda" else HostStopwatch(clock)
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """The training of one epoch, over all processes.
+
+    data_wait: the share of the time in which the device waited for images, 0–1; waits: the same of each process.
+    waited: seconds, the mean of the processes.
+    """
+
+    images_per_second: float = 0.0
+    data_wait: float = 0.0
+    waited: float = 0.0
+    waits: tuple[float, ...] = ()
+
+
 @dataclass
 class _Lap:
-    """A stretch of a step, up to the mark `ended`. most: seconds; what is above them is another matter's."""
+    """A stretch of a step, up to the mark `ended`. most: seconds; what is above them counts as `other`."""
 
     part: Part
     ended: Any
@@ -35,7 +105,7 @@ class _Lap:
 
 @dataclass
 class _Step:
-    """A step of an epoch, from the moment in which its first batch is asked for."""
+    """A step of an epoch, from the moment in which its first batch is requested."""
 
     epoch: int
     step: int
@@ -54,12 +124,15 @@ class _Step:
         return StepTimes(**seconds)
 
 
-class Timeline(StepObserver):
-    """Measures all steps of a job: wrap each epoch's batches in `watch`, and call `settle` when the epoch is over.
+class StepTimer(Callback):
+    """The one clock of steps: wrap each epoch's batches in `watch`, and call `gather_throughput` after the epoch.
 
-    A step lasts from the moment in which its first batch is asked for to the same moment of the next step, so what is
+    A step lasts from the moment in which its first batch is requested to the same moment of the next step, so what is
     done between steps, such as the copy for a checkpoint, counts as `other`. On a GPU this process runs ahead of the
-    device, whose time it is that counts; marks are read long after, so that nobody waits for them.
+    device, whose time it is that counts; marks are read long after, so that the process never waits for them.
+
+    steps, total, slowest: of all steps so far. epoch_seconds, throughput: of each step of the last epoch, and of the
+    epoch.
     """
 
     def __init__(
@@ -69,29 +142,43 @@ class Timeline(StepObserver):
         stopwatch: Stopwatch | None = None,
     ) -> None:
         self.device = device
-        self.clock = clock
         self.total = StepTimes()
         self.steps = 0
-        self._stopwatch = stopwatch or (GpuStopwatch() if device.type == "cuda" else HostStopwatch(clock))
+        self.epoch_seconds: list[float] = []
+        self.throughput = Throughput()
+        self._clock = clock
+        self._stopwatch = stopwatch or stopwatch_of(device, clock)
+        self._epoch, self._made = 1, 0
         self._step: _Step | None = None
         self._unread: deque[_Step] = deque()
         self._slowest: list[tuple[float, int, SlowStep]] = []  # a heap, the least slow first
+        self._begin_epoch()
 
-    def watch(self, batches: Iterable[Batch], epoch: int = 1, done: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch of which `done` steps are made already."""
+    @property
+    def slowest(self) -> list[SlowStep]:
+        """The slowest first."""
+        return [slow for _, _, slow in sorted(self._slowest, reverse=True)]
+
+    def epoch_begin(self, epoch: int, step: int) -> None:
+        self._epoch, self._made = epoch, step
+
+    def watch(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches of an epoch, the time that they take measured."""
         iterator = iter(batches)
-        self._step = _Step(epoch, done + 1, self._stopwatch.mark())
+        self._begin_epoch()
+        self._step = _Step(self._epoch, self._made + 1, self._stopwatch.mark())
         while True:
             self._next_step_begins()
-            asked = self.clock()
+            asked = self._clock()
             batch = next(iterator, None)
             # Waiting costs nothing while the GPU still has work.
-            self._lap("data_wait", most=self.clock() - asked)
+            self._lap("data_wait", most=self._clock() - asked)
             if batch is None:
                 return
+            self._images += len(batch[0])
             yield batch
 
-    def step_begins(self) -> None:
+    def step_begin(self) -> None:
         self._lap("other")
 
     def batch_moved(self, images: Tensor, targets: Tensor) -> None:
@@ -106,25 +193,41 @@ class Timeline(StepObserver):
     def gradients_ready(self, scale: float) -> None:
         self._lap("optimizer")
 
-    def step_ends(self) -> None:
+    def step_end(self) -> None:
         self._lap("optimizer")
         if self._step:
             self._step.is_done = True
 
-    def settle(self) -> None:
-        """The epoch is over, or left: wait for the device, and read all marks."""
+    def epoch_trained(self) -> None:
+        """Wait for the device, and read all marks."""
         self._lap("other")
         if self._step:
             self._unread.append(self._step)
             self._step = None
-        self._stopwatch.wait()
+        if self._unread:
+            self._stopwatch.wait(self._unread[-1].laps[-1].ended)
         while self._unread:
             self._read()
 
-    def times(self) -> Times:
-        """Of the steps that are settled."""
-        slowest = [slow for _, _, slow in sorted(self._slowest, reverse=True)]
-        return Times(steps=self.steps, total=self.total, slowest=slowest)
+    def gather_throughput(self, world: World) -> None:
+        """Set `throughput`, of the epoch until now; call it in all processes, after `epoch_trained`."""
+        waited, seconds = self.total.data_wait - self._waited_before, self._clock() - self._started
+        processes = all_gather((waited, seconds, self._images), world)
+        waited, seconds, images = map(sum, zip(*processes, strict=True))
+        self.throughput = Throughput()
+        if not seconds:
+            return
+        self.throughput = Throughput(
+            images_per_second=images / seconds * world.size,
+            data_wait=min(1.0, waited / seconds),
+            waited=waited / world.size,
+            waits=tuple(min(1.0, mine / whole) if whole else 0.0 for mine, whole, _ in processes),
+        )
+
+    def _begin_epoch(self) -> None:
+        self._started, self._images = self._clock(), 0
+        self._waited_before = self.total.data_wait
+        self.epoch_seconds = []
 
     def _next_step_begins(self) -> None:
         self._lap("other")
@@ -133,7 +236,7 @@ class Timeline(StepObserver):
             return  # one step may take several batches
         self._unread.append(step)
         self._step = _Step(step.epoch, step.step + 1, step.laps[-1].ended)
-        while len(self._unread) > _UNREAD and self._stopwatch.passed(self._unread[0].laps[-1].ended):
+        while len(self._unread) > MOST_UNREAD and self._stopwatch.passed(self._unread[0].laps[-1].ended):
             self._read()
 
     def _lap(self, part: Part, most: float = math.inf) -> None:
@@ -145,15 +248,46 @@ class Timeline(StepObserver):
         times = step.times(self._stopwatch)
         self.total = _sum(self.total, times)
         if not step.is_done:
-            return  # what was waited for in vain, at an epoch's end
+            return  # the wait for a batch that did not come, at an epoch's end
         self.steps += 1
+        self.epoch_seconds.append(times.total)
         slow = SlowStep(epoch=step.epoch, step=step.step, seconds=times.total, times=times)
-        # Of two that are equally slow the earlier one is kept: -steps tells them apart.
+        # Of two that are equally slow the earlier one is kept: -steps orders them.
         entry = (slow.seconds, -self.steps, slow)
         if len(self._slowest) < MOST_SLOW_STEPS:
             heapq.heappush(self._slowest, entry)
         else:
             heapq.heappushpop(self._slowest, entry)
+
+
+class StepLosses:
+    """Put a loss in when its step ends, and take it out once the device has computed it.
+
+    A GPU is some steps behind: the loss is copied to main memory in passing, and read after that.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._stopwatch = stopwatch_of(device)
+        self._sent: deque[tuple[int, Tensor, Any]] = deque()
+
+    def put(self, step: int, loss: Tensor) -> None:
+        """loss: []"""
+        copy = loss.detach()
+        if loss.is_cuda:
+            copy = torch.empty((), dtype=torch.float32, pin_memory=True)
+            copy.copy_(loss.detach(), non_blocking=True)
+        self._sent.append((step, copy, self._stopwatch.mark()))
+
+    def take(self, *, wait: bool = False) -> Iterator[tuple[int, float]]:
+        """Steps and their losses, in order, as far as they are known; all of them with `wait`."""
+        while self._sent:
+            step, loss, mark = self._sent[0]
+            if not self._stopwatch.passed(mark):
+                if not wait and len(self._sent) <= MOST_UNREAD:
+                    return
+                self._stopwatch.wait(mark)
+            self._sent.popleft()
+            yield step, float(loss)
 
 
 def _sum(one: StepTimes, other: StepTimes) -> StepTimes:

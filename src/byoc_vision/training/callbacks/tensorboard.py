@@ -3,90 +3,122 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from byoc_vision.report.record import IMAGES_FOLDER, Evaluation, Example, Record
-from byoc_vision.training.callbacks.record_metrics import epoch_figures, final_figures, parameters
-from byoc_vision.training.callbacks.step_losses import StepLosses
+from byoc_vision.training.callbacks.base import Callback
+from byoc_vision.training.callbacks.record_metrics import epoch_metrics, final_metrics, parameters
+from byoc_vision.training.callbacks.step_timer import StepLosses
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 MOST_IMAGES = 8  # of a gallery
 STEP_LOSS = "train/step_loss"
+STEP_LOSS_EVERY = 50  # steps
 
 logger = logging.getLogger(__name__)
 
-Weights = Callable[[], Iterable[tuple[str, Tensor]]]
 
+class TensorBoard(Callback):
+    """Writes below `folder`; all axes count the steps of the whole job, so an epoch is shown at its last step.
 
-class TensorBoardTracker:
-    """Writes below `folder`; all axes count the steps of the whole job, so an epoch stands at its last step.
-
-    images: output/data, which holds the galleries' images. done: steps that an earlier start has made; what it
-    wrote of later ones, which come again, is hidden. weights: where histograms are wanted.
+    images: output/data, which holds the galleries' images. histograms: the network whose weights are to be shown.
+    What an earlier start wrote of later steps, which are made again, is hidden.
     """
 
     def __init__(
-        self, folder: Path, images: Path, *, steps_per_epoch: int, done: int = 0, weights: Weights | None = None
+        self,
+        folder: Path,
+        images: Path,
+        *,
+        steps_per_epoch: int,
+        device: torch.device,
+        histograms: nn.Module | None = None,
     ) -> None:
-        self.step_losses = StepLosses(self._step_loss, done)
         self._folder = folder
         self._images = images / IMAGES_FOLDER
         self._steps_per_epoch = steps_per_epoch
-        self._done = done
-        self._weights = weights
+        self._histograms = histograms
+        self._step = 0
+        self._resumed_at: int | None = None  # steps that earlier starts made
+        self._losses: list[Tensor] = []  # of the batches of the step
+        self._step_losses = StepLosses(device)
         self._writer: SummaryWriter | None = None
         self._shown: set[tuple[str, int | None]] = set()
-        self._broken = False
+        self._began = self._broken = False
 
-    def begin(self, record: Record) -> None:
-        """What an earlier start has written of its epochs lies there already."""
+    def train_begin(self, record: Record) -> None:
+        """What an earlier start wrote of its epochs is there."""
+        self._step = len(record.epochs) * self._steps_per_epoch
+        self._began = True
         self._shown = {(evaluation.split, evaluation.epoch) for evaluation in record.evaluations}
 
-    def epoch(self, record: Record) -> None:
+    def epoch_begin(self, epoch: int, step: int) -> None:
+        self._step = (epoch - 1) * self._steps_per_epoch + step
+        if self._resumed_at is None:
+            self._resumed_at = self._step
+
+    def step_begin(self) -> None:
+        self._step += 1
+
+    def loss_computed(self, logits: Tensor, loss: Tensor) -> None:
+        if self._step % STEP_LOSS_EVERY == 0:
+            self._losses.append(loss.detach())
+
+    def step_end(self) -> None:
+        if self._losses:
+            self._write_step_losses()
+            self._step_losses.put(self._step, torch.stack(self._losses).mean())
+            self._losses.clear()
+
+    def epoch_end(self, record: Record) -> None:
         epoch = record.epochs[-1]
         step = epoch.epoch * self._steps_per_epoch
+        self._write_step_losses()
         with self._writing() as writer:
             if writer is None:
                 return
-            self.step_losses.flush()
-            for name, value in {"epoch": float(epoch.epoch), **epoch_figures(epoch)}.items():
+            for name, value in {"epoch": float(epoch.epoch), **epoch_metrics(epoch)}.items():
                 writer.add_scalar(name, value, step)
-            for name, weight in self._weights() if self._weights else ():
+            for name, weight in self._histograms.named_parameters() if self._histograms else ():
                 writer.add_histogram(f"weights/{name}", weight.detach().float().cpu(), step)
             self._show_new(writer, record)
             writer.flush()
 
-    def end(self, record: Record, folder: Path) -> None:
+    def train_end(self, record: Record) -> None:
+        if not self._began:
+            return  # a job that failed before it trained does not hide the curves of an earlier start
+        self._write_step_losses()
         with self._writing() as writer:
             if writer is None:
                 return
-            self.step_losses.flush()
             self._show_new(writer, record)
             self._sum_up(writer, record)
             writer.close()
 
-    def _step_loss(self, step: int, loss: float) -> None:
-        with self._writing() as writer:
-            if writer is not None:
-                writer.add_scalar(STEP_LOSS, loss, step)
+    def _write_step_losses(self) -> None:
+        for step, loss in self._step_losses.take(wait=True):
+            with self._writing() as writer:
+                if writer is not None:
+                    writer.add_scalar(STEP_LOSS, loss, step)
 
     def _sum_up(self, writer: SummaryWriter, record: Record) -> None:
-        """The hyperparameters with the final figures. SummaryWriter.add_hparams would make a run of its own of them."""
+        """The hyperparameters with the final metrics. SummaryWriter.add_hparams would make another run of them."""
         from torch.utils.tensorboard.summary import hparams
 
-        figures = final_figures(record)
-        for name, value in figures.items():
+        metrics = final_metrics(record)
+        for name, value in metrics.items():
             writer.add_scalar(name, value, len(record.epochs) * self._steps_per_epoch)
-        for summary in hparams(parameters(record), figures):  # type: ignore[no-untyped-call]
+        for summary in hparams(parameters(record), metrics):  # type: ignore[no-untyped-call]
             writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
 
     def _show_new(self, writer: SummaryWriter, record: Record) -> None:
@@ -106,7 +138,7 @@ class TensorBoardTracker:
             writer.add_text(f"{evaluation.split}_{name}", _table(shown), step)
 
     def _side_by_side(self, example: Example) -> np.ndarray | None:
-        """Image, target and prediction, as far as they are there: uint8 [H, W, 3]."""
+        """Image, target and prediction, those that exist: uint8 [H, W, 3]."""
         files = [self._images / name for name in (example.image, example.target, example.prediction) if name]
         opened = [Image.open(file).convert("RGB") for file in files if file.is_file()]
         if not opened:
@@ -115,7 +147,7 @@ class TensorBoardTracker:
 
     @contextmanager
     def _writing(self) -> Iterator[SummaryWriter | None]:
-        """The writer; None once it has failed."""
+        """The writer; None if it failed."""
         writer = self._opened()
         try:
             yield writer
@@ -128,8 +160,9 @@ class TensorBoardTracker:
             # Imported here: a job without TensorBoard need not wait for it.
             from torch.utils.tensorboard import SummaryWriter
 
-            # All of an earlier job in the same folder is hidden, where this one begins anew.
-            purged = self._done + 1 if self._done else 0
+            # An earlier job in the same folder is hidden whole if this one starts from its first step.
+            done = self._step if self._resumed_at is None else self._resumed_at
+            purged = done + 1 if done else 0
             try:
                 self._writer = SummaryWriter(str(self._folder), purge_step=purged)
             except OSError as error:
@@ -142,11 +175,11 @@ class TensorBoardTracker:
 
 
 def _table(gallery: list[Example]) -> str:
-    """A Markdown table: what each image is, and what it was taken for."""
+    """A Markdown table: each image, its target and its prediction."""
     rows = ["| | file | target | prediction | |", "| --- | --- | --- | --- | --- |"]
     for place, example in enumerate(gallery, start=1):
-        figure = example.score if example.score is not None else example.probability
-        shown = "" if figure is None else f"{figure:.3f}"
+        value = example.score if example.score is not None else example.probability
+        shown = "" if value is None else f"{value:.3f}"
         rows.append(
             f"| {place} | {example.file} | {', '.join(example.actual)} | {', '.join(example.predicted)} | {shown} |"
         )

@@ -9,20 +9,22 @@ from pathlib import Path
 
 import torch
 
+from byoc_vision.training.callbacks.base import Callback
+
 logger = logging.getLogger(__name__)
 
-_OWN_FACTS = Path("/proc/self/stat")
+_OWN_STAT = Path("/proc/self/stat")
 _STARTED = 19  # starttime, counted from the field after the program's name: proc_pid_stat(5)
 
 
-class FirstStep:
-    """Tells the log how long this process took to its first step. Call it after each."""
+class TimeToFirstStep(Callback):
+    """Logs how long this process took to its first step."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._done = False
 
-    def __call__(self) -> None:
+    def step_end(self) -> None:
         if self._done:
             return
         self._done = True
@@ -32,10 +34,10 @@ class FirstStep:
             logger.info("The first step was done %.1f s after the start", seconds)
 
 
-def seconds_since_start(facts: Path = _OWN_FACTS) -> float | None:
-    """Since this process was started, its imports included; None where the system does not tell."""
+def seconds_since_start(stat: Path = _OWN_STAT) -> float | None:
+    """Since this process was started, its imports included; None if the system does not say."""
     try:
-        fields = facts.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         started = int(fields[_STARTED]) / os.sysconf("SC_CLK_TCK")
         return time.clock_gettime(time.CLOCK_BOOTTIME) - started
     except (OSError, AttributeError, ValueError, IndexError):

@@ -19,9 +19,9 @@ from support.datasets import (
 from support.trees import touch
 
 from byoc_vision.data.formats import find_dataset, read_folder
-from byoc_vision.data.samples import DataOptions, Dataset, Sample
+from byoc_vision.data.samples import DataFormatName, DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, InputError
-from byoc_vision.types import ClassInfo, DataFormatName
+from byoc_vision.types import ClassInfo
 
 
 def find(root: Path, **options: Any) -> Dataset:
@@ -157,7 +157,7 @@ class TestImagesWithMasks:
             find(tmp_path)
         text = str(raised.value)
         assert text.startswith(f"12 of 13 images in {tmp_path}/train have no mask in {tmp_path}/train_masks")
-        assert "image without a mask: picture_0.jpg" in text
+        assert "image without a mask: image_0.jpg" in text
         assert "image without a mask: … and 4 more" in text
         assert "mask without an image: label_0.png" in text
         assert "mask without an image: … and 4 more" in text

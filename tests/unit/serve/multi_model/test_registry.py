@@ -16,8 +16,9 @@ import torch
 from support.nets import predictor_of
 from torch import Tensor, nn
 
+from byoc_serve.model_service import ModelService
 from byoc_serve.multi_model.registry import Listed, Registry
-from byoc_serve.served import ServedModel
+from byoc_serve.request import RequestContext
 from byoc_serve.settings import Settings
 from byoc_vision.errors import DataError, RequestError, ResourceError
 from byoc_vision.inference.predictor import Predictor
@@ -33,8 +34,8 @@ def make_registry(classifier: Predictor) -> Iterator[MakeRegistry]:
     """A registry whose models come from `source`; by default all are the classifier."""
     made: list[Registry] = []
 
-    def make(source: Callable[[Path], ServedModel] | None = None, patience: float = SOON) -> Registry:
-        made.append(Registry(source or (lambda _: ServedModel(classifier, Settings())), patience))
+    def make(source: Callable[[Path], ModelService] | None = None, unload_timeout: float = SOON) -> Registry:
+        made.append(Registry(source or (lambda _: ModelService(classifier, Settings())), unload_timeout))
         return made[-1]
 
     yield make
@@ -44,10 +45,9 @@ def make_registry(classifier: Predictor) -> Iterator[MakeRegistry]:
 
 def ask(registry: Registry, png: bytes, name: str = "x") -> int:
     """The status of a request."""
-    environ = {"CONTENT_TYPE": "image/png", "CONTENT_LENGTH": str(len(png))}
     try:
-        with registry.lend(name) as resident:
-            resident.invoke(environ, io.BytesIO(png))
+        with registry.acquire(name) as model:
+            model.predict(RequestContext(io.BytesIO(png), len(png), "image/png"))
     except RequestError as error:
         return error.status
     return 200
@@ -86,10 +86,10 @@ def test_what_cannot_be_loaded_leaves_its_name_free(
 ) -> None:
     errors = [error]
 
-    def source(_: Path) -> ServedModel:
+    def source(_: Path) -> ModelService:
         if errors:
             raise errors.pop()
-        return ServedModel(classifier, Settings())
+        return ModelService(classifier, Settings())
 
     registry = make_registry(source)
     with pytest.raises(RequestError) as raised:
@@ -104,10 +104,10 @@ def test_nothing_of_an_unloaded_model_is_left(
     make_registry: MakeRegistry, classifier: Predictor, png: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "byoc_serve")  # a log may keep what it was given
-    seen: list[weakref.ref[ServedModel]] = []
+    seen: list[weakref.ref[ModelService]] = []
 
-    def source(_: Path) -> ServedModel:
-        model = ServedModel(classifier, Settings())
+    def source(_: Path) -> ModelService:
+        model = ModelService(classifier, Settings())
         seen.append(weakref.ref(model))
         return model
 
@@ -150,7 +150,7 @@ def test_requests_in_flight_are_answered_before_their_model_goes(
     make_registry: MakeRegistry, gated: tuple[Predictor, Gated], png: bytes
 ) -> None:
     predictor, net = gated
-    registry = make_registry(lambda _: ServedModel(predictor, Settings()))
+    registry = make_registry(lambda _: ModelService(predictor, Settings()))
     registry.load("x", FOLDER)
     net.gate.clear()
     net.busy.clear()
@@ -169,12 +169,12 @@ def test_requests_in_flight_are_answered_before_their_model_goes(
         assert [one.result(SOON) for one in asked] == [200] * 3
 
 
-def test_a_model_is_not_kept_for_ever_by_who_does_not_end(
+def test_unloading_waits_for_requests_with_a_limit(
     make_registry: MakeRegistry, png: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    registry = make_registry(patience=0.1)
+    registry = make_registry(unload_timeout=0.1)
     registry.load("x", FOLDER)
-    with registry.lend("x"):
+    with registry.acquire("x"):
         registry.unload("x")
     assert "while 1 requests still use it" in caplog.text
     assert ask(registry, png) == 404
@@ -185,10 +185,10 @@ def test_a_name_that_is_being_loaded_is_taken_and_says_try_again(
 ) -> None:
     begun, may_load = threading.Event(), threading.Event()
 
-    def source(_: Path) -> ServedModel:
+    def source(_: Path) -> ModelService:
         begun.set()
         assert may_load.wait(SOON)
-        return ServedModel(classifier, Settings())
+        return ModelService(classifier, Settings())
 
     registry = make_registry(source)
     with ThreadPoolExecutor(1) as pool:
@@ -204,11 +204,11 @@ def test_a_name_that_is_being_loaded_is_taken_and_says_try_again(
     assert ask(registry, png) == 200
 
 
-def test_who_loads_a_model_that_is_leaving_gets_it_back(
+def test_a_model_can_be_loaded_while_it_is_being_unloaded(
     make_registry: MakeRegistry, gated: tuple[Predictor, Gated], png: bytes
 ) -> None:
     predictor, net = gated
-    registry = make_registry(lambda _: ServedModel(predictor, Settings()))
+    registry = make_registry(lambda _: ModelService(predictor, Settings()))
     registry.load("x", FOLDER)
     net.gate.clear()
     net.busy.clear()
@@ -244,7 +244,7 @@ def test_a_request_that_finds_no_memory_gets_507_and_the_next_one_an_answer(
     make_registry: MakeRegistry, classifier: Predictor, png: bytes
 ) -> None:
     net = Greedy()
-    registry = make_registry(lambda _: ServedModel(predictor_of(net, classifier.config), Settings()))
+    registry = make_registry(lambda _: ModelService(predictor_of(net, classifier.config), Settings()))
     registry.load("x", FOLDER)
     net.hungry = True
     assert [ask(registry, png) for _ in range(2)] == [507, 200]
@@ -253,11 +253,11 @@ def test_a_request_that_finds_no_memory_gets_507_and_the_next_one_an_answer(
 def test_a_model_whose_thread_ends_says_so_and_can_be_loaded_again(
     make_registry: MakeRegistry, classifier: Predictor, png: bytes
 ) -> None:
-    class Breaking(ServedModel):
+    class Breaking(ModelService):
         def run(self) -> None:
             raise RuntimeError("the queue is broken")
 
-    models = [ServedModel(classifier, Settings()), Breaking(classifier, Settings())]
+    models = [ModelService(classifier, Settings()), Breaking(classifier, Settings())]
     registry = make_registry(lambda _: models.pop())
     registry.load("x", FOLDER)
     while (status := ask(registry, png)) == 503:  # between the end of its queue and the word about it

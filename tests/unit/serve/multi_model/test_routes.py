@@ -10,9 +10,9 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from byoc_serve.model_service import ModelService
 from byoc_serve.multi_model.registry import Registry
 from byoc_serve.multi_model.routes import create_multi_model_app, folder_of
-from byoc_serve.served import ServedModel
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
 from byoc_vision.inference.predictor import Predictor
@@ -24,7 +24,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4
 @pytest.fixture
 def client(classifier: Predictor, tmp_path: Path) -> FlaskClient:
     (tmp_path / "models/x/model").mkdir(parents=True)
-    registry = Registry(lambda _: ServedModel(classifier, Settings()), patience=60)
+    registry = Registry(lambda _: ModelService(classifier, Settings()), unload_timeout=60)
     return create_multi_model_app(Settings(root=tmp_path), registry).test_client()
 
 
@@ -53,7 +53,7 @@ def test_a_token_of_anything_is_answered(client: FlaskClient, token: str) -> Non
 
 @given(body=st.one_of(st.binary(max_size=40), st.sampled_from([b'{"model_name": "\\ud800", "url": "x"}', b"[" * 99])))
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_body_of_anything_is_told(client: FlaskClient, body: bytes) -> None:
+def test_any_body_gets_a_json_error(client: FlaskClient, body: bytes) -> None:
     answer = client.post("/models", data=body, content_type="application/json")
     assert answer.status_code == 400
     assert answer.json["error"]

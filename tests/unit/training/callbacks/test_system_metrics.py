@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.tracked import record_of
 
-from byoc_vision.system.machine import memory_limit
-from byoc_vision.training.callbacks.system_metrics import Readings
-from byoc_vision.training.gauges import CpuGauge, GpuGauge, busy_seconds
+from byoc_vision.system.machine import busy_seconds
+from byoc_vision.system.memory import memory_limit
+from byoc_vision.training.callbacks.system_metrics import CpuUsage, GpuUsage, SystemMetrics
 
 CPU = torch.device("cpu")
 GIB = 2**30
+RECORD = record_of(0)
 
 
 class Clock:
@@ -28,49 +30,50 @@ class Clock:
         return self.now
 
 
-def test_a_job_is_looked_at_from_its_start_to_its_end() -> None:
-    readings = Readings(CPU, interval=0.05)
-    readings.start()
-    while len(readings.so_far()) < 3:
+def test_a_job_is_read_from_its_first_epoch_to_its_end() -> None:
+    metrics = SystemMetrics(CPU, interval=0.05)
+    metrics.epoch_begin(1, 0)
+    while len(metrics.readings) < 3:
         time.sleep(0.01)
-    readings.stop()
-    found = readings.so_far()
+    metrics.train_end(RECORD)
+    found = metrics.readings
     assert [reading.seconds for reading in found] == sorted(reading.seconds for reading in found)
     assert all(reading.cpu is not None and 0 <= reading.cpu <= 1 for reading in found)
-    limit = readings.times().memory_limit
+    limit = metrics.memory_limit
     assert limit is not None
     assert all(reading.memory is not None and 0 < reading.memory < limit for reading in found)
     assert all(reading.gpu is None and reading.gpu_memory is None for reading in found)
-    assert "readings" not in {thread.name for thread in threading.enumerate()}
-    readings.stop()
-    assert readings.so_far() == found
+    assert "system-metrics" not in {thread.name for thread in threading.enumerate()}
+    metrics.train_end(RECORD)
+    assert metrics.readings == found
 
 
 def test_a_short_job_has_one_reading() -> None:
-    readings = Readings(CPU, interval=60)
-    readings.start()
-    time.sleep(0.15)
-    readings.stop()
-    assert len(readings.so_far()) == 1
+    clock = Clock()
+    metrics = SystemMetrics(CPU, interval=60, clock=clock)
+    metrics.epoch_begin(1, 0)
+    clock.now = 0.15
+    metrics.train_end(RECORD)
+    assert len(metrics.readings) == 1
 
 
-def test_what_never_began_ends() -> None:
-    readings = Readings(CPU)
-    readings.stop()
-    assert readings.times().readings == []
+def test_a_job_that_ends_before_its_first_epoch_has_none() -> None:
+    metrics = SystemMetrics(CPU)
+    metrics.train_end(RECORD)
+    assert metrics.readings == []
 
 
 @pytest.mark.parametrize("most", [8, 9])
 def test_readings_thin_out_and_cover_the_whole_job(most: int) -> None:
     clock = Clock()
-    readings = Readings(CPU, most=most, clock=clock)
+    metrics = SystemMetrics(CPU, most=most, clock=clock)
     began, intervals = clock.now, set()
     for second in range(1, 1000):
         clock.now = float(second)
-        if (second - began) % readings._interval == 0:
-            readings.read()
-            intervals.add(readings._interval)
-            seconds = [reading.seconds + readings._began for reading in readings.so_far()]
+        if (second - began) % metrics.interval == 0:
+            metrics.read()
+            intervals.add(metrics.interval)
+            seconds = [reading.seconds + metrics._began for reading in metrics.readings]
             assert len(seconds) <= most
             assert seconds[-1] == pytest.approx(second)
     assert len(intervals) > 5
@@ -79,18 +82,16 @@ def test_readings_thin_out_and_cover_the_whole_job(most: int) -> None:
 
 
 def test_a_reading_costs_nothing_that_matters() -> None:
-    readings = Readings(CPU)
-    readings.start()
-    readings.stop()
+    metrics = SystemMetrics(CPU)
     began = time.thread_time()
     for _ in range(100):
-        readings.read()
+        metrics.read()
     assert (time.thread_time() - began) / 100 < 0.005  # of each second
 
 
 def test_work_is_seen() -> None:
     """A process that computes for a while, beside others that may compute too."""
-    gauge, clock = CpuGauge(cores=1), time.monotonic()
+    gauge, clock = CpuUsage(cores=1), time.monotonic()
     subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.3: pass"], check=True)
     busy = gauge()
     assert busy is not None
@@ -99,7 +100,7 @@ def test_work_is_seen() -> None:
 
 def test_the_share_of_the_cores() -> None:
     clock, work = Clock(), Clock()
-    gauge = CpuGauge(work, clock, cores=4)
+    gauge = CpuUsage(work, clock, cores=4)
     assert gauge() is None, "no time has passed"
     clock.now, work.now = 10.0, 20.0
     assert gauge() == pytest.approx(0.5)
@@ -129,4 +130,4 @@ def test_the_limit_of_memory(tmp_path: Path) -> None:
 
 
 def test_there_is_no_gpu_on_a_cpu() -> None:
-    assert GpuGauge.of(CPU) is None
+    assert GpuUsage.of(CPU) is None

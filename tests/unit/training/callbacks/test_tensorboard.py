@@ -11,19 +11,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 from torch import nn
 
-from byoc_vision.training.callbacks.step_losses import StepLosses
-from byoc_vision.training.callbacks.tensorboard import MOST_IMAGES, STEP_LOSS, TensorBoardTracker
+from byoc_vision.training.callbacks.tensorboard import MOST_IMAGES, STEP_LOSS, TensorBoard
 
 STEPS = 100  # an epoch
 
 
-def tracker_of(folder: Path, done: int = 0, net: nn.Module | None = None) -> TensorBoardTracker:
-    return TensorBoardTracker(
-        folder / "tensorboard",
-        folder,
-        steps_per_epoch=STEPS,
-        done=done,
-        weights=net.named_parameters if net else None,
+def tensorboard_of(folder: Path, net: nn.Module | None = None) -> TensorBoard:
+    return TensorBoard(
+        folder / "tensorboard", folder, steps_per_epoch=STEPS, device=torch.device("cpu"), histograms=net
     )
 
 
@@ -37,21 +32,22 @@ def curve(events: EventAccumulator, name: str) -> dict[int, float]:
     return {point.step: pytest.approx(point.value, rel=1e-5) for point in points}
 
 
-def make_step(losses: StepLosses, *values: float) -> None:
-    losses.step_begins()
+def make_step(tensorboard: TensorBoard, *values: float) -> None:
+    tensorboard.step_begin()
     for value in values:
-        losses.loss_computed(torch.zeros(1), torch.tensor(value))
-    losses.step_ends()
+        tensorboard.loss_computed(torch.zeros(1), torch.tensor(value))
+    tensorboard.step_end()
 
 
 def test_curves_of_epochs_and_steps(tmp_path: Path) -> None:
-    tracker = tracker_of(tmp_path)
-    tracker.begin(record_of(0))
+    tensorboard = tensorboard_of(tmp_path)
+    tensorboard.train_begin(record_of(0))
     for number in (1, 2):
+        tensorboard.epoch_begin(number, 0)
         for step in range(STEPS):
-            make_step(tracker.step_losses, step + 1.0, step + 3.0)
-        tracker.epoch(record_of(number))
-    tracker.end(record_of(2, test={"accuracy": 0.25}), tmp_path)
+            make_step(tensorboard, step + 1.0, step + 3.0)
+        tensorboard.epoch_end(record_of(number))
+    tensorboard.train_end(record_of(2, test={"accuracy": 0.25}))
     events = read(tmp_path)
     assert curve(events, "train/loss") == {100: 1.0, 200: 0.5}
     assert curve(events, "validation/accuracy") == {100: 0.0, 200: 0.5}
@@ -65,8 +61,9 @@ def test_curves_of_epochs_and_steps(tmp_path: Path) -> None:
 
 
 def test_the_hyperparameters_stand_beside_the_final_figures(tmp_path: Path) -> None:
-    tracker = tracker_of(tmp_path)
-    tracker.end(record_of(2, {"learning_rate": "0.5", "image_size": "32"}), tmp_path)
+    tensorboard = tensorboard_of(tmp_path)
+    tensorboard.train_begin(record_of(2))
+    tensorboard.train_end(record_of(2, {"learning_rate": "0.5", "image_size": "32"}))
     events = read(tmp_path)
     content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     told = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
@@ -81,35 +78,37 @@ def test_the_hyperparameters_stand_beside_the_final_figures(tmp_path: Path) -> N
 
 def test_a_resumed_job_goes_on_where_it_was(tmp_path: Path) -> None:
     """The first start came to epoch 3, its last checkpoint was in the middle of epoch 2."""
-    first = tracker_of(tmp_path)
+    first = tensorboard_of(tmp_path)
     for number in (1, 2, 3):
+        first.epoch_begin(number, 0)
         for _ in range(STEPS):
-            make_step(first.step_losses, 9.0)
-        first.epoch(record_of(number))
-    second = tracker_of(tmp_path, done=150)
-    second.begin(record_of(1))
+            make_step(first, 9.0)
+        first.epoch_end(record_of(number))
+    second = tensorboard_of(tmp_path)
+    second.train_begin(record_of(1))
+    second.epoch_begin(2, 50)
     for _ in range(50):
-        make_step(second.step_losses, 1.0)
-    second.epoch(record_of(2))
+        make_step(second, 1.0)
+    second.epoch_end(record_of(2))
     events = read(tmp_path)
     assert curve(events, "train/loss") == {100: 1.0, 200: 0.5}
     assert curve(events, STEP_LOSS) == {50: 9, 100: 9, 150: 9, 200: 1}
 
 
-def test_a_job_that_begins_anew_hides_the_one_before(tmp_path: Path) -> None:
+def test_a_job_that_starts_again_hides_the_one_before(tmp_path: Path) -> None:
     for epochs in (3, 1):
-        tracker = tracker_of(tmp_path)
+        tensorboard = tensorboard_of(tmp_path)
         for number in range(1, epochs + 1):
-            tracker.epoch(record_of(number))
+            tensorboard.epoch_end(record_of(number))
     assert curve(read(tmp_path), "train/loss") == {100: 1.0}
 
 
 def test_galleries_are_shown_once_for_each_epoch_they_are_of(tmp_path: Path) -> None:
-    tracker = tracker_of(tmp_path)
-    tracker.begin(record_of(0))
-    tracker.epoch(record_of(1, evaluations=[evaluation(1, tmp_path, MOST_IMAGES + 1)]))
-    tracker.epoch(record_of(2, evaluations=[evaluation(1, tmp_path)]))
-    tracker.end(record_of(3, evaluations=[evaluation(3, tmp_path)]), tmp_path)
+    tensorboard = tensorboard_of(tmp_path)
+    tensorboard.train_begin(record_of(0))
+    tensorboard.epoch_end(record_of(1, evaluations=[evaluation(1, tmp_path, MOST_IMAGES + 1)]))
+    tensorboard.epoch_end(record_of(2, evaluations=[evaluation(1, tmp_path)]))
+    tensorboard.train_end(record_of(3, evaluations=[evaluation(3, tmp_path)]))
     events = read(tmp_path)
     shown = [tag for tag in events.Tags()["images"] if tag.startswith("validation_worst/")]
     assert len(shown) == MOST_IMAGES
@@ -120,19 +119,20 @@ def test_galleries_are_shown_once_for_each_epoch_they_are_of(tmp_path: Path) -> 
     assert "| 1 | 0.jpg | cat | dog | 0.750 |" in text
 
 
-def test_a_image_that_is_gone_is_passed_over(tmp_path: Path) -> None:
-    tracker = tracker_of(tmp_path)
+def test_an_image_that_is_gone_is_passed_over(tmp_path: Path) -> None:
+    tensorboard = tensorboard_of(tmp_path)
     gone = evaluation(1, tmp_path / "elsewhere")
-    tracker.epoch(record_of(1, evaluations=[gone]))
+    tensorboard.epoch_end(record_of(1, evaluations=[gone]))
     assert curve(read(tmp_path), "train/loss") == {100: 1.0}
     assert read(tmp_path).Tags()["images"] == []
 
 
 def test_histograms_of_weights(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).bfloat16()
-    tracker = tracker_of(tmp_path, net=net)
-    tracker.epoch(record_of(1))
-    tracker.end(record_of(1), tmp_path)
+    tensorboard = tensorboard_of(tmp_path, net=net)
+    tensorboard.train_begin(record_of(0))
+    tensorboard.epoch_end(record_of(1))
+    tensorboard.train_end(record_of(1))
     events = read(tmp_path)
     assert set(events.Tags()["histograms"]) == {
         "weights/0.weight",
@@ -145,9 +145,17 @@ def test_histograms_of_weights(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_a_warning_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "tensorboard").write_text("in the way")
-    tracker = tracker_of(tmp_path)
-    tracker.begin(record_of(0))
+    tensorboard = tensorboard_of(tmp_path)
+    tensorboard.train_begin(record_of(0))
     for number in (1, 2):
-        tracker.epoch(record_of(number))
-    tracker.end(record_of(2), tmp_path)
+        tensorboard.epoch_end(record_of(number))
+    tensorboard.train_end(record_of(2))
     assert caplog.text.count("are no longer written") == 1
+
+
+def test_a_job_that_fails_before_it_trains_leaves_the_curves_of_an_earlier_start(tmp_path: Path) -> None:
+    first = tensorboard_of(tmp_path)
+    first.train_begin(record_of(0))
+    first.epoch_end(record_of(1))
+    tensorboard_of(tmp_path).train_end(record_of(0, state="failed"))
+    assert curve(read(tmp_path), "train/loss") == {100: 1.0}

@@ -10,14 +10,14 @@ import pytest
 import torch
 from support import forked, started
 
-from byoc_vision.training.callbacks.time_to_first_step import FirstStep, seconds_since_start
+from byoc_vision.training.callbacks.time_to_first_step import TimeToFirstStep, seconds_since_start
 
 
 def test_the_first_step_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    first_step = FirstStep(torch.device("cpu"))
+    first_step = TimeToFirstStep(torch.device("cpu"))
     with caplog.at_level(logging.INFO):
-        first_step()
-        first_step()
+        first_step.step_end()
+        first_step.step_end()
     lines = [record.message for record in caplog.records]
     assert len(lines) == 1
     assert lines[0].startswith("The first step was done ")

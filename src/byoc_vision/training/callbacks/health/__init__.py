@@ -1,12 +1,15 @@
-"""Rules that watch over a training: each names a fault that it saw, the figures that show it, and the remedy.
+"""Rules that watch over a training: each names a fault that it saw, the numbers that show it, and the remedy.
 
-    rule.py                  what a rule is
-    facts.py                 the plain numbers that rules judge
-    epochs.py, steps.py,     the rules, by what they look at
-    tensors.py, data.py, speed.py
-    catalogue.py             all of them; hyperparameters/health.py lists their names for what a job sets
-    monitor.py               tells the rules the facts, and the log what they found
-    looks.py, observer.py    gather the facts of steps
+    rule.py             what a rule is
+    facts.py            the plain numbers that rules judge
+    learning_rules.py   the rules of the data, of steps and of epochs
+    tensor_rules.py     … of weights, gradients and activations
+    speed_rules.py      … of what slows the training
+    monitor.py          all of them: gives them the facts, and logs what they find
+    step_watch.py       gathers the facts of steps, with tensor_stats.py
+    callback.py         gathers the facts of the data and of epochs, notices that no steps are made, and says whether a
+                        rule ends the training
 
-The names are those of SageMaker Debugger's built-in rules, where it has such a rule.
+A job's settings of the rules are in hyperparameters/health.py. The names are those of SageMaker Debugger's built-in
+rules, if it has such a rule.
 """

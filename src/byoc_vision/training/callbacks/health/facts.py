@@ -1,36 +1,14 @@
-"""The plain numbers that rules judge: none of them needs a GPU, a network or torch to be made up."""
+"""The plain numbers that rules judge: a test can make them up without a GPU, a network or torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 from byoc_vision.report.record import Times
+from byoc_vision.training.history import EpochRecord
 from byoc_vision.types import Task
-
-
-class EpochFigures(Protocol):
-    """What an epoch came to; see `report.record.Epoch`."""
-
-    @property
-    def epoch(self) -> int: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def train_loss(self) -> float: ...
-    @property
-    def validation(self) -> Mapping[str, float]: ...
-    @property
-    def seconds(self) -> float: ...
-
-
-class Readings(Protocol):
-    """Whoever looks at the machine while the job runs."""
-
-    def times(self) -> Times:
-        """With its readings so far, and the limits of memory."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -47,19 +25,18 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class StepFacts:
-    """A step. loss: the mean of its images. seconds: since the step before ended, where that is known.
+    """A step. loss: the mean of its images.
 
-    start_seconds: from the process's start to the end of its first step; of that step alone.
+    start_seconds: from the process's start to the end of its first step; only for that step.
     """
 
     loss: float
-    seconds: float | None = None
     start_seconds: float | None = None
 
 
 @dataclass(frozen=True)
 class Silence:
-    """No step has ended for so long. where: the line that the training stands in."""
+    """No step has ended for so long. where: the line that the training is at."""
 
     seconds: float
     where: str
@@ -67,7 +44,7 @@ class Silence:
 
 @dataclass(frozen=True)
 class Explosion:
-    """Something is no number any more. what: the loss or the gradient. origin: where that arose, as far as is known."""
+    """Something is no longer a number. what: the loss or the gradient. origin: where that arose, as far as is known."""
 
     what: str
     origin: str
@@ -151,7 +128,7 @@ class EpochFacts:
     step_seconds: of the epoch's steps, as far as they are known. peaks: the most GPU memory by epoch, bytes.
     """
 
-    epochs: Sequence[EpochFigures]
+    epochs: Sequence[EpochRecord]
     objective: str
     mode: Literal["max", "min"]
     planned: int
@@ -163,7 +140,7 @@ class EpochFacts:
     batch_size: int = 0
 
     @property
-    def last(self) -> EpochFigures:
+    def last(self) -> EpochRecord:
         return self.epochs[-1]
 
     def is_last(self) -> bool:

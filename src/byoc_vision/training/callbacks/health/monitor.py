@@ -1,4 +1,4 @@
-"""Tells the rules the facts, and the log and the record what they found."""
+"""Gives the facts to the rules; their findings go to the log and into the record."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from typing import Any, TypeVar
 
 from byoc_vision.hyperparameters.health import HealthSettings
 from byoc_vision.report.record import Finding
-from byoc_vision.training.callbacks.health.catalogue import RULES
+from byoc_vision.training.callbacks.health import learning_rules, speed_rules, tensor_rules
 from byoc_vision.training.callbacks.health.rule import Rule, Sign
 
 logger = logging.getLogger(__name__)
 
+RULES: dict[str, type[Rule[Any]]] = {
+    rule.name(): rule for part in (learning_rules, tensor_rules, speed_rules) for rule in part.RULES
+}
+"""By name."""
+
 Kind = TypeVar("Kind", bound=Rule[Any])
 
-_WORSE = 2.0  # times as severe as when it was told: then it is told again
+_WORSE = 2.0  # times as severe as when it was reported: then it is reported again
 
 
 class HealthMonitor:
@@ -39,42 +44,42 @@ class HealthMonitor:
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is no rule at all to tell anything."""
+        """Whether the job wants no rules."""
         return not self._rules
 
     def rule(self, kind: type[Kind]) -> Kind | None:
-        """None where it is not asked for."""
+        """None if the job does not want it."""
         return next((rule for rule in self._rules if isinstance(rule, kind)), None)
 
     def judge(self, facts: object, epoch: int, step: int | None = None) -> None:
         """Let each rule of this kind of facts judge them."""
         with self._lock:
             for rule in self._rules:
-                if rule.facts is type(facts) and (sign := rule.judge(facts)) and self._is_news(rule.name(), sign):
-                    self._tell(rule, sign, epoch, step)
+                if rule.facts is type(facts) and (sign := rule.judge(facts)) and self._is_new(rule.name(), sign):
+                    self._report(rule, sign, epoch, step)
 
     def evidence(self, rule: str) -> str:
-        """What a rule has found, for an error's message; empty where it has not."""
+        """What a rule has found, for an error's message; empty if it has found nothing."""
         return next((finding.evidence for finding in self.findings if finding.rule == rule), "")
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know so as not to tell it again."""
+        """What was reported, so that a resumed run does not report it again."""
         return {"findings": [finding.model_dump() for finding in self.findings], "severities": dict(self._severities)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Who goes on after a stop has changed what stopped it: that is a finding, and no reason any more."""
+        """What stopped the run is only a finding now: the job was started again."""
         findings = [Finding.model_validate(finding) for finding in state["findings"]]
         self.findings[:] = [finding.model_copy(update={"action": "warn"}) for finding in findings]
         self._severities = dict(state["severities"])
 
-    def _is_news(self, name: str, sign: Sign) -> bool:
-        told = self._severities.get(name)
-        if told is not None and sign.severity < _WORSE * told:
+    def _is_new(self, name: str, sign: Sign) -> bool:
+        reported = self._severities.get(name)
+        if reported is not None and sign.severity < _WORSE * reported:
             return False
         self._severities[name] = sign.severity
         return True
 
-    def _tell(self, rule: Rule[Any], sign: Sign, epoch: int, step: int | None) -> None:
+    def _report(self, rule: Rule[Any], sign: Sign, epoch: int, step: int | None) -> None:
         name = rule.name()
         stops = self.settings.action_of(name) == "stop"
         finding = Finding(
@@ -95,3 +100,14 @@ class HealthMonitor:
             finding.remedy,
             f". The training stops, since health_action says {name}=stop" if stops else "",
         )
+
+
+def rules_table() -> str:
+    """A Markdown table: each rule, what it finds, its thresholds, what it shows and what to do."""
+    rows = ["| rule | finds | thresholds | evidence | remedy |", "| --- | --- | --- | --- | --- |"]
+    for name, rule in RULES.items():
+        thresholds = "<br>".join(
+            f"`{key}={value.default:g}`: {value.meaning}" for key, value in rule.thresholds().items()
+        )
+        rows.append(f"| `{name}` | {rule.meaning()} | {thresholds or '–'} | {rule.evidence} | {rule.remedy} |")
+    return "\n".join(rows)

@@ -11,7 +11,7 @@ Facts = TypeVar("Facts")
 
 
 class Threshold:
-    """A number of a rule, with its default and its meaning. On a rule that is made it is the number that counts."""
+    """A number of a rule, with its default and its meaning. On an instance of a rule it is the number."""
 
     def __init__(self, default: float, meaning: str) -> None:
         self.default = default
@@ -28,9 +28,9 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Sign:
-    """What a rule saw. evidence: the figures.
+    """What a rule saw. evidence: the numbers.
 
-    severity: how bad it is; told again only where it has doubled. remedy: where the rule knows a better one than usual.
+    severity: how bad it is; reported again only if it has doubled. remedy: replaces the rule's own one.
     """
 
     evidence: str
@@ -53,7 +53,7 @@ class Rule(Generic[Facts]):
         self.settings = settings or {}
 
     def judge(self, facts: Facts) -> Sign | None:
-        """The fault, where the facts show one."""
+        """The fault, if the facts show one."""
         raise NotImplementedError
 
     @classmethod

@@ -1,9 +1,12 @@
-"""One look at the tensors of a step: their norms are computed where they lie, and come here in one transfer."""
+"""Statistics of a step's tensors: computed where the tensors are, and fetched in one transfer; and in which steps."""
 
 from __future__ import annotations
 
 import functools
+import math
+import statistics
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -17,9 +20,14 @@ _STRIDE = 4  # of the pixels, for the mean of the images
 _RECTIFIERS = (nn.ReLU, nn.ReLU6)
 _ACTIVATIONS = (*_RECTIFIERS, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Mish)
 
+FIRST = 3  # steps that are always looked at: rules need as many looks in a row
+SHARE = 0.01  # of a step's time that looks may take, on average
+LEAST, MOST = 20, 1000  # steps from one look to the next
+_REMEMBERED = 20
 
-class TensorLook:
-    """Gathers what there is to see in one step of `net`; call its methods in their order, and then `result`.
+
+class TensorStats:
+    """Gathers the statistics of one step of `net`; call its methods in their order, and then `result`.
 
     seconds_in_forward: what it took of the forward pass itself.
     """
@@ -54,7 +62,7 @@ class TensorLook:
         self._hooks = []
 
     def gradients(self, scale: float) -> None:
-        """They are there, and `scale` times as large as they should be."""
+        """They are computed, and `scale` times as large as they should be."""
         present = [_gradient(weight) for weight in self._weights.values()]
         self._gradients = torch._foreach_norm(present, 1) if present else ()
         self._scale = scale
@@ -125,7 +133,7 @@ class TensorLook:
 
 
 def _gradient(weight: nn.Parameter) -> Tensor:
-    """A weight without a gradient gets none: that is one of zero."""
+    """Zero for a weight without a gradient."""
     return weight.detach().new_zeros(1) if weight.grad is None else weight.grad
 
 
@@ -158,3 +166,45 @@ def _split(values: list[float], sizes: Sequence[int]) -> list[list[float]]:
         parts.append(values[start : start + size])
         start += size
     return parts
+
+
+class Pace:
+    """Which steps are looked at: the first few, and then so few that looks cost next to nothing.
+
+    Report what each step took, and what its look took.
+    """
+
+    def __init__(self) -> None:
+        self._steps = 0
+        self._next = 1  # the number of the next step to be looked at
+        self._seconds: deque[float] = deque(maxlen=_REMEMBERED)  # of steps, without their looks
+        self._costs: deque[float] = deque(maxlen=FIRST)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether no step has ended yet."""
+        return not self._steps
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the current step is looked at."""
+        return self._steps + 1 >= self._next
+
+    def step_ended(self, seconds: float | None, look_seconds: float) -> None:
+        """seconds: of the whole step, if known. look_seconds: within it; 0 if it was not looked at."""
+        looked = self.is_due
+        if seconds is not None:
+            self._seconds.append(max(0.0, seconds - look_seconds))
+        if looked:
+            self._costs.append(look_seconds)
+        self._steps += 1
+        if looked:
+            self._next = self._steps + (1 if self._steps < FIRST else self.interval)
+
+    @property
+    def interval(self) -> int:
+        """Steps from one look to the next."""
+        usual = statistics.median(self._seconds) if self._seconds else 0.0
+        if not usual or not self._costs:
+            return LEAST
+        return max(LEAST, min(MOST, math.ceil(min(self._costs) / (SHARE * usual))))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,10 +18,10 @@ from byoc_vision.data.samples import Sample
 from byoc_vision.hyperparameters.health import read_settings
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.report.record import Reading, Times
+from byoc_vision.training.callbacks.health.callback import StallWatch
 from byoc_vision.training.callbacks.health.facts import DataFacts, EpochFacts, Loading, Silence, Waiting
 from byoc_vision.training.callbacks.health.monitor import HealthMonitor
-from byoc_vision.training.callbacks.health.pace import FIRST, LEAST, MOST, SHARE, Pace
-from byoc_vision.training.callbacks.health.stall import StallWatch
+from byoc_vision.training.callbacks.health.tensor_stats import FIRST, LEAST, MOST, SHARE, Pace
 from byoc_vision.training.history import EpochRecord
 from byoc_vision.training.loader_diagnosis import measure
 from byoc_vision.types import ClassInfo
@@ -115,7 +114,7 @@ def test_the_first_epoch_may_wait() -> None:
     assert fired(SOUND[:1], waiting=waiting(DECODING)) == set()
 
 
-def test_where_the_time_of_a_image_goes(tmp_path: Path) -> None:
+def test_where_the_time_of_an_image_goes(tmp_path: Path) -> None:
     make_classification_set(tmp_path, count_train=12, count_validation=4, size=64)
     files = sorted((tmp_path / "train").rglob("*.*"))
     rule, samples = Preprocess(height=32, width=32), [Sample(file, label=0) for file in files]
@@ -178,22 +177,39 @@ def test_unbalanced_classes() -> None:
             assert bool(monitor.findings) == (fires and not balanced)
 
 
-def test_a_training_that_stands_still_is_seen_from_another_thread() -> None:
-    monitor = HealthMonitor(read_settings("warn", "StalledTraining.seconds=1"))
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_training_that_makes_no_steps_is_noticed() -> None:
+    monitor, clock = HealthMonitor(read_settings("warn", "StalledTraining.seconds=1")), Clock()
+    watch = StallWatch(1.0, lambda silence: monitor.judge(silence, 1), clock)
+    for _ in range(60):
+        clock.now += 0.9
+        watch.look()
+        watch.beat()
+    assert not monitor.findings
+    clock.now += 1.1
+    watch.look()
+    assert "no step has ended for 1 s" in monitor.findings[0].evidence
+
+
+def test_another_thread_says_where_a_training_stands() -> None:
     heard = threading.Event()
+    found: list[Silence] = []
 
     def tell(silence: Silence) -> None:
-        monitor.judge(silence, 1)
+        found.append(silence)
         heard.set()
 
-    with StallWatch(1.0, tell) as watch:
-        for _ in range(60):
-            time.sleep(0.02)
-            watch.beat()
-        early = bool(monitor.findings)
-        assert heard.wait(30)
-    assert not early
-    assert "the training stands in threading.py" in monitor.findings[0].evidence
+    watch = StallWatch(0.01, tell)
+    watch.start()
+    assert heard.wait(60)
+    watch.stop()
+    assert found[0].where.startswith("threading.py")
 
 
 def test_a_fault_is_told_once_and_again_when_it_is_twice_as_bad(caplog: pytest.LogCaptureFixture) -> None:

@@ -43,7 +43,7 @@ def test_the_layer_where_a_value_exploded_is_named_in_the_step_where_it_did() ->
 
 def test_finding_the_layer_leaves_buffers_and_random_numbers_as_they_were() -> None:
     from byoc_vision.precision import choose_precision
-    from byoc_vision.training.callbacks.health.origin import origin
+    from byoc_vision.training.callbacks.health.step_watch import origin
 
     net = nn.Sequential(Bytes(), nn.BatchNorm2d(3), nn.Dropout(0.5), nn.Conv2d(3, 2, 1))
     nn.init.constant_(net[3].weight, 3e38)
@@ -56,7 +56,7 @@ def test_finding_the_layer_leaves_buffers_and_random_numbers_as_they_were() -> N
 
 def test_weights_that_are_lost_already_are_named() -> None:
     net = spoilt(lambda net: net[3].weight.fill_(float("nan")))
-    assert "1 weights are no numbers already, the first of them 3.weight" in run(net, batches(1))[0][0].evidence
+    assert "1 weights are no longer numbers, the first of them 3.weight" in run(net, batches(1))[0][0].evidence
 
 
 def test_a_gradient_that_explodes_under_a_loss_that_does_not() -> None:

@@ -1,0 +1,126 @@
+"""A model in service: from a request to the body of its response."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import BoundedSemaphore
+from typing import NamedTuple
+
+import numpy as np
+
+from byoc_serve.batcher import Batcher, FatalError, Observer
+from byoc_serve.errors import as_request_errors, raise_fatal_errors
+from byoc_serve.pipeline import QUEUE_TIMEOUT, ImageOrError, Pipeline
+from byoc_serve.request import RequestContext
+from byoc_serve.request_decoding import Limits, Payload, choose_decoder, is_json_lines
+from byoc_serve.request_options import check_options, read_options
+from byoc_serve.response_encoding import Encoder, check_count
+from byoc_serve.response_format import TEXTS, ResponseFormat, choose_format
+from byoc_serve.settings import Settings
+from byoc_vision.artifact import ModelConfig
+from byoc_vision.errors import ResourceError
+from byoc_vision.inference.engines.base import Logits
+from byoc_vision.inference.predictor import Predictor, Prepared
+from byoc_vision.system.machine import available_cores
+
+
+class EncodedResponse(NamedTuple):
+    """The body of a response and its media type."""
+
+    body: bytes
+    media_type: str
+
+
+class ModelService:
+    """A predictor, and the queue before it.
+
+    `predict` may run in many threads. `run` belongs to one thread, the only one that touches the model.
+    """
+
+    def __init__(self, predictor: Predictor, settings: Settings, observer: Observer | None = None) -> None:
+        self._predictor = predictor
+        self._settings = settings
+        self._batcher: Batcher[Prepared, Logits] = Batcher(
+            settings.batch_size, settings.queue_length, settings.batch_wait_ms / 1000, _shape, observer
+        )
+        self._limits = Limits(settings.queue_length, settings.max_lines)
+        # Decoding and encoding take a core and, for large images, much memory: at most one request per core.
+        cores = BoundedSemaphore(available_cores())
+        self._pipeline = Pipeline(predictor, self._batcher, cores)
+
+    def __str__(self) -> str:
+        config, engine = self._predictor.config, self._predictor.engine
+        architecture = "/".join(filter(None, (config.model.architecture, config.model.encoder)))
+        return f"{architecture}, {config.task}, {len(config.classes)} classes, {engine.name} on {engine.device}"
+
+    @property
+    def config(self) -> ModelConfig:
+        return self._predictor.config
+
+    def warm_up(self) -> None:
+        """Make the first requests as fast as the next; to be called in the thread of `run`."""
+        self._predictor.warm_up(self._settings.batch_size)
+
+    def run(self) -> None:
+        """Compute what requests wait for, until `stop` and the last of them.
+
+        Raises ResourceError if the GPU fails for good.
+        """
+        try:
+            self._batcher.run(self._forward)
+        except FatalError as error:
+            raise ResourceError(f"{error}; this process ends, so that the platform starts another") from error
+
+    def stop(self) -> None:
+        """Accept no more requests."""
+        self._batcher.stop()
+
+    def predict(self, request: RequestContext) -> EncodedResponse:
+        """The response to a request. Raises RequestError."""
+        settings = self._settings
+        with as_request_errors(settings.request_timeout):
+            self._read_headers(request)
+            decode = choose_decoder(request.content_type, self._limits)
+            self._batcher.wait_for_room(QUEUE_TIMEOUT)  # before its body is read into memory
+            payload = decode(request.receive(settings.max_body, settings.request_timeout))
+            check_count(request.response_format, payload.count)
+            encoder = Encoder(request.response_format, palette=bool(request.options.palette))
+            with self._stop_on_fatal_errors():
+                pieces = self._pipeline.run(self._decoded(payload, request), request, encoder)
+                return EncodedResponse(encoder.join(pieces, payload.several), request.response_format.media_type)
+
+    def _read_headers(self, request: RequestContext) -> None:
+        request.options = read_options(request.query, request.attributes or "")
+        check_options(request.options, self.config)
+        default = ResponseFormat.JSON_LINES if is_json_lines(request.content_type) else None
+        request.response_format = choose_format(request.accept, self.config.task, request.options.view, default)
+
+    @contextmanager
+    def _stop_on_fatal_errors(self) -> Iterator[None]:
+        """A GPU works asynchronously: an error of a batch may be raised when its results are fetched."""
+        try:
+            with raise_fatal_errors():
+                yield
+        except FatalError as error:
+            self._batcher.fail(error)
+            raise
+
+    def _decoded(self, payload: Payload, request: RequestContext) -> Iterator[ImageOrError]:
+        """The images, each decoded when it is asked for.
+
+        If there are several and the response is text, an image that cannot be read may become an error in its place.
+        """
+        tolerant = (request.options.errors or self._settings.record_errors) == "line"
+        if tolerant and payload.several and request.response_format in TEXTS:
+            return payload.outcomes(self._settings.max_pixels)
+        return payload.images(self._settings.max_pixels)
+
+    def _forward(self, batch: list[Prepared]) -> Sequence[Logits]:
+        with raise_fatal_errors():
+            return list(self._predictor.forward(np.stack([item.pixels for item in batch])))
+
+
+def _shape(prepared: Prepared) -> tuple[int, ...]:
+    """Only images of one shape make a batch."""
+    return tuple(prepared.pixels.shape)

@@ -1,0 +1,90 @@
+"""One request for predictions, from its arrival to its response."""
+
+from __future__ import annotations
+
+import math
+import select
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING
+
+from werkzeug.wsgi import get_content_length
+
+from byoc_serve.request_body import read_body
+from byoc_serve.request_log import Record
+
+if TYPE_CHECKING:  # importing them imports what decodes images, and the server answers before that
+    from _typeshed.wsgi import WSGIEnvironment
+
+    from byoc_serve.request_options import RequestOptions
+    from byoc_serve.response_format import ResponseFormat
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """What travels with a request through all of its steps; each step adds what the next ones need.
+
+    stream: its body. content_length: in bytes, as declared; None if it comes in chunks of unknown number.
+    content_type, accept, query, attributes, target_model: as its headers and its URL have them.
+    connection: None if the server does not show it.
+    record: what the log and the metrics will say about it.
+    options, response_format: what the client asks for; known once the headers are read.
+    deadline: in seconds of `time.monotonic`; set once the body has arrived.
+    """
+
+    stream: IO[bytes]
+    content_length: int | None = None
+    content_type: str | None = None
+    accept: str | None = None
+    query: str = ""
+    attributes: str | None = None
+    target_model: str | None = None
+    connection: socket.socket | None = None
+    record: Record = field(default_factory=lambda: Record(id=""))
+    options: RequestOptions = field(init=False)
+    response_format: ResponseFormat = field(init=False)
+    deadline: float = field(init=False, default=math.inf)
+
+    @classmethod
+    def from_environ(cls, environ: WSGIEnvironment, stream: IO[bytes]) -> RequestContext:
+        return cls(
+            stream,
+            get_content_length(environ),
+            environ.get("CONTENT_TYPE"),
+            environ.get("HTTP_ACCEPT"),
+            environ.get("QUERY_STRING", ""),
+            environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"),
+            environ.get("HTTP_X_AMZN_SAGEMAKER_TARGET_MODEL"),
+            environ.get("gunicorn.socket"),
+            Record.of(environ),
+        )
+
+    def receive(self, max_bytes: int, timeout: float) -> bytes:
+        """The whole body; `timeout` seconds for the response count from its end.
+
+        Raises RequestError as `read_body` does.
+        """
+        body = read_body(self.stream, self.content_length, max_bytes)
+        self.deadline = time.monotonic() + timeout
+        if self.connection is not None and _is_closed(self.connection):
+            # This client ends its requests by closing its side of the connection, and may still listen.
+            self.connection = None
+        return body
+
+    def is_connected(self) -> bool:
+        """Whether the client still waits. If it has closed its side of the connection it does not, as for nginx."""
+        return self.connection is None or not _is_closed(self.connection)
+
+    def remaining(self) -> float:
+        """Seconds until the deadline, at least 0."""
+        return max(0.0, self.deadline - time.monotonic())
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    number = connection.fileno()
+    if number < 0:  # closed by the server
+        return True
+    events = select.poll()
+    events.register(number, select.POLLRDHUP)
+    return bool(events.poll(0))

@@ -1,0 +1,273 @@
+"""From a request's body to the images in it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.http import parse_options_header
+
+from byoc_serve import npy
+from byoc_serve.multipart import read_files
+from byoc_vision.data import fileformat
+from byoc_vision.data.decoding import ImageTooLarge, read_image
+from byoc_vision.errors import DataError, RequestError
+
+IMAGE_TYPES = frozenset(
+    f"image/{name}" for name in ("jpeg", "jpg", "png", "webp", "bmp", "x-ms-bmp", "tiff", "gif")
+) | {"application/x-image"}
+# Sent by clients that do not set a type; curl --data-binary sends the second.
+UNTYPED = frozenset({"", "application/x-www-form-urlencoded", "application/octet-stream", "binary/octet-stream"})
+JSON_LINES = frozenset({"application/jsonlines", "application/x-jsonlines"})
+
+MAX_VALUES = 1000  # of JSON for an image: its own, and whatever else clients send with it
+
+_SUPPORTED = (
+    "image/jpeg, image/png, image/webp, image/bmp, image/tiff, image/gif, application/x-image, application/x-npy, "
+    "multipart/form-data, application/json and application/jsonlines"
+)
+_JSON_FORMS = '{"image": "<base64>"} or {"instances": [{"b64": "<base64>"}, …]}'
+_URL = re.compile(r"(?!data:)[a-zA-Z][a-zA-Z0-9+.-]{0,30}:/")
+_DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_FEW = 16
+_WHITESPACE = b" \t\r\n\f\v"
+
+Source = bytes | np.ndarray | RequestError  # an error if it is known before decoding that there is no image
+
+
+class Limits(NamedTuple):
+    """The most that a request may hold. lines: of JSON Lines, which do not have the limit of images."""
+
+    images: int
+    lines: int
+
+
+@dataclass(frozen=True)
+class Payload:
+    """The images of a request, not decoded yet.
+
+    sources: read once; a bad one becomes an error when it is reached, so that a million of them take no memory.
+    several: whether their format can hold several, so that the response is a list, even of one.
+    unit: the name of one of them in messages.
+    """
+
+    sources: Iterable[Source]
+    count: int = 1
+    several: bool = False
+    unit: str = "image"
+
+    def outcomes(self, max_pixels: int) -> Iterator[np.ndarray | RequestError]:
+        """Each as uint8 RGB [H, W, 3], decoded when it is asked for, so that only one is in memory.
+
+        Or an error in its place: RequestError 413 above `max_pixels`, 400 if it is not a complete image.
+        """
+        for number, source in enumerate(self.sources, start=1):
+            where = f"{self.unit} {number}: " if self.count > 1 else ""
+            try:
+                yield _decode(source, max_pixels)
+            except RequestError as error:
+                yield RequestError(error.status, where + error.message)
+            except DataError as error:
+                yield RequestError(413 if isinstance(error, ImageTooLarge) else 400, f"{where}{error}")
+
+    def images(self, max_pixels: int) -> Iterator[np.ndarray]:
+        """As `outcomes`; an error is raised."""
+        for outcome in self.outcomes(max_pixels):
+            if isinstance(outcome, RequestError):
+                raise outcome
+            yield outcome
+
+
+Decoder = Callable[[bytes], Payload]
+
+
+def choose_decoder(content_type: str | None, limits: Limits) -> Decoder:
+    """The decoder of bodies of this Content-Type; it raises RequestError 400, and 413 above the limits.
+
+    Raises RequestError 415, which lists the supported types.
+    """
+    media_type, parameters = parse_options_header(content_type)
+    media_type = media_type.strip().lower()
+    if media_type in IMAGE_TYPES:
+        return lambda body: Payload([body])
+    if media_type in UNTYPED:
+        return partial(_read_untyped, most=limits.images)
+    if media_type == "application/json":
+        return partial(read_json, most=limits.images)
+    if media_type in JSON_LINES:
+        return partial(read_json_lines, most=limits.lines)
+    if media_type == "application/x-npy":
+        return partial(read_npy, most=limits.images)
+    if media_type == "multipart/form-data":
+        return partial(read_multipart, boundary=parameters.get("boundary", ""), most=limits.images)
+    raise RequestError(415, f"Content-Type: {content_type} is not supported; supported are {_SUPPORTED}")
+
+
+def is_json_lines(content_type: str | None) -> bool:
+    """Whether a body of this Content-Type has one record per line."""
+    return parse_options_header(content_type)[0].strip().lower() in JSON_LINES
+
+
+def read_json(body: bytes, most: int) -> Payload:
+    """{"image": …}, {"b64": …}, or {"instances": [{"b64": …}, …]} as in TensorFlow Serving; base64 or data: URLs."""
+    try:
+        document = _parse_json(body, most * MAX_VALUES)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(400, f"the body is not JSON: {error}") from error
+    if not isinstance(document, dict) or "instances" not in document:
+        return Payload([_json_image(document)])
+    instances = document["instances"]
+    if not isinstance(instances, list) or not instances:
+        raise RequestError(400, f"`instances` must be a list of images: {_JSON_FORMS}")
+    return _several(map(_json_record, instances), len(instances), most)
+
+
+def read_json_lines(body: bytes, most: int) -> Payload:
+    """One JSON object per line, {"image": …} or {"b64": …}, as a batch transform with MULTI_RECORD sends them.
+
+    Empty lines are skipped. A line without an image is an error in its place.
+    """
+    found = body.count(b"\n") + (not body.endswith(b"\n"))
+    if found > most:
+        raise RequestError(413, f"{found:,} lines in one request; the limit is {most:,}; send several requests")
+    lines = [line for line in body.split(b"\n") if line and not line.isspace()]
+    if not lines:
+        raise RequestError(400, 'the body has no lines; send one JSON object per line, as {"image": "<base64>"}')
+    return Payload(map(_read_line, lines), len(lines), several=True, unit="record")
+
+
+def read_npy(body: bytes, most: int) -> Payload:
+    """uint8 [H, W], [H, W, 3] or [N, H, W, 3], the last being N images."""
+    try:
+        array = npy.view_uint8(body)
+    except ValueError as error:
+        raise RequestError(400, f"{error}; send uint8 [H, W], [H, W, 3] or [N, H, W, 3]") from error
+    shape = list(array.shape)
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim not in (3, 4) or array.shape[-1] not in (1, 3):
+        raise RequestError(400, f"the array's shape is {shape}; send uint8 [H, W], [H, W, 3] or [N, H, W, 3]")
+    return _several(array, len(array), most) if array.ndim == 4 else Payload([array])
+
+
+def read_multipart(body: bytes, boundary: str, most: int) -> Payload:
+    """The file parts of a form, in their order; one file is one image, more are several."""
+    try:
+        files = read_files(body, boundary)
+    except (ValueError, RequestEntityTooLarge) as error:
+        raise RequestError(400, f"the body is not a whole form: {error}") from error
+    if not files:
+        raise RequestError(400, "the form has no file in it; send one, as `curl -F image=@image.jpg` does")
+    return _several(files, len(files), most) if len(files) > 1 else Payload(files)
+
+
+def _several(sources: Iterable[Source], count: int, most: int) -> Payload:
+    if count > most:
+        raise RequestError(413, f"{count:,} images in one request; the limit is {most:,}; send fewer at once")
+    return Payload(sources, count, several=True)
+
+
+def _read_untyped(body: bytes, most: int) -> Payload:
+    if fileformat.identify(body) is not None:
+        return Payload([body])
+    if body.startswith(npy.MAGIC):
+        return read_npy(body, most)
+    raise RequestError(
+        415,
+        f"the body is not a known image ({fileformat.describe(body)}) and its Content-Type does not say what it is; "
+        f"set it, as `curl -H 'Content-Type: image/jpeg' --data-binary @image.jpg` does; supported are {_SUPPORTED}",
+    )
+
+
+def _parse_json(content: bytes, most: int) -> object:
+    """The document, if it cannot have more values than `most`. Raises ValueError and RequestError 413.
+
+    Values are counted before they are built: one may take 50 times the memory of its text. Base64 has none of the
+    characters that start a value, so the count passes over images at the speed of memory.
+    Decoded as Latin-1: text outside of ASCII is not needed here, and one character outside of it would make all
+    others take four bytes.
+    """
+    if _weigh(content) > most:
+        raise RequestError(413, f"the JSON holds over {most:,} values; send images as base64, and fewer")
+    return json.loads(content.removeprefix(_BYTE_ORDER_MARK).decode("latin-1"))
+
+
+def _weigh(content: bytes) -> int:
+    """The number of values in JSON, or more. A list or an object counts as two: deep nests take long to refuse."""
+    weight = 0
+    for sign, each in ((b",", 1), (b"[", 2), (b"{", 2)):
+        position = -1
+        for _ in range(_FEW):  # `find` is 20 times as fast as `count` over the text of an image
+            position = content.find(sign, position + 1)
+            if position < 0:
+                break
+            weight += each
+        else:
+            weight += each * content.count(sign, position + 1)
+    return weight
+
+
+def _read_line(line: bytes) -> bytes | RequestError:
+    try:
+        return _json_record(_parse_json(line, MAX_VALUES))
+    except RequestError as error:
+        return error
+    except (ValueError, RecursionError) as error:
+        return RequestError(400, f'it is not JSON ({error}); a line is {{"image": "<base64>"}}')
+
+
+def _json_record(value: object) -> bytes | RequestError:
+    """One of several images; an error takes its place."""
+    try:
+        return _json_image(value)
+    except RequestError as error:
+        return error
+
+
+def _json_image(value: object) -> bytes:
+    """A base64 text, or an object that has one as `image` or `b64`, or an object of that kind as `image`."""
+    for key in ("image", "b64", "b64"):
+        if isinstance(value, dict):
+            value = value.get(key, value)
+    if not isinstance(value, str):
+        raise RequestError(400, f"the JSON holds no image; send {_JSON_FORMS}")
+    if _URL.match(value):
+        raise RequestError(400, "URLs are not fetched; send the image itself, as base64")
+    if not value.isascii():
+        raise RequestError(400, "the image is not base64: it has characters outside of ASCII")
+    prefix = _DATA_URL.match(value)
+    try:
+        return _decode_base64(value[prefix.end() if prefix else 0 :].encode("ascii"))
+    except ValueError as error:
+        raise RequestError(400, f"the image is not base64: {error}") from error
+
+
+def _decode_base64(text: bytes) -> bytes:
+    """Raises ValueError. Most texts have no line ends, and are not copied to remove them."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return base64.b64decode(text.translate(None, _WHITESPACE), validate=True)
+
+
+def _decode(source: Source, max_pixels: int) -> np.ndarray:
+    """An image file's content, or an array uint8 [H, W, 1 or 3], as RGB. Raises DataError, or the source's error."""
+    if isinstance(source, RequestError):
+        raise source
+    if isinstance(source, bytes):
+        return read_image(source, max_pixels=max_pixels)
+    height, width, channels = source.shape
+    if height * width > max_pixels:
+        raise ImageTooLarge(f"the array has {height} × {width} pixels, more than the {max_pixels:,} allowed")
+    if height * width == 0:
+        raise DataError(f"the array is empty: {height} × {width} pixels")
+    return np.repeat(source, 3, axis=2) if channels == 1 else source

@@ -1,0 +1,116 @@
+"""The best model so far: saved in the job's model folder, its predictions kept, tested at the end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import nn
+
+from byoc_vision import artifact
+from byoc_vision.artifact import ModelConfig
+from byoc_vision.data.loaders import EvaluationBatch
+from byoc_vision.paths import MlPaths
+from byoc_vision.training.callbacks.base import Callback
+from byoc_vision.training.callbacks.run_record import RunRecord
+from byoc_vision.training.checkpoint_file import on_cpu
+from byoc_vision.training.data_partition import DataPartition
+from byoc_vision.training.distributed import World, on_rank0
+from byoc_vision.training.evaluation import Evaluator
+from byoc_vision.training.history import EpochRecord, Metrics, metrics_line, named
+from byoc_vision.training.predictions.collector import Collector
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class BestModel:
+    """Every process has one; the main process alone writes.
+
+    net: the network in training. validation: this process's batches. run: gets the evaluations and the test.
+    """
+
+    paths: MlPaths
+    config: ModelConfig
+    net: nn.Module
+    world: World
+    evaluator: Evaluator
+    validation: Iterable[EvaluationBatch]
+    partition: DataPartition
+    seed: int
+    run: RunRecord
+    callbacks: Callback
+    _has_predictions: bool = False  # of the validation images
+
+    def save(self, record: EpochRecord, collector: Collector) -> ModelConfig:
+        """The network is the best so far; call it in all processes. collector: of its validation.
+
+        Returns its configuration, with its metrics.
+        """
+        self._keep_predictions(collector, record.validation)
+        self._has_predictions = True
+        config = self.config.model_copy(update={"metrics": named("validation", record.validation)})
+        if self.world.is_main:
+            artifact.save(self.paths.model, config, self.net.state_dict())
+        return config
+
+    def save_unfinished(self) -> None:
+        """A job that ends before its first epoch is complete leaves a model, too."""
+        if self.world.is_main and self.run.history.best is None:
+            artifact.save(self.paths.model, self.config, self.net.state_dict())
+            logger.info("No epoch is complete: %s holds the weights as they are, not evaluated", self.paths.model)
+
+    def restore(self, saved: dict[str, object]) -> None:
+        """Save the best model of a checkpoint again; call it in all processes."""
+        config = ModelConfig.model_validate(saved["card"])
+        on_rank0(self.world, lambda: artifact.save(self.paths.model, config, saved["model"]))  # type: ignore[arg-type]
+
+    def test(self, stopping: Callable[[], bool]) -> None:
+        """Evaluate the best model on the `test` split, if there is one, and keep its predictions.
+
+        Those of the validation images too, if this start of the job has not made them.
+
+        Raises:
+            StopRequestedError: `stopping` returned True in a process; raised in all of them.
+        """
+        missing = self.run.history.best is not None and not self._has_predictions
+        samples = self.partition.dataset.test
+        if not samples and not missing:
+            return
+        with self._weights():
+            if missing:
+                self._evaluate("validation", self.validation, stopping)
+            if samples:
+                batches = self.evaluator.batches(samples, share=self.partition.shares["test"])
+                self.run.test = self._evaluate("test", batches, stopping)
+                logger.info(metrics_line(named("test", self.run.test)))
+
+    def collector(self, split: str) -> Collector:
+        samples = self.partition.dataset.splits[split]
+        return Collector(self.config, samples, split, self.seed, root=self.paths.channels)
+
+    def _evaluate(self, split: str, batches: Iterable[EvaluationBatch], stopping: Callable[[], bool]) -> Metrics:
+        collector = self.collector(split)
+        metrics = self.evaluator.evaluate(batches, stopping, collector)
+        self._keep_predictions(collector, metrics)
+        return metrics
+
+    def _keep_predictions(self, collector: Collector, metrics: Metrics) -> None:
+        best = self.run.history.best
+        collected = collector.gather(metrics, self.world, best.epoch if best else None)
+        if collected:
+            self.run.evaluations[collected.evaluation.split] = collected.evaluation
+            self.callbacks.predictions_kept(collected)
+
+    @contextmanager
+    def _weights(self) -> Iterator[None]:
+        """Within the context the network has the best weights: a checkpoint continues from the last ones."""
+        last = on_cpu(self.net.state_dict())
+        _, best = on_rank0(self.world, lambda: artifact.load(self.paths.model))
+        self.net.load_state_dict(best)
+        try:
+            yield
+        finally:
+            self.net.load_state_dict(last)

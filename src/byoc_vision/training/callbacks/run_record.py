@@ -1,0 +1,169 @@
+"""The record of a run, as metrics.json holds it: what runs, on what, how to run it again, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from typing import Any
+
+import torch
+from torch import nn
+
+from byoc_vision import __version__
+from byoc_vision.artifact import ModelConfig
+from byoc_vision.data.samples import Dataset
+from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.job import Job
+from byoc_vision.precision import Precision
+from byoc_vision.report.record import Epoch, Evaluation, Record, Run, State, Times
+from byoc_vision.system.gpus import find_gpus
+from byoc_vision.system.machine import available_cores
+from byoc_vision.training.callbacks.health.callback import Health
+from byoc_vision.training.callbacks.profiler import StepProfiler
+from byoc_vision.training.callbacks.step_timer import StepTimer
+from byoc_vision.training.callbacks.system_metrics import SystemMetrics
+from byoc_vision.training.distributed import World
+from byoc_vision.training.history import History, Metrics
+from byoc_vision.training.metric_names import Objective
+
+REVISION = "BYOC_REVISION"  # the variable with the git commit that the image was built from
+JOB_NAME = "TRAINING_JOB_NAME"  # set by SageMaker
+
+_PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "albumentations", "opencv-python-headless")
+
+
+@dataclass
+class RunRecord:
+    """Everything that is known of a run so far. Every process has one; some of it only the main process knows.
+
+    metadata: what is known before the run. gpus: that the job's processes compute on.
+    test: the best model's metrics. evaluations: the best model's, by split.
+    """
+
+    metadata: Record
+    history: History
+    health: Health
+    timer: StepTimer
+    system_metrics: SystemMetrics | None = None
+    profiler: StepProfiler | None = None
+    gpus: int = 0
+    clock: Callable[[], float] = time.monotonic
+    started: float | None = None  # when the job was, by the clock; None stands for now
+    test: Metrics | None = None
+    evaluations: dict[str, Evaluation] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.started is None:
+            self.started = self.clock()
+
+    def __call__(self, state: State = "running", reason: str | None = None) -> Record:
+        best = self.history.best
+        seconds = self.clock() - (self.started or 0.0)
+        return self.metadata.model_copy(
+            update={
+                "state": state,
+                "reason": reason,
+                "best_epoch": best.epoch if best else None,
+                "validation": best.validation if best else {},
+                "test": self.test,
+                "seconds": round(seconds, 1),
+                "gpu_seconds": round(seconds * self.gpus, 1),
+                "epochs": [Epoch(**asdict(record)) for record in self.history.records],
+                "findings": list(self.health.findings),
+                "evaluations": list(self.evaluations.values()),
+                "times": self.times(),
+            }
+        )
+
+    def times(self) -> Times:
+        """Of this start of the job, in this process."""
+        system = self.system_metrics
+        return Times(
+            steps=self.timer.steps,
+            total=self.timer.total,
+            slowest=self.timer.slowest,
+            readings=system.readings if system else [],
+            memory_limit=system.memory_limit if system else None,
+            gpu_memory_limit=system.gpu_memory_limit if system else None,
+            profile=self.profiler.profile if self.profiler else None,
+        )
+
+
+def run_metadata(
+    job: Job,
+    hyperparameters: Hyperparameters,
+    given: frozenset[str],
+    dataset: Dataset,
+    objective: Objective,
+    config: ModelConfig,
+    net: nn.Module,
+    device: torch.device,
+    precision: Precision,
+    world: World,
+) -> Record:
+    """The record of a job that is about to train.
+
+    given: the hyperparameters that the user chose. dataset: the samples of all hosts.
+    """
+    values = hyperparameters.model_dump(mode="json")
+    chosen = {name: values[name] for name in sorted(given)}
+    run = Run(
+        hyperparameters=values,
+        given=list(chosen),
+        versions={"python": platform.python_version(), "byoc-vision": __version__, **_versions()},
+        hardware=f"{find_gpus()}; {available_cores()} CPU core(s)",
+        device=str(device),
+        precision=precision.name,
+        hosts=len(job.hosts),
+        processes=world.size,
+        seed=hyperparameters.seed,
+        revision=os.environ.get(REVISION) or None,
+        model="/".join(filter(None, (config.model.architecture, config.model.encoder))),
+        parameters=sum(parameter.numel() for parameter in net.parameters()),
+        command=_command(chosen | {"seed": hyperparameters.seed}),
+    )
+    return Record(
+        package_version=__version__,
+        task=dataset.task,
+        multi_label=dataset.multi_label,
+        name=os.environ.get(JOB_NAME, ""),
+        classes=list(dataset.classes),
+        images={name: len(samples) for name, samples in dataset.splits.items()},
+        objective=f"validation:{objective.name}",
+        objective_mode=objective.mode,
+        planned_epochs=hyperparameters.epochs,
+        run=run,
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {name: found for name in _PACKAGES if (found := _version(name))}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _command(chosen: dict[str, Any]) -> str:
+    """For a shell, beside a folder `job/` whose input/data/ holds the channels."""
+    text = json.dumps({name: _as_text(value) for name, value in chosen.items()})
+    tag = "-".join(filter(None, (__version__, os.environ.get(REVISION))))
+    return (
+        "mkdir -p job/input/config\n"
+        f"printf '%s' {shlex.quote(text)} > job/input/config/hyperparameters.json\n"
+        f'docker run --rm --gpus all --shm-size 8g --volume "$PWD/job:/opt/ml" byoc-vision:{tag} train\n'
+    )
+
+
+def _as_text(value: Any) -> str:
+    """As SageMaker hands hyperparameters over: every value is a string."""
+    return value if isinstance(value, str) else json.dumps(value)

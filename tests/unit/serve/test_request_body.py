@@ -1,0 +1,68 @@
+"""Bodies of known and unknown length, good and bad."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from gunicorn.http.errors import InvalidChunkSize, NoMoreData
+
+from byoc_serve.request_body import drain, read_body
+from byoc_vision.errors import RequestError
+
+LIMIT = 1000
+
+
+class Failing(io.BytesIO):
+    """A connection on which something goes wrong after the first bytes."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(b"the beginning")
+        self.error = error
+
+    def read(self, size: int | None = -1) -> bytes:
+        raise self.error
+
+
+@pytest.mark.parametrize("declared", [LIMIT, None])
+def test_a_body_within_the_limit_is_read(declared: int | None) -> None:
+    assert read_body(io.BytesIO(b"x" * LIMIT), declared, LIMIT) == b"x" * LIMIT
+
+
+@pytest.mark.parametrize(
+    ("content", "declared", "status"),
+    [
+        (b"x" * (LIMIT + 1), LIMIT + 1, 413),
+        (b"x" * (LIMIT + 1), None, 413),
+        (b"", 10**12, 413),  # not a byte is read of what is declared too large
+        (b"x" * 10, 11, 400),
+        (b"", 0, 400),
+        (b"", None, 400),
+    ],
+)
+def test_a_bad_body_is_refused(content: bytes, declared: int | None, status: int) -> None:
+    with pytest.raises(RequestError) as raised:
+        read_body(io.BytesIO(content), declared, LIMIT)
+    assert raised.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (NoMoreData(), 400),
+        (InvalidChunkSize(b"x"), 400),
+        (ConnectionResetError(), 400),
+        (BlockingIOError(), 408),
+    ],
+)
+def test_a_broken_connection_is_the_caller_s(error: Exception, status: int) -> None:
+    with pytest.raises(RequestError) as raised:
+        read_body(Failing(error), None, LIMIT)
+    assert raised.value.status == status
+    drain(Failing(error))
+
+
+def test_what_was_refused_is_read_to_its_end() -> None:
+    stream = io.BytesIO(b"x" * 1_000_000)
+    drain(stream)
+    assert stream.read() == b""
