@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/preflight.py [--output benchmarks/results/preflight.json] [FOLDER …]
 
-Each FOLDER is read as `byoc-vision check` reads it; without one, images with masks are drawn. One thread, and the
+Each FOLDER is read as `byoc-vision check` reads it; drop_samples one, images with masks are drawn. One thread, and the
 processor time of that thread. A sample is decoded alone and then checked, in turns, so that what else the machine does
 falls on both alike. A figure is the median over samples and turns.
 """
@@ -24,8 +24,8 @@ import numpy as np
 
 from byoc_vision.data.decoding import read_image
 from byoc_vision.data.formats import find_dataset
-from byoc_vision.data.formats.local_channels import channels_in
-from byoc_vision.data.preflight.sample_stats import examine
+from byoc_vision.data.formats.channels import channels_in
+from byoc_vision.data.preflight.scan import measure_sample
 from byoc_vision.data.sample_data import draw_scene
 from byoc_vision.data.samples import DataOptions, Sample
 from byoc_vision.data.targets import read_mask_values
@@ -40,7 +40,7 @@ def decode(sample: Sample) -> None:
         read_mask_values(sample)
 
 
-READERS: dict[str, Callable[[Sample], object]] = {"decoding": decode, "check": examine}
+READERS: dict[str, Callable[[Sample], object]] = {"decoding": decode, "check": measure_sample}
 
 
 def measure(samples: Sequence[Sample]) -> dict[str, float]:

@@ -23,8 +23,7 @@ from byoc_serve.response_encoding import Encoder
 from byoc_serve.response_format import ResponseFormat
 from byoc_vision.data.decoding import read_image
 from byoc_vision.inference.predictor import Predictor, Prepared
-from byoc_vision.system.machine import available_cores
-from byoc_vision.system.openmp import sleep_between_regions
+from byoc_vision.system.machine import available_cores, sleep_between_regions
 
 SECONDS = 1.5  # of each measurement
 BATCHES = (1, 4, 8, 16)

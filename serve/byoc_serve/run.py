@@ -22,8 +22,7 @@ from byoc_serve.settings import Settings
 from byoc_serve.worker import Worker
 from byoc_vision.logs import set_up_logging
 from byoc_vision.paths import MlPaths
-from byoc_vision.system.machine import visible_gpus
-from byoc_vision.system.openmp import sleep_between_regions
+from byoc_vision.system.machine import sleep_between_regions, visible_gpus
 
 GRACE_SECONDS = 25  # SageMaker kills 30 s after SIGTERM
 HANG_SECONDS = 120  # after which a worker whose main loop stands still is replaced

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, with the mode that the umask gives."""
+"""Atomic writes: a file is complete or absent, and has the mode that the umask gives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 @contextmanager
 def renamed_into_place(path: Path) -> Iterator[Path]:
-    """A file to write beside `path`, on the same disk; it takes the place of `path` once it is whole."""
+    """A temporary file beside `path`, on the same disk, that replaces `path` when the context ends without an error."""
     scratch = Path(tempfile.mkdtemp(prefix=".saving-", dir=path.parent))
     try:
         beside = scratch / path.name
@@ -42,7 +42,7 @@ def give_usual_mode(path: Path) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text as UTF-8: who reads finds the one before, or this one. Raises OSError."""
+    """Write a text as UTF-8: a reader finds the previous text or this one. Raises OSError."""
     with renamed_into_place(path) as beside:
         beside.write_text(text, encoding="utf-8")
 

@@ -18,7 +18,7 @@ from byoc_vision.export.formats import FORMATS
 from byoc_vision.inference.options import LARGEST_TILE, SMALLEST_TILE, VIEWS, parse_threshold, parse_tile
 from byoc_vision.logs import set_up_logging
 from byoc_vision.paths import MlPaths
-from byoc_vision.system.openmp import sleep_between_regions
+from byoc_vision.system.machine import sleep_between_regions
 
 if TYPE_CHECKING:
     from byoc_vision.data.samples import DataOptions
@@ -317,12 +317,12 @@ def _check_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def check(options: argparse.Namespace) -> int:
-    from byoc_vision.data.formats.local_channels import channels_in
-    from byoc_vision.data.preflight import find_and_check, log_and_judge
+    from byoc_vision.data.formats.channels import channels_in
+    from byoc_vision.data.preflight import find_and_check, log_or_raise
 
     data_options = _data_options(options, checked_pictures=options.pictures)
     checked = find_and_check(channels_in(options.data.absolute()), data_options, report_file=options.json)
-    log_and_judge(checked.report)
+    log_or_raise(checked.report)
     return 0
 
 

@@ -1,7 +1,7 @@
-"""The errors that are meant to be read.
+"""The errors that users read.
 
-A `UserError` is one that its reader can mend: the message names the file or the field and the remedy.
-Any other exception that reaches `main` is a bug of ours, and is reported as one.
+A `UserError` is one that the user can fix: its message names the file or the setting and the remedy.
+Any other exception that reaches `main` is reported as an internal error.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something that the user can mend.
+    """Something that the user can fix.
 
     `category` opens the failure message and `exit_code` is the status the process ends with.
     """
@@ -31,14 +31,14 @@ class DataError(UserError):
 
 
 class ResourceError(UserError):
-    """Memory, disk, driver or network do not suffice."""
+    """Memory, disk, driver or network are not sufficient."""
 
     category = "Resources"
     exit_code = 4
 
 
 class RequestError(Exception):
-    """A request that cannot be answered; becomes an HTTP answer `status` with `{"error": message}`."""
+    """An invalid request; becomes an HTTP response with `status` and `{"error": message}`."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -47,7 +47,7 @@ class RequestError(Exception):
 
 
 def list_problems(headline: str, problems: Iterable[str], limit: int = 20) -> str:
-    """One message that names every problem: the headline, then a line each, `limit` at the most."""
+    """One message with all problems: the headline, then a line for each, at most `limit`."""
     lines = list(problems)
     shown = [f"  - {line}" for line in lines[:limit]]
     if len(lines) > limit:

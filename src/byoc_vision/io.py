@@ -1,4 +1,4 @@
-"""SageMaker's configuration files: each one JSON object."""
+"""Reads SageMaker's configuration files, each of which is one JSON object."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from byoc_vision.errors import InputError
 
 
 def read_object(path: Path, example: str = "{}") -> dict[str, Any]:
-    """The object in `path`; an empty one where there is no file. Raises InputError that shows an `example`."""
+    """The object in `path`; empty if there is no file. Raises InputError that shows an `example`."""
     if not path.exists():
         return {}
     try:

@@ -1,7 +1,7 @@
-"""What this job is: its channels, its hosts, and its place among them.
+"""The job: its channels, its hosts, and the rank of this host.
 
-Read from SageMaker's inputdataconfig.json and resourceconfig.json; both may be missing in a plain
-`docker run`, where the folders themselves are the channels and this host is alone.
+Read from SageMaker's inputdataconfig.json and resourceconfig.json. Both may be missing in a plain `docker run`: then
+the folders are the channels and there is a single host.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from byoc_vision.paths import MlPaths
 
 InputMode = Literal["File", "FastFile", "Pipe"]
 
-# SDK v3 delivers its own scripts as channels.
+# SDK v3 passes its own scripts as channels.
 _NOT_DATA = frozenset({"code", "sm_drivers"})
 
 
@@ -26,10 +26,9 @@ _NOT_DATA = frozenset({"code", "sm_drivers"})
 class Channel:
     """An input of the job: a folder, its content type, and how it is delivered.
 
-    path: in Pipe mode the first epoch's named pipe, which may not be there yet; `data.pipes` puts a folder in its
-    place.
-    record_wrapper: `RecordIO` where SageMaker wraps each object, or each attribute of a manifest, in a record.
-    s3_distribution: FullyReplicated, or ShardedByS3Key where each of several hosts gets other objects.
+    path: in Pipe mode the first epoch's named pipe, which may not exist yet; `data.pipe_mode` replaces it by a folder.
+    record_wrapper: `RecordIO` if SageMaker wraps each object, or each attribute of a manifest, in a record.
+    s3_distribution: FullyReplicated, or ShardedByS3Key, with which each host gets different objects.
     """
 
     name: str
@@ -60,7 +59,7 @@ class Job:
 
     @property
     def sharded(self) -> tuple[str, ...]:
-        """The channels of which each host has other files. For pipes see `data.pipes`."""
+        """The channels of which each host has different files. For pipes see `data.pipe_mode`."""
         if len(self.hosts) == 1:
             return ()
         return tuple(
@@ -96,7 +95,7 @@ def _channels(paths: MlPaths, several_hosts: bool) -> dict[str, Channel]:
         for name, channel in channels.items()
         if channel.input_mode != "Pipe"
         and not channel.path.is_dir()
-        and not (several_hosts and _is_sharded(channel))  # this host may have got none of the files
+        and not (several_hosts and _is_sharded(channel))  # this host may have none of the files
     ]
     if missing:
         raise InputError(
@@ -131,5 +130,5 @@ def _is_sharded(channel: Channel) -> bool:
 
 
 def _existing_interface(name: str | None) -> str | None:
-    """SDK v3's local mode names an interface that does not exist; binding to it would hang."""
+    """The interface, if it exists. SDK v3's local mode names a missing one, and binding to it would hang."""
     return name if name in {interface for _, interface in socket.if_nameindex()} else None

@@ -1,4 +1,4 @@
-"""Where SageMaker puts things. No other module knows these names.
+"""SageMaker's folders and files. No other module contains these paths.
 
 Source: "How Amazon SageMaker provides training information" in the SageMaker developer guide.
 """
@@ -14,13 +14,13 @@ DEFAULT_ROOT = "/opt/ml"
 
 @dataclass(frozen=True)
 class MlPaths:
-    """The folders and files below `root`, which stands for /opt/ml."""
+    """The folders and files below `root`, which is /opt/ml by default."""
 
     root: Path = Path(DEFAULT_ROOT)
 
     @classmethod
     def from_environment(cls, root: str | os.PathLike[str] | None = None) -> MlPaths:
-        """`root` where given, else the variable ML_ROOT, else /opt/ml."""
+        """`root` if given, otherwise the variable ML_ROOT, otherwise /opt/ml."""
         return cls(Path(root or os.environ.get("ML_ROOT") or DEFAULT_ROOT).absolute())
 
     @property
@@ -43,7 +43,7 @@ class MlPaths:
         return self.channels / name
 
     def pipe(self, name: str, epoch: int) -> Path:
-        """The named pipe of a channel in Pipe mode: there is one an epoch, from 0."""
+        """The named pipe of a channel in Pipe mode: one for each epoch, from 0."""
         return self.channels / f"{name}_{epoch}"
 
     @property
@@ -52,7 +52,7 @@ class MlPaths:
 
     @property
     def models(self) -> Path:
-        """Where a multi-model endpoint finds its models, each in a folder of its own."""
+        """The models of a multi-model endpoint, each in its own folder."""
         return self.root / "models"
 
     @property

@@ -1,7 +1,7 @@
 """How an image of any size becomes the model's input, and how the model's output goes back.
 
-Training, evaluation, `byoc-vision predict` and the server all come through here: the rule is stored
-in the artifact, so that a served figure is the reported one.
+Training, evaluation, `byoc-vision predict` and the server all use this code: the rule is stored in the artifact, so
+that served predictions match the reported metrics.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 IGNORED = 255  # the class index of pixels that no loss and no metric counts
 
-LONGEST_SIDE = 4  # times the shorter one: of a narrower image training sees the middle
+LONGEST_SIDE = 4  # times the shorter side: of a longer image training uses only the middle
 
-Place = tuple[float, float]  # how far down and how far right a part lies, as shares of the room there is: 0 ≤ place < 1
+Place = tuple[float, float]  # vertical and horizontal position of a crop, as shares of the free space: 0 ≤ place < 1
 
 
 class Window(NamedTuple):
@@ -36,11 +36,11 @@ class Window(NamedTuple):
 class Preprocess(BaseModel):
     """The resize rule, the input size in pixels, and the normalisation, in units of 0–1 RGB.
 
-    stretch: the whole image to exactly `height` × `width`, proportions lost.
-    letterbox: the whole image, proportions kept, the rest black.
-    short_side: the shorter side fitted, the longer one cut around the centre (classification only:
-    what was cut has no answer). Where `short_side` is given the shorter side gets that many pixels, and
-    `height` × `width` are cut out of the middle: what ImageNet's classifiers are evaluated with (256 and 224).
+    stretch: the whole image at exactly `height` × `width`, without keeping its proportions.
+    letterbox: the whole image with its proportions, the rest black.
+    short_side: the shorter side is resized to fit, the longer one is cropped around the centre (classification only:
+    the cropped part has no prediction). If `short_side` is given, the shorter side gets that many pixels, and
+    `height` × `width` are cropped from the centre, as in the evaluation of ImageNet's classifiers (256 and 224).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,7 +57,7 @@ class Preprocess(BaseModel):
         if self.short_side is not None and (
             self.resize != "short_side" or self.short_side < max(self.height, self.width)
         ):
-            raise ValueError("short_side goes with resize=short_side and is no less than height and width")
+            raise ValueError("short_side requires resize=short_side and must be at least height and width")
         return self
 
     def image(self, rgb: np.ndarray) -> np.ndarray:
@@ -67,10 +67,10 @@ class Preprocess(BaseModel):
         return self._place(_resize_image(rgb, window), window, fill=0)
 
     def resize_for_crop(self, rgb: np.ndarray) -> np.ndarray:
-        """What training cuts its inputs out of at random places: with `short_side` the image, uint8 [h, w, 3], whose
-        shorter side has so many pixels; otherwise the model's input.
+        """The image from which training takes random crops, uint8 [h, w, 3].
 
-        Resized before it is cut, so that it can be kept for all epochs.
+        With `short_side` its shorter side has that many pixels; otherwise it is the model's input. It is resized before
+        it is cropped, so that it can be cached for all epochs.
         """
         if self.short_side is None:
             return self.image(rgb)
@@ -80,26 +80,26 @@ class Preprocess(BaseModel):
         return _resize_image(rgb, Window(0, 0, height, width))
 
     def mask(self, labels: np.ndarray, fill: int = 0) -> np.ndarray:
-        """A mask of class indices, uint8 [H, W], beside its image: uint8 [height, width].
+        """A mask of class indices, uint8 [H, W], resized like its image: uint8 [height, width].
 
-        Nearest neighbour, since labels do not mix; `fill` labels the letterbox's border.
+        Uses nearest neighbour, since labels must not mix; `fill` is the label of the letterbox's border.
         """
         labels = self.visible(labels)
         window = self.window(labels.shape[0], labels.shape[1])
         return self._place(_resize(labels, window, cv2.INTER_NEAREST_EXACT), window, fill)
 
     def restore(self, planes: np.ndarray, height: int, width: int) -> np.ndarray:
-        """The model's output, float32 [h, w] or [h, w, K], over the image it came from: [height, width(, K)].
+        """The model's output, float32 [h, w] or [h, w, K], at the size of the original image: [height, width(, K)].
 
         Bilinear, as the reference implementations of the segmentation papers do with logits.
         """
         if self.resize == "short_side":
-            raise ValueError("resize=short_side cuts the image: its output covers only a part of it")
+            raise ValueError("resize=short_side crops the image: the output covers only a part of it")
         window = self.window(height, width)
         inner = planes[window.top : window.top + window.height, window.left : window.left + window.width]
         if planes.ndim == 2:
             return cv2.resize(np.ascontiguousarray(inner), (width, height), interpolation=cv2.INTER_LINEAR)
-        # Plane by plane: OpenCV 5 takes 128 channels at the most, and masks may have 254 classes.
+        # Plane by plane: OpenCV 5 supports at most 128 channels, and masks may have 254 classes.
         resized = np.empty((height, width, planes.shape[2]), planes.dtype)
         for index in range(planes.shape[2]):
             plane = np.ascontiguousarray(inner[:, :, index])
@@ -107,7 +107,7 @@ class Preprocess(BaseModel):
         return resized
 
     def window(self, height: int, width: int) -> Window:
-        """Where an image of `height` × `width` comes to lie in the model's input."""
+        """The part of the model's input that an image of `height` × `width` covers."""
         if self.resize != "letterbox":
             return Window(0, 0, self.height, self.width)
         scale = min(self.height / height, self.width / width)
@@ -118,8 +118,8 @@ class Preprocess(BaseModel):
     def visible(self, pixels: np.ndarray) -> np.ndarray:
         """The part of an image, [H, W, …], that the model sees: all of it, unless the rule is `short_side`.
 
-        That cuts the largest part with the model's proportions, or as `short_side` has it. It is cut before it is
-        resized, so that images are resized once.
+        That rule crops the largest part with the model's proportions, or as `short_side` defines it. Images are cropped
+        before they are resized, so that they are resized only once.
         """
         if self.resize != "short_side":
             return pixels
@@ -141,7 +141,7 @@ class Preprocess(BaseModel):
 
 
 def crop(pixels: np.ndarray, height: int, width: int, place: Place | None = None) -> np.ndarray:
-    """A part, [height, width, …], of [H, W, …]: the centre by default."""
+    """A crop, [height, width, …], of [H, W, …]; by default the centre."""
     spare_height, spare_width = pixels.shape[0] - height, pixels.shape[1] - width
     if place is None:
         top, left = spare_height // 2, spare_width // 2
@@ -151,7 +151,7 @@ def crop(pixels: np.ndarray, height: int, width: int, place: Place | None = None
 
 
 def _resize_image(rgb: np.ndarray, window: Window) -> np.ndarray:
-    """Area averaging is the antialiased choice where the image shrinks; it degrades to nearest where it grows."""
+    """Area averaging avoids aliasing if the image shrinks; if it grows, that would be nearest neighbour."""
     shrinks = window.height < rgb.shape[0] or window.width < rgb.shape[1]
     return _resize(rgb, window, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 

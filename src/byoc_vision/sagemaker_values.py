@@ -1,6 +1,6 @@
-"""How a value written by any SageMaker client is read back.
+"""Decodes a value that any SageMaker client wrote.
 
-hyperparameters.json is a flat object of strings, and each client writes a value its own way: plain
+hyperparameters.json is a flat object of strings, and each client writes values in its own way: plain
 text, JSON, JSON quoted once more (framework estimators and their tuners), or Python's repr (boto3 and
 the plain v2 Estimator).
 """
@@ -11,15 +11,14 @@ import ast
 import json
 from typing import Any
 
-# A tuner under a framework estimator quotes twice; one more for a caller who quoted by hand.
+# A tuner with a framework estimator quotes twice; one more for users who add quotes.
 _MOST_QUOTES = 3
 
 
 def decode(value: Any) -> Any:
     """The value that the user meant: `"\\"adam\\""` → `adam`, `True` → True, `[1, 2]` → [1, 2], `None` → None.
 
-    Whatever is neither JSON nor a Python literal is plain text. Numbers stay text where their text is
-    not a number in JSON or Python (`1e-3` is one).
+    Everything else is plain text. A number stays text if it is not a number in JSON or Python (`1e-3` is one).
     """
     for _ in range(_MOST_QUOTES):
         if not isinstance(value, str):

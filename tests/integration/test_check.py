@@ -82,7 +82,7 @@ class TestCommand:
         assert main(["check", str(shapes), "--json", str(report), "--on-bad-sample", "skip"]) == 0
         assert content(report)["bad_count"] == 1
         assert content(report)["errors"] == []
-        assert f"1 bad samples are left out:\n  - {bad}" in capsys.readouterr().out
+        assert f"1 invalid samples are left out:\n  - {bad}" in capsys.readouterr().out
 
     def test_data_that_cannot_be_listed(self, scenes: Path, tmp_path: Path) -> None:
         mask = first(scenes / "train_annotation")
@@ -132,10 +132,10 @@ BAD_MASKS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "of another size": (
         "train_annotation",
         lambda path: change(path, lambda mask: mask[:-2]),
-        "export both in one size",
+        "export both in the same size",
     ),
     "of other values": ("train_annotation", lambda path: change(path, lambda mask: mask + 9), "with ignore_index"),
-    "with two frames": ("train_annotation", two_frames, "save one frame for each image"),
+    "with two frames": ("train_annotation", two_frames, "save one file per image"),
     "cut short": ("train_annotation", lambda path: path.write_bytes(path.read_bytes()[:-20]), "copy it again"),
     "empty": ("train_annotation", lambda path: path.write_bytes(b""), "on_bad_sample=skip"),
     "a damaged image": ("train", lambda path: path.write_bytes(path.read_bytes()[:-200]), "copy it again"),

@@ -186,8 +186,8 @@ def test_a_label_map_of_the_wrong_direction(tmp_path: Path) -> None:
     assert train_job(paths) == 3
     failure = paths.failure.read_text()
     assert "street_0.png holds the values 60, 180" in failure
-    assert "label_map/train_label_map.json does not know" in failure
-    assert "turned round: its keys are the training labels, its values the pixel values" in failure
+    assert "label_map/train_label_map.json does not contain" in failure
+    assert "inverted: its keys are the training labels, its values the pixel values" in failure
 
 
 def test_a_mask_with_two_frames(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_mask_with_two_frames(tmp_path: Path) -> None:
     one.save(mask, "GIF", save_all=True, append_images=[other])
     paths = lay_out(tmp_path / "ml", {"train": tree}, {"model": SEGMENTER})
     assert train_job(paths) == 3
-    assert f"{mask.name} has several frames; a mask is one image" in paths.failure.read_text()
+    assert f"{mask.name} has several frames; a mask has one" in paths.failure.read_text()
 
 
 def test_two_images_of_one_stem(tmp_path: Path) -> None:
@@ -207,5 +207,5 @@ def test_two_images_of_one_stem(tmp_path: Path) -> None:
     paths = lay_out(tmp_path / "ml", {"train": tree}, {"model": SEGMENTER})
     assert train_job(paths) == 3
     failure = paths.failure.read_text()
-    assert "has images of the same name but for the ending; keep one of each" in failure
+    assert "has images that differ only in the ending; keep one of each" in failure
     assert f"{image.name} and {image.stem}.png" in failure

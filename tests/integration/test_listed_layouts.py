@@ -206,7 +206,7 @@ def test_a_process_that_torchrun_started_finds_the_pipe_read(paths: MlPaths, mon
     pairs = ((listed.jpeg(index % 2, index), f"{index % 2}".encode()) for index in range(TRAIN))
     listed.stream(paths.pipe("train", 0), listed.records(part for pair in pairs for part in pair))
     listed.describe_job(paths, CLASSIFIER, {"train": PIPE})
-    pipe_mode.spool(Job.load(paths))
+    pipe_mode.copy_to_disk(Job.load(paths))
     monkeypatch.setenv("RANK", "0")
     assert train_job(paths) == 0
     assert images_used(paths) == {"train": 6, "validation": 2}
@@ -219,7 +219,7 @@ def test_a_pipe_that_closes_within_a_record_fails_the_job_by_name(paths: MlPaths
     assert train_job(paths) == 3
     failure = paths.failure.read_text()
     assert failure.startswith("Your data: the pipe of the channel train, record 3 is cut off: ")
-    assert failure.endswith("; see whether all objects that the channel names can be read, and start the job again")
+    assert failure.endswith("; check that all objects of the channel can be read, and start the job again")
 
 
 def test_lists_with_several_labels(paths: MlPaths) -> None:

@@ -34,7 +34,7 @@ from support.listed import jpeg, manifest_line, write_images, write_lines, write
 from byoc_vision import artifact
 from byoc_vision.cli import main
 from byoc_vision.data.formats import find_dataset
-from byoc_vision.data.formats.local_channels import channels_in
+from byoc_vision.data.formats.channels import channels_in
 from byoc_vision.data.preflight import check
 from byoc_vision.data.sample_data import make_segmentation_set
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
@@ -320,7 +320,7 @@ class TestRefusals:
 
     def test_an_unknown_layout(self, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["prepare", "coco", "--source", str(images), "--output", str(tmp_path / "out")]) == 2
-        assert "coco is not known; take one of auto, " in capsys.readouterr().out
+        assert "coco is not known; use one of auto, " in capsys.readouterr().out
         assert os.listdir(tmp_path) == ["tree"]
 
 

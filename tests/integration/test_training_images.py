@@ -128,7 +128,7 @@ class TestBadSamples:
         asked = SHAPES | {"checked_pictures": "1", "num_workers": workers}
         write_hyperparameters(paths, asked)
         assert run_train(paths) == 3
-        assert failure(paths).startswith("Your data: 5 of 24 samples cannot be used; mend them, or leave them out with")
+        assert failure(paths).startswith("Your data: 5 of 24 samples cannot be used; fix them, or leave them out with")
         assert f"{broken[0]} is cut short" in failure(paths)
         report = json.loads((paths.output_data / "preflight.json").read_text())
         assert report["errors"] == [], "they are met in training"
@@ -165,7 +165,7 @@ class TestBadSamples:
         asked = SCENES | {"checked_pictures": "1"}
         assert train_as_it_lies(paths, asked) == 3
         assert f"{mask} holds 7, neither a class nor ignored" in failure(paths)
-        assert "The classes are 0, 255: where one is missing, say how many there are with num_classes" in failure(paths)
+        assert "The classes are 0, 255. If one is missing, set num_classes" in failure(paths)
         assert train_as_it_lies(paths, asked | {"on_bad_sample": "skip"}) == 0
 
     def test_skip_trains_on_the_good_samples(

@@ -15,8 +15,7 @@ from support.nets import predictor_of
 from torch import nn
 
 from byoc_vision.artifact import ModelConfig
-from byoc_vision.data.bad_samples import OnBadSample
-from byoc_vision.data.samples import Sample
+from byoc_vision.data.samples import OnBadSample, Sample
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.distributed import World
 from byoc_vision.training.evaluation import Evaluator

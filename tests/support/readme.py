@@ -8,7 +8,7 @@ from pathlib import Path
 
 from byoc_serve.request_options import options_table
 from byoc_serve.settings import variables_table
-from byoc_vision.data.formats.documentation import layouts_text
+from byoc_vision.data.formats import formats_text
 from byoc_vision.hyperparameters.table import hyperparameters_table
 from byoc_vision.training.callbacks.health.monitor import rules_table
 
@@ -20,7 +20,7 @@ HYPERPARAMETERS = REPOSITORY / "docs" / "hyperparameters.md"
 HEALTH = REPOSITORY / "docs" / "health.md"
 
 GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
-    DATA: {"layouts": layouts_text},
+    DATA: {"layouts": formats_text},
     HTTP: {"options": options_table, "variables": variables_table},
     HYPERPARAMETERS: {"hyperparameters": hyperparameters_table},
     HEALTH: {"rules": rules_table},

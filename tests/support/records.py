@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from support.record_images import blob, car, class_examples, mask_examples, save
 
-from byoc_vision.data.preflight_report import (
+from byoc_vision.data.preflight.report import (
     REPORT_FILE,
     Channels,
     ClassReport,

@@ -180,7 +180,7 @@ def test_a_crop_lies_within(height: int, width: int, spare: int, down: float, ri
     "fields", [{"short_side": 31}, {"short_side": 64, "resize": "letterbox"}, {"short_side": 64, "resize": "stretch"}]
 )
 def test_a_short_side_that_means_nothing_is_refused(fields: dict[str, object]) -> None:
-    with pytest.raises(ValidationError, match="short_side goes with resize=short_side"):
+    with pytest.raises(ValidationError, match="short_side requires resize=short_side"):
         Preprocess.model_validate({"height": 24, "width": 32, "resize": "short_side"} | fields)
 
 

@@ -1,7 +1,7 @@
-"""Augmentations that users bring: transforms that `albumentations.save` wrote as JSON.
+"""Augmentations of users: transforms that `albumentations.save` wrote as JSON.
 
-A file only names albumentations' own classes and their parameters, and loading it runs none of its author's code. All
-of it is tried before training: what would break an epoch, or change what the model sees, is refused by name.
+A file only names albumentations' own classes and their parameters, and loading it runs no code of its author. All
+transforms are tried before training: those that would break an epoch, or change the model's input, are refused by name.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 FILE_SUFFIX = ".json"
 
-Node = dict[str, Any]  # one transform as the file has it
+Node = dict[str, Any]  # one transform in the file
 
 _NAME, _CHILDREN = "__class_fullname__", "transforms"
-_TRIALS = 20  # seeds, so that what is random about a pipeline shows
-_MASK_VALUES = (0, 100)  # of the trial's mask, far apart: what mixes them makes others
-# What transforms raise over parameters and images that they cannot take.
+_TRIALS = 20  # seeds, to try different random choices of a pipeline
+_MASK_VALUES = (0, 100)  # of the trial's mask, far apart: interpolation between them gives other values
+# What transforms raise for invalid parameters and images.
 _TRANSFORM_ERRORS = (
     ArithmeticError,
     AssertionError,
@@ -48,7 +48,7 @@ _TRANSFORM_ERRORS = (
 
 
 def import_albumentations() -> Any:
-    """The module, imported late: it takes seconds, and else asks the network for news."""
+    """The module, imported late because that takes seconds, and without its request for newer versions."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     import albumentations
 
@@ -57,9 +57,9 @@ def import_albumentations() -> Any:
 
 
 def find_file(name: str, folder: Path | None) -> Path:
-    """The file in the channel, named with or without its folder. Raises InputError where it is not there."""
+    """The file in the channel, given with or without its folder. Raises InputError if it does not exist."""
     if folder is None:
-        raise InputError(f"augmentation={name} names a file, but there is no channel `augmentation` that holds it")
+        raise InputError(f"augmentation={name} names a file, but there is no channel `augmentation` with it")
     path = folder / Path(name).name
     if not path.is_file():
         found = ", ".join(sorted(child.name for child in folder.iterdir())[:8]) or "nothing"
@@ -70,7 +70,7 @@ def find_file(name: str, folder: Path | None) -> Path:
 def read_transforms(path: Path, task: Task, size: tuple[int, int]) -> Node:
     """The transforms of a file, tried on images of `size`, height and width.
 
-    Borders that a transform fills in a mask become ignored pixels, whatever the file fills them with.
+    Borders that a transform fills in a mask become ignored pixels, whatever value the file sets.
     Raises InputError that names the file, each transform that cannot be used, and the remedy.
     """
     root = _read(path)
@@ -86,10 +86,10 @@ def read_transforms(path: Path, task: Task, size: tuple[int, int]) -> Node:
 
 
 def compose_saved(root: Node, height: int, width: int) -> Compose:
-    """The transforms of a file, checked before; they are the same for every size."""
+    """The transforms of a file that was checked before; they are the same for every size."""
     albumentations = import_albumentations()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what matters was said when the file was read
+        warnings.simplefilter("ignore")  # they were reported when the file was read
         composed: Compose = albumentations.Compose([albumentations.from_dict({"transform": root})])
     return composed
 
@@ -106,16 +106,16 @@ def _read(path: Path) -> Node:
 
 
 def _leaves(node: Any, path: Path) -> Iterator[Node]:
-    """All transforms but those that only hold others. Raises InputError for what is none of albumentations' own."""
+    """All transforms except containers. Raises InputError for classes that are not albumentations' own."""
     name = _known(node, path)
     if node.get("bbox_params") or node.get("keypoint_params"):
-        raise InputError(f"{path}: {name} asks for boxes or keypoints; save it without bbox_params and keypoint_params")
+        raise InputError(f"{path}: {name} needs boxes or keypoints; save it without bbox_params and keypoint_params")
     children = node.get(_CHILDREN)
     if children is None:
         yield node
         return
     if not isinstance(children, list):
-        raise InputError(f"{path}: the transforms of {name} are no list; write the file with albumentations.save")
+        raise InputError(f"{path}: the transforms of {name} are not a list; write the file with albumentations.save")
     for child in children:
         yield from _leaves(child, path)
 
@@ -130,7 +130,7 @@ def _known(node: Any, path: Path) -> str:
         raise InputError(f"{path}: a transform has no {_NAME}; write the file with albumentations.save")
     short: str = shorten_class_name(name)
     if short in NON_SERIALIZABLE_REGISTRY:
-        raise InputError(f"{path}: {short} runs code that the file does not hold; take it out")
+        raise InputError(f"{path}: {short} runs code that the file does not contain; remove it")
     found = SERIALIZABLE_REGISTRY.get(short)
     if found is None or not found.__module__.startswith("albumentations."):
         version = import_albumentations().__version__
@@ -139,7 +139,7 @@ def _known(node: Any, path: Path) -> str:
 
 
 def _problem(leaf: Node, task: Task, size: tuple[int, int]) -> str | None:
-    """What is wrong with one transform by itself, whatever its probability: its parameters, or what it makes."""
+    """What is wrong with one transform, regardless of its probability: its parameters, or its output."""
     name, always = leaf[_NAME].rpartition(".")[2], {**leaf, "p": 1.0}
     try:
         with warnings.catch_warnings(record=True) as complaints:
@@ -150,22 +150,22 @@ def _problem(leaf: Node, task: Task, size: tuple[int, int]) -> str | None:
             return f"{name}: {foreign[0]}; save the file with albumentations {version}"
         changed = [_try(compose, task, size, seed) for seed in range(3)]
     except _too_small_for():
-        return None  # others may enlarge the image before: judged as a whole
+        return None  # other transforms may enlarge the image first: checked as a whole
     except _TRANSFORM_ERRORS as error:
-        return f"{name} does not work on an image with its mask alone ({_reason(error)}); mend it or take it out"
+        return f"{name} does not work with only an image and its mask ({_reason(error)}); fix it or remove it"
     for image, mask in changed:
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
             kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-            return f"{name} makes {kind} of a uint8 image; take it out: the model normalises by itself"
+            return f"{name} makes {kind} of a uint8 image; remove it: the model normalises its input"
         if image.ndim != 3 or image.shape[2] != 3:
-            return f"{name} makes {list(image.shape)} of an image with 3 channels; take it out"
+            return f"{name} makes {list(image.shape)} of an image with 3 channels; remove it"
         if mask is not None and (others := set(np.unique(mask).tolist()) - {*_MASK_VALUES, IGNORED}):
-            return f"{name} makes mask values of its own ({min(others):g}); set mask_interpolation=0, or take it out"
+            return f"{name} makes new mask values ({min(others):g}); set mask_interpolation=0, or remove it"
     return None
 
 
 def _check_whole(root: Node, leaves: list[Node], path: Path, task: Task, size: tuple[int, int]) -> None:
-    """Raises InputError where images do not keep their size from the first transform to the last."""
+    """Raises InputError if images do not keep their size from the first transform to the last."""
     for pipeline in (root, _always(root)):
         try:
             compose = compose_saved(pipeline, *size)
@@ -173,13 +173,13 @@ def _check_whole(root: Node, leaves: list[Node], path: Path, task: Task, size: t
         except (*_TRANSFORM_ERRORS, _too_small_for()) as error:
             raise InputError(
                 f"{path}: its transforms do not work on images of {size[0]} × {size[1]} pixels ({_reason(error)}); "
-                "mend them, or set image_size"
+                "fix them, or set image_size"
             ) from error
         for height, width in shapes - {size}:
             resizing = [leaf[_NAME].rpartition(".")[2] for leaf in leaves if _resizes(leaf, task, size)]
             raise InputError(
                 f"{path}: {', '.join(resizing)} makes images of {height} × {width} pixels; training takes {size[0]} "
-                f"× {size[1]}: give the transform that size, or take it out and set image_size, short_side or crop_size"
+                f"× {size[1]}: give the transform that size, or remove it and set image_size, short_side or crop_size"
             )
 
 
@@ -192,7 +192,7 @@ def _resizes(leaf: Node, task: Task, size: tuple[int, int]) -> bool:
 
 
 def _too_small_for() -> type[Exception]:
-    """What albumentations raises where an image is smaller than the part to be cut out of it."""
+    """What albumentations raises if an image is smaller than its crop."""
     import_albumentations()
     from albumentations.augmentations.crops.transforms import CropSizeError
 
@@ -202,13 +202,13 @@ def _too_small_for() -> type[Exception]:
 
 def _reason(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    if "validation error" in lines[0] and len(lines) > 2:  # pydantic's: how many, then the field, then what is wrong
+    if "validation error" in lines[0] and len(lines) > 2:  # pydantic's: the number of errors, the field, what is wrong
         return f"{lines[1]}: {lines[2].strip().partition(' [type=')[0]}"
     return lines[0]
 
 
 def _always(node: Node) -> Node:
-    """The same transforms, each with certainty."""
+    """The same transforms, each with probability 1."""
     changed = {**node, "p": 1.0}
     if _CHILDREN in node:
         changed[_CHILDREN] = [_always(child) for child in node[_CHILDREN]]
@@ -216,7 +216,7 @@ def _always(node: Node) -> Node:
 
 
 def _try(compose: Compose, task: Task, size: tuple[int, int], seed: int) -> tuple[Any, Any]:
-    """An image of noise and, for segmentation, a mask of two halves, both changed."""
+    """An image of noise and, for segmentation, a mask of two halves, both transformed."""
     image = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
     compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
     if task == "classification":

@@ -1,7 +1,7 @@
-"""Random changes to the training images, and the same to their masks.
+"""Random changes to the training images, and the same changes to their masks.
 
-They work on uint8 images that already have the model's size. All randomness comes from the seed that is
-given with each image, so that a run does not depend on how many processes load it.
+They work on uint8 images of the model's size. All randomness comes from the seed of each image, so a run does not
+depend on the number of loader processes.
 """
 
 from __future__ import annotations
@@ -57,13 +57,14 @@ def build_augmentation(
 ) -> Augmentation:
     """A function of (image uint8 [h, w, 3], mask uint8 [h, w] or None, seed) that keeps shapes and types.
 
-    none: nothing. flip: left and right. light: also a little shift, scale, rotation, brightness and contrast.
-    strong: also other crops, colours, blur and noise, and for classification some areas left out.
-    crop, crop_color, crop_color_transform: as the built-in Image Classification has them: other crops and flips;
-    also hue, saturation and lightness (here of HSV); also rotation, shear and aspect ratio.
-    FILE.json: what albumentations saved in this file in `folder`; tried on a blank image of `size`, height and width.
+    none: no change. flip: horizontal flips. light: also small shifts, scales, rotations, brightness and contrast.
+    strong: also random crops, colours, blur and noise, and for classification dropout of areas.
+    crop, crop_color, crop_color_transform: as in the built-in Image Classification: random crops and flips; also hue,
+    saturation and lightness (here of HSV); also rotation, shear and aspect ratio.
+    FILE.json: the transforms that albumentations saved in this file in `folder`; tried on images of `size`, height and
+    width.
 
-    Raises InputError for a name that is not known, and for a file that cannot be used.
+    Raises InputError for an unknown name, and for a file that cannot be used.
     """
     if name.lower().endswith(FILE_SUFFIX):
         file = find_file(name, folder)
@@ -72,17 +73,17 @@ def build_augmentation(
     if name not in get_args(AugmentationName):
         raise _unknown(name)
     if folder is not None:
-        logger.warning("The channel `augmentation` is not used: augmentation=%s names none of its files", name)
+        logger.warning("The channel `augmentation` is not used: augmentation=%s is not one of its files", name)
     return _unchanged if name == "none" else _Augmenter(partial(_compose, name, task), name)
 
 
 def _unknown(name: str) -> InputError:
     names = get_args(AugmentationName)
     nearest = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {nearest[0]}?" if nearest else f"take one of {', '.join(names)}."
+    hint = f"did you mean {nearest[0]}?" if nearest else f"use one of {', '.join(names)}."
     return InputError(
-        f"augmentation={name} is not known; {hint} A file that albumentations saved is named with its ending, .json, "
-        "and lies in the channel `augmentation`"
+        f"augmentation={name} is not known; {hint} A file that albumentations saved is given with its ending, .json, "
+        "and must be in the channel `augmentation`"
     )
 
 
@@ -91,7 +92,7 @@ def _unchanged(image: np.ndarray, mask: np.ndarray | None, seed: int) -> Augment
 
 
 class _Augmenter:
-    """Built on first use, in the process that uses it: albumentations takes seconds to import."""
+    """Builds the transforms on first use, in the loader process: albumentations takes seconds to import."""
 
     def __init__(self, compose: Callable[[int, int], Compose], title: str) -> None:
         """compose: makes the transforms for images of a height and a width."""
@@ -104,7 +105,7 @@ class _Augmenter:
         if (height, width) not in self._composed:
             self._composed[height, width] = self.compose(height, width)
         compose = self._composed[height, width]
-        # Not set_random_seed: it gives each transform the same stream, so that what flips would also always turn.
+        # set_random_seed would give each transform the same stream, so that flips and rotations always coincide.
         compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
         if mask is None:
             changed = Augmented(compose(image=image)["image"], None)
@@ -114,18 +115,18 @@ class _Augmenter:
         if (changed.image.shape, changed.image.dtype) != (image.shape, image.dtype):
             raise DataError(
                 f"augmentation {self.title} makes {changed.image.dtype} {list(changed.image.shape)} of an image of "
-                f"uint8 {list(image.shape)}; take the transforms that change sizes or types out of it"
+                f"uint8 {list(image.shape)}; remove the transforms that change sizes or types"
             )
         return changed
 
 
 def _compose(name: str, task: Task, height: int, width: int) -> Compose:
     albumentations = import_albumentations()
-    steps = _as_built_in(name, height, width) if name.startswith("crop") else _own(name, task, height, width)
+    steps = _built_in(name, height, width) if name.startswith("crop") else _standard(name, task, height, width)
     return albumentations.Compose(steps)
 
 
-def _own(name: str, task: Task, height: int, width: int) -> list[BasicTransform | OneOf]:
+def _standard(name: str, task: Task, height: int, width: int) -> list[BasicTransform | OneOf]:
     albumentations = import_albumentations()
     steps: list[BasicTransform | OneOf] = []
     if name == "strong":
@@ -133,7 +134,7 @@ def _own(name: str, task: Task, height: int, width: int) -> list[BasicTransform 
         steps.append(albumentations.RandomResizedCrop((height, width), scale=scale, ratio=(0.8, 1.25), p=0.7))
     steps.append(albumentations.HorizontalFlip(p=0.5))
     if name != "flip":
-        steps.append(_moved(scale=(0.9, 1.1), translate_percent=(-0.06, 0.06), rotate=(-10, 10), p=0.7))
+        steps.append(_affine(scale=(0.9, 1.1), translate_percent=(-0.06, 0.06), rotate=(-10, 10), p=0.7))
     if name == "light":
         steps.append(albumentations.RandomBrightnessContrast(0.15, 0.15, p=0.5))
     if name == "strong":
@@ -146,25 +147,26 @@ def _own(name: str, task: Task, height: int, width: int) -> list[BasicTransform 
     return steps
 
 
-def _as_built_in(name: str, height: int, width: int) -> list[BasicTransform | OneOf]:
+def _built_in(name: str, height: int, width: int) -> list[BasicTransform | OneOf]:
     albumentations = import_albumentations()
     ratio = _ASPECT_RATIO if name == "crop_color_transform" else (1.0, 1.0)
-    shape = tuple(value * width / height for value in ratio)  # proportions of the model's input are those of a square
+    shape = tuple(value * width / height for value in ratio)  # relative to the proportions of the model's input
     steps: list[BasicTransform | OneOf] = [
         albumentations.RandomResizedCrop((height, width), scale=_CROPPED_AREA, ratio=shape, p=1),
         albumentations.HorizontalFlip(p=0.5),
     ]
     if name == "crop_color_transform":
         degrees = tuple(np.degrees(np.arctan(_SHEAR)).tolist())
-        steps.append(_moved(rotate=_ROTATION, shear={"x": degrees, "y": 0}, p=1))
+        steps.append(_affine(rotate=_ROTATION, shear={"x": degrees, "y": 0}, p=1))
     if name != "crop":
         steps.append(albumentations.HueSaturationValue(_HUE, _SATURATION, _LIGHTNESS, p=1))
     return steps
 
 
-def _moved(**ranges: object) -> BasicTransform:
-    """Affine. What comes in at the borders is mirrored, labels with pixels: black would be a thing that images to be
-    predicted do not show; mirrored borders keep their statistics and give more labelled pixels to learn from.
+def _affine(**ranges: object) -> BasicTransform:
+    """An affine transform with mirrored borders, for labels as well as pixels.
+
+    Black borders do not occur in images to predict; mirrored ones keep the statistics and add labelled pixels.
     """
     albumentations = import_albumentations()
     return albumentations.Affine(

@@ -1,4 +1,4 @@
-"""Writing a data set as channels that need no explanation: images as they are, masks as PNG, classes by name."""
+"""Writes a data set as standard channels: images unchanged, masks as PNG, classes by name."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _ENDINGS: dict[Format, str] = {
 }
 LABELS_FILE = "labels.manifest"
 _LABELS_TYPE = "groundtruth/image-classification-multilabel"
-_AT_ONCE = 64  # samples handed to the threads
-_LONGEST_NAME = 200  # bytes; file systems bear 255, endings included
+_AT_ONCE = 64  # samples passed to the threads
+_LONGEST_NAME = 200  # bytes; file systems allow 255, with the ending
 _UNSAFE = re.compile(r"[^\w .,&'()+-]")
 
 
-class _Job(NamedTuple):
+class _WriteTask(NamedTuple):
     """A sample to write. image: the path of its image, without an ending; mask: of its mask."""
 
     sample: Sample
@@ -48,34 +48,34 @@ class _Job(NamedTuple):
     mask: Path | None
 
 
-def write_tree(dataset: Dataset, tree: Path, *, own: Path | None = None) -> None:
-    """Write a dataset whose classes are known as channels below the folder `tree`.
+def write_channels(dataset: Dataset, output: Path, *, own: Path | None = None) -> None:
+    """Write a dataset whose classes are known as channels below the folder `output`.
 
-    Segmentation: SPLIT/NAME.jpg and SPLIT_annotation/NAME.png, 8-bit grey with the values that count.
+    Segmentation: SPLIT/NAME.jpg and SPLIT_annotation/NAME.png, 8-bit grey with the labels as values.
     Classification: SPLIT/CLASS/NAME.jpg. Both with SPLIT/classes.json, which names the classes.
-    Several classes an image: SPLIT/NAME.jpg and the augmented manifest SPLIT/labels.manifest.
-    Images are copied byte for byte; their ending is that of their kind.
+    Multi-label: SPLIT/NAME.jpg and the augmented manifest SPLIT/labels.manifest.
+    Images are copied byte for byte; their ending is that of their format.
 
-    own: images below this folder are ours: they get a second name instead of a second copy.
-    Raises DataError where a file cannot be read, OSError where one cannot be written.
+    own: images below this folder are temporary: they are linked instead of copied.
+    Raises DataError if a file cannot be read, OSError if one cannot be written.
     """
     folders = [] if dataset.multi_label else class_folder_names(dataset.class_names)
-    jobs = {split: _plan(samples, tree / split, folders) for split, samples in dataset.splits.items()}
+    jobs = {split: _plan(samples, output / split, folders) for split, samples in dataset.splits.items()}
     images = _write_all([job for planned in jobs.values() for job in planned], own)
     for split, planned in jobs.items():
         if dataset.multi_label:
-            _write_labels(tree / split, dataset.class_names, planned, images)
+            _write_labels(output / split, dataset.class_names, planned, images)
         else:
-            _classes_record(dataset, folders).write(tree / split / CLASSES_FILE)
+            _classes_record(dataset, folders).write(output / split / CLASSES_FILE)
 
 
 def class_folder_names(classes: Sequence[str]) -> list[str]:
-    """A folder's name for each class: its own where every file system takes it and no layout misreads it."""
+    """A folder name for each class: its own if all file systems allow it and no data format misreads it."""
     return _numbered([_class_folder_name(name) for name in classes])
 
 
 def file_stems(files: Sequence[ImageSource]) -> list[str]:
-    """A name without an ending for each file, all different: its own, with the folders above it where it must be."""
+    """A distinct name without an ending for each file: its own, with the folders above it if necessary."""
     parts = [_named_parts(file) for file in files]
     depths = [1] * len(parts)
     while True:
@@ -101,17 +101,17 @@ def _class_folder_name(name: str) -> str:
 
 
 def _safe(name: str) -> str:
-    """A name for a file or a folder that is not hidden and that all common file systems take."""
+    """A name for a file or a folder that is not hidden and that all common file systems allow."""
     return _shortened(_UNSAFE.sub("_", name)) or "_"
 
 
 def _shortened(name: str) -> str:
-    """The end of a name that is too long: names of files differ there."""
+    """The end of a name that is too long, because file names differ there."""
     return name.encode()[-_LONGEST_NAME:].decode(errors="ignore").strip(" .")
 
 
 def _numbered(names: Sequence[str]) -> list[str]:
-    """The names, with a number behind those that were there before; capitals make no difference."""
+    """The names, with a number appended to repeated ones, ignoring case."""
     taken = {name.casefold() for name in names}
     seen: set[str] = set()
     numbered: list[str] = []
@@ -126,21 +126,21 @@ def _numbered(names: Sequence[str]) -> list[str]:
     return numbered
 
 
-def _plan(samples: Sequence[Sample], channel: Path, folders: Sequence[str]) -> list[_Job]:
-    """Where the samples of a split go."""
+def _plan(samples: Sequence[Sample], channel: Path, folders: Sequence[str]) -> list[_WriteTask]:
+    """The paths for the samples of a split."""
     masks = channel.with_name(f"{channel.name}_annotation")
     by_folder: dict[Path, list[Sample]] = defaultdict(list)
     for sample in samples:
         by_folder[channel if sample.label is None else channel / folders[sample.label]].append(sample)
     return [
-        _Job(sample, folder / stem, masks / stem if sample.mask else None)
+        _WriteTask(sample, folder / stem, masks / stem if sample.mask else None)
         for folder, held in by_folder.items()
         for sample, stem in zip(held, file_stems([sample.image for sample in held]), strict=True)
     ]
 
 
-def _write_all(jobs: Sequence[_Job], own: Path | None) -> dict[Path, Path]:
-    """Write images and masks, in parallel; the planned paths of the images → those with their endings."""
+def _write_all(jobs: Sequence[_WriteTask], own: Path | None) -> dict[Path, Path]:
+    """Write images and masks in parallel. Returns planned path of an image → path with its ending."""
     for folder in {path.parent for job in jobs for path in (job.image, job.mask) if path}:
         folder.mkdir(parents=True, exist_ok=True)
     threads = available_cores()
@@ -149,7 +149,7 @@ def _write_all(jobs: Sequence[_Job], own: Path | None) -> dict[Path, Path]:
         ThreadPoolExecutor(threads, thread_name_prefix="prepare") as pool,
         tqdm(total=len(jobs), desc="writing images", unit="", disable=None, leave=False) as progress,
     ):
-        for start in range(0, len(jobs), _AT_ONCE):  # so that an error or Ctrl-C need not wait for all
+        for start in range(0, len(jobs), _AT_ONCE):  # so that an error or Ctrl-C does not wait for all samples
             some = jobs[start : start + _AT_ONCE]
             for job, image in zip(some, pool.map(lambda job: _write(job, own), some), strict=True):
                 written[job.image] = image
@@ -157,7 +157,7 @@ def _write_all(jobs: Sequence[_Job], own: Path | None) -> dict[Path, Path]:
     return written
 
 
-def _write(job: _Job, own: Path | None) -> Path:
+def _write(job: _WriteTask, own: Path | None) -> Path:
     source = job.sample.image
     try:
         content = source.read_bytes()
@@ -165,7 +165,7 @@ def _write(job: _Job, own: Path | None) -> Path:
         raise DataError(f"{source} cannot be read: {error.strerror or error}") from error
     kind = fileformat.identify(content)
     if kind is None:
-        raise DataError(f"{source} is no image: {fileformat.describe(content)}")
+        raise DataError(f"{source} is not an image: {fileformat.describe(content)}")
     image = job.image.with_name(f"{job.image.name}{_ENDINGS[kind]}")
     if own is not None and isinstance(source, Path) and source.resolve().is_relative_to(own):
         os.link(source, image)
@@ -187,8 +187,8 @@ def _classes_record(dataset: Dataset, folders: Sequence[str]) -> ClassesRecord:
     return ClassesRecord(classes=tuple(classes), ignore_value=dataset.ignore_value)
 
 
-def _write_labels(channel: Path, names: Sequence[str], jobs: Sequence[_Job], images: Mapping[Path, Path]) -> None:
-    """The list of a channel, as Ground Truth writes it: a line for each image, with its classes and their names."""
+def _write_labels(channel: Path, names: Sequence[str], jobs: Sequence[_WriteTask], images: Mapping[Path, Path]) -> None:
+    """The manifest of a channel, as Ground Truth writes it: a line per image, with its classes and their names."""
     with (channel / LABELS_FILE).open("w", encoding="utf-8") as file:
         for job in jobs:
             labels = job.sample.labels or ()

@@ -1,7 +1,7 @@
 """Reading images and masks, from files and from requests, by the same rules.
 
-OpenCV decodes the common kinds (8-bit grey and colour JPEG, PNG, WebP, BMP) at twice Pillow's speed;
-Pillow reads the header of every image first, and decodes all other kinds.
+OpenCV decodes the common formats (8-bit grey and colour JPEG, PNG, WebP, BMP) at twice Pillow's speed;
+Pillow reads the header of every image first, and decodes all other formats.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAX_PIXELS = 178_956_970  # Pillow's own limit, 512 MiB of RGB
 
 _BAND_PIXELS = 2**22  # that are converted at a time
 
-# `Image.open` would try every plugin there is, and would judge the size by a limit that is global to the process.
+# `Image.open` would try every plugin, and check the size against a limit that is global to the process.
 _OPENERS = {
     "JPEG": JpegImagePlugin.jpeg_factory,
     "PNG": PngImagePlugin.PngImageFile,
@@ -48,7 +48,7 @@ _OPENERS = {
 }
 _OPENCV_KINDS = frozenset({"JPEG", "PNG", "WebP", "BMP"})
 _OPENCV_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-# What Pillow's plugins raise on damaged files: the list of Image.open, and what their decoders add.
+# What Pillow's plugins raise for damaged files: the list in Image.open, and what their decoders add.
 _PILLOW_ERRORS = (
     OSError,
     SyntaxError,
@@ -62,19 +62,19 @@ _PILLOW_ERRORS = (
 )
 
 
-class ImageTooLarge(DataError):  # noqa: N818 - it is a DataError by name of its fault
-    """The image declares more pixels than are allowed. Nothing of it was decoded."""
+class ImageTooLarge(DataError):  # noqa: N818 - named after the fault
+    """The image declares more pixels than are allowed. It was not decoded."""
 
 
 class Content(NamedTuple):
-    """What a file holds, read but not decoded. name: what messages call the file."""
+    """The bytes of a file. name: of the file, in messages."""
 
     name: str
     data: bytes
 
 
 def read_content(file: ImageSource) -> Content:
-    """All bytes of a file, for whoever needs them beside the pixels. Raises DataError where it cannot be read."""
+    """All bytes of a file, for callers that need them in addition to the pixels. Raises DataError."""
     try:
         return Content(str(file), file.read_bytes())
     except OSError as error:
@@ -84,13 +84,17 @@ def read_content(file: ImageSource) -> Content:
 def read_image(source: ImageSource | Content | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """An image as uint8 RGB [H, W, 3], upright: EXIF orientation is applied.
 
-    Grey becomes three equal channels. Transparent parts become white, as on a page: what colour hides
-    behind them is arbitrary. Of 16 bits the upper 8 are kept. Floats count from 0 to 1, or to 255 where
-    any is above 1. CMYK is converted without a colour profile. Of several frames or pages the first is read.
+    Grey becomes three equal channels. Transparent parts become white, as on a page: the colour behind them is
+    arbitrary. The upper 8 of 16 bits are kept. Floats range from 0 to 1, or to 255 if any is above 1. CMYK is
+    converted without a colour profile. The first of several frames or pages is read.
 
-    source: a file, a slice of one, or the content of either.
-    max_pixels: the largest width × height that is decoded.
-    Raises ImageTooLarge, or DataError where the image is missing, cut short, damaged or no image.
+    Args:
+        source: a file, a range of one, or the content of either.
+        max_pixels: the largest width × height that is decoded.
+
+    Raises:
+        ImageTooLarge: the image has more pixels than `max_pixels`.
+        DataError: the image is missing, cut short, damaged, or not an image.
     """
     opened = _open(source, max_pixels)
     pixels = _decode_fast(opened) if _is_plain(opened) else _to_rgb(opened)
@@ -100,21 +104,22 @@ def read_image(source: ImageSource | Content | bytes, *, max_pixels: int = MAX_P
 def read_mask(path: ImageSource, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The numbers that a mask file stores, uint8 [H, W]: grey levels, or palette indices, never palette colours.
 
-    A 1-bit mask gives 0 and 1 (2 bits: 0–3, 4 bits: 0–15), also where viewers show them as black and
-    white. 16 bits are read where all values fit into 8, colours where red, green and blue are equal; alpha is
-    ignored. EXIF orientation is applied as it is to images: a mask is what a viewer shows.
+    A 1-bit mask gives 0 and 1 (2 bits: 0–3, 4 bits: 0–15), even if viewers show black and white. 16-bit masks are
+    read if all values fit into 8 bits, colour masks if red, green and blue are equal; alpha is ignored. EXIF
+    orientation is applied as for images.
 
-    Raises ImageTooLarge, or DataError where the file is missing, cut short, damaged, has several
-    frames or does not hold one number for each pixel.
+    Raises:
+        ImageTooLarge: the mask has more pixels than `max_pixels`.
+        DataError: the file is missing, cut short, damaged, has several frames, or does not hold one number per pixel.
     """
     opened = _open(path, max_pixels)
     if _is_animated(opened):
-        raise DataError(f"{path} has several frames; a mask is one image: save one frame for each image")
+        raise DataError(f"{path} has several frames; a mask has one: save one file per image")
     return _upright(_to_labels(opened), _orientation(opened))
 
 
 class _Opened(NamedTuple):
-    """An image whose header was read and whose pixels were not."""
+    """An image whose header was read, but not its pixels."""
 
     name: str
     data: bytes
@@ -176,14 +181,14 @@ def _decode_fast(opened: _Opened) -> np.ndarray:
 
 
 def _to_rgb(opened: _Opened) -> np.ndarray:
-    """All that is not plain, through Pillow: uint8 [H, W, 3]."""
+    """An image that is not plain, decoded by Pillow: uint8 [H, W, 3]."""
     image = _loaded(opened)
     if image.mode.startswith("I;16"):
         return _grey_to_rgb((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode == "F":
         return _grey_to_rgb(_float_to_uint8(np.asarray(image), opened.name))
     if image.mode == "I":
-        raise DataError(f"{opened.name} has 32-bit values, which have no agreed white; save it with 8 or 16 bits")
+        raise DataError(f"{opened.name} has 32-bit values, whose value for white is unknown; save it with 8 or 16 bits")
     try:
         if image.has_transparency_data:
             rgba = image.convert("RGBA")
@@ -191,12 +196,12 @@ def _to_rgb(opened: _Opened) -> np.ndarray:
         return _rgb_of(image)
     except _PILLOW_ERRORS as error:
         raise DataError(
-            f"{opened.name} has colours of mode {image.mode}, which are not read ({error}); save it as RGB"
+            f"{opened.name} has colours of mode {image.mode}, which are not supported ({error}); save it as RGB"
         ) from error
 
 
 def _rgb_of(image: Image.Image) -> np.ndarray:
-    """Band by band: a large image would lie in memory several times while it is converted."""
+    """The image as RGB, converted band by band: a large image would need several times its memory otherwise."""
     width, height = image.size
     rgb = np.empty((height, width, 3), np.uint8)
     rows = max(1, _BAND_PIXELS // max(1, width))
@@ -234,7 +239,7 @@ def _to_labels(opened: _Opened) -> np.ndarray:
 
 
 def _is_animated(opened: _Opened) -> bool:
-    """Whether there is a second frame: Pillow looks for one behind the first."""
+    """Whether there is a second frame; Pillow looks for it after the first."""
     try:
         return bool(getattr(opened.image, "is_animated", False))
     except _PILLOW_ERRORS as error:
@@ -262,14 +267,14 @@ def _grey_to_rgb(grey: np.ndarray) -> np.ndarray:
 
 def _float_to_uint8(values: np.ndarray, name: str) -> np.ndarray:
     low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= 255):  # also where they are not numbers
+    if not (low >= 0 and high <= 255):  # also false for NaN
         raise DataError(f"{name} has float values from {low:g} to {high:g}; save it as 0 to 1, or with 8 or 16 bits")
     scaled: np.ndarray = np.rint(values * (255 if high <= 1 else 1))
     return scaled.astype(np.uint8)
 
 
 def _orientation(opened: _Opened) -> int:
-    """The EXIF orientation that is still to be applied, 1–8. Pillow has applied a TIFF's when it was loaded."""
+    """The EXIF orientation that is still to be applied, 1–8. Pillow applies it to a TIFF when it loads it."""
     if opened.kind == "TIFF":
         return 1
     block = fileformat.png_exif(opened.data) if opened.kind == "PNG" else opened.image.info.get("exif", b"")
@@ -278,12 +283,12 @@ def _orientation(opened: _Opened) -> int:
         exif.load(block)
         orientation = exif.get(ExifTags.Base.Orientation, 1)
     except _PILLOW_ERRORS:
-        return 1  # as browsers do: a camera's broken notes do not make the image unreadable
+        return 1  # as browsers do: broken EXIF data do not make the image unreadable
     return orientation if orientation in range(1, 9) else 1
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn and mirror [H, W(, 3)] as EXIF orientation 1–8 says (EXIF 2.32, tag 274)."""
+    """Rotate and mirror [H, W(, 3)] by EXIF orientation 1–8 (EXIF 2.32, tag 274)."""
     if orientation == 1:
         return pixels
     if orientation >= 5:

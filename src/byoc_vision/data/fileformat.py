@@ -1,7 +1,7 @@
-"""Which image format some bytes are, and whether the file was cut short.
+"""The image format of some bytes, and whether the file is truncated.
 
-Decoders differ in this: some return the missing part of a truncated image as grey. The checks here
-read the structure of the file only, so they cost far less than decoding it.
+Decoders differ in this: some return the missing part of a truncated image as grey. The checks here read only the
+structure of the file, which is much faster than decoding it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def identify(data: bytes) -> Format | None:
-    """The format that the first bytes announce, or None."""
+    """The format by the first bytes, or None."""
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(_PNG_SIGNATURE):
@@ -35,9 +35,9 @@ def identify(data: bytes) -> Format | None:
 
 
 def is_whole(data: bytes, kind: Format) -> bool:
-    """False where the end that the format demands is missing. Bytes behind that end do not matter.
+    """False if the end that the format requires is missing. Bytes after that end do not matter.
 
-    For BMP, TIFF and GIF, whose decoders report missing pixels themselves, the answer is True.
+    Always True for BMP, TIFF and GIF, whose decoders report missing pixels themselves.
     """
     if kind == "JPEG":
         return _jpeg_ends(data)
@@ -54,18 +54,18 @@ def png_bit_depth(data: bytes) -> int:
 
 
 def png_exif(data: bytes) -> bytes:
-    """The EXIF block of a PNG, wherever in the file it stands; empty where there is none."""
+    """The EXIF block of a PNG, anywhere in the file; empty if there is none."""
     return next((bytes(body) for name, body in _png_chunks(data) if name == b"eXIf"), b"")
 
 
 def describe(data: bytes) -> str:
-    """What some bytes that are no image look like, for an error message."""
+    """What bytes that are not an image look like, for an error message."""
     if not data:
         return "it is empty"
     if data[4:8] == b"ftyp":
         return "it looks like a HEIC or AVIF image or a video"
     start = data[:48]
-    text = start.decode("utf-8", errors="replace").rstrip("\ufffd")  # the cut may split a character
+    text = start.decode("utf-8", errors="replace").rstrip("\ufffd")  # the slice may split a character
     if text and all(character.isprintable() or character.isspace() for character in text) and "\ufffd" not in text:
         return f"it begins with the text {' '.join(text.split())!r}"
     return f"it begins with the bytes {start[:8].hex(' ')}"
@@ -74,8 +74,8 @@ def describe(data: bytes) -> str:
 def _jpeg_ends(data: bytes) -> bool:
     """Walk from marker to marker, over segments and compressed pixels, to the end-of-image marker (ITU-T T.81, B.1).
 
-    Looking for the last two bytes alone would refuse good files with bytes behind their end, and take
-    the end of an embedded thumbnail for the image's own.
+    To check only the last two bytes would refuse good files with bytes after their end, and would accept the end of an
+    embedded thumbnail as the image's own.
     """
     position = 2
     while found := _JPEG_MARKER.search(data, position):
@@ -89,7 +89,7 @@ def _jpeg_ends(data: bytes) -> bool:
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Name and content of the chunks that are there in full, up to IEND (PNG specification, 5.3)."""
+    """Name and content of the complete chunks, up to IEND (PNG specification, 5.3)."""
     view = memoryview(data)
     position = len(_PNG_SIGNATURE)
     while position + 12 <= len(data):

@@ -1,7 +1,8 @@
-"""The images of samples as uint8 tensors, with their target. The model normalises: bytes are cheaper to move."""
+"""The images of samples as uint8 tensors, with their targets. The model normalises: bytes are cheaper to move."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -10,16 +11,43 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 
 from byoc_vision.data.augmentation import Augmentation
-from byoc_vision.data.bad_samples import BadSamples, OnBadSample, Unreadable
 from byoc_vision.data.cache import CachePart, with_cache
 from byoc_vision.data.preprocessed import DecodedImages, PreprocessedImage
 from byoc_vision.data.samplers import SampleKey, mixed_seed
-from byoc_vision.data.samples import Sample
+from byoc_vision.data.samples import OnBadSample, Sample
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import Preprocess, crop
 from byoc_vision.types import ClassInfo
 
-MOST_BAD_IN_A_ROW = 10  # that on_bad_sample=skip passes over
+logger = logging.getLogger(__name__)
+
+
+class Unreadable(NamedTuple):
+    """Takes the place of a sample that cannot be read.
+
+    A loader process returns this instead of raising: its reader would get the error as a traceback.
+    """
+
+    reason: str
+
+
+class UnreadableSampleError(DataError):
+    """A loader met an invalid sample. There may be more."""
+
+
+class BadSamples:
+    """The samples found invalid so far, shared by all loader processes: each causes one warning."""
+
+    def __init__(self, count: int) -> None:
+        self._known = torch.zeros(count, dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
+
+    def warn(self, index: int, error: DataError, consequence: str) -> None:
+        if not self._known[index]:
+            self._known[index] = True
+            logger.warning("%s; %s (on_bad_sample=skip)", error, consequence)
+
+
+MOST_BAD_IN_A_ROW = 10  # that on_bad_sample=skip accepts
 
 Read = TypeVar("Read")
 
@@ -27,9 +55,9 @@ Read = TypeVar("Read")
 class Example(NamedTuple):
     """A training sample.
 
-    image: uint8 [3, h, w]. target: class indices, uint8 [h, w] with 255 for ignored pixels (segmentation),
-    the label, int64 [] (classification), or for each class 1 or 0, uint8 [K] (multi-label classification).
-    In a batch each has N in front.
+    image: uint8 [3, h, w]. target: class indices, uint8 [h, w] with 255 for ignored pixels (segmentation);
+    the label, int64 [] (classification); or 1 or 0 for each class, uint8 [K] (multi-label classification).
+    In a batch each shape begins with N.
     """
 
     image: torch.Tensor
@@ -37,11 +65,11 @@ class Example(NamedTuple):
 
 
 class EvaluationExample(NamedTuple):
-    """A sample as a predictor sees it, and its target as the user gave it.
+    """A sample as the predictor sees it, and its target at the original size.
 
     image: the model's input, uint8 [3, h, w]. height, width: of the upright image, in pixels.
-    target: class indices at that size, uint8 [height, width] with 255 for ignored pixels, or as `Example` has it.
-    sample_index: its place among the samples.
+    target: class indices at that size, uint8 [height, width] with 255 for ignored pixels, or as in `Example`.
+    sample_index: its index among the samples.
     """
 
     image: torch.Tensor
@@ -52,12 +80,12 @@ class EvaluationExample(NamedTuple):
 
 
 class ImageDataset(TorchDataset[Example]):
-    """Samples for training, augmented. Index it with a `Draw`; a plain index means the first epoch.
+    """Samples for training, augmented. Index it with a `SampleKey`; a plain index means the first epoch.
 
-    crop_size: height and width of a random part of each resized image and mask, which is all that is trained on.
-    on_bad_sample: with `skip` the next sample that can be read takes the place of one that cannot.
-    cache: where decoded images are kept from the first epoch on; the examples are the same without.
-    mask_values: all that a mask may hold; one with others cannot be read. None: other values are ignored.
+    crop_size: height and width of a random part of each resized image and mask; training uses only this part.
+    on_bad_sample: with `skip` the next readable sample replaces one that cannot be read.
+    cache: decoded images are kept here from the first epoch on; the examples are the same without it.
+    mask_values: all values that a mask may hold; a mask with others is invalid. None: other values are ignored.
     """
 
     def __init__(
@@ -104,32 +132,32 @@ class ImageDataset(TorchDataset[Example]):
                 self._skipped.warn(candidate, error, "the next sample takes its place")
                 last = error
         raise DataError(
-            f"{len(tried)} samples in a row cannot be read, more than on_bad_sample=skip passes over; "
-            f"mend or copy them again. The last: {last}"
+            f"{len(tried)} samples in a row cannot be read, more than on_bad_sample=skip accepts; "
+            f"fix or copy them again. The last: {last}"
         )
 
-    def fitted(self, index: int) -> PreprocessedImage:
-        """A sample before all that is random. Raises DataError where it cannot be read."""
+    def preprocessed(self, index: int) -> PreprocessedImage:
+        """A sample before random augmentation. Raises DataError if it cannot be read."""
         return self._images.read(index)
 
-    def __getitems__(self, draws: Sequence[SampleKey | int]) -> list[Example | Unreadable]:
-        """As a loader's process asks for a batch."""
-        return [_unless_unreadable(self, draw) for draw in draws]
+    def __getitems__(self, keys: Sequence[SampleKey | int]) -> list[Example | Unreadable]:
+        """The way a loader process requests a batch."""
+        return [_unless_unreadable(self, key) for key in keys]
 
     def _example(self, index: int, seed: int) -> Example:
-        fitted = self.fitted(index)
-        down, right = np.random.default_rng(mixed_seed(seed, 1)).random(2)  # another stream than the augmentation's
-        image = crop(fitted.image, *self.size, (down, right))
-        mask = crop(fitted.target, *self.size, (down, right)) if fitted.target.ndim == 2 else None
+        sample = self.preprocessed(index)
+        down, right = np.random.default_rng(mixed_seed(seed, 1)).random(2)  # independent of the augmentation
+        image = crop(sample.image, *self.size, (down, right))
+        mask = crop(sample.target, *self.size, (down, right)) if sample.target.ndim == 2 else None
         augmented = self.augmentation(image, mask, seed)
-        target = fitted.target if augmented.mask is None else np.ascontiguousarray(augmented.mask)
+        target = sample.target if augmented.mask is None else np.ascontiguousarray(augmented.mask)
         return Example(_as_tensor(augmented.image), torch.from_numpy(target))
 
 
 class EvaluationDataset(TorchDataset[EvaluationExample]):
-    """Samples for evaluation: the input that the predictor would prepare, and the target at the image's own size.
+    """Samples for evaluation: the same input as the predictor makes, and the target at the original size.
 
-    on_bad_sample: with `skip` a sample that cannot be read is warned of; the loader leaves it out.
+    on_bad_sample: with `skip` a sample that cannot be read causes a warning, and the loader leaves it out.
     mask_values: as in `ImageDataset`.
     """
 
@@ -165,15 +193,15 @@ class EvaluationDataset(TorchDataset[EvaluationExample]):
     def __getitem__(self, index: int) -> EvaluationExample:
         """Raises DataError for a sample that cannot be read."""
         try:
-            fitted = self._images.read(index)
+            sample = self._images.read(index)
         except DataError as error:
             if self._skipped is not None:
-                self._skipped.warn(index, error, "it is left out of the figures")
+                self._skipped.warn(index, error, "the metrics leave it out")
             raise
-        return EvaluationExample(_as_tensor(fitted.image), fitted.height, fitted.width, fitted.target, index)
+        return EvaluationExample(_as_tensor(sample.image), sample.height, sample.width, sample.target, index)
 
     def __getitems__(self, indices: Sequence[int]) -> list[EvaluationExample | Unreadable]:
-        """As a loader's process asks for a batch."""
+        """The way a loader process requests a batch."""
         return [_unless_unreadable(self, index) for index in indices]
 
 

@@ -1,4 +1,4 @@
-"""Batches of uint8 tensors, loaded by as many processes as the machine bears."""
+"""Batches of uint8 tensors, loaded by several processes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, default_collate
 
-from byoc_vision.data.bad_samples import Unreadable, UnreadableSampleError
-from byoc_vision.data.image_dataset import EvaluationDataset, EvaluationExample, Example, ImageDataset
+from byoc_vision.data.image_dataset import (
+    EvaluationDataset,
+    EvaluationExample,
+    Example,
+    ImageDataset,
+    Unreadable,
+    UnreadableSampleError,
+)
 from byoc_vision.data.samplers import EvaluationSampler, Sampling, TrainingSampler, build_order
 from byoc_vision.data.workers import (
     PREFETCHED_BATCHES,
@@ -24,9 +30,9 @@ logger = logging.getLogger(__name__)
 
 
 class EvaluationBatch(NamedTuple):
-    """N samples. images: uint8 [N, 3, h, w]; the rest as in `EvaluationExample`, a list each, since sizes differ.
+    """N samples, possibly none. images: uint8 [N, 3, h, w]; the rest as in `EvaluationExample`, as lists.
 
-    unreadable: why each sample that is left out cannot be read. N may be 0.
+    unreadable: a reason for each sample that cannot be read and is left out.
     """
 
     images: torch.Tensor
@@ -44,22 +50,22 @@ class TrainingLoader(DataLoader[Example]):
     sampler: TrainingSampler
 
     def __iter__(self) -> Any:
-        """Raises UnreadableSampleError where a sample cannot be read."""
+        """Raises UnreadableSampleError if a sample cannot be read."""
         for batch in super().__iter__():
             if isinstance(batch, Unreadable):
                 raise UnreadableSampleError(batch.reason)
             yield batch
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
-        """`first_batch`: where to begin in the epoch; the batches before it are not loaded."""
+        """first_batch: the epoch begins with this batch; the ones before it are not loaded."""
         assert self.batch_size is not None
         self.sampler.set_epoch(epoch, first_batch * self.batch_size)
 
     def limit(self, batches: int) -> None:
-        """Let an epoch have no more batches than these: all processes must make the same number of steps."""
+        """Limit the batches of an epoch: all processes must take the same number of steps."""
         assert self.batch_size is not None
         if batches < len(self):
-            self.sampler.most = batches * self.batch_size
+            self.sampler.max_samples = batches * self.batch_size
 
 
 class EvaluationLoader(DataLoader[EvaluationExample]):
@@ -68,7 +74,7 @@ class EvaluationLoader(DataLoader[EvaluationExample]):
     dataset: EvaluationDataset
 
     def __iter__(self) -> Any:
-        """Raises UnreadableSampleError where a sample cannot be read and the dataset does not skip it."""
+        """Raises UnreadableSampleError if a sample cannot be read and the dataset does not skip it."""
         for batch in super().__iter__():
             if batch.unreadable and not self.dataset.skips:
                 raise UnreadableSampleError(batch.unreadable[0])
@@ -88,13 +94,15 @@ def build_training_loader(
 ) -> TrainingLoader:
     """Shuffled batches of uint8 tensors.
 
-    The last batch is dropped where it is not full and not the only one: batch norm has no statistics for a
-    single sample, and small batches make poor ones. The order changes with each epoch, so that no sample is lost.
+    The last batch is dropped if it is not full and not the only one: batch norm has no statistics for a single
+    sample, and poor ones for small batches. The order changes with each epoch, so every sample is used.
 
-    sampling: which samples an epoch draws, see `build_order`.
-    workers: loader processes; chosen from cores, batches and shared memory where not given. 0 is allowed.
-    rank, world_size: of the training processes; local_world_size: how many of them share this machine's cores.
-    on_gpu: pins memory.
+    Args:
+        sampling: which samples an epoch draws, see `build_order`.
+        workers: loader processes, 0 is allowed; by default chosen from cores, batches and shared memory.
+        rank, world_size: of the training processes.
+        local_world_size: the number of training processes on this machine, which share its cores.
+        on_gpu: pins memory.
     """
     sampler = TrainingSampler(build_order(sampling, dataset.samples), dataset.seed, rank, world_size)
     options = _loader_options(dataset, len(sampler), batch_size, workers, local_world_size, on_gpu)
@@ -118,14 +126,17 @@ def build_evaluation_loader(
     local_world_size: int = 1,
     on_gpu: bool = False,
 ) -> EvaluationLoader:
-    """Batches of `EvaluationBatch` in the samples' order, each sample once over all processes; the rest as above."""
+    """Batches of `EvaluationBatch` in the order of the samples, each sample in one of the processes.
+
+    The arguments are those of `build_training_loader`.
+    """
     sampler = EvaluationSampler(len(dataset), rank, world_size)
     options = _loader_options(dataset, len(sampler), batch_size, workers, local_world_size, on_gpu)
     return EvaluationLoader(dataset, batch_size=batch_size, sampler=sampler, collate_fn=collate_evaluation, **options)
 
 
 def collate_training(examples: list[Example | Unreadable]) -> Example | Unreadable:
-    """Stack the examples, or say why one of them cannot be read."""
+    """Stack the examples, or return one that cannot be read."""
     for example in examples:
         if isinstance(example, Unreadable):
             return example
@@ -134,7 +145,7 @@ def collate_training(examples: list[Example | Unreadable]) -> Example | Unreadab
 
 
 def collate_evaluation(examples: list[EvaluationExample | Unreadable]) -> EvaluationBatch:
-    """Stack the images. The targets stay arrays: as tensors each would take a file descriptor to leave its worker."""
+    """Stack the images. Targets stay arrays: each tensor would need a file descriptor to leave its worker."""
     read = [example for example in examples if isinstance(example, EvaluationExample)]
     return EvaluationBatch(
         torch.stack([example.image for example in read]) if read else torch.empty(0, dtype=torch.uint8),
@@ -154,7 +165,7 @@ def _loader_options(
     local_world_size: int,
     on_gpu: bool,
 ) -> dict[str, Any]:
-    """What both kinds of loaders hand to DataLoader."""
+    """The DataLoader's options that both loaders share."""
     chosen = choose_workers(
         batches=-(-count // batch_size),
         batch_bytes=batch_size * dataset.size[0] * dataset.size[1] * 4,

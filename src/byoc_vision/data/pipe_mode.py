@@ -1,11 +1,11 @@
-"""Channels that can be read only once, or only from beginning to end, kept on the local disk while a job trains.
+"""Channels that are streams: copied to the local disk while a job trains.
 
-In Pipe mode SageMaker gives a named pipe, `CHANNEL_0`, and every epoch would be another one. It is read once here, into
-a file; each epoch then reads that. RecordIO files in FastFile mode are copied as well: images are drawn from them
-in any order, and FastFile is quick only from beginning to end.
+In Pipe mode SageMaker gives a named pipe, `CHANNEL_0`, and a new one for each epoch. The first is read once, into a
+file, which all epochs then read. RecordIO files in FastFile mode are copied as well: images are read from them in
+random order, and FastFile is fast only from beginning to end.
 
-Several hosts: each keeps what its own pipe brings, under the same path, and a sample is found on each by its place in
-that file. So every host must get the same bytes: S3DataDistributionType FullyReplicated, and no ShuffleConfig.
+Several hosts: each copies its own pipe to the same path, and finds a sample by its offset in that file. So every host
+must get the same bytes: S3DataDistributionType FullyReplicated, and no ShuffleConfig.
 
 Source: "Access Training Data" and "Provide Dataset Metadata to Training Jobs with an Augmented Manifest File" in the
 SageMaker developer guide; Channel in its API reference.
@@ -37,50 +37,55 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# SageMaker opens its end when it has found the first object; a manifest of many takes a while.
+# SageMaker opens its end when it has found the first object; a long manifest takes a while.
 LONGEST_SILENCE_S = 600.0
 _LOOK_EVERY_S = 0.1
 _PROGRESS_EVERY_S = 30.0
 _RECORDIO_CONTENT = "application/x-recordio"
 
 
-def spool_folder(paths: MlPaths) -> Path:
-    """Where a job's streams are kept: the same for each process of a host, and on each host of a job."""
+def copies_folder(paths: MlPaths) -> Path:
+    """Where a job's streams are copied to: the same for each process of a host, and on each host of a job."""
     job = hashlib.sha256(str(paths.root).encode()).hexdigest()[:12]
     return Path(tempfile.gettempdir()) / f"byoc-vision-{os.getuid()}-{job}"
 
 
 @contextmanager
-def spooled(job: Job, silent_s: float = LONGEST_SILENCE_S) -> Iterator[Job]:
+def copied_to_disk(job: Job, silent_s: float = LONGEST_SILENCE_S) -> Iterator[Job]:
     """The job with folders in place of its streams, for as long as the context lasts."""
     try:
-        yield spool(job, silent_s)
+        yield copy_to_disk(job, silent_s)
     finally:
-        shutil.rmtree(spool_folder(job.paths), ignore_errors=True)
+        shutil.rmtree(copies_folder(job.paths), ignore_errors=True)
 
 
-def spool(job: Job, silent_s: float = LONGEST_SILENCE_S) -> Job:
-    """Read every stream of the job to its end; the job with folders in their place. To be done once a host.
+def copy_to_disk(job: Job, silent_s: float = LONGEST_SILENCE_S) -> Job:
+    """Read every stream of the job to its end, once per host.
 
-    Raises InputError for a stream that is no RecordIO, DataError where it breaks off or holds nothing, ResourceError
-    where the disk is full or nothing comes for `silent_s` seconds.
+    Returns:
+        The job with folders in place of the streams.
+
+    Raises:
+        InputError: a stream is not RecordIO.
+        DataError: a stream breaks off or is empty.
+        ResourceError: the disk is full, or nothing arrives for `silent_s` seconds.
     """
     streams = _streams(job)
     _refuse_shards(streams, job)
-    folder = spool_folder(job.paths)
+    folder = copies_folder(job.paths)
     shutil.rmtree(folder, ignore_errors=True)
     for channel in streams:
         if channel.input_mode == "Pipe":
             _require_records(channel)
-            _spool_pipe(channel, _place(folder, channel), silent_s)
+            _copy_pipe(channel, _place(folder, channel), silent_s)
         else:
             _copy_records(channel, _place(folder, channel))
-    return with_spooled(job)
+    return with_copies(job)
 
 
-def with_spooled(job: Job) -> Job:
-    """The job with folders in place of the streams that another process of this host has spooled."""
-    folder = spool_folder(job.paths)
+def with_copies(job: Job) -> Job:
+    """The job with folders in place of the streams that another process of this host has copied."""
+    folder = copies_folder(job.paths)
     places = {name: _place(folder, channel) for name, channel in job.channels.items()}
     return replace(
         job,
@@ -91,18 +96,28 @@ def with_spooled(job: Job) -> Job:
     )
 
 
-def digests(job: Job) -> dict[str, str]:
-    """What this host's streams brought, by channel, in a few letters: to be compared with the other hosts'."""
+def content_hashes(job: Job) -> dict[str, str]:
+    """A hash of what each of this host's streams contained, by channel, to compare with the other hosts.
+
+    Empty for a job with a single host, which has nothing to compare.
+    """
+    if len(job.hosts) == 1:
+        return {}
     found = {}
     for name, channel in job.channels.items():
-        if channel.path.parent == spool_folder(job.paths):
-            contents = (hashlib.blake2b(path.read_bytes()) for path in sorted(channel.path.iterdir()))
-            found[name] = hashlib.blake2b(b"".join(content.digest() for content in contents)).hexdigest()[:16]
+        if channel.path.parent == copies_folder(job.paths):
+            contents = b"".join(_content_hash(path) for path in sorted(channel.path.iterdir()))
+            found[name] = hashlib.blake2b(contents).hexdigest()[:16]
     return found
 
 
-def differing(found: Sequence[Mapping[str, str]]) -> list[str]:
-    """The channels whose digests are not the same on all hosts; a process that has none says nothing."""
+def _content_hash(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, hashlib.blake2b).digest()
+
+
+def differing_channels(found: Sequence[Mapping[str, str]]) -> list[str]:
+    """The channels whose hashes differ between hosts. found: of each process; only one per host has hashes."""
     seen: dict[str, set[str]] = {}
     for of_host in found:
         for name, digest in of_host.items():
@@ -124,7 +139,7 @@ def _streams(job: Job) -> list[Channel]:
 
 
 def _holds_records(channel: Channel) -> bool:
-    """Whether a folder is of RecordIO files. The listing goes no further than it must: FastFile lists slowly."""
+    """Whether a folder holds RecordIO files. Lists as few entries as possible: FastFile lists slowly."""
     if channel.content_type == _RECORDIO_CONTENT:
         return True
     with os.scandir(channel.path) as entries:
@@ -140,7 +155,7 @@ def _copy_records(channel: Channel, folder: Path) -> None:
     for path in files:
         with path.open("rb") as stream:
             count = _keep(stream, folder / path.name, path.name, "copy the file again, or make it again with im2rec")
-        logger.info("%s: %d records are kept on the local disk", path, count)
+        logger.info("%s: copied %d records to the local disk", path, count)
 
 
 def _refuse_shards(streams: list[Channel], job: Job) -> None:
@@ -148,7 +163,7 @@ def _refuse_shards(streams: list[Channel], job: Job) -> None:
     if sharded and len(job.hosts) > 1:
         raise InputError(
             f"S3DataDistributionType of {', '.join(sharded)} is ShardedByS3Key, so each of the {len(job.hosts)} hosts "
-            "gets other records; each must have all of them: use FullyReplicated"
+            "gets different records; every host needs all of them: use FullyReplicated"
         )
 
 
@@ -156,25 +171,25 @@ def _require_records(channel: Channel) -> None:
     if channel.record_wrapper == "RecordIO" or channel.content_type == _RECORDIO_CONTENT:
         return
     raise InputError(
-        f"the channel {channel.name} comes through a pipe, where nothing tells its images apart; let it use "
+        f"the channel {channel.name} comes through a pipe, which does not separate its images; use "
         "FastFile, which streams as well, or RecordIO: RecordWrapperType=RecordIO with an augmented manifest and "
         f"AttributeNames, or ContentType={_RECORDIO_CONTENT} with .rec files"
     )
 
 
-def _spool_pipe(channel: Channel, folder: Path, silent_s: float) -> None:
+def _copy_pipe(channel: Channel, folder: Path, silent_s: float) -> None:
     name = f"the pipe of the channel {channel.name}"
     ending = RECORDS_SUFFIX if channel.record_wrapper == "RecordIO" else RECORDIO_SUFFIX
-    remedy = "see whether all objects that the channel names can be read, and start the job again"
+    remedy = "check that all objects of the channel can be read, and start the job again"
     with _opened(channel, silent_s) as stream:
         count = _keep(stream, folder / f"{channel.path.name}{ending}", name, remedy)
     if not count:
-        raise DataError(f"{name} closed without a record; see what the channel's S3Uri holds")
-    logger.info("%s: %d records are kept on the local disk", name, count)
+        raise DataError(f"{name} closed without a record; check what the channel's S3Uri holds")
+    logger.info("%s: copied %d records to the local disk", name, count)
 
 
 def _keep(stream: BinaryIO, target: Path, name: str, remedy: str) -> int:
-    """Copy a stream of records and check it on the way; their number."""
+    """Copy a stream of records and check its framing. Returns the number of records."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = target.open("wb")
@@ -192,24 +207,24 @@ def _keep(stream: BinaryIO, target: Path, name: str, remedy: str) -> int:
 
 @contextmanager
 def _opened(channel: Channel, silent_s: float) -> Iterator[BinaryIO]:
-    """A channel's pipe. Reading it raises ResourceError where nothing comes for `silent_s` seconds."""
+    """A channel's pipe. Reading it raises ResourceError if nothing arrives for `silent_s` seconds."""
     complaint = ResourceError(
-        f"{channel.path}: nothing came through the pipe of the channel {channel.name} for {silent_s:.0f} s; see "
-        "whether its S3Uri holds data and the job's role may read it"
+        f"{channel.path}: nothing came through the pipe of the channel {channel.name} for {silent_s:.0f} s; check "
+        "that its S3Uri holds data and that the job's role may read it"
     )
     deadline = time.monotonic() + silent_s
     while not channel.path.exists():
         if time.monotonic() > deadline:
             raise complaint
         time.sleep(_LOOK_EVERY_S)
-    # Opened without waiting: a plain open would wait for a writer for ever.
+    # A plain open would wait forever for a writer.
     descriptor = os.open(channel.path, os.O_RDONLY | os.O_NONBLOCK)
     with _Pipe(descriptor, silent_s, complaint) as pipe, io.BufferedReader(pipe, 2**20) as stream:
         yield stream
 
 
 class _Pipe(io.RawIOBase):
-    """The reading end of a pipe, which does not wait for its writer for ever."""
+    """The reading end of a pipe, with a timeout."""
 
     def __init__(self, descriptor: int, silent_s: float, complaint: ResourceError) -> None:
         self._descriptor = descriptor

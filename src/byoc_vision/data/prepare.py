@@ -1,4 +1,4 @@
-"""From a data set as it is downloaded to clean channels, split and checked."""
+"""From a data set as it is downloaded to checked channels with splits."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from byoc_vision import __version__
-from byoc_vision.data.channel_writer import write_tree
+from byoc_vision.data.channel_writer import write_channels
 from byoc_vision.data.formats import find_dataset, format_names
 from byoc_vision.data.formats.prepared import CLASSES_FILE
 from byoc_vision.data.formats.splitting import hold_out
 from byoc_vision.data.preflight import check
-from byoc_vision.data.preflight.mask_values import USUAL_IGNORE_VALUE
-from byoc_vision.data.preflight_report import ClassReport
+from byoc_vision.data.preflight.report import ClassReport
+from byoc_vision.data.preflight.validation import USUAL_IGNORE_VALUE
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.data.sources import lay_out
 from byoc_vision.errors import InputError, ResourceError, UserError
@@ -30,37 +30,44 @@ RECORD_FILE = "dataset.json"
 
 
 def prepare(sources: Sequence[Path], output: Path, options: DataOptions, *, test_split: float | None = None) -> Dataset:
-    """Read the data in `sources`, folders and archives, and write them to `output` as channels that `train` takes.
+    """Read the data in `sources`, folders and archives, and write them to `output` as channels for `train`.
 
-    All images and masks are read first, and bad ones end it, or are left out with `options.on_bad_sample`.
-    `output` comes to be at the end, whole, with dataset.json, which says what was done. Until then all lies in a
-    hidden folder beside it, which is removed whatever happens.
+    All images and masks are read first. Invalid ones end the command, or are left out with `options.on_bad_sample`.
+    `output` is created at the end, complete, with dataset.json, which records what was done. Until then everything is
+    in a hidden folder beside it, which is always removed.
 
-    test_split: the share of the training images to set aside for a test, where there is no such split.
-    Returns the dataset as it was read, without the bad samples.
-    Raises InputError (`output` is not empty, a source is missing), DataError, ResourceError (the disk is too small).
+    Args:
+        test_split: the share of the training images to hold out as a test split, if there is none.
+
+    Returns:
+        The dataset as it was read, without the invalid samples.
+
+    Raises:
+        InputError: `output` is not empty, or a source is missing.
+        DataError: the data are invalid.
+        ResourceError: the disk is full.
     """
     _check_options(options, test_split)
     _check_output(output)
-    with _scratch_beside(output) as scratch, _as_the_user_knows(scratch / "sources"):
-        unpacked, tree = scratch / "sources", scratch / "channels"
+    with _scratch_beside(output) as scratch, _original_names(scratch / "sources"):
+        unpacked, channels = scratch / "sources", scratch / "channels"
         dataset = find_dataset(lay_out(sources, unpacked, options.layout), options)
         dataset = _with_test(dataset, test_split, options.seed)
         total = sum(len(samples) for samples in dataset.splits.values())
         dataset, report = check(dataset, replace(options, checked_pictures=total))
-        tree.mkdir()
-        write_tree(dataset, tree, own=unpacked.resolve())
-        _write_record(tree / RECORD_FILE, dataset, report.classes, sources, options, test_split)
+        channels.mkdir()
+        write_channels(dataset, channels, own=unpacked.resolve())
+        _write_record(channels / RECORD_FILE, dataset, report.classes, sources, options, test_split)
         if output.is_dir():
             output.rmdir()
-        tree.rename(output)
+        channels.rename(output)
     for line in next_steps(dataset, output):
         logger.info(line)
     return dataset
 
 
 def next_steps(dataset: Dataset, output: Path) -> list[str]:
-    """What was written, and how to train on it."""
+    """Log lines: what was written, and how to train on it."""
     channels = [name for split in dataset.splits for name in _channels(dataset, split)]
     counts = ", ".join(f"{split} {len(samples):,}" for split, samples in dataset.splits.items())
     inputs = ", ".join(f'"{name}": "s3://BUCKET/PREFIX/{name}"' for name in channels)
@@ -73,8 +80,8 @@ def next_steps(dataset: Dataset, output: Path) -> list[str]:
     if dataset.task == "segmentation" and dataset.ignore_value not in (None, USUAL_IGNORE_VALUE):
         value = dataset.ignore_value
         lines.append(
-            f"pixels of the value {value} are not counted, as {CLASSES_FILE} says in each channel; "
-            f"without that file train needs ignore_index={value}"
+            f"pixels with the value {value} are ignored, as {CLASSES_FILE} in each channel says; "
+            f"without that file training needs ignore_index={value}"
         )
     return lines
 
@@ -84,9 +91,9 @@ def _channels(dataset: Dataset, split: str) -> tuple[str, ...]:
 
 
 def _check_options(options: DataOptions, test_split: float | None) -> None:
-    """What is wrong without a look at the data is said before gigabytes are unpacked."""
+    """Check the options before gigabytes are unpacked."""
     if options.layout not in ("auto", *format_names()):
-        raise InputError(f"the layout {options.layout} is not known; take one of auto, {', '.join(format_names())}")
+        raise InputError(f"the layout {options.layout} is not known; use one of auto, {', '.join(format_names())}")
     for name, share in (("--validation-split", options.validation_split), ("--test-split", test_split)):
         if share is not None and not 0 < share < 1:
             raise InputError(f"{name} is {share:g}; it must be a share of the training images, between 0 and 1")
@@ -102,7 +109,7 @@ def _check_output(output: Path) -> None:
 
 @contextmanager
 def _scratch_beside(output: Path) -> Iterator[Path]:
-    """A hidden folder on the disk of `output`, gone in the end. What the disk refuses is told as the user's matter."""
+    """A hidden folder on the disk of `output`, removed at the end. Disk errors become errors for the user."""
     parent = output.absolute().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -118,8 +125,8 @@ def _scratch_beside(output: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _as_the_user_knows(unpacked: Path) -> Iterator[None]:
-    """Name unpacked files as their archive does: the folder that they lie in is gone when the error is read."""
+def _original_names(unpacked: Path) -> Iterator[None]:
+    """In errors, name unpacked files as in their archive: the scratch folder is removed by then."""
     try:
         yield
     except UserError as error:
@@ -147,7 +154,7 @@ def _write_record(
     options: DataOptions,
     test_split: float | None,
 ) -> None:
-    """dataset.json: what the channels hold, and how they came to be."""
+    """Write dataset.json: what the channels hold, and how they were made."""
     content = {
         "byoc_vision": __version__,
         "sources": [source.name for source in sources],

@@ -1,4 +1,4 @@
-"""Samples decoded and fitted to the model, as far as that is the same in every epoch."""
+"""Samples decoded and resized for the model: the part that is the same in every epoch."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from byoc_vision.types import ClassInfo
 
 
 class PreprocessedImage(NamedTuple):
-    """A sample, ready but for what is random.
+    """A sample before random augmentation.
 
-    image: uint8 [h, w, 3]. target: class indices, uint8 [H, W] with 255 for ignored pixels (segmentation), the label,
-    int64 [], or for each class 1 or 0, uint8 [K]. height, width: of the upright image, in pixels.
+    image: uint8 [h, w, 3]. target: class indices, uint8 [H, W] with 255 for ignored pixels (segmentation); the label,
+    int64 []; or 1 or 0 for each class, uint8 [K]. height, width: of the upright image, in pixels.
     """
 
     image: np.ndarray
@@ -30,7 +30,7 @@ class PreprocessedImage(NamedTuple):
 
 
 class PreprocessedImages(Protocol):
-    """Where datasets get their samples from: files, or a cache in front of them."""
+    """A source of samples: files, or a cache in front of them."""
 
     def read(self, index: int) -> PreprocessedImage:
         """Raises DataError for a sample that cannot be read."""
@@ -38,11 +38,11 @@ class PreprocessedImages(Protocol):
 
 
 class DecodedImages:
-    """Samples read from their files, each time anew.
+    """Samples read from their files each time.
 
-    for_training: the image is what training cuts its own out of (`Preprocess.resize_for_crop`) and a mask lies over it;
-    otherwise the image is the model's input, and a mask keeps the image's own size.
-    mask_values: all that a mask may hold; one with others cannot be used. None: what is no class is not counted.
+    for_training: the image is prepared for random crops (`Preprocess.resize_for_crop`), and a mask has the same size;
+    otherwise the image is the model's input, and a mask keeps the original size.
+    mask_values: all values that a mask may hold; a mask with others is invalid. None: other values are ignored.
     """
 
     def __init__(
@@ -62,9 +62,7 @@ class DecodedImages:
         self._index_of_value = class_index_table(classes, mask_values)
 
     def read(self, index: int) -> PreprocessedImage:
-        """Raises DataError where a file cannot be read, or the mask has another size than the image or other values
-        than it may hold.
-        """
+        """Raises DataError if a file cannot be read, or the mask has another size than the image or unknown values."""
         sample = self.samples[index]
         decoded = read_image(sample.image)
         target = self._mask(sample, decoded) if sample.mask is not None else self.label(index)
@@ -72,8 +70,8 @@ class DecodedImages:
         if not self.for_training:
             return PreprocessedImage(self.preprocess.image(decoded), target, height, width)
         image = self.preprocess.resize_for_crop(decoded)
-        fitted = self.preprocess.mask(target, fill=IGNORED) if sample.mask is not None else target
-        return PreprocessedImage(image, fitted, height, width)
+        mask = self.preprocess.mask(target, fill=IGNORED) if sample.mask is not None else target
+        return PreprocessedImage(image, mask, height, width)
 
     def label(self, index: int) -> np.ndarray:
         """The target of a sample without a mask."""
@@ -84,7 +82,7 @@ class DecodedImages:
             return present
         if sample.label is not None:
             return np.array(sample.label, np.int64)
-        raise ValueError(f"{sample.image} has neither mask nor label")
+        raise ValueError(f"{sample.image} has neither a mask nor a label")
 
     def _mask(self, sample: Sample, image: np.ndarray) -> np.ndarray:
         values = read_mask_values(sample)
@@ -92,16 +90,16 @@ class DecodedImages:
             raise DataError(size_problem(sample, image.shape[:2], values.shape))
         mask = cv2.LUT(values, self._index_of_value)
         if self._mask_values is not None and _holds(mask, self._count):
-            strange = sorted(set(np.unique(values).tolist()) - self._mask_values)
-            if strange:
-                raise DataError(values_problem(sample.mask, strange))
+            unknown = sorted(set(np.unique(values).tolist()) - self._mask_values)
+            if unknown:
+                raise DataError(values_problem(sample.mask, unknown))
         return mask
 
 
 def class_index_table(classes: Sequence[ClassInfo], mask_values: frozenset[int] | None = None) -> np.ndarray:
-    """uint8 [256]: mask value → class index, 255 where the value is no class. For `cv2.LUT(mask, table)`.
+    """uint8 [256]: mask value → class index, 255 for values without a class. For `cv2.LUT(mask, table)`.
 
-    mask_values: where it is given, values that are not among them have the index behind the last class.
+    mask_values: if given, other values get the index after the last class.
     """
     table = np.full(256, IGNORED, np.uint8)
     if mask_values is not None:
@@ -113,6 +111,6 @@ def class_index_table(classes: Sequence[ClassInfo], mask_values: frozenset[int] 
 
 
 def _holds(mask: np.ndarray, value: int) -> bool:
-    """Whether the value occurs, in a mask that holds no higher one but IGNORED."""
-    highest = cv2.minMaxLoc(mask)[1]  # in most masks no pixel is ignored, and this tells at once
+    """Whether a mask holds the value, if it holds no higher one except IGNORED."""
+    highest = cv2.minMaxLoc(mask)[1]  # decides at once for masks without ignored pixels
     return highest == value or (highest > value and bool((mask == value).any()))

@@ -1,8 +1,8 @@
 """MXNet's RecordIO: the framing of records, and the header that im2rec puts before an image.
 
 A record is a magic number, a word with 3 bits of flag and 29 bits of length, the content, and padding to 4 bytes.
-Where the magic number occurs in the content at a multiple of 4, it is cut out there and the record goes on as several
-parts (flag 1 for the first, 2 for those between, 3 for the last), so that a reader may find its way from anywhere.
+If the content holds the magic number at a multiple of 4, it is cut out there and the record continues in several parts
+(flag 1 for the first, 2 for those between, 3 for the last), so that a reader can synchronise anywhere.
 
 Source: dmlc-core, include/dmlc/recordio.h and src/recordio.cc; MXNet, python/mxnet/recordio.py (IRHeader, pack).
 """
@@ -32,15 +32,15 @@ _HEAD = struct.Struct("<II")
 _IR_HEADER = struct.Struct("<IfQQ")
 _WHOLE, _FIRST, _BETWEEN, _LAST = range(4)
 _CHUNK = 2**20
-# No classifier here has more; a larger number means that the bytes are no such header.
+# No classifier here has more; a larger number means that the bytes are not such a header.
 _MOST_LABELS = 10_000
 
 
 class Record(NamedTuple):
-    """Where a record's content lies in its file.
+    """Where a record's content is in its file.
 
-    number: from 1. offset, size: of the content, in bytes, with all that lies between its parts.
-    gaps: stretches of it, as offsets in the file from … to, that are not content.
+    number: from 1. offset, size: of the content, in bytes, including everything between its parts.
+    gaps: ranges within it that are not content, as offsets in the file (from, to).
     """
 
     number: int
@@ -48,25 +48,25 @@ class Record(NamedTuple):
     size: int
     gaps: tuple[tuple[int, int], ...] = ()
 
-    def slice(self, path: Path) -> ByteRange:
-        """The content, to be read when it is wanted."""
+    def byte_range(self, path: Path) -> ByteRange:
+        """The content, to be read when it is needed."""
         return ByteRange(path, self.offset, self.size, f"{path.name}, record {self.number}", self.gaps)
 
 
 class Source(Protocol):
-    """Bytes that come in order: those that are wanted, and those that may be passed over."""
+    """Bytes in order, of which some are read and others skipped."""
 
     def read(self, size: int) -> bytes:
         """The next `size` bytes, fewer at the end."""
         ...
 
     def skip(self, size: int) -> int:
-        """Pass over the next `size` bytes; how many there were."""
+        """Skip the next `size` bytes. Returns how many there were."""
         ...
 
 
 class FileSource:
-    """A file on a disk: what is passed over is not read."""
+    """A file on a disk: skipped bytes are not read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -85,7 +85,7 @@ class FileSource:
 
 
 class CopySource:
-    """A stream that can be read once: all that passes is written to `target`, whose disk must be large enough."""
+    """A stream that can be read only once: all bytes, also skipped ones, are written to `target`."""
 
     def __init__(self, stream: BinaryIO, target: BinaryIO) -> None:
         self._stream = stream
@@ -97,8 +97,8 @@ class CopySource:
             self._target.write(content)
         except OSError as error:
             raise ResourceError(
-                f"{self._target.name} cannot be written: {error.strerror or error}. The stream is kept on the local "
-                "disk while the job trains; give the job a larger volume_size_in_gb"
+                f"{self._target.name} cannot be written: {error.strerror or error}. The stream is copied to the "
+                "local disk while the job trains; give the job a larger volume_size_in_gb"
             ) from error
         return content
 
@@ -113,7 +113,7 @@ def read_records(source: Source, name: str, remedy: str) -> Iterator[Record]:
     """The records of a source, in order.
 
     name, remedy: of the source, for messages.
-    Raises DataError that names the record where the framing is wrong or the source ends within one.
+    Raises DataError that names the record if the framing is wrong or the source ends within it.
     """
     number, position = 1, 0
     while (head := source.read(_HEAD.size)) != b"":
@@ -131,7 +131,7 @@ def read_records(source: Source, name: str, remedy: str) -> Iterator[Record]:
             position += _HEAD.size + padded
             if flag in (_WHOLE, _LAST):
                 break
-            # The magic number of the next part's head stands for the one that was cut out of the content.
+            # The magic number in the next part's head replaces the one that was cut out of the content.
             if padded > size:
                 gaps.append((content_end, position))
             gaps.append((position + len(_MAGIC_BYTES), position + _HEAD.size))
@@ -142,9 +142,9 @@ def read_records(source: Source, name: str, remedy: str) -> Iterator[Record]:
 
 
 def index_records(path: Path, most: int | None = None) -> list[Record]:
-    """The records of a file, or the first of them, found in one pass over their heads.
+    """The records of a file, or the first `most` of them, found in one pass over their heads.
 
-    Raises DataError that names the file and the record where it is damaged, and where there is none.
+    Raises DataError that names the file and the record if it is damaged, or if there are no records.
     """
     remedy = "copy the file again, or make it again with im2rec"
     try:
@@ -158,9 +158,9 @@ def index_records(path: Path, most: int | None = None) -> list[Record]:
 
 
 def write_record(file: BinaryIO, content: bytes) -> None:
-    """Append a record. Raises ValueError where the content is longer than the format can say."""
+    """Append a record. Raises ValueError if the content is longer than the format allows."""
     if len(content) > MAX_SIZE:
-        raise ValueError(f"a record holds {MAX_SIZE:,} bytes at the most, not {len(content):,}")
+        raise ValueError(f"a record holds at most {MAX_SIZE:,} bytes, not {len(content):,}")
     parts = _split_at_magic(content)
     flags = [_WHOLE] if len(parts) == 1 else [_FIRST, *[_BETWEEN] * (len(parts) - 2), _LAST]
     for flag, part in zip(flags, parts, strict=True):
@@ -169,7 +169,7 @@ def write_record(file: BinaryIO, content: bytes) -> None:
 
 @dataclass(frozen=True)
 class PackedImage:
-    """What im2rec packs into a record. labels: one, or a vector. image: the content that follows them."""
+    """The content of a record that im2rec wrote. labels: one, or a vector. image: the bytes after them."""
 
     labels: tuple[float, ...]
     image: ByteRange
@@ -178,10 +178,10 @@ class PackedImage:
 def unpack(record: Record, path: Path) -> PackedImage:
     """The labels and the image of a record that im2rec wrote.
 
-    Its header: flag (the number of labels that follow as float32; 0 where `label` is the only one), label, two ids.
-    Raises DataError where the record is too short for it.
+    Its header: flag (the number of labels that follow as float32; 0 if `label` is the only one), label, two ids.
+    Raises DataError if the record is too short for it.
     """
-    whole = record.slice(path)
+    whole = record.byte_range(path)
     head = read_first(whole, _IR_HEADER.size)
     if len(head) < _IR_HEADER.size:
         raise DataError(f"{whole} is too short for im2rec's header; make the file with im2rec")
@@ -226,7 +226,7 @@ def _parse_head(head: bytes, where: str, remedy: str, inner: bool) -> tuple[int,
     flag, size = word >> 29, word & MAX_SIZE
     if magic != MAGIC:
         raise DataError(
-            f"{where} does not begin as a RecordIO record does (0x{magic:08x} in place of 0x{MAGIC:08x}); {remedy}"
+            f"{where} does not begin like a RecordIO record (0x{magic:08x} in place of 0x{MAGIC:08x}); {remedy}"
         )
     if flag not in ((_BETWEEN, _LAST) if inner else (_WHOLE, _FIRST)):
         raise DataError(f"{where} has a part out of order (flag {flag}); {remedy}")

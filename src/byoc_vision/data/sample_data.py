@@ -1,7 +1,7 @@
-"""Drawn image sets with exact target, for demonstrations and tests: nothing to download, no licence to mind.
+"""Synthetic image sets with exact targets, for demonstrations and tests: no download, no licence.
 
-Saturated things lie on dull, uneven ground. Neither brightness nor any single colour tells them apart, and
-some of their parts (windows, wheels) are as dull as the ground, so that a network has shapes to learn.
+Saturated objects are on a dull, uneven ground. Neither brightness nor a single colour separates them, and some of
+their parts (windows, wheels) are as dull as the ground, so that a network has to learn shapes.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Outline = np.ndarray
 
 
 class Part(NamedTuple):
-    """An outline and its colour, RGB 0–255; a thing is some parts, the later over the earlier."""
+    """An outline and its colour, RGB 0–255; an object has several parts, later ones over earlier ones."""
 
     outline: Outline
     colour: np.ndarray
 
 
 def make_sample_data(folder: Path, seed: int = 0) -> None:
-    """Both sets in the sizes of the demonstration: `folder`/segmentation and `folder`/classification."""
+    """Both sets for the demonstration: `folder`/segmentation and `folder`/classification."""
     make_segmentation_set(folder / "segmentation", seed=seed)
     make_classification_set(folder / "classification", seed=seed)
 
@@ -39,7 +39,7 @@ def make_sample_data(folder: Path, seed: int = 0) -> None:
 def make_segmentation_set(
     folder: Path, count_train: int = 160, count_validation: int = 40, size: int = 160, seed: int = 0
 ) -> None:
-    """Scenes of one to three things: JPEG images, PNG masks of the same stem with 0 and 255.
+    """Scenes of one to three objects: JPEG images, PNG masks of the same stem with 0 and 255.
 
     Fills the channel folders train, train_annotation, validation and validation_annotation below `folder`.
     size: the width in pixels; the height is three quarters of it. The same seed gives the same bytes.
@@ -54,9 +54,9 @@ def make_segmentation_set(
 def make_classification_set(
     folder: Path, count_train: int = 400, count_validation: int = 80, size: int = 96, seed: int = 0
 ) -> None:
-    """One shape an image, in class folders: train/CLASS/*.jpg and validation/CLASS/*.jpg below `folder`.
+    """One shape per image, in class folders: train/CLASS/*.jpg and validation/CLASS/*.jpg below `folder`.
 
-    The counts are of all classes together, shared out evenly. size: both sides, in pixels.
+    The counts are for all classes together, divided evenly. size: both sides, in pixels.
     The same seed gives the same bytes.
     """
     for split, count in zip(_SPLITS, (count_train, count_validation), strict=True):
@@ -90,12 +90,12 @@ def draw_shape(shape: str, size: int, draw: np.random.Generator) -> np.ndarray:
 
 
 def _generator(seed: int, split: str, index: int) -> np.random.Generator:
-    """One for each image: a larger set begins with the images of a smaller one."""
+    """A generator for each image: a larger set begins with the images of a smaller one."""
     return np.random.default_rng((seed, _SPLITS.index(split), index))
 
 
 def _regular(corners: int, inner: float = 1.0) -> Outline:
-    """A regular polygon with a corner on top; with `inner` below 1 a star, whose inner corners lie that far out."""
+    """A regular polygon with a corner on top; with `inner` below 1 a star with that inner radius."""
     points = corners if inner == 1 else 2 * corners
     angles = np.arange(points) * 2 * np.pi / points - np.pi / 2
     radii = np.where(np.arange(points) % 2, inner, 1.0)
@@ -131,7 +131,7 @@ def _polygon(draw: np.random.Generator) -> list[Part]:
 
 
 def _car(draw: np.random.Generator) -> list[Part]:
-    """Seen from the side: body and cabin in one colour, a window, two wheels."""
+    """A car from the side: body and cabin in one colour, a window, two wheels."""
     body = np.array(
         [(-1.3, 0.4), (-1.3, 0.0), (-0.8, -0.1), (-0.5, -0.6), (0.4, -0.6), (0.8, -0.1), (1.3, 0.05), (1.3, 0.4)]
     )
@@ -176,9 +176,9 @@ def _ground(height: int, width: int, draw: np.random.Generator, most_lines: int 
 def _paint(
     image: np.ndarray, thing: list[Part], centre: np.ndarray, radius: float, draw: np.random.Generator
 ) -> np.ndarray:
-    """Draw a thing into the image, edges antialiased and light falling from one side.
+    """Draw an object into the image, with antialiased edges and light from one side.
 
-    Returns where it covers at least half of a pixel, bool [H, W].
+    Returns the pixels of which it covers at least half, bool [H, W].
     """
     light = draw.uniform(-0.25, 0.25, 2)
     height, width = image.shape[:2]
@@ -202,7 +202,7 @@ def _coverage(outline: Outline, height: int, width: int) -> np.ndarray:
 
 
 def _finish(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
-    """The camera's noise, then uint8."""
+    """Add camera noise, convert to uint8."""
     noisy = image + np.float32(draw.uniform(2, 8)) * draw.standard_normal(image.shape, np.float32)
     rounded: np.ndarray = np.clip(np.rint(noisy), 0, 255)
     return rounded.astype(np.uint8)

@@ -17,9 +17,9 @@ Sampling = Literal["natural", "balanced", "undersample"]
 
 
 class SampleKey(NamedTuple):
-    """The request for a sample in an epoch: what is random about it depends on nothing else.
+    """A sample in an epoch. Its augmentation depends on nothing else.
 
-    repetition: how often the epoch has drawn this sample before, so that each time it is augmented anew.
+    repetition: how often the epoch has drawn this sample before, so that each time is augmented differently.
     """
 
     sample_index: int
@@ -31,7 +31,7 @@ class Order(Protocol):
     """Which samples an epoch draws, in a random order."""
 
     def __len__(self) -> int:
-        """Samples an epoch."""
+        """The number of samples in an epoch."""
         ...
 
     def draw(self, generator: torch.Generator) -> list[int]:
@@ -53,7 +53,7 @@ class Natural:
 
 
 class ClassBalanced:
-    """`quota` samples of each class; a smaller class is gone through again and again, a larger one in part."""
+    """`quota` samples of each class: a smaller class is repeated, a larger one is used in part."""
 
     def __init__(self, labels: Sequence[int], quota: int) -> None:
         members: dict[int, list[int]] = {}
@@ -76,17 +76,19 @@ class ClassBalanced:
 
 
 def build_order(sampling: Sampling, samples: Sequence[Sample]) -> Order:
-    """natural: each sample once. balanced: as many of each class, about as many as there are samples in all.
-    undersample: of each class as many as the smallest has.
+    """The order for a `sampling`.
 
-    Raises InputError where classes cannot be told apart by one label an image.
+    natural: each sample once. balanced: the same number of each class, in total about the number of samples.
+    undersample: of each class as many as the smallest class has.
+
+    Raises InputError if samples do not have exactly one label.
     """
     if sampling == "natural":
         return Natural(len(samples))
     labels = [sample.label for sample in samples if sample.label is not None]
     if len(labels) < len(samples):
         raise InputError(
-            f"sampling={sampling} draws images by their one class; for masks and for several labels to an image "
+            f"sampling={sampling} needs exactly one class per image; for masks and multi-label images "
             "leave sampling out and set class_weights=balanced"
         )
     sizes = Counter(labels)
@@ -94,11 +96,11 @@ def build_order(sampling: Sampling, samples: Sequence[Sample]) -> Order:
 
 
 class TrainingSampler(Sampler[SampleKey]):
-    """A new order in each epoch, the same for the same seed, dealt out evenly to `world_size` processes.
+    """A new order in each epoch, the same for the same seed, divided evenly among `world_size` processes.
 
-    Where the samples do not divide evenly, the first of the order come twice: every process must take the same
+    If the samples do not divide evenly, the first ones of the order occur twice: every process must take the same
     number of steps. Call `set_epoch` before each epoch.
-    most: samples of this process in an epoch, where others have fewer; each epoch passes over others.
+    max_samples: the limit for this process in an epoch, if others have fewer; each epoch leaves out different ones.
     """
 
     def __init__(self, order: Order, seed: int, rank: int = 0, world_size: int = 1) -> None:
@@ -108,15 +110,15 @@ class TrainingSampler(Sampler[SampleKey]):
         self.world_size = world_size
         self.epoch = 0
         self.first = 0
-        self.most: int | None = None
+        self.max_samples: int | None = None
 
     def set_epoch(self, epoch: int, first: int = 0) -> None:
-        """`first`: how many of this process's samples to pass over, since they were trained on before."""
+        """first: the number of this process's samples to skip, because they were trained on before."""
         self.epoch, self.first = epoch, first
 
     def __len__(self) -> int:
         share = -(-len(self.order) // self.world_size)
-        return share if self.most is None else min(share, self.most)
+        return share if self.max_samples is None else min(share, self.max_samples)
 
     def __iter__(self) -> Iterator[SampleKey]:
         generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.epoch))
@@ -128,7 +130,7 @@ class TrainingSampler(Sampler[SampleKey]):
 
 
 class EvaluationSampler(Sampler[int]):
-    """Every `world_size`-th sample, in order: all processes together see each sample once."""
+    """Every `world_size`-th sample, in order: each sample is in exactly one process."""
 
     def __init__(self, count: int, rank: int = 0, world_size: int = 1) -> None:
         self.indices = range(rank, count, world_size)
@@ -141,7 +143,7 @@ class EvaluationSampler(Sampler[int]):
 
 
 def mixed_seed(*parts: int) -> int:
-    """One seed of several numbers; near numbers give unrelated seeds."""
+    """One seed from several numbers; similar numbers give unrelated seeds."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
@@ -150,7 +152,7 @@ def _shuffled(count: int, generator: torch.Generator) -> list[int]:
 
 
 def _repetitions(drawn: Sequence[int]) -> list[int]:
-    """How often each was drawn before."""
+    """For each draw, how often the same index was drawn before."""
     seen: Counter[int] = Counter()
     counts = []
     for index in drawn:

@@ -1,4 +1,4 @@
-"""What the data is made of: samples, classes, and a dataset of them split for training."""
+"""A sample, a data set with its splits, and what the user may say about the data."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from byoc_vision.types import ClassInfo, DataFormatName, Task
 
 @dataclass(frozen=True)
 class ByteRange:
-    """An image that lies in a larger file, such as a record of a RecordIO file. It is read as a `Path` is.
+    """An image within a larger file, such as a record of a RecordIO file. It is read like a `Path`.
 
-    title: what messages call it: `train.rec, record 17`.
+    title: its name in messages: `train.rec, record 17`.
     offset, size: in bytes.
-    gaps: stretches of the file within it, as offsets from … to, in order, that do not belong to the image.
+    gaps: ranges of the file within it that are not part of the image, as offsets (from, to), in order.
     """
 
     path: Path
@@ -30,7 +30,7 @@ class ByteRange:
         return self.title
 
     def read_bytes(self) -> bytes:
-        """Raises OSError as a file does."""
+        """Raises OSError like a file."""
         with self.path.open("rb", buffering=0) as file:
             content = os.pread(file.fileno(), self.size, self.offset)
         for start, stop in reversed(self.gaps):
@@ -43,14 +43,16 @@ class ByteRange:
 
 ImageSource = Path | ByteRange
 
+OnBadSample = Literal["fail", "skip"]
+
 
 @dataclass(frozen=True)
 class MaskMap:
-    """What the values stored in mask files stand for, where they are not themselves what counts.
+    """What the values stored in mask files mean, if they are not the labels themselves.
 
     title: where the map comes from, for messages.
-    values: stored value → the value that counts; a stored value that is missing here is an error.
-    hint: what may be wrong with the map and the remedy, added to that error where the unknown value is one that counts.
+    values: (stored value, label) pairs; a stored value that is missing here is an error.
+    hint: what may be wrong with the map and the remedy, added to that error if the unknown value is a label.
     """
 
     title: str
@@ -62,11 +64,11 @@ class MaskMap:
 class Sample:
     """One image and its target.
 
-    mask: the file of its mask (segmentation), and mask_map what its values stand for.
+    mask: the file of its mask (segmentation). mask_map: what the mask's values mean.
     label: the index of its class (classification).
-    labels: the indices of all its classes, in ascending order (multi-label classification); there may be none.
+    labels: the indices of all its classes, ascending, possibly none (multi-label classification).
     group: images of one group (a car, a patient) are never divided between training and validation.
-    stratum: what to draw evenly from when validation images are held out; the label where there is one.
+    stratum: validation images are drawn evenly from each stratum; by default from each label.
     """
 
     image: ImageSource
@@ -80,10 +82,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dataset:
-    """All that training needs to know of the data.
+    """The data as training sees them.
 
-    classes: in the order of the labels. For segmentation `find_dataset` leaves them empty unless the layout names
-    them: `preflight.check` fills them in from the values in the masks.
+    classes: in the order of the labels. For segmentation `find_dataset` leaves them empty unless the data format names
+    them; then `preflight.check` finds them in the masks.
     ignore_value: the pixel value that no loss and no metric counts.
     multi_label: an image has any number of classes, in `Sample.labels`.
     """
@@ -102,34 +104,34 @@ class Dataset:
 
     @property
     def mask_values(self) -> frozenset[int]:
-        """All values that a mask may hold: those of the classes, and the ignored one."""
+        """All values that a mask may hold: those of the classes and the ignored one."""
         values = {entry.value for entry in self.classes} | {self.ignore_value}
         return frozenset(value for value in values if value is not None)
 
     @property
     def splits(self) -> dict[str, tuple[Sample, ...]]:
-        """The splits that hold samples, by name, training first."""
+        """The splits that have samples, by name, training first."""
         named = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: samples for name, samples in named.items() if samples}
 
 
 @dataclass(frozen=True)
 class DataOptions:
-    """What the user may say of the data; all of it can be seen from the data instead.
+    """What the user may say about the data. Each default is detected from the data.
 
-    task: `auto` sees it from the folders.
-    layout: the name of a data layout, or `auto`.
-    validation_split: the share of the training samples that validates where there is no such channel, 0–1;
-    None: what is usual for the layout.
+    task: `auto` detects it from the folders.
+    layout: the name of a data format, or `auto`.
+    validation_split: the share of the training samples that is held out if there is no validation channel, 0–1;
+    None: the default of the data format.
     seed: of that split.
-    num_classes, num_training_samples: checked against what is found.
-    ignore_index: the pixel value of masks that is not counted, 0–255.
-    trimap_border: what the border in the Oxford pets' trimaps is.
-    min_class_count: classes with fewer training images are left out; None: what is usual for the layout.
-    multi_label: None sees it from the labels.
-    on_bad_sample: whether a sample that cannot be used ends the job or is left out.
-    checked_pictures: how many images are decoded before training; None: all, up to a limit.
-    checking_budget: bytes of JPEG that may be decoded before training, where checked_pictures says nothing; None: any.
+    num_classes, num_training_samples: compared with what is found.
+    ignore_index: the pixel value of masks that does not count, 0–255.
+    trimap_border: what the border in the Oxford pets' trimaps means.
+    min_class_count: classes with fewer training images are left out; None: the default of the data format.
+    multi_label: None detects it from the labels.
+    on_bad_sample: whether an invalid sample ends the job or is left out.
+    checked_pictures: the number of images decoded before training; None: all, up to a limit.
+    checking_budget: bytes of JPEG decoded before training if checked_pictures is None; None: no limit.
     """
 
     task: Literal["auto", "segmentation", "classification"] = "auto"
@@ -142,6 +144,6 @@ class DataOptions:
     trimap_border: Literal["ignore", "class"] = "ignore"
     min_class_count: int | None = None
     multi_label: bool | None = None
-    on_bad_sample: Literal["fail", "skip"] = "fail"
+    on_bad_sample: OnBadSample = "fail"
     checked_pictures: int | None = None
     checking_budget: int | None = None

@@ -1,10 +1,10 @@
-"""Files dealt out to the hosts of a job: with ShardedByS3Key each host has other objects of a channel.
+"""Channels of which each host has other files, as with ShardedByS3Key.
 
-What the hosts have is listed on each, and the lists are put together: samples, classes and splits are then found as if
-all files lay on one host, and each host reads those of its own. So a class may lie on one host alone. A file that is
-itself a list, of labels or of records, must be where the samples are found: on the first host.
+Each host lists its files, and the lists are merged: samples, classes and splits are found as if all files were on one
+host, and each host reads its own. So a class may be on one host only. A file that is itself a list, of labels or of
+records, must be on the first host, where the samples are found.
 
-Source: S3DataSource (S3DataDistributionType) in the SageMaker API reference. It says how many objects a host gets, and
+Source: S3DataSource (S3DataDistributionType) in the SageMaker API reference. It says how many objects a host gets, but
 not which.
 """
 
@@ -23,30 +23,33 @@ from byoc_vision.data.samples import ByteRange, Dataset, Sample
 from byoc_vision.errors import InputError
 from byoc_vision.job import Job
 
-# Files that layouts open to find samples: lists, label maps, classes.json, and records.
+# Files that are opened to find samples: lists, label maps, classes.json, and records.
 _LISTS = re.compile(
     r".+\.(lst|rec|records|csv|tsv|json|manifest|jsonl|json-?lines)|(?!readme|licen[cs]e).+\.txt", re.IGNORECASE
 )
 REPLICATE = (
-    "take S3DataDistributionType=FullyReplicated: the hosts share out the images themselves, and with "
-    "TrainingInputMode=FastFile nothing is copied beforehand"
+    "use S3DataDistributionType=FullyReplicated: the hosts divide the images among themselves, and with "
+    "TrainingInputMode=FastFile nothing is copied in advance"
 )
 
 
 @dataclass(frozen=True)
 class HostFiles:
-    """What a host has of the channels that are sharded, by channel."""
+    """The files of a host in the sharded channels, by channel."""
 
     host: str
     channels: Mapping[str, Folder]
 
 
 def list_host(job: Job) -> HostFiles:
-    """Raises InputError for a sharded channel that every host needs, and one that cannot be listed."""
+    """List this host's files in sharded channels.
+
+    Raises InputError if every host needs such a channel, or if it cannot be listed.
+    """
     if needed := [name for name in job.sharded if name in NOT_DATA]:
         raise InputError(
             f"{job.paths.input_data_config}: S3DistributionType of {', '.join(needed)} is ShardedByS3Key, but every "
-            "host needs all of it; take FullyReplicated there"
+            "host needs all of it; use FullyReplicated there"
         )
     paths = {name: job.channels[name].path for name in job.sharded if is_channel_name(name)}
     return HostFiles(
@@ -57,9 +60,9 @@ def list_host(job: Job) -> HostFiles:
 
 @dataclass(frozen=True)
 class Shards:
-    """Which files lie on which host.
+    """Which files are on which host.
 
-    hosts: by their ranks. A channel that is the same on all hosts, as where they share a disk, is not sharded.
+    hosts: by rank. A channel that is the same on all hosts, for example on a shared disk, is not sharded.
     """
 
     hosts: tuple[HostFiles, ...]
@@ -75,9 +78,9 @@ class Shards:
         return tuple(name for name in parts[0] if any(part[name] != parts[0][name] for part in parts))
 
     def together(self) -> dict[str, Folder]:
-        """What lies in these channels on all hosts together, as if on one.
+        """These channels with the files of all hosts, as if on one host.
 
-        Raises InputError where the hosts' channels lie at different paths, and where a list is not on the first host.
+        Raises InputError if the hosts' channels have different paths, or if a list is not on the first host.
         """
         for name in self.channels:
             self._check_paths(name)
@@ -85,41 +88,44 @@ class Shards:
         return {name: merged([entry.channels[name] for entry in self.hosts]) for name in self.channels}
 
     def owner(self, sample: Sample) -> int | None:
-        """The rank of the host that a sample lies on; None where it lies on all."""
+        """The rank of the host that has a sample; None if all hosts have it."""
         return next(iter(self._holders(sample)), None)
 
     def owners(self, samples: Sequence[Sample]) -> list[int] | None:
-        """That of each sample; None where all lie on all hosts. In a mixture the first host has what all have."""
+        """The owner of each sample; None if all hosts have all samples.
+
+        If only some are sharded, the others belong to the first host.
+        """
         found = [self.owner(sample) for sample in samples]
         return None if all(owner is None for owner in found) else [owner or 0 for owner in found]
 
     def refuse_parted(self, dataset: Dataset) -> None:
-        """Raises InputError that names an image whose mask lies on another host."""
+        """Raises InputError that names an image whose mask is on another host."""
         for split, samples in dataset.splits.items():
             parted = [sample for sample in samples if len(self._holders(sample)) > 1]
             if parted:
                 image, mask = self._holders(parted[0])
                 raise InputError(
-                    f"{parted[0].image} lies on {self.names[image]} without its mask, {parted[0].mask} lies on "
-                    f"{self.names[mask]}, and so for {len(parted)} of {len(samples)} {split} images: with "
-                    f"ShardedByS3Key ({', '.join(self.channels)}) objects are dealt out one by one, and the channels "
-                    "each for itself. Put images and masks into one prefix if they come to the hosts in pairs "
-                    f"there; else {REPLICATE}"
+                    f"{parted[0].image} is on {self.names[image]} without its mask: {parted[0].mask} is on "
+                    f"{self.names[mask]}. The same holds for {len(parted)} of {len(samples)} {split} images: "
+                    f"ShardedByS3Key ({', '.join(self.channels)}) distributes single objects, and each channel on its "
+                    "own. Put images and masks under one prefix if they reach the hosts in pairs there; otherwise "
+                    f"{REPLICATE}"
                 )
 
     def refuse_idle(self, dataset: Dataset) -> None:
-        """Raises InputError that names the hosts which have no image to train on."""
+        """Raises InputError that names the hosts without a training image."""
         owners = self.owners(dataset.train)
         counts = self.counts(owners) if owners else {}
         if idle := [host for host, count in counts.items() if not count]:
             raise InputError(
-                f"{', '.join(idle)}: of the {len(dataset.train)} training images none lies there, with "
-                f"S3DistributionType=ShardedByS3Key ({', '.join(self.channels)}); take {len(counts) - len(idle)} "
+                f"{', '.join(idle)} has none of the {len(dataset.train)} training images, with "
+                f"S3DistributionType=ShardedByS3Key ({', '.join(self.channels)}); use {len(counts) - len(idle)} "
                 f"instead of {len(counts)} hosts (instance_count), or {REPLICATE}"
             )
 
     def counts(self, owners: Sequence[int]) -> dict[str, int]:
-        """How many samples lie on each host."""
+        """The number of samples on each host."""
         count = Counter(owners)
         return {host: count[rank] for rank, host in enumerate(self.names)}
 
@@ -134,7 +140,7 @@ class Shards:
         return found
 
     def _holders(self, sample: Sample) -> list[int]:
-        """The ranks of the hosts that hold its image and its mask, as far as these are sharded, each once."""
+        """The ranks of the hosts that have its image and its mask, as far as these are sharded, each once."""
         paths = [file.path if isinstance(file, ByteRange) else file for file in (sample.image, sample.mask) if file]
         return list(dict.fromkeys(self._holder[path] for path in paths if path in self._holder))
 
@@ -144,7 +150,7 @@ class Shards:
             if other.channels[name].path != first.channels[name].path:
                 raise InputError(
                     f"the channel {name} is {first.channels[name].path} on {first.host}, but "
-                    f"{other.channels[name].path} on {other.host}; let --root be the same on all hosts"
+                    f"{other.channels[name].path} on {other.host}; use the same --root on all hosts"
                 )
 
     def _check_lists(self, name: str) -> None:
@@ -153,8 +159,8 @@ class Shards:
             for path in other.channels[name].all_files():
                 if path not in here and _LISTS.fullmatch(path.name):
                     raise InputError(
-                        f"{path} lies on {other.host} alone, with S3DistributionType=ShardedByS3Key ({name}): labels, "
-                        "lists and records are needed on every host. Put lists into a channel of their own that is "
-                        f"FullyReplicated ({name}_lst, {name}_csv, {name}_manifest, label_map); for all else "
+                        f"{path} is only on {other.host}, with S3DistributionType=ShardedByS3Key ({name}): every host "
+                        "needs labels, lists and records. Put lists into a channel of their own that is "
+                        f"FullyReplicated ({name}_lst, {name}_csv, {name}_manifest, label_map); for everything else "
                         f"{REPLICATE}"
                     )

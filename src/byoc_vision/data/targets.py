@@ -1,4 +1,4 @@
-"""The target of a sample: what its mask file or its label says."""
+"""The target of a sample: the values in its mask file."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from byoc_vision.data.decoding import read_mask
 from byoc_vision.data.samples import ImageSource, MaskMap, Sample
 from byoc_vision.errors import DataError
 
-NO_CLASS = "neither a class nor ignored"  # what is said of a value in a mask
+NO_CLASS = "neither a class nor ignored"  # of a value in a mask
 
 _SHOWN_VALUES = 6
 
 
 def read_mask_values(sample: Sample) -> np.ndarray:
-    """The values that count in a sample's mask, uint8 [H, W], after its map where it has one.
+    """The labels in a sample's mask, uint8 [H, W], translated by its map if it has one.
 
-    Raises DataError as `read_mask` does, and where the mask stores a value that its map does not know.
+    Raises DataError as `read_mask` does, and if the mask stores a value that is not in its map.
     """
     if sample.mask is None:
         raise ValueError(f"{sample.image} has no mask")
@@ -36,15 +36,15 @@ def read_mask_values(sample: Sample) -> np.ndarray:
 
 
 def size_problem(sample: Sample, image: tuple[int, ...], mask: tuple[int, ...]) -> str:
-    """What is wrong with a mask of another size than its image, and the remedy. Heights and widths in pixels."""
+    """The message for a mask with another size than its image. image, mask: height and width in pixels."""
     text = f"{sample.mask} has {mask[1]} × {mask[0]} pixels, its image {sample.image.name} has {image[1]} × {image[0]}"
     if mask == image[::-1] and image[0] != image[1]:
-        return text + "; the image is perhaps turned by its EXIF orientation: draw the mask over the upright image"
-    return text + "; export both in one size"
+        return text + "; perhaps the image is rotated by its EXIF orientation: draw the mask over the upright image"
+    return text + "; export both in the same size"
 
 
 def values_problem(mask: ImageSource | None, values: Sequence[int]) -> str:
-    """What is wrong with a mask that holds values which are neither a class nor ignored."""
+    """The message for a mask that holds values which are neither a class nor ignored."""
     shown = ", ".join(map(str, values[:_SHOWN_VALUES])) + (", …" if len(values) > _SHOWN_VALUES else "")
     return f"{mask} holds {shown}, {NO_CLASS}"
 
@@ -52,5 +52,5 @@ def values_problem(mask: ImageSource | None, values: Sequence[int]) -> str:
 def _not_in_map(sample: Sample, mask_map: MaskMap, unknown: list[int]) -> str:
     shown = ", ".join(map(str, unknown[:_SHOWN_VALUES])) + (", …" if len(unknown) > _SHOWN_VALUES else "")
     is_turned = not {value for _, value in mask_map.values}.isdisjoint(unknown)
-    remedy = mask_map.hint if is_turned and mask_map.hint else "mend the mask or the map"
-    return f"{sample.mask} holds the values {shown}, which {mask_map.title} does not know; {remedy}"
+    remedy = mask_map.hint if is_turned and mask_map.hint else "fix the mask or the map"
+    return f"{sample.mask} holds the values {shown}, which {mask_map.title} does not contain; {remedy}"

@@ -1,4 +1,4 @@
-"""How many processes load images, and what each of them must set."""
+"""How many processes load images, and the settings of each of them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 def free_shared_memory(folder: Path = SHARED_MEMORY, shared_by: int = 1) -> int | None:
-    """Bytes through which workers can hand over batches; None where the system has no such folder.
+    """Bytes of shared memory through which workers can pass batches; None if the system has no such folder.
 
-    `shared_by`: the training processes of this machine, each with workers of its own.
+    shared_by: the number of training processes on this machine, each with its own workers.
     """
     return shutil.disk_usage(folder).free // shared_by if folder.is_dir() else None
 
@@ -29,21 +29,25 @@ def choose_workers(
 ) -> int:
     """The number of loader processes; 0 loads in the training process itself.
 
-    batches: of an epoch; more workers than these would idle.
-    cores: that this process may count as its own. On a CPU half of them are left to the model.
-    requested: what the user asked for; otherwise all cores next to a GPU, at most 16.
-    A container started without `--shm-size` has 64 MB of shared memory, and a worker that finds it full dies of
-    a bus error: so no more workers than it can hold batches for.
+    A container started without `--shm-size` has 64 MB of shared memory, and a worker that finds it full dies of a bus
+    error: so there are no more workers than it has room for batches.
+
+    Args:
+        batches: of an epoch; more workers than this would be idle.
+        batch_bytes: the size of a batch.
+        cores: of this process. Without a GPU the model gets half of them.
+        shared_memory: its free bytes; None if there is none.
+        requested: by the user; by default all cores if there is a GPU, at most 16.
     """
     wanted = requested if requested is not None else min(cores if on_gpu else cores // 2, MOST_WORKERS)
     workers = min(wanted, batches) if batches > 1 else 0
     if shared_memory is None or workers == 0:
         return workers
-    # What is prefetched, one in the making, and as much again for sizes that vary.
+    # The prefetched batches and the next one, times two because sizes vary.
     fitting = shared_memory // max(1, 2 * (PREFETCHED_BATCHES + 1) * batch_bytes)
     if fitting < workers:
         logger.warning(
-            "%d MB of shared memory suffice for %d loader processes, not for %d; give the container more (--shm-size)",
+            "%d MB of shared memory are enough for %d loader processes, not %d; give the container more (--shm-size)",
             shared_memory // 2**20,
             fitting,
             workers,
@@ -52,12 +56,12 @@ def choose_workers(
 
 
 def start_worker(_: int) -> None:
-    """One thread in each loader process: there are as many processes as the cores bear.
+    """One thread in each loader process, and a process group of its own.
 
-    Ctrl-C and what else asks a whole group of processes to stop is for the training process, which needs its loaders
-    for the step that it finishes.
+    Ctrl-C and other signals to a process group reach only the training process, which needs its loaders to finish the
+    step.
     """
-    import torch  # here, so that what checks images alone starts without it
+    import torch  # here, so that commands that only check images start without it
 
     os.setpgid(0, 0)
     cv2.setNumThreads(0)

@@ -1,6 +1,6 @@
-"""What the hyperparameters of SageMaker's built-in vision algorithms are here.
+"""The hyperparameters of SageMaker's built-in vision algorithms.
 
-Most go by the same name. The rest are translated, or no longer mean anything, which a warning says.
+Most have the same name here. The others are translated, or have no effect, which a warning says.
 Source: "Semantic Segmentation Hyperparameters" and "Image Classification Hyperparameters" in the SageMaker developer
 guide.
 """
@@ -16,16 +16,16 @@ logger = logging.getLogger(__name__)
 RESNET_DEPTHS = (18, 34, 50, 101, 152, 200)
 
 RETIRED: Mapping[str, str] = {
-    "gamma2": "rmsprop here has one decay, gamma1",
+    "gamma2": "rmsprop has one decay here, gamma1",
     "kv_store": "GPUs and hosts average their gradients in each step",
 }
-"""Names that are read and mean nothing any more, and why."""
+"""Names that are accepted without effect, and the reason."""
 
 
 def translate(name: str, value: Any) -> tuple[str, Any]:
-    """The field and the value that stand for a built-in algorithm's; others come back as they are.
+    """The field and the value for a built-in algorithm's name and value; others are returned unchanged.
 
-    Raises ValueError that says what fits where the value does not.
+    Raises ValueError that says what is allowed.
     """
     translation = _TRANSLATIONS.get(name)
     return translation(value) if translation else (name, value)
@@ -33,7 +33,7 @@ def translate(name: str, value: Any) -> tuple[str, Any]:
 
 def _model_of_depth(value: Any) -> tuple[str, Any]:
     if value not in RESNET_DEPTHS:
-        raise ValueError(f"a ResNet has {', '.join(map(str, RESNET_DEPTHS))} layers here; or name a model with `model`")
+        raise ValueError(f"a ResNet has {', '.join(map(str, RESNET_DEPTHS))} layers here; use `model` for others")
     return "model", f"resnet{value}"
 
 
@@ -50,7 +50,7 @@ def _size_of_shape(value: Any) -> tuple[str, Any]:
 
 
 def _resize(value: Any) -> tuple[str, Any]:
-    """A number is the built-in Image Classification's, a word our rule."""
+    """A number is the shorter side, as in the built-in Image Classification; a word is the resize rule."""
     return ("short_side" if isinstance(value, int | float) and not isinstance(value, bool) else "resize"), value
 
 

@@ -1,4 +1,4 @@
-"""The types of hyperparameters: how a value may be spelt, and within which bounds it lies."""
+"""The types of hyperparameters: the spellings and the bounds of their values."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from byoc_vision.types import DataFormatName, ResizeRule
 
 Choice = TypeVar("Choice")
 
-MOST_STEPS = 100  # of a trace: each has thousands of events
+MOST_STEPS = 100  # of a trace: each step has thousands of events
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """How the documentation writes a type's values."""
+    """How the documentation shows a type's values."""
 
     text: str
 
@@ -50,12 +50,12 @@ def _as_name_or_numbers(value: Any) -> Any:
 
 
 def _as_figure(value: Any) -> Any:
-    """`validation:f1`, as tuners name it, is the validation images' f1."""
+    """`validation:f1`, as tuners name it, is the metric f1."""
     return _as_name(value).removeprefix("validation:") if isinstance(value, str) else value
 
 
 def _as_steps(value: Any) -> Any:
-    """`"10:20"` are the steps 10 to 20."""
+    """`"10:20"` means the steps 10 to 20."""
     parts = value.split(":") if isinstance(value, str) else value
     if not isinstance(parts, list | tuple) or len(parts) != 2:
         raise PydanticCustomError("steps", "it should be from:to, as 10:20")
@@ -74,7 +74,7 @@ def _are_steps(steps: tuple[int, int]) -> tuple[int, int]:
 
 
 def _spelt(read: Callable[[Any], str]) -> BeforeValidator:
-    """A text that `read` brings into its one spelling, or refuses with a ValueError that says what fits."""
+    """A text in the canonical spelling of `read`, whose ValueError becomes a validation error."""
 
     def checked(value: Any) -> str:
         try:
@@ -123,5 +123,5 @@ FigureName = Annotated[
 
 
 def field(default: Any, description: str, *aliases: str) -> Any:
-    """A field with its line of documentation and the other names it goes by."""
+    """A field with its documentation and its other names."""
     return Field(default=default, description=description, json_schema_extra={"aliases": list(aliases)})

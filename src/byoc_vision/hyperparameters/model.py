@@ -1,4 +1,4 @@
-"""What a job can be told."""
+"""The hyperparameters of a job."""
 
 from __future__ import annotations
 
@@ -42,36 +42,40 @@ class Hyperparameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False)
 
     # The task and the data
-    task: TaskName = field("auto", "What to learn. `auto` sees it from the data: class folders or images with masks.")
-    data_layout: DataLayout = field("auto", "How the data are laid out. `auto` recognises it.")
+    task: TaskName = field("auto", "The task. `auto` detects it from the data: class folders or images with masks.")
+    data_layout: DataLayout = field("auto", "How the data are stored. `auto` detects it.")
     num_classes: Annotated[int, Field(ge=2, le=10_000)] | None = field(
-        None, "The number of classes. Seen from the data where it is not given, checked where it is."
+        None, "The number of classes. By default found in the data; if given, compared with them."
     )
     num_training_samples: PositiveInt | None = field(
-        None, "The number of training images. Counted in any case; a warning where it differs."
+        None, "The number of training images. They are counted in any case; a warning tells if the number differs."
     )
     ignore_index: Annotated[int, Field(ge=0, le=255)] | None = field(
-        None, "The mask value that no loss and no metric counts. 255 where masks have more than two values."
+        None, "The mask value that no loss and no metric counts. By default 255 if masks have more than two values."
     )
     trimap_border: Annotated[Literal["ignore", "class"], SPELT] = field(
-        "ignore", "Whether the border in the Oxford pets' trimaps is not counted, or a class of its own."
+        "ignore", "Whether the border in the Oxford pets' trimaps is ignored or a class of its own."
     )
     multi_label: bool | None = field(
-        None, "Whether an image may have any number of classes. Seen from the labels where it is not given."
+        None, "Whether an image may have any number of classes. By default detected from the labels."
     )
     min_class_count: PositiveInt | None = field(
-        None, "Classes with fewer training images are left out. 50 for Polyvore, none elsewhere."
+        None,
+        "Classes with fewer training images are left out. By default 50 for Polyvore, none for other data.",
     )
     validation_split: Share | None = field(
-        None, "The share of the training images held out where nothing validates. 0.2; 0.25 for the Oxford pets."
+        None,
+        "The share of the training images that is held out if there is no validation channel. By default 0.2, or 0.25 "
+        "for the Oxford pets.",
     )
     on_bad_sample: Annotated[Literal["fail", "skip"], SPELT] = field(
-        "fail", "Whether an image or mask that cannot be used ends the job, by name, or is left out with a warning."
+        "fail",
+        "Whether an invalid image or mask ends the job with an error that names it, or is left out with a warning.",
     )
     checked_pictures: PositiveInt | None = field(
         None,
-        "How many images are decoded and checked before training; the others are read in the first epoch. As many as "
-        "take about two seconds: 25 MB of JPEG a core.",
+        "The number of images that are decoded and checked before training; the others are read in the first epoch. By "
+        "default as many as take about two seconds: 25 MB of JPEG per core.",
     )
 
     # The model
@@ -87,40 +91,40 @@ class Hyperparameters(BaseModel):
     )
     pretrained: bool | Annotated[Literal["auto"], SPELT] = field(
         "auto",
-        "Start from pretrained weights. `auto`: where a `pretrained` channel or the image has them; "
-        "`true` also asks the hub, and fails where none can be had.",
+        "Start from pretrained weights. `auto`: if a `pretrained` channel or the Docker image has them; `true`: also "
+        "download them from the hub, and fail if there are none.",
         "use_pretrained_model",
     )
     hidden_units: Units = field(
-        (), "Hidden layers of the classifier's head, as `512` or `512, 128`. None: one linear layer."
+        (), "Sizes of hidden layers in the classifier's head, as `512` or `512, 128`. By default one linear layer."
     )
     dropout_rate: Fraction = field(0.0, "Dropout in the classifier's head.", "dropout")
     sync_batch_norm: bool = field(
-        False, "Batch normalisation over the images of all GPUs' batches, not of each alone.", "syncbn"
+        False, "Batch normalisation over the batches of all GPUs instead of each GPU's own.", "syncbn"
     )
 
     # The images
     image_size: Size | None = field(
         None,
-        "The model's input, as `256` or `height, width`. 256 for segmentation, 224 for classification.",
+        "The model's input, as `256` or `height, width`. By default 256 for segmentation and 224 for classification.",
         "base_size",
     )
     resize: Resize | None = field(
         None,
-        "How an image is fitted into `image_size`: `stretch`, `letterbox`, or for classification "
-        "`short_side` (cut around the centre). `stretch` for segmentation, `short_side` for classification.",
+        "How an image is resized to `image_size`: `stretch`, `letterbox`, or for classification `short_side` (center "
+        "crop). By default `stretch` for segmentation and `short_side` for classification.",
     )
     short_side: PositiveInt | None = field(
         None,
-        "The shorter side, in pixels, that an image is resized to before `image_size` is cut out of its middle "
-        "(in training at random). As `image_size` where it is not given. Classification.",
+        "Classification: the length in pixels to which an image's shorter side is resized before `image_size` is "
+        "cropped from the centre (in training at random). By default as `image_size`.",
     )
     crop_size: Size | None = field(
-        None, "Segmentation trains on random parts of this size, cut out of the images at `image_size`."
+        None, "Segmentation: train on random crops of this size, taken from the images at `image_size`."
     )
     augmentation: str = field(
         "light",
-        "How much training images are varied: `none`, `flip`, `light`, `strong`; `crop`, `crop_color`, "
+        "How training images are augmented: `none`, `flip`, `light`, `strong`; `crop`, `crop_color`, "
         "`crop_color_transform`; or a JSON file that albumentations saved, in the channel `augmentation`.",
         "augmentation_type",
     )
@@ -128,11 +132,11 @@ class Hyperparameters(BaseModel):
     # The optimisation
     epochs: PositiveInt = field(10, "Passes over the training images.", "num_epochs")
     batch_size: PositiveInt = field(
-        16, "Images a step and process (one process a GPU).", "mini_batch_size", "train_batch_size"
+        16, "Images per step and process (one process per GPU).", "mini_batch_size", "train_batch_size"
     )
     validation_batch_size: PositiveInt | None = field(
         None,
-        "Images a step in evaluation. As `batch_size` where it is not given.",
+        "Images per step in evaluation. By default as `batch_size`.",
         "validation_mini_batch_size",
         "test_batch_size",
     )
@@ -142,19 +146,19 @@ class Hyperparameters(BaseModel):
     label_smoothing: Fraction = field(0.0, "The share of the target that is spread over all classes.")
     class_weights: ClassWeights = field(
         "none",
-        "What each class counts in the loss: `balanced` (by the inverse of its images or pixels), `effective` "
-        "(by the effective number of samples), or a list with a weight a class.",
+        "The weight of each class in the loss: `balanced` (the inverse of its number of images or pixels), `effective` "
+        "(the effective number of samples), or a list with a weight for each class.",
     )
     effective_number_beta: Share = field(
-        0.999, "Beta of `class_weights=effective`: nearer to 1 weighs rare classes more."
+        0.999, "Beta of `class_weights=effective`: values closer to 1 give rare classes more weight."
     )
     sampling: Annotated[Literal["natural", "balanced", "undersample"], SPELT] = field(
         "natural",
-        "Which images an epoch draws. `balanced`: of each class as many, rare ones several times; `undersample`: of "
-        "each class as many as the rarest has, others in other epochs. Classification.",
+        "Classification: which images an epoch draws. `balanced`: the same number of each class, rare ones several "
+        "times; `undersample`: of each class as many as the rarest class has, different ones in each epoch.",
     )
     freeze_epochs: NonNegativeInt = field(
-        0, "For so many epochs the head alone learns; the encoder and its batch-norm statistics stay as they are."
+        0, "Train only the head for this number of epochs; the encoder and its batch-norm statistics do not change."
     )
     encoder_lr_factor: Annotated[float, Field(gt=0, le=1)] = field(
         1.0, "The encoder's learning rate, as a share of the head's."
@@ -172,22 +176,22 @@ class Hyperparameters(BaseModel):
     rmsprop_alpha: Fraction = field(0.9, "For `rmsprop`: the decay of the gradients' squares.", "gamma", "gamma1")
     weight_decay: NonNegativeFloat = field(1e-4, "Not applied to biases and normalisation layers.")
     lr_scheduler: Annotated[Literal["cosine", "poly", "step", "one_cycle", "constant"], SPELT] = field(
-        "cosine", "How the learning rate falls, step by step. `step` where `lr_scheduler_step` is given."
+        "cosine", "How the learning rate falls, step by step. By default `step` if `lr_scheduler_step` is given."
     )
     lr_scheduler_step: Epochs = field((10, 20), "For `step`: the epochs after which the learning rate falls.")
-    lr_scheduler_factor: Share = field(0.1, "For `step`: by how much it falls.")
-    warmup_epochs: NonNegativeFloat = field(0.0, "Epochs, also parts of one, of linear warm-up.")
+    lr_scheduler_factor: Share = field(0.1, "For `step`: the factor by which it falls.")
+    warmup_epochs: NonNegativeFloat = field(0.0, "Epochs of linear warm-up, also fractions.")
     precision: PrecisionName = field(
         "auto",
-        "`auto`: bfloat16 on GPUs since Ampere and on CPUs with AMX, float16 with scaling on older GPUs, else float32.",
+        "`auto`: bfloat16 on GPUs since Ampere and CPUs with AMX, float16 with scaling on older GPUs, else float32.",
         "precision_dtype",
     )
-    clip_grad_norm: NonNegativeFloat = field(0.0, "The largest norm of the gradient; 0 sets no limit.")
+    clip_grad_norm: NonNegativeFloat = field(0.0, "The maximum norm of the gradient; 0: no limit.")
     accumulate_steps: PositiveInt = field(
-        1, "Batches whose gradients make one optimiser step: as a batch so many times as large, in the memory of one."
+        1, "Batches per optimiser step: their gradients add up as in a larger batch, but use the memory of one."
     )
     auto_batch_size: bool = field(
-        False, "Find the largest `batch_size` that fits into the GPU's memory. On a CPU `batch_size` stays."
+        False, "Find the largest `batch_size` that fits into the GPU's memory. No effect on a CPU."
     )
     scale_learning_rate: bool = field(
         False, "Multiply `learning_rate` by the number of processes and `accumulate_steps` (Goyal et al., 2017)."
@@ -196,66 +200,68 @@ class Hyperparameters(BaseModel):
     # The run
     objective: FigureName = field(
         "auto",
-        "The validation figure by which the best epoch is kept. `auto`: `dice` for one kind of object, `miou` for "
-        "several, `accuracy` for images, `map` for images with many labels.",
+        "The validation metric that selects the best epoch. `auto`: `dice` for two classes of pixels, `miou` for more, "
+        "`accuracy` for classification, `map` for multi-label classification.",
         "objective_metric",
     )
     top_k: Annotated[int, Field(ge=2)] | None = field(
-        None, "Also report how often the target is among the k likeliest classes."
+        None, "Also report how often the target is among the k most probable classes."
     )
     early_stopping: bool = field(False, "Stop when the objective no longer improves.")
-    early_stopping_patience: PositiveInt = field(5, "Epochs without improvement before the stop.")
-    early_stopping_min_epochs: NonNegativeInt = field(5, "No stop before this many epochs.")
-    early_stopping_tolerance: NonNegativeFloat = field(0.0, "What counts as improvement, in the metric's units.")
-    checkpoint_minutes: NonNegativeFloat = field(
-        10.0, "A checkpoint after so many minutes, in the middle of an epoch too; 0: not by time."
+    early_stopping_patience: PositiveInt = field(5, "Epochs without improvement before training stops.")
+    early_stopping_min_epochs: NonNegativeInt = field(5, "Minimum number of epochs before training stops.")
+    early_stopping_tolerance: NonNegativeFloat = field(
+        0.0, "The minimum change of the objective that counts as improvement."
     )
-    checkpoint_epochs: PositiveInt = field(1, "A checkpoint after so many epochs.", "checkpoint_frequency")
+    checkpoint_minutes: NonNegativeFloat = field(
+        10.0, "Write a checkpoint after this number of minutes, also within an epoch; 0: not by time."
+    )
+    checkpoint_epochs: PositiveInt = field(1, "Write a checkpoint after this number of epochs.", "checkpoint_frequency")
     checkpoint_keep: NonNegativeInt = field(
-        2, "How many checkpoints stay, beside the best model; 0: none are written, and none is resumed."
+        2, "The number of checkpoints to keep, in addition to the best model; 0: write none and resume from none."
     )
     resume: Annotated[Literal["auto", "never"], SPELT] = field(
-        "auto", "`auto`: go on from the newest checkpoint in /opt/ml/checkpoints; `never`: start anew."
+        "auto", "`auto`: continue from the newest checkpoint in /opt/ml/checkpoints; `never`: start from the beginning."
     )
     allow_cpu_fallback: bool = field(
-        False, "Train on the CPU where there is a GPU whose driver is too old, instead of ending the job."
+        False, "Train on the CPU if the GPU's driver is too old, instead of ending the job."
     )
     cache: Annotated[Literal["auto", "off", "memory", "disk"], SPELT] = field(
         "auto",
-        "Where decoded, resized images are kept from the first epoch on. `auto`: on disk, as far as half of the free "
-        "memory holds their pages; `disk`: up to half of the free disk; `memory`: in /dev/shm.",
+        "Where decoded, resized images are kept from the first epoch on. `auto`: on disk, up to half of the free "
+        "memory, which then holds their pages; `disk`: up to half of the free disk; `memory`: in /dev/shm.",
     )
-    cache_gb: PositiveFloat | None = field(None, "What the cache may come to, in GB, instead of those halves.")
+    cache_gb: PositiveFloat | None = field(None, "The maximum size of the cache in GB, instead of those halves.")
     openvino: bool = field(
-        True, "Also leave the model as OpenVINO reads it, for endpoints on CPUs: it takes some seconds at the end."
+        True, "Also export the OpenVINO model, for endpoints on CPUs: this takes some seconds at the end."
     )
     num_workers: NonNegativeInt | None = field(
-        None, "Processes that read images. Chosen from cores and shared memory where it is not given.", "workers"
+        None, "Processes that read images. By default chosen from cores and shared memory.", "workers"
     )
     health_action: HealthAction = field(
         "warn",
-        "What a health rule does that finds a fault: `none`, `warn`, `stop`; of single rules as `warn, "
-        "ExplodingTensor=stop, Overfit=none` or a JSON object. docs/health.md lists the rules.",
+        "What happens if a health rule fires: `none`, `warn`, `stop`; for single rules as `warn, ExplodingTensor=stop, "
+        "Overfit=none` or a JSON object. docs/health.md lists the rules.",
     )
     health_thresholds: HealthThresholds = field(
-        "", "From which figures on a rule fires, as `DeadRelu.share=0.6, Plateau.epochs=8` or a JSON object."
+        "", "The thresholds at which rules fire, as `DeadRelu.share=0.6, Plateau.epochs=8` or a JSON object."
     )
-    seed: NonNegativeInt = field(42, "The seed of everything random.")
+    seed: NonNegativeInt = field(42, "The seed of all random numbers.")
 
-    # What is told of the run
+    # The reports
     report: bool = field(
-        True, "Also leave report.html, made anew after each epoch where that takes less than 2 % of the time."
+        True, "Also write report.html, and update it after each epoch if that takes less than 2 % of the time."
     )
     tensorboard: bool = field(
         True, "Write curves for TensorBoard to /opt/ml/output/tensorboard (TensorBoardOutputConfig takes them to S3)."
     )
     tensorboard_histograms: bool = field(
-        False, "Also write a histogram of each layer's weights after each epoch: seconds, with a large network."
+        False, "Also write a histogram of each layer's weights after each epoch: takes seconds for a large network."
     )
     profile_steps: Steps | None = field(
         None,
-        "The steps of the whole job, as `10:20`, counted from 1 and 100 at the most, of which the profiler writes a "
-        "trace to output/data/profile.",
+        "The steps that the profiler traces to output/data/profile, as `10:20`: counted from 1 over the whole job, at "
+        "most 100.",
     )
 
     @model_validator(mode="after")
@@ -263,7 +269,7 @@ class Hyperparameters(BaseModel):
         if self.task == "segmentation" and self.resize == "short_side":
             raise PydanticCustomError(
                 "resize",
-                "resize: short_side cuts images, so parts of a mask would be missing; use stretch or letterbox",
+                "resize: short_side crops images, so parts of a mask would be missing; use stretch or letterbox",
             )
         if self.freeze_epochs >= self.epochs and self.freeze_epochs:
             raise PydanticCustomError(

@@ -18,12 +18,12 @@ from byoc_vision.sagemaker_values import decode
 
 logger = logging.getLogger(__name__)
 
-# Keys that a client adds for itself: the tuner's objective, and the training toolkits' own.
+# Keys that clients add: the tuner's objective, and those of the training toolkits.
 _FOREIGN_PREFIXES = ("_tuning_", "sagemaker_")
 
 
 def aliases() -> dict[str, str]:
-    """Every name that a field goes by → the field."""
+    """Every name of a field → the field."""
     names = {name: name for name in Hyperparameters.model_fields}
     for name, field in Hyperparameters.model_fields.items():
         extra = field.json_schema_extra
@@ -34,33 +34,33 @@ def aliases() -> dict[str, str]:
 
 
 def known_names() -> set[str]:
-    """Every name that is understood: fields, their other names, and the built-in algorithms' own."""
+    """Every known name: fields, their other names, and those of the built-in algorithms."""
     return {*aliases(), *TRANSLATED, *RETIRED}
 
 
 def is_foreign(name: str) -> bool:
-    """Whether a client added this key for itself."""
+    """Whether a client added this key for its own use."""
     return name.startswith(_FOREIGN_PREFIXES)
 
 
 def read(path: Path) -> Hyperparameters:
-    """The hyperparameters of a job. No file means all defaults, as in a plain `docker run`.
+    """The hyperparameters of a job. Without a file all have their defaults, as in a plain `docker run`.
 
-    Raises InputError with every mistake at once.
+    Raises InputError with all errors at once.
     """
     return parse(read_raw(path))
 
 
 def read_raw(path: Path) -> dict[str, Any]:
-    """The file as it is: every key, the clients' own too."""
+    """The content of the file, including the keys of clients."""
     return read_object(path, example='{"epochs": "10"}')
 
 
 def parse(raw: Mapping[str, Any]) -> Hyperparameters:
-    """Raw keys and values, in any client's dialect, as validated hyperparameters.
+    """Validated hyperparameters from raw keys and values of any client.
 
-    Raises InputError with every mistake at once: unknown names with the nearest known one, one field
-    given under two names, and each value that does not fit.
+    Raises InputError with all errors at once: unknown names with the nearest known one, fields given under two names,
+    and invalid values.
     """
     given = _Given(raw)
     for key in raw:
@@ -81,7 +81,7 @@ def parse(raw: Mapping[str, Any]) -> Hyperparameters:
 
 
 class _Given:
-    """What was given so far: a value for each field, the name it was given under, and what is wrong."""
+    """The given values by field, the names under which they were given, and what is wrong."""
 
     def __init__(self, raw: Mapping[str, Any]) -> None:
         self.raw = raw
@@ -92,7 +92,7 @@ class _Given:
 
     def take(self, key: str) -> None:
         if key in RETIRED:
-            logger.warning("hyperparameter %s no longer means anything: %s", key, RETIRED[key])
+            logger.warning("hyperparameter %s has no effect: %s", key, RETIRED[key])
             return
         value = decode(self.raw[key])
         if value is None or value == "":
@@ -106,7 +106,9 @@ class _Given:
         if field is None:
             self.problems.append(_unknown(key, known_names()))
         elif field in self.values and self.values[field] != value:
-            self.problems.append(f"{key}: is another name of {self.names[field]}, and the two differ; give one of them")
+            self.problems.append(
+                f"{key}: is another name of {self.names[field]}, and their values differ; give one of them"
+            )
         else:
             self.values[field], self.names[field] = value, key
 
@@ -116,18 +118,18 @@ class _Given:
 
 def _unknown(key: str, known: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.6)
-    hint = f"did you mean {nearest[0]}?" if nearest else "the README lists those that are"
+    hint = f"did you mean {nearest[0]}?" if nearest else "docs/hyperparameters.md lists all names"
     return f"{key}: is not known; {hint}"
 
 
 def _describe(error: ValidationError, given: _Given) -> list[str]:
-    """A line for each field; a field that may be of several kinds has one complaint of each."""
-    complaints: dict[str, list[str]] = {}
+    """A line for each field; a field with several types has one message for each type."""
+    messages: dict[str, list[str]] = {}
     for item in error.errors():
         field = str(item["loc"][0]) if item["loc"] else ""
-        complaints.setdefault(field, []).append(_lower_first(item["msg"]))
+        messages.setdefault(field, []).append(_lower_first(item["msg"]))
     lines = []
-    for field, texts in complaints.items():
+    for field, texts in messages.items():
         name = given.names.get(field)
         lines.append(f"{name}: {', or '.join(dict.fromkeys(texts))} (given: {given.shown(name)})" if name else texts[0])
     return lines

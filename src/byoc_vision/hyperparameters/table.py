@@ -1,4 +1,4 @@
-"""The hyperparameters' documentation, made from the model that reads them."""
+"""The documentation of the hyperparameters, made from their model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from byoc_vision.hyperparameters.value_types import (
 
 
 def hyperparameters_table() -> str:
-    """A Markdown table: name, default, what it may be, what it means, and its other names."""
+    """A Markdown table: name, default, values, meaning, and other names."""
     other_names: dict[str, list[str]] = {}
     for alias, name in aliases().items():
         if alias != name:

@@ -1,6 +1,6 @@
-"""What this machine has to compute with, in one line; and a GPU driver that is too old, named with what would do.
+"""The GPUs of this machine in one line, and an error for a driver that is too old, with the remedy.
 
-Such a driver otherwise shows as a GPU that torch does not see, and a job that silently takes a hundred times as long.
+Without the error torch would not find the GPU, and the job would silently take a hundred times as long.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ INFERENCE_AMIS = {
 
 @dataclass(frozen=True)
 class Gpus:
-    """driver: of the kernel, None where there is none. cuda: that torch was built for, None for a CPU build.
+    """driver: its version, None without a driver. cuda: the version torch was built for, None for a CPU build.
 
-    compat: the version of the compat library that is on the library path. names: of the GPUs torch can use.
+    compat: the version of the compat library on the library path. names: of the GPUs that torch can use.
     """
 
     driver: str | None
@@ -42,12 +42,12 @@ class Gpus:
 
     @property
     def minimum(self) -> str | None:
-        """The oldest driver that torch's CUDA runs on by itself."""
+        """The oldest driver that torch's CUDA runs on without the compat library."""
         return MINIMUM_DRIVERS.get(int(self.cuda.partition(".")[0])) if self.cuda else None
 
     @property
     def too_old(self) -> bool:
-        """Whether there is a driver, and torch can use no GPU, since the driver is older than its CUDA."""
+        """Whether torch can use no GPU because the driver is older than its CUDA."""
         if self.names or self.driver is None or self.minimum is None:
             return False
         return _numbers(self.driver) < _numbers(self.minimum)
@@ -61,7 +61,7 @@ class Gpus:
 
 
 def find_gpus(environment: Mapping[str, str] = os.environ, cuda: str | None = torch.version.cuda) -> Gpus:
-    """What the kernel, the library path and torch tell."""
+    """Ask the kernel, the library path and torch."""
     return Gpus(
         driver=driver_version(environment),
         cuda=cuda,
@@ -71,7 +71,7 @@ def find_gpus(environment: Mapping[str, str] = os.environ, cuda: str | None = to
 
 
 def compat_version(environment: Mapping[str, str]) -> str | None:
-    """The version of the compat library, where its folder is on the library path."""
+    """The version of the compat library, if its folder is on the library path."""
     folder = Path(environment.get(COMPAT_VARIABLE) or COMPAT_FOLDER)
     if str(folder) not in environment.get("LD_LIBRARY_PATH", "").split(":"):
         return None
@@ -90,16 +90,16 @@ def check_driver(gpus: Gpus, *, allow_cpu_fallback: bool, serving: bool = False)
     compat = f"; the compat library {gpus.compat} does not help this GPU" if gpus.compat else ""
     what = f"the GPU driver {gpus.driver} is too old for CUDA {gpus.cuda}, which needs {gpus.minimum}{compat}"
     if allow_cpu_fallback:
-        return f"{what}: the CPU does the work"
+        return f"{what}: using the CPU"
     if serving:
         remedy = f'give the endpoint InferenceAmiVersion="{inference_ami(gpus.minimum)}", or ALLOW_CPU_FALLBACK=true'
     else:
-        remedy = "take another instance type or a newer driver, or allow_cpu_fallback=true to train on the CPU"
+        remedy = "use another instance type or a newer driver, or set allow_cpu_fallback=true to train on the CPU"
     raise ResourceError(f"{what}; {remedy}")
 
 
 def inference_ami(minimum: str) -> str:
-    """The first of the endpoints' machine images whose driver is new enough; the newest where none is."""
+    """The first of the endpoints' machine images with a driver that is new enough; otherwise the newest."""
     wanted = _numbers(minimum)[:1]
     fitting = [name for name, driver in INFERENCE_AMIS.items() if _numbers(driver) >= wanted]
     return fitting[0] if fitting else list(INFERENCE_AMIS)[-1]

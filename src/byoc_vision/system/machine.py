@@ -1,4 +1,4 @@
-"""What this container may use of its machine, found without importing torch (see gpus.py for what torch tells)."""
+"""The cores, GPUs and CPU features that this container may use, found without torch; see gpus.py for torch's view."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ _BUSY_V1 = (Path("/sys/fs/cgroup/cpuacct/cpuacct.usage"), Path("/sys/fs/cgroup/c
 _NANOSECONDS = 1e-9
 _MICROSECONDS = 1e-6
 
+SPINS = "1000"  # about 50 µs, a few times the time in which a sleeping thread wakes
+
 
 def available_cores(root: Path = Path("/")) -> int:
-    """The cores that this process may run on: its affinity, and its container's share (`docker run --cpus`).
+    """The cores that this process may use: its affinity, and its container's share (`docker run --cpus`).
 
-    `os.cpu_count` sees the whole machine, and as many threads as that trip over each other in a small share.
+    `os.cpu_count` counts the whole machine, and that many threads slow each other down in a small share.
     """
     affinity = len(os.sched_getaffinity(0))
     return max(1, min(affinity, round(_cpu_quota(root) or affinity)))
@@ -47,7 +49,7 @@ def busy_seconds(v2: Path = _BUSY_V2, v1: Sequence[Path] = _BUSY_V1) -> float:
 
 
 def visible_gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -> int:
-    """The NVIDIA GPUs that are in this container, less those that CUDA_VISIBLE_DEVICES hides."""
+    """The number of NVIDIA GPUs in this container, without those that CUDA_VISIBLE_DEVICES hides."""
     present = sum(1 for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit())
     chosen = environment.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
@@ -56,7 +58,7 @@ def visible_gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -
 
 
 def driver_version(environment: Mapping[str, str]) -> str | None:
-    """The version that the kernel's NVIDIA driver tells, as `535.183.01`; None where there is no driver."""
+    """The version of the kernel's NVIDIA driver, as `535.183.01`; None without a driver."""
     file = Path(environment.get(_DRIVER_FILE_VARIABLE) or _DRIVER_FILE)
     try:
         first_line = file.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
@@ -80,8 +82,18 @@ def has_amx_bfloat16(cpuinfo: Path = _CPUINFO) -> bool:
     return "amx_bf16" in flags
 
 
+def sleep_between_regions() -> None:
+    """Let OpenMP's threads go to sleep early. torch reads this setting on import, so call it before.
+
+    By default they spin for milliseconds after each parallel region, waiting for the next one. That takes the cores
+    that decode images, and uses up a container's share of cores (`docker run --cpus`). A setting of the user is kept.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+
+
 def _cpu_quota(root: Path) -> float | None:
-    """Cores as a number, or None where there is no limit."""
+    """The number of cores, or None without a limit."""
     words = _words(root / _QUOTA_V2) or _words(root / _QUOTA_V1) + _words(root / _PERIOD_V1)
     if len(words) != 2 or not all(word.isdigit() for word in words) or int(words[1]) == 0:
         return None  # "max 100000" and "-1" mean no limit

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from byoc_vision.errors import RequestError
 
-_FACTS = Path("/proc/meminfo")
+_MEMINFO = Path("/proc/meminfo")
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 # Libraries say it in many ways; torch also as a "CUDA error", for memory outside of its pool.
@@ -20,14 +20,14 @@ _OUT_OF_MEMORY = re.compile(
 )
 
 
-def free_memory(facts: Path = _FACTS, control_group: Path = _CONTROL_GROUP) -> int | None:
-    """Bytes that programs can still have without swapping, in this container; None where the system does not tell.
+def free_memory(meminfo: Path = _MEMINFO, control_group: Path = _CONTROL_GROUP) -> int | None:
+    """Bytes that programs can still get without swapping, in this container; None if unknown.
 
-    Memory that files take is free, unless they are mapped, as libraries are: the kernel gives it up. Sources:
+    The page cache counts as free, except for mapped files such as libraries: the kernel releases it. Sources:
     proc_meminfo(5), the kernel's documentation of control groups (v2: memory.max, memory.current; v1:
     memory.limit_in_bytes, memory.usage_in_bytes; memory.stat).
     """
-    available = _table(facts).get("MemAvailable:")
+    available = _table(meminfo).get("MemAvailable:")
     limits = [] if available is None else [available * 1024]
     for folder, names, files in (
         (control_group, ("memory.max", "memory.current"), ("inactive_file", "active_file", "file_mapped")),
@@ -45,9 +45,9 @@ def free_memory(facts: Path = _FACTS, control_group: Path = _CONTROL_GROUP) -> i
     return min(limits, default=None)
 
 
-def memory_limit(facts: Path = _FACTS, control_group: Path = _CONTROL_GROUP) -> int | None:
-    """Bytes of memory that this container may take, or that the machine has; None where the system does not tell."""
-    total = _table(facts).get("MemTotal:")
+def memory_limit(meminfo: Path = _MEMINFO, control_group: Path = _CONTROL_GROUP) -> int | None:
+    """Bytes of memory that this container may use, or that the machine has; None if unknown."""
+    total = _table(meminfo).get("MemTotal:")
     limits = [] if total is None else [total * 1024]
     for file in ("memory.max", "memory/memory.limit_in_bytes"):
         limit = _number(control_group / file)
@@ -88,7 +88,7 @@ def _says_out_of_memory(error: BaseException) -> bool:
 
 
 def _table(file: Path) -> dict[str, int]:
-    """Lines of a name and a number."""
+    """Name → number, from lines with both."""
     rows = (line.split() for line in _text(file).splitlines())
     return {row[0]: int(row[1]) for row in rows if len(row) >= 2 and row[1].isdecimal()}
 

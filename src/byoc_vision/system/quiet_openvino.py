@@ -1,4 +1,4 @@
-"""OpenVINO without its telemetry."""
+"""OpenVINO without telemetry."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import cast
 
 
 def import_openvino() -> ModuleType:
-    """The package `openvino`, which from here on sends nothing.
+    """The package `openvino`, without telemetry.
 
-    Where its dependency `openvino_telemetry` is installed, it reports its import, each conversion and what goes wrong
-    in one, and no setting of its own turns that off. It does without where the dependency cannot be imported.
+    If its dependency `openvino_telemetry` is installed, it reports its import, each conversion and its errors, and has
+    no setting against that. OpenVINO works without the dependency.
     """
-    # None is how Python is told that a module is not there. One that is loaded already is not ours to take away.
+    # None makes an import of the module fail. A module that is loaded already stays.
     sys.modules.setdefault("openvino_telemetry", cast(ModuleType, None))
     return importlib.import_module("openvino")

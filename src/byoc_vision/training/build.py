@@ -17,7 +17,7 @@ from byoc_vision.data.augmentation import build_augmentation
 from byoc_vision.data.cache import ImageCache, choose_place, free_memory, open_cache
 from byoc_vision.data.image_dataset import ImageDataset
 from byoc_vision.data.loaders import TrainingLoader, build_training_loader
-from byoc_vision.data.preflight import Checked
+from byoc_vision.data.preflight import CheckedDataset
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError, ResourceError
 from byoc_vision.hyperparameters import Hyperparameters
@@ -96,7 +96,7 @@ def assemble(
     partition: DataPartition,
     world: World,
     *,
-    checked: Checked | None = None,
+    checked: CheckedDataset | None = None,
     class_weights: Sequence[float] | None = None,
     checkpointer: Checkpointer | None = None,
     signals: StopSignals | None = None,

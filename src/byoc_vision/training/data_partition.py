@@ -13,25 +13,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from byoc_vision.data.bad_samples import OnBadSample, UnreadableSampleError
 from byoc_vision.data.formats import find_dataset
-from byoc_vision.data.pipe_mode import differing, digests
+from byoc_vision.data.image_dataset import UnreadableSampleError
+from byoc_vision.data.pipe_mode import content_hashes, differing_channels
 from byoc_vision.data.preflight import (
-    Checked,
-    Survey,
-    check_found,
+    CheckedDataset,
+    ScanResult,
+    check_dataset,
     check_split,
+    error_naming_all,
     find_and_check,
     job_budget,
-    joined,
-    log_and_judge,
-    name_all,
-    read_part,
-    refusals_reported,
+    log_or_raise,
+    merge_scans,
+    report_refusals,
+    scan_part,
 )
-from byoc_vision.data.preflight_report import REPORT_FILE
+from byoc_vision.data.preflight.report import REPORT_FILE
 from byoc_vision.data.samplers import mixed_seed
-from byoc_vision.data.samples import Dataset, Sample
+from byoc_vision.data.samples import Dataset, OnBadSample, Sample
 from byoc_vision.data.shards import Shards, list_host
 from byoc_vision.errors import DataError, InputError, UserError
 from byoc_vision.hyperparameters import Hyperparameters
@@ -108,7 +108,7 @@ class DataPartition:
         except UnreadableSampleError as error:
             if on_bad_sample == "skip":
                 raise  # the error says that there are too many to leave out
-            raise name_all(self.dataset, str(error)) from None
+            raise error_naming_all(self.dataset, str(error)) from None
 
     def epoch_line(self, batches: int, batch_size: int) -> str:
         """What an epoch of `batches` in each process comes to."""
@@ -120,7 +120,7 @@ class DataPartition:
         )
 
 
-def find_data(job: Job, hyperparameters: Hyperparameters, world: World) -> tuple[Checked, DataPartition]:
+def find_data(job: Job, hyperparameters: Hyperparameters, world: World) -> tuple[CheckedDataset, DataPartition]:
     """The samples of all hosts, checked, and this process's part of them.
 
     `preflight.json` in the first host's /opt/ml/output/data holds what was found, or what is wrong.
@@ -136,7 +136,7 @@ def find_data(job: Job, hyperparameters: Hyperparameters, world: World) -> tuple
     return checked, replace(partition, unread_test=unread)
 
 
-def _find(job: Job, hyperparameters: Hyperparameters, world: World) -> tuple[Checked, DataPartition]:
+def _find(job: Job, hyperparameters: Hyperparameters, world: World) -> tuple[CheckedDataset, DataPartition]:
     if job.sharded:
         shards = Shards(tuple(on_hosts(world, lambda: _named(job.current_host, lambda: list_host(job)))))
         if shards.channels:
@@ -152,29 +152,29 @@ def compare_streams(job: Job, world: World) -> None:
 
     Raises InputError that names the channels that differ.
     """
-    found = all_gather(digests(job) if world.local_rank == 0 else {}, world)
-    if different := differing(found):
+    found = all_gather(content_hashes(job) if world.local_rank == 0 else {}, world)
+    if different := differing_channels(found):
         raise InputError(
             f"the pipes of {', '.join(different)} brought other bytes to other hosts; every host must get all records "
             "in the same order: S3DataDistributionType FullyReplicated, and no ShuffleConfig"
         )
 
 
-def check_data(job: Job, hyperparameters: Hyperparameters) -> Checked:
+def check_data(job: Job, hyperparameters: Hyperparameters) -> CheckedDataset:
     """The samples, all of which lie here; as many of them checked as hold the first step up for seconds at the most."""
     options = replace(resolve_config.data_options(hyperparameters), checking_budget=job_budget())
     checked = find_and_check(job.folders, options, **_settings(job, hyperparameters))
-    log_and_judge(checked.report)
+    log_or_raise(checked.report)
     return checked
 
 
-def check_shards(job: Job, hyperparameters: Hyperparameters, world: World, shards: Shards) -> Checked:
+def check_shards(job: Job, hyperparameters: Hyperparameters, world: World, shards: Shards) -> CheckedDataset:
     """The samples of all hosts: found in the first process, read on each host, judged in the first process."""
     options = resolve_config.data_options(hyperparameters)
     settings = _settings(job, hyperparameters)
 
     def find() -> Dataset:
-        with refusals_reported(settings["report_file"]):
+        with report_refusals(settings["report_file"]):
             dataset = find_dataset({**job.folders, **shards.together()}, options)
             shards.refuse_parted(dataset)
             shards.refuse_idle(dataset)
@@ -183,12 +183,12 @@ def check_shards(job: Job, hyperparameters: Hyperparameters, world: World, shard
     def is_here(sample: Sample) -> bool:
         return shards.names[shards.owner(sample) or 0] == job.current_host
 
-    def judge(parts: list[Survey]) -> Checked:
-        faulty = [host for host, part in zip(shards.names, parts, strict=True) if part.all_faults]
-        with refusals_reported(settings["report_file"]):
-            checked = check_found(dataset, options, **settings, seen=joined(parts, dataset.splits))
+    def judge(parts: list[ScanResult]) -> CheckedDataset:
+        faulty = [host for host, part in zip(shards.names, parts, strict=True) if part.all_invalid]
+        with report_refusals(settings["report_file"]):
+            checked = check_dataset(dataset, options, **settings, seen=merge_scans(parts, dataset.splits))
         try:
-            log_and_judge(checked.report)
+            log_or_raise(checked.report)
         except DataError as error:
             where = f"on {', '.join(faulty)}: " if faulty else ""
             raise DataError(f"{where}{error}") from None
@@ -196,7 +196,7 @@ def check_shards(job: Job, hyperparameters: Hyperparameters, world: World, shard
         return checked
 
     dataset = on_rank0(world, find)
-    parts = on_hosts(world, lambda: _named(job.current_host, lambda: read_part(dataset, options, is_here)))
+    parts = on_hosts(world, lambda: _named(job.current_host, lambda: scan_part(dataset, options, is_here)))
     return on_rank0(world, lambda: judge(parts))
 
 

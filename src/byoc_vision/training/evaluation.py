@@ -19,13 +19,12 @@ from torch import Tensor
 
 from byoc_vision import __version__
 from byoc_vision.artifact import ModelConfig
-from byoc_vision.data.bad_samples import OnBadSample
 from byoc_vision.data.cache import CachePart
 from byoc_vision.data.formats import read_folder
 from byoc_vision.data.image_dataset import EvaluationDataset
 from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader
 from byoc_vision.data.preflight import check_labelled
-from byoc_vision.data.samples import DataOptions, Sample
+from byoc_vision.data.samples import DataOptions, OnBadSample, Sample
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.predictor import Predictor, Prepared

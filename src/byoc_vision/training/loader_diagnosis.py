@@ -34,7 +34,7 @@ def _measure(images: ImageDataset, index: int, cached: bool) -> tuple[float, flo
     try:
         disk = 0.0 if cached else _seconds_to_read(images.samples[index])
         started = time.perf_counter()
-        images.fitted(index)  # its files are in memory by now
+        images.preprocessed(index)  # its files are in memory by now
         decoded = time.perf_counter()
         images[index]
         done = time.perf_counter()

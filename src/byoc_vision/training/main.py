@@ -46,7 +46,7 @@ def run(paths: MlPaths) -> int:
     if distributed.needs_launch(job):
         from byoc_vision.training.launch import launch
 
-        with StopSignals().listening(), pipe_mode.spooled(job):
+        with StopSignals().listening(), pipe_mode.copied_to_disk(job):
             return launch(job, ["train", "--root", str(paths.root)])
     world = distributed.World.from_environment()
     if world.local_rank == 0:
@@ -75,9 +75,9 @@ def run(paths: MlPaths) -> int:
 def _without_streams(job: Job) -> Iterator[Job]:
     """The job with folders only: streams are read here, or were read before the processes were launched."""
     if distributed.is_launched():
-        yield pipe_mode.with_spooled(job)
+        yield pipe_mode.with_copies(job)
         return
-    with pipe_mode.spooled(job) as local:
+    with pipe_mode.copied_to_disk(job) as local:
         yield local
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from byoc_vision import hyperparameters as hp
-from byoc_vision.data.formats.local_channels import channels_in
-from byoc_vision.data.preflight import find_and_check, job_budget, log_and_judge
+from byoc_vision.data.formats.channels import channels_in
+from byoc_vision.data.preflight import find_and_check, job_budget, log_or_raise
 from byoc_vision.data.samples import Dataset
 from byoc_vision.describe.ranges import search_space
 from byoc_vision.describe.recipe import FILE, Recipe, read_recipe, recipe_of
@@ -56,7 +56,7 @@ def read_request(recipe: str, data: Path, metric: str | None = None, keep: Colle
     channels = {name: path.absolute() for name, path in channels_in(data).items()}
     options = replace(resolve_config.data_options(hyperparameters), checking_budget=job_budget())
     checked = find_and_check(channels, options)
-    log_and_judge(checked.report)
+    log_or_raise(checked.report)
     read = _with_data(recipe_of({**given, "task": checked.dataset.task}, recipe), checked.dataset)
     space = search_space(read, metric, keep)
     return Request(read, space, own_values(read, space), channels, _identify(checked.dataset))

@@ -127,24 +127,26 @@ class TestRefused:
 
     def test_code(self, tmp_path: Path) -> None:
         node = {"__class_fullname__": "Lambda", "__name__": "mine"}
-        assert "Lambda runs code that the file does not hold; take it out" in refusal(written(tmp_path, node), tmp_path)
+        assert "Lambda runs code that the file does not contain; remove it" in refusal(
+            written(tmp_path, node), tmp_path
+        )
 
     @pytest.mark.parametrize(
         ("transform", "text"),
         [
             (
                 albumentations.Normalize(),
-                "Normalize makes float32 of a uint8 image; take it out: the model normalises",
+                "Normalize makes float32 of a uint8 image; remove it: the model normalises",
             ),
             (albumentations.ToFloat(p=0.01), "ToFloat makes float32"),
             (albumentations.ToGray(num_output_channels=1), r"ToGray makes [48, 64] of an image with 3 channels"),
             (
                 albumentations.RandomSizedBBoxSafeCrop(*SIZE),
-                "RandomSizedBBoxSafeCrop does not work on an image with its",
+                "RandomSizedBBoxSafeCrop does not work with only an image and its",
             ),
             (
                 albumentations.Rotate(mask_interpolation=cv2.INTER_LINEAR),
-                "values of its own (1); set mask_interpolation=0",
+                "new mask values (1); set mask_interpolation=0",
             ),
             (
                 albumentations.RandomCrop(32, 40, p=0.1),
@@ -168,13 +170,13 @@ class TestRefused:
 
     def test_boxes(self, tmp_path: Path) -> None:
         name = saved(tmp_path, albumentations.HorizontalFlip(), bbox_params=albumentations.BboxParams("coco"))
-        assert "Compose asks for boxes or keypoints; save it without bbox_params" in refusal(name, tmp_path)
+        assert "Compose needs boxes or keypoints; save it without bbox_params" in refusal(name, tmp_path)
 
     @pytest.mark.parametrize(
         ("parameters", "text"),
         [
             ({"var_limit": [10, 50]}, "GaussNoise: Argument(s) 'var_limit' are not valid"),
-            ({"std_range": [0.1, 9]}, "GaussNoise does not work on an image with its mask alone (std_range"),
+            ({"std_range": [0.1, 9]}, "GaussNoise does not work with only an image and its mask (std_range"),
         ],
     )
     def test_parameters_of_another_version(self, tmp_path: Path, parameters: dict[str, object], text: str) -> None:

@@ -144,7 +144,7 @@ def test_the_built_in_algorithms_names_change_what_they_say(scene: tuple[np.ndar
     [
         ("strnog", "did you mean strong?"),
         ("crop_colour", "did you mean crop_color?"),
-        ("zoom", "take one of none, flip,"),
+        ("zoom", "use one of none, flip,"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest(name: str, hint: str) -> None:
@@ -160,7 +160,7 @@ def test_names_are_spelt_as_one_likes(scene: tuple[np.ndarray, np.ndarray]) -> N
 
 def test_a_channel_that_is_not_used_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     build_augmentation("light", "classification", folder=tmp_path)
-    assert "`augmentation` is not used: augmentation=light names none of its files" in caplog.text
+    assert "`augmentation` is not used: augmentation=light is not one of its files" in caplog.text
 
 
 def test_albumentations_is_imported_late_and_does_not_call_home() -> None:

@@ -12,10 +12,15 @@ import pytest
 import torch
 
 from byoc_vision.data.augmentation import build_augmentation
-from byoc_vision.data.bad_samples import OnBadSample, UnreadableSampleError
-from byoc_vision.data.image_dataset import MOST_BAD_IN_A_ROW, EvaluationDataset, Example, ImageDataset
+from byoc_vision.data.image_dataset import (
+    MOST_BAD_IN_A_ROW,
+    EvaluationDataset,
+    Example,
+    ImageDataset,
+    UnreadableSampleError,
+)
 from byoc_vision.data.loaders import build_evaluation_loader, build_training_loader
-from byoc_vision.data.samples import Sample
+from byoc_vision.data.samples import OnBadSample, Sample
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.types import ClassInfo
@@ -114,7 +119,7 @@ class TestSkip:
             assert seen == [index for index in range(COUNT) if index not in BAD]
             assert sum(len(batch.unreadable) for batch in batches) == len(BAD)
             assert [len(batch.images) for batch in batches] == [len(batch.targets) for batch in batches]
-        assert log.read_text().count("it is left out of the figures") == len(BAD)
+        assert log.read_text().count("the metrics leave it out") == len(BAD)
 
     @WORKERS
     def test_too_many_in_a_row_end_the_job(self, tmp_path: Path, workers: int) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.datasets import save_carvana_mask
 from support.images import draw_scene, encode, save_image
 
-from byoc_vision.data.channel_writer import class_folder_names, file_stems, write_tree
+from byoc_vision.data.channel_writer import class_folder_names, file_stems, write_channels
 from byoc_vision.data.samples import ByteRange, Dataset, ImageSource, MaskMap, Sample
 from byoc_vision.errors import DataError
 from byoc_vision.types import ClassInfo
@@ -105,7 +105,7 @@ def files(folder: Path) -> list[str]:
 
 class TestImages:
     def test_they_are_copied_byte_for_byte(self, image: Path, tmp_path: Path) -> None:
-        write_tree(dataset(Sample(image, label=1)), tmp_path / "out")
+        write_channels(dataset(Sample(image, label=1)), tmp_path / "out")
         assert files(tmp_path / "out") == ["train/classes.json", "train/dog/picture.jpg"]
         copy = tmp_path / "out/train/dog/picture.jpg"
         assert copy.read_bytes() == image.read_bytes()
@@ -114,7 +114,7 @@ class TestImages:
     @pytest.mark.parametrize(("kind", "ending"), [("GIF", "gif"), ("PNG", "png"), ("JPEG", "jpg"), ("TIFF", "tif")])
     def test_the_ending_is_that_of_the_kind(self, kind: str, ending: str, tmp_path: Path) -> None:
         save_image(tmp_path / "a.jpeg", draw_scene(0)[0], kind)
-        write_tree(dataset(Sample(tmp_path / "a.jpeg", label=0)), tmp_path / "out")
+        write_channels(dataset(Sample(tmp_path / "a.jpeg", label=0)), tmp_path / "out")
         assert f"train/cat/a.{ending}" in files(tmp_path / "out")
 
     def test_our_own_get_a_second_name(self, image: Path, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ class TestImages:
         link.symlink_to(image.parent)
         save_image(tmp_path / "own" / "unpacked.jpg", draw_scene(1)[0])
         samples = [Sample(link / image.name, label=0), Sample(tmp_path / "own" / "unpacked.jpg", label=1)]
-        write_tree(dataset(*samples), tmp_path / "out", own=tmp_path / "own")
+        write_channels(dataset(*samples), tmp_path / "out", own=tmp_path / "own")
         assert (tmp_path / "out/train/dog/unpacked.jpg").samefile(tmp_path / "own/unpacked.jpg")
         assert not (tmp_path / "out/train/cat/picture.jpg").samefile(image)
 
@@ -131,17 +131,17 @@ class TestImages:
         content = encode(draw_scene(0)[0])
         (tmp_path / "t.rec").write_bytes(b"head" + content + b"tail")
         record = ByteRange(tmp_path / "t.rec", 4, len(content), "t.rec, record 1")
-        write_tree(dataset(Sample(record, label=0)), tmp_path / "out")
+        write_channels(dataset(Sample(record, label=0)), tmp_path / "out")
         assert (tmp_path / "out/train/cat/t.rec, record 1.png").read_bytes() == content
 
     def test_a_image_that_is_gone_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"gone\.jpg cannot be read"):
-            write_tree(dataset(Sample(tmp_path / "gone.jpg", label=0)), tmp_path / "out")
+            write_channels(dataset(Sample(tmp_path / "gone.jpg", label=0)), tmp_path / "out")
 
     def test_what_is_no_image_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "a.jpg").write_text("words")
-        with pytest.raises(DataError, match=r"a\.jpg is no image: it begins with the text 'words'"):
-            write_tree(dataset(Sample(tmp_path / "a.jpg", label=0)), tmp_path / "out")
+        with pytest.raises(DataError, match=r"a\.jpg is not an image: it begins with the text 'words'"):
+            write_channels(dataset(Sample(tmp_path / "a.jpg", label=0)), tmp_path / "out")
 
 
 class TestMasks:
@@ -149,7 +149,7 @@ class TestMasks:
         inside = draw_scene(0)[1]
         save_carvana_mask(tmp_path / "in/picture_mask.gif", inside)
         three = MaskMap("a map", ((0, 0), (1, 3)))
-        write_tree(segmentation(Sample(image, tmp_path / "in/picture_mask.gif", mask_map=three)), tmp_path / "out")
+        write_channels(segmentation(Sample(image, tmp_path / "in/picture_mask.gif", mask_map=three)), tmp_path / "out")
         assert files(tmp_path / "out") == ["train/classes.json", "train/picture.jpg", "train_annotation/picture.png"]
         written = cv2.imread(str(tmp_path / "out/train_annotation/picture.png"), cv2.IMREAD_UNCHANGED)
         assert written.dtype == np.uint8
@@ -157,7 +157,7 @@ class TestMasks:
 
     def test_the_classes_are_named(self, image: Path, tmp_path: Path) -> None:
         save_carvana_mask(tmp_path / "in/mask.gif", draw_scene(0)[1])
-        write_tree(segmentation(Sample(image, tmp_path / "in/mask.gif")), tmp_path / "out")
+        write_channels(segmentation(Sample(image, tmp_path / "in/mask.gif")), tmp_path / "out")
         assert json.loads((tmp_path / "out/train/classes.json").read_text()) == {
             "classes": [{"name": "ground", "value": 0}, {"name": "car", "value": 3}],
             "ignore_value": 9,
@@ -169,7 +169,7 @@ def test_several_classes_a_image(tmp_path: Path) -> None:
         save_image(tmp_path / f"{index}.jpg", draw_scene(index)[0])
     targets = [(0, 2), (), (1,)]
     samples = [Sample(tmp_path / f"{index}.jpg", labels=labels) for index, labels in enumerate(targets)]
-    write_tree(dataset(*samples, classes=("Tops/Shirts", "crème", "c"), many=True), tmp_path / "out")
+    write_channels(dataset(*samples, classes=("Tops/Shirts", "crème", "c"), many=True), tmp_path / "out")
     assert files(tmp_path / "out") == ["train/0.jpg", "train/1.jpg", "train/2.jpg", "train/labels.manifest"]
     lines = [json.loads(line) for line in (tmp_path / "out/train/labels.manifest").read_text().splitlines()]
     assert [line["source-ref"] for line in lines] == ["0.jpg", "1.jpg", "2.jpg"]

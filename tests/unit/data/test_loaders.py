@@ -128,7 +128,7 @@ class TestImageDataset:
         )
 
     def test_a_sample_without_truth_is_a_mistake_of_ours(self, images: Path) -> None:
-        with pytest.raises(ValueError, match="neither mask nor label"):
+        with pytest.raises(ValueError, match="neither a mask nor a label"):
             training([Sample(images / "0.png")])[0]
 
 

@@ -55,21 +55,21 @@ def test_a_pipe_becomes_a_folder_that_every_process_finds(paths: MlPaths) -> Non
     content = records(b"picture", b"3", b"x" * 300_000, b"4")
     job = declare(paths, train=WRAPPED)
     writer = write_pipe(paths.pipe("train", 0), content)
-    with pipe_mode.spooled(job) as local:
+    with pipe_mode.copied_to_disk(job) as local:
         writer.join()
         folder = local.channels["train"].path
         assert [path.name for path in folder.iterdir()] == ["train_0.records"]
         assert (folder / "train_0.records").read_bytes() == content
         assert len(index_records(folder / "train_0.records")) == 4
-        assert pipe_mode.with_spooled(job) == local
+        assert pipe_mode.with_copies(job) == local
     assert not folder.exists()
-    assert pipe_mode.with_spooled(job) == job
+    assert pipe_mode.with_copies(job) == job
 
 
 def test_a_pipe_of_recordio_files(paths: MlPaths) -> None:
     job = declare(paths, train=RAW)
     writer = write_pipe(paths.pipe("train", 0), records(b"1"))
-    with pipe_mode.spooled(job) as local:
+    with pipe_mode.copied_to_disk(job) as local:
         writer.join()
         assert [path.name for path in local.channels["train"].path.iterdir()] == ["train_0.rec"]
 
@@ -78,28 +78,28 @@ def test_a_pipe_of_recordio_files(paths: MlPaths) -> None:
 def test_a_pipe_that_closes_within_a_record(paths: MlPaths, removed: int) -> None:
     job = declare(paths, train=WRAPPED)
     writer = write_pipe(paths.pipe("train", 0), records(b"picture", b"a longer one")[:-removed])
-    with pytest.raises(DataError, match=r"the pipe of the channel train, record 2 is cut off: .*; see whether all obj"):
-        pipe_mode.spool(job)
+    with pytest.raises(DataError, match=r"the pipe of the channel train, record 2 is cut off: .*; check that all obj"):
+        pipe_mode.copy_to_disk(job)
     writer.join()
 
 
 def test_a_pipe_of_images_without_records(paths: MlPaths) -> None:
     writer = write_pipe(paths.pipe("train", 0), b"\xff\xd8\xff\xe0 an image")
-    with pytest.raises(DataError, match="the pipe of the channel train, record 1 does not begin as a RecordIO record"):
-        pipe_mode.spool(declare(paths, train=WRAPPED))
+    with pytest.raises(DataError, match="channel train, record 1 does not begin like a RecordIO record"):
+        pipe_mode.copy_to_disk(declare(paths, train=WRAPPED))
     writer.join()
     with pytest.raises(
         InputError, match=r"the channel train comes through a pipe.*FastFile.*RecordWrapperType=RecordIO"
     ):
-        pipe_mode.spool(declare(paths, train={"TrainingInputMode": "Pipe", "ContentType": "image/jpeg"}))
+        pipe_mode.copy_to_disk(declare(paths, train={"TrainingInputMode": "Pipe", "ContentType": "image/jpeg"}))
 
 
 def test_an_empty_pipe(paths: MlPaths) -> None:
     writer = write_pipe(paths.pipe("train", 0), b"")
     with pytest.raises(
-        DataError, match="pipe of the channel train closed without a record; see what the channel's S3Uri"
+        DataError, match="pipe of the channel train closed without a record; check what the channel's S3Uri"
     ):
-        pipe_mode.spool(declare(paths, train=WRAPPED))
+        pipe_mode.copy_to_disk(declare(paths, train=WRAPPED))
     writer.join()
 
 
@@ -109,7 +109,7 @@ def test_a_pipe_that_nobody_writes_to(paths: MlPaths, exists: bool) -> None:
     if exists:
         os.mkfifo(paths.pipe("train", 0))
     with pytest.raises(ResourceError, match=r"train_0: nothing came through the pipe of the channel train for 0 s"):
-        pipe_mode.spool(job, silent_s=0.01)
+        pipe_mode.copy_to_disk(job, silent_s=0.01)
 
 
 def test_a_writer_that_falls_silent(paths: MlPaths) -> None:
@@ -120,35 +120,43 @@ def test_a_writer_that_falls_silent(paths: MlPaths) -> None:
     try:
         os.write(writer, records(b"picture", b"3"))
         with pytest.raises(ResourceError, match="nothing came through the pipe of the channel train for 0 s"):
-            pipe_mode.spool(job, silent_s=0.05)
+            pipe_mode.copy_to_disk(job, silent_s=0.05)
     finally:
         os.close(writer)
 
 
 def test_hosts_can_compare_what_they_got(paths: MlPaths) -> None:
-    job = declare(paths, train=WRAPPED)
+    job = declare(paths, hosts=2, train=WRAPPED)
     found = []
     for content in (records(b"picture", b"3"), records(b"picture", b"3"), records(b"picture", b"4")):
         writer = write_pipe(paths.pipe("train", 0), content)
-        with pipe_mode.spooled(job) as local:
+        with pipe_mode.copied_to_disk(job) as local:
             writer.join()
-            found.append(pipe_mode.digests(local))
+            found.append(pipe_mode.content_hashes(local))
         paths.pipe("train", 0).unlink()
     assert found[0] == found[1] != found[2]
-    assert pipe_mode.digests(job) == {}
+    assert pipe_mode.content_hashes(job) == {}
+
+
+def test_a_single_host_compares_nothing(paths: MlPaths) -> None:
+    job = declare(paths, train=WRAPPED)
+    writer = write_pipe(paths.pipe("train", 0), records(b"picture", b"3"))
+    with pipe_mode.copied_to_disk(job) as local:
+        writer.join()
+        assert pipe_mode.content_hashes(local) == {}
 
 
 def test_hosts_are_compared_channel_by_channel() -> None:
-    """The second process of each host reads what the first has spooled, and brings no digest of its own."""
+    """The second process of each host reads what the first has copied, and has no hash of its own."""
     hosts = [{"train": "a", "validation": "b"}, {}, {"train": "c", "validation": "b"}, {}]
-    assert pipe_mode.differing(hosts) == ["train"]
-    assert pipe_mode.differing([{"train": "a"}, {}, {"train": "a"}]) == []
+    assert pipe_mode.differing_channels(hosts) == ["train"]
+    assert pipe_mode.differing_channels([{"train": "a"}, {}, {"train": "a"}]) == []
 
 
 def test_hosts_that_get_different_records(paths: MlPaths) -> None:
     job = declare(paths, hosts=2, train=WRAPPED | {"S3DistributionType": "ShardedByS3Key"})
     with pytest.raises(InputError, match=r"of train is ShardedByS3Key, so each of the 2 hosts.*use FullyReplicated"):
-        pipe_mode.spool(job)
+        pipe_mode.copy_to_disk(job)
 
 
 def test_recordio_files_are_copied_from_fast_file_and_stay_in_file_mode(paths: MlPaths) -> None:
@@ -160,19 +168,19 @@ def test_recordio_files_are_copied_from_fast_file_and_stay_in_file_mode(paths: M
     (paths.channel("images") / "1.jpg").touch()
     fast = {"TrainingInputMode": "FastFile"}
     job = declare(paths, train=fast, validation={"TrainingInputMode": "File"}, pictures=fast)
-    with pipe_mode.spooled(job) as local:
+    with pipe_mode.copied_to_disk(job) as local:
         assert local.folders["train"] != paths.channel("train")
         assert [path.name for path in local.folders["train"].iterdir()] == ["train.rec"]
         assert local.folders["validation"] == paths.channel("validation")
         assert local.folders["images"] == paths.channel("images")
     (paths.channel("train") / "train.rec").write_bytes(records(b"one")[:-1])
     with pytest.raises(DataError, match=r"train\.rec, record 1 is cut off: .*copy the file again"):
-        pipe_mode.spool(job)
+        pipe_mode.copy_to_disk(job)
 
 
 def test_a_disk_that_cannot_be_written(paths: MlPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     job = declare(paths, train=WRAPPED)
     os.mkfifo(paths.pipe("train", 0))
-    pipe_mode.spool_folder(paths).write_text("a file where the folder should be")
+    pipe_mode.copies_folder(paths).write_text("a file where the folder should be")
     with pytest.raises(ResourceError, match=r"train_0\.records cannot be written"):
-        pipe_mode.spool(job)
+        pipe_mode.copy_to_disk(job)

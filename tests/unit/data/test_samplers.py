@@ -76,7 +76,7 @@ def test_masks_and_several_labels_have_no_class_to_draw_by(sample: Sample) -> No
 def test_an_epoch_may_be_cut_short_and_then_begins_as_the_whole(count: int, most: int, processes: int) -> None:
     for rank in range(processes):
         whole, short = (TrainingSampler(build_order("natural", labelled(count)), 3, rank, processes) for _ in range(2))
-        short.most = most
+        short.max_samples = most
         assert list(short) == list(whole)[:most]
         assert len(short) == len(list(short))
         short.set_epoch(0, first=1)
@@ -85,7 +85,7 @@ def test_an_epoch_may_be_cut_short_and_then_begins_as_the_whole(count: int, most
 
 def test_what_a_short_epoch_passes_over_comes_in_others() -> None:
     sampler = TrainingSampler(build_order("natural", labelled(12)), seed=3)
-    sampler.most = 6
+    sampler.max_samples = 6
     drawn = set()
     for number in range(12):
         sampler.set_epoch(number)

@@ -41,7 +41,7 @@ def test_a_map_says_what_each_value_counts_as(table: list[int], tmp_path_factory
 def test_values_that_the_map_does_not_know_are_named(tmp_path: Path) -> None:
     mask_map = MaskMap("map.json", ((0, 7), (1, 8)), hint="turn it round")
     with pytest.raises(
-        DataError, match=r"mask\.png holds the values 2, 255, which map\.json does not know; mend the mask"
+        DataError, match=r"mask\.png holds the values 2, 255, which map\.json does not contain; fix the mask"
     ):
         read_mask_values(sample(tmp_path, STORED, mask_map))
     with pytest.raises(DataError, match=r"holds the values 10, 11, 12, 13, 14, 15, …, which"):
@@ -50,7 +50,7 @@ def test_values_that_the_map_does_not_know_are_named(tmp_path: Path) -> None:
 
 def test_the_hint_is_given_where_values_that_count_are_stored(tmp_path: Path) -> None:
     mask_map = MaskMap("map.json", ((0, 1), (1, 2), (255, 255)), hint="turn it round")
-    with pytest.raises(DataError, match=r"holds the values 2, which map\.json does not know; turn it round"):
+    with pytest.raises(DataError, match=r"holds the values 2, which map\.json does not contain; turn it round"):
         read_mask_values(sample(tmp_path, STORED, mask_map))
 
 

@@ -54,7 +54,7 @@ def test_what_is_asked_for_is_kept() -> None:
 
 def test_little_shared_memory_bounds_them(caplog: pytest.LogCaptureFixture) -> None:
     assert chosen(shared_memory=64 * MEGABYTE, batch_bytes=3 * MEGABYTE) == 3
-    assert "64 MB of shared memory suffice for 3 loader processes, not for 8; give the container more" in caplog.text
+    assert "64 MB of shared memory are enough for 3 loader processes, not 8; give the container more" in caplog.text
     assert chosen(shared_memory=64 * MEGABYTE, batch_bytes=30 * MEGABYTE) == 0
     assert chosen(shared_memory=None, batch_bytes=30 * MEGABYTE) == 8
 

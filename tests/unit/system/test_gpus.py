@@ -54,7 +54,7 @@ def test_too_old_a_driver_is_named_with_what_would_do(tmp_path: Path, version: s
         check_driver(gpus, allow_cpu_fallback=False)
     with pytest.raises(ResourceError, match=f'InferenceAmiVersion="{ami}"'):
         check_driver(gpus, allow_cpu_fallback=False, serving=True)
-    assert "the CPU does the work" in (check_driver(gpus, allow_cpu_fallback=True) or "")
+    assert "using the CPU" in (check_driver(gpus, allow_cpu_fallback=True) or "")
 
 
 def test_a_compat_library_that_does_not_help_is_named(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from byoc_vision.data.preflight_report import ClassReport
+from byoc_vision.data.preflight.report import ClassReport
 from byoc_vision.data.samples import Dataset, Sample
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import parse

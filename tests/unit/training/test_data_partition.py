@@ -141,8 +141,8 @@ def test_what_bad_samples_leave(found: Callable[[str], Answers]) -> None:
 @pytest.mark.parametrize(
     ("job", "problem"),
     [
-        ("parted", rf"Your input: .*/train/1\.png lies on {HOSTS[0]} without its mask, .*1\.png lies on {HOSTS[1]}"),
-        ("idle", rf"Your input: {HOSTS[1]}: of the \d training images none lies there.*take 1 instead of 2 hosts"),
+        ("parted", rf"Your input: .*/train/1\.png is on {HOSTS[0]} without its mask: .*1\.png is on {HOSTS[1]}"),
+        ("idle", rf"Your input: {HOSTS[1]} has none of the \d training images.*use 1 instead of 2 hosts"),
         ("torn", rf"Your data: on {HOSTS[1]}: 1 of 7 samples cannot be used.*\n.*train/dog/9\.png"),
         ("one class", r"Your data: .*holds a single class folder, 'cat'"),
         ("weights", rf"Your input: on {HOSTS[0]}: .*of pretrained is ShardedByS3Key"),

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from byoc_vision.data.cache import ImageCache, open_cache
-from byoc_vision.data.cache.location import Place
+from byoc_vision.data.cache import ImageCache, Place, open_cache
 from byoc_vision.data.samples import Dataset, Sample
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.loader_diagnosis import remedy

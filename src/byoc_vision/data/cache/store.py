@@ -1,12 +1,12 @@
 """Entries of bytes in two files, written and read by any number of processes at once.
 
-`index` holds a header and a row of fixed size for each entry, `data` the contents one after another. An entry is
-written to a place that no other process has, and its row after it: an interrupted write leaves an entry that is not
-there. Rows and contents have checksums: after a crash of the machine a row may be on the disk and its content not.
+`index` holds a header and a row of fixed size for each entry, `data` the contents one after another. Each process
+reserves the range that it writes, and writes an entry's row after its content: an interrupted write leaves no entry.
+Rows and contents have checksums: after a crash of the machine a row may be on the disk without its content.
 
-Plain reads and writes, not memory maps: the pages are shared through the kernel's cache just the same, a copy of a
-512 × 512 image takes 0.05 ms, and a full disk or a shortened file is an error here and a deadly signal there. The
-kernel gives the pages up where programs need the memory, so that the cache never drives a machine into swap.
+Plain reads and writes, not memory maps: the kernel's cache shares the pages in both cases, the copy of a 512 × 512
+image takes 0.05 ms, and a full disk or a shortened file raises an error here but kills the process there. The kernel
+frees the pages if programs need the memory, so the cache never makes a machine swap.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ _ROW_BYTES = _FIELDS.size + 4
 
 
 class _Header(NamedTuple):
-    """generation: the last job that opened the files. used: bytes of `data` that are given away. full: 1 where no more
-    is to be stored.
-    """
+    """generation: the last job that opened the files. used: reserved bytes of `data`. full: 1 to store nothing more."""
 
     magic: bytes
     entries: int
@@ -45,7 +43,7 @@ class _Header(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """Where an entry's content lies, of which original (fingerprint), and which job wrote it (generation)."""
+    """Where an entry's content is, the fingerprint of its original, and the job that wrote it (generation)."""
 
     fingerprint: int
     generation: int
@@ -57,16 +55,16 @@ class _Row(NamedTuple):
 class RecordStore:
     """A fixed number of entries, each of any size, in a folder.
 
-    capacity: bytes that `data` may come to; what does not fit is not stored.
-    generation: a number of this job, the same in all its processes and in no other job. What this job wrote is taken as
-    it is; what an earlier one left is checked, against its checksum and its original, when a process first reads it.
+    capacity: the limit of `data` in bytes; what does not fit is not stored.
+    generation: a number of this job, the same in all its processes and different in every other job. What this job
+    wrote is trusted; what an earlier job left is checked against its checksum and its original when it is first read.
     """
 
     _index: int  # file descriptors
     _data: int
 
     def __init__(self, folder: Path, entries: int, capacity: int, generation: int) -> None:
-        """Raises OSError where the files cannot be made."""
+        """Raises OSError if the files cannot be made."""
         self.folder = folder
         self.entries = entries
         self.capacity = capacity
@@ -77,14 +75,14 @@ class RecordStore:
             self._begin()
 
     def get(self, entry: int, fingerprint: Callable[[], int]) -> np.ndarray | None:
-        """An entry's content, uint8 [bytes], of which the caller may do what it likes; None where it is not there.
+        """An entry's content, uint8 [bytes], which the caller may change; None if it is not stored.
 
-        fingerprint: of the original as it is now; asked only for what an earlier job wrote.
+        fingerprint: of the original as it is now; called only for what an earlier job wrote.
         """
         try:
             row = self._row(entry)
             content = self._content(row) if row else None
-        except OSError:  # a disk that fails: the original is still there
+        except OSError:  # the disk fails, but the original is still there
             return None
         if row is None or content is None:
             return None
@@ -96,7 +94,7 @@ class RecordStore:
         return content
 
     def put(self, entry: int, fingerprint: int, parts: Sequence[memoryview]) -> bool:
-        """Store the parts' bytes as an entry's content. Whether there was room; a full disk ends all storing."""
+        """Store the parts' bytes as an entry's content. Returns whether it fitted; a full disk ends all storing."""
         size = sum(part.nbytes for part in parts)
         try:
             offset = self._reserve(size)
@@ -115,22 +113,22 @@ class RecordStore:
 
     @property
     def used(self) -> int:
-        """Bytes of `data` that hold entries, or held them before their originals changed."""
+        """Reserved bytes of `data`, including entries whose originals have changed since."""
         return self._header().used
 
     @property
     def has_room(self) -> bool:
-        """Whether everything found room so far."""
+        """Whether everything fitted so far."""
         try:
             return not self._header().full
         except OSError:
             return False
 
     def close(self) -> None:
-        """What is asked for afterwards is not there."""
+        """Close the files: `get` finds nothing afterwards."""
         os.close(self._index)
         os.close(self._data)
-        self._index = self._data = -1  # the numbers are given to other files
+        self._index = self._data = -1  # the system reuses the numbers for other files
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("_index", "_data", "_thread_lock")}
@@ -143,7 +141,7 @@ class RecordStore:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         self._index = os.open(self.folder / "index", flags, 0o600)
         self._data = os.open(self.folder / "data", flags, 0o600)
-        self._thread_lock = threading.Lock()  # a lock on a file is the process's, not the thread's
+        self._thread_lock = threading.Lock()  # the lock on the file holds for the whole process, not for a thread
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -155,11 +153,11 @@ class RecordStore:
                 fcntl.lockf(self._index, fcntl.LOCK_UN, _HEADER.size)
 
     def _begin(self) -> None:
-        """Take over what is there, or begin anew where it is of another kind or its beginning was interrupted."""
+        """Use the existing files, or start again if they have another format or were not begun completely."""
         header = self._header()
         if (header.magic, header.entries) != (_MAGIC, self.entries):
             os.ftruncate(self._data, 0)
-            # Zeros are written, so that no row can find the disk full later; the header comes last.
+            # Writing zeros reserves the disk for all rows; the header comes last.
             self._write(self._index, 0, bytes(_HEADER.size + self.entries * _ROW_BYTES))
             header = _Header(_MAGIC, self.entries, self.generation, 0, 0)
         if header.generation != self.generation:
@@ -171,7 +169,7 @@ class RecordStore:
         return _Header(*_HEADER.unpack(packed.ljust(_HEADER.size, b"\0")))
 
     def _reserve(self, size: int) -> int | None:
-        """Where `size` bytes may be written; None where they do not fit, and then no others are tried."""
+        """The offset where `size` bytes may be written; None if they do not fit, and then nothing more is stored."""
         with self._locked():
             header = self._header()
             if header.full:
@@ -187,8 +185,8 @@ class RecordStore:
             self._write(self._index, 0, _HEADER.pack(*header._replace(full=1)))
         if not header.full:
             logger.warning(
-                "%s cannot hold more decoded images (%s): the others are decoded in each epoch; give the job a "
-                "larger volume, or set cache_gb to what may be used",
+                "Cannot store more decoded images in %s (%s): the others are decoded in each epoch. Give the job a "
+                "larger volume, or set cache_gb",
                 self.folder,
                 error.strerror or error,
             )

@@ -1,4 +1,4 @@
-"""Which files are which sample: the task, the classes and the splits, seen from names and lists alone."""
+"""Which files are which sample: the task, the classes and the splits, from names and lists alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from byoc_vision.data.formats.base import DataFormat, Inputs, ParsedDataset
 from byoc_vision.data.formats.camvid import CamVid
 from byoc_vision.data.formats.carvana import Carvana
-from byoc_vision.data.formats.channels import find_extras, find_splits, lone_split, splits_within
+from byoc_vision.data.formats.channels import find_extras, find_splits, single_split, splits_within
 from byoc_vision.data.formats.class_folders import ClassFolders
 from byoc_vision.data.formats.csv_table import CsvLabels, CsvMasks
 from byoc_vision.data.formats.image_mask_pairs import ImagesWithMasks
@@ -30,7 +30,8 @@ from byoc_vision.types import ClassInfo, Task
 
 logger = logging.getLogger(__name__)
 
-# In the order of trial: the first that recognises the data reads them, so the particular come before the general.
+
+# In the order of trial: the first format that matches reads the data, so special ones come before general ones.
 FORMATS: tuple[DataFormat, ...] = (
     SemanticSegmentation(),
     OxfordPetsSegmentation(),
@@ -48,23 +49,28 @@ FORMATS: tuple[DataFormat, ...] = (
     CsvMasks(),
     ImagesWithMasks(),
     ClassFolders(),
-    SemanticSegmentation(needs_label_map=False),  # by its name alone: others recognise all that it does
+    SemanticSegmentation(needs_label_map=False),  # only by name: other formats match the same data
 )
 
 
 def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) -> Dataset:
-    """The samples that the channels hold. No image is opened: `preflight.check` does that.
+    """The samples in the channels. No image is opened: `preflight.check` does that.
 
-    channels: name → folder, or what was listed in it: `train`, `validation`, `test`, and `…_annotation` (or `…_masks`)
-    of each, and those that describe them, such as `train_lst` and `label_map`. Where nothing validates, a share of the
-    training samples does.
-    Raises InputError (a missing channel, a task that does not fit) or DataError (all offenders by name).
+    Without a validation split a share of the training samples is held out.
+
+    Args:
+        channels: name → folder, or its listing: `train`, `validation`, `test`, and `…_annotation` (or `…_masks`) of
+            each, and channels that describe them, such as `train_lst` and `label_map`.
+
+    Raises:
+        InputError: a channel is missing, or the task does not fit the data.
+        DataError: names everything that is wrong.
     """
     inputs = Inputs(find_splits(channels), find_extras(channels))
-    layout = _choose_layout(inputs, options)
-    found = layout.read(inputs, options)
-    if options.multi_label and layout.task == "classification":
-        found = _as_many_labels(found)
+    data_format = _choose_format(inputs, options)
+    found = data_format.read(inputs, options)
+    if options.multi_label and data_format.task == "classification":
+        found = _as_multi_label(found)
     train = found.samples["train"]
     if "validation" in found.samples:
         validation = found.samples["validation"]
@@ -74,17 +80,17 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
     test = found.samples.get("test", ())
     logger.info(
         "%s: %s; %d training, %d validation and %d test images",
-        layout.task,
-        layout.title,
+        data_format.task,
+        data_format.title,
         len(train),
         len(validation),
         len(test),
     )
-    return Dataset(layout.task, found.classes, train, validation, test, found.ignore_value, found.multi_label)
+    return Dataset(data_format.task, found.classes, train, validation, test, found.ignore_value, found.multi_label)
 
 
-def _as_many_labels(found: ParsedDataset) -> ParsedDataset:
-    """One class an image, asked for as a yes or no for each class: the class is the only yes."""
+def _as_multi_label(found: ParsedDataset) -> ParsedDataset:
+    """Single-label data as multi-label data: each image has one of the classes."""
     samples = {
         split: tuple(
             sample if sample.label is None else replace(sample, label=None, labels=(sample.label,)) for sample in of
@@ -97,70 +103,70 @@ def _as_many_labels(found: ParsedDataset) -> ParsedDataset:
 def read_folder(
     folder: Path, task: Task, classes: Sequence[ClassInfo], options: DataOptions | None = None
 ) -> tuple[Sample, ...]:
-    """The samples of one folder, to measure a model on: any of the layouts of the task.
+    """The samples of one folder, to evaluate a model, in any data format of the task.
 
-    A folder of splits (`test`, `validation`, `train`, with `test_masks`, …) gives the first of these it holds.
-    classes: those of the model; a classifier's labels are its indices.
-    Raises InputError where the folder is not laid out for the task, DataError as `find_dataset` does.
+    Of a folder of splits (`test`, `validation`, `train`, with `test_masks`, …) the first of these is read.
+    classes: of the model; a classifier's labels are their indices.
+    Raises InputError if no data format of the task matches, DataError as `find_dataset` does.
     """
     listed = scan(folder)
     splits = splits_within(listed)
     split = next((splits[name] for name in ("test", "validation", "train") if name in splits), None)
     if split is None:
-        split = lone_split(listed)
+        split = single_split(listed)
     inputs = Inputs({split.name: split})
-    layout = next((layout for layout in FORMATS if layout.task == task and layout.matches(inputs)), None)
-    if layout is None:
-        expected = "\n".join(layout.tree for layout in FORMATS if layout.task == task)
-        raise InputError(f"{folder} holds no data for {task}; expected below it, without the first folder:\n{expected}")
-    samples = layout.read(inputs, options or DataOptions(), classes).samples
+    data_format = next((one for one in FORMATS if one.task == task and one.matches(inputs)), None)
+    if data_format is None:
+        expected = "\n".join(one.example for one in FORMATS if one.task == task)
+        raise InputError(f"{folder} holds no data for {task}; expected in it, without the first folder:\n{expected}")
+    samples = data_format.read(inputs, options or DataOptions(), classes).samples
     return next(samples[name] for name in (split.name, "test", "validation", "train") if name in samples)
 
 
 def format_names() -> list[str]:
-    """What `data_layout` may say beside `auto`."""
-    return list(dict.fromkeys(layout.name for layout in FORMATS))
+    """The values of `data_layout` other than `auto`."""
+    return list(dict.fromkeys(one.name for one in FORMATS))
 
 
-def _choose_layout(inputs: Inputs, options: DataOptions) -> DataFormat:
+def _choose_format(inputs: Inputs, options: DataOptions) -> DataFormat:
     if options.layout != "auto":
-        return _named_layout(inputs, options)
+        return _named_format(inputs, options)
     if inputs.first.images.is_empty:
         raise DataError(f"{inputs.first.images.path} is empty; it must hold the training images")
-    fitting = [layout for layout in FORMATS if layout.matches(inputs)]
-    if not fitting:
-        raise DataError(_not_recognised(inputs.first.images))
-    for layout in fitting:
-        if options.task in ("auto", layout.task):
-            return layout
-    expected = "\n".join(layout.tree for layout in FORMATS if layout.task == options.task)
+    matching = [one for one in FORMATS if one.matches(inputs)]
+    if not matching:
+        raise DataError(_no_match(inputs.first.images))
+    for data_format in matching:
+        if options.task in ("auto", data_format.task):
+            return data_format
+    expected = "\n".join(one.example for one in FORMATS if one.task == options.task)
     raise InputError(
-        f"task is {options.task}, but the data are {fitting[0].title} ({fitting[0].task}); leave task out, or lay "
-        f"them out like this:\n{expected}"
+        f"task is {options.task}, but the data are {matching[0].title} ({matching[0].task}); leave task out, or "
+        f"arrange them like this:\n{expected}"
     )
 
 
-def _named_layout(inputs: Inputs, options: DataOptions) -> DataFormat:
-    """The layout that the user names; where it does not recognise the data, its tree is the remedy."""
-    named = [layout for layout in FORMATS if layout.name == options.layout]
+def _named_format(inputs: Inputs, options: DataOptions) -> DataFormat:
+    """The data format that the user names. Raises InputError with its example if it does not match the data."""
+    named = [one for one in FORMATS if one.name == options.layout]
     if not named:
-        raise InputError(f"data_layout={options.layout} is not known; take one of auto, {', '.join(format_names())}")
-    of_task = [layout for layout in named if options.task in ("auto", layout.task)]
+        raise InputError(f"data_layout={options.layout} is not known; use one of auto, {', '.join(format_names())}")
+    of_task = [one for one in named if options.task in ("auto", one.task)]
     if not of_task:
         raise InputError(f"data_layout={options.layout} is for task={named[0].task}, but task is {options.task}")
-    layout = next((layout for layout in of_task if layout.matches(inputs)), None)
-    if layout is None:
-        trees = "\n".join(layout.tree for layout in of_task)
+    data_format = next((one for one in of_task if one.matches(inputs)), None)
+    if data_format is None:
+        examples = "\n".join(one.example for one in of_task)
         raise InputError(
             f"data_layout={options.layout}, but {inputs.first.images.path} holds {_contents(inputs.first.images)}. "
-            f"Expected:\n{trees}"
+            f"Expected:\n{examples}"
         )
-    return layout
+    return data_format
 
 
-def _not_recognised(folder: Folder) -> str:
-    trees = "\n".join(f"{layout.task}, {layout.title}:\n{layout.tree}" for layout in FORMATS)
-    return f"no known layout is recognised in {folder.path}: it holds {_contents(folder)}. What is read:\n{trees}"
+def _no_match(folder: Folder) -> str:
+    examples = "\n".join(f"{one.task}, {one.title}:\n{one.example}" for one in FORMATS)
+    return f"no known data layout found in {folder.path}: it holds {_contents(folder)}. Supported layouts:\n{examples}"
 
 
 def _contents(folder: Folder) -> str:
@@ -169,3 +175,24 @@ def _contents(folder: Folder) -> str:
     contents += [f"{inner.name}/" for inner in folder.folders[:5]]
     contents += ["…"] if len(kinds) > 5 or len(folder.folders) > 5 else []
     return ", ".join(contents) or "nothing"
+
+
+_GENERAL = ("class_folders", "pictures_and_masks")  # the most common ones come first
+
+
+def formats_text() -> str:
+    """The documentation in Markdown: each data format's name, tasks, titles and examples."""
+    of_name: dict[str, list[DataFormat]] = {}
+    for data_format in FORMATS:
+        of_name.setdefault(data_format.name, []).append(data_format)
+    names = sorted(of_name, key=lambda name: name not in _GENERAL)
+    return "\n\n".join(_paragraph(name, of_name[name]) for name in names)
+
+
+def _paragraph(name: str, formats: Sequence[DataFormat]) -> str:
+    tasks = " or ".join(dict.fromkeys(one.task for one in formats))
+    titles = "; ".join(dict.fromkeys(one.title for one in formats))
+    examples = list(dict.fromkeys(one.example for one in formats))
+    apart = [one for one in examples if not any(one != other and one in other for other in examples)]
+    shown = "\n\n".join(apart)
+    return f"`{name}`, {tasks}: {titles}\n\n```\n{shown}\n```"

@@ -1,4 +1,4 @@
-"""What a data layout is. A new one is a class of this shape, listed in `LAYOUTS`."""
+"""The protocol of a data format. A new format is a class with this protocol, listed in `FORMATS`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ USUAL_VALIDATION_SPLIT = 0.2
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that was given, listed once.
+    """The given channels, listed once.
 
-    splits: the folders of images (and of masks apart from them), by split, training first.
-    extras: other channels that describe the data: `train_lst`, `validation_lst`, `label_map`, …
+    splits: the folders of images (and separate folders of masks), by split, training first.
+    extras: channels that describe the data: `train_lst`, `validation_lst`, `label_map`, …
     """
 
     splits: Mapping[str, Split]
@@ -27,18 +27,18 @@ class Inputs:
 
     @property
     def first(self) -> Split:
-        """The training split; where a single folder is measured, that one."""
+        """The training split; when a single folder is evaluated, that one."""
         return next(iter(self.splits.values()))
 
 
 @dataclass(frozen=True)
 class ParsedDataset:
-    """The samples of each split, by its name, and what the layout knows of them.
+    """The samples of each split, and what the data format knows about them.
 
-    samples: may hold splits that no channel gave, where list files name them.
-    classes: where the layout names them; for segmentation with their values.
-    ignore_value: the mask value that is not counted, where the layout says so.
-    validation_split: the share to hold out where no split validates.
+    samples: by split; list files may define splits for which there is no channel.
+    classes: if the data format names them; for segmentation with their values.
+    ignore_value: the mask value that does not count, if the data format defines one.
+    validation_split: the share to hold out if there is no validation split.
     """
 
     samples: Mapping[str, tuple[Sample, ...]]
@@ -49,29 +49,29 @@ class ParsedDataset:
 
 
 class DataFormat(Protocol):
-    """A way to lay out images and their target in files and folders.
+    """A way to store images and their targets in files and folders.
 
-    name: what the hyperparameter `data_layout` calls it; layouts of one name differ in their task.
+    name: the value of the hyperparameter `data_layout`; formats with the same name differ in their task.
     title: completes "the data are …".
-    tree: an example to imitate, shown in errors and in the README.
+    example: files and folders to imitate, shown in errors and in the documentation.
     """
 
     name: str
     task: Task
     title: str
-    tree: str
+    example: str
 
     def matches(self, inputs: Inputs) -> bool:
-        """Whether the data are laid out this way, judged by names, and by the first line of a list where it must be.
+        """Whether the data have this format, by file names and, if necessary, the first line of a list.
 
         No image is opened.
         """
         ...
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
-        """All samples. List files are read once, from the beginning to the end; no image is opened.
+        """All samples. List files are read once, from beginning to end; no image is opened.
 
-        classes: those of a model, where the labels are to be its; else the training split names them.
-        Raises DataError that names every offender, with file and line where a list has it.
+        classes: of a model, if the labels must be its indices; otherwise the training split defines them.
+        Raises DataError that names everything that is wrong, with file and line for lists.
         """
         ...

@@ -13,14 +13,14 @@ from pathlib import PurePosixPath
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import Split
 from byoc_vision.data.formats.image_mask_pairs import folders_of, has_inner_masks, pair
-from byoc_vision.data.formats.list_files import read_lines
+from byoc_vision.data.formats.lists import read_lines
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.samples import DataOptions, Sample
 from byoc_vision.errors import DataError, list_problems
 from byoc_vision.types import ClassInfo, Task
 
 CLASSES = (
-    "sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car", "pedestrian", "bicyclist",
+    "sky", "building", "pole", "road", "pavement", "example", "sign symbol", "fence", "car", "pedestrian", "bicyclist",
 )  # fmt: skip
 VOID = 11
 
@@ -33,12 +33,12 @@ _LIST_NAMES = {
 
 
 class CamVid:
-    """`SPLIT/*.png` and `SPLITannot/*.png`. Where `SPLIT.txt` lies beside them, its files alone are used."""
+    """`SPLIT/*.png` and `SPLITannot/*.png`. If there is a `SPLIT.txt` beside them, only its files are used."""
 
     name = "camvid"
     task: Task = "segmentation"
     title = "CamVid's streets with labels"
-    tree = (
+    example = (
         "train/0001TP_006690.png, …       train.txt\n"
         "trainannot/0001TP_006690.png, …  val/, valannot/, val.txt, test/, testannot/, test.txt"
     )
@@ -58,28 +58,30 @@ class CamVid:
 
 def _read_split(split: Split) -> list[Sample]:
     images, masks = folders_of(split)
-    listed = next((name for name in _LIST_NAMES[split.name] if split.around and name in split.around.files), None)
-    if split.around is None or listed is None:
+    listed = next((name for name in _LIST_NAMES[split.name] if split.parent and name in split.parent.files), None)
+    if split.parent is None or listed is None:
         return pair(images, masks)
-    return _read_list(split.around, listed, (images, masks))
+    return _read_list(split.parent, listed, (images, masks))
 
 
-def _read_list(around: Folder, name: str, folders: tuple[Folder, Folder]) -> list[Sample]:
-    """A line names an image and its labels by paths of its author's machine: their last two parts count."""
+def _read_list(parent: Folder, name: str, folders: tuple[Folder, Folder]) -> list[Sample]:
+    """A line names an image and its labels by paths of the author's machine; only their last two parts are used."""
     there = {PurePosixPath(folder.name, path) for folder in folders for path in folder.image_names}
     samples: list[Sample] = []
     problems: list[str] = []
-    for place, text in read_lines(around.path / name):
+    for place, text in read_lines(parent.path / name):
         paths = [PurePosixPath(*PurePosixPath(path).parts[-2:]) for path in text.split()]
         if len(paths) != 2:
             problems.append(f"{place}: expected an image's path, a space, and its mask's path; found {text[:80]!r}")
             continue
         if missing := [str(path) for path in paths if path not in there]:
-            problems.append(f"{place}: there is no {' and no '.join(missing)} in {around.path}")
+            problems.append(f"{place}: there is no {' and no '.join(missing)} in {parent.path}")
             continue
-        samples.append(Sample(around.path / paths[0], around.path / paths[1]))
+        samples.append(Sample(parent.path / paths[0], parent.path / paths[1]))
     if problems:
-        raise DataError(list_problems("a list does not fit the images; mend it or remove it to read all:", problems))
+        raise DataError(
+            list_problems("a list does not match the images; fix it, or remove it to read all images:", problems)
+        )
     if not samples:
-        raise DataError(f"{around.path / name} names no images; remove it to read all, or fill it")
+        raise DataError(f"{parent.path / name} names no images; remove it to read all images, or fill it")
     return samples

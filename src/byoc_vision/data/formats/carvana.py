@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.channels import Split, unwrapped
+from byoc_vision.data.formats.channels import Split, unwrap_folder
 from byoc_vision.data.formats.image_mask_pairs import MASK_SUFFIX, folders_of, has_inner_masks, pair
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.samples import DataOptions, Sample
@@ -30,7 +30,7 @@ class Carvana:
     name = "carvana"
     task: Task = "segmentation"
     title = "Carvana's cars with masks"
-    tree = (
+    example = (
         "train/0cdf5b5d0ce1_01.jpg, …             or both in one folder:\n"
         "train_masks/0cdf5b5d0ce1_01_mask.gif, …  train/0cdf5b5d0ce1_01.jpg, 0cdf5b5d0ce1_01_mask.gif, …"
     )
@@ -45,7 +45,7 @@ class Carvana:
         samples = {}
         for name, split in inputs.splits.items():
             if name == "test" and name != inputs.first.name and not _has_masks(split):
-                logger.info("the test images in %s have no masks, so nothing is measured on them", split.images.path)
+                logger.info("the test images in %s have no masks and are not evaluated", split.images.path)
                 continue
             pairs = pair(*_folders(split))
             samples[name] = tuple(replace(sample, group=_car(Path(sample.image.name).stem)) for sample in pairs)
@@ -63,8 +63,8 @@ def _has_masks(split: Split) -> bool:
 
 
 def _mixed(split: Split) -> Folder | None:
-    """The folder that holds both images and masks, where one does."""
-    folder = unwrapped(split.images)
+    """The folder that holds both images and masks, if there is one."""
+    folder = unwrap_folder(split.images)
     return folder if split.masks is None and any(_is_mask(name) for name in folder.image_names) else None
 
 
@@ -73,7 +73,7 @@ def _is_mask(name: str) -> bool:
 
 
 def _folders(split: Split) -> tuple[Folder, Folder]:
-    """The folder of the images and that of the masks; a mixed one becomes two."""
+    """The folder of the images and the folder of the masks; a mixed folder becomes two."""
     folder = _mixed(split)
     if folder is None:
         return folders_of(split)
@@ -83,14 +83,14 @@ def _folders(split: Split) -> tuple[Folder, Folder]:
 
 
 def _warn_of_shared_cars(samples: Mapping[str, tuple[Sample, ...]]) -> None:
-    """The views of a car are alike: who has trained on some knows the others."""
+    """Warn if splits share cars: a model that has seen some views of a car knows the others."""
     cars = {name: {sample.group for sample in held if sample.group} for name, held in samples.items()}
     for name in cars.keys() - {"train"}:
         if shared := sorted(cars[name] & cars.get("train", set())):
             shown = ", ".join(shared[:_SHOWN]) + (", …" if len(shared) > _SHOWN else "")
             logger.warning(
-                "%d of the %d cars in %s are also in train, so its figures will flatter the model: %s. Keep all views "
-                "of a car on one side, or give train alone: the part held out of it shares no car",
+                "%d of the %d cars in %s are also in train, so its metrics will be too good: %s. Keep all views of a "
+                "car in one split, or give only train: the part held out of it shares no cars",
                 len(shared),
                 len(cars[name]),
                 name,

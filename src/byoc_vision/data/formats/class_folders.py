@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import Split
-from byoc_vision.data.formats.class_counts import without_small_classes
 from byoc_vision.data.formats.image_mask_pairs import has_inner_masks
+from byoc_vision.data.formats.label_parsing import without_small_classes
 from byoc_vision.data.formats.prepared import read_class_folders
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.samples import DataOptions, Sample
@@ -19,23 +19,23 @@ from byoc_vision.types import ClassInfo, Task
 logger = logging.getLogger(__name__)
 
 
-# What orders class folders in CUB, Caltech-256 and the dog breeds (`001.`), and ImageNet's ids (`n02085620-`).
+# Numbers of class folders in CUB, Caltech-256 and the dog breeds (`001.`), and ImageNet's ids (`n02085620-`).
 _PREFIX = re.compile(r"([0-9]+\.|n[0-9]{8}-)(?=[^\W\d_])")
 
 
 class ClassFolders:
     """`SPLIT/CLASS/**/*.jpg`; the folders of the training split name the classes, in natural order.
 
-    Where all of them have a prefix as in `001.Affenpinscher` or `n02085620-Chihuahua`, the rest is the class's name.
+    If all have a prefix as in `001.Affenpinscher` or `n02085620-Chihuahua`, the rest is the class's name.
     """
 
     name = "class_folders"
     task: Task = "classification"
     title = "class folders"
-    tree = (
+    example = (
         "train/cat/1.jpg, 2.jpg, …  or  train/001.cat/1.jpg, …\n"
         "train/dog/3.jpg, 4.jpg, …      train/002.dog/3.jpg, …\n"
-        "validation/ (or valid/, val/) and test/ alike"
+        "validation/ (or valid/, val/) and test/ likewise"
     )
 
     def matches(self, inputs: Inputs) -> bool:
@@ -50,7 +50,7 @@ class ClassFolders:
         may_be_small = not classes and options.min_class_count is not None
         problems = [problem for split in splits.values() for problem in _problems(split, names, may_be_small)]
         if problems:
-            raise DataError(list_problems("the class folders do not fit:", problems))
+            raise DataError(list_problems("the class folders do not match:", problems))
         samples = {name: tuple(_samples(split.images, names)) for name, split in splits.items()}
         if classes:
             return ParsedDataset(samples, tuple(ClassInfo(name) for name in names))
@@ -58,17 +58,17 @@ class ClassFolders:
 
     def _class_names(self, train: Folder) -> list[str]:
         if not train.folders:
-            raise DataError(f"{train.path} holds no class folders. Expected:\n{self.tree}")
+            raise DataError(f"{train.path} holds no class folders. Expected:\n{self.example}")
         if len(train.folders) < 2:
             raise DataError(
                 f"{train.path} holds a single class folder, {train.folders[0].name!r}; a classifier needs two or more. "
-                f"Expected:\n{self.tree}"
+                f"Expected:\n{self.example}"
             )
-        return readable_names([folder.name for folder in train.folders])
+        return without_prefixes([folder.name for folder in train.folders])
 
 
-def readable_names(folders: Sequence[str]) -> list[str]:
-    """The names without their prefix, where each has one and they still differ; else as they are."""
+def without_prefixes(folders: Sequence[str]) -> list[str]:
+    """The names without their prefix, if each has one and they still differ; otherwise unchanged."""
     plain = [_without_prefix(name) for name in folders]
     is_plain = all(_PREFIX.match(name) for name in folders) and len(set(plain)) == len(plain)
     return plain if is_plain else list(folders)
@@ -80,7 +80,7 @@ def _without_prefix(name: str) -> str:
 
 
 def _class_of(folder: Folder, names: Sequence[str]) -> str:
-    """The class that a folder means: its name, or that without the prefix where this is a class."""
+    """The class of a folder: its name, or its name without the prefix if that is a class."""
     plain = _without_prefix(folder.name)
     return plain if folder.name not in names and plain in names else folder.name
 
@@ -101,7 +101,7 @@ def _problems(split: Split, names: list[str], may_be_empty: bool) -> list[str]:
         return [f"{folder.path} holds no class folders; expected: {', '.join(names)}"]
     if folder.image_names:
         count = len(folder.image_names)
-        logger.warning("images in %s that lie in no class folder and are not read: %d", folder.path, count)
+        logger.warning("images in %s outside of class folders, which are not read: %d", folder.path, count)
     unknown = [
         f"{inner.path}: there is no class {inner.name!r} in training (classes: {', '.join(names)}); add training "
         f"images of it, rename the folder, or remove it from {split.name}"
@@ -116,6 +116,6 @@ def _problems(split: Split, names: list[str], may_be_empty: bool) -> list[str]:
 
 def _emptiness(folder: Folder) -> str:
     if folder.is_empty:
-        return "the class folder is empty; put images in or remove it"
+        return "the class folder is empty; add images or remove it"
     sample = folder.files[0] if folder.files else f"{folder.folders[0].name}/"
-    return f"the class folder holds no images (.jpg, .png, …), only the like of {sample!r}"
+    return f"the class folder holds no images (.jpg, .png, …), only files like {sample!r}"

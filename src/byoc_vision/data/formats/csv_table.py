@@ -1,4 +1,4 @@
-"""Images listed in a table: a CSV file that lies in the channel, with the image's path and its label or mask."""
+"""Images listed in a table: a CSV file in the channel, with the image's path and its label or mask."""
 
 from __future__ import annotations
 
@@ -12,10 +12,18 @@ from pathlib import Path
 from byoc_vision.data.decoding import IMAGE_SUFFIXES
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.image_mask_pairs import has_inner_masks
-from byoc_vision.data.formats.label_parsing import Entry, Labels, found_labels, multi_hot
-from byoc_vision.data.formats.list_files import read_text
-from byoc_vision.data.formats.lists import ListFile, by_split, check_lists, find_lists, settle, split_of
-from byoc_vision.data.formats.mask_lists import MaskEntry, found_masks
+from byoc_vision.data.formats.label_parsing import Entry, Labels, labelled_dataset, multi_hot
+from byoc_vision.data.formats.lists import (
+    ListFile,
+    MaskEntry,
+    by_split,
+    check_lists,
+    find_lists,
+    masked_dataset,
+    read_text,
+    report_problems,
+    split_of,
+)
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.errors import DataError
 from byoc_vision.types import ClassInfo, Task
@@ -40,10 +48,10 @@ _GROUP = ("group", "group_id", "patient", "patient_id")
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column is what, by its index.
+    """The meaning of the columns, by index.
 
-    label: of names or numbers; flags: of 0 and 1, a class each, where there is no such column. names: of all columns.
-    first: the index of the first row that is not the header.
+    names: of all columns. label: the column of names or numbers; flags: without such a column, one column of 0 and 1
+    for each class. first: the index of the first row after the header.
     """
 
     names: tuple[str, ...]
@@ -62,25 +70,25 @@ class _Row:
     cells: list[str]
 
     def cell(self, column: int | None) -> str | None:
-        """None also where the cell is empty."""
+        """The text of a cell; None if there is no such column or the cell is empty."""
         return (self.cells[column].strip() or None) if column is not None else None
 
 
 class CsvLabels:
     """Classification: a column of images and one of labels, or a column of 0 and 1 for each class.
 
-    An image is named by its path below the channel, or by its name, with or without the ending. Columns are told by
-    their names; two columns may do without. A label is a name, also where it is a number. Several labels stand in a
-    cell with `|` between, or in a column `labels` or `tags` with blanks between (these are told from names with blanks
-    by the combinations: fewer words than cells; multi_label says it for sure).
-    A column `split` and the file's name (`train.csv`) say which split an image is for, a column `group` what may not
-    be divided between splits.
+    An image is given by its path below the channel, or by its name, with or without the ending. Columns are identified
+    by their names; a table of two columns needs no header. A label is a name, even if it is a number. Several labels
+    in a cell are separated by `|`, or by blanks in a column `labels` or `tags` (if there are fewer different words than
+    cells, or if multi_label is set; otherwise blanks are part of names).
+    A column `split` or the file's name (`train.csv`) gives the split of an image, a column `group` the images that must
+    not be divided between splits.
     """
 
     name = "csv"
     task: Task = "classification"
     title = "images listed in CSV files"
-    tree = (
+    example = (
         "train/labels.csv                  image,label          or  id,breed     or  image,cat,dog\n"
         "train/1.jpg, images/2.jpg, …      1.jpg,cat                1,beagle         1.jpg,0,1\n"
         "                                  images/2.jpg,dog         2,pug            2.jpg,1,1"
@@ -112,18 +120,18 @@ class CsvLabels:
                     problems.append(f"{row.place}: {error}")
                     continue
                 entries[split].append(Entry(row.place, image, labels, row.cell(columns.group)))
-            settle(f"rows of {file.path} that cannot be used:", problems, options)
+            report_problems(f"rows of {file.path} that cannot be used:", problems, options)
             names |= {index: columns.names[column] for index, column in enumerate(columns.flags)}
-        return found_labels(_one_hot(by_split(entries, inputs), options), options, classes, names)
+        return labelled_dataset(_one_hot(by_split(entries, inputs), options), options, classes, names)
 
 
 class CsvMasks:
-    """Segmentation: a column of images and one of masks. Otherwise as for classification."""
+    """Segmentation: a column of images and a column of masks. Otherwise as for classification."""
 
     name = "csv"
     task: Task = "segmentation"
     title = "images and masks listed in CSV files"
-    tree = "train/pairs.csv                   image,mask\ntrain/a/1.jpg, b/1.png, …         a/1.jpg,b/1.png"
+    example = "train/pairs.csv                   image,mask\ntrain/a/1.jpg, b/1.png, …         a/1.jpg,b/1.png"
 
     def matches(self, inputs: Inputs) -> bool:
         return any(columns.mask is not None for _, columns in _lists(inputs))
@@ -145,8 +153,8 @@ class CsvMasks:
                     problems.append(f"{row.place}: {error}")
                     continue
                 entries[split].append(MaskEntry(row.place, image, mask, row.cell(columns.group)))
-            settle(f"rows of {file.path} that cannot be used:", problems, options)
-        return found_masks(by_split(entries, inputs), options)
+            report_problems(f"rows of {file.path} that cannot be used:", problems, options)
+        return masked_dataset(by_split(entries, inputs), options)
 
 
 def _is_image(text: str) -> bool:
@@ -154,7 +162,7 @@ def _is_image(text: str) -> bool:
 
 
 def find_columns(first: Sequence[str]) -> Columns | None:
-    """What the columns of a table are, by its first row; None where it does not list images with their target."""
+    """The meaning of a table's columns, by its first row; None if it does not list images with their targets."""
     if len(first) == 2 and _is_image(first[0]):
         if _is_image(first[1]):
             return Columns(("image", "mask"), 0, mask=1, first=0)
@@ -177,7 +185,7 @@ def find_columns(first: Sequence[str]) -> Columns | None:
 
 
 def _lists(inputs: Inputs) -> list[tuple[ListFile, Columns]]:
-    """The tables that list images with their target."""
+    """The tables that list images with their targets."""
     found = []
     for file in find_lists(inputs, _ENDINGS, channel="csv"):
         first = next(_table(file.path), None)
@@ -202,7 +210,7 @@ def _table(path: Path) -> Iterator[_Row]:
             if any(cell.strip() for cell in cells):
                 yield _Row(f"{path}, line {reader.line_num}", cells)
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: this is not CSV ({error}); save the table again") from error
+        raise DataError(f"{path}, line {reader.line_num}: not a CSV file ({error}); save the table again") from error
 
 
 def _rows(path: Path, columns: Columns, problems: list[str]) -> Iterator[_Row]:
@@ -210,7 +218,7 @@ def _rows(path: Path, columns: Columns, problems: list[str]) -> Iterator[_Row]:
         if index < columns.first:
             continue
         if len(row.cells) != len(columns.names):
-            problems.append(f"{row.place}: there are {len(row.cells)} cells where {len(columns.names)} should be")
+            problems.append(f"{row.place}: there are {len(row.cells)} cells instead of {len(columns.names)}")
             continue
         yield row
 
@@ -235,7 +243,7 @@ def _split(row: _Row, columns: Columns) -> str | None:
 
 
 def _separator(rows: Sequence[_Row], columns: Columns, options: DataOptions) -> str | None:
-    """What stands between the labels in a cell; None where each holds one, an empty text for blanks."""
+    """The separator of labels in a cell: `|`, an empty text for blanks, or None if each cell has one label."""
     if columns.label is None or options.multi_label is False:
         return None
     cells = {row.cell(columns.label) or "" for row in rows}
@@ -257,16 +265,14 @@ def _labels(row: _Row, columns: Columns, separator: str | None) -> Labels:
             raise ValueError(f"the label {error}") from error
     text = row.cell(columns.label)
     if text is None:
-        raise ValueError(
-            f"the column {columns.names[columns.label or 0]!r} is empty; give a label or take the line out"
-        )
+        raise ValueError(f"the column {columns.names[columns.label or 0]!r} is empty; add a label or remove the line")
     if separator is None:
         return Labels((text,))
     return Labels(tuple(label.strip() for label in text.split(separator or None) if label.strip()), many=True)
 
 
 def _one_hot(entries: Mapping[str, Sequence[Entry]], options: DataOptions) -> Mapping[str, Sequence[Entry]]:
-    """Columns of 0 and 1 with a single 1 in each row are one label, unless the user says otherwise."""
+    """Columns of 0 and 1 with a single 1 in each row are one label, unless multi_label is set."""
     flags = [entry.labels for of in entries.values() for entry in of if entry.labels.width is not None]
     if options.multi_label or not flags or any(len(labels.classes) != 1 for labels in flags):
         return entries

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, Split
-from byoc_vision.data.formats.prepared import name_values
+from byoc_vision.data.formats.prepared import with_class_names
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.samples import DataOptions, Sample
 from byoc_vision.errors import DataError, list_problems
@@ -30,7 +30,7 @@ class ImagesWithMasks:
     name = "pictures_and_masks"
     task: Task = "segmentation"
     title = "images with masks"
-    tree = (
+    example = (
         "train/images/1.jpg, 2.jpg, …        or  train/1.jpg, 2.jpg, …\n"
         "train/masks/1.png, 2.png, …             train_annotation/1.png, 2.png, …"
     )
@@ -40,11 +40,11 @@ class ImagesWithMasks:
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         found = ParsedDataset({name: tuple(pair(*folders_of(split))) for name, split in inputs.splits.items()})
-        return name_values(found, inputs, options)
+        return with_class_names(found, inputs, options)
 
 
 def folders_of(split: Split) -> tuple[Folder, Folder]:
-    """The folder of the images and that of the masks. Raises DataError where either is missing or there are two."""
+    """The folder of the images and the folder of the masks. Raises DataError if one is missing or ambiguous."""
     if split.masks is not None:
         return split.images, split.masks
     images = _named(split.images, IMAGE_FOLDER_NAMES)
@@ -57,12 +57,12 @@ def folders_of(split: Split) -> tuple[Folder, Folder]:
     for folders in (images, masks):
         if len(folders) > 1:
             names = " and ".join(f"{folder.name}/" for folder in folders)
-            raise DataError(f"{split.images.path} has both {names} with images; which is meant? Keep one")
+            raise DataError(f"{split.images.path} has both {names} with images; keep one of them")
     return images[0], masks[0]
 
 
 def has_inner_masks(folder: Folder) -> bool:
-    """Whether a folder holds images/ and masks/, by any of their names, both with images."""
+    """Whether a folder contains images/ and masks/, by any of their names, both with images."""
     return bool(_named(folder, IMAGE_FOLDER_NAMES) and _named(folder, MASK_FOLDER_NAMES))
 
 
@@ -71,7 +71,7 @@ def _named(folder: Folder, names: Iterable[str]) -> list[Folder]:
 
 
 def pair(images: Folder, masks: Folder) -> list[Sample]:
-    """Each image with its mask. Raises DataError that names those that have none."""
+    """Each image with its mask. Raises DataError that names the images without a mask."""
     image_of = by_stem(images, "images")
     mask_of = by_stem(masks, "masks")
     pairs: dict[str, str] = {}
@@ -91,7 +91,7 @@ def pair(images: Folder, masks: Folder) -> list[Sample]:
         raise DataError(_unpaired(images, masks, len(image_of), without_mask, without_image))
     if without_image:
         logger.warning(
-            "masks in %s that belong to no image and are not read: %d, such as %s",
+            "masks in %s without an image, which are not read: %d, such as %s",
             masks.path,
             len(without_image),
             without_image[0],
@@ -100,9 +100,9 @@ def pair(images: Folder, masks: Folder) -> list[Sample]:
 
 
 def by_stem(folder: Folder, what: str) -> dict[str, PurePosixPath]:
-    """The images of a folder by their relative path without the ending. what: images or masks.
+    """The images of a folder by their relative path without the ending. what: images or masks, for messages.
 
-    Raises DataError where two differ in the ending alone, and where there is none.
+    Raises DataError if two differ only in the ending, or if there are none.
     """
     found: dict[str, PurePosixPath] = {}
     doubles: list[str] = []
@@ -112,7 +112,7 @@ def by_stem(folder: Folder, what: str) -> dict[str, PurePosixPath]:
             doubles.append(f"{found[stem]} and {path}")
         found.setdefault(stem, path)
     if doubles:
-        headline = f"{folder.path} has {what} of the same name but for the ending; keep one of each:"
+        headline = f"{folder.path} has {what} that differ only in the ending; keep one of each:"
         raise DataError(list_problems(headline, doubles))
     if not found:
         raise DataError(f"{folder.path} holds no {what} (.jpg, .png, …)")

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from byoc_vision.data.formats.base import ParsedDataset
-from byoc_vision.data.formats.class_counts import without_small_classes
-from byoc_vision.data.formats.lists import refuse_repeated
+from byoc_vision.data.formats.lists import check_repeated
 from byoc_vision.data.formats.scan import natural_key
 from byoc_vision.data.samples import DataOptions, ImageSource, Sample
 from byoc_vision.errors import DataError, list_problems
 from byoc_vision.types import ClassInfo
 
 logger = logging.getLogger(__name__)
+
 
 MOST_CLASSES = 10_000
 
@@ -27,9 +27,9 @@ Label = int | str
 
 @dataclass(frozen=True)
 class Labels:
-    """The classes of an image, as numbers from 0 or as names; `many` where it may have any number of them.
+    """The classes of an image, as numbers from 0 or as names.
 
-    width: how many classes there are, where the labels tell.
+    many: the image may have any number of classes. width: the number of all classes, if the labels show it.
     """
 
     classes: tuple[Label, ...]
@@ -39,7 +39,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Entry:
-    """An image and its labels. where: what messages call it, such as a file and a line."""
+    """An image and its labels. where: their place in messages, such as a file and a line."""
 
     where: str
     image: ImageSource
@@ -62,14 +62,14 @@ def multi_hot(values: Sequence[object]) -> Labels:
     """A vector with a 0 or a 1 for each class. Raises ValueError that completes "the label …"."""
     flags = [class_number(value) for value in values]
     if wrong := [value for value, flag in zip(values, flags, strict=True) if flag > 1]:
-        raise ValueError(f"{_shown(wrong[0])} stands in a list of several; there, each must be 0 or 1, one for a class")
+        raise ValueError(f"{_shown(wrong[0])} is in a list of labels, where each must be 0 or 1, one for each class")
     return Labels(tuple(index for index, flag in enumerate(flags) if flag), many=True, width=len(flags))
 
 
 def parse_label(value: object) -> Labels:
-    """A label of an augmented manifest: 3, "3", "cat", [0, 1, 1] or ["cat", "dog"], also as the text of any of these.
+    """A label of an augmented manifest: 3, "3", "cat", [0, 1, 1] or ["cat", "dog"], or any of these as text.
 
-    A list of numbers is taken as the numbers of its classes; `multi_hot_where_alike` tells vectors apart.
+    A list of numbers is read as the numbers of its classes; `as_multi_hot` detects vectors of 0 and 1.
     Raises ValueError that completes "the label …".
     """
     if isinstance(value, str):
@@ -85,8 +85,8 @@ def parse_label(value: object) -> Labels:
     return Labels((class_number(value),))
 
 
-def multi_hot_where_alike(entries: Mapping[str, list[Entry]], num_classes: int | None) -> dict[str, list[Entry]]:
-    """Lists of numbers read as vectors of 0 and 1, where all are of one length, two or more, and hold nothing else."""
+def as_multi_hot(entries: Mapping[str, list[Entry]], num_classes: int | None) -> dict[str, list[Entry]]:
+    """Read lists of numbers as vectors of 0 and 1, if all have the same length, at least two, and no other values."""
     lists = [entry.labels.classes for entry in chain(*entries.values()) if entry.labels.many]
     lengths = {len(classes) for classes in lists}
     width = next(iter(lengths), 0)
@@ -99,7 +99,7 @@ def multi_hot_where_alike(entries: Mapping[str, list[Entry]], num_classes: int |
     }
 
 
-def found_labels(
+def labelled_dataset(
     entries: Mapping[str, Sequence[Entry]],
     options: DataOptions,
     classes: Sequence[ClassInfo],
@@ -107,15 +107,20 @@ def found_labels(
 ) -> ParsedDataset:
     """The samples and classes of labelled images.
 
-    A number is the index of its class, whose name is `class_3` unless `names` has one. Named classes come in natural
-    order. The training images say which classes there are: another split may have no others.
-    Classes with fewer training images than `min_class_count` are left out, unless images have several.
-    classes: those of a model, where the labels are to be its.
-    Raises DataError that names every entry which does not fit.
+    A number is the index of its class, whose name is `class_3` unless `names` has one. Named classes are in natural
+    order. The training images define the classes: other splits may not have further ones.
+    Classes with fewer training images than `min_class_count` are left out, except for multi-label data.
+
+    Args:
+        classes: of a model, if the labels must be its indices.
+        names: number of a class → its name.
+
+    Raises:
+        DataError: names every entry that does not fit.
     """
     everything = list(chain(*entries.values()))
     many = _is_multi_label(everything, options)
-    refuse_repeated(everything)
+    check_repeated(everything)
     if all(isinstance(label, int) for label in _labels(everything)):
         table = _numbered(entries, options, classes, names or {}, many)
     elif all(isinstance(label, str) for label in _labels(everything)):
@@ -124,10 +129,12 @@ def found_labels(
         raise DataError(_mixed(everything))
     if len(table) < 2:
         only = next(iter(table), "none")
-        raise DataError(f"{everything[0].where}: all labels are of one class ({only}); a classifier needs two or more")
+        raise DataError(
+            f"{everything[0].where}: all labels belong to one class ({only}); a classifier needs at least two"
+        )
     if twice := [name for name, count in Counter(table).items() if count > 1]:
         raise DataError(
-            f"several classes are called {twice[0]!r} ({everything[0].where}, …); give each a name of its own"
+            f"several classes have the name {twice[0]!r} ({everything[0].where}, …); give each class another name"
         )
     index = {name: position for position, name in enumerate(table)}
     samples = {
@@ -138,7 +145,7 @@ def found_labels(
         if of
     }
     if many and options.min_class_count is not None:
-        logger.warning("min_class_count leaves out no class where images have several: their other labels are wanted")
+        logger.warning("min_class_count has no effect on multi-label data: images keep all their labels")
     if classes or many:
         return ParsedDataset(samples, tuple(classes) or tuple(ClassInfo(name) for name in table), multi_label=many)
     return ParsedDataset(*without_small_classes(samples, table, options.min_class_count))
@@ -161,7 +168,9 @@ def _is_multi_label(entries: Sequence[Entry], options: DataOptions) -> bool:
         f"{entry.where}: {len(entry.labels.classes)} labels" for entry in entries if len(entry.labels.classes) != 1
     ]
     if problems:
-        headline = "multi_label is False, but these images have not one label; leave multi_label out or mend them:"
+        headline = (
+            "multi_label is False, but these images do not have exactly one label; leave multi_label out or fix them:"
+        )
         raise DataError(list_problems(headline, problems))
     return False
 
@@ -188,25 +197,27 @@ def _numbered(
     ]
     if problems:
         limit = (
-            "the model has" if classes else "num_classes says" if options.num_classes else "the training labels give"
+            "the model has" if classes else "num_classes gives" if options.num_classes else "the training labels give"
         )
-        raise DataError(list_problems(f"labels count from 0, and {limit} {count} classes; these are none:", problems))
+        raise DataError(
+            list_problems(f"labels count from 0, and {limit} {count} classes; these labels are too large:", problems)
+        )
     table = [names.get(number, f"class_{number}") for number in range(count)]
     if not classes:
-        _settle_gaps(table, seen, said)
-        _refuse_unlearnt(entries, seen, table, fatal=not (many and said))
+        _check_gaps(table, seen, said)
+        _check_unseen(entries, seen, table, fatal=not (many and said))
     return table
 
 
-def _settle_gaps(table: list[str], seen: set[int], said: int) -> None:
+def _check_gaps(table: list[str], seen: set[int], said: int) -> None:
     gaps = [number for number in range(len(table)) if number not in seen]
     if not gaps:
         return
     shown = ", ".join(map(str, gaps[:10])) + (", …" if len(gaps) > 10 else "")
     if not said:
         raise DataError(
-            f"no training image has a label {shown}, though labels go up to {len(table) - 1}; number the classes "
-            f"from 0 without gaps, or say num_classes={len(table)} where these classes just have no images"
+            f"no training image has a label {shown}, but labels go up to {len(table) - 1}; number the classes "
+            f"from 0 without gaps, or set num_classes={len(table)} if these classes just have no images"
         )
     logger.warning("no training image has a label %s", shown)
 
@@ -217,11 +228,11 @@ def _named(entries: Mapping[str, Sequence[Entry]], classes: Sequence[ClassInfo])
         table = [entry.name for entry in classes]
     else:
         table = sorted({str(label) for label in _labels(training)}, key=natural_key)
-    _refuse_unlearnt(entries, set(table), table, fatal=True)
+    _check_unseen(entries, set(table), table, fatal=True)
     return table
 
 
-def _refuse_unlearnt(
+def _check_unseen(
     entries: Mapping[str, Sequence[Entry]], seen: set[int] | set[str], table: Sequence[str], fatal: bool
 ) -> None:
     problems = [
@@ -234,8 +245,8 @@ def _refuse_unlearnt(
         return
     shown = ", ".join(table[:10]) + (", …" if len(table) > 10 else "")
     message = list_problems(
-        f"there are labels that no training image has (classes: {shown}); give training images of them, or take "
-        "these out:",
+        f"there are labels that no training image has (classes: {shown}); add training images of them, or "
+        "remove these:",
         problems,
     )
     if fatal:
@@ -252,7 +263,7 @@ def _mixed(entries: Sequence[Entry]) -> str:
     name = next(entry for entry in entries if any(isinstance(label, str) for label in entry.labels.classes))
     return (
         f"some labels are numbers ({number.where}: {number.labels.classes[0]}), others are names ({name.where}: "
-        f"{name.labels.classes[0]}); use numbers alone or names alone"
+        f"{name.labels.classes[0]}); use only numbers or only names"
     )
 
 
@@ -263,7 +274,7 @@ def _different_widths(entries: Mapping[str, Sequence[Entry]]) -> str:
 
 
 def _unquoted(text: str) -> object:
-    """A text as the JSON value that it is, where it is one: `3`, `"3"` and `[0, 1]` also where quoted once more."""
+    """The JSON value of a text, if it is one: `3`, `"3"` and `[0, 1]`, even if quoted once more."""
     value: object = text
     for _ in range(2):
         if not isinstance(value, str):
@@ -289,3 +300,35 @@ def _is_number(value: object) -> bool:
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:40]}…"
+
+
+_SHOWN = 20
+
+
+def without_small_classes(
+    samples: Mapping[str, Sequence[Sample]], names: Sequence[str], minimum: int | None
+) -> tuple[dict[str, tuple[Sample, ...]], tuple[ClassInfo, ...]]:
+    """The samples, by split, and the classes with at least `minimum` training images; None: all classes.
+
+    Labels are renumbered from 0. Small classes are left out of every split, and named in the log.
+    Raises DataError if fewer than two classes remain.
+    """
+    counts = Counter(sample.label for sample in samples["train"])
+    small = [index for index in range(len(names)) if minimum is not None and counts[index] < minimum]
+    kept = [index for index in range(len(names)) if index not in set(small)]
+    if not small:
+        return {split: tuple(held) for split, held in samples.items()}, tuple(map(ClassInfo, names))
+    named = [f"{names[index]} ({counts[index]})" for index in small]
+    shown = ", ".join(named[:_SHOWN]) + (f", … and {len(named) - _SHOWN} more" if len(named) > _SHOWN else "")
+    if len(kept) < 2:
+        raise DataError(
+            f"{len(kept)} of {len(names)} classes have at least {minimum} training images (min_class_count); a "
+            f"classifier needs two. Lower min_class_count; the others are: {shown}"
+        )
+    logger.warning("classes with fewer than %d training images (min_class_count) are left out: %s", minimum, shown)
+    label_of = {index: label for label, index in enumerate(kept)}
+    remaining = {
+        split: tuple(replace(sample, label=label_of[sample.label]) for sample in held if sample.label in label_of)
+        for split, held in samples.items()
+    }
+    return remaining, tuple(ClassInfo(names[index]) for index in kept)

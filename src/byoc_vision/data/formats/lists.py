@@ -1,22 +1,50 @@
-"""Files that list images: where they lie, which split each is for, and which file a name in them means."""
+"""Files that list images: where they are, which split each is for, and which file a name in them means."""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
-from byoc_vision.data.formats.base import Inputs
+from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.scan import Folder
-from byoc_vision.data.samples import DataOptions, ImageSource
+from byoc_vision.data.samples import DataOptions, ImageSource, Sample
 from byoc_vision.errors import DataError, list_problems
+from byoc_vision.types import ClassInfo
 
 logger = logging.getLogger(__name__)
+
+
+class Line(NamedTuple):
+    """A line of a list that is not blank or a comment. place: file and line, for messages."""
+
+    place: str
+    text: str
+
+
+def read_text(path: Path) -> str:
+    """Raises DataError if the file cannot be read or is not UTF-8 text."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start:,}); save it as UTF-8") from error
+
+
+def read_lines(path: Path, comment: str = "#") -> Iterator[Line]:
+    """The lines of a list, without blank ones and those that begin with `comment`."""
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        text = line.strip()
+        if text and not text.startswith(comment):
+            yield Line(f"{path}, line {number}", text)
+
 
 Item = TypeVar("Item")
 
@@ -29,18 +57,18 @@ _SPLIT_WORDS = {
     "dev": "validation",
     "test": "test",
 }
-# Forms to fill in, as competitions give them: they list images whose labels are made up.
+# Submission templates of competitions: they list images with made-up labels.
 _FORMS = re.compile("submission", re.IGNORECASE)
 
 
 def split_of(word: str) -> str | None:
-    """The split that a word means, such as `val`; None where it means none."""
+    """The split that a word means, such as `val`; None if it does not mean one."""
     return _SPLIT_WORDS.get(word.strip().lower())
 
 
 @dataclass(frozen=True)
-class Catalogue:
-    """The images of some folders, found by what lists call them. Nothing but the listing is asked."""
+class ImageIndex:
+    """The images of some folders, found by their names in lists. Uses only the listing of the folders."""
 
     folders: tuple[Folder, ...]
 
@@ -54,7 +82,7 @@ class Catalogue:
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
-        """The relative paths that end with a file name, and those whose file name without the ending it is."""
+        """File name, with and without the ending → relative paths."""
         found: dict[str, list[str]] = defaultdict(list)
         for path in self._by_path:
             found[PurePosixPath(path).name].append(path)
@@ -62,14 +90,14 @@ class Catalogue:
         return found
 
     def exact(self, text: str) -> Path | None:
-        """The image of this relative path."""
+        """The image with this relative path."""
         return self._by_path.get(text.removeprefix("./"))
 
     def find(self, text: str) -> Path | str:
-        """The image that a list means by a relative path, an S3 address, or a name without ending; else why not.
+        """The image that a list gives by a relative path, an S3 address, or a name without ending; or what is wrong.
 
-        The longest part of `text`, counted from its end, that is the whole relative path of an image decides; else
-        the one image whose path ends with `text`, or with `text` and the ending of an image.
+        The image is the one whose relative path is the longest tail of `text`; otherwise the only one whose path ends
+        with `text`, or with `text` and an ending.
         """
         parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
         for start in range(len(parts)):
@@ -81,12 +109,12 @@ class Catalogue:
             return self._by_path[ends[0]]
         where = " or ".join(str(folder.path) for folder in self.folders)
         if ends:
-            return f"{text!r} may be {ends[0]} or {ends[1]} in {where}; give the folder and the ending too"
-        return f"there is no image {text!r} in {where}; put it there or take the line out"
+            return f"{text!r} may be {ends[0]} or {ends[1]} in {where}; add the folder and the ending"
+        return f"there is no image {text!r} in {where}; add it or remove the line"
 
 
-class Listed(Protocol):
-    """A line that names an image. where: what messages call the line."""
+class NamesImage(Protocol):
+    """A line that names an image. where: the place of the line in messages."""
 
     @property
     def where(self) -> str: ...
@@ -99,31 +127,31 @@ class Listed(Protocol):
 class ListFile:
     """A file that lists images.
 
-    split: the one it is for; None where its lines, or the places of its images, tell.
-    images: where they are looked for. masks: where the masks that it names are looked for.
-    folders: those of the splits, where the file lies above them.
+    split: of all its images; None if its lines, or the folders of its images, tell the split.
+    images: where its images are looked up. masks: where its masks are looked up.
+    folders: of the splits, if the file is above them.
     """
 
     path: Path
     split: str | None
-    images: Catalogue
-    masks: Catalogue
+    images: ImageIndex
+    masks: ImageIndex
     folders: Mapping[str, Path]
 
     def split_of(self, image: ImageSource) -> str:
-        """The split of the whole list, else the one whose folder holds an image, else training."""
+        """The split of the whole list, otherwise the one whose folder contains the image, otherwise training."""
         path = image if isinstance(image, Path) else image.path
         of_folder = (split for split, folder in self.folders.items() if path.is_relative_to(folder))
         return self.split or next(of_folder, "train")
 
 
 def find_lists(inputs: Inputs, endings: tuple[str, ...], channel: str = "") -> list[ListFile]:
-    """The files of these endings that lie in the channels, not in folders within them.
+    """The files with these endings in the channels, not in folders within them.
 
-    channel: what follows the split and `_` in the names of channels that hold nothing but such a file.
+    channel: the suffix of channels that hold only such a file: `lst` for `train_lst`.
     """
     found = [
-        ListFile(folder.path / name, split, *_catalogues(inputs, split), {})
+        ListFile(folder.path / name, split, *_indexes(inputs, split), {})
         for split in inputs.splits
         if channel and (folder := inputs.extras.get(f"{split}_{channel}")) is not None
         for name in _ending(folder, endings)
@@ -131,29 +159,27 @@ def find_lists(inputs: Inputs, endings: tuple[str, ...], channel: str = "") -> l
     if found:
         return found
     for split, entry in inputs.splits.items():
-        catalogues = _catalogues(inputs, split)
+        indexes = _indexes(inputs, split)
         for name in _ending(entry.images, endings):
             own = _split_of_file(name) if split == "train" else None
-            found.append(ListFile(entry.images.path / name, own or split, *catalogues, {}))
-    above = inputs.first.around
+            found.append(ListFile(entry.images.path / name, own or split, *indexes, {}))
+    above = inputs.first.parent
     if above is not None:
         folders = {split: entry.images.path for split, entry in inputs.splits.items()}
-        catalogue = Catalogue((above,))
+        index = ImageIndex((above,))
         found += [
-            ListFile(above.path / name, _split_of_file(name), catalogue, catalogue, folders)
-            for name in _ending(above, endings)
+            ListFile(above.path / name, _split_of_file(name), index, index, folders) for name in _ending(above, endings)
         ]
     return found
 
 
 def check_lists(lists: list[ListFile], inputs: Inputs) -> None:
-    """Raises DataError where two files list one split, or a split that images were given for has no list."""
+    """Raises DataError if two files list the same split, or a split with images has no list."""
     seen: dict[str | None, Path] = {}
     for entry in lists:
         if entry.split in seen:
             raise DataError(
-                f"{seen[entry.split]} and {entry.path} both list "
-                f"{entry.split or 'all'} images; which is meant? Keep one of them"
+                f"{seen[entry.split]} and {entry.path} both list {entry.split or 'all'} images; keep one of them"
             )
         seen[entry.split] = entry.path
     if None in seen:
@@ -165,34 +191,34 @@ def check_lists(lists: list[ListFile], inputs: Inputs) -> None:
             logger.warning("%s is not read: there is no list of its images", folders.images.path)
             continue
         raise DataError(
-            f"there is no list of the {split} images in {folders.images.path}, as {next(iter(seen.values()))} is "
-            "one of the others; put one there"
+            f"there is no list of the {split} images in {folders.images.path}, but there is "
+            f"{next(iter(seen.values()))} for the others; add one"
         )
 
 
 def by_split(entries: Mapping[str, list[Item]], inputs: Inputs) -> dict[str, list[Item]]:
-    """The splits that have entries. Raises DataError where the training split was given and has none."""
+    """The splits that have entries. Raises DataError if the training split was given and has none."""
     listed = {split: of for split, of in entries.items() if of}
     if not listed or ("train" in inputs.splits and "train" not in listed):
-        raise DataError(f"the lists in {inputs.first.images.path} name no training images; give one a line")
+        raise DataError(f"the lists in {inputs.first.images.path} name no training images; add a line for each")
     return listed
 
 
-def refuse_repeated(entries: Sequence[Listed]) -> None:
-    """Raises DataError that names each line whose image was listed before."""
+def check_repeated(entries: Sequence[NamesImage]) -> None:
+    """Raises DataError that names each line whose image is listed already."""
     first: dict[str, str] = {}
     problems = []
     for entry in entries:
         key = repr(entry.image)
         if key in first:
-            problems.append(f"{entry.where}: {entry.image.name} is listed before, in {first[key]}")
+            problems.append(f"{entry.where}: {entry.image.name} is already listed in {first[key]}")
         first.setdefault(key, entry.where)
     if problems:
         raise DataError(list_problems("images are listed more than once; keep one line for each:", problems))
 
 
-def settle(headline: str, problems: list[str], options: DataOptions) -> None:
-    """Raises DataError that names all problems; with `on_bad_sample=skip` a warning does."""
+def report_problems(headline: str, problems: list[str], options: DataOptions) -> None:
+    """Raises DataError that names all problems, or only warns with `on_bad_sample=skip`."""
     if not problems:
         return
     message = list_problems(headline, problems)
@@ -201,10 +227,10 @@ def settle(headline: str, problems: list[str], options: DataOptions) -> None:
     logger.warning("%s\nThese lines are left out.", message)
 
 
-def _catalogues(inputs: Inputs, split: str) -> tuple[Catalogue, Catalogue]:
+def _indexes(inputs: Inputs, split: str) -> tuple[ImageIndex, ImageIndex]:
     entry = inputs.splits[split]
     masks = (entry.images,) if entry.masks is None else (entry.masks, entry.images)
-    return Catalogue((entry.images,)), Catalogue(masks)
+    return ImageIndex((entry.images,)), ImageIndex(masks)
 
 
 def _ending(folder: Folder, endings: tuple[str, ...]) -> list[str]:
@@ -212,7 +238,7 @@ def _ending(folder: Folder, endings: tuple[str, ...]) -> list[str]:
 
 
 def _split_of_file(name: str) -> str | None:
-    """`train.csv`, `data_val.lst`: the split in a file's name, where there is one and no other."""
+    """`train.csv`, `data_val.lst`: the split in a file's name, if there is exactly one."""
     words = re.split(r"[^a-z]+", name.lower())[:-1]
     found = {split for word in words if (split := split_of(word)) is not None}
     return found.pop() if len(found) == 1 else None
@@ -221,3 +247,35 @@ def _split_of_file(name: str) -> str | None:
 def _ends_with(path: str, name: str) -> bool:
     pure = PurePosixPath(path)
     return any(f"/{candidate}".endswith(f"/{name}") for candidate in (path, str(pure.with_suffix(""))))
+
+
+_USUAL_IGNORE_VALUE = 255
+
+
+@dataclass(frozen=True)
+class MaskEntry:
+    """An image and its mask. where: their place in messages, such as a file and a line."""
+
+    where: str
+    image: ImageSource
+    mask: ImageSource
+    group: str | None = None
+
+
+def masked_dataset(
+    entries: Mapping[str, Sequence[MaskEntry]], options: DataOptions, names: Mapping[int, str] | None = None
+) -> ParsedDataset:
+    """The samples of images with masks.
+
+    names: mask value → class, if the list has them; otherwise the classes come from the masks.
+    """
+    check_repeated(list(chain(*entries.values())))
+    samples = {
+        split: tuple(Sample(entry.image, entry.mask, group=entry.group) for entry in of)
+        for split, of in entries.items()
+    }
+    ignored = options.ignore_index
+    if ignored is None and _USUAL_IGNORE_VALUE not in (names or {}):
+        ignored = _USUAL_IGNORE_VALUE
+    classes = tuple(ClassInfo(name, value) for value, name in sorted((names or {}).items()) if value != ignored)
+    return ParsedDataset(samples, classes, ignored) if len(classes) > 1 else ParsedDataset(samples)

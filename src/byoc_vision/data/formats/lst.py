@@ -1,29 +1,36 @@
-"""Classification: images and a `.lst` file that gives their labels, as SageMaker's built-in algorithm takes them."""
+"""Classification: images and a `.lst` file with their labels, as for SageMaker's built-in Image Classification."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.label_parsing import Entry, Labels, class_number, found_labels, multi_hot
-from byoc_vision.data.formats.list_files import Line, read_lines
-from byoc_vision.data.formats.lists import ListFile, by_split, check_lists, find_lists, settle
+from byoc_vision.data.formats.label_parsing import Entry, Labels, class_number, labelled_dataset, multi_hot
+from byoc_vision.data.formats.lists import (
+    Line,
+    ListFile,
+    by_split,
+    check_lists,
+    find_lists,
+    read_lines,
+    report_problems,
+)
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.types import ClassInfo, Task
 
 
 class Lst:
-    """Lines of `index`, label and path below the channel, with tabs between; the label is the number of a class.
+    """Lines of index, label and path below the channel, separated by tabs; the label is the number of a class.
 
-    Several labels in a line are a 0 or a 1 for each class (`multi_label`). Classes are called `class_0`, `class_1`, …
+    Several labels in a line are a 0 or a 1 for each class (multi-label). Classes are called `class_0`, `class_1`, …
     Source: "Image Classification - MXNet", Train with Image Format, in the SageMaker developer guide.
     """
 
     name = "lst"
     task: Task = "classification"
     title = "images listed in .lst files"
-    tree = (
-        "train/cat/1.jpg, dog/2.jpg, …     train_lst/train.lst, or train/train.lst, with a line an image:\n"
+    example = (
+        "train/cat/1.jpg, dog/2.jpg, …     train_lst/train.lst, or train/train.lst, a line per image:\n"
         "validation/cat/3.jpg, …               0<TAB>1<TAB>dog/2.jpg\n"
         "validation_lst/validation.lst     several labels: 0<TAB>1<TAB>0<TAB>1<TAB>dog/2.jpg"
     )
@@ -46,29 +53,29 @@ class Lst:
                     problems.append(f"{line.place}: {error}")
                     continue
                 entries[file.split_of(entry.image)].append(entry)
-            settle(f"lines of {file.path} that cannot be used:", problems, options)
-        return found_labels(by_split(entries, inputs), options, classes)
+            report_problems(f"lines of {file.path} that cannot be used:", problems, options)
+        return labelled_dataset(by_split(entries, inputs), options, classes)
 
 
 def _lists(inputs: Inputs) -> list[ListFile]:
-    # A list beside a RecordIO file is what im2rec made it from.
+    # A list beside a RecordIO file is the one from which im2rec made the file.
     if any(name.lower().endswith(".rec") for name in inputs.first.images.files):
         return []
     return find_lists(inputs, (".lst",), channel="lst")
 
 
 def _entry(line: Line, file: ListFile, tabs: int) -> Entry:
-    """A line with so many tabs as an entry. Raises ValueError that says what is wrong."""
+    """A line with this number of tabs as an entry. Raises ValueError that says what is wrong."""
     fields = [field.strip() for field in line.text.split("\t")]
     if len(fields) - 1 != tabs:
         raise ValueError(
-            f"there are {len(fields) - 1} tabs where {tabs} should be; a line is index<TAB>label<TAB>path, with as "
-            "many labels in each"
+            f"there are {len(fields) - 1} tabs instead of {tabs}; a line is index<TAB>label<TAB>path, with the same "
+            "number of labels in each"
         )
     image = file.images.exact(fields[-1])
     if image is None:
         folders = " or ".join(str(folder.path) for folder in file.images.folders)
-        raise ValueError(f"there is no image {fields[-1]!r} in {folders}; put it there or take the line out")
+        raise ValueError(f"there is no image {fields[-1]!r} in {folders}; add it or remove the line")
     try:
         labels = multi_hot(fields[1:-1]) if len(fields) > 3 else Labels((class_number(fields[1]),))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Images listed in an augmented manifest that lies in the channel, as Ground Truth writes it: one JSON object a line.
+"""Images listed in an augmented manifest in the channel, as Ground Truth writes it: one JSON object per line.
 
 Source: "Provide Dataset Metadata to Training Jobs with an Augmented Manifest File" and "Labeling Job Output Data" in
 the SageMaker developer guide.
@@ -11,10 +11,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.label_parsing import Entry, Labels, found_labels, multi_hot_where_alike, parse_label
-from byoc_vision.data.formats.list_files import Line, read_lines
-from byoc_vision.data.formats.lists import ListFile, by_split, check_lists, find_lists, settle
-from byoc_vision.data.formats.mask_lists import MaskEntry, found_masks
+from byoc_vision.data.formats.label_parsing import Entry, Labels, as_multi_hot, labelled_dataset, parse_label
+from byoc_vision.data.formats.lists import (
+    Line,
+    ListFile,
+    MaskEntry,
+    by_split,
+    check_lists,
+    find_lists,
+    masked_dataset,
+    read_lines,
+    report_problems,
+)
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.types import ClassInfo, Task
 
@@ -22,12 +30,12 @@ _ENDINGS = (".manifest", ".jsonl", ".json-lines", ".jsonlines")
 _IMAGE = "source-ref"
 _METADATA = "-metadata"
 _REFERENCE = "-ref"
-# In the order of trial; else it is the first attribute with metadata, else the only other attribute.
+# In the order of trial; otherwise the first attribute with metadata, or the only other attribute.
 _LABELS = ("class", "label", "labels", "multi-label")
 
 
 class _Item(NamedTuple):
-    """A line of a manifest and its object, of which the image is known to be a text."""
+    """A line of a manifest and its object, whose image is a text."""
 
     line: Line
     content: dict[str, Any]
@@ -40,17 +48,17 @@ class _Item(NamedTuple):
 class ManifestLabels:
     """Classification: `source-ref` and a label attribute, a number, a name, or a list of these.
 
-    Numbers are indices of classes; their names are `class-name` or `class-map` of the metadata, else `class_3`.
-    A list of numbers holds classes; where all lists are of one length with 0 and 1 alone, they are vectors with a 0
-    or a 1 for each class.
+    Numbers are indices of classes; their names are `class-name` or `class-map` of the metadata, otherwise `class_3`.
+    A list of numbers holds classes; if all lists have the same length and only 0 and 1, they are vectors with a 0 or a
+    1 for each class.
     """
 
     name = "manifest"
     task: Task = "classification"
     title = "images listed in augmented manifests"
-    tree = (
+    example = (
         "train/1.jpg, 2.jpg, …       validation/3.jpg, …\n"
-        'train/train.manifest        {"source-ref": "s3://bucket/train/1.jpg", "class": 0}, a line an image\n'
+        'train/train.manifest        {"source-ref": "s3://bucket/train/1.jpg", "class": 0}, a line per image\n'
         'several labels:             {"source-ref": "s3://bucket/train/1.jpg", "label": [0, 1, 1]}'
     )
 
@@ -73,23 +81,23 @@ class ManifestLabels:
                     problems.append(f"{item.line.place}: {error}")
                     continue
                 entries[file.split_of(image)].append(Entry(item.line.place, image, labels))
-            settle(f"lines of {file.path} that cannot be used:", problems, options)
+            report_problems(f"lines of {file.path} that cannot be used:", problems, options)
         listed = by_split(entries, inputs)
         if not names:
-            listed = multi_hot_where_alike(listed, options.num_classes)
-        return found_labels(listed, options, classes, names)
+            listed = as_multi_hot(listed, options.num_classes)
+        return labelled_dataset(listed, options, classes, names)
 
 
 class ManifestMasks:
-    """Segmentation: `source-ref` and an attribute that ends with `-ref` and points at a PNG mask.
+    """Segmentation: `source-ref` and an attribute that ends with `-ref` and points to a PNG mask.
 
-    Where `internal-color-map` in its metadata names the values of the masks, these are the classes.
+    If `internal-color-map` in its metadata names the values of the masks, these are the classes.
     """
 
     name = "manifest"
     task: Task = "segmentation"
     title = "images and masks listed in augmented manifests"
-    tree = (
+    example = (
         "train/1.jpg, 1.png, …       or train_annotation/1.png, …\n"
         'train/train.manifest        {"source-ref": "s3://bucket/train/1.jpg", "mask-ref": "s3://bucket/train/1.png"}'
     )
@@ -112,8 +120,8 @@ class ManifestMasks:
                     continue
                 names |= _colour_names(item.content, attribute or "")
                 entries[file.split_of(image)].append(MaskEntry(item.line.place, image, mask))
-            settle(f"lines of {file.path} that cannot be used:", problems, options)
-        return found_masks(by_split(entries, inputs), options, names)
+            report_problems(f"lines of {file.path} that cannot be used:", problems, options)
+        return masked_dataset(by_split(entries, inputs), options, names)
 
 
 def _lists(inputs: Inputs) -> list[ListFile]:
@@ -123,7 +131,7 @@ def _lists(inputs: Inputs) -> list[ListFile]:
 
 
 def _first_object(inputs: Inputs) -> dict[str, Any] | None:
-    """What the first line of the first manifest says; an empty object where it says nothing of use."""
+    """The object in the first line of the first manifest; empty if it is not valid; None without a manifest."""
     file = next(iter(find_lists(inputs, _ENDINGS, channel="manifest")), None)
     if file is None:
         return None
@@ -140,22 +148,20 @@ def _object(line: Line) -> dict[str, Any] | None:
 
 
 def _items(file: ListFile, problems: list[str]) -> Iterator[_Item]:
-    """The lines that name an image; the others are added to the problems."""
+    """The lines with an image; the others are added to the problems."""
     example = '{"source-ref": "s3://bucket/1.jpg", "class": 0}'
     for line in read_lines(file.path, comment="\n"):
         content = _object(line)
         if content is None:
-            problems.append(f"{line.place}: this is not a JSON object; a line is the like of {example}")
+            problems.append(f"{line.place}: this is not a JSON object; a line looks like {example}")
         elif not isinstance(content.get(_IMAGE), str):
-            problems.append(
-                f"{line.place}: there is no {_IMAGE!r} that names an image; a line is the like of {example}"
-            )
+            problems.append(f"{line.place}: there is no {_IMAGE!r} that names an image; a line looks like {example}")
         else:
             yield _Item(line, content)
 
 
 def _labels(content: Mapping[str, Any], names: dict[int, str]) -> Labels:
-    """The labels of a line; what its metadata call them is added to `names`. Raises ValueError."""
+    """The labels of a line; their names in its metadata are added to `names`. Raises ValueError."""
     attribute = _label_attribute(content)
     try:
         labels = parse_label(content[attribute])
@@ -179,7 +185,7 @@ def _label_attribute(content: Mapping[str, Any]) -> str:
     others = [name for name in content if name != _IMAGE and not name.endswith(_METADATA)]
     candidates = [*(name for name in _LABELS if name in content), *with_metadata, *others]
     if not candidates:
-        raise ValueError("there is no label; name it 'class' or 'label'")
+        raise ValueError("there is no label; add an attribute 'class' or 'label'")
     return candidates[0]
 
 
@@ -188,11 +194,11 @@ def _mask_attribute(content: Mapping[str, Any]) -> str | None:
 
 
 def _no_mask() -> str:
-    return "there is no attribute that ends with '-ref' and names a mask, as the lines before have one"
+    return "there is no attribute that ends with '-ref' and names a mask, unlike in the lines before"
 
 
 def _colour_names(content: Mapping[str, Any], attribute: str) -> dict[int, str]:
-    """Mask value → class name, of the metadata's `internal-color-map`."""
+    """Mask value → class name, from the metadata's `internal-color-map`."""
     metadata = content.get(f"{attribute}{_METADATA}")
     colours = metadata.get("internal-color-map") if isinstance(metadata, dict) else None
     if not isinstance(colours, dict):

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.channels import Split, unwrapped
-from byoc_vision.data.formats.class_counts import without_small_classes
+from byoc_vision.data.formats.channels import Split, unwrap_folder
 from byoc_vision.data.formats.image_mask_pairs import by_stem
-from byoc_vision.data.formats.list_files import read_lines
+from byoc_vision.data.formats.label_parsing import without_small_classes
+from byoc_vision.data.formats.lists import read_lines
 from byoc_vision.data.formats.scan import Folder, natural_key
 from byoc_vision.data.samples import DataOptions, MaskMap, Sample
 from byoc_vision.errors import DataError, InputError, list_problems
@@ -27,7 +27,7 @@ IGNORED = 255
 _PET, _BACKGROUND, _BORDER = 1, 2, 3  # what trimaps store
 _BORDER_CLASS = 2
 
-_TREE = (
+_EXAMPLE = (
     "train/images/Abyssinian_1.jpg, …\n"
     "train/annotations/trimaps/Abyssinian_1.png, …\n"
     "train/annotations/list.txt, trainval.txt, test.txt"
@@ -37,7 +37,7 @@ _COLUMNS = "Image CLASS-ID SPECIES BREED-ID"
 
 
 class Archive(NamedTuple):
-    """images: the images. annotations: the lists. trimaps: may be missing where breeds alone are wanted."""
+    """images: the images. annotations: the lists. trimaps: not needed for breeds."""
 
     images: Folder
     annotations: Folder
@@ -45,7 +45,7 @@ class Archive(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """An image that is to be used. place: the file and line that list it, or its folder."""
+    """An image to use. place: the file and line that list it, or its folder."""
 
     stem: str
     place: str
@@ -63,7 +63,7 @@ class OxfordPetsSegmentation:
     name = "oxford_pets"
     task: Task = "segmentation"
     title = "the Oxford pets with trimaps"
-    tree = _TREE
+    example = _EXAMPLE
 
     def matches(self, inputs: Inputs) -> bool:
         archive = _archive(inputs.first)
@@ -92,7 +92,7 @@ class OxfordPetsBreeds:
     name = "oxford_pets"
     task: Task = "classification"
     title = "the breeds of the Oxford pets"
-    tree = _TREE
+    example = _EXAMPLE
 
     def matches(self, inputs: Inputs) -> bool:
         return _archive(inputs.first) is not None
@@ -113,7 +113,10 @@ class OxfordPetsBreeds:
             ]
         if unknown:
             raise DataError(
-                list_problems("breeds that training does not have; add training images of them or unlist:", unknown)
+                list_problems(
+                    "breeds without training images; add training images of them, or remove them from the list:",
+                    unknown,
+                )
             )
         if classes:
             return ParsedDataset({split: tuple(held) for split, held in samples.items()}, tuple(classes))
@@ -123,10 +126,15 @@ class OxfordPetsBreeds:
 
 def _with_trimaps(archive: Archive, entries: Sequence[Entry], mask_map: MaskMap) -> tuple[Sample, ...]:
     if archive.trimaps is None:
-        raise DataError(f"{archive.annotations.path} has no trimaps/ with the masks; unpack annotations.tar.gz whole")
+        raise DataError(f"{archive.annotations.path} has no trimaps/ with the masks; unpack all of annotations.tar.gz")
     images, trimaps = by_stem(archive.images, "images"), by_stem(archive.trimaps, "masks")
     if lacking := [f"{entry.place}: {entry.stem} has no trimap" for entry in entries if entry.stem not in trimaps]:
-        raise DataError(list_problems(f"pets without a trimap in {archive.trimaps.path}; add or unlist them:", lacking))
+        raise DataError(
+            list_problems(
+                f"pets without a trimap in {archive.trimaps.path}; add trimaps, or remove the pets from the list:",
+                lacking,
+            )
+        )
     return tuple(
         Sample(
             archive.images.path / images[entry.stem],
@@ -139,11 +147,11 @@ def _with_trimaps(archive: Archive, entries: Sequence[Entry], mask_map: MaskMap)
 
 
 def _archive(split: Split) -> Archive | None:
-    """images/ and annotations/ in a folder, or one deeper, or in two channels."""
+    """images/ and annotations/ in a folder, one level deeper, or in two channels."""
     if split.masks is not None:
         images = _inner(split.images, "images") or split.images
         return _as_archive(images, _inner(split.masks, "annotations") or split.masks)
-    for folder in (split.images, unwrapped(split.images)):
+    for folder in (split.images, unwrap_folder(split.images)):
         inner, annotations = _inner(folder, "images"), _inner(folder, "annotations")
         if inner and annotations:
             return _as_archive(inner, annotations)
@@ -163,16 +171,16 @@ def _inner(folder: Folder, name: str) -> Folder | None:
 
 
 def _read(inputs: Inputs) -> dict[str, tuple[Archive, list[Entry]]]:
-    """The images to use, by split. The lists of the first channel may name the test split."""
+    """The images to use, by split. The lists of the first channel may define the test split."""
     found: dict[str, tuple[Archive, list[Entry]]] = {}
     for name, split in inputs.splits.items():
         archive = _archive(split)
         if archive is None:
-            raise DataError(f"{split.images.path} holds no Oxford pets. Expected in it:\n{_TREE}")
+            raise DataError(f"{split.images.path} holds no Oxford pets. Expected:\n{_EXAMPLE}")
         lists = _lists(archive)
         if split is not inputs.first:
             lists = {name: [entry for entries in lists.values() for entry in entries]}
-        elif name != "train":  # a single folder to measure on
+        elif name != "train":  # a single folder to evaluate
             lists = {"test": lists["test"]} if "test" in lists else {name: lists["train"]}
         _check_images(archive, lists)
         found |= {part: (archive, entries) for part, entries in lists.items()}
@@ -180,7 +188,7 @@ def _read(inputs: Inputs) -> dict[str, tuple[Archive, list[Entry]]]:
 
 
 def _lists(archive: Archive) -> dict[str, list[Entry]]:
-    """What `trainval.txt` and `test.txt` name; else what `list.txt` does; else every image."""
+    """The entries of `trainval.txt` and `test.txt`, otherwise of `list.txt`, otherwise all images."""
     files = archive.annotations.files
     if "trainval.txt" in files:
         names = {"train": "trainval.txt"} | ({"test": "test.txt"} if "test.txt" in files else {})
@@ -200,14 +208,14 @@ def _entries(annotations: Folder, name: str) -> list[Entry]:
         else:
             problems.append(f"{place}: expected '{_COLUMNS}', such as 'Abyssinian_1 1 1 1'; found {text[:80]!r}")
     if problems:
-        raise DataError(list_problems("a list of the Oxford pets has other lines than the original:", problems))
+        raise DataError(list_problems("a list of the Oxford pets has lines unlike the original:", problems))
     if not entries:
-        raise DataError(f"{annotations.path / name} lists no images; remove it, or put the original back")
+        raise DataError(f"{annotations.path / name} lists no images; remove it, or restore the original")
     return entries
 
 
 def _check_images(archive: Archive, lists: Mapping[str, Sequence[Entry]]) -> None:
-    """Whether each listed image is there and listed once; how many are not listed at all."""
+    """Check that each listed image exists and is listed once; log how many images are not listed."""
     images = by_stem(archive.images, "images")
     place_of: dict[str, str] = {}
     problems: list[str] = []
@@ -215,22 +223,22 @@ def _check_images(archive: Archive, lists: Mapping[str, Sequence[Entry]]) -> Non
         if entry.stem not in images:
             problems.append(f"{entry.place}: there is no {entry.stem}.jpg in {archive.images.path}")
         if entry.stem in place_of:
-            problems.append(f"{entry.place}: {entry.stem} stands in {place_of[entry.stem]} already; keep one of them")
+            problems.append(f"{entry.place}: {entry.stem} is already in {place_of[entry.stem]}; keep one of them")
         place_of.setdefault(entry.stem, entry.place)
     if problems:
-        raise DataError(list_problems("the lists of the Oxford pets do not fit the images:", problems))
+        raise DataError(list_problems("the lists of the Oxford pets do not match the images:", problems))
     if unlisted := len(images.keys() - place_of.keys()):
-        logger.info("images in %s that no list names are not read: %d", archive.images.path, unlisted)
+        logger.info("images in %s that are not in a list, and are not read: %d", archive.images.path, unlisted)
 
 
 def _breeds(entries: Iterable[Entry]) -> list[str]:
-    """In the order of the original's class ids: by name, without regard to case."""
+    """In the order of the original class ids: by name, ignoring case."""
     return sorted({entry.breed for entry in entries}, key=natural_key)
 
 
 def _check_ignore_index(options: DataOptions, border_is_class: bool) -> None:
     if options.ignore_index not in (None, IGNORED) and (border_is_class or options.ignore_index != _BORDER):
         raise InputError(
-            f"ignore_index is {options.ignore_index}, but of the Oxford pets' trimaps the border alone (3) can be "
+            f"ignore_index is {options.ignore_index}, but in the Oxford pets' trimaps only the border (3) can be "
             "ignored: leave ignore_index out and set trimap_border=ignore"
         )

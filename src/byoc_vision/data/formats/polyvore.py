@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.channels import unwrapped
-from byoc_vision.data.formats.class_counts import without_small_classes
-from byoc_vision.data.formats.list_files import read_lines, read_text
+from byoc_vision.data.formats.channels import unwrap_folder
+from byoc_vision.data.formats.label_parsing import without_small_classes
+from byoc_vision.data.formats.lists import read_lines, read_text
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.samples import DataOptions, Sample
 from byoc_vision.errors import DataError, list_problems
@@ -26,7 +26,7 @@ from byoc_vision.types import ClassInfo, Task
 logger = logging.getLogger(__name__)
 
 MIN_CLASS_COUNT = 50
-TOLERATED_MISSING = 0.01  # of the items: a few images were never to be had
+TOLERATED_MISSING = 0.01  # of the items: a few images were never available
 _SHOWN = 5
 
 _SPLIT_OF_LIST = re.compile(r"(train|valid|validation|val|test)([_.-].*)?")
@@ -48,7 +48,7 @@ class Polyvore:
     name = "polyvore"
     task: Task = "classification"
     title = "Polyvore's outfits"
-    tree = (
+    example = (
         "train/images/100002074/1.jpg, 2.jpg, …\n"
         "train/train_no_dup.json, valid_no_dup.json, test_no_dup.json\n"
         "train/category_id.txt"
@@ -65,7 +65,7 @@ class Polyvore:
             root = _root(given.images)
             lists = _lists(root) if root else {}
             if root is None or not lists:
-                raise DataError(f"{given.images.path} holds no Polyvore outfits. Expected:\n{self.tree}")
+                raise DataError(f"{given.images.path} holds no Polyvore outfits. Expected:\n{self.example}")
             names |= _category_names(root)
             if given is not inputs.first or split not in lists:
                 lists = {split: [name for listed in lists.values() for name in listed]}
@@ -95,7 +95,7 @@ def _found(
     }
     for split, held in pieces.items():
         if dropped := len(held) - len(samples[split]):
-            logger.info("%s items of categories that training does not have are not read: %d", split, dropped)
+            logger.info("%s items of categories without training images, which are not read: %d", split, dropped)
     if classes:
         return ParsedDataset({split: tuple(held) for split, held in samples.items()}, tuple(classes))
     minimum = MIN_CLASS_COUNT if options.min_class_count is None else options.min_class_count
@@ -105,7 +105,7 @@ def _found(
 
 def _root(folder: Folder) -> Folder | None:
     """The folder with images/SET/INDEX.jpg: this one, or the only one in it."""
-    return next((root for root in (folder, unwrapped(folder)) if _looks_like_sets(_image_folder(root))), None)
+    return next((root for root in (folder, unwrap_folder(folder)) if _looks_like_sets(_image_folder(root))), None)
 
 
 def _image_folder(root: Folder) -> Folder | None:
@@ -118,7 +118,7 @@ def _looks_like_sets(images: Folder | None) -> bool:
 
 
 def _lists(root: Folder) -> dict[str, list[str]]:
-    """Split → its list files. Lists of no split's name are for training, where it has no other."""
+    """Split → its list files. Lists without a split in their name are for training, if it has no other."""
     lists: dict[str, list[str]] = {}
     others: list[str] = []
     for name in root.files:
@@ -133,7 +133,7 @@ def _lists(root: Folder) -> dict[str, list[str]]:
 
 
 def _items(root: Folder, name: str) -> list[Item]:
-    """All items of a list of outfits. Raises DataError that names the outfits that are wrong."""
+    """All items of a list of outfits. Raises DataError that names the invalid outfits."""
     path = root.path / name
     try:
         outfits = json.loads(read_text(path))
@@ -149,7 +149,7 @@ def _items(root: Folder, name: str) -> list[Item]:
         except DataError as error:
             problems.append(str(error))
     if problems:
-        raise DataError(list_problems("outfits that cannot be read; mend or remove them:", problems))
+        raise DataError(list_problems("outfits that cannot be read; fix or remove them:", problems))
     return items
 
 
@@ -170,7 +170,7 @@ def _items_of(outfit: Any, place: str) -> list[Item]:
 
 
 def _images(root: Folder, items: Sequence[Item]) -> list[tuple[Path, Item]]:
-    """Each item with its image. A few may lack theirs: they are left out, with a warning."""
+    """Each item with its image. A few without an image are left out, with a warning."""
     images = _image_folder(root)
     sets = {inner.name: inner for inner in images.folders} if images else {}
     names_of = {
@@ -195,7 +195,7 @@ def _images(root: Folder, items: Sequence[Item]) -> list[tuple[Path, Item]]:
 
 
 def _category_names(root: Folder) -> dict[int, str]:
-    """Category → name, from `category_id.txt` or another text or CSV file whose name begins so; none without one."""
+    """Category → name, from `category_id.txt` or another text or CSV file whose name begins with `categor`."""
     files = [name for name in root.files if re.fullmatch(r"categor.*\.(txt|csv)", name.lower())]
     if not files:
         return {}
@@ -214,7 +214,7 @@ def _category_names(root: Folder) -> dict[int, str]:
 
 
 def _distinct_names(categories: Sequence[int], names: Mapping[int, str]) -> dict[int, str]:
-    """A class name for each category; the number tells apart those of one name, whether they occur or not."""
+    """A class name for each category; the number distinguishes categories with the same name."""
     counts = Counter(names.values())
     plain = {category: names.get(category, f"category {category}") for category in categories}
     return {category: name if counts[name] <= 1 else f"{name} ({category})" for category, name in plain.items()}

@@ -1,7 +1,7 @@
-"""What `byoc-vision prepare` writes: channels of images that also hold the names of their classes.
+"""The output of `byoc-vision prepare`: channels of images with the names of their classes.
 
-`classes.json` in each channel says what neither pixel values nor folder names can: that the value 3 is a bicyclist,
-that 11 is not counted, that the folder `Tops_Shirts` is the class "Tops/Shirts", and the order of the classes.
+`classes.json` in each channel says what pixel values and folder names cannot: that the value 3 is a bicyclist, that 11
+is ignored, that the folder `Tops_Shirts` is the class "Tops/Shirts", and the order of the classes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ClassRecord(BaseModel):
 class ClassesRecord(BaseModel):
     """The content of `classes.json`, the classes in the order of the labels.
 
-    ignore_value: the pixel value that is not counted.
+    ignore_value: the ignored pixel value.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,36 +45,36 @@ class ClassesRecord(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> ClassesRecord:
-        """Raises DataError where it cannot be read."""
+        """Raises DataError if it cannot be read."""
         try:
             return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, ValidationError) as error:
             raise DataError(
                 f"{path} cannot be read ({error}); prepare the data again, or remove the file in all channels: then "
-                "pixel values, or the names of folders, are the classes"
+                "the pixel values or the folder names are the classes"
             ) from error
 
     def write(self, path: Path) -> None:
         path.write_text(self.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
 
 
-def name_values(found: ParsedDataset, inputs: Inputs, options: DataOptions) -> ParsedDataset:
-    """Samples with masks, and the classes and the ignored value that `classes.json` gives, where there is one.
+def with_class_names(found: ParsedDataset, inputs: Inputs, options: DataOptions) -> ParsedDataset:
+    """Samples with masks, and the classes and the ignored value of `classes.json`, if there is one.
 
-    Raises DataError where it cannot be read.
+    Raises DataError if it cannot be read.
     """
     record = _record(inputs)
     if record is None or options.ignore_index not in (None, record.ignore_value):
-        return found  # where the user counts otherwise the values speak for themselves
+        return found  # the user ignores another value: the classes come from the masks
     named = tuple(ClassInfo(entry.name, entry.value) for entry in record.classes)
     return replace(found, classes=named, ignore_value=record.ignore_value)
 
 
 def read_class_folders(inputs: Inputs, classes: Sequence[ClassInfo]) -> ParsedDataset | None:
-    """The samples in class folders that `classes.json` names; None where there is no such file.
+    """The samples in class folders with the names of `classes.json`; None if there is no such file.
 
-    classes: those of a model, where the labels are to be its.
-    Raises DataError where the file cannot be read, and names the folders that it does not know.
+    classes: of a model, if the labels must be its indices.
+    Raises DataError if the file cannot be read, or lacks folders, which the error names.
     """
     record = _record(inputs)
     if record is None:
@@ -87,14 +87,14 @@ def read_class_folders(inputs: Inputs, classes: Sequence[ClassInfo]) -> ParsedDa
         if entry.folder is not None and entry.name in label_of_name
     }
     problems = [
-        f"{folder.path} is no known class; prepare the data again, or remove {CLASSES_FILE} in all channels: then the "
-        "folders' names are the classes"
+        f"{folder.path} is not in {CLASSES_FILE}; prepare the data again, or remove that file in all channels: then "
+        "the folder names are the classes"
         for split in inputs.splits.values()
         for folder in split.images.folders
         if folder.name not in label_of
     ]
     if problems:
-        raise DataError(list_problems(f"the class folders do not fit {CLASSES_FILE}:", problems))
+        raise DataError(list_problems(f"the class folders do not match {CLASSES_FILE}:", problems))
     return ParsedDataset({name: tuple(_samples(split, label_of)) for name, split in inputs.splits.items()}, named)
 
 

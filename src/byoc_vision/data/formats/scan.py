@@ -1,7 +1,7 @@
-"""What lies in a folder, listed once.
+"""The content of a folder, listed once.
 
-On SageMaker's FastFile mode reading is quick and listing is slow, so each folder is listed a single time
-and no file is opened.
+In SageMaker's FastFile mode reading is fast and listing is slow, so each folder is listed only once, and no file is
+opened.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import Path, PurePosixPath
 from byoc_vision.data.decoding import IMAGE_SUFFIXES
 from byoc_vision.errors import InputError
 
-# What file managers and archivers leave behind, beside hidden files.
+# Files that file managers and archivers leave behind, in addition to hidden files.
 _CLUTTER = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder and all below it, without hidden files and clutter; names in natural order."""
+    """A folder and everything below it, without hidden files and clutter; names in natural order."""
 
     path: Path
     files: tuple[str, ...]
@@ -37,11 +37,11 @@ class Folder:
 
     @property
     def image_names(self) -> list[str]:
-        """The files of this folder, not of those below, whose ending is that of an image."""
+        """The files of this folder, not of folders below, with the ending of an image."""
         return [name for name in self.files if Path(name).suffix.lower() in IMAGE_SUFFIXES]
 
     def images(self) -> Iterator[PurePosixPath]:
-        """Those of this folder and of all below, relative to this folder."""
+        """The images of this folder and all folders below, relative to this folder."""
         yield from map(PurePosixPath, self.image_names)
         for folder in self.folders:
             for below in folder.images():
@@ -52,16 +52,16 @@ class Folder:
         return next(self.images(), None) is not None
 
     def all_files(self) -> Iterator[Path]:
-        """Those of this folder and of all below."""
+        """The files of this folder and all folders below."""
         yield from (self.path / name for name in self.files)
         for folder in self.folders:
             yield from folder.all_files()
 
 
 def scan(path: Path) -> Folder:
-    """List `path` and all below it. Links are followed; one that leads back up is left out.
+    """List `path` and everything below it. Links are followed, except those that lead back up.
 
-    Raises InputError where it is no folder or cannot be listed.
+    Raises InputError if it is not a folder or cannot be listed.
     """
     if not path.is_dir():
         raise InputError(f"{path} is not a folder; a channel is a folder of images")
@@ -69,12 +69,12 @@ def scan(path: Path) -> Folder:
 
 
 def listed(channel: Path | Folder) -> Folder:
-    """A folder as it was listed before, or now. Raises InputError as `scan` does."""
+    """The listing of a channel, if it is not one already. Raises InputError as `scan` does."""
     return channel if isinstance(channel, Folder) else scan(channel)
 
 
 def merged(folders: Sequence[Folder]) -> Folder:
-    """Parts of one folder as if all lay together: `scan` would list it so."""
+    """Parts of one folder as `scan` would list the whole."""
     inner: dict[str, list[Folder]] = {}
     for folder in folders:
         for below in folder.folders:
@@ -88,7 +88,7 @@ def merged(folders: Sequence[Folder]) -> Folder:
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
-    """Sorts `2` before `10`, numbers before letters, and letters without regard to case."""
+    """Sorts `2` before `10`, numbers before letters, and letters regardless of case."""
     parts = re.split(r"([0-9]+)", name.casefold())
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part], name
 

@@ -1,4 +1,4 @@
-"""Taking validation samples out of the training samples, where no channel gives them."""
+"""Holds out validation samples from the training samples, if there is no channel with them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from byoc_vision.errors import DataError, InputError
 
 
 def hold_out(samples: tuple[Sample, ...], share: float, seed: int) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """Training and validation samples, both in the given order, the same for the same seed.
+    """Training and validation samples, both in the given order; the same seed gives the same split.
 
-    Groups are never divided. Without groups, samples are drawn from each stratum, or from each class, by its share.
-    Each side gets one sample at least, and a stratum of two or more keeps one for training.
+    Groups are never divided. Without groups, samples are drawn from each stratum, or each class, in proportion. Each
+    side gets at least one sample, and a stratum of two or more keeps one for training.
 
-    share: of the samples (with groups, about that) that validates, between 0 and 1.
-    Raises InputError where the share lies outside, DataError where there is nothing to divide.
+    share: of the samples to hold out, between 0 and 1; approximate for groups.
+    Raises InputError if the share is out of range, DataError if there is nothing to divide.
     """
     if not 0 < share < 1:
         raise InputError(f"there is no channel 'validation', and validation_split={share:g} is not between 0 and 1")
@@ -29,15 +29,15 @@ def hold_out(samples: tuple[Sample, ...], share: float, seed: int) -> tuple[tupl
         held_out = set(draw.sample(range(len(samples)), _count(len(samples), share)))
     if not held_out:
         raise DataError(
-            "the training data cannot be divided, each side would need a sample or a group of its own; "
-            "add images or give a channel 'validation'"
+            "the training data cannot be divided: each side needs at least one sample or group; "
+            "add images, or a channel 'validation'"
         )
     training = tuple(sample for index, sample in enumerate(samples) if index not in held_out)
     return training, tuple(samples[index] for index in sorted(held_out))
 
 
 def _count(total: int, share: float) -> int:
-    """How many of `total` to hold out: one at least, but never the last."""
+    """How many of `total` to hold out: at least one, but never all."""
     return min(max(1, round(total * share)), total - 1)
 
 

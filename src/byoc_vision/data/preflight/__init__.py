@@ -1,33 +1,33 @@
-"""Every image and mask is decoded once before training, so that bad data end a job at once and by name."""
+"""The check before training: reads images and masks, so that bad data end the job at once and by name."""
 
 from byoc_vision.data.preflight.check import (
-    Checked,
+    CheckedDataset,
     check,
-    check_found,
+    check_dataset,
     check_labelled,
     find_and_check,
     inspect,
-    log_and_judge,
-    read_part,
-    refusals_reported,
+    log_or_raise,
+    report_refusals,
+    scan_part,
 )
-from byoc_vision.data.preflight.deferred_checks import check_split, name_all
-from byoc_vision.data.preflight.scan import Survey, joined
+from byoc_vision.data.preflight.deferred_checks import check_split, error_naming_all
+from byoc_vision.data.preflight.scan import ScanResult, merge_scans
 from byoc_vision.data.preflight.subsample import job_budget
 
 __all__ = [
-    "Checked",
-    "Survey",
+    "CheckedDataset",
+    "ScanResult",
     "check",
-    "check_found",
+    "check_dataset",
     "check_labelled",
     "check_split",
+    "error_naming_all",
     "find_and_check",
     "inspect",
     "job_budget",
-    "joined",
-    "log_and_judge",
-    "name_all",
-    "read_part",
-    "refusals_reported",
+    "log_or_raise",
+    "merge_scans",
+    "report_refusals",
+    "scan_part",
 ]

@@ -1,4 +1,4 @@
-"""The check from the samples to the verdict."""
+"""The check of a data set, from its samples to the report."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from byoc_vision.data.formats import find_dataset
-from byoc_vision.data.preflight.duplicates import Hashed, find_duplicates, hash_lookalikes
-from byoc_vision.data.preflight.sample_stats import Facts
-from byoc_vision.data.preflight.scan import Survey, survey
-from byoc_vision.data.preflight.sizes import Sizes, measure_sizes
+from byoc_vision.data.preflight.duplicates import Hashed, find_duplicates, hash_same_size
+from byoc_vision.data.preflight.report import Duplicates, PreflightReport, Range, summary, write_refusal, write_report
+from byoc_vision.data.preflight.scan import SampleStats, ScanResult, scan_samples
 from byoc_vision.data.preflight.statistics import (
     count_classes,
     measure_channels,
@@ -22,17 +21,15 @@ from byoc_vision.data.preflight.statistics import (
     measure_ignored,
     measure_tones,
 )
-from byoc_vision.data.preflight.subsample import select, with_empty
-from byoc_vision.data.preflight.table import summary
+from byoc_vision.data.preflight.subsample import Sizes, choose_samples, measure_sizes, with_empty_files
 from byoc_vision.data.preflight.validation import (
-    compare_counts,
-    refuse_faults,
-    refuse_losses,
-    with_classes,
-    without,
+    check_class_count,
+    drop_samples,
+    invalid_errors,
+    resolve_classes,
+    skip_errors,
 )
-from byoc_vision.data.preflight.warnings import advise
-from byoc_vision.data.preflight_report import Duplicates, PreflightReport, Range, write_refusal, write_report
+from byoc_vision.data.preflight.warnings import find_warnings
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, ResourceError, UserError, list_problems
 from byoc_vision.types import ClassInfo, Task
@@ -44,8 +41,8 @@ MOST_REPORTED = 1000  # bad samples by name in the JSON file
 Size = tuple[int, int]
 
 
-class Checked(NamedTuple):
-    """The dataset with its classes and its ignored value filled in, without bad samples; and what was seen of it."""
+class CheckedDataset(NamedTuple):
+    """The dataset with its classes and its ignored value, without invalid samples; and the report."""
 
     dataset: Dataset
     report: PreflightReport
@@ -58,71 +55,82 @@ def find_and_check(
     input_sizes: Mapping[Task, Size] | None = None,
     balanced: bool = False,
     report_file: Path | None = None,
-) -> Checked:
-    """Find the samples that the channels hold and read them, as `find_dataset` and `inspect` do.
+) -> CheckedDataset:
+    """Find the samples in the channels and check them, as `find_dataset` and `inspect` do.
 
-    input_sizes: the model's input by task, height and width in pixels.
-    report_file: where the report is written as JSON, also where the data are refused; then errors are in it.
-    Raises UserError for data that cannot even be listed, ResourceError where the report cannot be written. What reading
-    the files found wrong is in the report's `errors`.
+    Args:
+        input_sizes: the model's input by task, height and width in pixels.
+        balanced: as for `inspect`.
+        report_file: the report is written here as JSON, also if the data are refused.
+
+    Raises:
+        UserError: the data cannot be listed. Errors found in the files are in the report's `errors` instead.
+        ResourceError: the report cannot be written.
     """
-    with refusals_reported(report_file):
+    with report_refusals(report_file):
         dataset = find_dataset(channels, options)
-        return check_found(dataset, options, input_sizes=input_sizes, balanced=balanced, report_file=report_file)
+        return check_dataset(dataset, options, input_sizes=input_sizes, balanced=balanced, report_file=report_file)
 
 
-def check_found(
+def check_dataset(
     dataset: Dataset,
     options: DataOptions,
     *,
     input_sizes: Mapping[Task, Size] | None = None,
     balanced: bool = False,
     report_file: Path | None = None,
-    seen: Survey | None = None,
-) -> Checked:
-    """The second half of `find_and_check`. seen: what reading the samples came to, where that was done before."""
+    seen: ScanResult | None = None,
+) -> CheckedDataset:
+    """Check a dataset that was found before, as `find_and_check` does.
+
+    seen: the result of reading the samples, if they were read before.
+    """
     input_size = input_sizes.get(dataset.task) if input_sizes else None
     checked = inspect(dataset, options, input_size=input_size, balanced=balanced, seen=seen)
     if report_file:
         try:
             write_report(report_file, checked.report)
         except OSError as error:
-            problem = f"{report_file} cannot be written: {error.strerror or error}; make the folder writable"
-            raise ResourceError(problem) from error
+            raise ResourceError(
+                f"{report_file} cannot be written: {error.strerror or error}; make the folder writable"
+            ) from error
     return checked
 
 
 @contextlib.contextmanager
-def refusals_reported(report_file: Path | None) -> Iterator[None]:
-    """Data that are refused before there is a report: the file then says why."""
+def report_refusals(report_file: Path | None) -> Iterator[None]:
+    """Write the reason to the report file if data are refused before there is a report."""
     try:
         yield
     except UserError as error:
         if report_file:
-            with contextlib.suppress(OSError):  # the refusal is what matters
+            with contextlib.suppress(OSError):  # the error itself matters more
                 write_refusal(report_file, error)
         raise
 
 
-def read_part(dataset: Dataset, options: DataOptions, is_here: Callable[[Sample], bool]) -> Survey:
-    """What reading those samples comes to that lie here, of all that are to be read."""
-    selected = select(dataset.splits, options.checked_pictures, options.seed)
-    return survey({split: [sample for sample in samples if is_here(sample)] for split, samples in selected.items()})
+def scan_part(dataset: Dataset, options: DataOptions, is_here: Callable[[Sample], bool]) -> ScanResult:
+    """Read those of the chosen samples that this host has."""
+    selected = choose_samples(dataset.splits, options.checked_pictures, options.seed)
+    return scan_samples(
+        {split: [sample for sample in samples if is_here(sample)] for split, samples in selected.items()}
+    )
 
 
-def check(dataset: Dataset, options: DataOptions, *, workers: int | None = None) -> Checked:
-    """Read the samples as `inspect` does, and let the log tell what was seen.
+def check(dataset: Dataset, options: DataOptions, *, workers: int | None = None) -> CheckedDataset:
+    """Check the samples as `inspect` does, and log the report.
 
-    Raises DataError that names every unreadable image and every mask that does not fit, InputError where
-    `options.num_classes` contradicts the data.
+    Raises:
+        DataError: names every unreadable image and every mask that does not fit.
+        InputError: `options.num_classes` contradicts the data.
     """
     checked = inspect(dataset, options, workers=workers)
-    log_and_judge(checked.report)
+    log_or_raise(checked.report)
     return checked
 
 
-def log_and_judge(report: PreflightReport) -> None:
-    """The report into the log. Raises DataError with its errors, where it has any."""
+def log_or_raise(report: PreflightReport) -> None:
+    """Log the report. Raises DataError with its errors, if it has any."""
     if report.errors:
         raise DataError("\n".join(report.errors))
     for line in summary(report):
@@ -138,95 +146,100 @@ def inspect(
     workers: int | None = None,
     input_size: Size | None = None,
     balanced: bool = False,
-    seen: Survey | None = None,
-) -> Checked:
-    """Read images and masks, in parallel; find the classes of a segmentation; leave out or report bad samples.
+    seen: ScanResult | None = None,
+) -> CheckedDataset:
+    """Read images and masks in parallel, find the classes of a segmentation, leave out or report invalid samples.
 
-    Files that are missing or empty are found, and copies of images as far as is cheap, also where a part of the
-    samples is read. Where a part within `options.checking_budget` would be refused, all are read: so that all bad
-    samples are named, and no class is thought missing that others show. So are all masks that alone tell the classes,
-    where these are more than two: one that is rare may be in none of a part's masks.
+    Missing and empty files are always found, and duplicate images as far as that is cheap, even if only a part of the
+    samples is read. If a part within `options.checking_budget` has errors, all samples are read, so that every invalid
+    sample is named and no class counts as missing that others show. The same holds for a segmentation with more than
+    two classes that only the masks tell: a rare class may be missing from a part of the masks.
 
-    workers: threads; the processor's cores by default.
-    input_size: the model's, height and width in pixels.
-    balanced: the job weighs or draws its classes already, and need not be told to.
-    seen: what reading the samples came to, where that was done before, on the hosts where they lie.
-    Raises InputError where `options.num_classes` contradicts the data. Whatever else is wrong is in `report.errors`;
-    then the dataset is of no use.
+    Args:
+        workers: threads; by default the cores of this machine.
+        input_size: of the model, height and width in pixels.
+        balanced: the job weights or samples its classes already, so that no warning suggests it.
+        seen: the result of reading the samples, if they were read before on the hosts that have them.
+
+    Returns:
+        The dataset and the report. If `report.errors` is not empty, the dataset must not be used.
+
+    Raises:
+        InputError: `options.num_classes` contradicts the data.
     """
-    compare_counts(dataset, options)
+    check_class_count(dataset, options)
     started = time.perf_counter()
     budget = options.checking_budget if options.checked_pictures is None and seen is None else None
     sizes = measure_sizes(dataset.splits) if seen is None else {}
-    chosen = select(dataset.splits, options.checked_pictures, options.seed, sizes=sizes, budget=budget)
-    seen = seen or survey(with_empty(chosen, dataset.splits, sizes), workers)
+    chosen = choose_samples(dataset.splits, options.checked_pictures, options.seed, sizes=sizes, budget=budget)
+    seen = seen or scan_samples(with_empty_files(chosen, dataset.splits, sizes), workers)
     skip = options.on_bad_sample == "skip"
-    found, class_errors = with_classes(dataset, seen, options)
-    used = without(found, {fault.sample for fault in seen.all_faults}) if skip else found
-    errors = [*(refuse_losses(dataset, used, seen, chosen) if skip else refuse_faults(seen)), *class_errors]
+    found, class_errors = resolve_classes(dataset, seen, options)
+    used = drop_samples(found, {bad.sample for bad in seen.all_invalid}) if skip else found
+    errors = [*(skip_errors(dataset, used, seen, chosen) if skip else invalid_errors(seen)), *class_errors]
     if budget is not None and (errors or _may_lack_classes(dataset, found, seen, options)):
         whole = replace(options, checking_budget=None)
         return inspect(dataset, whole, workers=workers, input_size=input_size, balanced=balanced)
     duplicates = _duplicates(dataset, seen, sizes)
     report = _report(used, dataset, seen, duplicates, errors, skip=skip, input_size=input_size)
-    warnings = advise(report, dataset, options, balanced=balanced)
+    warnings = find_warnings(report, dataset, options, balanced=balanced)
     seconds = round(time.perf_counter() - started, 3)
-    return Checked(used, replace(report, warnings=warnings, seconds=seconds))
+    return CheckedDataset(used, replace(report, warnings=warnings, seconds=seconds))
 
 
 def check_labelled(samples: Sequence[Sample], classes: Sequence[ClassInfo], *, workers: int | None = None) -> None:
-    """Decode images that a trained model is to be measured on, and their masks.
+    """Decode the images that a trained model is evaluated on, and their masks.
 
-    Mask values that are none of the model's classes are not counted in its figures; a line in the log names them.
+    Mask values that are not classes of the model do not count in its metrics; a log line names them.
     Raises DataError as `check` does.
     """
-    seen = survey({"test": samples}, workers)
-    if seen.all_faults:
-        headline = f"{len(seen.all_faults)} of {len(samples)} samples cannot be used:"
-        raise DataError(list_problems(headline, [fault.problem for fault in seen.all_faults]))
+    seen = scan_samples({"test": samples}, workers)
+    if seen.all_invalid:
+        headline = f"{len(seen.all_invalid)} of {len(samples)} samples cannot be used:"
+        raise DataError(list_problems(headline, [bad.problem for bad in seen.all_invalid]))
     if others := sorted(set(seen.mask_values().of()) - {entry.value for entry in classes}):
-        logger.warning("mask values that are no class of the model are not counted: %s", ", ".join(map(str, others)))
+        logger.warning("mask values that are not classes of the model are ignored: %s", ", ".join(map(str, others)))
 
 
-def _may_lack_classes(dataset: Dataset, found: Dataset, seen: Survey, options: DataOptions) -> bool:
+def _may_lack_classes(dataset: Dataset, found: Dataset, seen: ScanResult, options: DataOptions) -> bool:
     told = bool(dataset.classes) or options.num_classes is not None
     is_part = any(seen.checked(split) < len(samples) for split, samples in dataset.splits.items())
     return dataset.task == "segmentation" and not told and is_part and len(found.classes) > 2
 
 
-def _duplicates(dataset: Dataset, seen: Survey, sizes: Mapping[str, Sequence[Sizes]]) -> Duplicates:
+def _duplicates(dataset: Dataset, seen: ScanResult, sizes: Mapping[str, Sequence[Sizes]]) -> Duplicates:
     if not sizes:
-        return find_duplicates(seen.facts)
-    lookalikes = hash_lookalikes(dataset.splits, sizes, seen)
-    known: dict[str, list[Facts | Hashed]] = {
-        split: [*facts, *lookalikes.hashed[split]] for split, facts in seen.facts.items()
+        return find_duplicates(seen.stats)
+    same_size = hash_same_size(dataset.splits, sizes, seen)
+    known: dict[str, list[SampleStats | Hashed]] = {
+        split: [*stats, *same_size.hashed[split]] for split, stats in seen.stats.items()
     }
-    return replace(find_duplicates(known), uncompared=lookalikes.left)
+    return replace(find_duplicates(known), uncompared=same_size.skipped)
 
 
 def _report(
     used: Dataset,
     found: Dataset,
-    seen: Survey,
+    seen: ScanResult,
     duplicates: Duplicates,
     errors: list[str],
     *,
     skip: bool,
     input_size: Size | None,
 ) -> PreflightReport:
-    facts, train = seen.all_facts, seen.facts.get("train", [])
-    bad = [fault.problem for fault in seen.all_faults]
+    stats, train = seen.all_stats, seen.stats.get("train", [])
+    bad = [bad.problem for bad in seen.all_invalid]
     return PreflightReport(
         task=used.task,
         samples={split: len(samples) for split, samples in found.splits.items()},
         checked={split: seen.checked(split) for split in found.splits},
-        classes=count_classes(used, seen.facts),
+        classes=count_classes(used, seen.stats),
         ignore_value=used.ignore_value,
         ignored_share=measure_ignored(used.ignore_value, train),
-        height=Range.of([one.height for one in facts]) if facts else None,
-        width=Range.of([one.width for one in facts]) if facts else None,
+        height=Range.of([one.height for one in stats]) if stats else None,
+        width=Range.of([one.width for one in stats]) if stats else None,
         input_size=input_size,
-        smaller=sum(one.height < input_size[0] or one.width < input_size[1] for one in facts) if input_size else None,
+        smaller=sum(one.height < input_size[0] or one.width < input_size[1] for one in stats) if input_size else None,
         channels=measure_channels(train),
         tones=measure_tones(train),
         coverage=measure_coverage(used, train),

@@ -1,4 +1,4 @@
-"""Files of the same content, byte for byte."""
+"""Images whose files have the same content, byte for byte."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from itertools import accumulate, combinations
 from typing import NamedTuple
 
 from byoc_vision.data.decoding import read_content
-from byoc_vision.data.preflight.sample_stats import Facts, digest
-from byoc_vision.data.preflight.scan import Survey
-from byoc_vision.data.preflight.sizes import Sizes
-from byoc_vision.data.preflight_report import Duplicates
+from byoc_vision.data.preflight.report import Duplicates
+from byoc_vision.data.preflight.scan import SampleStats, ScanResult, digest
+from byoc_vision.data.preflight.subsample import Sizes
 from byoc_vision.data.samples import Sample
 from byoc_vision.errors import DataError
 from byoc_vision.system.machine import available_cores
 
-# A tenth of a second: a core reads and hashes half a gigabyte in a second.
+# About 0.1 s: a core reads and hashes 500 MB per second.
 BYTES_PER_CORE = 50_000_000
 
 
 class Hashed(NamedTuple):
-    """A sample whose image file was hashed, and not decoded."""
+    """A sample whose image file was hashed but not decoded."""
 
     sample: Sample
     digest: bytes
 
 
-class Lookalikes(NamedTuple):
-    """Samples that were not read, and whose image file is as large as another: those that were hashed, by split, and
-    how many were not.
+class SameSizeHashes(NamedTuple):
+    """Samples that were not read and whose image file has the size of another one.
+
+    hashed: those that were hashed, by split. skipped: the number of the others.
     """
 
     hashed: dict[str, list[Hashed]]
-    left: int
+    skipped: int
 
 
 class _Candidate(NamedTuple):
@@ -43,16 +43,16 @@ class _Candidate(NamedTuple):
     size: int
 
 
-def hash_lookalikes(
+def hash_same_size(
     splits: Mapping[str, Sequence[Sample]],
     sizes: Mapping[str, Sequence[Sizes]],
-    seen: Survey,
+    seen: ScanResult,
     budget: int | None = None,
-) -> Lookalikes:
-    """Hash those of the samples not read that may be copies: only files of one size can hold the same bytes.
+) -> SameSizeHashes:
+    """Hash those unread samples that may be duplicates: only files of the same size can hold the same bytes.
 
-    budget: bytes to read; by default what a job's cores hash in a tenth of a second. Where there are more, those that
-    may lie in two splits come first.
+    budget: bytes to read; by default what the cores hash in 0.1 s. If there are more, those that may be in two splits
+    come first.
     """
     candidates = _candidates(splits, sizes, seen)
     budget = BYTES_PER_CORE * available_cores() if budget is None else budget
@@ -61,17 +61,17 @@ def hash_lookalikes(
     hashed: dict[str, list[Hashed]] = {split: [] for split in splits}
     with ThreadPoolExecutor(available_cores(), thread_name_prefix="hashing") as pool:
         for candidate, found in zip(chosen, pool.map(_hash, chosen), strict=True):
-            if found is not None:  # whoever decodes it will say why it cannot be read
+            if found is not None:  # the error is reported when the image is decoded
                 hashed[candidate.split].append(Hashed(candidate.sample, found))
-    return Lookalikes(hashed, len(candidates) - len(chosen))
+    return SameSizeHashes(hashed, len(candidates) - len(chosen))
 
 
-def find_duplicates(facts: Mapping[str, Sequence[Facts | Hashed]]) -> Duplicates:
-    """Images that occur again, by split: within one, in two of them, and under two classes."""
+def find_duplicates(stats: Mapping[str, Sequence[SampleStats | Hashed]]) -> Duplicates:
+    """Images that occur more than once: within a split, in two splits, and with different classes."""
     within = 0
     across: list[tuple[str, str]] = []
     contradicting: list[tuple[str, str]] = []
-    for group in _groups(facts):
+    for group in _groups(stats):
         first: dict[str, Sample] = {}
         for split, sample in group:
             within += split in first
@@ -87,10 +87,10 @@ def find_duplicates(facts: Mapping[str, Sequence[Facts | Hashed]]) -> Duplicates
 
 
 def _candidates(
-    splits: Mapping[str, Sequence[Sample]], sizes: Mapping[str, Sequence[Sizes]], seen: Survey
+    splits: Mapping[str, Sequence[Sample]], sizes: Mapping[str, Sequence[Sizes]], seen: ScanResult
 ) -> list[_Candidate]:
-    """Samples that were not read and are as large as another: those of sizes that occur in two splits first."""
-    read = {facts.sample for facts in seen.all_facts} | {fault.sample for fault in seen.all_faults}
+    """Unread samples with the file size of another sample; sizes that occur in two splits come first."""
+    read = {stats.sample for stats in seen.all_stats} | {bad.sample for bad in seen.all_invalid}
     if len(read) == sum(map(len, splits.values())):
         return []
     by_size: defaultdict[int, list[_Candidate]] = defaultdict(list)
@@ -109,11 +109,11 @@ def _hash(candidate: _Candidate) -> bytes | None:
         return None
 
 
-def _groups(facts: Mapping[str, Sequence[Facts | Hashed]]) -> Iterator[list[tuple[str, Sample]]]:
-    """Split and sample of all files of one content, where there are several."""
+def _groups(stats: Mapping[str, Sequence[SampleStats | Hashed]]) -> Iterator[list[tuple[str, Sample]]]:
+    """Split and sample of the files that share their content, for each content that occurs more than once."""
     first: dict[bytes, tuple[str, Sample]] = {}
     groups: defaultdict[bytes, list[tuple[str, Sample]]] = defaultdict(list)
-    for split, seen in facts.items():
+    for split, seen in stats.items():
         for one in seen:
             entry = (split, one.sample)
             if one.digest in first:

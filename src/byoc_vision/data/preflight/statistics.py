@@ -1,4 +1,4 @@
-"""From the facts of the samples to the figures of the report."""
+"""From the statistics of samples to the numbers of the report."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from byoc_vision.data.preflight.sample_stats import Facts
-from byoc_vision.data.preflight_report import Channels, ClassReport, Coverage, Tones
+from byoc_vision.data.preflight.report import Channels, ClassReport, Coverage, Tones
+from byoc_vision.data.preflight.scan import SampleStats
 from byoc_vision.data.samples import Dataset, Sample
 from byoc_vision.types import ClassInfo
 
-# Of 256 levels. 12 bits in a 16-bit file and class indices stay below the first.
+# Of 256 levels. 12 bits in a 16-bit file, and class indices, stay below DARK.
 DARK = 32
 BRIGHT = 223
 
 
-def count_classes(dataset: Dataset, facts: Mapping[str, Sequence[Facts]]) -> list[ClassReport]:
-    """The images of each class: for classification of all samples, for segmentation of those that were read."""
+def count_classes(dataset: Dataset, stats: Mapping[str, Sequence[SampleStats]]) -> list[ClassReport]:
+    """The images of each class: of all samples for classification, of the samples read for segmentation."""
     if dataset.task == "segmentation":
-        return _count_mask_classes(dataset.classes, facts)
+        return _count_mask_classes(dataset.classes, stats)
     counts = {
         split: Counter(label for s in samples for label in labels_of(s)) for split, samples in dataset.splits.items()
     }
@@ -32,16 +32,16 @@ def count_classes(dataset: Dataset, facts: Mapping[str, Sequence[Facts]]) -> lis
 
 
 def labels_of(sample: Sample) -> tuple[int, ...]:
-    """The indices of a sample's classes: one, or any number where there may be several."""
+    """The indices of a sample's classes: one, or any number for multi-label data."""
     if sample.labels is not None:
         return sample.labels
     return () if sample.label is None else (sample.label,)
 
 
-def _count_mask_classes(classes: Sequence[ClassInfo], facts: Mapping[str, Sequence[Facts]]) -> list[ClassReport]:
+def _count_mask_classes(classes: Sequence[ClassInfo], stats: Mapping[str, Sequence[SampleStats]]) -> list[ClassReport]:
     shown: dict[str, Counter[int]] = {}
     pixels: Counter[int] = Counter()
-    for split, seen in facts.items():
+    for split, seen in stats.items():
         masks = [one.mask for one in seen if one.mask is not None]
         shown[split] = Counter(value for mask in masks for value in mask.values)
         if split == "train":
@@ -57,21 +57,21 @@ def _count_mask_classes(classes: Sequence[ClassInfo], facts: Mapping[str, Sequen
     ]
 
 
-def measure_ignored(ignore_value: int | None, facts: Sequence[Facts]) -> float | None:
-    """The share of the masks' pixels that is not counted, 0–1; None where no value is ignored."""
-    masks = [one.mask for one in facts if one.mask is not None]
+def measure_ignored(ignore_value: int | None, stats: Sequence[SampleStats]) -> float | None:
+    """The share of ignored pixels in the masks, 0–1; None if no value is ignored."""
+    masks = [one.mask for one in stats if one.mask is not None]
     if ignore_value is None or not masks:
         return None
     ignored = sum(dict(zip(mask.values, mask.pixels, strict=True)).get(ignore_value, 0) for mask in masks)
     return round(ignored / sum(sum(mask.pixels) for mask in masks), 6)
 
 
-def measure_channels(facts: Sequence[Facts]) -> Channels | None:
-    if not facts:
+def measure_channels(stats: Sequence[SampleStats]) -> Channels | None:
+    if not stats:
         return None
-    means, stds = np.array([one.mean for one in facts]), np.array([one.std for one in facts])
+    means, stds = np.array([one.mean for one in stats]), np.array([one.std for one in stats])
     mean = means.mean(axis=0)
-    # Within the images and between them.
+    # The variance within the images and between them.
     variance = (stds**2).mean(axis=0) + ((means - mean) ** 2).mean(axis=0)
     return Channels(_rounded(mean / 255), _rounded(np.sqrt(variance) / 255))
 
@@ -81,24 +81,24 @@ def _rounded(values: np.ndarray) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def measure_tones(facts: Sequence[Facts]) -> Tones:
+def measure_tones(stats: Sequence[SampleStats]) -> Tones:
     return Tones(
-        images=len(facts),
-        grey=sum(one.is_grey for one in facts),
-        dark=sum(one.brightest < DARK for one in facts),
-        bright=sum(one.darkest > BRIGHT for one in facts),
-        two_tone=sum(one.is_two_tone for one in facts),
+        images=len(stats),
+        grey=sum(one.is_grey for one in stats),
+        dark=sum(one.brightest < DARK for one in stats),
+        bright=sum(one.darkest > BRIGHT for one in stats),
+        two_tone=sum(one.is_two_tone for one in stats),
     )
 
 
-def measure_coverage(dataset: Dataset, facts: Sequence[Facts]) -> Coverage | None:
-    """None where no class is plainly the background, or no pixel counts."""
+def measure_coverage(dataset: Dataset, stats: Sequence[SampleStats]) -> Coverage | None:
+    """None if no class is called background, or no pixel counts."""
     background = _background(dataset.classes)
     if background is None:
         return None
     others = {entry.value for entry in dataset.classes} - {background}
     shares = []
-    for one in facts:
+    for one in stats:
         counts = dict(zip(one.mask.values, one.mask.pixels, strict=True)) if one.mask else {}
         foreground = sum(count for value, count in counts.items() if value in others)
         if total := foreground + counts.get(background, 0):
@@ -116,5 +116,5 @@ def measure_coverage(dataset: Dataset, facts: Sequence[Facts]) -> Coverage | Non
 
 
 def _background(classes: Sequence[ClassInfo]) -> int | None:
-    """The mask value of the class of that name."""
+    """The mask value of the class with the name background."""
     return next((entry.value for entry in classes if entry.name.lower() == "background"), None)

@@ -1,23 +1,156 @@
-"""What becomes of samples that cannot be used, and of classes that were declared otherwise."""
+"""The classes of a data set, and what happens to samples and masks that do not fit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
-from byoc_vision.data.preflight.mask_values import find_strangers, infer_classes, strangers_headline
-from byoc_vision.data.preflight.scan import Survey
+from byoc_vision.data.preflight.scan import MaskValues, ScanResult
 from byoc_vision.data.preflight.statistics import labels_of
-from byoc_vision.data.samples import DataOptions, Dataset, Sample
+from byoc_vision.data.samples import DataOptions, Dataset, ImageSource, Sample
 from byoc_vision.errors import DataError, InputError, list_problems
+from byoc_vision.types import ClassInfo
+
+USUAL_IGNORE_VALUE = 255
+MOST_CLASSES = 254
+# With more values than this, JPEG artefacts or soft edges are more likely than hand-drawn labels.
+MOST_INFERRED_CLASSES = 64
+
+
+def infer_classes(values: MaskValues, options: DataOptions) -> tuple[tuple[ClassInfo, ...], int | None]:
+    """The classes, by ascending pixel value, and the ignored value, or None.
+
+    Without `num_classes` every value in the training masks is a class. With it the classes are 0 … num_classes-1;
+    two classes may also be {0, 255}. `ignore_index` is never a class; if it is not given, 255 is ignored unless it is
+    one of only two values. Masks may still hold other values: see `find_unknown_values`.
+
+    Raises:
+        DataError: the values cannot be classes.
+        InputError: `num_classes` is impossible.
+    """
+    if options.num_classes is not None and not 2 <= options.num_classes <= MOST_CLASSES:
+        raise InputError(f"num_classes is {options.num_classes}; 8-bit masks can have 2 to {MOST_CLASSES} classes")
+    ignore_value = _ignore_value(values, options)
+    found = [value for value in values.of("train") if value != ignore_value]
+    _check_several_values(found, values, ignore_value)
+    class_values = found if options.num_classes is None else _declared(found, options.num_classes, ignore_value)
+    if len(class_values) < 2:
+        raise InputError(
+            f"num_classes is {options.num_classes} and ignore_index is {ignore_value}, which leaves a single class; "
+            "num_classes includes the ignored value if that is smaller than num_classes"
+        )
+    if options.num_classes is None:
+        _check_noise(found, values)
+        _check_one_foreground(found, values, ignore_value)
+    return tuple(ClassInfo(_name(value, class_values), value) for value in class_values), ignore_value
+
+
+class UnknownValues(NamedTuple):
+    """A mask with values that are neither a class nor ignored: those values."""
+
+    mask: ImageSource
+    values: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.mask}: {', '.join(map(str, self.values[:6]))}{', …' if len(self.values) > 6 else ''}"
+
+
+def find_unknown_values(
+    values: MaskValues, classes: Sequence[ClassInfo], ignore_value: int | None
+) -> list[UnknownValues]:
+    """The masks of all splits that hold values which are neither a class nor ignored."""
+    allowed = {ignore_value, *(entry.value for entry in classes)}
+    return [
+        UnknownValues(mask, unknown)
+        for mask, held in values.masks()
+        if (unknown := tuple(value for value in held if value not in allowed))
+    ]
+
+
+def unknown_values_headline(
+    classes: Sequence[ClassInfo], ignore_value: int | None, options: DataOptions, *, inferred: bool
+) -> str:
+    """What is wrong with unknown values, and the remedies. inferred: the classes come from the training masks."""
+    known = ", ".join(str(entry.value) for entry in classes)
+    ignored = "" if ignore_value is None else f", ignored is {ignore_value}"
+    if not inferred:
+        text = f"masks hold values that are not classes ({known}{ignored}); fix the masks"
+    elif options.num_classes is None:
+        text = (
+            f"masks for validation or test hold values that no training mask has ({known}); add training images of them"
+        )
+    else:
+        text = (
+            f"masks hold values outside 0–{options.num_classes - 1} (num_classes is {options.num_classes}{ignored}); "
+            "fix num_classes or the masks"
+        )
+    return f"{text}, name one value to ignore with ignore_index, or leave these samples out with on_bad_sample=skip:"
+
+
+def _ignore_value(values: MaskValues, options: DataOptions) -> int | None:
+    if options.ignore_index is not None:
+        return options.ignore_index
+    others = [value for value in values.of("train") if value != USUAL_IGNORE_VALUE]
+    is_class = len(others) < 2 and (options.num_classes or 2) == 2
+    return None if is_class else USUAL_IGNORE_VALUE
+
+
+def _declared(found: list[int], count: int, ignore_value: int | None) -> list[int]:
+    if count == 2 and found == [0, USUAL_IGNORE_VALUE]:
+        return found
+    return [value for value in range(count) if value != ignore_value]
+
+
+def _name(value: int, class_values: list[int]) -> str:
+    if len(class_values) == 2 and class_values[0] == 0:
+        return "foreground" if value else "background"
+    return f"class_{value}"
+
+
+def _check_several_values(found: list[int], values: MaskValues, ignore_value: int | None) -> None:
+    if len(found) > 1:
+        return
+    seen = f"only the value {found[0]}" if found else "no class"
+    ignored = f" beside the ignored {ignore_value}" if ignore_value in values.of("train") else ""
+    raise DataError(
+        f"all {len(values.masks('train'))} training masks hold {seen}{ignored}, such as {values.masks('train')[0][0]}; "
+        "a mask needs a value for each class, 0 for the background"
+    )
+
+
+def _check_noise(found: list[int], values: MaskValues) -> None:
+    if len(found) <= MOST_INFERRED_CLASSES:
+        return
+    mask, most = max(values.masks("train"), key=lambda entry: len(entry[1]))
+    raise DataError(
+        f"the training masks hold {len(found)} different values ({mask} alone {len(most)}): they look JPEG-compressed "
+        "or drawn with soft edges. Save them as PNG with hard edges, one value a class; if there really are that "
+        "many classes, set num_classes"
+    )
+
+
+def _check_one_foreground(found: list[int], values: MaskValues, ignore_value: int | None) -> None:
+    """Some masks with 0 and 1, others with 0 and 255, are 1-bit files among 8-bit ones: 255 is not to be ignored."""
+    if ignore_value != USUAL_IGNORE_VALUE or found != [0, 1] or USUAL_IGNORE_VALUE not in values.of():
+        return
+    if any(1 in combination and USUAL_IGNORE_VALUE in combination for combination in values.combinations):
+        return
+    ones = next(mask for mask, held in values.masks() if 1 in held)
+    others = next(mask for mask, held in values.masks() if USUAL_IGNORE_VALUE in held)
+    raise DataError(
+        f"some masks mark the foreground with 1, such as {ones}, and others with 255, such as {others}; save all the "
+        "same way (1-bit files store 0 and 1). If 255 means pixels to ignore, set num_classes=2"
+    )
+
 
 _SHOWN_NAMES = 10
 
 
-def compare_counts(dataset: Dataset, options: DataOptions) -> None:
-    """Raises InputError where `num_classes` is not the number of classes that the data name.
+def check_class_count(dataset: Dataset, options: DataOptions) -> None:
+    """Raises InputError if `num_classes` differs from the number of classes that the data name.
 
-    A segmentation's may count the ignored value too, as in the built-in algorithm.
+    For segmentation it may include the ignored value, as in the built-in algorithm.
     """
     declared, found = options.num_classes, len(dataset.classes)
     if declared is None or not found or declared == found:
@@ -26,51 +159,51 @@ def compare_counts(dataset: Dataset, options: DataOptions) -> None:
         return
     raise InputError(
         f"num_classes is {declared}, but the data have {found} classes ({_few(dataset.class_names)}); leave "
-        "num_classes out, or mend the data"
+        "num_classes out, or fix the data"
     )
 
 
-def with_classes(dataset: Dataset, seen: Survey, options: DataOptions) -> tuple[Dataset, list[str]]:
-    """The classes that the layout names, else those that the masks hold.
+def resolve_classes(dataset: Dataset, seen: ScanResult, options: DataOptions) -> tuple[Dataset, list[str]]:
+    """The dataset with the classes that the data format names, else with those found in the masks; and errors.
 
-    Masks with other values are counted among the faults where these are left out; else an error names them.
+    Masks with unknown values become invalid samples if these are left out; otherwise an error names them.
     """
     values = seen.mask_values()
     if dataset.task != "segmentation" or not values.masks("train"):
         return dataset, []
     found = dataset
     if not dataset.classes:
-        if dataset.ignore_value is not None:  # the layout knows better than the values seen
+        if dataset.ignore_value is not None:  # the data format knows it for certain
             options = replace(options, ignore_index=dataset.ignore_value)
         try:
             classes, ignore_value = infer_classes(values, options)
         except DataError as error:
             return dataset, [str(error)]
         found = replace(dataset, classes=classes, ignore_value=ignore_value)
-    unknown_values = find_strangers(values, found.classes, found.ignore_value)
+    unknown_values = find_unknown_values(values, found.classes, found.ignore_value)
     if not unknown_values:
         return found, []
     if options.on_bad_sample == "skip":
-        seen.mark_invalid({stranger.mask: f"{stranger}: no class has these values" for stranger in unknown_values})
+        seen.mark_invalid({one.mask: f"{one}: no class has these values" for one in unknown_values})
         return found, []
-    headline = strangers_headline(found.classes, found.ignore_value, options, inferred=not dataset.classes)
+    headline = unknown_values_headline(found.classes, found.ignore_value, options, inferred=not dataset.classes)
     return found, [list_problems(headline, map(str, unknown_values))]
 
 
-def refuse_faults(seen: Survey) -> list[str]:
-    """One message that names every sample that cannot be used, or none."""
-    faults = seen.all_faults
-    if not faults:
+def invalid_errors(seen: ScanResult) -> list[str]:
+    """One message that names every invalid sample, or none."""
+    invalid = seen.all_invalid
+    if not invalid:
         return []
     headline = (
-        f"{len(faults)} of {len(faults) + len(seen.all_facts)} samples cannot be used; mend them, or leave them out "
+        f"{len(invalid)} of {len(invalid) + len(seen.all_stats)} samples cannot be used; fix them, or leave them out "
         "with on_bad_sample=skip:"
     )
-    return [list_problems(headline, [fault.problem for fault in faults])]
+    return [list_problems(headline, [bad.problem for bad in invalid])]
 
 
-def without(dataset: Dataset, bad: set[Sample]) -> Dataset:
-    """The dataset with the bad samples left out."""
+def drop_samples(dataset: Dataset, bad: set[Sample]) -> Dataset:
+    """The dataset without the samples in `bad`."""
     if not bad:
         return dataset
     train, validation, test = (
@@ -80,27 +213,29 @@ def without(dataset: Dataset, bad: set[Sample]) -> Dataset:
     return replace(dataset, train=train, validation=validation, test=test)
 
 
-def refuse_losses(before: Dataset, after: Dataset, seen: Survey, drawn: Mapping[str, Sequence[Sample]]) -> list[str]:
-    """Errors where so much is bad that leaving it out would hide a greater mistake.
+def skip_errors(before: Dataset, after: Dataset, seen: ScanResult, drawn: Mapping[str, Sequence[Sample]]) -> list[str]:
+    """Errors if so many samples are invalid that to skip them would hide a larger mistake.
 
-    drawn: by split, the samples that stand for all. Beside them all empty files were seen, wherever they lie.
+    drawn: by split, the random samples that represent all. Empty files were found among all samples.
     """
     errors = []
     for split, samples in drawn.items():
         chosen = set(samples)
-        faults = [fault for fault in seen.faults[split] if fault.sample in chosen]
-        if 2 * len(faults) > len(samples) or split not in after.splits:
+        invalid = [bad for bad in seen.invalid[split] if bad.sample in chosen]
+        if 2 * len(invalid) > len(samples) or split not in after.splits:
             headline = (
-                f"{len(faults)} of {len(samples)} {split} samples cannot be used, too many to leave out "
+                f"{len(invalid)} of {len(samples)} {split} samples cannot be used, too many to leave out "
                 "(on_bad_sample=skip):"
             )
-            errors.append(list_problems(headline, [fault.problem for fault in faults]))
+            errors.append(list_problems(headline, [bad.problem for bad in invalid]))
     kept = {label for sample in after.train for label in labels_of(sample)}
     gone = {label for sample in before.train for label in labels_of(sample)} - kept
     if gone and not errors:
         names = [before.classes[label].name for label in sorted(gone)]
-        problems = [fault.problem for fault in seen.faults["train"] if gone & set(labels_of(fault.sample))]
-        headline = f"without its bad samples no training image is left of {_few(names)}; mend them or remove the class:"
+        problems = [bad.problem for bad in seen.invalid["train"] if gone & set(labels_of(bad.sample))]
+        headline = (
+            f"without its invalid samples no training image is left of {_few(names)}; fix them or remove the class:"
+        )
         errors.append(list_problems(headline, problems))
     return errors
 

@@ -1,29 +1,26 @@
-"""What is unusual in the figures, and what to do about it."""
+"""Warnings about unusual data, each with its remedy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from byoc_vision.data.preflight_report import Channels, ClassReport, PreflightReport
+from byoc_vision.data.preflight.report import Channels, ClassReport, PreflightReport
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import list_problems
 from byoc_vision.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 MOST_NAMED = 10
-# Where the rarest class has less than a tenth of the images of the largest, learning it pays little.
+# If the largest class has more than ten times the images of the rarest, the model learns little of the rarest.
 MOST_IMBALANCE = 10
 LEAST_PIXEL_SHARE = 0.01
 MOST_COVERAGE = 0.98
-# In standard deviations of the normalisation. Images of cars in a white studio lie 1.2 from ImageNet's mean, and
-# pretrained networks cope well with them; inverted, black or washed-out images lie beyond 1.5.
+# In standard deviations of the normalisation. Cars in a white studio are 1.2 away from ImageNet's mean, and pretrained
+# networks handle them well; inverted, black or washed-out images are more than 1.5 away.
 MOST_DEVIATION = 1.5
 
 
-def advise(report: PreflightReport, dataset: Dataset, options: DataOptions, *, balanced: bool) -> list[str]:
-    """Warnings, each with its remedy.
-
-    balanced: the job weighs or draws its classes already.
-    """
+def find_warnings(report: PreflightReport, dataset: Dataset, options: DataOptions, *, balanced: bool) -> list[str]:
+    """All warnings. balanced: the job weights or samples its classes already."""
     warnings = [
         *_count(dataset, options),
         *_left_out(report),
@@ -39,20 +36,20 @@ def advise(report: PreflightReport, dataset: Dataset, options: DataOptions, *, b
 
 def _count(dataset: Dataset, options: DataOptions) -> Iterator[str]:
     if options.num_training_samples not in (None, len(dataset.train)):
-        yield f"num_training_samples is {options.num_training_samples}, found and used are {len(dataset.train)}"
+        yield f"num_training_samples is {options.num_training_samples}, found and used: {len(dataset.train)}"
 
 
 def _left_out(report: PreflightReport) -> Iterator[str]:
     if report.bad and report.skipped:
-        yield list_problems(f"{report.bad_count:,} bad samples are left out:", report.bad, MOST_NAMED)
+        yield list_problems(f"{report.bad_count:,} invalid samples are left out:", report.bad, MOST_NAMED)
 
 
 def _sampling(report: PreflightReport, options: DataOptions, *, inferred: bool) -> Iterator[str]:
     if report.is_sampled and report.task == "segmentation" and inferred and options.num_classes is None:
         checked, total = sum(report.checked.values()), sum(report.samples.values())
         yield (
-            f"the classes were seen in {checked:,} of {total:,} masks, so that a rare one may be missing: say how many "
-            "there are with num_classes"
+            f"the classes come from {checked:,} of {total:,} masks, so a rare one may be missing: set "
+            "num_classes to the number of classes"
         )
 
 
@@ -60,7 +57,7 @@ def _copies(report: PreflightReport) -> Iterator[str]:
     pairs = report.duplicates.across
     if pairs:
         yield list_problems(
-            f"{len(pairs):,} images lie in two splits, byte for byte, so that the figures flatter the model; "
+            f"{len(pairs):,} images are in two splits, byte for byte, so the metrics are too good; "
             "remove one of each pair:",
             [f"{one} = {other}" for one, other in pairs],
             MOST_NAMED,
@@ -68,7 +65,7 @@ def _copies(report: PreflightReport) -> Iterator[str]:
     pairs = report.duplicates.contradicting
     if pairs:
         yield list_problems(
-            f"{len(pairs):,} images are given to different classes, byte for byte; keep the right one of each pair:",
+            f"{len(pairs):,} images have different classes, byte for byte the same; keep the right one of each pair:",
             [f"{one} = {other}" for one, other in pairs],
             MOST_NAMED,
         )
@@ -81,12 +78,12 @@ def _unseen(report: PreflightReport) -> Iterator[str]:
     if report.task == "segmentation" and report.is_sampled:
         yield (
             f"none of the {report.checked['train']:,} training masks read shows the classes {_few(names)}: if no other "
-            "does, they cannot be learnt; add images of them, or leave the classes out"
+            "mask does, the model cannot learn them; add images of them, or remove the classes"
         )
         return
     yield (
         f"no training {'mask' if report.task == 'segmentation' else 'image'} shows the classes "
-        f"{_few(names)}: they cannot be learnt; add images of them, or leave the classes out"
+        f"{_few(names)}: the model cannot learn them; add images of them, or remove the classes"
     )
 
 
@@ -96,14 +93,14 @@ def _imbalance(report: PreflightReport, dataset: Dataset) -> Iterator[str]:
         if rare:
             names = _few([f"{entry.name} ({entry.pixel_share:.2%})" for entry in rare])
             few = f"less than {LEAST_PIXEL_SHARE:.0%} of the pixels"
-            yield f"classes with {few}: {names}; class_weights=balanced makes the loss heed them"
+            yield f"classes with {few}: {names}; class_weights=balanced gives them more weight in the loss"
         return
     seen = sorted((entry for entry in report.classes if entry.in_training), key=lambda entry: entry.in_training)
     if seen and seen[-1].in_training > MOST_IMBALANCE * seen[0].in_training:
         remedy = "class_weights=balanced" + ("" if dataset.multi_label else " or sampling=balanced")
         yield (
             f"the classes are unbalanced: {seen[-1].name} has {seen[-1].in_training:,} training images, "
-            f"{seen[0].name} {seen[0].in_training:,}; {remedy} makes up for that"
+            f"{seen[0].name} {seen[0].in_training:,}; {remedy} compensates for that"
         )
 
 
@@ -113,13 +110,13 @@ def _coverage(report: PreflightReport) -> Iterator[str]:
         return
     if 2 * seen.empty > seen.masks:
         yield (
-            f"{seen.empty:,} of {seen.masks:,} training masks show background alone; see that they are the right ones, "
-            "and leave out a part of such images"
+            f"{seen.empty:,} of {seen.masks:,} training masks show only background; check that they are the right "
+            "ones, and leave out some of these images"
         )
     if seen.median > MOST_COVERAGE:
         yield (
-            f"half of the training masks are foreground to more than {MOST_COVERAGE:.0%}; see that foreground and "
-            "background are not exchanged: the smaller value is the background"
+            f"half of the training masks are more than {MOST_COVERAGE:.0%} foreground; check that foreground and "
+            "background are not swapped: the smaller value is the background"
         )
 
 
@@ -127,19 +124,19 @@ def _tones(report: PreflightReport) -> Iterator[str]:
     tones = report.tones
     of_all = f"of {tones.images:,} training images"
     if 2 * tones.two_tone > tones.images:
-        yield f"{tones.two_tone:,} {of_all} hold two values at the most; see that they are not masks"
+        yield f"{tones.two_tone:,} {of_all} hold at most two values; check that they are not masks"
     elif 2 * tones.dark > tones.images:
         yield (
             f"{tones.dark:,} {of_all} are nearly black; of 16 bits the upper 8 are read: scale 12-bit images to the "
-            "whole range, and see that none are masks"
+            "whole range, and check that none of them are masks"
         )
     elif 2 * tones.bright > tones.images:
-        yield f"{tones.bright:,} {of_all} are nearly white; see that they were exported in their whole range"
+        yield f"{tones.bright:,} {of_all} are nearly white; check that they were exported in their whole range"
     elif report.channels and _is_far(report.channels):
         mean, usual = (" ".join(f"{value:.2f}" for value in values) for values in (report.channels.mean, IMAGENET_MEAN))
         yield (
-            f"the training images' mean is {mean}, far from the {usual} that the normalisation expects; see that "
-            "they are neither inverted nor washed out. If they are right, train the encoder too: freeze_epochs=0"
+            f"the training images' mean is {mean}, far from the {usual} that the normalisation expects; check that "
+            "they are not inverted or washed out. If they are right, train the encoder too: freeze_epochs=0"
         )
 
 

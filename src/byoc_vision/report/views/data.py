@@ -7,9 +7,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from byoc_vision.data.preflight.table import facts
-from byoc_vision.data.preflight_report import REPORT_FILE as PREFLIGHT_FILE
-from byoc_vision.data.preflight_report import ClassReport, PreflightReport
+from byoc_vision.data.preflight.report import REPORT_FILE as PREFLIGHT_FILE
+from byoc_vision.data.preflight.report import ClassReport, PreflightReport, summary_rows
 from byoc_vision.errors import DataError
 from byoc_vision.report import formatting
 from byoc_vision.report.record import Record
@@ -83,7 +82,7 @@ def data(preflight: PreflightReport) -> Data:
     if len(lines) > MOST_CLASSES:
         lines = sorted(lines, key=lambda line: -line.share)[:MOST_CLASSES]
     return Data(
-        facts=[(formatting.capital(name), text) for name, text in facts(preflight)],
+        facts=[(formatting.capital(name), text) for name, text in summary_rows(preflight)],
         splits=splits,
         classes=lines,
         left_out=len(preflight.classes) - len(lines),

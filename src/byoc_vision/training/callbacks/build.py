@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.cache import ImageCache
 from byoc_vision.data.loaders import TrainingLoader
-from byoc_vision.data.preflight_report import PreflightReport
+from byoc_vision.data.preflight.report import PreflightReport
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.hyperparameters.health import HealthSettings, read_settings
 from byoc_vision.paths import MlPaths

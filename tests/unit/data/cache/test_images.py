@@ -1,5 +1,3 @@
-"""The data sets with a cache: the same examples as without, from files that are read once."""
-
 from __future__ import annotations
 
 import logging
@@ -12,12 +10,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from support.limits import largest_file
 
 from byoc_vision.data.augmentation import build_augmentation
-from byoc_vision.data.cache import ImageCache, open_cache
-from byoc_vision.data.cache.images import bytes_needed, cache_key, fingerprint
-from byoc_vision.data.cache.location import Place
+from byoc_vision.data.cache import ImageCache, Place, open_cache
+from byoc_vision.data.cache.images import Runs, bytes_needed, cache_key, decode_runs, encode_runs, fingerprint
 from byoc_vision.data.image_dataset import EvaluationDataset, Example, ImageDataset
 from byoc_vision.data.loaders import build_evaluation_loader, build_training_loader
 from byoc_vision.data.samples import ByteRange, Dataset, MaskMap, Sample
@@ -233,11 +232,11 @@ class TestRoom:
         assert_same(seen, training(masked, LETTERBOX, None))
         assert cache.is_full
         assert cache.store.used > 0
-        assert workers or caplog.text.count("cannot hold more decoded images") == 1
+        assert workers or caplog.text.count("Cannot store more decoded images") == 1
 
     def test_no_room_at_all(self, masked: Dataset, place: Place, caplog: pytest.LogCaptureFixture) -> None:
         assert open_cache(masked, LETTERBOX, replace(place, capacity=100), 1) is None
-        assert "There is no room for decoded images" in caplog.text
+        assert "No room for decoded images" in caplog.text
         assert open_cache(masked, LETTERBOX, None, 1) is None
 
     def test_a_folder_that_cannot_be_written(
@@ -245,7 +244,7 @@ class TestRoom:
     ) -> None:
         (tmp_path / "file").touch()
         assert open_cache(masked, LETTERBOX, Place(tmp_path / "file", 10**6), 1) is None
-        assert "cannot be kept" in caplog.text
+        assert "Cannot keep decoded images in" in caplog.text
 
     def test_it_says_what_it_keeps(self, masked: Dataset, place: Place, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO)
@@ -269,3 +268,22 @@ def test_closing_removes_the_files(masked: Dataset, place: Place) -> None:
     training(masked, LETTERBOX, cache, workers=2)
     cache.close()
     assert [path.name for path in cache.folder.root.iterdir()] == ["lock"]
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 256), st.integers(0, 2**16))
+def test_a_mask_comes_back(height: int, width: int, values: int, seed: int) -> None:
+    mask = np.random.default_rng(seed).integers(0, values, (height, width)).astype(np.uint8)
+    restored = decode_runs(encode_runs(mask), height, width)
+    np.testing.assert_array_equal(restored, mask)
+    assert restored.dtype == np.uint8
+
+
+def test_a_mask_of_one_object_is_small() -> None:
+    mask = np.zeros((1280, 1918), np.uint8)
+    mask[300:900, 400:1500] = 1
+    assert encode_runs(mask).nbytes < mask.nbytes / 300
+
+
+def test_runs_of_another_size_are_refused() -> None:
+    with pytest.raises(ValueError, match="reshape"):
+        decode_runs(Runs(np.array([3], np.uint32), np.array([1], np.uint8)), 2, 2)

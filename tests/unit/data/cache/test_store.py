@@ -137,7 +137,7 @@ class TestRoom:
             assert [put(store, entry, content(entry)) for entry in range(4)] == [True, True, False, False]
             assert not put(other, 4, content(4))
         assert [record.levelno for record in caplog.records] == [logging.WARNING]
-        assert f"{tmp_path} cannot hold more decoded images (File too large)" in caplog.text
+        assert f"Cannot store more decoded images in {tmp_path} (File too large)" in caplog.text
         assert [get(other, entry) for entry in range(4)] == [content(0), content(1), None, None]
 
 

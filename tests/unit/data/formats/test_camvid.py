@@ -58,7 +58,7 @@ def test_lines_that_do_not_fit_are_all_named(tmp_path: Path) -> None:
     text = str(raised.value)
     assert f"{tmp_path}/val.txt, line 3: there is no val/0016E5_99999.png and no valannot/0016E5_99999.png" in text
     assert f"{tmp_path}/val.txt, line 4: expected an image's path, a space, and its mask's path" in text
-    assert "mend it or remove it to read all" in text
+    assert "fix it, or remove it to read all images" in text
 
 
 def test_an_empty_list(tmp_path: Path) -> None:

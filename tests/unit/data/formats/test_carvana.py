@@ -50,7 +50,7 @@ def test_all_of_kaggles_files_in_one_channel(tmp_path: Path, outer: str, caplog:
     with caplog.at_level(logging.INFO):
         dataset = find_dataset({"train": tmp_path}, DataOptions())
     assert {split: len(samples) for split, samples in dataset.splits.items()} == {"train": 6, "validation": 2}
-    assert "test have no masks, so nothing is measured on them" in caplog.text
+    assert "test have no masks and are not evaluated" in caplog.text
     assert "folders in" in caplog.text
     assert "test_hq, train_hq" in caplog.text
 
@@ -86,11 +86,8 @@ def test_cars_on_both_sides_are_named(tmp_path: Path, caplog: pytest.LogCaptureF
     carvana_tree(tmp_path, cars=2, first_car=2, split="validation")
     assert len(find(tmp_path).validation) == 4
     (message,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert (
-        f"1 of the 2 cars in validation are also in train, so its figures will flatter the model: {car_id(2)}."
-        in message
-    )
-    assert "Keep all views of a car on one side" in message
+    assert f"1 of the 2 cars in validation are also in train, so its metrics will be too good: {car_id(2)}." in message
+    assert "Keep all views of a car in one split" in message
 
 
 def test_cars_that_are_kept_apart_are_not_spoken_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,9 +11,9 @@ from byoc_vision.data.formats.channels import (
     find_extras,
     find_splits,
     is_label_map,
-    lone_split,
+    single_split,
     splits_within,
-    unwrapped,
+    unwrap_folder,
 )
 from byoc_vision.data.formats.scan import scan
 
@@ -28,14 +28,14 @@ def test_the_folder_around_the_splits_is_kept_for_its_lists(tmp_path: Path, oute
         for split in splits.values():
             assert split.masks is not None
             assert split.masks.name.endswith("annot")
-            assert split.around is not None
-            assert (split.around.path, split.around.files) == (tmp_path / outer, ("train.txt",))
+            assert split.parent is not None
+            assert (split.parent.path, split.parent.files) == (tmp_path / outer, ("train.txt",))
 
 
 def test_channels_have_no_folder_around_them(tmp_path: Path) -> None:
     touch(tmp_path, "train/train/a/1.jpg", "train/val/a/1.jpg", "test/a/1.jpg")
     splits = find_splits({"train": tmp_path / "train", "test": tmp_path / "test"})
-    assert [splits[name].around is None for name in ("train", "validation", "test")] == [False, False, True]
+    assert [splits[name].parent is None for name in ("train", "validation", "test")] == [False, False, True]
 
 
 def test_other_folders_do_not_hide_a_split_that_has_its_masks_beside_it(tmp_path: Path) -> None:
@@ -71,16 +71,16 @@ def test_names_of_label_maps(name: str, expected: bool) -> None:
 
 def test_a_lone_folder_takes_what_lies_beside_it(tmp_path: Path) -> None:
     touch(tmp_path, "val/1.jpg", "valannot/1.png", "label_map/x.json", "other/2.jpg")
-    split = lone_split(scan(tmp_path / "val"))
+    split = single_split(scan(tmp_path / "val"))
     assert split.masks is not None
     assert split.masks.name == "valannot"
-    assert split.around is not None
-    assert [folder.name for folder in split.around.folders] == ["label_map"]
-    assert lone_split(scan(tmp_path / "other")).masks is None
+    assert split.parent is not None
+    assert [folder.name for folder in split.parent.folders] == ["label_map"]
+    assert single_split(scan(tmp_path / "other")).masks is None
 
 
 def test_only_a_wrapping_folder_is_taken_off(tmp_path: Path) -> None:
     touch(tmp_path, "wrapped/inner/x.txt", "wrapped/README", "two/a/1", "two/b/1", "pictures/a/1.jpg", "pictures/2.jpg")
-    assert unwrapped(scan(tmp_path / "wrapped")).name == "inner"
-    assert unwrapped(scan(tmp_path / "two")).name == "two"
-    assert unwrapped(scan(tmp_path / "pictures")).name == "pictures"
+    assert unwrap_folder(scan(tmp_path / "wrapped")).name == "inner"
+    assert unwrap_folder(scan(tmp_path / "two")).name == "two"
+    assert unwrap_folder(scan(tmp_path / "pictures")).name == "pictures"

@@ -11,7 +11,7 @@ from support.datasets import class_folders_tree
 from support.trees import touch
 
 from byoc_vision.data.formats import find_dataset, read_folder
-from byoc_vision.data.formats.class_folders import readable_names
+from byoc_vision.data.formats.class_folders import without_prefixes
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import DataError
 from byoc_vision.types import ClassInfo
@@ -37,7 +37,7 @@ def find(folder: Path, **options: Any) -> Dataset:
     ],
 )
 def test_only_a_prefix_that_all_have_is_taken_off(folders: list[str], names: list[str]) -> None:
-    assert readable_names(folders) == names
+    assert without_prefixes(folders) == names
 
 
 @pytest.mark.parametrize("outer", ["", "dogImages/"])
@@ -86,5 +86,5 @@ def test_small_classes_are_left_out_of_all_splits(tmp_path: Path, caplog: pytest
 
 def test_no_class_folders_at_all(tmp_path: Path) -> None:
     touch(tmp_path, "train/1.jpg", "train/2.jpg")
-    with pytest.raises(DataError, match="no known layout is recognised"):
+    with pytest.raises(DataError, match="no known data layout found"):
         find_dataset({"train": tmp_path / "train"}, DataOptions())

@@ -132,16 +132,16 @@ def test_every_wrong_row_is_named(tmp_path: Path) -> None:
         find(root)
     text = str(raised.value)
     place = f"{root}/train/labels.csv, line"
-    assert f"{place} 3: there are 1 cells where 2 should be" in text
-    assert f"{place} 4: there is no image '9.jpg' in {root}/train; put it there or take the line out" in text
-    assert f"{place} 5: the column 'label' is empty; give a label or take the line out" in text
-    assert f"{place} 6: '3.jpg' may be in/3.jpg or other/3.jpg in {root}/train; give the folder" in text
-    assert f"{place} 7: there are 3 cells where 2 should be" in text
+    assert f"{place} 3: there are 1 cells instead of 2" in text
+    assert f"{place} 4: there is no image '9.jpg' in {root}/train; add it or remove the line" in text
+    assert f"{place} 5: the column 'label' is empty; add a label or remove the line" in text
+    assert f"{place} 6: '3.jpg' may be in/3.jpg or other/3.jpg in {root}/train; add the folder" in text
+    assert f"{place} 7: there are 3 cells instead of 2" in text
     assert all(f"{place} {right}:" not in text for right in (2, 8))
 
 
 def test_two_columns_of_one_name(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"several classes are called 'a' \(.*labels\.csv, line 2"):
+    with pytest.raises(DataError, match=r"several classes have the name 'a' \(.*labels\.csv, line 2"):
         find(table(tmp_path, "image,a,a", "1.jpg,1,0", "2.jpg,0,1"))
 
 
@@ -153,10 +153,10 @@ def test_flags_that_are_none(tmp_path: Path) -> None:
 def test_a_table_that_is_no_text_or_has_no_end(tmp_path: Path) -> None:
     root = table(tmp_path, "image,label")
     (root / "train/labels.csv").write_bytes("image,label\n1.jpg,caf\xe9".encode("latin-1"))
-    with pytest.raises(DataError, match=r"labels\.csv is no UTF-8 text .*; save it as UTF-8"):
+    with pytest.raises(DataError, match=r"labels\.csv is not UTF-8 text .*; save it as UTF-8"):
         find(root)
     (root / "train/labels.csv").write_text("image,label\n1.jpg," + "x" * 200_000)
-    with pytest.raises(DataError, match=r"labels\.csv, line 2: this is not CSV \(field larger than field limit"):
+    with pytest.raises(DataError, match=r"labels\.csv, line 2: not a CSV file \(field larger than field limit"):
         find(root)
 
 

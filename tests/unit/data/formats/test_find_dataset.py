@@ -81,8 +81,8 @@ class TestClassFolders:
             find(tmp_path)
         text = str(raised.value)
         assert f"{tmp_path}/train/b: the class folder holds no images" in text
-        assert "only the like of 'notes.txt'" in text
-        assert "only the like of 'x/'" in text
+        assert "only files like 'notes.txt'" in text
+        assert "only files like 'x/'" in text
         assert f"{tmp_path}/train/d: the class folder is empty" in text
         assert "zebra: there is no class 'zebra' in training (classes: a, b, c, d)" in text
 
@@ -97,7 +97,7 @@ class TestClassFolders:
 
     def test_images_outside_are_mentioned(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         find(touch(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "train/lost.jpg", "validation/a/3.jpg"))
-        assert "lie in no class folder and are not read: 1" in caplog.text
+        assert "outside of class folders, which are not read: 1" in caplog.text
 
 
 class TestImagesWithMasks:
@@ -177,16 +177,16 @@ class TestImagesWithMasks:
             "validation_masks/3.png",
         )
         assert len(find(tmp_path).train) == 1
-        assert "belong to no image and are not read: 1, such as 2.png" in caplog.text
+        assert "without an image, which are not read: 1, such as 2.png" in caplog.text
 
     def test_two_images_of_one_name(self, tmp_path: Path) -> None:
         touch(tmp_path, "train/1.jpg", "train/1.png", "train_masks/1.png")
-        with pytest.raises(DataError, match=r"(?s)images of the same name.*1\.jpg and 1\.png"):
+        with pytest.raises(DataError, match=r"(?s)images that differ only in the ending.*1\.jpg and 1\.png"):
             find(tmp_path)
 
     def test_two_masks_of_one_name(self, tmp_path: Path) -> None:
         touch(tmp_path, "train/1.jpg", "train_masks/1.png", "train_masks/1.gif")
-        with pytest.raises(DataError, match=r"(?s)masks of the same name.*1\.gif and 1\.png"):
+        with pytest.raises(DataError, match=r"(?s)masks that differ only in the ending.*1\.gif and 1\.png"):
             find(tmp_path)
 
     def test_two_masks_for_one_image(self, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ class TestImagesWithMasks:
 
     def test_two_mask_folders(self, tmp_path: Path) -> None:
         touch(tmp_path, "train/images/1.jpg", "train/masks/1.png", "train/labels/1.png")
-        with pytest.raises(DataError, match="both labels/ and masks/ with images; which is meant"):
+        with pytest.raises(DataError, match="both labels/ and masks/ with images; keep one"):
             find(tmp_path)
 
     def test_a_mask_folder_of_other_files_does_not_confuse(self, tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ class TestImagesWithMasks:
 
     def test_masks_without_their_images(self, tmp_path: Path) -> None:
         touch(tmp_path, "train/1.jpg", "train_masks/1.png", "validation_masks/2.png")
-        with pytest.raises(InputError, match="masks for the validation images but no channel 'validation'"):
+        with pytest.raises(InputError, match="masks for validation but no channel 'validation'"):
             find(tmp_path)
 
 
@@ -246,7 +246,7 @@ class TestChannels:
         touch(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "validation/a/3.jpg", "extra/1.jpg")
         find(touch(tmp_path, "pretrained/x", "model/x", "code/x.py", "sm_drivers/x.json"))
         assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
-            "channels that hold no known split are not read: extra"
+            "channels without a known split are not read: extra"
         ]
 
     @pytest.mark.parametrize("validation", ["validation", "valid", "val"])
@@ -279,7 +279,7 @@ class TestTask:
         with pytest.raises(DataError) as raised:
             find(tmp_path)
         text = str(raised.value)
-        assert "no known layout is recognised in" in text
+        assert "no known data layout found in" in text
         assert "2 × .jpg, 1 × .csv, other/" in text
         assert "train/images/1.jpg" in text
         assert "cat/1.jpg" in text

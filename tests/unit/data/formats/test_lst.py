@@ -61,13 +61,13 @@ def test_every_wrong_line_is_named(tmp_path: Path) -> None:
         find(root)
     text = str(raised.value)
     file = root / "train/train.lst"
-    remedy = "a line is index<TAB>label<TAB>path, with as many labels in each"
-    assert f"{file}, line 2: there are 1 tabs where 2 should be; {remedy}" in text
-    assert f"{file}, line 3: there are 3 tabs where 2 should be; {remedy}" in text
+    remedy = "a line is index<TAB>label<TAB>path, with the same number of labels in each"
+    assert f"{file}, line 2: there are 1 tabs instead of 2; {remedy}" in text
+    assert f"{file}, line 3: there are 3 tabs instead of 2; {remedy}" in text
     assert f"{file}, line 4: the label 'cat' is not the number of a class" in text
     assert f"{file}, line 5: the label '1.5' is not" in text
     assert f"{file}, line 6: the label '-1' is not" in text
-    assert f"{file}, line 7: there is no image 'gone.jpg' in {root}/train; put it there or take the line out" in text
+    assert f"{file}, line 7: there is no image 'gone.jpg' in {root}/train; add it or remove the line" in text
     assert f"{file}, line 8: there are 0 tabs" in text
     assert "line 1:" not in text
 
@@ -81,7 +81,7 @@ def test_wrong_lines_may_be_left_out(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 def test_a_image_that_is_listed_twice(tmp_path: Path) -> None:
     lists = {"train/t.lst": "0\t0\ta/1.jpg\n1\t1\ta/2.jpg\n2\t1\ta/1.jpg\n"} | VALIDATION
-    with pytest.raises(DataError, match=r"(?s)keep one line.*t\.lst, line 3: 1\.jpg is listed before, in .*line 1"):
+    with pytest.raises(DataError, match=r"(?s)keep one line.*t\.lst, line 3: 1\.jpg is already listed in .*line 1"):
         find(lay_out(tmp_path, IMAGES, lists))
 
 
@@ -96,22 +96,22 @@ def test_a_label_for_validation_alone(tmp_path: Path) -> None:
 
 def test_labels_that_skip_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = lay_out(tmp_path, IMAGES, {"train/t.lst": "0\t1\ta/1.jpg\n1\t3\ta/2.jpg\n"} | VALIDATION)
-    with pytest.raises(DataError, match=r"no training image has a label 0, 2, .*; number.*or say num_classes=4"):
+    with pytest.raises(DataError, match=r"no training image has a label 0, 2, .*; number.*or set num_classes=4"):
         find(root)
     assert len(find(root, num_classes=5).classes) == 5
     assert "no training image has a label 0, 2, 4" in caplog.text
-    with pytest.raises(DataError, match=r"(?s)num_classes says 2 classes.*t\.lst, line 2: label 3"):
+    with pytest.raises(DataError, match=r"(?s)num_classes gives 2 classes.*t\.lst, line 2: label 3"):
         find(root, num_classes=2)
 
 
 def test_vectors_of_different_length_or_other_numbers(tmp_path: Path) -> None:
     lists = {"train/t.lst": "0\t0\t1\ta/1.jpg\n1\t0\t2\ta/2.jpg\n", "validation/v.lst": "0\t1\t3.jpg\n"}
-    with pytest.raises(DataError, match=r"line 2: the label '2' stands in a list of several; there, each must be 0 or"):
+    with pytest.raises(DataError, match=r"line 2: the label '2' is in a list of labels, where each must be 0 or"):
         find(lay_out(tmp_path, IMAGES, lists))
 
 
 def test_one_class_is_none(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"all labels are of one class \(class_0\); a classifier needs two"):
+    with pytest.raises(DataError, match=r"all labels belong to one class \(class_0\); a classifier needs at least two"):
         find(lay_out(tmp_path, IMAGES[:2], {"train/t.lst": "0\t0\ta/1.jpg\n1\t0\ta/2.jpg\n"}))
 
 
@@ -120,7 +120,7 @@ def test_lists_that_are_missing_double_or_empty(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no list of the validation images in .*validation"):
         find(root)
     lay_out(root, (), {"train/u.lst": ""})
-    with pytest.raises(DataError, match=r"t\.lst and .*u\.lst both list train images; which is meant\?"):
+    with pytest.raises(DataError, match=r"t\.lst and .*u\.lst both list train images; keep one of them"):
         find(root)
     empty = lay_out(tmp_path / "empty", ("train/1.jpg",), {"train/t.lst": "\n"})
     with pytest.raises(DataError, match="name no training images"):

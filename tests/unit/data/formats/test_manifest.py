@@ -111,12 +111,12 @@ def test_every_wrong_line_is_named(tmp_path: Path) -> None:
         find(root)
     text = str(raised.value)
     place = f"{root}/train/train.manifest, line"
-    example = 'a line is the like of {"source-ref": "s3://bucket/1.jpg", "class": 0}'
+    example = 'a line looks like {"source-ref": "s3://bucket/1.jpg", "class": 0}'
     assert f"{place} 2: this is not a JSON object; {example}" in text
     assert f"{place} 3: this is not a JSON object" in text
     assert f"{place} 4: there is no 'source-ref' that names an image; {example}" in text
-    assert f"{place} 5: there is no image 's3://bucket/prefix/deep/9.jpg' in {root}/train; put it there" in text
-    assert f"{place} 6: there is no label; name it 'class' or 'label'" in text
+    assert f"{place} 5: there is no image 's3://bucket/prefix/deep/9.jpg' in {root}/train; add it" in text
+    assert f"{place} 6: there is no label; add an attribute 'class' or 'label'" in text
     assert f"{place} 7: the label 'class': None is not the number of a class" in text
     assert f"{place} 8: the label 'class': [1] is not the number of a class" in text
     assert f"{place} 1:" not in text
@@ -124,7 +124,7 @@ def test_every_wrong_line_is_named(tmp_path: Path) -> None:
 
 def test_two_classes_of_one_name(tmp_path: Path) -> None:
     lines = (line(n, **{"j": n % 2, "j-metadata": {"class-name": "same"}}) for n in range(1, 5))
-    with pytest.raises(DataError, match="several classes are called 'same'"):
+    with pytest.raises(DataError, match="several classes have the name 'same'"):
         find(manifest(tmp_path, *lines))
 
 

@@ -72,7 +72,7 @@ def test_channels_of_their_own(outfits: Path, tmp_path: Path) -> None:
 
 
 def test_small_classes_are_left_out(outfits: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(DataError, match=r"0 of 3 classes have 50 training images or more \(min_class_count\)"):
+    with pytest.raises(DataError, match=r"0 of 3 classes have at least 50 training images \(min_class_count\)"):
         find(outfits, min_class_count=None)
     change(outfits / "train_no_dup.json", lambda sets: sets[0]["items"].pop(0))
     dataset = find(outfits, min_class_count=4)
@@ -110,7 +110,7 @@ def test_categories_that_training_lacks(outfits: Path, caplog: pytest.LogCapture
     change(outfits / "test_no_dup.json", lambda sets: sets[0]["items"][0].update(categoryid=318))
     with caplog.at_level(logging.INFO):
         assert len(find(outfits).test) == 5
-    assert "test items of categories that training does not have are not read: 1" in caplog.text
+    assert "test items of categories without training images, which are not read: 1" in caplog.text
 
 
 def test_a_few_images_may_be_missing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -71,7 +71,7 @@ def test_a_model_keeps_its_labels(labelled: Path) -> None:
 
 def test_a_folder_that_the_file_does_not_name(labelled: Path) -> None:
     touch(labelled, "validation/Hats/4.jpg")
-    with pytest.raises(DataError, match=r"validation/Hats is no known class; prepare the data again, or remove"):
+    with pytest.raises(DataError, match=r"validation/Hats is not in classes.json; prepare the data again, or remove"):
         find(labelled)
 
 

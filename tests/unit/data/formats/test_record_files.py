@@ -72,8 +72,8 @@ class TestRecordIo:
             find(tmp_path)
         text = str(raised.value)
         assert "train.rec, record 2: the label 0.5 is not the number of a class" in text
-        assert "train.rec, record 3: no image follows im2rec's header; make the file with im2rec" in text
-        assert "train.rec, record 4: the label 7.0 stands in a list of several" in text
+        assert "train.rec, record 3: there is no image after im2rec's header; make the file with im2rec" in text
+        assert "train.rec, record 4: the label 7.0 is in a list of labels" in text
 
     def test_vectors_of_different_length(self, tmp_path: Path) -> None:
         rec(tmp_path, (0, 1), (1, 0, 0))
@@ -111,9 +111,9 @@ class TestPipes:
     @pytest.mark.parametrize(
         ("contents", "message"),
         [
-            ((b"0", b"picture"), r"record 1 should be an image, and is none"),
-            ((b"picture", b"0", b"{}", b"picture", b"0", b"{}"), r"record 3 should be an image, and is none"),
-            ((b"picture", b"0", b"picture"), r"record 3 is an image that nothing follows"),
+            ((b"0", b"picture"), r"record 1 should be an image, but is not"),
+            ((b"picture", b"0", b"{}", b"picture", b"0", b"{}"), r"record 3 should be an image, but is not"),
+            ((b"picture", b"0", b"picture"), r"record 3 is an image without a following record"),
         ],
     )
     def test_other_attributes_than_two(self, tmp_path: Path, contents: tuple[bytes, ...], message: str) -> None:
@@ -125,7 +125,7 @@ class TestPipes:
 
     def test_images_alone(self, tmp_path: Path) -> None:
         piped(tmp_path, *(listed.jpeg(0, index) for index in range(4)))
-        with pytest.raises(DataError, match=r"train_0\.records, record 2: this is no PNG mask"):
+        with pytest.raises(DataError, match=r"train_0\.records, record 2: this is not a PNG mask"):
             find(tmp_path)
 
     def test_labels_that_are_none(self, tmp_path: Path) -> None:
@@ -133,5 +133,5 @@ class TestPipes:
         with pytest.raises(DataError) as raised:
             find(tmp_path)
         assert "train_0.records, record 2: the label -1 is not the number of a class" in str(raised.value)
-        assert "train_0.records, record 4: the label is no text" in str(raised.value)
+        assert "train_0.records, record 4: the label is not text" in str(raised.value)
         assert "train_0.records, record 6: the label is empty" in str(raised.value)

@@ -87,7 +87,7 @@ def test_samples_without_a_group_are_groups_of_one() -> None:
     ids=["one sample", "one of each class", "one group"],
 )
 def test_what_cannot_be_divided_is_said(whole: tuple[Sample, ...]) -> None:
-    with pytest.raises(DataError, match="give a channel 'validation'"):
+    with pytest.raises(DataError, match="add images, or a channel 'validation'"):
         hold_out(whole, 0.5, seed=0)
 
 

@@ -54,7 +54,7 @@ def test_bad_images_are_left_out_and_named(tmp_path: Path, caplog: pytest.LogCap
     assert report.samples == {"train": 5, "validation": 1}
     assert [entry.in_training for entry in report.classes] == [2, 2]
     assert (report.bad_count, report.errors) == (1, [])
-    named = [record for record in caplog.records if "1 bad samples are left out" in record.message]
+    named = [record for record in caplog.records if "1 invalid samples are left out" in record.message]
     assert named[0].levelno == logging.WARNING
     assert f"{bad.image} is not a JPEG" in named[0].message
 
@@ -89,7 +89,7 @@ def test_more_than_half_of_a_split_is_too_much(tmp_path: Path, bad: int, refused
 
 def test_a_class_left_without_images(tmp_path: Path) -> None:
     train = (*labelled(tmp_path, 0, 3), *labelled(tmp_path, 1, 0, bad=1))
-    with pytest.raises(DataError, match=r"(?s)no training image is left of dog; mend them.*bad_1_0\.png"):
+    with pytest.raises(DataError, match=r"(?s)no training image is left of dog; fix them.*bad_1_0\.png"):
         check(Dataset("classification", CLASSES, train, ()), SKIP)
 
 

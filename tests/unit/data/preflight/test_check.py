@@ -15,7 +15,7 @@ from PIL import Image
 from support.images import save_image
 
 from byoc_vision.data.formats import find_dataset
-from byoc_vision.data.preflight import Checked, check, check_labelled, inspect
+from byoc_vision.data.preflight import CheckedDataset, check, check_labelled, inspect
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.types import ClassInfo
@@ -43,7 +43,7 @@ def masked(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(root: Path, options: DataOptions | None = None) -> Checked:
+def run(root: Path, options: DataOptions | None = None) -> CheckedDataset:
     options = options or DataOptions()
     return check(find_dataset({path.name: path for path in root.iterdir()}, options), options)
 
@@ -90,7 +90,7 @@ class TestSegmentation:
         with pytest.raises(DataError) as raised:
             run(masked)
         text = str(raised.value)
-        assert "3 of 5 samples cannot be used; mend them, or leave them out with on_bad_sample=skip:" in text
+        assert "3 of 5 samples cannot be used; fix them, or leave them out with on_bad_sample=skip:" in text
         assert f"{masked}/train/0.jpg is cut short" in text
         assert f"{masked}/train_annotation/1.png is not a JPEG" in text
         assert f"{masked}/train_annotation/2.png has 31 × 20 pixels, its image 2.jpg has 32 × 20" in text
@@ -117,7 +117,7 @@ class TestSegmentation:
         if as_shown:
             assert run(masked).report.height.maximum == 40
             return
-        with pytest.raises(DataError, match="turned by its EXIF orientation: draw the mask over the upright image"):
+        with pytest.raises(DataError, match="rotated by its EXIF orientation: draw the mask over the upright image"):
             run(masked)
 
     def test_a_image_declared_too_large(self, masked: Path) -> None:
@@ -169,7 +169,7 @@ class TestClassification:
         self, folders: Path, caplog: pytest.LogCaptureFixture, count: int | None, warned: bool
     ) -> None:
         run(folders, DataOptions(num_training_samples=count))
-        assert (f"num_training_samples is {count}, found and used are 5" in caplog.text) == warned
+        assert (f"num_training_samples is {count}, found and used: 5" in caplog.text) == warned
 
     def test_a_text_file_named_png(self, folders: Path) -> None:
         (folders / "train/cat/0.png").write_text("hello")
@@ -287,7 +287,7 @@ class TestLabelled:
         save_image(masked / "validation_annotation/v.png", half(40, 60, 11))
         samples = [Sample(masked / "validation/v.jpg", masked / "validation_annotation/v.png")]
         check_labelled(samples, [ClassInfo("background", 0), ClassInfo("foreground", 1)])
-        assert "mask values that are no class of the model are not counted: 11" in caplog.text
+        assert "mask values that are not classes of the model are ignored: 11" in caplog.text
 
     def test_bad_files_are_named(self, masked: Path) -> None:
         samples = [
@@ -301,7 +301,7 @@ class TestLabelled:
 @pytest.mark.real_data
 class TestRealData:
     @staticmethod
-    def checked(folder: Path, options: DataOptions) -> Checked:
+    def checked(folder: Path, options: DataOptions) -> CheckedDataset:
         return run(folder, options)
 
     def test_carvana(self, shared_data: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.images import save_grey
 
-from byoc_vision.data.preflight import check_split, name_all
+from byoc_vision.data.preflight import check_split, error_naming_all
 from byoc_vision.data.samples import Dataset, Sample
 from byoc_vision.errors import DataError
 from byoc_vision.types import ClassInfo
@@ -32,21 +32,21 @@ def dataset(tmp_path: Path) -> Dataset:
 def test_all_are_named_once(dataset: Dataset) -> None:
     bad = [dataset.train[1].image, dataset.train[4].image, dataset.test[5].image]
     one = f"{bad[1]} is cut short: the PNG image has no end ({bad[1].stat().st_size} bytes); copy it again"
-    text = str(name_all(dataset, one))
-    assert text.startswith("3 of 18 samples cannot be used; mend them, or leave them out with on_bad_sample=skip:\n")
+    text = str(error_naming_all(dataset, one))
+    assert text.startswith("3 of 18 samples cannot be used; fix them, or leave them out with on_bad_sample=skip:\n")
     assert [text.count(f"{path} is cut short") for path in bad] == [1, 1, 1]
 
 
 def test_where_the_time_is_over_the_first_is_named(dataset: Dataset) -> None:
-    text = str(name_all(dataset, "train/4.png is cut short", seconds=0))
+    text = str(error_naming_all(dataset, "train/4.png is cut short", seconds=0))
     assert text == (
-        "1 of 18 samples cannot be used (0 were read in 0 s); mend them, or leave them out with on_bad_sample=skip:\n"
+        "1 of 18 samples cannot be used (0 were read in 0 s); fix them, or leave them out with on_bad_sample=skip:\n"
         "  - train/4.png is cut short"
     )
 
 
 def test_a_file_that_can_be_read_again_is_named_too(dataset: Dataset) -> None:
-    text = str(name_all(dataset, "train/0.png cannot be read: Input/output error"))
+    text = str(error_naming_all(dataset, "train/0.png cannot be read: Input/output error"))
     assert text.startswith("4 of 18")
     assert "  - train/0.png cannot be read: Input/output error\n" in text
 
@@ -55,9 +55,9 @@ def test_values_that_no_class_has(tmp_path: Path) -> None:
     image = save_grey(tmp_path / "p.png")
     masks = [save_grey(tmp_path / f"m{value}.png", value) for value in (0, 1, 255, 2, 7)]
     dataset = Dataset("segmentation", CLASSES, tuple(Sample(image, mask) for mask in masks), (), (), ignore_value=255)
-    text = str(name_all(dataset, f"{masks[4]} holds 7, neither a class nor ignored"))
+    text = str(error_naming_all(dataset, f"{masks[4]} holds 7, neither a class nor ignored"))
     assert text.startswith("2 of 5 samples")
-    assert "The classes are 0, 1, ignored is 255: where one is missing, say how many there are with num_classes" in text
+    assert "The classes are 0, 1, ignored is 255. If one is missing, set num_classes" in text
     assert "checked_pictures=5; ignore_index names a value to ignore:" in text
     assert text.splitlines()[1:] == [
         f"  - {mask} holds {v}, neither a class nor ignored" for mask, v in zip(masks[3:], (2, 7), strict=True)

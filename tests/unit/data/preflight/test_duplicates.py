@@ -7,17 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from byoc_vision.data.preflight.duplicates import find_duplicates, hash_lookalikes
-from byoc_vision.data.preflight.sample_stats import Facts, Fault, digest
-from byoc_vision.data.preflight.scan import Survey
-from byoc_vision.data.preflight.sizes import measure_sizes
-from byoc_vision.data.preflight_report import Duplicates
+from byoc_vision.data.preflight.duplicates import find_duplicates, hash_same_size
+from byoc_vision.data.preflight.report import Duplicates
+from byoc_vision.data.preflight.scan import InvalidSample, SampleStats, ScanResult, digest
+from byoc_vision.data.preflight.subsample import measure_sizes
 from byoc_vision.data.samples import Sample
 
 
-def image(name: str, content: str, label: int | None = None, labels: tuple[int, ...] | None = None) -> Facts:
+def image(name: str, content: str, label: int | None = None, labels: tuple[int, ...] | None = None) -> SampleStats:
     sample = Sample(Path(name), label=label, labels=labels)
-    return Facts(sample, 1, 1, content.encode(), np.zeros(3), np.zeros(3), 0, 0, False, False)
+    return SampleStats(sample, 1, 1, content.encode(), np.zeros(3), np.zeros(3), 0, 0, False, False)
 
 
 def test_none() -> None:
@@ -64,29 +63,31 @@ class TestLookalikes:
         }
 
     def test_those_of_one_size_are_hashed(self, splits: dict[str, list[Sample]]) -> None:
-        found = hash_lookalikes(splits, measure_sizes(splits), Survey())
+        found = hash_same_size(splits, measure_sizes(splits), ScanResult())
         assert [[one.sample.image.name for one in found.hashed[split]] for split in splits] == [list("abcd"), ["f"]]
         assert found.hashed["test"][0].digest == digest(b"ten bytes!")
-        assert found.left == 0
+        assert found.skipped == 0
         pairs = [(str(splits["train"][0].image), str(splits["test"][1].image))]
         assert find_duplicates(found.hashed) == Duplicates(1, pairs)
 
     def test_what_was_read_is_not_hashed_again(self, splits: dict[str, list[Sample]]) -> None:
-        seen = Survey({"train": [], "test": []}, {"train": [], "test": [Fault(splits["test"][1], "cut short")]})
-        first = Facts(splits["train"][0], 1, 1, b"1", np.zeros(3), np.zeros(3), 0, 0, False, False)
-        seen.facts["train"].append(first)
-        found = hash_lookalikes(splits, measure_sizes(splits), seen)
+        seen = ScanResult(
+            {"train": [], "test": []}, {"train": [], "test": [InvalidSample(splits["test"][1], "cut short")]}
+        )
+        first = SampleStats(splits["train"][0], 1, 1, b"1", np.zeros(3), np.zeros(3), 0, 0, False, False)
+        seen.stats["train"].append(first)
+        found = hash_same_size(splits, measure_sizes(splits), seen)
         assert [[one.sample.image.name for one in found.hashed[split]] for split in splits] == [list("bcd"), []]
 
     @pytest.mark.parametrize(("budget", "names", "left"), [(30, "abf", 2), (34, "abcf", 1), (0, "", 5)])
     def test_those_of_two_splits_come_first(
         self, splits: dict[str, list[Sample]], budget: int, names: str, left: int
     ) -> None:
-        found = hash_lookalikes(splits, measure_sizes(splits), Survey(), budget)
+        found = hash_same_size(splits, measure_sizes(splits), ScanResult(), budget)
         assert sorted(one.sample.image.name for split in splits for one in found.hashed[split]) == list(names)
-        assert found.left == left
+        assert found.skipped == left
 
     def test_a_file_that_goes_away_is_passed_over(self, splits: dict[str, list[Sample]]) -> None:
         sizes = measure_sizes(splits)
         splits["train"][3] = Sample(Path("gone"))
-        assert len(hash_lookalikes(splits, sizes, Survey()).hashed["train"]) == 3
+        assert len(hash_same_size(splits, sizes, ScanResult()).hashed["train"]) == 3

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from byoc_vision.data.preflight.warnings import advise
-from byoc_vision.data.preflight_report import (
+from byoc_vision.data.preflight.report import (
     Channels,
     ClassReport,
     Coverage,
@@ -17,6 +16,7 @@ from byoc_vision.data.preflight_report import (
     Range,
     Tones,
 )
+from byoc_vision.data.preflight.warnings import find_warnings
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.types import Task
 
@@ -59,7 +59,7 @@ def warnings(
     seen: PreflightReport, options: DataOptions | None = None, *, balanced: bool = False, multi_label: bool = False
 ) -> list[str]:
     dataset = Dataset(seen.task, (), (), (), multi_label=multi_label)
-    return advise(seen, dataset, options or DataOptions(), balanced=balanced)
+    return find_warnings(seen, dataset, options or DataOptions(), balanced=balanced)
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
@@ -84,14 +84,14 @@ def test_unbalanced_classes(rare: int, warned: bool) -> None:
 
 def test_a_class_without_training_images() -> None:
     (found,) = warnings(report(classes=classes(100, 0)), balanced=True)
-    assert found.startswith("no training image shows the classes dog: they cannot be learnt; add images")
+    assert found.startswith("no training image shows the classes dog: the model cannot learn them; add images")
 
 
 def test_a_class_without_training_masks_among_those_that_were_read() -> None:
     parts = [ClassReport("sky", 0, {"train": 9}, 1.0), ClassReport("sign", 4, {}, 0.0)]
     seen = report("segmentation", classes=parts, checked={"train": 9, "validation": 2}, smaller=0)
     (found,) = warnings(seen, DataOptions(num_classes=2))
-    assert found.startswith("none of the 9 training masks read shows the classes sign (value 4): if no other does")
+    assert found.startswith("none of the 9 training masks read shows the classes sign (value 4): if no other mask does")
 
 
 def test_classes_of_few_pixels() -> None:
@@ -104,7 +104,7 @@ def test_classes_of_few_pixels() -> None:
 def test_copies_name_both_files_up_to_a_limit() -> None:
     pairs = [(f"train/{index}.jpg", f"test/{index}.jpg") for index in range(12)]
     leak, contradiction = warnings(report(duplicates=Duplicates(0, pairs, [("cat/a.jpg", "dog/b.jpg")])))
-    assert leak.startswith("12 images lie in two splits, byte for byte")
+    assert leak.startswith("12 images are in two splits, byte for byte")
     assert "remove one of each pair" in leak
     assert "train/9.jpg = test/9.jpg" in leak
     assert "… and 2 more" in leak
@@ -114,9 +114,9 @@ def test_copies_name_both_files_up_to_a_limit() -> None:
 @pytest.mark.parametrize(
     ("tones", "said"),
     [
-        (replace(TONES, two_tone=51, dark=51), "hold two values at the most; see that they are not masks"),
+        (replace(TONES, two_tone=51, dark=51), "hold at most two values; check that they are not masks"),
         (replace(TONES, dark=51), "51 of 100 training images are nearly black; of 16 bits the upper 8 are read"),
-        (replace(TONES, bright=51), "nearly white; see that they were exported in their whole range"),
+        (replace(TONES, bright=51), "nearly white; check that they were exported in their whole range"),
     ],
 )
 def test_sets_without_contrast_are_named(tones: Tones, said: str) -> None:
@@ -136,8 +136,11 @@ def test_a_mean_far_from_the_normalisation(blue: float, warned: bool) -> None:
 @pytest.mark.parametrize(
     ("coverage", "said"),
     [
-        (replace(COVERAGE, empty=51), "51 of 100 training masks show background alone"),
-        (replace(COVERAGE, median=0.99), "more than 98%; see that foreground and background are not exchanged"),
+        (replace(COVERAGE, empty=51), "51 of 100 training masks show only background"),
+        (
+            replace(COVERAGE, median=0.99),
+            "more than 98% foreground; check that foreground and background are not swapped",
+        ),
     ],
 )
 def test_unusual_coverage(coverage: Coverage, said: str) -> None:
@@ -155,7 +158,7 @@ def test_most_images_smaller_than_the_input() -> None:
 def test_rare_classes_may_be_missed_in_a_sample_of_masks() -> None:
     seen = report("segmentation", checked={"train": 10, "validation": 2}, smaller=0)
     (found,) = warnings(seen)
-    assert "seen in 12 of 120 masks" in found
+    assert "come from 12 of 120 masks" in found
     assert "num_classes" in found
     assert warnings(seen, DataOptions(num_classes=2)) == []
     assert warnings(report(checked={"train": 10, "validation": 2}, smaller=0)) == []
@@ -163,9 +166,9 @@ def test_rare_classes_may_be_missed_in_a_sample_of_masks() -> None:
 
 def test_what_is_left_out_is_named() -> None:
     (found,) = warnings(report(bad=["a.jpg is empty"], bad_count=1, skipped=True))
-    assert found == "1 bad samples are left out:\n  - a.jpg is empty"
+    assert found == "1 invalid samples are left out:\n  - a.jpg is empty"
 
 
 def test_a_wrong_number_of_samples() -> None:
     (found,) = warnings(report(), DataOptions(num_training_samples=3))
-    assert found == "num_training_samples is 3, found and used are 0"
+    assert found == "num_training_samples is 3, found and used: 0"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from byoc_vision.data.formats.list_files import Line, read_lines, read_text
+from byoc_vision.data.formats.lists import Line, read_lines, read_text
 from byoc_vision.errors import DataError
 
 
@@ -20,5 +20,5 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.txt cannot be read: No such file"):
         read_text(tmp_path / "gone.txt")
     (tmp_path / "latin.txt").write_bytes("Löwe".encode("latin-1"))
-    with pytest.raises(DataError, match=r"latin\.txt is no UTF-8 text \(byte 1\); save it as UTF-8"):
+    with pytest.raises(DataError, match=r"latin\.txt is not UTF-8 text \(byte 1\); save it as UTF-8"):
         read_text(tmp_path / "latin.txt")

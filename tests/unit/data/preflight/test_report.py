@@ -1,5 +1,3 @@
-"""The report as people read it."""
-
 from __future__ import annotations
 
 from dataclasses import replace
@@ -10,7 +8,7 @@ import numpy as np
 from support.images import save_grey
 
 from byoc_vision.data.preflight.check import inspect
-from byoc_vision.data.preflight.table import summary
+from byoc_vision.data.preflight.report import summary
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
 from byoc_vision.types import ClassInfo
 

@@ -1,5 +1,3 @@
-"""From pixel values to classes."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -8,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byoc_vision.data.preflight.mask_values import MaskValues, find_strangers, infer_classes, strangers_headline
+from byoc_vision.data.preflight.scan import MaskValues
+from byoc_vision.data.preflight.validation import find_unknown_values, infer_classes, unknown_values_headline
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.types import ClassInfo
@@ -34,7 +33,7 @@ def inferred(
     options = DataOptions(num_classes=num_classes, ignore_index=ignore_index)
     values = seen(*train, validation=validation)
     classes, ignore_value = infer_classes(values, options)
-    assert not find_strangers(values, classes, ignore_value)
+    assert not find_unknown_values(values, classes, ignore_value)
     return [(entry.name, entry.value) for entry in classes], ignore_value
 
 
@@ -45,8 +44,10 @@ def complaint(
     options = DataOptions(num_classes=num_classes)
     values = seen(*train, validation=validation)
     classes, ignore_value = infer_classes(values, options)
-    unknown_values = find_strangers(values, classes, ignore_value)
-    return strangers_headline(classes, ignore_value, options, inferred=True), [str(mask) for mask in unknown_values]
+    unknown_values = find_unknown_values(values, classes, ignore_value)
+    return unknown_values_headline(classes, ignore_value, options, inferred=True), [
+        str(mask) for mask in unknown_values
+    ]
 
 
 BINARY_1 = [("background", 0), ("foreground", 1)]
@@ -135,10 +136,10 @@ class TestDeclared:
 
     def test_values_beside_those_that_the_layout_names(self) -> None:
         classes = (ClassInfo("sky", 0), ClassInfo("road", 3))
-        (stranger,) = find_strangers(seen((0, 3), (0, 1, 11)), classes, 11)
+        (stranger,) = find_unknown_values(seen((0, 3), (0, 1, 11)), classes, 11)
         assert str(stranger) == "train_1.png: 1"
-        headline = strangers_headline(classes, 11, DataOptions(num_classes=3), inferred=False)
-        assert "none of the classes (0, 3, ignored is 11)" in headline
+        headline = unknown_values_headline(classes, 11, DataOptions(num_classes=3), inferred=False)
+        assert "not classes (0, 3, ignored is 11)" in headline
 
     def test_many_values_are_welcome_where_declared(self) -> None:
         assert len(inferred(tuple(range(254)), num_classes=254)[0]) == 254
@@ -165,7 +166,7 @@ def test_every_value_is_a_class_or_ignored(
     class_values = [entry.value for entry in classes]
     assert len(class_values) >= 2
     assert class_values == sorted(set(class_values))
-    strange = {value for mask in find_strangers(values, classes, ignore_value) for value in mask.values}
+    strange = {value for mask in find_unknown_values(values, classes, ignore_value) for value in mask.values}
     assert set(values.of()) == strange | (set(values.of()) & {*class_values, ignore_value})
     assert not strange or num_classes is not None
     assert ignore_value not in class_values

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byoc_vision.data.formats.class_counts import without_small_classes
+from byoc_vision.data.formats.label_parsing import without_small_classes
 from byoc_vision.data.samples import Sample
 from byoc_vision.errors import DataError
 from byoc_vision.types import ClassInfo
@@ -50,7 +50,7 @@ def test_without_a_minimum_all_stay() -> None:
 def test_what_is_left_over_is_named() -> None:
     with pytest.raises(DataError) as raised:
         without_small_classes({"train": samples([0, 0, 0, 1, 2, 2])}, NAMES, 3)
-    assert "1 of 4 classes have 3 training images or more (min_class_count); a classifier needs two" in str(
+    assert "1 of 4 classes have at least 3 training images (min_class_count); a classifier needs two" in str(
         raised.value
     )
     assert "bee (1), cow (2), dog (0)" in str(raised.value)

@@ -1,5 +1,3 @@
-"""The numbers that are kept of a sample."""
-
 from __future__ import annotations
 
 import hashlib
@@ -10,60 +8,60 @@ import pytest
 from PIL import Image
 from support.images import save_image
 
-from byoc_vision.data.preflight.sample_stats import Facts, Fault, examine
+from byoc_vision.data.preflight.scan import InvalidSample, SampleStats, measure_sample
 from byoc_vision.data.samples import ByteRange, MaskMap, Sample
 
 
-def seen(sample: Sample) -> Facts:
-    facts = examine(sample)
-    assert isinstance(facts, Facts), facts
-    return facts
+def seen(sample: Sample) -> SampleStats:
+    stats = measure_sample(sample)
+    assert isinstance(stats, SampleStats), stats
+    return stats
 
 
 def problem(sample: Sample) -> str:
-    fault = examine(sample)
-    assert isinstance(fault, Fault)
-    assert fault.sample is sample
-    return fault.problem
+    bad = measure_sample(sample)
+    assert isinstance(bad, InvalidSample)
+    assert bad.sample is sample
+    return bad.problem
 
 
 def test_a_image(tmp_path: Path) -> None:
     image = np.zeros((40, 60, 3), np.uint8)
     image[:, 30:] = (200, 100, 50)
     path = save_image(tmp_path / "a.png", image)
-    facts = seen(Sample(path))
-    assert (facts.height, facts.width) == (40, 60)
-    assert facts.digest == hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
-    assert facts.mean.tolist() == [100, 50, 25]
-    assert facts.std.tolist() == [100, 50, 25]
-    assert (facts.darkest, facts.brightest) == (0, 200)
-    assert not facts.is_grey
-    assert not facts.is_two_tone
-    assert facts.mask is None
+    stats = seen(Sample(path))
+    assert (stats.height, stats.width) == (40, 60)
+    assert stats.digest == hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+    assert stats.mean.tolist() == [100, 50, 25]
+    assert stats.std.tolist() == [100, 50, 25]
+    assert (stats.darkest, stats.brightest) == (0, 200)
+    assert not stats.is_grey
+    assert not stats.is_two_tone
+    assert stats.mask is None
 
 
 @pytest.mark.parametrize("side", [1, 7, 1000])
 def test_a_image_of_any_size(tmp_path: Path, side: int) -> None:
-    facts = seen(Sample(save_image(tmp_path / "a.png", np.full((side, 3), 80, np.uint8))))
-    assert facts.mean.tolist() == [80, 80, 80]
-    assert facts.std.tolist() == [0, 0, 0]
+    stats = seen(Sample(save_image(tmp_path / "a.png", np.full((side, 3), 80, np.uint8))))
+    assert stats.mean.tolist() == [80, 80, 80]
+    assert stats.std.tolist() == [0, 0, 0]
 
 
 def test_grey_and_two_tones(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (50, 50), np.uint8)
-    facts = seen(Sample(save_image(tmp_path / "a.png", noise)))
-    assert (facts.is_grey, facts.is_two_tone) == (True, False)
-    facts = seen(Sample(save_image(tmp_path / "b.png", np.where(noise > 99, 255, 0).astype(np.uint8))))
-    assert (facts.is_grey, facts.is_two_tone) == (True, True)
+    stats = seen(Sample(save_image(tmp_path / "a.png", noise)))
+    assert (stats.is_grey, stats.is_two_tone) == (True, False)
+    stats = seen(Sample(save_image(tmp_path / "b.png", np.where(noise > 99, 255, 0).astype(np.uint8))))
+    assert (stats.is_grey, stats.is_two_tone) == (True, True)
 
 
 def test_equal_means_do_not_make_a_image_grey(tmp_path: Path) -> None:
     stripes = np.zeros((64, 64, 3), np.uint8)
     for channel in range(3):
         stripes[channel * 16 : (channel + 1) * 16, :, channel] = 90
-    facts = seen(Sample(save_image(tmp_path / "a.png", stripes)))
-    assert facts.mean[0] == facts.mean[1] == facts.mean[2]
-    assert not facts.is_grey
+    stats = seen(Sample(save_image(tmp_path / "a.png", stripes)))
+    assert stats.mean[0] == stats.mean[1] == stats.mean[2]
+    assert not stats.is_grey
 
 
 def test_a_mask_after_its_map(tmp_path: Path) -> None:
@@ -71,8 +69,8 @@ def test_a_mask_after_its_map(tmp_path: Path) -> None:
     mask = np.full((4, 5), 2, np.uint8)
     mask[0] = 1
     stored = save_image(tmp_path / "m.png", mask)
-    facts = seen(Sample(image, stored, mask_map=MaskMap("map", ((1, 255), (2, 0)))))
-    assert facts.mask == ((0, 255), (15, 5))
+    stats = seen(Sample(image, stored, mask_map=MaskMap("map", ((1, 255), (2, 0)))))
+    assert stats.mask == ((0, 255), (15, 5))
 
 
 @pytest.mark.parametrize("held", [{7: 20}, {0: 4, 255: 16}, {0: 1, 3: 9, 255: 10}, {2: 5, 4: 5, 6: 10}])
@@ -100,10 +98,8 @@ def test_what_cannot_be_used_is_named_with_the_remedy(tmp_path: Path) -> None:
     assert "gone.jpg cannot be read: No such file" in problem(Sample(tmp_path / "gone.jpg"))
     small = save_image(tmp_path / "small.png", np.zeros((4, 4), np.uint8))
     assert problem(Sample(image, small)).endswith(
-        "small.png has 4 × 4 pixels, its image a.png has 5 × 4; export both in one size"
+        "small.png has 4 × 4 pixels, its image a.png has 5 × 4; export both in the same size"
     )
     frames = [Image.new("L", (5, 4), value) for value in (0, 255)]
     frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
-    assert "two.gif has several frames; a mask is one image: save one frame" in problem(
-        Sample(image, tmp_path / "two.gif")
-    )
+    assert "two.gif has several frames; a mask has one: save one file" in problem(Sample(image, tmp_path / "two.gif"))
