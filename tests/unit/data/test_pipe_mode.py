@@ -167,7 +167,7 @@ def test_recordio_files_are_copied_from_fast_file_and_stay_in_file_mode(paths: M
         (paths.channel(name) / f"{name}.idx").write_text("0\t0\n")
     (paths.channel("images") / "1.jpg").touch()
     fast = {"TrainingInputMode": "FastFile"}
-    job = declare(paths, train=fast, validation={"TrainingInputMode": "File"}, pictures=fast)
+    job = declare(paths, train=fast, validation={"TrainingInputMode": "File"}, images=fast)
     with pipe_mode.copied_to_disk(job) as local:
         assert local.folders["train"] != paths.channel("train")
         assert [path.name for path in local.folders["train"].iterdir()] == ["train.rec"]
