@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -152,6 +154,13 @@ def start_aws(server: str, archives: dict[str, bytes]) -> Iterator[Aws]:
         front.shutdown()
 
 
+def interrupt_when_asked_for(aws: Aws, operation: str) -> None:
+    """Ctrl-C, from a thread, once an operation of SageMaker was called."""
+    while operation not in dict(aws.calls):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 class _Front(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -225,6 +234,7 @@ class _Front(BaseHTTPRequestHandler):
         job = {"TrainingJobName": _best_of(asked["HyperParameterTuningJobName"]), "HyperParameters": fixed}
         self.aws.client("sagemaker").create_training_job(**definition, **job)
         self.after_CreateTrainingJob({**definition, **job}, {})
+        self.aws.looks[job["TrainingJobName"]] = 1  # it has ended when the search has
         return answer
 
     def after_DescribeHyperParameterTuningJob(self, asked: Json, answer: Json) -> Json:  # noqa: N802

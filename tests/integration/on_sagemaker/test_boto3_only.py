@@ -7,7 +7,6 @@ import re
 import shlex
 import signal
 import sys
-import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.api_model import api_of
-from support.aws import BUCKET, IMAGE, LOG, ROLE, Aws
+from support.aws import BUCKET, IMAGE, LOG, ROLE, Aws, interrupt_when_asked_for
 from support.datasets import draw, save
 from support.servers import start_standin
 
@@ -177,12 +176,6 @@ def test_ctrl_c_stops_the_job_and_deletes_its_files(
     said = capsys.readouterr().err
     assert said.index("deleted training job byoc-vision-") < said.index("deleted folder s3://"), "it writes there"
     assert aws.resources() == []
-
-
-def interrupt_when_asked_for(aws: Aws, operation: str) -> None:
-    while operation not in dict(aws.calls):
-        time.sleep(0.01)
-    os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_nothing_starts_before_the_costs_are_agreed_to(launch: Callable[..., None], aws: Aws) -> None:
