@@ -34,11 +34,13 @@ def wait_for(
     while True:
         description = describe()
         status = description[key]
-        if look is not None:
+        if look is not None and status not in _PASSING:  # what came before the end
             look()
         if (state := _state(description, status)) != seen:
             print(f"{what}: {state}", flush=True)
             seen = state
+        if look is not None and status in _PASSING:
+            look()
         if description.get("SecondaryStatus") == "MaxRuntimeExceeded":
             print(f"{what}: its time was over; its model is the best epoch's by then (--longest-job gives it more)")
             return description
