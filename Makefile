@@ -12,7 +12,8 @@ CREATED ?= $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --fo
 # The repository's address, without user and password.
 SOURCE ?= $(shell git remote get-url origin 2>/dev/null | \
 	sed -nE 's,^(https?|ssh|git)://([^/]*@)?([^?]+).*,\1://\3,p; s,^([^/@:]+@)?([^/@:]+):([^/?].*)$$,https://\2/\3,p')
-TAG ?= $(VERSION)$(REVISION:%=-%)
+# Without the characters that a revision may have and a tag may not.
+TAG ?= $(shell printf '%s' '$(VERSION)$(REVISION:%=-%)' | tr -c 'A-Za-z0-9_.-' '-' | cut -c1-128)
 PLATFORM ?= linux/amd64
 BASE_IMAGE ?=
 PRETRAINED ?=
@@ -226,6 +227,10 @@ PUSH = $(BIN)/python docker/push.py --docker $(DOCKER) $(AWS_REGION:%=--region %
 .PHONY: login
 login: install ## log the docker client in to ECR; AWS_REGION=…
 	$(PUSH) login
+
+.PHONY: check-tag
+check-tag: install ## fail if ECR has this tag already, before it is built; IMAGE=…, TAG=…, AWS_REGION=…, FORCE=1
+	$(PUSH) check-tag --image $(IMAGE) --tag $(TAG) $(if $(FORCE),--force)
 
 .PHONY: push
 push: install ## push to ECR: IMAGE=…, TAG=…, AWS_REGION=…, AWS_ACCOUNT_ID=…, REGISTRY=…, FORCE=1

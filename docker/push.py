@@ -1,7 +1,7 @@
 """Push the image to Amazon ECR: log in, make the repository if it is missing, tag, push.
 
-Run by `make login` and `make push`. Credentials come from boto3's usual chain. The AWS endpoint can be changed with
-AWS_ENDPOINT_URL, the registry's address with --registry.
+Run by `make login`, `make check-tag` and `make push`. Credentials come from boto3's usual chain. The AWS endpoint can
+be changed with AWS_ENDPOINT_URL, the registry's address with --registry.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ def main() -> int:
             raise PushError("no region: give AWS_REGION=eu-west-1, or set one in the AWS profile")
         account = arguments.account or session.client("sts").get_caller_identity()["Account"]
         registry = log_in(session, account, arguments.registry, arguments.docker)
+        if arguments.command == "check-tag":
+            check_tag(session, account, registry, arguments)
         if arguments.command == "push":
             kept = ensure_repository(session, account, arguments.image)
             push(registry, arguments, tags_are_kept=kept)
@@ -66,7 +68,7 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("command", choices=("login", "push"))
+    parser.add_argument("command", choices=("login", "check-tag", "push"))
     parser.add_argument("--image", default="byoc-vision", help="the local image, and the repository's name")
     parser.add_argument("--tag", default="latest")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
@@ -95,15 +97,35 @@ def ensure_repository(session: boto3.Session, account: str, name: str) -> bool:
     One that we make looks for known vulnerabilities in what is pushed. It lets tags be overwritten, for FORCE=1; the
     one of examples/on_sagemaker/cloudformation.yml does not.
     """
+    kept = keeps_tags(session, account, name)
+    if kept is None:
+        scan = {"scanOnPush": True}
+        ecr = session.client("ecr")
+        ecr.create_repository(registryId=account, repositoryName=name, imageScanningConfiguration=scan)
+        print(f"made the repository {name} in {session.region_name}")
+    return bool(kept)
+
+
+def keeps_tags(session: boto3.Session, account: str, name: str) -> bool | None:
+    """Whether a repository lets no tag be overwritten, None if it is missing."""
     ecr = session.client("ecr")
     try:
         found = ecr.describe_repositories(registryId=account, repositoryNames=[name])["repositories"][0]
     except ecr.exceptions.RepositoryNotFoundException:
-        scan = {"scanOnPush": True}
-        ecr.create_repository(registryId=account, repositoryName=name, imageScanningConfiguration=scan)
-        print(f"made the repository {name} in {session.region_name}")
-        return False
+        return None
     return bool(found.get("imageTagMutability") == "IMMUTABLE")
+
+
+def check_tag(session: boto3.Session, account: str, registry: Registry, arguments: argparse.Namespace) -> None:
+    """Before a build, which takes long: raises PushError if its push would be refused because the tag exists."""
+    remote = f"{registry.address}/{arguments.image}:{arguments.tag}"
+    kept = keeps_tags(session, account, arguments.image)
+    if kept is not None and remote_image_id(registry, arguments.image, arguments.tag) is not None:
+        if kept:
+            raise PushError(f"{remote} exists already, and the repository keeps its tags: give another TAG=…")
+        if not arguments.force:
+            raise PushError(f"{remote} exists already: give another TAG=…, or FORCE=1 to overwrite it")
+    print(f"{remote} can be pushed")
 
 
 def push(registry: Registry, arguments: argparse.Namespace, *, tags_are_kept: bool) -> None:

@@ -13,14 +13,15 @@ from __future__ import annotations
 from typing import Any
 
 import boto3
+from botocore.exceptions import ClientError
 from created import Created
-from options import Options, agree, read_options
+from launch import launch
+from options import Options
 from place import Place
-from steps import run
-from watching import follow, wait_for
+from search import finish, request_of
+from watching import follow, wait_for, wait_for_transform
 
 from byoc_vision.client import ImageSerializer, predict_classes, predict_mask, read_classes, read_mask
-from byoc_vision.describe.ranges import search_space
 from byoc_vision.describe.tuning import as_metrics, as_request
 
 DISK_GB = 50  # of a training instance
@@ -28,11 +29,13 @@ Answer = Any
 
 
 def main() -> None:
-    options = read_options(__doc__)
+    launch(__doc__, open_session, Boto3)
+
+
+def open_session(options: Options) -> Session:
     if options.local:
-        raise SystemExit("--local: boto3 has no local mode; take sdk_v2.py or sdk_v3.py, or local_test/train_local.sh")
-    agree(options)
-    run(options, Session(options.bucket), Boto3)
+        raise SystemExit("--local: boto3 has no local mode; use sdk_v2.py or sdk_v3.py, or local_test/train_local.sh")
+    return Session(options.bucket)
 
 
 class Session:
@@ -43,13 +46,17 @@ class Session:
         self._bucket = bucket
 
     def default_bucket(self) -> str:
-        """The one that was named, else SageMaker's usual one, which is made where it is missing and then stays."""
+        """The one that was named, else SageMaker's usual one, which is created if it is missing, and then stays."""
         if self._bucket:
             return self._bucket
         region = self.boto_session.region_name
         account = self.boto_session.client("sts").get_caller_identity()["Account"]
         name, s3 = f"sagemaker-{region}-{account}", self.boto_session.client("s3")
-        if not any(bucket["Name"] == name for bucket in s3.list_buckets()["Buckets"]):
+        try:
+            s3.head_bucket(Bucket=name)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                raise
             # S3 takes its oldest region for granted, and refuses its name.
             where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
             s3.create_bucket(Bucket=name, **where)
@@ -72,29 +79,23 @@ class Boto3:
         self.sagemaker.create_training_job(
             TrainingJobName=job, HyperParameters=self.options.hyperparameters, **definition
         )
-        return str(follow(self.session, job)["ModelArtifacts"]["S3ModelArtifacts"])
+        return str(follow(self.session, job, self.options)["ModelArtifacts"]["S3ModelArtifacts"])
 
     def tune(self) -> str:
         """Jobs of a search share no checkpoints: one that is interrupted begins again."""
         job = self.created.tuning_job(self.options.called("tune"))
         options = self.options
-        asked = as_request(search_space(options.recipe), options.metrics, options.jobs, options.parallel_jobs)
+        asked = as_request(options.search_space, options.metrics, options.jobs, options.parallel_jobs)
+        config, beside = request_of(options)
         definition, training = asked["TrainingJobDefinition"], self._training(checkpoints=False)
         algorithm = training.pop("AlgorithmSpecification") | definition.pop("AlgorithmSpecification")
         self.sagemaker.create_hyper_parameter_tuning_job(
             HyperParameterTuningJobName=job,
-            HyperParameterTuningJobConfig=asked["HyperParameterTuningJobConfig"],
+            HyperParameterTuningJobConfig=asked["HyperParameterTuningJobConfig"] | config,
             TrainingJobDefinition={**definition, **training, "AlgorithmSpecification": algorithm},
+            **beside,
         )
-        done = wait_for(
-            job,
-            lambda: self.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=job),
-            "HyperParameterTuningJobStatus",
-        )
-        best = done["BestTrainingJob"]
-        print(f"best job: {best['TrainingJobName']} with {best['TunedHyperParameters']}")
-        description = self.sagemaker.describe_training_job(TrainingJobName=best["TrainingJobName"])
-        return str(description["ModelArtifacts"]["S3ModelArtifacts"])
+        return finish(self.session, job, options)
 
     def deploy(self, archive: str) -> Answer:
         instance = self.options.serving_instance
@@ -129,7 +130,7 @@ class Boto3:
     def multi_model(self, archive: str) -> Answer:
         """Any number of archives behind one endpoint, each loaded when it is first asked for."""
         self.place.copy(archive, "models/first.tar.gz")
-        models = {"Mode": "MultiModel", "ModelDataUrl": self.place.of("models/")}
+        models = {"Mode": "MultiModel", "ModelDataUrl": self.place.folder("models")}
         name = self._endpoint("multi-model", models, _instances(self.options.cpu_instance))
         return self._ask(name, target_model="first.tar.gz")
 
@@ -147,7 +148,7 @@ class Boto3:
             TransformOutput={"S3OutputPath": self.place.of("transformed"), "Accept": self.options.accept},
             TransformResources={"InstanceType": self.options.cpu_instance, "InstanceCount": 1},
         )
-        wait_for(job, lambda: self.sagemaker.describe_transform_job(TransformJobName=job), "TransformJobStatus")
+        wait_for_transform(self.session, job)
         return self._read(self.place.of(f"transformed/{self.options.picture.name}.out"))
 
     def _training(self, checkpoints: bool) -> dict[str, Any]:
@@ -171,7 +172,7 @@ class Boto3:
         if options.spot:  # the wait for an instance and the job together
             asked["StoppingCondition"]["MaxWaitTimeInSeconds"] = 2 * options.longest_job
         if checkpoints:
-            asked["CheckpointConfig"] = {"S3Uri": self.place.of("checkpoints")}
+            asked["CheckpointConfig"] = {"S3Uri": self.place.folder("checkpoints")}
         return asked
 
     def _single(self, archive: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the SDK scripts are told: steps, channels, machines. And what they say before anything is paid for."""
+"""The arguments of the launch scripts: steps, channels, instances, the search."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import argparse
 import os
 import re
 import shutil
-import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,12 +15,14 @@ from byoc_vision.client import ClassesDeserializer, MaskDeserializer, classes_te
 from byoc_vision.describe.metrics import MetricDefinition, metric_definitions
 from byoc_vision.describe.ranges import search_space
 from byoc_vision.describe.recipe import Recipe, read_recipe, recipe_of
+from byoc_vision.describe.space import SearchSpace
 from byoc_vision.describe.tuning import Parameters, tuner_arguments
-from byoc_vision.errors import UserError
+from byoc_vision.errors import InputError, UserError
 
 LEARNING = ("train", "tune")
 SERVING = ("deploy", "serverless", "async", "multi-model", "transform")
 NOT_LOCAL = ("tune", "serverless", "async", "multi-model")
+WARM_START_TYPES = ("TransferLearning", "IdenticalDataAndAlgorithm")
 STEPS = (*LEARNING, *SERVING, "delete")
 
 # Neither SDK is to call home.
@@ -30,17 +30,29 @@ NO_TELEMETRY = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {
 
 _GPU_AMI = "al2023-ami-sagemaker-inference-gpu-4-1"  # of an endpoint's drivers the one for CUDA 13
 _GPU_FAMILIES = ("ml.g", "ml.p")
-_PRICES = "https://aws.amazon.com/sagemaker/ai/pricing/"
 _LOCAL_ROLE = "arn:aws:iam::123456789012:role/local-mode-needs-none"
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/.+")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_SEARCH = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}")
+_MOST_PARENTS = 5  # of a search, ParentHyperParameterTuningJobs
+_LEAST_PATIENCE = 3  # MaxNumberOfTrainingJobsNotImproving
 _NAME = re.compile(r"(?=.{1,15}$)[a-zA-Z0-9](-?[a-zA-Z0-9])*")  # a tuning job takes 32 characters
 
 
 @dataclass(frozen=True)
 class Options:
-    """One run of a script. run: what all that is made begins with. longest_job: seconds."""
+    """One run of a script.
+
+    name, run: what the names of all resources begin with; of any run, and of this one. longest_job: seconds.
+    price_per_hour: USD, of a training instance. objective: the metric that a search optimises and that the table of
+    epochs shows first. shown_metrics: others that the table of a search shows. class_names: classes whose own metric
+    SageMaker records. patience: jobs without improvement after which a search ends.
+    """
 
     steps: tuple[str, ...]
+    name: str
     run: str
+    region: str | None
     recipe: Recipe
     image: str
     role: str
@@ -57,6 +69,17 @@ class Options:
     longest_job: int
     jobs: int
     parallel_jobs: int
+    objective: str
+    shown_metrics: tuple[str, ...]
+    class_names: tuple[str, ...]
+    warm_start: tuple[str, ...]
+    warm_start_type: str
+    early_stopping: bool
+    patience: int | None
+    price_per_hour: float | None
+    images_per_second: float | None
+    check: bool
+    every_line: bool
     serverless_mb: int
     local: bool
     port: int
@@ -69,11 +92,15 @@ class Options:
 
     @property
     def metrics(self) -> tuple[MetricDefinition, ...]:
-        return metric_definitions(self.recipe.task)
+        return metric_definitions(self.recipe.task, classes=self.class_names)
+
+    @property
+    def search_space(self) -> SearchSpace:
+        return search_space(self.recipe, self.objective)
 
     def tuner_arguments(self, parameters: Parameters) -> dict[str, Any]:
         """The recipe's objective and ranges in the classes of an SDK."""
-        return tuner_arguments(search_space(self.recipe), self.metrics, parameters)
+        return tuner_arguments(self.search_space, self.metrics, parameters)
 
     @property
     def accept(self) -> str:
@@ -113,7 +140,7 @@ class Options:
 
 
 def read_options(description: str | None) -> Options:
-    """From the command line. Ends the process, with what to mend, where it does not fit together."""
+    """From the command line. Ends the process, with the remedy, if something does not fit together."""
     parser = _parser(description)
     given = parser.parse_intermixed_args()
     given.steps = tuple(word for word in given.words if "=" not in word)
@@ -122,6 +149,7 @@ def read_options(description: str | None) -> Options:
         parser.error(problem)
     try:
         given.recipe = recipe_of({**read_recipe(given.recipe).given, **hyperparameters})
+        _read_metrics(given)
     except UserError as error:
         parser.error(str(error))
     if given.local:
@@ -129,36 +157,22 @@ def read_options(description: str | None) -> Options:
         given.training_instance = given.serving_instance = given.cpu_instance = "local"
     given.run = f"{given.name}-{time.strftime('%m%d-%H%M%S')}"
     given.channels = dict(given.channel)
+    given.warm_start = tuple(given.warm_start)
+    given.parallel_jobs = min(given.parallel_jobs, given.jobs)
     given.output = given.output.resolve()
     given.output.mkdir(parents=True, exist_ok=True)
     return Options(**{field.name: getattr(given, field.name) for field in fields(Options)})
 
 
-def agree(options: Options) -> None:
-    """Say what will be started, and ask. Ends the process where the answer is no."""
-    if options.local or options.steps == ("delete",):
-        return
-    print("\n".join(["This is what you will pay for:", *_paid_for(options), f"Prices: {_PRICES}"]), flush=True)
-    if options.yes:
-        return
-    if not sys.stdin.isatty():
-        raise SystemExit("Nothing was started; --yes goes on without a question.")
-    if input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise SystemExit("Nothing was started.")
-
-
-def _paid_for(options: Options) -> Iterator[str]:
-    for step in options.steps:
-        if step in LEARNING:
-            job = f"{options.instance_count} × {options.training_instance}{', spot' if options.spot else ''}"
-            job += f", {options.longest_job // 60} minutes at the most"
-            yield f"  {step}: {job}" if step == "train" else f"  tune: {options.jobs} jobs, each {job}"
-        elif step == "serverless":
-            yield f"  serverless: a request with {options.serverless_mb} MB of memory"
-        else:
-            instance = options.serving_instance if step == "deploy" else options.cpu_instance
-            yield f"  {step}: 1 × {instance}, {'until you delete it' if options.keep else 'for some minutes'}"
-    yield "  what lies in S3 meanwhile"
+def _read_metrics(given: argparse.Namespace) -> None:
+    """The first one is the objective, by default the one that the recipe has. Raises InputError for unknown ones."""
+    named = [metric if ":" in metric else f"validation:{metric}" for metric in given.metric]
+    given.class_names = tuple(given.class_name)
+    defined = [metric.name for metric in metric_definitions(given.recipe.task, classes=given.class_names)]
+    if unknown := [metric for metric in named if metric not in defined]:
+        raise InputError(f"--metric {', '.join(unknown)}: a job logs {', '.join(defined)}")
+    given.objective = search_space(given.recipe, named[0] if named else None).objective.metric
+    given.shown_metrics = tuple(named[1:])
 
 
 def _problem(given: argparse.Namespace) -> str | None:
@@ -182,10 +196,36 @@ def _problem(given: argparse.Namespace) -> str | None:
         return f"--local: local mode knows no {', '.join(elsewhere)}; leave it out, or run it on SageMaker"
     if given.local and given.keep:
         return "--keep: a local endpoint ends with the script; docker run serves the model for longer"
-    if not given.local and not given.role:
-        return "--role: give the ARN of the role that SageMaker is to take"
+    if not given.local and (problem := _account_problem(given)):
+        return problem
+    if problem := _search_problem(given):
+        return problem
     if not _NAME.fullmatch(given.name):
         return f"--name: {given.name!r} has to be letters, digits and single hyphens, 15 at the most"
+    return None
+
+
+def _account_problem(given: argparse.Namespace) -> str | None:
+    if not given.role:
+        return "--role: give the ARN of the role that SageMaker assumes, or export SAGEMAKER_ROLE"
+    if not _ROLE.fullmatch(given.role):
+        name = given.role.rpartition("/")[2]
+        shown = f"`aws iam get-role --role-name {name} --query Role.Arn --output text` prints it"
+        return f"--role: {given.role!r} is not the ARN of a role, arn:aws:iam::123456789012:role/NAME; {shown}"
+    if given.bucket and not _BUCKET.fullmatch(given.bucket):
+        return f"--bucket: {given.bucket!r} is not a bucket's name; give the name without s3:// and folders"
+    return None
+
+
+def _search_problem(given: argparse.Namespace) -> str | None:
+    if min(given.jobs, given.parallel_jobs) < 1:
+        return f"--jobs={given.jobs}, --parallel-jobs={given.parallel_jobs}: a search needs 1 or more"
+    if unknown := [name for name in given.warm_start if not _SEARCH.fullmatch(name)]:
+        return f"--warm-start: {unknown[0]!r} is not the name of a tuning job; the step tune prints it"
+    if len(given.warm_start) > _MOST_PARENTS:
+        return f"--warm-start: SageMaker takes {_MOST_PARENTS} earlier tuning jobs, not {len(given.warm_start)}"
+    if given.patience is not None and given.patience < _LEAST_PATIENCE:
+        return f"--patience: SageMaker takes {_LEAST_PATIENCE} jobs or more, not {given.patience}"
     return None
 
 
@@ -194,9 +234,10 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     option = parser.add_argument
     option("words", nargs="*", metavar="STEP | NAME=VALUE", help="steps, and hyperparameters")
     option("--local", action="store_true", help="run on this machine, in local mode")
-    option("--image", default="byoc-vision:latest", help="as `make push` named it (%(default)s)")
+    option("--image", default=os.environ.get("IMAGE_URI", "byoc-vision:latest"), help="its URI ($IMAGE_URI)")
     option("--role", default=os.environ.get("SAGEMAKER_ROLE"), help="its ARN ($SAGEMAKER_ROLE)")
-    option("--bucket", help="for pictures and models (the SDK's own)")
+    option("--region", help="of everything (AWS_REGION, AWS_DEFAULT_REGION, the AWS profile's, the image's)")
+    option("--bucket", help="its name; for images and models (SageMaker's default bucket)")
     option("--name", default="byoc-vision", help="what all that is made begins with (%(default)s)")
     option("--channel", type=_channel, action="append", default=[], metavar="NAME=FOLDER", help="pictures")
     option("--recipe", default="segmentation", help="a hyperparameters.json, its folder, or a task (%(default)s)")
@@ -211,6 +252,18 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     option("--longest-job", type=int, default=3600, metavar="SECONDS", help="(%(default)s)")
     option("--jobs", type=int, default=10, metavar="N", help="of a search (%(default)s)")
     option("--parallel-jobs", type=int, default=2, metavar="N", help="of them at once (%(default)s)")
+    option(
+        "--metric", action="append", default=[], metavar="NAME", help="of a search: the objective, then others to show"
+    )
+    option("--class-name", action="append", default=[], metavar="CLASS", help="record the metric of this class, too")
+    option("--warm-start", action="append", default=[], metavar="JOB", help="an earlier tuning job to learn from")
+    option("--warm-start-type", choices=WARM_START_TYPES, default=WARM_START_TYPES[0], help="(%(default)s)")
+    option("--no-early-stopping", dest="early_stopping", action="store_false", help="train weak jobs to their end")
+    option("--patience", type=int, metavar="N", help="end a search after N jobs without improvement")
+    option("--price-per-hour", type=float, metavar="USD", help="of a training instance, for the expected cost")
+    option("--images-per-second", type=float, metavar="N", help="of training, for the expected duration")
+    option("--no-check", dest="check", action="store_false", help="do not read the images on this machine before")
+    option("--log", dest="every_line", action="store_true", help="show every line of the job's log in a terminal, too")
     option("--serverless-mb", type=int, default=4096, metavar="MB", help="memory (%(default)s)")
     option("--port", type=int, default=8080, help="of the local endpoint (%(default)s)")
     option("--keep", action="store_true", help="delete nothing; the step delete does it later")

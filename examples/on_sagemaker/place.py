@@ -22,6 +22,10 @@ class Place:
         """The address of something in it."""
         return f"{self.address}/{name}"
 
+    def folder(self, name: str) -> str:
+        """The address of a folder in it that is read: S3 matches prefixes, so it ends with a slash."""
+        return f"{self.of(name)}/"
+
     def put(self, folder: Path, name: str) -> str:
         """Bring a folder of this machine there, under a name; what is on this machine already stays where it is.
 
@@ -29,18 +33,18 @@ class Place:
         """
         if self.address.startswith("file:"):
             return folder.resolve().as_uri()
-        bucket, key = _parts(self.of(name))
+        bucket, key = parts(self.of(name))
         s3 = self.session.client("s3")
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             s3.upload_file(str(file), bucket, f"{key}/{file.relative_to(folder).as_posix()}")
-        return f"{self.of(name)}/"
+        return self.folder(name)
 
     def copy(self, address: str, name: str) -> str:
         """Copy one file, from this machine or from S3, into the folder."""
-        bucket, key = _parts(self.of(name))
+        bucket, key = parts(self.of(name))
         s3 = self.session.client("s3")
         if address.startswith("s3:"):
-            source, source_key = _parts(address)
+            source, source_key = parts(address)
             s3.copy({"Bucket": source, "Key": source_key}, bucket, key)
         else:
             s3.upload_file(address.removeprefix("file://"), bucket, key)
@@ -49,7 +53,7 @@ class Place:
     def read(self, address: str) -> bytes:
         if address.startswith("file:"):
             return Path(address.removeprefix("file://")).read_bytes()
-        bucket, key = _parts(address)
+        bucket, key = parts(address)
         return bytes(self.session.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
 
     def wait_for(self, address: str, failure: str, limit: float = 600) -> str:
@@ -67,7 +71,7 @@ class Place:
         """Bring a file to a folder of this machine."""
         target = folder / address.rpartition("/")[2]
         if not address.startswith("file:"):
-            bucket, key = _parts(address)
+            bucket, key = parts(address)
             self.session.client("s3").download_file(bucket, key, str(target))
         elif (source := Path(address.removeprefix("file://"))) != target:
             shutil.copyfile(source, target)
@@ -75,11 +79,12 @@ class Place:
 
 
 def _is_there(s3: Any, address: str) -> bool:
-    bucket, key = _parts(address)
+    bucket, key = parts(address)
     return bool(s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("KeyCount"))
 
 
-def _parts(address: str) -> tuple[str, str]:
+def parts(address: str) -> tuple[str, str]:
+    """The bucket and the key of s3://BUCKET/KEY."""
     bucket, _, key = address.removeprefix("s3://").partition("/")
     return bucket, key
 

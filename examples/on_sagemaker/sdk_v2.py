@@ -14,7 +14,8 @@ import io
 from typing import Any
 
 from created import Created
-from options import Options, agree, read_options
+from launch import launch
+from options import Options
 from place import Place
 from sagemaker import Session, tuner
 from sagemaker.async_inference import AsyncInferenceConfig
@@ -25,16 +26,15 @@ from sagemaker.multidatamodel import MultiDataModel
 from sagemaker.predictor import Predictor
 from sagemaker.serverless import ServerlessInferenceConfig
 from sdk_session import session_of
-from steps import run
+from search import early_stopping_type, finish
+from watching import follow, wait_for_transform
 
 from byoc_vision.client import ImageSerializer
 from byoc_vision.describe.tuning import as_metrics
 
 
 def main() -> None:
-    options = read_options(__doc__)
-    agree(options)
-    run(options, session_of(options, Session, LocalSession), SdkV2)
+    launch(__doc__, lambda options: session_of(options, Session, LocalSession), SdkV2)
 
 
 class SdkV2:
@@ -46,7 +46,11 @@ class SdkV2:
     def train(self) -> str:
         job = self.created.training_job(self.options.called("train"))
         estimator = self._estimator(checkpoints=True)
-        estimator.fit(self._channels(), job_name=job)
+        if self.options.local:
+            estimator.fit(self._channels(), job_name=job)
+        else:
+            estimator.fit(self._channels(), job_name=job, wait=False)
+            follow(self.session.boto_session, job, self.options)
         return str(estimator.model_data)
 
     def tune(self) -> str:
@@ -57,12 +61,11 @@ class SdkV2:
             **self.options.tuner_arguments(tuner),
             max_jobs=self.options.jobs,
             max_parallel_jobs=self.options.parallel_jobs,
-            early_stopping_type="Auto",
+            early_stopping_type=early_stopping_type(self.options),
+            **self._search_options(),
         )
-        search.fit(self._channels(), job_name=job)
-        best = search.best_training_job()
-        print(f"best job: {best}")
-        return str(self.session.describe_training_job(best)["ModelArtifacts"]["S3ModelArtifacts"])
+        search.fit(self._channels(), job_name=job, wait=False)
+        return finish(self.session.boto_session, job, self.options)
 
     def deploy(self, archive: str) -> Any:
         name = self._new_endpoint("deploy")
@@ -110,7 +113,7 @@ class SdkV2:
         self.place.copy(archive, "models/first.tar.gz")
         models = MultiDataModel(
             name,
-            self.place.of("models/"),
+            self.place.folder("models"),
             image_uri=self.options.image,
             role=self.options.role,
             predictor_cls=Predictor,
@@ -133,8 +136,11 @@ class SdkV2:
             self.place.put(self.options.folder_of_picture(), "pictures"),
             content_type=ImageSerializer.CONTENT_TYPE,
             job_name=self.created.transform_job(name),
+            wait=self.options.local,
             logs=False,
         )
+        if not self.options.local:
+            wait_for_transform(self.session.boto_session, name)
         return self._read(self.place.of(f"transformed/{self.options.picture.name}.out"))
 
     def _estimator(self, checkpoints: bool) -> Estimator:
@@ -143,7 +149,7 @@ class SdkV2:
         if not options.local:
             where = {"output_path": self.place.of("jobs"), "input_mode": "FastFile", "max_run": options.longest_job}
             where |= {"use_spot_instances": options.spot, "max_wait": 2 * options.longest_job if options.spot else None}
-            where |= {"checkpoint_s3_uri": self.place.of("checkpoints") if checkpoints else None}
+            where |= {"checkpoint_s3_uri": self.place.folder("checkpoints") if checkpoints else None}
         return Estimator(
             image_uri=options.image,
             role=options.role,
@@ -154,6 +160,16 @@ class SdkV2:
             sagemaker_session=self.session,
             **where,
         )
+
+    def _search_options(self) -> dict[str, Any]:
+        options, found = self.options, dict[str, Any]()
+        if options.warm_start:
+            kind = tuner.WarmStartTypes(options.warm_start_type)
+            found["warm_start_config"] = tuner.WarmStartConfig(kind, parents=set(options.warm_start))
+        if options.patience is not None:
+            criteria = tuner.TuningJobCompletionCriteriaConfig(options.patience)
+            found["completion_criteria_config"] = criteria
+        return found
 
     def _channels(self) -> dict[str, str]:
         return {name: self.place.put(folder, f"channels/{name}") for name, folder in self.options.channels.items()}

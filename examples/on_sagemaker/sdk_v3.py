@@ -15,7 +15,8 @@ import logging
 from typing import Any
 
 from created import Created
-from options import Options, agree, read_options
+from launch import launch
+from options import Options
 from place import Place
 from sagemaker.core import parameter
 from sagemaker.core.helper.session_helper import Session
@@ -24,21 +25,26 @@ from sagemaker.core.local.local_session import LocalSession
 from sagemaker.core.resources import Endpoint, EndpointConfig
 from sagemaker.core.resources import Model as ModelResource
 from sagemaker.core.shapes import (
+    BestObjectiveNotImproving,
     Channel,
     CheckpointConfig,
     ContainerDefinition,
     DataSource,
+    HyperParameterTuningJobWarmStartConfig,
     OutputDataConfig,
+    ParentHyperParameterTuningJob,
     ProductionVariant,
     S3DataSource,
     StoppingCondition,
+    TuningJobCompletionCriteria,
 )
 from sagemaker.core.training.configs import Compute, InputData, MetricDefinition
 from sagemaker.core.transformer import Transformer
 from sagemaker.train.model_trainer import Mode, ModelTrainer
 from sagemaker.train.tuner import HyperparameterTuner
 from sdk_session import session_of
-from steps import run
+from search import early_stopping_type, finish
+from watching import follow, wait_for_transform
 
 from byoc_vision.client import ImageSerializer, predict_classes, predict_mask
 
@@ -46,9 +52,7 @@ Answer = Any
 
 
 def main() -> None:
-    options = read_options(__doc__)
-    agree(options)
-    run(options, session_of(options, Session, LocalSession), SdkV3)
+    launch(__doc__, lambda options: session_of(options, Session, LocalSession), SdkV3)
 
 
 class SdkV3:
@@ -62,10 +66,9 @@ class SdkV3:
             return self._train_here()
         trainer = self._trainer(checkpoints=True)
         trainer.train(self._channels(), wait=False)
-        job = trainer._latest_training_job  # v3 names the job itself, and has no public name for it
-        self.created.training_job(job.training_job_name)
-        job.wait(logs=True)
-        return str(job.model_artifacts.s3_model_artifacts)
+        # v3 names the job itself, and has no public name for it.
+        job = self.created.training_job(trainer._latest_training_job.training_job_name)
+        return str(follow(self.session.boto_session, job, self.options)["ModelArtifacts"]["S3ModelArtifacts"])
 
     def tune(self) -> str:
         """Jobs of a search share no checkpoints: one that is interrupted begins again."""
@@ -75,13 +78,11 @@ class SdkV3:
             **self.options.tuner_arguments(parameter),
             max_jobs=self.options.jobs,
             max_parallel_jobs=self.options.parallel_jobs,
-            early_stopping_type="Auto",
+            early_stopping_type=early_stopping_type(self.options),
+            **self._search_options(),
         )
-        tuner.tune(self._channels(), job_name=job)
-        best = tuner.best_training_job()
-        print(f"best job: {best}")
-        description = self.session.sagemaker_client.describe_training_job(TrainingJobName=best)
-        return str(description["ModelArtifacts"]["S3ModelArtifacts"])
+        tuner.tune(self._channels(), job_name=job, wait=False)
+        return finish(self.session.boto_session, job, self.options)
 
     def deploy(self, archive: str) -> Answer:
         name = self._new_endpoint("deploy")
@@ -123,7 +124,7 @@ class SdkV3:
         self.place.copy(archive, "models/first.tar.gz")
         own = {"session": self.session.boto_session, "region": self.session.boto_region_name}
         container = ContainerDefinition(
-            image=self.options.image, mode="MultiModel", model_data_url=self.place.of("models/")
+            image=self.options.image, mode="MultiModel", model_data_url=self.place.folder("models")
         )
         ModelResource.create(model_name=name, primary_container=container, execution_role_arn=self.options.role, **own)
         variant = ProductionVariant(
@@ -157,8 +158,11 @@ class SdkV3:
             self.place.put(self.options.folder_of_picture(), "pictures"),
             content_type=ImageSerializer.CONTENT_TYPE,
             job_name=self.created.transform_job(name),
+            wait=self.options.local,
             logs=False,
         )
+        if not self.options.local:
+            wait_for_transform(self.session.boto_session, name)
         return self._read(self.place.of(f"transformed/{self.options.picture.name}.out"))
 
     def _trainer(self, checkpoints: bool) -> ModelTrainer:
@@ -176,7 +180,7 @@ class SdkV3:
             stopping_condition=StoppingCondition(
                 max_runtime_in_seconds=options.longest_job, max_wait_time_in_seconds=longest_wait
             ),
-            checkpoint_config=CheckpointConfig(s3_uri=self.place.of("checkpoints")) if checkpoints else None,
+            checkpoint_config=CheckpointConfig(s3_uri=self.place.folder("checkpoints")) if checkpoints else None,
             output_data_config=OutputDataConfig(s3_output_path=self.place.of("jobs")),
             training_input_mode="FastFile",
             hyperparameters=options.hyperparameters,
@@ -185,6 +189,20 @@ class SdkV3:
         return trainer.with_metric_definitions(
             [MetricDefinition(name=metric.name, regex=metric.regex) for metric in options.metrics]
         )
+
+    def _search_options(self) -> dict[str, Any]:
+        options, found = self.options, dict[str, Any]()
+        if options.warm_start:
+            found["warm_start_config"] = HyperParameterTuningJobWarmStartConfig(
+                parent_hyper_parameter_tuning_jobs=[
+                    ParentHyperParameterTuningJob(hyper_parameter_tuning_job_name=name) for name in options.warm_start
+                ],
+                warm_start_type=options.warm_start_type,
+            )
+        if options.patience is not None:
+            no_better = BestObjectiveNotImproving(max_number_of_training_jobs_not_improving=options.patience)
+            found["completion_criteria_config"] = TuningJobCompletionCriteria(best_objective_not_improving=no_better)
+        return found
 
     def _channels(self) -> list[Channel]:
         """In the trainer's own input mode. A plain address would be copied to the instance's disk before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.aws import BUCKET, KEYS, ROLE, Aws, start_aws
+from support.api_model import problems
+from support.aws import BUCKET, IMAGE, KEYS, ROLE, Aws, start_aws
 from support.containers import REPOSITORY
 from support.images import draw_scene, save_image
 from support.servers import save_segmenter, start
 
 pytestmark = pytest.mark.slow
 
-IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/byoc-vision:1"
 MODEL = f"s3://{BUCKET}/elsewhere/model.tar.gz"
 AMI = "al2023-ami-sagemaker-inference-gpu-4-1"
 
@@ -56,9 +57,10 @@ def image(tmp_path: Path) -> Path:
 @pytest.fixture
 def launch(aws: Aws, image: Path, tmp_path: Path) -> Run:
     """Run a script to its end: launch(2, "train", …); returns what it said."""
-    pixels, inside = draw_scene(1)
-    save_image(tmp_path / "train" / "1.png", pixels)
-    save_image(tmp_path / "train_annotation" / "1.png", np.where(inside, np.uint8(255), np.uint8(0)))
+    for number in range(4):
+        pixels, inside = draw_scene(number)
+        save_image(tmp_path / "train" / f"{number}.png", pixels)
+        save_image(tmp_path / "train_annotation" / f"{number}.png", np.where(inside, np.uint8(255), np.uint8(0)))
 
     def launch(version: int, *words: str) -> str:
         python = REPOSITORY / f".venv-sdk{version}/bin/python"
@@ -104,7 +106,7 @@ def test_a_job_on_spot_instances(launch: Run, aws: Aws, version: int, tmp_path: 
     assert asked["HyperParameters"] == {"task": "segmentation", "epochs": "3", "encoder": "resnet18"}
     assert asked["EnableManagedSpotTraining"] is True
     assert asked["StoppingCondition"]["MaxWaitTimeInSeconds"] == 2 * asked["StoppingCondition"]["MaxRuntimeInSeconds"]
-    assert asked["CheckpointConfig"]["S3Uri"].endswith("/checkpoints")
+    assert asked["CheckpointConfig"]["S3Uri"].endswith("/checkpoints/")
     assert asked["AlgorithmSpecification"]["TrainingInputMode"] == "FastFile"
     regexes = {entry["Name"]: entry["Regex"] for entry in asked["AlgorithmSpecification"]["MetricDefinitions"]}
     assert re.search(regexes["validation:dice"], "epoch=1 train:loss=1e-05 validation:dice=0.9")
@@ -117,16 +119,27 @@ def test_a_job_on_spot_instances(launch: Run, aws: Aws, version: int, tmp_path: 
     assert (tmp_path / "out/model.tar.gz").read_bytes() == b"a model"
     assert (tmp_path / "out/output.tar.gz").read_bytes() == b"a report"
     assert "1 × ml.g5.xlarge, spot, 60 minutes at the most" in said
+    assert re.search(r"^ +epoch +train:loss +validation:loss", said, re.MULTILINE), "the log is a table"
+    assert problems("sagemaker", "CreateTrainingJob", asked) == []
     check_that_nothing_is_left(aws)
 
 
 @pytest.mark.parametrize("version", [2, 3])
 def test_a_search(launch: Run, aws: Aws, version: int, tmp_path: Path) -> None:
-    said = launch(version, "tune", "--jobs=4", "encoder=resnet18")
+    words = ("--warm-start=earlier", "--patience=3", "--no-early-stopping", "--metric=dice", "--metric=miou")
+    said = launch(version, "tune", "--jobs=4", *words, "encoder=resnet18")
     asked = aws.asked("CreateHyperParameterTuningJob")
     config, definition = asked["HyperParameterTuningJobConfig"], asked["TrainingJobDefinition"]
     assert config["HyperParameterTuningJobObjective"] == {"Type": "Maximize", "MetricName": "validation:dice"}
     assert config["ResourceLimits"]["MaxNumberOfTrainingJobs"] == 4
+    assert config["TrainingJobEarlyStoppingType"] == "Off"
+    criteria = config["TuningJobCompletionCriteria"]["BestObjectiveNotImproving"]
+    assert criteria == {"MaxNumberOfTrainingJobsNotImproving": 3}
+    assert asked["WarmStartConfig"] == {
+        "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "earlier"}],
+        "WarmStartType": "TransferLearning",
+    }
+    assert problems("sagemaker", "CreateHyperParameterTuningJob", asked) == []
     (rate,) = [
         entry for entry in config["ParameterRanges"]["ContinuousParameterRanges"] if entry["Name"] == "learning_rate"
     ]
@@ -142,7 +155,7 @@ def test_a_search(launch: Run, aws: Aws, version: int, tmp_path: Path) -> None:
     assert "validation:dice" in [m["Name"] for m in definition["AlgorithmSpecification"]["MetricDefinitions"]]
     assert definition["EnableManagedSpotTraining"] is True
     assert "CheckpointConfig" not in definition
-    assert re.search(r"^best job: \S+-001$", said, re.MULTILINE)
+    assert re.search(r"^best job: \S+-001 with ", said, re.MULTILINE)
     assert (tmp_path / "out/model.tar.gz").read_bytes() == b"a model"
     check_that_nothing_is_left(aws)
 
@@ -174,6 +187,29 @@ def test_every_way_to_serve(launch: Run, aws: Aws, version: int, tmp_path: Path)
     answers = [mask_of(tmp_path, step) for step in steps]
     assert all(np.array_equal(answers[0], answer) for answer in answers[1:]), "one model, one answer"
     check_that_nothing_is_left(aws)
+
+
+@pytest.mark.parametrize(("version", "name"), [(2, "segmentation"), (3, "classification")])
+def test_the_channels_of_a_notebook_end_with_a_slash(aws: Aws, tmp_path: Path, version: int, name: str) -> None:
+    """Its own cell, with the session of its SDK: S3 matches prefixes, and `train` is one of `train_annotation`."""
+    cells = json.loads((REPOSITORY / f"examples/{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    source = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    (cell,) = [text for text in source if "def channel(" in text]
+    # The SDKs ask the real STS for the name of the default bucket, whatever AWS_ENDPOINT_URL says.
+    program = f"{source[0]}\nsession = type(session)(default_bucket={BUCKET!r})\n" + cell.partition("\n\n\n")[0]
+    program += "\nfound = channel('train', Path('train'))\nprint('uri', getattr(found, 'data_source', found))\n"
+    save_image(tmp_path / "train/1.png", draw_scene(1)[0])
+    done = subprocess.run(
+        [REPOSITORY / f".venv-sdk{version}/bin/python", "-c", program],
+        env={**os.environ, **KEYS, "AWS_ENDPOINT_URL": aws.url, **OTHERS, "IMAGE_URI": IMAGE, "ROLE": ROLE},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert IMAGE in done.stdout
+    assert re.search(rf"^uri s3://{BUCKET}/byoc-vision-{name}/pictures/train/$", done.stdout, re.MULTILINE)
+    assert [uri.rpartition("/pictures/")[2] for uri in aws.resources() if "pictures/" in uri] == ["train/1.png"]
 
 
 def check_that_nothing_is_left(aws: Aws) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import os
 import shutil
 import socket
@@ -182,6 +184,44 @@ def test_the_registry_is_the_accounts_own(aws: str, tmp_path: Path, given: dict[
     done = Pusher(Docker("echo"), aws, tmp_path).make("login", AWS_REGION=REGION, **given)
     assert done.returncode == 0
     assert f"login --username AWS --password-stdin {account}.dkr.ecr.{REGION}.amazonaws.com\n" in done.stdout
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_an_existing_tag_is_seen_before_the_build(aws: str, registry: str, tmp_path: Path, kept: bool) -> None:
+    """`echo` stands for the docker client: nothing is built, and nothing is pushed."""
+    pusher = Pusher(Docker("echo"), aws, tmp_path)
+    where = {"IMAGE": "byoc-push-test", "TAG": "1", "AWS_REGION": REGION, "REGISTRY": registry}
+    first = pusher.make("check-tag", **where)
+    assert first.returncode == 0
+    assert "byoc-push-test:1 can be pushed" in first.stdout
+    ecr = boto3.client("ecr", region_name=REGION, endpoint_url=aws)
+    assert ecr.describe_repositories()["repositories"] == [], "a check makes nothing"
+    ecr.create_repository(repositoryName="byoc-push-test", imageTagMutability="IMMUTABLE" if kept else "MUTABLE")
+    upload_manifest(registry, "byoc-push-test", "1")
+    refused = pusher.make("check-tag", **where)
+    assert refused.returncode != 0
+    assert "byoc-push-test:1 exists already" in refused.stdout
+    assert pusher.make("check-tag", **{**where, "TAG": "2"}).returncode == 0
+    assert (pusher.make("check-tag", **where, FORCE="1").returncode == 0) is not kept
+
+
+def upload_manifest(address: str, name: str, tag: str) -> None:
+    """An image without layers."""
+    config, login = b"{}", ("AWS", PASSWORD)
+    digest = f"sha256:{hashlib.sha256(config).hexdigest()}"
+    started = requests.post(f"http://{address}/v2/{name}/blobs/uploads/", auth=login, timeout=10)
+    place = started.headers["Location"]
+    requests.put(f"{place}&digest={digest}", config, auth=login, timeout=10).raise_for_status()
+    kind = "application/vnd.docker.distribution.manifest.v2+json"
+    described = {"mediaType": "application/vnd.docker.container.image.v1+json", "size": len(config), "digest": digest}
+    manifest = {"schemaVersion": 2, "mediaType": kind, "config": described, "layers": []}
+    requests.put(
+        f"http://{address}/v2/{name}/manifests/{tag}",
+        json.dumps(manifest),
+        headers={"Content-Type": kind},
+        auth=login,
+        timeout=10,
+    ).raise_for_status()
 
 
 @pytest.mark.slow

@@ -1,14 +1,17 @@
 """An AWS on this machine: moto, and before it a front in which jobs leave results and endpoints answer.
 
 moto keeps what is created and deleted, and S3's files and CloudWatch's logs. The front adds what moto lacks: a training
-job leaves an archive and a log, a batch transform and the endpoints ask a real server, and jobs can be stopped.
+job leaves an archive and a log, a batch transform and the endpoints ask a real server, jobs can be stopped, Service
+Quotas has SageMaker's quotas, and requests to SageMaker that break botocore's model are refused.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -16,9 +19,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs
 
 import boto3
 import requests
+from support.api_model import problems
 from support.moto_server import start_moto
 from support.runtime import Runtime, start_runtime
 
@@ -31,7 +36,32 @@ KEYS = {
     "AWS_REGION": REGION,
     "AWS_DEFAULT_REGION": REGION,
 }
-LOG = ("byoc-vision 0.1.0", "epoch=1 train:loss=0.5 validation:dice=0.9 seconds=3")
+REPOSITORY = "byoc-vision"
+IMAGE = f"123456789012.dkr.ecr.{REGION}.amazonaws.com/{REPOSITORY}:1"
+LOG = (
+    "byoc-vision 0.1.0",
+    "epoch=1 train:loss=0.5 validation:loss=0.4 validation:accuracy=0.8 learning_rate=0.001 seconds=3.0 "
+    "images_per_second=60.0 data_wait=1%",
+    "epoch=2 train:loss=0.25 validation:loss=0.3 validation:accuracy=0.9 learning_rate=0.001 seconds=3.0 "
+    "images_per_second=61.0 data_wait=1%",
+    "the model is written",
+)
+MEASURED = {"validation:accuracy": 0.9, "validation:f1": 0.85, "images_per_second": 61.0}
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": {
+        "Effect": "Allow",
+        "Principal": {"Service": "sagemaker.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+    },
+}
+QUOTAS = {
+    "ml.g5.xlarge for spot training job usage": 2,
+    "ml.g5.xlarge for training job usage": 4,
+    "ml.g4dn.xlarge for endpoint usage": 1,
+    "ml.c7i.xlarge for endpoint usage": 1,
+    "ml.c7i.xlarge for transform job usage": 1,
+}
 
 NEWER_INSTANCES = (rb'"ml\.[cm][67][^"]*\.', b'"ml.c5.')  # than moto knows for endpoints
 _HOP = ("connection", "content-length", "transfer-encoding", "expect", "host")  # headers of one hop
@@ -42,7 +72,9 @@ Json = dict[str, Any]
 class Aws:
     """url: of all services. calls: of SageMaker, each with what it was asked. failing: operations that are refused.
 
-    archives: what a training job leaves, by name. endless: whether jobs go on until they are stopped. looks: how often
+    forbidden: operations of any service that the caller is not allowed to use. quotas: of SageMaker, by name. ending:
+    what the description of a training job says in the end, where that is not its completion. hosts: of a job.
+    archives: what a training job leaves, by name. endless: whether jobs go on until they are stopped. polls: how often
     something was asked for its status; unless all is done at_once, it is never done at the first.
     """
 
@@ -53,9 +85,13 @@ class Aws:
     archives: dict[str, bytes]
     calls: list[tuple[str, Json]] = field(default_factory=list)
     failing: set[str] = field(default_factory=set)
+    forbidden: set[str] = field(default_factory=set)
+    quotas: dict[str, float] = field(default_factory=dict)
+    ending: Json = field(default_factory=dict)
+    hosts: tuple[str, ...] = ("algo-1",)
     endless: bool = False
     at_once: bool = False
-    options: dict[str, int] = field(default_factory=dict)
+    polls: dict[str, int] = field(default_factory=dict)
     clients: dict[str, Any] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
@@ -85,11 +121,20 @@ class Aws:
         return found
 
     def reset(self) -> None:
-        """Empty, with one bucket."""
+        """Empty, with a bucket, a role that SageMaker can assume, an image, and quotas."""
         requests.post(f"{self.moto}/moto-api/reset", timeout=30)
-        for memory in (self.calls, self.failing, self.options, self.runtime.seen, self.runtime.endpoints):
+        for memory in (self.calls, self.failing, self.polls, self.runtime.seen, self.runtime.endpoints):
             memory.clear()
+        for state in (self.forbidden, self.ending):
+            state.clear()
+        self.quotas = dict(QUOTAS)
         self.endless = self.at_once = False
+        self.hosts = ("algo-1",)
+        self.client("iam").create_role(RoleName=ROLE.rpartition("/")[2], AssumeRolePolicyDocument=json.dumps(TRUST))
+        self.client("ecr").create_repository(repositoryName=REPOSITORY)
+        kind = "application/vnd.docker.distribution.manifest.v2+json"
+        manifest = {"schemaVersion": 2, "mediaType": kind, "config": {"digest": "sha256:0", "size": 1}, "layers": []}
+        self.client("ecr").put_image(repositoryName=REPOSITORY, imageTag="1", imageManifest=json.dumps(manifest))
         self.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
 
 
@@ -109,6 +154,13 @@ def start_aws(server: str, archives: dict[str, bytes]) -> Iterator[Aws]:
         front.shutdown()
 
 
+def interrupt_when_asked_for(aws: Aws, operation: str) -> None:
+    """Ctrl-C, from a thread, once an operation of SageMaker was called."""
+    while operation not in dict(aws.calls):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 class _Front(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -119,7 +171,14 @@ class _Front(BaseHTTPRequestHandler):
     def relay(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         service, _, operation = self.headers.get("X-Amz-Target", "").partition(".")
-        if self.path.endswith("/invocations"):
+        if self.command == "HEAD" and "HeadBucket" in self.aws.forbidden:
+            self.send_response(403)
+            self.end_headers()
+        elif (asked_for := operation or _in_query(body)) in self.aws.forbidden:
+            self.forbid(asked_for, in_xml=not operation)
+        elif service.startswith("ServiceQuotas"):
+            self.list_quotas(json.loads(body))
+        elif self.path.endswith("/invocations"):
             self.pass_on(self.aws.runtime.url, body)
         elif self.path.endswith("/async-invocations"):
             self.answer_later()
@@ -134,6 +193,10 @@ class _Front(BaseHTTPRequestHandler):
         self.aws.calls.append((operation, asked))
         if operation in self.aws.failing:
             self.say({"__type": "ResourceLimitExceeded", "message": f"{operation}: the account's limit is 0"}, 400)
+        elif wrong := problems("sagemaker", operation, asked):
+            self.say({"__type": "ValidationException", "message": "; ".join(wrong)}, 400)
+        elif operation == "ListTrainingJobsForHyperParameterTuningJob":
+            self.say({"TrainingJobSummaries": [self.summary_of_best(asked["HyperParameterTuningJobName"])]})
         elif operation.startswith("Stop"):
             self.aws.endless = False
             self.say({})
@@ -154,11 +217,11 @@ class _Front(BaseHTTPRequestHandler):
         logs, where = self.aws.client("logs"), {"logGroupName": "/aws/sagemaker/TrainingJobs"}
         if not logs.describe_log_groups(logGroupNamePrefix=where["logGroupName"])["logGroups"]:
             logs.create_log_group(**where)
-        where["logStreamName"] = f"{job}/algo-1-1700000000"
-        logs.create_log_stream(**where)
-        logs.put_log_events(
-            **where, logEvents=[{"timestamp": int(1000 * time.time()), "message": line} for line in LOG]
-        )
+        for host in self.aws.hosts:
+            where["logStreamName"] = f"{job}/{host}-1700000000"
+            logs.create_log_stream(**where)
+            now = int(1000 * time.time())
+            logs.put_log_events(**where, logEvents=[{"timestamp": now, "message": line} for line in LOG])
         return answer
 
     def after_CreateHyperParameterTuningJob(self, asked: Json, answer: Json) -> Json:  # noqa: N802
@@ -171,6 +234,7 @@ class _Front(BaseHTTPRequestHandler):
         job = {"TrainingJobName": _best_of(asked["HyperParameterTuningJobName"]), "HyperParameters": fixed}
         self.aws.client("sagemaker").create_training_job(**definition, **job)
         self.after_CreateTrainingJob({**definition, **job}, {})
+        self.aws.polls[job["TrainingJobName"]] = 1  # it has ended when the search has
         return answer
 
     def after_DescribeHyperParameterTuningJob(self, asked: Json, answer: Json) -> Json:  # noqa: N802
@@ -178,7 +242,20 @@ class _Front(BaseHTTPRequestHandler):
         return self.in_its_time(asked, answer, "HyperParameterTuningJobStatus")
 
     def after_DescribeTrainingJob(self, asked: Json, answer: Json) -> Json:  # noqa: N802
-        return self.in_its_time(asked, answer, "TrainingJobStatus")
+        described = self.in_its_time(asked, answer, "TrainingJobStatus")
+        if described["TrainingJobStatus"] == "InProgress":
+            return described | {"SecondaryStatus": "Downloading"}
+        measured = [{"MetricName": name, "Value": value, "Timestamp": 1.7e9} for name, value in MEASURED.items()]
+        return described | {"FinalMetricDataList": measured} | self.aws.ending
+
+    def summary_of_best(self, search: str) -> Json:
+        return {
+            "TrainingJobName": _best_of(search),
+            "TrainingJobArn": f"arn:aws:sagemaker:{REGION}:123456789012:training-job/{_best_of(search)}",
+            "CreationTime": 1.7e9,
+            "TrainingJobStatus": "Completed",
+            "TunedHyperParameters": {"learning_rate": "0.002"},
+        }
 
     def after_CreateTransformJob(self, asked: Json, answer: Json) -> Json:  # noqa: N802
         s3 = self.aws.client("s3")
@@ -208,10 +285,31 @@ class _Front(BaseHTTPRequestHandler):
     def in_its_time(self, asked: Json, answer: Json, key: str, passing: str = "InProgress") -> Json:
         """Not done at the first look, or never."""
         name = next(iter(asked.values()))
-        self.aws.options[name] = self.aws.options.get(name, 0) + 1
-        if self.aws.endless or (self.aws.options[name] == 1 and not self.aws.at_once):
+        self.aws.polls[name] = self.aws.polls.get(name, 0) + 1
+        if self.aws.endless or (self.aws.polls[name] == 1 and not self.aws.at_once):
             answer[key] = passing
         return answer
+
+    def forbid(self, operation: str, in_xml: bool) -> None:
+        """In the words of AWS, for services that speak JSON, and for IAM."""
+        message = f"User: arn:aws:iam::123456789012:user/me is not authorized to perform: {operation}"
+        if not in_xml:
+            self.say({"__type": "AccessDeniedException", "message": message}, 400)
+            return
+        error = f"<Error><Type>Sender</Type><Code>AccessDenied</Code><Message>{message}</Message></Error>"
+        body = f"<ErrorResponse>{error}<RequestId>1</RequestId></ErrorResponse>".encode()
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def list_quotas(self, asked: Json) -> None:
+        """A page for each."""
+        names = sorted(self.aws.quotas)
+        index = int(asked.get("NextToken", 0))
+        quota = {"QuotaName": names[index], "QuotaCode": f"L-{index:08}", "Value": self.aws.quotas[names[index]]}
+        following = {"NextToken": str(index + 1)} if index + 1 < len(names) else {}
+        self.say({"Quotas": [{"ServiceCode": "sagemaker", **quota}], **following})
 
     def answer_later(self) -> None:
         """Source: InvokeEndpointAsync in botocore's model. Here the answer is there at once."""
@@ -269,6 +367,11 @@ class _Front(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
+
+
+def _in_query(body: bytes) -> str:
+    """The operation of a request in the form of IAM's and STS's."""
+    return parse_qs(body.decode("latin-1")).get("Action", [""])[0] if body.startswith(b"Action=") else ""
 
 
 def _told(answer: requests.Response) -> Json:

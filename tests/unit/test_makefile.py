@@ -88,6 +88,28 @@ def test_codebuild_runs_make_alone() -> None:
     assert all(command.startswith("make ") for command in commands)
 
 
+@pytest.mark.parametrize(
+    ("environment", "revision"),
+    [({"CODEBUILD_RESOLVED_SOURCE_VERSION": "0a1b2c"}, "0a1b2c"), ({}, "build-7")],
+)
+def test_codebuild_knows_the_tag_of_any_source(tmp_path: Path, environment: dict[str, str], revision: str) -> None:
+    """A source in S3 may have no version. A `make` that prints its arguments stands for the real one."""
+    (tmp_path / "make").write_text('#!/bin/sh\nprintf "%s|" "$@"; echo\n')
+    (tmp_path / "make").chmod(0o755)
+    commands = re.findall(r"^ +- (.+)$", (REPOSITORY / "buildspec.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CODEBUILD_BUILD_NUMBER": "7"}
+    said = subprocess.run(
+        ["sh", "-e", "-c", "\n".join(commands)], env=path | environment, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert said == ["install|", f"check-tag|REVISION={revision}|", "lint|test|", f"build|push|REVISION={revision}|"]
+
+
+def test_a_tag_has_only_the_characters_that_a_tag_may_have() -> None:
+    """Versions of files in S3 have others."""
+    said = make("--dry-run", "build", "REVISION=3sL4kqtJlcpXroDTDmJ+rmSp").stdout
+    assert re.search(r"--tag byoc-vision:[0-9.]+-3sL4kqtJlcpXroDTDmJ-rmSp ", said)
+
+
 def test_the_dockerfile_finds_what_it_copies() -> None:
     """.dockerignore lists what may enter the build; every source of a COPY must be among it, and exist."""
     allowed = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()

@@ -70,7 +70,7 @@ def next_steps(dataset: Dataset, output: Path) -> list[str]:
     """Log lines: what was written, and how to train on it."""
     channels = [name for split in dataset.splits for name in _channels(dataset, split)]
     counts = ", ".join(f"{split} {len(samples):,}" for split, samples in dataset.splits.items())
-    inputs = ", ".join(f'"{name}": "s3://BUCKET/PREFIX/{name}"' for name in channels)
+    inputs = ", ".join(f'"{name}": "s3://BUCKET/PREFIX/{name}/"' for name in channels)
     lines = [
         f"wrote {output}: {dataset.task}, {len(dataset.classes)} classes; images: {counts}",
         "train on it here: docker run --rm --shm-size 2g -v JOB:/opt/ml "

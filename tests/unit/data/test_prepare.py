@@ -65,7 +65,7 @@ def test_the_log_says_how_to_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixt
     prepare([camvid_tree(tmp_path / "CamVid")], tmp_path / "out", DataOptions())
     assert "11 classes; images: train 4, validation 2, test 2" in caplog.text
     assert f"-v {tmp_path}/out:/opt/ml/input/data:ro byoc-vision train" in caplog.text
-    assert '"validation_annotation": "s3://BUCKET/PREFIX/validation_annotation"' in caplog.text
+    assert '"validation_annotation": "s3://BUCKET/PREFIX/validation_annotation/"' in caplog.text
     assert "without that file training needs ignore_index=11" in caplog.text
 
 

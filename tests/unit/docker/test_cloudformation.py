@@ -46,7 +46,7 @@ def test_cfn_lint_would_speak(tmp_path: Path) -> None:
 def test_rights_name_what_they_are_for(statements: list[dict[str, Any]]) -> None:
     """All resources only where AWS knows no narrower one, and no action by a pattern."""
     everywhere = set()
-    assert len(statements) >= 11
+    assert len(statements) >= 12
     for statement in statements:
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
         assert not [action for action in actions if "*" in action]
@@ -65,6 +65,25 @@ def test_the_builds_rights_are_what_a_push_takes(statements: list[dict[str, Any]
     assert {"ecr:DescribeRepositories", "ecr:BatchGetImage", "ecr:PutImage"} <= set(push["Action"])
     assert "ecr:CreateRepository" not in push["Action"]
     assert push["Resource"] == {"Fn::GetAtt": ["Repository", "Arn"]}
+
+
+def test_a_connection_is_allowed_under_both_names_of_its_service(statements: list[dict[str, Any]]) -> None:
+    """https://docs.aws.amazon.com/codebuild/latest/userguide/connections-github-app.html"""
+    found = [one for one in statements if one.get("Sid", "").startswith("UseConnection")]
+    names = {"codeconnections", "codestar-connections"}
+    calls = ("GetConnection", "GetConnectionToken", "UseConnection")
+    for one in found:
+        assert set(one["Action"]) == {f"{name}:{call}" for name in names for call in calls}
+    for given in names:
+        arn = f"arn:aws:{given}:eu-west-1:123456789012:connection/1-2"
+        assert {replaced(one["Resource"], arn) for one in found} == {arn.replace(given, name) for name in names}
+
+
+def replaced(resource: dict[str, Any], arn: str) -> str:
+    """What CloudFormation makes of Join and Split."""
+    (glue, split) = resource["Fn::Join"]
+    (separator, _) = split["Fn::Split"]
+    return str(glue.join(arn.split(separator)))
 
 
 def test_roles_serve_this_account_alone(resources: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,3 +53,23 @@ def test_what_costs_money_is_deleted_even_if_a_cell_fails(notebook: Path) -> Non
     assert made
     assert registered < min(made)
     assert "delete_endpoint()" in cells["delete"]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
+def test_channels_on_sagemaker_end_with_a_slash(notebook: Path) -> None:
+    """S3 matches prefixes: `train` would also match `train_annotation`. Here the SDK's upload only returns its URI."""
+    (cell,) = ["".join(one["source"]) for one in read(notebook)["cells"] if "def channel(" in "".join(one["source"])]
+    (function,) = [node for node in ast.parse(cell).body if isinstance(node, ast.FunctionDef)]
+    upload = SimpleNamespace(upload_data=lambda path, key_prefix: f"s3://bucket/{key_prefix}")
+    names: dict[str, Any] = {"LOCAL": False, "NAME": "cars", "session": upload, "InputData": SimpleNamespace}
+    exec(compile(ast.Module([function], []), notebook.name, "exec"), names)
+    made = names["channel"]("train", Path("train"))
+    assert getattr(made, "data_source", made) == "s3://bucket/cars/pictures/train/"
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
+def test_the_image_is_not_named_as_makes_is(notebook: Path) -> None:
+    """`export IMAGE=…:tag` would change what the next `make build` builds."""
+    text = notebook.read_text(encoding="utf-8")
+    assert 'os.environ.get(\\"IMAGE_URI\\")' in text
+    assert "set `IMAGE_URI` to the URI that `make push` printed" in text

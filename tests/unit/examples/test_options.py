@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +17,8 @@ ROLE = "--role=arn:aws:iam::123456789012:role/sagemaker"
 def options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     """The module; a folder train and a file car.jpg are where the script is started."""
     monkeypatch.syspath_prepend(EXAMPLES)
-    monkeypatch.delenv("SAGEMAKER_ROLE", raising=False)
+    for name in ("SAGEMAKER_ROLE", "IMAGE_URI"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "train").mkdir()
     (tmp_path / "car.jpg").write_bytes(b"a picture")
@@ -47,6 +47,13 @@ def given(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
         ("train --local --keep --channel train=train", "--keep: a local endpoint ends with the script"),
         ("train --channel train=train", "--role: give the ARN"),
         (f"train --channel train=train {ROLE} --name a-name-far-too-long", "--name: 'a-name-far-too-long' has to be"),
+        ("train --channel train=train --role byoc", "`aws iam get-role --role-name byoc --query Role.Arn"),
+        (f"train --channel train=train {ROLE} --bucket s3://mine/cars", "'s3://mine/cars' is not a bucket's name"),
+        (f"tune --channel train=train {ROLE} --jobs 0", "--jobs=0"),
+        (f"tune --channel train=train {ROLE} --warm-start earlier_search", "'earlier_search' is not the name of a tun"),
+        (f"tune --channel train=train {ROLE} --patience 2", "--patience: SageMaker takes 3 jobs or more, not 2"),
+        (f"tune --channel train=train {ROLE} --metric accuracy", "--metric validation:accuracy: a job logs train:loss"),
+        (f"tune --channel train=train {ROLE} --metric train:loss", "train:loss"),
         (f"train --channel train=train {ROLE} epoch=3", "epochs"),
         (f"train --channel train=train {ROLE} --recipe nowhere", "nowhere is not a recipe"),
     ],
@@ -81,20 +88,23 @@ def test_only_a_gpu_has_a_driver(
     assert bool(options.read_options("").inference_ami_version) is ami
 
 
-def test_what_costs_is_named_and_agreed_to(
-    options: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    given(monkeypatch, "tune", "deploy", ROLE, "--channel=train=train", "--picture=car.jpg", "--jobs=7")
+def test_the_image_comes_from_the_environment(options: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """IMAGE would be read by make as well, as the name of what it builds."""
+    monkeypatch.setenv("IMAGE_URI", "123456789012.dkr.ecr.eu-west-1.amazonaws.com/byoc-vision:1")
+    monkeypatch.setenv("IMAGE", "another")
+    given(monkeypatch, "train", ROLE, "--channel=train=train")
+    assert options.read_options("").image == "123456789012.dkr.ecr.eu-west-1.amazonaws.com/byoc-vision:1"
+
+
+def test_the_first_metric_is_the_objective_of_a_search(options: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["--metric=miou", "--metric=validation:iou_cat", "--metric=test:dice", "--class-name=cat"]
+    given(monkeypatch, "tune", ROLE, "--channel=train=train", *words)
     read = options.read_options("")
-    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    with pytest.raises(SystemExit, match="Nothing was started; --yes"):
-        options.agree(read)
-    told = capsys.readouterr().out
-    assert "tune: 7 jobs, each 1 × ml.g5.xlarge, spot, 60 minutes at the most" in told
-    assert "deploy: 1 × ml.g4dn.xlarge, for some minutes" in told
-    assert "https://aws.amazon.com/sagemaker/" in told
-    given(monkeypatch, "tune", ROLE, "--channel=train=train", "--yes")
-    options.agree(options.read_options(""))
+    assert read.search_space.objective.metric == read.objective == "validation:miou"
+    assert read.shown_metrics == ("validation:iou_cat", "test:dice")
+    assert "validation:iou_cat" in [metric.name for metric in read.metrics]
+    given(monkeypatch, "tune", ROLE, "--channel=train=train", "objective=loss")
+    assert options.read_options("").objective == "validation:loss"
 
 
 def test_a_tuning_jobs_name_is_short_enough(options: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
