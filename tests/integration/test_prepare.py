@@ -348,7 +348,7 @@ def test_ctrl_c_leaves_nothing(logger: str, tmp_path: Path, capsys: pytest.Captu
         signal.signal(signal.SIGINT, previous)
         logging.getLogger(logger).removeHandler(handler)
     assert sorted(os.listdir(tmp_path)) == before
-    assert "interrupted" in capsys.readouterr().out
+    assert "Interrupted" in capsys.readouterr().out
 
 
 @pytest.mark.real_data

@@ -177,7 +177,7 @@ class TestBadSamples:
         log = capsys.readouterr().out
         for path in broken:
             assert len(re.findall(rf"{path} is cut short.*on_bad_sample=skip", log)) == 1
-        assert "2 of 8 images cannot be read: the figures are of the others" in log
+        assert "2 of 8 images cannot be read: the metrics are of the others" in log
 
 
 class TestTopK:

@@ -201,7 +201,7 @@ def pack(labels: tuple[float, ...], image: bytes, *, number: int = 0) -> bytes:
 
 
 def read_first(whole: ByteRange, count: int) -> bytes:
-    """The first `count` bytes of a slice's content, fewer where there are no more. Raises DataError."""
+    """The first `count` bytes of a range, fewer at its end. Raises DataError."""
     size = count + sum(stop - start for start, stop in whole.gaps)
     try:
         return replace(whole, size=min(size, whole.size)).read_bytes()[:count]
