@@ -110,6 +110,10 @@ test-slow: install ## interrupt and resume training jobs, and run every recipe o
 test-api: install ## send a real server requests that its OpenAPI description allows and forbids
 	$(BIN)/pytest tests/api $(PYTEST_ARGS)
 
+.PHONY: test-hostile
+test-hostile: install ## send hostile and damaged files to a real server, and unpack such archives; BYOC_SHARED=…
+	$(BIN)/pytest tests/hostile $(PYTEST_ARGS)
+
 .PHONY: test-browser
 test-browser: install ## test the web page in Chromium; needs the packages chromium and chromium-driver
 	$(PYTEST) tests/browser $(PYTEST_ARGS)

@@ -154,7 +154,7 @@ class Unpacker:
                 if member.flag_bits & 1:
                     raise _RefusedError("is encrypted; unpack it with its password and name the folder instead")
                 if stat.S_ISLNK(member.external_attr >> 16):
-                    raise _RefusedError("is a link")
+                    raise _RefusedError("is a link; pack the file that it leads to")
                 paths.append(self._claim(place, member.filename, member.is_dir()))
             except _RefusedError as refused:
                 problems.append(f"{_shown(member.filename)} {refused}")
@@ -217,13 +217,14 @@ class Unpacker:
         self._size += size
         if self._members > self._rules.members:
             raise DataError(
-                f"{place.archive} is not unpacked: it holds more than {self._rules.members:,} files and folders"
+                f"{place.archive} is not unpacked: it holds more than {self._rules.members:,} files and folders; "
+                "leave out what does not belong in it"
             )
         if size > self._rules.size or self._size > self._rules.size:
             at = f"at {_shown(place.member)} " if place.member else ""
             raise DataError(
                 f"{place.archive} is not unpacked: {at}its members declare {self._size:,} bytes, more than the "
-                f"{self._rules.size:,} allowed"
+                f"{self._rules.size:,} allowed; leave out what does not belong in it"
             )
 
     def _claim(self, place: _Place, name: str, is_folder: bool) -> PurePosixPath | None:
@@ -234,9 +235,9 @@ class Unpacker:
         key = _key(path)
         folders = {_key(parent) for parent in path.parents} | ({key} if is_folder else set())
         if not self._files.isdisjoint(folders):
-            raise _RefusedError("needs a folder where the archive has a file")
+            raise _RefusedError("needs a folder where the archive has a file; rename one of them")
         if not is_folder and key in self._folders | {""}:
-            raise _RefusedError("is a file where the archive has a folder")
+            raise _RefusedError("is a file where the archive has a folder; rename one of them")
         if not is_folder and key in self._files:
             raise _RefusedError("is there twice, perhaps with other capitals; which is meant?")
         self._folders |= folders
@@ -266,7 +267,7 @@ class Unpacker:
         if _key(target) not in self._files or not (self._folder / target).is_file():
             raise DataError(
                 f"{archive} is not unpacked: {_shown(name)} is a link to {_shown(str(target))}, which is not a file of "
-                "the archive"
+                "the archive; pack the file itself"
             )
         with _on_disk(self._folder / path):
             (self._folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -329,25 +330,27 @@ def _inside(name: str) -> PurePosixPath:
     text = name.replace("\\", "/")  # as some Windows programs write it
     length = len(os.fsencode(name))
     if length > _LONGEST_PATH:
-        raise _RefusedError(f"has a name of {length:,} bytes, and {_LONGEST_PATH:,} are the most")
+        raise _RefusedError(f"has a name of {length:,} bytes, and {_LONGEST_PATH:,} are the most; shorten it")
     parts = text.split("/")
     if _ABSOLUTE.match(text) or ".." in parts:
-        raise _RefusedError("leads out of the folder")
+        raise _RefusedError("leads out of the folder; pack paths within it")
     if "\0" in text or any(len(os.fsencode(part)) > _LONGEST_NAME for part in parts):
-        raise _RefusedError(f"has a name that a file cannot have; {_LONGEST_NAME} bytes are the most of each part")
+        raise _RefusedError(
+            f"has a name that a file cannot have: {_LONGEST_NAME} bytes are the most of each part; rename it"
+        )
     return PurePosixPath(text)
 
 
 def _target(link: str, base: PurePosixPath) -> PurePosixPath:
     """What a link leads to, below the folder. Raises _RefusedError if it leads out of it."""
     if len(link) > _LONGEST_PATH:
-        raise _RefusedError(f"is a link with a target of {len(link):,} characters")
+        raise _RefusedError(f"is a link with a target of {len(link):,} characters; pack the file itself")
     parts = list(base.parts)
     for part in link.split("/"):
         if part == ".." and parts:
             parts.pop()
         elif part == ".." or link.startswith("/"):
-            raise _RefusedError(f"is a link that leads out of the folder, to {_shown(link)}")
+            raise _RefusedError(f"is a link that leads out of the folder, to {_shown(link)}; pack the file itself")
         elif part not in ("", "."):
             parts.append(part)
     return PurePosixPath(*parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -157,3 +158,20 @@ def test_probabilities_do_not_grow_beyond_measure(monkeypatch: pytest.MonkeyPatc
 def test_nan_is_never_sent() -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         render([classification(float("nan"), 0.5)], ResponseFormat.JSON, several=False)
+
+
+@pytest.mark.parametrize("form", [ResponseFormat.JSON, ResponseFormat.JSON_LINES])
+def test_texts_do_not_grow_without_end(form: ResponseFormat, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(response_encoding, "MAX_BODY", 100)
+    taken: list[str] = []
+
+    def pieces() -> Iterator[str]:
+        for _ in range(1000):
+            taken.append("x" * 40)
+            yield taken[-1]
+
+    assert Encoder(form).join(["x" * 40, "y" * 40], several=True)
+    with pytest.raises(RequestError, match="over 100 bytes") as refused:
+        Encoder(form).join(pieces(), several=True)
+    assert refused.value.status == 413
+    assert len(taken) == 3

@@ -24,6 +24,14 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("variables", "lines"),
+    [({}, 102_400), ({"MAX_PAYLOAD_MB": "6"}, 6144), ({"MAX_PAYLOAD_MB": "1", "QUEUE_LENGTH": "2000"}, 2000)],
+)
+def test_json_lines_are_as_many_as_bodies_hold_with_pictures_in_them(variables: dict[str, str], lines: int) -> None:
+    assert Settings.from_environment(variables).max_lines == lines
+
+
 def test_the_platform_s_variables_are_read() -> None:
     settings = Settings.from_environment(
         {
