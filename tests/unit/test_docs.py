@@ -64,6 +64,15 @@ def test_make_targets_and_scripts_exist(page: Path) -> None:
     assert [script for script in scripts if not (REPOSITORY / script).is_file()] == []
 
 
+TEST_PATH = re.compile(r"`((?:unit|integration|slow|container|browser|api|recipes|tuning|tracking|hostile)/[\w/]+\.py)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_the_tests_that_hold_a_promise_exist(page: Path) -> None:
+    named = TEST_PATH.findall(page.read_text(encoding="utf-8"))
+    assert [path for path in named if not (REPOSITORY / "tests" / path).is_file()] == []
+
+
 def test_the_readme_is_short() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
 
