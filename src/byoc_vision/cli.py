@@ -15,7 +15,7 @@ from byoc_vision import __version__
 from byoc_vision.describe.command import add_describe, add_hyperparameters
 from byoc_vision.errors import InputError, UserError
 from byoc_vision.export.formats import FORMATS
-from byoc_vision.inference.options import LARGEST_TILE, SMALLEST_TILE, VIEWS, parse_threshold, parse_tile
+from byoc_vision.inference.options import LARGEST_TILE, PRECISIONS, SMALLEST_TILE, VIEWS, parse_threshold, parse_tile
 from byoc_vision.logs import set_up_logging
 from byoc_vision.paths import MlPaths
 from byoc_vision.system.machine import sleep_between_regions
@@ -116,6 +116,7 @@ def _predict_arguments(command: argparse.ArgumentParser) -> None:
         metavar="PROBABILITY",
         help="above which a class counts as present, for models with a threshold (default: the model's own)",
     )
+    _precision_argument(command, "auto", "auto, the fastest here, as a server")
     _files_argument(command)
 
 
@@ -125,7 +126,7 @@ def predict(options: argparse.Namespace) -> int:
     from byoc_vision.inference.predictor import Predictor
 
     images = find_images(options.files)
-    predictor = Predictor.load(options.model)
+    predictor = Predictor.load(options.model, precision=options.precision)
     inference = InferenceOptions(options.tile, options.tta, options.threshold)
     failed = _log_outcomes(predict_files(predictor, images, options.output, options.overlay, inference))
     logger.info("Predicted %d of %d images; results: %s", len(images) - failed, len(images), options.output)
@@ -156,6 +157,10 @@ def _model_and_output_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--output", type=Path, required=True, metavar="DIR")
 
 
+def _precision_argument(command: argparse.ArgumentParser, default: str, why: str) -> None:
+    command.add_argument("--precision", choices=PRECISIONS, default=default, help=f"of inference (default: {why})")
+
+
 def _files_argument(command: argparse.ArgumentParser) -> None:
     command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="images, or folders of images")
 
@@ -184,6 +189,7 @@ def _evaluate_arguments(command: argparse.ArgumentParser) -> None:
     output = "also write metrics, tables, images and report.html there; to a FILE.json the metrics alone"
     command.add_argument("--output", type=Path, metavar="DIR", help=output)
     command.add_argument("--batch-size", type=_positive, default=16)
+    _precision_argument(command, "float32", "float32: metrics must not depend on which precision is fastest here")
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -192,11 +198,12 @@ def evaluate(options: argparse.Namespace) -> int:
     if output is None or output.suffix == ".json" or output.is_file():
         from byoc_vision.training.evaluation import evaluate_folder
 
-        metrics = evaluate_folder(model, data, options.batch_size)
+        metrics = evaluate_folder(model, data, options.batch_size, options.precision)
     else:
         from byoc_vision.training.evaluation import report_on_folder
 
-        metrics, output = report_on_folder(model, data, output, options.batch_size), None
+        metrics = report_on_folder(model, data, output, options.batch_size, options.precision)
+        output = None
         logger.info("Report: %s", options.output / "report.html")
     text = json.dumps(metrics, indent=2)
     if output:

@@ -99,7 +99,10 @@ def test_a_job_leaves_what_openvino_reads(scenes: Path, prepare: Prepare, capfd:
     assert run_train(paths) == 0
     assert "Exported the OpenVINO model" in "".join(capfd.readouterr())
     image = np.random.default_rng(0).integers(0, 256, (70, 50, 3), dtype=np.uint8)
-    one, other = (Predictor.load(paths.model, "cpu", engine=name).predict([image])[0] for name in ("auto", "torch"))
+    one, other = (
+        Predictor.load(paths.model, "cpu", engine=name, precision="float32").predict([image])[0]
+        for name in ("auto", "torch")
+    )
     assert isinstance(one, Segmentation)
     assert isinstance(other, Segmentation)
     assert (one.labels == other.labels).mean() > 0.99

@@ -11,6 +11,8 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +21,14 @@ import numpy as np
 from byoc_vision.artifact import OPENVINO_FOLDER, WEIGHTS_FILE, ModelConfig
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import Preprocess
+from byoc_vision.system.machine import has_bfloat16
 from byoc_vision.system.quiet_openvino import import_openvino
 
 if TYPE_CHECKING:
     import openvino
     from torch import nn
 
-    from byoc_vision.inference.engines.base import EnginePrecision
+    from byoc_vision.inference.engines.base import EnginePrecision, NamedPrecision
     from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
 
 MODEL_FILE = "model.xml"
@@ -79,7 +82,7 @@ def load(
 ) -> OpenVinoEngine | None:
     """The engine of the artifact in `folder`; None where it has none, or one of other weights.
 
-    Raises DataError where it does not compute what PyTorch does; see `first_that_agrees`.
+    Raises DataError where it does not compute what PyTorch does; see `engine_that_agrees`.
     """
     model, reference = folder / OPENVINO_FOLDER / MODEL_FILE, folder / OPENVINO_FOLDER / REFERENCE_FILE
     if not (model.is_file() and reference.is_file()):
@@ -91,10 +94,10 @@ def load(
     if weights != digest(folder / WEIGHTS_FILE):
         logger.warning("%s was made from other weights than %s; it is not used", model, folder / WEIGHTS_FILE)
         return None
-    return first_that_agrees(model, config.preprocess, expected, threads, streams, precision)
+    return engine_that_agrees(model, config.preprocess, expected, threads, streams, precision)
 
 
-def first_that_agrees(
+def engine_that_agrees(
     model: openvino.Model | Path,
     rule: Preprocess,
     expected: np.ndarray,
@@ -104,23 +107,45 @@ def first_that_agrees(
 ) -> OpenVinoEngine:
     """The engine in the precision asked for, if its answers are PyTorch's; otherwise in float32, with a warning.
 
+    precision: auto is the fastest here of those whose answers are PyTorch's; see `choose_fastest`.
     Raises DataError if those in float32 are not PyTorch's either.
     """
-    from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine, choose_cpu_precision
+    from byoc_vision.inference.engines.fastest import choose_fastest
 
-    if choose_cpu_precision(precision) != "float32":
-        try:
-            engine = OpenVinoEngine(model, threads, streams, precision)
-            compare(engine, rule, expected)
-            return engine
-        except DataError as error:
-            logger.warning("%s; OpenVINO computes in float32 instead", error)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            logger.warning(
-                "OpenVINO cannot compile the network in bfloat16 (%s); it computes in float32 instead", reason
-            )
-    engine = OpenVinoEngine(model, threads, streams, "float32")
+    load_in = partial(_load_and_compare, model, rule, expected, threads, streams)
+    if precision == "bfloat16":
+        return _bfloat16_unless_it_fails(load_in) or load_in("float32")
+    engines = [load_in("float32")]
+    if precision == "auto" and has_bfloat16():
+        other = _bfloat16_unless_it_fails(load_in)
+        engines += [other] if other is not None and not other.exact else []
+    # So many images as under load; `compare` has run as many, so the kernels are there.
+    return choose_fastest(engines, reference_image(rule).repeat(engines[0].streams, axis=0))
+
+
+def _bfloat16_unless_it_fails(load_in: Callable[[NamedPrecision], OpenVinoEngine]) -> OpenVinoEngine | None:
+    """The engine in bfloat16; None, with a warning that says why, if float32 must take its place."""
+    try:
+        return load_in("bfloat16")
+    except DataError as error:
+        logger.warning("%s; OpenVINO computes in float32 instead", error)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        logger.warning("OpenVINO cannot compile the network in bfloat16 (%s); it computes in float32 instead", reason)
+    return None
+
+
+def _load_and_compare(
+    model: openvino.Model | Path,
+    rule: Preprocess,
+    expected: np.ndarray,
+    threads: int | None,
+    streams: int,
+    precision: NamedPrecision,
+) -> OpenVinoEngine:
+    from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
+
+    engine = OpenVinoEngine(model, threads, streams, precision)
     compare(engine, rule, expected)
     return engine
 

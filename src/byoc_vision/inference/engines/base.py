@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EngineName = Literal["auto", "torch", "openvino"]
-EnginePrecision = Literal["auto", "float32", "bfloat16"]  # auto: what the device is known to be fastest in
+NamedPrecision = Literal["float32", "bfloat16"]
+EnginePrecision = Literal["auto", NamedPrecision]  # auto: what the device is fastest in; see `load_engine`
 
 # Where a GPU computes them they stay there, as a tensor, until they are an answer.
 Logits: TypeAlias = Union[np.ndarray, "Tensor"]

@@ -30,7 +30,8 @@ def load_engine(
     engine: auto is PyTorch on a GPU. On a CPU it is OpenVINO, if the artifact holds what it reads and its answers are
     PyTorch's; otherwise PyTorch, in float32 unless another precision is named.
     streams: how many images OpenVINO computes apart.
-    precision: of OpenVINO only if its answers are PyTorch's in float32; float32 otherwise.
+    precision: auto on a CPU is the fastest that `choose_fastest` finds, on a GPU see `choose_precision`. Of OpenVINO
+    only if its answers are PyTorch's in float32; float32 otherwise.
     Raises InputError for OpenVINO on a GPU, DataError where the artifact is damaged or OpenVINO was asked for and its
     answers differ, and what `choose_device` raises.
     """
@@ -64,4 +65,4 @@ def _convert(
     net = TorchEngine.load(folder, config, "cpu").net
     expected = openvino_model.expected_logits(net, config)
     model = to_openvino(net, config)
-    return openvino_model.first_that_agrees(model, config.preprocess, expected, threads, streams, precision)
+    return openvino_model.engine_that_agrees(model, config.preprocess, expected, threads, streams, precision)
