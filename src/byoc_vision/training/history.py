@@ -31,12 +31,15 @@ class EpochRecord:
     images_per_second: float = 0.0
     data_wait: float = 0.0
 
-    def line(self) -> str:
-        """One line of the log, in a stable form that SageMaker's metric regexes read."""
+    def line(self, classes: int | None = None) -> str:
+        """One line of the log, in a stable form that SageMaker's metric regexes read.
+
+        classes: of the model. If the mean over the classes leaves some out, the line ends with their number.
+        """
         metrics = metrics_line({"train:loss": self.train_loss} | named("validation", self.validation))
         return (
             f"epoch={self.epoch} {metrics} learning_rate={self.learning_rate:.3g} seconds={self.seconds:.1f} "
-            f"images_per_second={self.images_per_second:.1f} data_wait={self.data_wait:.0%}"
+            f"images_per_second={self.images_per_second:.1f} data_wait={self.data_wait:.0%}{coverage_note(self.validation, classes)}"
         )
 
 
@@ -111,6 +114,15 @@ class EarlyStopping:
             return True
         gain = value - self.best if self.mode == "max" else self.best - value
         return gain > self.tolerance
+
+
+def coverage_note(metrics: Mapping[str, float], classes: int | None) -> str:
+    """` (f1 over 9 of 10 classes)` if neither predictions nor targets have the tenth; empty if the mean has all."""
+    mean = "miou" if "miou" in metrics else "f1"
+    counted = sum(name.startswith("iou_" if mean == "miou" else "f1_") for name in metrics)
+    if classes is None or mean not in metrics or not 0 < counted < classes:
+        return ""
+    return f" ({mean} over {counted} of {classes} classes)"
 
 
 def metrics_line(metrics: Metrics) -> str:

@@ -197,7 +197,7 @@ class Trainer:
             images_per_second=self.timer.throughput.images_per_second,
             data_wait=self.timer.throughput.data_wait,
         )
-        logger.info(record.line())
+        logger.info(record.line(len(self.config.classes)))
         return record
 
     def validate(self) -> Metrics:
