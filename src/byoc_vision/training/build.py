@@ -210,6 +210,7 @@ def assemble(
         early_stopping=early_stopping(hyperparameters, objective),
         encoder=encoder,
         cache=cache,
+        first_weights=first_weights(pretrained, hyperparameters),
     )
 
 
@@ -362,12 +363,17 @@ def load_weights(net: nn.Module, spec: ModelSpec, job: Job, hyperparameters: Hyp
     except ResourceError:
         if hyperparameters.pretrained is True or channel is not None:
             raise
-        logger.info(
-            "Training starts from random weights: neither a `pretrained` channel nor the Docker image has any for it"
-        )
         return None
-    logger.info("Training starts from %s", info.source)
     return info
+
+
+def first_weights(pretrained: PretrainedInfo | None, hyperparameters: Hyperparameters) -> str:
+    """Where a job without a checkpoint starts from, in words; empty if it asks for random weights."""
+    if pretrained is not None:
+        return pretrained.source
+    if hyperparameters.pretrained is False:
+        return ""
+    return "random weights: neither a `pretrained` channel nor the Docker image has any for it"
 
 
 def seed_everything(seed: int) -> None:
