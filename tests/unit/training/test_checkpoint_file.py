@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +96,65 @@ def test_a_torn_one_is_named_and_passed_over(
     assert newest["step"] == 2
     assert "is not whole and is passed over" in caplog.text
     assert "-00000003.safetensors" in caplog.text
+
+
+def foreign(path: Path, kind: str) -> None:
+    """Make something that has the name of a checkpoint."""
+    match kind:
+        case "empty":
+            path.write_bytes(b"")
+        case "truncated":
+            path.write_bytes(b"\xff\0\0\0\0\0\0\0{")
+        case "other weights":
+            save_file({"w": torch.zeros(1)}, path)
+        case "nested too deeply":
+            metadata = {"byoc_vision_checkpoint": "1", "content": "[" * 100_000, "checksum": "0"}
+            save_file({}, path, metadata)
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "link to itself":
+            path.symlink_to(path)
+
+
+@pytest.mark.parametrize(
+    "kind", ["empty", "truncated", "other weights", "nested too deeply", "folder", "pipe", "link to itself"]
+)
+@pytest.mark.parametrize(
+    "name", ["checkpoint-99999999.safetensors", "best-99999999.safetensors", "checkpoint-00000003.safetensors"]
+)
+def test_a_foreign_file_is_left_alone_and_does_not_count(store: CheckpointStore, kind: str, name: str) -> None:
+    write(store, 2)
+    foreign(store.folder / name, kind)
+    for step in (3, 4):
+        store.write(content(step), None, 1)
+    newest = store.newest()
+    assert newest is not None
+    assert newest["step"] == 4
+    assert newest["best"] == {"epoch": 1}
+    assert len(store.whole()) == 2
+    assert os.path.lexists(store.folder / name)
+
+
+def test_numbers_of_more_than_eight_digits_are_found_again(store: CheckpointStore) -> None:
+    write(store, 1)
+    store.path(1).rename(store.path(99_999_999))
+    store.write(content(2), None, 1)
+    newest = store.newest()
+    assert newest is not None
+    assert newest["step"] == 2
+
+
+def test_other_names_are_left_alone(store: CheckpointStore) -> None:
+    names = {"notes.writing", "checkpoint-1.safetensors", "checkpoint-00000001.safetensors.bak", "mlflow.json"}
+    for name in names:
+        (store.folder / name).write_text("mine")
+    (store.folder / ".checkpoint-00000001.safetensors.writing").mkdir()
+    store.prepare()
+    write(store, 3)
+    assert names <= {path.name for path in store.folder.iterdir()}
+    assert store.whole() == [3, 4]
 
 
 def test_another_format_is_refused_with_the_way_out(store: CheckpointStore) -> None:
