@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from byoc_vision.atomic_write import give_usual_mode
+from byoc_vision.atomic_write import free_bytes, give_usual_mode
 from byoc_vision.errors import InputError, ResourceError
 
 logger = logging.getLogger(__name__)
@@ -112,7 +112,8 @@ class CheckpointStore:
             self._prune(best_number)
         except (OSError, SafetensorError) as error:
             raise ResourceError(
-                f"{self.path(number)}: the checkpoint could not be written ({error}); the one before is intact. Give "
+                f"{self.path(number)}: the checkpoint could not be written ({error}); {_bytes_of(content, best):,} "
+                f"bytes are needed, {free_bytes(self.folder) or 0:,} are free. The one before is intact. Give "
                 "the job a larger volume, or set checkpoint_keep=1, or 0 to train without checkpoints"
             ) from error
         return best_number
@@ -201,6 +202,14 @@ def read_file(path: Path, tensors: bool = True) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise TornError(f"{path} (its header is damaged)")
     return content
+
+
+def _bytes_of(*contents: Mapping[str, Any] | None) -> int:
+    """Of all their tensors."""
+    tensors: dict[str, Tensor] = {}
+    for place, content in enumerate(contents):
+        pack(dict(content or {}), tensors, str(place))
+    return sum(tensor.nbytes for tensor in tensors.values())
 
 
 def _beside(path: Path) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from support.disks import files_of_at_most
 from support.modes import folder_for_all, mode, umask, without_root
 
 from byoc_vision.errors import InputError, ResourceError
@@ -187,16 +187,14 @@ def test_a_folder_that_cannot_be_written_is_named_at_the_start(tmp_path: Path) -
 @pytest.fixture
 def small_files() -> Iterator[None]:
     """No file may exceed 64 KiB: writing more fails as on a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with files_of_at_most(2**16):
+        yield
 
 
 @pytest.mark.usefixtures("small_files")
 def test_a_full_disk_leaves_the_last_good_checkpoint(store: CheckpointStore) -> None:
     store.write(content(1), None, None)
-    with pytest.raises(ResourceError, match=r"could not be written .*the one before is intact"):
+    with pytest.raises(ResourceError, match=r"could not be written .* bytes are needed, .* The one before is intact"):
         store.write(content(2, size=2**20), None, None)
     assert [path.name for path in store.folder.iterdir()] == ["checkpoint-00000001.safetensors"]
     newest = store.newest()
