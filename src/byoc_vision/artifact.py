@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from byoc_vision import __version__
 from byoc_vision.archives import MODELS, unpacked
-from byoc_vision.atomic_write import renamed_into_place, write_whole
+from byoc_vision.atomic_write import renamed_into_place, written_or_named
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.types import ClassInfo, ModelSpec
@@ -65,16 +65,22 @@ class ModelConfig(BaseModel):
 def save(folder: Path, config: ModelConfig, state: dict[str, Tensor]) -> None:
     """Write the artifact into `folder`, each file beside its place and then renamed.
 
-    The model config comes last: a folder that has one is whole. What was made of other weights is removed.
+    Both are written before one is renamed, so a whole model that is there stays if the disk is full. The model config
+    comes last: a folder that has one is whole. What was made of other weights is removed.
+
+    Raises ResourceError, which names the file, the free bytes and the need.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(folder / OPENVINO_FOLDER, ignore_errors=True)
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    with renamed_into_place(folder / WEIGHTS_FILE) as path:
-        save_file(contiguous, path, metadata={"format": "pt", "byoc_vision": __version__})
-    write_whole(folder / CONFIG_FILE, config.model_dump_json(indent=2) + "\n")
+    need = sum(tensor.nbytes for tensor in contiguous.values())
+    with written_or_named(folder / WEIGHTS_FILE, need, (OSError, SafetensorError)):
+        folder.mkdir(parents=True, exist_ok=True)
+        with renamed_into_place(folder / CONFIG_FILE) as described, renamed_into_place(folder / WEIGHTS_FILE) as path:
+            described.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            save_file(contiguous, path, metadata={"format": "pt", "byoc_vision": __version__})
+            shutil.rmtree(folder / OPENVINO_FOLDER, ignore_errors=True)
 
 
 def load(source: Path) -> tuple[ModelConfig, dict[str, Tensor]]:

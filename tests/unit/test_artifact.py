@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.disks import files_of_at_most
 from support.modes import folder_for_all, mode, umask, without_root
 
 from byoc_vision import artifact
 from byoc_vision.artifact import CONFIG_FILE, WEIGHTS_FILE, ModelConfig
-from byoc_vision.errors import DataError
+from byoc_vision.errors import DataError, ResourceError
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.types import ClassInfo, ModelSpec
 
@@ -54,6 +55,25 @@ def test_their_modes_are_those_that_the_umask_gives(tmp_path: Path, state: dict[
         CONFIG_FILE: 0o644,
         WEIGHTS_FILE: 0o644,
     }
+
+
+@pytest.mark.parametrize("too_large", ["weights", "config"])
+def test_a_full_disk_is_named_and_the_model_that_is_there_stays(
+    folder: Path, state: dict[str, torch.Tensor], too_large: str
+) -> None:
+    config, weights = CARD, {name: tensor + 1 for name, tensor in state.items()}
+    if too_large == "weights":
+        weights |= {"large": torch.zeros(10_000)}
+    else:
+        config = CARD.model_copy(update={"classes": tuple(ClassInfo(name=f"class {n}") for n in range(1000))})
+    (folder / "openvino").mkdir()
+    said = r"model\.safetensors could not be written .* needed, [\d,]+ bytes are free"
+    with files_of_at_most(2**12), pytest.raises(ResourceError, match=said):
+        artifact.save(folder, config, weights)
+    kept, its = artifact.load(folder)
+    assert kept == CARD
+    assert same(its, state)
+    assert sorted(path.name for path in folder.iterdir()) == [CONFIG_FILE, WEIGHTS_FILE, "openvino"]
 
 
 @pytest.mark.parametrize("name", [CONFIG_FILE, WEIGHTS_FILE])

@@ -224,6 +224,7 @@ def _settings(job: Job, hyperparameters: Hyperparameters) -> dict[str, Any]:
         },
         "balanced": hyperparameters.class_weights != "none" or hyperparameters.sampling != "natural",
         "report_file": job.paths.output_data / REPORT_FILE,
+        "report_optional": True,
     }
 
 
