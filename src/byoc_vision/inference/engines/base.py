@@ -1,4 +1,4 @@
-"""What an engine is to the rest of the package."""
+"""The interface of an engine."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EngineName = Literal["auto", "torch", "openvino"]
-EnginePrecision = Literal["auto", "float32", "bfloat16"]  # auto: what the device is known to be fastest in
+EnginePrecision = Literal["auto", "float32", "bfloat16"]  # auto: the device's fastest
 
-# Where a GPU computes them they stay there, as a tensor, until they are an answer.
+# A tensor if a GPU computes them: they stay on the GPU until postprocessing.
 Logits: TypeAlias = Union[np.ndarray, "Tensor"]
 
 
@@ -25,10 +25,10 @@ class Engine(Protocol):
 
     @property
     def device(self) -> str:
-        """As torch names it: `cpu`, `cuda:0`."""
+        """The device in torch's notation: `cpu`, `cuda:0`."""
 
     def run(self, images: np.ndarray) -> Logits:
         """RGB images, uint8 [N, h, w, 3], to logits, float32 [N, K] or [N, K, h, w]."""
 
     def warm_up(self, images: np.ndarray) -> None:
-        """Make `run` as fast for up to this many images as it will be."""
+        """Run up to this many images once, so that later calls of `run` are fast."""
