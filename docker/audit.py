@@ -1,7 +1,7 @@
-"""Ask an advisory database whether the packages of the image have known vulnerabilities.
+"""Check the packages of the image for known vulnerabilities, in an advisory database.
 
-Run by `make audit`. pip-audit reads the lock files as they are, and asks OSV (https://osv.dev). Status 1: there are
-vulnerabilities, 2: the database could not be asked, so that nothing is known.
+`make audit` runs it. pip-audit reads the lock files and queries OSV (https://osv.dev). Exit status 1: there are
+vulnerabilities; 2: the query failed, so nothing is known.
 """
 
 from __future__ import annotations
@@ -14,51 +14,51 @@ import urllib.request
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-# What can be in the image.
+# The packages that can be in the image.
 LOCKS = ("build.lock", "requirements.lock", "mlflow.lock", "multi-model-server.lock")
-# A package whose vulnerabilities are long known. A database that knows none of them says nothing about ours.
+# A package with old, well-known vulnerabilities. If a database does not know them, its result means nothing.
 KNOWN = {"package": {"name": "jinja2", "ecosystem": "PyPI"}, "version": "2.4.1"}
-# Advisories that are known and accepted: the id, and why it cannot harm.
+# Accepted advisories: the id, and why it is harmless here.
 ACCEPTED: dict[str, str] = {}
 
 
 class DatabaseError(Exception):
-    """The database cannot be asked."""
+    """The query of the database failed."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("locks", nargs="*", type=Path, help=f"lock files; default: {', '.join(LOCKS)}")
-    parser.add_argument("--osv-url", default="https://api.osv.dev/v1/query", help="where to ask")
+    parser.add_argument("--osv-url", default="https://api.osv.dev/v1/query", help="the address of the database")
     arguments = parser.parse_args()
     try:
-        ask_for_what_is_known(arguments.osv_url)
+        check_database(arguments.osv_url)
     except DatabaseError as error:
         print(f"error: {error}: nothing was audited", file=sys.stderr)
-        print("Try again where there is a network, or name a mirror: make audit OSV_URL=https://…", file=sys.stderr)
+        print("Try again with a network connection, or set a mirror: make audit OSV_URL=https://…", file=sys.stderr)
         return 2
     status = audit(arguments.locks or [FOLDER / name for name in LOCKS], arguments.osv_url)
     if status:
-        print("`make lock UPGRADE=1` takes newer versions; docker/audit.py can accept an advisory.", file=sys.stderr)
+        print("`make lock UPGRADE=1` locks newer versions; docker/audit.py can accept an advisory.", file=sys.stderr)
     return status
 
 
-def ask_for_what_is_known(url: str) -> None:
-    """Tells a database that is away, or no database, from one that knows of nothing."""
+def check_database(url: str) -> None:
+    """Raises DatabaseError if the database cannot be reached, or does not know a well-known vulnerability."""
     request = urllib.request.Request(url, json.dumps(KNOWN).encode(), {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            known = json.load(answer).get("vulns")
+        with urllib.request.urlopen(request, timeout=30) as response:
+            known = json.load(response).get("vulns")
     except OSError as error:
         raise DatabaseError(f"{url} cannot be reached ({error})") from error
     except ValueError as error:
-        raise DatabaseError(f"{url} does not answer as OSV does") from error
+        raise DatabaseError(f"the response of {url} is not in OSV's format") from error
     if not known:
         raise DatabaseError(f"{url} does not even know the old vulnerabilities of jinja2 2.4.1")
 
 
 def audit(locks: list[Path], url: str) -> int:
-    """The status of pip-audit, which prints what it finds. Strict: a package that cannot be judged is a failure."""
+    """Run pip-audit, which prints its findings. Returns its status; a package that it cannot check is a failure."""
     command = [
         sys.executable,
         "-m",

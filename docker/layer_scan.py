@@ -1,7 +1,7 @@
-"""Look for secrets in every layer of an image, also in what a later layer has deleted, and in its history.
+"""Search every layer of an image and its history for secrets, including files that a later layer deletes.
 
-Run by `make scan`. The image streams through as `docker save` writes it; nothing is unpacked to the disk. With status 1
-there are findings; each is named by its place and its first characters alone.
+`make scan` runs it. It reads the image as a stream from `docker save` and unpacks nothing to the disk. Exit status 1:
+there are findings; each is printed with its place and only its first characters.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OVERLAP = 4096  # bytes of a chunk that are searched again with the next one
 
 @dataclass(frozen=True)
 class Pattern:
-    """What a secret looks like. It begins with the anchor, which is quick to look for; most files have none."""
+    """The pattern of a secret. It starts with the anchor, which is fast to search for; most files do not contain it."""
 
     name: str
     anchor: bytes
@@ -41,7 +41,7 @@ def pattern(name: str, anchor: str, rest: str) -> Pattern:
     return Pattern(name, anchor.encode(), re.compile(rf"(?<![A-Za-z0-9]){re.escape(anchor)}{rest}".encode()))
 
 
-# AWS's own examples end with EXAMPLE. A private key is one only with its base64: code, too, names the first line.
+# AWS's own examples end with EXAMPLE. A private key needs its base64 body: code also contains the first line.
 SECRETS = (
     pattern("an AWS access key", "AKIA", r"[A-Z2-7]{16}\b(?<!EXAMPLE)"),
     pattern("a temporary AWS access key", "ASIA", r"[A-Z2-7]{16}\b(?<!EXAMPLE)"),
@@ -63,9 +63,9 @@ SECRETS = (
     pattern("a PyPI token", "pypi-AgE", r"[A-Za-z0-9_-]{50,}"),
     pattern("a Slack token", "xox", r"[abprs]-[0-9]{10,}-[A-Za-z0-9-]{10,}"),
 )
-# Keys that everybody has: packages bring them for their tests, GnuTLS for its test of itself.
+# Public keys: some packages contain them for their tests, GnuTLS for its self-test.
 PUBLIC = re.compile(r"/site-packages/[\w-]+/tests?/|/libgnutls\.so")
-# In code and documentation addresses with a password are examples, in settings they are not.
+# In code and documentation, addresses with a password are examples; in settings they are real.
 SETTINGS = re.compile(r"^(etc|root|home)/|(^|/)(pip\.conf|direct_url\.json|auth\.conf|[^/]+\.(list|sources))$")
 PASSWORD = Pattern("an address with a password", b"://", re.compile(rb"://[^/\s:@\"']{1,80}:[^/\s@\"']{3,200}@[\w.-]+"))
 ASSIGNMENT = re.compile(
@@ -89,7 +89,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Part:
-    """A layer, or one of the settings beside the layers. To be read before the next one: they come in a stream."""
+    """A layer, or one of the settings files beside the layers. Read it before the next one: they come in a stream."""
 
     name: str
     content: IO[bytes] | gzip.GzipFile
@@ -122,7 +122,7 @@ def main() -> int:
 
 
 def image_parts(stream: IO[bytes]) -> Iterator[Part]:
-    """What `docker save` writes. Layers are told by how they begin: their names differ with the version of Docker."""
+    """The parts of the output of `docker save`. Layers are detected from their first bytes: names vary with Docker."""
     with archive(stream) as members:
         for member in members:
             file = members.extractfile(member) if member.isfile() else None
@@ -138,7 +138,7 @@ def image_parts(stream: IO[bytes]) -> Iterator[Part]:
 
 
 def archive(stream: IO[bytes] | gzip.GzipFile) -> tarfile.TarFile:
-    """A tar archive read from the front to the end, without a way back. One without a byte has no members."""
+    """A tar archive that is read once, as a stream. An empty stream has no members."""
     return tarfile.open(fileobj=stream, mode="r|")
 
 
@@ -155,14 +155,14 @@ def layer_findings(stream: IO[bytes] | gzip.GzipFile, name: str) -> Iterator[Fin
 
 
 def settings_findings(content: bytes, place: str) -> Iterator[Finding]:
-    """What the environment, the labels and the history, with its arguments, give away."""
+    """Secrets in the environment, the labels, and the history with its arguments."""
     yield from content_findings(io.BytesIO(content), place, (*SECRETS, PASSWORD))
     for match in set(ASSIGNMENT.findall(content)):
         yield Finding(place, "a value for a secret", match[:8].decode(errors="replace"))
 
 
 def content_findings(file: IO[bytes] | gzip.GzipFile, place: str, patterns: tuple[Pattern, ...]) -> Iterator[Finding]:
-    """Each secret once, also where it lies across two chunks."""
+    """Each secret once, even if it spans two chunks."""
     seen: set[bytes] = set()
     block = b""
     while chunk := file.read(CHUNK):

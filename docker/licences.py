@@ -1,7 +1,7 @@
-"""Under which licence each package in the image comes, and which licences may be in it.
+"""The licence of each package in the image, and the licences that are allowed.
 
-Read by docker/sbom.py while the image is built. Where a package names its licence in words, WORDS has the identifier of
-SPDX (https://spdx.org/licenses/). What nobody allowed ends the build.
+docker/sbom.py uses it during the build of the image. If a package names its licence in words, WORDS has the identifier
+of SPDX (https://spdx.org/licenses/). A licence that is not allowed stops the build.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ PERMISSIVE = frozenset(
     {"0BSD", "BSD-2-Clause", "BSD-3-Clause", "LicenseRef-BSD", "HPND", "ISC", "MIT", "MIT-0", "MIT-CMU", "Zlib"}
     | {"Apache-2.0", "BSL-1.0", "CC0-1.0", "CNRI-Python", "PSF-2.0", "Python-2.0", "Unlicense", "ZPL-2.1"}
 )
-# Weak copyleft: packages used as they are, each a module of its own that anyone can replace.
+# Weak copyleft: unmodified packages, each a separate module that anyone can replace.
 WEAK_COPYLEFT = frozenset(("LGPL-2.1-only", "LGPL-2.1-or-later", "LGPL-3.0-only", "LGPL-3.0-or-later", "MPL-2.0"))
 ALLOWED = PERMISSIVE | WEAK_COPYLEFT
 
 
 @dataclass(frozen=True)
 class Exemption:
-    """Packages, by a pattern of their names, that may come under another licence, or say none."""
+    """Packages, by a pattern of their names, that may have another licence, or state none."""
 
     packages: str
     licence: str
@@ -40,11 +40,13 @@ EXEMPTIONS = (
         "the CUDA libraries that torch loads; NVIDIA's licence lets them be passed on as a part of an application",
     ),
     Exemption(
-        "cuda-toolkit", "LicenseRef-NVIDIA-Proprietary", "says nothing; it is empty, and asks for NVIDIA's others"
+        "cuda-toolkit",
+        "LicenseRef-NVIDIA-Proprietary",
+        "states no licence; it is empty and only depends on NVIDIA's other packages",
     ),
 )
 
-# What packages write instead of an identifier: the field License, its first line, or a classifier.
+# What packages write instead of an identifier, in the field License, its first line, or a classifier.
 WORDS = {
     "2-clause bsd license": "BSD-2-Clause",
     "3-clause bsd license": "BSD-3-Clause",
@@ -78,7 +80,7 @@ LICENSING = Licensing()
 
 @dataclass(frozen=True)
 class Package:
-    """A Python package as the image holds it; the licence is an SPDX expression, or UNKNOWN."""
+    """A Python package in the image; the licence is an SPDX expression, or UNKNOWN."""
 
     name: str
     version: str
@@ -86,13 +88,13 @@ class Package:
 
     @classmethod
     def described_by(cls, metadata: PackageMetadata) -> Package:
-        """From the METADATA that pip has installed."""
+        """The package of an installed METADATA file."""
         name = re.sub(r"[-_.]+", "-", metadata["Name"]).lower()
         return cls(name, metadata["Version"], declared(metadata) or exempted(name) or UNKNOWN)
 
 
 def declared(metadata: PackageMetadata) -> str | None:
-    """The SPDX expression that a package's metadata state, the more exact field first; None where they state none.
+    """The SPDX expression in a package's metadata, from the most exact field; None if there is none.
 
     Fields: https://packaging.python.org/en/latest/specifications/core-metadata/. Of several classifiers all count.
     """
@@ -110,14 +112,14 @@ def declared(metadata: PackageMetadata) -> str | None:
 
 
 def identified(words: str) -> str | None:
-    """The SPDX expression that the words stand for, or are where they are one that is allowed."""
+    """The SPDX expression for the words, or the words themselves if they are an allowed expression; else None."""
     if found := WORDS.get(words.strip().lower()):
         return found
     return words.strip() if allowed(words) else None
 
 
 def slug(words: str) -> str:
-    """What SPDX takes as the name of a licence of one's own."""
+    """The words in the form that SPDX allows for a custom licence name."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", words.strip())[:60].strip("-")
 
 
@@ -126,18 +128,18 @@ def exempted(name: str) -> str | None:
 
 
 def complaints(packages: Iterable[Package]) -> list[str]:
-    """A line for each package whose licence nobody allowed."""
+    """A line for each package whose licence is not allowed."""
     return [
         f"{package.name} {package.version}: "
         + ("it states no licence" if package.licence == UNKNOWN else f"{package.licence} is not allowed")
-        + "; leave it out, or say in docker/licences.py why it may be there"
+        + "; remove the package, or add an exemption with a reason to docker/licences.py"
         for package in packages
         if package.licence != exempted(package.name) and not allowed(package.licence)
     ]
 
 
 def allowed(licence: str) -> bool:
-    """Whether an SPDX expression can be met with what ALLOWED holds: every part of AND, one part of OR."""
+    """Whether ALLOWED satisfies an SPDX expression: every part of AND, one part of OR."""
     try:
         return permits(LICENSING.parse(licence, simple=True))
     except ExpressionError:
@@ -157,7 +159,7 @@ def permits(expression: LicenseExpression | None) -> bool:
 
 
 def table(python: Iterable[Package], debian: Iterable[tuple[str, str, str]]) -> str:
-    """What `make sbom` brings out for people: name, version and licence of each package."""
+    """The text that `make sbom` extracts: name, version and licence of each package."""
     rows = [(package.name, package.version, package.licence) for package in python]
     sections = [
         ("Python packages", sorted(rows)),

@@ -1,7 +1,7 @@
-"""Push the image to Amazon ECR: log in, make the repository if it is missing, tag, push.
+"""Push the image to Amazon ECR: log in, create the repository if it is missing, tag, push.
 
-Run by `make login`, `make check-tag` and `make push`. Credentials come from boto3's usual chain. The AWS endpoint can
-be changed with AWS_ENDPOINT_URL, the registry's address with --registry.
+`make login`, `make check-tag` and `make push` run it. Credentials come from boto3's usual chain. AWS_ENDPOINT_URL
+changes the AWS endpoint, --registry the registry's address.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ MANIFEST_TYPES = (
 
 
 class PushError(Exception):
-    """Something that the caller can mend."""
+    """An error that the user can fix."""
 
 
 @dataclass(frozen=True)
 class Registry:
-    """Where to push, and who we are there."""
+    """The registry's address and the credentials for it."""
 
     address: str
     user: str
@@ -42,7 +42,7 @@ class Registry:
 
     @property
     def url(self) -> str:
-        """Docker speaks plain HTTP to a registry on this machine, and HTTPS to any other."""
+        """Docker uses plain HTTP for a registry on this machine, and HTTPS for any other."""
         local = self.address.split(":")[0] in ("localhost", "127.0.0.1")
         return f"{'http' if local else 'https'}://{self.address}"
 
@@ -84,7 +84,7 @@ def log_in(session: boto3.Session, account: str, address: str | None, docker: st
     """Log the docker client in with a token of 12 hours."""
     grant = session.client("ecr").get_authorization_token()["authorizationData"][0]
     user, _, password = base64.b64decode(grant["authorizationToken"]).decode().partition(":")
-    # The caller's own registry, https://ACCOUNT.dkr.ecr.REGION.SUFFIX, tells the suffix of this AWS partition.
+    # The caller's own registry, https://ACCOUNT.dkr.ecr.REGION.SUFFIX, contains the suffix of this AWS partition.
     own_registry = grant["proxyEndpoint"].partition("://")[2]
     registry = Registry(address or f"{account}.{own_registry.partition('.')[2]}", user, password)
     run(docker, "login", "--username", user, "--password-stdin", registry.address, stdin=password)
@@ -92,22 +92,22 @@ def log_in(session: boto3.Session, account: str, address: str | None, docker: st
 
 
 def ensure_repository(session: boto3.Session, account: str, name: str) -> bool:
-    """Make the repository if it is missing. Whether it lets no tag be overwritten.
+    """Create the repository if it is missing. Returns whether its tags are immutable.
 
-    One that we make looks for known vulnerabilities in what is pushed. It lets tags be overwritten, for FORCE=1; the
-    one of examples/on_sagemaker/cloudformation.yml does not.
+    A repository created here scans pushed images for known vulnerabilities, and its tags can be overwritten (FORCE=1);
+    the tags of the repository in examples/on_sagemaker/cloudformation.yml are immutable.
     """
     kept = keeps_tags(session, account, name)
     if kept is None:
         scan = {"scanOnPush": True}
         ecr = session.client("ecr")
         ecr.create_repository(registryId=account, repositoryName=name, imageScanningConfiguration=scan)
-        print(f"made the repository {name} in {session.region_name}")
+        print(f"created the repository {name} in {session.region_name}")
     return bool(kept)
 
 
 def keeps_tags(session: boto3.Session, account: str, name: str) -> bool | None:
-    """Whether a repository lets no tag be overwritten, None if it is missing."""
+    """Whether a repository's tags are immutable; None if the repository is missing."""
     ecr = session.client("ecr")
     try:
         found = ecr.describe_repositories(registryId=account, repositoryNames=[name])["repositories"][0]
@@ -117,7 +117,7 @@ def keeps_tags(session: boto3.Session, account: str, name: str) -> bool | None:
 
 
 def check_tag(session: boto3.Session, account: str, registry: Registry, arguments: argparse.Namespace) -> None:
-    """Before a build, which takes long: raises PushError if its push would be refused because the tag exists."""
+    """Raises PushError if a push would fail because the tag exists. Call it before a build, which takes long."""
     remote = f"{registry.address}/{arguments.image}:{arguments.tag}"
     kept = keeps_tags(session, account, arguments.image)
     if kept is not None and remote_image_id(registry, arguments.image, arguments.tag) is not None:
@@ -129,7 +129,7 @@ def check_tag(session: boto3.Session, account: str, registry: Registry, argument
 
 
 def push(registry: Registry, arguments: argparse.Namespace, *, tags_are_kept: bool) -> None:
-    """Push the image under its tag. A tag that holds another image is left alone unless told otherwise."""
+    """Push the image under its tag. A tag of another image is overwritten only with --force."""
     docker, local = arguments.docker, f"{arguments.image}:{arguments.tag}"
     remote = f"{registry.address}/{local}"
     try:
@@ -159,7 +159,7 @@ def push(registry: Registry, arguments: argparse.Namespace, *, tags_are_kept: bo
 
 
 def remote_image_id(registry: Registry, name: str, tag: str) -> str | None:
-    """The id of the image that a tag names, None where there is no such tag.
+    """The id of the image with a tag; None if the tag does not exist.
 
     https://distribution.github.io/distribution/spec/api/#pulling-an-image-manifest
     """
@@ -169,26 +169,26 @@ def remote_image_id(registry: Registry, name: str, tag: str) -> str | None:
         headers={"Accept": ", ".join(MANIFEST_TYPES), "Authorization": f"Basic {credentials}"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            manifest = json.load(answer)
-            # An index has no configuration of its own; there, as in Docker's containerd store, the id is the digest.
-            return str(manifest.get("config", {}).get("digest") or answer.headers["Docker-Content-Digest"])
+        with urllib.request.urlopen(request, timeout=60) as response:
+            manifest = json.load(response)
+            # An index has no configuration; its id is the digest, as in Docker's containerd store.
+            return str(manifest.get("config", {}).get("digest") or response.headers["Docker-Content-Digest"])
     except urllib.error.HTTPError as error:
         if error.code == 404:
             return None
-        raise PushError(f"{request.full_url} answered {error.code} {error.reason}") from error
+        raise PushError(f"{request.full_url} returned {error.code} {error.reason}") from error
     except OSError as error:
         raise PushError(f"{request.full_url} cannot be reached: {error}") from error
 
 
 def run(*command: str, stdin: str | None = None, quiet: bool = False) -> str:
-    """Run a command and return its output; a quiet one prints nothing while it works."""
+    """Run a command. quiet: capture its output and return it, instead of printing it."""
     try:
         done = subprocess.run(
             command, input=stdin, text=True, check=True, stdout=subprocess.PIPE if quiet else None, stderr=None
         )
     except FileNotFoundError as error:
-        raise PushError(f"{command[0]} is not installed; DOCKER=… names the docker client") from error
+        raise PushError(f"{command[0]} is not installed; install it, or set DOCKER=… to the docker client") from error
     except subprocess.CalledProcessError as error:
         raise PushError(f"`{' '.join(command)}` failed with status {error.returncode}") from error
     return done.stdout or ""

@@ -1,8 +1,8 @@
-"""List all that is in the image, as CycloneDX (https://cyclonedx.org) and as text, with the licences.
+"""List all packages in the image with their licences, as CycloneDX (https://cyclonedx.org) and as text.
 
-Run by docker/Dockerfile, in the stage whose content it lists, with a Python that has cyclonedx-bom:
+docker/Dockerfile runs it in the stage whose content it lists, with a Python that has cyclonedx-bom:
     python sbom.py --environment /opt/byoc/venv --output /opt/byoc
-It ends with status 1 where a licence is not allowed. The same packages give the same bytes.
+Its exit status is 1 if a licence is not allowed. The same packages give the same bytes.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class DebianPackage:
     source: str
 
     def licences(self, root: Path) -> list[str]:
-        """As /usr/share/doc/…/copyright names them: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+        """The licences in /usr/share/doc/…/copyright: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 
-        Where the file is prose, the licences of Debian's common ones that it refers to.
+        If the file is prose, Debian's common licences that it refers to.
         """
         path = root / "usr/share/doc" / self.name / "copyright"
         if not path.exists():
@@ -52,7 +52,7 @@ class DebianPackage:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--environment", type=Path, required=True, help="the virtual environment")
-    parser.add_argument("--root", type=Path, default=Path("/"), help="where the Debian system is")
+    parser.add_argument("--root", type=Path, default=Path("/"), help="the root of the Debian system")
     parser.add_argument("--output", type=Path, required=True, help="the folder for sbom.cdx.json and licences.txt")
     arguments = parser.parse_args()
     packages = python_packages(arguments.environment)
@@ -86,7 +86,7 @@ def debian_packages(root: Path) -> Iterator[DebianPackage]:
 
 
 def distribution(root: Path) -> tuple[str, str]:
-    """Its name and version, as package URLs write them: ("debian", "debian-12")."""
+    """The distribution's name and version in the form of package URLs: ("debian", "debian-12")."""
     os_release = (root / "etc/os-release").read_text(encoding="utf-8")
     fields = dict(re.findall(r'^([A-Z_]+)="?([^"\n]*)"?$', os_release, re.MULTILINE))
     name = fields.get("ID", "debian")
@@ -99,8 +99,8 @@ def bill_of_materials(
     debian: list[tuple[DebianPackage, list[str]]],
     distribution: tuple[str, str],
 ) -> dict[str, Any]:
-    """The CycloneDX document. cyclonedx-py lists the Python packages; their licences are those that docker/licences.py
-    found, so that what is stated is what was checked."""
+    """The CycloneDX document. cyclonedx-py lists the Python packages; docker/licences.py gives their licences, so that
+    the document states the licences that were checked."""
     command = (sys.executable, "-m", "cyclonedx_py", "environment", str(environment), "--output-reproducible")
     options = ("--spec-version", SPECIFICATION, "--output-format", "JSON", "--output-file", "-")
     done = subprocess.run((*command, *options), check=True, stdout=subprocess.PIPE, text=True)
@@ -108,7 +108,7 @@ def bill_of_materials(
     for component in document["components"]:
         package = packages[re.sub(r"[-_.]+", "-", component["name"]).lower()]
         component["licenses"] = [{"expression": package.licence}]
-        # Ours is installed from a file that was gone the moment after; its hash changes with each build.
+        # Our package is installed from a temporary file, whose hash changes with each build.
         if references := component.pop("externalReferences", None):
             kept = [one for one in references if not one["url"].startswith("file:")]
             component |= {"externalReferences": kept} if kept else {}

@@ -1,6 +1,6 @@
-"""Say what fills an image: its layers, and the largest Python packages, as Markdown tables.
+"""Print the sizes of an image's layers and of its largest Python packages, as Markdown tables.
 
-Run by `make size`. Sizes are of the unpacked files, in MB of 10⁶ bytes.
+`make size` runs it. Sizes are of the unpacked files, in MB of 10⁶ bytes.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import subprocess
 import sys
 
 LARGEST = 15
-# What our Dockerfile's steps leave, the first that matches.
+# The content of the layers of our Dockerfile; the first matching pattern counts.
 SUBJECTS = (
     (r"COPY /opt/byoc/venv", "Python packages of docker/requirements.lock"),
-    (r"CUDA_COMPAT", "NVIDIA's newer driver libraries for older hosts, where apt has them"),
+    (r"CUDA_COMPAT", "NVIDIA's newer driver libraries for older hosts, if apt has them"),
     (r"apt-get install .*ca-certificates python3 ", "Python and certificates, from apt"),
-    (r"MULTI_MODEL_SERVER|multi-model-server\.lock", "AWS's multi-model-server, where it was asked for"),
-    (r"mlflow\.lock", "MLflow's client, where it was asked for"),
+    (r"MULTI_MODEL_SERVER|multi-model-server\.lock", "AWS's multi-model-server, if it was selected"),
+    (r"mlflow\.lock", "MLflow's client, if it was selected"),
     (r"COPY container", "train, serve"),
     (r"/tmp/wheels", "byoc-vision"),
-    (r"PRETRAINED", "pretrained weights, where they were asked for"),
+    (r"PRETRAINED", "pretrained weights, if they were selected"),
     (r"sbom\.py", "the list of packages and licences"),
 )
 MEASURE = """

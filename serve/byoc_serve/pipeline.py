@@ -109,7 +109,7 @@ class Pipeline:
             if isinstance(run, RequestError):
                 return encoder.encode_error(run)
             assert logits is not None
-            return encoder.encode(run.inference.answer(), run.rgb) if run.inference.add(logits) else None
+            return encoder.encode(run.inference.prediction(), run.rgb) if run.inference.add(logits) else None
 
 
 class _Queued:

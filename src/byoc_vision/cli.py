@@ -173,8 +173,8 @@ def _log_outcomes(outcomes: Iterable[FileOutcome]) -> int:
             failed += 1
             logger.error(outcome.error)
         else:
-            answer = f": {outcome.answer}" if outcome.answer else ""
-            logger.info("%s%s → %s", outcome.source, answer, outcome.written)
+            note = f": {outcome.note}" if outcome.note else ""
+            logger.info("%s%s → %s", outcome.source, note, outcome.written)
     return failed
 
 

@@ -1,7 +1,7 @@
-"""The device and the number format that a network runs in.
+"""Chooses the device and the number format of a network.
 
-bfloat16 halves memory traffic and doubles arithmetic on hardware made for it, and needs no care. float16 needs its
-loss scaled: Micikevicius et al., "Mixed Precision Training", 2018.
+On hardware that supports it, bfloat16 halves memory traffic and doubles arithmetic speed, and needs no loss scaling.
+float16 needs it: Micikevicius et al., "Mixed Precision Training", 2018.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from byoc_vision.system.machine import has_amx_bfloat16
 PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_BFLOAT16_CAPABILITY = (8, 0)  # Ampere: the first GPUs whose tensor cores know bfloat16
+_BFLOAT16_CAPABILITY = (8, 0)  # Ampere: the first GPUs whose tensor cores support bfloat16
 
 
 @dataclass(frozen=True)
 class Precision:
-    """The number format of matrix products and convolutions on a kind of device. Weights stay float32."""
+    """The number format of matrix products and convolutions on a type of device. Weights stay float32."""
 
     dtype: torch.dtype
     device_type: str
@@ -32,11 +32,11 @@ class Precision:
         return self.dtype != torch.float32
 
     def autocast(self) -> torch.autocast:
-        """The context that the forward pass runs in; it does nothing in float32."""
+        """The context for the forward pass; it does nothing in float32."""
         return torch.autocast(self.device_type, dtype=self.dtype if self.is_mixed else None, enabled=self.is_mixed)
 
     def scaler(self) -> torch.amp.GradScaler:
-        """The loss scaler: at work in float16, whose gradients would vanish, and transparent otherwise."""
+        """The loss scaler: active in float16, whose gradients would vanish, disabled otherwise."""
         return torch.amp.GradScaler(self.device_type, enabled=self.dtype == torch.float16)
 
     @property
@@ -45,35 +45,35 @@ class Precision:
 
 
 def choose_device(name: str | None = None) -> torch.device:
-    """The device asked for, else this process's GPU where there is one, else the CPU.
+    """The named device, else this process's GPU if there is one, else the CPU.
 
-    Raises ResourceError for a GPU that is not there.
+    Raises ResourceError if `name` is a GPU and there is none.
     """
     if name is None:
         return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ResourceError(f"device={name}: no GPU can be used here; check the driver and `--gpus all`, or take cpu")
+        raise ResourceError(f"device={name}: no GPU is available; check the driver and `--gpus all`, or use cpu")
     return device
 
 
 def choose_precision(name: PrecisionName, device: torch.device) -> Precision:
-    """The precision of a name on a device.
+    """The precision with a name, for a device.
 
-    auto: on a GPU by its generation; on a CPU bfloat16 with AMX, float32 otherwise.
+    auto: on a GPU, the generation decides; on a CPU, bfloat16 if it has AMX, else float32.
     Raises InputError for float16 on a CPU.
     """
     if name == "auto":
         return Precision(_best_dtype(device), device.type)
     if name == "float16" and device.type == "cpu":
-        raise InputError("precision=float16 is for GPUs; on a CPU take bfloat16, float32 or auto")
+        raise InputError("precision=float16 is for GPUs; on a CPU use bfloat16, float32 or auto")
     return Precision(_DTYPES[name], device.type)
 
 
 def allow_tf32() -> None:
     """Let matrix products in float32 round their factors to TF32's 10 bits on GPUs, as convolutions do by default.
 
-    Set once a process, before the first step.
+    Call it once per process, before the first step.
     """
     torch.backends.cuda.matmul.fp32_precision = "tf32"
 
@@ -85,5 +85,5 @@ def _best_dtype(device: torch.device) -> torch.dtype:
 
 
 def dtype_of_capability(capability: tuple[int, int]) -> torch.dtype:
-    """What a GPU of a compute capability is fastest in: bfloat16 from Ampere on, float16 before."""
+    """The fastest number format of a GPU with a compute capability: bfloat16 from Ampere on, float16 before."""
     return torch.bfloat16 if capability >= _BFLOAT16_CAPABILITY else torch.float16

@@ -80,7 +80,7 @@ UNET = ["instances", "--model", "unet"]
         (["hyperparameters", "--form", "create-algorithm"], "--image is missing"),
         (["instances", "--model", "unett", "--image-size", "64", "--batch-size", "2"], "model=unett is not known"),
         ([*UNET, "--image-size", "64", "--batch-size", "0"], "batch_size: input should be greater"),
-        ([*UNET, "--image-size", "60", "--batch-size", "2"], "sides must divide by 16"),
+        ([*UNET, "--image-size", "60", "--batch-size", "2"], "sides must be multiples of 16"),
     ],
 )
 def test_what_cannot_be_described(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

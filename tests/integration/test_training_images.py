@@ -58,7 +58,7 @@ class TestCrops:
         ("size", "text"),
         [
             ("80", "crop_size=80, 80 is larger than image_size=64, 64, out of which it is cut"),
-            ("40", "crop_size=40, 40 does not fit model=unet_small: sides must divide by"),
+            ("40", "crop_size=40, 40 does not fit model=unet_small: sides must be multiples of"),
         ],
     )
     def test_a_part_that_cannot_be_is_refused(self, drawn: Path, paths: MlPaths, size: str, text: str) -> None:

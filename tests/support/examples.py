@@ -1,4 +1,4 @@
-"""The example.py beside an exported model, run as its reader would run it."""
+"""The example.py beside an exported model, run as a user runs it."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from byoc_vision.system.machine import has_amx_bfloat16
 CPU = torch.device("cpu")
 
 
-def test_auto_on_a_cpu_is_bfloat16_with_amx_alone() -> None:
+def test_auto_on_a_cpu_is_bfloat16_only_with_amx() -> None:
     expected = torch.bfloat16 if has_amx_bfloat16() else torch.float32
     assert choose_precision("auto", CPU) == Precision(expected, "cpu")
 
@@ -26,11 +26,11 @@ def test_auto_on_a_cpu_is_bfloat16_with_amx_alone() -> None:
         ((12, 0), torch.bfloat16),
     ],
 )
-def test_auto_on_a_gpu_goes_by_its_generation(capability: tuple[int, int], dtype: torch.dtype) -> None:
+def test_auto_on_a_gpu_depends_on_its_generation(capability: tuple[int, int], dtype: torch.dtype) -> None:
     assert dtype_of_capability(capability) == dtype
 
 
-def test_float16_on_a_cpu_is_refused() -> None:
+def test_float16_on_a_cpu_is_an_error() -> None:
     with pytest.raises(InputError, match="precision=float16 is for GPUs"):
         choose_precision("float16", CPU)
 
@@ -61,8 +61,8 @@ def test_without_a_gpu_the_cpu_is_chosen() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_named() -> None:
-    with pytest.raises(ResourceError, match="device=cuda:1: no GPU can be used here"):
+def test_a_missing_gpu_is_an_error() -> None:
+    with pytest.raises(ResourceError, match="device=cuda:1: no GPU is available"):
         choose_device("cuda:1")
 
 

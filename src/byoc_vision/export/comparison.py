@@ -1,4 +1,4 @@
-"""Whether an exported model answers as the original does."""
+"""Compares the predictions of an exported model with the original's."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from byoc_vision.errors import DataError
 from byoc_vision.export.formats import Run
 from byoc_vision.models.normalized import Normalized
 
-TOLERANCE = 1e-3  # of the logits' spread. Rounding alone came to 2e-5 at the most (docs/export.md)
+TOLERANCE = 1e-3  # of the logits' standard deviation. Rounding alone caused at most 2e-5 (docs/export.md)
 
 _BATCHES = ((0, 1), (1, 4), (4, 7))  # one image, then three at once
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """largest: the largest difference of a logit. spread: the standard deviation of the original's logits."""
+    """The largest difference that was found.
+
+    largest: the largest difference of a logit. spread: the standard deviation of the original's logits.
+    image, batch: the reference image with that difference, and the size of its batch.
+    """
 
     largest: float
     spread: float
@@ -34,34 +38,40 @@ class Comparison:
 
     @property
     def is_close(self) -> bool:
-        return self.share <= TOLERANCE  # not where either is NaN
+        return self.share <= TOLERANCE  # false if either is NaN
 
 
 def compare(net: nn.Module, config: ModelConfig, run: Run) -> Comparison:
-    """Both models' logits of the reference images, alone and three at once.
+    """Compare both models' logits for the reference images, in batches of one and three.
 
-    net: on the CPU, in evaluation mode. Raises DataError where its own logits are not finite.
+    Args:
+        net: The original, on the CPU, in evaluation mode.
+        config: The original's config.
+        run: The exported model.
+
+    Raises:
+        DataError: The original's logits are not finite.
     """
     images = reference_images(config.preprocess.height, config.preprocess.width)
     names, pixels = list(images), np.stack(list(images.values()))
     expected = _logits(net, config, pixels)
     if not np.isfinite(expected).all():
-        raise DataError("the model answers with logits that are not finite; train it again")
+        raise DataError("the model's logits are not finite; train it again")
     differences = np.empty(len(pixels))
     for first, last in _BATCHES:
-        answers = run(pixels[first:last])
-        if answers.shape != expected[first:last].shape:
+        logits = run(pixels[first:last])
+        if logits.shape != expected[first:last].shape:
             differences[first:last] = np.inf
             continue
-        off = np.abs(answers.astype(np.float64) - expected[first:last])
+        off = np.abs(logits.astype(np.float64) - expected[first:last])
         differences[first:last] = off.reshape(last - first, -1).max(axis=1)
-    worst = int(np.argmax(differences))  # the first NaN, where there is one
+    worst = int(np.argmax(differences))  # the first NaN, if there is one
     batch = next(last - first for first, last in _BATCHES if first <= worst < last)
     return Comparison(float(differences[worst]), float(expected.std()) or 1.0, names[worst], batch)
 
 
 def reference_images(height: int, width: int) -> dict[str, np.ndarray]:
-    """Seven images, uint8 [height, width, 3], the same ones each time: from flat to noisy, over all of 0–255."""
+    """Seven fixed images, uint8 [height, width, 3], from flat to noisy; they cover the values 0–255."""
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (height, width, 3), np.uint8)
     clouds = cv2.resize(rng.integers(0, 256, (6, 6, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)

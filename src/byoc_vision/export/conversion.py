@@ -1,4 +1,4 @@
-"""What the converters cannot do, told as the user's matter."""
+"""Turns a converter's failure into an error that the user understands."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _LONGEST_REASON = 200
 
 
 class ConversionError(InputError):
-    """This network does not go into that format."""
+    """The network cannot be converted to the format."""
 
 
 @contextmanager
 def conversion(config: ModelConfig, format_name: str) -> Iterator[None]:
-    """Raises ConversionError for whatever a converter, or a runtime that reads what it made, raises inside.
+    """Raises ConversionError for every error of a converter, or of a runtime that loads the converted model.
 
-    Their errors have no class in common: OpenVINO's come straight from Exception.
+    Their errors have no common class: OpenVINO's derive directly from Exception.
     """
     try:
         yield
@@ -30,13 +30,13 @@ def conversion(config: ModelConfig, format_name: str) -> Iterator[None]:
         name = config.model.architecture + (f" with encoder={config.model.encoder}" if config.model.encoder else "")
         others = ", ".join(other for other in FORMATS if other != format_name)
         raise ConversionError(
-            f"model={name} cannot be brought into the format {format_name} ({_reason(error)}); take another: {others}"
+            f"model={name} cannot be converted to the format {format_name} ({_reason(error)}); use another: {others}"
         ) from error
 
 
 def _reason(error: Exception) -> str:
-    """The line that says most. OpenVINO's comes last, with a dash."""
+    """The most informative line of an error. OpenVINO puts it last, after a dash."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line.removeprefix("-- ") for line in lines if line.startswith("-- No conversion rule")]
-    reason = (telling or lines or [type(error).__name__])[0]
+    missing_rules = [line.removeprefix("-- ") for line in lines if line.startswith("-- No conversion rule")]
+    reason = (missing_rules or lines or [type(error).__name__])[0]
     return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"

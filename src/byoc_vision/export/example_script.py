@@ -1,4 +1,4 @@
-"""The example.py that lies beside an exported model: all that an image's way through it needs, on one page."""
+"""Writes the example.py of an exported model: from an image file to a prediction, on one page."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from byoc_vision.artifact import ModelConfig
 
 FILE = "example.py"
 
-_HEAD = '''"""Answer an image: python example.py {arguments}
+_HEAD = '''"""Predict an image: python example.py {arguments}
 
-Needs numpy, opencv-python-headless and {runtime}. What each step does stands in preprocessing.json.
+Needs numpy, opencv-python-headless and {runtime}. preprocessing.json explains each step.
 """
 
 import json
@@ -46,7 +46,7 @@ def run(images):
         "openvino",
         "import openvino",
         """
-# In float32, as it was compared with PyTorch; by itself OpenVINO takes bfloat16 on some processors.
+# In float32, as in the comparison with PyTorch; by default OpenVINO uses bfloat16 on some processors.
 model = openvino.compile_model(str(FOLDER / "model.xml"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
@@ -113,11 +113,11 @@ def fit(image):
 """,
 }
 
-_ANSWER = """
+_PREDICT = """
 
 image = cv2.imread(sys.argv[1], cv2.IMREAD_COLOR)
 if image is None:
-    sys.exit(f"{sys.argv[1]} is no image that OpenCV reads")
+    sys.exit(f"{sys.argv[1]} is not an image that OpenCV can read")
 image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 logits = run(fit(image)[None])[0]
 """
@@ -144,12 +144,12 @@ _CLASSIFICATION = """for index in np.argsort(-probabilities):
 
 
 def example_script(config: ModelConfig, format_name: str) -> str:
-    """A script that writes an image's mask, or prints its probabilities; it needs NumPy, OpenCV and a runtime."""
+    """A script that writes an image's mask or prints its probabilities. It needs NumPy, OpenCV and a runtime."""
     runtime, imports, run = _RUN[format_name]
     segmentation = config.task == "segmentation"
     arguments = "image.jpg mask.png" if segmentation else "image.jpg"
     head = _HEAD.format(arguments=arguments, runtime=runtime, imports=imports)
-    return head + "\n" + run + _FIT[config.preprocess.resize] + _ANSWER + _last_lines(config)
+    return head + "\n" + run + _FIT[config.preprocess.resize] + _PREDICT + _last_lines(config)
 
 
 def _last_lines(config: ModelConfig) -> str:

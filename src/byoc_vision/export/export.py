@@ -1,4 +1,4 @@
-"""From a trained model to a folder that another runtime serves."""
+"""Exports a trained model to a folder that another runtime can serve."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from byoc_vision.export.example_script import example_script
 from byoc_vision.export.formats import FORMATS, Run
 from byoc_vision.models.build import build_model
 
-_WRITTEN = 2.2  # times the weights, at the most: TorchScript is written twice, alone and in an archive
+_WRITTEN = 2.2  # bytes written per byte of weights, at most: TorchScript is written twice, alone and in an archive
 
 
 class Exported(NamedTuple):
-    """The folder that was written, and how near its model is to the original."""
+    """The folder that was written, and the comparison of its model with the original."""
 
     folder: Path
     comparison: Comparison
@@ -42,14 +42,21 @@ class _Format(NamedTuple):
 
 
 def export_model(source: Path, format_name: str, output: Path | None = None) -> Exported:
-    """Write an artifact (a folder or a tarball) in one of FORMATS to the folder `output`, which is new or empty.
+    """Write an artifact (a folder or a tarball) in one of FORMATS to the folder `output`.
 
-    Beside the model lie preprocessing.json and example.py. The new model's answers are compared with the original's,
-    and the folder comes to be only where they agree.
+    Also writes preprocessing.json and example.py. The folder appears only if the exported model's predictions equal
+    the original's.
 
-    output: `SOURCE-FORMAT` beside the source, where it is not given.
-    Raises InputError (the format is not known, `output` is not empty, a package is missing, the network cannot be
-    converted, the answers differ), DataError (the artifact is damaged), ResourceError (the disk is too small).
+    Args:
+        source: The artifact.
+        format_name: One of FORMATS.
+        output: A new or empty folder; by default `SOURCE-FORMAT` beside the source.
+
+    Raises:
+        InputError: The format is unknown, `output` is not empty, a package is missing, the network cannot be
+            converted, or the predictions differ.
+        DataError: The artifact is damaged.
+        ResourceError: The disk has too little space.
     """
     module = _format(format_name)
     output = output or default_output(source, format_name)
@@ -71,13 +78,13 @@ def export_model(source: Path, format_name: str, output: Path | None = None) -> 
 
 
 def default_output(source: Path, format_name: str) -> Path:
-    """`job/model` becomes `job/model-onnx`, and so does `job/model.tar.gz`."""
+    """`job/model-onnx` for `job/model` and for `job/model.tar.gz`."""
     whole = Path(os.path.abspath(source))
     return whole.with_name(f"{whole.name.removesuffix('.gz').removesuffix('.tgz').removesuffix('.tar')}-{format_name}")
 
 
 def _format(name: str) -> _Format:
-    """Each is imported when it is asked for: the libraries behind them take seconds."""
+    """The format's module. It is imported here because its library takes seconds to import."""
     if name == "onnx":
         from byoc_vision.export import onnx
 
@@ -94,7 +101,7 @@ def _format(name: str) -> _Format:
         from byoc_vision.export import torch_export
 
         return _Format(torch_export.FILE, torch_export.write, torch_export.load)
-    raise InputError(f"the format {name} is not known; take one of {', '.join(FORMATS)}")
+    raise InputError(f"the format {name} is not known; use one of {', '.join(FORMATS)}")
 
 
 def _load(source: Path) -> tuple[nn.Module, ModelConfig]:
@@ -103,7 +110,7 @@ def _load(source: Path) -> tuple[nn.Module, ModelConfig]:
     try:
         net.load_state_dict(state)
     except RuntimeError as error:
-        raise DataError(f"{source}: the weights do not fit the model its card names: {error}") from error
+        raise DataError(f"{source}: the weights do not fit the model in {artifact.CONFIG_FILE}: {error}") from error
     return net.eval(), config
 
 
@@ -116,27 +123,27 @@ def _check_output(output: Path) -> None:
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """Raises ResourceError where the disk of `folder` has fewer bytes free: converters tell a full one by riddles."""
+    """Raises ResourceError if the disk of `folder` has less free space: converters' own errors for it are obscure."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise ResourceError(
-            f"{folder.parent} has {free / 1e6:,.0f} MB free, and the export takes {needed / 1e6:,.0f} MB; make room, "
-            "or name an --output elsewhere"
+            f"{folder.parent} has {free / 1e6:,.0f} MB free, and the export needs {needed / 1e6:,.0f} MB; free space, "
+            "or set --output to another disk"
         )
 
 
 def _check_comparison(seen: Comparison, format_name: str) -> None:
     if not seen.is_close:
         raise InputError(
-            f"the {format_name} model answers otherwise than the original: its logits are off by {seen.largest:.3g} at "
-            f"the most ({seen.share:.2%} of their standard deviation; allowed: {TOLERANCE:.2%}), on the reference "
-            f"image {seen.image!r} in a batch of {seen.batch}. Nothing was written; take another format"
+            f"the {format_name} model's predictions differ from the original's: the largest difference of its logits "
+            f"is {seen.largest:.3g} ({seen.share:.2%} of their standard deviation; allowed: {TOLERANCE:.2%}), for the "
+            f"reference image {seen.image!r} in a batch of {seen.batch}. Nothing was written; use another format"
         )
 
 
 @contextmanager
 def _folder_beside(output: Path) -> Iterator[Path]:
-    """A hidden folder on the disk of `output`, gone in the end unless it was renamed."""
+    """A hidden folder on the disk of `output`; it is removed at the end unless it was renamed."""
     parent = output.absolute().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -149,9 +156,9 @@ def _folder_beside(output: Path) -> Iterator[Path]:
             shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise ResourceError(f"the disk of {parent} is full; make room, or name an --output elsewhere") from error
+            raise ResourceError(f"the disk of {parent} is full; free space, or set --output to another disk") from error
         if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) or error.errno == errno.EROFS:
-            raise InputError(f"{parent} cannot be written to ({error.strerror}); name another --output") from error
+            raise InputError(f"{parent} cannot be written to ({error.strerror}); set another --output") from error
         raise
 
 

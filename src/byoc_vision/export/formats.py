@@ -1,4 +1,4 @@
-"""The formats, as far as they can be known without any library."""
+"""The names of the formats; importing this module imports no library."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("onnx", "openvino", "torchscript", "torch-export")
 
-INPUT, OUTPUT = "pictures", "logits"  # the names of the graph's ends, where the format has names
+INPUT, OUTPUT = "pictures", "logits"  # public: the names of the graph's input and output, if the format has names
 
 Run = Callable[["np.ndarray"], "np.ndarray"]
-"""An exported model: images of the model's size, uint8 RGB [N, h, w, 3], to logits, [N, K] or [N, K, h, w]."""
+"""An exported model: from images of the model's size, uint8 RGB [N, h, w, 3], to logits [N, K] or [N, K, h, w]."""

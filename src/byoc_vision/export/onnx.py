@@ -1,4 +1,4 @@
-"""ONNX, in one file: for ONNX Runtime, TensorRT, Triton and most others."""
+"""ONNX, in one file: for ONNX Runtime, TensorRT, Triton and most other runtimes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NEEDED = ("onnx", "onnxscript")
 
 
 def write(net: nn.Module, config: ModelConfig, folder: Path) -> dict[str, Any]:
-    """Write model.onnx, weights included; what the description says of it."""
+    """Write model.onnx, weights included. Returns the format's own entries of preprocessing.json."""
     _check_packages()
     program = torch.onnx.export(
         trace(net, config),
@@ -33,13 +33,13 @@ def write(net: nn.Module, config: ModelConfig, folder: Path) -> dict[str, Any]:
         external_data=False,
         verbose=False,
     )
-    assert program is not None, "with dynamo=True there is always one"
+    assert program is not None, "dynamo=True always returns a program"
     program.save(folder / FILE, external_data=False)
     return {"opset": program.model.opset_imports[""], "ir_version": program.model.ir_version}
 
 
 def load(folder: Path) -> Run:
-    """ONNX Runtime where it is installed, else OpenVINO, which reads ONNX too."""
+    """Load the model with ONNX Runtime if it is installed, else with OpenVINO, which reads ONNX too."""
     if importlib.util.find_spec("onnxruntime") is None:
         return openvino.load_file(folder / FILE)
     import onnxruntime
@@ -57,5 +57,5 @@ def _check_packages() -> None:
     if missing:
         raise InputError(
             f"the format onnx needs {' and '.join(missing)}: pip install 'byoc-vision[export]', "
-            "or take another format (openvino, torchscript, torch-export)"
+            "or use another format (openvino, torchscript, torch-export)"
         )

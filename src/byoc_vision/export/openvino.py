@@ -1,4 +1,4 @@
-"""OpenVINO's format: what CPUs are served with."""
+"""OpenVINO's format: the server uses it on CPUs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ FILE = "model.xml"  # its weights are in model.bin
 
 
 def to_openvino(net: nn.Module, config: ModelConfig) -> openvino.Model:
-    """The network for OpenVINO: `images`, uint8 RGB [N, h, w, 3] of the model config's size in any number, to `logits`,
-    float32 [N, K] or [N, K, h, w]. The weights are float32, and the normalisation is inside.
+    """Convert a network to OpenVINO; the normalisation is part of the result, and its weights are float32.
 
-    `net` stays as it is, and may be in training or on a GPU. Raises ConversionError where OpenVINO lacks an operation.
+    Input: uint8 RGB [N, h, w, 3] of the model config's size, for any N. Output: float32 [N, K] or [N, K, h, w].
+    `net` does not change; it may be in training mode or on a GPU.
+
+    Raises:
+        ConversionError: OpenVINO does not support one of the operations.
     """
     ov = import_openvino()
-    with conversion(config, "openvino"), _logging_as_it_was():
+    with conversion(config, "openvino"), _restored_logging():
         model = ov.convert_model(trace(net, config))
         model.reshape([-1, config.preprocess.height, config.preprocess.width, 3])
     model.input(0).set_names({INPUT})
@@ -39,8 +42,8 @@ def to_openvino(net: nn.Module, config: ModelConfig) -> openvino.Model:
 
 
 @contextmanager
-def _logging_as_it_was() -> Iterator[None]:
-    """Where it fails to convert, OpenVINO leaves the root logger with errors alone."""
+def _restored_logging() -> Iterator[None]:
+    """Restores the root logger: after a failed conversion, OpenVINO leaves it at the level ERROR."""
     root = logging.getLogger()
     level, filters, handlers = root.level, list(root.filters), list(root.handlers)
     try:
@@ -51,7 +54,7 @@ def _logging_as_it_was() -> Iterator[None]:
 
 
 def write(net: nn.Module, config: ModelConfig, folder: Path) -> dict[str, Any]:
-    """Write model.xml and model.bin; what the description says of them."""
+    """Write model.xml and model.bin. Returns the format's own entries of preprocessing.json."""
     ov = import_openvino()
     ov.save_model(to_openvino(net, config), folder / FILE, compress_to_fp16=False)
     return {"weights": "model.bin", "openvino": ov.__version__}
@@ -62,7 +65,7 @@ def load(folder: Path) -> Run:
 
 
 def load_file(file: Path) -> Run:
-    """A file that OpenVINO reads (its own, ONNX) as a function, in float32 also where the processor has bfloat16."""
+    """Load an OpenVINO or ONNX file as a function that computes in float32, even on processors with bfloat16."""
     compiled = import_openvino().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(images: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What an exported model's user must know: how images go in, and what comes out means."""
+"""Writes preprocessing.json: the input that an exported model needs, and the meaning of its output."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _RESIZE_RULES = {
     "stretch": "resize the whole image to width × height; its proportions are lost",
     "letterbox": (
         "scale = min(height / H, width / W); resize the whole image to round(W × scale) × round(H × scale), "
-        "put it in the middle of a black image of width × height (odd remainders go to the bottom and the right)"
+        "paste it in the centre of a black image of width × height (odd remainders go to the bottom and the right)"
     ),
     "short_side": (
-        "scale = min(H / height, W / width), or min(H, W) / short_side where that is given; cut round(width × scale) × "
-        "round(height × scale) out of the middle, resize that to width × height"
+        "scale = min(H / height, W / width), or min(H, W) / short_side if that is given; crop the central "
+        "round(width × scale) × round(height × scale), resize it to width × height"
     ),
 }
 _INTERPOLATION = {"shrinking": "area averaging (cv2.INTER_AREA)", "growing": "bilinear (cv2.INTER_LINEAR)"}
@@ -31,9 +31,9 @@ _INTERPOLATION = {"shrinking": "area averaging (cv2.INTER_AREA)", "growing": "bi
 def describe(
     config: ModelConfig, format_name: str, file: str, facts: dict[str, Any], seen: Comparison
 ) -> dict[str, Any]:
-    """All that is needed to serve `file` without this package, as preprocessing.json holds it.
+    """The content of preprocessing.json: all that is needed to serve `file` without this package.
 
-    facts: what the format adds of its own.
+    facts: the format's own entries.
     """
     return {
         "format": format_name,
@@ -73,7 +73,7 @@ def _resize(preprocess: Preprocess) -> dict[str, Any]:
     return {
         "rule": preprocess.resize,
         "short_side": preprocess.short_side,
-        "meaning": f"of an image H high and W wide: {_RESIZE_RULES[preprocess.resize]}",
+        "meaning": f"for an image of height H and width W: {_RESIZE_RULES[preprocess.resize]}",
         "interpolation": _INTERPOLATION,
     }
 
@@ -99,12 +99,12 @@ def _output(config: ModelConfig) -> dict[str, Any]:
 def _meaning(config: ModelConfig) -> str:
     if config.task == "segmentation":
         back = (
-            "cut off what is no image (letterbox), resize the logits to the image's own size, bilinearly; "
+            "crop the black border (letterbox), resize the logits bilinearly to the image's own size; "
             "a pixel's class is then "
         )
         if config.activation == "sigmoid":
-            return back + "the second one where sigmoid(logit) > threshold, else the first; `value` is its mask value"
+            return back + "the second one if sigmoid(logit) > threshold, else the first; `value` is its mask value"
         return back + "the one with the highest logit; `value` is its mask value"
     if config.activation == "sigmoid":
-        return "sigmoid(logit) is the probability that the image has the class, above threshold it has; in class order"
+        return "sigmoid(logit) is the probability of a class; the image has it above threshold; in class order"
     return "softmax(logits) are the probabilities, in class order"

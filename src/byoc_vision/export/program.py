@@ -1,4 +1,4 @@
-"""A trained network as one graph with its weights: what the formats are made from."""
+"""Traces a trained network as one graph with its weights: the source of all formats."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch.fx.node import map_arg
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.models.normalized import Normalized
 
-_TRACED_BATCH = 2  # of one image, the number would be taken for a constant
+_TRACED_BATCH = 2  # a batch of one would become a constant in the graph
 _STRETCH = torch.ops.aten._upsample_bicubic2d_aa.vec
 
 
 class FromDecoded(nn.Module):
-    """A network behind images as they are decoded: uint8 RGB [N, h, w, 3] to logits."""
+    """A network that accepts decoded images: uint8 RGB [N, h, w, 3] to logits."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -32,46 +32,50 @@ class FromDecoded(nn.Module):
 
 
 def standalone(net: nn.Module, config: ModelConfig) -> nn.Module:
-    """A copy of `net` for inference, on the CPU in float32, with the normalisation inside: images [N, 3, h, w], uint8
-    or float in 0–255, to logits. `net` stays as it is, and may be in training or on a GPU.
+    """A copy of `net` for inference, on the CPU in float32, that includes the normalisation.
+
+    Input: images [N, 3, h, w], uint8 or float in 0–255. Output: logits. `net` does not change; it may be in training
+    mode or on a GPU.
     """
     kept = {id(tensor): _detached(tensor) for tensor in [*net.parameters(), *net.buffers()]}
     model = Normalized(copy.deepcopy(net, kept), config.preprocess.mean, config.preprocess.std).float().eval()
     for module in model.modules():
         if getattr(module, "inplace", False) is True:
-            # It saves nothing in a graph, and with in-place ReLU6 the conversion of a MobileNet takes twice as long.
-            setattr(module, "inplace", False)  # noqa: B010 - nn.Module declares what it holds as tensors and modules
+            # It saves no memory in a graph, and in-place ReLU6 doubles the time to convert a MobileNet.
+            setattr(module, "inplace", False)  # noqa: B010 - nn.Module declares its attributes as tensors and modules
     return model
 
 
 def trace(net: nn.Module, config: ModelConfig) -> ExportedProgram:
-    """The graph of a `standalone` copy of `net`: `images`, uint8 RGB [N, h, w, 3] of the model's size in any
-    number, to logits, float32 [N, K] or [N, K, h, w].
+    """The graph of a `standalone` copy of `net`.
+
+    Input: `images`, uint8 RGB [N, h, w, 3] of the model's size, for any N. Output: logits, float32 [N, K] or
+    [N, K, h, w].
     """
     program = _export(FromDecoded(standalone(net, config)), config)
     if any(node.target is _STRETCH for node in program.graph.nodes):
         with torch.no_grad():
-            program = _export(_with_stretched_positions(program), config)
+            program = _export(_with_fixed_positions(program), config)
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # it would carry this machine's paths into files
+        node.meta.pop("stack_trace", None)  # it would write this machine's paths into the files
     return program
 
 
 def _export(model: nn.Module, config: ModelConfig) -> ExportedProgram:
-    # Black ones: only their shape is looked at.
+    # Black images: only their shape counts.
     images = torch.zeros(_TRACED_BATCH, config.preprocess.height, config.preprocess.width, 3, dtype=torch.uint8)
     with torch.no_grad():
         return torch.export.export(model, (images,), dynamic_shapes=({0: Dim("batch")},))
 
 
-def _with_stretched_positions(program: ExportedProgram) -> nn.Module:
-    """The graph with its weights resized once.
+def _with_fixed_positions(program: ExportedProgram) -> nn.Module:
+    """The graph with position embeddings that are resized once.
 
-    Transformers stretch their positions to the size of the images with each batch, by a filter that OpenVINO lacks.
+    Transformers resize them to the images' size for every batch, with a filter that OpenVINO does not support.
     """
     model = program.module(check_guards=False)
     assert isinstance(model, GraphModule)
-    known: dict[Node, Any] = {}  # what depends on weights alone
+    known: dict[Node, Any] = {}  # values that depend only on weights
     for node in model.graph.nodes:
         if node.op == "get_attr":
             known[node] = attrgetter(node.target)(model)

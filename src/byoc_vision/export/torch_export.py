@@ -1,4 +1,4 @@
-"""PyTorch's own format, torch.export: for PyTorch of the same version or a newer one, without this package."""
+"""PyTorch's own format, torch.export: PyTorch of the same or a newer version loads it without this package."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ FILE = "model.pt2"
 
 
 def write(net: nn.Module, config: ModelConfig, folder: Path) -> dict[str, Any]:
-    """Write model.pt2; what the description says of it."""
+    """Write model.pt2. The format adds no entries to preprocessing.json."""
     with warnings.catch_warnings():
-        # Views of one tensor (SegFormer's encoder has some) are stored as one of them. The comparison sees to it.
+        # Several views of one tensor (as in SegFormer's encoder) are stored as one. `compare` checks the result.
         warnings.filterwarnings("ignore", "No complete tensor found", UserWarning)
         torch.export.save(trace(net, config), folder / FILE)
     return {}

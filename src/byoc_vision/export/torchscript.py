@@ -1,7 +1,7 @@
-"""TorchScript, in the form that SageMaker's compilation jobs (Neo) take: for them and for libtorch.
+"""TorchScript, for libtorch and for SageMaker's compilation jobs (Neo).
 
-They want a traced model whose input is float32 [N, 3, h, w], as a file .pth at the root of a .tar.gz, and the input's
-name and shape. Source: "Prepare Model for Compilation" in the SageMaker AI Developer Guide.
+Neo requires a traced model whose input is float32 [N, 3, h, w], as a .pth file at the root of a .tar.gz, and the
+input's name and shape. Source: "Prepare Model for Compilation" in the SageMaker AI Developer Guide.
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ from byoc_vision.export.program import standalone
 FILE = "model.pth"
 ARCHIVE = "model.tar.gz"
 DATA_INPUT_CONFIG = "data-input-config.json"
-_INPUT = "input0"  # what Neo calls the first input of a PyTorch model
+_INPUT = "input0"  # Neo's name of the first input of a PyTorch model
 
 
 def write(net: nn.Module, config: ModelConfig, folder: Path) -> dict[str, Any]:
-    """Write model.pth, the same in model.tar.gz, and data-input-config.json; what the description says of them."""
+    """Write model.pth, model.tar.gz with the same file, and data-input-config.json.
+
+    Returns the format's own entries of preprocessing.json.
+    """
     shape = [1, 3, config.preprocess.height, config.preprocess.width]
-    with torch.no_grad(), _deprecation_unsaid():
+    with torch.no_grad(), _without_warnings():
         model = standalone(net, config)
         traced = torch.jit.trace(model, torch.zeros(shape), check_trace=False)  # type: ignore[no-untyped-call]
         traced.save(str(folder / FILE))
@@ -42,7 +45,7 @@ def write(net: nn.Module, config: ModelConfig, folder: Path) -> dict[str, Any]:
 
 
 def load(folder: Path) -> Run:
-    with _deprecation_unsaid():
+    with _without_warnings():
         model = torch.jit.load(str(folder / FILE), map_location="cpu")  # type: ignore[no-untyped-call]
 
     def run(images: np.ndarray) -> np.ndarray:
@@ -54,10 +57,10 @@ def load(folder: Path) -> Run:
 
 
 @contextmanager
-def _deprecation_unsaid() -> Iterator[None]:
-    """torch prefers torch.export; Neo and libtorch take this."""
+def _without_warnings() -> Iterator[None]:
+    """Hides two warnings: torch recommends torch.export, but Neo and libtorch require TorchScript."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", FutureWarning)
-        # What it fears, numbers taken for constants, the comparison sees.
+        # It warns of numbers that become constants; `compare` finds those that matter.
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
         yield

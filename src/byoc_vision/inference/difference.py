@@ -1,4 +1,4 @@
-"""Where a mask differs from the target, in colours that people with any colour vision tell apart."""
+"""Colours the pixels in which a mask differs from the target; people with any colour vision can distinguish them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-# Of Okabe and Ito's colours, chosen so that they differ in brightness too ("Color Universal Design", 2008).
+# Colours of Okabe and Ito ("Color Universal Design", 2008), chosen so that they also differ in brightness.
 DIFFERENCE_COLOURS = {
     "background": (24, 24, 24),
     "right": (0, 114, 178),
@@ -18,21 +18,23 @@ DIFFERENCE_COLOURS = {
 }
 BACKGROUND, RIGHT, MISSED, FALSE_ALARM, ANOTHER_CLASS, NOT_COUNTED = range(6)
 
-# By what is said (1) and true (2): a class that is looked for. 4: not counted.
+# Index: 1 if the prediction is a foreground class, plus 2 if the target is one, plus 4 if the pixel is not counted.
 _KINDS = np.zeros(256, np.uint8)
 _KINDS[:6] = (BACKGROUND, FALSE_ALARM, MISSED, RIGHT, NOT_COUNTED, NOT_COUNTED)
 
 
 def difference(labels: np.ndarray, target: np.ndarray, background: Sequence[int] = (0,)) -> np.ndarray:
-    """What each pixel is, uint8 [H, W], as an index into DIFFERENCE_COLOURS.
+    """The kind of each pixel, uint8 [H, W], as an index into DIFFERENCE_COLOURS.
 
-    labels, target: class indices, uint8 [H, W]; in the target 255 is not counted. background: classes that are not
-    looked for; where there is none each pixel is right or another class.
+    Args:
+        labels: The predicted class indices, uint8 [H, W].
+        target: The true class indices, uint8 [H, W]; 255 is not counted.
+        background: The background classes. Without any, each pixel is right or another class.
     """
-    said, true = np.ones(256, np.uint8), np.full(256, 2, np.uint8)
-    said[list(background)] = true[list(background)] = 0
-    true[255] = 4
-    both = cv2.LUT(labels, said) + cv2.LUT(target, true)
+    predicted, expected = np.ones(256, np.uint8), np.full(256, 2, np.uint8)
+    predicted[list(background)] = expected[list(background)] = 0
+    expected[255] = 4
+    both = cv2.LUT(labels, predicted) + cv2.LUT(target, expected)
     kinds = cv2.LUT(both, _KINDS)
     np.copyto(kinds, ANOTHER_CLASS, where=(both == 3) & (labels != target))
     return kinds

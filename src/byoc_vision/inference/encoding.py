@@ -1,4 +1,4 @@
-"""Answers as bytes and as text: masks as PNG and in COCO's run-length encoding, classes as JSON has them."""
+"""Encodes predictions: masks as PNG and in COCO's run-length encoding, classes as JSON objects."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY_8_BIT = (8, 0, 0, 0, 0)
 _PALETTE_8_BIT = (8, 3, 0, 0, 0)
 _QUICKLY = 1  # zlib's level
-_FEW = 16  # classes, that are looked for one by one
-_COUNTED = 2**24  # pixels at a time: OpenCV counts in float32, exactly up to there
+_FEW = 16  # classes: so many are counted one by one
+_COUNTED = 2**24  # pixels at a time: OpenCV counts in float32, which is exact up to this number
 
 
 def encode_png(mask: np.ndarray, palette: np.ndarray | None = None) -> bytes:
-    """A mask, uint8 [H, W], as a single-channel 8-bit PNG that holds the very same values.
+    """A mask, uint8 [H, W], as a single-channel 8-bit PNG with the same values.
 
-    palette: the colour of each value for people to see, uint8 [1 … 256, 3] RGB; grey without it.
+    palette: the display colour of each value, uint8 [1 … 256, 3] RGB; without it the PNG is grey.
 
-    Masks are long runs of one value: deflate that looks for runs alone (Z_RLE) is faster than OpenCV's
-    writer and gives smaller files; zlib-ng's is several times as fast as zlib's.
+    Masks are long runs of one value: deflate that only searches for runs (Z_RLE) is faster than OpenCV's
+    writer and gives smaller files; zlib-ng is several times as fast as zlib.
     Source: PNG specification (ISO/IEC 15948), RFC 1950.
     """
     if mask.dtype != np.uint8 or mask.ndim != 2:
         raise ValueError(f"a mask is uint8 [H, W], not {mask.dtype} {list(mask.shape)}")
     height, width = mask.shape
-    rows = np.zeros((height, width + 1), dtype=np.uint8)  # each row begins with its filter: 0, none
+    rows = np.zeros((height, width + 1), dtype=np.uint8)  # each row starts with its filter type: 0 means none
     rows[:, 1:] = mask
     deflate = zlib_ng.compressobj(level=1, strategy=zlib_ng.Z_RLE)
     pixels = deflate.compress(rows.data) + deflate.flush()
@@ -46,7 +46,7 @@ def encode_png(mask: np.ndarray, palette: np.ndarray | None = None) -> bytes:
 
 
 def encode_rgb_png(rgb: np.ndarray) -> bytes:
-    """An image, uint8 RGB [H, W, 3], as PNG. Images for people: quickly rather than small."""
+    """An image for people, uint8 RGB [H, W, 3], as PNG; optimised for speed, not for size."""
     written, encoded = cv2.imencode(
         ".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, _QUICKLY]
     )
@@ -55,25 +55,24 @@ def encode_rgb_png(rgb: np.ndarray) -> bytes:
 
 
 def encode_jpeg(rgb: np.ndarray, quality: int = 90) -> bytes:
-    """An image, uint8 RGB [H, W, 3]. quality: 1–100."""
+    """An image, uint8 RGB [H, W, 3], as JPEG. quality: 1–100."""
     written, encoded = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert written, "OpenCV encodes every uint8 array as JPEG"
     return encoded.tobytes()
 
 
-def class_entries(answer: Classification) -> list[dict[str, Any]]:
-    """`{"label", "score"}` of every class, best first; where an image may have several also whether it has this one:
-    `"present"`."""
-    ranked = answer.ranked()
+def class_entries(prediction: Classification) -> list[dict[str, Any]]:
+    """`{"label", "score"}` of every class, best first; with `"present"` if an image can have several classes."""
+    ranked = prediction.ranked()
     entries: list[dict[str, Any]] = [{"label": label, "score": round(score, DECIMALS)} for label, score in ranked]
-    if answer.threshold is not None:
+    if prediction.threshold is not None:
         for entry, (_, score) in zip(entries, ranked, strict=True):
-            entry["present"] = score > answer.threshold
+            entry["present"] = score > prediction.threshold
     return entries
 
 
 def class_shares(labels: np.ndarray, count: int) -> list[float]:
-    """Each class's share of the pixels of a mask of class indices, uint8 [H, W], as JSON and tables have it."""
+    """Each class's share of a mask's pixels, rounded for JSON and tables. labels: class indices, uint8 [H, W]."""
     pixels = labels.reshape(-1)
     total = np.zeros(count, np.int64)
     for start in range(0, pixels.size, _COUNTED):
@@ -84,8 +83,8 @@ def class_shares(labels: np.ndarray, count: int) -> list[float]:
 def encode_rles(labels: np.ndarray, count: int) -> list[str]:
     """Class indices, uint8 [H, W], as one compressed COCO RLE for each of the classes 0 … count - 1.
 
-    Each string is what pycocotools calls `counts`; with `size` = [H, W] beside it, `pycocotools.mask.decode`
-    reads it. Source: cocoapi, common/maskApi.c, rleEncode and rleToString.
+    Each string is the `counts` of pycocotools; `pycocotools.mask.decode` needs it and `size` = [H, W].
+    Source: cocoapi, common/maskApi.c, rleEncode and rleToString.
     """
     columns = cv2.transpose(labels).reshape(-1)  # COCO counts down the columns
     starts = np.concatenate(([0], np.flatnonzero(columns[1:] != columns[:-1]) + 1))
@@ -102,7 +101,7 @@ def encode_rles(labels: np.ndarray, count: int) -> list[str]:
 
 
 def _count(pixels: np.ndarray, count: int) -> np.ndarray:
-    """The pixels of each class, int64 [count]: both ways much faster than NumPy's bincount."""
+    """The number of pixels of each class, int64 [count]; both ways are much faster than NumPy's bincount."""
     if count <= _FEW:
         return np.array([np.count_nonzero(pixels == index) for index in range(count)], np.int64)
     return cv2.calcHist([pixels], [0], None, [count], [0, count]).reshape(-1).astype(np.int64)
@@ -113,15 +112,18 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _run_lengths(edges: np.ndarray, size: int) -> np.ndarray:
-    """Where the mask changes, to the lengths of its runs: off, on, off, … (the first may be 0, the last not)."""
+    """The lengths of a mask's runs from the positions of its changes: off, on, off, … Only the first can be 0."""
     if edges.size and edges[-1] == size:
         edges = edges[:-1]
     return np.diff(edges, prepend=0, append=size)
 
 
 def _rle_text(lengths: np.ndarray) -> str:
-    """Run lengths as COCO's text: from the fourth on, each as its difference to the last but one before it;
-    five bits a character, least significant first, a sixth bit where more follow, 48 added."""
+    """Run lengths as COCO's text.
+
+    From the fourth on, a length is stored as the difference from the length two before it. A character holds five bits,
+    least significant first, and a sixth bit if more follow, plus 48.
+    """
     rest = lengths.astype(np.int64)
     rest[3:] -= lengths[1:-2]
     characters = []
@@ -129,8 +131,8 @@ def _rle_text(lengths: np.ndarray) -> str:
     while more.any():
         low = rest & 0x1F
         rest >>= 5
-        stop = np.where(low & 0x10, rest == -1, rest == 0)  # what is left is the sign alone
-        # 0 stands for "no character": COCO's own begin at 48.
+        stop = np.where(low & 0x10, rest == -1, rest == 0)  # only the sign is left
+        # 0 means "no character": COCO's characters start at 48.
         characters.append(np.where(more, np.where(stop, low, low | 0x20) + 48, 0).astype(np.uint8))
         more &= ~stop
     text = np.stack(characters, axis=1).reshape(-1)

@@ -1,4 +1,4 @@
-"""Image files in, answer files out."""
+"""Predicts image files and writes the predictions to files."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 PREDICTIONS_FILE = "predictions.jsonl"
 TABLE_FILE = "predictions.csv"
 
-_PLAINLY = InferenceOptions()
+_DEFAULT_OPTIONS = InferenceOptions()
 
 
 @dataclass(frozen=True)
 class FileOutcome:
-    """What became of an image: the file written for it, or why there is none.
+    """The result for an image: the file that was written, or the error.
 
-    answer: what the file does not say.
+    note: what the log says beside the file name.
     """
 
     source: Path
     written: Path | None = None
     error: str | None = None
-    answer: str = ""
+    note: str = ""
 
 
 def find_images(sources: Sequence[Path]) -> list[Path]:
-    """The files named, and the images in the folders named. Raises InputError where there is none."""
+    """The named files, and the images in the named folders. Raises InputError if there are none."""
     images: list[Path] = []
     for source in sources:
         if source.is_dir():
@@ -53,7 +53,8 @@ def find_images(sources: Sequence[Path]) -> list[Path]:
         else:
             raise InputError(f"{source} does not exist; name images or folders of images")
     if not images:
-        raise InputError(f"no images in {', '.join(map(str, sources))}; read are {', '.join(sorted(IMAGE_SUFFIXES))}")
+        known = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise InputError(f"no images in {', '.join(map(str, sources))}; supported file names end in {known}")
     _check_stems(images)
     return images
 
@@ -63,13 +64,16 @@ def predict_files(
     images: Iterable[Path],
     output: Path,
     overlay: bool = False,
-    options: InferenceOptions = _PLAINLY,
+    options: InferenceOptions = _DEFAULT_OPTIONS,
 ) -> Iterator[FileOutcome]:
-    """Answer each image: a mask `STEM.png` (and `STEM.overlay.png`), or a line of predictions.jsonl; and a row of
-    predictions.csv.
+    """Predict each image and write the prediction.
 
-    An image that cannot be read, or is too large for its tiles, costs its own answer alone.
-    Raises InputError where the model cannot look at any image so.
+    Segmentation writes a mask `STEM.png` (and `STEM.overlay.png`), classification a line of predictions.jsonl; both
+    write a row of predictions.csv. If an image cannot be read, or is too large for its tiles, its outcome has an error
+    and the next image follows.
+
+    Raises:
+        InputError: The model does not support the options.
     """
     check_options(predictor.config, options)
     output.mkdir(parents=True, exist_ok=True)
@@ -80,30 +84,33 @@ def predict_files(
     for source in images:
         try:
             rgb = read_image(source)
-            answer = run_pass(predictor, make_pass(predictor, rgb, options))
+            prediction = run_pass(predictor, make_pass(predictor, rgb, options))
         except DataError as error:
             yield FileOutcome(source, error=str(error))
             continue
         except InputError as error:
             yield FileOutcome(source, error=f"{source}: {error}")
             continue
-        if isinstance(answer, Classification):
+        if isinstance(prediction, Classification):
             with lines.open("a", encoding="utf-8") as file:
-                file.write(_prediction_line(source, answer))
-            table.add(source, answer)
+                file.write(_prediction_line(source, prediction))
+            table.add(source, prediction)
             yield FileOutcome(source, written=lines)
         else:
-            mask = _write_mask(answer, output / source.stem, rgb if overlay else None)
-            table.add(source, answer, mask)
+            mask = _write_mask(prediction, output / source.stem, rgb if overlay else None)
+            table.add(source, prediction, mask)
             yield FileOutcome(source, written=mask)
 
 
 def explain_files(
     explainer: Explainer, images: Iterable[Path], output: Path, class_name: str | None = None
 ) -> Iterator[FileOutcome]:
-    """Draw over each image what speaks for a class, the likeliest by default: `STEM.explained.jpg`.
+    """Draw the parts of each image that support a class, by default the most probable one: `STEM.explained.jpg`.
 
-    An image that cannot be read costs its own answer alone. Raises InputError for a class that is not known.
+    If an image cannot be read, its outcome has an error and the next image follows.
+
+    Raises:
+        InputError: The model does not have the class.
     """
     from byoc_vision.inference.explaining import class_index, draw_heat
 
@@ -120,21 +127,23 @@ def explain_files(
         found = explainer.explain(rgb, class_name)
         written = output / f"{source.stem}.explained.jpg"
         written.write_bytes(encode_jpeg(draw_heat(config, rgb, found.heat)))
-        speaks = "" if found.heat.any() else "; nothing in the image speaks for it"
-        yield FileOutcome(source, written, answer=f"{found.class_name} {found.probability:.3f}{speaks}")
+        remark = "" if found.heat.any() else "; no part of the image supports it"
+        yield FileOutcome(source, written, note=f"{found.class_name} {found.probability:.3f}{remark}")
 
 
-def _prediction_line(source: Path, answer: Classification) -> str:
-    return json.dumps({"file": str(source), "predictions": class_entries(answer)}) + "\n"
+def _prediction_line(source: Path, prediction: Classification) -> str:
+    return json.dumps({"file": str(source), "predictions": class_entries(prediction)}) + "\n"
 
 
-def _write_mask(answer: Segmentation, stem: Path, rgb: np.ndarray | None) -> Path:
+def _write_mask(prediction: Segmentation, stem: Path, rgb: np.ndarray | None) -> Path:
     mask = stem.with_name(f"{stem.name}.png")
-    _write_png(mask, answer.mask)
+    _write_png(mask, prediction.mask)
     if rgb is not None:
         _write_png(
             stem.with_name(f"{stem.name}.overlay.png"),
-            cv2.cvtColor(draw_overlay(rgb, answer.labels, background_classes(answer.classes)), cv2.COLOR_RGB2BGR),
+            cv2.cvtColor(
+                draw_overlay(rgb, prediction.labels, background_classes(prediction.classes)), cv2.COLOR_RGB2BGR
+            ),
         )
     return mask
 
@@ -146,11 +155,12 @@ def _write_png(path: Path, pixels: np.ndarray) -> None:
 
 
 def _check_stems(images: Sequence[Path]) -> None:
-    """Answers are named after images: two of one name would overwrite each other."""
+    """Raises InputError for two images of one name: their predictions would overwrite each other."""
     seen: dict[str, Path] = {}
     for path in images:
         other = seen.setdefault(path.stem, path)
         if other is not path:
             raise InputError(
-                f"{other} and {path} would both be answered as {path.stem}.png; predict them into two folders"
+                f"the predictions of {other} and {path} would both be written to {path.stem}.png; "
+                "use two --output folders"
             )

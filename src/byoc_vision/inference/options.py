@@ -1,6 +1,6 @@
-"""How people write the ways to look at an image: in a request's options and on the command line alike.
+"""Parses inference options, for requests and for the command line.
 
-Nothing is imported here that takes time, so that `byoc-vision --help` answers at once.
+This module imports nothing slow, so that `byoc-vision --help` is fast.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"\+?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE]-?\d{1,3})?")
 
 
 def parse_tile(text: str) -> Tile:
-    """`auto`, or a tile's longer side in pixels. Raises ValueError, with what is allowed."""
+    """`auto`, or a tile's longer side in pixels. Raises ValueError, which says what is allowed."""
     if text == "auto":
         return "auto"
     if not text.isascii() or not text.isdigit() or not SMALLEST_TILE <= int(text[:9]) <= LARGEST_TILE:
@@ -31,7 +31,7 @@ def parse_tile(text: str) -> Tile:
 
 
 def parse_threshold(text: str) -> float:
-    """A probability between 0 and 1, both excluded. Raises ValueError, with what is allowed."""
+    """A probability between 0 and 1, both excluded. Raises ValueError, which says what is allowed."""
     if not _NUMBER.fullmatch(text) or not 0 < float(text) < 1:
-        raise ValueError(f"{text!r} is no number between 0 and 1")
+        raise ValueError(f"{text!r} is not a number between 0 and 1")
     return float(text)

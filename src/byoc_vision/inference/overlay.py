@@ -1,4 +1,4 @@
-"""A mask drawn over its image, for people."""
+"""Draws a mask over its image, for people."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 from byoc_vision.inference.palette import MOST_CLASSES, class_colour, is_background
 from byoc_vision.types import ClassInfo
 
-_ROWS = 512  # that are drawn at a time, so that a large image does not lie in memory several times
+_ROWS = 512  # drawn at a time, so that memory does not hold several copies of a large image
 
 
 def class_colours(count: int) -> np.ndarray:
-    """The colour of each class, uint8 [count, 3] RGB: those of the server's page."""
+    """The colour of each class, uint8 [count, 3] RGB; the server's page uses the same colours."""
     return np.array([class_colour(index) for index in range(count)], dtype=np.uint8).reshape(count, 3)
 
 
 def draw_overlay(
     rgb: np.ndarray, labels: np.ndarray, background: Sequence[int] = (0,), opacity: float = 0.5
 ) -> np.ndarray:
-    """Each class in its colour over the image, uint8 [H, W, 3]; pixels of `background` classes stay as they are.
+    """Draw each class in its colour over the image, uint8 [H, W, 3]; pixels of `background` classes do not change.
 
     rgb: uint8 [H, W, 3]; labels: class indices, uint8 [H, W]; opacity: 0–1.
     """
@@ -36,12 +36,12 @@ def draw_overlay(
 
 
 def background_classes(classes: Sequence[ClassInfo]) -> tuple[int, ...]:
-    """The classes that are not drawn, as indices."""
+    """The indices of the classes that are not drawn."""
     return tuple(index for index, entry in enumerate(classes) if is_background(index, entry.name, len(classes)))
 
 
 def mask_palette(classes: Sequence[ClassInfo]) -> np.ndarray:
-    """The colour of every pixel value of a mask, uint8 [256, 3] RGB: those of an overlay, and black for the rest."""
+    """The colour of every pixel value of a mask, uint8 [256, 3] RGB: as in an overlay, and black for other values."""
     palette = np.zeros((256, 3), np.uint8)
     background = background_classes(classes)
     for index, (entry, colour) in enumerate(zip(classes, class_colours(len(classes)), strict=True)):

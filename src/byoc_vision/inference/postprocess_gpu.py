@@ -1,6 +1,6 @@
-"""As postprocess.py, for logits on a GPU: only the prediction is copied to the CPU.
+"""The functions of postprocess.py for logits on a GPU: only the prediction is copied to the CPU.
 
-Both are bilinear with half-pixel centres, and differ by rounding alone.
+Both interpolate bilinearly with half-pixel centres; their results differ only by rounding.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Answers as a table, for spreadsheets and data frames."""
+"""Writes predictions as a table, for spreadsheets and data frames."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference.encoding import DECIMALS, class_shares
 from byoc_vision.inference.predictor import Answer, Classification
 
-_BETWEEN = ";"  # the classes of an image that may have several
+_SEPARATOR = ";"  # between the classes of an image that can have several
 
 
 class PredictionTable:
-    """A CSV file with a row for each image that is answered, written as they come.
+    """A CSV file with a row for each predicted image, written one by one.
 
-    Of masks: the image, its mask, and each class's share of the pixels. Of classes: the image, the best class and
-    its probability, where it may have several classes those that are present, and the probability of every class.
+    Segmentation: the image, its mask, and each class's share of the pixels. Classification: the image, the best class
+    and its probability, the present classes if an image can have several, and the probability of every class.
     """
 
     def __init__(self, path: Path, config: ModelConfig) -> None:
@@ -24,13 +24,13 @@ class PredictionTable:
         path.write_text("", encoding="utf-8")
         self._write(_header(config))
 
-    def add(self, source: Path, answer: Answer, mask: Path | None = None) -> None:
-        """mask: the file that holds it."""
-        if isinstance(answer, Classification):
-            self._write([source, *_classes(answer)])
+    def add(self, source: Path, prediction: Answer, mask: Path | None = None) -> None:
+        """Write the row of an image. mask: the file of its mask."""
+        if isinstance(prediction, Classification):
+            self._write([source, *_classes(prediction)])
         else:
-            assert mask is not None, "a mask has a file of its own"
-            self._write([source, mask.name, *class_shares(answer.labels, len(answer.classes))])
+            assert mask is not None, "every mask has a file"
+            self._write([source, mask.name, *class_shares(prediction.labels, len(prediction.classes))])
 
     def _write(self, cells: list[object]) -> None:
         with self._path.open("a", encoding="utf-8", newline="") as file:
@@ -45,10 +45,10 @@ def _header(config: ModelConfig) -> list[object]:
     return ["file", "class", "probability", *present, *(f"probability {name}" for name in names)]
 
 
-def _classes(answer: Classification) -> list[object]:
-    ranked = answer.ranked()
+def _classes(prediction: Classification) -> list[object]:
+    ranked = prediction.ranked()
     best, probability = ranked[0]
     cells: list[object] = [best, round(probability, DECIMALS)]
-    if answer.threshold is not None:
-        cells.append(_BETWEEN.join(name for name, score in ranked if score > answer.threshold))
-    return [*cells, *(round(score, DECIMALS) for score in answer.probabilities.tolist())]
+    if prediction.threshold is not None:
+        cells.append(_SEPARATOR.join(name for name, score in ranked if score > prediction.threshold))
+    return [*cells, *(round(score, DECIMALS) for score in prediction.probabilities.tolist())]

@@ -1,12 +1,12 @@
-"""Large images in overlapping tiles, blended with a window, in memory that does not grow with the image's height.
+"""Splits large images into overlapping tiles and blends their logits; memory does not grow with the image's height.
 
 As in the overlap-tile strategy of U-Net (Ronneberger et al. 2015), missing context at an image's edge is mirrored;
 and as in nnU-Net's and MONAI's sliding windows, logits are averaged with weights that fall towards a tile's edges. Here
-the weights are Hann's window, made to sum to 1 over all tiles that cover a pixel.
+the weights are a Hann window, scaled to sum to 1 over all tiles that cover a pixel.
 
-A pixel is finished with the last tile that covers it. So of all classes' logits only those are kept that later tiles
-add to: a stripe below the tiles done, and one right of the last. Where even the stripe is too large (hundreds of
-classes, wide images) the image is done in panels side by side, whose neighbours' last tiles are computed twice.
+A pixel is finished after the last tile that covers it. So only the logits that later tiles add to are kept: a stripe
+below the finished tiles, and one to the right of the last tile. If even the stripe is too large (hundreds of
+classes, wide images), the image is split into panels side by side; the last tiles of a panel are computed twice.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ import numpy as np
 Tile = int | Literal["auto"]  # the side of a square in pixels of the image; auto: the model's input size
 
 OVERLAP = 0.25  # of a tile, at the least
-STRIPE_BYTES = 2**28  # of the stripe below the tiles done
+STRIPE_BYTES = 2**28  # of the stripe below the finished tiles
 _FEWEST_COLUMNS = 4  # of tiles in a panel
 _FLOAT_BYTES = 4
 
 
 class TileAccumulator(Protocol):
-    """What takes the blended logits: class by class, in cells that do not overlap and cover the image."""
+    """Receives the blended logits class by class, in cells that do not overlap and together cover the image."""
 
     def put(self, index: int, top: int, left: int, logits: np.ndarray) -> None:
-        """Logits [h, w] of class `index`, of the pixels from (top, left) on."""
+        """Store the logits [h, w] of class `index` for the pixels from (top, left) on."""
         ...
 
 
 class Axis:
-    """How the tiles lie along one side of an image.
+    """The tiles along one side of an image.
 
-    starts: the first pixel of each tile; the tiles are spread evenly. An image shorter than a tile has one.
+    starts: the first pixel of each tile; the tiles are spread evenly. An image shorter than a tile has one tile.
     """
 
     def __init__(self, length: int, tile: int) -> None:
-        """Both in pixels."""
+        """length, tile: the sides of the image and of a tile, in pixels."""
         self.tile = tile
         self.length = max(length, tile)
         room = self.length - tile
@@ -55,18 +55,18 @@ class Axis:
         return len(self.starts)
 
     def step(self, index: int) -> int:
-        """How many pixels are finished with this tile: those before the next one."""
+        """How many pixels this tile finishes: those before the next tile."""
         following = self.starts[index + 1] if index + 1 < len(self.starts) else self.length
         return following - self.starts[index]
 
     @property
     def carried(self) -> int:
-        """The most pixels of a tile that later ones add to."""
+        """The largest number of a tile's pixels that later tiles add to."""
         return max(self.tile - self.step(index) for index in range(len(self.starts)))
 
     @cached_property
     def weights(self) -> list[np.ndarray]:
-        """Of each tile's pixels, float32 [tile]; over all tiles that cover a pixel they sum to 1."""
+        """The weights of each tile's pixels, float32 [tile]; they sum to 1 over all tiles that cover a pixel."""
         window = np.sin(np.pi * (np.arange(self.tile) + 0.5) / self.tile) ** 2
         total = np.zeros(self.length)
         for start in self.starts:
@@ -75,15 +75,15 @@ class Axis:
 
 
 class Panel(NamedTuple):
-    """Columns of tiles that are done together: `first` … `last` - 1. From `lead_in` on they reach into it."""
+    """Columns of tiles `first` … `last` - 1, computed together. Columns from `lead_in` on overlap it."""
 
     lead_in: int
     first: int
     last: int
 
 
-class Visit(NamedTuple):
-    """A tile in its turn."""
+class TilePosition(NamedTuple):
+    """A tile's row and column, and the panel for which it is computed."""
 
     row: int
     column: int
@@ -94,8 +94,8 @@ class Visit(NamedTuple):
 class Grid:
     """The tiles of an image.
 
-    planes: the logits of a pixel. stripe_bytes: the most memory for the stripe of logits below the tiles done, unless
-    that of a panel of a few tiles takes more.
+    planes: the number of logits per pixel. stripe_bytes: the memory limit of the stripe of logits below the finished
+    tiles; a panel of only a few tiles may exceed it.
     """
 
     rows: Axis
@@ -114,10 +114,10 @@ class Grid:
         ]
 
     @cached_property
-    def visits(self) -> list[Visit]:
-        """Every tile in its turn: panel by panel, row by row."""
+    def positions(self) -> list[TilePosition]:
+        """All tiles in order: panel by panel, row by row."""
         return [
-            Visit(row, column, panel)
+            TilePosition(row, column, panel)
             for panel in self.panels
             for row in range(len(self.rows))
             for column in range(panel.lead_in, panel.last)
@@ -125,58 +125,58 @@ class Grid:
 
     @property
     def blending_bytes(self) -> int:
-        """The memory that the stripes below and to the right take."""
+        """The memory of the stripes below and to the right."""
         pixels = self.rows.carried * self.widest + self.rows.tile * self.columns.carried
         return pixels * self.planes * _FLOAT_BYTES
 
     @property
     def widest(self) -> int:
-        """The pixels from the first tile of a panel to the end of its last, at the most."""
+        """The width of the widest panel, from its first tile to the end of its last, in pixels."""
         starts, tile = self.columns.starts, self.columns.tile
         return max(starts[panel.last - 1] + tile - starts[panel.first] for panel in self.panels)
 
-    def cut(self, rgb: np.ndarray, visit: Visit) -> np.ndarray:
-        """A tile of the image, uint8 [H, W, 3] → [tile, tile, 3]; beyond the image's edges it is mirrored."""
-        top, left = self.rows.starts[visit.row], self.columns.starts[visit.column]
+    def crop(self, rgb: np.ndarray, position: TilePosition) -> np.ndarray:
+        """A tile of the image, uint8 [H, W, 3] → [tile, tile, 3]; beyond the edges, the image is mirrored."""
+        top, left = self.rows.starts[position.row], self.columns.starts[position.column]
         part = rgb[top : top + self.rows.tile, left : left + self.columns.tile]
         below, right = self.rows.tile - part.shape[0], self.columns.tile - part.shape[1]
         return cv2.copyMakeBorder(part, 0, below, 0, right, cv2.BORDER_REFLECT) if below or right else part
 
 
 class Blender:
-    """Adds tiles up, in the order of the grid's visits, and puts finished logits onto a canvas."""
+    """Blends tiles in the order of `Grid.positions` and passes finished logits to an accumulator."""
 
-    def __init__(self, grid: Grid, canvas: TileAccumulator) -> None:
+    def __init__(self, grid: Grid, accumulator: TileAccumulator) -> None:
         self._grid = grid
-        self._accumulator = canvas
+        self._accumulator = accumulator
         self._below = np.zeros((grid.planes, grid.rows.carried, grid.widest), np.float32)
         self._right = np.zeros((grid.planes, grid.rows.tile, grid.columns.carried), np.float32)
 
-    def add(self, visit: Visit, planes: Iterable[np.ndarray]) -> None:
-        """A tile's logits, class by class, each float32 [tile, tile]."""
-        window = np.outer(self._grid.rows.weights[visit.row], self._grid.columns.weights[visit.column])
+    def add(self, position: TilePosition, planes: Iterable[np.ndarray]) -> None:
+        """Add a tile's logits, class by class, each float32 [tile, tile]."""
+        window = np.outer(self._grid.rows.weights[position.row], self._grid.columns.weights[position.column])
         for index, plane in enumerate(planes):
-            complete = self._add_across(visit, index, plane * window)
+            complete = self._add_across(position, index, plane * window)
             if complete is not None:
-                self._add_down(visit, index, complete)
+                self._add_down(position, index, complete)
 
-    def _add_across(self, visit: Visit, index: int, plane: np.ndarray) -> np.ndarray | None:
-        """The columns of a weighted plane that no tile to the right adds to, with what those to the left have added."""
+    def _add_across(self, position: TilePosition, index: int, plane: np.ndarray) -> np.ndarray | None:
+        """Add the left tile's overlap to a weighted plane. Returns the columns that no tile to the right changes."""
         columns = self._grid.columns
-        if visit.column > visit.panel.lead_in:
-            before = columns.tile - columns.step(visit.column - 1)
+        if position.column > position.panel.lead_in:
+            before = columns.tile - columns.step(position.column - 1)
             plane[:, :before] += self._right[index, :, :before]
-        step = columns.step(visit.column)
+        step = columns.step(position.column)
         self._right[index, :, : columns.tile - step] = plane[:, step:]
-        return plane[:, :step] if visit.column >= visit.panel.first else None
+        return plane[:, :step] if position.column >= position.panel.first else None
 
-    def _add_down(self, visit: Visit, index: int, plane: np.ndarray) -> None:
-        rows, left = self._grid.rows, self._grid.columns.starts[visit.column]
-        within = left - self._grid.columns.starts[visit.panel.first]
+    def _add_down(self, position: TilePosition, index: int, plane: np.ndarray) -> None:
+        rows, left = self._grid.rows, self._grid.columns.starts[position.column]
+        within = left - self._grid.columns.starts[position.panel.first]
         below = self._below[index, :, within : within + plane.shape[1]]
-        if visit.row > 0:
-            before = rows.tile - rows.step(visit.row - 1)
+        if position.row > 0:
+            before = rows.tile - rows.step(position.row - 1)
             plane[:before] += below[:before]
-        step = rows.step(visit.row)
+        step = rows.step(position.row)
         below[: rows.tile - step] = plane[step:]
-        self._accumulator.put(index, rows.starts[visit.row], left, plane[:step])
+        self._accumulator.put(index, rows.starts[position.row], left, plane[:step])

@@ -1,7 +1,6 @@
-"""Test-time augmentation: the model looks at an image and at its mirror images, and what it says is averaged.
+"""Test-time augmentation: averages the predictions for an image and its mirror images.
 
-The mirror images are made of the model's input, and its answers are mirrored back, so that nothing else on the way from
-an image to an answer knows of them.
+The model's input is flipped, and its logits are flipped back, so that no other step depends on the views.
 """
 
 from __future__ import annotations
@@ -12,33 +11,33 @@ from typing import Literal
 import numpy as np
 
 Views = Literal["none", "flip", "flips"]
-Axes = tuple[int, ...]  # of an image [h, w, …] that are reversed
+Axes = tuple[int, ...]  # the axes of an image [h, w, …] that are reversed
 
-# Of `none` the one view is the image itself; the first always is.
+# The first view is always the image itself.
 _AXES: dict[Views, tuple[Axes, ...]] = {"none": ((),), "flip": ((), (1,)), "flips": ((), (1,), (0,), (0, 1))}
 
 
 def view_axes(views: Views) -> tuple[Axes, ...]:
-    """What to reverse for each of the views: `flip` adds left-right, `flips` also top-bottom and both."""
+    """The axes to reverse for each view: `flip` adds left-right, `flips` also top-bottom and both."""
     return _AXES[views]
 
 
-def look(pixels: np.ndarray, axes: Axes) -> np.ndarray:
-    """The model's input, uint8 [h, w, 3], as this view has it."""
+def flip(pixels: np.ndarray, axes: Axes) -> np.ndarray:
+    """The model's input, uint8 [h, w, 3], flipped for a view."""
     return np.ascontiguousarray(np.flip(pixels, axes)) if axes else pixels
 
 
-def look_back(logits: np.ndarray, axes: Axes) -> np.ndarray:
-    """A view's logits where the image's own pixels are: [K, h, w] mirrored back; [K] has no place."""
+def unflip(logits: np.ndarray, axes: Axes) -> np.ndarray:
+    """A view's logits, flipped back to match the image's pixels: [K, h, w]; logits [K] do not change."""
     if not axes or logits.ndim == 1:
         return logits
     return np.ascontiguousarray(np.flip(logits, tuple(axis + 1 for axis in axes)))
 
 
 def average(views: Sequence[np.ndarray], activation: str) -> np.ndarray:
-    """The logits whose probabilities are the mean of the views' probabilities: float32, [K] or [K, h, w] as each is.
+    """The logits whose probabilities are the mean of the views' probabilities: float32 [K] or [K, h, w].
 
-    Reckoned with logarithms, so that a probability of nearly 0 or 1 gives no infinite logit.
+    Computes with logarithms, so that probabilities near 0 or 1 do not give infinite logits.
     """
     if len(views) == 1:
         return views[0]

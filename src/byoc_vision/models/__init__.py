@@ -1,1 +1,1 @@
-"""Networks by name, and where their pretrained weights come from."""
+"""Builds networks by name and loads their pretrained weights."""

@@ -2,8 +2,8 @@
 
     python -m byoc_vision.models.bake --to FOLDER [--from FOLDER] NAME…
 
-Run by `docker build`. A NAME is a classifier's, an encoder's, or an FCN's. Its weights are a file `NAME.safetensors`
-in the folder `--from` where there is one, else the hub's; a NAME can also be the path of such a file.
+`docker build` runs it. NAME is the name of a classifier, an encoder or an FCN. Its weights come from the file
+`NAME.safetensors` in the folder `--from` if that exists, else from the hub. NAME can also be the path of such a file.
 """
 
 from __future__ import annotations
@@ -35,11 +35,18 @@ _SUFFIX = ".safetensors"
 
 
 def bake(names: Sequence[str], folder: Path, source: Path | None = None) -> list[Path]:
-    """Write the weights of each name into `folder`, as `load_pretrained` looks for them there.
+    """Write the weights of each name into `folder`, under the file names that `load_pretrained` reads.
 
-    A name such as `mobilenet_v2` means a classifier of timm's and an encoder of segmentation-models-pytorch's: from
-    the hub both are written, from files what they hold. Raises InputError for a name that is no model's, DataError
-    for a file that does not fit its name, ResourceError where the hub gives nothing.
+    A name such as `mobilenet_v2` can mean a timm classifier and an encoder of segmentation-models-pytorch: from
+    the hub, both are written; from files, the ones that the files hold.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: No model has this name.
+        DataError: A file does not fit its name.
+        ResourceError: The hub has no weights of the model or cannot be reached.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
@@ -57,7 +64,7 @@ def bake(names: Sequence[str], folder: Path, source: Path | None = None) -> list
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its exit status is the error's."""
+    """Run the command. Returns the exit status: 0, or the error's."""
     parser = argparse.ArgumentParser("byoc_vision.models.bake", description="Put pretrained weights in a folder.")
     parser.add_argument("names", nargs="+", metavar="NAME")
     parser.add_argument("--to", type=Path, required=True, metavar="FOLDER")
@@ -75,10 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _bake_file(path: Path, meanings: Sequence[ModelSpec], folder: Path) -> list[Path]:
     weights = read_weights(path)
     fits = [(spec, fit(build_model(spec), weights)) for spec in meanings]
-    fitting = [spec for spec, found in fits if found.is_whole]
-    if not fitting:
+    matching = [spec for spec, found in fits if found.is_complete]
+    if not matching:
         raise DataError(f"{path} does not fit {model_name(meanings[0])}: {fits[0][1].describe()}")
-    return [_write(weights, fitting[0], path) for path in dict.fromkeys(_path(spec, folder) for spec in fitting)]
+    return [_write(weights, matching[0], path) for path in dict.fromkeys(_path(spec, folder) for spec in matching)]
 
 
 def _bake_from_hub(name: str, meanings: Sequence[ModelSpec], folder: Path) -> list[Path]:
@@ -86,22 +93,22 @@ def _bake_from_hub(name: str, meanings: Sequence[ModelSpec], folder: Path) -> li
     for spec in meanings:
         path = _path(spec, folder)
         if path in written:
-            # timm's and segmentation-models-pytorch's networks of this name; most are the same one.
-            if fit(build_model(spec), read_weights(path)).is_whole:
+            # timm and segmentation-models-pytorch both have a network of this name; most are identical.
+            if fit(build_model(spec), read_weights(path)).is_complete:
                 continue
             path = folder / f"{model_name(spec)}.encoder{_SUFFIX}"
         try:
             written.append(_write(hub_weights(spec), spec, path))
         except NotOnHubError as reason:
             raise ResourceError(
-                f"PRETRAINED={name}: no weights of {model_name(spec)} came from the hub ({reason}). Build where it can "
-                f"be reached, or put {name}{_SUFFIX} into docker/weights"
+                f"PRETRAINED={name}: the hub gave no weights of {model_name(spec)} ({reason}). Build on a machine that "
+                f"can reach the hub, or put {name}{_SUFFIX} into docker/weights"
             ) from reason
     return written
 
 
 def _meanings(name: str) -> list[ModelSpec]:
-    """The models that go by a name: timm's classifier first, for its file serves most encoders too."""
+    """The models that a name can mean; timm's classifier first, because its file also fits most encoders."""
     base = name.removesuffix(".encoder")
     fcn = canonical_name(base, TORCHVISION_FCNS)
     if fcn is not None:
@@ -119,7 +126,7 @@ def _path(spec: ModelSpec, folder: Path) -> Path:
 
 
 def _local_files(name: str, meanings: Sequence[ModelSpec], source: Path | None) -> list[Path]:
-    """The files in `source` that are called as the name or a model it means; more may follow after a dot."""
+    """The files in `source` named after `name` or one of its models; a suffix after a dot is allowed."""
     wanted = {squeeze(name), *(squeeze(model_name(spec)) for spec in meanings)}
     found = []
     for path in sorted(source.glob(f"*{_SUFFIX}")) if source else []:

@@ -1,6 +1,6 @@
-"""From a spec to a network with random weights.
+"""Builds the network of a spec, with random weights.
 
-No model library is imported before a network of its kind is asked for.
+A model library is imported only when one of its networks is built.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FCN_STRIDE = 8  # its ResNet's last two stages are dilated instead of strided
 
 
 class LogitsOnly(nn.Module):
-    """A torchvision segmentation network that answers with its logits alone, not with a dictionary."""
+    """A torchvision segmentation network that returns only its logits, not a dictionary."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -36,8 +36,10 @@ def build_model(spec: ModelSpec) -> nn.Module:
     """The network of a spec, with random weights.
 
     It takes normalised images, float [N, 3, H, W], and returns logits: [N, outputs, H, W] for
-    segmentation, [N, outputs] for classification. Raises InputError for names that are not known, and for
-    an encoder and an architecture that do not go together.
+    segmentation, [N, outputs] for classification.
+
+    Raises:
+        InputError: A name is unknown, or the encoder does not work with the architecture.
     """
     spec = canonical_spec(spec)
     if spec.task == "classification":
@@ -50,7 +52,7 @@ def build_model(spec: ModelSpec) -> nn.Module:
 
 
 def input_multiple(spec: ModelSpec) -> int:
-    """What the sides of the model's input must divide by, in pixels."""
+    """The number of pixels of which both sides of the model's input must be a multiple."""
     spec = canonical_spec(spec)
     if spec.task == "classification":
         return patch_size(spec.architecture)
@@ -60,26 +62,26 @@ def input_multiple(spec: ModelSpec) -> int:
 
 
 def check_input_size(network: nn.Module, spec: ModelSpec, height: int, width: int, field: str = "image_size") -> None:
-    """Raises InputError, which names the field, where the network of `spec` cannot take images of this size.
+    """Raises InputError, which names the field, if the network of `spec` does not accept images of this size.
 
-    The network itself is asked, with tensors that have a shape and no values: some take one size only,
-    some need a smallest one.
+    Runs the network itself on tensors that have a shape but no values: some networks accept only one size,
+    some have a minimum size.
     """
     try:
         shape = output_shape(network, height, width)
     except (RuntimeError, ValueError, AssertionError) as error:
         raise _wrong_size(spec, height, width, field, _first_line(error)) from error
     if spec.task == "segmentation" and shape[2:] != (height, width):
-        raise _wrong_size(spec, height, width, field, f"its answer has {shape[2]}, {shape[3]}")
+        raise _wrong_size(spec, height, width, field, f"its output has {shape[2]}, {shape[3]}")
 
 
 def _wrong_size(spec: ModelSpec, height: int, width: int, field: str, why: str) -> InputError:
     multiple = input_multiple(spec)
-    fitting = [max(multiple, round(side / multiple) * multiple) for side in (height, width)]
-    if fitting != [height, width]:
-        remedy = f"sides must divide by {multiple}; the nearest is {fitting[0]}, {fitting[1]}"
+    nearest = [max(multiple, round(side / multiple) * multiple) for side in (height, width)]
+    if nearest != [height, width]:
+        remedy = f"sides must be multiples of {multiple}; the nearest is {nearest[0]}, {nearest[1]}"
     else:
-        remedy = "take a larger size, or 224, which nearly all models take"
+        remedy = "use a larger size, or 224, which nearly all models accept"
     name = f"model={spec.architecture}" + (f", encoder={spec.encoder}" if spec.encoder else "")
     return InputError(f"{field}={height}, {width} does not fit {name}: {remedy} ({why})")
 
@@ -93,7 +95,7 @@ def _build_smp(architecture: str, encoder: str, outputs: int) -> nn.Module:
     try:
         network: nn.Module = smp.create_model(architecture, **options)
     except (ValueError, KeyError, NotImplementedError, RuntimeError) as error:
-        raise InputError(f"encoder={encoder} does not go with model={architecture}: {_first_line(error)}") from error
+        raise InputError(f"encoder={encoder} does not work with model={architecture}: {_first_line(error)}") from error
     return network
 
 

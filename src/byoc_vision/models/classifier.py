@@ -1,4 +1,4 @@
-"""Classifiers: timm's by name, with the head that the job asks for."""
+"""Classifiers: timm's networks by name, with the head that the job configures."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 
 class CustomHead(nn.Module):
-    """A timm network without its classifier, and hidden layers in its place.
+    """A timm network whose classifier is replaced by hidden layers.
 
-    (Linear, ReLU, Dropout) for each of `hidden_units`, then the linear layer that gives the logits.
+    The head is (Linear, ReLU, Dropout) for each of `hidden_units`, then the linear layer that computes the logits.
     """
 
     def __init__(self, backbone: nn.Module, hidden_units: Sequence[int], outputs: int, dropout: float) -> None:
         super().__init__()
-        # What reaches the head is not always `num_features`: MobileNetV3 and its like widen once more after pooling.
+        # The head's input is not always `num_features`: MobileNetV3 and similar networks widen again after pooling.
         features = cast(int, backbone.head_hidden_size)
         self.backbone = backbone
         layers: list[nn.Module] = []
@@ -34,19 +34,19 @@ class CustomHead(nn.Module):
 
 
 def build_classifier(name: str, outputs: int, hidden_units: Sequence[int] = (), dropout: float = 0.0) -> nn.Module:
-    """timm's network `name` with random weights, and as its head one linear layer behind dropout, or hidden layers."""
+    """timm's network `name` with random weights. Its head is dropout and one linear layer, or hidden layers."""
     if not hidden_units:
         network = create_timm(name, num_classes=outputs, drop_rate=dropout or None)
-        _begin_unsure(network)
+        _initialise_head(network)
         return network
     return CustomHead(create_timm(name, num_classes=0), hidden_units, outputs, dropout)
 
 
-def _begin_unsure(network: nn.Module) -> None:
-    """Draw the last layer's weights small, so that every class begins about equally likely.
+def _initialise_head(network: nn.Module) -> None:
+    """Initialise the last layer with small weights, so that all classes start about equally likely.
 
-    Some of timm's networks draw them large for few classes: a loss that begins at twice the logarithm of the number of
-    classes, and gradients that spoil pretrained features in the first steps.
+    Some timm networks use large weights if there are few classes: then the loss starts at twice the logarithm of the
+    number of classes, and the first steps' gradients damage pretrained features.
     """
     head = network.get_classifier()  # type: ignore[operator]
     if isinstance(head, nn.Linear):
@@ -56,7 +56,7 @@ def _begin_unsure(network: nn.Module) -> None:
 
 
 def create_timm(name: str, **options: Any) -> nn.Module:
-    """`timm.create_model`, with positions that stretch to images of any size where the network can."""
+    """`timm.create_model`; position embeddings are resized to the image's size if the network supports it."""
     import timm
 
     if stretches_positions(name):
@@ -67,7 +67,7 @@ def create_timm(name: str, **options: Any) -> nn.Module:
 
 @cache
 def stretches_positions(name: str) -> bool:
-    """Whether a timm network made for one image size can be told to take others."""
+    """Whether a timm network with a fixed image size supports the option `dynamic_img_size`."""
     import timm
 
     config = timm.get_pretrained_cfg(name)
@@ -77,7 +77,7 @@ def stretches_positions(name: str) -> bool:
         with torch.device("meta"):
             timm.create_model(name, dynamic_img_size=True)
     except TypeError as error:
-        # timm keeps no list of the networks that know this option.
+        # timm has no list of the networks that support this option.
         if "dynamic_img_size" not in str(error):
             raise
         return False
@@ -85,7 +85,7 @@ def stretches_positions(name: str) -> bool:
 
 
 def patch_size(name: str) -> int:
-    """The side of a timm network's patches in pixels; 1 where it has none, as convolutional networks."""
+    """The side of a timm network's patches in pixels; 1 if it has no patches, as convolutional networks."""
     if not stretches_positions(name):
         return 1
     with torch.device("meta"):
@@ -94,7 +94,7 @@ def patch_size(name: str) -> int:
 
 
 def classifier_keys(network: nn.Module) -> tuple[str, ...]:
-    """The prefixes of the classifier's weights in a timm network; none where it was made without one."""
+    """The name prefixes of the classifier's weights in a timm network; empty if it was built without a classifier."""
     config = getattr(network, "pretrained_cfg", None) or {}
     names = config.get("classifier") or ()
     return tuple(f"{name}." for name in ((names,) if isinstance(names, str) else names))

@@ -1,7 +1,7 @@
-"""Pretrained weights from the libraries' hubs, and a quick answer where there is no way to them.
+"""Downloads pretrained weights from the libraries' hubs, and fails fast if a hub cannot be reached.
 
-The libraries try an unreachable hub again and again for most of a minute, and longer where a firewall swallows
-the packets. Here one connection is tried first, with a limit.
+The libraries retry an unreachable hub for most of a minute, and longer if a firewall drops the packets. This module
+first tries one connection, with a time limit.
 """
 
 from __future__ import annotations
@@ -26,14 +26,20 @@ _FILE = "model.safetensors"
 
 
 class NotOnHubError(Exception):
-    """No weights came from the hub; the text says why."""
+    """The hub gave no weights; the text says why."""
 
 
 def hub_weights(spec: ModelSpec) -> Weights:
-    """The weights that the model's library offers, from its cache or over the network.
+    """The weights that the model's library publishes, from its cache or over the network.
 
-    `spec` is canonical. timm's are the default ones of a name without a tag, segmentation-models-pytorch's
-    encoders' those of ImageNet, torchvision's FCN's those of COCO. Raises NotOnHubError.
+    timm: the default weights if the name has no tag. Encoders of segmentation-models-pytorch: ImageNet's.
+    torchvision's FCNs: COCO's.
+
+    Args:
+        spec: A canonical spec.
+
+    Raises:
+        NotOnHubError: The hub has no such weights, or cannot be reached.
     """
     try:
         if spec.task == "classification":
@@ -41,11 +47,11 @@ def hub_weights(spec: ModelSpec) -> Weights:
         if spec.architecture in TORCHVISION_FCNS:
             return _torchvision_weights(spec.architecture)
         if spec.encoder is None:
-            raise NotOnHubError(f"nobody publishes weights of {spec.architecture}")
+            raise NotOnHubError(f"no library publishes weights of {spec.architecture}")
         if spec.encoder.startswith(TIMM_ENCODER):
             return _timm_weights(spec.encoder.removeprefix(TIMM_ENCODER))
         return _smp_weights(spec.encoder)
-    except OSError as error:  # of the network, the disk, and all of the hub's answers
+    except OSError as error:  # from the network, the disk, and every error response of the hub
         raise NotOnHubError(str(error).strip().partition("\n")[0] or type(error).__name__) from error
 
 
@@ -56,7 +62,7 @@ def _timm_weights(name: str) -> Weights:
     if config is None or not config.hf_hub_id:
         raise NotOnHubError(f"timm has no weights of {name} as safetensors")
     path = _download(config.hf_hub_id, config.hf_hub_filename or _FILE)
-    # timm knows how to read each publisher's names, so it fills a network of its own first.
+    # timm knows how to map each publisher's tensor names, so it loads them into a network of its own first.
     network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path), "custom_load": False})
     return Weights(config.hf_hub_id, network.state_dict(), triple(config.mean), triple(config.std))
 
@@ -85,7 +91,7 @@ def _torchvision_weights(architecture: str) -> Weights:
 
 
 def _download(repository: str, file: str, revision: str | None = None) -> Path:
-    """A file of a Hugging Face repository, from the cache where it is there."""
+    """A file of a Hugging Face repository, from the cache if it is there."""
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -93,7 +99,7 @@ def _download(repository: str, file: str, revision: str | None = None) -> Path:
     if isinstance(cached, str):
         return Path(cached)
     _connect(constants.ENDPOINT)
-    # A connection that breaks shows as an error of its HTTP library, which has changed more than once.
+    # A broken connection raises an error of the HTTP library, which has changed more than once.
     broken = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)
     try:
         return Path(hf_hub_download(repository, file, revision=revision, etag_timeout=_CONNECT_SECONDS))
@@ -102,7 +108,7 @@ def _download(repository: str, file: str, revision: str | None = None) -> Path:
 
 
 def _connect(url: str) -> None:
-    """Raises OSError where nothing answers at the address, or at the proxy that leads to it."""
+    """Raises OSError if neither the address nor the proxy for it accepts a connection."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     proxy = getproxies().get(parts.scheme)

@@ -1,6 +1,6 @@
-"""Which models there are, and the many ways their names are written.
+"""The names of all models, and the ways in which people write them.
 
-Importing this module imports no model library; the tables below are held to the libraries by a test.
+Importing this module does not import a model library; a test compares the tables below with the libraries.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from byoc_vision.errors import InputError
 from byoc_vision.types import ModelSpec, Task
 
 OWN_UNETS: Mapping[str, int] = {"unet": 64, "unet_small": 16}
-"""Our classic U-Net by name, with the channels of its first level."""
+"""The names of our classic U-Net, with the number of channels of its first level."""
 
 SMP_STRIDES: Mapping[str, int] = {
     "unet": 32,
@@ -30,7 +30,7 @@ SMP_STRIDES: Mapping[str, int] = {
     "segformer": 32,
     "dpt": 32,
 }
-"""segmentation-models-pytorch's architectures, with the stride of their coarsest feature map in pixels."""
+"""The architectures of segmentation-models-pytorch, with the stride of their coarsest feature map in pixels."""
 
 TORCHVISION_FCNS = ("fcn_resnet50", "fcn_resnet101")
 
@@ -40,14 +40,14 @@ TIMM_ENCODER = "tu-"  # segmentation-models-pytorch's prefix for an encoder that
 
 _RETIRED_TIMM_ENCODER = "timm-"
 
-# Other names of segmentation architectures, squeezed. `psp` and `deeplab` are SageMaker's built-in algorithm's.
+# Other names of segmentation architectures, squeezed. SageMaker's built-in algorithm uses `psp` and `deeplab`.
 _SEGMENTATION_ALIASES = {
     "psp": "pspnet",
     "deeplab": "deeplabv3",
     "nestedunet": "unetplusplus",
 }
 
-# What torchvision and Keras call the classifiers that timm has under a name of its own, squeezed.
+# torchvision's and Keras's names of classifiers that have another name in timm, squeezed.
 _CLASSIFIER_ALIASES = {
     "mobilenetv2": "mobilenetv2_100",
     "mobilenetv3large": "mobilenetv3_large_100",
@@ -64,7 +64,7 @@ _CLASSIFIER_ALIASES = {
 
 
 def task_of(architecture: str) -> Task:
-    """What an architecture does. Raises InputError for a name that is no model's."""
+    """The task of an architecture. Raises InputError if no model has this name."""
     if segmentation_name(architecture) is not None:
         return "segmentation"
     if classifier_name(architecture) is not None:
@@ -74,18 +74,20 @@ def task_of(architecture: str) -> Task:
 
 
 def known_architectures(task: Task) -> tuple[str, ...]:
-    """Every name that `model` takes for a task."""
+    """Every name that the hyperparameter `model` accepts for a task."""
     if task == "segmentation":
         return tuple(dict.fromkeys([*OWN_UNETS, *SMP_STRIDES, *TORCHVISION_FCNS]))
     return tuple(_timm_names().values())
 
 
 def canonical_spec(spec: ModelSpec) -> ModelSpec:
-    """The spec with the libraries' own spelling of its names, and the default encoder where it needs one.
+    """The spec with the libraries' own spelling of its names, and the default encoder if it needs one.
 
     `resnet-50`, `ResNet50` and `resnet50` are one model; so are `mobilenet_v2` and `mobilenetv2_100`.
-    An encoder that segmentation-models-pytorch lacks is taken from timm. Raises InputError, which names
-    the field and the nearest names.
+    timm provides the encoders that segmentation-models-pytorch lacks.
+
+    Raises:
+        InputError: A name is unknown; the text names the field and the nearest names.
     """
     if spec.task == "classification":
         return _canonical_classifier(spec)
@@ -93,17 +95,17 @@ def canonical_spec(spec: ModelSpec) -> ModelSpec:
 
 
 def canonical_name(name: str, known: Iterable[str]) -> str | None:
-    """The one of `known` that is `name` but for case, hyphens, underscores and dots, if there is one."""
+    """The name in `known` that equals `name` except for case, hyphens, underscores and dots; None if none does."""
     return {squeeze(candidate): candidate for candidate in known}.get(squeeze(name))
 
 
 def squeeze(name: str) -> str:
-    """A name without what people write differently: `ResNet-50` and `resnet_50` are `resnet50`."""
+    """A name in lower case without separators: `ResNet-50` and `resnet_50` become `resnet50`."""
     return re.sub("[^a-z0-9]", "", name.lower().replace("+", "plus"))
 
 
 def classifier_name(name: str) -> str | None:
-    """timm's name of a classifier, if it has it. A pretraining tag (`resnet50.a1_in1k`) is kept."""
+    """timm's name of a classifier; None if timm does not have it. A pretraining tag (`resnet50.a1_in1k`) is kept."""
     base, _, tag = name.partition(".")
     squeezed = squeeze(base)
     found = _timm_names().get(squeezed) or _CLASSIFIER_ALIASES.get(squeezed)
@@ -113,7 +115,10 @@ def classifier_name(name: str) -> str | None:
 
 
 def encoder_name(name: str) -> str | None:
-    """segmentation-models-pytorch's name of an encoder, if it or timm has it. Its retired `timm-` names are timm's."""
+    """segmentation-models-pytorch's name of an encoder; None if neither it nor timm has it.
+
+    timm provides the encoders of the retired `timm-` names.
+    """
     own = canonical_name(name, _smp_encoders())
     if own is not None:
         return own
@@ -133,7 +138,7 @@ def _canonical_classifier(spec: ModelSpec) -> ModelSpec:
 def _canonical_segmentation(spec: ModelSpec) -> ModelSpec:
     if spec.hidden_units or spec.dropout_rate:
         field = "hidden_units" if spec.hidden_units else "dropout_rate"
-        raise InputError(f"{field} shapes a classifier's head; model={spec.architecture} has none, so leave it out")
+        raise InputError(f"{field} configures a classifier's head; model={spec.architecture} has none; remove {field}")
     name = segmentation_name(spec.architecture, spec.encoder)
     if name is None:
         raise _not_segmentation(spec.architecture)
@@ -143,8 +148,8 @@ def _canonical_segmentation(spec: ModelSpec) -> ModelSpec:
 
 
 def segmentation_name(name: str, encoder: str | None = None) -> str | None:
-    """The libraries' name of a segmentation architecture, if there is one. Asks no library."""
-    if squeeze(name) == "fcn":  # as SageMaker's built-in algorithm is told: algorithm=fcn, backbone=resnet-50
+    """The libraries' name of a segmentation architecture; None if there is none. Does not import a library."""
+    if squeeze(name) == "fcn":  # as for SageMaker's built-in algorithm: algorithm=fcn, backbone=resnet-50
         return canonical_name(f"fcn_{encoder or 'resnet50'}", TORCHVISION_FCNS)
     known = known_architectures("segmentation")
     return canonical_name(name, known) or _SEGMENTATION_ALIASES.get(squeeze(name))
@@ -154,7 +159,7 @@ def _canonical_encoder(architecture: str, encoder: str | None) -> str | None:
     if architecture not in SMP_STRIDES:
         if encoder is None or squeeze(f"fcn_{encoder}") == squeeze(architecture):
             return None
-        raise InputError(f"encoder={encoder} does not go with model={architecture}, which takes none; leave it out")
+        raise InputError(f"encoder={encoder}: model={architecture} does not take an encoder; remove encoder")
     if encoder is None:
         return DPT_ENCODER if architecture == "dpt" else DEFAULT_ENCODER
     name = encoder_name(encoder)
@@ -165,13 +170,15 @@ def _canonical_encoder(architecture: str, encoder: str | None) -> str | None:
 
 def _not_segmentation(architecture: str) -> InputError:
     if name := encoder_name(architecture):
-        return InputError(f"model={architecture} is no segmentation model; as an encoder: model=unet, encoder={name}")
+        return InputError(
+            f"model={architecture} is an encoder, not a segmentation model: set model=unet, encoder={name}"
+        )
     return _unknown("model", architecture, known_architectures("segmentation"))
 
 
 def _not_classifier(architecture: str) -> InputError:
     if name := segmentation_name(architecture):
-        return InputError(f"model={name} is a segmentation model; take a classifier, such as model=resnet18")
+        return InputError(f"model={name} is a segmentation model; use a classifier, such as model=resnet18")
     base = classifier_name(architecture.partition(".")[0])
     tagged = [f"{base}.{tag}" for tag in _timm_tags(base)] if base else []
     return _unknown("model", architecture, [*known_architectures("classification"), *tagged])
@@ -182,13 +189,13 @@ def _unknown(field: str, name: str, known: Iterable[str]) -> InputError:
     by_squeezed |= {alias: full for alias, full in _CLASSIFIER_ALIASES.items() if full in by_squeezed.values()}
     matches = difflib.get_close_matches(squeeze(name), by_squeezed, n=5, cutoff=0.5)
     nearest = dict.fromkeys(by_squeezed[match] for match in matches)
-    hint = f"the nearest names are {', '.join(nearest)}" if nearest else "no known name is near it"
+    hint = f"the nearest names are {', '.join(nearest)}" if nearest else "no known name is similar"
     return InputError(f"{field}={name} is not known; {hint}")
 
 
 @cache
 def _timm_names() -> dict[str, str]:
-    """Every classifier of timm by its squeezed name (no two are the same)."""
+    """Every classifier of timm by its squeezed name (squeezed names are unique)."""
     import timm
 
     return {squeeze(name): name for name in timm.list_models()}

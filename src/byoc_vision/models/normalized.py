@@ -1,4 +1,4 @@
-"""A network with the normalisation of its images in front, so that uint8 travels to the device."""
+"""A network with its normalisation in front, so that images go to the device as uint8."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class Normalized(nn.Module):
-    """`net` behind `(image / 255 - mean) / std`.
+    """Computes `net((image / 255 - mean) / std)`.
 
-    `mean` and `std` are of the three channels, in units of 0–1 RGB. They belong to the model's card, not to
-    its weights: the state dict holds `net` alone.
+    `mean` and `std` have one value per channel, in units of 0–1 RGB. They belong to the model config, not to
+    the weights: the state dict holds only `net`.
     """
 
     scale: Tensor
@@ -27,6 +27,6 @@ class Normalized(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [N, 3, H, W], uint8 or float in 0–255, to the logits of `net`. Memory format is kept."""
-        # In float32 also under autocast: bfloat16 cannot tell 254 from 255.
+        # float32 even under autocast: in bfloat16, 254 and 255 are the same.
         logits: Tensor = self.net(images.float() * self.scale + self.shift)
         return logits

@@ -1,4 +1,4 @@
-"""A network's encoder, which pretrained weights fill, apart from the head or decoder that a job trains from scratch."""
+"""Finds a network's encoder: the part with pretrained weights, without the head or decoder."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from byoc_vision.models.unet import UNet
 
 @dataclass(frozen=True)
 class Encoder:
-    """The parameters of the encoder that a logit depends on, and its batch normalisation layers."""
+    """The encoder's parameters that affect the logits, and its batch normalisation layers."""
 
     parameters: tuple[nn.Parameter, ...]
     batch_norms: tuple[nn.Module, ...]
 
     def freeze(self, frozen: bool) -> None:
-        """Stop or resume its learning. Its statistics stand still while its layers are in `eval` mode."""
+        """Freeze or unfreeze the parameters. The layers' statistics stay fixed only in `eval` mode."""
         for parameter in self.parameters:
             parameter.requires_grad_(not frozen)
 
 
 def encoder_of(network: nn.Module) -> Encoder | None:
-    """The encoder of a network that `build_model` made; None where it has none of its own (the classic U-Net)."""
+    """The encoder of a network from `build_model`; None if it has no separate encoder (the classic U-Net)."""
     if isinstance(network, UNet):
         return None
     if isinstance(network, CustomHead):

@@ -1,4 +1,4 @@
-"""Where pretrained weights come from: the job's `pretrained` channel, else the image, else the hub."""
+"""Loads pretrained weights: from the job's `pretrained` channel, else from the Docker image, else from the hub."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from byoc_vision import artifact
 from byoc_vision.errors import DataError, InputError, ResourceError, list_problems
+from byoc_vision.models.build import build_model
 from byoc_vision.models.hub import NotOnHubError, hub_weights
-from byoc_vision.models.identify import looks_like
-from byoc_vision.models.names import TIMM_ENCODER, canonical_spec, classifier_name
+from byoc_vision.models.names import TIMM_ENCODER, canonical_spec, classifier_name, encoder_name
 from byoc_vision.models.weights import Triple, Weights, fit, load, read_weights, triple
 from byoc_vision.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from byoc_vision.types import ModelSpec
 
+_COMMON_CLASSIFIERS = ("resnet18", "resnet34", "resnet50", "resnet101", "mobilenetv2_100", "efficientnet_b0")
+_COMMON_ENCODERS = ("mobilenet_v2",)
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
 _CONVERT = (
@@ -28,7 +31,7 @@ _CONVERT = (
 
 @dataclass(frozen=True)
 class PretrainedInfo:
-    """Which weights were loaded, and the normalisation they expect, in units of 0–1 RGB."""
+    """The source of the loaded weights, and the normalisation they expect, in units of 0–1 RGB."""
 
     source: str
     mean: Triple
@@ -38,20 +41,26 @@ class PretrainedInfo:
 def load_pretrained(
     network: nn.Module, spec: ModelSpec, *, channel: Path | None, baked: Path | None, allow_hub: bool
 ) -> PretrainedInfo:
-    """Fill the network's backbone, and what else fits, with the first weights to be had.
+    """Load pretrained weights into the network's backbone, and into its other tensors that match.
 
-    channel: the folder of the `pretrained` channel: a .safetensors file of timm's, torchvision's or
-    segmentation-models-pytorch's, or a model that this image trained, as a folder or as its tarball.
-    baked: the folder of weights in the image, `NAME.safetensors` by canonical encoder or model name.
+    Args:
+        network: The network of `spec`.
+        spec: The model.
+        channel: The folder of the `pretrained` channel. It holds a .safetensors file of timm, torchvision or
+            segmentation-models-pytorch, or a model that this image trained, as a folder or a tarball.
+        baked: The folder of weights in the Docker image: `NAME.safetensors`, by canonical encoder or model name.
+        allow_hub: Whether to download weights if neither the channel nor the image has them.
 
-    Raises InputError for a channel without weights or with pickles, DataError for weights that are damaged or do
-    not fit, and ResourceError with the ways out where none can be had.
+    Raises:
+        InputError: The channel has no weights, or pickles.
+        DataError: The weights are damaged or do not fit the network.
+        ResourceError: No weights are available; the text lists the remedies.
     """
     spec = canonical_spec(spec)
     weights, origin = _find(network, spec, channel, baked, allow_hub)
     found = fit(network, weights)
-    if not found.is_whole:
-        problem = f"{found.describe()}{looks_like(weights)}"
+    if not found.is_complete:
+        problem = f"{found.describe()}{_guess_model(weights)}"
         raise DataError(f"{origin} {weights.source} does not fit {model_name(spec)}: {problem}")
     load(network, found)
     mean, std = usual_normalisation(spec)
@@ -59,14 +68,14 @@ def load_pretrained(
 
 
 def model_name(spec: ModelSpec) -> str:
-    """The name that its pretrained weights go by: the encoder's where there is one."""
+    """The name of the pretrained weights: the encoder's if there is one, else the architecture's."""
     return spec.encoder or spec.architecture
 
 
 def baked_names(spec: ModelSpec) -> list[str]:
-    """The names under which weights of a canonical spec may lie in the image, best first.
+    """The names that the weights of a canonical spec may have in the Docker image, best first.
 
-    `NAME.encoder` is segmentation-models-pytorch's network of a name where timm has another.
+    `NAME.encoder` is segmentation-models-pytorch's network if timm has another one of the same name.
     """
     name = model_name(spec).removeprefix(TIMM_ENCODER)
     names = [name, name.partition(".")[0]]
@@ -78,7 +87,7 @@ def baked_names(spec: ModelSpec) -> list[str]:
 
 
 def usual_normalisation(spec: ModelSpec) -> tuple[Triple, Triple]:
-    """The mean and std that timm notes for the network, else ImageNet's."""
+    """The mean and std in timm's configuration of the network, else ImageNet's."""
     name = classifier_name(model_name(spec).removeprefix(TIMM_ENCODER))
     if name is None or spec.architecture.startswith("fcn_"):
         return IMAGENET_MEAN, IMAGENET_STD
@@ -115,18 +124,43 @@ def _from_channel(network: nn.Module, spec: ModelSpec, folder: Path) -> Weights:
     if not offered:
         raise _no_weights_in(folder)
     fits = [(weights, fit(network, weights)) for weights in offered]
-    fitting = [weights for weights, found in fits if found.is_whole]
-    if len(fitting) > 1:
-        names = ", ".join(weights.source for weights in fitting)
-        raise InputError(f"The pretrained channel holds several files that fit {model_name(spec)} ({names}); leave one")
-    if not fitting:
-        problems = [f"{weights.source}: {found.describe()}{looks_like(weights)}" for weights, found in fits]
+    matching = [weights for weights, found in fits if found.is_complete]
+    if len(matching) > 1:
+        names = ", ".join(weights.source for weights in matching)
+        raise InputError(f"The pretrained channel holds several files that fit {model_name(spec)} ({names}); keep one")
+    if not matching:
+        problems = [f"{weights.source}: {found.describe()}{_guess_model(weights)}" for weights, found in fits]
         raise DataError(list_problems(f"The pretrained channel holds nothing that fits {model_name(spec)}:", problems))
-    return fitting[0]
+    return matching[0]
+
+
+def _guess_model(weights: Weights) -> str:
+    """`; it looks like …` if the weights fit the model in the file's name or a common model; else an empty string."""
+    for spec in _candidates(weights.source):
+        with torch.device("meta" if spec.task == "classification" else "cpu"):
+            network = build_model(spec)
+        if fit(network, weights).is_complete:
+            what = f"encoder={spec.encoder}" if spec.encoder else f"model={spec.architecture}"
+            return f"; it looks like the weights of {what}"
+    return ""
+
+
+def _candidates(source: str) -> Iterator[ModelSpec]:
+    """The models that the file's name can mean, then the most common models."""
+    stem = source.removesuffix(".safetensors")
+    named = dict.fromkeys([stem, stem.partition(".")[0]])
+    classifiers = [classifier_name(name) for name in named]
+    encoders = [encoder_name(name) for name in named]
+    for name in dict.fromkeys([*classifiers, *_COMMON_CLASSIFIERS]):
+        if name is not None:
+            yield ModelSpec(task="classification", architecture=name, outputs=1)
+    for name in dict.fromkeys([*encoders, *_COMMON_ENCODERS]):
+        if name is not None and not name.startswith(TIMM_ENCODER):
+            yield ModelSpec(task="segmentation", architecture="unet", encoder=name, outputs=1)
 
 
 def _weights_in(folder: Path) -> Iterator[Weights]:
-    """Every model of ours and every safetensors file below `folder`."""
+    """Every model that this image trained and every safetensors file below `folder`."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     models = {path.parent for path in files if path.name == artifact.CONFIG_FILE}
     for path in files:
@@ -152,7 +186,7 @@ def _no_weights_in(folder: Path) -> InputError:
     if pickles:
         return InputError(
             f"The pretrained channel holds {', '.join(pickles[:3])}: loading a pickle runs code of its author, so only "
-            f".safetensors is read. Convert it where you trust it: {_CONVERT}"
+            f".safetensors is read. If you trust the author, convert it: {_CONVERT}"
         )
     held = ", ".join(names[:5]) or "nothing"
     return InputError(
@@ -165,11 +199,11 @@ def _nothing_found(spec: ModelSpec, reason: str) -> ResourceError:
     name = model_name(spec)
     if spec.task == "segmentation" and spec.encoder is None and not spec.architecture.startswith("fcn_"):
         return ResourceError(
-            f"Nobody publishes pretrained weights of the classic U-Net ({name}). Give the job a `pretrained` channel "
-            "with an earlier model of this image, or name an encoder (encoder=mobilenet_v2), or set pretrained=false"
+            f"No library publishes pretrained weights of the classic U-Net ({name}). Add a `pretrained` channel with "
+            "an earlier model of this image, or set an encoder (encoder=mobilenet_v2), or set pretrained=false"
         )
     return ResourceError(
-        f"No pretrained weights of {name} can be had ({reason}). Three ways to have them: a `pretrained` channel with "
-        f'their .safetensors file; an image built with them: docker build --build-arg PRETRAINED="{name}"; or '
-        "pretrained=true in a job with a network to the model hub. pretrained=false does without them"
+        f"No pretrained weights of {name} are available ({reason}). Three remedies: add a `pretrained` channel with "
+        f'their .safetensors file; build the image with them: docker build --build-arg PRETRAINED="{name}"; or run '
+        "pretrained=true in a job that can reach the model hub. pretrained=false trains without them"
     )

@@ -1,4 +1,4 @@
-"""What a network does with shapes, seen by running it on the meta device: tensors without values, at no cost."""
+"""Runs a network on the meta device (tensors without values): finds output shapes and unused parameters for free."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import torch
 from torch import Size, Tensor, nn
 from torch.func import functional_call
 
-_USUAL_SIDE = 224  # every architecture takes it, but for those that take one size only
+_USUAL_SIDE = 224  # every architecture accepts it, except those with a fixed size
 
 
 def output_shape(network: nn.Module, height: int, width: int) -> Size:
-    """The shape of the logits of two images of `height` × `width`. Raises what the network raises."""
+    """The shape of the logits for two images of `height` × `width`. Raises whatever the network raises."""
     with torch.no_grad():
         return _run(network, _weightless(network), height, width).shape
 
 
 def freeze_unused(network: nn.Module) -> None:
-    """Turn off the gradients of the parameters that no logit depends on; to be called before training.
+    """Turn off the gradients of the parameters that do not affect the logits. Call it before training.
 
-    PSPNet, for one, uses the first half of its encoder. The rest would be decayed for nothing, and
-    DistributedDataParallel would wait for its gradients in vain.
+    For example, PSPNet uses only the first half of its encoder. Otherwise weight decay would shrink the rest, and
+    DistributedDataParallel would wait for gradients that never come.
     """
     weightless = _weightless(network)
     logits = _run(network, weightless, *_usual_size(network))
@@ -36,7 +36,7 @@ def _run(network: nn.Module, weightless: dict[str, Tensor], height: int, width: 
 
 
 def _weightless(network: nn.Module) -> dict[str, Tensor]:
-    """The network's parameters and buffers as tensors of the same shapes without values."""
+    """The network's parameters and buffers as tensors with the same shapes and without values."""
     tensors = {name: torch.empty_like(buffer, device="meta") for name, buffer in network.named_buffers()}
     for name, parameter in network.named_parameters():
         tensors[name] = torch.empty_like(parameter, device="meta", requires_grad=True)

@@ -1,8 +1,8 @@
-"""The classic U-Net: a contracting path that sees context, an expanding path that finds edges again.
+"""The classic U-Net: a contracting path for context, an expanding path for exact edges.
 
 Ronneberger, Fischer, Brox: "U-Net: Convolutional Networks for Biomedical Image Segmentation", 2015.
 Two things differ from the paper, as in most of today's implementations: convolutions are padded, so
-that the answer covers the whole image, and each is followed by batch normalisation.
+that the prediction covers the whole image, and batch normalisation follows each of them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 
 class UNet(nn.Module):
-    """Logits for each pixel of an image.
+    """Computes logits for each pixel of an image.
 
     `width` is the number of channels at full resolution; it doubles at each of the four levels below.
-    With 64, the paper's, there are 31 million parameters; with 16 there are 2 million.
+    With 64, as in the paper, the network has 31 million parameters; with 16, 2 million.
     """
 
-    STRIDE = 16  # of the lowest level; the sides of an image must divide by it
+    STRIDE = 16  # of the lowest level; the sides of an image must be multiples of it
 
     def __init__(self, outputs: int, width: int = 64) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class UNet(nn.Module):
         self.apply(_he_initialise)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised images [N, 3, H, W] to logits [N, outputs, H, W]; H and W divide by 16."""
+        """Normalised images [N, 3, H, W] to logits [N, outputs, H, W]; H and W are multiples of 16."""
         skips = []
         x = self.stem(x)  # [N, 64, H, W]
         for down in self.down:
@@ -59,14 +59,14 @@ class DoubleConv(nn.Sequential):
 
 
 class Down(nn.Sequential):
-    """Half the resolution: [N, inputs, H, W] to [N, outputs, H/2, W/2]."""
+    """Halves the resolution: [N, inputs, H, W] to [N, outputs, H/2, W/2]."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(nn.MaxPool2d(2), DoubleConv(inputs, outputs))
 
 
 class Up(nn.Module):
-    """Twice the resolution, joined with the contracting path's features of that size."""
+    """Doubles the resolution and concatenates the contracting path's features of that size."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -80,11 +80,11 @@ class Up(nn.Module):
 
 
 def _he_initialise(module: nn.Module) -> None:
-    """Weights drawn so that each layer keeps its input's variance: N(0, 2 / fan-in), as section 3 of the paper asks."""
+    """Initialise weights so that each layer keeps its input's variance: N(0, 2 / fan-in), section 3 of the paper."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
     elif isinstance(module, nn.ConvTranspose2d):
-        # Stride and kernel are equal: one tap of each input channel makes an output, and no ReLU follows.
+        # Stride and kernel are equal: each output has one tap per input channel, and no ReLU follows.
         nn.init.normal_(module.weight, std=module.in_channels**-0.5)
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.bias is not None:
         nn.init.zeros_(module.bias)

@@ -1,7 +1,7 @@
-"""Pretrained weights as named tensors, and how they fit a network whose names differ a little.
+"""Reads pretrained weights and matches them with a network whose tensor names differ a little.
 
-A file is taken for what it holds, not for what it is called: every backbone tensor of the network must be
-in it, by name and shape, and none too many: all of a ResNet-18 is in a ResNet-34.
+The content of a file counts, not its name: it must hold every tensor of the network's backbone, by name and shape,
+and no further backbone tensors, because a ResNet-34 holds all tensors of a ResNet-18.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from byoc_vision.models.unet import UNet
 
 Triple = tuple[float, float, float]
 
-# DenseNet's layers were once called `norm.1`; files of that age are still about.
+# DenseNet's layers used to be named `norm.1`; old files are still in use.
 _OLD_DENSENET = re.compile(r"\.(norm|relu|conv)\.(\d)\.")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Tensors by name, where they are from, and the normalisation they were trained with, where it is known."""
+    """Tensors by name, their source, and the normalisation they were trained with (None if unknown)."""
 
     source: str
     tensors: Mapping[str, Tensor]
@@ -39,10 +39,10 @@ class Weights:
 
 @dataclass(frozen=True)
 class Backbone:
-    """The part of a network that pretrained weights must fill whole.
+    """The part of a network that pretrained weights must fill completely.
 
-    within: what its tensors' names begin with. prefixes: what may have to be put before a file's names to make them the
-    network's. whole: the name of timm's network of which the backbone is a part; what else it has may be in the file.
+    names: its tensors. within: the prefix of their names. prefixes: the possible prefixes that turn a file's names into
+    the network's names. whole: the timm network that contains the backbone; a file may hold its other tensors too.
     """
 
     names: frozenset[str]
@@ -53,9 +53,10 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Fit:
-    """What of a file goes where in a network.
+    """How a file's tensors match a network.
 
-    `missing` are the backbone's tensors that it lacks, `foreign` its tensors that belong to a larger backbone.
+    tensors: the matching ones, by the network's names. missing: the backbone's tensors that the file lacks.
+    foreign: the file's tensors that belong to a larger backbone. wanted: the number of tensors of the backbone.
     """
 
     tensors: Mapping[str, Tensor]
@@ -64,7 +65,7 @@ class Fit:
     wanted: int
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         return not self.missing and not self.foreign
 
     def describe(self) -> str:
@@ -77,28 +78,28 @@ class Fit:
 
 
 def read_weights(path: Path) -> Weights:
-    """A safetensors file; `mean` and `std` are read from its metadata, as `0.485,0.456,0.406`.
+    """Read a safetensors file; `mean` and `std` come from its metadata, written as `0.485,0.456,0.406`.
 
-    Raises DataError where the file is damaged.
+    Raises DataError if the file is damaged.
     """
     try:
         with safe_open(path, framework="pt") as file:
             metadata, names = file.metadata() or {}, file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
-        raise DataError(f"{path} is not a whole safetensors file ({error}); fetch or make it again") from error
+        raise DataError(f"{path} is not a complete safetensors file ({error}); download or write it again") from error
     mean, std = (_from_metadata(path, key, metadata.get(key)) for key in ("mean", "std"))
     return Weights(path.name, tensors, mean, std)
 
 
 def triple(values: Sequence[float]) -> Triple:
-    """One number for each of red, green and blue. Raises ValueError where there are more or fewer."""
+    """One number each for red, green and blue. Raises ValueError if there are more or fewer."""
     red, green, blue = values
     return red, green, blue
 
 
 def backbone(network: nn.Module) -> Backbone:
-    """What pretrained weights must fill: all but the head of a classifier, or the encoder of a segmentation model."""
+    """The part that pretrained weights must fill: a classifier without its head, or a segmentation model's encoder."""
     if isinstance(network, CustomHead):
         return _backbone(network, "backbone.", prefixes=("", "backbone."), whole=_timm_network(network.backbone))
     if isinstance(network, LogitsOnly):
@@ -106,7 +107,7 @@ def backbone(network: nn.Module) -> Backbone:
     if isinstance(network, UNet):
         return _backbone(network, without=("head.",))
     if hasattr(network, "encoder"):
-        # timm's networks lie one or two modules deep in segmentation-models-pytorch's encoders.
+        # Encoders of segmentation-models-pytorch hold timm's network one or two modules deep.
         prefixes = ("", "encoder.", "encoder.model.", "encoder.model.model.")
         return _backbone(
             network, "encoder.", without=_encoder_head(network), prefixes=prefixes, whole=_timm_network(network.encoder)
@@ -115,9 +116,9 @@ def backbone(network: nn.Module) -> Backbone:
 
 
 def fit(network: nn.Module, weights: Weights) -> Fit:
-    """How `weights` fit into `network`, read in the way that fits best. Nothing is changed yet.
+    """Match `weights` with `network`, using the name prefix that matches best. Does not change the network.
 
-    Beside the backbone, whatever has its name and shape is taken too: the head where it has as many
+    Beside the backbone, every other tensor with a matching name and shape is used too: a head with as many
     outputs, the decoder of an earlier model.
     """
     part = backbone(network)
@@ -126,7 +127,7 @@ def fit(network: nn.Module, weights: Weights) -> Fit:
 
 
 def load(network: nn.Module, found: Fit) -> None:
-    """Copy the tensors into the network, cast to its types. What the file lacks stays as it is."""
+    """Copy the tensors into the network, cast to its types. Tensors that the file lacks keep their values."""
     network.load_state_dict({**network.state_dict(), **found.tensors})
 
 
@@ -144,7 +145,7 @@ def _fit(network: nn.Module, part: Backbone, tensors: Mapping[str, Tensor], pref
 def _foreign(
     part: Backbone, prefix: str, tensors: Mapping[str, Tensor], taken: Mapping[str, Tensor], network: nn.Module
 ) -> tuple[str, ...]:
-    """The file's tensors without a place in the network, in modules of which other tensors have one."""
+    """The file's tensors that the network lacks, in modules of which the network has other tensors."""
     known = {_plain(name) for name in network.state_dict()}
     used = {_plain(name) for name in taken if name in part.names}
 
@@ -168,14 +169,14 @@ def _backbone(
     prefixes: tuple[str, ...] = ("",),
     whole: str | None = None,
 ) -> Backbone:
-    # Old files lack batch normalisation's counter of steps, and nothing is lost without it.
+    # Old files lack batch normalisation's step counter, which is not needed.
     names = (name for name in network.state_dict() if not name.endswith("num_batches_tracked"))
     wanted = frozenset(name for name in names if name.startswith(within) and not name.startswith(without))
     return Backbone(wanted, within, prefixes, whole)
 
 
 def _encoder_head(network: nn.Module) -> tuple[str, ...]:
-    """The classifier that a vision transformer keeps in DPT, where nothing uses it."""
+    """The name prefixes of the classifier that a vision transformer keeps inside DPT, where it is unused."""
     inner = getattr(network.encoder, "model", None)
     if not isinstance(inner, nn.Module) or not hasattr(inner, "get_classifier"):
         return ()
@@ -183,14 +184,14 @@ def _encoder_head(network: nn.Module) -> tuple[str, ...]:
 
 
 def _timm_network(part: Any) -> str | None:
-    """The name of timm's network of which a backbone or an encoder is a part; None for those of other libraries."""
+    """The name of the timm network that contains a backbone or an encoder; None for other libraries' networks."""
     if hasattr(part, "pretrained_cfg"):
         return str(part.pretrained_cfg["architecture"])
     return getattr(part, "name", None)
 
 
 def _plain(name: str) -> str:
-    """A name without the differences that libraries make: timm's feature extractors write `stages_0` for `stages.0`."""
+    """A name without differences between libraries: timm's feature extractors write `stages_0` for `stages.0`."""
     return _OLD_DENSENET.sub(r".\1\2.", name).replace(".", "_")
 
 

@@ -66,7 +66,7 @@ class TestCounting:
 
     def test_sizes_that_the_model_cannot_take(self) -> None:
         with pytest.raises(
-            InputError, match="image_size=65, 64 does not fit model=unet_small: sides must divide by 16"
+            InputError, match="image_size=65, 64 does not fit model=unet_small: sides must be multiples of 16"
         ):
             training_memory(UNET, (65, 64), 2)
 

@@ -1,4 +1,4 @@
-"""The comparison sees what is wrong with an exported model."""
+"""The comparison finds errors of an exported model."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class Brightness(nn.Module):
 
 
 def brightness(images: np.ndarray) -> np.ndarray:
-    """The same, reckoned anew: float32 [N, 1, h, w]."""
+    """The same, computed without the model: float32 [N, 1, h, w]."""
     return (((images / 255 - 0.5) / 0.25).mean(axis=-1)[:, None]).astype(np.float32)
 
 
-def test_the_same_answers_are_close() -> None:
+def test_equal_logits_are_close() -> None:
     seen = compare(Brightness(), CARD, brightness)
     assert seen.is_close
     assert seen.share < 1e-6
     assert seen.spread == pytest.approx(brightness(np.stack(list(images().values()))).std(), rel=1e-5)
 
 
-def test_the_largest_difference_is_named_with_its_image() -> None:
+def test_the_largest_difference_is_reported_with_its_image() -> None:
     def off(given: np.ndarray) -> np.ndarray:
         answers = brightness(given)
         answers[(given == 255).all(axis=(1, 2, 3)), 0, 3, 5] += 0.25
@@ -53,24 +53,24 @@ def test_the_largest_difference_is_named_with_its_image() -> None:
 
 
 @pytest.mark.parametrize(("factor", "close"), [(0.5, True), (2, False)])
-def test_the_tolerance_is_a_share_of_the_spread(factor: float, close: bool) -> None:
+def test_the_tolerance_is_relative_to_the_spread(factor: float, close: bool) -> None:
     spread = compare(Brightness(), CARD, brightness).spread
     assert compare(Brightness(), CARD, lambda given: brightness(given) + factor * TOLERANCE * spread).is_close == close
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_a_batch_of_one_size_alone_being_wrong_is_seen(batch: int) -> None:
+def test_an_error_in_one_batch_size_is_found(batch: int) -> None:
     seen = compare(Brightness(), CARD, lambda given: brightness(given) + (len(given) == batch))
     assert not seen.is_close
     assert seen.batch == batch
 
 
-def test_nan_and_answers_of_another_shape_are_not_close() -> None:
+def test_nan_and_wrong_shapes_are_not_close() -> None:
     assert not compare(Brightness(), CARD, lambda given: brightness(given) * np.nan).is_close
     assert not compare(Brightness(), CARD, lambda given: brightness(given)[:, 0]).is_close
 
 
-def test_a_model_that_answers_with_nan_itself_is_refused() -> None:
+def test_a_model_with_infinite_logits_is_an_error() -> None:
     class Broken(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x * torch.inf
@@ -83,7 +83,7 @@ def images() -> dict[str, np.ndarray]:
     return reference_images(16, 24)
 
 
-def test_the_reference_images_are_the_same_each_time_and_reach_over_all_values() -> None:
+def test_the_reference_images_are_fixed_and_cover_all_values() -> None:
     first, second = images(), images()
     assert len(first) == 7
     assert all((first[name] == second[name]).all() for name in first)

@@ -1,4 +1,4 @@
-"""The script beside an exported model answers as the Predictor does in float32, whatever the model config says."""
+"""The script beside an exported model predicts what the Predictor predicts in float32, for every model config."""
 
 from __future__ import annotations
 
@@ -99,9 +99,9 @@ def test_probabilities(
         np.testing.assert_allclose([p for _, p in printed], [p for _, p in answer.ranked()], atol=1e-4)
 
 
-def test_a_file_that_is_no_image_is_named(
+def test_the_error_names_a_file_that_is_not_an_image(
     exported: Callable[[ModelConfig], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(SystemExit, match=r"notes\.txt is no image that OpenCV reads"):
+    with pytest.raises(SystemExit, match=r"notes\.txt is not an image that OpenCV can read"):
         run_example(exported(classification_card(STRETCH)), [tmp_path / "notes.txt"], monkeypatch)

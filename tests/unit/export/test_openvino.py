@@ -1,4 +1,4 @@
-"""Networks converted to OpenVINO, and what the conversion leaves as it was."""
+"""Networks converted to OpenVINO, and what the conversion does not change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CARD = classification_card(Preprocess(height=32, width=48, mean=(0.1, 0.5, 0.9),
 
 
 class Everything(NamedTuple):
-    """What a conversion might disturb."""
+    """What a conversion could change by mistake."""
 
     modes: list[bool]
     in_place: list[bool]
@@ -50,7 +50,7 @@ class Everything(NamedTuple):
 
 
 class Converted(NamedTuple):
-    """A network in training that was converted, and all that was so before."""
+    """A network in training mode, converted, with its state before and after."""
 
     net: nn.Module
     model: Any
@@ -65,7 +65,7 @@ def converted() -> Converted:
     return Converted(net, to_openvino(net, CARD), before, Everything.now(net))
 
 
-def test_its_ends_are_decoded_images_in_any_number_and_logits(converted: Converted) -> None:
+def test_it_maps_any_number_of_decoded_images_to_logits(converted: Converted) -> None:
     model = converted.model
     assert (model.input(0).any_name, model.output(0).any_name) == ("pictures", "logits")
     assert str(model.input(0).partial_shape) == "[?,32,48,3]"
@@ -74,7 +74,7 @@ def test_its_ends_are_decoded_images_in_any_number_and_logits(converted: Convert
     assert model.output(0).element_type.to_dtype() == np.float32
 
 
-def test_its_answers_are_the_networks_also_when_that_is_trained_on(converted: Converted) -> None:
+def test_further_training_does_not_change_the_converted_model(converted: Converted) -> None:
     net = network(CARD)
     with torch.no_grad():
         for parameter in converted.net.parameters():
@@ -84,7 +84,7 @@ def test_its_answers_are_the_networks_also_when_that_is_trained_on(converted: Co
     assert compare(net, CARD, lambda images: np.array(compiled(images)[0])).share < 1e-4
 
 
-def test_a_network_in_training_stays_as_it_was(converted: Converted) -> None:
+def test_the_conversion_does_not_change_a_network_in_training(converted: Converted) -> None:
     before, after = converted.before, converted.after
     assert all(before.modes)
     assert any(before.in_place)
@@ -93,14 +93,14 @@ def test_a_network_in_training_stays_as_it_was(converted: Converted) -> None:
 
 
 class Strange(nn.Module):
-    """Asks of numbers what a graph cannot hold."""
+    """Branches on the values of its input, which a graph cannot represent."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean((2, 3)) if x.sum().item() > 0 else x.amax((2, 3))
 
 
-def test_a_network_that_cannot_be_converted_is_named_with_the_other_formats() -> None:
-    with pytest.raises(ConversionError, match=r"model=test_resnet .* openvino \(.+\); take another: onnx, torchscript"):
+def test_the_error_for_a_failed_conversion_names_the_other_formats() -> None:
+    with pytest.raises(ConversionError, match=r"model=test_resnet .* openvino \(.+\); use another: onnx, torchscript"):
         to_openvino(Strange(), CARD)
 
 

@@ -12,7 +12,7 @@ from byoc_vision.export.program import standalone, trace
 from byoc_vision.preprocess import Preprocess
 
 
-def test_a_standalone_copy_is_a_contiguous_one_for_inference_with_the_normalisation_inside() -> None:
+def test_a_standalone_copy_is_contiguous_and_includes_the_normalisation() -> None:
     config = classification_card(Preprocess(height=32, width=32))
     net = network(config).to(memory_format=torch.channels_last).to(torch.bfloat16).train()
     copied = standalone(net, config)
@@ -35,7 +35,7 @@ def test_weights_that_two_layers_share_stay_shared() -> None:
     assert one is not first.weight
 
 
-def test_a_transformers_positions_are_stretched_once() -> None:
+def test_a_transformers_positions_are_resized_once() -> None:
     config = classification_card(Preprocess(height=48, width=32), name="test_vit")  # it is made for 160 × 160
     net = network(config)
     program = trace(net, config)

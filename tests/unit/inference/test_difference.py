@@ -14,7 +14,7 @@ def told(labels: list[int], target: list[int], background: tuple[int, ...] = (0,
     return [KINDS[kind] for kind in kinds[0]]
 
 
-def test_what_each_pixel_is() -> None:
+def test_each_pixel_has_a_kind() -> None:
     assert told([0, 1, 0, 1, 2, 1], [0, 1, 1, 0, 1, 255]) == [
         "background",
         "right",
@@ -25,12 +25,12 @@ def test_what_each_pixel_is() -> None:
     ]
 
 
-def test_where_all_classes_are_looked_for_a_pixel_is_right_or_another() -> None:
+def test_without_a_background_a_pixel_is_right_or_another_class() -> None:
     assert told([0, 0, 1], [0, 1, 0], ()) == ["right", "another class", "another class"]
 
 
 def test_the_colours_differ_in_brightness_too() -> None:
-    """For those who see no red or no green, and on paper."""
+    """For colour-blind people, and for grey printers."""
     # Rec. 709
     brightness = dict(zip(KINDS, (difference_palette() / 255.0) @ [0.2126, 0.7152, 0.0722], strict=True))
     for one, other in combinations(("background", "right", "missed", "false alarm"), 2):

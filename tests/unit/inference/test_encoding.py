@@ -1,4 +1,4 @@
-"""Masks as PNG and as COCO RLE, read back by other hands: Pillow, and a decoder after maskApi.c."""
+"""Masks as PNG and as COCO RLE, decoded by Pillow and by a port of maskApi.c."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def decode_rle(text: str, height: int, width: int) -> np.ndarray:
 
 
 @given(MASKS)
-def test_a_png_holds_the_very_values_of_the_mask(mask: np.ndarray) -> None:
+def test_a_png_holds_the_values_of_the_mask(mask: np.ndarray) -> None:
     image = Image.open(io.BytesIO(encode_png(mask)))
     assert (image.format, image.mode) == ("PNG", "L")
     np.testing.assert_array_equal(np.asarray(image), mask)
 
 
-def test_a_mask_that_is_a_view_is_written_as_it_reads() -> None:
+def test_a_mask_that_is_a_view_is_encoded_correctly() -> None:
     mask = np.arange(200, dtype=np.uint8).reshape(10, 20)[::2, ::-1].T
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(encode_png(mask)))), mask)
 
@@ -57,13 +57,13 @@ def test_a_png_of_runs_is_small() -> None:
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.int64), np.zeros((4, 4, 3), np.uint8)])
-def test_what_is_not_a_mask_is_refused(wrong: np.ndarray) -> None:
+def test_an_array_that_is_not_a_mask_is_an_error(wrong: np.ndarray) -> None:
     with pytest.raises(ValueError, match="uint8"):
         encode_png(wrong)
 
 
 @given(MASKS, st.sampled_from([1, 2, 5, 16, 17, 256]))
-def test_shares_are_those_of_the_pixels(mask: np.ndarray, count: int) -> None:
+def test_a_share_is_the_fraction_of_pixels(mask: np.ndarray, count: int) -> None:
     labels = (mask.astype(int) % count).astype(np.uint8)
     assert class_shares(labels, count) == [round(float(np.mean(labels == index)), 6) for index in range(count)]
 
@@ -76,7 +76,7 @@ def test_shares_of_more_pixels_than_are_counted_at_a_time(count: int) -> None:
 
 
 @given(LABELS)
-def test_every_class_comes_back_from_its_rle(labels: np.ndarray) -> None:
+def test_the_rle_of_every_class_decodes_to_its_pixels(labels: np.ndarray) -> None:
     height, width = labels.shape
     for index, text in enumerate(encode_rles(labels, 5)):
         np.testing.assert_array_equal(decode_rle(text, height, width), labels == index)

@@ -1,4 +1,4 @@
-"""What speaks for a class: a network that is reckoned by hand, and those that people train."""
+"""The parts of an image that support a class: a network that we compute by hand, and usual networks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = ("coat", "dress", "hat & scarf")  # of tiny_models: here they stand for 
 
 
 class Colours(nn.Module):
-    """A classifier as timm's: its last map has a channel a colour, whose mean is the logit. last: it comes last."""
+    """A timm-like classifier: a feature map with one channel per colour; a logit is its mean. last: channels last."""
 
     num_features = 3
 
@@ -51,7 +51,7 @@ def explainer(rule: Preprocess, last: bool = False) -> Explainer:
 
 
 def red_left_green_right(height: int = 64, width: int = 64) -> np.ndarray:
-    """More is red than green."""
+    """An image with more red than green."""
     image = np.zeros((height, width, 3), np.uint8)
     image[:, : width * 5 // 8, 0] = 255
     image[:, width * 6 // 8 :, 1] = 255
@@ -59,7 +59,7 @@ def red_left_green_right(height: int = 64, width: int = 64) -> np.ndarray:
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
-def test_what_speaks_for_a_class_is_where_its_colour_is(last: bool) -> None:
+def test_the_heat_of_a_class_is_where_its_colour_is(last: bool) -> None:
     explain = explainer(Preprocess(height=64, width=64), last).explain
     red, green = explain(red_left_green_right()), explain(red_left_green_right(), "dress")
     assert (red.class_name, green.class_name) == ("coat", "dress")
@@ -70,7 +70,7 @@ def test_what_speaks_for_a_class_is_where_its_colour_is(last: bool) -> None:
         assert found.heat[elsewhere].max() < 0.1
 
 
-def test_where_nothing_speaks_for_it_nothing_is_drawn() -> None:
+def test_without_heat_nothing_is_drawn() -> None:
     rule = Preprocess(height=64, width=64)
     found = explainer(rule).explain(red_left_green_right(), "hat & scarf")
     assert not found.heat.any()
@@ -78,7 +78,7 @@ def test_where_nothing_speaks_for_it_nothing_is_drawn() -> None:
 
 
 @pytest.mark.parametrize("resize", ["stretch", "letterbox", "short_side"])
-def test_heat_lies_over_its_place_in_the_image(resize: str) -> None:
+def test_heat_is_drawn_over_the_right_part_of_the_image(resize: str) -> None:
     rule = Preprocess(height=64, width=64, resize=resize)
     image = np.full((100, 300, 3), 60, np.uint8)
     image[30:70, 120:180, 0] = 255
@@ -92,7 +92,7 @@ def test_heat_lies_over_its_place_in_the_image(resize: str) -> None:
 
 
 class Strided(Colours):
-    """Convolutions that look at every second pixel, the first among them, as those of most networks."""
+    """Convolutions of stride 2 that start at the first pixel, as in most networks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class Strided(Colours):
         self.pool = nn.Sequential(*layers)
 
 
-def test_places_lie_where_the_network_looks() -> None:
+def test_cells_are_moved_to_their_receptive_fields() -> None:
     rule = Preprocess(height=96, width=96)
     image = np.zeros((96, 96, 3), np.uint8)
     image[44:53, 28:37, 0] = 255  # about 48, 32: the fourth and the third place that it looks at
@@ -123,7 +123,7 @@ def test_large_images_are_drawn_smaller() -> None:
 
 
 @pytest.mark.parametrize("hidden", [(), (8,)], ids=["plain", "hidden layers"])
-def test_networks_that_people_train_are_explained(hidden: tuple[int, ...]) -> None:
+def test_usual_networks_are_explained(hidden: tuple[int, ...]) -> None:
     config = card_of(Preprocess(height=64, width=64))
     config = config.model_copy(update={"model": config.model.model_copy(update={"hidden_units": hidden})})
     predictor = predictor_of(tiny_models.network(config), config)
@@ -133,13 +133,13 @@ def test_networks_that_people_train_are_explained(hidden: tuple[int, ...]) -> No
     assert explained.heat.max() in (0, pytest.approx(1))
 
 
-def test_what_cannot_be_explained_is_refused_with_what_can_be_done() -> None:
+def test_the_error_for_other_models_says_what_to_do() -> None:
     rule = Preprocess(height=64, width=64)
     masks = tiny_models.segmentation_card(rule)
     with pytest.raises(InputError, match="predict --overlay"):
         Explainer(predictor_of(nn.Conv2d(3, 1, 1), masks))
     config = tiny_models.classification_card(rule, name="test_vit")
-    with pytest.raises(InputError, match="test_vit has no map of features"):
+    with pytest.raises(InputError, match="test_vit has no feature map"):
         Explainer(predictor_of(tiny_models.network(config), config))
     with pytest.raises(InputError, match="larger image_size"):
         explainer(Preprocess(height=8, width=8))
@@ -153,9 +153,9 @@ def test_files(tmp_path: Path) -> None:
     (tmp_path / "in" / "bad.png").write_bytes(b"no image")
     found = explainer(Preprocess(height=64, width=64))
     outcomes = {o.source.name: o for o in explain_files(found, find_images([tmp_path / "in"]), tmp_path / "out")}
-    assert outcomes["good.png"].answer.startswith("coat 0.")
+    assert outcomes["good.png"].note.startswith("coat 0.")
     assert cv2.imread(str(tmp_path / "out" / "good.explained.jpg")).shape == (64, 64, 3)
     assert "bad.png is not a" in str(outcomes["bad.png"].error)
-    with pytest.raises(InputError, match="no class of the model"):
+    with pytest.raises(InputError, match="not a class of the model"):
         list(explain_files(found, [tmp_path / "in" / "good.png"], tmp_path / "out", "trousers"))
     assert torch.is_grad_enabled()

@@ -59,7 +59,7 @@ def test_images_are_found_in_folders(folder: Path) -> None:
     assert [path.name for path in find_images([folder / "one.jpg"])] == ["one.jpg"]
 
 
-def test_what_cannot_be_found_is_named(folder: Path, tmp_path: Path) -> None:
+def test_the_error_names_a_missing_file(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.jpg does not exist"):
         find_images([tmp_path / "nowhere.jpg"])
     (tmp_path / "empty").mkdir()
@@ -69,7 +69,7 @@ def test_what_cannot_be_found_is_named(folder: Path, tmp_path: Path) -> None:
 
 def test_two_images_of_one_name_do_not_overwrite_each_other(folder: Path) -> None:
     (folder / "deeper" / "one.png").write_bytes((folder / "one.jpg").read_bytes())
-    with pytest.raises(InputError, match=r"would both be answered as one\.png"):
+    with pytest.raises(InputError, match=r"would both be written to one\.png"):
         find_images([folder])
 
 
@@ -90,7 +90,7 @@ def test_masks_and_overlays(folder: Path, tmp_path: Path) -> None:
     assert shares == [round(float(np.mean(mask == value)), 6) for value in (0, 9)]
 
 
-def test_classes_as_lines(folder: Path, tmp_path: Path) -> None:
+def test_classes_are_written_as_lines(folder: Path, tmp_path: Path) -> None:
     list(predict_files(predictor("classification"), find_images([folder]), tmp_path / "out"))
     lines = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
     assert [Path(line["file"]).name for line in lines] == ["two.png", "one.jpg"]
@@ -106,7 +106,7 @@ def test_classes_as_lines(folder: Path, tmp_path: Path) -> None:
         assert [float(cell) for cell in row[3:]] == [scores["a"], scores["b"]]
 
 
-def test_several_classes_of_a_image_stand_in_one_cell(tmp_path: Path) -> None:
+def test_several_classes_of_an_image_are_in_one_cell(tmp_path: Path) -> None:
     spec = ModelSpec(task="classification", architecture="test", outputs=3)
     classes = tuple(ClassInfo(name=name) for name in ("cat", "a, dog", "hat"))
     config = ModelConfig(model=spec, classes=classes, activation="sigmoid", preprocess=Preprocess(height=8, width=8))
@@ -120,8 +120,8 @@ def test_several_classes_of_a_image_stand_in_one_cell(tmp_path: Path) -> None:
     ]
 
 
-def test_what_the_model_cannot_do_is_told_before_anything_is_written(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="leave tile out"):
+def test_unsupported_options_are_an_error_before_anything_is_written(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="remove tile"):
         list(
             predict_files(
                 predictor("classification"), [folder / "one.jpg"], tmp_path / "out", options=InferenceOptions("auto")
@@ -130,7 +130,7 @@ def test_what_the_model_cannot_do_is_told_before_anything_is_written(folder: Pat
     assert not (tmp_path / "out").exists()
 
 
-def test_a_image_too_large_for_its_tiles_costs_its_own_answer_alone(
+def test_an_image_too_large_for_its_tiles_does_not_affect_others(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cv2.imwrite(str(folder / "large.png"), np.zeros((200, 2000, 3), np.uint8))
@@ -147,7 +147,7 @@ def test_a_image_too_large_for_its_tiles_costs_its_own_answer_alone(
     assert len(table(tmp_path)) == 1 + 2
 
 
-def test_a_bad_image_costs_its_own_answer_alone(folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_image_does_not_affect_others(folder: Path, tmp_path: Path) -> None:
     (folder / "one.jpg").write_bytes(b"\xff\xd8 not a JPEG")
     outcomes = {
         o.source.name: o for o in predict_files(predictor("segmentation"), find_images([folder]), tmp_path / "out")
@@ -156,7 +156,7 @@ def test_a_bad_image_costs_its_own_answer_alone(folder: Path, tmp_path: Path) ->
     assert "one.jpg" in str(outcomes["one.jpg"].error)
 
 
-def test_the_background_stays_as_it_is_and_the_rest_is_tinted() -> None:
+def test_the_overlay_tints_all_but_the_background() -> None:
     image = np.full((4, 6, 3), 100, dtype=np.uint8)
     labels = np.zeros((4, 6), dtype=np.uint8)
     labels[:, 3:] = 1

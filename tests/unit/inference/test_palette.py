@@ -16,7 +16,7 @@ def test_a_hundred_classes_differ() -> None:
     assert class_colours(0).shape == (0, 3)
 
 
-def test_neighbours_are_told_apart() -> None:
+def test_neighbouring_classes_have_distinct_colours() -> None:
     colours = class_colours(40).astype(int)
     assert np.abs(np.diff(colours, axis=0)).max(axis=1).min() >= 64
 

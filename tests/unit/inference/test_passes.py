@@ -1,4 +1,4 @@
-"""An image's way through the model: whole, in tiles, and from several sides."""
+"""Passes over an image: whole, in tiles, and in several views."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FINE = RANDOM.integers(0, 256, (70, 110, 3), dtype=np.uint8)  # detail that no r
 
 
 class Colours(nn.Module):
-    """The logit of each class: the colour channels of the pixel, or the mean of its first alone."""
+    """The logit of each class: the colour channels of the pixel, or only the mean of its first."""
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Corner(nn.Module):
 
 
 class Places(nn.Module):
-    """The logit of a pixel: how far right and down it lies, whatever its colour."""
+    """The logit of a pixel: how far right and down it is, for any colour."""
 
     def forward(self, x: Tensor) -> Tensor:
         down, right = (torch.arange(size, dtype=torch.float32) / 8 for size in x.shape[2:])
@@ -63,10 +63,10 @@ def predictor(net: nn.Module, outputs: int, task: Task = "segmentation", resize:
 
 
 def answer(model: Predictor, rgb: np.ndarray, options: InferenceOptions) -> Answer:
-    going = make_pass(model, rgb, options)
-    done = [going.add(model.forward(prepared.pixels[None])[0]) for prepared in going.inputs()]
+    image_pass = make_pass(model, rgb, options)
+    done = [image_pass.add(model.forward(prepared.pixels[None])[0]) for prepared in image_pass.inputs()]
     assert done == [False] * (len(done) - 1) + [True]
-    return going.answer()
+    return image_pass.prediction()
 
 
 def mask(model: Predictor, rgb: np.ndarray, options: InferenceOptions) -> Segmentation:
@@ -77,7 +77,7 @@ def mask(model: Predictor, rgb: np.ndarray, options: InferenceOptions) -> Segmen
 
 
 @pytest.mark.parametrize("options", [InferenceOptions(), InferenceOptions(threshold=0.9)])
-def test_the_whole_image_is_what_the_predictor_answers(options: InferenceOptions) -> None:
+def test_a_pass_over_the_whole_image_equals_the_predictor(options: InferenceOptions) -> None:
     model = predictor(Colours(1), 1)
     expected = model.finish(model.forward(model.prepare(FINE).pixels[None])[0], model.prepare(FINE), options.threshold)
     assert isinstance(expected, Segmentation)
@@ -85,7 +85,7 @@ def test_the_whole_image_is_what_the_predictor_answers(options: InferenceOptions
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 1000])
-def test_a_pass_is_the_same_however_many_go_through_the_model_at_a_time(batch_size: int) -> None:
+def test_the_batch_size_does_not_change_the_prediction(batch_size: int) -> None:
     model, options = predictor(Colours(1), 1), InferenceOptions(tile="auto", views="flip", threshold=0.4)
     found = run_pass(model, make_pass(model, FINE, options), batch_size)
     assert isinstance(found, Segmentation)
@@ -94,7 +94,7 @@ def test_a_pass_is_the_same_however_many_go_through_the_model_at_a_time(batch_si
 
 @pytest.mark.parametrize("views", VIEWS)
 @pytest.mark.parametrize("shape", [(70, 110), (16, 24), (5, 7), (1, 200)])
-def test_tiles_of_the_models_size_see_every_pixel_as_it_is(shape: tuple[int, int], views: Views) -> None:
+def test_tiles_of_the_models_size_keep_every_pixel(shape: tuple[int, int], views: Views) -> None:
     rgb = FINE[: shape[0]] if shape != (1, 200) else RANDOM.integers(0, 256, (1, 200, 3), dtype=np.uint8)
     rgb = rgb[:, : shape[1]]
     found = mask(predictor(Colours(3), 3), rgb, InferenceOptions(tile="auto", views=views, probabilities=True))
@@ -107,7 +107,7 @@ def test_tiles_of_the_models_size_see_every_pixel_as_it_is(shape: tuple[int, int
     np.testing.assert_array_equal(found.labels, probabilities.argmax(axis=0))
 
 
-def test_the_threshold_holds_for_tiles() -> None:
+def test_the_threshold_applies_to_tiles() -> None:
     rgb = np.full((40, 60, 3), 128, np.uint8)  # a probability just above a half
     model = predictor(Colours(1), 1)
     assert mask(model, rgb, InferenceOptions(tile="auto")).labels.all()
@@ -115,7 +115,7 @@ def test_the_threshold_holds_for_tiles() -> None:
 
 
 @pytest.mark.parametrize("resize", ["stretch", "letterbox"])
-def test_tiles_of_another_size_are_brought_to_the_models(resize: ResizeRule) -> None:
+def test_tiles_of_another_size_are_resized_to_the_models(resize: ResizeRule) -> None:
     rgb = np.zeros((100, 300, 3), np.uint8)
     rgb[:, 150:] = 255
     found = mask(predictor(Colours(1), 1, resize=resize), rgb, InferenceOptions(tile=72))
@@ -131,8 +131,8 @@ def test_a_tile_has_the_proportions_of_the_models_input() -> None:
     assert (grid.rows.tile, grid.columns.tile) == (16, 24)
 
 
-def test_views_are_averaged_where_their_pixels_are() -> None:
-    """What depends on the place alone is the same from both sides once it is averaged."""
+def test_views_are_averaged_per_pixel() -> None:
+    """Logits that only depend on the position are symmetric after averaging."""
     model, rgb = predictor(Places(), 1), np.zeros((16, 24, 3), np.uint8)
     plain = mask(model, rgb, InferenceOptions()).probabilities[1]
     across = mask(model, rgb, InferenceOptions(views="flip")).probabilities[1]
@@ -141,7 +141,7 @@ def test_views_are_averaged_where_their_pixels_are() -> None:
     np.testing.assert_allclose(around, (across + across[::-1]) / 2, atol=1e-5)
 
 
-def test_views_of_a_image_with_one_class() -> None:
+def test_views_of_an_image_with_one_class() -> None:
     rgb = np.zeros((16, 24, 3), np.uint8)
     rgb[:, :12, 0] = rgb[:, 12:, 1] = 40
     found = answer(predictor(Corner(), 3, "classification"), rgb, InferenceOptions(views="flip"))
@@ -150,13 +150,13 @@ def test_views_of_a_image_with_one_class() -> None:
     assert found.probabilities.sum() == pytest.approx(1)
 
 
-def test_what_cannot_be_is_refused_with_the_way_out() -> None:
-    with pytest.raises(InputError, match="leave tile out"):
+def test_the_error_for_unsupported_options_says_what_to_change() -> None:
+    with pytest.raises(InputError, match="remove tile"):
         make_pass(predictor(Corner(), 3, "classification"), FINE, InferenceOptions(tile="auto"))
-    with pytest.raises(InputError, match="leave threshold out"):
+    with pytest.raises(InputError, match="remove threshold"):
         make_pass(predictor(Colours(3), 3), FINE, InferenceOptions(threshold=0.3))
     many = predictor(Colours(3), 3).config
     many = many.model_copy(update={"model": many.model.model_copy(update={"outputs": 254})})
-    with pytest.raises(InputError, match="take smaller tiles"):
+    with pytest.raises(InputError, match="use smaller tiles"):
         make_grid(many, 10_000, 10_000, 4096)
     assert make_grid(many, 10_000, 10_000, 512).planes == 254

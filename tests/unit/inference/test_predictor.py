@@ -190,7 +190,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
         update={"model": predictor.config.model.model_copy(update={"architecture": "resnet18"})}
     )
     artifact.save(tmp_path, config, predictor.engine.model.net.state_dict())
-    with pytest.raises(DataError, match="do not fit the model its card names"):
+    with pytest.raises(DataError, match=r"do not fit the model in model\.json"):
         Predictor.load(tmp_path)
 
 

@@ -25,8 +25,8 @@ def fill(canvas: LabelAccumulator, logits: np.ndarray) -> None:
 
 @given(arrays(np.float32, (3, HEIGHT, WIDTH), elements=st.floats(-9, 9, width=32)))
 @FEW
-def test_the_highest_of_several_classes(logits: np.ndarray) -> None:
-    canvas = ProbabilityAccumulator(HEIGHT, WIDTH, planes=3, cut=None)
+def test_the_highest_logit_of_several_classes_decides(logits: np.ndarray) -> None:
+    canvas = ProbabilityAccumulator(HEIGHT, WIDTH, planes=3, logit_threshold=None)
     fill(canvas, logits)
     np.testing.assert_array_equal(canvas.labels, logits.argmax(axis=0))
     powers = np.exp(logits.astype(float))
@@ -35,8 +35,8 @@ def test_the_highest_of_several_classes(logits: np.ndarray) -> None:
 
 @given(arrays(np.float32, (1, HEIGHT, WIDTH), elements=st.floats(-9, 9, width=32)), st.floats(0.01, 0.99))
 @FEW
-def test_a_single_class_is_there_above_the_threshold(logits: np.ndarray, threshold: float) -> None:
-    canvas = ProbabilityAccumulator(HEIGHT, WIDTH, planes=1, cut=logit(threshold))
+def test_a_single_logit_is_compared_with_the_threshold(logits: np.ndarray, threshold: float) -> None:
+    canvas = ProbabilityAccumulator(HEIGHT, WIDTH, planes=1, logit_threshold=logit(threshold))
     fill(canvas, logits)
     np.testing.assert_array_equal(canvas.labels, logits[0] > np.log(threshold / (1 - threshold)))
     positive = 1 / (1 + np.exp(-logits[0].astype(float)))

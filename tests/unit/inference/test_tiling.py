@@ -15,7 +15,7 @@ FEW = settings(max_examples=25, deadline=None)
 
 
 class Sheet:
-    """All logits of all classes, and how often each was put there."""
+    """All logits of all classes, and how often each was stored."""
 
     def __init__(self, grid: Grid) -> None:
         self.logits = np.full((grid.planes, grid.rows.length, grid.columns.length), np.nan, np.float32)
@@ -64,8 +64,8 @@ def test_the_blend_is_the_weighted_mean_of_all_tiles_at_each_pixel(
     tiles = random.normal(size=shape).astype(np.float32)
     sheet = Sheet(grid)
     blender = Blender(grid, sheet)
-    for visit in grid.visits:
-        blender.add(visit, iter(tiles[visit.row, visit.column]))
+    for position in grid.positions:
+        blender.add(position, iter(tiles[position.row, position.column]))
     assert (sheet.times == 1).all()
 
     expected = np.zeros(sheet.logits.shape)
@@ -78,20 +78,20 @@ def test_the_blend_is_the_weighted_mean_of_all_tiles_at_each_pixel(
 
 @given(LENGTHS, LENGTHS, TILES)
 @FEW
-def test_constant_logits_stay_what_they_are(height: int, width: int, tile: int) -> None:
+def test_constant_logits_do_not_change(height: int, width: int, tile: int) -> None:
     grid = Grid(Axis(height, tile), Axis(width, tile), 1)
     sheet = Sheet(grid)
     blender = Blender(grid, sheet)
-    for visit in grid.visits:
-        blender.add(visit, [np.full((tile, tile), 3, np.float32)])
+    for position in grid.positions:
+        blender.add(position, [np.full((tile, tile), 3, np.float32)])
     np.testing.assert_allclose(sheet.logits, 3, rtol=1e-5)
 
 
 def test_a_small_image_is_mirrored_up_to_the_tile() -> None:
     grid = Grid(Axis(2, 5), Axis(3, 4), 1)
     rgb = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
-    (visit,) = grid.visits
-    tile = grid.cut(rgb, visit)
+    (position,) = grid.positions
+    tile = grid.crop(rgb, position)
     assert tile.shape == (5, 4, 3)
     np.testing.assert_array_equal(tile[:2, :3], rgb)
     np.testing.assert_array_equal(tile[:2, 3], rgb[:, 2])
@@ -104,4 +104,4 @@ def test_a_hundred_megapixels_are_blended_in_bounded_memory(planes: int, tile: i
     whole = planes * 10_000 * 10_000 * 4
     assert grid.blending_bytes < min(whole / 4, 2**29)
     alone = len(grid.rows) * len(grid.columns)
-    assert len(grid.visits) <= 1.3 * alone  # a panel's last column is computed again for the next
+    assert len(grid.positions) <= 1.3 * alone  # a panel's last column is computed again for the next

@@ -35,11 +35,11 @@ def baked(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_name_bakes_every_file_that_it_means(baked: Path) -> None:
+def test_a_name_bakes_the_files_of_all_its_models(baked: Path) -> None:
     assert {path.name for path in baked.iterdir()} == {"mobilenetv2_100.safetensors", "mobilenet_v2.safetensors"}
 
 
-def test_every_user_of_the_image_may_read_it(source: Path, tmp_path: Path) -> None:
+def test_all_users_of_the_image_can_read_the_files(source: Path, tmp_path: Path) -> None:
     with umask(0o022):
         written = bake(["mobilenetv2_100"], tmp_path, source)
     assert {mode(path) for path in written} == {0o644}
@@ -53,12 +53,12 @@ def test_every_user_of_the_image_may_read_it(source: Path, tmp_path: Path) -> No
         ModelSpec(task="segmentation", architecture="fpn", encoder="tu-mobilenetv2_100", outputs=3),
     ],
 )
-def test_what_is_baked_is_found(baked: Path, spec: ModelSpec) -> None:
+def test_load_pretrained_finds_baked_weights(baked: Path, spec: ModelSpec) -> None:
     info = load_pretrained(build_model(spec), spec, channel=None, baked=baked, allow_hub=False)
     assert info.source.startswith("baked in the image:")
 
 
-def test_a_name_can_be_a_file_and_its_mean_stays(tmp_path: Path) -> None:
+def test_a_name_can_be_a_file_and_keeps_its_mean(tmp_path: Path) -> None:
     path = tmp_path / "mobilenetv3_small_050.safetensors"
     tensors = timm.create_model("mobilenetv3_small_050").state_dict()
     save_file(tensors, path, {"mean": "0.1,0.2,0.3", "std": "0.4,0.5,0.6"})
@@ -69,22 +69,22 @@ def test_a_name_can_be_a_file_and_its_mean_stays(tmp_path: Path) -> None:
     assert all(torch.equal(tensors[name], tensor) for name, tensor in load_file(written).items())
 
 
-def test_a_name_that_is_no_model_s_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_name_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="PRETRAINED=nonsense: no classifier, encoder or FCN has this name"):
         bake(["nonsense"], tmp_path)
 
 
-def test_a_file_that_does_not_fit_its_name_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_does_not_fit_its_name_is_an_error(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "resnet18.safetensors")
     with pytest.raises(DataError, match=r"resnet18\.safetensors does not fit resnet18: 0 of 100"):
         bake(["resnet18"], tmp_path / "baked", tmp_path)
 
 
-def test_the_command_tells_what_it_wrote(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_what_it_wrote(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--from", str(source), "--to", str(tmp_path / "baked"), "mobilenetv2_100"]) == 0
     assert "Baked" in capsys.readouterr().out
 
 
-def test_the_command_ends_with_the_error_s_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_exits_with_the_error_s_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--to", str(tmp_path / "baked"), "nonsense"]) == InputError.exit_code
     assert "Your input: PRETRAINED=nonsense" in capsys.readouterr().err

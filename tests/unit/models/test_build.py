@@ -117,19 +117,19 @@ class TestEveryModel:
         (classifier("mixer_s32_224"), 256, "or 224"),
     ],
 )
-def test_sizes_that_do_not_fit_are_named_with_the_nearest_that_does(spec: ModelSpec, side: int, text: str) -> None:
+def test_a_wrong_size_is_an_error_that_names_the_nearest_size(spec: ModelSpec, side: int, text: str) -> None:
     with pytest.raises(InputError, match=text) as error:
         check_input_size(build_model(spec), spec, side, side)
     assert str(error.value).startswith(f"image_size={side}, {side} does not fit model={spec.architecture}")
 
 
-def test_an_encoder_made_for_one_size_takes_others_where_it_can() -> None:
+def test_an_encoder_with_a_default_size_accepts_other_sizes_if_it_can() -> None:
     spec = segmenter("unet", "tu-swin_tiny_patch4_window7_224")
     with torch.device("meta"):
         check_input_size(build_model(spec), spec, 256, 320)
 
 
-def test_what_no_logit_depends_on_is_frozen_and_nothing_else_is_touched() -> None:
+def test_only_parameters_that_do_not_affect_the_logits_are_frozen() -> None:
     model = build_model(segmenter("pspnet", "resnet18"))
     before = copy.deepcopy(model.state_dict())
     freeze_unused(model)
@@ -139,7 +139,7 @@ def test_what_no_logit_depends_on_is_frozen_and_nothing_else_is_touched() -> Non
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_where_all_is_used_nothing_is_frozen() -> None:
+def test_nothing_is_frozen_if_all_parameters_are_used() -> None:
     model = build_model(segmenter("unet_small"))
     freeze_unused(model)
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -163,13 +163,13 @@ def test_dropout_is_in_the_head() -> None:
 @pytest.mark.parametrize(
     ("spec", "text"),
     [
-        (segmenter("unetplusplus", "mit_b0"), "encoder=mit_b0 does not go with model=unetplusplus"),
-        (segmenter("deeplabv3", "vgg11"), "encoder=vgg11 does not go with model=deeplabv3"),
-        (segmenter("dpt", "resnet18"), "encoder=resnet18 does not go with model=dpt"),
-        (segmenter("unet", "tu-vit_tiny_patch16_224"), "encoder=tu-vit_tiny_patch16_224 does not go with model=unet"),
+        (segmenter("unetplusplus", "mit_b0"), "encoder=mit_b0 does not work with model=unetplusplus"),
+        (segmenter("deeplabv3", "vgg11"), "encoder=vgg11 does not work with model=deeplabv3"),
+        (segmenter("dpt", "resnet18"), "encoder=resnet18 does not work with model=dpt"),
+        (segmenter("unet", "tu-vit_tiny_patch16_224"), "encoder=tu-vit_tiny_patch16_224 does not work with model=unet"),
     ],
 )
-def test_an_encoder_that_does_not_go_with_the_architecture_is_named(spec: ModelSpec, text: str) -> None:
+def test_an_encoder_that_does_not_work_with_the_architecture_is_an_error(spec: ModelSpec, text: str) -> None:
     with pytest.raises(InputError, match=text):
         build_model(spec)
 

@@ -32,7 +32,7 @@ def segmenter(architecture: str, encoder: str | None = None) -> ModelSpec:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Empty caches, and a hub at an address where nothing listens."""
+    """Empty caches, and a hub at an address where no server listens."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
@@ -56,7 +56,7 @@ def put(cache: Path, repository: str, revision: str, files: dict[str, str | dict
             save_file(content, snapshot / name)
 
 
-def test_a_classifier_s_come_from_timm_s_repository(cache: Path) -> None:
+def test_timm_publishes_the_weights_of_classifiers(cache: Path) -> None:
     tensors = timm.create_model("mobilenetv3_small_050").state_dict()
     put(cache, "timm/mobilenetv3_small_050.lamb_in1k", "main", {"model.safetensors": tensors})
     weights = hub_weights(classifier("mobilenetv3_small_050"))
@@ -65,7 +65,7 @@ def test_a_classifier_s_come_from_timm_s_repository(cache: Path) -> None:
     assert torch.equal(weights.tensors["classifier.weight"], tensors["classifier.weight"])
 
 
-def test_so_do_an_encoder_s_that_timm_builds(cache: Path) -> None:
+def test_timm_publishes_the_weights_of_its_encoders(cache: Path) -> None:
     tensors = timm.create_model("mobilenetv3_small_050").state_dict()
     put(cache, "timm/mobilenetv3_small_050.lamb_in1k", "main", {"model.safetensors": tensors})
     spec = segmenter("unet", "tu-mobilenetv3_small_050")
@@ -73,7 +73,7 @@ def test_so_do_an_encoder_s_that_timm_builds(cache: Path) -> None:
     assert info.source == "hub: timm/mobilenetv3_small_050.lamb_in1k"
 
 
-def test_an_encoder_s_come_from_segmentation_models_pytorch_s(cache: Path) -> None:
+def test_segmentation_models_pytorch_publishes_the_weights_of_its_encoders(cache: Path) -> None:
     settings = encoders["mobilenet_v2"]["pretrained_settings"]["imagenet"]
     tensors = get_encoder("mobilenet_v2", weights=None).state_dict()
     config = json.dumps({"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]})
@@ -84,7 +84,7 @@ def test_an_encoder_s_come_from_segmentation_models_pytorch_s(cache: Path) -> No
     assert (info.mean, info.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 
 
-def test_an_fcn_s_come_from_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchvision_publishes_the_weights_of_fcns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchvision.models.segmentation import FCN_ResNet50_Weights, fcn_resnet50
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -100,14 +100,14 @@ def test_an_fcn_s_come_from_torchvision(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     "spec", [classifier("resnet18"), segmenter("unet", "resnet18"), segmenter("unet", "tu-resnet18")]
 )
-def test_a_hub_that_cannot_be_reached_is_told_at_once_with_the_three_ways(spec: ModelSpec) -> None:
+def test_an_unreachable_hub_fails_fast_and_the_error_lists_three_remedies(spec: ModelSpec) -> None:
     with pytest.raises(
-        ResourceError, match=r"127\.0\.0\.1 cannot be reached.*Three ways to have them: a `pretrained` channel"
+        ResourceError, match=r"127\.0\.0\.1 cannot be reached.*Three remedies: add a `pretrained` channel"
     ):
         load_pretrained(build_model(spec), spec, channel=None, baked=None, allow_hub=True)
 
 
-def test_a_proxy_that_cannot_be_reached_is_told_at_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_proxy_fails_fast(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", "http://hub.example")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -120,16 +120,16 @@ def test_a_proxy_that_cannot_be_reached_is_told_at_once(cache: Path, monkeypatch
     ("spec", "text"),
     [
         (classifier("legacy_senet154"), "timm has no weights of legacy_senet154 as safetensors"),
-        (segmenter("unet_small"), "nobody publishes weights of unet_small"),
+        (segmenter("unet_small"), "no library publishes weights of unet_small"),
     ],
 )
-def test_what_nobody_offers_is_not_asked_for(spec: ModelSpec, text: str) -> None:
+def test_weights_that_no_library_publishes_are_not_requested(spec: ModelSpec, text: str) -> None:
     with pytest.raises(NotOnHubError, match=text):
         hub_weights(spec)
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_hub_without_the_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_names_the_repository_without_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     class WithoutIt(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
             self.send_response(404)

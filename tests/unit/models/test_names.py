@@ -48,7 +48,7 @@ def classifier(architecture: str, **options: object) -> ModelSpec:
         ("inception-v3", "inception_v3"),
     ],
 )
-def test_a_classifier_is_known_under_the_names_people_write(written: str, name: str) -> None:
+def test_a_classifier_has_the_names_that_people_write(written: str, name: str) -> None:
     assert classifier(written).architecture == name
 
 
@@ -65,7 +65,7 @@ def test_a_classifier_is_known_under_the_names_people_write(written: str, name: 
         ("mobilenetv2_100", "tu-mobilenetv2_100"),
     ],
 )
-def test_an_encoder_is_segmentation_models_pytorch_s_else_timm_s(written: str, name: str) -> None:
+def test_an_encoder_comes_from_segmentation_models_pytorch_else_from_timm(written: str, name: str) -> None:
     assert encoder_name(written) == name
 
 
@@ -84,7 +84,7 @@ def test_an_encoder_is_segmentation_models_pytorch_s_else_timm_s(written: str, n
         ("dpt", None, ("dpt", "tu-vit_base_patch16_224.augreg_in21k")),
     ],
 )
-def test_a_segmentation_model_is_known_by_its_usual_names(
+def test_a_segmentation_model_has_its_usual_names(
     architecture: str, encoder: str | None, expected: tuple[str, str | None]
 ) -> None:
     spec = segmenter(architecture, encoder)
@@ -103,13 +103,13 @@ def test_case_and_punctuation_do_not_matter(name: str, data: st.DataObject) -> N
     assert classifier_name(written) == name
 
 
-def test_no_two_names_of_a_task_are_the_same_but_for_punctuation() -> None:
+def test_names_of_a_task_differ_in_more_than_punctuation() -> None:
     assert len({squeeze(name) for name in CLASSIFIERS}) == len(CLASSIFIERS) > 1000
     segmenters = known_architectures("segmentation")
     assert len({squeeze(name) for name in segmenters}) == len(segmenters)
 
 
-def test_the_tables_are_the_libraries_own() -> None:
+def test_the_tables_match_the_libraries() -> None:
     import segmentation_models_pytorch as smp
     from torchvision.models import list_models
 
@@ -128,7 +128,7 @@ def test_the_task_of_a_classifier(name: str) -> None:
     assert task_of(name) == "classification"
 
 
-def test_the_task_of_nothing() -> None:
+def test_an_unknown_name_has_no_task() -> None:
     with pytest.raises(InputError, match=r"model=resnet5O is not known; the nearest names are resnet50, "):
         task_of("resnet5O")
 
@@ -138,13 +138,13 @@ def test_the_task_of_nothing() -> None:
     [
         ("unett", None, r"model=unett is not known; the nearest names are unet, "),
         ("unet", "resnet35", r"encoder=resnet35 is not known; the nearest names are .*resnet34"),
-        ("unet", "qqqqqqqq", r"encoder=qqqqqqqq is not known; no known name is near it"),
-        ("resnet18", None, r"model=resnet18 is no segmentation model; as an encoder: model=unet, encoder=resnet18"),
-        ("unet_small", "resnet18", r"encoder=resnet18 does not go with model=unet_small, which takes none"),
-        ("fcn_resnet50", "resnet101", r"encoder=resnet101 does not go with model=fcn_resnet50, which takes none"),
+        ("unet", "qqqqqqqq", r"encoder=qqqqqqqq is not known; no known name is similar"),
+        ("resnet18", None, r"model=resnet18 is an encoder, not a segmentation model: set model=unet, encoder=resnet18"),
+        ("unet_small", "resnet18", r"encoder=resnet18: model=unet_small does not take an encoder"),
+        ("fcn_resnet50", "resnet101", r"encoder=resnet101: model=fcn_resnet50 does not take an encoder"),
     ],
 )
-def test_a_wrong_segmentation_model_is_answered_with_the_field_and_the_way_out(
+def test_the_error_for_a_wrong_segmentation_model_names_the_field_and_the_fix(
     architecture: str, encoder: str | None, text: str
 ) -> None:
     with pytest.raises(InputError, match=text):
@@ -158,11 +158,11 @@ def test_a_wrong_segmentation_model_is_answered_with_the_field_and_the_way_out(
         ({"architecture": "mobilnetv2"}, r"model=mobilnetv2 is not known; the nearest names are mobilenetv2_100"),
         ({"architecture": "resnet50.a9_in1k"}, r"model=resnet50.a9_in1k is not known; .*resnet50.a1_in1k"),
         ({"architecture": "hf-hub:timm/resnet50.a1_in1k"}, r"model=hf-hub:timm/resnet50.a1_in1k is not known"),
-        ({"architecture": "unet"}, r"model=unet is a segmentation model; take a classifier"),
+        ({"architecture": "unet"}, r"model=unet is a segmentation model; use a classifier"),
         ({"architecture": "resnet18", "encoder": "resnet18"}, r"encoder=resnet18 is for segmentation"),
     ],
 )
-def test_a_wrong_classifier_is_answered_with_the_field_and_the_way_out(
+def test_the_error_for_a_wrong_classifier_names_the_field_and_the_fix(
     options: dict[str, str], text: str | None
 ) -> None:
     if text is None:
@@ -173,7 +173,7 @@ def test_a_wrong_classifier_is_answered_with_the_field_and_the_way_out(
 
 
 @pytest.mark.parametrize("field", [{"hidden_units": (8,)}, {"dropout_rate": 0.5}])
-def test_a_classifier_s_head_is_refused_for_segmentation(field: dict[str, object]) -> None:
+def test_segmentation_does_not_accept_options_of_a_classifier_s_head(field: dict[str, object]) -> None:
     spec = ModelSpec.model_validate({"task": "segmentation", "architecture": "unet", "outputs": 1, **field})
-    with pytest.raises(InputError, match=f"{next(iter(field))} shapes a classifier's head"):
+    with pytest.raises(InputError, match=f"{next(iter(field))} configures a classifier's head"):
         canonical_spec(spec)

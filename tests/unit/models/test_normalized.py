@@ -8,7 +8,7 @@ from byoc_vision.models.normalized import Normalized
 from byoc_vision.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 
-def test_it_is_the_usual_formula() -> None:
+def test_it_computes_the_usual_formula() -> None:
     images = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8)
     mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
     std = torch.tensor(IMAGENET_STD).view(3, 1, 1)
@@ -17,7 +17,7 @@ def test_it_is_the_usual_formula() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.bfloat16])
-def test_whole_numbers_of_any_type_give_the_same(dtype: torch.dtype) -> None:
+def test_all_integer_types_give_the_same_result(dtype: torch.dtype) -> None:
     model = Normalized(nn.Identity(), (0.5, 0.5, 0.5), (0.25, 0.5, 1.0))
     images = torch.tensor([0, 128, 255]).view(1, 3, 1, 1)
     if dtype == torch.bfloat16:  # it holds 0, 128 and 255 exactly
@@ -25,7 +25,7 @@ def test_whole_numbers_of_any_type_give_the_same(dtype: torch.dtype) -> None:
     torch.testing.assert_close(model(images.to(dtype)), model(images.float()))
 
 
-def test_images_are_not_written_to() -> None:
+def test_the_input_is_not_changed() -> None:
     images = torch.full((1, 3, 2, 2), 7.0)
     Normalized(nn.Identity(), IMAGENET_MEAN, IMAGENET_STD)(images)
     assert (images == 7).all()

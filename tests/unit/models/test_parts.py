@@ -29,7 +29,7 @@ def names(net: nn.Module) -> tuple[set[str], set[str]]:
         (network("classification", "mobilenetv2_100"), {"classifier.weight", "classifier.bias"}),
     ],
 )
-def test_a_classifier_is_an_encoder_but_for_its_last_layer(net: nn.Module, others: set[str]) -> None:
+def test_a_classifier_s_encoder_is_all_but_its_last_layer(net: nn.Module, others: set[str]) -> None:
     assert names(net)[1] == others
 
 
@@ -42,7 +42,7 @@ def test_hidden_layers_belong_to_the_head() -> None:
     ("architecture", "encoder", "prefix"),
     [("unet", "mobilenet_v2", "encoder."), ("fpn", "resnet18", "encoder."), ("fcn_resnet50", None, "net.backbone.")],
 )
-def test_a_segmentation_network_has_its_encoder_apart(architecture: str, encoder: str | None, prefix: str) -> None:
+def test_a_segmentation_network_has_an_encoder(architecture: str, encoder: str | None, prefix: str) -> None:
     inside, others = names(network("segmentation", architecture, encoder=encoder))
     assert inside
     assert all(name.startswith(prefix) for name in inside)
@@ -50,11 +50,11 @@ def test_a_segmentation_network_has_its_encoder_apart(architecture: str, encoder
     assert not any(name.startswith(prefix) for name in others)
 
 
-def test_the_classic_u_net_has_none() -> None:
+def test_the_classic_u_net_has_no_encoder() -> None:
     assert encoder_of(network("segmentation", "unet_small")) is None
 
 
-def test_freezing_and_thawing_leaves_alone_what_never_learns() -> None:
+def test_unfreezing_does_not_unfreeze_unused_parameters() -> None:
     net = network("segmentation", "pspnet", encoder="resnet18")
     freeze_unused(net)
     before = [parameter.requires_grad for parameter in net.parameters()]

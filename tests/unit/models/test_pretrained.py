@@ -54,7 +54,7 @@ def test_a_file_of_any_name_in_the_channel_is_loaded(tmp_path: Path, donor: dict
     assert network.state_dict()["classifier.weight"].shape == (5, 1024)
 
 
-def test_the_channel_comes_before_the_image(tmp_path: Path, donor: dict[str, torch.Tensor]) -> None:
+def test_the_channel_has_priority_over_the_image(tmp_path: Path, donor: dict[str, torch.Tensor]) -> None:
     for folder in ("channel", "baked"):
         (tmp_path / folder).mkdir()
         save_file(donor, tmp_path / folder / f"{SMALL}.safetensors")
@@ -63,27 +63,27 @@ def test_the_channel_comes_before_the_image(tmp_path: Path, donor: dict[str, tor
 
 
 @pytest.mark.parametrize("encoder", [f"tu-{SMALL}", SMALL])
-def test_a_classifier_s_weights_in_the_image_serve_as_an_encoder(
+def test_a_classifier_s_weights_in_the_image_fit_an_encoder(
     tmp_path: Path, donor: dict[str, torch.Tensor], encoder: str
 ) -> None:
     save_file(donor, tmp_path / f"{SMALL}.safetensors")
     assert start(segmenter("unet", encoder), baked=tmp_path).mean == IMAGENET_MEAN
 
 
-def test_among_several_files_the_one_that_fits_is_taken(tmp_path: Path, donor: dict[str, torch.Tensor]) -> None:
+def test_of_several_files_the_one_that_fits_is_used(tmp_path: Path, donor: dict[str, torch.Tensor]) -> None:
     save_file(donor, tmp_path / "a.safetensors")
     save_file(timm.create_model("resnet18").state_dict(), tmp_path / "b.safetensors")
     assert start(classifier("resnet18"), tmp_path).source == "pretrained channel: b.safetensors"
 
 
-def test_two_files_that_fit_are_one_too_many(tmp_path: Path, donor: dict[str, torch.Tensor]) -> None:
+def test_two_files_that_fit_are_an_error(tmp_path: Path, donor: dict[str, torch.Tensor]) -> None:
     for name in "ab":
         save_file(donor, tmp_path / f"{name}.safetensors")
-    with pytest.raises(InputError, match=r"several files that fit .* \(a.safetensors, b.safetensors\); leave one"):
+    with pytest.raises(InputError, match=r"several files that fit .* \(a.safetensors, b.safetensors\); keep one"):
         start(classifier(), tmp_path)
 
 
-def test_files_that_fit_nothing_are_all_named_with_what_they_are(
+def test_the_error_lists_all_files_that_do_not_fit_and_their_models(
     tmp_path: Path, donor: dict[str, torch.Tensor]
 ) -> None:
     save_file(donor, tmp_path / f"{SMALL}.mine.safetensors")
@@ -100,20 +100,20 @@ def test_files_that_fit_nothing_are_all_named_with_what_they_are(
     assert second.endswith("bn1.bias, …")
 
 
-def test_a_file_of_a_common_model_is_recognised_whatever_its_name(tmp_path: Path) -> None:
+def test_a_common_model_is_recognised_from_the_content_of_its_file(tmp_path: Path) -> None:
     save_file(timm.create_model("resnet34").state_dict(), tmp_path / "weights.safetensors")
     with pytest.raises(DataError, match="it looks like the weights of model=resnet34"):
         start(classifier("resnet50"), tmp_path)
 
 
-def test_a_wrong_file_in_the_image_is_named(tmp_path: Path, donor: dict[str, torch.Tensor]) -> None:
+def test_the_error_names_a_wrong_file_in_the_image(tmp_path: Path, donor: dict[str, torch.Tensor]) -> None:
     save_file(donor, tmp_path / "resnet18.safetensors")
     with pytest.raises(DataError, match=r"baked in the image: resnet18.safetensors does not fit resnet18: 0 of 100"):
         start(classifier("resnet18"), baked=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["model.pth", "model.pt", "pytorch_model.bin"])
-def test_pickles_are_refused_with_the_way_to_convert_them(tmp_path: Path, name: str) -> None:
+def test_the_error_for_a_pickle_says_how_to_convert_it(tmp_path: Path, name: str) -> None:
     torch.save({"a": torch.zeros(1)}, tmp_path / name)
     with pytest.raises(
         InputError, match=rf"holds {name}: loading a pickle runs code .* only .safetensors .*weights_only=True"
@@ -121,34 +121,34 @@ def test_pickles_are_refused_with_the_way_to_convert_them(tmp_path: Path, name: 
         start(classifier(), tmp_path)
 
 
-def test_the_way_to_convert_them_works(tmp_path: Path, donor: dict[str, torch.Tensor]) -> None:
+def test_the_conversion_command_works(tmp_path: Path, donor: dict[str, torch.Tensor]) -> None:
     torch.save(donor, tmp_path / "IN.pth")
     with pytest.raises(InputError) as error:
         start(classifier(), tmp_path)
-    _, *command = shlex.split(str(error.value).partition("trust it: ")[2])
+    _, *command = shlex.split(str(error.value).partition("convert it: ")[2])
     subprocess.run([sys.executable, *command], cwd=tmp_path, check=True)
     assert start(classifier(), tmp_path).source == "pretrained channel: OUT.safetensors"
 
 
-def test_an_empty_channel_is_named(tmp_path: Path) -> None:
+def test_an_empty_channel_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no weights \(it holds: nothing\)"):
         start(classifier(), tmp_path)
 
 
-def test_where_nothing_can_be_had_there_are_three_ways_out(tmp_path: Path) -> None:
+def test_without_any_weights_the_error_lists_three_remedies(tmp_path: Path) -> None:
     with pytest.raises(ResourceError) as error:
         start(segmenter("fpn", "resnet-18"), baked=tmp_path)
     for way in (
         "`pretrained` channel",
         '--build-arg PRETRAINED="resnet18"',
-        "network to the model hub",
+        "can reach the model hub",
         "pretrained=false",
     ):
         assert way in str(error.value)
 
 
-def test_nobody_publishes_weights_of_the_classic_unet() -> None:
-    with pytest.raises(ResourceError, match="Nobody publishes pretrained weights of the classic U-Net"):
+def test_no_library_publishes_weights_of_the_classic_unet() -> None:
+    with pytest.raises(ResourceError, match="No library publishes pretrained weights of the classic U-Net"):
         start(segmenter("unet"))
 
 
@@ -163,7 +163,7 @@ def test_nobody_publishes_weights_of_the_classic_unet() -> None:
         (segmenter("fcn_resnet50"), IMAGENET_MEAN),
     ],
 )
-def test_the_usual_normalisation_is_the_network_s(spec: ModelSpec, mean: tuple[float, ...]) -> None:
+def test_the_usual_normalisation_comes_from_timm(spec: ModelSpec, mean: tuple[float, ...]) -> None:
     assert usual_normalisation(spec)[0] == mean
 
 
@@ -247,7 +247,7 @@ def read_images(folder: Path, count: int) -> torch.Tensor:
 
 
 def most_frequent(network: nn.Module, info: PretrainedInfo, folder: Path) -> int:
-    """The class that most of the images are taken for."""
+    """The class that is predicted for most of the images."""
     model = Normalized(network, info.mean, info.std).eval()
     with torch.no_grad():
         best = model(read_images(folder, 16)).argmax(dim=1)

@@ -11,22 +11,22 @@ def parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def test_the_classic_one_has_31_million_parameters() -> None:
+def test_unet_has_31_million_parameters() -> None:
     # The count of milesial/Pytorch-UNet, the best known implementation, for one class.
     assert parameters(UNet(outputs=1)) == 31_037_633
 
 
-def test_the_small_one_has_two_million() -> None:
+def test_unet_small_has_two_million_parameters() -> None:
     assert parameters(UNet(outputs=1, width=16)) == 1_942_577
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (32, 80), (48, 16)])
-def test_the_answer_covers_the_whole_image(height: int, width: int) -> None:
+def test_the_prediction_covers_the_whole_image(height: int, width: int) -> None:
     logits = UNet(outputs=3, width=2)(torch.rand(2, 3, height, width))
     assert logits.shape == (2, 3, height, width)
 
 
-def test_every_level_is_half_as_large_and_twice_as_wide() -> None:
+def test_every_level_has_half_the_size_and_twice_the_channels() -> None:
     shapes = []
     model = UNet(outputs=1)
     for module in [model.stem, *model.down, *model.up]:
@@ -37,7 +37,7 @@ def test_every_level_is_half_as_large_and_twice_as_wide() -> None:
     assert shapes == down + down[-2::-1]
 
 
-def test_a_pixel_sees_as_far_as_the_paper_s_receptive_field() -> None:
+def test_the_receptive_field_is_the_paper_s() -> None:
     torch.manual_seed(0)  # by bad luck all of so few units may be dead
     model = UNet(outputs=1, width=4).eval()
     image = torch.rand(1, 3, 256, 256, requires_grad=True)
@@ -49,7 +49,7 @@ def test_a_pixel_sees_as_far_as_the_paper_s_receptive_field() -> None:
     assert not seen[0].any()
 
 
-def test_convolutions_keep_the_variance_of_what_comes_in() -> None:
+def test_convolutions_keep_the_variance_of_their_input() -> None:
     torch.manual_seed(0)
     for module in UNet(outputs=2, width=64).modules():
         if isinstance(module, nn.Conv2d):

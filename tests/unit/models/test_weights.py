@@ -54,11 +54,11 @@ def timm_weights(name: str) -> Weights:
     ],
 )
 @pytest.mark.usefixtures("weightless")
-def test_one_file_fits_whatever_has_its_backbone(spec: ModelSpec, donor: str) -> None:
-    assert fit(build_model(spec), timm_weights(donor)).is_whole
+def test_a_file_fits_all_networks_with_its_backbone(spec: ModelSpec, donor: str) -> None:
+    assert fit(build_model(spec), timm_weights(donor)).is_complete
 
 
-def test_what_fits_is_copied_and_the_rest_stays() -> None:
+def test_matching_tensors_are_copied_and_others_keep_their_values() -> None:
     network, weights = segmenter("unet", "tu-mobilenetv3_small_050"), timm_weights("mobilenetv3_small_050")
     found = fit(network, weights)
     assert found.wanted == len(backbone(network).names)
@@ -70,23 +70,23 @@ def test_what_fits_is_copied_and_the_rest_stays() -> None:
 
 
 @pytest.mark.usefixtures("weightless")
-def test_the_head_is_taken_where_it_has_as_many_outputs_and_left_fresh_where_not() -> None:
+def test_the_head_is_copied_only_if_it_has_as_many_outputs() -> None:
     weights = timm_weights("resnet18")
     assert {"fc.weight", "fc.bias"} <= set(fit(classifier("resnet18", outputs=1000), weights).tensors)
     assert not {"fc.weight", "fc.bias"} & set(fit(classifier("resnet18", outputs=10), weights).tensors)
 
 
 @pytest.mark.usefixtures("weightless")
-def test_an_earlier_model_of_ours_gives_its_decoder_too() -> None:
+def test_the_decoder_of_an_earlier_model_is_copied_too() -> None:
     earlier = Weights("file", segmenter("fpn", "resnet18", outputs=3).state_dict())
     found = fit(segmenter("fpn", "resnet18", outputs=5), earlier)
-    assert found.is_whole
+    assert found.is_complete
     left = set(segmenter("fpn", "resnet18", outputs=5).state_dict()) - set(found.tensors)
     assert left == {"segmentation_head.0.weight", "segmentation_head.0.bias"}
 
 
 @pytest.mark.usefixtures("weightless")
-def test_an_earlier_model_with_a_custom_head_gives_it_too() -> None:
+def test_the_custom_head_of_an_earlier_model_is_copied_too() -> None:
     earlier = Weights("file", classifier("resnet18", 8).state_dict())
     assert set(fit(classifier("resnet18", 8), earlier).tensors) == set(earlier.tensors)
     assert "head.2.weight" not in fit(classifier("resnet18", 8, outputs=7), earlier).tensors
@@ -105,20 +105,20 @@ def test_half_precision_is_cast() -> None:
 def test_names_of_old_densenets_are_read() -> None:
     network = classifier("densenet121")
     old = {name.replace("norm1", "norm.1").replace("conv2", "conv.2"): t for name, t in network.state_dict().items()}
-    assert fit(network, Weights("file", old)).is_whole
+    assert fit(network, Weights("file", old)).is_complete
 
 
 @pytest.mark.usefixtures("weightless")
-def test_batch_norm_s_counter_of_steps_may_be_missing() -> None:
+def test_the_step_counter_of_batch_norm_may_be_missing() -> None:
     network = classifier("resnet18")
     tensors = {name: t for name, t in network.state_dict().items() if "num_batches_tracked" not in name}
-    assert fit(network, Weights("file", tensors)).is_whole
+    assert fit(network, Weights("file", tensors)).is_complete
 
 
 @pytest.mark.usefixtures("weightless")
-def test_what_does_not_fit_is_counted_and_named() -> None:
+def test_missing_tensors_are_counted_and_named() -> None:
     found = fit(classifier("resnet34"), timm_weights("resnet18"))
-    assert not found.is_whole
+    assert not found.is_complete
     assert found.describe() == (
         "100 of 180 tensors of the backbone match; "
         "missing: layer1.2.conv1.weight, layer1.2.bn1.weight, layer1.2.bn1.bias, …"
@@ -136,7 +136,7 @@ def test_what_does_not_fit_is_counted_and_named() -> None:
 @pytest.mark.usefixtures("weightless")
 def test_a_larger_network_of_the_family_does_not_fit(spec: ModelSpec, donor: str) -> None:
     found = fit(build_model(spec), timm_weights(donor))
-    assert (found.missing, found.is_whole) == ((), False)
+    assert (found.missing, found.is_complete) == ((), False)
     assert found.describe().endswith(f"; too many: {', '.join(found.foreign[:3])}, …")
 
 
@@ -148,46 +148,46 @@ def test_a_larger_network_of_the_family_does_not_fit(spec: ModelSpec, donor: str
     ],
 )
 @pytest.mark.usefixtures("weightless")
-def test_the_last_layers_that_a_network_does_without_are_no_hindrance(spec: ModelSpec, donor: str) -> None:
-    assert fit(build_model(spec), timm_weights(donor)).is_whole
+def test_last_layers_that_the_network_lacks_do_not_matter(spec: ModelSpec, donor: str) -> None:
+    assert fit(build_model(spec), timm_weights(donor)).is_complete
 
 
 @pytest.mark.usefixtures("weightless")
 def test_a_tensor_of_another_shape_does_not_match() -> None:
     found = fit(classifier("wide_resnet50_2"), timm_weights("resnet50"))
-    assert not found.is_whole
+    assert not found.is_complete
     assert "layer1.0.conv1.weight" in found.missing
 
 
-def test_mean_and_std_are_in_the_metadata(tmp_path: Path) -> None:
+def test_mean_and_std_come_from_the_metadata(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_file({"a": torch.zeros(1)}, path, {"mean": "0.1,0.2,0.3", "std": "1, 2, 3"})
     weights = read_weights(path)
     assert (weights.source, weights.mean, weights.std) == ("w.safetensors", (0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
 
 
-def test_without_metadata_they_are_not_known(tmp_path: Path) -> None:
+def test_without_metadata_mean_and_std_are_unknown(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors")
     assert read_weights(tmp_path / "w.safetensors").mean is None
 
 
 @pytest.mark.parametrize("content", [b"", b"not safetensors at all", b"\xff" * 64])
-def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
+def test_the_error_names_a_damaged_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "w.safetensors").write_bytes(content)
-    with pytest.raises(DataError, match=r"w\.safetensors is not a whole safetensors file"):
+    with pytest.raises(DataError, match=r"w\.safetensors is not a complete safetensors file"):
         read_weights(tmp_path / "w.safetensors")
 
 
-def test_a_truncated_file_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_truncated_file(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_file({"a": torch.zeros(1000)}, path)
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DataError, match="is not a whole safetensors file"):
+    with pytest.raises(DataError, match="is not a complete safetensors file"):
         read_weights(path)
 
 
 @pytest.mark.parametrize("mean", ["0.5", "a,b,c", "1,2,3,4"])
-def test_metadata_that_is_not_three_numbers_is_named(tmp_path: Path, mean: str) -> None:
+def test_the_error_names_metadata_that_is_not_three_numbers(tmp_path: Path, mean: str) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors", {"mean": mean})
     with pytest.raises(DataError, match=f"mean={mean} in its metadata is not three numbers"):
         read_weights(tmp_path / "w.safetensors")

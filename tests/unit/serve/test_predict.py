@@ -116,14 +116,14 @@ def test_a_model_that_has_no_tiles_says_so(
 ) -> None:
     command = ["predict", "--model", str(models / "tags"), "--output", str(tmp_path / "out"), "--tile", "64"]
     assert main([*command, str(photo)]) == 2
-    assert "leave tile out" in capsys.readouterr().out
+    assert "remove tile" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("said", "told"),
     [
         (["--tile", "7"], f"'7' is neither auto nor a number of pixels from 32 to {LARGEST_TILE}"),
-        (["--threshold", "1.5"], "'1.5' is no number between 0 and 1"),
+        (["--threshold", "1.5"], "'1.5' is not a number between 0 and 1"),
         (["--tta", "rotate"], "invalid choice: 'rotate'"),
         (["--precision", "float16"], "invalid choice: 'float16'"),
     ],

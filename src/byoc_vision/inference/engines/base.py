@@ -1,4 +1,4 @@
-"""What an engine is to the rest of the package."""
+"""The interface of an engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EngineName = Literal["auto", "torch", "openvino"]
 NamedPrecision = Literal["float32", "bfloat16"]
 EnginePrecision = Literal["auto", NamedPrecision]  # auto: what the device is fastest in; see `load_engine`
 
-# Where a GPU computes them they stay there, as a tensor, until they are an answer.
+# A tensor if a GPU computes them: they stay on the GPU until postprocessing.
 Logits: TypeAlias = Union[np.ndarray, "Tensor"]
 
 
@@ -26,10 +26,10 @@ class Engine(Protocol):
 
     @property
     def device(self) -> str:
-        """As torch names it: `cpu`, `cuda:0`."""
+        """The device in torch's notation: `cpu`, `cuda:0`."""
 
     def run(self, images: np.ndarray) -> Logits:
         """RGB images, uint8 [N, h, w, 3], to logits, float32 [N, K] or [N, K, h, w]."""
 
     def warm_up(self, images: np.ndarray) -> None:
-        """Make `run` as fast for up to this many images as it will be."""
+        """Run up to this many images once, so that later calls of `run` are fast."""

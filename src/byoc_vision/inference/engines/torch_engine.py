@@ -1,4 +1,4 @@
-"""PyTorch, on a GPU or a CPU: what models are trained with, and what every other engine is compared with."""
+"""The PyTorch engine, on a GPU or a CPU: models are trained with it, and other engines are compared with it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from byoc_vision.precision import Precision, choose_device, choose_precision
 
 
 class TorchEngine:
-    """A network as it is, so that one in training can be evaluated.
+    """Runs a network in PyTorch; the network can be in training, for evaluation.
 
-    net: the network; model: it behind its normalisation, on its device.
+    net: the network. model: the network with its normalisation, on its device.
     """
 
     def __init__(self, net: nn.Module, config: ModelConfig, device: torch.device, precision: Precision) -> None:
-        """`net` takes normalised images."""
+        """net: a network that takes normalised images."""
         self.net = net
         normalized = Normalized(net, config.preprocess.mean, config.preprocess.std)
         self.model = normalized.to(device).to(memory_format=torch.channels_last)
@@ -40,10 +40,10 @@ class TorchEngine:
         threads: int | None = None,
         precision: EnginePrecision = "auto",
     ) -> TorchEngine:
-        """The engine of the artifact in `folder`; to be called in the thread of `run`.
+        """The engine of the artifact in `folder`. Call it in the same thread as `run`.
 
-        threads: the most to use on a CPU. precision: see `choose_precision`.
-        Raises DataError where the weights are not the model config's model's.
+        threads: the maximum on a CPU. precision: see `choose_precision`.
+        Raises DataError if the weights do not fit the model in the model config.
         """
         if threads is not None:
             torch.set_num_threads(min(threads, torch.get_num_threads()))
@@ -52,7 +52,7 @@ class TorchEngine:
         try:
             net.load_state_dict(state)
         except RuntimeError as error:
-            raise DataError(f"{folder}: the weights do not fit the model its card names: {error}") from error
+            raise DataError(f"{folder}: the weights do not fit the model in {artifact.CONFIG_FILE}: {error}") from error
         chosen = choose_device(device)
         return cls(net.eval(), config, chosen, choose_precision(precision, chosen))
 
@@ -66,8 +66,8 @@ class TorchEngine:
 
     @torch.inference_mode()
     def run(self, images: np.ndarray) -> Logits:
-        """See `Engine`. The network is in evaluation mode afterwards."""
-        # Channels-last is how images lie in memory: the permuted view is already what convolutions like best.
+        """See `Engine`. It leaves the network in evaluation mode."""
+        # Decoded images are channels-last in memory, which is also the fastest format for convolutions.
         batch = torch.from_numpy(images).permute(0, 3, 1, 2)
         batch = batch.to(self._device, non_blocking=True, memory_format=torch.channels_last)
         self.model.eval()
