@@ -17,7 +17,7 @@ from byoc_vision.models.weights import Triple, Weights, fit, load, read_weights,
 from byoc_vision.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from byoc_vision.types import ModelSpec
 
-_ARCHIVES = (".tar.gz", ".tgz", ".tar")
+ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
 _CONVERT = (
     'python -c "import sys, torch; from safetensors.torch import save_file; '
@@ -132,7 +132,7 @@ def _weights_in(folder: Path) -> Iterator[Weights]:
     for path in files:
         if path.name == artifact.CONFIG_FILE:
             yield _trained_model(path.parent, folder)
-        elif path.name.endswith(_ARCHIVES):
+        elif path.name.endswith(ARCHIVES):
             yield _trained_model(path, folder)
         elif path.suffix == ".safetensors" and path.parent not in models:
             yield read_weights(path)
