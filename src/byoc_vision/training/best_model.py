@@ -105,7 +105,8 @@ class BestModel:
             if samples:
                 batches = self.evaluator.batches(samples, share=self.partition.shares["test"])
                 self.run.test = self._evaluate("test", batches, stopping)
-                logger.info(metrics_line(named("test", self.run.test)))
+                if self.world.is_main:
+                    logger.info(metrics_line(named("test", self.run.test)))
 
     def collector(self, split: str) -> Collector:
         samples = self.partition.dataset.splits[split]

@@ -196,7 +196,8 @@ class Trainer:
             images_per_second=self.timer.throughput.images_per_second,
             data_wait=self.timer.throughput.data_wait,
         )
-        logger.info(record.line(len(self.config.classes)))
+        if self.world.is_main:  # SageMaker reads the metrics from every host's log
+            logger.info(record.line(len(self.config.classes)))
         return record
 
     def validate(self) -> Metrics:
