@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from byoc_vision import artifact
 from byoc_vision.artifact import OPENVINO_FOLDER, ModelConfig
+from byoc_vision.checksums import CHECKSUMS_FILE
 from byoc_vision.errors import DataError, InputError, UserError
 from byoc_vision.inference import openvino_model
 from byoc_vision.inference.engines.base import EnginePrecision, NamedPrecision
@@ -197,7 +198,7 @@ def test_saving_other_weights_removes_it(segmenter: Path, tmp_path: Path) -> Non
     openvino_model.write(tmp_path, config, TorchEngine.load(tmp_path, config, "cpu").net)
     assert (tmp_path / OPENVINO_FOLDER / openvino_model.MODEL_FILE).is_file()
     artifact.save(tmp_path, config, state)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [artifact.CONFIG_FILE, artifact.WEIGHTS_FILE]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [CHECKSUMS_FILE, artifact.CONFIG_FILE, artifact.WEIGHTS_FILE]
 
 
 def test_one_that_answers_something_else_is_not_used(
@@ -209,6 +210,7 @@ def test_one_that_answers_something_else_is_not_used(
     reference = tmp_path / OPENVINO_FOLDER / openvino_model.REFERENCE_FILE
     with np.load(reference) as content:
         np.savez(reference, weights=content["weights"], logits=content["logits"] + 1)
+    (tmp_path / CHECKSUMS_FILE).unlink()
     with caplog.at_level(logging.WARNING):
         assert Predictor.load(tmp_path, "cpu").engine.name == "torch float32"
     assert "OpenVINO float32 does not answer what PyTorch does" in caplog.text
@@ -229,7 +231,7 @@ def test_nothing_is_written_that_answers_something_else(tmp_path: Path) -> None:
     with pytest.raises(UserError):
         openvino_model.write(tmp_path, config, Fickle())
     assert (logging.getLogger().level, logging.getLogger().filters) == (level, filters), "others still warn"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [artifact.CONFIG_FILE, artifact.WEIGHTS_FILE]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [CHECKSUMS_FILE, artifact.CONFIG_FILE, artifact.WEIGHTS_FILE]
 
 
 @in_each_precision
