@@ -94,8 +94,8 @@ def build_training_loader(
 ) -> TrainingLoader:
     """Shuffled batches of uint8 tensors.
 
-    The last batch is dropped if it is not full and not the only one: batch norm has no statistics for a single
-    sample, and poor ones for small batches. The order changes with each epoch, so every sample is used.
+    The last batch may be smaller. It is dropped if it has a single sample and is not the only batch: batch norm has no
+    statistics for one sample. The order changes with each epoch, so every sample is used.
 
     Args:
         sampling: which samples an epoch draws, see `build_order`.
@@ -110,7 +110,7 @@ def build_training_loader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,
-        drop_last=len(sampler) > batch_size,
+        drop_last=len(sampler) > batch_size and len(sampler) % batch_size == 1,
         collate_fn=collate_training,
         **options,
     )

@@ -10,6 +10,7 @@ from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 
+_FEW_MASKS = 10  # with the class: its share, and so its weight, is a guess
 _LEAST_PRESENCE = 0.1  # of a class that nearly every image has
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ def class_weights(
     if isinstance(setting, tuple):
         return _listed(setting, dataset)
     images = training_images(dataset, seen, masks_read)
+    if dataset.task == "segmentation" and masks_read is not None and masks_read < len(dataset.train):
+        _log_estimate(setting, dataset, seen, masks_read)
     if hyperparameters.sampling != "natural":
         logger.warning(
             "sampling=%s and class_weights=%s both make up for rare classes, which then count twice; "
@@ -62,6 +65,27 @@ def training_images(dataset: Dataset, seen: Sequence[ClassReport], masks_read: i
             assert label is not None, "images to classify are labelled"
             counts[label] += 1
     return counts
+
+
+def _log_estimate(setting: str, dataset: Dataset, seen: Sequence[ClassReport], masks_read: int) -> None:
+    total = len(dataset.train)
+    logger.info(
+        "class_weights=%s: estimated from %d of %d training masks; checked_pictures=%d reads all of them",
+        setting,
+        masks_read,
+        total,
+        total,
+    )
+    rare = [entry for entry in seen if entry.in_training < _FEW_MASKS]
+    if rare:
+        logger.warning(
+            "class_weights=%s: the weights of %s may be far off: so few of the %d masks read show them. Set "
+            "checked_pictures=%d to read all masks, or give the weights as a list",
+            setting,
+            ", ".join(f"{entry.name} ({entry.in_training} masks)" for entry in rare),
+            masks_read,
+            total,
+        )
 
 
 def _listed(weights: tuple[float, ...], dataset: Dataset) -> tuple[float, ...]:

@@ -391,9 +391,10 @@ class Trainer:
             if saved["batch"]:
                 logger.info("Batch layout changed since the checkpoint; restarting epoch %d", saved["epoch"])
         set_schedule_steps(self.step.schedule, steps)
-        logger.info(
-            "Going on from the checkpoint: epoch %d, after %d of its %d batches",
-            self.progress.epoch,
-            self.progress.batch,
-            self.layout.batches,
-        )
+        if not self.complete:
+            logger.info(
+                "Going on from the checkpoint: epoch %d, after %d of its %d batches",
+                self.progress.epoch,
+                self.progress.batch,
+                self.layout.batches,
+            )

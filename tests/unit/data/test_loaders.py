@@ -229,12 +229,12 @@ class TestLoaders:
         for epoch in range(2):
             loader.set_epoch(epoch)
             batches = list(loader)
-            assert len(batches) == len(loader) == 2
-            for batch in batches:
+            assert len(batches) == len(loader) == 3
+            for batch, size in zip(batches, (4, 4, 3), strict=True):
                 assert isinstance(batch, Example)
-                assert batch.image.shape == (4, 3, 16, 24)
+                assert batch.image.shape == (size, 3, 16, 24)
                 assert batch.image.dtype == torch.uint8
-                assert batch.target.shape == (4, 16, 24)
+                assert batch.target.shape == (size, 16, 24)
 
     def test_runs_do_not_depend_on_the_number_of_workers(self, masked: list[Sample]) -> None:
         def run(workers: int) -> list[Example]:
@@ -248,12 +248,28 @@ class TestLoaders:
         for one, other in zip(run(0), run(2), strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=0)
 
-    @pytest.mark.parametrize(("batch_size", "sizes"), [(5, [5, 5]), (10, [10]), (11, [11]), (16, [11])])
-    def test_a_last_small_batch_is_dropped_unless_it_is_the_only_one(
+    @pytest.mark.parametrize(
+        ("batch_size", "sizes"), [(3, [3, 3, 3, 2]), (5, [5, 5]), (6, [6, 5]), (10, [10]), (11, [11]), (16, [11])]
+    )
+    def test_a_last_batch_of_one_sample_is_dropped_and_a_larger_one_is_kept(
         self, labelled: list[Sample], batch_size: int, sizes: list[int]
     ) -> None:
         loader = build_training_loader(training(labelled), batch_size, workers=0)
         assert [len(batch.target) for batch in loader] == sizes
+
+    @pytest.mark.parametrize("batch_size", [2, 3, 4, 5])
+    @pytest.mark.parametrize("world_size", [1, 2, 3])
+    def test_all_processes_have_the_same_batches(
+        self, labelled: list[Sample], batch_size: int, world_size: int
+    ) -> None:
+        sizes = []
+        for rank in range(world_size):
+            loader = build_training_loader(training(labelled), batch_size, workers=0, rank=rank, world_size=world_size)
+            sizes.append([len(batch.target) for batch in loader])
+            assert len(loader) == len(sizes[-1])
+        assert sizes == [sizes[0]] * world_size
+        share = -(-COUNT // world_size)
+        assert sum(sizes[0]) == share - (share % batch_size == 1)
 
     def test_every_sample_is_drawn_over_the_epochs(self, labelled: list[Sample]) -> None:
         loader = build_training_loader(training(labelled), 10, workers=0)
@@ -263,7 +279,7 @@ class TestLoaders:
             seen |= {int(image.max()) for batch in loader for image in batch.image}
         assert len(seen) == COUNT
 
-    @pytest.mark.parametrize(("limit", "sizes"), [(1, [3]), (2, [3, 3]), (3, [3, 3, 3]), (9, [3, 3, 3])])
+    @pytest.mark.parametrize(("limit", "sizes"), [(1, [3]), (2, [3, 3]), (3, [3, 3, 3]), (9, [3, 3, 3, 2])])
     def test_an_epoch_has_no_more_batches_than_other_processes_have(
         self, labelled: list[Sample], limit: int, sizes: list[int]
     ) -> None:

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from byoc_vision.data.preflight.report import ClassReport
+from byoc_vision.data.preflight.scan import MaskStats, SampleStats
+from byoc_vision.data.preflight.statistics import count_classes
 from byoc_vision.data.samples import Dataset, Sample
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import parse
@@ -113,3 +116,37 @@ def test_a_class_that_every_image_has_still_counts(caplog: pytest.LogCaptureFixt
 def test_weights_and_sampling_together_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     weights("balanced", labelled(3, 1), sampling="balanced")
     assert "count twice; leave one of them out" in caplog.text
+
+
+def masked(train: int) -> Dataset:
+    samples = tuple(Sample(IMAGE, mask=IMAGE) for _ in range(train))
+    return Dataset("segmentation", (ClassInfo("road", 0), ClassInfo("sign", 1)), samples, samples[:1])
+
+
+def test_weights_from_a_part_of_the_masks_are_estimates(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    dataset, asked = masked(500), parse({"class_weights": "balanced"})
+    class_weights(asked, dataset, counted(dataset, (0.9, 0.1), (100, 60)), masks_read=100)
+    (estimate,) = caplog.records
+    assert "estimated from 100 of 500 training masks; checked_pictures=500 reads all" in estimate.getMessage()
+    caplog.clear()
+    class_weights(asked, dataset, counted(dataset, (0.9, 0.1), (100, 1)), masks_read=100)
+    assert "the weights of sign (1 masks) may be far off" in caplog.records[-1].getMessage()
+    assert caplog.records[-1].levelname == "WARNING"
+
+
+def test_weights_from_all_masks_are_not_estimates(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    dataset = masked(100)
+    report = counted(dataset, (0.9, 0.1), (100, 1))
+    class_weights(parse({"class_weights": "balanced"}), dataset, report, masks_read=100)
+    assert not caplog.records
+
+
+def test_one_pixel_in_a_million_has_its_weight() -> None:
+    dataset = masked(4)
+    black, mask = np.zeros(3), MaskStats(values=(0, 1), pixels=(3_999_999, 1))
+    stats = SampleStats(dataset.train[0], 2000, 2000, b"", black, black, 0, 0, True, True, mask)
+    report = count_classes(dataset, {"train": [stats]})
+    found = class_weights(parse({"class_weights": "balanced"}), dataset, report)
+    assert found == pytest.approx((4_000_000 / (2 * 3_999_999), 2_000_000.0))

@@ -50,9 +50,8 @@ def _count_mask_classes(classes: Sequence[ClassInfo], stats: Mapping[str, Sequen
     values = [entry.value for entry in classes if entry.value is not None]
     total = max(sum(pixels[value] for value in values), 1)
     return [
-        ClassReport(
-            entry.name, value, {split: count[value] for split, count in shown.items()}, round(pixels[value] / total, 6)
-        )
+        # Not rounded: class weights are made of the shares, and a small object may have a pixel in a million.
+        ClassReport(entry.name, value, {split: count[value] for split, count in shown.items()}, pixels[value] / total)
         for entry, value in zip(classes, values, strict=True)
     ]
 
