@@ -50,7 +50,7 @@ class _AsPairs(TorchDataset[tuple[Tensor, Tensor]]):
 class Timm:
     """timm's data set, loader, model and optimiser, in the loop of its train.py with --amp --channels-last.
 
-    Where a CPU does not multiply bfloat16 itself there is no AMP: it would be many times slower.
+    Without AMP on CPUs that lack bfloat16 instructions: it would be many times slower.
     """
 
     def __init__(self, dataset: Dataset, folder: Path, model: str, size: int, batch: int, workers: int) -> None:

@@ -1,6 +1,6 @@
 """The peers' own environments, below ~/.cache/byoc-vision-benchmarks.
 
-.venv/bin/python benchmarks/serving_install.py        installs all; whoever needs one has it installed anyway
+.venv/bin/python benchmarks/serving_install.py        installs all; a benchmark also installs the peers that it needs
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class ServerError(Exception):
 
 
 def install(name: str) -> Path:
-    """The Python of a peer's own environment, made on first use below CACHE. Raises ServerError.
+    """The Python of a peer's own environment, created on first use below CACHE. Raises ServerError.
 
-    It sees the packages of this Python behind its own: all peers run the very same torch, which is not installed anew.
+    The environment also sees the packages of this Python, so that all peers run the same torch without a second copy.
     """
     if name in JAVA_SERVERS and shutil.which("java") is None:
         raise ServerError(f"{name} needs Java 11 or 17, and there is no `java` on the PATH")

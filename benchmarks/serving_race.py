@@ -80,7 +80,7 @@ class Race:
         return [name for name in self.servers if name != OURS]
 
     def warm_up(self, seconds: float) -> None:
-        """Leaves out whoever answers otherwise than ours."""
+        """Leaves out servers whose predictions differ from ours."""
         ours = self._answers(self.servers[OURS])
 
         def prepare(name: str, server: Server) -> None:

@@ -53,14 +53,14 @@ class Server:
         return f"http://127.0.0.1:{self.port}{self.path}"
 
     def post(self, body: bytes) -> tuple[int, bytes]:
-        """The status and the body of the answer. Raises OSError where nobody answers."""
+        """The status and the body of the response. Raises OSError if no server responds."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=READY_LIMIT)) as connection:
             connection.request("POST", self.path, body, {"Content-Type": "image/jpeg"})
             response = connection.getresponse()
             return response.status, response.read()
 
     def status(self, path: str) -> int | None:
-        """The status of a GET, or None where nobody listens."""
+        """The status of a GET; None if no server listens."""
         try:
             with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=READY_LIMIT)) as connection:
                 connection.request("GET", path)

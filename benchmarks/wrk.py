@@ -17,7 +17,7 @@ TIMEOUT = 60  # seconds
 
 
 class LoadError(Exception):
-    """A run that is no result; the text says why."""
+    """A run without a valid result; the text says why."""
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,9 @@ def test_complaints_name_the_package_and_the_remedy(licences: ModuleType) -> Non
     ]
     first, second, third = licences.complaints(packages)
     assert first.startswith("nvidia-other 1.0: LicenseRef-AGPL-3.0-only is not allowed")
-    assert second.startswith("albumentations-x 1.0: AGPL-3.0-only is not allowed; remove the package, or add an exemption")
+    assert second.startswith(
+        "albumentations-x 1.0: AGPL-3.0-only is not allowed; remove the package, or add an exemption"
+    )
     assert third.startswith("silent 1.0: it states no licence")
 
 
