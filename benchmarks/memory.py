@@ -62,7 +62,7 @@ def epochs_of(root: Path) -> list[dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--images", "--pictures", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()

@@ -44,7 +44,7 @@ class Point:
 
 
 VARIED: dict[str, tuple[int, ...]] = {
-    "pictures": (64, 128, 256, 512),
+    "images": (64, 128, 256, 512),
     "side": (480, 960, 1920),
     "size": (128, 256, 512),
     "workers": (0, 1, 2, 4),
@@ -103,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vary", nargs="+", choices=VARIED, default=list(VARIED))
     parser.add_argument("--most", type=int, help="leave out larger numbers of what is varied but sizes")
-    parser.add_argument("--pictures", type=int, default=Point.images)
+    parser.add_argument("--images", "--pictures", type=int, default=Point.images)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     usual = Point(images=options.images)

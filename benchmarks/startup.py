@@ -80,7 +80,7 @@ def seconds_to_import(module: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=10_000)
+    parser.add_argument("--images", "--pictures", type=int, default=10_000)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
