@@ -93,7 +93,7 @@ class Timm:
 def timm_script(
     checkout: Path, dataset: Dataset, folder: Path, model: str, size: int, batch: int, workers: int
 ) -> float:
-    """Images a second of the second epoch, as train.py of a checkout of timm tells them."""
+    """The images per second of the second epoch, from the log of train.py in a checkout of timm."""
     device = choose_device().type
     command = [sys.executable, str(checkout / "train.py"), "--data-dir", str(class_folders(dataset, folder))]
     command += ["--model", model, "--num-classes", str(len(dataset.classes)), "--img-size", str(size)]

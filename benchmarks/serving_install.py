@@ -18,7 +18,7 @@ JAVA_SERVERS = ("torchserve", "multi_model_server")
 
 
 class ServerError(Exception):
-    """A server that cannot be installed, does not start, or answers with errors; the text says which and why."""
+    """A server cannot be installed, does not start, or returns errors; the text says which server and why."""
 
 
 def install(name: str) -> Path:
@@ -38,7 +38,7 @@ def install(name: str) -> Path:
     _run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)])
     site = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
     (site / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    # multi-model-server's setup script works with an older setuptools alone, which the shared packages have.
+    # multi-model-server's setup script only works with an older setuptools, which the shared packages have.
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-build-isolation"]
     _run([*pip, "-r", str(requirements)])
     done.write_text(wanted)
