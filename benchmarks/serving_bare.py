@@ -1,6 +1,8 @@
 """Loads a model in a bare Python process, computes one batch, and prints the process's resident memory in MB.
 
-.venv/bin/python benchmarks/serving_bare.py torch|openvino ROOT BATCH_SIZE        (run by serving_memory.py)
+.venv/bin/python benchmarks/serving_bare.py torch|openvino ROOT BATCH_SIZE f32|bf16      (run by serving_memory.py)
+
+The last is the precision that OpenVINO computes in.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 from processes import megabytes
 
 
-def with_torch(artifact: Path, batch: np.ndarray) -> object:
+def with_torch(artifact: Path, batch: np.ndarray, _: str) -> object:
     import torch
     from safetensors.torch import load_file
 
@@ -32,11 +34,11 @@ def with_torch(artifact: Path, batch: np.ndarray) -> object:
         return network.eval()(torch.from_numpy(batch).permute(0, 3, 1, 2).float()), network
 
 
-def with_openvino(artifact: Path, batch: np.ndarray) -> object:
+def with_openvino(artifact: Path, batch: np.ndarray, hint: str) -> object:
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino
 
-    compiled = openvino.Core().compile_model(artifact / "openvino/model.xml", "CPU")
+    compiled = openvino.Core().compile_model(artifact / "openvino/model.xml", "CPU", {"INFERENCE_PRECISION_HINT": hint})
     return compiled(batch), compiled
 
 
@@ -44,7 +46,7 @@ def main() -> None:
     engine, artifact, size = sys.argv[1], Path(sys.argv[2]) / "model", int(sys.argv[3])
     rule = json.loads((artifact / "model.json").read_text())["preprocess"]
     batch = np.zeros((size, rule["height"], rule["width"], 3), np.uint8)
-    kept = {"torch": with_torch, "openvino": with_openvino}[engine](artifact, batch)
+    kept = {"torch": with_torch, "openvino": with_openvino}[engine](artifact, batch, sys.argv[4])
     print(megabytes(os.getpid(), "Rss"))
     del kept
 

@@ -33,8 +33,8 @@ SAMPLES = 10
 PIECE = 2.0  # seconds of load, repeated until there are enough requests
 
 
-def bare(engine: str, served: Served) -> float:
-    command = [sys.executable, str(BARE), engine, str(served.root), str(BATCH_SIZE)]
+def bare(engine: str, served: Served, hint: str) -> float:
+    command = [sys.executable, str(BARE), engine, str(served.root), str(BATCH_SIZE), hint]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"no bare process with {engine}:\n{done.stderr[-2000:]}")
@@ -53,7 +53,9 @@ def beside_bare(name: str, seconds: float, folder: Path) -> dict[str, Any]:
     with start(OURS, served, folder / OURS, environment) as server:
         wrk.load(server.url, served.images, 2 * BATCH_SIZE, seconds)
         seen = memory_of(server)
-    beside = {engine: bare(engine, served) for engine in ("torch", "openvino")}
+        # In the precision that the server chose, which it logs when it is ready.
+        hint = "bf16" if "OpenVINO bfloat16 on cpu" in server.log.read_text() else "f32"
+    beside = {engine: bare(engine, served, hint) for engine in ("torch", "openvino")}
     return {
         "server": {what: round(value) for what, value in seen.items()},
         "bare": {engine: round(value) for engine, value in beside.items()},

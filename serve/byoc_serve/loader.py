@@ -156,7 +156,10 @@ def load_one_of_many(
     _use_one_opencv_thread()
     if device is None and _may_have_gpu(settings):
         device = _choose_gpu(settings, needed)
-    predictor = Predictor.load(folder, device, settings.engine, precision=settings.precision)
+    on_cpu = device is None or device == "cpu"
+    # Measuring would load it twice: too long for a request that waits, and more memory than was counted on.
+    precision = "float32" if on_cpu and settings.precision == "auto" else settings.precision
+    predictor = Predictor.load(folder, device, settings.engine, precision=precision)
     return ModelService(predictor, settings, observer)
 
 

@@ -11,6 +11,40 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from byoc_vision.errors import ResourceError
+
+
+def free_bytes(path: Path) -> int | None:
+    """The free bytes of the disk that `path` is on, or would be; None if the system does not say."""
+    for folder in (path, *path.parents):
+        try:
+            return shutil.disk_usage(folder).free
+        except OSError:
+            continue
+    return None
+
+
+def cannot_be_written(path: Path, reason: object, need: int | None = None) -> ResourceError:
+    """What to say of a file that a job cannot do without. need: its size in bytes, if it is known."""
+    free = free_bytes(path)
+    facts = [f"{need:,} bytes are needed"] if need is not None else []
+    facts += [f"{free:,} bytes are free"] if free is not None else []
+    room = f"; {', '.join(facts)}" if facts else ""
+    return ResourceError(
+        f"{path} could not be written ({reason}){room}; give the job a larger volume, and make the folder writable"
+    )
+
+
+@contextmanager
+def written_or_named(
+    path: Path, need: int | None = None, errors: tuple[type[Exception], ...] = (OSError,)
+) -> Iterator[None]:
+    """Raises ResourceError, which names `path` with the free bytes and the need, in place of `errors`."""
+    try:
+        yield
+    except errors as error:
+        raise cannot_be_written(path, error, need) from error
+
 
 @contextmanager
 def renamed_into_place(path: Path) -> Iterator[Path]:

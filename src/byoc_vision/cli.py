@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from byoc_vision import __version__
+from byoc_vision.arguments import Parser, argument, positive
 from byoc_vision.describe.command import add_describe, add_hyperparameters
 from byoc_vision.errors import InputError, UserError
 from byoc_vision.export.formats import FORMATS
-from byoc_vision.inference.options import LARGEST_TILE, SMALLEST_TILE, VIEWS, parse_threshold, parse_tile
+from byoc_vision.inference.options import LARGEST_TILE, PRECISIONS, SMALLEST_TILE, VIEWS, parse_threshold, parse_tile
 from byoc_vision.logs import set_up_logging
 from byoc_vision.paths import MlPaths
 from byoc_vision.system.machine import sleep_between_regions
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 # Commands import what they need when they run, so that `--help` is fast and serving never imports training.
 
 TASKS = ("auto", "segmentation", "classification")
+TRAIN_OPTIONS = ("--root", "--output")
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +43,16 @@ class Command(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status (see errors.py)."""
-    options = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
     set_up_logging()
     try:
+        settings: dict[str, str] = {}
+        if given[:1] == ["train"] and given[1:]:
+            from byoc_vision.hyperparameters.command_line import split_hyperparameters
+
+            given[1:], settings = split_hyperparameters(given[1:], TRAIN_OPTIONS)
+        options = _parser().parse_args(given)
+        options.hyperparameters = settings
         return int(options.run(options))
     except UserError as error:
         logger.error("%s: %s", error.category, error)
@@ -51,9 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="byoc-vision", description="Train and serve segmentation and classification models."
-    )
+    parser = Parser(prog="byoc-vision", description="Train and serve segmentation and classification models.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
@@ -69,6 +76,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train_arguments(command: argparse.ArgumentParser) -> None:
+    data = "a folder of images: class folders, images/ and masks/, … (default: the channels below ROOT)"
+    command.add_argument("data", type=Path, nargs="?", metavar="DATA", help=data)
+    output = "where model, metrics and checkpoints of a job on DATA go (default: DATA-job, beside it)"
+    command.add_argument("--output", type=Path, metavar="JOB", help=output)
+    _root_argument(command)
+    command.epilog = "Hyperparameters: epochs=3 or --epochs 3; docs/hyperparameters.md lists them."
+
+
+def _root_argument(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--root",
         type=Path,
@@ -81,11 +97,17 @@ def train(options: argparse.Namespace) -> int:
     sleep_between_regions()
     from byoc_vision.training.main import train_job
 
-    return train_job(MlPaths.from_environment(options.root))
+    if options.data is None:
+        if options.output:
+            raise InputError("--output is for `byoc-vision train DATA`; with --root everything is written below ROOT")
+        return train_job(MlPaths.from_environment(options.root), given=options.hyperparameters)
+    from byoc_vision.training.local_job import local_paths
+
+    return train_job(local_paths(options.data, options.output), options.data, options.hyperparameters)
 
 
 def _serve_arguments(command: argparse.ArgumentParser) -> None:
-    _train_arguments(command)
+    _root_argument(command)
     command.add_argument("--port", type=int, help="default: SAGEMAKER_BIND_TO_PORT, else 8080")
 
 
@@ -103,7 +125,7 @@ def _predict_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--overlay", action="store_true", help="also draw each mask over its image")
     command.add_argument(
         "--tile",
-        type=_argument(parse_tile),
+        type=argument(parse_tile),
         metavar="auto|PIXELS",
         help="predict large images in full detail, in overlapping tiles whose longer side has this many pixels "
         f"({SMALLEST_TILE}–{LARGEST_TILE}); auto: the model's input size (default: the whole image, resized)",
@@ -112,10 +134,11 @@ def _predict_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tta", choices=VIEWS, default="none", help=tta)
     command.add_argument(
         "--threshold",
-        type=_argument(parse_threshold),
+        type=argument(parse_threshold),
         metavar="PROBABILITY",
         help="above which a class counts as present, for models with a threshold (default: the model's own)",
     )
+    _precision_argument(command, "auto", "auto, the fastest here, as a server")
     _files_argument(command)
 
 
@@ -125,7 +148,7 @@ def predict(options: argparse.Namespace) -> int:
     from byoc_vision.inference.predictor import Predictor
 
     images = find_images(options.files)
-    predictor = Predictor.load(options.model)
+    predictor = Predictor.load(options.model, precision=options.precision)
     inference = InferenceOptions(options.tile, options.tta, options.threshold)
     failed = _log_outcomes(predict_files(predictor, images, options.output, options.overlay, inference))
     logger.info("Predicted %d of %d images; results: %s", len(images) - failed, len(images), options.output)
@@ -156,6 +179,10 @@ def _model_and_output_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--output", type=Path, required=True, metavar="DIR")
 
 
+def _precision_argument(command: argparse.ArgumentParser, default: str, why: str) -> None:
+    command.add_argument("--precision", choices=PRECISIONS, default=default, help=f"of inference (default: {why})")
+
+
 def _files_argument(command: argparse.ArgumentParser) -> None:
     command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="images, or folders of images")
 
@@ -183,7 +210,8 @@ def _evaluate_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", type=Path, metavar="DIR", help=data)
     output = "also write metrics, tables, images and report.html there; to a FILE.json the metrics alone"
     command.add_argument("--output", type=Path, metavar="DIR", help=output)
-    command.add_argument("--batch-size", type=_positive, default=16)
+    command.add_argument("--batch-size", type=positive, default=16)
+    _precision_argument(command, "float32", "float32: metrics must not depend on which precision is fastest here")
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -192,11 +220,12 @@ def evaluate(options: argparse.Namespace) -> int:
     if output is None or output.suffix == ".json" or output.is_file():
         from byoc_vision.training.evaluation import evaluate_folder
 
-        metrics = evaluate_folder(model, data, options.batch_size)
+        metrics = evaluate_folder(model, data, options.batch_size, options.precision)
     else:
         from byoc_vision.training.evaluation import report_on_folder
 
-        metrics, output = report_on_folder(model, data, output, options.batch_size), None
+        metrics = report_on_folder(model, data, output, options.batch_size, options.precision)
+        output = None
         logger.info("Report: %s", options.output / "report.html")
     text = json.dumps(metrics, indent=2)
     if output:
@@ -236,15 +265,15 @@ def _tune_arguments(command: argparse.ArgumentParser) -> None:
     recipe = "a hyperparameters.json, its folder, or segmentation or classification"
     command.add_argument("--recipe", required=True, help=recipe)
     command.add_argument("--data", type=Path, required=True, metavar="DIR", help="as for `check`")
-    command.add_argument("--trials", type=_positive, default=20, metavar="COUNT", help="in total (default: 20)")
+    command.add_argument("--trials", type=positive, default=20, metavar="COUNT", help="in total (default: 20)")
     command.add_argument("--metric", help="such as validation:f1 (default: the job's objective)")
     keep = "a hyperparameter that stays fixed; may be repeated"
     command.add_argument("--keep", action="append", default=[], metavar="NAME", help=keep)
     output = "a new or empty folder, or that of a search to resume"
     command.add_argument("--output", type=Path, default=Path("tuning"), metavar="DIR", help=output)
     processes = "trials in parallel (default: one for each GPU)"
-    command.add_argument("--processes", type=_positive, metavar="COUNT", help=processes)
-    command.add_argument("--timeout", type=_positive, metavar="MINUTES", help="after which no trial starts")
+    command.add_argument("--processes", type=positive, metavar="COUNT", help=processes)
+    command.add_argument("--timeout", type=positive, metavar="MINUTES", help="after which no trial starts")
     command.add_argument("--seed", type=int, default=0, help="of the proposals")
 
 
@@ -309,10 +338,10 @@ def prepare(options: argparse.Namespace) -> int:
 
 
 def _check_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("data", type=Path, metavar="DIR", help="the training channel, or a folder of channels")
+    command.add_argument("data", type=Path, metavar="DIR", help="images, a folder of channels, or a job")
     command.add_argument("--layout", default="auto", help="a name of data_layout (default: detected from the data)")
     _data_arguments(command)
-    command.add_argument("--pictures", type=_positive, metavar="COUNT", help="read so many (default: all up to 20,000)")
+    command.add_argument("--pictures", type=positive, metavar="COUNT", help="read so many (default: all up to 20,000)")
     command.add_argument("--json", type=Path, metavar="FILE", help="also write the report there")
 
 
@@ -354,26 +383,8 @@ def sample_data(options: argparse.Namespace) -> int:
     return 0
 
 
-def _argument(parse: Callable[[str], object]) -> Callable[[str], object]:
-    """`parse` as an argument's type: argparse shows its ValueErrors, instead of a message of its own."""
-
-    def convert(text: str) -> object:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return convert
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
 COMMANDS = {
-    "train": Command("train on the channels below ROOT/input and write ROOT/model", _train_arguments, train),
+    "train": Command("train on a folder of images, or on the channels below ROOT/input/data", _train_arguments, train),
     "serve": Command("serve ROOT/model over HTTP", _serve_arguments, serve),
     "predict": Command("predict masks or class probabilities of images", _predict_arguments, predict),
     "evaluate": Command("measure a model on labelled images", _evaluate_arguments, evaluate),

@@ -1,14 +1,15 @@
 """The job: its channels, its hosts, and the rank of this host.
 
-Read from SageMaker's inputdataconfig.json and resourceconfig.json. Both may be missing in a plain `docker run`: then
-the folders are the channels and there is a single host.
+Read from SageMaker's inputdataconfig.json, resourceconfig.json and checkpointconfig.json. All may be missing in a plain
+`docker run`: then the folders are the channels, there is a single host, and checkpoints go to their usual folder.
+docs/sagemaker.md lists what else SageMaker writes.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,6 +18,9 @@ from byoc_vision.io import read_object
 from byoc_vision.paths import MlPaths
 
 InputMode = Literal["File", "FastFile", "Pipe"]
+
+# What `model_uri=` of an estimator fills, under a name of the user's choice: the model to continue from.
+_MODEL_CHANNEL, _MODEL_TYPE = "model", "application/x-sagemaker-model"
 
 # SDK v3 passes its own scripts as channels.
 _NOT_DATA = frozenset({"code", "sm_drivers"})
@@ -69,6 +73,7 @@ class Job:
     @classmethod
     def load(cls, paths: MlPaths) -> Job:
         """Raises InputError that names the file and the field."""
+        paths = replace(paths, checkpoint_folder=_checkpoint_folder(paths))
         resources = read_object(paths.resource_config)
         hosts = tuple(sorted(resources.get("hosts") or ["localhost"]))
         current_host = resources.get("current_host") or hosts[0]
@@ -83,13 +88,25 @@ class Job:
         )
 
 
+def _checkpoint_folder(paths: MlPaths) -> Path | None:
+    """CheckpointConfig's LocalPath, which SageMaker syncs with S3; None if the job has none."""
+    given = read_object(paths.checkpoint_config, example='{"LocalPath": "/opt/ml/checkpoints"}').get("LocalPath")
+    if given in (None, ""):
+        return None
+    if not isinstance(given, str) or not given.startswith("/"):
+        raise InputError(
+            f"{paths.checkpoint_config}: LocalPath {given!r} is not an absolute path; name one, as /opt/ml/checkpoints"
+        )
+    return paths.local(given)
+
+
 def _channels(paths: MlPaths, several_hosts: bool) -> dict[str, Channel]:
     declared = read_object(paths.input_data_config)
     folders = (
         sorted(child.name for child in paths.channels.iterdir() if child.is_dir()) if paths.channels.is_dir() else []
     )
     names = [name for name in dict.fromkeys([*declared, *folders]) if name not in _NOT_DATA]
-    channels = {name: _channel(name, declared.get(name) or {}, paths) for name in names}
+    channels = _with_model_channel([_channel(name, declared.get(name) or {}, paths) for name in names])
     missing = [
         name
         for name, channel in channels.items()
@@ -103,6 +120,14 @@ def _channels(paths: MlPaths, several_hosts: bool) -> dict[str, Channel]:
             "mount the channel's folder there"
         )
     return channels
+
+
+def _with_model_channel(channels: Sequence[Channel]) -> dict[str, Channel]:
+    """The channels by name; the one whose content type is that of a model is `model`, whatever its name is."""
+    by_name = {_MODEL_CHANNEL if channel.content_type == _MODEL_TYPE else channel.name: channel for channel in channels}
+    if len(by_name) < len(channels):
+        raise InputError(f"several channels hold a model ({', '.join(one.name for one in channels)}); give one of them")
+    return by_name
 
 
 def _channel(name: str, declared: dict[str, Any], paths: MlPaths) -> Channel:

@@ -14,9 +14,14 @@ DEFAULT_ROOT = "/opt/ml"
 
 @dataclass(frozen=True)
 class MlPaths:
-    """The folders and files below `root`, which is /opt/ml by default."""
+    """The folders and files below `root`, which is /opt/ml by default.
+
+    checkpoint_folder, data_folder: where the job has its checkpoints and its data, if not in the usual folder.
+    """
 
     root: Path = Path(DEFAULT_ROOT)
+    checkpoint_folder: Path | None = None
+    data_folder: Path | None = None
 
     @classmethod
     def from_environment(cls, root: str | os.PathLike[str] | None = None) -> MlPaths:
@@ -36,8 +41,12 @@ class MlPaths:
         return self.root / "input/config/resourceconfig.json"
 
     @property
+    def checkpoint_config(self) -> Path:
+        return self.root / "input/config/checkpointconfig.json"
+
+    @property
     def channels(self) -> Path:
-        return self.root / "input/data"
+        return self.data_folder or self.root / "input/data"
 
     def channel(self, name: str) -> Path:
         return self.channels / name
@@ -69,4 +78,9 @@ class MlPaths:
 
     @property
     def checkpoints(self) -> Path:
-        return self.root / "checkpoints"
+        return self.checkpoint_folder or self.root / "checkpoints"
+
+    def local(self, path: str) -> Path:
+        """A path that SageMaker gives, on this machine: below `root` if it is below /opt/ml."""
+        below = Path(path)
+        return self.root / below.relative_to(DEFAULT_ROOT) if below.is_relative_to(DEFAULT_ROOT) else below

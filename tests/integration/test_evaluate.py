@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from support import tiny_models
+from support.engines import FLOAT32, openvino_name
 from support.images import draw_scene, save_image
 
 from byoc_vision.cli import main
+from byoc_vision.inference import openvino_model
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.report.record import read_record
 
@@ -67,6 +69,19 @@ def test_the_figures_alone_and_the_older_spelling(
     out = tmp_path / "figures.json"
     assert main(["evaluate", "--model", str(classifier), "--data", str(images), "--output", str(out)]) == 0
     assert json.loads(out.read_text()) == printed(capsys)
+
+
+def test_the_metrics_are_in_float32_unless_another_precision_is_named(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny_models.classification_card(RULE)
+    model = tiny_models.save(tmp_path / "model", config, tiny_models.network(config))
+    openvino_model.write(model, config, tiny_models.network(config))
+    for said, name in (([], FLOAT32), (["--precision", "bfloat16"], openvino_name(model, "bfloat16"))):
+        out = tmp_path / f"out{len(said)}"
+        assert main(["evaluate", str(model), str(images), "--output", str(out), *said]) == 0
+        assert read_record(out).run.precision == name
+    assert "per image" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("asked", [[], ["MODEL"], ["MODEL", "DATA", "MORE"], ["--model", "MODEL"]])

@@ -15,7 +15,7 @@ import onnx
 import pytest
 import torch
 from support.examples import answers_of, draw, run_example
-from support.readme import commands
+from support.readme import REPOSITORY, commands
 from support.tiny_models import classification_card, network, save, segmentation_card
 
 from byoc_vision.cli import main
@@ -61,8 +61,8 @@ def test_a_segmenter(segmenter: Path, format_name: str, tmp_path: Path, monkeypa
 
 
 def test_the_readmes_commands(segmenter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    export, example = commands("Other runtimes")
-    assert export.split()[0] == ".venv/bin/byoc-vision"
+    export, example = commands("Other runtimes", REPOSITORY / "docs" / "export.md")
+    assert export.split()[0] == "byoc-vision"
     assert example == "python exported/example.py image.jpg mask.png"
     (tmp_path / "job").mkdir()
     (tmp_path / "job" / "model").symlink_to(segmenter)

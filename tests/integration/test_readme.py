@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -19,8 +18,8 @@ from support.servers import Server, free_port
 from byoc_vision.data.sample_data import make_segmentation_set
 
 PORT = "8080"
-HYPERPARAMETERS = '{"epochs": "20", "image_size": "256"}'
-SMALL = json.dumps({"model": "unet_small", "epochs": "1", "image_size": "32"})
+HYPERPARAMETERS = "epochs=20 image_size=256"
+SMALL = "model=unet_small epochs=1 image_size=32"
 
 
 @pytest.fixture

@@ -96,6 +96,8 @@ def test_hosts_with_shards_train_one_model_and_resume_after_a_stop(
     assert statuses(started) == [0, 0], logs(hosts)
     assert f"Going on from the checkpoint: epoch {asked[1]}, after {asked[2]} of its 4 batches" in log_of(first)
     assert "restarting epoch" not in log_of(first)
+    assert re.search("^epoch=", log_of(first), re.MULTILINE)
+    assert not re.search("^(epoch=|test:)", log_of(second), re.MULTILINE), "SageMaker would count each metric twice"
     assert "An epoch has 4 batches a process" in log_of(first)
     assert "uses 8 of 12 on algo-1, 8 of 8 on algo-2" in log_of(first)
     results = read_metrics(first)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from support import forked
+from support.disks import files_of_at_most
 from support.hosts import log_of, train_on_one
 from support.jobs import QUICK, read_metrics, run_train, write_hyperparameters
 from support.log_figures import compare_log
@@ -99,10 +100,36 @@ def test_a_job_leaves_what_openvino_reads(scenes: Path, prepare: Prepare, capfd:
     assert run_train(paths) == 0
     assert "Exported the OpenVINO model" in "".join(capfd.readouterr())
     image = np.random.default_rng(0).integers(0, 256, (70, 50, 3), dtype=np.uint8)
-    one, other = (Predictor.load(paths.model, "cpu", engine=name).predict([image])[0] for name in ("auto", "torch"))
+    one, other = (
+        Predictor.load(paths.model, "cpu", engine=name, precision="float32").predict([image])[0]
+        for name in ("auto", "torch")
+    )
     assert isinstance(one, Segmentation)
     assert isinstance(other, Segmentation)
     assert (one.labels == other.labels).mean() > 0.99
+
+
+def test_a_disk_without_room_for_the_model_is_status_4(scenes: Path, prepare: Prepare) -> None:
+    paths = prepare(scenes, SMALL | {"epochs": "1", "checkpoint_keep": "0", "cache": "off"})
+    with files_of_at_most(2**14):
+        assert run_train(paths) == 4
+    failure = paths.failure.read_text()
+    assert failure.startswith(f"Resources: {paths.model}/model.safetensors could not be written (")
+    assert "bytes are needed" in failure
+
+
+def test_a_disk_without_room_for_what_is_optional_costs_warnings(
+    scenes: Path, prepare: Prepare, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The data's report and the tables cannot be written."""
+    paths = prepare(scenes, SMALL | {"epochs": "1", "openvino": "true", "report": "true", "tensorboard": "true"})
+    for blocked in ("preflight.json", "predictions.csv", "report.html"):
+        (paths.output_data / blocked / "folder").mkdir(parents=True)
+    (paths.output_data.parent / "tensorboard").write_text("")
+    assert run_train(paths) == 0
+    assert artifact.load(paths.model)[0].task == "segmentation"
+    assert read_metrics(paths)["state"] == "finished"
+    assert "cannot be written: Is a directory" in capsys.readouterr().out
 
 
 def test_a_classification_job_leaves_a_model_and_its_figures(

@@ -39,8 +39,9 @@ def render(page: Path) -> str:
 
 
 def commands(heading: str, page: Path = README) -> list[str]:
-    """The lines of the shell blocks under a heading of a page."""
-    section = page.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    """The lines of the shell blocks under a heading of a page, up to the next one."""
+    text = "\n" + page.read_text(encoding="utf-8")
+    section = re.split(rf"\n##? {re.escape(heading)}\n", text)[1].split("\n## ")[0]
     return [line for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) for line in block.splitlines()]
 
 

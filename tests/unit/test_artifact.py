@@ -3,15 +3,18 @@ from __future__ import annotations
 import json
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from support.disks import files_of_at_most
 from support.modes import folder_for_all, mode, umask, without_root
 
 from byoc_vision import artifact
 from byoc_vision.artifact import CONFIG_FILE, WEIGHTS_FILE, ModelConfig
-from byoc_vision.errors import DataError
+from byoc_vision.checksums import CHECKSUMS_FILE
+from byoc_vision.errors import DataError, ResourceError
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.types import ClassInfo, ModelSpec
 
@@ -22,6 +25,8 @@ CARD = ModelConfig(
     preprocess=Preprocess(height=64, width=96),
     metrics={"validation:dice": 0.9},
 )
+
+SPEC, RULE = CARD.model.model_dump(), CARD.preprocess.model_dump()
 
 
 @pytest.fixture
@@ -51,9 +56,29 @@ def test_their_modes_are_those_that_the_umask_gives(tmp_path: Path, state: dict[
     with umask(0o022):
         artifact.save(tmp_path / "model", CARD, state)
     assert {path.name: mode(path) for path in (tmp_path / "model").iterdir()} == {
+        CHECKSUMS_FILE: 0o644,
         CONFIG_FILE: 0o644,
         WEIGHTS_FILE: 0o644,
     }
+
+
+@pytest.mark.parametrize("too_large", ["weights", "config"])
+def test_a_full_disk_is_named_and_the_model_that_is_there_stays(
+    folder: Path, state: dict[str, torch.Tensor], too_large: str
+) -> None:
+    config, weights = CARD, {name: tensor + 1 for name, tensor in state.items()}
+    if too_large == "weights":
+        weights |= {"large": torch.zeros(10_000)}
+    else:
+        config = CARD.model_copy(update={"classes": tuple(ClassInfo(name=f"class {n}") for n in range(1000))})
+    (folder / "openvino").mkdir()
+    said = r"model\.safetensors could not be written .* needed, [\d,]+ bytes are free"
+    with files_of_at_most(2**12), pytest.raises(ResourceError, match=said):
+        artifact.save(folder, config, weights)
+    kept, its = artifact.load(folder)
+    assert kept == CARD
+    assert same(its, state)
+    assert sorted(path.name for path in folder.iterdir()) == [CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, "openvino"]
 
 
 @pytest.mark.parametrize("name", [CONFIG_FILE, WEIGHTS_FILE])
@@ -65,8 +90,8 @@ def test_a_file_that_may_not_be_read_is_named_with_the_remedy(name: str, state: 
             artifact.load(folder)
 
 
-def test_exactly_two_files_are_left(folder: Path) -> None:
-    assert sorted(path.name for path in folder.iterdir()) == [CONFIG_FILE, WEIGHTS_FILE]
+def test_exactly_three_files_are_left(folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == [CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE]
 
 
 def test_channels_last_weights_are_saved_whole(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
@@ -121,6 +146,65 @@ def test_damaged_weights(folder: Path) -> None:
         artifact.load(folder)
 
 
+def flip_a_bit(path: Path, position: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+def make_a_hole(path: Path, position: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position - 64 :] = bytes(len(content[position - 64 :]))
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, make_a_hole])
+def test_weights_that_still_load_but_were_changed_are_refused(
+    folder: Path, damage: Callable[[Path, int], None]
+) -> None:
+    damage(folder / WEIGHTS_FILE, -20)
+    artifact.read_weights(folder)  # safetensors sees nothing
+    with pytest.raises(DataError, match=rf"{WEIGHTS_FILE} is damaged or was changed: its SHA-256 is .* remove checks"):
+        artifact.load(folder)
+
+
+def test_a_config_that_was_changed_is_refused_until_its_checksum_is_removed(folder: Path) -> None:
+    config = folder / CONFIG_FILE
+    config.write_text(config.read_text().replace('"threshold": 0.5', '"threshold": 0.7'))
+    with pytest.raises(DataError, match=rf"{CONFIG_FILE} is damaged or was changed"):
+        artifact.load(folder)
+    (folder / CHECKSUMS_FILE).unlink()
+    assert artifact.load(folder)[0].threshold == 0.7
+
+
+def test_an_artifact_from_before_the_checksums_loads_with_one_warning(
+    folder: Path, state: dict[str, torch.Tensor], caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / CHECKSUMS_FILE).unlink()
+    assert same(artifact.load(folder)[1], state)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "has no checksums.json" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "[" * 100_000, '{"algorithm": "md5", "files": {}}', '{"algorithm": "sha256", "files": 3}'],
+)
+def test_damaged_checksums(folder: Path, content: str) -> None:
+    (folder / CHECKSUMS_FILE).write_text(content)
+    with pytest.raises(DataError, match=r"checksums\.json (is damaged|holds 'md5')"):
+        artifact.load(folder)
+
+
+def test_checksums_point_at_no_other_file(folder: Path, tmp_path: Path) -> None:
+    """A FIFO that a list from outside names would be read for ever."""
+    os.mkfifo(tmp_path / "fifo")
+    listed = json.loads((folder / CHECKSUMS_FILE).read_text())
+    listed["files"]["../fifo"] = "0" * 64
+    (folder / CHECKSUMS_FILE).write_text(json.dumps(listed))
+    artifact.load(folder)
+
+
 def test_missing_weights(folder: Path) -> None:
     (folder / WEIGHTS_FILE).unlink()
     with pytest.raises(DataError, match=r"model\.safetensors is missing"):
@@ -134,6 +218,31 @@ def test_missing_weights(folder: Path) -> None:
         ({"activation": "tanh"}, "activation: "),
         ({"classes": []}, "classes: "),
         ({"surprise": 1}, "surprise: "),
+        ({"threshold": 9}, "threshold is 9"),
+        ({"threshold": float("nan")}, "threshold is nan"),
+        ({"metrics": {"dice": float("inf")}}, "metrics.dice is not a finite number"),
+        ({"classes": [{"name": "a", "value": 7}, {"name": "b", "value": 7}]}, "the value 7 more than once"),
+        ({"classes": [{"name": "a", "value": 1}, {"name": "b"}]}, "the value 1 more than once"),
+        ({"classes": [{"name": "a", "value": 1}, {"name": "a", "value": 2}]}, "the name 'a' more than once"),
+        ({"classes": [{"name": str(value)} for value in range(5)]}, "model.outputs is 1 for 5 classes"),
+        ({"classes": [{"name": "a"}]}, "model.outputs is 1 for 1 classes"),
+        ({"activation": "softmax"}, "model.outputs is 1 for 2 classes; there must be one output for each class"),
+        ({"model": SPEC | {"outputs": 2}}, "model.outputs is 2 for 2 classes; segmentation with activation=sigmoid"),
+        ({"model": SPEC | {"dropout_rate": 1.5}}, "model.dropout_rate is 1.5"),
+        ({"preprocess": RULE | {"height": 10**9}}, "preprocess.height is 1000000000; this image supports up to 16384"),
+        ({"preprocess": RULE | {"height": 2**63}}, "preprocess.height"),
+        ({"preprocess": RULE | {"height": 16384, "width": 16384}}, "preprocess.height × width is 268435456"),
+        ({"preprocess": RULE | {"std": [0.2, 0, 0.2]}}, "preprocess.std is .*finite numbers above 0"),
+        ({"preprocess": RULE | {"std": [float("inf")] * 3}}, "preprocess.std is"),
+        ({"preprocess": RULE | {"mean": [float("nan")] * 3}}, "preprocess.mean is"),
+        (
+            {
+                "model": SPEC | {"outputs": 300},
+                "activation": "softmax",
+                "classes": [{"name": str(value)} for value in range(300)],
+            },
+            "classes are 300; masks have at most 256",
+        ),
     ],
 )
 def test_a_card_that_is_not_ours(folder: Path, change: dict[str, object], said: str) -> None:

@@ -126,3 +126,18 @@ def test_a_host_may_get_no_file_of_a_channel_that_is_dealt_out(paths: MlPaths) -
         Job.load(paths)
     write(paths.resource_config, {"current_host": "algo-2", "hosts": ["algo-1", "algo-2"]})
     assert Job.load(paths).sharded == ("train",)
+
+
+def test_checkpoints_go_where_the_job_says(paths: MlPaths, tmp_path: Path) -> None:
+    assert Job.load(paths).paths.checkpoints == tmp_path / "checkpoints"
+    write(paths.checkpoint_config, {"LocalPath": "/opt/ml/my_checkpoints", "S3Uri": "s3://bucket/prefix/"})
+    assert Job.load(paths).paths.checkpoints == tmp_path / "my_checkpoints", "below the root that stands for /opt/ml"
+    write(paths.checkpoint_config, {"LocalPath": "/data/checkpoints"})
+    assert Job.load(paths).paths.checkpoints == Path("/data/checkpoints")
+
+
+@pytest.mark.parametrize("given", ["checkpoints", 7])
+def test_a_checkpoint_path_that_is_not_absolute(paths: MlPaths, given: object) -> None:
+    write(paths.checkpoint_config, {"LocalPath": given})
+    with pytest.raises(InputError, match=r"checkpointconfig\.json: LocalPath .* is not an absolute path"):
+        Job.load(paths)

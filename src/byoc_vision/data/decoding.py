@@ -7,8 +7,8 @@ Pillow reads the header of every image first, and decodes all other formats.
 from __future__ import annotations
 
 import io
-import struct
-import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import cv2
@@ -25,16 +25,18 @@ from PIL import (
 )
 from PIL.ImageFile import ImageFile
 
-from byoc_vision.data import fileformat
+from byoc_vision.data import fileformat, jpeg_structure, tiff_structure
 from byoc_vision.data.fileformat import Format
 from byoc_vision.data.samples import ImageSource
 from byoc_vision.errors import DataError
+from byoc_vision.system.memory import is_out_of_memory
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 IMAGE_KINDS = "JPEG, PNG, WebP, BMP, TIFF or GIF"
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit, 512 MiB of RGB
 
+_MISSING_GREY = 128  # of pixels that libjpeg makes up
 _BAND_PIXELS = 2**22  # that are converted at a time
 
 # `Image.open` would try every plugin, and check the size against a limit that is global to the process.
@@ -48,18 +50,6 @@ _OPENERS = {
 }
 _OPENCV_KINDS = frozenset({"JPEG", "PNG", "WebP", "BMP"})
 _OPENCV_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-# What Pillow's plugins raise for damaged files: the list in Image.open, and what their decoders add.
-_PILLOW_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-)
 
 
 class ImageTooLarge(DataError):  # noqa: N818 - named after the fault
@@ -97,8 +87,10 @@ def read_image(source: ImageSource | Content | bytes, *, max_pixels: int = MAX_P
         DataError: the image is missing, cut short, damaged, or not an image.
     """
     opened = _open(source, max_pixels)
-    pixels = _decode_fast(opened) if _is_plain(opened) else _to_rgb(opened)
-    return _upright(pixels, _orientation(opened))
+    with _decoding(opened.name, opened.data, opened.kind):
+        pixels = _decode_fast(opened) if opened.plain else _to_rgb(opened)
+        _check_end(opened, pixels[-1, -1] if opened.plain else None)
+        return _upright(pixels, _orientation(opened))
 
 
 def read_mask(path: ImageSource, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -113,18 +105,23 @@ def read_mask(path: ImageSource, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         DataError: the file is missing, cut short, damaged, has several frames, or does not hold one number per pixel.
     """
     opened = _open(path, max_pixels)
-    if _is_animated(opened):
-        raise DataError(f"{path} has several frames; a mask has one: save one file per image")
-    return _upright(_to_labels(opened), _orientation(opened))
+    with _decoding(opened.name, opened.data, opened.kind):
+        if getattr(opened.image, "is_animated", False):  # Pillow looks for a second frame after the first
+            raise DataError(f"{path} has several frames; a mask has one: save one file per image")
+        labels = _to_labels(opened)
+        _check_end(opened)
+        return _upright(labels, _orientation(opened))
 
 
 class _Opened(NamedTuple):
-    """An image whose header was read, but not its pixels."""
+    """An image whose header was read, but not its pixels. plain: OpenCV decodes it."""
 
     name: str
     data: bytes
     kind: Format
     image: ImageFile
+    plain: bool
+    segments: jpeg_structure.Structure | None  # of a JPEG file
 
 
 def _open(source: ImageSource | Content | bytes, max_pixels: int) -> _Opened:
@@ -132,20 +129,31 @@ def _open(source: ImageSource | Content | bytes, max_pixels: int) -> _Opened:
     kind = fileformat.identify(data)
     if kind is None:
         raise DataError(f"{name} is not a {IMAGE_KINDS} image: {fileformat.describe(data)}")
-    try:
+    with _decoding(name, data, kind):
+        segments = jpeg_structure.read_structure(data) if kind == "JPEG" else None
+        tags = tiff_structure.read_tags(data) if kind == "TIFF" else None
         image = _OPENERS[kind](io.BytesIO(data))
-    except Image.DecompressionBombError as error:
-        raise ImageTooLarge(f"{name} declares more than {MAX_PIXELS:,} pixels; send a smaller image") from error
-    except _PILLOW_ERRORS as error:
-        raise _broken(name, data, kind, error) from error
+        plain = _is_plain(kind, data, image)
     width, height = image.size
     if width * height > max_pixels:
         raise ImageTooLarge(
             f"{name} declares {width} × {height} pixels, more than the {max_pixels:,} allowed; send a smaller image"
         )
-    if not fileformat.is_whole(data, kind):
-        raise _broken(name, data, kind)
-    return _Opened(name, data, kind, image)
+    _check_structure(name, data, kind, segments, tags)
+    return _Opened(name, data, kind, image, plain, segments)
+
+
+def _check_structure(
+    name: str, data: bytes, kind: Format, segments: jpeg_structure.Structure | None, tags: tiff_structure.Tags | None
+) -> None:
+    """Raises DataError if the file declares pixels that it cannot hold."""
+    if not (segments.ended if segments else fileformat.is_whole(data, kind)):
+        raise _cut_short(name, data, kind)
+    if segments and (missing := jpeg_structure.missing_data(segments, data)):
+        raise DataError(f"{name} is cut short: {missing}; copy it again")
+    if tags is not None:
+        with _decoding(name, data, kind):
+            tiff_structure.check_parts(tags)
 
 
 def _content(source: ImageSource | Content | bytes) -> Content:
@@ -154,65 +162,119 @@ def _content(source: ImageSource | Content | bytes) -> Content:
     return source if isinstance(source, Content) else read_content(source)
 
 
-def _broken(name: str, data: bytes, kind: Format, error: Exception | None = None) -> DataError:
+def _cut_short(name: str, data: bytes, kind: Format) -> DataError:
+    return DataError(f"{name} is cut short: the {kind} image has no end ({len(data):,} bytes); copy it again")
+
+
+def _broken(name: str, data: bytes, kind: Format, reason: str = "") -> DataError:
     if not fileformat.is_whole(data, kind):
-        return DataError(f"{name} is cut short: the {kind} image has no end ({len(data):,} bytes); copy it again")
-    reason = f" ({error})" if error and str(error) else ""
+        return _cut_short(name, data, kind)
+    reason = f" ({reason})" if reason else ""
     return DataError(f"{name} is damaged: the {kind} image cannot be decoded{reason}; copy or export it again")
 
 
-def _is_plain(opened: _Opened) -> bool:
+@contextmanager
+def _decoding(name: str, data: bytes, kind: Format) -> Iterator[None]:
+    """Raises DataError for whatever a decoder raises, except for a lack of memory.
+
+    The decoders meet bytes that their authors did not expect: a list of the types that they raise is never complete.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageTooLarge(f"{name} declares more than {MAX_PIXELS:,} pixels; send a smaller image") from error
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise _broken(name, data, kind, "" if isinstance(error, cv2.error) else str(error)) from error
+
+
+def _is_plain(kind: Format, data: bytes, image: ImageFile) -> bool:
     """Whether OpenCV and Pillow agree on what the pixels mean."""
-    if opened.kind not in _OPENCV_KINDS or opened.image.mode not in ("L", "RGB"):
+    if kind not in _OPENCV_KINDS or image.mode not in ("L", "RGB"):
         return False
-    if opened.kind == "PNG" and fileformat.png_bit_depth(opened.data) != 8:
+    if kind == "PNG" and fileformat.png_bit_depth(data) != 8:
         return False
-    return not opened.image.has_transparency_data
+    return not image.has_transparency_data
 
 
 def _decode_fast(opened: _Opened) -> np.ndarray:
-    try:
-        pixels = cv2.imdecode(np.frombuffer(opened.data, np.uint8), _OPENCV_FLAGS)
-    except cv2.error as error:
-        raise _broken(opened.name, opened.data, opened.kind) from error
+    pixels = cv2.imdecode(np.frombuffer(opened.data, np.uint8), _OPENCV_FLAGS)
     if pixels is None:
         raise _broken(opened.name, opened.data, opened.kind)
     return pixels
 
 
+def _check_end(opened: _Opened, last_pixel: np.ndarray | None = None) -> None:
+    """Raises DataError if pixels are missing at the end of a sequential JPEG. last_pixel: decoded, if it is known.
+
+    libjpeg puts one grey in place of missing pixels: a single scan whose last pixel has another colour is complete.
+    Otherwise the file is decoded with more bytes after its pixels, at an eighth of its size. They change the image
+    only if pixels are missing.
+    """
+    segments = opened.segments
+    if segments is None or not segments.is_sequential:
+        return
+    if segments.has_one_scan and last_pixel is not None and np.any(last_pixel != _MISSING_GREY):
+        return
+    filled = jpeg_structure.with_filling(opened.data, segments)
+    if not np.array_equal(_decode_small(opened.data), _decode_small(filled)):
+        raise DataError(f"{opened.name} is cut short: pixels at its end are missing; copy it again")
+
+
+def _decode_small(data: bytes) -> np.ndarray:
+    """A JPEG at an eighth of its width and height, the smallest that libjpeg decodes to."""
+    image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+    image.draft(image.mode, (1, 1))
+    return np.asarray(image)
+
+
 def _to_rgb(opened: _Opened) -> np.ndarray:
     """An image that is not plain, decoded by Pillow: uint8 [H, W, 3]."""
-    image = _loaded(opened)
+    image = _load(opened)
     if image.mode.startswith("I;16"):
-        return _grey_to_rgb((np.asarray(image) >> 8).astype(np.uint8))
+        return _in_bands(image, lambda band: _grey_to_rgb((np.asarray(band) >> 8).astype(np.uint8)))
     if image.mode == "F":
         return _grey_to_rgb(_float_to_uint8(np.asarray(image), opened.name))
     if image.mode == "I":
         raise DataError(f"{opened.name} has 32-bit values, whose value for white is unknown; save it with 8 or 16 bits")
     try:
-        if image.has_transparency_data:
-            rgba = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-        return _rgb_of(image)
-    except _PILLOW_ERRORS as error:
+        return _in_bands(image, _over_white if image.has_transparency_data else _convert)
+    except ValueError as error:
         raise DataError(
             f"{opened.name} has colours of mode {image.mode}, which are not supported ({error}); save it as RGB"
         ) from error
 
 
-def _rgb_of(image: Image.Image) -> np.ndarray:
+def _load(opened: _Opened) -> Image.Image:
+    opened.image.load()
+    return opened.image
+
+
+def _over_white(band: Image.Image) -> np.ndarray:
+    rgba = band.convert("RGBA")
+    return _convert(Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba))
+
+
+def _convert(band: Image.Image) -> np.ndarray:
+    return np.asarray(band.convert("RGB"))
+
+
+def _in_bands(image: Image.Image, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
     """The image as RGB, converted band by band: a large image would need several times its memory otherwise."""
     width, height = image.size
     rgb = np.empty((height, width, 3), np.uint8)
     rows = max(1, _BAND_PIXELS // max(1, width))
     for top in range(0, height, rows):
         bottom = min(height, top + rows)
-        rgb[top:bottom] = np.asarray(image.crop((0, top, width, bottom)).convert("RGB"))
+        rgb[top:bottom] = convert(image.crop((0, top, width, bottom)))
     return rgb
 
 
 def _to_labels(opened: _Opened) -> np.ndarray:
-    image = _loaded(opened)
+    image = _load(opened)
     values = np.asarray(image)
     if image.mode in ("L", "P"):
         return _stored_samples(values, opened)
@@ -236,22 +298,6 @@ def _to_labels(opened: _Opened) -> np.ndarray:
     raise DataError(
         f"{opened.name} has pixels of mode {image.mode}; save the labels as an 8-bit single-channel or palette image"
     )
-
-
-def _is_animated(opened: _Opened) -> bool:
-    """Whether there is a second frame; Pillow looks for it after the first."""
-    try:
-        return bool(getattr(opened.image, "is_animated", False))
-    except _PILLOW_ERRORS as error:
-        raise _broken(opened.name, opened.data, opened.kind, error) from error
-
-
-def _loaded(opened: _Opened) -> Image.Image:
-    try:
-        opened.image.load()
-    except _PILLOW_ERRORS as error:
-        raise _broken(opened.name, opened.data, opened.kind, error) from error
-    return opened.image
 
 
 def _stored_samples(values: np.ndarray, opened: _Opened) -> np.ndarray:
@@ -282,7 +328,7 @@ def _orientation(opened: _Opened) -> int:
     try:
         exif.load(block)
         orientation = exif.get(ExifTags.Base.Orientation, 1)
-    except _PILLOW_ERRORS:
+    except Exception:
         return 1  # as browsers do: broken EXIF data do not make the image unreadable
     return orientation if orientation in range(1, 9) else 1
 

@@ -6,16 +6,14 @@ structure of the file, which is much faster than decoding it.
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterator
 from typing import Literal
 
+from byoc_vision.data.jpeg_structure import has_end
+
 Format = Literal["JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF"]
 
-# A JPEG marker that is neither padding, nor a stuffed 0xFF, nor a restart marker within the pixels.
-_JPEG_MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])")
-_JPEG_SOI, _JPEG_EOI = 0xD8, 0xD9
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -40,7 +38,7 @@ def is_whole(data: bytes, kind: Format) -> bool:
     Always True for BMP, TIFF and GIF, whose decoders report missing pixels themselves.
     """
     if kind == "JPEG":
-        return _jpeg_ends(data)
+        return has_end(data)
     if kind == "PNG":
         return any(name == b"IEND" for name, _ in _png_chunks(data))
     if kind == "WebP":
@@ -69,23 +67,6 @@ def describe(data: bytes) -> str:
     if text and all(character.isprintable() or character.isspace() for character in text) and "\ufffd" not in text:
         return f"it begins with the text {' '.join(text.split())!r}"
     return f"it begins with the bytes {start[:8].hex(' ')}"
-
-
-def _jpeg_ends(data: bytes) -> bool:
-    """Walk from marker to marker, over segments and compressed pixels, to the end-of-image marker (ITU-T T.81, B.1).
-
-    To check only the last two bytes would refuse good files with bytes after their end, and would accept the end of an
-    embedded thumbnail as the image's own.
-    """
-    position = 2
-    while found := _JPEG_MARKER.search(data, position):
-        marker = found[1][0]
-        if marker == _JPEG_EOI:
-            return True
-        if marker == _JPEG_SOI or len(data) < found.end() + 2:
-            return False
-        position = found.end() + int(struct.unpack_from(">H", data, found.end())[0])
-    return False
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:

@@ -220,8 +220,10 @@ class Hyperparameters(BaseModel):
     checkpoint_keep: NonNegativeInt = field(
         2, "The number of checkpoints to keep, in addition to the best model; 0: write none and resume from none."
     )
-    resume: Annotated[Literal["auto", "never"], SPELT] = field(
-        "auto", "`auto`: continue from the newest checkpoint in /opt/ml/checkpoints; `never`: start from the beginning."
+    resume: Annotated[Literal["auto", "never", "weights"], SPELT] = field(
+        "auto",
+        "`auto`: continue from the newest checkpoint in /opt/ml/checkpoints; `never`: start from the beginning; "
+        "`weights`: start from the weights of another job's checkpoint at epoch 1.",
     )
     allow_cpu_fallback: bool = field(
         False, "Train on the CPU if the GPU's driver is too old, instead of ending the job."

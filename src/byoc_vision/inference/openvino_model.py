@@ -11,25 +11,36 @@ import logging
 import os
 import shutil
 import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from byoc_vision import checksums
 from byoc_vision.artifact import OPENVINO_FOLDER, WEIGHTS_FILE, ModelConfig
+from byoc_vision.atomic_write import write_whole
+from byoc_vision.checksums import CHECKSUMS_FILE
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import Preprocess
+from byoc_vision.system.machine import has_bfloat16
+from byoc_vision.system.memory import is_out_of_memory
 from byoc_vision.system.quiet_openvino import import_openvino
 
 if TYPE_CHECKING:
     import openvino
     from torch import nn
 
-    from byoc_vision.inference.engines.base import EnginePrecision
+    from byoc_vision.inference.engines.base import EnginePrecision, NamedPrecision
     from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
 
 MODEL_FILE = "model.xml"
+WEIGHTS_OF_MODEL_FILE = "model.bin"
 REFERENCE_FILE = "reference.npz"
+FILES = (MODEL_FILE, WEIGHTS_OF_MODEL_FILE, REFERENCE_FILE)
 
 # How far the answers may lie from PyTorch's in float32: the root of the mean square, of the logits' own spread.
 FLOAT32_TOLERANCE = 1e-3
@@ -39,6 +50,10 @@ MOST_POINTS = 4096  # of a mask's logits, for each class
 _PIECE = 2**20
 
 logger = logging.getLogger(__name__)
+
+
+class DamagedFormError(DataError):
+    """The OpenVINO form of an artifact is damaged; its weights may be whole."""
 
 
 def write(folder: Path, config: ModelConfig, net: nn.Module) -> None:
@@ -65,6 +80,7 @@ def write(folder: Path, config: ModelConfig, net: nn.Module) -> None:
         import_openvino().save_model(model, beside / MODEL_FILE, compress_to_fp16=False)
         np.savez(beside / REFERENCE_FILE, weights=digest(folder / WEIGHTS_FILE), logits=expected)
         shutil.rmtree(folder / OPENVINO_FOLDER, ignore_errors=True)
+        _record_checksums(folder, beside)
         os.replace(beside, folder / OPENVINO_FOLDER)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -77,24 +93,64 @@ def load(
     streams: int = 1,
     precision: EnginePrecision = "auto",
 ) -> OpenVinoEngine | None:
-    """The engine of the artifact in `folder`; None where it has none, or one of other weights.
+    """The engine of the artifact in `folder`; None if it has none, or one of other weights.
 
-    Raises DataError where it does not compute what PyTorch does; see `first_that_agrees`.
+    Raises DamagedFormError if it is damaged, DataError if it does not compute what PyTorch does; see
+    `engine_that_agrees`. Raises PermissionError if it may not be read.
     """
-    model, reference = folder / OPENVINO_FOLDER / MODEL_FILE, folder / OPENVINO_FOLDER / REFERENCE_FILE
-    if not (model.is_file() and reference.is_file()):
+    form = folder / OPENVINO_FOLDER
+    if not (form.is_dir() and (folder / WEIGHTS_FILE).is_file()):  # PyTorch's loader says that weights are missing
         return None
-    for file in (model, model.with_suffix(".bin")):
-        file.open("rb").close()  # OpenVINO's error would not say why
-    with np.load(reference, allow_pickle=False) as content:
-        weights, expected = str(content["weights"]), content["logits"]
+    model = form / MODEL_FILE
+    weights, expected = _read_reference(form / REFERENCE_FILE)
     if weights != digest(folder / WEIGHTS_FILE):
         logger.warning("%s was made from other weights than %s; it is not used", model, folder / WEIGHTS_FILE)
         return None
-    return first_that_agrees(model, config.preprocess, expected, threads, streams, precision)
+    _check_files(folder)
+    try:
+        return engine_that_agrees(model, config.preprocess, expected, threads, streams, precision)
+    except (RuntimeError, ValueError) as error:  # of OpenVINO, and of logits of another shape
+        if is_out_of_memory(error):
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise DamagedFormError(f"{model} is damaged, or OpenVINO cannot compute it here ({reason})") from error
 
 
-def first_that_agrees(
+def _record_checksums(folder: Path, form: Path) -> None:
+    """Add the files of `form`, which moves into `folder` next, to the artifact's checksums."""
+    if (digests := checksums.read(folder)) is not None:
+        added = {f"{OPENVINO_FOLDER}/{name}": checksums.sha256(form / name) for name in FILES}
+        write_whole(folder / CHECKSUMS_FILE, checksums.to_json(digests | added))
+
+
+def _read_reference(path: Path) -> tuple[str, np.ndarray]:
+    """The digest of the weights that the form was made from, and the expected logits; raises as `load` does."""
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return str(content["weights"]), np.asarray(content["logits"], dtype=np.float32)
+    except PermissionError:
+        raise
+    except (OSError, ValueError, LookupError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as e:
+        raise DamagedFormError(f"{path} is missing or damaged ({type(e).__name__}: {e})") from e
+
+
+def _check_files(folder: Path) -> None:
+    """Whether the files can be read and are what was saved; OpenVINO's errors would not say so. Raises as `load`."""
+    for file in FILES:
+        try:
+            (folder / OPENVINO_FOLDER / file).open("rb").close()
+        except PermissionError:
+            raise
+        except OSError as error:
+            raise DamagedFormError(f"{folder / OPENVINO_FOLDER / file} is missing ({error.strerror})") from error
+    if (digests := checksums.read(folder)) is not None:
+        try:
+            checksums.verify(folder, digests, [f"{OPENVINO_FOLDER}/{name}" for name in FILES])
+        except DataError as error:
+            raise DamagedFormError(str(error)) from error
+
+
+def engine_that_agrees(
     model: openvino.Model | Path,
     rule: Preprocess,
     expected: np.ndarray,
@@ -104,23 +160,45 @@ def first_that_agrees(
 ) -> OpenVinoEngine:
     """The engine in the precision asked for, if its answers are PyTorch's; otherwise in float32, with a warning.
 
+    precision: auto is the fastest here of those whose answers are PyTorch's; see `choose_fastest`.
     Raises DataError if those in float32 are not PyTorch's either.
     """
-    from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine, choose_cpu_precision
+    from byoc_vision.inference.engines.fastest import choose_fastest
 
-    if choose_cpu_precision(precision) != "float32":
-        try:
-            engine = OpenVinoEngine(model, threads, streams, precision)
-            compare(engine, rule, expected)
-            return engine
-        except DataError as error:
-            logger.warning("%s; OpenVINO computes in float32 instead", error)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            logger.warning(
-                "OpenVINO cannot compile the network in bfloat16 (%s); it computes in float32 instead", reason
-            )
-    engine = OpenVinoEngine(model, threads, streams, "float32")
+    load_in = partial(_load_and_compare, model, rule, expected, threads, streams)
+    if precision == "bfloat16":
+        return _bfloat16_unless_it_fails(load_in) or load_in("float32")
+    engines = [load_in("float32")]
+    if precision == "auto" and has_bfloat16():
+        other = _bfloat16_unless_it_fails(load_in)
+        engines += [other] if other is not None and not other.exact else []
+    # So many images as under load; `compare` has run as many, so the kernels are there.
+    return choose_fastest(engines, reference_image(rule).repeat(engines[0].streams, axis=0))
+
+
+def _bfloat16_unless_it_fails(load_in: Callable[[NamedPrecision], OpenVinoEngine]) -> OpenVinoEngine | None:
+    """The engine in bfloat16; None, with a warning that says why, if float32 must take its place."""
+    try:
+        return load_in("bfloat16")
+    except DataError as error:
+        logger.warning("%s; OpenVINO computes in float32 instead", error)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        logger.warning("OpenVINO cannot compile the network in bfloat16 (%s); it computes in float32 instead", reason)
+    return None
+
+
+def _load_and_compare(
+    model: openvino.Model | Path,
+    rule: Preprocess,
+    expected: np.ndarray,
+    threads: int | None,
+    streams: int,
+    precision: NamedPrecision,
+) -> OpenVinoEngine:
+    from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
+
+    engine = OpenVinoEngine(model, threads, streams, precision)
     compare(engine, rule, expected)
     return engine
 

@@ -9,12 +9,14 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from byoc_vision.inference.engines.base import EnginePrecision
     from byoc_vision.inference.tiling import Tile
     from byoc_vision.inference.tta import Views
 
 SMALLEST_TILE = 32
 LARGEST_TILE = 4096
 VIEWS: tuple[Views, ...] = ("none", "flip", "flips")
+PRECISIONS: tuple[EnginePrecision, ...] = ("auto", "float32", "bfloat16")
 
 _NUMBER = re.compile(r"\+?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE]-?\d{1,3})?")
 

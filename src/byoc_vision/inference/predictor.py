@@ -16,9 +16,12 @@ import numpy as np
 
 from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
+from byoc_vision.errors import DataError
 from byoc_vision.inference import postprocess
 from byoc_vision.inference.engines.base import Engine, EngineName, EnginePrecision, Logits
 from byoc_vision.inference.engines.choice import load_engine
+from byoc_vision.inference.openvino_model import reference_image
+from byoc_vision.system.memory import memory_limit
 from byoc_vision.types import ClassInfo
 
 
@@ -107,7 +110,8 @@ class Predictor:
         try:
             with artifact.opened(source) as folder:
                 config = artifact.read_config(folder)
-                return cls(config, load_engine(folder, config, device, engine, threads, streams, precision))
+                with artifact.verified_beside(folder):
+                    return cls(config, load_engine(folder, config, device, engine, threads, streams, precision))
         except PermissionError as error:
             raise artifact.unreadable(error) from error
 
@@ -116,10 +120,34 @@ class Predictor:
         return self.engine.device
 
     def warm_up(self, batch_size: int = 1) -> None:
-        """Have the first requests answered as fast as the next, up to so many at a time."""
+        """Have the first requests answered as fast as the next, up to so many at a time.
+
+        Raises DataError if the network's input does not fit into this machine's memory, or its logits for an image are
+        not finite numbers.
+        """
         rule = self.config.preprocess
+        self._check_memory(batch_size)
         self.engine.warm_up(np.zeros((batch_size, rule.height, rule.width, 3), dtype=np.uint8))
-        self.predict([np.zeros((rule.height, rule.width, 3), dtype=np.uint8)])
+        prepared = self.prepare(reference_image(rule)[0])
+        logits = self.forward(prepared.pixels[None])
+        if not np.isfinite(on_cpu(logits)).all():
+            raise DataError(
+                "the network's logits for a test image are not finite numbers (NaN or infinite): its weights, or "
+                "preprocess.mean and preprocess.std in its model.json, are wrong; fetch or train the model again"
+            )
+        self.finish(logits[0], prepared)
+
+    def _check_memory(self, batch_size: int) -> None:
+        """By a lower bound: images as bytes, one as float32, and its logits. Raises DataError."""
+        rule, spec = self.config.preprocess, self.config.model
+        outputs = spec.outputs if spec.task == "segmentation" else 0
+        needed, limit = rule.height * rule.width * (3 * batch_size + 12 + 4 * outputs), memory_limit()
+        if limit is not None and needed > limit:
+            raise DataError(
+                f"preprocess.height × preprocess.width is {rule.height} × {rule.width}: {batch_size} such images take "
+                f"at least {needed / 1e9:.1f} GB, and this machine has {limit / 1e9:.1f} GB; use a larger one, or "
+                "train with a smaller image_size"
+            )
 
     def prepare(self, rgb: np.ndarray) -> Prepared:
         """A decoded image, uint8 RGB [H, W, 3], made ready for `forward`."""

@@ -20,7 +20,7 @@ from byoc_vision.types import ModelSpec
 
 _COMMON_CLASSIFIERS = ("resnet18", "resnet34", "resnet50", "resnet101", "mobilenetv2_100", "efficientnet_b0")
 _COMMON_ENCODERS = ("mobilenet_v2",)
-_ARCHIVES = (".tar.gz", ".tgz", ".tar")
+ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
 _CONVERT = (
     'python -c "import sys, torch; from safetensors.torch import save_file; '
@@ -166,7 +166,7 @@ def _weights_in(folder: Path) -> Iterator[Weights]:
     for path in files:
         if path.name == artifact.CONFIG_FILE:
             yield _trained_model(path.parent, folder)
-        elif path.name.endswith(_ARCHIVES):
+        elif path.name.endswith(ARCHIVES):
             yield _trained_model(path, folder)
         elif path.suffix == ".safetensors" and path.parent not in models:
             yield read_weights(path)

@@ -235,6 +235,7 @@ class Record(_Part):
     values are better.
     seconds: of this job so far. gpu_seconds: times the GPUs.
     augmented: file names, below pictures/, of training images as the model saw them.
+    unvalidated_classes: the names of those that no validation image shows.
     evaluations: the best epoch's on `validation`, and on `test` if there is one.
     """
 
@@ -251,6 +252,7 @@ class Record(_Part):
     objective_mode: Literal["max", "min"] = "max"
     best_epoch: int | None = None
     validation: dict[str, float | None] = {}
+    unvalidated_classes: list[str] = []
     test: dict[str, float | None] | None = None
     seconds: float = 0.0
     gpu_seconds: float = 0.0

@@ -69,17 +69,26 @@ def driver_version(environment: Mapping[str, str]) -> str | None:
 
 
 def has_amx_bfloat16(cpuinfo: Path = _CPUINFO) -> bool:
-    """Whether the processor has AMX for bfloat16, which is then several times faster than float32.
+    """Whether the processor has AMX for bfloat16, which is then several times faster than float32."""
+    return "amx_bf16" in _cpu_flags(cpuinfo)
 
-    With AVX512-BF16 alone (`avx512_bf16`: Zen 4 and 5, Cooper Lake, virtual machines that hide AMX) and on ARM bfloat16
-    is often slower than float32, so that flag does not count. Linux on x86 lists `flags`; anything else has no AMX.
+
+def has_bfloat16(cpuinfo: Path = _CPUINFO) -> bool:
+    """Whether the processor has instructions for bfloat16: AMX or AVX512-BF16 on x86, BF16 on ARM.
+
+    With AVX512-BF16 alone (Zen 4 and 5, Cooper Lake, virtual machines that hide AMX) and on ARM, bfloat16 is faster
+    than float32 on some processors and slower on others: only measuring tells.
     """
+    return not _cpu_flags(cpuinfo).isdisjoint(("amx_bf16", "avx512_bf16", "bf16"))
+
+
+def _cpu_flags(cpuinfo: Path) -> set[str]:
+    """Of the first core. Linux lists `flags` on x86 and `Features` on ARM; empty anywhere else."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return False
-    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
-    return "amx_bf16" in flags
+        return set()
+    return set(next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), []))
 
 
 def sleep_between_regions() -> None:

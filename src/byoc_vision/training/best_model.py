@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
@@ -67,6 +67,26 @@ class BestModel:
         config = ModelConfig.model_validate(saved["card"])
         on_rank0(self.world, lambda: artifact.save(self.paths.model, config, saved["model"]))  # type: ignore[arg-type]
 
+    def measure_again(self, stopping: Callable[[], bool]) -> tuple[Metrics, ModelConfig]:
+        """The saved model's metrics on the present validation images, and its configuration with them.
+
+        Call it in all processes. Raises StopRequestedError as `test` does.
+        """
+        with self._weights():
+            metrics = self._evaluate("validation", self.validation, stopping)
+            self._has_predictions = True
+            config = self.config.model_copy(update={"metrics": named("validation", metrics)})
+            if self.world.is_main:
+                artifact.save(self.paths.model, config, self.net.state_dict())
+        record = self.run.history.replace_best(metrics)
+        shown = metrics_line(named("validation", metrics))
+        logger.info("The best epoch, %d, measured on this job's validation images: %s", record.epoch, shown)
+        return metrics, config
+
+    def weights(self) -> dict[str, Tensor]:
+        """Of the saved model; call it in all processes."""
+        return on_rank0(self.world, lambda: artifact.load(self.paths.model))[1]
+
     def test(self, stopping: Callable[[], bool]) -> None:
         """Evaluate the best model on the `test` split, if there is one, and keep its predictions.
 
@@ -85,7 +105,8 @@ class BestModel:
             if samples:
                 batches = self.evaluator.batches(samples, share=self.partition.shares["test"])
                 self.run.test = self._evaluate("test", batches, stopping)
-                logger.info(metrics_line(named("test", self.run.test)))
+                if self.world.is_main:
+                    logger.info(metrics_line(named("test", self.run.test)))
 
     def collector(self, split: str) -> Collector:
         samples = self.partition.dataset.splits[split]
@@ -108,8 +129,7 @@ class BestModel:
     def _weights(self) -> Iterator[None]:
         """Within the context the network has the best weights: a checkpoint continues from the last ones."""
         last = on_cpu(self.net.state_dict())
-        _, best = on_rank0(self.world, lambda: artifact.load(self.paths.model))
-        self.net.load_state_dict(best)
+        self.net.load_state_dict(self.weights())
         try:
             yield
         finally:

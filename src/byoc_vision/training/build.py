@@ -19,14 +19,13 @@ from byoc_vision.data.image_dataset import ImageDataset
 from byoc_vision.data.loaders import TrainingLoader, build_training_loader
 from byoc_vision.data.preflight import CheckedDataset
 from byoc_vision.data.samples import Dataset
-from byoc_vision.errors import InputError, ResourceError
+from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.job import Job
 from byoc_vision.models.build import build_model, check_input_size
 from byoc_vision.models.parts import Encoder, encoder_of
-from byoc_vision.models.pretrained import PretrainedInfo, load_pretrained
 from byoc_vision.models.shapes import freeze_unused
 from byoc_vision.precision import allow_tf32, choose_device, choose_precision
 from byoc_vision.preprocess import Preprocess
@@ -51,13 +50,13 @@ from byoc_vision.training.distributed import (
 )
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import EarlyStopping, History
+from byoc_vision.training.initial_weights import first_weights, load_weights
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.metric_names import Objective
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Step
 from byoc_vision.training.trainer import Trainer
-from byoc_vision.types import ModelSpec
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +121,7 @@ def assemble(
     # The model
     spec = resolve_config.model_spec(hyperparameters, dataset)
     net = build_model(spec)
-    pretrained = load_weights(net, spec, job, hyperparameters)
+    pretrained = load_weights(net, spec, dataset.classes, job, hyperparameters)
     rule = resolve_config.preprocess(hyperparameters, spec, pretrained)
     check_input_size(net, spec, rule.height, rule.width)
     crop_size = resolve_config.crop_size(hyperparameters, rule, spec.task)
@@ -210,6 +209,7 @@ def assemble(
         early_stopping=early_stopping(hyperparameters, objective),
         encoder=encoder,
         cache=cache,
+        first_weights=first_weights(pretrained, hyperparameters),
     )
 
 
@@ -344,30 +344,6 @@ def training_loader(
                 hyperparameters.sampling,
             )
     return batches
-
-
-def load_weights(net: nn.Module, spec: ModelSpec, job: Job, hyperparameters: Hyperparameters) -> PretrainedInfo | None:
-    """Load pretrained weights as the job asks for them; None if the network starts from random weights."""
-    if hyperparameters.pretrained is False:
-        return None
-    channel = job.folders.get("pretrained")
-    try:
-        info = load_pretrained(
-            net,
-            spec,
-            channel=channel,
-            baked=resolve_config.baked_weights(),
-            allow_hub=hyperparameters.pretrained is True,
-        )
-    except ResourceError:
-        if hyperparameters.pretrained is True or channel is not None:
-            raise
-        logger.info(
-            "Training starts from random weights: neither a `pretrained` channel nor the Docker image has any for it"
-        )
-        return None
-    logger.info("Training starts from %s", info.source)
-    return info
 
 
 def seed_everything(seed: int) -> None:

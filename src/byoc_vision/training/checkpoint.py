@@ -21,6 +21,8 @@ from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.batch_layout import Progress
 from byoc_vision.training.checkpoint_file import OR_START_AGAIN, CheckpointStore, on_cpu
+from byoc_vision.training.data_fingerprint import DataChange, DataFingerprint, check_data
+from byoc_vision.training.data_partition import DataPartition
 from byoc_vision.training.distributed import World, all_gather, on_rank0
 from byoc_vision.types import ClassInfo
 
@@ -39,11 +41,22 @@ class Resumable(Protocol):
     @property
     def progress(self) -> Progress: ...
 
+    @property
+    def partition(self) -> DataPartition: ...
+
     def state_dict(self, processes: list[dict[str, Any]]) -> dict[str, Any]:
         """processes: the generators and the summed losses of each process."""
         ...
 
     def load_state_dict(self, content: dict[str, Any]) -> None: ...
+
+    def load_weights(self, content: dict[str, Any]) -> None:
+        """The checkpoint's weights alone."""
+        ...
+
+    def measure_best_again(self) -> None:
+        """The validation images are others than the checkpoint's."""
+        ...
 
 
 class Checkpointer:
@@ -85,16 +98,25 @@ class Checkpointer:
     def load(self, training: Resumable) -> bool:
         """Load the newest checkpoint, if there is one and the job may resume; call it in all processes.
 
+        With resume=weights only its weights are loaded, unless an earlier start of this job wrote it.
+
         Raises:
-            InputError: names the differences if it is of another model, other classes or another format.
+            InputError: names the differences if it is of another model, other classes, other data or another format.
         """
         content = self.newest() if training.hyperparameters.resume != "never" else None
         if content is None:
             return False
         check_compatible(content, training.config)
+        if training.hyperparameters.resume == "weights" and not _is_own(content, training):
+            self._best_number = None
+            training.load_weights(content)
+            return True
+        change = check_data(content, training.partition.fingerprint)
         for line in changed_settings(content, training.hyperparameters, self.world.size):
             logger.info("Changed since the checkpoint: %s", line)
         training.load_state_dict(content)
+        if change.validation:
+            training.measure_best_again()
         return True
 
     def newest(self) -> dict[str, Any] | None:
@@ -173,6 +195,35 @@ class Checkpointer:
         if self._writing:
             writing, self._writing = self._writing, None
             self._best_number = writing.result()
+
+
+def _is_own(content: Mapping[str, Any], training: Resumable) -> bool:
+    """Whether an earlier start of a job with resume=weights wrote the checkpoint: it continues from there."""
+    if content["hyperparameters"].get("resume") != "weights":
+        return False
+    saved, now = content.get("data"), training.partition.fingerprint
+    return saved is None or now is None or not DataChange.between(DataFingerprint.load(saved), now).gone
+
+
+def has_ended(content: Mapping[str, Any], hyperparameters: Hyperparameters) -> bool:
+    """Whether no epoch follows the checkpoint, which is logged: all are done, or the job stopped early and would again.
+
+    A health rule stops a job early, too.
+    """
+    saved, now, done = content["hyperparameters"], hyperparameters.model_dump(mode="json"), len(content["records"])
+    deciding = [name for name in now if name.startswith(("early_stopping", "health_"))]
+    same = all(saved.get(name, now[name]) == now[name] for name in deciding)
+    if done < hyperparameters.epochs and not (content["complete"] and same and done < int(saved["epochs"])):
+        return False
+    logger.warning(
+        "All %d epochs are done; nothing was trained. Set a higher `epochs` to go on, or resume=never to start from "
+        "the beginning"
+        if done >= hyperparameters.epochs
+        else "The training stopped early after %d epochs; nothing was trained. Set resume=never to start from the "
+        "beginning",
+        done,
+    )
+    return True
 
 
 def check_compatible(content: Mapping[str, Any], config: ModelConfig) -> None:

@@ -22,15 +22,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from byoc_vision.atomic_write import give_usual_mode
+from byoc_vision.atomic_write import free_bytes, give_usual_mode
 from byoc_vision.errors import InputError, ResourceError
 
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 _VERSION_KEY = "byoc_vision_checkpoint"
-_NAME = re.compile(r"(checkpoint|best)-(\d{8})\.safetensors")
+_NAME = re.compile(r"(checkpoint|best)-(\d{8}|[1-9]\d{8,})\.safetensors")
 _WRITING = ".writing"
+_LEFTOVER = re.compile(r"(probe|\.(checkpoint|best)-\d{8,}\.safetensors)\.writing")
 
 OR_START_AGAIN = (
     "or start again: empty the checkpoint folder (checkpoint_s3_uri), give another one, or set resume=never"
@@ -43,7 +44,11 @@ class TornError(Exception):
 
 @dataclass(frozen=True)
 class CheckpointStore:
-    """The checkpoints in a folder, numbered in the order they were written; the last `keep` of them stay."""
+    """The checkpoints in a folder, numbered in the order they were written; the last `keep` of them stay.
+
+    The folder may hold other files, also ones with the name of a checkpoint, torn or foreign: they are left alone, and
+    do not count.
+    """
 
     folder: Path
     keep: int = 2
@@ -55,8 +60,9 @@ class CheckpointStore:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for leftover in self.folder.glob(f"*{_WRITING}"):
-                leftover.unlink()
+            for path in self.folder.iterdir():
+                if _LEFTOVER.fullmatch(path.name) and path.is_file():
+                    path.unlink()
             probe = self.folder / f"probe{_WRITING}"
             probe.write_bytes(b"")
             probe.unlink()
@@ -67,17 +73,29 @@ class CheckpointStore:
             ) from error
 
     def numbers(self, kind: str = "checkpoint") -> list[int]:
-        """The numbers of the checkpoints, or of the `best` models, ascending."""
+        """The numbers in the names of the checkpoints, or of the `best` models, ascending; not all need be whole."""
         if not self.folder.is_dir():
             return []
-        found = (_NAME.fullmatch(path.name) for path in self.folder.iterdir())
-        return sorted(int(match[2]) for match in found if match and match[1] == kind)
+        found = ((path, _NAME.fullmatch(path.name)) for path in self.folder.iterdir())
+        return sorted(int(match[2]) for path, match in found if match and match[1] == kind and path.is_file())
+
+    def whole(self, kind: str = "checkpoint") -> list[int]:
+        """Of the `numbers` those of files that this package wrote, as far as the headers show."""
+        return [number for number in self.numbers(kind) if self._header(number, kind) is not None]
 
     def path(self, number: int, kind: str = "checkpoint") -> Path:
         return self.folder / f"{kind}-{number:08d}.safetensors"
 
     def next_number(self) -> int:
-        return max([0, *self.numbers(), *self.numbers("best")]) + 1
+        """Above those of all whole files, and free."""
+        number = max([0, *self.whole(), *self.whole("best")]) + 1
+        while any(map(os.path.lexists, self._taken_by(number))):
+            number += 1
+        return number
+
+    def _taken_by(self, number: int) -> list[Path]:
+        paths = [self.path(number, kind) for kind in ("checkpoint", "best")]
+        return paths + [_beside(path) for path in paths]
 
     def write(self, content: Mapping[str, Any], best: Mapping[str, Any] | None, best_number: int | None) -> int | None:
         """Add a checkpoint, and before it the `best` model if there is a new one; remove what is no longer needed.
@@ -94,7 +112,8 @@ class CheckpointStore:
             self._prune(best_number)
         except (OSError, SafetensorError) as error:
             raise ResourceError(
-                f"{self.path(number)}: the checkpoint could not be written ({error}); the one before is intact. Give "
+                f"{self.path(number)}: the checkpoint could not be written ({error}); {_bytes_of(content, best):,} "
+                f"bytes are needed, {free_bytes(self.folder) or 0:,} are free. The one before is intact. Give "
                 "the job a larger volume, or set checkpoint_keep=1, or 0 to train without checkpoints"
             ) from error
         return best_number
@@ -118,21 +137,23 @@ class CheckpointStore:
 
     def _prune(self, best_number: int | None) -> None:
         """Remove all but the last `keep` checkpoints, and the best models that none of them goes with."""
-        kept = self.numbers()[-self.keep :]
-        for number in self.numbers():
+        whole = self.whole()
+        kept = whole[-self.keep :]
+        for number in whole:
             if number not in kept:
                 self.path(number).unlink()
-        needed = {best_number, *map(self._best_number, kept)}
-        for number in self.numbers("best"):
+        headers = [self._header(number) for number in kept]
+        needed = {best_number, *(header["best_number"] for header in headers if header is not None)}
+        for number in self.whole("best"):
             if number not in needed:
                 self.path(number, "best").unlink()
 
-    def _best_number(self, number: int) -> int | None:
+    def _header(self, number: int, kind: str = "checkpoint") -> dict[str, Any] | None:
+        """The content without its tensors; None if the file is torn, foreign, or another version's."""
         try:
-            found: int | None = read_file(self.path(number), tensors=False)["best_number"]
+            return read_file(self.path(number, kind), tensors=False)
         except (TornError, InputError):
             return None
-        return found
 
 
 def write_file(path: Path, content: Mapping[str, Any]) -> None:
@@ -140,7 +161,7 @@ def write_file(path: Path, content: Mapping[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     text = json.dumps(pack(dict(content), tensors))
     metadata = {_VERSION_KEY: str(FORMAT_VERSION), "content": text, "checksum": f"{_checksum(text, tensors):08x}"}
-    beside = path.with_name(f".{path.name}{_WRITING}")
+    beside = _beside(path)
     try:
         save_file(tensors, beside, metadata)
         give_usual_mode(beside)
@@ -154,7 +175,7 @@ def write_file(path: Path, content: Mapping[str, Any]) -> None:
 def read_file(path: Path, tensors: bool = True) -> dict[str, Any]:
     """The content of a file that `write_file` wrote; without `tensors` their places hold None, and none is checked.
 
-    Raises TornError if it is not whole, and InputError if its format is another version's.
+    Raises TornError if it is not whole or not a checkpoint, and InputError if its format is another version's.
     """
     try:
         path.open("rb").close()  # of a file that may not be read safetensors says that it is not there
@@ -165,15 +186,35 @@ def read_file(path: Path, tensors: bool = True) -> dict[str, Any]:
     except (OSError, SafetensorError) as error:
         raise TornError(f"{path} ({error})") from error
     version, text = metadata.get(_VERSION_KEY), metadata.get("content")
+    if version is None:
+        raise TornError(f"{path} (this package did not write it)")
     if version != str(FORMAT_VERSION):
         raise InputError(
-            f"{path} has the format {version or 'of something else'}; this image reads {FORMAT_VERSION}. Resume it "
+            f"{path} has the format {version}; this image reads {FORMAT_VERSION}. Resume it "
             f"with the image that wrote it, {OR_START_AGAIN}"
         )
     if text is None or (tensors and f"{_checksum(text, loaded):08x}" != metadata.get("checksum")):
         raise TornError(f"{path} (its checksum is wrong)")
-    content: dict[str, Any] = unpack(json.loads(text), loaded)
+    try:
+        content: dict[str, Any] = unpack(json.loads(text), loaded)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise TornError(f"{path} (its header is damaged: {error})") from error
+    if not isinstance(content, dict):
+        raise TornError(f"{path} (its header is damaged)")
     return content
+
+
+def _bytes_of(*contents: Mapping[str, Any] | None) -> int:
+    """Of all their tensors."""
+    tensors: dict[str, Tensor] = {}
+    for place, content in enumerate(contents):
+        pack(dict(content or {}), tensors, str(place))
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def _beside(path: Path) -> Path:
+    """Where a file is written before it is renamed."""
+    return path.with_name(f".{path.name}{_WRITING}")
 
 
 def _checksum(text: str, tensors: Mapping[str, Tensor]) -> int:

@@ -37,6 +37,7 @@ from byoc_vision.errors import DataError, InputError, UserError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
 from byoc_vision.training import resolve_config
+from byoc_vision.training.data_fingerprint import DataFingerprint
 from byoc_vision.training.distributed import Share, World, all_gather, on_hosts, on_rank0
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class DataPartition:
     seed: of the order and the augmentation of training images.
     images: to train on, by host, and digest: which they are; both empty if every host has all.
     unread_test: whether samples of the `test` split were not read when the data were checked.
+    fingerprint: of the data of all hosts; None if checkpoints are not compared.
     """
 
     dataset: Dataset
@@ -63,6 +65,7 @@ class DataPartition:
     images: Mapping[str, int] = field(default_factory=dict)
     digest: str = ""
     unread_test: bool = False
+    fingerprint: DataFingerprint | None = None
 
     @classmethod
     def shared(cls, dataset: Dataset, world: World, seed: int) -> DataPartition:
@@ -133,7 +136,9 @@ def find_data(job: Job, hyperparameters: Hyperparameters, world: World) -> tuple
     checked, partition = _find(job, hyperparameters, world)
     report = checked.report
     unread = report.checked.get("test") != report.samples.get("test") and hyperparameters.on_bad_sample != "skip"
-    return checked, replace(partition, unread_test=unread)
+    here = not partition.is_sharded and not job.sharded
+    fingerprint = on_rank0(world, lambda: DataFingerprint.of(checked.dataset, job.folders, sizes=here))
+    return checked, replace(partition, unread_test=unread, fingerprint=fingerprint)
 
 
 def _find(job: Job, hyperparameters: Hyperparameters, world: World) -> tuple[CheckedDataset, DataPartition]:
@@ -219,6 +224,7 @@ def _settings(job: Job, hyperparameters: Hyperparameters) -> dict[str, Any]:
         },
         "balanced": hyperparameters.class_weights != "none" or hyperparameters.sampling != "natural",
         "report_file": job.paths.output_data / REPORT_FILE,
+        "report_optional": True,
     }
 
 

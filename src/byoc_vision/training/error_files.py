@@ -59,10 +59,11 @@ def forget_failure(failure_file: Path) -> None:
         logger.error("%s is an earlier job's and could not be removed: %s", failure_file, error)
 
 
-def report_failure(failure_file: Path, error: Exception) -> int:
+def report_failure(failure_file: Path | None, error: Exception) -> int:
     """Log what ended the process, and write it where SageMaker, or the launcher, finds it.
 
     What the user can fix is reported in a few lines; anything else is an internal error and comes with its traceback.
+    Without a failure file it is only logged.
 
     Returns:
         The exit status of the process.
@@ -78,7 +79,7 @@ def report_failure(failure_file: Path, error: Exception) -> int:
         failure = Failure(describe_internal_error(error), INTERNAL_EXIT_CODE, _is_consequence(error))
     if folder := os.environ.get(FAILURES_FOLDER):
         _write_of_rank(Path(folder), failure)
-    else:
+    elif failure_file:
         write_failure(failure_file, failure.message)
     return failure.exit_code
 

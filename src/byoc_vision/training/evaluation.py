@@ -26,7 +26,7 @@ from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader
 from byoc_vision.data.preflight import check_labelled
 from byoc_vision.data.samples import DataOptions, OnBadSample, Sample
 from byoc_vision.errors import DataError, InputError
-from byoc_vision.inference.engines.base import Logits
+from byoc_vision.inference.engines.base import EnginePrecision, Logits
 from byoc_vision.inference.predictor import Predictor, Prepared
 from byoc_vision.models.build import build_model
 from byoc_vision.preprocess import IGNORED
@@ -218,17 +218,19 @@ def check_top_k(top_k: int | None, config: ModelConfig) -> None:
 # A saved model on a folder of labelled images
 
 
-def evaluate_folder(model: Path, folder: Path, batch_size: int = 16) -> Metrics:
+def evaluate_folder(model: Path, folder: Path, batch_size: int = 16, precision: EnginePrecision = "float32") -> Metrics:
     """The metrics of a saved model on a folder of labelled images.
 
     Raises:
         DataError, InputError: names what does not fit: the model, the format, an image, a class.
     """
-    evaluator, samples = evaluator_for(model, folder, batch_size)
+    evaluator, samples = evaluator_for(model, folder, batch_size, precision)
     return evaluator.evaluate(evaluator.batches(samples))
 
 
-def report_on_folder(model: Path, folder: Path, output: Path, batch_size: int = 16) -> Metrics:
+def report_on_folder(
+    model: Path, folder: Path, output: Path, batch_size: int = 16, precision: EnginePrecision = "float32"
+) -> Metrics:
     """The metrics, which are written into `output` as a job's are, with tables, images and report.html.
 
     Raises:
@@ -238,7 +240,7 @@ def report_on_folder(model: Path, folder: Path, output: Path, batch_size: int = 
     from byoc_vision.report.page import write_report  # it takes a second, which nothing else should wait for
 
     started = time.monotonic()
-    evaluator, samples = evaluator_for(model, folder, batch_size)
+    evaluator, samples = evaluator_for(model, folder, batch_size, precision)
     collector = Collector(evaluator.predictor.config, samples, FOLDER_SPLIT, root=folder.absolute())
     metrics = evaluator.evaluate(evaluator.batches(samples), collector=collector)
     collected = collector.gather(metrics, World())
@@ -249,9 +251,11 @@ def report_on_folder(model: Path, folder: Path, output: Path, batch_size: int = 
     return metrics
 
 
-def evaluator_for(model: Path, folder: Path, batch_size: int) -> tuple[Evaluator, tuple[Sample, ...]]:
+def evaluator_for(
+    model: Path, folder: Path, batch_size: int, precision: EnginePrecision
+) -> tuple[Evaluator, tuple[Sample, ...]]:
     """What measures a saved model on a folder, and the samples there. Raises as `evaluate_folder` does."""
-    predictor = Predictor.load(model)
+    predictor = Predictor.load(model, precision=precision)
     config = predictor.config
     classes = config.classes
     several = config.task == "classification" and config.activation == "sigmoid"

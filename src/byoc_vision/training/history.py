@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from byoc_vision.errors import InputError
 from byoc_vision.training.metric_names import Objective
 
 Metrics = dict[str, float]
@@ -31,12 +32,16 @@ class EpochRecord:
     images_per_second: float = 0.0
     data_wait: float = 0.0
 
-    def line(self) -> str:
-        """One line of the log, in a stable form that SageMaker's metric regexes read."""
+    def line(self, classes: int | None = None) -> str:
+        """One line of the log, in a stable form that SageMaker's metric regexes read.
+
+        classes: of the model. If the mean over the classes leaves some out, the line ends with their number.
+        """
         metrics = metrics_line({"train:loss": self.train_loss} | named("validation", self.validation))
+        note = coverage_note(self.validation, classes)
         return (
             f"epoch={self.epoch} {metrics} learning_rate={self.learning_rate:.3g} seconds={self.seconds:.1f} "
-            f"images_per_second={self.images_per_second:.1f} data_wait={self.data_wait:.0%}"
+            f"images_per_second={self.images_per_second:.1f} data_wait={self.data_wait:.0%}{note}"
         )
 
 
@@ -55,6 +60,13 @@ class History:
             self.best = record
             return True
         return False
+
+    def replace_best(self, validation: Metrics) -> EpochRecord:
+        """The best epoch with other validation metrics: its model was measured on other images."""
+        assert self.best is not None, "an epoch is complete"
+        record = replace(self.best, validation=validation)
+        self.records[self.records.index(self.best)] = self.best = record
+        return record
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -111,6 +123,24 @@ class EarlyStopping:
             return True
         gain = value - self.best if self.mode == "max" else self.best - value
         return gain > self.tolerance
+
+
+def diverged(epoch: int, learning_rate: float, loss: float, diagnosis: str | None) -> InputError:
+    """The error of a training whose loss is not a number."""
+    cause = f" ({diagnosis})" if diagnosis else ""
+    return InputError(
+        f"learning_rate: the training loss is {loss} in epoch {epoch}: the training diverged at a "
+        f"learning rate of {learning_rate:g}{cause}. Lower it (a tenth is a good next try), or set clip_grad_norm=1"
+    )
+
+
+def coverage_note(metrics: Mapping[str, float], classes: int | None) -> str:
+    """` (f1 over 9 of 10 classes)` if neither predictions nor targets have the tenth; empty if the mean has all."""
+    mean = "miou" if "miou" in metrics else "f1"
+    counted = sum(name.startswith("iou_" if mean == "miou" else "f1_") for name in metrics)
+    if classes is None or mean not in metrics or not 0 < counted < classes:
+        return ""
+    return f" ({mean} over {counted} of {classes} classes)"
 
 
 def metrics_line(metrics: Metrics) -> str:

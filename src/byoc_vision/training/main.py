@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from byoc_vision import hyperparameters as hp
 from byoc_vision import script_mode
@@ -16,38 +17,52 @@ from byoc_vision.paths import MlPaths
 from byoc_vision.system.gpus import check_driver, find_gpus
 from byoc_vision.training import distributed
 from byoc_vision.training.error_files import forget_failure, report_failure
+from byoc_vision.training.local_job import check_before_writing, check_root, is_job, local_job, note_inputs
 from byoc_vision.training.oom import explained
 from byoc_vision.training.signals import StopSignals
 
 logger = logging.getLogger(__name__)
 
 
-def train_job(paths: MlPaths) -> int:
-    """Run the job below `paths`; the process's exit status. A failure is also written to the failure file.
+def train_job(paths: MlPaths, data: Path | None = None, given: Mapping[str, str] | None = None) -> int:
+    """Run a job; the process's exit status. A failure is also written to the failure file of a job's folder.
 
     The only place that catches everything.
+
+    Args:
+        paths: where its results go, and where its data are by default.
+        data: a folder of images anywhere, instead of the channels below `paths`.
+        given: hyperparameters of the command line; they replace those of the job's file.
     """
     forget_failure(paths.failure)
     try:
-        return run(paths)
+        return run(paths, data, given or {})
     except Exception as error:
-        return report_failure(paths.failure, error)
+        return report_failure(paths.failure if is_job(paths) else None, error)
 
 
-def run(paths: MlPaths) -> int:
+def run(paths: MlPaths, data: Path | None, given: Mapping[str, str]) -> int:
     """Run the user's own script, or start a process for each GPU of this host, or train in this process."""
-    raw = hp.read_raw(paths.hyperparameters)
-    if program := script_mode.requested_program(raw, os.environ):
+    raw = {**({} if data else hp.read_raw(paths.hyperparameters)), **given}
+    program = script_mode.requested_program(raw, os.environ)
+    if program and not data:
         toolkit = script_mode.toolkit_command(program, str(paths.root))
         logger.info("Script mode: %s runs through sagemaker-training", program)
         script_mode.run_toolkit(toolkit)
     hyperparameters = hp.parse(raw)
-    job = Job.load(paths)
+    if data:
+        job = local_job(paths, data)
+        if not distributed.is_launched():
+            check_before_writing(job, hyperparameters)
+            note_inputs(job, given)
+    else:
+        check_root(paths)
+        job = Job.load(paths)
     if distributed.needs_launch(job):
         from byoc_vision.training.launch import launch
 
         with StopSignals().listening(), pipe_mode.copied_to_disk(job):
-            return launch(job, ["train", "--root", str(paths.root)])
+            return launch(job, _command(paths, data, given))
     world = distributed.World.from_environment()
     if world.local_rank == 0:
         _log_hardware(hyperparameters)
@@ -69,6 +84,12 @@ def run(paths: MlPaths) -> int:
                 export_openvino(paths.model)
             logger.info("The model is in %s, its metrics are in %s", paths.model, paths.output_data)
     return 0
+
+
+def _command(paths: MlPaths, data: Path | None, given: Mapping[str, str]) -> list[str]:
+    """The arguments with which another process runs the same job."""
+    place = [os.path.abspath(data), "--output", str(paths.root)] if data else ["--root", str(paths.root)]
+    return ["train", *place, *(f"{name}={value}" for name, value in given.items())]
 
 
 @contextmanager

@@ -6,7 +6,9 @@ import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from byoc_vision.atomic_write import free_bytes
 from byoc_vision.errors import ResourceError
 from byoc_vision.system.memory import is_out_of_memory
 
@@ -45,11 +47,18 @@ def explain(error: BaseException, batch_size: int) -> ResourceError | None:
             f"fewer num_workers, or an instance with more memory ({_first_line(error) or type(error).__name__})"
         )
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
-        place = f"{error.filename}: " if error.filename else ""
-        return ResourceError(f"{place}the disk is full ({error.strerror}); give the job a larger volume")
+        return ResourceError(f"{_place(error)}the disk is full ({error.strerror}); give the job a larger volume")
     if match := _LOADER_DIED.search(str(error)):
         return _loader_died(match["signal"] or "", _first_line(error))
     return None
+
+
+def _place(error: OSError) -> str:
+    """The file and the free bytes of its disk, if the error names one."""
+    if not isinstance(error.filename, str):
+        return ""
+    free = free_bytes(Path(error.filename))
+    return f"{error.filename}: " if free is None else f"{error.filename} ({free:,} bytes are free): "
 
 
 def _loader_died(signal: str, said: str) -> ResourceError:

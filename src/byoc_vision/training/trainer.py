@@ -20,7 +20,6 @@ from byoc_vision import __version__
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.cache import ImageCache
 from byoc_vision.data.loaders import EvaluationBatch, TrainingLoader
-from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.parts import Encoder
 from byoc_vision.report.record import State
@@ -32,6 +31,7 @@ from byoc_vision.training.callbacks.run_record import RunRecord
 from byoc_vision.training.callbacks.step_timer import StepTimer
 from byoc_vision.training.checkpoint import (
     Checkpointer,
+    has_ended,
     optimizer_state,
     set_optimizer_state,
     set_random_state,
@@ -48,7 +48,7 @@ from byoc_vision.training.distributed import (
     wrap_ddp,
 )
 from byoc_vision.training.evaluation import Evaluator
-from byoc_vision.training.history import EarlyStopping, EpochRecord, History, Metrics
+from byoc_vision.training.history import EarlyStopping, EpochRecord, History, Metrics, diverged
 from byoc_vision.training.predictions.collector import Collector
 from byoc_vision.training.signals import StopRequestedError, StopSignals
 from byoc_vision.training.step import Batch, Step
@@ -64,6 +64,7 @@ class Trainer:
         the averaging of gradients.
     loader, validation: this process's batches. partition: the samples, and which of them are this process's.
     timer, health: two of the callbacks. encoder: what does not learn in the first `freeze_epochs` epochs.
+    first_weights: where they come from, in words, if no checkpoint is found.
     """
 
     hyperparameters: Hyperparameters
@@ -88,6 +89,7 @@ class Trainer:
     early_stopping: EarlyStopping | None = None
     encoder: Encoder | None = None
     cache: ImageCache | None = None
+    first_weights: str = ""
     progress: Progress = field(default_factory=Progress)
     complete: bool = False  # no epoch follows
     _collector: Collector | None = None  # of the last validation
@@ -108,7 +110,8 @@ class Trainer:
             UserError: the data or the resources of the job do not suffice.
         """
         with self._recorded():
-            self.checkpointer.load(self)
+            if not self.checkpointer.load(self) and self.first_weights:
+                logger.info("Training starts from %s", self.first_weights)
             self.callbacks.train_begin(self.run())
             self.signals.training = True
             try:
@@ -183,11 +186,7 @@ class Trainer:
         """Evaluate the validation images. Raises InputError if the loss is not a number."""
         epoch, rate = self.progress.epoch, self.progress.learning_rate
         if not math.isfinite(train_loss):
-            cause = f" ({self.health.diagnosis})" if self.health.diagnosis else ""
-            raise InputError(
-                f"learning_rate: the training loss is {train_loss} in epoch {epoch}: the training diverged at a "
-                f"learning rate of {rate:g}{cause}. Lower it (a tenth is a good next try), or set clip_grad_norm=1"
-            )
+            raise diverged(epoch, rate, train_loss, self.health.diagnosis)
         record = EpochRecord(
             epoch,
             rate,
@@ -197,7 +196,8 @@ class Trainer:
             images_per_second=self.timer.throughput.images_per_second,
             data_wait=self.timer.throughput.data_wait,
         )
-        logger.info(record.line())
+        if self.world.is_main:  # SageMaker reads the metrics from every host's log
+            logger.info(record.line(len(self.config.classes)))
         return record
 
     def validate(self) -> Metrics:
@@ -331,6 +331,7 @@ class Trainer:
             "card": self.config.model_dump(mode="json"),
             "hyperparameters": self.hyperparameters.model_dump(mode="json"),
             "grid": self.layout.as_dict(),
+            "data": self.partition.fingerprint.state_dict() if self.partition.fingerprint else None,
             "progress": self.progress.state_dict(),
             "steps": self.step.schedule.last_epoch,
             "complete": self.complete,
@@ -359,10 +360,21 @@ class Trainer:
             self.health.load_state_dict(health)
         if content["best"]:
             self.best.restore(content["best"])
-        self.complete = len(self.history.records) >= self.hyperparameters.epochs or (
-            content["complete"] and self._would_stop_early(content["hyperparameters"])
-        )
+        self.complete = has_ended(content, self.hyperparameters)
         self._load_position(content)
+
+    def load_weights(self, content: dict[str, Any]) -> None:
+        self.net.load_state_dict(content["model"])
+        logger.info("Training starts from the checkpoint's weights, at epoch 1")
+
+    def measure_best_again(self) -> None:
+        """Of the best model so far, on the present validation images: later epochs are compared with it."""
+        if self.history.best is None:
+            return
+        metrics, config = self.best.measure_again(self._is_asked_to_stop)
+        if self.early_stopping:
+            self.early_stopping.load_state_dict({"best": metrics[self.history.objective.name], "waited": 0})
+        self.checkpointer.keep_best(config, self.best.weights())
 
     def _load_position(self, content: dict[str, Any]) -> None:
         """In another layout of batches an unfinished epoch restarts; the weights stay."""
@@ -385,10 +397,3 @@ class Trainer:
             self.progress.batch,
             self.layout.batches,
         )
-
-    def _would_stop_early(self, saved: dict[str, Any]) -> bool:
-        """Whether the checkpoint's job stopped early, or by a health rule, and this one would too."""
-        now = self.hyperparameters.model_dump(mode="json")
-        deciding = [name for name in now if name.startswith(("early_stopping", "health_"))]
-        same = all(saved.get(name, now[name]) == now[name] for name in deciding)
-        return same and len(self.history.records) < int(saved["epochs"])

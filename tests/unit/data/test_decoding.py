@@ -297,6 +297,13 @@ class TestBrokenFiles:
         assert image.dtype == np.uint8
         assert image.ndim == 3
 
+    def test_a_palette_image_without_a_palette_is_refused_by_name(self, tmp_path: Path) -> None:
+        path = tmp_path / "cat.png"
+        path.write_bytes(png((5, 5, 8, 3), bytes(30)))
+        with pytest.raises(DataError, match=r"cat\.png is damaged: the PNG image cannot be decoded"):
+            read_image(path)
+        assert not read_mask(path).any()  # a mask is the stored indices, whatever their colours
+
     @given(st.binary(max_size=200))
     @settings(max_examples=100)
     def test_bytes_are_no_image(self, data: bytes) -> None:

@@ -7,6 +7,7 @@ computes in float32 where bfloat16 is asked for.
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,14 +23,15 @@ from torch import Tensor, nn
 
 from byoc_vision import artifact
 from byoc_vision.artifact import OPENVINO_FOLDER, ModelConfig
+from byoc_vision.checksums import CHECKSUMS_FILE
 from byoc_vision.errors import DataError, InputError, UserError
 from byoc_vision.inference import openvino_model
-from byoc_vision.inference.engines.base import EnginePrecision
+from byoc_vision.inference.engines.base import EnginePrecision, NamedPrecision
 from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine, choose_streams
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.system.machine import has_amx_bfloat16
+from byoc_vision.system.machine import has_bfloat16
 
 # How far a probability may lie from PyTorch's in float32, and the share of a mask's pixels that are the same. The
 # networks are untrained: their probabilities are near 0.5, where the smallest difference moves a pixel.
@@ -59,7 +61,7 @@ def reference(folder: Path) -> Predictor:
 
 
 @in_each_precision
-def test_a_mask_is_the_one_that_pytorch_gives(segmenter: Path, image: np.ndarray, precision: EnginePrecision) -> None:
+def test_a_mask_is_the_one_that_pytorch_gives(segmenter: Path, image: np.ndarray, precision: NamedPrecision) -> None:
     ours, theirs = Predictor.load(segmenter, "cpu", precision=precision), reference(segmenter)
     assert isinstance(ours.engine, OpenVinoEngine)
     assert isinstance(theirs.engine, TorchEngine)
@@ -72,9 +74,21 @@ def test_a_mask_is_the_one_that_pytorch_gives(segmenter: Path, image: np.ndarray
         np.testing.assert_allclose(one.probabilities, other.probabilities, atol=CLOSE[precision])
 
 
-def test_auto_is_bfloat16_with_amx_alone(segmenter: Path) -> None:
-    expected = openvino_name(segmenter, "bfloat16" if has_amx_bfloat16() else "float32")
-    assert Predictor.load(segmenter, "cpu").engine.name == expected
+def test_auto_is_what_is_measured_to_be_fastest(segmenter: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        name = Predictor.load(segmenter, "cpu").engine.name
+    found = re.search(r"OpenVINO: float32 [\d.]+ ms, bfloat16 [\d.]+ ms per image; (\w+) serves", caplog.text)
+    assert (found is not None) == (has_bfloat16() and openvino_name(segmenter, "bfloat16") != FLOAT32)
+    assert name == (f"OpenVINO {found[1]}" if found else FLOAT32)
+
+
+@in_each_precision
+def test_a_named_precision_is_not_measured(
+    segmenter: Path, caplog: pytest.LogCaptureFixture, precision: EnginePrecision
+) -> None:
+    with caplog.at_level(logging.INFO):
+        Predictor.load(segmenter, "cpu", precision=precision)
+    assert "per image" not in caplog.text
 
 
 @pytest.mark.parametrize("precision", ["auto", "bfloat16"])
@@ -88,7 +102,7 @@ def test_where_bfloat16_answers_something_else_openvino_computes_in_float32(
     state["fc.bias"] += 1e-4 - torch.from_numpy(logits)
     artifact.save(tmp_path, config, state)
     openvino_model.write(tmp_path, config, TorchEngine.load(tmp_path, config, "cpu").net)
-    asked = precision == "bfloat16" or has_amx_bfloat16()
+    asked = precision == "bfloat16" or has_bfloat16()
     tried = asked and openvino_name(tmp_path, "bfloat16") == "OpenVINO bfloat16"
     with caplog.at_level(logging.WARNING):
         assert Predictor.load(tmp_path, "cpu", precision=precision).engine.name == FLOAT32
@@ -184,7 +198,7 @@ def test_saving_other_weights_removes_it(segmenter: Path, tmp_path: Path) -> Non
     openvino_model.write(tmp_path, config, TorchEngine.load(tmp_path, config, "cpu").net)
     assert (tmp_path / OPENVINO_FOLDER / openvino_model.MODEL_FILE).is_file()
     artifact.save(tmp_path, config, state)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [artifact.CONFIG_FILE, artifact.WEIGHTS_FILE]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [CHECKSUMS_FILE, artifact.CONFIG_FILE, artifact.WEIGHTS_FILE]
 
 
 def test_one_that_answers_something_else_is_not_used(
@@ -196,6 +210,7 @@ def test_one_that_answers_something_else_is_not_used(
     reference = tmp_path / OPENVINO_FOLDER / openvino_model.REFERENCE_FILE
     with np.load(reference) as content:
         np.savez(reference, weights=content["weights"], logits=content["logits"] + 1)
+    (tmp_path / CHECKSUMS_FILE).unlink()
     with caplog.at_level(logging.WARNING):
         assert Predictor.load(tmp_path, "cpu").engine.name == "torch float32"
     assert "OpenVINO float32 does not answer what PyTorch does" in caplog.text
@@ -216,7 +231,7 @@ def test_nothing_is_written_that_answers_something_else(tmp_path: Path) -> None:
     with pytest.raises(UserError):
         openvino_model.write(tmp_path, config, Fickle())
     assert (logging.getLogger().level, logging.getLogger().filters) == (level, filters), "others still warn"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [artifact.CONFIG_FILE, artifact.WEIGHTS_FILE]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [CHECKSUMS_FILE, artifact.CONFIG_FILE, artifact.WEIGHTS_FILE]
 
 
 @in_each_precision

@@ -8,15 +8,15 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from support.engines import openvino_name
+from support.engines import FLOAT32, openvino_name
 from support.servers import save_classifier
 
-from byoc_serve.loader import INTERNAL_ERROR_EXIT_CODE, Loader, load_model
+from byoc_serve.loader import INTERNAL_ERROR_EXIT_CODE, Loader, load_model, load_one_of_many
 from byoc_serve.model_service import ModelService
 from byoc_serve.readiness import Readiness, State
 from byoc_serve.settings import Settings
 from byoc_vision.errors import DataError, RequestError
-from byoc_vision.inference.engines.base import EnginePrecision
+from byoc_vision.inference.engines.base import NamedPrecision
 from byoc_vision.inference.predictor import Predictor
 
 SOON = 60.0
@@ -52,11 +52,19 @@ def test_a_model_is_loaded_once_and_then_ready(classifier: Predictor, caplog: py
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_the_settings_name_the_precision(tmp_path: Path, precision: EnginePrecision) -> None:
+def test_the_settings_name_the_precision(tmp_path: Path, precision: NamedPrecision) -> None:
     save_classifier(tmp_path / "model", for_cpus=True)
     model = load_model(Settings(root=tmp_path, engine="openvino", precision=precision), 0)
     computed = openvino_name(tmp_path / "model", precision)
     assert str(model) == f"resnet10t, classification, 3 classes, {computed} on cpu"
+
+
+def test_one_of_many_models_takes_float32_unmeasured(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save_classifier(tmp_path, for_cpus=True)
+    with caplog.at_level(logging.INFO):
+        model = load_one_of_many(tmp_path, Settings(), "cpu")
+    assert str(model) == f"resnet10t, classification, 3 classes, {FLOAT32} on cpu"
+    assert "per image" not in caplog.text
 
 
 def test_stopping_while_loading_ends_the_thread(classifier: Predictor) -> None:

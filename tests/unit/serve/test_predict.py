@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
+from support.engines import FLOAT32, openvino_name
 from support.images import decode, encode
 from support.servers import save_segmenter, save_tagger
 
@@ -20,6 +21,7 @@ from byoc_vision.inference.options import LARGEST_TILE, VIEWS, parse_threshold, 
 from byoc_vision.inference.passes import InferenceOptions
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.inference.tta import view_axes
+from byoc_vision.system.machine import has_bfloat16
 
 Serve = Callable[[Predictor, Settings], FlaskClient]
 
@@ -94,6 +96,21 @@ def test_the_command_passes_its_options_on(models: Path, photo: Path, tmp_path: 
         assert (tmp_path / "said" / name).read_bytes() == (tmp_path / "meant" / name).read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("said", "measured"),
+    [([], True), (["--precision", "auto"], True), (["--precision", "float32"], False)],
+    ids=["default", "auto", "float32"],
+)
+def test_the_precision_is_measured_unless_it_is_named(
+    photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], said: list[str], measured: bool
+) -> None:
+    save_segmenter(tmp_path / "model", size=32, for_cpus=True)
+    command = ["predict", "--model", str(tmp_path / "model"), "--output", str(tmp_path / "out"), *said, str(photo)]
+    assert main(command) == 0
+    can = has_bfloat16() and openvino_name(tmp_path / "model", "bfloat16") != FLOAT32
+    assert ("ms per image; " in capsys.readouterr().out) == (measured and can)
+
+
 def test_a_model_that_has_no_tiles_says_so(
     models: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +125,7 @@ def test_a_model_that_has_no_tiles_says_so(
         (["--tile", "7"], f"'7' is neither auto nor a number of pixels from 32 to {LARGEST_TILE}"),
         (["--threshold", "1.5"], "'1.5' is not a number between 0 and 1"),
         (["--tta", "rotate"], "invalid choice: 'rotate'"),
+        (["--precision", "float16"], "invalid choice: 'float16'"),
     ],
 )
 def test_an_invalid_value_is_an_error_that_names_the_valid_ones(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from byoc_vision.system.machine import available_cores, has_amx_bfloat16, visible_gpus
+from byoc_vision.system.machine import available_cores, has_amx_bfloat16, has_bfloat16, visible_gpus
 
 MACHINE = len(os.sched_getaffinity(0))
 
@@ -60,21 +60,32 @@ def test_gpus_are_counted_by_their_devices(tmp_path: Path, environment: dict[str
 
 
 @pytest.mark.parametrize(
-    ("flags", "amx"),
+    ("flags", "amx", "any_bfloat16"),
     [
-        ("fpu amx_tile amx_bf16 amx_int8 avx512_bf16", True),
-        ("fpu vme avx2 avx512f avx512_vnni avx512_bf16", False),  # Zen 4: bfloat16 is slower than float32 there
-        ("fpu vme avx2", False),
-        ("amx_bf16_not", False),
+        ("fpu amx_tile amx_bf16 amx_int8 avx512_bf16", True, True),
+        ("fpu vme avx2 avx512f avx512_vnni avx512_bf16", False, True),  # Zen 4
+        ("fpu vme avx2", False, False),
+        ("amx_bf16_not", False, False),
     ],
 )
-def test_the_flags_of_a_processor_say_whether_it_has_amx(tmp_path: Path, flags: str, amx: bool) -> None:
+def test_the_flags_of_a_processor_say_whether_it_has_bfloat16(
+    tmp_path: Path, flags: str, amx: bool, any_bfloat16: bool
+) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: {flags}\n\nprocessor\t: 1\n")
     assert has_amx_bfloat16(cpuinfo) is amx
+    assert has_bfloat16(cpuinfo) is any_bfloat16
 
 
-def test_a_processor_without_flags_has_no_amx(tmp_path: Path) -> None:
+def test_arm_lists_features_instead(tmp_path: Path) -> None:
+    arm = tmp_path / "cpuinfo"
+    arm.write_text("processor\t: 0\nFeatures\t: fp asimd bf16\n")
+    assert has_bfloat16(arm) is True
+    assert has_amx_bfloat16(arm) is False
+    arm.write_text("processor\t: 0\nFeatures\t: fp asimd\n")
+    assert has_bfloat16(arm) is False
+
+
+def test_a_machine_that_tells_nothing_has_no_bfloat16(tmp_path: Path) -> None:
     assert has_amx_bfloat16(tmp_path / "missing") is False
-    (tmp_path / "arm").write_text("processor\t: 0\nFeatures\t: fp asimd bf16\n")
-    assert has_amx_bfloat16(tmp_path / "arm") is False
+    assert has_bfloat16(tmp_path / "missing") is False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import resource
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from support.disks import files_of_at_most
 from support.modes import folder_for_all, mode, umask, without_root
 
 from byoc_vision.errors import InputError, ResourceError
@@ -97,6 +98,65 @@ def test_a_torn_one_is_named_and_passed_over(
     assert "-00000003.safetensors" in caplog.text
 
 
+def foreign(path: Path, kind: str) -> None:
+    """Make something that has the name of a checkpoint."""
+    match kind:
+        case "empty":
+            path.write_bytes(b"")
+        case "truncated":
+            path.write_bytes(b"\xff\0\0\0\0\0\0\0{")
+        case "other weights":
+            save_file({"w": torch.zeros(1)}, path)
+        case "nested too deeply":
+            metadata = {"byoc_vision_checkpoint": "1", "content": "[" * 100_000, "checksum": "0"}
+            save_file({}, path, metadata)
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "link to itself":
+            path.symlink_to(path)
+
+
+@pytest.mark.parametrize(
+    "kind", ["empty", "truncated", "other weights", "nested too deeply", "folder", "pipe", "link to itself"]
+)
+@pytest.mark.parametrize(
+    "name", ["checkpoint-99999999.safetensors", "best-99999999.safetensors", "checkpoint-00000003.safetensors"]
+)
+def test_a_foreign_file_is_left_alone_and_does_not_count(store: CheckpointStore, kind: str, name: str) -> None:
+    write(store, 2)
+    foreign(store.folder / name, kind)
+    for step in (3, 4):
+        store.write(content(step), None, 1)
+    newest = store.newest()
+    assert newest is not None
+    assert newest["step"] == 4
+    assert newest["best"] == {"epoch": 1}
+    assert len(store.whole()) == 2
+    assert os.path.lexists(store.folder / name)
+
+
+def test_numbers_of_more_than_eight_digits_are_found_again(store: CheckpointStore) -> None:
+    write(store, 1)
+    store.path(1).rename(store.path(99_999_999))
+    store.write(content(2), None, 1)
+    newest = store.newest()
+    assert newest is not None
+    assert newest["step"] == 2
+
+
+def test_other_names_are_left_alone(store: CheckpointStore) -> None:
+    names = {"notes.writing", "checkpoint-1.safetensors", "checkpoint-00000001.safetensors.bak", "mlflow.json"}
+    for name in names:
+        (store.folder / name).write_text("mine")
+    (store.folder / ".checkpoint-00000001.safetensors.writing").mkdir()
+    store.prepare()
+    write(store, 3)
+    assert names <= {path.name for path in store.folder.iterdir()}
+    assert store.whole() == [3, 4]
+
+
 def test_another_format_is_refused_with_the_way_out(store: CheckpointStore) -> None:
     save_file({}, store.path(1), {"byoc_vision_checkpoint": "99"})
     with pytest.raises(InputError, match=r"has the format 99; this image reads 1.*resume=never"):
@@ -127,16 +187,14 @@ def test_a_folder_that_cannot_be_written_is_named_at_the_start(tmp_path: Path) -
 @pytest.fixture
 def small_files() -> Iterator[None]:
     """No file may exceed 64 KiB: writing more fails as on a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with files_of_at_most(2**16):
+        yield
 
 
 @pytest.mark.usefixtures("small_files")
 def test_a_full_disk_leaves_the_last_good_checkpoint(store: CheckpointStore) -> None:
     store.write(content(1), None, None)
-    with pytest.raises(ResourceError, match=r"could not be written .*the one before is intact"):
+    with pytest.raises(ResourceError, match=r"could not be written .* bytes are needed, .* The one before is intact"):
         store.write(content(2, size=2**20), None, None)
     assert [path.name for path in store.folder.iterdir()] == ["checkpoint-00000001.safetensors"]
     newest = store.newest()

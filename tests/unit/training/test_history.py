@@ -52,6 +52,14 @@ def test_the_epoch_line_is_read_by_sagemakers_regexes() -> None:
     assert re.search(r"validation:dice=([0-9.]+)", line)
 
 
+def test_the_epoch_line_ends_with_the_classes_that_the_mean_leaves_out() -> None:
+    one = EpochRecord(1, 0.1, 0.2, {"f1": 1.0, "f1_a": 1.0}, 1.0)
+    two = EpochRecord(1, 0.1, 0.2, {"f1": 1.0, "f1_a": 1.0, "f1_b": 1.0}, 1.0)
+    assert one.line(2).endswith(" data_wait=0% (f1 over 1 of 2 classes)")
+    assert one.line(2).startswith(one.line())
+    assert two.line(2) == two.line()
+
+
 def test_with_very_many_classes_their_own_figures_leave_the_line() -> None:
     few = {f"iou_class_{index}": 0.5 for index in range(11)}
     many = {f"iou_class_{index}": 0.5 for index in range(150)}

@@ -26,7 +26,10 @@ from byoc_vision.training.oom import explained
         ),
         (RuntimeError("DataLoader worker (pid 41) is killed by signal: Killed. "), r"killed, mostly by the kernel"),
         (RuntimeError("DataLoader worker (pid(s) 41, 42) exited unexpectedly"), r"take fewer num_workers"),
-        (OSError(errno.ENOSPC, "No space left on device", "/opt/ml/model/x"), r"/opt/ml/model/x: the disk is full"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/opt/ml/model/x"),
+            r"/opt/ml/model/x \([\d,]+ bytes are free\): the disk is full",
+        ),
     ],
 )
 def test_what_ran_out_is_said_with_the_remedy(error: Exception, said: str) -> None:

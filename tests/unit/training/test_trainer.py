@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from support.fake_training import At, FakeLoader, FakeNet, fake_trainer
@@ -16,6 +18,7 @@ from byoc_vision.errors import InputError
 from byoc_vision.report.record import Record
 from byoc_vision.training.callbacks.base import Callback
 from byoc_vision.training.callbacks.health.facts import Silence
+from byoc_vision.training.data_fingerprint import DataFingerprint
 from byoc_vision.training.predictions.collector import SplitPredictions
 from byoc_vision.training.signals import StopRequestedError, StopSignals
 from byoc_vision.training.trainer import Trainer
@@ -186,6 +189,71 @@ def test_a_complete_job_is_not_trained_again(tmp_path: Path) -> None:
     assert events.seen[0] == "train_begin 2"
     assert end_of(events).state == "finished"
     assert end_of(events).evaluations[0].epoch == 2, "the best model's predictions are made again"
+
+
+def with_data(trainer: Trainer, *, train: int, validation: int) -> Trainer:
+    """As if the job had so many images."""
+    rows = [np.array([[10 * split + n, 1] for n in range(count)]) for split, count in enumerate((train, validation))]
+    trainer.partition = replace(trainer.partition, fingerprint=DataFingerprint(*rows))
+    return trainer
+
+
+def test_added_validation_images_measure_the_best_epoch_again(tmp_path: Path) -> None:
+    with_data(fake_trainer(tmp_path, [1, 4]), train=4, validation=2).train()
+    resumed = with_data(fake_trainer(tmp_path, [2, 3], epochs="3"), train=5, validation=3)
+    resumed.train()
+    assert loaded(resumed) == [(3, 1), (3, 2)]
+    assert [epoch.validation["accuracy"] for epoch in resumed.history.records] == [0.25, 0.5, 0.75]
+    assert resumed.history.best == resumed.history.records[2], "0.75 of the same images is more than 0.5, not than 1"
+    assert artifact.load(tmp_path / "model")[0].metrics["validation:accuracy"] == 0.75
+
+
+def test_a_best_epoch_that_stays_the_best_is_kept_with_its_new_metrics(tmp_path: Path) -> None:
+    with_data(fake_trainer(tmp_path, [1, 4]), train=4, validation=2).train()
+    best = artifact.load(tmp_path / "model")[1]
+    with_data(fake_trainer(tmp_path, [3, 2], epochs="3"), train=4, validation=3).train()
+    again = with_data(fake_trainer(tmp_path, [3], epochs="3"), train=4, validation=3)
+    again.train()
+    config, kept = artifact.load(tmp_path / "model")
+    assert config.metrics["validation:accuracy"] == 0.75
+    assert torch.equal(kept["2.weight"], best["2.weight"])
+    assert again.history.best is not None
+    assert again.history.best.epoch == 2
+
+
+def test_a_checkpoint_of_other_data_ends_the_job_before_it_trains(tmp_path: Path) -> None:
+    with_data(fake_trainer(tmp_path, [1]), train=4, validation=2).train()
+    other = with_data(fake_trainer(tmp_path, [1]), train=3, validation=2)
+    with pytest.raises(InputError, match=r"other data: 1 of its 6 .* resume=weights"):
+        other.train()
+    assert loaded(other) == []
+
+
+def test_the_weights_of_a_checkpoint_are_trained_from_epoch_1(tmp_path: Path) -> None:
+    first = with_data(fake_trainer(tmp_path, [4]), train=4, validation=2)
+    first.train()
+    signals = StopSignals()
+    stop = At(1, 1, lambda: setattr(signals, "requested", True))
+    other = with_data(fake_trainer(tmp_path, [1], stop, resume="weights", signals=signals), train=3, validation=2)
+    other.checkpointer.load(other)
+    assert weights(other) == weights(first)
+    assert (other.progress.epoch, other.history.records, other.history.best) == (1, [], None)
+    other.train()
+    again = with_data(fake_trainer(tmp_path, [1], resume="weights"), train=3, validation=2)
+    again.train()
+    assert loaded(again) == [(1, 2)], "its own checkpoint is continued"
+    assert artifact.load(tmp_path / "model")[0].metrics["validation:accuracy"] == 0.25, "not the other job's model"
+
+
+def test_an_end_without_training_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fake_trainer(tmp_path, [1, 2]).train()
+    again = fake_trainer(tmp_path, [2], epochs="2")
+    again.first_weights = "random weights"
+    caplog.set_level("INFO")
+    again.train()
+    warned = [entry.getMessage() for entry in caplog.records if entry.levelname == "WARNING"]
+    assert [line for line in warned if line.startswith("All 2 epochs are done; nothing was trained")]
+    assert "random weights" not in caplog.text
 
 
 def test_in_another_batch_layout_the_epoch_restarts(tmp_path: Path) -> None:

@@ -180,9 +180,13 @@ class RecordStore:
             return header.used if fits else None
 
     def _stop(self, error: OSError) -> None:
-        with self._locked():
-            header = self._header()
-            self._write(self._index, 0, _HEADER.pack(*header._replace(full=1)))
+        try:
+            with self._locked():
+                header = self._header()
+                self._write(self._index, 0, _HEADER.pack(*header._replace(full=1)))
+        except OSError:  # the disk does not even take what was there before
+            logger.debug("The end of storing cannot be noted in %s", self.folder)
+            return
         if not header.full:
             logger.warning(
                 "Cannot store more decoded images in %s (%s): the others are decoded in each epoch. Give the job a "

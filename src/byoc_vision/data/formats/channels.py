@@ -185,8 +185,10 @@ def _is_extra(folder: Folder) -> bool:
 
 def _no_training_channel(channels: Mapping[str, Path | Folder]) -> str:
     there = ", ".join(sorted(channels)) or "none"
+    parents = {str(channel.parent) for channel in channels.values() if isinstance(channel, Path)}
+    where = f" in {min(parents)}" if parents else ""
     return (
-        f"the channel 'train' is missing (channels given: {there}). Expected:\n"
+        f"the channel 'train' is missing{where} (channels given: {there}). Expected:\n"
         "  train/                the training images, in class folders or with masks\n"
         "  train_annotation/     their masks, unless they are in train/masks/\n"
         "  validation/           optional: without it a share of the training images is held out\n"
@@ -198,9 +200,14 @@ def channels_in(folder: Path) -> dict[str, Path]:
     """A local folder as the channels of a job, by name.
 
     A folder of channels, such as a job's `input/data`, contains only folders with names of channels, including `train`.
+    Of a job's folder, and of its folder `input`, the channels below are read.
     Any other folder is the training channel, with the masks beside it if there are any.
     Raises InputError if it is not a folder or cannot be listed.
     """
+    if (folder / "input/data").is_dir():
+        folder = folder / "input/data"
+    elif folder.name == "input" and (folder / "data").is_dir():
+        folder = folder / "data"
     try:
         inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:

@@ -55,6 +55,7 @@ def find_and_check(
     input_sizes: Mapping[Task, Size] | None = None,
     balanced: bool = False,
     report_file: Path | None = None,
+    report_optional: bool = False,
 ) -> CheckedDataset:
     """Find the samples in the channels and check them, as `find_dataset` and `inspect` do.
 
@@ -62,6 +63,7 @@ def find_and_check(
         input_sizes: the model's input by task, height and width in pixels.
         balanced: as for `inspect`.
         report_file: the report is written here as JSON, also if the data are refused.
+        report_optional: whether a report that cannot be written costs a warning only.
 
     Raises:
         UserError: the data cannot be listed. Errors found in the files are in the report's `errors` instead.
@@ -69,7 +71,14 @@ def find_and_check(
     """
     with report_refusals(report_file):
         dataset = find_dataset(channels, options)
-        return check_dataset(dataset, options, input_sizes=input_sizes, balanced=balanced, report_file=report_file)
+        return check_dataset(
+            dataset,
+            options,
+            input_sizes=input_sizes,
+            balanced=balanced,
+            report_file=report_file,
+            report_optional=report_optional,
+        )
 
 
 def check_dataset(
@@ -79,6 +88,7 @@ def check_dataset(
     input_sizes: Mapping[Task, Size] | None = None,
     balanced: bool = False,
     report_file: Path | None = None,
+    report_optional: bool = False,
     seen: ScanResult | None = None,
 ) -> CheckedDataset:
     """Check a dataset that was found before, as `find_and_check` does.
@@ -91,9 +101,10 @@ def check_dataset(
         try:
             write_report(report_file, checked.report)
         except OSError as error:
-            raise ResourceError(
-                f"{report_file} cannot be written: {error.strerror or error}; make the folder writable"
-            ) from error
+            said = f"{report_file} cannot be written: {error.strerror or error}; make the folder writable"
+            if not report_optional:
+                raise ResourceError(said) from error
+            logger.warning(said)
     return checked
 
 

@@ -27,7 +27,7 @@ def find_warnings(report: PreflightReport, dataset: Dataset, options: DataOption
         *_sampling(report, options, inferred=not dataset.classes),
         *_copies(report),
     ]
-    warnings += [*_unseen(report), *_tones(report), *_sizes(report)]
+    warnings += [*_unseen(report), *_unvalidated(report), *_tones(report), *_sizes(report)]
     warnings += _coverage(report)
     if not balanced:
         warnings += _imbalance(report, dataset)
@@ -84,6 +84,24 @@ def _unseen(report: PreflightReport) -> Iterator[str]:
     yield (
         f"no training {'mask' if report.task == 'segmentation' else 'image'} shows the classes "
         f"{_few(names)}: the model cannot learn them; add images of them, or remove the classes"
+    )
+
+
+def _unvalidated(report: PreflightReport) -> Iterator[str]:
+    missing = [entry for entry in report.classes if entry.in_training and entry.images.get("validation") == 0]
+    if not missing:
+        return
+    names, checked = _few([_described(entry) for entry in missing]), report.checked["validation"]
+    if report.task == "classification":
+        shown = "no validation image shows"
+    elif checked < report.samples["validation"]:
+        shown = f"none of the {checked:,} validation masks read shows"
+    else:
+        shown = "no validation mask shows"
+    yield (
+        f"{shown} the classes {names}: no metric says whether the model finds them, and the best epoch is chosen "
+        f"without them ({len(report.classes) - len(missing):,} of {len(report.classes):,} classes are validated); add "
+        "validation images of them"
     )
 
 

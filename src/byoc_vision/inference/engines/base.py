@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EngineName = Literal["auto", "torch", "openvino"]
-EnginePrecision = Literal["auto", "float32", "bfloat16"]  # auto: the device's fastest
+NamedPrecision = Literal["float32", "bfloat16"]
+EnginePrecision = Literal["auto", NamedPrecision]  # auto: what the device is fastest in; see `load_engine`
 
 # A tensor if a GPU computes them: they stay on the GPU until postprocessing.
 Logits: TypeAlias = Union[np.ndarray, "Tensor"]

@@ -30,15 +30,21 @@ def load_engine(
     engine: auto is PyTorch on a GPU. On a CPU it is OpenVINO, if the artifact holds what it reads and its answers are
     PyTorch's; otherwise PyTorch, in float32 unless another precision is named.
     streams: how many images OpenVINO computes apart.
-    precision: of OpenVINO only if its answers are PyTorch's in float32; float32 otherwise.
-    Raises InputError for OpenVINO on a GPU, DataError where the artifact is damaged or OpenVINO was asked for and its
+    precision: auto on a CPU is the fastest that `choose_fastest` finds, on a GPU see `choose_precision`. Of OpenVINO
+    only if its answers are PyTorch's in float32; float32 otherwise.
+    A damaged OpenVINO form beside good weights is not used, with a warning.
+    Raises InputError for OpenVINO on a GPU, DataError if the weights are damaged or OpenVINO was asked for and its
     answers differ, and what `choose_device` raises.
     """
     on_cpu = device == "cpu" or (device is None and visible_gpus(os.environ) == 0)
     if engine == "openvino" and device is not None and not on_cpu:
         raise InputError(f"engine=openvino computes on the CPU, not on {device}; take engine=torch or auto")
     if engine == "openvino":
-        found = openvino_model.load(folder, config, threads, streams, precision)
+        found = None
+        try:
+            found = openvino_model.load(folder, config, threads, streams, precision)
+        except openvino_model.DamagedFormError as error:
+            logger.warning("%s; OpenVINO computes what it makes of the weights instead", error)
         return found or _convert(folder, config, threads, streams, precision)
     if engine == "auto" and on_cpu:
         try:
@@ -64,4 +70,4 @@ def _convert(
     net = TorchEngine.load(folder, config, "cpu").net
     expected = openvino_model.expected_logits(net, config)
     model = to_openvino(net, config)
-    return openvino_model.first_that_agrees(model, config.preprocess, expected, threads, streams, precision)
+    return openvino_model.engine_that_agrees(model, config.preprocess, expected, threads, streams, precision)

@@ -1,7 +1,7 @@
 """OpenVINO, on a CPU: one and a half to several times as fast as PyTorch there, and ready in a fraction of a second.
 
-Left to itself it takes bfloat16 wherever a processor has some instruction for it (AVX512-BF16 is often slower than
-float32), and float16 on ARM. So the precision is always named here.
+Left to itself it takes bfloat16 wherever a processor has some instruction for it, though float32 is faster on some of
+them, and float16 on ARM. So the precision is always named here.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from byoc_vision.system.machine import available_cores, has_amx_bfloat16
+from byoc_vision.system.machine import available_cores
 from byoc_vision.system.quiet_openvino import import_openvino
 
 if TYPE_CHECKING:
     import openvino
 
-    from byoc_vision.inference.engines.base import EnginePrecision
+    from byoc_vision.inference.engines.base import NamedPrecision
 
 # Pinned threads would wait for their own core while images are decoded on it.
 _OPTIONS: dict[str, Any] = {"ENABLE_CPU_PINNING": False}
@@ -46,20 +46,19 @@ class OpenVinoEngine:
         model: openvino.Model | Path,
         threads: int | None = None,
         streams: int = 1,
-        precision: EnginePrecision = "auto",
+        precision: NamedPrecision = "float32",
     ) -> None:
         """
         model: or the path of its .xml, with the .bin beside it; its weights are mapped, not read.
         threads: by default one for each core.
         streams: how many images are computed apart; see `choose_streams`.
-        precision: see `choose_cpu_precision`. A processor that cannot compute bfloat16 computes in float32, and `name`
-        says so.
+        precision: a processor that cannot compute bfloat16 computes in float32, and `name` says so.
         Raises RuntimeError if OpenVINO cannot compile the network in that precision.
         """
         core = _core()
         cores = {
             "INFERENCE_NUM_THREADS": threads or available_cores(),
-            "INFERENCE_PRECISION_HINT": _HINTS[choose_cpu_precision(precision)],
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
         }
         compiled = core.compile_model(model, "CPU", _TOGETHER | cores)
         self._precision: str = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
@@ -70,7 +69,12 @@ class OpenVinoEngine:
 
     @property
     def name(self) -> str:
-        return f"OpenVINO {_PRECISIONS.get(self._precision, self._precision)}"
+        return f"OpenVINO {self.precision}"
+
+    @property
+    def precision(self) -> str:
+        """What it computes in."""
+        return _PRECISIONS.get(self._precision, self._precision)
 
     @property
     def exact(self) -> bool:
@@ -130,13 +134,6 @@ def _infer(request: openvino.InferRequest, images: np.ndarray) -> np.ndarray:
     # share_inputs: no copy on the way in; what comes out is a copy, since the next batch overwrites it.
     logits: np.ndarray = request.infer([images], share_inputs=True, share_outputs=False)[0]
     return logits
-
-
-def choose_cpu_precision(precision: EnginePrecision) -> str:
-    """The precision of a name on this machine's CPU. auto: bfloat16 with AMX, float32 otherwise."""
-    if precision == "auto":
-        return "bfloat16" if has_amx_bfloat16() else "float32"
-    return precision
 
 
 def choose_streams(threads: int) -> int:

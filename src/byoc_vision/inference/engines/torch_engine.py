@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ from torch import Tensor, nn
 
 from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
-from byoc_vision.errors import DataError
+from byoc_vision.errors import DataError, InputError
 from byoc_vision.inference.engines.base import EnginePrecision, Logits
 from byoc_vision.models.build import build_model
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.precision import Precision, choose_device, choose_precision
+from byoc_vision.types import ModelSpec
 
 
 class TorchEngine:
@@ -43,12 +45,16 @@ class TorchEngine:
         """The engine of the artifact in `folder`. Call it in the same thread as `run`.
 
         threads: the maximum on a CPU. precision: see `choose_precision`.
-        Raises DataError if the weights do not fit the model in the model config.
+        Raises DataError if the weights are not those of the config's network, or not finite numbers.
         """
         if threads is not None:
             torch.set_num_threads(min(threads, torch.get_num_threads()))
         state = artifact.read_weights(folder)
-        net = build_model(config.model)
+        _check_weights(folder, config.model, state)
+        try:
+            net = build_model(config.model)
+        except InputError as error:
+            raise DataError(f"{folder / artifact.CONFIG_FILE}: {error}") from error
         try:
             net.load_state_dict(state)
         except RuntimeError as error:
@@ -80,3 +86,24 @@ class TorchEngine:
         self.run(images[:1])
         if len(images) > 1:
             self.run(images)
+
+
+def _check_weights(folder: Path, spec: ModelSpec, state: dict[str, Tensor]) -> None:
+    """Before the network is built, which may take any amount of memory.
+
+    Raises DataError if the head alone has more weights than the file, or a weight is not a finite number.
+    """
+    held, sides = sum(tensor.numel() for tensor in state.values()), (*spec.hidden_units, spec.outputs)
+    if max(max(sides), *(one * other for one, other in pairwise(sides)), 0) > held:
+        raise DataError(
+            f"{folder / artifact.CONFIG_FILE}: model.outputs={spec.outputs} and model.hidden_units="
+            f"{list(spec.hidden_units)} take more weights than the {held} in {artifact.WEIGHTS_FILE}; fetch or train "
+            "the model again"
+        )
+    for name, tensor in state.items():
+        # The sum is several times as fast, and finite only if its terms are.
+        if tensor.is_floating_point() and not (tensor.sum().isfinite() or tensor.isfinite().all()):
+            raise DataError(
+                f"{folder / artifact.WEIGHTS_FILE}: {name} holds values that are not finite numbers (NaN or infinite); "
+                "fetch or train the model again"
+            )

@@ -9,6 +9,8 @@ from byoc_vision.report import formatting
 from byoc_vision.report.charts import objective_name
 from byoc_vision.report.record import Finding, Record, State
 
+MOST_NAMED = 5  # classes that validation lacks
+
 Mood = Literal["good", "wait", "bad"]
 
 _STATES: dict[State, tuple[str, Mood]] = {
@@ -80,10 +82,20 @@ def duration_note(record: Record) -> str:
 
 def _where(record: Record) -> str:
     if record.best_epoch is not None:
-        return f"validation, after epoch {record.best_epoch}"
+        return f"validation, after epoch {record.best_epoch}{_coverage(record)}"
     if record.epochs or not record.evaluations:
         return "No epoch is complete, so there is no value"
     return f"on {formatting.count(record.evaluations[0].images)} images of {record.evaluations[0].split}"
+
+
+def _coverage(record: Record) -> str:
+    """How many of the classes the value is of, if not of all."""
+    missing = record.unvalidated_classes
+    if not missing:
+        return ""
+    total = len(record.classes)
+    names = ", ".join(missing[:MOST_NAMED]) + (", …" if len(missing) > MOST_NAMED else "")
+    return f", over {total - len(missing)} of {total} classes (without {names})"
 
 
 def _default_reason(record: Record) -> str:

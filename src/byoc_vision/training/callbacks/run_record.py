@@ -71,6 +71,7 @@ class RunRecord:
                 "reason": reason,
                 "best_epoch": best.epoch if best else None,
                 "validation": best.validation if best else {},
+                "unvalidated_classes": self._unvalidated_classes(),
                 "test": self.test,
                 "seconds": round(seconds, 1),
                 "gpu_seconds": round(seconds * self.gpus, 1),
@@ -80,6 +81,11 @@ class RunRecord:
                 "times": self.times(),
             }
         )
+
+    def _unvalidated_classes(self) -> list[str]:
+        """Known when validation images were evaluated in this start of the job."""
+        evaluated = self.evaluations.get("validation")
+        return [entry.name for entry in evaluated.classes if not entry.support] if evaluated else []
 
     def times(self) -> Times:
         """Of this start of the job, in this process."""

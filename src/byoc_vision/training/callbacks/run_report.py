@@ -1,6 +1,7 @@
 """metrics.json after each epoch, the predictions of the best model, and the page made of both.
 
-What cannot be written costs a warning: the job continues, and its model counts.
+What cannot be written costs a warning: the job continues, and its model counts. Only metrics.json must be there when
+the job ends.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from byoc_vision.atomic_write import written_or_named
 from byoc_vision.data.image_dataset import ImageDataset
 from byoc_vision.errors import UserError
-from byoc_vision.report.record import Record, write_record
+from byoc_vision.report.record import RECORD_FILE, Record, write_record
 from byoc_vision.training.callbacks.base import Callback
 from byoc_vision.training.predictions.collector import SplitPredictions
 from byoc_vision.training.predictions.thumbnails import write_augmented
@@ -60,17 +62,21 @@ class RunReport(Callback):
         if self._augmented is None:
             self._augmented = []
             self._or_warn(self._write_augmented)
-        self._write(record)
+        self._or_warn(lambda: self._write(record))
         if self._rendered is None or self._clock() - self._rendered >= self._rendering / RENDERING_SHARE:
             self._render()
 
     def train_end(self, record: Record) -> None:
-        self._write(record)
+        """Raises ResourceError if metrics.json cannot be written, unless the job failed: its own error matters more."""
+        if record.state == "failed":
+            self._or_warn(lambda: self._write(record))
+        else:
+            with written_or_named(self._folder / RECORD_FILE):
+                self._write(record)
         self._render()
 
     def _write(self, record: Record) -> None:
-        shown = record.model_copy(update={"augmented": self._augmented or []})
-        self._or_warn(lambda: write_record(self._folder, shown))
+        write_record(self._folder, record.model_copy(update={"augmented": self._augmented or []}))
 
     def _write_augmented(self) -> None:
         if self._images is not None:

@@ -223,7 +223,7 @@ class TestChannels:
     def test_the_training_channel_must_be_there(self, tmp_path: Path) -> None:
         with pytest.raises(InputError) as raised:
             find(touch(tmp_path, "validation/a/1.jpg", "images/1.jpg"))
-        assert "channel 'train' is missing (channels given: images, validation)" in str(raised.value)
+        assert f"channel 'train' is missing in {tmp_path} (channels given: images, validation)" in str(raised.value)
         assert "train_annotation/" in str(raised.value)
         with pytest.raises(InputError, match="channels given: none"):
             find_dataset({}, DataOptions())

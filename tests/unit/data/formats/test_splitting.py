@@ -47,17 +47,55 @@ def test_another_seed_is_another_split() -> None:
     assert hold_out(samples(100), 0.2, seed=1) != hold_out(samples(100), 0.2, seed=2)
 
 
-@given(st.lists(st.integers(0, 4), min_size=2, max_size=200), shares, seeds)
-def test_classes_keep_their_shares(labels: list[int], share: float, seed: int) -> None:
-    assume(max(Counter(labels).values()) > 1)
+@given(st.lists(st.integers(0, 30), min_size=2, max_size=200), shares, seeds)
+def test_the_share_of_the_whole_is_kept_and_each_class_gives_one(labels: list[int], share: float, seed: int) -> None:
+    sizes = Counter(labels)
+    assume(max(sizes.values()) > 1)
     whole = labelled(labels)
     train, validation = hold_out(whole, share, seed)
     assert is_ordered_partition(train, validation, whole)
-    kept = Counter(sample.label for sample in train)
+    assert hold_out(whole, share, seed) == (train, validation)
+    wanted = min(max(1, round(len(whole) * share)), len(whole) - 1)
+    assert len(validation) == min(wanted, sum(size - 1 for size in sizes.values()))
+    kept, held_out = (Counter(sample.label for sample in part) for part in (train, validation))
+    divisible = [label for label, size in sizes.items() if size > 1]
+    assert all(kept[label] for label in sizes)
+    assert all(held_out[label] for label in divisible) or wanted < len(divisible)
+
+
+@given(st.lists(st.integers(10, 60), min_size=1, max_size=6), st.floats(0.1, 0.8), seeds)
+def test_classes_keep_their_shares(sizes: list[int], share: float, seed: int) -> None:
+    _, validation = hold_out(labelled([label for label, size in enumerate(sizes) for _ in range(size)]), share, seed)
     held_out = Counter(sample.label for sample in validation)
-    for label, count in Counter(labels).items():
-        assert kept[label] >= 1
-        assert abs(held_out[label] - min(count * share, count - 1)) <= 1
+    exact = len(validation) / sum(sizes)
+    assert all(abs(held_out[label] - size * exact) <= 1 for label, size in enumerate(sizes))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "share", "images", "classes"),
+    [
+        ([2] * 100, 0.2, 40, 40),
+        ([3] * 50, 0.2, 30, 30),
+        ([2] * 1500, 0.2, 600, 600),
+        ([3] * 50, 0.34, 51, 50),
+        ([40, 2], 0.2, 8, 2),
+        ([1000, 5, 5, 2, 1], 0.1, 101, 4),
+    ],
+    ids=["100 of 2", "50 of 3", "1500 of 2", "50 of 3, enough for all", "one is rare", "several are rare"],
+)
+def test_small_classes_do_not_move_the_share(sizes: list[int], share: float, images: int, classes: int) -> None:
+    _, validation = hold_out(labelled([label for label, size in enumerate(sizes) for _ in range(size)]), share, 0)
+    assert len(validation) == images
+    assert len({sample.label for sample in validation}) == classes
+
+
+@given(seeds)
+def test_a_rare_class_in_groups_is_validated(seed: int) -> None:
+    whole = tuple(Sample(Path(f"{index}.jpg"), label=int(index >= 40), group=str(index // 2)) for index in range(44))
+    train, validation = hold_out(whole, 0.2, seed)
+    assert {sample.label for sample in train} == {sample.label for sample in validation} == {0, 1}
+    assert not {sample.group for sample in train} & {sample.group for sample in validation}
+    assert 9 <= len(validation) <= 10
 
 
 @given(st.lists(st.sampled_from("abcdef"), min_size=2, max_size=100), shares, seeds)

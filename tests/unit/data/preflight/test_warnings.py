@@ -172,3 +172,29 @@ def test_what_is_left_out_is_named() -> None:
 def test_a_wrong_number_of_samples() -> None:
     (found,) = warnings(report(), DataOptions(num_training_samples=3))
     assert found == "num_training_samples is 3, found and used: 0"
+
+
+def test_classes_without_a_validation_image_are_named() -> None:
+    classes = [
+        ClassReport(name, None, {"train": 50, "validation": number}, None)
+        for name, number in {"ok": 10, "crack": 0, "dent": 0}.items()
+    ]
+    (warning,) = warnings(report(classes=classes))
+    assert warning.startswith(
+        "no validation image shows the classes crack, dent: no metric says whether the model finds them"
+    )
+    assert "1 of 3 classes are validated" in warning
+
+
+@pytest.mark.parametrize(
+    ("checked", "words"),
+    [(20, "no validation mask shows the classes car (value 1)"), (5, "none of the 5 validation masks read shows")],
+)
+def test_validation_masks_without_foreground_are_named(checked: int, words: str) -> None:
+    classes = [
+        ClassReport("background", 0, {"train": 100, "validation": checked}, 0.5),
+        ClassReport("car", 1, {"train": 90, "validation": 0}, 0.5),
+    ]
+    seen = report("segmentation", classes=classes, checked={"train": 100, "validation": checked})
+    (warning,) = [line for line in warnings(seen) if "validat" in line]
+    assert words in warning

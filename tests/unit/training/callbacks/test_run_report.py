@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.tracked import record_of
 
+from byoc_vision.errors import ResourceError
 from byoc_vision.report import page
 from byoc_vision.report.record import read_record
 from byoc_vision.training.callbacks.run_report import RunReport
@@ -34,9 +35,22 @@ def test_the_end_is_written(tmp_path: Path) -> None:
     assert (read_record(tmp_path).state, read_record(tmp_path).reason) == ("failed", "learning_rate: too high")
 
 
-def test_a_full_disk_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_costs_a_warning_while_the_job_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("")
-    RunReport(tmp_path / "file", (), page=False).train_end(record_of(1, state="finished"))
+    RunReport(tmp_path / "file", ()).epoch_end(record_of(1))
+    assert "could not be written" in caplog.text
+
+
+def test_a_job_needs_its_metrics_at_its_end(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    report = RunReport(tmp_path / "file", (), page=False)
+    with pytest.raises(ResourceError, match=r"file/metrics\.json could not be written .*[\d,]+ bytes are free"):
+        report.train_end(record_of(1, state="finished"))
+
+
+def test_the_error_of_a_job_that_failed_matters_more(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    RunReport(tmp_path / "file", (), page=False).train_end(record_of(1, state="failed", reason="diverged"))
     assert "could not be written" in caplog.text
 
 

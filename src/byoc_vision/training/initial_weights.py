@@ -1,0 +1,161 @@
+"""The weights that a job starts from: an earlier model of ours in a channel, else pretrained ones, else random ones."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from byoc_vision import artifact
+from byoc_vision.artifact import ModelConfig
+from byoc_vision.errors import DataError, InputError, ResourceError
+from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.job import Job
+from byoc_vision.models.build import build_model
+from byoc_vision.models.names import canonical_spec
+from byoc_vision.models.pretrained import ARCHIVES, PretrainedInfo, load_pretrained
+from byoc_vision.training import resolve_config
+from byoc_vision.types import ClassInfo, ModelSpec
+
+logger = logging.getLogger(__name__)
+
+
+def load_weights(
+    net: nn.Module, spec: ModelSpec, classes: tuple[ClassInfo, ...], job: Job, hyperparameters: Hyperparameters
+) -> PretrainedInfo | None:
+    """Fill a network as the job asks for it; None if it starts from random weights.
+
+    Args:
+        net: the network of `spec`, with random weights.
+        classes: of the data.
+
+    Raises:
+        UserError: the channel's model cannot continue this job, or the weights that it asks for are not there.
+    """
+    if (channel := job.channels.get("model")) is not None:
+        if "pretrained" in job.folders:
+            logger.warning("The channel pretrained is not read: training continues from the channel %s", channel.name)
+        return continue_from(channel.path, channel.name, net, spec, classes)
+    folder = job.folders.get("pretrained")
+    if hyperparameters.pretrained is False:
+        if folder is not None:
+            logger.warning("The channel pretrained is not read, because of pretrained=false")
+        return None
+    try:
+        info = load_pretrained(
+            net,
+            spec,
+            channel=folder,
+            baked=resolve_config.baked_weights(),
+            allow_hub=hyperparameters.pretrained is True,
+        )
+    except ResourceError:
+        if hyperparameters.pretrained is True or folder is not None:
+            raise
+        return None
+    return info
+
+
+def first_weights(pretrained: PretrainedInfo | None, hyperparameters: Hyperparameters) -> str:
+    """Where a job without a checkpoint starts from, in words; empty if it asks for random weights."""
+    if pretrained is not None:
+        return pretrained.source
+    if hyperparameters.pretrained is False:
+        return ""
+    return "random weights: neither a `pretrained` channel nor the Docker image has any for it"
+
+
+def continue_from(
+    folder: Path, name: str, net: nn.Module, spec: ModelSpec, classes: tuple[ClassInfo, ...]
+) -> PretrainedInfo:
+    """Load an earlier model: whole if its classes are those of the data, else all but its head.
+
+    Args:
+        folder: of the channel `name`: a model.tar.gz, or its files.
+
+    Raises:
+        InputError: there is not exactly one model, or it has another architecture than the job.
+        DataError: the archive or the model is damaged, or not one that this image trained.
+    """
+    source = _only_model(folder, name)
+    try:
+        config, tensors = artifact.load(source)
+    except DataError as error:
+        raise DataError(f"channel {name}: {source.name}: {error}") from error
+    _check_architecture(config, spec, name)
+    same = config.class_names == tuple(entry.name for entry in classes)
+    head: set[str] = set() if same else head_of(net, spec)
+    _load(net, tensors, head, f"channel {name}: {source.name}")
+    what = f"{source.name} in the channel {name}, {_describe(config.model)}"
+    if same:
+        logger.info("Training continues from %s: the whole network, as the classes are the same", what)
+    else:
+        logger.info(
+            "Training continues from %s: all but the head, which starts from random weights, as the classes differ "
+            "(the model's: %s; the data's: %s)",
+            what,
+            _few(config.class_names),
+            _few(entry.name for entry in classes),
+        )
+    return PretrainedInfo(what, config.preprocess.mean, config.preprocess.std)
+
+
+def head_of(net: nn.Module, spec: ModelSpec) -> set[str]:
+    """The names of the tensors whose shape depends on the number of outputs."""
+    with torch.device("meta"):
+        larger = build_model(spec.model_copy(update={"outputs": spec.outputs + 1})).state_dict()
+    return {name for name, tensor in net.state_dict().items() if larger[name].shape != tensor.shape}
+
+
+def _only_model(folder: Path, name: str) -> Path:
+    """The archive or the folder of the one model in a channel."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    found = [path.parent for path in files if path.name == artifact.CONFIG_FILE]
+    found += [path for path in files if path.name.endswith(ARCHIVES)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        models = ", ".join(str(path.relative_to(folder)) for path in found)
+        raise InputError(f"The channel {name} holds {len(found)} models ({models}); leave one")
+    held = _few(str(path.relative_to(folder)) for path in files) or "nothing"
+    raise InputError(
+        f"The channel {name} holds no model of this image (it holds: {held}). Give it the model.tar.gz of an earlier "
+        "job, or use the channel `pretrained` for a .safetensors file of another origin"
+    )
+
+
+def _check_architecture(config: ModelConfig, spec: ModelSpec, name: str) -> None:
+    theirs, ours = canonical_spec(config.model), canonical_spec(spec)
+    alike = ("task", "architecture", "encoder", "hidden_units")
+    if any(getattr(theirs, field) != getattr(ours, field) for field in alike):
+        raise InputError(
+            f"The channel {name} holds a model with {_describe(theirs)}, but the job trains {_describe(ours)}; "
+            "give the job the model's hyperparameters, or leave the channel out"
+        )
+
+
+def _load(net: nn.Module, tensors: dict[str, Tensor], head: set[str], source: str) -> None:
+    state = net.state_dict()
+    wanted = [name for name in state if name not in head]
+    wrong = [name for name in wanted if name not in tensors or tensors[name].shape != state[name].shape]
+    if wrong:
+        raise DataError(
+            f"{source}: {len(wrong)} of its {len(wanted)} tensors are missing or have another shape ({_few(wrong)}); "
+            "train with the image and the image_size of the earlier job"
+        )
+    net.load_state_dict({**state, **{name: tensors[name] for name in wanted}})
+
+
+def _describe(spec: ModelSpec) -> str:
+    """`task=classification, model=resnet18`, in the words of the hyperparameters."""
+    text = f"task={spec.task}, model={spec.architecture}"
+    text += f", encoder={spec.encoder}" if spec.encoder else ""
+    return text + (f", hidden_units={','.join(map(str, spec.hidden_units))}" if spec.hidden_units else "")
+
+
+def _few(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:6]) + (", …" if len(listed) > 6 else "")
