@@ -61,5 +61,5 @@ def _ask(port: int, content: bytes) -> float:
     except (OSError, http.client.HTTPException) as error:
         raise LoadError(f"no response: {error!r}") from error
     if response.status != 200:
-        raise LoadError(f"answered with {response.status}: {body[:200]!r}")
+        raise LoadError(f"the server returned {response.status}: {body[:200]!r}")
     return ended

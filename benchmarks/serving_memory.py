@@ -66,17 +66,17 @@ def beside_bare(name: str, seconds: float, folder: Path) -> dict[str, Any]:
 def over_requests(count: int, folder: Path) -> dict[str, Any]:
     """Ten measurements of the server's memory, spread over a number of requests."""
     served = make("tiny", folder)
-    seen, answered, seconds = [], 0, 0.0
+    seen, responses, seconds = [], 0, 0.0
     with start(OURS, served, folder / OURS) as server:
         for sample in range(1, SAMPLES + 1):
-            while answered < count * sample / SAMPLES:
+            while responses < count * sample / SAMPLES:
                 load = wrk.load(server.url, served.images, CONNECTIONS, PIECE)
-                answered, seconds = answered + load.requests, seconds + load.seconds
+                responses, seconds = responses + load.requests, seconds + load.seconds
             memory = {what: round(value, 1) for what, value in memory_of(server).items()}
-            seen.append({"requests": answered} | memory)
-            print(f"{answered:,} requests: rss {memory['rss']:.0f} MB", flush=True)
+            seen.append({"requests": responses} | memory)
+            print(f"{responses:,} requests: rss {memory['rss']:.0f} MB", flush=True)
     growth = seen[-1]["rss"] / seen[0]["rss"]
-    return {"megabytes": seen, "requests_per_second": round(answered / seconds), "last / first": round(growth, 3)}
+    return {"megabytes": seen, "requests_per_second": round(responses / seconds), "last / first": round(growth, 3)}
 
 
 def main() -> None:
