@@ -1,15 +1,15 @@
-"""Whether speed costs accuracy: the same job trained fast, and in plain eager float32, with three seeds.
+"""Compares the accuracy of the same job trained fast and in plain eager float32, with three seeds.
 
     .venv/bin/python benchmarks/accuracy.py CHANNELS HYPERPARAMETERS.json [--output benchmarks/results/NAME.json]
 
-CHANNELS is a folder of channels (train, validation, …), such as a job has below /opt/ml/input/data.
+CHANNELS is a folder of channels (train, validation, …), like a job's /opt/ml/input/data.
 
 plain     float32, contiguous tensors, an optimiser that is not fused, images decoded in each epoch
 fast      as a job trains by default on this machine
-bfloat16  as a job trains where the hardware multiplies bfloat16; elsewhere it is emulated, slowly, with the same result
+bfloat16  as a job trains on hardware with bfloat16; elsewhere it is emulated, slowly, with the same result
 
-All three draw the same images in the same order, augmented alike, from the same first weights. A seed's figure is the
-validation figure of its last epoch; the table gives their mean and spread.
+All three use the same images in the same order, the same augmentation, and the same initial weights. The value of a
+seed is the validation metric of its last epoch; the table gives their mean and spread.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class PlainStep(Step):
-    """A step as the usual projects write it."""
+    """A step as in most projects."""
 
     def _gradients(self, images: torch.Tensor, targets: torch.Tensor, weight: float) -> torch.Tensor:
         loss: torch.Tensor = self.loss(self.model(images.to(self.device)), targets.to(self.device))
@@ -55,7 +55,7 @@ class PlainStep(Step):
 
 
 def make_plain(trainer: Trainer) -> None:
-    """Take out of a trainer what makes it fast."""
+    """Remove a trainer's optimisations for speed."""
     trainer.step.model.to(memory_format=torch.contiguous_format)
     for group in trainer.step.optimizer.param_groups:
         group.update(fused=False, foreach=False)
@@ -65,7 +65,7 @@ def make_plain(trainer: Trainer) -> None:
 def figures_of(
     dataset: Dataset, channels: dict[str, Channel], raw: dict[str, Any], variant: str, seed: int
 ) -> tuple[dict[str, float], float]:
-    """The validation figures after the last epoch, and the seconds that it all took."""
+    """The validation metrics after the last epoch, and the seconds of the whole training."""
     hyperparameters = hp.parse(raw | VARIANTS[variant] | {"seed": seed})
     started = time.perf_counter()
     seed_everything(seed)
@@ -99,7 +99,7 @@ def main() -> None:
     dataset = find_and_check(job.folders, resolve_config.data_options(hyperparameters)).dataset
     objective = resolve_config.objective(hyperparameters, dataset).name.removeprefix("validation:")
     results: dict[str, dict[str, Any]] = {}
-    for seed in options.seeds:  # in turns, so that what else the machine does falls on all of them alike
+    for seed in options.seeds:  # in turns, so that other work on the machine affects all variants equally
         for variant in options.variants:
             figures, seconds = figures_of(dataset, channels, raw, variant, seed)
             value = figures[objective]

@@ -1,7 +1,7 @@
-"""Requests that arrive at random times, however fast they are answered: the same load for every server.
+"""Sends requests at random times, independent of the responses: the same load for every server.
 
-wrk asks again as soon as it has an answer, so that a slow server is asked less. Here the times are drawn beforehand (a
-Poisson process), and a request's latency counts from the time at which it was due.
+wrk sends the next request when it has a response, so a slow server gets fewer requests. Here the times are drawn in
+advance (a Poisson process), and a request's latency starts at its scheduled time.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def arrive(port: int, path: str, images: Sequence[bytes], rate: float, seconds: 
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that so many percent do not exceed."""
+    """The smallest value that `percent` of the values do not exceed."""
     rank = math.ceil(len(values) * percent / 100)
     return sorted(values)[max(rank, 1) - 1]
 
@@ -50,7 +50,7 @@ def request(path: str, image: bytes) -> bytes:
 
 
 def _ask(port: int, content: bytes) -> float:
-    """When the answer was there. Raises LoadError where it is an error."""
+    """The time of the response. Raises LoadError if it is an error."""
     try:
         with socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection:
             connection.sendall(content)
@@ -59,7 +59,7 @@ def _ask(port: int, content: bytes) -> float:
                 body = response.read()
                 ended = time.perf_counter()
     except (OSError, http.client.HTTPException) as error:
-        raise LoadError(f"no answer: {error!r}") from error
+        raise LoadError(f"no response: {error!r}") from error
     if response.status != 200:
-        raise LoadError(f"answered with {response.status}: {body[:200]!r}")
+        raise LoadError(f"the server returned {response.status}: {body[:200]!r}")
     return ended

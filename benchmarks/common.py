@@ -1,4 +1,4 @@
-"""What the training benchmarks share: drawn images of usual sizes, and what to say of the machine."""
+"""Shared by the training benchmarks: drawn images of common sizes, and a description of the machine."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ CLASSES: dict[Task, tuple[ClassInfo, ...]] = {
     "segmentation": (ClassInfo("background", 0), ClassInfo("object", 255)),
     "classification": tuple(ClassInfo(f"class_{index}") for index in range(10)),
 }
-_DRAWN = 16  # different images; the others are copies, each a file of its own
+_DRAWN = 16  # different images; the others are copies, each in its own file
 
 
 def draw(folder: Path, task: Task, count: int, size: tuple[int, int]) -> Dataset:
-    """`count` JPEG images of `size`, with PNG masks or one of ten labels, a few of them to validate on."""
+    """`count` JPEG images of `size`, with PNG masks or one of ten labels; a few of them are for validation."""
     encoded = [encode(size, index) for index in range(min(_DRAWN, count))]
     samples = []
     for index in range(count):
@@ -53,7 +53,7 @@ def encode(size: tuple[int, int], seed: int) -> tuple[bytes, bytes]:
 
 
 def about() -> dict[str, Any]:
-    """The date, the hardware and the versions that figures belong to."""
+    """The date, the hardware and the versions of the measurements."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "date": date.today().isoformat(),

@@ -1,9 +1,9 @@
-"""What reading an image costs: our checked, upright, RGB reading against bare OpenCV and against Pillow.
+"""Compares the time to read an image with our reader (checked, upright, RGB), with plain OpenCV and with Pillow.
 
     .venv/bin/python benchmarks/decoding.py [--output benchmarks/results/decoding.json]
 
 One thread, a drawn JPEG of 1918 × 1280 (Carvana's size) and one of 500 × 375 (a pet's). The readers take turns, so that
-what else the machine does falls on all of them alike; a figure is the median of its turns.
+other work on the machine affects all of them equally; each value is the median of its turns.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ READERS: dict[str, Callable[[bytes], np.ndarray]] = {
 
 
 def measure(data: bytes) -> dict[str, float]:
-    """Milliseconds an image, by reader."""
+    """Milliseconds per image, by reader."""
     seconds: dict[str, list[float]] = {name: [] for name in READERS}
     for _ in range(TURNS):
         for name, read in READERS.items():

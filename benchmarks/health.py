@@ -1,9 +1,9 @@
-"""What the health rules add to a training step: the same step with and without them, taking turns.
+"""Measures the time that the health rules add to a training step: the same step with and without them, in turns.
 
     .venv/bin/python benchmarks/health.py [--output benchmarks/results/health.json]
 
-Real steps of a job's parts on random images, on the GPU where there is one. Steps with and without the rules
-take turns; the ratio is the median over blocks of steps, each with one look at tensors in it.
+Real steps of a job on random images, on the GPU if there is one. Steps with and without the rules take turns; the ratio
+is the median over blocks of steps, each of which inspects tensors once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def build(task: Task, architecture: str, encoder: str | None) -> tuple[Step, Step, StepWatch]:
-    """A step, and the same step with the rules looking on."""
+    """A step, and the same step with the rules."""
     net = build_model(canonical_spec(ModelSpec(task=task, architecture=architecture, encoder=encoder, outputs=2)))
     device = choose_device()
     model: nn.Module = Normalized(net, MEAN, STD).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -52,7 +52,7 @@ def batch_of(task: Task, size: int, count: int) -> Batch:
 
 
 def seconds(step: Step, batch: Batch, steps: int) -> float:
-    """Of one step: on a CPU of its own time, in which other work on the machine does not count."""
+    """The seconds of one step; on a CPU, the process's CPU time, which excludes other work on the machine."""
     clock = time.perf_counter if step.device.type == "cuda" else time.process_time
     started = clock()
     for _ in range(steps):
@@ -69,19 +69,19 @@ def measure(
     batch = batch_of(task, size, count)
     alone.begin()
     for step in (alone, watched):
-        seconds(step, batch, 5)  # with the looks at the first steps
+        seconds(step, batch, 5)  # including the inspections of the first steps
     times: dict[str, list[float]] = {"alone": [], "watched": []}
     interval = observer.interval
-    for pair in range(blocks * interval):  # each block holds one look
+    for pair in range(blocks * interval):  # each block has one inspection
         order = (("alone", alone), ("watched", watched))
         for kind, step in order if pair % 2 else reversed(order):
             times[kind].append(seconds(step, batch, 1))
-    # Of each block the sum, with its look; of the blocks the median, which passes over those that were disturbed.
+    # The sum over each block, and the median of the blocks, which ignores blocks disturbed by other work.
     starts = range(0, blocks * interval, interval)
     sums = {kind: [sum(taken[start : start + interval]) for start in starts] for kind, taken in times.items()}
     ratio = statistics.median(after / before for before, after in zip(sums["alone"], sums["watched"], strict=True))
     name = architecture + (f" {encoder}" if encoder else "")
-    print(f"{name}, {count} images of {size}: × {ratio:.4f}, a look in one step of {interval}", flush=True)
+    print(f"{name}, {count} images of {size}: × {ratio:.4f}, tensors inspected in one step of {interval}", flush=True)
     return {
         "model": name,
         "size": size,
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # threads that wait for each other would count as work
+    torch.set_num_threads(1)  # waiting threads would count as work
     cases: list[tuple[Task, str, str | None]] = [
         ("classification", "resnet18", None),
         ("segmentation", "unet", "mobilenet_v2"),

@@ -1,10 +1,10 @@
-"""What a process takes beside the tensors that `byoc-vision describe instances` counts, training and serving on a CPU.
+"""Measures a process's memory beside the tensors that `byoc-vision describe instances` counts, on a CPU.
 
     python benchmarks/instance_memory.py [--output FILE]
 
-Each case runs in a process of its own: real training steps on random images, or a real artifact that answers. The
-peak of its resident memory, as the kernel tells it (VmHWM), above what it has when all is imported and nothing is
-built, is compared with what is counted on fake tensors.
+Each case runs in its own process: real training steps on random images, or real predictions of an artifact. The
+benchmark takes the kernel's peak of resident memory (VmHWM), subtracts the memory after all imports, and compares the
+rest with the count on fake tensors.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ CASES = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--case", help=argparse.SUPPRESS)  # of a process that measures itself
+    parser.add_argument("--case", help=argparse.SUPPRESS)  # for a process that measures itself
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case:
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def compared(case: Case) -> dict[str, Any]:
-    """In MiB: what is counted, what the process has before, and its peak above that."""
+    """In MiB: the count, the process's memory before, and its peak above that."""
     counted = case.counted().peak
     with tempfile.TemporaryDirectory() as folder:
         if case.purpose == "serve":
@@ -105,7 +105,7 @@ def compared(case: Case) -> dict[str, Any]:
 
 
 def train(case: Case) -> tuple[int, int]:
-    """The process's memory before and at its peak, in bytes, of two real steps."""
+    """The process's memory before two real steps and at its peak, in bytes."""
     import torch
 
     from byoc_vision.describe.step_memory import empty_batch, normalized, training_step
@@ -124,7 +124,7 @@ def train(case: Case) -> tuple[int, int]:
 
 
 def serve(case: Case, folder: Path) -> tuple[int, int]:
-    """The process's memory before and at its peak, in bytes, of three answers by the engine that a CPU gets."""
+    """The process's memory before three predictions by the CPU's default engine and at its peak, in bytes."""
     import numpy as np
 
     from byoc_vision.inference.predictor import Predictor
@@ -138,13 +138,13 @@ def serve(case: Case, folder: Path) -> tuple[int, int]:
 
 
 def memory(name: str) -> int:
-    """Bytes, as the kernel tells them of this process: proc_pid_status(5)."""
+    """A value of this process in bytes, from the kernel: proc_pid_status(5)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 def leave_artifact(case: Case, folder: Path) -> None:
-    """A model with random weights, as a job leaves it, with OpenVINO's form of it."""
+    """An artifact with random weights, like a job's, with its OpenVINO model."""
     from byoc_vision import artifact
     from byoc_vision.artifact import ModelConfig
     from byoc_vision.models.build import build_model

@@ -1,10 +1,10 @@
-"""The memory of a job's processes at the end of each epoch, and what it made the machine swap.
+"""Measures the memory of a job's processes at the end of each epoch, and how much the machine swaps.
 
     .venv/bin/python benchmarks/memory.py [--epochs 8] [--output benchmarks/results/memory.json]
 
-A real `train` on drawn images of 1918 × 1280 with masks, two loader processes, the cache as a job has it by default.
-rss: resident memory of the training process; pss: of all the job's processes, shared pages counted once. Both in MB, as
-Linux tells them (proc_pid_smaps_rollup(5)).
+A real `train` on drawn images of 1918 × 1280 with masks, two loader processes, the cache with its default settings.
+rss: resident memory of the training process; pss: of all the job's processes, shared pages counted once. Both in MB,
+from Linux (proc_pid_smaps_rollup(5)).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EPOCH = re.compile(r"epoch=(\d+) ")
 
 
 def make_job(root: Path, count: int, epochs: int) -> None:
-    """Images and masks of a job in the folders that `train` reads."""
+    """Create a job's images and masks in the folders that `train` reads."""
     draw(root / "drawn", "segmentation", count, CARVANA)
     data = root / "input/data"
     data.mkdir(parents=True)
@@ -38,7 +38,7 @@ def make_job(root: Path, count: int, epochs: int) -> None:
 
 
 def swapped_out() -> int:
-    """Pages that the machine wrote to swap since it was started."""
+    """Pages that the machine has written to swap since its start."""
     found = re.search(r"^pswpout (\d+)$", Path("/proc/vmstat").read_text(), re.MULTILINE)
     return int(found[1]) if found else 0
 
@@ -62,7 +62,7 @@ def epochs_of(root: Path) -> list[dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--images", "--pictures", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()

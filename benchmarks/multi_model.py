@@ -1,10 +1,10 @@
-"""Our multi-model server and multi-model-server with ten models each: speed, memory, and the time to load.
+"""Compares our multi-model server and multi-model-server with ten models each: speed, memory, and the time to load.
 
     .venv/bin/python benchmarks/multi_model.py [--seconds 4] [--turns 5] [--output benchmarks/results/multi_model.json]
 
-ResNet-18 at 224 with random weights, drawn JPEG images of 500 × 375. Both servers run, and take turns at being asked
-by 1 connection, by 8 that want the same model, and by 8 that want another one each time. Memory is the proportional set
-size of all processes. multi-model-server must be installed (docker/multi-model-server.lock) and needs Java.
+ResNet-18 at 224 with random weights, drawn JPEG images of 500 × 375. Both servers run and get requests in turns: from 1
+connection, from 8 for the same model, and from 8 for a different model each time. Memory is the proportional set size
+of all processes. multi-model-server must be installed (docker/multi-model-server.lock) and needs Java.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from byoc_vision.models.build import build_model
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.types import ClassInfo, ModelSpec
 
-PORTS = {"own": 18080, "mms": 18081}  # multi-model-server takes none above 32767
+PORTS = {"own": 18080, "mms": 18081}  # multi-model-server accepts none above 32767
 MODELS = 10
 LOADS = {"1 connection": (1, 1), "8 connections, 1 model": (8, 1), "8 connections, 10 models": (8, MODELS)}
 START_SECONDS = 120
 
 
 class Server:
-    """A multi-model server with a process group of its own."""
+    """A multi-model server in its own process group."""
 
     def __init__(self, name: str, root: Path) -> None:
         self.port = PORTS[name]
@@ -99,7 +99,7 @@ class Server:
 
 
 def _proportional(process: int) -> int:
-    """kB; 0 where the process has just ended."""
+    """The memory in kB; 0 if the process has just ended."""
     try:
         lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     except OSError:

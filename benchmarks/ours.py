@@ -1,4 +1,4 @@
-"""Our training as a job runs it, an epoch or a step at a time."""
+"""Our training as in a job, one epoch or one step at a time."""
 
 from __future__ import annotations
 
@@ -72,21 +72,21 @@ class Ours:
 
     @property
     def data_wait(self) -> float:
-        """Of the last epoch, 0–1."""
+        """The value of the last epoch, 0–1."""
         return self._trainer.timer.throughput.data_wait
 
     def epoch(self) -> float:
-        """Train an epoch; its images a second."""
+        """Train an epoch. Returns the images per second."""
         self._epoch += 1
         train(self._trainer, self._epoch)
         return self._trainer.timer.throughput.images_per_second
 
     def steps(self) -> float:
-        """As many steps as an epoch has, on one batch that lies on the device; their images a second."""
+        """Run an epoch's number of steps on one batch that is on the device. Returns the images per second."""
         return self._steps(self._trainer.step)
 
     def compiled(self) -> float:
-        """As `steps`, with the model compiled by torch.compile, which happens in the first call."""
+        """Like `steps`, with the model compiled by torch.compile in the first call."""
         if self._compiled is None:
             model = torch.compile(self._trainer.step.model)
             self._compiled = replace(self._trainer.step, model=model)

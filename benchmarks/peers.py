@@ -50,7 +50,7 @@ class _AsPairs(TorchDataset[tuple[Tensor, Tensor]]):
 class Timm:
     """timm's data set, loader, model and optimiser, in the loop of its train.py with --amp --channels-last.
 
-    Where a CPU does not multiply bfloat16 itself there is no AMP: it would be many times slower.
+    Without AMP on CPUs that lack bfloat16 instructions: it would be many times slower.
     """
 
     def __init__(self, dataset: Dataset, folder: Path, model: str, size: int, batch: int, workers: int) -> None:
@@ -93,7 +93,7 @@ class Timm:
 def timm_script(
     checkout: Path, dataset: Dataset, folder: Path, model: str, size: int, batch: int, workers: int
 ) -> float:
-    """Images a second of the second epoch, as train.py of a checkout of timm tells them."""
+    """The images per second of the second epoch, from the log of train.py in a checkout of timm."""
     device = choose_device().type
     command = [sys.executable, str(checkout / "train.py"), "--data-dir", str(class_folders(dataset, folder))]
     command += ["--model", model, "--num-classes", str(len(dataset.classes)), "--img-size", str(size)]

@@ -1,4 +1,4 @@
-"""Training as the usual projects write it: eager float32, with PIL."""
+"""Training as in most projects: eager float32, with PIL."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from byoc_vision.types import Task
 
 
 class PlainImages(TorchDataset[tuple[Tensor, Tensor]]):
-    """As the usual projects read images: with PIL, in each epoch, to float32."""
+    """Reads images as most projects do: with PIL, in each epoch, to float32."""
 
     def __init__(self, dataset: Dataset, size: int) -> None:
         self.dataset = dataset
@@ -81,7 +81,7 @@ class Plain:
 
 
 def rate(batches: Iterable[tuple[Tensor, Tensor]], step: Callable[[Tensor, Tensor], object]) -> float:
-    """Images a second, the GPU's last work included."""
+    """The images per second, including the GPU's last work."""
     started, seen = time.perf_counter(), 0
     for images, targets in batches:
         step(images, targets)

@@ -1,10 +1,10 @@
-"""What the check before training costs beside decoding: hash, channel statistics and mask histogram.
+"""Measures the time of the check before training beside decoding: hash, channel statistics and mask histogram.
 
     .venv/bin/python benchmarks/preflight.py [--output benchmarks/results/preflight.json] [FOLDER …]
 
 Each FOLDER is read as `byoc-vision check` reads it; drop_samples one, images with masks are drawn. One thread, and the
-processor time of that thread. A sample is decoded alone and then checked, in turns, so that what else the machine does
-falls on both alike. A figure is the median over samples and turns.
+processor time of that thread. A sample is only decoded, then checked, in turns, so that other work on the machine
+affects both equally. Each value is the median over samples and turns.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ READERS: dict[str, Callable[[Sample], object]] = {"decoding": decode, "check": m
 
 
 def measure(samples: Sequence[Sample]) -> dict[str, float]:
-    """Milliseconds of the processor a sample, by reader; what the check adds to decoding, in per cent of it."""
+    """Milliseconds of CPU time per sample, by reader, and what the check adds to decoding, in per cent of it."""
     seconds: dict[str, list[float]] = {name: [] for name in READERS}
     ratios: list[float] = []
     for sample in samples:

@@ -1,4 +1,4 @@
-"""What Linux tells of processes; nothing else is imported here, so that a process can look at itself."""
+"""Reads Linux's data about processes. Imports nothing else, so that a process can measure itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def megabytes(process: int, name: str) -> float:
-    """A line of a process's smaps_rollup; 0 where the process has just ended."""
+    """The value of a line of a process's smaps_rollup; 0 if the process has just ended."""
     try:
         text = Path(f"/proc/{process}/smaps_rollup").read_text()
     except OSError:
@@ -18,7 +18,7 @@ def megabytes(process: int, name: str) -> float:
 
 
 def family(process: int) -> list[int]:
-    """A process and all that it started."""
+    """A process and all its descendants."""
     found = [process]
     for one in found:
         for children in Path(f"/proc/{one}/task").glob("*/children"):
@@ -27,7 +27,7 @@ def family(process: int) -> list[int]:
 
 
 def cpu_seconds(process: int) -> float:
-    """What a process used itself; 0 where it has ended."""
+    """The CPU time of a process without its children; 0 if it has ended."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:

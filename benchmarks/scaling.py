@@ -1,10 +1,10 @@
-"""Training batches a job's processes are handed in a second, as images, image size, loader processes and training
-processes grow: from files, and from the cache.
+"""Measures the data pipeline's speed for more images, larger images, more loader processes and more training processes:
+from files, and from the cache.
 
     .venv/bin/python benchmarks/scaling.py [--output benchmarks/results/NAME.json]
 
-Drawn JPEG images with masks, augmented as by default, and nothing that trains on them: what the pipeline could feed.
-Each figure is of an epoch; `cold` decodes (and fills the cache), `warm` is the median of the epochs after it.
+Drawn JPEG images with masks and the default augmentation; no training, so the pipeline is the only limit. `cold`: the
+first epoch, which decodes and fills the cache; `warm`: the median of the later epochs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from byoc_vision.preprocess import Preprocess
 
 @dataclass(frozen=True)
 class Point:
-    """One measurement. side: of the images, which are 3 : 2, the longer one; size: of the model's input."""
+    """One measurement. side: the longer side of the images, which are 3 : 2; size: the side of the model's input."""
 
     images: int = 128
     side: int = 960
@@ -44,7 +44,7 @@ class Point:
 
 
 VARIED: dict[str, tuple[int, ...]] = {
-    "pictures": (64, 128, 256, 512),
+    "images": (64, 128, 256, 512),
     "side": (480, 960, 1920),
     "size": (128, 256, 512),
     "workers": (0, 1, 2, 4),
@@ -55,7 +55,7 @@ VARIED: dict[str, tuple[int, ...]] = {
 def epochs_of_a_process(
     dataset: Dataset, point: Point, rank: int, barrier: Barrier, seconds: multiprocessing.Queue[list[float]]
 ) -> None:
-    """Go through this process's share of each epoch, all processes at once."""
+    """Iterate over this process's share of each epoch; all processes start together."""
     rule = Preprocess(height=point.size, width=point.size)
     cache = open_cache(dataset, rule, choose_place("auto", memory=free_memory()), generation=point.images)
     images = ImageDataset(
@@ -83,7 +83,7 @@ def epochs_of_a_process(
 
 
 def measure(point: Point, folder: Path) -> dict[str, float]:
-    """Images a second of all processes together."""
+    """The images per second of all processes together."""
     dataset = draw(folder, "segmentation", point.images, (point.side * 2 // 3, point.side))
     context = multiprocessing.get_context("spawn")
     barrier, seconds = context.Barrier(point.processes), context.Queue()
@@ -102,8 +102,8 @@ def measure(point: Point, folder: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vary", nargs="+", choices=VARIED, default=list(VARIED))
-    parser.add_argument("--most", type=int, help="leave out larger numbers of what is varied but sizes")
-    parser.add_argument("--pictures", type=int, default=Point.images)
+    parser.add_argument("--most", type=int, help="skip larger values, except of the sizes")
+    parser.add_argument("--images", "--pictures", type=int, default=Point.images)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     usual = Point(images=options.images)

@@ -1,14 +1,14 @@
-"""Requests a second and latencies of our server and of others, with the same weights and the same JPEG images.
+"""Compares the requests per second and latencies of our server and of others, with the same weights and JPEG images.
 
     .venv/bin/python benchmarks/serving.py [--peers flask,litserve] [--output benchmarks/results/serving.json]
 
-The peers in `serving_peers/` are in the form that their documentation shows, each with a worker for each core. All
-servers run at once and are measured in turns. Each is warmed up, and must answer as ours does, before it is measured;
-one that answers with an error is left out. Peers are installed on first use, below ~/.cache/byoc-vision-benchmarks.
+The peers in `serving_peers/` follow the examples in their documentation, each with one worker per core. All servers run
+at once and are measured in turns. Before that, each is warmed up, and its predictions must equal ours; a server that
+returns an error is left out. Peers are installed on first use, below ~/.cache/byoc-vision-benchmarks.
 
-rate   requests a second with so many connections of `wrk`, each of which asks again once it has its answer
-cpu    milliseconds of all cores that a request took the server meanwhile
-p99    milliseconds; under equal load of requests that arrive at random, half as many as the best peer can answer
+rate   requests per second with a number of connections of `wrk`, each of which sends the next request after a response
+cpu    milliseconds of CPU time of the server per request, over all cores
+p99    milliseconds; under an equal load of random arrivals, at half the best peer's highest rate
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def measure(name: str, options: argparse.Namespace, folder: Path) -> dict[str, A
 def start_all(
     stack: ExitStack, served: Served, names: Sequence[str], folder: Path
 ) -> tuple[dict[str, Server], dict[str, str]]:
-    """The servers that started, and why the others did not."""
+    """The servers that started, and the errors of the others."""
     servers, failures = {}, {}
     for name in names:
         try:
@@ -71,7 +71,7 @@ def show(name: str, result: dict[str, Any]) -> None:
 
 
 def names_of(known: Iterable[str]) -> Callable[[str], list[str]]:
-    """What reads `one,two`."""
+    """A parser of lists such as `one,two`."""
 
     def read(text: str) -> list[str]:
         names = [name for name in text.split(",") if name]
@@ -89,7 +89,7 @@ def numbers(text: str) -> list[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=names_of(MODELS), default=["resnet18", "unet"], help=", ".join(MODELS))
-    parser.add_argument("--peers", type=names_of(PEERS), default=list(PEERS), help="an empty text: ours alone")
+    parser.add_argument("--peers", type=names_of(PEERS), default=list(PEERS), help="empty: only ours")
     parser.add_argument("--connections", type=numbers, default=[1, 8, 32])
     parser.add_argument("--seconds", type=float, default=5, help="of a turn")
     parser.add_argument("--turns", type=int, default=2)

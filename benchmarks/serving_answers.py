@@ -1,4 +1,4 @@
-"""Whether two servers answer the same: the class they find likeliest, the pixels they mark."""
+"""Compares the predictions of two servers: the most probable class, or the pixels of the mask."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-# Of two masks: libraries resize images differently, and a network with mostly random weights tips at a breath. Where
-# images are not normalised masks have nothing in common.
+# Between two masks: libraries resize images differently, and a network with mostly random weights is very sensitive. If
+# a server does not normalise images, the overlap is near 0.
 LEAST_OVERLAP = 0.8
 
 
 class AnswerError(Exception):
-    """An answer that cannot be read, or is not what ours is."""
+    """A prediction that cannot be read, or differs from ours."""
 
 
 def likeliest(body: bytes) -> str:
-    """The first class of an answer, as {"name": probability, …} or [{"label": …, "score": …}, …]."""
+    """The most probable class of a response: {"name": probability, …} or [{"label": …, "score": …}, …]."""
     try:
-        answer = json.loads(body)
-        scores = answer if isinstance(answer, dict) else {entry["label"]: entry["score"] for entry in answer}
+        content = json.loads(body)
+        scores = content if isinstance(content, dict) else {entry["label"]: entry["score"] for entry in content}
         return str(max(scores, key=scores.__getitem__))
     except (ValueError, TypeError, KeyError) as error:
         raise AnswerError(f"no class probabilities: {body[:200]!r}") from error
 
 
 def mask(body: bytes) -> np.ndarray:
-    """The marked pixels of a PNG, bool [H, W]."""
+    """The foreground pixels of a PNG, bool [H, W]."""
     pixels = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_GRAYSCALE) if body else None
     if pixels is None:
         raise AnswerError(f"no PNG: {body[:200]!r}")
@@ -36,7 +36,7 @@ def mask(body: bytes) -> np.ndarray:
 
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union; 1 where both are empty."""
+    """Intersection over union; 1 if both are empty."""
     if one.shape != other.shape:
         raise AnswerError(f"a mask of {list(one.shape)}, ours is {list(other.shape)}")
     union = np.count_nonzero(one | other)
@@ -44,12 +44,12 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def agreement(task: str, answers: Sequence[bytes], ours: Sequence[bytes]) -> float:
-    """The share of images with the same class, or the mean overlap of masks. Raises AnswerError where too little."""
+    """The share of images with the same class, or the mean overlap of masks. Raises AnswerError if it is too low."""
     pairs = list(zip(answers, ours, strict=True))
     if task == "segmentation":
         found, least = float(np.mean([overlap(mask(one), mask(other)) for one, other in pairs])), LEAST_OVERLAP
     else:
         found, least = float(np.mean([likeliest(one) == likeliest(other) for one, other in pairs])), 1.0
     if found < least:
-        raise AnswerError(f"{found:.3f} of the answers are ours; at least {least} should be")
+        raise AnswerError(f"the agreement with our predictions is {found:.3f}; at least {least} is required")
     return found

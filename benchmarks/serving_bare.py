@@ -1,4 +1,4 @@
-"""A bare Python process with a model loaded, which has computed one batch; prints its resident memory in MB.
+"""Loads a model in a bare Python process, computes one batch, and prints the process's resident memory in MB.
 
 .venv/bin/python benchmarks/serving_bare.py torch|openvino ROOT BATCH_SIZE f32|bf16      (run by serving_memory.py)
 

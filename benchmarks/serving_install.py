@@ -1,6 +1,6 @@
 """The peers' own environments, below ~/.cache/byoc-vision-benchmarks.
 
-.venv/bin/python benchmarks/serving_install.py        installs all; whoever needs one has it installed anyway
+.venv/bin/python benchmarks/serving_install.py        installs all; a benchmark also installs the peers that it needs
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ JAVA_SERVERS = ("torchserve", "multi_model_server")
 
 
 class ServerError(Exception):
-    """A server that cannot be installed, does not start, or answers with errors; the text says which and why."""
+    """A server cannot be installed, does not start, or returns errors; the text says which server and why."""
 
 
 def install(name: str) -> Path:
-    """The Python of a peer's own environment, made on first use below CACHE. Raises ServerError.
+    """The Python of a peer's own environment, created on first use below CACHE. Raises ServerError.
 
-    It sees the packages of this Python behind its own: all peers run the very same torch, which is not installed anew.
+    The environment also sees the packages of this Python, so that all peers run the same torch without a second copy.
     """
     if name in JAVA_SERVERS and shutil.which("java") is None:
         raise ServerError(f"{name} needs Java 11 or 17, and there is no `java` on the PATH")
@@ -38,7 +38,7 @@ def install(name: str) -> Path:
     _run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)])
     site = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
     (site / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    # multi-model-server's setup script works with an older setuptools alone, which the shared packages have.
+    # multi-model-server's setup script only works with an older setuptools, which the shared packages have.
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-build-isolation"]
     _run([*pip, "-r", str(requirements)])
     done.write_text(wanted)

@@ -1,10 +1,10 @@
-"""How near the server comes to what the machine could do if it did nothing but decode, compute and encode.
+"""Compares the server's rate with the machine's limit, at which it only decodes, computes and encodes.
 
     .venv/bin/python benchmarks/serving_limit.py [--output benchmarks/results/serving_limit.json]
 
 On a CPU: requests a second × CPU time of an image's decoding, forward pass at the best batch size and encoding, over
 the time of all cores. On a GPU: requests a second over the images a second of the forward pass alone at its best.
-The stages are measured by themselves, see serving_stages.py, in turns with the server; figures are medians.
+serving_stages.py measures the stages alone, in turns with the server; values are medians.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def measure(name: str, options: argparse.Namespace, folder: Path) -> dict[str, A
 
 
 def summary(turns: Sequence[dict[str, Any]], rate: float) -> dict[str, Any]:
-    """The limit, and the share of it that `rate` is."""
+    """The limit, and `rate` as a share of it."""
     forward = {
         size: {what: statistics.median(turn["forward"][size][what] for turn in turns) for what in ("cpu", "rate")}
         for size in turns[0]["forward"]
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=names_of(MODELS), default=["resnet18", "unet"], help=", ".join(MODELS))
     parser.add_argument("--connections", type=numbers, default=[16, 32], help="the better one counts")
-    parser.add_argument("--seconds", type=float, default=5, help="of a turn of the server")
+    parser.add_argument("--seconds", type=float, default=5, help="duration of a turn of the server")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()

@@ -1,11 +1,11 @@
-"""The server's memory beside a bare Python process with the same model, and over many requests.
+"""Measures the server's memory: compared with a bare Python process with the same model, and over many requests.
 
     .venv/bin/python benchmarks/serving_memory.py [--requests 100000] [--output benchmarks/results/serving_memory.json]
 
-In MB, as Linux tells them (proc_pid_smaps_rollup(5)). rss: resident memory of all the server's processes, pages that
-they share counted for each; pss: shared pages counted once. The bare process imports PyTorch, or OpenVINO, loads the
-model and computes one batch of the size that the server computes at most. Whether memory grows is seen with a tiny
-model and small images, which the server answers many of.
+In MB, from Linux (proc_pid_smaps_rollup(5)). rss: resident memory of all the server's processes, shared pages counted
+for each; pss: shared pages counted once. The bare process imports PyTorch or OpenVINO, loads the model and computes one
+batch of the server's maximum size. Growth is measured with a tiny model and small images, so that the server handles
+many requests.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BARE = Path(__file__).with_name("serving_bare.py")
 BATCH_SIZE = 8
 CONNECTIONS = 16
 SAMPLES = 10
-PIECE = 2.0  # seconds of load, again and again until there were enough requests
+PIECE = 2.0  # seconds of load, repeated until there are enough requests
 
 
 def bare(engine: str, served: Served, hint: str) -> float:
@@ -64,25 +64,25 @@ def beside_bare(name: str, seconds: float, folder: Path) -> dict[str, Any]:
 
 
 def over_requests(count: int, folder: Path) -> dict[str, Any]:
-    """The server's memory ten times, spread over so many requests."""
+    """Ten measurements of the server's memory, spread over a number of requests."""
     served = make("tiny", folder)
-    seen, answered, seconds = [], 0, 0.0
+    seen, responses, seconds = [], 0, 0.0
     with start(OURS, served, folder / OURS) as server:
         for sample in range(1, SAMPLES + 1):
-            while answered < count * sample / SAMPLES:
+            while responses < count * sample / SAMPLES:
                 load = wrk.load(server.url, served.images, CONNECTIONS, PIECE)
-                answered, seconds = answered + load.requests, seconds + load.seconds
+                responses, seconds = responses + load.requests, seconds + load.seconds
             memory = {what: round(value, 1) for what, value in memory_of(server).items()}
-            seen.append({"requests": answered} | memory)
-            print(f"{answered:,} requests: rss {memory['rss']:.0f} MB", flush=True)
+            seen.append({"requests": responses} | memory)
+            print(f"{responses:,} requests: rss {memory['rss']:.0f} MB", flush=True)
     growth = seen[-1]["rss"] / seen[0]["rss"]
-    return {"megabytes": seen, "requests_per_second": round(answered / seconds), "last / first": round(growth, 3)}
+    return {"megabytes": seen, "requests_per_second": round(responses / seconds), "last / first": round(growth, 3)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=names_of(MODELS), default=["resnet18", "unet"], help=", ".join(MODELS))
-    parser.add_argument("--seconds", type=float, default=5, help="of load before memory is looked at")
+    parser.add_argument("--seconds", type=float, default=5, help="duration of the load before memory is measured")
     parser.add_argument("--requests", type=int, default=100_000, help="0: none")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()

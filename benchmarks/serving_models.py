@@ -1,7 +1,7 @@
-"""The models and images that the serving benchmarks serve.
+"""The models and images of the serving benchmarks.
 
-Their weights are random but for the last layer, which is fitted to the drawn images, so that answers can be right or
-wrong: each image of a classifier has a class of its own, and masks show what was drawn.
+The weights are random except for the last layer, which is trained on the drawn images, so that predictions can be right
+or wrong: each image of a classifier has its own class, and masks show the drawn shapes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FIT_STEPS = 40
 
 @dataclass(frozen=True)
 class ServedAs:
-    """A model by its names, its input's side in pixels, and the images that are sent to it."""
+    """A model's names, its input's side in pixels, and the images of the requests."""
 
     task: Task
     architecture: str
@@ -52,7 +52,7 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Served:
-    """What was made of a model. root: for our server, its `model` folder is the artifact; usual: for the peers."""
+    """A model's files. root: for our server; its folder `model` is the artifact. usual: for the peers."""
 
     root: Path
     usual: Path
@@ -99,14 +99,14 @@ def _config(spec: ModelSpec, size: int) -> ModelConfig:
 
 
 def _fit(network: nn.Module, config: ModelConfig, drawn: list[tuple[bytes, bytes]]) -> None:
-    """Set batch normalisation's statistics and the last layer, so that the network answers as the images are."""
+    """Set batch normalisation's statistics and the last layer, so that the network's predictions fit the images."""
     pixels = torch.stack([_pixels(jpeg, config.preprocess) for jpeg, _ in drawn])
     last = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)][-1]
     seen: list[Tensor] = []
     whole = Normalized(network, config.preprocess.mean, config.preprocess.std)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # the average over all that it sees
+            module.momentum = None  # the average over all batches
     with torch.no_grad():
         whole.train()(pixels)
         hook = last.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
@@ -138,7 +138,7 @@ def _fit_masks(last: nn.Module, features: Tensor, masks: Tensor) -> None:
 
 
 def _pixels(jpeg: bytes, rule: Preprocess) -> Tensor:
-    """An image as the model's input, uint8 [3, h, w]."""
+    """An image in the form of the model's input, uint8 [3, h, w]."""
     rgb = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
     return torch.from_numpy(np.ascontiguousarray(rule.image(rgb))).permute(2, 0, 1)
 

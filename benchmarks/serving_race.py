@@ -1,4 +1,4 @@
-"""Servers of the same model, measured in turns, so that what else the machine does falls on all alike."""
+"""Measures servers of the same model in turns, so that other work on the machine affects all of them equally."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from serving_models import Served
 from serving_servers import CORES, OURS, Server
 
 EQUAL_SHARE = 0.5  # of the best peer's highest rate
-ROUNDS = 3  # of requests on every connection that a turn has time for, if they are answered as fast as before
-IDLE_SHARE = 0.6  # of a core, all together: some poll for work with a third of one; who works takes all of one
-POLLING_SHARE = 0.1  # of a core, with nothing to do: more would be taken from the others in their turns
+ROUNDS = 3  # of requests per connection for which a turn has time, at the server's rate so far
+IDLE_SHARE = 0.6  # of a core, all servers together: idle ones poll with a third of a core, busy ones use a whole one
+POLLING_SHARE = 0.1  # of a core, without requests: a server that uses more would disturb the others' turns
 POLLING_SECONDS = 3.0
 IDLE_LIMIT = 60.0  # seconds
 WARM_UP_CONNECTIONS = 8
@@ -27,15 +27,15 @@ WARM_UP_CONNECTIONS = 8
 
 @dataclass
 class Figures:
-    """What a server was measured at: by connections, a value for each turn."""
+    """The measurements of a server: by the number of connections, a value for each turn."""
 
     agreement: float = 0.0
     loads: dict[int, list[wrk.Load]] = field(default_factory=dict)
-    cpu: dict[int, list[float]] = field(default_factory=dict)  # milliseconds a request
+    cpu: dict[int, list[float]] = field(default_factory=dict)  # milliseconds per request
     equal: list[float] = field(default_factory=list)  # latencies in milliseconds
 
     def rate(self, connections: int | None = None) -> float:
-        """Requests a second, with so many connections or at best."""
+        """The requests per second with a number of connections, or the highest rate."""
         if connections is None:
             return max(map(self.rate, self.loads), default=0.0)
         return statistics.median(load.rate for load in self.loads[connections])
@@ -61,7 +61,7 @@ class Figures:
 
 @dataclass
 class Race:
-    """The servers that are still in it, what was measured, and why others are out of it."""
+    """The servers that are still measured, their measurements, and the errors of those that are left out."""
 
     served: Served
     servers: dict[str, Server]
@@ -80,7 +80,7 @@ class Race:
         return [name for name in self.servers if name != OURS]
 
     def warm_up(self, seconds: float) -> None:
-        """Leaves out whoever answers otherwise than ours."""
+        """Leaves out servers whose predictions differ from ours."""
         ours = self._answers(self.servers[OURS])
 
         def prepare(name: str, server: Server) -> None:
@@ -98,7 +98,7 @@ class Race:
         }
 
     def run(self, connections: Sequence[int]) -> None:
-        """With so many connections of wrk each, then under equal load."""
+        """Measure with each number of wrk's connections, then under equal load."""
 
         def keep_busy(name: str, server: Server, number: int) -> None:
             before = server.cpu_seconds()
@@ -107,7 +107,7 @@ class Race:
             self.figures[name].loads.setdefault(number, []).append(load)
             self.figures[name].cpu.setdefault(number, []).append(cpu)
 
-        def ask_at_random(name: str, server: Server, turn: int) -> None:
+        def send_at_random(name: str, server: Server, turn: int) -> None:
             self.figures[name].equal += arrivals.arrive(
                 server.port, server.path, self.images, self.equal_rate, self.seconds, seed=turn
             )
@@ -117,7 +117,7 @@ class Race:
                 self._each(lambda name, server, number=number: keep_busy(name, server, number))
         self.equal_rate = EQUAL_SHARE * max(self.figures[name].rate() for name in self.peers or [OURS])
         for turn in range(self.turns):
-            self._each(lambda name, server, turn=turn: ask_at_random(name, server, turn))
+            self._each(lambda name, server, turn=turn: send_at_random(name, server, turn))
 
     def result(self) -> dict[str, Any]:
         return {
@@ -130,7 +130,7 @@ class Race:
         }
 
     def _ratios(self) -> dict[str, Any]:
-        """Ours to the best peer: of rates, by connections and at best; of the 99th percentiles at equal load."""
+        """Our server relative to the best peer: rates by connections, highest rates, 99th percentiles."""
         ours = self.figures[OURS]
         found = {}
         for number in (*ours.loads, None):
@@ -143,12 +143,12 @@ class Race:
         return found | {"p99, equal load": {"ours / best peer": round(ratio, 2), "peer": best}}
 
     def _seconds(self, name: str, connections: int) -> float:
-        """Long enough for servers that take seconds to answer."""
+        """The duration of a turn: longer for servers that need seconds per request."""
         rate = self.figures[name].rate()
         return max(self.seconds, ROUNDS * connections / rate) if rate else self.seconds
 
     def _settle(self) -> None:
-        """Wait for servers that still work on requests whose clients are gone: the next one's turn is its own."""
+        """Wait for servers that still work on requests of closed connections: they would disturb the next turn."""
         limit, pause = time.monotonic() + IDLE_LIMIT, 0.5
         while time.monotonic() < limit:
             before = sum(server.cpu_seconds() for server in self.servers.values())
@@ -158,7 +158,7 @@ class Race:
 
     @contextmanager
     def _others_quiet(self, name: str) -> Iterator[None]:
-        """Stop those that poll while it is another's turn; the rest has watchdogs, and takes nothing."""
+        """Stop the polling servers during another server's turn; the others have watchdogs, and use no CPU time."""
         others = [server for poller, server in self.pollers.items() if poller != name]
         for server in others:
             server.pause()
@@ -169,7 +169,7 @@ class Race:
                 server.go_on()
 
     def _generator_share(self) -> float:
-        """The most of all cores that wrk took in a turn."""
+        """The largest share of all cores that wrk used in a turn."""
         loads = (load for name in self.servers for seen in self.figures[name].loads.values() for load in seen)
         return max((load.generator for load in loads), default=0.0) / CORES
 
@@ -177,7 +177,7 @@ class Race:
         return [server.post(image)[1] for image in self.images]
 
     def _each(self, measure: Callable[[str, Server], None]) -> None:
-        """Measure one after the other; leave out those that fail."""
+        """Measure one server after the other; leave out those that fail."""
         for name, server in list(self.servers.items()):
             self._settle()
             try:

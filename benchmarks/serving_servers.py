@@ -1,7 +1,7 @@
-"""Servers as the serving benchmarks start, watch and end them: ours, and the peers of `serving_peers/`.
+"""Starts, watches and ends the servers of the serving benchmarks: ours, and the peers of `serving_peers/`.
 
-Each peer has a folder there: its server in the form that its own documentation shows, `requirements.txt`, and
-`start.sh`, which finds MODEL, TASK, PORT (PORT_2 … PORT_5), CORES, SCRATCH, PYTHON and BIN in its environment.
+Each peer has a folder there: its server as in its own documentation, `requirements.txt`, and `start.sh`, which
+gets MODEL, TASK, PORT (PORT_2 … PORT_5), CORES, SCRATCH, PYTHON and BIN from its environment.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CORES = len(os.sched_getaffinity(0))
 
 @dataclass(frozen=True)
 class Server:
-    """A server that runs, and where images are posted to."""
+    """A running server, and the address for images."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -53,14 +53,14 @@ class Server:
         return f"http://127.0.0.1:{self.port}{self.path}"
 
     def post(self, body: bytes) -> tuple[int, bytes]:
-        """The status and the body of the answer. Raises OSError where nobody answers."""
+        """The status and the body of the response. Raises OSError if no server responds."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=READY_LIMIT)) as connection:
             connection.request("POST", self.path, body, {"Content-Type": "image/jpeg"})
             response = connection.getresponse()
             return response.status, response.read()
 
     def status(self, path: str) -> int | None:
-        """The status of a GET, or None where nobody listens."""
+        """The status of a GET; None if no server listens."""
         try:
             with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=READY_LIMIT)) as connection:
                 connection.request("GET", path)
@@ -69,7 +69,7 @@ class Server:
             return None
 
     def wait(self, ready: Callable[[], bool], pause: float = 0.2) -> None:
-        """Raises ServerError with the end of the log where it never gets ready."""
+        """Raises ServerError with the end of the log if the server does not get ready."""
         limit = time.monotonic() + READY_LIMIT
         while not ready():
             if self.process.poll() is not None:
@@ -79,11 +79,11 @@ class Server:
             time.sleep(pause)
 
     def cpu_seconds(self) -> float:
-        """Of all its processes, those that live."""
+        """Its processes that are still alive."""
         return sum(map(cpu_seconds, family(self.process.pid)))
 
     def pause(self) -> None:
-        """All its processes take no time until it goes on."""
+        """Stop all its processes until `go_on`."""
         self._signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
@@ -101,7 +101,7 @@ class Server:
 
 @contextmanager
 def start(name: str, served: Served, folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """Our server or a peer's, which has answered an image; it is ended with the block. Raises ServerError."""
+    """Our server or a peer, ready for images; it ends with the block. Raises ServerError."""
     if name == OURS:
         with start_ours(served, folder, environment) as server:
             server.wait(lambda: server.status("/ping") == 200)
@@ -124,7 +124,7 @@ def start_ours(served: Served, folder: Path, environment: Mapping[str, str] | No
 
 @contextmanager
 def start_image(client: str, image: str, served: Served, folder: Path) -> Iterator[Server]:
-    """A container of our image, with as many cores as this process has. `client`: docker, or what is called like it."""
+    """A container of our image, with as many cores as this process has. client: docker or a compatible command."""
     port = free_ports(1)[0]
     command = [client, "run", "--rm", "--cpus", str(CORES), "--publish", f"127.0.0.1:{port}:8080"]
     command += ["--volume", f"{served.root / 'model'}:/opt/ml/model:ro", image, "serve"]
@@ -139,10 +139,10 @@ def start_peer(name: str, python: Path, served: Served, folder: Path) -> Iterato
         "MODEL": str(served.usual),
         "TASK": served.task,
         "CORES": str(CORES),
-        # As many workers as cores, a thread each: more threads would be in each other's way.
+        # As many workers as cores, with one thread each: more threads would compete for the cores.
         "OMP_NUM_THREADS": "1",
         "SCRATCH": str(folder),
-        "TMPDIR": str(folder),  # two of them note their process there, and refuse to be a second one
+        "TMPDIR": str(folder),  # two of them write their process id there, and do not start twice
         "PYTHON": str(python),
         "BIN": str(python.parent),
         "PYTHONPATH": str(PEERS_FOLDER),
@@ -154,12 +154,12 @@ def start_peer(name: str, python: Path, served: Served, folder: Path) -> Iterato
 
 
 def exit_on_terminate() -> None:
-    """Have SIGTERM end this process as Ctrl-C does: with its servers."""
+    """Let SIGTERM end this process and its servers, as Ctrl-C does."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
 
 
 def free_ports(count: int) -> list[int]:
-    """Below those that the kernel gives to clients; multi-model-server takes no others."""
+    """Free ports below the kernel's client ports; multi-model-server accepts no others."""
     return list(islice(filter(_is_free, random.sample(PORTS, len(PORTS))), count))
 
 
@@ -176,7 +176,7 @@ def _is_free(port: int) -> bool:
 def _running(
     command: list[str], folder: Path, environment: dict[str, str], place: Path
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """A process with a session of its own, all of which is ended with the block."""
+    """A process in its own session; the whole session ends with the block."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log"
     with log.open("wb") as file:
@@ -196,7 +196,7 @@ def _running(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM to the server; SIGKILL to all of its processes that are still there."""
+    """Send SIGTERM to the server, then SIGKILL to all of its processes that are still alive."""
     known = family(process.pid) if process.poll() is None else []
     process.terminate()
     try:
@@ -207,7 +207,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     for one in known:
-        if _session(one) == process.pid:  # its number may be another process's by now
+        if _session(one) == process.pid:  # another process may have its id by now
             os.kill(one, signal.SIGKILL)
 
 

@@ -1,9 +1,9 @@
-"""The stages of a request, each alone, in a process that is like the server's; prints them as JSON.
+"""Measures each stage of a request alone, in a process like the server's, and prints the times as JSON.
 
     .venv/bin/python benchmarks/serving_stages.py ROOT IMAGE …        (run by serving_limit.py)
 
-decode, encode  CPU milliseconds an image with a thread on every core, as when the server is busy
-forward         CPU milliseconds an image, and images a second, by batch size
+decode, encode  CPU milliseconds per image with a thread on every core, as on a busy server
+forward         CPU milliseconds per image, and images per second, by batch size
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BATCHES = (1, 4, 8, 16)
 
 
 def on_every_core(work: Callable[[int], object], count: int) -> float:
-    """CPU milliseconds of a call of `work`, which is given 0 … count - 1 in turn."""
+    """CPU milliseconds per call of `work`, which is called with 0 … count - 1 in turn."""
 
     def repeat(thread: int) -> tuple[float, int]:
         calls, started, used = 0, time.perf_counter(), time.thread_time()
@@ -57,7 +57,7 @@ def forward(predictor: Predictor, prepared: Sequence[Prepared], size: int) -> di
 
 
 def compute(predictor: Predictor, batch: np.ndarray) -> None:
-    """A batch through the model; on a GPU too it is done when this returns."""
+    """Compute a batch; it also waits for a GPU."""
     if not isinstance(predictor.forward(batch), np.ndarray):
         import torch
 

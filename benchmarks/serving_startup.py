@@ -1,8 +1,8 @@
-"""Seconds from the start of `serve` until /ping says 200, and until the first image is answered.
+"""Measures the seconds from the start of `serve` until /ping returns 200, and until the first prediction.
 
     .venv/bin/python benchmarks/serving_startup.py [--image byoc-vision:latest] [--output benchmarks/results/NAME.json]
 
-`--image`: of a container of that image, started by `docker run … serve` with as many cores, instead of
+`--image` measures a container of that image, started by `docker run … serve` with as many cores, instead of
 `byoc-vision serve` on this machine.
 """
 

@@ -1,10 +1,10 @@
-"""Seconds from the start of `train` to its first optimiser step, and of importing our package against torch alone.
+"""Measures the seconds from the start of `train` to its first optimiser step, and of importing our package and torch.
 
     .venv/bin/python benchmarks/startup.py [--images 10000] [--output benchmarks/results/startup.json]
 
-Drawn images of 500 × 375 in class folders on the local disk, each file another; ResNet-18 at 224, a batch of 16. The
-steps before the first one stand below it as the log tells them. Each figure is the median of its turns; the imports are
-of fresh processes that take turns.
+Drawn images of 500 × 375 in class folders on the local disk, all different; ResNet-18 at 224, a batch of 16. The
+moments before the first step come from the log. Each value is the median of its turns; imports are measured in fresh
+processes that take turns.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ MOMENTS = {
 
 
 def make_job(root: Path, count: int) -> None:
-    """A job of `count` images of ten classes, no two files the same."""
+    """Create a job with `count` different images of ten classes."""
     encoded = [encode(PET, seed)[0] for seed in range(min(DRAWN, count))]
     for index in range(count):
         jpeg, comment = encoded[index % len(encoded)], f"image {index}".encode()
-        marker = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment  # COM, right after the beginning
+        marker = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment  # COM, directly after the start
         file = root / f"input/data/train/class_{index % 10}/{index:06}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(jpeg[:2] + marker + jpeg[2:])
@@ -50,7 +50,7 @@ def make_job(root: Path, count: int) -> None:
 
 
 def moments(root: Path) -> dict[str, float]:
-    """Seconds after the start at which `train`'s log tells of each of MOMENTS; the job is ended then."""
+    """Seconds from the start until each of MOMENTS is in the log of `train`; then the job is ended."""
     started, seen = time.perf_counter(), {}
     command = [sys.executable, "-m", "byoc_vision", "train", "--root", str(root)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as job:
@@ -80,11 +80,11 @@ def seconds_to_import(module: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=10_000)
+    parser.add_argument("--images", "--pictures", type=int, default=10_000)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    os.environ["TMPDIR"] = root = tempfile.mkdtemp(prefix="startup-")  # the caches of jobs that are ended go with it
+    os.environ["TMPDIR"] = root = tempfile.mkdtemp(prefix="startup-")  # it is deleted with the caches of ended jobs
     try:
         make_job(Path(root), options.images)
         turns = [moments(Path(root)) for _ in range(options.turns)]

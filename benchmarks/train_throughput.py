@@ -1,18 +1,18 @@
-"""Images a second in training: our whole epoch, our step alone, and plain PyTorch, with the same model and images.
+"""Measures images per second in training: our whole epoch, our step alone, and plain PyTorch with the same model.
 
     .venv/bin/python benchmarks/train_throughput.py [--recipes unet resnet18] [--output benchmarks/results/NAME.json]
 
-ours       an epoch as a job trains it, files to optimiser step, from the second epoch on (the cache is filled)
-synthetic  our step alone, fed with one batch that lies on the device: what `ours` cannot exceed
-plain      an eager float32 loop as milesial/Pytorch-UNet and torchvision's reference scripts have it, with PIL
-plain step its step alone, fed with one batch that lies on the device
+ours       a job's epoch, from files to optimiser steps, from the second epoch on (the cache is filled)
+synthetic  our step alone, on one batch that is on the device: the upper limit of `ours`
+plain      an eager float32 loop as in milesial/Pytorch-UNet and torchvision's reference scripts, with PIL
+plain step its step alone, on one batch that is on the device
 
-They take turns, so that what else the machine does falls on all of them alike; a figure is the median of its turns.
-`ours / synthetic` says what the images cost, `synthetic / plain step` what our arithmetic gains. Images are drawn:
+They take turns, so that other work on the machine affects all of them equally; each value is the median of its turns.
+`ours / synthetic` shows the cost of the images, `synthetic / plain step` the gain of our step. Images are drawn:
 JPEG of 1918 × 1280 with masks for segmentation, of 500 × 375 for classification.
 
---pytorch-unet DIR  a checkout of milesial/Pytorch-UNet: `plain` trains its U-Net on its data set class
---timm              for classifiers: timm's loader, model and optimiser, in a loop as train.py --amp --channels-last has
+--pytorch-unet DIR  a checkout of milesial/Pytorch-UNet: `plain` trains its U-Net with its data set class
+--timm              for classifiers: timm's loader, model and optimiser, in the loop of train.py --amp --channels-last
 --timm DIR          a checkout of huggingface/pytorch-image-models: that script itself
 """
 
@@ -43,7 +43,7 @@ INSTALLED = "installed"
 
 @dataclass(frozen=True)
 class Recipe:
-    """cpu, gpu: images' size, batch size and batches an epoch."""
+    """cpu, gpu: the images' size, the batch size and the batches per epoch."""
 
     task: Task
     model: str
@@ -123,7 +123,7 @@ def measure(recipe: Recipe, options: argparse.Namespace, folder: Path) -> dict[s
 
 
 def significant(value: float) -> float:
-    """Three digits: a U-Net on a CPU takes seconds an image, a classifier on a GPU thousands a second."""
+    """Round to three digits: rates go from less than one image per second to thousands."""
     return float(f"{value:.3g}")
 
 
@@ -136,10 +136,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--size", type=int, help="of the model's input, both sides")
+    parser.add_argument("--size", type=int, help="both sides of the model's input")
     parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--batches", type=int, help="an epoch")
-    parser.add_argument("--workers", type=int, help="default: as a job chooses them")
+    parser.add_argument("--batches", type=int, help="batches per epoch")
+    parser.add_argument("--workers", type=int, help="default: as in a job")
     parser.add_argument("--cudnn-benchmark", action="store_true", help="let cuDNN try its convolutions for each shape")
     parser.add_argument("--compile", action="store_true", help="measure our step compiled by torch.compile too")
     parser.add_argument("--pytorch-unet", type=Path, metavar="DIR")

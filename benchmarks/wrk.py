@@ -1,4 +1,4 @@
-"""Load on a server: `wrk`, which keeps a number of connections busy, and requests that arrive at random times."""
+"""Runs `wrk`, which keeps a number of connections to a server busy."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ TIMEOUT = 60  # seconds
 
 
 class LoadError(Exception):
-    """A run that is no result; the text says why."""
+    """A run without a valid result; the text says why."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a load was answered with. p50, p99: milliseconds; generator: cores that wrk itself took."""
+    """The result of a load. p50, p99: milliseconds; generator: the cores that wrk itself used."""
 
     requests: int
     seconds: float
@@ -32,7 +32,7 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Requests a second."""
+        """Requests per second."""
         return self.requests / self.seconds
 
 
@@ -56,14 +56,14 @@ def load(url: str, images: Sequence[Path], connections: int, seconds: float) -> 
 
 
 def parse(output: str, generator: float = 0.0) -> Load:
-    """What the script printed last. Raises LoadError where there were errors, or nothing was answered."""
+    """The last line of the script's output. Raises LoadError if there were errors, or no responses."""
     lines = [line for line in output.splitlines() if line.startswith("{")]
     if not lines:
         raise LoadError(f"wrk printed no figures:\n{output}")
     seen = json.loads(lines[-1])
     errors = {name: count for name, count in seen["errors"].items() if count}
     if errors:
-        raise LoadError(f"{seen['requests']} requests were answered, and there were errors: {errors}")
+        raise LoadError(f"{seen['requests']} requests got responses, and there were errors: {errors}")
     if not seen["requests"]:
         raise LoadError("0 requests were answered in this time; give it more of it")
     return Load(

@@ -1,4 +1,4 @@
-"""Gather what the demo came to, print it, and fail where it is not good enough."""
+"""Collect and print the demo's results; exit with status 1 if a metric is too low."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import json
 import sys
 from pathlib import Path
 
-WANTED = {"segmentation": ("validation:dice", 0.95), "classification": ("validation:accuracy", 0.95)}
-LEFT = {
+REQUIRED = {"segmentation": ("validation:dice", 0.95), "classification": ("validation:accuracy", 0.95)}
+RESULTS = {
     "picture.jpg": "the image that was posted",
-    "mask.png": "the mask that the server answered",
+    "mask.png": "the mask that the server predicted",
     "overlay.png": "the mask over the image",
-    "probabilities.json": "the classes that the server answered",
-    "metrics.json": "the figures below",
+    "probabilities.json": "the class probabilities that the server predicted",
+    "metrics.json": "the metrics below",
 }
 
 
 def main(out: Path) -> int:
-    figures = {task: json.loads((out / task / "model/model.json").read_text())["metrics"] for task in WANTED}
-    (out / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n")
+    metrics = {task: json.loads((out / task / "model/model.json").read_text())["metrics"] for task in REQUIRED}
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     print()
-    for name, what in LEFT.items():
+    for name, what in RESULTS.items():
         print(f"{out / name}: {what}")
     good = True
-    for task, (metric, least) in WANTED.items():
-        reached = figures[task][metric]
-        good &= reached >= least
-        print(f"{task}: {metric} = {reached:.4f} (at least {least} expected)")
+    for task, (metric, minimum) in REQUIRED.items():
+        value = metrics[task][metric]
+        good &= value >= minimum
+        print(f"{task}: {metric} = {value:.4f} (at least {minimum} required)")
     return 0 if good else 1
 
 

@@ -1,9 +1,9 @@
-"""Make a folder laid out as SageMaker lays out /opt/ml, for train_local.sh and for `byoc-vision train --root`.
+"""Create a folder with the layout of SageMaker's /opt/ml, for train_local.sh and for `byoc-vision train --root`.
 
     python3 local_test/make_test_dir.py /tmp/cars \
         --channel train=data/cars/train --channel validation=data/cars/validation epochs=5 image_size=256
 
-Without channels it takes drawn images, from `byoc-vision sample-data`.
+Without channels it uses drawn images, from `byoc-vision sample-data`.
 """
 
 from __future__ import annotations
@@ -26,13 +26,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--channel", type=name_and_value, action="append", default=[], metavar="NAME=FOLDER")
     parser.add_argument(
-        "--task", choices=("segmentation", "classification"), default="segmentation", help="of drawn images"
+        "--task",
+        choices=("segmentation", "classification"),
+        default="segmentation",
+        help="the task of the drawn images",
     )
     parser.add_argument("hyperparameters", type=name_and_value, nargs="*", metavar="NAME=VALUE")
     options = parser.parse_intermixed_args()
 
     if (options.folder / "input").exists():
-        parser.error(f"{options.folder}/input is there already; remove it, or name another folder")
+        parser.error(f"{options.folder}/input exists already; remove it, or choose another folder")
     channels = {name: Path(folder) for name, folder in options.channel}
     if missing := [str(folder) for folder in channels.values() if not folder.is_dir()]:
         parser.error(f"no such folder: {', '.join(missing)}")
@@ -69,7 +72,7 @@ def make(folder: Path, channels: dict[str, Path], hyperparameters: dict[str, str
 
 
 def link_or_copy(source: str, target: str) -> None:
-    """A hard link costs neither time nor space, but works within one file system alone."""
+    """Create a hard link, which takes neither time nor space, or a copy if the file system is another one."""
     try:
         os.link(os.path.realpath(source), target)
     except OSError:

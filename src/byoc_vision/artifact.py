@@ -48,8 +48,8 @@ logger = logging.getLogger(__name__)
 class ModelConfig(BaseModel):
     """All that inference needs to know beside the weights.
 
-    activation: `sigmoid` for two classes told apart by one logit, and for multi-label answers;
-    `softmax` otherwise. `threshold` is where a sigmoid says yes.
+    activation: `sigmoid` for two classes with one logit, and for multi-label predictions;
+    `softmax` otherwise. threshold: the probability of a sigmoid above which an image or a pixel has the class.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -104,7 +104,7 @@ def test_a_rule_that_stops_after_an_epoch_leaves_the_best_model_and_a_job_that_i
 def test_a_training_that_diverges_says_where(paths: MlPaths, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(paths, epochs="2", learning_rate="1e8", optimizer="sgd") == 2
     failure = paths.failure.read_text()
-    assert re.search(r"the training diverged at a learning rate of \S+ \(the loss is no number; it arose in", failure)
+    assert re.search(r"the training diverged at a learning rate of \S+ \(the loss is not finite; it arose in", failure)
     assert "clip_grad_norm=1" in failure
     assert "ExplodingTensor (epoch" in capsys.readouterr().out
 

@@ -183,7 +183,7 @@ def large_job(folder: Path) -> Record:
 
 
 def one_epoch_job(folder: Path) -> Record:
-    """On a processor; its history holds a loss that is no number."""
+    """On a processor; its history holds a loss that is not a number."""
     return segmentation_job(folder, epochs=1, planned_epochs=1, state="finished", reason=None, findings=[])
 
 

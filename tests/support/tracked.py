@@ -16,7 +16,7 @@ from byoc_vision.types import ClassInfo
 
 
 def epoch(number: int) -> Epoch:
-    """Epoch n has the loss 1/n and the accuracy 1 - 1/n; one of its figures is no number."""
+    """Epoch n has the loss 1/n and the accuracy 1 - 1/n; one of its metrics is not a number."""
     return Epoch(
         epoch=number,
         learning_rate=0.1,

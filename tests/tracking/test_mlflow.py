@@ -75,7 +75,7 @@ def test_a_job_from_its_beginning_to_its_end(
     assert run.data.metrics["validation/f1_Straße _nass_"] == 0.5, "as far as a name may have it"
     assert run.data.metrics["best/accuracy"] == 0.5
     assert run.data.metrics["test/accuracy"] == 0.25
-    assert "validation/loss" not in run.data.metrics, "it is no number"
+    assert "validation/loss" not in run.data.metrics, "it is not a number"
     assert artifacts(server, run) == {"metrics.json", "report.html", "model/model.json", "model/parts/weights.bin"}
 
 

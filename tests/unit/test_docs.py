@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.english import banned_words
 from support.readme import README, REPOSITORY
 
 PAGES = [
@@ -18,24 +19,6 @@ ARCHITECTURE = REPOSITORY / "ARCHITECTURE.md"
 PACKAGES = (REPOSITORY / "src" / "byoc_vision", REPOSITORY / "serve" / "byoc_serve")
 NOTEBOOKS = sorted((REPOSITORY / "examples").glob("*.ipynb"))
 MOST_LINES = 170  # of the README
-
-BANNED = (
-    r"anew",
-    r"mend(s|ed|ing)?",
-    r"lest",
-    r"heed(s|ed|ing)?",
-    r"whoever",
-    r"nobody",
-    r"told",
-    r"(is|are) no(?! longer| more)",
-    r"others than",
-    r"(is|are) to be had",
-    r"asks nothing of",
-    r"our bug",
-    r"bugs? of ours",
-    r"pictures?",
-)
-"""Words that CONTRIBUTING.md replaces; each whole, in any case."""
 
 
 def names(path: Path) -> str:
@@ -91,8 +74,7 @@ def test_the_modules_of_the_architecture_exist() -> None:
 
 @pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS], ids=names)
 def test_the_english_is_plain(page: Path) -> None:
-    found = re.compile(rf"\b({'|'.join(BANNED)})\b", re.IGNORECASE)
-    assert [match.group() for match in found.finditer(prose(page))] == []
+    assert list(banned_words(prose(page))) == []
 
 
 def links(page: Path) -> list[str]:

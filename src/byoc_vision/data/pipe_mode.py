@@ -195,12 +195,12 @@ def _keep(stream: BinaryIO, target: Path, name: str, remedy: str) -> int:
         file = target.open("wb")
     except OSError as error:
         raise ResourceError(f"{target} cannot be written: {error.strerror or error}; is there a local disk?") from error
-    count, told = 0, time.monotonic()
+    count, last_logged = 0, time.monotonic()
     with file:
         for record in read_records(CopySource(stream, file), name, remedy):
             count = record.number
-            if time.monotonic() - told > _PROGRESS_EVERY_S:
-                told = time.monotonic()
+            if time.monotonic() - last_logged > _PROGRESS_EVERY_S:
+                last_logged = time.monotonic()
                 logger.info("%s: %d records so far, %d MB", name, count, (record.offset + record.size) // 1_000_000)
     return count
 

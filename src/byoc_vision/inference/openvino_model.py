@@ -1,7 +1,7 @@
 """The network of an artifact as OpenVINO reads it, beside its weights: a server on a CPU then needs no torch.
 
 A folder `openvino` in the artifact: `model.xml` and `model.bin`, and `reference.npz` with the digest of the weights it
-was made from and what PyTorch computes in float32 for one image, so that whoever loads it can compare.
+was made from and what PyTorch computes in float32 for one image, so that a loader can compare.
 """
 
 from __future__ import annotations

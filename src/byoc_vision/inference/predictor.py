@@ -73,7 +73,7 @@ class Segmentation:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """float32 [K, H, W]; computed anew each time, since few callers want it."""
+        """float32 [K, H, W]; computed again at each access, because few callers need it."""
         return self._probabilities()
 
 

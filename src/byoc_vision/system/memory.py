@@ -95,7 +95,7 @@ def _table(file: Path) -> dict[str, int]:
 
 def _number(file: Path) -> int | None:
     text = _text(file).strip()
-    return int(text) if text.isdecimal() else None  # `max` is no limit
+    return int(text) if text.isdecimal() else None  # `max` means unlimited
 
 
 def _text(file: Path) -> str:

@@ -55,7 +55,7 @@ class Resumable(Protocol):
         ...
 
     def measure_best_again(self) -> None:
-        """The validation images are others than the checkpoint's."""
+        """Measure the best model again: the validation images differ from the checkpoint's."""
         ...
 
 

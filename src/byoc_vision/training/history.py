@@ -91,7 +91,7 @@ class EarlyStopping:
     """Counts the epochs without improvement.
 
     An epoch improves if its metric beats the best one so far by more than `tolerance`, in the metric's units.
-    `min_epochs` are trained in any case. A metric that is not a number is no improvement.
+    `min_epochs` are trained in any case. A metric that is not a number is not an improvement.
     """
 
     patience: int

@@ -1,4 +1,4 @@
-"""What the benchmarks of serving read and reckon: the load generators' figures, and whether answers agree."""
+"""What the serving benchmarks read and compute: the load generators' numbers, and the agreement of predictions."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def test_they_fit_into_a_request() -> None:
 def test_a_line_gives_back_what_was_written_into_it(
     validation: dict[str, float], loss: float, rate: float, epoch: int
 ) -> None:
-    """As precisely as it is written. What is no number is not there."""
+    """As precisely as it is written. Values that are not numbers are left out."""
     record = EpochRecord(epoch, rate, loss, validation, seconds=12.3, images_per_second=45.6, data_wait=0.07)
     found = metrics_in(record.line(), ALL)
     written = {"train:loss": loss, **named("validation", validation)}

@@ -56,7 +56,7 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path, channel: Path) -> None:
     assert run(tmp_path / "ml", f"--channel=train={channel}").returncode == 0
     again = run(tmp_path / "ml", f"--channel=train={channel}")
     assert again.returncode == 2
-    assert "is there already" in again.stderr
+    assert "exists already" in again.stderr
 
 
 @pytest.mark.parametrize("argument", ["--channel=train=/no/such/folder", "--channel=train", "epochs"])

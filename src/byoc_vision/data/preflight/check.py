@@ -213,9 +213,9 @@ def check_labelled(samples: Sequence[Sample], classes: Sequence[ClassInfo], *, w
 
 
 def _may_lack_classes(dataset: Dataset, found: Dataset, seen: ScanResult, options: DataOptions) -> bool:
-    told = bool(dataset.classes) or options.num_classes is not None
+    classes_are_known = bool(dataset.classes) or options.num_classes is not None
     is_part = any(seen.checked(split) < len(samples) for split, samples in dataset.splits.items())
-    return dataset.task == "segmentation" and not told and is_part and len(found.classes) > 2
+    return dataset.task == "segmentation" and not classes_are_known and is_part and len(found.classes) > 2
 
 
 def _duplicates(dataset: Dataset, seen: ScanResult, sizes: Mapping[str, Sequence[Sizes]]) -> Duplicates:

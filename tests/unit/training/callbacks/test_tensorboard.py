@@ -57,7 +57,7 @@ def test_curves_of_epochs_and_steps(tmp_path: Path) -> None:
     assert curve(events, STEP_LOSS) == {50: 51, 100: 101, 150: 51, 200: 101}, "the mean of a step's batches"
     assert curve(events, "best/accuracy") == {200: 0.5}
     assert curve(events, "test/accuracy") == {200: 0.25}
-    assert "validation/loss" not in events.Tags()["scalars"], "it is no number"
+    assert "validation/loss" not in events.Tags()["scalars"], "it is not a number"
 
 
 def test_the_hyperparameters_stand_beside_the_final_figures(tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def origin(
     """
     not_finite = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
     if not_finite:
-        return f"{len(not_finite)} weights are no longer numbers, the first of them {_without_wrapper(not_finite[0])}"
+        return f"{len(not_finite)} weights are not finite, the first of them {_without_wrapper(not_finite[0])}"
     if logits_are_finite:
         return "it arose in the loss: the network's predictions are numbers"
     if any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
@@ -204,7 +204,7 @@ def origin(
 
 def _look(found: list[str], name: str, module: nn.Module, inputs: object, output: object) -> None:
     if not found and isinstance(output, Tensor) and not torch.isfinite(output).all():
-        found.append(f"{name} ({type(module).__name__}): the first layer whose output is no number")
+        found.append(f"{name} ({type(module).__name__}): the first layer whose output is not finite")
 
 
 def _without_wrapper(name: str) -> str:

@@ -15,14 +15,14 @@ _MOST_NAMED = 3
 
 
 class ExplodingTensor(Rule[Explosion]):
-    """The loss or the gradients are infinite or no number (NaN)."""
+    """The loss or the gradients are infinite or not a number (NaN)."""
 
     facts = Explosion
-    evidence = "which, and the first layer whose output was no number, found by one more forward pass"
+    evidence = "which, and the first layer whose output was not finite, found by one more forward pass"
     remedy = "lower learning_rate (a tenth is a good next try), or set clip_grad_norm=1"
 
     def judge(self, facts: Explosion) -> Sign | None:
-        return Sign(f"{facts.what} is no number; {facts.origin}")
+        return Sign(f"{facts.what} is not finite; {facts.origin}")
 
 
 class _InARow(Rule[Look]):

@@ -38,7 +38,7 @@ def test_the_layer_where_a_value_exploded_is_named_in_the_step_where_it_did() ->
     net[3].weight.data.clamp_(-3e38, 3e38)
     finding = found(run(net, batches(2))[0])["ExplodingTensor"]
     assert (finding.epoch, finding.step) == (1, 1)
-    assert "it arose in 3 (Conv2d): the first layer whose output is no number" in finding.evidence
+    assert "it arose in 3 (Conv2d): the first layer whose output is not finite" in finding.evidence
 
 
 def test_finding_the_layer_leaves_buffers_and_random_numbers_as_they_were() -> None:
@@ -56,13 +56,13 @@ def test_finding_the_layer_leaves_buffers_and_random_numbers_as_they_were() -> N
 
 def test_weights_that_are_lost_already_are_named() -> None:
     net = spoilt(lambda net: net[3].weight.fill_(float("nan")))
-    assert "1 weights are no longer numbers, the first of them 3.weight" in run(net, batches(1))[0][0].evidence
+    assert "1 weights are not finite, the first of them 3.weight" in run(net, batches(1))[0][0].evidence
 
 
 def test_a_gradient_that_explodes_under_a_loss_that_does_not() -> None:
     net = spoilt(lambda net: net[1].weight.mul_(1e-30))
     net.append(_Cliff())
-    assert "the gradient of 6.weight is no number" in found(run(net, batches(1))[0])["ExplodingTensor"].evidence
+    assert "the gradient of 6.weight is not finite" in found(run(net, batches(1))[0])["ExplodingTensor"].evidence
 
 
 class _Cliff(nn.Module):
