@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -71,6 +73,7 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
     found = data_format.read(inputs, options)
     if options.multi_label and data_format.task == "classification":
         found = _as_multi_label(found)
+    _warn_of_similar_names(found.classes)
     train = found.samples["train"]
     if "validation" in found.samples:
         validation = found.samples["validation"]
@@ -87,6 +90,20 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
         len(test),
     )
     return Dataset(data_format.task, found.classes, train, validation, test, found.ignore_value, found.multi_label)
+
+
+def _warn_of_similar_names(classes: Sequence[ClassInfo]) -> None:
+    """Two classes such as `Cat` and `cat` are usually one, written by two people."""
+    alike: dict[str, list[str]] = {}
+    for entry in classes:
+        plain = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", entry.name)).strip().casefold()
+        alike.setdefault(plain, []).append(entry.name)
+    for names in alike.values():
+        if len(names) > 1:
+            logger.warning(
+                "The names of classes differ only in case or separators: %s; if they are one class, give them one name",
+                ", ".join(names),
+            )
 
 
 def _as_multi_label(found: ParsedDataset) -> ParsedDataset:
