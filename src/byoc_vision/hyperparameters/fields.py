@@ -25,6 +25,11 @@ class Spelling:
     text: str
 
 
+@dataclass(frozen=True)
+class AnyText:
+    """Marks text without a syntax of its own, although a validator reads it."""
+
+
 def _as_numbers(value: Any) -> Any:
     """`"10, 20"`, `[10, 20]` and `10` are all a list of numbers."""
     if isinstance(value, str):
@@ -123,7 +128,7 @@ TaskName = Annotated[Literal["auto", "segmentation", "classification"], SPELT]
 DataLayout = Annotated[DataFormatName, SPELT]
 Resize = Annotated[ResizeRule, SPELT]
 PrecisionName = Annotated[Literal["auto", "float32", "bfloat16", "float16"], BeforeValidator(_as_precision)]
-AugmentationText = Annotated[str, BeforeValidator(_as_augmentation)]
+AugmentationText = Annotated[str, BeforeValidator(_as_augmentation), AnyText()]
 ClassCount = Annotated[int, Field(ge=2, le=10_000), BeforeValidator(_as_class_count)]
 IgnoredValue = Annotated[int, Field(ge=0, le=255), BeforeValidator(_as_ignored_value)]
 Size = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_size)]

@@ -109,7 +109,8 @@ class Hyperparameters(BaseModel):
     # The images
     image_size: Size | None = field(
         None,
-        "The model's input, as `256` or `height, width`. By default 256 for segmentation and 224 for classification.",
+        "The model's input, as `256`, `height, width` or `192x256`. By default 256 for segmentation and 224 for "
+        "classification.",
         "base_size",
     )
     resize: Resize | None = field(
@@ -224,7 +225,7 @@ class Hyperparameters(BaseModel):
         2, "The number of checkpoints to keep, in addition to the best model; 0: write none and resume from none."
     )
     resume: Annotated[Literal["auto", "never"], SPELT] = field(
-        "auto", "`auto`: continue from the newest checkpoint in /opt/ml/checkpoints; `never`: start from the beginning."
+        "auto", "`auto`: continue from the job's newest checkpoint; `never`: start from the beginning."
     )
     allow_cpu_fallback: bool = field(
         False, "Train on the CPU if the GPU's driver is too old, instead of ending the job."
