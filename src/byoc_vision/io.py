@@ -14,7 +14,7 @@ def read_object(path: Path, example: str = "{}") -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows write a mark first
     except ValueError as error:
         raise InputError(f"{path} is not JSON ({error}); it must be one object, such as {example}") from error
     if not isinstance(content, dict):

@@ -58,6 +58,23 @@ def test_a_root_that_holds_images_names_the_command_and_stays_as_it_is(
     assert everything(pets.parent) == before
 
 
+@pytest.mark.parametrize("inside", ["", "input/config", "input/data", "input/data/1.jpg", "../other"])
+def test_a_root_without_channels_says_where_it_looked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], inside: str
+) -> None:
+    place = tmp_path / "job" / inside
+    if place.suffix:
+        place.parent.mkdir(parents=True)
+        place.write_bytes(b"an image")
+    else:
+        place.mkdir(parents=True)
+    assert main(["train", "--root", str(tmp_path / "job")]) == 2
+    log = capsys.readouterr().out
+    assert "the channel 'train' is missing" in log
+    assert str(tmp_path / "job/input/data") in log
+    assert "byoc-vision train " in log
+
+
 def test_nothing_is_written_before_data_are_found(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes/readme.txt").write_text("no images")

@@ -26,9 +26,40 @@ def test_strings_become_typed_values() -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["256", '"256"', "[256, 256]", "256, 256", "256 256"])
+@pytest.mark.parametrize("text", ["256", '"256"', "[256, 256]", "256, 256", "256 256", "256x256", "256 × 256"])
 def test_a_size_in_any_spelling(text: str) -> None:
     assert parse({"image_size": text}).image_size == (256, 256)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("bf16", "bfloat16"), ("FP16", "float16"), ("half", "float16"), ("fp32", "float32"), ("BFloat16", "bfloat16")],
+)
+def test_a_precision_in_any_spelling(text: str, name: str) -> None:
+    assert parse({"precision": text}).precision == name
+
+
+@pytest.mark.parametrize(("text", "name"), [("True", "light"), ("false", "none"), ("strong", "strong")])
+def test_augmentation_as_a_switch(text: str, name: str) -> None:
+    assert parse({"augmentation": text}).augmentation == name
+
+
+@pytest.mark.parametrize(
+    ("given", "answer"),
+    [
+        ({"num_classes": "1"}, "num_classes: it counts all classes, also the background"),
+        ({"ignore_index": "-100"}, "ignore_index: it is a value of pixels in masks, from 0 to 255; leave it out"),
+    ],
+)
+def test_usual_mistakes_are_answered_with_the_remedy(given: dict[str, str], answer: str) -> None:
+    with pytest.raises(InputError, match=answer):
+        parse(given)
+
+
+def test_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "hyperparameters.json"
+    path.write_text('{"epochs": "3"}', encoding="utf-8-sig")
+    assert read(path).epochs == 3
 
 
 @pytest.mark.parametrize("text", ["512", "512, 128", "[512, 128]"])

@@ -101,10 +101,16 @@ def _lists(item: Number, any_length: bool) -> list[Json]:
     schema = _number(item)
     single = schema["anyOf"][0]
     if not any_length:
-        return [single, *_several(schema, 1, 2)]
+        return [single, *_several(schema, 1, 2), {"type": "string", "pattern": _times(schema)}]
     if not item.whole:
         return _several(schema, 2)
     return [single, *_several(schema, 1), {"enum": ["[]"]}, {"type": "array", "maxItems": 0}]
+
+
+def _times(item: Json) -> str:
+    """The pattern of `320x480`."""
+    digits = item["anyOf"][1]["pattern"].removeprefix(_START).removesuffix(_END)
+    return rf"^\s*({digits})\s*[x×X]\s*({digits})\s*$"
 
 
 def _several(item: Json, fewest: int, most: int | None = None) -> list[Json]:

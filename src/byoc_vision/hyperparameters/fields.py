@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
@@ -24,6 +25,11 @@ class Spelling:
     text: str
 
 
+@dataclass(frozen=True)
+class AnyText:
+    """Marks text without a syntax of its own, although a validator reads it."""
+
+
 def _as_numbers(value: Any) -> Any:
     """`"10, 20"`, `[10, 20]` and `10` are all a list of numbers."""
     if isinstance(value, str):
@@ -34,13 +40,43 @@ def _as_numbers(value: Any) -> Any:
 
 
 def _as_size(value: Any) -> Any:
-    """`256` is a square; `"320, 480"` is height and width."""
-    numbers = _as_numbers(value)
+    """`256` is a square; `"320, 480"` and `320x480` are height and width."""
+    numbers = _as_numbers(re.sub(r"(?<=\d)\s*[x×X]\s*(?=\d)", ",", value) if isinstance(value, str) else value)
     return numbers * 2 if isinstance(numbers, list) and len(numbers) == 1 else numbers
 
 
 def _as_name(value: Any) -> Any:
     return value.strip().lower().replace("-", "_") if isinstance(value, str) else value
+
+
+_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
+
+
+def _as_precision(value: Any) -> Any:
+    name = _as_name(value)
+    return _PRECISIONS.get(name, name) if isinstance(name, str) else name
+
+
+def _as_augmentation(value: Any) -> Any:
+    """True is the default augmentation, False none."""
+    return ("light" if value else "none") if isinstance(value, bool) else value
+
+
+def _as_class_count(value: Any) -> Any:
+    if str(value) == "1":
+        raise PydanticCustomError(
+            "num_classes", "it counts all classes, also the background: 2 for one kind of object; or leave it out"
+        )
+    return value
+
+
+def _as_ignored_value(value: Any) -> Any:
+    if str(value).startswith("-"):
+        raise PydanticCustomError(
+            "ignore_index",
+            "it is a value of pixels in masks, from 0 to 255; leave it out if the masks have no such value",
+        )
+    return value
 
 
 def _as_name_or_numbers(value: Any) -> Any:
@@ -91,7 +127,10 @@ HealthThresholds = Annotated[str, _spelt(thresholds_text)]
 TaskName = Annotated[Literal["auto", "segmentation", "classification"], SPELT]
 DataLayout = Annotated[DataFormatName, SPELT]
 Resize = Annotated[ResizeRule, SPELT]
-PrecisionName = Annotated[Literal["auto", "float32", "bfloat16", "float16"], SPELT]
+PrecisionName = Annotated[Literal["auto", "float32", "bfloat16", "float16"], BeforeValidator(_as_precision)]
+AugmentationText = Annotated[str, BeforeValidator(_as_augmentation), AnyText()]
+ClassCount = Annotated[int, Field(ge=2, le=10_000), BeforeValidator(_as_class_count)]
+IgnoredValue = Annotated[int, Field(ge=0, le=255), BeforeValidator(_as_ignored_value)]
 Size = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_size)]
 Epochs = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_numbers)]
 Steps = Annotated[

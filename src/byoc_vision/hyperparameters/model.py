@@ -18,6 +18,8 @@ from pydantic_core import PydanticCustomError
 
 from byoc_vision.hyperparameters.fields import (
     SPELT,
+    AugmentationText,
+    ClassCount,
     ClassWeights,
     DataLayout,
     Epochs,
@@ -25,6 +27,7 @@ from byoc_vision.hyperparameters.fields import (
     Fraction,
     HealthAction,
     HealthThresholds,
+    IgnoredValue,
     PrecisionName,
     Resize,
     Share,
@@ -44,13 +47,13 @@ class Hyperparameters(BaseModel):
     # The task and the data
     task: TaskName = field("auto", "The task. `auto` detects it from the data: class folders or images with masks.")
     data_layout: DataLayout = field("auto", "How the data are stored. `auto` detects it.")
-    num_classes: Annotated[int, Field(ge=2, le=10_000)] | None = field(
+    num_classes: ClassCount | None = field(
         None, "The number of classes. By default found in the data; if given, compared with them."
     )
     num_training_samples: PositiveInt | None = field(
         None, "The number of training images. They are counted in any case; a warning tells if the number differs."
     )
-    ignore_index: Annotated[int, Field(ge=0, le=255)] | None = field(
+    ignore_index: IgnoredValue | None = field(
         None, "The mask value that no loss and no metric counts. By default 255 if masks have more than two values."
     )
     trimap_border: Annotated[Literal["ignore", "class"], SPELT] = field(
@@ -106,7 +109,8 @@ class Hyperparameters(BaseModel):
     # The images
     image_size: Size | None = field(
         None,
-        "The model's input, as `256` or `height, width`. By default 256 for segmentation and 224 for classification.",
+        "The model's input, as `256`, `height, width` or `192x256`. By default 256 for segmentation and 224 for "
+        "classification.",
         "base_size",
     )
     resize: Resize | None = field(
@@ -122,7 +126,7 @@ class Hyperparameters(BaseModel):
     crop_size: Size | None = field(
         None, "Segmentation: train on random crops of this size, taken from the images at `image_size`."
     )
-    augmentation: str = field(
+    augmentation: AugmentationText = field(
         "light",
         "How training images are augmented: `none`, `flip`, `light`, `strong`; `crop`, `crop_color`, "
         "`crop_color_transform`; or a JSON file that albumentations saved, in the channel `augmentation`.",
@@ -222,7 +226,7 @@ class Hyperparameters(BaseModel):
     )
     resume: Annotated[Literal["auto", "never", "weights"], SPELT] = field(
         "auto",
-        "`auto`: continue from the newest checkpoint in /opt/ml/checkpoints; `never`: start from the beginning; "
+        "`auto`: continue from the job's newest checkpoint; `never`: start from the beginning; "
         "`weights`: start from the weights of another job's checkpoint at epoch 1.",
     )
     allow_cpu_fallback: bool = field(

@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import annotated_types
 from pydantic.fields import FieldInfo
 
-from byoc_vision.hyperparameters.fields import Spelling
+from byoc_vision.hyperparameters.fields import AnyText, Spelling
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ def _of(annotation: Any, metadata: Iterable[Any] = ()) -> list[ValueType]:
     if annotation in (int, float):
         return [Number(annotation is int, **_bounds(metadata))]
     if annotation is str:
-        return [Text(validated=bool(list(metadata)))]
+        found = list(metadata)
+        return [Text(validated=bool(found) and not any(isinstance(item, AnyText) for item in found))]
     if origin is Literal:
         return [Names(arguments)]
     if origin in (Union, types.UnionType):

@@ -92,16 +92,17 @@ def is_job(paths: MlPaths) -> bool:
 
 def check_root(paths: MlPaths) -> None:
     """Raises InputError that says where the channels were looked for, what is there, and which command works."""
-    if paths.channels.is_dir() or paths.input_data_config.exists():
+    has_channels = paths.channels.is_dir() and any(path.is_dir() for path in paths.channels.iterdir())
+    if has_channels or paths.input_data_config.exists():
         return
-    if not paths.root.is_dir():
-        raise InputError(f"--root {paths.root} does not exist; to train on a folder of images: byoc-vision train DATA")
-    remedy = "put the images into input/data/train below it"
-    if paths.root != Path(DEFAULT_ROOT):
-        remedy = f"to train on the images in it: byoc-vision train {paths.root}; or {remedy}"
+    nearest = next(path for path in (paths.channels, *paths.channels.parents) if path.is_dir())
+    problem = f"{nearest} holds {_holds(nearest)}"
+    if nearest != paths.channels:
+        problem = f"{paths.channels} does not exist; {problem}"
+    images = nearest if nearest in (paths.channels, paths.root) and any(nearest.iterdir()) else "DATA"
     raise InputError(
-        f"{paths.channels} does not exist, so there are not any channels. {paths.root} holds {_holds(paths.root)}; "
-        f"{remedy}"
+        f"the channel 'train' is missing: {problem}. Put the images into {paths.channel('train')}, or train on a "
+        f"folder of images anywhere: byoc-vision train {images}"
     )
 
 

@@ -22,7 +22,7 @@ VALIDATOR = Draft202012Validator(SCHEMA)
 SPELLINGS: tuple[Any, ...] = (
     "0", "1", "-1", "2", "256", " 3 ", "0.5", "1.5", "-0.5", "1e-3", "5E-01", "2.5", "nan", "inf", "many", "", "None",
     "null", None, "adamw", "one_cycle", "auto", "balanced", "f1", "validation:f1", "10, 20", "[10, 20]", "10,20",
-    "10 20", "1, 0", "0.5, 2", "10:20", 0, 1, -1, 2, 256, 0.5, 1.5, [1, 2], [10, 20, 30],
+    "10 20", "256x192", "1, 0", "0.5, 2", "10:20", 0, 1, -1, 2, 256, 0.5, 1.5, [1, 2], [10, 20, 30],
 )  # fmt: skip
 FREE_TEXTS = ("model", "architecture", "algorithm", "encoder", "backbone", "augmentation", "augmentation_type",
               "health_action", "health_thresholds")  # fmt: skip
@@ -83,6 +83,11 @@ def disagreements() -> Iterator[tuple[str, Any]]:
 def test_it_agrees_with_the_reader_in_every_usual_spelling(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
     assert [pair for pair in disagreements() if pair not in KNOWN_DIFFERENCES] == []
+
+
+def test_augmentation_is_plain_text() -> None:
+    assert VALIDATOR.is_valid({"augmentation": "True"})
+    assert not VALIDATOR.is_valid({"augmentation": {"a": 1}})
 
 
 def test_what_clients_add_is_passed_over() -> None:

@@ -198,7 +198,11 @@ def test_saving_other_weights_removes_it(segmenter: Path, tmp_path: Path) -> Non
     openvino_model.write(tmp_path, config, TorchEngine.load(tmp_path, config, "cpu").net)
     assert (tmp_path / OPENVINO_FOLDER / openvino_model.MODEL_FILE).is_file()
     artifact.save(tmp_path, config, state)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [CHECKSUMS_FILE, artifact.CONFIG_FILE, artifact.WEIGHTS_FILE]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        CHECKSUMS_FILE,
+        artifact.CONFIG_FILE,
+        artifact.WEIGHTS_FILE,
+    ]
 
 
 def test_one_that_answers_something_else_is_not_used(
@@ -231,7 +235,11 @@ def test_nothing_is_written_that_answers_something_else(tmp_path: Path) -> None:
     with pytest.raises(UserError):
         openvino_model.write(tmp_path, config, Fickle())
     assert (logging.getLogger().level, logging.getLogger().filters) == (level, filters), "others still warn"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [CHECKSUMS_FILE, artifact.CONFIG_FILE, artifact.WEIGHTS_FILE]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        CHECKSUMS_FILE,
+        artifact.CONFIG_FILE,
+        artifact.WEIGHTS_FILE,
+    ]
 
 
 @in_each_precision

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +13,7 @@ from pathlib import Path
 from byoc_vision.data.formats.base import DataFormat, Inputs, ParsedDataset
 from byoc_vision.data.formats.camvid import CamVid
 from byoc_vision.data.formats.carvana import Carvana
-from byoc_vision.data.formats.channels import find_extras, find_splits, single_split, splits_within
+from byoc_vision.data.formats.channels import find_extras, find_splits, is_label_map, single_split, splits_within
 from byoc_vision.data.formats.class_folders import ClassFolders
 from byoc_vision.data.formats.csv_table import CsvLabels, CsvMasks
 from byoc_vision.data.formats.image_mask_pairs import ImagesWithMasks
@@ -71,6 +73,9 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
     found = data_format.read(inputs, options)
     if options.multi_label and data_format.task == "classification":
         found = _as_multi_label(found)
+    if unread := [name for name in inputs.extras if not _reads_extra(data_format, inputs, name)]:
+        logger.warning("channels are not read, as the data are %s: %s", data_format.title, ", ".join(unread))
+    _warn_of_similar_names(found.classes)
     train = found.samples["train"]
     if "validation" in found.samples:
         validation = found.samples["validation"]
@@ -87,6 +92,28 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
         len(test),
     )
     return Dataset(data_format.task, found.classes, train, validation, test, found.ignore_value, found.multi_label)
+
+
+def _reads_extra(data_format: DataFormat, inputs: Inputs, channel: str) -> bool:
+    """Whether the data format reads a channel of lists, such as `train_lst`, or of label maps."""
+    if is_label_map(channel):
+        return data_format.name == "semantic_segmentation"
+    split, _, kind = channel.partition("_")
+    return kind == data_format.name and split in inputs.splits
+
+
+def _warn_of_similar_names(classes: Sequence[ClassInfo]) -> None:
+    """Two classes such as `Cat` and `cat` are usually one, written by two people."""
+    alike: dict[str, list[str]] = {}
+    for entry in classes:
+        plain = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", entry.name)).strip().casefold()
+        alike.setdefault(plain, []).append(entry.name)
+    for names in alike.values():
+        if len(names) > 1:
+            logger.warning(
+                "The names of classes differ only in case or separators: %s; if they are one class, give them one name",
+                ", ".join(names),
+            )
 
 
 def _as_multi_label(found: ParsedDataset) -> ParsedDataset:

@@ -42,6 +42,7 @@ _LABEL = (
     "label_name", "class_id", "category_id", "labels", "tags", "classes",
 )  # fmt: skip
 _SEVERAL = ("labels", "tags", "classes")
+_MISSING = ("nan", "<na>", "n/a", "#n/a", "null")  # as tables are exported; `none` and `NA` can be classes
 _SPLIT = ("split", "data_set", "dataset", "set", "subset")
 _GROUP = ("group", "group_id", "patient", "patient_id")
 
@@ -266,9 +267,13 @@ def _labels(row: _Row, columns: Columns, separator: str | None) -> Labels:
     text = row.cell(columns.label)
     if text is None:
         raise ValueError(f"the column {columns.names[columns.label or 0]!r} is empty; add a label or remove the line")
-    if separator is None:
-        return Labels((text,))
-    return Labels(tuple(label.strip() for label in text.split(separator or None) if label.strip()), many=True)
+    labels = (text,) if separator is None else tuple(label.strip() for label in text.split(separator or None))
+    if missing := [label for label in labels if label.lower() in _MISSING]:
+        raise ValueError(
+            f"{missing[0]} in the column {columns.names[columns.label or 0]!r} stands for a missing label; "
+            "add a label or remove the line"
+        )
+    return Labels(tuple(label for label in labels if label), many=separator is not None)
 
 
 def _one_hot(entries: Mapping[str, Sequence[Entry]], options: DataOptions) -> Mapping[str, Sequence[Entry]]:

@@ -88,3 +88,15 @@ def test_no_class_folders_at_all(tmp_path: Path) -> None:
     touch(tmp_path, "train/1.jpg", "train/2.jpg")
     with pytest.raises(DataError, match="no known data layout found"):
         find_dataset({"train": tmp_path / "train"}, DataOptions())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "warned"), [("Cat", "cat", True), ("tabby cat", "tabby_cat", True), ("cat", "cats", False)]
+)
+def test_classes_that_differ_only_in_case_are_warned_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, first: str, second: str, warned: bool
+) -> None:
+    touch(tmp_path, *(f"{name}/{number}.jpg" for name in (first, second, "dog") for number in range(5)))
+    with caplog.at_level(logging.WARNING):
+        assert len(find(tmp_path).classes) == 3
+    assert ("give them one name" in caplog.text) is warned

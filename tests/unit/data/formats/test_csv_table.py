@@ -140,6 +140,18 @@ def test_every_wrong_row_is_named(tmp_path: Path) -> None:
     assert all(f"{place} {right}:" not in text for right in (2, 8))
 
 
+@pytest.mark.parametrize("missing", ["", "NaN", "nan", "N/A", "null"])
+@pytest.mark.parametrize("column", ["label", "labels"])
+def test_rows_without_a_label_are_named(tmp_path: Path, missing: str, column: str) -> None:
+    rows = (f"image,{column}", "1.jpg,cat", f"2.jpg,{missing}", "in/3.jpg,dog", f"in/4.jpg,{missing}")
+    root = table(tmp_path, *rows)
+    with pytest.raises(DataError) as raised:
+        find(root)
+    for line in (3, 5):
+        assert f"labels.csv, line {line}: " in str(raised.value)
+    assert "add a label or remove the line" in str(raised.value)
+
+
 def test_two_columns_of_one_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"several classes have the name 'a' \(.*labels\.csv, line 2"):
         find(table(tmp_path, "image,a,a", "1.jpg,1,0", "2.jpg,0,1"))

@@ -213,6 +213,15 @@ class TestImagesWithMasks:
         with pytest.raises(DataError, match=r"no masks for the validation images.*'validation_annotation'"):
             find(tmp_path)
 
+    def test_a_channel_that_the_data_format_does_not_use_is_named(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        classes = [f"train/{name}/{number}.jpg" for name in ("a", "b") for number in range(5)]
+        touch(tmp_path, *classes, "label_map/x.json", "validation_lst/list.lst")
+        with caplog.at_level(logging.WARNING):
+            find(tmp_path)
+        assert "channels are not read, as the data are class folders: label_map, validation_lst" in caplog.text
+
     def test_masks_without_their_images(self, tmp_path: Path) -> None:
         touch(tmp_path, "train/1.jpg", "train_masks/1.png", "validation_masks/2.png")
         with pytest.raises(InputError, match="masks for validation but no channel 'validation'"):
