@@ -19,6 +19,7 @@ from byoc_vision.inference.options import LARGEST_TILE, SMALLEST_TILE, VIEWS, pa
 from byoc_vision.logs import set_up_logging
 from byoc_vision.paths import MlPaths
 from byoc_vision.system.machine import sleep_between_regions
+from byoc_vision.system.stopping import ended_by_sigterm
 
 if TYPE_CHECKING:
     from byoc_vision.data.samples import DataOptions
@@ -79,9 +80,10 @@ def _train_arguments(command: argparse.ArgumentParser) -> None:
 
 def train(options: argparse.Namespace) -> int:
     sleep_between_regions()
-    from byoc_vision.training.main import train_job
+    with ended_by_sigterm():
+        from byoc_vision.training.main import train_job
 
-    return train_job(MlPaths.from_environment(options.root))
+        return train_job(MlPaths.from_environment(options.root))
 
 
 def _serve_arguments(command: argparse.ArgumentParser) -> None:
@@ -90,9 +92,10 @@ def _serve_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def serve(options: argparse.Namespace) -> int:
-    from byoc_serve.run import serve as run_server
+    with ended_by_sigterm():
+        from byoc_serve.run import serve as run_server
 
-    return run_server(MlPaths.from_environment(options.root), options.port)
+        return run_server(MlPaths.from_environment(options.root), options.port)
 
 
 # predict, explain
