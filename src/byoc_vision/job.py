@@ -18,6 +18,8 @@ from byoc_vision.paths import MlPaths
 
 InputMode = Literal["File", "FastFile", "Pipe"]
 
+_TEXTS = ("TrainingInputMode", "ContentType", "RecordWrapperType", "S3DistributionType")
+
 # SDK v3 passes its own scripts as channels.
 _NOT_DATA = frozenset({"code", "sm_drivers"})
 
@@ -70,7 +72,7 @@ class Job:
     def load(cls, paths: MlPaths) -> Job:
         """Raises InputError that names the file and the field."""
         resources = read_object(paths.resource_config)
-        hosts = tuple(sorted(resources.get("hosts") or ["localhost"]))
+        hosts = tuple(sorted(_hosts(paths.resource_config, resources.get("hosts"))))
         current_host = resources.get("current_host") or hosts[0]
         if current_host not in hosts:
             raise InputError(f"{paths.resource_config}: current_host {current_host!r} is not among hosts {list(hosts)}")
@@ -85,6 +87,16 @@ class Job:
 
 def _channels(paths: MlPaths, several_hosts: bool) -> dict[str, Channel]:
     declared = read_object(paths.input_data_config)
+    for name, content in declared.items():
+        if not isinstance(content, dict | None):
+            raise InputError(
+                f'{paths.input_data_config}: {name} must be an object, such as {{"TrainingInputMode": "File"}}'
+            )
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise InputError(f"{paths.input_data_config}: {name!r} is not a name of a channel")
+        for key in _TEXTS:
+            if not isinstance((content or {}).get(key), str | None):
+                raise InputError(f"{paths.input_data_config}: {name}.{key} must be a string")
     folders = (
         sorted(child.name for child in paths.channels.iterdir() if child.is_dir()) if paths.channels.is_dir() else []
     )
@@ -103,6 +115,14 @@ def _channels(paths: MlPaths, several_hosts: bool) -> dict[str, Channel]:
             "mount the channel's folder there"
         )
     return channels
+
+
+def _hosts(path: Path, declared: object) -> list[str]:
+    if not declared:
+        return ["localhost"]
+    if not isinstance(declared, list) or not all(isinstance(host, str) for host in declared):
+        raise InputError(f"{path}: hosts must be a list of names")
+    return declared
 
 
 def _channel(name: str, declared: dict[str, Any], paths: MlPaths) -> Channel:
