@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import socket
 import struct
@@ -19,6 +20,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from byoc_serve.metrics import Metrics
 from byoc_serve.readiness import Readiness, State
 from byoc_serve.settings import Settings
+from byoc_serve.slow_clients import TOO_LARGE, Connection
 from byoc_serve.wsgi import make_service
 
 STALL_SECONDS = 20  # after which a client that neither sends nor reads is dropped
@@ -85,18 +87,51 @@ class Worker(ThreadWorker):
             return
         _limit_stalls(client)
         self.nr_conns += 1
-        conn = TConn(self.cfg, client, address, listener.getsockname())
+        conn = Connection(self.cfg, client, address, listener.getsockname())
         conn.timeout = time.monotonic() + STALL_SECONDS
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
-    def enqueue_req(self, conn: TConn) -> None:
+    def on_pending_socket_readable(self, conn: Connection, client: socket.socket) -> None:
+        """Called in the main loop when a connection sends something.
+
+        gunicorn gives it a thread at its first byte, which waits there for the rest of the head: as many clients that
+        send it byte by byte as threads stop the server, and four that begin with `GET /ping` its health checks.
+        """
+        if self._has_head(conn, self.pending_conns):
+            super().on_pending_socket_readable(conn, client)
+
+    def on_client_socket_readable(self, conn: Connection, client: socket.socket) -> None:
+        """As for the first request of a connection."""
+        if self._has_head(conn, self.keepalived_conns):
+            super().on_client_socket_readable(conn, client)
+
+    def handle(self, conn: Connection) -> object:
+        """Called in a thread. gunicorn's parser does not know what the main loop has read."""
+        try:
+            conn.begin_request()
+        except OSError:
+            return False
+        return super().handle(conn)
+
+    def _has_head(self, conn: Connection, waiting: deque[TConn]) -> bool:
+        conn.head.receive(conn.sock)
+        if conn.head.is_too_large:
+            waiting.remove(conn)
+            self.poller.unregister(conn.sock)
+            with contextlib.suppress(OSError):
+                conn.sock.send(TOO_LARGE)
+            self._linger(conn)
+            return False
+        return conn.head.is_complete
+
+    def enqueue_req(self, conn: Connection) -> None:
         """Give a connection that has something to read to a thread; called in the main loop.
 
         gunicorn has one pool of threads: when all are busy, health checks wait too, and the platform replaces a server
         for being busy. Here they have a pool of their own.
         """
-        pool = self._ping_pool if _is_ping(conn.sock) else self.tpool
+        pool = self._ping_pool if conn.head.starts_with(_PING) else self.tpool
         future = pool.submit(self.handle, conn)
         future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 
@@ -114,16 +149,24 @@ class Worker(ThreadWorker):
                     self.accept(listener)
         super().set_accept_enabled(enabled)
 
-    def finish_request(self, conn: TConn, future: Future[object]) -> None:
+    def finish_request(self, conn: Connection, future: Future[object]) -> None:
         """Called in the main loop when a thread is done with a connection.
 
         To close a connection gunicorn waits until the client has closed it too, up to 2 s, and its main loop stands
         still. Here the poller waits.
         """
         closes = not future.cancelled() and future.exception() is None and future.result() is False
-        if not closes:
-            super().finish_request(conn, future)
+        if closes:
+            self._linger(conn)
             return
+        conn.end_request()
+        if conn.head.is_complete:
+            self.enqueue_req(conn)
+        else:
+            super().finish_request(conn, future)
+
+    def _linger(self, conn: TConn) -> None:
+        """Close a connection once its client has closed it too, or after a while."""
         try:
             conn.sock.setblocking(False)
             conn.sock.shutdown(socket.SHUT_WR)
@@ -174,15 +217,6 @@ class Worker(ThreadWorker):
         """As on SIGTERM; called from the loader's thread."""
         self.alive = False
         self.method_queue.defer(lambda: None)
-
-
-def _is_ping(client: socket.socket) -> bool:
-    """Whether the next request is a health check, as far as its first bytes show."""
-    client.setblocking(False)
-    try:
-        return client.recv(len(_PING), socket.MSG_PEEK) == _PING
-    except OSError:  # nothing there yet, or the client is gone: its thread will find out
-        return False
 
 
 def _limit_stalls(client: socket.socket) -> None:

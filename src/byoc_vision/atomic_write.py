@@ -13,6 +13,8 @@ from pathlib import Path
 
 from byoc_vision.errors import ResourceError
 
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
 
 def free_bytes(path: Path) -> int | None:
     """The free bytes of the disk that `path` is on, or would be; None if the system does not say."""
@@ -82,8 +84,27 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table as a whole, as `write_whole` does. Raises OSError."""
+    """Write a table as a whole, as `write_whole` does, with `spreadsheet_cells`. Raises OSError."""
     with renamed_into_place(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
-        table.writerow(header)
-        table.writerows(rows)
+        table.writerow(spreadsheet_cells(header))
+        table.writerows(map(spreadsheet_cells, rows))
+
+
+def spreadsheet_cells(cells: Sequence[object]) -> list[object]:
+    """The cells of a row, with an apostrophe before texts that a spreadsheet would compute as a formula.
+
+    Names of files and classes come from outside. Numbers stay numbers.
+    """
+    return [f"'{cell}" if _is_formula(cell) else cell for cell in cells]
+
+
+def _is_formula(cell: object) -> bool:
+    text = str(cell)
+    if not text.startswith(_FORMULA_STARTS):
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return True
+    return False

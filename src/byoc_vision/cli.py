@@ -20,6 +20,7 @@ from byoc_vision.inference.options import LARGEST_TILE, PRECISIONS, SMALLEST_TIL
 from byoc_vision.logs import set_up_logging
 from byoc_vision.paths import MlPaths
 from byoc_vision.system.machine import sleep_between_regions
+from byoc_vision.system.stopping import ended_by_sigterm
 
 if TYPE_CHECKING:
     from byoc_vision.data.samples import DataOptions
@@ -95,15 +96,18 @@ def _root_argument(command: argparse.ArgumentParser) -> None:
 
 def train(options: argparse.Namespace) -> int:
     sleep_between_regions()
-    from byoc_vision.training.main import train_job
+    with ended_by_sigterm():
+        from byoc_vision.training.main import train_job
 
-    if options.data is None:
-        if options.output:
-            raise InputError("--output is for `byoc-vision train DATA`; with --root everything is written below ROOT")
-        return train_job(MlPaths.from_environment(options.root), given=options.hyperparameters)
-    from byoc_vision.training.local_job import local_paths
+        if options.data is None:
+            if options.output:
+                raise InputError(
+                    "--output is for `byoc-vision train DATA`; with --root everything is written below ROOT"
+                )
+            return train_job(MlPaths.from_environment(options.root), given=options.hyperparameters)
+        from byoc_vision.training.local_job import local_paths
 
-    return train_job(local_paths(options.data, options.output), options.data, options.hyperparameters)
+        return train_job(local_paths(options.data, options.output), options.data, options.hyperparameters)
 
 
 def _serve_arguments(command: argparse.ArgumentParser) -> None:
@@ -112,9 +116,10 @@ def _serve_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def serve(options: argparse.Namespace) -> int:
-    from byoc_serve.run import serve as run_server
+    with ended_by_sigterm():
+        from byoc_serve.run import serve as run_server
 
-    return run_server(MlPaths.from_environment(options.root), options.port)
+        return run_server(MlPaths.from_environment(options.root), options.port)
 
 
 # predict, explain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,15 @@ from byoc_vision.errors import InputError
 
 def read_object(path: Path, example: str = "{}") -> dict[str, Any]:
     """The object in `path`; empty if there is no file. Raises InputError that shows an `example`."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a regular file; it must hold one object, such as {example}")
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows write a mark first
-    except ValueError as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); it must hold one object") from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error}); it must be one object, such as {example}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} holds {_kind(content)}; it must be one object, such as {example}")

@@ -21,6 +21,7 @@ InputMode = Literal["File", "FastFile", "Pipe"]
 
 # What `model_uri=` of an estimator fills, under a name of the user's choice: the model to continue from.
 _MODEL_CHANNEL, _MODEL_TYPE = "model", "application/x-sagemaker-model"
+_TEXTS = ("TrainingInputMode", "ContentType", "RecordWrapperType", "S3DistributionType")
 
 # SDK v3 passes its own scripts as channels.
 _NOT_DATA = frozenset({"code", "sm_drivers"})
@@ -75,7 +76,7 @@ class Job:
         """Raises InputError that names the file and the field."""
         paths = replace(paths, checkpoint_folder=_checkpoint_folder(paths))
         resources = read_object(paths.resource_config)
-        hosts = tuple(sorted(resources.get("hosts") or ["localhost"]))
+        hosts = tuple(sorted(_hosts(paths.resource_config, resources.get("hosts"))))
         current_host = resources.get("current_host") or hosts[0]
         if current_host not in hosts:
             raise InputError(f"{paths.resource_config}: current_host {current_host!r} is not among hosts {list(hosts)}")
@@ -102,6 +103,16 @@ def _checkpoint_folder(paths: MlPaths) -> Path | None:
 
 def _channels(paths: MlPaths, several_hosts: bool) -> dict[str, Channel]:
     declared = read_object(paths.input_data_config)
+    for name, content in declared.items():
+        if not isinstance(content, dict | None):
+            raise InputError(
+                f'{paths.input_data_config}: {name} must be an object, such as {{"TrainingInputMode": "File"}}'
+            )
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise InputError(f"{paths.input_data_config}: {name!r} is not a name of a channel")
+        for key in _TEXTS:
+            if not isinstance((content or {}).get(key), str | None):
+                raise InputError(f"{paths.input_data_config}: {name}.{key} must be a string")
     folders = (
         sorted(child.name for child in paths.channels.iterdir() if child.is_dir()) if paths.channels.is_dir() else []
     )
@@ -128,6 +139,14 @@ def _with_model_channel(channels: Sequence[Channel]) -> dict[str, Channel]:
     if len(by_name) < len(channels):
         raise InputError(f"several channels hold a model ({', '.join(one.name for one in channels)}); give one of them")
     return by_name
+
+
+def _hosts(path: Path, declared: object) -> list[str]:
+    if not declared:
+        return ["localhost"]
+    if not isinstance(declared, list) or not all(isinstance(host, str) for host in declared):
+        raise InputError(f"{path}: hosts must be a list of names")
+    return declared
 
 
 def _channel(name: str, declared: dict[str, Any], paths: MlPaths) -> Channel:

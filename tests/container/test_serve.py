@@ -92,10 +92,10 @@ def test_a_missing_model_is_named(start: Callable[..., Container], image: str, t
     assert "/opt/ml/model" in container.logs
 
 
-def test_python_is_process_1_and_reaps_orphans(car_server: Endpoint) -> None:
+def test_the_entry_script_is_process_1_and_reaps_orphans(car_server: Endpoint) -> None:
     container, docker = car_server.container, car_server.container.docker
     command = docker.output("exec", container.id, "cat", "/proc/1/cmdline").split("\0")
-    assert "python" in command[0]
+    assert command[1].endswith("/serve")
     docker.run("exec", container.id, "sh", "-c", "(sleep 0.2 &)")
     processes = ("exec", container.id, "sh", "-c", "cat /proc/[0-9]*/stat")
     container.wait_until(lambda: "(sleep)" not in docker.output(*processes))  # a zombie would keep its name

@@ -41,7 +41,7 @@ def test_the_default_command_trains_without_network_in_64_mb_of_shared_memory(
     assert (job.model / "model.safetensors").exists()
 
 
-def test_python_is_process_1_and_sigterm_ends_the_job(
+def test_the_entry_script_is_process_1_and_sigterm_ends_the_job(
     start: Callable[..., Container], image: str, make_job: Callable[..., Job], cars: dict[str, Path]
 ) -> None:
     """SageMaker stops a job by SIGTERM, and kills it 120 s later."""
@@ -49,8 +49,7 @@ def test_python_is_process_1_and_sigterm_ends_the_job(
     container = start(*job.options, image, "train")
     container.wait_for_epoch(2)
     command = container.docker.output("exec", container.id, "cat", "/proc/1/cmdline").split("\0")
-    assert "python" in command[0]
-    assert "train" in command
+    assert command[1].endswith("/train")
 
     assert container.stop(seconds=120) == 0
     assert (job.model / "model.safetensors").exists(), "a stopped job leaves a usable model"

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from support.modes import mode, umask
 
-from byoc_vision.atomic_write import renamed_into_place, write_whole
+from byoc_vision.atomic_write import renamed_into_place, write_csv, write_whole
 
 
 @pytest.mark.parametrize(("mask", "expected"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600), (0o002, 0o664)])
@@ -35,3 +35,16 @@ def test_what_was_not_written_whole_leaves_the_one_before(tmp_path: Path) -> Non
         fail()
     assert [path.name for path in tmp_path.iterdir()] == ["text"]
     assert (tmp_path / "text").read_text() == "before"
+
+
+def test_no_cell_of_a_table_is_a_formula(tmp_path: Path) -> None:
+    write_csv(
+        tmp_path / "t.csv", ["file", "=class"], [["=1+1", "-1"], ["@SUM(A1)", "+1.5"], ["-x", -1], ["a=b", "\tx"]]
+    )
+    assert (tmp_path / "t.csv").read_text().splitlines() == [
+        "file,'=class",
+        "'=1+1,-1",
+        "'@SUM(A1),+1.5",
+        "'-x,-1",
+        "a=b,'\tx",
+    ]

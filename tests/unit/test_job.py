@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from pathlib import Path
 
@@ -140,4 +141,43 @@ def test_checkpoints_go_where_the_job_says(paths: MlPaths, tmp_path: Path) -> No
 def test_a_checkpoint_path_that_is_not_absolute(paths: MlPaths, given: object) -> None:
     write(paths.checkpoint_config, {"LocalPath": given})
     with pytest.raises(InputError, match=r"checkpointconfig\.json: LocalPath .* is not an absolute path"):
+        Job.load(paths)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"train": "File"}, "train must be an object"),
+        ({"train": ["File"]}, "train must be an object"),
+        ({"train": {"TrainingInputMode": ["File"]}}, "train.TrainingInputMode must be a string"),
+        ({"train": {"ContentType": {}}}, "train.ContentType must be a string"),
+        ({"../up": {}}, "is not a name of a channel"),
+    ],
+)
+def test_channels_of_another_shape(paths: MlPaths, content: object, said: str) -> None:
+    write(paths.input_data_config, content)
+    with pytest.raises(InputError, match=rf"inputdataconfig\.json: .*{said}"):
+        Job.load(paths)
+
+
+@pytest.mark.parametrize("hosts", ["algo-1", {"algo-1": 1}, [1, 2], [["algo-1"]], 3])
+def test_hosts_of_another_shape(paths: MlPaths, hosts: object) -> None:
+    write(paths.resource_config, {"hosts": hosts})
+    with pytest.raises(InputError, match=r"resourceconfig\.json: hosts must be a list of names"):
+        Job.load(paths)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link to itself", "nested too deeply"])
+def test_configuration_that_cannot_be_read(paths: MlPaths, kind: str) -> None:
+    file = paths.input_data_config
+    match kind:
+        case "folder":
+            file.mkdir()
+        case "pipe":
+            os.mkfifo(file)
+        case "link to itself":
+            file.symlink_to(file)
+        case "nested too deeply":
+            file.write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"inputdataconfig\.json (is not|cannot be read)"):
         Job.load(paths)

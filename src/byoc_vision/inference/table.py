@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 from byoc_vision.artifact import ModelConfig
+from byoc_vision.atomic_write import spreadsheet_cells
 from byoc_vision.inference.encoding import DECIMALS, class_shares
 from byoc_vision.inference.predictor import Answer, Classification
 
@@ -34,7 +35,7 @@ class PredictionTable:
 
     def _write(self, cells: list[object]) -> None:
         with self._path.open("a", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerow(cells)
+            csv.writer(file, lineterminator="\n").writerow(spreadsheet_cells(cells))
 
 
 def _header(config: ModelConfig) -> list[object]:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from byoc_vision.atomic_write import write_whole
 from byoc_vision.errors import DataError
+from byoc_vision.redaction import redact
 from byoc_vision.types import ClassInfo, Task
 
 RECORD_FILE = "metrics.json"
@@ -277,6 +278,6 @@ def read_record(folder: Path) -> Record:
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Write the file as a whole. Raises OSError."""
+    """Write the file as a whole, without the user info of URLs. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / RECORD_FILE, record.model_dump_json(indent=1) + "\n")
+    write_whole(folder / RECORD_FILE, redact(record.model_dump_json(indent=1)) + "\n")

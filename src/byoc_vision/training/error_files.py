@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from byoc_vision.errors import UserError
+from byoc_vision.redaction import redact
 from byoc_vision.training.signals import STOPPED_EXIT_CODE, StopRequestedError
 
 logger = logging.getLogger(__name__)
@@ -86,18 +87,18 @@ def report_failure(failure_file: Path | None, error: Exception) -> int:
 
 def describe_user_error(error: UserError) -> str:
     """The cause and the remedy; then the end of the traceback of the error behind it, if there is one."""
-    message = cut(f"{error.category}{place()}: {error}", FAILURE_BYTES)
+    message = cut(redact(f"{error.category}{place()}: {error}"), FAILURE_BYTES)
     room = FAILURE_BYTES - len(message.encode()) - 1
     if error.__cause__ is None or room <= 0:
         return message
-    return f"{message}\n{cut_front(''.join(traceback.format_exception(error.__cause__)), room)}"
+    return f"{message}\n{cut_front(_traceback(error.__cause__), room)}"
 
 
 def describe_internal_error(error: BaseException) -> str:
     """The cause in the first line, then the innermost lines of the traceback, within the limit."""
-    headline = cut(f"Internal error{place()}: {type(error).__name__}: {error}", FAILURE_BYTES // 2)
+    headline = cut(redact(f"Internal error{place()}: {type(error).__name__}: {error}"), FAILURE_BYTES // 2)
     room = FAILURE_BYTES - len(headline.encode()) - 1
-    return f"{headline}\n{cut_front(''.join(traceback.format_exception(error)), room)}"
+    return f"{headline}\n{cut_front(_traceback(error), room)}"
 
 
 def write_failure(path: Path, message: str) -> None:
@@ -105,7 +106,7 @@ def write_failure(path: Path, message: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
-            file.write(cut(message, FAILURE_BYTES))
+            file.write(cut(redact(message), FAILURE_BYTES))
     except FileExistsError:
         logger.info("%s holds an earlier failure; it is kept", path)
     except OSError as error:
@@ -138,6 +139,10 @@ def cut(text: str, size: int) -> str:
 def cut_front(text: str, size: int) -> str:
     """The end of a text, as `cut`."""
     return text.encode(errors="replace")[-size:].decode(errors="ignore") if size > 0 else ""
+
+
+def _traceback(error: BaseException) -> str:
+    return redact("".join(traceback.format_exception(error)))
 
 
 def _is_consequence(error: BaseException) -> bool:

@@ -222,6 +222,10 @@ def test_one_that_answers_something_else_is_not_used(
         Predictor.load(tmp_path, "cpu", engine="openvino")
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 class Fickle(nn.Module):
     """Answers differently each time."""
 

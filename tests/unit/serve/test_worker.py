@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Event, Thread
 from types import SimpleNamespace
@@ -25,8 +25,8 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from byoc_serve import slow_clients, wsgi
 from byoc_serve import worker as worker_module
-from byoc_serve import wsgi
 from byoc_serve.batcher import Observer
 from byoc_serve.metrics import Metrics
 from byoc_serve.model_service import ModelService
@@ -36,6 +36,7 @@ from byoc_serve.worker import Worker
 from byoc_vision.inference.predictor import Predictor
 
 SOON = 60.0
+GUNICORNS_ACCEPT = "accept enqueue_req handle finish_request"  # the others need what the server's `accept` makes
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -103,9 +104,11 @@ def until(condition: Callable[[], object]) -> None:
 def make_worker(
     app: WSGIApp, gunicorns_own: str | None = None, threads: int = 1, kind: type[InThread] = InThread
 ) -> InThread:
-    """A worker with a socket that listens. gunicorns_own: a method that is gunicorn's instead of the server's."""
+    """A worker with a socket that listens. gunicorns_own: methods that are gunicorn's instead of the server's."""
     if gunicorns_own is not None:
-        kind = type("WithOneMethodOfGunicorn", (kind,), {gunicorns_own: getattr(ThreadWorker, gunicorns_own)})
+        kind = type(
+            "WithOneMethodOfGunicorn", (kind,), {name: getattr(ThreadWorker, name) for name in gunicorns_own.split()}
+        )
     config = Config()
     config.set("threads", threads)
     config.set("worker_connections", 100)
@@ -158,7 +161,7 @@ def queued(worker: InThread) -> int:
 
 class TestAccept:
     def test_gunicorn_gives_idle_connections_a_thread_each(self) -> None:
-        with running(make_worker(hello, "accept", threads=2)) as served:
+        with running(make_worker(hello, GUNICORNS_ACCEPT, threads=2)) as served:
             for _ in range(4):
                 served.connect()
             until(lambda: queued(served.worker) == 2)  # two wait in threads, and two for a thread
@@ -197,7 +200,7 @@ class TestAccept:
         return seen[0]
 
     def test_gunicorn_reads_without_limit(self) -> None:
-        assert self.receive_limit("accept") == bytes(16)
+        assert self.receive_limit(GUNICORNS_ACCEPT) == bytes(16)
 
     def test_reading_has_a_limit(self) -> None:
         assert int.from_bytes(self.receive_limit(None)[:8], sys.byteorder) == worker_module.STALL_SECONDS
@@ -239,6 +242,121 @@ class TestEnqueueReq:
             assert served.get("/ping") == b"HTTP/1.1 200 OK\r\n"
             assert not app.gate.is_set()
             app.gate.set()
+
+
+class TestOnPendingSocketReadable:
+    """Of clients that send the head of a request slowly."""
+
+    @pytest.mark.parametrize("path", ["/", "/ping"])
+    def test_half_a_head_takes_no_thread(self, path: str) -> None:
+        """Nor do many, whatever they ask for."""
+        head = get(path)
+        with running(make_worker(hello)) as served:
+            slow = [served.connect() for _ in range(8)]
+            for place in range(len(head) - 1):
+                for client in slow:
+                    client.sendall(head[place : place + 1])
+            assert served.get("/ping") == b"HTTP/1.1 200 OK\r\n"
+            assert served.get("/") == b"HTTP/1.1 200 OK\r\n"
+            for client in slow:
+                client.sendall(head[-1:])
+                assert status_line(client) == b"HTTP/1.1 200 OK\r\n"
+
+    def test_gunicorn_waits_for_the_head_in_a_thread(self) -> None:
+        with running(make_worker(hello, "on_pending_socket_readable")) as served:
+            served.connect(b"G")
+            until(lambda: not served.worker.pending_conns and served.worker.nr_conns)
+            served.connect(b"G")
+            until(lambda: queued(served.worker) == 1)
+
+    def test_a_head_has_its_time_however_it_comes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(worker_module, "STALL_SECONDS", 1)
+        with running(make_worker(hello)) as served:
+            client = served.connect(b"GET / HT")
+            assert client.recv(1) == b""
+
+    def test_a_head_that_is_too_large_is_refused(self) -> None:
+        with running(make_worker(hello)) as served:
+            client = served.connect(b"GET / HTTP/1.1\r\nX: " + b"x" * (slow_clients.LARGEST_HEAD + 1))
+            assert status_line(client) == b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+
+    def test_the_second_request_of_a_connection_may_be_slow_too(self) -> None:
+        """Also if its first bytes come with the request before."""
+        kept = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+        with running(make_worker(hello)) as served:
+            clients = [served.connect(kept + kept[:count]) for count in (0, 5)]
+            for client in clients:
+                assert client.recv(12) == b"HTTP/1.1 200"
+            until(lambda: len(served.worker.keepalived_conns) == 2)
+            clients[0].sendall(kept[:5])
+            assert served.get("/") == b"HTTP/1.1 200 OK\r\n"
+            for client in clients:
+                client.sendall(kept[5:])
+                with client.makefile("rb") as file:
+                    assert any(b"HTTP/1.1 200" in line for line in file)
+
+    def test_requests_that_come_together_are_all_answered(self) -> None:
+        kept = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+        with running(make_worker(hello)) as served:
+            client = served.connect(kept + kept + get("/"))
+            with client.makefile("rb") as file:
+                assert file.read().count(b"HTTP/1.1 200 OK") == 3
+
+
+class TestRatedUnreader:
+    """Of a body that drips: each byte comes before the socket's own limit."""
+
+    def received(self, pieces: list[tuple[float, bytes]]) -> bytes:
+        """pieces: how long each takes, and its bytes. What is read of them."""
+        now = 0.0
+        server, client = socket.socketpair()
+        with server, client:
+            unreader = slow_clients.RatedUnreader(server, clock=lambda: now)
+            unreader.begin(b"")
+            read = b""
+            original = server.recv
+            for seconds, piece in pieces:
+                client.sendall(piece)
+
+                class Late:
+                    def recv(self, size: int, seconds: float = seconds) -> bytes:
+                        nonlocal now
+                        now += seconds
+                        return original(size)
+
+                unreader.sock = Late()
+                read += unreader.chunk()
+            return read
+
+    def test_a_body_that_drips_is_given_up(self) -> None:
+        with pytest.raises(BlockingIOError, match="too slowly"):
+            self.received([(1.0, b"x")] * 7)
+
+    def test_a_slow_start_is_allowed(self) -> None:
+        assert len(self.received([(4.0, b"x"), (0.5, b"y"), (0.4, b"z")])) == 3
+
+    def test_a_body_at_the_minimum_rate_arrives(self) -> None:
+        size = slow_clients.MIN_BYTES_PER_SECOND // 8
+        assert len(self.received([(0.125, bytes(size))] * 100)) == 100 * size
+
+    def test_a_thread_is_free_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(slow_clients, "BODY_GRACE_SECONDS", 0.0)
+        monkeypatch.setattr(slow_clients, "MIN_BYTES_PER_SECOND", 2**40)
+        given_up = Event()
+
+        def app(environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
+            if environ["REQUEST_METHOD"] == "POST":
+                with pytest.raises(BlockingIOError):
+                    environ["wsgi.input"].read()
+                given_up.set()
+            return hello(environ, start)
+
+        with running(make_worker(app)) as served:
+            client = served.connect(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
+            while not given_up.wait(0.01):
+                with suppress(OSError):
+                    client.sendall(b"x")
+            assert served.get("/") == b"HTTP/1.1 200 OK\r\n"
 
 
 class TestSetAcceptEnabled:

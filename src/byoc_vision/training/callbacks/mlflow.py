@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from byoc_vision import __version__
+from byoc_vision.logs import redact_lines_of
+from byoc_vision.redaction import redact
 from byoc_vision.report.record import RECORD_FILE, REPORT_FILE, Epoch, Record, State
 from byoc_vision.training.callbacks.base import Callback
 from byoc_vision.training.callbacks.record_metrics import epoch_metrics, final_metrics, parameters
@@ -81,6 +83,7 @@ class Mlflow(Callback):
             except ImportError as error:
                 logger.warning("%s is set, but nothing is sent to it (%s); %s", URI_VARIABLE, error, REMEDY)
                 return
+            redact_lines_of(logging.getLogger("mlflow"))  # it has a handler of its own
             with self._warned():
                 client = MlflowClient(self._uri)
                 run = self._earlier_run(client) or self._new_run(client, record)
@@ -175,13 +178,13 @@ class Mlflow(Callback):
             kept = json.loads(self._run_file.read_text(encoding="utf-8")) if self._run_file else {}
         except (OSError, ValueError):
             return None
-        known = isinstance(kept, dict) and kept.get("uri") == self._uri
+        known = isinstance(kept, dict) and redact(str(kept.get("uri"))) == redact(self._uri)
         return str(kept["run_id"]) if known and "run_id" in kept else None
 
     def _keep_id(self) -> None:
         if self._run_file:
             self._run_file.parent.mkdir(parents=True, exist_ok=True)
-            self._run_file.write_text(json.dumps({"uri": self._uri, "run_id": self._run_id}), encoding="utf-8")
+            self._run_file.write_text(json.dumps({"uri": redact(self._uri), "run_id": self._run_id}), encoding="utf-8")
 
     @contextmanager
     def _warned(self) -> Iterator[None]:
@@ -192,7 +195,7 @@ class Mlflow(Callback):
             self._client = None
             missing = self._uri.startswith("arn:") and find_spec("sagemaker_mlflow") is None
             remedy = f"it takes the package sagemaker-mlflow; {REMEDY}" if missing else f"check {URI_VARIABLE}"
-            reason = str(error).partition("\n")[0][:300]
+            reason = redact(str(error)).partition("\n")[0][:300]
             logger.warning("Nothing more is sent to MLflow at %s (%s); %s", self._uri, reason, remedy)
 
 
