@@ -33,7 +33,7 @@ _WHOLE = "[0-9]+"
 _POSITIVE_WHOLE = "0*[1-9][0-9]*"
 _TWO_OR_MORE = "0*([2-9]|[1-9][0-9]+)"
 _EIGHT_OR_MORE = "0*([89]|[1-9][0-9]+)"
-_LEAST = {2: _TWO_OR_MORE, LEAST_SIDE: _EIGHT_OR_MORE}
+_LEAST: dict[float, str] = {2: _TWO_OR_MORE, LEAST_SIDE: _EIGHT_OR_MORE}
 _START, _END = r"^\s*\+?(", r")\s*$"
 
 _BUILT_IN: dict[str, list[Json]] = {
