@@ -15,11 +15,11 @@ from byoc_serve.pipeline import QUEUE_TIMEOUT, ImageOrError, Pipeline
 from byoc_serve.request import RequestContext
 from byoc_serve.request_decoding import Limits, Payload, choose_decoder, is_json_lines
 from byoc_serve.request_options import check_options, read_options
-from byoc_serve.response_encoding import Encoder, check_count
+from byoc_serve.response_encoding import MAX_OVERLAY_PIXELS, Encoder, check_count
 from byoc_serve.response_format import TEXTS, ResponseFormat, choose_format
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ModelConfig
-from byoc_vision.errors import ResourceError
+from byoc_vision.errors import RequestError, ResourceError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.predictor import Predictor, Prepared
 from byoc_vision.system.machine import available_cores
@@ -111,6 +111,8 @@ class ModelService:
 
         If there are several and the response is text, an image that cannot be read may become an error in its place.
         """
+        if request.response_format is ResponseFormat.OVERLAY:
+            return _for_overlays(payload, self._settings.max_pixels)
         tolerant = (request.options.errors or self._settings.record_errors) == "line"
         if tolerant and payload.several and request.response_format in TEXTS:
             return payload.outcomes(self._settings.max_pixels)
@@ -119,6 +121,18 @@ class ModelService:
     def _forward(self, batch: list[Prepared]) -> Sequence[Logits]:
         with raise_fatal_errors():
             return list(self._predictor.forward(np.stack([item.pixels for item in batch])))
+
+
+def _for_overlays(payload: Payload, max_pixels: int) -> Iterator[ImageOrError]:
+    """The images, none larger than an overlay may be."""
+    try:
+        yield from payload.images(min(max_pixels, MAX_OVERLAY_PIXELS))
+    except RequestError as error:
+        if error.status != 413 or max_pixels <= MAX_OVERLAY_PIXELS:
+            raise
+        raise RequestError(
+            413, f"{error.message}, or ask for the mask (Accept: image/png) instead of an overlay"
+        ) from error
 
 
 def _shape(prepared: Prepared) -> tuple[int, ...]:

@@ -23,6 +23,9 @@ from byoc_vision.inference.overlay import background_classes, draw_overlay, mask
 from byoc_vision.inference.predictor import Answer, Classification, Segmentation
 
 MAX_BODY = 2**28  # bytes, of probabilities or of text
+# An overlay is the image, its labels, the drawing, the same as OpenCV writes it, and its PNG: 15 bytes a pixel.
+MAX_OVERLAY_BYTES = 2**30
+MAX_OVERLAY_PIXELS = MAX_OVERLAY_BYTES // 15
 
 Piece = bytes | str | np.ndarray  # one encoded prediction, to be joined with others
 

@@ -129,6 +129,28 @@ def test_steps_to_profile(given: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "bound"),
+    [
+        ("image_size", "1", "greater than or equal to 8"),
+        ("image_size", "224, 7", "greater than or equal to 8"),
+        ("image_size", "100000000", "less than or equal to 16384"),
+        ("crop_size", "1", "greater than or equal to 8"),
+        ("short_side", "100000000", "less than or equal to 16384"),
+        ("image_shape", "3, 1, 224", "greater than or equal to 8"),
+        ("seed", "1" * 20, "less than or equal to 9007199254740992"),
+        ("epochs", "1" * 20, "less than or equal to 1000000000"),
+        ("freeze_epochs", "1" * 20, "less than or equal to 999999999"),
+        ("batch_size", "1" * 20, "less than or equal to 1000000000"),
+        ("num_workers", "100000", "less than or equal to 1024"),
+        ("hidden_units", "512, 1000000000", "less than or equal to 65536"),
+    ],
+)
+def test_absurd_numbers_are_refused_before_anything_is_built_from_them(name: str, value: str, bound: str) -> None:
+    with pytest.raises(InputError, match=rf"{name}: input should be {bound} \(given: '{value}'\)"):
+        parse({name: value})
+
+
+@pytest.mark.parametrize(
     ("given", "said"),
     [
         ("20", "it should be from:to, as 10:20"),

@@ -35,6 +35,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".
 IMAGE_KINDS = "JPEG, PNG, WebP, BMP, TIFF or GIF"
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit, 512 MiB of RGB
+MAX_BYTES = 2**30  # that the pixels of one image may take while it is decoded: what OpenCV takes for that limit
 
 _MISSING_GREY = 128  # of pixels that libjpeg makes up
 _BAND_PIXELS = 2**22  # that are converted at a time
@@ -48,6 +49,7 @@ _OPENERS = {
     "TIFF": TiffImagePlugin.TiffImageFile,
     "GIF": GifImagePlugin.GifImageFile,
 }
+_STORED_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2}  # of a pixel in Pillow; others have 4
 _OPENCV_KINDS = frozenset({"JPEG", "PNG", "WebP", "BMP"})
 _OPENCV_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
@@ -83,10 +85,11 @@ def read_image(source: ImageSource | Content | bytes, *, max_pixels: int = MAX_P
         max_pixels: the largest width × height that is decoded.
 
     Raises:
-        ImageTooLarge: the image has more pixels than `max_pixels`.
+        ImageTooLarge: the image has more pixels than `max_pixels`, or they would take more than `MAX_BYTES`.
         DataError: the image is missing, cut short, damaged, or not an image.
     """
     opened = _open(source, max_pixels)
+    _check_bytes(opened)
     with _decoding(opened.name, opened.data, opened.kind):
         pixels = _decode_fast(opened) if opened.plain else _to_rgb(opened)
         _check_end(opened, pixels[-1, -1] if opened.plain else None)
@@ -141,6 +144,17 @@ def _open(source: ImageSource | Content | bytes, max_pixels: int) -> _Opened:
         )
     _check_structure(name, data, kind, segments, tags)
     return _Opened(name, data, kind, image, plain, segments)
+
+
+def _check_bytes(opened: _Opened) -> None:
+    """Raises ImageTooLarge if the pixels as they are stored, and as RGB, take too much memory together."""
+    width, height = opened.image.size
+    stored = _STORED_BYTES.get(opened.image.mode, 4)
+    if not opened.plain and width * height * (stored + 3) > MAX_BYTES:
+        raise ImageTooLarge(
+            f"{opened.name} declares {width} × {height} pixels of mode {opened.image.mode}, which take over "
+            f"{MAX_BYTES:,} bytes; save it as RGB with 8 bits, or send a smaller image"
+        )
 
 
 def _check_structure(
@@ -237,7 +251,8 @@ def _to_rgb(opened: _Opened) -> np.ndarray:
     if image.mode.startswith("I;16"):
         return _in_bands(image, lambda band: _grey_to_rgb((np.asarray(band) >> 8).astype(np.uint8)))
     if image.mode == "F":
-        return _grey_to_rgb(_float_to_uint8(np.asarray(image), opened.name))
+        scale = _float_scale(image, opened.name)
+        return _in_bands(image, lambda band: _grey_to_rgb(np.rint(np.asarray(band) * scale).astype(np.uint8)))
     if image.mode == "I":
         raise DataError(f"{opened.name} has 32-bit values, whose value for white is unknown; save it with 8 or 16 bits")
     try:
@@ -311,12 +326,13 @@ def _grey_to_rgb(grey: np.ndarray) -> np.ndarray:
     return np.repeat(grey[:, :, None], 3, axis=2)
 
 
-def _float_to_uint8(values: np.ndarray, name: str) -> np.ndarray:
+def _float_scale(image: Image.Image, name: str) -> np.float32:
+    """The factor that takes floats to 0–255. Raises DataError for values beyond the ranges of images."""
+    values = np.asarray(image)
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= 255):  # also false for NaN
         raise DataError(f"{name} has float values from {low:g} to {high:g}; save it as 0 to 1, or with 8 or 16 bits")
-    scaled: np.ndarray = np.rint(values * (255 if high <= 1 else 1))
-    return scaled.astype(np.uint8)
+    return np.float32(255 if high <= 1 else 1)
 
 
 def _orientation(opened: _Opened) -> int:

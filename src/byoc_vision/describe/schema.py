@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from byoc_vision.hyperparameters import Hyperparameters, aliases
 from byoc_vision.hyperparameters.builtin import RESNET_DEPTHS, RETIRED, TRANSLATED
+from byoc_vision.hyperparameters.fields import LEAST_SIDE, MOST_SIDE
 from byoc_vision.hyperparameters.value_types import SWITCH, Names, Number, Numbers, Text, ValueType, value_types
 
 Json = dict[str, Any]
@@ -22,7 +23,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _NOTHING = {"enum": [None, "", "None", "null"]}  # the default, as clients write it
 _TRUTHS = {"enum": [True, False, "true", "false", "True", "False", 0, 1, "0", "1"]}
 
-# Numbers as strings; the patterns express the bounds 0, 1 and 2.
+# Numbers as strings; the patterns express the bounds 0, 1, 2 and 8.
 _ANY = r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?"
 _POSITIVE = r"(0*[1-9][0-9]*(\.[0-9]*)?|0*\.0*[1-9][0-9]*)([eE][-+]?[0-9]+)?"
 _FRACTION = r"0+(\.[0-9]*)?|0*\.[0-9]+|[0-9](\.[0-9]*)?[eE]-0*[1-9][0-9]*"
@@ -31,12 +32,14 @@ _ONE_AT_THE_MOST = rf"{_POSITIVE_FRACTION}|0*1(\.0*)?"
 _WHOLE = "[0-9]+"
 _POSITIVE_WHOLE = "0*[1-9][0-9]*"
 _TWO_OR_MORE = "0*([2-9]|[1-9][0-9]+)"
+_EIGHT_OR_MORE = "0*([89]|[1-9][0-9]+)"
+_LEAST: dict[float, str] = {2: _TWO_OR_MORE, LEAST_SIDE: _EIGHT_OR_MORE}
 _START, _END = r"^\s*\+?(", r")\s*$"
 
 _BUILT_IN: dict[str, list[Json]] = {
     "num_layers": [{"enum": [*RESNET_DEPTHS, *map(str, RESNET_DEPTHS)]}],
     "image_shape": [
-        {"type": "string", "pattern": rf"^\s*[13](\s*,\s*({_POSITIVE_WHOLE})){{2}}\s*$"},
+        {"type": "string", "pattern": rf"^\s*[13](\s*,\s*({_EIGHT_OR_MORE})){{2}}\s*$"},
         {"type": "array", "minItems": 3, "maxItems": 3},
     ],
     "use_weighted_loss": [_TRUTHS],
@@ -47,7 +50,7 @@ _BUILT_IN: dict[str, list[Json]] = {
 def hyperparameters_schema() -> Json:
     """The schema of an object with any of the names that `parse` knows, with their meanings and defaults."""
     properties = {name: _property(name, field) for name, field in Hyperparameters.model_fields.items()}
-    properties["resize"]["anyOf"].append(_number(Number(whole=True, above=0)))
+    properties["resize"]["anyOf"].append(_number(Number(whole=True, least=LEAST_SIDE, most=MOST_SIDE)))
     own = {name: _same_as(field) for name, field in aliases().items() if name != field}
     built_in = {name: _of_built_in(name) for name in sorted(TRANSLATED - {"resize"})}
     retired = {
@@ -134,7 +137,7 @@ def _number(kind: Number) -> Json:
     number |= {name: limit for name, limit in limits.items() if limit is not None}
     positive = kind.above == 0
     if kind.whole:
-        digits = _TWO_OR_MORE if kind.least == 2 else _POSITIVE_WHOLE if positive else _WHOLE
+        digits = _LEAST.get(kind.least or 0, _POSITIVE_WHOLE if positive else _WHOLE)
     elif kind.below == 1:
         digits = _POSITIVE_FRACTION if positive else _FRACTION
     else:

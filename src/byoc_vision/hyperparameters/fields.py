@@ -7,13 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeFloat, PositiveInt
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeFloat
 from pydantic_core import PydanticCustomError
 
 from byoc_vision.hyperparameters.health import actions_text, thresholds_text
 from byoc_vision.types import DataFormatName, ResizeRule
 
 Choice = TypeVar("Choice")
+
+# Larger numbers are mistakes: they would end a job later, in a library or for lack of memory.
+MOST = 1_000_000_000
+MOST_SEED = 2**53  # whole numbers that every reader of JSON keeps
+MOST_UNITS = 65_536
+MOST_WORKERS = 1_024
+LEAST_SIDE, MOST_SIDE = 8, 16_384  # of an image, in pixels
 
 MOST_STEPS = 100  # of a trace: each step has thousands of events
 
@@ -131,12 +138,15 @@ PrecisionName = Annotated[Literal["auto", "float32", "bfloat16", "float16"], Bef
 AugmentationText = Annotated[str, BeforeValidator(_as_augmentation), AnyText()]
 ClassCount = Annotated[int, Field(ge=2, le=10_000), BeforeValidator(_as_class_count)]
 IgnoredValue = Annotated[int, Field(ge=0, le=255), BeforeValidator(_as_ignored_value)]
-Size = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_size)]
-Epochs = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_numbers)]
-Steps = Annotated[
-    tuple[PositiveInt, PositiveInt], BeforeValidator(_as_steps), AfterValidator(_are_steps), Spelling("`from:to`")
-]
-Units = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_numbers)]
+Count = Annotated[int, Field(gt=0, le=MOST)]
+CountOrZero = Annotated[int, Field(ge=0, le=MOST)]
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
+Workers = Annotated[int, Field(ge=0, le=MOST_WORKERS)]
+Side = Annotated[int, Field(ge=LEAST_SIDE, le=MOST_SIDE)]
+Size = Annotated[tuple[Side, Side], BeforeValidator(_as_size)]
+Epochs = Annotated[tuple[Count, ...], BeforeValidator(_as_numbers)]
+Steps = Annotated[tuple[Count, Count], BeforeValidator(_as_steps), AfterValidator(_are_steps), Spelling("`from:to`")]
+Units = Annotated[tuple[Annotated[int, Field(gt=0, le=MOST_UNITS)], ...], BeforeValidator(_as_numbers)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 ClassWeights = Annotated[

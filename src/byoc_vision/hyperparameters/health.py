@@ -120,7 +120,7 @@ def _pairs(given: Any, alone: str = "") -> list[tuple[str, Any]]:
     for part in filter(None, (part.strip() for part in given.split(","))):
         name, sign, value = part.partition("=")
         if not sign and not alone:
-            raise ValueError(f"the threshold {part} is not of the form Rule.threshold=number")
+            raise ValueError(f"the threshold {part[:60]} is not of the form Rule.threshold=number")
         pairs.append((name.strip(), value.strip()) if sign else (alone, part))
     return pairs
 

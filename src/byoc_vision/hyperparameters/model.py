@@ -9,18 +9,19 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from byoc_vision.hyperparameters.fields import (
+    MOST,
     SPELT,
     AugmentationText,
     ClassCount,
     ClassWeights,
+    Count,
+    CountOrZero,
     DataLayout,
     Epochs,
     FigureName,
@@ -30,11 +31,14 @@ from byoc_vision.hyperparameters.fields import (
     IgnoredValue,
     PrecisionName,
     Resize,
+    Seed,
     Share,
+    Side,
     Size,
     Steps,
     TaskName,
     Units,
+    Workers,
     field,
 )
 
@@ -50,7 +54,7 @@ class Hyperparameters(BaseModel):
     num_classes: ClassCount | None = field(
         None, "The number of classes. By default found in the data; if given, compared with them."
     )
-    num_training_samples: PositiveInt | None = field(
+    num_training_samples: Count | None = field(
         None, "The number of training images. They are counted in any case; a warning tells if the number differs."
     )
     ignore_index: IgnoredValue | None = field(
@@ -62,7 +66,7 @@ class Hyperparameters(BaseModel):
     multi_label: bool | None = field(
         None, "Whether an image may have any number of classes. By default detected from the labels."
     )
-    min_class_count: PositiveInt | None = field(
+    min_class_count: Count | None = field(
         None,
         "Classes with fewer training images are left out. By default 50 for Polyvore, none for other data.",
     )
@@ -75,7 +79,7 @@ class Hyperparameters(BaseModel):
         "fail",
         "Whether an invalid image or mask ends the job with an error that names it, or is left out with a warning.",
     )
-    checked_pictures: PositiveInt | None = field(
+    checked_pictures: Count | None = field(
         None,
         "The number of images that are decoded and checked before training; the others are read in the first epoch. By "
         "default as many as take about two seconds: 25 MB of JPEG per core.",
@@ -109,8 +113,8 @@ class Hyperparameters(BaseModel):
     # The images
     image_size: Size | None = field(
         None,
-        "The model's input, as `256`, `height, width` or `192x256`. By default 256 for segmentation and 224 for "
-        "classification.",
+        "The model's input, as `256`, `height, width` or `192x256`, of 8 to 16,384 pixels. By default 256 for "
+        "segmentation and 224 for classification.",
         "base_size",
     )
     resize: Resize | None = field(
@@ -118,7 +122,7 @@ class Hyperparameters(BaseModel):
         "How an image is resized to `image_size`: `stretch`, `letterbox`, or for classification `short_side` (center "
         "crop). By default `stretch` for segmentation and `short_side` for classification.",
     )
-    short_side: PositiveInt | None = field(
+    short_side: Side | None = field(
         None,
         "Classification: the length in pixels to which an image's shorter side is resized before `image_size` is "
         "cropped from the centre (in training at random). By default as `image_size`.",
@@ -134,11 +138,11 @@ class Hyperparameters(BaseModel):
     )
 
     # The optimisation
-    epochs: PositiveInt = field(10, "Passes over the training images.", "num_epochs")
-    batch_size: PositiveInt = field(
+    epochs: Count = field(10, "Passes over the training images.", "num_epochs")
+    batch_size: Count = field(
         16, "Images per step and process (one process per GPU).", "mini_batch_size", "train_batch_size"
     )
-    validation_batch_size: PositiveInt | None = field(
+    validation_batch_size: Count | None = field(
         None,
         "Images per step in evaluation. By default as `batch_size`.",
         "validation_mini_batch_size",
@@ -161,7 +165,7 @@ class Hyperparameters(BaseModel):
         "Classification: which images an epoch draws. `balanced`: the same number of each class, rare ones several "
         "times; `undersample`: of each class as many as the rarest class has, different ones in each epoch.",
     )
-    freeze_epochs: NonNegativeInt = field(
+    freeze_epochs: Annotated[int, Field(ge=0, le=MOST - 1)] = field(
         0, "Train only the head for this number of epochs; the encoder and its batch-norm statistics do not change."
     )
     encoder_lr_factor: Annotated[float, Field(gt=0, le=1)] = field(
@@ -191,7 +195,7 @@ class Hyperparameters(BaseModel):
         "precision_dtype",
     )
     clip_grad_norm: NonNegativeFloat = field(0.0, "The maximum norm of the gradient; 0: no limit.")
-    accumulate_steps: PositiveInt = field(
+    accumulate_steps: Count = field(
         1, "Batches per optimiser step: their gradients add up as in a larger batch, but use the memory of one."
     )
     auto_batch_size: bool = field(
@@ -208,20 +212,20 @@ class Hyperparameters(BaseModel):
         "`accuracy` for classification, `map` for multi-label classification.",
         "objective_metric",
     )
-    top_k: Annotated[int, Field(ge=2)] | None = field(
+    top_k: Annotated[int, Field(ge=2, le=10_000)] | None = field(
         None, "Also report how often the target is among the k most probable classes."
     )
     early_stopping: bool = field(False, "Stop when the objective no longer improves.")
-    early_stopping_patience: PositiveInt = field(5, "Epochs without improvement before training stops.")
-    early_stopping_min_epochs: NonNegativeInt = field(5, "Minimum number of epochs before training stops.")
+    early_stopping_patience: Count = field(5, "Epochs without improvement before training stops.")
+    early_stopping_min_epochs: CountOrZero = field(5, "Minimum number of epochs before training stops.")
     early_stopping_tolerance: NonNegativeFloat = field(
         0.0, "The minimum change of the objective that counts as improvement."
     )
     checkpoint_minutes: NonNegativeFloat = field(
         10.0, "Write a checkpoint after this number of minutes, also within an epoch; 0: not by time."
     )
-    checkpoint_epochs: PositiveInt = field(1, "Write a checkpoint after this number of epochs.", "checkpoint_frequency")
-    checkpoint_keep: NonNegativeInt = field(
+    checkpoint_epochs: Count = field(1, "Write a checkpoint after this number of epochs.", "checkpoint_frequency")
+    checkpoint_keep: CountOrZero = field(
         2, "The number of checkpoints to keep, in addition to the best model; 0: write none and resume from none."
     )
     resume: Annotated[Literal["auto", "never", "weights"], SPELT] = field(
@@ -241,7 +245,7 @@ class Hyperparameters(BaseModel):
     openvino: bool = field(
         True, "Also export the OpenVINO model, for endpoints on CPUs: this takes some seconds at the end."
     )
-    num_workers: NonNegativeInt | None = field(
+    num_workers: Workers | None = field(
         None, "Processes that read images. By default chosen from cores and shared memory.", "workers"
     )
     health_action: HealthAction = field(
@@ -252,7 +256,7 @@ class Hyperparameters(BaseModel):
     health_thresholds: HealthThresholds = field(
         "", "The thresholds at which rules fire, as `DeadRelu.share=0.6, Plateau.epochs=8` or a JSON object."
     )
-    seed: NonNegativeInt = field(42, "The seed of all random numbers.")
+    seed: Seed = field(42, "The seed of all random numbers.")
 
     # The reports
     report: bool = field(

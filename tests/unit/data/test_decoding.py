@@ -220,6 +220,13 @@ class TestSize:
         with pytest.raises(ImageTooLarge):
             read_image(bytes(data))
 
+    @pytest.mark.parametrize("colour_type", [4, 6])
+    def test_transparent_pixels_count_with_the_memory_that_they_take(self, colour_type: int) -> None:
+        with pytest.raises(ImageTooLarge, match=r"13000 × 13000 pixels .* over 1,073,741,824 bytes; save it as RGB"):
+            read_image(png((13_000, 13_000, 8, colour_type), b""))
+        with pytest.raises(DataError, match="damaged"):  # of a size that is decoded
+            read_image(png((1_300, 1_300, 8, colour_type), b""))
+
 
 def encoded_kinds() -> dict[str, bytes]:
     rgb = smooth()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from byoc_vision.errors import DataError
 
 END = b"\xff\xd9"
 NOISE = draw_noise(80, 112)
-WRITTEN = {
+WRITTEN: dict[str, dict[str, Any]] = {
     "baseline": {},
     "own codes": {"optimize": True},
     "no subsampling": {"subsampling": 0},
@@ -43,7 +44,7 @@ def cut_out(data: bytes, share: float, begin: float) -> bytes:
 @pytest.mark.parametrize("share", [0.6, 0.7, 0.95])
 @pytest.mark.parametrize("options", WRITTEN.values(), ids=WRITTEN.keys())
 def test_a_file_without_most_of_its_pixels_is_refused(
-    options: dict[str, bool], share: float, begin: float | str
+    options: dict[str, Any], share: float, begin: float | str
 ) -> None:
     data = jpeg(**options)
     read_image(data)
@@ -53,7 +54,7 @@ def test_a_file_without_most_of_its_pixels_is_refused(
 
 
 @pytest.mark.parametrize("options", [WRITTEN[name] for name in ("baseline", "own codes", "grey")])
-def test_a_sequential_file_is_refused_if_a_twentieth_is_missing_at_its_end(options: dict[str, bool]) -> None:
+def test_a_sequential_file_is_refused_if_a_twentieth_is_missing_at_its_end(options: dict[str, Any]) -> None:
     with pytest.raises(DataError, match="pixels at its end are missing"):
         read_image(cut_out(jpeg(**options), 0.05, 0.95))
 
@@ -69,13 +70,13 @@ def test_as_a_mask_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", WRITTEN.values(), ids=WRITTEN.keys())
 @pytest.mark.parametrize("level", [0, 128, 255])
-def test_plain_images_are_complete_also_in_the_grey_of_missing_pixels(level: int, options: dict[str, bool]) -> None:
+def test_plain_images_are_complete_also_in_the_grey_of_missing_pixels(level: int, options: dict[str, Any]) -> None:
     image = np.full((61, 47, 3), level, np.uint8)
     np.testing.assert_array_equal(read_image(jpeg(image, **options)), image)
 
 
 @pytest.mark.parametrize("options", WRITTEN.values(), ids=WRITTEN.keys())
-def test_a_size_that_its_bytes_cannot_fill_is_refused_before_decoding(options: dict[str, bool]) -> None:
+def test_a_size_that_its_bytes_cannot_fill_is_refused_before_decoding(options: dict[str, Any]) -> None:
     data = jpeg(**options)
     frame = re.search(rb"\xff[\xc0\xc2]", data)
     assert frame

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,13 +52,13 @@ def test_the_number_that_the_size_needs_is_read(order: str) -> None:
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("declared", [{"strips": 41}, {"strips": 39}, {"tiles": 2}, {"tiles": 10}])
-def test_another_number_is_refused(declared: dict[str, int], order: str) -> None:
+def test_another_number_is_refused(declared: dict[str, Any], order: str) -> None:
     with pytest.raises(DataError, match="strips or tiles, and its size needs"):
-        read_image(tiff(40, **declared, order=order))
+        read_image(tiff(40, order=order, **declared))
 
 
 @pytest.mark.parametrize("declared", [{"strips": 700_000}, {"tiles": 700_000}])
-def test_more_than_the_limit_are_refused_before_the_decoder_sees_them(declared: dict[str, int]) -> None:
+def test_more_than_the_limit_are_refused_before_the_decoder_sees_them(declared: dict[str, Any]) -> None:
     with pytest.raises(DataError, match=f"700,000 strips or tiles, more than {MAX_PARTS:,}"):
         read_image(tiff(10, **declared))
 

@@ -11,6 +11,7 @@ from support.requests import complaints
 from byoc_vision.describe.algorithm import MOST_HYPERPARAMETERS, create_algorithm_request
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters, parse
+from byoc_vision.hyperparameters.fields import MOST
 
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/byoc-vision:1"
 
@@ -53,7 +54,7 @@ def test_the_ends_of_every_range_are_taken(specifications: dict[str, dict[str, A
         for bounds in entry.get("Range", {}).values():
             ends = bounds.get("Values") or [bounds["MinValue"], bounds["MaxValue"]]
             for end in ends:
-                others = {"epochs": str(2**31)} if name == "freeze_epochs" else {}
+                others = {"epochs": str(MOST)} if name == "freeze_epochs" else {}
                 parse({name: end, **others})
 
 

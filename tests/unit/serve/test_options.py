@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -140,6 +142,18 @@ class TestMasks:
         drawn = decode(response.data)
         mask = decode(ask(masks, png).data)
         np.testing.assert_array_equal((drawn != image).any(axis=2), mask != 0)
+
+    @pytest.mark.parametrize("options", ["view=overlay", "view=overlay&errors=line"])
+    def test_an_overlay_takes_more_memory_than_a_mask_and_is_limited_by_the_declared_size(
+        self, masks: FlaskClient, options: str
+    ) -> None:
+        small, large = (b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0) for side in (1, 8600))
+        small, large = (header + struct.pack(">I", zlib.crc32(header)) for header in (small, large))
+        monster = encode(np.zeros((1, 1, 3), np.uint8)).replace(small, large)
+        refused = ask(masks, monster, options)
+        assert "8600 × 8600 pixels, more than the 71,582,788 allowed" in error_of(refused, 413)
+        assert "Accept: image/png" in error_of(refused, 413)
+        assert ask(masks, monster).status_code == 400  # a mask of this size may be asked for, but the image is damaged
 
     def test_tiles_see_what_a_resized_image_does_not(self, masks: FlaskClient) -> None:
         fine = np.zeros((70, 110, 3), np.uint8)
