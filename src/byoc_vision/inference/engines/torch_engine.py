@@ -97,8 +97,9 @@ class TorchEngine:
         """After an error: asked before, each start would take seconds more. Raises DataError if the size is wrong."""
         if self._loaded_spec is None or is_out_of_memory(error):
             return
+        _, height, width, _ = images.shape
         try:
-            check_input_size(self.net, self._loaded_spec, *images.shape[1:3], "preprocess.height, preprocess.width")
+            check_input_size(self.net, self._loaded_spec, height, width, "preprocess.height, preprocess.width")
         except InputError as wrong:
             raise DataError(f"the model's {artifact.CONFIG_FILE}: {wrong}") from error
 
