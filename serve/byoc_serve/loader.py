@@ -145,8 +145,8 @@ def load_one_of_many(
     """The model in `folder`, beside others; to be called in the thread that will be its own.
 
     device: as torch names it; by default the GPU with the most free memory, or the CPU.
-    Raises RequestError 507 if memory does not suffice, DataError if the model is damaged, and ResourceError if the
-    GPU's driver is too old.
+    Raises RequestError 507 if free memory does not suffice, and 400 if all memory does not; DataError if the model is
+    damaged or impossible, and ResourceError if the GPU's driver is too old.
     """
     needed = bytes_needed(folder)
     check_container(needed)
@@ -191,12 +191,13 @@ def _find_usable_gpus(settings: Settings, quiet: bool) -> int:
 
 
 def _choose_gpu(settings: Settings, needed: int) -> str | None:
-    """The GPU with the most free memory; None if torch can use none. Raises RequestError 507, ResourceError."""
+    """The GPU with the most free memory; None if torch can use none. Raises RequestError 507 or 400, ResourceError."""
     import torch
 
     gpus = _find_usable_gpus(settings, quiet=False)
-    free = [torch.cuda.mem_get_info(gpu)[0] for gpu in range(gpus)]
-    if not free:
+    memory = [torch.cuda.mem_get_info(gpu) for gpu in range(gpus)]
+    if not memory:
         return None
-    check_room(needed, max(free), "the GPU's memory")
+    free = [unused for unused, _ in memory]
+    check_room(needed, max(free), "the GPU's memory", max(total for _, total in memory))
     return f"cuda:{free.index(max(free))}"

@@ -66,7 +66,7 @@ class ModelConfig(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:
         """All that fields alone do not show. Raises ValueError that names each field."""
-        if problems := [*_spec_problems(self), *_class_problems(self), *_input_problems(self.preprocess)]:
+        if problems := [*_spec_problems(self), *_class_problems(self), *_input_problems(self)]:
             raise ValueError("; ".join(problems))
         return self
 
@@ -106,7 +106,10 @@ def _class_problems(config: ModelConfig) -> Iterator[str]:
             yield f"classes have the value {doubled[0]} more than once; the values in masks must differ"
 
 
-def _input_problems(rule: Preprocess) -> Iterator[str]:
+def _input_problems(config: ModelConfig) -> Iterator[str]:
+    rule = config.preprocess
+    if config.model.task == "segmentation" and rule.resize == "short_side":
+        yield "preprocess.resize is short_side; segmentation needs whole images: stretch or letterbox"
     for name, side in (("height", rule.height), ("width", rule.width), ("short_side", rule.short_side or 1)):
         if side > LONGEST_SIDE:
             yield f"preprocess.{name} is {side}; this image supports up to {LONGEST_SIDE} pixels"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import socket
 import struct
@@ -22,6 +23,7 @@ from support.servers import READY_LIMIT, Server, save_classifier, save_segmenter
 
 from byoc_serve.loader import INTERNAL_ERROR_EXIT_CODE
 from byoc_serve.run import MAX_FAILED_STARTS, START_EXIT_CODE
+from byoc_vision import artifact
 from byoc_vision.errors import DataError, ResourceError
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 
@@ -112,15 +114,44 @@ class TestStart:
     def test_an_unforeseen_error_ends_it_with_the_reason(self, folder: Path) -> None:
         """Not with a call for more memory: nothing was killed."""
         save_segmenter(folder / "bug/model")
-        config = folder / "bug/model/model.json"
-        config.write_text(
-            re.sub(r'"(height|width)": \d+', r'"\1": 1', config.read_text())
-        )  # the network cannot halve that
-        with start(folder / "bug", folder / "bug.log") as server:
+        (folder / "sitecustomize.py").write_text(
+            "import cv2\n\ndef fail(count):\n    raise RuntimeError('cv2 fails')\n\ncv2.setNumThreads = fail\n"
+        )
+        path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+        with start(folder / "bug", folder / "bug.log", {"PYTHONPATH": path}) as server:
             assert server.exit_status() == INTERNAL_ERROR_EXIT_CODE
         log = server.log.read_text()
-        assert "the model cannot be served: RuntimeError: " in log
+        assert "the model cannot be served: RuntimeError: cv2 fails" in log
         assert "memory" not in log
+        assert log.count("Booting worker") == 1
+
+    @pytest.mark.parametrize("change", ["size", "nan"])
+    def test_an_impossible_model_ends_it_with_the_reason(self, folder: Path, change: str) -> None:
+        model = folder / change / "model"
+        save_segmenter(model)
+        (model / "checksums.json").unlink()
+        if change == "size":
+            config = model / "model.json"
+            config.write_text(re.sub(r'"height": \d+', '"height": 63', config.read_text()))
+        else:
+            saved, state = artifact.load(model)
+            artifact.save(model, saved, {name: tensor * float("nan") for name, tensor in state.items()})
+        with start(folder / change, folder / f"{change}.log") as server:
+            assert server.exit_status() == DataError.exit_code
+        log = server.log.read_text()
+        assert {"size": "preprocess.height, preprocess.width=63, 64 does", "nan": "not finite numbers"}[change] in log
+        assert log.count("Booting worker") == 1
+
+    def test_a_damaged_openvino_form_is_not_used(self, folder: Path) -> None:
+        """Good weights beside it are served, without a restart."""
+        save_classifier(folder / "form/model", for_cpus=True)
+        for name in ("model.bin", "reference.npz"):
+            path = folder / "form/model/openvino" / name
+            path.write_bytes(path.read_bytes()[:100])
+        with start(folder / "form", folder / "form.log") as server:
+            assert server.pings_until(200)[-1] == 200
+        log = server.log.read_text()
+        assert "reference.npz is missing or damaged" in log
         assert log.count("Booting worker") == 1
 
     def test_damaged_weights_end_it_with_the_reason(self, folder: Path) -> None:

@@ -20,6 +20,9 @@ from support.images import encode
 from support.servers import save_classifier, save_segmenter
 from support.waiting import wait_until
 
+from byoc_serve.multi_model.memory import LIBRARIES, PEAK, SPARE
+from byoc_vision.system.memory import memory_limit
+
 LIMIT = 120  # seconds
 NO_ANSWER = 0
 TINY = "test_resnet"  # timm's, made for tests
@@ -86,7 +89,15 @@ def save_models(models: Path) -> None:
     save_classifier(models / "damaged/model", TINY)
     _cut(models / "damaged/model/model.safetensors", 1000)
     save_classifier(models / "huge/model", TINY)
-    _cut(models / "huge/model/model.safetensors", 2**42)  # a hole: it takes no room on the disk
+    total = memory_limit()
+    assert total is not None
+    # Holes, which take no room on the disk: nearly all memory, and more than any machine has.
+    _cut(models / "huge/model/model.safetensors", int((total - SPARE - LIBRARIES) / PEAK))
+    save_classifier(models / "immense/model", TINY)
+    _cut(models / "immense/model/model.safetensors", 2**42)
+    save_segmenter(models / "impossible/model")
+    config = models / "impossible/model/model.json"
+    config.write_text(config.read_text().replace('"height": 64', '"height": 1000000000'))
 
 
 def anonymous_memory(status: str) -> int:
@@ -191,6 +202,16 @@ class Contract:
         wait_until(lambda: server.load("huge", "huge").status_code == 507)
         wait_until(lambda: server.load("huge", "labels").status_code == 200)
         assert server.unload("huge").status_code == 200
+
+    @pytest.mark.parametrize(
+        ("name", "reason"), [("immense", "in total; use a larger instance"), ("impossible", "preprocess.height is 10")]
+    )
+    def test_what_never_fits_makes_sagemaker_unload_nothing(self, server: ManyModels, name: str, reason: str) -> None:
+        """A 507 would have it unload healthy models."""
+        answer = server.load(name, name)
+        assert answer.status_code == (400 if server.own else 500)
+        wait_until(lambda: reason in (answer.text if server.own else server.log()))
+        assert server.names() == []
 
     def test_memory_is_free_when_a_model_is_unloaded(self, server: ManyModels) -> None:
         weights = os.path.getsize(server.models / "large/model/model.safetensors")

@@ -232,6 +232,7 @@ def test_missing_weights(folder: Path) -> None:
         ({"preprocess": RULE | {"height": 10**9}}, "preprocess.height is 1000000000; this image supports up to 16384"),
         ({"preprocess": RULE | {"height": 2**63}}, "preprocess.height"),
         ({"preprocess": RULE | {"height": 16384, "width": 16384}}, "preprocess.height × width is 268435456"),
+        ({"preprocess": RULE | {"resize": "short_side"}}, "preprocess.resize is short_side; segmentation needs whole"),
         ({"preprocess": RULE | {"std": [0.2, 0, 0.2]}}, "preprocess.std is .*finite numbers above 0"),
         ({"preprocess": RULE | {"std": [float("inf")] * 3}}, "preprocess.std is"),
         ({"preprocess": RULE | {"mean": [float("nan")] * 3}}, "preprocess.mean is"),

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from byoc_vision.errors import RequestError
-from byoc_vision.system.memory import free_memory
+from byoc_vision.system.memory import free_memory, memory_limit
 
 # Seen with ResNet-18, ResNet-50 and a U-Net while they were loaded: 2.2 to 2.4 times their weights and 25 MB; half of
 # it is free again a moment later.
@@ -26,8 +26,17 @@ def bytes_needed(folder: Path) -> int:
     return int(PEAK * max(sizes, default=0)) + SPARE + libraries
 
 
-def check_room(needed: int, free: int | None, where: str) -> None:
-    """Raises RequestError 507 if less than `needed` bytes are free; SageMaker then unloads another model."""
+def check_room(needed: int, free: int | None, where: str, total: int | None = None) -> None:
+    """Raises RequestError 507 if less than `needed` bytes are free; SageMaker then unloads another model.
+
+    It raises 400 if there are not so many in `total`: unloading healthy models would not help.
+    """
+    if total is not None and needed > total:
+        raise RequestError(
+            400,
+            f"the model needs about {_megabytes(needed)} of {where}, and there are {_megabytes(total)} in total; use a "
+            "larger instance or a smaller model",
+        )
     if free is not None and needed > free:
         raise RequestError(
             507,
@@ -36,8 +45,8 @@ def check_room(needed: int, free: int | None, where: str) -> None:
 
 
 def check_container(needed: int) -> None:
-    """Raises RequestError 507 if the container's memory does not suffice."""
-    check_room(needed, free_memory(), "memory")
+    """Raises RequestError: 507 if the container's free memory does not suffice, 400 if all of it would not."""
+    check_room(needed, free_memory(), "memory", memory_limit())
 
 
 def keep_one_heap() -> None:

@@ -126,7 +126,8 @@ def _record_checksums(folder: Path, form: Path) -> None:
 def _read_reference(path: Path) -> tuple[str, np.ndarray]:
     """The digest of the weights that the form was made from, and the expected logits; raises as `load` does."""
     try:
-        with np.load(path, allow_pickle=False) as content:
+        # Opened here: numpy leaves a file open whose content it refuses.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             return str(content["weights"]), np.asarray(content["logits"], dtype=np.float32)
     except PermissionError:
         raise

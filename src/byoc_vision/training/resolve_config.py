@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import InputError
@@ -101,12 +103,17 @@ def crop_size(hyperparameters: Hyperparameters, rule: Preprocess, task: Task) ->
 
 
 def model_config_of(dataset: Dataset, spec: ModelSpec, rule: Preprocess) -> ModelConfig:
-    return ModelConfig(
-        model=spec,
-        classes=dataset.classes,
-        activation="sigmoid" if is_binary(dataset) or dataset.multi_label else "softmax",
-        preprocess=rule,
-    )
+    """Raises InputError for an image size, or classes, that no model of this image may have."""
+    try:
+        return ModelConfig(
+            model=spec,
+            classes=dataset.classes,
+            activation="sigmoid" if is_binary(dataset) or dataset.multi_label else "softmax",
+            preprocess=rule,
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise InputError(f"{problem}; change image_size, or the classes of the data set") from error
 
 
 def loss_name(hyperparameters: Hyperparameters, task: Task) -> str:

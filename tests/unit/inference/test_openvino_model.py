@@ -6,10 +6,14 @@ computes in float32 where bfloat16 is asked for.
 
 from __future__ import annotations
 
+import itertools
+import json
 import logging
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +41,8 @@ from byoc_vision.system.machine import has_bfloat16
 # networks are untrained: their probabilities are near 0.5, where the smallest difference moves a pixel.
 CLOSE: dict[EnginePrecision, float] = {"float32": 1e-4, "bfloat16": 0.02}
 SAME_PIXELS: dict[EnginePrecision, float] = {"float32": 0.999, "bfloat16": 0.95}
+
+BARE = [CHECKSUMS_FILE, artifact.CONFIG_FILE, artifact.WEIGHTS_FILE]  # an artifact without the network beside it
 
 in_each_precision = pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 
@@ -198,11 +204,7 @@ def test_saving_other_weights_removes_it(segmenter: Path, tmp_path: Path) -> Non
     openvino_model.write(tmp_path, config, TorchEngine.load(tmp_path, config, "cpu").net)
     assert (tmp_path / OPENVINO_FOLDER / openvino_model.MODEL_FILE).is_file()
     artifact.save(tmp_path, config, state)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        CHECKSUMS_FILE,
-        artifact.CONFIG_FILE,
-        artifact.WEIGHTS_FILE,
-    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == BARE
 
 
 def test_one_that_answers_something_else_is_not_used(
@@ -222,8 +224,62 @@ def test_one_that_answers_something_else_is_not_used(
         Predictor.load(tmp_path, "cpu", engine="openvino")
 
 
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x55
+    path.write_bytes(content)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "has_checksums"),
+    [
+        *itertools.product(openvino_model.FILES, [cut, flip, empty, Path.unlink], [True]),
+        # Without checksums a bit flipped in the weights may stay within the tolerance.
+        *itertools.product(openvino_model.FILES, [cut, empty, Path.unlink], [False]),
+    ],
+)
+def test_damaged_beside_good_weights_pytorch_takes_its_place(
+    segmenter: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    damage: Callable[[Path], None],
+    has_checksums: bool,
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(segmenter, folder)
+    damage(folder / OPENVINO_FOLDER / name)
+    if not has_checksums:
+        (folder / CHECKSUMS_FILE).unlink()
+    with caplog.at_level(logging.WARNING):
+        assert Predictor.load(folder, "cpu").engine.name == "torch float32"
+    assert "PyTorch computes in float32 instead" in caplog.text
+
+
+def test_damaged_openvino_is_made_again_if_asked_for(
+    segmenter: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(segmenter, folder)
+    cut(folder / OPENVINO_FOLDER / openvino_model.WEIGHTS_OF_MODEL_FILE)
+    with caplog.at_level(logging.WARNING):
+        assert Predictor.load(folder, "cpu", engine="openvino").engine.name.startswith("OpenVINO")
+    assert "model.bin is damaged or was changed" in caplog.text
+    assert "OpenVINO computes what it makes of the weights instead" in caplog.text
+
+
+def test_its_files_are_in_the_checksums(segmenter: Path) -> None:
+    listed = json.loads((segmenter / CHECKSUMS_FILE).read_text())["files"]
+    form = {f"{OPENVINO_FOLDER}/{path.name}" for path in (segmenter / OPENVINO_FOLDER).iterdir()}
+    assert set(listed) == {artifact.CONFIG_FILE, artifact.WEIGHTS_FILE} | form
 
 
 class Fickle(nn.Module):
@@ -239,11 +295,7 @@ def test_nothing_is_written_that_answers_something_else(tmp_path: Path) -> None:
     with pytest.raises(UserError):
         openvino_model.write(tmp_path, config, Fickle())
     assert (logging.getLogger().level, logging.getLogger().filters) == (level, filters), "others still warn"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        CHECKSUMS_FILE,
-        artifact.CONFIG_FILE,
-        artifact.WEIGHTS_FILE,
-    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == BARE
 
 
 @in_each_precision

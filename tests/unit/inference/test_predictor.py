@@ -194,6 +194,57 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
         Predictor.load(tmp_path)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_no_finite_numbers_are_refused(tmp_path: Path, value: float) -> None:
+    predictor = classifier()
+    state = predictor.engine.model.net.state_dict()
+    state["fc.weight"][0, 0] = value
+    artifact.save(tmp_path, predictor.config, state)
+    with pytest.raises(DataError, match=r"model\.safetensors: fc\.weight holds values that are not finite numbers"):
+        Predictor.load(tmp_path, "cpu")
+
+
+def test_large_weights_are_finite_though_their_sum_is_not(tmp_path: Path) -> None:
+    predictor = classifier()
+    state = predictor.engine.model.net.state_dict()
+    state["fc.bias"][:] = 3e38
+    artifact.save(tmp_path, predictor.config, state)
+    Predictor.load(tmp_path, "cpu").warm_up()
+
+
+def test_logits_that_are_not_finite_end_the_warm_up(tmp_path: Path) -> None:
+    """The weights are finite numbers, and their products are not."""
+    predictor = classifier()
+    state = predictor.engine.model.net.state_dict()
+    state["fc.weight"][:] = 3e38
+    state["fc.bias"][:] = 3e38
+    artifact.save(tmp_path, predictor.config, state)
+    loaded = Predictor.load(tmp_path, "cpu", precision="float32")
+    with pytest.raises(DataError, match="logits for a test image are not finite numbers"):
+        loaded.warm_up()
+
+
+def test_a_head_that_no_memory_holds_is_refused_before_it_is_built(tmp_path: Path) -> None:
+    predictor = classifier()
+    spec = predictor.config.model.model_copy(update={"hidden_units": (10**9,)})
+    artifact.save(
+        tmp_path, predictor.config.model_copy(update={"model": spec}), predictor.engine.model.net.state_dict()
+    )
+    with pytest.raises(DataError, match=r"model\.hidden_units=\[1000000000\] take more weights than"):
+        Predictor.load(tmp_path, "cpu")
+
+
+@pytest.mark.parametrize("architecture", ["../../etc/passwd", "hf-hub:timm/resnet18.a1_in1k", "local-dir:/tmp"])
+def test_a_network_that_is_not_known_is_a_damaged_model(tmp_path: Path, architecture: str) -> None:
+    predictor = classifier()
+    spec = predictor.config.model.model_copy(update={"architecture": architecture})
+    artifact.save(
+        tmp_path, predictor.config.model_copy(update={"model": spec}), predictor.engine.model.net.state_dict()
+    )
+    with pytest.raises(DataError, match=r"model\.json: model=.* is not known"):
+        Predictor.load(tmp_path, "cpu")
+
+
 def test_evaluating_a_network_leaves_no_trace_in_its_statistics(images: list[np.ndarray]) -> None:
     predictor = classifier()
     before = {name: value.clone() for name, value in predictor.engine.model.net.state_dict().items()}

@@ -13,9 +13,10 @@ from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.inference.engines.base import EnginePrecision, Logits
-from byoc_vision.models.build import build_model
+from byoc_vision.models.build import build_model, check_input_size
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.precision import Precision, choose_device, choose_precision
+from byoc_vision.system.memory import is_out_of_memory
 from byoc_vision.types import ModelSpec
 
 
@@ -32,6 +33,7 @@ class TorchEngine:
         self.model = normalized.to(device).to(memory_format=torch.channels_last)
         self.precision = precision
         self._device = device
+        self._loaded_spec: ModelSpec | None = None
 
     @classmethod
     def load(
@@ -60,7 +62,9 @@ class TorchEngine:
         except RuntimeError as error:
             raise DataError(f"{folder}: the weights do not fit the model in {artifact.CONFIG_FILE}: {error}") from error
         chosen = choose_device(device)
-        return cls(net.eval(), config, chosen, choose_precision(precision, chosen))
+        engine = cls(net.eval(), config, chosen, choose_precision(precision, chosen))
+        engine._loaded_spec = config.model
+        return engine
 
     @property
     def name(self) -> str:
@@ -72,15 +76,32 @@ class TorchEngine:
 
     @torch.inference_mode()
     def run(self, images: np.ndarray) -> Logits:
-        """See `Engine`. It leaves the network in evaluation mode."""
+        """See `Engine`. It leaves the network in evaluation mode.
+
+        Raises DataError if the network of a loaded artifact cannot take images of this size.
+        """
         # Decoded images are channels-last in memory, which is also the fastest format for convolutions.
         batch = torch.from_numpy(images).permute(0, 3, 1, 2)
         batch = batch.to(self._device, non_blocking=True, memory_format=torch.channels_last)
         self.model.eval()
-        with self.precision.autocast():
-            logits: Tensor = self.model(batch)
+        try:
+            with self.precision.autocast():
+                logits: Tensor = self.model(batch)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            self._check_size(images, error)
+            raise
         logits = logits.float()
         return logits if logits.is_cuda else logits.numpy()
+
+    def _check_size(self, images: np.ndarray, error: Exception) -> None:
+        """After an error: asked before, each start would take seconds more. Raises DataError if the size is wrong."""
+        if self._loaded_spec is None or is_out_of_memory(error):
+            return
+        _, height, width, _ = images.shape
+        try:
+            check_input_size(self.net, self._loaded_spec, height, width, "preprocess.height, preprocess.width")
+        except InputError as wrong:
+            raise DataError(f"the model's {artifact.CONFIG_FILE}: {wrong}") from error
 
     def warm_up(self, images: np.ndarray) -> None:
         self.run(images[:1])

@@ -29,8 +29,18 @@ def test_too_little_memory_is_reported_in_numbers() -> None:
     with pytest.raises(RequestError, match=r"about 500 MB of memory, and 200 MB are free") as raised:
         check_room(500_000_000, 200_000_000, "memory")
     assert raised.value.status == 507
-    with pytest.raises(RequestError):
+
+
+def test_what_never_fits_makes_sagemaker_unload_nothing() -> None:
+    with pytest.raises(RequestError, match=r"and there are 400 MB in total; use a larger instance") as raised:
+        check_room(500_000_000, 200_000_000, "memory", total=400_000_000)
+    assert raised.value.status == 400
+    with pytest.raises(RequestError) as raised:
+        check_room(300_000_000, 200_000_000, "memory", total=400_000_000)
+    assert raised.value.status == 507
+    with pytest.raises(RequestError) as raised:
         check_container(TOO_MUCH)
+    assert raised.value.status == 400
 
 
 def test_memory_goes_back_to_the_system() -> None:

@@ -1,0 +1,23 @@
+"""Decisions that a job's data and hyperparameters do not allow."""
+
+from __future__ import annotations
+
+import pytest
+
+from byoc_vision.data.samples import Dataset
+from byoc_vision.errors import InputError
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.training.resolve_config import model_config_of
+from byoc_vision.types import ClassInfo, ModelSpec
+
+SPEC = ModelSpec(task="segmentation", architecture="unet", outputs=1)
+
+
+def masks(*values: int) -> Dataset:
+    return Dataset("segmentation", tuple(ClassInfo(f"class {value}", value) for value in values), (), ())
+
+
+def test_a_model_that_no_server_loads_is_not_trained() -> None:
+    with pytest.raises(InputError, match=r"preprocess\.height is 100000000; .*change image_size"):
+        model_config_of(masks(0, 255), SPEC, Preprocess(height=10**8, width=64))
+    assert model_config_of(masks(0, 255), SPEC, Preprocess(height=64, width=64)).activation == "sigmoid"
