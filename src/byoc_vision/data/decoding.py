@@ -101,7 +101,7 @@ def read_image(source: ImageSource | Content | bytes, *, max_pixels: int = MAX_P
     return _upright(pixels, _orientation(opened))
 
 
-def read_mask(path: ImageSource, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_mask(path: ImageSource | Content, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The numbers that a mask file stores, uint8 [H, W]: grey levels, or palette indices, never palette colours.
 
     A 1-bit mask gives 0 and 1 (2 bits: 0–3, 4 bits: 0–15), even if viewers show black and white. 16-bit masks are
@@ -114,7 +114,7 @@ def read_mask(path: ImageSource, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """
     opened = _open(path, max_pixels)
     if _is_animated(opened):
-        raise DataError(f"{path} has several frames; a mask has one: save one file per image")
+        raise DataError(f"{opened.name} has several frames; a mask has one: save one file per image")
     return _upright(_to_labels(opened), _orientation(opened))
 
 

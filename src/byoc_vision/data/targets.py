@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from byoc_vision.data.decoding import read_mask
+from byoc_vision.data.decoding import Content, read_mask
 from byoc_vision.data.samples import ImageSource, MaskMap, Sample
 from byoc_vision.errors import DataError
 
@@ -16,14 +16,16 @@ NO_CLASS = "neither a class nor ignored"  # of a value in a mask
 _SHOWN_VALUES = 6
 
 
-def read_mask_values(sample: Sample) -> np.ndarray:
+def read_mask_values(sample: Sample, content: Content | None = None) -> np.ndarray:
     """The labels in a sample's mask, uint8 [H, W], translated by its map if it has one.
+
+    content: of the mask's file, if it was read before.
 
     Raises DataError as `read_mask` does, and if the mask stores a value that is not in its map.
     """
     if sample.mask is None:
         raise ValueError(f"{sample.image} has no mask")
-    stored = read_mask(sample.mask)
+    stored = read_mask(content or sample.mask)
     if sample.mask_map is None:
         return stored
     known = dict(sample.mask_map.values)

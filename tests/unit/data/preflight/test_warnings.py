@@ -172,3 +172,10 @@ def test_what_is_left_out_is_named() -> None:
 def test_a_wrong_number_of_samples() -> None:
     (found,) = warnings(report(), DataOptions(num_training_samples=3))
     assert found == "num_training_samples is 3, found and used: 0"
+
+
+def test_many_ignored_pixels() -> None:
+    (warning,) = warnings(report("segmentation", ignore_value=255, ignored_share=0.31))
+    assert "31% of the pixels in training masks have the ignored value 255" in warning
+    assert "set ignore_index" in warning
+    assert warnings(report("segmentation", ignore_value=255, ignored_share=0.2)) == []
