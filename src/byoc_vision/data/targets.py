@@ -26,6 +26,8 @@ def read_mask_values(sample: Sample, content: Content | None = None) -> np.ndarr
     if sample.mask is None:
         raise ValueError(f"{sample.image} has no mask")
     stored = read_mask(content or sample.mask)
+    if sample.further_masks:
+        stored = _union(stored, sample)
     if sample.mask_map is None:
         return stored
     known = dict(sample.mask_map.values)
@@ -35,6 +37,20 @@ def read_mask_values(sample: Sample, content: Content | None = None) -> np.ndarr
     table = np.zeros(256, np.uint8)
     table[list(known)] = list(known.values())
     return cv2.LUT(stored, table)
+
+
+def _union(first: np.ndarray, sample: Sample) -> np.ndarray:
+    """255 where a mask of any object is not 0, uint8 [H, W]. Raises DataError if their sizes differ."""
+    union = np.where(first > 0, 255, 0).astype(np.uint8)
+    for path in sample.further_masks:
+        mask = read_mask(path)
+        if mask.shape != union.shape:
+            raise DataError(
+                f"{path} has {mask.shape[1]} × {mask.shape[0]} pixels, {sample.mask} of the same image has "
+                f"{union.shape[1]} × {union.shape[0]}; export all masks of an image in its size"
+            )
+        union[mask > 0] = 255
+    return union
 
 
 def size_problem(sample: Sample, image: tuple[int, ...], mask: tuple[int, ...]) -> str:

@@ -15,6 +15,7 @@ from byoc_vision.data.formats.channels import find_extras, find_splits, single_s
 from byoc_vision.data.formats.class_folders import ClassFolders
 from byoc_vision.data.formats.csv_table import CsvLabels, CsvMasks
 from byoc_vision.data.formats.image_mask_pairs import ImagesWithMasks
+from byoc_vision.data.formats.instance_masks import InstanceMasks
 from byoc_vision.data.formats.lst import Lst
 from byoc_vision.data.formats.manifest import ManifestLabels, ManifestMasks
 from byoc_vision.data.formats.manifest_pipe import LabelRecords, MaskRecords
@@ -25,6 +26,7 @@ from byoc_vision.data.formats.recordio import RecordIo
 from byoc_vision.data.formats.scan import Folder, scan
 from byoc_vision.data.formats.semantic_segmentation import SemanticSegmentation
 from byoc_vision.data.formats.splitting import hold_out
+from byoc_vision.data.formats.voc import Voc
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.types import ClassInfo, Task
@@ -48,6 +50,8 @@ FORMATS: tuple[DataFormat, ...] = (
     MaskRecords(),
     CsvLabels(),
     CsvMasks(),
+    Voc(),
+    InstanceMasks(),
     ImagesWithMasks(),
     ClassFolders(),
     SemanticSegmentation(needs_label_map=False),  # only by name: other formats match the same data
@@ -162,7 +166,9 @@ def _matching(inputs: Inputs, options: DataOptions) -> list[DataFormat]:
         except TwoReadingsError:
             if options.task != "classification":
                 raise
-    has_masks = inputs.first.masks is None and any(isinstance(one, ImagesWithMasks) for one in matching)
+    has_masks = inputs.first.masks is None and any(
+        isinstance(one, ImagesWithMasks | InstanceMasks | Voc) for one in matching
+    )
     return [one for one in matching if not (has_masks and isinstance(one, ClassFolders))]
 
 

@@ -47,7 +47,6 @@ class ClassFolders:
             return prepared
         splits = inputs.splits
         _check_no_splits(splits["train"].images if "train" in splits else inputs.first.images)
-        _check_no_instances(inputs.first.images)
         warn_about_unread(split.images for split in splits.values())
         names = [entry.name for entry in classes] or self._class_names(splits["train"].images)
         may_be_small = not classes and options.min_class_count is not None
@@ -86,17 +85,6 @@ def _check_no_splits(train: Folder) -> None:
             f"{train.path} can be read in two ways, because {found} have the names of splits"
             + (f" and {others} do not. " if others else ". ")
             + "If they are splits, leave only them in this folder, train/ among them; if they are classes, rename them"
-        )
-
-
-def _check_no_instances(train: Folder) -> None:
-    """Raises InputError if each folder holds one image with its masks, as in the Data Science Bowl 2018."""
-    if train.folders and all(has_inner_masks(folder) for folder in train.folders):
-        first = train.folders[0]
-        raise InputError(
-            f"each folder in {train.path} holds images and masks of its own, such as {first.path}: they are not "
-            "classes. Move the images into one folder images/, and one mask for each of them, with its name, into "
-            "masks/; join several masks of one image to one"
         )
 
 

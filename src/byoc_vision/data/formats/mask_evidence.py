@@ -26,6 +26,7 @@ from byoc_vision.errors import DataError, InputError
 LEAST_PAIRED = 0.8  # of the smaller folder's files
 _MOST_FOLDERS = 6
 _SAMPLED = 5
+_MOST_TRIED = 200
 _MOST_VALUES = 64
 _SIDE = 256  # pixels of a sampled image that are compared, picked from a grid
 _NEAR = 24  # of 256 levels: JPEG artefacts stay this close to the value that was saved
@@ -101,7 +102,9 @@ def _decide(one: Folder, other: Folder, *, alone: bool) -> ImagesAndMasks | None
 def _folder_looks(folder: Path, images: Sequence[PurePosixPath]) -> Looks:
     """What most of a few files look like. A file that cannot be read does not count."""
     step = max(1, len(images) // _SAMPLED)
-    looks = [seen for path in images[::step][:_SAMPLED] if (seen := _looks(folder / path)) is not None]
+    spread = dict.fromkeys((*images[::step], *images[:_MOST_TRIED]))
+    here = itertools.islice((path for path in spread if (folder / path).exists()), _SAMPLED)  # the rest: other hosts
+    looks = [seen for path in here if (seen := _looks(folder / path)) is not None]
     least = sorted(looks)[len(looks) // 4 : len(looks) // 4 + 1]  # all but one of five agree
     return least[0] if least else Looks.IMAGE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from byoc_vision.types import ClassInfo
 
 USUAL_IGNORE_VALUE = 255
 MOST_CLASSES = 254
+_MOST_USUAL_NUMBER = 33  # of a class: Cityscapes'
 # With more values than this, JPEG artefacts or soft edges are more likely than hand-drawn labels.
 MOST_INFERRED_CLASSES = 64
 
@@ -102,7 +104,8 @@ def _ignore_value(values: MaskValues, options: DataOptions) -> int | None:
 
 def _are_numbers_of_classes(values: list[int]) -> bool:
     """Whether values count from 0 or 1, such as 0, 1, 2, with a few gaps; 0, 128 are grey levels."""
-    return 1 in values or max(values) < 2 * len(values)
+    is_dense = 1 in values or max(values) < 2 * len(values)
+    return is_dense or (max(values) <= _MOST_USUAL_NUMBER and math.gcd(*values) == 1)
 
 
 def _declared(found: list[int], count: int, ignore_value: int | None) -> list[int]:

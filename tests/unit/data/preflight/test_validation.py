@@ -75,7 +75,7 @@ class TestInferred:
         assert inferred(levels) == (expected, None)
         assert inferred(levels, num_classes=len(levels)) == (expected, None)
 
-    @pytest.mark.parametrize("labels", [(0, 1, 2, 3), (1, 2, 3), (0, 1, 15), (0, 2, 3)])
+    @pytest.mark.parametrize("labels", [(0, 1, 2, 3), (1, 2, 3), (0, 1, 15), (0, 2, 3), (0, 7, 15)])
     def test_255_is_ignored_beside_numbers_of_classes(self, labels: Values) -> None:
         """Not every class need be there: rare ones may be missing from the masks read before training."""
         assert inferred((*labels, 255)) == ([(f"class_{value}", value) for value in labels], 255)
