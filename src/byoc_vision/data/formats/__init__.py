@@ -191,8 +191,16 @@ def _named_format(inputs: Inputs, options: DataOptions) -> DataFormat:
 
 
 def _no_match(folder: Folder) -> str:
-    examples = "\n".join(f"{one.task}, {one.title}:\n{one.example}" for one in FORMATS)
-    return f"no known data layout found in {folder.path}: it holds {_contents(folder)}. Supported layouts:\n{examples}"
+    examples = "Supported layouts:\n" + "\n".join(f"{one.task}, {one.title}:\n{one.example}" for one in FORMATS)
+    return f"no known data layout found in {folder.path}: it holds {_contents(folder)}.{_unread(folder)} {examples}"
+
+
+def _unread(folder: Folder) -> str:
+    endings = folder.unread_endings()
+    if not endings:
+        return ""
+    counts = ", ".join(f"{count} × {ending}" for ending, count in endings.most_common())
+    return f" Files that are not read as images: {counts}; image files need an ending such as .jpg or .png."
 
 
 def _contents(folder: Folder) -> str:

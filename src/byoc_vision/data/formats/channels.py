@@ -43,6 +43,7 @@ _CHANNEL_NAME = re.compile(
     rf"(?:[_-]?(?:set|data|dataset|split|images?|imgs?)|[_-]?({'|'.join(MASK_FOLDER_NAMES)}))?",
     re.IGNORECASE,
 )
+_SIBLING_NAME = re.compile(rf"[_-]({'|'.join(MASK_FOLDER_NAMES)})", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -129,13 +130,24 @@ def _splits(roles: Mapping[tuple[str, bool], Folder], parent: Folder | None) -> 
     return {
         split: Split(
             split,
-            roles[split, False],
-            roles.get((split, True)),
+            *_without_siblings(roles[split, False], roles.get((split, True))),
             parent if roles[split, False].path in inner else None,
         )
         for split in ("train", "validation", "test")
         if (split, False) in roles
     }
+
+
+def _without_siblings(images: Folder, masks: Folder | None) -> tuple[Folder, Folder | None]:
+    """Undo an S3 prefix without a slash at its end: `train` also matches `train_annotation/`, as `_annotation/`."""
+    siblings = [inner for inner in images.folders if _SIBLING_NAME.fullmatch(inner.name)]
+    if not siblings:
+        return images, masks
+    logger.warning(
+        "%s is the folder of masks beside the images: end the channel's S3Uri with a slash", siblings[0].path
+    )
+    others = tuple(inner for inner in images.folders if inner not in siblings)
+    return Folder(images.path, images.files, others), masks or siblings[0]
 
 
 def sibling_masks(folder: Path) -> Folder | None:
