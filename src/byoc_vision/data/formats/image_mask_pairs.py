@@ -112,7 +112,8 @@ def pair(images: Folder, masks: Folder, *, skip: bool = False) -> list[Sample]:
     """
     image_of = by_stem(images, "images")
     mask_of = by_stem(masks, "masks")
-    image_of_core = unique_cores(image_of)
+    is_exact = all(stem in image_of or stem.removesuffix(MASK_SUFFIX) in image_of for stem in mask_of)
+    image_of_core = {} if is_exact else unique_cores(image_of)
     pairs: dict[str, str] = {}
     for stem in mask_of:
         image = _image_for(stem, image_of, image_of_core)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -20,11 +20,12 @@ from byoc_vision.data.decoding import Content, read_content, read_image
 from byoc_vision.data.fileformat import identify
 from byoc_vision.data.formats.channels import unwrap_folder
 from byoc_vision.data.formats.scan import Folder
-from byoc_vision.data.formats.stems import names_masks, unique_cores
+from byoc_vision.data.formats.stems import core, names_masks, unique_cores
 from byoc_vision.errors import DataError, InputError
 
 LEAST_PAIRED = 0.8  # of the smaller folder's files
 _MOST_FOLDERS = 6
+_COMPARED = 100  # names
 _SAMPLED = 5
 _MOST_TRIED = 200
 _MOST_VALUES = 64
@@ -57,21 +58,24 @@ def find_pair(folder: Folder) -> ImagesAndMasks | None:
 
     Raises TwoReadingsError if the files allow two readings.
     """
-    return _pair_in(folder) or _pair_in(unwrap_folder(folder))
+    inner = unwrap_folder(folder)
+    return _pair_in(folder) or (_pair_in(inner) if inner is not folder else None)
 
 
 def _pair_in(folder: Folder) -> ImagesAndMasks | None:
     inner = [one for one in folder.folders if one.has_images]
     if not 2 <= len(inner) <= _MOST_FOLDERS or folder.image_names:
         return None
-    cores = {one.path: unique_cores(str(path.with_suffix("")) for path in one.images()).keys() for one in inner}
+    files = {one.path: list(_files(one)) for one in inner}
+    stems = {path: [name.rpartition(".")[0] for name in names] for path, names in files.items()}
     pairs = [
         (one, other)
         for one, other in itertools.combinations(inner, 2)
-        if len(cores[one.path] & cores[other.path])
-        >= LEAST_PAIRED * max(1, min(len(cores[one.path]), len(cores[other.path])))
+        if _are_paired(*sorted((stems[one.path], stems[other.path]), key=len))
     ]
-    found = [read for one, other in pairs if (read := _decide(one, other, alone=len(inner) == 2))]
+    paired = {folder.path: folder for pair in pairs for folder in pair}
+    looks = {path: _folder_looks(folder, files[path]) for path, folder in paired.items()}
+    found = [read for one, other in pairs if (read := _decide(one, other, looks, alone=len(inner) == 2))]
     if len(inner) > 2:
         by_name = [pair for pair in found if names_masks(pair.masks.name)]
         if found and len(by_name) != 1:
@@ -80,9 +84,29 @@ def _pair_in(folder: Folder) -> ImagesAndMasks | None:
     return found[0] if found else None
 
 
-def _decide(one: Folder, other: Folder, *, alone: bool) -> ImagesAndMasks | None:
+def _files(folder: Folder, above: str = "") -> Iterator[str]:
+    """The images by their relative path. Strings: a large tree has too many for `Path`."""
+    for name in folder.image_names:
+        yield above + name
+    for inner in folder.folders:
+        yield from _files(inner, f"{above}{inner.name}/")
+
+
+def _are_paired(fewer: Sequence[str], more: Sequence[str]) -> bool:
+    """Whether most of some names have their like in the larger folder: the same, or the same core."""
+    some = fewer[:: max(1, len(fewer) // _COMPARED)]
+    known = set(more)
+    if sum(name in known for name in some) >= LEAST_PAIRED * len(some):
+        return True
+    if len(more) > _COMPARED * _COMPARED and not any(core(name) != name for name in (*some, *more[:_COMPARED])):
+        return False
+    cores = unique_cores(more)
+    return sum(core(name) in cores for name in some) >= LEAST_PAIRED * len(some)
+
+
+def _decide(one: Folder, other: Folder, looks: Mapping[Path, Looks], *, alone: bool) -> ImagesAndMasks | None:
     """Which of two folders with the same names holds masks; None if neither does."""
-    first, second = _folder_looks(one.path, tuple(one.images())), _folder_looks(other.path, tuple(other.images()))
+    first, second = looks[one.path], looks[other.path]
     if max(first, second) == Looks.IMAGE:
         return None
     if first != second:
@@ -99,12 +123,14 @@ def _decide(one: Folder, other: Folder, *, alone: bool) -> ImagesAndMasks | None
     return None
 
 
-def _folder_looks(folder: Path, images: Sequence[PurePosixPath]) -> Looks:
+def _folder_looks(folder: Folder, images: Sequence[str]) -> Looks:
     """What most of a few files look like. A file that cannot be read does not count."""
     step = max(1, len(images) // _SAMPLED)
     spread = dict.fromkeys((*images[::step], *images[:_MOST_TRIED]))
-    here = itertools.islice((path for path in spread if (folder / path).exists()), _SAMPLED)  # the rest: other hosts
-    looks = [seen for path in here if (seen := _looks(folder / path)) is not None]
+    here = itertools.islice(
+        (path for path in spread if (folder.path / path).exists()), _SAMPLED
+    )  # the rest: other hosts
+    looks = [seen for path in here if (seen := _looks(folder.path / path)) is not None]
     least = sorted(looks)[len(looks) // 4 : len(looks) // 4 + 1]  # all but one of five agree
     return least[0] if least else Looks.IMAGE
 

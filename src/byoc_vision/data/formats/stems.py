@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from pathlib import PurePosixPath
 
 from byoc_vision.data.formats.channels import split_named
 
@@ -20,7 +19,7 @@ _SUFFIX = re.compile(rf"(?<=.)[_\-. ]+(?:{'|'.join(_WORDS)})$", re.IGNORECASE)
 
 def composed(name: str) -> str:
     """A name in Unicode's composed form: macOS stores `é` as two characters, others as one."""
-    return unicodedata.normalize("NFC", name)
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def core(stem: str) -> str:
@@ -28,12 +27,11 @@ def core(stem: str) -> str:
 
     Folders of splits do not count: `train/1` and `training/1` are the same.
     """
-    path = PurePosixPath(composed(stem))
-    name = _PREFIX.sub("", path.name, count=1)
+    folder, _, name = composed(stem).rpartition("/")
+    name = _PREFIX.sub("", name, count=1)
     while (shorter := _SUFFIX.sub("", name)) != name:
         name = shorter
-    parents = [part for part in path.parent.parts if not split_named(part)]
-    return "/".join([*parents, name])
+    return "/".join([*(part for part in folder.split("/") if not split_named(part)), name]) if folder else name
 
 
 def names_masks(name: str) -> bool:
