@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 # Numbers of class folders in CUB, Caltech-256 and the dog breeds (`001.`), and ImageNet's ids (`n02085620-`).
 _PREFIX = re.compile(r"([0-9]+\.|n[0-9]{8}-)(?=[^\W\d_])")
+_MASK_BESIDE = re.compile(r"_(mask|segmentation|label|seg|gt)$", re.IGNORECASE)
 
 
 class ClassFolders:
@@ -47,6 +48,7 @@ class ClassFolders:
             return prepared
         splits = inputs.splits
         _check_no_splits(splits["train"].images if "train" in splits else inputs.first.images)
+        _check_no_masks_among_images(inputs.first.images)
         warn_about_unread(split.images for split in splits.values())
         names = [entry.name for entry in classes] or self._class_names(splits["train"].images)
         may_be_small = not classes and options.min_class_count is not None
@@ -85,6 +87,18 @@ def _check_no_splits(train: Folder) -> None:
             f"{train.path} can be read in two ways, because {found} have the names of splits"
             + (f" and {others} do not. " if others else ". ")
             + "If they are splits, leave only them in this folder, train/ among them; if they are classes, rename them"
+        )
+
+
+def _check_no_masks_among_images(train: Folder) -> None:
+    """Raises InputError if most images have a mask beside them: `1.png`, `1_mask.png`."""
+    stems = {str(path.with_suffix("")) for path in train.images()}
+    masks = [stem for stem in stems if _MASK_BESIDE.search(stem)]
+    paired = [stem for stem in masks if _MASK_BESIDE.sub("", stem) in stems]
+    if paired and 3 * len(paired) >= len(stems):
+        raise InputError(
+            f"{train.path} holds images and masks in the same folders, such as {min(paired)} beside its image. For "
+            "segmentation, move the images into images/ and the masks into masks/; for classification, remove the masks"
         )
 
 

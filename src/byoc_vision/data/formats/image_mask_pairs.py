@@ -45,7 +45,8 @@ class ImagesWithMasks:
         return inputs.first.masks is not None or has_inner_masks(images) or find_pair(images) is not None
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
-        folders = {name: _folders_by_name_or_content(split) for name, split in inputs.splits.items()}
+        splits = {name: split for name, split in inputs.splits.items() if not _is_test_without_masks(split)}
+        folders = {name: _folders_by_name_or_content(split) for name, split in splits.items()}
         warn_about_unread([folder for both in folders.values() for folder in both])
         samples = {name: tuple(pair(*both, skip=skips(options))) for name, both in folders.items()}
         return with_class_names(ParsedDataset(samples), inputs, options)
@@ -66,6 +67,15 @@ def warn_about_unread(folders: Iterable[Folder]) -> None:
             counts,
             ", ".join(sorted(IMAGE_SUFFIXES)),
         )
+
+
+def _is_test_without_masks(split: Split) -> bool:
+    """Whether a test split holds nothing but a folder of images, as competitions publish it."""
+    inner = [folder for folder in split.images.folders if folder.has_images]
+    if split.name != "test" or split.masks is not None or split.images.image_names or len(inner) != 1:
+        return False
+    logger.warning("%s holds no masks, so the test split is not read", split.images.path)
+    return True
 
 
 def _folders_by_name_or_content(split: Split) -> tuple[Folder, Folder]:

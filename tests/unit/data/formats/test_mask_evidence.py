@@ -134,3 +134,18 @@ class TestMissingMasks:
         touch(tmp_path, "images/1.jpg", "images/2.jpg", "masks/1.png")
         with pytest.raises(DataError, match="1 of 2 images"):
             find(tmp_path, on_bad_sample="skip")
+
+
+def test_a_test_split_without_masks_is_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for split in ("train", "val"):
+        touch(tmp_path, f"images/{split}/1.jpg", f"masks/{split}/1.png")
+    touch(tmp_path, "images/test/1.jpg", "images/test/2.jpg")
+    assert list(find(tmp_path).splits) == ["train", "validation"]
+    assert "holds no masks, so the test split is not read" in caplog.text
+
+
+def test_masks_among_the_images_of_classes(tmp_path: Path) -> None:
+    for patient in ("a", "b"):
+        touch(tmp_path, *(f"{patient}/{index}{ending}.tif" for index in range(3) for ending in ("", "_mask")))
+    with pytest.raises(InputError, match="images and masks in the same folders, such as a/0_mask"):
+        find(tmp_path)

@@ -9,7 +9,7 @@ import pytest
 from support.images import save_image
 
 from byoc_vision.data.formats import find_dataset
-from byoc_vision.data.samples import DataOptions, Dataset
+from byoc_vision.data.samples import DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError
 
 
@@ -17,8 +17,8 @@ def find(folder: Path) -> Dataset:
     return find_dataset({"train": folder}, DataOptions())
 
 
-def stems(samples: tuple) -> list[str]:  # type: ignore[type-arg]
-    return [sample.image.stem for sample in samples]
+def stems(samples: tuple[Sample, ...]) -> list[str]:
+    return [sample.image.name.removesuffix(".jpg") for sample in samples]
 
 
 @pytest.fixture(params=["", "VOCdevkit/VOC2012/"])
@@ -30,7 +30,7 @@ def voc(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
         save_image(tmp_path / request.param / f"JPEGImages/{index}.jpg", np.full((12, 12, 3), 20 * index, np.uint8))
         if index < 8:
             save_image(tmp_path / request.param / f"SegmentationClass/{index}.png", mask)
-    return tmp_path / request.param
+    return tmp_path / str(request.param)
 
 
 def write_list(voc: Path, name: str, *lines: str) -> None:

@@ -25,7 +25,8 @@ def save_masks(root: Path, ending: str, *levels: int, soft: bool = False, qualit
         mask = np.where(inside, levels[1], levels[0]).astype(np.uint8)
         for row, level in enumerate(levels[2:]):
             mask[6 * row : 6 * row + 6] = level
-        mask = cv2.GaussianBlur(mask, (3, 3), 0) if soft else mask
+        if soft:
+            mask = cv2.GaussianBlur(mask, (3, 3), 0).astype(np.uint8)
         save_image(root / f"images/{index}.jpg", image)
         path = root / f"masks/{index}.{ending}"
         path.parent.mkdir(exist_ok=True)
