@@ -16,6 +16,8 @@ DataFormatName = Literal[
     "camvid",
     "polyvore",
     "semantic_segmentation",
+    "voc",
+    "instance_masks",
     "pictures_and_masks",
     "class_folders",
     "lst",

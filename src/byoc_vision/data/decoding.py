@@ -31,7 +31,7 @@ from byoc_vision.data.samples import ImageSource
 from byoc_vision.errors import DataError
 from byoc_vision.system.memory import is_out_of_memory
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 IMAGE_KINDS = "JPEG, PNG, WebP, BMP, TIFF or GIF"
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit, 512 MiB of RGB
@@ -96,7 +96,7 @@ def read_image(source: ImageSource | Content | bytes, *, max_pixels: int = MAX_P
         return _upright(pixels, _orientation(opened))
 
 
-def read_mask(path: ImageSource, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_mask(path: ImageSource | Content, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The numbers that a mask file stores, uint8 [H, W]: grey levels, or palette indices, never palette colours.
 
     A 1-bit mask gives 0 and 1 (2 bits: 0–3, 4 bits: 0–15), even if viewers show black and white. 16-bit masks are
@@ -109,8 +109,8 @@ def read_mask(path: ImageSource, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """
     opened = _open(path, max_pixels)
     with _decoding(opened.name, opened.data, opened.kind):
-        if getattr(opened.image, "is_animated", False):  # Pillow looks for a second frame after the first
-            raise DataError(f"{path} has several frames; a mask has one: save one file per image")
+        if _is_animated(opened):  # Pillow looks for a second frame after the first
+            raise DataError(f"{opened.name} has several frames; a mask has one: save one file per image")
         labels = _to_labels(opened)
         _check_end(opened)
         return _upright(labels, _orientation(opened))

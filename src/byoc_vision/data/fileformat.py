@@ -32,6 +32,12 @@ def identify(data: bytes) -> Format | None:
     return "BMP" if data.startswith(b"BM") else None
 
 
+def is_lossy(data: bytes) -> bool:
+    """Whether the pixels differ from those that were saved: JPEG, and WebP unless it is lossless."""
+    kind = identify(data)
+    return kind == "JPEG" or (kind == "WebP" and b"VP8 " in data[12:64])
+
+
 def is_whole(data: bytes, kind: Format) -> bool:
     """False if the end that the format requires is missing. Bytes after that end do not matter.
 

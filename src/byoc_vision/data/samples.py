@@ -68,6 +68,7 @@ class Sample:
     label: the index of its class (classification).
     labels: the indices of all its classes, ascending, possibly none (multi-label classification).
     group: images of one group (a car, a patient) are never divided between training and validation.
+    further_masks: of the same image, one for each object; then the target is their union: 255 where any is not 0.
     stratum: validation images are drawn evenly from each stratum; by default from each label.
     """
 
@@ -78,6 +79,7 @@ class Sample:
     labels: tuple[int, ...] | None = None
     stratum: str | None = None
     mask_map: MaskMap | None = None
+    further_masks: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ class Shards:
         for split, samples in dataset.splits.items():
             parted = [sample for sample in samples if len(self._holders(sample)) > 1]
             if parted:
-                image, mask = self._holders(parted[0])
+                image, mask, *_ = self._holders(parted[0])
                 raise InputError(
                     f"{parted[0].image} is on {self.names[image]} without its mask: {parted[0].mask} is on "
                     f"{self.names[mask]}. The same holds for {len(parted)} of {len(samples)} {split} images: "
@@ -142,6 +142,7 @@ class Shards:
     def _holders(self, sample: Sample) -> list[int]:
         """The ranks of the hosts that have its image and its mask, as far as these are sharded, each once."""
         paths = [file.path if isinstance(file, ByteRange) else file for file in (sample.image, sample.mask) if file]
+        paths += sample.further_masks
         return list(dict.fromkeys(self._holder[path] for path in paths if path in self._holder))
 
     def _check_paths(self, name: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from byoc_vision.data.decoding import read_mask
+from byoc_vision.data.decoding import Content, read_mask
 from byoc_vision.data.samples import ImageSource, MaskMap, Sample
 from byoc_vision.errors import DataError
 
@@ -16,14 +16,18 @@ NO_CLASS = "neither a class nor ignored"  # of a value in a mask
 _SHOWN_VALUES = 6
 
 
-def read_mask_values(sample: Sample) -> np.ndarray:
+def read_mask_values(sample: Sample, content: Content | None = None) -> np.ndarray:
     """The labels in a sample's mask, uint8 [H, W], translated by its map if it has one.
+
+    content: of the mask's file, if it was read before.
 
     Raises DataError as `read_mask` does, and if the mask stores a value that is not in its map.
     """
     if sample.mask is None:
         raise ValueError(f"{sample.image} has no mask")
-    stored = read_mask(sample.mask)
+    stored = read_mask(content or sample.mask)
+    if sample.further_masks:
+        stored = _union(stored, sample)
     if sample.mask_map is None:
         return stored
     known = dict(sample.mask_map.values)
@@ -33,6 +37,20 @@ def read_mask_values(sample: Sample) -> np.ndarray:
     table = np.zeros(256, np.uint8)
     table[list(known)] = list(known.values())
     return cv2.LUT(stored, table)
+
+
+def _union(first: np.ndarray, sample: Sample) -> np.ndarray:
+    """255 where a mask of any object is not 0, uint8 [H, W]. Raises DataError if their sizes differ."""
+    union = np.where(first > 0, 255, 0).astype(np.uint8)
+    for path in sample.further_masks:
+        mask = read_mask(path)
+        if mask.shape != union.shape:
+            raise DataError(
+                f"{path} has {mask.shape[1]} × {mask.shape[0]} pixels, {sample.mask} of the same image has "
+                f"{union.shape[1]} × {union.shape[0]}; export all masks of an image in its size"
+            )
+        union[mask > 0] = 255
+    return union
 
 
 def size_problem(sample: Sample, image: tuple[int, ...], mask: tuple[int, ...]) -> str:

@@ -17,15 +17,18 @@ from byoc_vision.data.formats.channels import find_extras, find_splits, is_label
 from byoc_vision.data.formats.class_folders import ClassFolders
 from byoc_vision.data.formats.csv_table import CsvLabels, CsvMasks
 from byoc_vision.data.formats.image_mask_pairs import ImagesWithMasks
+from byoc_vision.data.formats.instance_masks import InstanceMasks
 from byoc_vision.data.formats.lst import Lst
 from byoc_vision.data.formats.manifest import ManifestLabels, ManifestMasks
 from byoc_vision.data.formats.manifest_pipe import LabelRecords, MaskRecords
+from byoc_vision.data.formats.mask_evidence import TwoReadingsError
 from byoc_vision.data.formats.oxford_pets import OxfordPetsBreeds, OxfordPetsSegmentation
 from byoc_vision.data.formats.polyvore import Polyvore
 from byoc_vision.data.formats.recordio import RecordIo
 from byoc_vision.data.formats.scan import Folder, scan
 from byoc_vision.data.formats.semantic_segmentation import SemanticSegmentation
 from byoc_vision.data.formats.splitting import hold_out
+from byoc_vision.data.formats.voc import Voc
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.types import ClassInfo, Task
@@ -49,6 +52,8 @@ FORMATS: tuple[DataFormat, ...] = (
     MaskRecords(),
     CsvLabels(),
     CsvMasks(),
+    Voc(),
+    InstanceMasks(),
     ImagesWithMasks(),
     ClassFolders(),
     SemanticSegmentation(needs_label_map=False),  # only by name: other formats match the same data
@@ -56,7 +61,9 @@ FORMATS: tuple[DataFormat, ...] = (
 
 
 def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) -> Dataset:
-    """The samples in the channels. No image is opened: `preflight.check` does that.
+    """The samples in the channels.
+
+    No image is opened, except a few if only they tell masks from images; `preflight.check` reads them.
 
     Without a validation split a share of the training samples is held out.
 
@@ -160,7 +167,7 @@ def _choose_format(inputs: Inputs, options: DataOptions) -> DataFormat:
         return _named_format(inputs, options)
     if inputs.first.images.is_empty:
         raise DataError(f"{inputs.first.images.path} is empty; it must hold the training images")
-    matching = [one for one in FORMATS if one.matches(inputs)]
+    matching = _matching(inputs, options)
     if not matching:
         raise DataError(_no_match(inputs.first.images))
     for data_format in matching:
@@ -168,9 +175,28 @@ def _choose_format(inputs: Inputs, options: DataOptions) -> DataFormat:
             return data_format
     expected = "\n".join(one.example for one in FORMATS if one.task == options.task)
     raise InputError(
-        f"task is {options.task}, but the data are {matching[0].title} ({matching[0].task}); leave task out, or "
-        f"arrange them like this:\n{expected}"
+        f"task is {options.task}, but the data are {matching[0].title} ({matching[0].task}); leave task out, choose "
+        f"with data_layout ({', '.join(format_names())}), or arrange them like this:\n{expected}"
     )
+
+
+def _matching(inputs: Inputs, options: DataOptions) -> list[DataFormat]:
+    """The formats that match, without class folders if the folders hold images and masks.
+
+    Raises TwoReadingsError if the files are either, and the user does not choose.
+    """
+    matching: list[DataFormat] = []
+    for data_format in FORMATS:
+        try:
+            if data_format.matches(inputs):
+                matching.append(data_format)
+        except TwoReadingsError:
+            if options.task != "classification":
+                raise
+    has_masks = inputs.first.masks is None and any(
+        isinstance(one, ImagesWithMasks | InstanceMasks | Voc) for one in matching
+    )
+    return [one for one in matching if not (has_masks and isinstance(one, ClassFolders))]
 
 
 def _named_format(inputs: Inputs, options: DataOptions) -> DataFormat:
@@ -192,8 +218,16 @@ def _named_format(inputs: Inputs, options: DataOptions) -> DataFormat:
 
 
 def _no_match(folder: Folder) -> str:
-    examples = "\n".join(f"{one.task}, {one.title}:\n{one.example}" for one in FORMATS)
-    return f"no known data layout found in {folder.path}: it holds {_contents(folder)}. Supported layouts:\n{examples}"
+    examples = "Supported layouts:\n" + "\n".join(f"{one.task}, {one.title}:\n{one.example}" for one in FORMATS)
+    return f"no known data layout found in {folder.path}: it holds {_contents(folder)}.{_unread(folder)} {examples}"
+
+
+def _unread(folder: Folder) -> str:
+    endings = folder.unread_endings()
+    if not endings:
+        return ""
+    counts = ", ".join(f"{count} × {ending}" for ending, count in endings.most_common())
+    return f" Files that are not read as images: {counts}; image files need an ending such as .jpg or .png."
 
 
 def _contents(folder: Folder) -> str:

@@ -64,7 +64,7 @@ class DataFormat(Protocol):
     def matches(self, inputs: Inputs) -> bool:
         """Whether the data have this format, by file names and, if necessary, the first line of a list.
 
-        No image is opened.
+        No image is opened, except a few if only they tell masks from images.
         """
         ...
 

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import Split
-from byoc_vision.data.formats.image_mask_pairs import folders_of, has_inner_masks, pair
+from byoc_vision.data.formats.image_mask_pairs import folders_of, has_inner_masks, pair, skips
 from byoc_vision.data.formats.lists import read_lines
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.samples import DataOptions, Sample
@@ -51,16 +51,16 @@ class CamVid:
         return 2 * sum(_STEM.fullmatch(stem) is not None for stem in stems) > len(stems)
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
-        samples = {name: tuple(_read_split(split)) for name, split in inputs.splits.items()}
+        samples = {name: tuple(_read_split(split, skip=skips(options))) for name, split in inputs.splits.items()}
         named = tuple(ClassInfo(name, value) for value, name in enumerate(CLASSES))
         return ParsedDataset(samples, named, VOID if options.ignore_index is None else options.ignore_index)
 
 
-def _read_split(split: Split) -> list[Sample]:
+def _read_split(split: Split, *, skip: bool) -> list[Sample]:
     images, masks = folders_of(split)
     listed = next((name for name in _LIST_NAMES[split.name] if split.parent and name in split.parent.files), None)
     if split.parent is None or listed is None:
-        return pair(images, masks)
+        return pair(images, masks, skip=skip)
     return _read_list(split.parent, listed, (images, masks))
 
 

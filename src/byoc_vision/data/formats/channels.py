@@ -21,7 +21,9 @@ NOT_DATA = frozenset({"pretrained", "model", "code", "sm_drivers", "augmentation
 _LABEL_MAP_NAME = re.compile(r"((train|validation|test)[_-])?label[_-]map", re.IGNORECASE)
 _EXTRA_NAME = re.compile(rf"(train|validation|test)[_-](lst|manifest|csv)|{_LABEL_MAP_NAME.pattern}", re.IGNORECASE)
 
-MASK_FOLDER_NAMES = ("masks", "mask", "annotations", "annotation", "annot", "labels", "label")
+MASK_FOLDER_NAMES = (
+    "masks", "mask", "annotations", "annotation", "annot", "labels", "label", "segmentationclass", "ann_dir",
+)  # fmt: skip
 
 _SPLIT_NAMES = {
     "train": "train",
@@ -29,9 +31,19 @@ _SPLIT_NAMES = {
     "validation": "validation",
     "valid": "validation",
     "val": "validation",
+    "dev": "validation",
+    "eval": "validation",
+    "evaluation": "validation",
     "test": "test",
+    "testing": "test",
 }
-_CHANNEL_NAME = re.compile(rf"({'|'.join(_SPLIT_NAMES)})(?:[_-]?({'|'.join(MASK_FOLDER_NAMES)}))?", re.IGNORECASE)
+# `train`, `Training`, `seg_train`, `train_data`, `training_set`, `train_images`, `val2017`; with masks `train_masks`.
+_CHANNEL_NAME = re.compile(
+    rf"(?:(?:seg|set|data)[_-])?({'|'.join(_SPLIT_NAMES)})(?:20[0-9][0-9])?"
+    rf"(?:[_-]?(?:set|data|dataset|split|images?|imgs?)|[_-]?({'|'.join(MASK_FOLDER_NAMES)}))?",
+    re.IGNORECASE,
+)
+_SIBLING_NAME = re.compile(rf"[_-]({'|'.join(MASK_FOLDER_NAMES)})", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,8 @@ def find_splits(channels: Mapping[str, Path | Folder]) -> dict[str, Split]:
     """The splits in the channels, training first. A channel may be listed already.
 
     If the training channel contains folders `train`, `validation`, `train_masks`, …, or a single folder with these,
-    they are read like channels.
+    they are read like channels. If each of its folders contains splits (`images/train`, `masks/train`, or `cat/train`,
+    `dog/train`), these are the splits.
     Raises InputError if the training channel is missing, or a split is given twice or without images.
     """
     folders = [(name, listed(channel)) for name, channel in channels.items() if _role(name)]
@@ -65,6 +78,9 @@ def find_splits(channels: Mapping[str, Path | Folder]) -> dict[str, Split]:
     if parent:
         outer = [(name, folder) for name, folder in folders if folder is not training]
         roles = _by_role([*outer, *((folder.name, folder) for folder in parent.folders)])
+    elif inner := _inner_splits(training) if training else {}:
+        outer = [(name, folder) for name, folder in folders if folder is not training]
+        roles = _by_role([*outer, *inner.items()])
     if ("train", False) not in roles:
         raise InputError(_no_training_channel(channels))
     return _splits(roles, parent)
@@ -84,7 +100,7 @@ def splits_within(folder: Folder) -> dict[str, Split]:
     """The splits that a folder contains as folders; none if it also contains other folders or images."""
     parent = _parent_of_splits(folder, ("train", "validation", "test"))
     if parent is None:
-        return {}
+        return _splits(_by_role(_inner_splits(folder).items()), None)
     return _splits(_by_role((inner.name, inner) for inner in parent.folders), parent)
 
 
@@ -114,13 +130,24 @@ def _splits(roles: Mapping[tuple[str, bool], Folder], parent: Folder | None) -> 
     return {
         split: Split(
             split,
-            roles[split, False],
-            roles.get((split, True)),
+            *_without_siblings(roles[split, False], roles.get((split, True))),
             parent if roles[split, False].path in inner else None,
         )
         for split in ("train", "validation", "test")
         if (split, False) in roles
     }
+
+
+def _without_siblings(images: Folder, masks: Folder | None) -> tuple[Folder, Folder | None]:
+    """Undo an S3 prefix without a slash at its end: `train` also matches `train_annotation/`, as `_annotation/`."""
+    siblings = [inner for inner in images.folders if _SIBLING_NAME.fullmatch(inner.name)]
+    if not siblings:
+        return images, masks
+    logger.warning(
+        "%s is the folder of masks beside the images: end the channel's S3Uri with a slash", siblings[0].path
+    )
+    others = tuple(inner for inner in images.folders if inner not in siblings)
+    return Folder(images.path, images.files, others), masks or siblings[0]
 
 
 def sibling_masks(folder: Path) -> Folder | None:
@@ -177,6 +204,39 @@ def _holds_splits(folder: Folder, split: str) -> bool:
     if folder.image_names or (split, False) not in roles:
         return False
     return (len(roles) > 1 and None not in roles) or (split, True) in roles
+
+
+def split_named(name: str) -> str | None:
+    """The split of images that a folder with this name means: `train`, `validation` or `test`; None for others."""
+    role = _role(name)
+    return role[0] if role and not role[1] else None
+
+
+def _inner_splits(folder: Folder) -> dict[str, Folder]:
+    """The splits inside class folders, or inside the folders of images and masks; each as the folder without the rest.
+
+    Every folder with images must hold nothing but splits, and there must be two or more.
+    """
+    for outer in (folder, unwrap_folder(folder)):
+        holders = [inner for inner in outer.folders if inner.has_images]
+        if outer.image_names or len(holders) < 2 or not all(map(_holds_only_splits, holders)):
+            continue
+        splits: dict[str, list[Folder]] = {}
+        for holder in holders:
+            of_split: dict[str, list[Folder]] = {}
+            for inner in holder.folders:
+                if split := split_named(inner.name):
+                    of_split.setdefault(split, []).append(inner)
+            for split, parts in of_split.items():
+                splits.setdefault(split, []).append(Folder(holder.path, (), tuple(parts)))
+        if "train" in splits and len(splits) > 1:
+            return {split: Folder(outer.path, outer.files, tuple(parts)) for split, parts in splits.items()}
+    return {}
+
+
+def _holds_only_splits(folder: Folder) -> bool:
+    with_images = [inner for inner in folder.folders if inner.has_images]
+    return bool(with_images) and not folder.image_names and all(split_named(inner.name) for inner in with_images)
 
 
 def _is_extra(folder: Folder) -> bool:

@@ -7,13 +7,13 @@ import re
 from collections.abc import Sequence
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.channels import Split
-from byoc_vision.data.formats.image_mask_pairs import has_inner_masks
+from byoc_vision.data.formats.channels import Split, split_named
+from byoc_vision.data.formats.image_mask_pairs import has_inner_masks, warn_about_unread
 from byoc_vision.data.formats.label_parsing import without_small_classes
 from byoc_vision.data.formats.prepared import read_class_folders
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.samples import DataOptions, Sample
-from byoc_vision.errors import DataError, list_problems
+from byoc_vision.errors import DataError, InputError, list_problems
 from byoc_vision.types import ClassInfo, Task
 
 logger = logging.getLogger(__name__)
@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 # Numbers of class folders in CUB, Caltech-256 and the dog breeds (`001.`), and ImageNet's ids (`n02085620-`).
 _PREFIX = re.compile(r"([0-9]+\.|n[0-9]{8}-)(?=[^\W\d_])")
+_MASK_BESIDE = re.compile(r"_(mask|segmentation|label|seg|gt)$", re.IGNORECASE)
 
 
 class ClassFolders:
@@ -46,6 +47,9 @@ class ClassFolders:
         if prepared := read_class_folders(inputs, classes):
             return prepared
         splits = inputs.splits
+        _check_no_splits(splits["train"].images if "train" in splits else inputs.first.images)
+        _check_no_masks_among_images(inputs.first.images)
+        warn_about_unread(split.images for split in splits.values())
         names = [entry.name for entry in classes] or self._class_names(splits["train"].images)
         may_be_small = not classes and options.min_class_count is not None
         problems = [problem for split in splits.values() for problem in _problems(split, names, may_be_small)]
@@ -65,6 +69,37 @@ class ClassFolders:
                 f"Expected:\n{self.example}"
             )
         return without_prefixes([folder.name for folder in train.folders])
+
+
+def _check_no_splits(train: Folder) -> None:
+    """Raises InputError if some of the class folders look like splits and others do not."""
+    inner = [folder for folder in train.folders if folder.has_images]
+    splits = [folder for folder in inner if split_named(folder.name)]
+    names = {split_named(folder.name) for folder in splits}
+    nested = any(not folder.image_names for folder in splits)
+    if not splits or (len(splits) == len(inner) > 1 and not nested):
+        return
+    if len(names) > 1 or nested:
+        found, others = (
+            ", ".join(f"{one.name}/" for one in inner if (one in splits) is which) for which in (True, False)
+        )
+        raise InputError(
+            f"{train.path} can be read in two ways, because {found} have the names of splits"
+            + (f" and {others} do not. " if others else ". ")
+            + "If they are splits, leave only them in this folder, train/ among them; if they are classes, rename them"
+        )
+
+
+def _check_no_masks_among_images(train: Folder) -> None:
+    """Raises InputError if most images have a mask beside them: `1.png`, `1_mask.png`."""
+    stems = {str(path.with_suffix("")) for path in train.images()}
+    masks = [stem for stem in stems if _MASK_BESIDE.search(stem)]
+    paired = [stem for stem in masks if _MASK_BESIDE.sub("", stem) in stems]
+    if paired and 3 * len(paired) >= len(stems):
+        raise InputError(
+            f"{train.path} holds images and masks in the same folders, such as {min(paired)} beside its image. For "
+            "segmentation, move the images into images/ and the masks into masks/; for classification, remove the masks"
+        )
 
 
 def without_prefixes(folders: Sequence[str]) -> list[str]:
@@ -117,5 +152,8 @@ def _problems(split: Split, names: list[str], may_be_empty: bool) -> list[str]:
 def _emptiness(folder: Folder) -> str:
     if folder.is_empty:
         return "the class folder is empty; add images or remove it"
+    if endings := folder.unread_endings():
+        counts = ", ".join(f"{count} × {ending}" for ending, count in endings.most_common())
+        return f"the class folder holds no images (.jpg, .png, …), only {counts}; convert them to JPEG or PNG"
     sample = folder.files[0] if folder.files else f"{folder.folders[0].name}/"
     return f"the class folder holds no images (.jpg, .png, …), only files like {sample!r}"

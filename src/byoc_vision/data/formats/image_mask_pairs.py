@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
+from byoc_vision.data.decoding import IMAGE_SUFFIXES
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, Split
+from byoc_vision.data.formats.mask_evidence import find_pair
 from byoc_vision.data.formats.prepared import with_class_names
 from byoc_vision.data.formats.scan import Folder
+from byoc_vision.data.formats.stems import composed, core, unique_cores
 from byoc_vision.data.samples import DataOptions, Sample
 from byoc_vision.errors import DataError, list_problems
 from byoc_vision.types import ClassInfo, Task
@@ -24,7 +28,8 @@ _SHOWN = 8
 class ImagesWithMasks:
     """Images in `SPLIT` and masks in `SPLIT_annotation`, or `SPLIT/images` and `SPLIT/masks`.
 
-    A mask has the relative path of its image without the ending, or that and `_mask`.
+    A mask has the relative path of its image without the ending, apart from words such as `_mask` or `img_`. Folders
+    with other names are recognised by what they hold.
     """
 
     name = "pictures_and_masks"
@@ -36,11 +41,50 @@ class ImagesWithMasks:
     )
 
     def matches(self, inputs: Inputs) -> bool:
-        return inputs.first.masks is not None or has_inner_masks(inputs.first.images)
+        images = inputs.first.images
+        return inputs.first.masks is not None or has_inner_masks(images) or find_pair(images) is not None
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
-        found = ParsedDataset({name: tuple(pair(*folders_of(split))) for name, split in inputs.splits.items()})
-        return with_class_names(found, inputs, options)
+        splits = {name: split for name, split in inputs.splits.items() if not _is_test_without_masks(split)}
+        folders = {name: _folders_by_name_or_content(split) for name, split in splits.items()}
+        warn_about_unread([folder for both in folders.values() for folder in both])
+        samples = {name: tuple(pair(*both, skip=skips(options))) for name, both in folders.items()}
+        return with_class_names(ParsedDataset(samples), inputs, options)
+
+
+def skips(options: DataOptions) -> bool:
+    return options.on_bad_sample == "skip"
+
+
+def warn_about_unread(folders: Iterable[Folder]) -> None:
+    """Log how many files are not read because of their endings."""
+    endings = sum((folder.unread_endings() for folder in folders), Counter())
+    if endings:
+        counts = ", ".join(f"{count} × {ending}" for ending, count in endings.most_common())
+        logger.warning(
+            "files that are not read: %d (%s); images are %s. Convert the others, or remove them",
+            endings.total(),
+            counts,
+            ", ".join(sorted(IMAGE_SUFFIXES)),
+        )
+
+
+def _is_test_without_masks(split: Split) -> bool:
+    """Whether a test split holds nothing but a folder of images, as competitions publish it."""
+    inner = [folder for folder in split.images.folders if folder.has_images]
+    if split.name != "test" or split.masks is not None or split.images.image_names or len(inner) != 1:
+        return False
+    logger.warning("%s holds no masks, so the test split is not read", split.images.path)
+    return True
+
+
+def _folders_by_name_or_content(split: Split) -> tuple[Folder, Folder]:
+    if split.masks is None and not has_inner_masks(split.images) and (found := find_pair(split.images)):
+        logger.info(
+            "%s: images in %s/, masks in %s/, by what they hold", split.name, found.images.name, found.masks.name
+        )
+        return found
+    return folders_of(split)
 
 
 def folders_of(split: Split) -> tuple[Folder, Folder]:
@@ -70,25 +114,38 @@ def _named(folder: Folder, names: Iterable[str]) -> list[Folder]:
     return [inner for inner in folder.folders if inner.name.lower() in names and inner.has_images]
 
 
-def pair(images: Folder, masks: Folder) -> list[Sample]:
-    """Each image with its mask. Raises DataError that names the images without a mask."""
+def pair(images: Folder, masks: Folder, *, skip: bool = False) -> list[Sample]:
+    """Each image with its mask.
+
+    skip: leave out images without a mask, with a warning, if they are fewer than half.
+    Raises DataError that names the images without a mask.
+    """
     image_of = by_stem(images, "images")
     mask_of = by_stem(masks, "masks")
+    is_exact = all(stem in image_of or stem.removesuffix(MASK_SUFFIX) in image_of for stem in mask_of)
+    image_of_core = {} if is_exact else unique_cores(image_of)
     pairs: dict[str, str] = {}
     for stem in mask_of:
-        image = stem if stem in image_of else stem.removesuffix(MASK_SUFFIX)
+        image = _image_for(stem, image_of, image_of_core)
         if image in pairs:
             raise DataError(
                 f"{masks.path} has two masks for {image_of[image]}: {mask_of[pairs[image]]} and {mask_of[stem]}; "
                 "keep one of them"
             )
-        if image in image_of:
+        if image is not None:
             pairs[image] = stem
     without_mask = [str(image_of[stem]) for stem in image_of if stem not in pairs]
     used = set(pairs.values())
     without_image = [str(mask_of[stem]) for stem in mask_of if stem not in used]
-    if without_mask:
+    if without_mask and not (skip and 2 * len(without_mask) < len(image_of)):
         raise DataError(_unpaired(images, masks, len(image_of), without_mask, without_image))
+    if without_mask:
+        logger.warning(
+            "images in %s without a mask, which are left out (on_bad_sample=skip): %d, such as %s",
+            images.path,
+            len(without_mask),
+            without_mask[0],
+        )
     if without_image:
         logger.warning(
             "masks in %s without an image, which are not read: %d, such as %s",
@@ -96,7 +153,17 @@ def pair(images: Folder, masks: Folder) -> list[Sample]:
             len(without_image),
             without_image[0],
         )
-    return [Sample(images.path / image_of[stem], masks.path / mask_of[pairs[stem]]) for stem in image_of]
+    return [
+        Sample(images.path / image_of[stem], masks.path / mask_of[pairs[stem]]) for stem in image_of if stem in pairs
+    ]
+
+
+def _image_for(mask: str, images: Mapping[str, object], image_of_core: Mapping[str, str]) -> str | None:
+    """The stem of a mask's image: the same, the same without `_mask`, or the one with the same core."""
+    plain = mask.removesuffix(MASK_SUFFIX)
+    if mask in images or plain in images:
+        return mask if mask in images else plain
+    return image_of_core.get(core(mask))
 
 
 def by_stem(folder: Folder, what: str) -> dict[str, PurePosixPath]:
@@ -107,7 +174,7 @@ def by_stem(folder: Folder, what: str) -> dict[str, PurePosixPath]:
     found: dict[str, PurePosixPath] = {}
     doubles: list[str] = []
     for path in folder.images():
-        stem = str(path.with_suffix(""))
+        stem = composed(str(path.with_suffix("")))
         if stem in found:
             doubles.append(f"{found[stem]} and {path}")
         found.setdefault(stem, path)
@@ -126,6 +193,7 @@ def _unpaired(images: Folder, masks: Folder, count: int, no_mask: list[str], no_
         lines += [f"{what}: … and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
     return list_problems(
         f"{len(no_mask)} of {count} images in {images.path} have no mask in {masks.path}; a mask has the name of "
-        f"its image, or that name and {MASK_SUFFIX!r}, with any ending:",
+        f"its image, or that name and {MASK_SUFFIX!r}, with any ending. on_bad_sample=skip leaves out a "
+        "few such images:",
         lines,
     )

@@ -14,6 +14,13 @@ from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.preflight.duplicates import Hashed, find_duplicates, hash_same_size
 from byoc_vision.data.preflight.report import Duplicates, PreflightReport, Range, summary, write_refusal, write_report
 from byoc_vision.data.preflight.scan import SampleStats, ScanResult, scan_samples
+from byoc_vision.data.preflight.soft_masks import (
+    apply_map,
+    find_soft_masks,
+    map_samples,
+    map_scan,
+    warn_about_soft_masks,
+)
 from byoc_vision.data.preflight.statistics import (
     count_classes,
     measure_channels,
@@ -185,7 +192,12 @@ def inspect(
     chosen = choose_samples(dataset.splits, options.checked_pictures, options.seed, sizes=sizes, budget=budget)
     seen = seen or scan_samples(with_empty_files(chosen, dataset.splits, sizes), workers)
     skip = options.on_bad_sample == "skip"
-    found, class_errors = resolve_classes(dataset, seen, options)
+    try:
+        if soft := find_soft_masks(dataset, seen, options):
+            dataset, chosen, seen = apply_map(dataset, soft), map_samples(chosen, soft), map_scan(seen, soft)
+        found, class_errors = resolve_classes(dataset, seen, options)
+    except DataError as error:
+        found, class_errors = dataset, [str(error)]
     used = drop_samples(found, {bad.sample for bad in seen.all_invalid}) if skip else found
     errors = [*(skip_errors(dataset, used, seen, chosen) if skip else invalid_errors(seen)), *class_errors]
     if budget is not None and (errors or _may_lack_classes(dataset, found, seen, options)):
@@ -193,7 +205,7 @@ def inspect(
         return inspect(dataset, whole, workers=workers, input_size=input_size, balanced=balanced)
     duplicates = _duplicates(dataset, seen, sizes)
     report = _report(used, dataset, seen, duplicates, errors, skip=skip, input_size=input_size)
-    warnings = find_warnings(report, dataset, options, balanced=balanced)
+    warnings = [*warn_about_soft_masks(used), *find_warnings(report, dataset, options, balanced=balanced)]
     seconds = round(time.perf_counter() - started, 3)
     return CheckedDataset(used, replace(report, warnings=warnings, seconds=seconds))
 

@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from byoc_vision.data.decoding import read_content, read_image
+from byoc_vision.data.fileformat import is_lossy
 from byoc_vision.data.samples import ImageSource, Sample
 from byoc_vision.data.targets import read_mask_values, size_problem
 from byoc_vision.errors import DataError
@@ -49,6 +50,7 @@ class SampleStats:
     height, width: of the upright image, in pixels. digest: BLAKE2b of the image file's bytes.
     mean, std: of each channel, float64 [3], 0–255.
     darkest, brightest: over all channels, 0–255. is_two_tone: the image has no other values than these two.
+    has_lossy_mask: the mask's file is compressed with loss, so its values are not those that were drawn.
     """
 
     sample: Sample
@@ -62,6 +64,7 @@ class SampleStats:
     is_two_tone: bool
     is_grey: bool
     mask: MaskStats | None = None
+    has_lossy_mask: bool = False
 
 
 def digest(data: bytes) -> bytes:
@@ -74,7 +77,8 @@ def measure_sample(sample: Sample) -> SampleStats | InvalidSample:
     try:
         content = read_content(sample.image)
         image = read_image(content)
-        mask = None if sample.mask is None else read_mask_values(sample)
+        stored = None if sample.mask is None else read_content(sample.mask)
+        mask = None if stored is None else read_mask_values(sample, stored)
     except DataError as error:
         return InvalidSample(sample, str(error))
     height, width = image.shape[:2]
@@ -95,6 +99,7 @@ def measure_sample(sample: Sample) -> SampleStats | InvalidSample:
         bool(((probe == darkest) | (probe == brightest)).all()),
         _is_grey(probe, mean),
         None if mask is None else _mask_stats(mask),
+        stored is not None and is_lossy(stored.data),
     )
 
 

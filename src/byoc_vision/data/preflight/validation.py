@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from byoc_vision.types import ClassInfo
 
 USUAL_IGNORE_VALUE = 255
 MOST_CLASSES = 254
+_MOST_USUAL_NUMBER = 33  # of a class: Cityscapes'
 # With more values than this, JPEG artefacts or soft edges are more likely than hand-drawn labels.
 MOST_INFERRED_CLASSES = 64
 
@@ -22,8 +24,9 @@ def infer_classes(values: MaskValues, options: DataOptions) -> tuple[tuple[Class
     """The classes, by ascending pixel value, and the ignored value, or None.
 
     Without `num_classes` every value in the training masks is a class. With it the classes are 0 … num_classes-1;
-    two classes may also be {0, 255}. `ignore_index` is never a class; if it is not given, 255 is ignored unless it is
-    one of only two values. Masks may still hold other values: see `find_unknown_values`.
+    so many other values with 255 among them, such as {0, 255} or {0, 128, 255}, are classes, too. `ignore_index` is
+    never a class; if it is not given, 255 is ignored beside numbers of classes (0, 1, 2, …), and a class beside a
+    single other value or grey levels (0, 128). Masks may still hold other values: see `find_unknown_values`.
 
     Raises:
         DataError: the values cannot be classes.
@@ -92,12 +95,21 @@ def _ignore_value(values: MaskValues, options: DataOptions) -> int | None:
     if options.ignore_index is not None:
         return options.ignore_index
     others = [value for value in values.of("train") if value != USUAL_IGNORE_VALUE]
-    is_class = len(others) < 2 and (options.num_classes or 2) == 2
-    return None if is_class else USUAL_IGNORE_VALUE
+    if len(others) < 2:
+        return None if (options.num_classes or 2) == 2 else USUAL_IGNORE_VALUE
+    if USUAL_IGNORE_VALUE not in values.of() or _are_numbers_of_classes(others):
+        return USUAL_IGNORE_VALUE
+    return None if options.num_classes in (None, len(others) + 1) else USUAL_IGNORE_VALUE
+
+
+def _are_numbers_of_classes(values: list[int]) -> bool:
+    """Whether values count from 0 or 1, such as 0, 1, 2, with a few gaps; 0, 128 are grey levels."""
+    is_dense = 1 in values or max(values) < 2 * len(values)
+    return is_dense or (max(values) <= _MOST_USUAL_NUMBER and math.gcd(*values) == 1)
 
 
 def _declared(found: list[int], count: int, ignore_value: int | None) -> list[int]:
-    if count == 2 and found == [0, USUAL_IGNORE_VALUE]:
+    if len(found) == count and USUAL_IGNORE_VALUE in found:
         return found
     return [value for value in range(count) if value != ignore_value]
 

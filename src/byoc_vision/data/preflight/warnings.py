@@ -14,6 +14,7 @@ MOST_NAMED = 10
 MOST_IMBALANCE = 10
 LEAST_PIXEL_SHARE = 0.01
 MOST_COVERAGE = 0.98
+MOST_IGNORED = 0.2
 # In standard deviations of the normalisation. Cars in a white studio are 1.2 away from ImageNet's mean, and pretrained
 # networks handle them well; inverted, black or washed-out images are more than 1.5 away.
 MOST_DEVIATION = 1.5
@@ -28,7 +29,7 @@ def find_warnings(report: PreflightReport, dataset: Dataset, options: DataOption
         *_copies(report),
     ]
     warnings += [*_unseen(report), *_unvalidated(report), *_tones(report), *_sizes(report)]
-    warnings += _coverage(report)
+    warnings += [*_ignored(report), *_coverage(report)]
     if not balanced:
         warnings += _imbalance(report, dataset)
     return warnings
@@ -119,6 +120,15 @@ def _imbalance(report: PreflightReport, dataset: Dataset) -> Iterator[str]:
         yield (
             f"the classes are unbalanced: {seen[-1].name} has {seen[-1].in_training:,} training images, "
             f"{seen[0].name} {seen[0].in_training:,}; {remedy} compensates for that"
+        )
+
+
+def _ignored(report: PreflightReport) -> Iterator[str]:
+    if report.ignored_share is not None and report.ignored_share > MOST_IGNORED:
+        yield (
+            f"{report.ignored_share:.0%} of the pixels in training masks have the ignored value {report.ignore_value}: "
+            "no loss and no metric counts them. If it is a class, set ignore_index to a value that no mask holds, or "
+            "save it with another value"
         )
 
 

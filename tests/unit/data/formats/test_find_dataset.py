@@ -151,15 +151,15 @@ class TestImagesWithMasks:
         assert find(tmp_path, task="classification").task == "classification"
 
     def test_wrong_stems_are_named_on_both_sides(self, tmp_path: Path) -> None:
-        touch(tmp_path, *(f"train/image_{index}.jpg" for index in range(12)), "train/good.jpg", "train_masks/good.png")
-        touch(tmp_path, *(f"train_masks/label_{index}.png" for index in range(12)))
+        touch(tmp_path, *(f"train/street_{index}.jpg" for index in range(12)), "train/good.jpg", "train_masks/good.png")
+        touch(tmp_path, *(f"train_masks/drawn_{index}.png" for index in range(12)))
         with pytest.raises(DataError) as raised:
             find(tmp_path)
         text = str(raised.value)
         assert text.startswith(f"12 of 13 images in {tmp_path}/train have no mask in {tmp_path}/train_masks")
-        assert "image without a mask: image_0.jpg" in text
+        assert "image without a mask: street_0.jpg" in text
         assert "image without a mask: … and 4 more" in text
-        assert "mask without an image: label_0.png" in text
+        assert "mask without an image: drawn_0.png" in text
         assert "mask without an image: … and 4 more" in text
 
     def test_one_missing_mask_is_an_error(self, tmp_path: Path) -> None:

@@ -69,6 +69,17 @@ class TestInferred:
         assert inferred((0, 1, 2, 255)) == (THREE, 255)
         assert inferred((0, 1), validation=((0, 1, 255),)) == (BINARY_1, 255)
 
+    @pytest.mark.parametrize("levels", [(0, 128, 255), (0, 85, 170, 255), (64, 128, 255), (0, 10, 20, 255)])
+    def test_255_is_a_class_beside_grey_levels(self, levels: Values) -> None:
+        expected = [(f"class_{value}", value) for value in levels]
+        assert inferred(levels) == (expected, None)
+        assert inferred(levels, num_classes=len(levels)) == (expected, None)
+
+    @pytest.mark.parametrize("labels", [(0, 1, 2, 3), (1, 2, 3), (0, 1, 15), (0, 2, 3), (0, 7, 15)])
+    def test_255_is_ignored_beside_numbers_of_classes(self, labels: Values) -> None:
+        """Not every class need be there: rare ones may be missing from the masks read before training."""
+        assert inferred((*labels, 255)) == ([(f"class_{value}", value) for value in labels], 255)
+
     def test_names_tell_the_values(self) -> None:
         assert inferred((4,), (2, 9)) == ([("class_2", 2), ("class_4", 4), ("class_9", 9)], 255)
         assert inferred((1, 2)) == ([("class_1", 1), ("class_2", 2)], 255)

@@ -198,3 +198,10 @@ def test_validation_masks_without_foreground_are_named(checked: int, words: str)
     seen = report("segmentation", classes=classes, checked={"train": 100, "validation": checked})
     (warning,) = [line for line in warnings(seen) if "validat" in line]
     assert words in warning
+
+
+def test_many_ignored_pixels() -> None:
+    (warning,) = warnings(report("segmentation", ignore_value=255, ignored_share=0.31))
+    assert "31% of the pixels in training masks have the ignored value 255" in warning
+    assert "set ignore_index" in warning
+    assert warnings(report("segmentation", ignore_value=255, ignored_share=0.2)) == []

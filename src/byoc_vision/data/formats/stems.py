@@ -1,0 +1,48 @@
+"""Names by which an image and its mask find each other."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from byoc_vision.data.formats.channels import split_named
+
+_WORDS = (
+    "gtfine_labelids", "leftimg8bit", "groundtruth", "ground_truth", "segmentation", "annotation", "masks", "mask",
+    "labels", "label", "seg", "gt", "images", "image", "img", "photo", "rgb", "sat",
+)  # fmt: skip
+_MASK_WORD = re.compile(r"mask|label|annot|segm|(^|[^a-z])(seg|gt|truth|ann)([^a-z]|$)|ground_?truth", re.IGNORECASE)
+_PREFIX = re.compile(rf"(?:{'|'.join(_WORDS)})(?:[_\-. ]+(?=.)|(?=[0-9]))", re.IGNORECASE)
+_SUFFIX = re.compile(rf"(?<=.)[_\-. ]+(?:{'|'.join(_WORDS)})$", re.IGNORECASE)
+
+
+def composed(name: str) -> str:
+    """A name in Unicode's composed form: macOS stores `é` as two characters, others as one."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def core(stem: str) -> str:
+    """A relative path without its ending, without words for images and masks: `mask_1`, `img_1`, `1_mask` → `1`.
+
+    Folders of splits do not count: `train/1` and `training/1` are the same.
+    """
+    folder, _, name = composed(stem).rpartition("/")
+    name = _PREFIX.sub("", name, count=1)
+    while (shorter := _SUFFIX.sub("", name)) != name:
+        name = shorter
+    return "/".join([*(part for part in folder.split("/") if not split_named(part)), name]) if folder else name
+
+
+def names_masks(name: str) -> bool:
+    """Whether a folder's name says that it holds masks."""
+    return _MASK_WORD.search(name) is not None
+
+
+def unique_cores(stems: Iterable[str]) -> dict[str, str]:
+    """core → stem, of the stems whose core no other one has."""
+    found: dict[str, str | None] = {}
+    for stem in stems:
+        key = core(stem)
+        found[key] = None if key in found else stem
+    return {key: stem for key, stem in found.items() if stem is not None}

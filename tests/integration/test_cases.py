@@ -1,0 +1,96 @@
+"""Jobs that look like real users' data, in ../shared/cases: `byoc-vision check` reads each as its user means it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from byoc_vision.cli import main
+
+CASES = Path(os.environ.get("BYOC_SHARED_CASES", Path(__file__).parents[3] / "shared/cases"))
+
+Check = Callable[..., dict[str, Any]]
+
+pytestmark = pytest.mark.real_data
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Check:
+    """Checks a copy of a case: the report, with the exit status as `status`."""
+
+    def run(case: str, *arguments: str) -> dict[str, Any]:
+        shutil.copytree(CASES / case, tmp_path / case)
+        report = tmp_path / "report.json"
+        status = main(["check", str(tmp_path / case / "input/data"), "--json", str(report), *arguments])
+        return {**json.loads(report.read_text(encoding="utf-8")), "status": status}
+
+    return run
+
+
+def values(report: dict[str, Any]) -> list[int]:
+    return [entry["value"] for entry in report["classes"]]
+
+
+def names(report: dict[str, Any]) -> list[str]:
+    return [entry["name"] for entry in report["classes"]]
+
+
+@pytest.mark.parametrize(
+    ("case", "samples", "expected"),
+    [
+        ("seg_folders_voc", {"train": 5, "validation": 1}, [0, 1, 2]),
+        ("seg_folders_photos_masks", {"train": 5, "validation": 1}, [0, 255]),
+        ("splits_inside_images", {"train": 5, "validation": 3, "test": 2}, [0, 1, 2]),
+        ("masks_0_128_255", {"train": 5, "validation": 1}, [0, 128, 255]),
+        ("masks_jpeg", {"train": 24, "validation": 6}, [0, 255]),
+        ("dsb2018_instances", {"train": 5, "validation": 1}, [0, 255]),
+        ("seg_nfc_nfd", {"train": 5, "validation": 1}, [0, 255]),
+        ("notebook_prefix_siblings", {"train": 6, "validation": 3}, [0, 255]),
+    ],
+)
+def test_segmentations(check: Check, case: str, samples: dict[str, int], expected: list[int]) -> None:
+    report = check(case)
+    assert report["status"] == 0
+    assert report["task"] == "segmentation"
+    assert report["samples"] == samples
+    assert report["ignored_share"] in (None, 0.0)
+    assert values(report) == expected
+
+
+def test_the_object_of_jpeg_masks_is_a_class(check: Check) -> None:
+    report = check("masks_jpeg")
+    assert report["classes"][1]["pixel_share"] == pytest.approx(0.096, abs=0.01)
+    assert any("save masks as PNG" in warning for warning in report["warnings"])
+
+
+def test_the_folders_of_splits_are_no_classes(check: Check) -> None:
+    report = check("splits_Training_Testing")
+    assert names(report) == ["cat", "dog"]
+    assert report["samples"] == {"train": 6, "validation": 2, "test": 4}
+
+
+def test_files_that_are_not_read_are_counted(check: Check, capsys: pytest.CaptureFixture[str]) -> None:
+    report = check("files_dropped_silently")
+    assert report["samples"] == {"train": 8, "validation": 2}, "JPEG files, some of them called .jfif"
+    said = capsys.readouterr()
+    assert "files that are not read: 12 (12 × .heic)" in said.out + said.err
+
+
+def test_images_without_masks_can_be_left_out(check: Check, capsys: pytest.CaptureFixture[str]) -> None:
+    report = check("skip_ignores_missing_masks", "--on-bad-sample", "skip")
+    assert report["status"] == 0
+    assert sum(report["samples"].values()) == 6
+    said = capsys.readouterr()
+    assert "without a mask, which are left out (on_bad_sample=skip): 2" in said.out + said.err
+
+
+def test_images_without_an_ending_are_named(check: Check) -> None:
+    report = check("no_extension")
+    assert report["status"] != 0
+    assert "12 × no ending; image files need an ending such as .jpg or .png" in report["errors"][0]

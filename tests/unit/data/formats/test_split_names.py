@@ -1,0 +1,111 @@
+"""Folders named like splits, in any usual spelling, outside or inside of the folders of classes, images and masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.trees import touch
+
+from byoc_vision.data.formats import find_dataset, read_folder
+from byoc_vision.data.samples import DataOptions, Dataset
+from byoc_vision.errors import DataError, InputError
+
+SPELLINGS = [
+    ("train", "val", "test"),
+    ("Training", "Validation", "Testing"),
+    ("training_set", "valid", "test_set"),
+    ("seg_train", "dev", "seg_test"),
+    ("train_data", "eval", "TEST"),
+    ("train2017", "val2017", "test2017"),
+]
+
+
+def find(folder: Path) -> Dataset:
+    return find_dataset({"train": folder}, DataOptions())
+
+
+def counts(dataset: Dataset) -> list[int]:
+    return [len(samples) for samples in dataset.splits.values()]
+
+
+@pytest.mark.parametrize("names", SPELLINGS)
+def test_outside_of_classes(tmp_path: Path, names: tuple[str, str, str]) -> None:
+    for count, split in zip((3, 2, 1), names, strict=True):
+        touch(tmp_path, *(f"{split}/{kind}/{index}.jpg" for kind in ("cat", "dog") for index in range(count)))
+    dataset = find(tmp_path)
+    assert dataset.class_names == ("cat", "dog")
+    assert counts(dataset) == [6, 4, 2]
+
+
+@pytest.mark.parametrize("names", SPELLINGS)
+def test_inside_of_classes(tmp_path: Path, names: tuple[str, str, str]) -> None:
+    for count, split in zip((3, 2, 1), names, strict=True):
+        touch(tmp_path, *(f"{kind}/{split}/{index}.jpg" for kind in ("cat", "dog") for index in range(count)))
+    dataset = find(tmp_path)
+    assert dataset.class_names == ("cat", "dog")
+    assert counts(dataset) == [6, 4, 2]
+    assert len(read_folder(tmp_path, "classification", dataset.classes)) == 2, "the test split"
+
+
+@pytest.mark.parametrize("names", SPELLINGS)
+def test_inside_of_images_and_masks(tmp_path: Path, names: tuple[str, str, str]) -> None:
+    for count, split in zip((3, 2, 1), names, strict=True):
+        touch(tmp_path, *(f"images/{split}/{index}.jpg" for index in range(count)))
+        touch(tmp_path, *(f"masks/{split}/{index}.png" for index in range(count)))
+    dataset = find(tmp_path)
+    assert counts(dataset) == [3, 2, 1]
+    assert [sample.mask for sample in dataset.test] == [tmp_path / f"masks/{names[2]}/0.png"]
+
+
+def test_images_and_masks_may_spell_them_differently(tmp_path: Path) -> None:
+    touch(tmp_path, "images/training/1.jpg", "images/val/2.jpg", "masks/train/1.png", "masks/validation/2.png")
+    dataset = find(tmp_path)
+    assert [sample.mask for sample in dataset.train] == [tmp_path / "masks/train/1.png"]
+
+
+def test_images_and_masks_of_splits_side_by_side(tmp_path: Path) -> None:
+    touch(tmp_path, "train_images/1.jpg", "train_masks/1.png", "val_images/2.jpg", "val_masks/2.png")
+    assert counts(find(tmp_path)) == [1, 1]
+
+
+def test_a_class_may_be_named_like_a_split(tmp_path: Path) -> None:
+    touch(tmp_path, "bus/1.jpg", "bus/2.jpg", "car/2.jpg", "train/3.jpg")
+    assert find(tmp_path).class_names == ("bus", "car", "train")
+
+
+@pytest.mark.parametrize(
+    "names", [["train/1.jpg", "val/2.jpg", "cat/3.jpg"], ["Training/cat/1.jpg", "Training/dog/1.jpg", "others/1.jpg"]]
+)
+def test_splits_beside_other_folders_are_an_error_with_both_readings(tmp_path: Path, names: list[str]) -> None:
+    touch(tmp_path, *names)
+    with pytest.raises(InputError, match=r"can be read in two ways, because .* have the names of splits and .* do not"):
+        find(tmp_path)
+
+
+def test_thumbnails_of_network_drives_are_left_out(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        "cat/1.jpg",
+        "dog/1.jpg",
+        "dog/2.jpg",
+        "@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg",
+        "cat/@eaDir/1.jpg/THUMB.jpg",
+    )
+    dataset = find(tmp_path)
+    assert dataset.class_names == ("cat", "dog")
+    assert sum(counts(dataset)) == 3
+
+
+class TestUnreadFiles:
+    def test_they_are_counted_by_ending(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        touch(
+            tmp_path, "cat/1.jpg", "cat/2.HEIC", "cat/3.heic", "dog/0.jpg", "dog/1.jfif", "dog/2.psd", "dog/notes.txt"
+        )
+        assert sum(counts(find(tmp_path))) == 3
+        assert "files that are not read: 3 (2 × .heic, 1 × .psd)" in caplog.text
+
+    def test_a_class_without_a_readable_file(self, tmp_path: Path) -> None:
+        touch(tmp_path, "cat/1.jpg", "dog/1.heic", "dog/2.psd")
+        with pytest.raises(DataError, match=r"dog: the class folder holds no images .*, only 1 × \.heic, 1 × \.psd"):
+            find(tmp_path)
