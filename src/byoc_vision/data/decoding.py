@@ -109,7 +109,7 @@ def read_mask(path: ImageSource | Content, *, max_pixels: int = MAX_PIXELS) -> n
     """
     opened = _open(path, max_pixels)
     with _decoding(opened.name, opened.data, opened.kind):
-        if _is_animated(opened):  # Pillow looks for a second frame after the first
+        if getattr(opened.image, "is_animated", False):  # Pillow looks for a second frame after the first
             raise DataError(f"{opened.name} has several frames; a mask has one: save one file per image")
         labels = _to_labels(opened)
         _check_end(opened)
