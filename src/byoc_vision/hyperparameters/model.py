@@ -110,8 +110,8 @@ class Hyperparameters(BaseModel):
     # The images
     image_size: Size | None = field(
         None,
-        "The model's input, as `256` or `height, width`, of 8 to 16,384 pixels. By default 256 for segmentation and 224 "
-        "for classification.",
+        "The model's input, as `256` or `height, width`, of 8 to 16,384 pixels. By default 256 for segmentation and "
+        "224 for classification.",
         "base_size",
     )
     resize: Resize | None = field(
