@@ -256,7 +256,7 @@ def test_an_exploding_loss_is_reported(shapes: Path, prepare: Prepare) -> None:
 
 
 def test_two_hosts_train_one_model(scenes: Path, prepare: Prepare, tmp_path: Path) -> None:
-    """Two hosts, as two processes with a loopback address each, joined by Gloo: one writes, both agree."""
+    """Two hosts, as two processes with a loopback address each, joined by Gloo: one writes and logs the metrics."""
     first = prepare(scenes, SMALL | {"batch_size": "2"})
     second = MlPaths(tmp_path / "ml-2")
     shutil.copytree(first.root, second.root)
@@ -268,8 +268,8 @@ def test_two_hosts_train_one_model(scenes: Path, prepare: Prepare, tmp_path: Pat
     statuses = [process.wait(100) for process in started]
     logs = [log_of(paths) for paths in (first, second)]
     assert statuses == [0, 0], "\n".join(logs)
-    assert epoch_figures(logs[0]) == epoch_figures(logs[1])
     assert len(epoch_figures(logs[0])) == 2
+    assert epoch_figures(logs[1]) == [], "SageMaker would count each metric twice"
     config, _ = artifact.load(first.model)
     assert config.task == "segmentation"
     found = tmp_path / "found.json"
