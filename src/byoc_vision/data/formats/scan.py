@@ -126,6 +126,7 @@ def _scan(path: Path, ancestors: tuple[str, ...]) -> Folder:
     for entry in listed:
         if entry.name.startswith(".") or entry.name.lower() in _CLUTTER:
             continue
+        _check_entry(entry)
         if not entry.is_dir():
             files.append(entry.name)
             continue
@@ -133,3 +134,19 @@ def _scan(path: Path, ancestors: tuple[str, ...]) -> Folder:
         if real not in ancestors:
             folders.append(_scan(Path(entry.path), (*ancestors, real)))
     return Folder(path, tuple(files), tuple(folders))
+
+
+def _check_entry(entry: os.DirEntry[str]) -> None:
+    """Raises InputError for what is neither a file nor a folder, such as a pipe, and for a name that is not UTF-8."""
+    try:
+        entry.name.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{os.fsencode(entry.path)!r}: the name is not UTF-8; rename it") from None
+    try:
+        mode = 0 if entry.is_dir() or entry.is_file() else entry.stat().st_mode
+    except FileNotFoundError:  # a link to nothing, which is named when it is read
+        return
+    except OSError as error:
+        raise InputError(f"{entry.path} cannot be read: {error.strerror or error}; remove it") from error
+    if mode:
+        raise InputError(f"{entry.path} is neither a file nor a folder; remove it")

@@ -65,3 +65,28 @@ def test_numbers_sort_by_value() -> None:
 @given(st.lists(st.text(max_size=8), unique=True))
 def test_any_names_have_one_order(names: list[str]) -> None:
     assert sorted(names, key=natural_key) == sorted(reversed(names), key=natural_key)
+
+
+def test_a_link_to_itself_is_named(tmp_path: Path) -> None:
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    with pytest.raises(InputError, match=r"loop\.png cannot be read: Too many levels of symbolic links; remove it"):
+        scan(tmp_path)
+
+
+def test_a_pipe_is_named(tmp_path: Path) -> None:
+    """Reading it would wait for ever."""
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png is neither a file nor a folder; remove it"):
+        scan(tmp_path)
+
+
+def test_a_name_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    os.mkdir(os.fsencode(tmp_path) + b"/caf\xe9")
+    with pytest.raises(InputError, match=r"caf\\xe9': the name is not UTF-8; rename it"):
+        scan(tmp_path)
+
+
+def test_a_link_to_nothing_is_listed(tmp_path: Path) -> None:
+    """It is named when it is read."""
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
+    assert scan(tmp_path).files == ("gone.png",)
