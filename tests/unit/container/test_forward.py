@@ -57,6 +57,7 @@ class Entry:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=interruptible,
         )
         self.started.append(process)
         return process
@@ -72,6 +73,11 @@ def entry(tmp_path: Path) -> Iterator[Entry]:
         process.wait()
         assert process.stdout
         process.stdout.close()
+
+
+def interruptible() -> None:
+    """A shell's background job ignores SIGINT, and a shell that it starts cannot trap it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def left(process: Started) -> bool:
