@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from byoc_vision.training.callbacks.health.callback import Health
 from byoc_vision.training.callbacks.mlflow import Mlflow
-from byoc_vision.training.callbacks.profiler import MOST_OPERATORS
+from byoc_vision.training.callbacks.profiler import MOST_OPERATORS, PROFILE_FOLDER
 from byoc_vision.training.callbacks.step_timer import StepTimer
 from byoc_vision.training.callbacks.tensorboard import STEP_LOSS, TensorBoard
 from byoc_vision.training.distributed import World
@@ -86,8 +86,8 @@ def test_a_trace_that_was_asked_for_too_late_or_too_early(tmp_path: Path, caplog
 
 def test_a_trace_that_cannot_be_written_fails_no_job(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     trainer = small_trainer(tmp_path, profile_steps="1:1")
-    (tmp_path / "output").mkdir()
-    (tmp_path / "output/data").write_text("in the way")
+    (tmp_path / "output/data").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "output/data" / PROFILE_FOLDER).write_text("in the way")
     train(trainer, 1, steps=2)
     assert "could not be written" in caplog.text
     times = end(trainer).times

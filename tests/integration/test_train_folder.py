@@ -35,7 +35,7 @@ def test_a_folder_of_images_trains_into_a_folder_beside_it(
     assert everything(pets) == before
     assert (job / "model/model.json").is_file()
     assert json.loads((job / "input/config/hyperparameters.json").read_text())["batch_size"] == "4"
-    assert "\nvalidation,circle/" in (job / "output/data/predictions.csv").read_text()
+    assert "\nvalidation,square/" in (job / "output/data/predictions.csv").read_text()
     for place in (job, job / "input", pets):  # all lead to the same data
         capsys.readouterr()
         assert main(["check", str(place)]) == 0

@@ -130,7 +130,7 @@ def test_hosts_that_all_have_the_same_are_not_sharded(whole: Path) -> None:
 
 def test_a_host_without_a_image_is_named(whole: Path) -> None:
     shards = dealt(whole, {name: index % 2 for index, name in enumerate(IMAGES)}, hosts=3)
-    with pytest.raises(InputError, match=r"^algo-3 has none of the 12 training images.*use 2 instead of 3 hosts"):
+    with pytest.raises(InputError, match=r"^algo-3 has none of the 13 training images.*use 2 instead of 3 hosts"):
         shards.refuse_idle(find_dataset(shards.together(), DataOptions()))
 
 

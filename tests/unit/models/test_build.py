@@ -109,11 +109,11 @@ class TestEveryModel:
 @pytest.mark.parametrize(
     ("spec", "side", "text"),
     [
-        (segmenter("unet_small"), 40, "divide by 16; the nearest is 32, 32"),
-        (segmenter("deeplabv3plus", "resnet18"), 40, "divide by 16; the nearest is 32, 32"),
-        (segmenter("fpn", "resnet18"), 40, "divide by 32; the nearest is 32, 32"),
-        (segmenter("pan", "resnet18"), 64, "take a larger size"),
-        (classifier("vit_tiny_patch16_224"), 60, "divide by 16; the nearest is 64, 64"),
+        (segmenter("unet_small"), 40, "multiples of 16; the nearest is 32, 32"),
+        (segmenter("deeplabv3plus", "resnet18"), 40, "multiples of 16; the nearest is 32, 32"),
+        (segmenter("fpn", "resnet18"), 40, "multiples of 32; the nearest is 32, 32"),
+        (segmenter("pan", "resnet18"), 64, "use a larger size"),
+        (classifier("vit_tiny_patch16_224"), 60, "multiples of 16; the nearest is 64, 64"),
         (classifier("mixer_s32_224"), 256, "or 224"),
     ],
 )

@@ -9,6 +9,7 @@ from support.disks import files_of_at_most
 from support.servers import save_segmenter
 
 from byoc_vision import artifact
+from byoc_vision.checksums import CHECKSUMS_FILE
 from byoc_vision.training.openvino_export import export_openvino
 
 
@@ -17,7 +18,11 @@ def test_a_copy_that_does_not_fit_costs_a_warning(tmp_path: Path, caplog: pytest
     with files_of_at_most(2**12):
         export_openvino(tmp_path)
     assert "The model has no OpenVINO form" in caplog.text
-    assert sorted(path.name for path in tmp_path.iterdir()) == [artifact.CONFIG_FILE, artifact.WEIGHTS_FILE]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        CHECKSUMS_FILE,
+        artifact.CONFIG_FILE,
+        artifact.WEIGHTS_FILE,
+    ]
     assert artifact.load(tmp_path)[0] == config
 
 

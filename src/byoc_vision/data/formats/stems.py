@@ -14,7 +14,7 @@ _WORDS = (
 )  # fmt: skip
 _MASK_WORD = re.compile(r"mask|label|annot|segm|(^|[^a-z])(seg|gt|truth|ann)([^a-z]|$)|ground_?truth", re.IGNORECASE)
 _PREFIX = re.compile(rf"(?:{'|'.join(_WORDS)})(?:[_\-. ]+(?=.)|(?=[0-9]))", re.IGNORECASE)
-_SUFFIX = re.compile(rf"(?<=.)[_\-. ]+(?:{'|'.join(_WORDS)})$", re.IGNORECASE)
+_SUFFIX = re.compile(rf"(?<=[^_\-. ])[_\-. ]+(?:{'|'.join(_WORDS)})$", re.IGNORECASE)
 
 
 def composed(name: str) -> str:
