@@ -87,7 +87,7 @@ def train_in_spite_of_kills(paths: MlPaths, seed: int) -> None:
     store, generator, log = CheckpointStore(paths.checkpoints), random.Random(seed), paths.root / "log"
     for _ in range(KILLS):
         written, process = store.next_number(), forked.start(main, command(paths), log=log)
-        while store.next_number() == written and process.poll() is None:
+        while store.next_number() <= written and process.poll() is None:
             time.sleep(0.002)
         time.sleep(generator.uniform(0, 0.1))
         process.kill()
