@@ -47,7 +47,7 @@ def test_a_mask_of_the_size_and_values_of_the_truth(car_server: Endpoint, car: P
 
 def test_every_class_best_first(serve: Serve, classification_job: Job, clothes: dict[str, Path]) -> None:
     """And as often right as the job reported."""
-    endpoint = serve(classification_job.model)
+    endpoint = serve(classification_job.model, "--env", "PRECISION=float32")
     images = list(clothes["validation"].rglob("*.jpg"))
     right = 0
     for path in images:
