@@ -149,8 +149,8 @@ readme: install ## write the README's tables
 .PHONY: lock
 lock: .venv-lock/.installed ## update the lock files; UPGRADE=1 takes the newest versions
 	$(COMPILE) docker/build.in --output-file docker/build.lock
-	$(COMPILE) pyproject.toml --extra image --extra export --output-file docker/requirements.lock
-	$(COMPILE) pyproject.toml --extra export --group dev --constraint docker/requirements.lock --output-file docker/requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra image --extra int8 --extra export --output-file docker/requirements.lock
+	$(COMPILE) pyproject.toml --extra int8 --extra export --group dev --constraint docker/requirements.lock --output-file docker/requirements-dev.lock
 	$(COMPILE) docker/multi-model-server.in --constraint docker/requirements.lock --output-file docker/multi-model-server.lock
 	$(COMPILE) docker/mlflow.in --constraint docker/requirements.lock --output-file docker/mlflow.lock
 	$(COMPILE) docker/mlflow-server.in --output-file docker/mlflow-server.lock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shlex
@@ -161,6 +162,7 @@ def test_what_is_kept_is_deleted_later(launch: Callable[..., None], aws: Aws, mo
     launch("delete")  # again: nothing is there, and nothing is wrong
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # of the request that Ctrl-C interrupts
 def test_ctrl_c_stops_the_job_and_deletes_its_files(
     launch: Callable[..., None], aws: Aws, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,6 +172,7 @@ def test_ctrl_c_stops_the_job_and_deletes_its_files(
         Thread(target=interrupt_when_asked_for, args=(aws, "DescribeTrainingJob"), daemon=True).start()
         with pytest.raises(KeyboardInterrupt):
             launch("train", "--yes")
+        gc.collect()  # while the filter is set
     finally:
         signal.signal(signal.SIGINT, before)
     assert "StopTrainingJob" in dict(aws.calls)
