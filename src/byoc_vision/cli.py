@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from byoc_vision import __version__
 from byoc_vision.arguments import Parser, argument, positive
+from byoc_vision.colours import parse_mask_colours
 from byoc_vision.describe.command import add_describe, add_hyperparameters
 from byoc_vision.errors import InputError, UserError
 from byoc_vision.export.formats import FORMATS
@@ -364,14 +365,28 @@ def _data_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--task", choices=TASKS, default="auto")
     command.add_argument("--num-classes", type=int, metavar="COUNT", help="default: detected from the data")
     command.add_argument("--ignore-index", type=int, metavar="VALUE", help="the pixel value that is not counted")
+    command.add_argument(
+        "--mask-colors",
+        type=_mask_colors,
+        default=(),
+        metavar="NAME=#RRGGBB,…",
+        help="the classes of masks in colours (default: from files beside them, or all colours)",
+    )
     command.add_argument("--trimap-border", choices=("ignore", "class"), default="ignore")
     command.add_argument("--on-bad-sample", choices=("fail", "skip"), default="fail")
+
+
+def _mask_colors(text: str) -> tuple[tuple[str, int], ...]:
+    try:
+        return parse_mask_colours(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _data_options(options: argparse.Namespace, **more: Any) -> DataOptions:
     from byoc_vision.data.samples import DataOptions
 
-    names = ("task", "layout", "num_classes", "ignore_index", "trimap_border", "on_bad_sample")
+    names = ("task", "layout", "num_classes", "ignore_index", "mask_colors", "trimap_border", "on_bad_sample")
     return DataOptions(**{name: getattr(options, name) for name in names}, **more)
 
 
