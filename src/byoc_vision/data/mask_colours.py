@@ -63,7 +63,8 @@ def labels_of_colours(stored: np.ndarray, mask: MaskSource, colour_map: ColourMa
     if not unknown.any():
         return labels
     if stored.ndim == 2 and int(stored.max()) < len(colour_map.rows):
-        return np.array(colour_map.rows, np.uint8)[stored]
+        rows: np.ndarray = np.array(colour_map.rows, np.uint8)[stored]
+        return rows
     found, counts = np.unique(codes[unknown], return_counts=True)
     most = found[np.argsort(counts)[::-1]][:_SHOWN]
     shown = ", ".join(to_hex(int(colour)) for colour in most) + (", …" if len(found) > _SHOWN else "")

@@ -48,6 +48,19 @@ def run_lengths(counts: Sequence[int] | str, height: int, width: int) -> bytes:
     return msgspec.json.encode({"size": [height, width], "counts": counts})
 
 
+def runs_of(inside: np.ndarray, top: int, left: int, height: int, width: int) -> bytes:
+    """The outline of a part of an image, bool [h, w], whose corner lies at `top`, `left`. Raises ValueError."""
+    rows, columns = inside.shape
+    if not (0 <= top <= height - rows and 0 <= left <= width - columns):
+        raise ValueError(
+            f"a mask of {columns} × {rows} pixels at {left}, {top} lies outside of the image of {width} × {height}"
+        )
+    whole = np.zeros((width, height), np.uint8)
+    whole[left : left + columns, top : top + rows] = inside.T
+    edges = np.flatnonzero(np.diff(whole.ravel(), prepend=0)).tolist()
+    return run_lengths(np.diff([0, *edges, whole.size]).tolist(), height, width)
+
+
 def runs_from_starts(starts: Sequence[int], lengths: Sequence[int], pixels: int) -> list[int]:
     """COCO's counts from the first positions of runs, from 0, and their lengths. Raises ValueError."""
     first, count = np.asarray(starts, np.int64), np.asarray(lengths, np.int64)
@@ -140,7 +153,8 @@ def _crossings(u: np.ndarray, v: np.ndarray, height: int, width: int) -> np.ndar
     y = (np.minimum(v[at], v[at - 1]) + 0.5) / _SCALE - 0.5
     is_column = (np.floor(x) == x) & (x >= 0) & (x <= width - 1)
     rows = np.ceil(np.clip(y[is_column], 0, height)).astype(np.int64)
-    return x[is_column].astype(np.int64) * height + rows
+    edges: np.ndarray = x[is_column].astype(np.int64) * height + rows
+    return edges
 
 
 def _draw_runs(canvas: np.ndarray, shape: dict[str, Any], value: int, height: int, width: int) -> None:
@@ -167,8 +181,7 @@ def decode_counts(text: str) -> np.ndarray:
     lengths = np.where(codes[ends] & 0x10, lengths - (1 << 5 * (digits[ends] + 1)), lengths)
     lengths[1::2] = np.cumsum(lengths[1::2])
     lengths[2::2] = np.cumsum(lengths[2::2])
-    decoded: np.ndarray = lengths
-    return decoded
+    return lengths
 
 
 def _fill(canvas: np.ndarray, edges: np.ndarray, value: int) -> None:

@@ -15,9 +15,12 @@ from byoc_vision.data.formats.camvid import CamVid
 from byoc_vision.data.formats.carvana import Carvana
 from byoc_vision.data.formats.channels import find_extras, find_splits, is_label_map, single_split, splits_within
 from byoc_vision.data.formats.class_folders import ClassFolders
+from byoc_vision.data.formats.coco import Coco
 from byoc_vision.data.formats.csv_table import CsvLabels, CsvMasks
+from byoc_vision.data.formats.cvat import CvatImages
 from byoc_vision.data.formats.image_mask_pairs import ImagesWithMasks
 from byoc_vision.data.formats.instance_masks import InstanceMasks
+from byoc_vision.data.formats.labelme import LabelMe
 from byoc_vision.data.formats.lst import Lst
 from byoc_vision.data.formats.manifest import ManifestLabels, ManifestMasks
 from byoc_vision.data.formats.manifest_pipe import LabelRecords, MaskRecords
@@ -29,6 +32,7 @@ from byoc_vision.data.formats.scan import Folder, scan
 from byoc_vision.data.formats.semantic_segmentation import SemanticSegmentation
 from byoc_vision.data.formats.splitting import hold_out
 from byoc_vision.data.formats.voc import Voc
+from byoc_vision.data.formats.yolo import YoloSegmentation
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.types import ClassInfo, Task
@@ -52,6 +56,10 @@ FORMATS: tuple[DataFormat, ...] = (
     MaskRecords(),
     CsvLabels(),
     CsvMasks(),
+    Coco(),
+    CvatImages(),
+    LabelMe(),
+    YoloSegmentation(),
     Voc(),
     InstanceMasks(),
     ImagesWithMasks(),
