@@ -122,6 +122,7 @@ class Sample:
     labels: the indices of all its classes, ascending, possibly none (multi-label classification).
     group: images of one group (a car, a patient) are never divided between training and validation.
     further_masks: of the same image, one for each object; then the target is their union: 255 where any is not 0.
+    mask_labels: if each mask is of one class: the label of what none marks, then that of each mask where it is not 0.
     stratum: validation images are drawn evenly from each stratum; by default from each label.
     """
 
@@ -133,6 +134,7 @@ class Sample:
     stratum: str | None = None
     mask_map: MaskMap | ColourMap | None = None
     further_masks: tuple[Path, ...] = ()
+    mask_labels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,19 @@ def runs_of(inside: np.ndarray, top: int, left: int, height: int, width: int) ->
     return run_lengths(np.diff([0, *edges, whole.size]).tolist(), height, width)
 
 
+def starts_and_lengths(text: str, *, by_row: bool = False) -> bytes:
+    """The outline of Kaggle's `start length start length …`: starts count from 1, down the columns or along the rows.
+
+    Raises ValueError.
+    """
+    words = text.split()
+    if len(words) % 2 or not all(map(str.isdecimal, words)):
+        raise ValueError(f"run lengths are starts and lengths in turn, whole numbers, not {text[:40]!r}")
+    numbers = [int(word) for word in words]
+    starts, lengths = [start - 1 for start in numbers[::2]], numbers[1::2]
+    return msgspec.json.encode({"starts": starts, "lengths": lengths, "by_row": by_row})
+
+
 def runs_from_starts(starts: Sequence[int], lengths: Sequence[int], pixels: int) -> list[int]:
     """COCO's counts from the first positions of runs, from 0, and their lengths. Raises ValueError."""
     first, count = np.asarray(starts, np.int64), np.asarray(lengths, np.int64)
@@ -158,6 +171,9 @@ def _crossings(u: np.ndarray, v: np.ndarray, height: int, width: int) -> np.ndar
 
 
 def _draw_runs(canvas: np.ndarray, shape: dict[str, Any], value: int, height: int, width: int) -> None:
+    if "starts" in shape:
+        _draw_starts(canvas, shape, value, height, width)
+        return
     counts, size = shape.get("counts"), shape.get("size")
     if size != [height, width]:
         raise ValueError(f"the run lengths are of size {size}, but the image has [{height}, {width}] (height, width)")
@@ -165,6 +181,16 @@ def _draw_runs(canvas: np.ndarray, shape: dict[str, Any], value: int, height: in
     if lengths.ndim != 1 or (lengths < 0).any() or int(lengths.sum()) != canvas.size:
         raise ValueError(f"the run lengths do not sum up to the {canvas.size:,} pixels of the image")
     _fill(canvas, np.cumsum(lengths)[:-1], value)
+
+
+def _draw_starts(canvas: np.ndarray, shape: dict[str, Any], value: int, height: int, width: int) -> None:
+    lengths = runs_from_starts(shape["starts"], shape["lengths"], canvas.size)
+    if not shape["by_row"]:
+        _fill(canvas, np.cumsum(lengths)[:-1], value)
+        return
+    rows = np.zeros(canvas.size, np.uint8)
+    _fill(rows, np.cumsum(lengths)[:-1], 1)
+    canvas[cv2.transpose(rows.reshape(height, width)).ravel() == 1] = value
 
 
 def decode_counts(text: str) -> np.ndarray:

@@ -123,6 +123,7 @@ def fingerprint(sample: Sample) -> int:
         sample.mask and _file_state(sample.mask),
         sample.mask_map and sample.mask_map.values,
         *(_file_state(mask) for mask in sample.further_masks),
+        *sample.mask_labels,
     )
     return int.from_bytes(hashlib.blake2b(repr(state).encode(), digest_size=8).digest(), "little")
 

@@ -32,7 +32,7 @@ class Shapes(NamedTuple):
     """An image and its shapes.
 
     file: of the annotations. entry: of this image in it, for messages. names: the class of each shape.
-    outlines, ranges, size, is_relative: as in `DrawnMask`.
+    outlines, ranges, size, is_relative: as in `DrawnMask`. group: as in `Sample`.
     """
 
     image: Path
@@ -43,6 +43,7 @@ class Shapes(NamedTuple):
     ranges: bytes = b""
     size: tuple[int, int] | None = None
     is_relative: bool = False
+    group: str | None = None
 
 
 def drawn_dataset(
@@ -75,7 +76,7 @@ def drawn_dataset(
     label_of = {entry.name: label for label, entry in _labels(classes or own)}
     background = label_of.get(BACKGROUND, 0)
     samples = {
-        split: tuple(Sample(one.image, _mask(one, label_of, background)) for one in shapes)
+        split: tuple(Sample(one.image, _mask(one, label_of, background), group=one.group) for one in shapes)
         for split, shapes in listed.items()
         if shapes or split == "train"
     }

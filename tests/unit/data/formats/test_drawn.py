@@ -174,6 +174,25 @@ def test_bounding_boxes_alone_are_refused(tmp_path: Path, export: Callable[..., 
         checked(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (
+            "Annotations/1.xml",
+            "<annotation><object><name>car</name><bndbox><xmin>1</xmin></bndbox></object></annotation>",
+        ),
+        ("boxes.csv", "filename,class,xmin,ymin,xmax,ymax\n0.jpg,car,1,1,9,9\n"),
+    ],
+)
+@pytest.mark.parametrize("images", ["JPEGImages", ""])
+def test_the_boxes_of_object_detection_are_refused(tmp_path: Path, name: str, text: str, images: str) -> None:
+    save_images(tmp_path / images, [f"{stem}.jpg" for stem in STEMS])
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=rf"{name} holds bounding boxes alone.*label polygons"):
+        checked(tmp_path)
+
+
 def test_wrong_entries_of_labelme_are_all_named(tmp_path: Path) -> None:
     labelme(tmp_path, shape_type="linestrip")
     (tmp_path / "1.json").write_text('{"shapes": [', encoding="utf-8")
