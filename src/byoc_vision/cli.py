@@ -367,20 +367,13 @@ def _data_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--ignore-index", type=int, metavar="VALUE", help="the pixel value that is not counted")
     command.add_argument(
         "--mask-colors",
-        type=_mask_colors,
+        type=argument(parse_mask_colours),
         default=(),
         metavar="NAME=#RRGGBB,…",
         help="the classes of masks in colours (default: from files beside them, or all colours)",
     )
     command.add_argument("--trimap-border", choices=("ignore", "class"), default="ignore")
     command.add_argument("--on-bad-sample", choices=("fail", "skip"), default="fail")
-
-
-def _mask_colors(text: str) -> tuple[tuple[str, int], ...]:
-    try:
-        return parse_mask_colours(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _data_options(options: argparse.Namespace, **more: Any) -> DataOptions:

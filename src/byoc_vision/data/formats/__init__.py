@@ -189,9 +189,9 @@ def _choose_format(inputs: Inputs, options: DataOptions) -> DataFormat:
     if inputs.first.images.is_empty:
         raise DataError(f"{inputs.first.images.path} is empty; it must hold the training images")
     matching = _matching(inputs, options)
-    if options.task != "classification" and not any(one.task == "segmentation" for one in matching):
-        if problem := boxes_alone(inputs):
-            raise DataError(problem)
+    has_masks = any(one.task == "segmentation" for one in matching)
+    if options.task != "classification" and not has_masks and (problem := boxes_alone(inputs)):
+        raise DataError(problem)
     if not matching:
         raise DataError(_no_match(inputs.first.images))
     for data_format in matching:
