@@ -105,7 +105,9 @@ class Hyperparameters(BaseModel):
     hidden_units: Units = field(
         (), "Sizes of hidden layers in the classifier's head, as `512` or `512, 128`. By default one linear layer."
     )
-    dropout_rate: Fraction = field(0.0, "Dropout in the classifier's head.", "dropout")
+    dropout_rate: Fraction | None = field(
+        None, "Dropout in the classifier's head; 0: none. By default the network's own.", "dropout"
+    )
     sync_batch_norm: bool = field(
         False, "Batch normalisation over the batches of all GPUs instead of each GPU's own.", "syncbn"
     )
