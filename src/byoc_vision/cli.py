@@ -216,20 +216,23 @@ def _evaluate_arguments(command: argparse.ArgumentParser) -> None:
     output = "also write metrics, tables, images and report.html there; to a FILE.json the metrics alone"
     command.add_argument("--output", type=Path, metavar="DIR", help=output)
     command.add_argument("--batch-size", type=positive, default=16)
+    ignored = "a value in masks that does not count"
+    command.add_argument("--ignore-index", type=int, choices=range(256), metavar="VALUE", help=ignored)
     _precision_argument(command, "float32", "float32: metrics must not depend on which precision is fastest here")
 
 
 def evaluate(options: argparse.Namespace) -> int:
     model, data = _model_and_data(options)
     output: Path | None = options.output
+    how = (options.batch_size, options.precision, options.ignore_index)
     if output is None or output.suffix == ".json" or output.is_file():
         from byoc_vision.training.evaluation import evaluate_folder
 
-        metrics = evaluate_folder(model, data, options.batch_size, options.precision)
+        metrics = evaluate_folder(model, data, *how)
     else:
         from byoc_vision.training.evaluation import report_on_folder
 
-        metrics = report_on_folder(model, data, output, options.batch_size, options.precision)
+        metrics = report_on_folder(model, data, output, *how)
         output = None
         logger.info("Report: %s", options.output / "report.html")
     text = json.dumps(metrics, indent=2)

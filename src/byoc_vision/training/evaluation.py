@@ -218,18 +218,31 @@ def check_top_k(top_k: int | None, config: ModelConfig) -> None:
 # A saved model on a folder of labelled images
 
 
-def evaluate_folder(model: Path, folder: Path, batch_size: int = 16, precision: EnginePrecision = "float32") -> Metrics:
+def evaluate_folder(
+    model: Path,
+    folder: Path,
+    batch_size: int = 16,
+    precision: EnginePrecision = "float32",
+    ignore_index: int | None = None,
+) -> Metrics:
     """The metrics of a saved model on a folder of labelled images.
+
+    ignore_index: a value in masks that does not count.
 
     Raises:
         DataError, InputError: names what does not fit: the model, the format, an image, a class.
     """
-    evaluator, samples = evaluator_for(model, folder, batch_size, precision)
+    evaluator, samples = evaluator_for(model, folder, batch_size, precision, ignore_index)
     return evaluator.evaluate(evaluator.batches(samples))
 
 
 def report_on_folder(
-    model: Path, folder: Path, output: Path, batch_size: int = 16, precision: EnginePrecision = "float32"
+    model: Path,
+    folder: Path,
+    output: Path,
+    batch_size: int = 16,
+    precision: EnginePrecision = "float32",
+    ignore_index: int | None = None,
 ) -> Metrics:
     """The metrics, which are written into `output` as a job's are, with tables, images and report.html.
 
@@ -240,7 +253,7 @@ def report_on_folder(
     from byoc_vision.report.page import write_report  # it takes a second, which nothing else should wait for
 
     started = time.monotonic()
-    evaluator, samples = evaluator_for(model, folder, batch_size, precision)
+    evaluator, samples = evaluator_for(model, folder, batch_size, precision, ignore_index)
     collector = Collector(evaluator.predictor.config, samples, FOLDER_SPLIT, root=folder.absolute())
     metrics = evaluator.evaluate(evaluator.batches(samples), collector=collector)
     collected = collector.gather(metrics, World())
@@ -252,17 +265,19 @@ def report_on_folder(
 
 
 def evaluator_for(
-    model: Path, folder: Path, batch_size: int, precision: EnginePrecision
+    model: Path, folder: Path, batch_size: int, precision: EnginePrecision, ignore_index: int | None = None
 ) -> tuple[Evaluator, tuple[Sample, ...]]:
     """What measures a saved model on a folder, and the samples there. Raises as `evaluate_folder` does."""
     predictor = Predictor.load(model, precision=precision)
     config = predictor.config
     classes = config.classes
     several = config.task == "classification" and config.activation == "sigmoid"
-    samples = read_folder(folder.absolute(), config.model.task, classes, DataOptions(multi_label=several))
+    samples = read_folder(
+        folder.absolute(), config.model.task, classes, DataOptions(multi_label=several, ignore_index=ignore_index)
+    )
     if several:
         samples = tuple(map(_with_labels, samples))
-    check_labelled(samples, classes)
+    samples = check_labelled(samples, classes, ignore_index=ignore_index)
     return Evaluator(predictor, classes, batch_size), samples
 
 
