@@ -3,6 +3,7 @@
     metrics.json            the record below
     predictions.csv         a line for each image of validation and test
     confusion_matrix.csv    target (rows) by prediction (columns), of the best epoch's validation images
+    confusion_matrix_test.csv    the same of the test images, if there are any
     preflight.json          the check of the data
     pictures/*.jpg, *.png   the galleries' images
     report.html             made from these files by the job, or again by `byoc-vision report`
@@ -25,6 +26,7 @@ from byoc_vision.types import ClassInfo, Task
 RECORD_FILE = "metrics.json"
 PREDICTIONS_FILE = "predictions.csv"
 CONFUSION_FILE = "confusion_matrix.csv"
+TEST_CONFUSION_FILE = "confusion_matrix_test.csv"
 IMAGES_FOLDER = "pictures"
 REPORT_FILE = "report.html"
 SCHEMA_VERSION = 1
