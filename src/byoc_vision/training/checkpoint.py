@@ -232,7 +232,7 @@ def check_compatible(content: Mapping[str, Any], config: ModelConfig) -> None:
     differences = []
     for name, was in saved.model.model_dump().items():
         now = getattr(config.model, name)
-        if was != now:
+        if (was or None) != (now or None):  # an older checkpoint has 0 for a dropout_rate that was not set
             differences.append(f"{name}: {_shown(was)} in the checkpoint, {_shown(now)} in this job")
     if saved.classes != config.classes:
         differences.append(

@@ -78,7 +78,7 @@ def preprocess(hyperparameters: Hyperparameters, spec: ModelSpec, pretrained: Pr
             f"short_side={short_side} is less than image_size={height}, {width}, which is cut out of it; "
             "raise the first or lower the second"
         )
-    rule = Preprocess(height=height, width=width, resize=resize, short_side=short_side)
+    rule = Preprocess(height=height, width=width, resize=resize, short_side=short_side, per_axis=True)
     if pretrained is None:
         return rule
     return rule.model_copy(update={"mean": pretrained.mean, "std": pretrained.std})

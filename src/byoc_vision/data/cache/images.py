@@ -147,7 +147,7 @@ def cache_key(
     settings = {
         "format": FORMAT_VERSION,
         "decoders": [cv2.__version__, pillow_version],
-        "rule": preprocess.model_dump(include={"height", "width", "resize", "short_side"}),
+        "rule": preprocess.model_dump(include={"height", "width", "resize", "short_side", "per_axis"}),
         "values": [entry.value for entry in classes],
         "mask_values": sorted(mask_values),  # stored masks were checked for these values
         "splits": [len(samples) for samples in splits],
