@@ -131,6 +131,8 @@ class DataOptions:
     trimap_border: what the border in the Oxford pets' trimaps means.
     min_class_count: classes with fewer training images are left out; None: the default of the data format.
     multi_label: None detects it from the labels.
+    label_column, image_column: names of columns in CSV tables; several label columns with commas between them.
+    label_attribute: the attribute of augmented manifests that holds the labels or masks.
     on_bad_sample: whether an invalid sample ends the job or is left out.
     checked_pictures: the number of images decoded before training; None: all, up to a limit.
     checking_budget: bytes of JPEG decoded before training if checked_pictures is None; None: no limit.
@@ -146,6 +148,12 @@ class DataOptions:
     trimap_border: Literal["ignore", "class"] = "ignore"
     min_class_count: int | None = None
     multi_label: bool | None = None
+    label_column: str | None = None
+    image_column: str | None = None
+    label_attribute: str | None = None
     on_bad_sample: OnBadSample = "fail"
     checked_pictures: int | None = None
     checking_budget: int | None = None
+
+
+NOTHING_SAID = DataOptions()

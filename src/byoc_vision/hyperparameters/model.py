@@ -66,6 +66,17 @@ class Hyperparameters(BaseModel):
     multi_label: bool | None = field(
         None, "Whether an image may have any number of classes. By default detected from the labels."
     )
+    label_column: str | None = field(
+        None,
+        "CSV tables: the column of the labels, or columns of 0 and 1 (or -1 and 1), a class each, with commas between "
+        "them. By default found by name or by values.",
+    )
+    image_column: str | None = field(
+        None, "CSV tables: the column that names the images. By default the one whose values are names of images."
+    )
+    label_attribute: str | None = field(
+        None, "Augmented manifests: the attribute of the labels or masks. Needed if the lines have several."
+    )
     min_class_count: Count | None = field(
         None,
         "Classes with fewer training images are left out. By default 50 for Polyvore, none for other data.",

@@ -36,6 +36,9 @@ def data_options(hyperparameters: Hyperparameters) -> DataOptions:
         trimap_border=hyperparameters.trimap_border,
         min_class_count=hyperparameters.min_class_count,
         multi_label=hyperparameters.multi_label,
+        label_column=hyperparameters.label_column,
+        image_column=hyperparameters.image_column,
+        label_attribute=hyperparameters.label_attribute,
         on_bad_sample=hyperparameters.on_bad_sample,
         checked_pictures=hyperparameters.checked_pictures,
     )

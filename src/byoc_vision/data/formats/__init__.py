@@ -15,7 +15,7 @@ from byoc_vision.data.formats.camvid import CamVid
 from byoc_vision.data.formats.carvana import Carvana
 from byoc_vision.data.formats.channels import find_extras, find_splits, is_label_map, single_split, splits_within
 from byoc_vision.data.formats.class_folders import ClassFolders
-from byoc_vision.data.formats.csv_table import CsvLabels, CsvMasks
+from byoc_vision.data.formats.csv_table import CsvLabels, CsvMasks, UnclearCsv
 from byoc_vision.data.formats.image_mask_pairs import ImagesWithMasks
 from byoc_vision.data.formats.instance_masks import InstanceMasks
 from byoc_vision.data.formats.lst import Lst
@@ -55,6 +55,7 @@ FORMATS: tuple[DataFormat, ...] = (
     Voc(),
     InstanceMasks(),
     ImagesWithMasks(),
+    UnclearCsv(),
     ClassFolders(),
     SemanticSegmentation(needs_label_map=False),  # only by name: other formats match the same data
 )
@@ -75,8 +76,9 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
         InputError: a channel is missing, or the task does not fit the data.
         DataError: names everything that is wrong.
     """
-    inputs = Inputs(find_splits(channels), find_extras(channels))
+    inputs = Inputs(find_splits(channels), find_extras(channels), options)
     data_format = _choose_format(inputs, options)
+    _check_choices(data_format, options)
     found = data_format.read(inputs, options)
     if options.multi_label and data_format.task == "classification":
         found = _as_multi_label(found)
@@ -101,6 +103,16 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
     return Dataset(data_format.task, found.classes, train, validation, test, found.ignore_value, found.multi_label)
 
 
+def _check_choices(data_format: DataFormat, options: DataOptions) -> None:
+    """Raises InputError for a choice that does not belong to the data format."""
+    for name, formats in (("label_column", ("csv",)), ("image_column", ("csv",)), ("label_attribute", ("manifest",))):
+        value = getattr(options, name)
+        if value is not None and data_format.name not in formats:
+            raise InputError(
+                f"{name}={value} is for data_layout={formats[0]}, but the data are {data_format.title}; leave it out"
+            )
+
+
 def _reads_extra(data_format: DataFormat, inputs: Inputs, channel: str) -> bool:
     """Whether the data format reads a channel of lists, such as `train_lst`, or of label maps."""
     if is_label_map(channel):
@@ -113,7 +125,7 @@ def _warn_of_similar_names(classes: Sequence[ClassInfo]) -> None:
     """Two classes such as `Cat` and `cat` are usually one, written by two people."""
     alike: dict[str, list[str]] = {}
     for entry in classes:
-        plain = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", entry.name)).strip().casefold()
+        plain = re.sub(r"(?!^)[\s_-]+", " ", unicodedata.normalize("NFKC", entry.name)).strip().casefold()
         alike.setdefault(plain, []).append(entry.name)
     for names in alike.values():
         if len(names) > 1:
@@ -148,7 +160,7 @@ def read_folder(
     split = next((splits[name] for name in ("test", "validation", "train") if name in splits), None)
     if split is None:
         split = single_split(listed)
-    inputs = Inputs({split.name: split})
+    inputs = Inputs({split.name: split}, options=options or DataOptions())
     data_format = next((one for one in FORMATS if one.task == task and one.matches(inputs)), None)
     if data_format is None:
         expected = "\n".join(one.example for one in FORMATS if one.task == task)
