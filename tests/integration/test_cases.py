@@ -111,3 +111,14 @@ def test_a_missing_label_is_named_by_its_line(check: Check) -> None:
     report = check("csv_label_nan")
     assert report["status"] == 3
     assert "labels.csv, line 5: NaN in the column 'label' stands for a missing label" in report["errors"][0]
+
+
+def test_each_line_of_a_manifest_has_its_own_colours(check: Check) -> None:
+    report = check("ground_truth_maps_differ")
+    assert report["status"] == 0
+    shares = {entry["name"]: entry["pixel_share"] for entry in report["classes"]}
+    assert shares == {
+        "BACKGROUND": pytest.approx(0.4375),
+        "car": pytest.approx(0.5),
+        "road": pytest.approx(0.0625),
+    }

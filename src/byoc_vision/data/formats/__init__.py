@@ -160,12 +160,13 @@ def read_folder(
     split = next((splits[name] for name in ("test", "validation", "train") if name in splits), None)
     if split is None:
         split = single_split(listed)
-    inputs = Inputs({split.name: split}, options=options or DataOptions())
+    options = replace(options or DataOptions(), task=task)
+    inputs = Inputs({split.name: split}, options=options)
     data_format = next((one for one in FORMATS if one.task == task and one.matches(inputs)), None)
     if data_format is None:
         expected = "\n".join(one.example for one in FORMATS if one.task == task)
         raise InputError(f"{folder} holds no data for {task}; expected in it, without the first folder:\n{expected}")
-    samples = data_format.read(inputs, options or DataOptions(), classes).samples
+    samples = data_format.read(inputs, options, classes).samples
     return next(samples[name] for name in (split.name, "test", "validation", "train") if name in samples)
 
 
