@@ -73,7 +73,8 @@ def positive(text: str) -> int:
 
 
 TASKS = ("auto", "segmentation", "classification")
-DATA_CHOICES = ("label_column", "image_column", "label_attribute")
+ORIENTATIONS = ("auto", "upright", "stored")
+DATA_CHOICES = ("label_column", "image_column", "label_attribute", "mask_orientation")
 
 
 def data_arguments(command: argparse.ArgumentParser) -> None:
@@ -87,6 +88,7 @@ def data_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def choice_arguments(command: argparse.ArgumentParser) -> None:
-    """What chooses between columns of a table, or attributes of a manifest."""
-    for name in DATA_CHOICES:
+    """What chooses between columns of a table, attributes of a manifest, or readings of masks."""
+    command.add_argument("--mask-orientation", choices=ORIENTATIONS, default="auto", help="of images that EXIF turns")
+    for name in DATA_CHOICES[:-1]:
         command.add_argument(f"--{name.replace('_', '-')}", metavar="NAME", help=f"as the hyperparameter {name}")

@@ -63,6 +63,10 @@ class Hyperparameters(BaseModel):
     trimap_border: Annotated[Literal["ignore", "class"], SPELT] = field(
         "ignore", "Whether the border in the Oxford pets' trimaps is ignored or a class of its own."
     )
+    mask_orientation: Annotated[Literal["auto", "upright", "stored"], SPELT] = field(
+        "auto",
+        "Masks of images that EXIF turns: of the `upright` image or the `stored` pixels. `auto`: by their size.",
+    )
     multi_label: bool | None = field(
         None, "Whether an image may have any number of classes. By default detected from the labels."
     )

@@ -33,6 +33,7 @@ def data_options(hyperparameters: Hyperparameters) -> DataOptions:
         num_classes=hyperparameters.num_classes,
         num_training_samples=hyperparameters.num_training_samples,
         ignore_index=hyperparameters.ignore_index,
+        mask_orientation=hyperparameters.mask_orientation,
         trimap_border=hyperparameters.trimap_border,
         min_class_count=hyperparameters.min_class_count,
         multi_label=hyperparameters.multi_label,

@@ -29,7 +29,7 @@ from byoc_vision.data.formats.scan import Folder, scan
 from byoc_vision.data.formats.semantic_segmentation import SemanticSegmentation
 from byoc_vision.data.formats.splitting import hold_out
 from byoc_vision.data.formats.voc import Voc
-from byoc_vision.data.samples import DataOptions, Dataset, Sample
+from byoc_vision.data.samples import DataOptions, Dataset, MaskOrientation, Sample
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.types import ClassInfo, Task
 
@@ -82,6 +82,8 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
     found = data_format.read(inputs, options)
     if options.multi_label and data_format.task == "classification":
         found = _as_multi_label(found)
+    if options.mask_orientation != "auto":
+        found = _with_orientation(found, options.mask_orientation)
     if unread := [name for name in inputs.extras if not _reads_extra(data_format, inputs, name)]:
         logger.warning("channels are not read, as the data are %s: %s", data_format.title, ", ".join(unread))
     _warn_of_similar_names(found.classes)
@@ -146,6 +148,14 @@ def _as_multi_label(found: ParsedDataset) -> ParsedDataset:
     return replace(found, samples=samples, multi_label=True)
 
 
+def _with_orientation(found: ParsedDataset, orientation: MaskOrientation) -> ParsedDataset:
+    samples = {
+        split: tuple(replace(sample, mask_orientation=orientation) for sample in of)
+        for split, of in found.samples.items()
+    }
+    return replace(found, samples=samples)
+
+
 def read_folder(
     folder: Path, task: Task, classes: Sequence[ClassInfo], options: DataOptions | None = None
 ) -> tuple[Sample, ...]:
@@ -166,7 +176,7 @@ def read_folder(
     if data_format is None:
         expected = "\n".join(one.example for one in FORMATS if one.task == task)
         raise InputError(f"{folder} holds no data for {task}; expected in it, without the first folder:\n{expected}")
-    samples = data_format.read(inputs, options, classes).samples
+    samples = _with_orientation(data_format.read(inputs, options, classes), options.mask_orientation).samples
     return next(samples[name] for name in (split.name, "test", "validation", "train") if name in samples)
 
 
