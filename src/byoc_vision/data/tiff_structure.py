@@ -42,7 +42,7 @@ def check_parts(tags: Tags) -> None:
 
 def orientation(tags: Tags) -> int:
     """1–8, as in EXIF."""
-    value = tags.get(_ORIENTATION, (1, 1))[1]
+    value = tags.get(_ORIENTATION, (1, 1))[1] or 1
     return value if value in range(1, 9) else 1
 
 
