@@ -158,7 +158,20 @@ def _request_schemas(settings: Settings) -> Json:
             "description": "An image file, or a data: URL of one.",
         },
         "Picture": image,
-        "Pictures": {"anyOf": [_ref("Picture"), _having("instances", instances)]},
+        "Pixels": {
+            "type": "array",
+            "items": {"type": "array", "minItems": 1},
+            "minItems": 1,
+            "description": "Lists of numbers, 0 to 255 or 0.0 to 1.0: [H, W], [H, W, 3], or several images in a list.",
+        },
+        "Pictures": {
+            "anyOf": [
+                _ref("Picture"),
+                _having("instances", instances),
+                _ref("Pixels"),
+                *(_having(key, _ref("Pixels")) for key in ("image", "instances", "inputs")),
+            ]
+        },
     }
 
 

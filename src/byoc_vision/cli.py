@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from byoc_vision import __version__
-from byoc_vision.arguments import Parser, argument, positive
+from byoc_vision.arguments import DATA_CHOICES, Parser, argument, choice_arguments, data_arguments, positive
 from byoc_vision.describe.command import add_describe, add_hyperparameters
 from byoc_vision.errors import InputError, UserError
 from byoc_vision.export.formats import FORMATS
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 # Commands import what they need when they run, so that `--help` is fast and serving never imports training.
 
-TASKS = ("auto", "segmentation", "classification")
 TRAIN_OPTIONS = ("--root", "--output")
 
 logger = logging.getLogger(__name__)
@@ -218,21 +217,24 @@ def _evaluate_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--batch-size", type=positive, default=16)
     ignored = "a value in masks that does not count"
     command.add_argument("--ignore-index", type=int, choices=range(256), metavar="VALUE", help=ignored)
+    choice_arguments(command)
     _precision_argument(command, "float32", "float32: metrics must not depend on which precision is fastest here")
 
 
 def evaluate(options: argparse.Namespace) -> int:
+    from byoc_vision.data.samples import DataOptions
+
     model, data = _model_and_data(options)
     output: Path | None = options.output
-    how = (options.batch_size, options.precision, options.ignore_index)
+    choices = DataOptions(**{name: getattr(options, name) for name in DATA_CHOICES}, ignore_index=options.ignore_index)
     if output is None or output.suffix == ".json" or output.is_file():
         from byoc_vision.training.evaluation import evaluate_folder
 
-        metrics = evaluate_folder(model, data, *how)
+        metrics = evaluate_folder(model, data, options.batch_size, options.precision, choices)
     else:
         from byoc_vision.training.evaluation import report_on_folder
 
-        metrics = report_on_folder(model, data, output, *how)
+        metrics = report_on_folder(model, data, output, options.batch_size, options.precision, choices)
         output = None
         logger.info("Report: %s", options.output / "report.html")
     text = json.dumps(metrics, indent=2)
@@ -323,7 +325,7 @@ def _prepare_arguments(command: argparse.ArgumentParser) -> None:
     source = "a folder or an archive (zip, tar, tar.gz, …); may be repeated"
     command.add_argument("--source", type=Path, required=True, action="append", metavar="PATH", help=source)
     command.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new or empty folder")
-    _data_arguments(command)
+    data_arguments(command)
     validation = "of the training images, if there are no validation images (default: the layout's usual share)"
     command.add_argument("--validation-split", type=float, metavar="SHARE", help=validation)
     test = "of the training images (default: none but the data's own)"
@@ -348,7 +350,7 @@ def prepare(options: argparse.Namespace) -> int:
 def _check_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("data", type=Path, metavar="DIR", help="images, a folder of channels, or a job")
     command.add_argument("--layout", default="auto", help="a name of data_layout (default: detected from the data)")
-    _data_arguments(command)
+    data_arguments(command)
     command.add_argument("--pictures", type=positive, metavar="COUNT", help="read so many (default: all up to 20,000)")
     command.add_argument("--json", type=Path, metavar="FILE", help="also write the report there")
 
@@ -363,18 +365,10 @@ def check(options: argparse.Namespace) -> int:
     return 0
 
 
-def _data_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--task", choices=TASKS, default="auto")
-    command.add_argument("--num-classes", type=int, metavar="COUNT", help="default: detected from the data")
-    command.add_argument("--ignore-index", type=int, metavar="VALUE", help="the pixel value that is not counted")
-    command.add_argument("--trimap-border", choices=("ignore", "class"), default="ignore")
-    command.add_argument("--on-bad-sample", choices=("fail", "skip"), default="fail")
-
-
 def _data_options(options: argparse.Namespace, **more: Any) -> DataOptions:
     from byoc_vision.data.samples import DataOptions
 
-    names = ("task", "layout", "num_classes", "ignore_index", "trimap_border", "on_bad_sample")
+    names = ("task", "layout", "num_classes", "ignore_index", "trimap_border", "on_bad_sample", *DATA_CHOICES)
     return DataOptions(**{name: getattr(options, name) for name in names}, **more)
 
 

@@ -16,6 +16,7 @@ import cv2
 from tqdm import tqdm
 
 from byoc_vision.data import fileformat
+from byoc_vision.data.decoding import Content
 from byoc_vision.data.fileformat import Format
 from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, is_channel_name
 from byoc_vision.data.formats.image_mask_pairs import IMAGE_FOLDER_NAMES
@@ -172,7 +173,7 @@ def _write(job: _WriteTask, own: Path | None) -> Path:
     else:
         image.write_bytes(content)
     if job.mask is not None:
-        written, encoded = cv2.imencode(".png", read_mask_values(job.sample))
+        written, encoded = cv2.imencode(".png", read_mask_values(job.sample, image=Content(str(source), content)))
         assert written, "OpenCV encodes every uint8 array as PNG"
         job.mask.with_name(f"{job.mask.name}.png").write_bytes(encoded.tobytes())
     return image

@@ -93,7 +93,7 @@ def read_image(source: ImageSource | Content | bytes, *, max_pixels: int = MAX_P
     with _decoding(opened.name, opened.data, opened.kind):
         pixels = _decode_fast(opened) if opened.plain else _to_rgb(opened)
         _check_end(opened, pixels[-1, -1] if opened.plain else None)
-        return _upright(pixels, _orientation(opened))
+        return upright(pixels, _orientation(opened))
 
 
 def read_mask(path: ImageSource | Content, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -113,7 +113,22 @@ def read_mask(path: ImageSource | Content, *, max_pixels: int = MAX_PIXELS) -> n
             raise DataError(f"{opened.name} has several frames; a mask has one: save one file per image")
         labels = _to_labels(opened)
         _check_end(opened)
-        return _upright(labels, _orientation(opened))
+        return upright(labels, _orientation(opened))
+
+
+def orientation_of(source: ImageSource | Content) -> int:
+    """By what EXIF turns an image, 1–8; 1 is upright. Only the header is read. Raises DataError as `read_image`."""
+    opened = _open(source, MAX_PIXELS)
+    if opened.kind == "TIFF":
+        return tiff_structure.orientation(tiff_structure.read_tags(opened.data))
+    return _orientation(opened)
+
+
+def image_size(source: ImageSource | Content) -> tuple[int, int]:
+    """Height and width of the upright image. Only the header is read. Raises DataError as `read_image`."""
+    opened = _open(source, MAX_PIXELS)
+    width, height = opened.image.size
+    return (width, height) if _orientation(opened) >= 5 else (height, width)
 
 
 class _Opened(NamedTuple):
@@ -349,7 +364,7 @@ def _orientation(opened: _Opened) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
-def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Rotate and mirror [H, W(, 3)] by EXIF orientation 1–8 (EXIF 2.32, tag 274)."""
     if orientation == 1:
         return pixels

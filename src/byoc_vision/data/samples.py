@@ -44,6 +44,7 @@ class ByteRange:
 ImageSource = Path | ByteRange
 
 OnBadSample = Literal["fail", "skip"]
+MaskOrientation = Literal["auto", "upright", "stored"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Sample:
     labels: the indices of all its classes, ascending, possibly none (multi-label classification).
     group: images of one group (a car, a patient) are never divided between training and validation.
     further_masks: of the same image, one for each object; then the target is their union: 255 where any is not 0.
+    mask_orientation: whether the mask lies over the upright image or over its stored pixels, before EXIF turns them.
     stratum: validation images are drawn evenly from each stratum; by default from each label.
     """
 
@@ -80,6 +82,7 @@ class Sample:
     stratum: str | None = None
     mask_map: MaskMap | None = None
     further_masks: tuple[Path, ...] = ()
+    mask_orientation: MaskOrientation = "auto"
 
 
 @dataclass(frozen=True)
@@ -128,9 +131,12 @@ class DataOptions:
     seed: of that split.
     num_classes, num_training_samples: compared with what is found.
     ignore_index: the pixel value of masks that does not count, 0–255.
+    mask_orientation: as in `Sample`, of all samples.
     trimap_border: what the border in the Oxford pets' trimaps means.
     min_class_count: classes with fewer training images are left out; None: the default of the data format.
     multi_label: None detects it from the labels.
+    label_column, image_column: names of columns in CSV tables; several label columns with commas between them.
+    label_attribute: the attribute of augmented manifests that holds the labels or masks.
     on_bad_sample: whether an invalid sample ends the job or is left out.
     checked_pictures: the number of images decoded before training; None: all, up to a limit.
     checking_budget: bytes of JPEG decoded before training if checked_pictures is None; None: no limit.
@@ -143,9 +149,16 @@ class DataOptions:
     num_classes: int | None = None
     num_training_samples: int | None = None
     ignore_index: int | None = None
+    mask_orientation: MaskOrientation = "auto"
     trimap_border: Literal["ignore", "class"] = "ignore"
     min_class_count: int | None = None
     multi_label: bool | None = None
+    label_column: str | None = None
+    image_column: str | None = None
+    label_attribute: str | None = None
     on_bad_sample: OnBadSample = "fail"
     checked_pictures: int | None = None
     checking_budget: int | None = None
+
+
+NOTHING_SAID = DataOptions()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from byoc_vision.data.decoding import Content, read_mask
+from byoc_vision.data.decoding import Content, image_size, orientation_of, read_mask, upright
 from byoc_vision.data.samples import ImageSource, MaskMap, Sample
 from byoc_vision.errors import DataError
 
@@ -16,10 +16,10 @@ NO_CLASS = "neither a class nor ignored"  # of a value in a mask
 _SHOWN_VALUES = 6
 
 
-def read_mask_values(sample: Sample, content: Content | None = None) -> np.ndarray:
+def read_mask_values(sample: Sample, content: Content | None = None, image: Content | None = None) -> np.ndarray:
     """The labels in a sample's mask, uint8 [H, W], translated by its map if it has one.
 
-    content: of the mask's file, if it was read before.
+    content: of the mask's file, if it was read before. image: of the image's file, like which the mask is turned.
 
     Raises DataError as `read_mask` does, and if the mask stores a value that is not in its map.
     """
@@ -28,6 +28,8 @@ def read_mask_values(sample: Sample, content: Content | None = None) -> np.ndarr
     stored = read_mask(content or sample.mask)
     if sample.further_masks:
         stored = _union(stored, sample)
+    if image is not None:
+        stored = _turned(stored, sample, image)
     if sample.mask_map is None:
         return stored
     known = dict(sample.mask_map.values)
@@ -37,6 +39,24 @@ def read_mask_values(sample: Sample, content: Content | None = None) -> np.ndarr
     table = np.zeros(256, np.uint8)
     table[list(known)] = list(known.values())
     return cv2.LUT(stored, table)
+
+
+def _turned(mask: np.ndarray, sample: Sample, image: Content) -> np.ndarray:
+    """A mask of the image's stored pixels, turned as EXIF turns the image; another mask as it is.
+
+    Whether it is one, the user says with `mask_orientation`, or its size tells, if width and height differ.
+    """
+    if sample.mask_orientation == "upright":
+        return mask
+    orientation = orientation_of(image)
+    if orientation == 1 or (sample.mask_orientation == "auto" and not _is_stored(mask, orientation, image)):
+        return mask
+    return upright(mask, orientation)
+
+
+def _is_stored(mask: np.ndarray, orientation: int, image: Content) -> bool:
+    height, width = mask.shape
+    return orientation >= 5 and height != width and image_size(image) == (width, height)
 
 
 def _union(first: np.ndarray, sample: Sample) -> np.ndarray:
@@ -57,7 +77,7 @@ def size_problem(sample: Sample, image: tuple[int, ...], mask: tuple[int, ...]) 
     """The message for a mask with another size than its image. image, mask: height and width in pixels."""
     text = f"{sample.mask} has {mask[1]} × {mask[0]} pixels, its image {sample.image.name} has {image[1]} × {image[0]}"
     if mask == image[::-1] and image[0] != image[1]:
-        return text + "; perhaps the image is rotated by its EXIF orientation: draw the mask over the upright image"
+        return text + "; perhaps one of the two was rotated: export both with the same orientation"
     return text + "; export both in the same size"
 
 

@@ -63,8 +63,23 @@ class Hyperparameters(BaseModel):
     trimap_border: Annotated[Literal["ignore", "class"], SPELT] = field(
         "ignore", "Whether the border in the Oxford pets' trimaps is ignored or a class of its own."
     )
+    mask_orientation: Annotated[Literal["auto", "upright", "stored"], SPELT] = field(
+        "auto",
+        "Masks of images that EXIF turns: of the `upright` image or the `stored` pixels. `auto`: by their size.",
+    )
     multi_label: bool | None = field(
         None, "Whether an image may have any number of classes. By default detected from the labels."
+    )
+    label_column: str | None = field(
+        None,
+        "CSV tables: the column of the labels, or columns of 0 and 1 (or -1 and 1), a class each, with commas between "
+        "them. By default found by name or by values.",
+    )
+    image_column: str | None = field(
+        None, "CSV tables: the column that names the images. By default the one whose values are names of images."
+    )
+    label_attribute: str | None = field(
+        None, "Augmented manifests: the attribute of the labels or masks. Needed if the lines have several."
     )
     min_class_count: Count | None = field(
         None,

@@ -24,7 +24,7 @@ from byoc_vision.data.formats import read_folder
 from byoc_vision.data.image_dataset import EvaluationDataset
 from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader
 from byoc_vision.data.preflight import check_labelled
-from byoc_vision.data.samples import DataOptions, OnBadSample, Sample
+from byoc_vision.data.samples import NOTHING_SAID, DataOptions, OnBadSample, Sample
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.inference.engines.base import EnginePrecision, Logits
 from byoc_vision.inference.predictor import Predictor, Prepared
@@ -223,16 +223,16 @@ def evaluate_folder(
     folder: Path,
     batch_size: int = 16,
     precision: EnginePrecision = "float32",
-    ignore_index: int | None = None,
+    options: DataOptions = NOTHING_SAID,
 ) -> Metrics:
     """The metrics of a saved model on a folder of labelled images.
 
-    ignore_index: a value in masks that does not count.
+    options: `label_column`, `image_column`, `label_attribute` and `ignore_index` count.
 
     Raises:
         DataError, InputError: names what does not fit: the model, the format, an image, a class.
     """
-    evaluator, samples = evaluator_for(model, folder, batch_size, precision, ignore_index)
+    evaluator, samples = evaluator_for(model, folder, batch_size, precision, options)
     return evaluator.evaluate(evaluator.batches(samples))
 
 
@@ -242,7 +242,7 @@ def report_on_folder(
     output: Path,
     batch_size: int = 16,
     precision: EnginePrecision = "float32",
-    ignore_index: int | None = None,
+    options: DataOptions = NOTHING_SAID,
 ) -> Metrics:
     """The metrics, which are written into `output` as a job's are, with tables, images and report.html.
 
@@ -253,7 +253,7 @@ def report_on_folder(
     from byoc_vision.report.page import write_report  # it takes a second, which nothing else should wait for
 
     started = time.monotonic()
-    evaluator, samples = evaluator_for(model, folder, batch_size, precision, ignore_index)
+    evaluator, samples = evaluator_for(model, folder, batch_size, precision, options)
     collector = Collector(evaluator.predictor.config, samples, FOLDER_SPLIT, root=folder.absolute())
     metrics = evaluator.evaluate(evaluator.batches(samples), collector=collector)
     collected = collector.gather(metrics, World())
@@ -265,19 +265,21 @@ def report_on_folder(
 
 
 def evaluator_for(
-    model: Path, folder: Path, batch_size: int, precision: EnginePrecision, ignore_index: int | None = None
+    model: Path,
+    folder: Path,
+    batch_size: int,
+    precision: EnginePrecision,
+    options: DataOptions = NOTHING_SAID,
 ) -> tuple[Evaluator, tuple[Sample, ...]]:
     """What measures a saved model on a folder, and the samples there. Raises as `evaluate_folder` does."""
     predictor = Predictor.load(model, precision=precision)
     config = predictor.config
     classes = config.classes
     several = config.task == "classification" and config.activation == "sigmoid"
-    samples = read_folder(
-        folder.absolute(), config.model.task, classes, DataOptions(multi_label=several, ignore_index=ignore_index)
-    )
+    samples = read_folder(folder.absolute(), config.model.task, classes, replace(options, multi_label=several))
     if several:
         samples = tuple(map(_with_labels, samples))
-    samples = check_labelled(samples, classes, ignore_index=ignore_index)
+    samples = check_labelled(samples, classes, ignore_index=options.ignore_index)
     return Evaluator(predictor, classes, batch_size), samples
 
 

@@ -33,9 +33,13 @@ def data_options(hyperparameters: Hyperparameters) -> DataOptions:
         num_classes=hyperparameters.num_classes,
         num_training_samples=hyperparameters.num_training_samples,
         ignore_index=hyperparameters.ignore_index,
+        mask_orientation=hyperparameters.mask_orientation,
         trimap_border=hyperparameters.trimap_border,
         min_class_count=hyperparameters.min_class_count,
         multi_label=hyperparameters.multi_label,
+        label_column=hyperparameters.label_column,
+        image_column=hyperparameters.image_column,
+        label_attribute=hyperparameters.label_attribute,
         on_bad_sample=hyperparameters.on_bad_sample,
         checked_pictures=hyperparameters.checked_pictures,
     )

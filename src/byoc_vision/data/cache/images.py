@@ -117,11 +117,12 @@ def unpack(content: np.ndarray, source: DecodedImages, index: int) -> Preprocess
 
 
 def fingerprint(sample: Sample) -> int:
-    """64 bits that change with the sample's files: their paths, sizes and times, and the map of mask values."""
+    """64 bits that change with the sample's files: their paths, sizes and times, and what its mask's values mean."""
     state = (
         _file_state(sample.image),
         sample.mask and _file_state(sample.mask),
         sample.mask_map and sample.mask_map.values,
+        sample.mask_orientation,
         *(_file_state(mask) for mask in sample.further_masks),
     )
     return int.from_bytes(hashlib.blake2b(repr(state).encode(), digest_size=8).digest(), "little")

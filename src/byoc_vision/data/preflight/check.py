@@ -36,7 +36,7 @@ from byoc_vision.data.preflight.validation import (
     resolve_classes,
     skip_errors,
 )
-from byoc_vision.data.preflight.warnings import find_warnings
+from byoc_vision.data.preflight.warnings import find_warnings, warn_about_orientation
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, ResourceError, UserError
 from byoc_vision.types import Task
@@ -205,7 +205,11 @@ def inspect(
         return inspect(dataset, whole, workers=workers, input_size=input_size, balanced=balanced)
     duplicates = _duplicates(dataset, seen, sizes)
     report = _report(used, dataset, seen, duplicates, errors, skip=skip, input_size=input_size)
-    warnings = [*warn_about_soft_masks(used), *find_warnings(report, dataset, options, balanced=balanced)]
+    warnings = [
+        *warn_about_soft_masks(used),
+        *warn_about_orientation(seen),
+        *find_warnings(report, dataset, options, balanced=balanced),
+    ]
     seconds = round(time.perf_counter() - started, 3)
     return CheckedDataset(used, replace(report, warnings=warnings, seconds=seconds))
 

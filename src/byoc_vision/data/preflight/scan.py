@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from byoc_vision.data.decoding import read_content, read_image
+from byoc_vision.data.decoding import orientation_of, read_content, read_image
 from byoc_vision.data.fileformat import is_lossy
 from byoc_vision.data.samples import ImageSource, Sample
 from byoc_vision.data.targets import read_mask_values, size_problem
@@ -51,6 +51,7 @@ class SampleStats:
     mean, std: of each channel, float64 [3], 0–255.
     darkest, brightest: over all channels, 0–255. is_two_tone: the image has no other values than these two.
     has_lossy_mask: the mask's file is compressed with loss, so its values are not those that were drawn.
+    is_turned_unclearly: EXIF turns the image so that its size does not tell whether its mask must be turned, too.
     """
 
     sample: Sample
@@ -65,6 +66,7 @@ class SampleStats:
     is_grey: bool
     mask: MaskStats | None = None
     has_lossy_mask: bool = False
+    is_turned_unclearly: bool = False
 
 
 def digest(data: bytes) -> bytes:
@@ -78,7 +80,7 @@ def measure_sample(sample: Sample) -> SampleStats | InvalidSample:
         content = read_content(sample.image)
         image = read_image(content)
         stored = None if sample.mask is None else read_content(sample.mask)
-        mask = None if stored is None else read_mask_values(sample, stored)
+        mask = None if stored is None else read_mask_values(sample, stored, content)
     except DataError as error:
         return InvalidSample(sample, str(error))
     height, width = image.shape[:2]
@@ -100,7 +102,12 @@ def measure_sample(sample: Sample) -> SampleStats | InvalidSample:
         _is_grey(probe, mean),
         None if mask is None else _mask_stats(mask),
         stored is not None and is_lossy(stored.data),
+        mask is not None and sample.mask_orientation == "auto" and _is_unclear(orientation_of(content), height, width),
     )
+
+
+def _is_unclear(orientation: int, height: int, width: int) -> bool:
+    return orientation in (2, 3, 4) or (orientation >= 5 and height == width)
 
 
 def _is_grey(image: np.ndarray, mean: np.ndarray) -> bool:
