@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from byoc_vision.colours import parse_mask_colours
+
 
 class Parser(argparse.ArgumentParser):
     """A parser that answers a mistyped command or option with the nearest one."""
@@ -82,9 +84,23 @@ def data_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--task", choices=TASKS, default="auto")
     command.add_argument("--num-classes", type=int, metavar="COUNT", help="default: detected from the data")
     command.add_argument("--ignore-index", type=int, metavar="VALUE", help="the pixel value that is not counted")
+    command.add_argument(
+        "--mask-colors",
+        type=_mask_colors,
+        default=(),
+        metavar="NAME=#RRGGBB,…",
+        help="the classes of masks in colours (default: from files beside them, or all colours)",
+    )
     command.add_argument("--trimap-border", choices=("ignore", "class"), default="ignore")
     command.add_argument("--on-bad-sample", choices=("fail", "skip"), default="fail")
     choice_arguments(command)
+
+
+def _mask_colors(text: str) -> tuple[tuple[str, int], ...]:
+    try:
+        return parse_mask_colours(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def choice_arguments(command: argparse.ArgumentParser) -> None:

@@ -368,8 +368,8 @@ def check(options: argparse.Namespace) -> int:
 def _data_options(options: argparse.Namespace, **more: Any) -> DataOptions:
     from byoc_vision.data.samples import DataOptions
 
-    names = ("task", "layout", "num_classes", "ignore_index", "trimap_border", "on_bad_sample", *DATA_CHOICES)
-    return DataOptions(**{name: getattr(options, name) for name in names}, **more)
+    names = ("task", "layout", "num_classes", "ignore_index", "mask_colors", "trimap_border", "on_bad_sample")
+    return DataOptions(**{name: getattr(options, name) for name in (*names, *DATA_CHOICES)}, **more)
 
 
 def _sample_data_arguments(command: argparse.ArgumentParser) -> None:

@@ -181,7 +181,7 @@ def _write(job: _WriteTask, own: Path | None) -> Path:
 
 def _classes_record(dataset: Dataset, folders: Sequence[str]) -> ClassesRecord:
     if dataset.task == "segmentation":
-        classes = [ClassRecord(name=entry.name, value=entry.value) for entry in dataset.classes]
+        classes = [ClassRecord(name=entry.name, value=entry.value, color=entry.color) for entry in dataset.classes]
     else:
         pairs = zip(dataset.class_names, folders, strict=True)
         classes = [ClassRecord(name=name, folder=folder) for name, folder in pairs]

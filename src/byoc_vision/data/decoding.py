@@ -50,6 +50,7 @@ _OPENERS = {
     "GIF": GifImagePlugin.GifImageFile,
 }
 _STORED_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2}  # of a pixel in Pillow; others have 4
+_COLOUR_MODES = frozenset({"RGB", "RGBA", "P", "PA"})
 _OPENCV_KINDS = frozenset({"JPEG", "PNG", "WebP", "BMP"})
 _OPENCV_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
@@ -107,11 +108,29 @@ def read_mask(path: ImageSource | Content, *, max_pixels: int = MAX_PIXELS) -> n
         ImageTooLarge: the mask has more pixels than `max_pixels`.
         DataError: the file is missing, cut short, damaged, has several frames, or does not hold one number per pixel.
     """
+    stored = read_stored_mask(path, max_pixels=max_pixels)
+    if stored.ndim == 3:
+        name = path.name if isinstance(path, Content) else str(path)
+        raise DataError(
+            f"{name} is a colour image; save the labels as a single-channel or palette image whose pixel values are "
+            "the classes, or name the colours with mask_colors"
+        )
+    return stored
+
+
+def read_stored_mask(
+    path: ImageSource | Content, *, max_pixels: int = MAX_PIXELS, as_colours: bool = False
+) -> np.ndarray:
+    """What a mask file stores: numbers as `read_mask` gives them, uint8 [H, W], or colours, uint8 RGB [H, W, 3].
+
+    as_colours: grey in three channels and the colours of a palette are colours, too; otherwise they are numbers.
+    Raises what `read_mask` raises.
+    """
     opened = _open(path, max_pixels)
     with _decoding(opened.name, opened.data, opened.kind):
         if getattr(opened.image, "is_animated", False):  # Pillow looks for a second frame after the first
             raise DataError(f"{opened.name} has several frames; a mask has one: save one file per image")
-        labels = _to_labels(opened)
+        labels = _to_colours(opened) if as_colours and opened.image.mode in _COLOUR_MODES else _to_labels(opened)
         _check_end(opened)
         return upright(labels, _orientation(opened))
 
@@ -315,10 +334,7 @@ def _to_labels(opened: _Opened) -> np.ndarray:
     if image.mode in ("RGB", "RGBA"):
         red, green, blue = values[..., 0], values[..., 1], values[..., 2]
         if not (np.array_equal(red, green) and np.array_equal(red, blue)):
-            raise DataError(
-                f"{opened.name} is a colour image; save the labels as a single-channel or palette image "
-                "whose pixel values are the classes"
-            )
+            return np.ascontiguousarray(values[..., :3])
         return np.ascontiguousarray(red)
     if image.mode == "I" or image.mode.startswith("I;16"):
         low, high = int(values.min()), int(values.max())
@@ -328,6 +344,12 @@ def _to_labels(opened: _Opened) -> np.ndarray:
     raise DataError(
         f"{opened.name} has pixels of mode {image.mode}; save the labels as an 8-bit single-channel or palette image"
     )
+
+
+def _to_colours(opened: _Opened) -> np.ndarray:
+    """uint8 RGB [H, W, 3]; alpha does not count."""
+    image = _load(opened)
+    return np.array(image.convert("RGBA").convert("RGB") if image.mode in ("P", "PA") else image)[..., :3]
 
 
 def _stored_samples(values: np.ndarray, opened: _Opened) -> np.ndarray:

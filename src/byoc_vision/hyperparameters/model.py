@@ -29,6 +29,7 @@ from byoc_vision.hyperparameters.fields import (
     HealthAction,
     HealthThresholds,
     IgnoredValue,
+    MaskColors,
     PrecisionName,
     Resize,
     Seed,
@@ -59,6 +60,12 @@ class Hyperparameters(BaseModel):
     )
     ignore_index: IgnoredValue | None = field(
         None, "The mask value that no loss and no metric counts. By default 255 if masks have more than two values."
+    )
+    mask_colors: MaskColors = field(
+        "",
+        "The classes of masks in colours, as `background=#000000, car=#800000` or a JSON object. The class `ignore` "
+        "does not count. By default from files such as `labelmap.txt`; otherwise each colour in the masks is a class.",
+        "mask_colours",
     )
     trimap_border: Annotated[Literal["ignore", "class"], SPELT] = field(
         "ignore", "Whether the border in the Oxford pets' trimaps is ignored or a class of its own."
