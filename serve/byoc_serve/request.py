@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 from werkzeug.wsgi import get_content_length
 
+from byoc_serve.memory_budget import Claim
 from byoc_serve.request_body import read_body
 from byoc_serve.request_log import Record
 
@@ -31,6 +32,7 @@ class RequestContext:
     record: what the log and the metrics will say about it.
     options, response_format: what the client asks for; known once the headers are read.
     deadline: in seconds of `time.monotonic`; set once the body has arrived.
+    claim: the memory that it holds.
     """
 
     stream: IO[bytes]
@@ -45,6 +47,7 @@ class RequestContext:
     options: RequestOptions = field(init=False)
     response_format: ResponseFormat = field(init=False)
     deadline: float = field(init=False, default=math.inf)
+    claim: Claim = field(init=False, default_factory=Claim)
 
     @classmethod
     def from_environ(cls, environ: WSGIEnvironment, stream: IO[bytes]) -> RequestContext:
@@ -60,12 +63,15 @@ class RequestContext:
             Record.of(environ),
         )
 
-    def receive(self, max_bytes: int, timeout: float) -> bytes:
+    def receive(self, max_bytes: int, timeout: float, copies: int = 2) -> bytes:
         """The whole body; `timeout` seconds for the response count from its end.
 
-        Raises RequestError as `read_body` does.
+        copies: of a large body, that reading and parsing it make.
+        Raises RequestError as `read_body` does, and 503 if there is no memory for it.
         """
-        body = read_body(self.stream, self.content_length, max_bytes)
+        body = read_body(
+            self.stream, self.content_length, max_bytes, lambda size: self.claim.take_for_body(copies * size)
+        )
         self.deadline = time.monotonic() + timeout
         if self.connection is not None and _is_closed(self.connection):
             # This client ends its requests by closing its side of the connection, and may still listen.

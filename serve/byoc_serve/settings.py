@@ -49,6 +49,14 @@ class Settings(BaseModel):
         le=4096,
         description="The largest image, in megapixels; larger ones get 413.",
     )
+    memory_budget_mb: int = Field(
+        0,
+        alias="MEMORY_BUDGET_MB",
+        ge=0,
+        le=2**24,
+        description="Memory that all requests of a process may take together, in MB; others wait or get 503. 0: the "
+        "container's free memory.",
+    )
     batch_size: int = Field(
         8, alias="BATCH_SIZE", ge=1, le=1024, description="The most images that go through the model together."
     )
