@@ -71,6 +71,7 @@ def assert_trained_on_spot_instances(job: dict[str, Any]) -> None:
     """With checkpoints, and time to wait for instances."""
     assert job["EnableManagedSpotTraining"] is True
     assert job["StoppingCondition"] == {"MaxRuntimeInSeconds": 600, "MaxWaitTimeInSeconds": 1200}
+    assert job["Environment"] == {"BYOC_MAX_RUNTIME_SECONDS": "600"}
     assert job["CheckpointConfig"]["S3Uri"].startswith(f"s3://{BUCKET}/byoc-vision-")
     assert job["CheckpointConfig"]["S3Uri"].endswith("/checkpoints/")
     assert job["HyperParameters"] == {"task": "classification", "epochs": "3"}
@@ -123,6 +124,7 @@ def test_a_search_is_what_describe_says(
     assert "CheckpointConfig" not in definition, "one job would go on from another's"
     assert definition["EnableManagedSpotTraining"] is False
     assert definition["StoppingCondition"] == {"MaxRuntimeInSeconds": 3600}
+    assert definition["Environment"] == {"BYOC_MAX_RUNTIME_SECONDS": "3600"}
     assert len(search["HyperParameterTuningJobName"]) <= 32
     assert f"best job: {search['HyperParameterTuningJobName']}-001" in capsys.readouterr().out
     assert aws.resources() == []

@@ -14,13 +14,13 @@ from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from byoc_vision.data.decoding import read_content, read_image
 from byoc_vision.data.fileformat import is_lossy
 from byoc_vision.data.samples import ImageSource, Sample
 from byoc_vision.data.targets import read_mask_values, size_problem
 from byoc_vision.errors import DataError
+from byoc_vision.progress import Progress
 from byoc_vision.system.machine import available_cores
 
 DIGEST_BYTES = 16
@@ -200,7 +200,7 @@ def scan_samples(
     threads = workers or available_cores()
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="preflight") as pool,
-        tqdm(total=total, desc="checking images", unit="", disable=None, leave=False) as progress,
+        Progress("checking", total) as progress,
     ):
         for split, samples in splits.items():
             in_time = takewhile(lambda _: time.monotonic() < deadline, samples)
