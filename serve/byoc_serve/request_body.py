@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from typing import IO
 
 from gunicorn.http.errors import ParseException
@@ -14,13 +15,18 @@ _PIECE = 2**16
 _DRAIN_SECONDS = 5.0
 
 
-def read_body(stream: IO[bytes], declared: int | None, limit: int) -> bytes:
+def read_body(stream: IO[bytes], declared: int | None, limit: int, encoding: str | None = None) -> bytes:
     """The whole body.
 
     declared: its Content-Length, or None if it comes in chunks of unknown number.
-    limit: in bytes; more are not kept.
-    Raises RequestError: 413 above the limit, 400 if it is empty or ends early, 408 if it stops arriving.
+    limit: in bytes, as it is sent and as it is decoded; more are not kept.
+    encoding: its Content-Encoding; gzip is decoded.
+    Raises RequestError: 413 above the limit, 400 if it is empty, damaged or ends early, 408 if it stops arriving, 415
+    for another encoding.
     """
+    coding = (encoding or "identity").strip().lower()
+    if coding not in ("identity", "gzip", "x-gzip"):
+        raise RequestError(415, f"Content-Encoding: {coding[:100]} is not supported; send the body as it is, or gzip")
     if declared is not None and declared > limit:
         raise _too_large(limit)
     body = _read(stream, limit + 1 if declared is None else declared)
@@ -30,7 +36,23 @@ def read_body(stream: IO[bytes], declared: int | None, limit: int) -> bytes:
         raise RequestError(400, f"the request ended after {len(body):,} of the {declared:,} bytes it declared")
     if not body:
         raise RequestError(400, "the request has no body; send an image")
-    return body
+    return body if coding == "identity" else _decompressed(body, limit)
+
+
+def _decompressed(body: bytes, limit: int) -> bytes:
+    """The content of a gzip file of one member. Never takes much more memory than `limit`."""
+    decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        content = decoder.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise RequestError(400, f"the request's body is not gzip, as its Content-Encoding says: {error}") from error
+    if len(content) > limit:
+        raise _too_large(limit)
+    if not decoder.eof or decoder.unused_data:
+        raise RequestError(400, "the request's body is not one whole gzip file, as its Content-Encoding says")
+    if not content:
+        raise RequestError(400, "the request has no body; send an image")
+    return content
 
 
 def drain(stream: IO[bytes]) -> None:

@@ -151,7 +151,9 @@ def test_a_step_that_fails_leaves_nothing(
     assert "deleted folder s3://" in said
 
 
-def test_what_is_kept_is_deleted_later(launch: Callable[..., None], aws: Aws, model: str, tmp_path: Path) -> None:
+def test_what_is_kept_is_deleted_later(
+    launch: Callable[..., None], aws: Aws, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     launch("deploy", "--yes", "--keep", model=model)
     kept = aws.resources()
     assert [entry.split()[0] for entry in kept[:3]] == ["EndpointName", "EndpointConfigName", "ModelName"]
@@ -161,7 +163,10 @@ def test_what_is_kept_is_deleted_later(launch: Callable[..., None], aws: Aws, mo
     ]
     launch("delete")
     assert aws.resources() == [model], "it was there before"
+    said = capsys.readouterr().out
+    assert re.search(r"deleted all \d+ resources that .*/created-\*\.json listed", said)
     launch("delete")  # again: nothing is there, and nothing is wrong
+    assert "nothing to delete: " in capsys.readouterr().out
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # of the request that Ctrl-C interrupts
