@@ -26,7 +26,7 @@ ERRORS = {
     408: "The body stopped arriving.",
     413: "The body is over {max_body:,} bytes, an image over {max_pixels:,} pixels, or there are more than "
     "{queue_length} images.",
-    415: "The `Content-Type` is not supported.",
+    415: "The `Content-Type` or the `Content-Encoding` is not supported.",
     500: "An internal error, or a model that cannot be served.",
     503: "The model is being loaded, {queue_length} images are waiting already, or the server is stopping.",
     504: "The model had no time for this within {request_timeout} s.",

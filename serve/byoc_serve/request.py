@@ -27,7 +27,7 @@ class RequestContext:
     """What travels with a request through all of its steps; each step adds what the next ones need.
 
     stream: its body. content_length: in bytes, as declared; None if it comes in chunks of unknown number.
-    content_type, accept, query, attributes, target_model: as its headers and its URL have them.
+    content_type, content_encoding, accept, query, attributes, target_model: as its headers and its URL have them.
     connection: None if the server does not show it.
     record: what the log and the metrics will say about it.
     options, response_format: what the client asks for; known once the headers are read.
@@ -38,6 +38,7 @@ class RequestContext:
     stream: IO[bytes]
     content_length: int | None = None
     content_type: str | None = None
+    content_encoding: str | None = None
     accept: str | None = None
     query: str = ""
     attributes: str | None = None
@@ -55,6 +56,7 @@ class RequestContext:
             stream,
             get_content_length(environ),
             environ.get("CONTENT_TYPE"),
+            environ.get("HTTP_CONTENT_ENCODING"),
             environ.get("HTTP_ACCEPT"),
             environ.get("QUERY_STRING", ""),
             environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"),
@@ -70,7 +72,11 @@ class RequestContext:
         Raises RequestError as `read_body` does, and 503 if there is no memory for it.
         """
         body = read_body(
-            self.stream, self.content_length, max_bytes, lambda size: self.claim.take_for_body(copies * size)
+            self.stream,
+            self.content_length,
+            max_bytes,
+            self.content_encoding,
+            lambda size: self.claim.take_for_body(copies * size),
         )
         self.deadline = time.monotonic() + timeout
         if self.connection is not None and _is_closed(self.connection):

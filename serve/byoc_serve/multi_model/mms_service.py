@@ -115,6 +115,7 @@ def _request(data: dict[str, bytes], headers: dict[str, str]) -> RequestContext:
         io.BytesIO(data["body"]),
         len(data["body"]),
         headers.get("content-type"),
+        headers.get("content-encoding"),
         headers.get("accept"),
         attributes=headers.get(CUSTOM_ATTRIBUTES.lower()),
     )

@@ -120,8 +120,8 @@ class Hyperparameters(BaseModel):
     )
     pretrained: bool | Annotated[Literal["auto"], SPELT] = field(
         "auto",
-        "Start from pretrained weights. `auto`: if a `pretrained` channel or the Docker image has them; `true`: also "
-        "download them from the hub, and fail if there are none.",
+        "Start from pretrained weights: of a `pretrained` channel, of the Docker image, or from the model hub. `auto`: "
+        "a warning if there are none; `true`: an error.",
         "use_pretrained_model",
     )
     hidden_units: Units = field(

@@ -213,7 +213,7 @@ class Run(_Part):
     """What ran, on what hardware, and how to run it again.
 
     hyperparameters: all of them; given: the names of those that were set.
-    versions: of Python and of the main packages. hardware: as in the log.
+    versions: of Python and of the main packages. hardware: as in the log. weights: that the training began with.
     """
 
     hyperparameters: dict[str, Any]
@@ -227,6 +227,7 @@ class Run(_Part):
     seed: int = 0
     revision: str | None = None
     model: str = ""
+    weights: str = ""
     parameters: int = 0
     command: str = ""
 

@@ -83,6 +83,7 @@ class Checkpointer:
         self._held: dict[str, Any] | None = None
         self._best: dict[str, Any] | None = None  # not written yet
         self._best_number: int | None = None
+        self._peeked: dict[str, Any] | None = None
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[int | None] | None = None
 
@@ -103,7 +104,8 @@ class Checkpointer:
         Raises:
             InputError: names the differences if it is of another model, other classes, other data or another format.
         """
-        content = self.newest() if training.hyperparameters.resume != "never" else None
+        content = self.peek() if training.hyperparameters.resume != "never" else None
+        self._peeked = None
         if content is None:
             return False
         check_compatible(content, training.config)
@@ -118,6 +120,12 @@ class Checkpointer:
         if change.validation:
             training.measure_best_again()
         return True
+
+    def peek(self) -> dict[str, Any] | None:
+        """What `load` is going to load, in every process."""
+        if self._peeked is None:
+            self._peeked = self.newest()
+        return self._peeked
 
     def newest(self) -> dict[str, Any] | None:
         """The newest whole checkpoint, in every process."""

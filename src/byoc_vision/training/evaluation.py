@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from byoc_vision import __version__
 from byoc_vision.artifact import ModelConfig
@@ -30,6 +31,7 @@ from byoc_vision.inference.engines.base import EnginePrecision, Logits
 from byoc_vision.inference.predictor import Predictor, Prepared
 from byoc_vision.models.build import build_model
 from byoc_vision.preprocess import IGNORED
+from byoc_vision.progress import Progress
 from byoc_vision.report.record import Evaluation, Record, Run, write_record
 from byoc_vision.system.gpus import find_gpus
 from byoc_vision.system.machine import available_cores
@@ -145,7 +147,11 @@ def evaluate(
     device = torch.device(predictor.device)
     counts = torch.zeros(2, dtype=torch.float64, device=device)  # images, unreadable images
     losses = torch.zeros(2, loss.terms if loss else 0, dtype=torch.float64, device=device)  # sums and totals
-    with ThreadPoolExecutor(min(MOST_THREADS, max(1, available_cores() // processes_per_host()))) as threads:
+    total = len(batches.sampler) if isinstance(batches, DataLoader) else None  # type: ignore[arg-type]
+    with (
+        ThreadPoolExecutor(min(MOST_THREADS, max(1, available_cores() // processes_per_host()))) as threads,
+        Progress("evaluating", total, enabled=world.is_main) as progress,
+    ):
         # A mask at a photograph's size takes milliseconds outside of Python; a label takes less than a thread does.
         each = threads.map if predictor.config.task == "segmentation" else map
         for batch in batches:
@@ -161,6 +167,7 @@ def evaluate(
             prepared = list(map(Prepared, inputs, batch.heights, batch.widths))
             answered = each(partial(_answered, predictor), logits, prepared, batch.targets)
             metrics.update(answered if collector is None else _collected(collector, batch, prepared, answered))
+            progress.update(len(batch.targets))
             if stopping and stopping():
                 break
     if stopping and any_process(stopping(), world, device):

@@ -14,7 +14,6 @@ from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from byoc_vision.data.decoding import orientation_of, read_content, read_image
 from byoc_vision.data.fileformat import is_lossy
@@ -22,6 +21,7 @@ from byoc_vision.data.mask_colours import MOST_COLOURS, count_colours
 from byoc_vision.data.samples import DrawnMask, MaskSource, Sample
 from byoc_vision.data.targets import read_mask_pixels, size_problem
 from byoc_vision.errors import DataError
+from byoc_vision.progress import Progress
 from byoc_vision.system.machine import available_cores
 
 DIGEST_BYTES = 16
@@ -226,7 +226,7 @@ def scan_samples(
     threads = workers or available_cores()
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="preflight") as pool,
-        tqdm(total=total, desc="checking images", unit="", disable=None, leave=False) as progress,
+        Progress("checking", total) as progress,
     ):
         for split, samples in splits.items():
             in_time = takewhile(lambda _: time.monotonic() < deadline, samples)
