@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import BoundedSemaphore
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,19 +16,13 @@ from byoc_serve.request_decoding import Limits, Payload, choose_decoder, is_json
 from byoc_serve.request_options import check_options, read_options
 from byoc_serve.response_encoding import MAX_OVERLAY_PIXELS, Encoder, check_count
 from byoc_serve.response_format import TEXTS, ResponseFormat, choose_format
+from byoc_serve.service import EncodedResponse
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import RequestError, ResourceError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.predictor import Predictor, Prepared
 from byoc_vision.system.machine import available_cores
-
-
-class EncodedResponse(NamedTuple):
-    """The body of a response and its media type."""
-
-    body: bytes
-    media_type: str
 
 
 class ModelService:

@@ -19,7 +19,7 @@ from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
 
 if TYPE_CHECKING:
-    from byoc_serve.model_service import EncodedResponse
+    from byoc_serve.service import EncodedResponse
 
 CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 RETRY_AFTER = "1"  # seconds
@@ -36,11 +36,11 @@ def invoke(predict: Predict) -> Response:
     context = RequestContext.from_environ(request.environ, get_input_stream(request.environ))
     try:
         check_attributes(context)
-        body, media_type = predict(context)
+        predicted = predict(context)
     except RequestError:
         drain(context.stream)
         raise
-    response = Response(body, content_type=media_type)
+    response = Response(predicted.body, predicted.status, predicted.headers, content_type=predicted.media_type)
     if context.attributes is not None:
         response.headers[CUSTOM_ATTRIBUTES] = context.attributes
     return response
