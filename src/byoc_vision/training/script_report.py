@@ -23,7 +23,7 @@ _LOSSES, _TRAIN, _EVAL = "losses", "TRAIN", "EVAL"
 _MODES = {_TRAIN: "training", _EVAL: "validation", "PREDICT": "prediction", "GLOBAL": "all modes"}
 # The rules' own remedies are hyperparameters of this image's training.
 _RULES: dict[type[Rule[EpochFacts]], str] = {
-    LossNotDecreasing: "try a learning rate ten times lower, then ten times higher; check that labels belong to their images",
+    LossNotDecreasing: "try a learning rate ten times lower, then ten times higher; check that the labels are right",
     Overfit: "use more images, augmentation, a smaller model or weight decay; keep the weights of the best epoch",
     Overtraining: "stop training when the validation loss rises, and keep the weights of the epoch with the lowest one",
 }
