@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import BoundedSemaphore
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from byoc_serve.request_decoding import Limits, Payload, Undecoded, choose_decod
 from byoc_serve.request_options import check_options, read_options
 from byoc_serve.response_encoding import MAX_OVERLAY_PIXELS, Encoder, check_count
 from byoc_serve.response_format import TEXTS, ResponseFormat, choose_format
+from byoc_serve.service import EncodedResponse
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import RequestError, ResourceError
@@ -27,13 +27,6 @@ from byoc_vision.system.machine import available_cores
 
 # Of a large body: as it is read, and of JSON its text, the base64 in it, and the image.
 _COPIES, _JSON_COPIES = 2, 5
-
-
-class EncodedResponse(NamedTuple):
-    """The body of a response and its media type."""
-
-    body: bytes
-    media_type: str
 
 
 class ModelService:

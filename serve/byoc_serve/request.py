@@ -6,8 +6,9 @@ import math
 import select
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from werkzeug.wsgi import get_content_length
 
@@ -30,6 +31,7 @@ class RequestContext:
     content_type, content_encoding, accept, query, attributes, target_model: as its headers and its URL have them.
     connection: None if the server does not show it.
     record: what the log and the metrics will say about it.
+    environ: the request as WSGI has it.
     options, response_format: what the client asks for; known once the headers are read.
     deadline: in seconds of `time.monotonic`; set once the body has arrived.
     claim: the memory that it holds.
@@ -45,6 +47,7 @@ class RequestContext:
     target_model: str | None = None
     connection: socket.socket | None = None
     record: Record = field(default_factory=lambda: Record(id=""))
+    environ: Mapping[str, Any] = field(default_factory=dict)
     options: RequestOptions = field(init=False)
     response_format: ResponseFormat = field(init=False)
     deadline: float = field(init=False, default=math.inf)
@@ -63,7 +66,18 @@ class RequestContext:
             environ.get("HTTP_X_AMZN_SAGEMAKER_TARGET_MODEL"),
             environ.get("gunicorn.socket"),
             Record.of(environ),
+            environ,
         )
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """All headers by their usual names, `Content-Type`."""
+        names = {"CONTENT_TYPE": "Content-Type", "CONTENT_LENGTH": "Content-Length"}
+        found = {names[key]: str(value) for key, value in self.environ.items() if key in names}
+        for key, value in self.environ.items():
+            if key.startswith("HTTP_"):
+                found[key.removeprefix("HTTP_").replace("_", "-").title()] = str(value)
+        return found
 
     def receive(self, max_bytes: int, timeout: float, copies: int = 2) -> bytes:
         """The whole body; `timeout` seconds for the response count from its end.

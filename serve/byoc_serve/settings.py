@@ -23,6 +23,9 @@ SPARE_THREADS = 16  # besides those that wait for the model: for bodies that arr
 TRANSFORM_MEGABYTES = 100  # the most that payload × concurrency of a batch transform may be
 TRANSFORM_PAYLOAD_MB = 25
 
+# Names of SageMaker's toolkits, which count if our own is absent.
+SYNONYMS = {"SERVER_WORKERS": "SAGEMAKER_MODEL_SERVER_WORKERS", "REQUEST_TIMEOUT": "SAGEMAKER_MODEL_SERVER_TIMEOUT"}
+
 LogFormat = Annotated[Literal["text", "json"], BeforeValidator(str.lower)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)]
 BatchStrategy = Literal["SINGLE_RECORD", "MULTI_RECORD"]
@@ -75,14 +78,19 @@ class Settings(BaseModel):
         alias="REQUEST_TIMEOUT",
         ge=1,
         le=3600,
-        description="Seconds until a waiting request gets 504.",
+        description="Seconds until a waiting request gets 504; also `SAGEMAKER_MODEL_SERVER_TIMEOUT`.",
     )
     workers: int = Field(
         0,
         alias="SERVER_WORKERS",
         ge=0,
         le=64,
-        description="Processes, each with its own model; 0: one per GPU, or 1.",
+        description="Processes, each with its own model; 0: one per GPU, or 1. Also `SAGEMAKER_MODEL_SERVER_WORKERS`.",
+    )
+    default_accept: str = Field(
+        "application/json",
+        alias="SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",
+        description="What a script of your own returns to clients that state no preference.",
     )
     engine: Annotated[EngineName, BeforeValidator(str.lower)] = Field(
         "auto",
@@ -147,7 +155,7 @@ class Settings(BaseModel):
 
         Raises InputError, which names every invalid variable.
         """
-        given = {name: environment.get(name, "").strip() for name in _fields_by_variable()}
+        given = {name: _given(name, environment) for name in _fields_by_variable()}
         chosen = {"ML_ROOT": root, "SAGEMAKER_BIND_TO_PORT": port}
         values = {name: text for name, text in given.items() if text}
         try:
@@ -213,6 +221,10 @@ def variables_table() -> str:
     """Every variable, as a Markdown table."""
     rows = [f"| `{name}` | {default} | {meaning} |" for name, default, meaning in variables()]
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
+
+
+def _given(name: str, environment: Mapping[str, str]) -> str:
+    return (environment.get(name) or environment.get(SYNONYMS.get(name, "")) or "").strip()
 
 
 def _shown(default: object) -> str:

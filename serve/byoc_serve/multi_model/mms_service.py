@@ -92,7 +92,7 @@ class Service:
             request = _request(data, headers)
             check_attributes(request)
             try:
-                body, media_type = model.predict(request)
+                body, media_type, *_ = model.predict(request)
             finally:
                 request.claim.release()
         except RequestError as error:

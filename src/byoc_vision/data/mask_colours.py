@@ -58,12 +58,13 @@ def labels_of_colours(stored: np.ndarray, mask: MaskSource, colour_map: ColourMa
     Raises DataError that names the colours which the map does not have.
     """
     codes = colour_codes(stored) if stored.ndim == 3 else stored.astype(np.int32) * _GREY
-    labels = _table(colour_map)[codes]
+    labels: np.ndarray = _table(colour_map)[codes]
     unknown = labels == _UNKNOWN
     if not unknown.any():
         return labels
     if stored.ndim == 2 and int(stored.max()) < len(colour_map.rows):
-        return np.array(colour_map.rows, np.uint8)[stored]
+        rows: np.ndarray = np.array(colour_map.rows, np.uint8)[stored]
+        return rows
     found, counts = np.unique(codes[unknown], return_counts=True)
     most = found[np.argsort(counts)[::-1]][:_SHOWN]
     shown = ", ".join(to_hex(int(colour)) for colour in most) + (", …" if len(found) > _SHOWN else "")

@@ -140,7 +140,8 @@ def _crossings(u: np.ndarray, v: np.ndarray, height: int, width: int) -> np.ndar
     y = (np.minimum(v[at], v[at - 1]) + 0.5) / _SCALE - 0.5
     is_column = (np.floor(x) == x) & (x >= 0) & (x <= width - 1)
     rows = np.ceil(np.clip(y[is_column], 0, height)).astype(np.int64)
-    return x[is_column].astype(np.int64) * height + rows
+    places: np.ndarray = x[is_column].astype(np.int64) * height + rows
+    return places
 
 
 def _draw_runs(canvas: np.ndarray, shape: dict[str, Any], value: int, height: int, width: int) -> None:

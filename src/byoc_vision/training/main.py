@@ -46,9 +46,13 @@ def run(paths: MlPaths, data: Path | None, given: Mapping[str, str]) -> int:
     raw = {**({} if data else hp.read_raw(paths.hyperparameters)), **given}
     program = script_mode.requested_program(raw, os.environ)
     if program and not data:
-        toolkit = script_mode.toolkit_command(program, str(paths.root))
+        script_mode.check_toolkit(program)
         logger.info("Script mode: %s runs through sagemaker-training", program)
-        script_mode.run_toolkit(toolkit)
+        if script_mode.has_module(os.environ):
+            script_mode.run_toolkit()
+        from byoc_vision.training.script_job import run_job
+
+        return run_job(paths, program, raw)
     hyperparameters = hp.parse(raw)
     if data:
         job = local_job(paths, data)
