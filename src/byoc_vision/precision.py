@@ -78,6 +78,14 @@ def allow_tf32() -> None:
     torch.backends.cuda.matmul.fp32_precision = "tf32"
 
 
+def time_convolutions() -> None:
+    """Let cuDNN time its algorithms for each new shape of a batch, and take the fastest one from then on.
+
+    It pays if batches have few shapes, as in training. Call it once per process.
+    """
+    torch.backends.cudnn.benchmark = True
+
+
 def _best_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return dtype_of_capability(torch.cuda.get_device_capability(device))
