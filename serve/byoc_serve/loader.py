@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 from byoc_serve.multi_model.memory import bytes_needed, check_container, check_room, free_on_gpu
 from byoc_serve.readiness import Readiness, State
 from byoc_serve.settings import Settings
-from byoc_vision.errors import RequestError, UserError
+from byoc_vision.errors import RequestError, ResourceError, UserError
 from byoc_vision.system.machine import available_cores, visible_gpus
+from byoc_vision.system.memory import is_out_of_memory
 
 if TYPE_CHECKING:  # importing it imports torch, which takes seconds
     from byoc_serve.batcher import Observer
     from byoc_serve.model_service import ModelService
     from byoc_vision.artifact import ModelConfig
+    from byoc_vision.inference.predictor import Predictor
 
 INTERNAL_ERROR_EXIT_CODE = 1
 
@@ -97,6 +99,10 @@ class Loader:
         except UserError as error:
             self._fail(str(error), error.exit_code)
         except Exception as error:  # reported here, where the model's thread ends
+            if is_out_of_memory(error):
+                reason = f"memory does not suffice for the model and batches of BATCH_SIZE images ({error})"
+                self._fail(f"{reason}; use a smaller BATCH_SIZE or a larger instance", ResourceError.exit_code)
+                return
             logger.exception("internal error in loading or running the model")
             self._fail(f"{type(error).__name__}: {error}", INTERNAL_ERROR_EXIT_CODE)
 
@@ -136,7 +142,17 @@ def load_model(settings: Settings, worker: int, observer: Observer | None = None
     threads = max(1, available_cores() // max(1, settings.workers))
     streams = min(settings.batch_size, choose_streams(threads))
     predictor = Predictor.load(settings.model, device, settings.engine, threads, streams, settings.precision)
+    if settings.cuda_graphs and predictor.device.startswith("cuda"):
+        _record_graphs(predictor, settings.batch_size)
     return ModelService(predictor, settings, observer)
+
+
+def _record_graphs(predictor: Predictor, batch_size: int) -> None:
+    from byoc_vision.inference.engines.torch_engine import TorchEngine
+    from byoc_vision.inference.openvino_model import reference_image
+
+    assert isinstance(predictor.engine, TorchEngine), "on a GPU there is no other"
+    predictor.engine.record_graphs(reference_image(predictor.config.preprocess).repeat(batch_size, axis=0))
 
 
 def load_one_of_many(

@@ -56,6 +56,7 @@ from byoc_vision.training.metric_names import Objective
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Step
+from byoc_vision.training.torch_compile import compile_network
 from byoc_vision.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -138,6 +139,8 @@ def assemble(
     time_convolutions()
     precision = choose_precision(hyperparameters.precision, device)
     engine = TorchEngine(net, config, device, precision)
+    if hyperparameters.compile:
+        compile_network(engine.model, device)
     loss = build_loss(
         resolve_config.loss_name(hyperparameters, spec.task),
         config.activation,
