@@ -42,8 +42,9 @@ class ModelService:
             settings.batch_size, settings.queue_length, settings.batch_wait_ms / 1000, _shape, observer
         )
         self._limits = Limits(settings.queue_length, settings.max_lines)
-        # Decoding and encoding take a core and, for large images, much memory: at most one request per core.
-        cores = BoundedSemaphore(available_cores())
+        # Decoding and encoding take a core and, for large images, much memory: at most one request per core, and the
+        # machine's workers (one for each GPU) divide the cores.
+        cores = BoundedSemaphore(share_of_cores(available_cores(), settings.workers))
         self._budget = shared_budget(settings.memory_budget_mb, settings.workers)
         self._pipeline = Pipeline(predictor, self._batcher, cores)
 
@@ -121,6 +122,11 @@ class ModelService:
     def _forward(self, batch: list[Prepared]) -> Sequence[Logits]:
         with raise_fatal_errors():
             return list(self._predictor.forward(np.stack([item.pixels for item in batch])))
+
+
+def share_of_cores(cores: int, workers: int) -> int:
+    """How many of the machine's cores one of its workers may use at once."""
+    return max(1, cores // max(1, workers))
 
 
 def _for_overlays(payload: Payload, max_pixels: int) -> Iterator[Undecoded | RequestError]:

@@ -106,7 +106,13 @@ class Settings(BaseModel):
     allow_cpu_fallback: bool = Field(
         False,
         alias="ALLOW_CPU_FALLBACK",
-        description="`true` serves on the CPU if the GPU's driver is too old, instead of ending with an error.",
+        description="`true` serves on the CPU if the GPU cannot be used, instead of ending with an error.",
+    )
+    cuda_graphs: bool = Field(
+        False,
+        alias="CUDA_GRAPHS",
+        description="`true` records CUDA graphs for batches of 1, 2, 4 and 8 at load, for small networks on a GPU; "
+        "see docs/gpu.md.",
     )
     page: bool = Field(True, alias="PAGE", description="`0` disables the page at `/`.")
     log_level: LogLevel = Field("info", alias="LOG_LEVEL", description="`debug`, `info`, `warning` or `error`.")

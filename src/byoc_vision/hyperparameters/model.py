@@ -225,6 +225,11 @@ class Hyperparameters(BaseModel):
     auto_batch_size: bool = field(
         False, "Find the largest `batch_size` that fits into the GPU's memory. No effect on a CPU."
     )
+    compile: bool = field(
+        False,
+        "Compile the network with torch.compile. It takes minutes at the start, and a C compiler: an image built with "
+        "`COMPILER=1`.",
+    )
     scale_learning_rate: bool = field(
         False, "Multiply `learning_rate` by the number of processes and `accumulate_steps` (Goyal et al., 2017)."
     )
@@ -258,7 +263,7 @@ class Hyperparameters(BaseModel):
         "`weights`: start from the weights of another job's checkpoint at epoch 1.",
     )
     allow_cpu_fallback: bool = field(
-        False, "Train on the CPU if the GPU's driver is too old, instead of ending the job."
+        False, "Train on the CPU if the GPU cannot be used (an old driver, a broken GPU), instead of ending the job."
     )
     cache: Annotated[Literal["auto", "off", "memory", "disk"], SPELT] = field(
         "auto",

@@ -168,7 +168,7 @@ class Predictor:
         rule, height, width = self.config.preprocess, prepared.height, prepared.width
 
         def probabilities() -> np.ndarray:
-            return self._scores(on_cpu(_postprocess(logits).restore_planes(logits, rule, height, width)))
+            return self._scores(_postprocess(logits).restore_planes(logits, rule, height, width))
 
         labels = _postprocess(logits).label_pixels(logits, rule, height, width, threshold)
         return Segmentation(labels, self.config.classes, probabilities)

@@ -27,7 +27,7 @@ from byoc_vision.job import Job
 from byoc_vision.models.build import build_model, check_input_size
 from byoc_vision.models.parts import Encoder, encoder_of
 from byoc_vision.models.shapes import freeze_unused
-from byoc_vision.precision import allow_tf32, choose_device, choose_precision
+from byoc_vision.precision import allow_tf32, choose_device, choose_precision, time_convolutions
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.training import resolve_config
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
@@ -56,6 +56,7 @@ from byoc_vision.training.metric_names import Objective
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Step
+from byoc_vision.training.torch_compile import compile_network
 from byoc_vision.training.trainer import Trainer
 from byoc_vision.types import ModelSpec
 
@@ -74,7 +75,9 @@ def build_trainer(job: Job, hyperparameters: Hyperparameters, world: World, sign
     weights = class_weights(hyperparameters, checked.dataset, checked.report.classes, checked.report.checked["train"])
     seed_everything(hyperparameters.seed)
     hyperparameters = with_model_of_channel(hyperparameters, job, checked.dataset.task)
-    hyperparameters = with_fitting_batch_size(hyperparameters, checked.dataset, world)
+    hyperparameters = with_fitting_batch_size(
+        hyperparameters, checked.dataset, world, class_weights=weights, checkpointer=checkpointer
+    )
     trainer = assemble(
         job,
         hyperparameters,
@@ -136,8 +139,11 @@ def assemble(
     if hyperparameters.sync_batch_norm:
         net = synchronised(net, device, world)
     allow_tf32()
+    time_convolutions()
     precision = choose_precision(hyperparameters.precision, device)
     engine = TorchEngine(net, config, device, precision)
+    if hyperparameters.compile:
+        compile_network(engine.model, device)
     loss = build_loss(
         resolve_config.loss_name(hyperparameters, spec.task),
         config.activation,
@@ -166,9 +172,12 @@ def assemble(
     )
     # The step, and what follows it
     encoder = learning_encoder(net, hyperparameters)
-    optimizer = optimizer_for(net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world))
+    scaler = precision.scaler()
+    optimizer = optimizer_for(
+        net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world), scaled=scaler.is_enabled()
+    )
     schedule = schedule_for(optimizer, layout.steps_per_epoch, hyperparameters)
-    model, scaler = wrap_ddp(engine.model, world), precision.scaler()
+    model = wrap_ddp(engine.model, world)
     parts = Parts(config, net, unwrap(model), optimizer, precision, scaler, device, loader, layout, history, cache)
     metadata = run_metadata(
         job, hyperparameters, given, samples, objective, config, net, device, precision, world, weights
@@ -277,8 +286,14 @@ def highest_learning_rate(hyperparameters: Hyperparameters, world: World) -> flo
 
 
 def optimizer_for(
-    net: nn.Module, encoder: Encoder | None, hyperparameters: Hyperparameters, learning_rate: float
+    net: nn.Module,
+    encoder: Encoder | None,
+    hyperparameters: Hyperparameters,
+    learning_rate: float,
+    *,
+    scaled: bool = False,
 ) -> Optimizer:
+    """scaled: whether float16's gradients are; see `build_optimizer`."""
     return build_optimizer(
         hyperparameters.optimizer,
         net,
@@ -290,6 +305,7 @@ def optimizer_for(
         alpha=hyperparameters.rmsprop_alpha,
         encoder=encoder.parameters if encoder else (),
         encoder_lr_factor=hyperparameters.encoder_lr_factor,
+        scaled=scaled,
     )
 
 

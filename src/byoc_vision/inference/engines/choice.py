@@ -30,8 +30,8 @@ def load_engine(
     engine: auto is PyTorch on a GPU. On a CPU it is OpenVINO, if the artifact holds what it reads and its answers are
     PyTorch's; otherwise PyTorch, in float32 unless another precision is named.
     streams: how many images OpenVINO computes apart.
-    precision: auto on a CPU is the fastest that `choose_fastest` finds, on a GPU see `choose_precision`. Of OpenVINO
-    only if its answers are PyTorch's in float32; float32 otherwise.
+    precision: auto on a CPU is the fastest that `choose_fastest` finds, on a GPU see `choose_precision`. Another than
+    float32 is used only if its predictions are PyTorch's in float32; float32 otherwise.
     A damaged OpenVINO form beside good weights is not used, with a warning.
     Raises InputError for OpenVINO on a GPU, DataError if the weights are damaged or OpenVINO was asked for and its
     answers differ, and what `choose_device` raises.
@@ -57,7 +57,10 @@ def load_engine(
             precision = "float32"
     from byoc_vision.inference.engines.torch_engine import TorchEngine
 
-    return TorchEngine.load(folder, config, device, threads, precision)
+    torch_engine = TorchEngine.load(folder, config, device, threads, precision)
+    if torch_engine.precision.is_mixed:
+        torch_engine.settle_precision(openvino_model.reference_image(config.preprocess))
+    return torch_engine
 
 
 def _convert(
