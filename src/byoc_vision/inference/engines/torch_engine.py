@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError, InputError
-from byoc_vision.inference.engines.base import EnginePrecision, Logits
+from byoc_vision.inference.engines.base import Logits, TorchPrecision
 from byoc_vision.models.build import build_model, check_input_size
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.precision import Precision, choose_device, choose_precision
@@ -42,7 +42,7 @@ class TorchEngine:
         config: ModelConfig,
         device: str | None = None,
         threads: int | None = None,
-        precision: EnginePrecision = "auto",
+        precision: TorchPrecision = "auto",
     ) -> TorchEngine:
         """The engine of the artifact in `folder`. Call it in the same thread as `run`.
 
