@@ -174,7 +174,7 @@ def _share_machine(settings: Settings, worker: int) -> None:
 
 def _record_graphs(predictor: Predictor, batch_size: int) -> None:
     from byoc_vision.inference.engines.torch_engine import TorchEngine
-    from byoc_vision.inference.openvino_model import reference_image
+    from byoc_vision.inference.reference import reference_image
 
     assert isinstance(predictor.engine, TorchEngine), "on a GPU there is no other"
     predictor.engine.record_graphs(reference_image(predictor.config.preprocess).repeat(batch_size, axis=0))

@@ -100,8 +100,8 @@ class Settings(BaseModel):
     precision: Annotated[EnginePrecision, BeforeValidator(str.lower)] = Field(
         "auto",
         alias="PRECISION",
-        description="`auto`, `float32` or `bfloat16`: the precision of inference. `auto`: on a CPU the fastest, "
-        "which is measured at load; see docs/serving.md.",
+        description="`auto`, `float32`, `bfloat16` or `int8`: the precision of inference. `auto`: on a CPU the fastest "
+        "one, measured at load; see docs/serving.md.",
     )
     allow_cpu_fallback: bool = Field(
         False,

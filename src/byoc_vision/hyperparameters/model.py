@@ -274,6 +274,13 @@ class Hyperparameters(BaseModel):
     openvino: bool = field(
         True, "Also export the OpenVINO model, for endpoints on CPUs: this takes some seconds at the end."
     )
+    int8: bool | Annotated[Literal["auto"], SPELT] = field(
+        "auto",
+        "Also write the OpenVINO model in INT8, if its validation metrics are those of float32: the objective may fall "
+        "by `int8_tolerance`, a class's IoU or F1 by 0.02. `auto`: if there are enough validation images, and in up to "
+        "a tenth of the job's time; `true`: in any case, and fail before training if the model cannot be quantised.",
+    )
+    int8_tolerance: Fraction = field(0.005, "How much the objective may fall in INT8.")
     num_workers: Workers | None = field(
         None, "Processes that read images. By default chosen from cores and shared memory.", "workers"
     )
@@ -309,6 +316,10 @@ class Hyperparameters(BaseModel):
             raise PydanticCustomError(
                 "resize",
                 "resize: short_side crops images, so parts of a mask would be missing; use stretch or letterbox",
+            )
+        if self.int8 is True and not self.openvino:
+            raise PydanticCustomError(
+                "int8", "int8: the INT8 model is made of the OpenVINO model; set openvino=true, or int8=auto"
             )
         if self.freeze_epochs >= self.epochs and self.freeze_epochs:
             raise PydanticCustomError(

@@ -35,7 +35,7 @@ from byoc_vision.training.batch_layout import BatchLayout
 from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.callbacks.build import Parts, build_callbacks
 from byoc_vision.training.callbacks.run_record import run_metadata
-from byoc_vision.training.checkpoint import Checkpointer
+from byoc_vision.training.checkpoint import Checkpointer, kept_random_state
 from byoc_vision.training.class_weights import class_weights
 from byoc_vision.training.data_partition import DataPartition, find_data
 from byoc_vision.training.distributed import (
@@ -91,6 +91,11 @@ def build_trainer(job: Job, hyperparameters: Hyperparameters, world: World, sign
         started=started,
     )
     logger.info(describe(trainer))
+    if hyperparameters.int8 is True:
+        from byoc_vision.training.quantization import check_can_quantize
+
+        with kept_random_state():
+            on_rank0(world, lambda: check_can_quantize(trainer.net, trainer.config))
     return trainer
 
 

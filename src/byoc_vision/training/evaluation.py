@@ -59,6 +59,12 @@ class MetricSet(Protocol):
     def compute(self) -> Metrics: ...
 
 
+class PredictionSink(Protocol):
+    """Gets each prediction, such as a `Collector`."""
+
+    def add(self, sample_index: int, prepared: Prepared, image: ScoredPrediction) -> None: ...
+
+
 @dataclass(frozen=True)
 class Evaluator:
     """Measures a predictor on labelled images, as often as needed.
@@ -111,7 +117,7 @@ class Evaluator:
         self,
         batches: Iterable[EvaluationBatch],
         stopping: Callable[[], bool] | None = None,
-        collector: Collector | None = None,
+        collector: PredictionSink | None = None,
     ) -> Metrics:
         """The metrics, and the mean loss if there is one, over all processes' batches, the same in each process.
 
@@ -134,7 +140,7 @@ def evaluate(
     world: World,
     loss: Loss | None = None,
     stopping: Callable[[], bool] | None = None,
-    collector: Collector | None = None,
+    collector: PredictionSink | None = None,
 ) -> Metrics:
     """The metrics of the predictions at each image's own size; with a `loss` also its mean, at the model's size.
 
@@ -186,7 +192,7 @@ def _answered(predictor: Predictor, logits: Logits, prepared: Prepared, target: 
 
 
 def _collected(
-    collector: Collector, batch: EvaluationBatch, prepared: Sequence[Prepared], images: Iterable[ScoredPrediction]
+    collector: PredictionSink, batch: EvaluationBatch, prepared: Sequence[Prepared], images: Iterable[ScoredPrediction]
 ) -> Iterator[ScoredPrediction]:
     """The images one by one: a batch of large ones need not be in memory together."""
     for index, item, image in zip(batch.sample_indices, prepared, images, strict=True):

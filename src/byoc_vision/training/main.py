@@ -83,10 +83,13 @@ def run(paths: MlPaths, data: Path | None, given: Mapping[str, str]) -> int:
         distributed.process_group(world),
         explained(hyperparameters.batch_size),
     ):
-        build_trainer(local, hyperparameters, world, signals).train()
+        trainer = build_trainer(local, hyperparameters, world, signals)
+        trainer.train()
         if world.is_main:
-            if hyperparameters.openvino:
-                export_openvino(paths.model)
+            if hyperparameters.openvino and export_openvino(paths.model):
+                from byoc_vision.training.served_precisions import record_served
+
+                record_served(paths.model, paths.output_data, trainer)
             logger.info("The model is in %s, its metrics are in %s", paths.model, paths.output_data)
     return 0
 
