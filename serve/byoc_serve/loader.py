@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from byoc_serve.multi_model.memory import bytes_needed, check_container, check_room, free_on_gpu
+from byoc_serve.memory import bytes_needed, check_container, check_room, free_on_gpu
 from byoc_serve.readiness import Readiness, State
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError, ResourceError, UserError

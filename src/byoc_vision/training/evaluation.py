@@ -40,8 +40,8 @@ from byoc_vision.training.history import Metrics
 from byoc_vision.training.losses import Loss, divide
 from byoc_vision.training.metric_names import metrics_of
 from byoc_vision.training.predictions.collector import Collector
-from byoc_vision.training.predictions.scoring import ScoredPrediction, score
 from byoc_vision.training.predictions.writing import write_predictions
+from byoc_vision.training.scoring import ScoredPrediction, score
 from byoc_vision.training.signals import StopRequestedError
 from byoc_vision.types import ClassInfo
 
