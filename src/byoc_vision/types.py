@@ -59,7 +59,7 @@ class ModelSpec(BaseModel):
     architecture: `unet` (the classic one, if `encoder` is empty), a segmentation-models-pytorch
     architecture, `fcn_resnet50`, `fcn_resnet101`, or the name of a timm classifier.
     outputs: the number of logits per pixel or image; 1 if two classes share one sigmoid.
-    hidden_units, dropout_rate: the classifier's head.
+    hidden_units, dropout_rate: the classifier's head; dropout_rate None is the network's own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,4 +69,4 @@ class ModelSpec(BaseModel):
     encoder: str | None = None
     outputs: PositiveInt
     hidden_units: tuple[PositiveInt, ...] = ()
-    dropout_rate: float = 0.0
+    dropout_rate: float | None = None

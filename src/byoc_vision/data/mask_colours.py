@@ -58,7 +58,7 @@ def labels_of_colours(stored: np.ndarray, mask: MaskSource, colour_map: ColourMa
     Raises DataError that names the colours which the map does not have.
     """
     codes = colour_codes(stored) if stored.ndim == 3 else stored.astype(np.int32) * _GREY
-    labels = _table(colour_map)[codes]
+    labels: np.ndarray = _table(colour_map)[codes]
     unknown = labels == _UNKNOWN
     if not unknown.any():
         return labels

@@ -44,6 +44,7 @@ class ByteRange:
 ImageSource = Path | ByteRange
 
 OnBadSample = Literal["fail", "skip"]
+MaskOrientation = Literal["auto", "upright", "stored"]
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ class Sample:
     group: images of one group (a car, a patient) are never divided between training and validation.
     further_masks: of the same image, one for each object; then the target is their union: 255 where any is not 0.
     mask_labels: if each mask is of one class: the label of what none marks, then that of each mask where it is not 0.
+    mask_orientation: whether the mask lies over the upright image or over its stored pixels, before EXIF turns them.
     stratum: validation images are drawn evenly from each stratum; by default from each label.
     """
 
@@ -135,6 +137,7 @@ class Sample:
     mask_map: MaskMap | ColourMap | None = None
     further_masks: tuple[Path, ...] = ()
     mask_labels: tuple[int, ...] = ()
+    mask_orientation: MaskOrientation = "auto"
 
 
 @dataclass(frozen=True)
@@ -183,9 +186,12 @@ class DataOptions:
     seed: of that split.
     num_classes, num_training_samples: compared with what is found.
     ignore_index: the pixel value of masks that does not count, 0–255.
+    mask_orientation: as in `Sample`, of all samples.
     trimap_border: what the border in the Oxford pets' trimaps means.
     min_class_count: classes with fewer training images are left out; None: the default of the data format.
     multi_label: None detects it from the labels.
+    label_column, image_column: names of columns in CSV tables; several label columns with commas between them.
+    label_attribute: the attribute of augmented manifests that holds the labels or masks.
     on_bad_sample: whether an invalid sample ends the job or is left out.
     mask_colors: (name, 0xRRGGBB) of each class in masks in colours.
     checked_pictures: the number of images decoded before training; None: all, up to a limit.
@@ -199,10 +205,17 @@ class DataOptions:
     num_classes: int | None = None
     num_training_samples: int | None = None
     ignore_index: int | None = None
+    mask_orientation: MaskOrientation = "auto"
     trimap_border: Literal["ignore", "class"] = "ignore"
     min_class_count: int | None = None
     multi_label: bool | None = None
+    label_column: str | None = None
+    image_column: str | None = None
+    label_attribute: str | None = None
     on_bad_sample: OnBadSample = "fail"
     mask_colors: tuple[tuple[str, int], ...] = ()
     checked_pictures: int | None = None
     checking_budget: int | None = None
+
+
+NOTHING_SAID = DataOptions()

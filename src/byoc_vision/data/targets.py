@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from byoc_vision.data.decoding import Content, read_image, read_stored_mask
+from byoc_vision.data.decoding import Content, image_size, orientation_of, read_image, read_stored_mask, upright
 from byoc_vision.data.mask_colours import labels_of_colours
 from byoc_vision.data.samples import ColourMap, DrawnMask, MaskMap, MaskSource, Sample
 from byoc_vision.data.shapes import draw_mask
@@ -19,32 +19,44 @@ OBJECT = 255  # where a mask of any object is not 0
 _SHOWN_VALUES = 6
 
 
-def read_mask_values(sample: Sample, content: Content | None = None, size: tuple[int, int] | None = None) -> np.ndarray:
+def read_mask_values(
+    sample: Sample,
+    content: Content | None = None,
+    size: tuple[int, int] | None = None,
+    image: Content | None = None,
+) -> np.ndarray:
     """The labels in a sample's mask, uint8 [H, W]: drawn from its shapes, or translated by its map if it has one.
 
     content: of the mask's file, if it was read before. size: of the image, height and width, if it is known.
+    image: of the image's file, like which the mask is turned.
 
     Raises DataError as `read_mask` and `draw_mask` do, and if the mask stores a value or a colour that is not in its
     map.
     """
-    stored = read_mask_pixels(sample, content, size)
+    stored = read_mask_pixels(sample, content, size, image)
     if stored.ndim == 3:
         raise DataError(colours_unknown(sample))
     return stored
 
 
-def read_mask_pixels(sample: Sample, content: Content | None = None, size: tuple[int, int] | None = None) -> np.ndarray:
+def read_mask_pixels(
+    sample: Sample,
+    content: Content | None = None,
+    size: tuple[int, int] | None = None,
+    image: Content | None = None,
+) -> np.ndarray:
     """As `read_mask_values`; colours without a map are returned as such, uint8 RGB [H, W, 3]."""
     if sample.mask is None:
         raise ValueError(f"{sample.image} has no mask")
     if isinstance(sample.mask, DrawnMask):
-        return draw_mask(sample.mask, size or read_image(sample.image).shape[:2])
+        return _turned(draw_mask(sample.mask, size or read_image(sample.image).shape[:2]), sample, image)
     if isinstance(sample.mask_map, ColourMap):
         stored = read_stored_mask(content or sample.mask, as_colours=True)
-        return labels_of_colours(stored, sample.mask, sample.mask_map)
+        return _turned(labels_of_colours(stored, sample.mask, sample.mask_map), sample, image)
     stored = read_stored_mask(content or sample.mask)
     if sample.further_masks or sample.mask_labels:
         stored = _union(stored, sample)
+    stored = _turned(stored, sample, image)
     if sample.mask_map is None or stored.ndim == 3:
         return stored
     known = dict(sample.mask_map.values)
@@ -54,6 +66,24 @@ def read_mask_pixels(sample: Sample, content: Content | None = None, size: tuple
     table = np.zeros(256, np.uint8)
     table[list(known)] = list(known.values())
     return cv2.LUT(stored, table)
+
+
+def _turned(mask: np.ndarray, sample: Sample, image: Content | None) -> np.ndarray:
+    """A mask of the image's stored pixels, turned as EXIF turns the image; another mask as it is.
+
+    Whether it is one, the user says with `mask_orientation`, or its size tells, if width and height differ.
+    """
+    if image is None or sample.mask_orientation == "upright":
+        return mask
+    orientation = orientation_of(image)
+    if orientation == 1 or (sample.mask_orientation == "auto" and not _is_stored(mask, orientation, image)):
+        return mask
+    return upright(mask, orientation)
+
+
+def _is_stored(mask: np.ndarray, orientation: int, image: Content) -> bool:
+    height, width = mask.shape[:2]
+    return orientation >= 5 and height != width and image_size(image) == (width, height)
 
 
 def _union(first: np.ndarray, sample: Sample) -> np.ndarray:
@@ -81,7 +111,7 @@ def size_problem(sample: Sample, image: tuple[int, ...], mask: tuple[int, ...]) 
     """The message for a mask with another size than its image. image, mask: height and width in pixels."""
     text = f"{sample.mask} has {mask[1]} × {mask[0]} pixels, its image {sample.image.name} has {image[1]} × {image[0]}"
     if mask == image[::-1] and image[0] != image[1]:
-        return text + "; perhaps the image is rotated by its EXIF orientation: draw the mask over the upright image"
+        return text + "; perhaps one of the two was rotated: export both with the same orientation"
     return text + "; export both in the same size"
 
 

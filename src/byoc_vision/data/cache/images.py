@@ -117,11 +117,12 @@ def unpack(content: np.ndarray, source: DecodedImages, index: int) -> Preprocess
 
 
 def fingerprint(sample: Sample) -> int:
-    """64 bits that change with the sample's files: their paths, sizes and times, and the map of mask values."""
+    """64 bits that change with the sample's files: their paths, sizes and times, and what its mask's values mean."""
     state = (
         _file_state(sample.image),
         sample.mask and _file_state(sample.mask),
         sample.mask_map and sample.mask_map.values,
+        sample.mask_orientation,
         *(_file_state(mask) for mask in sample.further_masks),
         *sample.mask_labels,
     )
@@ -153,7 +154,7 @@ def cache_key(
     settings = {
         "format": FORMAT_VERSION,
         "decoders": [cv2.__version__, pillow_version],
-        "rule": preprocess.model_dump(include={"height", "width", "resize", "short_side"}),
+        "rule": preprocess.model_dump(include={"height", "width", "resize", "short_side", "per_axis"}),
         "values": [entry.value for entry in classes],
         "mask_values": sorted(mask_values),  # stored masks were checked for these values
         "splits": [len(samples) for samples in splits],

@@ -38,10 +38,10 @@ from byoc_vision.data.preflight.validation import (
     resolve_classes,
     skip_errors,
 )
-from byoc_vision.data.preflight.warnings import find_warnings
+from byoc_vision.data.preflight.warnings import find_warnings, warn_about_orientation
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
-from byoc_vision.errors import DataError, ResourceError, UserError, list_problems
-from byoc_vision.types import ClassInfo, Task
+from byoc_vision.errors import DataError, ResourceError, UserError
+from byoc_vision.types import Task
 
 logger = logging.getLogger(__name__)
 
@@ -214,23 +214,13 @@ def inspect(
         return inspect(given, whole, workers=workers, input_size=input_size, balanced=balanced)
     duplicates = _duplicates(dataset, seen, sizes)
     report = _report(used, dataset, seen, duplicates, errors, skip=skip, input_size=input_size)
-    warnings = [*warn_about_soft_masks(used), *find_warnings(report, dataset, options, balanced=balanced)]
+    warnings = [
+        *warn_about_soft_masks(used),
+        *warn_about_orientation(seen),
+        *find_warnings(report, dataset, options, balanced=balanced),
+    ]
     seconds = round(time.perf_counter() - started, 3)
     return CheckedDataset(used, replace(report, warnings=warnings, seconds=seconds))
-
-
-def check_labelled(samples: Sequence[Sample], classes: Sequence[ClassInfo], *, workers: int | None = None) -> None:
-    """Decode the images that a trained model is evaluated on, and their masks.
-
-    Mask values that are not classes of the model do not count in its metrics; a log line names them.
-    Raises DataError as `check` does.
-    """
-    seen = scan_samples({"test": samples}, workers)
-    if seen.all_invalid:
-        headline = f"{len(seen.all_invalid)} of {len(samples)} samples cannot be used:"
-        raise DataError(list_problems(headline, [bad.problem for bad in seen.all_invalid]))
-    if others := sorted(set(seen.mask_values().of()) - {entry.value for entry in classes}):
-        logger.warning("mask values that are not classes of the model are ignored: %s", ", ".join(map(str, others)))
 
 
 def _may_lack_classes(dataset: Dataset, found: Dataset, seen: ScanResult, options: DataOptions) -> bool:

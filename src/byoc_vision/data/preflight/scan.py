@@ -14,14 +14,14 @@ from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
-from byoc_vision.data.decoding import read_content, read_image
+from byoc_vision.data.decoding import orientation_of, read_content, read_image
 from byoc_vision.data.fileformat import is_lossy
 from byoc_vision.data.mask_colours import MOST_COLOURS, count_colours
 from byoc_vision.data.samples import DrawnMask, MaskSource, Sample
 from byoc_vision.data.targets import read_mask_pixels, size_problem
 from byoc_vision.errors import DataError
+from byoc_vision.progress import Progress
 from byoc_vision.system.machine import available_cores
 
 DIGEST_BYTES = 16
@@ -58,6 +58,7 @@ class SampleStats:
     mean, std: of each channel, float64 [3], 0–255.
     darkest, brightest: over all channels, 0–255. is_two_tone: the image has no other values than these two.
     has_lossy_mask: the mask's file is compressed with loss, so its values are not those that were drawn.
+    is_turned_unclearly: EXIF turns the image so that its size does not tell whether its mask must be turned, too.
     """
 
     sample: Sample
@@ -72,6 +73,7 @@ class SampleStats:
     is_grey: bool
     mask: MaskStats | None = None
     has_lossy_mask: bool = False
+    is_turned_unclearly: bool = False
 
 
 def digest(data: bytes) -> bytes:
@@ -86,7 +88,7 @@ def measure_sample(sample: Sample) -> SampleStats | InvalidSample:
         image = read_image(content)
         height, width = image.shape[:2]
         stored = None if sample.mask is None or isinstance(sample.mask, DrawnMask) else read_content(sample.mask)
-        mask = None if sample.mask is None else read_mask_pixels(sample, stored, (height, width))
+        mask = None if sample.mask is None else read_mask_pixels(sample, stored, (height, width), content)
         if mask is not None and mask.shape[:2] != (height, width):
             raise DataError(size_problem(sample, (height, width), mask.shape))
         mask_stats = None if mask is None else _mask_stats(mask) if mask.ndim == 2 else _colour_stats(sample, mask)
@@ -108,7 +110,12 @@ def measure_sample(sample: Sample) -> SampleStats | InvalidSample:
         _is_grey(probe, mean),
         mask_stats,
         stored is not None and is_lossy(stored.data),
+        mask is not None and sample.mask_orientation == "auto" and _is_unclear(orientation_of(content), height, width),
     )
+
+
+def _is_unclear(orientation: int, height: int, width: int) -> bool:
+    return orientation in (2, 3, 4) or (orientation >= 5 and height == width)
 
 
 def _is_grey(image: np.ndarray, mean: np.ndarray) -> bool:
@@ -219,7 +226,7 @@ def scan_samples(
     threads = workers or available_cores()
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="preflight") as pool,
-        tqdm(total=total, desc="checking images", unit="", disable=None, leave=False) as progress,
+        Progress("checking", total) as progress,
     ):
         for split, samples in splits.items():
             in_time = takewhile(lambda _: time.monotonic() < deadline, samples)

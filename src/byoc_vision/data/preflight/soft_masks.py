@@ -42,7 +42,7 @@ def find_soft_masks(dataset: Dataset, seen: ScanResult, options: DataOptions) ->
         return None  # grey levels without order: `infer_classes` judges them
     if centres is None:
         raise DataError(
-            f"{len(lossy)} of {len(masks)} training masks are saved with loss, such as {lossy[0].sample.mask}: they "
+            f"{len(lossy)} of {len(masks)} masks are saved with loss, such as {lossy[0].sample.mask}: they "
             f"hold {np.count_nonzero(pixels)} different values, which do not belong to two classes. Compression "
             f"changes the values of masks: {_REMEDY}"
         )
