@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/annotations.py [--output benchmarks/results/annotations.json] [--mb 500]
 
 All images of a tree are one file under many names (hard links). Each tree is listed and recognised in a process of its
-own, whose peak memory counts. `recognise_seconds` is what `find_dataset` takes beyond listing, `cpu_seconds` its processor time; for formats with a file
-for each image it includes reading these files.
+own, whose peak memory counts. `recognise_seconds` is what `find_dataset` takes beyond listing, `cpu_seconds` its
+processor time; for formats with a file for each image it includes reading these files.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.drawn import BOXES_ALONE, Shapes, annotation_files, drawn_dataset
+from byoc_vision.data.formats.drawn import BOXES_ALONE, Shapes, annotation_files, drawn_dataset, has_mask_files
 from byoc_vision.data.formats.lists import ImageIndex, report_problems
 from byoc_vision.data.mask_colours import MOST_COLOURS
 from byoc_vision.data.samples import DataOptions
@@ -81,7 +81,7 @@ class Coco:
     )
 
     def matches(self, inputs: Inputs) -> bool:
-        return bool(_files(inputs))
+        return not has_mask_files(inputs) and bool(_files(inputs))
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         listed: dict[str, list[Shapes]] = defaultdict(list)

@@ -17,7 +17,14 @@ import numpy as np
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import split_named
-from byoc_vision.data.formats.drawn import BOXES_ALONE, Shapes, annotation_files, drawn_dataset, labels_for
+from byoc_vision.data.formats.drawn import (
+    BOXES_ALONE,
+    Shapes,
+    annotation_files,
+    drawn_dataset,
+    has_mask_files,
+    labels_for,
+)
 from byoc_vision.data.formats.lists import ImageIndex, report_problems
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.data.shapes import polygon, runs_of
@@ -57,7 +64,7 @@ class CvatImages:
     example = "train/annotations.xml\ntrain/images/1.jpg, 2.jpg, …"
 
     def matches(self, inputs: Inputs) -> bool:
-        return any(_is_cvat(path) for path, _, _ in annotation_files(inputs, ".xml"))
+        return not has_mask_files(inputs) and any(_is_cvat(path) for path, _, _ in annotation_files(inputs, ".xml"))
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         listed: dict[str, list[Shapes]] = defaultdict(list)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import split_named
+from byoc_vision.data.formats.image_mask_pairs import has_inner_masks
 from byoc_vision.data.formats.lists import split_of_file
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.mask_colours import IGNORED, MOST_COLOURS
@@ -44,6 +45,11 @@ class Shapes(NamedTuple):
     size: tuple[int, int] | None = None
     is_relative: bool = False
     group: str | None = None
+
+
+def has_mask_files(inputs: Inputs) -> bool:
+    """Whether there are mask files, which are read rather than shapes beside them."""
+    return inputs.first.masks is not None or has_inner_masks(inputs.first.images)
 
 
 def drawn_dataset(

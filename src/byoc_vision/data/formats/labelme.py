@@ -17,7 +17,7 @@ import msgspec
 from byoc_vision.data.decoding import Content, read_mask
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import split_of_path
-from byoc_vision.data.formats.drawn import BOXES_ALONE, Shapes, drawn_dataset, labels_for
+from byoc_vision.data.formats.drawn import BOXES_ALONE, Shapes, drawn_dataset, has_mask_files, labels_for
 from byoc_vision.data.formats.lists import ImageIndex, read_lines, report_problems
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.formats.stems import composed
@@ -59,6 +59,8 @@ class LabelMe:
     example = "train/1.jpg, 1.json, 2.jpg, 2.json, …   or  train/images/1.jpg, …  train/labels/1.json, …"
 
     def matches(self, inputs: Inputs) -> bool:
+        if has_mask_files(inputs):
+            return False
         folder = inputs.first.images
         files = _json_files(folder)
         if not files or not _are_paired(files, folder):

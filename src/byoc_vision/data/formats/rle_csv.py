@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.carvana import car_of
-from byoc_vision.data.formats.drawn import Shapes, drawn_dataset
+from byoc_vision.data.formats.drawn import Shapes, drawn_dataset, has_mask_files
 from byoc_vision.data.formats.lists import ListFile, find_lists, read_text, report_problems
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.data.shapes import starts_and_lengths
@@ -56,7 +56,7 @@ class RunLengthCsv:
     )
 
     def matches(self, inputs: Inputs) -> bool:
-        return inputs.first.masks is None and bool(_files(inputs))
+        return not has_mask_files(inputs) and bool(_files(inputs))
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         listed: dict[str, list[Shapes]] = defaultdict(list)

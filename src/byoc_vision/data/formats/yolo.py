@@ -14,7 +14,7 @@ import msgspec
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import Split, split_of_path, unwrap_folder
-from byoc_vision.data.formats.drawn import BOXES_ALONE, Shapes, drawn_dataset
+from byoc_vision.data.formats.drawn import BOXES_ALONE, Shapes, drawn_dataset, has_mask_files
 from byoc_vision.data.formats.lists import read_lines, read_text, report_problems
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.samples import DataOptions
@@ -49,7 +49,7 @@ class YoloSegmentation:
     )
 
     def matches(self, inputs: Inputs) -> bool:
-        return inputs.first.masks is None and _has_labels(inputs.first)
+        return not has_mask_files(inputs) and _has_labels(inputs.first)
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         names = _names(inputs)
