@@ -68,7 +68,9 @@ def own_values(recipe: Recipe, space: SearchSpace) -> dict[str, float | int | st
     for found in space.ranges:
         if isinstance(found, Categorical):
             own[found.name] = found.values[0]
-        elif found.low <= (value := getattr(recipe.hyperparameters, found.name)) <= found.high:
+            continue
+        value = getattr(recipe.hyperparameters, found.name)
+        if value is not None and found.low <= value <= found.high:  # None: the network's own, as of dropout_rate
             own[found.name] = value
     return own
 
