@@ -2,8 +2,8 @@
 
     python3 tests/gpu/run.py [--wheels DIR] [--output FILE] [PYTEST ARGUMENTS]
 
-Takes this Python with its torch (2.11 or newer), torchvision and timm. Other packages come from the folder of wheels, or
-that of the variable WHEELS; benchmarks/gpu_wheels.txt lists them. FILE gets the results as JSON.
+Takes this Python with its torch (2.11 or newer), torchvision and timm. Other packages come from the folder of wheels
+(or the variable WHEELS); benchmarks/gpu_wheels.txt lists them. FILE gets the results as JSON.
 
 Status 0: all tests passed. 1: a test failed, crashed or was not finished. 2: packages are missing. 3: without a GPU the
 tests that need none passed; the others are listed.
