@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from byoc_serve.multi_model.memory import bytes_needed, check_container, check_room, free_on_gpu
+from byoc_serve.memory import bytes_needed, check_container, check_room, free_on_gpu
 from byoc_serve.readiness import Readiness, State
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError, ResourceError, UserError
@@ -19,7 +19,8 @@ from byoc_vision.system.memory import is_out_of_memory
 
 if TYPE_CHECKING:  # importing it imports torch, which takes seconds
     from byoc_serve.batcher import Observer
-    from byoc_serve.model_service import ModelService
+    from byoc_serve.scripts.source import Script
+    from byoc_serve.service import Service
     from byoc_vision.artifact import ModelConfig
     from byoc_vision.inference.predictor import Predictor
 
@@ -37,7 +38,7 @@ class Loader:
 
     def __init__(
         self,
-        source: Callable[[], ModelService],
+        source: Callable[[], Service],
         readiness: Readiness,
         worker: int = 0,
         on_failure: Callable[[], None] = lambda: None,
@@ -46,7 +47,7 @@ class Loader:
         self._readiness = readiness
         self._worker = worker
         self._on_failure = on_failure
-        self._model: ModelService | None = None
+        self._model: Service | None = None
         self._decided = Event()
         self._stopping = False
         self._thread = Thread(target=self._run, name="model", daemon=True)
@@ -59,7 +60,7 @@ class Loader:
         return self._readiness.ready
 
     @property
-    def model(self) -> ModelService:
+    def model(self) -> Service:
         """The model. Raises RequestError if it is not ready."""
         model = self._model
         if model is not None:
@@ -106,7 +107,7 @@ class Loader:
             logger.exception("internal error in loading or running the model")
             self._fail(f"{type(error).__name__}: {error}", INTERNAL_ERROR_EXIT_CODE)
 
-    def _load(self) -> ModelService:
+    def _load(self) -> Service:
         started = time.monotonic()
         model = self._source()
         model.warm_up()
@@ -125,7 +126,7 @@ class Loader:
         self._on_failure()
 
 
-def load_model(settings: Settings, worker: int, observer: Observer | None = None) -> ModelService:
+def load_model(settings: Settings, worker: int, observer: Observer | None = None) -> Service:
     """The single model of the settings, for one of the workers; to be called in the thread that will be its own.
 
     Raises DataError if it is missing or damaged, and ResourceError if the GPU cannot be used.
@@ -147,9 +148,33 @@ def load_model(settings: Settings, worker: int, observer: Observer | None = None
     return ModelService(predictor, settings, observer)
 
 
+def load_script(settings: Settings, script: Script, worker: int, observer: Observer | None = None) -> Service:
+    """The user's script, for one of the workers; to be called in the thread that will be its own.
+
+    Raises InputError, with the line of the script, if it cannot be loaded.
+    """
+    from byoc_serve.scripts.handlers import load_handlers
+    from byoc_serve.scripts.service import ScriptService
+
+    _use_one_opencv_thread()
+    _share_machine(settings, worker)
+    gpu = 0 if visible_gpus(os.environ) else None
+    return ScriptService(load_handlers(script, settings, gpu), settings, observer)
+
+
+def _share_machine(settings: Settings, worker: int) -> None:
+    """Let each of several workers see its own GPU and use its share of the cores, before its script imports torch."""
+    if settings.workers > 1:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // settings.workers)))
+    gpus = visible_gpus(os.environ)
+    if gpus > 1:
+        names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = names[worker % gpus].strip()
+
+
 def _record_graphs(predictor: Predictor, batch_size: int) -> None:
     from byoc_vision.inference.engines.torch_engine import TorchEngine
-    from byoc_vision.inference.openvino_model import reference_image
+    from byoc_vision.inference.reference import reference_image
 
     assert isinstance(predictor.engine, TorchEngine), "on a GPU there is no other"
     predictor.engine.record_graphs(reference_image(predictor.config.preprocess).repeat(batch_size, axis=0))
@@ -157,7 +182,7 @@ def _record_graphs(predictor: Predictor, batch_size: int) -> None:
 
 def load_one_of_many(
     folder: Path, settings: Settings, device: str | None = None, observer: Observer | None = None
-) -> ModelService:
+) -> Service:
     """The model in `folder`, beside others; to be called in the thread that will be its own.
 
     device: as torch names it; by default the GPU with the most free memory, or the CPU.

@@ -247,6 +247,9 @@ class TestForms:
             masks.post(npy(image), "application/x-npy"),
             masks.post(json.dumps({"image": text}).encode(), "application/json"),
             masks.post(json.dumps({"instances": [{"b64": text}]}).encode(), "application/json"),
+            masks.post(text.encode(), "image/jpeg"),
+            masks.post(npy((image / 255).astype(np.float32)), "application/x-npy"),
+            masks.post(json.dumps({"image": image.tolist()}).encode(), "application/json"),
             upload,
         ):
             assert same_mask(decode(response.content), expected)

@@ -18,9 +18,9 @@ from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError
 from byoc_vision.inference import postprocess
+from byoc_vision.inference.engine_choice import load_engine
 from byoc_vision.inference.engines.base import Engine, EngineName, EnginePrecision, Logits
-from byoc_vision.inference.engines.choice import load_engine
-from byoc_vision.inference.openvino_model import reference_image
+from byoc_vision.inference.reference import reference_image
 from byoc_vision.system.memory import memory_limit
 from byoc_vision.types import ClassInfo
 

@@ -12,7 +12,6 @@ import signal
 import socket
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,12 +29,11 @@ from byoc_vision.system.machine import available_cores
 from byoc_vision.training.distributed import processes_per_host
 from byoc_vision.training.error_files import FAILURES_FOLDER, HOST, Failure, read_failures, write_failure
 from byoc_vision.training.host_heartbeat import MASTER_PORT, HostHeartbeat
+from byoc_vision.training.hosts import HOSTS_APPEAR_WITHIN_S, wait_for_hosts
 from byoc_vision.training.signals import STOPPED_EXIT_CODE, exit_at_once, handled
 
 logger = logging.getLogger(__name__)
 
-# SageMaker starts the hosts of a job at about the same time; names appear when their containers do.
-HOSTS_APPEAR_WITHIN_S = 300.0
 RENDEZVOUS_SECONDS = 600
 EXIT_BARRIER_SECONDS = 30  # for the other hosts' processes to end as well
 MONITOR_SECONDS = 0.2
@@ -60,7 +58,8 @@ def launch(job: Job, arguments: Sequence[str], hosts_within_s: float = HOSTS_APP
         )
     relay = _Relay()
     with handled(relay.on_signal), tempfile.TemporaryDirectory(prefix="byoc-failures-") as folder:
-        wait_for_hosts(job.hosts, hosts_within_s)
+        if len(job.hosts) > 1:  # a single one needs no name, which often does not resolve in a plain `docker run`
+            wait_for_hosts(job.hosts, hosts_within_s)
         with HostHeartbeat.of(job, relay.kill) as heartbeat, _environment(job, folder):
             relay.agent = _agent(job, per_host, arguments)
             result = relay.agent.run()
@@ -81,31 +80,6 @@ def efa_is_unused(environment: Mapping[str, str], devices: Path = _EFA_DEVICES) 
         return False
     folders = [*environment.get("LD_LIBRARY_PATH", "").split(":"), *_PLUGIN_FOLDERS]
     return not any(any(Path(folder).glob("libnccl-net*.so*")) for folder in folders if folder)
-
-
-def wait_for_hosts(hosts: Sequence[str], within_s: float = HOSTS_APPEAR_WITHIN_S) -> None:
-    """Return once every host's name resolves.
-
-    Raises:
-        ResourceError: names the hosts that do not.
-    """
-    deadline = time.monotonic() + within_s
-    missing = list(hosts)
-    while missing := [host for host in missing if not _resolves(host)]:
-        if time.monotonic() > deadline:
-            raise ResourceError(
-                f"these hosts of the job did not appear within {within_s:.0f} s: {', '.join(missing)}; "
-                "see whether their containers started"
-            )
-        time.sleep(0.5)
-
-
-def _resolves(host: str) -> bool:
-    try:
-        socket.getaddrinfo(host, MASTER_PORT)
-    except OSError:
-        return False
-    return True
 
 
 @contextmanager

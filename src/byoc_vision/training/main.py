@@ -48,9 +48,13 @@ def run(paths: MlPaths, data: Path | None, given: Mapping[str, str]) -> int:
     raw = {**({} if data else hp.read_raw(paths.hyperparameters)), **given}
     program = script_mode.requested_program(raw, os.environ)
     if program and not data:
-        toolkit = script_mode.toolkit_command(program, str(paths.root))
+        script_mode.check_toolkit(program)
         logger.info("Script mode: %s runs through sagemaker-training", program)
-        script_mode.run_toolkit(toolkit)
+        if script_mode.has_module(os.environ):
+            script_mode.run_toolkit()
+        from byoc_vision.training.script_job import run_job
+
+        return run_job(paths, program, raw)
     hyperparameters = hp.parse(raw)
     if data:
         job = local_job(paths, data)
@@ -79,10 +83,13 @@ def run(paths: MlPaths, data: Path | None, given: Mapping[str, str]) -> int:
         distributed.process_group(world),
         explained(hyperparameters.batch_size),
     ):
-        build_trainer(local, hyperparameters, world, signals).train()
+        trainer = build_trainer(local, hyperparameters, world, signals)
+        trainer.train()
         if world.is_main:
-            if hyperparameters.openvino:
-                export_openvino(paths.model)
+            if hyperparameters.openvino and export_openvino(paths.model):
+                from byoc_vision.training.served_precisions import record_served
+
+                record_served(paths.model, paths.output_data, trainer)
             logger.info("The model is in %s, its metrics are in %s", paths.model, paths.output_data)
     return 0
 

@@ -12,7 +12,7 @@ from byoc_vision.errors import ResourceError
 from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.error_files import report_failure
-from byoc_vision.training.launch import efa_is_unused, explain_signal, launch, launch_environment, wait_for_hosts
+from byoc_vision.training.launch import efa_is_unused, explain_signal, launch, launch_environment
 
 
 def test_hosts_that_do_not_appear_stand_in_the_failure_file(tmp_path: Path) -> None:
@@ -39,12 +39,6 @@ def test_the_network_interface_is_named_only_where_it_is_known(monkeypatch: pyte
 def test_what_the_user_set_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NCCL_SOCKET_IFNAME", "mine")
     assert launch_environment(job_of("a", "b", interface="eth0"))["NCCL_SOCKET_IFNAME"] == "mine"
-
-
-def test_hosts_that_do_not_appear_are_named() -> None:
-    wait_for_hosts(["localhost"])
-    with pytest.raises(ResourceError, match=r"did not appear within 0 s: no-such-host\.invalid"):
-        wait_for_hosts(["localhost", "no-such-host.invalid"], within_s=0)
 
 
 def test_processes_divide_the_cores_that_they_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError, InputError
-from byoc_vision.inference.engines.base import EnginePrecision, Logits
+from byoc_vision.inference.engines.base import Logits, TorchPrecision
 from byoc_vision.inference.engines.cuda_graphs import GraphedForward, Record, record_cuda_graph
 from byoc_vision.inference.engines.reduced_precision import cast_weights, difference
 from byoc_vision.models.build import build_model, check_input_size
@@ -49,7 +49,7 @@ class TorchEngine:
         config: ModelConfig,
         device: str | None = None,
         threads: int | None = None,
-        precision: EnginePrecision = "auto",
+        precision: TorchPrecision = "auto",
     ) -> TorchEngine:
         """The engine of the artifact in `folder`. Call it in the same thread as `run`.
 

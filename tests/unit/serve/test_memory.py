@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from byoc_serve.multi_model.memory import (
+from byoc_serve.memory import (
     PEAK,
     SPARE,
     bytes_needed,
@@ -75,7 +75,7 @@ LARGE_IN_A_THREAD = """
 import threading
 from pathlib import Path
 import numpy as np
-from byoc_serve.multi_model.memory import release_unused, keep_one_heap
+from byoc_serve.memory import release_unused, keep_one_heap
 
 def held():
     lines = Path("/proc/self/status").read_text().splitlines()
