@@ -30,11 +30,15 @@ _UNREADABLE = (
 )
 
 
-def view_uint8(content: bytes) -> np.ndarray:
-    """As `view`. Raises ValueError also if the array has another dtype, or no elements."""
+DTYPES = tuple(map(np.dtype, ("u1", "f4", "f8")))  # of pixels; in this machine's byte order
+
+
+def view_pixels(content: bytes) -> np.ndarray:
+    """As `view`. Raises ValueError also if the array is not of one of `DTYPES`, or has no elements."""
     shape, _, dtype, _ = _read_header(content)
-    if dtype != np.uint8:
-        raise ValueError(f"the array's dtype is {dtype}, not uint8")
+    if dtype not in DTYPES:
+        known = " or ".join(str(known) for known in DTYPES)
+        raise ValueError(f"the array's dtype is {dtype}, not {known}")
     if any(length <= 0 for length in shape):
         raise ValueError(f"the array is empty: its shape is {_shown(shape)}")
     return view(content)
@@ -72,7 +76,7 @@ def _read_header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
         version = npy_format.read_magic(file)
         if version == (1, 0):
             shape, fortran, dtype = npy_format.read_array_header_1_0(file, max_header_size=_MAX_HEADER)
-        elif version in ((2, 0), (3, 0)):  # they differ in the encoding of field names, which uint8 does not have
+        elif version in ((2, 0), (3, 0)):  # they differ in the encoding of field names, which these do not have
             shape, fortran, dtype = npy_format.read_array_header_2_0(file, max_header_size=_MAX_HEADER)
         else:
             raise ValueError(f"its version is {version}")

@@ -26,7 +26,7 @@ ERRORS = {
     408: "The body stopped arriving.",
     413: "The body is over {max_body:,} bytes, an image over {max_pixels:,} pixels, or there are more than "
     "{queue_length} images.",
-    415: "The `Content-Type` is not supported.",
+    415: "The `Content-Type` or the `Content-Encoding` is not supported.",
     500: "An internal error, or a model that cannot be served.",
     503: "The model is being loaded, {queue_length} images are waiting already, or the server is stopping.",
     504: "The model had no time for this within {request_timeout} s.",
@@ -176,7 +176,20 @@ def _request_schemas(settings: Settings) -> Json:
             "description": "An image file, or a data: URL of one.",
         },
         "Picture": image,
-        "Pictures": {"anyOf": [_ref("Picture"), _having("instances", instances)]},
+        "Pixels": {
+            "type": "array",
+            "items": {"type": "array", "minItems": 1},
+            "minItems": 1,
+            "description": "Lists of numbers, 0 to 255 or 0.0 to 1.0: [H, W], [H, W, 3], or several images in a list.",
+        },
+        "Pictures": {
+            "anyOf": [
+                _ref("Picture"),
+                _having("instances", instances),
+                _ref("Pixels"),
+                *(_having(key, _ref("Pixels")) for key in ("image", "instances", "inputs")),
+            ]
+        },
     }
 
 

@@ -52,6 +52,14 @@ class Settings(BaseModel):
         le=4096,
         description="The largest image, in megapixels; larger ones get 413.",
     )
+    memory_budget_mb: int = Field(
+        0,
+        alias="MEMORY_BUDGET_MB",
+        ge=0,
+        le=2**24,
+        description="Memory that all requests of a process may take together, in MB; others wait or get 503. 0: the "
+        "container's free memory.",
+    )
     batch_size: int = Field(
         8, alias="BATCH_SIZE", ge=1, le=1024, description="The most images that go through the model together."
     )
@@ -92,13 +100,19 @@ class Settings(BaseModel):
     precision: Annotated[EnginePrecision, BeforeValidator(str.lower)] = Field(
         "auto",
         alias="PRECISION",
-        description="`auto`, `float32` or `bfloat16`: the precision of inference. `auto`: on a CPU the fastest, "
-        "which is measured at load; see docs/serving.md.",
+        description="`auto`, `float32`, `bfloat16` or `int8`: the precision of inference. `auto`: on a CPU the fastest "
+        "one, measured at load; see docs/serving.md.",
     )
     allow_cpu_fallback: bool = Field(
         False,
         alias="ALLOW_CPU_FALLBACK",
-        description="`true` serves on the CPU if the GPU's driver is too old, instead of ending with an error.",
+        description="`true` serves on the CPU if the GPU cannot be used, instead of ending with an error.",
+    )
+    cuda_graphs: bool = Field(
+        False,
+        alias="CUDA_GRAPHS",
+        description="`true` records CUDA graphs for batches of 1, 2, 4 and 8 at load, for small networks on a GPU; "
+        "see docs/gpu.md.",
     )
     page: bool = Field(True, alias="PAGE", description="`0` disables the page at `/`.")
     log_level: LogLevel = Field("info", alias="LOG_LEVEL", description="`debug`, `info`, `warning` or `error`.")

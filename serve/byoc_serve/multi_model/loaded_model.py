@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from byoc_serve.multi_model import memory
+from byoc_serve import memory
 from byoc_vision.errors import DataError, RequestError, UserError
 from byoc_vision.system.memory import is_out_of_memory
 

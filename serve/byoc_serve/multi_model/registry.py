@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Condition, Lock
 from typing import TYPE_CHECKING, NamedTuple
 
-from byoc_serve.multi_model import memory
+from byoc_serve import memory
 from byoc_serve.multi_model.loaded_model import LoadedModel
 from byoc_vision.errors import RequestError
 

@@ -175,9 +175,31 @@ def _cause(result: RunResult, failures: Sequence[Failure], heartbeat: HostHeartb
 
 
 def _killed(rank: int, exit_code: int) -> Failure:
-    name = signal.Signals(-exit_code).name
-    error = ResourceError(
-        f"the process was killed by {name}: by the kernel for lack of memory, as a rule; take a smaller batch_size, "
-        "fewer num_workers, or an instance with more memory"
-    )
+    error = explain_signal(signal.Signals(-exit_code))
     return Failure(f"{error.category} [rank {rank} on {os.environ[HOST]}]: {error}", error.exit_code, False, rank)
+
+
+def explain_signal(signum: signal.Signals) -> ResourceError:
+    """Why a signal ended a process, unless the job was asked to stop, and what to do."""
+    match signum:
+        case signal.SIGABRT:
+            return ResourceError(
+                "the process aborted itself (SIGABRT), as a rule because a GPU or the network between the processes "
+                "failed: NCCL aborts when another process does not answer, CUDA when its device is lost; see the log "
+                "above, and set NCCL_DEBUG=INFO for more of it. Restart the job; it goes on from its checkpoint"
+            )
+        case signal.SIGBUS:
+            return ResourceError(
+                "the process was killed by SIGBUS: shared memory is full, as a rule; start the container with more "
+                "(--shm-size 1g), or set num_workers=0"
+            )
+        case signal.SIGSEGV | signal.SIGILL | signal.SIGFPE:
+            return ResourceError(
+                f"the process crashed in a library ({signum.name}); see the log above. Restart the job, which goes on "
+                "from its checkpoint; if it crashes again, take another instance type or precision=float32, and report "
+                "it"
+            )
+    return ResourceError(
+        f"the process was killed by {signum.name}: by the kernel for lack of memory, as a rule; take a smaller "
+        "batch_size, fewer num_workers, or an instance with more memory"
+    )
