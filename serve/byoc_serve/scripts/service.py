@@ -18,7 +18,7 @@ from byoc_serve.settings import Settings
 from byoc_vision.errors import ResourceError
 
 QUEUE_TIMEOUT = 0.1  # seconds that a request waits for room in the queue
-HUNG_AFTER = 2  # times REQUEST_TIMEOUT; then nobody waits for the call any more
+HUNG_AFTER = 2  # times REQUEST_TIMEOUT; then no client waits for the call any more
 _WATCH_SECONDS = 0.5
 _FAREWELL_SECONDS = 0.5  # for responses to requests that waited for a call that hangs
 
