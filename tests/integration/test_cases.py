@@ -51,6 +51,9 @@ def names(report: dict[str, Any]) -> list[str]:
         ("masks_jpeg", {"train": 24, "validation": 6}, [0, 255]),
         ("dsb2018_instances", {"train": 5, "validation": 1}, [0, 255]),
         ("seg_nfc_nfd", {"train": 5, "validation": 1}, [0, 255]),
+        ("wanted_labelme_json", {"train": 5, "validation": 1}, [0, 1]),
+        ("wanted_yolo_seg", {"train": 6, "validation": 6}, [0, 1]),
+        ("wanted_coco_json", {"train": 5, "validation": 1}, [0, 1]),
         ("notebook_prefix_siblings", {"train": 6, "validation": 3}, [0, 255]),
     ],
 )
