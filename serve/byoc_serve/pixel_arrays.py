@@ -30,7 +30,8 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
             f"the pixels range from {low:g} to {high:g}; send 0 to 255, or 0 to 1, as they are before normalisation",
         )
     scale = 255 if high <= 1 else 1
-    return np.rint(pixels * pixels.dtype.type(scale)).astype(np.uint8)
+    rounded: np.ndarray = np.rint(pixels * pixels.dtype.type(scale)).astype(np.uint8)
+    return rounded
 
 
 def find_array(body: bytes) -> tuple[bytes, bool] | None:
@@ -61,7 +62,7 @@ def parse_array(text: bytes) -> np.ndarray:
     try:
         values = np.fromstring(text.translate(_BRACKETS_TO_BLANKS), dtype=np.float32, sep=",")
     except (ValueError, DeprecationWarning):  # the latter if warnings are errors; otherwise values are missing
-        values = np.empty(0)
+        values = np.empty(0, np.float32)
     compact = text.translate(None, _BLANKS)
     if values.size != np.prod(shape) or any(gap in compact for gap in _GAPS):
         raise RequestError(400, f"the JSON holds an array with values that are not numbers; send {SHAPES}")
