@@ -132,3 +132,12 @@ def test_each_line_of_a_manifest_has_its_own_colours(check: Check) -> None:
         "car": pytest.approx(0.5),
         "road": pytest.approx(0.0625),
     }
+
+
+@pytest.mark.parametrize("case", ["cls_batch_1", "deeplabv3plus_batch_1"])
+def test_a_model_that_needs_batches_of_two_says_so_before_training(case: str, tmp_path: Path) -> None:
+    shutil.copytree(CASES / case, tmp_path / "ml")
+    assert main(["train", "--root", str(tmp_path / "ml")]) == 2
+    failure = (tmp_path / "ml/output/failure").read_text(encoding="utf-8")
+    assert "needs batches of two images or more" in failure
+    assert "Set batch_size=2 or more" in failure

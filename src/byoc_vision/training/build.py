@@ -24,7 +24,7 @@ from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.job import Job
-from byoc_vision.models.build import build_model, check_input_size
+from byoc_vision.models.build import build_model, check_batches_of_one, check_input_size
 from byoc_vision.models.parts import Encoder, encoder_of
 from byoc_vision.models.shapes import freeze_unused
 from byoc_vision.precision import allow_tf32, choose_device, choose_precision
@@ -57,6 +57,7 @@ from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Step
 from byoc_vision.training.trainer import Trainer
+from byoc_vision.types import ModelSpec
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +147,7 @@ def assemble(
     cache = image_cache(dataset, rule, hyperparameters, world)
     images = training_images(job, partition, rule, crop_size, hyperparameters, cache)
     loader = training_loader(images, hyperparameters, partition, world, device)
+    check_smallest_batch(net, spec, images, loader, hyperparameters, world)
     layout = BatchLayout.of(hyperparameters, samples, len(loader), world, partition.digest)
     evaluator = Evaluator(
         Predictor(config, engine),
@@ -211,6 +213,22 @@ def assemble(
         cache=cache,
         first_weights=first_weights(pretrained, hyperparameters),
     )
+
+
+def check_smallest_batch(
+    net: nn.Module,
+    spec: ModelSpec,
+    images: ImageDataset,
+    loader: TrainingLoader,
+    hyperparameters: Hyperparameters,
+    world: World,
+) -> None:
+    """Raises InputError if a batch has one image, and the network needs two."""
+    is_shared = hyperparameters.sync_batch_norm and world.size > 1
+    if is_shared or (hyperparameters.batch_size > 1 and len(loader.sampler) > 1):
+        return
+    remedy = "Set batch_size=2 or more" if hyperparameters.batch_size == 1 else "Add training images: a process has one"
+    check_batches_of_one(net, spec, *images.size, remedy)
 
 
 def early_stopping(hyperparameters: Hyperparameters, objective: Objective) -> EarlyStopping | None:
