@@ -16,12 +16,14 @@ from byoc_vision.data.formats.carvana import Carvana
 from byoc_vision.data.formats.channels import find_extras, find_splits, is_label_map, single_split, splits_within
 from byoc_vision.data.formats.class_folders import ClassFolders
 from byoc_vision.data.formats.csv_table import CsvLabels, CsvMasks, UnclearCsv
+from byoc_vision.data.formats.examples import describe_examples
 from byoc_vision.data.formats.image_mask_pairs import ImagesWithMasks
 from byoc_vision.data.formats.instance_masks import InstanceMasks
 from byoc_vision.data.formats.lst import Lst
 from byoc_vision.data.formats.manifest import ManifestLabels, ManifestMasks
 from byoc_vision.data.formats.manifest_pipe import LabelRecords, MaskRecords
 from byoc_vision.data.formats.mask_evidence import TwoReadingsError
+from byoc_vision.data.formats.nearest import describe_nearest
 from byoc_vision.data.formats.oxford_pets import OxfordPetsBreeds, OxfordPetsSegmentation
 from byoc_vision.data.formats.polyvore import Polyvore
 from byoc_vision.data.formats.recordio import RecordIo
@@ -102,6 +104,8 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
         len(validation),
         len(test),
     )
+    for line in describe_examples({"train": train, "validation": validation, "test": test}, found.classes):
+        logger.info(line)
     return Dataset(data_format.task, found.classes, train, validation, test, found.ignore_value, found.multi_label)
 
 
@@ -241,8 +245,10 @@ def _named_format(inputs: Inputs, options: DataOptions) -> DataFormat:
 
 
 def _no_match(folder: Folder) -> str:
-    examples = "Supported layouts:\n" + "\n".join(f"{one.task}, {one.title}:\n{one.example}" for one in FORMATS)
-    return f"no known data layout found in {folder.path}: it holds {_contents(folder)}.{_unread(folder)} {examples}"
+    return (
+        f"no known data layout found in {folder.path}: it holds {_contents(folder)}.{_unread(folder)} "
+        f"docs/data.md shows all layouts. The nearest:\n{describe_nearest(folder, FORMATS)}"
+    )
 
 
 def _unread(folder: Folder) -> str:
