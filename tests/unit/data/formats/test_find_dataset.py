@@ -303,7 +303,7 @@ class TestTask:
         [
             (("1.jpg",), "pictures_and_masks", "class_folders"),
             (("1.jpg", "masks/notes.txt"), "class_folders", "pictures_and_masks"),
-            (("1.jpg", "ImageSets/Segmentation/train.txt"), "class_folders", "voc"),
+            (("1.jpg", "JPEGImages/notes.txt"), "class_folders", "voc"),
         ],
     )
     def test_the_nearest_layout_comes_last(
