@@ -30,8 +30,8 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
             f"the pixels range from {low:g} to {high:g}; send 0 to 255, or 0 to 1, as they are before normalisation",
         )
     scale = 255 if high <= 1 else 1
-    rounded: np.ndarray = np.rint(pixels * pixels.dtype.type(scale)).astype(np.uint8)
-    return rounded
+    scaled: np.ndarray = np.rint(pixels * pixels.dtype.type(scale)).astype(np.uint8)
+    return scaled
 
 
 def find_array(body: bytes) -> tuple[bytes, bool] | None:

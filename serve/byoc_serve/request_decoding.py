@@ -7,6 +7,7 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from byoc_serve import npy
 from byoc_serve.multipart import read_files
 from byoc_serve.pixel_arrays import SHAPES, find_array, parse_array, to_uint8
 from byoc_vision.data import fileformat
-from byoc_vision.data.decoding import ImageTooLarge, read_image
+from byoc_vision.data.decoding import ImageTooLarge, OpenedImage, decode, open_image
 from byoc_vision.errors import DataError, RequestError
 
 IMAGE_TYPES = frozenset(
@@ -56,6 +57,23 @@ class Limits(NamedTuple):
     lines: int
 
 
+class Undecoded(NamedTuple):
+    """An image whose header was read. bytes_per_pixel: that decoding it takes, at most. where: it is, for messages."""
+
+    image: OpenedImage | np.ndarray
+    height: int
+    width: int
+    bytes_per_pixel: int
+    where: str = ""
+
+    def decode(self) -> np.ndarray:
+        """uint8 RGB [H, W, 3]. Raises RequestError 400 if it is not a complete image."""
+        if isinstance(self.image, np.ndarray):
+            return np.repeat(self.image, 3, axis=2) if self.image.shape[2] == 1 else self.image
+        with _naming(self.where):
+            return decode(self.image)
+
+
 @dataclass(frozen=True)
 class Payload:
     """The images of a request, not decoded yet.
@@ -70,19 +88,26 @@ class Payload:
     several: bool = False
     unit: str = "image"
 
-    def outcomes(self, max_pixels: int) -> Iterator[np.ndarray | RequestError]:
-        """Each as uint8 RGB [H, W, 3], decoded when it is asked for, so that only one is in memory.
+    def undecoded(self, max_pixels: int) -> Iterator[Undecoded | RequestError]:
+        """Each with its header read, when it is asked for, so that only one is in memory.
 
-        Or an error in its place: RequestError 413 above `max_pixels`, 400 if it is not a complete image.
+        Or an error in its place: RequestError 413 above `max_pixels`, 400 if its header cannot be read.
         """
         for number, source in enumerate(self.sources, start=1):
             where = f"{self.unit} {number}: " if self.count > 1 else ""
             try:
-                yield _decode(source, max_pixels)
+                with _naming(where):
+                    yield _open(source, where, max_pixels)
             except RequestError as error:
-                yield RequestError(error.status, where + error.message)
-            except DataError as error:
-                yield RequestError(413 if isinstance(error, ImageTooLarge) else 400, f"{where}{error}")
+                yield error
+
+    def outcomes(self, max_pixels: int) -> Iterator[np.ndarray | RequestError]:
+        """Each as uint8 RGB [H, W, 3], or an error in its place, also if it is not a complete image."""
+        for image in self.undecoded(max_pixels):
+            try:
+                yield image if isinstance(image, RequestError) else image.decode()
+            except RequestError as error:
+                yield error
 
     def images(self, max_pixels: int) -> Iterator[np.ndarray]:
         """As `outcomes`; an error is raised."""
@@ -115,6 +140,11 @@ def choose_decoder(content_type: str | None, limits: Limits) -> Decoder:
     if media_type == "multipart/form-data":
         return partial(read_multipart, boundary=parameters.get("boundary", ""), most=limits.images)
     raise RequestError(415, f"Content-Type: {content_type} is not supported; supported are {_SUPPORTED}")
+
+
+def is_json(content_type: str | None) -> bool:
+    """Whether a body of this Content-Type is JSON or has JSON on each line."""
+    return parse_options_header(content_type)[0].strip().lower() in JSON_LINES | {"application/json"}
 
 
 def is_json_lines(content_type: str | None) -> bool:
@@ -294,16 +324,27 @@ def _without_base64(content: bytes) -> bytes:
         raise DataError(f"the image is sent as base64, which cannot be decoded: {error}; send its bytes") from error
 
 
-def _decode(source: Source, max_pixels: int) -> np.ndarray:
-    """An image file's content, or an array uint8 [H, W, 1 or 3], as RGB. Raises DataError, or the source's error."""
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Raises RequestError, which begins with `where`, in place of RequestError and DataError."""
+    try:
+        yield
+    except RequestError as error:
+        raise RequestError(error.status, where + error.message) from error
+    except DataError as error:
+        raise RequestError(413 if isinstance(error, ImageTooLarge) else 400, f"{where}{error}") from error
+
+
+def _open(source: Source, where: str, max_pixels: int) -> Undecoded:
+    """An image file's content, or an array uint8 [H, W, 1 or 3]. Raises DataError, or the source's error."""
     if isinstance(source, RequestError):
         raise source
     if isinstance(source, bytes):
-        source = _without_base64(source)
-        return read_image(source, max_pixels=max_pixels)
+        image = open_image(_without_base64(source), max_pixels=max_pixels)
+        return Undecoded(image, image.height, image.width, image.bytes_per_pixel, where)
     height, width, channels = source.shape
     if height * width > max_pixels:
         raise ImageTooLarge(f"the array has {height} × {width} pixels, more than the {max_pixels:,} allowed")
     if height * width == 0:
         raise DataError(f"the array is empty: {height} × {width} pixels")
-    return np.repeat(source, 3, axis=2) if channels == 1 else source
+    return Undecoded(source, height, width, 3 if channels == 1 else 0, where)

@@ -6,7 +6,17 @@ import argparse
 import difflib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
+
+INTERRUPTED = 130  # the exit status after Ctrl-C, as shells report it
+
+
+class Command(NamedTuple):
+    """help: one line for `byoc-vision --help`. run: returns the exit status."""
+
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,25 +80,3 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
-
-
-TASKS = ("auto", "segmentation", "classification")
-ORIENTATIONS = ("auto", "upright", "stored")
-DATA_CHOICES = ("label_column", "image_column", "label_attribute", "mask_orientation")
-
-
-def data_arguments(command: argparse.ArgumentParser) -> None:
-    """What a user may say about data, as the hyperparameters of the same names."""
-    command.add_argument("--task", choices=TASKS, default="auto")
-    command.add_argument("--num-classes", type=int, metavar="COUNT", help="default: detected from the data")
-    command.add_argument("--ignore-index", type=int, metavar="VALUE", help="the pixel value that is not counted")
-    command.add_argument("--trimap-border", choices=("ignore", "class"), default="ignore")
-    command.add_argument("--on-bad-sample", choices=("fail", "skip"), default="fail")
-    choice_arguments(command)
-
-
-def choice_arguments(command: argparse.ArgumentParser) -> None:
-    """What chooses between columns of a table, attributes of a manifest, or readings of masks."""
-    command.add_argument("--mask-orientation", choices=ORIENTATIONS, default="auto", help="of images that EXIF turns")
-    for name in DATA_CHOICES[:-1]:
-        command.add_argument(f"--{name.replace('_', '-')}", metavar="NAME", help=f"as the hyperparameter {name}")

@@ -63,6 +63,21 @@ def test_segmentations(check: Check, case: str, samples: dict[str, int], expecte
     assert values(report) == expected
 
 
+def test_colours_are_classes(check: Check) -> None:
+    report = check("colour_masks_rgb")
+    assert report["status"] == 0
+    assert names(report) == ["#000000", "#008000", "#800000"]
+    assert values(report) == [0, 1, 2]
+
+
+def test_the_label_map_of_cvat_names_the_colours(check: Check) -> None:
+    report = check("wanted_cvat_colour_masks")
+    assert report["status"] == 0
+    assert report["samples"] == {"train": 5, "validation": 1}
+    assert names(report) == ["background", "car", "tree"]
+    assert [entry["pixel_share"] for entry in report["classes"]] == pytest.approx([0.846, 0.06, 0.094], abs=0.001)
+
+
 def test_the_object_of_jpeg_masks_is_a_class(check: Check) -> None:
     report = check("masks_jpeg")
     assert report["classes"][1]["pixel_share"] == pytest.approx(0.096, abs=0.01)

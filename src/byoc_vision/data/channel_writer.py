@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
-from tqdm import tqdm
 
 from byoc_vision.data import fileformat
 from byoc_vision.data.decoding import Content
@@ -24,6 +23,7 @@ from byoc_vision.data.formats.prepared import CLASSES_FILE, ClassesRecord, Class
 from byoc_vision.data.samples import ByteRange, Dataset, ImageSource, Sample
 from byoc_vision.data.targets import read_mask_values
 from byoc_vision.errors import DataError
+from byoc_vision.progress import Progress
 from byoc_vision.system.machine import available_cores
 
 _ENDINGS: dict[Format, str] = {
@@ -150,7 +150,7 @@ def _write_all(jobs: Sequence[_WriteTask], own: Path | None) -> dict[Path, Path]
     written: dict[Path, Path] = {}
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="prepare") as pool,
-        tqdm(total=len(jobs), desc="writing images", unit="", disable=None, leave=False) as progress,
+        Progress("writing", len(jobs)) as progress,
     ):
         for start in range(0, len(jobs), _AT_ONCE):  # so that an error or Ctrl-C does not wait for all samples
             some = jobs[start : start + _AT_ONCE]
@@ -183,7 +183,7 @@ def _write(job: _WriteTask, own: Path | None) -> Path:
 
 def _classes_record(dataset: Dataset, folders: Sequence[str]) -> ClassesRecord:
     if dataset.task == "segmentation":
-        classes = [ClassRecord(name=entry.name, value=entry.value) for entry in dataset.classes]
+        classes = [ClassRecord(name=entry.name, value=entry.value, color=entry.color) for entry in dataset.classes]
     else:
         pairs = zip(dataset.class_names, folders, strict=True)
         classes = [ClassRecord(name=name, folder=folder) for name, folder in pairs]

@@ -86,7 +86,7 @@ class DecodedImages:
         raise ValueError(f"{sample.image} has neither a mask nor a label")
 
     def _mask(self, sample: Sample, content: Content, image: np.ndarray) -> np.ndarray:
-        values = read_mask_values(sample, image=content)
+        values = read_mask_values(sample, size=image.shape[:2], image=content)
         if values.shape != image.shape[:2]:
             raise DataError(size_problem(sample, image.shape[:2], values.shape))
         mask = cv2.LUT(values, self._index_of_value)

@@ -15,7 +15,7 @@ from PIL import Image
 from support.images import save_image
 
 from byoc_vision.data.formats import find_dataset
-from byoc_vision.data.preflight import CheckedDataset, check, check_labelled, inspect
+from byoc_vision.data.preflight import CheckedDataset, check, inspect
 from byoc_vision.data.samples import DataOptions, Dataset, MaskOrientation, Sample
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.types import ClassInfo
@@ -114,7 +114,7 @@ class TestSegmentation:
         noise = np.random.default_rng(0).integers(0, 200, (20, 30), dtype=np.uint8)
         (masked / "train_annotation/0.png").unlink()
         save_image(masked / "train_annotation/0.jpg", noise)
-        with pytest.raises(DataError, match=r"1 of 4 training masks are saved with loss, such as .*0\.jpg"):
+        with pytest.raises(DataError, match=r"1 of 4 masks are saved with loss, such as .*0\.jpg"):
             run(masked)
 
     @pytest.mark.parametrize("as_shown", [True, False])
@@ -300,22 +300,6 @@ class TestBudget:
         checked = inspect(dataset, DataOptions(checking_budget=4 * image.stat().st_size, **options))
         assert len(checked.dataset.classes) == classes
         assert checked.report.is_sampled == bool(options)
-
-
-class TestLabelled:
-    def test_values_that_the_model_lacks_are_mentioned(self, masked: Path, caplog: pytest.LogCaptureFixture) -> None:
-        save_image(masked / "validation_annotation/v.png", half(40, 60, 11))
-        samples = [Sample(masked / "validation/v.jpg", masked / "validation_annotation/v.png")]
-        check_labelled(samples, [ClassInfo("background", 0), ClassInfo("foreground", 1)])
-        assert "mask values that are not classes of the model are ignored: 11" in caplog.text
-
-    def test_bad_files_are_named(self, masked: Path) -> None:
-        samples = [
-            Sample(masked / "train/0.jpg", masked / "train_annotation/1.png"),
-            Sample(masked / "gone.jpg", label=1),
-        ]
-        with pytest.raises(DataError, match=r"(?s)2 of 2 samples.*1\.png has 31 × 20.*gone\.jpg cannot be read"):
-            check_labelled(samples, [])
 
 
 @pytest.mark.real_data
