@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from byoc_vision.inference.engines.choice import load_engine
 from support import tiny_models
 from torch import nn
 
 from byoc_serve.batcher import Batcher
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference.engines.base import Logits
-from byoc_vision.inference.engines.choice import load_engine
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.models.build import build_model
 from byoc_vision.precision import Precision, choose_precision

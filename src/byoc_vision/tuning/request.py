@@ -70,7 +70,9 @@ def own_values(recipe: Recipe, space: SearchSpace) -> dict[str, float | int | st
             own[found.name] = found.values[0]
             continue
         value = getattr(recipe.hyperparameters, found.name)
-        if value is not None and found.low <= value <= found.high:  # None: the network's own, as of dropout_rate
+        if value is None:  # the network's own dropout: none at all in most networks
+            own[found.name] = found.low
+        elif found.low <= value <= found.high:
             own[found.name] = value
     return own
 

@@ -22,6 +22,7 @@ from byoc_vision.data.formats.class_masks import ClassMasks
 from byoc_vision.data.formats.coco import Coco
 from byoc_vision.data.formats.csv_table import CsvLabels, CsvMasks, UnclearCsv
 from byoc_vision.data.formats.cvat import CvatImages
+from byoc_vision.data.formats.examples import describe_examples
 from byoc_vision.data.formats.image_mask_pairs import ImagesWithMasks
 from byoc_vision.data.formats.instance_masks import InstanceMasks
 from byoc_vision.data.formats.label_studio import LabelStudio
@@ -31,6 +32,7 @@ from byoc_vision.data.formats.manifest import ManifestLabels, ManifestMasks
 from byoc_vision.data.formats.manifest_pipe import LabelRecords, MaskRecords
 from byoc_vision.data.formats.mask_evidence import TwoReadingsError
 from byoc_vision.data.formats.masks_beside import MasksBesideImages
+from byoc_vision.data.formats.nearest import describe_nearest
 from byoc_vision.data.formats.oxford_pets import OxfordPetsBreeds, OxfordPetsSegmentation
 from byoc_vision.data.formats.polyvore import Polyvore
 from byoc_vision.data.formats.recordio import RecordIo
@@ -123,6 +125,8 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
         len(validation),
         len(test),
     )
+    for line in describe_examples({"train": train, "validation": validation, "test": test}, found.classes):
+        logger.info(line)
     return Dataset(data_format.task, found.classes, train, validation, test, found.ignore_value, found.multi_label)
 
 
@@ -265,8 +269,10 @@ def _named_format(inputs: Inputs, options: DataOptions) -> DataFormat:
 
 
 def _no_match(folder: Folder) -> str:
-    examples = "Supported layouts:\n" + "\n".join(f"{one.task}, {one.title}:\n{one.example}" for one in FORMATS)
-    return f"no known data layout found in {folder.path}: it holds {_contents(folder)}.{_unread(folder)} {examples}"
+    return (
+        f"no known data layout found in {folder.path}: it holds {_contents(folder)}.{_unread(folder)} "
+        f"docs/data.md shows all layouts. The nearest:\n{describe_nearest(folder, FORMATS)}"
+    )
 
 
 def _unread(folder: Folder) -> str:
