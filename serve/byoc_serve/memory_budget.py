@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from threading import TIMEOUT_MAX, Condition
 
-from byoc_serve.multi_model.memory import trim_heap
+from byoc_serve.memory import trim_heap
 from byoc_vision.errors import RequestError
 from byoc_vision.system.memory import free_memory
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import BoundedSemaphore
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from byoc_serve.request_decoding import Limits, Payload, Undecoded, choose_decod
 from byoc_serve.request_options import check_options, read_options
 from byoc_serve.response_encoding import MAX_OVERLAY_PIXELS, Encoder, check_count
 from byoc_serve.response_format import TEXTS, ResponseFormat, choose_format
+from byoc_serve.service import EncodedResponse
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import RequestError, ResourceError
@@ -27,13 +27,6 @@ from byoc_vision.system.machine import available_cores
 
 # Of a large body: as it is read, and of JSON its text, the base64 in it, and the image.
 _COPIES, _JSON_COPIES = 2, 5
-
-
-class EncodedResponse(NamedTuple):
-    """The body of a response and its media type."""
-
-    body: bytes
-    media_type: str
 
 
 class ModelService:
@@ -49,8 +42,9 @@ class ModelService:
             settings.batch_size, settings.queue_length, settings.batch_wait_ms / 1000, _shape, observer
         )
         self._limits = Limits(settings.queue_length, settings.max_lines)
-        # Decoding and encoding take a core and, for large images, much memory: at most one request per core.
-        cores = BoundedSemaphore(available_cores())
+        # Decoding and encoding take a core and, for large images, much memory: at most one request per core, and the
+        # machine's workers (one for each GPU) divide the cores.
+        cores = BoundedSemaphore(share_of_cores(available_cores(), settings.workers))
         self._budget = shared_budget(settings.memory_budget_mb, settings.workers)
         self._pipeline = Pipeline(predictor, self._batcher, cores)
 
@@ -128,6 +122,11 @@ class ModelService:
     def _forward(self, batch: list[Prepared]) -> Sequence[Logits]:
         with raise_fatal_errors():
             return list(self._predictor.forward(np.stack([item.pixels for item in batch])))
+
+
+def share_of_cores(cores: int, workers: int) -> int:
+    """How many of the machine's cores one of its workers may use at once."""
+    return max(1, cores // max(1, workers))
 
 
 def _for_overlays(payload: Payload, max_pixels: int) -> Iterator[Undecoded | RequestError]:

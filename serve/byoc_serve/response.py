@@ -21,7 +21,7 @@ from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
 
 if TYPE_CHECKING:
-    from byoc_serve.model_service import EncodedResponse
+    from byoc_serve.service import EncodedResponse
 
 CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 RETRY_AFTER = "1"  # seconds
@@ -38,16 +38,16 @@ def invoke(predict: Predict) -> Response:
     context = RequestContext.from_environ(request.environ, get_input_stream(request.environ))
     try:
         check_attributes(context)
-        body, media_type = predict(context)
+        predicted = predict(context)
     except RequestError as error:
         refuse_rest(context.stream, context.content_length)
         _free(error)
         raise
     finally:
         context.claim.release()
-    response = Response(body, content_type=media_type)
-    if len(body) >= LARGE:
-        context.claim.keep(len(body))
+    response = Response(predicted.body, predicted.status, predicted.headers, content_type=predicted.media_type)
+    if len(predicted.body) >= LARGE:
+        context.claim.keep(len(predicted.body))
         response.call_on_close(context.claim.release)
     if context.attributes is not None:
         response.headers[CUSTOM_ATTRIBUTES] = context.attributes

@@ -20,6 +20,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from byoc_serve.metrics import Metrics
 from byoc_serve.readiness import Readiness, State
+from byoc_serve.scripts.source import Script
 from byoc_serve.settings import Settings
 from byoc_serve.slow_clients import TOO_LARGE, Connection
 from byoc_serve.wsgi import make_service
@@ -37,6 +38,7 @@ class Master(Protocol):
     settings: Settings
     readiness: Readiness
     metrics: Metrics
+    script: Script | None
 
 
 class Worker(ThreadWorker):
@@ -62,7 +64,12 @@ class Worker(ThreadWorker):
         # Pillow warns about odd images, which concern only their client, and Python keeps the text of every warning.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         self.wsgi, self._service = make_service(
-            self.app.settings, self.app.readiness, self.slot, self._end, self.app.metrics.worker(self.slot)
+            self.app.settings,
+            self.app.readiness,
+            self.slot,
+            self._end,
+            self.app.metrics.worker(self.slot),
+            self.app.script,
         )
         self._service.start()
 

@@ -92,7 +92,7 @@ class Service:
             request = _request(data, headers)
             check_attributes(request)
             try:
-                body, media_type = model.predict(request)
+                body, media_type, *_ = model.predict(request)
             finally:
                 request.claim.release()
         except RequestError as error:
@@ -115,6 +115,7 @@ def _request(data: dict[str, bytes], headers: dict[str, str]) -> RequestContext:
         io.BytesIO(data["body"]),
         len(data["body"]),
         headers.get("content-type"),
+        headers.get("content-encoding"),
         headers.get("accept"),
         attributes=headers.get(CUSTOM_ATTRIBUTES.lower()),
     )

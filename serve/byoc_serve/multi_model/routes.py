@@ -23,7 +23,7 @@ from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
 
 if TYPE_CHECKING:
-    from byoc_serve.model_service import EncodedResponse
+    from byoc_serve.service import EncodedResponse
 
 PAGE = 100  # models
 

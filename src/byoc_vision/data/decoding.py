@@ -52,6 +52,7 @@ _OPENERS = {
 _RGB_BYTES = 3  # of a pixel; twice, while it is turned upright or compared
 _COEFFICIENT_BYTES = 6  # of a pixel of a progressive JPEG, which libjpeg holds as a whole
 _STORED_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2}  # of a pixel in Pillow; others have 4
+_COLOUR_MODES = frozenset({"RGB", "RGBA", "P", "PA"})
 _OPENCV_KINDS = frozenset({"JPEG", "PNG", "WebP", "BMP"})
 _OPENCV_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
@@ -105,7 +106,7 @@ def decode(opened: OpenedImage) -> np.ndarray:
     with _decoding(opened.name, opened.data, opened.kind):
         pixels = _decode_fast(opened) if opened.plain else _to_rgb(opened)
         _check_end(opened, pixels if opened.plain else None)
-        return _upright(pixels, _orientation(opened))
+        return upright(pixels, _orientation(opened))
 
 
 def read_mask(path: ImageSource | Content, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -119,13 +120,46 @@ def read_mask(path: ImageSource | Content, *, max_pixels: int = MAX_PIXELS) -> n
         ImageTooLarge: the mask has more pixels than `max_pixels`.
         DataError: the file is missing, cut short, damaged, has several frames, or does not hold one number per pixel.
     """
+    stored = read_stored_mask(path, max_pixels=max_pixels)
+    if stored.ndim == 3:
+        name = path.name if isinstance(path, Content) else str(path)
+        raise DataError(
+            f"{name} is a colour image; save the labels as a single-channel or palette image whose pixel values are "
+            "the classes, or name the colours with mask_colors"
+        )
+    return stored
+
+
+def read_stored_mask(
+    path: ImageSource | Content, *, max_pixels: int = MAX_PIXELS, as_colours: bool = False
+) -> np.ndarray:
+    """What a mask file stores: numbers as `read_mask` gives them, uint8 [H, W], or colours, uint8 RGB [H, W, 3].
+
+    as_colours: grey in three channels and the colours of a palette are colours, too; otherwise they are numbers.
+    Raises what `read_mask` raises.
+    """
     opened = _open(path, max_pixels)
     with _decoding(opened.name, opened.data, opened.kind):
         if getattr(opened.image, "is_animated", False):  # Pillow looks for a second frame after the first
             raise DataError(f"{opened.name} has several frames; a mask has one: save one file per image")
-        labels = _to_labels(opened)
+        labels = _to_colours(opened) if as_colours and opened.image.mode in _COLOUR_MODES else _to_labels(opened)
         _check_end(opened)
-        return _upright(labels, _orientation(opened))
+        return upright(labels, _orientation(opened))
+
+
+def orientation_of(source: ImageSource | Content) -> int:
+    """By what EXIF turns an image, 1–8; 1 is upright. Only the header is read. Raises DataError as `read_image`."""
+    opened = _open(source, MAX_PIXELS)
+    if opened.kind == "TIFF":
+        return tiff_structure.orientation(tiff_structure.read_tags(opened.data))
+    return _orientation(opened)
+
+
+def image_size(source: ImageSource | Content) -> tuple[int, int]:
+    """Height and width of the upright image. Only the header is read. Raises DataError as `read_image`."""
+    opened = _open(source, MAX_PIXELS)
+    width, height = opened.image.size
+    return (width, height) if _orientation(opened) >= 5 else (height, width)
 
 
 class OpenedImage(NamedTuple):
@@ -325,10 +359,7 @@ def _to_labels(opened: OpenedImage) -> np.ndarray:
     if image.mode in ("RGB", "RGBA"):
         red, green, blue = values[..., 0], values[..., 1], values[..., 2]
         if not (np.array_equal(red, green) and np.array_equal(red, blue)):
-            raise DataError(
-                f"{opened.name} is a colour image; save the labels as a single-channel or palette image "
-                "whose pixel values are the classes"
-            )
+            return np.ascontiguousarray(values[..., :3])
         return np.ascontiguousarray(red)
     if image.mode == "I" or image.mode.startswith("I;16"):
         low, high = int(values.min()), int(values.max())
@@ -338,6 +369,12 @@ def _to_labels(opened: OpenedImage) -> np.ndarray:
     raise DataError(
         f"{opened.name} has pixels of mode {image.mode}; save the labels as an 8-bit single-channel or palette image"
     )
+
+
+def _to_colours(opened: OpenedImage) -> np.ndarray:
+    """uint8 RGB [H, W, 3]; alpha does not count."""
+    image = _load(opened)
+    return np.array(image.convert("RGBA").convert("RGB") if image.mode in ("P", "PA") else image)[..., :3]
 
 
 def _stored_samples(values: np.ndarray, opened: OpenedImage) -> np.ndarray:
@@ -374,7 +411,7 @@ def _orientation(opened: OpenedImage) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
-def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Rotate and mirror [H, W(, 3)] by EXIF orientation 1–8 (EXIF 2.32, tag 274)."""
     if orientation == 1:
         return pixels
