@@ -2,8 +2,8 @@
 
     python sdk_scripts.py 2|3 IMAGE PROJECT TRAIN VALIDATION IMAGES OUTPUT PORT
 
-PROJECT holds train.py and inference.py. It trains in local mode, deploys, sends every image below IMAGES, and prints a line
-of JSON for each.
+PROJECT holds train.py and inference.py. It trains in local mode, deploys, sends every image below IMAGES, and prints a
+line of JSON for each.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ from byoc_vision.data.formats.splitting import hold_out
 from byoc_vision.data.formats.voc import Voc
 from byoc_vision.data.formats.yolo import YoloSegmentation
 from byoc_vision.data.samples import DataOptions, Dataset, MaskOrientation, Sample
-from byoc_vision.errors import DataError, InputError
-from byoc_vision.types import ClassInfo, Task
+from byoc_vision.errors import DataError, InputError, list_problems
+from byoc_vision.types import ClassInfo, Task, name_problem
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +109,7 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
         found = _with_orientation(found, options.mask_orientation)
     if unread := [name for name in inputs.extras if not _reads_extra(data_format, inputs, name)]:
         logger.warning("channels are not read, as the data are %s: %s", data_format.title, ", ".join(unread))
+    _check_names(found.classes)
     _warn_of_similar_names(found.classes)
     train = found.samples["train"]
     if "validation" in found.samples:
@@ -146,6 +147,12 @@ def _reads_extra(data_format: DataFormat, inputs: Inputs, channel: str) -> bool:
         return data_format.name == "semantic_segmentation"
     split, _, kind = channel.partition("_")
     return kind == data_format.name and split in inputs.splits
+
+
+def _check_names(classes: Sequence[ClassInfo]) -> None:
+    """Raises DataError if a class has a name that a model cannot store."""
+    if problems := list(filter(None, (name_problem(entry.name) for entry in classes))):
+        raise DataError(list_problems("rename these classes, which the folders or the labels define:", problems))
 
 
 def _warn_of_similar_names(classes: Sequence[ClassInfo]) -> None:
