@@ -27,10 +27,11 @@ from byoc_vision.job import Job
 from byoc_vision.models.build import build_model, check_input_size
 from byoc_vision.models.parts import Encoder, encoder_of
 from byoc_vision.models.shapes import freeze_unused
-from byoc_vision.precision import allow_tf32, choose_device, choose_precision
+from byoc_vision.precision import allow_tf32, choose_device
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.training import resolve_config
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
+from byoc_vision.training.auto_precision import training_precision
 from byoc_vision.training.batch_layout import BatchLayout
 from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.callbacks.build import Parts, build_callbacks
@@ -138,7 +139,9 @@ def assemble(
     if hyperparameters.sync_batch_norm:
         net = synchronised(net, device, world)
     allow_tf32()
-    precision = choose_precision(hyperparameters.precision, device)
+    precision = training_precision(
+        hyperparameters, spec, crop_size or (rule.height, rule.width), device, world, checkpointer
+    )
     engine = TorchEngine(net, config, device, precision)
     loss = build_loss(
         resolve_config.loss_name(hyperparameters, spec.task),

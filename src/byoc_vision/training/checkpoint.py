@@ -84,6 +84,7 @@ class Checkpointer:
         self._held: dict[str, Any] | None = None
         self._best: dict[str, Any] | None = None  # not written yet
         self._best_number: int | None = None
+        self._peeked: dict[str, Any] | None = None
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[int | None] | None = None
 
@@ -120,10 +121,18 @@ class Checkpointer:
             training.measure_best_again()
         return True
 
+    def peek(self) -> dict[str, Any] | None:
+        """The checkpoint that `load` will load, in every process; it is read once."""
+        self._peeked = self.newest()
+        return self._peeked
+
     def newest(self) -> dict[str, Any] | None:
         """The newest whole checkpoint, in every process."""
         if self.store is None:
             return None
+        if self._peeked is not None:
+            peeked, self._peeked = self._peeked, None
+            return peeked
         content = on_rank0(self.world, self.store.newest)
         if content is not None:
             self._best_number = content["best_number"]

@@ -341,6 +341,7 @@ class Trainer:
             "model": self.net.state_dict(),
             "optimizer": optimizer_state(self.step.optimizer, self.net),
             "scaler": self.step.scaler.state_dict(),
+            "precision": self.step.precision.name,
             "processes": processes,
         }
 
@@ -394,7 +395,5 @@ class Trainer:
         if not self.complete:
             logger.info(
                 "Going on from the checkpoint: epoch %d, after %d of its %d batches",
-                self.progress.epoch,
-                self.progress.batch,
-                self.layout.batches,
+                *(self.progress.epoch, self.progress.batch, self.layout.batches),
             )

@@ -90,6 +90,6 @@ def test_a_network_that_cannot_be_quantised_is_named_with_the_remedy(monkeypatch
     config: ModelConfig = TASKS["classes"]
     net = tiny_models.network(config)
     check_can_quantize(net, config)
-    net.forward = lambda images: images.unique()  # type: ignore[method-assign]
+    net.forward = lambda images: images.unique()
     with pytest.raises(InputError, match=r"int8=true: model=test_resnet cannot be quantised \(.*set int8=auto"):
         check_can_quantize(net, config)

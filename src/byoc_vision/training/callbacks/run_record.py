@@ -119,6 +119,8 @@ def run_metadata(
     """
     values = hyperparameters.model_dump(mode="json")
     chosen = {name: values[name] for name in sorted(given)}
+    # On a CPU `auto` is measured, which another run of the same job may find otherwise.
+    exact = {"precision": precision.name} if hyperparameters.precision == "auto" and device.type == "cpu" else {}
     run = Run(
         hyperparameters=values,
         given=list(chosen),
@@ -132,7 +134,7 @@ def run_metadata(
         revision=os.environ.get(REVISION) or None,
         model="/".join(filter(None, (config.model.architecture, config.model.encoder))),
         parameters=sum(parameter.numel() for parameter in net.parameters()),
-        command=_command(chosen | {"seed": hyperparameters.seed}),
+        command=_command(chosen | exact | {"seed": hyperparameters.seed}),
     )
     return Record(
         package_version=__version__,
