@@ -3,6 +3,7 @@
     metrics.json            the record below
     predictions.csv         a line for each image of validation and test
     confusion_matrix.csv    target (rows) by prediction (columns), of the best epoch's validation images
+    confusion_matrix_test.csv    the same of the test images, if there are any
     preflight.json          the check of the data
     pictures/*.jpg, *.png   the galleries' images
     report.html             made from these files by the job, or again by `byoc-vision report`
@@ -25,6 +26,7 @@ from byoc_vision.types import ClassInfo, Task
 RECORD_FILE = "metrics.json"
 PREDICTIONS_FILE = "predictions.csv"
 CONFUSION_FILE = "confusion_matrix.csv"
+TEST_CONFUSION_FILE = "confusion_matrix_test.csv"
 IMAGES_FOLDER = "pictures"
 REPORT_FILE = "report.html"
 SCHEMA_VERSION = 1
@@ -211,7 +213,7 @@ class Run(_Part):
     """What ran, on what hardware, and how to run it again.
 
     hyperparameters: all of them; given: the names of those that were set.
-    versions: of Python and of the main packages. hardware: as in the log.
+    versions: of Python and of the main packages. hardware: as in the log. weights: that the training began with.
     """
 
     hyperparameters: dict[str, Any]
@@ -225,6 +227,7 @@ class Run(_Part):
     seed: int = 0
     revision: str | None = None
     model: str = ""
+    weights: str = ""
     parameters: int = 0
     command: str = ""
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.precision import Precision, PrecisionName, choose_precision
 from byoc_vision.system.machine import has_bfloat16
 from byoc_vision.training.auto_batch_size import Trial
 from byoc_vision.training.checkpoint import Checkpointer, kept_random_state
 from byoc_vision.training.distributed import World, on_rank0
-from byoc_vision.types import ModelSpec
 
 LEAST_GAIN = 0.1  # of float32's time: less is not worth the rounding, and may be chance
 MOST_IMAGES = 4  # of a step; which precision is faster does not depend on how many there are
@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 def training_precision(
     hyperparameters: Hyperparameters,
-    spec: ModelSpec,
-    size: tuple[int, int],
+    config: ModelConfig,
+    crop_size: tuple[int, int] | None,
     device: torch.device,
     world: World,
     checkpointer: Checkpointer | None,
@@ -43,7 +43,7 @@ def training_precision(
     On a GPU `choose_precision` knows it. On a CPU `auto` is what the job's checkpoint was trained in; without one a few
     steps are timed, if the processor has instructions for bfloat16. Random numbers are as before.
 
-    size: height and width of training images.
+    crop_size: height and width of training images, if they are not the model's.
     """
     if hyperparameters.precision != "auto" or device.type != "cpu":
         return choose_precision(hyperparameters.precision, device)
@@ -53,11 +53,11 @@ def training_precision(
         return choose_precision(saved, device)
     if not has_bfloat16():
         return choose_precision("float32", device)
-    images = min(MOST_IMAGES, hyperparameters.batch_size)
+    size = crop_size or (config.preprocess.height, config.preprocess.width)
 
     def measured() -> PrecisionName:
         with kept_random_state():
-            return choose_by_time(_steps(spec, size, device, images))
+            return choose_by_time(_steps(hyperparameters, config, size, device))
 
     return choose_precision(on_rank0(world, measured), device)
 
@@ -87,12 +87,14 @@ def choose_by_time(steps: Steps, clock: Callable[[], float] = time.perf_counter)
     return chosen
 
 
-def _steps(spec: ModelSpec, size: tuple[int, int], device: torch.device, images: int) -> Steps:
-    """A real training step in each candidate, with a network of its own."""
+def _steps(hyperparameters: Hyperparameters, config: ModelConfig, size: tuple[int, int], device: torch.device) -> Steps:
+    """The job's own step in each candidate, with a network of its own."""
     names: tuple[PrecisionName, ...] = ("float32", "bfloat16")
-    trials = {name: Trial(spec, *size, device, choose_precision(name, device)) for name in names}
+    images = min(MOST_IMAGES, hyperparameters.batch_size)
 
-    def step_of(trial: Trial) -> Callable[[], object]:
-        return lambda: trial.step(images)
+    def step_in(name: PrecisionName) -> Callable[[], object]:
+        precision = choose_precision(name, device)
+        trial = Trial(config.model, size, device, precision, hyperparameters, config.activation)
+        return lambda: trial.run(images)
 
-    return {name: step_of(trial) for name, trial in trials.items()}
+    return {name: step_in(name) for name in names}

@@ -105,7 +105,8 @@ class Checkpointer:
         Raises:
             InputError: names the differences if it is of another model, other classes, other data or another format.
         """
-        content = self.newest() if training.hyperparameters.resume != "never" else None
+        content = self.peek() if training.hyperparameters.resume != "never" else None
+        self._peeked = None
         if content is None:
             return False
         check_compatible(content, training.config)
@@ -122,17 +123,15 @@ class Checkpointer:
         return True
 
     def peek(self) -> dict[str, Any] | None:
-        """The checkpoint that `load` will load, in every process; it is read once."""
-        self._peeked = self.newest()
+        """What `load` is going to load, in every process."""
+        if self._peeked is None:
+            self._peeked = self.newest()
         return self._peeked
 
     def newest(self) -> dict[str, Any] | None:
         """The newest whole checkpoint, in every process."""
         if self.store is None:
             return None
-        if self._peeked is not None:
-            peeked, self._peeked = self._peeked, None
-            return peeked
         content = on_rank0(self.world, self.store.newest)
         if content is not None:
             self._best_number = content["best_number"]
@@ -242,7 +241,7 @@ def check_compatible(content: Mapping[str, Any], config: ModelConfig) -> None:
     differences = []
     for name, was in saved.model.model_dump().items():
         now = getattr(config.model, name)
-        if was != now:
+        if (was or None) != (now or None):  # an older checkpoint has 0 for a dropout_rate that was not set
             differences.append(f"{name}: {_shown(was)} in the checkpoint, {_shown(now)} in this job")
     if saved.classes != config.classes:
         differences.append(

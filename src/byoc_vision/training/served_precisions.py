@@ -37,8 +37,8 @@ from byoc_vision.training.distributed import Share, World
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import Metrics
 from byoc_vision.training.metric_names import Objective
-from byoc_vision.training.predictions.scoring import ScoredPrediction
 from byoc_vision.training.quantization import layers, quantize
+from byoc_vision.training.scoring import ScoredPrediction
 from byoc_vision.training.signals import StopRequestedError
 from byoc_vision.training.trainer import Trainer
 

@@ -7,20 +7,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from support import tiny_models
 from support.jobs import QUICK, read_metrics, run_train, write_hyperparameters
 
 from byoc_vision.data.sample_data import make_classification_set
 from byoc_vision.hyperparameters import parse
 from byoc_vision.paths import MlPaths
 from byoc_vision.precision import PrecisionName
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.system.machine import has_bfloat16
 from byoc_vision.training.auto_precision import LEAST_STEPS, SECONDS_EACH, choose_by_time, training_precision
 from byoc_vision.training.checkpoint import random_state
 from byoc_vision.training.checkpoint_file import CheckpointStore
 from byoc_vision.training.distributed import World
-from byoc_vision.types import ModelSpec
 
-SPEC = ModelSpec(task="classification", architecture="test_resnet", outputs=3)
+CONFIG = tiny_models.classification_card(Preprocess(height=64, width=64))
 CPU = torch.device("cpu")
 
 
@@ -69,7 +70,7 @@ def test_slow_steps_are_few() -> None:
 
 def test_measuring_leaves_the_random_numbers_as_they_were() -> None:
     before = random_state()
-    found = training_precision(parse({"batch_size": "2"}), SPEC, (64, 64), CPU, World(), None)
+    found = training_precision(parse({"batch_size": "2"}), CONFIG, None, CPU, World(), None)
     after = random_state()
     assert found.name in ("float32", "bfloat16")
     assert torch.equal(before["torch"], after["torch"])
@@ -79,7 +80,7 @@ def test_measuring_leaves_the_random_numbers_as_they_were() -> None:
 
 def test_a_named_precision_is_not_measured(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        found = training_precision(parse({"precision": "bfloat16"}), SPEC, (64, 64), CPU, World(), None)
+        found = training_precision(parse({"precision": "bfloat16"}), CONFIG, None, CPU, World(), None)
     assert found.name == "bfloat16"
     assert "a step takes" not in caplog.text
 

@@ -11,6 +11,7 @@ from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.inference import openvino_model
 from byoc_vision.inference.engines.base import NO_INT8, Engine, EngineName, EnginePrecision
+from byoc_vision.inference.reference import reference_image
 from byoc_vision.system.machine import visible_gpus
 
 logger = logging.getLogger(__name__)
@@ -30,8 +31,8 @@ def load_engine(
     engine: auto is PyTorch on a GPU. On a CPU it is OpenVINO, if the artifact holds what it reads and its answers are
     PyTorch's; otherwise PyTorch, in float32 unless another precision is named.
     streams: how many images OpenVINO computes apart.
-    precision: auto on a CPU is the fastest that `choose_fastest` finds, on a GPU see `choose_precision`. Of OpenVINO
-    only if its answers are the expected ones; float32 otherwise. int8 is OpenVINO's alone.
+    precision: auto on a CPU is the fastest that `choose_fastest` finds, on a GPU see `choose_precision`. Another than
+    float32 is used only if its predictions are the expected ones; float32 otherwise. int8 is OpenVINO's alone.
     A damaged OpenVINO form beside good weights is not used, with a warning.
     Raises InputError for OpenVINO on a GPU and for int8 that is not there, DataError if the weights are damaged or
     OpenVINO or int8 was asked for and its answers differ, and what `choose_device` raises.
@@ -61,7 +62,10 @@ def load_engine(
             precision = "float32"
     from byoc_vision.inference.engines.torch_engine import TorchEngine
 
-    return TorchEngine.load(folder, config, device, threads, precision)
+    torch_engine = TorchEngine.load(folder, config, device, threads, precision)
+    if torch_engine.precision.is_mixed:
+        torch_engine.settle_precision(reference_image(config.preprocess))
+    return torch_engine
 
 
 def _int8(
