@@ -95,7 +95,7 @@ def test_nothing_is_written_before_data_are_found(tmp_path: Path) -> None:
         (["pets", "--epochs"], "--epochs has no value; write epochs=VALUE"),
         (["pets", "epochs", "3"], "epochs has no value; write epochs=VALUE"),
         (["pets", "epochs=3", "--epochs", "4"], "epochs is given twice"),
-        (["pets", "epochs=many"], "epochs: input should be a valid integer"),
+        (["pets", "epochs=many"], "epochs: must be a whole number"),
         (["--output", "job"], "--output is for `byoc-vision train DATA`"),
     ],
 )

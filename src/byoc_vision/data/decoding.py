@@ -73,7 +73,9 @@ def read_content(file: ImageSource) -> Content:
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
 
 
-def read_image(source: ImageSource | Content | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(
+    source: ImageSource | Content | bytes, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
+) -> np.ndarray:
     """An image as uint8 RGB [H, W, 3], upright: EXIF orientation is applied.
 
     Grey becomes three equal channels. Transparent parts become white, as on a page: the colour behind them is
@@ -82,14 +84,14 @@ def read_image(source: ImageSource | Content | bytes, *, max_pixels: int = MAX_P
 
     Args:
         source: a file, a range of one, or the content of either.
-        max_pixels: the largest width × height that is decoded.
+        max_pixels: the largest width × height that is decoded. max_bytes: that its pixels may take meanwhile.
 
     Raises:
-        ImageTooLarge: the image has more pixels than `max_pixels`, or they would take more than `MAX_BYTES`.
+        ImageTooLarge: the image has more pixels than `max_pixels`, or they would take more than `max_bytes`.
         DataError: the image is missing, cut short, damaged, or not an image.
     """
     opened = _open(source, max_pixels)
-    _check_bytes(opened)
+    _check_bytes(opened, max_bytes)
     with _decoding(opened.name, opened.data, opened.kind):
         pixels = _decode_fast(opened) if opened.plain else _to_rgb(opened)
         _check_end(opened, pixels[-1, -1] if opened.plain else None)
@@ -146,14 +148,14 @@ def _open(source: ImageSource | Content | bytes, max_pixels: int) -> _Opened:
     return _Opened(name, data, kind, image, plain, segments)
 
 
-def _check_bytes(opened: _Opened) -> None:
+def _check_bytes(opened: _Opened, max_bytes: int) -> None:
     """Raises ImageTooLarge if the pixels as they are stored, and as RGB, take too much memory together."""
     width, height = opened.image.size
     stored = _STORED_BYTES.get(opened.image.mode, 4)
-    if not opened.plain and width * height * (stored + 3) > MAX_BYTES:
+    if not opened.plain and width * height * (stored + 3) > max_bytes:
         raise ImageTooLarge(
             f"{opened.name} declares {width} × {height} pixels of mode {opened.image.mode}, which take over "
-            f"{MAX_BYTES:,} bytes; save it as RGB with 8 bits, or send a smaller image"
+            f"{max_bytes:,} bytes; save it as RGB with 8 bits, or send a smaller image"
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from byoc_vision.data.decoding import Content, read_mask
+from byoc_vision.data.decoding import MAX_PIXELS, Content, read_mask
 from byoc_vision.data.samples import ImageSource, MaskMap, Sample
 from byoc_vision.errors import DataError
 
@@ -16,7 +16,7 @@ NO_CLASS = "neither a class nor ignored"  # of a value in a mask
 _SHOWN_VALUES = 6
 
 
-def read_mask_values(sample: Sample, content: Content | None = None) -> np.ndarray:
+def read_mask_values(sample: Sample, content: Content | None = None, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The labels in a sample's mask, uint8 [H, W], translated by its map if it has one.
 
     content: of the mask's file, if it was read before.
@@ -25,7 +25,7 @@ def read_mask_values(sample: Sample, content: Content | None = None) -> np.ndarr
     """
     if sample.mask is None:
         raise ValueError(f"{sample.image} has no mask")
-    stored = read_mask(content or sample.mask)
+    stored = read_mask(content or sample.mask, max_pixels=max_pixels)
     if sample.further_masks:
         stored = _union(stored, sample)
     if sample.mask_map is None:

@@ -16,7 +16,7 @@ from byoc_vision.data.formats.carvana import Carvana
 from byoc_vision.data.formats.channels import find_extras, find_splits, is_label_map, single_split, splits_within
 from byoc_vision.data.formats.class_folders import ClassFolders
 from byoc_vision.data.formats.csv_table import CsvLabels, CsvMasks
-from byoc_vision.data.formats.image_mask_pairs import ImagesWithMasks
+from byoc_vision.data.formats.image_mask_pairs import ImagesWithMasks, unpack_hint
 from byoc_vision.data.formats.instance_masks import InstanceMasks
 from byoc_vision.data.formats.lst import Lst
 from byoc_vision.data.formats.manifest import ManifestLabels, ManifestMasks
@@ -218,6 +218,8 @@ def _named_format(inputs: Inputs, options: DataOptions) -> DataFormat:
 
 
 def _no_match(folder: Folder) -> str:
+    if (packed := unpack_hint([folder])) and not folder.has_images:
+        return f"no images found in {folder.path}: it holds {_contents(folder)}.{packed}"
     examples = "Supported layouts:\n" + "\n".join(f"{one.task}, {one.title}:\n{one.example}" for one in FORMATS)
     return f"no known data layout found in {folder.path}: it holds {_contents(folder)}.{_unread(folder)} {examples}"
 
@@ -227,7 +229,8 @@ def _unread(folder: Folder) -> str:
     if not endings:
         return ""
     counts = ", ".join(f"{count} × {ending}" for ending, count in endings.most_common())
-    return f" Files that are not read as images: {counts}; image files need an ending such as .jpg or .png."
+    packed = unpack_hint([folder])
+    return f" Files that are not read as images: {counts}; image files need an ending such as .jpg or .png.{packed}"
 
 
 def _contents(folder: Folder) -> str:

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 import cv2
 import numpy as np
 
-from byoc_vision.data.decoding import read_content, read_image
+from byoc_vision.data.decoding import ImageTooLarge, read_content, read_image
 from byoc_vision.data.fileformat import is_lossy
 from byoc_vision.data.samples import ImageSource, Sample
 from byoc_vision.data.targets import read_mask_values, size_problem
@@ -79,6 +79,9 @@ def measure_sample(sample: Sample) -> SampleStats | InvalidSample:
         image = read_image(content)
         stored = None if sample.mask is None else read_content(sample.mask)
         mask = None if stored is None else read_mask_values(sample, stored)
+    except ImageTooLarge as error:
+        remedy = "cut it into tiles: byoc-vision tile" if sample.mask else "make it smaller"
+        return InvalidSample(sample, f"{str(error).rpartition(';')[0]}; {remedy}")
     except DataError as error:
         return InvalidSample(sample, str(error))
     height, width = image.shape[:2]
@@ -101,6 +104,13 @@ def measure_sample(sample: Sample) -> SampleStats | InvalidSample:
         None if mask is None else _mask_stats(mask),
         stored is not None and is_lossy(stored.data),
     )
+
+
+def mask_only_stats(sample: Sample, mask: np.ndarray) -> SampleStats:
+    """The statistics of a sample whose image is not read: those of its mask are right, and its size."""
+    height, width = mask.shape
+    none = np.zeros(3)
+    return SampleStats(sample, height, width, b"", none, none, 0, 0, False, False, _mask_stats(mask))
 
 
 def _is_grey(image: np.ndarray, mean: np.ndarray) -> bool:
