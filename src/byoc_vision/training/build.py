@@ -62,15 +62,19 @@ from byoc_vision.types import ModelSpec
 logger = logging.getLogger(__name__)
 
 
-def build_trainer(job: Job, hyperparameters: Hyperparameters, world: World, signals: StopSignals) -> Trainer:
+def build_trainer(
+    job: Job, hyperparameters: Hyperparameters, world: World, signals: StopSignals, found: Dataset | None = None
+) -> Trainer:
     """Find and check the job's data, and build its trainer. Call it in all processes.
+
+    found: the samples, if they were found before.
 
     Raises:
         UserError: what the user can fix, if it can be known before the first epoch.
     """
     started, given = time.monotonic(), frozenset(hyperparameters.model_fields_set)
     checkpointer = Checkpointer.of(job.paths, hyperparameters, world)
-    checked, partition = find_data(job, hyperparameters, world)
+    checked, partition = find_data(job, hyperparameters, world, found)
     weights = class_weights(hyperparameters, checked.dataset, checked.report.classes, checked.report.checked["train"])
     seed_everything(hyperparameters.seed)
     hyperparameters = with_model_of_channel(hyperparameters, job, checked.dataset.task)

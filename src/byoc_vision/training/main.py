@@ -17,7 +17,7 @@ from byoc_vision.paths import MlPaths
 from byoc_vision.system.gpus import check_driver, find_gpus
 from byoc_vision.training import distributed
 from byoc_vision.training.error_files import forget_failure, report_failure
-from byoc_vision.training.local_job import check_before_writing, check_root, is_job, local_job, note_inputs
+from byoc_vision.training.local_job import check_root, find_before_writing, is_job, local_job, note_inputs
 from byoc_vision.training.oom import explained
 from byoc_vision.training.signals import StopSignals
 
@@ -50,10 +50,11 @@ def run(paths: MlPaths, data: Path | None, given: Mapping[str, str]) -> int:
         logger.info("Script mode: %s runs through sagemaker-training", program)
         script_mode.run_toolkit(toolkit)
     hyperparameters = hp.parse(raw)
+    found = None
     if data:
         job = local_job(paths, data)
         if not distributed.is_launched():
-            check_before_writing(job, hyperparameters)
+            found = find_before_writing(job, hyperparameters, quiet=distributed.needs_launch(job))
             note_inputs(job, given)
     else:
         check_root(paths)
@@ -78,7 +79,7 @@ def run(paths: MlPaths, data: Path | None, given: Mapping[str, str]) -> int:
         distributed.process_group(world),
         explained(hyperparameters.batch_size),
     ):
-        build_trainer(local, hyperparameters, world, signals).train()
+        build_trainer(local, hyperparameters, world, signals, found).train()
         if world.is_main:
             if hyperparameters.openvino:
                 export_openvino(paths.model)
