@@ -83,7 +83,7 @@ def _spec_problems(config: ModelConfig) -> Iterator[str]:
     spec, classes = config.model, len(config.classes)
     if not 0 <= config.threshold <= 1:
         yield f"threshold is {config.threshold}; it must be from 0 to 1"
-    if not 0 <= spec.dropout_rate < 1:
+    if not 0 <= (spec.dropout_rate or 0.0) < 1:
         yield f"model.dropout_rate is {spec.dropout_rate}; it must be at least 0 and below 1"
     one_logit = spec.task == "segmentation" and config.activation == "sigmoid"
     if one_logit and (spec.outputs, classes) != (1, 2):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from byoc_vision import __version__
 from byoc_vision.arguments import INTERRUPTED, Command, Parser, argument, positive
-from byoc_vision.data.command import DATA_COMMANDS
+from byoc_vision.data.command import DATA_CHOICES, DATA_COMMANDS, choice_arguments
 from byoc_vision.describe.command import add_describe, add_hyperparameters
 from byoc_vision.errors import InputError, UserError
 from byoc_vision.export.formats import FORMATS
@@ -211,20 +211,26 @@ def _evaluate_arguments(command: argparse.ArgumentParser) -> None:
     output = "also write metrics, tables, images and report.html there; to a FILE.json the metrics alone"
     command.add_argument("--output", type=Path, metavar="DIR", help=output)
     command.add_argument("--batch-size", type=positive, default=16)
+    ignored = "a value in masks that does not count"
+    command.add_argument("--ignore-index", type=int, choices=range(256), metavar="VALUE", help=ignored)
+    choice_arguments(command)
     _precision_argument(command, "float32", "float32: metrics must not depend on which precision is fastest here")
 
 
 def evaluate(options: argparse.Namespace) -> int:
+    from byoc_vision.data.samples import DataOptions
+
     model, data = _model_and_data(options)
     output: Path | None = options.output
+    choices = DataOptions(**{name: getattr(options, name) for name in DATA_CHOICES}, ignore_index=options.ignore_index)
     if output is None or output.suffix == ".json" or output.is_file():
         from byoc_vision.training.evaluation import evaluate_folder
 
-        metrics = evaluate_folder(model, data, options.batch_size, options.precision)
+        metrics = evaluate_folder(model, data, options.batch_size, options.precision, choices)
     else:
         from byoc_vision.training.evaluation import report_on_folder
 
-        metrics = report_on_folder(model, data, output, options.batch_size, options.precision)
+        metrics = report_on_folder(model, data, output, options.batch_size, options.precision, choices)
         output = None
         logger.info("Report: %s", options.output / "report.html")
     text = json.dumps(metrics, indent=2)

@@ -91,7 +91,10 @@ class Service:
         try:
             request = _request(data, headers)
             check_attributes(request)
-            body, media_type = model.predict(request)
+            try:
+                body, media_type, *_ = model.predict(request)
+            finally:
+                request.claim.release()
         except RequestError as error:
             context.set_response_status(error.status, "")
             body, media_type = json.dumps({"error": error.message}).encode() + b"\n", "application/json"

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import cv2
 
 from byoc_vision.data import fileformat
+from byoc_vision.data.decoding import Content
 from byoc_vision.data.fileformat import Format
 from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, is_channel_name
 from byoc_vision.data.formats.image_mask_pairs import IMAGE_FOLDER_NAMES
@@ -172,7 +173,7 @@ def _write(job: _WriteTask, own: Path | None) -> Path:
     else:
         image.write_bytes(content)
     if job.mask is not None:
-        written, encoded = cv2.imencode(".png", read_mask_values(job.sample))
+        written, encoded = cv2.imencode(".png", read_mask_values(job.sample, image=Content(str(source), content)))
         assert written, "OpenCV encodes every uint8 array as PNG"
         job.mask.with_name(f"{job.mask.name}.png").write_bytes(encoded.tobytes())
     return image
@@ -185,7 +186,7 @@ def write_classes(dataset: Dataset, channel: Path, folders: Sequence[str] = ()) 
 
 def _classes_record(dataset: Dataset, folders: Sequence[str]) -> ClassesRecord:
     if dataset.task == "segmentation":
-        classes = [ClassRecord(name=entry.name, value=entry.value) for entry in dataset.classes]
+        classes = [ClassRecord(name=entry.name, value=entry.value, color=entry.color) for entry in dataset.classes]
     else:
         pairs = zip(dataset.class_names, folders, strict=True)
         classes = [ClassRecord(name=name, folder=folder) for name, folder in pairs]

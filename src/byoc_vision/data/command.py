@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from byoc_vision.arguments import INTERRUPTED, Command, positive
+from byoc_vision.colours import parse_mask_colours
 
 if TYPE_CHECKING:
     from byoc_vision.data.samples import DataOptions
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 # Commands import what they need when they run, so that `--help` is fast.
 
 TASKS = ("auto", "segmentation", "classification")
+ORIENTATIONS = ("auto", "upright", "stored")
+DATA_CHOICES = ("label_column", "image_column", "label_attribute", "mask_orientation")
 
 logger = logging.getLogger(__name__)
 
@@ -65,18 +68,41 @@ def check(options: argparse.Namespace) -> int:
 
 
 def _data_arguments(command: argparse.ArgumentParser) -> None:
+    """What a user may say about data, as the hyperparameters of the same names."""
     command.add_argument("--task", choices=TASKS, default="auto")
     command.add_argument("--num-classes", type=int, metavar="COUNT", help="default: detected from the data")
     command.add_argument("--ignore-index", type=int, metavar="VALUE", help="the pixel value that is not counted")
+    command.add_argument(
+        "--mask-colors",
+        type=_mask_colors,
+        default=(),
+        metavar="NAME=#RRGGBB,…",
+        help="the classes of masks in colours (default: from files beside them, or all colours)",
+    )
     command.add_argument("--trimap-border", choices=("ignore", "class"), default="ignore")
     command.add_argument("--on-bad-sample", choices=("fail", "skip"), default="fail")
+    choice_arguments(command)
+
+
+def _mask_colors(text: str) -> tuple[tuple[str, int], ...]:
+    try:
+        return parse_mask_colours(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def choice_arguments(command: argparse.ArgumentParser) -> None:
+    """What chooses between columns of a table, attributes of a manifest, or readings of masks."""
+    command.add_argument("--mask-orientation", choices=ORIENTATIONS, default="auto", help="of images that EXIF turns")
+    for name in DATA_CHOICES[:-1]:
+        command.add_argument(f"--{name.replace('_', '-')}", metavar="NAME", help=f"as the hyperparameter {name}")
 
 
 def _data_options(options: argparse.Namespace, **more: Any) -> DataOptions:
     from byoc_vision.data.samples import DataOptions
 
-    names = ("task", "layout", "num_classes", "ignore_index", "trimap_border", "on_bad_sample")
-    return DataOptions(**{name: getattr(options, name) for name in names}, **more)
+    names = ("task", "layout", "num_classes", "ignore_index", "mask_colors", "trimap_border", "on_bad_sample")
+    return DataOptions(**{name: getattr(options, name) for name in (*names, *DATA_CHOICES)}, **more)
 
 
 def _sample_data_arguments(command: argparse.ArgumentParser) -> None:

@@ -10,8 +10,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import NamedTuple
@@ -20,14 +19,13 @@ import cv2
 import numpy as np
 
 from byoc_vision.data.channel_writer import file_stems, write_classes
-from byoc_vision.data.decoding import MAX_BYTES, MAX_PIXELS, ImageTooLarge, read_content, read_image
-from byoc_vision.data.fileformat import is_lossy
+from byoc_vision.data.decoding import limit_raised_to, read_content, read_image
 from byoc_vision.data.formats import find_dataset
-from byoc_vision.data.preflight.scan import InvalidSample, ScanResult, mask_only_stats
-from byoc_vision.data.preflight.validation import resolve_classes
+from byoc_vision.data.preflight import check
+from byoc_vision.data.preflight.scan import TILE_IT
 from byoc_vision.data.prepare import check_output, next_steps, scratch_beside
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
-from byoc_vision.data.targets import read_mask_values, size_problem
+from byoc_vision.data.targets import read_mask_values
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.progress import Progress
 from byoc_vision.system.machine import available_cores
@@ -36,6 +34,10 @@ from byoc_vision.system.memory import free_memory
 LARGEST_PIXELS = 2**30 - 1  # that OpenCV decodes
 _BYTES_PER_PIXEL = 12  # of an image as it is stored, as RGB and turned upright, and of its mask
 _BACKGROUND = 0
+_TOO_LARGE = (
+    "that is what the free memory of this machine holds; use a larger machine, or cut it with a tool that reads parts "
+    "of files, such as gdal_translate -srcwin"
+)
 _SMALL = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
 logger = logging.getLogger(__name__)
@@ -94,13 +96,13 @@ def tile(channels: Mapping[str, Path], output: Path, options: DataOptions, tiles
             "tile is for segmentation: a part of an image may not show the class of the whole. For classification make "
             "the images smaller, to twice image_size at the most"
         )
-    dataset = _with_classes(dataset, options)
-    total, counts = sum(map(len, dataset.splits.values())), dict[str, Counts]()
-    with scratch_beside(output) as scratch, Progress("tiling", total) as progress:
-        folder = scratch / "channels"
-        for split, samples in dataset.splits.items():
-            kept = tiles.keep_empty or split != "train"
-            counts[split] = _write_split(dataset, samples, folder / split, tiles, options, kept, progress)
+    counts: dict[str, Counts] = {}
+    with limit_raised_to(_most_pixels()), scratch_beside(output) as scratch:
+        dataset, folder = _checked(dataset, options), scratch / "channels"
+        with Progress("tiling", sum(map(len, dataset.splits.values()))) as progress:
+            for split, samples in dataset.splits.items():
+                kept = tiles.keep_empty or split != "train"
+                counts[split] = _write_split(dataset, samples, folder / split, tiles, kept, progress)
         if not counts["train"].written:
             raise DataError(
                 f"no training tile shows an object: all pixels of {len(dataset.train)} masks are {_BACKGROUND} or "
@@ -127,7 +129,6 @@ def _write_split(
     samples: Sequence[Sample],
     channel: Path,
     tiles: TileOptions,
-    options: DataOptions,
     keep_empty: bool,
     progress: Progress,
 ) -> Counts:
@@ -138,14 +139,7 @@ def _write_split(
     nothing = [_BACKGROUND, *([] if dataset.ignore_value is None else [dataset.ignore_value])]
     with ThreadPoolExecutor(available_cores(), thread_name_prefix="tile") as pool:
         for sample, stem in zip(samples, file_stems([sample.image for sample in samples]), strict=True):
-            try:
-                image, mask = _read(sample)
-            except DataError as error:
-                if options.on_bad_sample == "fail":
-                    raise
-                logger.warning("left out: %s", error)
-                progress.update()
-                continue
+            image, mask = _read(sample)
             found = list(_cut(image, mask, stem, tiles))
             kept = found if keep_empty else [one for one in found if not np.isin(one.mask, nothing).all()]
             list(pool.map(lambda one: _write(one, channel, masks), kept))
@@ -155,64 +149,25 @@ def _write_split(
     return Counts(written, empty)
 
 
-def _with_classes(dataset: Dataset, options: DataOptions) -> Dataset:
-    """With the classes that the whole masks show, as the check before training finds them."""
-    if dataset.classes:
-        return dataset
-    seen = ScanResult()
-    with Progress("reading masks", sum(map(len, dataset.splits.values())), unit="masks") as progress:
-        for split, samples in dataset.splits.items():
-            seen.stats[split], seen.invalid[split] = [], []
-            for sample in samples:
-                progress.update()
-                try:
-                    mask = _read_mask(sample)
-                except DataError as error:
-                    if options.on_bad_sample == "fail":
-                        raise
-                    seen.invalid[split].append(InvalidSample(sample, str(error)))
-                    continue
-                seen.stats[split].append(mask_only_stats(sample, mask))
-    found, errors = resolve_classes(dataset, seen, options)
-    if errors:
-        raise DataError("\n".join(errors))
-    return found
+def _checked(dataset: Dataset, options: DataOptions) -> Dataset:
+    """With the classes that the whole masks show, as the check before training finds them. One image at a time."""
+    total = sum(map(len, dataset.splits.values()))
+    try:
+        return check(dataset, replace(options, checked_pictures=total), workers=1).dataset
+    except DataError as error:
+        raise DataError(str(error).replace(TILE_IT, _TOO_LARGE)) from error
 
 
 def _most_pixels() -> int:
     free = free_memory()
-    return LARGEST_PIXELS if free is None else min(LARGEST_PIXELS, max(MAX_PIXELS, free // _BYTES_PER_PIXEL))
-
-
-def _read_mask(sample: Sample) -> np.ndarray:
-    """The mask, uint8 [H, W]."""
-    assert sample.mask is not None, "every sample of a segmentation has a mask"
-    stored = read_content(sample.mask)
-    if is_lossy(stored.data):
-        raise DataError(f"{sample.mask} is compressed with loss, so its values are not exact; save masks as PNG")
-    with _limited_by_memory():
-        return read_mask_values(sample, stored, max_pixels=_most_pixels())
-
-
-@contextmanager
-def _limited_by_memory() -> Iterator[None]:
-    try:
-        yield
-    except ImageTooLarge as error:
-        raise DataError(
-            f"{str(error).rpartition(';')[0]}, which is what this machine's free memory holds; use a larger machine, "
-            "or cut it with a tool that reads parts of files, such as gdal_translate -srcwin"
-        ) from error
+    return LARGEST_PIXELS if free is None else min(LARGEST_PIXELS, free // _BYTES_PER_PIXEL)
 
 
 def _read(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     """The image, uint8 [H, W, 3], and its mask, uint8 [H, W]."""
-    pixels, mask = _most_pixels(), _read_mask(sample)
-    with _limited_by_memory():
-        image = read_image(sample.image, max_pixels=pixels, max_bytes=max(MAX_BYTES, pixels * _BYTES_PER_PIXEL))
-    if mask.shape != image.shape[:2]:
-        raise DataError(size_problem(sample, image.shape[:2], mask.shape))
-    return image, mask
+    content = read_content(sample.image)
+    image = read_image(content)
+    return image, read_mask_values(sample, size=image.shape[:2], image=content)
 
 
 def _cut(image: np.ndarray, mask: np.ndarray, stem: str, tiles: TileOptions) -> Iterator[_Tile]:

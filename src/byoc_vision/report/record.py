@@ -3,6 +3,7 @@
     metrics.json            the record below
     predictions.csv         a line for each image of validation and test
     confusion_matrix.csv    target (rows) by prediction (columns), of the best epoch's validation images
+    confusion_matrix_test.csv    the same of the test images, if there are any
     preflight.json          the check of the data
     pictures/*.jpg, *.png   the galleries' images
     report.html             made from these files by the job, or again by `byoc-vision report`
@@ -25,6 +26,7 @@ from byoc_vision.types import ClassInfo, Task
 RECORD_FILE = "metrics.json"
 PREDICTIONS_FILE = "predictions.csv"
 CONFUSION_FILE = "confusion_matrix.csv"
+TEST_CONFUSION_FILE = "confusion_matrix_test.csv"
 IMAGES_FOLDER = "pictures"
 REPORT_FILE = "report.html"
 SCHEMA_VERSION = 1
@@ -230,12 +232,37 @@ class Run(_Part):
     command: str = ""
 
 
+class ServedPrecision(_Part):
+    """A precision that a server on a CPU can take. validation: its metrics. milliseconds: for an image, on one machine.
+
+    differing: the share of its predictions that differ from those in float32: images, or the pixels of masks.
+    """
+
+    precision: str
+    validation: dict[str, float | None]
+    milliseconds: float
+    differing: float = 0.0
+
+
+class Served(_Part):
+    """What servers on CPUs give: the OpenVINO form on the validation images, in each precision.
+
+    int8: `certified`, or why there is no INT8 form.
+    """
+
+    objective: str
+    images: int = _named("pictures")
+    precisions: list[ServedPrecision]
+    int8: str
+
+
 class Record(_Part):
     """A job so far.
 
     objective: the metric that chooses the best epoch, as in the log (`validation:dice`); objective_mode: whether higher
     values are better.
     seconds: of this job so far. gpu_seconds: times the GPUs.
+    served: of a job that wrote the OpenVINO form.
     augmented: file names, below pictures/, of training images as the model saw them.
     unvalidated_classes: the names of those that no validation image shows.
     evaluations: the best epoch's on `validation`, and on `test` if there is one.
@@ -264,6 +291,7 @@ class Record(_Part):
     evaluations: list[Evaluation] = []
     times: Times | None = None
     augmented: list[str] = []
+    served: Served | None = None
     run: Run
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -240,7 +241,7 @@ def check_compatible(content: Mapping[str, Any], config: ModelConfig) -> None:
     differences = []
     for name, was in saved.model.model_dump().items():
         now = getattr(config.model, name)
-        if was != now:
+        if (was or None) != (now or None):  # an older checkpoint has 0 for a dropout_rate that was not set
             differences.append(f"{name}: {_shown(was)} in the checkpoint, {_shown(now)} in this job")
     if saved.classes != config.classes:
         differences.append(
@@ -291,6 +292,16 @@ def set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"])
+
+
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """The generators are at the end where they were at the beginning."""
+    before = random_state()
+    try:
+        yield
+    finally:
+        set_random_state(before)
 
 
 def optimizer_state(optimizer: Optimizer, net: nn.Module) -> dict[str, dict[str, Any]]:

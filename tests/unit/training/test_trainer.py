@@ -50,7 +50,7 @@ class Events(Callback):
     def gradients_computed(self) -> None:
         self.seen.append("gradients_computed")
 
-    def gradients_ready(self, scale: float) -> None:
+    def gradients_ready(self) -> None:
         self.seen.append("gradients_ready")
 
     def step_end(self) -> None:
