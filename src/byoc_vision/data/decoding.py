@@ -41,6 +41,7 @@ MAX_PIXELS = 178_956_970  # Pillow's own limit, 512 MiB of RGB
 MAX_BYTES = 2**30  # that the pixels of one image may take while it is decoded: what OpenCV takes for that limit
 
 _LEAST_FRAME = 100  # a GIF's first frame must have this part of its pixels: 1 of so many
+_LARGEST_PIXEL = 7  # bytes, as it is stored and as RGB
 _BAND_PIXELS = 2**22  # that are converted at a time
 
 
@@ -88,6 +89,22 @@ def read_content(file: ImageSource) -> Content:
         return Content(str(file), file.read_bytes())
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
+
+
+class _Raised:
+    """A limit that a command raises for this process: that of `tile`, which holds one image in memory at a time."""
+
+    pixels = 0
+
+
+@contextmanager
+def limit_raised_to(pixels: int) -> Iterator[None]:
+    """Decode images of up to so many pixels while the block lasts, if that is more than is allowed otherwise."""
+    before, _Raised.pixels = _Raised.pixels, pixels
+    try:
+        yield
+    finally:
+        _Raised.pixels = before
 
 
 def read_image(source: ImageSource | Content | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -214,6 +231,7 @@ def _open(source: ImageSource | Content | bytes, max_pixels: int) -> OpenedImage
         image = _OPENERS[kind](io.BytesIO(data))
         plain = _is_plain(kind, data, image)
     width, height = image.size
+    max_pixels = max(max_pixels, _Raised.pixels)
     if width * height > max_pixels:
         raise ImageTooLarge(
             f"{name} declares {width} × {height} pixels, more than the {max_pixels:,} allowed; send a smaller image"
@@ -228,7 +246,7 @@ def _check_bytes(opened: OpenedImage) -> None:
     """Raises ImageTooLarge if the pixels as they are stored, and as RGB, take too much memory together."""
     width, height = opened.image.size
     stored = 8 if opened.kind in _CODED_FRAMES else _STORED_BYTES.get(opened.image.mode, 4)
-    if not opened.plain and width * height * (stored + 3) > MAX_BYTES:
+    if not opened.plain and width * height * (stored + 3) > max(MAX_BYTES, _Raised.pixels * _LARGEST_PIXEL):
         raise ImageTooLarge(
             f"{opened.name} declares {width} × {height} pixels of mode {opened.image.mode}, which take over "
             f"{MAX_BYTES:,} bytes; save it as RGB with 8 bits, or send a smaller image"

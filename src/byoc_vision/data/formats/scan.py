@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from byoc_vision.archives import is_archive
 from byoc_vision.data.decoding import IMAGE_SUFFIXES
 from byoc_vision.errors import InputError
 
@@ -64,6 +65,11 @@ class Folder:
         endings = Counter(_ending(name) or "no ending" for name in self.files)
         own = Counter({end: n for end, n in endings.items() if end not in IMAGE_SUFFIXES and end not in _SIDE_FILES})
         return sum((folder.unread_endings() for folder in self.folders), own)
+
+    def archives(self) -> list[str]:
+        """The names of archives here and below."""
+        own = [name for name in self.files if is_archive(name)]
+        return own + [name for folder in self.folders for name in folder.archives()]
 
     def all_files(self) -> Iterator[Path]:
         """The files of this folder and all folders below."""
