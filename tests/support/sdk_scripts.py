@@ -2,8 +2,8 @@
 
     python sdk_scripts.py 2|3 IMAGE PROJECT TRAIN VALIDATION IMAGES OUTPUT PORT
 
-PROJECT holds train.py and inference.py. It trains in local mode, deploys, sends every image below IMAGES, and prints a line
-of JSON for each.
+PROJECT holds train.py and inference.py. It trains in local mode, deploys, sends every image below IMAGES, and prints a
+line of JSON for each.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def train_and_deploy_v2(
         predictor.delete_endpoint()
 
 
-def train_v3(image: str, project: str, channels: dict[str, str], images: Path, output: Path, port: int) -> None:
+def train_v3(image: str, project: str, channels: dict[str, str], output: Path) -> None:
     from sagemaker.core.local import LocalSession
     from sagemaker.core.training.configs import Compute, InputData, SourceCode
     from sagemaker.train.model_trainer import Mode, ModelTrainer
