@@ -56,6 +56,12 @@ class Folder:
             for below in folder.images():
                 yield folder.name / below
 
+    def image_stems(self) -> Iterator[str]:
+        """The names of the images here and below without folders and endings: strings, as large trees have many."""
+        yield from (name.rpartition(".")[0] for name in self.image_names)
+        for folder in self.folders:
+            yield from folder.image_stems()
+
     @property
     def has_images(self) -> bool:
         return any(map(_is_image, self.files)) or any(folder.has_images for folder in self.folders)
