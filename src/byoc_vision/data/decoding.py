@@ -14,6 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from PIL import (
+    AvifImagePlugin,
     BmpImagePlugin,
     ExifTags,
     GifImagePlugin,
@@ -31,8 +32,10 @@ from byoc_vision.data.samples import ImageSource
 from byoc_vision.errors import DataError
 from byoc_vision.system.memory import is_out_of_memory
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-IMAGE_KINDS = "JPEG, PNG, WebP, BMP, TIFF or GIF"
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif"}
+)
+IMAGE_KINDS = "JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF"
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit, 512 MiB of RGB
 MAX_BYTES = 2**30  # that the pixels of one image may take while it is decoded: what OpenCV takes for that limit
@@ -40,18 +43,29 @@ MAX_BYTES = 2**30  # that the pixels of one image may take while it is decoded: 
 _LEAST_FRAME = 100  # a GIF's first frame must have this part of its pixels: 1 of so many
 _BAND_PIXELS = 2**22  # that are converted at a time
 
+
+def _open_heic(file: io.BytesIO) -> ImageFile:
+    from pi_heif import HeifImageFile  # a library that few images need
+
+    image: ImageFile = HeifImageFile(file)
+    return image
+
+
 # `Image.open` would try every plugin, and check the size against a limit that is global to the process.
-_OPENERS = {
+_OPENERS: dict[Format, Callable[[io.BytesIO], ImageFile]] = {
     "JPEG": JpegImagePlugin.jpeg_factory,
     "PNG": PngImagePlugin.PngImageFile,
     "WebP": WebPImagePlugin.WebPImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
     "GIF": GifImagePlugin.GifImageFile,
+    "HEIC": _open_heic,
+    "AVIF": AvifImagePlugin.AvifImageFile,
 }
 _RGB_BYTES = 3  # of a pixel; twice, while it is turned upright or compared
 _COEFFICIENT_BYTES = 6  # of a pixel of a progressive JPEG, which libjpeg holds as a whole
 _STORED_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2}  # of a pixel in Pillow; others have 4
+_CODED_FRAMES = ("HEIC", "AVIF")  # whose decoders hold the frame of a video beside its pixels
 _COLOUR_MODES = frozenset({"RGB", "RGBA", "P", "PA"})
 _OPENCV_KINDS = frozenset({"JPEG", "PNG", "WebP", "BMP"})
 _OPENCV_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -183,7 +197,8 @@ class OpenedImage(NamedTuple):
     @property
     def bytes_per_pixel(self) -> int:
         """The most memory that decoding takes, for each pixel."""
-        stored = 0 if self.plain else _STORED_BYTES.get(self.image.mode, 4)
+        coded = 8 if self.kind in _CODED_FRAMES else _STORED_BYTES.get(self.image.mode, 4)
+        stored = 0 if self.plain else coded
         is_progressive = self.segments is not None and not self.segments.is_sequential
         return stored + 2 * _RGB_BYTES + (_COEFFICIENT_BYTES + _RGB_BYTES if is_progressive else 0)
 
@@ -212,7 +227,7 @@ def _open(source: ImageSource | Content | bytes, max_pixels: int) -> OpenedImage
 def _check_bytes(opened: OpenedImage) -> None:
     """Raises ImageTooLarge if the pixels as they are stored, and as RGB, take too much memory together."""
     width, height = opened.image.size
-    stored = _STORED_BYTES.get(opened.image.mode, 4)
+    stored = 8 if opened.kind in _CODED_FRAMES else _STORED_BYTES.get(opened.image.mode, 4)
     if not opened.plain and width * height * (stored + 3) > MAX_BYTES:
         raise ImageTooLarge(
             f"{opened.name} declares {width} × {height} pixels of mode {opened.image.mode}, which take over "
@@ -323,7 +338,10 @@ def _to_rgb(opened: OpenedImage) -> np.ndarray:
 
 
 def _load(opened: OpenedImage) -> Image.Image:
+    declared = opened.image.size
     opened.image.load()
+    if opened.image.size != declared and opened.kind != "TIFF":  # a TIFF is turned by its orientation
+        raise ValueError(f"it declares {declared[0]} × {declared[1]} pixels and holds {opened.image.size}")
     return opened.image
 
 
