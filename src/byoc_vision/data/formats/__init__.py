@@ -22,7 +22,8 @@ from byoc_vision.data.formats.class_masks import ClassMasks
 from byoc_vision.data.formats.coco import Coco
 from byoc_vision.data.formats.csv_table import CsvLabels, CsvMasks, UnclearCsv
 from byoc_vision.data.formats.cvat import CvatImages
-from byoc_vision.data.formats.image_mask_pairs import ImagesWithMasks
+from byoc_vision.data.formats.examples import describe_examples
+from byoc_vision.data.formats.image_mask_pairs import ImagesWithMasks, unpack_hint
 from byoc_vision.data.formats.instance_masks import InstanceMasks
 from byoc_vision.data.formats.label_studio import LabelStudio
 from byoc_vision.data.formats.labelme import LabelMe
@@ -31,6 +32,7 @@ from byoc_vision.data.formats.manifest import ManifestLabels, ManifestMasks
 from byoc_vision.data.formats.manifest_pipe import LabelRecords, MaskRecords
 from byoc_vision.data.formats.mask_evidence import TwoReadingsError
 from byoc_vision.data.formats.masks_beside import MasksBesideImages
+from byoc_vision.data.formats.nearest import describe_nearest
 from byoc_vision.data.formats.oxford_pets import OxfordPetsBreeds, OxfordPetsSegmentation
 from byoc_vision.data.formats.polyvore import Polyvore
 from byoc_vision.data.formats.recordio import RecordIo
@@ -41,8 +43,8 @@ from byoc_vision.data.formats.splitting import hold_out
 from byoc_vision.data.formats.voc import Voc
 from byoc_vision.data.formats.yolo import YoloSegmentation
 from byoc_vision.data.samples import DataOptions, Dataset, MaskOrientation, Sample
-from byoc_vision.errors import DataError, InputError
-from byoc_vision.types import ClassInfo, Task
+from byoc_vision.errors import DataError, InputError, list_problems
+from byoc_vision.types import ClassInfo, Task, name_problem
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +109,7 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
         found = _with_orientation(found, options.mask_orientation)
     if unread := [name for name in inputs.extras if not _reads_extra(data_format, inputs, name)]:
         logger.warning("channels are not read, as the data are %s: %s", data_format.title, ", ".join(unread))
+    _check_names(found.classes)
     _warn_of_similar_names(found.classes)
     train = found.samples["train"]
     if "validation" in found.samples:
@@ -123,6 +126,8 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
         len(validation),
         len(test),
     )
+    for line in describe_examples({"train": train, "validation": validation, "test": test}, found.classes):
+        logger.info(line)
     return Dataset(data_format.task, found.classes, train, validation, test, found.ignore_value, found.multi_label)
 
 
@@ -142,6 +147,12 @@ def _reads_extra(data_format: DataFormat, inputs: Inputs, channel: str) -> bool:
         return data_format.name == "semantic_segmentation"
     split, _, kind = channel.partition("_")
     return kind == data_format.name and split in inputs.splits
+
+
+def _check_names(classes: Sequence[ClassInfo]) -> None:
+    """Raises DataError if a class has a name that a model cannot store."""
+    if problems := list(filter(None, (name_problem(entry.name) for entry in classes))):
+        raise DataError(list_problems("rename these classes, which the folders or the labels define:", problems))
 
 
 def _warn_of_similar_names(classes: Sequence[ClassInfo]) -> None:
@@ -265,8 +276,12 @@ def _named_format(inputs: Inputs, options: DataOptions) -> DataFormat:
 
 
 def _no_match(folder: Folder) -> str:
-    examples = "Supported layouts:\n" + "\n".join(f"{one.task}, {one.title}:\n{one.example}" for one in FORMATS)
-    return f"no known data layout found in {folder.path}: it holds {_contents(folder)}.{_unread(folder)} {examples}"
+    if (packed := unpack_hint([folder])) and not folder.has_images:
+        return f"no images found in {folder.path}: it holds {_contents(folder)}.{packed}"
+    return (
+        f"no known data layout found in {folder.path}: it holds {_contents(folder)}.{_unread(folder)} "
+        f"docs/data.md shows all layouts. The nearest:\n{describe_nearest(folder, FORMATS)}"
+    )
 
 
 def _unread(folder: Folder) -> str:
@@ -274,7 +289,8 @@ def _unread(folder: Folder) -> str:
     if not endings:
         return ""
     counts = ", ".join(f"{count} × {ending}" for ending, count in endings.most_common())
-    return f" Files that are not read as images: {counts}; image files need an ending such as .jpg or .png."
+    packed = unpack_hint([folder])
+    return f" Files that are not read as images: {counts}; image files need an ending such as .jpg or .png.{packed}"
 
 
 def _contents(folder: Folder) -> str:
