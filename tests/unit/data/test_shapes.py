@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,29 @@ def test_without_shapes_all_is_background() -> None:
 def test_shapes_that_cannot_be_drawn(outline: bytes, problem: str) -> None:
     with pytest.raises(DataError, match=rf"a.json, image 7, shape 2: .*({problem})"):
         drawn(10, 10, polygon([0, 0, 9, 0, 9, 9]), outline)
+
+
+NUMBERS = st.integers() | st.floats() | st.integers(-20, 20)
+JSON = st.recursive(
+    NUMBERS | st.none() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.sampled_from(["counts", "size", "starts"]), inner),
+    max_leaves=12,
+)
+
+
+@given(JSON | st.fixed_dictionaries({"size": st.just([10, 10]), "counts": JSON}))
+def test_any_json_is_drawn_or_refused(shape: object) -> None:
+    outline = json.dumps(shape).encode()
+    try:
+        assert drawn(10, 10, outline).shape == (10, 10)
+    except DataError as error:
+        assert "a.json, image 7, shape 1: " in str(error)
+
+
+@pytest.mark.parametrize("size", [(-5, -5), (0, 9), (10**6, 10**6)])
+def test_sizes_that_no_image_has(size: tuple[int, int]) -> None:
+    with pytest.raises(DataError, match=r"a.json, image 7 declares .* pixels, but an image has 1 to"):
+        drawn(*size)
 
 
 @pytest.mark.parametrize(
