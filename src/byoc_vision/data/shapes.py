@@ -32,7 +32,7 @@ def draw_mask(mask: DrawnMask, size: tuple[int, ...]) -> np.ndarray:
     height, width = mask.size or size
     if not 0 < height * width <= MAX_PIXELS or height < 0:
         raise DataError(
-            f"{mask} declares {width} × {height} pixels, but an image has 1 to {MAX_PIXELS:,}; export the annotations again"
+            f"{mask} declares {width} × {height} pixels, but an image has 1 to {MAX_PIXELS:,}; export them again"
         )
     canvas = np.full(height * width, mask.background, np.uint8)  # column by column, as COCO counts
     for index, (value, outline) in enumerate(zip(mask.values, _outlines(mask), strict=True)):
@@ -176,7 +176,7 @@ def _crossings(u: np.ndarray, v: np.ndarray, height: int, width: int) -> np.ndar
 
 
 def _draw_runs(canvas: np.ndarray, shape: dict[str, Any], value: int, height: int, width: int) -> None:
-    if "starts" in shape:
+    if shape.keys() >= {"starts", "lengths", "by_row"}:
         _draw_starts(canvas, shape, value, height, width)
         return
     counts, size = shape.get("counts"), shape.get("size")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -100,18 +101,22 @@ def test_shapes_that_cannot_be_drawn(outline: bytes, problem: str) -> None:
 NUMBERS = st.integers() | st.floats() | st.integers(-20, 20)
 JSON = st.recursive(
     NUMBERS | st.none() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.sampled_from(["counts", "size", "starts"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=8)
+        | st.dictionaries(st.sampled_from(["counts", "size", "starts", "lengths", "by_row"]), inner)
+    ),
     max_leaves=12,
 )
 
 
-@given(JSON | st.fixed_dictionaries({"size": st.just([10, 10]), "counts": JSON}))
+STARTS = st.fixed_dictionaries({"starts": JSON, "lengths": JSON, "by_row": st.booleans()})
+
+
+@given(JSON | st.fixed_dictionaries({"size": st.just([10, 10]), "counts": JSON}) | STARTS)
 def test_any_json_is_drawn_or_refused(shape: object) -> None:
     outline = json.dumps(shape).encode()
-    try:
+    with contextlib.suppress(DataError):  # any other error fails
         assert drawn(10, 10, outline).shape == (10, 10)
-    except DataError as error:
-        assert "a.json, image 7, shape 1: " in str(error)
 
 
 @pytest.mark.parametrize("size", [(-5, -5), (0, 9), (10**6, 10**6)])
