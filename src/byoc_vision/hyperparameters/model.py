@@ -29,6 +29,7 @@ from byoc_vision.hyperparameters.fields import (
     HealthAction,
     HealthThresholds,
     IgnoredValue,
+    Normalization,
     PrecisionName,
     Resize,
     Seed,
@@ -101,6 +102,11 @@ class Hyperparameters(BaseModel):
         "Start from pretrained weights. `auto`: if a `pretrained` channel or the Docker image has them; `true`: also "
         "download them from the hub, and fail if there are none.",
         "use_pretrained_model",
+    )
+    normalization: Normalization = field(
+        "auto",
+        "The mean and std of the model's input: `auto` (those of the pretrained weights, else ImageNet's), `imagenet`, "
+        "`inception` (0.5), `clip`, `dpn`, or `none` (0 and 1). For pretrained weights whose file does not say them.",
     )
     hidden_units: Units = field(
         (), "Sizes of hidden layers in the classifier's head, as `512` or `512, 128`. By default one linear layer."

@@ -51,6 +51,7 @@ def load_weights(
             channel=folder,
             baked=resolve_config.baked_weights(),
             allow_hub=hyperparameters.pretrained is True,
+            normalisation=resolve_config.normalisation(hyperparameters),
         )
     except ResourceError:
         if hyperparameters.pretrained is True or folder is not None:
