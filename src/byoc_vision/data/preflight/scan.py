@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -212,6 +212,57 @@ def scan_samples(
                     stats.append(outcome)
                 progress.update()
     return seen
+
+
+@dataclass
+class MaskCounts:
+    """What masks hold.
+
+    images: of each value the masks that hold it. pixels: of each value. problems: why masks cannot be read.
+    """
+
+    read: int = 0
+    images: Counter[int] = field(default_factory=Counter)
+    pixels: Counter[int] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+    def __add__(self, other: MaskCounts) -> MaskCounts:
+        return MaskCounts(
+            self.read + other.read,
+            self.images + other.images,
+            self.pixels + other.pixels,
+            [*self.problems, *other.problems],
+        )
+
+
+def count_masks(samples: Sequence[Sample], workers: int | None = None) -> MaskCounts:
+    """Read the masks of these samples, not their images, in threads.
+
+    workers: threads; by default the cores of this machine.
+    """
+    counts = MaskCounts()
+    threads = workers or available_cores()
+    with (
+        ThreadPoolExecutor(threads, thread_name_prefix="masks") as pool,
+        tqdm(total=len(samples), desc="counting classes in masks", unit="", disable=None, leave=False) as progress,
+    ):
+        for outcome in _in_order(pool, _measure_mask, samples, ahead=4 * threads):
+            if isinstance(outcome, str):
+                counts.problems.append(outcome)
+            else:
+                counts.read += 1
+                counts.images.update(outcome.values)
+                counts.pixels.update(dict(zip(outcome.values, outcome.pixels, strict=True)))
+            progress.update()
+    return counts
+
+
+def _measure_mask(sample: Sample) -> MaskStats | str:
+    """The mask's values, or why it cannot be read."""
+    try:
+        return _mask_stats(read_mask_values(sample))
+    except DataError as error:
+        return str(error)
 
 
 def merge_scans(parts: Sequence[ScanResult], splits: Mapping[str, Sequence[Sample]]) -> ScanResult:
