@@ -60,7 +60,10 @@ def largest(one: list[Tensor], other: list[Tensor]) -> float:
 
 def table(rows: Mapping[str, list[float]]) -> str:
     lines = [["loss and targets", *COLUMNS], ["---"] * (len(COLUMNS) + 1)]
-    lines += [[name, *(f"{value:.0e}".replace("e-0", "e-").replace("0e+00", "0") for value in values)] for name, values in rows.items()]
+    lines += [
+        [name, *(f"{value:.0e}".replace("e-0", "e-").replace("0e+00", "0") for value in values)]
+        for name, values in rows.items()
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -213,7 +213,7 @@ class Run(_Part):
     """What ran, on what hardware, and how to run it again.
 
     hyperparameters: all of them; given: the names of those that were set.
-    versions: of Python and of the main packages. hardware: as in the log.
+    versions: of Python and of the main packages. hardware: as in the log. weights: that the training began with.
     """
 
     hyperparameters: dict[str, Any]
@@ -227,8 +227,33 @@ class Run(_Part):
     seed: int = 0
     revision: str | None = None
     model: str = ""
+    weights: str = ""
     parameters: int = 0
     command: str = ""
+
+
+class ServedPrecision(_Part):
+    """A precision that a server on a CPU can take. validation: its metrics. milliseconds: for an image, on one machine.
+
+    differing: the share of its predictions that differ from those in float32: images, or the pixels of masks.
+    """
+
+    precision: str
+    validation: dict[str, float | None]
+    milliseconds: float
+    differing: float = 0.0
+
+
+class Served(_Part):
+    """What servers on CPUs give: the OpenVINO form on the validation images, in each precision.
+
+    int8: `certified`, or why there is no INT8 form.
+    """
+
+    objective: str
+    images: int = _named("pictures")
+    precisions: list[ServedPrecision]
+    int8: str
 
 
 class Record(_Part):
@@ -237,6 +262,7 @@ class Record(_Part):
     objective: the metric that chooses the best epoch, as in the log (`validation:dice`); objective_mode: whether higher
     values are better.
     seconds: of this job so far. gpu_seconds: times the GPUs.
+    served: of a job that wrote the OpenVINO form.
     augmented: file names, below pictures/, of training images as the model saw them.
     unvalidated_classes: the names of those that no validation image shows.
     evaluations: the best epoch's on `validation`, and on `test` if there is one.
@@ -265,6 +291,7 @@ class Record(_Part):
     evaluations: list[Evaluation] = []
     times: Times | None = None
     augmented: list[str] = []
+    served: Served | None = None
     run: Run
 
 

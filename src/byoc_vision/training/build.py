@@ -27,7 +27,7 @@ from byoc_vision.job import Job
 from byoc_vision.models.build import build_model, check_input_size
 from byoc_vision.models.parts import Encoder, encoder_of
 from byoc_vision.models.shapes import freeze_unused
-from byoc_vision.precision import allow_tf32, choose_device, choose_precision
+from byoc_vision.precision import allow_tf32, choose_device, choose_precision, time_convolutions
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.training import resolve_config
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
@@ -35,7 +35,7 @@ from byoc_vision.training.batch_layout import BatchLayout
 from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.callbacks.build import Parts, build_callbacks
 from byoc_vision.training.callbacks.run_record import run_metadata
-from byoc_vision.training.checkpoint import Checkpointer
+from byoc_vision.training.checkpoint import Checkpointer, kept_random_state
 from byoc_vision.training.class_weights import class_weights, count_training_masks
 from byoc_vision.training.data_partition import DataPartition, find_data
 from byoc_vision.training.distributed import (
@@ -50,13 +50,15 @@ from byoc_vision.training.distributed import (
 )
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import EarlyStopping, History
-from byoc_vision.training.initial_weights import first_weights, load_weights
+from byoc_vision.training.initial_weights import FirstWeights, load_weights, with_model_of_channel
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.metric_names import Objective
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Step
+from byoc_vision.training.torch_compile import compile_network
 from byoc_vision.training.trainer import Trainer
+from byoc_vision.types import ModelSpec
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +75,10 @@ def build_trainer(job: Job, hyperparameters: Hyperparameters, world: World, sign
     counted, masks_read = count_training_masks(hyperparameters, checked, partition, world)
     weights = class_weights(hyperparameters, checked.dataset, counted, masks_read)
     seed_everything(hyperparameters.seed)
-    hyperparameters = with_fitting_batch_size(hyperparameters, checked.dataset, world)
+    hyperparameters = with_model_of_channel(hyperparameters, job, checked.dataset.task)
+    hyperparameters = with_fitting_batch_size(
+        hyperparameters, checked.dataset, world, class_weights=weights, checkpointer=checkpointer
+    )
     trainer = assemble(
         job,
         hyperparameters,
@@ -87,6 +92,11 @@ def build_trainer(job: Job, hyperparameters: Hyperparameters, world: World, sign
         started=started,
     )
     logger.info(describe(trainer))
+    if hyperparameters.int8 is True:
+        from byoc_vision.training.quantization import check_can_quantize
+
+        with kept_random_state():
+            on_rank0(world, lambda: check_can_quantize(trainer.net, trainer.config))
     return trainer
 
 
@@ -122,8 +132,9 @@ def assemble(
     # The model
     spec = resolve_config.model_spec(hyperparameters, dataset)
     net = build_model(spec)
-    pretrained = load_weights(net, spec, dataset.classes, job, hyperparameters)
-    rule = resolve_config.preprocess(hyperparameters, spec, pretrained)
+    checkpointer = checkpointer or Checkpointer(None, world)
+    weights = find_first_weights(net, spec, dataset, job, hyperparameters, world, checkpointer)
+    rule = resolve_config.preprocess(hyperparameters, spec, weights.info)
     check_input_size(net, spec, rule.height, rule.width)
     crop_size = resolve_config.crop_size(hyperparameters, rule, spec.task)
     if crop_size is not None:
@@ -134,8 +145,11 @@ def assemble(
     if hyperparameters.sync_batch_norm:
         net = synchronised(net, device, world)
     allow_tf32()
+    time_convolutions()
     precision = choose_precision(hyperparameters.precision, device)
     engine = TorchEngine(net, config, device, precision)
+    if hyperparameters.compile:
+        compile_network(engine.model, device)
     loss = build_loss(
         resolve_config.loss_name(hyperparameters, spec.task),
         config.activation,
@@ -164,11 +178,16 @@ def assemble(
     )
     # The step, and what follows it
     encoder = learning_encoder(net, hyperparameters)
-    optimizer = optimizer_for(net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world))
+    scaler = precision.scaler()
+    optimizer = optimizer_for(
+        net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world), scaled=scaler.is_enabled()
+    )
     schedule = schedule_for(optimizer, layout.steps_per_epoch, hyperparameters)
-    model, scaler = wrap_ddp(engine.model, world), precision.scaler()
+    model = wrap_ddp(engine.model, world)
     parts = Parts(config, net, unwrap(model), optimizer, precision, scaler, device, loader, layout, history, cache)
-    metadata = run_metadata(job, hyperparameters, given, samples, objective, config, net, device, precision, world)
+    metadata = run_metadata(
+        job, hyperparameters, given, samples, objective, config, net, device, precision, world, weights
+    )
     callbacks, timer, health, run = build_callbacks(
         job.paths, hyperparameters, world, parts, metadata, checked.report if checked else None, started
     )
@@ -201,7 +220,7 @@ def assemble(
         history=history,
         best=best,
         run=run,
-        checkpointer=checkpointer or Checkpointer(None, world),
+        checkpointer=checkpointer,
         signals=signals or StopSignals(),
         stop=StopSync(world, device),
         callbacks=callbacks,
@@ -210,8 +229,28 @@ def assemble(
         early_stopping=early_stopping(hyperparameters, objective),
         encoder=encoder,
         cache=cache,
-        first_weights=first_weights(pretrained, hyperparameters),
+        first_weights=weights,
     )
+
+
+def find_first_weights(
+    net: nn.Module,
+    spec: ModelSpec,
+    dataset: Dataset,
+    job: Job,
+    hyperparameters: Hyperparameters,
+    world: World,
+    checkpointer: Checkpointer,
+) -> FirstWeights:
+    """Fill the network of the main process, from which DistributedDataParallel copies the weights.
+
+    A job that goes on from a checkpoint does not ask the hub: the weights, and how to normalise images for them, are
+    in the checkpoint.
+    """
+    local = {"model", "pretrained"} & job.channels.keys()
+    content = checkpointer.peek() if hyperparameters.resume != "never" and not local else None
+    saved = FirstWeights.saved(content, hyperparameters) if content else None
+    return saved or on_rank0(world, lambda: load_weights(net, spec, dataset.classes, job, hyperparameters))
 
 
 def early_stopping(hyperparameters: Hyperparameters, objective: Objective) -> EarlyStopping | None:
@@ -253,8 +292,14 @@ def highest_learning_rate(hyperparameters: Hyperparameters, world: World) -> flo
 
 
 def optimizer_for(
-    net: nn.Module, encoder: Encoder | None, hyperparameters: Hyperparameters, learning_rate: float
+    net: nn.Module,
+    encoder: Encoder | None,
+    hyperparameters: Hyperparameters,
+    learning_rate: float,
+    *,
+    scaled: bool = False,
 ) -> Optimizer:
+    """scaled: whether float16's gradients are; see `build_optimizer`."""
     return build_optimizer(
         hyperparameters.optimizer,
         net,
@@ -266,6 +311,7 @@ def optimizer_for(
         alpha=hyperparameters.rmsprop_alpha,
         encoder=encoder.parameters if encoder else (),
         encoder_lr_factor=hyperparameters.encoder_lr_factor,
+        scaled=scaled,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from byoc_vision.artifact import ModelConfig
+from byoc_vision.colours import parse_mask_colours
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
@@ -34,9 +35,14 @@ def data_options(hyperparameters: Hyperparameters) -> DataOptions:
         num_classes=hyperparameters.num_classes,
         num_training_samples=hyperparameters.num_training_samples,
         ignore_index=hyperparameters.ignore_index,
+        mask_orientation=hyperparameters.mask_orientation,
+        mask_colors=parse_mask_colours(hyperparameters.mask_colors) if hyperparameters.mask_colors else (),
         trimap_border=hyperparameters.trimap_border,
         min_class_count=hyperparameters.min_class_count,
         multi_label=hyperparameters.multi_label,
+        label_column=hyperparameters.label_column,
+        image_column=hyperparameters.image_column,
+        label_attribute=hyperparameters.label_attribute,
         on_bad_sample=hyperparameters.on_bad_sample,
         checked_pictures=hyperparameters.checked_pictures,
     )

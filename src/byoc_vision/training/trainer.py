@@ -49,6 +49,7 @@ from byoc_vision.training.distributed import (
 )
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import EarlyStopping, EpochRecord, History, Metrics, diverged
+from byoc_vision.training.initial_weights import FirstWeights
 from byoc_vision.training.predictions.collector import Collector
 from byoc_vision.training.signals import StopRequestedError, StopSignals
 from byoc_vision.training.step import Batch, Step
@@ -64,7 +65,7 @@ class Trainer:
         the averaging of gradients.
     loader, validation: this process's batches. partition: the samples, and which of them are this process's.
     timer, health: two of the callbacks. encoder: what does not learn in the first `freeze_epochs` epochs.
-    first_weights: where they come from, in words, if no checkpoint is found.
+    first_weights: where they come from without a checkpoint.
     """
 
     hyperparameters: Hyperparameters
@@ -89,7 +90,7 @@ class Trainer:
     early_stopping: EarlyStopping | None = None
     encoder: Encoder | None = None
     cache: ImageCache | None = None
-    first_weights: str = ""
+    first_weights: FirstWeights = field(default_factory=FirstWeights)
     progress: Progress = field(default_factory=Progress)
     complete: bool = False  # no epoch follows
     _collector: Collector | None = None  # of the last validation
@@ -110,8 +111,8 @@ class Trainer:
             UserError: the data or the resources of the job do not suffice.
         """
         with self._recorded():
-            if not self.checkpointer.load(self) and self.first_weights:
-                logger.info("Training starts from %s", self.first_weights)
+            if not self.checkpointer.load(self):
+                self.first_weights.log()
             self.callbacks.train_begin(self.run())
             self.signals.training = True
             try:
@@ -330,6 +331,7 @@ class Trainer:
             "package_version": __version__,
             "card": self.config.model_dump(mode="json"),
             "hyperparameters": self.hyperparameters.model_dump(mode="json"),
+            "first_weights": self.first_weights.state_dict(),
             "grid": self.layout.as_dict(),
             "data": self.partition.fingerprint.state_dict() if self.partition.fingerprint else None,
             "progress": self.progress.state_dict(),
@@ -392,9 +394,7 @@ class Trainer:
                 logger.info("Batch layout changed since the checkpoint; restarting epoch %d", saved["epoch"])
         set_schedule_steps(self.step.schedule, steps)
         if not self.complete:
+            here, batches = self.progress, self.layout.batches
             logger.info(
-                "Going on from the checkpoint: epoch %d, after %d of its %d batches",
-                self.progress.epoch,
-                self.progress.batch,
-                self.layout.batches,
+                "Going on from the checkpoint: epoch %d, after %d of its %d batches", here.epoch, here.batch, batches
             )

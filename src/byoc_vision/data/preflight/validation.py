@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from byoc_vision.data.preflight.scan import MaskValues, ScanResult
 from byoc_vision.data.preflight.statistics import labels_of
-from byoc_vision.data.samples import DataOptions, Dataset, ImageSource, Sample
+from byoc_vision.data.samples import DataOptions, Dataset, MaskSource, Sample
 from byoc_vision.errors import DataError, InputError, list_problems
 from byoc_vision.types import ClassInfo
 
@@ -52,7 +52,7 @@ def infer_classes(values: MaskValues, options: DataOptions) -> tuple[tuple[Class
 class UnknownValues(NamedTuple):
     """A mask with values that are neither a class nor ignored: those values."""
 
-    mask: ImageSource
+    mask: MaskSource
     values: tuple[int, ...]
 
     def __str__(self) -> str:

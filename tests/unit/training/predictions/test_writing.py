@@ -15,9 +15,9 @@ from byoc_vision.atomic_write import spreadsheet_cells
 from byoc_vision.inference.predictor import Classification
 from byoc_vision.report.record import Evaluation
 from byoc_vision.training.predictions.collector import SplitPredictions
-from byoc_vision.training.predictions.scoring import ScoredPrediction
 from byoc_vision.training.predictions.task_outputs import ClassOutput, LabelsOutput, MaskOutput, TaskOutput
 from byoc_vision.training.predictions.writing import write_predictions
+from byoc_vision.training.scoring import ScoredPrediction
 
 NAMES = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), min_size=2, max_size=4, unique=True)
 
