@@ -221,7 +221,8 @@ class Hyperparameters(BaseModel):
     warmup_epochs: NonNegativeFloat = field(0.0, "Epochs of linear warm-up, also fractions.")
     precision: PrecisionName = field(
         "auto",
-        "`auto`: bfloat16 on GPUs since Ampere and CPUs with AMX, float16 with scaling on older GPUs, else float32.",
+        "`auto`: bfloat16 on GPUs since Ampere, float16 with scaling on older GPUs; on a CPU float32, unless a few "
+        "steps in bfloat16 are measured to be 10 % faster.",
         "precision_dtype",
     )
     clip_grad_norm: NonNegativeFloat = field(0.0, "The maximum norm of the gradient; 0: no limit.")

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 import cv2
 import numpy as np
 
-from byoc_vision.data.decoding import image_size, orientation_of, read_content, read_image
+from byoc_vision.data.decoding import ImageTooLarge, image_size, orientation_of, read_content, read_image
 from byoc_vision.data.fileformat import is_lossy
 from byoc_vision.data.mask_colours import MOST_COLOURS, count_colours
 from byoc_vision.data.samples import DrawnMask, MaskSource, Sample
@@ -28,6 +28,7 @@ DIGEST_BYTES = 16
 # Channel statistics come from a grid of this many rows and columns of pixels. Pixels are picked, not averaged:
 # averaging would narrow their spread.
 PROBE_SIDE = 32
+TILE_IT = "cut it into tiles: byoc-vision tile"
 
 
 class InvalidSample(NamedTuple):
@@ -92,6 +93,9 @@ def measure_sample(sample: Sample) -> SampleStats | InvalidSample:
         if mask is not None and mask.shape[:2] != (height, width):
             raise DataError(size_problem(sample, (height, width), mask.shape))
         mask_stats = None if mask is None else _mask_stats(mask) if mask.ndim == 2 else _colour_stats(sample, mask)
+    except ImageTooLarge as error:
+        remedy = TILE_IT if sample.mask else "make it smaller"
+        return InvalidSample(sample, f"{str(error).rpartition(';')[0]}; {remedy}")
     except DataError as error:
         return InvalidSample(sample, str(error))
     probe = cv2.resize(image, (PROBE_SIDE, PROBE_SIDE), interpolation=cv2.INTER_NEAREST)
