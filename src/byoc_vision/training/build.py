@@ -37,7 +37,7 @@ from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.callbacks.build import Parts, build_callbacks
 from byoc_vision.training.callbacks.run_record import run_metadata
 from byoc_vision.training.checkpoint import Checkpointer
-from byoc_vision.training.class_weights import class_weights
+from byoc_vision.training.class_weights import class_weights, count_training_masks
 from byoc_vision.training.data_partition import DataPartition, find_data
 from byoc_vision.training.distributed import (
     StopSync,
@@ -78,7 +78,8 @@ def build_trainer(
     started, given = time.monotonic(), frozenset(hyperparameters.model_fields_set)
     checkpointer = Checkpointer.of(job.paths, hyperparameters, world)
     checked, partition = find_data(job, hyperparameters, world, found)
-    weights = class_weights(hyperparameters, checked.dataset, checked.report.classes, checked.report.checked["train"])
+    counted, masks_read = count_training_masks(hyperparameters, checked, partition, world)
+    weights = class_weights(hyperparameters, checked.dataset, counted, masks_read)
     seed_everything(hyperparameters.seed)
     hyperparameters = with_model_of_channel(hyperparameters, job, checked.dataset.task)
     hyperparameters = with_fitting_batch_size(
