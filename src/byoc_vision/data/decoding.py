@@ -33,7 +33,22 @@ from byoc_vision.errors import DataError
 from byoc_vision.system.memory import is_out_of_memory
 
 IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif"}
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".heic",
+        ".heif",
+        ".avif",
+        ".npy",
+    }
 )
 IMAGE_KINDS = "JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF"
 
@@ -163,15 +178,18 @@ def read_stored_mask(
 
 def orientation_of(source: ImageSource | Content) -> int:
     """By what EXIF turns an image, 1–8; 1 is upright. Only the header is read. Raises DataError as `read_image`."""
-    opened = _open(source, MAX_PIXELS)
-    if opened.kind == "TIFF":
-        return tiff_structure.orientation(tiff_structure.read_tags(opened.data))
-    return _orientation(opened)
+    content = _content(source)
+    if fileformat.identify(content.data) == "TIFF":  # also of bands, which Pillow does not open
+        return tiff_structure.orientation(tiff_structure.read_tags(content.data))
+    return _orientation(_open(content, MAX_PIXELS))
 
 
 def image_size(source: ImageSource | Content) -> tuple[int, int]:
     """Height and width of the upright image. Only the header is read. Raises DataError as `read_image`."""
-    opened = _open(source, MAX_PIXELS)
+    content = _content(source)
+    if fileformat.identify(content.data) == "TIFF":
+        return tiff_structure.upright_size(tiff_structure.read_tags(content.data))
+    opened = _open(content, MAX_PIXELS)
     width, height = opened.image.size
     return (width, height) if _orientation(opened) >= 5 else (height, width)
 
