@@ -19,6 +19,7 @@ from byoc_vision.data.decoding import (
     MAX_PIXELS,
     Content,
     ImageTooLarge,
+    image_size,
     open_image,
     orientation_of,
     read_content,
@@ -120,6 +121,15 @@ def read_bands(content: Content, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         pixels = np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0)
     return pixels if is_npy(content.data) else upright(pixels, orientation_of(content))
+
+
+def size_of(image: ImageSource) -> tuple[int, int]:
+    """Height and width of the upright image. Only the header is read. Raises DataError."""
+    content = read_content(image)
+    if is_npy(content.data):
+        stored = _npy_header(content)
+        return stored.height, stored.width
+    return image_size(content)
 
 
 def find_bands(samples: Sequence[Sample], wanted: int | None) -> tuple[Band, ...]:

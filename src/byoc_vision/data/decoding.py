@@ -55,6 +55,7 @@ IMAGE_KINDS = "JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF"
 MAX_PIXELS = 178_956_970  # Pillow's own limit, 512 MiB of RGB
 MAX_BYTES = 2**30  # that the pixels of one image may take while it is decoded: what OpenCV takes for that limit
 
+_NPY = b"\x93NUMPY"  # NumPy's arrays, of which bands.py reads the pixels
 _MISSING_GREY = 128  # of pixels that libjpeg makes up
 _BAND_PIXELS = 2**22  # that are converted at a time
 
@@ -179,6 +180,8 @@ def read_stored_mask(
 def orientation_of(source: ImageSource | Content) -> int:
     """By what EXIF turns an image, 1–8; 1 is upright. Only the header is read. Raises DataError as `read_image`."""
     content = _content(source)
+    if content.data.startswith(_NPY):
+        return 1
     if fileformat.identify(content.data) == "TIFF":  # also of bands, which Pillow does not open
         return tiff_structure.orientation(tiff_structure.read_tags(content.data))
     return _orientation(_open(content, MAX_PIXELS))
@@ -226,6 +229,8 @@ class OpenedImage(NamedTuple):
 def _open(source: ImageSource | Content | bytes, max_pixels: int) -> OpenedImage:
     name, data = _content(source)
     kind = fileformat.identify(data)
+    if kind is None and data.startswith(_NPY):
+        raise DataError(f"{name} holds an array, and others RGB images; save them alike")
     if kind is None:
         raise DataError(f"{name} is not a {IMAGE_KINDS} image: {fileformat.describe(data)}")
     with _decoding(name, data, kind):
