@@ -159,3 +159,11 @@ def test_a_model_that_needs_batches_of_two_says_so_before_training(case: str, tm
     failure = (tmp_path / "ml/output/failure").read_text(encoding="utf-8")
     assert "needs batches of two images or more" in failure
     assert "Set batch_size=2 or more" in failure
+
+
+def test_images_of_four_bands_are_read_as_they_are(check: Check, capsys: pytest.CaptureFixture[str]) -> None:
+    report = check("tiff_four_bands")
+    assert report["status"] == 0
+    assert len(report["channels"]["mean"]) == 4
+    said = capsys.readouterr()
+    assert "images have 4 bands" in said.out + said.err
