@@ -55,11 +55,13 @@ class MaskMap:
     title: where the map comes from, for messages.
     values: (stored value, label) pairs; a stored value that is missing here is an error.
     hint: what may be wrong with the map and the remedy, added to that error if the unknown value is a label.
+    colours: (colour as 0xRRGGBB, label) pairs, for mask files that store these instead of values.
     """
 
     title: str
     values: tuple[tuple[int, int], ...]
     hint: str = ""
+    colours: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)

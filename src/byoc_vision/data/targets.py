@@ -58,6 +58,9 @@ def read_mask_pixels(
     if sample.further_masks or sample.mask_labels:
         stored = _union(stored, sample)
     stored = _turned(stored, sample, image)
+    if stored.ndim == 3 and sample.mask_map is not None and sample.mask_map.colours:
+        colour_map = ColourMap(sample.mask_map.title, sample.mask_map.colours)
+        return labels_of_colours(stored, sample.mask, colour_map)
     if sample.mask_map is None or stored.ndim == 3:
         return stored
     known = dict(sample.mask_map.values)
