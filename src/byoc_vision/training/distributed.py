@@ -33,7 +33,7 @@ COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 EXCHANGE_SECONDS = 1.0  # between two exchanges of StopSync; one in each step would make the CPU wait for the GPU
 MOST_STEPS = 1_000
 # Whether each forward pass begins with the buffers of the first process; newer torch has another name for it.
-_SYNC_BUFFERS = (
+SYNC_BUFFERS = (
     "forward_sync_buffers"
     if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
     else "broadcast_buffers"
@@ -252,7 +252,7 @@ def wrap_ddp(model: nn.Module, world: World) -> nn.Module:
     if world.size == 1:
         return model
     on_gpu = torch.cuda.is_available()
-    options: dict[str, Any] = {_SYNC_BUFFERS: False, "gradient_as_bucket_view": True}
+    options: dict[str, Any] = {SYNC_BUFFERS: False, "gradient_as_bucket_view": True}
     return DistributedDataParallel(model, device_ids=[world.local_rank] if on_gpu else None, **options)
 
 
