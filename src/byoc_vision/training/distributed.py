@@ -86,7 +86,8 @@ def processes_per_host() -> int:
     Raises:
         InputError: the variable is not a number of processes.
     """
-    return choose_processes(os.environ.get(PROCESSES_VARIABLE), torch.cuda.device_count())
+    usable = torch.cuda.device_count() if torch.cuda.is_available() else 0  # it also counts those that cannot be used
+    return choose_processes(os.environ.get(PROCESSES_VARIABLE), usable)
 
 
 def choose_processes(asked: str | None, gpus: int) -> int:
