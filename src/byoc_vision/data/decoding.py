@@ -33,7 +33,22 @@ from byoc_vision.errors import DataError
 from byoc_vision.system.memory import is_out_of_memory
 
 IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif"}
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".heic",
+        ".heif",
+        ".avif",
+        ".npy",
+    }
 )
 IMAGE_KINDS = "JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF"
 
@@ -42,6 +57,7 @@ MAX_BYTES = 2**30  # that the pixels of one image may take while it is decoded: 
 
 _LEAST_FRAME = 100  # a GIF's first frame must have this part of its pixels: 1 of so many
 _LARGEST_PIXEL = 7  # bytes, as it is stored and as RGB
+_NPY = b"\x93NUMPY"  # NumPy's arrays, of which bands.py reads the pixels
 _BAND_PIXELS = 2**22  # that are converted at a time
 
 
@@ -180,15 +196,20 @@ def read_stored_mask(
 
 def orientation_of(source: ImageSource | Content) -> int:
     """By what EXIF turns an image, 1–8; 1 is upright. Only the header is read. Raises DataError as `read_image`."""
-    opened = _open(source, MAX_PIXELS)
-    if opened.kind == "TIFF":
-        return tiff_structure.orientation(tiff_structure.read_tags(opened.data))
-    return _orientation(opened)
+    content = _content(source)
+    if content.data.startswith(_NPY):
+        return 1
+    if fileformat.identify(content.data) == "TIFF":  # also of bands, which Pillow does not open
+        return tiff_structure.orientation(tiff_structure.read_tags(content.data))
+    return _orientation(_open(content, MAX_PIXELS))
 
 
 def image_size(source: ImageSource | Content) -> tuple[int, int]:
     """Height and width of the upright image. Only the header is read. Raises DataError as `read_image`."""
-    opened = _open(source, MAX_PIXELS)
+    content = _content(source)
+    if fileformat.identify(content.data) == "TIFF":
+        return tiff_structure.upright_size(tiff_structure.read_tags(content.data))
+    opened = _open(content, MAX_PIXELS)
     width, height = opened.image.size
     return (width, height) if _orientation(opened) >= 5 else (height, width)
 
@@ -223,6 +244,8 @@ class OpenedImage(NamedTuple):
 def _open(source: ImageSource | Content | bytes, max_pixels: int) -> OpenedImage:
     name, data = _content(source)
     kind = fileformat.identify(data)
+    if kind is None and data.startswith(_NPY):
+        raise DataError(f"{name} holds an array, and others RGB images; save them alike")
     if kind is None:
         raise DataError(f"{name} is not a {IMAGE_KINDS} image: {fileformat.describe(data)}")
     with _decoding(name, data, kind):

@@ -37,7 +37,7 @@ from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.callbacks.build import Parts, build_callbacks
 from byoc_vision.training.callbacks.run_record import run_metadata
 from byoc_vision.training.checkpoint import Checkpointer
-from byoc_vision.training.class_weights import class_weights
+from byoc_vision.training.class_weights import class_weights, count_training_masks
 from byoc_vision.training.data_partition import DataPartition, find_data
 from byoc_vision.training.distributed import (
     StopSync,
@@ -78,7 +78,8 @@ def build_trainer(
     started, given = time.monotonic(), frozenset(hyperparameters.model_fields_set)
     checkpointer = Checkpointer.of(job.paths, hyperparameters, world)
     checked, partition = find_data(job, hyperparameters, world, found)
-    weights = class_weights(hyperparameters, checked.dataset, checked.report.classes, checked.report.checked["train"])
+    counted, masks_read = count_training_masks(hyperparameters, checked, partition, world)
+    weights = class_weights(hyperparameters, checked.dataset, counted, masks_read)
     seed_everything(hyperparameters.seed)
     hyperparameters = with_model_of_channel(hyperparameters, job, checked.dataset.task)
     hyperparameters = with_fitting_batch_size(
@@ -135,12 +136,12 @@ def assemble(
     net = build_model(spec)
     checkpointer = checkpointer or Checkpointer(None, world)
     weights = find_first_weights(net, spec, dataset.classes, job, hyperparameters, world, checkpointer)
-    rule = resolve_config.preprocess(hyperparameters, spec, weights.info)
+    rule = resolve_config.preprocess(hyperparameters, spec, weights.info, dataset.bands)
     check_input_size(net, spec, rule.height, rule.width)
     crop_size = resolve_config.crop_size(hyperparameters, rule, spec.task)
     if crop_size is not None:
         check_input_size(net, spec, *crop_size, field="crop_size")
-    freeze_unused(net)
+    freeze_unused(net, spec.in_channels)
     config = resolve_config.model_config_of(dataset, spec, rule)
     device = choose_device()
     if hyperparameters.sync_batch_norm:
@@ -351,6 +352,7 @@ def training_images(
         dataset.task,
         folder=job.folders.get("augmentation"),
         size=crop_size or (rule.height, rule.width),
+        channels=rule.channels,
     )
     return ImageDataset(
         dataset.train,
