@@ -14,7 +14,7 @@ from byoc_vision.data.formats.stems import names_masks
 _SHOWN = 2
 _LISTS = (".csv", ".tsv", ".lst", ".rec", ".manifest", ".jsonl", ".json", ".xml", ".yaml")
 _NAMED = re.compile(r"([A-Za-z][\w.-]*)/|([A-Za-z][\w-]*\.[a-z]+)")
-_OF_HEADERS = frozenset({"rle_csv"})  # known by a CSV header: the error names `csv` instead
+_WITH_OTHER_CSV = frozenset({"rle_csv", "masks_beside_images"})  # optional, or known by its header: `csv` is named
 _PLACEHOLDERS = frozenset({"cat", "dog", "id", "a", "b", "deep", "images", "masks", "bucket"})  # in examples
 
 
@@ -44,7 +44,7 @@ def _rated(folder: Folder, formats: Iterable[DataFormat]) -> Iterator[Near]:
     files = {name.lower() for one in inner for name in one.files}
     names = {one.name.lower() for one in inner[1:]}
     for data_format in formats:
-        if data_format.example in seen or data_format.name in _OF_HEADERS:
+        if data_format.example in seen or data_format.name in _WITH_OTHER_CSV:
             continue
         seen.add(data_format.example)
         if data_format.name == "class_folders":
