@@ -70,7 +70,7 @@ def write_channels(dataset: Dataset, output: Path, *, own: Path | None = None) -
         if dataset.multi_label:
             _write_labels(output / split, dataset.class_names, planned, images)
         else:
-            _classes_record(dataset, folders).write(output / split / CLASSES_FILE)
+            write_classes(dataset, output / split, folders)
 
 
 def class_folder_names(classes: Sequence[str]) -> list[str]:
@@ -180,6 +180,11 @@ def _write(job: _WriteTask, own: Path | None) -> Path:
         assert written, "OpenCV encodes every uint8 array as PNG"
         job.mask.with_name(f"{job.mask.name}.png").write_bytes(encoded.tobytes())
     return image
+
+
+def write_classes(dataset: Dataset, channel: Path, folders: Sequence[str] = ()) -> None:
+    """Name the classes in a channel. folders: of the classes, for a classification."""
+    _classes_record(dataset, folders).write(channel / CLASSES_FILE)
 
 
 def _classes_record(dataset: Dataset, folders: Sequence[str]) -> ClassesRecord:

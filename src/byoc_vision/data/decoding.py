@@ -26,7 +26,7 @@ from PIL import (
 )
 from PIL.ImageFile import ImageFile
 
-from byoc_vision.data import fileformat, jpeg_structure, tiff_structure
+from byoc_vision.data import fileformat, jpeg_pixels, jpeg_structure, tiff_structure
 from byoc_vision.data.fileformat import Format
 from byoc_vision.data.samples import ImageSource
 from byoc_vision.errors import DataError
@@ -55,8 +55,9 @@ IMAGE_KINDS = "JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF"
 MAX_PIXELS = 178_956_970  # Pillow's own limit, 512 MiB of RGB
 MAX_BYTES = 2**30  # that the pixels of one image may take while it is decoded: what OpenCV takes for that limit
 
+_LEAST_FRAME = 100  # a GIF's first frame must have this part of its pixels: 1 of so many
+_LARGEST_PIXEL = 7  # bytes, as it is stored and as RGB
 _NPY = b"\x93NUMPY"  # NumPy's arrays, of which bands.py reads the pixels
-_MISSING_GREY = 128  # of pixels that libjpeg makes up
 _BAND_PIXELS = 2**22  # that are converted at a time
 
 
@@ -106,6 +107,22 @@ def read_content(file: ImageSource) -> Content:
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
 
 
+class _Raised:
+    """A limit that a command raises for this process: that of `tile`, which holds one image in memory at a time."""
+
+    pixels = 0
+
+
+@contextmanager
+def limit_raised_to(pixels: int) -> Iterator[None]:
+    """Decode images of up to so many pixels while the block lasts, if that is more than is allowed otherwise."""
+    before, _Raised.pixels = _Raised.pixels, pixels
+    try:
+        yield
+    finally:
+        _Raised.pixels = before
+
+
 def read_image(source: ImageSource | Content | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """An image as uint8 RGB [H, W, 3], upright: EXIF orientation is applied.
 
@@ -135,7 +152,7 @@ def decode(opened: OpenedImage) -> np.ndarray:
     """The pixels of an image, as `read_image` returns them. Raises DataError."""
     with _decoding(opened.name, opened.data, opened.kind):
         pixels = _decode_fast(opened) if opened.plain else _to_rgb(opened)
-        _check_end(opened, pixels[-1, -1] if opened.plain else None)
+        _check_end(opened, pixels if opened.plain else None)
         return upright(pixels, _orientation(opened))
 
 
@@ -218,12 +235,10 @@ class OpenedImage(NamedTuple):
     @property
     def bytes_per_pixel(self) -> int:
         """The most memory that decoding takes, for each pixel."""
-        if not self.plain:
-            stored = 8 if self.kind in _CODED_FRAMES else _STORED_BYTES.get(self.image.mode, 4)
-            return stored + 2 * _RGB_BYTES
-        if self.segments is not None and not self.segments.is_sequential:
-            return _COEFFICIENT_BYTES + 2 * _RGB_BYTES
-        return 2 * _RGB_BYTES
+        coded = 8 if self.kind in _CODED_FRAMES else _STORED_BYTES.get(self.image.mode, 4)
+        stored = 0 if self.plain else coded
+        is_progressive = self.segments is not None and not self.segments.is_sequential
+        return stored + 2 * _RGB_BYTES + (_COEFFICIENT_BYTES + _RGB_BYTES if is_progressive else 0)
 
 
 def _open(source: ImageSource | Content | bytes, max_pixels: int) -> OpenedImage:
@@ -239,11 +254,14 @@ def _open(source: ImageSource | Content | bytes, max_pixels: int) -> OpenedImage
         image = _OPENERS[kind](io.BytesIO(data))
         plain = _is_plain(kind, data, image)
     width, height = image.size
+    max_pixels = max(max_pixels, _Raised.pixels)
     if width * height > max_pixels:
         raise ImageTooLarge(
             f"{name} declares {width} × {height} pixels, more than the {max_pixels:,} allowed; send a smaller image"
         )
     _check_structure(name, data, kind, segments, tags)
+    if kind == "GIF":
+        _check_frame(name, image)
     return OpenedImage(name, data, kind, image, plain, segments)
 
 
@@ -251,7 +269,7 @@ def _check_bytes(opened: OpenedImage) -> None:
     """Raises ImageTooLarge if the pixels as they are stored, and as RGB, take too much memory together."""
     width, height = opened.image.size
     stored = 8 if opened.kind in _CODED_FRAMES else _STORED_BYTES.get(opened.image.mode, 4)
-    if not opened.plain and width * height * (stored + 3) > MAX_BYTES:
+    if not opened.plain and width * height * (stored + 3) > max(MAX_BYTES, _Raised.pixels * _LARGEST_PIXEL):
         raise ImageTooLarge(
             f"{opened.name} declares {width} × {height} pixels of mode {opened.image.mode}, which take over "
             f"{MAX_BYTES:,} bytes; save it as RGB with 8 bits, or send a smaller image"
@@ -269,6 +287,18 @@ def _check_structure(
     if tags is not None:
         with _decoding(name, data, kind):
             tiff_structure.check_parts(tags)
+
+
+def _check_frame(name: str, image: ImageFile) -> None:
+    """Raises DataError if the first frame of a GIF fills next to nothing of the size that the file declares."""
+    screen = image.size[0] * image.size[1]
+    left, top, right, bottom = (image.tile[0].extents if image.tile else None) or (0, 0, 0, 0)
+    frame = (right - left) * (bottom - top)
+    if frame * _LEAST_FRAME < screen:
+        raise DataError(
+            f"{name} declares {image.size[0]} × {image.size[1]} pixels, and its first frame has {frame:,}; "
+            "save that frame as an image"
+        )
 
 
 def _content(source: ImageSource | Content | bytes) -> Content:
@@ -322,28 +352,12 @@ def _decode_fast(opened: OpenedImage) -> np.ndarray:
     return pixels
 
 
-def _check_end(opened: OpenedImage, last_pixel: np.ndarray | None = None) -> None:
-    """Raises DataError if pixels are missing at the end of a sequential JPEG. last_pixel: decoded, if it is known.
-
-    libjpeg puts one grey in place of missing pixels: a single scan whose last pixel has another colour is complete.
-    Otherwise the file is decoded with more bytes after its pixels, at an eighth of its size. They change the image
-    only if pixels are missing.
-    """
-    segments = opened.segments
-    if segments is None or not segments.is_sequential:
-        return
-    if segments.has_one_scan and last_pixel is not None and np.any(last_pixel != _MISSING_GREY):
-        return
-    filled = jpeg_structure.with_filling(opened.data, segments)
-    if not np.array_equal(_decode_small(opened.data), _decode_small(filled)):
-        raise DataError(f"{opened.name} is cut short: pixels at its end are missing; copy it again")
-
-
-def _decode_small(data: bytes) -> np.ndarray:
-    """A JPEG at an eighth of its width and height, the smallest that libjpeg decodes to."""
-    image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
-    image.draft(image.mode, (1, 1))
-    return np.asarray(image)
+def _check_end(opened: OpenedImage, pixels: np.ndarray | None = None) -> None:
+    """Raises DataError if compressed pixels are missing within a JPEG. pixels: decoded, if the image is plain."""
+    if pixels is not None and opened.image.mode == "L":
+        pixels = pixels[..., 0]
+    if opened.segments is not None and not jpeg_pixels.is_complete(opened.data, opened.segments, pixels):
+        raise DataError(f"{opened.name} is cut short: some of its pixels are missing; copy it again")
 
 
 def _to_rgb(opened: OpenedImage) -> np.ndarray:

@@ -13,6 +13,7 @@ from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.names import canonical_spec
+from byoc_vision.models.normalisation import NORMALISATIONS, Normalisation
 from byoc_vision.models.pretrained import PretrainedInfo
 from byoc_vision.preprocess import Band, Preprocess
 from byoc_vision.training.metric_names import Objective, metrics_of
@@ -91,13 +92,19 @@ def preprocess(
             f"short_side={short_side} is less than image_size={height}, {width}, which is cut out of it; "
             "raise the first or lower the second"
         )
+    stated = normalisation(hyperparameters)
     rule = Preprocess(height=height, width=width, resize=resize, short_side=short_side, per_axis=True)
     if bands:
         mean, std = tuple(band.mean for band in bands), tuple(band.std for band in bands)
         return rule.model_copy(update={"mean": mean, "std": std, "bands": bands})
-    if pretrained is None:
-        return rule
-    return rule.model_copy(update={"mean": pretrained.mean, "std": pretrained.std})
+    if stated is None and pretrained is not None:
+        stated = pretrained.mean, pretrained.std
+    return rule.model_copy(update={"mean": stated[0], "std": stated[1]}) if stated else rule
+
+
+def normalisation(hyperparameters: Hyperparameters) -> Normalisation | None:
+    """The mean and std of the model's input that the job states; None if the weights decide."""
+    return None if hyperparameters.normalization == "auto" else NORMALISATIONS[hyperparameters.normalization]
 
 
 def crop_size(hyperparameters: Hyperparameters, rule: Preprocess, task: Task) -> tuple[int, int] | None:

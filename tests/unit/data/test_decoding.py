@@ -440,3 +440,10 @@ def test_real_images_and_masks(shared_data: Path) -> None:
     mask = read_mask(shared_data / "carvana" / "train_masks" / f"{car.stem}_mask.gif")
     assert mask.shape == (1280, 1918)
     assert np.unique(mask).tolist() == [0, 1]
+
+
+def test_a_gif_whose_frame_fills_next_to_nothing_of_its_size_is_refused() -> None:
+    data = encode(np.zeros((60, 80, 3), np.uint8), "GIF")
+    read_image(data)
+    with pytest.raises(DataError, match=r"declares 13000 × 13000 pixels, and its first frame has [\d,]+; save that"):
+        read_image(data[:6] + struct.pack("<HH", 13_000, 13_000) + data[10:])

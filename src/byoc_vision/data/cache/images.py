@@ -121,9 +121,10 @@ def fingerprint(sample: Sample) -> int:
     state = (
         _file_state(sample.image),
         sample.mask and _file_state(sample.mask),
-        sample.mask_map and sample.mask_map.values,
+        sample.mask_map,
         sample.mask_orientation,
         *(_file_state(mask) for mask in sample.further_masks),
+        *sample.mask_labels,
     )
     return int.from_bytes(hashlib.blake2b(repr(state).encode(), digest_size=8).digest(), "little")
 

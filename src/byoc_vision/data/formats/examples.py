@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from byoc_vision.data.samples import Sample
+from byoc_vision.data.samples import MaskSource, Sample
 from byoc_vision.types import ClassInfo
 
 _SHOWN = 2  # of each split
@@ -35,5 +35,5 @@ def _described(sample: Sample, classes: Sequence[ClassInfo], root: str) -> str:
     return f"{image} is {shown or 'of no class'}"
 
 
-def _shown(file: object, root: str) -> str:
+def _shown(file: MaskSource, root: str) -> str:
     return os.path.relpath(file, root) if isinstance(file, Path) and root else str(file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 
 from byoc_vision.data.bands import read_pixels
-from byoc_vision.data.decoding import orientation_of, read_content
+from byoc_vision.data.decoding import ImageTooLarge, image_size, orientation_of, read_content
 from byoc_vision.data.fileformat import is_lossy
 from byoc_vision.data.mask_colours import MOST_COLOURS, count_colours
 from byoc_vision.data.samples import DrawnMask, MaskSource, Sample
-from byoc_vision.data.targets import read_mask_pixels, size_problem
+from byoc_vision.data.targets import read_mask_pixels, read_mask_values, size_problem
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import Band
 from byoc_vision.progress import Progress
@@ -31,6 +31,7 @@ DIGEST_BYTES = 16
 # Channel statistics come from a grid of this many rows and columns of pixels. Pixels are picked, not averaged:
 # averaging would narrow their spread.
 PROBE_SIDE = 32
+TILE_IT = "cut it into tiles: byoc-vision tile"
 
 
 class InvalidSample(NamedTuple):
@@ -95,6 +96,9 @@ def measure_sample(sample: Sample, bands: Sequence[Band] = ()) -> SampleStats | 
         if mask is not None and mask.shape[:2] != (height, width):
             raise DataError(size_problem(sample, (height, width), mask.shape))
         mask_stats = None if mask is None else _mask_stats(mask) if mask.ndim == 2 else _colour_stats(sample, mask)
+    except ImageTooLarge as error:
+        remedy = TILE_IT if sample.mask else "make it smaller"
+        return InvalidSample(sample, f"{str(error).rpartition(';')[0]}; {remedy}")
     except DataError as error:
         return InvalidSample(sample, str(error))
     probe = cv2.resize(image, (PROBE_SIDE, PROBE_SIDE), interpolation=cv2.INTER_NEAREST)
@@ -245,6 +249,58 @@ def scan_samples(
                     stats.append(outcome)
                 progress.update()
     return seen
+
+
+@dataclass
+class MaskCounts:
+    """What masks hold.
+
+    images: of each value the masks that hold it. pixels: of each value. problems: why masks cannot be read.
+    """
+
+    read: int = 0
+    images: Counter[int] = field(default_factory=Counter)
+    pixels: Counter[int] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+    def __add__(self, other: MaskCounts) -> MaskCounts:
+        return MaskCounts(
+            self.read + other.read,
+            self.images + other.images,
+            self.pixels + other.pixels,
+            [*self.problems, *other.problems],
+        )
+
+
+def count_masks(samples: Sequence[Sample], workers: int | None = None) -> MaskCounts:
+    """Read the masks of these samples, not their images, in threads.
+
+    workers: threads; by default the cores of this machine.
+    """
+    counts = MaskCounts()
+    threads = workers or available_cores()
+    with (
+        ThreadPoolExecutor(threads, thread_name_prefix="masks") as pool,
+        Progress("counting masks", len(samples)) as progress,
+    ):
+        for outcome in _in_order(pool, _measure_mask, samples, ahead=4 * threads):
+            if isinstance(outcome, str):
+                counts.problems.append(outcome)
+            else:
+                counts.read += 1
+                counts.images.update(outcome.values)
+                counts.pixels.update(dict(zip(outcome.values, outcome.pixels, strict=True)))
+            progress.update()
+    return counts
+
+
+def _measure_mask(sample: Sample) -> MaskStats | str:
+    """The mask's values, or why it cannot be read."""
+    try:
+        size = image_size(sample.image) if isinstance(sample.mask, DrawnMask) else None
+        return _mask_stats(read_mask_values(sample, size=size))
+    except DataError as error:
+        return str(error)
 
 
 def merge_scans(parts: Sequence[ScanResult], splits: Mapping[str, Sequence[Sample]]) -> ScanResult:
