@@ -11,6 +11,7 @@ import inspect
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from pathlib import Path
 from threading import local
 from types import ModuleType
 from typing import Any
+
+import numpy as np
+from numpy.lib.recfunctions import structured_to_unstructured
 
 from byoc_serve.scripts import codecs
 from byoc_serve.scripts.context import Context
@@ -119,6 +123,10 @@ class Handlers:
     def write(self, prediction: Any, request: ScriptRequest, context: Context) -> EncodedResponse:
         """A prediction as a response."""
         return self._write(prediction, request, context)
+
+    def abort(self) -> None:
+        """End a call that hangs: Python cannot stop a thread, so that the process has to end."""
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def close(self) -> None:
         """To be called last, in the thread that called the functions."""
@@ -298,11 +306,19 @@ def _device() -> Any:
 
 
 def _to_tensor(array: Any, media_type: str) -> Any:
-    """As the toolkit for PyTorch does: numbers in text are float32."""
+    """As the toolkit for PyTorch does: numbers in text are float32. Raises ValueError for what are no numbers."""
     import torch
 
+    if array.dtype.names:  # columns of CSV of different kinds, as the toolkit reads them
+        array = structured_to_unstructured(array) if _are_numbers(array.dtype) else array
+    if array.dtype.kind not in "biuf":
+        raise ValueError("the body's values are not all numbers, in lists of equal length; write input_fn for others")
     tensor = torch.from_numpy(array)
     return (tensor.float() if media_type in codecs.TEXTS else tensor).to(_device())
+
+
+def _are_numbers(dtype: np.dtype) -> bool:
+    return all(dtype[name].kind in "biuf" for name in dtype.names or ())
 
 
 def _forward(arguments: tuple[Any, Any], context: Context) -> Any:

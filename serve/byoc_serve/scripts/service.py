@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import time
 from collections.abc import Sequence
 from threading import Event, Thread
@@ -12,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from byoc_serve.batcher import Batcher, DeadlineError, FatalError, Observer, PendingResult
 from byoc_serve.errors import as_request_errors
+from byoc_serve.memory_budget import Claim, shared_budget
 from byoc_serve.request import RequestContext
 from byoc_serve.scripts.context import Context
 from byoc_serve.scripts.handlers import Handlers, ScriptRequest
@@ -20,7 +19,7 @@ from byoc_serve.settings import Settings
 from byoc_vision.errors import ResourceError
 
 QUEUE_TIMEOUT = 0.1  # seconds that a request waits for room in the queue
-HUNG_AFTER = 2  # times REQUEST_TIMEOUT; then nobody waits for the call any more
+HUNG_AFTER = 2  # times REQUEST_TIMEOUT; then no client waits for the call any more
 _WATCH_SECONDS = 0.5
 _FAREWELL_SECONDS = 0.5  # for responses to requests that waited for a call that hangs
 
@@ -33,6 +32,8 @@ class Answering(Protocol):
     takes_lists: bool
 
     def answer(self, request: ScriptRequest) -> EncodedResponse: ...
+
+    def abort(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -84,6 +85,7 @@ class ScriptService:
         settings = self._settings
         with as_request_errors(settings.request_timeout):
             self._batcher.wait_for_room(QUEUE_TIMEOUT)  # before its body is read into memory
+            request.claim = Claim(shared_budget(settings.memory_budget_mb, settings.workers))
             body = request.receive(settings.max_body, settings.request_timeout)
             given = ScriptRequest(body, request.content_type, request.accept, request.record.id, request.headers)
             if self._local is None:
@@ -114,13 +116,15 @@ class ScriptService:
             self._busy_since = None
 
     def _watch(self) -> None:
-        """End this process if a call hangs: Python cannot stop a thread, and every later request would wait for it."""
+        """End the script's process if a call hangs: every later request would wait for it."""
         limit = HUNG_AFTER * self._settings.request_timeout
         while not self._ended.wait(_WATCH_SECONDS):
             since = self._busy_since
             if since is not None and time.monotonic() - since > limit:
                 reason = f"the script has not returned from a call within {limit} s"
-                logger.error("%s; this process ends, and another takes its place", reason)
-                self._batcher.fail(FatalError(reason))
-                self._ended.wait(_FAREWELL_SECONDS)
-                os.kill(os.getpid(), signal.SIGKILL)
+                logger.error("%s; its process ends, and another takes its place", reason)
+                if isinstance(self._handlers, Handlers):  # this process
+                    self._batcher.fail(FatalError(reason))
+                    self._ended.wait(_FAREWELL_SECONDS)
+                self._busy_since = None
+                self._handlers.abort()

@@ -118,6 +118,7 @@ def load_weights(
             spec,
             channel=folder,
             baked=resolve_config.baked_weights(),
+            normalisation=resolve_config.normalisation(hyperparameters),
             allow_hub=not isolated,
             pickles=hyperparameters.pretrained is True,
         )

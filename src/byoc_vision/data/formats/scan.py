@@ -18,9 +18,10 @@ from byoc_vision.data.decoding import IMAGE_SUFFIXES
 from byoc_vision.errors import InputError
 
 # What file managers, archivers and network drives leave behind, in addition to hidden files.
-_CLUTTER = frozenset(
-    {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "#recycle", "$recycle.bin", "lost+found", "_thumbnails"}
-)
+_CLUTTER = frozenset({
+    "__macosx", "thumbs.db", "desktop.ini", "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot",
+    "$recycle.bin", "system volume information", "lost+found", "_thumbnails", "__pycache__",
+})  # fmt: skip
 # Files beside images that describe them; they are not images.
 _SIDE_FILES = frozenset(
     {".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".lst", ".manifest", ".py"}
@@ -54,6 +55,12 @@ class Folder:
         for folder in self.folders:
             for below in folder.images():
                 yield folder.name / below
+
+    def image_stems(self) -> Iterator[str]:
+        """The names of the images here and below without folders and endings: strings, as large trees have many."""
+        yield from (name.rpartition(".")[0] for name in self.image_names)
+        for folder in self.folders:
+            yield from folder.image_stems()
 
     @property
     def has_images(self) -> bool:
