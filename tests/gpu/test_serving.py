@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from byoc_vision.inference.engines.choice import load_engine
 from support import tiny_models
 from torch import nn
 
