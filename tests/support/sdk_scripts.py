@@ -16,13 +16,13 @@ ROLE = "arn:aws:iam::123456789012:role/none"
 HYPERPARAMETERS = {"epochs": 2, "batch-size": 16}
 
 
-def main(
-    version: str, image: str, project: str, train: str, validation: str, images: str, output: str, port: str
-) -> None:
+def main(version: str, image: str, project: str, train: str, validation: str, *rest: str) -> None:
+    images, output, port = rest
     channels = {"train": train, "validation": validation}
-    (train_and_deploy_v2 if version == "2" else train_v3)(
-        image, project, channels, Path(images), Path(output), int(port)
-    )
+    if version == "2":
+        train_and_deploy_v2(image, project, channels, Path(images), Path(output), int(port))
+    else:
+        train_v3(image, project, channels, Path(output))
 
 
 def train_and_deploy_v2(
@@ -69,6 +69,7 @@ def train_v3(image: str, project: str, channels: dict[str, str], output: Path) -
     from sagemaker.core.training.configs import Compute, InputData, SourceCode
     from sagemaker.train.model_trainer import Mode, ModelTrainer
 
+    (output / "job").mkdir(parents=True)
     trainer = ModelTrainer(
         training_image=image,
         training_mode=Mode.LOCAL_CONTAINER,
