@@ -233,7 +233,8 @@ def _find_usable_gpus(settings: Settings, quiet: bool) -> int:
     from byoc_vision.system.gpus import check_gpus, find_gpus
 
     hardware = find_gpus()
-    warning = check_gpus(hardware, allow_cpu_fallback=settings.allow_cpu_fallback, serving=True)
+    fallback, transform = settings.allow_cpu_fallback, settings.batch_transform
+    warning = check_gpus(hardware, allow_cpu_fallback=fallback, serving=True, transform=transform)
     if not quiet:
         logger.info("%s", hardware)
         if warning:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,9 @@ def names(report: dict[str, Any]) -> list[str]:
         ("masks_jpeg", {"train": 24, "validation": 6}, [0, 255]),
         ("dsb2018_instances", {"train": 5, "validation": 1}, [0, 255]),
         ("seg_nfc_nfd", {"train": 5, "validation": 1}, [0, 255]),
+        ("wanted_labelme_json", {"train": 5, "validation": 1}, [0, 1]),
+        ("wanted_yolo_seg", {"train": 6, "validation": 6}, [0, 1]),
+        ("wanted_coco_json", {"train": 5, "validation": 1}, [0, 1]),
         ("notebook_prefix_siblings", {"train": 6, "validation": 3}, [0, 255]),
     ],
 )
@@ -90,11 +94,21 @@ def test_the_folders_of_splits_are_no_classes(check: Check) -> None:
     assert report["samples"] == {"train": 6, "validation": 2, "test": 4}
 
 
-def test_files_that_are_not_read_are_counted(check: Check, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_file_is_dropped_silently(check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The case's HEIC files hold no image: errors that name them. Files of other endings are counted."""
     report = check("files_dropped_silently")
-    assert report["samples"] == {"train": 8, "validation": 2}, "JPEG files, some of them called .jfif"
+    assert report["status"] == 3
+    assert report["bad_count"] == 12
+    assert "IMG_0.HEIC is cut short" in "\n".join(report["errors"])
+    data = tmp_path / "files_dropped_silently/input/data"
+    for broken in data.rglob("*.HEIC"):
+        broken.rename(broken.with_suffix(".psd"))
+    written = tmp_path / "second.json"
+    assert main(["check", str(data), "--json", str(written)]) == 0
+    samples = json.loads(written.read_text(encoding="utf-8"))["samples"]
+    assert samples == {"train": 8, "validation": 2}, "JPEG files, some of them called .jfif"
     said = capsys.readouterr()
-    assert "files that are not read: 12 (12 × .heic)" in said.out + said.err
+    assert "files that are not read: 12 (12 × .psd)" in said.out + said.err
 
 
 def test_images_without_masks_can_be_left_out(check: Check, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,6 +117,52 @@ def test_images_without_masks_can_be_left_out(check: Check, capsys: pytest.Captu
     assert sum(report["samples"].values()) == 6
     said = capsys.readouterr()
     assert "without a mask, which are left out (on_bad_sample=skip): 2" in said.out + said.err
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Callable[[str], Path]:
+    """A copy of a case, as a job's folder."""
+    return lambda case: shutil.copytree(CASES / case, tmp_path / case)
+
+
+def test_checkpoints_go_where_sagemaker_syncs_them(job: Callable[[str], Path]) -> None:
+    root = job("checkpoint_local_path")
+    assert main(["train", "--root", str(root)]) == 0
+    assert list((root / "my_ckpt").glob("checkpoint-*.safetensors"))
+    assert not (root / "checkpoints").exists()
+
+
+def test_a_job_continues_from_the_channel_model(
+    job: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = job("channel_model_tar")
+    earlier = shutil.copytree(root, tmp_path / "earlier")
+    assert main(["train", "--root", str(earlier)]) == 0
+    (root / "input/data/model").mkdir()
+    with tarfile.open(root / "input/data/model/model.tar.gz", "w:gz") as tar:
+        for name in ("model.json", "model.safetensors"):
+            tar.add(earlier / "model" / name, name)
+    capsys.readouterr()
+    assert main(["train", "--root", str(root)]) == 0
+    said = capsys.readouterr().out
+    assert "Training continues from model.tar.gz in the channel model" in said
+    assert "the whole network, as the classes are the same" in said
+
+
+def test_a_root_that_is_the_folder_of_images_names_the_command_that_works(
+    job: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pets = job("root_is_the_picture_folder") / "pets"
+    before = set(pets.rglob("*"))
+    assert main(["train", "--root", str(pets)]) == 2
+    said = capsys.readouterr().out
+    assert str(pets / "input/data") in said
+    assert f"byoc-vision train {pets}" in said
+    assert set(pets.rglob("*")) == before
+    quick = ["epochs=1", "image_size=32", "batch_size=4", "num_workers=0", "model=resnet10t", "openvino=false"]
+    assert main(["train", str(pets), *quick]) == 0
+    assert set(pets.rglob("*")) == before
+    assert (pets.with_name("pets-job") / "model/model.json").is_file()
 
 
 def test_images_without_an_ending_are_named(check: Check) -> None:
@@ -137,3 +197,20 @@ def test_each_line_of_a_manifest_has_its_own_colours(check: Check) -> None:
         "car": pytest.approx(0.5),
         "road": pytest.approx(0.0625),
     }
+
+
+@pytest.mark.parametrize("case", ["cls_batch_1", "deeplabv3plus_batch_1"])
+def test_a_model_that_needs_batches_of_two_says_so_before_training(case: str, tmp_path: Path) -> None:
+    shutil.copytree(CASES / case, tmp_path / "ml")
+    assert main(["train", "--root", str(tmp_path / "ml")]) == 2
+    failure = (tmp_path / "ml/output/failure").read_text(encoding="utf-8")
+    assert "needs batches of two images or more" in failure
+    assert "Set batch_size=2 or more" in failure
+
+
+def test_images_of_four_bands_are_read_as_they_are(check: Check, capsys: pytest.CaptureFixture[str]) -> None:
+    report = check("tiff_four_bands")
+    assert report["status"] == 0
+    assert len(report["channels"]["mean"]) == 4
+    said = capsys.readouterr()
+    assert "images have 4 bands" in said.out + said.err

@@ -24,19 +24,20 @@ from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.job import Job
-from byoc_vision.models.build import build_model, check_input_size
+from byoc_vision.models.build import build_model, check_batches_of_one, check_input_size
 from byoc_vision.models.parts import Encoder, encoder_of
 from byoc_vision.models.shapes import freeze_unused
-from byoc_vision.precision import allow_tf32, choose_device, choose_precision, time_convolutions
+from byoc_vision.precision import allow_tf32, choose_device, time_convolutions
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.training import resolve_config
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
+from byoc_vision.training.auto_precision import training_precision
 from byoc_vision.training.batch_layout import BatchLayout
 from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.callbacks.build import Parts, build_callbacks
 from byoc_vision.training.callbacks.run_record import run_metadata
-from byoc_vision.training.checkpoint import Checkpointer, kept_random_state
-from byoc_vision.training.class_weights import class_weights
+from byoc_vision.training.checkpoint import Checkpointer
+from byoc_vision.training.class_weights import class_weights, count_training_masks
 from byoc_vision.training.data_partition import DataPartition, find_data
 from byoc_vision.training.distributed import (
     StopSync,
@@ -50,10 +51,11 @@ from byoc_vision.training.distributed import (
 )
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import EarlyStopping, History
-from byoc_vision.training.initial_weights import FirstWeights, load_weights, with_model_of_channel
+from byoc_vision.training.initial_weights import find_first_weights, with_model_of_channel
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.metric_names import Objective
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
+from byoc_vision.training.quantization import check_int8
 from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Step
 from byoc_vision.training.torch_compile import compile_network
@@ -63,16 +65,21 @@ from byoc_vision.types import ModelSpec
 logger = logging.getLogger(__name__)
 
 
-def build_trainer(job: Job, hyperparameters: Hyperparameters, world: World, signals: StopSignals) -> Trainer:
+def build_trainer(
+    job: Job, hyperparameters: Hyperparameters, world: World, signals: StopSignals, found: Dataset | None = None
+) -> Trainer:
     """Find and check the job's data, and build its trainer. Call it in all processes.
+
+    found: the samples, if they were found before.
 
     Raises:
         UserError: what the user can fix, if it can be known before the first epoch.
     """
     started, given = time.monotonic(), frozenset(hyperparameters.model_fields_set)
     checkpointer = Checkpointer.of(job.paths, hyperparameters, world)
-    checked, partition = find_data(job, hyperparameters, world)
-    weights = class_weights(hyperparameters, checked.dataset, checked.report.classes, checked.report.checked["train"])
+    checked, partition = find_data(job, hyperparameters, world, found)
+    counted, masks_read = count_training_masks(hyperparameters, checked, partition, world)
+    weights = class_weights(hyperparameters, checked.dataset, counted, masks_read)
     seed_everything(hyperparameters.seed)
     hyperparameters = with_model_of_channel(hyperparameters, job, checked.dataset.task)
     hyperparameters = with_fitting_batch_size(
@@ -91,11 +98,7 @@ def build_trainer(job: Job, hyperparameters: Hyperparameters, world: World, sign
         started=started,
     )
     logger.info(describe(trainer))
-    if hyperparameters.int8 is True:
-        from byoc_vision.training.quantization import check_can_quantize
-
-        with kept_random_state():
-            on_rank0(world, lambda: check_can_quantize(trainer.net, trainer.config))
+    on_rank0(world, lambda: check_int8(hyperparameters, trainer.net, trainer.config))
     return trainer
 
 
@@ -132,20 +135,20 @@ def assemble(
     spec = resolve_config.model_spec(hyperparameters, dataset)
     net = build_model(spec)
     checkpointer = checkpointer or Checkpointer(None, world)
-    weights = find_first_weights(net, spec, dataset, job, hyperparameters, world, checkpointer)
-    rule = resolve_config.preprocess(hyperparameters, spec, weights.info)
+    weights = find_first_weights(net, spec, dataset.classes, job, hyperparameters, world, checkpointer)
+    rule = resolve_config.preprocess(hyperparameters, spec, weights.info, dataset.bands)
     check_input_size(net, spec, rule.height, rule.width)
     crop_size = resolve_config.crop_size(hyperparameters, rule, spec.task)
     if crop_size is not None:
         check_input_size(net, spec, *crop_size, field="crop_size")
-    freeze_unused(net)
+    freeze_unused(net, spec.in_channels)
     config = resolve_config.model_config_of(dataset, spec, rule)
     device = choose_device()
     if hyperparameters.sync_batch_norm:
         net = synchronised(net, device, world)
     allow_tf32()
     time_convolutions()
-    precision = choose_precision(hyperparameters.precision, device)
+    precision = training_precision(hyperparameters, config, crop_size, device, world, checkpointer)
     engine = TorchEngine(net, config, device, precision)
     if hyperparameters.compile:
         compile_network(engine.model, device)
@@ -160,6 +163,7 @@ def assemble(
     cache = image_cache(dataset, rule, hyperparameters, world)
     images = training_images(job, partition, rule, crop_size, hyperparameters, cache)
     loader = training_loader(images, hyperparameters, partition, world, device)
+    check_smallest_batch(net, spec, images, loader, hyperparameters, world)
     layout = BatchLayout.of(hyperparameters, samples, len(loader), world, partition.digest)
     evaluator = Evaluator(
         Predictor(config, engine),
@@ -232,24 +236,20 @@ def assemble(
     )
 
 
-def find_first_weights(
+def check_smallest_batch(
     net: nn.Module,
     spec: ModelSpec,
-    dataset: Dataset,
-    job: Job,
+    images: ImageDataset,
+    loader: TrainingLoader,
     hyperparameters: Hyperparameters,
     world: World,
-    checkpointer: Checkpointer,
-) -> FirstWeights:
-    """Fill the network of the main process, from which DistributedDataParallel copies the weights.
-
-    A job that goes on from a checkpoint does not ask the hub: the weights, and how to normalise images for them, are
-    in the checkpoint.
-    """
-    local = {"model", "pretrained"} & job.channels.keys()
-    content = checkpointer.peek() if hyperparameters.resume != "never" and not local else None
-    saved = FirstWeights.saved(content, hyperparameters) if content else None
-    return saved or on_rank0(world, lambda: load_weights(net, spec, dataset.classes, job, hyperparameters))
+) -> None:
+    """Raises InputError if a batch has one image, and the network needs two."""
+    is_shared = hyperparameters.sync_batch_norm and world.size > 1
+    if is_shared or (hyperparameters.batch_size > 1 and len(loader.sampler) > 1):
+        return
+    remedy = "Set batch_size=2 or more" if hyperparameters.batch_size == 1 else "Add training images: a process has one"
+    check_batches_of_one(net, spec, *images.size, remedy)
 
 
 def early_stopping(hyperparameters: Hyperparameters, objective: Objective) -> EarlyStopping | None:
@@ -352,6 +352,7 @@ def training_images(
         dataset.task,
         folder=job.folders.get("augmentation"),
         size=crop_size or (rule.height, rule.width),
+        channels=rule.channels,
     )
     return ImageDataset(
         dataset.train,
