@@ -31,7 +31,8 @@ def train_and_deploy_v2(
     from sagemaker.deserializers import JSONDeserializer
     from sagemaker.estimator import Estimator
     from sagemaker.local import LocalSession
-    from sagemaker.pytorch import PyTorchModel
+    from sagemaker.model import Model
+    from sagemaker.predictor import Predictor
     from sagemaker.serializers import IdentitySerializer
 
     session = LocalSession()
@@ -49,12 +50,15 @@ def train_and_deploy_v2(
     )
     estimator.fit({name: Path(folder).as_uri() for name, folder in channels.items()})
     options = {"serializer": IdentitySerializer("image/jpeg"), "deserializer": JSONDeserializer()}
-    model = PyTorchModel(
+    # PyTorchModel would first repack the archive on S3, into the form that `estimator.deploy()` serves here.
+    session._default_bucket = "none"  # or AWS is asked for the account
+    model = Model(
         model_data=estimator.model_data,
         role=ROLE,
         entry_point="inference.py",
         source_dir=project,
         image_uri=image,
+        predictor_cls=Predictor,
         sagemaker_session=session,
     )
     for step, deploy in (("estimator", estimator.deploy), ("model", model.deploy)):
