@@ -10,8 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from byoc_vision.data.augmentation import build_augmentation
 from byoc_vision.data.cache import ImageCache, choose_place, free_memory, open_cache
@@ -54,7 +52,7 @@ from byoc_vision.training.history import EarlyStopping, History
 from byoc_vision.training.initial_weights import find_first_weights, with_model_of_channel
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.metric_names import Objective
-from byoc_vision.training.optimizers import build_optimizer, build_schedule
+from byoc_vision.training.optimizers import highest_learning_rate, optimizer_for, schedule_for
 from byoc_vision.training.quantization import check_int8
 from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Step
@@ -183,7 +181,7 @@ def assemble(
     encoder = learning_encoder(net, hyperparameters)
     scaler = precision.scaler()
     optimizer = optimizer_for(
-        net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world), scaled=scaler.is_enabled()
+        net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world.size), scaled=scaler.is_enabled()
     )
     schedule = schedule_for(optimizer, layout.steps_per_epoch, hyperparameters)
     model = wrap_ddp(engine.model, world)
@@ -277,53 +275,6 @@ def learning_encoder(net: nn.Module, hyperparameters: Hyperparameters) -> Encode
             "have; leave them out, or name an encoder (encoder=mobilenet_v2)"
         )
     return encoder
-
-
-def highest_learning_rate(hyperparameters: Hyperparameters, world: World) -> float:
-    """With `scale_learning_rate` in proportion to the images of a step: Goyal et al., "Accurate, Large Minibatch
-    SGD", 2017, section 2.1.
-    """
-    if not hyperparameters.scale_learning_rate:
-        return hyperparameters.learning_rate
-    factor = world.size * hyperparameters.accumulate_steps
-    logger.info("learning_rate: %g, as %d batches make a step", hyperparameters.learning_rate * factor, factor)
-    return hyperparameters.learning_rate * factor
-
-
-def optimizer_for(
-    net: nn.Module,
-    encoder: Encoder | None,
-    hyperparameters: Hyperparameters,
-    learning_rate: float,
-    *,
-    scaled: bool = False,
-) -> Optimizer:
-    """scaled: whether float16's gradients are; see `build_optimizer`."""
-    return build_optimizer(
-        hyperparameters.optimizer,
-        net,
-        learning_rate,
-        momentum=hyperparameters.momentum,
-        weight_decay=hyperparameters.weight_decay,
-        betas=(hyperparameters.beta_1, hyperparameters.beta_2),
-        eps=hyperparameters.epsilon,
-        alpha=hyperparameters.rmsprop_alpha,
-        encoder=encoder.parameters if encoder else (),
-        encoder_lr_factor=hyperparameters.encoder_lr_factor,
-        scaled=scaled,
-    )
-
-
-def schedule_for(optimizer: Optimizer, steps_per_epoch: int, hyperparameters: Hyperparameters) -> LambdaLR:
-    return build_schedule(
-        hyperparameters.lr_scheduler,
-        optimizer,
-        total_steps=hyperparameters.epochs * steps_per_epoch,
-        steps_per_epoch=steps_per_epoch,
-        warmup_epochs=hyperparameters.warmup_epochs,
-        step_epochs=hyperparameters.lr_scheduler_step,
-        factor=hyperparameters.lr_scheduler_factor,
-    )
 
 
 def image_cache(
