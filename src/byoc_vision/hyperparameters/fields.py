@@ -149,6 +149,7 @@ Size = Annotated[tuple[Side, Side], BeforeValidator(_as_size)]
 Epochs = Annotated[tuple[Count, ...], BeforeValidator(_as_numbers)]
 Steps = Annotated[tuple[Count, Count], BeforeValidator(_as_steps), AfterValidator(_are_steps), Spelling("`from:to`")]
 Units = Annotated[tuple[Annotated[int, Field(gt=0, le=MOST_UNITS)], ...], BeforeValidator(_as_numbers)]
+Normalization = Annotated[Literal["auto", "imagenet", "inception", "clip", "dpn", "none"], SPELT]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 ClassWeights = Annotated[

@@ -37,7 +37,7 @@ from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.callbacks.build import Parts, build_callbacks
 from byoc_vision.training.callbacks.run_record import run_metadata
 from byoc_vision.training.checkpoint import Checkpointer
-from byoc_vision.training.class_weights import class_weights
+from byoc_vision.training.class_weights import class_weights, count_training_masks
 from byoc_vision.training.data_partition import DataPartition, find_data
 from byoc_vision.training.distributed import (
     StopSync,
@@ -51,7 +51,7 @@ from byoc_vision.training.distributed import (
 )
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import EarlyStopping, History
-from byoc_vision.training.initial_weights import FirstWeights, load_weights, with_model_of_channel
+from byoc_vision.training.initial_weights import find_first_weights, with_model_of_channel
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.metric_names import Objective
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
@@ -65,16 +65,21 @@ from byoc_vision.types import ModelSpec
 logger = logging.getLogger(__name__)
 
 
-def build_trainer(job: Job, hyperparameters: Hyperparameters, world: World, signals: StopSignals) -> Trainer:
+def build_trainer(
+    job: Job, hyperparameters: Hyperparameters, world: World, signals: StopSignals, found: Dataset | None = None
+) -> Trainer:
     """Find and check the job's data, and build its trainer. Call it in all processes.
+
+    found: the samples, if they were found before.
 
     Raises:
         UserError: what the user can fix, if it can be known before the first epoch.
     """
     started, given = time.monotonic(), frozenset(hyperparameters.model_fields_set)
     checkpointer = Checkpointer.of(job.paths, hyperparameters, world)
-    checked, partition = find_data(job, hyperparameters, world)
-    weights = class_weights(hyperparameters, checked.dataset, checked.report.classes, checked.report.checked["train"])
+    checked, partition = find_data(job, hyperparameters, world, found)
+    counted, masks_read = count_training_masks(hyperparameters, checked, partition, world)
+    weights = class_weights(hyperparameters, checked.dataset, counted, masks_read)
     seed_everything(hyperparameters.seed)
     hyperparameters = with_model_of_channel(hyperparameters, job, checked.dataset.task)
     hyperparameters = with_fitting_batch_size(
@@ -130,13 +135,13 @@ def assemble(
     spec = resolve_config.model_spec(hyperparameters, dataset)
     net = build_model(spec)
     checkpointer = checkpointer or Checkpointer(None, world)
-    weights = find_first_weights(net, spec, dataset, job, hyperparameters, world, checkpointer)
-    rule = resolve_config.preprocess(hyperparameters, spec, weights.info)
+    weights = find_first_weights(net, spec, dataset.classes, job, hyperparameters, world, checkpointer)
+    rule = resolve_config.preprocess(hyperparameters, spec, weights.info, dataset.bands)
     check_input_size(net, spec, rule.height, rule.width)
     crop_size = resolve_config.crop_size(hyperparameters, rule, spec.task)
     if crop_size is not None:
         check_input_size(net, spec, *crop_size, field="crop_size")
-    freeze_unused(net)
+    freeze_unused(net, spec.in_channels)
     config = resolve_config.model_config_of(dataset, spec, rule)
     device = choose_device()
     if hyperparameters.sync_batch_norm:
@@ -247,26 +252,6 @@ def check_smallest_batch(
     check_batches_of_one(net, spec, *images.size, remedy)
 
 
-def find_first_weights(
-    net: nn.Module,
-    spec: ModelSpec,
-    dataset: Dataset,
-    job: Job,
-    hyperparameters: Hyperparameters,
-    world: World,
-    checkpointer: Checkpointer,
-) -> FirstWeights:
-    """Fill the network of the main process, from which DistributedDataParallel copies the weights.
-
-    A job that goes on from a checkpoint does not ask the hub: the weights, and how to normalise images for them, are
-    in the checkpoint.
-    """
-    local = {"model", "pretrained"} & job.channels.keys()
-    content = checkpointer.peek() if hyperparameters.resume != "never" and not local else None
-    saved = FirstWeights.saved(content, hyperparameters) if content else None
-    return saved or on_rank0(world, lambda: load_weights(net, spec, dataset.classes, job, hyperparameters))
-
-
 def early_stopping(hyperparameters: Hyperparameters, objective: Objective) -> EarlyStopping | None:
     if not hyperparameters.early_stopping:
         return None
@@ -367,6 +352,7 @@ def training_images(
         dataset.task,
         folder=job.folders.get("augmentation"),
         size=crop_size or (rule.height, rule.width),
+        channels=rule.channels,
     )
     return ImageDataset(
         dataset.train,
