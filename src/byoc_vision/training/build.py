@@ -18,6 +18,7 @@ from byoc_vision.data.cache import ImageCache, choose_place, free_memory, open_c
 from byoc_vision.data.image_dataset import ImageDataset
 from byoc_vision.data.loaders import TrainingLoader, build_training_loader
 from byoc_vision.data.preflight import CheckedDataset
+from byoc_vision.data.random_crop import RandomCrop
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
@@ -29,7 +30,7 @@ from byoc_vision.models.parts import Encoder, encoder_of
 from byoc_vision.models.shapes import freeze_unused
 from byoc_vision.precision import allow_tf32, choose_device, choose_precision
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.training import resolve_config
+from byoc_vision.training import recipe, resolve_config
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
 from byoc_vision.training.batch_layout import BatchLayout
 from byoc_vision.training.best_model import BestModel
@@ -51,12 +52,14 @@ from byoc_vision.training.distributed import (
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import EarlyStopping, History
 from byoc_vision.training.initial_weights import first_weights, load_weights
+from byoc_vision.training.linear_probe import LinearProbe
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.metric_names import Objective
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Step
 from byoc_vision.training.trainer import Trainer
+from byoc_vision.training.weight_average import WeightAverage
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +125,8 @@ def assemble(
     spec = resolve_config.model_spec(hyperparameters, dataset)
     net = build_model(spec)
     pretrained = load_weights(net, spec, dataset.classes, job, hyperparameters)
+    facts = recipe.Facts.of(net, partition, pretrained=pretrained is not None)
+    hyperparameters, choices = recipe.choose(hyperparameters, facts, given or hyperparameters.model_fields_set)
     rule = resolve_config.preprocess(hyperparameters, spec, pretrained)
     check_input_size(net, spec, rule.height, rule.width)
     crop_size = resolve_config.crop_size(hyperparameters, rule, spec.task)
@@ -144,7 +149,8 @@ def assemble(
     ).to(device)
     # The data
     cache = image_cache(dataset, rule, hyperparameters, world)
-    images = training_images(job, partition, rule, crop_size, hyperparameters, cache)
+    crop = resolve_config.random_crop(hyperparameters, rule, crop_size)
+    images = training_images(job, partition, rule, crop, hyperparameters, cache)
     loader = training_loader(images, hyperparameters, partition, world, device)
     layout = BatchLayout.of(hyperparameters, samples, len(loader), world, partition.digest)
     evaluator = Evaluator(
@@ -167,7 +173,9 @@ def assemble(
     schedule = schedule_for(optimizer, layout.steps_per_epoch, hyperparameters)
     model, scaler = wrap_ddp(engine.model, world), precision.scaler()
     parts = Parts(config, net, unwrap(model), optimizer, precision, scaler, device, loader, layout, history, cache)
-    metadata = run_metadata(job, hyperparameters, given, samples, objective, config, net, device, precision, world)
+    metadata = run_metadata(
+        job, hyperparameters, given, choices, samples, objective, config, net, device, precision, world
+    )
     callbacks, timer, health, run = build_callbacks(
         job.paths, hyperparameters, world, parts, metadata, checked.report if checked else None, started
     )
@@ -183,8 +191,9 @@ def assemble(
         callbacks=callbacks,
         world=world,
     )
+    average = WeightAverage(net, hyperparameters.ema_decay) if hyperparameters.ema_decay else None
     best = BestModel(
-        job.paths, config, net, world, evaluator, validation, partition, hyperparameters.seed, run, callbacks
+        job.paths, config, net, world, evaluator, validation, partition, hyperparameters.seed, run, callbacks, average
     )
     return Trainer(
         hyperparameters=hyperparameters,
@@ -193,8 +202,6 @@ def assemble(
         net=net,
         step=step,
         loader=loader,
-        evaluator=evaluator,
-        validation=validation,
         partition=partition,
         layout=layout,
         history=history,
@@ -210,6 +217,10 @@ def assemble(
         encoder=encoder,
         cache=cache,
         first_weights=first_weights(pretrained, hyperparameters),
+        average=average,
+        probe=LinearProbe.of(net, evaluator, partition, loss, hyperparameters.seed)
+        if pretrained and hyperparameters.linear_probe
+        else None,
     )
 
 
@@ -295,7 +306,7 @@ def training_images(
     job: Job,
     partition: DataPartition,
     rule: Preprocess,
-    crop_size: tuple[int, int] | None,
+    crop: RandomCrop,
     hyperparameters: Hyperparameters,
     cache: ImageCache | None = None,
 ) -> ImageDataset:
@@ -305,7 +316,7 @@ def training_images(
         hyperparameters.augmentation,
         dataset.task,
         folder=job.folders.get("augmentation"),
-        size=crop_size or (rule.height, rule.width),
+        size=(crop.height, crop.width),
     )
     return ImageDataset(
         dataset.train,
@@ -313,7 +324,7 @@ def training_images(
         rule,
         augmentation,
         partition.seed,
-        crop_size=crop_size,
+        crop=crop,
         on_bad_sample=hyperparameters.on_bad_sample,
         cache=cache.train if cache else None,
         mask_values=dataset.mask_values,
