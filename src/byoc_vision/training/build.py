@@ -125,7 +125,7 @@ def assemble(
     spec = resolve_config.model_spec(hyperparameters, dataset)
     net = build_model(spec)
     pretrained = load_weights(net, spec, dataset.classes, job, hyperparameters)
-    facts = recipe.Facts.of(net, partition, pretrained=pretrained is not None)
+    facts = recipe.Facts.of(net, partition, pretrained)
     hyperparameters, choices = recipe.choose(hyperparameters, facts, given or hyperparameters.model_fields_set)
     rule = resolve_config.preprocess(hyperparameters, spec, pretrained)
     check_input_size(net, spec, rule.height, rule.width)

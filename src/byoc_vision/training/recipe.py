@@ -15,6 +15,7 @@ from torch import nn
 
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.parts import encoder_of
+from byoc_vision.models.pretrained import PretrainedInfo
 from byoc_vision.training.data_partition import DataPartition
 from byoc_vision.training.linear_probe import linear_head
 from byoc_vision.types import Task
@@ -39,7 +40,7 @@ class Facts:
     """What choices depend on.
 
     images: that each process trains on. pretrained: whether the network's weights are.
-    linear_head: whether the network ends in one linear layer. encoder: whether it has one of its own.
+    linear_head: whether the network ends in one linear layer, with random weights. encoder: whether it has one.
     """
 
     task: Task
@@ -49,12 +50,12 @@ class Facts:
     encoder: bool = False
 
     @classmethod
-    def of(cls, net: nn.Module, partition: DataPartition, *, pretrained: bool) -> Facts:
+    def of(cls, net: nn.Module, partition: DataPartition, pretrained: PretrainedInfo | None) -> Facts:
         return cls(
             task=partition.dataset.task,
             images=-(-len(partition.dataset.train) // partition.shares["train"].size),
-            pretrained=pretrained,
-            linear_head=linear_head(net) is not None,
+            pretrained=pretrained is not None,
+            linear_head=linear_head(net) is not None and not (pretrained and pretrained.whole),
             encoder=encoder_of(net) is not None,
         )
 
