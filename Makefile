@@ -16,6 +16,9 @@ SOURCE ?= $(shell git remote get-url origin 2>/dev/null | \
 TAG ?= $(shell printf '%s' '$(VERSION)$(REVISION:%=-%)' | tr -c 'A-Za-z0-9_.-' '-' | cut -c1-128)
 PLATFORM ?= linux/amd64
 BASE_IMAGE ?=
+# Where the CUDA compat libraries are taken from: if a base image is given, from there.
+COMPAT_IMAGE ?= $(BASE_IMAGE)
+COMPILER ?=
 PRETRAINED ?=
 # Not taken from the environment, where a variable of this name selects the server to run.
 MULTI_MODEL_SERVER =
@@ -107,6 +110,12 @@ test-isa: install ## run the tests that depend on the processor, in float32 and 
 test-slow: install ## interrupt and resume training jobs, and run every recipe on a small data set
 	$(PYTEST) $(ON_EACH_CORE) -m slow tests/slow tests/unit tests/integration $(PYTEST_ARGS)
 
+# Not part of test-all: without a GPU it fails, after the tests that need none. It takes any Python with torch and timm, so
+# that it runs from a bare checkout: WHEELS=… is a folder with the wheels of benchmarks/gpu_wheels.txt.
+.PHONY: test-gpu
+test-gpu: ## test on a GPU, in less than nine minutes; PYTHON=…, WHEELS=…
+	$(PYTHON) tests/gpu/run.py $(PYTEST_ARGS)
+
 .PHONY: test-api
 test-api: install ## send a real server requests that its OpenAPI description allows and forbids
 	$(BIN)/pytest tests/api $(PYTEST_ARGS)
@@ -172,9 +181,11 @@ clean: ## remove all files that make created; images stay
 ##### The image
 
 .PHONY: build
-build: ## build the image; BASE_IMAGE=…, PRETRAINED="models whose weights are baked in", MULTI_MODEL_SERVER=1, MLFLOW=1
+build: ## build the image; BASE_IMAGE=…, PRETRAINED="models whose weights are baked in", MULTI_MODEL_SERVER=1, MLFLOW=1, COMPILER=1
 	DOCKER_BUILDKIT=1 BUILDX_NO_DEFAULT_ATTESTATIONS=1 $(DOCKER) build --file docker/Dockerfile --platform $(PLATFORM) \
 		$(if $(BASE_IMAGE),--build-arg BASE_IMAGE="$(BASE_IMAGE)") --build-arg PRETRAINED="$(PRETRAINED)" \
+		$(if $(COMPAT_IMAGE),--build-arg COMPAT_IMAGE="$(COMPAT_IMAGE)") \
+		$(if $(COMPILER),--build-arg COMPILER="$(COMPILER)") \
 		$(if $(MULTI_MODEL_SERVER),--build-arg MULTI_MODEL_SERVER="$(MULTI_MODEL_SERVER)") \
 		$(if $(MLFLOW),--build-arg MLFLOW="$(MLFLOW)") \
 		--build-arg VERSION="$(VERSION)" --build-arg REVISION="$(REVISION)" \

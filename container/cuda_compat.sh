@@ -6,6 +6,9 @@
 # benefit, and GeForce cards refuse it (CUDA error 804).
 # https://docs.nvidia.com/deploy/cuda-compatibility/
 #
+# The library is not in /usr/local/cuda/compat: NVIDIA's container toolkit (1.17.5 and newer) would take it from there
+# for any driver that is older than it, also for a GeForce with a driver that is new enough.
+#
 #   BYOC_CUDA_COMPAT            auto (default); on: if the driver is older than the library; off: never
 #   BYOC_CUDA_COMPAT_DIR        the folder of the compat library
 #   BYOC_CUDA_MINIMUM_DRIVER    the oldest driver that runs the wheels without the library
@@ -41,7 +44,7 @@ _byoc_older() {
 _byoc_compat_folder() (
     set -f # the words of the version file are not patterns
     version_file=${BYOC_NVIDIA_VERSION_FILE:-/proc/driver/nvidia/version}
-    folder=${BYOC_CUDA_COMPAT_DIR:-/usr/local/cuda/compat}
+    folder=${BYOC_CUDA_COMPAT_DIR:-/opt/byoc/cuda-compat}
     [ "${BYOC_CUDA_COMPAT:-auto}" != off ] && [ -r "$version_file" ] && [ -d "$folder" ] || return 0
 
     line=

@@ -12,6 +12,9 @@ from hypothesis import settings
 settings.register_profile("busy", deadline=None)
 settings.load_profile("busy")
 
+# Jobs in tests ask no model hub; the tests of the hub start one of their own.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -168,6 +168,7 @@ class Boto3:
             },
             "EnableManagedSpotTraining": options.spot,
             "StoppingCondition": {"MaxRuntimeInSeconds": options.longest_job},
+            "Environment": options.environment,
         }
         if options.spot:  # the wait for an instance and the job together
             asked["StoppingCondition"]["MaxWaitTimeInSeconds"] = 2 * options.longest_job

@@ -91,6 +91,11 @@ class Options:
         return dict(self.recipe.given)
 
     @property
+    def environment(self) -> dict[str, str]:
+        """Of the training container, which SageMaker does not give the limit that it sets."""
+        return {"BYOC_MAX_RUNTIME_SECONDS": str(self.longest_job)}
+
+    @property
     def metrics(self) -> tuple[MetricDefinition, ...]:
         return metric_definitions(self.recipe.task, classes=self.class_names)
 

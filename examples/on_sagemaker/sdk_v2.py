@@ -156,6 +156,7 @@ class SdkV2:
             instance_count=options.instance_count,
             instance_type=options.training_instance,
             hyperparameters=options.hyperparameters,
+            environment=options.environment,
             metric_definitions=as_metrics(options.metrics),
             sagemaker_session=self.session,
             **where,

@@ -184,6 +184,7 @@ class SdkV3:
             output_data_config=OutputDataConfig(s3_output_path=self.place.of("jobs")),
             training_input_mode="FastFile",
             hyperparameters=options.hyperparameters,
+            environment=options.environment,
             sagemaker_session=self.session,
         )
         return trainer.with_metric_definitions(

@@ -34,8 +34,7 @@ def run(options: Options, session: Any, setting: Setting) -> None:
     happens. session: an SDK's own."""
     account = LocalAccount(session.sagemaker_client) if options.local else session.boto_session
     if options.steps == ("delete",):
-        for file in sorted(options.output.glob("created-*.json"), reverse=True):
-            Created(account, file).delete()
+        _delete_kept(options, account)
         return
     archive = options.model or ""
     with _created(options, account, "0-files") as created:
@@ -49,6 +48,18 @@ def run(options: Options, session: Any, setting: Setting) -> None:
                     _bring_home(options, place, archive)
                 else:
                     options.show(step, _serving(sdk)[step](archive))
+
+
+def _delete_kept(options: Options, account: Any) -> None:
+    """What earlier runs kept or left behind, as the files in the output folder list it."""
+    kept = [Created(account, file) for file in sorted(options.output.glob("created-*.json"), reverse=True)]
+    count = sum(len(created.resources) for created in kept)
+    if not count:
+        print(f"nothing to delete: {options.output} has no created-*.json, which lists what a run left on AWS")
+        return
+    for created in kept:
+        created.delete()
+    print(f"deleted all {count} resources that {options.output}/created-*.json listed")
 
 
 def _created(options: Options, account: Any, what: str) -> Created:

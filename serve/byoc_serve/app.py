@@ -14,10 +14,13 @@ from byoc_serve.response import error_response, invoke, json_response, observe, 
 from byoc_serve.settings import Settings
 
 
-def create_app(settings: Settings, loader: Loader, metrics: WorkerMetrics | None = None) -> Flask:
+def create_app(
+    settings: Settings, loader: Loader, metrics: WorkerMetrics | None = None, has_script: bool = False
+) -> Flask:
     """The app around the model of a loader, which the caller starts and stops.
 
-    metrics: this worker's; by default it is the only one.
+    metrics: this worker's; by default it is the only one. has_script: a script of the user's own serves, so that only
+    it knows what requests may hold: there is no page, and no description of them.
     """
     metrics = metrics or Metrics().worker()
     app = Flask(__name__, static_folder=None)
@@ -48,8 +51,8 @@ def create_app(settings: Settings, loader: Loader, metrics: WorkerMetrics | None
     def openapi() -> Response:
         from byoc_serve.openapi import describe  # not when the server starts: it imports what decodes images
 
-        return json_response(describe(settings, loader.config))
+        return json_response(describe(settings, loader.config, has_script))
 
-    if settings.page:
+    if settings.page and not has_script:
         add_page(app)
     return app

@@ -10,16 +10,19 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from byoc_serve.multi_model.memory import bytes_needed, check_container, check_room
+from byoc_serve.memory import bytes_needed, check_container, check_room, free_on_gpu
 from byoc_serve.readiness import Readiness, State
 from byoc_serve.settings import Settings
-from byoc_vision.errors import RequestError, UserError
-from byoc_vision.system.machine import available_cores, driver_version, visible_gpus
+from byoc_vision.errors import RequestError, ResourceError, UserError
+from byoc_vision.system.machine import available_cores, visible_gpus
+from byoc_vision.system.memory import is_out_of_memory
 
 if TYPE_CHECKING:  # importing it imports torch, which takes seconds
     from byoc_serve.batcher import Observer
-    from byoc_serve.model_service import ModelService
+    from byoc_serve.scripts.source import Script
+    from byoc_serve.service import Service
     from byoc_vision.artifact import ModelConfig
+    from byoc_vision.inference.predictor import Predictor
 
 INTERNAL_ERROR_EXIT_CODE = 1
 
@@ -35,7 +38,7 @@ class Loader:
 
     def __init__(
         self,
-        source: Callable[[], ModelService],
+        source: Callable[[], Service],
         readiness: Readiness,
         worker: int = 0,
         on_failure: Callable[[], None] = lambda: None,
@@ -44,7 +47,7 @@ class Loader:
         self._readiness = readiness
         self._worker = worker
         self._on_failure = on_failure
-        self._model: ModelService | None = None
+        self._model: Service | None = None
         self._decided = Event()
         self._stopping = False
         self._thread = Thread(target=self._run, name="model", daemon=True)
@@ -57,7 +60,7 @@ class Loader:
         return self._readiness.ready
 
     @property
-    def model(self) -> ModelService:
+    def model(self) -> Service:
         """The model. Raises RequestError if it is not ready."""
         model = self._model
         if model is not None:
@@ -97,10 +100,14 @@ class Loader:
         except UserError as error:
             self._fail(str(error), error.exit_code)
         except Exception as error:  # reported here, where the model's thread ends
+            if is_out_of_memory(error):
+                reason = f"memory does not suffice for the model and batches of BATCH_SIZE images ({error})"
+                self._fail(f"{reason}; use a smaller BATCH_SIZE or a larger instance", ResourceError.exit_code)
+                return
             logger.exception("internal error in loading or running the model")
             self._fail(f"{type(error).__name__}: {error}", INTERNAL_ERROR_EXIT_CODE)
 
-    def _load(self) -> ModelService:
+    def _load(self) -> Service:
         started = time.monotonic()
         model = self._source()
         model.warm_up()
@@ -119,10 +126,10 @@ class Loader:
         self._on_failure()
 
 
-def load_model(settings: Settings, worker: int, observer: Observer | None = None) -> ModelService:
+def load_model(settings: Settings, worker: int, observer: Observer | None = None) -> Service:
     """The single model of the settings, for one of the workers; to be called in the thread that will be its own.
 
-    Raises DataError if it is missing or damaged, and ResourceError if the GPU's driver is too old.
+    Raises DataError if it is missing or damaged, and ResourceError if the GPU cannot be used.
     """
     from byoc_serve.model_service import ModelService
     from byoc_vision.inference.engines.openvino_engine import choose_streams
@@ -136,17 +143,51 @@ def load_model(settings: Settings, worker: int, observer: Observer | None = None
     threads = max(1, available_cores() // max(1, settings.workers))
     streams = min(settings.batch_size, choose_streams(threads))
     predictor = Predictor.load(settings.model, device, settings.engine, threads, streams, settings.precision)
+    if settings.cuda_graphs and predictor.device.startswith("cuda"):
+        _record_graphs(predictor, settings.batch_size)
     return ModelService(predictor, settings, observer)
+
+
+def load_script(settings: Settings, script: Script, worker: int, observer: Observer | None = None) -> Service:
+    """The user's script, for one of the workers; to be called in the thread that will be its own.
+
+    Raises InputError, with the line of the script, if it cannot be loaded.
+    """
+    from byoc_serve.scripts.handlers import load_handlers
+    from byoc_serve.scripts.service import ScriptService
+
+    _use_one_opencv_thread()
+    _share_machine(settings, worker)
+    gpu = 0 if visible_gpus(os.environ) else None
+    return ScriptService(load_handlers(script, settings, gpu), settings, observer)
+
+
+def _share_machine(settings: Settings, worker: int) -> None:
+    """Let each of several workers see its own GPU and use its share of the cores, before its script imports torch."""
+    if settings.workers > 1:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // settings.workers)))
+    gpus = visible_gpus(os.environ)
+    if gpus > 1:
+        names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = names[worker % gpus].strip()
+
+
+def _record_graphs(predictor: Predictor, batch_size: int) -> None:
+    from byoc_vision.inference.engines.torch_engine import TorchEngine
+    from byoc_vision.inference.reference import reference_image
+
+    assert isinstance(predictor.engine, TorchEngine), "on a GPU there is no other"
+    predictor.engine.record_graphs(reference_image(predictor.config.preprocess).repeat(batch_size, axis=0))
 
 
 def load_one_of_many(
     folder: Path, settings: Settings, device: str | None = None, observer: Observer | None = None
-) -> ModelService:
+) -> Service:
     """The model in `folder`, beside others; to be called in the thread that will be its own.
 
     device: as torch names it; by default the GPU with the most free memory, or the CPU.
     Raises RequestError 507 if free memory does not suffice, and 400 if all memory does not; DataError if the model is
-    damaged or impossible, and ResourceError if the GPU's driver is too old.
+    damaged or impossible, and ResourceError if the GPU cannot be used.
     """
     needed = bytes_needed(folder)
     check_container(needed)
@@ -172,22 +213,20 @@ def _use_one_opencv_thread() -> None:
 
 def _may_have_gpu(settings: Settings) -> bool:
     """Whether torch, which takes seconds to import, may find a GPU."""
-    return settings.engine != "openvino" and bool(visible_gpus(os.environ) or driver_version(os.environ))
+    return settings.engine != "openvino" and visible_gpus(os.environ) > 0
 
 
 def _find_usable_gpus(settings: Settings, quiet: bool) -> int:
     """How many GPUs torch can use; 0 if the CPU takes their place. Raises ResourceError."""
-    import torch
-
-    from byoc_vision.system.gpus import check_driver, find_gpus
+    from byoc_vision.system.gpus import check_gpus, find_gpus
 
     hardware = find_gpus()
-    warning = check_driver(hardware, allow_cpu_fallback=settings.allow_cpu_fallback, serving=True)
+    warning = check_gpus(hardware, allow_cpu_fallback=settings.allow_cpu_fallback, serving=True)
     if not quiet:
         logger.info("%s", hardware)
         if warning:
             logger.warning(warning)
-    return torch.cuda.device_count()
+    return len(hardware.names)  # torch.cuda.device_count() also counts those that it cannot use
 
 
 def _choose_gpu(settings: Settings, needed: int) -> str | None:
@@ -195,9 +234,12 @@ def _choose_gpu(settings: Settings, needed: int) -> str | None:
     import torch
 
     gpus = _find_usable_gpus(settings, quiet=False)
-    memory = [torch.cuda.mem_get_info(gpu) for gpu in range(gpus)]
-    if not memory:
+    if not gpus:
         return None
-    free = [unused for unused, _ in memory]
+    memory = [torch.cuda.mem_get_info(gpu) for gpu in range(gpus)]
+    free = [
+        free_on_gpu(unused, torch.cuda.memory_reserved(gpu), torch.cuda.memory_allocated(gpu))
+        for gpu, (unused, _) in enumerate(memory)
+    ]
     check_room(needed, max(free), "the GPU's memory", max(total for _, total in memory))
     return f"cuda:{free.index(max(free))}"

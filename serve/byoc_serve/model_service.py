@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import BoundedSemaphore
-from typing import NamedTuple
 
 import numpy as np
 
 from byoc_serve.batcher import Batcher, FatalError, Observer
 from byoc_serve.errors import as_request_errors, raise_fatal_errors
-from byoc_serve.pipeline import QUEUE_TIMEOUT, ImageOrError, Pipeline
+from byoc_serve.memory_budget import Claim, shared_budget
+from byoc_serve.pipeline import QUEUE_TIMEOUT, Pipeline
 from byoc_serve.request import RequestContext
-from byoc_serve.request_decoding import Limits, Payload, choose_decoder, is_json_lines
+from byoc_serve.request_decoding import Limits, Payload, Undecoded, choose_decoder, is_json, is_json_lines
 from byoc_serve.request_options import check_options, read_options
 from byoc_serve.response_encoding import MAX_OVERLAY_PIXELS, Encoder, check_count
 from byoc_serve.response_format import TEXTS, ResponseFormat, choose_format
+from byoc_serve.service import EncodedResponse
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import RequestError, ResourceError
@@ -24,12 +25,8 @@ from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.predictor import Predictor, Prepared
 from byoc_vision.system.machine import available_cores
 
-
-class EncodedResponse(NamedTuple):
-    """The body of a response and its media type."""
-
-    body: bytes
-    media_type: str
+# Of a large body: as it is read, and of JSON its text, the base64 in it, and the image.
+_COPIES, _JSON_COPIES = 2, 5
 
 
 class ModelService:
@@ -45,8 +42,10 @@ class ModelService:
             settings.batch_size, settings.queue_length, settings.batch_wait_ms / 1000, _shape, observer
         )
         self._limits = Limits(settings.queue_length, settings.max_lines)
-        # Decoding and encoding take a core and, for large images, much memory: at most one request per core.
-        cores = BoundedSemaphore(available_cores())
+        # Decoding and encoding take a core and, for large images, much memory: at most one request per core, and the
+        # machine's workers (one for each GPU) divide the cores.
+        cores = BoundedSemaphore(share_of_cores(available_cores(), settings.workers))
+        self._budget = shared_budget(settings.memory_budget_mb, settings.workers)
         self._pipeline = Pipeline(predictor, self._batcher, cores)
 
     def __str__(self) -> str:
@@ -83,11 +82,15 @@ class ModelService:
             self._read_headers(request)
             decode = choose_decoder(request.content_type, self._limits)
             self._batcher.wait_for_room(QUEUE_TIMEOUT)  # before its body is read into memory
-            payload = decode(request.receive(settings.max_body, settings.request_timeout))
+            request.claim = Claim(self._budget)
+            copies = _JSON_COPIES if is_json(request.content_type) else _COPIES
+            payload = decode(request.receive(settings.max_body, settings.request_timeout, copies))
             check_count(request.response_format, payload.count)
             encoder = Encoder(request.response_format, palette=bool(request.options.palette))
             with self._stop_on_fatal_errors():
-                pieces = self._pipeline.run(self._decoded(payload, request), request, encoder)
+                pieces = self._pipeline.run(
+                    self._undecoded(payload, request), request, encoder, self._is_tolerant(payload, request)
+                )
                 return EncodedResponse(encoder.join(pieces, payload.several), request.response_format.media_type)
 
     def _read_headers(self, request: RequestContext) -> None:
@@ -106,33 +109,33 @@ class ModelService:
             self._batcher.fail(error)
             raise
 
-    def _decoded(self, payload: Payload, request: RequestContext) -> Iterator[ImageOrError]:
-        """The images, each decoded when it is asked for.
-
-        If there are several and the response is text, an image that cannot be read may become an error in its place.
-        """
+    def _undecoded(self, payload: Payload, request: RequestContext) -> Iterator[Undecoded | RequestError]:
         if request.response_format is ResponseFormat.OVERLAY:
             return _for_overlays(payload, self._settings.max_pixels)
-        tolerant = (request.options.errors or self._settings.record_errors) == "line"
-        if tolerant and payload.several and request.response_format in TEXTS:
-            return payload.outcomes(self._settings.max_pixels)
-        return payload.images(self._settings.max_pixels)
+        return payload.undecoded(self._settings.max_pixels)
+
+    def _is_tolerant(self, payload: Payload, request: RequestContext) -> bool:
+        """Whether an image that cannot be read becomes an error in its place: one of several, in text."""
+        wanted = (request.options.errors or self._settings.record_errors) == "line"
+        return wanted and payload.several and request.response_format in TEXTS
 
     def _forward(self, batch: list[Prepared]) -> Sequence[Logits]:
         with raise_fatal_errors():
             return list(self._predictor.forward(np.stack([item.pixels for item in batch])))
 
 
-def _for_overlays(payload: Payload, max_pixels: int) -> Iterator[ImageOrError]:
+def share_of_cores(cores: int, workers: int) -> int:
+    """How many of the machine's cores one of its workers may use at once."""
+    return max(1, cores // max(1, workers))
+
+
+def _for_overlays(payload: Payload, max_pixels: int) -> Iterator[Undecoded | RequestError]:
     """The images, none larger than an overlay may be."""
-    try:
-        yield from payload.images(min(max_pixels, MAX_OVERLAY_PIXELS))
-    except RequestError as error:
-        if error.status != 413 or max_pixels <= MAX_OVERLAY_PIXELS:
-            raise
-        raise RequestError(
-            413, f"{error.message}, or ask for the mask (Accept: image/png) instead of an overlay"
-        ) from error
+    for image in payload.undecoded(min(max_pixels, MAX_OVERLAY_PIXELS)):
+        if isinstance(image, RequestError) and image.status == 413 and max_pixels > MAX_OVERLAY_PIXELS:
+            yield RequestError(413, f"{image.message}, or ask for the mask (Accept: image/png) instead of an overlay")
+        else:
+            yield image
 
 
 def _shape(prepared: Prepared) -> tuple[int, ...]:

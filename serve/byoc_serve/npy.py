@@ -30,20 +30,33 @@ _UNREADABLE = (
 )
 
 
-def view_uint8(content: bytes) -> np.ndarray:
-    """The uint8 array that the content of a .npy file holds, without a copy.
+DTYPES = tuple(map(np.dtype, ("u1", "f4", "f8")))  # of pixels; in this machine's byte order
 
-    Raises ValueError if it is not such a file, has another dtype or no elements, or is not as long as it declares.
-    """
-    shape, fortran, dtype, start = _read_header(content)
-    if dtype != np.uint8:
-        raise ValueError(f"the array's dtype is {dtype}, not uint8")
+
+def view_pixels(content: bytes) -> np.ndarray:
+    """As `view`. Raises ValueError also if the array is not of one of `DTYPES`, or has no elements."""
+    shape, _, dtype, _ = _read_header(content)
+    if dtype not in DTYPES:
+        known = " or ".join(str(known) for known in DTYPES)
+        raise ValueError(f"the array's dtype is {dtype}, not {known}")
     if any(length <= 0 for length in shape):
         raise ValueError(f"the array is empty: its shape is {_shown(shape)}")
+    return view(content)
+
+
+def view(content: bytes) -> np.ndarray:
+    """The array that the content of a .npy file holds, without a copy.
+
+    Raises ValueError if it is not such a file, is not as long as it declares, or holds Python objects: to read those is
+    to execute code that they name.
+    """
+    shape, fortran, dtype, start = _read_header(content)
+    if dtype.hasobject:
+        raise ValueError("the array holds Python objects, which are never read; send an array of numbers")
     size = len(content) - start
-    if prod(shape) != size:
+    if any(length < 0 for length in shape) or prod(shape) * dtype.itemsize != size:
         raise ValueError(f"the array declares the shape {_shown(shape)} and holds {size:,} bytes")
-    flat = np.frombuffer(content, np.uint8, offset=start)
+    flat = np.frombuffer(content, dtype, count=prod(shape), offset=start) if size else np.empty(prod(shape), dtype)
     return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
 
 
@@ -63,7 +76,7 @@ def _read_header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
         version = npy_format.read_magic(file)
         if version == (1, 0):
             shape, fortran, dtype = npy_format.read_array_header_1_0(file, max_header_size=_MAX_HEADER)
-        elif version in ((2, 0), (3, 0)):  # they differ in the encoding of field names, which uint8 does not have
+        elif version in ((2, 0), (3, 0)):  # they differ in the encoding of field names, which these do not have
             shape, fortran, dtype = npy_format.read_array_header_2_0(file, max_header_size=_MAX_HEADER)
         else:
             raise ValueError(f"its version is {version}")

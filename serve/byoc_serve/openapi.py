@@ -26,7 +26,7 @@ ERRORS = {
     408: "The body stopped arriving.",
     413: "The body is over {max_body:,} bytes, an image over {max_pixels:,} pixels, or there are more than "
     "{queue_length} images.",
-    415: "The `Content-Type` is not supported.",
+    415: "The `Content-Type` or the `Content-Encoding` is not supported.",
     500: "An internal error, or a model that cannot be served.",
     503: "The model is being loaded, {queue_length} images are waiting already, or the server is stopping.",
     504: "The model had no time for this within {request_timeout} s.",
@@ -34,19 +34,24 @@ ERRORS = {
 }
 
 
-def describe(settings: Settings, config: ModelConfig | None) -> Json:
-    """The OpenAPI document of a server with these settings. config: the model's; None while it is being loaded."""
+def describe(settings: Settings, config: ModelConfig | None, has_script: bool = False) -> Json:
+    """The OpenAPI document of a server with these settings.
+
+    config: the model's; None while it is being loaded. has_script: only the user's script knows what bodies hold.
+    """
     tasks = [config.model.task] if config else list(RESPONSE_FORMATS)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "byoc-vision",
             "version": __version__,
-            "description": f"Predictions of a {' or '.join(tasks)} model for images.",
+            "description": "Predictions of a script."
+            if has_script
+            else f"Predictions of a {' or '.join(tasks)} model for images.",
         },
         "paths": {
             "/ping": {"get": _ping()},
-            "/invocations": {"post": _invocations(settings, tasks, config)},
+            "/invocations": {"post": _script(settings) if has_script else _invocations(settings, tasks, config)},
             "/execution-parameters": {"get": _get("Parameters for a batch transform.", _json(_EXECUTION_PARAMETERS))},
             "/metrics": {"get": _get("Metrics for Prometheus.", {metrics.CONTENT_TYPE: {"schema": _TEXT}})},
             "/openapi.json": {"get": _get("This description.", _json({"type": "object", "required": ["openapi"]}))},
@@ -70,17 +75,30 @@ def _get(summary: str, content: Json) -> Json:
     return {"summary": summary, "responses": {"200": _response(summary, content)}}
 
 
-def _invocations(settings: Settings, tasks: list[Task], config: ModelConfig | None) -> Json:
+def _script(settings: Settings) -> Json:
+    return {
+        "summary": "Predictions of the script.",
+        "parameters": _PARAMETERS,
+        "requestBody": {"required": True, "content": {"*/*": {}}},
+        "responses": {"200": _response("What the script returns.", {"*/*": {}})} | _errors(settings),
+    }
+
+
+def _errors(settings: Settings) -> Json:
     limits = settings.model_dump() | {"max_body": settings.max_body, "max_pixels": settings.max_pixels}
     errors = {str(status): _response(text.format_map(limits), _json(_ref("Error"))) for status, text in ERRORS.items()}
     errors["503"]["headers"] |= {"Retry-After": {"schema": {"type": "string"}}}
+    return errors
+
+
+def _invocations(settings: Settings, tasks: list[Task], config: ModelConfig | None) -> Json:
     success = _response("The prediction for an image, or a list for several images.", _predictions(tasks))
     success["headers"] |= {"X-Amzn-SageMaker-Custom-Attributes": {"schema": {"type": "string"}}}
     return {
         "summary": "Predictions for one or several images.",
         "parameters": [*_options(config), *_PARAMETERS],
         "requestBody": {"required": True, "content": _images()},
-        "responses": {"200": success} | errors,
+        "responses": {"200": success} | _errors(settings),
     }
 
 
@@ -158,7 +176,20 @@ def _request_schemas(settings: Settings) -> Json:
             "description": "An image file, or a data: URL of one.",
         },
         "Picture": image,
-        "Pictures": {"anyOf": [_ref("Picture"), _having("instances", instances)]},
+        "Pixels": {
+            "type": "array",
+            "items": {"type": "array", "minItems": 1},
+            "minItems": 1,
+            "description": "Lists of numbers, 0 to 255 or 0.0 to 1.0: [H, W], [H, W, 3], or several images in a list.",
+        },
+        "Pictures": {
+            "anyOf": [
+                _ref("Picture"),
+                _having("instances", instances),
+                _ref("Pixels"),
+                *(_having(key, _ref("Pixels")) for key in ("image", "instances", "inputs")),
+            ]
+        },
     }
 
 

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from threading import BoundedSemaphore
+from contextlib import contextmanager
+from threading import TIMEOUT_MAX, BoundedSemaphore
 from typing import NamedTuple
 
 import numpy as np
 
 from byoc_serve.batcher import Batcher, DeadlineError, PendingResult
 from byoc_serve.request import RequestContext
-from byoc_serve.response_encoding import Encoder, Piece
-from byoc_serve.response_format import ResponseFormat
+from byoc_serve.request_decoding import Undecoded
+from byoc_serve.response_encoding import Encoder, Piece, bytes_per_pixel
+from byoc_serve.response_format import ARRAYS, ResponseFormat
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError, RequestError
 from byoc_vision.inference.engines.base import Logits
-from byoc_vision.inference.passes import Pass, make_pass
+from byoc_vision.inference.passes import Pass, make_grid, make_pass
 from byoc_vision.inference.predictor import Predictor, Prepared
 
 # Seconds that a request waits for room in the queue: room may come soon, and clients that retry at once would keep the
@@ -32,17 +34,17 @@ LOGITS_BYTES = 2**28  # of a request, computed ahead
 _BATCHES_AHEAD = 2  # one that is computed, one that waits
 _SHARE_OF_QUEUE = 4  # a request takes a quarter of it
 
-ImageOrError = np.ndarray | RequestError  # a decoded image, or why there is none
-
 
 class _Run(NamedTuple):
-    """One image's way through the model. rgb: the image, if the response shows it."""
+    """One image's way through the model. rgb: the image, if the response shows it. claimed: bytes, for it."""
 
     inference: Pass
     rgb: np.ndarray | None
+    claimed: int
 
 
-_Step = tuple[_Run | RequestError, Prepared | None]
+# What comes next: bytes to claim before the image is decoded, or the input of an image, or an error in its place.
+_Step = int | tuple[_Run | RequestError, Prepared | None]
 
 
 class Pipeline:
@@ -57,59 +59,103 @@ class Pipeline:
         self._cores = cores
         self._ahead = _choose_ahead(predictor.config, batcher)
 
-    def run(self, images: Iterable[ImageOrError], request: RequestContext, encoder: Encoder) -> Iterator[Piece]:
-        """The encoded predictions in the order of the images; an error among them becomes the encoder's text for it.
+    def run(
+        self, images: Iterable[Undecoded | RequestError], request: RequestContext, encoder: Encoder, tolerant: bool
+    ) -> Iterator[Piece]:
+        """The encoded predictions in the order of the images.
 
-        Raises what the batcher raises, DeadlineError, and RequestError if an option does not suit the model.
+        tolerant: an image that cannot be read becomes the encoder's text for it; otherwise its error is raised.
+        Raises what the batcher raises, DeadlineError, and RequestError if an option does not suit the model, or memory
+        does not suffice.
         """
-        steps = self._steps(images, request, encoder)
+        steps = self._steps(images, request, encoder, tolerant)
         queued = _Queued(self._batcher, request)
         try:
             while self._fill(queued, steps):
                 run, logits = queued.take()
-                piece = self._advance(run, logits, encoder)
+                piece = self._advance(run, logits, request, encoder)
                 if piece is not None:
                     yield piece
         finally:
             queued.cancel()
 
-    def _steps(self, images: Iterable[ImageOrError], request: RequestContext, encoder: Encoder) -> Iterator[_Step]:
+    def _steps(
+        self, images: Iterable[Undecoded | RequestError], request: RequestContext, encoder: Encoder, tolerant: bool
+    ) -> Iterator[_Step]:
         """All inputs of all images; each image is decoded when its first input is asked for."""
         for image in images:
-            if isinstance(image, RequestError):
-                yield image, None
+            try:
+                if isinstance(image, RequestError):
+                    raise image
+                claimed = self._bytes_needed(image, request)
+                yield claimed
+                rgb = image.decode()
+            except RequestError as error:
+                if not tolerant:
+                    raise
+                yield error, None
                 continue
-            run = self._start(image, request, encoder)
+            del image  # the content of its file
+            run = self._start(rgb, claimed, request, encoder)
+            del rgb
             for prepared in run.inference.inputs():
                 yield run, prepared
 
-    def _start(self, rgb: np.ndarray, request: RequestContext, encoder: Encoder) -> _Run:
+    def _bytes_needed(self, image: Undecoded, request: RequestContext) -> int:
+        """The most memory that an image and its prediction take, from what its header declares."""
+        config, tile = self._predictor.config, request.options.tile
+        pixels = image.height * image.width
+        per_pixel = max(image.bytes_per_pixel, bytes_per_pixel(config, request.response_format))
+        if config.task == "segmentation" and tile is not None:
+            with _as_request_errors():
+                return pixels * (3 + per_pixel) + make_grid(config, image.height, image.width, tile).blending_bytes
+        return pixels * per_pixel
+
+    def _start(self, rgb: np.ndarray, claimed: int, request: RequestContext, encoder: Encoder) -> _Run:
         config = self._predictor.config
         if config.task == "segmentation":
             encoder.reserve(len(config.classes), rgb.shape[0], rgb.shape[1])
-        try:
+        with _as_request_errors():
             inference = make_pass(self._predictor, rgb, request.options.inference_options(request.response_format))
-        except InputError as error:
-            raise RequestError(400, str(error)) from error
-        return _Run(inference, rgb if request.response_format is ResponseFormat.OVERLAY else None)
+        return _Run(inference, rgb if request.response_format is ResponseFormat.OVERLAY else None, claimed)
 
     def _fill(self, queued: _Queued, steps: Iterator[_Step]) -> bool:
         """Queue the next inputs; whether any are left to wait for."""
-        while queued.has_room(self._ahead):
-            with self._batcher.expecting(), self._cores:
+        while queued.has_room(self._ahead) and queued.may_decode():
+            with self._batcher.expecting(), self._core(queued.request):
                 step = next(steps, None)
             if step is None:
                 break
-            queued.put(*step)
+            if isinstance(step, int):
+                queued.claims = step
+            else:
+                queued.put(*step)
         return queued.any
 
-    def _advance(self, run: _Run | RequestError, logits: Logits | None, encoder: Encoder) -> Piece | None:
+    def _advance(
+        self, run: _Run | RequestError, logits: Logits | None, request: RequestContext, encoder: Encoder
+    ) -> Piece | None:
         """The encoded prediction of an image if these are its last logits."""
-        with self._cores:
+        with self._core(request):
             if isinstance(run, RequestError):
                 return encoder.encode_error(run)
             assert logits is not None
-            return encoder.encode(run.inference.prediction(), run.rgb) if run.inference.add(logits) else None
+            if not run.inference.add(logits):
+                return None
+            piece = encoder.encode(run.inference.prediction(), run.rgb)
+        if request.response_format not in ARRAYS:  # they are as large as what was claimed for them
+            request.claim.give_back(run.claimed)
+        return piece
+
+    @contextmanager
+    def _core(self, request: RequestContext) -> Iterator[None]:
+        """Raises DeadlineError if the request's time is over before its turn has come."""
+        if not self._cores.acquire(timeout=min(request.remaining(), TIMEOUT_MAX)):
+            raise DeadlineError
+        try:
+            yield
+        finally:
+            self._cores.release()
 
 
 class _Queued:
@@ -117,7 +163,8 @@ class _Queued:
 
     def __init__(self, batcher: Batcher[Prepared, Logits], request: RequestContext) -> None:
         self._batcher = batcher
-        self._request = request
+        self.request = request
+        self.claims: int | None = None  # bytes, for the image that is decoded next
         self._accepted = False
         self._steps: deque[tuple[_Run | RequestError, PendingResult[Logits] | None]] = deque()
 
@@ -130,12 +177,23 @@ class _Queued:
         has_room = self._batcher.in_flight < self._batcher.capacity
         return not self._steps or (has_room and len(self._steps) < ahead)
 
+    def may_decode(self) -> bool:
+        """Claim the memory of the next image. A request that has images waits for its own first, then for others'."""
+        if self.claims is None:
+            return True
+        if not self.request.claim.try_take(self.claims):
+            if self._steps:
+                return False
+            self.request.claim.take(self.claims, self.request.deadline)
+        self.claims = None
+        return True
+
     def put(self, run: _Run | RequestError, prepared: Prepared | None) -> None:
         """A request whose first input was accepted is not refused later because the queue is full."""
         if prepared is None:
             self._steps.append((run, None))
             return
-        request = self._request
+        request = self.request
         queue_timeout = request.remaining() if self._accepted else QUEUE_TIMEOUT
         logits = self._batcher.submit(prepared, request.deadline, queue_timeout, request.is_connected)
         self._accepted = True
@@ -147,7 +205,7 @@ class _Queued:
         if logits is None:
             return run, None
         try:
-            return run, logits.result(self._request.remaining())
+            return run, logits.result(self.request.remaining())
         except TimeoutError as error:
             logits.cancel()
             raise DeadlineError from error
@@ -162,9 +220,18 @@ class _Queued:
 
     def _record(self, result: PendingResult[Logits]) -> None:
         """The record keeps the input that waited longest."""
-        record, seconds = self._request.record, result.queue_seconds
+        record, seconds = self.request.record, result.queue_seconds
         if seconds is not None and seconds >= (record.queue_seconds or 0.0):
             record.queue_seconds, record.batch_size = seconds, result.batch_size
+
+
+@contextmanager
+def _as_request_errors() -> Iterator[None]:
+    """Raises RequestError 400 in place of InputError."""
+    try:
+        yield
+    except InputError as error:
+        raise RequestError(400, str(error)) from error
 
 
 def _choose_ahead(config: ModelConfig, batcher: Batcher[Prepared, Logits]) -> int:

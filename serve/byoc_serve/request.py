@@ -6,11 +6,13 @@ import math
 import select
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from werkzeug.wsgi import get_content_length
 
+from byoc_serve.memory_budget import Claim
 from byoc_serve.request_body import read_body
 from byoc_serve.request_log import Record
 
@@ -26,25 +28,30 @@ class RequestContext:
     """What travels with a request through all of its steps; each step adds what the next ones need.
 
     stream: its body. content_length: in bytes, as declared; None if it comes in chunks of unknown number.
-    content_type, accept, query, attributes, target_model: as its headers and its URL have them.
+    content_type, content_encoding, accept, query, attributes, target_model: as its headers and its URL have them.
     connection: None if the server does not show it.
     record: what the log and the metrics will say about it.
+    environ: the request as WSGI has it.
     options, response_format: what the client asks for; known once the headers are read.
     deadline: in seconds of `time.monotonic`; set once the body has arrived.
+    claim: the memory that it holds.
     """
 
     stream: IO[bytes]
     content_length: int | None = None
     content_type: str | None = None
+    content_encoding: str | None = None
     accept: str | None = None
     query: str = ""
     attributes: str | None = None
     target_model: str | None = None
     connection: socket.socket | None = None
     record: Record = field(default_factory=lambda: Record(id=""))
+    environ: Mapping[str, Any] = field(default_factory=dict)
     options: RequestOptions = field(init=False)
     response_format: ResponseFormat = field(init=False)
     deadline: float = field(init=False, default=math.inf)
+    claim: Claim = field(init=False, default_factory=Claim)
 
     @classmethod
     def from_environ(cls, environ: WSGIEnvironment, stream: IO[bytes]) -> RequestContext:
@@ -52,20 +59,39 @@ class RequestContext:
             stream,
             get_content_length(environ),
             environ.get("CONTENT_TYPE"),
+            environ.get("HTTP_CONTENT_ENCODING"),
             environ.get("HTTP_ACCEPT"),
             environ.get("QUERY_STRING", ""),
             environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"),
             environ.get("HTTP_X_AMZN_SAGEMAKER_TARGET_MODEL"),
             environ.get("gunicorn.socket"),
             Record.of(environ),
+            environ,
         )
 
-    def receive(self, max_bytes: int, timeout: float) -> bytes:
+    @property
+    def headers(self) -> dict[str, str]:
+        """All headers by their usual names, `Content-Type`."""
+        names = {"CONTENT_TYPE": "Content-Type", "CONTENT_LENGTH": "Content-Length"}
+        found = {names[key]: str(value) for key, value in self.environ.items() if key in names}
+        for key, value in self.environ.items():
+            if key.startswith("HTTP_"):
+                found[key.removeprefix("HTTP_").replace("_", "-").title()] = str(value)
+        return found
+
+    def receive(self, max_bytes: int, timeout: float, copies: int = 2) -> bytes:
         """The whole body; `timeout` seconds for the response count from its end.
 
-        Raises RequestError as `read_body` does.
+        copies: of a large body, that reading and parsing it make.
+        Raises RequestError as `read_body` does, and 503 if there is no memory for it.
         """
-        body = read_body(self.stream, self.content_length, max_bytes)
+        body = read_body(
+            self.stream,
+            self.content_length,
+            max_bytes,
+            self.content_encoding,
+            lambda size: self.claim.take_for_body(copies * size),
+        )
         self.deadline = time.monotonic() + timeout
         if self.connection is not None and _is_closed(self.connection):
             # This client ends its requests by closing its side of the connection, and may still listen.

@@ -7,6 +7,7 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -17,8 +18,9 @@ from werkzeug.http import parse_options_header
 
 from byoc_serve import npy
 from byoc_serve.multipart import read_files
+from byoc_serve.pixel_arrays import SHAPES, find_array, parse_array, to_uint8
 from byoc_vision.data import fileformat
-from byoc_vision.data.decoding import ImageTooLarge, read_image
+from byoc_vision.data.decoding import ImageTooLarge, OpenedImage, decode, open_image
 from byoc_vision.errors import DataError, RequestError
 
 IMAGE_TYPES = frozenset(
@@ -37,6 +39,10 @@ _SUPPORTED = (
 _JSON_FORMS = '{"image": "<base64>"} or {"instances": [{"b64": "<base64>"}, …]}'
 _URL = re.compile(r"(?!data:)[a-zA-Z][a-zA-Z0-9+.-]{0,30}:/")
 _DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
+# The base64 of JPEG, PNG, GIF, WebP, TIFF, BMP, and HEIC or AVIF, as a text in quotation marks or a data: URL too.
+_BASE64 = re.compile(
+    rb"\s{0,8}\"?(?:data:[^,]{0,200};base64,)?(/9j/|iVBORw0KGgo|R0lGOD|UklGR|SUkqA|TU0AK|Qk[0-3][A-Za-z0-9+/]{30}|AAAA..Z0eX)"
+)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FEW = 16
 _WHITESPACE = b" \t\r\n\f\v"
@@ -49,6 +55,23 @@ class Limits(NamedTuple):
 
     images: int
     lines: int
+
+
+class Undecoded(NamedTuple):
+    """An image whose header was read. bytes_per_pixel: that decoding it takes, at most. where: it is, for messages."""
+
+    image: OpenedImage | np.ndarray
+    height: int
+    width: int
+    bytes_per_pixel: int
+    where: str = ""
+
+    def decode(self) -> np.ndarray:
+        """uint8 RGB [H, W, 3]. Raises RequestError 400 if it is not a complete image."""
+        if isinstance(self.image, np.ndarray):
+            return np.repeat(self.image, 3, axis=2) if self.image.shape[2] == 1 else self.image
+        with _naming(self.where):
+            return decode(self.image)
 
 
 @dataclass(frozen=True)
@@ -65,19 +88,26 @@ class Payload:
     several: bool = False
     unit: str = "image"
 
-    def outcomes(self, max_pixels: int) -> Iterator[np.ndarray | RequestError]:
-        """Each as uint8 RGB [H, W, 3], decoded when it is asked for, so that only one is in memory.
+    def undecoded(self, max_pixels: int) -> Iterator[Undecoded | RequestError]:
+        """Each with its header read, when it is asked for, so that only one is in memory.
 
-        Or an error in its place: RequestError 413 above `max_pixels`, 400 if it is not a complete image.
+        Or an error in its place: RequestError 413 above `max_pixels`, 400 if its header cannot be read.
         """
         for number, source in enumerate(self.sources, start=1):
             where = f"{self.unit} {number}: " if self.count > 1 else ""
             try:
-                yield _decode(source, max_pixels)
+                with _naming(where):
+                    yield _open(source, where, max_pixels)
             except RequestError as error:
-                yield RequestError(error.status, where + error.message)
-            except DataError as error:
-                yield RequestError(413 if isinstance(error, ImageTooLarge) else 400, f"{where}{error}")
+                yield error
+
+    def outcomes(self, max_pixels: int) -> Iterator[np.ndarray | RequestError]:
+        """Each as uint8 RGB [H, W, 3], or an error in its place, also if it is not a complete image."""
+        for image in self.undecoded(max_pixels):
+            try:
+                yield image if isinstance(image, RequestError) else image.decode()
+            except RequestError as error:
+                yield error
 
     def images(self, max_pixels: int) -> Iterator[np.ndarray]:
         """As `outcomes`; an error is raised."""
@@ -112,13 +142,24 @@ def choose_decoder(content_type: str | None, limits: Limits) -> Decoder:
     raise RequestError(415, f"Content-Type: {content_type} is not supported; supported are {_SUPPORTED}")
 
 
+def is_json(content_type: str | None) -> bool:
+    """Whether a body of this Content-Type is JSON or has JSON on each line."""
+    return parse_options_header(content_type)[0].strip().lower() in JSON_LINES | {"application/json"}
+
+
 def is_json_lines(content_type: str | None) -> bool:
     """Whether a body of this Content-Type has one record per line."""
     return parse_options_header(content_type)[0].strip().lower() in JSON_LINES
 
 
 def read_json(body: bytes, most: int) -> Payload:
-    """{"image": …}, {"b64": …}, or {"instances": [{"b64": …}, …]} as in TensorFlow Serving; base64 or data: URLs."""
+    """{"image": …}, {"b64": …}, or {"instances": [{"b64": …}, …]} as in TensorFlow Serving; base64 or data: URLs.
+
+    Or nested lists of numbers alone, as `image` or `instances`.
+    """
+    if (found := find_array(body)) is not None:
+        text, several = found
+        return _pixels(parse_array(text), most, several=several)
     try:
         document = _parse_json(body, most * MAX_VALUES)
     except (ValueError, RecursionError) as error:
@@ -146,17 +187,25 @@ def read_json_lines(body: bytes, most: int) -> Payload:
 
 
 def read_npy(body: bytes, most: int) -> Payload:
-    """uint8 [H, W], [H, W, 3] or [N, H, W, 3], the last being N images."""
+    """uint8 or floats [H, W], [H, W, 3] or [N, H, W, 3], the last being N images."""
     try:
-        array = npy.view_uint8(body)
+        array = npy.view_pixels(body)
     except ValueError as error:
-        raise RequestError(400, f"{error}; send uint8 [H, W], [H, W, 3] or [N, H, W, 3]") from error
+        raise RequestError(400, f"{error}; send uint8 {SHAPES}") from error
+    return _pixels(array, most)
+
+
+def _pixels(array: np.ndarray, most: int, *, several: bool = False) -> Payload:
+    """The images of an array. several: it is a list of images, grey ones if it has three dimensions."""
     shape = list(array.shape)
-    if array.ndim == 2:
+    if array.ndim == (3 if several else 2):
         array = array[..., None]
-    if array.ndim not in (3, 4) or array.shape[-1] not in (1, 3):
-        raise RequestError(400, f"the array's shape is {shape}; send uint8 [H, W], [H, W, 3] or [N, H, W, 3]")
-    return _several(array, len(array), most) if array.ndim == 4 else Payload([array])
+    if array.ndim not in ((4,) if several else (3, 4)) or array.shape[-1] not in (1, 3):
+        expected = "a list of images, [N, H, W] or [N, H, W, 3]" if several else f"uint8 {SHAPES}"
+        raise RequestError(400, f"the array's shape is {shape}; send {expected}")
+    if array.ndim == 3:
+        return Payload([to_uint8(array)])
+    return _several(map(to_uint8, array), len(array), most)
 
 
 def read_multipart(body: bytes, boundary: str, most: int) -> Payload:
@@ -177,7 +226,7 @@ def _several(sources: Iterable[Source], count: int, most: int) -> Payload:
 
 
 def _read_untyped(body: bytes, most: int) -> Payload:
-    if fileformat.identify(body) is not None:
+    if fileformat.identify(body) is not None or _BASE64.match(body):
         return Payload([body])
     if body.startswith(npy.MAGIC):
         return read_npy(body, most)
@@ -216,8 +265,10 @@ def _weigh(content: bytes) -> int:
     return weight
 
 
-def _read_line(line: bytes) -> bytes | RequestError:
+def _read_line(line: bytes) -> Source:
     try:
+        if (found := find_array(line)) is not None:
+            return next(iter(_pixels(parse_array(found[0]), 1).sources))
         return _json_record(_parse_json(line, MAX_VALUES))
     except RequestError as error:
         return error
@@ -259,15 +310,41 @@ def _decode_base64(text: bytes) -> bytes:
         return base64.b64decode(text.translate(None, _WHITESPACE), validate=True)
 
 
-def _decode(source: Source, max_pixels: int) -> np.ndarray:
-    """An image file's content, or an array uint8 [H, W, 1 or 3], as RGB. Raises DataError, or the source's error."""
+def _without_base64(content: bytes) -> bytes:
+    """An image file that a client has encoded as base64, or as a data: URL, decoded; anything else as it is.
+
+    Raises DataError if it begins as such a text and is not one.
+    """
+    found = _BASE64.match(content)
+    if found is None:
+        return content
+    try:
+        return _decode_base64(content[found.start(1) :].rstrip(_WHITESPACE + b'"'))
+    except ValueError as error:
+        raise DataError(f"the image is sent as base64, which cannot be decoded: {error}; send its bytes") from error
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Raises RequestError, which begins with `where`, in place of RequestError and DataError."""
+    try:
+        yield
+    except RequestError as error:
+        raise RequestError(error.status, where + error.message) from error
+    except DataError as error:
+        raise RequestError(413 if isinstance(error, ImageTooLarge) else 400, f"{where}{error}") from error
+
+
+def _open(source: Source, where: str, max_pixels: int) -> Undecoded:
+    """An image file's content, or an array uint8 [H, W, 1 or 3]. Raises DataError, or the source's error."""
     if isinstance(source, RequestError):
         raise source
     if isinstance(source, bytes):
-        return read_image(source, max_pixels=max_pixels)
+        image = open_image(_without_base64(source), max_pixels=max_pixels)
+        return Undecoded(image, image.height, image.width, image.bytes_per_pixel, where)
     height, width, channels = source.shape
     if height * width > max_pixels:
         raise ImageTooLarge(f"the array has {height} × {width} pixels, more than the {max_pixels:,} allowed")
     if height * width == 0:
         raise DataError(f"the array is empty: {height} × {width} pixels")
-    return np.repeat(source, 3, axis=2) if channels == 1 else source
+    return Undecoded(source, height, width, 3 if channels == 1 else 0, where)

@@ -88,6 +88,7 @@ class _Counted:
     def __init__(self, stream: IO[bytes], record: Record) -> None:
         self._stream = stream
         self._record = record
+        self.close_after_response = getattr(stream, "close_after_response", None)
 
     def read(self, size: int = -1) -> bytes:
         piece = self._stream.read(size)

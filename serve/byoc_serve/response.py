@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import logging
 import re
+import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
-from werkzeug.wsgi import get_input_stream
+from werkzeug.wsgi import get_content_length, get_input_stream
 
+from byoc_serve.memory_budget import LARGE
 from byoc_serve.request import RequestContext
-from byoc_serve.request_body import drain
+from byoc_serve.request_body import SOON_READ, drain
 from byoc_serve.request_log import Observed, Record, RequestCounter
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
 
 if TYPE_CHECKING:
-    from byoc_serve.model_service import EncodedResponse
+    from byoc_serve.service import EncodedResponse
 
 CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 RETRY_AFTER = "1"  # seconds
@@ -36,14 +38,39 @@ def invoke(predict: Predict) -> Response:
     context = RequestContext.from_environ(request.environ, get_input_stream(request.environ))
     try:
         check_attributes(context)
-        body, media_type = predict(context)
-    except RequestError:
-        drain(context.stream)
+        predicted = predict(context)
+    except RequestError as error:
+        refuse_rest(context.stream, context.content_length)
+        _free(error)
         raise
-    response = Response(body, content_type=media_type)
+    finally:
+        context.claim.release()
+    response = Response(predicted.body, predicted.status, predicted.headers, content_type=predicted.media_type)
+    if len(predicted.body) >= LARGE:
+        context.claim.keep(len(predicted.body))
+        response.call_on_close(context.claim.release)
     if context.attributes is not None:
         response.headers[CUSTOM_ATTRIBUTES] = context.attributes
     return response
+
+
+def refuse_rest(stream: IO[bytes], declared: int | None) -> None:
+    """Read the rest of a small body, so that its connection can be used again; after others it is closed.
+
+    declared: bytes; None if they are unknown.
+    """
+    close = getattr(request.environ["wsgi.input"], "close_after_response", None)  # see Worker.handle_request
+    if close is None or (declared is not None and declared <= SOON_READ):
+        drain(stream)
+    else:
+        close()
+
+
+def _free(error: BaseException | None) -> None:
+    """Free what the frames of an error and of its causes hold: an image, its body."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 def check_attributes(context: RequestContext) -> None:
@@ -71,7 +98,7 @@ def report_errors(app: Flask) -> None:
 
     @app.errorhandler(HTTPException)
     def not_served(error: HTTPException) -> Response:
-        drain(get_input_stream(request.environ))
+        refuse_rest(get_input_stream(request.environ), get_content_length(request.environ) or 0)
         response = error_response(error.code or 500, f"{request.method} {request.path}: {error.name}")
         response.headers.extend((name, value) for name, value in error.get_headers() if name == "Allow")
         return response

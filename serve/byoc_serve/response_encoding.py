@@ -10,6 +10,7 @@ import numpy as np
 
 from byoc_serve import npy, protobuf
 from byoc_serve.response_format import ARRAYS, IMAGES, TEXTS, ResponseFormat
+from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import RequestError
 from byoc_vision.inference.encoding import (
     DECIMALS,
@@ -24,8 +25,12 @@ from byoc_vision.inference.predictor import Answer, Classification, Segmentation
 
 MAX_BODY = 2**28  # bytes, of probabilities or of text
 # An overlay is the image, its labels, the drawing, the same as OpenCV writes it, and its PNG: 15 bytes a pixel.
+_OVERLAY_BYTES = 15
 MAX_OVERLAY_BYTES = 2**30
-MAX_OVERLAY_PIXELS = MAX_OVERLAY_BYTES // 15
+MAX_OVERLAY_PIXELS = MAX_OVERLAY_BYTES // _OVERLAY_BYTES
+# Logits in the image's size, those of the best class so far, labels, and the mask with its encoding.
+_MASK_BYTES, _MASK_BYTES_OF_MANY_CLASSES = 8, 12
+_PROBABILITY_BYTES = 20  # for each class: float32, and the copies of it that are made on the way
 
 Piece = bytes | str | np.ndarray  # one encoded prediction, to be joined with others
 
@@ -36,6 +41,17 @@ def check_count(response_format: ResponseFormat, count: int) -> None:
     """Raises RequestError 406 if this many predictions do not fit into the format."""
     if response_format in IMAGES and count != 1:
         raise RequestError(406, f"{count} masks do not fit into one {response_format.value}; accept application/json")
+
+
+def bytes_per_pixel(config: ModelConfig, response_format: ResponseFormat) -> int:
+    """The most memory that the prediction of an image and its encoding take, for each pixel of the image."""
+    if config.task != "segmentation":
+        return 0
+    if response_format is ResponseFormat.OVERLAY:
+        return _OVERLAY_BYTES
+    if response_format in ARRAYS:
+        return _PROBABILITY_BYTES * len(config.classes)
+    return _MASK_BYTES if config.model.outputs == 1 else _MASK_BYTES_OF_MANY_CLASSES
 
 
 class Encoder:

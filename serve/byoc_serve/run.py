@@ -18,6 +18,7 @@ from gunicorn.glogging import Logger
 from byoc_serve.metrics import Metrics
 from byoc_serve.multi_model.mms import serve_with_mms
 from byoc_serve.readiness import Readiness, State
+from byoc_serve.scripts.source import Script, prepared_script
 from byoc_serve.settings import Settings
 from byoc_serve.worker import Worker
 from byoc_vision.logs import set_up_logging
@@ -46,7 +47,13 @@ def serve(paths: MlPaths, port: int | None = None) -> int:
     sleep_between_regions()
     if settings.multi_model and settings.multi_model_server == "mms":
         return serve_with_mms(settings)
-    server = Server(settings)
+    if settings.multi_model:
+        return _run(Server(settings))
+    with prepared_script(settings.model, os.environ) as script:
+        return _run(Server(settings, script))
+
+
+def _run(server: Server) -> int:
     master = os.getpid()
     try:
         server.run()
@@ -60,8 +67,9 @@ def serve(paths: MlPaths, port: int | None = None) -> int:
 class Server(BaseApplication):
     """gunicorn's master: listens, and keeps the workers alive that answer."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, script: Script | None = None) -> None:
         self.settings = settings
+        self.script = script
         self.readiness = Readiness(settings.workers)
         self.metrics = Metrics(settings.workers)
         self._failed_starts = 0

@@ -23,6 +23,9 @@ SPARE_THREADS = 16  # besides those that wait for the model: for bodies that arr
 TRANSFORM_MEGABYTES = 100  # the most that payload × concurrency of a batch transform may be
 TRANSFORM_PAYLOAD_MB = 25
 
+# Names of SageMaker's toolkits, which count if our own is absent.
+SYNONYMS = {"SERVER_WORKERS": "SAGEMAKER_MODEL_SERVER_WORKERS", "REQUEST_TIMEOUT": "SAGEMAKER_MODEL_SERVER_TIMEOUT"}
+
 LogFormat = Annotated[Literal["text", "json"], BeforeValidator(str.lower)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)]
 BatchStrategy = Literal["SINGLE_RECORD", "MULTI_RECORD"]
@@ -49,6 +52,14 @@ class Settings(BaseModel):
         le=4096,
         description="The largest image, in megapixels; larger ones get 413.",
     )
+    memory_budget_mb: int = Field(
+        0,
+        alias="MEMORY_BUDGET_MB",
+        ge=0,
+        le=2**24,
+        description="Memory that all requests of a process may take together, in MB; others wait or get 503. 0: the "
+        "container's free memory.",
+    )
     batch_size: int = Field(
         8, alias="BATCH_SIZE", ge=1, le=1024, description="The most images that go through the model together."
     )
@@ -67,14 +78,19 @@ class Settings(BaseModel):
         alias="REQUEST_TIMEOUT",
         ge=1,
         le=3600,
-        description="Seconds until a waiting request gets 504.",
+        description="Seconds until a waiting request gets 504; also `SAGEMAKER_MODEL_SERVER_TIMEOUT`.",
     )
     workers: int = Field(
         0,
         alias="SERVER_WORKERS",
         ge=0,
         le=64,
-        description="Processes, each with its own model; 0: one per GPU, or 1.",
+        description="Processes, each with its own model; 0: one per GPU, or 1. Also `SAGEMAKER_MODEL_SERVER_WORKERS`.",
+    )
+    default_accept: str = Field(
+        "application/json",
+        alias="SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",
+        description="What a script of your own returns to clients that state no preference.",
     )
     engine: Annotated[EngineName, BeforeValidator(str.lower)] = Field(
         "auto",
@@ -84,13 +100,19 @@ class Settings(BaseModel):
     precision: Annotated[EnginePrecision, BeforeValidator(str.lower)] = Field(
         "auto",
         alias="PRECISION",
-        description="`auto`, `float32` or `bfloat16`: the precision of inference. `auto`: on a CPU the fastest, "
-        "which is measured at load; see docs/serving.md.",
+        description="`auto`, `float32`, `bfloat16` or `int8`: the precision of inference. `auto`: on a CPU the fastest "
+        "one, measured at load; see docs/serving.md.",
     )
     allow_cpu_fallback: bool = Field(
         False,
         alias="ALLOW_CPU_FALLBACK",
-        description="`true` serves on the CPU if the GPU's driver is too old, instead of ending with an error.",
+        description="`true` serves on the CPU if the GPU cannot be used, instead of ending with an error.",
+    )
+    cuda_graphs: bool = Field(
+        False,
+        alias="CUDA_GRAPHS",
+        description="`true` records CUDA graphs for batches of 1, 2, 4 and 8 at load, for small networks on a GPU; "
+        "see docs/gpu.md.",
     )
     page: bool = Field(True, alias="PAGE", description="`0` disables the page at `/`.")
     log_level: LogLevel = Field("info", alias="LOG_LEVEL", description="`debug`, `info`, `warning` or `error`.")
@@ -139,7 +161,7 @@ class Settings(BaseModel):
 
         Raises InputError, which names every invalid variable.
         """
-        given = {name: environment.get(name, "").strip() for name in _fields_by_variable()}
+        given = {name: _given(name, environment) for name in _fields_by_variable()}
         chosen = {"ML_ROOT": root, "SAGEMAKER_BIND_TO_PORT": port}
         values = {name: text for name, text in given.items() if text}
         try:
@@ -205,6 +227,10 @@ def variables_table() -> str:
     """Every variable, as a Markdown table."""
     rows = [f"| `{name}` | {default} | {meaning} |" for name, default, meaning in variables()]
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
+
+
+def _given(name: str, environment: Mapping[str, str]) -> str:
+    return (environment.get(name) or environment.get(SYNONYMS.get(name, "")) or "").strip()
 
 
 def _shown(default: object) -> str:

@@ -15,16 +15,18 @@ from functools import partial
 from typing import Any, Protocol
 
 from gunicorn.arbiter import Arbiter
+from gunicorn.http.message import Request
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from byoc_serve.metrics import Metrics
 from byoc_serve.readiness import Readiness, State
+from byoc_serve.scripts.source import Script
 from byoc_serve.settings import Settings
 from byoc_serve.slow_clients import TOO_LARGE, Connection
 from byoc_serve.wsgi import make_service
 
 STALL_SECONDS = 20  # after which a client that neither sends nor reads is dropped
-LINGER_SECONDS = 2.0  # for clients to close a connection that the server has closed
+LINGER_SECONDS = 5.0  # for clients to close a connection that the server has closed, and to read why
 PING_THREADS = 4
 _PING = b"GET /ping"
 _DISCARDED_BYTES = 2**16
@@ -36,6 +38,7 @@ class Master(Protocol):
     settings: Settings
     readiness: Readiness
     metrics: Metrics
+    script: Script | None
 
 
 class Worker(ThreadWorker):
@@ -61,7 +64,12 @@ class Worker(ThreadWorker):
         # Pillow warns about odd images, which concern only their client, and Python keeps the text of every warning.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         self.wsgi, self._service = make_service(
-            self.app.settings, self.app.readiness, self.slot, self._end, self.app.metrics.worker(self.slot)
+            self.app.settings,
+            self.app.readiness,
+            self.slot,
+            self._end,
+            self.app.metrics.worker(self.slot),
+            self.app.script,
         )
         self._service.start()
 
@@ -113,6 +121,16 @@ class Worker(ThreadWorker):
         except OSError:
             return False
         return super().handle(conn)
+
+    def handle_request(self, req: Request, conn: Connection) -> bool:
+        """Called in a thread, with a request whose body was not read yet.
+
+        gunicorn gives its app no way to end a connection, and reads what the app has left of a body for up to 5 s: as
+        many clients as threads that declare large bodies stop the server. Here the app can say that it has refused
+        one: its connection is closed after the response, in the poller (see `finish_request`).
+        """
+        req.body.close_after_response = req.force_close
+        return bool(super().handle_request(req, conn))
 
     def _has_head(self, conn: Connection, waiting: deque[TConn]) -> bool:
         conn.head.receive(conn.sock)

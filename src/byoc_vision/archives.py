@@ -79,6 +79,15 @@ def is_archive(path: str | os.PathLike[str]) -> bool:
     return os.fspath(path).lower().endswith(ARCHIVE_SUFFIXES)
 
 
+def only_archive(folder: Path, *besides: str) -> Path | None:
+    """The archive that is all that a folder holds, as it was downloaded; None if there is more, or something else.
+
+    besides: names of files that do not count.
+    """
+    held = [path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in besides]
+    return held[0] if len(held) == 1 and held[0].is_file() and is_archive(held[0]) else None
+
+
 @contextmanager
 def unpacked(archive: Path, rules: Rules) -> Iterator[Path]:
     """A temporary folder with the files of an archive; errors in the block name the archive in the folder's place.

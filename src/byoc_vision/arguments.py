@@ -6,7 +6,17 @@ import argparse
 import difflib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
+
+INTERRUPTED = 130  # the exit status after Ctrl-C, as shells report it
+
+
+class Command(NamedTuple):
+    """help: one line for `byoc-vision --help`. run: returns the exit status."""
+
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
 
 
 class Parser(argparse.ArgumentParser):

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from byoc_vision import __version__, checksums
-from byoc_vision.archives import MODELS, unpacked
+from byoc_vision.archives import MODELS, only_archive, unpacked
 from byoc_vision.atomic_write import renamed_into_place, write_whole, written_or_named
 from byoc_vision.checksums import CHECKSUMS_FILE
 from byoc_vision.errors import DataError
@@ -83,7 +83,7 @@ def _spec_problems(config: ModelConfig) -> Iterator[str]:
     spec, classes = config.model, len(config.classes)
     if not 0 <= config.threshold <= 1:
         yield f"threshold is {config.threshold}; it must be from 0 to 1"
-    if not 0 <= spec.dropout_rate < 1:
+    if not 0 <= (spec.dropout_rate or 0.0) < 1:
         yield f"model.dropout_rate is {spec.dropout_rate}; it must be at least 0 and below 1"
     one_logit = spec.task == "segmentation" and config.activation == "sigmoid"
     if one_logit and (spec.outputs, classes) != (1, 2):
@@ -184,8 +184,12 @@ def verified_beside(folder: Path) -> Iterator[None]:
 def opened(source: Path) -> Iterator[Path]:
     """The folder with an artifact's files: of a folder, a folder nested one deep, or a .tar.gz of either.
 
+    A folder that holds nothing but such an archive stands for the archive.
+
     Raises DataError if there is none, or the archive is damaged or holds what a model does not; see `Unpacker`.
     """
+    if source.is_dir():
+        source = only_archive(source) or source
     if source.is_dir():
         yield find_folder(source)
     elif source.is_file():

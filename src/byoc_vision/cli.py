@@ -7,12 +7,13 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from byoc_vision import __version__
-from byoc_vision.arguments import Parser, argument, positive
+from byoc_vision.arguments import INTERRUPTED, Command, Parser, argument, positive
+from byoc_vision.data.command import DATA_CHOICES, DATA_COMMANDS, choice_arguments
 from byoc_vision.describe.command import add_describe, add_hyperparameters
 from byoc_vision.errors import InputError, UserError
 from byoc_vision.export.formats import FORMATS
@@ -23,23 +24,13 @@ from byoc_vision.system.machine import sleep_between_regions
 from byoc_vision.system.stopping import ended_by_sigterm
 
 if TYPE_CHECKING:
-    from byoc_vision.data.samples import DataOptions
     from byoc_vision.inference.files import FileOutcome
 
 # Commands import what they need when they run, so that `--help` is fast and serving never imports training.
 
-TASKS = ("auto", "segmentation", "classification")
 TRAIN_OPTIONS = ("--root", "--output")
 
 logger = logging.getLogger(__name__)
-
-
-class Command(NamedTuple):
-    """help: one line for `byoc-vision --help`. run: returns the exit status."""
-
-    help: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         logger.error("%s: %s", error.category, error)
         return error.exit_code
+    except KeyboardInterrupt:
+        logger.error("Interrupted")
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -148,10 +142,11 @@ def _predict_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def predict(options: argparse.Namespace) -> int:
-    from byoc_vision.inference.files import find_images, predict_files
+    from byoc_vision.inference.files import check_output, find_images, predict_files
     from byoc_vision.inference.passes import InferenceOptions
     from byoc_vision.inference.predictor import Predictor
 
+    check_output(options.output)
     images = find_images(options.files)
     predictor = Predictor.load(options.model, precision=options.precision)
     inference = InferenceOptions(options.tile, options.tta, options.threshold)
@@ -216,20 +211,26 @@ def _evaluate_arguments(command: argparse.ArgumentParser) -> None:
     output = "also write metrics, tables, images and report.html there; to a FILE.json the metrics alone"
     command.add_argument("--output", type=Path, metavar="DIR", help=output)
     command.add_argument("--batch-size", type=positive, default=16)
+    ignored = "a value in masks that does not count"
+    command.add_argument("--ignore-index", type=int, choices=range(256), metavar="VALUE", help=ignored)
+    choice_arguments(command)
     _precision_argument(command, "float32", "float32: metrics must not depend on which precision is fastest here")
 
 
 def evaluate(options: argparse.Namespace) -> int:
+    from byoc_vision.data.samples import DataOptions
+
     model, data = _model_and_data(options)
     output: Path | None = options.output
+    choices = DataOptions(**{name: getattr(options, name) for name in DATA_CHOICES}, ignore_index=options.ignore_index)
     if output is None or output.suffix == ".json" or output.is_file():
         from byoc_vision.training.evaluation import evaluate_folder
 
-        metrics = evaluate_folder(model, data, options.batch_size, options.precision)
+        metrics = evaluate_folder(model, data, options.batch_size, options.precision, choices)
     else:
         from byoc_vision.training.evaluation import report_on_folder
 
-        metrics = report_on_folder(model, data, output, options.batch_size, options.precision)
+        metrics = report_on_folder(model, data, output, options.batch_size, options.precision, choices)
         output = None
         logger.info("Report: %s", options.output / "report.html")
     text = json.dumps(metrics, indent=2)
@@ -291,7 +292,7 @@ def tune(options: argparse.Namespace) -> int:
         return search(options.recipe, options.data, options.output, budget, options.metric, options.keep)
     except KeyboardInterrupt:  # before the first trial, or after the last
         logger.error("Interrupted; the same command resumes the search")
-        return 130
+        return INTERRUPTED
 
 
 # export
@@ -312,82 +313,6 @@ def export(options: argparse.Namespace) -> int:
     return 0
 
 
-# prepare, check, sample-data
-
-
-def _prepare_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("layout", metavar="LAYOUT", help="carvana, oxford_pets, …, a name of data_layout; or auto")
-    source = "a folder or an archive (zip, tar, tar.gz, …); may be repeated"
-    command.add_argument("--source", type=Path, required=True, action="append", metavar="PATH", help=source)
-    command.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new or empty folder")
-    _data_arguments(command)
-    validation = "of the training images, if there are no validation images (default: the layout's usual share)"
-    command.add_argument("--validation-split", type=float, metavar="SHARE", help=validation)
-    test = "of the training images (default: none but the data's own)"
-    command.add_argument("--test-split", type=float, metavar="SHARE", help=test)
-    command.add_argument("--seed", type=int, default=42, help="of the splits (default: 42, as for train)")
-    command.add_argument("--min-class-count", type=int, metavar="COUNT", help="leave out classes with fewer images")
-
-
-def prepare(options: argparse.Namespace) -> int:
-    from byoc_vision.data.prepare import prepare as write_channels
-
-    names = ("validation_split", "seed", "min_class_count")
-    data_options = _data_options(options, **{name: getattr(options, name) for name in names})
-    try:
-        write_channels(options.source, options.output, data_options, test_split=options.test_split)
-    except KeyboardInterrupt:
-        logger.error("Interrupted; %s was not written", options.output)
-        return 130
-    return 0
-
-
-def _check_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("data", type=Path, metavar="DIR", help="images, a folder of channels, or a job")
-    command.add_argument("--layout", default="auto", help="a name of data_layout (default: detected from the data)")
-    _data_arguments(command)
-    command.add_argument("--pictures", type=positive, metavar="COUNT", help="read so many (default: all up to 20,000)")
-    command.add_argument("--json", type=Path, metavar="FILE", help="also write the report there")
-
-
-def check(options: argparse.Namespace) -> int:
-    from byoc_vision.data.formats.channels import channels_in
-    from byoc_vision.data.preflight import find_and_check, log_or_raise
-
-    data_options = _data_options(options, checked_pictures=options.pictures)
-    checked = find_and_check(channels_in(options.data.absolute()), data_options, report_file=options.json)
-    log_or_raise(checked.report)
-    return 0
-
-
-def _data_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--task", choices=TASKS, default="auto")
-    command.add_argument("--num-classes", type=int, metavar="COUNT", help="default: detected from the data")
-    command.add_argument("--ignore-index", type=int, metavar="VALUE", help="the pixel value that is not counted")
-    command.add_argument("--trimap-border", choices=("ignore", "class"), default="ignore")
-    command.add_argument("--on-bad-sample", choices=("fail", "skip"), default="fail")
-
-
-def _data_options(options: argparse.Namespace, **more: Any) -> DataOptions:
-    from byoc_vision.data.samples import DataOptions
-
-    names = ("task", "layout", "num_classes", "ignore_index", "trimap_border", "on_bad_sample")
-    return DataOptions(**{name: getattr(options, name) for name in names}, **more)
-
-
-def _sample_data_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--output", type=Path, required=True, metavar="DIR")
-    command.add_argument("--seed", type=int, default=0)
-
-
-def sample_data(options: argparse.Namespace) -> int:
-    from byoc_vision.data.sample_data import make_sample_data
-
-    make_sample_data(options.output, seed=options.seed)
-    logger.info("Wrote %s", options.output)
-    return 0
-
-
 COMMANDS = {
     "train": Command("train on a folder of images, or on the channels below ROOT/input/data", _train_arguments, train),
     "serve": Command("serve ROOT/model over HTTP", _serve_arguments, serve),
@@ -398,9 +323,5 @@ COMMANDS = {
     "tune": Command("search for better hyperparameters by training many jobs", _tune_arguments, tune),
     "export": Command("write a model in another runtime's format, and compare their predictions",
                       _export_arguments, export),
-    "prepare": Command("write a data set as channels to train on, from its archives", _prepare_arguments, prepare),
-    "sample-data": Command("draw a small image set with exact masks, and one of class folders",
-                           _sample_data_arguments, sample_data),
-    "check": Command("read all images and masks, more than a job does before it trains, and report problems",
-                     _check_arguments, check),
+    **DATA_COMMANDS,
 }  # fmt: skip

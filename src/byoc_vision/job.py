@@ -85,7 +85,7 @@ class Job:
             channels=_channels(paths, several_hosts=len(hosts) > 1),
             hosts=hosts,
             current_host=current_host,
-            network_interface=_existing_interface(resources.get("network_interface_name")),
+            network_interface=existing_interface(resources.get("network_interface_name")),
         )
 
 
@@ -173,6 +173,6 @@ def _is_sharded(channel: Channel) -> bool:
     return channel.s3_distribution == "ShardedByS3Key"
 
 
-def _existing_interface(name: str | None) -> str | None:
+def existing_interface(name: str | None) -> str | None:
     """The interface, if it exists. SDK v3's local mode names a missing one, and binding to it would hang."""
     return name if name in {interface for _, interface in socket.if_nameindex()} else None

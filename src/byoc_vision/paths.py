@@ -45,6 +45,10 @@ class MlPaths:
         return self.root / "input/config/checkpointconfig.json"
 
     @property
+    def training_job_config(self) -> Path:
+        return self.root / "input/config/trainingjobconfig.json"
+
+    @property
     def channels(self) -> Path:
         return self.data_folder or self.root / "input/data"
 

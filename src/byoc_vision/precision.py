@@ -31,9 +31,10 @@ class Precision:
     def is_mixed(self) -> bool:
         return self.dtype != torch.float32
 
-    def autocast(self) -> torch.autocast:
-        """The context for the forward pass; it does nothing in float32."""
-        return torch.autocast(self.device_type, dtype=self.dtype if self.is_mixed else None, enabled=self.is_mixed)
+    def autocast(self, *, cache: bool = True) -> torch.autocast:
+        """The context for the forward pass; it does nothing in float32. cache: keep weights that it has cast."""
+        dtype = self.dtype if self.is_mixed else None
+        return torch.autocast(self.device_type, dtype=dtype, enabled=self.is_mixed, cache_enabled=cache)
 
     def scaler(self) -> torch.amp.GradScaler:
         """The loss scaler: active in float16, whose gradients would vanish, disabled otherwise."""
@@ -76,6 +77,14 @@ def allow_tf32() -> None:
     Call it once per process, before the first step.
     """
     torch.backends.cuda.matmul.fp32_precision = "tf32"
+
+
+def time_convolutions() -> None:
+    """Let cuDNN time its algorithms for each new shape of a batch, and take the fastest one from then on.
+
+    It pays if batches have few shapes, as in training. Call it once per process.
+    """
+    torch.backends.cudnn.benchmark = True
 
 
 def _best_dtype(device: torch.device) -> torch.dtype:

@@ -41,6 +41,8 @@ class Preprocess(BaseModel):
     short_side: the shorter side is resized to fit, the longer one is cropped around the centre (classification only:
     the cropped part has no prediction). If `short_side` is given, the shorter side gets that many pixels, and
     `height` × `width` are cropped from the centre, as in the evaluation of ImageNet's classifiers (256 and 224).
+    per_axis: if one side shrinks and the other grows, each side has its own interpolation, so that the one that shrinks
+    does not alias. False in artifacts from before there was this field: they were trained without it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +51,7 @@ class Preprocess(BaseModel):
     width: PositiveInt
     resize: ResizeRule = "stretch"
     short_side: PositiveInt | None = None
+    per_axis: bool = False
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
@@ -64,7 +67,7 @@ class Preprocess(BaseModel):
         """An image, uint8 [H, W, 3], as the model's input, uint8 [height, width, 3]."""
         rgb = self.visible(rgb)
         window = self.window(rgb.shape[0], rgb.shape[1])
-        return self._place(_resize_image(rgb, window), window, fill=0)
+        return self._place(_resize_image(rgb, window, self.per_axis), window, fill=0)
 
     def resize_for_crop(self, rgb: np.ndarray) -> np.ndarray:
         """The image from which training takes random crops, uint8 [h, w, 3].
@@ -77,7 +80,7 @@ class Preprocess(BaseModel):
         longest = LONGEST_SIDE * min(rgb.shape[:2])
         rgb = crop(rgb, min(rgb.shape[0], longest), min(rgb.shape[1], longest))
         height, width = (round(side * self.short_side / min(rgb.shape[:2])) for side in rgb.shape[:2])
-        return _resize_image(rgb, Window(0, 0, height, width))
+        return _resize_image(rgb, Window(0, 0, height, width), self.per_axis)
 
     def mask(self, labels: np.ndarray, fill: int = 0) -> np.ndarray:
         """A mask of class indices, uint8 [H, W], resized like its image: uint8 [height, width].
@@ -150,8 +153,15 @@ def crop(pixels: np.ndarray, height: int, width: int, place: Place | None = None
     return pixels[top : top + height, left : left + width]
 
 
-def _resize_image(rgb: np.ndarray, window: Window) -> np.ndarray:
-    """Area averaging avoids aliasing if the image shrinks; if it grows, that would be nearest neighbour."""
+def _resize_image(rgb: np.ndarray, window: Window, per_axis: bool) -> np.ndarray:
+    """Area averaging avoids aliasing if the image shrinks; if it grows, that would be nearest neighbour.
+
+    OpenCV averages areas only if no side grows; otherwise it interpolates between two pixels in both directions.
+    """
+    height, width = rgb.shape[:2]
+    if per_axis and (window.height - height) * (window.width - width) < 0:
+        shrunk = window._replace(height=min(height, window.height), width=min(width, window.width))
+        rgb = _resize(rgb, shrunk, cv2.INTER_AREA)
     shrinks = window.height < rgb.shape[0] or window.width < rgb.shape[1]
     return _resize(rgb, window, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 

@@ -22,22 +22,21 @@ def requested_program(raw_hyperparameters: Mapping[str, Any], environment: Mappi
     return str(program) if program else None
 
 
-def toolkit_command(program: str, root: str) -> list[str]:
-    """The command that starts the toolkit.
-
-    Raises InputError if the toolkit is not installed, as on a laptop, or `root` is not /opt/ml.
-    """
+def check_toolkit(program: str) -> None:
+    """Raises InputError if the toolkit is not installed, as on a laptop."""
     if importlib.util.find_spec("sagemaker_training") is None:
         raise InputError(
             f"the job names its own script ({program}), which runs through sagemaker-training; "
             "the image has it, this environment does not: run it in the image"
         )
-    if root != "/opt/ml":
-        raise InputError(f"script mode works only below /opt/ml, not below {root}; run it in the image")
-    return [sys.executable, "-c", "from sagemaker_training.cli.train import main; main()"]
 
 
-def run_toolkit(command: list[str]) -> None:
+def has_module(environment: Mapping[str, str]) -> bool:
+    """Whether a function of a module takes the toolkit's place, which the toolkit calls itself."""
+    return bool(environment.get("SAGEMAKER_TRAINING_MODULE"))
+
+
+def run_toolkit() -> None:
     """Replace this process by the toolkit's, so that it receives the signals and returns its status."""
     sys.stdout.flush()
-    os.execv(command[0], command)
+    os.execv(sys.executable, [sys.executable, "-c", "from sagemaker_training.cli.train import main; main()"])

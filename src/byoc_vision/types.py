@@ -31,12 +31,16 @@ DataFormatName = Literal[
 class ClassInfo:
     """A class: its name and, for segmentation, the pixel value it has in masks, 0–255.
 
+    color: that its pixels had in masks in colours, as `#rrggbb`; predictions with a palette have it, too.
+
     Stored in the artifact and in metrics.json as `{"name": …, "value": …}`. A plain dataclass follows the model that
-    holds it in what it does with unknown keys: the artifact refuses them, metrics.json ignores them.
+    holds it in what it does with unknown keys: the artifact refuses them, metrics.json ignores them. A class without
+    a color is stored without that key, which images of earlier versions do not know.
     """
 
     name: str
     value: Annotated[int, Field(ge=0, le=255)] | None = None
+    color: Annotated[str | None, Field(pattern=r"^#[0-9a-f]{6}$", exclude_if=lambda color: color is None)] = None
 
 
 class ModelSpec(BaseModel):
@@ -45,7 +49,7 @@ class ModelSpec(BaseModel):
     architecture: `unet` (the classic one, if `encoder` is empty), a segmentation-models-pytorch
     architecture, `fcn_resnet50`, `fcn_resnet101`, or the name of a timm classifier.
     outputs: the number of logits per pixel or image; 1 if two classes share one sigmoid.
-    hidden_units, dropout_rate: the classifier's head.
+    hidden_units, dropout_rate: the classifier's head; dropout_rate None is the network's own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,4 +59,4 @@ class ModelSpec(BaseModel):
     encoder: str | None = None
     outputs: PositiveInt
     hidden_units: tuple[PositiveInt, ...] = ()
-    dropout_rate: float = 0.0
+    dropout_rate: float | None = None

@@ -86,3 +86,8 @@ def test_the_compat_step_runs_in_the_image(docker: Docker, image: str) -> None:
     """
     options = ("--env", "BYOC_CUDA_COMPAT_DIR=/tmp/compat", "--env", "BYOC_NVIDIA_VERSION_FILE=/tmp/version")
     assert "/tmp/compat" in shell(docker, image, script, *options).splitlines()  # beside what it says of it
+
+
+def test_the_compat_libraries_are_not_where_container_toolkits_take_them(docker: Docker, image: str) -> None:
+    found = shell(docker, image, "ls -d /opt/byoc/cuda-compat; ls -d /usr/local/cuda*/compat 2>/dev/null || true")
+    assert found.split() == ["/opt/byoc/cuda-compat"]

@@ -106,6 +106,7 @@ def test_a_job_on_spot_instances(launch: Run, aws: Aws, version: int, tmp_path: 
     assert asked["HyperParameters"] == {"task": "segmentation", "epochs": "3", "encoder": "resnet18"}
     assert asked["EnableManagedSpotTraining"] is True
     assert asked["StoppingCondition"]["MaxWaitTimeInSeconds"] == 2 * asked["StoppingCondition"]["MaxRuntimeInSeconds"]
+    assert asked["Environment"]["BYOC_MAX_RUNTIME_SECONDS"] == str(asked["StoppingCondition"]["MaxRuntimeInSeconds"])
     assert asked["CheckpointConfig"]["S3Uri"].endswith("/checkpoints/")
     assert asked["AlgorithmSpecification"]["TrainingInputMode"] == "FastFile"
     regexes = {entry["Name"]: entry["Regex"] for entry in asked["AlgorithmSpecification"]["MetricDefinitions"]}

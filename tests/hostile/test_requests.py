@@ -6,12 +6,18 @@ that `/ping` waited meanwhile. What is not right yet is in OPEN, with what is se
 
 from __future__ import annotations
 
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
+import numpy as np
 import pytest
 import requests
-from support.servers import Server
+from support.images import encode
+from support.servers import Server, start
 from support.strain import PATIENCE, Strain, strain, worker_of
 
 pytestmark = pytest.mark.timeout(1200)
@@ -146,3 +152,44 @@ def test_images(images: Path, server: Server, table: dict[str, Strain]) -> None:
             wrong.add(file.name)
     assert worker_of(server) == worker, "the worker was replaced"
     assert wrong - VARIES.keys() == OPEN.keys()
+
+
+BUDGET = 1000 * MB
+
+
+def test_many_large_images_at_once(model: Path, tmp_path: Path, table: dict[str, Strain]) -> None:
+    """One takes 512 MB, and 1,000 MB are allowed for all: they wait for each other."""
+    body = cv2.imencode(".png", np.zeros((8000, 8000, 3), np.uint8))[1].tobytes()
+    statuses: list[int] = []
+
+    def ask(server: Server) -> requests.Response:
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(lambda _: server.post(body, "image/png"), range(6)))
+        statuses.extend(answer.status_code for answer in answers)
+        assert all("Retry-After" in answer.headers for answer in answers if answer.status_code == 503)
+        return answers[0]
+
+    with start(model, tmp_path / "server.log", {"MEMORY_BUDGET_MB": str(BUDGET // 2**20)}) as server:
+        server.pings_until(200)
+        server.post(b"")
+        table["six images of 64 MP at once"] = row = strain(server, ask)
+    assert set(statuses) <= {200, 503}
+    assert 200 in statuses
+    assert row.peak < BUDGET + BASE, str(row)
+    assert row.kept < KEPT, str(row)
+
+
+def test_a_body_that_is_declared_too_large_costs_no_thread(server: Server, table: dict[str, Strain]) -> None:
+    """Its client gets 413 before it has sent it, and is not waited for: more such clients than there are threads."""
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n" + bytes(1000)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(100)]
+        for client in clients:
+            client.settimeout(PATIENCE)
+            client.sendall(head)
+        answers = [client.recv(2**16) for client in clients]
+        table["100 declare 1 GB"] = row = strain(
+            server, lambda server: server.post(encode(np.zeros((60, 80, 3), np.uint8)), "image/png")
+        )
+    assert all(answer.startswith(b"HTTP/1.1 413 ") and b"Connection: close" in answer for answer in answers)
+    assert row.status == 200, str(row)

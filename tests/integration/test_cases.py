@@ -63,6 +63,21 @@ def test_segmentations(check: Check, case: str, samples: dict[str, int], expecte
     assert values(report) == expected
 
 
+def test_colours_are_classes(check: Check) -> None:
+    report = check("colour_masks_rgb")
+    assert report["status"] == 0
+    assert names(report) == ["#000000", "#008000", "#800000"]
+    assert values(report) == [0, 1, 2]
+
+
+def test_the_label_map_of_cvat_names_the_colours(check: Check) -> None:
+    report = check("wanted_cvat_colour_masks")
+    assert report["status"] == 0
+    assert report["samples"] == {"train": 5, "validation": 1}
+    assert names(report) == ["background", "car", "tree"]
+    assert [entry["pixel_share"] for entry in report["classes"]] == pytest.approx([0.846, 0.06, 0.094], abs=0.001)
+
+
 def test_the_object_of_jpeg_masks_is_a_class(check: Check) -> None:
     report = check("masks_jpeg")
     assert report["classes"][1]["pixel_share"] == pytest.approx(0.096, abs=0.01)
@@ -94,3 +109,31 @@ def test_images_without_an_ending_are_named(check: Check) -> None:
     report = check("no_extension")
     assert report["status"] != 0
     assert "12 × no ending; image files need an ending such as .jpg or .png" in report["errors"][0]
+
+
+def test_the_columns_of_a_table_are_named_and_chosen(check: Check, tmp_path: Path) -> None:
+    report = check("csv_label_column_unknown")
+    assert report["status"] == 2
+    [error] = report["errors"]
+    assert "which column holds the labels is not clear: lesion_id (" in error
+    assert "dx (nv, mel); choose with label_column" in error
+    shutil.rmtree(tmp_path / "csv_label_column_unknown")
+    report = check("csv_label_column_unknown", "--label-column", "dx")
+    assert (report["status"], names(report)) == (0, ["mel", "nv"])
+
+
+def test_a_missing_label_is_named_by_its_line(check: Check) -> None:
+    report = check("csv_label_nan")
+    assert report["status"] == 3
+    assert "labels.csv, line 5: NaN in the column 'label' stands for a missing label" in report["errors"][0]
+
+
+def test_each_line_of_a_manifest_has_its_own_colours(check: Check) -> None:
+    report = check("ground_truth_maps_differ")
+    assert report["status"] == 0
+    shares = {entry["name"]: entry["pixel_share"] for entry in report["classes"]}
+    assert shares == {
+        "BACKGROUND": pytest.approx(0.4375),
+        "car": pytest.approx(0.5),
+        "road": pytest.approx(0.0625),
+    }

@@ -147,3 +147,25 @@ def test_channels_that_are_not_read_are_named(
     log = capsys.readouterr().out
     for name in ("pretrained", "augmentation", "extra"):
         assert any(name in line and re.search("not (read|used)", line) for line in log.splitlines())
+
+
+@pytest.mark.parametrize("asked", ["auto", "resnet18"])
+def test_with_model_auto_the_job_takes_the_architecture_of_the_model(
+    paths: MlPaths, tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: str
+) -> None:
+    other = MlPaths(tmp_path / "other")
+    shutil.copytree(paths.channels, other.channels)
+    shutil.rmtree(other.channel("model"))
+    ask(other, model="mobilenetv3_small_050", pretrained="false")
+    assert run_train(other) == 0
+    pack(other.model, paths.channel("model") / "model.tar.gz")
+    ask(paths, model=asked)
+    capsys.readouterr()
+    if asked == "auto":
+        assert run_train(paths) == 0
+        log = capsys.readouterr().out
+        assert "model=auto: the architecture is that of the channel model: " in log
+        assert "Training continues from model.tar.gz" in log
+        assert json.loads((paths.model / "model.json").read_text())["model"]["architecture"] == "mobilenetv3_small_050"
+    else:
+        assert "a model with task=classification, model=mobilenetv3_small_050" in refusal(paths, 2)

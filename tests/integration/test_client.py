@@ -252,3 +252,12 @@ def test_wrong_addresses_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(InputError, match="no AWS credentials; `aws configure`"):
         predict_mask("cars", JPEG, region="eu-west-1")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_this_machine_is_asked_without_the_proxy(light: Server, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(variable, "http://proxy.example:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert predict_classes(light.url.replace("127.0.0.1", host), JPEG)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support import tiny_models
 from support.engines import FLOAT32, openvino_name
@@ -104,3 +105,38 @@ def test_masks_are_not_explained(images: Path, tmp_path: Path, capsys: pytest.Ca
     model = tiny_models.save(tmp_path / "model", config, tiny_models.network(config))
     assert main(["explain", "--model", str(model), "--output", str(tmp_path / "out"), str(images)]) == 2
     assert "predict --overlay" in capsys.readouterr().out
+
+
+def test_masks_of_another_foreground_value_are_measured_alike(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny_models.segmentation_card(RULE)
+    model = tiny_models.save(tmp_path / "model", config, tiny_models.network(config))
+    (metrics,) = {
+        json.dumps(_measured(model, _masked(tmp_path / str(value), value), capsys)) for value in (100, 1, 255)
+    }
+    assert json.loads(metrics)["dice"] > 0
+
+
+def test_masks_of_two_foreground_values_are_refused_with_the_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny_models.segmentation_card(RULE)
+    model = tiny_models.save(tmp_path / "model", config, tiny_models.network(config))
+    data = _masked(tmp_path / "data", 100, 7)
+    assert main(["evaluate", str(model), str(data)]) == 3
+    assert "1.png: 7" in capsys.readouterr().out
+    assert _measured(model, data, capsys, "--ignore-index", "7")["dice"] >= 0
+
+
+def _masked(folder: Path, *values: int) -> Path:
+    for index in range(4):
+        image, mask = draw_scene(index)
+        save_image(folder / "images" / f"{index}.png", image)
+        save_image(folder / "masks" / f"{index}.png", (mask > 0) * np.uint8(values[index % len(values)]))
+    return folder
+
+
+def _measured(model: Path, data: Path, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, float]:
+    assert main(["evaluate", str(model), str(data), *options]) == 0
+    return printed(capsys)

@@ -166,6 +166,16 @@ def test_csv_of_labels(paths: MlPaths) -> None:
     assert images_used(paths) == {"train": 8, "validation": 2}
 
 
+def test_a_chosen_column_of_a_csv(paths: MlPaths) -> None:
+    """HAM10000: names without ending in `image_id`, the diagnosis in `dx`, beside columns of other facts."""
+    folder = paths.channel("training")
+    listed.write_images(folder, 10, name="ISIC_{:07}.jpg".format)
+    rows = (f"L{index // 2},ISIC_{index:07},{('mel', 'nv')[index % 2]},{30 + index % 3}" for index in range(10))
+    listed.write_lines(folder / "HAM10000_metadata.csv", ["lesion_id,image_id,dx,age", *rows])
+    assert classify(train(paths, CLASSIFIER | {"label_column": "dx"})) == ("mel", "nv")
+    assert images_used(paths) == {"train": 8, "validation": 2}
+
+
 def test_csv_of_masks(paths: MlPaths) -> None:
     folder = paths.channel("train")
     names = listed.write_images(folder / "photos", TRAIN)

@@ -165,9 +165,12 @@ class TestStart:
     def test_too_old_a_gpu_driver_ends_it_with_the_way_out(self, folder: Path) -> None:
         """The endpoint's log would otherwise be empty, or the CPU serve in the GPU's place."""
         save_segmenter(folder / "driver/model")
-        version = folder / "version"
+        version, devices = folder / "version", folder / "devices"
+        devices.mkdir()
+        (devices / "nvidia0").touch()
         version.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.256.02  Sun May 12 19:39:15 UTC 2024\n")
-        with start(folder / "driver", folder / "driver.log", {"BYOC_NVIDIA_VERSION_FILE": str(version)}) as server:
+        environment = {"BYOC_NVIDIA_VERSION_FILE": str(version), "BYOC_NVIDIA_DEVICES": str(devices)}
+        with start(folder / "driver", folder / "driver.log", environment) as server:
             assert server.exit_status() == ResourceError.exit_code
         assert 'InferenceAmiVersion="al2023-ami-sagemaker-inference-gpu-4-1"' in server.log.read_text()
 
@@ -244,6 +247,9 @@ class TestForms:
             masks.post(npy(image), "application/x-npy"),
             masks.post(json.dumps({"image": text}).encode(), "application/json"),
             masks.post(json.dumps({"instances": [{"b64": text}]}).encode(), "application/json"),
+            masks.post(text.encode(), "image/jpeg"),
+            masks.post(npy((image / 255).astype(np.float32)), "application/x-npy"),
+            masks.post(json.dumps({"image": image.tolist()}).encode(), "application/json"),
             upload,
         ):
             assert same_mask(decode(response.content), expected)

@@ -20,7 +20,7 @@ from support.images import encode
 from support.servers import save_classifier, save_segmenter
 from support.waiting import wait_until
 
-from byoc_serve.multi_model.memory import LIBRARIES, PEAK, SPARE
+from byoc_serve.memory import LIBRARIES, PEAK, SPARE
 from byoc_vision.system.memory import memory_limit
 
 LIMIT = 120  # seconds

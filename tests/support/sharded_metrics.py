@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from byoc_vision.inference.predictor import Classification, Segmentation
 from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics, SegmentationMetrics
-from byoc_vision.training.predictions.scoring import ScoredPrediction, score
+from byoc_vision.training.scoring import ScoredPrediction, score
 from byoc_vision.types import ClassInfo
 
 NAMES = ("a", "b", "c")

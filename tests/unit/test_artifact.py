@@ -291,3 +291,19 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "model.tar.gz")
     with pytest.raises(DataError, match="is neither a folder nor a file"):
         artifact.load(tmp_path / "model.tar.gz")
+
+
+def test_a_folder_that_holds_only_the_archive_stands_for_it(
+    folder: Path, tmp_path: Path, state: dict[str, torch.Tensor]
+) -> None:
+    downloaded = tmp_path / "downloaded"
+    downloaded.mkdir()
+    with tarfile.open(downloaded / "model.tar.gz", "w:gz") as tar:
+        for path in folder.iterdir():
+            tar.add(path, path.name)
+    config, weights = artifact.load(downloaded)
+    assert config == CARD
+    assert same(weights, state)
+    (downloaded / "other.txt").write_text("")
+    with pytest.raises(DataError, match=r"holds no model.*it holds: model\.tar\.gz, other\.txt"):
+        artifact.load(downloaded)

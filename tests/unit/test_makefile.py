@@ -30,7 +30,7 @@ def test_test_all_runs_every_test_target() -> None:
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     (prerequisites,) = re.findall(r"^test-all: (.+) ##", makefile, re.MULTILINE)
     targets = set(re.findall(r"^(test[a-z-]*):", makefile, re.MULTILINE))
-    assert targets - {"test-all", "test-container-fast"} <= set(prerequisites.split())
+    assert targets - {"test-all", "test-container-fast", "test-gpu"} <= set(prerequisites.split())
 
 
 def test_an_old_python_is_named(tmp_path: Path) -> None:
@@ -52,6 +52,9 @@ def test_the_build_passes_what_it_is_given() -> None:
     assert '--build-arg PRETRAINED="resnet18 vgg16"' in said
     assert '--build-arg MLFLOW="1"' in make("--dry-run", "build", "MLFLOW=1").stdout
     assert "MLFLOW" not in said
+    assert '--build-arg COMPAT_IMAGE="debian:12"' in said, "the compat libraries are taken from the base image"
+    assert '--build-arg COMPILER="1"' in make("--dry-run", "build", "COMPILER=1").stdout
+    assert "COMPILER" not in said
     assert "--build-arg BASE_IMAGE" not in make("--dry-run", "build").stdout, "the Dockerfile has the default"
 
 

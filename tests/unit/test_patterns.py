@@ -28,7 +28,7 @@ import byoc_vision.client
 import byoc_vision.data
 import byoc_vision.inference.options
 from byoc_serve.multipart import read_files
-from byoc_serve.npy import view_uint8
+from byoc_serve.npy import view_pixels
 from byoc_serve.request_options import read_options
 from byoc_serve.response_format import choose_format
 
@@ -217,7 +217,7 @@ def test_headers_and_forms_are_read_in_linear_time(piece: str) -> None:
         parse_options_header,
         lambda text: quietly(choose_format, text, "segmentation"),
         lambda text: quietly(read_options, text, text),
-        lambda text: quietly(view_uint8, b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text.encode()),
+        lambda text: quietly(view_pixels, b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text.encode()),
     ]
     for read in readers:
         assert growth(lambda length, read=read: read(piece * (length // len(piece)) + "x")) < LARGEST_RATIO  # type: ignore[misc]

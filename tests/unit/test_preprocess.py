@@ -11,7 +11,13 @@ from pydantic import ValidationError
 from byoc_vision.preprocess import Preprocess, crop
 
 sides = st.integers(1, 70)
-rules = st.builds(Preprocess, height=sides, width=sides, resize=st.sampled_from(["stretch", "letterbox", "short_side"]))
+rules = st.builds(
+    Preprocess,
+    height=sides,
+    width=sides,
+    resize=st.sampled_from(["stretch", "letterbox", "short_side"]),
+    per_axis=st.booleans(),
+)
 restorable = st.builds(Preprocess, height=sides, width=sides, resize=st.sampled_from(["stretch", "letterbox"]))
 seeds = st.integers(0, 2**16)
 
@@ -108,6 +114,40 @@ def test_images_and_masks_stay_aligned(resize: str, size: tuple[int, int]) -> No
     assert ((image[:, :, 0] > 127) != (rule.mask(mask) == 1)).sum() <= 2 * 64
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_side_that_shrinks_while_the_other_grows_is_averaged(turned: bool) -> None:
+    """Stripes one pixel wide, 0 and 255, of which eight become one pixel: their mean is 127.5."""
+    stripes = np.tile(np.uint8([[0, 255]]), (255, 1024))[:, :, None].repeat(3, axis=2)
+    image = Preprocess(height=256, width=256, per_axis=True).image(stripes.swapaxes(0, 1) if turned else stripes)
+    assert np.abs(image.astype(float) - 127.5).max() <= 0.5
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 60), st.integers(1, 8), st.integers(1, 60), st.integers(0, 60), seeds)
+def test_each_side_follows_its_closed_form(width: int, factor: int, height: int, more: int, seed: int) -> None:
+    """Means of `factor` columns, and lines between the rows' centres."""
+    rgb = pixels(seed, height, width * factor, 3)
+    image = Preprocess(height=height + more, width=width, per_axis=True).image(rgb)
+    means = rgb.reshape(height, width, factor, 3).mean(axis=2)
+    at = np.clip((np.arange(height + more) + 0.5) * height / (height + more) - 0.5, 0, height - 1)
+    low = np.floor(at).astype(int)
+    share = (at - low)[:, None, None]
+    expected = means[low] * (1 - share) + means[np.minimum(low + 1, height - 1)] * share
+    assert (
+        np.abs(image - expected).max() <= 1.5
+    )  # rounded to whole levels twice, the second time with weights of eleven bits
+
+
+@given(st.integers(1, 70), st.integers(1, 70), sides, sides, seeds)
+def test_sides_that_both_shrink_or_both_grow_are_resized_as_before(
+    height: int, width: int, to_height: int, to_width: int, seed: int
+) -> None:
+    if (to_height - height) * (to_width - width) >= 0:
+        rgb = pixels(seed, height, width, 3)
+        old = Preprocess(height=to_height, width=to_width)
+        np.testing.assert_array_equal(old.model_copy(update={"per_axis": True}).image(rgb), old.image(rgb))
+
+
 def test_short_side_cuts_around_the_centre() -> None:
     rgb = np.zeros((10, 30, 3), np.uint8)
     rgb[:, 10:20] = 200
@@ -188,6 +228,7 @@ def test_rules_of_older_artifacts_are_read() -> None:
     old = '{"height": 32, "width": 32, "resize": "short_side", "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}'
     rule = Preprocess.model_validate_json(old)
     assert rule.short_side is None
+    assert not rule.per_axis
     rgb = np.zeros((10, 30, 3), np.uint8)
     rgb[:, 10:20] = 200
     assert (rule.image(rgb) == 200).all()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from byoc_vision.errors import InputError
-from byoc_vision.script_mode import requested_program, toolkit_command
+from byoc_vision.script_mode import check_toolkit, requested_program
 
 
 @pytest.mark.parametrize(
@@ -23,4 +23,4 @@ def test_who_names_a_program(hyperparameters: dict[str, str], environment: dict[
 
 def test_without_the_toolkit_it_is_said_where_it_is() -> None:
     with pytest.raises(InputError, match=r"mine\.py.*run it in the image"):
-        toolkit_command("mine.py", "/opt/ml")
+        check_toolkit("mine.py")

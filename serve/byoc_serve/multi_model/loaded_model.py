@@ -11,13 +11,13 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from byoc_serve.multi_model import memory
+from byoc_serve import memory
 from byoc_vision.errors import DataError, RequestError, UserError
 from byoc_vision.system.memory import is_out_of_memory
 
 if TYPE_CHECKING:  # importing it may import torch, which takes seconds
-    from byoc_serve.model_service import EncodedResponse, ModelService
     from byoc_serve.request import RequestContext
+    from byoc_serve.service import EncodedResponse, Service
 
 _END_SECONDS = 2.0
 _PAUSE = 0.002
@@ -33,8 +33,8 @@ class LoadedModel:
     the model is left in memory.
     """
 
-    def __init__(self, source: Callable[[], ModelService]) -> None:
-        loaded: Future[ModelService] = Future()
+    def __init__(self, source: Callable[[], Service]) -> None:
+        loaded: Future[Service] = Future()
         self._failure: str | None = None
         self._thread = Thread(target=self._live, args=(source, loaded), name="model", daemon=True)
         self._thread.start()
@@ -46,7 +46,7 @@ class LoadedModel:
             raise
 
     def predict(self, request: RequestContext) -> EncodedResponse:
-        """As `ModelService.predict`, and 507 if memory does not suffice. Raises RequestError."""
+        """As `Service.predict`, and 507 if memory does not suffice. Raises RequestError."""
         if self._failure is not None:
             raise RequestError(500, f"the model does not work any more: {self._failure}; load it again")
         try:
@@ -63,7 +63,7 @@ class LoadedModel:
         self._model.stop()
         _wait_for_end(self._thread)
 
-    def _live(self, source: Callable[[], ModelService], loaded: Future[ModelService]) -> None:
+    def _live(self, source: Callable[[], Service], loaded: Future[Service]) -> None:
         started = time.monotonic()
         try:
             model = source()

@@ -91,7 +91,10 @@ class Service:
         try:
             request = _request(data, headers)
             check_attributes(request)
-            body, media_type = model.predict(request)
+            try:
+                body, media_type, *_ = model.predict(request)
+            finally:
+                request.claim.release()
         except RequestError as error:
             context.set_response_status(error.status, "")
             body, media_type = json.dumps({"error": error.message}).encode() + b"\n", "application/json"
@@ -112,6 +115,7 @@ def _request(data: dict[str, bytes], headers: dict[str, str]) -> RequestContext:
         io.BytesIO(data["body"]),
         len(data["body"]),
         headers.get("content-type"),
+        headers.get("content-encoding"),
         headers.get("accept"),
         attributes=headers.get(CUSTOM_ATTRIBUTES.lower()),
     )

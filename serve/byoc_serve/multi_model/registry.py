@@ -11,12 +11,12 @@ from pathlib import Path
 from threading import Condition, Lock
 from typing import TYPE_CHECKING, NamedTuple
 
-from byoc_serve.multi_model import memory
+from byoc_serve import memory
 from byoc_serve.multi_model.loaded_model import LoadedModel
 from byoc_vision.errors import RequestError
 
 if TYPE_CHECKING:
-    from byoc_serve.model_service import ModelService
+    from byoc_serve.service import Service
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Registry:
     unload_timeout: seconds that requests have to end when their model is unloaded.
     """
 
-    def __init__(self, source: Callable[[Path], ModelService], unload_timeout: float) -> None:
+    def __init__(self, source: Callable[[Path], Service], unload_timeout: float) -> None:
         self._source = source
         self._unload_timeout = unload_timeout
         self._entries: dict[str, _Entry] = {}

@@ -17,13 +17,13 @@ from werkzeug.wsgi import get_content_length, get_input_stream
 from byoc_serve.metrics import CONTENT_TYPE, Metrics, WorkerMetrics
 from byoc_serve.multi_model.registry import Listed, Registry
 from byoc_serve.request import RequestContext
-from byoc_serve.request_body import drain, read_body
-from byoc_serve.response import invoke, json_response, observe, report_errors
+from byoc_serve.request_body import read_body
+from byoc_serve.response import invoke, json_response, observe, refuse_rest, report_errors
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
 
 if TYPE_CHECKING:
-    from byoc_serve.model_service import EncodedResponse
+    from byoc_serve.service import EncodedResponse
 
 PAGE = 100  # models
 
@@ -109,7 +109,7 @@ def _read_load(models: Path) -> tuple[str, Path]:
     except (ValueError, RecursionError) as error:
         raise RequestError(400, f"the body is not JSON: {error}; send {_FORM}") from error
     except RequestError:
-        drain(stream)
+        refuse_rest(stream, get_content_length(request.environ))
         raise
     given = document if isinstance(document, dict) else {}
     name, url = given.get("model_name"), given.get("url")

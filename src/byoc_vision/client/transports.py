@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import socket
 import time
 import urllib.error
@@ -74,13 +75,15 @@ def send_with_retries(send: Transport, request: Request) -> bytes:
 
 
 def http_transport(url: str, timeout: float) -> Transport:
-    """Sends to the server at `url`; without a path to its /invocations."""
+    """Sends to the server at `url`; without a path to its /invocations. This machine is asked without a proxy."""
+    proxies = [urllib.request.ProxyHandler({})] if _is_this_machine(url) else []
+    opener = urllib.request.build_opener(*proxies)
 
     def send(request: Request) -> bytes:
         headers = {"Content-Type": CONTENT_TYPE, "Accept": request.accept}
         sent = urllib.request.Request(_address(url, request.options), request.body, headers, method="POST")
         try:
-            with urllib.request.urlopen(sent, timeout=timeout) as response:
+            with opener.open(sent, timeout=timeout) as response:
                 return bytes(response.read())
         except urllib.error.HTTPError as error:
             with error:
@@ -93,6 +96,14 @@ def http_transport(url: str, timeout: float) -> Transport:
             raise PredictionError(f"{url} cannot be reached: {reason}; is the server running?") from error
 
     return send
+
+
+def _is_this_machine(url: str) -> bool:
+    host = urllib.parse.urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _address(url: str, options: dict[str, str]) -> str:

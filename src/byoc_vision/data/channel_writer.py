@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
-from tqdm import tqdm
 
 from byoc_vision.data import fileformat
+from byoc_vision.data.decoding import Content
 from byoc_vision.data.fileformat import Format
 from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, is_channel_name
 from byoc_vision.data.formats.image_mask_pairs import IMAGE_FOLDER_NAMES
@@ -23,6 +23,7 @@ from byoc_vision.data.formats.prepared import CLASSES_FILE, ClassesRecord, Class
 from byoc_vision.data.samples import ByteRange, Dataset, ImageSource, Sample
 from byoc_vision.data.targets import read_mask_values
 from byoc_vision.errors import DataError
+from byoc_vision.progress import Progress
 from byoc_vision.system.machine import available_cores
 
 _ENDINGS: dict[Format, str] = {
@@ -147,7 +148,7 @@ def _write_all(jobs: Sequence[_WriteTask], own: Path | None) -> dict[Path, Path]
     written: dict[Path, Path] = {}
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="prepare") as pool,
-        tqdm(total=len(jobs), desc="writing images", unit="", disable=None, leave=False) as progress,
+        Progress("writing", len(jobs)) as progress,
     ):
         for start in range(0, len(jobs), _AT_ONCE):  # so that an error or Ctrl-C does not wait for all samples
             some = jobs[start : start + _AT_ONCE]
@@ -172,7 +173,7 @@ def _write(job: _WriteTask, own: Path | None) -> Path:
     else:
         image.write_bytes(content)
     if job.mask is not None:
-        written, encoded = cv2.imencode(".png", read_mask_values(job.sample))
+        written, encoded = cv2.imencode(".png", read_mask_values(job.sample, image=Content(str(source), content)))
         assert written, "OpenCV encodes every uint8 array as PNG"
         job.mask.with_name(f"{job.mask.name}.png").write_bytes(encoded.tobytes())
     return image
@@ -180,7 +181,7 @@ def _write(job: _WriteTask, own: Path | None) -> Path:
 
 def _classes_record(dataset: Dataset, folders: Sequence[str]) -> ClassesRecord:
     if dataset.task == "segmentation":
-        classes = [ClassRecord(name=entry.name, value=entry.value) for entry in dataset.classes]
+        classes = [ClassRecord(name=entry.name, value=entry.value, color=entry.color) for entry in dataset.classes]
     else:
         pairs = zip(dataset.class_names, folders, strict=True)
         classes = [ClassRecord(name=name, folder=folder) for name, folder in pairs]

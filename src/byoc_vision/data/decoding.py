@@ -49,7 +49,10 @@ _OPENERS = {
     "TIFF": TiffImagePlugin.TiffImageFile,
     "GIF": GifImagePlugin.GifImageFile,
 }
+_RGB_BYTES = 3  # of a pixel; twice, while it is turned upright or compared
+_COEFFICIENT_BYTES = 6  # of a pixel of a progressive JPEG, which libjpeg holds as a whole
 _STORED_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2}  # of a pixel in Pillow; others have 4
+_COLOUR_MODES = frozenset({"RGB", "RGBA", "P", "PA"})
 _OPENCV_KINDS = frozenset({"JPEG", "PNG", "WebP", "BMP"})
 _OPENCV_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
@@ -88,12 +91,22 @@ def read_image(source: ImageSource | Content | bytes, *, max_pixels: int = MAX_P
         ImageTooLarge: the image has more pixels than `max_pixels`, or they would take more than `MAX_BYTES`.
         DataError: the image is missing, cut short, damaged, or not an image.
     """
+    return decode(open_image(source, max_pixels=max_pixels))
+
+
+def open_image(source: ImageSource | Content | bytes, *, max_pixels: int = MAX_PIXELS) -> OpenedImage:
+    """The header of an image, for `decode`. Raises as `read_image`, which also says what the arguments are."""
     opened = _open(source, max_pixels)
     _check_bytes(opened)
+    return opened
+
+
+def decode(opened: OpenedImage) -> np.ndarray:
+    """The pixels of an image, as `read_image` returns them. Raises DataError."""
     with _decoding(opened.name, opened.data, opened.kind):
         pixels = _decode_fast(opened) if opened.plain else _to_rgb(opened)
         _check_end(opened, pixels[-1, -1] if opened.plain else None)
-        return _upright(pixels, _orientation(opened))
+        return upright(pixels, _orientation(opened))
 
 
 def read_mask(path: ImageSource | Content, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -107,16 +120,49 @@ def read_mask(path: ImageSource | Content, *, max_pixels: int = MAX_PIXELS) -> n
         ImageTooLarge: the mask has more pixels than `max_pixels`.
         DataError: the file is missing, cut short, damaged, has several frames, or does not hold one number per pixel.
     """
+    stored = read_stored_mask(path, max_pixels=max_pixels)
+    if stored.ndim == 3:
+        name = path.name if isinstance(path, Content) else str(path)
+        raise DataError(
+            f"{name} is a colour image; save the labels as a single-channel or palette image whose pixel values are "
+            "the classes, or name the colours with mask_colors"
+        )
+    return stored
+
+
+def read_stored_mask(
+    path: ImageSource | Content, *, max_pixels: int = MAX_PIXELS, as_colours: bool = False
+) -> np.ndarray:
+    """What a mask file stores: numbers as `read_mask` gives them, uint8 [H, W], or colours, uint8 RGB [H, W, 3].
+
+    as_colours: grey in three channels and the colours of a palette are colours, too; otherwise they are numbers.
+    Raises what `read_mask` raises.
+    """
     opened = _open(path, max_pixels)
     with _decoding(opened.name, opened.data, opened.kind):
         if getattr(opened.image, "is_animated", False):  # Pillow looks for a second frame after the first
             raise DataError(f"{opened.name} has several frames; a mask has one: save one file per image")
-        labels = _to_labels(opened)
+        labels = _to_colours(opened) if as_colours and opened.image.mode in _COLOUR_MODES else _to_labels(opened)
         _check_end(opened)
-        return _upright(labels, _orientation(opened))
+        return upright(labels, _orientation(opened))
 
 
-class _Opened(NamedTuple):
+def orientation_of(source: ImageSource | Content) -> int:
+    """By what EXIF turns an image, 1–8; 1 is upright. Only the header is read. Raises DataError as `read_image`."""
+    opened = _open(source, MAX_PIXELS)
+    if opened.kind == "TIFF":
+        return tiff_structure.orientation(tiff_structure.read_tags(opened.data))
+    return _orientation(opened)
+
+
+def image_size(source: ImageSource | Content) -> tuple[int, int]:
+    """Height and width of the upright image. Only the header is read. Raises DataError as `read_image`."""
+    opened = _open(source, MAX_PIXELS)
+    width, height = opened.image.size
+    return (width, height) if _orientation(opened) >= 5 else (height, width)
+
+
+class OpenedImage(NamedTuple):
     """An image whose header was read, but not its pixels. plain: OpenCV decodes it."""
 
     name: str
@@ -126,8 +172,25 @@ class _Opened(NamedTuple):
     plain: bool
     segments: jpeg_structure.Structure | None  # of a JPEG file
 
+    @property
+    def height(self) -> int:
+        return self.image.size[1]
 
-def _open(source: ImageSource | Content | bytes, max_pixels: int) -> _Opened:
+    @property
+    def width(self) -> int:
+        return self.image.size[0]
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """The most memory that decoding takes, for each pixel."""
+        if not self.plain:
+            return _STORED_BYTES.get(self.image.mode, 4) + 2 * _RGB_BYTES
+        if self.segments is not None and not self.segments.is_sequential:
+            return _COEFFICIENT_BYTES + 2 * _RGB_BYTES
+        return 2 * _RGB_BYTES
+
+
+def _open(source: ImageSource | Content | bytes, max_pixels: int) -> OpenedImage:
     name, data = _content(source)
     kind = fileformat.identify(data)
     if kind is None:
@@ -143,10 +206,10 @@ def _open(source: ImageSource | Content | bytes, max_pixels: int) -> _Opened:
             f"{name} declares {width} × {height} pixels, more than the {max_pixels:,} allowed; send a smaller image"
         )
     _check_structure(name, data, kind, segments, tags)
-    return _Opened(name, data, kind, image, plain, segments)
+    return OpenedImage(name, data, kind, image, plain, segments)
 
 
-def _check_bytes(opened: _Opened) -> None:
+def _check_bytes(opened: OpenedImage) -> None:
     """Raises ImageTooLarge if the pixels as they are stored, and as RGB, take too much memory together."""
     width, height = opened.image.size
     stored = _STORED_BYTES.get(opened.image.mode, 4)
@@ -214,14 +277,14 @@ def _is_plain(kind: Format, data: bytes, image: ImageFile) -> bool:
     return not image.has_transparency_data
 
 
-def _decode_fast(opened: _Opened) -> np.ndarray:
+def _decode_fast(opened: OpenedImage) -> np.ndarray:
     pixels = cv2.imdecode(np.frombuffer(opened.data, np.uint8), _OPENCV_FLAGS)
     if pixels is None:
         raise _broken(opened.name, opened.data, opened.kind)
     return pixels
 
 
-def _check_end(opened: _Opened, last_pixel: np.ndarray | None = None) -> None:
+def _check_end(opened: OpenedImage, last_pixel: np.ndarray | None = None) -> None:
     """Raises DataError if pixels are missing at the end of a sequential JPEG. last_pixel: decoded, if it is known.
 
     libjpeg puts one grey in place of missing pixels: a single scan whose last pixel has another colour is complete.
@@ -245,7 +308,7 @@ def _decode_small(data: bytes) -> np.ndarray:
     return np.asarray(image)
 
 
-def _to_rgb(opened: _Opened) -> np.ndarray:
+def _to_rgb(opened: OpenedImage) -> np.ndarray:
     """An image that is not plain, decoded by Pillow: uint8 [H, W, 3]."""
     image = _load(opened)
     if image.mode.startswith("I;16"):
@@ -263,7 +326,7 @@ def _to_rgb(opened: _Opened) -> np.ndarray:
         ) from error
 
 
-def _load(opened: _Opened) -> Image.Image:
+def _load(opened: OpenedImage) -> Image.Image:
     opened.image.load()
     return opened.image
 
@@ -288,7 +351,7 @@ def _in_bands(image: Image.Image, convert: Callable[[Image.Image], np.ndarray]) 
     return rgb
 
 
-def _to_labels(opened: _Opened) -> np.ndarray:
+def _to_labels(opened: OpenedImage) -> np.ndarray:
     image = _load(opened)
     values = np.asarray(image)
     if image.mode in ("L", "P"):
@@ -300,10 +363,7 @@ def _to_labels(opened: _Opened) -> np.ndarray:
     if image.mode in ("RGB", "RGBA"):
         red, green, blue = values[..., 0], values[..., 1], values[..., 2]
         if not (np.array_equal(red, green) and np.array_equal(red, blue)):
-            raise DataError(
-                f"{opened.name} is a colour image; save the labels as a single-channel or palette image "
-                "whose pixel values are the classes"
-            )
+            return np.ascontiguousarray(values[..., :3])
         return np.ascontiguousarray(red)
     if image.mode == "I" or image.mode.startswith("I;16"):
         low, high = int(values.min()), int(values.max())
@@ -315,7 +375,13 @@ def _to_labels(opened: _Opened) -> np.ndarray:
     )
 
 
-def _stored_samples(values: np.ndarray, opened: _Opened) -> np.ndarray:
+def _to_colours(opened: OpenedImage) -> np.ndarray:
+    """uint8 RGB [H, W, 3]; alpha does not count."""
+    image = _load(opened)
+    return np.array(image.convert("RGBA").convert("RGB") if image.mode in ("P", "PA") else image)[..., :3]
+
+
+def _stored_samples(values: np.ndarray, opened: OpenedImage) -> np.ndarray:
     """Undo Pillow's stretching of 2- and 4-bit grey PNGs to 0–255."""
     if opened.kind == "PNG" and opened.image.mode == "L" and (depth := fileformat.png_bit_depth(opened.data)) < 8:
         values = values // (255 // (2**depth - 1))
@@ -335,7 +401,7 @@ def _float_scale(image: Image.Image, name: str) -> np.float32:
     return np.float32(255 if high <= 1 else 1)
 
 
-def _orientation(opened: _Opened) -> int:
+def _orientation(opened: OpenedImage) -> int:
     """The EXIF orientation that is still to be applied, 1–8. Pillow applies it to a TIFF when it loads it."""
     if opened.kind == "TIFF":
         return 1
@@ -349,7 +415,7 @@ def _orientation(opened: _Opened) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
-def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Rotate and mirror [H, W(, 3)] by EXIF orientation 1–8 (EXIF 2.32, tag 274)."""
     if orientation == 1:
         return pixels

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import cv2
 import numpy as np
 
-from byoc_vision.data.decoding import read_image
+from byoc_vision.data.decoding import Content, read_content, read_image
 from byoc_vision.data.samples import Sample
 from byoc_vision.data.targets import read_mask_values, size_problem, values_problem
 from byoc_vision.errors import DataError
@@ -64,8 +64,9 @@ class DecodedImages:
     def read(self, index: int) -> PreprocessedImage:
         """Raises DataError if a file cannot be read, or the mask has another size than the image or unknown values."""
         sample = self.samples[index]
-        decoded = read_image(sample.image)
-        target = self._mask(sample, decoded) if sample.mask is not None else self.label(index)
+        content = read_content(sample.image)
+        decoded = read_image(content)
+        target = self._mask(sample, content, decoded) if sample.mask is not None else self.label(index)
         height, width = decoded.shape[:2]
         if not self.for_training:
             return PreprocessedImage(self.preprocess.image(decoded), target, height, width)
@@ -84,8 +85,8 @@ class DecodedImages:
             return np.array(sample.label, np.int64)
         raise ValueError(f"{sample.image} has neither a mask nor a label")
 
-    def _mask(self, sample: Sample, image: np.ndarray) -> np.ndarray:
-        values = read_mask_values(sample)
+    def _mask(self, sample: Sample, content: Content, image: np.ndarray) -> np.ndarray:
+        values = read_mask_values(sample, size=image.shape[:2], image=content)
         if values.shape != image.shape[:2]:
             raise DataError(size_problem(sample, image.shape[:2], values.shape))
         mask = cv2.LUT(values, self._index_of_value)

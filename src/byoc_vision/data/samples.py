@@ -44,6 +44,7 @@ class ByteRange:
 ImageSource = Path | ByteRange
 
 OnBadSample = Literal["fail", "skip"]
+MaskOrientation = Literal["auto", "upright", "stored"]
 
 
 @dataclass(frozen=True)
@@ -61,25 +62,80 @@ class MaskMap:
 
 
 @dataclass(frozen=True)
+class ColourMap:
+    """What the colours stored in mask files mean.
+
+    title: where the map comes from, for messages.
+    values: (colour as 0xRRGGBB, label) pairs; a colour that is missing here is an error.
+    rows: the labels in the order of the table, for masks that hold the numbers of its rows; empty without a table.
+    """
+
+    title: str
+    values: tuple[tuple[int, int], ...]
+    rows: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class DrawnMask:
+    """A mask that is drawn when it is read, from shapes that an annotation file describes.
+
+    path: the annotation file. entry: of the image in that file, for messages.
+    values: the label of each shape, in the order in which they are drawn; 255 is ignored.
+    outlines: each shape in COCO's JSON, polygons or run lengths; or empty, then `ranges` says where they stand.
+    ranges: int64 [n, 2], the offset and the size in bytes of each shape in the annotation file.
+    size: height and width in pixels; None: the image's.
+    is_relative: the coordinates are shares of the image's width and height, 0–1.
+    background: the label without a shape.
+    """
+
+    path: Path
+    entry: str
+    values: bytes = b""
+    outlines: tuple[bytes, ...] = ()
+    ranges: bytes = b""
+    size: tuple[int, int] | None = None
+    is_relative: bool = False
+    background: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.path.name}, {self.entry}"
+
+    def __str__(self) -> str:
+        return f"{self.path}, {self.entry}"
+
+
+MaskSource = ImageSource | DrawnMask
+
+
+def file_of(source: MaskSource) -> Path:
+    """The file that holds an image or a mask."""
+    return source if isinstance(source, Path) else source.path
+
+
+@dataclass(frozen=True)
 class Sample:
     """One image and its target.
 
-    mask: the file of its mask (segmentation). mask_map: what the mask's values mean.
+    mask: the file of its mask, or the shapes that it is drawn from (segmentation). mask_map: what the values or the
+    colours in that file mean.
     label: the index of its class (classification).
     labels: the indices of all its classes, ascending, possibly none (multi-label classification).
     group: images of one group (a car, a patient) are never divided between training and validation.
     further_masks: of the same image, one for each object; then the target is their union: 255 where any is not 0.
+    mask_orientation: whether the mask lies over the upright image or over its stored pixels, before EXIF turns them.
     stratum: validation images are drawn evenly from each stratum; by default from each label.
     """
 
     image: ImageSource
-    mask: ImageSource | None = None
+    mask: MaskSource | None = None
     label: int | None = None
     group: str | None = None
     labels: tuple[int, ...] | None = None
     stratum: str | None = None
-    mask_map: MaskMap | None = None
+    mask_map: MaskMap | ColourMap | None = None
     further_masks: tuple[Path, ...] = ()
+    mask_orientation: MaskOrientation = "auto"
 
 
 @dataclass(frozen=True)
@@ -128,10 +184,14 @@ class DataOptions:
     seed: of that split.
     num_classes, num_training_samples: compared with what is found.
     ignore_index: the pixel value of masks that does not count, 0–255.
+    mask_orientation: as in `Sample`, of all samples.
     trimap_border: what the border in the Oxford pets' trimaps means.
     min_class_count: classes with fewer training images are left out; None: the default of the data format.
     multi_label: None detects it from the labels.
+    label_column, image_column: names of columns in CSV tables; several label columns with commas between them.
+    label_attribute: the attribute of augmented manifests that holds the labels or masks.
     on_bad_sample: whether an invalid sample ends the job or is left out.
+    mask_colors: (name, 0xRRGGBB) of each class in masks in colours.
     checked_pictures: the number of images decoded before training; None: all, up to a limit.
     checking_budget: bytes of JPEG decoded before training if checked_pictures is None; None: no limit.
     """
@@ -143,9 +203,17 @@ class DataOptions:
     num_classes: int | None = None
     num_training_samples: int | None = None
     ignore_index: int | None = None
+    mask_orientation: MaskOrientation = "auto"
     trimap_border: Literal["ignore", "class"] = "ignore"
     min_class_count: int | None = None
     multi_label: bool | None = None
+    label_column: str | None = None
+    image_column: str | None = None
+    label_attribute: str | None = None
     on_bad_sample: OnBadSample = "fail"
+    mask_colors: tuple[tuple[str, int], ...] = ()
     checked_pictures: int | None = None
     checking_budget: int | None = None
+
+
+NOTHING_SAID = DataOptions()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from byoc_vision.data.formats.channels import NOT_DATA, is_channel_name
 from byoc_vision.data.formats.scan import Folder, merged, scan
-from byoc_vision.data.samples import ByteRange, Dataset, Sample
+from byoc_vision.data.samples import Dataset, Sample, file_of
 from byoc_vision.errors import InputError
 from byoc_vision.job import Job
 
@@ -141,7 +141,7 @@ class Shards:
 
     def _holders(self, sample: Sample) -> list[int]:
         """The ranks of the hosts that have its image and its mask, as far as these are sharded, each once."""
-        paths = [file.path if isinstance(file, ByteRange) else file for file in (sample.image, sample.mask) if file]
+        paths = [file_of(file) for file in (sample.image, sample.mask) if file]
         paths += sample.further_masks
         return list(dict.fromkeys(self._holder[path] for path in paths if path in self._holder))
 

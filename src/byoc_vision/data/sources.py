@@ -6,12 +6,11 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
 from byoc_vision.archives import ARCHIVE_SUFFIXES, HERE, Unpacker, is_archive
 from byoc_vision.data.decoding import IMAGE_SUFFIXES
 from byoc_vision.data.formats.channels import find_extras, is_channel_name
 from byoc_vision.errors import InputError
+from byoc_vision.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -73,14 +72,7 @@ def _archives_within(folder: Path) -> Iterator[Path]:
 
 def _unpack(unpacker: Unpacker, archive: Path, below: PurePosixPath = HERE) -> None:
     logger.info("unpacking %s", archive.name)
-    with tqdm(
-        total=archive.stat().st_size,
-        desc=f"unpacking {archive.name}",
-        unit="B",
-        unit_scale=True,
-        disable=None,
-        leave=False,
-    ) as progress:
+    with Progress(f"unpacking {archive.name}", archive.stat().st_size, unit="bytes") as progress:
         unpacker.unpack(archive, progress.update, below)
 
 

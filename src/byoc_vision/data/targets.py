@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from byoc_vision.data.decoding import Content, read_mask
-from byoc_vision.data.samples import ImageSource, MaskMap, Sample
+from byoc_vision.data.decoding import Content, image_size, orientation_of, read_image, read_stored_mask, upright
+from byoc_vision.data.mask_colours import labels_of_colours
+from byoc_vision.data.samples import ColourMap, DrawnMask, MaskMap, MaskSource, Sample
+from byoc_vision.data.shapes import draw_mask
 from byoc_vision.errors import DataError
 
 NO_CLASS = "neither a class nor ignored"  # of a value in a mask
@@ -16,19 +18,45 @@ NO_CLASS = "neither a class nor ignored"  # of a value in a mask
 _SHOWN_VALUES = 6
 
 
-def read_mask_values(sample: Sample, content: Content | None = None) -> np.ndarray:
-    """The labels in a sample's mask, uint8 [H, W], translated by its map if it has one.
+def read_mask_values(
+    sample: Sample,
+    content: Content | None = None,
+    size: tuple[int, int] | None = None,
+    image: Content | None = None,
+) -> np.ndarray:
+    """The labels in a sample's mask, uint8 [H, W]: drawn from its shapes, or translated by its map if it has one.
 
-    content: of the mask's file, if it was read before.
+    content: of the mask's file, if it was read before. size: of the image, height and width, if it is known.
+    image: of the image's file, like which the mask is turned.
 
-    Raises DataError as `read_mask` does, and if the mask stores a value that is not in its map.
+    Raises DataError as `read_mask` and `draw_mask` do, and if the mask stores a value or a colour that is not in its
+    map.
     """
+    stored = read_mask_pixels(sample, content, size, image)
+    if stored.ndim == 3:
+        raise DataError(colours_unknown(sample))
+    return stored
+
+
+def read_mask_pixels(
+    sample: Sample,
+    content: Content | None = None,
+    size: tuple[int, int] | None = None,
+    image: Content | None = None,
+) -> np.ndarray:
+    """As `read_mask_values`; colours without a map are returned as such, uint8 RGB [H, W, 3]."""
     if sample.mask is None:
         raise ValueError(f"{sample.image} has no mask")
-    stored = read_mask(content or sample.mask)
+    if isinstance(sample.mask, DrawnMask):
+        return draw_mask(sample.mask, size or read_image(sample.image).shape[:2])
+    if isinstance(sample.mask_map, ColourMap):
+        stored = read_stored_mask(content or sample.mask, as_colours=True)
+        return _turned(labels_of_colours(stored, sample.mask, sample.mask_map), sample, image)
+    stored = read_stored_mask(content or sample.mask)
     if sample.further_masks:
         stored = _union(stored, sample)
-    if sample.mask_map is None:
+    stored = _turned(stored, sample, image)
+    if sample.mask_map is None or stored.ndim == 3:
         return stored
     known = dict(sample.mask_map.values)
     unknown = sorted(set(np.unique(stored).tolist()) - known.keys())
@@ -39,32 +67,64 @@ def read_mask_values(sample: Sample, content: Content | None = None) -> np.ndarr
     return cv2.LUT(stored, table)
 
 
+def _turned(mask: np.ndarray, sample: Sample, image: Content | None) -> np.ndarray:
+    """A mask of the image's stored pixels, turned as EXIF turns the image; another mask as it is.
+
+    Whether it is one, the user says with `mask_orientation`, or its size tells, if width and height differ.
+    """
+    if image is None or sample.mask_orientation == "upright":
+        return mask
+    orientation = orientation_of(image)
+    if orientation == 1 or (sample.mask_orientation == "auto" and not _is_stored(mask, orientation, image)):
+        return mask
+    return upright(mask, orientation)
+
+
+def _is_stored(mask: np.ndarray, orientation: int, image: Content) -> bool:
+    height, width = mask.shape[:2]
+    return orientation >= 5 and height != width and image_size(image) == (width, height)
+
+
 def _union(first: np.ndarray, sample: Sample) -> np.ndarray:
     """255 where a mask of any object is not 0, uint8 [H, W]. Raises DataError if their sizes differ."""
-    union = np.where(first > 0, 255, 0).astype(np.uint8)
+    union = _marked(first)
     for path in sample.further_masks:
-        mask = read_mask(path)
+        mask = _marked(read_stored_mask(path))
         if mask.shape != union.shape:
             raise DataError(
                 f"{path} has {mask.shape[1]} × {mask.shape[0]} pixels, {sample.mask} of the same image has "
                 f"{union.shape[1]} × {union.shape[0]}; export all masks of an image in its size"
             )
-        union[mask > 0] = 255
+        union |= mask
     return union
+
+
+def _marked(stored: np.ndarray) -> np.ndarray:
+    """255 where a mask in numbers or colours is not 0 or black, uint8 [H, W]."""
+    levels = stored.max(axis=2) if stored.ndim == 3 else stored
+    return np.where(levels > 0, 255, 0).astype(np.uint8)
 
 
 def size_problem(sample: Sample, image: tuple[int, ...], mask: tuple[int, ...]) -> str:
     """The message for a mask with another size than its image. image, mask: height and width in pixels."""
     text = f"{sample.mask} has {mask[1]} × {mask[0]} pixels, its image {sample.image.name} has {image[1]} × {image[0]}"
     if mask == image[::-1] and image[0] != image[1]:
-        return text + "; perhaps the image is rotated by its EXIF orientation: draw the mask over the upright image"
+        return text + "; perhaps one of the two was rotated: export both with the same orientation"
     return text + "; export both in the same size"
 
 
-def values_problem(mask: ImageSource | None, values: Sequence[int]) -> str:
+def values_problem(mask: MaskSource | None, values: Sequence[int]) -> str:
     """The message for a mask that holds values which are neither a class nor ignored."""
     shown = ", ".join(map(str, values[:_SHOWN_VALUES])) + (", …" if len(values) > _SHOWN_VALUES else "")
     return f"{mask} holds {shown}, {NO_CLASS}"
+
+
+def colours_unknown(sample: Sample) -> str:
+    """The message for a mask in colours whose classes are not known."""
+    return (
+        f"{sample.mask} is a colour image, unlike the other masks; save all masks the same way, or name the colours "
+        "with mask_colors"
+    )
 
 
 def _not_in_map(sample: Sample, mask_map: MaskMap, unknown: list[int]) -> str:

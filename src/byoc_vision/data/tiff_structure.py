@@ -11,7 +11,7 @@ import struct
 MAX_PARTS = 65_536  # strips or tiles: an image of 178 megapixels in tiles of 64 × 64 has 43,700
 MAX_TAGS = 4_096
 
-_WIDTH, _HEIGHT, _SAMPLES, _ROWS, _PLANES = 256, 257, 277, 278, 284
+_WIDTH, _HEIGHT, _ORIENTATION, _SAMPLES, _ROWS, _PLANES = 256, 257, 274, 277, 278, 284
 _STRIPS, _TILES, _TILE_WIDTH, _TILE_HEIGHT = 273, 324, 322, 323
 _FORMATS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # of the types that sizes have
 _SEPARATE = 2  # planes: each sample has strips of its own
@@ -38,6 +38,12 @@ def check_parts(tags: Tags) -> None:
     declared, needed = _declared_parts(tags), _needed_parts(tags)
     if declared is not None and needed is not None and declared != needed:
         raise ValueError(f"it has {declared:,} strips or tiles, and its size needs {needed:,}")
+
+
+def orientation(tags: Tags) -> int:
+    """1–8, as in EXIF."""
+    value = tags.get(_ORIENTATION, (1, 1))[1] or 1
+    return value if value in range(1, 9) else 1
 
 
 def _declared_parts(tags: Tags) -> int | None:

@@ -76,7 +76,7 @@ def _ranges(recipe: Recipe, metric: str) -> Iterator[Range]:
     yield _choice("optimizer", job.optimizer, OPTIMIZERS)
     yield _choice("augmentation", job.augmentation, AUGMENTATIONS)
     if recipe.task == "classification":
-        yield Continuous("dropout_rate", 0.0, max(_MOST_DROPOUT, job.dropout_rate))
+        yield Continuous("dropout_rate", 0.0, max(_MOST_DROPOUT, job.dropout_rate or 0.0))
         yield _choice("hidden_units", ", ".join(map(str, job.hidden_units)) or "[]", HIDDEN_UNITS)
     else:
         yield from _of_segmentation(job, metric)

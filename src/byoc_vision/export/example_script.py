@@ -25,10 +25,15 @@ HEIGHT, WIDTH = ABOUT["input"]["height"], ABOUT["input"]["width"]
 CLASSES, THRESHOLD = ABOUT["output"]["classes"], ABOUT["output"]["threshold"]
 
 
-def resize(pixels, height, width):
+def resize(pixels, height, width):{mixed}
     shrinks = height < pixels.shape[0] or width < pixels.shape[1]
     return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 '''
+
+_PER_AXIS = """
+    if (height - pixels.shape[0]) * (width - pixels.shape[1]) < 0:  # one side shrinks and the other grows
+        smaller = min(width, pixels.shape[1]), min(height, pixels.shape[0])
+        pixels = cv2.resize(pixels, smaller, interpolation=cv2.INTER_AREA)"""
 
 _RUN = {
     "onnx": (
@@ -148,7 +153,8 @@ def example_script(config: ModelConfig, format_name: str) -> str:
     runtime, imports, run = _RUN[format_name]
     segmentation = config.task == "segmentation"
     arguments = "image.jpg mask.png" if segmentation else "image.jpg"
-    head = _HEAD.format(arguments=arguments, runtime=runtime, imports=imports)
+    mixed = _PER_AXIS if config.preprocess.per_axis else ""
+    head = _HEAD.format(arguments=arguments, runtime=runtime, imports=imports, mixed=mixed)
     return head + "\n" + run + _FIT[config.preprocess.resize] + _PREDICT + _last_lines(config)
 
 

@@ -24,6 +24,7 @@ from byoc_vision.export.example_script import FILE as EXAMPLE_FILE
 from byoc_vision.export.example_script import example_script
 from byoc_vision.export.formats import FORMATS, Run
 from byoc_vision.models.build import build_model
+from byoc_vision.progress import alive
 
 _WRITTEN = 2.2  # bytes written per byte of weights, at most: TorchScript is written twice, alone and in an archive
 
@@ -64,7 +65,7 @@ def export_model(source: Path, format_name: str, output: Path | None = None) -> 
     net, config = _load(source)
     with _folder_beside(output) as folder:
         check_room(folder, round(_WRITTEN * sum(tensor.nbytes for tensor in net.state_dict().values())))
-        with conversion(config, format_name):
+        with conversion(config, format_name), alive(f"exporting to {format_name}"):
             facts = module.write(net, config, folder)
             seen = compare(net, config, module.load(folder))
         _check_comparison(seen, format_name)

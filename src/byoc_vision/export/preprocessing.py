@@ -26,6 +26,10 @@ _RESIZE_RULES = {
     ),
 }
 _INTERPOLATION = {"shrinking": "area averaging (cv2.INTER_AREA)", "growing": "bilinear (cv2.INTER_LINEAR)"}
+_MIXED = {
+    True: "if one side shrinks and the other grows: first the one that shrinks, then the other, each as above",
+    False: "cv2.INTER_AREA, which is bilinear if one side shrinks and the other grows",
+}
 
 
 def describe(
@@ -74,7 +78,7 @@ def _resize(preprocess: Preprocess) -> dict[str, Any]:
         "rule": preprocess.resize,
         "short_side": preprocess.short_side,
         "meaning": f"for an image of height H and width W: {_RESIZE_RULES[preprocess.resize]}",
-        "interpolation": _INTERPOLATION,
+        "interpolation": {**_INTERPOLATION, "mixed": _MIXED[preprocess.per_axis]},
     }
 
 

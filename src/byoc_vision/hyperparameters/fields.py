@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeFloat
 from pydantic_core import PydanticCustomError
 
+from byoc_vision.colours import mask_colours_text
 from byoc_vision.hyperparameters.health import actions_text, thresholds_text
 from byoc_vision.types import DataFormatName, ResizeRule
 
@@ -144,6 +145,7 @@ def _spelt(read: Callable[[Any], str]) -> BeforeValidator:
 
 SPELT = BeforeValidator(_as_name)
 HealthAction = Annotated[str, _spelt(actions_text)]
+MaskColors = Annotated[str, _spelt(mask_colours_text), Spelling("`name=#rrggbb, …`")]
 HealthThresholds = Annotated[str, _spelt(thresholds_text)]
 TaskName = Annotated[Literal["auto", "segmentation", "classification"], SPELT]
 DataLayout = Annotated[DataFormatName, SPELT]

@@ -29,6 +29,7 @@ from byoc_vision.hyperparameters.fields import (
     HealthAction,
     HealthThresholds,
     IgnoredValue,
+    MaskColors,
     PrecisionName,
     Resize,
     Scales,
@@ -61,11 +62,32 @@ class Hyperparameters(BaseModel):
     ignore_index: IgnoredValue | None = field(
         None, "The mask value that no loss and no metric counts. By default 255 if masks have more than two values."
     )
+    mask_colors: MaskColors = field(
+        "",
+        "The classes of masks in colours, as `background=#000000, car=#800000` or a JSON object. The class `ignore` "
+        "does not count. By default from files such as `labelmap.txt`; otherwise each colour in the masks is a class.",
+        "mask_colours",
+    )
     trimap_border: Annotated[Literal["ignore", "class"], SPELT] = field(
         "ignore", "Whether the border in the Oxford pets' trimaps is ignored or a class of its own."
     )
+    mask_orientation: Annotated[Literal["auto", "upright", "stored"], SPELT] = field(
+        "auto",
+        "Masks of images that EXIF turns: of the `upright` image or the `stored` pixels. `auto`: by their size.",
+    )
     multi_label: bool | None = field(
         None, "Whether an image may have any number of classes. By default detected from the labels."
+    )
+    label_column: str | None = field(
+        None,
+        "CSV tables: the column of the labels, or columns of 0 and 1 (or -1 and 1), a class each, with commas between "
+        "them. By default found by name or by values.",
+    )
+    image_column: str | None = field(
+        None, "CSV tables: the column that names the images. By default the one whose values are names of images."
+    )
+    label_attribute: str | None = field(
+        None, "Augmented manifests: the attribute of the labels or masks. Needed if the lines have several."
     )
     min_class_count: Count | None = field(
         None,
@@ -99,14 +121,16 @@ class Hyperparameters(BaseModel):
     )
     pretrained: bool | Annotated[Literal["auto"], SPELT] = field(
         "auto",
-        "Start from pretrained weights. `auto`: if a `pretrained` channel or the Docker image has them; `true`: also "
-        "download them from the hub, and fail if there are none.",
+        "Start from pretrained weights: of a `pretrained` channel, of the Docker image, or from the model hub. `auto`: "
+        "a warning if there are none; `true`: an error.",
         "use_pretrained_model",
     )
     hidden_units: Units = field(
         (), "Sizes of hidden layers in the classifier's head, as `512` or `512, 128`. By default one linear layer."
     )
-    dropout_rate: Fraction = field(0.0, "Dropout in the classifier's head.", "dropout")
+    dropout_rate: Fraction | None = field(
+        None, "Dropout in the classifier's head; 0: none. By default the network's own.", "dropout"
+    )
     sync_batch_norm: bool = field(
         False, "Batch normalisation over the batches of all GPUs instead of each GPU's own.", "syncbn"
     )
@@ -182,6 +206,9 @@ class Hyperparameters(BaseModel):
     freeze_epochs: Annotated[int, Field(ge=0, le=MOST - 1)] = field(
         0, "Train only the head for this number of epochs; the encoder and its batch-norm statistics do not change."
     )
+    freeze_batch_norm: bool = field(
+        False, "Keep the encoder's batch-norm statistics as the pretrained weights have them: for few images."
+    )
     encoder_lr_factor: Annotated[float, Field(gt=0, le=1)] = field(
         1.0, "The encoder's learning rate, as a share of the head's."
     )
@@ -225,6 +252,11 @@ class Hyperparameters(BaseModel):
     auto_batch_size: bool = field(
         False, "Find the largest `batch_size` that fits into the GPU's memory. No effect on a CPU."
     )
+    compile: bool = field(
+        False,
+        "Compile the network with torch.compile. It takes minutes at the start, and a C compiler: an image built with "
+        "`COMPILER=1`.",
+    )
     scale_learning_rate: bool = field(
         False, "Multiply `learning_rate` by the number of processes and `accumulate_steps` (Goyal et al., 2017)."
     )
@@ -258,7 +290,7 @@ class Hyperparameters(BaseModel):
         "`weights`: start from the weights of another job's checkpoint at epoch 1.",
     )
     allow_cpu_fallback: bool = field(
-        False, "Train on the CPU if the GPU's driver is too old, instead of ending the job."
+        False, "Train on the CPU if the GPU cannot be used (an old driver, a broken GPU), instead of ending the job."
     )
     cache: Annotated[Literal["auto", "off", "memory", "disk"], SPELT] = field(
         "auto",
@@ -269,6 +301,13 @@ class Hyperparameters(BaseModel):
     openvino: bool = field(
         True, "Also export the OpenVINO model, for endpoints on CPUs: this takes some seconds at the end."
     )
+    int8: bool | Annotated[Literal["auto"], SPELT] = field(
+        "auto",
+        "Also write the OpenVINO model in INT8, if its validation metrics are those of float32: the objective may fall "
+        "by `int8_tolerance`, a class's IoU or F1 by 0.02. `auto`: if there are enough validation images, and in up to "
+        "a tenth of the job's time; `true`: in any case, and fail before training if the model cannot be quantised.",
+    )
+    int8_tolerance: Fraction = field(0.005, "How much the objective may fall in INT8.")
     num_workers: Workers | None = field(
         None, "Processes that read images. By default chosen from cores and shared memory.", "workers"
     )
@@ -304,6 +343,10 @@ class Hyperparameters(BaseModel):
             raise PydanticCustomError(
                 "resize",
                 "resize: short_side crops images, so parts of a mask would be missing; use stretch or letterbox",
+            )
+        if self.int8 is True and not self.openvino:
+            raise PydanticCustomError(
+                "int8", "int8: the INT8 model is made of the OpenVINO model; set openvino=true, or int8=auto"
             )
         if self.freeze_epochs >= self.epochs and self.freeze_epochs:
             raise PydanticCustomError(

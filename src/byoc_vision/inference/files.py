@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PREDICTIONS_FILE = "predictions.jsonl"
 TABLE_FILE = "predictions.csv"
+_FILE_SUFFIXES = (".csv", ".json", ".jsonl", ".txt", ".zip", ".gz", ".html")
 
 _DEFAULT_OPTIONS = InferenceOptions()
 
@@ -55,13 +56,12 @@ def find_images(sources: Sequence[Path]) -> list[Path]:
     if not images:
         known = ", ".join(sorted(IMAGE_SUFFIXES))
         raise InputError(f"no images in {', '.join(map(str, sources))}; supported file names end in {known}")
-    _check_stems(images)
     return images
 
 
 def predict_files(
     predictor: Predictor,
-    images: Iterable[Path],
+    images: Sequence[Path],
     output: Path,
     overlay: bool = False,
     options: InferenceOptions = _DEFAULT_OPTIONS,
@@ -73,9 +73,12 @@ def predict_files(
     and the next image follows.
 
     Raises:
-        InputError: The model does not support the options.
+        InputError: The model does not support the options, two masks would have one name, or `output` is a file.
     """
     check_options(predictor.config, options)
+    if predictor.config.task == "segmentation":
+        check_stems(images)
+    check_output(output)
     output.mkdir(parents=True, exist_ok=True)
     table = PredictionTable(output / TABLE_FILE, predictor.config)
     lines = output / PREDICTIONS_FILE
@@ -103,20 +106,22 @@ def predict_files(
 
 
 def explain_files(
-    explainer: Explainer, images: Iterable[Path], output: Path, class_name: str | None = None
+    explainer: Explainer, images: Sequence[Path], output: Path, class_name: str | None = None
 ) -> Iterator[FileOutcome]:
     """Draw the parts of each image that support a class, by default the most probable one: `STEM.explained.jpg`.
 
     If an image cannot be read, its outcome has an error and the next image follows.
 
     Raises:
-        InputError: The model does not have the class.
+        InputError: The model does not have the class, two drawings would have one name, or `output` is a file.
     """
     from byoc_vision.inference.explaining import class_index, draw_heat
 
     config = explainer.predictor.config
     if class_name is not None:
         class_index(config, class_name)
+    check_stems(images)
+    check_output(output)
     output.mkdir(parents=True, exist_ok=True)
     for source in images:
         try:
@@ -154,7 +159,17 @@ def _write_png(path: Path, pixels: np.ndarray) -> None:
     path.write_bytes(encoded.tobytes())
 
 
-def _check_stems(images: Sequence[Path]) -> None:
+def check_output(output: Path) -> None:
+    """Raises InputError for what is, or looks like, a file."""
+    if output.exists() and not output.is_dir():
+        raise InputError(f"--output {output} is a file; name a folder, which gets {TABLE_FILE} and the predictions")
+    if not output.exists() and output.suffix.lower() in {*IMAGE_SUFFIXES, *_FILE_SUFFIXES}:
+        raise InputError(
+            f"--output {output} looks like a file; name a folder, which gets {TABLE_FILE} and the predictions"
+        )
+
+
+def check_stems(images: Sequence[Path]) -> None:
     """Raises InputError for two images of one name: their predictions would overwrite each other."""
     seen: dict[str, Path] = {}
     for path in images:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SMALLEST_TILE = 32
 LARGEST_TILE = 4096
 VIEWS: tuple[Views, ...] = ("none", "flip", "flips")
-PRECISIONS: tuple[EnginePrecision, ...] = ("auto", "float32", "bfloat16")
+PRECISIONS: tuple[EnginePrecision, ...] = ("auto", "float32", "bfloat16", "int8")
 
 _NUMBER = re.compile(r"\+?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE]-?\d{1,3})?")
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from byoc_vision.colours import parse_colour, split
 from byoc_vision.inference.palette import MOST_CLASSES, class_colour, is_background
 from byoc_vision.types import ClassInfo
 
@@ -41,10 +42,16 @@ def background_classes(classes: Sequence[ClassInfo]) -> tuple[int, ...]:
 
 
 def mask_palette(classes: Sequence[ClassInfo]) -> np.ndarray:
-    """The colour of every pixel value of a mask, uint8 [256, 3] RGB: as in an overlay, and black for other values."""
+    """The colour of every pixel value of a mask, uint8 [256, 3] RGB, and black for other values.
+
+    A class has the colour that it had in the masks, if they were in colours; otherwise as in an overlay.
+    """
     palette = np.zeros((256, 3), np.uint8)
     background = background_classes(classes)
     for index, (entry, colour) in enumerate(zip(classes, class_colours(len(classes)), strict=True)):
-        if index not in background:
-            palette[index if entry.value is None else entry.value] = colour
+        value, own = index if entry.value is None else entry.value, parse_colour(entry.color)
+        if own is not None:
+            palette[value] = split(own)
+        elif index not in background:
+            palette[value] = colour
     return palette

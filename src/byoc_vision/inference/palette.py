@@ -10,7 +10,7 @@ import math
 Colour = tuple[int, int, int]  # red, green and blue, 0–255
 
 MOST_CLASSES = 256
-NAMES_OF_BACKGROUND = ("background", "class_0", "unlabeled", "unlabelled", "void")
+NAMES_OF_BACKGROUND = ("background", "class_0", "#000000", "unlabeled", "unlabelled", "void")
 
 _GOLDEN_ANGLE = 137.508  # degrees: neighbouring classes differ, for any number of classes
 _FIRST_HUE = 250

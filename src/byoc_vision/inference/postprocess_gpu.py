@@ -11,20 +11,42 @@ from torch import Tensor, nn
 
 from byoc_vision.preprocess import Preprocess
 
+PLANES_BYTES = 2**26  # of all classes' planes of an image; above, one class at a time is resized
+
 
 def label_pixels(
     logits: Tensor, rule: Preprocess, height: int, width: int, threshold: float | None = None
 ) -> np.ndarray:
     """See postprocess.py."""
-    planes = restore_planes(logits, rule, height, width)
+    return _labels(logits, rule, height, width, threshold).cpu().numpy()
+
+
+def restore_planes(logits: Tensor, rule: Preprocess, height: int, width: int) -> np.ndarray:
+    """See postprocess.py. Each plane is copied to the CPU before the next one is made."""
+    return np.stack([_restore(plane[None], rule, height, width)[0].cpu().numpy() for plane in logits])
+
+
+def _labels(logits: Tensor, rule: Preprocess, height: int, width: int, threshold: float | None) -> Tensor:
+    """uint8 [height, width] on the device.
+
+    The memory for large images does not grow with the number of classes.
+    """
     if threshold is not None:
         logit_threshold = float(torch.logit(torch.tensor(threshold)))
-        return (planes[0] > logit_threshold).to(torch.uint8).cpu().numpy()
-    return planes.argmax(dim=0).to(torch.uint8).cpu().numpy()
+        return (_restore(logits[:1], rule, height, width)[0] > logit_threshold).to(torch.uint8)
+    if len(logits) * height * width * logits.element_size() <= PLANES_BYTES:
+        return _restore(logits, rule, height, width).argmax(dim=0).to(torch.uint8)
+    best = _restore(logits[:1], rule, height, width)[0]
+    labels = torch.zeros_like(best, dtype=torch.uint8)
+    for index in range(1, len(logits)):
+        plane = _restore(logits[index : index + 1], rule, height, width)[0]
+        labels.masked_fill_(plane > best, index)
+        torch.maximum(plane, best, out=best)
+    return labels
 
 
-def restore_planes(logits: Tensor, rule: Preprocess, height: int, width: int) -> Tensor:
-    """See postprocess.py; the planes stay on the GPU."""
+def _restore(logits: Tensor, rule: Preprocess, height: int, width: int) -> Tensor:
+    """Logits [K, h, w] to [K, height, width]."""
     window = rule.window(height, width)
     inner = logits[:, window.top : window.top + window.height, window.left : window.left + window.width]
     return nn.functional.interpolate(inner[None], (height, width), mode="bilinear", align_corners=False)[0]

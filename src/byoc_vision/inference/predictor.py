@@ -18,9 +18,9 @@ from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError
 from byoc_vision.inference import postprocess
+from byoc_vision.inference.engine_choice import load_engine
 from byoc_vision.inference.engines.base import Engine, EngineName, EnginePrecision, Logits
-from byoc_vision.inference.engines.choice import load_engine
-from byoc_vision.inference.openvino_model import reference_image
+from byoc_vision.inference.reference import reference_image
 from byoc_vision.system.memory import memory_limit
 from byoc_vision.types import ClassInfo
 
@@ -168,7 +168,7 @@ class Predictor:
         rule, height, width = self.config.preprocess, prepared.height, prepared.width
 
         def probabilities() -> np.ndarray:
-            return self._scores(on_cpu(_postprocess(logits).restore_planes(logits, rule, height, width)))
+            return self._scores(_postprocess(logits).restore_planes(logits, rule, height, width))
 
         labels = _postprocess(logits).label_pixels(logits, rule, height, width, threshold)
         return Segmentation(labels, self.config.classes, probabilities)

@@ -1,9 +1,10 @@
 """Put pretrained weights into the image, for jobs without a network.
 
-    python -m byoc_vision.models.bake --to FOLDER [--from FOLDER] NAME…
+    python -m byoc_vision.models.bake --to FOLDER [--from FOLDER] [NAME…]
 
 `docker build` runs it. NAME is the name of a classifier, an encoder or an FCN. Its weights come from the file
 `NAME.safetensors` in the folder `--from` if that exists, else from the hub. NAME can also be the path of such a file.
+Without names a small default set is baked, as far as the hub can be reached; `none` bakes nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from safetensors.torch import save_file
 from byoc_vision.atomic_write import give_usual_mode
 from byoc_vision.errors import DataError, InputError, ResourceError, UserError
 from byoc_vision.models.build import build_model
-from byoc_vision.models.hub import NotOnHubError, hub_weights
+from byoc_vision.models.hub import hub_weights
+from byoc_vision.models.hub_download import NotOnHubError
 from byoc_vision.models.names import (
     TIMM_ENCODER,
     TORCHVISION_FCNS,
@@ -32,6 +34,8 @@ from byoc_vision.models.weights import Weights, fit, read_weights
 from byoc_vision.types import ModelSpec
 
 _SUFFIX = ".safetensors"
+DEFAULT_NAMES = ("resnet18", "mobilenet_v2")  # the default classifier, and the usual encoder of a small U-Net
+NOTHING = "none"
 
 
 def bake(names: Sequence[str], folder: Path, source: Path | None = None) -> list[Path]:
@@ -66,17 +70,27 @@ def bake(names: Sequence[str], folder: Path, source: Path | None = None) -> list
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit status: 0, or the error's."""
     parser = argparse.ArgumentParser("byoc_vision.models.bake", description="Put pretrained weights in a folder.")
-    parser.add_argument("names", nargs="+", metavar="NAME")
+    parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--to", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--from", dest="source", type=Path, metavar="FOLDER")
     options = parser.parse_args(arguments)
     try:
-        for path in bake(options.names, options.to, options.source):
-            print(f"Baked {path} ({path.stat().st_size / 1e6:.1f} MB)")
+        for name in options.names or DEFAULT_NAMES:
+            if name != NOTHING:
+                for path in bake([name], options.to, options.source):
+                    print(f"Baked {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    except ResourceError as error:
+        if options.names:
+            return _report(error)
+        print(f"No default weights in this image: {error}")
     except UserError as error:
-        print(f"{error.category}: {error}", file=sys.stderr)
-        return error.exit_code
+        return _report(error)
     return 0
+
+
+def _report(error: UserError) -> int:
+    print(f"{error.category}: {error}", file=sys.stderr)
+    return error.exit_code
 
 
 def _bake_file(path: Path, meanings: Sequence[ModelSpec], folder: Path) -> list[Path]:

@@ -33,13 +33,20 @@ class CustomHead(nn.Module):
         return logits
 
 
-def build_classifier(name: str, outputs: int, hidden_units: Sequence[int] = (), dropout: float = 0.0) -> nn.Module:
-    """timm's network `name` with random weights. Its head is dropout and one linear layer, or hidden layers."""
+def build_classifier(
+    name: str, outputs: int, hidden_units: Sequence[int] = (), dropout: float | None = None
+) -> nn.Module:
+    """timm's network `name` with random weights. Its head is dropout and one linear layer, or hidden layers.
+
+    dropout: the probability in the head. None: the network's own, and none in hidden layers. If it is given, hidden
+    layers have it in place of the network's own.
+    """
     if not hidden_units:
-        network = create_timm(name, num_classes=outputs, drop_rate=dropout or None)
+        network = create_timm(name, num_classes=outputs, drop_rate=dropout)
         _initialise_head(network)
         return network
-    return CustomHead(create_timm(name, num_classes=0), hidden_units, outputs, dropout)
+    backbone = create_timm(name, num_classes=0, drop_rate=None if dropout is None else 0.0)
+    return CustomHead(backbone, hidden_units, outputs, dropout or 0.0)
 
 
 def _initialise_head(network: nn.Module) -> None:

@@ -1,35 +1,49 @@
-"""Downloads pretrained weights from the libraries' hubs, and fails fast if a hub cannot be reached.
+"""Pretrained weights from the hubs of timm and segmentation-models-pytorch (safetensors) and of torchvision (pickles).
 
-The libraries retry an unreachable hub for most of a minute, and longer if a firewall drops the packets. This module
-first tries one connection, with a time limit.
+A model can be pinned to a commit and a checksum in PINS. segmentation-models-pytorch pins the commits of its encoders
+itself. For all others the commit and the checksum are those that the hub names; a job records them.
 """
 
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import Any, NamedTuple
+from urllib.request import urlopen
 
 import torch
 from torch import Tensor
 
+from byoc_vision.models.hub_download import ATTEMPT_SECONDS, Downloaded, HubFile, NotOnHubError, download
 from byoc_vision.models.names import TIMM_ENCODER, TORCHVISION_FCNS
 from byoc_vision.models.weights import Weights, triple
 from byoc_vision.types import ModelSpec
 
-_CONNECT_SECONDS = 5.0
 _FILE = "model.safetensors"
 
 
-class NotOnHubError(Exception):
-    """The hub gave no weights; the text says why."""
+class Pin(NamedTuple):
+    """revision: a commit. sha256: of the file with the weights."""
+
+    revision: str
+    sha256: str
 
 
-def hub_weights(spec: ModelSpec) -> Weights:
+# Repository → what its weights must be. Only what somebody has compared with the published file belongs here.
+PINS: dict[str, Pin] = {}
+
+
+def is_published(spec: ModelSpec) -> bool:
+    """Whether a library publishes weights of a model, the canonical `spec`."""
+    if spec.task == "classification":
+        return _timm_repository(spec.architecture) is not None
+    if spec.encoder is not None and spec.encoder.startswith(TIMM_ENCODER):
+        return _timm_repository(spec.encoder.removeprefix(TIMM_ENCODER)) is not None
+    return spec.encoder is not None or spec.architecture in TORCHVISION_FCNS
+
+
+def hub_weights(spec: ModelSpec, *, pickles: bool = True) -> Weights:
     """The weights that the model's library publishes, from its cache or over the network.
 
     timm: the default weights if the name has no tag. Encoders of segmentation-models-pytorch: ImageNet's.
@@ -37,6 +51,7 @@ def hub_weights(spec: ModelSpec) -> Weights:
 
     Args:
         spec: A canonical spec.
+        pickles: Whether a file that is not safetensors may be read: torchvision has no others.
 
     Raises:
         NotOnHubError: The hub has no such weights, or cannot be reached.
@@ -45,6 +60,8 @@ def hub_weights(spec: ModelSpec) -> Weights:
         if spec.task == "classification":
             return _timm_weights(spec.architecture)
         if spec.architecture in TORCHVISION_FCNS:
+            if not pickles:
+                raise NotOnHubError(f"torchvision publishes {spec.architecture} as a pickle; pretrained=true reads it")
             return _torchvision_weights(spec.architecture)
         if spec.encoder is None:
             raise NotOnHubError(f"no library publishes weights of {spec.architecture}")
@@ -55,16 +72,31 @@ def hub_weights(spec: ModelSpec) -> Weights:
         raise NotOnHubError(str(error).strip().partition("\n")[0] or type(error).__name__) from error
 
 
-def _timm_weights(name: str) -> Weights:
+def _timm_repository(name: str) -> str | None:
     import timm
 
     config = timm.get_pretrained_cfg(name)
-    if config is None or not config.hf_hub_id:
+    return (config.hf_hub_id or None) if config is not None else None
+
+
+def _timm_weights(name: str) -> Weights:
+    import timm
+
+    config, repository = timm.get_pretrained_cfg(name), _timm_repository(name)
+    if config is None or repository is None:
         raise NotOnHubError(f"timm has no weights of {name} as safetensors")
-    path = _download(config.hf_hub_id, config.hf_hub_filename or _FILE)
+    taken = download(_pinned(repository, _safetensors_name(config.hf_hub_filename)))
     # timm knows how to map each publisher's tensor names, so it loads them into a network of its own first.
-    network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path), "custom_load": False})
-    return Weights(config.hf_hub_id, network.state_dict(), triple(config.mean), triple(config.std))
+    overlay = {"file": str(taken.path), "custom_load": False}
+    network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
+    return Weights(_source(repository, taken), network.state_dict(), triple(config.mean), triple(config.std))
+
+
+def _safetensors_name(name: str | None) -> str:
+    """Publishers have the same weights as safetensors beside their pickle. Source: `_get_safe_alternatives` in timm."""
+    if not name or name == "pytorch_model.bin":
+        return _FILE
+    return f"{Path(name).stem.replace('_pytorch', '')}.safetensors"
 
 
 def _smp_weights(encoder: str) -> Weights:
@@ -74,9 +106,19 @@ def _smp_weights(encoder: str) -> Weights:
     offered: Mapping[str, Mapping[str, str]] = encoders[encoder]["pretrained_settings"]
     settings = offered.get("imagenet") or next(iter(offered.values()))
     repository, revision = settings["repo_id"], settings["revision"]
-    tensors = load_file(_download(repository, _FILE, revision))
-    config = json.loads(_download(repository, "config.json", revision).read_text(encoding="utf-8"))
-    return Weights(repository, tensors, triple(config["mean"]), triple(config["std"]))
+    taken = download(_pinned(repository, _FILE, revision))
+    about = download(HubFile(repository, "config.json", revision))
+    config = json.loads(about.path.read_text(encoding="utf-8"))
+    return Weights(_source(repository, taken), load_file(taken.path), triple(config["mean"]), triple(config["std"]))
+
+
+def _pinned(repository: str, name: str, revision: str | None = None) -> HubFile:
+    pin = PINS.get(repository)
+    return HubFile(repository, name, pin.revision, pin.sha256) if pin else HubFile(repository, name, revision)
+
+
+def _source(repository: str, taken: Downloaded) -> str:
+    return f"{repository}, commit {taken.commit}, SHA-256 {taken.sha256}"
 
 
 def _torchvision_weights(architecture: str) -> Weights:
@@ -84,38 +126,12 @@ def _torchvision_weights(architecture: str) -> Weights:
 
     weights = get_model_weights(architecture).DEFAULT
     if not (Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name).exists():
-        _connect(weights.url)
+        _check_reachable(weights.url)
     tensors: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
     rule: Any = weights.transforms()
     return Weights(weights.url, tensors, triple(rule.mean), triple(rule.std))
 
 
-def _download(repository: str, file: str, revision: str | None = None) -> Path:
-    """A file of a Hugging Face repository, from the cache if it is there."""
-    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError
-
-    cached = try_to_load_from_cache(repository, file, revision=revision)
-    if isinstance(cached, str):
-        return Path(cached)
-    _connect(constants.ENDPOINT)
-    # A broken connection raises an error of the HTTP library, which has changed more than once.
-    broken = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)
-    try:
-        return Path(hf_hub_download(repository, file, revision=revision, etag_timeout=_CONNECT_SECONDS))
-    except broken as error:
-        raise NotOnHubError(f"{repository}: {error}") from error
-
-
-def _connect(url: str) -> None:
-    """Raises OSError if neither the address nor the proxy for it accepts a connection."""
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-    proxy = getproxies().get(parts.scheme)
-    if proxy and not proxy_bypass(host):
-        hop = urlsplit(proxy if "//" in proxy else f"//{proxy}")
-        host, port = hop.hostname or "", hop.port or 80
-    try:
-        socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
-        raise OSError(f"{parts.hostname} cannot be reached: {error}") from error
+def _check_reachable(url: str) -> None:
+    """torchvision waits without a limit. Raises OSError."""
+    urlopen(url, timeout=ATTEMPT_SECONDS).close()

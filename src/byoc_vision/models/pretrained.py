@@ -12,7 +12,8 @@ from torch import nn
 from byoc_vision import artifact
 from byoc_vision.errors import DataError, InputError, ResourceError, list_problems
 from byoc_vision.models.build import build_model
-from byoc_vision.models.hub import NotOnHubError, hub_weights
+from byoc_vision.models.hub import hub_weights
+from byoc_vision.models.hub_download import NotOnHubError
 from byoc_vision.models.names import TIMM_ENCODER, canonical_spec, classifier_name, encoder_name
 from byoc_vision.models.weights import Triple, Weights, fit, load, read_weights, triple
 from byoc_vision.preprocess import IMAGENET_MEAN, IMAGENET_STD
@@ -43,7 +44,13 @@ class PretrainedInfo:
 
 
 def load_pretrained(
-    network: nn.Module, spec: ModelSpec, *, channel: Path | None, baked: Path | None, allow_hub: bool
+    network: nn.Module,
+    spec: ModelSpec,
+    *,
+    channel: Path | None,
+    baked: Path | None,
+    allow_hub: bool,
+    pickles: bool = True,
 ) -> PretrainedInfo:
     """Load pretrained weights into the network's backbone, and into its other tensors that match.
 
@@ -54,6 +61,7 @@ def load_pretrained(
             segmentation-models-pytorch, or a model that this image trained, as a folder or a tarball.
         baked: The folder of weights in the Docker image: `NAME.safetensors`, by canonical encoder or model name.
         allow_hub: Whether to download weights if neither the channel nor the image has them.
+        pickles: Whether a download may be a pickle: torchvision publishes nothing else.
 
     Raises:
         InputError: The channel has no weights, or pickles.
@@ -61,7 +69,7 @@ def load_pretrained(
         ResourceError: No weights are available; the text lists the remedies.
     """
     spec = canonical_spec(spec)
-    weights, origin = _find(network, spec, channel, baked, allow_hub)
+    weights, origin = _find(network, spec, channel, baked, allow_hub, pickles)
     found = fit(network, weights)
     if not found.is_complete:
         problem = f"{found.describe()}{_guess_model(weights)}"
@@ -104,7 +112,7 @@ def usual_normalisation(spec: ModelSpec) -> tuple[Triple, Triple]:
 
 
 def _find(
-    network: nn.Module, spec: ModelSpec, channel: Path | None, baked: Path | None, allow_hub: bool
+    network: nn.Module, spec: ModelSpec, channel: Path | None, baked: Path | None, allow_hub: bool, pickles: bool
 ) -> tuple[Weights, str]:
     if channel is not None:
         return _from_channel(network, spec, channel), "pretrained channel:"
@@ -113,7 +121,7 @@ def _find(
     if not allow_hub:
         raise _nothing_found(spec, "there is no `pretrained` channel and the image has none")
     try:
-        return hub_weights(spec), "hub:"
+        return hub_weights(spec, pickles=pickles), "hub:"
     except NotOnHubError as reason:
         raise _nothing_found(spec, str(reason)) from reason
 
@@ -209,5 +217,6 @@ def _nothing_found(spec: ModelSpec, reason: str) -> ResourceError:
     return ResourceError(
         f"No pretrained weights of {name} are available ({reason}). Three remedies: add a `pretrained` channel with "
         f'their .safetensors file; build the image with them: docker build --build-arg PRETRAINED="{name}"; or run '
-        "pretrained=true in a job that can reach the model hub. pretrained=false trains without them"
+        "the job where it can reach the model hub: not in network isolation, and in a VPC with a NAT gateway. "
+        "pretrained=false trains without them"
     )

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from byoc_vision.archives import OUTPUTS, unpacked
+from byoc_vision.archives import OUTPUTS, only_archive, unpacked
 from byoc_vision.errors import DataError
 from byoc_vision.report import charts
 from byoc_vision.report.drawing import draw
@@ -44,7 +44,9 @@ def report_on(sources: Sequence[Path], output: Path | None = None) -> Path:
     with ExitStack() as stack:
         folders = [stack.enter_context(open_job(source)) for source in sources]
         page = render([(read_record(folder), folder) for folder in folders], [_job_name(source) for source in sources])
-        beside = folders[0] if sources[0].is_dir() else sources[0].parent
+        first = sources[0]
+        is_unpacked = not first.is_dir() or only_archive(first, REPORT_FILE)
+        beside = (first if first.is_dir() else first.parent) if is_unpacked else folders[0]
         path = output or (beside / REPORT_FILE if len(sources) == 1 else Path("comparison.html"))
         write_page(path, page)
     return path
@@ -111,9 +113,13 @@ def _data(record: Record, folder: Path) -> dict[str, Any]:
 def open_job(source: Path) -> Iterator[Path]:
     """The folder with a job's record: of a folder, a folder nested one deep, or a tar archive of either.
 
+    A folder that holds nothing but such an archive stands for the archive.
+
     Raises:
         DataError: there is none, or the archive is damaged or holds what an output does not; see `Unpacker`.
     """
+    if source.is_dir():
+        source = only_archive(source, REPORT_FILE) or source
     if source.is_dir():
         yield _folder_with_record(source)
     elif source.is_file():

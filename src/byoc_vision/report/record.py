@@ -3,6 +3,7 @@
     metrics.json            the record below
     predictions.csv         a line for each image of validation and test
     confusion_matrix.csv    target (rows) by prediction (columns), of the best epoch's validation images
+    confusion_matrix_test.csv    the same of the test images, if there are any
     preflight.json          the check of the data
     pictures/*.jpg, *.png   the galleries' images
     report.html             made from these files by the job, or again by `byoc-vision report`
@@ -25,6 +26,7 @@ from byoc_vision.types import ClassInfo, Task
 RECORD_FILE = "metrics.json"
 PREDICTIONS_FILE = "predictions.csv"
 CONFUSION_FILE = "confusion_matrix.csv"
+TEST_CONFUSION_FILE = "confusion_matrix_test.csv"
 IMAGES_FOLDER = "pictures"
 REPORT_FILE = "report.html"
 SCHEMA_VERSION = 1
@@ -228,7 +230,7 @@ class Run(_Part):
     """What ran, on what hardware, and how to run it again.
 
     hyperparameters: all of them; given: the names of those that were set; choices: those that the recipe chose.
-    versions: of Python and of the main packages. hardware: as in the log.
+    versions: of Python and of the main packages. hardware: as in the log. weights: that the training began with.
     """
 
     hyperparameters: dict[str, Any]
@@ -243,8 +245,33 @@ class Run(_Part):
     seed: int = 0
     revision: str | None = None
     model: str = ""
+    weights: str = ""
     parameters: int = 0
     command: str = ""
+
+
+class ServedPrecision(_Part):
+    """A precision that a server on a CPU can take. validation: its metrics. milliseconds: for an image, on one machine.
+
+    differing: the share of its predictions that differ from those in float32: images, or the pixels of masks.
+    """
+
+    precision: str
+    validation: dict[str, float | None]
+    milliseconds: float
+    differing: float = 0.0
+
+
+class Served(_Part):
+    """What servers on CPUs give: the OpenVINO form on the validation images, in each precision.
+
+    int8: `certified`, or why there is no INT8 form.
+    """
+
+    objective: str
+    images: int = _named("pictures")
+    precisions: list[ServedPrecision]
+    int8: str
 
 
 class Record(_Part):
@@ -254,6 +281,7 @@ class Record(_Part):
     values are better.
     best_epoch: 0 stands for the floor.
     seconds: of this job so far. gpu_seconds: times the GPUs.
+    served: of a job that wrote the OpenVINO form.
     augmented: file names, below pictures/, of training images as the model saw them.
     unvalidated_classes: the names of those that no validation image shows.
     evaluations: the best epoch's on `validation`, and on `test` if there is one.
@@ -283,6 +311,7 @@ class Record(_Part):
     evaluations: list[Evaluation] = []
     times: Times | None = None
     augmented: list[str] = []
+    served: Served | None = None
     run: Run
 
 

@@ -1,4 +1,4 @@
-"""The GPUs of this machine in one line, and an error for a driver that is too old, with the remedy.
+"""The GPUs of this machine in one line, and an error for those that cannot be used, with the remedy.
 
 Without the error torch would not find the GPU, and the job would silently take a hundred times as long.
 """
@@ -6,16 +6,18 @@ Without the error torch would not find the GPU, and the job would silently take 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from byoc_vision.errors import ResourceError
-from byoc_vision.system.machine import driver_version
+from byoc_vision.system.machine import driver_version, visible_gpus
 
-COMPAT_FOLDER = "/usr/local/cuda/compat"
+COMPAT_FOLDER = "/opt/byoc/cuda-compat"
 COMPAT_VARIABLE = "BYOC_CUDA_COMPAT_DIR"
 
 # The oldest driver of each CUDA: NVIDIA, "CUDA Compatibility", table "Minimum Required Driver Versions".
@@ -26,19 +28,33 @@ INFERENCE_AMIS = {
     "al2-ami-sagemaker-inference-gpu-3-1": "550",
     "al2023-ami-sagemaker-inference-gpu-4-1": "580",
 }
+# What CUDA says of a GPU that is there and cannot be used, and what to do. Source: "CUDA Runtime API", cudaError.
+_ADVICE = {
+    "Error 802": "start another instance: the fabric manager of this one's GPUs (NVSwitch) does not run",
+    "Error 803": "unset BYOC_CUDA_COMPAT and LD_LIBRARY_PATH: libcuda and the kernel's driver do not fit each other",
+    "Error 804": "set BYOC_CUDA_COMPAT=off: this GPU (GeForce) refuses the compat library; it needs a newer driver",
+}
 
 
 @dataclass(frozen=True)
 class Gpus:
-    """driver: its version, None without a driver. cuda: the version torch was built for, None for a CPU build.
+    """What decides whether a job can use a GPU.
 
-    compat: the version of the compat library on the library path. names: of the GPUs that torch can use.
+    driver: the version of the host's; None if it has none. cuda: the version torch was built for, None for a CPU build.
+    compat: the version of the compat library on the library path. names: of the GPUs that torch finds.
+    capabilities: of these GPUs, in their order. architectures: what torch has kernels for, as `sm_80`.
+    present: how many GPUs this container has, whether torch can use them or not.
+    reason: what torch says if it can use none.
     """
 
     driver: str | None
     cuda: str | None
     compat: str | None = None
     names: tuple[str, ...] = ()
+    capabilities: tuple[tuple[int, int], ...] = ()
+    architectures: tuple[str, ...] = ()
+    present: int = 0
+    reason: str = ""
 
     @property
     def minimum(self) -> str | None:
@@ -47,10 +63,17 @@ class Gpus:
 
     @property
     def too_old(self) -> bool:
-        """Whether torch can use no GPU because the driver is older than its CUDA."""
-        if self.names or self.driver is None or self.minimum is None:
-            return False
-        return _numbers(self.driver) < _numbers(self.minimum)
+        """Whether the driver is older than torch's CUDA."""
+        return bool(self.driver and self.minimum and _numbers(self.driver) < _numbers(self.minimum))
+
+    @property
+    def unsupported(self) -> tuple[str, ...]:
+        """The names of the GPUs that torch finds and has no kernels for."""
+        return tuple(
+            name
+            for name, capability in zip(self.names, self.capabilities, strict=False)
+            if self.architectures and not any(runs_on(each, capability) for each in self.architectures)
+        )
 
     def __str__(self) -> str:
         if self.driver is None and not self.names:
@@ -62,12 +85,38 @@ class Gpus:
 
 def find_gpus(environment: Mapping[str, str] = os.environ, cuda: str | None = torch.version.cuda) -> Gpus:
     """Ask the kernel, the library path and torch."""
+    found = _torch_gpus()
+    present = max(visible_gpus(environment), len(found))
     return Gpus(
         driver=driver_version(environment),
         cuda=cuda,
         compat=compat_version(environment),
-        names=_usable_gpus(),
+        names=tuple(
+            f"{gpu.name} ({gpu.total_memory / 2**30:.0f} GiB, compute capability {gpu.major}.{gpu.minor})"
+            for gpu in found
+        ),
+        capabilities=tuple((gpu.major, gpu.minor) for gpu in found),
+        architectures=tuple(torch.cuda.get_arch_list()) if found else (),
+        present=present,
+        reason=_why_none() if present and not found else "",
     )
+
+
+def runs_on(architecture: str, capability: tuple[int, int]) -> bool:
+    """Whether a kernel that was built for an architecture runs on a GPU with a compute capability.
+
+    Machine code (`sm_80`) runs on the same generation from its own capability on; with a letter (`sm_90a`) on that one
+    alone, or on its family (`sm_100f`); PTX (`compute_80`) on every later one. Source: NVIDIA, "CUDA C++ Programming
+    Guide", Application Compatibility.
+    """
+    kind, _, text = architecture.partition("_")
+    digits = text.rstrip("abcdefghijklmnopqrstuvwxyz")
+    if not digits.isdigit():
+        return False
+    built = (int(digits[:-1]), int(digits[-1]))
+    if text.endswith("a"):
+        return capability == built
+    return capability >= built if kind == "compute" else capability[0] == built[0] and capability >= built
 
 
 def compat_version(environment: Mapping[str, str]) -> str | None:
@@ -79,23 +128,60 @@ def compat_version(environment: Mapping[str, str]) -> str | None:
     return names[-1] if names else None
 
 
-def check_driver(gpus: Gpus, *, allow_cpu_fallback: bool, serving: bool = False) -> str | None:
-    """What to warn of, where the driver is too old and the CPU may stand in; None where all is well.
+def check_gpus(gpus: Gpus, *, allow_cpu_fallback: bool, serving: bool = False) -> str | None:
+    """What to warn of if the CPU may replace GPUs that cannot be used; None if all is well.
 
-    Raises ResourceError that names the versions and the way out.
+    A machine without a GPU is well, whatever driver its host has.
+
+    Raises:
+        ResourceError: names the versions, the cause and the remedy.
     """
-    if not gpus.too_old:
+    if gpus.unsupported:  # torch would choose them, and fail in the first step
+        raise ResourceError(_describe_unsupported(gpus))
+    if gpus.names or not gpus.present:
         return None
+    if gpus.cuda is None:  # a torch for CPUs is the choice of the user
+        return f"torch {torch.__version__} is built for CPUs: the {gpus.present} GPU(s) of this machine are not used"
+    what, remedy = _driver_too_old(gpus, serving) if gpus.too_old else _unusable(gpus, serving)
+    if allow_cpu_fallback:
+        return f"{what}: using the CPU"
+    raise ResourceError(f"{what}; {remedy}")
+
+
+def _driver_too_old(gpus: Gpus, serving: bool) -> tuple[str, str]:
+    """What is wrong, and what to do."""
     assert gpus.minimum is not None
     compat = f"; the compat library {gpus.compat} does not help this GPU" if gpus.compat else ""
     what = f"the GPU driver {gpus.driver} is too old for CUDA {gpus.cuda}, which needs {gpus.minimum}{compat}"
-    if allow_cpu_fallback:
-        return f"{what}: using the CPU"
     if serving:
-        remedy = f'give the endpoint InferenceAmiVersion="{inference_ami(gpus.minimum)}", or ALLOW_CPU_FALLBACK=true'
-    else:
-        remedy = "use another instance type or a newer driver, or set allow_cpu_fallback=true to train on the CPU"
-    raise ResourceError(f"{what}; {remedy}")
+        return (
+            what,
+            f'give the endpoint InferenceAmiVersion="{inference_ami(gpus.minimum)}", or ALLOW_CPU_FALLBACK=true',
+        )
+    return what, "use another instance type or a newer driver, or set allow_cpu_fallback=true to train on the CPU"
+
+
+def _unusable(gpus: Gpus, serving: bool) -> tuple[str, str]:
+    """What is wrong, and what to do."""
+    versions = f"driver {gpus.driver or 'unknown'}, CUDA {gpus.cuda}"
+    if gpus.compat:
+        versions += f", compat library {gpus.compat}"
+    what = f"none of the {gpus.present} GPU(s) of this machine can be used ({versions}): {gpus.reason or 'no reason'}"
+    fallback = "ALLOW_CPU_FALLBACK=true" if serving else "allow_cpu_fallback=true"
+    remedy = "start the container with `--gpus all`, or another instance: this one's GPU may be broken"
+    for sign, advice in _ADVICE.items():
+        if sign in gpus.reason:
+            remedy = advice
+    return what, f"{remedy}; with {fallback} the CPU takes its place"
+
+
+def _describe_unsupported(gpus: Gpus) -> str:
+    known = ", ".join(sorted(gpus.architectures, key=lambda name: int("".join(filter(str.isdigit, name)) or 0)))
+    return (
+        f"this image's CUDA {gpus.cuda} has no kernels for {'; '.join(gpus.unsupported)} (it has {known}): Volta (the "
+        "V100 of p3 instances) and older GPUs are not supported; use g4dn, g5, g6, p4, p5 or newer, or hide the GPU "
+        "from the container with CUDA_VISIBLE_DEVICES= (empty) to use the CPU"
+    )
 
 
 def inference_ami(minimum: str) -> str:
@@ -105,14 +191,24 @@ def inference_ami(minimum: str) -> str:
     return fitting[0] if fitting else list(INFERENCE_AMIS)[-1]
 
 
-def _usable_gpus() -> tuple[str, ...]:
-    if not torch.cuda.is_available():
-        return ()
-    properties = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-    return tuple(
-        f"{found.name} ({found.total_memory / 2**30:.0f} GiB, compute capability {found.major}.{found.minor})"
-        for found in properties
-    )
+def _torch_gpus() -> list[Any]:
+    """The properties of the GPUs that torch finds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they become an error of ours
+        if not torch.cuda.is_available():
+            return []
+        return [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+
+
+def _why_none() -> str:
+    """What torch says when it is asked to use a GPU."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            torch.cuda.init()  # type: ignore[no-untyped-call]
+        except (RuntimeError, AssertionError) as error:
+            return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return "torch counts none"
 
 
 def _numbers(version: str) -> tuple[int, ...]:

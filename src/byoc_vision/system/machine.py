@@ -9,6 +9,8 @@ from pathlib import Path
 
 _DRIVER_FILE = "/proc/driver/nvidia/version"
 _DRIVER_FILE_VARIABLE = "BYOC_NVIDIA_VERSION_FILE"
+_DEVICES = "/dev"
+_DEVICES_VARIABLE = "BYOC_NVIDIA_DEVICES"
 _CPUINFO = Path("/proc/cpuinfo")
 _VERSION = re.compile(r"(?<![\w.])\d+(?:\.\d+)+(?![\w.])")
 
@@ -48,8 +50,9 @@ def busy_seconds(v2: Path = _BUSY_V2, v1: Sequence[Path] = _BUSY_V1) -> float:
     return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
 
 
-def visible_gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -> int:
+def visible_gpus(environment: Mapping[str, str], devices: Path | None = None) -> int:
     """The number of NVIDIA GPUs in this container, without those that CUDA_VISIBLE_DEVICES hides."""
+    devices = devices or Path(environment.get(_DEVICES_VARIABLE) or _DEVICES)
     present = sum(1 for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit())
     chosen = environment.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:

@@ -12,10 +12,12 @@ from byoc_vision.errors import RequestError
 _MEMINFO = Path("/proc/meminfo")
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 
-# Libraries say it in many ways; torch also as a "CUDA error", for memory outside of its pool.
+# Libraries say it in many ways; torch also as a "CUDA error", for memory outside of its pool. cuDNN finds no "engine"
+# if none of its algorithms has room for its workspace. The thread that copies batches for the GPU names the class of
+# the error, or only that it ended.
 _OUT_OF_MEMORY = re.compile(
     r"can't allocate memory|cannot allocate memory|out of memory|insufficient memory|bad_alloc|failed to allocate"
-    r"|CUBLAS_STATUS_ALLOC_FAILED",
+    r"|_ALLOC_FAILED|_ALLOCATION_FAILED|unable to find an engine|Caught OutOfMemoryError|Pin memory thread exited",
     re.IGNORECASE,
 )
 

@@ -4,30 +4,46 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from byoc_vision.data.samples import Dataset
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.build import build_model
 from byoc_vision.models.normalized import Normalized
-from byoc_vision.precision import Precision, choose_device, choose_precision
+from byoc_vision.precision import Precision, allow_tf32, choose_device, choose_precision, time_convolutions
+from byoc_vision.system.memory import is_out_of_memory
 from byoc_vision.training import resolve_config
-from byoc_vision.training.distributed import World, smallest_over_processes
+from byoc_vision.training.checkpoint import Checkpointer
+from byoc_vision.training.distributed import World, any_process, smallest_over_processes
+from byoc_vision.training.losses import Activation, build_loss
+from byoc_vision.training.optimizers import build_optimizer, build_schedule
+from byoc_vision.training.step import Batch, Step
 from byoc_vision.types import ModelSpec
 
 logger = logging.getLogger(__name__)
 
 MOST_IMAGES = 4096
-MARGIN = 0.9  # of what fits: the loss, other kernels and fragments take some too
+MARGIN = 0.9  # of what fits: fragments take some too
+LEAST_STEPS = 10  # of an epoch: the optimiser learns little from fewer and larger batches
 
 
-def with_fitting_batch_size(hyperparameters: Hyperparameters, dataset: Dataset, world: World) -> Hyperparameters:
+def with_fitting_batch_size(
+    hyperparameters: Hyperparameters,
+    dataset: Dataset,
+    world: World,
+    *,
+    class_weights: Sequence[float] | None = None,
+    checkpointer: Checkpointer | None = None,
+) -> Hyperparameters:
     """The hyperparameters with the largest batch size that fits, if `auto_batch_size` asks for it.
 
-    Raises OutOfMemoryError if not even one image fits.
+    A job that resumes keeps the batch size of its checkpoint, if it fits here.
+
+    Raises:
+        RuntimeError: not even one image fits; it says that memory ran out.
     """
     if not hyperparameters.auto_batch_size:
         return hyperparameters
@@ -37,17 +53,52 @@ def with_fitting_batch_size(hyperparameters: Hyperparameters, dataset: Dataset, 
             "auto_batch_size looks at a GPU's memory; on the CPU batch_size stays %d", hyperparameters.batch_size
         )
         return hyperparameters
+    allow_tf32()
+    time_convolutions()
     spec = resolve_config.model_spec(hyperparameters, dataset)
     rule = resolve_config.preprocess(hyperparameters, spec, None)
-    height, width = resolve_config.crop_size(hyperparameters, rule, spec.task) or (rule.height, rule.width)
-    trial = Trial(spec, height, width, device, choose_precision(hyperparameters.precision, device))
-    most = min(MOST_IMAGES, max(1, len(dataset.train) // world.size))
+    size = resolve_config.crop_size(hyperparameters, rule, spec.task) or (rule.height, rule.width)
+    activation: Activation = "sigmoid" if resolve_config.is_binary(dataset) or dataset.multi_label else "softmax"
+    precision = choose_precision(hyperparameters.precision, device)
+    trial = Trial(spec, size, device, precision, hyperparameters, activation, class_weights)
+    saved = saved_batch_size(hyperparameters, checkpointer)
+    if saved and not any_process(not trial.fits(saved), world, device):
+        logger.info("auto_batch_size: batch_size=%d, as in the checkpoint", saved)
+        return hyperparameters.model_copy(update={"batch_size": saved})
+    most = largest_useful(len(dataset.train) // world.size, hyperparameters.batch_size)
     found = largest_fitting(trial.fits, most)
     if found == 0:
-        trial.step(1)  # raises
-    size = smallest_over_processes(max(1, int(found * MARGIN)), world, device)
-    logger.info("auto_batch_size: batch_size=%d (%d images fit once)", size, found)
-    return hyperparameters.model_copy(update={"batch_size": size})
+        trial.run(1)  # raises
+    chosen = smallest_over_processes(choose_size(found, most), world, device)
+    logger.info(
+        "auto_batch_size: batch_size=%d (%s)",
+        chosen,
+        f"{found} images fit once" if found < most else f"more would leave less than {LEAST_STEPS} steps an epoch",
+    )
+    return hyperparameters.model_copy(update={"batch_size": chosen})
+
+
+def saved_batch_size(hyperparameters: Hyperparameters, checkpointer: Checkpointer | None) -> int | None:
+    """The batch size of the checkpoint that the job continues from, if auto_batch_size found it."""
+    if checkpointer is None or hyperparameters.resume != "auto":
+        return None
+    content = checkpointer.newest()
+    if content is None or not content["hyperparameters"].get("auto_batch_size"):
+        return None
+    return int(content["hyperparameters"]["batch_size"])
+
+
+def largest_useful(images: int, asked: int) -> int:
+    """The largest batch to try for a process's share of the images: it leaves `LEAST_STEPS` steps an epoch.
+
+    asked: the job's `batch_size`; as many are tried in any case, if there are as many.
+    """
+    return max(1, min(images, MOST_IMAGES, max(asked, images // LEAST_STEPS)))
+
+
+def choose_size(found: int, most: int) -> int:
+    """The batch size if `found` images fit once, of `most` that were tried: if memory is the limit, some is spared."""
+    return max(1, found if found == most else int(found * MARGIN))
 
 
 def largest_fitting(fits: Callable[[int], bool], most: int) -> int:
@@ -66,32 +117,81 @@ def largest_fitting(fits: Callable[[int], bool], most: int) -> int:
 
 
 class Trial:
-    """Real training steps on random images, with a network of its own."""
+    """The job's own steps on random images, with a network of their own, which changes."""
 
-    def __init__(self, spec: ModelSpec, height: int, width: int, device: torch.device, precision: Precision) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        size: tuple[int, int],
+        device: torch.device,
+        precision: Precision,
+        hyperparameters: Hyperparameters,
+        activation: Activation,
+        class_weights: Sequence[float] | None = None,
+    ) -> None:
+        """size: height and width of what a step gets: the crop, or the whole image."""
         net: nn.Module = Normalized(build_model(spec), (0.5,) * 3, (0.5,) * 3)
-        self.net = net.to(device).to(memory_format=torch.channels_last).train()
-        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=0.0)  # keeps as much as any
-        self.size = (height, width)
-        self.device = device
-        self.precision = precision
+        model, scaler = net.to(device).to(memory_format=torch.channels_last), precision.scaler()
+        optimizer = build_optimizer(
+            hyperparameters.optimizer,
+            model,
+            0.0,
+            momentum=hyperparameters.momentum,
+            weight_decay=hyperparameters.weight_decay,
+            scaled=scaler.is_enabled(),
+        )
+        loss = build_loss(
+            resolve_config.loss_name(hyperparameters, spec.task),
+            activation,
+            task=spec.task,
+            class_weights=class_weights,
+            label_smoothing=hyperparameters.label_smoothing,
+        )
+        self.spec = spec
+        self.size = size
+        self.several_labels = spec.task == "classification" and activation == "sigmoid"
+        self.batches = min(2, hyperparameters.accumulate_steps)  # the second finds the gradients of the first
+        self.step = Step(
+            model=model,
+            loss=loss.to(device),
+            optimizer=optimizer,
+            schedule=build_schedule("constant", optimizer, total_steps=1, steps_per_epoch=1),
+            precision=precision,
+            scaler=scaler,
+            device=device,
+            clip_grad_norm=hyperparameters.clip_grad_norm,
+        )
+        self.step.begin()
 
     def fits(self, images: int) -> bool:
         try:
-            self.step(images)
-        except torch.OutOfMemoryError:
+            self.run(images)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
             return False
         finally:
-            self.optimizer.zero_grad(set_to_none=True)
+            self.step.optimizer.zero_grad(set_to_none=True)
             gc.collect()
-            if self.device.type == "cuda":
+            if self.step.device.type == "cuda":
                 torch.cuda.empty_cache()
         return True
 
-    def step(self, images: int) -> None:
-        """Forward, backward, and the optimiser. Raises OutOfMemoryError."""
-        batch = torch.randint(256, (max(2, images), 3, *self.size), dtype=torch.uint8, device=self.device)
-        with self.precision.autocast():
-            logits = self.net(batch.to(memory_format=torch.channels_last))
-        logits.float().square().mean().backward()
-        self.optimizer.step()
+    def run(self, images: int) -> None:
+        """Steps until the optimiser's averages are there. Raises an error that says so if memory runs out."""
+        for _ in range(1 if self.step.optimizer.state else 2):
+            self.step([self._batch(max(2, images)) for _ in range(self.batches)])
+        if self.step.device.type == "cuda":
+            torch.cuda.synchronize(self.step.device)  # errors of kernels come late
+
+    def _batch(self, count: int) -> Batch:
+        """As the loader makes it, on the CPU."""
+        images = torch.randint(256, (count, 3, *self.size), dtype=torch.uint8)
+        return images.to(memory_format=torch.channels_last), self._targets(count)
+
+    def _targets(self, count: int) -> Tensor:
+        if self.spec.task == "segmentation":
+            return torch.randint(max(2, self.spec.outputs), (count, *self.size), dtype=torch.uint8)
+        if self.several_labels:
+            return torch.randint(2, (count, self.spec.outputs), dtype=torch.uint8)
+        return torch.randint(self.spec.outputs, (count,))

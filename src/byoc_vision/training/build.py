@@ -13,12 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from byoc_vision.data.augmentation import build_augmentation
-from byoc_vision.data.cache import ImageCache, choose_place, free_memory, open_cache
-from byoc_vision.data.image_dataset import ImageDataset
-from byoc_vision.data.loaders import TrainingLoader, build_training_loader
 from byoc_vision.data.preflight import CheckedDataset
-from byoc_vision.data.random_crop import RandomCrop
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
@@ -28,38 +23,37 @@ from byoc_vision.job import Job
 from byoc_vision.models.build import build_model, check_input_size
 from byoc_vision.models.parts import Encoder, encoder_of
 from byoc_vision.models.shapes import freeze_unused
-from byoc_vision.precision import allow_tf32, choose_device, choose_precision
-from byoc_vision.preprocess import Preprocess
+from byoc_vision.precision import allow_tf32, choose_device, choose_precision, time_convolutions
 from byoc_vision.training import recipe, resolve_config
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
 from byoc_vision.training.batch_layout import BatchLayout
 from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.callbacks.build import Parts, build_callbacks
 from byoc_vision.training.callbacks.run_record import run_metadata
-from byoc_vision.training.checkpoint import Checkpointer
+from byoc_vision.training.checkpoint import Checkpointer, kept_random_state
 from byoc_vision.training.class_weights import class_weights
-from byoc_vision.training.data_partition import DataPartition, find_data
+from byoc_vision.training.data_partition import DataPartition, find_data, image_cache, training_images, training_loader
 from byoc_vision.training.distributed import (
     StopSync,
     World,
     on_rank0,
-    processes_per_host,
-    smallest_over_processes,
     synchronised,
     unwrap,
     wrap_ddp,
 )
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import EarlyStopping, History
-from byoc_vision.training.initial_weights import first_weights, load_weights
+from byoc_vision.training.initial_weights import FirstWeights, load_weights, with_model_of_channel
 from byoc_vision.training.linear_probe import LinearProbe
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.metric_names import Objective
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Step
+from byoc_vision.training.torch_compile import compile_network
 from byoc_vision.training.trainer import Trainer
 from byoc_vision.training.weight_average import WeightAverage
+from byoc_vision.types import ModelSpec
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +69,10 @@ def build_trainer(job: Job, hyperparameters: Hyperparameters, world: World, sign
     checked, partition = find_data(job, hyperparameters, world)
     weights = class_weights(hyperparameters, checked.dataset, checked.report.classes, checked.report.checked["train"])
     seed_everything(hyperparameters.seed)
-    hyperparameters = with_fitting_batch_size(hyperparameters, checked.dataset, world)
+    hyperparameters = with_model_of_channel(hyperparameters, job, checked.dataset.task)
+    hyperparameters = with_fitting_batch_size(
+        hyperparameters, checked.dataset, world, class_weights=weights, checkpointer=checkpointer
+    )
     trainer = assemble(
         job,
         hyperparameters,
@@ -89,6 +86,11 @@ def build_trainer(job: Job, hyperparameters: Hyperparameters, world: World, sign
         started=started,
     )
     logger.info(describe(trainer))
+    if hyperparameters.int8 is True:
+        from byoc_vision.training.quantization import check_can_quantize
+
+        with kept_random_state():
+            on_rank0(world, lambda: check_can_quantize(trainer.net, trainer.config))
     return trainer
 
 
@@ -124,10 +126,11 @@ def assemble(
     # The model
     spec = resolve_config.model_spec(hyperparameters, dataset)
     net = build_model(spec)
-    pretrained = load_weights(net, spec, dataset.classes, job, hyperparameters)
-    facts = recipe.Facts.of(net, partition, pretrained)
+    checkpointer = checkpointer or Checkpointer(None, world)
+    weights = find_first_weights(net, spec, dataset, job, hyperparameters, world, checkpointer)
+    facts = recipe.Facts.of(net, partition, weights.info)
     hyperparameters, choices = recipe.choose(hyperparameters, facts, given or hyperparameters.model_fields_set)
-    rule = resolve_config.preprocess(hyperparameters, spec, pretrained)
+    rule = resolve_config.preprocess(hyperparameters, spec, weights.info)
     check_input_size(net, spec, rule.height, rule.width)
     crop_size = resolve_config.crop_size(hyperparameters, rule, spec.task)
     if crop_size is not None:
@@ -138,8 +141,11 @@ def assemble(
     if hyperparameters.sync_batch_norm:
         net = synchronised(net, device, world)
     allow_tf32()
+    time_convolutions()
     precision = choose_precision(hyperparameters.precision, device)
     engine = TorchEngine(net, config, device, precision)
+    if hyperparameters.compile:
+        compile_network(engine.model, device)
     loss = build_loss(
         resolve_config.loss_name(hyperparameters, spec.task),
         config.activation,
@@ -169,12 +175,15 @@ def assemble(
     )
     # The step, and what follows it
     encoder = learning_encoder(net, hyperparameters)
-    optimizer = optimizer_for(net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world))
+    scaler = precision.scaler()
+    optimizer = optimizer_for(
+        net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world), scaled=scaler.is_enabled()
+    )
     schedule = schedule_for(optimizer, layout.steps_per_epoch, hyperparameters)
-    model, scaler = wrap_ddp(engine.model, world), precision.scaler()
+    model = wrap_ddp(engine.model, world)
     parts = Parts(config, net, unwrap(model), optimizer, precision, scaler, device, loader, layout, history, cache)
     metadata = run_metadata(
-        job, hyperparameters, given, choices, samples, objective, config, net, device, precision, world
+        job, hyperparameters, given, choices, samples, objective, config, net, device, precision, world, weights
     )
     callbacks, timer, health, run = build_callbacks(
         job.paths, hyperparameters, world, parts, metadata, checked.report if checked else None, started
@@ -188,6 +197,7 @@ def assemble(
         scaler=scaler,
         device=device,
         clip_grad_norm=hyperparameters.clip_grad_norm,
+        frozen_bn=encoder.batch_norms if encoder and hyperparameters.freeze_batch_norm else (),
         callbacks=callbacks,
         world=world,
     )
@@ -207,7 +217,7 @@ def assemble(
         history=history,
         best=best,
         run=run,
-        checkpointer=checkpointer or Checkpointer(None, world),
+        checkpointer=checkpointer,
         signals=signals or StopSignals(),
         stop=StopSync(world, device),
         callbacks=callbacks,
@@ -216,12 +226,32 @@ def assemble(
         early_stopping=early_stopping(hyperparameters, objective),
         encoder=encoder,
         cache=cache,
-        first_weights=first_weights(pretrained, hyperparameters),
+        first_weights=weights,
         average=average,
         probe=LinearProbe.of(net, evaluator, partition, loss, hyperparameters.seed)
-        if pretrained and hyperparameters.linear_probe
+        if weights.info and hyperparameters.linear_probe
         else None,
     )
+
+
+def find_first_weights(
+    net: nn.Module,
+    spec: ModelSpec,
+    dataset: Dataset,
+    job: Job,
+    hyperparameters: Hyperparameters,
+    world: World,
+    checkpointer: Checkpointer,
+) -> FirstWeights:
+    """Fill the network of the main process, from which DistributedDataParallel copies the weights.
+
+    A job that goes on from a checkpoint does not ask the hub: the weights, and how to normalise images for them, are
+    in the checkpoint.
+    """
+    local = {"model", "pretrained"} & job.channels.keys()
+    content = checkpointer.peek() if hyperparameters.resume != "never" and not local else None
+    saved = FirstWeights.saved(content, hyperparameters) if content else None
+    return saved or on_rank0(world, lambda: load_weights(net, spec, dataset.classes, job, hyperparameters))
 
 
 def early_stopping(hyperparameters: Hyperparameters, objective: Objective) -> EarlyStopping | None:
@@ -240,13 +270,14 @@ def learning_encoder(net: nn.Module, hyperparameters: Hyperparameters) -> Encode
 
     Raises InputError if that is asked of a network without an encoder of its own.
     """
-    if not hyperparameters.freeze_epochs and hyperparameters.encoder_lr_factor == 1:
+    frozen = hyperparameters.freeze_epochs or hyperparameters.freeze_batch_norm
+    if not frozen and hyperparameters.encoder_lr_factor == 1:
         return None
     encoder = encoder_of(net)
     if encoder is None:
         raise InputError(
-            "freeze_epochs and encoder_lr_factor are for networks with an encoder, which the classic U-Net does not "
-            "have; leave them out, or name an encoder (encoder=mobilenet_v2)"
+            "freeze_epochs, freeze_batch_norm and encoder_lr_factor are for networks with an encoder. The classic U-Net "
+            "does not have one; leave them out, or name an encoder (encoder=mobilenet_v2)"
         )
     return encoder
 
@@ -263,8 +294,14 @@ def highest_learning_rate(hyperparameters: Hyperparameters, world: World) -> flo
 
 
 def optimizer_for(
-    net: nn.Module, encoder: Encoder | None, hyperparameters: Hyperparameters, learning_rate: float
+    net: nn.Module,
+    encoder: Encoder | None,
+    hyperparameters: Hyperparameters,
+    learning_rate: float,
+    *,
+    scaled: bool = False,
 ) -> Optimizer:
+    """scaled: whether float16's gradients are; see `build_optimizer`."""
     return build_optimizer(
         hyperparameters.optimizer,
         net,
@@ -276,6 +313,7 @@ def optimizer_for(
         alpha=hyperparameters.rmsprop_alpha,
         encoder=encoder.parameters if encoder else (),
         encoder_lr_factor=hyperparameters.encoder_lr_factor,
+        scaled=scaled,
     )
 
 
@@ -289,72 +327,6 @@ def schedule_for(optimizer: Optimizer, steps_per_epoch: int, hyperparameters: Hy
         step_epochs=hyperparameters.lr_scheduler_step,
         factor=hyperparameters.lr_scheduler_factor,
     )
-
-
-def image_cache(
-    dataset: Dataset, rule: Preprocess, hyperparameters: Hyperparameters, world: World
-) -> ImageCache | None:
-    """The cache as the job asks for it, one for all processes of a host; None if images are read only once."""
-    generation = on_rank0(world, time.time_ns)
-    if hyperparameters.epochs == 1:
-        return None
-    place = choose_place(hyperparameters.cache, hyperparameters.cache_gb, memory=free_memory())
-    return open_cache(dataset, rule, place, generation)
-
-
-def training_images(
-    job: Job,
-    partition: DataPartition,
-    rule: Preprocess,
-    crop: RandomCrop,
-    hyperparameters: Hyperparameters,
-    cache: ImageCache | None = None,
-) -> ImageDataset:
-    """The samples to train on. Raises InputError for an augmentation that is not known or cannot be used."""
-    dataset = partition.dataset
-    augmentation = build_augmentation(
-        hyperparameters.augmentation,
-        dataset.task,
-        folder=job.folders.get("augmentation"),
-        size=(crop.height, crop.width),
-    )
-    return ImageDataset(
-        dataset.train,
-        dataset.classes,
-        rule,
-        augmentation,
-        partition.seed,
-        crop=crop,
-        on_bad_sample=hyperparameters.on_bad_sample,
-        cache=cache.train if cache else None,
-        mask_values=dataset.mask_values,
-    )
-
-
-def training_loader(
-    images: ImageDataset, hyperparameters: Hyperparameters, partition: DataPartition, world: World, device: torch.device
-) -> TrainingLoader:
-    """This process's share, in as many batches as every other process has."""
-    share = partition.shares["train"]
-    batches = build_training_loader(
-        images,
-        hyperparameters.batch_size,
-        sampling=hyperparameters.sampling,
-        workers=hyperparameters.num_workers,
-        rank=share.rank,
-        world_size=share.size,
-        local_world_size=processes_per_host(),
-        on_gpu=device.type == "cuda",
-    )
-    if partition.is_sharded:
-        batches.limit(smallest_over_processes(len(batches), world, device))
-        logger.info(partition.epoch_line(len(batches), hyperparameters.batch_size))
-        if hyperparameters.sampling != "natural":
-            logger.warning(
-                "sampling=%s: each host draws from the classes that it has; class_weights=balanced counts all hosts'",
-                hyperparameters.sampling,
-            )
-    return batches
 
 
 def seed_everything(seed: int) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -83,6 +84,7 @@ class Checkpointer:
         self._held: dict[str, Any] | None = None
         self._best: dict[str, Any] | None = None  # not written yet
         self._best_number: int | None = None
+        self._peeked: dict[str, Any] | None = None
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[int | None] | None = None
 
@@ -103,7 +105,8 @@ class Checkpointer:
         Raises:
             InputError: names the differences if it is of another model, other classes, other data or another format.
         """
-        content = self.newest() if training.hyperparameters.resume != "never" else None
+        content = self.peek() if training.hyperparameters.resume != "never" else None
+        self._peeked = None
         if content is None:
             return False
         check_compatible(content, training.config)
@@ -118,6 +121,12 @@ class Checkpointer:
         if change.validation:
             training.measure_best_again()
         return True
+
+    def peek(self) -> dict[str, Any] | None:
+        """What `load` is going to load, in every process."""
+        if self._peeked is None:
+            self._peeked = self.newest()
+        return self._peeked
 
     def newest(self) -> dict[str, Any] | None:
         """The newest whole checkpoint, in every process."""
@@ -232,7 +241,7 @@ def check_compatible(content: Mapping[str, Any], config: ModelConfig) -> None:
     differences = []
     for name, was in saved.model.model_dump().items():
         now = getattr(config.model, name)
-        if was != now:
+        if (was or None) != (now or None):  # an older checkpoint has 0 for a dropout_rate that was not set
             differences.append(f"{name}: {_shown(was)} in the checkpoint, {_shown(now)} in this job")
     if saved.classes != config.classes:
         differences.append(
@@ -283,6 +292,16 @@ def set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"])
+
+
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """The generators are at the end where they were at the beginning."""
+    before = random_state()
+    try:
+        yield
+    finally:
+        set_random_state(before)
 
 
 def optimizer_state(optimizer: Optimizer, net: nn.Module) -> dict[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from byoc_vision.data.samples import ByteRange, Dataset, ImageSource, Sample
+from byoc_vision.data.samples import ByteRange, Dataset, DrawnMask, MaskSource, Sample, file_of
 from byoc_vision.errors import InputError
 
 UNKNOWN = -1  # the size of a file on another host
@@ -124,10 +124,12 @@ def _identity(sample: Sample, roots: Sequence[tuple[str, str]]) -> int:
     return int.from_bytes(digest.digest(), "big", signed=True)
 
 
-def _name(file: ImageSource, roots: Sequence[tuple[str, str]]) -> str:
+def _name(file: MaskSource, roots: Sequence[tuple[str, str]]) -> str:
     """With the channel's name in place of its folder, which may be another one when the job starts again."""
-    path = str(file.path if isinstance(file, ByteRange) else file)
+    path = str(file_of(file))
     inside = next((name + os.sep + path[len(root) :] for root, name in roots if path.startswith(root)), path)
+    if isinstance(file, DrawnMask):
+        return f"{inside}:{file.entry}"
     return f"{inside}:{file.offset}" if isinstance(file, ByteRange) else inside
 
 
@@ -135,7 +137,7 @@ def _size(sample: Sample) -> int:
     """One number for both files; `UNKNOWN` if one cannot be read: that error comes when it is."""
     try:
         sizes = [
-            file.size if isinstance(file, ByteRange) else file.stat().st_size
+            file.size if isinstance(file, ByteRange) else file_of(file).stat().st_size
             for file in (sample.image, sample.mask)
             if file is not None
         ]

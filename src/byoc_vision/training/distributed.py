@@ -6,14 +6,16 @@ LOCAL_RANK, WORLD_SIZE).
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -30,6 +32,12 @@ PROCESSES_VARIABLE = "BYOC_PROCESSES_PER_HOST"
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 EXCHANGE_SECONDS = 1.0  # between two exchanges of StopSync; one in each step would make the CPU wait for the GPU
 MOST_STEPS = 1_000
+# Whether each forward pass begins with the buffers of the first process; newer torch has another name for it.
+_SYNC_BUFFERS = (
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    else "broadcast_buffers"
+)
 
 T = TypeVar("T")
 
@@ -78,11 +86,25 @@ def processes_per_host() -> int:
     Raises:
         InputError: the variable is not a number of processes.
     """
-    asked = os.environ.get(PROCESSES_VARIABLE)
+    return choose_processes(os.environ.get(PROCESSES_VARIABLE), torch.cuda.device_count())
+
+
+def choose_processes(asked: str | None, gpus: int) -> int:
+    """As many as the user asked for, otherwise as many as there are GPUs, or one.
+
+    Raises:
+        InputError: not a number of processes, or more than there are GPUs: two processes on one GPU wait for each other
+            and share its memory, and NCCL refuses them.
+    """
     if not asked:
-        return max(1, torch.cuda.device_count())
+        return max(1, gpus)
     if not asked.isdigit() or int(asked) == 0:
         raise InputError(f"{PROCESSES_VARIABLE}={asked} is not a number of processes, such as 2")
+    if gpus and int(asked) > gpus:
+        raise InputError(
+            f"{PROCESSES_VARIABLE}={asked}: each process needs a GPU of its own, and this host has {gpus} that can be "
+            f"used; set {PROCESSES_VARIABLE}={gpus} or less, leave it out, or take a larger instance type"
+        )
     return int(asked)
 
 
@@ -98,7 +120,11 @@ def needs_launch(job: Job) -> bool:
 
 @contextmanager
 def process_group(world: World) -> Iterator[None]:
-    """The process group of the job: NCCL on GPUs, Gloo elsewhere. A single process needs none."""
+    """The process group of the job: NCCL on GPUs, Gloo elsewhere. A single process needs none.
+
+    After an error the group stays: to leave it NCCL waits for all that the process has started, which the others may
+    never join. The process then reports the error, and ends at once; see `leave_failed`.
+    """
     if world.size == 1:
         yield
         return
@@ -106,10 +132,17 @@ def process_group(world: World) -> Iterator[None]:
     if on_gpu:
         torch.cuda.set_device(world.local_rank)
     dist.init_process_group("nccl" if on_gpu else "gloo", timeout=COLLECTIVE_TIMEOUT)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    yield
+    dist.destroy_process_group()
+
+
+def leave_failed(status: int) -> None:
+    """End this process, if it is still in a process group: Python's own end would leave the group, and may hang."""
+    if dist.is_initialized():
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def on_rank0(world: World, produce: Callable[[], T]) -> T:
@@ -196,16 +229,31 @@ def synchronised(net: nn.Module, device: torch.device, world: World) -> nn.Modul
     if device.type != "cuda" or world.size == 1:
         logger.warning("sync_batch_norm does nothing: it takes several GPUs")
         return net
-    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
+    return convert_batch_norm(net)
+
+
+def convert_batch_norm(net: nn.Module) -> nn.Module:
+    """The network with SyncBatchNorm, which computes the same.
+
+    torch's own conversion would leave out the activations that timm computes in its layers of batch normalisation.
+    """
+    import timm.layers  # it takes a second, which a job without need not wait for
+
+    converted: nn.Module = timm.layers.convert_sync_batchnorm(net)  # type: ignore[attr-defined,no-untyped-call]
     return converted
 
 
 def wrap_ddp(model: nn.Module, world: World) -> nn.Module:
-    """The model with its gradients averaged over all processes."""
+    """The model with its gradients averaged over all processes.
+
+    Gradients lie in the buffers that are sent, rather than in a copy. Statistics of batch normalisation are not sent
+    with each step: `broadcast_buffers` does it where they count.
+    """
     if world.size == 1:
         return model
     on_gpu = torch.cuda.is_available()
-    return DistributedDataParallel(model, device_ids=[world.local_rank] if on_gpu else None)
+    options: dict[str, Any] = {_SYNC_BUFFERS: False, "gradient_as_bucket_view": True}
+    return DistributedDataParallel(model, device_ids=[world.local_rank] if on_gpu else None, **options)
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from byoc_vision import __version__
 from byoc_vision.artifact import ModelConfig
@@ -24,12 +25,13 @@ from byoc_vision.data.formats import read_folder
 from byoc_vision.data.image_dataset import EvaluationDataset
 from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader
 from byoc_vision.data.preflight import check_labelled
-from byoc_vision.data.samples import DataOptions, OnBadSample, Sample
+from byoc_vision.data.samples import NOTHING_SAID, DataOptions, OnBadSample, Sample
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.inference.engines.base import EnginePrecision, Logits
 from byoc_vision.inference.predictor import Predictor, Prepared
 from byoc_vision.models.build import build_model
 from byoc_vision.preprocess import IGNORED
+from byoc_vision.progress import Progress
 from byoc_vision.report.record import Evaluation, Record, Run, write_record
 from byoc_vision.system.gpus import find_gpus
 from byoc_vision.system.machine import available_cores
@@ -38,8 +40,8 @@ from byoc_vision.training.history import Metrics
 from byoc_vision.training.losses import Loss, divide
 from byoc_vision.training.metric_names import metrics_of
 from byoc_vision.training.predictions.collector import Collector
-from byoc_vision.training.predictions.scoring import ScoredPrediction, score
 from byoc_vision.training.predictions.writing import write_predictions
+from byoc_vision.training.scoring import ScoredPrediction, score
 from byoc_vision.training.signals import StopRequestedError
 from byoc_vision.types import ClassInfo
 
@@ -55,6 +57,12 @@ class MetricSet(Protocol):
     def update(self, images: Iterable[ScoredPrediction]) -> None: ...
 
     def compute(self) -> Metrics: ...
+
+
+class PredictionSink(Protocol):
+    """Gets each prediction, such as a `Collector`."""
+
+    def add(self, sample_index: int, prepared: Prepared, image: ScoredPrediction) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,7 @@ class Evaluator:
         self,
         batches: Iterable[EvaluationBatch],
         stopping: Callable[[], bool] | None = None,
-        collector: Collector | None = None,
+        collector: PredictionSink | None = None,
     ) -> Metrics:
         """The metrics, and the mean loss if there is one, over all processes' batches, the same in each process.
 
@@ -132,7 +140,7 @@ def evaluate(
     world: World,
     loss: Loss | None = None,
     stopping: Callable[[], bool] | None = None,
-    collector: Collector | None = None,
+    collector: PredictionSink | None = None,
 ) -> Metrics:
     """The metrics of the predictions at each image's own size; with a `loss` also its mean, at the model's size.
 
@@ -145,7 +153,11 @@ def evaluate(
     device = torch.device(predictor.device)
     counts = torch.zeros(2, dtype=torch.float64, device=device)  # images, unreadable images
     losses = torch.zeros(2, loss.terms if loss else 0, dtype=torch.float64, device=device)  # sums and totals
-    with ThreadPoolExecutor(min(MOST_THREADS, max(1, available_cores() // processes_per_host()))) as threads:
+    total = len(batches.sampler) if isinstance(batches, DataLoader) else None  # type: ignore[arg-type]
+    with (
+        ThreadPoolExecutor(min(MOST_THREADS, max(1, available_cores() // processes_per_host()))) as threads,
+        Progress("evaluating", total, enabled=world.is_main) as progress,
+    ):
         # A mask at a photograph's size takes milliseconds outside of Python; a label takes less than a thread does.
         each = threads.map if predictor.config.task == "segmentation" else map
         for batch in batches:
@@ -161,6 +173,7 @@ def evaluate(
             prepared = list(map(Prepared, inputs, batch.heights, batch.widths))
             answered = each(partial(_answered, predictor), logits, prepared, batch.targets)
             metrics.update(answered if collector is None else _collected(collector, batch, prepared, answered))
+            progress.update(len(batch.targets))
             if stopping and stopping():
                 break
     if stopping and any_process(stopping(), world, device):
@@ -179,7 +192,7 @@ def _answered(predictor: Predictor, logits: Logits, prepared: Prepared, target: 
 
 
 def _collected(
-    collector: Collector, batch: EvaluationBatch, prepared: Sequence[Prepared], images: Iterable[ScoredPrediction]
+    collector: PredictionSink, batch: EvaluationBatch, prepared: Sequence[Prepared], images: Iterable[ScoredPrediction]
 ) -> Iterator[ScoredPrediction]:
     """The images one by one: a batch of large ones need not be in memory together."""
     for index, item, image in zip(batch.sample_indices, prepared, images, strict=True):
@@ -218,18 +231,31 @@ def check_top_k(top_k: int | None, config: ModelConfig) -> None:
 # A saved model on a folder of labelled images
 
 
-def evaluate_folder(model: Path, folder: Path, batch_size: int = 16, precision: EnginePrecision = "float32") -> Metrics:
+def evaluate_folder(
+    model: Path,
+    folder: Path,
+    batch_size: int = 16,
+    precision: EnginePrecision = "float32",
+    options: DataOptions = NOTHING_SAID,
+) -> Metrics:
     """The metrics of a saved model on a folder of labelled images.
+
+    options: `label_column`, `image_column`, `label_attribute` and `ignore_index` count.
 
     Raises:
         DataError, InputError: names what does not fit: the model, the format, an image, a class.
     """
-    evaluator, samples = evaluator_for(model, folder, batch_size, precision)
+    evaluator, samples = evaluator_for(model, folder, batch_size, precision, options)
     return evaluator.evaluate(evaluator.batches(samples))
 
 
 def report_on_folder(
-    model: Path, folder: Path, output: Path, batch_size: int = 16, precision: EnginePrecision = "float32"
+    model: Path,
+    folder: Path,
+    output: Path,
+    batch_size: int = 16,
+    precision: EnginePrecision = "float32",
+    options: DataOptions = NOTHING_SAID,
 ) -> Metrics:
     """The metrics, which are written into `output` as a job's are, with tables, images and report.html.
 
@@ -240,7 +266,7 @@ def report_on_folder(
     from byoc_vision.report.page import write_report  # it takes a second, which nothing else should wait for
 
     started = time.monotonic()
-    evaluator, samples = evaluator_for(model, folder, batch_size, precision)
+    evaluator, samples = evaluator_for(model, folder, batch_size, precision, options)
     collector = Collector(evaluator.predictor.config, samples, FOLDER_SPLIT, root=folder.absolute())
     metrics = evaluator.evaluate(evaluator.batches(samples), collector=collector)
     collected = collector.gather(metrics, World())
@@ -252,17 +278,21 @@ def report_on_folder(
 
 
 def evaluator_for(
-    model: Path, folder: Path, batch_size: int, precision: EnginePrecision
+    model: Path,
+    folder: Path,
+    batch_size: int,
+    precision: EnginePrecision,
+    options: DataOptions = NOTHING_SAID,
 ) -> tuple[Evaluator, tuple[Sample, ...]]:
     """What measures a saved model on a folder, and the samples there. Raises as `evaluate_folder` does."""
     predictor = Predictor.load(model, precision=precision)
     config = predictor.config
     classes = config.classes
     several = config.task == "classification" and config.activation == "sigmoid"
-    samples = read_folder(folder.absolute(), config.model.task, classes, DataOptions(multi_label=several))
+    samples = read_folder(folder.absolute(), config.model.task, classes, replace(options, multi_label=several))
     if several:
         samples = tuple(map(_with_labels, samples))
-    check_labelled(samples, classes)
+    samples = check_labelled(samples, classes, ignore_index=options.ignore_index)
     return Evaluator(predictor, classes, batch_size), samples
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -13,20 +15,62 @@ from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError, InputError, ResourceError
 from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.io import read_object
 from byoc_vision.job import Job
 from byoc_vision.models.build import build_model
+from byoc_vision.models.hub import is_published
 from byoc_vision.models.names import canonical_spec
 from byoc_vision.models.pretrained import ARCHIVES, PretrainedInfo, load_pretrained
+from byoc_vision.report.record import Finding
 from byoc_vision.training import resolve_config
-from byoc_vision.types import ClassInfo, ModelSpec
+from byoc_vision.types import ClassInfo, ModelSpec, Task
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class FirstWeights:
+    """Where a job without a checkpoint starts from.
+
+    info: None for random weights. text: the source in words; empty if the job asked for random weights.
+    warning: why a job that could have pretrained weights has none, and what to do.
+    """
+
+    info: PretrainedInfo | None = None
+    text: str = ""
+    warning: str = ""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"pretrained": self.info is not None, "text": self.text, "warning": self.warning}
+
+    @classmethod
+    def saved(cls, content: Mapping[str, Any], hyperparameters: Hyperparameters) -> Self | None:
+        """Those of the checkpoint's job; None if it does not say, or if this job asks for others."""
+        saved = content.get("first_weights")
+        if not saved or content["hyperparameters"]["pretrained"] != hyperparameters.pretrained:
+            return None
+        rule = content["card"]["preprocess"]
+        info = PretrainedInfo(saved["text"], tuple(rule["mean"]), tuple(rule["std"])) if saved["pretrained"] else None
+        return cls(info, saved["text"], saved["warning"])
+
+    @property
+    def findings(self) -> list[Finding]:
+        if not self.warning:
+            return []
+        evidence, _, remedy = self.warning.partition(". ")
+        return [Finding(rule="RandomWeights", epoch=1, evidence=evidence, remedy=remedy)]
+
+    def log(self) -> None:
+        if self.warning:
+            logger.warning("Training starts from random weights: %s", self.warning)
+        elif self.text:
+            logger.info("Training starts from %s", self.text)
+
+
 def load_weights(
     net: nn.Module, spec: ModelSpec, classes: tuple[ClassInfo, ...], job: Job, hyperparameters: Hyperparameters
-) -> PretrainedInfo | None:
-    """Fill a network as the job asks for it; None if it starts from random weights.
+) -> FirstWeights:
+    """Fill a network as the job asks for it.
 
     Args:
         net: the network of `spec`, with random weights.
@@ -38,34 +82,64 @@ def load_weights(
     if (channel := job.channels.get("model")) is not None:
         if "pretrained" in job.folders:
             logger.warning("The channel pretrained is not read: training continues from the channel %s", channel.name)
-        return continue_from(channel.path, channel.name, net, spec, classes)
+        info = continue_from(channel.path, channel.name, net, spec, classes)
+        return FirstWeights(info, info.source)
     folder = job.folders.get("pretrained")
     if hyperparameters.pretrained is False:
         if folder is not None:
             logger.warning("The channel pretrained is not read, because of pretrained=false")
-        return None
+        return FirstWeights()
+    isolated = is_isolated(job)
     try:
         info = load_pretrained(
             net,
             spec,
             channel=folder,
             baked=resolve_config.baked_weights(),
-            allow_hub=hyperparameters.pretrained is True,
+            allow_hub=not isolated,
+            pickles=hyperparameters.pretrained is True,
         )
-    except ResourceError:
+    except ResourceError as error:
         if hyperparameters.pretrained is True or folder is not None:
             raise
-        return None
-    return info
+        if not is_published(canonical_spec(spec)):
+            return FirstWeights(text="random weights: no library publishes others for this model")
+        return FirstWeights(text="random weights", warning=f"{error}{_ISOLATED if isolated else ''}")
+    return FirstWeights(info, info.source)
 
 
-def first_weights(pretrained: PretrainedInfo | None, hyperparameters: Hyperparameters) -> str:
-    """Where a job without a checkpoint starts from, in words; empty if it asks for random weights."""
-    if pretrained is not None:
-        return pretrained.source
-    if hyperparameters.pretrained is False:
-        return ""
-    return "random weights: neither a `pretrained` channel nor the Docker image has any for it"
+_ISOLATED = ". This job runs in network isolation"
+
+
+def is_isolated(job: Job) -> bool:
+    """Whether SageMaker's copy of the request, which it does not document, says so."""
+    try:
+        return read_object(job.paths.training_job_config).get("EnableNetworkIsolation") is True
+    except InputError:
+        return False
+
+
+def with_model_of_channel(hyperparameters: Hyperparameters, job: Job, task: Task) -> Hyperparameters:
+    """With the architecture of the model to continue from, if the job leaves the choice to this image.
+
+    Raises:
+        InputError, DataError: as `continue_from`.
+    """
+    channel = job.channels.get("model")
+    chosen = hyperparameters.model != "auto" or hyperparameters.encoder or hyperparameters.hidden_units
+    if channel is None or chosen:
+        return hyperparameters
+    source = _only_model(channel.path, channel.name)
+    try:
+        with artifact.opened(source) as folder:
+            spec = artifact.read_config(folder).model
+    except DataError as error:
+        raise DataError(f"channel {channel.name}: {source.name}: {error}") from error
+    if spec.task != task:
+        return hyperparameters
+    logger.info("model=auto: the architecture is that of the channel %s: %s", channel.name, _describe(spec))
+    model = {"model": spec.architecture, "encoder": spec.encoder, "hidden_units": spec.hidden_units}
+    return hyperparameters.model_copy(update=model)
 
 
 def continue_from(

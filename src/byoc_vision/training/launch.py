@@ -12,7 +12,6 @@ import signal
 import socket
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,12 +29,11 @@ from byoc_vision.system.machine import available_cores
 from byoc_vision.training.distributed import processes_per_host
 from byoc_vision.training.error_files import FAILURES_FOLDER, HOST, Failure, read_failures, write_failure
 from byoc_vision.training.host_heartbeat import MASTER_PORT, HostHeartbeat
+from byoc_vision.training.hosts import HOSTS_APPEAR_WITHIN_S, wait_for_hosts
 from byoc_vision.training.signals import STOPPED_EXIT_CODE, exit_at_once, handled
 
 logger = logging.getLogger(__name__)
 
-# SageMaker starts the hosts of a job at about the same time; names appear when their containers do.
-HOSTS_APPEAR_WITHIN_S = 300.0
 RENDEZVOUS_SECONDS = 600
 EXIT_BARRIER_SECONDS = 30  # for the other hosts' processes to end as well
 MONITOR_SECONDS = 0.2
@@ -53,7 +51,8 @@ def launch(job: Job, arguments: Sequence[str], hosts_within_s: float = HOSTS_APP
     logger.info("Starting %d process(es) on this host, %d host(s) in all", per_host, len(job.hosts))
     relay = _Relay()
     with handled(relay.on_signal), tempfile.TemporaryDirectory(prefix="byoc-failures-") as folder:
-        wait_for_hosts(job.hosts, hosts_within_s)
+        if len(job.hosts) > 1:  # a single one needs no name, which often does not resolve in a plain `docker run`
+            wait_for_hosts(job.hosts, hosts_within_s)
         with HostHeartbeat.of(job, relay.kill) as heartbeat, _environment(job, folder):
             relay.agent = _agent(job, per_host, arguments)
             result = relay.agent.run()
@@ -66,31 +65,6 @@ def launch_environment(job: Job) -> dict[str, str]:
     if job.network_interface:
         environment |= {"NCCL_SOCKET_IFNAME": job.network_interface, "GLOO_SOCKET_IFNAME": job.network_interface}
     return environment | dict(os.environ)
-
-
-def wait_for_hosts(hosts: Sequence[str], within_s: float = HOSTS_APPEAR_WITHIN_S) -> None:
-    """Return once every host's name resolves.
-
-    Raises:
-        ResourceError: names the hosts that do not.
-    """
-    deadline = time.monotonic() + within_s
-    missing = list(hosts)
-    while missing := [host for host in missing if not _resolves(host)]:
-        if time.monotonic() > deadline:
-            raise ResourceError(
-                f"these hosts of the job did not appear within {within_s:.0f} s: {', '.join(missing)}; "
-                "see whether their containers started"
-            )
-        time.sleep(0.5)
-
-
-def _resolves(host: str) -> bool:
-    try:
-        socket.getaddrinfo(host, MASTER_PORT)
-    except OSError:
-        return False
-    return True
 
 
 @contextmanager
@@ -201,9 +175,31 @@ def _cause(result: RunResult, failures: Sequence[Failure], heartbeat: HostHeartb
 
 
 def _killed(rank: int, exit_code: int) -> Failure:
-    name = signal.Signals(-exit_code).name
-    error = ResourceError(
-        f"the process was killed by {name}: by the kernel for lack of memory, as a rule; take a smaller batch_size, "
-        "fewer num_workers, or an instance with more memory"
-    )
+    error = explain_signal(signal.Signals(-exit_code))
     return Failure(f"{error.category} [rank {rank} on {os.environ[HOST]}]: {error}", error.exit_code, False, rank)
+
+
+def explain_signal(signum: signal.Signals) -> ResourceError:
+    """Why a signal ended a process, unless the job was asked to stop, and what to do."""
+    match signum:
+        case signal.SIGABRT:
+            return ResourceError(
+                "the process aborted itself (SIGABRT), as a rule because a GPU or the network between the processes "
+                "failed: NCCL aborts when another process does not answer, CUDA when its device is lost; see the log "
+                "above, and set NCCL_DEBUG=INFO for more of it. Restart the job; it goes on from its checkpoint"
+            )
+        case signal.SIGBUS:
+            return ResourceError(
+                "the process was killed by SIGBUS: shared memory is full, as a rule; start the container with more "
+                "(--shm-size 1g), or set num_workers=0"
+            )
+        case signal.SIGSEGV | signal.SIGILL | signal.SIGFPE:
+            return ResourceError(
+                f"the process crashed in a library ({signum.name}); see the log above. Restart the job, which goes on "
+                "from its checkpoint; if it crashes again, take another instance type or precision=float32, and report "
+                "it"
+            )
+    return ResourceError(
+        f"the process was killed by {signum.name}: by the kernel for lack of memory, as a rule; take a smaller "
+        "batch_size, fewer num_workers, or an instance with more memory"
+    )

@@ -20,7 +20,7 @@ from byoc_vision.data.loaders import EvaluationBatch
 from byoc_vision.data.samples import Sample
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.training.data_partition import DataPartition
-from byoc_vision.training.distributed import World, all_gather, any_process
+from byoc_vision.training.distributed import World, all_gather, any_process, on_rank0
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.losses import Loss
 from byoc_vision.training.signals import StopRequestedError
@@ -72,11 +72,12 @@ class LinearProbe:
         Raises StopRequestedError in all of them if `stopping` returned True in one.
         """
         inputs, targets = self.features(stopping)
-        fitted = fit_head(inputs, targets, self.head.out_features, self.loss, self.seed)
+        outputs = self.head.out_features
+        fitted = on_rank0(self.world, lambda: fit_head(inputs, targets, outputs, self.loss, self.seed))
         with torch.no_grad():
             self.head.weight.copy_(fitted.weight)
             self.head.bias.copy_(fitted.bias)
-            return float(self.loss(functional.linear(inputs, *fitted), targets))
+            return float(self.loss(self.head(inputs), targets))
 
     def features(self, stopping: Callable[[], bool]) -> tuple[Tensor, Tensor]:
         """What the head receives for each image, float32 [N, D], and the targets [N] or [N, K], of all processes."""

@@ -14,7 +14,7 @@ from byoc_vision.data import pipe_mode
 from byoc_vision.job import Job
 from byoc_vision.logs import set_up_logging
 from byoc_vision.paths import MlPaths
-from byoc_vision.system.gpus import check_driver, find_gpus
+from byoc_vision.system.gpus import check_gpus, find_gpus
 from byoc_vision.training import distributed
 from byoc_vision.training.error_files import forget_failure, report_failure
 from byoc_vision.training.local_job import check_before_writing, check_root, is_job, local_job, note_inputs
@@ -38,7 +38,9 @@ def train_job(paths: MlPaths, data: Path | None = None, given: Mapping[str, str]
     try:
         return run(paths, data, given or {})
     except Exception as error:
-        return report_failure(paths.failure if is_job(paths) else None, error)
+        status = report_failure(paths.failure if is_job(paths) else None, error)
+        distributed.leave_failed(status)
+        return status
 
 
 def run(paths: MlPaths, data: Path | None, given: Mapping[str, str]) -> int:
@@ -46,9 +48,13 @@ def run(paths: MlPaths, data: Path | None, given: Mapping[str, str]) -> int:
     raw = {**({} if data else hp.read_raw(paths.hyperparameters)), **given}
     program = script_mode.requested_program(raw, os.environ)
     if program and not data:
-        toolkit = script_mode.toolkit_command(program, str(paths.root))
+        script_mode.check_toolkit(program)
         logger.info("Script mode: %s runs through sagemaker-training", program)
-        script_mode.run_toolkit(toolkit)
+        if script_mode.has_module(os.environ):
+            script_mode.run_toolkit()
+        from byoc_vision.training.script_job import run_job
+
+        return run_job(paths, program, raw)
     hyperparameters = hp.parse(raw)
     if data:
         job = local_job(paths, data)
@@ -64,10 +70,9 @@ def run(paths: MlPaths, data: Path | None, given: Mapping[str, str]) -> int:
         with StopSignals().listening(), pipe_mode.copied_to_disk(job):
             return launch(job, _command(paths, data, given))
     world = distributed.World.from_environment()
-    if world.local_rank == 0:
-        _log_hardware(hyperparameters)
-    else:
+    if world.local_rank > 0:
         set_up_logging(logging.WARNING)  # what all processes of a host do is logged once
+    _check_hardware(hyperparameters, world)
     # Imported when it is known that this process trains: an error above is reported within a second.
     from byoc_vision.training.build import build_trainer
     from byoc_vision.training.openvino_export import export_openvino
@@ -78,10 +83,13 @@ def run(paths: MlPaths, data: Path | None, given: Mapping[str, str]) -> int:
         distributed.process_group(world),
         explained(hyperparameters.batch_size),
     ):
-        build_trainer(local, hyperparameters, world, signals).train()
+        trainer = build_trainer(local, hyperparameters, world, signals)
+        trainer.train()
         if world.is_main:
-            if hyperparameters.openvino:
-                export_openvino(paths.model)
+            if hyperparameters.openvino and export_openvino(paths.model):
+                from byoc_vision.training.served_precisions import record_served
+
+                record_served(paths.model, paths.output_data, trainer)
             logger.info("The model is in %s, its metrics are in %s", paths.model, paths.output_data)
     return 0
 
@@ -102,9 +110,10 @@ def _without_streams(job: Job) -> Iterator[Job]:
         yield local
 
 
-def _log_hardware(hyperparameters: hp.Hyperparameters) -> None:
-    """One line for each host. Raises ResourceError if the GPU's driver is too old."""
+def _check_hardware(hyperparameters: hp.Hyperparameters, world: distributed.World) -> None:
+    """One line for each host that lists its GPUs. Raises ResourceError, in each process, if they cannot be used."""
     gpus = find_gpus()
     logger.info("%s", gpus)
-    if warning := check_driver(gpus, allow_cpu_fallback=hyperparameters.allow_cpu_fallback):
+    warning = check_gpus(gpus, allow_cpu_fallback=hyperparameters.allow_cpu_fallback)
+    if warning and world.local_rank == 0:
         logger.warning(warning)

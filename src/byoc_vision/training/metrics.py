@@ -33,7 +33,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from byoc_vision.inference.predictor import Classification
 from byoc_vision.training.metric_names import class_keys
-from byoc_vision.training.predictions.scoring import ScoredPrediction, class_ious, foreground_dice
+from byoc_vision.training.scoring import ScoredPrediction, class_ious, foreground_dice
 
 logger = logging.getLogger(__name__)
 

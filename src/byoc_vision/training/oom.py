@@ -15,7 +15,8 @@ from byoc_vision.system.memory import is_out_of_memory
 _LOADER_DIED = re.compile(
     r"DataLoader worker \(pid\(?s?\)? ?[\d, ]+\) (is killed by signal: (?P<signal>[\w ]+)|exited)"
 )
-_OF_GPU = re.compile(r"CUDA|CUBLAS|CUDNN")
+_OF_GPU = re.compile(r"CUDA|CUBLAS|CUDNN|NCCL|find an engine|pin memory thread", re.IGNORECASE)
+_NCCL_SHARED_MEMORY = re.compile(r"NCCL.*shared memory segment", re.DOTALL)
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -45,6 +46,11 @@ def explain(error: BaseException, batch_size: int) -> ResourceError | None:
         return ResourceError(
             f"memory does not suffice for batch_size={batch_size}; take a smaller batch_size, a smaller image_size, "
             f"fewer num_workers, or an instance with more memory ({_first_line(error) or type(error).__name__})"
+        )
+    if _NCCL_SHARED_MEMORY.search(str(error)):
+        return ResourceError(
+            "shared memory is full, through which the processes of a host exchange gradients; start the container with "
+            f"more (--shm-size 1g) ({_first_line(error)})"
         )
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         return ResourceError(f"{_place(error)}the disk is full ({error.strerror}); give the job a larger volume")

@@ -14,8 +14,8 @@ _NONE = "The model has no OpenVINO form, and CPUs serve it more slowly: %s"
 logger = logging.getLogger(__name__)
 
 
-def export_openvino(folder: Path) -> None:
-    """Write the network of the artifact in `folder` beside its weights as OpenVINO reads it.
+def export_openvino(folder: Path) -> bool:
+    """Write the network of the artifact in `folder` beside its weights as OpenVINO reads it. Returns whether it did.
 
     It is optional, and no error of it fails a job. Call it last: if it fails, or the job is killed
     meanwhile, the model is complete, and PyTorch serves it.
@@ -34,3 +34,5 @@ def export_openvino(folder: Path) -> None:
         logger.warning(_NONE, error, exc_info=True)
     else:
         logger.info("Exported the OpenVINO model (%.1f s)", time.monotonic() - started)
+        return True
+    return False

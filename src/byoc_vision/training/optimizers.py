@@ -36,25 +36,28 @@ def build_optimizer(
     alpha: float = 0.9,
     encoder: Collection[nn.Parameter] = (),
     encoder_lr_factor: float = 1.0,
+    scaled: bool = False,
 ) -> Optimizer:
     """The optimiser of a name for the trained parameters of a model.
 
     The parameters of `encoder` learn at `encoder_lr_factor` times the learning rate; the first group is of the others.
 
     `momentum` is for sgd, nag (SGD with Nesterov's momentum) and rmsprop; `betas` for adam and adamw; `alpha` is
-    rmsprop's smoothing; `eps` for all but SGD. Fused kernels are used if torch has them. Raises InputError for
-    another name.
+    rmsprop's smoothing; `eps` for all but SGD. Fused kernels are used if torch has them, but not if gradients are
+    `scaled` (float16): a fused SGD that skips its first step keeps averages that were never written, and the next
+    step makes NaN of them. Raises InputError for another name.
     """
+    kernels = {"foreach": True} if scaled else {"fused": True}
     groups = parameter_groups(model, weight_decay, encoder, encoder_lr_factor * learning_rate)
     match name:
         case "adamw":
-            return torch.optim.AdamW(groups, learning_rate, betas=betas, eps=eps, fused=True)
+            return torch.optim.AdamW(groups, learning_rate, betas=betas, eps=eps, **kernels)
         case "adam":
-            return torch.optim.Adam(groups, learning_rate, betas=betas, eps=eps, fused=True)
+            return torch.optim.Adam(groups, learning_rate, betas=betas, eps=eps, **kernels)
         case "sgd":
-            return torch.optim.SGD(groups, learning_rate, momentum=momentum, fused=True)
+            return torch.optim.SGD(groups, learning_rate, momentum=momentum, **kernels)
         case "nag":
-            return torch.optim.SGD(groups, learning_rate, momentum=momentum, nesterov=True, fused=True)
+            return torch.optim.SGD(groups, learning_rate, momentum=momentum, nesterov=True, **kernels)
         case "rmsprop":
             return torch.optim.RMSprop(groups, learning_rate, alpha=alpha, eps=eps, momentum=momentum, foreach=True)
         case "adagrad":

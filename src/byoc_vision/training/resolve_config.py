@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from byoc_vision.artifact import ModelConfig
+from byoc_vision.colours import parse_mask_colours
 from byoc_vision.data.random_crop import RandomCrop
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import InputError
@@ -34,9 +35,14 @@ def data_options(hyperparameters: Hyperparameters) -> DataOptions:
         num_classes=hyperparameters.num_classes,
         num_training_samples=hyperparameters.num_training_samples,
         ignore_index=hyperparameters.ignore_index,
+        mask_orientation=hyperparameters.mask_orientation,
+        mask_colors=parse_mask_colours(hyperparameters.mask_colors) if hyperparameters.mask_colors else (),
         trimap_border=hyperparameters.trimap_border,
         min_class_count=hyperparameters.min_class_count,
         multi_label=hyperparameters.multi_label,
+        label_column=hyperparameters.label_column,
+        image_column=hyperparameters.image_column,
+        label_attribute=hyperparameters.label_attribute,
         on_bad_sample=hyperparameters.on_bad_sample,
         checked_pictures=hyperparameters.checked_pictures,
     )
@@ -79,7 +85,7 @@ def preprocess(hyperparameters: Hyperparameters, spec: ModelSpec, pretrained: Pr
             f"short_side={short_side} is less than image_size={height}, {width}, which is cut out of it; "
             "raise the first or lower the second"
         )
-    rule = Preprocess(height=height, width=width, resize=resize, short_side=short_side)
+    rule = Preprocess(height=height, width=width, resize=resize, short_side=short_side, per_axis=True)
     if pretrained is None:
         return rule
     return rule.model_copy(update={"mean": pretrained.mean, "std": pretrained.std})

@@ -64,18 +64,28 @@ class Step:
             # Summed on the device: asking for the number here would make the CPU wait for the GPU.
             sums[0] += loss * total_images
             sums[1] += len(images)
+        self.scaler.unscale_(self.optimizer)
         if self.clip_grad_norm:
-            self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
-        scale = self.scaler.get_scale()
-        self.callbacks.gradients_ready(1.0 if self.clip_grad_norm else scale)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        if self.scaler.get_scale() >= scale:
-            # With float16 the scaler skips a step that overflowed; the schedule then waits too.
+        self.callbacks.gradients_ready()
+        if self._optimize():
             self.schedule.step()
         self.callbacks.step_end()
         return sums
+
+    def _optimize(self) -> bool:
+        """Change the weights. False if the scaler skips the step because float16 overflowed; the schedule waits too.
+
+        The scaler waits for the device once, to know whether to skip. To ask it for its scale would be two more waits.
+        """
+        done: list[bool] = []
+        hook = self.optimizer.register_step_post_hook(lambda *_: done.append(True))
+        try:
+            self.scaler.step(self.optimizer)
+        finally:
+            hook.remove()
+        self.scaler.update()
+        return bool(done)
 
     def _totals(self, targets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The number of images, float64 [], and what their targets weigh in the loss, over all processes."""

@@ -47,6 +47,7 @@ from byoc_vision.training.distributed import (
     wrap_ddp,
 )
 from byoc_vision.training.history import EarlyStopping, EpochRecord, History, diverged
+from byoc_vision.training.initial_weights import FirstWeights
 from byoc_vision.training.linear_probe import LinearProbe
 from byoc_vision.training.signals import StopRequestedError, StopSignals
 from byoc_vision.training.step import Batch, Step
@@ -63,8 +64,7 @@ class Trainer:
         the averaging of gradients.
     loader: this process's batches. partition: the samples, and which of them are this process's.
     timer, health: two of the callbacks. encoder: what does not learn in the first `freeze_epochs` epochs.
-    first_weights: where they come from, in words, if no checkpoint is found.
-    average: of the weights. probe: measures the floor.
+    first_weights: where they come from without a checkpoint. average: of the weights. probe: measures the floor.
     """
 
     hyperparameters: Hyperparameters
@@ -87,7 +87,7 @@ class Trainer:
     early_stopping: EarlyStopping | None = None
     encoder: Encoder | None = None
     cache: ImageCache | None = None
-    first_weights: str = ""
+    first_weights: FirstWeights = field(default_factory=FirstWeights)
     average: WeightAverage | None = None
     probe: LinearProbe | None = None
     progress: Progress = field(default_factory=Progress)
@@ -109,9 +109,8 @@ class Trainer:
             UserError: the data or the resources of the job do not suffice.
         """
         with self._recorded():
-            resumes = self.checkpointer.load(self)
-            if not resumes and self.first_weights:
-                logger.info("Training starts from %s", self.first_weights)
+            if not (resumes := self.checkpointer.load(self)):
+                self.first_weights.log()
             self.callbacks.train_begin(self.run())
             self.signals.training = True
             try:
@@ -130,7 +129,7 @@ class Trainer:
                         break
                     record = self.evaluate(train_loss)
                     if self.history.add(record):
-                        self._save_best(record)
+                        self.checkpointer.keep_best(*self.best.save(record))
                     self.complete = self._is_last(record)
                     self.progress.begin(record.epoch + 1)
                     self._save_if_due(record)
@@ -210,9 +209,6 @@ class Trainer:
     def learning_rate(self) -> float:
         return float(self.step.schedule.get_last_lr()[0])
 
-    def _save_best(self, record: EpochRecord) -> None:
-        self.checkpointer.keep_best(*self.best.save(record))
-
     def _freeze_or_unfreeze(self, epoch: int) -> None:
         """What learns in an epoch depends on the epoch alone, so a resumed run learns the same."""
         if self.encoder is None or not self.hyperparameters.freeze_epochs:
@@ -224,7 +220,11 @@ class Trainer:
         self.encoder.freeze(frozen)
         # DistributedDataParallel averages the gradients of the parameters that learned when it was made.
         model = wrap_ddp(unwrap(self.step.model), self.world)
-        self.step = replace(self.step, model=model, frozen_bn=self.encoder.batch_norms if frozen else ())
+        self.step = replace(
+            self.step,
+            model=model,
+            frozen_bn=self.encoder.batch_norms if frozen or self.hyperparameters.freeze_batch_norm else (),
+        )
         logger.info("Epoch %d: the encoder %s", epoch, "is frozen, the head learns" if frozen else "learns too")
 
     # When to save and when to stop: the same in all processes
@@ -328,6 +328,7 @@ class Trainer:
             "package_version": __version__,
             "card": self.config.model_dump(mode="json"),
             "hyperparameters": self.hyperparameters.model_dump(mode="json"),
+            "first_weights": self.first_weights.state_dict(),
             "grid": self.layout.as_dict(),
             "data": self.partition.fingerprint.state_dict() if self.partition.fingerprint else None,
             "progress": self.progress.state_dict(),
@@ -395,9 +396,7 @@ class Trainer:
                 logger.info("Batch layout changed since the checkpoint; restarting epoch %d", saved["epoch"])
         set_schedule_steps(self.step.schedule, steps)
         if not self.complete:
+            here, batches = self.progress, self.layout.batches
             logger.info(
-                "Going on from the checkpoint: epoch %d, after %d of its %d batches",
-                self.progress.epoch,
-                self.progress.batch,
-                self.layout.batches,
+                "Going on from the checkpoint: epoch %d, after %d of its %d batches", here.epoch, here.batch, batches
             )

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from byoc_vision import hyperparameters as hp
 from byoc_vision.describe.metrics import read_epoch
 from byoc_vision.errors import DataError, InputError, ResourceError, UserError
+from byoc_vision.progress import Progress
 from byoc_vision.report import formatting
 from byoc_vision.report.record import Record, read_record
 from byoc_vision.tuning import devices, results
@@ -77,40 +77,38 @@ class Search:
         logger.info(self._description())
         with ExitStack() as stack:
             stack.enter_context(self.stop.listening())
-            bar = stack.enter_context(
-                tqdm(total=self.budget.trials, initial=len(self.study.finished), desc="trials", unit="", disable=None)
-            )
-            if not bar.disable:
+            done = len(self.study.finished)
+            progress = stack.enter_context(Progress("tuning", self.budget.trials, unit="trials", initial=done))
+            if progress.draws_bar:
                 stack.enter_context(logging_redirect_tqdm())
             pool = stack.enter_context(ThreadPoolExecutor(self._processes))
-            workers = [pool.submit(self._work, turn, bar) for turn in range(self._processes)]
+            workers = [pool.submit(self._work, turn, progress) for turn in range(self._processes)]
             for worker in workers:
                 worker.result()
         self._write(final=self.stop.signal is None)
         return self._verdict()
 
-    def _work(self, turn: int, bar: tqdm) -> None:
+    def _work(self, turn: int, progress: Progress) -> None:
         """Run trials one after another. An error also ends the other threads."""
         try:
             while not self.stop.signal and not self.stop.no_more_trials and time.monotonic() < self._deadline:
                 running = self.study.next_trial(self.budget.trials)
                 if running is None:
                     return
-                self._run_trial(running, turn)
+                self._run_trial(running, turn, progress)
                 self._write()
-                bar.n = len(self.study.finished)
-                bar.set_postfix_str(self._best_so_far())
+                progress.update(len(self.study.finished) - progress.done, note=self._note())
         except BaseException:
             self.stop.no_more_trials = True
             raise
 
-    def _run_trial(self, running: RunningTrial, turn: int) -> None:
+    def _run_trial(self, running: RunningTrial, turn: int, progress: Progress) -> None:
         job = TrialJob(self.folder.trial(running.number))
         job.prepare(running.hyperparameters, self.request.channels)
         epochs, started = hp.parse(running.hyperparameters).epochs, time.monotonic()
         with self.stop.forwarding_to(job), devices.one_gpu(self._gpus, turn, self.folder.locks) as gpu:
             environment = {**devices.threads(os.environ, self._processes), **gpu}
-            pruned = self._follow(job, running, environment, epochs)
+            pruned = self._follow(job, running, environment, epochs, progress)
             status = job.wait()
         seconds = round(time.monotonic() - started, 1)
         if self.stop.signal and not pruned:
@@ -127,10 +125,13 @@ class Search:
             results.keep_best(self.folder, self.study)
         self._log(running.number)
 
-    def _follow(self, job: TrialJob, running: RunningTrial, environment: Mapping[str, str], epochs: int) -> bool:
+    def _follow(
+        self, job: TrialJob, running: RunningTrial, environment: Mapping[str, str], epochs: int, progress: Progress
+    ) -> bool:
         """Report each epoch to the study; returns whether the job was pruned."""
         pruned, metric = False, self.study.space.objective.metric
         for line in job.lines(environment):
+            progress.say_if_due()
             found = read_epoch(line, metric)
             if found is None or pruned or self.stop.signal:
                 continue
@@ -173,6 +174,10 @@ class Search:
         if trial.state == TrialState.PRUNED:
             return f"pruned after epoch {trial.last_step} at {metric}={trial.value:.4f}, in {took}"
         return f"failed: {trial.user_attrs[REASON]}"
+
+    def _note(self) -> str:
+        best = self.study.best
+        return f"best={best.value:.4f} best_trial={best.number}" if best else ""
 
     def _best_so_far(self) -> str:
         best = self.study.best

@@ -18,7 +18,7 @@ from byoc_vision.report.record import IMAGES_FOLDER
 LOG_FILE = "log.txt"
 # Features that trials skip: there are many, and none is resumed. The best model gets its report and its OpenVINO export
 # when the search ends.
-SPARED = {"report": "false", "tensorboard": "false", "openvino": "false", "checkpoint_keep": "0"}
+SPARED = {"report": "false", "tensorboard": "false", "openvino": "false", "int8": "false", "checkpoint_keep": "0"}
 
 STEP_SECONDS = 20.0  # for a job that was asked to stop to end its step
 

@@ -71,6 +71,7 @@ def assert_trained_on_spot_instances(job: dict[str, Any]) -> None:
     """With checkpoints, and time to wait for instances."""
     assert job["EnableManagedSpotTraining"] is True
     assert job["StoppingCondition"] == {"MaxRuntimeInSeconds": 600, "MaxWaitTimeInSeconds": 1200}
+    assert job["Environment"] == {"BYOC_MAX_RUNTIME_SECONDS": "600"}
     assert job["CheckpointConfig"]["S3Uri"].startswith(f"s3://{BUCKET}/byoc-vision-")
     assert job["CheckpointConfig"]["S3Uri"].endswith("/checkpoints/")
     assert job["HyperParameters"] == {"task": "classification", "epochs": "3"}
@@ -123,6 +124,7 @@ def test_a_search_is_what_describe_says(
     assert "CheckpointConfig" not in definition, "one job would go on from another's"
     assert definition["EnableManagedSpotTraining"] is False
     assert definition["StoppingCondition"] == {"MaxRuntimeInSeconds": 3600}
+    assert definition["Environment"] == {"BYOC_MAX_RUNTIME_SECONDS": "3600"}
     assert len(search["HyperParameterTuningJobName"]) <= 32
     assert f"best job: {search['HyperParameterTuningJobName']}-001" in capsys.readouterr().out
     assert aws.resources() == []
@@ -149,7 +151,9 @@ def test_a_step_that_fails_leaves_nothing(
     assert "deleted folder s3://" in said
 
 
-def test_what_is_kept_is_deleted_later(launch: Callable[..., None], aws: Aws, model: str, tmp_path: Path) -> None:
+def test_what_is_kept_is_deleted_later(
+    launch: Callable[..., None], aws: Aws, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     launch("deploy", "--yes", "--keep", model=model)
     kept = aws.resources()
     assert [entry.split()[0] for entry in kept[:3]] == ["EndpointName", "EndpointConfigName", "ModelName"]
@@ -159,7 +163,10 @@ def test_what_is_kept_is_deleted_later(launch: Callable[..., None], aws: Aws, mo
     ]
     launch("delete")
     assert aws.resources() == [model], "it was there before"
+    said = capsys.readouterr().out
+    assert re.search(r"deleted all \d+ resources that .*/created-\*\.json listed", said)
     launch("delete")  # again: nothing is there, and nothing is wrong
+    assert "nothing to delete: " in capsys.readouterr().out
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # of the request that Ctrl-C interrupts

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from byoc_vision.system.gpus import COMPAT_FOLDER
+
 CONTAINER = Path(__file__).parents[3] / "container"
 PROPRIETARY = """\
 NVRM version: NVIDIA UNIX x86_64 Kernel Module  {version}  Sun May 12 19:39:15 UTC 2024
@@ -107,6 +109,17 @@ def test_no_compat_library(tmp_path: Path) -> None:
     assert host.run() == ("", "")
     host.compat.mkdir()
     assert host.run() == ("", "")
+
+
+def test_container_toolkits_do_not_find_the_library_by_themselves() -> None:
+    """They look in /usr/local/cuda/compat; a GeForce with a driver that is new enough would get error 804 by it."""
+    folder = "/opt/byoc/cuda-compat"
+    assert folder == COMPAT_FOLDER
+    assert f"BYOC_CUDA_COMPAT_DIR:-{folder}}}" in (CONTAINER / "cuda_compat.sh").read_text()
+    dockerfile = (CONTAINER.parent / "docker" / "Dockerfile").read_text()
+    assert f"COPY --from=compat /compat {folder}\n" in dockerfile
+    runtime = dockerfile[dockerfile.index(" AS runtime") :]
+    assert "rm -rf /usr/local/cuda-*/compat" in runtime
 
 
 @pytest.mark.parametrize("text", ["", "\n"])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from support.images import encode
 
+from byoc_vision.data.decoding import Content, read_image
 from byoc_vision.data.samples import MaskMap, Sample
 from byoc_vision.data.targets import read_mask_values
 from byoc_vision.errors import DataError
@@ -57,3 +60,20 @@ def test_the_hint_is_given_where_values_that_count_are_stored(tmp_path: Path) ->
 def test_a_sample_without_a_mask_is_our_mistake(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has no mask"):
         read_mask_values(Sample(tmp_path / "picture.jpg", label=1))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_mask_of_stored_pixels_is_turned_like_its_image(tmp_path: Path, kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    stored = np.repeat(np.arange(6, dtype=np.uint8), 16).reshape(6, 16)
+    image = Content("1", encode(np.repeat(stored[..., None] * 40, 3, axis=2), kind, exif=exif))
+    upright = read_image(image)[..., 0].astype(int)
+    turned = read_mask_values(replace(sample(tmp_path, stored), mask_orientation="stored"), image=image)
+    assert np.abs(turned * 40 - upright).max() < 20
+    by_size = read_mask_values(sample(tmp_path, stored), image=image)
+    assert np.array_equal(by_size, turned if orientation >= 5 else stored)
+    drawn_upright = replace(sample(tmp_path, turned), mask_orientation="upright")
+    assert np.array_equal(read_mask_values(drawn_upright, image=image), turned)
+    assert np.array_equal(read_mask_values(sample(tmp_path, turned), image=image), turned)

@@ -20,8 +20,9 @@ from byoc_vision.inference.predictor import Classification, Predictor, Segmentat
 from byoc_vision.preprocess import Preprocess
 
 STRETCH = Preprocess(height=32, width=48)
+PER_AXIS = Preprocess(height=32, width=48, per_axis=True)
 LETTERBOX = Preprocess(height=32, width=48, resize="letterbox")
-SIZES = ((70, 91), (20, 31))  # larger and smaller than that
+SIZES = ((70, 91), (20, 31), (200, 30))  # larger, smaller, and both
 SEEN = Comparison(0.0, 1.0, "black", 1)
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")  # example.py loads TorchScript
@@ -52,9 +53,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ModelConfig]
     "config",
     [
         segmentation_card(STRETCH, threshold=0.3),
+        segmentation_card(PER_AXIS),
         segmentation_card(LETTERBOX, outputs=3),
     ],
-    ids=["threshold", "letterbox, softmax"],
+    ids=["threshold", "per axis", "letterbox, softmax"],
 )
 def test_masks(
     config: ModelConfig, exported: Callable[[ModelConfig], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -69,8 +69,29 @@ def test_the_error_names_a_missing_file(folder: Path, tmp_path: Path) -> None:
 
 def test_two_images_of_one_name_do_not_overwrite_each_other(folder: Path) -> None:
     (folder / "deeper" / "one.png").write_bytes((folder / "one.jpg").read_bytes())
+    images = find_images([folder])
     with pytest.raises(InputError, match=r"would both be written to one\.png"):
-        find_images([folder])
+        list(predict_files(predictor("segmentation"), images, folder / "out"))
+
+
+def test_images_of_one_name_in_a_tree_of_classes_are_predicted(folder: Path, tmp_path: Path) -> None:
+    (folder / "deeper" / "one.png").write_bytes((folder / "one.jpg").read_bytes())
+    list(predict_files(predictor("classification"), find_images([folder]), tmp_path / "out"))
+    lines = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+    assert [str(Path(line["file"]).relative_to(folder)) for line in lines] == [
+        "deeper/one.png",
+        "deeper/two.png",
+        "one.jpg",
+    ]
+
+
+@pytest.mark.parametrize(("name", "problem"), [("there", "is a file"), ("masks.csv", "looks like a file")])
+def test_an_output_that_is_a_file_is_an_error_that_asks_for_a_folder(
+    folder: Path, tmp_path: Path, name: str, problem: str
+) -> None:
+    (tmp_path / "there").write_text("")
+    with pytest.raises(InputError, match=f"--output .*{name} {problem}; name a folder"):
+        list(predict_files(predictor("classification"), find_images([folder]), tmp_path / name))
 
 
 def test_masks_and_overlays(folder: Path, tmp_path: Path) -> None:

@@ -21,6 +21,13 @@ def test_neighbouring_classes_have_distinct_colours() -> None:
     assert np.abs(np.diff(colours, axis=0)).max(axis=1).min() >= 64
 
 
+def test_classes_of_masks_in_colours_keep_them() -> None:
+    classes = (ClassInfo("background", 0, "#000080"), ClassInfo("car", 7, "#80ff00"), ClassInfo("tree", 9))
+    palette = mask_palette(classes)
+    assert palette[[0, 7]].tolist() == [[0, 0, 128], [128, 255, 0]]
+    assert palette[9].any()
+
+
 @pytest.mark.parametrize(
     ("names", "background"),
     [

@@ -8,9 +8,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from segmentation_models_pytorch.encoders import get_encoder
+from support.model_hub import model_hub
 from support.modes import mode, umask
 
-from byoc_vision.errors import DataError, InputError
+import byoc_vision.models.bake
+from byoc_vision.errors import DataError, InputError, ResourceError
 from byoc_vision.models.bake import bake, main
 from byoc_vision.models.build import build_model
 from byoc_vision.models.pretrained import load_pretrained
@@ -88,3 +90,30 @@ def test_the_command_prints_what_it_wrote(source: Path, tmp_path: Path, capsys: 
 def test_the_command_exits_with_the_error_s_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--to", str(tmp_path / "baked"), "nonsense"]) == InputError.exit_code
     assert "Your input: PRETRAINED=nonsense" in capsys.readouterr().err
+
+
+def test_without_names_the_build_goes_on_if_the_hub_cannot_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with model_hub(monkeypatch, tmp_path / "cache") as hub:
+        assert main(["--to", str(tmp_path / "baked")]) == 0
+        assert (
+            "No default weights in this image: PRETRAINED=resnet18: the hub gave no weights" in capsys.readouterr().out
+        )
+        assert main(["--to", str(tmp_path / "baked"), "resnet18"]) == ResourceError.exit_code
+        asked = len(hub.requests)
+        assert main(["--to", str(tmp_path / "baked"), "none"]) == 0
+        assert len(hub.requests) == asked
+    assert list((tmp_path / "baked").iterdir()) == []
+
+
+def test_without_names_a_default_set_comes_from_the_hub(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(byoc_vision.models.bake, "DEFAULT_NAMES", ("mobilenetv2_100",))
+    weights = (shared_data / "weights/mobilenetv2_100.timm.safetensors").read_bytes()
+    with model_hub(monkeypatch, tmp_path / "cache") as hub:
+        hub.files = {"timm/mobilenetv2_100.ra_in1k/model.safetensors": weights}
+        assert main(["--to", str(tmp_path / "baked")]) == 0
+    with safe_open(tmp_path / "baked/mobilenetv2_100.safetensors", framework="pt") as file:
+        assert file.metadata()["source"].startswith(f"timm/mobilenetv2_100.ra_in1k, commit {hub.commit}, SHA-256 ")

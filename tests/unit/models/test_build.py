@@ -22,7 +22,7 @@ def segmenter(architecture: str, encoder: str | None = None) -> ModelSpec:
     return ModelSpec(task="segmentation", architecture=architecture, encoder=encoder, outputs=3)
 
 
-def classifier(architecture: str, *hidden_units: int, dropout_rate: float = 0.0) -> ModelSpec:
+def classifier(architecture: str, *hidden_units: int, dropout_rate: float | None = None) -> ModelSpec:
     return ModelSpec(
         task="classification",
         architecture=architecture,
@@ -158,6 +158,21 @@ def test_dropout_is_in_the_head() -> None:
     ]
     assert [layer.p for layer in hidden if isinstance(layer, nn.Dropout)] == [0.25, 0.25]
     assert build_model(classifier("resnet18", dropout_rate=0.25)).drop_rate == 0.25
+
+
+@pytest.mark.parametrize("name", ["ghostnet_050", "rexnet_100", "efficientnet_es", "inception_v3", "dpn48b"])
+@pytest.mark.parametrize("hidden_units", [(), (8,)])
+def test_without_dropout_training_answers_the_same_twice(name: str, hidden_units: tuple[int, ...]) -> None:
+    model = build_model(classifier(name, *hidden_units, dropout_rate=0.0)).train()
+    images = torch.randn(2, 3, 96, 96)
+    assert torch.equal(model(images), model(images))
+
+
+@pytest.mark.parametrize("hidden_units", [(), (8,)])
+def test_dropout_that_is_not_set_is_the_networks_own(hidden_units: tuple[int, ...]) -> None:
+    model = build_model(classifier("ghostnet_050", *hidden_units))
+    assert (model.backbone if hidden_units else model).drop_rate == 0.2
+    assert [layer.p for layer in model.modules() if isinstance(layer, nn.Dropout)] == [0.0] * len(hidden_units)
 
 
 @pytest.mark.parametrize(

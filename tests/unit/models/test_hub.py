@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import timm
@@ -13,10 +12,12 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
 from segmentation_models_pytorch.encoders import encoders, get_encoder
+from support.model_hub import model_hub
 
 from byoc_vision.errors import ResourceError
 from byoc_vision.models.build import build_model
-from byoc_vision.models.hub import NotOnHubError, hub_weights
+from byoc_vision.models.hub import hub_weights, is_published
+from byoc_vision.models.hub_download import NotOnHubError
 from byoc_vision.models.names import canonical_spec
 from byoc_vision.models.pretrained import load_pretrained
 from byoc_vision.types import ModelSpec
@@ -35,6 +36,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Empty caches, and a hub at an address where no server listens."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
         for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
@@ -60,7 +62,7 @@ def test_timm_publishes_the_weights_of_classifiers(cache: Path) -> None:
     tensors = timm.create_model("mobilenetv3_small_050").state_dict()
     put(cache, "timm/mobilenetv3_small_050.lamb_in1k", "main", {"model.safetensors": tensors})
     weights = hub_weights(classifier("mobilenetv3_small_050"))
-    assert weights.source == "timm/mobilenetv3_small_050.lamb_in1k"
+    assert re.fullmatch(r"timm/mobilenetv3_small_050\.lamb_in1k, commit 0123456789, SHA-256 \w{64}", weights.source)
     assert weights.mean == timm.get_pretrained_cfg("mobilenetv3_small_050").mean
     assert torch.equal(weights.tensors["classifier.weight"], tensors["classifier.weight"])
 
@@ -70,7 +72,7 @@ def test_timm_publishes_the_weights_of_its_encoders(cache: Path) -> None:
     put(cache, "timm/mobilenetv3_small_050.lamb_in1k", "main", {"model.safetensors": tensors})
     spec = segmenter("unet", "tu-mobilenetv3_small_050")
     info = load_pretrained(build_model(spec), spec, channel=None, baked=None, allow_hub=True)
-    assert info.source == "hub: timm/mobilenetv3_small_050.lamb_in1k"
+    assert info.source.startswith("hub: timm/mobilenetv3_small_050.lamb_in1k, commit 0123456789, SHA-256 ")
 
 
 def test_segmentation_models_pytorch_publishes_the_weights_of_its_encoders(cache: Path) -> None:
@@ -80,7 +82,7 @@ def test_segmentation_models_pytorch_publishes_the_weights_of_its_encoders(cache
     put(cache, settings["repo_id"], settings["revision"], {"model.safetensors": tensors, "config.json": config})
     spec = segmenter("unet", "mobilenet_v2")
     info = load_pretrained(build_model(spec), spec, channel=None, baked=None, allow_hub=True)
-    assert info.source == "hub: smp-hub/mobilenet_v2.imagenet"
+    assert info.source.startswith("hub: smp-hub/mobilenet_v2.imagenet, commit 0123456789, SHA-256 ")
     assert (info.mean, info.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 
 
@@ -128,24 +130,41 @@ def test_weights_that_no_library_publishes_are_not_requested(spec: ModelSpec, te
         hub_weights(spec)
 
 
-@pytest.mark.usefixtures("cache")
-def test_an_error_names_the_repository_without_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    class WithoutIt(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound")
-            self.end_headers()
+def test_a_pickle_is_read_only_if_that_is_allowed() -> None:
+    with pytest.raises(NotOnHubError, match="torchvision publishes fcn_resnet50 as a pickle; pretrained=true reads it"):
+        hub_weights(segmenter("fcn_resnet50"), pickles=False)
 
-        def log_message(self, *arguments: object) -> None:
-            """Say nothing."""
 
-    with HTTPServer(("127.0.0.1", 0), WithoutIt) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}"
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        with pytest.raises(NotOnHubError, match="timm/resnet18"):
-            hub_weights(classifier("resnet18"))
-        server.shutdown()
+@pytest.mark.parametrize(
+    ("spec", "published"),
+    [
+        (classifier("resnet18"), True),
+        (classifier("legacy_senet154"), False),
+        (segmenter("unet"), False),
+        (segmenter("unet", "resnet18"), True),
+        (segmenter("fpn", "tu-resnet18"), True),
+        (segmenter("fcn_resnet50"), True),
+    ],
+)
+def test_whether_weights_are_published(spec: ModelSpec, published: bool) -> None:
+    assert is_published(spec) is published
+
+
+def test_real_weights_come_from_a_hub(shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = shared_data / "weights"
+    settings = encoders["mobilenet_v2"]["pretrained_settings"]["imagenet"]
+    with model_hub(monkeypatch, tmp_path) as hub:
+        hub.files = {
+            "timm/mobilenetv2_100.ra_in1k/model.safetensors": (
+                folder / "mobilenetv2_100.timm.safetensors"
+            ).read_bytes(),
+            f"{settings['repo_id']}/model.safetensors": (folder / "mobilenet_v2.torchvision.safetensors").read_bytes(),
+            f"{settings['repo_id']}/config.json": b'{"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}',
+        }
+        spec = classifier("mobilenetv2_100")
+        info = load_pretrained(build_model(spec), spec, channel=None, baked=None, allow_hub=True)
+        assert info.source.startswith(f"hub: timm/mobilenetv2_100.ra_in1k, commit {hub.commit}, SHA-256 ")
+        spec = segmenter("unet", "mobilenet_v2")
+        hub.commit = settings["revision"]
+        info = load_pretrained(build_model(spec), spec, channel=None, baked=None, allow_hub=True)
+        assert info.source.startswith(f"hub: {settings['repo_id']}, commit {settings['revision']}, SHA-256 ")

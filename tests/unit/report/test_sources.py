@@ -38,6 +38,15 @@ def test_a_folder_or_the_one_above(job: Path) -> None:
             assert found == job
 
 
+def test_a_folder_that_holds_only_the_archive(job: Path, tmp_path: Path) -> None:
+    downloaded = tmp_path / "downloaded"
+    downloaded.mkdir()
+    packed(job, downloaded / "output.tar.gz", ".")
+    for _ in range(2):
+        assert report_on([downloaded]) == downloaded / "report.html"
+    assert "Interrupted" in (downloaded / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("inside", [".", "data"])
 def test_an_archive_flat_or_nested(job: Path, tmp_path: Path, inside: str) -> None:
     archive = packed(job, tmp_path / "output.tar.gz", inside)

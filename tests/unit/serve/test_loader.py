@@ -12,7 +12,7 @@ from support.engines import FLOAT32, openvino_name
 from support.servers import save_classifier
 
 from byoc_serve.loader import INTERNAL_ERROR_EXIT_CODE, Loader, load_model, load_one_of_many
-from byoc_serve.model_service import ModelService
+from byoc_serve.model_service import ModelService, share_of_cores
 from byoc_serve.readiness import Readiness, State
 from byoc_serve.settings import Settings
 from byoc_vision.errors import DataError, RequestError
@@ -125,3 +125,22 @@ def failing(error: Exception) -> Callable[[], ModelService]:
         raise error
 
     return source
+
+
+def test_a_model_that_does_not_fit_is_explained(caplog: pytest.LogCaptureFixture) -> None:
+    def source() -> ModelService:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    readiness = Readiness()
+    loader = Loader(source, readiness)
+    loader.start()
+    assert loader.wait(SOON) is State.FAILED
+    assert readiness.exit_code == 4
+    assert "memory does not suffice for the model and batches of BATCH_SIZE images" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize(("cores", "workers", "share"), [(8, 0, 8), (8, 1, 8), (8, 4, 2), (2, 4, 1)])
+def test_the_workers_of_a_machine_divide_its_cores(cores: int, workers: int, share: int) -> None:
+    """One for each GPU: if each took all of them, decoding would hold up all the others."""
+    assert share_of_cores(cores, workers) == share

@@ -11,18 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from byoc_serve.npy import dump, view_uint8
+from byoc_serve.npy import dump, view_pixels
 
 
 @given(arrays(np.uint8, array_shapes(min_dims=0, max_dims=5, min_side=1, max_side=5)), st.booleans())
 def test_uint8_arrays_come_back(array: np.ndarray, fortran: bool) -> None:
-    np.testing.assert_array_equal(view_uint8(dump(np.asarray(array, order="F" if fortran else "C"))), array)
+    np.testing.assert_array_equal(view_pixels(dump(np.asarray(array, order="F" if fortran else "C"))), array)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_so_do_floats(dtype: type) -> None:
+    array = np.linspace(0, 1, 12, dtype=dtype).reshape(3, 4)
+    np.testing.assert_array_equal(view_pixels(dump(array)), array)
 
 
 def test_so_do_those_of_the_later_version() -> None:
     file = io.BytesIO()
     np.lib.format.write_array(file, np.eye(3, dtype=np.uint8), version=(2, 0))
-    np.testing.assert_array_equal(view_uint8(file.getvalue()), np.eye(3))
+    np.testing.assert_array_equal(view_pixels(file.getvalue()), np.eye(3))
 
 
 def test_what_is_written_numpy_reads() -> None:
@@ -30,12 +36,12 @@ def test_what_is_written_numpy_reads() -> None:
     np.testing.assert_array_equal(np.load(io.BytesIO(dump(array)), allow_pickle=False), array)
 
 
-@pytest.mark.parametrize("dtype", ["f4", "u2", "i1", "b1", "O", "U4", "M8[s]"])
+@pytest.mark.parametrize("dtype", ["f2", ">f4", "u2", "i1", "b1", "O", "U4", "M8[s]"])
 def test_other_dtypes_are_refused_by_name(dtype: str) -> None:
     file = io.BytesIO()
     np.save(file, np.zeros(4, dtype=dtype), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"dtype is .*, not uint8"):
-        view_uint8(file.getvalue())
+    with pytest.raises(ValueError, match=r"dtype is .*, not uint8 or float32 or float64"):
+        view_pixels(file.getvalue())
 
 
 def content(header: bytes, data: bytes = b"") -> bytes:
@@ -74,25 +80,25 @@ def content(header: bytes, data: bytes = b"") -> bytes:
 )
 def test_what_is_no_array_is_refused(bad: bytes) -> None:
     with pytest.raises(ValueError, match=r"header|\.npy|declares|dtype|empty"):
-        view_uint8(bad)
+        view_pixels(bad)
 
 
 @pytest.mark.parametrize("shape", ["(60000000, 0, 5, 3)", "(0,)", f"({10**18}, {10**18}, 0)", "(0, -1)"])
 def test_an_array_without_elements_is_refused_from_its_header(shape: str) -> None:
     """A list of 60 million empty images would take 6 GB."""
     with pytest.raises(ValueError, match="the array is empty"):
-        view_uint8(content(f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".encode()))
+        view_pixels(content(f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".encode()))
 
 
 def test_more_dimensions_than_numpy_has_are_refused() -> None:
     header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (" + b"1," * 200 + b"), }"
     with pytest.raises(ValueError, match="dimension"):
-        view_uint8(content(header, b"x"))
+        view_pixels(content(header, b"x"))
 
 
 def test_a_file_of_python_2_is_read() -> None:
     with pytest.warns(UserWarning, match="Python 2"):
-        array = view_uint8(content(b"{'descr': '|u1', 'fortran_order': False, 'shape': (2L, 3L), }", b"123456"))
+        array = view_pixels(content(b"{'descr': '|u1', 'fortran_order': False, 'shape': (2L, 3L), }", b"123456"))
     assert array.shape == (2, 3)
 
 
@@ -101,4 +107,4 @@ def test_a_file_of_python_2_is_read() -> None:
 def test_no_bytes_break_it(data: bytes) -> None:
     for file in (data, b"\x93NUMPY" + data, content(data)):
         with suppress(ValueError):
-            view_uint8(file)
+            view_pixels(file)

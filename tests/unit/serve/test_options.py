@@ -25,6 +25,7 @@ from byoc_serve.batcher import Batcher
 from byoc_serve.pipeline import Pipeline
 from byoc_serve.protobuf import class_record, mask_record
 from byoc_serve.request import RequestContext
+from byoc_serve.request_decoding import Undecoded
 from byoc_serve.request_options import RequestOptions
 from byoc_serve.response import CUSTOM_ATTRIBUTES
 from byoc_serve.response_encoding import Encoder
@@ -275,7 +276,7 @@ def test_an_image_of_many_tiles_leaves_room_for_other_requests(
     request.deadline = time.monotonic() + SOON
 
     def mask() -> np.ndarray:
-        (piece,) = pipeline.run([rgb], request, Encoder(ResponseFormat.PNG))
+        (piece,) = pipeline.run([Undecoded(rgb, 300, 300, 0)], request, Encoder(ResponseFormat.PNG), tolerant=False)
         assert isinstance(piece, bytes)
         return decode(piece)
 

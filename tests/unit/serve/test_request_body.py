@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 
 import pytest
@@ -60,6 +61,31 @@ def test_a_broken_connection_is_the_caller_s(error: Exception, status: int) -> N
         read_body(Failing(error), None, LIMIT)
     assert raised.value.status == status
     drain(Failing(error))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip"])
+def test_gzip_is_decoded(encoding: str) -> None:
+    sent = gzip.compress(b"x" * LIMIT)
+    assert read_body(io.BytesIO(sent), len(sent), LIMIT, encoding) == b"x" * LIMIT
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "status", "said"),
+    [
+        (gzip.compress(b"x" * (LIMIT + 1)), "gzip", 413, "over the limit of 1,000 bytes"),
+        (gzip.compress(bytes(10**8)), "gzip", 413, "over the limit"),
+        (gzip.compress(b"")[:-1] + b"!", "gzip", 400, "not gzip"),
+        (gzip.compress(b"x")[:-1], "gzip", 400, "not one whole gzip file"),
+        (gzip.compress(b"x") * 2, "gzip", 400, "not one whole gzip file"),
+        (gzip.compress(b""), "gzip", 400, "has no body"),
+        (b"not compressed", "gzip", 400, "not gzip, as its Content-Encoding says"),
+        (b"x", "br", 415, "Content-Encoding: br is not supported; send the body as it is, or gzip"),
+    ],
+)
+def test_other_encodings_and_damage_are_named(content: bytes, encoding: str, status: int, said: str) -> None:
+    with pytest.raises(RequestError, match=said) as raised:
+        read_body(io.BytesIO(content), len(content), LIMIT if len(content) < LIMIT else len(content), encoding)
+    assert raised.value.status == status
 
 
 def test_what_was_refused_is_read_to_its_end() -> None:

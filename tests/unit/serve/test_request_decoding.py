@@ -6,9 +6,13 @@ import base64
 import json
 import struct
 import zlib
+from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.images import encode, npy
 
 from byoc_serve.multipart import MAX_HEADERS, MAX_PARTS, read_files
@@ -88,7 +92,9 @@ def test_an_array_of_four_dimensions_is_several_images(image: np.ndarray) -> Non
 @pytest.mark.parametrize(
     ("array", "status", "message"),
     [
-        (np.zeros((4, 4), np.float32), 400, "dtype"),
+        (np.zeros((4, 4), np.uint16), 400, "dtype"),
+        (np.full((4, 4), -0.5, np.float32), 400, "range from -0.5 to -0.5; send 0 to 255, or 0 to 1"),
+        (np.full((4, 4), np.nan, np.float32), 400, "range from nan to nan"),
         (np.zeros(4, np.uint8), 400, "shape is [4]"),
         (np.zeros((2, 4, 4), np.uint8), 400, "shape is [2, 4, 4]"),
         (np.zeros((1, 1, 1, 1, 1), np.uint8), 400, "shape"),
@@ -100,6 +106,88 @@ def test_other_arrays_are_refused(array: np.ndarray, status: int, message: str) 
     error = refusal("application/x-npy", npy(array))
     assert error.status == status
     assert message in error.message
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_of_floats_range_to_1_or_to_255(image: np.ndarray, dtype: type) -> None:
+    for pixels in (image.astype(dtype), image.astype(dtype) / 255):
+        (rgb,), _ = read("application/x-npy", npy(pixels))
+        np.testing.assert_array_equal(rgb, image)
+
+
+@pytest.mark.parametrize("form_of", [lambda array: array, lambda array: {"image": array}])
+def test_json_of_numbers(image: np.ndarray, form_of: Callable[[object], object]) -> None:
+    for pixels in (image, image / 255, image.astype(float)):
+        for indent in (None, 1):
+            body = json.dumps(form_of(pixels.tolist()), indent=indent).encode()
+            (rgb,), several = read("application/json", body)
+            np.testing.assert_array_equal(rgb, image)
+            assert not several
+    (grey,), _ = read("application/json", json.dumps(form_of(image[..., 0].tolist())).encode())
+    np.testing.assert_array_equal(grey, np.repeat(image[..., :1], 3, axis=2))
+
+
+@pytest.mark.parametrize("key", ["instances", "inputs"])
+def test_json_of_numbers_for_several_images(image: np.ndarray, key: str) -> None:
+    both = np.stack([image, 255 - image])
+    images, several = read("application/json", json.dumps({key: both.tolist()}).encode())
+    assert several
+    np.testing.assert_array_equal(images, both)
+    images, several = read("application/json", json.dumps({key: both[..., 0].tolist()}).encode())
+    assert several
+    np.testing.assert_array_equal([rgb[..., 2] for rgb in images], both[..., 0])
+
+
+def test_json_lines_of_numbers(image: np.ndarray) -> None:
+    line = json.dumps({"image": image.tolist()}).encode()
+    images, several = read("application/jsonlines", line + b"\n" + line)
+    assert several
+    np.testing.assert_array_equal(images, [image, image])
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"[[0, 1], [2]]", "lists of numbers that differ in length"),
+        (b"[[0, 1], 2, 3]", "lists of numbers that differ in length"),
+        (b"[[0, 1 2], [3, 4]]", "values that are not numbers"),
+        (b"[[0, 1], [3, ]]", "values that are not numbers"),
+        (b"[[0, 300], [3, 4]]", "the pixels range from 0 to 300"),
+        (b"[[0.5, -2.1], [0.1, 0.4]]", "the pixels range from -2.1 to 0.5"),
+        (b"[[[[[1]]]]]", "an array of 5 dimensions"),
+        (b'{"instances": [[1, 2], [3, 4]]}', "the array's shape is [2, 2]; send a list of images"),
+        (b"[[],[]]", "values that are not numbers"),
+    ],
+)
+def test_other_json_of_numbers_is_refused(body: bytes, message: str) -> None:
+    error = refusal("application/json", body)
+    assert error.status == 400
+    assert message in error.message
+
+
+@given(st.binary(max_size=30) | st.text("[],1 .e-", max_size=40).map(str.encode))
+def test_any_json_is_an_image_or_refused(body: bytes) -> None:
+    with suppress(RequestError):
+        read("application/json", b"[[" + body + b"]]")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"])
+@pytest.mark.parametrize("content_type", ["image/jpeg", "application/x-image", "application/octet-stream", None])
+def test_base64_in_place_of_an_image(image: np.ndarray, kind: str, content_type: str | None) -> None:
+    content = encode(image, kind)
+    text = base64.b64encode(content)
+    (expected,), _ = read("image/png", content)
+    for body in (text, b"data:image/jpeg;base64," + text, b'"' + text + b'"\n', base64.encodebytes(content)):
+        (rgb,), _ = read(content_type, body)
+        np.testing.assert_array_equal(rgb, expected)
+    (rgb,), _ = read("multipart/form-data; boundary=edge", form(('; name="image"; filename="a"', text)))
+    np.testing.assert_array_equal(rgb, expected)
+
+
+def test_broken_base64_in_place_of_an_image_is_called_so(png: bytes) -> None:
+    error = refusal("image/png", base64.b64encode(png)[:-3])
+    assert error.status == 400
+    assert "is sent as base64, which cannot be decoded" in error.message
 
 
 @pytest.mark.parametrize(

@@ -359,6 +359,31 @@ class TestRatedUnreader:
             assert served.get("/") == b"HTTP/1.1 200 OK\r\n"
 
 
+class TestHandleRequest:
+    """Of a request whose app does not read its body, from a client that sends no more of it."""
+
+    def head(self, served: Running) -> bytes:
+        client = served.connect(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n" + bytes(1000))
+        with client.makefile("rb") as file:
+            return b"".join(iter(file.readline, b"\r\n"))
+
+    @staticmethod
+    def app(environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
+        getattr(environ["wsgi.input"], "close_after_response", lambda: None)()
+        return hello(environ, start)
+
+    def test_gunicorn_s_thread_waits_for_the_rest(self) -> None:
+        with running(make_worker(self.app, "handle_request")) as served:
+            assert b"Connection: keep-alive" in self.head(served)
+            until(lambda: "finish_body" in stacks())
+
+    def test_the_poller_waits_for_its_end(self) -> None:
+        with running(make_worker(self.app)) as served:
+            assert b"Connection: close" in self.head(served)
+            until(lambda: len(served.worker._lingering) == 1)
+            assert served.get("/") == b"HTTP/1.1 200 OK\r\n", "its thread is free"
+
+
 class TestSetAcceptEnabled:
     """Of a client that the kernel has connected, but not yet the worker, when SIGTERM comes."""
 
@@ -532,6 +557,11 @@ class TestLoadWsgi:
         with running(worker) as served:
             served.thread.join(SOON)
         assert worker.exit_status == Arbiter.APP_LOAD_ERROR
+
+
+def stacks() -> str:
+    """Where all threads are."""
+    return "".join(line for frame in sys._current_frames().values() for line in traceback.format_stack(frame))
 
 
 def stack_of(thread: Thread) -> str:

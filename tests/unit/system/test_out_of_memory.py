@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from byoc_serve.errors import is_fatal
 from byoc_vision.errors import DataError
 from byoc_vision.system.memory import is_out_of_memory
+from byoc_vision.training.oom import explain
 
 TOO_MUCH = 2**50  # bytes; no machine has them
 
@@ -45,3 +47,40 @@ def test_errors_of_a_gpu_and_of_the_system_are_recognised() -> None:
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), OSError(errno.ENOENT, "x"), KeyError("memory")])
 def test_other_errors_are_not(error: Exception) -> None:
     assert not is_out_of_memory(error)
+
+
+# As PyTorch, cuDNN, cuBLAS and NCCL spell it.
+SPELLINGS = [
+    "GET was unable to find an engine to execute this computation",
+    "FIND was unable to find an engine to execute this computation",
+    "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+    "NCCL Error 1: unhandled cuda error\nncclUnhandledCudaError: Call failed.\nCuda failure 2 'out of memory'",
+    "Caught OutOfMemoryError in pin memory thread for device 0.\nOriginal Traceback",
+    "Pin memory thread exited unexpectedly",
+]
+
+
+@pytest.mark.parametrize("said", SPELLINGS)
+def test_each_spelling_of_a_gpu_without_memory_is_recognised_in_training_and_serving(said: str) -> None:
+    error = RuntimeError(said)
+    assert is_out_of_memory(error)
+    assert not is_fatal(error)
+    explained = explain(error, batch_size=16)
+    assert explained is not None
+    assert "the GPU's memory does not suffice for batch_size=16; take batch_size=8" in str(explained)
+
+
+@pytest.mark.parametrize("said", ["no kernel image is available for execution on the device", "invalid device ordinal"])
+def test_other_errors_of_a_gpu_are_not(said: str) -> None:
+    assert not is_out_of_memory(RuntimeError(f"CUDA error: {said}"))
+    assert explain(RuntimeError(f"CUDA error: {said}"), 16) is None
+
+
+def test_shared_memory_that_nccl_lacks_is_named() -> None:
+    said = (
+        "NCCL error in: x, unhandled system error\nError while creating shared memory segment /dev/shm/nccl-a (size 3)"
+    )
+    assert "--shm-size" in str(explain(RuntimeError(said), 16))

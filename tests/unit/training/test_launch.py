@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from byoc_vision.errors import ResourceError
 from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.error_files import report_failure
-from byoc_vision.training.launch import launch, launch_environment, wait_for_hosts
+from byoc_vision.training.launch import explain_signal, launch, launch_environment
 
 
 def test_hosts_that_do_not_appear_stand_in_the_failure_file(tmp_path: Path) -> None:
@@ -40,12 +41,6 @@ def test_what_the_user_set_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert launch_environment(job_of("a", "b", interface="eth0"))["NCCL_SOCKET_IFNAME"] == "mine"
 
 
-def test_hosts_that_do_not_appear_are_named() -> None:
-    wait_for_hosts(["localhost"])
-    with pytest.raises(ResourceError, match=r"did not appear within 0 s: no-such-host\.invalid"):
-        wait_for_hosts(["localhost", "no-such-host.invalid"], within_s=0)
-
-
 def test_processes_divide_the_cores_that_they_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container with a share of the machine's cores."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -53,3 +48,22 @@ def test_processes_divide_the_cores_that_they_may_use(monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     assert int(launch_environment(job_of("a"))["OMP_NUM_THREADS"]) <= 3
+
+
+@pytest.mark.parametrize(
+    ("signum", "cause", "remedy"),
+    [
+        (signal.SIGKILL, "for lack of memory", "a smaller batch_size"),
+        (signal.SIGABRT, "NCCL aborts when another process does not answer", "NCCL_DEBUG=INFO"),
+        (signal.SIGBUS, "shared memory is full", "--shm-size"),
+        (signal.SIGSEGV, "crashed in a library", "precision=float32"),
+    ],
+)
+def test_a_process_that_a_signal_ended_is_explained_by_the_signal(
+    signum: signal.Signals, cause: str, remedy: str
+) -> None:
+    error = explain_signal(signum)
+    assert signum.name in str(error)
+    assert cause in str(error)
+    assert remedy in str(error)
+    assert error.exit_code == 4

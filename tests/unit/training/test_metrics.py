@@ -13,7 +13,7 @@ from support.sharded_metrics import IMAGES, MASKS, measure, measure_together, te
 
 from byoc_vision.inference.predictor import Classification, Segmentation
 from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics, SegmentationMetrics
-from byoc_vision.training.predictions.scoring import ScoredPrediction, score
+from byoc_vision.training.scoring import ScoredPrediction, score
 from byoc_vision.types import ClassInfo
 
 IGNORED = 255

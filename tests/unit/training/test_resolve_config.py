@@ -6,8 +6,9 @@ import pytest
 
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError
+from byoc_vision.hyperparameters import parse
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.training.resolve_config import model_config_of
+from byoc_vision.training.resolve_config import model_config_of, preprocess
 from byoc_vision.types import ClassInfo, ModelSpec
 
 SPEC = ModelSpec(task="segmentation", architecture="unet", outputs=1)
@@ -21,3 +22,7 @@ def test_a_model_that_no_server_loads_is_not_trained() -> None:
     with pytest.raises(InputError, match=r"preprocess\.height is 100000000; .*change image_size"):
         model_config_of(masks(0, 255), SPEC, Preprocess(height=10**8, width=64))
     assert model_config_of(masks(0, 255), SPEC, Preprocess(height=64, width=64)).activation == "sigmoid"
+
+
+def test_what_is_trained_resizes_each_side_by_its_own_interpolation() -> None:
+    assert preprocess(parse({}), SPEC, None).per_axis

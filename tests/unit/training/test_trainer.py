@@ -19,6 +19,7 @@ from byoc_vision.report.record import Record
 from byoc_vision.training.callbacks.base import Callback
 from byoc_vision.training.callbacks.health.facts import Silence
 from byoc_vision.training.data_fingerprint import DataFingerprint
+from byoc_vision.training.initial_weights import FirstWeights
 from byoc_vision.training.predictions.collector import SplitPredictions
 from byoc_vision.training.signals import StopRequestedError, StopSignals
 from byoc_vision.training.trainer import Trainer
@@ -49,7 +50,7 @@ class Events(Callback):
     def gradients_computed(self) -> None:
         self.seen.append("gradients_computed")
 
-    def gradients_ready(self, scale: float) -> None:
+    def gradients_ready(self) -> None:
         self.seen.append("gradients_ready")
 
     def step_end(self) -> None:
@@ -248,7 +249,7 @@ def test_the_weights_of_a_checkpoint_are_trained_from_epoch_1(tmp_path: Path) ->
 def test_an_end_without_training_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     fake_trainer(tmp_path, [1, 2]).train()
     again = fake_trainer(tmp_path, [2], epochs="2")
-    again.first_weights = "random weights"
+    again.first_weights = FirstWeights(text="random weights")
     caplog.set_level("INFO")
     again.train()
     warned = [entry.getMessage() for entry in caplog.records if entry.levelname == "WARNING"]

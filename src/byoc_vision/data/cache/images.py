@@ -16,7 +16,7 @@ from PIL import __version__ as pillow_version
 
 from byoc_vision.data.cache.store import RecordStore
 from byoc_vision.data.preprocessed import DecodedImages, PreprocessedImage, PreprocessedImages
-from byoc_vision.data.samples import ByteRange, ImageSource, Sample
+from byoc_vision.data.samples import ByteRange, DrawnMask, MaskSource, Sample, file_of
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.types import ClassInfo
 
@@ -117,24 +117,30 @@ def unpack(content: np.ndarray, source: DecodedImages, index: int) -> Preprocess
 
 
 def fingerprint(sample: Sample) -> int:
-    """64 bits that change with the sample's files: their paths, sizes and times, and the map of mask values."""
+    """64 bits that change with the sample's files: their paths, sizes and times, and what its mask's values mean."""
     state = (
         _file_state(sample.image),
         sample.mask and _file_state(sample.mask),
         sample.mask_map and sample.mask_map.values,
+        sample.mask_orientation,
         *(_file_state(mask) for mask in sample.further_masks),
     )
     return int.from_bytes(hashlib.blake2b(repr(state).encode(), digest_size=8).digest(), "little")
 
 
-def _file_state(file: ImageSource) -> tuple[object, ...]:
-    path = file.path if isinstance(file, ByteRange) else file
-    part = (file.offset, file.size, file.gaps) if isinstance(file, ByteRange) else ()
+def _file_state(file: MaskSource) -> tuple[object, ...]:
+    path, part = file_of(file), _part(file)
     try:
         status = os.stat(path)
     except OSError:
         return (str(path), *part)  # the error is reported when the file is read
     return (str(path), *part, status.st_size, status.st_mtime_ns)
+
+
+def _part(file: MaskSource) -> tuple[object, ...]:
+    if isinstance(file, ByteRange):
+        return file.offset, file.size, file.gaps
+    return (file,) if isinstance(file, DrawnMask) else ()
 
 
 def cache_key(
@@ -147,7 +153,7 @@ def cache_key(
     settings = {
         "format": FORMAT_VERSION,
         "decoders": [cv2.__version__, pillow_version],
-        "rule": preprocess.model_dump(include={"height", "width", "resize", "short_side"}),
+        "rule": preprocess.model_dump(include={"height", "width", "resize", "short_side", "per_axis"}),
         "values": [entry.value for entry in classes],
         "mask_values": sorted(mask_values),  # stored masks were checked for these values
         "splits": [len(samples) for samples in splits],
@@ -159,7 +165,7 @@ def cache_key(
     return digest.hexdigest()
 
 
-def _title(file: ImageSource) -> str:
+def _title(file: MaskSource) -> str:
     return f"{file.path}:{file.offset}" if isinstance(file, ByteRange) else str(file)
 
 

@@ -15,7 +15,7 @@ from byoc_vision.data.formats.camvid import CamVid
 from byoc_vision.data.formats.carvana import Carvana
 from byoc_vision.data.formats.channels import find_extras, find_splits, is_label_map, single_split, splits_within
 from byoc_vision.data.formats.class_folders import ClassFolders
-from byoc_vision.data.formats.csv_table import CsvLabels, CsvMasks
+from byoc_vision.data.formats.csv_table import CsvLabels, CsvMasks, UnclearCsv
 from byoc_vision.data.formats.image_mask_pairs import ImagesWithMasks
 from byoc_vision.data.formats.instance_masks import InstanceMasks
 from byoc_vision.data.formats.lst import Lst
@@ -29,7 +29,7 @@ from byoc_vision.data.formats.scan import Folder, scan
 from byoc_vision.data.formats.semantic_segmentation import SemanticSegmentation
 from byoc_vision.data.formats.splitting import hold_out
 from byoc_vision.data.formats.voc import Voc
-from byoc_vision.data.samples import DataOptions, Dataset, Sample
+from byoc_vision.data.samples import DataOptions, Dataset, MaskOrientation, Sample
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.types import ClassInfo, Task
 
@@ -55,6 +55,7 @@ FORMATS: tuple[DataFormat, ...] = (
     Voc(),
     InstanceMasks(),
     ImagesWithMasks(),
+    UnclearCsv(),
     ClassFolders(),
     SemanticSegmentation(needs_label_map=False),  # only by name: other formats match the same data
 )
@@ -75,11 +76,14 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
         InputError: a channel is missing, or the task does not fit the data.
         DataError: names everything that is wrong.
     """
-    inputs = Inputs(find_splits(channels), find_extras(channels))
+    inputs = Inputs(find_splits(channels), find_extras(channels), options)
     data_format = _choose_format(inputs, options)
+    _check_choices(data_format, options)
     found = data_format.read(inputs, options)
     if options.multi_label and data_format.task == "classification":
         found = _as_multi_label(found)
+    if options.mask_orientation != "auto":
+        found = _with_orientation(found, options.mask_orientation)
     if unread := [name for name in inputs.extras if not _reads_extra(data_format, inputs, name)]:
         logger.warning("channels are not read, as the data are %s: %s", data_format.title, ", ".join(unread))
     _warn_of_similar_names(found.classes)
@@ -101,6 +105,16 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
     return Dataset(data_format.task, found.classes, train, validation, test, found.ignore_value, found.multi_label)
 
 
+def _check_choices(data_format: DataFormat, options: DataOptions) -> None:
+    """Raises InputError for a choice that does not belong to the data format."""
+    for name, formats in (("label_column", ("csv",)), ("image_column", ("csv",)), ("label_attribute", ("manifest",))):
+        value = getattr(options, name)
+        if value is not None and data_format.name not in formats:
+            raise InputError(
+                f"{name}={value} is for data_layout={formats[0]}, but the data are {data_format.title}; leave it out"
+            )
+
+
 def _reads_extra(data_format: DataFormat, inputs: Inputs, channel: str) -> bool:
     """Whether the data format reads a channel of lists, such as `train_lst`, or of label maps."""
     if is_label_map(channel):
@@ -113,7 +127,7 @@ def _warn_of_similar_names(classes: Sequence[ClassInfo]) -> None:
     """Two classes such as `Cat` and `cat` are usually one, written by two people."""
     alike: dict[str, list[str]] = {}
     for entry in classes:
-        plain = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", entry.name)).strip().casefold()
+        plain = re.sub(r"(?!^)[\s_-]+", " ", unicodedata.normalize("NFKC", entry.name)).strip().casefold()
         alike.setdefault(plain, []).append(entry.name)
     for names in alike.values():
         if len(names) > 1:
@@ -134,6 +148,14 @@ def _as_multi_label(found: ParsedDataset) -> ParsedDataset:
     return replace(found, samples=samples, multi_label=True)
 
 
+def _with_orientation(found: ParsedDataset, orientation: MaskOrientation) -> ParsedDataset:
+    samples = {
+        split: tuple(replace(sample, mask_orientation=orientation) for sample in of)
+        for split, of in found.samples.items()
+    }
+    return replace(found, samples=samples)
+
+
 def read_folder(
     folder: Path, task: Task, classes: Sequence[ClassInfo], options: DataOptions | None = None
 ) -> tuple[Sample, ...]:
@@ -148,12 +170,13 @@ def read_folder(
     split = next((splits[name] for name in ("test", "validation", "train") if name in splits), None)
     if split is None:
         split = single_split(listed)
-    inputs = Inputs({split.name: split})
+    options = replace(options or DataOptions(), task=task)
+    inputs = Inputs({split.name: split}, options=options)
     data_format = next((one for one in FORMATS if one.task == task and one.matches(inputs)), None)
     if data_format is None:
         expected = "\n".join(one.example for one in FORMATS if one.task == task)
         raise InputError(f"{folder} holds no data for {task}; expected in it, without the first folder:\n{expected}")
-    samples = data_format.read(inputs, options or DataOptions(), classes).samples
+    samples = _with_orientation(data_format.read(inputs, options, classes), options.mask_orientation).samples
     return next(samples[name] for name in (split.name, "test", "validation", "train") if name in samples)
 
 

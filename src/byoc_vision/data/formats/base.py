@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from byoc_vision.data.formats.channels import Split
 from byoc_vision.data.formats.scan import Folder
@@ -20,10 +20,14 @@ class Inputs:
 
     splits: the folders of images (and separate folders of masks), by split, training first.
     extras: channels that describe the data: `train_lst`, `validation_lst`, `label_map`, …
+    options: what the user says, for formats that it helps to match.
+    memo: what a format has read of the lists, so that it reads them once.
     """
 
     splits: Mapping[str, Split]
     extras: Mapping[str, Folder] = field(default_factory=dict)
+    options: DataOptions = field(default_factory=DataOptions)
+    memo: dict[str, Any] = field(default_factory=dict)
 
     @property
     def first(self) -> Split:

@@ -7,10 +7,11 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from byoc_vision.data.decoding import IMAGE_SUFFIXES
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
+from byoc_vision.data.formats.csv_columns import SEVERAL, Columns, find_columns, missing_column
 from byoc_vision.data.formats.image_mask_pairs import has_inner_masks
 from byoc_vision.data.formats.label_parsing import Entry, Labels, labelled_dataset, multi_hot
 from byoc_vision.data.formats.lists import (
@@ -25,44 +26,15 @@ from byoc_vision.data.formats.lists import (
     split_of,
 )
 from byoc_vision.data.samples import DataOptions
-from byoc_vision.errors import DataError
+from byoc_vision.errors import DataError, InputError, list_problems
 from byoc_vision.types import ClassInfo, Task
 
 _ENDINGS = (".csv", ".tsv")
 _DELIMITERS = ",;\t|"
 
-# The names of columns, in the order of trial, in lower case and with underscores.
-_IMAGE = (
-    "image", "image_path", "img_path", "img", "picture", "path", "file", "filename", "file_name", "filepath",
-    "filepaths", "file_path", "image_file", "image_filename", "image_name", "image_id", "img_id", "id_code", "id",
-)  # fmt: skip
-_MASK = ("mask", "masks", "mask_path", "mask_file", "mask_filename", "annotation", "annotation_path", "label_path")
-_LABEL = (
-    "label", "class", "category", "breed", "target", "species", "diagnosis", "class_name", "category_name",
-    "label_name", "class_id", "category_id", "labels", "tags", "classes",
-)  # fmt: skip
-_SEVERAL = ("labels", "tags", "classes")
 _MISSING = ("nan", "<na>", "n/a", "#n/a", "null")  # as tables are exported; `none` and `NA` can be classes
-_SPLIT = ("split", "data_set", "dataset", "set", "subset")
-_GROUP = ("group", "group_id", "patient", "patient_id")
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The meaning of the columns, by index.
-
-    names: of all columns. label: the column of names or numbers; flags: without such a column, one column of 0 and 1
-    for each class. first: the index of the first row after the header.
-    """
-
-    names: tuple[str, ...]
-    image: int
-    label: int | None = None
-    flags: tuple[int, ...] = ()
-    mask: int | None = None
-    split: int | None = None
-    group: int | None = None
-    first: int = 1
+_PARTITIONS = {"0": "train", "1": "validation", "2": "test"}  # as CelebA numbers them
+_SAMPLED = 201  # rows, with the header
 
 
 @dataclass(frozen=True)
@@ -78,10 +50,10 @@ class _Row:
 class CsvLabels:
     """Classification: a column of images and one of labels, or a column of 0 and 1 for each class.
 
-    An image is given by its path below the channel, or by its name, with or without the ending. Columns are identified
-    by their names; a table of two columns needs no header. A label is a name, even if it is a number. Several labels
-    in a cell are separated by `|`, or by blanks in a column `labels` or `tags` (if there are fewer different words than
-    cells, or if multi_label is set; otherwise blanks are part of names).
+    An image is given by its path below the channel, or by its name, with or without the ending. `find_columns` tells
+    which column is which; a table of two columns needs no header. A label is a name, even if it is a number. Several
+    labels in a cell are separated by `|`, or by blanks in a column `labels` or `tags` (if there are fewer different
+    words than cells, or if multi_label is set; otherwise blanks are part of names).
     A column `split` or the file's name (`train.csv`) gives the split of an image, a column `group` the images that must
     not be divided between splits.
     """
@@ -99,24 +71,26 @@ class CsvLabels:
         if inputs.first.masks is not None or has_inner_masks(inputs.first.images):
             return False
         return any(
-            columns.mask is None and (columns.label is not None or not _has_class_folders(inputs))
-            for _, columns in _lists(inputs)
+            columns.has_targets and columns.mask is None and (columns.chosen or not _has_class_folders(inputs))
+            for _, columns in _tables(inputs)
         )
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
-        lists = [(file, columns) for file, columns in _lists(inputs) if columns.mask is None]
-        check_lists([file for file, _ in lists], inputs)
+        lists = _with_labels(inputs)
+        check_lists(list({file.split: file for file, _ in lists}.values()), inputs)
+        partitions = _partitions(inputs)
         entries: dict[str, list[Entry]] = {split: [] for split in ("train", "validation", "test")}
         names: dict[int, str] = {}
         for file, columns in lists:
             problems: list[str] = []
             rows = list(_rows(file.path, columns, problems))
             separator = _separator(rows, columns, options)
+            flag_values = _flag_values(rows, columns)
             for row in rows:
                 try:
                     image = _image(file, row, columns)
-                    labels = _labels(row, columns, separator)
-                    split = _split(row, columns) or file.split_of(image)
+                    labels = _labels(row, columns, separator, flag_values)
+                    split = _split(row, columns) or partitions.get(image) or file.split_of(image)
                 except ValueError as error:
                     problems.append(f"{row.place}: {error}")
                     continue
@@ -124,6 +98,19 @@ class CsvLabels:
             report_problems(f"rows of {file.path} that cannot be used:", problems, options)
             names |= {index: columns.names[column] for index, column in enumerate(columns.flags)}
         return labelled_dataset(_one_hot(by_split(entries, inputs), options), options, classes, names)
+
+
+class UnclearCsv(CsvLabels):
+    """Tables whose columns do not say which one holds the labels: an error that lists them."""
+
+    def matches(self, inputs: Inputs) -> bool:
+        if inputs.first.masks is not None or _has_class_folders(inputs):
+            return False
+        return any(columns.unclear for _, columns in _tables(inputs))
+
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
+        file, columns = next((file, columns) for file, columns in _tables(inputs) if columns.unclear)
+        raise InputError(f"{file.path}: {columns.unclear}")
 
 
 class CsvMasks:
@@ -135,10 +122,10 @@ class CsvMasks:
     example = "train/pairs.csv                   image,mask\ntrain/a/1.jpg, b/1.png, …         a/1.jpg,b/1.png"
 
     def matches(self, inputs: Inputs) -> bool:
-        return any(columns.mask is not None for _, columns in _lists(inputs))
+        return any(columns.mask is not None for _, columns in _tables(inputs))
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
-        lists = [(file, columns) for file, columns in _lists(inputs) if columns.mask is not None]
+        lists = [(file, columns) for file, columns in _tables(inputs) if columns.mask is not None]
         check_lists([file for file, _ in lists], inputs)
         entries: dict[str, list[MaskEntry]] = {split: [] for split in ("train", "validation", "test")}
         for file, columns in lists:
@@ -158,42 +145,70 @@ class CsvMasks:
         return masked_dataset(by_split(entries, inputs), options)
 
 
-def _is_image(text: str) -> bool:
-    return Path(text.strip()).suffix.lower() in IMAGE_SUFFIXES
+_Table = tuple[ListFile, Columns]
 
 
-def find_columns(first: Sequence[str]) -> Columns | None:
-    """The meaning of a table's columns, by its first row; None if it does not list images with their targets."""
-    if len(first) == 2 and _is_image(first[0]):
-        if _is_image(first[1]):
-            return Columns(("image", "mask"), 0, mask=1, first=0)
-        return Columns(("image", "label"), 0, label=1, first=0)
-    plain = [re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") for name in first]
-
-    def column(names: Sequence[str]) -> int | None:
-        return next((plain.index(name) for name in names if name in plain), None)
-
-    image, mask, label, split, group = map(column, (_IMAGE, _MASK, _LABEL, _SPLIT, _GROUP))
-    if image is None:
-        return None
-    others = tuple(index for index in range(len(first)) if index not in (image, mask, split, group))
-    if mask is None and label is None and len(others) == 1:
-        label = others[0]
-    flags = others if mask is None and label is None else ()
-    if mask is None and label is None and not flags:
-        return None
-    return Columns(tuple(name.strip() for name in first), image, label, flags, mask, split, group)
+def _tables(inputs: Inputs) -> list[_Table]:
+    """All tables that list images, with the meaning of their columns. Raises InputError for a column that none has."""
+    if "tables" not in inputs.memo:
+        found, headers = [], []
+        for file in find_lists(inputs, _ENDINGS, channel="csv"):
+            first = [row.cells for row in islice(_table(file.path), _SAMPLED)]
+            headers += [[name.strip() for name in row] for row in first[:1]]
+            columns = find_columns(first, file.images, inputs.options) if first else None
+            if columns is not None:
+                found.append((file, columns))
+        _check_chosen(headers, found, inputs)
+        inputs.memo["tables"] = found
+    tables: list[_Table] = inputs.memo["tables"]
+    return tables
 
 
-def _lists(inputs: Inputs) -> list[tuple[ListFile, Columns]]:
-    """The tables that list images with their targets."""
-    found = []
-    for file in find_lists(inputs, _ENDINGS, channel="csv"):
-        first = next(_table(file.path), None)
-        columns = find_columns(first.cells) if first else None
-        if columns is not None:
-            found.append((file, columns))
-    return found
+def _check_chosen(headers: Sequence[Sequence[str]], found: Sequence[_Table], inputs: Inputs) -> None:
+    options = inputs.options
+    if headers and not found and options.image_column is not None:
+        raise missing_column("image_column", options.image_column, headers)
+    if headers and not any(columns.has_targets for _, columns in found) and options.label_column is not None:
+        raise missing_column("label_column", options.label_column, headers)
+
+
+def _with_labels(inputs: Inputs) -> list[_Table]:
+    """The tables of images with labels: those whose columns say so by name, otherwise all. Raises InputError."""
+    tables = [one for one in _tables(inputs) if one[1].has_targets and one[1].mask is None]
+    tables = [one for one in tables if one[1].chosen] or tables
+    of_split: dict[str | None, _Table] = {}
+    for file, columns in tables:
+        other, known = of_split.setdefault(file.split, (file, columns))
+        if known.names != columns.names:
+            raise InputError(
+                f"{other.path} and {file.path} both list labels of {file.split or 'all'} images: "
+                f"{_label_names(known)} and {_label_names(columns)}; choose with label_column, or keep one of them"
+            )
+    return tables
+
+
+def _label_names(columns: Columns) -> str:
+    names = [columns.names[index] for index in columns.flags or (columns.label or 0,)]
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _partitions(inputs: Inputs) -> dict[Path, str]:
+    """The split of each image in tables that hold only these. Raises DataError."""
+    splits: dict[Path, str] = {}
+    for file, columns in _tables(inputs):
+        if columns.split is None or columns.has_targets or columns.unclear:
+            continue
+        problems: list[str] = []
+        for row in _rows(file.path, columns, problems):
+            image = file.images.find(row.cell(columns.image) or "")
+            try:
+                if isinstance(image, Path) and (split := _split(row, columns)) is not None:
+                    splits[image] = split
+            except ValueError as error:
+                problems.append(f"{row.place}: {error}")
+        if problems:
+            raise DataError(list_problems(f"rows of {file.path} that cannot be used:", problems))
+    return splits
 
 
 def _has_class_folders(inputs: Inputs) -> bool:
@@ -235,7 +250,7 @@ def _split(row: _Row, columns: Columns) -> str | None:
     text = row.cell(columns.split)
     if text is None:
         return None
-    split = split_of(text)
+    split = split_of(text) or _PARTITIONS.get(text)
     if split is None:
         raise ValueError(
             f"{text!r} in the column {columns.names[columns.split or 0]!r} is not train, validation or test"
@@ -252,16 +267,24 @@ def _separator(rows: Sequence[_Row], columns: Columns, options: DataOptions) -> 
         return "|"
     if not any(re.search(r"\s", cell) for cell in cells):
         return None
-    if columns.names[columns.label].lower() not in _SEVERAL:
+    if columns.names[columns.label].lower() not in SEVERAL:
         return None
     words = {word for cell in cells for word in cell.split()}
     return "" if options.multi_label or len(words) < len(cells) else None
 
 
-def _labels(row: _Row, columns: Columns, separator: str | None) -> Labels:
+def _flag_values(rows: Sequence[_Row], columns: Columns) -> Mapping[str, str]:
+    """What values in columns of flags mean, beside 0 and 1: words; -1 is 0 in a table that has no 0."""
+    cells = {row.cells[column].strip() for row in rows for column in columns.flags}
+    low = {} if any(cell in ("0", "0.0") for cell in cells) else {"-1": "0", "-1.0": "0"}
+    return {"true": "1", "false": "0", **low}
+
+
+def _labels(row: _Row, columns: Columns, separator: str | None, flag_values: Mapping[str, str]) -> Labels:
     if columns.flags:
+        cells = [row.cells[column].strip() for column in columns.flags]
         try:
-            return multi_hot([row.cells[column].strip() for column in columns.flags])
+            return multi_hot([flag_values.get(cell.lower(), cell) for cell in cells])
         except ValueError as error:
             raise ValueError(f"the label {error}") from error
     text = row.cell(columns.label)

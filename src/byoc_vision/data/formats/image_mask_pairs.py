@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from byoc_vision.data.decoding import IMAGE_SUFFIXES
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, Split
+from byoc_vision.data.formats.colour_tables import with_colours
 from byoc_vision.data.formats.mask_evidence import find_pair
 from byoc_vision.data.formats.prepared import with_class_names
 from byoc_vision.data.formats.scan import Folder
@@ -20,7 +21,7 @@ from byoc_vision.types import ClassInfo, Task
 
 logger = logging.getLogger(__name__)
 
-IMAGE_FOLDER_NAMES = ("images", "image", "imgs", "img", "jpegimages")
+IMAGE_FOLDER_NAMES = ("images", "image", "imgs", "img", "jpegimages", "img_dir")
 MASK_SUFFIX = "_mask"  # Carvana's
 _SHOWN = 8
 
@@ -49,7 +50,8 @@ class ImagesWithMasks:
         folders = {name: _folders_by_name_or_content(split) for name, split in splits.items()}
         warn_about_unread([folder for both in folders.values() for folder in both])
         samples = {name: tuple(pair(*both, skip=skips(options))) for name, both in folders.items()}
-        return with_class_names(ParsedDataset(samples), inputs, options)
+        found = with_class_names(ParsedDataset(samples), inputs, options)
+        return with_colours(found, inputs, options, classes, [masks for _, masks in folders.values()])
 
 
 def skips(options: DataOptions) -> bool:

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.scan import Folder
-from byoc_vision.data.samples import DataOptions, ImageSource, Sample
+from byoc_vision.data.samples import DataOptions, ImageSource, MaskMap, Sample
 from byoc_vision.errors import DataError, list_problems
 from byoc_vision.types import ClassInfo
 
@@ -254,12 +254,13 @@ _USUAL_IGNORE_VALUE = 255
 
 @dataclass(frozen=True)
 class MaskEntry:
-    """An image and its mask. where: their place in messages, such as a file and a line."""
+    """An image and its mask. where: their place in messages. mask_map: what the mask's values mean."""
 
     where: str
     image: ImageSource
     mask: ImageSource
     group: str | None = None
+    mask_map: MaskMap | None = None
 
 
 def masked_dataset(
@@ -271,7 +272,7 @@ def masked_dataset(
     """
     check_repeated(list(chain(*entries.values())))
     samples = {
-        split: tuple(Sample(entry.image, entry.mask, group=entry.group) for entry in of)
+        split: tuple(Sample(entry.image, entry.mask, group=entry.group, mask_map=entry.mask_map) for entry in of)
         for split, of in entries.items()
     }
     ignored = options.ignore_index

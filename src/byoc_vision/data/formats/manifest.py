@@ -7,7 +7,9 @@ the SageMaker developer guide.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
@@ -23,14 +25,16 @@ from byoc_vision.data.formats.lists import (
     read_lines,
     report_problems,
 )
-from byoc_vision.data.samples import DataOptions
+from byoc_vision.data.samples import DataOptions, MaskMap
+from byoc_vision.errors import InputError
 from byoc_vision.types import ClassInfo, Task
 
 _ENDINGS = (".manifest", ".jsonl", ".json-lines", ".jsonlines")
 _IMAGE = "source-ref"
 _METADATA = "-metadata"
 _REFERENCE = "-ref"
-# In the order of trial; otherwise the first attribute with metadata, or the only other attribute.
+_IGNORED = 255  # in masks
+_SAMPLED = 100  # lines: Ground Truth leaves the label out where it failed
 _LABELS = ("class", "label", "labels", "multi-label")
 
 
@@ -63,10 +67,10 @@ class ManifestLabels:
     )
 
     def matches(self, inputs: Inputs) -> bool:
-        content = _first_object(inputs)
-        return content is not None and _mask_attribute(content) is None
+        return _task(inputs) == self.task
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
+        attribute = _label_attribute(inputs, options)
         entries: dict[str, list[Entry]] = {split: [] for split in ("train", "validation", "test")}
         names: dict[int, str] = {}
         for file in _lists(inputs):
@@ -76,7 +80,7 @@ class ManifestLabels:
                 try:
                     if isinstance(image, str):
                         raise ValueError(image)
-                    labels = _labels(item.content, names)
+                    labels = _labels(item.content, attribute, names)
                 except ValueError as error:
                     problems.append(f"{item.line.place}: {error}")
                     continue
@@ -91,7 +95,8 @@ class ManifestLabels:
 class ManifestMasks:
     """Segmentation: `source-ref` and an attribute that ends with `-ref` and points to a PNG mask.
 
-    If `internal-color-map` in its metadata names the values of the masks, these are the classes.
+    If `internal-color-map` in its metadata names the values of the masks, these are the classes. Each line has a map of
+    its own: workers' tools number the classes differently.
     """
 
     name = "manifest"
@@ -103,25 +108,26 @@ class ManifestMasks:
     )
 
     def matches(self, inputs: Inputs) -> bool:
-        content = _first_object(inputs)
-        return content is not None and _mask_attribute(content) is not None
+        return _task(inputs) == self.task
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
+        attribute = _mask_attribute(inputs, options)
         entries: dict[str, list[MaskEntry]] = {split: [] for split in ("train", "validation", "test")}
-        names: dict[int, str] = {}
+        maps: dict[str, dict[int, str]] = {}
         for file in _lists(inputs):
             problems: list[str] = []
             for item in _items(file, problems):
-                attribute = _mask_attribute(item.content)
                 image = file.images.find(item.image)
-                mask = file.masks.find(str(item.content[attribute])) if attribute else _no_mask()
+                mask = file.masks.find(str(item.content[attribute])) if attribute in item.content else _no_mask()
                 if isinstance(image, str) or isinstance(mask, str):
                     problems.append(f"{item.line.place}: {image if isinstance(image, str) else mask}")
                     continue
-                names |= _colour_names(item.content, attribute or "")
+                maps[item.line.place] = _colour_names(item.content, attribute)
                 entries[file.split_of(image)].append(MaskEntry(item.line.place, image, mask))
             report_problems(f"lines of {file.path} that cannot be used:", problems, options)
-        return masked_dataset(by_split(entries, inputs), options, names)
+        values = _values(maps.values(), classes)
+        mapped = {split: [_with_map(entry, maps[entry.where], values) for entry in of] for split, of in entries.items()}
+        return masked_dataset(by_split(mapped, inputs), options, {value: name for name, value in values.items()})
 
 
 def _lists(inputs: Inputs) -> list[ListFile]:
@@ -130,13 +136,77 @@ def _lists(inputs: Inputs) -> list[ListFile]:
     return lists
 
 
-def _first_object(inputs: Inputs) -> dict[str, Any] | None:
-    """The object in the first line of the first manifest; empty if it is not valid; None without a manifest."""
-    file = next(iter(find_lists(inputs, _ENDINGS, channel="manifest")), None)
-    if file is None:
+def _attributes(inputs: Inputs) -> dict[str, bool] | None:
+    """The attributes of the first lines, without the image, and whether they have metadata; None without a manifest."""
+    if "attributes" not in inputs.memo:
+        files = find_lists(inputs, _ENDINGS, channel="manifest")[:1]
+        lines = (line for file in files for line in islice(read_lines(file.path), _SAMPLED))
+        found: dict[str, bool] = {}
+        for content in filter(None, map(_object, lines)):
+            for name in content:
+                if name != _IMAGE and not name.endswith(_METADATA):
+                    found[name] = found.get(name, False) or f"{name}{_METADATA}" in content
+        inputs.memo["attributes"] = found if files else None
+    attributes: dict[str, bool] | None = inputs.memo["attributes"]
+    return attributes
+
+
+def _task(inputs: Inputs) -> Task | None:
+    """What the manifests are for, by the chosen attribute, the chosen task, or the attributes; None without any."""
+    attributes, options = _attributes(inputs), inputs.options
+    if attributes is None:
         return None
-    line = next(read_lines(file.path), None)
-    return (_object(line) or {}) if line else {}
+    if options.label_attribute is not None:
+        return "segmentation" if options.label_attribute.endswith(_REFERENCE) else "classification"
+    has_masks = any(name.endswith(_REFERENCE) for name in attributes)
+    only_masks = all(name.endswith(_REFERENCE) for name in attributes)
+    if has_masks and (only_masks or options.task != "classification"):
+        return "segmentation"
+    return "classification"
+
+
+def _label_attribute(inputs: Inputs, options: DataOptions) -> str:
+    """The attribute of the labels: the user's, the only one with metadata, a usual name, or the only other one.
+
+    Raises InputError if there are several, or none with the user's name.
+    """
+    attributes = {name: said for name, said in (_attributes(inputs) or {}).items() if not name.endswith(_REFERENCE)}
+    if options.label_attribute is not None:
+        return _known(options.label_attribute, inputs)
+    with_metadata = [name for name, has_metadata in attributes.items() if has_metadata]
+    usual = [name for name in _LABELS if name in attributes]
+    candidates = with_metadata or usual[:1] or list(attributes)
+    if len(candidates) > 1:
+        raise _several(candidates, inputs)
+    return candidates[0] if candidates else _LABELS[0]
+
+
+def _mask_attribute(inputs: Inputs, options: DataOptions) -> str:
+    """The attribute of the masks. Raises InputError if there are several, or labels beside them."""
+    attributes = _attributes(inputs) or {}
+    if options.label_attribute is not None:
+        return _known(options.label_attribute, inputs)
+    masks = [name for name in attributes if name.endswith(_REFERENCE)]
+    labels = [name for name, has_metadata in attributes.items() if has_metadata and name not in masks]
+    if len(masks) > 1 or (labels and options.task == "auto"):
+        raise _several([*masks, *labels], inputs)
+    return masks[0]
+
+
+def _known(name: str, inputs: Inputs) -> str:
+    attributes = _attributes(inputs) or {}
+    if name not in attributes:
+        known = ", ".join(attributes) or "none"
+        raise InputError(f"label_attribute={name}, but the manifests have no such attribute; they have: {known}")
+    return name
+
+
+def _several(candidates: Sequence[str], inputs: Inputs) -> InputError:
+    path = find_lists(inputs, _ENDINGS, channel="manifest")[0].path
+    return InputError(
+        f"{path} has several attributes that can be the labels: {', '.join(candidates)}; choose one with "
+        f"label_attribute, as label_attribute={candidates[0]}"
+    )
 
 
 def _object(line: Line) -> dict[str, Any] | None:
@@ -160,11 +230,15 @@ def _items(file: ListFile, problems: list[str]) -> Iterator[_Item]:
             yield _Item(line, content)
 
 
-def _labels(content: Mapping[str, Any], names: dict[int, str]) -> Labels:
+def _labels(content: Mapping[str, Any], attribute: str, names: dict[int, str]) -> Labels:
     """The labels of a line; their names in its metadata are added to `names`. Raises ValueError."""
-    attribute = _label_attribute(content)
+    if attribute not in content:
+        raise ValueError(f"there is no label; add an attribute {attribute!r}" + _failure(content, attribute))
+    value = content[attribute]
+    if isinstance(value, dict) and "annotations" in value:
+        raise ValueError(f"{attribute!r} holds bounding boxes, which are neither labels of images nor masks")
     try:
-        labels = parse_label(content[attribute])
+        labels = parse_label(value)
     except ValueError as error:
         raise ValueError(f"the label {attribute!r}: {error}") from error
     metadata = content.get(f"{attribute}{_METADATA}")
@@ -180,17 +254,31 @@ def _labels(content: Mapping[str, Any], names: dict[int, str]) -> Labels:
     return labels
 
 
-def _label_attribute(content: Mapping[str, Any]) -> str:
-    with_metadata = [name for name in content if f"{name}{_METADATA}" in content]
-    others = [name for name in content if name != _IMAGE and not name.endswith(_METADATA)]
-    candidates = [*(name for name in _LABELS if name in content), *with_metadata, *others]
-    if not candidates:
-        raise ValueError("there is no label; add an attribute 'class' or 'label'")
-    return candidates[0]
+def _failure(content: Mapping[str, Any], attribute: str) -> str:
+    """Why Ground Truth did not label an image, if it says so."""
+    metadata = content.get(f"{attribute}{_METADATA}")
+    reason = metadata.get("failure-reason") if isinstance(metadata, dict) else None
+    return f" (Ground Truth: {reason})" if reason else ""
 
 
-def _mask_attribute(content: Mapping[str, Any]) -> str | None:
-    return next((name for name in content if name.endswith(_REFERENCE) and name != _IMAGE), None)
+def _values(maps: Iterable[Mapping[int, str]], classes: Sequence[ClassInfo]) -> dict[str, int]:
+    """Class → its value in predictions: the model's, otherwise the first in the maps that no other class has."""
+    values = {entry.name: entry.value for entry in classes if entry.value is not None}
+    for colours in maps:
+        for value, name in sorted(colours.items()):
+            if name not in values:
+                taken = set(values.values())
+                free = (other for other in (value, *range(1, 256)) if other not in taken)
+                values[name] = next(free, value)
+    return values
+
+
+def _with_map(entry: MaskEntry, colours: Mapping[int, str], values: Mapping[str, int]) -> MaskEntry:
+    """With the line's own map, if it numbers the classes differently."""
+    if all(values[name] == value for value, name in colours.items()):
+        return entry
+    pairs = {_IGNORED: _IGNORED} | {value: values[name] for value, name in colours.items()}
+    return replace(entry, mask_map=MaskMap(f"{entry.where}, internal-color-map,", tuple(sorted(pairs.items()))))
 
 
 def _no_mask() -> str:

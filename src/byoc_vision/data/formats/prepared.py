@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import Split
+from byoc_vision.data.formats.colour_tables import read_table
 from byoc_vision.data.samples import DataOptions, Sample
 from byoc_vision.errors import DataError, list_problems
 from byoc_vision.types import ClassInfo
@@ -23,13 +24,14 @@ CLASSES_FILE = "classes.json"
 
 
 class ClassRecord(BaseModel):
-    """A class: the pixel value it has in the masks, or the folder of its images."""
+    """A class: the pixel value it has in the masks and its colour in the original ones; or its images' folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     value: int | None = None
     folder: str | None = None
+    color: str | None = None
 
 
 class ClassesRecord(BaseModel):
@@ -66,7 +68,7 @@ def with_class_names(found: ParsedDataset, inputs: Inputs, options: DataOptions)
     record = _record(inputs)
     if record is None or options.ignore_index not in (None, record.ignore_value):
         return found  # the user ignores another value: the classes come from the masks
-    named = tuple(ClassInfo(entry.name, entry.value) for entry in record.classes)
+    named = tuple(ClassInfo(entry.name, entry.value, entry.color) for entry in record.classes)
     return replace(found, classes=named, ignore_value=record.ignore_value)
 
 
@@ -100,7 +102,10 @@ def read_class_folders(inputs: Inputs, classes: Sequence[ClassInfo]) -> ParsedDa
 
 def _record(inputs: Inputs) -> ClassesRecord | None:
     images = inputs.first.images
-    return ClassesRecord.read(images.path / CLASSES_FILE) if CLASSES_FILE in images.files else None
+    path = images.path / CLASSES_FILE
+    if CLASSES_FILE not in images.files or read_table(path):  # other tools name the classes' colours in such a file
+        return None
+    return ClassesRecord.read(path)
 
 
 def _samples(split: Split, label_of: dict[str, int]) -> list[Sample]:

@@ -11,14 +11,15 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from byoc_vision.data.decoding import read_mask
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import unwrap_folder
+from byoc_vision.data.formats.colour_tables import with_colours
 from byoc_vision.data.formats.image_mask_pairs import by_stem
 from byoc_vision.data.formats.lists import read_lines
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.formats.stems import composed
 from byoc_vision.data.samples import DataOptions, Sample
+from byoc_vision.data.targets import read_mask_values
 from byoc_vision.errors import DataError, list_problems
 from byoc_vision.types import ClassInfo, Task
 
@@ -60,7 +61,8 @@ class Voc:
         if len(roots) == 1 and (lists := _split_lists(roots[first])):
             samples = _by_list(roots[first], samples[first], lists)
         ignored = VOID if options.ignore_index is None and _has_void(next(iter(samples.values()))) else None
-        return ParsedDataset(samples, (), ignored)
+        found = ParsedDataset(samples, (), ignored)
+        return with_colours(found, inputs, options, classes, [*roots.values(), *roots[first].folders])
 
 
 def _root(folder: Folder) -> Folder | None:
@@ -130,7 +132,7 @@ def _has_void(samples: Sequence[Sample]) -> bool:
     values: set[int] = set()
     for sample in samples[:: max(1, len(samples) // _SAMPLED)][:_SAMPLED]:
         try:
-            values |= set(np.unique(read_mask(sample.mask)).tolist()) if sample.mask else set()
+            values |= set(np.unique(read_mask_values(sample)).tolist())
         except DataError:
             continue  # the check before training names it
     return (

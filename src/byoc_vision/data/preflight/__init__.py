@@ -4,7 +4,6 @@ from byoc_vision.data.preflight.check import (
     CheckedDataset,
     check,
     check_dataset,
-    check_labelled,
     find_and_check,
     inspect,
     log_or_raise,
@@ -12,6 +11,7 @@ from byoc_vision.data.preflight.check import (
     scan_part,
 )
 from byoc_vision.data.preflight.deferred_checks import check_split, error_naming_all
+from byoc_vision.data.preflight.model_masks import check_labelled
 from byoc_vision.data.preflight.scan import ScanResult, merge_scans
 from byoc_vision.data.preflight.subsample import job_budget
 

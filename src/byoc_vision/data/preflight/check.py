@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from byoc_vision.data.formats import find_dataset
+from byoc_vision.data.preflight.colour_masks import find_colours, map_colours
 from byoc_vision.data.preflight.duplicates import Hashed, find_duplicates, hash_same_size
 from byoc_vision.data.preflight.report import Duplicates, PreflightReport, Range, summary, write_refusal, write_report
 from byoc_vision.data.preflight.scan import SampleStats, ScanResult, scan_samples
@@ -30,16 +31,17 @@ from byoc_vision.data.preflight.statistics import (
 )
 from byoc_vision.data.preflight.subsample import Sizes, choose_samples, measure_sizes, with_empty_files
 from byoc_vision.data.preflight.validation import (
+    USUAL_IGNORE_VALUE,
     check_class_count,
     drop_samples,
     invalid_errors,
     resolve_classes,
     skip_errors,
 )
-from byoc_vision.data.preflight.warnings import find_warnings
+from byoc_vision.data.preflight.warnings import find_warnings, warn_about_orientation
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
-from byoc_vision.errors import DataError, ResourceError, UserError, list_problems
-from byoc_vision.types import ClassInfo, Task
+from byoc_vision.errors import DataError, ResourceError, UserError
+from byoc_vision.types import Task
 
 logger = logging.getLogger(__name__)
 
@@ -192,36 +194,33 @@ def inspect(
     chosen = choose_samples(dataset.splits, options.checked_pictures, options.seed, sizes=sizes, budget=budget)
     seen = seen or scan_samples(with_empty_files(chosen, dataset.splits, sizes), workers)
     skip = options.on_bad_sample == "skip"
+    given = found = dataset
     try:
-        if soft := find_soft_masks(dataset, seen, options):
+        if colours := find_colours(dataset, seen):
+            table = colours.colour_map
+            dataset, chosen, seen = apply_map(dataset, table), map_samples(chosen, table), map_colours(seen, table)
+            found = replace(dataset, classes=colours.classes, ignore_value=USUAL_IGNORE_VALUE)
+            check_class_count(found, options)
+        elif soft := find_soft_masks(dataset, seen, options):
             dataset, chosen, seen = apply_map(dataset, soft), map_samples(chosen, soft), map_scan(seen, soft)
-        found, class_errors = resolve_classes(dataset, seen, options)
+            found = dataset
+        found, class_errors = resolve_classes(found, seen, options)
     except DataError as error:
-        found, class_errors = dataset, [str(error)]
+        class_errors = [str(error)]
     used = drop_samples(found, {bad.sample for bad in seen.all_invalid}) if skip else found
     errors = [*(skip_errors(dataset, used, seen, chosen) if skip else invalid_errors(seen)), *class_errors]
     if budget is not None and (errors or _may_lack_classes(dataset, found, seen, options)):
         whole = replace(options, checking_budget=None)
-        return inspect(dataset, whole, workers=workers, input_size=input_size, balanced=balanced)
+        return inspect(given, whole, workers=workers, input_size=input_size, balanced=balanced)
     duplicates = _duplicates(dataset, seen, sizes)
     report = _report(used, dataset, seen, duplicates, errors, skip=skip, input_size=input_size)
-    warnings = [*warn_about_soft_masks(used), *find_warnings(report, dataset, options, balanced=balanced)]
+    warnings = [
+        *warn_about_soft_masks(used),
+        *warn_about_orientation(seen),
+        *find_warnings(report, dataset, options, balanced=balanced),
+    ]
     seconds = round(time.perf_counter() - started, 3)
     return CheckedDataset(used, replace(report, warnings=warnings, seconds=seconds))
-
-
-def check_labelled(samples: Sequence[Sample], classes: Sequence[ClassInfo], *, workers: int | None = None) -> None:
-    """Decode the images that a trained model is evaluated on, and their masks.
-
-    Mask values that are not classes of the model do not count in its metrics; a log line names them.
-    Raises DataError as `check` does.
-    """
-    seen = scan_samples({"test": samples}, workers)
-    if seen.all_invalid:
-        headline = f"{len(seen.all_invalid)} of {len(samples)} samples cannot be used:"
-        raise DataError(list_problems(headline, [bad.problem for bad in seen.all_invalid]))
-    if others := sorted(set(seen.mask_values().of()) - {entry.value for entry in classes}):
-        logger.warning("mask values that are not classes of the model are ignored: %s", ", ".join(map(str, others)))
 
 
 def _may_lack_classes(dataset: Dataset, found: Dataset, seen: ScanResult, options: DataOptions) -> bool:

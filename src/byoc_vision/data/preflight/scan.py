@@ -14,13 +14,14 @@ from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
-from byoc_vision.data.decoding import read_content, read_image
+from byoc_vision.data.decoding import orientation_of, read_content, read_image
 from byoc_vision.data.fileformat import is_lossy
-from byoc_vision.data.samples import ImageSource, Sample
-from byoc_vision.data.targets import read_mask_values, size_problem
+from byoc_vision.data.mask_colours import MOST_COLOURS, count_colours
+from byoc_vision.data.samples import DrawnMask, MaskSource, Sample
+from byoc_vision.data.targets import read_mask_pixels, size_problem
 from byoc_vision.errors import DataError
+from byoc_vision.progress import Progress
 from byoc_vision.system.machine import available_cores
 
 DIGEST_BYTES = 16
@@ -36,8 +37,14 @@ class InvalidSample(NamedTuple):
     problem: str
 
 
+IS_COLOUR = 1 << 24
+
+
 class MaskStats(NamedTuple):
-    """The values that occur in a mask, ascending, and the number of pixels of each."""
+    """The values that occur in a mask, ascending, and the number of pixels of each.
+
+    The colours of a mask whose classes are not known yet are `IS_COLOUR | 0xRRGGBB`.
+    """
 
     values: tuple[int, ...]
     pixels: tuple[int, ...]
@@ -51,6 +58,7 @@ class SampleStats:
     mean, std: of each channel, float64 [3], 0–255.
     darkest, brightest: over all channels, 0–255. is_two_tone: the image has no other values than these two.
     has_lossy_mask: the mask's file is compressed with loss, so its values are not those that were drawn.
+    is_turned_unclearly: EXIF turns the image so that its size does not tell whether its mask must be turned, too.
     """
 
     sample: Sample
@@ -65,6 +73,7 @@ class SampleStats:
     is_grey: bool
     mask: MaskStats | None = None
     has_lossy_mask: bool = False
+    is_turned_unclearly: bool = False
 
 
 def digest(data: bytes) -> bytes:
@@ -77,13 +86,14 @@ def measure_sample(sample: Sample) -> SampleStats | InvalidSample:
     try:
         content = read_content(sample.image)
         image = read_image(content)
-        stored = None if sample.mask is None else read_content(sample.mask)
-        mask = None if stored is None else read_mask_values(sample, stored)
+        height, width = image.shape[:2]
+        stored = None if sample.mask is None or isinstance(sample.mask, DrawnMask) else read_content(sample.mask)
+        mask = None if sample.mask is None else read_mask_pixels(sample, stored, (height, width), content)
+        if mask is not None and mask.shape[:2] != (height, width):
+            raise DataError(size_problem(sample, (height, width), mask.shape))
+        mask_stats = None if mask is None else _mask_stats(mask) if mask.ndim == 2 else _colour_stats(sample, mask)
     except DataError as error:
         return InvalidSample(sample, str(error))
-    height, width = image.shape[:2]
-    if mask is not None and mask.shape != (height, width):
-        return InvalidSample(sample, size_problem(sample, (height, width), mask.shape))
     probe = cv2.resize(image, (PROBE_SIDE, PROBE_SIDE), interpolation=cv2.INTER_NEAREST)
     mean, std = cv2.meanStdDev(probe)
     darkest, brightest, _, _ = cv2.minMaxLoc(probe.reshape(PROBE_SIDE, -1))
@@ -98,9 +108,14 @@ def measure_sample(sample: Sample) -> SampleStats | InvalidSample:
         int(brightest),
         bool(((probe == darkest) | (probe == brightest)).all()),
         _is_grey(probe, mean),
-        None if mask is None else _mask_stats(mask),
+        mask_stats,
         stored is not None and is_lossy(stored.data),
+        mask is not None and sample.mask_orientation == "auto" and _is_unclear(orientation_of(content), height, width),
     )
+
+
+def _is_unclear(orientation: int, height: int, width: int) -> bool:
+    return orientation in (2, 3, 4) or (orientation >= 5 and height == width)
 
 
 def _is_grey(image: np.ndarray, mean: np.ndarray) -> bool:
@@ -120,6 +135,17 @@ def _mask_stats(mask: np.ndarray) -> MaskStats:
     return MaskStats(tuple(values.tolist()), tuple(histogram[values].tolist()))
 
 
+def _colour_stats(sample: Sample, mask: np.ndarray) -> MaskStats:
+    """Raises DataError for more colours than classes can have."""
+    colours, pixels = count_colours(mask)
+    if len(colours) > MOST_COLOURS:
+        raise DataError(
+            f"{sample.mask} holds {len(colours):,} colours, more than the {MOST_COLOURS} classes that masks can have: "
+            "it is saved with loss or soft edges, or is not a mask. Save masks as PNG, one colour a class"
+        )
+    return MaskStats(tuple((colours | IS_COLOUR).tolist()), tuple(pixels.tolist()))
+
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -128,17 +154,17 @@ class MaskValues:
     """The values of each mask. There are many masks and few different sets of values, so the sets are shared."""
 
     def __init__(self) -> None:
-        self._masks: dict[str, list[tuple[ImageSource, tuple[int, ...]]]] = {}
+        self._masks: dict[str, list[tuple[MaskSource, tuple[int, ...]]]] = {}
         self._sets: dict[tuple[int, ...], tuple[int, ...]] = {}
 
-    def add(self, split: str, mask: ImageSource, values: tuple[int, ...]) -> None:
+    def add(self, split: str, mask: MaskSource, values: tuple[int, ...]) -> None:
         self._masks.setdefault(split, []).append((mask, self._sets.setdefault(values, values)))
 
     def of(self, *splits: str) -> list[int]:
         """All values of these splits, or of all, sorted."""
         return sorted({value for _, values in self.masks(*splits) for value in values})
 
-    def masks(self, *splits: str) -> list[tuple[ImageSource, tuple[int, ...]]]:
+    def masks(self, *splits: str) -> list[tuple[MaskSource, tuple[int, ...]]]:
         return [entry for split in (splits or self._masks) for entry in self._masks.get(split, [])]
 
     @property
@@ -173,7 +199,7 @@ class ScanResult:
                     values.add(split, stats.sample.mask, stats.mask.values)
         return values
 
-    def mark_invalid(self, problems: Mapping[ImageSource | None, str]) -> None:
+    def mark_invalid(self, problems: Mapping[MaskSource | None, str]) -> None:
         """Move the samples of these masks to the invalid ones. problems: mask → what is wrong."""
         if not problems:
             return
@@ -200,7 +226,7 @@ def scan_samples(
     threads = workers or available_cores()
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="preflight") as pool,
-        tqdm(total=total, desc="checking images", unit="", disable=None, leave=False) as progress,
+        Progress("checking", total) as progress,
     ):
         for split, samples in splits.items():
             in_time = takewhile(lambda _: time.monotonic() < deadline, samples)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from byoc_vision.data.preflight.scan import MaskStats, ScanResult
-from byoc_vision.data.samples import DataOptions, Dataset, MaskMap, Sample
+from byoc_vision.data.samples import ColourMap, DataOptions, Dataset, MaskMap, Sample
 from byoc_vision.errors import DataError
 
 TITLE = "masks with soft edges"
@@ -42,7 +42,7 @@ def find_soft_masks(dataset: Dataset, seen: ScanResult, options: DataOptions) ->
         return None  # grey levels without order: `infer_classes` judges them
     if centres is None:
         raise DataError(
-            f"{len(lossy)} of {len(masks)} training masks are saved with loss, such as {lossy[0].sample.mask}: they "
+            f"{len(lossy)} of {len(masks)} masks are saved with loss, such as {lossy[0].sample.mask}: they "
             f"hold {np.count_nonzero(pixels)} different values, which do not belong to two classes. Compression "
             f"changes the values of masks: {_REMEDY}"
         )
@@ -64,13 +64,13 @@ def warn_about_soft_masks(dataset: Dataset) -> list[str]:
     ]
 
 
-def apply_map(dataset: Dataset, mask_map: MaskMap) -> Dataset:
+def apply_map(dataset: Dataset, mask_map: MaskMap | ColourMap) -> Dataset:
     """The dataset with the map on each mask."""
     train, validation, test = (_mapped(part, mask_map) for part in (dataset.train, dataset.validation, dataset.test))
     return replace(dataset, train=tuple(train), validation=tuple(validation), test=tuple(test))
 
 
-def map_samples(splits: Mapping[str, Sequence[Sample]], mask_map: MaskMap) -> dict[str, list[Sample]]:
+def map_samples(splits: Mapping[str, Sequence[Sample]], mask_map: MaskMap | ColourMap) -> dict[str, list[Sample]]:
     return {split: _mapped(samples, mask_map) for split, samples in splits.items()}
 
 
@@ -89,11 +89,11 @@ def map_scan(seen: ScanResult, mask_map: MaskMap) -> ScanResult:
     return mapped
 
 
-def _mapped(samples: Sequence[Sample], mask_map: MaskMap) -> list[Sample]:
+def _mapped(samples: Sequence[Sample], mask_map: MaskMap | ColourMap) -> list[Sample]:
     return [_map_one(sample, mask_map) for sample in samples]
 
 
-def _map_one(sample: Sample, mask_map: MaskMap) -> Sample:
+def _map_one(sample: Sample, mask_map: MaskMap | ColourMap) -> Sample:
     return replace(sample, mask_map=mask_map) if sample.mask is not None and sample.mask_map is None else sample
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from typing import NamedTuple
 
-from byoc_vision.data.samples import ByteRange, ImageSource, Sample
+from byoc_vision.data.samples import ByteRange, DrawnMask, MaskSource, Sample
 from byoc_vision.system.machine import available_cores
 
 # For network file systems, where each request waits; a local disk answers at once.
@@ -59,7 +59,9 @@ def _measured(samples: Sequence[Sample]) -> list[Sizes]:
     return [Sizes(_size(sample.image), None if sample.mask is None else _size(sample.mask)) for sample in samples]
 
 
-def _size(file: ImageSource) -> int:
+def _size(file: MaskSource) -> int:
+    if isinstance(file, DrawnMask):
+        return 1 + sum(map(len, file.outlines)) + len(file.ranges)  # without a shape it is background, not empty
     if isinstance(file, ByteRange):
         return file.size
     try:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from byoc_vision.data.preflight.scan import MaskValues, ScanResult
 from byoc_vision.data.preflight.statistics import labels_of
-from byoc_vision.data.samples import DataOptions, Dataset, ImageSource, Sample
+from byoc_vision.data.samples import DataOptions, Dataset, MaskSource, Sample
 from byoc_vision.errors import DataError, InputError, list_problems
 from byoc_vision.types import ClassInfo
 
@@ -52,7 +52,7 @@ def infer_classes(values: MaskValues, options: DataOptions) -> tuple[tuple[Class
 class UnknownValues(NamedTuple):
     """A mask with values that are neither a class nor ignored: those values."""
 
-    mask: ImageSource
+    mask: MaskSource
     values: tuple[int, ...]
 
     def __str__(self) -> str:
@@ -146,13 +146,18 @@ def _check_one_foreground(found: list[int], values: MaskValues, ignore_value: in
     """Some masks with 0 and 1, others with 0 and 255, are 1-bit files among 8-bit ones: 255 is not to be ignored."""
     if ignore_value != USUAL_IGNORE_VALUE or found != [0, 1] or USUAL_IGNORE_VALUE not in values.of():
         return
+    check_one_foreground(values, "num_classes=2")
+
+
+def check_one_foreground(values: MaskValues, remedy: str) -> None:
+    """Raises DataError if masks of 0, 1 and 255 never hold 1 and 255 together. remedy: the setting that ignores 255."""
     if any(1 in combination and USUAL_IGNORE_VALUE in combination for combination in values.combinations):
         return
     ones = next(mask for mask, held in values.masks() if 1 in held)
     others = next(mask for mask, held in values.masks() if USUAL_IGNORE_VALUE in held)
     raise DataError(
         f"some masks mark the foreground with 1, such as {ones}, and others with 255, such as {others}; save all the "
-        "same way (1-bit files store 0 and 1). If 255 means pixels to ignore, set num_classes=2"
+        f"same way (1-bit files store 0 and 1). If 255 means pixels to ignore, set {remedy}"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from byoc_vision.data.preflight.report import Channels, ClassReport, PreflightReport
+from byoc_vision.data.preflight.scan import ScanResult
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import list_problems
 from byoc_vision.preprocess import IMAGENET_MEAN, IMAGENET_STD
@@ -33,6 +34,19 @@ def find_warnings(report: PreflightReport, dataset: Dataset, options: DataOption
     if not balanced:
         warnings += _imbalance(report, dataset)
     return warnings
+
+
+def warn_about_orientation(seen: ScanResult) -> Iterator[str]:
+    """Images that EXIF turns by 180° or mirrors, and square ones: their masks' sizes do not tell how they lie."""
+    names = [str(one.sample.image) for one in seen.all_stats if one.is_turned_unclearly]
+    if names:
+        yield list_problems(
+            f"{len(names):,} images are turned by EXIF so that the size of a mask does not tell whether it is of the "
+            "upright image; masks are used as they are. If they are of the stored pixels, set mask_orientation=stored, "
+            "otherwise mask_orientation=upright:",
+            names,
+            MOST_NAMED,
+        )
 
 
 def _count(dataset: Dataset, options: DataOptions) -> Iterator[str]:

@@ -10,8 +10,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EngineName = Literal["auto", "torch", "openvino"]
-NamedPrecision = Literal["float32", "bfloat16"]
+NamedPrecision = Literal["float32", "bfloat16", "int8"]
+TorchPrecision = Literal["auto", "float32", "bfloat16"]
 EnginePrecision = Literal["auto", NamedPrecision]  # auto: what the device is fastest in; see `load_engine`
+
+NO_INT8 = (
+    "precision=int8: this model has no INT8 form; set precision to auto, float32 or bfloat16 (PRECISION of a server, "
+    "--precision of a command), or train it with int8=true"
+)
 
 # A tensor if a GPU computes them: they stay on the GPU until postprocessing.
 Logits: TypeAlias = Union[np.ndarray, "Tensor"]

@@ -47,7 +47,7 @@ def choose_fastest(
     first, *others = engines
     if not others:
         return first
-    times = _shortest_times(engines, images, clock)
+    times = shortest_times(engines, images, clock)
     fastest = min(range(len(engines)), key=times.__getitem__)
     chosen = engines[fastest] if times[fastest] <= (1 - LEAST_GAIN) * times[0] else first
     shown = [f"{engine.precision} {1000 * t / len(images):.1f} ms" for engine, t in zip(engines, times, strict=True)]
@@ -55,7 +55,9 @@ def choose_fastest(
     return chosen
 
 
-def _shortest_times(engines: Sequence[Timed], images: np.ndarray, clock: Callable[[], float]) -> list[float]:
+def shortest_times(
+    engines: Sequence[Timed], images: np.ndarray, clock: Callable[[], float] = time.perf_counter
+) -> list[float]:
     """Each engine's shortest run, in seconds.
 
     They take turns and the shortest counts, so that other work on the machine disturbs all of them alike or not at all.

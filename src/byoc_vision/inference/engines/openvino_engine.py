@@ -27,7 +27,7 @@ _OPTIONS: dict[str, Any] = {"ENABLE_CPU_PINNING": False}
 _TOGETHER = _OPTIONS | {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
 _APART = _OPTIONS | {"PERFORMANCE_HINT": "THROUGHPUT"}
 _PRECISIONS = {"f32": "float32", "bf16": "bfloat16"}
-_HINTS = {name: hint for hint, name in _PRECISIONS.items()}
+_HINTS = {name: hint for hint, name in _PRECISIONS.items()} | {"int8": "f32"}  # what int8 leaves is float32
 
 
 class OpenVinoEngine:
@@ -52,7 +52,8 @@ class OpenVinoEngine:
         model: or the path of its .xml, with the .bin beside it; its weights are mapped, not read.
         threads: by default one for each core.
         streams: how many images are computed apart; see `choose_streams`.
-        precision: a processor that cannot compute bfloat16 computes in float32, and `name` says so.
+        precision: a processor that cannot compute bfloat16 computes in float32, and `name` says so. int8 is the
+        precision of a model that is quantised.
         Raises RuntimeError if OpenVINO cannot compile the network in that precision.
         """
         core = _core()
@@ -61,7 +62,8 @@ class OpenVinoEngine:
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
         }
         compiled = core.compile_model(model, "CPU", _TOGETHER | cores)
-        self._precision: str = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        used: str = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        self._precision = "int8" if precision == "int8" else _PRECISIONS.get(used, used)
         self._request = compiled.create_infer_request()
         self._apart: _Apart | None = None
         if streams > 1:
@@ -74,12 +76,7 @@ class OpenVinoEngine:
     @property
     def precision(self) -> str:
         """What it computes in."""
-        return _PRECISIONS.get(self._precision, self._precision)
-
-    @property
-    def exact(self) -> bool:
-        """Whether it computes in float32."""
-        return self._precision == "f32"
+        return self._precision
 
     @property
     def streams(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,12 +13,16 @@ from torch import Tensor, nn
 from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError, InputError
-from byoc_vision.inference.engines.base import EnginePrecision, Logits
+from byoc_vision.inference.engines.base import Logits, TorchPrecision
+from byoc_vision.inference.engines.cuda_graphs import GraphedForward, Record, record_cuda_graph
+from byoc_vision.inference.engines.reduced_precision import cast_weights, difference
 from byoc_vision.models.build import build_model, check_input_size
 from byoc_vision.models.normalized import Normalized
-from byoc_vision.precision import Precision, choose_device, choose_precision
+from byoc_vision.precision import Precision, choose_device, choose_precision, time_convolutions
 from byoc_vision.system.memory import is_out_of_memory
 from byoc_vision.types import ModelSpec
+
+logger = logging.getLogger(__name__)
 
 
 class TorchEngine:
@@ -33,6 +38,8 @@ class TorchEngine:
         self.model = normalized.to(device).to(memory_format=torch.channels_last)
         self.precision = precision
         self._device = device
+        self._served: nn.Module | None = None  # the model with its weights cast
+        self._graphs: GraphedForward | None = None
         self._loaded_spec: ModelSpec | None = None
 
     @classmethod
@@ -42,7 +49,7 @@ class TorchEngine:
         config: ModelConfig,
         device: str | None = None,
         threads: int | None = None,
-        precision: EnginePrecision = "auto",
+        precision: TorchPrecision = "auto",
     ) -> TorchEngine:
         """The engine of the artifact in `folder`. Call it in the same thread as `run`.
 
@@ -85,13 +92,61 @@ class TorchEngine:
         batch = batch.to(self._device, non_blocking=True, memory_format=torch.channels_last)
         self.model.eval()
         try:
-            with self.precision.autocast():
-                logits: Tensor = self.model(batch)
+            logits = self._graphs(batch) if self._graphs else self._forward(batch)
         except (RuntimeError, ValueError, AssertionError) as error:
             self._check_size(images, error)
             raise
-        logits = logits.float()
-        return logits if logits.is_cuda else logits.numpy()
+        if not logits.is_cuda:
+            return logits.numpy()
+        # Not earlier than it has computed: while one batch is computed the next one gathers, see serve's batcher.
+        torch.cuda.current_stream(self._device).synchronize()
+        return logits
+
+    def settle_precision(self, images: np.ndarray) -> None:
+        """Compare the precision with float32 on some images; if they differ too much, compute in float32 from now on.
+
+        Otherwise the weights are cast once; `model` and `net` keep theirs in float32.
+        """
+        if not self.precision.is_mixed:
+            return
+        chosen, self.precision = self.precision, Precision(torch.float32, self._device.type)
+        expected = self._on_cpu(images)
+        self._served, self.precision = cast_weights(self.model, chosen.dtype).eval(), chosen
+        if reason := difference(self._on_cpu(images), expected):
+            logger.warning("%s is not used: %s; the network computes in float32 instead", chosen.name, reason)
+            self._served, self.precision = None, Precision(torch.float32, self._device.type)
+
+    def record_graphs(self, images: np.ndarray, record: Record | None = None) -> None:
+        """Compute batches of up to so many images by CUDA graphs from now on, if these compute the same.
+
+        record: by default records CUDA graphs.
+        """
+        time_convolutions()
+        expected = self._on_cpu(images[:1])
+        graphs = GraphedForward(self._forward, record or record_cuda_graph())
+        image = torch.from_numpy(images[:1]).permute(0, 3, 1, 2).to(self._device)
+        try:
+            with torch.inference_mode():
+                graphs.record(image, len(images))
+            self._graphs = graphs
+            reason = difference(self._on_cpu(images[:1]), expected)
+        except RuntimeError as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if reason:
+            self._graphs = None
+            logger.warning("no CUDA graphs: %s", reason)
+        else:
+            logger.info("CUDA graphs for batches of %s", ", ".join(map(str, sorted(graphs.sizes))))
+
+    def _forward(self, batch: Tensor) -> Tensor:
+        """uint8 [N, 3, h, w] to logits, float32, both on the device."""
+        with self.precision.autocast(cache=self._served is None):
+            logits: Tensor = (self.model if self._served is None else self._served)(batch)
+        return logits.float()
+
+    def _on_cpu(self, images: np.ndarray) -> np.ndarray:
+        logits = self.run(images)
+        return logits if isinstance(logits, np.ndarray) else logits.cpu().numpy()
 
     def _check_size(self, images: np.ndarray, error: Exception) -> None:
         """After an error: asked before, each start would take seconds more. Raises DataError if the size is wrong."""

@@ -40,6 +40,7 @@ def environment(record: Record) -> Environment:
     facts = {
         "Model": ", ".join(part for part in (run.model, size) if part),
         "Task": "multi-label classification" if record.multi_label else record.task,
+        "First weights": run.weights,
         "Hardware": run.hardware,
         "Device": device,
         "Processes": processes if run.processes > 1 or run.hosts > 1 else "",

@@ -46,8 +46,8 @@ class Callback:
     def gradients_computed(self) -> None:
         """The gradients of one batch are added."""
 
-    def gradients_ready(self, scale: float) -> None:
-        """All gradients are there, clipped if the job asks for it, and `scale` times as large as they should be."""
+    def gradients_ready(self) -> None:
+        """All gradients are there: unscaled in float16, and clipped if the job asks for it."""
 
     def step_end(self) -> None:
         """The weights moved, or float16 overflowed and the step was skipped."""
@@ -104,9 +104,9 @@ class Callbacks(Callback):
         for callback in self._all:
             callback.gradients_computed()
 
-    def gradients_ready(self, scale: float) -> None:
+    def gradients_ready(self) -> None:
         for callback in self._all:
-            callback.gradients_ready(scale)
+            callback.gradients_ready()
 
     def step_end(self) -> None:
         for callback in self._all:

@@ -27,6 +27,7 @@ from byoc_vision.training.callbacks.health.monitor import HealthMonitor
 from byoc_vision.training.callbacks.health.step_watch import StepWatch
 from byoc_vision.training.callbacks.mlflow import URI_VARIABLE, Mlflow
 from byoc_vision.training.callbacks.profiler import StepProfiler
+from byoc_vision.training.callbacks.progress import TrainingProgress, Work, max_runtime
 from byoc_vision.training.callbacks.run_record import RunRecord
 from byoc_vision.training.callbacks.run_report import RunReport
 from byoc_vision.training.callbacks.step_timer import StepTimer
@@ -90,7 +91,8 @@ def build_callbacks(
     # The profiler is first: what it does between two steps is then part of neither. The report is written before
     # MLflow uploads it.
     callbacks: list[Callback] = [profiler] if profiler else []
-    callbacks += [timer, system, TimeToFirstStep(parts.device), health]
+    progress = build_progress(paths, hyperparameters, world, parts, metadata, system, environment)
+    callbacks += [timer, system, TimeToFirstStep(parts.device), progress, health]
     if not monitor.is_idle:
         callbacks.append(build_step_watch(monitor, parts))
     images = parts.loader.dataset
@@ -103,6 +105,35 @@ def build_profiler(paths: MlPaths, hyperparameters: Hyperparameters, parts: Part
     if not (steps := hyperparameters.profile_steps):
         return None
     return StepProfiler(steps, paths.output_data, parts.device, parts.layout.steps_per_epoch)
+
+
+def build_progress(
+    paths: MlPaths,
+    hyperparameters: Hyperparameters,
+    world: World,
+    parts: Parts,
+    metadata: Record,
+    system: SystemMetrics,
+    environment: Mapping[str, str],
+) -> TrainingProgress:
+    cache = parts.cache
+    work = Work(
+        hyperparameters.epochs,
+        parts.layout.steps_per_epoch,
+        metadata.images.get("validation", 0),
+        metadata.images.get("test", 0),
+        world.size,
+        stops_early=hyperparameters.early_stopping,
+    )
+    return TrainingProgress(
+        parts.device,
+        work,
+        rate=lambda: float(parts.optimizer.param_groups[0]["lr"]),
+        reading=lambda: system.readings[-1] if system.readings else None,
+        gpu_memory_limit=lambda: system.gpu_memory_limit,
+        cached=lambda: cache.store.used if cache else None,
+        max_runtime=max_runtime(paths.training_job_config, environment),
+    )
 
 
 def build_step_watch(monitor: HealthMonitor, parts: Parts) -> StepWatch:

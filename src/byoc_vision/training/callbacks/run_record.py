@@ -30,6 +30,7 @@ from byoc_vision.training.callbacks.step_timer import StepTimer
 from byoc_vision.training.callbacks.system_metrics import SystemMetrics
 from byoc_vision.training.distributed import World
 from byoc_vision.training.history import History, Metrics
+from byoc_vision.training.initial_weights import FirstWeights
 from byoc_vision.training.metric_names import Objective
 from byoc_vision.training.recipe import Choice
 
@@ -78,7 +79,7 @@ class RunRecord:
                 "seconds": round(seconds, 1),
                 "gpu_seconds": round(seconds * self.gpus, 1),
                 "epochs": [Epoch(**asdict(record)) for record in self.history.records],
-                "findings": list(self.health.findings),
+                "findings": [*self.metadata.findings, *self.health.findings],
                 "evaluations": list(self.evaluations.values()),
                 "times": self.times(),
             }
@@ -115,10 +116,12 @@ def run_metadata(
     device: torch.device,
     precision: Precision,
     world: World,
+    weights: FirstWeights,
 ) -> Record:
     """The record of a job that is about to train.
 
     given: the hyperparameters that the user chose; choices: the recipe's. dataset: the samples of all hosts.
+    weights: before training.
     """
     values = hyperparameters.model_dump(mode="json")
     chosen = {name: values[name] for name in sorted(given)}
@@ -135,6 +138,7 @@ def run_metadata(
         seed=hyperparameters.seed,
         revision=os.environ.get(REVISION) or None,
         model="/".join(filter(None, (config.model.architecture, config.model.encoder))),
+        weights=weights.text,
         parameters=sum(parameter.numel() for parameter in net.parameters()),
         command=_command(chosen | {"seed": hyperparameters.seed}),
     )
@@ -148,6 +152,7 @@ def run_metadata(
         objective=f"validation:{objective.name}",
         objective_mode=objective.mode,
         planned_epochs=hyperparameters.epochs,
+        findings=weights.findings,
         run=run,
     )
 

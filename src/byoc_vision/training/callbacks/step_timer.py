@@ -190,7 +190,7 @@ class StepTimer(Callback):
     def gradients_computed(self) -> None:
         self._lap("backward")
 
-    def gradients_ready(self, scale: float) -> None:
+    def gradients_ready(self) -> None:
         self._lap("optimizer")
 
     def step_end(self) -> None:

@@ -17,9 +17,9 @@ from byoc_vision.data.samples import ByteRange, ImageSource, Sample
 from byoc_vision.inference.predictor import Prepared
 from byoc_vision.report.record import Evaluation, Example, GalleryName
 from byoc_vision.training.distributed import World, all_gather
-from byoc_vision.training.predictions.scoring import ScoredPrediction
 from byoc_vision.training.predictions.task_outputs import TaskOutput, task_output
 from byoc_vision.training.predictions.thumbnails import Thumbnail, make_thumbnail
+from byoc_vision.training.scoring import ScoredPrediction
 
 SHOWN = 8  # images in each gallery
 GALLERIES: tuple[GalleryName, ...] = get_args(GalleryName)

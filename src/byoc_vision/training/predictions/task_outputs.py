@@ -16,7 +16,7 @@ from byoc_vision.inference.encoding import DECIMALS
 from byoc_vision.inference.predictor import Classification
 from byoc_vision.report.record import GalleryName
 from byoc_vision.training.metric_names import class_keys
-from byoc_vision.training.predictions.scoring import (
+from byoc_vision.training.scoring import (
     ScoredPrediction,
     calibration,
     class_ious,

@@ -21,7 +21,7 @@ from byoc_vision.inference.predictor import Prepared, Segmentation
 from byoc_vision.preprocess import IGNORED, Preprocess
 from byoc_vision.report.images import fit_within
 from byoc_vision.report.record import IMAGES_FOLDER
-from byoc_vision.training.predictions.scoring import ScoredPrediction
+from byoc_vision.training.scoring import ScoredPrediction
 from byoc_vision.types import ClassInfo
 
 AUGMENTED = 12  # images that a job shows

@@ -207,7 +207,8 @@ class TestChanges:
         keys.add(cache_key((masked.train, masked.validation), CLASSES[::-1], LETTERBOX))
         keys.add(cache_key((masked.train[:-1], masked.validation), CLASSES, LETTERBOX))
         keys.add(cache_key((masked.train, masked.validation), CLASSES, LETTERBOX, frozenset({0, 100, 7})))
-        assert len(keys) == 7
+        keys.add(cache_key((masked.train, masked.validation), CLASSES, LETTERBOX.model_copy(update={"per_axis": True})))
+        assert len(keys) == 8
         other_mean = LETTERBOX.model_copy(update={"mean": (0.1, 0.2, 0.3)})
         assert cache_key((masked.train, masked.validation), CLASSES, other_mean) in keys
         training(masked, LETTERBOX, opened(masked, LETTERBOX, place))

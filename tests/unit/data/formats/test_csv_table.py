@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.lists import find, labels, lay_out
 
 from byoc_vision.data.formats import read_folder
-from byoc_vision.errors import DataError
+from byoc_vision.errors import DataError, InputError
 from byoc_vision.types import ClassInfo
 
 IMAGES = ("train/1.jpg", "train/2.jpg", "train/in/3.jpg", "train/in/4.jpg")
@@ -202,7 +202,7 @@ def test_any_text_is_read_or_refused_by_name(tmp_path_factory: pytest.TempPathFa
     root = tmp_path_factory.mktemp("csv")
     lay_out(root, ("train/1.jpg", "train/2.jpg"), {})
     (root / "train/labels.csv").write_bytes(text.encode("utf-8", "surrogatepass"))
-    with suppress(DataError):
+    with suppress(DataError, InputError):
         find(root)
 
 
@@ -212,5 +212,103 @@ def test_any_rows_are_read_or_refused_by_name(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]]
 ) -> None:
     root = table(tmp_path_factory.mktemp("csv"), "image,label,mask", *map(",".join, rows))
-    with suppress(DataError):
+    with suppress(DataError, InputError):
         find(root)
+
+
+HAM = ("lesion_id,image_id,dx,dx_type,age,sex", "L0,1,nv,histo,50,male", "L0,2,mel,histo,60,male",
+       "L1,3,nv,histo,50,female", "L2,4,mel,histo,40,male")  # fmt: skip
+
+
+@pytest.mark.parametrize("chosen", ["dx", "DX", " dx "])
+def test_the_user_chooses_the_column_of_labels(tmp_path: Path, chosen: str) -> None:
+    root = table(tmp_path, *HAM)
+    assert found(root, label_column=chosen.strip()) == {"1.jpg": 1, "2.jpg": 0, "3.jpg": 1, "4.jpg": 0}
+    assert find(root, label_column="dx").class_names == ("mel", "nv")
+
+
+def test_a_table_with_several_possible_columns_names_them(tmp_path: Path) -> None:
+    root = table(tmp_path, *HAM)
+    with pytest.raises(InputError) as raised:
+        find(root)
+    text = str(raised.value)
+    assert f"{root}/train/labels.csv: which column holds the labels is not clear" in text
+    assert "dx (nv, mel), age (50, 60, 40), sex (male, female); choose with label_column" in text
+    assert "dx_type" not in text, "it has one value"
+
+
+def test_a_column_that_no_table_has_is_named_with_all_columns(tmp_path: Path) -> None:
+    root = table(tmp_path, *HAM)
+    with pytest.raises(InputError, match=r"label_column=dy, but no table has this column; .*: lesion_id, image_id,"):
+        find(root, label_column="dy")
+    with pytest.raises(InputError, match="image_column=foto, but no table has this column"):
+        find(root, image_column="foto")
+    with pytest.raises(InputError, match="label_attribute=job is for data_layout=manifest, but the data are images"):
+        find(root, label_column="dx", label_attribute="job")
+
+
+def test_the_column_of_images_is_the_one_whose_values_name_images(tmp_path: Path) -> None:
+    rows = ("id,slide,finding,label", "77,1,x,a", "78,2,x,b", "79,3,y,a", "80,4,y,b")
+    assert found(table(tmp_path / "found", *rows)) == {"1.jpg": 0, "2.jpg": 1, "3.jpg": 0, "4.jpg": 1}
+    rows = ("one,two,label", "1,2,a", "2,1,b", "3,4,a", "4,3,b")
+    root = table(tmp_path / "chosen", *rows)
+    assert found(root, image_column="two") == {"2.jpg": 0, "1.jpg": 1, "4.jpg": 0, "3.jpg": 1}
+
+
+def test_nih_lists_of_findings(tmp_path: Path) -> None:
+    """Images in several folders, a few findings each, beside a table of boxes that has other columns."""
+    images = ("train/images_001/1.png", "train/images_001/2.png", "train/images_002/3.png", "train/images_002/4.png")
+    rows = ("Image Index,Finding Labels,Follow-up #,Patient ID", "1.png,Mass|Edema,0,1", "2.png,No Finding,1,1",
+            "3.png,Edema,0,2", "4.png,Mass,0,3")  # fmt: skip
+    root = table(tmp_path, *rows, images=images, name="train/Data_Entry_2017.csv")
+    dataset = find(root)
+    assert dataset.class_names == ("Edema", "Mass", "No Finding")
+    assert found(root) == {"1.png": (0, 1), "2.png": (2,), "3.png": (0,), "4.png": (1,)}
+    assert {sample.group for sample in (*dataset.train, *dataset.validation)} == {"1", "2", "3"}
+
+
+def test_celebas_attributes_of_minus_one_and_one(tmp_path: Path) -> None:
+    """The other tables of the data set do not disturb; `partition` numbers the splits."""
+    images = tuple(f"train/img_align_celeba/00000{number}.jpg" for number in range(1, 5))
+    lists = {
+        "train/list_attr_celeba.csv": "image_id,Bald,Smiling\n000001.jpg,-1,1\n000002.jpg,1,1\n000003.jpg,-1,-1\n"
+        "000004.jpg,1,-1\n",
+        "train/list_bbox_celeba.csv": "image_id,x_1,y_1,width\n000001.jpg,9,8,20\n000002.jpg,7,8,30\n",
+        "train/list_eval_partition.csv": "image_id,partition\n000001.jpg,0\n000002.jpg,0\n000003.jpg,1\n000004.jpg,2\n",
+    }
+    root = lay_out(tmp_path, images, lists)
+    dataset = find(root)
+    assert dataset.class_names == ("Bald", "Smiling")
+    assert labels(dataset.train) == {"000001.jpg": (1,), "000002.jpg": (0, 1)}
+    assert labels(dataset.validation) == {"000003.jpg": ()}
+    assert labels(dataset.test) == {"000004.jpg": (0,)}
+    assert set(find(root, label_column="Smiling").class_names) == {"-1", "1"}
+
+
+def test_one_hot_columns_beside_others(tmp_path: Path) -> None:
+    rows = ("image,age,nv,mel,site", "1,50,1,0,back", "2,60,0,1,arm", "3,50,1.0,0.0,arm", "4,40,False,True,back")
+    root = table(tmp_path, *rows)
+    assert found(root) == {"1.jpg": 0, "2.jpg": 1, "3.jpg": 0, "4.jpg": 1}
+    assert find(root).class_names == ("nv", "mel")
+    assert find(root, label_column="mel, nv").class_names == ("mel", "nv")
+
+
+def test_tables_of_one_kind_are_read_together(tmp_path: Path) -> None:
+    root = table(tmp_path, "image,label", "1,a", "2,b", name="train/first.csv")
+    table(root, "image,label", "3,a", "4,b", name="train/second.csv")
+    assert found(root) == {"1.jpg": 0, "2.jpg": 1, "3.jpg": 0, "4.jpg": 1}
+
+
+def test_tables_that_disagree_are_named(tmp_path: Path) -> None:
+    root = table(tmp_path, "image,label", "1,a", "2,b", name="train/first.csv")
+    table(root, "image,breed", "1,c", "2,d", "3,c", "4,d", name="train/second.csv")
+    with pytest.raises(InputError, match=r"first\.csv and .*second\.csv both list labels of .*: label and breed;"):
+        find(root)
+    assert find(root, label_column="breed").class_names == ("c", "d")
+
+
+def test_masks_by_a_chosen_column(tmp_path: Path) -> None:
+    masks = tuple(f"train/masks/{number}.png" for number in range(1, 5))
+    rows = ("photo,painted", *(f"{number}.jpg,masks/{number}.png" for number in range(1, 5)))
+    dataset = find(table(tmp_path, *rows, images=IMAGES + masks), label_column="painted")
+    assert dataset.task == "segmentation"

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.lists import find, labels, lay_out
 
-from byoc_vision.errors import DataError
+from byoc_vision.data.formats import read_folder
+from byoc_vision.errors import DataError, InputError
 from byoc_vision.types import ClassInfo
 
 IMAGES = tuple(f"train/deep/{number}.jpg" for number in range(1, 5))
@@ -94,6 +95,82 @@ def test_masks_and_the_names_of_their_values(tmp_path: Path) -> None:
     assert all(s.mask and s.mask.name == f"m{Path(s.image.name).stem}.png" for s in dataset.train)
 
 
+def colours(*names: str) -> dict[str, Any]:
+    """A line's metadata: the names of the values 0, 1, 2, …"""
+    return {"internal-color-map": {str(value): {"class-name": name} for value, name in enumerate(names)}}
+
+
+def masked(number: int, *names: str, attribute: str = "m-ref") -> str:
+    return line(number, **{attribute: f"s3://bucket/out/m{number}.png", f"{attribute}-metadata": colours(*names)})
+
+
+def test_each_line_has_a_map_of_its_own(tmp_path: Path) -> None:
+    lay_out(tmp_path, tuple(f"train/m{number}.png" for number in range(1, 5)), {})
+    lines = (
+        masked(1, "BACKGROUND", "car", "road"),
+        masked(2, "BACKGROUND", "road", "car"),
+        masked(3, "BACKGROUND", "tree"),
+        masked(4, "BACKGROUND", "car"),
+    )
+    dataset = find(manifest(tmp_path, *lines))
+    assert [(entry.name, entry.value) for entry in dataset.classes] == [
+        ("BACKGROUND", 0), ("car", 1), ("road", 2), ("tree", 3),
+    ]  # fmt: skip
+    maps = {sample.image.name: sample.mask_map for sample in (*dataset.train, *dataset.validation)}
+    assert maps["1.jpg"] is None
+    assert maps["4.jpg"] is None
+    assert maps["2.jpg"] is not None
+    assert dict(maps["2.jpg"].values) == {0: 0, 1: 2, 2: 1, 255: 255}
+    assert maps["3.jpg"] is not None
+    assert dict(maps["3.jpg"].values)[1] == 3
+
+
+def test_a_model_is_measured_by_its_own_values(tmp_path: Path) -> None:
+    lay_out(tmp_path, ("train/m1.png",), {})
+    root = manifest(tmp_path, masked(1, "BACKGROUND", "road", "car"))
+    classes = [ClassInfo("BACKGROUND", 0), ClassInfo("car", 5), ClassInfo("road", 6)]
+    [sample] = read_folder(root / "train", "segmentation", classes)
+    assert sample.mask_map is not None
+    assert dict(sample.mask_map.values) == {0: 0, 1: 6, 2: 5, 255: 255}
+
+
+def both(number: int) -> str:
+    """A line of chained jobs: labels of the whole image, twice, and a mask."""
+    content = json.loads(masked(number, "BACKGROUND", "car"))
+    for job, label in (("weather", number % 2), ("time", 1 - number % 2)):
+        content |= {job: label, f"{job}-metadata": {"class-name": f"{job} {label}"}}
+    return json.dumps(content)
+
+
+def test_several_attributes_are_chosen_between(tmp_path: Path) -> None:
+    lay_out(tmp_path, tuple(f"train/m{number}.png" for number in range(1, 5)), {})
+    root = manifest(tmp_path, *map(both, range(1, 5)))
+    with pytest.raises(InputError, match="several attributes that can be the labels: m-ref, weather, time; choose one"):
+        find(root)
+    with pytest.raises(
+        InputError, match="several attributes that can be the labels: weather, time; choose one with lab"
+    ):
+        find(root, task="classification")
+    assert find(root, task="segmentation").task == "segmentation"
+    assert find(root, label_attribute="m-ref").task == "segmentation"
+    assert find(root, label_attribute="time").class_names == ("time 0", "time 1")
+    with pytest.raises(
+        InputError, match="label_attribute=car, but the manifests have no such attribute; they have: m-r"
+    ):
+        find(root, label_attribute="car")
+
+
+def test_what_ground_truth_did_not_label_is_named(tmp_path: Path) -> None:
+    """Bounding boxes are refused with that word."""
+    failed = line(1, **{"j-metadata": {"failure-reason": "no consensus"}})
+    boxes = line(3, j={"annotations": [{"class_id": 0, "left": 1, "top": 1, "width": 2, "height": 2}]})
+    root = manifest(tmp_path, failed, line(2, j=1), boxes)
+    with pytest.raises(DataError) as raised:
+        find(root)
+    assert "line 1: there is no label; add an attribute 'j' (Ground Truth: no consensus)" in str(raised.value)
+    assert "line 3: 'j' holds bounding boxes, which are neither" in str(raised.value)
+
+
 def test_masks_that_are_missing_are_named(tmp_path: Path) -> None:
     lay_out(tmp_path, ("train/1.png",), {})
     root = manifest(tmp_path, line(1, **{"m-ref": "s3://b/1.png"}), line(2, **{"m-ref": "s3://b/2.png"}), line(3))
@@ -116,7 +193,7 @@ def test_every_wrong_line_is_named(tmp_path: Path) -> None:
     assert f"{place} 3: this is not a JSON object" in text
     assert f"{place} 4: there is no 'source-ref' that names an image; {example}" in text
     assert f"{place} 5: there is no image 's3://bucket/prefix/deep/9.jpg' in {root}/train; add it" in text
-    assert f"{place} 6: there is no label; add an attribute 'class' or 'label'" in text
+    assert f"{place} 6: there is no label; add an attribute 'class'" in text
     assert f"{place} 7: the label 'class': None is not the number of a class" in text
     assert f"{place} 8: the label 'class': [1] is not the number of a class" in text
     assert f"{place} 1:" not in text
@@ -151,5 +228,5 @@ def test_any_line_is_read_or_refused_by_name(tmp_path_factory: pytest.TempPathFa
     root = tmp_path_factory.mktemp("manifest")
     lay_out(root, ("train/1.jpg", "train/2.jpg"), {})
     (root / "train/train.manifest").write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
-    with suppress(DataError):
+    with suppress(DataError, InputError):
         find(root)

@@ -15,8 +15,8 @@ from PIL import Image
 from support.images import save_image
 
 from byoc_vision.data.formats import find_dataset
-from byoc_vision.data.preflight import CheckedDataset, check, check_labelled, inspect
-from byoc_vision.data.samples import DataOptions, Dataset, Sample
+from byoc_vision.data.preflight import CheckedDataset, check, inspect
+from byoc_vision.data.samples import DataOptions, Dataset, MaskOrientation, Sample
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.types import ClassInfo
 
@@ -30,6 +30,15 @@ def half(height: int, width: int, value: int = 1) -> np.ndarray:
     mask = grey(height, width)
     mask[:, width // 2 :] = value
     return mask
+
+
+ORIENTATIONS: tuple[MaskOrientation, ...] = ("stored", "upright")
+
+
+def save_turned(path: Path, pixels: np.ndarray, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(pixels).save(path, exif=exif)
 
 
 @pytest.fixture
@@ -105,20 +114,31 @@ class TestSegmentation:
         noise = np.random.default_rng(0).integers(0, 200, (20, 30), dtype=np.uint8)
         (masked / "train_annotation/0.png").unlink()
         save_image(masked / "train_annotation/0.jpg", noise)
-        with pytest.raises(DataError, match=r"1 of 4 training masks are saved with loss, such as .*0\.jpg"):
+        with pytest.raises(DataError, match=r"1 of 4 masks are saved with loss, such as .*0\.jpg"):
             run(masked)
 
     @pytest.mark.parametrize("as_shown", [True, False])
     def test_a_mask_of_a_turned_image(self, masked: Path, as_shown: bool) -> None:
-        orientation = Image.Exif()
-        orientation[274] = 6
-        Image.fromarray(grey(20, 30)).save(masked / "train/0.jpg", exif=orientation)
+        """Drawn over the upright image or over the stored pixels: the size tells."""
+        save_turned(masked / "train/0.jpg", grey(20, 30), 6)
         save_image(masked / "train_annotation/0.png", half(30, 20) if as_shown else half(20, 30))
-        if as_shown:
-            assert run(masked).report.height.maximum == 40
-            return
-        with pytest.raises(DataError, match="rotated by its EXIF orientation: draw the mask over the upright image"):
-            run(masked)
+        report = run(masked).report
+        assert report.height is not None
+        assert report.height.maximum == 40
+        assert not any("mask_orientation" in warning for warning in report.warnings)
+
+    @pytest.mark.parametrize(("size", "orientation"), [((40, 60), 3), ((40, 40), 6), ((40, 60), 2)])
+    def test_an_orientation_that_the_size_does_not_tell(
+        self, masked: Path, size: tuple[int, int], orientation: int
+    ) -> None:
+        save_turned(masked / "train/0.jpg", grey(*size), orientation)
+        save_image(masked / "train_annotation/0.png", half(*size))
+        warnings = [one for one in run(masked).report.warnings if "mask_orientation=stored" in one]
+        assert len(warnings) == 1
+        assert "1 images are turned by EXIF" in warnings[0]
+        assert f"{masked}/train/0.jpg" in warnings[0]
+        for chosen in ORIENTATIONS:
+            assert not any("EXIF" in one for one in run(masked, DataOptions(mask_orientation=chosen)).report.warnings)
 
     def test_a_image_declared_too_large(self, masked: Path) -> None:
         data = bytearray(cv2.imencode(".bmp", grey(20, 30))[1].tobytes())
@@ -280,22 +300,6 @@ class TestBudget:
         checked = inspect(dataset, DataOptions(checking_budget=4 * image.stat().st_size, **options))
         assert len(checked.dataset.classes) == classes
         assert checked.report.is_sampled == bool(options)
-
-
-class TestLabelled:
-    def test_values_that_the_model_lacks_are_mentioned(self, masked: Path, caplog: pytest.LogCaptureFixture) -> None:
-        save_image(masked / "validation_annotation/v.png", half(40, 60, 11))
-        samples = [Sample(masked / "validation/v.jpg", masked / "validation_annotation/v.png")]
-        check_labelled(samples, [ClassInfo("background", 0), ClassInfo("foreground", 1)])
-        assert "mask values that are not classes of the model are ignored: 11" in caplog.text
-
-    def test_bad_files_are_named(self, masked: Path) -> None:
-        samples = [
-            Sample(masked / "train/0.jpg", masked / "train_annotation/1.png"),
-            Sample(masked / "gone.jpg", label=1),
-        ]
-        with pytest.raises(DataError, match=r"(?s)2 of 2 samples.*1\.png has 31 × 20.*gone\.jpg cannot be read"):
-            check_labelled(samples, [])
 
 
 @pytest.mark.real_data

@@ -65,7 +65,7 @@ def make_step(timer: StepTimer, clock: Clock, size: int = 1, forward: float = 3.
         clock.now += 4
         timer.gradients_computed()
     clock.now += 0.5
-    timer.gradients_ready(1.0)
+    timer.gradients_ready()
     clock.now += 1.5
     timer.step_end()
 

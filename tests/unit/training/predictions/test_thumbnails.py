@@ -13,7 +13,6 @@ from byoc_vision.data.samplers import SampleKey
 from byoc_vision.data.samples import Sample
 from byoc_vision.inference.predictor import Classification, Prepared, Segmentation
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.training.predictions.scoring import ScoredPrediction
 from byoc_vision.training.predictions.thumbnails import (
     LONG_SIDE,
     class_palette,
@@ -21,6 +20,7 @@ from byoc_vision.training.predictions.thumbnails import (
     outlined,
     write_augmented,
 )
+from byoc_vision.training.scoring import ScoredPrediction
 from byoc_vision.types import ClassInfo
 
 CLASSES = (ClassInfo(name="road", value=0), ClassInfo(name="car", value=1))

@@ -15,9 +15,9 @@ from byoc_vision.atomic_write import spreadsheet_cells
 from byoc_vision.inference.predictor import Classification
 from byoc_vision.report.record import Evaluation
 from byoc_vision.training.predictions.collector import SplitPredictions
-from byoc_vision.training.predictions.scoring import ScoredPrediction
 from byoc_vision.training.predictions.task_outputs import ClassOutput, LabelsOutput, MaskOutput, TaskOutput
 from byoc_vision.training.predictions.writing import write_predictions
+from byoc_vision.training.scoring import ScoredPrediction
 
 NAMES = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), min_size=2, max_size=4, unique=True)
 
@@ -88,6 +88,8 @@ def test_a_table_holds_all_splits_and_images_that_are_shown_no_more_go(tmp_path:
     test = dataclasses.replace(one, evaluation=one.evaluation.model_copy(update={"split": "test"}), images={})
     write_predictions(out, [many, test])
     assert [line[0] for line in read(out / "predictions.csv")] == ["split", *["validation"] * 12, "test"]
+    for name, count in {"confusion_matrix.csv": 12, "confusion_matrix_test.csv": 1}.items():
+        assert sum(int(cell) for row in read(out / name)[1:] for cell in row[1:]) == count
     (out / "pictures" / "augmented-1.jpg").write_bytes(b"another's")
     write_predictions(out, [one])
     assert {path.name for path in out.rglob("*") if path.is_file()} == {

@@ -18,10 +18,10 @@ from byoc_vision.report.record import Finding, Record, Times
 from byoc_vision.training.callbacks.base import Callback
 from byoc_vision.training.callbacks.health.facts import DataFacts, EpochFacts, Silence, Waiting
 from byoc_vision.training.callbacks.health.learning_rules import StalledTraining
+from byoc_vision.training.callbacks.health.loader_diagnosis import measure, remedy
 from byoc_vision.training.callbacks.health.monitor import HealthMonitor
 from byoc_vision.training.callbacks.step_timer import StepTimer
 from byoc_vision.training.history import History
-from byoc_vision.training.loader_diagnosis import measure, remedy
 
 PACKAGE = Path(__file__).resolve().parents[3]
 _LOOKS = 4  # at the clock, in the time that is allowed without a step

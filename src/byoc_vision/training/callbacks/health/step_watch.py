@@ -96,10 +96,10 @@ class StepWatch(Callback):
         if not self._exploded and self._is_careful() and not torch.isfinite(loss):
             self._explode("the loss", logits_are_finite=bool(torch.isfinite(logits).all()))
 
-    def gradients_ready(self, scale: float) -> None:
+    def gradients_ready(self) -> None:
         with self._looking():
             if self._stats:
-                self._stats.gradients(scale)
+                self._stats.gradients()
 
     def step_end(self) -> None:
         loss = self._losses[0] if len(self._losses) == 1 else torch.stack(self._losses).mean()

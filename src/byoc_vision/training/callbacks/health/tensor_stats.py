@@ -44,7 +44,6 @@ class TensorStats:
         self._dead: list[Tensor] = []
         self._images: tuple[Tensor, Tensor] | None = None
         self._gradients: Sequence[Tensor] = ()
-        self._scale = 1.0
         self._hooks = [
             module.register_forward_pre_hook(functools.partial(self._see, name))
             for name, module in net.named_modules()
@@ -61,11 +60,10 @@ class TensorStats:
             hook.remove()
         self._hooks = []
 
-    def gradients(self, scale: float) -> None:
-        """They are computed, and `scale` times as large as they should be."""
+    def gradients(self) -> None:
+        """They are computed."""
         present = [_gradient(weight) for weight in self._weights.values()]
         self._gradients = torch._foreach_norm(present, 1) if present else ()
-        self._scale = scale
 
     def result(
         self,
@@ -93,7 +91,7 @@ class TensorStats:
         parts = iter(_split(values, [*(len(piece) for piece in pieces)]))
         gradients, norms, changes, stds, means, spreads, (seen_loss,) = (next(parts) for _ in range(7))
         weights = {
-            name: Weight(gradient / weight.numel() / self._scale, norm, change)
+            name: Weight(gradient / weight.numel(), norm, change)
             for (name, weight), gradient, norm, change in zip(
                 self._weights.items(), gradients, norms, changes, strict=True
             )

@@ -20,10 +20,10 @@ from byoc_vision.preprocess import Preprocess
 from byoc_vision.report.record import Reading, Times
 from byoc_vision.training.callbacks.health.callback import StallWatch
 from byoc_vision.training.callbacks.health.facts import DataFacts, EpochFacts, Loading, Silence, Waiting
+from byoc_vision.training.callbacks.health.loader_diagnosis import measure
 from byoc_vision.training.callbacks.health.monitor import HealthMonitor
 from byoc_vision.training.callbacks.health.tensor_stats import FIRST, LEAST, MOST, SHARE, Pace
 from byoc_vision.training.history import EpochRecord
-from byoc_vision.training.loader_diagnosis import measure
 from byoc_vision.types import ClassInfo
 
 GIB = 1024**3

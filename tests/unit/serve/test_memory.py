@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from byoc_serve.multi_model.memory import PEAK, SPARE, bytes_needed, check_container, check_room, release_unused
+from byoc_serve.memory import (
+    PEAK,
+    SPARE,
+    bytes_needed,
+    check_container,
+    check_room,
+    free_on_gpu,
+    release_unused,
+)
 from byoc_vision.errors import RequestError
 
 TOO_MUCH = 2**50  # bytes; no machine has them
@@ -67,7 +75,7 @@ LARGE_IN_A_THREAD = """
 import threading
 from pathlib import Path
 import numpy as np
-from byoc_serve.multi_model.memory import release_unused, keep_one_heap
+from byoc_serve.memory import release_unused, keep_one_heap
 
 def held():
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -97,3 +105,9 @@ print(held() - before)
 def test_so_does_what_threads_used() -> None:
     done = subprocess.run([sys.executable, "-c", LARGE_IN_A_THREAD], stdout=subprocess.PIPE, text=True, check=True)
     assert int(done.stdout) < 4_000  # kB
+
+
+def test_torchs_cache_on_a_gpu_is_room_for_the_next_model() -> None:
+    """torch keeps what requests have freed; the driver counts it as taken."""
+    assert free_on_gpu(unused=1_000, reserved=13_000, allocated=2_000) == 12_000
+    assert free_on_gpu(unused=1_000, reserved=0, allocated=0) == 1_000

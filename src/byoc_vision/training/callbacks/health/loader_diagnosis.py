@@ -6,7 +6,7 @@ import time
 
 from byoc_vision.data.cache import ImageCache
 from byoc_vision.data.image_dataset import ImageDataset
-from byoc_vision.data.samples import Sample
+from byoc_vision.data.samples import DrawnMask, Sample
 from byoc_vision.errors import DataError
 from byoc_vision.system.machine import available_cores
 from byoc_vision.training.callbacks.health.facts import Loading
@@ -47,7 +47,7 @@ def _measure(images: ImageDataset, index: int, cached: bool) -> tuple[float, flo
 def _seconds_to_read(sample: Sample) -> float:
     started = time.perf_counter()
     for file in (sample.image, sample.mask):
-        if file is not None:
+        if file is not None and not isinstance(file, DrawnMask):  # an annotation file is read once, for all images
             file.read_bytes()
     return time.perf_counter() - started
 

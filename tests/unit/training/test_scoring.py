@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional.classification import binary_calibration_error
 
-from byoc_vision.training.predictions.scoring import (
+from byoc_vision.training.scoring import (
     calibration,
     class_ious,
     class_scores,

@@ -9,7 +9,7 @@ import pytest
 from byoc_vision.data.cache import ImageCache, Place, open_cache
 from byoc_vision.data.samples import Dataset, Sample
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.training.loader_diagnosis import remedy
+from byoc_vision.training.callbacks.health.loader_diagnosis import remedy
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.inference import openvino_model
-from byoc_vision.inference.engines.base import Engine, EngineName, EnginePrecision
+from byoc_vision.inference.engines.base import NO_INT8, Engine, EngineName, EnginePrecision
+from byoc_vision.inference.reference import reference_image
 from byoc_vision.system.machine import visible_gpus
 
 logger = logging.getLogger(__name__)
@@ -30,11 +31,11 @@ def load_engine(
     engine: auto is PyTorch on a GPU. On a CPU it is OpenVINO, if the artifact holds what it reads and its answers are
     PyTorch's; otherwise PyTorch, in float32 unless another precision is named.
     streams: how many images OpenVINO computes apart.
-    precision: auto on a CPU is the fastest that `choose_fastest` finds, on a GPU see `choose_precision`. Of OpenVINO
-    only if its answers are PyTorch's in float32; float32 otherwise.
+    precision: auto on a CPU is the fastest that `choose_fastest` finds, on a GPU see `choose_precision`. Another than
+    float32 is used only if its predictions are the expected ones; float32 otherwise. int8 is OpenVINO's alone.
     A damaged OpenVINO form beside good weights is not used, with a warning.
-    Raises InputError for OpenVINO on a GPU, DataError if the weights are damaged or OpenVINO was asked for and its
-    answers differ, and what `choose_device` raises.
+    Raises InputError for OpenVINO on a GPU and for int8 that is not there, DataError if the weights are damaged or
+    OpenVINO or int8 was asked for and its answers differ, and what `choose_device` raises.
     """
     on_cpu = device == "cpu" or (device is None and visible_gpus(os.environ) == 0)
     if engine == "openvino" and device is not None and not on_cpu:
@@ -44,8 +45,12 @@ def load_engine(
         try:
             found = openvino_model.load(folder, config, threads, streams, precision)
         except openvino_model.DamagedFormError as error:
+            if precision == "int8":
+                raise
             logger.warning("%s; OpenVINO computes what it makes of the weights instead", error)
         return found or _convert(folder, config, threads, streams, precision)
+    if precision == "int8":
+        return _int8(folder, config, threads, streams, engine, device or ("cpu" if on_cpu else "a GPU"))
     if engine == "auto" and on_cpu:
         try:
             if found := openvino_model.load(folder, config, threads, streams, precision):
@@ -57,17 +62,32 @@ def load_engine(
             precision = "float32"
     from byoc_vision.inference.engines.torch_engine import TorchEngine
 
-    return TorchEngine.load(folder, config, device, threads, precision)
+    torch_engine = TorchEngine.load(folder, config, device, threads, precision)
+    if torch_engine.precision.is_mixed:
+        torch_engine.settle_precision(reference_image(config.preprocess))
+    return torch_engine
+
+
+def _int8(
+    folder: Path, config: ModelConfig, threads: int | None, streams: int, engine: EngineName, device: str
+) -> Engine:
+    """OpenVINO's engine in int8, for which nothing else takes its place. Raises InputError and DataError."""
+    if engine == "torch" or device != "cpu":
+        where = "engine=torch" if engine == "torch" else device
+        raise InputError(
+            f"precision=int8 is computed by OpenVINO on a CPU, not by {where}; set precision to auto (PRECISION of a "
+            "server, --precision of a command), or engine to openvino (ENGINE of a server)"
+        )
+    if found := openvino_model.load(folder, config, threads, streams, "int8"):
+        return found
+    raise InputError(NO_INT8)
 
 
 def _convert(
     folder: Path, config: ModelConfig, threads: int | None, streams: int, precision: EnginePrecision
 ) -> Engine:
     """OpenVINO's engine of an artifact that does not hold it yet, which takes some seconds."""
-    from byoc_vision.export.openvino import to_openvino
     from byoc_vision.inference.engines.torch_engine import TorchEngine
 
     net = TorchEngine.load(folder, config, "cpu").net
-    expected = openvino_model.expected_logits(net, config)
-    model = to_openvino(net, config)
-    return openvino_model.engine_that_agrees(model, config.preprocess, expected, threads, streams, precision)
+    return openvino_model.convert(net, config, threads, streams, precision)

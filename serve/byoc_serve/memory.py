@@ -49,6 +49,15 @@ def check_container(needed: int) -> None:
     check_room(needed, free_memory(), "memory", memory_limit())
 
 
+def free_on_gpu(unused: int, reserved: int, allocated: int) -> int:
+    """Bytes of a GPU that another model can have.
+
+    unused: what the driver has left. reserved: what torch took from the driver; of it, tensors use `allocated`, and the
+    rest is torch's cache, which the next model takes.
+    """
+    return unused + max(0, reserved - allocated)
+
+
 def keep_one_heap() -> None:
     """Make all threads of this process share a heap; to be called before the first thread starts.
 
@@ -65,6 +74,11 @@ def release_unused() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+    trim_heap()
+
+
+def trim_heap() -> None:
+    """Return the allocator's unused pages to the system."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

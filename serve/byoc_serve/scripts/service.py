@@ -1,0 +1,126 @@
+"""A user's script in service: the queue before it, and the one thread that calls it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Sequence
+from threading import Event, Thread
+from typing import Any, NamedTuple, Protocol
+
+from byoc_serve.batcher import Batcher, DeadlineError, FatalError, Observer, PendingResult
+from byoc_serve.errors import as_request_errors
+from byoc_serve.request import RequestContext
+from byoc_serve.scripts.context import Context
+from byoc_serve.scripts.handlers import Handlers, ScriptRequest
+from byoc_serve.service import EncodedResponse
+from byoc_serve.settings import Settings
+from byoc_vision.errors import ResourceError
+
+QUEUE_TIMEOUT = 0.1  # seconds that a request waits for room in the queue
+HUNG_AFTER = 2  # times REQUEST_TIMEOUT; then nobody waits for the call any more
+_WATCH_SECONDS = 0.5
+_FAREWELL_SECONDS = 0.5  # for responses to requests that waited for a call that hangs
+
+logger = logging.getLogger(__name__)
+
+
+class Answering(Protocol):
+    """What calls the script: in this process, or in one of its own."""
+
+    takes_lists: bool
+
+    def answer(self, request: ScriptRequest) -> EncodedResponse: ...
+
+    def close(self) -> None: ...
+
+
+class _Decoded(NamedTuple):
+    """What `input_fn` made of a request, for a script that takes lists."""
+
+    data: Any
+    context: Context
+
+
+class ScriptService:
+    """Requests wait here for the script. With `BATCHING`, `input_fn` and `output_fn` run in the requests' own threads,
+    and `predict_fn` gets what has gathered while it was busy; otherwise one request is answered after the other.
+    """
+
+    config = None
+
+    def __init__(self, handlers: Answering, settings: Settings, observer: Observer | None = None) -> None:
+        self._handlers = handlers
+        self._settings = settings
+        self._local = handlers if isinstance(handlers, Handlers) and handlers.takes_lists else None
+        batch_size = settings.batch_size if self._local else 1
+        self._batcher: Batcher[Any, Any] = Batcher(batch_size, settings.queue_length, observer=observer)
+        self._busy_since: float | None = None
+        self._ended = Event()
+
+    def __str__(self) -> str:
+        return str(self._handlers)
+
+    def warm_up(self) -> None:
+        """The script decides what its model takes, so nothing can be computed before the first request."""
+
+    def run(self) -> None:
+        """Raises ResourceError if the script can be called no more."""
+        Thread(target=self._watch, name="watch", daemon=True).start()
+        try:
+            self._batcher.run(self._compute)
+        except FatalError as error:
+            raise ResourceError(f"{error}; this process ends, so that the platform starts another") from error
+        finally:
+            self._ended.set()
+            self._handlers.close()
+
+    def stop(self) -> None:
+        self._batcher.stop()
+
+    def predict(self, request: RequestContext) -> EncodedResponse:
+        settings = self._settings
+        with as_request_errors(settings.request_timeout):
+            self._batcher.wait_for_room(QUEUE_TIMEOUT)  # before its body is read into memory
+            body = request.receive(settings.max_body, settings.request_timeout)
+            given = ScriptRequest(body, request.content_type, request.accept, request.record.id, request.headers)
+            if self._local is None:
+                response: EncodedResponse = self._result(given, request)
+                return response
+            data, context = self._local.read(given)
+            return self._local.write(self._result(_Decoded(data, context), request), given, context)
+
+    def _result(self, item: Any, request: RequestContext) -> Any:
+        pending: PendingResult[Any] = self._batcher.submit(item, request.deadline, QUEUE_TIMEOUT, request.is_connected)
+        try:
+            return pending.result(request.remaining())
+        except TimeoutError as error:
+            if pending.done():
+                raise  # the script's own
+            pending.cancel()
+            raise DeadlineError from error
+        finally:
+            request.record.queue_seconds, request.record.batch_size = pending.queue_seconds, pending.batch_size
+
+    def _compute(self, batch: list[Any]) -> Sequence[Any]:
+        self._busy_since = time.monotonic()
+        try:
+            if self._local is None:
+                return [self._handlers.answer(item) for item in batch]
+            return self._local.predict([item.data for item in batch])
+        finally:
+            self._busy_since = None
+
+    def _watch(self) -> None:
+        """End this process if a call hangs: Python cannot stop a thread, and every later request would wait for it."""
+        limit = HUNG_AFTER * self._settings.request_timeout
+        while not self._ended.wait(_WATCH_SECONDS):
+            since = self._busy_since
+            if since is not None and time.monotonic() - since > limit:
+                reason = f"the script has not returned from a call within {limit} s"
+                logger.error("%s; this process ends, and another takes its place", reason)
+                self._batcher.fail(FatalError(reason))
+                self._ended.wait(_FAREWELL_SECONDS)
+                os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,94 @@
+"""Masks in colours that no table names: the colours of the training masks are the classes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from byoc_vision.colours import join, to_hex
+from byoc_vision.data.mask_colours import MOST_COLOURS, VOC_BORDER, VOC_CLASSES, voc_colour
+from byoc_vision.data.preflight.scan import IS_COLOUR, InvalidSample, MaskStats, SampleStats, ScanResult
+from byoc_vision.data.samples import ColourMap, Dataset
+from byoc_vision.data.targets import colours_unknown
+from byoc_vision.errors import DataError
+from byoc_vision.types import ClassInfo
+
+TITLE = "the set of colours in the training masks"
+
+
+class FoundColours(NamedTuple):
+    """The classes of the colours, and the map to their labels."""
+
+    classes: tuple[ClassInfo, ...]
+    colour_map: ColourMap
+
+
+def find_colours(dataset: Dataset, seen: ScanResult) -> FoundColours | None:
+    """The classes, if the training masks are in colours without a map; black is the first, the others follow by value.
+
+    A class has the name of its colour, `#800000`. Colours of Pascal VOC with its border, which is ignored, have the
+    names and the labels of its classes.
+
+    Raises DataError if there are more colours than an 8-bit mask has values.
+    """
+    masks = [one for one in seen.stats.get("train", []) if one.mask is not None and one.sample.mask_map is None]
+    first = next((one for one in masks if one.mask is not None and _has_colours(one.mask)), None)
+    if dataset.task != "segmentation" or first is None:
+        return None
+    if dataset.classes:
+        raise DataError(colours_unknown(first.sample))
+    colours = {_colour(value) for one in masks if one.mask is not None for value in one.mask.values}
+    of_voc = {voc_colour(index): index for index in range(len(VOC_CLASSES))}
+    if VOC_BORDER in colours and colours <= {VOC_BORDER, *of_voc}:
+        named = tuple(ClassInfo(VOC_CLASSES[index], index, to_hex(colour)) for colour, index in of_voc.items())
+        return FoundColours(named, ColourMap("the palette of Pascal VOC", tuple(of_voc.items())))
+    colours.discard(VOC_BORDER)
+    if len(colours) > MOST_COLOURS:
+        raise DataError(
+            f"the training masks hold {len(colours):,} colours, more than the {MOST_COLOURS} classes that masks can "
+            f"have, such as {first.sample.mask}: they are saved with loss or soft edges. Save masks as PNG, one colour "
+            "a class, or name the colours that count with mask_colors"
+        )
+    ordered = sorted(colours)  # black, if there is any, comes first
+    classes = tuple(ClassInfo(to_hex(colour), label, to_hex(colour)) for label, colour in enumerate(ordered))
+    return FoundColours(classes, ColourMap(TITLE, tuple((colour, label) for label, colour in enumerate(ordered))))
+
+
+def map_colours(seen: ScanResult, colour_map: ColourMap) -> ScanResult:
+    """The statistics as if the masks had been read with the map; masks with other colours become invalid."""
+    label_of = dict(colour_map.values) | {VOC_BORDER: 255}
+    mapped = ScanResult()
+    for split, stats in seen.stats.items():
+        valid, invalid = mapped.stats.setdefault(split, []), mapped.invalid.setdefault(split, [])
+        invalid += [bad._replace(sample=replace(bad.sample, mask_map=colour_map)) for bad in seen.invalid[split]]
+        for one in stats:
+            sample = replace(one.sample, mask_map=colour_map)
+            colours = [_colour(value) for value in (one.mask.values if one.mask else ())]
+            unknown = [to_hex(colour) for colour in colours if colour not in label_of]
+            if unknown:
+                listed = ", ".join(unknown[:6])
+                problem = f"{sample.mask} holds the colours {listed}, which {TITLE} does not contain"
+                invalid.append(InvalidSample(sample, problem))
+            else:
+                valid.append(_mapped(replace(one, sample=sample), label_of))
+    return mapped
+
+
+def _mapped(stats: SampleStats, label_of: dict[int, int]) -> SampleStats:
+    if stats.mask is None:
+        return stats
+    pixels: dict[int, int] = {}
+    for value, count in zip(stats.mask.values, stats.mask.pixels, strict=True):
+        label = label_of[_colour(value)]
+        pixels[label] = pixels.get(label, 0) + count
+    values = tuple(sorted(pixels))
+    return replace(stats, mask=MaskStats(values, tuple(pixels[value] for value in values)))
+
+
+def _has_colours(mask: MaskStats) -> bool:
+    return mask.values[-1] >= IS_COLOUR
+
+
+def _colour(value: int) -> int:
+    """0xRRGGBB of a value in `MaskStats`: a colour, or a grey level."""
+    return value & ~IS_COLOUR if value >= IS_COLOUR else join(value, value, value)

@@ -1,0 +1,106 @@
+"""Post-training quantisation to INT8 with NNCF: weights and activations in 8 bits, calibrated on images.
+
+NNCF is imported in training alone; what it makes is an ordinary OpenVINO network.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import logging
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import nn
+
+from byoc_vision.artifact import ModelConfig
+from byoc_vision.errors import InputError, UserError
+from byoc_vision.export.openvino import to_openvino
+from byoc_vision.inference.reference import reference_images
+from byoc_vision.system.quiet_openvino import import_openvino
+
+if TYPE_CHECKING:
+    import openvino
+
+_LAYERS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul")
+_ATTENTION = "ScaledDotProductAttention"
+
+
+def quantize(model: openvino.Model, images: Sequence[np.ndarray], left_out: Collection[str] = ()) -> openvino.Model:
+    """A copy of the network in INT8.
+
+    Weights use half of the range of 8 bits. Processors without VNNI add pairs of products in 16 bits, which would
+    overflow otherwise: so the result is the same, to the last bit, on all x86 processors, and what is measured on one
+    is what another serves.
+
+    Args:
+        images: to calibrate the ranges of activations on, uint8 [h, w, 3] of the model's size.
+        left_out: the names of layers that stay in float32; see `layers`.
+    """
+    nncf = _import_nncf()
+    transformer = any(op.get_type_name() == _ATTENTION for op in model.get_ops())
+    with _quiet():
+        quantized: openvino.Model = nncf.quantize(
+            model.clone(),
+            nncf.Dataset(images, _as_batch),
+            target_device=nncf.TargetDevice.CPU,
+            subset_size=len(images),
+            model_type=nncf.ModelType.TRANSFORMER if transformer else None,
+            ignored_scope=nncf.IgnoredScope(names=list(left_out)) if left_out else None,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
+        )
+    return quantized
+
+
+def layers(model: openvino.Model) -> list[str]:
+    """The names of the layers that are computed in 8 bits, from the image to the logits."""
+    return [op.get_friendly_name() for op in model.get_ordered_ops() if op.get_type_name() in _LAYERS]
+
+
+def check_can_quantize(net: nn.Module, config: ModelConfig) -> None:
+    """Quantise a network once on drawn images, in some seconds: before it is trained, with whatever weights it has.
+
+    Raises InputError if that fails.
+    """
+    from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
+
+    try:
+        images = reference_images(config.preprocess)
+        OpenVinoEngine(quantize(to_openvino(net, config), list(images[:2])), precision="int8").run(images[:1])
+    except (UserError, OSError, MemoryError) as error:
+        raise InputError(_CANNOT.format(config.model.architecture, error)) from error
+    except Exception as error:  # of NNCF and OpenVINO, which have no class in common
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise InputError(_CANNOT.format(config.model.architecture, reason)) from error
+
+
+_CANNOT = "int8=true: model={} cannot be quantised ({}); set int8=auto, or choose another model"
+
+
+def _as_batch(image: np.ndarray) -> np.ndarray:
+    return image[None]
+
+
+def _import_nncf() -> ModuleType:
+    """NNCF, which reports nothing to its makers; importing it takes some seconds."""
+    import_openvino()  # it hides the package that would report
+    logger_class = logging.getLoggerClass()
+    # NNCF imports what compiles CUDA kernels, which warns where there is no GPU.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    with _quiet():
+        nncf = importlib.import_module("nncf")
+    logging.setLoggerClass(logger_class)
+    nncf.set_log_level(logging.ERROR)
+    return nncf
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without NNCF's progress bars, which it prints, and its libraries' warnings."""
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield

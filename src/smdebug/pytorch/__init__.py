@@ -1,0 +1,18 @@
+"""As in the library: `import smdebug.pytorch as smd`."""
+
+from smdebug import ReductionConfig, SaveConfig, SaveConfigMode, modes
+from smdebug.core.save_config import Collection, CollectionKeys
+from smdebug.pytorch.hook import Hook, del_hook, get_hook, set_hook
+
+__all__ = [
+    "Collection",
+    "CollectionKeys",
+    "Hook",
+    "ReductionConfig",
+    "SaveConfig",
+    "SaveConfigMode",
+    "del_hook",
+    "get_hook",
+    "modes",
+    "set_hook",
+]

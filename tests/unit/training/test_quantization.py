@@ -1,0 +1,95 @@
+"""Networks in INT8: near float32, the same on all processors, and made without a word to anyone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import openvino
+import pytest
+from support import tiny_models
+
+from byoc_vision.artifact import ModelConfig
+from byoc_vision.errors import InputError
+from byoc_vision.export.openvino import to_openvino
+from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
+from byoc_vision.inference.reference import reference_images
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.training.quantization import check_can_quantize, layers, quantize
+
+RULE = Preprocess(height=64, width=64)
+TASKS = {
+    "masks": tiny_models.segmentation_card(RULE),
+    "classes": tiny_models.classification_card(RULE),
+    "several classes": tiny_models.classification_card(RULE, multi_label=True),
+}
+IMAGES = list(reference_images(RULE))
+
+
+@pytest.fixture(scope="module")
+def network() -> openvino.Model:
+    return to_openvino(tiny_models.network(TASKS["masks"]), TASKS["masks"])
+
+
+def run(model: openvino.Model) -> np.ndarray:
+    return OpenVinoEngine(model, precision="int8").run(np.stack(IMAGES))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_logits_are_near_those_in_float32(task: str) -> None:
+    model = to_openvino(tiny_models.network(TASKS[task]), TASKS[task])
+    expected = OpenVinoEngine(model, precision="float32").run(np.stack(IMAGES))
+    found = run(quantize(model, IMAGES))
+    assert found.shape == expected.shape
+    assert 0 < np.sqrt(np.mean((found - expected) ** 2)) < 0.25 * expected.std()
+
+
+def test_layers_that_are_left_out_bring_it_nearer(network: openvino.Model) -> None:
+    expected = OpenVinoEngine(network, precision="float32").run(np.stack(IMAGES))
+    names = layers(network)
+    distances = [
+        float(np.mean((run(quantize(network, IMAGES, names[:count])) - expected) ** 2))
+        for count in (0, len(names) // 2, len(names))
+    ]
+    assert distances[0] > distances[1] > distances[2]
+    assert distances[2] == pytest.approx(0, abs=1e-8)
+
+
+def test_the_network_itself_does_not_change(network: openvino.Model) -> None:
+    before = OpenVinoEngine(network, precision="float32").run(np.stack(IMAGES))
+    quantize(network, IMAGES)
+    np.testing.assert_array_equal(OpenVinoEngine(network, precision="float32").run(np.stack(IMAGES)), before)
+
+
+@pytest.mark.parametrize("isa", ["AVX2", "AVX512_CORE"])
+def test_processors_without_vnni_compute_the_same(network: openvino.Model, tmp_path: Path, isa: str) -> None:
+    openvino.save_model(quantize(network, IMAGES), tmp_path / "int8.xml", compress_to_fp16=False)
+    program = (
+        "import sys, numpy as np\nfrom pathlib import Path\n"
+        "from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine\n"
+        "engine = OpenVinoEngine(Path(sys.argv[1]), precision='int8')\n"
+        "np.save(sys.argv[3], engine.run(np.load(sys.argv[2])))\n"
+    )
+    files = [tmp_path / name for name in ("int8.xml", "images.npy", "logits.npy")]
+    np.save(files[1], np.stack(IMAGES))
+    subprocess.run([sys.executable, "-c", program, *files], check=True, env=os.environ | {"ONEDNN_MAX_CPU_ISA": isa})
+    here = OpenVinoEngine(files[0], precision="int8").run(np.stack(IMAGES))
+    np.testing.assert_allclose(np.load(files[2]), here, atol=1e-2 * here.std())
+
+
+def test_nothing_is_printed_and_nothing_reported(network: openvino.Model, capfd: pytest.CaptureFixture[str]) -> None:
+    quantize(network, IMAGES)
+    assert "".join(capfd.readouterr()) == ""
+    assert sys.modules["openvino_telemetry"] is None
+
+
+def test_a_network_that_cannot_be_quantised_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    config: ModelConfig = TASKS["classes"]
+    net = tiny_models.network(config)
+    check_can_quantize(net, config)
+    net.forward = lambda images: images.unique()  # type: ignore[method-assign]
+    with pytest.raises(InputError, match=r"int8=true: model=test_resnet cannot be quantised \(.*set int8=auto"):
+        check_can_quantize(net, config)

@@ -1,0 +1,127 @@
+"""A user's script as a process, and what the failure file says of each kind of failing script."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from support.waiting import wait_until
+
+from byoc_vision.training.error_files import FAILURE_BYTES
+from byoc_vision.training.script_process import Ended, describe_end, run_script
+
+
+def run(tmp_path: Path, code: str) -> Ended:
+    (tmp_path / "mine.py").write_text(dedent(code), encoding="utf-8")
+    return run_script([sys.executable, "mine.py"], tmp_path)
+
+
+def failure(tmp_path: Path, code: str) -> str:
+    text = describe_end("mine.py", run(tmp_path, code))
+    assert 0 < len(text.encode()) <= FAILURE_BYTES
+    return text
+
+
+def test_what_it_writes_is_passed_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    ended = run(tmp_path, "import sys\nprint('result')\nsys.stderr.write('a\\n\\nb')")
+    assert capfd.readouterr() == ("result\n", "a\n\nb")
+    assert ended == Ended(0, "a\n\nb", asked=False)
+
+
+def test_the_exception_comes_first_then_the_place(tmp_path: Path) -> None:
+    text = failure(tmp_path, "import os\ndef f():\n    import no_such_module\nf()\n")
+    first, second, *rest = text.splitlines()
+    assert first in {
+        f"ModuleNotFoundError: No module named 'no_such_module' ({file}, line 3)"
+        for file in ("mine.py", tmp_path / "mine.py")
+    }
+    assert second == "mine.py ended with status 1:"
+    assert "    import no_such_module" in rest
+
+
+def test_the_place_is_in_the_users_own_file(tmp_path: Path) -> None:
+    text = failure(tmp_path, "import json\n\njson.loads('{')\n")
+    assert text.startswith("json.decoder.JSONDecodeError: Expecting property name")
+    assert text.splitlines()[0].endswith("mine.py, line 3)")
+
+
+def test_of_a_chain_the_last_exception(tmp_path: Path) -> None:
+    text = failure(tmp_path, "try:\n    1 / 0\nexcept Exception as error:\n    raise KeyError('x') from error\n")
+    assert text.startswith("KeyError: 'x' (")
+    assert text.splitlines()[0].endswith("mine.py, line 4)")
+
+
+def test_a_very_long_message_leaves_room_for_the_traceback(tmp_path: Path) -> None:
+    text = failure(tmp_path, "raise ValueError('é' * 5000)")
+    assert text.startswith("ValueError: éé")
+    assert "line 1" in text
+
+
+def test_the_cause_behind_a_launcher(tmp_path: Path) -> None:
+    """As torchrun, which raises an error of its own when a process of its fails."""
+    text = failure(
+        tmp_path,
+        """
+        import subprocess, sys
+        subprocess.run([sys.executable, "-c", "raise RuntimeError('in the process')"], check=True)
+        """,
+    )
+    assert text.startswith("RuntimeError: in the process")
+
+
+def test_ranks_of_torch(tmp_path: Path) -> None:
+    lines = ("Traceback (most recent call last):", '  File "mine.py", line 3, in <module>', "OSError: disk")
+    tail = "".join(f"[rank0]: {line}\n" for line in lines)
+    assert describe_end("mine.py", Ended(1, tail, asked=False)).startswith("OSError: disk (mine.py, line 3)")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("raise SystemExit(7)", "mine.py ended with status 7 and wrote nothing to stderr"),
+        ("raise SystemExit('no images found')", "mine.py ended with status 1\nno images found"),
+        ("import os; os.kill(os.getpid(), 9)", "mine.py was killed by SIGKILL, mostly for lack of memory"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGABRT)", "mine.py was ended by SIGABRT"),
+        ("import argparse; p = argparse.ArgumentParser(); p.add_argument('--x', required=True); p.parse_args()",
+         "mine.py ended with status 2\nusage:"),
+    ],
+)  # fmt: skip
+def test_scripts_without_a_traceback(tmp_path: Path, code: str, words: str) -> None:
+    assert failure(tmp_path, code).startswith(words)
+
+
+def test_a_password_is_not_shown(tmp_path: Path) -> None:
+    assert "secret" not in failure(tmp_path, "raise OSError('https://user:secret@host/x')")
+
+
+def test_a_process_left_behind_does_not_hold_the_job(tmp_path: Path) -> None:
+    code = (
+        "import subprocess\nleft = subprocess.Popen(['sleep', '600'])\n"
+        "open('left', 'w').write(str(left.pid))\nraise SystemExit(3)"
+    )
+    assert run(tmp_path, code).status == 3
+    os.kill(int((tmp_path / "left").read_text()), signal.SIGKILL)
+
+
+def test_sigterm_is_passed_on(tmp_path: Path) -> None:
+    """The script finishes its checkpoint and ends by itself."""
+    (tmp_path / "mine.py").write_text(
+        "import pathlib, signal, sys\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path('saved').touch(), sys.exit(0)))\n"
+        "pathlib.Path('started').touch()\nsignal.pause()\n"
+    )
+    runner = (
+        "import sys, pathlib; from byoc_vision.training.script_process import run_script\n"
+        f"ended = run_script([sys.executable, 'mine.py'], pathlib.Path({str(tmp_path)!r}))\n"
+        "sys.exit(20 + ended.status if ended.asked else 1)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", runner], env=os.environ)
+    wait_until((tmp_path / "started").exists, lambda: "the script did not start")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 20
+    assert (tmp_path / "saved").exists()
