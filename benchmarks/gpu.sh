@@ -1,50 +1,65 @@
 #!/usr/bin/env bash
-# Everything worth measuring on a GPU, in one run of less than ten minutes, from a bare checkout.
+# Everything worth measuring on a GPU, in one run of less than nine minutes, from a bare checkout. `make test-gpu` tests.
 #
 #     benchmarks/gpu.sh [OUTPUT_FOLDER]
 #
-# Uses the machine's Python (PYTHON, default python3) and torch. Other missing packages are installed from the folder
-# WHEELS if it is set; otherwise they are listed. Prints a short table at the end.
+# Uses the machine's Python (PYTHON, default python3) and torch. Other packages are installed from the folder WHEELS if it
+# is set; gpu_wheels.txt lists them. Prints each part's time and a short table at the end. Status 1 if a part failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 output=${1:-benchmarks/results}
 python=${PYTHON:-python3}
 export PYTHONPATH="$PWD/src:$PWD/serve${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 NO_ALBUMENTATIONS_UPDATE=1
 
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 if [[ -n ${WHEELS:-} ]]; then
-    site=$(mktemp -d)
-    trap 'rm -rf "$site"' EXIT
-    "$python" -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --target "$site" "$WHEELS"/*.whl
-    export PYTHONPATH="$PYTHONPATH:$site"
+    "$python" -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --target "$work/site" "$WHEELS"/*.whl
+    export PYTHONPATH="$PYTHONPATH:$work/site"
 fi
 "$python" - <<'PYTHON'
 import importlib.util
 import sys
 
-needed = ("torch", "torchvision", "cv2", "PIL", "numpy", "pydantic", "albumentations", "timm",
-          "segmentation_models_pytorch", "torchmetrics", "safetensors", "tqdm")
+needed = ("torch", "torchvision", "timm", "cv2", "PIL", "numpy", "pydantic", "albumentations", "msgspec", "pi_heif",
+          "segmentation_models_pytorch", "torchmetrics", "safetensors", "tqdm", "psutil", "jinja2", "bokeh", "flask",
+          "gunicorn", "prometheus_client", "zlib_ng", "pynvml")
 missing = [name for name in needed if importlib.util.find_spec(name) is None]
 if missing:
-    sys.exit(f"missing here: {', '.join(missing)}; install them, or put their wheels into a folder and set WHEELS")
+    sys.exit(f"missing here: {', '.join(missing)}; put the wheels of benchmarks/gpu_wheels.txt into a folder and set WHEELS")
 import torch
 
 if not torch.cuda.is_available():
-    sys.exit("no usable GPU; benchmarks/train_throughput.py runs on a CPU too")
+    sys.exit("no usable GPU; benchmarks/gpu_speed.py and train_throughput.py run on a CPU too")
 print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA {torch.version.cuda}")
 PYTHON
 
 mkdir -p "$output"
 name=$("$python" -c 'import re, torch; print(re.sub("[^a-z0-9]+", "-", torch.cuda.get_device_name().lower()).strip("-"))')
-log=$(mktemp)
-run() { timeout "$1" "$python" "${@:2}" 2>&1 | tee -a "$log" || echo "$2: not finished within $1 s" | tee -a "$log"; }
+log=$work/log
+failed=0
 
-run 90 -m pytest -q -p no:cacheprovider tests/unit/training/test_evaluation.py tests/unit/test_precision.py
-run 300 benchmarks/train_throughput.py --turns 2 --timm --output "$output/train_throughput_$name.json"
-run 100 benchmarks/train_throughput.py --turns 1 --recipes unet resnet50 --cudnn-benchmark \
-    --output "$output/train_throughput_cudnn_benchmark_$name.json"
+# run SECONDS SCRIPT ARGUMENTS: a crash is named as one, and is not taken for a lack of time.
+run() {
+    local limit=$1 started=$SECONDS status=0
+    shift
+    timeout --kill-after=5 "$limit" "$python" "$@" 2>&1 | tee -a "$log" || status=${PIPESTATUS[0]}
+    local outcome=done
+    case $status in
+        0) ;;
+        124 | 137) outcome="not finished within $limit s" ;;
+        13[0-9] | 14[0-9]) outcome="crashed: SIG$(kill -l $((status - 128)))" ;;
+        *) outcome="failed with status $status" ;;
+    esac
+    [[ $status == 0 ]] || failed=1
+    echo "== $1: $outcome, $((SECONDS - started)) s" | tee -a "$log"
+}
+
+run 240 benchmarks/gpu_speed.py --seconds 190 --output "$output/gpu_speed_$name.json"
+run 210 benchmarks/train_throughput.py --turns 2 --timm --output "$output/train_throughput_$name.json"
 run 60 benchmarks/scaling.py --vary workers processes --most 8 --output "$output/scaling_$name.json"
 
 echo
-echo "== $name"
-grep -E 'ours / synthetic|^(workers|processes) [0-9]+:|passed|failed|not finished' "$log"
-rm -f "$log"
+echo "== $name, $SECONDS s in all"
+grep -E 'ours / synthetic|^(workers|processes) [0-9]+:|^[a-z]+ \([0-9]+ s\):|^== ' "$log"
+exit "$failed"

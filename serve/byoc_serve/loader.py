@@ -10,8 +10,9 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from byoc_serve.memory import bytes_needed, check_container, check_room, free_on_gpu
+from byoc_serve.memory import LIBRARIES, bytes_needed, check_container, check_room, free_on_gpu
 from byoc_serve.readiness import Readiness, State
+from byoc_serve.scripts.source import PROGRAM, Script, find_script
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError, ResourceError, UserError
 from byoc_vision.system.machine import available_cores, visible_gpus
@@ -19,7 +20,6 @@ from byoc_vision.system.memory import is_out_of_memory
 
 if TYPE_CHECKING:  # importing it imports torch, which takes seconds
     from byoc_serve.batcher import Observer
-    from byoc_serve.scripts.source import Script
     from byoc_serve.service import Service
     from byoc_vision.artifact import ModelConfig
     from byoc_vision.inference.predictor import Predictor
@@ -162,6 +162,13 @@ def load_script(settings: Settings, script: Script, worker: int, observer: Obser
     return ScriptService(load_handlers(script, settings, gpu), settings, observer)
 
 
+def _load_script_process(script: Script, settings: Settings, observer: Observer | None) -> Service:
+    from byoc_serve.scripts.process import ScriptProcess
+    from byoc_serve.scripts.service import ScriptService
+
+    return ScriptService(ScriptProcess(script, settings), settings, observer)
+
+
 def _share_machine(settings: Settings, worker: int) -> None:
     """Let each of several workers see its own GPU and use its share of the cores, before its script imports torch."""
     if settings.workers > 1:
@@ -185,11 +192,16 @@ def load_one_of_many(
 ) -> Service:
     """The model in `folder`, beside others; to be called in the thread that will be its own.
 
+    A script of the user's own gets a process of its own.
+
     device: as torch names it; by default the GPU with the most free memory, or the CPU.
     Raises RequestError 507 if free memory does not suffice, and 400 if all memory does not; DataError if the model is
     damaged or impossible, and ResourceError if the GPU cannot be used.
     """
     needed = bytes_needed(folder)
+    if script := find_script(folder, {PROGRAM: os.environ.get(PROGRAM, "")}, folder):
+        check_container(needed + LIBRARIES)
+        return _load_script_process(script, settings, observer)
     check_container(needed)
     from byoc_serve.model_service import ModelService
     from byoc_vision.inference.predictor import Predictor
@@ -221,7 +233,8 @@ def _find_usable_gpus(settings: Settings, quiet: bool) -> int:
     from byoc_vision.system.gpus import check_gpus, find_gpus
 
     hardware = find_gpus()
-    warning = check_gpus(hardware, allow_cpu_fallback=settings.allow_cpu_fallback, serving=True)
+    fallback, transform = settings.allow_cpu_fallback, settings.batch_transform
+    warning = check_gpus(hardware, allow_cpu_fallback=fallback, serving=True, transform=transform)
     if not quiet:
         logger.info("%s", hardware)
         if warning:

@@ -16,7 +16,7 @@ from byoc_serve.memory import trim_heap
 from byoc_vision.errors import RequestError
 from byoc_vision.system.memory import free_memory
 
-LARGE = 2**25  # bytes: a claim of which free memory is measured before, and the allocator's unused pages returned after
+LARGE = 2**25  # bytes: before such a claim free memory is measured; after a request with so many it is returned
 SPARE = 2**27  # bytes of the free memory that requests do not get
 BODY_SECONDS = 10.0  # that a body waits for room
 
@@ -127,7 +127,7 @@ class Claim:
     def __init__(self, budget: MemoryBudget | None = None) -> None:
         self._budget = budget or MemoryBudget(_UNKNOWN)
         self._sizes: Counter[int] = Counter()  # of the takes that were not given back
-        self._largest = 0
+        self._taken = 0  # bytes, since the last release
 
     def try_take(self, size: int) -> bool:
         """As `MemoryBudget.try_take`."""
@@ -160,13 +160,13 @@ class Claim:
         """End all takes, and return what they used to the system."""
         for size in list(self._sizes.elements()):
             self.give_back(size)
-        if self._largest >= LARGE:
-            self._largest = 0
+        if self._taken >= LARGE:
+            self._taken = 0  # bytes, since the last release
             trim_heap()
 
     def _note(self, size: int) -> None:
         self._sizes[size] += 1
-        self._largest = max(self._largest, size)
+        self._taken += size
 
 
 @cache

@@ -24,7 +24,7 @@ from byoc_vision.data.decoding import ImageTooLarge, OpenedImage, decode, open_i
 from byoc_vision.errors import DataError, RequestError
 
 IMAGE_TYPES = frozenset(
-    f"image/{name}" for name in ("jpeg", "jpg", "png", "webp", "bmp", "x-ms-bmp", "tiff", "gif")
+    f"image/{name}" for name in ("jpeg", "jpg", "png", "webp", "bmp", "x-ms-bmp", "tiff", "gif", "heic", "heif", "avif")
 ) | {"application/x-image"}
 # Sent by clients that do not set a type; curl --data-binary sends the second.
 UNTYPED = frozenset({"", "application/x-www-form-urlencoded", "application/octet-stream", "binary/octet-stream"})
@@ -33,8 +33,8 @@ JSON_LINES = frozenset({"application/jsonlines", "application/x-jsonlines"})
 MAX_VALUES = 1000  # of JSON for an image: its own, and whatever else clients send with it
 
 _SUPPORTED = (
-    "image/jpeg, image/png, image/webp, image/bmp, image/tiff, image/gif, application/x-image, application/x-npy, "
-    "multipart/form-data, application/json and application/jsonlines"
+    "image/jpeg, image/png, image/webp, image/bmp, image/tiff, image/gif, image/heic, image/avif, application/x-image, "
+    "application/x-npy, multipart/form-data, application/json and application/jsonlines"
 )
 _JSON_FORMS = '{"image": "<base64>"} or {"instances": [{"b64": "<base64>"}, …]}'
 _URL = re.compile(r"(?!data:)[a-zA-Z][a-zA-Z0-9+.-]{0,30}:/")

@@ -21,7 +21,7 @@ from byoc_serve.readiness import Readiness, State
 from byoc_serve.scripts.source import Script, prepared_script
 from byoc_serve.settings import Settings
 from byoc_serve.worker import Worker
-from byoc_vision.logs import set_up_logging
+from byoc_vision.logs import redact_lines_of, set_up_logging
 from byoc_vision.paths import MlPaths
 from byoc_vision.system.machine import sleep_between_regions, visible_gpus
 
@@ -97,7 +97,7 @@ class Server(BaseApplication):
             "keepalive": KEEP_ALIVE_SECONDS,
             "worker_tmp_dir": _memory_folder(),
             "loglevel": settings.log_level,
-            "logger_class": JsonLogger if settings.log_format == "json" else Logger,
+            "logger_class": JsonLogger if settings.log_format == "json" else TextLogger,
             "control_socket_disable": True,
             # Headers of proxies are not read, and so no client's address is compared with theirs.
             "forwarded_allow_ips": "*",
@@ -127,6 +127,15 @@ class Server(BaseApplication):
                 "if it was killed, give it more memory",
                 START_EXIT_CODE,
             )
+
+
+class TextLogger(Logger):
+    """gunicorn's messages, without the user info of URLs: it has handlers of its own."""
+
+    def setup(self, cfg: Config) -> None:
+        super().setup(cfg)
+        redact_lines_of(self.error_log)
+        redact_lines_of(self.access_log)
 
 
 class JsonLogger(Logger):

@@ -28,7 +28,7 @@ from byoc_vision.atomic_write import renamed_into_place, write_whole, written_or
 from byoc_vision.checksums import CHECKSUMS_FILE
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.types import ClassInfo, ModelSpec
+from byoc_vision.types import ClassInfo, ModelSpec, name_problem
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,6 +96,8 @@ def _spec_problems(config: ModelConfig) -> Iterator[str]:
 
 
 def _class_problems(config: ModelConfig) -> Iterator[str]:
+    for problem in filter(None, map(name_problem, config.class_names)):
+        yield f"classes: {problem}"
     if doubled := _doubled(config.class_names):
         yield f"classes have the name {doubled[0]!r:.100} more than once; names must differ"
     if config.model.task == "segmentation":

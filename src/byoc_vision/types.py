@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -17,6 +18,16 @@ DataFormatName = Literal[
     "polyvore",
     "semantic_segmentation",
     "voc",
+    "cityscapes",
+    "ade20k",
+    "masks_beside_images",
+    "class_masks",
+    "label_studio",
+    "rle_csv",
+    "coco",
+    "cvat",
+    "labelme",
+    "yolo",
     "instance_masks",
     "pictures_and_masks",
     "class_folders",
@@ -25,6 +36,13 @@ DataFormatName = Literal[
     "recordio",
     "csv",
 ]
+
+
+LONGEST_NAME = 500  # characters, of a class
+
+# Control characters, line ends of Unicode, characters that change the direction of the text around them, and what
+# Python makes of bytes in file names that are not UTF-8.
+_UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,17 @@ class ClassInfo:
     name: str
     value: Annotated[int, Field(ge=0, le=255)] | None = None
     color: Annotated[str | None, Field(pattern=r"^#[0-9a-f]{6}$", exclude_if=lambda color: color is None)] = None
+
+
+def name_problem(name: str) -> str | None:
+    """What is wrong with the name of a class, if it cannot be shown in logs, tables, reports and responses."""
+    if not name.strip():
+        return f"the name {name!r} is empty"
+    if len(name) > LONGEST_NAME:
+        return f"the name {name[:40]!a}… has {len(name):,} characters; {LONGEST_NAME} are the most"
+    if _UNSHOWN.search(name):
+        return f"the name {name!a} has control characters, or bytes that are not UTF-8"
+    return None
 
 
 class ModelSpec(BaseModel):

@@ -1,7 +1,7 @@
 """Requests that declare or hold too much: refused, or answered within the memory that docs/http.md states.
 
 Run by `make test-hostile`. It prints what each request costs: time, memory at its peak and afterwards, and the longest
-that `/ping` waited meanwhile. What is not right yet is in OPEN, with what is seen; it fails here once it is right.
+that `/ping` waited meanwhile.
 """
 
 from __future__ import annotations
@@ -95,10 +95,6 @@ DAMAGED = {
     "tif_tile1x1.tif",
     "webp_trunc.webp",
 }
-# What is not right yet, with what is seen. It fails here when it is right, and is removed then.
-OPEN = {"gif_13000.gif": "200 for an image of which nearly all is missing"}
-# Not right either; memory is not asserted here, since it differs from run to run.
-VARIES = {"tif_deflate_169MP.tif": "17 to 138 MB stay with the allocator"}
 
 
 def send(server: Server, request: Request) -> Strain:
@@ -143,15 +139,13 @@ def test_images(images: Path, server: Server, table: dict[str, Strain]) -> None:
     for file in sorted(images.iterdir()):
         kind = ARRAY if file.suffix == ".npy" else "application/x-image"
         request = Request(file.read_bytes(), kind)
-        note = (OPEN | VARIES).get(file.name)
-        row = send(server, request)
-        table[file.name + (f" (OPEN: {note})" if note else "")] = row
+        table[file.name] = row = send(server, request)
         answered = {200} - ({200} if file.name in DAMAGED else set())
         allowed = DECODED + request.times * len(request.body)
         if row.status not in REFUSALS | answered or row.peak > allowed or row.kept > KEPT:
             wrong.add(file.name)
     assert worker_of(server) == worker, "the worker was replaced"
-    assert wrong - VARIES.keys() == OPEN.keys()
+    assert not wrong
 
 
 BUDGET = 1000 * MB

@@ -51,6 +51,9 @@ def names(report: dict[str, Any]) -> list[str]:
         ("masks_jpeg", {"train": 24, "validation": 6}, [0, 255]),
         ("dsb2018_instances", {"train": 5, "validation": 1}, [0, 255]),
         ("seg_nfc_nfd", {"train": 5, "validation": 1}, [0, 255]),
+        ("wanted_labelme_json", {"train": 5, "validation": 1}, [0, 1]),
+        ("wanted_yolo_seg", {"train": 6, "validation": 6}, [0, 1]),
+        ("wanted_coco_json", {"train": 5, "validation": 1}, [0, 1]),
         ("notebook_prefix_siblings", {"train": 6, "validation": 3}, [0, 255]),
     ],
 )
@@ -90,11 +93,21 @@ def test_the_folders_of_splits_are_no_classes(check: Check) -> None:
     assert report["samples"] == {"train": 6, "validation": 2, "test": 4}
 
 
-def test_files_that_are_not_read_are_counted(check: Check, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_file_is_dropped_silently(check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The case's HEIC files hold no image: errors that name them. Files of other endings are counted."""
     report = check("files_dropped_silently")
-    assert report["samples"] == {"train": 8, "validation": 2}, "JPEG files, some of them called .jfif"
+    assert report["status"] == 3
+    assert report["bad_count"] == 12
+    assert "IMG_0.HEIC is cut short" in "\n".join(report["errors"])
+    data = tmp_path / "files_dropped_silently/input/data"
+    for broken in data.rglob("*.HEIC"):
+        broken.rename(broken.with_suffix(".psd"))
+    written = tmp_path / "second.json"
+    assert main(["check", str(data), "--json", str(written)]) == 0
+    samples = json.loads(written.read_text(encoding="utf-8"))["samples"]
+    assert samples == {"train": 8, "validation": 2}, "JPEG files, some of them called .jfif"
     said = capsys.readouterr()
-    assert "files that are not read: 12 (12 × .heic)" in said.out + said.err
+    assert "files that are not read: 12 (12 × .psd)" in said.out + said.err
 
 
 def test_images_without_masks_can_be_left_out(check: Check, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,3 +150,12 @@ def test_each_line_of_a_manifest_has_its_own_colours(check: Check) -> None:
         "car": pytest.approx(0.5),
         "road": pytest.approx(0.0625),
     }
+
+
+@pytest.mark.parametrize("case", ["cls_batch_1", "deeplabv3plus_batch_1"])
+def test_a_model_that_needs_batches_of_two_says_so_before_training(case: str, tmp_path: Path) -> None:
+    shutil.copytree(CASES / case, tmp_path / "ml")
+    assert main(["train", "--root", str(tmp_path / "ml")]) == 2
+    failure = (tmp_path / "ml/output/failure").read_text(encoding="utf-8")
+    assert "needs batches of two images or more" in failure
+    assert "Set batch_size=2 or more" in failure

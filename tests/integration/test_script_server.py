@@ -90,7 +90,7 @@ def test_a_call_that_hangs_costs_one_worker_which_is_replaced(server: Server) ->
         return {answer.json()["process"] for answer in answers if answer.status_code == 200}
 
     assert server.post(b"x", "a/hang").status_code == 504
-    wait_until(lambda: "another takes its place" in server.log.read_text(), server.log.read_text)
+    wait_until(lambda: "its process ends" in server.log.read_text(), server.log.read_text)
     server.pings_until(200)
     assert processes()
 

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import albumentations
 import cv2
+import numpy as np
 import pytest
+from support.apps import client_of
+from support.images import heic_ramp, save_image
 from support.jobs import QUICK, read_metrics, run_train, write_hyperparameters
 
 from byoc_vision import artifact
@@ -198,3 +201,26 @@ class TestTopK:
     ) -> None:
         assert train(paths, drawn / images, asked) == 2
         assert text in failure(paths)
+
+
+def test_images_of_phones_train_and_are_served(paths: MlPaths) -> None:
+    """HEIC and AVIF beside JPEG; what network drives add to the folders is not read."""
+    for label, colour in (("blue", (20, 40, 220)), ("red", (230, 30, 20))):
+        folder = paths.channels / "train" / label
+        for number, kind in enumerate(("avif", "jpe", "jfif", "jpg", "avif")):
+            shade = np.full((40, 40, 3), colour, np.uint8) - np.uint8(number)
+            save_image(folder / f"{number}.{kind}", shade, "AVIF" if kind == "avif" else "JPEG")
+        save_image(folder / "@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg", shade)
+        save_image(folder / ".thumbnails/1.jpg", shade)
+    save_image(paths.channels / "train/__MACOSX/red/1.jpg", shade)
+    (paths.channels / "train/red/ramp.heic").write_bytes(heic_ramp())
+    assert train_as_it_lies(paths, SHAPES | {"validation_split": "0.4"}) == 0
+    counted: dict[str, int] = read_metrics(paths)["pictures"]
+    assert sum(counted.values()) == 11
+    with client_of(paths.root) as client:
+        for content_type in ("image/heic", "application/octet-stream"):
+            response = client.post("/invocations", data=heic_ramp(), content_type=content_type)
+            assert response.status_code == 200, response.text
+            assert {entry["label"] for entry in response.get_json()} == {"blue", "red"}
+        cut = client.post("/invocations", data=heic_ramp()[:-9], content_type="image/heic")
+        assert (cut.status_code, "is cut short" in cut.text) == (400, True)

@@ -7,14 +7,31 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 
+from flask.testing import FlaskClient
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
-from byoc_serve.loader import Loader
-from byoc_serve.readiness import Readiness
+from byoc_serve.app import create_app
+from byoc_serve.loader import Loader, load_model
+from byoc_serve.readiness import Readiness, State
 from byoc_serve.settings import Settings
 from byoc_serve.wsgi import make_service
+
+SOON = 120.0  # seconds; more than loading a small model takes
+
+
+@contextmanager
+def client_of(root: Path, settings: Settings | None = None) -> Iterator[FlaskClient]:
+    """A client of the app of the trained model of `root`, once it is ready."""
+    settings = settings or Settings(root=root)
+    loader = Loader(lambda: load_model(settings, worker=0), Readiness())
+    loader.start()
+    assert loader.wait(SOON) is State.READY
+    try:
+        yield create_app(settings, loader).test_client()
+    finally:
+        loader.stop()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from pathlib import Path
 
@@ -39,6 +40,20 @@ def save_image(path: Path, pixels: np.ndarray, kind: str | None = None) -> Path:
 def save_grey(path: Path, value: int = 90) -> Path:
     """An even grey of 6 x 8 pixels as a file."""
     return save_image(path, np.full((6, 8), value, np.uint8))
+
+
+def heic_ramp() -> bytes:
+    """A HEIC file of 64 × 48 pixels: red grows to the right, green downwards. Made with pillow-heif 1.4 and x265."""
+    return base64.b64decode(
+        "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAX1tZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAA"
+        "ACJpbG9jAAAAAERAAAEAAQAAAAABoQABAAAAAAAAAHYAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRt"
+        "AAAAAAABAAAA/WlwcnAAAADdaXBjbwAAAHZodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMA"
+        "AAMAHroCQGEAAQAqQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbq5Ka5uAhoMCAAAAMDIAAAAwAhYgABAAZEAcFzwIkAAAATY29scm5j"
+        "bHgAAQANAAaAAAAAFGlzcGUAAAAAAAAAQAAAAEAAAAAoY2xhcAAAAEAAAAABAAAAMAAAAAEAAAAAAAAAAv////AAAAACAAAAEHBp"
+        "eGkAAAAAAwgICAAAABhpcG1hAAAAAAAAAAEAAQWBAgMFhAAAAH5tZGF0AAAAcigBrxOA9UU941XWAexuZ+abHaCuKtg9nMu59L3O"
+        "wsF3RbtSQHi9b/IlW5EXUE+PP4uv4QYWyy22y4Wd3VPSq65ZP4vkZ1+FP7r6gyeaO/QwxBpBpDm5/pnmQXODC51ktn4qctSbWwCD"
+        "GrlJ7OWgGwceSg=="
+    )
 
 
 def encode(image: np.ndarray | Image.Image, kind: str = "PNG", **options: object) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from byoc_serve.request_options import options_table
+from byoc_serve.scripts.refusals import refusals_table
 from byoc_serve.settings import variables_table
 from byoc_vision.data.formats import formats_text
 from byoc_vision.hyperparameters.table import hyperparameters_table
@@ -18,12 +19,14 @@ DATA = REPOSITORY / "docs" / "data.md"
 HTTP = REPOSITORY / "docs" / "http.md"
 HYPERPARAMETERS = REPOSITORY / "docs" / "hyperparameters.md"
 HEALTH = REPOSITORY / "docs" / "health.md"
+SCRIPTS = REPOSITORY / "docs" / "scripts.md"
 
 GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
     DATA: {"layouts": formats_text},
     HTTP: {"options": options_table, "variables": variables_table},
     HYPERPARAMETERS: {"hyperparameters": hyperparameters_table},
     HEALTH: {"rules": rules_table},
+    SCRIPTS: {"refusals": refusals_table},
 }
 
 

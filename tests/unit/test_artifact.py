@@ -224,6 +224,13 @@ def test_missing_weights(folder: Path) -> None:
         ({"classes": [{"name": "a", "value": 7}, {"name": "b", "value": 7}]}, "the value 7 more than once"),
         ({"classes": [{"name": "a", "value": 1}, {"name": "b"}]}, "the value 1 more than once"),
         ({"classes": [{"name": "a", "value": 1}, {"name": "a", "value": 2}]}, "the name 'a' more than once"),
+        (
+            {"classes": [{"name": "a"}, {"name": "b\r\nX-Evil: 1"}]},
+            r"'b\\r\\nX-Evil: 1' has control characters",
+        ),
+        ({"classes": [{"name": "a"}, {"name": "b\u202e"}]}, r"the name 'b\\u202e' has control characters"),
+        ({"classes": [{"name": "a"}, {"name": "é" * 501}]}, "has 501 characters; 500 are the most"),
+        ({"classes": [{"name": "a"}, {"name": " "}]}, "the name ' ' is empty"),
         ({"classes": [{"name": str(value)} for value in range(5)]}, "model.outputs is 1 for 5 classes"),
         ({"classes": [{"name": "a"}]}, "model.outputs is 1 for 1 classes"),
         ({"activation": "softmax"}, "model.outputs is 1 for 2 classes; there must be one output for each class"),

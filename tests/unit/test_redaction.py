@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gunicorn.config import Config
 from support.tracked import record_of
 
+from byoc_serve.run import TextLogger
 from byoc_vision.errors import ResourceError
 from byoc_vision.logs import set_up_logging
 from byoc_vision.redaction import redact
@@ -91,3 +93,19 @@ def test_no_record_has_it(tmp_path: Path) -> None:
     text = (tmp_path / RECORD_FILE).read_text()
     assert SECRET not in text
     assert json.loads(text)["reason"] == f"cannot reach {HIDDEN}"
+
+
+def test_no_line_of_gunicorn_has_it(capfd: pytest.CaptureFixture[str]) -> None:
+    """It has a log handler of its own."""
+    config = Config()
+    config.set("accesslog", "-")
+    log = TextLogger(config)
+    log.error("cannot reach %s", URL)
+    log.access_log.info("%s", URL)
+    try:
+        raise OSError(URL)
+    except OSError:
+        log.exception("failed")
+    written = "".join(capfd.readouterr())
+    assert written.count("***@") == 3
+    assert SECRET not in written

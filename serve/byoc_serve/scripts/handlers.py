@@ -11,6 +11,7 @@ import inspect
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -119,6 +120,10 @@ class Handlers:
     def write(self, prediction: Any, request: ScriptRequest, context: Context) -> EncodedResponse:
         """A prediction as a response."""
         return self._write(prediction, request, context)
+
+    def abort(self) -> None:
+        """End a call that hangs: Python cannot stop a thread, so that the process has to end."""
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def close(self) -> None:
         """To be called last, in the thread that called the functions."""

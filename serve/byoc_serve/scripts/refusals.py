@@ -29,6 +29,12 @@ REFUSALS = {
 }
 
 
+def refusals_table() -> str:
+    """As a Markdown table."""
+    rows = [f"| {exception} | {status} |" for exception, status in REFUSALS.items()]
+    return "\n".join(["| exception | status |", "| --- | --- |", *rows])
+
+
 @contextmanager
 def as_refusals(step: Step) -> Iterator[None]:
     """Raises RequestError in place of an exception with which the script refuses the request."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import time
 from collections.abc import Sequence
 from threading import Event, Thread
@@ -20,7 +18,7 @@ from byoc_serve.settings import Settings
 from byoc_vision.errors import ResourceError
 
 QUEUE_TIMEOUT = 0.1  # seconds that a request waits for room in the queue
-HUNG_AFTER = 2  # times REQUEST_TIMEOUT; then nobody waits for the call any more
+HUNG_AFTER = 2  # times REQUEST_TIMEOUT; then no client waits for the call any more
 _WATCH_SECONDS = 0.5
 _FAREWELL_SECONDS = 0.5  # for responses to requests that waited for a call that hangs
 
@@ -33,6 +31,8 @@ class Answering(Protocol):
     takes_lists: bool
 
     def answer(self, request: ScriptRequest) -> EncodedResponse: ...
+
+    def abort(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -114,13 +114,15 @@ class ScriptService:
             self._busy_since = None
 
     def _watch(self) -> None:
-        """End this process if a call hangs: Python cannot stop a thread, and every later request would wait for it."""
+        """End the script's process if a call hangs: every later request would wait for it."""
         limit = HUNG_AFTER * self._settings.request_timeout
         while not self._ended.wait(_WATCH_SECONDS):
             since = self._busy_since
             if since is not None and time.monotonic() - since > limit:
                 reason = f"the script has not returned from a call within {limit} s"
-                logger.error("%s; this process ends, and another takes its place", reason)
-                self._batcher.fail(FatalError(reason))
-                self._ended.wait(_FAREWELL_SECONDS)
-                os.kill(os.getpid(), signal.SIGKILL)
+                logger.error("%s; its process ends, and another takes its place", reason)
+                if isinstance(self._handlers, Handlers):  # this process
+                    self._batcher.fail(FatalError(reason))
+                    self._ended.wait(_FAREWELL_SECONDS)
+                self._busy_since = None
+                self._handlers.abort()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ PROGRAM = "SAGEMAKER_PROGRAM"
 SUBMIT_DIRECTORY = "SAGEMAKER_SUBMIT_DIRECTORY"
 DEFAULT_PROGRAM = "inference.py"
 
+_HANDLER = re.compile(r"\b(?:model|transform|predict)_fn\b")
 _SOURCES = Rules(members=100_000, size=2**36, links=True)
 
 logger = logging.getLogger(__name__)
@@ -82,13 +84,21 @@ def find_script(model: Path, environment: Mapping[str, str], scratch: Path) -> S
         folders.insert(0, _fetch(directory, model, scratch))
     for folder in folders:
         if (folder / program).is_file():
-            return Script((folder / program).absolute(), folder.absolute(), model.absolute())
+            return Script(_serving_program(folder, program).absolute(), folder.absolute(), model.absolute())
     if (named or directory) and not _has_artifact(model):
         raise InputError(
             f"{PROGRAM}={named or program} is not in {' and not in '.join(map(str, folders))}; "
             f"put it into the folder `code` of the model's archive, or set {SUBMIT_DIRECTORY} to its folder"
         )
     return None
+
+
+def _serving_program(folder: Path, program: str) -> Path:
+    """`estimator.deploy()` names the training script: if it defines no handler, the usual script beside it serves."""
+    named, usual = folder / program, folder / DEFAULT_PROGRAM
+    if not usual.is_file() or _HANDLER.search(named.read_text(encoding="utf-8", errors="replace")):
+        return named
+    return usual
 
 
 def install_requirements(file: Path, target: Path | None = None) -> None:

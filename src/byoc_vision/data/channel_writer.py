@@ -33,6 +33,8 @@ _ENDINGS: dict[Format, str] = {
     "BMP": ".bmp",
     "TIFF": ".tif",
     "GIF": ".gif",
+    "HEIC": ".heic",
+    "AVIF": ".avif",
 }
 LABELS_FILE = "labels.manifest"
 _LABELS_TYPE = "groundtruth/image-classification-multilabel"

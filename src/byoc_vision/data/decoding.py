@@ -14,6 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from PIL import (
+    AvifImagePlugin,
     BmpImagePlugin,
     ExifTags,
     GifImagePlugin,
@@ -25,33 +26,46 @@ from PIL import (
 )
 from PIL.ImageFile import ImageFile
 
-from byoc_vision.data import fileformat, jpeg_structure, tiff_structure
+from byoc_vision.data import fileformat, jpeg_pixels, jpeg_structure, tiff_structure
 from byoc_vision.data.fileformat import Format
 from byoc_vision.data.samples import ImageSource
 from byoc_vision.errors import DataError
 from byoc_vision.system.memory import is_out_of_memory
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-IMAGE_KINDS = "JPEG, PNG, WebP, BMP, TIFF or GIF"
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif"}
+)
+IMAGE_KINDS = "JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF"
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit, 512 MiB of RGB
 MAX_BYTES = 2**30  # that the pixels of one image may take while it is decoded: what OpenCV takes for that limit
 
-_MISSING_GREY = 128  # of pixels that libjpeg makes up
+_LEAST_FRAME = 100  # a GIF's first frame must have this part of its pixels: 1 of so many
 _BAND_PIXELS = 2**22  # that are converted at a time
 
+
+def _open_heic(file: io.BytesIO) -> ImageFile:
+    from pi_heif import HeifImageFile  # a library that few images need
+
+    image: ImageFile = HeifImageFile(file)
+    return image
+
+
 # `Image.open` would try every plugin, and check the size against a limit that is global to the process.
-_OPENERS = {
+_OPENERS: dict[Format, Callable[[io.BytesIO], ImageFile]] = {
     "JPEG": JpegImagePlugin.jpeg_factory,
     "PNG": PngImagePlugin.PngImageFile,
     "WebP": WebPImagePlugin.WebPImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
     "GIF": GifImagePlugin.GifImageFile,
+    "HEIC": _open_heic,
+    "AVIF": AvifImagePlugin.AvifImageFile,
 }
 _RGB_BYTES = 3  # of a pixel; twice, while it is turned upright or compared
 _COEFFICIENT_BYTES = 6  # of a pixel of a progressive JPEG, which libjpeg holds as a whole
 _STORED_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2}  # of a pixel in Pillow; others have 4
+_CODED_FRAMES = ("HEIC", "AVIF")  # whose decoders hold the frame of a video beside its pixels
 _COLOUR_MODES = frozenset({"RGB", "RGBA", "P", "PA"})
 _OPENCV_KINDS = frozenset({"JPEG", "PNG", "WebP", "BMP"})
 _OPENCV_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -105,7 +119,7 @@ def decode(opened: OpenedImage) -> np.ndarray:
     """The pixels of an image, as `read_image` returns them. Raises DataError."""
     with _decoding(opened.name, opened.data, opened.kind):
         pixels = _decode_fast(opened) if opened.plain else _to_rgb(opened)
-        _check_end(opened, pixels[-1, -1] if opened.plain else None)
+        _check_end(opened, pixels if opened.plain else None)
         return upright(pixels, _orientation(opened))
 
 
@@ -183,11 +197,10 @@ class OpenedImage(NamedTuple):
     @property
     def bytes_per_pixel(self) -> int:
         """The most memory that decoding takes, for each pixel."""
-        if not self.plain:
-            return _STORED_BYTES.get(self.image.mode, 4) + 2 * _RGB_BYTES
-        if self.segments is not None and not self.segments.is_sequential:
-            return _COEFFICIENT_BYTES + 2 * _RGB_BYTES
-        return 2 * _RGB_BYTES
+        coded = 8 if self.kind in _CODED_FRAMES else _STORED_BYTES.get(self.image.mode, 4)
+        stored = 0 if self.plain else coded
+        is_progressive = self.segments is not None and not self.segments.is_sequential
+        return stored + 2 * _RGB_BYTES + (_COEFFICIENT_BYTES + _RGB_BYTES if is_progressive else 0)
 
 
 def _open(source: ImageSource | Content | bytes, max_pixels: int) -> OpenedImage:
@@ -206,13 +219,15 @@ def _open(source: ImageSource | Content | bytes, max_pixels: int) -> OpenedImage
             f"{name} declares {width} × {height} pixels, more than the {max_pixels:,} allowed; send a smaller image"
         )
     _check_structure(name, data, kind, segments, tags)
+    if kind == "GIF":
+        _check_frame(name, image)
     return OpenedImage(name, data, kind, image, plain, segments)
 
 
 def _check_bytes(opened: OpenedImage) -> None:
     """Raises ImageTooLarge if the pixels as they are stored, and as RGB, take too much memory together."""
     width, height = opened.image.size
-    stored = _STORED_BYTES.get(opened.image.mode, 4)
+    stored = 8 if opened.kind in _CODED_FRAMES else _STORED_BYTES.get(opened.image.mode, 4)
     if not opened.plain and width * height * (stored + 3) > MAX_BYTES:
         raise ImageTooLarge(
             f"{opened.name} declares {width} × {height} pixels of mode {opened.image.mode}, which take over "
@@ -231,6 +246,18 @@ def _check_structure(
     if tags is not None:
         with _decoding(name, data, kind):
             tiff_structure.check_parts(tags)
+
+
+def _check_frame(name: str, image: ImageFile) -> None:
+    """Raises DataError if the first frame of a GIF fills next to nothing of the size that the file declares."""
+    screen = image.size[0] * image.size[1]
+    left, top, right, bottom = (image.tile[0].extents if image.tile else None) or (0, 0, 0, 0)
+    frame = (right - left) * (bottom - top)
+    if frame * _LEAST_FRAME < screen:
+        raise DataError(
+            f"{name} declares {image.size[0]} × {image.size[1]} pixels, and its first frame has {frame:,}; "
+            "save that frame as an image"
+        )
 
 
 def _content(source: ImageSource | Content | bytes) -> Content:
@@ -284,28 +311,12 @@ def _decode_fast(opened: OpenedImage) -> np.ndarray:
     return pixels
 
 
-def _check_end(opened: OpenedImage, last_pixel: np.ndarray | None = None) -> None:
-    """Raises DataError if pixels are missing at the end of a sequential JPEG. last_pixel: decoded, if it is known.
-
-    libjpeg puts one grey in place of missing pixels: a single scan whose last pixel has another colour is complete.
-    Otherwise the file is decoded with more bytes after its pixels, at an eighth of its size. They change the image
-    only if pixels are missing.
-    """
-    segments = opened.segments
-    if segments is None or not segments.is_sequential:
-        return
-    if segments.has_one_scan and last_pixel is not None and np.any(last_pixel != _MISSING_GREY):
-        return
-    filled = jpeg_structure.with_filling(opened.data, segments)
-    if not np.array_equal(_decode_small(opened.data), _decode_small(filled)):
-        raise DataError(f"{opened.name} is cut short: pixels at its end are missing; copy it again")
-
-
-def _decode_small(data: bytes) -> np.ndarray:
-    """A JPEG at an eighth of its width and height, the smallest that libjpeg decodes to."""
-    image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
-    image.draft(image.mode, (1, 1))
-    return np.asarray(image)
+def _check_end(opened: OpenedImage, pixels: np.ndarray | None = None) -> None:
+    """Raises DataError if compressed pixels are missing within a JPEG. pixels: decoded, if the image is plain."""
+    if pixels is not None and opened.image.mode == "L":
+        pixels = pixels[..., 0]
+    if opened.segments is not None and not jpeg_pixels.is_complete(opened.data, opened.segments, pixels):
+        raise DataError(f"{opened.name} is cut short: some of its pixels are missing; copy it again")
 
 
 def _to_rgb(opened: OpenedImage) -> np.ndarray:
@@ -327,7 +338,10 @@ def _to_rgb(opened: OpenedImage) -> np.ndarray:
 
 
 def _load(opened: OpenedImage) -> Image.Image:
+    declared = opened.image.size
     opened.image.load()
+    if opened.image.size != declared and opened.kind != "TIFF":  # a TIFF is turned by its orientation
+        raise ValueError(f"it declares {declared[0]} × {declared[1]} pixels and holds {opened.image.size}")
     return opened.image
 
 

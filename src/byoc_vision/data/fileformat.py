@@ -12,9 +12,12 @@ from typing import Literal
 
 from byoc_vision.data.jpeg_structure import has_end
 
-Format = Literal["JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF"]
+Format = Literal["JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF", "HEIC", "AVIF"]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_NEEDED_BOXES = frozenset({b"ftyp", b"meta", b"mdat", b"moov"})
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
 
 def identify(data: bytes) -> Format | None:
@@ -29,13 +32,24 @@ def identify(data: bytes) -> Format | None:
         return "GIF"
     if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return "TIFF"
+    if data[4:8] == b"ftyp":
+        return _identify_boxes(data)
     return "BMP" if data.startswith(b"BM") else None
 
 
+def _identify_boxes(data: bytes) -> Format | None:
+    """By the brands of an ISO media file: HEIC or AVIF, or None for a video (ISO 14496-12, 4.3; 23008-12)."""
+    length = min(int.from_bytes(data[:4], "big"), 256)
+    brands = {data[8:12], *(data[start : start + 4] for start in range(16, length, 4))}
+    if brands & _AVIF_BRANDS:
+        return "AVIF"
+    return "HEIC" if brands & _HEIC_BRANDS else None
+
+
 def is_lossy(data: bytes) -> bool:
-    """Whether the pixels differ from those that were saved: JPEG, and WebP unless it is lossless."""
+    """Whether the pixels differ from those that were saved: JPEG, HEIC, AVIF, and WebP unless it is lossless."""
     kind = identify(data)
-    return kind == "JPEG" or (kind == "WebP" and b"VP8 " in data[12:64])
+    return kind in ("JPEG", "HEIC", "AVIF") or (kind == "WebP" and b"VP8 " in data[12:64])
 
 
 def is_whole(data: bytes, kind: Format) -> bool:
@@ -49,7 +63,25 @@ def is_whole(data: bytes, kind: Format) -> bool:
         return any(name == b"IEND" for name, _ in _png_chunks(data))
     if kind == "WebP":
         return len(data) >= 12 and len(data) >= 8 + int(struct.unpack_from("<I", data, 4)[0])
+    if kind in ("HEIC", "AVIF"):
+        return {b"meta", b"mdat"} <= _whole_boxes(data)
     return True
+
+
+def _whole_boxes(data: bytes) -> set[bytes]:
+    """The names of the boxes at the top level of an ISO media file; without one that is cut short, empty."""
+    names: set[bytes] = set()
+    position = 0
+    while position + 8 <= len(data):
+        size, name = struct.unpack_from(">I4s", data, position)
+        if size == 1 and position + 16 <= len(data):
+            (size,) = struct.unpack_from(">Q", data, position + 8)
+        size = size or len(data) - position  # 0: to the end
+        if size < 8 or (position + size > len(data) and name in _NEEDED_BOXES):
+            return set()
+        names.add(name)
+        position += size
+    return names
 
 
 def png_bit_depth(data: bytes) -> int:
@@ -67,7 +99,7 @@ def describe(data: bytes) -> str:
     if not data:
         return "it is empty"
     if data[4:8] == b"ftyp":
-        return "it looks like a HEIC or AVIF image or a video"
+        return "it looks like a video"
     start = data[:48]
     text = start.decode("utf-8", errors="replace").rstrip("\ufffd")  # the slice may split a character
     if text and all(character.isprintable() or character.isspace() for character in text) and "\ufffd" not in text:

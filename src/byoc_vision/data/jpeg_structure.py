@@ -1,8 +1,7 @@
 """Whether a JPEG file holds all of its compressed pixels.
 
-libjpeg fills in what is missing: with grey, or with a coarse image if later scans of a progressive file are missing. It
-only counts a warning, which neither OpenCV nor Pillow reports. The checks here read the segments of the file and never
-decode it. Source: ITU-T T.81, annexes B (segments), F (sequential) and G (progressive).
+libjpeg fills in what is missing, see jpeg_pixels.py. The checks here read the segments of the file and never decode it.
+Source: ITU-T T.81, annexes B (segments), F (sequential) and G (progressive).
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+import numpy as np
 
 # A marker that is neither padding, nor a stuffed 0xFF, nor a restart marker within the pixels.
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])")
@@ -22,6 +23,8 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 MAX_SEGMENTS = 10_000
 MAX_SCANS = 500
+
+_NO_UNITS = np.empty(0, np.int64)
 
 # Any bytes without 0xFF: read as compressed pixels they are an image that is not plain grey.
 _FILLING = bytes((index * 73 + 41) % 255 for index in range(512))
@@ -128,18 +131,37 @@ def missing_data(found: Structure, data: bytes) -> str | None:
 
 
 def with_filling(data: bytes, found: Structure) -> bytes:
-    """The file with more bytes after the pixels of each scan.
+    """The file with more bytes after the pixels of each scan, and before each restart marker in it.
 
-    A decoder ignores them if the scan is complete. If not, it decodes them, and the image is another one.
+    A decoder ignores them if the pixels are complete. If not, it decodes them, and the image is another one.
     """
     pieces, position = [], 0
     for scan in found.scans:
-        stop = scan.stop
-        while stop > scan.start and data[stop - 1] == 0xFF:  # padding before the marker
-            stop -= 1
-        pieces += [data[position:stop], _FILLING]
-        position = stop
+        restarts = _RESTART.finditer(data, scan.start, scan.stop) if scan.restart_interval else ()
+        for end in [*(marker.start() for marker in restarts), scan.stop]:
+            stop = end
+            while stop > max(scan.start, position) and data[stop - 1] == 0xFF:  # padding before the marker
+                stop -= 1
+            pieces += [data[position:stop], _FILLING]
+            position = stop
     return b"".join([*pieces, data[position:]])
+
+
+def ends_of_intervals(found: Structure) -> tuple[np.ndarray, np.ndarray]:
+    """The rows and the columns of pixels in the last unit before each restart marker, and the image's last pixel.
+
+    For files with one scan.
+    """
+    (scan,) = found.scans
+    widest, tallest = _largest_factors(found) if len(scan.components) > 1 else (1, 1)
+    units, _ = _units(found, scan)
+    across = -(-found.width // (8 * widest))
+    last = np.arange(scan.restart_interval, units, scan.restart_interval) - 1 if scan.restart_interval else _NO_UNITS
+    rows, columns = 8 * tallest * (last // across) + 4 * tallest, 8 * widest * (last % across) + 4 * widest
+    return (
+        np.append(np.minimum(rows, found.height - 1), found.height - 1),
+        np.append(np.minimum(columns, found.width - 1), found.width - 1),
+    )
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int, int]]:
@@ -183,14 +205,17 @@ def _shortest_codes(content: bytes) -> dict[int, int]:
 
 def _units(found: Structure, scan: Scan) -> tuple[int, list[int]]:
     """The number of minimum coded units of a scan, and the blocks of each component in one (T.81, A.2)."""
-    widest = max(h for h, _ in found.sampling.values())
-    tallest = max(v for _, v in found.sampling.values())
+    widest, tallest = _largest_factors(found)
     if len(scan.components) > 1:
         units = -(-found.width // (8 * widest)) * -(-found.height // (8 * tallest))
         return units, [h * v for h, v in (found.sampling.get(name, (1, 1)) for name, _, _ in scan.components)]
     h, v = found.sampling.get(scan.components[0][0], (1, 1))
     columns, rows = -(-found.width * h // widest), -(-found.height * v // tallest)
     return -(-columns // 8) * -(-rows // 8), [1]
+
+
+def _largest_factors(found: Structure) -> tuple[int, int]:
+    return max(h for h, _ in found.sampling.values()), max(v for _, v in found.sampling.values())
 
 
 def _fewest_bits(found: Structure, scan: Scan, blocks: list[int]) -> int:

@@ -123,6 +123,7 @@ class Sample:
     labels: the indices of all its classes, ascending, possibly none (multi-label classification).
     group: images of one group (a car, a patient) are never divided between training and validation.
     further_masks: of the same image, one for each object; then the target is their union: 255 where any is not 0.
+    mask_labels: if each mask is of one class: the label of what none marks, then that of each mask where it is not 0.
     mask_orientation: whether the mask lies over the upright image or over its stored pixels, before EXIF turns them.
     stratum: validation images are drawn evenly from each stratum; by default from each label.
     """
@@ -135,6 +136,7 @@ class Sample:
     stratum: str | None = None
     mask_map: MaskMap | ColourMap | None = None
     further_masks: tuple[Path, ...] = ()
+    mask_labels: tuple[int, ...] = ()
     mask_orientation: MaskOrientation = "auto"
 
 

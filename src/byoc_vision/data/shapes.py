@@ -48,6 +48,32 @@ def run_lengths(counts: Sequence[int] | str, height: int, width: int) -> bytes:
     return msgspec.json.encode({"size": [height, width], "counts": counts})
 
 
+def runs_of(inside: np.ndarray, top: int, left: int, height: int, width: int) -> bytes:
+    """The outline of a part of an image, bool [h, w], whose corner lies at `top`, `left`. Raises ValueError."""
+    rows, columns = inside.shape
+    if not (0 <= top <= height - rows and 0 <= left <= width - columns):
+        raise ValueError(
+            f"a mask of {columns} × {rows} pixels at {left}, {top} lies outside of the image of {width} × {height}"
+        )
+    whole = np.zeros((width, height), np.uint8)
+    whole[left : left + columns, top : top + rows] = inside.T
+    edges = np.flatnonzero(np.diff(whole.ravel(), prepend=0)).tolist()
+    return run_lengths(np.diff([0, *edges, whole.size]).tolist(), height, width)
+
+
+def starts_and_lengths(text: str, *, by_row: bool = False) -> bytes:
+    """The outline of Kaggle's `start length start length …`: starts count from 1, down the columns or along the rows.
+
+    Raises ValueError.
+    """
+    words = text.split()
+    if len(words) % 2 or not all(map(str.isdecimal, words)):
+        raise ValueError(f"run lengths are starts and lengths in turn, whole numbers, not {text[:40]!r}")
+    numbers = [int(word) for word in words]
+    starts, lengths = [start - 1 for start in numbers[::2]], numbers[1::2]
+    return msgspec.json.encode({"starts": starts, "lengths": lengths, "by_row": by_row})
+
+
 def runs_from_starts(starts: Sequence[int], lengths: Sequence[int], pixels: int) -> list[int]:
     """COCO's counts from the first positions of runs, from 0, and their lengths. Raises ValueError."""
     first, count = np.asarray(starts, np.int64), np.asarray(lengths, np.int64)
@@ -140,11 +166,14 @@ def _crossings(u: np.ndarray, v: np.ndarray, height: int, width: int) -> np.ndar
     y = (np.minimum(v[at], v[at - 1]) + 0.5) / _SCALE - 0.5
     is_column = (np.floor(x) == x) & (x >= 0) & (x <= width - 1)
     rows = np.ceil(np.clip(y[is_column], 0, height)).astype(np.int64)
-    places: np.ndarray = x[is_column].astype(np.int64) * height + rows
-    return places
+    edges: np.ndarray = x[is_column].astype(np.int64) * height + rows
+    return edges
 
 
 def _draw_runs(canvas: np.ndarray, shape: dict[str, Any], value: int, height: int, width: int) -> None:
+    if "starts" in shape:
+        _draw_starts(canvas, shape, value, height, width)
+        return
     counts, size = shape.get("counts"), shape.get("size")
     if size != [height, width]:
         raise ValueError(f"the run lengths are of size {size}, but the image has [{height}, {width}] (height, width)")
@@ -152,6 +181,16 @@ def _draw_runs(canvas: np.ndarray, shape: dict[str, Any], value: int, height: in
     if lengths.ndim != 1 or (lengths < 0).any() or int(lengths.sum()) != canvas.size:
         raise ValueError(f"the run lengths do not sum up to the {canvas.size:,} pixels of the image")
     _fill(canvas, np.cumsum(lengths)[:-1], value)
+
+
+def _draw_starts(canvas: np.ndarray, shape: dict[str, Any], value: int, height: int, width: int) -> None:
+    lengths = runs_from_starts(shape["starts"], shape["lengths"], canvas.size)
+    if not shape["by_row"]:
+        _fill(canvas, np.cumsum(lengths)[:-1], value)
+        return
+    rows = np.zeros(canvas.size, np.uint8)
+    _fill(rows, np.cumsum(lengths)[:-1], 1)
+    canvas[cv2.transpose(rows.reshape(height, width)).ravel() == 1] = value
 
 
 def decode_counts(text: str) -> np.ndarray:
@@ -168,8 +207,7 @@ def decode_counts(text: str) -> np.ndarray:
     lengths = np.where(codes[ends] & 0x10, lengths - (1 << 5 * (digits[ends] + 1)), lengths)
     lengths[1::2] = np.cumsum(lengths[1::2])
     lengths[2::2] = np.cumsum(lengths[2::2])
-    decoded: np.ndarray = lengths
-    return decoded
+    return lengths
 
 
 def _fill(canvas: np.ndarray, edges: np.ndarray, value: int) -> None:

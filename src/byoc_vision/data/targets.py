@@ -15,6 +15,7 @@ from byoc_vision.errors import DataError
 
 NO_CLASS = "neither a class nor ignored"  # of a value in a mask
 
+OBJECT = 255  # where a mask of any object is not 0
 _SHOWN_VALUES = 6
 
 
@@ -48,12 +49,12 @@ def read_mask_pixels(
     if sample.mask is None:
         raise ValueError(f"{sample.image} has no mask")
     if isinstance(sample.mask, DrawnMask):
-        return draw_mask(sample.mask, size or read_image(sample.image).shape[:2])
+        return _turned(draw_mask(sample.mask, size or read_image(sample.image).shape[:2]), sample, image)
     if isinstance(sample.mask_map, ColourMap):
         stored = read_stored_mask(content or sample.mask, as_colours=True)
         return _turned(labels_of_colours(stored, sample.mask, sample.mask_map), sample, image)
     stored = read_stored_mask(content or sample.mask)
-    if sample.further_masks:
+    if sample.further_masks or sample.mask_labels:
         stored = _union(stored, sample)
     stored = _turned(stored, sample, image)
     if sample.mask_map is None or stored.ndim == 3:
@@ -86,23 +87,24 @@ def _is_stored(mask: np.ndarray, orientation: int, image: Content) -> bool:
 
 
 def _union(first: np.ndarray, sample: Sample) -> np.ndarray:
-    """255 where a mask of any object is not 0, uint8 [H, W]. Raises DataError if their sizes differ."""
-    union = _marked(first)
-    for path in sample.further_masks:
-        mask = _marked(read_stored_mask(path))
+    """255, or the label of a mask, where it is not 0, uint8 [H, W]. Raises DataError if the masks' sizes differ."""
+    background, own, *labels = sample.mask_labels or (0, *(OBJECT,) * (1 + len(sample.further_masks)))
+    union = np.where(_is_marked(first), own, background).astype(np.uint8)
+    for path, label in zip(sample.further_masks, labels, strict=True):
+        mask = _is_marked(read_stored_mask(path))
         if mask.shape != union.shape:
             raise DataError(
                 f"{path} has {mask.shape[1]} × {mask.shape[0]} pixels, {sample.mask} of the same image has "
                 f"{union.shape[1]} × {union.shape[0]}; export all masks of an image in its size"
             )
-        union |= mask
+        union[mask] = label
     return union
 
 
-def _marked(stored: np.ndarray) -> np.ndarray:
-    """255 where a mask in numbers or colours is not 0 or black, uint8 [H, W]."""
-    levels = stored.max(axis=2) if stored.ndim == 3 else stored
-    return np.where(levels > 0, 255, 0).astype(np.uint8)
+def _is_marked(stored: np.ndarray) -> np.ndarray:
+    """Where a mask in numbers or colours is not 0 or black, bool [H, W]."""
+    marked: np.ndarray = (stored.max(axis=2) if stored.ndim == 3 else stored) > 0
+    return marked
 
 
 def size_problem(sample: Sample, image: tuple[int, ...], mask: tuple[int, ...]) -> str:

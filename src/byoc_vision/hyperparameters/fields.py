@@ -145,7 +145,7 @@ def _spelt(read: Callable[[Any], str]) -> BeforeValidator:
 
 SPELT = BeforeValidator(_as_name)
 HealthAction = Annotated[str, _spelt(actions_text)]
-MaskColors = Annotated[str, _spelt(mask_colours_text), Spelling("`name=#rrggbb, …`")]
+MaskColors = Annotated[str, _spelt(mask_colours_text)]
 HealthThresholds = Annotated[str, _spelt(thresholds_text)]
 TaskName = Annotated[Literal["auto", "segmentation", "classification"], SPELT]
 DataLayout = Annotated[DataFormatName, SPELT]

@@ -75,6 +75,24 @@ def check_input_size(network: nn.Module, spec: ModelSpec, height: int, width: in
         raise _wrong_size(spec, height, width, field, f"its output has {shape[2]}, {shape[3]}")
 
 
+def check_batches_of_one(network: nn.Module, spec: ModelSpec, height: int, width: int, remedy: str) -> None:
+    """Raises InputError, with the remedy, if the network cannot train on one image of this size at a time.
+
+    Batch normalisation needs two values of each channel: where a network pools an image to one pixel, two images.
+    """
+    try:
+        output_shape(network.train(), height, width, images=1)
+    except ValueError as error:
+        raise InputError(
+            f"{_described(spec)} needs batches of two images or more: its batch normalisation has only one value of a "
+            f"channel in one image of {height} × {width}. {remedy}, enlarge image_size, or choose another model"
+        ) from error
+
+
+def _described(spec: ModelSpec) -> str:
+    return f"model={spec.architecture}" + (f", encoder={spec.encoder}" if spec.encoder else "")
+
+
 def _wrong_size(spec: ModelSpec, height: int, width: int, field: str, why: str) -> InputError:
     multiple = input_multiple(spec)
     nearest = [max(multiple, round(side / multiple) * multiple) for side in (height, width)]
@@ -82,8 +100,7 @@ def _wrong_size(spec: ModelSpec, height: int, width: int, field: str, why: str) 
         remedy = f"sides must be multiples of {multiple}; the nearest is {nearest[0]}, {nearest[1]}"
     else:
         remedy = "use a larger size, or 224, which nearly all models accept"
-    name = f"model={spec.architecture}" + (f", encoder={spec.encoder}" if spec.encoder else "")
-    return InputError(f"{field}={height}, {width} does not fit {name}: {remedy} ({why})")
+    return InputError(f"{field}={height}, {width} does not fit {_described(spec)}: {remedy} ({why})")
 
 
 def _build_smp(architecture: str, encoder: str, outputs: int) -> nn.Module:

@@ -9,10 +9,10 @@ from torch.func import functional_call
 _USUAL_SIDE = 224  # every architecture accepts it, except those with a fixed size
 
 
-def output_shape(network: nn.Module, height: int, width: int) -> Size:
-    """The shape of the logits for two images of `height` × `width`. Raises whatever the network raises."""
+def output_shape(network: nn.Module, height: int, width: int, images: int = 2) -> Size:
+    """The shape of the logits for so many images of `height` × `width`. Raises whatever the network raises."""
     with torch.no_grad():
-        return _run(network, _weightless(network), height, width).shape
+        return _run(network, _weightless(network), height, width, images).shape
 
 
 def freeze_unused(network: nn.Module) -> None:
@@ -29,9 +29,9 @@ def freeze_unused(network: nn.Module) -> None:
         parameter.requires_grad_(gradient is not None)
 
 
-def _run(network: nn.Module, weightless: dict[str, Tensor], height: int, width: int) -> Tensor:
-    images = torch.empty(2, 3, height, width, device="meta")
-    logits: Tensor = functional_call(network, weightless, (images,))
+def _run(network: nn.Module, weightless: dict[str, Tensor], height: int, width: int, images: int = 2) -> Tensor:
+    batch = torch.empty(images, 3, height, width, device="meta")
+    logits: Tensor = functional_call(network, weightless, (batch,))
     return logits
 
 

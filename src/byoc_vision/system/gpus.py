@@ -28,6 +28,7 @@ INFERENCE_AMIS = {
     "al2-ami-sagemaker-inference-gpu-3-1": "550",
     "al2023-ami-sagemaker-inference-gpu-4-1": "580",
 }
+TRANSFORM_AMI = "al2-ami-sagemaker-batch-gpu-535"  # "TransformResources.TransformAmiVersion" in the SageMaker API
 # What CUDA says of a GPU that is there and cannot be used, and what to do. Source: "CUDA Runtime API", cudaError.
 _ADVICE = {
     "Error 802": "start another instance: the fabric manager of this one's GPUs (NVSwitch) does not run",
@@ -128,10 +129,13 @@ def compat_version(environment: Mapping[str, str]) -> str | None:
     return names[-1] if names else None
 
 
-def check_gpus(gpus: Gpus, *, allow_cpu_fallback: bool, serving: bool = False) -> str | None:
+def check_gpus(gpus: Gpus, *, allow_cpu_fallback: bool, serving: bool = False, transform: bool = False) -> str | None:
     """What to warn of if the CPU may replace GPUs that cannot be used; None if all is well.
 
     A machine without a GPU is well, whatever driver its host has.
+
+    Args:
+        serving: in an endpoint. transform: in a batch transform, which serves too.
 
     Raises:
         ResourceError: names the versions, the cause and the remedy.
@@ -142,13 +146,13 @@ def check_gpus(gpus: Gpus, *, allow_cpu_fallback: bool, serving: bool = False) -
         return None
     if gpus.cuda is None:  # a torch for CPUs is the choice of the user
         return f"torch {torch.__version__} is built for CPUs: the {gpus.present} GPU(s) of this machine are not used"
-    what, remedy = _driver_too_old(gpus, serving) if gpus.too_old else _unusable(gpus, serving)
+    what, remedy = _driver_too_old(gpus, serving, transform) if gpus.too_old else _unusable(gpus, serving)
     if allow_cpu_fallback:
         return f"{what}: using the CPU"
     raise ResourceError(f"{what}; {remedy}")
 
 
-def _driver_too_old(gpus: Gpus, serving: bool) -> tuple[str, str]:
+def _driver_too_old(gpus: Gpus, serving: bool, transform: bool) -> tuple[str, str]:
     """What is wrong, and what to do."""
     assert gpus.minimum is not None
     compat = f"; the compat library {gpus.compat} does not help this GPU" if gpus.compat else ""

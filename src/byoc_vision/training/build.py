@@ -20,7 +20,7 @@ from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.job import Job
-from byoc_vision.models.build import build_model, check_input_size
+from byoc_vision.models.build import build_model, check_batches_of_one, check_input_size
 from byoc_vision.models.parts import Encoder, encoder_of
 from byoc_vision.models.shapes import freeze_unused
 from byoc_vision.precision import allow_tf32, choose_device, choose_precision, time_convolutions
@@ -158,6 +158,7 @@ def assemble(
     crop = resolve_config.random_crop(hyperparameters, rule, crop_size)
     images = training_images(job, partition, rule, crop, hyperparameters, cache)
     loader = training_loader(images, hyperparameters, partition, world, device)
+    check_smallest_batch(net, spec, images, loader, hyperparameters, world)
     layout = BatchLayout.of(hyperparameters, samples, len(loader), world, partition.digest)
     evaluator = Evaluator(
         Predictor(config, engine),
@@ -232,6 +233,22 @@ def assemble(
         if weights.info and hyperparameters.linear_probe
         else None,
     )
+
+
+def check_smallest_batch(
+    net: nn.Module,
+    spec: ModelSpec,
+    images: ImageDataset,
+    loader: TrainingLoader,
+    hyperparameters: Hyperparameters,
+    world: World,
+) -> None:
+    """Raises InputError if a batch has one image, and the network needs two."""
+    is_shared = hyperparameters.sync_batch_norm and world.size > 1
+    if is_shared or (hyperparameters.batch_size > 1 and len(loader.sampler) > 1):
+        return
+    remedy = "Set batch_size=2 or more" if hyperparameters.batch_size == 1 else "Add training images: a process has one"
+    check_batches_of_one(net, spec, *images.size, remedy)
 
 
 def find_first_weights(

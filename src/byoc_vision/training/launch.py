@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 RENDEZVOUS_SECONDS = 600
 EXIT_BARRIER_SECONDS = 30  # for the other hosts' processes to end as well
 MONITOR_SECONDS = 0.2
+_EFA_DEVICES = Path("/dev/infiniband")
+_PLUGIN_FOLDERS = ("/opt/amazon/ofi-nccl/lib", "/opt/amazon/ofi-nccl/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/lib64")
 # The agent answers signals by killing: see _Relay. It insists on at least one signal.
 _AGENTS_SIGNALS = "SIGQUIT"
 
@@ -49,6 +51,11 @@ def launch(job: Job, arguments: Sequence[str], hosts_within_s: float = HOSTS_APP
     """
     per_host = processes_per_host()
     logger.info("Starting %d process(es) on this host, %d host(s) in all", per_host, len(job.hosts))
+    if len(job.hosts) > 1 and efa_is_unused(os.environ):
+        logger.warning(
+            "The hosts have EFA, and this image has no plugin of NCCL for it: gradients travel over TCP, more slowly. "
+            "docs/gpu.md says how to add it"
+        )
     relay = _Relay()
     with handled(relay.on_signal), tempfile.TemporaryDirectory(prefix="byoc-failures-") as folder:
         if len(job.hosts) > 1:  # a single one needs no name, which often does not resolve in a plain `docker run`
@@ -65,6 +72,14 @@ def launch_environment(job: Job) -> dict[str, str]:
     if job.network_interface:
         environment |= {"NCCL_SOCKET_IFNAME": job.network_interface, "GLOO_SOCKET_IFNAME": job.network_interface}
     return environment | dict(os.environ)
+
+
+def efa_is_unused(environment: Mapping[str, str], devices: Path = _EFA_DEVICES) -> bool:
+    """Whether this host has an Elastic Fabric Adapter and NCCL no plugin (aws-ofi-nccl) to use it."""
+    if not any(devices.glob("uverbs*")):
+        return False
+    folders = [*environment.get("LD_LIBRARY_PATH", "").split(":"), *_PLUGIN_FOLDERS]
+    return not any(any(Path(folder).glob("libnccl-net*.so*")) for folder in folders if folder)
 
 
 @contextmanager

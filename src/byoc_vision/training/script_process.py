@@ -22,6 +22,8 @@ _DRAIN_SECONDS = 5.0  # for what the script left running, with its stderr, when 
 
 _TRACEBACK = "Traceback (most recent call last):"
 _PLACE = re.compile(r'^\s+File "(.+)", line (\d+)', re.MULTILINE)
+_LOG_LINE = re.compile(r"[IWEF]\d{4} \d")  # of torchrun
+_MESSAGE_LINES = 3
 _RANK_PREFIX = re.compile(r"^\[[\w.-]*rank\d+\]:\s?", re.MULTILINE)  # of torch.distributed
 # What a launcher raises because a process of its own failed: that process's own exception is the cause.
 _LAUNCHERS = ("ChildFailedError", "CalledProcessError", "SignalException")
@@ -104,9 +106,18 @@ def _split(part: str) -> tuple[str, str] | None:
     lines = part.strip("\n").splitlines()
     for number, line in enumerate(lines):
         if line and not line[0].isspace():
-            message = " ".join(line.strip() for line in lines[number : number + 3] if line.strip())
-            return message, "\n".join(lines[: number + 1])
+            return _message(lines[number:]), "\n".join(lines[: number + 1])
     return None
+
+
+def _message(lines: Sequence[str]) -> str:
+    """An exception's text may have several lines; what follows may be a log, or an exception that it led to."""
+    own = [lines[0]]
+    for line in lines[1:_MESSAGE_LINES]:
+        if not line.strip() or _LOG_LINE.match(line):
+            break
+        own.append(line)
+    return " ".join(line.strip() for line in own)
 
 
 def _copy(source: int, tail: bytearray) -> None:

@@ -68,7 +68,11 @@ def own_values(recipe: Recipe, space: SearchSpace) -> dict[str, float | int | st
     for found in space.ranges:
         if isinstance(found, Categorical):
             own[found.name] = found.values[0]
-        elif found.low <= (value := getattr(recipe.hyperparameters, found.name)) <= found.high:
+            continue
+        value = getattr(recipe.hyperparameters, found.name)
+        if value is None:  # the network's own dropout: none at all in most networks
+            own[found.name] = found.low
+        elif found.low <= value <= found.high:
             own[found.name] = value
     return own
 

@@ -14,7 +14,7 @@ from smdebug.core.records import Value, to_line
 from smdebug.core.save_config import Collection, CollectionKeys, SaveConfig
 
 CONFIG_VARIABLE = "SMDEBUG_CONFIG_FILE_PATH"
-CONFIG_FILE = "/opt/ml/input/config/debughookconfig.json"
+CONFIG_FILE = Path("/opt/ml", "input/config/debughookconfig.json")
 SCALAR_PREFIX = "scalar/"
 # Values stay on the device until so many have gathered: to fetch a loss at each step would make a GPU wait each time.
 FLUSH_VALUES = 200

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
-from support.images import encode
+from support.images import encode, heic_ramp
 
 from byoc_vision.data.decoding import ImageTooLarge, read_image, read_mask
 from byoc_vision.errors import DataError
@@ -111,6 +111,21 @@ class TestKindsOfImages:
         options = {"lossless": True} if kind == "WebP" else {}
         np.testing.assert_array_equal(read_image(encode(image, kind, **options)), np.asarray(image.convert("RGB")))
 
+    @pytest.mark.parametrize("kind", ["HEIC", "AVIF"])
+    def test_images_of_phones(self, kind: str) -> None:
+        y, x = np.mgrid[:48, :64]
+        ramp = np.stack([x * 4, y * 5, 255 - x * 2 - y * 2], axis=-1).astype(np.uint8)
+        image = read_image(heic_ramp() if kind == "HEIC" else encode(ramp, "AVIF", quality=90))
+        assert image.dtype == np.uint8
+        assert np.abs(image.astype(int) - ramp).max() < 16
+
+    def test_an_avif_is_turned_by_its_orientation(self) -> None:
+        """It has no EXIF block of its own: the container turns it."""
+        data = encode(smooth(), "AVIF", quality=100, exif=exif(6))
+        upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+        np.testing.assert_array_equal(read_image(data), np.asarray(upright))
+        assert read_image(data).shape[:2] == smooth().shape[1::-1]
+
     def test_a_file_and_its_content_are_the_same(self, tmp_path: Path) -> None:
         path = tmp_path / "picture.bin"  # the ending does not matter
         path.write_bytes(encode(smooth(), "JPEG"))
@@ -196,7 +211,11 @@ class TestKindsOfImages:
 
 
 class TestSize:
-    @pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "JPEG", "TIFF", "WebP"])
+    def test_the_size_of_a_heic_is_judged_before_decoding(self) -> None:
+        with pytest.raises(ImageTooLarge, match="64 × 48 pixels, more than the 3,071 allowed"):
+            read_image(heic_ramp(), max_pixels=48 * 64 - 1)
+
+    @pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "JPEG", "TIFF", "WebP", "AVIF"])
     def test_the_declared_size_is_judged_before_decoding(self, kind: str) -> None:
         data = encode(smooth(), kind)
         with pytest.raises(ImageTooLarge, match=r"56 × 40 pixels, more than the 2,239 allowed"):
@@ -242,6 +261,8 @@ def encoded_kinds() -> dict[str, bytes]:
         "gif": encode(Image.fromarray(rgb).quantize(64), "GIF"),
         "bmp": encode(rgb, "BMP"),
         "tiff": encode(rgb, "TIFF"),
+        "heic": heic_ramp(),
+        "avif": encode(rgb, "AVIF"),
         "deflated tiff": encode(rgb, "TIFF", compression="tiff_adobe_deflate"),
     }
 
@@ -419,3 +440,10 @@ def test_real_images_and_masks(shared_data: Path) -> None:
     mask = read_mask(shared_data / "carvana" / "train_masks" / f"{car.stem}_mask.gif")
     assert mask.shape == (1280, 1918)
     assert np.unique(mask).tolist() == [0, 1]
+
+
+def test_a_gif_whose_frame_fills_next_to_nothing_of_its_size_is_refused() -> None:
+    data = encode(np.zeros((60, 80, 3), np.uint8), "GIF")
+    read_image(data)
+    with pytest.raises(DataError, match=r"declares 13000 × 13000 pixels, and its first frame has [\d,]+; save that"):
+        read_image(data[:6] + struct.pack("<HH", 13_000, 13_000) + data[10:])

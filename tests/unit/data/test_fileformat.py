@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.images import draw_noise, encode
+from support.images import draw_noise, encode, heic_ramp
 
 from byoc_vision.data import fileformat
 
 NOISE = draw_noise(24, 32)
-FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF")
+FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF", "HEIC", "AVIF")
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_each_format_is_known_by_its_first_bytes(kind: str) -> None:
-    data = encode(NOISE, kind)
+    data = heic_ramp() if kind == "HEIC" else encode(NOISE, kind)
     assert fileformat.identify(data) == kind
     assert fileformat.is_whole(data, fileformat.identify(data) or "JPEG")
 
@@ -56,9 +56,9 @@ def test_zeros_in_place_of_the_end_are_not_the_end() -> None:
     assert not fileformat.is_whole(data[:-200] + bytes(200), "JPEG")
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WebP"])
-def test_a_cut_png_or_webp_is_not_whole(kind: fileformat.Format) -> None:
-    data = encode(NOISE, kind)
+@pytest.mark.parametrize("kind", ["PNG", "WebP", "HEIC", "AVIF"])
+def test_a_cut_file_is_not_whole(kind: fileformat.Format) -> None:
+    data = heic_ramp() if kind == "HEIC" else encode(NOISE, kind)
     assert fileformat.is_whole(data + b"more", kind)
     assert not any(fileformat.is_whole(data[:cut], kind) for cut in range(12, len(data)))
 
@@ -70,7 +70,7 @@ def test_a_cut_png_or_webp_is_not_whole(kind: fileformat.Format) -> None:
         (b"hello,\n world", "the text 'hello, world'"),
         ("größe".encode() * 20, "the text 'größe"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0123", "git-lfs"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0", "a video"),
         (b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09", "the bytes 00 01 02 03 04 05 06 07"),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 from support.images import draw_noise, encode
 
 from byoc_vision.data.decoding import read_image, read_mask
-from byoc_vision.data.jpeg_structure import MAX_SCANS, MAX_SEGMENTS, read_structure, with_filling
+from byoc_vision.data.jpeg_structure import MAX_SCANS, MAX_SEGMENTS, ends_of_intervals, read_structure, with_filling
 from byoc_vision.errors import DataError
 
 END = b"\xff\xd9"
@@ -55,8 +55,35 @@ def test_a_file_without_most_of_its_pixels_is_refused(
 
 @pytest.mark.parametrize("options", [WRITTEN[name] for name in ("baseline", "own codes", "grey")])
 def test_a_sequential_file_is_refused_if_a_twentieth_is_missing_at_its_end(options: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match="pixels at its end are missing"):
+    with pytest.raises(DataError, match="some of its pixels are missing"):
         read_image(cut_out(jpeg(**options), 0.05, 0.95))
+
+
+@pytest.mark.parametrize("options", [WRITTEN["progressive"], WRITTEN["grey, progressive"]])
+def test_every_scan_must_be_complete(options: dict[str, Any]) -> None:
+    """libjpeg shows the pixels of the earlier scans where a later one is cut."""
+    data = jpeg(**options)
+    for scan in read_structure(data).scans:
+        cut = (scan.stop - scan.start) // 10 or 1
+        with pytest.raises(DataError, match="cut short"):
+            read_image(data[: scan.stop - cut] + data[scan.stop :])
+
+
+def test_every_restart_interval_must_be_complete() -> None:
+    """The next one starts where it belongs, so that the last pixel does not show that pixels are missing."""
+    data = jpeg(restart_marker_rows=1)
+    markers = [match.start() for match in re.finditer(rb"\xff[\xd0-\xd7]", data)]
+    assert len(markers) > 3
+    for marker in markers:
+        with pytest.raises(DataError, match="cut short"):
+            read_image(data[: marker - len(data) // 20] + data[marker:])
+
+
+def test_the_ends_of_intervals() -> None:
+    """80 × 112 pixels, in units of 16 × 16 of which each row is an interval."""
+    rows, columns = ends_of_intervals(read_structure(jpeg(restart_marker_rows=1, subsampling=2)))
+    assert rows.tolist() == [8, 24, 40, 56, 79]
+    assert columns.tolist() == [104] * 4 + [111]
 
 
 def test_as_a_mask_too(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ SPELLINGS: tuple[Any, ...] = (
     "10 20", "256x192", "1, 0", "0.5, 2", "10:20", 0, 1, -1, 2, 256, 0.5, 1.5, [1, 2], [10, 20, 30],
 )  # fmt: skip
 FREE_TEXTS = ("model", "architecture", "algorithm", "encoder", "backbone", "augmentation", "augmentation_type",
-              "health_action", "health_thresholds", "label_column", "image_column", "label_attribute")  # fmt: skip
+              "health_action", "health_thresholds", "mask_colors", "mask_colours",
+              "label_column", "image_column", "label_attribute")  # fmt: skip
 KNOWN_DIFFERENCES = [  # bounds that strings do not tell, what depends on another field, and rarer spellings
     ("ignore_index", "256"), ("freeze_epochs", "256"), ("freeze_epochs", 256), ("image_shape", [10, 20, 30]),
     *(("profile_steps", text) for text in ("10, 20", "[10, 20]", "10,20")),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from byoc_vision.errors import InputError
-from byoc_vision.models.build import build_model, check_input_size, input_multiple
+from byoc_vision.models.build import build_model, check_batches_of_one, check_input_size, input_multiple
 from byoc_vision.models.names import SMP_STRIDES
 from byoc_vision.models.shapes import freeze_unused
 from byoc_vision.types import ModelSpec
@@ -121,6 +121,32 @@ def test_a_wrong_size_is_an_error_that_names_the_nearest_size(spec: ModelSpec, s
     with pytest.raises(InputError, match=text) as error:
         check_input_size(build_model(spec), spec, side, side)
     assert str(error.value).startswith(f"image_size={side}, {side} does not fit model={spec.architecture}")
+
+
+@pytest.mark.parametrize(
+    ("spec", "side", "fits"),
+    [
+        (ModelSpec(task="classification", architecture="resnet18", outputs=2), 32, False),
+        (ModelSpec(task="classification", architecture="resnet18", outputs=2), 64, True),
+        (ModelSpec(task="segmentation", architecture="deeplabv3plus", encoder="mobilenet_v2", outputs=1), 64, False),
+        (ModelSpec(task="segmentation", architecture="pspnet", encoder="mobilenet_v2", outputs=1), 64, True),
+        (ModelSpec(task="segmentation", architecture="unet_small", outputs=1), 64, True),
+        (ModelSpec(task="segmentation", architecture="fpn", encoder="mobilenet_v2", outputs=1), 64, True),
+    ],
+)
+def test_a_model_that_needs_batches_of_two_says_so(spec: ModelSpec, side: int, fits: bool) -> None:
+    """As the network itself does when it trains on one image."""
+    network = build_model(spec)
+    if fits:
+        check_batches_of_one(network, spec, side, side, "Set batch_size=2")
+        assert network.train()(torch.zeros(1, 3, side, side)).shape[0] == 1
+        return
+    with pytest.raises(
+        InputError, match=rf"model={spec.architecture}.* needs batches of two .*\. Set batch_size=2, enl"
+    ):
+        check_batches_of_one(network, spec, side, side, "Set batch_size=2")
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        network.train()(torch.zeros(1, 3, side, side))
 
 
 def test_an_encoder_with_a_default_size_accepts_other_sizes_if_it_can() -> None:

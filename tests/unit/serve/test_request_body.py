@@ -63,6 +63,10 @@ def test_a_broken_connection_is_the_caller_s(error: Exception, status: int) -> N
     drain(Failing(error))
 
 
+def packed(content: bytes) -> bytes:
+    return gzip.compress(content, mtime=0)  # with the time in it a test has another name in each process
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip"])
 def test_gzip_is_decoded(encoding: str) -> None:
     sent = gzip.compress(b"x" * LIMIT)
@@ -72,12 +76,12 @@ def test_gzip_is_decoded(encoding: str) -> None:
 @pytest.mark.parametrize(
     ("content", "encoding", "status", "said"),
     [
-        (gzip.compress(b"x" * (LIMIT + 1)), "gzip", 413, "over the limit of 1,000 bytes"),
-        (gzip.compress(bytes(10**8)), "gzip", 413, "over the limit"),
-        (gzip.compress(b"")[:-1] + b"!", "gzip", 400, "not gzip"),
-        (gzip.compress(b"x")[:-1], "gzip", 400, "not one whole gzip file"),
-        (gzip.compress(b"x") * 2, "gzip", 400, "not one whole gzip file"),
-        (gzip.compress(b""), "gzip", 400, "has no body"),
+        (packed(b"x" * (LIMIT + 1)), "gzip", 413, "over the limit of 1,000 bytes"),
+        (packed(bytes(10**7)), "gzip", 413, "over the limit"),
+        (packed(b"")[:-1] + b"!", "gzip", 400, "not gzip"),
+        (packed(b"x")[:-1], "gzip", 400, "not one whole gzip file"),
+        (packed(b"x") * 2, "gzip", 400, "not one whole gzip file"),
+        (packed(b""), "gzip", 400, "has no body"),
         (b"not compressed", "gzip", 400, "not gzip, as its Content-Encoding says"),
         (b"x", "br", 415, "Content-Encoding: br is not supported; send the body as it is, or gzip"),
     ],

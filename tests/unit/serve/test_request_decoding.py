@@ -426,4 +426,4 @@ def test_every_image_type_is_named_in_the_refusal_or_a_synonym() -> None:
     with pytest.raises(RequestError) as raised:
         choose_decoder("text/plain", LIMITS)
     unnamed = {name for name in IMAGE_TYPES if name not in raised.value.message}
-    assert unnamed == {"image/jpg", "image/x-ms-bmp"}
+    assert unnamed == {"image/jpg", "image/x-ms-bmp", "image/heif"}

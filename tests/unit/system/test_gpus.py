@@ -59,6 +59,8 @@ def test_too_old_a_driver_is_named_with_what_would_do(tmp_path: Path, version: s
         check_gpus(gpus, allow_cpu_fallback=False)
     with pytest.raises(ResourceError, match=f'InferenceAmiVersion="{ami}"'):
         check_gpus(gpus, allow_cpu_fallback=False, serving=True)
+    with pytest.raises(ResourceError, match='TransformAmiVersion="al2-ami-sagemaker-batch-gpu-535"'):
+        check_gpus(gpus, allow_cpu_fallback=False, serving=True, transform=True)
     assert "using the CPU" in (check_gpus(gpus, allow_cpu_fallback=True) or "")
 
 

@@ -12,7 +12,7 @@ from byoc_vision.errors import ResourceError
 from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.error_files import report_failure
-from byoc_vision.training.launch import explain_signal, launch, launch_environment
+from byoc_vision.training.launch import efa_is_unused, explain_signal, launch, launch_environment
 
 
 def test_hosts_that_do_not_appear_stand_in_the_failure_file(tmp_path: Path) -> None:
@@ -67,3 +67,13 @@ def test_a_process_that_a_signal_ended_is_explained_by_the_signal(
     assert cause in str(error)
     assert remedy in str(error)
     assert error.exit_code == 4
+
+
+def test_a_fabric_adapter_that_nccl_cannot_use_is_noticed(tmp_path: Path) -> None:
+    """Its gradients would travel over TCP, and nothing would say so."""
+    assert not efa_is_unused({}, tmp_path)
+    (tmp_path / "uverbs0").touch()
+    environment = {"LD_LIBRARY_PATH": f":{tmp_path}"}
+    assert efa_is_unused(environment, tmp_path)
+    (tmp_path / "libnccl-net.so").touch()
+    assert not efa_is_unused(environment, tmp_path)

@@ -124,6 +124,7 @@ def fingerprint(sample: Sample) -> int:
         sample.mask_map and sample.mask_map.values,
         sample.mask_orientation,
         *(_file_state(mask) for mask in sample.further_masks),
+        *sample.mask_labels,
     )
     return int.from_bytes(hashlib.blake2b(repr(state).encode(), digest_size=8).digest(), "little")
 

@@ -10,28 +10,41 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from byoc_vision.data.formats.ade20k import Ade20k
 from byoc_vision.data.formats.base import DataFormat, Inputs, ParsedDataset
+from byoc_vision.data.formats.boxes import boxes_alone
 from byoc_vision.data.formats.camvid import CamVid
 from byoc_vision.data.formats.carvana import Carvana
 from byoc_vision.data.formats.channels import find_extras, find_splits, is_label_map, single_split, splits_within
+from byoc_vision.data.formats.cityscapes import Cityscapes
 from byoc_vision.data.formats.class_folders import ClassFolders
+from byoc_vision.data.formats.class_masks import ClassMasks
+from byoc_vision.data.formats.coco import Coco
 from byoc_vision.data.formats.csv_table import CsvLabels, CsvMasks, UnclearCsv
+from byoc_vision.data.formats.cvat import CvatImages
+from byoc_vision.data.formats.examples import describe_examples
 from byoc_vision.data.formats.image_mask_pairs import ImagesWithMasks
 from byoc_vision.data.formats.instance_masks import InstanceMasks
+from byoc_vision.data.formats.label_studio import LabelStudio
+from byoc_vision.data.formats.labelme import LabelMe
 from byoc_vision.data.formats.lst import Lst
 from byoc_vision.data.formats.manifest import ManifestLabels, ManifestMasks
 from byoc_vision.data.formats.manifest_pipe import LabelRecords, MaskRecords
 from byoc_vision.data.formats.mask_evidence import TwoReadingsError
+from byoc_vision.data.formats.masks_beside import MasksBesideImages
+from byoc_vision.data.formats.nearest import describe_nearest
 from byoc_vision.data.formats.oxford_pets import OxfordPetsBreeds, OxfordPetsSegmentation
 from byoc_vision.data.formats.polyvore import Polyvore
 from byoc_vision.data.formats.recordio import RecordIo
+from byoc_vision.data.formats.rle_csv import RunLengthCsv
 from byoc_vision.data.formats.scan import Folder, scan
 from byoc_vision.data.formats.semantic_segmentation import SemanticSegmentation
 from byoc_vision.data.formats.splitting import hold_out
 from byoc_vision.data.formats.voc import Voc
+from byoc_vision.data.formats.yolo import YoloSegmentation
 from byoc_vision.data.samples import DataOptions, Dataset, MaskOrientation, Sample
-from byoc_vision.errors import DataError, InputError
-from byoc_vision.types import ClassInfo, Task
+from byoc_vision.errors import DataError, InputError, list_problems
+from byoc_vision.types import ClassInfo, Task, name_problem
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +56,8 @@ FORMATS: tuple[DataFormat, ...] = (
     OxfordPetsBreeds(),
     Carvana(),
     CamVid(),
+    Cityscapes(),
+    Ade20k(),
     Polyvore(),
     Lst(),
     RecordIo(),
@@ -50,9 +65,17 @@ FORMATS: tuple[DataFormat, ...] = (
     ManifestMasks(),
     LabelRecords(),
     MaskRecords(),
+    RunLengthCsv(),
     CsvLabels(),
     CsvMasks(),
+    Coco(),
+    CvatImages(),
+    LabelMe(),
+    YoloSegmentation(),
     Voc(),
+    LabelStudio(),
+    MasksBesideImages(),
+    ClassMasks(),
     InstanceMasks(),
     ImagesWithMasks(),
     UnclearCsv(),
@@ -86,6 +109,7 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
         found = _with_orientation(found, options.mask_orientation)
     if unread := [name for name in inputs.extras if not _reads_extra(data_format, inputs, name)]:
         logger.warning("channels are not read, as the data are %s: %s", data_format.title, ", ".join(unread))
+    _check_names(found.classes)
     _warn_of_similar_names(found.classes)
     train = found.samples["train"]
     if "validation" in found.samples:
@@ -102,6 +126,8 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
         len(validation),
         len(test),
     )
+    for line in describe_examples({"train": train, "validation": validation, "test": test}, found.classes):
+        logger.info(line)
     return Dataset(data_format.task, found.classes, train, validation, test, found.ignore_value, found.multi_label)
 
 
@@ -121,6 +147,12 @@ def _reads_extra(data_format: DataFormat, inputs: Inputs, channel: str) -> bool:
         return data_format.name == "semantic_segmentation"
     split, _, kind = channel.partition("_")
     return kind == data_format.name and split in inputs.splits
+
+
+def _check_names(classes: Sequence[ClassInfo]) -> None:
+    """Raises DataError if a class has a name that a model cannot store."""
+    if problems := list(filter(None, (name_problem(entry.name) for entry in classes))):
+        raise DataError(list_problems("rename these classes, which the folders or the labels define:", problems))
 
 
 def _warn_of_similar_names(classes: Sequence[ClassInfo]) -> None:
@@ -191,6 +223,9 @@ def _choose_format(inputs: Inputs, options: DataOptions) -> DataFormat:
     if inputs.first.images.is_empty:
         raise DataError(f"{inputs.first.images.path} is empty; it must hold the training images")
     matching = _matching(inputs, options)
+    has_masks = any(one.task == "segmentation" for one in matching)
+    if options.task != "classification" and not has_masks and (problem := boxes_alone(inputs)):
+        raise DataError(problem)
     if not matching:
         raise DataError(_no_match(inputs.first.images))
     for data_format in matching:
@@ -217,7 +252,7 @@ def _matching(inputs: Inputs, options: DataOptions) -> list[DataFormat]:
             if options.task != "classification":
                 raise
     has_masks = inputs.first.masks is None and any(
-        isinstance(one, ImagesWithMasks | InstanceMasks | Voc) for one in matching
+        isinstance(one, ImagesWithMasks | InstanceMasks | Voc | ClassMasks | MasksBesideImages) for one in matching
     )
     return [one for one in matching if not (has_masks and isinstance(one, ClassFolders))]
 
@@ -241,8 +276,10 @@ def _named_format(inputs: Inputs, options: DataOptions) -> DataFormat:
 
 
 def _no_match(folder: Folder) -> str:
-    examples = "Supported layouts:\n" + "\n".join(f"{one.task}, {one.title}:\n{one.example}" for one in FORMATS)
-    return f"no known data layout found in {folder.path}: it holds {_contents(folder)}.{_unread(folder)} {examples}"
+    return (
+        f"no known data layout found in {folder.path}: it holds {_contents(folder)}.{_unread(folder)} "
+        f"docs/data.md shows all layouts. The nearest:\n{describe_nearest(folder, FORMATS)}"
+    )
 
 
 def _unread(folder: Folder) -> str:

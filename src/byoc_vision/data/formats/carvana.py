@@ -38,7 +38,7 @@ class Carvana:
     def matches(self, inputs: Inputs) -> bool:
         if not _has_masks(inputs.first):
             return False
-        cars = [_car(path.stem) for path in inputs.first.images.images()]
+        cars = [car_of(path.stem) for path in inputs.first.images.images()]
         return 2 * cars.count(None) < len(cars)
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
@@ -48,12 +48,13 @@ class Carvana:
                 logger.info("the test images in %s have no masks and are not evaluated", split.images.path)
                 continue
             pairs = pair(*_folders(split))
-            samples[name] = tuple(replace(sample, group=_car(Path(sample.image.name).stem)) for sample in pairs)
+            samples[name] = tuple(replace(sample, group=car_of(Path(sample.image.name).stem)) for sample in pairs)
         _warn_of_shared_cars(samples)
         return ParsedDataset(samples)
 
 
-def _car(stem: str) -> str | None:
+def car_of(stem: str) -> str | None:
+    """The car that a file name of Carvana shows; None for other names."""
     match = _STEM.fullmatch(stem.removesuffix(MASK_SUFFIX))
     return match[1] if match else None
 

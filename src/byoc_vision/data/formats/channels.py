@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from byoc_vision.data.formats.scan import Folder, listed, scan
 from byoc_vision.errors import InputError
@@ -210,6 +210,12 @@ def split_named(name: str) -> str | None:
     """The split of images that a folder with this name means: `train`, `validation` or `test`; None for others."""
     role = _role(name)
     return role[0] if role and not role[1] else None
+
+
+def split_of_path(path: PurePath) -> str | None:
+    """The split that a folder in a relative path means; None if there is not exactly one."""
+    found = {split for part in path.parts[:-1] if (split := split_named(part))}
+    return found.pop() if len(found) == 1 else None
 
 
 def _inner_splits(folder: Folder) -> dict[str, Folder]:

@@ -161,14 +161,14 @@ def find_lists(inputs: Inputs, endings: tuple[str, ...], channel: str = "") -> l
     for split, entry in inputs.splits.items():
         indexes = _indexes(inputs, split)
         for name in _ending(entry.images, endings):
-            own = _split_of_file(name) if split == "train" else None
+            own = split_of_file(name) if split == "train" else None
             found.append(ListFile(entry.images.path / name, own or split, *indexes, {}))
     above = inputs.first.parent
     if above is not None:
         folders = {split: entry.images.path for split, entry in inputs.splits.items()}
         index = ImageIndex((above,))
         found += [
-            ListFile(above.path / name, _split_of_file(name), index, index, folders) for name in _ending(above, endings)
+            ListFile(above.path / name, split_of_file(name), index, index, folders) for name in _ending(above, endings)
         ]
     return found
 
@@ -237,7 +237,7 @@ def _ending(folder: Folder, endings: tuple[str, ...]) -> list[str]:
     return [name for name in folder.files if name.lower().endswith(endings) and not _FORMS.search(name)]
 
 
-def _split_of_file(name: str) -> str | None:
+def split_of_file(name: str) -> str | None:
     """`train.csv`, `data_val.lst`: the split in a file's name, if there is exactly one."""
     words = re.split(r"[^a-z]+", name.lower())[:-1]
     found = {split for word in words if (split := split_of(word)) is not None}

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from byoc_vision.data.decoding import Content, read_content, read_image
-from byoc_vision.data.fileformat import identify
+from byoc_vision.data.fileformat import is_lossy
 from byoc_vision.data.formats.channels import unwrap_folder
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.formats.stems import core, names_masks, unique_cores
@@ -145,9 +145,8 @@ def _looks(path: Path) -> Looks | None:
     if (pixels == pixels[:1]).all():
         return None
     grey = bool((pixels == pixels[:, :1]).all())
-    is_lossy = identify(content.data) in ("JPEG", "WebP")
     distinct = len(np.unique(pixels @ np.array([1, 256, 65536])))
-    if not is_lossy and distinct <= _MOST_VALUES:
+    if not is_lossy(content.data) and distinct <= _MOST_VALUES:
         return Looks.MASK if grey or _has_palette(content) else Looks.FEW_COLOURS
     return Looks.MASK if grey and is_near_two_values(np.bincount(pixels[:, 0], minlength=256)) else Looks.IMAGE
 

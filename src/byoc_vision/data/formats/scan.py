@@ -17,9 +17,10 @@ from byoc_vision.data.decoding import IMAGE_SUFFIXES
 from byoc_vision.errors import InputError
 
 # What file managers, archivers and network drives leave behind, in addition to hidden files.
-_CLUTTER = frozenset(
-    {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "#recycle", "$recycle.bin", "lost+found", "_thumbnails"}
-)
+_CLUTTER = frozenset({
+    "__macosx", "thumbs.db", "desktop.ini", "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot",
+    "$recycle.bin", "system volume information", "lost+found", "_thumbnails", "__pycache__",
+})  # fmt: skip
 # Files beside images that describe them; they are not images.
 _SIDE_FILES = frozenset(
     {".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".lst", ".manifest", ".py"}

@@ -100,3 +100,10 @@ def test_classes_that_differ_only_in_case_are_warned_about(
     with caplog.at_level(logging.WARNING):
         assert len(find(tmp_path).classes) == 3
     assert ("give them one name" in caplog.text) is warned
+
+
+@pytest.mark.parametrize("name", ["b\x1b[31m", "b\u202e"])
+def test_names_that_a_model_cannot_store_are_refused(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, "a/1.jpg", "a/2.jpg", f"{name}/1.jpg", f"{name}/2.jpg")
+    with pytest.raises(DataError, match=r"rename these classes.*\n.*the name 'b.* has control characters, or bytes"):
+        find(tmp_path)

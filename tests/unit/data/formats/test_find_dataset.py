@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -290,8 +291,36 @@ class TestTask:
         text = str(raised.value)
         assert "no known data layout found in" in text
         assert "2 × .jpg, 1 × .csv, other/" in text
-        assert "train/images/1.jpg" in text
-        assert "cat/1.jpg" in text
+        assert text.count("missing: ") == 2
+        lacks = "missing: a folder for each class; 2 images lie directly in "
+        assert text.index(lacks) < text.index(
+            "nearly csv (classification, images listed in CSV files); missing: a column"
+        )
+        assert "train/labels.csv                  image,label" in text
+
+    @pytest.mark.parametrize(
+        ("files", "first", "second"),
+        [
+            (("1.jpg",), "pictures_and_masks", "class_folders"),
+            (("1.jpg", "masks/notes.txt"), "class_folders", "pictures_and_masks"),
+            (("1.jpg", "JPEGImages/notes.txt"), "class_folders", "voc"),
+        ],
+    )
+    def test_the_nearest_layout_comes_last(
+        self, tmp_path: Path, files: tuple[str, ...], first: str, second: str
+    ) -> None:
+        touch(tmp_path, *(f"train/{name}" for name in files))
+        with pytest.raises(DataError) as raised:
+            find(tmp_path)
+        assert re.findall(r"^nearly (\w+)", str(raised.value), re.MULTILINE) == [first, second]
+
+    def test_examples_of_each_split_are_shown(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("INFO")
+        find(touch(tmp_path / "a", "train/x/1.jpg", "train/y/2.jpg", "validation/x/3.jpg"))
+        assert "train, for example: train/x/1.jpg is x; train/y/2.jpg is y" in caplog.text
+        assert "validation, for example: validation/x/3.jpg is x" in caplog.text
+        find(touch(tmp_path / "b", *(f"train/{one}/{n}.png" for one in ("images", "masks") for n in range(5))))
+        assert "for example: images/0.png with the mask masks/0.png; images/2.png with the mask masks/" in caplog.text
 
     def test_a_task_that_does_not_fit(self, tmp_path: Path) -> None:
         folders = touch(tmp_path / "folders", "train/a/1.jpg", "train/b/2.jpg")

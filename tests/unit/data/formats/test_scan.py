@@ -23,7 +23,7 @@ def test_hidden_files_and_clutter_are_left_out(tmp_path: Path) -> None:
 
 
 def test_images_are_told_by_their_ending_at_any_depth(tmp_path: Path) -> None:
-    folder = scan(touch(tmp_path, "10.JPG", "2.png", "notes.txt", "deep/er/x.tiff", "deep/y.webp", "deep/z.heic"))
+    folder = scan(touch(tmp_path, "10.JPG", "2.png", "notes.txt", "deep/er/x.tiff", "deep/y.webp", "deep/z.psd"))
     assert [str(path) for path in folder.images()] == ["2.png", "10.JPG", "deep/y.webp", "deep/er/x.tiff"]
     assert folder.image_names == ["2.png", "10.JPG"]
     assert not folder.is_empty

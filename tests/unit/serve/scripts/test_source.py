@@ -87,6 +87,13 @@ def test_the_models_folder_is_used_if_the_submit_directory_is_missing(tmp_path: 
     assert found(model, environment).program == model / "code/mine.py"
 
 
+@pytest.mark.parametrize(("code", "program"), [("", "inference.py"), ("def model_fn(model_dir): pass", "mine.py")])
+def test_a_training_script_that_the_sdk_names(tmp_path: Path, code: str, program: str) -> None:
+    """`estimator.deploy()` passes the training script on; AWS's containers expect the handlers in it."""
+    write_script(tmp_path, code, "model/code/mine.py")
+    assert found(write_script(tmp_path, ""), PROGRAM).program.name == program
+
+
 def test_a_missing_script_beside_our_own_model_is_tolerated(tmp_path: Path) -> None:
     (tmp_path / "model.json").touch()
     assert find_script(tmp_path, {}, tmp_path / "scratch") is None

@@ -1,0 +1,45 @@
+"""Recognises annotations of object detection, which this package does not train on, to say so by their name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from byoc_vision.data.formats.base import Inputs
+from byoc_vision.data.formats.channels import unwrap_folder
+from byoc_vision.data.formats.drawn import BOXES_ALONE
+from byoc_vision.data.formats.scan import Folder
+
+_HEAD = 16_384  # bytes
+_COLUMNS = ({"xmin", "ymin", "xmax", "ymax"}, {"x_min", "y_min", "x_max", "y_max"}, {"x1", "y1", "x2", "y2"})
+
+
+def boxes_alone(inputs: Inputs) -> str | None:
+    """What is wrong with a data set of Pascal VOC's XML or a CSV with boxes; None for other data.
+
+    Folders of classes may hold such files, too: they are not needed for classification.
+    """
+    folder = inputs.first.images
+    if len([inner for inner in unwrap_folder(folder).folders if inner.has_images]) > 1:
+        return None
+    found = next((path for path in _candidates(folder) if _holds_boxes(path)), None)
+    return f"{found} {BOXES_ALONE}" if found else None
+
+
+def _candidates(folder: Folder) -> list[Path]:
+    """The first XML file of each folder, and the CSV files, at most two folders deep."""
+    folders = [folder, *folder.folders, *(inner for outer in folder.folders for inner in outer.folders)]
+    xml = [next((one.path / name for name in one.files if name.lower().endswith(".xml")), None) for one in folders]
+    csv = [one.path / name for one in folders[:1] for name in one.files if name.lower().endswith(".csv")]
+    return [path for path in (*xml, *csv) if path is not None]
+
+
+def _holds_boxes(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return False
+    if path.suffix.lower() == ".xml":
+        return b"<bndbox" in head
+    columns = {name.strip().strip('"').lower() for name in head.split(b"\n")[0].decode("utf-8", "replace").split(",")}
+    return any(each <= columns for each in _COLUMNS)

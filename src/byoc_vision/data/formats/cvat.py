@@ -1,0 +1,183 @@
+"""Segmentation: the XML of CVAT, "CVAT for images".
+
+https://docs.cvat.ai/docs/manual/advanced/xml_format/. The file may not declare entities, which
+could expand without end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from xml.parsers import expat
+
+import numpy as np
+
+from byoc_vision.data.formats.base import Inputs, ParsedDataset
+from byoc_vision.data.formats.channels import split_named
+from byoc_vision.data.formats.drawn import (
+    BOXES_ALONE,
+    Shapes,
+    annotation_files,
+    drawn_dataset,
+    has_mask_files,
+    labels_for,
+)
+from byoc_vision.data.formats.lists import ImageIndex, report_problems
+from byoc_vision.data.samples import DataOptions
+from byoc_vision.data.shapes import polygon, runs_of
+from byoc_vision.errors import DataError
+from byoc_vision.types import ClassInfo, Task
+
+_HEAD = 4096  # bytes
+_SIDES_OF_ELLIPSE = 72
+_AREAS = ("polygon", "mask", "ellipse")
+_LINES = ("polyline", "points", "skeleton", "cuboid")
+
+
+class _Image(NamedTuple):
+    """An image and its shapes: their element and its attributes."""
+
+    attributes: Mapping[str, str]
+    shapes: list[tuple[str, Mapping[str, str]]]
+
+
+class _Parsed(NamedTuple):
+    """labels: the classes in the order of the task."""
+
+    labels: list[str]
+    images: list[_Image]
+
+
+class CvatImages:
+    """`annotations.xml` above or beside the images: polygons, ellipses and brushed masks, by their `z_order`.
+
+    Boxes and lines are refused. The subsets `Train`, `Validation` and `Test` are the splits. Images without a shape are
+    background.
+    """
+
+    name = "cvat"
+    task: Task = "segmentation"
+    title = "images with CVAT's XML"
+    example = "train/annotations.xml\ntrain/images/1.jpg, 2.jpg, …"
+
+    def matches(self, inputs: Inputs) -> bool:
+        return not has_mask_files(inputs) and any(_is_cvat(path) for path, _, _ in annotation_files(inputs, ".xml"))
+
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
+        listed: dict[str, list[Shapes]] = defaultdict(list)
+        labels: list[str] = []
+        kinds: set[str] = set()
+        for path, split, folders in annotation_files(inputs, ".xml"):
+            if not _is_cvat(path):
+                continue
+            parsed, index, problems = _parse(path), ImageIndex(folders), list[str]()
+            labels += parsed.labels
+            kinds |= {kind for image in parsed.images for kind, _ in image.shapes}
+            for image in parsed.images:
+                try:
+                    shapes = _shapes(path, image, index)
+                except ValueError as error:
+                    problems.append(str(error))
+                    continue
+                own = split_named(image.attributes.get("subset", "")) if len(inputs.splits) == 1 else None
+                listed[own or split].append(shapes)
+            if kinds == {"box"}:
+                raise DataError(f"{path} {BOXES_ALONE}")
+            report_problems(f"images of {path} that cannot be used:", problems, options)
+        used = {name for shapes in listed.values() for one in shapes for name in one.names}
+        return drawn_dataset(listed, labels_for(labels, used), options, classes)
+
+
+def _is_cvat(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return b"<annotations" in file.read(_HEAD)
+    except OSError:
+        return False
+
+
+def _parse(path: Path) -> _Parsed:
+    """Raises DataError that names the file and the line."""
+    parsed = _Parsed([], [])
+    inside: list[str] = []
+    text: list[str] = []
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        inside.append(name)
+        text.clear()
+        if name == "image":
+            parsed.images.append(_Image(attributes, []))
+        elif "image" in inside and name in (*_AREAS, *_LINES, "box"):
+            parsed.images[-1].shapes.append((name, attributes))
+
+    def end(name: str) -> None:
+        inside.pop()
+        if name == "name" and inside[-1:] == ["label"]:
+            parsed.labels.append("".join(text).strip())
+
+    def refuse(*_: object) -> None:
+        raise DataError(f"{path} declares a document type or entities, which CVAT does not write; export it again")
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler = text.append
+    try:
+        with path.open("rb") as file:
+            parser.ParseFile(file)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    except expat.ExpatError as error:
+        raise DataError(f"{path} is not valid XML: {error}; export it again") from error
+    return parsed
+
+
+def _shapes(path: Path, image: _Image, index: ImageIndex) -> Shapes:
+    """Raises ValueError that names the image and the shape."""
+    name = image.attributes.get("name", "")
+    entry = f"image {image.attributes.get('id', '?')} ({name})"
+    file = index.find(name)
+    if isinstance(file, str):
+        raise ValueError(f"{entry}: {file}")
+    try:
+        height, width = int(image.attributes["height"]), int(image.attributes["width"])
+    except (KeyError, ValueError):
+        raise ValueError(f"{entry}: width and height are missing; export it again") from None
+    ordered = sorted(image.shapes, key=lambda shape: _whole(shape[1].get("z_order", "0")))
+    outlines = []
+    for place, (kind, attributes) in enumerate(ordered, start=1):
+        try:
+            outlines.append(_outline(kind, attributes, height, width))
+        except (KeyError, ValueError) as error:
+            label = attributes.get("label", "without a label")
+            raise ValueError(f"{entry}, {kind} {place} ({label}): {error}") from error
+    names = tuple(attributes.get("label", "") for _, attributes in ordered)
+    return Shapes(file, path, entry, names, tuple(outlines), size=(height, width))
+
+
+def _outline(kind: str, given: Mapping[str, str], height: int, width: int) -> bytes:
+    """Raises ValueError or KeyError for attributes that cannot be used."""
+    if kind == "polygon":
+        return polygon([float(value) for point in given["points"].split(";") for value in point.split(",")])
+    if kind == "ellipse":
+        x, y, x_radius, y_radius = (float(given[key]) for key in ("cx", "cy", "rx", "ry"))
+        turn = math.radians(float(given.get("rotation", "0")))
+        angles = [2 * math.pi * step / _SIDES_OF_ELLIPSE for step in range(_SIDES_OF_ELLIPSE)]
+        round_ = [(x_radius * math.cos(angle), y_radius * math.sin(angle)) for angle in angles]
+        cosine, sine = math.cos(turn), math.sin(turn)
+        return polygon([v for a, b in round_ for v in (x + a * cosine - b * sine, y + a * sine + b * cosine)])
+    if kind == "mask":
+        top, left, rows, columns = (int(given[key]) for key in ("top", "left", "height", "width"))
+        lengths = np.array([int(count) for count in given["rle"].split(",")], np.int64)
+        if (lengths < 0).any() or int(lengths.sum()) != rows * columns:
+            raise ValueError(f"the run lengths do not sum up to its {columns} × {rows} pixels")
+        inside = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(rows, columns)
+        return runs_of(inside, top, left, height, width)
+    raise ValueError("this is not an area; draw polygons or masks")
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.lstrip("-").isdecimal() else 0

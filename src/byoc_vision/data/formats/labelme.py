@@ -1,0 +1,179 @@
+"""Segmentation: LabelMe's JSON, a file for each image.
+
+https://github.com/wkentaro/labelme. The pixels that it may hold of the image are not read.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from byoc_vision.data.decoding import Content, read_mask
+from byoc_vision.data.formats.base import Inputs, ParsedDataset
+from byoc_vision.data.formats.channels import split_of_path
+from byoc_vision.data.formats.drawn import BOXES_ALONE, Shapes, drawn_dataset, has_mask_files, labels_for
+from byoc_vision.data.formats.lists import ImageIndex, read_lines, report_problems
+from byoc_vision.data.formats.scan import Folder
+from byoc_vision.data.formats.stems import composed
+from byoc_vision.data.samples import DataOptions
+from byoc_vision.data.shapes import polygon, runs_of
+from byoc_vision.errors import DataError
+from byoc_vision.types import ClassInfo, Task
+
+logger = logging.getLogger(__name__)
+
+_LEAST_PAIRED = 0.5  # of the JSON files: that many have an image of their name
+_SIDES_OF_CIRCLE = 72
+_LABELS = "labels.txt"
+
+
+class _Shape(msgspec.Struct):
+    label: str
+    points: list[tuple[float, float]]
+    shape_type: str | None = "polygon"
+    mask: str | None = None
+
+
+class _File(msgspec.Struct):
+    shapes: list[_Shape]
+    imagePath: str | None = None  # noqa: N815 - LabelMe's name
+    imageHeight: int | None = None  # noqa: N815
+    imageWidth: int | None = None  # noqa: N815
+
+
+class LabelMe:
+    """`1.json` beside `1.jpg`, or in another folder; images without such a file are not read.
+
+    Polygons, rectangles, circles and masks are drawn in the order of the file. `__ignore__` does not count.
+    """
+
+    name = "labelme"
+    task: Task = "segmentation"
+    title = "images with LabelMe's JSON"
+    example = "train/1.jpg, 1.json, 2.jpg, 2.json, …   or  train/images/1.jpg, …  train/labels/1.json, …"
+
+    def matches(self, inputs: Inputs) -> bool:
+        if has_mask_files(inputs):
+            return False
+        folder = inputs.first.images
+        files = _json_files(folder)
+        if not files or not _are_paired(files, folder):
+            return False
+        try:
+            return bool(_decode(folder.path / files[0]))
+        except DataError:
+            return False
+
+    def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
+        listed: dict[str, list[Shapes]] = {"train": []}
+        types: set[str] = set()
+        problems: list[str] = []
+        for split, entry in inputs.splits.items():
+            index = ImageIndex((entry.images,))
+            for path in _json_files(entry.images):
+                try:
+                    found = _read(entry.images.path / path, path, index, types)
+                except (DataError, ValueError) as error:
+                    problems.append(str(error))
+                    continue
+                own = split_of_path(path) if len(inputs.splits) == 1 and split == "train" else None
+                listed.setdefault(own or split, []).append(found)
+        if types == {"rectangle"}:
+            raise DataError(f"{inputs.first.images.path} {BOXES_ALONE}")
+        report_problems("JSON files of LabelMe that cannot be used:", problems, options)
+        _warn_of_unlabelled(inputs, listed)
+        used = {name for shapes in listed.values() for one in shapes for name in one.names}
+        return drawn_dataset(listed, labels_for(_listed_labels(inputs), used), options, classes)
+
+
+def _json_files(folder: Folder) -> list[PurePosixPath]:
+    """All JSON files here and below, relative to the folder."""
+    return [PurePosixPath(name) for name in _names(folder) if name.lower().endswith(".json")]
+
+
+def _names(folder: Folder, above: str = "") -> Iterator[str]:
+    yield from (above + name for name in folder.files)
+    for inner in folder.folders:
+        yield from _names(inner, f"{above}{inner.name}/")
+
+
+def _are_paired(files: Sequence[PurePosixPath], folder: Folder) -> bool:
+    stems = {composed(path.stem) for path in folder.images()}
+    return sum(composed(path.stem) in stems for path in files) >= _LEAST_PAIRED * len(files)
+
+
+def _decode(path: Path) -> _File:
+    """Raises DataError that names the file and the field."""
+    try:
+        return msgspec.json.decode(path.read_bytes().removeprefix(b"\xef\xbb\xbf"), type=_File)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise DataError(f"{path} is not valid LabelMe JSON: {error}; save it again") from error
+
+
+def _read(path: Path, name: PurePosixPath, index: ImageIndex, types: set[str]) -> Shapes:
+    """Raises DataError or ValueError that names the file and the shape."""
+    content = _decode(path)
+    image = _image(index, name, content)
+    if image is None:
+        raise DataError(f"{path}: there is no image {content.imagePath or name.stem!r}; add it or remove the file")
+    height, width = content.imageHeight or 0, content.imageWidth or 0
+    outlines: list[bytes] = []
+    for place, shape in enumerate(content.shapes, start=1):
+        types.add(shape.shape_type or "polygon")
+        try:
+            outlines.append(_outline(shape, height, width))
+        except (ValueError, binascii.Error) as error:
+            raise DataError(f"{path}, shape {place} ({shape.label}): {error}") from error
+    names = tuple(shape.label for shape in content.shapes)
+    return Shapes(image, path, f"image {image.name}", names, tuple(outlines), size=(height, width) if height else None)
+
+
+def _image(index: ImageIndex, name: PurePosixPath, content: _File) -> Path | None:
+    """The image beside the file, or the one with its name or path elsewhere in the folder."""
+    for text in (str(name.with_suffix("")), name.stem, (content.imagePath or "").replace("\\", "/")):
+        if text and isinstance(found := index.find(text), Path):
+            return found
+    return None
+
+
+def _outline(shape: _Shape, height: int, width: int) -> bytes:
+    """Raises ValueError for what is not an area."""
+    points = shape.points
+    match shape.shape_type or "polygon":
+        case "polygon":
+            return polygon([value for point in points for value in point])
+        case "rectangle" if len(points) == 2:
+            (left, top), (right, bottom) = points
+            return polygon([left, top, right, top, right, bottom, left, bottom])
+        case "circle" if len(points) == 2:
+            (x, y), edge = points
+            radius = math.dist((x, y), edge)
+            angles = [2 * math.pi * step / _SIDES_OF_CIRCLE for step in range(_SIDES_OF_CIRCLE)]
+            return polygon([side for a in angles for side in (x + radius * math.cos(a), y + radius * math.sin(a))])
+        case "mask" if len(points) == 2 and shape.mask and height:
+            (left, top), _ = points
+            content = Content("its mask", base64.b64decode(shape.mask))
+            return runs_of(read_mask(content) > 0, round(top), round(left), height, width)
+    raise ValueError(f"a {shape.shape_type} of {len(points)} points is not an area; draw polygons")
+
+
+def _listed_labels(inputs: Inputs) -> list[str]:
+    """The classes in `labels.txt`, in order, if there is one."""
+    above = (inputs.first.parent,) if inputs.first.parent else ()
+    folders = [inputs.first.images, *inputs.first.images.folders, *above]
+    path = next((folder.path / _LABELS for folder in folders if _LABELS in folder.files), None)
+    return [text for _, text in read_lines(path)] if path else []
+
+
+def _warn_of_unlabelled(inputs: Inputs, listed: dict[str, list[Shapes]]) -> None:
+    images = sum(sum(1 for _ in entry.images.images()) for entry in inputs.splits.values())
+    if (missing := images - sum(map(len, listed.values()))) > 0:
+        logger.warning("images without a JSON file of LabelMe, which are not read: %d", missing)
