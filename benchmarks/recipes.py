@@ -72,6 +72,10 @@ INGREDIENTS: dict[str, dict[str, str]] = {
     "probe, rate 1e-4, average": _SMALL | {"ema_decay": "0.98"},
     "probe, rate 1e-4, strong": _SMALL | {"augmentation": "strong"},
     "probe, rate 1e-4, smoothing": _SMALL | {"label_smoothing": "0.1"},
+    "probe, rate 1e-4, still norms": _SMALL | {"freeze_batch_norm": "true"},
+    "probe, rate 3e-4, still norms": _SMALL | {"freeze_batch_norm": "true", "learning_rate": "3e-4"},
+    "probe, rate 1e-3, still norms, encoder × 0.1": _SMALL
+    | {"freeze_batch_norm": "true", "learning_rate": "1e-3", "encoder_lr_factor": "0.1"},
     "encoder × 0.3": {"encoder_lr_factor": "0.3"},
     "average": {"ema_decay": "0.98"},
     "scale": {"random_scale": "0.5, 2"},
