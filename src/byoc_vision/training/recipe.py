@@ -87,7 +87,7 @@ def choose(
                 take("linear_probe", True, "the pretrained features give a floor, and a start for the head")
             if facts.encoder:
                 take("freeze_batch_norm", True, "the statistics of small batches are worse than the pretrained ones")
-            take("learning_rate", 1e-4, "larger steps spoil pretrained features")
+            take("learning_rate", 3e-4, "larger steps spoil pretrained features")
         elif facts.encoder:
             take("learning_rate", 1.5e-3, "the decoder starts from random weights")
             take("encoder_lr_factor", 0.27, "the encoder is pretrained")
