@@ -121,8 +121,12 @@ test-api: install ## send a real server requests that its OpenAPI description al
 	$(BIN)/pytest tests/api $(PYTEST_ARGS)
 
 .PHONY: test-hostile
-test-hostile: install ## send hostile and damaged files to a real server, and unpack such archives; BYOC_SHARED=…
+test-hostile: install ## send hostile files to a real server, unpack such archives, and fuzz for a minute; BYOC_SHARED=…
 	$(BIN)/pytest tests/hostile $(PYTEST_ARGS)
+
+.PHONY: fuzz
+fuzz: install ## try every parser on inputs that resemble good ones, for ten minutes; FUZZ_SECONDS=…
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) $(PYTEST) tests/hostile/test_fuzz.py $(PYTEST_ARGS)
 
 .PHONY: test-browser
 test-browser: install ## test the web page in Chromium; needs the packages chromium and chromium-driver

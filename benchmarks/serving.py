@@ -5,6 +5,7 @@
 The peers in `serving_peers/` follow the examples in their documentation, each with one worker per core. All servers run
 at once and are measured in turns. Before that, each is warmed up, and its predictions must equal ours; a server that
 returns an error is left out. Peers are installed on first use, below ~/.cache/byoc-vision-benchmarks.
+For resnet18_script our server runs the peers' own functions as a script, in PyTorch as they do.
 
 rate   requests per second with a number of connections of `wrk`, each of which sends the next request after a response
 cpu    milliseconds of CPU time of the server per request, over all cores
@@ -88,7 +89,9 @@ def numbers(text: str) -> list[int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=names_of(MODELS), default=["resnet18", "unet"], help=", ".join(MODELS))
+    parser.add_argument(
+        "--models", type=names_of(MODELS), default=["resnet18", "resnet18_script", "unet"], help=", ".join(MODELS)
+    )
     parser.add_argument("--peers", type=names_of(PEERS), default=list(PEERS), help="empty: only ours")
     parser.add_argument("--connections", type=numbers, default=[1, 8, 32])
     parser.add_argument("--seconds", type=float, default=5, help="of a turn")

@@ -7,7 +7,10 @@ or wrong: each image of a classifier has its own class, and masks show the drawn
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import os
+import shutil
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -25,6 +28,7 @@ from byoc_vision.models.normalized import Normalized
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.types import ClassInfo, ModelSpec, Task
 
+SCRIPT_FOLDER = Path(__file__).parent / "serving_peers/script"
 IMAGES = 10
 MASKS_FITTED = 4  # the last layer of a U-Net has few weights, and every pixel is an example
 FIT_STEPS = 40
@@ -32,17 +36,22 @@ FIT_STEPS = 40
 
 @dataclass(frozen=True)
 class ServedAs:
-    """A model's names, its input's side in pixels, and the images of the requests."""
+    """A model's names, its input's side in pixels, and the images of the requests.
+
+    script: our server runs the peers' functions as a script of the user's own, instead of our artifact.
+    """
 
     task: Task
     architecture: str
     encoder: str | None
     size: int
     image: tuple[int, int]
+    script: bool = False
 
 
 MODELS = {
     "resnet18": ServedAs("classification", "resnet18", None, 224, PET),
+    "resnet18_script": ServedAs("classification", "resnet18", None, 224, PET, script=True),
     "unet": ServedAs("segmentation", "unet", "resnet18", 256, CARVANA),
     "unet_512": ServedAs("segmentation", "unet", "resnet18", 512, CARVANA),
     "unet_mobilenet_v2": ServedAs("segmentation", "unet", "mobilenet_v2", 256, CARVANA),
@@ -52,12 +61,16 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Served:
-    """A model's files. root: for our server; its folder `model` is the artifact. usual: for the peers."""
+    """A model's files. root: for our server; its folder `model` is the artifact or a script. usual: for the peers.
+
+    environment: of our server.
+    """
 
     root: Path
     usual: Path
     images: tuple[Path, ...]
     task: Task
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 def make(name: str, folder: Path) -> Served:
@@ -84,6 +97,10 @@ def make(name: str, folder: Path) -> Served:
         "classes": list(config.class_names),
     }
     (usual / "model.json").write_text(json.dumps(description))
+    if what.script:
+        shutil.copytree(SCRIPT_FOLDER, folder / "script/model/code")
+        environment = {"MODEL": str(usual), "PYTHONPATH": os.pathsep.join([*sys.path, str(SCRIPT_FOLDER.parent)])}
+        return Served(folder / "script", usual, images, what.task, environment)
     return Served(folder / "root", usual, images, what.task)
 
 

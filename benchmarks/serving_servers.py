@@ -118,7 +118,7 @@ def start(name: str, served: Served, folder: Path, environment: Mapping[str, str
 def start_ours(served: Served, folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
     port = free_ports(1)[0]
     command = [sys.executable, "-m", "byoc_vision", "serve", "--root", str(served.root), "--port", str(port)]
-    with _running(command, folder, dict(environment or {}), Path.cwd()) as (process, log):
+    with _running(command, folder, served.environment | dict(environment or {}), Path.cwd()) as (process, log):
         yield Server(OURS, process, port, "/invocations", log)
 
 

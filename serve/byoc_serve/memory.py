@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import re
 import sys
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from byoc_vision.system.memory import free_memory, memory_limit
 PEAK = 2.5
 SPARE = 64 * 2**20  # bytes, for requests: their images and masks
 LIBRARIES = 300 * 2**20  # bytes, once in a process
+
+_NEARLY_ALL = 0.75
+_ASKED = re.compile(r"tried to allocate (\d+) bytes")  # as torch says it
 
 _M_ARENA_MAX = -8  # malloc.h
 
@@ -56,6 +60,17 @@ def free_on_gpu(unused: int, reserved: int, allocated: int) -> int:
     rest is torch's cache, which the next model takes.
     """
     return unused + max(0, reserved - allocated)
+
+
+def others_help(error: BaseException, free: int | None, total: int | None) -> bool:
+    """Whether an allocation that failed with `free` of `total` bytes free may succeed once other models are unloaded.
+
+    It may not if it is larger than all memory, or if nearly all memory was free.
+    """
+    if free is None or total is None or "CUDA" in str(error):
+        return True  # unknown, or of a GPU
+    asked = _ASKED.search(str(error))
+    return not (asked and int(asked[1]) > total) and free < _NEARLY_ALL * total
 
 
 def keep_one_heap() -> None:

@@ -79,7 +79,7 @@ UNET = ["instances", "--model", "unet"]
         (["ranges", "--recipe", "nowhere"], "nowhere is not a recipe"),
         (["hyperparameters", "--form", "create-algorithm"], "--image is missing"),
         (["instances", "--model", "unett", "--image-size", "64", "--batch-size", "2"], "model=unett is not known"),
-        ([*UNET, "--image-size", "64", "--batch-size", "0"], "batch_size: input should be greater"),
+        ([*UNET, "--image-size", "64", "--batch-size", "0"], "batch_size: must be greater"),
         ([*UNET, "--image-size", "60", "--batch-size", "2"], "sides must be multiples of 16"),
     ],
 )

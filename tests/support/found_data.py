@@ -15,7 +15,7 @@ from byoc_vision.errors import UserError
 from byoc_vision.hyperparameters import parse
 from byoc_vision.job import Job
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.class_weights import class_weights
+from byoc_vision.training.class_weights import class_weights, count_training_masks
 from byoc_vision.training.data_partition import find_data
 from byoc_vision.training.distributed import World
 
@@ -25,6 +25,7 @@ def found(world: World) -> dict[str, Any]:
     hyperparameters = parse(json.loads(paths.hyperparameters.read_text()))
     try:
         checked, own = find_data(Job.load(paths), hyperparameters, world)
+        counted, masks_read = count_training_masks(hyperparameters, checked, own, world)
     except UserError as error:
         return {"error": f"{error.category}: {error}"}
     return {
@@ -34,7 +35,7 @@ def found(world: World) -> dict[str, Any]:
         "here": {split: [sample.image.name for sample in samples] for split, samples in own.dataset.splits.items()},
         "shares": own.shares,
         "pictures": own.images,
-        "weights": class_weights(hyperparameters, checked.dataset, checked.report.classes),
+        "weights": class_weights(hyperparameters, checked.dataset, counted, masks_read),
         "checked": checked.report.checked,
     }
 

@@ -9,8 +9,9 @@ from typing import Any
 from byoc_vision.cli import main
 from byoc_vision.paths import MlPaths
 
-# What takes seconds at the end of a job, and has tests of its own.
-QUICK = {"openvino": "false", "report": "false", "tensorboard": "false"}
+# What takes seconds at the beginning and the end of a job, and has tests of its own. A precision that is measured might
+# differ between two runs that are compared.
+QUICK = {"precision": "float32", "openvino": "false", "report": "false", "tensorboard": "false"}
 
 
 def write_hyperparameters(paths: MlPaths, hyperparameters: Mapping[str, str]) -> None:

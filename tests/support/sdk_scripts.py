@@ -64,7 +64,7 @@ def train_and_deploy_v2(
         predictor.delete_endpoint()
 
 
-def train_v3(image: str, project: str, channels: dict[str, str], images: Path, output: Path, port: int) -> None:
+def train_v3(image: str, project: str, channels: dict[str, str], output: Path) -> None:
     from sagemaker.core.local import LocalSession
     from sagemaker.core.training.configs import Compute, InputData, SourceCode
     from sagemaker.train.model_trainer import Mode, ModelTrainer

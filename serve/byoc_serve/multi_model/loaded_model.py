@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from byoc_serve import memory
 from byoc_vision.errors import DataError, RequestError, UserError
-from byoc_vision.system.memory import is_out_of_memory
+from byoc_vision.system.memory import free_memory, is_out_of_memory, memory_limit
 
 if TYPE_CHECKING:  # importing it may import torch, which takes seconds
     from byoc_serve.request import RequestContext
@@ -67,7 +67,17 @@ class LoadedModel:
         started = time.monotonic()
         try:
             model = source()
-            model.warm_up()
+            free = free_memory()
+            try:
+                model.warm_up()
+            except Exception as error:
+                if not is_out_of_memory(error) or memory.others_help(error, free, memory_limit()):
+                    raise
+                raise RequestError(
+                    400,
+                    f"a batch of the model's inputs does not fit into this server's memory ({error}); use a larger "
+                    "instance, a smaller BATCH_SIZE, or a model with a smaller image_size",
+                ) from error
         except Exception as error:  # reported to the caller, which waits for the model
             loaded.set_exception(_explain(error))
             return

@@ -21,6 +21,9 @@ from threading import local
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+from numpy.lib.recfunctions import structured_to_unstructured
+
 from byoc_serve.scripts import codecs
 from byoc_serve.scripts.context import Context
 from byoc_serve.scripts.refusals import as_refusals
@@ -303,11 +306,19 @@ def _device() -> Any:
 
 
 def _to_tensor(array: Any, media_type: str) -> Any:
-    """As the toolkit for PyTorch does: numbers in text are float32."""
+    """As the toolkit for PyTorch does: numbers in text are float32. Raises ValueError for what are no numbers."""
     import torch
 
+    if array.dtype.names:  # columns of CSV of different kinds, as the toolkit reads them
+        array = structured_to_unstructured(array) if _are_numbers(array.dtype) else array
+    if array.dtype.kind not in "biuf":
+        raise ValueError("the body's values are not all numbers, in lists of equal length; write input_fn for others")
     tensor = torch.from_numpy(array)
     return (tensor.float() if media_type in codecs.TEXTS else tensor).to(_device())
+
+
+def _are_numbers(dtype: np.dtype) -> bool:
+    return all(dtype[name].kind in "biuf" for name in dtype.names or ())
 
 
 def _forward(arguments: tuple[Any, Any], context: Context) -> Any:

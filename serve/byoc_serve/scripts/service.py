@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from byoc_serve.batcher import Batcher, DeadlineError, FatalError, Observer, PendingResult
 from byoc_serve.errors import as_request_errors
+from byoc_serve.memory_budget import Claim, shared_budget
 from byoc_serve.request import RequestContext
 from byoc_serve.scripts.context import Context
 from byoc_serve.scripts.handlers import Handlers, ScriptRequest
@@ -84,6 +85,7 @@ class ScriptService:
         settings = self._settings
         with as_request_errors(settings.request_timeout):
             self._batcher.wait_for_room(QUEUE_TIMEOUT)  # before its body is read into memory
+            request.claim = Claim(shared_budget(settings.memory_budget_mb, settings.workers))
             body = request.receive(settings.max_body, settings.request_timeout)
             given = ScriptRequest(body, request.content_type, request.accept, request.record.id, request.headers)
             if self._local is None:

@@ -112,7 +112,7 @@ def _unexpected(body: bytes, expected: str) -> PredictionError:
 def _json_object(text: str | bytes) -> dict[str, Any]:
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 

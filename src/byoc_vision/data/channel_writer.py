@@ -15,6 +15,7 @@ from typing import NamedTuple
 import cv2
 
 from byoc_vision.data import fileformat
+from byoc_vision.data.bands import is_npy
 from byoc_vision.data.decoding import Content
 from byoc_vision.data.fileformat import Format
 from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, is_channel_name
@@ -69,7 +70,7 @@ def write_channels(dataset: Dataset, output: Path, *, own: Path | None = None) -
         if dataset.multi_label:
             _write_labels(output / split, dataset.class_names, planned, images)
         else:
-            _classes_record(dataset, folders).write(output / split / CLASSES_FILE)
+            write_classes(dataset, output / split, folders)
 
 
 def class_folder_names(classes: Sequence[str]) -> list[str]:
@@ -167,9 +168,9 @@ def _write(job: _WriteTask, own: Path | None) -> Path:
     except OSError as error:
         raise DataError(f"{source} cannot be read: {error.strerror or error}") from error
     kind = fileformat.identify(content)
-    if kind is None:
+    if kind is None and not is_npy(content):
         raise DataError(f"{source} is not an image: {fileformat.describe(content)}")
-    image = job.image.with_name(f"{job.image.name}{_ENDINGS[kind]}")
+    image = job.image.with_name(f"{job.image.name}{_ENDINGS[kind] if kind else '.npy'}")
     if own is not None and isinstance(source, Path) and source.resolve().is_relative_to(own):
         os.link(source, image)
     else:
@@ -179,6 +180,11 @@ def _write(job: _WriteTask, own: Path | None) -> Path:
         assert written, "OpenCV encodes every uint8 array as PNG"
         job.mask.with_name(f"{job.mask.name}.png").write_bytes(encoded.tobytes())
     return image
+
+
+def write_classes(dataset: Dataset, channel: Path, folders: Sequence[str] = ()) -> None:
+    """Name the classes in a channel. folders: of the classes, for a classification."""
+    _classes_record(dataset, folders).write(channel / CLASSES_FILE)
 
 
 def _classes_record(dataset: Dataset, folders: Sequence[str]) -> ClassesRecord:

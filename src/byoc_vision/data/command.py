@@ -118,10 +118,35 @@ def sample_data(options: argparse.Namespace) -> int:
     return 0
 
 
+def _tile_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("data", type=Path, metavar="DIR", help="images and masks, as for `check`")
+    command.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new or empty folder")
+    command.add_argument("--size", type=positive, default=1024, metavar="PIXELS", help="of a tile (default: 1024)")
+    overlap = "of neighbouring tiles, at the least (default: an eighth of --size)"
+    command.add_argument("--overlap", type=int, metavar="PIXELS", help=overlap)
+    command.add_argument("--keep-empty", action="store_true", help="also training tiles that show no object")
+    command.add_argument("--layout", default="auto", help="a name of data_layout (default: detected from the data)")
+    _data_arguments(command)
+
+
+def tile(options: argparse.Namespace) -> int:
+    from byoc_vision.data.formats.channels import channels_in
+    from byoc_vision.data.tile import TileOptions
+    from byoc_vision.data.tile import tile as write_tiles
+
+    overlap = options.size // 8 if options.overlap is None else options.overlap
+    channels = channels_in(options.data.absolute())
+    write_tiles(
+        channels, options.output, _data_options(options), TileOptions(options.size, overlap, options.keep_empty)
+    )
+    return 0
+
+
 DATA_COMMANDS = {
     "prepare": Command("write a data set as channels to train on, from its archives", _prepare_arguments, prepare),
     "sample-data": Command("draw a small image set with exact masks, and one of class folders",
                            _sample_data_arguments, sample_data),
+    "tile": Command("cut large images and their masks into overlapping tiles to train on", _tile_arguments, tile),
     "check": Command("read all images and masks, more than a job does before it trains, and report problems",
                      _check_arguments, check),
 }  # fmt: skip

@@ -33,7 +33,22 @@ from byoc_vision.errors import DataError
 from byoc_vision.system.memory import is_out_of_memory
 
 IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif"}
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".heic",
+        ".heif",
+        ".avif",
+        ".npy",
+    }
 )
 IMAGE_KINDS = "JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF"
 
@@ -41,6 +56,8 @@ MAX_PIXELS = 178_956_970  # Pillow's own limit, 512 MiB of RGB
 MAX_BYTES = 2**30  # that the pixels of one image may take while it is decoded: what OpenCV takes for that limit
 
 _LEAST_FRAME = 100  # a GIF's first frame must have this part of its pixels: 1 of so many
+_LARGEST_PIXEL = 7  # bytes, as it is stored and as RGB
+_NPY = b"\x93NUMPY"  # NumPy's arrays, of which bands.py reads the pixels
 _BAND_PIXELS = 2**22  # that are converted at a time
 
 
@@ -88,6 +105,22 @@ def read_content(file: ImageSource) -> Content:
         return Content(str(file), file.read_bytes())
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
+
+
+class _Raised:
+    """A limit that a command raises for this process: that of `tile`, which holds one image in memory at a time."""
+
+    pixels = 0
+
+
+@contextmanager
+def limit_raised_to(pixels: int) -> Iterator[None]:
+    """Decode images of up to so many pixels while the block lasts, if that is more than is allowed otherwise."""
+    before, _Raised.pixels = _Raised.pixels, pixels
+    try:
+        yield
+    finally:
+        _Raised.pixels = before
 
 
 def read_image(source: ImageSource | Content | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -163,15 +196,20 @@ def read_stored_mask(
 
 def orientation_of(source: ImageSource | Content) -> int:
     """By what EXIF turns an image, 1–8; 1 is upright. Only the header is read. Raises DataError as `read_image`."""
-    opened = _open(source, MAX_PIXELS)
-    if opened.kind == "TIFF":
-        return tiff_structure.orientation(tiff_structure.read_tags(opened.data))
-    return _orientation(opened)
+    content = _content(source)
+    if content.data.startswith(_NPY):
+        return 1
+    if fileformat.identify(content.data) == "TIFF":  # also of bands, which Pillow does not open
+        return tiff_structure.orientation(tiff_structure.read_tags(content.data))
+    return _orientation(_open(content, MAX_PIXELS))
 
 
 def image_size(source: ImageSource | Content) -> tuple[int, int]:
     """Height and width of the upright image. Only the header is read. Raises DataError as `read_image`."""
-    opened = _open(source, MAX_PIXELS)
+    content = _content(source)
+    if fileformat.identify(content.data) == "TIFF":
+        return tiff_structure.upright_size(tiff_structure.read_tags(content.data))
+    opened = _open(content, MAX_PIXELS)
     width, height = opened.image.size
     return (width, height) if _orientation(opened) >= 5 else (height, width)
 
@@ -206,6 +244,8 @@ class OpenedImage(NamedTuple):
 def _open(source: ImageSource | Content | bytes, max_pixels: int) -> OpenedImage:
     name, data = _content(source)
     kind = fileformat.identify(data)
+    if kind is None and data.startswith(_NPY):
+        raise DataError(f"{name} holds an array, and others RGB images; save them alike")
     if kind is None:
         raise DataError(f"{name} is not a {IMAGE_KINDS} image: {fileformat.describe(data)}")
     with _decoding(name, data, kind):
@@ -214,6 +254,7 @@ def _open(source: ImageSource | Content | bytes, max_pixels: int) -> OpenedImage
         image = _OPENERS[kind](io.BytesIO(data))
         plain = _is_plain(kind, data, image)
     width, height = image.size
+    max_pixels = max(max_pixels, _Raised.pixels)
     if width * height > max_pixels:
         raise ImageTooLarge(
             f"{name} declares {width} × {height} pixels, more than the {max_pixels:,} allowed; send a smaller image"
@@ -228,7 +269,7 @@ def _check_bytes(opened: OpenedImage) -> None:
     """Raises ImageTooLarge if the pixels as they are stored, and as RGB, take too much memory together."""
     width, height = opened.image.size
     stored = 8 if opened.kind in _CODED_FRAMES else _STORED_BYTES.get(opened.image.mode, 4)
-    if not opened.plain and width * height * (stored + 3) > MAX_BYTES:
+    if not opened.plain and width * height * (stored + 3) > max(MAX_BYTES, _Raised.pixels * _LARGEST_PIXEL):
         raise ImageTooLarge(
             f"{opened.name} declares {width} × {height} pixels of mode {opened.image.mode}, which take over "
             f"{MAX_BYTES:,} bytes; save it as RGB with 8 bits, or send a smaller image"

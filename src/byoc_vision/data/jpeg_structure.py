@@ -184,6 +184,8 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int, int]]:
 
 def _read_scan(header: bytes, start: int, stop: int, shortest: dict[int, int], restart_interval: int) -> Scan:
     count = header[0]
+    if not count:
+        raise ValueError("one of its scans has no components")
     components = []
     for each in range(count):
         identifier, tables = header[1 + 2 * each], header[2 + 2 * each]

@@ -48,8 +48,8 @@ def prepare(sources: Sequence[Path], output: Path, options: DataOptions, *, test
         ResourceError: the disk is full.
     """
     _check_options(options, test_split)
-    _check_output(output)
-    with _scratch_beside(output) as scratch, _original_names(scratch / "sources"):
+    check_output(output)
+    with scratch_beside(output) as scratch, _original_names(scratch / "sources"):
         unpacked, channels = scratch / "sources", scratch / "channels"
         dataset = find_dataset(lay_out(sources, unpacked, options.layout), options)
         dataset = _with_test(dataset, test_split, options.seed)
@@ -99,7 +99,7 @@ def _check_options(options: DataOptions, test_split: float | None) -> None:
             raise InputError(f"{name} is {share:g}; it must be a share of the training images, between 0 and 1")
 
 
-def _check_output(output: Path) -> None:
+def check_output(output: Path) -> None:
     if output.is_dir():
         if any(output.iterdir()):
             raise InputError(f"{output} is not empty; name a new folder, or empty it")
@@ -108,7 +108,7 @@ def _check_output(output: Path) -> None:
 
 
 @contextmanager
-def _scratch_beside(output: Path) -> Iterator[Path]:
+def scratch_beside(output: Path) -> Iterator[Path]:
     """A hidden folder on the disk of `output`, removed at the end. Disk errors become errors for the user."""
     parent = output.absolute().parent
     try:

@@ -220,4 +220,4 @@ def _fill(canvas: np.ndarray, edges: np.ndarray, value: int) -> None:
     changes = np.zeros(last - first + 1, np.uint8)
     changes[positions[positions <= last] - first] = 1
     inside = np.cumsum(changes[:-1], dtype=np.uint8) & 1  # sums beyond 255 keep their parity
-    canvas[first:last][inside.astype(bool)] = value
+    np.copyto(canvas[first:last], np.uint8(value), where=inside.view(np.bool_))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from byoc_vision.errors import InputError, list_problems
 from byoc_vision.hyperparameters.builtin import RETIRED, TRANSLATED, translate
@@ -127,11 +128,11 @@ def _describe(error: ValidationError, given: _Given) -> list[str]:
     messages: dict[str, list[str]] = {}
     for item in error.errors():
         field = str(item["loc"][0]) if item["loc"] else ""
-        messages.setdefault(field, []).append(_lower_first(item["msg"]))
+        messages.setdefault(field, []).append(_in_our_words(item))
     lines = []
     for field, texts in messages.items():
         name = given.names.get(field)
-        lines.append(f"{name}: {', or '.join(dict.fromkeys(texts))} (given: {given.shown(name)})" if name else texts[0])
+        lines.append(f"{name}: {_joined(texts)} (given: {given.shown(name)})" if name else texts[0])
     return lines
 
 
@@ -159,5 +160,27 @@ def _wrong_model(values: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:]
+_MUST_BE = "must be "
+_WORDS = {  # of pydantic's types of errors
+    "int": f"{_MUST_BE}a whole number",
+    "float": f"{_MUST_BE}a number",
+    "bool": f"{_MUST_BE}true or false",
+    "tuple": f"{_MUST_BE}a list, such as 1, 2",
+    "string": f"{_MUST_BE}text",
+}
+
+
+def _in_our_words(error: ErrorDetails) -> str:
+    kind, _, what = error["type"].partition("_")
+    if kind in _WORDS and what in ("parsing", "type", "from_float"):
+        return _WORDS[kind]
+    if error["type"] == "literal_error":
+        return f"{_MUST_BE}{error['ctx']['expected']}".replace("'", "")
+    text = error["msg"].removeprefix("Value error, ")
+    return (text[:1].lower() + text[1:]).replace("input should be ", _MUST_BE)
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """`must be true or false, or auto` of a field with several types."""
+    first, *others = dict.fromkeys(texts)
+    return ", or ".join([first, *(other.removeprefix(_MUST_BE) for other in others)])

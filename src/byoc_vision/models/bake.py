@@ -29,7 +29,8 @@ from byoc_vision.models.names import (
     encoder_name,
     squeeze,
 )
-from byoc_vision.models.pretrained import model_name, usual_normalisation
+from byoc_vision.models.normalisation import check_architecture, normalisation_of
+from byoc_vision.models.pretrained import model_name
 from byoc_vision.models.weights import Weights, fit, read_weights
 from byoc_vision.types import ModelSpec
 
@@ -151,11 +152,13 @@ def _local_files(name: str, meanings: Sequence[ModelSpec], source: Path | None) 
 
 
 def _write(weights: Weights, spec: ModelSpec, path: Path) -> Path:
-    mean, std = usual_normalisation(spec)
+    check_architecture(weights, spec)
+    mean, std = normalisation_of(weights, spec, build_model(spec))
     metadata = {
-        "mean": ",".join(map(str, weights.mean or mean)),
-        "std": ",".join(map(str, weights.std or std)),
+        "mean": ",".join(map(str, mean)),
+        "std": ",".join(map(str, std)),
         "source": weights.source,
+        **({"architecture": weights.made_for} if weights.made_for else {}),
     }
     save_file({name: tensor.detach().clone().contiguous() for name, tensor in weights.tensors.items()}, path, metadata)
     give_usual_mode(path)

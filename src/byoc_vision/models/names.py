@@ -122,7 +122,11 @@ def encoder_name(name: str) -> str | None:
     own = canonical_name(name, _smp_encoders())
     if own is not None:
         return own
-    from_timm = classifier_name(name.lower().removeprefix(TIMM_ENCODER).removeprefix(_RETIRED_TIMM_ENCODER))
+    plain = name.lower().removeprefix(TIMM_ENCODER)
+    from_timm = classifier_name(plain.removeprefix(_RETIRED_TIMM_ENCODER))
+    if plain.startswith(_RETIRED_TIMM_ENCODER) and from_timm is not None:
+        # The retired encoders had the weights that timm converted from TensorFlow, if there are such.
+        from_timm = classifier_name(f"tf_{from_timm}") or from_timm
     return None if from_timm is None else TIMM_ENCODER + from_timm
 
 

@@ -15,8 +15,8 @@ from byoc_vision.models.build import build_model
 from byoc_vision.models.hub import hub_weights
 from byoc_vision.models.hub_download import NotOnHubError
 from byoc_vision.models.names import TIMM_ENCODER, canonical_spec, classifier_name, encoder_name
-from byoc_vision.models.weights import Triple, Weights, fit, load, read_weights, triple
-from byoc_vision.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from byoc_vision.models.normalisation import Normalisation, check_architecture, normalisation_of
+from byoc_vision.models.weights import Triple, Weights, fit, load, read_weights
 from byoc_vision.types import ModelSpec
 
 _COMMON_CLASSIFIERS = ("resnet18", "resnet34", "resnet50", "resnet101", "mobilenetv2_100", "efficientnet_b0")
@@ -50,6 +50,7 @@ def load_pretrained(
     channel: Path | None,
     baked: Path | None,
     allow_hub: bool,
+    normalisation: Normalisation | None = None,
     pickles: bool = True,
 ) -> PretrainedInfo:
     """Load pretrained weights into the network's backbone, and into its other tensors that match.
@@ -61,10 +62,11 @@ def load_pretrained(
             segmentation-models-pytorch, or a model that this image trained, as a folder or a tarball.
         baked: The folder of weights in the Docker image: `NAME.safetensors`, by canonical encoder or model name.
         allow_hub: Whether to download weights if neither the channel nor the image has them.
+        normalisation: The mean and std, if the job states them.
         pickles: Whether a download may be a pickle: torchvision publishes nothing else.
 
     Raises:
-        InputError: The channel has no weights, or pickles.
+        InputError: The channel has no weights, or pickles, or weights of which it is not clear what they expect.
         DataError: The weights are damaged or do not fit the network.
         ResourceError: No weights are available; the text lists the remedies.
     """
@@ -74,9 +76,10 @@ def load_pretrained(
     if not found.is_complete:
         problem = f"{found.describe()}{_guess_model(weights)}"
         raise DataError(f"{origin} {weights.source} does not fit {model_name(spec)}: {problem}")
+    check_architecture(weights, spec, is_stated=normalisation is not None)
+    mean, std = normalisation or normalisation_of(weights, spec, network)
     load(network, found)
-    mean, std = usual_normalisation(spec)
-    return PretrainedInfo(f"{origin} {weights.source}", weights.mean or mean, weights.std or std)
+    return PretrainedInfo(f"{origin} {weights.source}", mean, std)
 
 
 def model_name(spec: ModelSpec) -> str:
@@ -96,19 +99,6 @@ def baked_names(spec: ModelSpec) -> list[str]:
     if spec.architecture.startswith("fcn_"):
         names.append(spec.architecture.removeprefix("fcn_"))
     return list(dict.fromkeys(names))
-
-
-def usual_normalisation(spec: ModelSpec) -> tuple[Triple, Triple]:
-    """The mean and std in timm's configuration of the network, else ImageNet's."""
-    name = classifier_name(model_name(spec).removeprefix(TIMM_ENCODER))
-    if name is None or spec.architecture.startswith("fcn_"):
-        return IMAGENET_MEAN, IMAGENET_STD
-    import timm
-
-    config = timm.get_pretrained_cfg(name)
-    if config is None:
-        return IMAGENET_MEAN, IMAGENET_STD
-    return triple(config.mean), triple(config.std)
 
 
 def _find(
@@ -187,9 +177,9 @@ def _weights_in(folder: Path) -> Iterator[Weights]:
 def _trained_model(source: Path, folder: Path) -> Weights:
     config, tensors = artifact.load(source)
     name = str(source.relative_to(folder)) if source != folder else artifact.WEIGHTS_FILE
-    return Weights(
-        f"{name}, a model of {model_name(config.model)}", tensors, config.preprocess.mean, config.preprocess.std
-    )
+    of = model_name(config.model)
+    rule = config.preprocess
+    return Weights(f"{name}, a model of {of}", tensors, rule.mean, rule.std, of.removeprefix(TIMM_ENCODER))
 
 
 def _no_weights_in(folder: Path) -> InputError:

@@ -6,11 +6,12 @@ and no further backbone tensors, because a ResNet-34 holds all tensors of a ResN
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,20 +22,25 @@ from byoc_vision.models.build import LogitsOnly
 from byoc_vision.models.classifier import CustomHead, classifier_keys, create_timm
 from byoc_vision.models.unet import UNet
 
-Triple = tuple[float, float, float]
+Triple = tuple[float, ...]  # red, green and blue; of a model of images with bands, each band
 
+_RGB = 3  # channels
 # DenseNet's layers used to be named `norm.1`; old files are still in use.
 _OLD_DENSENET = re.compile(r"\.(norm|relu|conv)\.(\d)\.")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Tensors by name, their source, and the normalisation they were trained with (None if unknown)."""
+    """Tensors by name, their source, and the normalisation they were trained with (None if unknown).
+
+    made_for: the name of their network, perhaps with a tag, as the file or the config.json beside it has it.
+    """
 
     source: str
     tensors: Mapping[str, Tensor]
     mean: Triple | None = None
     std: Triple | None = None
+    made_for: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,8 @@ class Fit:
 def read_weights(path: Path) -> Weights:
     """Read a safetensors file; `mean` and `std` come from its metadata, written as `0.485,0.456,0.406`.
 
+    Without them they come from the config.json that the model hub has beside its only safetensors file.
+
     Raises DataError if the file is damaged.
     """
     try:
@@ -89,7 +97,35 @@ def read_weights(path: Path) -> Weights:
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path} is not a complete safetensors file ({error}); download or write it again") from error
     mean, std = (_from_metadata(path, key, metadata.get(key)) for key in ("mean", "std"))
-    return Weights(path.name, tensors, mean, std)
+    made_for = metadata.get("architecture") or metadata.get("source")
+    published = _hub_config(path)
+    if mean is None and std is None:
+        mean, std = published.mean, published.std
+    return Weights(path.name, tensors, mean, std, made_for or published.name)
+
+
+class _HubConfig(NamedTuple):
+    """What the hub says of a file of weights."""
+
+    name: str | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+
+
+def _hub_config(path: Path) -> _HubConfig:
+    """From the config.json of timm or segmentation-models-pytorch, if it can mean only this file."""
+    beside = path.with_name("config.json")
+    if not beside.is_file() or len(list(path.parent.glob("*.safetensors"))) > 1:
+        return _HubConfig()
+    try:
+        content = json.loads(beside.read_text(encoding="utf-8"))
+        own = content.get("pretrained_cfg") or content
+        name = content.get("architecture")
+        tag = own.get("tag")
+        mean, std = (triple(own[key]) if key in own else None for key in ("mean", "std"))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return _HubConfig()  # of another program
+    return _HubConfig(f"{name}.{tag}" if name and tag else name, mean, std)
 
 
 def triple(values: Sequence[float]) -> Triple:
@@ -136,10 +172,25 @@ def _fit(network: nn.Module, part: Backbone, tensors: Mapping[str, Tensor], pref
     taken = {}
     for name, target in network.state_dict().items():
         tensor = offered.get(_plain(name))
-        if tensor is not None and tensor.shape == target.shape:
-            taken[name] = tensor
+        if tensor is not None and (fitting := _widened(tensor, target)) is not None:
+            taken[name] = fitting
     missing = tuple(name for name in network.state_dict() if name in part.names and name not in taken)
     return Fit(taken, missing, _foreign(part, prefix, tensors, taken, network), len(part.names))
+
+
+def _widened(tensor: Tensor, target: Tensor) -> Tensor | None:
+    """A tensor of the target's shape; None if it has another one.
+
+    The first layer of a network for images with bands is filled by that for red, green and blue, repeated, and scaled
+    so that its sums stay as large: as timm and segmentation-models-pytorch do.
+    """
+    if tensor.shape == target.shape:
+        return tensor
+    kernels = tensor.ndim == target.ndim == 4 and tensor.shape[2:] == target.shape[2:]
+    if not kernels or tensor.shape[0] != target.shape[0] or tensor.shape[1] != _RGB:
+        return None
+    bands = target.shape[1]
+    return tensor[:, [band % _RGB for band in range(bands)]] * (_RGB / bands)
 
 
 def _foreign(

@@ -13,6 +13,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from byoc_vision.data.image_dataset import ImageDataset
+from byoc_vision.data.loaders import TrainingLoader
 from byoc_vision.data.preflight import CheckedDataset
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError
@@ -23,15 +25,16 @@ from byoc_vision.job import Job
 from byoc_vision.models.build import build_model, check_batches_of_one, check_input_size
 from byoc_vision.models.parts import Encoder, encoder_of
 from byoc_vision.models.shapes import freeze_unused
-from byoc_vision.precision import allow_tf32, choose_device, choose_precision, time_convolutions
+from byoc_vision.precision import allow_tf32, choose_device, time_convolutions
 from byoc_vision.training import recipe, resolve_config
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
+from byoc_vision.training.auto_precision import training_precision
 from byoc_vision.training.batch_layout import BatchLayout
 from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.callbacks.build import Parts, build_callbacks
 from byoc_vision.training.callbacks.run_record import run_metadata
-from byoc_vision.training.checkpoint import Checkpointer, kept_random_state
-from byoc_vision.training.class_weights import class_weights
+from byoc_vision.training.checkpoint import Checkpointer
+from byoc_vision.training.class_weights import class_weights, count_training_masks
 from byoc_vision.training.data_partition import DataPartition, find_data, image_cache, training_images, training_loader
 from byoc_vision.training.distributed import (
     StopSync,
@@ -43,11 +46,12 @@ from byoc_vision.training.distributed import (
 )
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import EarlyStopping, History
-from byoc_vision.training.initial_weights import FirstWeights, load_weights, with_model_of_channel
+from byoc_vision.training.initial_weights import find_first_weights, with_model_of_channel
 from byoc_vision.training.linear_probe import LinearProbe
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.metric_names import Objective
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
+from byoc_vision.training.quantization import check_int8
 from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Step
 from byoc_vision.training.torch_compile import compile_network
@@ -58,16 +62,21 @@ from byoc_vision.types import ModelSpec
 logger = logging.getLogger(__name__)
 
 
-def build_trainer(job: Job, hyperparameters: Hyperparameters, world: World, signals: StopSignals) -> Trainer:
+def build_trainer(
+    job: Job, hyperparameters: Hyperparameters, world: World, signals: StopSignals, found: Dataset | None = None
+) -> Trainer:
     """Find and check the job's data, and build its trainer. Call it in all processes.
+
+    found: the samples, if they were found before.
 
     Raises:
         UserError: what the user can fix, if it can be known before the first epoch.
     """
     started, given = time.monotonic(), frozenset(hyperparameters.model_fields_set)
     checkpointer = Checkpointer.of(job.paths, hyperparameters, world)
-    checked, partition = find_data(job, hyperparameters, world)
-    weights = class_weights(hyperparameters, checked.dataset, checked.report.classes, checked.report.checked["train"])
+    checked, partition = find_data(job, hyperparameters, world, found)
+    counted, masks_read = count_training_masks(hyperparameters, checked, partition, world)
+    weights = class_weights(hyperparameters, checked.dataset, counted, masks_read)
     seed_everything(hyperparameters.seed)
     hyperparameters = with_model_of_channel(hyperparameters, job, checked.dataset.task)
     hyperparameters = with_fitting_batch_size(
@@ -86,11 +95,7 @@ def build_trainer(job: Job, hyperparameters: Hyperparameters, world: World, sign
         started=started,
     )
     logger.info(describe(trainer))
-    if hyperparameters.int8 is True:
-        from byoc_vision.training.quantization import check_can_quantize
-
-        with kept_random_state():
-            on_rank0(world, lambda: check_can_quantize(trainer.net, trainer.config))
+    on_rank0(world, lambda: check_int8(hyperparameters, trainer.net, trainer.config))
     return trainer
 
 
@@ -127,22 +132,22 @@ def assemble(
     spec = resolve_config.model_spec(hyperparameters, dataset)
     net = build_model(spec)
     checkpointer = checkpointer or Checkpointer(None, world)
-    weights = find_first_weights(net, spec, dataset, job, hyperparameters, world, checkpointer)
+    weights = find_first_weights(net, spec, dataset.classes, job, hyperparameters, world, checkpointer)
     facts = recipe.Facts.of(net, partition, weights.info)
     hyperparameters, choices = recipe.choose(hyperparameters, facts, given or hyperparameters.model_fields_set)
-    rule = resolve_config.preprocess(hyperparameters, spec, weights.info)
+    rule = resolve_config.preprocess(hyperparameters, spec, weights.info, dataset.bands)
     check_input_size(net, spec, rule.height, rule.width)
     crop_size = resolve_config.crop_size(hyperparameters, rule, spec.task)
     if crop_size is not None:
         check_input_size(net, spec, *crop_size, field="crop_size")
-    freeze_unused(net)
+    freeze_unused(net, spec.in_channels)
     config = resolve_config.model_config_of(dataset, spec, rule)
     device = choose_device()
     if hyperparameters.sync_batch_norm:
         net = synchronised(net, device, world)
     allow_tf32()
     time_convolutions()
-    precision = choose_precision(hyperparameters.precision, device)
+    precision = training_precision(hyperparameters, config, crop_size, device, world, checkpointer)
     engine = TorchEngine(net, config, device, precision)
     if hyperparameters.compile:
         compile_network(engine.model, device)
@@ -251,26 +256,6 @@ def check_smallest_batch(
     check_batches_of_one(net, spec, *images.size, remedy)
 
 
-def find_first_weights(
-    net: nn.Module,
-    spec: ModelSpec,
-    dataset: Dataset,
-    job: Job,
-    hyperparameters: Hyperparameters,
-    world: World,
-    checkpointer: Checkpointer,
-) -> FirstWeights:
-    """Fill the network of the main process, from which DistributedDataParallel copies the weights.
-
-    A job that goes on from a checkpoint does not ask the hub: the weights, and how to normalise images for them, are
-    in the checkpoint.
-    """
-    local = {"model", "pretrained"} & job.channels.keys()
-    content = checkpointer.peek() if hyperparameters.resume != "never" and not local else None
-    saved = FirstWeights.saved(content, hyperparameters) if content else None
-    return saved or on_rank0(world, lambda: load_weights(net, spec, dataset.classes, job, hyperparameters))
-
-
 def early_stopping(hyperparameters: Hyperparameters, objective: Objective) -> EarlyStopping | None:
     if not hyperparameters.early_stopping:
         return None
@@ -293,8 +278,8 @@ def learning_encoder(net: nn.Module, hyperparameters: Hyperparameters) -> Encode
     encoder = encoder_of(net)
     if encoder is None:
         raise InputError(
-            "freeze_epochs, freeze_batch_norm and encoder_lr_factor are for networks with an encoder. The classic U-Net "
-            "does not have one; leave them out, or name an encoder (encoder=mobilenet_v2)"
+            "freeze_epochs, freeze_batch_norm and encoder_lr_factor are for networks with an encoder, not for the classic "
+            "U-Net; leave them out, or name an encoder (encoder=mobilenet_v2)"
         )
     return encoder
 

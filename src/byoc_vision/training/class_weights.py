@@ -3,17 +3,52 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 
+from byoc_vision.data.preflight import CheckedDataset, MaskCounts, count_masks, mask_classes
 from byoc_vision.data.preflight.report import ClassReport
 from byoc_vision.data.samples import Dataset
-from byoc_vision.errors import InputError
+from byoc_vision.errors import DataError, InputError, list_problems
 from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.training.data_partition import DataPartition
+from byoc_vision.training.distributed import World, on_hosts, processes_per_host
 
 _FEW_MASKS = 10  # with the class: its share, and so its weight, is a guess
 _LEAST_PRESENCE = 0.1  # of a class that nearly every image has
+MOST_MASKS = 200_000  # read for the weights: minutes, not hours
 
 logger = logging.getLogger(__name__)
+
+
+def count_training_masks(
+    hyperparameters: Hyperparameters, checked: CheckedDataset, partition: DataPartition, world: World
+) -> tuple[list[ClassReport], int]:
+    """The classes as the training masks show them, and how many masks these are. Call it in all processes.
+
+    If the weights need it, the masks that the check of the data did not read are read now: each host reads its part, of
+    very many an even selection, the same in each run.
+
+    Raises:
+        DataError: names masks that cannot be read.
+    """
+    report = checked.report
+    total, read = len(checked.dataset.train), report.checked["train"]
+    is_needed = hyperparameters.class_weights in ("balanced", "effective") and checked.dataset.task == "segmentation"
+    if not is_needed or read >= min(total, MOST_MASKS):
+        return report.classes, read
+    started = time.monotonic()
+    step = -(-total // MOST_MASKS)
+    hosts = 1 if partition.is_sharded else world.size // processes_per_host()
+    here = partition.dataset.train[step * (world.rank // processes_per_host() % hosts) :: step * hosts]
+    logger.info("class_weights=%s: counting the classes in all training masks", hyperparameters.class_weights)
+    counts = sum(on_hosts(world, lambda: count_masks(here)), MaskCounts())
+    if counts.problems and hyperparameters.on_bad_sample == "fail":
+        raise DataError(list_problems(f"{len(counts.problems)} of {total} masks cannot be read:", counts.problems))
+    logger.info("Counted the classes in %d of %d masks (%.1f s)", counts.read, total, time.monotonic() - started)
+    return mask_classes(
+        checked.dataset.classes, {"train": counts.images}, counts.pixels
+    ), total if step == 1 else counts.read
 
 
 def class_weights(
@@ -27,7 +62,7 @@ def class_weights(
     effective: (1 - beta) / (1 - beta^images), of mean 1 (Cui et al., "Class-Balanced Loss Based on Effective Number
     of Samples", 2019); in masks the images that show a class.
     A class that no training image shows has the weight 1.
-    seen: the classes as the check of the data counted them, in masks_read of the training masks: None stands for all.
+    seen: the classes as they were counted, in masks_read of the training masks: None stands for all.
     Raises InputError if a list does not have one number for each class.
     """
     setting = hyperparameters.class_weights
@@ -70,21 +105,19 @@ def training_images(dataset: Dataset, seen: Sequence[ClassReport], masks_read: i
 def _log_estimate(setting: str, dataset: Dataset, seen: Sequence[ClassReport], masks_read: int) -> None:
     total = len(dataset.train)
     logger.info(
-        "class_weights=%s: estimated from %d of %d training masks; checked_pictures=%d reads all of them",
+        "class_weights=%s: estimated from %d of %d training masks",
         setting,
         masks_read,
-        total,
         total,
     )
     rare = [entry for entry in seen if entry.in_training < _FEW_MASKS]
     if rare:
         logger.warning(
-            "class_weights=%s: the weights of %s may be far off: so few of the %d masks read show them. Set "
-            "checked_pictures=%d to read all masks, or give the weights as a list",
+            "class_weights=%s: the weights of %s may be far off: so few of the %d masks read show them. "
+            "Give the weights as a list",
             setting,
             ", ".join(f"{entry.name} ({entry.in_training} masks)" for entry in rare),
             masks_read,
-            total,
         )
 
 

@@ -139,9 +139,12 @@ class DataPartition:
         )
 
 
-def find_data(job: Job, hyperparameters: Hyperparameters, world: World) -> tuple[CheckedDataset, DataPartition]:
+def find_data(
+    job: Job, hyperparameters: Hyperparameters, world: World, found: Dataset | None = None
+) -> tuple[CheckedDataset, DataPartition]:
     """The samples of all hosts, checked, and this process's part of them.
 
+    found: the samples, if they were found before.
     `preflight.json` in the first host's /opt/ml/output/data holds what was found, or what is wrong.
 
     Raises:
@@ -149,7 +152,7 @@ def find_data(job: Job, hyperparameters: Hyperparameters, world: World) -> tuple
         DataError: names the samples that cannot be used.
     """
     compare_streams(job, world)
-    checked, partition = _find(job, hyperparameters, world)
+    checked, partition = _find(job, hyperparameters, world, found)
     report = checked.report
     unread = report.checked.get("test") != report.samples.get("test") and hyperparameters.on_bad_sample != "skip"
     here = not partition.is_sharded and not job.sharded
@@ -157,14 +160,16 @@ def find_data(job: Job, hyperparameters: Hyperparameters, world: World) -> tuple
     return checked, replace(partition, unread_test=unread, fingerprint=fingerprint)
 
 
-def _find(job: Job, hyperparameters: Hyperparameters, world: World) -> tuple[CheckedDataset, DataPartition]:
+def _find(
+    job: Job, hyperparameters: Hyperparameters, world: World, found: Dataset | None
+) -> tuple[CheckedDataset, DataPartition]:
     if job.sharded:
         shards = Shards(tuple(on_hosts(world, lambda: _named(job.current_host, lambda: list_host(job)))))
         if shards.channels:
             checked = check_shards(job, hyperparameters, world, shards)
             own = DataPartition.sharded(checked.dataset, shards, job.current_host, world, hyperparameters.seed)
             return checked, own
-    checked = on_rank0(world, lambda: check_data(job, hyperparameters))
+    checked = on_rank0(world, lambda: check_data(job, hyperparameters, found))
     return checked, DataPartition.shared(checked.dataset, world, hyperparameters.seed)
 
 
@@ -181,10 +186,15 @@ def compare_streams(job: Job, world: World) -> None:
         )
 
 
-def check_data(job: Job, hyperparameters: Hyperparameters) -> CheckedDataset:
+def check_data(job: Job, hyperparameters: Hyperparameters, found: Dataset | None = None) -> CheckedDataset:
     """The samples, all of which lie here; as many of them checked as hold the first step up for seconds at the most."""
     options = replace(resolve_config.data_options(hyperparameters), checking_budget=job_budget())
-    checked = find_and_check(job.folders, options, **_settings(job, hyperparameters))
+    settings = _settings(job, hyperparameters)
+    if found is None:
+        checked = find_and_check(job.folders, options, **settings)
+    else:
+        with report_refusals(settings["report_file"]):
+            checked = check_dataset(found, options, **settings)
     log_or_raise(checked.report)
     return checked
 
@@ -278,6 +288,7 @@ def training_images(
         dataset.task,
         folder=job.folders.get("augmentation"),
         size=(crop.height, crop.width),
+        channels=rule.channels,
     )
     return ImageDataset(
         dataset.train,

@@ -126,7 +126,7 @@ def read_failures(folder: Path) -> list[Failure]:
     for path in folder.glob("rank-*.json"):
         try:
             failures.append(Failure(**json.loads(path.read_text(encoding="utf-8"))))
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             logger.warning("%s is not a whole report of a failure: %s", path, error)
     return sorted(failures, key=lambda failure: (failure.consequence, failure.time))
 

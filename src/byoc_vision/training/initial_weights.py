@@ -23,6 +23,8 @@ from byoc_vision.models.names import canonical_spec
 from byoc_vision.models.pretrained import ARCHIVES, PretrainedInfo, load_pretrained
 from byoc_vision.report.record import Finding
 from byoc_vision.training import resolve_config
+from byoc_vision.training.checkpoint import Checkpointer
+from byoc_vision.training.distributed import World, on_rank0
 from byoc_vision.types import ClassInfo, ModelSpec, Task
 
 logger = logging.getLogger(__name__)
@@ -67,6 +69,26 @@ class FirstWeights:
             logger.info("Training starts from %s", self.text)
 
 
+def find_first_weights(
+    net: nn.Module,
+    spec: ModelSpec,
+    classes: tuple[ClassInfo, ...],
+    job: Job,
+    hyperparameters: Hyperparameters,
+    world: World,
+    checkpointer: Checkpointer,
+) -> FirstWeights:
+    """Fill the network of the main process, from which DistributedDataParallel copies the weights.
+
+    A job that goes on from a checkpoint does not ask the hub: the weights, and how to normalise images for them, are
+    in the checkpoint.
+    """
+    local = {"model", "pretrained"} & job.channels.keys()
+    content = checkpointer.peek() if hyperparameters.resume != "never" and not local else None
+    saved = FirstWeights.saved(content, hyperparameters) if content else None
+    return saved or on_rank0(world, lambda: load_weights(net, spec, classes, job, hyperparameters))
+
+
 def load_weights(
     net: nn.Module, spec: ModelSpec, classes: tuple[ClassInfo, ...], job: Job, hyperparameters: Hyperparameters
 ) -> FirstWeights:
@@ -96,6 +118,7 @@ def load_weights(
             spec,
             channel=folder,
             baked=resolve_config.baked_weights(),
+            normalisation=resolve_config.normalisation(hyperparameters),
             allow_hub=not isolated,
             pickles=hyperparameters.pretrained is True,
         )

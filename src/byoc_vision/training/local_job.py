@@ -12,6 +12,7 @@ from pathlib import Path
 from byoc_vision.atomic_write import write_whole
 from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.formats.channels import channels_in
+from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Channel, Job
@@ -52,13 +53,17 @@ def local_job(paths: MlPaths, data: Path) -> Job:
     return Job(replace(paths, data_folder=folder), channels)
 
 
-def check_before_writing(job: Job, hyperparameters: Hyperparameters) -> None:
-    """Find the data before a folder is created. Raises UserError as `find_dataset` does."""
+def find_before_writing(job: Job, hyperparameters: Hyperparameters, *, quiet: bool) -> Dataset:
+    """The samples, found before a folder is created. Raises UserError as `find_dataset` does.
+
+    quiet: another process finds them again, and logs it.
+    """
     from byoc_vision.training.resolve_config import data_options  # imports torch
 
-    logging.disable(logging.WARNING)  # the job itself logs what it finds
+    if quiet:
+        logging.disable(logging.WARNING)
     try:
-        find_dataset(job.folders, data_options(hyperparameters))
+        return find_dataset(job.folders, data_options(hyperparameters))
     finally:
         logging.disable(logging.NOTSET)
 

@@ -17,7 +17,7 @@ from byoc_vision.paths import MlPaths
 from byoc_vision.system.gpus import check_gpus, find_gpus
 from byoc_vision.training import distributed
 from byoc_vision.training.error_files import forget_failure, report_failure
-from byoc_vision.training.local_job import check_before_writing, check_root, is_job, local_job, note_inputs
+from byoc_vision.training.local_job import check_root, find_before_writing, is_job, local_job, note_inputs
 from byoc_vision.training.oom import explained
 from byoc_vision.training.signals import StopSignals
 
@@ -56,10 +56,11 @@ def run(paths: MlPaths, data: Path | None, given: Mapping[str, str]) -> int:
 
         return run_job(paths, program, raw)
     hyperparameters = hp.parse(raw)
+    found = None
     if data:
         job = local_job(paths, data)
         if not distributed.is_launched():
-            check_before_writing(job, hyperparameters)
+            found = find_before_writing(job, hyperparameters, quiet=distributed.needs_launch(job))
             note_inputs(job, given)
     else:
         check_root(paths)
@@ -83,7 +84,7 @@ def run(paths: MlPaths, data: Path | None, given: Mapping[str, str]) -> int:
         distributed.process_group(world),
         explained(hyperparameters.batch_size),
     ):
-        trainer = build_trainer(local, hyperparameters, world, signals)
+        trainer = build_trainer(local, hyperparameters, world, signals, found)
         trainer.train()
         if world.is_main:
             if hyperparameters.openvino and export_openvino(paths.model):

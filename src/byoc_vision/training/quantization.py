@@ -19,9 +19,10 @@ from torch import nn
 
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError, UserError
-from byoc_vision.export.openvino import to_openvino
+from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.inference.reference import reference_images
 from byoc_vision.system.quiet_openvino import import_openvino
+from byoc_vision.training.checkpoint import kept_random_state
 
 if TYPE_CHECKING:
     import openvino
@@ -61,21 +62,31 @@ def layers(model: openvino.Model) -> list[str]:
     return [op.get_friendly_name() for op in model.get_ordered_ops() if op.get_type_name() in _LAYERS]
 
 
-def check_can_quantize(net: nn.Module, config: ModelConfig) -> None:
-    """Quantise a network once on drawn images, in some seconds: before it is trained, with whatever weights it has.
+def check_int8(hyperparameters: Hyperparameters, net: nn.Module, config: ModelConfig) -> None:
+    """With int8=true: quantise a network on drawn images, before it is trained. Else nothing.
 
-    Raises InputError if that fails.
+    The end of a job would be too late to fail. It takes some seconds; random numbers are as before.
+    Raises InputError if the network cannot be quantised.
     """
-    from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
-
+    if hyperparameters.int8 is not True:
+        return
     try:
-        images = reference_images(config.preprocess)
-        OpenVinoEngine(quantize(to_openvino(net, config), list(images[:2])), precision="int8").run(images[:1])
+        with kept_random_state():
+            _try_to_quantize(net, config)
     except (UserError, OSError, MemoryError) as error:
         raise InputError(_CANNOT.format(config.model.architecture, error)) from error
     except Exception as error:  # of NNCF and OpenVINO, which have no class in common
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise InputError(_CANNOT.format(config.model.architecture, reason)) from error
+
+
+def _try_to_quantize(net: nn.Module, config: ModelConfig) -> None:
+    # Imported here: it takes a second, which the first step of other jobs need not wait for.
+    from byoc_vision.export.openvino import to_openvino
+    from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
+
+    images = reference_images(config.preprocess)
+    OpenVinoEngine(quantize(to_openvino(net, config), list(images[:2])), precision="int8").run(images[:1])
 
 
 _CANNOT = "int8=true: model={} cannot be quantised ({}); set int8=auto, or choose another model"

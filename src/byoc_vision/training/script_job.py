@@ -119,7 +119,7 @@ def _parse(value: object) -> object:
     """As the toolkit does: JSON, or the text itself."""
     try:
         return json.loads(value) if isinstance(value, str) else value
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
 
 

@@ -86,7 +86,7 @@ def _read(folders: Sequence[Path]) -> Iterator[_Value]:
             try:
                 entry: dict[str, Any] = json.loads(line)
                 yield _Value(**entry | {"value": float(entry["value"])})
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
                 logger.warning("a line of %s cannot be read (%s); it is left out", file, error)
 
 

@@ -341,6 +341,7 @@ class Trainer:
             "average": self.average.state_dict() if self.average else None,
             "optimizer": optimizer_state(self.step.optimizer, self.net),
             "scaler": self.step.scaler.state_dict(),
+            "precision": self.step.precision.name,
             "processes": processes,
         }
 
@@ -396,7 +397,5 @@ class Trainer:
                 logger.info("Batch layout changed since the checkpoint; restarting epoch %d", saved["epoch"])
         set_schedule_steps(self.step.schedule, steps)
         if not self.complete:
-            here, batches = self.progress, self.layout.batches
-            logger.info(
-                "Going on from the checkpoint: epoch %d, after %d of its %d batches", here.epoch, here.batch, batches
-            )
+            at = (self.progress.epoch, self.progress.batch, self.layout.batches)
+            logger.info("Going on from the checkpoint: epoch %d, after %d of its %d batches", *at)

@@ -58,7 +58,7 @@ def test_a_classifier_has_the_names_that_people_write(written: str, name: str) -
         ("resnet-50", "resnet50"),
         ("MobileNetV2", "mobilenet_v2"),
         ("efficientnet_b0", "efficientnet-b0"),
-        ("timm-efficientnet-b0", "tu-efficientnet_b0"),
+        ("timm-efficientnet-b0", "tu-tf_efficientnet_b0"),
         ("convnext_tiny", "tu-convnext_tiny"),
         ("tu-resnet18", "tu-resnet18"),
         ("TU-ResNet18", "tu-resnet18"),

@@ -17,8 +17,9 @@ from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError, InputError, ResourceError
 from byoc_vision.models.build import build_model
+from byoc_vision.models.normalisation import usual_normalisation
 from byoc_vision.models.normalized import Normalized
-from byoc_vision.models.pretrained import PretrainedInfo, load_pretrained, usual_normalisation
+from byoc_vision.models.pretrained import PretrainedInfo, load_pretrained
 from byoc_vision.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from byoc_vision.types import ClassInfo, ModelSpec
 

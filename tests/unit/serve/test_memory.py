@@ -16,6 +16,7 @@ from byoc_serve.memory import (
     check_container,
     check_room,
     free_on_gpu,
+    others_help,
     release_unused,
 )
 from byoc_vision.errors import RequestError
@@ -111,3 +112,18 @@ def test_torchs_cache_on_a_gpu_is_room_for_the_next_model() -> None:
     """torch keeps what requests have freed; the driver counts it as taken."""
     assert free_on_gpu(unused=1_000, reserved=13_000, allocated=2_000) == 12_000
     assert free_on_gpu(unused=1_000, reserved=0, allocated=0) == 1_000
+
+
+@pytest.mark.parametrize(
+    ("error", "free", "expected"),
+    [
+        (MemoryError(), 10, True),
+        (MemoryError(), 90, False),  # nearly all was free
+        (RuntimeError("can't allocate memory: you tried to allocate 50 bytes. Error code 12"), 10, True),
+        (RuntimeError("can't allocate memory: you tried to allocate 101 bytes. Error code 12"), 10, False),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB"), 90, True),  # of another memory
+        (MemoryError(), None, True),
+    ],
+)
+def test_unloading_others_helps_if_they_hold_what_is_needed(error: Exception, free: int | None, expected: bool) -> None:
+    assert others_help(error, free, 100) is expected

@@ -4,14 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.images import save_image
 
+from byoc_vision.data.preflight import inspect
 from byoc_vision.data.preflight.report import ClassReport
 from byoc_vision.data.preflight.scan import MaskStats, SampleStats
 from byoc_vision.data.preflight.statistics import count_classes
-from byoc_vision.data.samples import Dataset, Sample
-from byoc_vision.errors import InputError
+from byoc_vision.data.samples import DataOptions, Dataset, Sample
+from byoc_vision.errors import DataError, InputError
 from byoc_vision.hyperparameters import parse
-from byoc_vision.training.class_weights import class_weights
+from byoc_vision.training import class_weights as class_weights_module
+from byoc_vision.training.class_weights import class_weights, count_training_masks
+from byoc_vision.training.data_partition import DataPartition
+from byoc_vision.training.distributed import World
 from byoc_vision.types import ClassInfo
 
 IMAGE = Path("picture.jpg")
@@ -128,7 +133,7 @@ def test_weights_from_a_part_of_the_masks_are_estimates(caplog: pytest.LogCaptur
     dataset, asked = masked(500), parse({"class_weights": "balanced"})
     class_weights(asked, dataset, counted(dataset, (0.9, 0.1), (100, 60)), masks_read=100)
     (estimate,) = caplog.records
-    assert "estimated from 100 of 500 training masks; checked_pictures=500 reads all" in estimate.getMessage()
+    assert "estimated from 100 of 500 training masks" in estimate.getMessage()
     caplog.clear()
     class_weights(asked, dataset, counted(dataset, (0.9, 0.1), (100, 1)), masks_read=100)
     assert "the weights of sign (1 masks) may be far off" in caplog.records[-1].getMessage()
@@ -150,3 +155,66 @@ def test_one_pixel_in_a_million_has_its_weight() -> None:
     report = count_classes(dataset, {"train": [stats]})
     found = class_weights(parse({"class_weights": "balanced"}), dataset, report)
     assert found == pytest.approx((4_000_000 / (2 * 3_999_999), 2_000_000.0))
+
+
+class TestMasksThatTheCheckDidNotRead:
+    """A sign of 4 pixels in one of 60 masks, which the check of the data misses."""
+
+    @pytest.fixture
+    def dataset(self, tmp_path: Path) -> Dataset:
+        image = save_image(tmp_path / "image.png", np.full((10, 10, 3), 90, np.uint8))
+        samples = []
+        for index in range(60):
+            mask = np.zeros((10, 10), np.uint8)
+            mask[5:] = 1
+            if index == 59:
+                mask[:2, :2] = 2
+            samples.append(Sample(image, save_image(tmp_path / f"{index}.png", mask)))
+        classes = tuple(ClassInfo(name, value) for value, name in enumerate(("road", "car", "sign")))
+        return Dataset("segmentation", classes, tuple(samples), tuple(samples[:1]))
+
+    @staticmethod
+    def found(dataset: Dataset, **settings: str) -> tuple[float, ...] | None:
+        checked = inspect(dataset, DataOptions(checked_pictures=5))
+        assert checked.report.checked["train"] < 60
+        asked, world = parse(settings), World()
+        partition = DataPartition.shared(checked.dataset, world, 0)
+        seen, masks_read = count_training_masks(asked, checked, partition, world)
+        return class_weights(asked, checked.dataset, seen, masks_read)
+
+    def test_balanced_weights_are_of_all_masks(self, dataset: Dataset, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("INFO")
+        pixels = np.array([60 * 50 - 4, 60 * 50, 4])
+        expected = pixels.sum() / (3 * pixels)
+        assert self.found(dataset, class_weights="balanced") == pytest.approx(tuple(expected))
+        assert "Counted the classes in 60 of 60 masks" in caplog.text
+        assert "estimated" not in caplog.text
+
+    def test_effective_weights_are_of_all_masks(self, dataset: Dataset) -> None:
+        beta = 0.9
+        raw = np.array([(1 - beta) / (1 - beta**count) for count in (60, 60, 1)])
+        found = self.found(dataset, class_weights="effective", effective_number_beta=str(beta))
+        assert found == pytest.approx(tuple(raw / raw.mean()))
+
+    def test_of_very_many_an_even_selection_is_read(
+        self, dataset: Dataset, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        caplog.set_level("INFO")
+        monkeypatch.setattr(class_weights_module, "MOST_MASKS", 20)
+        self.found(dataset, class_weights="balanced")
+        assert "Counted the classes in 20 of 60 masks" in caplog.text
+        assert "estimated from 20 of 60 training masks" in caplog.text
+
+    def test_nothing_is_read_without_need(self, dataset: Dataset, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("INFO")
+        assert self.found(dataset, class_weights="1, 2, 3") == (1.0, 2.0, 3.0)
+        assert self.found(dataset) is None
+        assert "Counted" not in caplog.text
+
+    def test_masks_that_cannot_be_read_are_named_or_left_out(self, dataset: Dataset) -> None:
+        Path(str(dataset.train[40].mask)).write_bytes(b"no image")
+        with pytest.raises(DataError, match=r"(?s)1 of 60 masks cannot be read:.*40\.png"):
+            self.found(dataset, class_weights="balanced")
+        pixels = np.array([59 * 50 - 4, 59 * 50, 4])
+        found = self.found(dataset, class_weights="balanced", on_bad_sample="skip")
+        assert found == pytest.approx(tuple(pixels.sum() / (3 * pixels)))

@@ -40,6 +40,8 @@ def labelled(name: str, numbers: range, split: str = "train") -> dict[str, np.nd
 
 BOTH = labelled("cat", range(20, 23), "validation") | labelled("dog", range(23, 25), "validation")
 
+BOTH_MASKS = {"validation/a.png": image(50), "validation_annotation/a.png": mask(3)}
+
 # By job: what each of two hosts has, which channels are sharded, and hyperparameters.
 JOBS: dict[str, tuple[Files, Files, tuple[str, ...], dict[str, str]]] = {
     "masks": (
@@ -47,6 +49,16 @@ JOBS: dict[str, tuple[Files, Files, tuple[str, ...], dict[str, str]]] = {
         pairs(range(6, 10), 7, 255) | {"validation/b.png": image(51), "validation_annotation/b.png": mask(3)},
         ("train", "train_annotation", "validation", "validation_annotation"),
         {"class_weights": "balanced"},
+    ),
+    "a part of the masks": (
+        pairs(range(6), 3) | {"validation/a.png": image(50), "validation_annotation/a.png": mask(3)},
+        pairs(range(6, 10), 7, 7) | {"validation/b.png": image(51), "validation_annotation/b.png": mask(3)},
+        ("train", "train_annotation", "validation", "validation_annotation"),
+        {"class_weights": "balanced", "num_classes": "8", "checked_pictures": "2"},
+    ),
+    "a part of the same masks": (
+        ({**pairs(range(9), 3), **pairs(range(9, 10), 7)} | BOTH_MASKS,) * 2
+        + ((), {"class_weights": "balanced", "num_classes": "8", "checked_pictures": "2"})
     ),
     "classes": (
         labelled("cat", range(5)) | BOTH,
@@ -120,6 +132,17 @@ def test_classes_of_masks_are_those_of_all_hosts(found: Callable[[str], Answers]
     first, second = found("masks")
     assert first["here"] == {"train": [f"{number}.png" for number in range(6)], "validation": ["a.png"]}
     assert second["here"] == {"train": [f"{number}.png" for number in range(6, 10)], "validation": ["b.png"]}
+
+
+@pytest.mark.parametrize(("job", "sevens"), [("a part of the masks", 4), ("a part of the same masks", 1)])
+def test_weights_are_of_all_masks_even_if_the_check_reads_a_few(
+    found: Callable[[str], Answers], job: str, sevens: int
+) -> None:
+    pixels = np.array([10 * 32, (10 - sevens) * 32, sevens * 32])
+    for here in found(job):
+        assert here["checked"]["train"] < 10
+        shown = np.array(here["weights"])[[0, 3, 7]]
+        assert shown == pytest.approx(pixels.sum() / (3 * pixels), rel=1e-6)
 
 
 def test_a_class_may_lie_on_one_host_alone(found: Callable[[str], Answers]) -> None:

@@ -15,10 +15,11 @@ from support import tiny_models
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError
 from byoc_vision.export.openvino import to_openvino
+from byoc_vision.hyperparameters import parse
 from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
 from byoc_vision.inference.reference import reference_images
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.training.quantization import check_can_quantize, layers, quantize
+from byoc_vision.training.quantization import check_int8, layers, quantize
 
 RULE = Preprocess(height=64, width=64)
 TASKS = {
@@ -86,10 +87,12 @@ def test_nothing_is_printed_and_nothing_reported(network: openvino.Model, capfd:
     assert sys.modules["openvino_telemetry"] is None
 
 
-def test_a_network_that_cannot_be_quantised_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_cannot_be_quantised_is_named_with_the_remedy() -> None:
     config: ModelConfig = TASKS["classes"]
     net = tiny_models.network(config)
-    check_can_quantize(net, config)
-    net.forward = lambda images: images.unique()  # type: ignore[method-assign]
+    asked = parse({"int8": "true"})
+    check_int8(asked, net, config)
+    net.forward = lambda images: images.unique()
     with pytest.raises(InputError, match=r"int8=true: model=test_resnet cannot be quantised \(.*set int8=auto"):
-        check_can_quantize(net, config)
+        check_int8(asked, net, config)
+    check_int8(parse({}), net, config)  # nothing is tried

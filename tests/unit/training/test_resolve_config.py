@@ -7,6 +7,7 @@ import pytest
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import parse
+from byoc_vision.models.pretrained import PretrainedInfo
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.resolve_config import model_config_of, preprocess
 from byoc_vision.types import ClassInfo, ModelSpec
@@ -26,3 +27,13 @@ def test_a_model_that_no_server_loads_is_not_trained() -> None:
 
 def test_what_is_trained_resizes_each_side_by_its_own_interpolation() -> None:
     assert preprocess(parse({}), SPEC, None).per_axis
+
+
+@pytest.mark.parametrize(
+    ("said", "mean", "std"),
+    [("auto", 0.1, 0.4), ("Inception", 0.5, 0.5), ("imagenet", 0.485, 0.229), ("none", 0, 1)],
+)
+def test_the_stated_normalisation_comes_before_that_of_the_weights(said: str, mean: float, std: float) -> None:
+    pretrained = PretrainedInfo("file", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    rule = preprocess(parse({"normalization": said}), SPEC, pretrained)
+    assert (rule.mean[0], rule.std[0]) == (mean, std)

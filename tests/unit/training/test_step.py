@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import forked, shared_steps
+from support import equal_steps, forked, shared_steps
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -44,6 +44,13 @@ def test_several_processes_learn_what_one_learns_from_the_same_images(
     assert [process.wait(60) for process in others] == [0] * len(others), log.read_text()
     for (name, _), learnt in shared.items():
         torch.testing.assert_close(learnt, whole[name], rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_the_documented_differences_are_of_every_loss_and_within_the_tolerance() -> None:
+    """`python -m support.equal_steps` measures them."""
+    documented = equal_steps.documented()
+    assert list(documented) == list(shared_steps.CASES)
+    assert all(0 <= value <= TOLERANCE for values in documented.values() for value in values)
 
 
 def test_class_weights_count_also_in_batches_of_one() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from byoc_vision.data.bands import describe_bands, find_bands
 from byoc_vision.data.formats.ade20k import Ade20k
 from byoc_vision.data.formats.base import DataFormat, Inputs, ParsedDataset
 from byoc_vision.data.formats.boxes import boxes_alone
@@ -23,7 +24,7 @@ from byoc_vision.data.formats.coco import Coco
 from byoc_vision.data.formats.csv_table import CsvLabels, CsvMasks, UnclearCsv
 from byoc_vision.data.formats.cvat import CvatImages
 from byoc_vision.data.formats.examples import describe_examples
-from byoc_vision.data.formats.image_mask_pairs import ImagesWithMasks
+from byoc_vision.data.formats.image_mask_pairs import ImagesWithMasks, unpack_hint
 from byoc_vision.data.formats.instance_masks import InstanceMasks
 from byoc_vision.data.formats.label_studio import LabelStudio
 from byoc_vision.data.formats.labelme import LabelMe
@@ -128,7 +129,12 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
     )
     for line in describe_examples({"train": train, "validation": validation, "test": test}, found.classes):
         logger.info(line)
-    return Dataset(data_format.task, found.classes, train, validation, test, found.ignore_value, found.multi_label)
+    bands = find_bands(train, options.bands)
+    if bands:
+        logger.info("images have %d bands; each is stretched by its range: %s", len(bands), describe_bands(bands))
+    return Dataset(
+        data_format.task, found.classes, train, validation, test, found.ignore_value, found.multi_label, bands
+    )
 
 
 def _check_choices(data_format: DataFormat, options: DataOptions) -> None:
@@ -276,6 +282,8 @@ def _named_format(inputs: Inputs, options: DataOptions) -> DataFormat:
 
 
 def _no_match(folder: Folder) -> str:
+    if (packed := unpack_hint([folder])) and not folder.has_images:
+        return f"no images found in {folder.path}: it holds {_contents(folder)}.{packed}"
     return (
         f"no known data layout found in {folder.path}: it holds {_contents(folder)}.{_unread(folder)} "
         f"docs/data.md shows all layouts. The nearest:\n{describe_nearest(folder, FORMATS)}"
@@ -287,7 +295,8 @@ def _unread(folder: Folder) -> str:
     if not endings:
         return ""
     counts = ", ".join(f"{count} × {ending}" for ending, count in endings.most_common())
-    return f" Files that are not read as images: {counts}; image files need an ending such as .jpg or .png."
+    packed = unpack_hint([folder])
+    return f" Files that are not read as images: {counts}; image files need an ending such as .jpg or .png.{packed}"
 
 
 def _contents(folder: Folder) -> str:

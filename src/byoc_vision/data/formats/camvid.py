@@ -47,7 +47,7 @@ class CamVid:
         split = inputs.first
         if split.masks is None and not has_inner_masks(split.images):
             return False
-        stems = [path.stem for path in split.images.images()]
+        stems = list(split.images.image_stems())
         return 2 * sum(_STEM.fullmatch(stem) is not None for stem in stems) > len(stems)
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:

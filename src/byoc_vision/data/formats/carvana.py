@@ -38,7 +38,7 @@ class Carvana:
     def matches(self, inputs: Inputs) -> bool:
         if not _has_masks(inputs.first):
             return False
-        cars = [car_of(path.stem) for path in inputs.first.images.images()]
+        cars = [car_of(stem) for stem in inputs.first.images.image_stems()]
         return 2 * cars.count(None) < len(cars)
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:

@@ -49,7 +49,7 @@ class ClassFolders:
         splits = inputs.splits
         _check_no_splits(splits["train"].images if "train" in splits else inputs.first.images)
         _check_no_masks_among_images(inputs.first.images)
-        warn_about_unread(split.images for split in splits.values())
+        warn_about_unread([split.images for split in splits.values()])
         names = [entry.name for entry in classes] or self._class_names(splits["train"].images)
         may_be_small = not classes and options.min_class_count is not None
         problems = [problem for split in splits.values() for problem in _problems(split, names, may_be_small)]

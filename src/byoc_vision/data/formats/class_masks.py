@@ -109,9 +109,9 @@ def _class_masks(split: Split) -> list[ClassMask]:
     images, masks = _images(split), _masks(split)
     if images is None or masks is None:
         return []
-    stems = set(_image_of_stem(images))
+    stems = set(map(composed, images.image_stems()))
     found = list(_of_folders(masks, stems) if not masks.image_names else _of_names(masks, stems))
-    total = sum(1 for _ in masks.images())
+    total = sum(1 for _ in masks.image_stems())
     classes = {one.class_name for one in found}
     are_words = len(classes) <= _MOST_CLASSES and len(found) > len({one.image for one in found})
     return found if classes and are_words and len(found) >= _LEAST_PAIRED * total else []

@@ -58,17 +58,27 @@ def skips(options: DataOptions) -> bool:
     return options.on_bad_sample == "skip"
 
 
-def warn_about_unread(folders: Iterable[Folder]) -> None:
+def warn_about_unread(folders: Sequence[Folder]) -> None:
     """Log how many files are not read because of their endings."""
     endings = sum((folder.unread_endings() for folder in folders), Counter())
     if endings:
         counts = ", ".join(f"{count} × {ending}" for ending, count in endings.most_common())
         logger.warning(
-            "files that are not read: %d (%s); images are %s. Convert the others, or remove them",
+            "files that are not read: %d (%s); images are %s. Convert the others, or remove them.%s",
             endings.total(),
             counts,
             ", ".join(sorted(IMAGE_SUFFIXES)),
+            unpack_hint(folders),
         )
+
+
+def unpack_hint(folders: Iterable[Folder]) -> str:
+    """What to do with the archives in these folders; empty if there are none."""
+    names = [name for folder in folders for name in folder.archives()]
+    if not names:
+        return ""
+    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    return f" Unpack {shown}, or let `byoc-vision prepare auto --source FOLDER --output CHANNELS` do it."
 
 
 def _is_test_without_masks(split: Split) -> bool:

@@ -104,7 +104,7 @@ def _names(folder: Folder, above: str = "") -> Iterator[str]:
 
 
 def _are_paired(files: Sequence[PurePosixPath], folder: Folder) -> bool:
-    stems = {composed(path.stem) for path in folder.images()}
+    stems = set(map(composed, folder.image_stems()))
     return sum(composed(path.stem) in stems for path in files) >= _LEAST_PAIRED * len(files)
 
 

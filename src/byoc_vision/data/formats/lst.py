@@ -72,7 +72,7 @@ def _entry(line: Line, file: ListFile, tabs: int) -> Entry:
             f"there are {len(fields) - 1} tabs instead of {tabs}; a line is index<TAB>label<TAB>path, with the same "
             "number of labels in each"
         )
-    image = file.images.exact(fields[-1])
+    image = file.images.exact(fields[-1]) or file.images.exact(fields[-1].replace("\\", "/"))
     if image is None:
         folders = " or ".join(str(folder.path) for folder in file.images.folders)
         raise ValueError(f"there is no image {fields[-1]!r} in {folders}; add it or remove the line")

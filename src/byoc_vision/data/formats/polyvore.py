@@ -137,7 +137,7 @@ def _items(root: Folder, name: str) -> list[Item]:
     path = root.path / name
     try:
         outfits = json.loads(read_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON: {error}") from error
     if not isinstance(outfits, list):
         raise DataError(f'{path} must hold a list of outfits, [{{"set_id": …, "items": […]}}, …]')

@@ -50,7 +50,7 @@ class ClassesRecord(BaseModel):
         """Raises DataError if it cannot be read."""
         try:
             return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, ValidationError) as error:
+        except (OSError, ValueError, RecursionError, ValidationError) as error:
             raise DataError(
                 f"{path} cannot be read ({error}); prepare the data again, or remove the file in all channels: then "
                 "the pixel values or the folder names are the classes"

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from byoc_vision.archives import is_archive
 from byoc_vision.data.decoding import IMAGE_SUFFIXES
 from byoc_vision.errors import InputError
 
@@ -55,6 +56,12 @@ class Folder:
             for below in folder.images():
                 yield folder.name / below
 
+    def image_stems(self) -> Iterator[str]:
+        """The names of the images here and below without folders and endings: strings, as large trees have many."""
+        yield from (name.rpartition(".")[0] for name in self.image_names)
+        for folder in self.folders:
+            yield from folder.image_stems()
+
     @property
     def has_images(self) -> bool:
         return any(map(_is_image, self.files)) or any(folder.has_images for folder in self.folders)
@@ -64,6 +71,11 @@ class Folder:
         endings = Counter(_ending(name) or "no ending" for name in self.files)
         own = Counter({end: n for end, n in endings.items() if end not in IMAGE_SUFFIXES and end not in _SIDE_FILES})
         return sum((folder.unread_endings() for folder in self.folders), own)
+
+    def archives(self) -> list[str]:
+        """The names of archives here and below."""
+        own = [name for name in self.files if is_archive(name)]
+        return own + [name for folder in self.folders for name in folder.archives()]
 
     def all_files(self) -> Iterator[Path]:
         """The files of this folder and all folders below."""

@@ -51,7 +51,7 @@ def read_label_map(path: Path) -> LabelMap:
     """
     try:
         content = json.loads(read_text(path), object_pairs_hook=_Pairs)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON: {error}. Expected: {_FORMS}") from error
     fields = dict(content) if isinstance(content, _Pairs) else {}
     if len(fields.keys() & {"scale", "map"}) != 1:

@@ -9,8 +9,9 @@ from dataclasses import replace
 from byoc_vision.data.preflight.scan import MaskValues, ScanResult, scan_samples
 from byoc_vision.data.preflight.soft_masks import find_soft_masks, map_scan, warn_about_soft_masks
 from byoc_vision.data.preflight.validation import USUAL_IGNORE_VALUE, check_one_foreground
-from byoc_vision.data.samples import DataOptions, Dataset, MaskMap, Sample
+from byoc_vision.data.samples import ColourMap, DataOptions, Dataset, DrawnMask, MaskMap, Sample
 from byoc_vision.errors import DataError, InputError, list_problems
+from byoc_vision.preprocess import Band
 from byoc_vision.types import ClassInfo
 
 _USUAL_FOREGROUND = {1, 255}  # of 1-bit files and class indices, and of 8-bit files
@@ -24,6 +25,7 @@ def check_labelled(
     *,
     ignore_index: int | None = None,
     workers: int | None = None,
+    bands: Sequence[Band] = (),
 ) -> tuple[Sample, ...]:
     """The samples on which a trained model can be measured, after all of them were decoded.
 
@@ -35,6 +37,7 @@ def check_labelled(
         samples: all with masks, or all with labels.
         classes: of the model.
         ignore_index: a value in the masks that does not count.
+        bands: of the model's images, if they are not RGB.
 
     Raises:
         DataError: names files that cannot be used, and values in masks that are not classes of the model.
@@ -42,7 +45,7 @@ def check_labelled(
     """
     if ignore_index is not None and ignore_index in {entry.value for entry in classes}:
         raise InputError(f"ignore_index={ignore_index} is a class of the model; leave it out")
-    seen = scan_samples({"train": samples}, workers)
+    seen = scan_samples({"train": samples}, workers, bands=bands)
     if seen.all_invalid:
         headline = f"{len(seen.all_invalid)} of {len(samples)} samples cannot be used:"
         raise DataError(list_problems(headline, [bad.problem for bad in seen.all_invalid]))
@@ -84,11 +87,20 @@ def _other_foreground(
 
 def _with_labels(sample: Sample, first: Mapping[int, int], then: Mapping[int, int]) -> Sample:
     """The sample whose mask is translated twice, after its own map."""
-    own = sample.mask_map or MaskMap("the model's classes", tuple((value, value) for value in range(256)))
-    pairs = ((stored, first.get(label, label)) for stored, label in own.values)
-    return replace(
-        sample, mask_map=replace(own, values=tuple((stored, then.get(label, label)) for stored, label in pairs))
-    )
+
+    def label(value: int) -> int:
+        return then.get(first.get(value, value), first.get(value, value))
+
+    mask, own = sample.mask, sample.mask_map
+    if isinstance(mask, DrawnMask):
+        drawn = replace(mask, values=bytes(map(label, mask.values)), background=label(mask.background))
+        return replace(sample, mask=drawn)
+    if isinstance(own, ColourMap):
+        pairs = tuple((colour, label(value)) for colour, value in own.values)
+        return replace(sample, mask_map=replace(own, values=pairs, rows=tuple(map(label, own.rows))))
+    if own is None:
+        own = MaskMap("the model's classes", tuple((value, value) for value in range(256)))
+    return replace(sample, mask_map=replace(own, values=tuple((stored, label(value)) for stored, value in own.values)))
 
 
 def _check_values(seen: ScanResult, classes: Sequence[ClassInfo], ignore_index: int | None) -> None:

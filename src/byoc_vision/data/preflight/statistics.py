@@ -47,6 +47,16 @@ def _count_mask_classes(classes: Sequence[ClassInfo], stats: Mapping[str, Sequen
         if split == "train":
             for mask in masks:
                 pixels.update(dict(zip(mask.values, mask.pixels, strict=True)))
+    return mask_classes(classes, shown, pixels)
+
+
+def mask_classes(
+    classes: Sequence[ClassInfo], shown: Mapping[str, Counter[int]], pixels: Counter[int]
+) -> list[ClassReport]:
+    """The classes of masks.
+
+    shown: by split, the masks that hold each value. pixels: of each value, in the training masks.
+    """
     values = [entry.value for entry in classes if entry.value is not None]
     total = max(sum(pixels[value] for value in values), 1)
     return [
@@ -75,9 +85,8 @@ def measure_channels(stats: Sequence[SampleStats]) -> Channels | None:
     return Channels(_rounded(mean / 255), _rounded(np.sqrt(variance) / 255))
 
 
-def _rounded(values: np.ndarray) -> tuple[float, float, float]:
-    red, green, blue = (round(float(value), 4) for value in values)
-    return red, green, blue
+def _rounded(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(round(float(value), 4) for value in values)
 
 
 def measure_tones(stats: Sequence[SampleStats]) -> Tones:

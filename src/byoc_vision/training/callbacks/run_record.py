@@ -125,6 +125,8 @@ def run_metadata(
     """
     values = hyperparameters.model_dump(mode="json")
     chosen = {name: values[name] for name in sorted(given)}
+    # On a CPU `auto` is measured, which another run of the same job may find otherwise.
+    exact = {"precision": precision.name} if hyperparameters.precision == "auto" and device.type == "cpu" else {}
     run = Run(
         hyperparameters=values,
         given=list(chosen),
@@ -140,7 +142,7 @@ def run_metadata(
         model="/".join(filter(None, (config.model.architecture, config.model.encoder))),
         weights=weights.text,
         parameters=sum(parameter.numel() for parameter in net.parameters()),
-        command=_command(chosen | {"seed": hyperparameters.seed}),
+        command=_command(chosen | exact | {"seed": hyperparameters.seed}),
     )
     return Record(
         package_version=__version__,

@@ -421,3 +421,23 @@ def test_one_class_a_image_may_be_asked_for_as_a_yes_or_no_for_each(tmp_path: Pa
     assert dataset.multi_label
     assert [(sample.label, sample.labels) for sample in dataset.train] == [(None, (0,)), (None, (1,))]
     assert dataset.validation[0].labels == (1,)
+
+
+@pytest.mark.parametrize("name", ["images.zip", "images.tar.gz"])
+def test_an_archive_in_a_channel_says_how_to_unpack_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    remedy = f"Unpack {name}, or let `byoc-vision prepare auto --source FOLDER --output CHANNELS` do it."
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / name).write_bytes(b"")
+    with pytest.raises((DataError, InputError)) as raised:
+        find_dataset({"train": tmp_path / "train"}, DataOptions())
+    assert str(raised.value).startswith("no images found in ")
+    assert str(raised.value).endswith(remedy)
+    for label in ("cat", "dog"):
+        for number in range(4):
+            image = tmp_path / "train" / label / f"{number}.jpg"
+            image.parent.mkdir(exist_ok=True)
+            image.write_bytes(b"")
+    find_dataset({"train": tmp_path / "train"}, DataOptions())
+    assert remedy in caplog.text

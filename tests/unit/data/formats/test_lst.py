@@ -135,6 +135,11 @@ def test_a_model_is_measured_by_its_own_classes(tmp_path: Path) -> None:
         read_folder(root / "validation", "classification", classes[:1])
 
 
+def test_a_list_written_on_windows_is_read(tmp_path: Path) -> None:
+    root = lay_out(tmp_path, IMAGES, {"train/t.lst": "0\t0\ta\\1.jpg\r\n1\t1\ta\\2.jpg\r\n"} | VALIDATION)
+    assert [sample.image.name for sample in find(root).train] == ["1.jpg", "2.jpg"]
+
+
 LINES = st.lists(st.sampled_from(["0", "1", "2", "x", "\t", "\n", "1.jpg", "2.jpg", "1e999", "nan", " "])).map("".join)
 
 

@@ -100,6 +100,22 @@ def test_what_cannot_be_loaded_leaves_its_name_free(
     registry.load("x", FOLDER)
 
 
+class Hungry(nn.Module):
+    """Needs more memory than any machine has."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.empty(10**15, dtype=torch.uint8)
+
+
+def test_a_model_whose_inputs_never_fit_is_400(make_registry: MakeRegistry, classifier: Predictor) -> None:
+    """507 would make SageMaker unload the others, which are healthy."""
+    hungry = predictor_of(Hungry(), classifier.config)
+    registry = make_registry(lambda _: ModelService(hungry, Settings()))
+    with pytest.raises(RequestError, match="model's inputs does not fit into this server's memory") as refused:
+        registry.load("x", FOLDER)
+    assert refused.value.status == 400
+
+
 def test_nothing_of_an_unloaded_model_is_left(
     make_registry: MakeRegistry, classifier: Predictor, png: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,100 @@
+"""The precision of a training on a CPU, by measurement.
+
+A processor's flags do not tell: with AVX512-BF16 and without AMX, a step in bfloat16 is faster than one in float32 on
+some processors, and takes half as long again on others.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+from byoc_vision.artifact import ModelConfig
+from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.precision import Precision, PrecisionName, choose_precision
+from byoc_vision.system.machine import has_bfloat16
+from byoc_vision.training.auto_batch_size import Trial
+from byoc_vision.training.checkpoint import Checkpointer, kept_random_state
+from byoc_vision.training.distributed import World, on_rank0
+
+LEAST_GAIN = 0.1  # of float32's time: less is not worth the rounding, and may be chance
+MOST_IMAGES = 4  # of a step; which precision is faster does not depend on how many there are
+LEAST_STEPS = 3
+SECONDS_EACH = 0.3
+
+Steps = Mapping[PrecisionName, Callable[[], object]]
+
+logger = logging.getLogger(__name__)
+
+
+def training_precision(
+    hyperparameters: Hyperparameters,
+    config: ModelConfig,
+    crop_size: tuple[int, int] | None,
+    device: torch.device,
+    world: World,
+    checkpointer: Checkpointer | None,
+) -> Precision:
+    """The precision that a job trains in; call it in all processes.
+
+    On a GPU `choose_precision` knows it. On a CPU `auto` is what the job's checkpoint was trained in; without one a few
+    steps are timed, if the processor has instructions for bfloat16. Random numbers are as before.
+
+    crop_size: height and width of training images, if they are not the model's.
+    """
+    if hyperparameters.precision != "auto" or device.type != "cpu":
+        return choose_precision(hyperparameters.precision, device)
+    content = checkpointer.peek() if checkpointer and hyperparameters.resume == "auto" else None
+    if content is not None:
+        saved: PrecisionName = content.get("precision", "auto")  # before it was kept, the flags told
+        return choose_precision(saved, device)
+    if not has_bfloat16():
+        return choose_precision("float32", device)
+    size = crop_size or (config.preprocess.height, config.preprocess.width)
+
+    def measured() -> PrecisionName:
+        with kept_random_state():
+            return choose_by_time(_steps(hyperparameters, config, size, device))
+
+    return choose_precision(on_rank0(world, measured), device)
+
+
+def choose_by_time(steps: Steps, clock: Callable[[], float] = time.perf_counter) -> PrecisionName:
+    """The first precision, float32, unless another takes at least a tenth less time. The times are logged.
+
+    Each step is done once before. They take turns and the shortest counts, so that other work on the machine disturbs
+    all of them alike or not at all. clock: in seconds.
+    """
+    for step in steps.values():
+        step()
+    times = dict.fromkeys(steps, float("inf"))
+    done, spent = 0, 0.0
+    while done < LEAST_STEPS or spent < SECONDS_EACH * len(steps):
+        for name, step in steps.items():
+            started = clock()
+            step()
+            seconds = clock() - started
+            times[name] = min(times[name], seconds)
+            spent += seconds
+        done += 1
+    first, fastest = next(iter(times)), min(times, key=times.__getitem__)
+    chosen = fastest if times[fastest] <= (1 - LEAST_GAIN) * times[first] else first
+    shown = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in times.items())
+    logger.info("precision=auto: a step takes %s; the job trains in %s", shown, chosen)
+    return chosen
+
+
+def _steps(hyperparameters: Hyperparameters, config: ModelConfig, size: tuple[int, int], device: torch.device) -> Steps:
+    """The job's own step in each candidate, with a network of its own."""
+    names: tuple[PrecisionName, ...] = ("float32", "bfloat16")
+    images = min(MOST_IMAGES, hyperparameters.batch_size)
+
+    def step_in(name: PrecisionName) -> Callable[[], object]:
+        precision = choose_precision(name, device)
+        trial = Trial(config.model, size, device, precision, hyperparameters, config.activation)
+        return lambda: trial.run(images)
+
+    return {name: step_in(name) for name in names}
