@@ -59,7 +59,7 @@ def test_log_record_and_report_tell_of_the_floor_and_of_each_choice(
     assert floor > 0.5, "more than by chance"
     assert f"floor: accuracy {floor:.4f} after" in said
     choices = {choice["name"]: choice for choice in record["run"]["choices"]}
-    assert {"linear_probe", "learning_rate", "ema_decay"} <= set(choices)
+    assert {"linear_probe", "learning_rate", "freeze_batch_norm"} <= set(choices)
     assert not set(choices) & {"epochs", "batch_size", "image_size"}, "the job sets them"
     assert record["run"]["hyperparameters"]["learning_rate"] == choices["learning_rate"]["value"]
     page = (paths.output_data / "report.html").read_text()
@@ -71,7 +71,8 @@ def test_log_record_and_report_tell_of_the_floor_and_of_each_choice(
 
 def test_the_model_is_not_worse_than_the_floor(tmp_path: Path) -> None:
     """A learning rate that ruins the network: the floor's model is what is left."""
-    record = train(lay_out(tmp_path, learning_rate="30", optimizer="sgd", health_action="none", ema_decay="0"))
+    ruin = {"learning_rate": "30", "optimizer": "sgd", "freeze_batch_norm": "false"}
+    record = train(lay_out(tmp_path, health_action="none", **ruin))
     best = max(epoch["validation"]["accuracy"] for epoch in record["epochs"])
     assert best < record["floor"]["validation"]["accuracy"]
     assert record["best_epoch"] == 0
@@ -85,9 +86,7 @@ def test_a_resumed_job_keeps_its_floor_and_does_not_measure_it_again(
     paths = lay_out(tmp_path, epochs="1")
     first = train(paths)
     capfd.readouterr()
-    write_hyperparameters(
-        paths, {**SMALL, "epochs": "3", "ema_decay": str(first["run"]["hyperparameters"]["ema_decay"])}
-    )
+    write_hyperparameters(paths, {**SMALL, "epochs": "3"})
     second = train(paths)
     assert "floor: " not in capfd.readouterr().err
     assert second["floor"] == first["floor"]
@@ -100,19 +99,13 @@ def test_recipe_none_is_the_table_of_defaults(tmp_path: Path) -> None:
     assert record["run"]["hyperparameters"]["learning_rate"] == 1e-3
 
 
-def test_a_pretrained_encoder_is_trained_on_crops_of_all_scales(tmp_path: Path) -> None:
+def test_the_average_of_the_weights_and_random_crops_are_there_on_request(tmp_path: Path) -> None:
     paths = MlPaths(tmp_path)
     make_segmentation_set(paths.channels, count_train=8, count_validation=2, size=64)
-    torch.manual_seed(0)
-    network = build_model(ModelSpec(task="segmentation", architecture="unet", encoder="mobilenet_v2", outputs=1))
-    folder = paths.channel("pretrained")
-    folder.mkdir()
-    save_file(network.encoder.state_dict(), folder / "mobilenet_v2.safetensors")
-    write_hyperparameters(
-        paths,
-        {"model": "unet", "encoder": "mobilenet_v2", "image_size": "64", "epochs": "1", "batch_size": "4", **QUICK},
-    )
+    asked = {"model": "unet_small", "image_size": "64", "crop_size": "32", "epochs": "2", "batch_size": "4"}
+    ingredients = {"random_scale": "2", "class_crops": "0.5", "ema_decay": "0.9"}
+    write_hyperparameters(paths, {**asked, **ingredients, **QUICK, "pretrained": "false"})
     record = train(paths)
-    choices = {choice["name"]: choice["value"] for choice in record["run"]["choices"]}
-    assert choices["random_scale"] == [0.5, 2.0]
-    assert record["floor"] is None
+    assert record["run"]["hyperparameters"]["random_scale"] == [0.5, 2.0]
+    assert (record["floor"], record["run"]["choices"]) == (None, [])
+    assert all(isinstance(epoch["averaged"], bool) for epoch in record["epochs"])

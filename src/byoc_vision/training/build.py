@@ -278,7 +278,7 @@ def learning_encoder(net: nn.Module, hyperparameters: Hyperparameters) -> Encode
     encoder = encoder_of(net)
     if encoder is None:
         raise InputError(
-            "freeze_epochs, freeze_batch_norm and encoder_lr_factor are for networks with an encoder, not for the classic "
+            "freeze_epochs, freeze_batch_norm and encoder_lr_factor are for networks with an encoder, not the classic "
             "U-Net; leave them out, or name an encoder (encoder=mobilenet_v2)"
         )
     return encoder

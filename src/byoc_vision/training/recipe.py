@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 LEAST_STEPS = 200  # of a training that adapts a pretrained network
 MOST_EPOCHS = 60
-_AVERAGED = 0.1  # the share of the steps that the average of the weights remembers
+FEW_IMAGES = 1000  # of a process
 
 
 class Choice(NamedTuple):
@@ -78,21 +78,15 @@ def choose(
             choices.append(Choice(name, value, reason))
             settings = settings.model_copy(update={name: value})
 
-    if facts.pretrained:
-        take("epochs", epochs_for(facts.images, settings), f"{facts.images} images make few steps an epoch")
-        take("ema_decay", average_decay(facts.images, settings), "the average of the last tenth of the steps")
-        take("warmup_epochs", 1.0, "the first steps of Adam are large, and pretrained weights are worth keeping")
-        if facts.task == "classification":
-            if facts.linear_head:
-                take("linear_probe", True, "the pretrained features give a floor, and a start for the head")
-            if facts.encoder:
-                take("freeze_batch_norm", True, "the statistics of small batches are worse than the pretrained ones")
-            take("learning_rate", 3e-4, "larger steps spoil pretrained features")
-        elif facts.encoder:
-            take("learning_rate", 1.5e-3, "the decoder starts from random weights")
-            take("encoder_lr_factor", 0.27, "the encoder is pretrained")
-            take("random_scale", (0.5, 2.0), "objects are seen in more sizes than the images have them")
-            take("class_crops", 0.5, "small objects are seen as often as large ones")
+    if facts.pretrained and facts.task == "classification":
+        if facts.linear_head:
+            take("linear_probe", True, "the pretrained features give a floor, and a start for the head")
+            take("warmup_epochs", 1.0, "the first steps of Adam are large, and the head is good from the start")
+        if facts.images <= FEW_IMAGES and facts.encoder:
+            few = f"there are only {facts.images} images"
+            take("epochs", epochs_for(facts.images, settings), f"{few}, which make few steps an epoch")
+            take("freeze_batch_norm", True, f"{few}: the pretrained statistics are better than those of small batches")
+            take("learning_rate", 3e-4, f"{few}, and larger steps spoil pretrained features")
     for choice in choices:
         logger.info("recipe: %s=%s, since %s", choice.name, formatted(choice.value), choice.reason)
     return settings, tuple(choices)
@@ -111,9 +105,3 @@ def epochs_for(images: int, settings: Hyperparameters) -> int:
     """As many as LEAST_STEPS take; not fewer than the default, and not more than MOST_EPOCHS."""
     wanted = math.ceil(LEAST_STEPS / steps_an_epoch(images, settings))
     return min(MOST_EPOCHS, max(settings.epochs, wanted))
-
-
-def average_decay(images: int, settings: Hyperparameters) -> float:
-    """So that the average remembers a share of all steps, at least ten and at most a thousand."""
-    steps = settings.epochs * steps_an_epoch(images, settings)
-    return round(1 - 1 / min(1000.0, max(10.0, _AVERAGED * steps)), 4)

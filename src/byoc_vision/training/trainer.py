@@ -316,8 +316,7 @@ class Trainer:
             self.callbacks.train_end(self.run(state, reason))
 
     def close(self) -> None:
-        """Remove what the job kept for itself."""
-        if self.cache:
+        if self.cache:  # what the job kept for itself
             self.cache.close()
 
     # Its state

@@ -23,10 +23,10 @@ def test_a_pretrained_classifier_starts_from_a_linear_probe_with_small_steps() -
     assert choices["learning_rate"] < 1e-3  # type: ignore[operator]
 
 
-def test_a_pretrained_encoder_learns_more_slowly_than_its_decoder() -> None:
-    choices = chosen(UNET)
-    assert choices["encoder_lr_factor"] < 1  # type: ignore[operator]
-    assert choices["random_scale"] == (0.5, 2.0)
+def test_few_images_keep_the_pretrained_statistics_and_many_do_not() -> None:
+    assert chosen(CLASSIFIER)["freeze_batch_norm"] is True
+    many = chosen(Facts("classification", 10_000, pretrained=True, linear_head=True, encoder=True))
+    assert set(many) == {"linear_probe", "warmup_epochs"}
 
 
 def test_what_the_job_sets_stays() -> None:
@@ -40,8 +40,8 @@ def test_a_default_that_the_job_sets_stays_too() -> None:
 
 @pytest.mark.parametrize(
     ("facts", "given"),
-    [(CLASSIFIER, {"recipe": "none"}), (Facts("segmentation", images=300), {}), (Facts("classification", 20), {})],
-    ids=["recipe=none", "random weights", "random weights of a classifier"],
+    [(CLASSIFIER, {"recipe": "none"}), (UNET, {}), (Facts("classification", 20), {})],
+    ids=["recipe=none", "segmentation", "random weights"],
 )
 def test_nothing_is_chosen(facts: Facts, given: dict[str, str]) -> None:
     assert chosen(facts, **given) == {}
@@ -51,24 +51,18 @@ def test_a_head_of_hidden_layers_has_no_linear_probe() -> None:
     assert "linear_probe" not in chosen(Facts("classification", 200, pretrained=True, encoder=True))
 
 
-@pytest.mark.parametrize("images", [1, 10, 50, 200, 1_000, 100_000])
+@pytest.mark.parametrize("images", [1, 10, 50, 200, 1_000])
 def test_few_images_are_seen_more_often(images: int) -> None:
-    facts = Facts("classification", images, pretrained=True, linear_head=True)
+    facts = Facts("classification", images, pretrained=True, linear_head=True, encoder=True)
     settings, _ = choose(parse({}), facts, frozenset())
     enough = settings.epochs * steps_an_epoch(images, settings) >= LEAST_STEPS
     assert 10 <= settings.epochs <= MOST_EPOCHS
     assert enough or settings.epochs == MOST_EPOCHS
 
 
-@pytest.mark.parametrize("epochs", ["1", "10", "1000"])
-def test_the_average_remembers_a_tenth_of_the_steps(epochs: str) -> None:
-    decay = chosen(CLASSIFIER, epochs=epochs)["ema_decay"]
-    assert 0.9 <= decay <= 0.999  # type: ignore[operator]
-
-
 def test_each_choice_is_logged_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
-        _, choices = choose(parse({}), UNET, frozenset())
+        _, choices = choose(parse({}), CLASSIFIER, frozenset())
     lines = [record.message for record in caplog.records]
     assert len(lines) == len(choices)
-    assert "recipe: random_scale=0.5, 2.0, since objects are seen in more sizes" in "\n".join(lines)
+    assert "recipe: learning_rate=0.0003, since there are only 200 images, and larger steps" in "\n".join(lines)
