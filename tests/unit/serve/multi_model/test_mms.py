@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.images import draw_noise, encode
+from support.mutation import mutated
 from support.servers import save_classifier
 
 from byoc_serve.multi_model.mms import variables
@@ -80,6 +83,35 @@ def test_a_worker_answers_as_our_server_does(context: Context, png: bytes) -> No
     ):
         assert ask(service, context, data, headers)["error"]
         assert context.status == status
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of odd images
+def test_hostile_requests_are_refused_there_too(context: Context) -> None:
+    service = Service()
+    assert service(None, context) is None
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (60000000, 0, 5, 3), }\n"
+    array = b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header
+    for body, content_type, status in (
+        (b"[" * 1_000_000, "application/json", 413),
+        (b'{"instances":[' + b"{}," * 1_500_000 + b"{}]}", "application/json", 413),
+        (b"{}\n" * 1_500_000, "application/jsonlines", 413),
+        (array, "application/x-npy", 400),
+        (draw_cut_jpeg(), "image/jpeg", 400),
+    ):
+        assert ask(service, context, {"body": body}, {"content-type": content_type})["error"]
+        assert context.status == status
+    chance = random.Random(0)
+    seeds = [encode(draw_noise(24, 40), kind) for kind in ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP")]
+    for _ in range(200):
+        ask(service, context, {"body": mutated(seeds, chance)}, {"content-type": "application/x-image"})
+        assert context.status in {200, 400, 413}
+
+
+def draw_cut_jpeg() -> bytes:
+    """A progressive JPEG without a tenth of its last scan."""
+    data = encode(draw_noise(80, 112), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[: len(data) - 2 - (len(data) - last) // 10] + data[-2:]
 
 
 def test_what_it_cannot_load_ends_it(context: Context) -> None:
