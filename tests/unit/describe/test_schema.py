@@ -28,7 +28,8 @@ FREE_TEXTS = ("model", "architecture", "algorithm", "encoder", "backbone", "augm
               "health_action", "health_thresholds", "mask_colors", "mask_colours",
               "label_column", "image_column", "label_attribute")  # fmt: skip
 KNOWN_DIFFERENCES = [  # bounds that strings do not tell, what depends on another field, and rarer spellings
-    ("ignore_index", "256"), ("freeze_epochs", "256"), ("freeze_epochs", 256), ("image_shape", [10, 20, 30]),
+    ("ignore_index", "256"), ("bands", "0"), ("bands", "256"), ("freeze_epochs", "256"),
+    ("freeze_epochs", 256), ("image_shape", [10, 20, 30]),
     *(("profile_steps", text) for text in ("10, 20", "[10, 20]", "10,20")),
 ]  # fmt: skip
 

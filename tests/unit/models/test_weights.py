@@ -191,3 +191,31 @@ def test_the_error_names_metadata_that_is_not_three_numbers(tmp_path: Path, mean
     save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors", {"mean": mean})
     with pytest.raises(DataError, match=f"mean={mean} in its metadata is not three numbers"):
         read_weights(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ModelSpec(task="classification", architecture="resnet10t", outputs=2),
+        ModelSpec(task="segmentation", architecture="unet", encoder="mobilenet_v2", outputs=1),
+        ModelSpec(task="segmentation", architecture="fcn_resnet50", outputs=2),
+    ],
+)
+def test_the_first_layer_is_widened_from_weights_for_three_channels(spec: ModelSpec) -> None:
+    """Four equal bands give what three equal channels give: the first layer's sums stay as large."""
+    torch.manual_seed(0)
+    published = build_model(spec).eval()
+    network = build_model(spec.model_copy(update={"in_channels": 5})).eval()
+    found = fit(network, Weights("published", published.state_dict()))
+    assert found.is_complete
+    load(network, found)
+    grey = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        expected, widened = published(grey.expand(1, 3, 64, 64)), network(grey.expand(1, 5, 64, 64))
+    changed = [
+        name for name, tensor in network.state_dict().items() if tensor.shape != published.state_dict()[name].shape
+    ]
+    assert len(changed) == 1
+    first = published.state_dict()[changed[0]]
+    torch.testing.assert_close(network.state_dict()[changed[0]][:, 3], first[:, 0] * 3 / 5)
+    assert expected.shape == widened.shape
