@@ -4,7 +4,8 @@
 
 All images of a tree are one file under many names (hard links). Each tree is listed and recognised in a process of its
 own, whose peak memory counts. `recognise_seconds` is what `find_dataset` takes beyond listing, `cpu_seconds` its
-processor time, and `draw_ms` that of one mask with seven shapes; for formats with a file for each image it includes reading these files.
+processor time, and `draw_ms` that of a mask with seven shapes; for formats with a file for each image the seconds
+include reading these files.
 """
 
 from __future__ import annotations

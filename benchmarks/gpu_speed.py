@@ -40,7 +40,7 @@ from byoc_vision.models.build import build_model
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.precision import Precision, allow_tf32, choose_precision
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.training.distributed import World, wrap_ddp
+from byoc_vision.training.distributed import SYNC_BUFFERS, World, wrap_ddp
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.step import Step
@@ -245,11 +245,11 @@ def compare_wrapped(without: Callable[[nn.Module], nn.Module]) -> Figures:
 
 
 def buckets() -> Figures:
-    return compare_wrapped(ddp(broadcast_buffers=False))
+    return compare_wrapped(ddp(**{SYNC_BUFFERS: False}))
 
 
 def broadcast() -> Figures:
-    return compare_wrapped(ddp(gradient_as_bucket_view=True))
+    return compare_wrapped(ddp(gradient_as_bucket_view=True, **{SYNC_BUFFERS: True}))
 
 
 def compiled() -> Figures:

@@ -23,6 +23,7 @@ from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import RequestError, ResourceError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.predictor import Predictor, Prepared
+from byoc_vision.preprocess import Band
 from byoc_vision.system.machine import available_cores
 
 # Of a large body: as it is read, and of JSON its text, the base64 in it, and the image.
@@ -110,9 +111,10 @@ class ModelService:
             raise
 
     def _undecoded(self, payload: Payload, request: RequestContext) -> Iterator[Undecoded | RequestError]:
+        bands = self._predictor.config.preprocess.bands
         if request.response_format is ResponseFormat.OVERLAY:
-            return _for_overlays(payload, self._settings.max_pixels)
-        return payload.undecoded(self._settings.max_pixels)
+            return _for_overlays(payload, self._settings.max_pixels, bands)
+        return payload.undecoded(self._settings.max_pixels, bands)
 
     def _is_tolerant(self, payload: Payload, request: RequestContext) -> bool:
         """Whether an image that cannot be read becomes an error in its place: one of several, in text."""
@@ -129,9 +131,9 @@ def share_of_cores(cores: int, workers: int) -> int:
     return max(1, cores // max(1, workers))
 
 
-def _for_overlays(payload: Payload, max_pixels: int) -> Iterator[Undecoded | RequestError]:
+def _for_overlays(payload: Payload, max_pixels: int, bands: Sequence[Band]) -> Iterator[Undecoded | RequestError]:
     """The images, none larger than an overlay may be."""
-    for image in payload.undecoded(min(max_pixels, MAX_OVERLAY_PIXELS)):
+    for image in payload.undecoded(min(max_pixels, MAX_OVERLAY_PIXELS), bands):
         if isinstance(image, RequestError) and image.status == 413 and max_pixels > MAX_OVERLAY_PIXELS:
             yield RequestError(413, f"{image.message}, or ask for the mask (Accept: image/png) instead of an overlay")
         else:

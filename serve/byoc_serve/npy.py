@@ -30,7 +30,7 @@ _UNREADABLE = (
 )
 
 
-DTYPES = tuple(map(np.dtype, ("u1", "f4", "f8")))  # of pixels; in this machine's byte order
+DTYPES = tuple(map(np.dtype, ("u1", "u2", "i2", "f4", "f8")))  # of pixels; in this machine's byte order
 
 
 def view_pixels(content: bytes) -> np.ndarray:

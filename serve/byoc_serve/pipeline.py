@@ -25,6 +25,7 @@ from byoc_vision.errors import InputError, RequestError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.passes import Pass, make_grid, make_pass
 from byoc_vision.inference.predictor import Predictor, Prepared
+from byoc_vision.preprocess import as_rgb
 
 # Seconds that a request waits for room in the queue: room may come soon, and clients that retry at once would keep the
 # server busy with refusals.
@@ -142,7 +143,7 @@ class Pipeline:
             assert logits is not None
             if not run.inference.add(logits):
                 return None
-            piece = encoder.encode(run.inference.prediction(), run.rgb)
+            piece = encoder.encode(run.inference.prediction(), run.rgb if run.rgb is None else as_rgb(run.rgb))
         if request.response_format not in ARRAYS:  # they are as large as what was claimed for them
             request.claim.give_back(run.claimed)
         return piece

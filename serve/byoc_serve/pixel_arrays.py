@@ -23,6 +23,8 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
     """
     if pixels.dtype == np.uint8:
         return pixels
+    if pixels.dtype.kind != "f":
+        raise RequestError(400, f"the array's dtype is {pixels.dtype}; this model takes uint8, float32 or float64")
     low, high = float(pixels.min()), float(pixels.max())
     if not (low >= 0 and high <= 255):  # also false for NaN
         raise RequestError(
@@ -53,9 +55,9 @@ def find_array(body: bytes) -> tuple[bytes, bool] | None:
 
 
 def parse_array(text: bytes) -> np.ndarray:
-    """Nested lists of numbers, as uint8 pixels in the shape of the lists.
+    """Nested lists of numbers in the shape of the lists: whole ones from 0 to 255 as uint8, others as float32.
 
-    Numbers without a decimal point are pixels from 0 to 255, others as in `to_uint8`. Raises RequestError 400 if the
+    Raises RequestError 400 if the
     lists differ in length, or hold something else.
     """
     shape = _shape(text.translate(None, _VALUES + _BLANKS))
@@ -66,9 +68,10 @@ def parse_array(text: bytes) -> np.ndarray:
     compact = text.translate(None, _BLANKS)
     if values.size != np.prod(shape) or any(gap in compact for gap in _GAPS):
         raise RequestError(400, f"the JSON holds an array with values that are not numbers; send {SHAPES}")
-    if not any(sign in text for sign in (b".", b"e", b"E")) and values.max() <= 1:
-        return values.astype(np.uint8).reshape(shape)  # whole numbers: 1 is nearly black
-    return to_uint8(values).reshape(shape)
+    is_whole = not any(sign in text for sign in (b".", b"e", b"E"))
+    if is_whole and values.min() >= 0 and values.max() <= 255:
+        return values.astype(np.uint8).reshape(shape)
+    return values.reshape(shape)
 
 
 def _shape(skeleton: bytes) -> tuple[int, ...]:

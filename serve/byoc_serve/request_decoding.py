@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,8 +20,10 @@ from byoc_serve import npy
 from byoc_serve.multipart import read_files
 from byoc_serve.pixel_arrays import SHAPES, find_array, parse_array, to_uint8
 from byoc_vision.data import fileformat
-from byoc_vision.data.decoding import ImageTooLarge, OpenedImage, decode, open_image
+from byoc_vision.data.bands import MOST_BANDS, BandImage, open_bands
+from byoc_vision.data.decoding import Content, ImageTooLarge, OpenedImage, decode, open_image
 from byoc_vision.errors import DataError, RequestError
+from byoc_vision.preprocess import Band, stretch
 
 IMAGE_TYPES = frozenset(
     f"image/{name}" for name in ("jpeg", "jpg", "png", "webp", "bmp", "x-ms-bmp", "tiff", "gif", "heic", "heif", "avif")
@@ -60,18 +62,20 @@ class Limits(NamedTuple):
 class Undecoded(NamedTuple):
     """An image whose header was read. bytes_per_pixel: that decoding it takes, at most. where: it is, for messages."""
 
-    image: OpenedImage | np.ndarray
+    image: OpenedImage | BandImage | np.ndarray
     height: int
     width: int
     bytes_per_pixel: int
     where: str = ""
+    bands: Sequence[Band] = ()
 
     def decode(self) -> np.ndarray:
-        """uint8 RGB [H, W, 3]. Raises RequestError 400 if it is not a complete image."""
+        """uint8 RGB [H, W, 3], or the model's bands. Raises RequestError 400 if it is not a complete image."""
         if isinstance(self.image, np.ndarray):
-            return np.repeat(self.image, 3, axis=2) if self.image.shape[2] == 1 else self.image
+            with _naming(self.where):
+                return _as_image(self.image, self.bands)
         with _naming(self.where):
-            return decode(self.image)
+            return self.image.decode() if isinstance(self.image, BandImage) else decode(self.image)
 
 
 @dataclass(frozen=True)
@@ -88,16 +92,17 @@ class Payload:
     several: bool = False
     unit: str = "image"
 
-    def undecoded(self, max_pixels: int) -> Iterator[Undecoded | RequestError]:
+    def undecoded(self, max_pixels: int, bands: Sequence[Band] = ()) -> Iterator[Undecoded | RequestError]:
         """Each with its header read, when it is asked for, so that only one is in memory.
 
+        bands: of a model whose images are not RGB.
         Or an error in its place: RequestError 413 above `max_pixels`, 400 if its header cannot be read.
         """
         for number, source in enumerate(self.sources, start=1):
             where = f"{self.unit} {number}: " if self.count > 1 else ""
             try:
                 with _naming(where):
-                    yield _open(source, where, max_pixels)
+                    yield _open(source, where, max_pixels, bands)
             except RequestError as error:
                 yield error
 
@@ -200,12 +205,12 @@ def _pixels(array: np.ndarray, most: int, *, several: bool = False) -> Payload:
     shape = list(array.shape)
     if array.ndim == (3 if several else 2):
         array = array[..., None]
-    if array.ndim not in ((4,) if several else (3, 4)) or array.shape[-1] not in (1, 3):
+    if array.ndim not in ((4,) if several else (3, 4)) or array.shape[-1] > MOST_BANDS:
         expected = "a list of images, [N, H, W] or [N, H, W, 3]" if several else f"uint8 {SHAPES}"
         raise RequestError(400, f"the array's shape is {shape}; send {expected}")
     if array.ndim == 3:
-        return Payload([to_uint8(array)])
-    return _several(map(to_uint8, array), len(array), most)
+        return Payload([array])
+    return _several(array, len(array), most)
 
 
 def read_multipart(body: bytes, boundary: str, most: int) -> Payload:
@@ -335,16 +340,33 @@ def _naming(where: str) -> Iterator[None]:
         raise RequestError(413 if isinstance(error, ImageTooLarge) else 400, f"{where}{error}") from error
 
 
-def _open(source: Source, where: str, max_pixels: int) -> Undecoded:
-    """An image file's content, or an array uint8 [H, W, 1 or 3]. Raises DataError, or the source's error."""
+def _open(source: Source, where: str, max_pixels: int, bands: Sequence[Band]) -> Undecoded:
+    """An image file's content, or an array [H, W, channels]. Raises DataError, or the source's error."""
     if isinstance(source, RequestError):
         raise source
     if isinstance(source, bytes):
-        image = open_image(_without_base64(source), max_pixels=max_pixels)
+        content = _without_base64(source)
+        image: OpenedImage | BandImage = (
+            open_bands(Content("the image", content), bands, max_pixels=max_pixels)
+            if bands
+            else open_image(content, max_pixels=max_pixels)
+        )
         return Undecoded(image, image.height, image.width, image.bytes_per_pixel, where)
     height, width, channels = source.shape
     if height * width > max_pixels:
         raise ImageTooLarge(f"the array has {height} × {width} pixels, more than the {max_pixels:,} allowed")
     if height * width == 0:
         raise DataError(f"the array is empty: {height} × {width} pixels")
-    return Undecoded(source, height, width, 3 if channels == 1 else 0, where)
+    if channels not in ((len(bands),) if bands else (1, 3)):
+        expected = f"[H, W, {len(bands)}] or [N, H, W, {len(bands)}]" if bands else f"uint8 {SHAPES}"
+        raise DataError(f"the array's shape is {list(source.shape)}; send {expected}")
+    copies = 0 if source.dtype == np.uint8 and not bands else channels * (2 * source.dtype.itemsize + 1)
+    return Undecoded(source, height, width, copies + (3 if channels == 1 else 0), where, bands)
+
+
+def _as_image(array: np.ndarray, bands: Sequence[Band]) -> np.ndarray:
+    """An array [H, W, channels] as uint8: bands stretched, or RGB. Raises RequestError 400 as `to_uint8`."""
+    if bands:
+        return stretch(array, bands)
+    pixels = to_uint8(array)
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels

@@ -6,13 +6,17 @@ float16 needs it: Micikevicius et al., "Mixed Precision Training", 2018.
 
 from __future__ import annotations
 
+import logging
+import os
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
 from byoc_vision.errors import InputError, ResourceError
-from byoc_vision.system.machine import has_amx_bfloat16
+from byoc_vision.system.machine import has_amx_bfloat16, visible_gpus
+
+logger = logging.getLogger(__name__)
 
 PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -51,7 +55,11 @@ def choose_device(name: str | None = None) -> torch.device:
     Raises ResourceError if `name` is a GPU and there is none.
     """
     if name is None:
-        return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        if present := visible_gpus(os.environ):
+            logger.warning("None of the %d GPU(s) of this machine can be used: the CPU takes their place", present)
+        return torch.device("cpu")
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ResourceError(f"device={name}: no GPU is available; check the driver and `--gpus all`, or use cpu")

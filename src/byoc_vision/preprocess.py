@@ -6,11 +6,12 @@ that served predictions match the reported metrics.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, model_validator
 
 from byoc_vision.types import ResizeRule
 
@@ -33,8 +34,30 @@ class Window(NamedTuple):
     width: int
 
 
+class Band(BaseModel):
+    """The range of a band's values that becomes 0 to 255, found in the training images.
+
+    mean, std: of the stretched values, 0–1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low: FiniteFloat
+    high: FiniteFloat
+    mean: FiniteFloat = 0.5
+    std: Annotated[FiniteFloat, Field(gt=0)] = 0.25
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Band:
+        if self.high <= self.low:
+            raise ValueError(f"high is {self.high}; it must be above low, {self.low}")
+        return self
+
+
 class Preprocess(BaseModel):
     """The resize rule, the input size in pixels, and the normalisation, in units of 0–1 RGB.
+
+    bands: of images that are not photographs, such as satellite images: each is stretched by its range. Empty for RGB.
 
     stretch: the whole image at exactly `height` × `width`, without keeping its proportions.
     letterbox: the whole image with its proportions, the rest black.
@@ -52,8 +75,20 @@ class Preprocess(BaseModel):
     resize: ResizeRule = "stretch"
     short_side: PositiveInt | None = None
     per_axis: bool = False
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    bands: tuple[Band, ...] = ()
+
+    @property
+    def channels(self) -> int:
+        """Of the images that the model takes."""
+        return len(self.bands) or 3
+
+    @model_validator(mode="after")
+    def _check_channels(self) -> Preprocess:
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(f"mean and std must have a value for each of the {self.channels} channels")
+        return self
 
     @model_validator(mode="after")
     def _check_short_side(self) -> Preprocess:
@@ -141,6 +176,22 @@ class Preprocess(BaseModel):
         canvas = np.full((self.height, self.width, *pixels.shape[2:]), fill, dtype=pixels.dtype)
         canvas[window.top : window.top + window.height, window.left : window.left + window.width] = pixels
         return canvas
+
+
+def stretch(pixels: np.ndarray, bands: Sequence[Band]) -> np.ndarray:
+    """Values of any type, [H, W, bands], as uint8: each band's range becomes 0 to 255, what is beyond is clipped."""
+    stretched = np.empty(pixels.shape, np.uint8)
+    for index, band in enumerate(bands):
+        scaled = (pixels[..., index].astype(np.float32) - band.low) * (255 / (band.high - band.low))
+        stretched[..., index] = np.rint(np.clip(scaled, 0, 255))
+    return stretched
+
+
+def as_rgb(pixels: np.ndarray) -> np.ndarray:
+    """An image of any number of bands, to look at: uint8 [H, W, 3], of the first three bands or the first."""
+    if pixels.shape[2] == 3:
+        return pixels
+    return np.ascontiguousarray(pixels[..., :3] if pixels.shape[2] > 3 else np.repeat(pixels[..., :1], 3, axis=2))
 
 
 def crop(pixels: np.ndarray, height: int, width: int, place: Place | None = None) -> np.ndarray:

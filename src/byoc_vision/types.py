@@ -78,6 +78,7 @@ class ModelSpec(BaseModel):
     architecture: `unet` (the classic one, if `encoder` is empty), a segmentation-models-pytorch
     architecture, `fcn_resnet50`, `fcn_resnet101`, or the name of a timm classifier.
     outputs: the number of logits per pixel or image; 1 if two classes share one sigmoid.
+    in_channels: of the images: 3 for RGB, otherwise the number of their bands.
     hidden_units, dropout_rate: the classifier's head; dropout_rate None is the network's own.
     """
 
@@ -87,5 +88,6 @@ class ModelSpec(BaseModel):
     architecture: str
     encoder: str | None = None
     outputs: PositiveInt
+    in_channels: PositiveInt = 3
     hidden_units: tuple[PositiveInt, ...] = ()
     dropout_rate: float | None = None

@@ -153,15 +153,20 @@ def test_torchrun_on_two_hosts(
     docker: Docker, image: str, network: str, start: Callable[..., Container], tmp_path: Path
 ) -> None:
     hosts = ("algo-1", "algo-2")
-    settings = {"sagemaker_torch_distributed_enabled": "true", "sagemaker_submit_directory": f'"{CODE}"'}
+    settings = {
+        "sagemaker_program": '"train.py"',
+        "sagemaker_submit_directory": f'"{CODE}"',
+        "sagemaker_torch_distributed_enabled": "true",
+    }
     started = []
     for host in hosts:
-        job = Job.make(tmp_path / host, {}, {"sagemaker_program": '"train.py"', **settings})
+        folder = tmp_path / host
         resources = {"current_host": host, "hosts": hosts, "network_interface_name": "eth0"}
-        (job.folder / "input/config/resourceconfig.json").write_text(json.dumps(resources))
-        write_script(job.folder, SUM, "code/train.py")
+        write_script(folder, json.dumps(resources), "input/config/resourceconfig.json")
+        write_script(folder, json.dumps(settings), "input/config/hyperparameters.json")
+        write_script(folder, SUM, "code/train.py")
         options = ("--network", network, "--network-alias", host, "--hostname", host)
-        started.append(start(*options, "--volume", f"{job.folder}:/opt/ml", image, "train"))
+        started.append(start(*options, "--volume", f"{folder}:/opt/ml", image, "train"))
     for container in started:
         assert container.exit_status() == 0, container.logs
         assert "sum 3.0 of 2" in container.logs

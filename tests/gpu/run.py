@@ -33,7 +33,7 @@ LIMITS = {
     "test_serving.py": 100,
     "test_jobs.py": 120,
 }
-ON_CPU_FACTOR = 10  # a CPU takes longer, and costs less
+ON_CPU_FACTOR = 30  # a CPU takes longer, and costs less
 NO_TESTS = 5  # pytest's status
 MODULES = ("torch", "torchvision", "timm", "pytest", "cv2", "PIL", "numpy", "pydantic", "albumentations", "msgspec")
 MODULES += ("segmentation_models_pytorch", "torchmetrics", "safetensors", "tqdm", "psutil", "jinja2", "flask")

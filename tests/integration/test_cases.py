@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,52 @@ def test_images_without_masks_can_be_left_out(check: Check, capsys: pytest.Captu
     assert "without a mask, which are left out (on_bad_sample=skip): 2" in said.out + said.err
 
 
+@pytest.fixture
+def job(tmp_path: Path) -> Callable[[str], Path]:
+    """A copy of a case, as a job's folder."""
+    return lambda case: shutil.copytree(CASES / case, tmp_path / case)
+
+
+def test_checkpoints_go_where_sagemaker_syncs_them(job: Callable[[str], Path]) -> None:
+    root = job("checkpoint_local_path")
+    assert main(["train", "--root", str(root)]) == 0
+    assert list((root / "my_ckpt").glob("checkpoint-*.safetensors"))
+    assert not (root / "checkpoints").exists()
+
+
+def test_a_job_continues_from_the_channel_model(
+    job: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = job("channel_model_tar")
+    earlier = shutil.copytree(root, tmp_path / "earlier")
+    assert main(["train", "--root", str(earlier)]) == 0
+    (root / "input/data/model").mkdir()
+    with tarfile.open(root / "input/data/model/model.tar.gz", "w:gz") as tar:
+        for name in ("model.json", "model.safetensors"):
+            tar.add(earlier / "model" / name, name)
+    capsys.readouterr()
+    assert main(["train", "--root", str(root)]) == 0
+    said = capsys.readouterr().out
+    assert "Training continues from model.tar.gz in the channel model" in said
+    assert "the whole network, as the classes are the same" in said
+
+
+def test_a_root_that_is_the_folder_of_images_names_the_command_that_works(
+    job: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pets = job("root_is_the_picture_folder") / "pets"
+    before = set(pets.rglob("*"))
+    assert main(["train", "--root", str(pets)]) == 2
+    said = capsys.readouterr().out
+    assert str(pets / "input/data") in said
+    assert f"byoc-vision train {pets}" in said
+    assert set(pets.rglob("*")) == before
+    quick = ["epochs=1", "image_size=32", "batch_size=4", "num_workers=0", "model=resnet10t", "openvino=false"]
+    assert main(["train", str(pets), *quick]) == 0
+    assert set(pets.rglob("*")) == before
+    assert (pets.with_name("pets-job") / "model/model.json").is_file()
+
+
 def test_images_without_an_ending_are_named(check: Check) -> None:
     report = check("no_extension")
     assert report["status"] != 0
@@ -188,3 +235,11 @@ def test_checkpoints_of_other_images_are_refused(tmp_path: Path) -> None:
     failure = (root / "output/failure").read_text(encoding="utf-8")
     assert "resume=never" in failure
     assert "resume=weights" in failure
+
+
+def test_images_of_four_bands_are_read_as_they_are(check: Check, capsys: pytest.CaptureFixture[str]) -> None:
+    report = check("tiff_four_bands")
+    assert report["status"] == 0
+    assert len(report["channels"]["mean"]) == 4
+    said = capsys.readouterr()
+    assert "images have 4 bands" in said.out + said.err

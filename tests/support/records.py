@@ -34,6 +34,8 @@ from byoc_vision.report.record import (
     Reading,
     Record,
     Run,
+    Served,
+    ServedPrecision,
     SlowStep,
     StepTimes,
     Times,
@@ -44,6 +46,17 @@ from byoc_vision.types import ClassInfo
 ANIMALS = ("cat", "dog", "horse", "red panda", "sheep", "zebra")
 # What names may hold, to whoever gives them.
 HOSTILE = ("<script>alert(1)</script>", "\"'><img src=x onerror=alert(1)>", "naïve 猫 & ${dog} {{ 7 * 7 }}", "</style>")
+
+
+SERVED = Served(
+    objective="validation:dice",
+    images=200,
+    precisions=[
+        ServedPrecision(precision="float32", validation={"dice": 0.9701}, milliseconds=99.4),
+        ServedPrecision(precision="int8", validation={"dice": 0.9694}, milliseconds=26.1, differing=0.0012),
+    ],
+    int8="certified",
+)
 
 
 def segmentation_job(folder: Path, epochs: int = 24, **changes: Any) -> Record:
@@ -87,6 +100,7 @@ def segmentation_job(folder: Path, epochs: int = 24, **changes: Any) -> Record:
         evaluations=[evaluation, evaluation.model_copy(update={"split": "test", "images": 100, "galleries": {}})],
         times=_times(random, 300, on_gpu=True),
         augmented=[save(folder, f"augmented-{place}.jpg", car(place + 40)[0]) for place in range(8)],
+        served=SERVED,
         run=_run("unet (resnet34)", 24_430_097),
     ).model_copy(update=changes)
     _preflight(folder, record)

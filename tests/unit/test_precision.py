@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -71,3 +73,15 @@ def test_tf32_is_allowed_in_matrix_products() -> None:
     allow_tf32()
     assert torch.backends.cuda.matmul.fp32_precision == "tf32"
     torch.backends.cuda.matmul.fp32_precision = before
+
+
+def test_a_gpu_that_cannot_be_used_is_not_replaced_silently(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By commands such as `predict`; jobs and servers end, unless they may use the CPU."""
+    assert choose_device().type == "cpu"
+    assert caplog.text == ""
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.setenv("BYOC_NVIDIA_DEVICES", str(tmp_path))
+    assert choose_device().type == "cpu"
+    assert "None of the 1 GPU(s) of this machine can be used: the CPU takes their place" in caplog.text

@@ -36,6 +36,7 @@ AugmentationName = Literal["none", "flip", "light", "strong", "crop", "crop_colo
 
 # The ranges that SageMaker's built-in Image Classification gives for its `augmentation_type`.
 _HUE, _SATURATION, _LIGHTNESS = (-36, 36), (-50, 50), (-50, 50)  # of 180, 255 and 255, as OpenCV counts them
+_COLOURED = ("strong", "crop_color", "crop_color_transform")  # these change hue and saturation
 _ROTATION = (-10, 10)  # degrees
 _SHEAR = (-0.1, 0.1)  # shares of the side
 _ASPECT_RATIO = (0.8, 1.25)
@@ -53,7 +54,7 @@ Augmentation = Callable[[np.ndarray, np.ndarray | None, int], Augmented]
 
 
 def build_augmentation(
-    name: str, task: Task, *, folder: Path | None = None, size: tuple[int, int] = (224, 224)
+    name: str, task: Task, *, folder: Path | None = None, size: tuple[int, int] = (224, 224), channels: int = 3
 ) -> Augmentation:
     """A function of (image uint8 [h, w, 3], mask uint8 [h, w] or None, seed) that keeps shapes and types.
 
@@ -74,7 +75,9 @@ def build_augmentation(
         raise _unknown(name)
     if folder is not None:
         logger.warning("The channel `augmentation` is not used: augmentation=%s is not one of its files", name)
-    return _unchanged if name == "none" else _Augmenter(partial(_compose, name, task), name)
+    if channels != 3 and name in _COLOURED:
+        logger.info("augmentation=%s without its changes of colour, which are for RGB images", name)
+    return _unchanged if name == "none" else _Augmenter(partial(_compose, name, task, channels == 3), name)
 
 
 def _unknown(name: str) -> InputError:
@@ -120,9 +123,12 @@ class _Augmenter:
         return changed
 
 
-def _compose(name: str, task: Task, height: int, width: int) -> Compose:
+def _compose(name: str, task: Task, is_rgb: bool, height: int, width: int) -> Compose:
     albumentations = import_albumentations()
     steps = _built_in(name, height, width) if name.startswith("crop") else _standard(name, task, height, width)
+    if not is_rgb:
+        coloured = (albumentations.ColorJitter, albumentations.HueSaturationValue)
+        steps = [step for step in steps if not isinstance(step, coloured)]
     return albumentations.Compose(steps)
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import cv2
 
 from byoc_vision.data import fileformat
+from byoc_vision.data.bands import is_npy
 from byoc_vision.data.decoding import Content
 from byoc_vision.data.fileformat import Format
 from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, is_channel_name
@@ -167,9 +168,9 @@ def _write(job: _WriteTask, own: Path | None) -> Path:
     except OSError as error:
         raise DataError(f"{source} cannot be read: {error.strerror or error}") from error
     kind = fileformat.identify(content)
-    if kind is None:
+    if kind is None and not is_npy(content):
         raise DataError(f"{source} is not an image: {fileformat.describe(content)}")
-    image = job.image.with_name(f"{job.image.name}{_ENDINGS[kind]}")
+    image = job.image.with_name(f"{job.image.name}{_ENDINGS[kind] if kind else '.npy'}")
     if own is not None and isinstance(source, Path) and source.resolve().is_relative_to(own):
         os.link(source, image)
     else:

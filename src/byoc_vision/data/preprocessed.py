@@ -8,7 +8,8 @@ from typing import NamedTuple, Protocol
 import cv2
 import numpy as np
 
-from byoc_vision.data.decoding import Content, read_content, read_image
+from byoc_vision.data.bands import read_pixels
+from byoc_vision.data.decoding import Content, read_content
 from byoc_vision.data.samples import Sample
 from byoc_vision.data.targets import read_mask_values, size_problem, values_problem
 from byoc_vision.errors import DataError
@@ -19,8 +20,9 @@ from byoc_vision.types import ClassInfo
 class PreprocessedImage(NamedTuple):
     """A sample before random augmentation.
 
-    image: uint8 [h, w, 3]. target: class indices, uint8 [H, W] with 255 for ignored pixels (segmentation); the label,
-    int64 []; or 1 or 0 for each class, uint8 [K]. height, width: of the upright image, in pixels.
+    image: uint8 [h, w, 3], or [h, w, bands]. target: class indices, uint8 [H, W] with 255 for ignored pixels
+    (segmentation); the label, int64 []; or 1 or 0 for each class, uint8 [K]. height, width: of the upright image, in
+    pixels.
     """
 
     image: np.ndarray
@@ -65,7 +67,7 @@ class DecodedImages:
         """Raises DataError if a file cannot be read, or the mask has another size than the image or unknown values."""
         sample = self.samples[index]
         content = read_content(sample.image)
-        decoded = read_image(content)
+        decoded = read_pixels(content, self.preprocess.bands)
         target = self._mask(sample, content, decoded) if sample.mask is not None else self.label(index)
         height, width = decoded.shape[:2]
         if not self.for_training:

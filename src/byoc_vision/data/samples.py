@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from byoc_vision.preprocess import Band
 from byoc_vision.types import ClassInfo, DataFormatName, Task
 
 
@@ -54,11 +55,13 @@ class MaskMap:
     title: where the map comes from, for messages.
     values: (stored value, label) pairs; a stored value that is missing here is an error.
     hint: what may be wrong with the map and the remedy, added to that error if the unknown value is a label.
+    colours: (colour as 0xRRGGBB, label) pairs, for mask files that store these instead of values.
     """
 
     title: str
     values: tuple[tuple[int, int], ...]
     hint: str = ""
+    colours: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,7 @@ class Dataset:
     them; then `preflight.check` finds them in the masks.
     ignore_value: the pixel value that no loss and no metric counts.
     multi_label: an image has any number of classes, in `Sample.labels`.
+    bands: the range of each band of the images; none for photographs.
     """
 
     task: Task
@@ -157,6 +161,7 @@ class Dataset:
     test: tuple[Sample, ...] = ()
     ignore_value: int | None = None
     multi_label: bool = False
+    bands: tuple[Band, ...] = ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -191,6 +196,7 @@ class DataOptions:
     min_class_count: classes with fewer training images are left out; None: the default of the data format.
     multi_label: None detects it from the labels.
     label_column, image_column: names of columns in CSV tables; several label columns with commas between them.
+    bands: the number of bands of the images; None detects them.
     label_attribute: the attribute of augmented manifests that holds the labels or masks.
     on_bad_sample: whether an invalid sample ends the job or is left out.
     mask_colors: (name, 0xRRGGBB) of each class in masks in colours.
@@ -209,6 +215,7 @@ class DataOptions:
     trimap_border: Literal["ignore", "class"] = "ignore"
     min_class_count: int | None = None
     multi_label: bool | None = None
+    bands: int | None = None
     label_column: str | None = None
     image_column: str | None = None
     label_attribute: str | None = None

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from byoc_vision.data.decoding import Content, image_size, orientation_of, read_image, read_stored_mask, upright
+from byoc_vision.data.bands import size_of
+from byoc_vision.data.decoding import Content, image_size, orientation_of, read_stored_mask, upright
 from byoc_vision.data.mask_colours import labels_of_colours
 from byoc_vision.data.samples import ColourMap, DrawnMask, MaskMap, MaskSource, Sample
 from byoc_vision.data.shapes import draw_mask
@@ -49,7 +50,7 @@ def read_mask_pixels(
     if sample.mask is None:
         raise ValueError(f"{sample.image} has no mask")
     if isinstance(sample.mask, DrawnMask):
-        return _turned(draw_mask(sample.mask, size or read_image(sample.image).shape[:2]), sample, image)
+        return _turned(draw_mask(sample.mask, size or size_of(sample.image)), sample, image)
     if isinstance(sample.mask_map, ColourMap):
         stored = read_stored_mask(content or sample.mask, as_colours=True)
         return _turned(labels_of_colours(stored, sample.mask, sample.mask_map), sample, image)
@@ -57,6 +58,9 @@ def read_mask_pixels(
     if sample.further_masks or sample.mask_labels:
         stored = _union(stored, sample)
     stored = _turned(stored, sample, image)
+    if stored.ndim == 3 and sample.mask_map is not None and sample.mask_map.colours:
+        colour_map = ColourMap(sample.mask_map.title, sample.mask_map.colours)
+        return labels_of_colours(stored, sample.mask, colour_map)
     if sample.mask_map is None or stored.ndim == 3:
         return stored
     known = dict(sample.mask_map.values)

@@ -46,6 +46,12 @@ def orientation(tags: Tags) -> int:
     return value if value in range(1, 9) else 1
 
 
+def upright_size(tags: Tags) -> tuple[int, int]:
+    """Height and width, after the orientation is applied."""
+    height, width = (tags.get(tag, (1, 0))[1] or 0 for tag in (_HEIGHT, _WIDTH))
+    return (width, height) if orientation(tags) >= 5 else (height, width)
+
+
 def _declared_parts(tags: Tags) -> int | None:
     tag = _TILES if _TILES in tags else _STRIPS
     return tags[tag][0] if tag in tags else None

@@ -65,7 +65,7 @@ def training_memory(
     """
     network = build_model(spec)
     check_input_size(network, spec, *size)
-    freeze_unused(network)
+    freeze_unused(network, spec.in_channels)
     with fakes(normalized(network)) as (model, live):
         step = training_step(spec, model, optimizer, dtype)
         step.begin()
@@ -170,8 +170,8 @@ def training_step(spec: ModelSpec, model: nn.Module, optimizer: str, dtype: torc
 
 
 def empty_batch(spec: ModelSpec, size: tuple[int, int], count: int) -> tuple[Tensor, Tensor]:
-    """Images, uint8 [N, 3, h, w], and targets, as the loaders make them."""
-    images = torch.empty(count, 3, *size, dtype=torch.uint8)
+    """Images, uint8 [N, in_channels, h, w], and targets, as the loaders make them."""
+    images = torch.empty(count, spec.in_channels, *size, dtype=torch.uint8)
     if spec.task == "segmentation":
         return images, torch.empty(count, *size, dtype=torch.uint8)
     return images, torch.empty(count, dtype=torch.int64)

@@ -52,7 +52,7 @@ def compare(net: nn.Module, config: ModelConfig, run: Run) -> Comparison:
     Raises:
         DataError: The original's logits are not finite.
     """
-    images = reference_images(config.preprocess.height, config.preprocess.width)
+    images = reference_images(config.preprocess.height, config.preprocess.width, config.preprocess.channels)
     names, pixels = list(images), np.stack(list(images.values()))
     expected = _logits(net, config, pixels)
     if not np.isfinite(expected).all():
@@ -70,20 +70,24 @@ def compare(net: nn.Module, config: ModelConfig, run: Run) -> Comparison:
     return Comparison(float(differences[worst]), float(expected.std()) or 1.0, names[worst], batch)
 
 
-def reference_images(height: int, width: int) -> dict[str, np.ndarray]:
-    """Seven fixed images, uint8 [height, width, 3], from flat to noisy; they cover the values 0–255."""
+def reference_images(height: int, width: int, channels: int = 3) -> dict[str, np.ndarray]:
+    """Seven fixed images, uint8 [height, width, channels], from flat to noisy; they cover the values 0–255."""
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (height, width, 3), np.uint8)
     clouds = cv2.resize(rng.integers(0, 256, (6, 6, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
     across, down = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
     gradient = np.stack([across, down, 255 - across], axis=-1).astype(np.uint8)
+    if channels != 3:
+        order = [channel % 3 for channel in range(channels)]
+        noise, gradient = noise[..., order], gradient[..., order]
+        clouds = np.ascontiguousarray(clouds[..., order])
     return {
         "clouds": clouds,
         "noise": noise,
         "gradient": gradient,
         "black": np.zeros_like(noise),
         "white": np.full_like(noise, 255),
-        "noisy clouds": cv2.addWeighted(clouds, 0.8, noise, 0.2, 0),
+        "noisy clouds": cv2.addWeighted(clouds, 0.8, np.ascontiguousarray(noise), 0.2, 0),
         "upside down": np.ascontiguousarray(clouds[::-1]),
     }
 

@@ -101,7 +101,7 @@ def window(height, width):
 
 
 def fit(image):
-    canvas = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    canvas = np.zeros((HEIGHT, WIDTH, image.shape[2]), np.uint8)
     inner = canvas[window(*image.shape[:2])]
     inner[:] = resize(image, *inner.shape[:2])
     return canvas
@@ -124,6 +124,17 @@ image = cv2.imread(sys.argv[1], cv2.IMREAD_COLOR)
 if image is None:
     sys.exit(f"{sys.argv[1]} is not an image that OpenCV can read")
 image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+logits = run(fit(image)[None])[0]
+"""
+
+_PREDICT_BANDS = """
+
+image = np.load(sys.argv[1])  # [H, W, bands], as they are stored
+ranges = ABOUT["input"]["bands"]
+if image.ndim != 3 or image.shape[2] != len(ranges):
+    sys.exit(f"{sys.argv[1]} has the shape {image.shape}, not [H, W, {len(ranges)}]")
+low, high = (np.array([band[name] for band in ranges], np.float32) for name in ("low", "high"))
+image = np.rint(np.clip((image - low) * (255 / (high - low)), 0, 255)).astype(np.uint8)
 logits = run(fit(image)[None])[0]
 """
 
@@ -152,10 +163,11 @@ def example_script(config: ModelConfig, format_name: str) -> str:
     """A script that writes an image's mask or prints its probabilities. It needs NumPy, OpenCV and a runtime."""
     runtime, imports, run = _RUN[format_name]
     segmentation = config.task == "segmentation"
-    arguments = "image.jpg mask.png" if segmentation else "image.jpg"
+    image, predict = ("image.npy", _PREDICT_BANDS) if config.preprocess.bands else ("image.jpg", _PREDICT)
+    arguments = f"{image} mask.png" if segmentation else image
     mixed = _PER_AXIS if config.preprocess.per_axis else ""
     head = _HEAD.format(arguments=arguments, runtime=runtime, imports=imports, mixed=mixed)
-    return head + "\n" + run + _FIT[config.preprocess.resize] + _PREDICT + _last_lines(config)
+    return head + "\n" + run + _FIT[config.preprocess.resize] + predict + _last_lines(config)
 
 
 def _last_lines(config: ModelConfig) -> str:

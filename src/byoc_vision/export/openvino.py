@@ -35,7 +35,7 @@ def to_openvino(net: nn.Module, config: ModelConfig) -> openvino.Model:
     ov = import_openvino()
     with conversion(config, "openvino"), _restored_logging():
         model = ov.convert_model(trace(net, config))
-        model.reshape([-1, config.preprocess.height, config.preprocess.width, 3])
+        model.reshape([-1, config.preprocess.height, config.preprocess.width, config.preprocess.channels])
     model.input(0).set_names({INPUT})
     model.output(0).set_names({OUTPUT})
     return model

@@ -57,20 +57,28 @@ def describe(
 
 
 def _input(preprocess: Preprocess, format_name: str) -> dict[str, Any]:
-    height, width = preprocess.height, preprocess.width
+    height, width, channels = preprocess.height, preprocess.width, preprocess.channels
     of_floats = format_name == "torchscript"
     return {
         "name": INPUT,
         "dtype": "float32" if of_floats else "uint8",
         "layout": "NCHW" if of_floats else "NHWC",
-        "shape": ["N", 3, height, width] if of_floats else ["N", height, width, 3],
+        "shape": ["N", channels, height, width] if of_floats else ["N", height, width, channels],
         "height": height,
         "width": width,
-        "channels": "RGB",
+        "channels": "bands, each stretched as below" if preprocess.bands else "RGB",
+        **_bands(preprocess),
         "range": [0, 255],
         "normalisation": f"inside the model: (x / 255 - mean) / std, mean {preprocess.mean}, std {preprocess.std}",
         "orientation": "upright: EXIF orientation applied",
     }
+
+
+def _bands(preprocess: Preprocess) -> dict[str, Any]:
+    if not preprocess.bands:
+        return {}
+    ranges = [{"low": band.low, "high": band.high} for band in preprocess.bands]
+    return {"bands": ranges, "stretch": "round((value - low) × 255 / (high - low)), clipped to 0–255, before resizing"}
 
 
 def _resize(preprocess: Preprocess) -> dict[str, Any]:

@@ -63,7 +63,9 @@ def trace(net: nn.Module, config: ModelConfig) -> ExportedProgram:
 
 def _export(model: nn.Module, config: ModelConfig) -> ExportedProgram:
     # Black images: only their shape counts.
-    images = torch.zeros(_TRACED_BATCH, config.preprocess.height, config.preprocess.width, 3, dtype=torch.uint8)
+    images = torch.zeros(
+        _TRACED_BATCH, config.preprocess.height, config.preprocess.width, config.preprocess.channels, dtype=torch.uint8
+    )
     with torch.no_grad():
         return torch.export.export(model, (images,), dynamic_shapes=({0: Dim("batch")},))
 

@@ -33,7 +33,7 @@ def write(net: nn.Module, config: ModelConfig, folder: Path) -> dict[str, Any]:
 
     Returns the format's own entries of preprocessing.json.
     """
-    shape = [1, 3, config.preprocess.height, config.preprocess.width]
+    shape = [1, config.preprocess.channels, config.preprocess.height, config.preprocess.width]
     with torch.no_grad(), _without_warnings():
         model = standalone(net, config)
         traced = torch.jit.trace(model, torch.zeros(shape), check_trace=False)  # type: ignore[no-untyped-call]

@@ -167,6 +167,12 @@ class Hyperparameters(BaseModel):
         "augmentation_type",
     )
 
+    bands: Annotated[int, Field(ge=1, le=16)] | None = field(
+        None,
+        "The number of bands of TIFF, PNG and npy images that are not photographs: more than three, or 16 bits. By "
+        "default detected. Each band is stretched from its 1st to its 99th percentile in the training images.",
+    )
+
     # The optimisation
     epochs: Count = field(10, "Passes over the training images.", "num_epochs")
     batch_size: Count = field(

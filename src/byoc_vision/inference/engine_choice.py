@@ -11,7 +11,7 @@ from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.inference import openvino_model
 from byoc_vision.inference.engines.base import NO_INT8, Engine, EngineName, EnginePrecision
-from byoc_vision.inference.reference import reference_image
+from byoc_vision.inference.reference import reference_images
 from byoc_vision.system.machine import visible_gpus
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,8 @@ def load_engine(
 
     torch_engine = TorchEngine.load(folder, config, device, threads, precision)
     if torch_engine.precision.is_mixed:
-        torch_engine.settle_precision(reference_image(config.preprocess))
+        images = reference_images(config.preprocess)
+        torch_engine.settle_precision(images, centred=config.activation == "softmax")
     return torch_engine
 
 

@@ -125,7 +125,9 @@ def _channels_last(predictor: Predictor) -> bool:
     rule, name = predictor.config.preprocess, predictor.config.model.architecture
     backbone = _backbone(predictor.engine.net)
     with torch.no_grad():
-        features = backbone.forward_features(torch.zeros(1, 3, rule.height, rule.width, device=predictor.device))
+        features = backbone.forward_features(
+            torch.zeros(1, rule.channels, rule.height, rule.width, device=predictor.device)
+        )
     if not isinstance(features, Tensor) or features.ndim != 4:
         raise InputError(
             f"{name} has no feature map; explain needs a convolutional network, such as resnet18, mobilenetv2_100 or "
@@ -153,7 +155,8 @@ def cell_offset(backbone: Any, channels_last: bool = False, device: str = "cpu")
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
     # The values are so small that no activation saturates.
-    blank = torch.full((1, 3, _PROBE_SIDE, _PROBE_SIDE), _PROBE_VALUE, device=device, requires_grad=True)
+    channels = next((module.in_channels for module in probe.modules() if isinstance(module, nn.Conv2d)), 3)
+    blank = torch.full((1, channels, _PROBE_SIDE, _PROBE_SIDE), _PROBE_VALUE, device=device, requires_grad=True)
     try:
         with torch.enable_grad():
             features = probe.forward_features(blank)

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from byoc_vision.data.decoding import IMAGE_SUFFIXES, read_image
+from byoc_vision.data.bands import read_pixels
+from byoc_vision.data.decoding import IMAGE_SUFFIXES
 from byoc_vision.errors import DataError, InputError
-from byoc_vision.inference.encoding import class_entries, encode_jpeg
-from byoc_vision.inference.overlay import background_classes, draw_overlay
+from byoc_vision.inference.encoding import class_entries, encode_jpeg, encode_png
+from byoc_vision.inference.overlay import background_classes, draw_overlay, mask_palette
 from byoc_vision.inference.passes import InferenceOptions, check_options, make_pass, run_pass
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 from byoc_vision.inference.table import PredictionTable
+from byoc_vision.preprocess import as_rgb
 
 if TYPE_CHECKING:
     from byoc_vision.inference.explaining import Explainer
@@ -65,6 +67,8 @@ def predict_files(
     output: Path,
     overlay: bool = False,
     options: InferenceOptions = _DEFAULT_OPTIONS,
+    *,
+    palette: bool = False,
 ) -> Iterator[FileOutcome]:
     """Predict each image and write the prediction.
 
@@ -86,7 +90,7 @@ def predict_files(
         lines.write_text("", encoding="utf-8")
     for source in images:
         try:
-            rgb = read_image(source)
+            rgb = read_pixels(source, predictor.config.preprocess.bands)
             prediction = run_pass(predictor, make_pass(predictor, rgb, options))
         except DataError as error:
             yield FileOutcome(source, error=str(error))
@@ -100,7 +104,8 @@ def predict_files(
             table.add(source, prediction)
             yield FileOutcome(source, written=lines)
         else:
-            mask = _write_mask(prediction, output / source.stem, rgb if overlay else None)
+            shown = as_rgb(rgb) if overlay else None
+            mask = _write_mask(prediction, output / source.stem, shown, palette=palette)
             table.add(source, prediction, mask)
             yield FileOutcome(source, written=mask)
 
@@ -125,13 +130,13 @@ def explain_files(
     output.mkdir(parents=True, exist_ok=True)
     for source in images:
         try:
-            rgb = read_image(source)
+            rgb = read_pixels(source, config.preprocess.bands)
         except DataError as error:
             yield FileOutcome(source, error=str(error))
             continue
         found = explainer.explain(rgb, class_name)
         written = output / f"{source.stem}.explained.jpg"
-        written.write_bytes(encode_jpeg(draw_heat(config, rgb, found.heat)))
+        written.write_bytes(encode_jpeg(draw_heat(config, as_rgb(rgb), found.heat)))
         remark = "" if found.heat.any() else "; no part of the image supports it"
         yield FileOutcome(source, written, note=f"{found.class_name} {found.probability:.3f}{remark}")
 
@@ -140,9 +145,12 @@ def _prediction_line(source: Path, prediction: Classification) -> str:
     return json.dumps({"file": str(source), "predictions": class_entries(prediction)}) + "\n"
 
 
-def _write_mask(prediction: Segmentation, stem: Path, rgb: np.ndarray | None) -> Path:
+def _write_mask(prediction: Segmentation, stem: Path, rgb: np.ndarray | None, *, palette: bool) -> Path:
     mask = stem.with_name(f"{stem.name}.png")
-    _write_png(mask, prediction.mask)
+    if palette:
+        mask.write_bytes(encode_png(prediction.mask, mask_palette(prediction.classes)))
+    else:
+        _write_png(mask, prediction.mask)
     if rgb is not None:
         _write_png(
             stem.with_name(f"{stem.name}.overlay.png"),

@@ -14,6 +14,7 @@ from byoc_vision.preprocess import Preprocess
 PLANES_BYTES = 2**26  # of all classes' planes of an image; above, one class at a time is resized
 
 
+@torch.inference_mode()
 def label_pixels(
     logits: Tensor, rule: Preprocess, height: int, width: int, threshold: float | None = None
 ) -> np.ndarray:
@@ -21,6 +22,7 @@ def label_pixels(
     return _labels(logits, rule, height, width, threshold).cpu().numpy()
 
 
+@torch.inference_mode()
 def restore_planes(logits: Tensor, rule: Preprocess, height: int, width: int) -> np.ndarray:
     """See postprocess.py. Each plane is copied to the CPU before the next one is made."""
     return np.stack([_restore(plane[None], rule, height, width)[0].cpu().numpy() for plane in logits])

@@ -127,7 +127,7 @@ class Predictor:
         """
         rule = self.config.preprocess
         self._check_memory(batch_size)
-        self.engine.warm_up(np.zeros((batch_size, rule.height, rule.width, 3), dtype=np.uint8))
+        self.engine.warm_up(np.zeros((batch_size, rule.height, rule.width, rule.channels), dtype=np.uint8))
         prepared = self.prepare(reference_image(rule)[0])
         logits = self.forward(prepared.pixels[None])
         if not np.isfinite(on_cpu(logits)).all():
@@ -141,7 +141,7 @@ class Predictor:
         """By a lower bound: images as bytes, one as float32, and its logits. Raises DataError."""
         rule, spec = self.config.preprocess, self.config.model
         outputs = spec.outputs if spec.task == "segmentation" else 0
-        needed, limit = rule.height * rule.width * (3 * batch_size + 12 + 4 * outputs), memory_limit()
+        needed, limit = rule.height * rule.width * (rule.channels * (batch_size + 4) + 4 * outputs), memory_limit()
         if limit is not None and needed > limit:
             raise DataError(
                 f"preprocess.height × preprocess.width is {rule.height} × {rule.width}: {batch_size} such images take "

@@ -31,7 +31,7 @@ _CELLS = 12  # colours in a row of the patchwork
 def reference_image(rule: Preprocess) -> np.ndarray:
     """An image with smooth and rough parts, uint8 [1, h, w, 3]; reckoned, so that it is the same everywhere."""
     rows, columns = np.mgrid[: rule.height, : rule.width]
-    channels = [rows * 5 + columns * 3 * channel + rows * columns // (7 + channel) for channel in range(3)]
+    channels = [rows * 5 + columns * 3 * channel + rows * columns // (7 + channel) for channel in range(rule.channels)]
     return (np.stack(channels, axis=-1) % 256).astype(np.uint8)[None]
 
 
@@ -45,7 +45,8 @@ def reference_images(rule: Preprocess) -> np.ndarray:
     in_disc = (2 * rows - rule.height) ** 2 * rule.width**2 + (2 * columns - rule.width) ** 2 * rule.height**2
     disc = np.where((in_disc < (rule.height * rule.width) ** 2 // 4)[..., None], 255 - slope // 2, slope)
     noise = random.randint(0, 256, (rule.height, rule.width, 3))
-    return np.concatenate([reference_image(rule), np.stack([patchwork, disc, noise]).astype(np.uint8)])
+    others = np.stack([patchwork, disc, noise]).astype(np.uint8)[..., [band % 3 for band in range(rule.channels)]]
+    return np.concatenate([reference_image(rule), others])
 
 
 def expected_logits(net: nn.Module, config: ModelConfig) -> list[np.ndarray]:

@@ -35,7 +35,7 @@ class LogitsOnly(nn.Module):
 def build_model(spec: ModelSpec) -> nn.Module:
     """The network of a spec, with random weights.
 
-    It takes normalised images, float [N, 3, H, W], and returns logits: [N, outputs, H, W] for
+    It takes normalised images, float [N, in_channels, H, W], and returns logits: [N, outputs, H, W] for
     segmentation, [N, outputs] for classification.
 
     Raises:
@@ -43,12 +43,12 @@ def build_model(spec: ModelSpec) -> nn.Module:
     """
     spec = canonical_spec(spec)
     if spec.task == "classification":
-        return build_classifier(spec.architecture, spec.outputs, spec.hidden_units, spec.dropout_rate)
+        return build_classifier(spec.architecture, spec.outputs, spec.hidden_units, spec.dropout_rate, spec.in_channels)
     if spec.encoder is not None:
-        return _build_smp(spec.architecture, spec.encoder, spec.outputs)
+        return _build_smp(spec.architecture, spec.encoder, spec.outputs, spec.in_channels)
     if spec.architecture in TORCHVISION_FCNS:
-        return _build_fcn(spec.architecture, spec.outputs)
-    return UNet(spec.outputs, OWN_UNETS[spec.architecture])
+        return _build_fcn(spec.architecture, spec.outputs, spec.in_channels)
+    return UNet(spec.outputs, OWN_UNETS[spec.architecture], spec.in_channels)
 
 
 def input_multiple(spec: ModelSpec) -> int:
@@ -68,7 +68,7 @@ def check_input_size(network: nn.Module, spec: ModelSpec, height: int, width: in
     some have a minimum size.
     """
     try:
-        shape = output_shape(network, height, width)
+        shape = output_shape(network, height, width, channels=spec.in_channels)
     except (RuntimeError, ValueError, AssertionError) as error:
         raise _wrong_size(spec, height, width, field, _first_line(error)) from error
     if spec.task == "segmentation" and shape[2:] != (height, width):
@@ -81,7 +81,7 @@ def check_batches_of_one(network: nn.Module, spec: ModelSpec, height: int, width
     Batch normalisation needs two values of each channel: where a network pools an image to one pixel, two images.
     """
     try:
-        output_shape(network.train(), height, width, images=1)
+        output_shape(network.train(), height, width, images=1, channels=spec.in_channels)
     except ValueError as error:
         raise InputError(
             f"{_described(spec)} needs batches of two images or more: its batch normalisation has only one value of a "
@@ -103,10 +103,12 @@ def _wrong_size(spec: ModelSpec, height: int, width: int, field: str, why: str) 
     return InputError(f"{field}={height}, {width} does not fit {_described(spec)}: {remedy} ({why})")
 
 
-def _build_smp(architecture: str, encoder: str, outputs: int) -> nn.Module:
+def _build_smp(architecture: str, encoder: str, outputs: int, channels: int) -> nn.Module:
     import segmentation_models_pytorch as smp
 
     options: dict[str, Any] = {"encoder_name": encoder, "encoder_weights": None, "classes": outputs}
+    if channels != 3:
+        options["in_channels"] = channels
     if encoder.startswith(TIMM_ENCODER) and stretches_positions(encoder.removeprefix(TIMM_ENCODER)):
         options["dynamic_img_size"] = True
     try:
@@ -116,11 +118,15 @@ def _build_smp(architecture: str, encoder: str, outputs: int) -> nn.Module:
     return network
 
 
-def _build_fcn(architecture: str, outputs: int) -> nn.Module:
+def _build_fcn(architecture: str, outputs: int, channels: int) -> nn.Module:
     from torchvision.models import segmentation
 
     make = getattr(segmentation, architecture)
-    return LogitsOnly(make(weights=None, weights_backbone=None, num_classes=outputs, aux_loss=False))
+    net: Any = make(weights=None, weights_backbone=None, num_classes=outputs, aux_loss=False)
+    if channels != 3:
+        first = net.backbone.conv1
+        net.backbone.conv1 = nn.Conv2d(channels, first.out_channels, kernel_size=7, stride=2, padding=3, bias=False)
+    return LogitsOnly(net)
 
 
 def _first_line(error: Exception) -> str:

@@ -34,18 +34,19 @@ class CustomHead(nn.Module):
 
 
 def build_classifier(
-    name: str, outputs: int, hidden_units: Sequence[int] = (), dropout: float | None = None
+    name: str, outputs: int, hidden_units: Sequence[int] = (), dropout: float | None = None, channels: int = 3
 ) -> nn.Module:
     """timm's network `name` with random weights. Its head is dropout and one linear layer, or hidden layers.
 
     dropout: the probability in the head. None: the network's own, and none in hidden layers. If it is given, hidden
     layers have it in place of the network's own.
     """
+    more = {} if channels == 3 else {"in_chans": channels}
     if not hidden_units:
-        network = create_timm(name, num_classes=outputs, drop_rate=dropout)
+        network = create_timm(name, num_classes=outputs, drop_rate=dropout, **more)
         _initialise_head(network)
         return network
-    backbone = create_timm(name, num_classes=0, drop_rate=None if dropout is None else 0.0)
+    backbone = create_timm(name, num_classes=0, drop_rate=None if dropout is None else 0.0, **more)
     return CustomHead(backbone, hidden_units, outputs, dropout or 0.0)
 
 

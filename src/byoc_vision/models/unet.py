@@ -22,10 +22,10 @@ class UNet(nn.Module):
 
     STRIDE = 16  # of the lowest level; the sides of an image must be multiples of it
 
-    def __init__(self, outputs: int, width: int = 64) -> None:
+    def __init__(self, outputs: int, width: int = 64, channels: int = 3) -> None:
         super().__init__()
         widths = [width * 2**level for level in range(5)]  # 64, 128, 256, 512, 1024
-        self.stem = DoubleConv(3, width)
+        self.stem = DoubleConv(channels, width)
         self.down = nn.ModuleList(Down(above, below) for above, below in pairwise(widths))
         self.up = nn.ModuleList(Up(below, above) for below, above in pairwise(reversed(widths)))
         self.head = nn.Conv2d(width, outputs, kernel_size=1)

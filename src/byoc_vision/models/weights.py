@@ -22,8 +22,9 @@ from byoc_vision.models.build import LogitsOnly
 from byoc_vision.models.classifier import CustomHead, classifier_keys, create_timm
 from byoc_vision.models.unet import UNet
 
-Triple = tuple[float, float, float]
+Triple = tuple[float, ...]  # red, green and blue; of a model of images with bands, each band
 
+_RGB = 3  # channels
 # DenseNet's layers used to be named `norm.1`; old files are still in use.
 _OLD_DENSENET = re.compile(r"\.(norm|relu|conv)\.(\d)\.")
 
@@ -171,10 +172,25 @@ def _fit(network: nn.Module, part: Backbone, tensors: Mapping[str, Tensor], pref
     taken = {}
     for name, target in network.state_dict().items():
         tensor = offered.get(_plain(name))
-        if tensor is not None and tensor.shape == target.shape:
-            taken[name] = tensor
+        if tensor is not None and (fitting := _widened(tensor, target)) is not None:
+            taken[name] = fitting
     missing = tuple(name for name in network.state_dict() if name in part.names and name not in taken)
     return Fit(taken, missing, _foreign(part, prefix, tensors, taken, network), len(part.names))
+
+
+def _widened(tensor: Tensor, target: Tensor) -> Tensor | None:
+    """A tensor of the target's shape; None if it has another one.
+
+    The first layer of a network for images with bands is filled by that for red, green and blue, repeated, and scaled
+    so that its sums stay as large: as timm and segmentation-models-pytorch do.
+    """
+    if tensor.shape == target.shape:
+        return tensor
+    kernels = tensor.ndim == target.ndim == 4 and tensor.shape[2:] == target.shape[2:]
+    if not kernels or tensor.shape[0] != target.shape[0] or tensor.shape[1] != _RGB:
+        return None
+    bands = target.shape[1]
+    return tensor[:, [band % _RGB for band in range(bands)]] * (_RGB / bands)
 
 
 def _foreign(

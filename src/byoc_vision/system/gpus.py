@@ -157,11 +157,12 @@ def _driver_too_old(gpus: Gpus, serving: bool, transform: bool) -> tuple[str, st
     assert gpus.minimum is not None
     compat = f"; the compat library {gpus.compat} does not help this GPU" if gpus.compat else ""
     what = f"the GPU driver {gpus.driver} is too old for CUDA {gpus.cuda}, which needs {gpus.minimum}{compat}"
+    if transform:
+        newest = f'set TransformAmiVersion="{TRANSFORM_AMI}" if it is not yet'
+        return what, f"{newest}, run the transform on CPUs, or set ALLOW_CPU_FALLBACK=true"
     if serving:
-        return (
-            what,
-            f'give the endpoint InferenceAmiVersion="{inference_ami(gpus.minimum)}", or ALLOW_CPU_FALLBACK=true',
-        )
+        ami = inference_ami(gpus.minimum)
+        return what, f'give the endpoint InferenceAmiVersion="{ami}", or ALLOW_CPU_FALLBACK=true'
     return what, "use another instance type or a newer driver, or set allow_cpu_fallback=true to train on the CPU"
 
 

@@ -56,7 +56,7 @@ def with_fitting_batch_size(
     allow_tf32()
     time_convolutions()
     spec = resolve_config.model_spec(hyperparameters, dataset)
-    rule = resolve_config.preprocess(hyperparameters, spec, None)
+    rule = resolve_config.preprocess(hyperparameters, spec, None, dataset.bands)
     size = resolve_config.crop_size(hyperparameters, rule, spec.task) or (rule.height, rule.width)
     activation: Activation = "sigmoid" if resolve_config.is_binary(dataset) or dataset.multi_label else "softmax"
     precision = choose_precision(hyperparameters.precision, device)
@@ -130,7 +130,8 @@ class Trial:
         class_weights: Sequence[float] | None = None,
     ) -> None:
         """size: height and width of what a step gets: the crop, or the whole image."""
-        net: nn.Module = Normalized(build_model(spec), (0.5,) * 3, (0.5,) * 3)
+        self.channels = spec.in_channels
+        net: nn.Module = Normalized(build_model(spec), (0.5,) * spec.in_channels, (0.5,) * spec.in_channels)
         model, scaler = net.to(device).to(memory_format=torch.channels_last), precision.scaler()
         optimizer = build_optimizer(
             hyperparameters.optimizer,
@@ -186,7 +187,7 @@ class Trial:
 
     def _batch(self, count: int) -> Batch:
         """As the loader makes it, on the CPU."""
-        images = torch.randint(256, (count, 3, *self.size), dtype=torch.uint8)
+        images = torch.randint(256, (count, self.channels, *self.size), dtype=torch.uint8)
         return images.to(memory_format=torch.channels_last), self._targets(count)
 
     def _targets(self, count: int) -> Tensor:

@@ -136,12 +136,12 @@ def assemble(
     net = build_model(spec)
     checkpointer = checkpointer or Checkpointer(None, world)
     weights = find_first_weights(net, spec, dataset.classes, job, hyperparameters, world, checkpointer)
-    rule = resolve_config.preprocess(hyperparameters, spec, weights.info)
+    rule = resolve_config.preprocess(hyperparameters, spec, weights.info, dataset.bands)
     check_input_size(net, spec, rule.height, rule.width)
     crop_size = resolve_config.crop_size(hyperparameters, rule, spec.task)
     if crop_size is not None:
         check_input_size(net, spec, *crop_size, field="crop_size")
-    freeze_unused(net)
+    freeze_unused(net, spec.in_channels)
     config = resolve_config.model_config_of(dataset, spec, rule)
     device = choose_device()
     if hyperparameters.sync_batch_norm:
@@ -352,6 +352,7 @@ def training_images(
         dataset.task,
         folder=job.folders.get("augmentation"),
         size=crop_size or (rule.height, rule.width),
+        channels=rule.channels,
     )
     return ImageDataset(
         dataset.train,

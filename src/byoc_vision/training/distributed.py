@@ -33,7 +33,7 @@ COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 EXCHANGE_SECONDS = 1.0  # between two exchanges of StopSync; one in each step would make the CPU wait for the GPU
 MOST_STEPS = 1_000
 # Whether each forward pass begins with the buffers of the first process; newer torch has another name for it.
-_SYNC_BUFFERS = (
+SYNC_BUFFERS = (
     "forward_sync_buffers"
     if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
     else "broadcast_buffers"
@@ -86,7 +86,8 @@ def processes_per_host() -> int:
     Raises:
         InputError: the variable is not a number of processes.
     """
-    return choose_processes(os.environ.get(PROCESSES_VARIABLE), torch.cuda.device_count())
+    usable = torch.cuda.device_count() if torch.cuda.is_available() else 0  # it also counts those that cannot be used
+    return choose_processes(os.environ.get(PROCESSES_VARIABLE), usable)
 
 
 def choose_processes(asked: str | None, gpus: int) -> int:
@@ -252,7 +253,7 @@ def wrap_ddp(model: nn.Module, world: World) -> nn.Module:
     if world.size == 1:
         return model
     on_gpu = torch.cuda.is_available()
-    options: dict[str, Any] = {_SYNC_BUFFERS: False, "gradient_as_bucket_view": True}
+    options: dict[str, Any] = {SYNC_BUFFERS: False, "gradient_as_bucket_view": True}
     return DistributedDataParallel(model, device_ids=[world.local_rank] if on_gpu else None, **options)
 
 

@@ -292,7 +292,7 @@ def evaluator_for(
     samples = read_folder(folder.absolute(), config.model.task, classes, replace(options, multi_label=several))
     if several:
         samples = tuple(map(_with_labels, samples))
-    samples = check_labelled(samples, classes, ignore_index=options.ignore_index)
+    samples = check_labelled(samples, classes, ignore_index=options.ignore_index, bands=config.preprocess.bands)
     return Evaluator(predictor, classes, batch_size), samples
 
 

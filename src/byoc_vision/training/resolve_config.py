@@ -15,7 +15,7 @@ from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.names import canonical_spec
 from byoc_vision.models.normalisation import NORMALISATIONS, Normalisation
 from byoc_vision.models.pretrained import PretrainedInfo
-from byoc_vision.preprocess import Preprocess
+from byoc_vision.preprocess import Band, Preprocess
 from byoc_vision.training.metric_names import Objective, metrics_of
 from byoc_vision.types import ModelSpec, ResizeRule, Task
 
@@ -40,6 +40,7 @@ def data_options(hyperparameters: Hyperparameters) -> DataOptions:
         trimap_border=hyperparameters.trimap_border,
         min_class_count=hyperparameters.min_class_count,
         multi_label=hyperparameters.multi_label,
+        bands=hyperparameters.bands,
         label_column=hyperparameters.label_column,
         image_column=hyperparameters.image_column,
         label_attribute=hyperparameters.label_attribute,
@@ -57,6 +58,7 @@ def model_spec(hyperparameters: Hyperparameters, dataset: Dataset) -> ModelSpec:
             architecture=hyperparameters.model if hyperparameters.model != "auto" else DEFAULT_MODEL[task],
             encoder=hyperparameters.encoder,
             outputs=1 if is_binary(dataset) else len(dataset.classes),
+            in_channels=len(dataset.bands) or 3,
             hidden_units=hyperparameters.hidden_units,
             dropout_rate=hyperparameters.dropout_rate,
         )
@@ -68,8 +70,13 @@ def is_binary(dataset: Dataset) -> bool:
     return dataset.task == "segmentation" and len(dataset.classes) == 2
 
 
-def preprocess(hyperparameters: Hyperparameters, spec: ModelSpec, pretrained: PretrainedInfo | None) -> Preprocess:
-    """The input rule; the normalisation is the one that the pretrained weights were made with."""
+def preprocess(
+    hyperparameters: Hyperparameters,
+    spec: ModelSpec,
+    pretrained: PretrainedInfo | None,
+    bands: tuple[Band, ...] = (),
+) -> Preprocess:
+    """The input rule; the normalisation is that of the bands, or the one the pretrained weights were made with."""
     size = DEFAULT_SIZE[spec.task]
     height, width = hyperparameters.image_size or (size, size)
     resize = hyperparameters.resize or DEFAULT_RESIZE[spec.task]
@@ -87,6 +94,9 @@ def preprocess(hyperparameters: Hyperparameters, spec: ModelSpec, pretrained: Pr
         )
     stated = normalisation(hyperparameters)
     rule = Preprocess(height=height, width=width, resize=resize, short_side=short_side, per_axis=True)
+    if bands:
+        mean, std = tuple(band.mean for band in bands), tuple(band.std for band in bands)
+        return rule.model_copy(update={"mean": mean, "std": std, "bands": bands})
     if stated is None and pretrained is not None:
         stated = pretrained.mean, pretrained.std
     return rule.model_copy(update={"mean": stated[0], "std": stated[1]}) if stated else rule

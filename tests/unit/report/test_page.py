@@ -247,3 +247,15 @@ def test_whatever_a_record_holds(
     read = Read(render([(record, tmp_path)]))
     assert len([tag for tag, _ in read.tags if tag == "section"]) == 6
     assert Read(render([(record, tmp_path), (record, tmp_path)])).tags
+
+
+def test_the_precisions_of_servers_are_compared(tmp_path: Path) -> None:
+    record = records.segmentation_job(tmp_path)
+    shown = render([(record, tmp_path)])
+    cells = '</td><td class="number">'.join(("0.9694", "26.1 ms", "3.8 ×", "0.12 %"))
+    assert f'<th scope="row">int8</th><td class="number">{cells}</td>' in shown
+    assert "Without INT8" not in shown
+    assert record.served is not None
+    left = record.served.model_copy(update={"int8": "f1_<hat> is 0.5"})
+    shown = render([(record.model_copy(update={"served": left}), tmp_path)])
+    assert "Without INT8: f1_&lt;hat&gt; is 0.5." in shown

@@ -98,6 +98,7 @@ def test_an_array_of_four_dimensions_is_several_images(image: np.ndarray) -> Non
         (np.zeros(4, np.uint8), 400, "shape is [4]"),
         (np.zeros((2, 4, 4), np.uint8), 400, "shape is [2, 4, 4]"),
         (np.zeros((1, 1, 1, 1, 1), np.uint8), 400, "shape"),
+        (np.zeros((4, 4, 17), np.uint8), 400, "shape is [4, 4, 17]"),
         (np.zeros((0, 4, 3), np.uint8), 400, "empty"),
         (np.zeros((101, 100), np.uint8), 413, "10,000"),
     ],

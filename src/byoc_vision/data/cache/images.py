@@ -113,7 +113,7 @@ def unpack(content: np.ndarray, source: DecodedImages, index: int) -> Preprocess
     else:
         target = content[start : start + mask_height * mask_width].reshape(mask_height, mask_width)
         start += mask_height * mask_width
-    return PreprocessedImage(content[start:].reshape(image_height, image_width, 3), target, height, width)
+    return PreprocessedImage(content[start:].reshape(image_height, image_width, -1), target, height, width)
 
 
 def fingerprint(sample: Sample) -> int:
@@ -121,7 +121,7 @@ def fingerprint(sample: Sample) -> int:
     state = (
         _file_state(sample.image),
         sample.mask and _file_state(sample.mask),
-        sample.mask_map and sample.mask_map.values,
+        sample.mask_map,
         sample.mask_orientation,
         *(_file_state(mask) for mask in sample.further_masks),
         *sample.mask_labels,
@@ -154,7 +154,7 @@ def cache_key(
     settings = {
         "format": FORMAT_VERSION,
         "decoders": [cv2.__version__, pillow_version],
-        "rule": preprocess.model_dump(include={"height", "width", "resize", "short_side", "per_axis"}),
+        "rule": preprocess.model_dump(include={"height", "width", "resize", "short_side", "bands", "per_axis"}),
         "values": [entry.value for entry in classes],
         "mask_values": sorted(mask_values),  # stored masks were checked for these values
         "splits": [len(samples) for samples in splits],
@@ -172,7 +172,7 @@ def _title(file: MaskSource) -> str:
 
 def bytes_needed(count: int, preprocess: Preprocess, *, masks: bool) -> int:
     """The approximate size of `count` samples, for images with the usual proportions of 4 to 3."""
-    pixels = preprocess.height * preprocess.width
+    pixels = preprocess.height * preprocess.width * preprocess.channels // 3
     if preprocess.short_side is not None:
         pixels = preprocess.short_side**2 * 4 // 3
     return count * int(pixels * (3.1 if masks else 3))

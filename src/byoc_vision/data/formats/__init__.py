@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from byoc_vision.data.bands import describe_bands, find_bands
 from byoc_vision.data.formats.ade20k import Ade20k
 from byoc_vision.data.formats.base import DataFormat, Inputs, ParsedDataset
 from byoc_vision.data.formats.boxes import boxes_alone
@@ -128,7 +129,12 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
     )
     for line in describe_examples({"train": train, "validation": validation, "test": test}, found.classes):
         logger.info(line)
-    return Dataset(data_format.task, found.classes, train, validation, test, found.ignore_value, found.multi_label)
+    bands = find_bands(train, options.bands)
+    if bands:
+        logger.info("images have %d bands; each is stretched by its range: %s", len(bands), describe_bands(bands))
+    return Dataset(
+        data_format.task, found.classes, train, validation, test, found.ignore_value, found.multi_label, bands
+    )
 
 
 def _check_choices(data_format: DataFormat, options: DataOptions) -> None:

@@ -99,10 +99,10 @@ def read_table(path: Path) -> Table | None:
     return Table(str(path), rows)
 
 
-def table_of_manifest(title: str, colours: Mapping[str, Any]) -> Table | None:
-    """The classes of Ground Truth's `internal-color-map`: `{"1": {"class-name": "car", "hex-color": "#2acf59"}}`."""
-    rows = tuple(_named_entries(colours))
-    return Table(title, rows) if rows and all(row.colour is not None for row in rows) else None
+def colours_of_manifest(colours: Mapping[str, Any]) -> dict[str, int]:
+    """Class → colour of Ground Truth's `internal-color-map`: `{"1": {"class-name": "car", "hex-color": "#2acf59"}}`."""
+    rows = [row for entry in colours.values() if isinstance(entry, dict) and (row := _row(entry))]
+    return {row.name: row.colour for row in rows if row.colour is not None}
 
 
 def _given(options: DataOptions) -> Table | None:

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
+from byoc_vision.data.formats.colour_tables import colours_of_manifest
 from byoc_vision.data.formats.label_parsing import Entry, Labels, as_multi_hot, labelled_dataset, parse_label
 from byoc_vision.data.formats.lists import (
     Line,
@@ -95,8 +96,8 @@ class ManifestLabels:
 class ManifestMasks:
     """Segmentation: `source-ref` and an attribute that ends with `-ref` and points to a PNG mask.
 
-    If `internal-color-map` in its metadata names the values of the masks, these are the classes. Each line has a map of
-    its own: workers' tools number the classes differently.
+    If `internal-color-map` in its metadata names the values or the colours of the masks, these are the classes. Each
+    line has a map of its own: workers' tools number the classes differently.
     """
 
     name = "manifest"
@@ -114,6 +115,7 @@ class ManifestMasks:
         attribute = _mask_attribute(inputs, options)
         entries: dict[str, list[MaskEntry]] = {split: [] for split in ("train", "validation", "test")}
         maps: dict[str, dict[int, str]] = {}
+        colours: dict[str, dict[str, int]] = {}
         for file in _lists(inputs):
             problems: list[str] = []
             for item in _items(file, problems):
@@ -123,10 +125,14 @@ class ManifestMasks:
                     problems.append(f"{item.line.place}: {image if isinstance(image, str) else mask}")
                     continue
                 maps[item.line.place] = _colour_names(item.content, attribute)
+                colours[item.line.place] = colours_of_manifest(_color_map(item.content, attribute))
                 entries[file.split_of(image)].append(MaskEntry(item.line.place, image, mask))
             report_problems(f"lines of {file.path} that cannot be used:", problems, options)
         values = _values(maps.values(), classes)
-        mapped = {split: [_with_map(entry, maps[entry.where], values) for entry in of] for split, of in entries.items()}
+        mapped = {
+            split: [_with_map(entry, maps[entry.where], values, colours[entry.where]) for entry in of]
+            for split, of in entries.items()
+        }
         return masked_dataset(by_split(mapped, inputs), options, {value: name for name, value in values.items()})
 
 
@@ -273,27 +279,33 @@ def _values(maps: Iterable[Mapping[int, str]], classes: Sequence[ClassInfo]) -> 
     return values
 
 
-def _with_map(entry: MaskEntry, colours: Mapping[int, str], values: Mapping[str, int]) -> MaskEntry:
-    """With the line's own map, if it numbers the classes differently."""
-    if all(values[name] == value for value, name in colours.items()):
+def _with_map(
+    entry: MaskEntry, names: Mapping[int, str], values: Mapping[str, int], colours: Mapping[str, int]
+) -> MaskEntry:
+    """With the line's own map, if it numbers the classes differently, or gives their colours."""
+    coloured = tuple((colour, values[name]) for name, colour in colours.items() if name in values)
+    if not coloured and all(values[name] == value for value, name in names.items()):
         return entry
-    pairs = {_IGNORED: _IGNORED} | {value: values[name] for value, name in colours.items()}
-    return replace(entry, mask_map=MaskMap(f"{entry.where}, internal-color-map,", tuple(sorted(pairs.items()))))
+    pairs = {_IGNORED: _IGNORED} | {value: values[name] for value, name in names.items()}
+    title = f"{entry.where}, internal-color-map,"
+    return replace(entry, mask_map=MaskMap(title, tuple(sorted(pairs.items())), colours=coloured))
 
 
 def _no_mask() -> str:
     return "there is no attribute that ends with '-ref' and names a mask, unlike in the lines before"
 
 
-def _colour_names(content: Mapping[str, Any], attribute: str) -> dict[int, str]:
-    """Mask value → class name, from the metadata's `internal-color-map`."""
+def _color_map(content: Mapping[str, Any], attribute: str) -> dict[str, Any]:
     metadata = content.get(f"{attribute}{_METADATA}")
     colours = metadata.get("internal-color-map") if isinstance(metadata, dict) else None
-    if not isinstance(colours, dict):
-        return {}
+    return colours if isinstance(colours, dict) else {}
+
+
+def _colour_names(content: Mapping[str, Any], attribute: str) -> dict[int, str]:
+    """Mask value → class name, from the metadata's `internal-color-map`."""
     return {
         int(value): str(entry["class-name"])
-        for value, entry in colours.items()
+        for value, entry in _color_map(content, attribute).items()
         if value.isascii()
         and value.isdecimal()
         and len(value) < 4

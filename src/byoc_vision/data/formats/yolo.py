@@ -99,12 +99,12 @@ def _text_files(folder: Folder, above: str = "") -> list[str]:
 
 def _label_file(image: PurePosixPath, files: set[str]) -> str | None:
     """The text file of an image: in `labels` instead of `images`, in `labels` beside it, or beside it."""
-    text = image.with_suffix(".txt")
-    parts = list(text.parts)
-    places = [str(text), str(text.parent / _LABELS / text.name), f"{_LABELS}/{text}"]
-    if "images" in parts[:-1]:
-        last = len(parts) - 2 - parts[-2::-1].index("images")
-        places.insert(0, "/".join([*parts[:last], _LABELS, *parts[last + 1 :]]))
+    text = f"{str(image).rpartition('.')[0]}.txt"  # strings: there may be 100,000 images
+    *parts, name = text.split("/")
+    places = [text, "/".join([*parts, _LABELS, name]), f"{_LABELS}/{text}"]
+    if "images" in parts:
+        last = len(parts) - 1 - parts[::-1].index("images")
+        places.insert(0, "/".join([*parts[:last], _LABELS, *parts[last + 1 :], name]))
     return next((place for place in places if place in files), None)
 
 

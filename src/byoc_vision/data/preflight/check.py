@@ -133,7 +133,8 @@ def scan_part(dataset: Dataset, options: DataOptions, is_here: Callable[[Sample]
     """Read those of the chosen samples that this host has."""
     selected = choose_samples(dataset.splits, options.checked_pictures, options.seed)
     return scan_samples(
-        {split: [sample for sample in samples if is_here(sample)] for split, samples in selected.items()}
+        {split: [sample for sample in samples if is_here(sample)] for split, samples in selected.items()},
+        bands=dataset.bands,
     )
 
 
@@ -192,7 +193,7 @@ def inspect(
     budget = options.checking_budget if options.checked_pictures is None and seen is None else None
     sizes = measure_sizes(dataset.splits) if seen is None else {}
     chosen = choose_samples(dataset.splits, options.checked_pictures, options.seed, sizes=sizes, budget=budget)
-    seen = seen or scan_samples(with_empty_files(chosen, dataset.splits, sizes), workers)
+    seen = seen or scan_samples(with_empty_files(chosen, dataset.splits, sizes), workers, bands=dataset.bands)
     skip = options.on_bad_sample == "skip"
     given = found = dataset
     try:

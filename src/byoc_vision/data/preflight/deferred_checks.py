@@ -50,7 +50,7 @@ def _message(dataset: Dataset, splits: Mapping[str, Sequence[Sample]], reason: s
 
 
 def _read(dataset: Dataset, splits: Mapping[str, Sequence[Sample]], seconds: float) -> ScanResult:
-    seen = scan_samples(splits, seconds=seconds)
+    seen = scan_samples(splits, seconds=seconds, bands=dataset.bands)
     unknown_values = find_unknown_values(seen.mask_values(), dataset.classes, dataset.ignore_value)
     seen.mark_invalid({mask: values_problem(mask, values) for mask, values in unknown_values})
     return seen

@@ -11,6 +11,7 @@ from byoc_vision.data.preflight.soft_masks import find_soft_masks, map_scan, war
 from byoc_vision.data.preflight.validation import USUAL_IGNORE_VALUE, check_one_foreground
 from byoc_vision.data.samples import ColourMap, DataOptions, Dataset, DrawnMask, MaskMap, Sample
 from byoc_vision.errors import DataError, InputError, list_problems
+from byoc_vision.preprocess import Band
 from byoc_vision.types import ClassInfo
 
 _USUAL_FOREGROUND = {1, 255}  # of 1-bit files and class indices, and of 8-bit files
@@ -24,6 +25,7 @@ def check_labelled(
     *,
     ignore_index: int | None = None,
     workers: int | None = None,
+    bands: Sequence[Band] = (),
 ) -> tuple[Sample, ...]:
     """The samples on which a trained model can be measured, after all of them were decoded.
 
@@ -35,6 +37,7 @@ def check_labelled(
         samples: all with masks, or all with labels.
         classes: of the model.
         ignore_index: a value in the masks that does not count.
+        bands: of the model's images, if they are not RGB.
 
     Raises:
         DataError: names files that cannot be used, and values in masks that are not classes of the model.
@@ -42,7 +45,7 @@ def check_labelled(
     """
     if ignore_index is not None and ignore_index in {entry.value for entry in classes}:
         raise InputError(f"ignore_index={ignore_index} is a class of the model; leave it out")
-    seen = scan_samples({"train": samples}, workers)
+    seen = scan_samples({"train": samples}, workers, bands=bands)
     if seen.all_invalid:
         headline = f"{len(seen.all_invalid)} of {len(samples)} samples cannot be used:"
         raise DataError(list_problems(headline, [bad.problem for bad in seen.all_invalid]))

@@ -53,10 +53,10 @@ class ClassReport:
 
 @dataclass(frozen=True)
 class Channels:
-    """Red, green and blue over the training images, with equal weight for each image, in units of 0–1."""
+    """Red, green and blue, or each band, over the training images, with equal weight for each image, 0–1."""
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -210,8 +210,9 @@ def _image_rows(report: PreflightReport) -> list[tuple[str, str]]:
         mean, std = (
             " ".join(f"{value:.2f}" for value in values) for values in (report.channels.mean, report.channels.std)
         )
+        kind = "RGB" if len(report.channels.mean) == 3 else f"{len(report.channels.mean)} bands"
         grey = f"; {report.tones.grey:,} of {report.tones.images:,} are grey" if report.tones.grey else ""
-        rows.append(("channels", f"mean {mean}, std {std} (RGB, 0–1){grey}"))
+        rows.append(("channels", f"mean {mean}, std {std} ({kind}, 0–1){grey}"))
     return rows
 
 

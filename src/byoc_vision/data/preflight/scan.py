@@ -9,18 +9,21 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import takewhile
 from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 
-from byoc_vision.data.decoding import ImageTooLarge, image_size, orientation_of, read_content, read_image
+from byoc_vision.data.bands import read_pixels
+from byoc_vision.data.decoding import ImageTooLarge, image_size, orientation_of, read_content
 from byoc_vision.data.fileformat import is_lossy
 from byoc_vision.data.mask_colours import MOST_COLOURS, count_colours
 from byoc_vision.data.samples import DrawnMask, MaskSource, Sample
 from byoc_vision.data.targets import read_mask_pixels, read_mask_values, size_problem
 from byoc_vision.errors import DataError
+from byoc_vision.preprocess import Band
 from byoc_vision.progress import Progress
 from byoc_vision.system.machine import available_cores
 
@@ -56,7 +59,7 @@ class SampleStats:
     """The statistics of one readable sample.
 
     height, width: of the upright image, in pixels. digest: BLAKE2b of the image file's bytes.
-    mean, std: of each channel, float64 [3], 0–255.
+    mean, std: of each channel, float64 [3] or of bands, 0–255.
     darkest, brightest: over all channels, 0–255. is_two_tone: the image has no other values than these two.
     has_lossy_mask: the mask's file is compressed with loss, so its values are not those that were drawn.
     is_turned_unclearly: EXIF turns the image so that its size does not tell whether its mask must be turned, too.
@@ -82,11 +85,11 @@ def digest(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
-def measure_sample(sample: Sample) -> SampleStats | InvalidSample:
+def measure_sample(sample: Sample, bands: Sequence[Band] = ()) -> SampleStats | InvalidSample:
     """Read the image once, hash and decode its bytes; then read its mask, if it has one."""
     try:
         content = read_content(sample.image)
-        image = read_image(content)
+        image = read_pixels(content, bands)
         height, width = image.shape[:2]
         stored = None if sample.mask is None or isinstance(sample.mask, DrawnMask) else read_content(sample.mask)
         mask = None if sample.mask is None else read_mask_pixels(sample, stored, (height, width), content)
@@ -99,15 +102,15 @@ def measure_sample(sample: Sample) -> SampleStats | InvalidSample:
     except DataError as error:
         return InvalidSample(sample, str(error))
     probe = cv2.resize(image, (PROBE_SIDE, PROBE_SIDE), interpolation=cv2.INTER_NEAREST)
-    mean, std = cv2.meanStdDev(probe)
+    mean, std = probe.mean(axis=(0, 1)), probe.std(axis=(0, 1))
     darkest, brightest, _, _ = cv2.minMaxLoc(probe.reshape(PROBE_SIDE, -1))
     return SampleStats(
         sample,
         height,
         width,
         digest(content.data),
-        mean.ravel(),
-        std.ravel(),
+        mean,
+        std,
         int(darkest),
         int(brightest),
         bool(((probe == darkest) | (probe == brightest)).all()),
@@ -123,7 +126,7 @@ def _is_unclear(orientation: int, height: int, width: int) -> bool:
 
 
 def _is_grey(image: np.ndarray, mean: np.ndarray) -> bool:
-    if not mean[0] == mean[1] == mean[2]:  # most images are decided here, without the comparison
+    if len(mean) != 3 or not mean[0] == mean[1] == mean[2]:  # most images are decided here, without the comparison
         return False
     return bool((image == image[:, :, :1]).all())
 
@@ -218,7 +221,11 @@ class ScanResult:
 
 
 def scan_samples(
-    splits: Mapping[str, Sequence[Sample]], workers: int | None = None, *, seconds: float = math.inf
+    splits: Mapping[str, Sequence[Sample]],
+    workers: int | None = None,
+    *,
+    seconds: float = math.inf,
+    bands: Sequence[Band] = (),
 ) -> ScanResult:
     """Read the samples in threads (decoders release the GIL).
 
@@ -235,7 +242,7 @@ def scan_samples(
         for split, samples in splits.items():
             in_time = takewhile(lambda _: time.monotonic() < deadline, samples)
             stats, invalid = seen.stats.setdefault(split, []), seen.invalid.setdefault(split, [])
-            for outcome in _in_order(pool, measure_sample, in_time, ahead=4 * threads):
+            for outcome in _in_order(pool, partial(measure_sample, bands=bands), in_time, ahead=4 * threads):
                 if isinstance(outcome, InvalidSample):
                     invalid.append(outcome)
                 else:

@@ -85,9 +85,8 @@ def measure_channels(stats: Sequence[SampleStats]) -> Channels | None:
     return Channels(_rounded(mean / 255), _rounded(np.sqrt(variance) / 255))
 
 
-def _rounded(values: np.ndarray) -> tuple[float, float, float]:
-    red, green, blue = (round(float(value), 4) for value in values)
-    return red, green, blue
+def _rounded(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(round(float(value), 4) for value in values)
 
 
 def measure_tones(stats: Sequence[SampleStats]) -> Tones:

@@ -174,7 +174,7 @@ def _tones(report: PreflightReport) -> Iterator[str]:
         )
     elif 2 * tones.bright > tones.images:
         yield f"{tones.bright:,} {of_all} are nearly white; check that they were exported in their whole range"
-    elif report.channels and _is_far(report.channels):
+    elif report.channels and len(report.channels.mean) == 3 and _is_far(report.channels):
         mean, usual = (" ".join(f"{value:.2f}" for value in values) for values in (report.channels.mean, IMAGENET_MEAN))
         yield (
             f"the training images' mean is {mean}, far from the {usual} that the normalisation expects; check that "

@@ -102,17 +102,17 @@ class TorchEngine:
         torch.cuda.current_stream(self._device).synchronize()
         return logits
 
-    def settle_precision(self, images: np.ndarray) -> None:
+    def settle_precision(self, images: np.ndarray, *, centred: bool = False) -> None:
         """Compare the precision with float32 on some images; if they differ too much, compute in float32 from now on.
 
-        Otherwise the weights are cast once; `model` and `net` keep theirs in float32.
+        Otherwise the weights are cast once; `model` and `net` keep theirs in float32. centred: see `difference`.
         """
         if not self.precision.is_mixed:
             return
         chosen, self.precision = self.precision, Precision(torch.float32, self._device.type)
         expected = self._on_cpu(images)
         self._served, self.precision = cast_weights(self.model, chosen.dtype).eval(), chosen
-        if reason := difference(self._on_cpu(images), expected):
+        if reason := difference(self._on_cpu(images), expected, centred=centred):
             logger.warning("%s is not used: %s; the network computes in float32 instead", chosen.name, reason)
             self._served, self.precision = None, Precision(torch.float32, self._device.type)
 

@@ -18,7 +18,7 @@ from byoc_vision.inference.difference import difference, difference_palette
 from byoc_vision.inference.encoding import encode_jpeg, encode_png
 from byoc_vision.inference.overlay import background_classes, class_colours
 from byoc_vision.inference.predictor import Prepared, Segmentation
-from byoc_vision.preprocess import IGNORED, Preprocess
+from byoc_vision.preprocess import IGNORED, Preprocess, as_rgb
 from byoc_vision.report.images import fit_within
 from byoc_vision.report.record import IMAGES_FOLDER
 from byoc_vision.training.scoring import ScoredPrediction
@@ -62,7 +62,7 @@ def make_thumbnail(rule: Preprocess, prepared: Prepared, image: ScoredPrediction
     """What the model saw, in the image's proportions; with `short_side` the part that is not cropped."""
     height, width = prepared.height, prepared.width
     window = rule.window(height, width)
-    seen = prepared.pixels[window.top : window.top + window.height, window.left : window.left + window.width]
+    seen = as_rgb(prepared.pixels)[window.top : window.top + window.height, window.left : window.left + window.width]
     size = fit_within(seen.shape if rule.resize == "short_side" else (height, width), LONG_SIDE)
     if not isinstance(image.prediction, Segmentation):
         return Thumbnail(shrunk(seen, size), height, width)
@@ -86,7 +86,7 @@ def write_augmented(
             logger.debug("%s", error)
             continue
         names.append(f"augmented-{len(names) + 1}.jpg")
-        thumbnail = outlined(image.numpy().transpose(1, 2, 0), target.numpy(), classes)
+        thumbnail = outlined(as_rgb(image.numpy().transpose(1, 2, 0)), target.numpy(), classes)
         with renamed_into_place(folder / IMAGES_FOLDER / names[-1]) as beside:
             beside.write_bytes(encode_jpeg(thumbnail, JPEG_QUALITY))
     return names

@@ -174,6 +174,31 @@ def test_a_model_finds_its_classes_by_their_colours(folder: Path) -> None:
     assert (labels[0] == 1).all()
 
 
+def test_the_colours_of_ground_truth_differ_by_line(tmp_path: Path) -> None:
+    """The classes of a line have their own numbers and colours; masks may store either."""
+    lines = []
+    for index in range(6):
+        image, inside = draw_scene(index)
+        colours = (RED, GREEN) if index % 2 else (GREEN, RED)
+        names = ["sky", "car"] if index % 2 else ["car", "sky"]
+        save_image(tmp_path / f"{index}.jpg", image)
+        mask = np.where(inside[..., None], colours[1], colours[0]).astype(np.uint8)
+        save_image(tmp_path / f"{index}.png", mask if index else inside.astype(np.uint8))
+        table = {
+            str(value): {"class-name": name, "hex-color": "#{:02x}{:02x}{:02x}".format(*colours[value])}
+            for value, name in enumerate(names)
+        }
+        line = {"source-ref": f"s3://b/{index}.jpg", "m-ref": f"s3://b/{index}.png"}
+        lines.append(json.dumps(line | {"m-ref-metadata": {"internal-color-map": table}}))
+    (tmp_path / "output.manifest").write_text("\n".join(lines), encoding="utf-8")
+    dataset = checked(tmp_path)
+    value_of = {entry.name: entry.value for entry in dataset.classes}
+    for sample in (*dataset.train, *dataset.validation):
+        index = int(sample.image.name[0])
+        inside = draw_scene(index)[1]
+        assert (read_mask_values(sample)[inside] == value_of["car" if index % 2 else "sky"]).all()
+
+
 def test_values_may_be_named_instead_of_colours(folder: Path) -> None:
     (folder / "_classes.csv").write_text("Pixel Value, Class\n0, background\n1, car\n", encoding="utf-8")
     for index in range(6):

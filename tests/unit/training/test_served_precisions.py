@@ -1,0 +1,138 @@
+"""When INT8 is kept, and what a job does if it is not."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from support.jobs import QUICK, read_metrics, run_train, write_hyperparameters
+
+from byoc_vision.artifact import OPENVINO_FOLDER
+from byoc_vision.data.sample_data import make_classification_set
+from byoc_vision.inference import openvino_model
+from byoc_vision.inference.predictor import Predictor
+from byoc_vision.paths import MlPaths
+from byoc_vision.training.metric_names import Objective
+from byoc_vision.training.served_precisions import LEAST_IMAGES, Deadline, OutOfTimeError, objection
+from byoc_vision.training.signals import StopRequestedError
+
+BEFORE = {"accuracy": 0.9, "f1": 0.85, "f1_hat": 0.8, "loss": 0.5}
+JOB = QUICK | {
+    "openvino": "true",
+    "model": "test_resnet",
+    "image_size": "32",
+    "batch_size": "8",
+    "epochs": "1",
+    "num_workers": "0",
+}
+
+
+@pytest.mark.parametrize(
+    ("objective", "after", "expected"),
+    [
+        (Objective("accuracy"), {}, ""),
+        (Objective("accuracy"), {"accuracy": 0.8951}, ""),
+        (Objective("accuracy"), {"accuracy": 0.95}, ""),
+        (Objective("accuracy"), {"accuracy": 0.89}, "accuracy is 0.8900 instead of 0.9000, and int8_tolerance=0.005"),
+        (Objective("accuracy"), {"accuracy": math.nan}, "accuracy is nan instead of 0.9000"),
+        (Objective("accuracy"), {"f1": 0.5}, ""),
+        (Objective("accuracy"), {"f1_hat": 0.781}, ""),
+        (Objective("accuracy"), {"f1_hat": 0.77}, "f1_hat is 0.7700 instead of 0.8000, and no class may lose more"),
+        (Objective("loss", "min"), {"loss": 0.4}, ""),
+        (Objective("loss", "min"), {"loss": 0.51}, "loss is 0.5100 instead of 0.5000"),
+    ],
+)
+def test_the_objective_and_each_class_must_stay(objective: Objective, after: dict[str, float], expected: str) -> None:
+    found = objection(BEFORE, BEFORE | after, objective, 0.005)
+    assert found.startswith(expected)
+    assert bool(found) == bool(expected)
+
+
+def test_a_class_that_is_never_predicted_any_more_is_a_loss() -> None:
+    after = {name: value for name, value in BEFORE.items() if name != "f1_hat"}
+    assert "f1_hat is nan" in objection(BEFORE, after, Objective("accuracy"), 0.005)
+
+
+def test_a_deadline_ends_what_asks() -> None:
+    now, asked = [0.0], [False]
+    deadline = Deadline(10.0, lambda: asked[0], lambda: now[0])
+    assert not deadline()
+    now[0] = 11.0
+    with pytest.raises(OutOfTimeError, match=r"more than 10 s .*int8=true has no limit"):
+        deadline()
+    assert not Deadline(None, lambda: asked[0], lambda: now[0])()
+    asked[0] = True
+    with pytest.raises(StopRequestedError):
+        deadline()
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> MlPaths:
+    paths = MlPaths(tmp_path)
+    make_classification_set(paths.channels, count_train=16, count_validation=8, size=32)
+    return paths
+
+
+def run(paths: MlPaths, **asked: str) -> str:
+    """A job; what it says of INT8. Its record and its artifact say the same."""
+    write_hyperparameters(paths, JOB | asked)
+    assert run_train(paths) == 0
+    form = paths.model / OPENVINO_FOLDER
+    said = json.loads((form / openvino_model.PRECISIONS_FILE).read_text())
+    assert read_metrics(paths)["served"] == said
+    assert (form / openvino_model.INT8_MODEL_FILE).exists() == (said["int8"] == "certified")
+    assert "float32" in [entry["precision"] for entry in said["precisions"]]
+    assert Predictor.load(paths.model, "cpu").engine.name.startswith("OpenVINO")
+    return str(said["int8"])
+
+
+def test_few_validation_images_tell_too_little(paths: MlPaths) -> None:
+    assert run(paths).startswith(
+        f"8 validation images are too few to tell a loss: int8=auto takes {LEAST_IMAGES['classification']}"
+    )
+
+
+def test_a_job_may_do_without(paths: MlPaths) -> None:
+    assert run(paths, int8="false") == "int8=false"
+
+
+def test_what_loses_too_much_is_left_away(
+    paths: MlPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No class may lose anything, not even a negative amount: nothing is good enough."""
+    monkeypatch.setattr("byoc_vision.training.served_precisions.CLASS_TOLERANCE", -1.0)
+    assert "and no class may lose more than -1.0" in run(paths, int8="true")
+    log = capsys.readouterr().out
+    assert "INT8 without" in log, "layers were left out first"
+    assert "The model has no INT8 form: " in log
+
+
+def test_a_training_image_that_cannot_be_read_is_left_out(
+    paths: MlPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("byoc_vision.training.served_precisions.CLASS_TOLERANCE", 1.0)
+    image = sorted(paths.channel("train").rglob("*.*"))[0]
+    image.write_bytes(image.read_bytes()[:100])
+    said = run(paths, int8="true", int8_tolerance="0.99", on_bad_sample="skip")
+    assert said == "certified"
+    assert image.name in capsys.readouterr().out
+
+
+def test_a_time_that_is_over_costs_the_measurement_and_not_the_job(
+    paths: MlPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("byoc_vision.training.served_precisions.LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("byoc_vision.training.served_precisions.JOB_SHARE", 0.0)
+    write_hyperparameters(paths, JOB)
+    assert run_train(paths) == 0
+    assert "is not measured, and the model has no INT8 form: it takes more than 0 s" in capsys.readouterr().out
+    assert not (paths.model / OPENVINO_FOLDER / openvino_model.PRECISIONS_FILE).exists()
+    assert Predictor.load(paths.model, "cpu").engine.name.startswith("OpenVINO")
+
+
+def test_int8_is_made_of_the_openvino_model(paths: MlPaths) -> None:
+    write_hyperparameters(paths, JOB | {"int8": "true", "openvino": "false"})
+    assert run_train(paths) == 2
+    assert "set openvino=true, or int8=auto" in paths.failure.read_text()
