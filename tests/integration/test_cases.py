@@ -208,6 +208,35 @@ def test_a_model_that_needs_batches_of_two_says_so_before_training(case: str, tm
     assert "Set batch_size=2 or more" in failure
 
 
+def test_a_class_of_two_images_is_validated_too(check: Check) -> None:
+    report = check("holdout_rare_class_unvalidated")
+    assert report["status"] == 0
+    assert {entry["name"]: entry["pictures"] for entry in report["classes"]} == {
+        "defect": {"train": 1, "validation": 1},
+        "ok": {"train": 33, "validation": 7},
+    }
+
+
+def test_a_validation_without_foreground_is_a_warning(check: Check) -> None:
+    report = check("validation_masks_all_black")
+    assert report["status"] == 0
+    [warning] = [text for text in report["warnings"] if "no validation mask" in text]
+    assert "foreground (value 255)" in warning
+    assert "1 of 2 classes are validated" in warning
+
+
+def test_checkpoints_of_other_images_are_refused(tmp_path: Path) -> None:
+    root = tmp_path / "ml"
+    shutil.copytree(CASES / "reused_checkpoints_other_data", root)
+    assert main(["train", "--root", str(root)]) == 0
+    shutil.rmtree(root / "input")
+    (root / "second_input").rename(root / "input")
+    assert main(["train", "--root", str(root)]) == 2
+    failure = (root / "output/failure").read_text(encoding="utf-8")
+    assert "resume=never" in failure
+    assert "resume=weights" in failure
+
+
 def test_images_of_four_bands_are_read_as_they_are(check: Check, capsys: pytest.CaptureFixture[str]) -> None:
     report = check("tiff_four_bands")
     assert report["status"] == 0
