@@ -155,6 +155,10 @@ test-tuning: install ## run hyperparameter searches with real training jobs: res
 demo: install ## train on drawn images, serve and predict; the results are in demo/
 	sh local_test/demo.sh $(BIN)/byoc-vision
 
+.PHONY: first-hour
+first-hour: install ## record the terminal session of docs/first-hour.md; CHECK=1 compares it with what the commands say
+	$(BIN)/python local_test/first_hour.py $(if $(CHECK),--check)
+
 .PHONY: readme
 readme: install ## write the README's tables
 	PYTHONPATH=tests $(BIN)/python -m support.readme

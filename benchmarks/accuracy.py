@@ -77,7 +77,7 @@ def figures_of(
         try:
             for epoch in range(1, hyperparameters.epochs + 1):
                 train(trainer, epoch)
-            figures = trainer.validate()
+            figures = trainer.best.validate(lambda: False).metrics
         finally:
             trainer.close()
     return figures, time.perf_counter() - started

@@ -180,7 +180,8 @@ OPTIONS = {
     "palette": Option(
         _one_of(true=True, false=False),
         "`true` or `false`",
-        "`image/png` with a palette: the same pixel values, shown by viewers as colours.",
+        "`image/png` with a palette: the same pixel values, shown by viewers as colours: those of the training masks "
+        "if these were in colours.",
         {"type": "boolean"},
     ),
     "view": Option(

@@ -217,7 +217,7 @@ def find_folder(folder: Path) -> Path:
     found = ", ".join(sorted(child.name for child in folder.iterdir())[:8]) or "nothing"
     raise DataError(
         f"{folder} holds no model: {CONFIG_FILE} and {WEIGHTS_FILE} are missing (it holds: {found}). "
-        "Give it the model.tar.gz of a training job of this image"
+        "Give it the model.tar.gz of a training job of this image, or one with your own script, code/inference.py"
     )
 
 

@@ -121,6 +121,7 @@ def serve(options: argparse.Namespace) -> int:
 
 def _predict_arguments(command: argparse.ArgumentParser) -> None:
     _model_and_output_arguments(command)
+    command.add_argument("--palette", action="store_true", help="give masks the colours of their classes")
     command.add_argument("--overlay", action="store_true", help="also draw each mask over its image")
     command.add_argument(
         "--tile",
@@ -150,7 +151,9 @@ def predict(options: argparse.Namespace) -> int:
     images = find_images(options.files)
     predictor = Predictor.load(options.model, precision=options.precision)
     inference = InferenceOptions(options.tile, options.tta, options.threshold)
-    failed = _log_outcomes(predict_files(predictor, images, options.output, options.overlay, inference))
+    failed = _log_outcomes(
+        predict_files(predictor, images, options.output, options.overlay, inference, palette=options.palette)
+    )
     logger.info("Predicted %d of %d images; results: %s", len(images) - failed, len(images), options.output)
     return 3 if failed else 0
 

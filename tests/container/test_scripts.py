@@ -190,9 +190,9 @@ def test_the_sdks_with_scripts(
     arguments = (image, PROJECT, channels["train"], channels["validation"], photos, tmp_path / "output", "18080")
     try:
         done = subprocess.run(
-            [python, REPOSITORY / "tests/support/sdk_scripts.py", str(version), *arguments],
+            [python, "-P", REPOSITORY / "tests/support/sdk_scripts.py", str(version), *arguments],
             env={**os.environ, "PATH": path, "TMPDIR": str(tmp_path), "AWS_DEFAULT_REGION": "eu-west-1",
-                 "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"},
+                 "PYTHONPATH": "", "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
     finally:

@@ -12,14 +12,13 @@ import os
 import random
 import tempfile
 import time
-import warnings
 from pathlib import Path
 
 import pytest
 from support.mutation import mutated
 from support.parsers import Parser, parsers
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.filterwarnings("ignore")]  # Pillow and NumPy warn of odd inputs
 
 SEEDS = Path(__file__).with_name("seeds")
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "60"))
@@ -27,12 +26,6 @@ CPU_SECONDS = 4.0  # of this process, that an input may take
 MEMORY = 400 * 10**6  # bytes beyond those before it
 
 PARSERS = parsers(Path(tempfile.mkdtemp(prefix="byoc-fuzz-")))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quiet() -> None:
-    """Pillow and NumPy warn about odd inputs."""
-    warnings.simplefilter("ignore")
 
 
 @pytest.mark.parametrize("name", PARSERS)

@@ -41,6 +41,7 @@ JOBS: dict[str, dict[str, str]] = {
         "hidden_units": "16",
         "early_stopping": "true",
         "clip_grad_norm": "1",
+        "ema_decay": "0.9",
     },
     "segmentation": {
         "model": "unet_small",
@@ -54,6 +55,8 @@ JOBS: dict[str, dict[str, str]] = {
         "accumulate_steps": "2",
         "warmup_epochs": "0.5",
         "checkpoint_epochs": "2",
+        "random_scale": "0.5, 2",
+        "class_crops": "0.5",
     },
 }
 

@@ -40,6 +40,7 @@ from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Batch, Step
 from byoc_vision.training.trainer import Trainer
+from byoc_vision.training.weight_average import WeightAverage
 from byoc_vision.types import ClassInfo, ModelSpec
 
 CPU, ALONE = torch.device("cpu"), World()
@@ -146,6 +147,7 @@ def fake_trainer(
     callbacks = Callbacks([timer, health, *followers])
     optimizer = build_optimizer(parsed.optimizer, net, parsed.learning_rate)
     schedule = build_schedule("constant", optimizer, total_steps=100, steps_per_epoch=batches)
+    average = WeightAverage(net, parsed.ema_decay) if parsed.ema_decay else None
     step = Step(engine.model, loss, optimizer, schedule, precision, precision.scaler(), CPU, callbacks=callbacks)
     return Trainer(
         hyperparameters=parsed,
@@ -154,12 +156,10 @@ def fake_trainer(
         net=net,
         step=step,
         loader=loader,  # type: ignore[arg-type]
-        evaluator=evaluator,
-        validation=validation,
         partition=partition,
         layout=layout,
         history=history,
-        best=BestModel(paths, config, net, ALONE, evaluator, validation, partition, 0, run, callbacks),
+        best=BestModel(paths, config, net, ALONE, evaluator, validation, partition, 0, run, callbacks, average),
         run=run,
         checkpointer=Checkpointer.of(paths, parsed, ALONE),
         signals=signals or StopSignals(),
@@ -168,4 +168,5 @@ def fake_trainer(
         timer=timer,
         health=health,
         early_stopping=early_stopping(parsed, history.objective),
+        average=average,
     )

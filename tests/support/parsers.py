@@ -49,6 +49,7 @@ IMAGES = [
     encode(IMAGE, "WEBP", lossless=True),
     encode(IMAGE, "BMP"),
     encode(IMAGE, "GIF"),
+    encode(IMAGE, "AVIF"),
     encode(np.dstack([IMAGE, IMAGE[..., 0]])),
     encode(IMAGE[..., 0].astype(np.float32) / 255, "TIFF"),
     *(encode(IMAGE, "TIFF", compression=name) for name in ("raw", "tiff_lzw", "tiff_deflate", "packbits", "jpeg")),

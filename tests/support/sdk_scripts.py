@@ -16,13 +16,13 @@ ROLE = "arn:aws:iam::123456789012:role/none"
 HYPERPARAMETERS = {"epochs": 2, "batch-size": 16}
 
 
-def main(
-    version: str, image: str, project: str, train: str, validation: str, images: str, output: str, port: str
-) -> None:
+def main(version: str, image: str, project: str, train: str, validation: str, *rest: str) -> None:
+    images, output, port = rest
     channels = {"train": train, "validation": validation}
-    (train_and_deploy_v2 if version == "2" else train_v3)(
-        image, project, channels, Path(images), Path(output), int(port)
-    )
+    if version == "2":
+        train_and_deploy_v2(image, project, channels, Path(images), Path(output), int(port))
+    else:
+        train_v3(image, project, channels, Path(output))
 
 
 def train_and_deploy_v2(
@@ -31,7 +31,8 @@ def train_and_deploy_v2(
     from sagemaker.deserializers import JSONDeserializer
     from sagemaker.estimator import Estimator
     from sagemaker.local import LocalSession
-    from sagemaker.pytorch import PyTorchModel
+    from sagemaker.model import Model
+    from sagemaker.predictor import Predictor
     from sagemaker.serializers import IdentitySerializer
 
     session = LocalSession()
@@ -49,12 +50,15 @@ def train_and_deploy_v2(
     )
     estimator.fit({name: Path(folder).as_uri() for name, folder in channels.items()})
     options = {"serializer": IdentitySerializer("image/jpeg"), "deserializer": JSONDeserializer()}
-    model = PyTorchModel(
+    # PyTorchModel would first repack the archive on S3, into the form that `estimator.deploy()` serves here.
+    session._default_bucket = "none"  # or AWS is asked for the account
+    model = Model(
         model_data=estimator.model_data,
         role=ROLE,
         entry_point="inference.py",
         source_dir=project,
         image_uri=image,
+        predictor_cls=Predictor,
         sagemaker_session=session,
     )
     for step, deploy in (("estimator", estimator.deploy), ("model", model.deploy)):
@@ -69,6 +73,7 @@ def train_v3(image: str, project: str, channels: dict[str, str], output: Path) -
     from sagemaker.core.training.configs import Compute, InputData, SourceCode
     from sagemaker.train.model_trainer import Mode, ModelTrainer
 
+    (output / "job").mkdir(parents=True)
     trainer = ModelTrainer(
         training_image=image,
         training_mode=Mode.LOCAL_CONTAINER,

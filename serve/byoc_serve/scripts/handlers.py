@@ -306,7 +306,7 @@ def _device() -> Any:
 
 
 def _to_tensor(array: Any, media_type: str) -> Any:
-    """As the toolkit for PyTorch does: numbers in text are float32. Raises ValueError for what are no numbers."""
+    """As the toolkit for PyTorch does: numbers in text are float32. Raises ValueError for anything but numbers."""
     import torch
 
     if array.dtype.names:  # columns of CSV of different kinds, as the toolkit reads them

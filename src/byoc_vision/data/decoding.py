@@ -26,7 +26,7 @@ from PIL import (
 )
 from PIL.ImageFile import ImageFile
 
-from byoc_vision.data import fileformat, jpeg_pixels, jpeg_structure, tiff_structure
+from byoc_vision.data import fileformat, jpeg_pixels, jpeg_structure, pillow_pixels, tiff_structure
 from byoc_vision.data.fileformat import Format
 from byoc_vision.data.samples import ImageSource
 from byoc_vision.errors import DataError
@@ -58,7 +58,6 @@ MAX_BYTES = 2**30  # that the pixels of one image may take while it is decoded: 
 _LEAST_FRAME = 100  # a GIF's first frame must have this part of its pixels: 1 of so many
 _LARGEST_PIXEL = 7  # bytes, as it is stored and as RGB
 _NPY = b"\x93NUMPY"  # NumPy's arrays, of which bands.py reads the pixels
-_BAND_PIXELS = 2**22  # that are converted at a time
 
 
 def _open_heic(file: io.BytesIO) -> ImageFile:
@@ -151,7 +150,7 @@ def open_image(source: ImageSource | Content | bytes, *, max_pixels: int = MAX_P
 def decode(opened: OpenedImage) -> np.ndarray:
     """The pixels of an image, as `read_image` returns them. Raises DataError."""
     with _decoding(opened.name, opened.data, opened.kind):
-        pixels = _decode_fast(opened) if opened.plain else _to_rgb(opened)
+        pixels = _decode_fast(opened) if opened.plain else pillow_pixels.to_rgb(_load(opened), opened.name)
         _check_end(opened, pixels if opened.plain else None)
         return upright(pixels, _orientation(opened))
 
@@ -189,7 +188,11 @@ def read_stored_mask(
     with _decoding(opened.name, opened.data, opened.kind):
         if getattr(opened.image, "is_animated", False):  # Pillow looks for a second frame after the first
             raise DataError(f"{opened.name} has several frames; a mask has one: save one file per image")
-        labels = _to_colours(opened) if as_colours and opened.image.mode in _COLOUR_MODES else _to_labels(opened)
+        if as_colours and opened.image.mode in _COLOUR_MODES:
+            labels = pillow_pixels.to_colours(_load(opened))
+        else:
+            depth = fileformat.png_bit_depth(opened.data) if opened.kind == "PNG" else 8
+            labels = pillow_pixels.to_labels(_load(opened), opened.name, depth)
         _check_end(opened)
         return upright(labels, _orientation(opened))
 
@@ -360,100 +363,12 @@ def _check_end(opened: OpenedImage, pixels: np.ndarray | None = None) -> None:
         raise DataError(f"{opened.name} is cut short: some of its pixels are missing; copy it again")
 
 
-def _to_rgb(opened: OpenedImage) -> np.ndarray:
-    """An image that is not plain, decoded by Pillow: uint8 [H, W, 3]."""
-    image = _load(opened)
-    if image.mode.startswith("I;16"):
-        return _in_bands(image, lambda band: _grey_to_rgb((np.asarray(band) >> 8).astype(np.uint8)))
-    if image.mode == "F":
-        scale = _float_scale(image, opened.name)
-        return _in_bands(image, lambda band: _grey_to_rgb(np.rint(np.asarray(band) * scale).astype(np.uint8)))
-    if image.mode == "I":
-        raise DataError(f"{opened.name} has 32-bit values, whose value for white is unknown; save it with 8 or 16 bits")
-    try:
-        return _in_bands(image, _over_white if image.has_transparency_data else _convert)
-    except ValueError as error:
-        raise DataError(
-            f"{opened.name} has colours of mode {image.mode}, which are not supported ({error}); save it as RGB"
-        ) from error
-
-
 def _load(opened: OpenedImage) -> Image.Image:
     declared = opened.image.size
     opened.image.load()
     if opened.image.size != declared and opened.kind != "TIFF":  # a TIFF is turned by its orientation
         raise ValueError(f"it declares {declared[0]} × {declared[1]} pixels and holds {opened.image.size}")
     return opened.image
-
-
-def _over_white(band: Image.Image) -> np.ndarray:
-    rgba = band.convert("RGBA")
-    return _convert(Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba))
-
-
-def _convert(band: Image.Image) -> np.ndarray:
-    return np.asarray(band.convert("RGB"))
-
-
-def _in_bands(image: Image.Image, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
-    """The image as RGB, converted band by band: a large image would need several times its memory otherwise."""
-    width, height = image.size
-    rgb = np.empty((height, width, 3), np.uint8)
-    rows = max(1, _BAND_PIXELS // max(1, width))
-    for top in range(0, height, rows):
-        bottom = min(height, top + rows)
-        rgb[top:bottom] = convert(image.crop((0, top, width, bottom)))
-    return rgb
-
-
-def _to_labels(opened: OpenedImage) -> np.ndarray:
-    image = _load(opened)
-    values = np.asarray(image)
-    if image.mode in ("L", "P"):
-        return _stored_samples(values, opened)
-    if image.mode == "1":
-        return values.astype(np.uint8)
-    if image.mode in ("LA", "PA"):
-        return np.ascontiguousarray(values[..., 0])
-    if image.mode in ("RGB", "RGBA"):
-        red, green, blue = values[..., 0], values[..., 1], values[..., 2]
-        if not (np.array_equal(red, green) and np.array_equal(red, blue)):
-            return np.ascontiguousarray(values[..., :3])
-        return np.ascontiguousarray(red)
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        low, high = int(values.min()), int(values.max())
-        if low < 0 or high > 255:
-            raise DataError(f"{opened.name} has label values from {low} to {high}; they must lie within 0–255")
-        return values.astype(np.uint8)
-    raise DataError(
-        f"{opened.name} has pixels of mode {image.mode}; save the labels as an 8-bit single-channel or palette image"
-    )
-
-
-def _to_colours(opened: OpenedImage) -> np.ndarray:
-    """uint8 RGB [H, W, 3]; alpha does not count."""
-    image = _load(opened)
-    return np.array(image.convert("RGBA").convert("RGB") if image.mode in ("P", "PA") else image)[..., :3]
-
-
-def _stored_samples(values: np.ndarray, opened: OpenedImage) -> np.ndarray:
-    """Undo Pillow's stretching of 2- and 4-bit grey PNGs to 0–255."""
-    if opened.kind == "PNG" and opened.image.mode == "L" and (depth := fileformat.png_bit_depth(opened.data)) < 8:
-        values = values // (255 // (2**depth - 1))
-    return np.array(values)
-
-
-def _grey_to_rgb(grey: np.ndarray) -> np.ndarray:
-    return np.repeat(grey[:, :, None], 3, axis=2)
-
-
-def _float_scale(image: Image.Image, name: str) -> np.float32:
-    """The factor that takes floats to 0–255. Raises DataError for values beyond the ranges of images."""
-    values = np.asarray(image)
-    low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= 255):  # also false for NaN
-        raise DataError(f"{name} has float values from {low:g} to {high:g}; save it as 0 to 1, or with 8 or 16 bits")
-    return np.float32(255 if high <= 1 else 1)
 
 
 def _orientation(opened: OpenedImage) -> int:

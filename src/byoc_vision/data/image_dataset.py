@@ -13,10 +13,11 @@ from torch.utils.data import Dataset as TorchDataset
 from byoc_vision.data.augmentation import Augmentation
 from byoc_vision.data.cache import CachePart, with_cache
 from byoc_vision.data.preprocessed import DecodedImages, PreprocessedImage
+from byoc_vision.data.random_crop import RandomCrop
 from byoc_vision.data.samplers import SampleKey, mixed_seed
 from byoc_vision.data.samples import OnBadSample, Sample
 from byoc_vision.errors import DataError
-from byoc_vision.preprocess import Preprocess, crop
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.types import ClassInfo
 
 logger = logging.getLogger(__name__)
@@ -82,7 +83,8 @@ class EvaluationExample(NamedTuple):
 class ImageDataset(TorchDataset[Example]):
     """Samples for training, augmented. Index it with a `SampleKey`; a plain index means the first epoch.
 
-    crop_size: height and width of a random part of each resized image and mask; training uses only this part.
+    crop: takes a random part of each resized image and mask; training uses only this part. By default as large as the
+        model's input.
     on_bad_sample: with `skip` the next readable sample replaces one that cannot be read.
     cache: decoded images are kept here from the first epoch on; the examples are the same without it.
     mask_values: all values that a mask may hold; a mask with others is invalid. None: other values are ignored.
@@ -96,7 +98,7 @@ class ImageDataset(TorchDataset[Example]):
         augmentation: Augmentation,
         seed: int = 0,
         *,
-        crop_size: tuple[int, int] | None = None,
+        crop: RandomCrop | None = None,
         on_bad_sample: OnBadSample = "fail",
         cache: CachePart | None = None,
         mask_values: frozenset[int] | None = None,
@@ -105,7 +107,7 @@ class ImageDataset(TorchDataset[Example]):
         self.preprocess = preprocess
         self.augmentation = augmentation
         self.seed = seed
-        self.crop_size = crop_size
+        self.crop = crop or RandomCrop(preprocess.height, preprocess.width)
         decoded = DecodedImages(samples, classes, preprocess, for_training=True, mask_values=mask_values)
         self._images = with_cache(decoded, cache)
         self._skipped = BadSamples(len(samples)) if on_bad_sample == "skip" else None
@@ -113,7 +115,7 @@ class ImageDataset(TorchDataset[Example]):
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the examples, in pixels."""
-        return self.crop_size or (self.preprocess.height, self.preprocess.width)
+        return self.crop.height, self.crop.width
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -146,9 +148,8 @@ class ImageDataset(TorchDataset[Example]):
 
     def _example(self, index: int, seed: int) -> Example:
         sample = self.preprocessed(index)
-        down, right = np.random.default_rng(mixed_seed(seed, 1)).random(2)  # independent of the augmentation
-        image = crop(sample.image, *self.size, (down, right))
-        mask = crop(sample.target, *self.size, (down, right)) if sample.target.ndim == 2 else None
+        target = sample.target if sample.target.ndim == 2 else None
+        image, mask = self.crop(sample.image, target, mixed_seed(seed, 1))  # independent of the augmentation
         augmented = self.augmentation(image, mask, seed)
         target = sample.target if augmented.mask is None else np.ascontiguousarray(augmented.mask)
         return Example(_as_tensor(augmented.image), torch.from_numpy(target))

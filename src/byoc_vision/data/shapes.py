@@ -13,6 +13,7 @@ import cv2
 import msgspec
 import numpy as np
 
+from byoc_vision.data.decoding import MAX_PIXELS
 from byoc_vision.data.samples import DrawnMask
 from byoc_vision.errors import DataError
 
@@ -29,11 +30,15 @@ def draw_mask(mask: DrawnMask, size: tuple[int, ...]) -> np.ndarray:
     Raises DataError that names the file, the entry and the shape which cannot be drawn.
     """
     height, width = mask.size or size
+    if not 0 < height * width <= MAX_PIXELS or height < 0:
+        raise DataError(
+            f"{mask} declares {width} × {height} pixels, but an image has 1 to {MAX_PIXELS:,}; export them again"
+        )
     canvas = np.full(height * width, mask.background, np.uint8)  # column by column, as COCO counts
     for index, (value, outline) in enumerate(zip(mask.values, _outlines(mask), strict=True)):
         try:
             _draw(canvas, outline, value, height, width, is_relative=mask.is_relative)
-        except (ValueError, TypeError, msgspec.MsgspecError) as error:
+        except (ValueError, TypeError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
             raise DataError(f"{mask}, shape {index + 1}: {error}") from error
     return cv2.transpose(canvas.reshape(width, height))
 
@@ -51,7 +56,7 @@ def run_lengths(counts: Sequence[int] | str, height: int, width: int) -> bytes:
 def runs_of(inside: np.ndarray, top: int, left: int, height: int, width: int) -> bytes:
     """The outline of a part of an image, bool [h, w], whose corner lies at `top`, `left`. Raises ValueError."""
     rows, columns = inside.shape
-    if not (0 <= top <= height - rows and 0 <= left <= width - columns):
+    if not height * width <= MAX_PIXELS or not (0 <= top <= height - rows and 0 <= left <= width - columns):
         raise ValueError(
             f"a mask of {columns} × {rows} pixels at {left}, {top} lies outside of the image of {width} × {height}"
         )
@@ -171,7 +176,7 @@ def _crossings(u: np.ndarray, v: np.ndarray, height: int, width: int) -> np.ndar
 
 
 def _draw_runs(canvas: np.ndarray, shape: dict[str, Any], value: int, height: int, width: int) -> None:
-    if "starts" in shape:
+    if shape.keys() >= {"starts", "lengths", "by_row"}:
         _draw_starts(canvas, shape, value, height, width)
         return
     counts, size = shape.get("counts"), shape.get("size")

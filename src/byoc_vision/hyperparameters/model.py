@@ -33,6 +33,7 @@ from byoc_vision.hyperparameters.fields import (
     Normalization,
     PrecisionName,
     Resize,
+    Scales,
     Seed,
     Share,
     Side,
@@ -160,6 +161,14 @@ class Hyperparameters(BaseModel):
     crop_size: Size | None = field(
         None, "Segmentation: train on random crops of this size, taken from the images at `image_size`."
     )
+    random_scale: Scales = field(
+        (1.0, 1.0),
+        "Segmentation: the range in which images and masks are magnified at random, proportions kept, as `0.5, 2`.",
+    )
+    class_crops: Annotated[float, Field(ge=0, le=1)] = field(
+        0.0,
+        "Segmentation: the share of random crops around a pixel of a class that is drawn evenly among the image's.",
+    )
     augmentation: AugmentationText = field(
         "light",
         "How training images are augmented: `none`, `flip`, `light`, `strong`; `crop`, `crop_color`, "
@@ -174,6 +183,11 @@ class Hyperparameters(BaseModel):
     )
 
     # The optimisation
+    recipe: Annotated[Literal["auto", "none"], SPELT] = field(
+        "auto",
+        "`auto`: with pretrained weights, what the job does not set is chosen from the data and the model; the log and "
+        "the report give the reasons. `none`: the defaults of this table.",
+    )
     epochs: Count = field(10, "Passes over the training images.", "num_epochs")
     batch_size: Count = field(
         16, "Images per step and process (one process per GPU).", "mini_batch_size", "train_batch_size"
@@ -204,6 +218,9 @@ class Hyperparameters(BaseModel):
     freeze_epochs: Annotated[int, Field(ge=0, le=MOST - 1)] = field(
         0, "Train only the head for this number of epochs; the encoder and its batch-norm statistics do not change."
     )
+    freeze_batch_norm: bool = field(
+        False, "Keep the encoder's batch-norm statistics as the pretrained weights have them: for few images."
+    )
     encoder_lr_factor: Annotated[float, Field(gt=0, le=1)] = field(
         1.0, "The encoder's learning rate, as a share of the head's."
     )
@@ -230,6 +247,16 @@ class Hyperparameters(BaseModel):
         "`auto`: bfloat16 on GPUs since Ampere, float16 with scaling on older GPUs; on a CPU float32, unless a few "
         "steps in bfloat16 are measured to be 10 % faster.",
         "precision_dtype",
+    )
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = field(
+        0.0,
+        "Also average the weights over the steps, with this decay (0.99, 0.999), and keep the better of both. 0: do "
+        "not.",
+    )
+    linear_probe: bool = field(
+        False,
+        "Classification with pretrained weights: start the head from a linear classifier on the network's features; "
+        "its metrics are the floor, and a model below it is not kept.",
     )
     clip_grad_norm: NonNegativeFloat = field(0.0, "The maximum norm of the gradient; 0: no limit.")
     accumulate_steps: Count = field(

@@ -155,7 +155,7 @@ def cell_offset(backbone: Any, channels_last: bool = False, device: str = "cpu")
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
     # The values are so small that no activation saturates.
-    channels = next(module.in_channels for module in probe.modules() if isinstance(module, nn.Conv2d))
+    channels = next((module.in_channels for module in probe.modules() if isinstance(module, nn.Conv2d)), 3)
     blank = torch.full((1, channels, _PROBE_SIDE, _PROBE_SIDE), _PROBE_VALUE, device=device, requires_grad=True)
     try:
         with torch.enable_grad():

@@ -14,8 +14,8 @@ import numpy as np
 from byoc_vision.data.bands import read_pixels
 from byoc_vision.data.decoding import IMAGE_SUFFIXES
 from byoc_vision.errors import DataError, InputError
-from byoc_vision.inference.encoding import class_entries, encode_jpeg
-from byoc_vision.inference.overlay import background_classes, draw_overlay
+from byoc_vision.inference.encoding import class_entries, encode_jpeg, encode_png
+from byoc_vision.inference.overlay import background_classes, draw_overlay, mask_palette
 from byoc_vision.inference.passes import InferenceOptions, check_options, make_pass, run_pass
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 from byoc_vision.inference.table import PredictionTable
@@ -67,6 +67,8 @@ def predict_files(
     output: Path,
     overlay: bool = False,
     options: InferenceOptions = _DEFAULT_OPTIONS,
+    *,
+    palette: bool = False,
 ) -> Iterator[FileOutcome]:
     """Predict each image and write the prediction.
 
@@ -102,7 +104,8 @@ def predict_files(
             table.add(source, prediction)
             yield FileOutcome(source, written=lines)
         else:
-            mask = _write_mask(prediction, output / source.stem, as_rgb(rgb) if overlay else None)
+            shown = as_rgb(rgb) if overlay else None
+            mask = _write_mask(prediction, output / source.stem, shown, palette=palette)
             table.add(source, prediction, mask)
             yield FileOutcome(source, written=mask)
 
@@ -142,9 +145,12 @@ def _prediction_line(source: Path, prediction: Classification) -> str:
     return json.dumps({"file": str(source), "predictions": class_entries(prediction)}) + "\n"
 
 
-def _write_mask(prediction: Segmentation, stem: Path, rgb: np.ndarray | None) -> Path:
+def _write_mask(prediction: Segmentation, stem: Path, rgb: np.ndarray | None, *, palette: bool) -> Path:
     mask = stem.with_name(f"{stem.name}.png")
-    _write_png(mask, prediction.mask)
+    if palette:
+        mask.write_bytes(encode_png(prediction.mask, mask_palette(prediction.classes)))
+    else:
+        _write_png(mask, prediction.mask)
     if rgb is not None:
         _write_png(
             stem.with_name(f"{stem.name}.overlay.png"),

@@ -32,11 +32,15 @@ _CONVERT = (
 
 @dataclass(frozen=True)
 class PretrainedInfo:
-    """The source of the loaded weights, and the normalisation they expect, in units of 0–1 RGB."""
+    """The source of the loaded weights, and the normalisation they expect, in units of 0–1 RGB.
+
+    whole: whether the head has the weights of an earlier model of the same classes, too.
+    """
 
     source: str
     mean: Triple
     std: Triple
+    whole: bool = False
 
 
 def load_pretrained(

@@ -121,6 +121,10 @@ def _losses(record: Record, epochs: Sequence[Epoch]) -> Chart:
 def _metrics(record: Record, epochs: Sequence[Epoch]) -> Chart:
     names = overall_metrics(record)
     series = [Series(formatting.title(name), _values(epochs, name), place) for place, name in enumerate(names)]
+    objective = objective_name(record)
+    if record.floor and (value := finite(record.floor.validation.get(objective))) is not None:
+        name = f"{formatting.title(objective)} of the floor"
+        series.append(Series(name, [value] * len(epochs), len(names), dashed=True))
     return _over_epochs("metrics", "Validation", epochs, series, marks(record))
 
 
@@ -166,7 +170,7 @@ def objective_name(record: Record) -> str:
 def marks(record: Record) -> list[Mark]:
     """The best epoch, and the last epoch if the training stopped early."""
     found = []
-    if record.best_epoch is not None:
+    if record.best_epoch:
         found.append(Mark(record.best_epoch, "best"))
     if record.epochs and record.state in ("stopped_early", "stopped_by_rule", "interrupted"):
         last = record.epochs[-1].epoch

@@ -49,6 +49,7 @@ class Epoch(_Part):
     """learning_rate: at its start. seconds: with its validation; the other fields of its training alone.
 
     data_wait: the share of the time in which the device waited for images, 0–1.
+    averaged: whether the validation is of the averaged weights.
     """
 
     epoch: int
@@ -58,6 +59,14 @@ class Epoch(_Part):
     seconds: float
     images_per_second: float = 0.0
     data_wait: float = 0.0
+    averaged: bool = False
+
+
+class Floor(_Part):
+    """A linear classifier on the pretrained network's features: what a training must beat. seconds: it took."""
+
+    validation: dict[str, float | None]
+    seconds: float
 
 
 class Finding(_Part):
@@ -209,15 +218,24 @@ class Times(_Part):
     profile: Profile | None = None
 
 
+class RecipeChoice(_Part):
+    """A hyperparameter that the recipe chose, and why."""
+
+    name: str
+    value: Any
+    reason: str
+
+
 class Run(_Part):
     """What ran, on what hardware, and how to run it again.
 
-    hyperparameters: all of them; given: the names of those that were set.
+    hyperparameters: all of them; given: the names of those that were set; choices: those that the recipe chose.
     versions: of Python and of the main packages. hardware: as in the log. weights: that the training began with.
     """
 
     hyperparameters: dict[str, Any]
     given: list[str] = []
+    choices: list[RecipeChoice] = []
     versions: dict[str, str] = {}
     hardware: str = ""
     device: str = ""
@@ -261,6 +279,7 @@ class Record(_Part):
 
     objective: the metric that chooses the best epoch, as in the log (`validation:dice`); objective_mode: whether higher
     values are better.
+    best_epoch: 0 stands for the floor.
     seconds: of this job so far. gpu_seconds: times the GPUs.
     served: of a job that wrote the OpenVINO form.
     augmented: file names, below pictures/, of training images as the model saw them.
@@ -279,6 +298,7 @@ class Record(_Part):
     images: dict[str, int] = _named("pictures")
     objective: str
     objective_mode: Literal["max", "min"] = "max"
+    floor: Floor | None = None
     best_epoch: int | None = None
     validation: dict[str, float | None] = {}
     unvalidated_classes: list[str] = []

@@ -19,7 +19,7 @@ from byoc_vision.training import resolve_config
 from byoc_vision.training.checkpoint import Checkpointer
 from byoc_vision.training.distributed import World, any_process, smallest_over_processes
 from byoc_vision.training.losses import Activation, build_loss
-from byoc_vision.training.optimizers import build_optimizer, build_schedule
+from byoc_vision.training.optimizers import build_schedule, optimizer_for
 from byoc_vision.training.step import Batch, Step
 from byoc_vision.types import ModelSpec
 
@@ -133,14 +133,7 @@ class Trial:
         self.channels = spec.in_channels
         net: nn.Module = Normalized(build_model(spec), (0.5,) * spec.in_channels, (0.5,) * spec.in_channels)
         model, scaler = net.to(device).to(memory_format=torch.channels_last), precision.scaler()
-        optimizer = build_optimizer(
-            hyperparameters.optimizer,
-            model,
-            0.0,
-            momentum=hyperparameters.momentum,
-            weight_decay=hyperparameters.weight_decay,
-            scaled=scaler.is_enabled(),
-        )
+        optimizer = optimizer_for(model, None, hyperparameters, 0.0, scaled=scaler.is_enabled())
         loss = build_loss(
             resolve_config.loss_name(hyperparameters, spec.task),
             activation,

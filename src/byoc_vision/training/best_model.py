@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -17,12 +19,22 @@ from byoc_vision.training.callbacks.base import Callback
 from byoc_vision.training.callbacks.run_record import RunRecord
 from byoc_vision.training.checkpoint_file import on_cpu
 from byoc_vision.training.data_partition import DataPartition
-from byoc_vision.training.distributed import World, on_rank0
+from byoc_vision.training.distributed import World, broadcast_buffers, on_rank0
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import EpochRecord, Metrics, metrics_line, named
+from byoc_vision.training.linear_probe import LinearProbe
 from byoc_vision.training.predictions.collector import Collector
+from byoc_vision.training.weight_average import WeightAverage
 
 logger = logging.getLogger(__name__)
+
+
+class Measured(NamedTuple):
+    """Validation metrics, and the predictions that they are of. averaged: whether of the averaged weights."""
+
+    metrics: Metrics
+    collector: Collector
+    averaged: bool = False
 
 
 @dataclass
@@ -30,6 +42,7 @@ class BestModel:
     """Every process has one; the main process alone writes.
 
     net: the network in training. validation: this process's batches. run: gets the evaluations and the test.
+    average: of the weights, which may be better than the last ones.
     """
 
     paths: MlPaths
@@ -42,19 +55,58 @@ class BestModel:
     seed: int
     run: RunRecord
     callbacks: Callback
+    average: WeightAverage | None = None
     _has_predictions: bool = False  # of the validation images
+    _measured: Measured | None = None
 
-    def save(self, record: EpochRecord, collector: Collector) -> ModelConfig:
-        """The network is the best so far; call it in all processes. collector: of its validation.
+    def validate(self, stopping: Callable[[], bool]) -> Measured:
+        """Measure the network, and the average of its weights: the better of both. Call it in all processes.
 
-        Returns its configuration, with its metrics.
+        Raises StopRequestedError as `test` does.
         """
-        self._keep_predictions(collector, record.validation)
+        self._measured = self._measure(stopping)
+        if self.average and self.average.steps:
+            with self.average.applied():
+                averaged = self._measure(stopping)
+            objective = self.run.history.objective
+            if objective.is_better(averaged.metrics[objective.name], self._measured.metrics[objective.name]):
+                self._measured = averaged._replace(averaged=True)
+        return self._measured
+
+    def measure_floor(self, probe: LinearProbe, stopping: Callable[[], bool]) -> tuple[ModelConfig, dict[str, Tensor]]:
+        """Start the head from a linear probe, and save it: the best model until an epoch beats it.
+
+        Call it in all processes. Returns and raises as `save` and `validate` do.
+        """
+        started = time.monotonic()
+        loss = probe.fit(stopping)
+        if self.average:
+            self.average.load_state_dict(None)
+        metrics = self.validate(stopping).metrics
+        history = self.run.history
+        floor = history.begin_with(EpochRecord(0, 0.0, loss, metrics, time.monotonic() - started))
+        if self.world.is_main:
+            logger.info(
+                "floor: %s %.4f after %.0f s: a linear classifier on the pretrained features, where training begins",
+                history.objective.name,
+                metrics[history.objective.name],
+                floor.seconds,
+            )
+        return self.save(floor)
+
+    def save(self, record: EpochRecord) -> tuple[ModelConfig, dict[str, Tensor]]:
+        """What `validate` measured is the best so far; call it in all processes.
+
+        Returns its configuration, with its metrics, and its weights.
+        """
+        assert self._measured is not None, "an epoch is evaluated before it is saved"
+        self._keep_predictions(self._measured.collector, record.validation)
         self._has_predictions = True
         config = self.config.model_copy(update={"metrics": named("validation", record.validation)})
+        weights = self.average.tensors if self.average and self._measured.averaged else self.net.state_dict()
         if self.world.is_main:
-            artifact.save(self.paths.model, config, self.net.state_dict())
-        return config
+            artifact.save(self.paths.model, config, weights)
+        return config, weights
 
     def save_unfinished(self) -> None:
         """A job that ends before its first epoch is complete leaves a model, too."""
@@ -111,6 +163,11 @@ class BestModel:
     def collector(self, split: str) -> Collector:
         samples = self.partition.dataset.splits[split]
         return Collector(self.config, samples, split, self.seed, root=self.paths.channels)
+
+    def _measure(self, stopping: Callable[[], bool]) -> Measured:
+        broadcast_buffers(self.net, self.world)
+        collector = self.collector("validation")
+        return Measured(self.evaluator.evaluate(self.validation, stopping, collector), collector)
 
     def _evaluate(self, split: str, batches: Iterable[EvaluationBatch], stopping: Callable[[], bool]) -> Metrics:
         collector = self.collector(split)

@@ -10,13 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
-from byoc_vision.data.augmentation import build_augmentation
-from byoc_vision.data.cache import ImageCache, choose_place, free_memory, open_cache
 from byoc_vision.data.image_dataset import ImageDataset
-from byoc_vision.data.loaders import TrainingLoader, build_training_loader
+from byoc_vision.data.loaders import TrainingLoader
 from byoc_vision.data.preflight import CheckedDataset
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError
@@ -28,8 +24,7 @@ from byoc_vision.models.build import build_model, check_batches_of_one, check_in
 from byoc_vision.models.parts import Encoder, encoder_of
 from byoc_vision.models.shapes import freeze_unused
 from byoc_vision.precision import allow_tf32, choose_device, time_convolutions
-from byoc_vision.preprocess import Preprocess
-from byoc_vision.training import resolve_config
+from byoc_vision.training import recipe, resolve_config
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
 from byoc_vision.training.auto_precision import training_precision
 from byoc_vision.training.batch_layout import BatchLayout
@@ -38,13 +33,11 @@ from byoc_vision.training.callbacks.build import Parts, build_callbacks
 from byoc_vision.training.callbacks.run_record import run_metadata
 from byoc_vision.training.checkpoint import Checkpointer
 from byoc_vision.training.class_weights import class_weights, count_training_masks
-from byoc_vision.training.data_partition import DataPartition, find_data
+from byoc_vision.training.data_partition import DataPartition, find_data, image_cache, training_images, training_loader
 from byoc_vision.training.distributed import (
     StopSync,
     World,
     on_rank0,
-    processes_per_host,
-    smallest_over_processes,
     synchronised,
     unwrap,
     wrap_ddp,
@@ -52,14 +45,16 @@ from byoc_vision.training.distributed import (
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import EarlyStopping, History
 from byoc_vision.training.initial_weights import find_first_weights, with_model_of_channel
+from byoc_vision.training.linear_probe import LinearProbe
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.metric_names import Objective
-from byoc_vision.training.optimizers import build_optimizer, build_schedule
+from byoc_vision.training.optimizers import highest_learning_rate, optimizer_for, schedule_for
 from byoc_vision.training.quantization import check_int8
 from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Step
 from byoc_vision.training.torch_compile import compile_network
 from byoc_vision.training.trainer import Trainer
+from byoc_vision.training.weight_average import WeightAverage
 from byoc_vision.types import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -136,6 +131,8 @@ def assemble(
     net = build_model(spec)
     checkpointer = checkpointer or Checkpointer(None, world)
     weights = find_first_weights(net, spec, dataset.classes, job, hyperparameters, world, checkpointer)
+    facts = recipe.Facts.of(net, partition, weights.info)
+    hyperparameters, choices = recipe.choose(hyperparameters, facts, given or hyperparameters.model_fields_set)
     rule = resolve_config.preprocess(hyperparameters, spec, weights.info, dataset.bands)
     check_input_size(net, spec, rule.height, rule.width)
     crop_size = resolve_config.crop_size(hyperparameters, rule, spec.task)
@@ -161,7 +158,8 @@ def assemble(
     ).to(device)
     # The data
     cache = image_cache(dataset, rule, hyperparameters, world)
-    images = training_images(job, partition, rule, crop_size, hyperparameters, cache)
+    crop = resolve_config.random_crop(hyperparameters, rule, crop_size)
+    images = training_images(job, partition, rule, crop, hyperparameters, cache)
     loader = training_loader(images, hyperparameters, partition, world, device)
     check_smallest_batch(net, spec, images, loader, hyperparameters, world)
     layout = BatchLayout.of(hyperparameters, samples, len(loader), world, partition.digest)
@@ -183,13 +181,13 @@ def assemble(
     encoder = learning_encoder(net, hyperparameters)
     scaler = precision.scaler()
     optimizer = optimizer_for(
-        net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world), scaled=scaler.is_enabled()
+        net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world.size), scaled=scaler.is_enabled()
     )
     schedule = schedule_for(optimizer, layout.steps_per_epoch, hyperparameters)
     model = wrap_ddp(engine.model, world)
     parts = Parts(config, net, unwrap(model), optimizer, precision, scaler, device, loader, layout, history, cache)
     metadata = run_metadata(
-        job, hyperparameters, given, samples, objective, config, net, device, precision, world, weights
+        job, hyperparameters, given, choices, samples, objective, config, net, device, precision, world, weights
     )
     callbacks, timer, health, run = build_callbacks(
         job.paths, hyperparameters, world, parts, metadata, checked.report if checked else None, started
@@ -203,11 +201,13 @@ def assemble(
         scaler=scaler,
         device=device,
         clip_grad_norm=hyperparameters.clip_grad_norm,
+        frozen_bn=encoder.batch_norms if encoder and hyperparameters.freeze_batch_norm else (),
         callbacks=callbacks,
         world=world,
     )
+    average = WeightAverage(net, hyperparameters.ema_decay) if hyperparameters.ema_decay else None
     best = BestModel(
-        job.paths, config, net, world, evaluator, validation, partition, hyperparameters.seed, run, callbacks
+        job.paths, config, net, world, evaluator, validation, partition, hyperparameters.seed, run, callbacks, average
     )
     return Trainer(
         hyperparameters=hyperparameters,
@@ -216,8 +216,6 @@ def assemble(
         net=net,
         step=step,
         loader=loader,
-        evaluator=evaluator,
-        validation=validation,
         partition=partition,
         layout=layout,
         history=history,
@@ -233,6 +231,10 @@ def assemble(
         encoder=encoder,
         cache=cache,
         first_weights=weights,
+        average=average,
+        probe=LinearProbe.of(net, evaluator, partition, loss, hyperparameters.seed)
+        if weights.info and hyperparameters.linear_probe
+        else None,
     )
 
 
@@ -268,129 +270,16 @@ def learning_encoder(net: nn.Module, hyperparameters: Hyperparameters) -> Encode
 
     Raises InputError if that is asked of a network without an encoder of its own.
     """
-    if not hyperparameters.freeze_epochs and hyperparameters.encoder_lr_factor == 1:
+    frozen = hyperparameters.freeze_epochs or hyperparameters.freeze_batch_norm
+    if not frozen and hyperparameters.encoder_lr_factor == 1:
         return None
     encoder = encoder_of(net)
     if encoder is None:
         raise InputError(
-            "freeze_epochs and encoder_lr_factor are for networks with an encoder, which the classic U-Net does not "
-            "have; leave them out, or name an encoder (encoder=mobilenet_v2)"
+            "freeze_epochs, freeze_batch_norm and encoder_lr_factor are for networks with an encoder, not the classic "
+            "U-Net; leave them out, or name an encoder (encoder=mobilenet_v2)"
         )
     return encoder
-
-
-def highest_learning_rate(hyperparameters: Hyperparameters, world: World) -> float:
-    """With `scale_learning_rate` in proportion to the images of a step: Goyal et al., "Accurate, Large Minibatch
-    SGD", 2017, section 2.1.
-    """
-    if not hyperparameters.scale_learning_rate:
-        return hyperparameters.learning_rate
-    factor = world.size * hyperparameters.accumulate_steps
-    logger.info("learning_rate: %g, as %d batches make a step", hyperparameters.learning_rate * factor, factor)
-    return hyperparameters.learning_rate * factor
-
-
-def optimizer_for(
-    net: nn.Module,
-    encoder: Encoder | None,
-    hyperparameters: Hyperparameters,
-    learning_rate: float,
-    *,
-    scaled: bool = False,
-) -> Optimizer:
-    """scaled: whether float16's gradients are; see `build_optimizer`."""
-    return build_optimizer(
-        hyperparameters.optimizer,
-        net,
-        learning_rate,
-        momentum=hyperparameters.momentum,
-        weight_decay=hyperparameters.weight_decay,
-        betas=(hyperparameters.beta_1, hyperparameters.beta_2),
-        eps=hyperparameters.epsilon,
-        alpha=hyperparameters.rmsprop_alpha,
-        encoder=encoder.parameters if encoder else (),
-        encoder_lr_factor=hyperparameters.encoder_lr_factor,
-        scaled=scaled,
-    )
-
-
-def schedule_for(optimizer: Optimizer, steps_per_epoch: int, hyperparameters: Hyperparameters) -> LambdaLR:
-    return build_schedule(
-        hyperparameters.lr_scheduler,
-        optimizer,
-        total_steps=hyperparameters.epochs * steps_per_epoch,
-        steps_per_epoch=steps_per_epoch,
-        warmup_epochs=hyperparameters.warmup_epochs,
-        step_epochs=hyperparameters.lr_scheduler_step,
-        factor=hyperparameters.lr_scheduler_factor,
-    )
-
-
-def image_cache(
-    dataset: Dataset, rule: Preprocess, hyperparameters: Hyperparameters, world: World
-) -> ImageCache | None:
-    """The cache as the job asks for it, one for all processes of a host; None if images are read only once."""
-    generation = on_rank0(world, time.time_ns)
-    if hyperparameters.epochs == 1:
-        return None
-    place = choose_place(hyperparameters.cache, hyperparameters.cache_gb, memory=free_memory())
-    return open_cache(dataset, rule, place, generation)
-
-
-def training_images(
-    job: Job,
-    partition: DataPartition,
-    rule: Preprocess,
-    crop_size: tuple[int, int] | None,
-    hyperparameters: Hyperparameters,
-    cache: ImageCache | None = None,
-) -> ImageDataset:
-    """The samples to train on. Raises InputError for an augmentation that is not known or cannot be used."""
-    dataset = partition.dataset
-    augmentation = build_augmentation(
-        hyperparameters.augmentation,
-        dataset.task,
-        folder=job.folders.get("augmentation"),
-        size=crop_size or (rule.height, rule.width),
-        channels=rule.channels,
-    )
-    return ImageDataset(
-        dataset.train,
-        dataset.classes,
-        rule,
-        augmentation,
-        partition.seed,
-        crop_size=crop_size,
-        on_bad_sample=hyperparameters.on_bad_sample,
-        cache=cache.train if cache else None,
-        mask_values=dataset.mask_values,
-    )
-
-
-def training_loader(
-    images: ImageDataset, hyperparameters: Hyperparameters, partition: DataPartition, world: World, device: torch.device
-) -> TrainingLoader:
-    """This process's share, in as many batches as every other process has."""
-    share = partition.shares["train"]
-    batches = build_training_loader(
-        images,
-        hyperparameters.batch_size,
-        sampling=hyperparameters.sampling,
-        workers=hyperparameters.num_workers,
-        rank=share.rank,
-        world_size=share.size,
-        local_world_size=processes_per_host(),
-        on_gpu=device.type == "cuda",
-    )
-    if partition.is_sharded:
-        batches.limit(smallest_over_processes(len(batches), world, device))
-        logger.info(partition.epoch_line(len(batches), hyperparameters.batch_size))
-        if hyperparameters.sampling != "natural":
-            logger.warning(
-                "sampling=%s: each host draws from the classes that it has; class_weights=balanced counts all hosts'",
-                hyperparameters.sampling,
-            )
-    return batches
 
 
 def seed_everything(seed: int) -> None:

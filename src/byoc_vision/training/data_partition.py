@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+import torch
+
+from byoc_vision.data.augmentation import build_augmentation
+from byoc_vision.data.cache import ImageCache, choose_place, free_memory, open_cache
 from byoc_vision.data.formats import find_dataset
-from byoc_vision.data.image_dataset import UnreadableSampleError
+from byoc_vision.data.image_dataset import ImageDataset, UnreadableSampleError
+from byoc_vision.data.loaders import TrainingLoader, build_training_loader
 from byoc_vision.data.pipe_mode import content_hashes, differing_channels
 from byoc_vision.data.preflight import (
     CheckedDataset,
@@ -30,15 +36,25 @@ from byoc_vision.data.preflight import (
     scan_part,
 )
 from byoc_vision.data.preflight.report import REPORT_FILE
+from byoc_vision.data.random_crop import RandomCrop
 from byoc_vision.data.samplers import mixed_seed
 from byoc_vision.data.samples import Dataset, OnBadSample, Sample
 from byoc_vision.data.shards import Shards, list_host
 from byoc_vision.errors import DataError, InputError, UserError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.training import resolve_config
 from byoc_vision.training.data_fingerprint import DataFingerprint
-from byoc_vision.training.distributed import Share, World, all_gather, on_hosts, on_rank0
+from byoc_vision.training.distributed import (
+    Share,
+    World,
+    all_gather,
+    on_hosts,
+    on_rank0,
+    processes_per_host,
+    smallest_over_processes,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -244,3 +260,70 @@ def _named(host: str, produce: Callable[[], T]) -> T:
         return produce()
     except UserError as error:
         raise type(error)(f"on {host}: {error}") from error
+
+
+def image_cache(
+    dataset: Dataset, rule: Preprocess, hyperparameters: Hyperparameters, world: World
+) -> ImageCache | None:
+    """The cache as the job asks for it, one for all processes of a host; None if images are read only once."""
+    generation = on_rank0(world, time.time_ns)
+    if hyperparameters.epochs == 1:
+        return None
+    place = choose_place(hyperparameters.cache, hyperparameters.cache_gb, memory=free_memory())
+    return open_cache(dataset, rule, place, generation)
+
+
+def training_images(
+    job: Job,
+    partition: DataPartition,
+    rule: Preprocess,
+    crop: RandomCrop,
+    hyperparameters: Hyperparameters,
+    cache: ImageCache | None = None,
+) -> ImageDataset:
+    """The samples to train on. Raises InputError for an augmentation that is not known or cannot be used."""
+    dataset = partition.dataset
+    augmentation = build_augmentation(
+        hyperparameters.augmentation,
+        dataset.task,
+        folder=job.folders.get("augmentation"),
+        size=(crop.height, crop.width),
+        channels=rule.channels,
+    )
+    return ImageDataset(
+        dataset.train,
+        dataset.classes,
+        rule,
+        augmentation,
+        partition.seed,
+        crop=crop,
+        on_bad_sample=hyperparameters.on_bad_sample,
+        cache=cache.train if cache else None,
+        mask_values=dataset.mask_values,
+    )
+
+
+def training_loader(
+    images: ImageDataset, hyperparameters: Hyperparameters, partition: DataPartition, world: World, device: torch.device
+) -> TrainingLoader:
+    """This process's share, in as many batches as every other process has."""
+    share = partition.shares["train"]
+    batches = build_training_loader(
+        images,
+        hyperparameters.batch_size,
+        sampling=hyperparameters.sampling,
+        workers=hyperparameters.num_workers,
+        rank=share.rank,
+        world_size=share.size,
+        local_world_size=processes_per_host(),
+        on_gpu=device.type == "cuda",
+    )
+    if partition.is_sharded:
+        batches.limit(smallest_over_processes(len(batches), world, device))
+        logger.info(partition.epoch_line(len(batches), hyperparameters.batch_size))
+        if hyperparameters.sampling != "natural":
+            logger.warning(
+                "sampling=%s: each host draws from the classes that it has; class_weights=balanced counts all hosts'",
+                hyperparameters.sampling,
+            )
+    return batches

@@ -22,6 +22,7 @@ class EpochRecord:
     """One epoch. learning_rate: the one that it began with.
 
     seconds: with its validation. images_per_second, data_wait: of its training alone, see `Throughput`.
+    averaged: whether the validation is of the averaged weights, which were better than the last ones.
     """
 
     epoch: int
@@ -31,6 +32,7 @@ class EpochRecord:
     seconds: float
     images_per_second: float = 0.0
     data_wait: float = 0.0
+    averaged: bool = False
 
     def line(self, classes: int | None = None) -> str:
         """One line of the log, in a stable form that SageMaker's metric regexes read.
@@ -42,48 +44,63 @@ class EpochRecord:
         return (
             f"epoch={self.epoch} {metrics} learning_rate={self.learning_rate:.3g} seconds={self.seconds:.1f} "
             f"images_per_second={self.images_per_second:.1f} data_wait={self.data_wait:.0%}{note}"
+            + " (averaged weights)"
+            * self.averaged
         )
 
 
 @dataclass
 class History:
-    """All epochs so far, and the best of them."""
+    """All epochs so far, and the best of them.
+
+    floor: epoch 0, see linear_probe.py; None if the job has none. It is the best until an epoch beats it.
+    """
 
     objective: Objective
     records: list[EpochRecord] = field(default_factory=list)
     best: EpochRecord | None = None
+    floor: EpochRecord | None = None
 
     def add(self, record: EpochRecord) -> bool:
         """Whether this epoch is the best so far. Any number beats NaN."""
         self.records.append(record)
-        if self.best is None or self._better(record, self.best):
+        if self.best is None or self.objective.is_better(self._value(record), self._value(self.best)):
             self.best = record
             return True
         return False
+
+    def begin_with(self, floor: EpochRecord) -> EpochRecord:
+        """The floor is known, before the first epoch."""
+        self.floor = self.best = floor
+        return floor
 
     def replace_best(self, validation: Metrics) -> EpochRecord:
         """The best epoch with other validation metrics: its model was measured on other images."""
         assert self.best is not None, "an epoch is complete"
         record = replace(self.best, validation=validation)
-        self.records[self.records.index(self.best)] = self.best = record
+        if self.best is self.floor:
+            self.floor = record
+        else:
+            self.records[self.records.index(self.best)] = record
+        self.best = record
         return record
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "records": [asdict(record) for record in self.records],
+            "floor": asdict(self.floor) if self.floor else None,
             "best_epoch": self.best.epoch if self.best else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.records[:] = [EpochRecord(**record) for record in state["records"]]
-        self.best = next((record for record in self.records if record.epoch == state["best_epoch"]), None)
+        floor = state.get("floor")  # older checkpoints have none
+        self.floor = EpochRecord(**floor) if floor else None
+        known = [*self.records, self.floor] if self.floor else self.records
+        self.best = next((record for record in known if record.epoch == state["best_epoch"]), None)
 
-    def _better(self, one: EpochRecord, other: EpochRecord) -> bool:
-        value, best = (record.validation[self.objective.name] for record in (one, other))
-        if math.isnan(best):
-            return not math.isnan(value)
-        difference = value - best
-        return difference > 0 if self.objective.mode == "max" else difference < 0
+    def _value(self, record: EpochRecord) -> float:
+        return record.validation[self.objective.name]
 
 
 @dataclass

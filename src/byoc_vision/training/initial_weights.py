@@ -197,7 +197,7 @@ def continue_from(
             _few(config.class_names),
             _few(entry.name for entry in classes),
         )
-    return PretrainedInfo(what, config.preprocess.mean, config.preprocess.std)
+    return PretrainedInfo(what, config.preprocess.mean, config.preprocess.std, whole=same)
 
 
 def head_of(net: nn.Module, spec: ModelSpec) -> set[str]:

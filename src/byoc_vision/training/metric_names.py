@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +17,12 @@ class Objective:
 
     name: str
     mode: Literal["max", "min"] = "max"
+
+    def is_better(self, value: float, other: float) -> bool:
+        """Whether `value` beats `other`. Any number beats NaN."""
+        if math.isnan(other):
+            return not math.isnan(value)
+        return value > other if self.mode == "max" else value < other
 
 
 def metrics_of(task: Task, *, multi_label: bool = False, classes: int | None = None) -> tuple[str, ...]:

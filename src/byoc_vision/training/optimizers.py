@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -12,6 +13,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from byoc_vision.errors import InputError
+from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.models.parts import Encoder
+
+logger = logging.getLogger(__name__)
 
 OPTIMIZERS = ("adamw", "adam", "sgd", "nag", "rmsprop", "adagrad")
 SCHEDULES = ("cosine", "poly", "step", "one_cycle", "constant")
@@ -22,6 +27,53 @@ _ONE_CYCLE_START = 1 / 25
 _ONE_CYCLE_END = 1 / 250_000
 
 Curve = Callable[[int], float]
+
+
+def optimizer_for(
+    net: nn.Module,
+    encoder: Encoder | None,
+    hyperparameters: Hyperparameters,
+    learning_rate: float,
+    *,
+    scaled: bool = False,
+) -> Optimizer:
+    """A job's optimiser. scaled: whether the gradients are, in float16; see `build_optimizer`."""
+    return build_optimizer(
+        hyperparameters.optimizer,
+        net,
+        learning_rate,
+        momentum=hyperparameters.momentum,
+        weight_decay=hyperparameters.weight_decay,
+        betas=(hyperparameters.beta_1, hyperparameters.beta_2),
+        eps=hyperparameters.epsilon,
+        alpha=hyperparameters.rmsprop_alpha,
+        encoder=encoder.parameters if encoder else (),
+        encoder_lr_factor=hyperparameters.encoder_lr_factor,
+        scaled=scaled,
+    )
+
+
+def schedule_for(optimizer: Optimizer, steps_per_epoch: int, hyperparameters: Hyperparameters) -> LambdaLR:
+    return build_schedule(
+        hyperparameters.lr_scheduler,
+        optimizer,
+        total_steps=hyperparameters.epochs * steps_per_epoch,
+        steps_per_epoch=steps_per_epoch,
+        warmup_epochs=hyperparameters.warmup_epochs,
+        step_epochs=hyperparameters.lr_scheduler_step,
+        factor=hyperparameters.lr_scheduler_factor,
+    )
+
+
+def highest_learning_rate(hyperparameters: Hyperparameters, processes: int) -> float:
+    """With `scale_learning_rate` in proportion to the images of a step: Goyal et al., "Accurate, Large Minibatch
+    SGD", 2017, section 2.1.
+    """
+    if not hyperparameters.scale_learning_rate:
+        return hyperparameters.learning_rate
+    factor = processes * hyperparameters.accumulate_steps
+    logger.info("learning_rate: %g, as %d batches make a step", hyperparameters.learning_rate * factor, factor)
+    return hyperparameters.learning_rate * factor
 
 
 def build_optimizer(

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.colours import parse_mask_colours
+from byoc_vision.data.random_crop import RandomCrop
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
@@ -123,6 +124,12 @@ def crop_size(hyperparameters: Hyperparameters, rule: Preprocess, task: Task) ->
             "cut; raise image_size or lower crop_size"
         )
     return size
+
+
+def random_crop(hyperparameters: Hyperparameters, rule: Preprocess, size: tuple[int, int] | None) -> RandomCrop:
+    """The part of a resized image that training takes. size: see `crop_size`."""
+    height, width = size or (rule.height, rule.width)
+    return RandomCrop(height, width, hyperparameters.random_scale, hyperparameters.class_crops)
 
 
 def model_config_of(dataset: Dataset, spec: ModelSpec, rule: Preprocess) -> ModelConfig:

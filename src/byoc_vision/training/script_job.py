@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shlex
+import shutil
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -83,6 +84,8 @@ def run_job(paths: MlPaths, program: str, hyperparameters: Mapping[str, Any]) ->
     ended = run_script(command, Path(environment.code_dir))
     status = _report(paths, program, ended)
     if status == 0:
+        if env.current_host == env.hosts[0]:
+            keep_inference_script(Path(environment.code_dir), paths.model)
         files.write_success_file()
     elif sync and not paths.failure.exists():
         write_failure(paths.failure, f"{program} was stopped")  # the sync waits for one of the two files
@@ -93,6 +96,21 @@ def run_job(paths: MlPaths, program: str, hyperparameters: Mapping[str, Any]) ->
         if report := report_on_script(folders, paths.output_data, os.environ.get("TRAINING_JOB_NAME", "")):
             logger.info("The curves of what the script recorded are in %s", report)
     return status
+
+
+def keep_inference_script(code: Path, model: Path) -> None:
+    """Put the script's folder into the model if it can serve it: `Estimator.deploy()` passes no script on."""
+    if not (code / "inference.py").is_file() or (model / "code").exists():
+        return
+    try:
+        shutil.copytree(code, model / "code", ignore=shutil.ignore_patterns("__pycache__", ".git"))
+    except OSError as error:  # shutil.Error is one
+        logger.warning("%s could not be put into the model: %s", code, error)
+        shutil.rmtree(model / "code", ignore_errors=True)
+    else:
+        logger.info(
+            "inference.py and what is beside it are now in %s, so that the model can be deployed", model / "code"
+        )
 
 
 def _report(paths: MlPaths, program: str, ended: Ended) -> int:

@@ -201,7 +201,7 @@ class Meter:
 
     @classmethod
     def of(cls, trainer: Trainer, predictor: Predictor, deadline: Deadline) -> Meter:
-        ours, samples = trainer.evaluator, tuple(trainer.partition.dataset.validation)
+        ours, samples = trainer.best.evaluator, tuple(trainer.partition.dataset.validation)
         loss = copy.deepcopy(ours.loss).cpu() if ours.loss and trainer.history.objective.name == "loss" else None
         evaluator = replace(ours, world=World(), loss=loss, predictor=predictor)
         return cls(predictor.config, evaluator, samples, evaluator.batches(samples, share=_ONE_PROCESS), deadline)

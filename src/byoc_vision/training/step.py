@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -68,24 +68,15 @@ class Step:
         if self.clip_grad_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
         self.callbacks.gradients_ready()
-        if self._optimize():
+        with _stepped(self.optimizer) as stepped:
+            self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if stepped:
+            # With float16 the scaler skips a step that overflowed; the schedule then waits too. To know, the scaler
+            # waits for the device once; to ask it for its scale, before and after, would be two more waits.
             self.schedule.step()
         self.callbacks.step_end()
         return sums
-
-    def _optimize(self) -> bool:
-        """Change the weights. False if the scaler skips the step because float16 overflowed; the schedule waits too.
-
-        The scaler waits for the device once, to know whether to skip. To ask it for its scale would be two more waits.
-        """
-        done: list[bool] = []
-        hook = self.optimizer.register_step_post_hook(lambda *_: done.append(True))
-        try:
-            self.scaler.step(self.optimizer)
-        finally:
-            hook.remove()
-        self.scaler.update()
-        return bool(done)
 
     def _totals(self, targets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The number of images, float64 [], and what their targets weigh in the loss, over all processes."""
@@ -113,3 +104,14 @@ class Step:
         if last or not isinstance(self.model, DistributedDataParallel):
             return nullcontext()
         return self.model.no_sync()
+
+
+@contextmanager
+def _stepped(optimizer: Optimizer) -> Iterator[list[bool]]:
+    """A list that is not empty once the optimiser has stepped within the block."""
+    steps: list[bool] = []
+    hook = optimizer.register_step_post_hook(lambda *_: steps.append(True))
+    try:
+        yield steps
+    finally:
+        hook.remove()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from byoc_vision import __version__
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.cache import ImageCache
-from byoc_vision.data.loaders import EvaluationBatch, TrainingLoader
+from byoc_vision.data.loaders import TrainingLoader
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.parts import Encoder
 from byoc_vision.report.record import State
@@ -42,17 +42,16 @@ from byoc_vision.training.distributed import (
     StopSync,
     World,
     any_process,
-    broadcast_buffers,
     sum_over_processes,
     unwrap,
     wrap_ddp,
 )
-from byoc_vision.training.evaluation import Evaluator
-from byoc_vision.training.history import EarlyStopping, EpochRecord, History, Metrics, diverged
+from byoc_vision.training.history import EarlyStopping, EpochRecord, History, diverged
 from byoc_vision.training.initial_weights import FirstWeights
-from byoc_vision.training.predictions.collector import Collector
+from byoc_vision.training.linear_probe import LinearProbe
 from byoc_vision.training.signals import StopRequestedError, StopSignals
 from byoc_vision.training.step import Batch, Step
+from byoc_vision.training.weight_average import WeightAverage
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +62,9 @@ class Trainer:
 
     net: the network whose weights are saved; step.model: the same with its normalisation and, in several processes,
         the averaging of gradients.
-    loader, validation: this process's batches. partition: the samples, and which of them are this process's.
+    loader: this process's batches. partition: the samples, and which of them are this process's.
     timer, health: two of the callbacks. encoder: what does not learn in the first `freeze_epochs` epochs.
-    first_weights: where they come from without a checkpoint.
+    first_weights: where they come from without a checkpoint. average: of the weights. probe: measures the floor.
     """
 
     hyperparameters: Hyperparameters
@@ -74,8 +73,6 @@ class Trainer:
     net: nn.Module
     step: Step
     loader: TrainingLoader
-    evaluator: Evaluator
-    validation: Iterable[EvaluationBatch]
     partition: DataPartition
     layout: BatchLayout
     history: History
@@ -91,9 +88,10 @@ class Trainer:
     encoder: Encoder | None = None
     cache: ImageCache | None = None
     first_weights: FirstWeights = field(default_factory=FirstWeights)
+    average: WeightAverage | None = None
+    probe: LinearProbe | None = None
     progress: Progress = field(default_factory=Progress)
     complete: bool = False  # no epoch follows
-    _collector: Collector | None = None  # of the last validation
     _frozen: bool = False
     _epoch_started: float = 0.0
     _ended: bool = False
@@ -111,15 +109,19 @@ class Trainer:
             UserError: the data or the resources of the job do not suffice.
         """
         with self._recorded():
-            if not self.checkpointer.load(self):
+            if not (resumes := self.checkpointer.load(self)):
                 self.first_weights.log()
             self.callbacks.train_begin(self.run())
             self.signals.training = True
             try:
+                if self.probe and not resumes:
+                    self.checkpointer.keep_best(*self.best.measure_floor(self.probe, self._is_asked_to_stop))
                 while not self.complete:
                     self.begin_epoch()
                     for batches in self.batches():
                         self.progress.add(self.step(batches), len(batches))
+                        if self.average:
+                            self.average.update()
                         if self._save_or_stop():
                             break
                     train_loss = self.end_of_steps()
@@ -127,7 +129,7 @@ class Trainer:
                         break
                     record = self.evaluate(train_loss)
                     if self.history.add(record):
-                        self._save_best(record)
+                        self.checkpointer.keep_best(*self.best.save(record))
                     self.complete = self._is_last(record)
                     self.progress.begin(record.epoch + 1)
                     self._save_if_due(record)
@@ -188,33 +190,24 @@ class Trainer:
         epoch, rate = self.progress.epoch, self.progress.learning_rate
         if not math.isfinite(train_loss):
             raise diverged(epoch, rate, train_loss, self.health.diagnosis)
+        measured = self.best.validate(self._is_asked_to_stop)
         record = EpochRecord(
             epoch,
             rate,
             train_loss,
-            self.validate(),
+            measured.metrics,
             time.monotonic() - self._epoch_started,
             images_per_second=self.timer.throughput.images_per_second,
             data_wait=self.timer.throughput.data_wait,
+            averaged=measured.averaged,
         )
         if self.world.is_main:  # SageMaker reads the metrics from every host's log
             logger.info(record.line(len(self.config.classes)))
         return record
 
-    def validate(self) -> Metrics:
-        """The validation metrics of the weights as they are. Raises StopRequestedError in all processes."""
-        broadcast_buffers(self.net, self.world)
-        self._collector = self.best.collector("validation")
-        return self.evaluator.evaluate(self.validation, self._is_asked_to_stop, self._collector)
-
     @property
     def learning_rate(self) -> float:
         return float(self.step.schedule.get_last_lr()[0])
-
-    def _save_best(self, record: EpochRecord) -> None:
-        assert self._collector is not None, "an epoch is evaluated before it is saved"
-        config = self.best.save(record, self._collector)
-        self.checkpointer.keep_best(config, self.net.state_dict())
 
     def _freeze_or_unfreeze(self, epoch: int) -> None:
         """What learns in an epoch depends on the epoch alone, so a resumed run learns the same."""
@@ -227,7 +220,11 @@ class Trainer:
         self.encoder.freeze(frozen)
         # DistributedDataParallel averages the gradients of the parameters that learned when it was made.
         model = wrap_ddp(unwrap(self.step.model), self.world)
-        self.step = replace(self.step, model=model, frozen_bn=self.encoder.batch_norms if frozen else ())
+        self.step = replace(
+            self.step,
+            model=model,
+            frozen_bn=self.encoder.batch_norms if frozen or self.hyperparameters.freeze_batch_norm else (),
+        )
         logger.info("Epoch %d: the encoder %s", epoch, "is frozen, the head learns" if frozen else "learns too")
 
     # When to save and when to stop: the same in all processes
@@ -319,8 +316,7 @@ class Trainer:
             self.callbacks.train_end(self.run(state, reason))
 
     def close(self) -> None:
-        """Remove what the job kept for itself."""
-        if self.cache:
+        if self.cache:  # what the job kept for itself
             self.cache.close()
 
     # Its state
@@ -341,6 +337,7 @@ class Trainer:
             "early_stopping": self.early_stopping.state_dict() if self.early_stopping else None,
             "health": self.health.state_dict(),
             "model": self.net.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
             "optimizer": optimizer_state(self.step.optimizer, self.net),
             "scaler": self.step.scaler.state_dict(),
             "precision": self.step.precision.name,
@@ -350,6 +347,8 @@ class Trainer:
     def load_state_dict(self, content: dict[str, Any]) -> None:
         """Load a checkpoint, and save its best model again."""
         self.net.load_state_dict(content["model"])
+        if self.average:
+            self.average.load_state_dict(content.get("average"))  # older checkpoints have none
         if content["hyperparameters"]["optimizer"] == self.hyperparameters.optimizer:
             set_optimizer_state(self.step.optimizer, self.net, content["optimizer"])
         else:
@@ -368,6 +367,8 @@ class Trainer:
 
     def load_weights(self, content: dict[str, Any]) -> None:
         self.net.load_state_dict(content["model"])
+        if self.average:
+            self.average.load_state_dict(None)
         logger.info("Training starts from the checkpoint's weights, at epoch 1")
 
     def measure_best_again(self) -> None:

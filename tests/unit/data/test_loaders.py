@@ -18,6 +18,7 @@ from byoc_vision.data.augmentation import AugmentationName, build_augmentation
 from byoc_vision.data.image_dataset import EvaluationDataset, Example, ImageDataset
 from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader, build_training_loader
 from byoc_vision.data.preprocessed import DecodedImages, class_index_table
+from byoc_vision.data.random_crop import RandomCrop
 from byoc_vision.data.samplers import EvaluationSampler, Natural, SampleKey, TrainingSampler
 from byoc_vision.data.samples import Sample
 from byoc_vision.errors import DataError
@@ -96,7 +97,9 @@ class TestImageDataset:
 
     def test_crops_are_parts_of_image_and_mask_at_random_places(self, masked: list[Sample]) -> None:
         whole = ImageDataset(masked, CLASSES, RULE, build_augmentation("none", "segmentation"))[0]
-        cropped = ImageDataset(masked, CLASSES, RULE, build_augmentation("none", "segmentation"), crop_size=(8, 16))
+        cropped = ImageDataset(
+            masked, CLASSES, RULE, build_augmentation("none", "segmentation"), crop=RandomCrop(8, 16)
+        )
         assert cropped.size == (8, 16)
         both = torch.cat([whole.image, whole.target[None]]).numpy()
         parts = {both[:, top : top + 8, left : left + 16].tobytes() for top in range(9) for left in range(9)}

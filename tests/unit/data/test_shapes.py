@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +96,33 @@ def test_without_shapes_all_is_background() -> None:
 def test_shapes_that_cannot_be_drawn(outline: bytes, problem: str) -> None:
     with pytest.raises(DataError, match=rf"a.json, image 7, shape 2: .*({problem})"):
         drawn(10, 10, polygon([0, 0, 9, 0, 9, 9]), outline)
+
+
+NUMBERS = st.integers() | st.floats() | st.integers(-20, 20)
+JSON = st.recursive(
+    NUMBERS | st.none() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=8)
+        | st.dictionaries(st.sampled_from(["counts", "size", "starts", "lengths", "by_row"]), inner)
+    ),
+    max_leaves=12,
+)
+
+
+STARTS = st.fixed_dictionaries({"starts": JSON, "lengths": JSON, "by_row": st.booleans()})
+
+
+@given(JSON | st.fixed_dictionaries({"size": st.just([10, 10]), "counts": JSON}) | STARTS)
+def test_any_json_is_drawn_or_refused(shape: object) -> None:
+    outline = json.dumps(shape).encode()
+    with contextlib.suppress(DataError):  # any other error fails
+        assert drawn(10, 10, outline).shape == (10, 10)
+
+
+@pytest.mark.parametrize("size", [(-5, -5), (0, 9), (10**6, 10**6)])
+def test_sizes_that_no_image_has(size: tuple[int, int]) -> None:
+    with pytest.raises(DataError, match=r"a.json, image 7 declares .* pixels, but an image has 1 to"):
+        drawn(*size)
 
 
 @pytest.mark.parametrize(

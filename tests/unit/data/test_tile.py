@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byoc_vision.cli import main
-from byoc_vision.data import decoding
+from byoc_vision.data import bands, decoding
 from byoc_vision.data import tile as tiling
 from byoc_vision.data.preflight import find_and_check
 from byoc_vision.data.samples import DataOptions
@@ -37,6 +37,12 @@ def data(tmp_path: Path) -> Path:
             cv2.imwrite(str(tmp_path / "data" / split / f"{name}.png"), image)
             cv2.imwrite(str(tmp_path / "data" / f"{split}_annotation" / f"{name}.png"), mask)
     return tmp_path / "data"
+
+
+def lower_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """10,000 pixels instead of 178,956,970, which would take a gigabyte."""
+    for read in (decoding.read_image, decoding.open_image, bands.read_pixels):
+        monkeypatch.setitem(read.__kwdefaults__, "max_pixels", 10_000)
 
 
 def names(folder: Path) -> list[str]:
@@ -98,8 +104,7 @@ def test_named_classes_stay_named(data: Path, tmp_path: Path) -> None:
 def test_an_image_above_the_limit_of_training_is_cut(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(decoding.open_image.__kwdefaults__, "max_pixels", 10_000)
-    monkeypatch.setitem(decoding.read_image.__kwdefaults__, "max_pixels", 10_000)
+    lower_limit(monkeypatch)
     assert main(["check", str(data)]) == 3
     log = capsys.readouterr().out
     assert "a.png declares 150 × 100 pixels, more than the 10,000 allowed; cut it into tiles: byoc-vision tile" in log
@@ -110,7 +115,7 @@ def test_an_image_above_the_limit_of_training_is_cut(
 def test_an_image_larger_than_the_memory_is_refused_by_name(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(decoding.read_image.__kwdefaults__, "max_pixels", 10_000)
+    lower_limit(monkeypatch)
     monkeypatch.setattr(tiling, "free_memory", lambda: 12 * 14_000)
     assert main(["tile", str(data), "--output", str(tmp_path / "tiles")]) == 3
     log = capsys.readouterr().out

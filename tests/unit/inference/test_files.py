@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError
@@ -175,6 +176,15 @@ def test_a_damaged_image_does_not_affect_others(folder: Path, tmp_path: Path) ->
     }
     assert outcomes["two.png"].written == tmp_path / "out/two.png"
     assert "one.jpg" in str(outcomes["one.jpg"].error)
+
+
+def test_masks_with_a_palette_hold_the_same_values(folder: Path, tmp_path: Path) -> None:
+    one = predictor("segmentation")
+    for name, palette in (("grey", False), ("coloured", True)):
+        list(predict_files(one, find_images([folder]), tmp_path / name, palette=palette))
+    grey, coloured = (Image.open(tmp_path / name / "one.png") for name in ("grey", "coloured"))
+    assert (grey.mode, coloured.mode) == ("L", "P")
+    assert np.array_equal(np.asarray(grey), np.asarray(coloured))
 
 
 def test_the_overlay_tints_all_but_the_background() -> None:

@@ -90,13 +90,14 @@ def test_it_is_read_from_a_wsgi_environment() -> None:
     environ = {
         "CONTENT_LENGTH": "17",
         "CONTENT_TYPE": "image/png",
+        "HTTP_CONTENT_ENCODING": "gzip",
         "HTTP_ACCEPT": "application/json",
         "QUERY_STRING": "tile=auto",
         "HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES": "trace=1",
         "HTTP_X_AMZN_SAGEMAKER_TARGET_MODEL": "cars.tar.gz",
     }
     request = RequestContext.from_environ(environ, stream)
-    expected = (stream, 17, "image/png", "application/json", "tile=auto", "trace=1", "cars.tar.gz", None)
-    assert tuple(getattr(request, item.name) for item in fields(RequestContext)[:8]) == expected
+    expected = (stream, 17, "image/png", "gzip", "application/json", "tile=auto", "trace=1", "cars.tar.gz", None)
+    assert tuple(getattr(request, item.name) for item in fields(RequestContext)[:9]) == expected
     chunked = RequestContext.from_environ({"HTTP_TRANSFER_ENCODING": "chunked"}, stream)
     assert (chunked.content_length, chunked.accept, chunked.query, chunked.attributes) == (None, None, "", None)

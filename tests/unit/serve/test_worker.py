@@ -112,7 +112,7 @@ def make_worker(
     config = Config()
     config.set("threads", threads)
     config.set("worker_connections", 100)
-    master = SimpleNamespace(settings=Settings(), readiness=Readiness(), metrics=Metrics())
+    master = SimpleNamespace(settings=Settings(), readiness=Readiness(), metrics=Metrics(), script=None)
     listener = socket.create_server(("127.0.0.1", 0))
     worker = kind(1, os.getppid(), [listener], master, 30, config, Logger(config))
     worker.wsgi_app, worker.slot = app, 0

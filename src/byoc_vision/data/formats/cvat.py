@@ -130,7 +130,7 @@ def _parse(path: Path) -> _Parsed:
             parser.ParseFile(file)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError, ValueError) as error:  # also an encoding that is not known
         raise DataError(f"{path} is not valid XML: {error}; export it again") from error
     return parsed
 

@@ -49,7 +49,8 @@ class Shapes(NamedTuple):
 
 def has_mask_files(inputs: Inputs) -> bool:
     """Whether there are mask files, which are read rather than shapes beside them."""
-    return inputs.first.masks is not None or has_inner_masks(inputs.first.images)
+    masks = inputs.first.masks  # a channel `train_annotation` may hold a JSON file alone
+    return (masks is not None and masks.has_images) or has_inner_masks(inputs.first.images)
 
 
 def drawn_dataset(

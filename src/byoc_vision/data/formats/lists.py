@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
@@ -74,10 +74,11 @@ class ImageIndex:
 
     @cached_property
     def _by_path(self) -> dict[str, Path]:
+        """Relative path → the folder that it is below."""
         found: dict[str, Path] = {}
         for folder in self.folders:
-            for image in folder.images():
-                found.setdefault(str(image), folder.path / image)
+            for image in _relative_paths(folder):
+                found.setdefault(image, folder.path)
         return found
 
     @cached_property
@@ -85,13 +86,18 @@ class ImageIndex:
         """File name, with and without the ending → relative paths."""
         found: dict[str, list[str]] = defaultdict(list)
         for path in self._by_path:
-            found[PurePosixPath(path).name].append(path)
-            found[PurePosixPath(path).stem].append(path)
+            name = path.rpartition("/")[2]
+            found[name].append(path)
+            found[name.rpartition(".")[0] or name].append(path)
         return found
 
     def exact(self, text: str) -> Path | None:
         """The image with this relative path."""
-        return self._by_path.get(text.removeprefix("./"))
+        return self._path(text.removeprefix("./"))
+
+    def _path(self, relative: str) -> Path | None:
+        root = self._by_path.get(relative)
+        return None if root is None else root / relative
 
     def find(self, text: str) -> Path | str:
         """The image that a list gives by a relative path, an S3 address, or a name without ending; or what is wrong.
@@ -101,16 +107,24 @@ class ImageIndex:
         """
         parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
         for start in range(len(parts)):
-            if (found := self._by_path.get("/".join(parts[start:]))) is not None:
+            if (found := self._path("/".join(parts[start:]))) is not None:
                 return found
         name = "/".join(parts)
         ends = [path for path in self._by_name.get(parts[-1] if parts else "", []) if _ends_with(path, name)]
         if len(ends) == 1:
-            return self._by_path[ends[0]]
+            return self._by_path[ends[0]] / ends[0]
         where = " or ".join(str(folder.path) for folder in self.folders)
         if ends:
             return f"{text!r} may be {ends[0]} or {ends[1]} in {where}; add the folder and the ending"
         return f"there is no image {text!r} in {where}; add it or remove the line"
+
+
+def _relative_paths(folder: Folder, above: str = "") -> Iterator[str]:
+    """The images of a folder. Strings: `Path` takes seconds for 100,000."""
+    for name in folder.image_names:
+        yield above + name
+    for inner in folder.folders:
+        yield from _relative_paths(inner, f"{above}{inner.name}/")
 
 
 class NamesImage(Protocol):
@@ -209,7 +223,7 @@ def check_repeated(entries: Sequence[NamesImage]) -> None:
     first: dict[str, str] = {}
     problems = []
     for entry in entries:
-        key = repr(entry.image)
+        key = str(entry.image) if isinstance(entry.image, Path) else repr(entry.image)
         if key in first:
             problems.append(f"{entry.where}: {entry.image.name} is already listed in {first[key]}")
         first.setdefault(key, entry.where)
@@ -245,8 +259,9 @@ def split_of_file(name: str) -> str | None:
 
 
 def _ends_with(path: str, name: str) -> bool:
-    pure = PurePosixPath(path)
-    return any(f"/{candidate}".endswith(f"/{name}") for candidate in (path, str(pure.with_suffix(""))))
+    folder, slash, file = path.rpartition("/")
+    without_ending = f"{folder}{slash}{file.rpartition('.')[0] or file}"
+    return any(f"/{candidate}".endswith(f"/{name}") for candidate in (path, without_ending))
 
 
 _USUAL_IGNORE_VALUE = 255

@@ -12,6 +12,7 @@ from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.formats.stems import names_masks
 
 _SHOWN = 2
+_USUAL = 0.1  # by which a general format is nearer than a special one
 _LISTS = (".csv", ".tsv", ".lst", ".rec", ".manifest", ".jsonl", ".json", ".xml", ".yaml")
 _NAMED = re.compile(r"([A-Za-z][\w.-]*)/|([A-Za-z][\w-]*\.[a-z]+)")
 _PLACEHOLDERS = frozenset({"cat", "dog", "id", "a", "b", "deep", "images", "masks", "bucket"})  # in examples
@@ -29,7 +30,8 @@ def describe_nearest(folder: Folder, formats: Sequence[DataFormat]) -> str:
     """The two nearest formats of a folder, with what is missing and their examples, the nearest one last."""
     best: dict[str, Near] = {}
     for near in sorted(_rated(folder, formats), key=lambda near: -near.score):
-        best.setdefault(near.data_format.name, near)
+        if all(near.missing != other.missing for other in best.values()):
+            best.setdefault(near.data_format.name, near)
     return "\n".join(
         f"nearly {near.data_format.name} ({near.data_format.task}, {near.data_format.title}); missing: {near.missing}. "
         f"Expected:\n{near.data_format.example}"
@@ -56,7 +58,8 @@ def _rated(folder: Folder, formats: Iterable[DataFormat]) -> Iterator[Near]:
             absent = [mark for mark in marks if not _is_there(mark, names, files)]
             if absent != marks:
                 missing = ", ".join(absent) if absent else _lacks_of_lists(folder)
-                yield Near(data_format, 1 + (len(marks) - len(absent)) / len(marks), missing)
+                usual = _USUAL if data_format.name == "csv" else 0
+                yield Near(data_format, 1 + usual + (len(marks) - len(absent)) / len(marks), missing)
 
 
 def _all_folders(folder: Folder) -> list[Folder]:

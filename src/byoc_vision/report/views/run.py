@@ -19,11 +19,15 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class Environment:
-    """facts: names and texts. given, defaults: hyperparameters that were set, and those that were not."""
+    """facts: names and texts. given, defaults: hyperparameters that were set, and those that were not.
+
+    choices: hyperparameters that the recipe chose: name, value, reason.
+    """
 
     facts: list[tuple[str, str]]
     versions: list[tuple[str, str]]
     given: list[tuple[str, str]]
+    choices: list[tuple[str, str, str]]
     defaults: list[tuple[str, str]]
     command: str
 
@@ -44,12 +48,14 @@ def environment(record: Record) -> Environment:
         "byoc-vision": record.package_version + (f", revision {run.revision}" if run.revision else ""),
     }
     given = set(run.given)
+    chosen = {choice.name for choice in run.choices}
     settings = [(name, formatting.setting(value)) for name, value in run.hyperparameters.items()]
     return Environment(
         facts=[(name, text) for name, text in facts.items() if text],
         versions=list(run.versions.items()),
         given=[(name, value) for name, value in settings if name in given],
-        defaults=[(name, value) for name, value in settings if name not in given],
+        choices=[(choice.name, formatting.setting(choice.value), choice.reason) for choice in run.choices],
+        defaults=[(name, value) for name, value in settings if name not in given | chosen],
         command=run.command,
     )
 

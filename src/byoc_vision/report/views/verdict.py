@@ -81,6 +81,8 @@ def duration_note(record: Record) -> str:
 
 
 def _where(record: Record) -> str:
+    if record.best_epoch == 0:
+        return f"validation, of the floor: no epoch was better{_coverage(record)}"
     if record.best_epoch is not None:
         return f"validation, after epoch {record.best_epoch}{_coverage(record)}"
     if record.epochs or not record.evaluations:
@@ -119,10 +121,14 @@ def _about(record: Record) -> str:
 def _facts(record: Record) -> list[Fact]:
     name = formatting.title(objective_name(record))
     facts = []
+    if record.floor is not None:
+        floor = record.floor.validation.get(objective_name(record))
+        note = f"a linear classifier on the pretrained features, after {formatting.duration(record.floor.seconds)}"
+        facts.append(Fact("Floor", formatting.number(floor), note))
     if record.test is not None:
         facts.append(Fact("On the test images", formatting.number(test_value(record)), name))
     if record.planned_epochs:
-        best = f"best: {record.best_epoch}" if record.best_epoch is not None else "no best epoch yet"
+        best = f"best: {record.best_epoch}" if record.best_epoch else "no best epoch yet"
         facts.append(Fact("Epochs", f"{len(record.epochs)} of {record.planned_epochs}", best))
     if record.seconds:
         facts.append(Fact("Duration", formatting.duration(record.seconds), duration_note(record)))

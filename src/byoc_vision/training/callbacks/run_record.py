@@ -7,7 +7,7 @@ import os
 import platform
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any
@@ -21,7 +21,7 @@ from byoc_vision.data.samples import Dataset
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
 from byoc_vision.precision import Precision
-from byoc_vision.report.record import Epoch, Evaluation, Record, Run, State, Times
+from byoc_vision.report.record import Epoch, Evaluation, Floor, RecipeChoice, Record, Run, State, Times
 from byoc_vision.system.gpus import find_gpus
 from byoc_vision.system.machine import available_cores
 from byoc_vision.training.callbacks.health.callback import Health
@@ -32,6 +32,7 @@ from byoc_vision.training.distributed import World
 from byoc_vision.training.history import History, Metrics
 from byoc_vision.training.initial_weights import FirstWeights
 from byoc_vision.training.metric_names import Objective
+from byoc_vision.training.recipe import Choice
 
 REVISION = "BYOC_REVISION"  # the variable with the git commit that the image was built from
 JOB_NAME = "TRAINING_JOB_NAME"  # set by SageMaker
@@ -70,6 +71,7 @@ class RunRecord:
             update={
                 "state": state,
                 "reason": reason,
+                "floor": Floor(**asdict(self.history.floor)) if self.history.floor else None,
                 "best_epoch": best.epoch if best else None,
                 "validation": best.validation if best else {},
                 "unvalidated_classes": self._unvalidated_classes(),
@@ -106,6 +108,7 @@ def run_metadata(
     job: Job,
     hyperparameters: Hyperparameters,
     given: frozenset[str],
+    choices: Sequence[Choice],
     dataset: Dataset,
     objective: Objective,
     config: ModelConfig,
@@ -117,7 +120,8 @@ def run_metadata(
 ) -> Record:
     """The record of a job that is about to train.
 
-    given: the hyperparameters that the user chose. dataset: the samples of all hosts. weights: before training.
+    given: the hyperparameters that the user chose; choices: the recipe's. dataset: the samples of all hosts.
+    weights: before training.
     """
     values = hyperparameters.model_dump(mode="json")
     chosen = {name: values[name] for name in sorted(given)}
@@ -126,6 +130,7 @@ def run_metadata(
     run = Run(
         hyperparameters=values,
         given=list(chosen),
+        choices=[RecipeChoice(**choice._asdict()) for choice in choices],
         versions={"python": platform.python_version(), "byoc-vision": __version__, **_versions()},
         hardware=f"{find_gpus()}; {available_cores()} CPU core(s)",
         device=str(device),

@@ -19,6 +19,7 @@ from byoc_vision.data.cache import ImageCache, Place, open_cache
 from byoc_vision.data.cache.images import Runs, bytes_needed, cache_key, decode_runs, encode_runs, fingerprint
 from byoc_vision.data.image_dataset import EvaluationDataset, Example, ImageDataset
 from byoc_vision.data.loaders import build_evaluation_loader, build_training_loader
+from byoc_vision.data.random_crop import RandomCrop
 from byoc_vision.data.samples import ByteRange, Dataset, MaskMap, Sample
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import Preprocess
@@ -126,8 +127,8 @@ class TestTheSameExamples:
 
     def test_crops(self, masked: Dataset, place: Place) -> None:
         cache = opened(masked, LETTERBOX, place)
-        whole = training(masked, LETTERBOX, None, crop_size=(8, 8))
-        assert_same(training(masked, LETTERBOX, cache, crop_size=(8, 8)), whole)
+        whole = training(masked, LETTERBOX, None, crop=RandomCrop(8, 8))
+        assert_same(training(masked, LETTERBOX, cache, crop=RandomCrop(8, 8)), whole)
         assert whole[0].image.shape == (4, 3, 8, 8)
 
     @pytest.mark.parametrize("workers", [0, 2])

@@ -80,6 +80,15 @@ def test_the_usual_places(tmp_path: Path, train: str, validation: str, files: tu
     assert shown(labels(dataset)) == {"car": 3, "tree": 90, "corner": 0}
 
 
+def test_a_channel_of_annotations(tmp_path: Path) -> None:
+    save_images(tmp_path / "train", FILES)
+    write_json(tmp_path / "train_annotation/instances.json", content(FILES))
+    channels = {name: tmp_path / name for name in ("train", "train_annotation")}
+    dataset = find_dataset(channels, DataOptions())
+    assert names(dataset) == ["background", "car", "tree"]
+    assert len(dataset.train) + len(dataset.validation) == 6
+
+
 def test_run_lengths_and_crowds(folder: Path) -> None:
     """A crowd belongs to its class, below the other shapes; both forms of run lengths are read."""
     whole = {"size": [HEIGHT, WIDTH], "counts": [0, HEIGHT * WIDTH]}

@@ -247,11 +247,15 @@ def test_wrong_entries_of_cvat_are_all_named(tmp_path: Path) -> None:
     [
         ('<!DOCTYPE a [<!ENTITY x "yyyy"><!ENTITY z "&x;&x;&x;">]>', "declares a document type or entities"),
         ("<broken>", "is not valid XML"),
+        (None, "is not valid XML: unknown encoding"),
     ],
 )
-def test_xml_that_is_refused(tmp_path: Path, head: str, problem: str) -> None:
+def test_xml_that_is_refused(tmp_path: Path, head: str | None, problem: str) -> None:
+    path = cvat(tmp_path, head=head or "") / "annotations.xml"
+    if head is None:
+        path.write_text(path.read_text(encoding="utf-8").replace("utf-8", "utf-99", 1), encoding="utf-8")
     with pytest.raises(DataError, match=rf"annotations.xml {problem}"):
-        checked(cvat(tmp_path, head=head))
+        checked(tmp_path)
 
 
 def test_the_names_of_yolo_must_be_names(tmp_path: Path) -> None:

@@ -1,0 +1,169 @@
+"""Measures what the ingredients of a recipe are worth: data set × ingredient × seed, with the same number of steps.
+
+    .venv/bin/python benchmarks/recipes.py ../shared/data [--data NAME …] [--ingredients NAME …] [--seeds 1 2 3]
+
+Each run is a job as users start it, on a part of the images, so that it takes minutes on two cores. Finished runs are
+in benchmarks/results/recipes.json already and are not repeated: a measurement that was stopped goes on. `--table`
+prints the results without running anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+RESULTS = Path(__file__).parent / "results/recipes.json"
+COMMON = {
+    "openvino": "false",
+    "report": "false",
+    "tensorboard": "false",
+    "health_action": "none",
+    "checkpoint_keep": "0",
+    "num_workers": "0",
+    "recipe": "none",
+}
+
+
+class Data(NamedTuple):
+    """channels: folder names below the data, by channel. weights: the file of pretrained ones.
+
+    most: the number of training images; for class folders of each class.
+    """
+
+    channels: dict[str, str]
+    weights: str
+    most: int
+    settings: dict[str, str]
+    metric: str
+
+
+_CLOTHING = {"train": "clothing/train", "validation": "clothing/validation"}
+_CAMVID = {name: f"camvid/{name}" for name in ("train", "train_annotation", "validation", "validation_annotation")}
+_CLASSIFIER = {"model": "mobilenetv2_100", "image_size": "128", "batch_size": "16", "objective": "f1"}
+_UNET = {"model": "unet", "encoder": "mobilenet_v2", "batch_size": "8"}
+DATA = {
+    "clothing-10": Data(_CLOTHING, "mobilenetv2_100.timm", 10, _CLASSIFIER | {"epochs": "20"}, "f1"),
+    "clothing-20": Data(_CLOTHING, "mobilenetv2_100.timm", 20, _CLASSIFIER | {"epochs": "12"}, "f1"),
+    "clothing-100": Data(_CLOTHING, "mobilenetv2_100.timm", 100, _CLASSIFIER | {"epochs": "4"}, "f1"),
+    "camvid-120": Data(
+        _CAMVID, "mobilenet_v2.torchvision", 120, _UNET | {"image_size": "192, 256", "epochs": "10"}, "miou"
+    ),
+}
+_PROBE = {"linear_probe": "true"}
+_SMALL = _PROBE | {"learning_rate": "1e-4", "warmup_epochs": "1"}
+INGREDIENTS: dict[str, dict[str, str]] = {
+    "defaults": {},
+    "auto": {"recipe": "auto"},
+    "probe": _PROBE,
+    "probe, rate 3e-4": _PROBE | {"learning_rate": "3e-4", "warmup_epochs": "1"},
+    "probe, rate 1e-4": _SMALL,
+    "probe, rate 3e-5": _PROBE | {"learning_rate": "3e-5", "warmup_epochs": "1"},
+    "probe, rate 1e-4, average": _SMALL | {"ema_decay": "0.98"},
+    "probe, rate 1e-4, strong": _SMALL | {"augmentation": "strong"},
+    "probe, rate 1e-4, smoothing": _SMALL | {"label_smoothing": "0.1"},
+    "probe, rate 1e-4, still norms": _SMALL | {"freeze_batch_norm": "true"},
+    "probe, rate 3e-4, still norms": _SMALL | {"freeze_batch_norm": "true", "learning_rate": "3e-4"},
+    "probe, rate 1e-3, still norms, encoder × 0.1": _SMALL
+    | {"freeze_batch_norm": "true", "learning_rate": "1e-3", "encoder_lr_factor": "0.1"},
+    "encoder × 0.3": {"encoder_lr_factor": "0.3"},
+    "average": {"ema_decay": "0.98"},
+    "scale": {"random_scale": "0.5, 2"},
+    "scale, classes": {"random_scale": "0.5, 2", "class_crops": "0.5"},
+    "scale, classes, encoder × 0.3": {"random_scale": "0.5, 2", "class_crops": "0.5", "encoder_lr_factor": "0.3"},
+}
+
+
+def lay_out(root: Path, source: Path, data: Data) -> None:
+    """The channels, as links to a part of the images."""
+    for channel, folder in data.channels.items():
+        classes = sorted(entry for entry in (source / folder).iterdir() if entry.is_dir())
+        for origin in classes or [source / folder]:
+            target = root / channel / (origin.name if classes else "")
+            target.mkdir(parents=True)
+            files = sorted(origin.iterdir())
+            for file in spread(files, data.most) if channel.startswith("train") else files:
+                (target / file.name).symlink_to(file)
+    (root / "pretrained").mkdir()
+    (root / "pretrained/weights.safetensors").symlink_to(source / f"weights/{data.weights}.safetensors")
+
+
+def spread(files: list[Path], most: int) -> list[Path]:
+    """As many, spread over all."""
+    return [files[index * len(files) // most] for index in range(most)] if len(files) > most else files
+
+
+def run(source: Path, data: Data, settings: dict[str, str]) -> dict[str, Any]:
+    """The best metric of one job, its floor if it has one, and the processor time that it took."""
+    with tempfile.TemporaryDirectory() as folder:
+        images, job = Path(folder, "data"), Path(folder, "job")
+        lay_out(images, source, data)
+        given = [f"{name}={value}" for name, value in (COMMON | data.settings | settings).items()]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        subprocess.run(
+            [sys.executable, "-m", "byoc_vision", "train", str(images), "--output", str(job), *given],
+            check=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        seconds = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+        record = json.loads((job / "output/data/metrics.json").read_text())
+    floor = (record.get("floor") or {}).get("validation", {}).get(data.metric)
+    return {"value": record["validation"][data.metric], "floor": floor, "cpu_seconds": round(seconds, 1)}
+
+
+def table(results: list[dict[str, Any]]) -> Iterator[str]:
+    """Markdown: the mean and the spread over the seeds."""
+    names = list(dict.fromkeys(entry["data"] for entry in results))
+    found: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    for entry in results:
+        found[entry["ingredient"], entry["data"]].append(entry["value"])
+        if entry["floor"] is not None:
+            found["floor", entry["data"]].append(entry["floor"])
+    yield "| ingredient | " + " | ".join(names) + " |"
+    yield "| --- |" + " --- |" * len(names)
+    for ingredient in dict.fromkeys(key for key, _ in found):
+        cells = [_cell(found.get((ingredient, name), [])) for name in names]
+        yield f"| {ingredient} | " + " | ".join(cells) + " |"
+
+
+def _cell(values: list[float]) -> str:
+    if not values:
+        return ""
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.3f}{spread}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, nargs="?", help="the folder with clothing/, camvid/ and weights/")
+    parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
+    parser.add_argument("--ingredients", nargs="+", choices=INGREDIENTS, default=list(INGREDIENTS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    done = {(entry["data"], entry["ingredient"], entry["seed"]) for entry in results}
+    for seed, name, ingredient in product(options.seeds, options.data, options.ingredients):
+        if options.table or (name, ingredient, seed) in done:
+            continue
+        outcome = run(options.source.resolve(), DATA[name], INGREDIENTS[ingredient] | {"seed": str(seed)})
+        results.append({"data": name, "ingredient": ingredient, "seed": seed, **outcome})
+        RESULTS.write_text("[\n" + ",\n".join(json.dumps(entry) for entry in results) + "\n]\n")
+        print(json.dumps(results[-1]), flush=True)
+    print("\n".join(table(results)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The parts of images that a segmentation trains on: of random place and magnification."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from byoc_vision.preprocess import IGNORED, crop
+
+_JITTER = 0.25  # of the crop: how far from its centre a chosen pixel may lie
+_MOST_TARGETS = 4096  # pixels among which one is drawn: looking at all of a mask takes longer than to train on it
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """Cuts the same part out of an image and its mask.
+
+    height, width: of what it returns, in pixels. scale: the range of the magnification, drawn evenly by its logarithm;
+    the proportions are kept. What lies outside of the image is mirrored, and ignored in the mask.
+    by_class: the share of crops around a pixel of a class that is drawn evenly among those of the image, so that small
+    objects are seen as often as large ones; the others are placed at random.
+    """
+
+    height: int
+    width: int
+    scale: tuple[float, float] = (1.0, 1.0)
+    by_class: float = 0.0
+
+    def __call__(self, image: np.ndarray, mask: np.ndarray | None, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """uint8 [H, W, 3] and [H, W] to [height, width, 3] and [height, width]."""
+        random = np.random.default_rng(seed)
+        place = (float(random.random()), float(random.random()))
+        if mask is None or (self.scale == (1.0, 1.0) and not self.by_class):
+            return crop(image, self.height, self.width, place), None if mask is None else crop(
+                mask, self.height, self.width, place
+            )
+        low, high = self.scale
+        scale = math.exp(random.uniform(math.log(low), math.log(high)))
+        height, width = max(1, round(self.height / scale)), max(1, round(self.width / scale))
+        centre = self._pixel(mask, random) if random.random() < self.by_class else None
+        top = self._start(mask.shape[0], height, place[0], None if centre is None else centre[0], random)
+        left = self._start(mask.shape[1], width, place[1], None if centre is None else centre[1], random)
+        part, labels = _window(image, top, left, height, width), _window(mask, top, left, height, width, IGNORED)
+        size = (self.width, self.height)
+        shrinks = scale < 1
+        part = cv2.resize(part, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        return part, cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
+
+    @staticmethod
+    def _start(whole: int, part: int, place: float, centre: int | None, random: np.random.Generator) -> int:
+        """Where the part begins; negative, or so that it ends outside, if it is larger than the whole."""
+        spare = whole - part
+        if spare <= 0:  # all of the image is in it
+            return -int(place * (1 - spare))
+        if centre is None:
+            return int(place * (spare + 1))
+        start = centre - part / 2 + random.uniform(-_JITTER, _JITTER) * part
+        return int(min(max(start, 0), spare))
+
+    @staticmethod
+    def _pixel(mask: np.ndarray, random: np.random.Generator) -> tuple[int, int] | None:
+        """A pixel of a class that is drawn evenly; None if no pixel counts."""
+        step = max(1, math.isqrt(mask.size // _MOST_TARGETS))
+        seen = mask[::step, ::step]
+        classes = np.flatnonzero(np.bincount(seen.ravel(), minlength=256)[:IGNORED])
+        if not len(classes):
+            return None
+        rows, columns = np.nonzero(seen == random.choice(classes))
+        chosen = random.integers(len(rows))
+        return int(rows[chosen]) * step, int(columns[chosen]) * step
+
+
+def _window(pixels: np.ndarray, top: int, left: int, height: int, width: int, fill: int | None = None) -> np.ndarray:
+    """The part of an image; what lies outside is `fill`, or mirrored."""
+    bottom, right = top + height, left + width
+    inner = np.ascontiguousarray(pixels[max(0, top) : bottom, max(0, left) : right])
+    sides = (max(0, -top), max(0, bottom - pixels.shape[0]), max(0, -left), max(0, right - pixels.shape[1]))
+    if not any(sides):
+        return inner
+    if fill is not None:
+        return cv2.copyMakeBorder(inner, *sides, cv2.BORDER_CONSTANT, value=fill)
+    return cv2.copyMakeBorder(inner, *sides, cv2.BORDER_REFLECT)

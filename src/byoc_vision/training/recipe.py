@@ -1,0 +1,107 @@
+"""What `recipe=auto` chooses in place of the user: from the data, the model and the machine, each with its reason.
+
+benchmarks/recipes.py measures what each choice is worth; docs/recipes.md has the table.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.models.parts import encoder_of
+from byoc_vision.models.pretrained import PretrainedInfo
+from byoc_vision.training.data_partition import DataPartition
+from byoc_vision.training.linear_probe import linear_head
+from byoc_vision.types import Task
+
+logger = logging.getLogger(__name__)
+
+LEAST_STEPS = 200  # of a training that adapts a pretrained network
+MOST_EPOCHS = 60
+FEW_IMAGES = 1000  # of a process
+
+
+class Choice(NamedTuple):
+    """A hyperparameter, the value that it got, and why."""
+
+    name: str
+    value: Any
+    reason: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What choices depend on.
+
+    images: that each process trains on. pretrained: whether the network's weights are.
+    linear_head: whether the network ends in one linear layer, with random weights. encoder: whether it has one.
+    """
+
+    task: Task
+    images: int
+    pretrained: bool = False
+    linear_head: bool = False
+    encoder: bool = False
+
+    @classmethod
+    def of(cls, net: nn.Module, partition: DataPartition, pretrained: PretrainedInfo | None) -> Facts:
+        return cls(
+            task=partition.dataset.task,
+            images=-(-len(partition.dataset.train) // partition.shares["train"].size),
+            pretrained=pretrained is not None,
+            linear_head=linear_head(net) is not None and not (pretrained and pretrained.whole),
+            encoder=encoder_of(net) is not None,
+        )
+
+
+def choose(
+    hyperparameters: Hyperparameters, facts: Facts, given: Collection[str]
+) -> tuple[Hyperparameters, tuple[Choice, ...]]:
+    """The hyperparameters with what the recipe chooses, and those choices.
+
+    given: what the user chose, which is left as it is.
+    """
+    if hyperparameters.recipe == "none":
+        return hyperparameters, ()
+    choices: list[Choice] = []
+    settings = hyperparameters
+
+    def take(name: str, value: Any, reason: str) -> None:
+        nonlocal settings
+        if name not in given and getattr(settings, name) != value:
+            choices.append(Choice(name, value, reason))
+            settings = settings.model_copy(update={name: value})
+
+    if facts.pretrained and facts.task == "classification":
+        if facts.linear_head:
+            take("linear_probe", True, "the pretrained features give a floor, and a start for the head")
+            take("warmup_epochs", 1.0, "the first steps of Adam are large, and the head is good from the start")
+        if facts.images <= FEW_IMAGES and facts.encoder:
+            few = f"there are only {facts.images} images"
+            take("epochs", epochs_for(facts.images, settings), f"{few}, which make few steps an epoch")
+            take("freeze_batch_norm", True, f"{few}: the pretrained statistics are better than those of small batches")
+            take("learning_rate", 3e-4, f"{few}, and larger steps spoil pretrained features")
+    for choice in choices:
+        logger.info("recipe: %s=%s, since %s", choice.name, formatted(choice.value), choice.reason)
+    return settings, tuple(choices)
+
+
+def formatted(value: Any) -> str:
+    """As a job writes it."""
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def steps_an_epoch(images: int, settings: Hyperparameters) -> int:
+    return max(1, images // (settings.batch_size * settings.accumulate_steps))
+
+
+def epochs_for(images: int, settings: Hyperparameters) -> int:
+    """As many as LEAST_STEPS take; not fewer than the default, and not more than MOST_EPOCHS."""
+    wanted = math.ceil(LEAST_STEPS / steps_an_epoch(images, settings))
+    return min(MOST_EPOCHS, max(settings.epochs, wanted))

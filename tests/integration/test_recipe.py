@@ -1,0 +1,111 @@
+"""A job with pretrained weights: what the recipe chooses, the floor, the averaged weights, in all that tells of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from support.jobs import QUICK, read_metrics, write_hyperparameters
+
+from byoc_vision import artifact
+from byoc_vision.cli import main
+from byoc_vision.data.sample_data import make_segmentation_set
+from byoc_vision.models.build import build_model
+from byoc_vision.paths import MlPaths
+from byoc_vision.types import ModelSpec
+
+SMALL = {"model": "test_resnet", "image_size": "32", "batch_size": "8", "epochs": "2", **QUICK, "num_workers": "0"}
+
+
+def lay_out(root: Path, **changes: str) -> MlPaths:
+    """Dark and bright images, and a `pretrained` channel with random weights: their features tell these apart, too."""
+    paths = MlPaths(root)
+    random = np.random.default_rng(0)
+    for split, count in (("train", 20), ("validation", 8)):
+        for name, brightness in (("dark", 60), ("bright", 180)):
+            folder = paths.channel(split) / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = random.normal(brightness, 30, (40, 40, 3)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{index}.png")
+    torch.manual_seed(0)
+    network = build_model(ModelSpec(task="classification", architecture="test_resnet", outputs=1000))
+    folder = paths.channel("pretrained")
+    folder.mkdir()
+    info = {"mean": "0.5,0.5,0.5", "std": "0.5,0.5,0.5"}
+    save_file(network.state_dict(), folder / "test_resnet.safetensors", metadata=info)
+    write_hyperparameters(paths, SMALL | changes)
+    return paths
+
+
+def train(paths: MlPaths) -> dict[str, Any]:
+    assert main(["train", "--root", str(paths.root)]) == 0
+    return read_metrics(paths)
+
+
+def test_log_record_and_report_tell_of_the_floor_and_of_each_choice(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    paths = lay_out(tmp_path, report="true")
+    record = train(paths)
+    log = capfd.readouterr()
+    said = log.out + log.err
+    floor = record["floor"]["validation"]["accuracy"]
+    assert floor > 0.5, "more than by chance"
+    assert f"floor: accuracy {floor:.4f} after" in said
+    choices = {choice["name"]: choice for choice in record["run"]["choices"]}
+    assert {"linear_probe", "learning_rate", "freeze_batch_norm"} <= set(choices)
+    assert not set(choices) & {"epochs", "batch_size", "image_size"}, "the job sets them"
+    assert record["run"]["hyperparameters"]["learning_rate"] == choices["learning_rate"]["value"]
+    page = (paths.output_data / "report.html").read_text()
+    for choice in choices.values():
+        assert f"recipe: {choice['name']}=" in said
+        assert choice["reason"] in page
+    assert "of the floor" in page
+
+
+def test_the_model_is_not_worse_than_the_floor(tmp_path: Path) -> None:
+    """A learning rate that ruins the network: the floor's model is what is left."""
+    ruin = {"learning_rate": "30", "optimizer": "sgd", "freeze_batch_norm": "false"}
+    record = train(lay_out(tmp_path, health_action="none", **ruin))
+    best = max(epoch["validation"]["accuracy"] for epoch in record["epochs"])
+    assert best < record["floor"]["validation"]["accuracy"]
+    assert record["best_epoch"] == 0
+    assert record["validation"] == record["floor"]["validation"]
+    assert artifact.read_config(tmp_path / "model").metrics["validation:accuracy"] == 1.0
+
+
+def test_a_resumed_job_keeps_its_floor_and_does_not_measure_it_again(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    paths = lay_out(tmp_path, epochs="1")
+    first = train(paths)
+    capfd.readouterr()
+    write_hyperparameters(paths, {**SMALL, "epochs": "3"})
+    second = train(paths)
+    assert "floor: " not in capfd.readouterr().err
+    assert second["floor"] == first["floor"]
+    assert len(second["epochs"]) == 3
+
+
+def test_recipe_none_is_the_table_of_defaults(tmp_path: Path) -> None:
+    record = train(lay_out(tmp_path, recipe="none"))
+    assert (record["run"]["choices"], record["floor"]) == ([], None)
+    assert record["run"]["hyperparameters"]["learning_rate"] == 1e-3
+
+
+def test_the_average_of_the_weights_and_random_crops_are_there_on_request(tmp_path: Path) -> None:
+    paths = MlPaths(tmp_path)
+    make_segmentation_set(paths.channels, count_train=8, count_validation=2, size=64)
+    asked = {"model": "unet_small", "image_size": "64", "crop_size": "32", "epochs": "2", "batch_size": "4"}
+    ingredients = {"random_scale": "2", "class_crops": "0.5", "ema_decay": "0.9"}
+    write_hyperparameters(paths, {**asked, **ingredients, **QUICK, "pretrained": "false"})
+    record = train(paths)
+    assert record["run"]["hyperparameters"]["random_scale"] == [0.5, 2.0]
+    assert (record["floor"], record["run"]["choices"]) == (None, [])
+    assert all(isinstance(epoch["averaged"], bool) for epoch in record["epochs"])
