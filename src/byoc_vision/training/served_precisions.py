@@ -277,7 +277,7 @@ def _certify(model: Path, trainer: Trainer, meter: Meter, float32: Measured) -> 
 
     network = import_openvino().Core().read_model(model)
     rule = meter.config.preprocess
-    most = max(_TRIED_IMAGES, min(CALIBRATION_IMAGES, CALIBRATION_BYTES // (rule.height * rule.width * 3)))
+    most = max(_TRIED_IMAGES, min(CALIBRATION_IMAGES, CALIBRATION_BYTES // (rule.height * rule.width * rule.channels)))
     images = meter.images(tuple(trainer.partition.dataset.train), most)
     objective, tolerance = trainer.history.objective, trainer.hyperparameters.int8_tolerance
     problem = ""
