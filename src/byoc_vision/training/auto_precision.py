@@ -49,7 +49,7 @@ def training_precision(
         return choose_precision(hyperparameters.precision, device)
     content = checkpointer.peek() if checkpointer and hyperparameters.resume == "auto" else None
     if content is not None:
-        saved: PrecisionName = content.get("precision", "auto")  # before it was kept, the flags told
+        saved: PrecisionName = content.get("precision", "auto")  # checkpoints from before it was kept: by the flags
         return choose_precision(saved, device)
     if not has_bfloat16():
         return choose_precision("float32", device)
