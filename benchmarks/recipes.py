@@ -78,9 +78,9 @@ INGREDIENTS: dict[str, dict[str, str]] = {
     | {"freeze_batch_norm": "true", "learning_rate": "1e-3", "encoder_lr_factor": "0.1"},
     "encoder × 0.3": {"encoder_lr_factor": "0.3"},
     "average": {"ema_decay": "0.98"},
-    "scale": {"random_scale": "0.5, 2"},
-    "scale, classes": {"random_scale": "0.5, 2", "class_crops": "0.5"},
-    "scale, classes, encoder × 0.3": {"random_scale": "0.5, 2", "class_crops": "0.5", "encoder_lr_factor": "0.3"},
+    "scale": {"random_scale": "2"},
+    "scale, classes": {"random_scale": "2", "class_crops": "0.5"},
+    "scale, classes, encoder × 0.3": {"random_scale": "2", "class_crops": "0.5", "encoder_lr_factor": "0.3"},
 }
 
 

@@ -106,6 +106,6 @@ def test_the_average_of_the_weights_and_random_crops_are_there_on_request(tmp_pa
     ingredients = {"random_scale": "2", "class_crops": "0.5", "ema_decay": "0.9"}
     write_hyperparameters(paths, {**asked, **ingredients, **QUICK, "pretrained": "false"})
     record = train(paths)
-    assert record["run"]["hyperparameters"]["random_scale"] == [0.5, 2.0]
+    assert record["run"]["hyperparameters"]["random_scale"] == 2
     assert (record["floor"], record["run"]["choices"]) == (None, [])
     assert all(isinstance(epoch["averaged"], bool) for epoch in record["epochs"])

@@ -55,7 +55,7 @@ JOBS: dict[str, dict[str, str]] = {
         "accumulate_steps": "2",
         "warmup_epochs": "0.5",
         "checkpoint_epochs": "2",
-        "random_scale": "0.5, 2",
+        "random_scale": "2",
         "class_crops": "0.5",
     },
 }

@@ -117,20 +117,6 @@ def _are_steps(steps: tuple[int, int]) -> tuple[int, int]:
     return steps
 
 
-def _as_range(value: Any) -> Any:
-    """`2` is the range from 1/2 to 2."""
-    numbers = _as_numbers(value)
-    if isinstance(numbers, list) and len(numbers) == 1:
-        return sorted((1 / float(numbers[0]), float(numbers[0]))) if float(numbers[0]) else numbers
-    return numbers
-
-
-def _is_range(scales: tuple[float, float]) -> tuple[float, float]:
-    if scales[0] > scales[1]:
-        raise PydanticCustomError("scales", "the first should not be above the second, as 0.5, 2")
-    return scales
-
-
 def _spelt(read: Callable[[Any], str]) -> BeforeValidator:
     """A text in the canonical spelling of `read`, whose ValueError becomes a validation error."""
 
@@ -165,8 +151,6 @@ Steps = Annotated[tuple[Count, Count], BeforeValidator(_as_steps), AfterValidato
 Units = Annotated[tuple[Annotated[int, Field(gt=0, le=MOST_UNITS)], ...], BeforeValidator(_as_numbers)]
 Normalization = Annotated[Literal["auto", "imagenet", "inception", "clip", "dpn", "none"], SPELT]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Scale = Annotated[float, Field(ge=0.1, le=10)]
-Scales = Annotated[tuple[Scale, Scale], BeforeValidator(_as_range), AfterValidator(_is_range)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 ClassWeights = Annotated[
     Literal["none", "balanced", "effective"] | tuple[NonNegativeFloat, ...], BeforeValidator(_as_name_or_numbers)

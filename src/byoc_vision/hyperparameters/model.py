@@ -33,7 +33,6 @@ from byoc_vision.hyperparameters.fields import (
     Normalization,
     PrecisionName,
     Resize,
-    Scales,
     Seed,
     Share,
     Side,
@@ -161,11 +160,12 @@ class Hyperparameters(BaseModel):
     crop_size: Size | None = field(
         None, "Segmentation: train on random crops of this size, taken from the images at `image_size`."
     )
-    random_scale: Scales = field(
-        (1.0, 1.0),
-        "Segmentation: the range in which images and masks are magnified at random, proportions kept, as `0.5, 2`.",
+    random_scale: Annotated[float, Field(ge=1, le=10)] = field(
+        1.0,
+        "Segmentation: images and masks are magnified at random, between one part in so many and so many times, with "
+        "their proportions; 1: as they are.",
     )
-    class_crops: Annotated[float, Field(ge=0, le=1)] = field(
+    class_crops: Fraction = field(
         0.0,
         "Segmentation: the share of random crops around a pixel of a class that is drawn evenly among the image's.",
     )

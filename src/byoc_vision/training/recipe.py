@@ -88,13 +88,8 @@ def choose(
             take("freeze_batch_norm", True, f"{few}: the pretrained statistics are better than those of small batches")
             take("learning_rate", 3e-4, f"{few}, and larger steps spoil pretrained features")
     for choice in choices:
-        logger.info("recipe: %s=%s, since %s", choice.name, formatted(choice.value), choice.reason)
+        logger.info("recipe: %s=%s, since %s", choice.name, choice.value, choice.reason)
     return settings, tuple(choices)
-
-
-def formatted(value: Any) -> str:
-    """As a job writes it."""
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def steps_an_epoch(images: int, settings: Hyperparameters) -> int:

@@ -129,7 +129,8 @@ def crop_size(hyperparameters: Hyperparameters, rule: Preprocess, task: Task) ->
 def random_crop(hyperparameters: Hyperparameters, rule: Preprocess, size: tuple[int, int] | None) -> RandomCrop:
     """The part of a resized image that training takes. size: see `crop_size`."""
     height, width = size or (rule.height, rule.width)
-    return RandomCrop(height, width, hyperparameters.random_scale, hyperparameters.class_crops)
+    most = hyperparameters.random_scale
+    return RandomCrop(height, width, (1 / most, most), hyperparameters.class_crops)
 
 
 def model_config_of(dataset: Dataset, spec: ModelSpec, rule: Preprocess) -> ModelConfig:

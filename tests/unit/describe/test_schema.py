@@ -30,6 +30,7 @@ FREE_TEXTS = ("model", "architecture", "algorithm", "encoder", "backbone", "augm
 KNOWN_DIFFERENCES = [  # bounds that strings do not tell, what depends on another field, and rarer spellings
     ("ignore_index", "256"), ("bands", "0"), ("bands", "256"), ("freeze_epochs", "256"),
     ("freeze_epochs", 256), ("image_shape", [10, 20, 30]),
+    *(("random_scale", text) for text in ("0", "256", "0.5", "1e-3", "5E-01")),
     *(("profile_steps", text) for text in ("10, 20", "[10, 20]", "10,20")),
 ]  # fmt: skip
 
