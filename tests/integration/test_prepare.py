@@ -319,8 +319,8 @@ class TestRefusals:
         assert "it is cut short or damaged" in self.refusal(archive, 3, capsys)
 
     def test_an_unknown_layout(self, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["prepare", "coco", "--source", str(images), "--output", str(tmp_path / "out")]) == 2
-        assert "coco is not known; use one of auto, " in capsys.readouterr().out
+        assert main(["prepare", "cocoa", "--source", str(images), "--output", str(tmp_path / "out")]) == 2
+        assert "cocoa is not known; use one of auto, " in capsys.readouterr().out
         assert os.listdir(tmp_path) == ["tree"]
 
 

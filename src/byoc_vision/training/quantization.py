@@ -105,7 +105,7 @@ def _import_nncf() -> ModuleType:
     with _quiet():
         nncf = importlib.import_module("nncf")
     logging.setLoggerClass(logger_class)
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # nncf.set_log_level changes the handlers of this process, too
     return nncf
 
 

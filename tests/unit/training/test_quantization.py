@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -85,6 +86,12 @@ def test_nothing_is_printed_and_nothing_reported(network: openvino.Model, capfd:
     quantize(network, IMAGES)
     assert "".join(capfd.readouterr()) == ""
     assert sys.modules["openvino_telemetry"] is None
+
+
+def test_the_job_still_logs_afterwards(network: openvino.Model, caplog: pytest.LogCaptureFixture) -> None:
+    quantize(network, IMAGES)
+    logging.getLogger("byoc_vision.training").warning("one more epoch")
+    assert "one more epoch" in caplog.text
 
 
 def test_a_network_that_cannot_be_quantised_is_named_with_the_remedy() -> None:

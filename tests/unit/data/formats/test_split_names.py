@@ -100,12 +100,12 @@ def test_thumbnails_of_network_drives_are_left_out(tmp_path: Path) -> None:
 class TestUnreadFiles:
     def test_they_are_counted_by_ending(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         touch(
-            tmp_path, "cat/1.jpg", "cat/2.HEIC", "cat/3.heic", "dog/0.jpg", "dog/1.jfif", "dog/2.psd", "dog/notes.txt"
+            tmp_path, "cat/1.jpg", "cat/2.CR2", "cat/3.cr2", "dog/0.jpg", "dog/1.jfif", "dog/2.psd", "dog/notes.txt"
         )
         assert sum(counts(find(tmp_path))) == 3
-        assert "files that are not read: 3 (2 × .heic, 1 × .psd)" in caplog.text
+        assert "files that are not read: 3 (2 × .cr2, 1 × .psd)" in caplog.text
 
     def test_a_class_without_a_readable_file(self, tmp_path: Path) -> None:
-        touch(tmp_path, "cat/1.jpg", "dog/1.heic", "dog/2.psd")
-        with pytest.raises(DataError, match=r"dog: the class folder holds no images .*, only 1 × \.heic, 1 × \.psd"):
+        touch(tmp_path, "cat/1.jpg", "dog/1.cr2", "dog/2.psd")
+        with pytest.raises(DataError, match=r"dog: the class folder holds no images .*, only 1 × \.cr2, 1 × \.psd"):
             find(tmp_path)
