@@ -99,9 +99,7 @@ def test_thumbnails_of_network_drives_are_left_out(tmp_path: Path) -> None:
 
 class TestUnreadFiles:
     def test_they_are_counted_by_ending(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        touch(
-            tmp_path, "cat/1.jpg", "cat/2.CR2", "cat/3.cr2", "dog/0.jpg", "dog/1.jfif", "dog/2.psd", "dog/notes.txt"
-        )
+        touch(tmp_path, "cat/1.jpg", "cat/2.CR2", "cat/3.cr2", "dog/0.jpg", "dog/1.jfif", "dog/2.psd", "dog/notes.txt")
         assert sum(counts(find(tmp_path))) == 3
         assert "files that are not read: 3 (2 × .cr2, 1 × .psd)" in caplog.text
 
