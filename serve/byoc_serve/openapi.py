@@ -177,17 +177,16 @@ def _request_schemas(settings: Settings) -> Json:
         },
         "Picture": image,
         "Pixels": {
-            "type": "array",
-            "items": {"type": "array", "minItems": 1},
-            "minItems": 1,
-            "description": "Lists of numbers, 0 to 255 or 0.0 to 1.0: [H, W], [H, W, 3], or several images in a list.",
+            **_list_of(_list_of({"anyOf": [_VALUE, _list_of(_VALUE), _list_of(_list_of(_VALUE))]})),
+            "description": "Lists of numbers, 0 to 255 or 0.0 to 1.0: [H, W], [H, W, 3], or several images in a list. "
+            "All rows are equally long.",
         },
         "Pictures": {
             "anyOf": [
                 _ref("Picture"),
                 _having("instances", instances),
                 _ref("Pixels"),
-                *(_having(key, _ref("Pixels")) for key in ("image", "instances", "inputs")),
+                *(_object({key: _ref("Pixels")}) for key in ("image", "instances", "inputs")),
             ]
         },
     }
@@ -195,6 +194,7 @@ def _request_schemas(settings: Settings) -> Json:
 
 _TEXT = {"type": "string"}
 _SHARE = {"type": "number", "minimum": 0, "maximum": 1}
+_VALUE = {"type": "number", "minimum": 0, "maximum": 255}
 _BYTE = {"type": "integer", "minimum": 0, "maximum": 255}
 _COUNT = {"type": "integer", "minimum": 1}
 _SIZE = {"type": "array", "items": _COUNT, "minItems": 2, "maxItems": 2}
