@@ -39,7 +39,8 @@ def environment(**variables: object) -> dict[str, str]:
 
 
 @pytest.mark.real_data
-def test_a_project_trains_on_real_images_and_is_served(tmp_path: Path) -> None:
+def test_a_project_trains_on_real_images_and_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY / "src"))  # of smdebug, which is not installed here
     for split, count in (("train", 40), ("validation", 20)):
         for name in NAMES:
             some_files(CLOTHES / split / name, tmp_path / split / name, count)

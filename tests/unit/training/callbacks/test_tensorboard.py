@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,7 @@ def test_a_resumed_job_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_a_job_that_starts_again_hides_the_one_before(tmp_path: Path) -> None:
     for epochs in (3, 1):
+        time.sleep(1.1)  # TensorBoard orders the files by their names, which tell the second of the start
         tensorboard = tensorboard_of(tmp_path)
         for number in range(1, epochs + 1):
             tensorboard.epoch_end(record_of(number))
