@@ -38,7 +38,7 @@ def test_a_project_trains_on_real_images_and_is_served(
     done = docker.run("run", "--rm", *job.options, image, "train")
     assert done.stdout.count("SageMaker Debugger is retired") == 1
     assert (job.folder / "output/data/report.html").is_file()
-    shutil.copytree(PROJECT, job.model / "code")
+    assert (job.model / "code/inference.py").is_file(), "the job leaves what its model takes to be deployed"
     endpoint = serve(job.model)
     photo = min((images / "clothing/validation/hat").iterdir()).read_bytes()
     answer = endpoint.ask(photo, "application/json")
