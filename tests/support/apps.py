@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
@@ -15,6 +15,7 @@ from werkzeug.serving import make_server
 from byoc_serve.app import create_app
 from byoc_serve.loader import Loader, load_model
 from byoc_serve.readiness import Readiness, State
+from byoc_serve.service import Service
 from byoc_serve.settings import Settings
 from byoc_serve.wsgi import make_service
 
@@ -25,7 +26,14 @@ SOON = 120.0  # seconds; more than loading a small model takes
 def client_of(root: Path, settings: Settings | None = None) -> Iterator[FlaskClient]:
     """A client of the app of the trained model of `root`, once it is ready."""
     settings = settings or Settings(root=root)
-    loader = Loader(lambda: load_model(settings, worker=0), Readiness())
+    with client_around(lambda: load_model(settings, worker=0), settings) as client:
+        yield client
+
+
+@contextmanager
+def client_around(load: Callable[[], Service], settings: Settings) -> Iterator[FlaskClient]:
+    """A client of the app around what `load` makes, once it is ready."""
+    loader = Loader(load, Readiness())
     loader.start()
     assert loader.wait(SOON) is State.READY
     try:

@@ -86,13 +86,18 @@ def open_bands(content: Content, bands: Sequence[Band], *, max_pixels: int) -> B
     if stored is None:
         opened = open_image(content, max_pixels=max_pixels)
         stored = Stored(opened.height, opened.width, 3, np.dtype("u1"), is_photograph=True)
-    elif stored.height * stored.width > max_pixels:
-        raise ImageTooLarge(
-            f"{content.name} declares {stored.width} × {stored.height} pixels, more than the {max_pixels:,} allowed"
-        )
+    else:
+        _check_pixels(content.name, stored, max_pixels)
     if stored.bands != len(bands):
         raise _other_bands(content.name, stored.bands, len(bands))
     return BandImage(content, bands, stored.height, stored.width, stored.bands * (2 * stored.dtype.itemsize + 2))
+
+
+def _check_pixels(name: str, stored: Stored, max_pixels: int) -> None:
+    if stored.height * stored.width > max_pixels:
+        raise ImageTooLarge(
+            f"{name} declares {stored.width} × {stored.height} pixels, more than the {max_pixels:,} allowed"
+        )
 
 
 def _other_bands(name: str, found: int, wanted: int) -> DataError:
@@ -104,10 +109,7 @@ def read_bands(content: Content, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     stored = _read_header(content)
     if stored is None:
         return read_image(content, max_pixels=max_pixels)
-    if stored.height * stored.width > max_pixels:
-        raise ImageTooLarge(
-            f"{content.name} declares {stored.width} × {stored.height} pixels, more than the {max_pixels:,} allowed"
-        )
+    _check_pixels(content.name, stored, max_pixels)
     if stored.bands > MOST_BANDS:
         raise DataError(f"{content.name} has {stored.bands} bands; at most {MOST_BANDS} are read")
     if stored.height * stored.width * stored.bands * stored.dtype.itemsize * 2 > MAX_BYTES:

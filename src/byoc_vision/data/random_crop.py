@@ -33,10 +33,10 @@ class RandomCrop:
         """uint8 [H, W, 3] and [H, W] to [height, width, 3] and [height, width]."""
         random = np.random.default_rng(seed)
         place = (float(random.random()), float(random.random()))
-        if mask is None or (self.scale == (1.0, 1.0) and not self.by_class):
-            return crop(image, self.height, self.width, place), None if mask is None else crop(
-                mask, self.height, self.width, place
-            )
+        if mask is None:
+            return crop(image, self.height, self.width, place), None
+        if self.scale == (1.0, 1.0) and not self.by_class:
+            return crop(image, self.height, self.width, place), crop(mask, self.height, self.width, place)
         low, high = self.scale
         scale = math.exp(random.uniform(math.log(low), math.log(high)))
         height, width = max(1, round(self.height / scale)), max(1, round(self.width / scale))
@@ -45,8 +45,7 @@ class RandomCrop:
         left = self._start(mask.shape[1], width, place[1], None if centre is None else centre[1], random)
         part, labels = _window(image, top, left, height, width), _window(mask, top, left, height, width, IGNORED)
         size = (self.width, self.height)
-        shrinks = scale < 1
-        part = cv2.resize(part, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        part = cv2.resize(part, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         return part, cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
 
     @staticmethod

@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 import torch
 from flask.testing import FlaskClient
+from support.apps import client_around
 from support.images import encode
 from torch import nn
 
-from byoc_serve.app import create_app
-from byoc_serve.loader import Loader
 from byoc_serve.model_service import ModelService
-from byoc_serve.readiness import Readiness, State
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference.engines.torch_engine import TorchEngine
@@ -24,7 +22,6 @@ from byoc_vision.precision import Precision
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.types import ClassInfo, ModelSpec
 
-SOON = 60.0  # seconds; far more than any of these takes
 DEFAULTS = Settings()
 
 CLASSES = (ClassInfo(name="background", value=0), ClassInfo(name="car", value=7), ClassInfo(name="tree", value=200))
@@ -57,13 +54,8 @@ def classifier() -> Predictor:
 @contextmanager
 def serving(predictor: Predictor, settings: Settings = DEFAULTS) -> Iterator[FlaskClient]:
     """A client of the app around a predictor that is ready."""
-    loader = Loader(lambda: ModelService(predictor, settings), Readiness())
-    loader.start()
-    assert loader.wait(SOON) is State.READY
-    try:
-        yield create_app(settings, loader).test_client()
-    finally:
-        loader.stop()
+    with client_around(lambda: ModelService(predictor, settings), settings) as client:
+        yield client
 
 
 @pytest.fixture
