@@ -22,7 +22,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs/first-hour.md"
 _BEGIN, _END = "<!-- recorded by `make first-hour`: begin -->\n", "<!-- recorded by `make first-hour`: end -->"
 _QUICK = "model=mobilenetv3_small_050 image_size=64 epochs=2 batch_size=8 pretrained=false num_workers=0 openvino=false"
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
-_PRECISION = re.compile(r"\b(b?float)\d+ on cpu")  # of the processor: bfloat16 where its steps are measured to be faster
+_PRECISION = re.compile(r"\b(b?float)\d+ on cpu")  # what a processor computes fastest in
 # Lines that come when a machine is slow, or that depend on what it has, as health rules about speed do.
 _PASSING = re.compile(
     r"progress: |no GPU|\d+ × |precision=auto: |Decoded images are kept|No room for decoded images|\w+ \(epoch \d+\): "
