@@ -255,7 +255,7 @@ def _matching(inputs: Inputs, options: DataOptions) -> list[DataFormat]:
             if data_format.matches(inputs):
                 matching.append(data_format)
         except TwoReadingsError:
-            if options.task != "classification":
+            if options.task != "classification" and all(one.task == "classification" for one in matching):
                 raise
     has_masks = inputs.first.masks is None and any(
         isinstance(one, ImagesWithMasks | InstanceMasks | Voc | ClassMasks | MasksBesideImages) for one in matching

@@ -272,7 +272,12 @@ class TestChannels:
         assert [len(samples) for samples in dataset.splits.values()] == [1, 1]
 
     def test_a_class_may_be_called_train(self, tmp_path: Path) -> None:
+        """If all splits have it, or if the user says that the folders are classes."""
         touch(tmp_path, *(f"train/{name}/{index}.jpg" for name in ("car", "train") for index in range(2)))
+        with pytest.raises(InputError, match=r"train/ as splits, or as classes like car/.*data_layout="):
+            find(tmp_path)
+        assert find(tmp_path, layout="class_folders").class_names == ("car", "train")
+        touch(tmp_path, "validation/car/3.jpg", "validation/train/4.jpg")
         assert find(tmp_path).class_names == ("car", "train")
 
     def test_a_split_given_twice(self, tmp_path: Path) -> None:
