@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,10 +25,13 @@ from byoc_vision.data.formats.lists import (
     read_text,
     report_problems,
     split_of,
+    splits_of_text_files,
 )
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.errors import DataError, InputError, list_problems
 from byoc_vision.types import ClassInfo, Task
+
+logger = logging.getLogger(__name__)
 
 _ENDINGS = (".csv", ".tsv")
 _DELIMITERS = ",;\t|"
@@ -96,6 +100,7 @@ class CsvLabels:
                     continue
                 entries[split].append(Entry(row.place, image, labels, row.cell(columns.group)))
             report_problems(f"rows of {file.path} that cannot be used:", problems, options)
+            _warn_of_unlisted(file, entries, partitions)
             names |= {index: columns.names[column] for index, column in enumerate(columns.flags)}
         return labelled_dataset(_one_hot(by_split(entries, inputs), options), options, classes, names)
 
@@ -193,8 +198,8 @@ def _label_names(columns: Columns) -> str:
 
 
 def _partitions(inputs: Inputs) -> dict[Path, str]:
-    """The split of each image in tables that hold only these. Raises DataError."""
-    splits: dict[Path, str] = {}
+    """The split of each image in text files, and in tables that hold only these. Raises DataError."""
+    splits = splits_of_text_files(inputs) if len(inputs.splits) == 1 else {}
     for file, columns in _tables(inputs):
         if columns.split is None or columns.has_targets or columns.unclear:
             continue
@@ -209,6 +214,18 @@ def _partitions(inputs: Inputs) -> dict[Path, str]:
         if problems:
             raise DataError(list_problems(f"rows of {file.path} that cannot be used:", problems))
     return splits
+
+
+def _warn_of_unlisted(file: ListFile, entries: Mapping[str, Sequence[Entry]], partitions: Mapping[Path, str]) -> None:
+    """Log how many training images are in no list of a split, if there are such lists."""
+    unlisted = [entry for entry in entries["train"] if entry.image not in partitions] if partitions else []
+    if unlisted:
+        logger.warning(
+            "images of %s that no list of a split names, which are training images: %d, such as %s",
+            file.path,
+            len(unlisted),
+            unlisted[0].image.name,
+        )
 
 
 def _has_class_folders(inputs: Inputs) -> bool:
