@@ -19,7 +19,7 @@ import numpy as np
 from byoc_vision.data.bands import read_pixels
 from byoc_vision.data.decoding import ImageTooLarge, image_size, orientation_of, read_content
 from byoc_vision.data.fileformat import is_lossy
-from byoc_vision.data.mask_colours import MOST_COLOURS, count_colours
+from byoc_vision.data.mask_colours import MOST_COLOURS, count_colours, too_many_colours
 from byoc_vision.data.samples import DrawnMask, MaskSource, Sample
 from byoc_vision.data.targets import read_mask_pixels, read_mask_values, size_problem
 from byoc_vision.errors import DataError
@@ -146,10 +146,7 @@ def _colour_stats(sample: Sample, mask: np.ndarray) -> MaskStats:
     """Raises DataError for more colours than classes can have."""
     colours, pixels = count_colours(mask)
     if len(colours) > MOST_COLOURS:
-        raise DataError(
-            f"{sample.mask} holds {len(colours):,} colours, more than the {MOST_COLOURS} classes that masks can have: "
-            "it is saved with loss or soft edges, or is not a mask. Save masks as PNG, one colour a class"
-        )
+        raise DataError(too_many_colours(f"{sample.mask} holds", len(colours)))
     return MaskStats(tuple((colours | IS_COLOUR).tolist()), tuple(pixels.tolist()))
 
 
