@@ -23,7 +23,7 @@ from byoc_vision.data.formats.lists import (
     find_lists,
     masked_dataset,
     read_text,
-    report_problems,
+    report_list_problems,
     split_of,
     splits_of_text_files,
 )
@@ -84,9 +84,9 @@ class CsvLabels:
         check_lists(list({file.split: file for file, _ in lists}.values()), inputs)
         partitions = _partitions(inputs)
         entries: dict[str, list[Entry]] = {split: [] for split in ("train", "validation", "test")}
+        problems: list[str] = []
         names: dict[int, str] = {}
         for file, columns in lists:
-            problems: list[str] = []
             rows = list(_rows(file.path, columns, problems))
             separator = _separator(rows, columns, options)
             flag_values = _flag_values(rows, columns)
@@ -99,9 +99,9 @@ class CsvLabels:
                     problems.append(f"{row.place}: {error}")
                     continue
                 entries[split].append(Entry(row.place, image, labels, row.cell(columns.group)))
-            report_problems(f"rows of {file.path} that cannot be used:", problems, options)
             _warn_of_unlisted(file, entries, partitions)
             names |= {index: columns.names[column] for index, column in enumerate(columns.flags)}
+        report_list_problems("rows", [file for file, _ in lists], problems, options)
         return labelled_dataset(_one_hot(by_split(entries, inputs), options), options, classes, names)
 
 
@@ -133,8 +133,8 @@ class CsvMasks:
         lists = [(file, columns) for file, columns in _tables(inputs) if columns.mask is not None]
         check_lists([file for file, _ in lists], inputs)
         entries: dict[str, list[MaskEntry]] = {split: [] for split in ("train", "validation", "test")}
+        problems: list[str] = []
         for file, columns in lists:
-            problems: list[str] = []
             for row in _rows(file.path, columns, problems):
                 try:
                     image = _image(file, row, columns)
@@ -146,7 +146,7 @@ class CsvMasks:
                     problems.append(f"{row.place}: {error}")
                     continue
                 entries[split].append(MaskEntry(row.place, image, mask, row.cell(columns.group)))
-            report_problems(f"rows of {file.path} that cannot be used:", problems, options)
+        report_list_problems("rows", [file for file, _ in lists], problems, options)
         return masked_dataset(by_split(entries, inputs), options)
 
 

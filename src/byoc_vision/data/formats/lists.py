@@ -263,6 +263,12 @@ def report_problems(headline: str, problems: list[str], options: DataOptions) ->
     logger.warning("%s\nThese lines are left out.", message)
 
 
+def report_list_problems(what: str, lists: Sequence[ListFile], problems: list[str], options: DataOptions) -> None:
+    """As `report_problems`, for rows or lines of all lists at once."""
+    paths = ", ".join(dict.fromkeys(str(file.path) for file in lists))
+    report_problems(f"{what} of {paths} that cannot be used:", problems, options)
+
+
 def _indexes(inputs: Inputs, split: str) -> tuple[ImageIndex, ImageIndex]:
     entry = inputs.splits[split]
     masks = (entry.images,) if entry.masks is None else (entry.masks, entry.images)

@@ -267,6 +267,15 @@ def test_nih_lists_of_findings(tmp_path: Path) -> None:
     assert {sample.group for sample in (*dataset.train, *dataset.validation)} == {"1", "2", "3"}
 
 
+def test_wrong_rows_of_all_tables_are_named_at_once(tmp_path: Path) -> None:
+    root = table(tmp_path, "image,label", "1,a", "nowhere,b", name="train/first.csv")
+    table(root, "image,label", "3,a", "4,", name="train/second.csv")
+    with pytest.raises(DataError) as raised:
+        find(root)
+    assert "first.csv, line 3: there is no image 'nowhere'" in str(raised.value)
+    assert "second.csv, line 3: the column 'label' is empty" in str(raised.value)
+
+
 class TestNihsListsOfSplits:
     IMAGES = tuple(f"train/images_00{number}/images/{number}.png" for number in range(1, 6))
     TABLE = (
