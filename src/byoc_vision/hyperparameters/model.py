@@ -128,7 +128,8 @@ class Hyperparameters(BaseModel):
     normalization: Normalization = field(
         "auto",
         "The mean and std of the model's input: `auto` (those of the pretrained weights, else ImageNet's), `imagenet`, "
-        "`inception` (0.5), `clip`, `dpn`, or `none` (0 and 1). For pretrained weights whose file does not say them.",
+        "`inception` (0.5), `clip`, `dpn`, or `none` (0 and 1). For pretrained weights whose file does not say them; "
+        "images with bands have their own.",
     )
     hidden_units: Units = field(
         (), "Sizes of hidden layers in the classifier's head, as `512` or `512, 128`. By default one linear layer."
