@@ -113,7 +113,8 @@ def report_entries(
 
 def _undrawable(listed: Mapping[str, Sequence[Shapes]]) -> Iterator[str]:
     """What is wrong with the shapes of the first images, which otherwise the check before training says."""
-    for one in islice((one for shapes in listed.values() for one in shapes), _MOST_DRAWN):
+    here = (one for shapes in listed.values() for one in shapes if one.image.exists())  # the others: on other hosts
+    for one in islice(here, _MOST_DRAWN):
         mask = _mask(one, {}, 0)
         try:
             draw_mask(mask, mask.size or size_of(one.image))
