@@ -288,6 +288,19 @@ class TestChannels:
             find_dataset({"train": tmp_path, "training": tmp_path / "train"}, DataOptions())
 
 
+class TestSpreadsheets:
+    @pytest.mark.parametrize("images", ["", "pics/"])
+    def test_a_table_that_is_not_read_is_named(self, tmp_path: Path, images: str) -> None:
+        touch(tmp_path, f"train/{images}1.jpg", f"train/{images}2.jpg", "train/labels.XLSX")
+        with pytest.raises(DataError, match=r"labels.XLSX is a table that is not read; save it as CSV"):
+            find(tmp_path)
+
+    def test_it_does_not_disturb_class_folders(self, tmp_path: Path) -> None:
+        touch(tmp_path, *(f"train/{name}/{index}.jpg" for name in ("cat", "dog") for index in range(2)))
+        touch(tmp_path, "train/notes.xlsx")
+        assert find(tmp_path).class_names == ("cat", "dog")
+
+
 class TestTask:
     def test_images_alone_are_not_enough(self, tmp_path: Path) -> None:
         touch(tmp_path, "train/1.jpg", "train/2.JPG", "train/labels.csv", "train/other/notes.txt")
