@@ -48,6 +48,7 @@ from byoc_vision.data.formats.rle_csv import RunLengthCsv
 from byoc_vision.data.formats.scan import Folder, scan
 from byoc_vision.data.formats.semantic_segmentation import SemanticSegmentation
 from byoc_vision.data.formats.splitting import hold_out
+from byoc_vision.data.formats.unread_endings import without_unread_endings
 from byoc_vision.data.formats.voc import Voc
 from byoc_vision.data.formats.yolo import YoloSegmentation
 from byoc_vision.data.samples import DataOptions, Dataset, MaskOrientation, Sample
@@ -111,7 +112,7 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
     inputs = Inputs(find_splits(channels), find_extras(channels), options)
     data_format = _choose_format(inputs, options)
     _check_choices(data_format, options)
-    found = data_format.read(inputs, options)
+    found = without_unread_endings(data_format.read(inputs, options))
     if options.multi_label and data_format.task == "classification":
         found = _as_multi_label(found)
     if options.mask_orientation != "auto":
