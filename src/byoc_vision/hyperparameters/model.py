@@ -250,8 +250,8 @@ class Hyperparameters(BaseModel):
     )
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = field(
         0.0,
-        "Also average the weights over the steps, with this decay (0.99, 0.999), and keep the better of both. 0: do "
-        "not.",
+        "Also average the weights over the steps, with this decay (0.99, 0.999), and keep the better of both; once the "
+        "average is better, it alone is measured. 0: do not.",
     )
     linear_probe: bool = field(
         False,

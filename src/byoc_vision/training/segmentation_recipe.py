@@ -135,7 +135,7 @@ def fit(own: Size, area: int, multiple: int) -> Size:
     scale = min(1.0, math.sqrt(area / math.prod(own)))
     sides = product(*(tuple(_around(length * scale, multiple)) for length in own))
     limit = max(1.02 * area, multiple * multiple)
-    fitting = [size for size in sides if math.prod(size) <= limit]
+    fitting = [(height, width) for height, width in sides if height * width <= limit]
     return min(fitting, key=lambda size: abs(math.log(size[0] / size[1] * own[1] / own[0])))
 
 
