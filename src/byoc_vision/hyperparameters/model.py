@@ -205,8 +205,8 @@ class Hyperparameters(BaseModel):
     label_smoothing: Fraction = field(0.0, "The share of the target that is spread over all classes.")
     class_weights: ClassWeights = field(
         "none",
-        "The weight of each class in the loss: `balanced` (the inverse of its number of images or pixels), `effective` "
-        "(the effective number of samples), or a list with a weight for each class.",
+        "The weight of each class in the loss: `balanced` (the inverse of its number of images or pixels), `sqrt` (the "
+        "square root of that), `effective` (the effective number of samples), or a list with a weight for each class.",
     )
     effective_number_beta: Share = field(
         0.999, "Beta of `class_weights=effective`: values closer to 1 give rare classes more weight."
@@ -251,8 +251,8 @@ class Hyperparameters(BaseModel):
     )
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = field(
         0.0,
-        "Also average the weights over the steps, with this decay (0.99, 0.999), and keep the better of both. 0: do "
-        "not.",
+        "Also average the weights over the steps, with this decay (0.99, 0.999), and keep the better of both; once the "
+        "average is better, it alone is measured. 0: do not.",
     )
     linear_probe: bool = field(
         False,

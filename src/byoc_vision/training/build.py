@@ -32,7 +32,7 @@ from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.callbacks.build import Parts, build_callbacks
 from byoc_vision.training.callbacks.run_record import run_metadata
 from byoc_vision.training.checkpoint import Checkpointer
-from byoc_vision.training.class_weights import class_weights, count_training_masks
+from byoc_vision.training.class_weights import find_class_weights
 from byoc_vision.training.data_partition import DataPartition, find_data, image_cache, training_images, training_loader
 from byoc_vision.training.distributed import (
     StopSync,
@@ -73,8 +73,7 @@ def build_trainer(
     started, given = time.monotonic(), frozenset(hyperparameters.model_fields_set)
     checkpointer = Checkpointer.of(job.paths, hyperparameters, world)
     checked, partition = find_data(job, hyperparameters, world, found)
-    counted, masks_read = count_training_masks(hyperparameters, checked, partition, world)
-    weights = class_weights(hyperparameters, checked.dataset, counted, masks_read)
+    weights = find_class_weights(hyperparameters, checked, partition, world)
     seed_everything(hyperparameters.seed)
     hyperparameters = with_model_of_channel(hyperparameters, job, checked.dataset.task)
     hyperparameters = with_fitting_batch_size(
@@ -131,8 +130,11 @@ def assemble(
     net = build_model(spec)
     checkpointer = checkpointer or Checkpointer(None, world)
     weights = find_first_weights(net, spec, dataset.classes, job, hyperparameters, world, checkpointer)
-    facts = recipe.Facts.of(net, partition, weights.info)
+    device = choose_device()
+    facts = recipe.Facts.of(net, spec, partition, weights.info, checked.report if checked else None, device)
     hyperparameters, choices = recipe.choose(hyperparameters, facts, given or hyperparameters.model_fields_set)
+    if checked and any(choice.name == "class_weights" for choice in choices):
+        class_weights = find_class_weights(hyperparameters, checked, partition, world)
     rule = resolve_config.preprocess(hyperparameters, spec, weights.info, dataset.bands)
     check_input_size(net, spec, rule.height, rule.width)
     crop_size = resolve_config.crop_size(hyperparameters, rule, spec.task)
@@ -140,7 +142,6 @@ def assemble(
         check_input_size(net, spec, *crop_size, field="crop_size")
     freeze_unused(net, spec.in_channels)
     config = resolve_config.model_config_of(dataset, spec, rule)
-    device = choose_device()
     if hyperparameters.sync_batch_norm:
         net = synchronised(net, device, world)
     allow_tf32()
