@@ -303,3 +303,30 @@ def test_all_that_excludes_each_other_is_named_in_one_message() -> None:
         "mix the labels",
     ):
         assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"layer_decay": "0.75", "encoder_lr_factor": "0.1"},
+            "layer_decay and encoder_lr_factor both slow",
+        ),
+        ({"soup": "1"}, "soup: must be greater than or equal to 2"),
+        ({"cutmix": "1", "batch_size": "1"}, "mix the images of a batch; set batch_size=2 or more"),
+        (
+            {"task": "segmentation", "layer_decay": "0.75"},
+            "for masks take encoder_lr_factor",
+        ),
+        ({"task": "segmentation", "random_resized_crop": "0.3"}, "for masks take crop_size and random_scale"),
+        (
+            {"task": "classification", "mask_threshold": "auto"},
+            "mask_threshold and min_area are for masks of two classes",
+        ),
+        ({"task": "classification", "min_area": "0.1"}, "mask_threshold and min_area are for masks of two classes"),
+    ],
+)
+def test_ingredients_that_exclude_each_other_or_that_a_task_does_not_have(given: dict[str, str], said: str) -> None:
+    with pytest.raises(InputError, match="A hyperparameter is wrong:") as caught:
+        parse(given)
+    assert said in str(caught.value)

@@ -103,6 +103,7 @@ def _output(config: ModelConfig) -> dict[str, Any]:
         "shape": ["N", count, *sides] if segmentation else ["N", count],
         "activation": config.activation,
         "threshold": config.threshold if config.activation == "sigmoid" else None,
+        **({"min_area": config.min_area} if config.min_area else {}),
         "meaning": _meaning(config),
         "classes": classes,
     }

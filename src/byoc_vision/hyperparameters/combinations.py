@@ -26,8 +26,6 @@ def conflicts(given: Hyperparameters) -> Iterator[str]:
         yield "mixup and cutmix mix the images of a batch; set batch_size=2 or more, or leave both out"
     if given.layer_decay != 1 and given.encoder_lr_factor != 1:
         yield "layer_decay and encoder_lr_factor both slow the encoder; leave one of them out"
-    if given.soup == 1:
-        yield "soup=1 is the best epoch alone; take 2 or more, or 0 for none"
     if given.task != "auto":
         yield from conflicts_with(given.task, given)
 

@@ -288,10 +288,10 @@ class Hyperparameters(BaseModel):
         "Also average the weights over the steps, with this decay (0.99, 0.999), and keep the better of both. 0: do "
         "not.",
     )
-    soup: CountOrZero = field(
-        0,
+    soup: Annotated[int, Field(ge=2, le=10_000)] | None = field(
+        None,
         "Also average the weights of so many of the best epochs, such as 3, and keep the average if it is better than "
-        "the best epoch. 0: do not.",
+        "the best epoch.",
     )
     linear_probe: bool = field(
         False,

@@ -44,7 +44,8 @@ def without_small_parts(labels: np.ndarray, least_area: float) -> np.ndarray:
     kept[0] = False  # the background
     if count == 1 or kept[1:].all():
         return labels
-    return kept.astype(np.uint8)[parts]
+    mask: np.ndarray = kept.astype(np.uint8)[parts]
+    return mask
 
 
 def restore_planes(logits: np.ndarray, rule: Preprocess, height: int, width: int) -> np.ndarray:
