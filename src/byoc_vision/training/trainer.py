@@ -190,7 +190,7 @@ class Trainer:
         epoch, rate = self.progress.epoch, self.progress.learning_rate
         if not math.isfinite(train_loss):
             raise diverged(epoch, rate, train_loss, self.health.diagnosis)
-        measured = self.best.validate(self._is_asked_to_stop)
+        measured = self.best.validate(self._is_asked_to_stop, epoch)
         record = EpochRecord(
             epoch,
             rate,
@@ -337,7 +337,7 @@ class Trainer:
             "early_stopping": self.early_stopping.state_dict() if self.early_stopping else None,
             "health": self.health.state_dict(),
             "model": self.net.state_dict(),
-            "average": self.average.state_dict() if self.average else None,
+            **self.best.state_dict(),
             "optimizer": optimizer_state(self.step.optimizer, self.net),
             "scaler": self.step.scaler.state_dict(),
             "precision": self.step.precision.name,
@@ -347,8 +347,7 @@ class Trainer:
     def load_state_dict(self, content: dict[str, Any]) -> None:
         """Load a checkpoint, and save its best model again."""
         self.net.load_state_dict(content["model"])
-        if self.average:
-            self.average.load_state_dict(content.get("average"))  # older checkpoints have none
+        self.best.load_state_dict(content)
         if content["hyperparameters"]["optimizer"] == self.hyperparameters.optimizer:
             set_optimizer_state(self.step.optimizer, self.net, content["optimizer"])
         else:
@@ -367,8 +366,7 @@ class Trainer:
 
     def load_weights(self, content: dict[str, Any]) -> None:
         self.net.load_state_dict(content["model"])
-        if self.average:
-            self.average.load_state_dict(None)
+        self.best.load_state_dict({})
         logger.info("Training starts from the checkpoint's weights, at epoch 1")
 
     def measure_best_again(self) -> None:
