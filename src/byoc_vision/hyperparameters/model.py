@@ -189,6 +189,12 @@ class Hyperparameters(BaseModel):
         "the report give the reasons. `none`: the defaults of this table.",
     )
     epochs: Count = field(10, "Passes over the training images.", "num_epochs")
+    steps: Count | None = field(
+        None,
+        "The number of optimiser steps, instead of `epochs`; the last pass over the images may be cut short. The "
+        "validation images are evaluated after each pass, and at the end.",
+        "max_steps",
+    )
     batch_size: Count = field(
         16, "Images per step and process (one process per GPU).", "mini_batch_size", "train_batch_size"
     )
@@ -361,7 +367,7 @@ class Hyperparameters(BaseModel):
             raise PydanticCustomError(
                 "int8", "int8: the INT8 model is made of the OpenVINO model; set openvino=true, or int8=auto"
             )
-        if self.freeze_epochs >= self.epochs and self.freeze_epochs:
+        if self.freeze_epochs >= self.epochs and self.freeze_epochs and not self.steps:
             raise PydanticCustomError(
                 "freeze_epochs",
                 "freeze_epochs must be less than epochs, or the encoder never learns; with freeze_epochs=0 and a "
