@@ -220,6 +220,12 @@ class Hyperparameters(BaseModel):
         "the report give the reasons. `none`: the defaults of this table.",
     )
     epochs: Count = field(10, "Passes over the training images.", "num_epochs")
+    steps: Count | None = field(
+        None,
+        "The number of optimiser steps, instead of `epochs`; the last pass over the images may be cut short. The "
+        "validation images are evaluated after each pass, and at the end.",
+        "max_steps",
+    )
     batch_size: Count = field(
         16, "Images per step and process (one process per GPU).", "mini_batch_size", "train_batch_size"
     )

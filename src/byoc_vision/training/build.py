@@ -27,7 +27,7 @@ from byoc_vision.precision import allow_tf32, choose_device, time_convolutions
 from byoc_vision.training import recipe, resolve_config
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
 from byoc_vision.training.auto_precision import training_precision
-from byoc_vision.training.batch_layout import BatchLayout
+from byoc_vision.training.batch_layout import BatchLayout, Length
 from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.callbacks.build import Parts, build_callbacks
 from byoc_vision.training.callbacks.run_record import run_metadata
@@ -166,6 +166,9 @@ def assemble(
     loader = training_loader(images, hyperparameters, partition, world, device)
     check_smallest_batch(net, spec, images, loader, hyperparameters, world)
     layout = BatchLayout.of(hyperparameters, samples, len(loader), world, partition.digest)
+    length = Length.of(hyperparameters, layout.steps_per_epoch)
+    hyperparameters = hyperparameters.model_copy(update={"epochs": length.epochs})
+    check_frozen_epochs(hyperparameters, length)
     evaluator = Evaluator(
         Predictor(config, engine),
         dataset.classes,
@@ -186,9 +189,11 @@ def assemble(
     optimizer = optimizer_for(
         net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world.size), scaled=scaler.is_enabled()
     )
-    schedule = schedule_for(optimizer, layout.steps_per_epoch, hyperparameters)
+    schedule = schedule_for(optimizer, length, hyperparameters)
     model = wrap_ddp(engine.model, world)
-    parts = Parts(config, net, unwrap(model), optimizer, precision, scaler, device, loader, layout, history, cache)
+    parts = Parts(
+        config, net, unwrap(model), optimizer, precision, scaler, device, loader, layout, length, history, cache
+    )
     metadata = run_metadata(
         job, hyperparameters, given, choices, samples, objective, config, net, device, precision, world, weights
     )
@@ -233,6 +238,7 @@ def assemble(
         loader=loader,
         partition=partition,
         layout=layout,
+        length=length,
         history=history,
         best=best,
         run=run,
@@ -267,6 +273,16 @@ def check_smallest_batch(
         return
     remedy = "Set batch_size=2 or more" if hyperparameters.batch_size == 1 else "Add training images: a process has one"
     check_batches_of_one(net, spec, *images.size, remedy)
+
+
+def check_frozen_epochs(hyperparameters: Hyperparameters, length: Length) -> None:
+    """Raises InputError if the training ends before the encoder learns."""
+    frozen = hyperparameters.freeze_epochs
+    if frozen and frozen * length.steps_per_epoch >= length.steps:
+        raise InputError(
+            f"freeze_epochs={frozen} are {frozen * length.steps_per_epoch} steps, and the training ends after "
+            f"{length.steps}: the encoder never learns. Lower freeze_epochs, or train longer"
+        )
 
 
 def early_stopping(hyperparameters: Hyperparameters, objective: Objective) -> EarlyStopping | None:
