@@ -17,6 +17,7 @@ import pytest
 from support.gunicorn_workers import (
     SOON,
     Gated,
+    Running,
     get,
     hello,
     make_worker,
