@@ -39,6 +39,11 @@ def available_cores(root: Path = Path("/")) -> int:
     return max(1, min(affinity, round(_cpu_quota(root) or affinity)))
 
 
+def share_of_cores(cores: int, workers: int) -> int:
+    """How many of the machine's cores one of its workers may use at once."""
+    return max(1, cores // max(1, workers))
+
+
 def busy_seconds(v2: Path = _BUSY_V2, v1: Sequence[Path] = _BUSY_V1) -> float:
     """Seconds that cores have worked for this container; for the whole machine if there is no container."""
     words = _words(v2)
