@@ -60,11 +60,21 @@ DATA = {
         _CAMVID, "mobilenet_v2.torchvision", 120, _UNET | {"image_size": "192, 256", "epochs": "10"}, "miou"
     ),
 }
+_AUTO = {"recipe": "auto"}
 _PROBE = {"linear_probe": "true"}
 _SMALL = _PROBE | {"learning_rate": "1e-4", "warmup_epochs": "1"}
 INGREDIENTS: dict[str, dict[str, str]] = {
     "defaults": {},
-    "auto": {"recipe": "auto"},
+    "auto": _AUTO,
+    "auto, mixup": _AUTO | {"mixup": "0.2"},
+    "auto, cutmix": _AUTO | {"cutmix": "1"},
+    "auto, trivial": _AUTO | {"augmentation": "trivial"},
+    "auto, layers × 0.75": _AUTO | {"layer_decay": "0.75", "learning_rate": "1e-3"},
+    "auto, crops": _AUTO | {"random_resized_crop": "0.35"},
+    "auto, larger at test": _AUTO | {"random_resized_crop": "0.35", "train_image_size": "112"},
+    "auto, smoothing": _AUTO | {"label_smoothing": "0.1"},
+    "auto, average": _AUTO | {"ema_decay": "0.98"},
+    "auto, soup": _AUTO | {"soup": "3"},
     "probe": _PROBE,
     "probe, rate 3e-4": _PROBE | {"learning_rate": "3e-4", "warmup_epochs": "1"},
     "probe, rate 1e-4": _SMALL,
@@ -78,6 +88,7 @@ INGREDIENTS: dict[str, dict[str, str]] = {
     | {"freeze_batch_norm": "true", "learning_rate": "1e-3", "encoder_lr_factor": "0.1"},
     "encoder × 0.3": {"encoder_lr_factor": "0.3"},
     "average": {"ema_decay": "0.98"},
+    "masks": {"mask_threshold": "auto", "min_area": "auto"},
     "scale": {"random_scale": "2"},
     "scale, classes": {"random_scale": "2", "class_crops": "0.5"},
     "scale, classes, encoder × 0.3": {"random_scale": "2", "class_crops": "0.5", "encoder_lr_factor": "0.3"},

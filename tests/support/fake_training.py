@@ -41,7 +41,7 @@ from byoc_vision.training.optimizers import build_optimizer, build_schedule, sch
 from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Batch, Step
 from byoc_vision.training.trainer import Trainer
-from byoc_vision.training.weight_average import WeightAverage
+from byoc_vision.training.weight_average import Soup, WeightAverage
 from byoc_vision.types import ClassInfo, ModelSpec
 
 CPU, ALONE = torch.device("cpu"), World()
@@ -157,6 +157,7 @@ def fake_trainer(
         run.budget = budget(length)
         schedule = schedule_for(optimizer, length, parsed)
     average = WeightAverage(net, parsed.ema_decay) if parsed.ema_decay else None
+    soup = Soup(parsed.soup, history.objective) if parsed.soup else None
     step = Step(engine.model, loss, optimizer, schedule, precision, precision.scaler(), CPU, callbacks=callbacks)
     return Trainer(
         hyperparameters=parsed,
@@ -169,7 +170,7 @@ def fake_trainer(
         layout=layout,
         length=length,
         history=history,
-        best=BestModel(paths, config, net, ALONE, evaluator, validation, partition, 0, run, callbacks, average),
+        best=BestModel(paths, config, net, ALONE, evaluator, validation, partition, 0, run, callbacks, average, soup),
         run=run,
         checkpointer=Checkpointer.of(paths, parsed, ALONE),
         signals=signals or StopSignals(),

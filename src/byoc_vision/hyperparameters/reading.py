@@ -141,7 +141,7 @@ def _describe(error: ValidationError, given: _Given) -> list[str]:
     lines = []
     for field, texts in messages.items():
         name = given.names.get(field)
-        lines.append(f"{name}: {_joined(texts)} (given: {given.shown(name)})" if name else texts[0])
+        lines += [f"{name}: {_joined(texts)} (given: {given.shown(name)})"] if name else texts[0].split("\n")
     return lines
 
 

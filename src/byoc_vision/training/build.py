@@ -34,7 +34,7 @@ from byoc_vision.training.budget import Ending, fitting_budget
 from byoc_vision.training.callbacks.build import Parts, build_callbacks
 from byoc_vision.training.callbacks.run_record import run_metadata
 from byoc_vision.training.checkpoint import Checkpointer
-from byoc_vision.training.class_weights import class_weights, count_training_masks
+from byoc_vision.training.class_weights import find_class_weights
 from byoc_vision.training.data_partition import DataPartition, find_data, image_cache, training_images, training_loader
 from byoc_vision.training.distributed import (
     StopSync,
@@ -58,7 +58,7 @@ from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Step
 from byoc_vision.training.torch_compile import compile_network
 from byoc_vision.training.trainer import Trainer
-from byoc_vision.training.weight_average import WeightAverage
+from byoc_vision.training.weight_average import Soup, WeightAverage
 from byoc_vision.types import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -77,8 +77,7 @@ def build_trainer(
     started, given = time.monotonic(), frozenset(hyperparameters.model_fields_set)
     checkpointer = Checkpointer.of(job.paths, hyperparameters, world)
     checked, partition = find_data(job, hyperparameters, world, found)
-    counted, masks_read = count_training_masks(hyperparameters, checked, partition, world)
-    weights = class_weights(hyperparameters, checked.dataset, counted, masks_read)
+    weights = find_class_weights(hyperparameters, checked, partition, world)
     seed_everything(hyperparameters.seed)
     hyperparameters = with_model_of_channel(hyperparameters, job, checked.dataset.task)
     hyperparameters = with_fitting_batch_size(
@@ -130,6 +129,7 @@ def assemble(
         UserError: the model cannot be built, sized or filled with weights as the job asks.
     """
     samples, dataset = checked.dataset if checked else partition.dataset, partition.dataset
+    resolve_config.check_task(hyperparameters, dataset.task)
     objective = resolve_config.objective(hyperparameters, samples)
     history = History(objective)
     # The model
@@ -137,19 +137,22 @@ def assemble(
     net = build_model(spec)
     checkpointer = checkpointer or Checkpointer(None, world)
     weights = find_first_weights(net, spec, dataset.classes, job, hyperparameters, world, checkpointer)
-    facts, given = recipe.Facts.of(net, partition, weights.info), given or frozenset(hyperparameters.model_fields_set)
+    device = choose_device()
+    facts = recipe.Facts.of(net, spec, partition, weights.info, checked.report if checked else None, device)
+    given = given or frozenset(hyperparameters.model_fields_set)
     seconds = budget_seconds(hyperparameters.budget, job.paths, world)
     if seconds is None:
-        hyperparameters = hyperparameters.model_copy(update={"budget": None})
+        hyperparameters, given = hyperparameters.model_copy(update={"budget": None}), given - {"budget"}
     hyperparameters, choices = recipe.choose(hyperparameters, facts, given)
+    if checked and any(choice.name == "class_weights" for choice in choices):
+        class_weights = find_class_weights(hyperparameters, checked, partition, world)
     rule = resolve_config.preprocess(hyperparameters, spec, weights.info, dataset.bands)
     check_input_size(net, spec, rule.height, rule.width)
-    crop_size = resolve_config.crop_size(hyperparameters, rule, spec.task)
+    crop_name, crop_size = resolve_config.training_size(hyperparameters, rule, spec.task) or ("", None)
     if crop_size is not None:
-        check_input_size(net, spec, *crop_size, field="crop_size")
+        check_input_size(net, spec, *crop_size, field=crop_name)
     freeze_unused(net, spec.in_channels)
-    config = resolve_config.model_config_of(dataset, spec, rule)
-    device = choose_device()
+    config = resolve_config.model_config_of(dataset, spec, rule, hyperparameters)
     if hyperparameters.sync_batch_norm:
         net = synchronised(net, device, world)
     allow_tf32()
@@ -168,7 +171,8 @@ def assemble(
     # The data
     cache = image_cache(dataset, rule, hyperparameters, world)
     crop = resolve_config.random_crop(hyperparameters, rule, crop_size)
-    images = training_images(job, partition, rule, crop, hyperparameters, cache)
+    mixing = resolve_config.mixing(hyperparameters, dataset)
+    images = training_images(job, partition, rule, crop, hyperparameters, cache, mixing)
     loader = training_loader(images, hyperparameters, partition, world, device)
     check_smallest_batch(net, spec, images, loader, hyperparameters, world)
     layout = BatchLayout.of(hyperparameters, samples, len(loader), world, partition.digest)
@@ -242,7 +246,19 @@ def assemble(
     step = replace(step, schedule=schedule_for(optimizer, length, hyperparameters), callbacks=callbacks)
     average = WeightAverage(net, hyperparameters.ema_decay) if hyperparameters.ema_decay else None
     best = BestModel(
-        job.paths, config, net, world, evaluator, validation, partition, hyperparameters.seed, run, callbacks, average
+        paths=job.paths,
+        config=config,
+        net=net,
+        world=world,
+        evaluator=evaluator,
+        validation=validation,
+        partition=partition,
+        seed=hyperparameters.seed,
+        run=run,
+        callbacks=callbacks,
+        average=average,
+        chosen_at_end=[name for name in ("mask_threshold", "min_area") if getattr(hyperparameters, name) == "auto"],
+        soup=Soup(hyperparameters.soup, objective) if hyperparameters.soup else None,
     )
     return Trainer(
         hyperparameters=hyperparameters,
@@ -337,10 +353,12 @@ def seed_everything(seed: int) -> None:
 def describe(trainer: Trainer) -> str:
     """What is trained, on what, in one line."""
     spec, rule, step = trainer.config.model, trainer.config.preprocess, trainer.step
+    height, width = trainer.loader.dataset.size
+    trained = "" if (height, width) == (rule.height, rule.width) else f", training on {height} × {width}"
     name = spec.architecture + (f" with encoder {spec.encoder}" if spec.encoder else "")
     millions = sum(parameter.numel() for parameter in trainer.net.parameters()) / 1e6
     return (
         f"{name}: {millions:.1f} M parameters, {len(trainer.config.classes)} classes, "
-        f"images {rule.height} × {rule.width} ({rule.resize}), "
+        f"images {rule.height} × {rule.width} ({rule.resize}){trained}, "
         f"{step.precision.name} on {step.device}, {trainer.world.size} process(es)"
     )

@@ -174,11 +174,11 @@ class Checkpointer:
     def due_by_epoch(self, epoch: int) -> bool:
         return epoch % self._epochs == 0
 
-    def keep_best(self, config: ModelConfig, weights: dict[str, Any]) -> None:
+    def keep_best(self, config: ModelConfig, weights: Mapping[str, Any]) -> None:
         """Write the best model so far with the next checkpoint."""
         if self.store is None or not self.world.is_main:
             return
-        self._best = on_cpu({"card": config.model_dump(mode="json"), "model": weights})
+        self._best = on_cpu({"card": config.model_dump(mode="json"), "model": dict(weights)})
 
     def hold(self, content: dict[str, Any]) -> None:
         """Copy `content` to main memory; it is written when `confirm` says that it is sound."""

@@ -175,7 +175,7 @@ class Trainer:
         epoch, rate = self.progress.epoch, self.progress.learning_rate
         if not math.isfinite(train_loss):
             raise diverged(epoch, rate, train_loss, self.health.diagnosis)
-        measured = self.best.validate(self._is_asked_to_stop)
+        measured = self.best.validate(self._is_asked_to_stop, epoch)
         found, speed, seconds = measured.metrics, self.timer.throughput, time.monotonic() - self._epoch_started
         speeds = speed.images_per_second, speed.data_wait
         record = EpochRecord(epoch, rate, train_loss, found, seconds, *speeds, averaged=measured.averaged)
@@ -326,7 +326,7 @@ class Trainer:
             "early_stopping": self.early_stopping.state_dict() if self.early_stopping else None,
             "health": self.health.state_dict(),
             "model": self.net.state_dict(),
-            "average": self.average.state_dict() if self.average else None,
+            **self.best.state_dict(),
             "optimizer": checkpoint.optimizer_state(self.step.optimizer, self.net),
             "scaler": self.step.scaler.state_dict(),
             "precision": self.step.precision.name,
@@ -336,8 +336,7 @@ class Trainer:
     def load_state_dict(self, content: dict[str, Any]) -> None:
         """Load a checkpoint, and save its best model again."""
         self.net.load_state_dict(content["model"])
-        if self.average:
-            self.average.load_state_dict(content.get("average"))  # older checkpoints have none
+        self.best.load_state_dict(content)
         if content["hyperparameters"]["optimizer"] == self.hyperparameters.optimizer:
             checkpoint.set_optimizer_state(self.step.optimizer, self.net, content["optimizer"])
         else:
@@ -355,8 +354,7 @@ class Trainer:
 
     def load_weights(self, content: dict[str, Any]) -> None:
         self.net.load_state_dict(content["model"])
-        if self.average:
-            self.average.load_state_dict(None)
+        self.best.load_state_dict({})
         logger.info("Training starts from the checkpoint's weights, at epoch 1")
 
     def measure_best_again(self) -> None:
