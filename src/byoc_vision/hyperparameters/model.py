@@ -19,6 +19,7 @@ from byoc_vision.hyperparameters.fields import (
     MOST,
     SPELT,
     AugmentationText,
+    Budget,
     ClassCount,
     ClassWeights,
     Count,
@@ -225,6 +226,12 @@ class Hyperparameters(BaseModel):
         "The number of optimiser steps, instead of `epochs`; the last pass over the images may be cut short. The "
         "validation images are evaluated after each pass, and at the end.",
         "max_steps",
+    )
+    budget: Budget | None = field(
+        None,
+        "The time that the job may take on this machine, from its start to its end. It measures its own steps, chooses "
+        "how many fit, and ends the schedule with them; `epochs` or `steps`, if given, are then the most. `auto`: "
+        "SageMaker's MaxRuntimeInSeconds less a reserve.",
     )
     batch_size: Count = field(
         16, "Images per step and process (one process per GPU).", "mini_batch_size", "train_batch_size"

@@ -111,7 +111,7 @@ def choose(
             )
         if facts.images <= FEW_IMAGES and facts.encoder:
             few = f"there are only {facts.images} images"
-            if settings.steps is None:
+            if settings.steps is None and settings.budget is None:
                 take("epochs", epochs_for(facts.images, settings), f"{few}, which make few steps an epoch")
             take("freeze_batch_norm", True, f"{few}: the pretrained statistics are better than those of small batches")
             take("learning_rate", 3e-4, f"{few}, and larger steps spoil pretrained features")
