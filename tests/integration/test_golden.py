@@ -18,6 +18,12 @@ SEGMENTATION = {"model": "unet_small", "image_size": "32", **QUICK, "epochs": "3
 CLASSIFICATION = {"model": "resnet10t", "image_size": "32", **QUICK, "epochs": "3", "batch_size": "8"}
 GOLDEN: dict[str, tuple[dict[str, str], list[float]]] = {
     "segmentation": (SEGMENTATION, [1.3329, 1.0123, 0.8853]),
+    "segmentation, ingredients": (
+        SEGMENTATION
+        | {"image_size": "48", "crop_size": "32", "random_scale": "2", "class_crops": "0.5", "class_weights": "sqrt"}
+        | {"ema_decay": "0.9", "warmup_epochs": "0.5"},
+        [1.3008, 1.0755, 0.9217],
+    ),
     "classification": (CLASSIFICATION, [1.4894, 1.1722, 1.0860]),
     "mixup": (CLASSIFICATION | {"mixup": "0.5"}, [1.4964, 1.2230, 1.2352]),
     "cutmix": (CLASSIFICATION | {"cutmix": "1", "label_smoothing": "0.1"}, [1.4865, 1.3519, 1.3119]),

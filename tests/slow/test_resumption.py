@@ -61,6 +61,8 @@ JOBS: dict[str, dict[str, str]] = {
         "checkpoint_epochs": "2",
         "random_scale": "2",
         "class_crops": "0.5",
+        "class_weights": "sqrt",
+        "ema_decay": "0.9",
     },
 }
 

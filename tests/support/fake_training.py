@@ -21,7 +21,7 @@ from byoc_vision.inference.predictor import Predictor
 from byoc_vision.paths import MlPaths
 from byoc_vision.precision import choose_precision
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.training.batch_layout import BatchLayout
+from byoc_vision.training.batch_layout import BatchLayout, Length
 from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.build import early_stopping
 from byoc_vision.training.callbacks.base import Callback, Callbacks
@@ -123,7 +123,8 @@ def fake_trainer(
     **hyperparameters: Any,
 ) -> Trainer:
     """As many epochs as there are numbers in `right`: of the validation images, those that count as right."""
-    asked = {"epochs": str(len(right)), "learning_rate": "1e-3", "optimizer": "sgd", "checkpoint_minutes": "0"}
+    length = {} if "steps" in hyperparameters else {"epochs": str(len(right))}
+    asked = length | {"learning_rate": "1e-3", "optimizer": "sgd", "checkpoint_minutes": "0"}
     parsed = parse(asked | hyperparameters)
     paths, net, precision = MlPaths(root), net or FakeNet(), choose_precision("float32", CPU)
     config = ModelConfig(
@@ -159,6 +160,7 @@ def fake_trainer(
         loader=loader,  # type: ignore[arg-type]
         partition=partition,
         layout=layout,
+        length=Length.of(parsed, layout.steps_per_epoch),
         history=history,
         best=BestModel(paths, config, net, ALONE, evaluator, validation, partition, 0, run, callbacks, average, soup),
         run=run,

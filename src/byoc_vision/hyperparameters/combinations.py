@@ -17,7 +17,7 @@ def conflicts(given: Hyperparameters) -> Iterator[str]:
         yield "resize: short_side crops images, so parts of a mask would be missing; use stretch or letterbox"
     if given.int8 is True and not given.openvino:
         yield "int8: the INT8 model is made of the OpenVINO model; set openvino=true, or int8=auto"
-    if given.freeze_epochs >= given.epochs and given.freeze_epochs:
+    if given.freeze_epochs >= given.epochs and given.freeze_epochs and not given.steps:
         yield (
             "freeze_epochs must be less than epochs, or the encoder never learns; with freeze_epochs=0 and a small "
             "encoder_lr_factor it learns slowly from the start"

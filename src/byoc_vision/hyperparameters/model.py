@@ -129,7 +129,8 @@ class Hyperparameters(BaseModel):
     normalization: Normalization = field(
         "auto",
         "The mean and std of the model's input: `auto` (those of the pretrained weights, else ImageNet's), `imagenet`, "
-        "`inception` (0.5), `clip`, `dpn`, or `none` (0 and 1). For pretrained weights whose file does not say them.",
+        "`inception` (0.5), `clip`, `dpn`, or `none` (0 and 1). For pretrained weights whose file does not say them; "
+        "images with bands have their own.",
     )
     hidden_units: Units = field(
         (), "Sizes of hidden layers in the classifier's head, as `512` or `512, 128`. By default one linear layer."
@@ -219,6 +220,12 @@ class Hyperparameters(BaseModel):
         "the report give the reasons. `none`: the defaults of this table.",
     )
     epochs: Count = field(10, "Passes over the training images.", "num_epochs")
+    steps: Count | None = field(
+        None,
+        "The number of optimiser steps, instead of `epochs`; the last pass over the images may be cut short. The "
+        "validation images are evaluated after each pass, and at the end.",
+        "max_steps",
+    )
     batch_size: Count = field(
         16, "Images per step and process (one process per GPU).", "mini_batch_size", "train_batch_size"
     )
@@ -234,8 +241,8 @@ class Hyperparameters(BaseModel):
     label_smoothing: Fraction = field(0.0, "The share of the target that is spread over all classes.")
     class_weights: ClassWeights = field(
         "none",
-        "The weight of each class in the loss: `balanced` (the inverse of its number of images or pixels), `effective` "
-        "(the effective number of samples), or a list with a weight for each class.",
+        "The weight of each class in the loss: `balanced` (the inverse of its number of images or pixels), `sqrt` (the "
+        "square root of that), `effective` (the effective number of samples), or a list with a weight for each class.",
     )
     effective_number_beta: Share = field(
         0.999, "Beta of `class_weights=effective`: values closer to 1 give rare classes more weight."
@@ -285,8 +292,8 @@ class Hyperparameters(BaseModel):
     )
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = field(
         0.0,
-        "Also average the weights over the steps, with this decay (0.99, 0.999), and keep the better of both. 0: do "
-        "not.",
+        "Also average the weights over the steps, with this decay (0.99, 0.999), and keep the better of both; once the "
+        "average is better, it alone is measured. 0: do not.",
     )
     soup: Annotated[int, Field(ge=2, le=10_000)] | None = field(
         None,

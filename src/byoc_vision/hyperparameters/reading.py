@@ -69,7 +69,7 @@ def parse(raw: Mapping[str, Any]) -> Hyperparameters:
             given.take(key)
     if "lr_scheduler_step" in given.values:
         given.values.setdefault("lr_scheduler", "step")
-    problems = given.problems
+    problems = [*given.problems, *_exclusive(given)]
     try:
         parsed = Hyperparameters.model_validate(given.values)
     except ValidationError as error:
@@ -115,6 +115,15 @@ class _Given:
 
     def shown(self, key: str) -> str:
         return repr(str(self.raw[key])[:60])
+
+
+def _exclusive(given: _Given) -> list[str]:
+    """Hyperparameters that say the same in two ways."""
+    if not {"epochs", "steps"} <= given.values.keys():
+        return []
+    return [
+        f"{given.names['steps']}: stands for the length of the training, as {given.names['epochs']}; give one of them"
+    ]
 
 
 def _unknown(key: str, known: Iterable[str]) -> str:

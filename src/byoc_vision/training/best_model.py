@@ -68,18 +68,24 @@ class BestModel:
     def validate(self, stopping: Callable[[], bool], epoch: int = 0) -> Measured:
         """Measure the network, and the average of its weights: the better of both. Call it in all processes.
 
-        epoch: may become a part of the soup; 0 does not. Raises StopRequestedError as `test` does.
+        Once the average was better, it is measured alone: the learning rate falls, so the lead stays, and measuring
+        takes much of an epoch. epoch: may become a part of the soup; 0 does not. Raises StopRequestedError as `test`
+        does.
         """
-        self._measured = self._measure(stopping)
+        records, objective = self.run.history.records, self.run.history.objective
+        last = None if self.average and records and records[-1].averaged else self._measure(stopping)
+        averaged = None
         if self.average and self.average.steps:
             with self.average.applied():
-                averaged = self._measure(stopping)
-            objective = self.run.history.objective
-            if objective.is_better(averaged.metrics[objective.name], self._measured.metrics[objective.name]):
-                self._measured = averaged._replace(averaged=True)
+                averaged = self._measure(stopping)._replace(averaged=True)
+        name = objective.name
+        if averaged and (last is None or objective.is_better(averaged.metrics[name], last.metrics[name])):
+            last = averaged
+        assert last is not None, "there is an average that was better"
+        self._measured = last
         if self.soup and epoch and self.world.is_main:
-            self.soup.add(epoch, self._measured.metrics[self.soup.objective.name], self._measured_weights())
-        return self._measured
+            self.soup.add(epoch, last.metrics[self.soup.objective.name], self._measured_weights())
+        return last
 
     def measure_floor(self, probe: LinearProbe, stopping: Callable[[], bool]) -> Kept:
         """Start the head from a linear probe, and save it: the best model until an epoch beats it.

@@ -27,12 +27,12 @@ from byoc_vision.precision import allow_tf32, choose_device, time_convolutions
 from byoc_vision.training import recipe, resolve_config
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
 from byoc_vision.training.auto_precision import training_precision
-from byoc_vision.training.batch_layout import BatchLayout
+from byoc_vision.training.batch_layout import BatchLayout, Length
 from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.callbacks.build import Parts, build_callbacks
 from byoc_vision.training.callbacks.run_record import run_metadata
 from byoc_vision.training.checkpoint import Checkpointer
-from byoc_vision.training.class_weights import class_weights, count_training_masks
+from byoc_vision.training.class_weights import find_class_weights
 from byoc_vision.training.data_partition import DataPartition, find_data, image_cache, training_images, training_loader
 from byoc_vision.training.distributed import (
     StopSync,
@@ -73,8 +73,7 @@ def build_trainer(
     started, given = time.monotonic(), frozenset(hyperparameters.model_fields_set)
     checkpointer = Checkpointer.of(job.paths, hyperparameters, world)
     checked, partition = find_data(job, hyperparameters, world, found)
-    counted, masks_read = count_training_masks(hyperparameters, checked, partition, world)
-    weights = class_weights(hyperparameters, checked.dataset, counted, masks_read)
+    weights = find_class_weights(hyperparameters, checked, partition, world)
     seed_everything(hyperparameters.seed)
     hyperparameters = with_model_of_channel(hyperparameters, job, checked.dataset.task)
     hyperparameters = with_fitting_batch_size(
@@ -132,8 +131,11 @@ def assemble(
     net = build_model(spec)
     checkpointer = checkpointer or Checkpointer(None, world)
     weights = find_first_weights(net, spec, dataset.classes, job, hyperparameters, world, checkpointer)
-    facts = recipe.Facts.of(net, partition, weights.info)
+    device = choose_device()
+    facts = recipe.Facts.of(net, spec, partition, weights.info, checked.report if checked else None, device)
     hyperparameters, choices = recipe.choose(hyperparameters, facts, given or hyperparameters.model_fields_set)
+    if checked and any(choice.name == "class_weights" for choice in choices):
+        class_weights = find_class_weights(hyperparameters, checked, partition, world)
     rule = resolve_config.preprocess(hyperparameters, spec, weights.info, dataset.bands)
     check_input_size(net, spec, rule.height, rule.width)
     crop_name, crop_size = resolve_config.training_size(hyperparameters, rule, spec.task) or ("", None)
@@ -141,7 +143,6 @@ def assemble(
         check_input_size(net, spec, *crop_size, field=crop_name)
     freeze_unused(net, spec.in_channels)
     config = resolve_config.model_config_of(dataset, spec, rule, hyperparameters)
-    device = choose_device()
     if hyperparameters.sync_batch_norm:
         net = synchronised(net, device, world)
     allow_tf32()
@@ -165,6 +166,9 @@ def assemble(
     loader = training_loader(images, hyperparameters, partition, world, device)
     check_smallest_batch(net, spec, images, loader, hyperparameters, world)
     layout = BatchLayout.of(hyperparameters, samples, len(loader), world, partition.digest)
+    length = Length.of(hyperparameters, layout.steps_per_epoch)
+    hyperparameters = hyperparameters.model_copy(update={"epochs": length.epochs})
+    check_frozen_epochs(hyperparameters, length)
     evaluator = Evaluator(
         Predictor(config, engine),
         dataset.classes,
@@ -185,9 +189,11 @@ def assemble(
     optimizer = optimizer_for(
         net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world.size), scaled=scaler.is_enabled()
     )
-    schedule = schedule_for(optimizer, layout.steps_per_epoch, hyperparameters)
+    schedule = schedule_for(optimizer, length, hyperparameters)
     model = wrap_ddp(engine.model, world)
-    parts = Parts(config, net, unwrap(model), optimizer, precision, scaler, device, loader, layout, history, cache)
+    parts = Parts(
+        config, net, unwrap(model), optimizer, precision, scaler, device, loader, layout, length, history, cache
+    )
     metadata = run_metadata(
         job, hyperparameters, given, choices, samples, objective, config, net, device, precision, world, weights
     )
@@ -232,6 +238,7 @@ def assemble(
         loader=loader,
         partition=partition,
         layout=layout,
+        length=length,
         history=history,
         best=best,
         run=run,
@@ -266,6 +273,16 @@ def check_smallest_batch(
         return
     remedy = "Set batch_size=2 or more" if hyperparameters.batch_size == 1 else "Add training images: a process has one"
     check_batches_of_one(net, spec, *images.size, remedy)
+
+
+def check_frozen_epochs(hyperparameters: Hyperparameters, length: Length) -> None:
+    """Raises InputError if the training ends before the encoder learns."""
+    frozen = hyperparameters.freeze_epochs
+    if frozen and frozen * length.steps_per_epoch >= length.steps:
+        raise InputError(
+            f"freeze_epochs={frozen} are {frozen * length.steps_per_epoch} steps, and the training ends after "
+            f"{length.steps}: the encoder never learns. Lower freeze_epochs, or train longer"
+        )
 
 
 def early_stopping(hyperparameters: Hyperparameters, objective: Objective) -> EarlyStopping | None:

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.parts import Encoder, layers_of
+from byoc_vision.training.batch_layout import Length
 
 logger = logging.getLogger(__name__)
 
@@ -74,12 +75,13 @@ def layer_factors(net: nn.Module, decay: float) -> dict[int, float]:
     return {parameter: decay ** (top - depth) for parameter, depth in layers.items()}
 
 
-def schedule_for(optimizer: Optimizer, steps_per_epoch: int, hyperparameters: Hyperparameters) -> LambdaLR:
+def schedule_for(optimizer: Optimizer, length: Length, hyperparameters: Hyperparameters) -> LambdaLR:
+    """A schedule that ends with the training, whose last pass may be cut short."""
     return build_schedule(
         hyperparameters.lr_scheduler,
         optimizer,
-        total_steps=hyperparameters.epochs * steps_per_epoch,
-        steps_per_epoch=steps_per_epoch,
+        total_steps=length.steps,
+        steps_per_epoch=length.steps_per_epoch,
         warmup_epochs=hyperparameters.warmup_epochs,
         step_epochs=hyperparameters.lr_scheduler_step,
         factor=hyperparameters.lr_scheduler_factor,

@@ -87,7 +87,11 @@ def preprocess(
     pretrained: PretrainedInfo | None,
     bands: tuple[Band, ...] = (),
 ) -> Preprocess:
-    """The input rule; the normalisation is that of the bands, or the one the pretrained weights were made with."""
+    """The input rule; the normalisation is that of the bands, or the one the pretrained weights were made with.
+
+    bands: of the training images; those of a model that the job continues from win, as its weights were made with them.
+    Raises InputError for settings that contradict each other.
+    """
     size = DEFAULT_SIZE[spec.task]
     height, width = hyperparameters.image_size or (size, size)
     resize = hyperparameters.resize or DEFAULT_RESIZE[spec.task]
@@ -105,7 +109,13 @@ def preprocess(
         )
     stated = normalisation(hyperparameters)
     rule = Preprocess(height=height, width=width, resize=resize, short_side=short_side, per_axis=True)
+    if bands and stated is not None:
+        raise InputError(
+            f"normalization={hyperparameters.normalization} is for red, green and blue, but the images have "
+            f"{len(bands)} bands, which are normalised by their own mean and std; leave normalization out"
+        )
     if bands:
+        bands = pretrained.bands if pretrained is not None and len(pretrained.bands) == len(bands) else bands
         mean, std = tuple(band.mean for band in bands), tuple(band.std for band in bands)
         return rule.model_copy(update={"mean": mean, "std": std, "bands": bands})
     if stated is None and pretrained is not None:

@@ -8,7 +8,7 @@ from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import parse
 from byoc_vision.models.pretrained import PretrainedInfo
-from byoc_vision.preprocess import Preprocess
+from byoc_vision.preprocess import Band, Preprocess
 from byoc_vision.training.resolve_config import check_task, model_config_of, preprocess
 from byoc_vision.types import ClassInfo, ModelSpec
 
@@ -53,3 +53,19 @@ def test_the_stated_normalisation_comes_before_that_of_the_weights(said: str, me
     pretrained = PretrainedInfo("file", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     rule = preprocess(parse({"normalization": said}), SPEC, pretrained)
     assert (rule.mean[0], rule.std[0]) == (mean, std)
+
+
+BANDS = tuple(Band(low=100 * index, high=3000, mean=0.4, std=0.2) for index in range(4))
+
+
+class TestBands:
+    def test_those_of_an_earlier_model_win(self) -> None:
+        earlier = tuple(band.model_copy(update={"high": 9000.0}) for band in BANDS)
+        pretrained = PretrainedInfo("model.tar.gz", (0.4,) * 4, (0.2,) * 4, bands=earlier)
+        assert preprocess(parse({}), SPEC, pretrained, BANDS).bands == earlier
+        assert preprocess(parse({}), SPEC, None, BANDS).bands == BANDS
+
+    @pytest.mark.parametrize("said", ["imagenet", "none"])
+    def test_a_stated_normalisation_is_refused(self, said: str) -> None:
+        with pytest.raises(InputError, match=rf"normalization={said} is for red, green and blue, .* 4 bands.* leave"):
+            preprocess(parse({"normalization": said}), SPEC, None, BANDS)

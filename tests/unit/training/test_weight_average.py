@@ -101,6 +101,14 @@ def test_the_better_of_both_is_kept_and_said(tmp_path: Path, caplog: pytest.LogC
     assert not torch.equal(saved["2.weight"], trainer.net.state_dict()["2.weight"])
 
 
+def test_once_the_average_is_better_it_is_measured_alone(tmp_path: Path) -> None:
+    """Four evaluations for three epochs: of both, of the average, of the average."""
+    trainer = fake_trainer(tmp_path, [1, 2, 3, 1], epochs="3", ema_decay="0.5")
+    trainer.train()
+    assert [record.averaged for record in trainer.history.records] == [True, True, True]
+    assert [record.validation["accuracy"] for record in trainer.history.records] == [0.5, 0.75, 0.25]
+
+
 def test_the_last_weights_are_kept_if_they_are_better(tmp_path: Path) -> None:
     trainer = fake_trainer(tmp_path, [3, 1], epochs="1", ema_decay="0.5")
     trainer.train()
