@@ -15,7 +15,7 @@ from byoc_serve.readiness import Readiness, State
 from byoc_serve.scripts.source import PROGRAM, Script, find_script
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError, ResourceError, UserError
-from byoc_vision.system.machine import available_cores, visible_gpus
+from byoc_vision.system.machine import available_cores, share_of_cores, visible_gpus
 from byoc_vision.system.memory import is_out_of_memory
 
 if TYPE_CHECKING:  # importing it imports torch, which takes seconds
@@ -140,7 +140,7 @@ def load_model(settings: Settings, worker: int, observer: Observer | None = None
     if _may_have_gpu(settings):
         gpus = _find_usable_gpus(settings, quiet=worker > 0)
         device = f"cuda:{worker % gpus}" if gpus > 1 else None
-    threads = max(1, available_cores() // max(1, settings.workers))
+    threads = share_of_cores(available_cores(), settings.workers)
     streams = min(settings.batch_size, choose_streams(threads))
     predictor = Predictor.load(settings.model, device, settings.engine, threads, streams, settings.precision)
     if settings.cuda_graphs and predictor.device.startswith("cuda"):
@@ -159,7 +159,11 @@ def load_script(settings: Settings, script: Script, worker: int, observer: Obser
     _use_one_opencv_thread()
     _share_machine(settings, worker)
     gpu = 0 if visible_gpus(os.environ) else None
-    return ScriptService(load_handlers(script, settings, gpu), settings, observer)
+    handlers = load_handlers(script, settings, gpu)
+    cores = available_cores()
+    if not handlers.takes_lists and gpu is None and settings.workers == 1 < cores:
+        logger.info("The script gets one request at a time; with SERVER_WORKERS=%d it gets one for each core", cores)
+    return ScriptService(handlers, settings, observer)
 
 
 def _load_script_process(script: Script, settings: Settings, observer: Observer | None) -> Service:
@@ -172,7 +176,7 @@ def _load_script_process(script: Script, settings: Settings, observer: Observer 
 def _share_machine(settings: Settings, worker: int) -> None:
     """Let each of several workers see its own GPU and use its share of the cores, before its script imports torch."""
     if settings.workers > 1:
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // settings.workers)))
+        os.environ.setdefault("OMP_NUM_THREADS", str(share_of_cores(available_cores(), settings.workers)))
     gpus = visible_gpus(os.environ)
     if gpus > 1:
         names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")

@@ -24,7 +24,7 @@ from byoc_vision.errors import RequestError, ResourceError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.predictor import Predictor, Prepared
 from byoc_vision.preprocess import Band
-from byoc_vision.system.machine import available_cores
+from byoc_vision.system.machine import available_cores, share_of_cores
 
 # Of a large body: as it is read, and of JSON its text, the base64 in it, and the image.
 _COPIES, _JSON_COPIES = 2, 5
@@ -124,11 +124,6 @@ class ModelService:
     def _forward(self, batch: list[Prepared]) -> Sequence[Logits]:
         with raise_fatal_errors():
             return list(self._predictor.forward(np.stack([item.pixels for item in batch])))
-
-
-def share_of_cores(cores: int, workers: int) -> int:
-    """How many of the machine's cores one of its workers may use at once."""
-    return max(1, cores // max(1, workers))
 
 
 def _for_overlays(payload: Payload, max_pixels: int, bands: Sequence[Band]) -> Iterator[Undecoded | RequestError]:

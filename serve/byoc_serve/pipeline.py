@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from threading import TIMEOUT_MAX, BoundedSemaphore
+from threading import BoundedSemaphore
 from typing import NamedTuple
 
 import numpy as np
@@ -123,7 +123,7 @@ class Pipeline:
     def _fill(self, queued: _Queued, steps: Iterator[_Step]) -> bool:
         """Queue the next inputs; whether any are left to wait for."""
         while queued.has_room(self._ahead) and queued.may_decode():
-            with self._batcher.expecting(), self._core(queued.request):
+            with self._batcher.expecting(), queued.request.holding(self._cores):
                 step = next(steps, None)
             if step is None:
                 break
@@ -137,7 +137,7 @@ class Pipeline:
         self, run: _Run | RequestError, logits: Logits | None, request: RequestContext, encoder: Encoder
     ) -> Piece | None:
         """The encoded prediction of an image if these are its last logits."""
-        with self._core(request):
+        with request.holding(self._cores):
             if isinstance(run, RequestError):
                 return encoder.encode_error(run)
             assert logits is not None
@@ -147,16 +147,6 @@ class Pipeline:
         if request.response_format not in ARRAYS:  # they are as large as what was claimed for them
             request.claim.give_back(run.claimed)
         return piece
-
-    @contextmanager
-    def _core(self, request: RequestContext) -> Iterator[None]:
-        """Raises DeadlineError if the request's time is over before its turn has come."""
-        if not self._cores.acquire(timeout=min(request.remaining(), TIMEOUT_MAX)):
-            raise DeadlineError
-        try:
-            yield
-        finally:
-            self._cores.release()
 
 
 class _Queued:

@@ -6,12 +6,15 @@ import math
 import select
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import TIMEOUT_MAX, BoundedSemaphore
 from typing import IO, TYPE_CHECKING, Any
 
 from werkzeug.wsgi import get_content_length
 
+from byoc_serve.batcher import DeadlineError
 from byoc_serve.memory_budget import Claim
 from byoc_serve.request_body import read_body
 from byoc_serve.request_log import Record
@@ -105,6 +108,19 @@ class RequestContext:
     def remaining(self) -> float:
         """Seconds until the deadline, at least 0."""
         return max(0.0, self.deadline - time.monotonic())
+
+    @contextmanager
+    def holding(self, cores: BoundedSemaphore) -> Iterator[None]:
+        """Hold one of the cores while the block computes in the request's own thread.
+
+        Raises DeadlineError if the request's time is over before its turn has come.
+        """
+        if not cores.acquire(timeout=min(self.remaining(), TIMEOUT_MAX)):
+            raise DeadlineError
+        try:
+            yield
+        finally:
+            cores.release()
 
 
 def _is_closed(connection: socket.socket) -> bool:

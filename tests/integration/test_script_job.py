@@ -105,6 +105,14 @@ def test_the_failure_of_a_process_of_torchrun(hosts: tuple[str, str], tmp_path: 
     assert describe_end("sum.py", ended).startswith("KeyError: 'in one of two' (")
 
 
+def test_a_process_of_torchrun_that_is_killed(hosts: tuple[str, str], tmp_path: Path) -> None:
+    code = "import os, time\nif os.environ['RANK'] == '1': os.kill(os.getpid(), 9)\ntime.sleep(600)"
+    (tmp_path / "bad.py").write_text(code)
+    ended = run_script([*torchrun_command(hosts[:1], hosts[0], 2), "bad.py"], tmp_path)
+    words = "bad.py was killed by SIGKILL, mostly for lack of memory (rank 1) and wrote nothing to stderr"
+    assert describe_end("bad.py", ended) == words
+
+
 HOST = """
 import pathlib, sys
 from byoc_vision.training.script_process import run_script

@@ -95,6 +95,19 @@ def test_a_call_that_hangs_costs_one_worker_which_is_replaced(server: Server) ->
     assert processes()
 
 
+def test_a_call_in_a_requests_own_thread_that_hangs(tmp_path: Path) -> None:
+    write_script(
+        tmp_path, SCRIPT + "BATCHING = True\npredict_fn = lambda data, model: [(mask, model) for mask in data]\n"
+    )
+    with start(tmp_path, tmp_path / "log", {"REQUEST_TIMEOUT": "1"}) as server:
+        server.pings_until(200)
+        with pytest.raises(requests.ConnectionError):
+            server.post(b"x", "a/hang")
+        assert "its process ends" in server.log.read_text()
+        server.pings_until(200)
+        assert server.post(encode(draw_noise(8, 8)), "image/png").status_code == 200
+
+
 def test_accepted_requests_are_finished_when_the_server_stops(tmp_path: Path) -> None:
     gate, started = tmp_path / "gate", tmp_path / "started"
     gate.touch()

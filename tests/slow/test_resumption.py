@@ -42,6 +42,10 @@ JOBS: dict[str, dict[str, str]] = {
         "early_stopping": "true",
         "clip_grad_norm": "1",
         "ema_decay": "0.9",
+        "soup": "2",
+        "layer_decay": "0.8",
+        "mixup": "0.4",
+        "cutmix": "1",
     },
     "segmentation": {
         "model": "unet_small",

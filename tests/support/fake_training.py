@@ -21,7 +21,7 @@ from byoc_vision.inference.predictor import Predictor
 from byoc_vision.paths import MlPaths
 from byoc_vision.precision import choose_precision
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.training.batch_layout import BatchLayout
+from byoc_vision.training.batch_layout import BatchLayout, Length
 from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.build import early_stopping
 from byoc_vision.training.callbacks.base import Callback, Callbacks
@@ -40,7 +40,7 @@ from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Batch, Step
 from byoc_vision.training.trainer import Trainer
-from byoc_vision.training.weight_average import WeightAverage
+from byoc_vision.training.weight_average import Soup, WeightAverage
 from byoc_vision.types import ClassInfo, ModelSpec
 
 CPU, ALONE = torch.device("cpu"), World()
@@ -123,7 +123,8 @@ def fake_trainer(
     **hyperparameters: Any,
 ) -> Trainer:
     """As many epochs as there are numbers in `right`: of the validation images, those that count as right."""
-    asked = {"epochs": str(len(right)), "learning_rate": "1e-3", "optimizer": "sgd", "checkpoint_minutes": "0"}
+    length = {} if "steps" in hyperparameters else {"epochs": str(len(right))}
+    asked = length | {"learning_rate": "1e-3", "optimizer": "sgd", "checkpoint_minutes": "0"}
     parsed = parse(asked | hyperparameters)
     paths, net, precision = MlPaths(root), net or FakeNet(), choose_precision("float32", CPU)
     config = ModelConfig(
@@ -148,6 +149,7 @@ def fake_trainer(
     optimizer = build_optimizer(parsed.optimizer, net, parsed.learning_rate)
     schedule = build_schedule("constant", optimizer, total_steps=100, steps_per_epoch=batches)
     average = WeightAverage(net, parsed.ema_decay) if parsed.ema_decay else None
+    soup = Soup(parsed.soup, history.objective) if parsed.soup else None
     step = Step(engine.model, loss, optimizer, schedule, precision, precision.scaler(), CPU, callbacks=callbacks)
     return Trainer(
         hyperparameters=parsed,
@@ -158,8 +160,9 @@ def fake_trainer(
         loader=loader,  # type: ignore[arg-type]
         partition=partition,
         layout=layout,
+        length=Length.of(parsed, layout.steps_per_epoch),
         history=history,
-        best=BestModel(paths, config, net, ALONE, evaluator, validation, partition, 0, run, callbacks, average),
+        best=BestModel(paths, config, net, ALONE, evaluator, validation, partition, 0, run, callbacks, average, soup),
         run=run,
         checkpointer=Checkpointer.of(paths, parsed, ALONE),
         signals=signals or StopSignals(),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
-from collections.abc import Sequence
-from threading import Event, Thread
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import BoundedSemaphore, Event, Thread, get_ident, local
 from typing import Any, NamedTuple, Protocol
 
 from byoc_serve.batcher import Batcher, DeadlineError, FatalError, Observer, PendingResult
-from byoc_serve.errors import as_request_errors
+from byoc_serve.errors import as_request_errors, raise_fatal_errors
 from byoc_serve.memory_budget import Claim, shared_budget
 from byoc_serve.request import RequestContext
 from byoc_serve.scripts.context import Context
@@ -17,11 +19,14 @@ from byoc_serve.scripts.handlers import Handlers, ScriptRequest
 from byoc_serve.service import EncodedResponse
 from byoc_serve.settings import Settings
 from byoc_vision.errors import ResourceError
+from byoc_vision.system.machine import available_cores, share_of_cores
 
 QUEUE_TIMEOUT = 0.1  # seconds that a request waits for room in the queue
 HUNG_AFTER = 2  # times REQUEST_TIMEOUT; then no client waits for the call any more
 _WATCH_SECONDS = 0.5
 _FAREWELL_SECONDS = 0.5  # for responses to requests that waited for a call that hangs
+
+_this_thread = local()
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +52,10 @@ class _Decoded(NamedTuple):
 
 class ScriptService:
     """Requests wait here for the script. With `BATCHING`, `input_fn` and `output_fn` run in the requests' own threads,
-    and `predict_fn` gets what has gathered while it was busy; otherwise one request is answered after the other.
+    as many at once as there are cores, and `predict_fn` gets what has gathered while it was busy; otherwise one request
+    is answered after the other.
+
+    To be created in the thread that will be in `run`.
     """
 
     config = None
@@ -58,8 +66,12 @@ class ScriptService:
         self._local = handlers if isinstance(handlers, Handlers) and handlers.takes_lists else None
         batch_size = settings.batch_size if self._local else 1
         self._batcher: Batcher[Any, Any] = Batcher(batch_size, settings.queue_length, observer=observer)
-        self._busy_since: float | None = None
+        self._cores = BoundedSemaphore(share_of_cores(available_cores(), settings.workers))
+        self._calls: dict[int, float] = {}  # by thread: since when it is in a function of the script
         self._ended = Event()
+        self._torch = sys.modules.get("torch")
+        if self._torch is not None:
+            self._torch.get_num_threads()  # from now on this thread keeps its number, whatever others choose
 
     def __str__(self) -> str:
         return str(self._handlers)
@@ -91,8 +103,11 @@ class ScriptService:
             if self._local is None:
                 response: EncodedResponse = self._result(given, request)
                 return response
-            data, context = self._local.read(given)
-            return self._local.write(self._result(_Decoded(data, context), request), given, context)
+            with self._in_own_thread(request):
+                data, context = self._local.read(given)
+            result = self._result(_Decoded(data, context), request)
+            with self._in_own_thread(request):
+                return self._local.write(result, given, context)
 
     def _result(self, item: Any, request: RequestContext) -> Any:
         pending: PendingResult[Any] = self._batcher.submit(item, request.deadline, QUEUE_TIMEOUT, request.is_connected)
@@ -107,24 +122,48 @@ class ScriptService:
             request.record.queue_seconds, request.record.batch_size = pending.queue_seconds, pending.batch_size
 
     def _compute(self, batch: list[Any]) -> Sequence[Any]:
-        self._busy_since = time.monotonic()
-        try:
+        with self._calling():
             if self._local is None:
                 return [self._handlers.answer(item) for item in batch]
             return self._local.predict([item.data for item in batch])
+
+    @contextmanager
+    def _in_own_thread(self, request: RequestContext) -> Iterator[None]:
+        """For what the script computes in a request's thread. With one thread of torch's: each of the requests' threads
+        would otherwise have as many as there are cores, and the model would wait for its own among them.
+        """
+        if self._torch is not None and not hasattr(_this_thread, "is_limited"):
+            self._torch.set_num_threads(1)
+            _this_thread.is_limited = True
+        with request.holding(self._cores), self._calling():
+            yield
+
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        """Watch a call, and end the process if the script has lost the GPU: every later call would fail."""
+        self._calls[get_ident()] = time.monotonic()
+        try:
+            with raise_fatal_errors():
+                yield
+        except FatalError as error:
+            if isinstance(self._handlers, Handlers):  # this process
+                self._batcher.fail(error)
+                raise
+            self._handlers.abort()  # the next request starts another
+            raise error.__cause__ or error from None
         finally:
-            self._busy_since = None
+            self._calls.pop(get_ident(), None)
 
     def _watch(self) -> None:
         """End the script's process if a call hangs: every later request would wait for it."""
         limit = HUNG_AFTER * self._settings.request_timeout
         while not self._ended.wait(_WATCH_SECONDS):
-            since = self._busy_since
+            since = min(list(self._calls.values()), default=None)
             if since is not None and time.monotonic() - since > limit:
                 reason = f"the script has not returned from a call within {limit} s"
                 logger.error("%s; its process ends, and another takes its place", reason)
                 if isinstance(self._handlers, Handlers):  # this process
                     self._batcher.fail(FatalError(reason))
                     self._ended.wait(_FAREWELL_SECONDS)
-                self._busy_since = None
+                self._calls.clear()
                 self._handlers.abort()

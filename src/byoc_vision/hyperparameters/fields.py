@@ -153,7 +153,8 @@ Normalization = Annotated[Literal["auto", "imagenet", "inception", "clip", "dpn"
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 ClassWeights = Annotated[
-    Literal["none", "balanced", "sqrt", "effective"] | tuple[NonNegativeFloat, ...], BeforeValidator(_as_name_or_numbers)
+    Literal["none", "balanced", "sqrt", "effective"] | tuple[NonNegativeFloat, ...],
+    BeforeValidator(_as_name_or_numbers),
 ]
 FigureName = Annotated[
     Literal[

@@ -14,6 +14,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from byoc_vision.hyperparameters.combinations import conflicts
 from byoc_vision.hyperparameters.fields import (
     MOST,
     SPELT,
@@ -128,7 +129,8 @@ class Hyperparameters(BaseModel):
     normalization: Normalization = field(
         "auto",
         "The mean and std of the model's input: `auto` (those of the pretrained weights, else ImageNet's), `imagenet`, "
-        "`inception` (0.5), `clip`, `dpn`, or `none` (0 and 1). For pretrained weights whose file does not say them.",
+        "`inception` (0.5), `clip`, `dpn`, or `none` (0 and 1). For pretrained weights whose file does not say them; "
+        "images with bands have their own.",
     )
     hidden_units: Units = field(
         (), "Sizes of hidden layers in the classifier's head, as `512` or `512, 128`. By default one linear layer."
@@ -171,11 +173,40 @@ class Hyperparameters(BaseModel):
     )
     augmentation: AugmentationText = field(
         "light",
-        "How training images are augmented: `none`, `flip`, `light`, `strong`; `crop`, `crop_color`, "
+        "How training images are augmented: `none`, `flip`, `light`, `strong`, `trivial`; `crop`, `crop_color`, "
         "`crop_color_transform`; or a JSON file that albumentations saved, in the channel `augmentation`.",
         "augmentation_type",
     )
-
+    random_resized_crop: Share | None = field(
+        None,
+        "Classification: the least share of an image's area that a random crop takes, such as 0.35, before it is "
+        "resized; instead of the crops of `augmentation`.",
+    )
+    train_image_size: Size | None = field(
+        None,
+        "Classification: train on images of this size, smaller than `image_size`, at which the model is evaluated and "
+        "served. With `random_resized_crop` things are as large in both.",
+    )
+    mixup: NonNegativeFloat = field(
+        0.0,
+        "Classification: training images are blended in pairs, and their labels alike, with shares from Beta(alpha, "
+        "alpha); this is alpha, such as 0.2. 0: not. With `cutmix` too, each batch takes one of both.",
+    )
+    cutmix: NonNegativeFloat = field(
+        0.0,
+        "Classification: a box of each training image comes from another one, and as much of its label; this is alpha "
+        "of the Beta distribution of shares, such as 1. 0: not.",
+    )
+    mask_threshold: Share | Annotated[Literal["auto"], SPELT] = field(
+        0.5,
+        "Masks of two classes: the probability above which a pixel has the second one. `auto`: that of the best metric "
+        "on the validation images, at the end.",
+    )
+    min_area: Fraction | Annotated[Literal["auto"], SPELT] = field(
+        0.0,
+        "Masks of two classes: connected parts of the second one below this share of the image are left out. `auto`: "
+        "the share of the best metric on the validation images, at the end.",
+    )
     bands: Annotated[int, Field(ge=1, le=16)] | None = field(
         None,
         "The number of bands of TIFF, PNG and npy images that are not photographs: more than three, or 16 bits. By "
@@ -189,6 +220,12 @@ class Hyperparameters(BaseModel):
         "the report give the reasons. `none`: the defaults of this table.",
     )
     epochs: Count = field(10, "Passes over the training images.", "num_epochs")
+    steps: Count | None = field(
+        None,
+        "The number of optimiser steps, instead of `epochs`; the last pass over the images may be cut short. The "
+        "validation images are evaluated after each pass, and at the end.",
+        "max_steps",
+    )
     batch_size: Count = field(
         16, "Images per step and process (one process per GPU).", "mini_batch_size", "train_batch_size"
     )
@@ -224,6 +261,11 @@ class Hyperparameters(BaseModel):
     encoder_lr_factor: Annotated[float, Field(gt=0, le=1)] = field(
         1.0, "The encoder's learning rate, as a share of the head's."
     )
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = field(
+        1.0,
+        "Classification: the learning rate of each layer, as a share of the one after it, such as 0.75; the head has "
+        "all of `learning_rate`.",
+    )
     optimizer: Annotated[Literal["adamw", "adam", "sgd", "nag", "rmsprop", "adagrad"], SPELT] = field(
         "adamw", "The optimiser. `nag` is SGD with Nesterov's momentum."
     )
@@ -252,6 +294,11 @@ class Hyperparameters(BaseModel):
         0.0,
         "Also average the weights over the steps, with this decay (0.99, 0.999), and keep the better of both; once the "
         "average is better, it alone is measured. 0: do not.",
+    )
+    soup: Annotated[int, Field(ge=2, le=10_000)] | None = field(
+        None,
+        "Also average the weights of so many of the best epochs, such as 3, and keep the average if it is better than "
+        "the best epoch.",
     )
     linear_probe: bool = field(
         False,
@@ -352,19 +399,6 @@ class Hyperparameters(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Hyperparameters:
-        if self.task == "segmentation" and self.resize == "short_side":
-            raise PydanticCustomError(
-                "resize",
-                "resize: short_side crops images, so parts of a mask would be missing; use stretch or letterbox",
-            )
-        if self.int8 is True and not self.openvino:
-            raise PydanticCustomError(
-                "int8", "int8: the INT8 model is made of the OpenVINO model; set openvino=true, or int8=auto"
-            )
-        if self.freeze_epochs >= self.epochs and self.freeze_epochs:
-            raise PydanticCustomError(
-                "freeze_epochs",
-                "freeze_epochs must be less than epochs, or the encoder never learns; with freeze_epochs=0 and a "
-                "small encoder_lr_factor it learns slowly from the start",
-            )
+        if problems := list(conflicts(self)):
+            raise PydanticCustomError("together", "{problems}", {"problems": "\n".join(problems)})
         return self

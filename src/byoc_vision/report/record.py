@@ -279,7 +279,7 @@ class Record(_Part):
 
     objective: the metric that chooses the best epoch, as in the log (`validation:dice`); objective_mode: whether higher
     values are better.
-    best_epoch: 0 stands for the floor.
+    best_epoch: 0 stands for the floor. soup: the epochs whose averaged weights are the model, if any.
     seconds: of this job so far. gpu_seconds: times the GPUs.
     served: of a job that wrote the OpenVINO form.
     augmented: file names, below pictures/, of training images as the model saw them.
@@ -300,6 +300,7 @@ class Record(_Part):
     objective_mode: Literal["max", "min"] = "max"
     floor: Floor | None = None
     best_epoch: int | None = None
+    soup: list[int] = []
     validation: dict[str, float | None] = {}
     unvalidated_classes: list[str] = []
     test: dict[str, float | None] | None = None

@@ -27,7 +27,7 @@ from byoc_vision.precision import allow_tf32, choose_device, time_convolutions
 from byoc_vision.training import recipe, resolve_config
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
 from byoc_vision.training.auto_precision import training_precision
-from byoc_vision.training.batch_layout import BatchLayout
+from byoc_vision.training.batch_layout import BatchLayout, Length
 from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.callbacks.build import Parts, build_callbacks
 from byoc_vision.training.callbacks.run_record import run_metadata
@@ -54,7 +54,7 @@ from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Step
 from byoc_vision.training.torch_compile import compile_network
 from byoc_vision.training.trainer import Trainer
-from byoc_vision.training.weight_average import WeightAverage
+from byoc_vision.training.weight_average import Soup, WeightAverage
 from byoc_vision.types import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -123,6 +123,7 @@ def assemble(
         UserError: the model cannot be built, sized or filled with weights as the job asks.
     """
     samples, dataset = checked.dataset if checked else partition.dataset, partition.dataset
+    resolve_config.check_task(hyperparameters, dataset.task)
     objective = resolve_config.objective(hyperparameters, samples)
     history = History(objective)
     # The model
@@ -137,11 +138,11 @@ def assemble(
         class_weights = find_class_weights(hyperparameters, checked, partition, world)
     rule = resolve_config.preprocess(hyperparameters, spec, weights.info, dataset.bands)
     check_input_size(net, spec, rule.height, rule.width)
-    crop_size = resolve_config.crop_size(hyperparameters, rule, spec.task)
+    crop_name, crop_size = resolve_config.training_size(hyperparameters, rule, spec.task) or ("", None)
     if crop_size is not None:
-        check_input_size(net, spec, *crop_size, field="crop_size")
+        check_input_size(net, spec, *crop_size, field=crop_name)
     freeze_unused(net, spec.in_channels)
-    config = resolve_config.model_config_of(dataset, spec, rule)
+    config = resolve_config.model_config_of(dataset, spec, rule, hyperparameters)
     if hyperparameters.sync_batch_norm:
         net = synchronised(net, device, world)
     allow_tf32()
@@ -160,10 +161,14 @@ def assemble(
     # The data
     cache = image_cache(dataset, rule, hyperparameters, world)
     crop = resolve_config.random_crop(hyperparameters, rule, crop_size)
-    images = training_images(job, partition, rule, crop, hyperparameters, cache)
+    mixing = resolve_config.mixing(hyperparameters, dataset)
+    images = training_images(job, partition, rule, crop, hyperparameters, cache, mixing)
     loader = training_loader(images, hyperparameters, partition, world, device)
     check_smallest_batch(net, spec, images, loader, hyperparameters, world)
     layout = BatchLayout.of(hyperparameters, samples, len(loader), world, partition.digest)
+    length = Length.of(hyperparameters, layout.steps_per_epoch)
+    hyperparameters = hyperparameters.model_copy(update={"epochs": length.epochs})
+    check_frozen_epochs(hyperparameters, length)
     evaluator = Evaluator(
         Predictor(config, engine),
         dataset.classes,
@@ -184,9 +189,11 @@ def assemble(
     optimizer = optimizer_for(
         net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world.size), scaled=scaler.is_enabled()
     )
-    schedule = schedule_for(optimizer, layout.steps_per_epoch, hyperparameters)
+    schedule = schedule_for(optimizer, length, hyperparameters)
     model = wrap_ddp(engine.model, world)
-    parts = Parts(config, net, unwrap(model), optimizer, precision, scaler, device, loader, layout, history, cache)
+    parts = Parts(
+        config, net, unwrap(model), optimizer, precision, scaler, device, loader, layout, length, history, cache
+    )
     metadata = run_metadata(
         job, hyperparameters, given, choices, samples, objective, config, net, device, precision, world, weights
     )
@@ -208,7 +215,19 @@ def assemble(
     )
     average = WeightAverage(net, hyperparameters.ema_decay) if hyperparameters.ema_decay else None
     best = BestModel(
-        job.paths, config, net, world, evaluator, validation, partition, hyperparameters.seed, run, callbacks, average
+        paths=job.paths,
+        config=config,
+        net=net,
+        world=world,
+        evaluator=evaluator,
+        validation=validation,
+        partition=partition,
+        seed=hyperparameters.seed,
+        run=run,
+        callbacks=callbacks,
+        average=average,
+        chosen_at_end=[name for name in ("mask_threshold", "min_area") if getattr(hyperparameters, name) == "auto"],
+        soup=Soup(hyperparameters.soup, objective) if hyperparameters.soup else None,
     )
     return Trainer(
         hyperparameters=hyperparameters,
@@ -219,6 +238,7 @@ def assemble(
         loader=loader,
         partition=partition,
         layout=layout,
+        length=length,
         history=history,
         best=best,
         run=run,
@@ -253,6 +273,16 @@ def check_smallest_batch(
         return
     remedy = "Set batch_size=2 or more" if hyperparameters.batch_size == 1 else "Add training images: a process has one"
     check_batches_of_one(net, spec, *images.size, remedy)
+
+
+def check_frozen_epochs(hyperparameters: Hyperparameters, length: Length) -> None:
+    """Raises InputError if the training ends before the encoder learns."""
+    frozen = hyperparameters.freeze_epochs
+    if frozen and frozen * length.steps_per_epoch >= length.steps:
+        raise InputError(
+            f"freeze_epochs={frozen} are {frozen * length.steps_per_epoch} steps, and the training ends after "
+            f"{length.steps}: the encoder never learns. Lower freeze_epochs, or train longer"
+        )
 
 
 def early_stopping(hyperparameters: Hyperparameters, objective: Objective) -> EarlyStopping | None:
@@ -293,10 +323,12 @@ def seed_everything(seed: int) -> None:
 def describe(trainer: Trainer) -> str:
     """What is trained, on what, in one line."""
     spec, rule, step = trainer.config.model, trainer.config.preprocess, trainer.step
+    height, width = trainer.loader.dataset.size
+    trained = "" if (height, width) == (rule.height, rule.width) else f", training on {height} × {width}"
     name = spec.architecture + (f" with encoder {spec.encoder}" if spec.encoder else "")
     millions = sum(parameter.numel() for parameter in trainer.net.parameters()) / 1e6
     return (
         f"{name}: {millions:.1f} M parameters, {len(trainer.config.classes)} classes, "
-        f"images {rule.height} × {rule.width} ({rule.resize}), "
+        f"images {rule.height} × {rule.width} ({rule.resize}){trained}, "
         f"{step.precision.name} on {step.device}, {trainer.world.size} process(es)"
     )

@@ -147,7 +147,12 @@ def _traceback(error: BaseException) -> str:
 
 def _is_consequence(error: BaseException) -> bool:
     """Whether an error looks like one that another process's end brings about."""
-    return isinstance(error, RuntimeError | OSError) and bool(_CONSEQUENCES.search(str(error)))
+    return isinstance(error, RuntimeError | OSError) and is_consequence(str(error))
+
+
+def is_consequence(text: str) -> bool:
+    """Whether the text of an error is one that another process's end brings about."""
+    return _CONSEQUENCES.search(text) is not None
 
 
 def _write_of_rank(folder: Path, failure: Failure) -> None:

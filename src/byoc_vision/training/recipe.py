@@ -104,10 +104,15 @@ def choose(
     if facts.pretrained and facts.task == "classification":
         if facts.linear_head:
             take("linear_probe", True, "the pretrained features give a floor, and a start for the head")
-            take("warmup_epochs", 1.0, "the first steps of Adam are large, and the head is good from the start")
+            take(
+                "warmup_epochs",
+                warmup_for(facts.images, settings),
+                "the first steps of Adam are large, and the head is good from the start",
+            )
         if facts.images <= FEW_IMAGES and facts.encoder:
             few = f"there are only {facts.images} images"
-            take("epochs", epochs_for(facts.images, settings), f"{few}, which make few steps an epoch")
+            if settings.steps is None:
+                take("epochs", epochs_for(facts.images, settings), f"{few}, which make few steps an epoch")
             take("freeze_batch_norm", True, f"{few}: the pretrained statistics are better than those of small batches")
             take("learning_rate", 3e-4, f"{few}, and larger steps spoil pretrained features")
     for choice in choices:
@@ -117,6 +122,13 @@ def choose(
 
 def steps_an_epoch(images: int, settings: Hyperparameters) -> int:
     return max(1, images // (settings.batch_size * settings.accumulate_steps))
+
+
+def warmup_for(images: int, settings: Hyperparameters) -> float:
+    """One epoch, or a tenth of the steps if there are few."""
+    if settings.steps is None:
+        return 1.0
+    return min(1.0, round(settings.steps / 10 / steps_an_epoch(images, settings), 3))
 
 
 def epochs_for(images: int, settings: Hyperparameters) -> int:

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -23,7 +23,7 @@ from byoc_vision.data.loaders import TrainingLoader
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.parts import Encoder
 from byoc_vision.report.record import State
-from byoc_vision.training.batch_layout import BatchLayout, Progress
+from byoc_vision.training.batch_layout import BatchLayout, Length, Progress, in_groups
 from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.callbacks.base import Callbacks
 from byoc_vision.training.callbacks.health.callback import Health
@@ -38,14 +38,7 @@ from byoc_vision.training.checkpoint import (
     set_schedule_steps,
 )
 from byoc_vision.training.data_partition import DataPartition
-from byoc_vision.training.distributed import (
-    StopSync,
-    World,
-    any_process,
-    sum_over_processes,
-    unwrap,
-    wrap_ddp,
-)
+from byoc_vision.training.distributed import StopSync, World, any_process, sum_over_processes
 from byoc_vision.training.history import EarlyStopping, EpochRecord, History, diverged
 from byoc_vision.training.initial_weights import FirstWeights
 from byoc_vision.training.linear_probe import LinearProbe
@@ -75,6 +68,7 @@ class Trainer:
     loader: TrainingLoader
     partition: DataPartition
     layout: BatchLayout
+    length: Length
     history: History
     best: BestModel
     run: RunRecord
@@ -131,6 +125,7 @@ class Trainer:
                     if self.history.add(record):
                         self.checkpointer.keep_best(*self.best.save(record))
                     self.complete = self._is_last(record)
+                    self.length.go_on(record.epoch + 1, self.steps_made)
                     self.progress.begin(record.epoch + 1)
                     self._save_if_due(record)
                     self.callbacks.epoch_end(self.run())
@@ -158,24 +153,15 @@ class Trainer:
 
     def batches(self) -> Iterator[list[Batch]]:
         """The batches that are left of the epoch, in groups for one step each; the last group may be smaller."""
-        bar = tqdm(
-            self.loader,
-            desc=f"epoch {self.progress.epoch}",
-            unit="batch",
-            leave=False,
-            initial=self.progress.batch,
-            total=len(self.loader),
-            disable=None if self.world.is_main else True,  # None: a bar on a terminal, nothing in a log
-        )
-        group: list[Batch] = []
-        with bar:
-            for images, targets in self.timer.watch(bar):
-                group.append((images, targets))
-                if len(group) == self.layout.accumulate_steps:
-                    yield group
-                    group = []
-            if group:
+        if self.is_long_enough:
+            return
+        total = min(len(self.loader), self.length.steps_in(self.progress.epoch) * self.layout.accumulate_steps)
+        name, disable = f"epoch {self.progress.epoch}", None if self.world.is_main else True  # None: only on a terminal
+        with tqdm(self.loader, name, total, False, unit="batch", initial=self.progress.batch, disable=disable) as bar:
+            for group in in_groups(self.timer.watch(bar), self.layout.accumulate_steps):
                 yield group
+                if self.is_long_enough:  # the last pass may be cut short
+                    return
 
     def end_of_steps(self) -> float:
         """The mean training loss of the epoch, over all processes. Raises StopRequestedError in all of them."""
@@ -190,7 +176,7 @@ class Trainer:
         epoch, rate = self.progress.epoch, self.progress.learning_rate
         if not math.isfinite(train_loss):
             raise diverged(epoch, rate, train_loss, self.health.diagnosis)
-        measured = self.best.validate(self._is_asked_to_stop)
+        measured = self.best.validate(self._is_asked_to_stop, epoch)
         record = EpochRecord(
             epoch,
             rate,
@@ -206,6 +192,14 @@ class Trainer:
         return record
 
     @property
+    def steps_made(self) -> int:
+        return self.length.steps_before(self.progress.epoch) + self.layout.steps_of(self.progress.batch)
+
+    @property
+    def is_long_enough(self) -> bool:
+        return self.steps_made >= self.length.steps
+
+    @property
     def learning_rate(self) -> float:
         return float(self.step.schedule.get_last_lr()[0])
 
@@ -218,13 +212,8 @@ class Trainer:
             return
         self._frozen = frozen
         self.encoder.freeze(frozen)
-        # DistributedDataParallel averages the gradients of the parameters that learned when it was made.
-        model = wrap_ddp(unwrap(self.step.model), self.world)
-        self.step = replace(
-            self.step,
-            model=model,
-            frozen_bn=self.encoder.batch_norms if frozen or self.hyperparameters.freeze_batch_norm else (),
-        )
+        is_fixed = frozen or self.hyperparameters.freeze_batch_norm
+        self.step = self.step.with_other_parameters(self.encoder.batch_norms if is_fixed else ())
         logger.info("Epoch %d: the encoder %s", epoch, "is frozen, the head learns" if frozen else "learns too")
 
     # When to save and when to stop: the same in all processes
@@ -244,7 +233,7 @@ class Trainer:
 
     def _is_last(self, record: EpochRecord) -> bool:
         """Whether no epoch follows."""
-        last = record.epoch >= self.hyperparameters.epochs
+        last = self.is_long_enough
         objective = self.history.objective.name
         if self.early_stopping and self.early_stopping.should_stop(record.epoch, record.validation[objective]):
             logger.info("Stopped early: no better %s for %d epochs", objective, self.early_stopping.patience)
@@ -292,7 +281,7 @@ class Trainer:
         """How the training ended, and why."""
         if rule := self.health.stopped_by:
             return "stopped_by_rule", f"{rule.rule}: {rule.evidence}"
-        return "stopped_early" if len(self.history.records) < self.hyperparameters.epochs else "finished", None
+        return "stopped_early" if self.length.before < self.length.steps else "finished", None
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:
@@ -331,13 +320,15 @@ class Trainer:
             "grid": self.layout.as_dict(),
             "data": self.partition.fingerprint.state_dict() if self.partition.fingerprint else None,
             "progress": self.progress.state_dict(),
+            "before": self.length.steps_before(self.progress.epoch),
+            "planned": self.length.steps,
             "steps": self.step.schedule.last_epoch,
             "complete": self.complete,
             **self.history.state_dict(),
             "early_stopping": self.early_stopping.state_dict() if self.early_stopping else None,
             "health": self.health.state_dict(),
             "model": self.net.state_dict(),
-            "average": self.average.state_dict() if self.average else None,
+            **self.best.state_dict(),
             "optimizer": optimizer_state(self.step.optimizer, self.net),
             "scaler": self.step.scaler.state_dict(),
             "precision": self.step.precision.name,
@@ -347,8 +338,7 @@ class Trainer:
     def load_state_dict(self, content: dict[str, Any]) -> None:
         """Load a checkpoint, and save its best model again."""
         self.net.load_state_dict(content["model"])
-        if self.average:
-            self.average.load_state_dict(content.get("average"))  # older checkpoints have none
+        self.best.load_state_dict(content)
         if content["hyperparameters"]["optimizer"] == self.hyperparameters.optimizer:
             set_optimizer_state(self.step.optimizer, self.net, content["optimizer"])
         else:
@@ -362,13 +352,11 @@ class Trainer:
             self.health.load_state_dict(health)
         if content["best"]:
             self.best.restore(content["best"])
-        self.complete = has_ended(content, self.hyperparameters)
         self._load_position(content)
 
     def load_weights(self, content: dict[str, Any]) -> None:
         self.net.load_state_dict(content["model"])
-        if self.average:
-            self.average.load_state_dict(None)
+        self.best.load_state_dict({})
         logger.info("Training starts from the checkpoint's weights, at epoch 1")
 
     def measure_best_again(self) -> None:
@@ -383,6 +371,10 @@ class Trainer:
     def _load_position(self, content: dict[str, Any]) -> None:
         """In another layout of batches an unfinished epoch restarts; the weights stay."""
         saved, steps = content["progress"], content["steps"]
+        before = (saved["epoch"] - 1) * self.layout.steps_per_epoch
+        if self.hyperparameters.steps or content["grid"] == self.layout.as_dict():
+            before = content.get("before", before)  # older checkpoints have none
+        self.length.go_on(saved["epoch"], before)
         if content["grid"] == self.layout.as_dict():
             process = content["processes"][self.world.rank]
             self.progress.epoch, self.progress.batch = saved["epoch"], saved["batch"]
@@ -390,11 +382,12 @@ class Trainer:
             self.progress.sums.copy_(process["sums"])
             set_random_state(process["random"])
         else:
-            steps = (saved["epoch"] - 1) * self.layout.steps_per_epoch
+            steps = before
             self.progress.begin(saved["epoch"])
             if saved["batch"]:
                 logger.info("Batch layout changed since the checkpoint; restarting epoch %d", saved["epoch"])
         set_schedule_steps(self.step.schedule, steps)
+        self.complete = has_ended(content, self.hyperparameters, before >= self.length.steps)
         if not self.complete:
             at = (self.progress.epoch, self.progress.batch, self.layout.batches)
             logger.info("Going on from the checkpoint: epoch %d, after %d of its %d batches", *at)

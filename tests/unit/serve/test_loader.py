@@ -12,12 +12,13 @@ from support.engines import FLOAT32, openvino_name
 from support.servers import save_classifier
 
 from byoc_serve.loader import INTERNAL_ERROR_EXIT_CODE, Loader, load_model, load_one_of_many
-from byoc_serve.model_service import ModelService, share_of_cores
+from byoc_serve.model_service import ModelService
 from byoc_serve.readiness import Readiness, State
 from byoc_serve.settings import Settings
 from byoc_vision.errors import DataError, RequestError
 from byoc_vision.inference.engines.base import NamedPrecision
 from byoc_vision.inference.predictor import Predictor
+from byoc_vision.system.machine import share_of_cores
 
 SOON = 60.0
 

@@ -104,6 +104,13 @@ def test_a_job_that_sets_its_epochs_keeps_them() -> None:
     assert not {"epochs", "ema_decay"} & set(choices), "an average of ten steps is worth nothing"
 
 
+def test_a_job_that_sets_its_steps_warms_up_and_averages_over_a_tenth_of_them() -> None:
+    choices = chosen(CARS, images=84, steps="105")
+    assert "epochs" not in choices
+    assert (choices["warmup_epochs"], choices["ema_decay"]) == (0.5, 0.905)
+    assert chosen(CARS, images=8_000, steps="100")["warmup_epochs"] == 0.02
+
+
 @given(
     st.integers(64, 8192),
     st.integers(64, 8192),

@@ -28,6 +28,7 @@ MASK_FOLDER_NAMES = (
 _SPLIT_NAMES = {
     "train": "train",
     "training": "train",  # the SDK's name for a lone channel
+    "trainval": "train",
     "validation": "validation",
     "valid": "validation",
     "val": "validation",
@@ -130,12 +131,19 @@ def _splits(roles: Mapping[tuple[str, bool], Folder], parent: Folder | None) -> 
     return {
         split: Split(
             split,
-            *_without_siblings(roles[split, False], roles.get((split, True))),
+            *_without_siblings(_unrepeated(roles[split, False], split), roles.get((split, True))),
             parent if roles[split, False].path in inner else None,
         )
         for split in ("train", "validation", "test")
         if (split, False) in roles
     }
+
+
+def _unrepeated(folder: Folder, split: str) -> Folder:
+    """The folder inside that has the name of the split again, as archives of single splits unpack."""
+    while len(folder.folders) == 1 and not folder.files and split_named(folder.folders[0].name) == split:
+        folder = folder.folders[0]
+    return folder
 
 
 def _without_siblings(images: Folder, masks: Folder | None) -> tuple[Folder, Folder | None]:
@@ -203,7 +211,8 @@ def _holds_splits(folder: Folder, split: str) -> bool:
     roles = [_role(inner.name) for inner in folder.folders if not _is_extra(inner)]
     if folder.image_names or (split, False) not in roles:
         return False
-    return (len(roles) > 1 and None not in roles) or (split, True) in roles
+    is_alone = len(roles) == 1 and bool(folder.folders[0].image_names)  # one class, or images without any
+    return (not is_alone and None not in roles) or (split, True) in roles
 
 
 def split_named(name: str) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from byoc_vision.colours import join, to_hex
-from byoc_vision.data.mask_colours import MOST_COLOURS, VOC_BORDER, VOC_CLASSES, voc_colour
+from byoc_vision.data.mask_colours import MOST_COLOURS, VOC_BORDER, VOC_CLASSES, too_many_colours, voc_colour
 from byoc_vision.data.preflight.scan import IS_COLOUR, InvalidSample, MaskStats, SampleStats, ScanResult
 from byoc_vision.data.samples import ColourMap, Dataset
 from byoc_vision.data.targets import colours_unknown
@@ -44,11 +44,7 @@ def find_colours(dataset: Dataset, seen: ScanResult) -> FoundColours | None:
         return FoundColours(named, ColourMap("the palette of Pascal VOC", tuple(of_voc.items())))
     colours.discard(VOC_BORDER)
     if len(colours) > MOST_COLOURS:
-        raise DataError(
-            f"the training masks hold {len(colours):,} colours, more than the {MOST_COLOURS} classes that masks can "
-            f"have, such as {first.sample.mask}: they are saved with loss or soft edges. Save masks as PNG, one colour "
-            "a class, or name the colours that count with mask_colors"
-        )
+        raise DataError(too_many_colours(f"the training masks, such as {first.sample.mask}, hold", len(colours)))
     ordered = sorted(colours)  # black, if there is any, comes first
     classes = tuple(ClassInfo(to_hex(colour), label, to_hex(colour)) for label, colour in enumerate(ordered))
     return FoundColours(classes, ColourMap(TITLE, tuple((colour, label) for label, colour in enumerate(ordered))))

@@ -73,6 +73,7 @@ class RunRecord:
                 "reason": reason,
                 "floor": Floor(**asdict(self.history.floor)) if self.history.floor else None,
                 "best_epoch": best.epoch if best else None,
+                "soup": list(self.history.soup),
                 "validation": best.validation if best else {},
                 "unvalidated_classes": self._unvalidated_classes(),
                 "test": self.test,

@@ -103,6 +103,25 @@ def test_the_user_names_the_classes_and_what_is_ignored(folder: Path) -> None:
     assert (first_mask(dataset)[0][0] == 255).all()
 
 
+def test_a_class_may_have_several_colours(folder: Path) -> None:
+    dataset = checked(folder, mask_colors=parse_mask_colours("ground=#000000, thing=#800000, thing=#008000"))
+    assert classes(dataset) == [("ground", 0, "#000000"), ("thing", 1, "#800000")]
+    labels, inside = first_mask(dataset)
+    assert (labels[inside] == 1).all()
+    assert (labels[0] == 1).all()
+
+
+def test_more_colours_than_labels_of_8_bits_are_refused_with_the_remedy(folder: Path) -> None:
+    for index in range(6):
+        mask = np.zeros((32, 48, 3), np.uint8)
+        mask[:5, :43, 0] = np.arange(215, dtype=np.uint8).reshape(5, 43) + index % 2 * 40
+        save_image(folder / f"masks/{index}.png", mask)
+    with pytest.raises(
+        DataError, match=r"hold 255 colours, and masks can have 254 classes.* join some with mask_colors"
+    ):
+        checked(folder)
+
+
 def test_the_palette_of_pascal_voc_is_known_by_its_border(folder: Path) -> None:
     for index in range(6):
         mask = coloured(draw_scene(index)[1])
@@ -145,7 +164,7 @@ def test_colours_without_a_class_are_named_with_their_masks(folder: Path) -> Non
 def test_photographs_are_not_masks(folder: Path) -> None:
     for index in range(6):
         save_image(folder / f"masks/{index}.png", draw_scene(index)[0])
-    with pytest.raises(DataError, match=r"0.png holds [\d,]+ colours, more than the 254 classes"):
+    with pytest.raises(DataError, match=r"0.png holds [\d,]+ colours, and masks can have 254 classes"):
         checked(folder)
 
 

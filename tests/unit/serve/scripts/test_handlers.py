@@ -16,9 +16,11 @@ import torch
 from flask.testing import FlaskClient
 from support.images import draw_noise, encode, load_npy, npy
 from support.scripts import loading, serving_script, write_script
+from support.waiting import wait_until
 from werkzeug.test import TestResponse
 
 from byoc_serve.settings import Settings
+from byoc_vision.system.machine import available_cores
 
 # What people have saved is still loaded.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
@@ -223,6 +225,18 @@ class TestErrors:
         assert ("id" in response.get_json()) == (status == 500)
         assert post(client, b"x", "a/good").text == "a/good", "the script goes on"
 
+    @pytest.mark.parametrize("step", ["input_fn", "predict_fn"])
+    def test_a_gpu_that_is_lost_ends_the_process(self, serve: Serve, step: str) -> None:
+        """Every later call would fail."""
+        client = serve(COUNTER + "BATCHING = True\ndef input_fn(body, content_type): return body\n"
+                       "def predict_fn(data, model): return data\n"
+                       f"def {step}(*given): raise RuntimeError('CUDA error: an assert')")  # fmt: skip
+        response = post(client)
+        assert (response.status_code, "the server ends" in response.get_json()["error"]) == (503, True)
+        loader = client.application.extensions["loader"]
+        wait_until(lambda: loader.failure)
+        assert "the GPU failed: CUDA error" in loader.failure
+
     def test_an_accept_that_the_script_refuses(self, serve: Serve) -> None:
         assert post(serve(RAISING), Accept="an/accept").status_code == 406
 
@@ -279,11 +293,13 @@ class TestBatching:
         COUNTER
         + """
 BATCHING = True
-import os, time
+import os, pathlib, time
 def input_fn(body, content_type):
     return int(body)
 def predict_fn(data, model):
-    while os.path.exists(GATE): time.sleep(0.01)
+    while os.path.exists(GATE):
+        pathlib.Path(GATE + " reached").touch()
+        time.sleep(0.01)
     assert isinstance(data, list)
     if 13 in data: raise ValueError("13")
     return [(value * model["factor"], len(data)) for value in data]
@@ -297,15 +313,44 @@ def output_fn(prediction, accept):
         client = serve(f"GATE = {str(gate)!r}\n" + self.CODE, batch_size=8)
         assert post(client, b"3").get_json() == [6, 1]
         gate.touch()
+        batcher = client.application.extensions["loader"].model._batcher
         with ThreadPoolExecutor(6) as pool:
-            waiting = [pool.submit(post, client, str(number).encode()) for number in range(6)]
-            depth = 0
-            while depth < 5:  # one is computed
-                depth = client.application.extensions["loader"].model._batcher.in_flight - 1
+            waiting = [pool.submit(post, client, b"0")]
+            wait_until((tmp_path / "gate reached").exists, lambda: "it is not computed")
+            waiting += [pool.submit(post, client, str(number).encode()) for number in range(1, 6)]
+            wait_until(lambda: batcher.in_flight == 6, lambda: f"{batcher.in_flight} are in flight")
             gate.unlink()
             answers = [answer.result().get_json() for answer in waiting]
-        assert [value for value, _ in answers] == [0, 2, 4, 6, 8, 10]
-        assert max(size for _, size in answers) == 5
+        assert answers == [[0, 1], *([2 * number, 5] for number in range(1, 6))]
+
+    def test_as_many_requests_as_cores_are_decoded_at_once(self, serve: Serve) -> None:
+        """Each with one thread of torch's: they would take the cores from each other, and from the model."""
+        client = serve(
+            COUNTER
+            + """
+import threading, time, torch
+BATCHING = True
+lock, now, most = threading.Lock(), [], []
+def input_fn(body, content_type):
+    with lock:
+        now.append(1)
+        most.append(len(now))
+    time.sleep(0.05)
+    with lock:
+        now.pop()
+    return torch.get_num_threads()
+def predict_fn(data, model):
+    return [(threads, torch.get_num_threads(), max(most)) for threads in data]
+def output_fn(prediction, accept):
+    return list(prediction)
+"""
+        )
+        cores = available_cores()
+        with ThreadPoolExecutor(4 * cores) as pool:
+            answers = [answer.get_json() for answer in pool.map(lambda _: post(client), range(4 * cores))]
+        assert {threads for threads, _, _ in answers} == {1}
+        assert {threads for _, threads, _ in answers} == {torch.get_num_threads()}, "the model keeps its own"
+        assert max(most for _, _, most in answers) == cores
 
     def test_only_the_request_at_fault_fails(self, serve: Serve, tmp_path: Path) -> None:
         client = serve(f"GATE = {str(tmp_path / 'no gate')!r}\n" + self.CODE)
