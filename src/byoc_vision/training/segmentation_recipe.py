@@ -44,7 +44,7 @@ class Scene(NamedTuple):
 
     height, width: of the images, in pixels; None if not one was measured. shares: of each class in the pixels, None if
     not one mask was read. multiple: what both sides of the network's input are multiples of. gpu: whether it trains
-    on one.
+    on one. decoder: whether it, too, begins with trained weights.
     """
 
     classes: int
@@ -53,13 +53,14 @@ class Scene(NamedTuple):
     shares: tuple[float | None, ...] = ()
     multiple: int = 32
     gpu: bool = False
+    decoder: bool = False
 
     @classmethod
-    def of(cls, report: PreflightReport | None, classes: int, multiple: int, *, gpu: bool) -> Self:
+    def of(cls, report: PreflightReport | None, classes: int, multiple: int, *, gpu: bool, decoder: bool) -> Self:
         if report is None:
-            return cls(classes, multiple=multiple, gpu=gpu)
+            return cls(classes, multiple=multiple, gpu=gpu, decoder=decoder)
         shares = tuple(entry.pixel_share for entry in report.classes)
-        return cls(classes, report.height, report.width, shares, multiple, gpu)
+        return cls(classes, report.height, report.width, shares, multiple, gpu, decoder)
 
     @property
     def size(self) -> Size | None:
@@ -96,8 +97,9 @@ def choose(images: int, scene: Scene, settings: Hyperparameters, given: Collecti
     if images <= FEW_IMAGES and "auto_batch_size" not in given:
         few = f"there are only {images} images, and more steps of the same cost teach more"
         settings = take("batch_size", 8 if scene.gpu else 4, few)
-    take("encoder_lr_factor", 0.3, "the encoder is pretrained, the decoder is not")
-    _choose_length(images, settings, take)
+    if not scene.decoder:
+        take("encoder_lr_factor", 0.3, "the encoder is pretrained, the decoder is not")
+    _choose_length(images, scene, settings, take)
 
 
 def _choose_sizes(scene: Scene, own: Size, take: Take) -> Hyperparameters:
@@ -112,9 +114,9 @@ def _choose_sizes(scene: Scene, own: Size, take: Take) -> Hyperparameters:
     return settings
 
 
-def _choose_length(images: int, settings: Hyperparameters, take: Take) -> None:
+def _choose_length(images: int, scene: Scene, settings: Hyperparameters, take: Take) -> None:
     an_epoch = max(1, images // (settings.batch_size * settings.accumulate_steps))
-    if settings.steps is None:
+    if settings.steps is None and not scene.decoder:
         epochs = min(MOST_EPOCHS, max(settings.epochs, math.ceil(LEAST_STEPS / an_epoch)))
         settings = take("epochs", epochs, f"an epoch has only {an_epoch} steps")
     steps = settings.steps or settings.epochs * an_epoch
