@@ -47,7 +47,7 @@ class Hyperparameters(DataAndModel):
     image_size: Size | None = field(
         None,
         "The model's input, as `256`, `height, width` or `192x256`, of 8 to 16,384 pixels. By default 256 for "
-        "segmentation and 224 for classification.",
+        "segmentation, or what the recipe chooses, and 224 for classification.",
         "base_size",
     )
     resize: Resize | None = field(
