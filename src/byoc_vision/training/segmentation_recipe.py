@@ -116,7 +116,7 @@ def _choose_sizes(scene: Scene, own: Size, take: Take) -> Hyperparameters:
 
 def _choose_length(images: int, scene: Scene, settings: Hyperparameters, take: Take) -> None:
     an_epoch = max(1, images // (settings.batch_size * settings.accumulate_steps))
-    if settings.steps is None and not scene.decoder:
+    if settings.steps is None and settings.budget is None and not scene.decoder:
         epochs = min(MOST_EPOCHS, max(settings.epochs, math.ceil(LEAST_STEPS / an_epoch)))
         settings = take("epochs", epochs, f"an epoch has only {an_epoch} steps")
     steps = settings.steps or settings.epochs * an_epoch
