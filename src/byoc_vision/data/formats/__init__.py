@@ -140,7 +140,8 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
         logger.info(line)
     bands = find_bands(train, options.bands)
     if bands:
-        logger.info("images have %d bands; each is stretched by its range: %s", len(bands), describe_bands(bands))
+        many = f"{len(bands)} bands; each is" if len(bands) > 1 else "one band, which is"
+        logger.info("images have %s stretched by its range: %s", many, describe_bands(bands))
     return Dataset(
         data_format.task, found.classes, train, validation, test, found.ignore_value, found.multi_label, bands
     )

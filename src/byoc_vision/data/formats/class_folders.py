@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, Split, split_named
+from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, Split, split_named, unwrap_folder
 from byoc_vision.data.formats.image_mask_pairs import has_inner_masks, warn_about_unread
 from byoc_vision.data.formats.label_parsing import without_small_classes
 from byoc_vision.data.formats.prepared import read_class_folders
@@ -47,9 +48,11 @@ class ClassFolders:
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         if prepared := read_class_folders(inputs, classes):
             return prepared
+        inputs = _unwrapped(inputs)
         splits = inputs.splits
         _check_no_splits(inputs, options, classes)
-        _check_no_parts(inputs.first.images, options)
+        if not classes:
+            _check_no_parts(inputs.first.images, options)
         _check_no_masks_among_images(inputs.first.images)
         warn_about_unread([split.images for split in splits.values()])
         names = [entry.name for entry in classes] or self._class_names(splits["train"].images)
@@ -71,6 +74,17 @@ class ClassFolders:
                 f"Expected:\n{self.example}"
             )
         return without_prefixes([folder.name for folder in train.folders])
+
+
+def _unwrapped(inputs: Inputs) -> Inputs:
+    """The folders of classes, also if they are in a single folder, as archives unpack: `PetImages/Cat`, `…/Dog`."""
+    inner = unwrap_folder(inputs.first.images)
+    if inner is inputs.first.images or sum(folder.has_images for folder in inner.folders) < 2:
+        return inputs
+    return replace(
+        inputs,
+        splits={name: replace(split, images=unwrap_folder(split.images)) for name, split in inputs.splits.items()},
+    )
 
 
 def _check_no_splits(inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo]) -> None:

@@ -55,7 +55,12 @@ _SPLIT_WORDS = {
     "valid": "validation",
     "val": "validation",
     "dev": "validation",
+    "eval": "validation",
+    "evaluation": "validation",
+    "publictest": "validation",  # FER2013's
     "test": "test",
+    "testing": "test",
+    "privatetest": "test",
 }
 # Submission templates of competitions: they list images with made-up labels.
 _FORMS = re.compile("submission", re.IGNORECASE)
