@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, Split, split_named, unwrap_folder
+from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, Split, split_named
 from byoc_vision.data.formats.image_mask_pairs import has_inner_masks, warn_about_unread
 from byoc_vision.data.formats.label_parsing import without_small_classes
 from byoc_vision.data.formats.prepared import read_class_folders
@@ -78,13 +78,16 @@ class ClassFolders:
 
 def _unwrapped(inputs: Inputs) -> Inputs:
     """The folders of classes, also if they are in a single folder, as archives unpack: `PetImages/Cat`, `…/Dog`."""
-    inner = unwrap_folder(inputs.first.images)
-    if inner is inputs.first.images or sum(folder.has_images for folder in inner.folders) < 2:
+    if sum(folder.has_images for folder in _only_folder(inputs.first.images).folders) < 2:
         return inputs
-    return replace(
-        inputs,
-        splits={name: replace(split, images=unwrap_folder(split.images)) for name, split in inputs.splits.items()},
-    )
+    splits = {name: replace(split, images=_only_folder(split.images)) for name, split in inputs.splits.items()}
+    return replace(inputs, splits=splits)
+
+
+def _only_folder(folder: Folder) -> Folder:
+    """The only folder with images in a folder, if it holds them in folders of its own; otherwise the folder itself."""
+    inner = [one for one in folder.folders if one.has_images]
+    return inner[0] if len(inner) == 1 and not folder.image_names and not inner[0].image_names else folder
 
 
 def _check_no_splits(inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo]) -> None:
