@@ -41,7 +41,7 @@ _SPLIT_NAMES = {
 # `train`, `Training`, `seg_train`, `train_data`, `training_set`, `train_images`, `images_train`, `x_train`, `val2017`;
 # with masks `train_masks`, `masks_train`, `y_train`.
 _CHANNEL_NAME = re.compile(
-    rf"(?:(?:seg|set|data|images?|imgs?|x)[_-]|({'|'.join(MASK_FOLDER_NAMES)}|y)[_-])?"
+    rf"(?:(?:seg|set|data|images?|imgs?|x|stage[0-9])[_-]|({'|'.join(MASK_FOLDER_NAMES)}|y)[_-])?"
     rf"({'|'.join(_SPLIT_NAMES)})(?:20[0-9][0-9])?"
     rf"(?:[_-]?(?:set|data|dataset|split|images?|imgs?)|[_-]?({'|'.join(MASK_FOLDER_NAMES)}))?",
     re.IGNORECASE,

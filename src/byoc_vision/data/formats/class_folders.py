@@ -87,7 +87,9 @@ def _unwrapped(inputs: Inputs) -> Inputs:
 def _only_folder(folder: Folder) -> Folder:
     """The only folder with images in a folder, if it holds them in folders of its own; otherwise the folder itself."""
     inner = [one for one in folder.folders if one.has_images]
-    return inner[0] if len(inner) == 1 and not folder.image_names and not inner[0].image_names else folder
+    if len(inner) != 1 or folder.image_names or inner[0].image_names:
+        return folder
+    return _only_folder(inner[0])
 
 
 def _check_no_splits(inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo]) -> None:
@@ -128,6 +130,12 @@ def _check_no_parts(train: Folder, options: DataOptions) -> None:
 
 def _check_no_masks_among_images(train: Folder) -> None:
     """Raises InputError if most images have a mask beside them: `1.png`, `1_mask.png`."""
+    if nested := next((below for one in train.folders for below in one.folders if has_inner_masks(below)), None):
+        raise InputError(
+            f"{nested.path} holds images and masks, so {train.path} does not look like class folders. For "
+            "segmentation, leave only folders of images and masks, or of splits, in it; for classification, remove the "
+            "masks"
+        )
     stems = {str(path.with_suffix("")) for path in train.images()}
     masks = [stem for stem in stems if _MASK_BESIDE.search(stem)]
     paired = [stem for stem in masks if _MASK_BESIDE.sub("", stem) in stems]

@@ -204,8 +204,12 @@ def splits_of_text_files(inputs: Inputs, images: Iterable[Path] = ()) -> dict[Pa
     """
     known = _PathIndex(images)
     files = [(file.path, file.images) for file in find_lists(inputs, (".txt",))]
-    for inner in (inner for inner in inputs.first.images.folders if not inner.has_images):
-        files += [(inner.path / name, ImageIndex((inputs.first.images,))) for name in _ending(inner, (".txt",))]
+    root = inputs.first.images
+    while len(root.folders) == 1 and not root.files:  # as archives unpack
+        root = root.folders[0]
+    beside = [root] if root is not inputs.first.images else []
+    for inner in (*beside, *(inner for inner in root.folders if not inner.has_images)):
+        files += [(inner.path / name, ImageIndex((root,))) for name in _ending(inner, (".txt",))]
     named = [(path, index, split) for path, index in files if (split := _split_of_list(path.name))]
     if len(named) > _MOST_LISTS:  # a text file for each image, as YOLO's
         return {}

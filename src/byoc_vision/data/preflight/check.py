@@ -39,7 +39,7 @@ from byoc_vision.data.preflight.validation import (
     resolve_classes,
     skip_errors,
 )
-from byoc_vision.data.preflight.warnings import find_warnings, warn_about_orientation
+from byoc_vision.data.preflight.warnings import find_warnings, warn_about_object_numbers, warn_about_orientation
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, ResourceError, UserError
 from byoc_vision.types import Task
@@ -225,6 +225,7 @@ def inspect(
     report = _report(used, dataset, seen, duplicates, errors, skip=skip, input_size=input_size)
     warnings = [
         *warn_about_soft_masks(used),
+        *warn_about_object_numbers(dataset, seen),
         *warn_about_orientation(seen),
         *find_warnings(report, dataset, options, balanced=balanced),
     ]

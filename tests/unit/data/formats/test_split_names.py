@@ -18,6 +18,7 @@ SPELLINGS = [
     ("seg_train", "dev", "seg_test"),
     ("train_data", "eval", "TEST"),
     ("train2017", "val2017", "test2017"),
+    ("stage1_train", "stage1_val", "stage1_test"),
 ]
 
 
@@ -136,10 +137,11 @@ class TestTextFilesOfSplits:
         assert counts(find(tmp_path)) == [3, 2, 1]
 
     def test_class_folders(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        touch(tmp_path, *(f"images/{kind}/{n}.jpg" for kind in ("cat", "dog") for n in range(5)), "meta/train.txt")
+        root = tmp_path / "food-101"  # as the archive unpacks
+        touch(root, *(f"images/{kind}/{n}.jpg" for kind in ("cat", "dog") for n in range(5)), "meta/train.txt")
         lines = {"train": "cat/0 cat/1 dog/0.jpg dog/1", "test": "cat/2 dog/2 dog/3"}
         for split, names in lines.items():
-            (tmp_path / f"meta/{split}.txt").write_text("\n".join(names.split()), encoding="utf-8")
+            (root / f"meta/{split}.txt").write_text("\n".join(names.split()), encoding="utf-8")
         dataset = find(tmp_path)
         assert [sample.image.parent.name for sample in dataset.test] == ["cat", "dog", "dog"]
         assert "images in no list of a split, which are training images: 3, such as" in caplog.text
