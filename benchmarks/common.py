@@ -23,6 +23,7 @@ CLASSES: dict[Task, tuple[ClassInfo, ...]] = {
     "segmentation": (ClassInfo("background", 0), ClassInfo("object", 255)),
     "classification": tuple(ClassInfo(f"class_{index}") for index in range(10)),
 }
+_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "bf16")
 _DRAWN = 16  # different images; the others are copies, each in its own file
 
 
@@ -57,7 +58,8 @@ def about() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "date": date.today().isoformat(),
-        "processor": _processor(),
+        "processor": processor(),
+        "cpu_flags": cpu_flags(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load_average": round(os.getloadavg()[0], 1),
         "gpu": gpu,
@@ -68,10 +70,20 @@ def about() -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    return _of_first_core("model name") or platform.processor() or platform.machine()
+
+
+def cpu_flags() -> str:
+    """Those of the instructions that decide how fast a precision is."""
+    flags = (_of_first_core("flags") or _of_first_core("Features")).split()  # x86 or ARM
+    return " ".join(flag for flag in _FLAGS if flag in flags)
+
+
+def _of_first_core(name: str) -> str:
+    """A value in /proc/cpuinfo; empty without it."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == name), "")
 
 
 def write(path: Path | None, results: Mapping[str, Any]) -> None:

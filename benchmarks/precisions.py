@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 import numpy as np
+from common import cpu_flags, processor
 
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.export.openvino import to_openvino
@@ -62,11 +64,8 @@ def measure(spec: ModelSpec, size: int) -> dict[str, float]:
 
 
 def cpu() -> dict[str, str]:
-    lines = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
-    found = {name.strip(): value.strip() for name, value in lines.items()}
-    wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "bf16")
-    flags = (found.get("flags") or found.get("Features") or "").split()
-    return {"model": found.get("model name", ""), "flags": " ".join(flag for flag in wanted if flag in flags)}
+    restricted = {"ONEDNN_MAX_CPU_ISA": isa} if (isa := os.environ.get("ONEDNN_MAX_CPU_ISA")) else {}
+    return {"model": processor(), "flags": cpu_flags()} | restricted
 
 
 def main() -> None:

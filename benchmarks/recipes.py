@@ -51,20 +51,38 @@ class Data(NamedTuple):
 _CLOTHING = {"train": "clothing/train", "validation": "clothing/validation"}
 _CAMVID = {name: f"camvid/{name}" for name in ("train", "train_annotation", "validation", "validation_annotation")}
 _CLASSIFIER = {"model": "mobilenetv2_100", "image_size": "128", "batch_size": "16", "objective": "f1"}
-_UNET = {"model": "unet", "encoder": "mobilenet_v2", "batch_size": "8"}
+_CARVANA = {name: f"carvana/{name}" for name in ("train", "train_masks", "validation", "validation_masks")}
+_UNET = {"model": "unet", "encoder": "mobilenet_v2"}
+_STREETS = _UNET | {"ignore_index": "11"}
 DATA = {
     "clothing-10": Data(_CLOTHING, "mobilenetv2_100.timm", 10, _CLASSIFIER | {"epochs": "20"}, "f1"),
     "clothing-20": Data(_CLOTHING, "mobilenetv2_100.timm", 20, _CLASSIFIER | {"epochs": "12"}, "f1"),
     "clothing-100": Data(_CLOTHING, "mobilenetv2_100.timm", 100, _CLASSIFIER | {"epochs": "4"}, "f1"),
     "camvid-120": Data(
-        _CAMVID, "mobilenet_v2.torchvision", 120, _UNET | {"image_size": "192, 256", "epochs": "10"}, "miou"
+        _CAMVID,
+        "mobilenet_v2.torchvision",
+        120,
+        _STREETS | {"image_size": "192, 256", "batch_size": "8", "epochs": "10"},
+        "miou",
     ),
+    "camvid": Data(_CAMVID, "mobilenet_v2.torchvision", 367, _STREETS | {"epochs": "12"}, "miou"),
+    "carvana": Data(_CARVANA, "mobilenet_v2.torchvision", 84, _UNET, "dice"),
 }
+_AUTO = {"recipe": "auto"}
 _PROBE = {"linear_probe": "true"}
 _SMALL = _PROBE | {"learning_rate": "1e-4", "warmup_epochs": "1"}
 INGREDIENTS: dict[str, dict[str, str]] = {
     "defaults": {},
-    "auto": {"recipe": "auto"},
+    "auto": _AUTO,
+    "auto, mixup": _AUTO | {"mixup": "0.2"},
+    "auto, cutmix": _AUTO | {"cutmix": "1"},
+    "auto, trivial": _AUTO | {"augmentation": "trivial"},
+    "auto, layers × 0.75": _AUTO | {"layer_decay": "0.75", "learning_rate": "1e-3"},
+    "auto, crops": _AUTO | {"random_resized_crop": "0.35"},
+    "auto, larger at test": _AUTO | {"random_resized_crop": "0.35", "train_image_size": "112"},
+    "auto, smoothing": _AUTO | {"label_smoothing": "0.1"},
+    "auto, average": _AUTO | {"ema_decay": "0.98"},
+    "auto, soup": _AUTO | {"soup": "3"},
     "probe": _PROBE,
     "probe, rate 3e-4": _PROBE | {"learning_rate": "3e-4", "warmup_epochs": "1"},
     "probe, rate 1e-4": _SMALL,
@@ -78,9 +96,17 @@ INGREDIENTS: dict[str, dict[str, str]] = {
     | {"freeze_batch_norm": "true", "learning_rate": "1e-3", "encoder_lr_factor": "0.1"},
     "encoder × 0.3": {"encoder_lr_factor": "0.3"},
     "average": {"ema_decay": "0.98"},
+    "masks": {"mask_threshold": "auto", "min_area": "auto"},
     "scale": {"random_scale": "2"},
     "scale, classes": {"random_scale": "2", "class_crops": "0.5"},
     "scale, classes, encoder × 0.3": {"random_scale": "2", "class_crops": "0.5", "encoder_lr_factor": "0.3"},
+    "auto, equal weights": _AUTO | {"class_weights": "none"},
+    "auto, balanced weights": _AUTO | {"class_weights": "balanced"},
+    "auto, one scale": _AUTO | {"random_scale": "1"},
+    "auto, places at random": _AUTO | {"class_crops": "0"},
+    "auto, one rate": _AUTO | {"encoder_lr_factor": "1"},
+    "auto, no average": _AUTO | {"ema_decay": "0"},
+    "auto, batches of 8": _AUTO | {"batch_size": "8"},
 }
 
 

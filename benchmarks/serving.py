@@ -5,7 +5,9 @@
 The peers in `serving_peers/` follow the examples in their documentation, each with one worker per core. All servers run
 at once and are measured in turns. Before that, each is warmed up, and its predictions must equal ours; a server that
 returns an error is left out. Peers are installed on first use, below ~/.cache/byoc-vision-benchmarks.
-For resnet18_script our server runs the peers' own functions as a script, in PyTorch as they do.
+Our server runs twice: `ours` takes the fastest precision, with an INT8 form as a job certifies it, `ours_float32`
+computes in float32 as the peers do. For resnet18_script our server runs the peers' own functions as a script, in
+PyTorch as they do.
 
 rate   requests per second with a number of connections of `wrk`, each of which sends the next request after a response
 cpu    milliseconds of CPU time of the server per request, over all cores
@@ -27,7 +29,7 @@ import wrk
 from common import write
 from serving_models import MODELS, Served, make
 from serving_race import Race
-from serving_servers import OURS, PEERS, Server, ServerError, exit_on_terminate, start
+from serving_servers import OURS, OWN, PEERS, Server, ServerError, exit_on_terminate, start
 
 COLUMNS = ("rate", "p50", "p99", "cpu")
 
@@ -35,11 +37,12 @@ COLUMNS = ("rate", "p50", "p99", "cpu")
 def measure(name: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     served = make(name, folder)
     with ExitStack() as stack:
-        servers, failures = start_all(stack, served, [OURS, *options.peers], folder)
+        own = [OURS] if served.differing is None else list(OWN)
+        servers, failures = start_all(stack, served, [*own, *options.peers], folder)
         race = Race(served, servers, options.turns, options.seconds, failures)
         race.warm_up(options.warm_up)
         race.run(options.connections)
-        return race.result()
+        return {"int8_differing": served.differing} | race.result()
 
 
 def start_all(
@@ -64,10 +67,11 @@ def show(name: str, result: dict[str, Any]) -> None:
     print(f"\n{name:20}" + "".join(f"{head:>9}" for head in [*heads, "equal p99"]))
     for server, seen in result["servers"].items():
         cells = [seen["connections"][number][column] for number in numbers for column in COLUMNS]
-        print(f"{server:20}" + "".join(f"{cell:>9}" for cell in [*cells, seen["equal_load"]["p99"]]))
+        print(f"{server:20}" + "".join(f"{cell:>9}" for cell in [*cells, seen["equal_load"]["p99"]]), seen["precision"])
     print(f"equal load: {result['equal_load_rate']} requests/s; wrk took {result['generator_share']:.1%} of the cores")
-    for what, seen in result["ratios"].items():
-        print(f"{what}: ours / best peer {seen['ours / best peer']} ({seen['peer']})")
+    for own, ratios in result["ratios"].items():
+        for what, seen in ratios.items():
+            print(f"{what}: {own} / best peer {seen['ours / best peer']} ({seen['peer']})")
     print("".join(f"no result: {server}\n" for server in result["failures"]), end="", flush=True)
 
 

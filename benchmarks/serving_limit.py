@@ -4,7 +4,8 @@
 
 On a CPU: requests a second × CPU time of an image's decoding, forward pass at the best batch size and encoding, over
 the time of all cores. On a GPU: requests a second over the images a second of the forward pass alone at its best.
-serving_stages.py measures the stages alone, in turns with the server; values are medians.
+serving_stages.py measures the stages alone, in turns with the server; values are medians. The rest of the server's CPU
+time is HTTP, Flask and the way from thread to thread.
 """
 
 from __future__ import annotations
@@ -42,17 +43,20 @@ def measure(name: str, options: argparse.Namespace, folder: Path) -> dict[str, A
     served = make(name, folder)
     turns: list[dict[str, Any]] = []
     rates: list[float] = []
+    used: list[float] = []  # milliseconds per request
     with start(OURS, served, folder / OURS) as server:
         wrk.load(server.url, served.images, max(options.connections), options.seconds)
         for _ in range(options.turns):
             turns.append(stages(served))
+            before = server.cpu_seconds()
             loads = [wrk.load(server.url, served.images, each, options.seconds) for each in options.connections]
+            used.append(1000 * (server.cpu_seconds() - before) / sum(load.requests for load in loads))
             rates.append(max(load.rate for load in loads))
-    return summary(turns, statistics.median(rates))
+    return summary(turns, statistics.median(rates), statistics.median(used))
 
 
-def summary(turns: Sequence[dict[str, Any]], rate: float) -> dict[str, Any]:
-    """The limit, and `rate` as a share of it."""
+def summary(turns: Sequence[dict[str, Any]], rate: float, used: float) -> dict[str, Any]:
+    """The limit, `rate` as a share of it, and where the time goes. used: CPU milliseconds of a request."""
     forward = {
         size: {what: statistics.median(turn["forward"][size][what] for turn in turns) for what in ("cpu", "rate")}
         for size in turns[0]["forward"]
@@ -69,6 +73,11 @@ def summary(turns: Sequence[dict[str, Any]], rate: float) -> dict[str, Any]:
             "decode": round(decode, 2),
             "forward": {size: round(seen["cpu"], 2) for size, seen in forward.items()},
             "encode": round(encode, 3),
+            "parts": {
+                name: round(statistics.median(turn["parts"][name] for turn in turns), 3) for name in turns[0]["parts"]
+            },
+            "request": round(used, 2),
+            "rest": round(used - decode - forward[best]["cpu"] - encode, 2),
         },
         "forward_images_per_second": {size: round(seen["rate"], 1) for size, seen in forward.items()},
         "best_batch": int(best),
@@ -83,8 +92,9 @@ def show(name: str, result: dict[str, Any]) -> None:
     times = (
         f"decode {cpu['decode']} ms, forward {cpu['forward'][str(best)]} ms at batch {best}, encode {cpu['encode']} ms"
     )
+    parts = ", ".join(f"{part} {milliseconds}" for part, milliseconds in cpu["parts"].items())
     rates = f"at most {result['limit']} requests/s, served {result['rate']}: {result['rate / limit']}"
-    print(f"{name} ({result['engine']}): {times}; {rates}", flush=True)
+    print(f"{name} ({result['engine']}): {times}, rest {cpu['rest']} ms; {rates}\n    {parts}", flush=True)
 
 
 def main() -> None:

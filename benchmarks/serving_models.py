@@ -2,6 +2,9 @@
 
 The weights are random except for the last layer, which is trained on the drawn images, so that predictions can be right
 or wrong: each image of a classifier has its own class, and masks show the drawn shapes.
+
+The INT8 form is made as a training job makes it, calibrated on other images than those of the requests. It must predict
+the same classes, or masks of which few pixels differ.
 """
 
 from __future__ import annotations
@@ -21,17 +24,24 @@ from common import CARVANA, PET, encode
 from torch import Tensor, nn
 
 from byoc_vision import artifact
-from byoc_vision.artifact import ModelConfig
+from byoc_vision.artifact import OPENVINO_FOLDER, ModelConfig
+from byoc_vision.data.decoding import read_image
 from byoc_vision.inference import openvino_model
+from byoc_vision.inference.engines.base import EnginePrecision
+from byoc_vision.inference.predictor import Predictor, Segmentation
 from byoc_vision.models.build import build_model
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.preprocess import Preprocess
+from byoc_vision.system.quiet_openvino import import_openvino
+from byoc_vision.training.quantization import quantize
 from byoc_vision.types import ClassInfo, ModelSpec, Task
 
 SCRIPT_FOLDER = Path(__file__).parent / "serving_peers/script"
 IMAGES = 10
 MASKS_FITTED = 4  # the last layer of a U-Net has few weights, and every pixel is an example
 FIT_STEPS = 40
+CALIBRATION_IMAGES = 20
+MOST_DIFFERING = {"classification": 0.0, "segmentation": 0.01}  # of the classes, or of the pixels, in INT8
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ MODELS = {
 class Served:
     """A model's files. root: for our server; its folder `model` is the artifact or a script. usual: for the peers.
 
-    environment: of our server.
+    environment: of our server. differing: the share of the classes, or of the pixels, that differ in INT8.
     """
 
     root: Path
@@ -71,6 +81,7 @@ class Served:
     images: tuple[Path, ...]
     task: Task
     environment: dict[str, str] = field(default_factory=dict)
+    differing: float | None = None
 
 
 def make(name: str, folder: Path) -> Served:
@@ -86,6 +97,7 @@ def make(name: str, folder: Path) -> Served:
     _fit(network, config, drawn)
     artifact.save(folder / "root/model", config, network.state_dict())
     openvino_model.write(folder / "root/model", config, network)  # as a job leaves it, for CPUs
+    differing = None if what.script else _add_int8(folder / "root/model", config, what.image, drawn)
     usual = folder / "usual"
     usual.mkdir()
     torch.save(network.state_dict(), usual / "weights.pt")
@@ -101,7 +113,27 @@ def make(name: str, folder: Path) -> Served:
         shutil.copytree(SCRIPT_FOLDER, folder / "script/model/code")
         environment = {"MODEL": str(usual), "PYTHONPATH": os.pathsep.join([*sys.path, str(SCRIPT_FOLDER.parent)])}
         return Served(folder / "script", usual, images, what.task, environment)
-    return Served(folder / "root", usual, images, what.task)
+    return Served(folder / "root", usual, images, what.task, differing=differing)
+
+
+def _add_int8(folder: Path, config: ModelConfig, size: tuple[int, int], drawn: list[tuple[bytes, bytes]]) -> float:
+    """Add the INT8 form to the artifact; the share of the predictions that differ."""
+    others = [encode(size, seed)[0] for seed in range(IMAGES, IMAGES + CALIBRATION_IMAGES)]
+    calibration = [np.ascontiguousarray(config.preprocess.image(read_image(jpeg))) for jpeg in others]
+    network = import_openvino().Core().read_model(folder / OPENVINO_FOLDER / openvino_model.MODEL_FILE)
+    openvino_model.add_int8(folder, config, quantize(network, calibration))
+    images = [read_image(jpeg) for jpeg, _ in drawn]
+    float32, int8 = (_predictions(folder, precision, images) for precision in ("float32", "int8"))
+    differing = float(np.mean([np.mean(one != other) for one, other in zip(float32, int8, strict=True)]))
+    if differing > MOST_DIFFERING[config.task]:
+        sys.exit(f"in INT8 {differing:.2%} of the predictions differ; there is nothing to compare")
+    return differing
+
+
+def _predictions(folder: Path, precision: EnginePrecision, images: list[np.ndarray]) -> list[np.ndarray]:
+    """The class of each pixel of each image, or of each image."""
+    found = Predictor.load(folder, "cpu", precision=precision).predict(images)
+    return [one.labels if isinstance(one, Segmentation) else np.array([one.probabilities.argmax()]) for one in found]
 
 
 def _config(spec: ModelSpec, size: int) -> ModelConfig:

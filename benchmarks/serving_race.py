@@ -14,7 +14,7 @@ import arrivals
 import wrk
 from serving_answers import AnswerError, agreement
 from serving_models import Served
-from serving_servers import CORES, OURS, Server
+from serving_servers import CORES, OURS, OWN, Server
 
 EQUAL_SHARE = 0.5  # of the best peer's highest rate
 ROUNDS = 3  # of requests per connection for which a turn has time, at the server's rate so far
@@ -77,7 +77,7 @@ class Race:
 
     @property
     def peers(self) -> list[str]:
-        return [name for name in self.servers if name != OURS]
+        return [name for name in self.servers if name not in OWN]
 
     def warm_up(self, seconds: float) -> None:
         """Leaves out servers whose predictions differ from ours."""
@@ -121,17 +121,20 @@ class Race:
 
     def result(self) -> dict[str, Any]:
         return {
-            "servers": {name: self.figures[name].summary() for name in self.servers},
+            "servers": {
+                name: {"precision": server.precision()} | self.figures[name].summary()
+                for name, server in self.servers.items()
+            },
             "failures": self.failures,
             "equal_load_rate": round(self.equal_rate, 1),
             "polling": sorted(self.pollers),
             "generator_share": round(self._generator_share(), 4),
-            "ratios": self._ratios() if self.peers and OURS in self.servers else {},
+            "ratios": {name: self._ratios(name) for name in self.servers if self.peers and name in OWN},
         }
 
-    def _ratios(self) -> dict[str, Any]:
-        """Our server relative to the best peer: rates by connections, highest rates, 99th percentiles."""
-        ours = self.figures[OURS]
+    def _ratios(self, name: str) -> dict[str, Any]:
+        """A server of ours relative to the best peer: rates by connections, highest rates, 99th percentiles."""
+        ours = self.figures[name]
         found = {}
         for number in (*ours.loads, None):
             best = max(self.peers, key=lambda name: self.figures[name].rate(number))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -28,6 +29,7 @@ READY_LIMIT = 300.0  # seconds
 STOP_LIMIT = 15.0
 PORTS = range(20_000, 32_000)
 OURS = "ours"
+OWN: dict[str, dict[str, str]] = {OURS: {}, "ours_float32": {"PRECISION": "float32"}}  # with their settings
 PEERS = {  # the path that images are posted to
     "flask": "/invocations",
     "litserve": "/predict",
@@ -78,6 +80,11 @@ class Server:
                 raise ServerError(f"{self.name} is not ready after {READY_LIMIT:.0f} s:\n{self.tail()}")
             time.sleep(pause)
 
+    def precision(self) -> str:
+        """What it computes in: that of ours is in its log; the peers compute in PyTorch's default."""
+        found = re.findall(r"ready after .*, ([^,]+) on (?:cpu|cuda)", self.log.read_text(errors="replace"))
+        return found[-1] if found else "PyTorch float32"
+
     def cpu_seconds(self) -> float:
         """Its processes that are still alive."""
         return sum(map(cpu_seconds, family(self.process.pid)))
@@ -101,9 +108,9 @@ class Server:
 
 @contextmanager
 def start(name: str, served: Served, folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """Our server or a peer, ready for images; it ends with the block. Raises ServerError."""
-    if name == OURS:
-        with start_ours(served, folder, environment) as server:
+    """A server of OWN or a peer, ready for images; it ends with the block. Raises ServerError."""
+    if name in OWN:
+        with start_ours(served, folder, OWN[name] | dict(environment or {}), name) as server:
             server.wait(lambda: server.status("/ping") == 200)
             yield server
         return
@@ -115,11 +122,13 @@ def start(name: str, served: Served, folder: Path, environment: Mapping[str, str
 
 
 @contextmanager
-def start_ours(served: Served, folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
+def start_ours(
+    served: Served, folder: Path, environment: Mapping[str, str] | None = None, name: str = OURS
+) -> Iterator[Server]:
     port = free_ports(1)[0]
     command = [sys.executable, "-m", "byoc_vision", "serve", "--root", str(served.root), "--port", str(port)]
     with _running(command, folder, served.environment | dict(environment or {}), Path.cwd()) as (process, log):
-        yield Server(OURS, process, port, "/invocations", log)
+        yield Server(name, process, port, "/invocations", log)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
     .venv/bin/python benchmarks/serving_stages.py ROOT IMAGE …        (run by serving_limit.py)
 
 decode, encode  CPU milliseconds per image with a thread on every core, as on a busy server
+parts           the same, of what these two consist of
 forward         CPU milliseconds per image, and images per second, by batch size
 """
 
@@ -21,8 +22,8 @@ import numpy as np
 
 from byoc_serve.response_encoding import Encoder
 from byoc_serve.response_format import ResponseFormat
-from byoc_vision.data.decoding import read_image
-from byoc_vision.inference.predictor import Predictor, Prepared
+from byoc_vision.data.decoding import decode, open_image, read_image
+from byoc_vision.inference.predictor import Answer, Predictor, Prepared
 from byoc_vision.system.machine import available_cores, sleep_between_regions
 
 SECONDS = 1.5  # of each measurement
@@ -71,18 +72,27 @@ def stages(root: Path, images: Sequence[bytes]) -> dict[str, Any]:
     logits = [predictor.forward(item.pixels[None])[0] for item in prepared]
     form = ResponseFormat.PNG if predictor.config.model.task == "segmentation" else ResponseFormat.JSON
 
-    def decode(index: int) -> None:
-        predictor.prepare(read_image(images[index]))
+    opened = [open_image(image) for image in images]
+    decoded = [decode(each) for each in opened]
+    predictions = [predictor.finish(*pair) for pair in zip(logits, prepared, strict=True)]
 
-    def encode(index: int) -> None:
+    def write(prediction: Answer) -> None:
         encoder = Encoder(form)
-        encoder.join([encoder.encode(predictor.finish(logits[index], prepared[index]))], several=False)
+        encoder.join([encoder.encode(prediction)], several=False)
 
+    parts: dict[str, Callable[[int], object]] = {
+        "header": lambda index: open_image(images[index]),
+        "pixels": lambda index: decode(opened[index]),
+        "resize": lambda index: predictor.prepare(decoded[index]),
+        "restore": lambda index: predictor.finish(logits[index], prepared[index]),
+        "write": lambda index: write(predictions[index]),
+    }
     return {
         "engine": predictor.engine.name,
         "device": predictor.device,
-        "decode": on_every_core(decode, len(images)),
-        "encode": on_every_core(encode, len(images)),
+        "decode": on_every_core(lambda index: predictor.prepare(read_image(images[index])), len(images)),
+        "encode": on_every_core(lambda index: write(predictor.finish(logits[index], prepared[index])), len(images)),
+        "parts": {name: on_every_core(part, len(images)) for name, part in parts.items()},
         "forward": {str(size): forward(predictor, prepared, size) for size in BATCHES},
     }
 

@@ -50,6 +50,8 @@ class ModelConfig(BaseModel):
 
     activation: `sigmoid` for two classes with one logit, and for multi-label predictions;
     `softmax` otherwise. threshold: the probability of a sigmoid above which an image or a pixel has the class.
+    min_area: of masks with one logit, the share of the image below which connected parts of the second class become the
+    first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,6 +62,7 @@ class ModelConfig(BaseModel):
     classes: Annotated[tuple[ClassInfo, ...], Field(min_length=1)]
     activation: Literal["sigmoid", "softmax"]
     threshold: float = 0.5
+    min_area: float = 0.0
     preprocess: Preprocess
     metrics: dict[str, float] = {}
 
@@ -86,6 +89,10 @@ def _spec_problems(config: ModelConfig) -> Iterator[str]:
     if not 0 <= (spec.dropout_rate or 0.0) < 1:
         yield f"model.dropout_rate is {spec.dropout_rate}; it must be at least 0 and below 1"
     one_logit = spec.task == "segmentation" and config.activation == "sigmoid"
+    if not 0 <= config.min_area < 1:
+        yield f"min_area is {config.min_area}; it must be at least 0 and below 1"
+    elif config.min_area and not one_logit:
+        yield f"min_area is {config.min_area}; it is for masks with one output for two classes"
     if one_logit and (spec.outputs, classes) != (1, 2):
         yield (
             f"model.outputs is {spec.outputs} for {classes} classes; segmentation with activation=sigmoid has one "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,31 @@ def test_check_says_what_it_sees(scenes: MlPaths, tmp_path: Path, capsys: pytest
     assert "images have 4 bands; each is stretched by its range" in said.out + said.err
     assert "(4 bands, 0–1)" in said.out + said.err
     assert len(json.loads(written.read_text(encoding="utf-8"))["channels"]["mean"]) == 4
+
+
+def test_a_job_that_continues_keeps_the_ranges_of_the_model(
+    scenes: MlPaths, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its images are darker: ranges of their own would brighten them, unlike those that the weights know."""
+    paths = MlPaths(tmp_path / "ml")
+    write_band_scenes(paths.channel("train"), 8)
+    for number, file in enumerate(sorted(paths.channel("train").rglob("*.tif"))):
+        file.write_bytes(tiff(draw_bands(number)[0] // 2))
+    shutil.copytree(scenes.model, paths.channel("model"))
+    write_hyperparameters(paths, COMMON | {"model": "unet_small", "epochs": "1"})
+    assert run_train(paths) == 0
+    assert "The ranges of the bands are those of the model" in capsys.readouterr().out
+    before, after = (artifact.load(folder)[0].preprocess for folder in (scenes.model, paths.model))
+    assert (after.bands, after.mean, after.std) == (before.bands, before.mean, before.std)
+
+
+def test_a_model_of_other_bands_does_not_continue(scenes: MlPaths, tmp_path: Path) -> None:
+    paths = MlPaths(tmp_path / "ml")
+    write_band_scenes(paths.channel("train"), 8, bands=5)
+    shutil.copytree(scenes.model, paths.channel("model"))
+    write_hyperparameters(paths, COMMON | {"model": "unet_small", "epochs": "1"})
+    assert run_train(paths) == 2
+    assert "a model of images with 4 bands, but the job's images have 5" in paths.failure.read_text(encoding="utf-8")
 
 
 def test_the_predictor_and_the_server_agree(scenes: MlPaths) -> None:

@@ -95,20 +95,33 @@ def test_the_folders_of_splits_are_no_classes(check: Check) -> None:
 
 
 def test_no_file_is_dropped_silently(check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The case's HEIC files hold no image: errors that name them. Files of other endings are counted."""
+    """The case's HEIC files hold no image: they are counted, like files of endings that are not read."""
     report = check("files_dropped_silently")
-    assert report["status"] == 3
-    assert report["bad_count"] == 12
-    assert "IMG_0.HEIC is cut short" in "\n".join(report["errors"])
+    assert report["status"] == 0
+    assert report["samples"] == {"train": 8, "validation": 2}, "JPEG files, some of them called .jfif"
+    assert [sorted(entry["pictures"].values()) for entry in report["classes"]] == [[1, 4], [1, 4]]
+    said = capsys.readouterr()
+    assert "files that are not read: 12 (12 × .heic); none of them can be decoded" in said.out + said.err
     data = tmp_path / "files_dropped_silently/input/data"
     for broken in data.rglob("*.HEIC"):
         broken.rename(broken.with_suffix(".psd"))
     written = tmp_path / "second.json"
     assert main(["check", str(data), "--json", str(written)]) == 0
-    samples = json.loads(written.read_text(encoding="utf-8"))["samples"]
-    assert samples == {"train": 8, "validation": 2}, "JPEG files, some of them called .jfif"
+    assert json.loads(written.read_text(encoding="utf-8"))["samples"] == report["samples"]
     said = capsys.readouterr()
     assert "files that are not read: 12 (12 × .psd)" in said.out + said.err
+
+
+def test_a_class_without_a_readable_file_is_an_error(check: Check, tmp_path: Path) -> None:
+    check("files_dropped_silently")
+    data = tmp_path / "files_dropped_silently/input/data"
+    for image in [*data.glob("train/dog/*.jpg"), *data.glob("train/dog/*.jfif")]:
+        image.unlink()
+    written = tmp_path / "second.json"
+    assert main(["check", str(data), "--json", str(written)]) == 3
+    [error] = json.loads(written.read_text(encoding="utf-8"))["errors"]
+    assert "classes without a training image that can be decoded" in error
+    assert "dog: 6 × .heic" in error
 
 
 def test_images_without_masks_can_be_left_out(check: Check, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,8 +61,7 @@ def test_random_weights_are_a_warning_with_three_remedies(
     assert run_train(paths) == 0
     log = capsys.readouterr().out
     assert "Training starts from random weights: No pretrained weights of mobilenetv3_small_050 are available" in log
-    (finding,) = read_metrics(paths)["findings"]
-    assert finding["rule"] == "RandomWeights"
+    (finding,) = [each for each in read_metrics(paths)["findings"] if each["rule"] == "RandomWeights"]
     assert "the hub answers 503" in finding["evidence"]
     for remedy in ("add a `pretrained` channel", "build the image with them", "can reach the model hub"):
         assert remedy in log
@@ -79,7 +78,7 @@ def test_random_weights_that_are_asked_for_are_no_warning(
     assert run_train(paths) == 0
     assert hub.requests == []
     assert "Training starts from" not in capsys.readouterr().out
-    assert read_metrics(paths)["findings"] == []
+    assert "RandomWeights" not in {finding["rule"] for finding in read_metrics(paths)["findings"]}
 
 
 def test_a_job_in_network_isolation_does_not_ask_the_hub(

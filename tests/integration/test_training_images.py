@@ -18,6 +18,7 @@ from support.jobs import QUICK, read_metrics, run_train, write_hyperparameters
 from byoc_vision import artifact
 from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
 from byoc_vision.paths import MlPaths
+from byoc_vision.training.evaluation import evaluate_folder
 
 COMMON = {"epochs": "1", **QUICK, "batch_size": "4", "num_workers": "0", "precision": "float32"}
 SCENES = COMMON | {"model": "unet_small", "image_size": "64"}
@@ -73,9 +74,29 @@ class TestCrops:
         config, _ = artifact.load(paths.model)
         assert (config.preprocess.height, config.preprocess.short_side) == (32, 40)
 
+    def test_classification_trains_on_smaller_images_and_serves_at_full_size(
+        self, drawn: Path, paths: MlPaths, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        asked = {"train_image_size": "24", "random_resized_crop": "0.4", "short_side": "40"}
+        assert train(paths, drawn / "shapes", SHAPES | asked) == 0
+        assert "images 32 × 32 (short_side), training on 24 × 24" in "".join(capfd.readouterr())
+        config, _ = artifact.load(paths.model)
+        assert (config.preprocess.height, config.preprocess.short_side) == (32, 40)
+        assert read_metrics(paths)["validation"] == evaluate_folder(paths.model, paths.channel("validation")) | {
+            "loss": read_metrics(paths)["validation"]["loss"]
+        }
+
+    def test_masks_have_other_crops_and_all_that_is_wrong_is_named(self, drawn: Path, paths: MlPaths) -> None:
+        asked = {"train_image_size": "32", "mixup": "0.2"}
+        assert train(paths, drawn / "scenes", SCENES | asked) == 2
+        assert "segmentation does not go with these hyperparameters:" in failure(paths)
+        assert "random_resized_crop and train_image_size are for classification" in failure(paths)
+        assert "mixup and cutmix mix the labels of whole images" in failure(paths)
+
     @pytest.mark.parametrize(
         ("asked", "text"),
         [
+            ({"train_image_size": "48"}, "train_image_size=48, 48 is larger than image_size=32, 32, at which"),
             ({"short_side": "24"}, "short_side=24 is less than image_size=32, 32, which is cut out of it"),
             ({"short_side": "40", "resize": "letterbox"}, "short_side=40 goes with resize=short_side"),
             ({"crop_size": "16"}, "crop_size is for segmentation; for classification set short_side"),

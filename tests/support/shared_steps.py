@@ -31,6 +31,7 @@ class Case:
     task: Task = "segmentation"
     class_weights: tuple[float, ...] | None = None
     label_smoothing: float = 0.0
+    mixed: bool = False
 
     @property
     def outputs(self) -> int:
@@ -46,12 +47,14 @@ class Case:
         )
 
     def targets(self, generator: torch.Generator) -> Tensor:
-        """Labels [N], answers of yes or no [N, K], or masks [N, h, w] in which images have ignored pixels, from none
-        to all.
+        """Labels [N], answers of yes or no [N, K], shares of classes [N, K], or masks [N, h, w] in which images have
+        ignored pixels, from none to all.
         """
         if self.task == "classification":
             if self.activation == "sigmoid":
                 return torch.randint(2, (IMAGES, CLASSES), dtype=torch.uint8, generator=generator)
+            if self.mixed:
+                return torch.rand((IMAGES, CLASSES), generator=generator).softmax(1)
             return torch.randint(CLASSES, (IMAGES,), generator=generator)
         classes = 2 if self.activation == "sigmoid" else CLASSES
         masks = torch.randint(classes, (IMAGES, SIDE, SIDE), dtype=torch.uint8, generator=generator)
@@ -71,6 +74,7 @@ CASES = {
     "labels, weighted": Case("cross_entropy", task="classification", class_weights=UNEQUAL),
     "labels, weighted and smoothed": Case("cross_entropy", "softmax", "classification", UNEQUAL, 0.1),
     "labels, focal": Case("focal", task="classification", class_weights=UNEQUAL),
+    "mixed labels, weighted and smoothed": Case("cross_entropy", "softmax", "classification", UNEQUAL, 0.1, mixed=True),
     "several labels": Case("cross_entropy", "sigmoid", "classification", UNEQUAL, 0.1),
     "several labels, focal": Case("focal", "sigmoid", "classification", UNEQUAL),
     "masks": Case("cross_entropy"),

@@ -198,19 +198,20 @@ def test_each_field_is_documented_and_aliases_do_not_clash() -> None:
 
 
 KNOWN_NAMES = """
-accumulate_steps algorithm allow_cpu_fallback architecture augmentation augmentation_type auto_batch_size backbone bands
-base_size batch_size beta_1 beta_2 cache cache_gb checked_pictures checkpoint_epochs checkpoint_frequency
-checkpoint_keep checkpoint_minutes class_crops class_weights clip_grad_norm compile crop_size data_layout dropout
-dropout_rate early_stopping early_stopping_min_epochs early_stopping_patience early_stopping_tolerance
+accumulate_steps algorithm allow_cpu_fallback architecture augmentation augmentation_type auto_batch_size backbone
+bands base_size batch_size beta_1 beta_2 budget cache cache_gb checked_pictures checkpoint_epochs checkpoint_frequency
+checkpoint_keep checkpoint_minutes class_crops class_weights clip_grad_norm compile crop_size cutmix data_layout
+dropout dropout_rate early_stopping early_stopping_min_epochs early_stopping_patience early_stopping_tolerance
 effective_number_beta ema_decay encoder encoder_lr_factor epochs eps epsilon freeze_batch_norm freeze_epochs gamma
 gamma1 gamma2 health_action health_thresholds hidden_units ignore_index image_column image_shape image_size int8
-int8_tolerance kv_store label_attribute label_column label_smoothing learning_rate linear_probe loss lr lr_scheduler
-lr_scheduler_factor lr_scheduler_step mask_colors mask_colours mask_orientation min_class_count mini_batch_size model
-momentum multi_label normalization num_classes num_epochs num_layers num_training_samples num_workers objective
-objective_metric on_bad_sample openvino optimizer precision precision_dtype pretrained profile_steps random_scale
-recipe report resize resume rmsprop_alpha sampling scale_learning_rate seed short_side sync_batch_norm syncbn task
-tensorboard tensorboard_histograms test_batch_size top_k train_batch_size trimap_border use_pretrained_model
-use_weighted_loss validation_batch_size validation_mini_batch_size validation_split warmup_epochs weight_decay workers
+int8_tolerance kv_store label_attribute label_column label_smoothing layer_decay learning_rate linear_probe loss lr
+lr_scheduler lr_scheduler_factor lr_scheduler_step mask_colors mask_colours mask_orientation mask_threshold max_steps
+min_area min_class_count mini_batch_size mixup model momentum multi_label normalization num_classes num_epochs
+num_layers num_training_samples num_workers objective objective_metric on_bad_sample openvino optimizer precision
+precision_dtype pretrained profile_steps random_resized_crop random_scale recipe report resize resume rmsprop_alpha
+sampling scale_learning_rate seed short_side soup steps sync_batch_norm syncbn task tensorboard tensorboard_histograms
+test_batch_size top_k train_batch_size train_image_size trimap_border use_pretrained_model use_weighted_loss
+validation_batch_size validation_mini_batch_size validation_split warmup_epochs weight_decay workers
 """
 
 
@@ -289,3 +290,43 @@ def test_the_objective_as_tuners_name_it() -> None:
 def test_an_encoder_that_would_never_learn() -> None:
     with pytest.raises(InputError, match="freeze_epochs must be less than epochs"):
         parse({"epochs": "3", "freeze_epochs": "3"})
+
+
+def test_all_that_excludes_each_other_is_named_in_one_message() -> None:
+    given = {"task": "segmentation", "mixup": "0.2", "batch_size": "1", "resize": "short_side", "freeze_epochs": "10"}
+    with pytest.raises(InputError, match="4 hyperparameters are wrong:") as caught:
+        parse(given)
+    for said in (
+        "resize: short_side crops images",
+        "freeze_epochs must be less",
+        "set batch_size=2",
+        "mix the labels",
+    ):
+        assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"layer_decay": "0.75", "encoder_lr_factor": "0.1"},
+            "layer_decay and encoder_lr_factor both slow",
+        ),
+        ({"soup": "1"}, "soup: must be greater than or equal to 2"),
+        ({"cutmix": "1", "batch_size": "1"}, "mix the images of a batch; set batch_size=2 or more"),
+        (
+            {"task": "segmentation", "layer_decay": "0.75"},
+            "for masks take encoder_lr_factor",
+        ),
+        ({"task": "segmentation", "random_resized_crop": "0.3"}, "for masks take crop_size and random_scale"),
+        (
+            {"task": "classification", "mask_threshold": "auto"},
+            "mask_threshold and min_area are for masks of two classes",
+        ),
+        ({"task": "classification", "min_area": "0.1"}, "mask_threshold and min_area are for masks of two classes"),
+    ],
+)
+def test_ingredients_that_exclude_each_other_or_that_a_task_does_not_have(given: dict[str, str], said: str) -> None:
+    with pytest.raises(InputError, match="A hyperparameter is wrong:") as caught:
+        parse(given)
+    assert said in str(caught.value)

@@ -7,6 +7,7 @@ Pillow reads the header of every image first, and decodes all other formats.
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -55,6 +56,7 @@ IMAGE_KINDS = "JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF"
 MAX_PIXELS = 178_956_970  # Pillow's own limit, 512 MiB of RGB
 MAX_BYTES = 2**30  # that the pixels of one image may take while it is decoded: what OpenCV takes for that limit
 
+_ANY_SIZE = sys.maxsize  # of an image whose header alone is read
 _LEAST_FRAME = 100  # a GIF's first frame must have this part of its pixels: 1 of so many
 _LARGEST_PIXEL = 7  # bytes, as it is stored and as RGB
 _NPY = b"\x93NUMPY"  # NumPy's arrays, of which bands.py reads the pixels
@@ -106,22 +108,6 @@ def read_content(file: ImageSource) -> Content:
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
 
 
-class _Raised:
-    """A limit that a command raises for this process: that of `tile`, which holds one image in memory at a time."""
-
-    pixels = 0
-
-
-@contextmanager
-def limit_raised_to(pixels: int) -> Iterator[None]:
-    """Decode images of up to so many pixels while the block lasts, if that is more than is allowed otherwise."""
-    before, _Raised.pixels = _Raised.pixels, pixels
-    try:
-        yield
-    finally:
-        _Raised.pixels = before
-
-
 def read_image(source: ImageSource | Content | bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """An image as uint8 RGB [H, W, 3], upright: EXIF orientation is applied.
 
@@ -131,7 +117,7 @@ def read_image(source: ImageSource | Content | bytes, *, max_pixels: int = MAX_P
 
     Args:
         source: a file, a range of one, or the content of either.
-        max_pixels: the largest width × height that is decoded.
+        max_pixels: the largest width × height that is decoded; above `MAX_PIXELS`, one image may take all memory.
 
     Raises:
         ImageTooLarge: the image has more pixels than `max_pixels`, or they would take more than `MAX_BYTES`.
@@ -143,7 +129,7 @@ def read_image(source: ImageSource | Content | bytes, *, max_pixels: int = MAX_P
 def open_image(source: ImageSource | Content | bytes, *, max_pixels: int = MAX_PIXELS) -> OpenedImage:
     """The header of an image, for `decode`. Raises as `read_image`, which also says what the arguments are."""
     opened = _open(source, max_pixels)
-    _check_bytes(opened)
+    _check_bytes(opened, max_pixels)
     return opened
 
 
@@ -204,7 +190,7 @@ def orientation_of(source: ImageSource | Content) -> int:
         return 1
     if fileformat.identify(content.data) == "TIFF":  # also of bands, which Pillow does not open
         return tiff_structure.orientation(tiff_structure.read_tags(content.data))
-    return _orientation(_open(content, MAX_PIXELS))
+    return _orientation(_open(content, _ANY_SIZE))
 
 
 def image_size(source: ImageSource | Content) -> tuple[int, int]:
@@ -212,7 +198,7 @@ def image_size(source: ImageSource | Content) -> tuple[int, int]:
     content = _content(source)
     if fileformat.identify(content.data) == "TIFF":
         return tiff_structure.upright_size(tiff_structure.read_tags(content.data))
-    opened = _open(content, MAX_PIXELS)
+    opened = _open(content, _ANY_SIZE)
     width, height = opened.image.size
     return (width, height) if _orientation(opened) >= 5 else (height, width)
 
@@ -257,7 +243,6 @@ def _open(source: ImageSource | Content | bytes, max_pixels: int) -> OpenedImage
         image = _OPENERS[kind](io.BytesIO(data))
         plain = _is_plain(kind, data, image)
     width, height = image.size
-    max_pixels = max(max_pixels, _Raised.pixels)
     if width * height > max_pixels:
         raise ImageTooLarge(
             f"{name} declares {width} × {height} pixels, more than the {max_pixels:,} allowed; send a smaller image"
@@ -268,14 +253,15 @@ def _open(source: ImageSource | Content | bytes, max_pixels: int) -> OpenedImage
     return OpenedImage(name, data, kind, image, plain, segments)
 
 
-def _check_bytes(opened: OpenedImage) -> None:
+def _check_bytes(opened: OpenedImage, max_pixels: int) -> None:
     """Raises ImageTooLarge if the pixels as they are stored, and as RGB, take too much memory together."""
+    most = MAX_BYTES if max_pixels <= MAX_PIXELS else max_pixels * _LARGEST_PIXEL
     width, height = opened.image.size
     stored = 8 if opened.kind in _CODED_FRAMES else _STORED_BYTES.get(opened.image.mode, 4)
-    if not opened.plain and width * height * (stored + 3) > max(MAX_BYTES, _Raised.pixels * _LARGEST_PIXEL):
+    if not opened.plain and width * height * (stored + 3) > most:
         raise ImageTooLarge(
             f"{opened.name} declares {width} × {height} pixels of mode {opened.image.mode}, which take over "
-            f"{MAX_BYTES:,} bytes; save it as RGB with 8 bits, or send a smaller image"
+            f"{most:,} bytes; save it as RGB with 8 bits, or send a smaller image"
         )
 
 

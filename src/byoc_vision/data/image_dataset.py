@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from byoc_vision.data.augmentation import Augmentation
 from byoc_vision.data.cache import CachePart, with_cache
 from byoc_vision.data.preprocessed import DecodedImages, PreprocessedImage
 from byoc_vision.data.random_crop import RandomCrop
+from byoc_vision.data.resized_crop import ResizedCrop
 from byoc_vision.data.samplers import SampleKey, mixed_seed
 from byoc_vision.data.samples import OnBadSample, Sample
 from byoc_vision.errors import DataError
@@ -57,12 +58,17 @@ class Example(NamedTuple):
     """A training sample.
 
     image: uint8 [3, h, w]. target: class indices, uint8 [h, w] with 255 for ignored pixels (segmentation);
-    the label, int64 [] (classification); or 1 or 0 for each class, uint8 [K] (multi-label classification).
+    the label, int64 [] (classification); or 1 or 0 for each class, uint8 [K] (multi-label classification); of mixed
+    images the shares of the classes, float32 [K].
     In a batch each shape begins with N.
     """
 
     image: torch.Tensor
     target: torch.Tensor
+
+
+Crop = RandomCrop | ResizedCrop
+MixExamples = Callable[[Sequence[Example], int], list[Example]]  # of a batch, with its seed
 
 
 class EvaluationExample(NamedTuple):
@@ -83,8 +89,9 @@ class EvaluationExample(NamedTuple):
 class ImageDataset(TorchDataset[Example]):
     """Samples for training, augmented. Index it with a `SampleKey`; a plain index means the first epoch.
 
-    crop: takes a random part of each resized image and mask; training uses only this part. By default as large as the
-        model's input.
+    crop: takes a random part of each resized image and mask; training uses only this part, resized or as it is. By
+        default as large as the model's input.
+    mixing: mixes the examples of each batch.
     on_bad_sample: with `skip` the next readable sample replaces one that cannot be read.
     cache: decoded images are kept here from the first epoch on; the examples are the same without it.
     mask_values: all values that a mask may hold; a mask with others is invalid. None: other values are ignored.
@@ -98,7 +105,8 @@ class ImageDataset(TorchDataset[Example]):
         augmentation: Augmentation,
         seed: int = 0,
         *,
-        crop: RandomCrop | None = None,
+        crop: Crop | None = None,
+        mixing: MixExamples | None = None,
         on_bad_sample: OnBadSample = "fail",
         cache: CachePart | None = None,
         mask_values: frozenset[int] | None = None,
@@ -108,6 +116,7 @@ class ImageDataset(TorchDataset[Example]):
         self.augmentation = augmentation
         self.seed = seed
         self.crop = crop or RandomCrop(preprocess.height, preprocess.width)
+        self.mixing = mixing
         decoded = DecodedImages(samples, classes, preprocess, for_training=True, mask_values=mask_values)
         self._images = with_cache(decoded, cache)
         self._skipped = BadSamples(len(samples)) if on_bad_sample == "skip" else None
@@ -122,8 +131,7 @@ class ImageDataset(TorchDataset[Example]):
 
     def __getitem__(self, draw: SampleKey | int) -> Example:
         """Raises DataError for a sample that cannot be read; with `skip` where the next ones cannot either."""
-        index, epoch, repetition = draw if isinstance(draw, SampleKey) else SampleKey(draw, 0)
-        seed = mixed_seed(self.seed, epoch, index, repetition)
+        index, seed = draw[0] if isinstance(draw, SampleKey) else draw, self._seed(draw)
         if self._skipped is None:
             return self._example(index, seed)
         tried = [(index + step) % len(self) for step in range(min(len(self), MOST_BAD_IN_A_ROW + 1))]
@@ -143,8 +151,16 @@ class ImageDataset(TorchDataset[Example]):
         return self._images.read(index)
 
     def __getitems__(self, keys: Sequence[SampleKey | int]) -> list[Example | Unreadable]:
-        """The way a loader process requests a batch."""
-        return [_unless_unreadable(self, key) for key in keys]
+        """The way a loader process requests a batch. How it is mixed depends on its keys alone."""
+        examples = [_unless_unreadable(self, key) for key in keys]
+        read = [example for example in examples if isinstance(example, Example)]
+        if self.mixing is None or len(read) < len(examples):
+            return examples
+        return [*self.mixing(read, mixed_seed(self._seed(keys[0]), 2))]
+
+    def _seed(self, draw: SampleKey | int) -> int:
+        index, epoch, repetition = draw if isinstance(draw, SampleKey) else SampleKey(draw, 0)
+        return mixed_seed(self.seed, epoch, index, repetition)
 
     def _example(self, index: int, seed: int) -> Example:
         sample = self.preprocessed(index)

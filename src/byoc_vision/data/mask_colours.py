@@ -11,7 +11,7 @@ from byoc_vision.data.samples import ColourMap, MaskSource
 from byoc_vision.errors import DataError
 
 IGNORED = 255
-MOST_COLOURS = 254  # so many labels has an 8-bit mask, beside the ignored one
+MOST_COLOURS = 254  # so many classes has an 8-bit mask, beside 255, which is ignored, and 254, a colour without a class
 _UNKNOWN = 254
 _SHOWN = 6
 VOC_BORDER = 0xE0E0C0
@@ -71,6 +71,16 @@ def labels_of_colours(stored: np.ndarray, mask: MaskSource, colour_map: ColourMa
     raise DataError(
         f"{mask} holds the colours {shown}, which {colour_map.title} does not contain ({100 * unknown.mean():.2g} % of "
         "the pixels); add them there, or save the mask without soft edges or compression"
+    )
+
+
+def too_many_colours(masks: str, count: int) -> str:
+    """The message for more colours than an 8-bit mask has classes. masks: which, with their verb."""
+    return (
+        f"{masks} {count:,} colours, and masks can have {MOST_COLOURS} classes: labels have 8 bits, of which 255 is "
+        "ignored and 254 is a colour without a class. If all are classes, join some with mask_colors, such as "
+        "car=#800000, car=#c00000, ignore=#ffffff; if there are soft edges or traces of compression, save masks as "
+        "PNG, one colour a class"
     )
 
 

@@ -21,13 +21,14 @@ _SCALE = 5  # pycocotools draws outlines so many times as fine as pixels
 _MOST_BEYOND = 0.1  # of the image's side: a polygon that reaches farther out belongs to another image or size
 _LEAST_BEYOND = 2  # pixels
 _LEAST_POINTS = 3
+_SHOWN = 3  # wrong shapes of an image
 
 
 def draw_mask(mask: DrawnMask, size: tuple[int, ...]) -> np.ndarray:
     """The labels, uint8 [H, W]; later shapes lie over earlier ones.
 
     size: of the image, height and width, for a mask that does not know its own.
-    Raises DataError that names the file, the entry and the shape which cannot be drawn.
+    Raises DataError that names the file, the entry and the shapes which cannot be drawn.
     """
     height, width = mask.size or size
     if not 0 < height * width <= MAX_PIXELS or height < 0:
@@ -35,11 +36,15 @@ def draw_mask(mask: DrawnMask, size: tuple[int, ...]) -> np.ndarray:
             f"{mask} declares {width} × {height} pixels, but an image has 1 to {MAX_PIXELS:,}; export them again"
         )
     canvas = np.full(height * width, mask.background, np.uint8)  # column by column, as COCO counts
+    problems = []
     for index, (value, outline) in enumerate(zip(mask.values, _outlines(mask), strict=True)):
         try:
             _draw(canvas, outline, value, height, width, is_relative=mask.is_relative)
         except (ValueError, TypeError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
-            raise DataError(f"{mask}, shape {index + 1}: {error}") from error
+            problems.append(f"shape {index + 1}: {error}")
+    if problems:
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise DataError(f"{mask}, {'; '.join(problems[:_SHOWN])}{more}")
     return cv2.transpose(canvas.reshape(width, height))
 
 

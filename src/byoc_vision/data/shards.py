@@ -23,9 +23,10 @@ from byoc_vision.data.samples import Dataset, Sample, file_of
 from byoc_vision.errors import InputError
 from byoc_vision.job import Job
 
-# Files that are opened to find samples: lists, label maps, classes.json, and records.
+# Files that are opened to find samples: lists, label maps, classes.json, annotations of shapes, and records.
 _LISTS = re.compile(
-    r".+\.(lst|rec|records|csv|tsv|json|manifest|jsonl|json-?lines)|(?!readme|licen[cs]e).+\.txt", re.IGNORECASE
+    r".+\.(lst|rec|records|csv|tsv|json|manifest|jsonl|json-?lines|xml|ya?ml|names)|(?!readme|licen[cs]e).+\.txt",
+    re.IGNORECASE,
 )
 REPLICATE = (
     "use S3DataDistributionType=FullyReplicated: the hosts divide the images among themselves, and with "
@@ -162,6 +163,6 @@ class Shards:
                     raise InputError(
                         f"{path} is only on {other.host}, with S3DistributionType=ShardedByS3Key ({name}): every host "
                         "needs labels, lists and records. Put lists into a channel of their own that is "
-                        f"FullyReplicated ({name}_lst, {name}_csv, {name}_manifest, label_map); for everything else "
-                        f"{REPLICATE}"
+                        f"FullyReplicated ({name}_lst, {name}_csv, {name}_manifest, label_map); for everything else, "
+                        f"such as a text or JSON file for each image (YOLO, LabelMe), {REPLICATE}"
                     )

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from byoc_vision.data.bands import size_of
-from byoc_vision.data.decoding import Content, image_size, orientation_of, read_stored_mask, upright
+from byoc_vision.data.decoding import MAX_PIXELS, Content, image_size, orientation_of, read_stored_mask, upright
 from byoc_vision.data.mask_colours import labels_of_colours
 from byoc_vision.data.samples import ColourMap, DrawnMask, MaskMap, MaskSource, Sample
 from byoc_vision.data.shapes import draw_mask
@@ -25,16 +25,18 @@ def read_mask_values(
     content: Content | None = None,
     size: tuple[int, int] | None = None,
     image: Content | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
     """The labels in a sample's mask, uint8 [H, W]: drawn from its shapes, or translated by its map if it has one.
 
     content: of the mask's file, if it was read before. size: of the image, height and width, if it is known.
-    image: of the image's file, like which the mask is turned.
+    image: of the image's file, like which the mask is turned. max_pixels: as for `read_mask`.
 
     Raises DataError as `read_mask` and `draw_mask` do, and if the mask stores a value or a colour that is not in its
     map.
     """
-    stored = read_mask_pixels(sample, content, size, image)
+    stored = read_mask_pixels(sample, content, size, image, max_pixels=max_pixels)
     if stored.ndim == 3:
         raise DataError(colours_unknown(sample))
     return stored
@@ -45,6 +47,8 @@ def read_mask_pixels(
     content: Content | None = None,
     size: tuple[int, int] | None = None,
     image: Content | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
     """As `read_mask_values`; colours without a map are returned as such, uint8 RGB [H, W, 3]."""
     if sample.mask is None:
@@ -52,11 +56,11 @@ def read_mask_pixels(
     if isinstance(sample.mask, DrawnMask):
         return _turned(draw_mask(sample.mask, size or size_of(sample.image)), sample, image)
     if isinstance(sample.mask_map, ColourMap):
-        stored = read_stored_mask(content or sample.mask, as_colours=True)
+        stored = read_stored_mask(content or sample.mask, max_pixels=max_pixels, as_colours=True)
         return _turned(labels_of_colours(stored, sample.mask, sample.mask_map), sample, image)
-    stored = read_stored_mask(content or sample.mask)
+    stored = read_stored_mask(content or sample.mask, max_pixels=max_pixels)
     if sample.further_masks or sample.mask_labels:
-        stored = _union(stored, sample)
+        stored = _union(stored, sample, max_pixels)
     stored = _turned(stored, sample, image)
     if stored.ndim == 3 and sample.mask_map is not None and sample.mask_map.colours:
         colour_map = ColourMap(sample.mask_map.title, sample.mask_map.colours)
@@ -90,12 +94,12 @@ def _is_stored(mask: np.ndarray, orientation: int, image: Content) -> bool:
     return orientation >= 5 and height != width and image_size(image) == (width, height)
 
 
-def _union(first: np.ndarray, sample: Sample) -> np.ndarray:
+def _union(first: np.ndarray, sample: Sample, max_pixels: int) -> np.ndarray:
     """255, or the label of a mask, where it is not 0, uint8 [H, W]. Raises DataError if the masks' sizes differ."""
     background, own, *labels = sample.mask_labels or (0, *(OBJECT,) * (1 + len(sample.further_masks)))
     union = np.where(_is_marked(first), own, background).astype(np.uint8)
     for path, label in zip(sample.further_masks, labels, strict=True):
-        mask = _is_marked(read_stored_mask(path))
+        mask = _is_marked(read_stored_mask(path, max_pixels=max_pixels))
         if mask.shape != union.shape:
             raise DataError(
                 f"{path} has {mask.shape[1]} × {mask.shape[0]} pixels, {sample.mask} of the same image has "

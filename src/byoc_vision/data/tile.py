@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from byoc_vision.data.channel_writer import file_stems, write_classes
-from byoc_vision.data.decoding import limit_raised_to, read_content, read_image
+from byoc_vision.data.decoding import MAX_PIXELS, read_content, read_image
 from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.preflight import check
 from byoc_vision.data.preflight.scan import TILE_IT
@@ -97,12 +97,13 @@ def tile(channels: Mapping[str, Path], output: Path, options: DataOptions, tiles
             "the images smaller, to twice image_size at the most"
         )
     counts: dict[str, Counts] = {}
-    with limit_raised_to(_most_pixels()), scratch_beside(output) as scratch:
-        dataset, folder = _checked(dataset, options), scratch / "channels"
+    most = _most_pixels()
+    with scratch_beside(output) as scratch:
+        dataset, folder = _checked(dataset, options, most), scratch / "channels"
         with Progress("tiling", sum(map(len, dataset.splits.values()))) as progress:
             for split, samples in dataset.splits.items():
                 kept = tiles.keep_empty or split != "train"
-                counts[split] = _write_split(dataset, samples, folder / split, tiles, kept, progress)
+                counts[split] = _write_split(dataset, samples, folder / split, tiles, kept, most, progress)
         if not counts["train"].written:
             raise DataError(
                 f"no training tile shows an object: all pixels of {len(dataset.train)} masks are {_BACKGROUND} or "
@@ -130,6 +131,7 @@ def _write_split(
     channel: Path,
     tiles: TileOptions,
     keep_empty: bool,
+    most: int,
     progress: Progress,
 ) -> Counts:
     masks = channel.with_name(f"{channel.name}_annotation")
@@ -139,7 +141,7 @@ def _write_split(
     nothing = [_BACKGROUND, *([] if dataset.ignore_value is None else [dataset.ignore_value])]
     with ThreadPoolExecutor(available_cores(), thread_name_prefix="tile") as pool:
         for sample, stem in zip(samples, file_stems([sample.image for sample in samples]), strict=True):
-            image, mask = _read(sample)
+            image, mask = _read(sample, most)
             found = list(_cut(image, mask, stem, tiles))
             kept = found if keep_empty else [one for one in found if not np.isin(one.mask, nothing).all()]
             list(pool.map(lambda one: _write(one, channel, masks), kept))
@@ -149,25 +151,26 @@ def _write_split(
     return Counts(written, empty)
 
 
-def _checked(dataset: Dataset, options: DataOptions) -> Dataset:
+def _checked(dataset: Dataset, options: DataOptions, most: int) -> Dataset:
     """With the classes that the whole masks show, as the check before training finds them. One image at a time."""
     total = sum(map(len, dataset.splits.values()))
     try:
-        return check(dataset, replace(options, checked_pictures=total), workers=1).dataset
+        return check(dataset, replace(options, checked_pictures=total), workers=1, max_pixels=most).dataset
     except DataError as error:
         raise DataError(str(error).replace(TILE_IT, _TOO_LARGE)) from error
 
 
 def _most_pixels() -> int:
+    """Of an image, since there is one in memory at a time."""
     free = free_memory()
-    return LARGEST_PIXELS if free is None else min(LARGEST_PIXELS, free // _BYTES_PER_PIXEL)
+    return LARGEST_PIXELS if free is None else max(MAX_PIXELS, min(LARGEST_PIXELS, free // _BYTES_PER_PIXEL))
 
 
-def _read(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+def _read(sample: Sample, most: int) -> tuple[np.ndarray, np.ndarray]:
     """The image, uint8 [H, W, 3], and its mask, uint8 [H, W]."""
     content = read_content(sample.image)
-    image = read_image(content)
-    return image, read_mask_values(sample, size=image.shape[:2], image=content)
+    image = read_image(content, max_pixels=most)
+    return image, read_mask_values(sample, size=image.shape[:2], image=content, max_pixels=most)
 
 
 def _cut(image: np.ndarray, mask: np.ndarray, stem: str, tiles: TileOptions) -> Iterator[_Tile]:

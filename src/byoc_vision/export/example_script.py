@@ -141,7 +141,12 @@ logits = run(fit(image)[None])[0]
 _SEGMENTATION = """height, width = image.shape[:2]
 planes = np.stack([cv2.resize(np.ascontiguousarray({plane}), (width, height)) for plane in logits])
 labels = {labels}
-cv2.imwrite(sys.argv[2], np.array([entry["value"] for entry in CLASSES], np.uint8)[labels])
+{small}cv2.imwrite(sys.argv[2], np.array([entry["value"] for entry in CLASSES], np.uint8)[labels])
+"""
+
+_SMALL_PARTS = """least = np.ceil(ABOUT["output"]["min_area"] * labels.size)
+_, parts, stats, _ = cv2.connectedComponentsWithStats(labels.astype(np.uint8), connectivity=8)
+labels = ((parts > 0) & (stats[:, cv2.CC_STAT_AREA] >= least)[parts]).astype(int)
 """
 
 _LABELS = {
@@ -174,4 +179,5 @@ def _last_lines(config: ModelConfig) -> str:
     if config.task == "classification":
         return _PROBABILITIES[config.activation] + _CLASSIFICATION
     plane = "plane[window(height, width)]" if config.preprocess.resize == "letterbox" else "plane"
-    return _SEGMENTATION.format(plane=plane, labels=_LABELS[config.activation])
+    small = _SMALL_PARTS if config.min_area else ""
+    return _SEGMENTATION.format(plane=plane, labels=_LABELS[config.activation], small=small)

@@ -103,6 +103,7 @@ def _output(config: ModelConfig) -> dict[str, Any]:
         "shape": ["N", count, *sides] if segmentation else ["N", count],
         "activation": config.activation,
         "threshold": config.threshold if config.activation == "sigmoid" else None,
+        **({"min_area": config.min_area} if config.min_area else {}),
         "meaning": _meaning(config),
         "classes": classes,
     }
@@ -115,7 +116,12 @@ def _meaning(config: ModelConfig) -> str:
             "a pixel's class is then "
         )
         if config.activation == "sigmoid":
-            return back + "the second one if sigmoid(logit) > threshold, else the first; `value` is its mask value"
+            small = f"; parts of the second one below {config.min_area:g} of the image become the first"
+            return (
+                back
+                + "the second one if sigmoid(logit) > threshold, else the first; `value` is its mask value"
+                + small * bool(config.min_area)
+            )
         return back + "the one with the highest logit; `value` is its mask value"
     if config.activation == "sigmoid":
         return "sigmoid(logit) is the probability of a class; the image has it above threshold; in class order"

@@ -69,7 +69,7 @@ def parse(raw: Mapping[str, Any]) -> Hyperparameters:
             given.take(key)
     if "lr_scheduler_step" in given.values:
         given.values.setdefault("lr_scheduler", "step")
-    problems = given.problems
+    problems = [*given.problems, *_exclusive(given)]
     try:
         parsed = Hyperparameters.model_validate(given.values)
     except ValidationError as error:
@@ -117,6 +117,15 @@ class _Given:
         return repr(str(self.raw[key])[:60])
 
 
+def _exclusive(given: _Given) -> list[str]:
+    """Hyperparameters that say the same in two ways."""
+    if not {"epochs", "steps"} <= given.values.keys():
+        return []
+    return [
+        f"{given.names['steps']}: stands for the length of the training, as {given.names['epochs']}; give one of them"
+    ]
+
+
 def _unknown(key: str, known: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.6)
     hint = f"did you mean {nearest[0]}?" if nearest else "docs/hyperparameters.md lists all names"
@@ -132,7 +141,7 @@ def _describe(error: ValidationError, given: _Given) -> list[str]:
     lines = []
     for field, texts in messages.items():
         name = given.names.get(field)
-        lines.append(f"{name}: {_joined(texts)} (given: {given.shown(name)})" if name else texts[0])
+        lines += [f"{name}: {_joined(texts)} (given: {given.shown(name)})"] if name else texts[0].split("\n")
     return lines
 
 

@@ -159,7 +159,9 @@ class TiledPass:
         return self._done == len(self._grid.positions)
 
     def prediction(self) -> Answer:
-        return Segmentation(self._accumulator.labels, self._predictor.config.classes, self._probabilities)
+        config = self._predictor.config
+        labels = postprocess.without_small_parts(self._accumulator.labels, config.min_area)
+        return Segmentation(labels, config.classes, self._probabilities)
 
     def _probabilities(self) -> np.ndarray:
         assert isinstance(self._accumulator, ProbabilityAccumulator), (

@@ -31,6 +31,23 @@ def label_pixels(
     return labels
 
 
+def without_small_parts(labels: np.ndarray, least_area: float) -> np.ndarray:
+    """A mask of two classes, uint8 [H, W] of 0 and 1, without the parts of 1 below a share of the image's area.
+
+    A part is what touches at sides or corners. With 0 the mask is returned as it is.
+    """
+    least = math.ceil(least_area * labels.size)
+    if least <= 1:
+        return labels
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(labels, connectivity=8)
+    kept = stats[:, cv2.CC_STAT_AREA] >= least
+    kept[0] = False  # the background
+    if count == 1 or kept[1:].all():
+        return labels
+    mask: np.ndarray = kept.astype(np.uint8)[parts]
+    return mask
+
+
 def restore_planes(logits: np.ndarray, rule: Preprocess, height: int, width: int) -> np.ndarray:
     """Logits, float32 [K, h, w], resized to the image: [K, height, width]."""
     return np.stack([rule.restore(plane, height, width) for plane in logits])

@@ -171,6 +171,7 @@ class Predictor:
             return self._scores(_postprocess(logits).restore_planes(logits, rule, height, width))
 
         labels = _postprocess(logits).label_pixels(logits, rule, height, width, threshold)
+        labels = postprocess.without_small_parts(labels, self.config.min_area)
         return Segmentation(labels, self.config.classes, probabilities)
 
     def predict(self, images: Sequence[np.ndarray], batch_size: int = 8) -> list[Answer]:

@@ -40,6 +40,23 @@ def encoder_of(network: nn.Module) -> Encoder | None:
     return _encoder(module for module in network.modules() if module not in head)
 
 
+def layers_of(network: nn.Module) -> dict[int, int] | None:
+    """The depth of each parameter, by its id: 0 for the first layer; the head is the last one.
+
+    As timm groups them: residual blocks or transformer blocks. None if the network is not a classifier of timm's.
+    """
+    backbone = network.backbone if isinstance(network, CustomHead) else network
+    if not hasattr(backbone, "group_matcher"):
+        return None
+    from timm.models import group_parameters
+
+    named = dict(backbone.named_parameters())
+    matcher = backbone.group_matcher(coarse=False)  # type: ignore[operator]
+    depths = {id(named[name]): depth for name, depth in group_parameters(backbone, matcher, reverse=True).items()}
+    top = 1 + max(depths.values())
+    return {id(parameter): depths.get(id(parameter), top) for parameter in network.parameters()}
+
+
 def _encoder(modules: Iterable[nn.Module]) -> Encoder:
     listed = list(modules)
     parameters = [parameter for module in listed for parameter in module.parameters(recurse=False)]

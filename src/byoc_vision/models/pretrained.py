@@ -17,6 +17,7 @@ from byoc_vision.models.hub_download import NotOnHubError
 from byoc_vision.models.names import TIMM_ENCODER, canonical_spec, classifier_name, encoder_name
 from byoc_vision.models.normalisation import Normalisation, check_architecture, normalisation_of
 from byoc_vision.models.weights import Triple, Weights, fit, load, read_weights
+from byoc_vision.preprocess import Band
 from byoc_vision.types import ModelSpec
 
 _COMMON_CLASSIFIERS = ("resnet18", "resnet34", "resnet50", "resnet101", "mobilenetv2_100", "efficientnet_b0")
@@ -35,12 +36,14 @@ class PretrainedInfo:
     """The source of the loaded weights, and the normalisation they expect, in units of 0–1 RGB.
 
     whole: whether the head has the weights of an earlier model of the same classes, too.
+    bands: of an earlier model of images with bands, the range of each and its mean and std.
     """
 
     source: str
     mean: Triple
     std: Triple
     whole: bool = False
+    bands: tuple[Band, ...] = ()
 
 
 def load_pretrained(

@@ -24,6 +24,9 @@ _BUSY_V1 = (Path("/sys/fs/cgroup/cpuacct/cpuacct.usage"), Path("/sys/fs/cgroup/c
 _NANOSECONDS = 1e-9
 _MICROSECONDS = 1e-6
 
+# Values of ONEDNN_MAX_CPU_ISA; below AVX512, OpenVINO cannot even compile some networks in bfloat16.
+_ISAS_WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
+
 SPINS = "1000"  # about 50 µs, a few times the time in which a sleeping thread wakes
 
 
@@ -85,8 +88,11 @@ def has_bfloat16(cpuinfo: Path = _CPUINFO) -> bool:
     """Whether the processor has instructions for bfloat16: AMX or AVX512-BF16 on x86, BF16 on ARM.
 
     With AVX512-BF16 alone (Zen 4 and 5, Cooper Lake, virtual machines that hide AMX) and on ARM, bfloat16 is faster
-    than float32 on some processors and slower on others: only measuring tells.
+    than float32 on some processors and slower on others: only measuring tells. oneDNN, which computes PyTorch's and
+    OpenVINO's convolutions, may be kept from using them.
     """
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _ISAS_WITHOUT_BFLOAT16:
+        return False
     return not _cpu_flags(cpuinfo).isdisjoint(("amx_bf16", "avx512_bf16", "bf16"))
 
 

@@ -57,7 +57,7 @@ def with_fitting_batch_size(
     time_convolutions()
     spec = resolve_config.model_spec(hyperparameters, dataset)
     rule = resolve_config.preprocess(hyperparameters, spec, None, dataset.bands)
-    size = resolve_config.crop_size(hyperparameters, rule, spec.task) or (rule.height, rule.width)
+    _, size = resolve_config.training_size(hyperparameters, rule, spec.task) or ("", (rule.height, rule.width))
     activation: Activation = "sigmoid" if resolve_config.is_binary(dataset) or dataset.multi_label else "softmax"
     precision = choose_precision(hyperparameters.precision, device)
     trial = Trial(spec, size, device, precision, hyperparameters, activation, class_weights)
@@ -133,7 +133,8 @@ class Trial:
         self.channels = spec.in_channels
         net: nn.Module = Normalized(build_model(spec), (0.5,) * spec.in_channels, (0.5,) * spec.in_channels)
         model, scaler = net.to(device).to(memory_format=torch.channels_last), precision.scaler()
-        optimizer = optimizer_for(model, None, hyperparameters, 0.0, scaled=scaler.is_enabled())
+        rates_alike = hyperparameters.model_copy(update={"layer_decay": 1.0})  # they do not change what memory it takes
+        optimizer = optimizer_for(model, None, rates_alike, 0.0, scaled=scaler.is_enabled())
         loss = build_loss(
             resolve_config.loss_name(hyperparameters, spec.task),
             activation,

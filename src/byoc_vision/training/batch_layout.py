@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch import Tensor
 from byoc_vision.data.samples import Dataset
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.training.distributed import World
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -37,6 +40,84 @@ class Progress:
     def state_dict(self) -> dict[str, Any]:
         """Without the sums, which differ from process to process."""
         return {"epoch": self.epoch, "batch": self.batch, "learning_rate": self.learning_rate}
+
+
+def in_groups(batches: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The batches of one step each; the last group may be smaller."""
+    group: list[T] = []
+    for batch in batches:
+        group.append(batch)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+@dataclass
+class Length:
+    """How long a training is: `steps` of the optimiser, in passes of `steps_per_epoch`; the last pass may be cut short.
+
+    epoch, before: a pass, and the steps that were made before it. They are not 1 and 0 if a pass before was cut short
+    and the training goes on.
+    planned: the steps that the schedule was made for. since, place: the step of the last change, and where the schedule
+    was then.
+    """
+
+    steps: int
+    steps_per_epoch: int
+    epoch: int = 1
+    before: int = 0
+    planned: int = 0
+    since: int = 0
+    place: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.planned = self.planned or self.steps
+
+    @classmethod
+    def of(cls, hyperparameters: Hyperparameters, steps_per_epoch: int) -> Length:
+        return cls(hyperparameters.steps or hyperparameters.epochs * steps_per_epoch, steps_per_epoch)
+
+    @property
+    def epochs(self) -> int:
+        """Passes, also the last one if it is cut short."""
+        return self.epoch - 1 + max(0, -(-(self.steps - self.before) // self.steps_per_epoch))
+
+    def steps_before(self, epoch: int) -> int:
+        return self.before + (epoch - self.epoch) * self.steps_per_epoch
+
+    def steps_in(self, epoch: int) -> int:
+        return max(0, min(self.steps_per_epoch, self.steps - self.steps_before(epoch)))
+
+    def change(self, made: int, steps: int) -> None:
+        """After `made` steps: there are `steps` in all. The schedule goes on where it is, and ends with them."""
+        self.place, self.since, self.steps = self.place_of(made), made, steps
+
+    def place_of(self, step: int) -> float:
+        """Where the schedule, made for `planned` steps, is at a step: at its end after the last one."""
+        if self.steps <= self.since:
+            return self.place
+        return self.place + (self.planned - self.place) * (step - self.since) / (self.steps - self.since)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("steps", "planned", "since", "place")}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def made(self, epoch: int, steps: int) -> int:
+        """All steps, if so many of pass `epoch` are made."""
+        return self.steps_before(epoch) + steps
+
+    def end_epoch(self, epoch: int, steps: int) -> None:
+        """Pass `epoch` is done, after so many steps of it."""
+        self.go_on(epoch + 1, self.made(epoch, steps))
+
+    def go_on(self, epoch: int, before: int) -> None:
+        """Pass `epoch` is the next one, after `before` steps."""
+        self.epoch, self.before = epoch, before
 
 
 @dataclass(frozen=True)
@@ -72,7 +153,11 @@ class BatchLayout:
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-self.batches // self.accumulate_steps)
+        return self.steps_of(self.batches)
+
+    def steps_of(self, batches: int) -> int:
+        """That so many batches of an epoch make."""
+        return -(-batches // self.accumulate_steps)
 
     def as_dict(self) -> dict[str, Any]:
         """As checkpoints hold it: `images` under its old name, and `shards` only if there are any."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -27,12 +28,13 @@ from byoc_vision.precision import allow_tf32, choose_device, time_convolutions
 from byoc_vision.training import recipe, resolve_config
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
 from byoc_vision.training.auto_precision import training_precision
-from byoc_vision.training.batch_layout import BatchLayout
+from byoc_vision.training.batch_layout import BatchLayout, Length
 from byoc_vision.training.best_model import BestModel
+from byoc_vision.training.budget import Ending, fitting_budget
 from byoc_vision.training.callbacks.build import Parts, build_callbacks
 from byoc_vision.training.callbacks.run_record import run_metadata
 from byoc_vision.training.checkpoint import Checkpointer
-from byoc_vision.training.class_weights import class_weights, count_training_masks
+from byoc_vision.training.class_weights import find_class_weights
 from byoc_vision.training.data_partition import DataPartition, find_data, image_cache, training_images, training_loader
 from byoc_vision.training.distributed import (
     StopSync,
@@ -45,8 +47,10 @@ from byoc_vision.training.distributed import (
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import EarlyStopping, History
 from byoc_vision.training.initial_weights import find_first_weights, with_model_of_channel
+from byoc_vision.training.job_time import budget_seconds, job_clock
 from byoc_vision.training.linear_probe import LinearProbe
 from byoc_vision.training.losses import build_loss
+from byoc_vision.training.measured_speed import measure_speed
 from byoc_vision.training.metric_names import Objective
 from byoc_vision.training.optimizers import highest_learning_rate, optimizer_for, schedule_for
 from byoc_vision.training.quantization import check_int8
@@ -54,7 +58,7 @@ from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Step
 from byoc_vision.training.torch_compile import compile_network
 from byoc_vision.training.trainer import Trainer
-from byoc_vision.training.weight_average import WeightAverage
+from byoc_vision.training.weight_average import Soup, WeightAverage
 from byoc_vision.types import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -73,8 +77,7 @@ def build_trainer(
     started, given = time.monotonic(), frozenset(hyperparameters.model_fields_set)
     checkpointer = Checkpointer.of(job.paths, hyperparameters, world)
     checked, partition = find_data(job, hyperparameters, world, found)
-    counted, masks_read = count_training_masks(hyperparameters, checked, partition, world)
-    weights = class_weights(hyperparameters, checked.dataset, counted, masks_read)
+    weights = find_class_weights(hyperparameters, checked, partition, world)
     seed_everything(hyperparameters.seed)
     hyperparameters = with_model_of_channel(hyperparameters, job, checked.dataset.task)
     hyperparameters = with_fitting_batch_size(
@@ -109,6 +112,7 @@ def assemble(
     signals: StopSignals | None = None,
     given: frozenset[str] = frozenset(),
     started: float | None = None,
+    clock: Callable[[], float] | None = None,
 ) -> Trainer:
     """A trainer for data that are found already.
 
@@ -119,11 +123,13 @@ def assemble(
         signals: by default the trainer is not asked to stop.
         given: the hyperparameters that the user chose.
         started: when the job was, in seconds of `time.monotonic`.
+        clock: seconds since the job's process started, for a budget.
 
     Raises:
         UserError: the model cannot be built, sized or filled with weights as the job asks.
     """
     samples, dataset = checked.dataset if checked else partition.dataset, partition.dataset
+    resolve_config.check_task(hyperparameters, dataset.task)
     objective = resolve_config.objective(hyperparameters, samples)
     history = History(objective)
     # The model
@@ -131,16 +137,22 @@ def assemble(
     net = build_model(spec)
     checkpointer = checkpointer or Checkpointer(None, world)
     weights = find_first_weights(net, spec, dataset.classes, job, hyperparameters, world, checkpointer)
-    facts = recipe.Facts.of(net, partition, weights.info)
-    hyperparameters, choices = recipe.choose(hyperparameters, facts, given or hyperparameters.model_fields_set)
+    device = choose_device()
+    facts = recipe.Facts.of(net, spec, partition, weights.info, checked.report if checked else None, device)
+    given = given or frozenset(hyperparameters.model_fields_set)
+    seconds = budget_seconds(hyperparameters.budget, job.paths, world)
+    if seconds is None:
+        hyperparameters, given = hyperparameters.model_copy(update={"budget": None}), given - {"budget"}
+    hyperparameters, choices = recipe.choose(hyperparameters, facts, given)
+    if checked and any(choice.name == "class_weights" for choice in choices):
+        class_weights = find_class_weights(hyperparameters, checked, partition, world)
     rule = resolve_config.preprocess(hyperparameters, spec, weights.info, dataset.bands)
     check_input_size(net, spec, rule.height, rule.width)
-    crop_size = resolve_config.crop_size(hyperparameters, rule, spec.task)
+    crop_name, crop_size = resolve_config.training_size(hyperparameters, rule, spec.task) or ("", None)
     if crop_size is not None:
-        check_input_size(net, spec, *crop_size, field="crop_size")
+        check_input_size(net, spec, *crop_size, field=crop_name)
     freeze_unused(net, spec.in_channels)
-    config = resolve_config.model_config_of(dataset, spec, rule)
-    device = choose_device()
+    config = resolve_config.model_config_of(dataset, spec, rule, hyperparameters)
     if hyperparameters.sync_batch_norm:
         net = synchronised(net, device, world)
     allow_tf32()
@@ -159,10 +171,12 @@ def assemble(
     # The data
     cache = image_cache(dataset, rule, hyperparameters, world)
     crop = resolve_config.random_crop(hyperparameters, rule, crop_size)
-    images = training_images(job, partition, rule, crop, hyperparameters, cache)
+    mixing = resolve_config.mixing(hyperparameters, dataset)
+    images = training_images(job, partition, rule, crop, hyperparameters, cache, mixing)
     loader = training_loader(images, hyperparameters, partition, world, device)
     check_smallest_batch(net, spec, images, loader, hyperparameters, world)
     layout = BatchLayout.of(hyperparameters, samples, len(loader), world, partition.digest)
+    length = Length.of(hyperparameters, layout.steps_per_epoch)
     evaluator = Evaluator(
         Predictor(config, engine),
         dataset.classes,
@@ -179,35 +193,72 @@ def assemble(
     )
     # The step, and what follows it
     encoder = learning_encoder(net, hyperparameters)
-    scaler = precision.scaler()
-    optimizer = optimizer_for(
-        net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world.size), scaled=scaler.is_enabled()
+    rate, scaler = highest_learning_rate(hyperparameters, world.size), precision.scaler()
+    optimizer = optimizer_for(net, encoder, hyperparameters, rate, scaled=scaler.is_enabled())
+    step = Step(
+        model=wrap_ddp(engine.model, world),
+        loss=loss,
+        optimizer=optimizer,
+        schedule=schedule_for(optimizer, length, hyperparameters),
+        precision=precision,
+        scaler=scaler,
+        device=device,
+        clip_grad_norm=hyperparameters.clip_grad_norm,
+        frozen_bn=encoder.batch_norms if encoder and hyperparameters.freeze_batch_norm else (),
+        world=world,
     )
-    schedule = schedule_for(optimizer, layout.steps_per_epoch, hyperparameters)
-    model = wrap_ddp(engine.model, world)
-    parts = Parts(config, net, unwrap(model), optimizer, precision, scaler, device, loader, layout, history, cache)
+    probes = bool(weights.info and hyperparameters.linear_probe)
+    budget, clock = None, clock or job_clock()
+    if hyperparameters.budget and seconds is not None:
+        with partition.unreadable_named(hyperparameters.on_bad_sample):
+            budget = fitting_budget(
+                hyperparameters,
+                seconds,
+                given,
+                length,
+                Ending.of(hyperparameters, samples, world, seconds, clock()),
+                world,
+                clock,
+                checkpointer.peek() if hyperparameters.resume == "auto" else None,
+                lambda most: measure_speed(
+                    net, step, loader, layout.accumulate_steps, evaluator, validation, seconds=most
+                ),
+                floor_images=len(samples.train) / len(samples.validation) if probes else 0,
+            )
+        hyperparameters, choices = budget.settings(hyperparameters, choices, given)
+        optimizer, scaler = (
+            optimizer_for(net, encoder, hyperparameters, rate, scaled=scaler.is_enabled()),
+            precision.scaler(),
+        )
+        step = replace(step, optimizer=optimizer, scaler=scaler)
+    hyperparameters = hyperparameters.model_copy(update={"epochs": length.epochs})
+    check_frozen_epochs(hyperparameters, length)
+    parts = Parts(
+        config, net, unwrap(step.model), optimizer, precision, scaler, device, loader, layout, length, history, cache
+    )
     metadata = run_metadata(
         job, hyperparameters, given, choices, samples, objective, config, net, device, precision, world, weights
     )
     callbacks, timer, health, run = build_callbacks(
         job.paths, hyperparameters, world, parts, metadata, checked.report if checked else None, started
     )
-    step = Step(
-        model=model,
-        loss=loss,
-        optimizer=optimizer,
-        schedule=schedule,
-        precision=precision,
-        scaler=scaler,
-        device=device,
-        clip_grad_norm=hyperparameters.clip_grad_norm,
-        frozen_bn=encoder.batch_norms if encoder and hyperparameters.freeze_batch_norm else (),
-        callbacks=callbacks,
-        world=world,
-    )
+    run.budget = budget
+    step = replace(step, schedule=schedule_for(optimizer, length, hyperparameters), callbacks=callbacks)
     average = WeightAverage(net, hyperparameters.ema_decay) if hyperparameters.ema_decay else None
     best = BestModel(
-        job.paths, config, net, world, evaluator, validation, partition, hyperparameters.seed, run, callbacks, average
+        paths=job.paths,
+        config=config,
+        net=net,
+        world=world,
+        evaluator=evaluator,
+        validation=validation,
+        partition=partition,
+        seed=hyperparameters.seed,
+        run=run,
+        callbacks=callbacks,
+        average=average,
+        chosen_at_end=[name for name in ("mask_threshold", "min_area") if getattr(hyperparameters, name) == "auto"],
+        soup=Soup(hyperparameters.soup, objective) if hyperparameters.soup else None,
     )
     return Trainer(
         hyperparameters=hyperparameters,
@@ -218,6 +269,7 @@ def assemble(
         loader=loader,
         partition=partition,
         layout=layout,
+        length=length,
         history=history,
         best=best,
         run=run,
@@ -232,9 +284,8 @@ def assemble(
         cache=cache,
         first_weights=weights,
         average=average,
-        probe=LinearProbe.of(net, evaluator, partition, loss, hyperparameters.seed)
-        if weights.info and hyperparameters.linear_probe
-        else None,
+        probe=LinearProbe.of(net, evaluator, partition, loss, hyperparameters.seed) if probes else None,
+        budget=budget,
     )
 
 
@@ -252,6 +303,16 @@ def check_smallest_batch(
         return
     remedy = "Set batch_size=2 or more" if hyperparameters.batch_size == 1 else "Add training images: a process has one"
     check_batches_of_one(net, spec, *images.size, remedy)
+
+
+def check_frozen_epochs(hyperparameters: Hyperparameters, length: Length) -> None:
+    """Raises InputError if the training ends before the encoder learns."""
+    frozen = hyperparameters.freeze_epochs
+    if frozen and frozen * length.steps_per_epoch >= length.steps:
+        raise InputError(
+            f"freeze_epochs={frozen} are {frozen * length.steps_per_epoch} steps, and the training ends after "
+            f"{length.steps}: the encoder never learns. Lower freeze_epochs, or train longer"
+        )
 
 
 def early_stopping(hyperparameters: Hyperparameters, objective: Objective) -> EarlyStopping | None:
@@ -292,10 +353,12 @@ def seed_everything(seed: int) -> None:
 def describe(trainer: Trainer) -> str:
     """What is trained, on what, in one line."""
     spec, rule, step = trainer.config.model, trainer.config.preprocess, trainer.step
+    height, width = trainer.loader.dataset.size
+    trained = "" if (height, width) == (rule.height, rule.width) else f", training on {height} × {width}"
     name = spec.architecture + (f" with encoder {spec.encoder}" if spec.encoder else "")
     millions = sum(parameter.numel() for parameter in trainer.net.parameters()) / 1e6
     return (
         f"{name}: {millions:.1f} M parameters, {len(trainer.config.classes)} classes, "
-        f"images {rule.height} × {rule.width} ({rule.resize}), "
+        f"images {rule.height} × {rule.width} ({rule.resize}){trained}, "
         f"{step.precision.name} on {step.device}, {trainer.world.size} process(es)"
     )

@@ -174,11 +174,11 @@ class Checkpointer:
     def due_by_epoch(self, epoch: int) -> bool:
         return epoch % self._epochs == 0
 
-    def keep_best(self, config: ModelConfig, weights: dict[str, Any]) -> None:
+    def keep_best(self, config: ModelConfig, weights: Mapping[str, Any]) -> None:
         """Write the best model so far with the next checkpoint."""
         if self.store is None or not self.world.is_main:
             return
-        self._best = on_cpu({"card": config.model_dump(mode="json"), "model": weights})
+        self._best = on_cpu({"card": config.model_dump(mode="json"), "model": dict(weights)})
 
     def hold(self, content: dict[str, Any]) -> None:
         """Copy `content` to main memory; it is written when `confirm` says that it is sound."""
@@ -214,20 +214,23 @@ def _is_own(content: Mapping[str, Any], training: Resumable) -> bool:
     return saved is None or now is None or not DataChange.between(DataFingerprint.load(saved), now).gone
 
 
-def has_ended(content: Mapping[str, Any], hyperparameters: Hyperparameters) -> bool:
+def has_ended(content: Mapping[str, Any], hyperparameters: Hyperparameters, enough: bool) -> bool:
     """Whether no epoch follows the checkpoint, which is logged: all are done, or the job stopped early and would again.
 
-    A health rule stops a job early, too.
+    A health rule stops a job early, too. enough: whether as many steps are made as the job asks for.
     """
     saved, now, done = content["hyperparameters"], hyperparameters.model_dump(mode="json"), len(content["records"])
     deciding = [name for name in now if name.startswith(("early_stopping", "health_"))]
     same = all(saved.get(name, now[name]) == now[name] for name in deciding)
-    if done < hyperparameters.epochs and not (content["complete"] and same and done < int(saved["epochs"])):
+    length = content.get("length")  # older checkpoints have none
+    early = content["before"] < length["steps"] if length else done < int(saved["epochs"])
+    if not enough and not (content["complete"] and same and early):
         return False
+    raised = "budget" if hyperparameters.budget else "steps" if hyperparameters.steps else "epochs"
     logger.warning(
-        "All %d epochs are done; nothing was trained. Set a higher `epochs` to go on, or resume=never to start from "
+        f"All %d epochs are done; nothing was trained. Set a higher `{raised}` to go on, or resume=never to start from "
         "the beginning"
-        if done >= hyperparameters.epochs
+        if enough
         else "The training stopped early after %d epochs; nothing was trained. Set resume=never to start from the "
         "beginning",
         done,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 
@@ -14,11 +15,21 @@ from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.training.data_partition import DataPartition
 from byoc_vision.training.distributed import World, on_hosts, processes_per_host
 
+BY_COUNT = ("balanced", "sqrt", "effective")  # the settings whose weights follow from the data
+
 _FEW_MASKS = 10  # with the class: its share, and so its weight, is a guess
 _LEAST_PRESENCE = 0.1  # of a class that nearly every image has
 MOST_MASKS = 200_000  # read for the weights: minutes, not hours
 
 logger = logging.getLogger(__name__)
+
+
+def find_class_weights(
+    hyperparameters: Hyperparameters, checked: CheckedDataset, partition: DataPartition, world: World
+) -> tuple[float, ...] | None:
+    """The weight of each class, see `class_weights`. Call it in all processes. Raises as the functions below do."""
+    counted, masks_read = count_training_masks(hyperparameters, checked, partition, world)
+    return class_weights(hyperparameters, checked.dataset, counted, masks_read)
 
 
 def count_training_masks(
@@ -34,7 +45,7 @@ def count_training_masks(
     """
     report = checked.report
     total, read = len(checked.dataset.train), report.checked["train"]
-    is_needed = hyperparameters.class_weights in ("balanced", "effective") and checked.dataset.task == "segmentation"
+    is_needed = hyperparameters.class_weights in BY_COUNT and checked.dataset.task == "segmentation"
     if not is_needed or read >= min(total, MOST_MASKS):
         return report.classes, read
     started = time.monotonic()
@@ -59,6 +70,7 @@ def class_weights(
     balanced: total / (classes × count), over images, or over pixels in masks; with several labels to an image the
     ratio of the images without a class to those with it, as a weight of its presence, but not less than 0.1: a class
     that every image has would weigh nothing, and would not be learnt.
+    sqrt: the square root of `balanced`: rare classes gain less, and frequent ones lose less.
     effective: (1 - beta) / (1 - beta^images), of mean 1 (Cui et al., "Class-Balanced Loss Based on Effective Number
     of Samples", 2019); in masks the images that show a class.
     A class that no training image shows has the weight 1.
@@ -83,10 +95,12 @@ def class_weights(
     if setting == "effective":
         return _effective(images, hyperparameters.effective_number_beta)
     if dataset.multi_label:
-        return _balanced_presence(images, dataset)
-    shares = [entry.pixel_share for entry in seen]
-    known = [share for share in shares if share is not None]
-    return _balanced(known if dataset.task == "segmentation" else images)
+        weights = _balanced_presence(images, dataset)
+    else:
+        shares = [entry.pixel_share for entry in seen]
+        known = [share for share in shares if share is not None]
+        weights = _balanced(known if dataset.task == "segmentation" else images)
+    return tuple(map(math.sqrt, weights)) if setting == "sqrt" else weights
 
 
 def training_images(dataset: Dataset, seen: Sequence[ClassReport], masks_read: int | None = None) -> list[int]:
@@ -143,7 +157,7 @@ def _balanced_presence(images: Sequence[int], dataset: Dataset) -> tuple[float, 
     frequent = [name for name, weight in zip(dataset.class_names, weights, strict=True) if weight < _LEAST_PRESENCE]
     if frequent:
         logger.warning(
-            "class_weights=balanced: nearly every image has %s; the weight is %g and not less, so that it is learnt",
+            "class_weights: nearly every image has %s; its balanced weight is %g and not less, so that it is learnt",
             ", ".join(frequent),
             _LEAST_PRESENCE,
         )

@@ -19,7 +19,7 @@ import torch
 from byoc_vision.data.augmentation import build_augmentation
 from byoc_vision.data.cache import ImageCache, choose_place, free_memory, open_cache
 from byoc_vision.data.formats import find_dataset
-from byoc_vision.data.image_dataset import ImageDataset, UnreadableSampleError
+from byoc_vision.data.image_dataset import Crop, ImageDataset, MixExamples, UnreadableSampleError
 from byoc_vision.data.loaders import TrainingLoader, build_training_loader
 from byoc_vision.data.pipe_mode import content_hashes, differing_channels
 from byoc_vision.data.preflight import (
@@ -36,7 +36,6 @@ from byoc_vision.data.preflight import (
     scan_part,
 )
 from byoc_vision.data.preflight.report import REPORT_FILE
-from byoc_vision.data.random_crop import RandomCrop
 from byoc_vision.data.samplers import mixed_seed
 from byoc_vision.data.samples import Dataset, OnBadSample, Sample
 from byoc_vision.data.shards import Shards, list_host
@@ -277,9 +276,10 @@ def training_images(
     job: Job,
     partition: DataPartition,
     rule: Preprocess,
-    crop: RandomCrop,
+    crop: Crop,
     hyperparameters: Hyperparameters,
     cache: ImageCache | None = None,
+    mixing: MixExamples | None = None,
 ) -> ImageDataset:
     """The samples to train on. Raises InputError for an augmentation that is not known or cannot be used."""
     dataset = partition.dataset
@@ -289,6 +289,7 @@ def training_images(
         folder=job.folders.get("augmentation"),
         size=(crop.height, crop.width),
         channels=rule.channels,
+        crops=hyperparameters.random_resized_crop is None,
     )
     return ImageDataset(
         dataset.train,
@@ -297,6 +298,7 @@ def training_images(
         augmentation,
         partition.seed,
         crop=crop,
+        mixing=mixing,
         on_bad_sample=hyperparameters.on_bad_sample,
         cache=cache.train if cache else None,
         mask_values=dataset.mask_values,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -54,12 +54,14 @@ class History:
     """All epochs so far, and the best of them.
 
     floor: epoch 0, see linear_probe.py; None if the job has none. It is the best until an epoch beats it.
+    soup: the epochs whose averaged weights are better than those of any; empty if they are not.
     """
 
     objective: Objective
     records: list[EpochRecord] = field(default_factory=list)
     best: EpochRecord | None = None
     floor: EpochRecord | None = None
+    soup: Sequence[int] = ()
 
     def add(self, record: EpochRecord) -> bool:
         """Whether this epoch is the best so far. Any number beats NaN."""
@@ -73,6 +75,12 @@ class History:
         """The floor is known, before the first epoch."""
         self.floor = self.best = floor
         return floor
+
+    def better_in_the_end(self, validation: Metrics) -> EpochRecord:
+        """What the best epoch became after the last epoch is better: it has these metrics, the epoch keeps its own."""
+        assert self.best is not None, "an epoch is complete"
+        self.best = replace(self.best, validation=validation)
+        return self.best
 
     def replace_best(self, validation: Metrics) -> EpochRecord:
         """The best epoch with other validation metrics: its model was measured on other images."""

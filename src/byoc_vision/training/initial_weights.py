@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
+from byoc_vision.data.bands import describe_bands
 from byoc_vision.errors import DataError, InputError, ResourceError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.io import read_object
@@ -21,6 +22,7 @@ from byoc_vision.models.build import build_model
 from byoc_vision.models.hub import is_published
 from byoc_vision.models.names import canonical_spec
 from byoc_vision.models.pretrained import ARCHIVES, PretrainedInfo, load_pretrained
+from byoc_vision.preprocess import Band
 from byoc_vision.report.record import Finding
 from byoc_vision.training import resolve_config
 from byoc_vision.training.checkpoint import Checkpointer
@@ -52,8 +54,9 @@ class FirstWeights:
         if not saved or content["hyperparameters"]["pretrained"] != hyperparameters.pretrained:
             return None
         rule = content["card"]["preprocess"]
-        info = PretrainedInfo(saved["text"], tuple(rule["mean"]), tuple(rule["std"])) if saved["pretrained"] else None
-        return cls(info, saved["text"], saved["warning"])
+        bands = tuple(Band.model_validate(band) for band in rule.get("bands", ()))
+        source = PretrainedInfo(saved["text"], tuple(rule["mean"]), tuple(rule["std"]), bands=bands)
+        return cls(source if saved["pretrained"] else None, saved["text"], saved["warning"])
 
     @property
     def findings(self) -> list[Finding]:
@@ -197,7 +200,10 @@ def continue_from(
             _few(config.class_names),
             _few(entry.name for entry in classes),
         )
-    return PretrainedInfo(what, config.preprocess.mean, config.preprocess.std, whole=same)
+    rule = config.preprocess
+    if rule.bands:
+        logger.info("The ranges of the bands are those of the model: %s", describe_bands(rule.bands))
+    return PretrainedInfo(what, rule.mean, rule.std, whole=same, bands=rule.bands)
 
 
 def head_of(net: nn.Module, spec: ModelSpec) -> set[str]:
@@ -231,6 +237,11 @@ def _check_architecture(config: ModelConfig, spec: ModelSpec, name: str) -> None
         raise InputError(
             f"The channel {name} holds a model with {_describe(theirs)}, but the job trains {_describe(ours)}; "
             "give the job the model's hyperparameters, or leave the channel out"
+        )
+    if theirs.in_channels != ours.in_channels:
+        raise InputError(
+            f"The channel {name} holds a model of images with {theirs.in_channels} bands, but the job's images have "
+            f"{ours.in_channels}; train on images with the model's bands, or leave the channel out"
         )
 
 

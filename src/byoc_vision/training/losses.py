@@ -4,6 +4,9 @@ Each is a ratio, or a sum of ratios: of what the targets cost to what they weigh
 processes divides the costs of each batch by the weight of all of them (`totals`), which depends on the targets alone.
 So it learns what one batch of all the images teaches, however they are divided.
 
+Targets of mixed images are shares of the classes, floats [N, K]: they cost the sum of what the classes cost, each by
+its share, and weigh the same sum of weights. So a mixed image teaches what both images teach, one after the other.
+
 Masks may hold an ignored value: such pixels count nowhere. If nothing counts, the loss is 0, and its gradients too.
 """
 
@@ -95,6 +98,11 @@ def divide(sums: Tensor, totals: Tensor) -> Tensor:
     return (sums / totals.to(sums.dtype).clamp(min=torch.finfo(torch.float32).tiny)).sum()
 
 
+def is_mixed(targets: Tensor) -> bool:
+    """Whether they are shares of the classes, [N, K]: labels and masks are whole numbers."""
+    return targets.ndim == 2 and targets.is_floating_point()
+
+
 class MaskedLoss(Loss):
     """What the losses share: which pixels count, and what each counts for."""
 
@@ -122,12 +130,18 @@ class MaskedLoss(Loss):
 
     def totals(self, targets: Tensor) -> Tensor:
         """The weights of the counted targets."""
+        if is_mixed(targets):
+            return self.weighted(targets).sum(dtype=torch.float64)[None]
         targets, counted = self.counted(targets)
         return self.weights(targets, counted).sum(dtype=torch.float64)[None]
 
     def weights(self, targets: Tensor, counted: Tensor) -> Tensor:
         """What each target weighs."""
         return counted if self.class_weights is None else counted * self.class_weights[targets]
+
+    def weighted(self, shares: Tensor) -> Tensor:
+        """Shares of the classes [N, K], each times its class's weight."""
+        return shares if self.class_weights is None else shares * self.class_weights
 
 
 class CrossEntropy(MaskedLoss):
@@ -136,6 +150,9 @@ class CrossEntropy(MaskedLoss):
     """
 
     def sums(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if is_mixed(targets):
+            smoothing, weights = self.label_smoothing, self.class_weights
+            return F.cross_entropy(logits.float(), targets, weights, reduction="sum", label_smoothing=smoothing)[None]
         targets, counted = self.counted(targets)
         if self.activation == "softmax":
             losses = F.cross_entropy(
@@ -162,6 +179,9 @@ class Focal(MaskedLoss):
     """
 
     def sums(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if is_mixed(targets):
+            each = -F.log_softmax(logits.float(), 1)
+            return ((1 - torch.exp(-each)) ** _FOCAL_GAMMA * each * self.weighted(targets)).sum()[None]
         targets, counted = self.counted(targets)
         logits = logits.float()
         if self.activation == "softmax":
@@ -194,11 +214,16 @@ class YesOrNo(Loss):
         return torch.full((1,), targets.numel(), dtype=torch.float64, device=targets.device)
 
     def sums(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Logits [N, K] and targets [N, K]: 1 for yes, 0 for no."""
+        """Logits [N, K] and targets [N, K]: 1 for yes, 0 for no; of mixed images the share of yes."""
         logits, target = logits.float(), targets.float()
         wanted = target * (1 - self.label_smoothing) + self.label_smoothing / 2
         losses = F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=self.yes_weights, reduction="none")
-        if self.gamma:
+        if self.gamma and is_mixed(targets):
+            yes, no = -F.logsigmoid(logits), -F.logsigmoid(-logits)
+            yes_share = target if self.yes_weights is None else target * self.yes_weights
+            losses = yes_share * torch.sigmoid(-logits) ** self.gamma * yes
+            losses = losses + (1 - target) * torch.sigmoid(logits) ** self.gamma * no
+        elif self.gamma:
             wrong = torch.sigmoid(torch.where(target > 0, -logits, logits))  # 1 - p, exact also where p is near 1
             losses = wrong**self.gamma * losses
         return losses.sum()[None]

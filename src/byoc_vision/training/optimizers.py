@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
-from byoc_vision.models.parts import Encoder
+from byoc_vision.models.parts import Encoder, layers_of
+from byoc_vision.training.batch_layout import Length
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ _ONE_CYCLE_RISE = 0.3  # the share of the steps that rise, and the divisors, as 
 _ONE_CYCLE_START = 1 / 25
 _ONE_CYCLE_END = 1 / 250_000
 
-Curve = Callable[[int], float]
+Curve = Callable[[float], float]
 
 
 def optimizer_for(
@@ -49,16 +50,39 @@ def optimizer_for(
         alpha=hyperparameters.rmsprop_alpha,
         encoder=encoder.parameters if encoder else (),
         encoder_lr_factor=hyperparameters.encoder_lr_factor,
+        layer_factors=layer_factors(net, hyperparameters.layer_decay),
         scaled=scaled,
     )
 
 
-def schedule_for(optimizer: Optimizer, steps_per_epoch: int, hyperparameters: Hyperparameters) -> LambdaLR:
+def layer_factors(net: nn.Module, decay: float) -> dict[int, float]:
+    """The share of the learning rate of each parameter, by its id; empty if all learn alike.
+
+    The head learns at the whole rate, and each layer before at `decay` times the rate of the one after: Clark et al.,
+    "ELECTRA", 2020; for images Bao et al., "BEiT", 2022.
+
+    Raises InputError if the network does not tell its layers.
+    """
+    if decay == 1:
+        return {}
+    layers = layers_of(net)
+    if layers is None:
+        raise InputError(
+            "layer_decay is for timm's classifiers, which tell their layers; for other networks leave it out and set "
+            "encoder_lr_factor"
+        )
+    top = max(layers.values())
+    return {parameter: decay ** (top - depth) for parameter, depth in layers.items()}
+
+
+def schedule_for(optimizer: Optimizer, length: Length, hyperparameters: Hyperparameters) -> LambdaLR:
+    """A schedule that ends with the training, whose last pass may be cut short."""
     return build_schedule(
         hyperparameters.lr_scheduler,
         optimizer,
-        total_steps=hyperparameters.epochs * steps_per_epoch,
-        steps_per_epoch=steps_per_epoch,
+        total_steps=length.planned,
+        steps_per_epoch=length.steps_per_epoch,
+        place=length.place_of,
         warmup_epochs=hyperparameters.warmup_epochs,
         step_epochs=hyperparameters.lr_scheduler_step,
         factor=hyperparameters.lr_scheduler_factor,
@@ -88,11 +112,13 @@ def build_optimizer(
     alpha: float = 0.9,
     encoder: Collection[nn.Parameter] = (),
     encoder_lr_factor: float = 1.0,
+    layer_factors: Mapping[int, float] | None = None,
     scaled: bool = False,
 ) -> Optimizer:
     """The optimiser of a name for the trained parameters of a model.
 
     The parameters of `encoder` learn at `encoder_lr_factor` times the learning rate; the first group is of the others.
+    With `layer_factors` each parameter learns at its share of the learning rate; the first group at all of it.
 
     `momentum` is for sgd, nag (SGD with Nesterov's momentum) and rmsprop; `betas` for adam and adamw; `alpha` is
     rmsprop's smoothing; `eps` for all but SGD. Fused kernels are used if torch has them, but not if gradients are
@@ -100,7 +126,10 @@ def build_optimizer(
     step makes NaN of them. Raises InputError for another name.
     """
     kernels = {"foreach": True} if scaled else {"fused": True}
-    groups = parameter_groups(model, weight_decay, encoder, encoder_lr_factor * learning_rate)
+    if layer_factors:
+        groups = layer_groups(model, weight_decay, learning_rate, layer_factors)
+    else:
+        groups = parameter_groups(model, weight_decay, encoder, encoder_lr_factor * learning_rate)
     match name:
         case "adamw":
             return torch.optim.AdamW(groups, learning_rate, betas=betas, eps=eps, **kernels)
@@ -134,6 +163,21 @@ def parameter_groups(
     return groups
 
 
+def layer_groups(
+    model: nn.Module, weight_decay: float, learning_rate: float, factors: Mapping[int, float]
+) -> list[dict[str, Any]]:
+    """The trained parameters in two groups of each share of the learning rate, as in `parameter_groups`."""
+    by_factor: dict[float, list[nn.Parameter]] = {1.0: []}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            by_factor.setdefault(factors[id(parameter)], []).append(parameter)
+    return [
+        group | {"lr": learning_rate * factor}
+        for factor in sorted(by_factor, reverse=True)
+        for group in _by_decay(by_factor[factor], weight_decay)
+    ]
+
+
 def _by_decay(parameters: Sequence[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
     return [
         {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": weight_decay},
@@ -150,14 +194,16 @@ def build_schedule(
     warmup_epochs: float = 0.0,
     step_epochs: Sequence[int] = (),
     factor: float = 0.1,
+    place: Callable[[int], float] = float,
 ) -> LambdaLR:
     """A schedule to be stepped after each optimiser step, and resumed by its state dict.
 
-    See `schedule_factor` for the curves. Raises InputError for another name.
+    See `schedule_factor` for the curves. place: where on its curve a step is. Raises InputError for another name.
     """
     warmup_steps = min(round(warmup_epochs * steps_per_epoch), total_steps)
     milestones = [epoch * steps_per_epoch for epoch in step_epochs]
-    return LambdaLR(optimizer, schedule_factor(name, total_steps, warmup_steps, milestones, factor))
+    curve = schedule_factor(name, total_steps, warmup_steps, milestones, factor)
+    return LambdaLR(optimizer, lambda step: curve(place(step)))
 
 
 def schedule_factor(
@@ -176,7 +222,7 @@ def schedule_factor(
     if name == "one_cycle":
         return _one_cycle(total_steps, warmup_steps or round(_ONE_CYCLE_RISE * total_steps))
 
-    def progress(step: int) -> float:
+    def progress(step: float) -> float:
         return min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
 
     curves: dict[str, Curve] = {
@@ -192,7 +238,7 @@ def schedule_factor(
 
 
 def _one_cycle(total_steps: int, rise: int) -> Curve:
-    def share(step: int) -> float:
+    def share(step: float) -> float:
         if step < rise:
             return _half_cosine(_ONE_CYCLE_START, 1.0, step / rise)
         return _half_cosine(1.0, _ONE_CYCLE_END, min(1.0, (step - rise) / max(1, total_steps - rise)))

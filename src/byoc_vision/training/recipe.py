@@ -11,14 +11,19 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
+from byoc_vision.data.preflight.report import PreflightReport
 from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.models.build import input_multiple
 from byoc_vision.models.parts import encoder_of
 from byoc_vision.models.pretrained import PretrainedInfo
+from byoc_vision.training import segmentation_recipe
 from byoc_vision.training.data_partition import DataPartition
 from byoc_vision.training.linear_probe import linear_head
-from byoc_vision.types import Task
+from byoc_vision.training.segmentation_recipe import Scene
+from byoc_vision.types import ModelSpec, Task
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +46,7 @@ class Facts:
 
     images: that each process trains on. pretrained: whether the network's weights are.
     linear_head: whether the network ends in one linear layer, with random weights. encoder: whether it has one.
+    scene: of a segmentation.
     """
 
     task: Task
@@ -48,15 +54,30 @@ class Facts:
     pretrained: bool = False
     linear_head: bool = False
     encoder: bool = False
+    scene: Scene | None = None
 
     @classmethod
-    def of(cls, net: nn.Module, partition: DataPartition, pretrained: PretrainedInfo | None) -> Facts:
+    def of(
+        cls,
+        net: nn.Module,
+        spec: ModelSpec,
+        partition: DataPartition,
+        pretrained: PretrainedInfo | None,
+        report: PreflightReport | None,
+        device: torch.device,
+    ) -> Facts:
+        """report: of the images of all hosts."""
+        dataset = partition.dataset
+        multiple, gpu, whole = input_multiple(spec), device.type == "cuda", bool(pretrained and pretrained.whole)
         return cls(
-            task=partition.dataset.task,
-            images=-(-len(partition.dataset.train) // partition.shares["train"].size),
+            task=dataset.task,
+            images=-(-len(dataset.train) // partition.shares["train"].size),
             pretrained=pretrained is not None,
-            linear_head=linear_head(net) is not None and not (pretrained and pretrained.whole),
+            linear_head=linear_head(net) is not None and not whole,
             encoder=encoder_of(net) is not None,
+            scene=Scene.of(report, len(dataset.classes), multiple, gpu=gpu, decoder=whole)
+            if dataset.task == "segmentation"
+            else None,
         )
 
 
@@ -72,19 +93,28 @@ def choose(
     choices: list[Choice] = []
     settings = hyperparameters
 
-    def take(name: str, value: Any, reason: str) -> None:
+    def take(name: str, value: Any, reason: str) -> Hyperparameters:
         nonlocal settings
         if name not in given and getattr(settings, name) != value:
             choices.append(Choice(name, value, reason))
             settings = settings.model_copy(update={name: value})
+        return settings
+
+    if facts.pretrained and facts.encoder and facts.scene:
+        segmentation_recipe.choose(facts.images, facts.scene, settings, given, take)
 
     if facts.pretrained and facts.task == "classification":
         if facts.linear_head:
             take("linear_probe", True, "the pretrained features give a floor, and a start for the head")
-            take("warmup_epochs", 1.0, "the first steps of Adam are large, and the head is good from the start")
+            take(
+                "warmup_epochs",
+                warmup_for(facts.images, settings),
+                "the first steps of Adam are large, and the head is good from the start",
+            )
         if facts.images <= FEW_IMAGES and facts.encoder:
             few = f"there are only {facts.images} images"
-            take("epochs", epochs_for(facts.images, settings), f"{few}, which make few steps an epoch")
+            if settings.steps is None and settings.budget is None:
+                take("epochs", epochs_for(facts.images, settings), f"{few}, which make few steps an epoch")
             take("freeze_batch_norm", True, f"{few}: the pretrained statistics are better than those of small batches")
             take("learning_rate", 3e-4, f"{few}, and larger steps spoil pretrained features")
     for choice in choices:
@@ -94,6 +124,13 @@ def choose(
 
 def steps_an_epoch(images: int, settings: Hyperparameters) -> int:
     return max(1, images // (settings.batch_size * settings.accumulate_steps))
+
+
+def warmup_for(images: int, settings: Hyperparameters) -> float:
+    """One epoch, or a tenth of the steps if there are few."""
+    if settings.steps is None:
+        return 1.0
+    return min(1.0, round(settings.steps / 10 / steps_an_epoch(images, settings), 3))
 
 
 def epochs_for(images: int, settings: Hyperparameters) -> int:

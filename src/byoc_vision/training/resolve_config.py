@@ -9,10 +9,14 @@ from pydantic import ValidationError
 
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.colours import parse_mask_colours
+from byoc_vision.data.image_dataset import Crop
+from byoc_vision.data.mixing import Mixing
 from byoc_vision.data.random_crop import RandomCrop
+from byoc_vision.data.resized_crop import ResizedCrop
 from byoc_vision.data.samples import DataOptions, Dataset
-from byoc_vision.errors import InputError
+from byoc_vision.errors import InputError, list_problems
 from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.hyperparameters.model import conflicts_with
 from byoc_vision.models.names import canonical_spec
 from byoc_vision.models.normalisation import NORMALISATIONS, Normalisation
 from byoc_vision.models.pretrained import PretrainedInfo
@@ -50,6 +54,12 @@ def data_options(hyperparameters: Hyperparameters) -> DataOptions:
     )
 
 
+def check_task(hyperparameters: Hyperparameters, task: Task) -> None:
+    """Raises InputError that names all hyperparameters that the task does not have."""
+    if problems := list(conflicts_with(task, hyperparameters)):
+        raise InputError(list_problems(f"{task} does not go with these hyperparameters:", problems))
+
+
 def model_spec(hyperparameters: Hyperparameters, dataset: Dataset) -> ModelSpec:
     """Raises InputError for a name that is not known, and for a field that does not belong to the task."""
     task = dataset.task
@@ -77,7 +87,11 @@ def preprocess(
     pretrained: PretrainedInfo | None,
     bands: tuple[Band, ...] = (),
 ) -> Preprocess:
-    """The input rule; the normalisation is that of the bands, or the one the pretrained weights were made with."""
+    """The input rule; the normalisation is that of the bands, or the one the pretrained weights were made with.
+
+    bands: of the training images; those of a model that the job continues from win, as its weights were made with them.
+    Raises InputError for settings that contradict each other.
+    """
     size = DEFAULT_SIZE[spec.task]
     height, width = hyperparameters.image_size or (size, size)
     resize = hyperparameters.resize or DEFAULT_RESIZE[spec.task]
@@ -95,7 +109,13 @@ def preprocess(
         )
     stated = normalisation(hyperparameters)
     rule = Preprocess(height=height, width=width, resize=resize, short_side=short_side, per_axis=True)
+    if bands and stated is not None:
+        raise InputError(
+            f"normalization={hyperparameters.normalization} is for red, green and blue, but the images have "
+            f"{len(bands)} bands, which are normalised by their own mean and std; leave normalization out"
+        )
     if bands:
+        bands = pretrained.bands if pretrained is not None and len(pretrained.bands) == len(bands) else bands
         mean, std = tuple(band.mean for band in bands), tuple(band.std for band in bands)
         return rule.model_copy(update={"mean": mean, "std": std, "bands": bands})
     if stated is None and pretrained is not None:
@@ -108,39 +128,66 @@ def normalisation(hyperparameters: Hyperparameters) -> Normalisation | None:
     return None if hyperparameters.normalization == "auto" else NORMALISATIONS[hyperparameters.normalization]
 
 
-def crop_size(hyperparameters: Hyperparameters, rule: Preprocess, task: Task) -> tuple[int, int] | None:
-    """The size of the parts of images to train on; None for whole images.
+def training_size(hyperparameters: Hyperparameters, rule: Preprocess, task: Task) -> tuple[str, tuple[int, int]] | None:
+    """The hyperparameter that gives the size of training images, and the size; None: they are as large as others.
 
-    Raises InputError for a part larger than the whole, and for tasks whose labels are of whole images.
+    Larger images at test than in training: Touvron et al., "Fixing the train-test resolution discrepancy", 2019.
+    Raises InputError for a size above image_size, and for a part of images whose labels are of whole images.
     """
-    size = hyperparameters.crop_size
+    name = "crop_size" if hyperparameters.crop_size else "train_image_size"
+    size = hyperparameters.crop_size or hyperparameters.train_image_size
     if size is None:
         return None
-    if task == "classification":
+    if name == "crop_size" and task == "classification":
         raise InputError("crop_size is for segmentation; for classification set short_side above image_size")
     if size[0] > rule.height or size[1] > rule.width:
+        because = "out of which it is cut" if name == "crop_size" else "at which the model is evaluated"
         raise InputError(
-            f"crop_size={size[0]}, {size[1]} is larger than image_size={rule.height}, {rule.width}, out of which it is "
-            "cut; raise image_size or lower crop_size"
+            f"{name}={size[0]}, {size[1]} is larger than image_size={rule.height}, {rule.width}, {because}; raise "
+            f"image_size or lower {name}"
         )
-    return size
+    return name, size
 
 
-def random_crop(hyperparameters: Hyperparameters, rule: Preprocess, size: tuple[int, int] | None) -> RandomCrop:
-    """The part of a resized image that training takes. size: see `crop_size`."""
+def random_crop(hyperparameters: Hyperparameters, rule: Preprocess, size: tuple[int, int] | None) -> Crop:
+    """The part of a resized image that training takes. size: of the part, if it is not the model's input."""
     height, width = size or (rule.height, rule.width)
+    if hyperparameters.random_resized_crop or hyperparameters.train_image_size:
+        return ResizedCrop(height, width, hyperparameters.random_resized_crop or 1.0)
     most = hyperparameters.random_scale
     return RandomCrop(height, width, (1 / most, most), hyperparameters.class_crops)
 
 
-def model_config_of(dataset: Dataset, spec: ModelSpec, rule: Preprocess) -> ModelConfig:
-    """Raises InputError for an image size, or classes, that no model of this image may have."""
+def mixing(hyperparameters: Hyperparameters, dataset: Dataset) -> Mixing | None:
+    """How the images of a batch are mixed; None if they are not."""
+    if not (hyperparameters.mixup or hyperparameters.cutmix):
+        return None
+    return Mixing(hyperparameters.mixup, hyperparameters.cutmix, len(dataset.classes))
+
+
+def model_config_of(
+    dataset: Dataset, spec: ModelSpec, rule: Preprocess, hyperparameters: Hyperparameters | None = None
+) -> ModelConfig:
+    """hyperparameters: of masks of two classes; what is `auto` is chosen at the end.
+
+    Raises InputError for an image size, or classes, that no model of this image may have.
+    """
+    given = hyperparameters or Hyperparameters()
+    threshold = 0.5 if given.mask_threshold == "auto" else given.mask_threshold
+    min_area = 0.0 if given.min_area == "auto" else given.min_area
+    if dataset.task == "segmentation" and not is_binary(dataset) and (given.mask_threshold != 0.5 or given.min_area):
+        raise InputError(
+            f"mask_threshold and min_area are for masks of two classes, and these have {len(dataset.classes)}; leave "
+            "them out"
+        )
     try:
         return ModelConfig(
             model=spec,
             classes=dataset.classes,
             activation="sigmoid" if is_binary(dataset) or dataset.multi_label else "softmax",
             preprocess=rule,
+            threshold=threshold,
+            min_area=min_area,
         )
     except ValidationError as error:
         problem = error.errors()[0]["msg"].removeprefix("Value error, ")

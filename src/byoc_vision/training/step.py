@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from byoc_vision.precision import Precision
 from byoc_vision.training.callbacks.base import Callback
-from byoc_vision.training.distributed import World, sum_over_processes
+from byoc_vision.training.distributed import World, sum_over_processes, unwrap, wrap_ddp
 from byoc_vision.training.losses import Loss
 
 Batch = tuple[Tensor, Tensor]
@@ -38,6 +38,13 @@ class Step:
     frozen_bn: tuple[nn.Module, ...] = ()
     callbacks: Callback = field(default_factory=Callback)
     world: World = field(default_factory=World)
+
+    def with_other_parameters(self, frozen_bn: tuple[nn.Module, ...]) -> Step:
+        """The same step after parameters were frozen or no longer are.
+
+        DistributedDataParallel averages the gradients of those that learned when it was made.
+        """
+        return replace(self, model=wrap_ddp(unwrap(self.model), self.world), frozen_bn=frozen_bn)
 
     def begin(self) -> None:
         """Put the layers into training mode, except frozen batch normalisation."""

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -23,29 +23,16 @@ from byoc_vision.data.loaders import TrainingLoader
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.parts import Encoder
 from byoc_vision.report.record import State
-from byoc_vision.training.batch_layout import BatchLayout, Progress
+from byoc_vision.training import checkpoint
+from byoc_vision.training.batch_layout import BatchLayout, Length, Progress, in_groups
 from byoc_vision.training.best_model import BestModel
+from byoc_vision.training.budget import Budget
 from byoc_vision.training.callbacks.base import Callbacks
 from byoc_vision.training.callbacks.health.callback import Health
 from byoc_vision.training.callbacks.run_record import RunRecord
 from byoc_vision.training.callbacks.step_timer import StepTimer
-from byoc_vision.training.checkpoint import (
-    Checkpointer,
-    has_ended,
-    optimizer_state,
-    set_optimizer_state,
-    set_random_state,
-    set_schedule_steps,
-)
 from byoc_vision.training.data_partition import DataPartition
-from byoc_vision.training.distributed import (
-    StopSync,
-    World,
-    any_process,
-    sum_over_processes,
-    unwrap,
-    wrap_ddp,
-)
+from byoc_vision.training.distributed import StopSync, World, any_process, sum_over_processes
 from byoc_vision.training.history import EarlyStopping, EpochRecord, History, diverged
 from byoc_vision.training.initial_weights import FirstWeights
 from byoc_vision.training.linear_probe import LinearProbe
@@ -75,10 +62,11 @@ class Trainer:
     loader: TrainingLoader
     partition: DataPartition
     layout: BatchLayout
+    length: Length
     history: History
     best: BestModel
     run: RunRecord
-    checkpointer: Checkpointer
+    checkpointer: checkpoint.Checkpointer
     signals: StopSignals
     stop: StopSync
     callbacks: Callbacks
@@ -90,6 +78,7 @@ class Trainer:
     first_weights: FirstWeights = field(default_factory=FirstWeights)
     average: WeightAverage | None = None
     probe: LinearProbe | None = None
+    budget: Budget | None = None
     progress: Progress = field(default_factory=Progress)
     complete: bool = False  # no epoch follows
     _frozen: bool = False
@@ -116,6 +105,8 @@ class Trainer:
             try:
                 if self.probe and not resumes:
                     self.checkpointer.keep_best(*self.best.measure_floor(self.probe, self._is_asked_to_stop))
+                if self.budget and not self.complete:
+                    self.budget.begin(*self.steps_of_epoch)
                 while not self.complete:
                     self.begin_epoch()
                     for batches in self.batches():
@@ -131,6 +122,7 @@ class Trainer:
                     if self.history.add(record):
                         self.checkpointer.keep_best(*self.best.save(record))
                     self.complete = self._is_last(record)
+                    self.length.end_epoch(*self.steps_of_epoch)
                     self.progress.begin(record.epoch + 1)
                     self._save_if_due(record)
                     self.callbacks.epoch_end(self.run())
@@ -155,27 +147,20 @@ class Trainer:
         self.loader.set_epoch(epoch, batch)
         self.callbacks.epoch_begin(epoch, batch // self.layout.accumulate_steps)
         self.step.begin()
+        if self.budget:
+            self.budget.begin_epoch()
 
     def batches(self) -> Iterator[list[Batch]]:
         """The batches that are left of the epoch, in groups for one step each; the last group may be smaller."""
-        bar = tqdm(
-            self.loader,
-            desc=f"epoch {self.progress.epoch}",
-            unit="batch",
-            leave=False,
-            initial=self.progress.batch,
-            total=len(self.loader),
-            disable=None if self.world.is_main else True,  # None: a bar on a terminal, nothing in a log
-        )
-        group: list[Batch] = []
-        with bar:
-            for images, targets in self.timer.watch(bar):
-                group.append((images, targets))
-                if len(group) == self.layout.accumulate_steps:
-                    yield group
-                    group = []
-            if group:
+        if self.is_long_enough:
+            return
+        total = min(len(self.loader), self.length.steps_in(self.progress.epoch) * self.layout.accumulate_steps)
+        name, disable = f"epoch {self.progress.epoch}", None if self.world.is_main else True  # None: only on a terminal
+        with tqdm(self.loader, name, total, False, unit="batch", initial=self.progress.batch, disable=disable) as bar:
+            for group in in_groups(self.timer.watch(bar), self.layout.accumulate_steps):
                 yield group
+                if self.is_long_enough:  # the last pass may be cut short
+                    return
 
     def end_of_steps(self) -> float:
         """The mean training loss of the epoch, over all processes. Raises StopRequestedError in all of them."""
@@ -190,20 +175,22 @@ class Trainer:
         epoch, rate = self.progress.epoch, self.progress.learning_rate
         if not math.isfinite(train_loss):
             raise diverged(epoch, rate, train_loss, self.health.diagnosis)
-        measured = self.best.validate(self._is_asked_to_stop)
-        record = EpochRecord(
-            epoch,
-            rate,
-            train_loss,
-            measured.metrics,
-            time.monotonic() - self._epoch_started,
-            images_per_second=self.timer.throughput.images_per_second,
-            data_wait=self.timer.throughput.data_wait,
-            averaged=measured.averaged,
-        )
+        measured = self.best.validate(self._is_asked_to_stop, epoch)
+        found, speed, seconds = measured.metrics, self.timer.throughput, time.monotonic() - self._epoch_started
+        speeds = speed.images_per_second, speed.data_wait
+        record = EpochRecord(epoch, rate, train_loss, found, seconds, *speeds, averaged=measured.averaged)
         if self.world.is_main:  # SageMaker reads the metrics from every host's log
             logger.info(record.line(len(self.config.classes)))
         return record
+
+    @property
+    def steps_of_epoch(self) -> tuple[int, int]:
+        """The epoch, and the steps of it that are made."""
+        return self.progress.epoch, self.layout.steps_of(self.progress.batch)
+
+    @property
+    def is_long_enough(self) -> bool:
+        return self.length.made(*self.steps_of_epoch) >= self.length.steps
 
     @property
     def learning_rate(self) -> float:
@@ -218,19 +205,16 @@ class Trainer:
             return
         self._frozen = frozen
         self.encoder.freeze(frozen)
-        # DistributedDataParallel averages the gradients of the parameters that learned when it was made.
-        model = wrap_ddp(unwrap(self.step.model), self.world)
-        self.step = replace(
-            self.step,
-            model=model,
-            frozen_bn=self.encoder.batch_norms if frozen or self.hyperparameters.freeze_batch_norm else (),
-        )
+        is_fixed = frozen or self.hyperparameters.freeze_batch_norm
+        self.step = self.step.with_other_parameters(self.encoder.batch_norms if is_fixed else ())
         logger.info("Epoch %d: the encoder %s", epoch, "is frozen, the head learns" if frozen else "learns too")
 
     # When to save and when to stop: the same in all processes
 
     def _save_or_stop(self) -> bool:
         """After a step: save a checkpoint if one is due. Returns whether to leave the epoch."""
+        if self.budget:
+            self.budget.after_step(*self.steps_of_epoch)
         due = self.checkpointer.after_step(self)
         stop, save = self.stop(self.signals.requested or self.health.stop, due)
         if save:
@@ -244,7 +228,9 @@ class Trainer:
 
     def _is_last(self, record: EpochRecord) -> bool:
         """Whether no epoch follows."""
-        last = record.epoch >= self.hyperparameters.epochs
+        if self.budget:
+            self.budget.after_evaluation(*self.steps_of_epoch)
+        last = self.is_long_enough
         objective = self.history.objective.name
         if self.early_stopping and self.early_stopping.should_stop(record.epoch, record.validation[objective]):
             logger.info("Stopped early: no better %s for %d epochs", objective, self.early_stopping.patience)
@@ -292,7 +278,7 @@ class Trainer:
         """How the training ended, and why."""
         if rule := self.health.stopped_by:
             return "stopped_by_rule", f"{rule.rule}: {rule.evidence}"
-        return "stopped_early" if len(self.history.records) < self.hyperparameters.epochs else "finished", None
+        return "stopped_early" if self.length.before < self.length.steps else "finished", None
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:
@@ -331,14 +317,17 @@ class Trainer:
             "grid": self.layout.as_dict(),
             "data": self.partition.fingerprint.state_dict() if self.partition.fingerprint else None,
             "progress": self.progress.state_dict(),
+            "before": self.length.steps_before(self.progress.epoch),
+            "length": self.length.state_dict(),
+            "budget": self.budget.state_dict() if self.budget else None,
             "steps": self.step.schedule.last_epoch,
             "complete": self.complete,
             **self.history.state_dict(),
             "early_stopping": self.early_stopping.state_dict() if self.early_stopping else None,
             "health": self.health.state_dict(),
             "model": self.net.state_dict(),
-            "average": self.average.state_dict() if self.average else None,
-            "optimizer": optimizer_state(self.step.optimizer, self.net),
+            **self.best.state_dict(),
+            "optimizer": checkpoint.optimizer_state(self.step.optimizer, self.net),
             "scaler": self.step.scaler.state_dict(),
             "precision": self.step.precision.name,
             "processes": processes,
@@ -347,10 +336,9 @@ class Trainer:
     def load_state_dict(self, content: dict[str, Any]) -> None:
         """Load a checkpoint, and save its best model again."""
         self.net.load_state_dict(content["model"])
-        if self.average:
-            self.average.load_state_dict(content.get("average"))  # older checkpoints have none
+        self.best.load_state_dict(content)
         if content["hyperparameters"]["optimizer"] == self.hyperparameters.optimizer:
-            set_optimizer_state(self.step.optimizer, self.net, content["optimizer"])
+            checkpoint.set_optimizer_state(self.step.optimizer, self.net, content["optimizer"])
         else:
             logger.info("The optimiser is another one: it starts without the old one's averages")
         if self.step.scaler.is_enabled() and content["scaler"]:
@@ -362,13 +350,11 @@ class Trainer:
             self.health.load_state_dict(health)
         if content["best"]:
             self.best.restore(content["best"])
-        self.complete = has_ended(content, self.hyperparameters)
         self._load_position(content)
 
     def load_weights(self, content: dict[str, Any]) -> None:
         self.net.load_state_dict(content["model"])
-        if self.average:
-            self.average.load_state_dict(None)
+        self.best.load_state_dict({})
         logger.info("Training starts from the checkpoint's weights, at epoch 1")
 
     def measure_best_again(self) -> None:
@@ -383,18 +369,25 @@ class Trainer:
     def _load_position(self, content: dict[str, Any]) -> None:
         """In another layout of batches an unfinished epoch restarts; the weights stay."""
         saved, steps = content["progress"], content["steps"]
+        before = (saved["epoch"] - 1) * self.layout.steps_per_epoch
+        if self.hyperparameters.steps or self.budget or content["grid"] == self.layout.as_dict():
+            before = content.get("before", before)  # older checkpoints have none
+        self.length.go_on(saved["epoch"], before)
+        if self.budget:
+            self.budget.load_state_dict(content, saved["epoch"])
         if content["grid"] == self.layout.as_dict():
             process = content["processes"][self.world.rank]
             self.progress.epoch, self.progress.batch = saved["epoch"], saved["batch"]
             self.progress.learning_rate = saved["learning_rate"]
             self.progress.sums.copy_(process["sums"])
-            set_random_state(process["random"])
+            checkpoint.set_random_state(process["random"])
         else:
-            steps = (saved["epoch"] - 1) * self.layout.steps_per_epoch
+            steps = before
             self.progress.begin(saved["epoch"])
             if saved["batch"]:
                 logger.info("Batch layout changed since the checkpoint; restarting epoch %d", saved["epoch"])
-        set_schedule_steps(self.step.schedule, steps)
+        checkpoint.set_schedule_steps(self.step.schedule, steps)
+        self.complete = checkpoint.has_ended(content, self.hyperparameters, before >= self.length.steps)
         if not self.complete:
             at = (self.progress.epoch, self.progress.batch, self.layout.batches)
             logger.info("Going on from the checkpoint: epoch %d, after %d of its %d batches", *at)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
+import torch
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
 
-from byoc_vision.data.augmentation import AugmentationName, build_augmentation
+from byoc_vision.data.augmentation import AugmentationName, _compose, _trivial, build_augmentation
 from byoc_vision.errors import InputError
 from byoc_vision.types import Task
 
@@ -176,3 +180,65 @@ def test_albumentations_is_imported_late_and_does_not_call_home() -> None:
     )
     environment = {name: value for name, value in os.environ.items() if name != "NO_ALBUMENTATIONS_UPDATE"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=100)
+
+
+class TestTrivial:
+    """One change of 14; each of them beside torchvision's, which draws from torch's generator."""
+
+    def changes(self) -> list[Any]:
+        return list(_trivial("classification", True, 48, 64)[-1].transforms)
+
+    def test_it_has_the_fourteen_changes_of_the_paper(self) -> None:
+        assert len(self.changes()) == 14
+        assert len(v2.TrivialAugmentWide._AUGMENTATION_SPACE) == 14
+
+    @pytest.mark.parametrize(
+        ("place", "change", "strength"),
+        [
+            (6, functional.adjust_brightness, 0.99),
+            (7, functional.adjust_contrast, 0.99),
+            (8, functional.adjust_saturation, 0.99),
+        ],
+    )
+    def test_factors_reach_as_far_as_in_the_paper(self, place: int, change: Any, strength: float) -> None:
+        image = np.random.default_rng(0).integers(60, 200, (48, 64, 3), dtype=np.uint8)
+        pixels = torch.from_numpy(image).permute(2, 0, 1)
+        least, most = (change(pixels, 1 + sign * strength).permute(1, 2, 0).float() for sign in (-1, 1))
+        low, high = torch.minimum(least, most) - 2, torch.maximum(least, most) + 2
+        spreads = []
+        for seed in range(40):
+            transform = self.changes()[place]
+            transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
+            changed = torch.from_numpy(transform(image=image)["image"]).float()
+            assert bool(((changed >= low) & (changed <= high)).all())
+            spreads.append(float((changed - torch.from_numpy(image).float()).abs().mean()))
+        assert max(spreads) > 0.7 * float((least - torch.from_numpy(image).float()).abs().mean())
+
+    @pytest.mark.parametrize(("place", "change"), [(12, functional.autocontrast), (13, functional.equalize)])
+    def test_changes_without_strength_are_those_of_the_paper(self, place: int, change: Any) -> None:
+        image = np.random.default_rng(0).integers(60, 200, (48, 64, 3), dtype=np.uint8)
+        expected = change(torch.from_numpy(image).permute(2, 0, 1)).permute(1, 2, 0).numpy()
+        changed = self.changes()[place](image=image)["image"]
+        assert np.abs(changed.astype(int) - expected).max() <= 5, "other rounding"
+
+    def test_images_change_in_many_ways_and_some_hardly(self, scene: tuple[np.ndarray, np.ndarray]) -> None:
+        augment = build_augmentation("trivial", "classification", crops=False)
+        image = scene[0]
+        unchanged = 0
+        for seed in range(100):
+            changed = augment(image, None, seed).image
+            unchanged += any(np.array_equal(changed, each) for each in (image, image[:, ::-1]))
+        assert 3 <= unchanged <= 30, "1 of 14, and others at low strength"
+
+    def test_bands_keep_their_values_apart(self) -> None:
+        image = np.random.default_rng(0).integers(0, 256, (32, 32, 6), dtype=np.uint8)
+        augment = build_augmentation("trivial", "segmentation", channels=6)
+        for seed in range(30):
+            assert augment(image, np.zeros((32, 32), np.uint8), seed).image.shape == image.shape
+
+
+@pytest.mark.parametrize("name", ["strong", "crop", "trivial"])
+def test_without_crops_nothing_is_magnified(name: str) -> None:
+    steps = [type(step).__name__ for step in _compose(name, "classification", True, False, 32, 32).transforms]
+    assert steps
+    assert "RandomResizedCrop" not in steps

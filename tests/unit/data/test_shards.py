@@ -172,11 +172,26 @@ def test_a_list_that_the_first_host_lacks_is_named(tmp_path: Path) -> None:
     assert dealt(tmp_path, dict(zip(names, [0, 1, 0], strict=True))).together()["train"] == scan(tmp_path / "train")
 
 
-@pytest.mark.parametrize("name", ["train.rec", "classes.json", "trainval.txt", "a.manifest"])
+@pytest.mark.parametrize(
+    "name", ["train.rec", "classes.json", "trainval.txt", "a.manifest", "a/1.json", "annotations.xml", "data.yaml"]
+)
 def test_what_samples_are_found_by_must_be_where_they_are_found(tmp_path: Path, name: str) -> None:
     touch(tmp_path, "train/a/1.jpg", f"train/{name}")
     with pytest.raises(InputError, match="only on algo-2"):
         dealt(tmp_path, {"train/a/1.jpg": 0, f"train/{name}": 1}).together()
+
+
+def test_polygons_of_an_image_on_another_host_are_named(tmp_path: Path) -> None:
+    """A text or JSON file for each image, or one for all: each host draws the masks of its own images."""
+    names = ["train/images/1.jpg", "train/images/2.jpg", "train/labels/1.txt", "train/labels/2.txt"]
+    touch(tmp_path, *names)
+    for label in names[2:]:
+        (tmp_path / label).write_text("0 0.1 0.1 0.5 0.1 0.5 0.5\n", encoding="utf-8")
+    shards = dealt(tmp_path, dict(zip(names, [0, 1, 0, 0], strict=True)))
+    with pytest.raises(InputError, match=r"2\.jpg is on algo-2 without its mask: .*2\.txt.* is on algo-1.*FullyReplic"):
+        shards.refuse_parted(find_dataset(shards.together(), DataOptions()))
+    with pytest.raises(InputError, match=r"2\.txt is only on algo-2.*\(YOLO, LabelMe\), use .*FullyReplicated"):
+        dealt(tmp_path, dict(zip(names, [0, 1, 0, 1], strict=True))).together()
 
 
 def test_a_readme_is_no_list(tmp_path: Path) -> None:

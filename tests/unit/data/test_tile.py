@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byoc_vision.cli import main
-from byoc_vision.data import bands, decoding
 from byoc_vision.data import tile as tiling
-from byoc_vision.data.preflight import find_and_check
+from byoc_vision.data.preflight import find_and_check, inspect
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.data.tile import tile_starts
 
@@ -41,8 +40,8 @@ def data(tmp_path: Path) -> Path:
 
 def lower_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """10,000 pixels instead of 178,956,970, which would take a gigabyte."""
-    for read in (decoding.read_image, decoding.open_image, bands.read_pixels):
-        monkeypatch.setitem(read.__kwdefaults__, "max_pixels", 10_000)
+    monkeypatch.setitem(inspect.__kwdefaults__, "max_pixels", 10_000)
+    monkeypatch.setattr(tiling, "MAX_PIXELS", 10_000)
 
 
 def names(folder: Path) -> list[str]:

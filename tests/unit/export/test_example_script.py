@@ -53,10 +53,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ModelConfig]
     "config",
     [
         segmentation_card(STRETCH, threshold=0.3),
+        segmentation_card(STRETCH, threshold=0.3).model_copy(update={"min_area": 0.02}),
         segmentation_card(PER_AXIS),
         segmentation_card(LETTERBOX, outputs=3),
     ],
-    ids=["threshold", "per axis", "letterbox, softmax"],
+    ids=["threshold", "small parts", "per axis", "letterbox, softmax"],
 )
 def test_masks(
     config: ModelConfig, exported: Callable[[ModelConfig], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

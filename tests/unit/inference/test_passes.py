@@ -160,3 +160,17 @@ def test_the_error_for_unsupported_options_says_what_to_change() -> None:
     with pytest.raises(InputError, match="use smaller tiles"):
         make_grid(many, 10_000, 10_000, 4096)
     assert make_grid(many, 10_000, 10_000, 512).planes == 254
+
+
+@pytest.mark.parametrize("options", [InferenceOptions(), InferenceOptions(tile=24), InferenceOptions(views="flips")])
+def test_small_parts_are_left_out_of_whole_images_and_of_tiles(options: InferenceOptions) -> None:
+    model = predictor(Colours(1), 1)
+    rgb = np.zeros((64, 96, 3), np.uint8)
+    rgb[8:40, 8:56] = 255
+    rgb[52:60, 80:88] = 255
+    whole = mask(model, rgb, options).labels
+    assert whole[56, 84] == whole[20, 30] == 1
+    model.config = model.config.model_copy(update={"min_area": 0.03})
+    large = mask(model, rgb, options).labels
+    assert (large[56, 84], large[20, 30]) == (0, 1)
+    assert (large[:, :64] == whole[:, :64]).all()

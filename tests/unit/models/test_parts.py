@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from byoc_vision.models.build import build_model
-from byoc_vision.models.parts import encoder_of
+from byoc_vision.models.parts import encoder_of, layers_of
 from byoc_vision.models.shapes import freeze_unused
 from byoc_vision.types import ModelSpec
 
@@ -64,3 +64,20 @@ def test_unfreezing_does_not_unfreeze_unused_parameters() -> None:
     assert not any(parameter.requires_grad for parameter in net.encoder.parameters())
     encoder.freeze(False)
     assert [parameter.requires_grad for parameter in net.parameters()] == before
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_100", "test_vit", "convnext_atto"])
+@pytest.mark.parametrize("hidden_units", [(), (8,)])
+def test_layers_count_from_the_input_to_the_head(name: str, hidden_units: tuple[int, ...]) -> None:
+    net = network("classification", name, hidden_units=hidden_units)
+    layers = layers_of(net)
+    assert layers is not None
+    depths = [layers[id(parameter)] for parameter in net.parameters()]
+    assert len(depths) == len(layers)
+    assert depths[0] == 0
+    assert depths[-1] == max(depths) > 4
+    assert set(depths) == set(range(max(depths) + 1))
+
+
+def test_networks_that_do_not_tell_their_layers() -> None:
+    assert layers_of(network("segmentation", "unet", encoder="resnet18")) is None

@@ -77,6 +77,18 @@ def test_the_flags_of_a_processor_say_whether_it_has_bfloat16(
     assert has_bfloat16(cpuinfo) is any_bfloat16
 
 
+@pytest.mark.parametrize(
+    ("isa", "expected"), [("AVX2", False), ("avx512_core_vnni", False), ("AVX512_CORE_BF16", True), ("", True)]
+)
+def test_onednn_may_be_kept_from_bfloat16(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isa: str, expected: bool
+) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("flags\t\t: fpu avx512_bf16\n")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", isa)
+    assert has_bfloat16(cpuinfo) is expected
+
+
 def test_arm_lists_features_instead(tmp_path: Path) -> None:
     arm = tmp_path / "cpuinfo"
     arm.write_text("processor\t: 0\nFeatures\t: fp asimd bf16\n")

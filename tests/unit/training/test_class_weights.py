@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,11 @@ def test_balanced_is_the_inverse_of_the_count() -> None:
     assert weights("balanced", labelled(5, 5)) == (1.0, 1.0)
 
 
+def test_sqrt_is_the_square_root_of_balanced() -> None:
+    assert weights("sqrt", labelled(90, 10)) == pytest.approx((math.sqrt(100 / 180), math.sqrt(100 / 20)))
+    assert weights("sqrt", labelled(4, 0, 4)) == (1.0, 1.0, 1.0), "a class that no image shows counts as usual"
+
+
 def test_the_built_in_algorithm_s_name() -> None:
     dataset = labelled(3, 1)
     report = counted(dataset, (None, None), (3, 1))
@@ -92,6 +98,8 @@ def test_masks_are_weighed_by_pixels() -> None:
     by_images = class_weights(parse({"class_weights": "effective"}), dataset, report)
     assert by_images is not None
     assert by_images[1] > by_images[0]
+    gentle = class_weights(parse({"class_weights": "sqrt"}), dataset, report)
+    assert gentle == pytest.approx((math.sqrt(1 / 1.8), math.sqrt(1 / 0.2)))
 
 
 def test_masks_that_were_not_read_are_taken_to_be_like_those_that_were() -> None:

@@ -262,3 +262,28 @@ def test_its_weights_move_with_it_and_are_not_saved() -> None:
 def test_what_does_not_go_together_is_refused(name: str, options: dict[str, object], text: str) -> None:
     with pytest.raises(InputError, match=text):
         build_loss(name, **{"activation": "softmax"} | options)
+
+
+WEIGHTS = (0.5, 2.0, 1.0)
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+@pytest.mark.parametrize("activation", KINDS)
+@pytest.mark.parametrize(("name", "smoothing"), [("cross_entropy", 0.0), ("cross_entropy", 0.1), ("focal", 0.0)])
+def test_a_mixed_target_is_both_targets_in_their_shares(
+    name: str, activation: Activation, weights: tuple[float, ...] | None, smoothing: float
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(6, 3, generator=generator)
+    loss = build_loss(name, activation, task="classification", class_weights=weights, label_smoothing=smoothing)
+    if activation == "softmax":
+        one, other = (torch.randint(3, (6,), generator=generator) for _ in range(2))
+        shares = [F.one_hot(labels, 3).float() for labels in (one, other)]
+    else:
+        one, other = (torch.randint(2, (6, 3), generator=generator, dtype=torch.uint8) for _ in range(2))
+        shares = [one.float(), other.float()]
+    mixed = 0.3 * shares[0] + 0.7 * shares[1]
+    sums = 0.3 * loss.sums(logits, one) + 0.7 * loss.sums(logits, other)
+    totals = 0.3 * loss.totals(one) + 0.7 * loss.totals(other)
+    torch.testing.assert_close(loss(logits, mixed), (sums / totals).sum().float(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(loss(logits, shares[0]), loss(logits, one), atol=1e-5, rtol=1e-5)

@@ -11,14 +11,17 @@ from hypothesis import strategies as st
 from torch import nn
 
 from byoc_vision.errors import InputError
+from byoc_vision.models.build import build_model
 from byoc_vision.training.optimizers import (
     OPTIMIZERS,
     SCHEDULES,
     build_optimizer,
     build_schedule,
+    layer_factors,
     parameter_groups,
     schedule_factor,
 )
+from byoc_vision.types import ModelSpec
 
 
 def network() -> nn.Module:
@@ -67,6 +70,24 @@ class TestOptimizers:
         model[0].requires_grad_(False)
         decayed, spared = parameter_groups(model, 0.1)
         assert len(decayed["params"] + spared["params"]) == 4
+
+    def test_each_layer_learns_at_its_share_of_the_rate_of_the_one_after(self) -> None:
+        torch.manual_seed(0)
+        net = build_model(ModelSpec(task="classification", architecture="resnet18", outputs=3))
+        optimizer = build_optimizer("sgd", net, 0.1, weight_decay=0.2, layer_factors=layer_factors(net, 0.5))
+        rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+        assert len(rates) == len(list(net.parameters()))
+        assert rates[id(net.fc.weight)] == optimizer.param_groups[0]["lr"] == 0.1
+        assert rates[id(net.layer4[1].conv1.weight)] == pytest.approx(0.05)
+        assert rates[id(net.layer4[0].conv1.weight)] == pytest.approx(0.025)
+        assert rates[id(net.conv1.weight)] == pytest.approx(0.1 * 0.5**9)
+        spared = {id(p) for group in optimizer.param_groups if group["weight_decay"] == 0 for p in group["params"]}
+        assert spared == {id(parameter) for parameter in net.parameters() if parameter.ndim == 1}
+
+    def test_layers_that_are_not_known_are_refused_with_the_remedy(self) -> None:
+        with pytest.raises(InputError, match=r"layer_decay is for timm's classifiers.*encoder_lr_factor"):
+            layer_factors(network(), 0.5)
+        assert layer_factors(network(), 1.0) == {}
 
     def test_a_name_that_is_not_known_is_answered_with_those_that_are(self) -> None:
         with pytest.raises(InputError, match="optimizer=lion is not known; take one of adamw, adam, sgd"):

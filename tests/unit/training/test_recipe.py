@@ -6,9 +6,10 @@ import pytest
 
 from byoc_vision.hyperparameters import parse
 from byoc_vision.training.recipe import LEAST_STEPS, MOST_EPOCHS, Facts, choose, steps_an_epoch
+from byoc_vision.training.segmentation_recipe import Scene
 
 CLASSIFIER = Facts("classification", images=200, pretrained=True, linear_head=True, encoder=True)
-UNET = Facts("segmentation", images=300, pretrained=True, encoder=True)
+UNET = Facts("segmentation", images=300, pretrained=True, encoder=True, scene=Scene(11))
 
 
 def chosen(facts: Facts, **given: str) -> dict[str, object]:
@@ -40,8 +41,14 @@ def test_a_default_that_the_job_sets_stays_too() -> None:
 
 @pytest.mark.parametrize(
     ("facts", "given"),
-    [(CLASSIFIER, {"recipe": "none"}), (UNET, {}), (Facts("classification", 20), {})],
-    ids=["recipe=none", "segmentation", "random weights"],
+    [
+        (CLASSIFIER, {"recipe": "none"}),
+        (UNET, {"recipe": "none"}),
+        (Facts("classification", 20), {}),
+        (Facts("segmentation", 20, encoder=True, scene=Scene(2)), {}),
+        (Facts("segmentation", 20, pretrained=True, scene=Scene(2)), {}),
+    ],
+    ids=["recipe=none", "segmentation, recipe=none", "random weights", "segmentation, random weights", "no encoder"],
 )
 def test_nothing_is_chosen(facts: Facts, given: dict[str, str]) -> None:
     assert chosen(facts, **given) == {}

@@ -13,10 +13,17 @@ from pathlib import Path
 from byoc_vision.data.bands import describe_bands, find_bands
 from byoc_vision.data.formats.ade20k import Ade20k
 from byoc_vision.data.formats.base import DataFormat, Inputs, ParsedDataset
-from byoc_vision.data.formats.boxes import boxes_alone
+from byoc_vision.data.formats.boxes import boxes_alone, other_annotations
 from byoc_vision.data.formats.camvid import CamVid
 from byoc_vision.data.formats.carvana import Carvana
-from byoc_vision.data.formats.channels import find_extras, find_splits, is_label_map, single_split, splits_within
+from byoc_vision.data.formats.channels import (
+    find_extras,
+    find_splits,
+    is_label_map,
+    single_split,
+    splits_within,
+    unwrap_folder,
+)
 from byoc_vision.data.formats.cityscapes import Cityscapes
 from byoc_vision.data.formats.class_folders import ClassFolders
 from byoc_vision.data.formats.class_masks import ClassMasks
@@ -41,6 +48,7 @@ from byoc_vision.data.formats.rle_csv import RunLengthCsv
 from byoc_vision.data.formats.scan import Folder, scan
 from byoc_vision.data.formats.semantic_segmentation import SemanticSegmentation
 from byoc_vision.data.formats.splitting import hold_out
+from byoc_vision.data.formats.unread_endings import without_unread_endings
 from byoc_vision.data.formats.voc import Voc
 from byoc_vision.data.formats.yolo import YoloSegmentation
 from byoc_vision.data.samples import DataOptions, Dataset, MaskOrientation, Sample
@@ -49,6 +57,7 @@ from byoc_vision.types import ClassInfo, Task, name_problem
 
 logger = logging.getLogger(__name__)
 
+_SPREADSHEETS = frozenset({".xlsx", ".xls", ".ods", ".numbers", ".parquet", ".feather"})
 
 # In the order of trial: the first format that matches reads the data, so special ones come before general ones.
 FORMATS: tuple[DataFormat, ...] = (
@@ -103,7 +112,7 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
     inputs = Inputs(find_splits(channels), find_extras(channels), options)
     data_format = _choose_format(inputs, options)
     _check_choices(data_format, options)
-    found = data_format.read(inputs, options)
+    found = without_unread_endings(data_format.read(inputs, options))
     if options.multi_label and data_format.task == "classification":
         found = _as_multi_label(found)
     if options.mask_orientation != "auto":
@@ -232,6 +241,12 @@ def _choose_format(inputs: Inputs, options: DataOptions) -> DataFormat:
     has_masks = any(one.task == "segmentation" for one in matching)
     if options.task != "classification" and not has_masks and (problem := boxes_alone(inputs)):
         raise DataError(problem)
+    if (table := _spreadsheet(inputs)) and not _is_clear(matching, inputs.first.images):
+        raise DataError(
+            f"{table} is a table that is not read; save it as CSV, with a column of images and one of labels"
+        )
+    if not _is_clear(matching, inputs.first.images) and (problem := other_annotations(inputs)):
+        raise DataError(problem)
     if not matching:
         raise DataError(_no_match(inputs.first.images))
     for data_format in matching:
@@ -255,7 +270,7 @@ def _matching(inputs: Inputs, options: DataOptions) -> list[DataFormat]:
             if data_format.matches(inputs):
                 matching.append(data_format)
         except TwoReadingsError:
-            if options.task != "classification":
+            if options.task != "classification" and all(one.task == "classification" for one in matching):
                 raise
     has_masks = inputs.first.masks is None and any(
         isinstance(one, ImagesWithMasks | InstanceMasks | Voc | ClassMasks | MasksBesideImages) for one in matching
@@ -279,6 +294,19 @@ def _named_format(inputs: Inputs, options: DataOptions) -> DataFormat:
             f"Expected:\n{examples}"
         )
     return data_format
+
+
+def _spreadsheet(inputs: Inputs) -> Path | None:
+    """A table of another program beside or above the images."""
+    above = (inputs.first.parent,) if inputs.first.parent else ()
+    files = (folder.path / name for folder in (inputs.first.images, *above) for name in folder.files)
+    return next((file for file in files if file.suffix.lower() in _SPREADSHEETS), None)
+
+
+def _is_clear(matching: Sequence[DataFormat], folder: Folder) -> bool:
+    """Whether the data can be read without a table: not as a single folder of a class."""
+    is_single = len([inner for inner in unwrap_folder(folder).folders if inner.has_images]) < 2
+    return bool(matching) and not (isinstance(matching[0], ClassFolders) and is_single)
 
 
 def _no_match(folder: Folder) -> str:

@@ -28,6 +28,7 @@ MASK_FOLDER_NAMES = (
 _SPLIT_NAMES = {
     "train": "train",
     "training": "train",  # the SDK's name for a lone channel
+    "trainval": "train",
     "validation": "validation",
     "valid": "validation",
     "val": "validation",
@@ -37,9 +38,11 @@ _SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-# `train`, `Training`, `seg_train`, `train_data`, `training_set`, `train_images`, `val2017`; with masks `train_masks`.
+# `train`, `Training`, `seg_train`, `train_data`, `training_set`, `train_images`, `images_train`, `x_train`, `val2017`;
+# with masks `train_masks`, `masks_train`, `y_train`.
 _CHANNEL_NAME = re.compile(
-    rf"(?:(?:seg|set|data)[_-])?({'|'.join(_SPLIT_NAMES)})(?:20[0-9][0-9])?"
+    rf"(?:(?:seg|set|data|images?|imgs?|x)[_-]|({'|'.join(MASK_FOLDER_NAMES)}|y)[_-])?"
+    rf"({'|'.join(_SPLIT_NAMES)})(?:20[0-9][0-9])?"
     rf"(?:[_-]?(?:set|data|dataset|split|images?|imgs?)|[_-]?({'|'.join(MASK_FOLDER_NAMES)}))?",
     re.IGNORECASE,
 )
@@ -130,12 +133,19 @@ def _splits(roles: Mapping[tuple[str, bool], Folder], parent: Folder | None) -> 
     return {
         split: Split(
             split,
-            *_without_siblings(roles[split, False], roles.get((split, True))),
+            *_without_siblings(_unrepeated(roles[split, False], split), roles.get((split, True))),
             parent if roles[split, False].path in inner else None,
         )
         for split in ("train", "validation", "test")
         if (split, False) in roles
     }
+
+
+def _unrepeated(folder: Folder, split: str) -> Folder:
+    """The folder inside that has the name of the split again, as archives of single splits unpack."""
+    while len(folder.folders) == 1 and not folder.files and split_named(folder.folders[0].name) == split:
+        folder = folder.folders[0]
+    return folder
 
 
 def _without_siblings(images: Folder, masks: Folder | None) -> tuple[Folder, Folder | None]:
@@ -167,7 +177,7 @@ def _plain(name: str) -> str:
 def _role(name: str) -> tuple[str, bool] | None:
     """The split that a channel's or a folder's name means, and whether it holds masks."""
     match = _CHANNEL_NAME.fullmatch(name)
-    return (_SPLIT_NAMES[match[1].lower()], match[2] is not None) if match else None
+    return (_SPLIT_NAMES[match[2].lower()], match[1] is not None or match[3] is not None) if match else None
 
 
 def _by_role(folders: Iterable[tuple[str, Folder]]) -> dict[tuple[str, bool], Folder]:
@@ -203,7 +213,8 @@ def _holds_splits(folder: Folder, split: str) -> bool:
     roles = [_role(inner.name) for inner in folder.folders if not _is_extra(inner)]
     if folder.image_names or (split, False) not in roles:
         return False
-    return (len(roles) > 1 and None not in roles) or (split, True) in roles
+    is_alone = len(roles) == 1 and bool(folder.folders[0].image_names)  # one class, or images without any
+    return (not is_alone and None not in roles) or (split, True) in roles
 
 
 def split_named(name: str) -> str | None:

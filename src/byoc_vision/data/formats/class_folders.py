@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.channels import Split, split_named
+from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, Split, split_named
 from byoc_vision.data.formats.image_mask_pairs import has_inner_masks, warn_about_unread
 from byoc_vision.data.formats.label_parsing import without_small_classes
 from byoc_vision.data.formats.prepared import read_class_folders
@@ -47,7 +48,8 @@ class ClassFolders:
         if prepared := read_class_folders(inputs, classes):
             return prepared
         splits = inputs.splits
-        _check_no_splits(splits["train"].images if "train" in splits else inputs.first.images)
+        _check_no_splits(inputs, options, classes)
+        _check_no_parts(inputs.first.images, options)
         _check_no_masks_among_images(inputs.first.images)
         warn_about_unread([split.images for split in splits.values()])
         names = [entry.name for entry in classes] or self._class_names(splits["train"].images)
@@ -71,22 +73,39 @@ class ClassFolders:
         return without_prefixes([folder.name for folder in train.folders])
 
 
-def _check_no_splits(train: Folder) -> None:
-    """Raises InputError if some of the class folders look like splits and others do not."""
+def _check_no_splits(inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo]) -> None:
+    """Raises InputError if class folders look like splits, unless the user or the other splits say that they do not."""
+    train = inputs.first.images
     inner = [folder for folder in train.folders if folder.has_images]
-    splits = [folder for folder in inner if split_named(folder.name)]
-    names = {split_named(folder.name) for folder in splits}
-    nested = any(not folder.image_names for folder in splits)
-    if not splits or (len(splits) == len(inner) > 1 and not nested):
+    in_all = set.intersection(*({folder.name for folder in split.images.folders} for split in inputs.splits.values()))
+    known = {entry.name for entry in classes} | (in_all if len(inputs.splits) > 1 else set())
+    splits = [folder for folder in inner if split_named(folder.name) and folder.name not in known]
+    is_nested = any(not folder.image_names for folder in splits)
+    if not splits or (options.layout == "class_folders" and not is_nested):
         return
-    if len(names) > 1 or nested:
-        found, others = (
-            ", ".join(f"{one.name}/" for one in inner if (one in splits) is which) for which in (True, False)
+    found, others = (", ".join(f"{one.name}/" for one in inner if (one in splits) is which) for which in (True, False))
+    raise InputError(
+        f"{train.path} can be read in two ways: {found} as splits, or as classes{f' like {others}' if others else ''}. "
+        "If they are splits, leave only splits in this folder, train/ among them; if they are classes, "
+        + ("rename them" if is_nested else "set data_layout=class_folders, or rename them")
+    )
+
+
+def _check_no_parts(train: Folder, options: DataOptions) -> None:
+    """Raises InputError if each class folder holds the same folders, as `fold1/cat`, `fold2/cat`: which are classes?"""
+    inner = [folder for folder in train.folders if folder.has_images]
+    names = {tuple(below.name for below in folder.folders if below.has_images) for folder in inner}
+    shared = next(iter(names), ())
+    if len(inner) < 2 or len(names) > 1 or len(shared) < 2 or any(folder.image_names for folder in inner):
+        return
+    if options.layout != "class_folders" and not has_inner_masks(inner[0]):
+        outer, below = (
+            ", ".join(held[:4]) + (", …" if len(held) > 4 else "") for held in ([f.name for f in inner], shared)
         )
         raise InputError(
-            f"{train.path} can be read in two ways, because {found} have the names of splits"
-            + (f" and {others} do not. " if others else ". ")
-            + "If they are splits, leave only them in this folder, train/ among them; if they are classes, rename them"
+            f"{train.path} can be read in two ways, because each folder in it holds the same folders: as the classes "
+            f"{outer}, or as the classes {below} in several parts. For the first, set data_layout=class_folders; for "
+            "the second, put the images of a class into one folder"
         )
 
 
@@ -126,8 +145,17 @@ def _samples(folder: Folder, names: list[str]) -> list[Sample]:
         Sample(inner.path / image, label=label)
         for inner in folder.folders
         for label in [label_of[_class_of(inner, names)]]
-        for image in inner.images()
+        for image in _images(inner)
     ]
+
+
+def _images(folder: Folder) -> Iterator[PurePosixPath]:
+    """The images of a class, without masks in a folder beside them."""
+    if not has_inner_masks(folder):
+        return folder.images()
+    masks = [inner.name for inner in folder.folders if inner.name.lower() in MASK_FOLDER_NAMES]
+    logger.warning("%s: the masks in %s/ are not read, as the data are class folders", folder.path, masks[0])
+    return (image for image in folder.images() if image.parts[0] not in masks)
 
 
 def _problems(split: Split, names: list[str], may_be_empty: bool) -> list[str]:

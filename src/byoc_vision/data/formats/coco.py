@@ -10,20 +10,28 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.drawn import BOXES_ALONE, Shapes, annotation_files, drawn_dataset, has_mask_files
-from byoc_vision.data.formats.lists import ImageIndex, report_problems
+from byoc_vision.data.formats.drawn import (
+    BOXES_ALONE,
+    Shapes,
+    annotation_files,
+    drawn_dataset,
+    has_mask_files,
+    report_entries,
+)
+from byoc_vision.data.formats.lists import ImageIndex
 from byoc_vision.data.mask_colours import MOST_COLOURS
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.errors import DataError
 from byoc_vision.types import ClassInfo, Task
 
 _FIRST_KEY = re.compile(rb'\s*\{\s*"(info|licenses|images|annotations|categories|type)"\s*:')
+_IMAGES_KEY = re.compile(rb'\s*\{.*"images"\s*:\s*\[', re.DOTALL)
 _HEAD = 2048  # bytes
 _OTHER_TASKS = re.compile("caption|keypoint|panoptic|densepose", re.IGNORECASE)  # COCO's files beside instances_….json
 _LONGEST_EMPTY = 8  # bytes of `[]`, `[[]]` or `null`
@@ -57,6 +65,18 @@ class _Coco(msgspec.Struct):
     annotations: list[_Annotation] = []
 
 
+class _LooseCoco(msgspec.Struct):
+    """A file whose entries are not all valid."""
+
+    images: list[msgspec.Raw]
+    categories: list[msgspec.Raw] = []
+    annotations: list[msgspec.Raw] = []
+
+
+class _BrokenFileError(DataError):
+    """A file that cannot be read at all."""
+
+
 class _Parsed(NamedTuple):
     """A file without its shapes. shapes: image → category, offset and size of each, those of crowds first."""
 
@@ -86,12 +106,17 @@ class Coco:
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         listed: dict[str, list[Shapes]] = defaultdict(list)
         categories: dict[int | str, str] = {}
+        problems: list[str] = []
+        broken: list[str] = []
         for path, split, index in _files(inputs):
-            problems: list[str] = []
-            parsed = _parse(path, problems)
-            categories |= _named(parsed, path, categories)
+            try:
+                parsed = _parse(path, problems)
+                categories |= _named(parsed, path, categories)
+            except _BrokenFileError as error:
+                broken.append(str(error))
+                continue
             listed[split] += _shapes(path, parsed, index, categories, problems)
-            report_problems(f"entries of {path} that cannot be used:", problems, options)
+        report_entries("entries of COCO's JSON that cannot be used:", problems, listed, options, broken)
         numbers = {name: number for number, name in categories.items() if isinstance(number, int)}
         usable = len(numbers) == len(categories) and all(0 < number < MOST_COLOURS for number in numbers.values())
         return drawn_dataset(listed, categories.values(), options, classes, numbers if usable else None)
@@ -107,21 +132,22 @@ def _files(inputs: Inputs) -> list[tuple[Path, str, ImageIndex]]:
 def _is_coco(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return _FIRST_KEY.match(file.read(_HEAD).removeprefix(b"\xef\xbb\xbf")) is not None
+            head = file.read(_HEAD).removeprefix(b"\xef\xbb\xbf")
+            return (_FIRST_KEY.match(head) or _IMAGES_KEY.match(head)) is not None
     except OSError:
         return False
 
 
 def _parse(path: Path, problems: list[str]) -> _Parsed:
-    """Raises DataError that names the file and the field."""
+    """Raises _BrokenFileError that names the file, DataError for bounding boxes alone."""
     try:
         with path.open("rb") as file:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        coco = msgspec.json.decode(content, type=_Coco)
+        coco = _decode(content, path, problems)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise _BrokenFileError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # also msgspec's errors, and mmap's for an empty file
-        raise DataError(f"{path} is not valid COCO JSON: {error}; export it again") from error
+        raise _BrokenFileError(f"{path} is not valid COCO JSON: {error}; export it again") from error
     start = _address(content)
     known = {image.id: image.file_name for image in coco.images}
     shapes: dict[int | str, list[tuple[int | str, int, int]]] = defaultdict(list)
@@ -129,18 +155,35 @@ def _parse(path: Path, problems: list[str]) -> _Parsed:
     ordered = sorted(coco.annotations, key=lambda one: not one.iscrowd)  # stable: otherwise in the order of the file
     for place, one in enumerate(ordered, start=1):
         size = len(memoryview(one.segmentation))
+        entry = f"{path}, annotation {_title(one, place)}"
         if one.image_id not in known:
-            problems.append(f"annotation {_title(one, place)}: there is no image with the id {one.image_id!r}")
+            problems.append(f"{entry}: there is no image with the id {one.image_id!r}")
         elif size <= _LONGEST_EMPTY and not re.search(rb"[0-9\"]", bytes(one.segmentation)):
             boxes += 1
-            problems.append(
-                f"annotation {_title(one, place)} of {known[one.image_id]} is a bounding box without a polygon"
-            )
+            problems.append(f"{entry} of {known[one.image_id]} is a bounding box without a polygon")
         else:
             shapes[one.image_id].append((one.category_id, _address(one.segmentation) - start, size))
     if boxes and boxes == len(coco.annotations):
         raise DataError(f"{path} {BOXES_ALONE}")
     return _Parsed(coco.images, coco.categories, shapes)
+
+
+def _decode(content: mmap.mmap, path: Path, problems: list[str]) -> _Coco:
+    """The whole file; entries that have not the fields of COCO are added to the problems. Raises ValueError."""
+    try:
+        return msgspec.json.decode(content, type=_Coco)
+    except msgspec.ValidationError:
+        loose = msgspec.json.decode(content, type=_LooseCoco)
+    parts: dict[str, list[Any]] = {}
+    for field, of in (("images", _Image), ("categories", _Category), ("annotations", _Annotation)):
+        usable = parts.setdefault(field, [])
+        for place, raw in enumerate(getattr(loose, field)):
+            try:
+                usable.append(msgspec.json.decode(raw, type=of))
+            except msgspec.ValidationError as error:
+                text = str(error).partition(" - at")[0]
+                problems.append(f"{path} is not valid COCO JSON: {text} - at {field}[{place}]; export it again")
+    return _Coco(**parts)
 
 
 def _title(annotation: _Annotation, place: int) -> str:
@@ -153,13 +196,13 @@ def _address(content: mmap.mmap | msgspec.Raw) -> int:
 
 
 def _named(parsed: _Parsed, path: Path, known: Mapping[int | str, str]) -> dict[int | str, str]:
-    """id → name, without the group that Roboflow puts first. Raises DataError if files contradict each other."""
+    """id → name, without the group that Roboflow puts first. Raises _BrokenFileError if files contradict each other."""
     groups = {category.supercategory for category in parsed.categories}
     used = {category for shapes in parsed.shapes.values() for category, _, _ in shapes}
     named = {one.id: one.name for one in parsed.categories if one.id in used or one.name not in groups}
     for number, name in named.items():
         if known.get(number, name) != name:
-            raise DataError(
+            raise _BrokenFileError(
                 f"{path}: the category {number} is called {name!r} here and {known[number]!r} in another file; give "
                 "the same categories to all splits"
             )
@@ -180,10 +223,10 @@ def _shapes(
         file = index.find(image.file_name)
         unknown = sorted({str(category) for category, _, _ in shapes if category not in categories})
         if isinstance(file, str):
-            problems.append(f"{entry}: {file}")
-        elif unknown:
-            problems.append(f"{entry}: there is no category with the id {', '.join(unknown)}")
-        else:
+            problems.append(f"{path}, {entry}: {file}")
+        if unknown:
+            problems.append(f"{path}, {entry}: there is no category with the id {', '.join(unknown)}")
+        if isinstance(file, Path) and not unknown:
             names = tuple(categories[category] for category, _, _ in shapes)
             ranges = np.array([where for _, *where in shapes], np.int64).tobytes()
             size = (image.height, image.width) if image.height and image.width else None

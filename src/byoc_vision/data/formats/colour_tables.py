@@ -128,6 +128,7 @@ def _to_map(table: Table, classes: Sequence[ClassInfo]) -> tuple[ColourMap, tupl
         label = IGNORED if is_ignored else len(named) if known is None else known
         if not is_ignored and all(row.name != entry.name for entry in named):
             named.append(ClassInfo(row.name, label, to_hex(row.colour or 0)))
+            value_of[row.name] = label  # a class may have several colours
         pairs.append((row.colour or 0, label))
         labels.append(label)
     if len(named) > MOST_COLOURS:

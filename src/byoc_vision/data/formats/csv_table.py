@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,12 +23,15 @@ from byoc_vision.data.formats.lists import (
     find_lists,
     masked_dataset,
     read_text,
-    report_problems,
+    report_list_problems,
     split_of,
+    splits_of_text_files,
 )
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.errors import DataError, InputError, list_problems
 from byoc_vision.types import ClassInfo, Task
+
+logger = logging.getLogger(__name__)
 
 _ENDINGS = (".csv", ".tsv")
 _DELIMITERS = ",;\t|"
@@ -80,9 +84,9 @@ class CsvLabels:
         check_lists(list({file.split: file for file, _ in lists}.values()), inputs)
         partitions = _partitions(inputs)
         entries: dict[str, list[Entry]] = {split: [] for split in ("train", "validation", "test")}
+        problems: list[str] = []
         names: dict[int, str] = {}
         for file, columns in lists:
-            problems: list[str] = []
             rows = list(_rows(file.path, columns, problems))
             separator = _separator(rows, columns, options)
             flag_values = _flag_values(rows, columns)
@@ -95,8 +99,9 @@ class CsvLabels:
                     problems.append(f"{row.place}: {error}")
                     continue
                 entries[split].append(Entry(row.place, image, labels, row.cell(columns.group)))
-            report_problems(f"rows of {file.path} that cannot be used:", problems, options)
+            _warn_of_unlisted(file, entries, partitions)
             names |= {index: columns.names[column] for index, column in enumerate(columns.flags)}
+        report_list_problems("rows", [file for file, _ in lists], problems, options)
         return labelled_dataset(_one_hot(by_split(entries, inputs), options), options, classes, names)
 
 
@@ -128,8 +133,8 @@ class CsvMasks:
         lists = [(file, columns) for file, columns in _tables(inputs) if columns.mask is not None]
         check_lists([file for file, _ in lists], inputs)
         entries: dict[str, list[MaskEntry]] = {split: [] for split in ("train", "validation", "test")}
+        problems: list[str] = []
         for file, columns in lists:
-            problems: list[str] = []
             for row in _rows(file.path, columns, problems):
                 try:
                     image = _image(file, row, columns)
@@ -141,7 +146,7 @@ class CsvMasks:
                     problems.append(f"{row.place}: {error}")
                     continue
                 entries[split].append(MaskEntry(row.place, image, mask, row.cell(columns.group)))
-            report_problems(f"rows of {file.path} that cannot be used:", problems, options)
+        report_list_problems("rows", [file for file, _ in lists], problems, options)
         return masked_dataset(by_split(entries, inputs), options)
 
 
@@ -193,8 +198,8 @@ def _label_names(columns: Columns) -> str:
 
 
 def _partitions(inputs: Inputs) -> dict[Path, str]:
-    """The split of each image in tables that hold only these. Raises DataError."""
-    splits: dict[Path, str] = {}
+    """The split of each image in text files, and in tables that hold only these. Raises DataError."""
+    splits = splits_of_text_files(inputs) if len(inputs.splits) == 1 else {}
     for file, columns in _tables(inputs):
         if columns.split is None or columns.has_targets or columns.unclear:
             continue
@@ -209,6 +214,18 @@ def _partitions(inputs: Inputs) -> dict[Path, str]:
         if problems:
             raise DataError(list_problems(f"rows of {file.path} that cannot be used:", problems))
     return splits
+
+
+def _warn_of_unlisted(file: ListFile, entries: Mapping[str, Sequence[Entry]], partitions: Mapping[Path, str]) -> None:
+    """Log how many training images are in no list of a split, if there are such lists."""
+    unlisted = [entry for entry in entries["train"] if entry.image not in partitions] if partitions else []
+    if unlisted:
+        logger.warning(
+            "images of %s that no list of a split names, which are training images: %d, such as %s",
+            file.path,
+            len(unlisted),
+            unlisted[0].image.name,
+        )
 
 
 def _has_class_folders(inputs: Inputs) -> bool:

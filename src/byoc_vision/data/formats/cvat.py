@@ -24,8 +24,10 @@ from byoc_vision.data.formats.drawn import (
     drawn_dataset,
     has_mask_files,
     labels_for,
+    report_entries,
+    unlisted,
 )
-from byoc_vision.data.formats.lists import ImageIndex, report_problems
+from byoc_vision.data.formats.lists import ImageIndex
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.data.shapes import polygon, runs_of
 from byoc_vision.errors import DataError
@@ -69,24 +71,25 @@ class CvatImages:
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         listed: dict[str, list[Shapes]] = defaultdict(list)
         labels: list[str] = []
-        kinds: set[str] = set()
+        problems: list[str] = []
+        broken: list[str] = []
         for path, split, folders in annotation_files(inputs, ".xml"):
             if not _is_cvat(path):
                 continue
-            parsed, index, problems = _parse(path), ImageIndex(folders), list[str]()
+            try:
+                parsed = _parse(path)
+            except DataError as error:
+                broken.append(str(error))
+                continue
             labels += parsed.labels
-            kinds |= {kind for image in parsed.images for kind, _ in image.shapes}
-            for image in parsed.images:
-                try:
-                    shapes = _shapes(path, image, index)
-                except ValueError as error:
-                    problems.append(str(error))
-                    continue
-                own = split_named(image.attributes.get("subset", "")) if len(inputs.splits) == 1 else None
-                listed[own or split].append(shapes)
-            if kinds == {"box"}:
+            index = ImageIndex(folders)
+            if {kind for image in parsed.images for kind, _ in image.shapes} == {"box"}:
                 raise DataError(f"{path} {BOXES_ALONE}")
-            report_problems(f"images of {path} that cannot be used:", problems, options)
+            for image in parsed.images:
+                shapes = _shapes(path, image, index, parsed.labels, problems)
+                own = split_named(image.attributes.get("subset", "")) if len(inputs.splits) == 1 else None
+                listed[own or split] += [shapes] if shapes else []
+        report_entries("images of CVAT's XML that cannot be used:", problems, listed, options, broken)
         used = {name for shapes in listed.values() for one in shapes for name in one.names}
         return drawn_dataset(listed, labels_for(labels, used), options, classes)
 
@@ -135,26 +138,29 @@ def _parse(path: Path) -> _Parsed:
     return parsed
 
 
-def _shapes(path: Path, image: _Image, index: ImageIndex) -> Shapes:
-    """Raises ValueError that names the image and the shape."""
+def _shapes(path: Path, image: _Image, index: ImageIndex, labels: Sequence[str], problems: list[str]) -> Shapes | None:
+    """None for an image that cannot be used; why is added to the problems."""
     name = image.attributes.get("name", "")
     entry = f"image {image.attributes.get('id', '?')} ({name})"
     file = index.find(name)
-    if isinstance(file, str):
-        raise ValueError(f"{entry}: {file}")
-    try:
-        height, width = int(image.attributes["height"]), int(image.attributes["width"])
-    except (KeyError, ValueError):
-        raise ValueError(f"{entry}: width and height are missing; export it again") from None
+    found = [file] if isinstance(file, str) else []
+    height, width = (_whole(image.attributes.get(side, "")) for side in ("height", "width"))
+    if height < 1 or width < 1:
+        found.append("width and height are missing; export it again")
     ordered = sorted(image.shapes, key=lambda shape: _whole(shape[1].get("z_order", "0")))
+    names = tuple(attributes.get("label", "") for _, attributes in ordered)
+    found += [
+        f"there is no label {one!r} in the list of the task: {', '.join(labels)}" for one in unlisted(names, labels)
+    ]
     outlines = []
     for place, (kind, attributes) in enumerate(ordered, start=1):
         try:
             outlines.append(_outline(kind, attributes, height, width))
         except (KeyError, ValueError) as error:
-            label = attributes.get("label", "without a label")
-            raise ValueError(f"{entry}, {kind} {place} ({label}): {error}") from error
-    names = tuple(attributes.get("label", "") for _, attributes in ordered)
+            problems.append(f"{path}, {entry}, {kind} {place} ({attributes.get('label', 'without a label')}): {error}")
+    problems += [f"{path}, {entry}: {one}" for one in found]
+    if found or isinstance(file, str) or len(outlines) < len(ordered):
+        return None
     return Shapes(file, path, entry, names, tuple(outlines), size=(height, width))
 
 

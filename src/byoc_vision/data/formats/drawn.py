@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from byoc_vision.data.bands import size_of
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import split_named
 from byoc_vision.data.formats.image_mask_pairs import has_inner_masks
-from byoc_vision.data.formats.lists import split_of_file
+from byoc_vision.data.formats.lists import report_problems, split_of_file
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.mask_colours import IGNORED, MOST_COLOURS
 from byoc_vision.data.samples import DataOptions, DrawnMask, Sample
+from byoc_vision.data.shapes import draw_mask
 from byoc_vision.errors import DataError, InputError, list_problems
 from byoc_vision.types import ClassInfo
 
 BACKGROUND = "background"
 _BACKGROUND_NAMES = frozenset({BACKGROUND, "_background_", "__background__"})
 _IGNORED_NAMES = frozenset({"__ignore__", "ignore", "void"})
+_MOST_DRAWN = 2000  # images, if there are other problems: a few seconds
 _MOST_FILES = 20  # for many images each; more are one for each image
 
 BOXES_ALONE = (
@@ -90,10 +94,42 @@ def drawn_dataset(
     return ParsedDataset(samples, tuple(classes) or tuple(own), IGNORED)
 
 
+def report_entries(
+    headline: str,
+    problems: Sequence[str],
+    listed: Mapping[str, Sequence[Shapes]],
+    options: DataOptions,
+    broken: Sequence[str] = (),
+) -> None:
+    """Raises DataError that names all problems at once, with those of the shapes, or only warns as `report_problems`.
+
+    broken: files that cannot be read at all, which are never left out.
+    """
+    found = [*broken, *problems]
+    if found and (broken or options.on_bad_sample == "fail"):
+        raise DataError(list_problems(headline, [*found, *_undrawable(listed)]))
+    report_problems(headline, found, options)
+
+
+def _undrawable(listed: Mapping[str, Sequence[Shapes]]) -> Iterator[str]:
+    """What is wrong with the shapes of the first images, which otherwise the check before training says."""
+    here = (one for shapes in listed.values() for one in shapes if one.image.exists())  # the others: on other hosts
+    for one in islice(here, _MOST_DRAWN):
+        mask = _mask(one, {}, 0)
+        try:
+            draw_mask(mask, mask.size or size_of(one.image))
+        except DataError as error:
+            yield str(error)
+
+
 def labels_for(names: Iterable[str], used: Iterable[str]) -> list[str]:
-    """The classes in the order of a tool's list, and after them used ones that it lacks, by name."""
-    ordered = list(dict.fromkeys(names))
-    return ordered + sorted(set(used) - set(ordered))
+    """The classes in the order of a tool's list; without one the used ones, by name."""
+    return list(dict.fromkeys(names)) or sorted(set(used))
+
+
+def unlisted(names: Iterable[str], listed: Sequence[str]) -> list[str]:
+    """Which names of classes a tool's list lacks, if there is one."""
+    return [name for name in dict.fromkeys(names) if name not in listed and not _is_special(name)] if listed else []
 
 
 def _is_special(name: str) -> bool:

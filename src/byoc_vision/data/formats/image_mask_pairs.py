@@ -9,9 +9,9 @@ from pathlib import PurePosixPath
 
 from byoc_vision.data.decoding import IMAGE_SUFFIXES
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, Split
+from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, Split, unwrap_folder
 from byoc_vision.data.formats.colour_tables import with_colours
-from byoc_vision.data.formats.mask_evidence import find_pair
+from byoc_vision.data.formats.mask_evidence import ImagesAndMasks, TwoReadingsError, find_pair
 from byoc_vision.data.formats.prepared import with_class_names
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.formats.stems import composed, core, unique_cores
@@ -43,15 +43,26 @@ class ImagesWithMasks:
 
     def matches(self, inputs: Inputs) -> bool:
         images = inputs.first.images
-        return inputs.first.masks is not None or has_inner_masks(images) or find_pair(images) is not None
+        if inputs.first.masks is not None or has_inner_masks(images) or find_pair(images) is not None:
+            return True
+        parts = find_parts(images)
+        is_chosen = inputs.options.task == "segmentation" or inputs.options.layout == self.name
+        if parts and not is_chosen:
+            raise TwoReadingsError(_two_readings_of_parts(images, parts))
+        return bool(parts)
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         splits = {name: split for name, split in inputs.splits.items() if not _is_test_without_masks(split)}
         folders = {name: _folders_by_name_or_content(split) for name, split in splits.items()}
-        warn_about_unread([folder for both in folders.values() for folder in both])
-        samples = {name: tuple(pair(*both, skip=skips(options))) for name, both in folders.items()}
+        warn_about_unread([folder for parts in folders.values() for both in parts for folder in both])
+        samples = {
+            name: tuple(sample for both in parts for sample in pair(*both, skip=skips(options)))
+            for name, parts in folders.items()
+        }
         found = with_class_names(ParsedDataset(samples), inputs, options)
-        return with_colours(found, inputs, options, classes, [masks for _, masks in folders.values()])
+        return with_colours(
+            found, inputs, options, classes, [both.masks for parts in folders.values() for both in parts]
+        )
 
 
 def skips(options: DataOptions) -> bool:
@@ -82,21 +93,57 @@ def unpack_hint(folders: Iterable[Folder]) -> str:
 
 
 def _is_test_without_masks(split: Split) -> bool:
-    """Whether a test split holds nothing but a folder of images, as competitions publish it."""
+    """Whether a test split holds nothing but images, or a folder of them, as competitions publish it."""
     inner = [folder for folder in split.images.folders if folder.has_images]
-    if split.name != "test" or split.masks is not None or split.images.image_names or len(inner) != 1:
+    if split.name != "test" or split.masks is not None or len(inner) + bool(split.images.image_names) != 1:
         return False
     logger.warning("%s holds no masks, so the test split is not read", split.images.path)
     return True
 
 
-def _folders_by_name_or_content(split: Split) -> tuple[Folder, Folder]:
-    if split.masks is None and not has_inner_masks(split.images) and (found := find_pair(split.images)):
-        logger.info(
-            "%s: images in %s/, masks in %s/, by what they hold", split.name, found.images.name, found.masks.name
-        )
-        return found
-    return folders_of(split)
+def _folders_by_name_or_content(split: Split) -> list[ImagesAndMasks]:
+    """The folders of images and masks; several if each folder of the split has its own."""
+    if split.masks is None and not has_inner_masks(split.images):
+        if found := find_pair(split.images):
+            logger.info(
+                "%s: images in %s/, masks in %s/, by what they hold", split.name, found.images.name, found.masks.name
+            )
+            return [found]
+        if parts := find_parts(split.images):
+            return parts
+    return [ImagesAndMasks(*folders_of(split))]
+
+
+def find_parts(folder: Folder) -> list[ImagesAndMasks]:
+    """The folders of images and masks in each of the inner folders, such as those of patients; empty if one has none.
+
+    Raises TwoReadingsError if the files of the first one allow two readings.
+    """
+    for outer in (folder, unwrap_folder(folder)):
+        inner = [one for one in outer.folders if one.has_images]
+        if len(inner) < 2 or outer.image_names:
+            continue
+        first = find_pair(inner[0]) if not has_inner_masks(inner[0]) else ImagesAndMasks(*_inner_folders(inner[0]))
+        if first is None:
+            continue
+        of_name = [{below.name: below for below in one.folders if below.has_images} for one in inner]
+        if all(first.images.name in one and first.masks.name in one for one in of_name):
+            return [ImagesAndMasks(one[first.images.name], one[first.masks.name]) for one in of_name]
+    return []
+
+
+def _two_readings_of_parts(folder: Folder, parts: Sequence[ImagesAndMasks]) -> str:
+    names = [part.images.path.parent.name for part in parts]
+    shown = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+    return (
+        f"each folder in {folder.path} holds {parts[0].images.name}/ and {parts[0].masks.name}/, which can be read in "
+        f"two ways: as images and masks, or as images of the classes {shown}. For images and masks, set "
+        "task=segmentation; for classes, set task=classification, which leaves out the masks"
+    )
+
+
+def _inner_folders(folder: Folder) -> tuple[Folder, Folder]:
+    return _named(folder, IMAGE_FOLDER_NAMES)[0], _named(folder, MASK_FOLDER_NAMES)[0]
 
 
 def folders_of(split: Split) -> tuple[Folder, Folder]:
@@ -136,6 +183,8 @@ def pair(images: Folder, masks: Folder, *, skip: bool = False) -> list[Sample]:
     mask_of = by_stem(masks, "masks")
     is_exact = all(stem in image_of or stem.removesuffix(MASK_SUFFIX) in image_of for stem in mask_of)
     image_of_core = {} if is_exact else unique_cores(image_of)
+    if image_of_core and not any("/" in stem for stem in mask_of):  # the images alone may be in folders
+        image_of_core = unique_cores(image_of, by_name=True) | image_of_core
     pairs: dict[str, str] = {}
     for stem in mask_of:
         image = _image_for(stem, image_of, image_of_core)

@@ -9,6 +9,7 @@ import base64
 import binascii
 import logging
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -17,8 +18,16 @@ import msgspec
 from byoc_vision.data.decoding import Content, read_mask
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import split_of_path
-from byoc_vision.data.formats.drawn import BOXES_ALONE, Shapes, drawn_dataset, has_mask_files, labels_for
-from byoc_vision.data.formats.lists import ImageIndex, read_lines, report_problems
+from byoc_vision.data.formats.drawn import (
+    BOXES_ALONE,
+    Shapes,
+    drawn_dataset,
+    has_mask_files,
+    labels_for,
+    report_entries,
+    unlisted,
+)
+from byoc_vision.data.formats.lists import ImageIndex, read_lines
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.formats.stems import composed
 from byoc_vision.data.samples import DataOptions
@@ -29,8 +38,12 @@ from byoc_vision.types import ClassInfo, Task
 logger = logging.getLogger(__name__)
 
 _LEAST_PAIRED = 0.5  # of the JSON files: that many have an image of their name
+_LOOKED_AT = 5  # files
+_HEAD = 4096  # bytes
+_SHAPES = re.compile(rb'\{.*"shapes"\s*:', re.DOTALL)
 _SIDES_OF_CIRCLE = 72
 _LABELS = "labels.txt"
+_SHOWN = 3  # wrong shapes of a file
 
 
 class _Shape(msgspec.Struct):
@@ -65,10 +78,7 @@ class LabelMe:
         files = _json_files(folder)
         if not files or not _are_paired(files, folder):
             return False
-        try:
-            return bool(_decode(folder.path / files[0]))
-        except DataError:
-            return False
+        return any(_has_shapes(folder.path / file) for file in files[:_LOOKED_AT])
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         listed: dict[str, list[Shapes]] = {"train": []}
@@ -86,10 +96,12 @@ class LabelMe:
                 listed.setdefault(own or split, []).append(found)
         if types == {"rectangle"}:
             raise DataError(f"{inputs.first.images.path} {BOXES_ALONE}")
-        report_problems("JSON files of LabelMe that cannot be used:", problems, options)
+        labels = _listed_labels(inputs)
+        listed = {split: _with_known_labels(held, labels, problems) for split, held in listed.items()}
+        report_entries("JSON files of LabelMe that cannot be used:", problems, listed, options)
         _warn_of_unlabelled(inputs, listed)
         used = {name for shapes in listed.values() for one in shapes for name in one.names}
-        return drawn_dataset(listed, labels_for(_listed_labels(inputs), used), options, classes)
+        return drawn_dataset(listed, labels_for(labels, used), options, classes)
 
 
 def _json_files(folder: Folder) -> list[PurePosixPath]:
@@ -118,6 +130,15 @@ def _decode(path: Path) -> _File:
         raise DataError(f"{path} is not valid LabelMe JSON: {error}; save it again") from error
 
 
+def _has_shapes(path: Path) -> bool:
+    """Whether a file is LabelMe's, or one that was cut short."""
+    try:
+        with path.open("rb") as file:
+            return _SHAPES.search(file.read(_HEAD)) is not None or bool(_decode(path))
+    except (OSError, DataError):
+        return False
+
+
 def _read(path: Path, name: PurePosixPath, index: ImageIndex, types: set[str]) -> Shapes:
     """Raises DataError or ValueError that names the file and the shape."""
     content = _decode(path)
@@ -126,12 +147,15 @@ def _read(path: Path, name: PurePosixPath, index: ImageIndex, types: set[str]) -
         raise DataError(f"{path}: there is no image {content.imagePath or name.stem!r}; add it or remove the file")
     height, width = content.imageHeight or 0, content.imageWidth or 0
     outlines: list[bytes] = []
+    problems: list[str] = []
     for place, shape in enumerate(content.shapes, start=1):
         types.add(shape.shape_type or "polygon")
         try:
             outlines.append(_outline(shape, height, width))
         except (ValueError, binascii.Error) as error:
-            raise DataError(f"{path}, shape {place} ({shape.label}): {error}") from error
+            problems.append(f"shape {place} ({shape.label}): {error}")
+    if problems:
+        raise DataError(f"{path}, {'; '.join(problems[:_SHOWN])}" + ("; …" if len(problems) > _SHOWN else ""))
     names = tuple(shape.label for shape in content.shapes)
     return Shapes(image, path, f"image {image.name}", names, tuple(outlines), size=(height, width) if height else None)
 
@@ -171,6 +195,13 @@ def _listed_labels(inputs: Inputs) -> list[str]:
     folders = [inputs.first.images, *inputs.first.images.folders, *above]
     path = next((folder.path / _LABELS for folder in folders if _LABELS in folder.files), None)
     return [text for _, text in read_lines(path)] if path else []
+
+
+def _with_known_labels(listed: Sequence[Shapes], labels: Sequence[str], problems: list[str]) -> list[Shapes]:
+    """The entries whose labels are in `labels.txt`; the others are added to the problems."""
+    wrong = {one.file: found for one in listed if (found := unlisted(one.names, labels))}
+    problems += [f"{file}: {_LABELS} does not contain {', '.join(map(repr, found))}" for file, found in wrong.items()]
+    return [one for one in listed if one.file not in wrong]
 
 
 def _warn_of_unlabelled(inputs: Inputs, listed: dict[str, list[Shapes]]) -> None:

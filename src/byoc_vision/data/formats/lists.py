@@ -187,6 +187,28 @@ def find_lists(inputs: Inputs, endings: tuple[str, ...], channel: str = "") -> l
     return found
 
 
+def splits_of_text_files(inputs: Inputs) -> dict[Path, str]:
+    """The split of each image that a text file named like a split lists: NIH's `train_val_list.txt`, `test_list.txt`.
+
+    Lines that do not name an image do not count: such lists may be of a larger data set.
+    Raises DataError that names the images in lists of two splits.
+    """
+    splits: dict[Path, str] = {}
+    problems = []
+    for file in find_lists(inputs, (".txt",)):
+        words = set(filter(None, map(split_of, re.split(r"[^a-z]+", file.path.name.lower())[:-1])))
+        split = "train" if words == {"train", "validation"} else next(iter(words)) if len(words) == 1 else None
+        for line in read_lines(file.path) if split else ():
+            image = file.images.find(line.text)
+            if not isinstance(image, Path):
+                continue
+            if splits.setdefault(image, split or "train") != split:
+                problems.append(f"{line.place}: {image.name} is also in a list of {splits[image]} images")
+    if problems:
+        raise DataError(list_problems("images are in the lists of two splits; keep one line for each:", problems))
+    return splits
+
+
 def check_lists(lists: list[ListFile], inputs: Inputs) -> None:
     """Raises DataError if two files list the same split, or a split with images has no list."""
     seen: dict[str | None, Path] = {}
@@ -239,6 +261,12 @@ def report_problems(headline: str, problems: list[str], options: DataOptions) ->
     if options.on_bad_sample == "fail":
         raise DataError(message)
     logger.warning("%s\nThese lines are left out.", message)
+
+
+def report_list_problems(what: str, lists: Sequence[ListFile], problems: list[str], options: DataOptions) -> None:
+    """As `report_problems`, for rows or lines of all lists at once."""
+    paths = ", ".join(dict.fromkeys(str(file.path) for file in lists))
+    report_problems(f"{what} of {paths} that cannot be used:", problems, options)
 
 
 def _indexes(inputs: Inputs, split: str) -> tuple[ImageIndex, ImageIndex]:

@@ -13,7 +13,7 @@ from byoc_vision.data.formats.lists import (
     check_lists,
     find_lists,
     read_lines,
-    report_problems,
+    report_list_problems,
 )
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.types import ClassInfo, Task
@@ -42,8 +42,8 @@ class Lst:
         lists = _lists(inputs)
         check_lists(lists, inputs)
         entries: dict[str, list[Entry]] = {split: [] for split in ("train", "validation", "test")}
+        problems: list[str] = []
         for file in lists:
-            problems: list[str] = []
             lines = list(read_lines(file.path))
             tabs = max(2, lines[0].text.count("\t")) if lines else 2
             for line in lines:
@@ -53,7 +53,7 @@ class Lst:
                     problems.append(f"{line.place}: {error}")
                     continue
                 entries[file.split_of(entry.image)].append(entry)
-            report_problems(f"lines of {file.path} that cannot be used:", problems, options)
+        report_list_problems("lines", lists, problems, options)
         return labelled_dataset(by_split(entries, inputs), options, classes)
 
 

@@ -24,7 +24,7 @@ from byoc_vision.data.formats.lists import (
     find_lists,
     masked_dataset,
     read_lines,
-    report_problems,
+    report_list_problems,
 )
 from byoc_vision.data.samples import DataOptions, MaskMap
 from byoc_vision.errors import InputError
@@ -73,9 +73,9 @@ class ManifestLabels:
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         attribute = _label_attribute(inputs, options)
         entries: dict[str, list[Entry]] = {split: [] for split in ("train", "validation", "test")}
+        problems: list[str] = []
         names: dict[int, str] = {}
         for file in _lists(inputs):
-            problems: list[str] = []
             for item in _items(file, problems):
                 image = file.images.find(item.image)
                 try:
@@ -86,7 +86,7 @@ class ManifestLabels:
                     problems.append(f"{item.line.place}: {error}")
                     continue
                 entries[file.split_of(image)].append(Entry(item.line.place, image, labels))
-            report_problems(f"lines of {file.path} that cannot be used:", problems, options)
+        report_list_problems("lines", _lists(inputs), problems, options)
         listed = by_split(entries, inputs)
         if not names:
             listed = as_multi_hot(listed, options.num_classes)
@@ -114,20 +114,20 @@ class ManifestMasks:
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         attribute = _mask_attribute(inputs, options)
         entries: dict[str, list[MaskEntry]] = {split: [] for split in ("train", "validation", "test")}
+        problems: list[str] = []
         maps: dict[str, dict[int, str]] = {}
         colours: dict[str, dict[str, int]] = {}
         for file in _lists(inputs):
-            problems: list[str] = []
             for item in _items(file, problems):
                 image = file.images.find(item.image)
                 mask = file.masks.find(str(item.content[attribute])) if attribute in item.content else _no_mask()
                 if isinstance(image, str) or isinstance(mask, str):
-                    problems.append(f"{item.line.place}: {image if isinstance(image, str) else mask}")
+                    problems += [f"{item.line.place}: {one}" for one in (image, mask) if isinstance(one, str)]
                     continue
                 maps[item.line.place] = _colour_names(item.content, attribute)
                 colours[item.line.place] = colours_of_manifest(_color_map(item.content, attribute))
                 entries[file.split_of(image)].append(MaskEntry(item.line.place, image, mask))
-            report_problems(f"lines of {file.path} that cannot be used:", problems, options)
+        report_list_problems("lines", _lists(inputs), problems, options)
         values = _values(maps.values(), classes)
         mapped = {
             split: [_with_map(entry, maps[entry.where], values, colours[entry.where]) for entry in of]

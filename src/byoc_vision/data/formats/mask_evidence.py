@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
@@ -16,11 +17,12 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from byoc_vision.data.decoding import Content, read_content, read_image
+from byoc_vision.data.decoding import Content, image_size, read_content, read_image
 from byoc_vision.data.fileformat import is_lossy
 from byoc_vision.data.formats.channels import unwrap_folder
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.formats.stems import core, names_masks, unique_cores
+from byoc_vision.data.mask_colours import colour_codes
 from byoc_vision.errors import DataError, InputError
 
 LEAST_PAIRED = 0.8  # of the smaller folder's files
@@ -101,7 +103,12 @@ def _are_paired(fewer: Sequence[str], more: Sequence[str]) -> bool:
     if len(more) > _COMPARED * _COMPARED and not any(core(name) != name for name in (*some, *more[:_COMPARED])):
         return False
     cores = unique_cores(more)
-    return sum(core(name) in cores for name in some) >= LEAST_PAIRED * len(some)
+    if sum(core(name) in cores for name in some) >= LEAST_PAIRED * len(some):
+        return True
+    if all(any("/" in name for name in names) for names in (fewer, more)):
+        return False
+    cores = unique_cores(more, by_name=True)  # only the files of one are in folders
+    return sum(core(name.rpartition("/")[2]) in cores for name in some) >= LEAST_PAIRED * len(some)
 
 
 def _decide(one: Folder, other: Folder, looks: Mapping[Path, Looks], *, alone: bool) -> ImagesAndMasks | None:
@@ -111,7 +118,7 @@ def _decide(one: Folder, other: Folder, looks: Mapping[Path, Looks], *, alone: b
         return None
     if first != second:
         images, masks = (one, other) if first < second else (other, one)
-        if max(first, second) == Looks.MASK or names_masks(masks.name):
+        if max(first, second) == Looks.MASK or names_masks(masks.name) or _share_colours(images, masks):
             return ImagesAndMasks(images, masks)
         if alone:
             raise TwoReadingsError(_two_readings_of_pair(images, masks))
@@ -121,6 +128,25 @@ def _decide(one: Folder, other: Folder, looks: Mapping[Path, Looks], *, alone: b
     if first == Looks.MASK and alone:
         raise TwoReadingsError(_two_readings_of_pair(one, other))
     return None
+
+
+def _share_colours(images: Folder, masks: Folder) -> bool:
+    """Whether a few masks in colours have few of them together, recurring ones, and the sizes of their images."""
+    image_of = {core(name.rpartition(".")[0]): name for name in _files(images)}
+    names = [name for name in _files(masks) if core(name.rpartition(".")[0]) in image_of]
+    seen: list[set[int]] = []
+    for name in names[:: max(1, len(names) // _SAMPLED)][:_SAMPLED]:
+        try:
+            mask = read_image(read_content(masks.path / name))
+            size = image_size(images.path / image_of[core(name.rpartition(".")[0])])
+        except DataError:
+            continue
+        if mask.shape[:2] != size:
+            return False
+        seen.append(set(np.unique(colour_codes(mask)).tolist()))
+    together = Counter(colour for colours in seen for colour in colours)
+    few = len(together) <= _MOST_VALUES
+    return len(seen) > 1 and few and all(any(together[colour] > 1 for colour in colours) for colours in seen)
 
 
 def _folder_looks(folder: Folder, images: Sequence[str]) -> Looks:
@@ -161,6 +187,11 @@ def _probe(content: Content) -> np.ndarray:
 
 def _has_palette(content: Content) -> bool:
     return Image.open(io.BytesIO(content.data)).mode in ("P", "PA")
+
+
+def looks_like_masks(folder: Folder) -> bool:
+    """Whether most of a few files in a folder are grey or have a palette, with few values or near two."""
+    return _folder_looks(folder, list(_files(folder))) == Looks.MASK
 
 
 def is_near_two_values(histogram: np.ndarray) -> bool:

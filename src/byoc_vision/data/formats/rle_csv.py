@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.carvana import car_of
-from byoc_vision.data.formats.drawn import Shapes, drawn_dataset, has_mask_files
-from byoc_vision.data.formats.lists import ListFile, find_lists, read_text, report_problems
+from byoc_vision.data.formats.drawn import Shapes, drawn_dataset, has_mask_files, report_entries
+from byoc_vision.data.formats.lists import ListFile, find_lists, read_text
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.data.shapes import starts_and_lengths
 from byoc_vision.types import ClassInfo, Task
@@ -61,8 +61,8 @@ class RunLengthCsv:
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         listed: dict[str, list[Shapes]] = defaultdict(list)
         names: set[str] = set()
+        problems: list[str] = []
         for file, columns in _files(inputs):
-            problems: list[str] = []
             of_image: dict[Path, list[tuple[str, bytes]]] = defaultdict(list)
             for place, text, name, runs in _lines(file.path, columns):
                 image = file.images.find(text)
@@ -74,10 +74,10 @@ class RunLengthCsv:
                     shapes += [(name, starts_and_lengths(runs, by_row=columns.rle.lower() == _BY_ROW))] if runs else []
                 except ValueError as error:
                     problems.append(f"{place}: {error}")
-            report_problems(f"lines of {file.path} that cannot be used:", problems, options)
             for image, shapes in of_image.items():
                 names |= {name for name, _ in shapes}
                 listed[file.split_of(image)].append(_shapes(file.path, image, shapes))
+        report_entries("lines of run lengths that cannot be used:", problems, listed, options)
         _warn_of_unlisted(inputs, listed)
         return drawn_dataset(listed, sorted(names, key=_order), options, classes)
 

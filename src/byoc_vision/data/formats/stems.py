@@ -13,7 +13,7 @@ _WORDS = (
     "labels", "label", "seg", "gt", "images", "image", "img", "photo", "rgb", "sat",
 )  # fmt: skip
 _MASK_WORD = re.compile(r"mask|label|annot|segm|(^|[^a-z])(seg|gt|truth|ann)([^a-z]|$)|ground_?truth", re.IGNORECASE)
-_PREFIX = re.compile(rf"(?:{'|'.join(_WORDS)})(?:[_\-. ]+(?=.)|(?=[0-9]))", re.IGNORECASE)
+_PREFIX = re.compile(rf"(?<![^\W_])(?:{'|'.join(_WORDS)})(?:[_\-. ]+(?=.)|(?=[0-9]))", re.IGNORECASE)
 _SUFFIX = re.compile(rf"(?<=[^_\-. ])[_\-. ]+(?:{'|'.join(_WORDS)})$", re.IGNORECASE)
 
 
@@ -39,10 +39,10 @@ def names_masks(name: str) -> bool:
     return _MASK_WORD.search(name) is not None
 
 
-def unique_cores(stems: Iterable[str]) -> dict[str, str]:
-    """core → stem, of the stems whose core no other one has."""
+def unique_cores(stems: Iterable[str], *, by_name: bool = False) -> dict[str, str]:
+    """core → stem, of the stems whose core no other one has. by_name: the core of the name alone, without folders."""
     found: dict[str, str | None] = {}
     for stem in stems:
-        key = core(stem)
+        key = core(stem.rpartition("/")[2] if by_name else stem)
         found[key] = None if key in found else stem
     return {key: stem for key, stem in found.items() if stem is not None}

@@ -14,8 +14,8 @@ import msgspec
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import Split, split_of_path, unwrap_folder
-from byoc_vision.data.formats.drawn import BOXES_ALONE, Shapes, drawn_dataset, has_mask_files
-from byoc_vision.data.formats.lists import read_lines, read_text, report_problems
+from byoc_vision.data.formats.drawn import BOXES_ALONE, Shapes, drawn_dataset, has_mask_files, report_entries
+from byoc_vision.data.formats.lists import read_lines, read_text, split_of_file
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.data.shapes import polygon
@@ -59,15 +59,22 @@ class YoloSegmentation:
         highest = -1
         for split, entry in inputs.splits.items():
             files = set(_text_files(entry.images))
+            used: set[str] = set()
             for image in entry.images.images():
                 text = _label_file(image, files)
                 lines = _lines(entry.images.path / text, names, problems, boxes) if text else []
                 highest = max([highest, *(line.number for line in lines)])
                 own = split_of_path(image) if len(inputs.splits) == 1 and split == "train" else None
                 listed.setdefault(own or split, []).append(_shapes(entry.images.path, image, text, lines, names))
+                used.add(text or "")
+            problems += [
+                f"{entry.images.path / text}: there is no image for it"
+                for text in sorted(files - used)
+                if _is_label(text)
+            ]
         if boxes and not any(one.names for shapes in listed.values() for one in shapes):
             raise DataError(f"{inputs.first.images.path} {BOXES_ALONE}")
-        report_problems("lines of YOLO's labels that cannot be used:", [*problems, *boxes], options)
+        report_entries("lines of YOLO's labels that cannot be used:", [*problems, *boxes], listed, options)
         named = [names.get(number, f"class_{number}") for number in range(max([highest, *names]) + 1)]
         return drawn_dataset(listed, named, options, classes)
 
@@ -88,6 +95,12 @@ def _has_labels(split: Split) -> bool:
     used = {text for image in folder.images() if (text := _label_file(image, files))}
     is_named = any(_LABELS in PurePosixPath(text).parts for text in used)
     return bool(used) and 2 * len(used) > len(files) and (is_named or _names_file(split) is not None)
+
+
+def _is_label(text: str) -> bool:
+    """Whether a text file is in `labels`, and not a list of classes or images."""
+    folders, name = PurePosixPath(text).parts[:-1], text.rpartition("/")[2]
+    return _LABELS in folders and name != "classes.txt" and split_of_file(name) is None
 
 
 def _text_files(folder: Folder, above: str = "") -> list[str]:
@@ -137,7 +150,12 @@ def _names(inputs: Inputs) -> dict[int, str]:
 def _lines(path: Path, names: Mapping[int, str], problems: list[str], boxes: list[str]) -> list[_Line]:
     """The polygons of a file; lines that cannot be used are added to the problems."""
     found: list[_Line] = []
-    for place, text in read_lines(path):
+    try:
+        lines = list(read_lines(path))
+    except DataError as error:
+        problems.append(str(error))
+        return found
+    for place, text in lines:
         number, *numbers = text.split()
         if len(numbers) + 1 == _NUMBERS_OF_BOX:
             boxes.append(f"{place}: this is a bounding box, not a polygon")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from byoc_vision.data.decoding import MAX_PIXELS
 from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.preflight.colour_masks import find_colours, map_colours
 from byoc_vision.data.preflight.duplicates import Hashed, find_duplicates, hash_same_size
@@ -138,14 +139,16 @@ def scan_part(dataset: Dataset, options: DataOptions, is_here: Callable[[Sample]
     )
 
 
-def check(dataset: Dataset, options: DataOptions, *, workers: int | None = None) -> CheckedDataset:
+def check(
+    dataset: Dataset, options: DataOptions, *, workers: int | None = None, max_pixels: int = MAX_PIXELS
+) -> CheckedDataset:
     """Check the samples as `inspect` does, and log the report.
 
     Raises:
         DataError: names every unreadable image and every mask that does not fit.
         InputError: `options.num_classes` contradicts the data.
     """
-    checked = inspect(dataset, options, workers=workers)
+    checked = inspect(dataset, options, workers=workers, max_pixels=max_pixels)
     log_or_raise(checked.report)
     return checked
 
@@ -168,6 +171,7 @@ def inspect(
     input_size: Size | None = None,
     balanced: bool = False,
     seen: ScanResult | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> CheckedDataset:
     """Read images and masks in parallel, find the classes of a segmentation, leave out or report invalid samples.
 
@@ -181,6 +185,7 @@ def inspect(
         input_size: of the model, height and width in pixels.
         balanced: the job weights or samples its classes already, so that no warning suggests it.
         seen: the result of reading the samples, if they were read before on the hosts that have them.
+        max_pixels: of an image, as for `read_image`.
 
     Returns:
         The dataset and the report. If `report.errors` is not empty, the dataset must not be used.
@@ -193,7 +198,9 @@ def inspect(
     budget = options.checking_budget if options.checked_pictures is None and seen is None else None
     sizes = measure_sizes(dataset.splits) if seen is None else {}
     chosen = choose_samples(dataset.splits, options.checked_pictures, options.seed, sizes=sizes, budget=budget)
-    seen = seen or scan_samples(with_empty_files(chosen, dataset.splits, sizes), workers, bands=dataset.bands)
+    seen = seen or scan_samples(
+        with_empty_files(chosen, dataset.splits, sizes), workers, bands=dataset.bands, max_pixels=max_pixels
+    )
     skip = options.on_bad_sample == "skip"
     given = found = dataset
     try:
@@ -212,7 +219,7 @@ def inspect(
     errors = [*(skip_errors(dataset, used, seen, chosen) if skip else invalid_errors(seen)), *class_errors]
     if budget is not None and (errors or _may_lack_classes(dataset, found, seen, options)):
         whole = replace(options, checking_budget=None)
-        return inspect(given, whole, workers=workers, input_size=input_size, balanced=balanced)
+        return inspect(given, whole, workers=workers, input_size=input_size, balanced=balanced, max_pixels=max_pixels)
     duplicates = _duplicates(dataset, seen, sizes)
     report = _report(used, dataset, seen, duplicates, errors, skip=skip, input_size=input_size)
     warnings = [

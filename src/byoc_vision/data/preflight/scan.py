@@ -16,10 +16,10 @@ from typing import NamedTuple, TypeVar
 import cv2
 import numpy as np
 
-from byoc_vision.data.bands import read_pixels
-from byoc_vision.data.decoding import ImageTooLarge, image_size, orientation_of, read_content
+from byoc_vision.data.bands import read_pixels, size_of
+from byoc_vision.data.decoding import MAX_PIXELS, ImageTooLarge, orientation_of, read_content
 from byoc_vision.data.fileformat import is_lossy
-from byoc_vision.data.mask_colours import MOST_COLOURS, count_colours
+from byoc_vision.data.mask_colours import MOST_COLOURS, count_colours, too_many_colours
 from byoc_vision.data.samples import DrawnMask, MaskSource, Sample
 from byoc_vision.data.targets import read_mask_pixels, read_mask_values, size_problem
 from byoc_vision.errors import DataError
@@ -85,16 +85,19 @@ def digest(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
-def measure_sample(sample: Sample, bands: Sequence[Band] = ()) -> SampleStats | InvalidSample:
+def measure_sample(
+    sample: Sample, bands: Sequence[Band] = (), max_pixels: int = MAX_PIXELS
+) -> SampleStats | InvalidSample:
     """Read the image once, hash and decode its bytes; then read its mask, if it has one."""
     try:
         content = read_content(sample.image)
-        image = read_pixels(content, bands)
+        image = read_pixels(content, bands, max_pixels=max_pixels)
         height, width = image.shape[:2]
         stored = None if sample.mask is None or isinstance(sample.mask, DrawnMask) else read_content(sample.mask)
-        mask = None if sample.mask is None else read_mask_pixels(sample, stored, (height, width), content)
-        if mask is not None and mask.shape[:2] != (height, width):
-            raise DataError(size_problem(sample, (height, width), mask.shape))
+        size = height, width
+        mask = None if sample.mask is None else read_mask_pixels(sample, stored, size, content, max_pixels=max_pixels)
+        if mask is not None and mask.shape[:2] != size:
+            raise DataError(size_problem(sample, size, mask.shape))
         mask_stats = None if mask is None else _mask_stats(mask) if mask.ndim == 2 else _colour_stats(sample, mask)
     except ImageTooLarge as error:
         remedy = TILE_IT if sample.mask else "make it smaller"
@@ -146,10 +149,7 @@ def _colour_stats(sample: Sample, mask: np.ndarray) -> MaskStats:
     """Raises DataError for more colours than classes can have."""
     colours, pixels = count_colours(mask)
     if len(colours) > MOST_COLOURS:
-        raise DataError(
-            f"{sample.mask} holds {len(colours):,} colours, more than the {MOST_COLOURS} classes that masks can have: "
-            "it is saved with loss or soft edges, or is not a mask. Save masks as PNG, one colour a class"
-        )
+        raise DataError(too_many_colours(f"{sample.mask} holds", len(colours)))
     return MaskStats(tuple((colours | IS_COLOUR).tolist()), tuple(pixels.tolist()))
 
 
@@ -226,10 +226,12 @@ def scan_samples(
     *,
     seconds: float = math.inf,
     bands: Sequence[Band] = (),
+    max_pixels: int = MAX_PIXELS,
 ) -> ScanResult:
     """Read the samples in threads (decoders release the GIL).
 
     workers: threads; by default the cores of this machine. seconds: after these no further samples are started.
+    max_pixels: of an image, as for `read_image`.
     """
     seen = ScanResult()
     deadline = time.monotonic() + seconds
@@ -242,7 +244,9 @@ def scan_samples(
         for split, samples in splits.items():
             in_time = takewhile(lambda _: time.monotonic() < deadline, samples)
             stats, invalid = seen.stats.setdefault(split, []), seen.invalid.setdefault(split, [])
-            for outcome in _in_order(pool, partial(measure_sample, bands=bands), in_time, ahead=4 * threads):
+            for outcome in _in_order(
+                pool, partial(measure_sample, bands=bands, max_pixels=max_pixels), in_time, ahead=4 * threads
+            ):
                 if isinstance(outcome, InvalidSample):
                     invalid.append(outcome)
                 else:
@@ -297,7 +301,7 @@ def count_masks(samples: Sequence[Sample], workers: int | None = None) -> MaskCo
 def _measure_mask(sample: Sample) -> MaskStats | str:
     """The mask's values, or why it cannot be read."""
     try:
-        size = image_size(sample.image) if isinstance(sample.mask, DrawnMask) else None
+        size = size_of(sample.image) if isinstance(sample.mask, DrawnMask) else None
         return _mask_stats(read_mask_values(sample, size=size))
     except DataError as error:
         return str(error)

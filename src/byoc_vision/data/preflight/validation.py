@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from byoc_vision.data.preflight.scan import MaskValues, ScanResult
+from byoc_vision.colours import to_hex
+from byoc_vision.data.preflight.scan import IS_COLOUR, MaskValues, ScanResult
 from byoc_vision.data.preflight.statistics import labels_of
 from byoc_vision.data.samples import DataOptions, Dataset, MaskSource, Sample
 from byoc_vision.errors import DataError, InputError, list_problems
@@ -56,7 +57,8 @@ class UnknownValues(NamedTuple):
     values: tuple[int, ...]
 
     def __str__(self) -> str:
-        return f"{self.mask}: {', '.join(map(str, self.values[:6]))}{', …' if len(self.values) > 6 else ''}"
+        shown = [to_hex(value & ~IS_COLOUR) if value >= IS_COLOUR else str(value) for value in self.values[:6]]
+        return f"{self.mask}: {', '.join(shown)}{', …' if len(self.values) > 6 else ''}"
 
 
 def find_unknown_values(

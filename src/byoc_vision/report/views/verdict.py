@@ -81,6 +81,8 @@ def duration_note(record: Record) -> str:
 
 
 def _where(record: Record) -> str:
+    if record.soup:
+        return f"validation, of the averaged weights of epochs {', '.join(map(str, record.soup))}{_coverage(record)}"
     if record.best_epoch == 0:
         return f"validation, of the floor: no epoch was better{_coverage(record)}"
     if record.best_epoch is not None:

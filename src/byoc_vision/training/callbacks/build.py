@@ -19,7 +19,7 @@ from byoc_vision.hyperparameters.health import HealthSettings, read_settings
 from byoc_vision.paths import MlPaths
 from byoc_vision.precision import Precision
 from byoc_vision.report.record import Record
-from byoc_vision.training.batch_layout import BatchLayout
+from byoc_vision.training.batch_layout import BatchLayout, Length
 from byoc_vision.training.callbacks.base import Callback, Callbacks
 from byoc_vision.training.callbacks.health.callback import Health
 from byoc_vision.training.callbacks.health.facts import DataFacts
@@ -50,6 +50,7 @@ class Parts(NamedTuple):
     device: torch.device
     loader: TrainingLoader
     layout: BatchLayout
+    length: Length
     history: History
     cache: ImageCache | None
 
@@ -81,7 +82,7 @@ def build_callbacks(
     settings = read_settings(hyperparameters.health_action, hyperparameters.health_thresholds)
     monitor = HealthMonitor(settings if world.is_main else HealthSettings("none"))
     data = data_facts(hyperparameters, report) if report else None
-    health = Health(monitor, hyperparameters, parts.history, timer, parts.loader, parts.cache, data)
+    health = Health(monitor, hyperparameters, parts.history, timer, parts.loader, parts.cache, data, parts.length)
     gpus = world.size if parts.device.type == "cuda" else 0
     if not world.is_main:
         run = RunRecord(metadata, parts.history, health, timer, gpus=gpus, started=started)
@@ -118,8 +119,7 @@ def build_progress(
 ) -> TrainingProgress:
     cache = parts.cache
     work = Work(
-        hyperparameters.epochs,
-        parts.layout.steps_per_epoch,
+        parts.length,
         metadata.images.get("validation", 0),
         metadata.images.get("test", 0),
         world.size,

@@ -17,6 +17,7 @@ from byoc_vision.errors import InputError
 from byoc_vision.io import read_object
 from byoc_vision.progress import Schedule, clock_time, default_schedule, has_bar, line
 from byoc_vision.report.record import Reading, Record
+from byoc_vision.training.batch_layout import Length
 from byoc_vision.training.callbacks.base import Callback
 from byoc_vision.training.callbacks.step_timer import StepLosses
 from byoc_vision.training.callbacks.time_to_first_step import seconds_since_start
@@ -47,14 +48,17 @@ def max_runtime(job_config: Path, environment: Mapping[str, str] = os.environ) -
 
 @dataclass(frozen=True)
 class Work:
-    """What the job has to do. validation, test: images of all processes. steps: in an epoch."""
+    """What the job has to do. validation, test: images of all processes."""
 
-    epochs: int
-    steps: int
+    length: Length
     validation: int = 0
     test: int = 0
     processes: int = 1
     stops_early: bool = False
+
+    @property
+    def epochs(self) -> int:
+        return self.length.epochs
 
 
 @dataclass
@@ -147,7 +151,7 @@ class TrainingProgress(Callback):
             self._validation_seconds = ended - self._trained.seconds
             if not self._end_said and self._epoch < self._work.epochs and self._trained.step > self._begun.step:
                 self._end_said = True
-                self._say_end(self._seconds_per_step(self._begun, self._trained), self._work.steps, validated=True)
+                self._say_end(self._seconds_per_step(self._begun, self._trained), self._trained.step, validated=True)
         self._schedule.restart()
 
     def train_end(self, record: Record) -> None:
@@ -172,12 +176,13 @@ class TrainingProgress(Callback):
         work, seconds = self._work, here.seconds - self._before.seconds
         per_second = (here.images - self._before.images) / seconds if seconds > 0 else 0.0
         per_step = self._seconds_per_step(self._begun, here)
-        epoch_left = per_step * (work.steps - here.step)
+        steps = work.length.steps_in(self._epoch)
+        epoch_left = per_step * (steps - here.step)
         cached = self._cached() if self._epoch == 1 else None
         return line(
             "training",
             f"epoch={self._epoch}/{work.epochs}",
-            f"done={here.step / work.steps:.1%}",
+            f"done={here.step / steps:.1%}",
             f"images/s={per_second:.4g}",
             f"loss_so_far={loss:.4f}",
             f"rate={self._rate():.3g}",
@@ -190,7 +195,8 @@ class TrainingProgress(Callback):
     def _seconds_left(self, per_step: float, step: int, *, validated: bool = False) -> float:
         """Of the job, after a step of this epoch. Before the first validation it is taken to be as fast as training."""
         work = self._work
-        epochs, validations = work.epochs - self._epoch, work.epochs - self._epoch + (not validated)
+        steps = work.length.steps - work.length.steps_before(self._epoch) - step
+        validations = work.epochs - self._epoch + (not validated)
         images_per_step = self._images / max(1, self._step - self._begun.step)
         per_image = per_step / images_per_step if images_per_step else 0.0
         validation = self._validation_seconds
@@ -198,7 +204,7 @@ class TrainingProgress(Callback):
             validation = work.validation * per_image
         elif work.validation:
             per_image = validation / work.validation
-        return per_step * (work.steps - step + epochs * work.steps) + validations * validation + work.test * per_image
+        return per_step * steps + validations * validation + work.test * per_image
 
     def _seconds_per_step(self, earlier: _Moment, later: _Moment) -> float:
         return (later.seconds - earlier.seconds) / max(1, later.step - earlier.step)

@@ -89,6 +89,12 @@ def test_a_channel_of_annotations(tmp_path: Path) -> None:
     assert len(dataset.train) + len(dataset.validation) == 6
 
 
+def test_other_keys_may_come_first(folder: Path) -> None:
+    first = {"version": "1.0", "dataset": {"name": "mine"}}
+    write_json(folder / "_annotations.coco.json", first | content(FILES))
+    assert names(checked(folder)) == ["background", "car", "tree"]
+
+
 def test_run_lengths_and_crowds(folder: Path) -> None:
     """A crowd belongs to its class, below the other shapes; both forms of run lengths are read."""
     whole = {"size": [HEIGHT, WIDTH], "counts": [0, HEIGHT * WIDTH]}
@@ -145,6 +151,38 @@ def test_wrong_entries_are_all_named(folder: Path) -> None:
     ):
         assert problem in str(raised.value)
     assert len(find_dataset({"train": folder}, DataOptions(on_bad_sample="skip")).train) == 3
+
+
+def test_all_kinds_of_faults_are_named_at_once(folder: Path) -> None:
+    """Entries that are not COCO's, wrong references, and shapes that cannot be drawn."""
+    given = content(FILES)
+    del given["annotations"][2]["image_id"]
+    given["annotations"][4]["category_id"] = None
+    given["annotations"][6]["segmentation"] = [[x + 500 for x in CAR]]
+    given["annotations"][7]["segmentation"] = [[1, 2, 3]]
+    given["annotations"][8]["category_id"] = 4
+    (folder / "5.jpg").unlink()
+    write_json(folder / "_annotations.coco.json", given)
+    with pytest.raises(DataError) as raised:
+        checked(folder)
+    for problem in (
+        "Object missing required field `image_id` - at annotations[2]",
+        "Expected `int | str`, got `null` - at annotations[4]",
+        "image 21 (3.jpg), shape 1: the polygon lies outside of the image",
+        "; shape 2: a polygon has 3 or more points",
+        "image 28 (4.jpg): there is no category with the id 4",
+        "image 35 (5.jpg): there is no image '5.jpg'",
+    ):
+        assert problem in str(raised.value)
+
+
+def test_all_broken_files_are_named_at_once(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        save_images(tmp_path / split, FILES)
+        (tmp_path / "annotations").mkdir(exist_ok=True)
+        (tmp_path / f"annotations/instances_{split}.json").write_text('{"images": [', encoding="utf-8")
+    with pytest.raises(DataError, match=r"(?s)instances_train.json is not valid.*instances_val.json is not valid"):
+        find_dataset({"train": tmp_path}, DataOptions(on_bad_sample="skip"))
 
 
 def test_polygons_outside_of_the_image_are_named_by_the_check(folder: Path) -> None:

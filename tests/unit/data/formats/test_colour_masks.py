@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 from support.images import draw_scene, save_image
 
-from byoc_vision.colours import parse_mask_colours
+from byoc_vision.colours import parse_mask_colours, split
 from byoc_vision.data.formats import find_dataset, read_folder
+from byoc_vision.data.mask_colours import voc_colour
 from byoc_vision.data.preflight import check
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.data.targets import read_mask_values
@@ -103,6 +104,57 @@ def test_the_user_names_the_classes_and_what_is_ignored(folder: Path) -> None:
     assert (first_mask(dataset)[0][0] == 255).all()
 
 
+def test_a_class_may_have_several_colours(folder: Path) -> None:
+    dataset = checked(folder, mask_colors=parse_mask_colours("ground=#000000, thing=#800000, thing=#008000"))
+    assert classes(dataset) == [("ground", 0, "#000000"), ("thing", 1, "#800000")]
+    labels, inside = first_mask(dataset)
+    assert (labels[inside] == 1).all()
+    assert (labels[0] == 1).all()
+
+
+def test_more_colours_than_labels_of_8_bits_are_refused_with_the_remedy(folder: Path) -> None:
+    for index in range(6):
+        mask = np.zeros((32, 48, 3), np.uint8)
+        mask[:5] = np.array([split(voc_colour(label + index % 2 * 15)) for label in range(240)]).reshape(5, 48, 3)
+        save_image(folder / f"masks/{index}.png", mask)
+    with pytest.raises(
+        DataError, match=r"hold 255 colours, and masks can have 254 classes.* join some with mask_colors"
+    ):
+        checked(folder)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "webp"])
+def test_colours_saved_with_loss_are_refused(folder: Path, ending: str) -> None:
+    """They would be a class for each trace of compression."""
+    for index in range(6):
+        mask = Image.open(folder / f"masks/{index}.png").convert("RGB")
+        (folder / f"masks/{index}.png").unlink()
+        mask.resize((480, 320), Image.Resampling.NEAREST).save(folder / f"masks/{index}.{ending}", quality=100)
+        image = Image.open(folder / f"images/{index}.jpg")
+        image.resize((480, 320)).save(folder / f"images/{index}.jpg")
+    with pytest.raises(DataError, match=r"colours.* Save masks as PNG"):
+        checked(folder)
+
+
+def test_soft_edges_between_colours_are_refused(folder: Path) -> None:
+    for index in range(6):
+        mask = Image.open(folder / f"masks/{index}.png").convert("RGB")
+        soft = mask.resize((480, 320), Image.Resampling.NEAREST).resize((48, 32), Image.Resampling.BILINEAR)
+        soft.rotate(0.7, Image.Resampling.BILINEAR).save(folder / f"masks/{index}.png")
+    with pytest.raises(DataError, match=r"many rare ones lie between or around others: soft edges or compression"):
+        checked(folder)
+
+
+def test_a_palette_of_many_classes_is_not_noise(folder: Path) -> None:
+    """The colours of Pascal VOC for 64 classes, without its border; most of them are rare."""
+    for index in range(6):
+        mask = np.zeros((32, 48, 3), np.uint8)
+        for label in range(64):
+            mask[label // 4, 4 * (label % 4)] = split(voc_colour(label))
+        save_image(folder / f"masks/{index}.png", mask)
+    assert len(checked(folder).classes) == 64
+
+
 def test_the_palette_of_pascal_voc_is_known_by_its_border(folder: Path) -> None:
     for index in range(6):
         mask = coloured(draw_scene(index)[1])
@@ -145,7 +197,7 @@ def test_colours_without_a_class_are_named_with_their_masks(folder: Path) -> Non
 def test_photographs_are_not_masks(folder: Path) -> None:
     for index in range(6):
         save_image(folder / f"masks/{index}.png", draw_scene(index)[0])
-    with pytest.raises(DataError, match=r"0.png holds [\d,]+ colours, more than the 254 classes"):
+    with pytest.raises(DataError, match=r"0.png holds [\d,]+ colours, and masks can have 254 classes"):
         checked(folder)
 
 

@@ -267,6 +267,55 @@ def test_nih_lists_of_findings(tmp_path: Path) -> None:
     assert {sample.group for sample in (*dataset.train, *dataset.validation)} == {"1", "2", "3"}
 
 
+def test_wrong_rows_of_all_tables_are_named_at_once(tmp_path: Path) -> None:
+    root = table(tmp_path, "image,label", "1,a", "nowhere,b", name="train/first.csv")
+    table(root, "image,label", "3,a", "4,", name="train/second.csv")
+    with pytest.raises(DataError) as raised:
+        find(root)
+    assert "first.csv, line 3: there is no image 'nowhere'" in str(raised.value)
+    assert "second.csv, line 3: the column 'label' is empty" in str(raised.value)
+
+
+def test_measured_numbers_are_not_classes(tmp_path: Path) -> None:
+    images = tuple(f"train/{number}.jpg" for number in range(12))
+    root = table(tmp_path, "image,age", *(f"{number},{20 + 1.5 * number}" for number in range(12)), images=images)
+    with pytest.raises(DataError, match=r"labels are measured numbers, such as .* \(12 different ones\), not classes"):
+        find(root)
+
+
+class TestNihsListsOfSplits:
+    IMAGES = tuple(f"train/images_00{number}/images/{number}.png" for number in range(1, 6))
+    TABLE = (
+        "Image Index,Finding Labels,Patient ID\n1.png,Mass|Edema,1\n2.png,No Finding,2\n3.png,Mass,3\n4.png,Edema,4\n"
+    )
+
+    def test_they_give_the_test_split(self, tmp_path: Path) -> None:
+        """The lists are of the whole data set: images that are not here do not count."""
+        lists = {
+            "train/Data_Entry_2017.csv": self.TABLE,
+            "train/train_val_list.txt": "1.png\n2.png\n00000009_000.png\n",
+            "train/test_list.txt": "3.png\n4.png\n",
+        }
+        dataset = find(lay_out(tmp_path, self.IMAGES, lists))
+        assert dataset.class_names == ("Edema", "Mass", "No Finding")
+        assert {sample.image.name for sample in dataset.train + dataset.validation} == {"1.png", "2.png"}
+        assert [sample.image.name for sample in dataset.test] == ["3.png", "4.png"]
+
+    def test_images_in_no_list_are_counted(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        lists = {"train/labels.csv": self.TABLE, "train/test_list.txt": "3.png\n"}
+        assert [len(held) for held in find(lay_out(tmp_path, self.IMAGES, lists)).splits.values()][2] == 1
+        assert "that no list of a split names, which are training images: 3, such as 1.png" in caplog.text
+
+    def test_an_image_in_two_lists_is_named(self, tmp_path: Path) -> None:
+        lists = {
+            "train/labels.csv": self.TABLE,
+            "train/train_val_list.txt": "1.png\n2.png\n3.png\n",
+            "train/test_list.txt": "4.png\n3.png\n",
+        }
+        with pytest.raises(DataError, match=r"3\.png is also in a list of (train|test) images"):
+            find(lay_out(tmp_path, self.IMAGES, lists))
+
+
 def test_celebas_attributes_of_minus_one_and_one(tmp_path: Path) -> None:
     """The other tables of the data set do not disturb; `partition` numbers the splits."""
     images = tuple(f"train/img_align_celeba/00000{number}.jpg" for number in range(1, 5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -193,19 +194,52 @@ def test_the_boxes_of_object_detection_are_refused(tmp_path: Path, name: str, te
         checked(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "tool"),
+    [
+        ("via.json", '{"0.jpg1": {"regions": [{"shape_attributes": {"name": "polygon"}}]}}', "the VGG Image Annotator"),
+        ("ds/ann/0.jpg.json", '{"objects": [{"classTitle": "car"}]}', "Supervisely"),
+    ],
+)
+def test_the_json_of_other_tools_is_named(tmp_path: Path, name: str, text: str, tool: str) -> None:
+    save_images(tmp_path / ("ds/img" if "/" in name else "."), ["0.jpg", "1.jpg"])
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=rf"{name} is the JSON of {tool}, which is not read; export COCO JSON"):
+        find_dataset({"train": tmp_path}, DataOptions())
+
+
 def test_wrong_entries_of_labelme_are_all_named(tmp_path: Path) -> None:
     labelme(tmp_path, shape_type="linestrip")
     (tmp_path / "1.json").write_text('{"shapes": [', encoding="utf-8")
     (tmp_path / "2.jpg").unlink()
+    file = json.loads((tmp_path / "3.json").read_text(encoding="utf-8"))
+    file["shapes"] = [{"label": "car", "points": [[500, 500], [600, 500], [600, 600]], "shape_type": "polygon"}]
+    write_json(tmp_path / "3.json", file)
     with pytest.raises(DataError) as raised:
         checked(tmp_path)
     for problem in (
+        "3.json, image 3.jpg, shape 1: the polygon lies outside of the image",
         "0.json, shape 1 (car): a linestrip of 4 points is not an area",
         "1.json is not valid LabelMe JSON",
         "2.json: there is no image '2.jpg'",
     ):
         assert problem in str(raised.value)
     assert len(find_dataset({"train": tmp_path}, DataOptions(on_bad_sample="skip")).train) == 2
+
+
+@pytest.mark.parametrize("broken", ["0.json", "1.json"])
+def test_files_of_labelme_that_are_cut_short_are_named(tmp_path: Path, broken: str) -> None:
+    """Whichever it is: the format is still recognised."""
+    (labelme(tmp_path) / broken).write_text('{"version": "5.0", "shapes": [', encoding="utf-8")
+    with pytest.raises(DataError, match=rf"{broken} is not valid LabelMe JSON"):
+        checked(tmp_path)
+
+
+def test_labels_that_the_list_of_labelme_lacks_are_named(tmp_path: Path) -> None:
+    (labelme(tmp_path) / "labels.txt").write_text("__ignore__\n_background_\ncar\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"(?s)0.json: labels.txt does not contain 'tree'.*1.json: labels.txt"):
+        checked(tmp_path)
 
 
 def test_wrong_lines_of_yolo_are_all_named(tmp_path: Path) -> None:
@@ -215,7 +249,10 @@ def test_wrong_lines_of_yolo_are_all_named(tmp_path: Path) -> None:
         image_1="0 0.5 0.5 0.2 0.2",
         image_2="car 0.1 0.1 0.2 0.1 0.2 0.2",
         image_3="0 0.1 0.1 0.2",
+        image_4="0 10 10 20 10 20 20",
     )
+    (tmp_path / "labels/elsewhere.txt").write_text(yolo_line("car", CAR), encoding="utf-8")
+    (tmp_path / "labels/5.txt").write_bytes(b"\xff\xfe0")
     with pytest.raises(DataError) as raised:
         checked(tmp_path)
     for problem in (
@@ -223,6 +260,9 @@ def test_wrong_lines_of_yolo_are_all_named(tmp_path: Path) -> None:
         "1.txt, line 1: this is a bounding box, not a polygon",
         "2.txt, line 1: a line is a class and x, y of three or more corners, not 'car 0.1",
         "3.txt, line 1: a line is a class and x, y of three or more corners",
+        "4.txt, image 4.jpg, shape 1: the polygon lies outside of the image",
+        "5.txt is not UTF-8 text",
+        "elsewhere.txt: there is no image for it",
     ):
         assert problem in str(raised.value)
 
@@ -234,11 +274,20 @@ def test_coordinates_in_pixels_are_outside_of_the_image(tmp_path: Path) -> None:
 
 
 def test_wrong_entries_of_cvat_are_all_named(tmp_path: Path) -> None:
-    cvat(tmp_path, first='<polyline label="car" points="1,1;2,2"/>')
+    cvat(
+        tmp_path,
+        first='<polyline label="car" points="1,1;2,2"/><polygon label="bush" points="1,a"/>',
+    )
     (tmp_path / "images/3.jpg").unlink()
+    path = tmp_path / "annotations.xml"
+    far = cvat_shape("car", [x + 500 for x in CAR])
+    path.write_text(path.read_text(encoding="utf-8").replace(cvat_shape("car", CAR), far, 1), encoding="utf-8")
     with pytest.raises(DataError) as raised:
         checked(tmp_path)
     assert "image 0 (0.jpg), polyline 1 (car): this is not an area" in str(raised.value)
+    assert "image 0 (0.jpg), polygon 2 (bush): could not convert string to float: 'a'" in str(raised.value)
+    assert "image 0 (0.jpg): there is no label 'bush' in the list of the task: car, tree" in str(raised.value)
+    assert "image 1 (1.jpg), shape 1: the polygon lies outside of the image" in str(raised.value)
     assert "image 3 (3.jpg): there is no image '3.jpg'" in str(raised.value)
 
 

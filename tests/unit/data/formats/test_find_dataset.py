@@ -272,7 +272,12 @@ class TestChannels:
         assert [len(samples) for samples in dataset.splits.values()] == [1, 1]
 
     def test_a_class_may_be_called_train(self, tmp_path: Path) -> None:
+        """If all splits have it, or if the user says that the folders are classes."""
         touch(tmp_path, *(f"train/{name}/{index}.jpg" for name in ("car", "train") for index in range(2)))
+        with pytest.raises(InputError, match=r"train/ as splits, or as classes like car/.*data_layout="):
+            find(tmp_path)
+        assert find(tmp_path, layout="class_folders").class_names == ("car", "train")
+        touch(tmp_path, "validation/car/3.jpg", "validation/train/4.jpg")
         assert find(tmp_path).class_names == ("car", "train")
 
     def test_a_split_given_twice(self, tmp_path: Path) -> None:
@@ -281,6 +286,19 @@ class TestChannels:
             find(tmp_path)
         with pytest.raises(InputError, match="both give the train images"):
             find_dataset({"train": tmp_path, "training": tmp_path / "train"}, DataOptions())
+
+
+class TestSpreadsheets:
+    @pytest.mark.parametrize("images", ["", "pics/"])
+    def test_a_table_that_is_not_read_is_named(self, tmp_path: Path, images: str) -> None:
+        touch(tmp_path, f"train/{images}1.jpg", f"train/{images}2.jpg", "train/labels.XLSX")
+        with pytest.raises(DataError, match=r"labels.XLSX is a table that is not read; save it as CSV"):
+            find(tmp_path)
+
+    def test_it_does_not_disturb_class_folders(self, tmp_path: Path) -> None:
+        touch(tmp_path, *(f"train/{name}/{index}.jpg" for name in ("cat", "dog") for index in range(2)))
+        touch(tmp_path, "train/notes.xlsx")
+        assert find(tmp_path).class_names == ("cat", "dog")
 
 
 class TestTask:

@@ -40,6 +40,13 @@ def save_pairs(root: Path, images: str, masks: str, *, count: int = 6, mask_endi
         ("input/ISIC_{}", "output/ISIC_{}_segmentation"),
         ("sat/{}_sat", "drawn/{}_mask"),
         ("img_dir/city/{}", "anything/city/{}"),
+        ("a/aachen_{}_leftImg8bit", "b/aachen_{}_gtFine_labelIds"),
+        ("images/city/{}", "masks/{}_mask"),
+        ("x/city/{}", "y/{}"),
+        ("data/{}", "data/{}_mask"),
+        ("data/ISIC_{}", "data/ISIC_{}_segmentation"),
+        ("{}_rgb", "{}_label"),
+        ("{}", "{}"),
     ],
 )
 def test_names_do_not_matter(tmp_path: Path, images: str, masks: str) -> None:
@@ -81,6 +88,52 @@ def test_classes_of_drawings_are_not_masks(tmp_path: Path) -> None:
             image[4:16, 4 + index : 16] = colour
             save_image(tmp_path / f"{kind}/{index}.png", image)
     assert find(tmp_path).class_names == ("circle", "square")
+
+
+class TestColoursInFoldersOfAnyName:
+    COLOURS = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0]], np.uint8)
+
+    def save(self, root: Path, *, own_colours: bool = False, mask_width: int = 48) -> Path:
+        for index in range(6):
+            image, inside = draw_scene(index, width=48)
+            colours = np.roll(self.COLOURS + 7 * index, index, axis=1) if own_colours else self.COLOURS
+            save_image(root / f"a/{index}.jpg", image)
+            save_image(root / f"b/{index}.png", colours[inside * (1 + index % 2)][:, :mask_width])
+        return root
+
+    def test_they_are_masks_if_they_share_few_colours(self, tmp_path: Path) -> None:
+        dataset = find(self.save(tmp_path))
+        assert dataset.task == "segmentation"
+        assert {str(sample.mask) for sample in dataset.train} <= {f"{tmp_path}/b/{index}.png" for index in range(6)}
+
+    @pytest.mark.parametrize("different", [{"own_colours": True}, {"mask_width": 40}])
+    def test_drawings_of_other_colours_or_sizes_may_be_a_class(self, tmp_path: Path, different: dict[str, Any]) -> None:
+        with pytest.raises(InputError, match="as images and their masks, or as the classes 'a' and 'b'"):
+            find(self.save(tmp_path, **different))
+
+
+class TestFoldersOfPatients:
+    @pytest.fixture
+    def sites(self, tmp_path: Path) -> Path:
+        for site in ("first", "second"):
+            touch(tmp_path, *(f"{site}/{kind}/{n}.png" for kind in ("images", "masks") for n in range(3)))
+        return tmp_path
+
+    def test_they_may_be_classes(self, sites: Path) -> None:
+        with pytest.raises(InputError, match=r"images/ and masks/, which .* two ways: .* the classes first, second\."):
+            find(sites)
+
+    def test_for_segmentation_all_are_read(self, sites: Path) -> None:
+        dataset = find(sites, task="segmentation")
+        pairs = {(str(one.image), str(one.mask)) for one in (*dataset.train, *dataset.validation)}
+        assert len(pairs) == 6
+        assert (f"{sites}/second/images/2.png", f"{sites}/second/masks/2.png") in pairs
+
+    @pytest.mark.parametrize("choice", [{"task": "classification"}, {"layout": "class_folders"}])
+    def test_the_masks_of_classes_are_not_images(self, sites: Path, choice: dict[str, Any]) -> None:
+        dataset = find(sites, **choice)
+        assert dataset.class_names == ("first", "second")
+        assert {one.image.parent.name for one in (*dataset.train, *dataset.validation)} == {"images"}
 
 
 class TestTwoReadings:
@@ -141,6 +194,13 @@ def test_a_test_split_without_masks_is_not_read(tmp_path: Path, caplog: pytest.L
         touch(tmp_path, f"images/{split}/1.jpg", f"masks/{split}/1.png")
     touch(tmp_path, "images/test/1.jpg", "images/test/2.jpg")
     assert list(find(tmp_path).splits) == ["train", "validation"]
+    assert "holds no masks, so the test split is not read" in caplog.text
+
+
+def test_a_test_split_of_images_alone_is_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, *(f"train/{kind}/{index}.png" for kind in ("images", "masks") for index in range(3)))
+    touch(tmp_path, "test/7.png", "test/8.png")
+    assert not find(tmp_path).test
     assert "holds no masks, so the test split is not read" in caplog.text
 
 

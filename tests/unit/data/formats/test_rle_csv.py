@@ -68,7 +68,7 @@ def test_carvana_counts_along_the_rows_and_keeps_its_cars_together(tmp_path: Pat
 
 def test_wrong_lines_are_all_named(tmp_path: Path) -> None:
     save_images(tmp_path / "train_images", FILES)
-    good = [f"{name},1 5" for name in FILES]
+    good = [f"{name},{1 if name != '2.jpg' else 99999} 5" for name in FILES]
     write(tmp_path / "train.csv", "ImageId,EncodedPixels", *good, "9.jpg,1 2", "0.jpg,1 2 3", "1.jpg,a b")
     with pytest.raises(DataError) as raised:
         checked(tmp_path)
@@ -76,6 +76,7 @@ def test_wrong_lines_are_all_named(tmp_path: Path) -> None:
         "train.csv, line 8: there is no image '9.jpg'",
         "train.csv, line 9: run lengths are starts and lengths in turn, whole numbers, not '1 2 3'",
         "train.csv, line 10: run lengths are starts and lengths in turn, whole numbers, not 'a b'",
+        "train.csv, image 2.jpg, shape 1: the run 99999 5 lies outside of 1,536 pixels",
     ):
         assert problem in str(raised.value)
     assert len(find_dataset({"train": tmp_path}, DataOptions(on_bad_sample="skip")).train) == 5

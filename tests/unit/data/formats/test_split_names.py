@@ -69,9 +69,16 @@ def test_images_and_masks_of_splits_side_by_side(tmp_path: Path) -> None:
     assert counts(find(tmp_path)) == [1, 1]
 
 
-def test_a_class_may_be_named_like_a_split(tmp_path: Path) -> None:
-    touch(tmp_path, "bus/1.jpg", "bus/2.jpg", "car/2.jpg", "train/3.jpg")
-    assert find(tmp_path).class_names == ("bus", "car", "train")
+@pytest.mark.parametrize("name", ["train", "test", "Testing", "val"])
+def test_a_class_named_like_a_split_is_an_error_with_both_readings(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, "bus/1.jpg", "bus/2.jpg", "car/2.jpg", f"{name}/3.jpg")
+    with pytest.raises(InputError, match=rf"read in two ways: {name}/ as splits, or as classes like bus/, car/"):
+        find(tmp_path)
+    assert set(find_dataset({"train": tmp_path}, DataOptions(layout="class_folders")).class_names) == {
+        "bus",
+        "car",
+        name,
+    }
 
 
 @pytest.mark.parametrize(
@@ -79,8 +86,40 @@ def test_a_class_may_be_named_like_a_split(tmp_path: Path) -> None:
 )
 def test_splits_beside_other_folders_are_an_error_with_both_readings(tmp_path: Path, names: list[str]) -> None:
     touch(tmp_path, *names)
-    with pytest.raises(InputError, match=r"can be read in two ways, because .* have the names of splits and .* do not"):
+    with pytest.raises(InputError, match=r"can be read in two ways: .* as splits, or as classes like (cat|others)/\."):
         find(tmp_path)
+
+
+@pytest.mark.parametrize("outer", ["Train", "train/seg_train", "trainval"])
+def test_a_split_alone(tmp_path: Path, outer: str) -> None:
+    """As archives of one split unpack."""
+    touch(tmp_path, *(f"{outer}/{kind}/{index}.jpg" for kind in ("cat", "dog") for index in range(2)))
+    assert find(tmp_path).class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("layout", ["x_{}/{}.jpg y_{}/{}.png", "images_{}/{}.jpg masks_{}/{}.png"])
+def test_the_split_may_come_last(tmp_path: Path, layout: str) -> None:
+    for count, split in ((3, "train"), (2, "val")):
+        for index in range(count):
+            touch(tmp_path, *(name.format(split, index) for name in layout.split()))
+    assert counts(find(tmp_path)) == [3, 2]
+
+
+@pytest.mark.parametrize("names", [("fold1", "fold2", "fold3"), ("amazon", "webcam")])
+def test_parts_with_the_same_folders_are_an_error_with_both_readings(tmp_path: Path, names: tuple[str, ...]) -> None:
+    touch(tmp_path, *(f"{part}/{kind}/{index}.jpg" for part in names for kind in ("cat", "dog") for index in range(2)))
+    with pytest.raises(InputError, match=rf"as the classes {', '.join(names)}, or as the classes cat, dog in several"):
+        find(tmp_path)
+    assert find_dataset({"train": tmp_path}, DataOptions(layout="class_folders")).class_names == names
+
+
+def test_splits_in_folders_of_their_own_name(tmp_path: Path) -> None:
+    """As archives of single splits unpack side by side."""
+    touch(tmp_path, *(f"seg_train/seg_train/{kind}/{index}.jpg" for kind in ("cat", "dog") for index in range(3)))
+    touch(tmp_path, *(f"seg_test/seg_test/{kind}/{index}.jpg" for kind in ("cat", "dog") for index in range(2)))
+    dataset = find(tmp_path)
+    assert dataset.class_names == ("cat", "dog")
+    assert [len(dataset.splits["train"]) + len(dataset.splits["validation"]), len(dataset.test)] == [6, 4]
 
 
 def test_thumbnails_of_network_drives_are_left_out(tmp_path: Path) -> None:

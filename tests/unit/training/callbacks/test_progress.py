@@ -16,6 +16,7 @@ from byoc_vision.describe.metrics import metric_definitions, metrics_in, read_ep
 from byoc_vision.errors import InputError
 from byoc_vision.progress import Schedule
 from byoc_vision.report.record import Reading
+from byoc_vision.training.batch_layout import Length
 from byoc_vision.training.callbacks.progress import MAX_RUNTIME, TrainingProgress, Work, machine_values, max_runtime
 
 STEPS, IMAGES = 100, 8
@@ -33,7 +34,7 @@ class Training:
 
     def __init__(self, clock: Clock, epochs: int = 3, steps: int = STEPS, **options: Any) -> None:
         self.clock = clock
-        work = Work(epochs, steps, **{"validation": 80, **options.pop("work", {})})
+        work = Work(Length(epochs * steps, steps), **{"validation": 80, **options.pop("work", {})})
         self.progress = TrainingProgress(
             torch.device("cpu"),
             work,

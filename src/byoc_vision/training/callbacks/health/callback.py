@@ -15,6 +15,7 @@ from byoc_vision.data.cache import ImageCache
 from byoc_vision.data.loaders import TrainingLoader
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.report.record import Finding, Record, Times
+from byoc_vision.training.batch_layout import Length
 from byoc_vision.training.callbacks.base import Callback
 from byoc_vision.training.callbacks.health.facts import DataFacts, EpochFacts, Silence, Waiting
 from byoc_vision.training.callbacks.health.learning_rules import StalledTraining
@@ -42,6 +43,7 @@ class Health(Callback):
         loader: TrainingLoader,
         cache: ImageCache | None = None,
         data: DataFacts | None = None,
+        length: Length | None = None,
     ) -> None:
         self.monitor = monitor
         self._hyperparameters = hyperparameters
@@ -49,7 +51,7 @@ class Health(Callback):
         self._timer = timer
         self._loader = loader
         self._cache = cache
-        self._data = data
+        self._data, self._length = data, length
         self._epoch = 1
         self._peaks: list[int] = []
         self._seen = 0  # readings of the epochs before
@@ -102,7 +104,7 @@ class Health(Callback):
             epochs=self._history.records,
             objective=objective.name,
             mode=objective.mode,
-            planned=hyperparameters.epochs,
+            planned=self._length.epochs if self._length else hyperparameters.epochs,
             stops_early=hyperparameters.early_stopping,
             step_seconds=self._timer.epoch_seconds[1:],  # with the first step the loader's processes start
             waiting=self._waiting(),

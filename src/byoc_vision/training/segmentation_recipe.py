@@ -1,0 +1,146 @@
+"""What `recipe=auto` chooses for a segmentation network with a pretrained encoder.
+
+Sizes aim at about the cost of the defaults: an image is evaluated at the size that its objects need, and trained on in
+parts that cost little more than the default 256 × 256.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator
+from itertools import product
+from typing import Any, NamedTuple, Self
+
+from byoc_vision.data.preflight.report import PreflightReport, Range
+from byoc_vision.hyperparameters import Hyperparameters
+
+Size = tuple[int, int]  # height and width
+Take = Callable[[str, Any, str], Hyperparameters]
+"""Choose a value of a hyperparameter, for a reason, unless the job sets it; returns all of them."""
+
+LEAST_STEPS = 400  # of a training whose decoder begins with random weights
+MOST_EPOCHS = 60
+FEW_IMAGES = 1000  # of a process
+SPREAD = 0.2  # of a side's lengths, as a share of the median: images with more are not of one kind
+SMALL = 0.05  # of the pixels: objects that fill less are lost in a small image
+DEFAULT_AREA = 256 * 256
+AVERAGED = 0.1  # of the training: the steps that the averaged weights remember, and those of the warm-up at most
+
+
+class Areas(NamedTuple):
+    """Pixels at most. image: from which parts are cut. part: to train on. whole: an image that is not cut."""
+
+    image: int
+    part: int
+    whole: int
+
+
+CPU = Areas(4 * DEFAULT_AREA, 256 * 320, 320 * 480)
+GPU = Areas(16 * DEFAULT_AREA, 384 * 384, 512 * 768)
+
+
+class Scene(NamedTuple):
+    """The images and masks of a data set, and where they are trained on.
+
+    height, width: of the images, in pixels; None if not one was measured. shares: of each class in the pixels, None if
+    not one mask was read. multiple: what both sides of the network's input are multiples of. gpu: whether it trains
+    on one. decoder: whether it, too, begins with trained weights.
+    """
+
+    classes: int
+    height: Range | None = None
+    width: Range | None = None
+    shares: tuple[float | None, ...] = ()
+    multiple: int = 32
+    gpu: bool = False
+    decoder: bool = False
+
+    @classmethod
+    def of(cls, report: PreflightReport | None, classes: int, multiple: int, *, gpu: bool, decoder: bool) -> Self:
+        if report is None:
+            return cls(classes, multiple=multiple, gpu=gpu, decoder=decoder)
+        shares = tuple(entry.pixel_share for entry in report.classes)
+        return cls(classes, report.height, report.width, shares, multiple, gpu, decoder)
+
+    @property
+    def size(self) -> Size | None:
+        """What all images have, nearly; None if they differ, or are not larger than the default input."""
+        if self.height is None or self.width is None:
+            return None
+        if any(side.maximum - side.minimum > SPREAD * side.median for side in (self.height, self.width)):
+            return None
+        size = self.height.median, self.width.median
+        return size if math.prod(size) > DEFAULT_AREA else None
+
+    @property
+    def rarest(self) -> float | None:
+        """The share of the class with the fewest pixels."""
+        return min((share for share in self.shares if share), default=None)
+
+    @property
+    def is_one_object(self) -> bool:
+        """Whether the masks show one kind of object on a background, and it is large."""
+        share = self.shares[1] if len(self.shares) == 2 else None
+        return self.classes == 2 and (share is None or share >= SMALL)
+
+
+def choose(images: int, scene: Scene, settings: Hyperparameters, given: Collection[str], take: Take) -> None:
+    """Take what goes with such images. images: that each process trains on. given: what the job sets."""
+    if not {"image_size", "crop_size", "auto_batch_size"} & set(given) and scene.size is not None:
+        settings = _choose_sizes(scene, scene.size, take)
+    if settings.crop_size is not None and not scene.is_one_object:
+        take("random_scale", 2.0, "objects are of many sizes, near and far")
+        take("class_crops", 0.5, "a part at random seldom shows the classes with few pixels")
+    rarest = scene.rarest
+    if scene.classes > 2 and rarest is not None and rarest < 0.25 / scene.classes:
+        take("class_weights", "sqrt", f"a class has only {100 * rarest:.2g}% of the pixels")
+    if images <= FEW_IMAGES and "auto_batch_size" not in given:
+        few = f"there are only {images} images, and more steps of the same cost teach more"
+        settings = take("batch_size", 8 if scene.gpu else 4, few)
+    if not scene.decoder:
+        take("encoder_lr_factor", 0.3, "the encoder is pretrained, the decoder is not")
+    _choose_length(images, scene, settings, take)
+
+
+def _choose_sizes(scene: Scene, own: Size, take: Take) -> Hyperparameters:
+    areas = GPU if scene.gpu else CPU
+    measured = f"images have about {own[0]} × {own[1]} pixels"
+    if scene.is_one_object:
+        return take("image_size", fit(own, areas.whole, scene.multiple), f"{measured}, and edges need more than 256")
+    image, part = fit(own, areas.image, scene.multiple), fit(own, areas.part, scene.multiple)
+    settings = take("image_size", image, f"{measured}, and what is small is lost at 256")
+    if part[0] <= image[0] and part[1] <= image[1] and part != image:
+        settings = take("crop_size", part, "parts cost as much as small images, and show what is small")
+    return settings
+
+
+def _choose_length(images: int, scene: Scene, settings: Hyperparameters, take: Take) -> None:
+    an_epoch = max(1, images // (settings.batch_size * settings.accumulate_steps))
+    if settings.steps is None and not scene.decoder:
+        epochs = min(MOST_EPOCHS, max(settings.epochs, math.ceil(LEAST_STEPS / an_epoch)))
+        settings = take("epochs", epochs, f"an epoch has only {an_epoch} steps")
+    steps = settings.steps or settings.epochs * an_epoch
+    warmup = min(0.5, round(AVERAGED * steps / an_epoch, 3))
+    take("warmup_epochs", warmup, "the first steps of Adam are large, and the encoder is pretrained")
+    if AVERAGED * steps >= 10:
+        decay = min(0.999, round(1 - 1 / (AVERAGED * steps), 3))
+        take("ema_decay", decay, f"the average of the last of {steps} steps is often better than the last")
+
+
+def fit(own: Size, area: int, multiple: int) -> Size:
+    """The largest size with about these proportions and at most so many pixels, but not more than `own` needs.
+
+    Both sides are multiples; among those near, the ones whose proportions are nearest.
+    """
+    scale = min(1.0, math.sqrt(area / math.prod(own)))
+    sides = product(*(tuple(_around(length * scale, multiple)) for length in own))
+    limit = max(1.02 * area, multiple * multiple)
+    fitting = [(height, width) for height, width in sides if height * width <= limit]
+    return min(fitting, key=lambda size: abs(math.log(size[0] / size[1] * own[1] / own[0])))
+
+
+def _around(length: float, multiple: int) -> Iterator[int]:
+    below = max(multiple, int(length / multiple) * multiple)
+    yield below
+    if below < length:
+        yield below + multiple
