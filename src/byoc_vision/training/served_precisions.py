@@ -281,7 +281,7 @@ def _certify(model: Path, trainer: Trainer, meter: Meter, float32: Measured) -> 
     images = meter.images(tuple(trainer.partition.dataset.train), most)
     objective, tolerance = trainer.history.objective, trainer.hyperparameters.int8_tolerance
     problem = ""
-    for left_out in _left_out(network, images, meter.deadline):
+    for left_out in layers_to_leave_out(network, images, meter.deadline):
         meter.deadline()
         quantized = quantize(network, images, left_out)
         measured = meter.measure(OpenVinoEngine(quantized, precision="int8"))
@@ -305,7 +305,7 @@ def objection(before: Metrics, after: Metrics, objective: Objective, tolerance: 
     return ""
 
 
-def _left_out(network: openvino.Model, images: list[np.ndarray], deadline: Deadline) -> Iterator[list[str]]:
+def layers_to_leave_out(network: openvino.Model, images: list[np.ndarray], deadline: Deadline) -> Iterator[list[str]]:
     """The layers to leave in float32: first none, then the quarter of them that hurts most, then two quarters.
 
     How much a quarter hurts is how near the logits come to those of float32 without it, on a few images.
