@@ -28,8 +28,8 @@ from byoc_vision.training.served_precisions import (
     LEAST_IMAGES,
     Deadline,
     OutOfTimeError,
-    layers_to_leave_out,
     objection,
+    operations_to_leave_out,
 )
 from byoc_vision.training.signals import StopRequestedError
 
@@ -95,7 +95,7 @@ def test_the_layer_that_hurts_is_left_out_first() -> None:
     model, images = to_openvino(net, config), list(reference_images(config.preprocess))
     expected = OpenVinoEngine(model, precision="float32").run(np.stack(images))
     deadline = Deadline(None, lambda: False)
-    first, second, third = layers_to_leave_out(model, images, deadline)
+    first, second, third = operations_to_leave_out(model, images, deadline)
     assert first == []
     assert layers(model)[1] in second
     assert set(second) < set(third)
