@@ -23,6 +23,7 @@ from byoc_vision.precision import choose_precision
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.batch_layout import BatchLayout, Length
 from byoc_vision.training.best_model import BestModel
+from byoc_vision.training.budget import Budget
 from byoc_vision.training.build import early_stopping
 from byoc_vision.training.callbacks.base import Callback, Callbacks
 from byoc_vision.training.callbacks.health.callback import Health
@@ -36,7 +37,7 @@ from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import History
 from byoc_vision.training.losses import build_loss
 from byoc_vision.training.metric_names import Objective
-from byoc_vision.training.optimizers import build_optimizer, build_schedule
+from byoc_vision.training.optimizers import build_optimizer, build_schedule, schedule_for
 from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Batch, Step
 from byoc_vision.training.trainer import Trainer
@@ -120,11 +121,14 @@ def fake_trainer(
     batches: int = 2,
     signals: StopSignals | None = None,
     net: nn.Module | None = None,
+    budget: Callable[[Length], Budget] | None = None,
     **hyperparameters: Any,
 ) -> Trainer:
     """As many epochs as there are numbers in `right`: of the validation images, those that count as right."""
-    length = {} if "steps" in hyperparameters else {"epochs": str(len(right))}
-    asked = length | {"learning_rate": "1e-3", "optimizer": "sgd", "checkpoint_minutes": "0"}
+    if budget:
+        hyperparameters["budget"] = "1h"
+    whole = {} if "steps" in hyperparameters else {"epochs": str(len(right))}
+    asked = whole | {"learning_rate": "1e-3", "optimizer": "sgd", "checkpoint_minutes": "0"}
     parsed = parse(asked | hyperparameters)
     paths, net, precision = MlPaths(root), net or FakeNet(), choose_precision("float32", CPU)
     config = ModelConfig(
@@ -139,6 +143,7 @@ def fake_trainer(
     partition = DataPartition.shared(dataset, ALONE, seed=0)
     engine, loader = TorchEngine(net, config, CPU, precision), FakeLoader(batches)
     layout = BatchLayout.of(parsed, dataset, batches, ALONE)
+    length = Length.of(parsed, layout.steps_per_epoch)
     loss = build_loss("cross_entropy", "softmax", task="classification")
     evaluator = Evaluator(Predictor(config, engine), classes, IMAGES, loss=loss)
     validation, history, timer = FakeValidation(right), History(Objective("accuracy")), StepTimer(CPU)
@@ -148,6 +153,9 @@ def fake_trainer(
     callbacks = Callbacks([timer, health, *followers])
     optimizer = build_optimizer(parsed.optimizer, net, parsed.learning_rate)
     schedule = build_schedule("constant", optimizer, total_steps=100, steps_per_epoch=batches)
+    if budget:
+        run.budget = budget(length)
+        schedule = schedule_for(optimizer, length, parsed)
     average = WeightAverage(net, parsed.ema_decay) if parsed.ema_decay else None
     soup = Soup(parsed.soup, history.objective) if parsed.soup else None
     step = Step(engine.model, loss, optimizer, schedule, precision, precision.scaler(), CPU, callbacks=callbacks)
@@ -160,7 +168,7 @@ def fake_trainer(
         loader=loader,  # type: ignore[arg-type]
         partition=partition,
         layout=layout,
-        length=Length.of(parsed, layout.steps_per_epoch),
+        length=length,
         history=history,
         best=BestModel(paths, config, net, ALONE, evaluator, validation, partition, 0, run, callbacks, average, soup),
         run=run,
@@ -172,4 +180,5 @@ def fake_trainer(
         health=health,
         early_stopping=early_stopping(parsed, history.objective),
         average=average,
+        budget=run.budget,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 from byoc_vision.data.formats import find_dataset
@@ -23,13 +24,19 @@ SMALL = {"model": "test_resnet", "image_size": "32", "batch_size": "4", "num_wor
 ALONE = World()
 
 
-def small_trainer(root: Path, world: World = ALONE, count: int = 24, **hyperparameters: str) -> Trainer:
+def small_trainer(
+    root: Path,
+    world: World = ALONE,
+    count: int = 24,
+    clock: Callable[[], float] | None = None,
+    **hyperparameters: str,
+) -> Trainer:
     """A classifier of `count` images: six steps an epoch, if no other batch size is given."""
     paths = MlPaths(root)
     make_classification_set(paths.channels, count_train=count, count_validation=4, size=32)
     job, parsed = Job.load(paths), parse(SMALL | hyperparameters)
     dataset = check(find_dataset(job.folders, DataOptions()), DataOptions()).dataset
-    return assemble(job, parsed, DataPartition.shared(dataset, world, seed=0), world)
+    return assemble(job, parsed, DataPartition.shared(dataset, world, seed=0), world, clock=clock)
 
 
 def train(trainer: Trainer, epoch: int, batch: int = 0, steps: int | None = None) -> Progress:

@@ -199,7 +199,7 @@ def test_each_field_is_documented_and_aliases_do_not_clash() -> None:
 
 KNOWN_NAMES = """
 accumulate_steps algorithm allow_cpu_fallback architecture augmentation augmentation_type auto_batch_size backbone
-bands base_size batch_size beta_1 beta_2 cache cache_gb checked_pictures checkpoint_epochs checkpoint_frequency
+bands base_size batch_size beta_1 beta_2 budget cache cache_gb checked_pictures checkpoint_epochs checkpoint_frequency
 checkpoint_keep checkpoint_minutes class_crops class_weights clip_grad_norm compile crop_size cutmix data_layout
 dropout dropout_rate early_stopping early_stopping_min_epochs early_stopping_patience early_stopping_tolerance
 effective_number_beta ema_decay encoder encoder_lr_factor epochs eps epsilon freeze_batch_norm freeze_epochs gamma

@@ -72,7 +72,7 @@ def _ranges(recipe: Recipe, metric: str) -> Iterator[Range]:
     yield _weight_decay(job.weight_decay)
     if not job.auto_batch_size:
         yield Integer("batch_size", *_batch_sizes(job.batch_size), logarithmic=True)
-    yield Integer("epochs", *_epochs(job))
+    yield from _lengths(job)
     yield _choice("optimizer", job.optimizer, OPTIMIZERS)
     yield _choice("augmentation", job.augmentation, AUGMENTATIONS)
     if recipe.task == "classification":
@@ -134,6 +134,14 @@ def _weight_decay(own: float) -> Continuous:
 def _batch_sizes(own: int) -> tuple[int, int]:
     """From half to twice the recipe's, but not 1, with which batch normalisation cannot always learn."""
     return min(own, max(2, own // 2)), own * 2
+
+
+def _lengths(job: Hyperparameters) -> Iterator[Range]:
+    """Of a job that says how long it trains: none if its budget does."""
+    if job.steps:
+        yield Integer("steps", -(-job.steps // 2), job.steps * 3 // 2 + 1)
+    elif not job.budget:
+        yield Integer("epochs", *_epochs(job))
 
 
 def _epochs(job: Hyperparameters) -> tuple[int, int]:

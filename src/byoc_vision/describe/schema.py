@@ -14,7 +14,16 @@ from pydantic.fields import FieldInfo
 from byoc_vision.hyperparameters import Hyperparameters, aliases
 from byoc_vision.hyperparameters.builtin import RESNET_DEPTHS, RETIRED, TRANSLATED
 from byoc_vision.hyperparameters.fields import LEAST_SIDE, MOST_SIDE
-from byoc_vision.hyperparameters.value_types import SWITCH, Names, Number, Numbers, Text, ValueType, value_types
+from byoc_vision.hyperparameters.value_types import (
+    SWITCH,
+    Names,
+    Number,
+    Numbers,
+    Spelled,
+    Text,
+    ValueType,
+    value_types,
+)
 
 Json = dict[str, Any]
 
@@ -94,6 +103,8 @@ def _schemas(kind: ValueType) -> list[Json]:
             return [_TRUTHS] if kind == SWITCH else [{"enum": list(values)}]
         case Text(validated):
             return [{"type": ["string", "object"]}] if validated else [{"type": ["string", "number"]}]
+        case Spelled(_, pattern) if pattern:
+            return [{"type": "string", "pattern": pattern}]
     # Spelled: steps, as "10:20"
     pattern = rf"^\s*({_POSITIVE_WHOLE})\s*:\s*({_POSITIVE_WHOLE})\s*$"
     return [{"type": "string", "pattern": pattern}, {"type": "array", "minItems": 2, "maxItems": 2}]

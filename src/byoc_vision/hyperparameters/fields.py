@@ -23,14 +23,17 @@ MOST_UNITS = 65_536
 MOST_WORKERS = 1_024
 LEAST_SIDE, MOST_SIDE = 8, 16_384  # of an image, in pixels
 
+MOST_BUDGET = 100 * 24 * 3600  # seconds; SageMaker's longest job takes 28 days
+
 MOST_STEPS = 100  # of a trace: each step has thousands of events
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """How the documentation shows a type's values."""
+    """How the documentation shows a type's values. pattern: for a schema; empty if it knows the type."""
 
     text: str
+    pattern: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,30 @@ def _are_steps(steps: tuple[int, int]) -> tuple[int, int]:
     return steps
 
 
+_TIME = r"(?=\d)(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?"
+
+
+def seconds_of(text: str) -> int | None:
+    """Of a time such as `1h30m`; None for any other text."""
+    parts = re.fullmatch(_TIME, text)
+    if not parts:
+        return None
+    hours, minutes, seconds = (int(part or 0) for part in parts.groups())
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def _as_budget(value: Any) -> Any:
+    text = re.sub(r"\s", "", str(value)).lower()
+    if text == "auto":
+        return text
+    seconds = seconds_of(text)
+    if seconds is None:
+        raise PydanticCustomError("budget", "must be a time with its unit, as 90s, 20m, 1h or 1h30m, or auto")
+    if not 0 < seconds <= MOST_BUDGET:
+        raise PydanticCustomError("budget", "must be a time above 0 and of at most 100 days (2400h)")
+    return text
+
+
 def _spelt(read: Callable[[Any], str]) -> BeforeValidator:
     """A text in the canonical spelling of `read`, whose ValueError becomes a validation error."""
 
@@ -148,6 +175,9 @@ Side = Annotated[int, Field(ge=LEAST_SIDE, le=MOST_SIDE)]
 Size = Annotated[tuple[Side, Side], BeforeValidator(_as_size)]
 Epochs = Annotated[tuple[Count, ...], BeforeValidator(_as_numbers)]
 Steps = Annotated[tuple[Count, Count], BeforeValidator(_as_steps), AfterValidator(_are_steps), Spelling("`from:to`")]
+Budget = Annotated[
+    str, BeforeValidator(_as_budget), Spelling("`auto`, or a time: `90s`, `20m`, `1h30m`", rf"^\s*(?:auto|{_TIME})\s*$")
+]
 Units = Annotated[tuple[Annotated[int, Field(gt=0, le=MOST_UNITS)], ...], BeforeValidator(_as_numbers)]
 Normalization = Annotated[Literal["auto", "imagenet", "inception", "clip", "dpn", "none"], SPELT]
 Fraction = Annotated[float, Field(ge=0, lt=1)]

@@ -54,6 +54,6 @@ def _describe(kind: ValueType) -> list[str]:
             return ["list of whole numbers" if any_length else "one or two whole numbers"]
         case Names(values):
             return ["true, false"] if kind == SWITCH else [f"`{value}`" for value in values]
-        case Spelled(text):
+        case Spelled(text, _):
             return [text]
     return ["text"]

@@ -48,9 +48,10 @@ class Text:
 
 @dataclass(frozen=True)
 class Spelled:
-    """Text in the form that the documentation shows."""
+    """Text in the form that the documentation shows, and its pattern if it has one."""
 
     text: str
+    pattern: str = ""
 
 
 ValueType = Number | Numbers | Names | Text | Spelled
@@ -83,7 +84,7 @@ def _of(annotation: Any, metadata: Iterable[Any] = ()) -> list[ValueType]:
         return [Numbers(item, any_length=Ellipsis in arguments)]
     # Annotated: the type, then its metadata.
     added = [item for argument in arguments[1:] for item in getattr(argument, "metadata", [argument])]
-    spelled: list[ValueType] = [Spelled(item.text) for item in added if isinstance(item, Spelling)]
+    spelled: list[ValueType] = [Spelled(item.text, item.pattern) for item in added if isinstance(item, Spelling)]
     return spelled or _of(arguments[0], [*added, *metadata])
 
 

@@ -17,7 +17,7 @@ from byoc_vision.report.record import RECORD_FILE, REPORT_FILE, Record, read_rec
 from byoc_vision.report.views.comparison import comparison
 from byoc_vision.report.views.data import data, data_summary, read_preflight
 from byoc_vision.report.views.predictions import image_names, predictions
-from byoc_vision.report.views.run import environment, operators, steps
+from byoc_vision.report.views.run import budget, environment, operators, steps
 from byoc_vision.report.views.verdict import verdict
 
 LIMIT = 4_900_000  # bytes of a page
@@ -92,6 +92,7 @@ def _content(record: Record, folder: Path) -> dict[str, Any]:
         "epochs": charts.thinned(record.epochs, keep=record.best_epoch),
         "epoch_metrics": ["loss", *charts.overall_metrics(record)] if record.epochs else [],
         "predictions": predictions(record),
+        "budget": budget(record),
         "steps": steps(record.times),
         "operators": operators(record.times),
         "environment": environment(record),

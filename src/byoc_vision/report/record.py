@@ -226,6 +226,32 @@ class RecipeChoice(_Part):
     reason: str
 
 
+class BudgetPlan(_Part):
+    """epochs, steps: of the whole training. training_ends, job_ends: seconds since the job's start; None: not yet."""
+
+    epochs: int
+    steps: int
+    step_seconds: float
+    evaluation_seconds: float
+    training_ends: float | None = None
+    job_ends: float | None = None
+
+
+class BudgetRecord(_Part):
+    """A job's time. budget: as it was set. planned: before the first step; actual: as it came.
+
+    changes: how often the plan was changed. schedule: the share of the learning rate's schedule that the training goes
+    through, 0–1.
+    """
+
+    budget: str
+    seconds: float
+    planned: BudgetPlan
+    actual: BudgetPlan
+    changes: int = 0
+    schedule: float = 1.0
+
+
 class Run(_Part):
     """What ran, on what hardware, and how to run it again.
 
@@ -281,7 +307,7 @@ class Record(_Part):
     values are better.
     best_epoch: 0 stands for the floor. soup: the epochs whose averaged weights are the model, if any.
     seconds: of this job so far. gpu_seconds: times the GPUs.
-    served: of a job that wrote the OpenVINO form.
+    served: of a job that wrote the OpenVINO form. budget: of a job with one.
     augmented: file names, below pictures/, of training images as the model saw them.
     unvalidated_classes: the names of those that no validation image shows.
     evaluations: the best epoch's on `validation`, and on `test` if there is one.
@@ -313,6 +339,7 @@ class Record(_Part):
     times: Times | None = None
     augmented: list[str] = []
     served: Served | None = None
+    budget: BudgetRecord | None = None
     run: Run
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
@@ -60,12 +60,20 @@ class Length:
 
     epoch, before: a pass, and the steps that were made before it. They are not 1 and 0 if a pass before was cut short
     and the training goes on.
+    planned: the steps that the schedule was made for. since, place: the step of the last change, and where the schedule
+    was then.
     """
 
     steps: int
     steps_per_epoch: int
     epoch: int = 1
     before: int = 0
+    planned: int = 0
+    since: int = 0
+    place: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.planned = self.planned or self.steps
 
     @classmethod
     def of(cls, hyperparameters: Hyperparameters, steps_per_epoch: int) -> Length:
@@ -81,6 +89,31 @@ class Length:
 
     def steps_in(self, epoch: int) -> int:
         return max(0, min(self.steps_per_epoch, self.steps - self.steps_before(epoch)))
+
+    def change(self, made: int, steps: int) -> None:
+        """After `made` steps: there are `steps` in all. The schedule goes on where it is, and ends with them."""
+        self.place, self.since, self.steps = self.place_of(made), made, steps
+
+    def place_of(self, step: int) -> float:
+        """Where the schedule, made for `planned` steps, is at a step: at its end after the last one."""
+        if self.steps <= self.since:
+            return self.place
+        return self.place + (self.planned - self.place) * (step - self.since) / (self.steps - self.since)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("steps", "planned", "since", "place")}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def made(self, epoch: int, steps: int) -> int:
+        """All steps, if so many of pass `epoch` are made."""
+        return self.steps_before(epoch) + steps
+
+    def end_epoch(self, epoch: int, steps: int) -> None:
+        """Pass `epoch` is done, after so many steps of it."""
+        self.go_on(epoch + 1, self.made(epoch, steps))
 
     def go_on(self, epoch: int, before: int) -> None:
         """Pass `epoch` is the next one, after `before` steps."""

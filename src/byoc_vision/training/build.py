@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from byoc_vision.training.auto_batch_size import with_fitting_batch_size
 from byoc_vision.training.auto_precision import training_precision
 from byoc_vision.training.batch_layout import BatchLayout, Length
 from byoc_vision.training.best_model import BestModel
+from byoc_vision.training.budget import Ending, fitting_budget
 from byoc_vision.training.callbacks.build import Parts, build_callbacks
 from byoc_vision.training.callbacks.run_record import run_metadata
 from byoc_vision.training.checkpoint import Checkpointer
@@ -45,8 +47,10 @@ from byoc_vision.training.distributed import (
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import EarlyStopping, History
 from byoc_vision.training.initial_weights import find_first_weights, with_model_of_channel
+from byoc_vision.training.job_time import budget_seconds, job_clock
 from byoc_vision.training.linear_probe import LinearProbe
 from byoc_vision.training.losses import build_loss
+from byoc_vision.training.measured_speed import measure_speed
 from byoc_vision.training.metric_names import Objective
 from byoc_vision.training.optimizers import highest_learning_rate, optimizer_for, schedule_for
 from byoc_vision.training.quantization import check_int8
@@ -108,6 +112,7 @@ def assemble(
     signals: StopSignals | None = None,
     given: frozenset[str] = frozenset(),
     started: float | None = None,
+    clock: Callable[[], float] | None = None,
 ) -> Trainer:
     """A trainer for data that are found already.
 
@@ -118,6 +123,7 @@ def assemble(
         signals: by default the trainer is not asked to stop.
         given: the hyperparameters that the user chose.
         started: when the job was, in seconds of `time.monotonic`.
+        clock: seconds since the job's process started, for a budget.
 
     Raises:
         UserError: the model cannot be built, sized or filled with weights as the job asks.
@@ -133,7 +139,11 @@ def assemble(
     weights = find_first_weights(net, spec, dataset.classes, job, hyperparameters, world, checkpointer)
     device = choose_device()
     facts = recipe.Facts.of(net, spec, partition, weights.info, checked.report if checked else None, device)
-    hyperparameters, choices = recipe.choose(hyperparameters, facts, given or hyperparameters.model_fields_set)
+    given = given or frozenset(hyperparameters.model_fields_set)
+    seconds = budget_seconds(hyperparameters.budget, job.paths, world)
+    if seconds is None:
+        hyperparameters, given = hyperparameters.model_copy(update={"budget": None}), given - {"budget"}
+    hyperparameters, choices = recipe.choose(hyperparameters, facts, given)
     if checked and any(choice.name == "class_weights" for choice in choices):
         class_weights = find_class_weights(hyperparameters, checked, partition, world)
     rule = resolve_config.preprocess(hyperparameters, spec, weights.info, dataset.bands)
@@ -167,8 +177,6 @@ def assemble(
     check_smallest_batch(net, spec, images, loader, hyperparameters, world)
     layout = BatchLayout.of(hyperparameters, samples, len(loader), world, partition.digest)
     length = Length.of(hyperparameters, layout.steps_per_epoch)
-    hyperparameters = hyperparameters.model_copy(update={"epochs": length.epochs})
-    check_frozen_epochs(hyperparameters, length)
     evaluator = Evaluator(
         Predictor(config, engine),
         dataset.classes,
@@ -185,14 +193,48 @@ def assemble(
     )
     # The step, and what follows it
     encoder = learning_encoder(net, hyperparameters)
-    scaler = precision.scaler()
-    optimizer = optimizer_for(
-        net, encoder, hyperparameters, highest_learning_rate(hyperparameters, world.size), scaled=scaler.is_enabled()
+    rate, scaler = highest_learning_rate(hyperparameters, world.size), precision.scaler()
+    optimizer = optimizer_for(net, encoder, hyperparameters, rate, scaled=scaler.is_enabled())
+    step = Step(
+        model=wrap_ddp(engine.model, world),
+        loss=loss,
+        optimizer=optimizer,
+        schedule=schedule_for(optimizer, length, hyperparameters),
+        precision=precision,
+        scaler=scaler,
+        device=device,
+        clip_grad_norm=hyperparameters.clip_grad_norm,
+        frozen_bn=encoder.batch_norms if encoder and hyperparameters.freeze_batch_norm else (),
+        world=world,
     )
-    schedule = schedule_for(optimizer, length, hyperparameters)
-    model = wrap_ddp(engine.model, world)
+    probes = bool(weights.info and hyperparameters.linear_probe)
+    budget, clock = None, clock or job_clock()
+    if hyperparameters.budget and seconds is not None:
+        with partition.unreadable_named(hyperparameters.on_bad_sample):
+            budget = fitting_budget(
+                hyperparameters,
+                seconds,
+                given,
+                length,
+                Ending.of(hyperparameters, samples, world, seconds, clock()),
+                world,
+                clock,
+                checkpointer.peek() if hyperparameters.resume == "auto" else None,
+                lambda most: measure_speed(
+                    net, step, loader, layout.accumulate_steps, evaluator, validation, seconds=most
+                ),
+                floor_images=len(samples.train) / len(samples.validation) if probes else 0,
+            )
+        hyperparameters, choices = budget.settings(hyperparameters, choices, given)
+        optimizer, scaler = (
+            optimizer_for(net, encoder, hyperparameters, rate, scaled=scaler.is_enabled()),
+            precision.scaler(),
+        )
+        step = replace(step, optimizer=optimizer, scaler=scaler)
+    hyperparameters = hyperparameters.model_copy(update={"epochs": length.epochs})
+    check_frozen_epochs(hyperparameters, length)
     parts = Parts(
-        config, net, unwrap(model), optimizer, precision, scaler, device, loader, layout, length, history, cache
+        config, net, unwrap(step.model), optimizer, precision, scaler, device, loader, layout, length, history, cache
     )
     metadata = run_metadata(
         job, hyperparameters, given, choices, samples, objective, config, net, device, precision, world, weights
@@ -200,19 +242,8 @@ def assemble(
     callbacks, timer, health, run = build_callbacks(
         job.paths, hyperparameters, world, parts, metadata, checked.report if checked else None, started
     )
-    step = Step(
-        model=model,
-        loss=loss,
-        optimizer=optimizer,
-        schedule=schedule,
-        precision=precision,
-        scaler=scaler,
-        device=device,
-        clip_grad_norm=hyperparameters.clip_grad_norm,
-        frozen_bn=encoder.batch_norms if encoder and hyperparameters.freeze_batch_norm else (),
-        callbacks=callbacks,
-        world=world,
-    )
+    run.budget = budget
+    step = replace(step, schedule=schedule_for(optimizer, length, hyperparameters), callbacks=callbacks)
     average = WeightAverage(net, hyperparameters.ema_decay) if hyperparameters.ema_decay else None
     best = BestModel(
         paths=job.paths,
@@ -253,9 +284,8 @@ def assemble(
         cache=cache,
         first_weights=weights,
         average=average,
-        probe=LinearProbe.of(net, evaluator, partition, loss, hyperparameters.seed)
-        if weights.info and hyperparameters.linear_probe
-        else None,
+        probe=LinearProbe.of(net, evaluator, partition, loss, hyperparameters.seed) if probes else None,
+        budget=budget,
     )
 
 

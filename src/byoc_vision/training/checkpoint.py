@@ -222,10 +222,11 @@ def has_ended(content: Mapping[str, Any], hyperparameters: Hyperparameters, enou
     saved, now, done = content["hyperparameters"], hyperparameters.model_dump(mode="json"), len(content["records"])
     deciding = [name for name in now if name.startswith(("early_stopping", "health_"))]
     same = all(saved.get(name, now[name]) == now[name] for name in deciding)
-    early = content["before"] < content["planned"] if "planned" in content else done < int(saved["epochs"])
+    length = content.get("length")  # older checkpoints have none
+    early = content["before"] < length["steps"] if length else done < int(saved["epochs"])
     if not enough and not (content["complete"] and same and early):
         return False
-    raised = "steps" if hyperparameters.steps else "epochs"
+    raised = "budget" if hyperparameters.budget else "steps" if hyperparameters.steps else "epochs"
     logger.warning(
         f"All %d epochs are done; nothing was trained. Set a higher `{raised}` to go on, or resume=never to start from "
         "the beginning"

@@ -91,6 +91,8 @@ def run(paths: MlPaths, data: Path | None, given: Mapping[str, str]) -> int:
                 from byoc_vision.training.served_precisions import record_served
 
                 record_served(paths.model, paths.output_data, trainer)
+            if trainer.budget:
+                trainer.budget.end(paths.output_data, page=hyperparameters.report)
             logger.info("The model is in %s, its metrics are in %s", paths.model, paths.output_data)
     return 0
 

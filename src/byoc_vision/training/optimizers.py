@@ -27,7 +27,7 @@ _ONE_CYCLE_RISE = 0.3  # the share of the steps that rise, and the divisors, as 
 _ONE_CYCLE_START = 1 / 25
 _ONE_CYCLE_END = 1 / 250_000
 
-Curve = Callable[[int], float]
+Curve = Callable[[float], float]
 
 
 def optimizer_for(
@@ -80,8 +80,9 @@ def schedule_for(optimizer: Optimizer, length: Length, hyperparameters: Hyperpar
     return build_schedule(
         hyperparameters.lr_scheduler,
         optimizer,
-        total_steps=length.steps,
+        total_steps=length.planned,
         steps_per_epoch=length.steps_per_epoch,
+        place=length.place_of,
         warmup_epochs=hyperparameters.warmup_epochs,
         step_epochs=hyperparameters.lr_scheduler_step,
         factor=hyperparameters.lr_scheduler_factor,
@@ -193,14 +194,16 @@ def build_schedule(
     warmup_epochs: float = 0.0,
     step_epochs: Sequence[int] = (),
     factor: float = 0.1,
+    place: Callable[[int], float] = float,
 ) -> LambdaLR:
     """A schedule to be stepped after each optimiser step, and resumed by its state dict.
 
-    See `schedule_factor` for the curves. Raises InputError for another name.
+    See `schedule_factor` for the curves. place: where on its curve a step is. Raises InputError for another name.
     """
     warmup_steps = min(round(warmup_epochs * steps_per_epoch), total_steps)
     milestones = [epoch * steps_per_epoch for epoch in step_epochs]
-    return LambdaLR(optimizer, schedule_factor(name, total_steps, warmup_steps, milestones, factor))
+    curve = schedule_factor(name, total_steps, warmup_steps, milestones, factor)
+    return LambdaLR(optimizer, lambda step: curve(place(step)))
 
 
 def schedule_factor(
@@ -219,7 +222,7 @@ def schedule_factor(
     if name == "one_cycle":
         return _one_cycle(total_steps, warmup_steps or round(_ONE_CYCLE_RISE * total_steps))
 
-    def progress(step: int) -> float:
+    def progress(step: float) -> float:
         return min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
 
     curves: dict[str, Curve] = {
@@ -235,7 +238,7 @@ def schedule_factor(
 
 
 def _one_cycle(total_steps: int, rise: int) -> Curve:
-    def share(step: int) -> float:
+    def share(step: float) -> float:
         if step < rise:
             return _half_cosine(_ONE_CYCLE_START, 1.0, step / rise)
         return _half_cosine(1.0, _ONE_CYCLE_END, min(1.0, (step - rise) / max(1, total_steps - rise)))

@@ -27,6 +27,9 @@ from byoc_vision.training.checkpoint import kept_random_state
 if TYPE_CHECKING:
     import openvino
 
+LEAST_IMAGES = {"classification": 100, "segmentation": 10}  # with which int8=auto tells a loss: a mask has many pixels
+JOB_SHARE = 0.1  # of the job's time, which int8=auto may take
+
 _LAYERS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul")
 _NOT_COMPUTED = ("Parameter", "Constant", "Result")
 _ATTENTION = "ScaledDotProductAttention"

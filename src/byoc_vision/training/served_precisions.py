@@ -31,13 +31,15 @@ from byoc_vision.inference.engines.fastest import shortest_times
 from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
 from byoc_vision.inference.predictor import Answer, Predictor, Prepared, Segmentation
 from byoc_vision.inference.reference import reference_image
-from byoc_vision.report.record import Served, ServedPrecision, read_record, write_record
+from byoc_vision.report.record import Served, ServedPrecision
 from byoc_vision.system.machine import has_bfloat16
+from byoc_vision.training.budget import INT8_SECONDS
+from byoc_vision.training.callbacks.run_report import add_to_record
 from byoc_vision.training.distributed import Share, World
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import Metrics
 from byoc_vision.training.metric_names import Objective
-from byoc_vision.training.quantization import layers, quantize, sections
+from byoc_vision.training.quantization import JOB_SHARE, LEAST_IMAGES, layers, quantize, sections
 from byoc_vision.training.scoring import ScoredPrediction
 from byoc_vision.training.signals import StopRequestedError
 from byoc_vision.training.trainer import Trainer
@@ -47,10 +49,8 @@ if TYPE_CHECKING:
 
 CERTIFIED = "certified"
 CLASS_TOLERANCE = 0.02  # how much a class's IoU or F1 may fall
-LEAST_IMAGES = {"classification": 100, "segmentation": 10}  # with which int8=auto tells a loss: a mask has many pixels
 CALIBRATION_IMAGES = 300
 CALIBRATION_BYTES = 2**28
-JOB_SHARE = 0.1  # of the job's time, which int8=auto may take
 LEAST_SECONDS = 30.0
 
 _ONE_PROCESS = Share(0, 1)
@@ -68,41 +68,45 @@ class OutOfTimeError(Exception):
 
 @dataclass
 class Deadline:
-    """When to give up. seconds: None for never. is_asked_to_stop: whether the job is to end."""
+    """When to give up. seconds: None for never; why: says so. is_asked_to_stop: whether the job is to end."""
 
     seconds: float | None
     is_asked_to_stop: Callable[[], bool]
     clock: Callable[[], float] = time.monotonic
+    quantization: float = 0.0  # seconds that must be left before it, since nothing interrupts it
+    why: str = f"({LEAST_SECONDS:.0f}, or a tenth of the job's time); int8=true has no limit"
     _started: float = field(init=False)
 
     def __post_init__(self) -> None:
         self._started = self.clock()
 
-    def __call__(self) -> bool:
+    def __call__(self, needed: float = 0.0) -> bool:
         """False, for those who ask whether to stop. Raises OutOfTimeError and StopRequestedError instead of True."""
         if self.is_asked_to_stop():
             raise StopRequestedError
-        if self.seconds is not None and self.clock() - self._started > self.seconds:
-            raise OutOfTimeError(
-                f"it takes more than {self.seconds:.0f} s ({LEAST_SECONDS:.0f}, or a tenth of the job's time); "
-                "int8=true has no limit"
-            )
+        if self.seconds is not None and self.clock() - self._started + needed > self.seconds:
+            raise OutOfTimeError(f"it takes more than {self.seconds:.0f} s {self.why}")
         return False
+
+    @classmethod
+    def of(cls, trainer: Trainer) -> Deadline:
+        """A tenth of the job's time for int8=auto, and none for int8=true, but no more than a budget leaves."""
+        seconds = None
+        if trainer.hyperparameters.int8 is not True:
+            seconds = max(LEAST_SECONDS, JOB_SHARE * trainer.run().seconds)
+        stops, budget = (lambda: trainer.signals.requested), trainer.budget
+        if budget and (seconds is None or budget.left < seconds):
+            return cls(
+                max(0.0, budget.left), stops, quantization=INT8_SECONDS, why=f"that are left of budget={budget.text}"
+            )
+        return cls(seconds, stops)
 
 
 def record_served(folder: Path, output: Path, trainer: Trainer) -> None:
     """Measure the form in `folder`, see `measure_served`, and put it into the record and the report in `output`."""
     served = measure_served(folder, trainer)
-    if served is None:
-        return
-    try:
-        write_record(output, read_record(output).model_copy(update={"served": served}))
-        if trainer.hyperparameters.report:
-            from byoc_vision.report.page import write_report
-
-            write_report(output)
-    except (OSError, UserError) as error:
-        logger.warning("The report does not show what servers give: %s", error)
+    if served is not None:
+        add_to_record(output, page=trainer.hyperparameters.report, served=served)
 
 
 def measure_served(folder: Path, trainer: Trainer) -> Served | None:
@@ -139,10 +143,9 @@ def _measure(folder: Path, trainer: Trainer) -> Served | None:
     if trainer.history.best is None:
         logger.info(_NONE, "no epoch is complete")
         return None
-    seconds = None if hyperparameters.int8 is True else max(LEAST_SECONDS, JOB_SHARE * trainer.run().seconds)
     model = folder / OPENVINO_FOLDER / openvino_model.MODEL_FILE
     engine = OpenVinoEngine(model, precision="float32")
-    meter = Meter.of(trainer, Predictor(config, engine), Deadline(seconds, lambda: trainer.signals.requested))
+    meter = Meter.of(trainer, Predictor(config, engine), Deadline.of(trainer))
     found = {"float32": meter.measure(engine)}
     if has_bfloat16():
         try:
@@ -282,7 +285,7 @@ def _certify(model: Path, trainer: Trainer, meter: Meter, float32: Measured) -> 
     objective, tolerance = trainer.history.objective, trainer.hyperparameters.int8_tolerance
     problem = ""
     for left_out in operations_to_leave_out(network, images, meter.deadline):
-        meter.deadline()
+        meter.deadline(meter.deadline.quantization)
         quantized = quantize(network, images, left_out)
         measured = meter.measure(OpenVinoEngine(quantized, precision="int8"))
         problem = objection(float32.metrics, measured.metrics, objective, tolerance)

@@ -23,20 +23,14 @@ from byoc_vision.data.loaders import TrainingLoader
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.parts import Encoder
 from byoc_vision.report.record import State
+from byoc_vision.training import checkpoint
 from byoc_vision.training.batch_layout import BatchLayout, Length, Progress, in_groups
 from byoc_vision.training.best_model import BestModel
+from byoc_vision.training.budget import Budget
 from byoc_vision.training.callbacks.base import Callbacks
 from byoc_vision.training.callbacks.health.callback import Health
 from byoc_vision.training.callbacks.run_record import RunRecord
 from byoc_vision.training.callbacks.step_timer import StepTimer
-from byoc_vision.training.checkpoint import (
-    Checkpointer,
-    has_ended,
-    optimizer_state,
-    set_optimizer_state,
-    set_random_state,
-    set_schedule_steps,
-)
 from byoc_vision.training.data_partition import DataPartition
 from byoc_vision.training.distributed import StopSync, World, any_process, sum_over_processes
 from byoc_vision.training.history import EarlyStopping, EpochRecord, History, diverged
@@ -72,7 +66,7 @@ class Trainer:
     history: History
     best: BestModel
     run: RunRecord
-    checkpointer: Checkpointer
+    checkpointer: checkpoint.Checkpointer
     signals: StopSignals
     stop: StopSync
     callbacks: Callbacks
@@ -84,6 +78,7 @@ class Trainer:
     first_weights: FirstWeights = field(default_factory=FirstWeights)
     average: WeightAverage | None = None
     probe: LinearProbe | None = None
+    budget: Budget | None = None
     progress: Progress = field(default_factory=Progress)
     complete: bool = False  # no epoch follows
     _frozen: bool = False
@@ -110,6 +105,8 @@ class Trainer:
             try:
                 if self.probe and not resumes:
                     self.checkpointer.keep_best(*self.best.measure_floor(self.probe, self._is_asked_to_stop))
+                if self.budget and not self.complete:
+                    self.budget.begin(*self.steps_of_epoch)
                 while not self.complete:
                     self.begin_epoch()
                     for batches in self.batches():
@@ -125,7 +122,7 @@ class Trainer:
                     if self.history.add(record):
                         self.checkpointer.keep_best(*self.best.save(record))
                     self.complete = self._is_last(record)
-                    self.length.go_on(record.epoch + 1, self.steps_made)
+                    self.length.end_epoch(*self.steps_of_epoch)
                     self.progress.begin(record.epoch + 1)
                     self._save_if_due(record)
                     self.callbacks.epoch_end(self.run())
@@ -150,6 +147,8 @@ class Trainer:
         self.loader.set_epoch(epoch, batch)
         self.callbacks.epoch_begin(epoch, batch // self.layout.accumulate_steps)
         self.step.begin()
+        if self.budget:
+            self.budget.begin_epoch()
 
     def batches(self) -> Iterator[list[Batch]]:
         """The batches that are left of the epoch, in groups for one step each; the last group may be smaller."""
@@ -177,27 +176,21 @@ class Trainer:
         if not math.isfinite(train_loss):
             raise diverged(epoch, rate, train_loss, self.health.diagnosis)
         measured = self.best.validate(self._is_asked_to_stop, epoch)
-        record = EpochRecord(
-            epoch,
-            rate,
-            train_loss,
-            measured.metrics,
-            time.monotonic() - self._epoch_started,
-            images_per_second=self.timer.throughput.images_per_second,
-            data_wait=self.timer.throughput.data_wait,
-            averaged=measured.averaged,
-        )
+        found, speed, seconds = measured.metrics, self.timer.throughput, time.monotonic() - self._epoch_started
+        speeds = speed.images_per_second, speed.data_wait
+        record = EpochRecord(epoch, rate, train_loss, found, seconds, *speeds, averaged=measured.averaged)
         if self.world.is_main:  # SageMaker reads the metrics from every host's log
             logger.info(record.line(len(self.config.classes)))
         return record
 
     @property
-    def steps_made(self) -> int:
-        return self.length.steps_before(self.progress.epoch) + self.layout.steps_of(self.progress.batch)
+    def steps_of_epoch(self) -> tuple[int, int]:
+        """The epoch, and the steps of it that are made."""
+        return self.progress.epoch, self.layout.steps_of(self.progress.batch)
 
     @property
     def is_long_enough(self) -> bool:
-        return self.steps_made >= self.length.steps
+        return self.length.made(*self.steps_of_epoch) >= self.length.steps
 
     @property
     def learning_rate(self) -> float:
@@ -220,6 +213,8 @@ class Trainer:
 
     def _save_or_stop(self) -> bool:
         """After a step: save a checkpoint if one is due. Returns whether to leave the epoch."""
+        if self.budget:
+            self.budget.after_step(*self.steps_of_epoch)
         due = self.checkpointer.after_step(self)
         stop, save = self.stop(self.signals.requested or self.health.stop, due)
         if save:
@@ -233,6 +228,8 @@ class Trainer:
 
     def _is_last(self, record: EpochRecord) -> bool:
         """Whether no epoch follows."""
+        if self.budget:
+            self.budget.after_evaluation(*self.steps_of_epoch)
         last = self.is_long_enough
         objective = self.history.objective.name
         if self.early_stopping and self.early_stopping.should_stop(record.epoch, record.validation[objective]):
@@ -321,7 +318,8 @@ class Trainer:
             "data": self.partition.fingerprint.state_dict() if self.partition.fingerprint else None,
             "progress": self.progress.state_dict(),
             "before": self.length.steps_before(self.progress.epoch),
-            "planned": self.length.steps,
+            "length": self.length.state_dict(),
+            "budget": self.budget.state_dict() if self.budget else None,
             "steps": self.step.schedule.last_epoch,
             "complete": self.complete,
             **self.history.state_dict(),
@@ -329,7 +327,7 @@ class Trainer:
             "health": self.health.state_dict(),
             "model": self.net.state_dict(),
             **self.best.state_dict(),
-            "optimizer": optimizer_state(self.step.optimizer, self.net),
+            "optimizer": checkpoint.optimizer_state(self.step.optimizer, self.net),
             "scaler": self.step.scaler.state_dict(),
             "precision": self.step.precision.name,
             "processes": processes,
@@ -340,7 +338,7 @@ class Trainer:
         self.net.load_state_dict(content["model"])
         self.best.load_state_dict(content)
         if content["hyperparameters"]["optimizer"] == self.hyperparameters.optimizer:
-            set_optimizer_state(self.step.optimizer, self.net, content["optimizer"])
+            checkpoint.set_optimizer_state(self.step.optimizer, self.net, content["optimizer"])
         else:
             logger.info("The optimiser is another one: it starts without the old one's averages")
         if self.step.scaler.is_enabled() and content["scaler"]:
@@ -372,22 +370,24 @@ class Trainer:
         """In another layout of batches an unfinished epoch restarts; the weights stay."""
         saved, steps = content["progress"], content["steps"]
         before = (saved["epoch"] - 1) * self.layout.steps_per_epoch
-        if self.hyperparameters.steps or content["grid"] == self.layout.as_dict():
+        if self.hyperparameters.steps or self.budget or content["grid"] == self.layout.as_dict():
             before = content.get("before", before)  # older checkpoints have none
         self.length.go_on(saved["epoch"], before)
+        if self.budget:
+            self.budget.load_state_dict(content, saved["epoch"])
         if content["grid"] == self.layout.as_dict():
             process = content["processes"][self.world.rank]
             self.progress.epoch, self.progress.batch = saved["epoch"], saved["batch"]
             self.progress.learning_rate = saved["learning_rate"]
             self.progress.sums.copy_(process["sums"])
-            set_random_state(process["random"])
+            checkpoint.set_random_state(process["random"])
         else:
             steps = before
             self.progress.begin(saved["epoch"])
             if saved["batch"]:
                 logger.info("Batch layout changed since the checkpoint; restarting epoch %d", saved["epoch"])
-        set_schedule_steps(self.step.schedule, steps)
-        self.complete = has_ended(content, self.hyperparameters, before >= self.length.steps)
+        checkpoint.set_schedule_steps(self.step.schedule, steps)
+        self.complete = checkpoint.has_ended(content, self.hyperparameters, before >= self.length.steps)
         if not self.complete:
             at = (self.progress.epoch, self.progress.batch, self.layout.batches)
             logger.info("Going on from the checkpoint: epoch %d, after %d of its %d batches", *at)

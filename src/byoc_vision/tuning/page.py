@@ -157,7 +157,7 @@ def _planned_and_done(trials: list[FrozenTrial]) -> tuple[int, int]:
     """The number of epochs without pruning, and the actual number."""
     pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
     done = sum(len(trial.intermediate_values) for trial in trials)
-    saved = sum(trial.user_attrs.get(EPOCHS, 0) - len(trial.intermediate_values) for trial in pruned)
+    saved = sum(max(0, trial.user_attrs.get(EPOCHS, 0) - len(trial.intermediate_values)) for trial in pruned)
     return done + saved, done
 
 

@@ -105,7 +105,8 @@ class Search:
     def _run_trial(self, running: RunningTrial, turn: int, progress: Progress) -> None:
         job = TrialJob(self.folder.trial(running.number))
         job.prepare(running.hyperparameters, self.request.channels)
-        epochs, started = hp.parse(running.hyperparameters).epochs, time.monotonic()
+        asked, started = hp.parse(running.hyperparameters), time.monotonic()
+        epochs = 0 if asked.steps or asked.budget else asked.epochs  # not known before the job has its data
         with self.stop.forwarding_to(job), devices.one_gpu(self._gpus, turn, self.folder.locks) as gpu:
             environment = {**devices.threads(os.environ, self._processes), **gpu}
             pruned = self._follow(job, running, environment, epochs, progress)
@@ -116,7 +117,7 @@ class Search:
             job.tidy()
             logger.info("trial %d: interrupted; its values are tried when the search resumes", running.number)
             return
-        self.study.note(running.trial, **{SECONDS: seconds, EPOCHS: epochs})
+        self.study.note(running.trial, **{SECONDS: seconds}, **({EPOCHS: epochs} if epochs else {}))
         if pruned:
             self.study.end(running, TrialState.PRUNED)
         else:
@@ -136,7 +137,7 @@ class Search:
             if found is None or pruned or self.stop.signal:
                 continue
             epoch, value = found
-            if self.study.should_prune(running.trial, epoch, value) and epoch < epochs:
+            if self.study.should_prune(running.trial, epoch, value) and (epoch < epochs or not epochs):
                 pruned = True
                 job.stop()
         return pruned

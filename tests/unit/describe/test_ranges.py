@@ -84,6 +84,12 @@ def test_ranges_hold_the_recipe_s_own_values_whatever_these_are(numbers: dict[st
         parse(space.fixed | point)
 
 
+def test_the_length_varies_as_the_recipe_gives_it() -> None:
+    assert classification(model="resnet50", steps="200")["steps"] == Integer("steps", 100, 301)
+    assert "epochs" not in classification(model="resnet50", steps="200")
+    assert not {"epochs", "steps"} & set(classification(model="resnet50", budget="20m"))
+
+
 def test_what_varies_of_a_classifier() -> None:
     found = classification(model="resnet50", pretrained="true", learning_rate="0.01", hidden_units="256", epochs="10")
     assert found["learning_rate"] == Continuous("learning_rate", 0.001, 0.1, logarithmic=True)

@@ -99,9 +99,22 @@ def test_few_images_are_seen_until_there_are_steps_enough(images: int) -> None:
     assert steps >= LEAST_STEPS or settings.epochs == MOST_EPOCHS
 
 
+def test_a_network_that_is_trained_whole_learns_with_one_rate_and_needs_no_more_epochs() -> None:
+    choices = chosen(CARS._replace(decoder=True), images=84)
+    assert not {"encoder_lr_factor", "epochs"} & set(choices)
+    assert choices["image_size"] == (320, 480)
+
+
 def test_a_job_that_sets_its_epochs_keeps_them() -> None:
     choices = chosen(CARS, images=20, epochs="2")
     assert not {"epochs", "ema_decay"} & set(choices), "an average of ten steps is worth nothing"
+
+
+def test_a_job_that_sets_its_steps_warms_up_and_averages_over_a_tenth_of_them() -> None:
+    choices = chosen(CARS, images=84, steps="105")
+    assert "epochs" not in choices
+    assert (choices["warmup_epochs"], choices["ema_decay"]) == (0.5, 0.905)
+    assert chosen(CARS, images=8_000, steps="100")["warmup_epochs"] == 0.02
 
 
 @given(

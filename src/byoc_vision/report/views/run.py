@@ -61,6 +61,42 @@ def environment(record: Record) -> Environment:
 
 
 @dataclass(frozen=True)
+class BudgetView:
+    """A job's budget. lines: a name, its value as planned before the first step, and as it came."""
+
+    title: str
+    lines: list[tuple[str, str, str]]
+    note: str
+
+
+def budget(record: Record) -> BudgetView | None:
+    if record.budget is None:
+        return None
+    planned, actual, total = record.budget.planned, record.budget.actual, record.budget.seconds
+    lines = [
+        ("Epochs", formatting.count(planned.epochs), formatting.count(actual.epochs)),
+        ("Steps", formatting.count(planned.steps), formatting.count(actual.steps)),
+        ("A step", formatting.duration(planned.step_seconds), formatting.duration(actual.step_seconds)),
+        (
+            "An evaluation",
+            formatting.duration(planned.evaluation_seconds),
+            formatting.duration(actual.evaluation_seconds),
+        ),
+        ("Training ends after", formatting.duration(planned.training_ends), formatting.duration(actual.training_ends)),
+        ("The job ends after", formatting.duration(planned.job_ends), formatting.duration(actual.job_ends)),
+    ]
+    changes, share = record.budget.changes, record.budget.schedule
+    note = "The plan stayed as it was. " if not changes else f"Changed {changes} time{'s' * (changes > 1)} on the way. "
+    note += (
+        "The learning rate's schedule reaches its end."
+        if share == 1
+        else f"The training ended at {formatting.share(share, 0)} of the learning rate's schedule."
+    )
+    origin = ", of SageMaker's limit" if record.budget.budget == "auto" else ""
+    return BudgetView(formatting.duration(total) + origin, lines, note)
+
+
+@dataclass(frozen=True)
 class Part:
     """A part of a step. mean: its seconds in one step. colour: its place in the palette."""
 

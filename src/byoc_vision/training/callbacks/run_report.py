@@ -15,7 +15,7 @@ from typing import Any
 from byoc_vision.atomic_write import written_or_named
 from byoc_vision.data.image_dataset import ImageDataset
 from byoc_vision.errors import UserError
-from byoc_vision.report.record import RECORD_FILE, Record, write_record
+from byoc_vision.report.record import RECORD_FILE, Record, read_record, write_record
 from byoc_vision.training.callbacks.base import Callback
 from byoc_vision.training.predictions.collector import SplitPredictions
 from byoc_vision.training.predictions.thumbnails import write_augmented
@@ -25,6 +25,18 @@ from byoc_vision.types import ClassInfo
 RENDERING_SHARE = 0.02  # of a job's time, for its page
 
 logger = logging.getLogger(__name__)
+
+
+def add_to_record(folder: Path, *, page: bool, **values: Any) -> None:
+    """Put into a job's record and page what is known after its training. It is optional: an error costs a warning."""
+    try:
+        write_record(folder, read_record(folder).model_copy(update=values))
+        if page:
+            from byoc_vision.report.page import write_report
+
+            write_report(folder)
+    except (OSError, UserError) as error:
+        logger.warning("The report does not show %s: %s", ", ".join(values), error)
 
 
 class RunReport(Callback):
