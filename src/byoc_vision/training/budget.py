@@ -31,6 +31,7 @@ from byoc_vision.training.distributed import World, on_rank0
 from byoc_vision.training.measured_speed import Speed
 from byoc_vision.training.quantization import JOB_SHARE, LEAST_IMAGES
 from byoc_vision.training.recipe import Choice
+from byoc_vision.training.segmentation_recipe import average_decay, average_reason
 
 MOST_EPOCHS = 300  # more passes over the same images are a waste of the time
 WHOLE_EPOCHS = 10  # from so many on the last one is not cut short
@@ -80,8 +81,8 @@ class Ending:
             wanted, enough = hyperparameters.int8, images >= LEAST_IMAGES[dataset.task]
             if wanted is True or (wanted == "auto" and enough and JOB_SHARE * budget >= INT8_SECONDS):
                 int8, evaluations = INT8_SECONDS, evaluations + world.size
-        if hyperparameters.ema_decay:
-            evaluations /= 2  # after a pass the weights and their average are evaluated
+        evaluations += bool(hyperparameters.soup)
+        evaluations += sum(getattr(hyperparameters, name) == "auto" for name in ("mask_threshold", "min_area"))
         return cls(evaluations, seconds, int8)
 
 
@@ -97,6 +98,7 @@ def fitting_budget(
     measure: Callable[[float], Speed],
     *,
     floor_images: float = 0.0,
+    averages: bool = False,
 ) -> Budget:
     """A job's budget, with `length` as long as it allows. Call it in all processes.
 
@@ -106,20 +108,24 @@ def fitting_budget(
         checkpoint: that the job is going to continue; its measurements are taken.
         measure: takes about so many seconds.
         floor_images: that a linear probe passes before the first step, per validation image.
+        averages: whether the recipe averages the weights, if there are enough steps.
 
     Raises:
         InputError: not even one pass over the images fits.
     """
     most = length.steps if given & {"epochs", "steps"} else MOST_EPOCHS * length.steps_per_epoch
     saved = checkpoint.get("budget") if checkpoint else None
+    twice = 2 if hyperparameters.ema_decay or averages else 1  # the weights and their average are evaluated
     if saved:
         speed = Speed(*saved["speed"])
     else:
         measured = measure(MEASURING_SHARE * seconds)
-        speed = Speed(measured.step, measured.evaluation * (2 if hyperparameters.ema_decay else 1))
+        speed = Speed(measured.step, measured.evaluation * twice)
+    ending = replace(ending, evaluations=ending.evaluations / twice)
     budget = Budget(hyperparameters.budget or "", seconds, length, ending, most, speed, world, clock)
+    budget.averages, budget.saved = averages, checkpoint["hyperparameters"] if saved and checkpoint else {}
     if checkpoint is None:
-        floor = floor_images * speed.evaluation / (2 if hyperparameters.ema_decay else 1)
+        floor = floor_images * speed.evaluation / twice
         budget.pending = on_rank0(world, lambda: floor)
         budget.check()
     length.steps = budget.fit()
@@ -150,7 +156,8 @@ class Budget:
 
     text: as the job gives it. seconds: of the whole job. length: of the training, which this changes. most: steps.
     clock: seconds since this start of the job. spent: of its earlier starts. speed: as measured. pending: seconds that
-    the first step waits for.
+    the first step waits for. averages: whether the recipe averages the weights. saved: the hyperparameters of an
+    earlier start. slowness: what the export took, as a multiple of what it takes on an idle machine.
     trained, ended: when the training and the job ended, in seconds of the job; None before.
     """
 
@@ -165,6 +172,9 @@ class Budget:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     spent: float = 0.0
     pending: float = 0.0
+    averages: bool = False
+    saved: Mapping[str, Any] = field(default_factory=dict)
+    slowness: float = 1.0
     planned: BudgetPlan | None = None
     changes: int = 0
     trained: float | None = None
@@ -214,6 +224,10 @@ class Budget:
         tenth = round(length.steps / length.steps_per_epoch / 10, 3)
         if "warmup_epochs" not in given and hyperparameters.warmup_epochs > tenth:
             changed["warmup_epochs"] = Choice("warmup_epochs", tenth, f"a tenth of what fits into budget={self.text}")
+        if self.averages and (decay := average_decay(length.planned)):
+            changed["ema_decay"] = Choice("ema_decay", decay, average_reason(length.planned))
+        for name in self.saved.keys() & {"warmup_epochs", "ema_decay"} & changed.keys():  # as the job began
+            changed[name] = changed[name]._replace(value=self.saved[name])
         update = {name: choice.value for name, choice in changed.items()}
         kept = [choice for choice in choices if choice.name not in changed]
         return hyperparameters.model_copy(update=update), (*kept, *changed.values())
@@ -343,6 +357,10 @@ class Budget:
             schedule=round(schedule, 4),
         )
 
+    def exported(self, seconds: float) -> None:
+        """The OpenVINO form took so long: what follows it may take as many times its usual time."""
+        self.slowness = seconds / EXPORT_SECONDS
+
     def end(self, output: Path, *, page: bool) -> None:
         """The job has done all that it does; call it in the main process. output: the folder of its record."""
         self.ended = self.elapsed
@@ -361,10 +379,10 @@ class Budget:
     def load_state_dict(self, content: Mapping[str, Any], epoch: int) -> None:
         """Go on from a checkpoint, with pass `epoch`. It may be of a job without a budget, or with another one."""
         saved = content.get("budget")
-        # The best model's predictions may be of an earlier start: its images are then evaluated once more.
-        self.ending = replace(self.ending, evaluations=self.ending.evaluations + 1)
         self.spent = saved["spent"] if saved else sum(record["seconds"] for record in content["records"])
         if saved is None or (content["complete"] and saved["seconds"] < self.seconds):
+            # If the best model stays that of an earlier start, its predictions are made again at the end.
+            self.ending = replace(self.ending, evaluations=self.ending.evaluations + 1)
             self.length.change(0, self.fit(epoch))
             return
         self.changes, planned = saved["changes"], saved["planned"]

@@ -224,6 +224,7 @@ def assemble(
                     net, step, loader, layout.accumulate_steps, evaluator, validation, seconds=most
                 ),
                 floor_images=len(samples.train) / len(samples.validation) if probes else 0,
+                averages=recipe.averages_weights(hyperparameters, facts, given),
             )
         hyperparameters, choices = budget.settings(hyperparameters, choices, given)
         optimizer, scaler = (

@@ -118,13 +118,20 @@ def _choose_length(images: int, settings: Hyperparameters, given: Collection[str
     if not LENGTHS & set(given):
         epochs = min(MOST_EPOCHS, max(settings.epochs, math.ceil(LEAST_STEPS / an_epoch)))
         settings = take("epochs", epochs, f"an epoch has only {an_epoch} steps")
-    if {"steps", "budget"} & set(given):
-        return
-    steps = settings.epochs * an_epoch
-    take("warmup_epochs", 0.5, "the first steps of Adam are large, and the encoder is pretrained")
-    if AVERAGED * steps >= 10:
-        decay = min(0.999, round(1 - 1 / (AVERAGED * steps), 3))
-        take("ema_decay", decay, f"the average of the last of {steps} steps is often better than the last")
+    steps = settings.steps or settings.epochs * an_epoch
+    warm_up = min(0.5, round(steps / 10 / an_epoch, 3)) if settings.steps else 0.5
+    take("warmup_epochs", warm_up, "the first steps of Adam are large, and the encoder is pretrained")
+    if "budget" not in given and (decay := average_decay(steps)):  # a budget finds its steps later
+        take("ema_decay", decay, average_reason(steps))
+
+
+def average_decay(steps: int) -> float:
+    """Of the weights' average in a training of so many steps; 0 if they are too few for one."""
+    return min(0.999, round(1 - 1 / (AVERAGED * steps), 3)) if AVERAGED * steps >= 10 else 0.0
+
+
+def average_reason(steps: int) -> str:
+    return f"the average of the last of {steps} steps is often better than the last"
 
 
 def fit(own: Size, area: int, multiple: int) -> Size:

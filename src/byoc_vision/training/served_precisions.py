@@ -95,11 +95,11 @@ class Deadline:
         if trainer.hyperparameters.int8 is not True:
             seconds = max(LEAST_SECONDS, JOB_SHARE * trainer.run().seconds)
         stops, budget = (lambda: trainer.signals.requested), trainer.budget
-        if budget and (seconds is None or budget.left < seconds):
-            return cls(
-                max(0.0, budget.left), stops, quantization=INT8_SECONDS, why=f"that are left of budget={budget.text}"
-            )
-        return cls(seconds, stops)
+        if budget is None:
+            return cls(seconds, stops)
+        left = max(0.0, budget.left) if seconds is None else min(seconds, max(0.0, budget.left))
+        why = f"that budget={budget.text} leaves for it"
+        return cls(left, stops, quantization=INT8_SECONDS * max(1.0, budget.slowness), why=why)
 
 
 def record_served(folder: Path, output: Path, trainer: Trainer) -> None:

@@ -22,6 +22,7 @@ from byoc_vision.training.callbacks.base import Callback
 from byoc_vision.training.distributed import World
 from byoc_vision.training.measured_speed import Speed
 from byoc_vision.training.recipe import Choice
+from byoc_vision.training.segmentation_recipe import average_decay
 from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.trainer import Trainer
 from byoc_vision.types import ClassInfo
@@ -212,13 +213,27 @@ def test_a_job_that_has_used_its_budget_trains_on_with_a_larger_one_only(
 
 
 def found(
-    text: str = "5m", speed: Speed = MEASURED, elapsed: float = 20.0, given: str = "", **changes: str
+    text: str = "5m",
+    speed: Speed = MEASURED,
+    elapsed: float = 20.0,
+    given: str = "",
+    averages: bool = False,
+    **changes: str,
 ) -> tuple[Budget, Length]:
     settings = parse({"budget": text, **changes})
     length = Length.of(settings, BATCHES)
     ending, names = Ending(seconds=10), frozenset(given.split())
     budget = fitting_budget(
-        settings, 60.0 * int(text[:-1]), names, length, ending, World(), lambda: elapsed, None, lambda _: speed
+        settings,
+        60.0 * int(text[:-1]),
+        names,
+        length,
+        ending,
+        World(),
+        lambda: elapsed,
+        None,
+        lambda _: speed,
+        averages=averages,
     )
     return budget, length
 
@@ -257,6 +272,15 @@ def test_the_warm_up_is_a_tenth_of_what_fits_at_most() -> None:
     assert settings.warmup_epochs < 0.3
     assert [choice.value for choice in choices if choice.name == "warmup_epochs"] == [settings.warmup_epochs]
     assert budget.settings(parse({"warmup_epochs": "1"}), (), frozenset({"warmup_epochs"}))[0].warmup_epochs == 1
+
+
+def test_the_recipe_averages_the_weights_over_a_tenth_of_the_steps_that_fit() -> None:
+    plain, _ = found()
+    averaging, length = found(averages=True)
+    assert length.steps < plain.length.steps, "each pass has two evaluations"
+    settings, choices = averaging.settings(parse({"budget": "5m"}), (), frozenset())
+    assert settings.ema_decay == average_decay(length.steps) > 0
+    assert "ema_decay" in {choice.name for choice in choices}
 
 
 def dataset(validation: int, test: int = 0) -> Dataset:

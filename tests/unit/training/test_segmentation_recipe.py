@@ -119,3 +119,14 @@ def test_a_fitted_size_has_the_multiples_the_area_and_about_the_proportions(
     assert all(side <= own + multiple for side, own in zip(size, (height, width), strict=True))
     if max(height, width) <= 4 * min(height, width) and area >= 65_536 and min(height, width) >= 256:
         assert abs(math.log(size[0] / size[1] / (height / width))) < 0.26
+
+
+def test_steps_that_the_job_sets_decide_the_average_and_the_warm_up() -> None:
+    choices = chosen(STREETS, steps="2000")
+    assert (choices["ema_decay"], choices["warmup_epochs"], "epochs" in choices) == (0.995, 0.5, False)
+    assert chosen(STREETS, steps="91")["warmup_epochs"] == 0.1
+    assert "ema_decay" not in chosen(STREETS, steps="91")
+
+
+def test_a_budget_finds_its_epochs_and_the_average_later() -> None:
+    assert not {"ema_decay", "epochs"} & set(chosen(STREETS, budget="20m"))
