@@ -17,6 +17,16 @@ def megabytes(process: int, name: str) -> float:
     return int(found[1]) / 1000 if found else 0.0
 
 
+def peak_megabytes(process: int) -> float:
+    """The most resident memory that a process has had so far; 0 if it has just ended."""
+    try:
+        text = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0.0
+    found = re.search(r"^VmHWM:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) / 1000 if found else 0.0
+
+
 def family(process: int) -> list[int]:
     """A process and all its descendants."""
     found = [process]

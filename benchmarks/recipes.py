@@ -51,14 +51,22 @@ class Data(NamedTuple):
 _CLOTHING = {"train": "clothing/train", "validation": "clothing/validation"}
 _CAMVID = {name: f"camvid/{name}" for name in ("train", "train_annotation", "validation", "validation_annotation")}
 _CLASSIFIER = {"model": "mobilenetv2_100", "image_size": "128", "batch_size": "16", "objective": "f1"}
-_UNET = {"model": "unet", "encoder": "mobilenet_v2", "batch_size": "8"}
+_CARVANA = {name: f"carvana/{name}" for name in ("train", "train_masks", "validation", "validation_masks")}
+_UNET = {"model": "unet", "encoder": "mobilenet_v2"}
+_STREETS = _UNET | {"ignore_index": "11"}
 DATA = {
     "clothing-10": Data(_CLOTHING, "mobilenetv2_100.timm", 10, _CLASSIFIER | {"epochs": "20"}, "f1"),
     "clothing-20": Data(_CLOTHING, "mobilenetv2_100.timm", 20, _CLASSIFIER | {"epochs": "12"}, "f1"),
     "clothing-100": Data(_CLOTHING, "mobilenetv2_100.timm", 100, _CLASSIFIER | {"epochs": "4"}, "f1"),
     "camvid-120": Data(
-        _CAMVID, "mobilenet_v2.torchvision", 120, _UNET | {"image_size": "192, 256", "epochs": "10"}, "miou"
+        _CAMVID,
+        "mobilenet_v2.torchvision",
+        120,
+        _STREETS | {"image_size": "192, 256", "batch_size": "8", "epochs": "10"},
+        "miou",
     ),
+    "camvid": Data(_CAMVID, "mobilenet_v2.torchvision", 367, _STREETS | {"epochs": "12"}, "miou"),
+    "carvana": Data(_CARVANA, "mobilenet_v2.torchvision", 84, _UNET, "dice"),
 }
 _AUTO = {"recipe": "auto"}
 _PROBE = {"linear_probe": "true"}
@@ -92,6 +100,13 @@ INGREDIENTS: dict[str, dict[str, str]] = {
     "scale": {"random_scale": "2"},
     "scale, classes": {"random_scale": "2", "class_crops": "0.5"},
     "scale, classes, encoder × 0.3": {"random_scale": "2", "class_crops": "0.5", "encoder_lr_factor": "0.3"},
+    "auto, equal weights": _AUTO | {"class_weights": "none"},
+    "auto, balanced weights": _AUTO | {"class_weights": "balanced"},
+    "auto, one scale": _AUTO | {"random_scale": "1"},
+    "auto, places at random": _AUTO | {"class_crops": "0"},
+    "auto, one rate": _AUTO | {"encoder_lr_factor": "1"},
+    "auto, no average": _AUTO | {"ema_decay": "0"},
+    "auto, batches of 8": _AUTO | {"batch_size": "8"},
 }
 
 

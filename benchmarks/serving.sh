@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All measurements of serving, in one run of about ten minutes. The machine should be idle.
+# All measurements of serving, in one run of about twenty minutes. The machine should be idle.
 #
 #     benchmarks/serving.sh [OUTPUT_FOLDER]
 #
@@ -19,7 +19,7 @@ run() { timeout --kill-after 120 "$1" "$python" "${@:2}" || echo "$2: not finish
 "$python" benchmarks/serving_install.py
 started=$SECONDS
 echo "== start" && run 120 benchmarks/serving_startup.py --output "$output/serving_startup.json"
-echo "== limit" && run 240 benchmarks/serving_limit.py --turns 2 --seconds 4 --output "$output/serving_limit.json"
-echo "== peers" && run 600 benchmarks/serving.py --turns 2 --seconds 3 --output "$output/serving.json"
+echo "== limit" && run 300 benchmarks/serving_limit.py --turns 2 --seconds 4 --output "$output/serving_limit.json"
+echo "== peers" && run 1200 benchmarks/serving.py --turns 2 --seconds 3 --output "$output/serving.json"
 echo "== memory" && run 300 benchmarks/serving_memory.py --output "$output/serving_memory.json"
 echo "all of it took $((SECONDS - started)) s"

@@ -3,9 +3,10 @@
     .venv/bin/python benchmarks/serving_memory.py [--requests 100000] [--output benchmarks/results/serving_memory.json]
 
 In MB, from Linux (proc_pid_smaps_rollup(5)). rss: resident memory of all the server's processes, shared pages counted
-for each; pss: shared pages counted once. The bare process imports PyTorch or OpenVINO, loads the model and computes one
-batch of the server's maximum size. Growth is measured with a tiny model and small images, so that the server handles
-many requests.
+for each; pss: shared pages counted once; peak: the most rss so far. Each precision is measured when the server is
+ready; `auto` tries INT8, and bfloat16 if the CPU has it. The bare process imports PyTorch or OpenVINO, loads the model
+and computes one batch of the server's maximum size in float32, as the server does beside it. Growth is measured with a
+tiny model and small images, so that the server handles many requests.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from typing import Any
 
 import wrk
 from common import write
-from processes import family, megabytes
+from processes import family, megabytes, peak_megabytes
 from serving import names_of
 from serving_models import MODELS, Served, make
 from serving_servers import OURS, Server, exit_on_terminate, start
 
 BARE = Path(__file__).with_name("serving_bare.py")
 BATCH_SIZE = 8
+PRECISIONS = ("float32", "int8", "auto")
 CONNECTIONS = 16
 SAMPLES = 10
 PIECE = 2.0  # seconds of load, repeated until there are enough requests
@@ -47,16 +49,21 @@ def memory_of(server: Server) -> dict[str, float]:
 
 
 def beside_bare(name: str, seconds: float, folder: Path) -> dict[str, Any]:
-    """The server's memory after a load."""
+    """The server's memory when it is ready in each precision, and in float32 after a load."""
     served = make(name, folder)
-    environment = {"BATCH_SIZE": str(BATCH_SIZE)}
-    with start(OURS, served, folder / OURS, environment) as server:
-        wrk.load(server.url, served.images, 2 * BATCH_SIZE, seconds)
-        seen = memory_of(server)
-        # In the precision that the server chose, which it logs when it is ready.
-        hint = "bf16" if "OpenVINO bfloat16 on cpu" in server.log.read_text() else "f32"
-    beside = {engine: bare(engine, served, hint) for engine in ("torch", "openvino")}
+    ready: dict[str, dict[str, Any]] = {}
+    for precision in PRECISIONS:
+        environment = {"BATCH_SIZE": str(BATCH_SIZE), "PRECISION": precision}
+        with start(OURS, served, folder / precision, environment) as server:
+            peak = sum(map(peak_megabytes, family(server.process.pid)))
+            ready[precision] = {what: round(value) for what, value in (memory_of(server) | {"peak": peak}).items()}
+            ready[precision] |= {"serves": server.precision()}
+            if precision == "float32":
+                wrk.load(server.url, served.images, 2 * BATCH_SIZE, seconds)
+                seen = memory_of(server)
+    beside = {engine: bare(engine, served, "f32") for engine in ("torch", "openvino")}
     return {
+        "ready": ready,
         "server": {what: round(value) for what, value in seen.items()},
         "bare": {engine: round(value) for engine, value in beside.items()},
         "rss / bare": {engine: round(seen["rss"] / value, 2) for engine, value in beside.items()},
@@ -100,6 +107,7 @@ def main() -> None:
         print(
             f"{name}: rss {found['server']['rss']} MB, pss {found['server']['pss']} MB; bare: {found['bare']}; {ratios}"
         )
+        print("".join(f"    ready with PRECISION={one}: {memory}\n" for one, memory in found["ready"].items()), end="")
         write(options.output, results)
     if options.requests:
         folder = Path(tempfile.mkdtemp(prefix="serving-memory-"))

@@ -82,7 +82,7 @@ class Server:
 
     def precision(self) -> str:
         """What it computes in: that of ours is in its log; the peers compute in PyTorch's default."""
-        found = re.findall(r"ready after .*: .*?(\w+ \w+) on (?:cpu|cuda)", self.log.read_text(errors="replace"))
+        found = re.findall(r"ready after .*, ([^,]+) on (?:cpu|cuda)", self.log.read_text(errors="replace"))
         return found[-1] if found else "PyTorch float32"
 
     def cpu_seconds(self) -> float:

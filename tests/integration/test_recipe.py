@@ -109,3 +109,35 @@ def test_the_average_of_the_weights_and_random_crops_are_there_on_request(tmp_pa
     assert record["run"]["hyperparameters"]["random_scale"] == 2
     assert (record["floor"], record["run"]["choices"]) == (None, [])
     assert all(isinstance(epoch["averaged"], bool) for epoch in record["epochs"])
+
+
+def test_a_segmentation_is_sized_and_weighed_by_its_images(tmp_path: Path) -> None:
+    """Three classes, of which one has few pixels: parts of the images at their own size, and a resumed job alike."""
+    paths, random = MlPaths(tmp_path), np.random.default_rng(0)
+    for split, count in (("train", 4), ("validation", 1)):
+        for channel in (split, f"{split}_annotation"):
+            paths.channel(channel).mkdir(parents=True)
+        for index in range(count):
+            mask = np.zeros((300, 400), np.uint8)
+            mask[:, 200:], mask[10:30, 10:30] = 1, 2
+            pixels = random.normal(60 + 60 * mask[..., None], 20, (300, 400, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(paths.channel(split) / f"{index}.png")
+            Image.fromarray(mask).save(paths.channel(f"{split}_annotation") / f"{index}.png")
+    torch.manual_seed(0)
+    spec = ModelSpec(task="segmentation", architecture="unet", encoder="mobilenet_v2", outputs=3)
+    paths.channel("pretrained").mkdir()
+    weights = build_model(spec).get_submodule("encoder").state_dict()
+    info = {"mean": "0.5,0.5,0.5", "std": "0.5,0.5,0.5"}
+    save_file(weights, paths.channel("pretrained") / "mobilenet_v2.safetensors", metadata=info)
+    asked = {"model": "unet", "encoder": "mobilenet_v2", "epochs": "1", **QUICK, "num_workers": "0"}
+    write_hyperparameters(paths, asked)
+    first = train(paths)
+    choices = {choice["name"]: choice["value"] for choice in first["run"]["choices"]}
+    assert (choices["image_size"], choices["crop_size"]) == ([288, 384], [256, 320])
+    assert (choices["class_weights"], choices["class_crops"], choices["batch_size"]) == ("sqrt", 0.5, 4)
+    rule = artifact.read_config(paths.model).preprocess
+    assert (rule.height, rule.width) == (288, 384)
+    write_hyperparameters(paths, asked | {"epochs": "2"})
+    second = train(paths)
+    assert [epoch["epoch"] for epoch in second["epochs"]] == [1, 2]
+    assert second["run"]["choices"] == first["run"]["choices"]

@@ -257,7 +257,8 @@ def test_an_exploding_loss_is_reported(shapes: Path, prepare: Prepare) -> None:
 
 def test_two_hosts_train_one_model(scenes: Path, prepare: Prepare, tmp_path: Path) -> None:
     """Two hosts, as two processes with a loopback address each, joined by Gloo: one writes and logs the metrics."""
-    first = prepare(scenes, SMALL | {"batch_size": "2"})
+    chosen = {"soup": "2", "mask_threshold": "auto", "min_area": "auto"}  # with the metrics of both, alike
+    first = prepare(scenes, SMALL | {"batch_size": "2"} | chosen)
     second = MlPaths(tmp_path / "ml-2")
     shutil.copytree(first.root, second.root)
     hosts = ["127.0.0.1", "127.0.0.2"]
@@ -283,8 +284,10 @@ def test_two_hosts_train_one_model(scenes: Path, prepare: Prepare, tmp_path: Pat
 
 def test_four_processes_train_the_head_and_then_all_of_it(shapes: Path, prepare: Prepare) -> None:
     """Gradients of the encoder are averaged from the epoch on in which it learns: else the processes would drift."""
-    paths = prepare(shapes, SMALL_CLASSIFIER | {"batch_size": "2", "freeze_epochs": "1", "learning_rate": "0.01"})
+    asked = {"batch_size": "2", "freeze_epochs": "1", "learning_rate": "0.01", "mixup": "0.4", "soup": "2"}
+    paths = prepare(shapes, SMALL_CLASSIFIER | asked)
     log = train_on_one(paths, processes=4)
+    assert log.count("soup: accuracy") == 1
     assert len(epoch_figures(log)) == 2, "the first process alone tells"
     assert log.count("Epoch 2: the encoder learns too") == 1
     config, _ = artifact.load(paths.model)

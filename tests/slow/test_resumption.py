@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from support import forked
 from support.jobs import QUICK, read_metrics, write_hyperparameters
 
+from byoc_vision import artifact
 from byoc_vision.cli import main
 from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
 from byoc_vision.paths import MlPaths
@@ -61,6 +62,8 @@ JOBS: dict[str, dict[str, str]] = {
         "checkpoint_epochs": "2",
         "random_scale": "2",
         "class_crops": "0.5",
+        "mask_threshold": "auto",
+        "min_area": "auto",
         "class_weights": "sqrt",
         "ema_decay": "0.9",
     },
@@ -143,6 +146,7 @@ def test_a_job_killed_at_random_moments_ends_with_the_same_bits(drawn: Path, tmp
     assert epochs(killed) == epochs(whole)
     assert metric_lines(killed) == metric_lines(whole)
     assert len(metric_lines(whole)) == 3
+    assert artifact.read_config(killed.model) == artifact.read_config(whole.model)
     expected, found = (load_file(paths.model / "model.safetensors") for paths in (whole, killed))
     assert expected.keys() == found.keys()
     for name, tensor in expected.items():

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     PositiveFloat,
@@ -14,25 +13,20 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from byoc_vision.hyperparameters.combinations import conflicts
+from byoc_vision.hyperparameters.data_and_model import DataAndModel
 from byoc_vision.hyperparameters.fields import (
     MOST,
     SPELT,
     AugmentationText,
     Budget,
-    ClassCount,
     ClassWeights,
     Count,
     CountOrZero,
-    DataLayout,
     Epochs,
     FigureName,
     Fraction,
     HealthAction,
     HealthThresholds,
-    IgnoredValue,
-    MaskColors,
-    Normalization,
     PrecisionName,
     Resize,
     Seed,
@@ -40,114 +34,20 @@ from byoc_vision.hyperparameters.fields import (
     Side,
     Size,
     Steps,
-    TaskName,
-    Units,
     Workers,
     field,
 )
+from byoc_vision.types import Task
 
 
-class Hyperparameters(BaseModel):
+class Hyperparameters(DataAndModel):
     """Each field's description is its documentation."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False)
-
-    # The task and the data
-    task: TaskName = field("auto", "The task. `auto` detects it from the data: class folders or images with masks.")
-    data_layout: DataLayout = field("auto", "How the data are stored. `auto` detects it.")
-    num_classes: ClassCount | None = field(
-        None, "The number of classes. By default found in the data; if given, compared with them."
-    )
-    num_training_samples: Count | None = field(
-        None, "The number of training images. They are counted in any case; a warning tells if the number differs."
-    )
-    ignore_index: IgnoredValue | None = field(
-        None, "The mask value that no loss and no metric counts. By default 255 if masks have more than two values."
-    )
-    mask_colors: MaskColors = field(
-        "",
-        "The classes of masks in colours, as `background=#000000, car=#800000` or a JSON object. The class `ignore` "
-        "does not count. By default from files such as `labelmap.txt`; otherwise each colour in the masks is a class.",
-        "mask_colours",
-    )
-    trimap_border: Annotated[Literal["ignore", "class"], SPELT] = field(
-        "ignore", "Whether the border in the Oxford pets' trimaps is ignored or a class of its own."
-    )
-    mask_orientation: Annotated[Literal["auto", "upright", "stored"], SPELT] = field(
-        "auto",
-        "Masks of images that EXIF turns: of the `upright` image or the `stored` pixels. `auto`: by their size.",
-    )
-    multi_label: bool | None = field(
-        None, "Whether an image may have any number of classes. By default detected from the labels."
-    )
-    label_column: str | None = field(
-        None,
-        "CSV tables: the column of the labels, or columns of 0 and 1 (or -1 and 1), a class each, with commas between "
-        "them. By default found by name or by values.",
-    )
-    image_column: str | None = field(
-        None, "CSV tables: the column that names the images. By default the one whose values are names of images."
-    )
-    label_attribute: str | None = field(
-        None, "Augmented manifests: the attribute of the labels or masks. Needed if the lines have several."
-    )
-    min_class_count: Count | None = field(
-        None,
-        "Classes with fewer training images are left out. By default 50 for Polyvore, none for other data.",
-    )
-    validation_split: Share | None = field(
-        None,
-        "The share of the training images that is held out if there is no validation channel. By default 0.2, or 0.25 "
-        "for the Oxford pets.",
-    )
-    on_bad_sample: Annotated[Literal["fail", "skip"], SPELT] = field(
-        "fail",
-        "Whether an invalid image or mask ends the job with an error that names it, or is left out with a warning.",
-    )
-    checked_pictures: Count | None = field(
-        None,
-        "The number of images that are decoded and checked before training; the others are read in the first epoch. By "
-        "default as many as take about two seconds: 25 MB of JPEG per core.",
-    )
-
-    # The model
-    model: str = field(
-        "auto",
-        "`unet`, `unet_small`, `unetplusplus`, `fpn`, `pspnet`, `deeplabv3`, `deeplabv3plus`, … (with `encoder`), "
-        "`fcn_resnet50`, `fcn_resnet101`, or any timm classifier. `auto`: `unet` or `resnet18`.",
-        "architecture",
-        "algorithm",
-    )
-    encoder: str | None = field(
-        None, "The encoder of a segmentation model. `unet` without one is the classic U-Net.", "backbone"
-    )
-    pretrained: bool | Annotated[Literal["auto"], SPELT] = field(
-        "auto",
-        "Start from pretrained weights: of a `pretrained` channel, of the Docker image, or from the model hub. `auto`: "
-        "a warning if there are none; `true`: an error.",
-        "use_pretrained_model",
-    )
-    normalization: Normalization = field(
-        "auto",
-        "The mean and std of the model's input: `auto` (those of the pretrained weights, else ImageNet's), `imagenet`, "
-        "`inception` (0.5), `clip`, `dpn`, or `none` (0 and 1). For pretrained weights whose file does not say them; "
-        "images with bands have their own.",
-    )
-    hidden_units: Units = field(
-        (), "Sizes of hidden layers in the classifier's head, as `512` or `512, 128`. By default one linear layer."
-    )
-    dropout_rate: Fraction | None = field(
-        None, "Dropout in the classifier's head; 0: none. By default the network's own.", "dropout"
-    )
-    sync_batch_norm: bool = field(
-        False, "Batch normalisation over the batches of all GPUs instead of each GPU's own.", "syncbn"
-    )
 
     # The images
     image_size: Size | None = field(
         None,
         "The model's input, as `256`, `height, width` or `192x256`, of 8 to 16,384 pixels. By default 256 for "
-        "segmentation and 224 for classification.",
+        "segmentation, or what the recipe chooses, and 224 for classification.",
         "base_size",
     )
     resize: Resize | None = field(
@@ -409,3 +309,42 @@ class Hyperparameters(BaseModel):
         if problems := list(conflicts(self)):
             raise PydanticCustomError("together", "{problems}", {"problems": "\n".join(problems)})
         return self
+
+
+# Hyperparameters that exclude each other, or that a task does not have: all are named in one message.
+
+
+def conflicts(given: Hyperparameters) -> Iterator[str]:
+    """What is wrong with the hyperparameters together, and how to fix it, each in a line."""
+    if given.task == "segmentation" and given.resize == "short_side":
+        yield "resize: short_side crops images, so parts of a mask would be missing; use stretch or letterbox"
+    if given.int8 is True and not given.openvino:
+        yield "int8: the INT8 model is made of the OpenVINO model; set openvino=true, or int8=auto"
+    if given.freeze_epochs >= given.epochs and given.freeze_epochs and not given.steps:
+        yield (
+            "freeze_epochs must be less than epochs, or the encoder never learns; with freeze_epochs=0 and a small "
+            "encoder_lr_factor it learns slowly from the start"
+        )
+    if (given.mixup or given.cutmix) and given.batch_size == 1:
+        yield "mixup and cutmix mix the images of a batch; set batch_size=2 or more, or leave both out"
+    if given.layer_decay != 1 and given.encoder_lr_factor != 1:
+        yield "layer_decay and encoder_lr_factor both slow the encoder; leave one of them out"
+    if given.task != "auto":
+        yield from conflicts_with(given.task, given)
+
+
+def conflicts_with(task: Task, given: Hyperparameters) -> Iterator[str]:
+    """What the task does not have, each in a line."""
+    if task == "segmentation" and (given.mixup or given.cutmix):
+        yield (
+            "mixup and cutmix mix the labels of whole images: they are for classification; for masks take "
+            "augmentation=strong and random_scale"
+        )
+    if task == "segmentation" and (given.random_resized_crop or given.train_image_size):
+        yield (
+            "random_resized_crop and train_image_size are for classification; for masks take crop_size and random_scale"
+        )
+    if task == "segmentation" and given.layer_decay != 1:
+        yield "layer_decay is for classification; for masks take encoder_lr_factor"
+    if task == "classification" and (given.mask_threshold != 0.5 or given.min_area):
+        yield "mask_threshold and min_area are for masks of two classes; leave them out"

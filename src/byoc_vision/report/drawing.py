@@ -26,7 +26,8 @@ def library() -> str:
 
 def draw(chart: Chart) -> dict[str, Any]:
     """The JSON that `Bokeh.embed.embed_item` takes."""
-    from bokeh.models import ColumnDataSource, Line, Scatter, Span
+    from bokeh.models import ColumnDataSource, Line, Scatter
+    from bokeh.models.annotations import Span
 
     y_extent = _extent(chart)
     plot = blank_plot(_x_extent(chart), y_extent, logarithmic=chart.logarithmic)

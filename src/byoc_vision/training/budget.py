@@ -357,6 +357,10 @@ class Budget:
             schedule=round(schedule, 4),
         )
 
+    def known(self) -> dict[str, Any]:
+        """Of the job's record: the epochs may become more or fewer than were planned."""
+        return {"budget": self.record(), "planned_epochs": self.length.epochs}
+
     def exported(self, seconds: float) -> None:
         """The OpenVINO form took so long: what follows it may take as many times its usual time."""
         self.slowness = seconds / EXPORT_SECONDS

@@ -243,7 +243,7 @@ def assemble(
     callbacks, timer, health, run = build_callbacks(
         job.paths, hyperparameters, world, parts, metadata, checked.report if checked else None, started
     )
-    run.budget = budget
+    run.budget = budget.known if budget else None
     step = replace(step, schedule=schedule_for(optimizer, length, hyperparameters), callbacks=callbacks)
     average = WeightAverage(net, hyperparameters.ema_decay) if hyperparameters.ema_decay else None
     best = BestModel(

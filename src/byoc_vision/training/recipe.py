@@ -68,14 +68,16 @@ class Facts:
     ) -> Facts:
         """report: of the images of all hosts."""
         dataset = partition.dataset
-        multiple, gpu = input_multiple(spec), device.type == "cuda"
+        multiple, gpu, whole = input_multiple(spec), device.type == "cuda", bool(pretrained and pretrained.whole)
         return cls(
             task=dataset.task,
             images=-(-len(dataset.train) // partition.shares["train"].size),
             pretrained=pretrained is not None,
-            linear_head=linear_head(net) is not None and not (pretrained and pretrained.whole),
+            linear_head=linear_head(net) is not None and not whole,
             encoder=encoder_of(net) is not None,
-            scene=Scene.of(report, len(dataset.classes), multiple, gpu=gpu) if dataset.task == "segmentation" else None,
+            scene=Scene.of(report, len(dataset.classes), multiple, gpu=gpu, decoder=whole)
+            if dataset.task == "segmentation"
+            else None,
         )
 
 

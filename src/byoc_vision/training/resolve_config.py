@@ -16,7 +16,7 @@ from byoc_vision.data.resized_crop import ResizedCrop
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import InputError, list_problems
 from byoc_vision.hyperparameters import Hyperparameters
-from byoc_vision.hyperparameters.combinations import conflicts_with
+from byoc_vision.hyperparameters.model import conflicts_with
 from byoc_vision.models.names import canonical_spec
 from byoc_vision.models.normalisation import NORMALISATIONS, Normalisation
 from byoc_vision.models.pretrained import PretrainedInfo

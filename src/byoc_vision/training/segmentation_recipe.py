@@ -24,8 +24,7 @@ FEW_IMAGES = 1000  # of a process
 SPREAD = 0.2  # of a side's lengths, as a share of the median: images with more are not of one kind
 SMALL = 0.05  # of the pixels: objects that fill less are lost in a small image
 DEFAULT_AREA = 256 * 256
-AVERAGED = 0.1  # of the training: the steps that the averaged weights remember
-LENGTHS = frozenset({"epochs", "steps", "budget"})  # a job that sets one of these has said how long to train
+AVERAGED = 0.1  # of the training: the steps that the averaged weights remember, and those of the warm-up at most
 
 
 class Areas(NamedTuple):
@@ -45,7 +44,7 @@ class Scene(NamedTuple):
 
     height, width: of the images, in pixels; None if not one was measured. shares: of each class in the pixels, None if
     not one mask was read. multiple: what both sides of the network's input are multiples of. gpu: whether it trains
-    on one.
+    on one. decoder: whether it, too, begins with trained weights.
     """
 
     classes: int
@@ -54,13 +53,14 @@ class Scene(NamedTuple):
     shares: tuple[float | None, ...] = ()
     multiple: int = 32
     gpu: bool = False
+    decoder: bool = False
 
     @classmethod
-    def of(cls, report: PreflightReport | None, classes: int, multiple: int, *, gpu: bool) -> Self:
+    def of(cls, report: PreflightReport | None, classes: int, multiple: int, *, gpu: bool, decoder: bool) -> Self:
         if report is None:
-            return cls(classes, multiple=multiple, gpu=gpu)
+            return cls(classes, multiple=multiple, gpu=gpu, decoder=decoder)
         shares = tuple(entry.pixel_share for entry in report.classes)
-        return cls(classes, report.height, report.width, shares, multiple, gpu)
+        return cls(classes, report.height, report.width, shares, multiple, gpu, decoder)
 
     @property
     def size(self) -> Size | None:
@@ -97,8 +97,9 @@ def choose(images: int, scene: Scene, settings: Hyperparameters, given: Collecti
     if images <= FEW_IMAGES and "auto_batch_size" not in given:
         few = f"there are only {images} images, and more steps of the same cost teach more"
         settings = take("batch_size", 8 if scene.gpu else 4, few)
-    take("encoder_lr_factor", 0.3, "the encoder is pretrained, the decoder is not")
-    _choose_length(images, settings, given, take)
+    if not scene.decoder:
+        take("encoder_lr_factor", 0.3, "the encoder is pretrained, the decoder is not")
+    _choose_length(images, scene, settings, take)
 
 
 def _choose_sizes(scene: Scene, own: Size, take: Take) -> Hyperparameters:
@@ -113,15 +114,15 @@ def _choose_sizes(scene: Scene, own: Size, take: Take) -> Hyperparameters:
     return settings
 
 
-def _choose_length(images: int, settings: Hyperparameters, given: Collection[str], take: Take) -> None:
+def _choose_length(images: int, scene: Scene, settings: Hyperparameters, take: Take) -> None:
     an_epoch = max(1, images // (settings.batch_size * settings.accumulate_steps))
-    if not LENGTHS & set(given):
+    if settings.steps is None and settings.budget is None and not scene.decoder:
         epochs = min(MOST_EPOCHS, max(settings.epochs, math.ceil(LEAST_STEPS / an_epoch)))
         settings = take("epochs", epochs, f"an epoch has only {an_epoch} steps")
     steps = settings.steps or settings.epochs * an_epoch
-    warm_up = min(0.5, round(steps / 10 / an_epoch, 3)) if settings.steps else 0.5
-    take("warmup_epochs", warm_up, "the first steps of Adam are large, and the encoder is pretrained")
-    if "budget" not in given and (decay := average_decay(steps)):  # a budget finds its steps later
+    warmup = min(0.5, round(AVERAGED * steps / an_epoch, 3))
+    take("warmup_epochs", warmup, "the first steps of Adam are large, and the encoder is pretrained")
+    if settings.budget is None and (decay := average_decay(steps)):  # a budget finds its steps later
         take("ema_decay", decay, average_reason(steps))
 
 

@@ -120,6 +120,43 @@ def test_classes_must_agree(answers: ModuleType) -> None:
         answers.agreement("classification", [cat, cat], [cat, dog])
 
 
+@pytest.fixture
+def servers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return imported("serving_servers", monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("log", "precision"),
+    [
+        ("OpenVINO: float32 9 ms, int8 3 ms per image; int8 serves\n", "OpenVINO int8"),
+        ("OpenVINO float32 on cpu is not ready\n", "OpenVINO int8"),
+        ("", "PyTorch float32"),
+    ],
+)
+def test_the_precision_of_each_server(servers: ModuleType, tmp_path: Path, log: str, precision: str) -> None:
+    ready = "ready after 2.1 s: unet/resnet18, segmentation, 2 classes, OpenVINO int8 on cpu\n" if log else ""
+    (tmp_path / "log").write_text(log + ready)
+    assert servers.Server("one", None, 0, "/", tmp_path / "log").precision() == precision
+
+
+def test_each_of_our_servers_is_compared_with_the_best_peer(
+    servers: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    race = imported("serving_race", monkeypatch)
+    rates = {"ours": 90.0, "ours_float32": 30.0, "flask": 20.0, "litserve": 15.0}
+    loads = imported("wrk", monkeypatch)
+    served = imported("serving_models", monkeypatch).Served(Path(), Path(), (), "classification")
+    compared = race.Race(served, dict.fromkeys(rates), turns=1, seconds=1.0)
+    compared.figures = {
+        name: race.Figures(loads={8: [loads.Load(int(rate), 1.0, 1.0, 1.0, 0.0)]}, equal=[1000 / rate])
+        for name, rate in rates.items()
+    }
+    found = {name: compared._ratios(name) for name in servers.OWN}
+    assert found["ours"]["rate, 8 connections"] == {"ours / best peer": 4.5, "peer": "flask"}
+    assert found["ours_float32"]["rate, 8 connections"] == {"ours / best peer": 1.5, "peer": "flask"}
+    assert found["ours"]["p99, equal load"] == {"ours / best peer": 0.22, "peer": "flask"}
+
+
 @contextmanager
 def serving(status: int, seen: list[bytes]) -> Iterator[int]:
     """The port of a server that answers every POST with `status`, and notes the bodies."""

@@ -99,9 +99,22 @@ def test_few_images_are_seen_until_there_are_steps_enough(images: int) -> None:
     assert steps >= LEAST_STEPS or settings.epochs == MOST_EPOCHS
 
 
+def test_a_network_that_is_trained_whole_learns_with_one_rate_and_needs_no_more_epochs() -> None:
+    choices = chosen(CARS._replace(decoder=True), images=84)
+    assert not {"encoder_lr_factor", "epochs"} & set(choices)
+    assert choices["image_size"] == (320, 480)
+
+
 def test_a_job_that_sets_its_epochs_keeps_them() -> None:
     choices = chosen(CARS, images=20, epochs="2")
     assert not {"epochs", "ema_decay"} & set(choices), "an average of ten steps is worth nothing"
+
+
+def test_a_job_that_sets_its_steps_warms_up_and_averages_over_a_tenth_of_them() -> None:
+    choices = chosen(CARS, images=84, steps="105")
+    assert "epochs" not in choices
+    assert (choices["warmup_epochs"], choices["ema_decay"]) == (0.5, 0.905)
+    assert chosen(CARS, images=8_000, steps="100")["warmup_epochs"] == 0.02
 
 
 @given(
@@ -119,13 +132,6 @@ def test_a_fitted_size_has_the_multiples_the_area_and_about_the_proportions(
     assert all(side <= own + multiple for side, own in zip(size, (height, width), strict=True))
     if max(height, width) <= 4 * min(height, width) and area >= 65_536 and min(height, width) >= 256:
         assert abs(math.log(size[0] / size[1] / (height / width))) < 0.26
-
-
-def test_steps_that_the_job_sets_decide_the_average_and_the_warm_up() -> None:
-    choices = chosen(STREETS, steps="2000")
-    assert (choices["ema_decay"], choices["warmup_epochs"], "epochs" in choices) == (0.995, 0.5, False)
-    assert chosen(STREETS, steps="91")["warmup_epochs"] == 0.1
-    assert "ema_decay" not in chosen(STREETS, steps="91")
 
 
 def test_a_budget_finds_its_epochs_and_the_average_later() -> None:

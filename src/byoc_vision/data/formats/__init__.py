@@ -13,7 +13,7 @@ from pathlib import Path
 from byoc_vision.data.bands import describe_bands, find_bands
 from byoc_vision.data.formats.ade20k import Ade20k
 from byoc_vision.data.formats.base import DataFormat, Inputs, ParsedDataset
-from byoc_vision.data.formats.boxes import boxes_alone
+from byoc_vision.data.formats.boxes import boxes_alone, other_annotations
 from byoc_vision.data.formats.camvid import CamVid
 from byoc_vision.data.formats.carvana import Carvana
 from byoc_vision.data.formats.channels import (
@@ -245,6 +245,8 @@ def _choose_format(inputs: Inputs, options: DataOptions) -> DataFormat:
         raise DataError(
             f"{table} is a table that is not read; save it as CSV, with a column of images and one of labels"
         )
+    if not _is_clear(matching, inputs.first.images) and (problem := other_annotations(inputs)):
+        raise DataError(problem)
     if not matching:
         raise DataError(_no_match(inputs.first.images))
     for data_format in matching:

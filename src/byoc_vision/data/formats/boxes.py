@@ -1,7 +1,8 @@
-"""Recognises annotations of object detection, which this package does not train on, to say so by their name."""
+"""Recognises annotations that this package does not train on, to say so by their name: boxes, and other tools'."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from byoc_vision.data.formats.base import Inputs
@@ -10,6 +11,13 @@ from byoc_vision.data.formats.drawn import BOXES_ALONE
 from byoc_vision.data.formats.scan import Folder
 
 _HEAD = 16_384  # bytes
+_TOOLS = {
+    b'"shape_attributes"': "the VGG Image Annotator",
+    b'"geometryType"': "Supervisely",
+    b'"classTitle"': "Supervisely",
+    b'"vertices"': "Labelbox or V7",
+    b'"bounding_box"': "V7",
+}
 _COLUMNS = ({"xmin", "ymin", "xmax", "ymax"}, {"x_min", "y_min", "x_max", "y_max"}, {"x1", "y1", "x2", "y2"})
 
 
@@ -43,3 +51,24 @@ def _holds_boxes(path: Path) -> bool:
         return b"<bndbox" in head
     columns = {name.strip().strip('"').lower() for name in head.split(b"\n")[0].decode("utf-8", "replace").split(",")}
     return any(each <= columns for each in _COLUMNS)
+
+
+def other_annotations(inputs: Inputs) -> str | None:
+    """What is wrong with the JSON of a tool whose format is not read; None for other data."""
+    above = (inputs.first.parent,) if inputs.first.parent else ()
+    for path in (path for folder in (inputs.first.images, *above) for path in _json_files(folder)):
+        try:
+            with path.open("rb") as file:
+                head = file.read(_HEAD)
+        except OSError:
+            continue
+        if tool := next((tool for mark, tool in _TOOLS.items() if mark in head), None):
+            return f"{path} is the JSON of {tool}, which is not read; export COCO JSON, or masks as PNG, from the tool"
+    return None
+
+
+def _json_files(folder: Folder, depth: int = 3) -> Iterator[Path]:
+    """The first JSON file of each folder."""
+    yield from [folder.path / name for name in folder.files if name.lower().endswith(".json")][:1]
+    for inner in folder.folders if depth else ():
+        yield from _json_files(inner, depth - 1)

@@ -20,7 +20,7 @@ from byoc_vision.errors import DataError, list_problems
 from byoc_vision.types import ClassInfo, Task
 
 CLASSES = (
-    "sky", "building", "pole", "road", "pavement", "example", "sign symbol", "fence", "car", "pedestrian", "bicyclist",
+    "sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car", "pedestrian", "bicyclist",
 )  # fmt: skip
 VOID = 11
 

@@ -38,9 +38,11 @@ _SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-# `train`, `Training`, `seg_train`, `train_data`, `training_set`, `train_images`, `val2017`; with masks `train_masks`.
+# `train`, `Training`, `seg_train`, `train_data`, `training_set`, `train_images`, `images_train`, `x_train`, `val2017`;
+# with masks `train_masks`, `masks_train`, `y_train`.
 _CHANNEL_NAME = re.compile(
-    rf"(?:(?:seg|set|data)[_-])?({'|'.join(_SPLIT_NAMES)})(?:20[0-9][0-9])?"
+    rf"(?:(?:seg|set|data|images?|imgs?|x)[_-]|({'|'.join(MASK_FOLDER_NAMES)}|y)[_-])?"
+    rf"({'|'.join(_SPLIT_NAMES)})(?:20[0-9][0-9])?"
     rf"(?:[_-]?(?:set|data|dataset|split|images?|imgs?)|[_-]?({'|'.join(MASK_FOLDER_NAMES)}))?",
     re.IGNORECASE,
 )
@@ -175,7 +177,7 @@ def _plain(name: str) -> str:
 def _role(name: str) -> tuple[str, bool] | None:
     """The split that a channel's or a folder's name means, and whether it holds masks."""
     match = _CHANNEL_NAME.fullmatch(name)
-    return (_SPLIT_NAMES[match[1].lower()], match[2] is not None) if match else None
+    return (_SPLIT_NAMES[match[2].lower()], match[1] is not None or match[3] is not None) if match else None
 
 
 def _by_role(folders: Iterable[tuple[str, Folder]]) -> dict[tuple[str, bool], Folder]:

@@ -49,6 +49,7 @@ class ClassFolders:
             return prepared
         splits = inputs.splits
         _check_no_splits(inputs, options, classes)
+        _check_no_parts(inputs.first.images, options)
         _check_no_masks_among_images(inputs.first.images)
         warn_about_unread([split.images for split in splits.values()])
         names = [entry.name for entry in classes] or self._class_names(splits["train"].images)
@@ -88,6 +89,24 @@ def _check_no_splits(inputs: Inputs, options: DataOptions, classes: Sequence[Cla
         "If they are splits, leave only splits in this folder, train/ among them; if they are classes, "
         + ("rename them" if is_nested else "set data_layout=class_folders, or rename them")
     )
+
+
+def _check_no_parts(train: Folder, options: DataOptions) -> None:
+    """Raises InputError if each class folder holds the same folders, as `fold1/cat`, `fold2/cat`: which are classes?"""
+    inner = [folder for folder in train.folders if folder.has_images]
+    names = {tuple(below.name for below in folder.folders if below.has_images) for folder in inner}
+    shared = next(iter(names), ())
+    if len(inner) < 2 or len(names) > 1 or len(shared) < 2 or any(folder.image_names for folder in inner):
+        return
+    if options.layout != "class_folders" and not has_inner_masks(inner[0]):
+        outer, below = (
+            ", ".join(held[:4]) + (", …" if len(held) > 4 else "") for held in ([f.name for f in inner], shared)
+        )
+        raise InputError(
+            f"{train.path} can be read in two ways, because each folder in it holds the same folders: as the classes "
+            f"{outer}, or as the classes {below} in several parts. For the first, set data_layout=class_folders; for "
+            "the second, put the images of a class into one folder"
+        )
 
 
 def _check_no_masks_among_images(train: Folder) -> None:

@@ -31,6 +31,7 @@ from byoc_vision.errors import DataError
 from byoc_vision.types import ClassInfo, Task
 
 _FIRST_KEY = re.compile(rb'\s*\{\s*"(info|licenses|images|annotations|categories|type)"\s*:')
+_IMAGES_KEY = re.compile(rb'\s*\{.*"images"\s*:\s*\[', re.DOTALL)
 _HEAD = 2048  # bytes
 _OTHER_TASKS = re.compile("caption|keypoint|panoptic|densepose", re.IGNORECASE)  # COCO's files beside instances_….json
 _LONGEST_EMPTY = 8  # bytes of `[]`, `[[]]` or `null`
@@ -131,7 +132,8 @@ def _files(inputs: Inputs) -> list[tuple[Path, str, ImageIndex]]:
 def _is_coco(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return _FIRST_KEY.match(file.read(_HEAD).removeprefix(b"\xef\xbb\xbf")) is not None
+            head = file.read(_HEAD).removeprefix(b"\xef\xbb\xbf")
+            return (_FIRST_KEY.match(head) or _IMAGES_KEY.match(head)) is not None
     except OSError:
         return False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 
 MOST_CLASSES = 10_000
+_DECIMALS = re.compile(r"[-+]?[0-9]*\.[0-9]*[1-9][0-9]*")
+_MOST_DECIMALS = 5  # classes such as 1.5 and 3.5
 
 Label = int | str
 
@@ -99,6 +102,17 @@ def as_multi_hot(entries: Mapping[str, list[Entry]], num_classes: int | None) ->
     }
 
 
+def _check_not_measured(entries: Sequence[Entry]) -> None:
+    """Raises DataError if the labels are measured numbers: many different ones with decimals."""
+    different = {label for entry in entries for label in entry.labels.classes if isinstance(label, str)}
+    measured = sorted(label for label in different if _DECIMALS.fullmatch(label))
+    if len(measured) > _MOST_DECIMALS and 2 * len(measured) >= len(different):
+        raise DataError(
+            f"{entries[0].where}: the labels are measured numbers, such as {', '.join(measured[:3])} ({len(different)} "
+            "different ones), not classes. Choose another column with label_column, or save ranges as classes"
+        )
+
+
 def labelled_dataset(
     entries: Mapping[str, Sequence[Entry]],
     options: DataOptions,
@@ -121,6 +135,7 @@ def labelled_dataset(
     everything = list(chain(*entries.values()))
     many = _is_multi_label(everything, options)
     check_repeated(everything)
+    _check_not_measured(everything)
     if all(isinstance(label, int) for label in _labels(everything)):
         table = _numbered(entries, options, classes, names or {}, many)
     elif all(isinstance(label, str) for label in _labels(everything)):

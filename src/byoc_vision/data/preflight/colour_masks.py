@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+
 from byoc_vision.colours import join, to_hex
+from byoc_vision.colours import split as levels_of
 from byoc_vision.data.mask_colours import MOST_COLOURS, VOC_BORDER, VOC_CLASSES, too_many_colours, voc_colour
 from byoc_vision.data.preflight.scan import IS_COLOUR, InvalidSample, MaskStats, SampleStats, ScanResult
 from byoc_vision.data.samples import ColourMap, Dataset
@@ -13,6 +19,13 @@ from byoc_vision.data.targets import colours_unknown
 from byoc_vision.errors import DataError
 from byoc_vision.types import ClassInfo
 
+_REMEDY = "Save masks as PNG with hard edges, one colour a class, or name the colours that count with mask_colors"
+_RARE = 0.01  # of the pixels of all masks
+_MANY_BETWEEN = 6  # the palette of Pascal VOC has three between two others
+_MANY_AROUND = 20
+_NEAR = 24  # of 256 levels: traces of compression stay this close to the colour that was saved
+_OFF = 6
+_END = 0.02
 TITLE = "the set of colours in the training masks"
 
 
@@ -29,7 +42,7 @@ def find_colours(dataset: Dataset, seen: ScanResult) -> FoundColours | None:
     A class has the name of its colour, `#800000`. Colours of Pascal VOC with its border, which is ignored, have the
     names and the labels of its classes.
 
-    Raises DataError if there are more colours than an 8-bit mask has values.
+    Raises DataError if there are more colours than an 8-bit mask has values, or if compression or soft edges made them.
     """
     masks = [one for one in seen.stats.get("train", []) if one.mask is not None and one.sample.mask_map is None]
     first = next((one for one in masks if one.mask is not None and _has_colours(one.mask)), None)
@@ -43,11 +56,49 @@ def find_colours(dataset: Dataset, seen: ScanResult) -> FoundColours | None:
         named = tuple(ClassInfo(VOC_CLASSES[index], index, to_hex(colour)) for colour, index in of_voc.items())
         return FoundColours(named, ColourMap("the palette of Pascal VOC", tuple(of_voc.items())))
     colours.discard(VOC_BORDER)
+    _check_noise(masks)
     if len(colours) > MOST_COLOURS:
         raise DataError(too_many_colours(f"the training masks, such as {first.sample.mask}, hold", len(colours)))
     ordered = sorted(colours)  # black, if there is any, comes first
     classes = tuple(ClassInfo(to_hex(colour), label, to_hex(colour)) for label, colour in enumerate(ordered))
     return FoundColours(classes, ColourMap(TITLE, tuple((colour, label) for label, colour in enumerate(ordered))))
+
+
+def _check_noise(masks: Sequence[SampleStats]) -> None:
+    """Raises DataError if the masks are saved with loss, or if rare colours lie between two others or around one."""
+    if lossy := [one for one in masks if one.has_lossy_mask]:
+        raise DataError(
+            f"{len(lossy)} of {len(masks)} masks are in colours and saved with loss, such as {lossy[0].sample.mask}: "
+            f"compression changes the colours. {_REMEDY}"
+        )
+    pixels: Counter[int] = Counter()
+    for one in masks:
+        if one.mask is not None:
+            pixels.update(
+                {_colour(value): count for value, count in zip(one.mask.values, one.mask.pixels, strict=True)}
+            )
+    total = pixels.total()
+    rare = np.array([levels_of(colour) for colour, count in pixels.items() if count < _RARE * total])
+    common = np.array([levels_of(colour) for colour, count in pixels.most_common() if count >= _RARE * total])
+    most = max((_count_between(rare, *two) for two in itertools.combinations(common, 2)), default=0)
+    around = (
+        max((int((np.abs(rare - one).max(axis=1) <= _NEAR).sum()) for one in common), default=0) if len(rare) else 0
+    )
+    if most >= _MANY_BETWEEN or around >= _MANY_AROUND:
+        raise DataError(
+            f"the training masks, such as {masks[0].sample.mask}, hold {len(pixels)} colours, and many rare ones lie "
+            f"between or around others: soft edges or compression made them. {_REMEDY}"
+        )
+
+
+def _count_between(rare: np.ndarray, first: np.ndarray, second: np.ndarray) -> int:
+    """How many colours lie on the line between two others."""
+    along = (second - first).astype(float)
+    if not len(rare) or not along.any():
+        return 0
+    place = (rare - first) @ along / (along @ along)
+    off = np.abs(rare - first - place[:, None] * along).max(axis=1)
+    return int(((place > _END) & (place < 1 - _END) & (off <= _OFF)).sum())
 
 
 def map_colours(seen: ScanResult, colour_map: ColourMap) -> ScanResult:

@@ -30,7 +30,8 @@ def test_the_whole_tree_in_one_channel(tmp_path: Path, outer: str) -> None:
         "test": 2,
     }
     assert dataset.classes == tuple(ClassInfo(name, value) for value, name in enumerate(CLASSES))
-    assert (dataset.classes[8].name, len(dataset.classes), dataset.ignore_value) == ("car", 11, 11)
+    assert (dataset.class_names[5], dataset.class_names[8]) == ("tree", "car")
+    assert (len(dataset.classes), dataset.ignore_value) == (11, 11)
     assert all(s.mask == Path(str(s.image).replace("/test/", "/testannot/")) for s in dataset.test)
 
 

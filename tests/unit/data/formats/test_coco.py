@@ -89,6 +89,12 @@ def test_a_channel_of_annotations(tmp_path: Path) -> None:
     assert len(dataset.train) + len(dataset.validation) == 6
 
 
+def test_other_keys_may_come_first(folder: Path) -> None:
+    first = {"version": "1.0", "dataset": {"name": "mine"}}
+    write_json(folder / "_annotations.coco.json", first | content(FILES))
+    assert names(checked(folder)) == ["background", "car", "tree"]
+
+
 def test_run_lengths_and_crowds(folder: Path) -> None:
     """A crowd belongs to its class, below the other shapes; both forms of run lengths are read."""
     whole = {"size": [HEIGHT, WIDTH], "counts": [0, HEIGHT * WIDTH]}

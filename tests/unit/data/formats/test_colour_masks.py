@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 from support.images import draw_scene, save_image
 
-from byoc_vision.colours import parse_mask_colours
+from byoc_vision.colours import parse_mask_colours, split
 from byoc_vision.data.formats import find_dataset, read_folder
+from byoc_vision.data.mask_colours import voc_colour
 from byoc_vision.data.preflight import check
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.data.targets import read_mask_values
@@ -114,12 +115,44 @@ def test_a_class_may_have_several_colours(folder: Path) -> None:
 def test_more_colours_than_labels_of_8_bits_are_refused_with_the_remedy(folder: Path) -> None:
     for index in range(6):
         mask = np.zeros((32, 48, 3), np.uint8)
-        mask[:5, :43, 0] = np.arange(215, dtype=np.uint8).reshape(5, 43) + index % 2 * 40
+        mask[:5] = np.array([split(voc_colour(label + index % 2 * 15)) for label in range(240)]).reshape(5, 48, 3)
         save_image(folder / f"masks/{index}.png", mask)
     with pytest.raises(
         DataError, match=r"hold 255 colours, and masks can have 254 classes.* join some with mask_colors"
     ):
         checked(folder)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "webp"])
+def test_colours_saved_with_loss_are_refused(folder: Path, ending: str) -> None:
+    """They would be a class for each trace of compression."""
+    for index in range(6):
+        mask = Image.open(folder / f"masks/{index}.png").convert("RGB")
+        (folder / f"masks/{index}.png").unlink()
+        mask.resize((480, 320), Image.Resampling.NEAREST).save(folder / f"masks/{index}.{ending}", quality=100)
+        image = Image.open(folder / f"images/{index}.jpg")
+        image.resize((480, 320)).save(folder / f"images/{index}.jpg")
+    with pytest.raises(DataError, match=r"colours.* Save masks as PNG"):
+        checked(folder)
+
+
+def test_soft_edges_between_colours_are_refused(folder: Path) -> None:
+    for index in range(6):
+        mask = Image.open(folder / f"masks/{index}.png").convert("RGB")
+        soft = mask.resize((480, 320), Image.Resampling.NEAREST).resize((48, 32), Image.Resampling.BILINEAR)
+        soft.rotate(0.7, Image.Resampling.BILINEAR).save(folder / f"masks/{index}.png")
+    with pytest.raises(DataError, match=r"many rare ones lie between or around others: soft edges or compression"):
+        checked(folder)
+
+
+def test_a_palette_of_many_classes_is_not_noise(folder: Path) -> None:
+    """The colours of Pascal VOC for 64 classes, without its border; most of them are rare."""
+    for index in range(6):
+        mask = np.zeros((32, 48, 3), np.uint8)
+        for label in range(64):
+            mask[label // 4, 4 * (label % 4)] = split(voc_colour(label))
+        save_image(folder / f"masks/{index}.png", mask)
+    assert len(checked(folder).classes) == 64
 
 
 def test_the_palette_of_pascal_voc_is_known_by_its_border(folder: Path) -> None:

@@ -276,6 +276,13 @@ def test_wrong_rows_of_all_tables_are_named_at_once(tmp_path: Path) -> None:
     assert "second.csv, line 3: the column 'label' is empty" in str(raised.value)
 
 
+def test_measured_numbers_are_not_classes(tmp_path: Path) -> None:
+    images = tuple(f"train/{number}.jpg" for number in range(12))
+    root = table(tmp_path, "image,age", *(f"{number},{20 + 1.5 * number}" for number in range(12)), images=images)
+    with pytest.raises(DataError, match=r"labels are measured numbers, such as .* \(12 different ones\), not classes"):
+        find(root)
+
+
 class TestNihsListsOfSplits:
     IMAGES = tuple(f"train/images_00{number}/images/{number}.png" for number in range(1, 6))
     TABLE = (

@@ -194,6 +194,21 @@ def test_the_boxes_of_object_detection_are_refused(tmp_path: Path, name: str, te
         checked(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "tool"),
+    [
+        ("via.json", '{"0.jpg1": {"regions": [{"shape_attributes": {"name": "polygon"}}]}}', "the VGG Image Annotator"),
+        ("ds/ann/0.jpg.json", '{"objects": [{"classTitle": "car"}]}', "Supervisely"),
+    ],
+)
+def test_the_json_of_other_tools_is_named(tmp_path: Path, name: str, text: str, tool: str) -> None:
+    save_images(tmp_path / ("ds/img" if "/" in name else "."), ["0.jpg", "1.jpg"])
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=rf"{name} is the JSON of {tool}, which is not read; export COCO JSON"):
+        find_dataset({"train": tmp_path}, DataOptions())
+
+
 def test_wrong_entries_of_labelme_are_all_named(tmp_path: Path) -> None:
     labelme(tmp_path, shape_type="linestrip")
     (tmp_path / "1.json").write_text('{"shapes": [', encoding="utf-8")

@@ -97,6 +97,22 @@ def test_a_split_alone(tmp_path: Path, outer: str) -> None:
     assert find(tmp_path).class_names == ("cat", "dog")
 
 
+@pytest.mark.parametrize("layout", ["x_{}/{}.jpg y_{}/{}.png", "images_{}/{}.jpg masks_{}/{}.png"])
+def test_the_split_may_come_last(tmp_path: Path, layout: str) -> None:
+    for count, split in ((3, "train"), (2, "val")):
+        for index in range(count):
+            touch(tmp_path, *(name.format(split, index) for name in layout.split()))
+    assert counts(find(tmp_path)) == [3, 2]
+
+
+@pytest.mark.parametrize("names", [("fold1", "fold2", "fold3"), ("amazon", "webcam")])
+def test_parts_with_the_same_folders_are_an_error_with_both_readings(tmp_path: Path, names: tuple[str, ...]) -> None:
+    touch(tmp_path, *(f"{part}/{kind}/{index}.jpg" for part in names for kind in ("cat", "dog") for index in range(2)))
+    with pytest.raises(InputError, match=rf"as the classes {', '.join(names)}, or as the classes cat, dog in several"):
+        find(tmp_path)
+    assert find_dataset({"train": tmp_path}, DataOptions(layout="class_folders")).class_names == names
+
+
 def test_splits_in_folders_of_their_own_name(tmp_path: Path) -> None:
     """As archives of single splits unpack side by side."""
     touch(tmp_path, *(f"seg_train/seg_train/{kind}/{index}.jpg" for kind in ("cat", "dog") for index in range(3)))
