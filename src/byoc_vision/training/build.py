@@ -30,7 +30,8 @@ from byoc_vision.training.auto_batch_size import with_fitting_batch_size
 from byoc_vision.training.auto_precision import training_precision
 from byoc_vision.training.batch_layout import BatchLayout, Length
 from byoc_vision.training.best_model import BestModel
-from byoc_vision.training.budget import Ending, fitting_budget
+from byoc_vision.training.budget import fitting_budget
+from byoc_vision.training.budget_plan import Ending
 from byoc_vision.training.callbacks.build import Parts, build_callbacks
 from byoc_vision.training.callbacks.run_record import run_metadata
 from byoc_vision.training.checkpoint import Checkpointer

@@ -33,7 +33,7 @@ from byoc_vision.inference.predictor import Answer, Predictor, Prepared, Segment
 from byoc_vision.inference.reference import reference_image
 from byoc_vision.report.record import Served, ServedPrecision
 from byoc_vision.system.machine import has_bfloat16
-from byoc_vision.training.budget import INT8_SECONDS
+from byoc_vision.training.budget_plan import INT8_SECONDS
 from byoc_vision.training.callbacks.run_report import add_to_record
 from byoc_vision.training.distributed import Share, World
 from byoc_vision.training.evaluation import Evaluator

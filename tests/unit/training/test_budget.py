@@ -17,7 +17,8 @@ from byoc_vision.data.samples import Dataset, Sample
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import parse
 from byoc_vision.training.batch_layout import Length
-from byoc_vision.training.budget import MOST_EPOCHS, Budget, Ending, fitting_budget, steps_that_fit
+from byoc_vision.training.budget import MOST_EPOCHS, Budget, fitting_budget
+from byoc_vision.training.budget_plan import Ending, steps_that_fit
 from byoc_vision.training.callbacks.base import Callback
 from byoc_vision.training.distributed import World
 from byoc_vision.training.measured_speed import Speed
@@ -284,12 +285,9 @@ def test_the_recipe_averages_the_weights_over_a_tenth_of_the_steps_that_fit() ->
 
 
 def dataset(validation: int, test: int = 0) -> Dataset:
-    classes = (ClassInfo("a"), ClassInfo("b"))
+    image = Sample(Path("1.png"), label=0)
     return Dataset(
-        "classification",
-        classes,
-        (Sample(Path("1.png"), label=0),),
-        *((Sample(Path("2.png"), label=0),) * count for count in (validation, test)),
+        "classification", (ClassInfo("a"), ClassInfo("b")), (image,), (image,) * validation, test=(image,) * test
     )
 
 

@@ -16,7 +16,8 @@ from byoc_vision.inference import openvino_model
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.batch_layout import Length
-from byoc_vision.training.budget import Budget, Ending
+from byoc_vision.training.budget import Budget
+from byoc_vision.training.budget_plan import Ending
 from byoc_vision.training.measured_speed import Speed
 from byoc_vision.training.metric_names import Objective
 from byoc_vision.training.served_precisions import LEAST_IMAGES, Deadline, OutOfTimeError, objection
