@@ -39,6 +39,7 @@ def sagemaker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_DEFAULT_REGION")  # SageMaker sets AWS_REGION alone, which boto3 does not read
     monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER", f"http://127.0.0.1:{server.server_port}")
     yield
     server.shutdown()
@@ -66,9 +67,10 @@ def test_auto_is_the_limit_that_the_job_was_given_less_a_reserve(tmp_path: Path)
 @pytest.mark.usefixtures("sagemaker")
 def test_auto_asks_sagemaker_if_nothing_in_the_container_says(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    assert seconds(tmp_path, "auto", **{JOB_NAME: "cars-1"}) == 3600 - 180
+    region = {"AWS_REGION": "eu-west-1"}
+    assert seconds(tmp_path, "auto", **{JOB_NAME: "cars-1"}, **region) == 3600 - 180
     assert "budget=auto: 3420 s, of MaxRuntimeInSeconds=3600" in caplog.text
-    assert seconds(tmp_path, "auto", **{JOB_NAME: "of-another-account"}) is None
+    assert seconds(tmp_path, "auto", **{JOB_NAME: "of-another-account"}, **region) is None
     assert "SageMaker does not say how long the job may run" in caplog.text
     assert "the job trains as without a budget" in caplog.text
 
