@@ -117,6 +117,11 @@ def test_a_job_that_sets_its_steps_warms_up_and_averages_over_a_tenth_of_them() 
     assert chosen(CARS, images=8_000, steps="100")["warmup_epochs"] == 0.02
 
 
+def test_a_budget_decides_on_the_epochs_alone() -> None:
+    assert "epochs" in chosen(CARS, images=84)
+    assert "epochs" not in chosen(CARS, images=84, budget="20m")
+
+
 @given(
     st.integers(64, 8192),
     st.integers(64, 8192),
