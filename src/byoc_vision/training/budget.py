@@ -52,8 +52,8 @@ logger = logging.getLogger(__name__)
 class Ending:
     """What follows the training, in evaluations of the validation images and in seconds.
 
-    evaluations: of the test images and of the OpenVINO form. seconds: for the export and the report. int8: seconds that
-    INT8 takes beside its evaluation.
+    evaluations: of the test images, of the soup, of masks, and of the OpenVINO form. seconds: for the export and the
+    report. int8: seconds that INT8 takes beside its evaluation.
     """
 
     evaluations: float = 0.0
@@ -80,6 +80,9 @@ class Ending:
             wanted, enough = hyperparameters.int8, images >= LEAST_IMAGES[dataset.task]
             if wanted is True or (wanted == "auto" and enough and JOB_SHARE * budget >= INT8_SECONDS):
                 int8, evaluations = INT8_SECONDS, evaluations + world.size
+        evaluations += bool(hyperparameters.soup)
+        if chosen := [hyperparameters.mask_threshold, hyperparameters.min_area].count("auto"):
+            evaluations += 2 * chosen + 1  # several masks of each image are measured, and then the model again
         if hyperparameters.ema_decay:
             evaluations /= 2  # after a pass the weights and their average are evaluated
         return cls(evaluations, seconds, int8)
