@@ -138,3 +138,7 @@ def test_a_fitted_size_has_the_multiples_the_area_and_about_the_proportions(
     assert all(side <= own + multiple for side, own in zip(size, (height, width), strict=True))
     if max(height, width) <= 4 * min(height, width) and area >= 65_536 and min(height, width) >= 256:
         assert abs(math.log(size[0] / size[1] / (height / width))) < 0.26
+
+
+def test_a_budget_finds_its_epochs_and_the_average_later() -> None:
+    assert not {"ema_decay", "epochs"} & set(chosen(STREETS, budget="20m"))
