@@ -15,8 +15,8 @@ from byoc_vision.training.segmentation_recipe import CPU, GPU, LEAST_STEPS, MOST
 
 
 def scene(height: int, width: int, shares: tuple[float, ...], *, spread: int = 0, gpu: bool = False) -> Scene:
-    sides = (Range(side - spread, side, side + spread) for side in (height, width))
-    return Scene(len(shares), *sides, shares, gpu=gpu)
+    tall, wide = (Range(side - spread, side, side + spread) for side in (height, width))
+    return Scene(len(shares), tall, wide, shares, gpu=gpu)
 
 
 STREETS = scene(360, 480, (0.5, 0.3, 0.19, 0.007, 0.003))
