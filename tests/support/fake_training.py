@@ -153,8 +153,9 @@ def fake_trainer(
     callbacks = Callbacks([timer, health, *followers])
     optimizer = build_optimizer(parsed.optimizer, net, parsed.learning_rate)
     schedule = build_schedule("constant", optimizer, total_steps=100, steps_per_epoch=batches)
-    if budget:
-        run.budget = budget(length)
+    limit = budget(length) if budget else None
+    if limit:
+        run.budget = limit.known
         schedule = schedule_for(optimizer, length, parsed)
     average = WeightAverage(net, parsed.ema_decay) if parsed.ema_decay else None
     soup = Soup(parsed.soup, history.objective) if parsed.soup else None
@@ -180,5 +181,5 @@ def fake_trainer(
         health=health,
         early_stopping=early_stopping(parsed, history.objective),
         average=average,
-        budget=run.budget,
+        budget=limit,
     )

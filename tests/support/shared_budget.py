@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch.distributed as dist
 
 from byoc_vision.training.batch_layout import Length
-from byoc_vision.training.budget import Budget, Ending
+from byoc_vision.training.budget import Budget
+from byoc_vision.training.budget_plan import Ending
 from byoc_vision.training.distributed import World
 from byoc_vision.training.measured_speed import Speed
 

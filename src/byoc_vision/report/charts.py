@@ -24,7 +24,7 @@ _WIDE = 100.0  # ratio of the largest to the smallest value above which the axis
 class Series:
     """A line. values: one for each of its chart's x, or None. colour: its place in the palette.
 
-    dots: only points, without a line.
+    dots: only points, without a line. level: one value, as a line across the chart.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Series:
     colour: int
     dashed: bool = False
     dots: bool = False
+    level: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _metrics(record: Record, epochs: Sequence[Epoch]) -> Chart:
     objective = objective_name(record)
     if record.floor and (value := finite(record.floor.validation.get(objective))) is not None:
         name = f"{formatting.title(objective)} of the floor"
-        series.append(Series(name, [value] * len(epochs), len(names), dashed=True))
+        series.append(Series(name, [value] * len(epochs), len(names), dashed=True, level=True))
     return _over_epochs("metrics", "Validation", epochs, series, marks(record))
 
 

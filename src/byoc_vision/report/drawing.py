@@ -27,6 +27,7 @@ def library() -> str:
 def draw(chart: Chart) -> dict[str, Any]:
     """The JSON that `Bokeh.embed.embed_item` takes."""
     from bokeh.models import ColumnDataSource, Line, Scatter
+    from bokeh.models.annotations import Span
 
     y_extent = _extent(chart)
     plot = blank_plot(_x_extent(chart), y_extent, logarithmic=chart.logarithmic)
@@ -34,6 +35,10 @@ def draw(chart: Chart) -> dict[str, Any]:
     for place, series in enumerate(chart.series):
         colour = series_shade(series.colour).light
         dash: list[int] = [5, 4] if series.dashed else []
+        if series.level:
+            level = float(next(value for value in series.values if value is not None))
+            plot.add_layout(Span(location=level, dimension="width", line_color=colour, line_width=2, line_dash=dash))
+            continue
         if not series.dots:
             plot.add_glyph(source, Line(x="x", y=f"y{place}", line_color=colour, line_width=2, line_dash=dash))
         if series.dots or len(chart.x) <= _MARKED_POINTS:

@@ -19,70 +19,26 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.report import formatting
 from byoc_vision.report.record import BudgetPlan, BudgetRecord
-from byoc_vision.system.machine import has_bfloat16
 from byoc_vision.training.batch_layout import Length
+from byoc_vision.training.budget_plan import EXPORT_SECONDS, MARGIN, Ending, steps_that_fit
 from byoc_vision.training.callbacks.run_report import add_to_record
 from byoc_vision.training.distributed import World, on_rank0
 from byoc_vision.training.measured_speed import Speed
-from byoc_vision.training.quantization import JOB_SHARE, LEAST_IMAGES
 from byoc_vision.training.recipe import Choice
+from byoc_vision.training.segmentation_recipe import average_decay, average_reason
 
 MOST_EPOCHS = 300  # more passes over the same images are a waste of the time
-WHOLE_EPOCHS = 10  # from so many on the last one is not cut short
-LEAST_PASS = 0.1  # of a pass: a shorter one is left out
 LOOK_SHARE = 0.02  # of the budget, between two looks at the clock
 LEAST_CHANGE = 0.03  # of the steps that are left, if there is time for fewer
 LEAST_GAIN = 0.1  # of them, if there is time for more
 LEAST_CHANGE_OF_ALL = 0.01  # of all steps
-MARGIN = 0.02  # of the budget, which is not planned
 MEASURING_SHARE = 0.02  # of the budget, after which few steps are enough
-REPORT_SECONDS = 2.0
-EXPORT_SECONDS = 6.0  # of the OpenVINO form, with the time to import it
-INT8_SECONDS = 20.0  # of NNCF, with the time to import it
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Ending:
-    """What follows the training, in evaluations of the validation images and in seconds.
-
-    evaluations: of the test images and of the OpenVINO form. seconds: for the export and the report. int8: seconds that
-    INT8 takes beside its evaluation.
-    """
-
-    evaluations: float = 0.0
-    seconds: float = 0.0
-    int8: float = 0.0
-
-    def reserve(self, speed: Speed, budget: float) -> float:
-        return self.evaluations * speed.evaluation + self.seconds + self.int8 + MARGIN * budget
-
-    @classmethod
-    def of(
-        cls, hyperparameters: Hyperparameters, dataset: Dataset, world: World, budget: float, started: float = 0.0
-    ) -> Ending:
-        """dataset: of all hosts. budget: seconds; INT8 gets a tenth of them at most, unless the job insists on it.
-
-        started: seconds that the job took so far. The export imports libraries and builds the network as well: where
-        that takes long, it will take long again.
-        """
-        images = max(1, len(dataset.validation))
-        evaluations, seconds, int8 = len(dataset.test) / images, REPORT_SECONDS, 0.0
-        if hyperparameters.openvino:
-            evaluations += world.size * (2 if has_bfloat16() else 1)  # one process measures the precisions
-            seconds += max(EXPORT_SECONDS, min(started / 2, budget / 10))
-            wanted, enough = hyperparameters.int8, images >= LEAST_IMAGES[dataset.task]
-            if wanted is True or (wanted == "auto" and enough and JOB_SHARE * budget >= INT8_SECONDS):
-                int8, evaluations = INT8_SECONDS, evaluations + world.size
-        if hyperparameters.ema_decay:
-            evaluations /= 2  # after a pass the weights and their average are evaluated
-        return cls(evaluations, seconds, int8)
 
 
 def fitting_budget(
@@ -97,6 +53,7 @@ def fitting_budget(
     measure: Callable[[float], Speed],
     *,
     floor_images: float = 0.0,
+    averages: bool = False,
 ) -> Budget:
     """A job's budget, with `length` as long as it allows. Call it in all processes.
 
@@ -106,42 +63,29 @@ def fitting_budget(
         checkpoint: that the job is going to continue; its measurements are taken.
         measure: takes about so many seconds.
         floor_images: that a linear probe passes before the first step, per validation image.
+        averages: whether the recipe averages the weights, if there are enough steps.
 
     Raises:
         InputError: not even one pass over the images fits.
     """
     most = length.steps if given & {"epochs", "steps"} else MOST_EPOCHS * length.steps_per_epoch
     saved = checkpoint.get("budget") if checkpoint else None
+    twice = 2 if hyperparameters.ema_decay or averages else 1  # the weights and their average are evaluated
     if saved:
         speed = Speed(*saved["speed"])
     else:
         measured = measure(MEASURING_SHARE * seconds)
-        speed = Speed(measured.step, measured.evaluation * (2 if hyperparameters.ema_decay else 1))
+        speed = Speed(measured.step, measured.evaluation * twice)
+    ending = replace(ending, evaluations=ending.evaluations / twice)
     budget = Budget(hyperparameters.budget or "", seconds, length, ending, most, speed, world, clock)
+    budget.averages, budget.saved = averages, checkpoint["hyperparameters"] if saved and checkpoint else {}
     if checkpoint is None:
-        floor = floor_images * speed.evaluation / (2 if hyperparameters.ema_decay else 1)
+        floor = floor_images * speed.evaluation / twice
         budget.pending = on_rank0(world, lambda: floor)
         budget.check()
     length.steps = budget.fit()
     length.planned = checkpoint["length"]["planned"] if saved and checkpoint else length.steps
     return budget
-
-
-def steps_that_fit(seconds: float, speed: Speed, length: Length, epoch: int, into: int) -> int:
-    """The steps in all, of which `into` are made of pass `epoch`; each pass ends with an evaluation.
-
-    Not less than are made: then there is no time left but for the evaluation of the pass.
-    """
-    made, per_epoch = length.steps_before(epoch) + into, length.steps_per_epoch
-    rest, tail = per_epoch - into, seconds - speed.evaluation
-    if tail < rest * speed.step:
-        return made + max(0, int(tail / speed.step))
-    left = tail - rest * speed.step
-    passes, left = divmod(left, per_epoch * speed.step + speed.evaluation)
-    more = int((left - speed.evaluation) / speed.step)
-    if epoch + passes >= WHOLE_EPOCHS or more < LEAST_PASS * per_epoch:
-        more = 0
-    return made + rest + int(passes) * per_epoch + more
 
 
 @dataclass
@@ -150,7 +94,8 @@ class Budget:
 
     text: as the job gives it. seconds: of the whole job. length: of the training, which this changes. most: steps.
     clock: seconds since this start of the job. spent: of its earlier starts. speed: as measured. pending: seconds that
-    the first step waits for.
+    the first step waits for. averages: whether the recipe averages the weights. saved: the hyperparameters of an
+    earlier start. slowness: what the export took, as a multiple of what it takes on an idle machine.
     trained, ended: when the training and the job ended, in seconds of the job; None before.
     """
 
@@ -165,6 +110,9 @@ class Budget:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     spent: float = 0.0
     pending: float = 0.0
+    averages: bool = False
+    saved: Mapping[str, Any] = field(default_factory=dict)
+    slowness: float = 1.0
     planned: BudgetPlan | None = None
     changes: int = 0
     trained: float | None = None
@@ -214,6 +162,10 @@ class Budget:
         tenth = round(length.steps / length.steps_per_epoch / 10, 3)
         if "warmup_epochs" not in given and hyperparameters.warmup_epochs > tenth:
             changed["warmup_epochs"] = Choice("warmup_epochs", tenth, f"a tenth of what fits into budget={self.text}")
+        if self.averages and (decay := average_decay(length.planned)):
+            changed["ema_decay"] = Choice("ema_decay", decay, average_reason(length.planned))
+        for name in self.saved.keys() & {"warmup_epochs", "ema_decay"} & changed.keys():  # as the job began
+            changed[name] = changed[name]._replace(value=self.saved[name])
         update = {name: choice.value for name, choice in changed.items()}
         kept = [choice for choice in choices if choice.name not in changed]
         return hyperparameters.model_copy(update=update), (*kept, *changed.values())
@@ -343,6 +295,14 @@ class Budget:
             schedule=round(schedule, 4),
         )
 
+    def known(self) -> dict[str, Any]:
+        """Of the job's record: the epochs may become more or fewer than were planned."""
+        return {"budget": self.record(), "planned_epochs": self.length.epochs}
+
+    def exported(self, seconds: float) -> None:
+        """The OpenVINO form took so long: what follows it may take as many times its usual time."""
+        self.slowness = seconds / EXPORT_SECONDS
+
     def end(self, output: Path, *, page: bool) -> None:
         """The job has done all that it does; call it in the main process. output: the folder of its record."""
         self.ended = self.elapsed
@@ -361,10 +321,10 @@ class Budget:
     def load_state_dict(self, content: Mapping[str, Any], epoch: int) -> None:
         """Go on from a checkpoint, with pass `epoch`. It may be of a job without a budget, or with another one."""
         saved = content.get("budget")
-        # The best model's predictions may be of an earlier start: its images are then evaluated once more.
-        self.ending = replace(self.ending, evaluations=self.ending.evaluations + 1)
         self.spent = saved["spent"] if saved else sum(record["seconds"] for record in content["records"])
         if saved is None or (content["complete"] and saved["seconds"] < self.seconds):
+            # If the best model stays that of an earlier start, its predictions are made again at the end.
+            self.ending = replace(self.ending, evaluations=self.ending.evaluations + 1)
             self.length.change(0, self.fit(epoch))
             return
         self.changes, planned = saved["changes"], saved["planned"]

@@ -30,7 +30,8 @@ from byoc_vision.training.auto_batch_size import with_fitting_batch_size
 from byoc_vision.training.auto_precision import training_precision
 from byoc_vision.training.batch_layout import BatchLayout, Length
 from byoc_vision.training.best_model import BestModel
-from byoc_vision.training.budget import Ending, fitting_budget
+from byoc_vision.training.budget import fitting_budget
+from byoc_vision.training.budget_plan import Ending
 from byoc_vision.training.callbacks.build import Parts, build_callbacks
 from byoc_vision.training.callbacks.run_record import run_metadata
 from byoc_vision.training.checkpoint import Checkpointer
@@ -224,6 +225,7 @@ def assemble(
                     net, step, loader, layout.accumulate_steps, evaluator, validation, seconds=most
                 ),
                 floor_images=len(samples.train) / len(samples.validation) if probes else 0,
+                averages=recipe.averages_weights(hyperparameters, facts, given),
             )
         hyperparameters, choices = budget.settings(hyperparameters, choices, given)
         optimizer, scaler = (
@@ -242,7 +244,7 @@ def assemble(
     callbacks, timer, health, run = build_callbacks(
         job.paths, hyperparameters, world, parts, metadata, checked.report if checked else None, started
     )
-    run.budget = budget
+    run.budget = budget.known if budget else None
     step = replace(step, schedule=schedule_for(optimizer, length, hyperparameters), callbacks=callbacks)
     average = WeightAverage(net, hyperparameters.ema_decay) if hyperparameters.ema_decay else None
     best = BestModel(

@@ -68,7 +68,8 @@ def _described(environment: Mapping[str, str]) -> float | None:
         from botocore.config import Config
 
         quick = Config(connect_timeout=3, read_timeout=5, retries={"max_attempts": 1})
-        answer: dict[str, Any] = boto3.client("sagemaker", config=quick).describe_training_job(TrainingJobName=name)
+        client = boto3.client("sagemaker", region_name=environment.get("AWS_REGION"), config=quick)
+        answer: dict[str, Any] = client.describe_training_job(TrainingJobName=name)
         return float(answer["StoppingCondition"]["MaxRuntimeInSeconds"])
     except Exception as error:  # of boto3: no region, no credentials, no network, no permission
         logger.info("budget=auto: SageMaker does not say how long the job may run: %s", error)

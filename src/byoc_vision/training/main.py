@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,7 +88,10 @@ def run(paths: MlPaths, data: Path | None, given: Mapping[str, str]) -> int:
         trainer = build_trainer(local, hyperparameters, world, signals, found)
         trainer.train()
         if world.is_main:
+            began = time.monotonic()
             if hyperparameters.openvino and export_openvino(paths.model):
+                if trainer.budget:
+                    trainer.budget.exported(time.monotonic() - began)
                 from byoc_vision.training.served_precisions import record_served
 
                 record_served(paths.model, paths.output_data, trainer)

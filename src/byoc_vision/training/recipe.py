@@ -122,6 +122,12 @@ def choose(
     return settings, tuple(choices)
 
 
+def averages_weights(hyperparameters: Hyperparameters, facts: Facts, given: Collection[str]) -> bool:
+    """Whether the recipe averages the weights, once it is known how many steps there are."""
+    is_free = hyperparameters.recipe == "auto" and "ema_decay" not in given
+    return is_free and facts.pretrained and facts.encoder and facts.scene is not None
+
+
 def steps_an_epoch(images: int, settings: Hyperparameters) -> int:
     return max(1, images // (settings.batch_size * settings.accumulate_steps))
 

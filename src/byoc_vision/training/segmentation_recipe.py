@@ -116,15 +116,23 @@ def _choose_sizes(scene: Scene, own: Size, take: Take) -> Hyperparameters:
 
 def _choose_length(images: int, scene: Scene, settings: Hyperparameters, take: Take) -> None:
     an_epoch = max(1, images // (settings.batch_size * settings.accumulate_steps))
-    if settings.steps is None and not scene.decoder:
+    if settings.steps is None and settings.budget is None and not scene.decoder:
         epochs = min(MOST_EPOCHS, max(settings.epochs, math.ceil(LEAST_STEPS / an_epoch)))
         settings = take("epochs", epochs, f"an epoch has only {an_epoch} steps")
     steps = settings.steps or settings.epochs * an_epoch
     warmup = min(0.5, round(AVERAGED * steps / an_epoch, 3))
     take("warmup_epochs", warmup, "the first steps of Adam are large, and the encoder is pretrained")
-    if AVERAGED * steps >= 10:
-        decay = min(0.999, round(1 - 1 / (AVERAGED * steps), 3))
-        take("ema_decay", decay, f"the average of the last of {steps} steps is often better than the last")
+    if settings.budget is None and (decay := average_decay(steps)):  # a budget finds its steps later
+        take("ema_decay", decay, average_reason(steps))
+
+
+def average_decay(steps: int) -> float:
+    """Of the weights' average in a training of so many steps; 0 if they are too few for one."""
+    return min(0.999, round(1 - 1 / (AVERAGED * steps), 3)) if AVERAGED * steps >= 10 else 0.0
+
+
+def average_reason(steps: int) -> str:
+    return f"the average of the last of {steps} steps is often better than the last"
 
 
 def fit(own: Size, area: int, multiple: int) -> Size:

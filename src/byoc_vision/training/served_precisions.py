@@ -33,7 +33,7 @@ from byoc_vision.inference.predictor import Answer, Predictor, Prepared, Segment
 from byoc_vision.inference.reference import reference_image
 from byoc_vision.report.record import Served, ServedPrecision
 from byoc_vision.system.machine import has_bfloat16
-from byoc_vision.training.budget import INT8_SECONDS
+from byoc_vision.training.budget_plan import INT8_SECONDS
 from byoc_vision.training.callbacks.run_report import add_to_record
 from byoc_vision.training.distributed import Share, World
 from byoc_vision.training.evaluation import Evaluator
@@ -95,11 +95,11 @@ class Deadline:
         if trainer.hyperparameters.int8 is not True:
             seconds = max(LEAST_SECONDS, JOB_SHARE * trainer.run().seconds)
         stops, budget = (lambda: trainer.signals.requested), trainer.budget
-        if budget and (seconds is None or budget.left < seconds):
-            return cls(
-                max(0.0, budget.left), stops, quantization=INT8_SECONDS, why=f"that are left of budget={budget.text}"
-            )
-        return cls(seconds, stops)
+        if budget is None:
+            return cls(seconds, stops)
+        left = max(0.0, budget.left) if seconds is None else min(seconds, max(0.0, budget.left))
+        why = f"that budget={budget.text} leaves for it"
+        return cls(left, stops, quantization=INT8_SECONDS * max(1.0, budget.slowness), why=why)
 
 
 def record_served(folder: Path, output: Path, trainer: Trainer) -> None:

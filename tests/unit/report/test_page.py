@@ -18,6 +18,7 @@ from support import records
 from byoc_vision.cli import main
 from byoc_vision.errors import DataError
 from byoc_vision.report import page
+from byoc_vision.report.charts import curves
 from byoc_vision.report.page import render, report_on, write_report
 from byoc_vision.report.record import Epoch, Evaluation, Finding, Record, read_record, write_record
 
@@ -259,3 +260,23 @@ def test_the_precisions_of_servers_are_compared(tmp_path: Path) -> None:
     left = record.served.model_copy(update={"int8": "f1_<hat> is 0.5"})
     shown = render([(record.model_copy(update={"served": left}), tmp_path)])
     assert "Without INT8: f1_&lt;hat&gt; is 0.5." in shown
+
+
+def test_a_budget_is_shown_as_planned_and_as_it_came(tmp_path: Path) -> None:
+    record = records.classification_job(tmp_path)
+    shown = render([(record, tmp_path)])
+    cells = '</td><td class="number">'.join(("1,564", "1,334"))
+    assert f'<th scope="row">Steps</th><td class="number">{cells}</td>' in shown
+    assert "Changed 2 times on the way. The learning rate&#39;s schedule reaches its end." in shown
+    cut = records.BUDGET.model_copy(update={"changes": 0, "schedule": 0.874})
+    shown = render([(record.model_copy(update={"budget": cut}), tmp_path)])
+    assert "stayed as it was. The training ended at 87 % of the learning rate&#39;s schedule." in shown
+
+
+def test_the_floor_is_a_level_line_and_each_choice_has_its_reason(tmp_path: Path) -> None:
+    record = records.classification_job(tmp_path)
+    (metrics,) = [chart for chart in curves(record) if chart.key == "metrics"]
+    floor = metrics.series[-1]
+    assert (floor.name, set(floor.values), floor.level) == ("accuracy of the floor", {0.83}, True)
+    shown = render([(record, tmp_path)])
+    assert '<th scope="row">epochs</th><td>34</td><td>as many fit into budget=20m</td>' in shown

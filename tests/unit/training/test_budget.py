@@ -17,11 +17,13 @@ from byoc_vision.data.samples import Dataset, Sample
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import parse
 from byoc_vision.training.batch_layout import Length
-from byoc_vision.training.budget import MOST_EPOCHS, Budget, Ending, fitting_budget, steps_that_fit
+from byoc_vision.training.budget import MOST_EPOCHS, Budget, fitting_budget
+from byoc_vision.training.budget_plan import Ending, steps_that_fit
 from byoc_vision.training.callbacks.base import Callback
 from byoc_vision.training.distributed import World
 from byoc_vision.training.measured_speed import Speed
 from byoc_vision.training.recipe import Choice
+from byoc_vision.training.segmentation_recipe import average_decay
 from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.trainer import Trainer
 from byoc_vision.types import ClassInfo
@@ -212,13 +214,27 @@ def test_a_job_that_has_used_its_budget_trains_on_with_a_larger_one_only(
 
 
 def found(
-    text: str = "5m", speed: Speed = MEASURED, elapsed: float = 20.0, given: str = "", **changes: str
+    text: str = "5m",
+    speed: Speed = MEASURED,
+    elapsed: float = 20.0,
+    given: str = "",
+    averages: bool = False,
+    **changes: str,
 ) -> tuple[Budget, Length]:
     settings = parse({"budget": text, **changes})
     length = Length.of(settings, BATCHES)
     ending, names = Ending(seconds=10), frozenset(given.split())
     budget = fitting_budget(
-        settings, 60.0 * int(text[:-1]), names, length, ending, World(), lambda: elapsed, None, lambda _: speed
+        settings,
+        60.0 * int(text[:-1]),
+        names,
+        length,
+        ending,
+        World(),
+        lambda: elapsed,
+        None,
+        lambda _: speed,
+        averages=averages,
     )
     return budget, length
 
@@ -259,13 +275,19 @@ def test_the_warm_up_is_a_tenth_of_what_fits_at_most() -> None:
     assert budget.settings(parse({"warmup_epochs": "1"}), (), frozenset({"warmup_epochs"}))[0].warmup_epochs == 1
 
 
+def test_the_recipe_averages_the_weights_over_a_tenth_of_the_steps_that_fit() -> None:
+    plain, _ = found()
+    averaging, length = found(averages=True)
+    assert length.steps < plain.length.steps, "each pass has two evaluations"
+    settings, choices = averaging.settings(parse({"budget": "5m"}), (), frozenset())
+    assert settings.ema_decay == average_decay(length.steps) > 0
+    assert "ema_decay" in {choice.name for choice in choices}
+
+
 def dataset(validation: int, test: int = 0) -> Dataset:
-    classes = (ClassInfo("a"), ClassInfo("b"))
+    image = Sample(Path("1.png"), label=0)
     return Dataset(
-        "classification",
-        classes,
-        (Sample(Path("1.png"), label=0),),
-        *((Sample(Path("2.png"), label=0),) * count for count in (validation, test)),
+        "classification", (ClassInfo("a"), ClassInfo("b")), (image,), (image,) * validation, test=(image,) * test
     )
 
 
@@ -274,6 +296,9 @@ def test_time_is_left_for_the_test_the_export_and_int8() -> None:
     nothing = Ending.of(parse({"openvino": "false"}), dataset(100), world, 3600).reserve(speed, 0)
     test = Ending.of(parse({"openvino": "false"}), dataset(100, test=200), world, 3600).reserve(speed, 0)
     assert test == nothing + 20
+    soup = Ending.of(parse({"openvino": "false", "soup": "3"}), dataset(100), world, 3600).reserve(speed, 0)
+    masks = Ending.of(parse({"openvino": "false", "min_area": "auto"}), dataset(100), world, 3600).reserve(speed, 0)
+    assert (soup, masks) == (nothing + 10, nothing + 30)
     export = Ending.of(parse({"int8": "false"}), dataset(100), world, 3600).reserve(speed, 0)
     quantised = Ending.of(parse({}), dataset(100), world, 3600).reserve(speed, 0)
     assert nothing + speed.evaluation < export < quantised

@@ -117,6 +117,11 @@ def test_a_job_that_sets_its_steps_warms_up_and_averages_over_a_tenth_of_them() 
     assert chosen(CARS, images=8_000, steps="100")["warmup_epochs"] == 0.02
 
 
+def test_a_budget_decides_on_the_epochs_alone() -> None:
+    assert "epochs" in chosen(CARS, images=84)
+    assert "epochs" not in chosen(CARS, images=84, budget="20m")
+
+
 @given(
     st.integers(64, 8192),
     st.integers(64, 8192),
@@ -132,3 +137,7 @@ def test_a_fitted_size_has_the_multiples_the_area_and_about_the_proportions(
     assert all(side <= own + multiple for side, own in zip(size, (height, width), strict=True))
     if max(height, width) <= 4 * min(height, width) and area >= 65_536 and min(height, width) >= 256:
         assert abs(math.log(size[0] / size[1] / (height / width))) < 0.26
+
+
+def test_a_budget_finds_its_epochs_and_the_average_later() -> None:
+    assert not {"ema_decay", "epochs"} & set(chosen(STREETS, budget="20m"))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from support import tiny_models
+from support.fake_training import fake_trainer
 from support.jobs import QUICK, read_metrics, run_train, write_hyperparameters
 from torch import nn
 
@@ -22,6 +23,10 @@ from byoc_vision.inference.predictor import Predictor
 from byoc_vision.inference.reference import reference_images
 from byoc_vision.paths import MlPaths
 from byoc_vision.preprocess import Preprocess
+from byoc_vision.training.batch_layout import Length
+from byoc_vision.training.budget import Budget
+from byoc_vision.training.budget_plan import Ending
+from byoc_vision.training.measured_speed import Speed
 from byoc_vision.training.metric_names import Objective
 from byoc_vision.training.quantization import layers, quantize
 from byoc_vision.training.served_precisions import (
@@ -68,6 +73,25 @@ def test_the_objective_and_each_class_must_stay(objective: Objective, after: dic
 def test_a_class_that_is_never_predicted_any_more_is_a_loss() -> None:
     after = {name: value for name, value in BEFORE.items() if name != "f1_hat"}
     assert "f1_hat is nan" in objection(BEFORE, after, Objective("accuracy"), 0.005)
+
+
+def test_a_budget_ends_what_it_leaves_no_time_for(tmp_path: Path) -> None:
+    now = [0.0]
+
+    def budget_of(length: Length) -> Budget:
+        return Budget("10m", 600.0, length, Ending(), 100, Speed(1.0, 1.0), clock=lambda: now[0])
+
+    trainer = fake_trainer(tmp_path, [1], budget=budget_of, int8="true")
+    assert Deadline.of(trainer).seconds == 600, "int8=true ends with the budget, too"
+    now[0] = 560
+    deadline = Deadline.of(trainer)
+    assert not deadline(deadline.quantization), "40 s are left"
+    assert trainer.budget is not None
+    trainer.budget.exported(60)
+    deadline = Deadline.of(trainer)
+    with pytest.raises(OutOfTimeError, match="it takes more than 40 s that budget=10m leaves for it"):
+        deadline(deadline.quantization)  # the export took ten times as long as on an idle machine
+    assert Deadline.of(fake_trainer(tmp_path / "auto", [1])).seconds == 30
 
 
 def test_a_deadline_ends_what_asks() -> None:

@@ -24,7 +24,6 @@ from byoc_vision.precision import Precision
 from byoc_vision.report.record import Epoch, Evaluation, Floor, RecipeChoice, Record, Run, State, Times
 from byoc_vision.system.gpus import find_gpus
 from byoc_vision.system.machine import available_cores
-from byoc_vision.training.budget import Budget
 from byoc_vision.training.callbacks.health.callback import Health
 from byoc_vision.training.callbacks.profiler import StepProfiler
 from byoc_vision.training.callbacks.step_timer import StepTimer
@@ -60,7 +59,7 @@ class RunRecord:
     started: float | None = None  # when the job was, by the clock; None stands for now
     test: Metrics | None = None
     evaluations: dict[str, Evaluation] = field(default_factory=dict)
-    budget: Budget | None = None
+    budget: Callable[[], dict[str, Any]] | None = None  # what a job with one knows of its length so far
 
     def __post_init__(self) -> None:
         if self.started is None:
@@ -85,15 +84,9 @@ class RunRecord:
                 "findings": [*self.metadata.findings, *self.health.findings],
                 "evaluations": list(self.evaluations.values()),
                 "times": self.times(),
-                **self._budget(),
+                **(self.budget() if self.budget else {}),
             }
         )
-
-    def _budget(self) -> dict[str, Any]:
-        """It says how many epochs there are; they may become more or fewer."""
-        if not self.budget:
-            return {}
-        return {"budget": self.budget.record(), "planned_epochs": self.budget.length.epochs}
 
     def _unvalidated_classes(self) -> list[str]:
         """Known when validation images were evaluated in this start of the job."""

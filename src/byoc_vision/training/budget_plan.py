@@ -1,0 +1,75 @@
+"""What fits into a time: the steps of a training, and what follows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from byoc_vision.data.samples import Dataset
+from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.system.machine import has_bfloat16
+from byoc_vision.training.batch_layout import Length
+from byoc_vision.training.distributed import World
+from byoc_vision.training.measured_speed import Speed
+from byoc_vision.training.quantization import JOB_SHARE, LEAST_IMAGES
+
+WHOLE_EPOCHS = 10  # from so many on the last one is not cut short
+LEAST_PASS = 0.1  # of a pass: a shorter one is left out
+MARGIN = 0.02  # of the budget, which is not planned
+REPORT_SECONDS = 2.0
+EXPORT_SECONDS = 6.0  # of the OpenVINO form, with the time to import it
+INT8_SECONDS = 20.0  # of NNCF, with the time to import it
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What follows the training, in evaluations of the validation images and in seconds.
+
+    evaluations: of the test images and of the OpenVINO form. seconds: for the export and the report. int8: seconds that
+    INT8 takes beside its evaluation.
+    """
+
+    evaluations: float = 0.0
+    seconds: float = 0.0
+    int8: float = 0.0
+
+    def reserve(self, speed: Speed, budget: float) -> float:
+        return self.evaluations * speed.evaluation + self.seconds + self.int8 + MARGIN * budget
+
+    @classmethod
+    def of(
+        cls, hyperparameters: Hyperparameters, dataset: Dataset, world: World, budget: float, started: float = 0.0
+    ) -> Ending:
+        """dataset: of all hosts. budget: seconds; INT8 gets a tenth of them at most, unless the job insists on it.
+
+        started: seconds that the job took so far. The export imports libraries and builds the network as well: where
+        that takes long, it will take long again.
+        """
+        images = max(1, len(dataset.validation))
+        evaluations, seconds, int8 = len(dataset.test) / images, REPORT_SECONDS, 0.0
+        if hyperparameters.openvino:
+            evaluations += world.size * (2 if has_bfloat16() else 1)  # one process measures the precisions
+            seconds += max(EXPORT_SECONDS, min(started / 2, budget / 10))
+            wanted, enough = hyperparameters.int8, images >= LEAST_IMAGES[dataset.task]
+            if wanted is True or (wanted == "auto" and enough and JOB_SHARE * budget >= INT8_SECONDS):
+                int8, evaluations = INT8_SECONDS, evaluations + world.size
+        evaluations += bool(hyperparameters.soup)
+        if chosen := [hyperparameters.mask_threshold, hyperparameters.min_area].count("auto"):
+            evaluations += 2 * chosen + 1  # several masks of each image are measured, and then the model again
+        return cls(evaluations, seconds, int8)
+
+
+def steps_that_fit(seconds: float, speed: Speed, length: Length, epoch: int, into: int) -> int:
+    """The steps in all, of which `into` are made of pass `epoch`; each pass ends with an evaluation.
+
+    Not less than are made: then there is no time left but for the evaluation of the pass.
+    """
+    made, per_epoch = length.steps_before(epoch) + into, length.steps_per_epoch
+    rest, tail = per_epoch - into, seconds - speed.evaluation
+    if tail < rest * speed.step:
+        return made + max(0, int(tail / speed.step))
+    left = tail - rest * speed.step
+    passes, left = divmod(left, per_epoch * speed.step + speed.evaluation)
+    more = int((left - speed.evaluation) / speed.step)
+    if epoch + passes >= WHOLE_EPOCHS or more < LEAST_PASS * per_epoch:
+        more = 0
+    return made + rest + int(passes) * per_epoch + more
