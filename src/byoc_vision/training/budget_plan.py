@@ -24,8 +24,8 @@ INT8_SECONDS = 20.0  # of NNCF, with the time to import it
 class Ending:
     """What follows the training, in evaluations of the validation images and in seconds.
 
-    evaluations: of the test images and of the OpenVINO form. seconds: for the export and the report. int8: seconds that
-    INT8 takes beside its evaluation.
+    evaluations: of the test images, of the soup, of masks, and of the OpenVINO form. seconds: for the export and the
+    report. int8: seconds that INT8 takes beside its evaluation.
     """
 
     evaluations: float = 0.0
@@ -53,7 +53,8 @@ class Ending:
             if wanted is True or (wanted == "auto" and enough and JOB_SHARE * budget >= INT8_SECONDS):
                 int8, evaluations = INT8_SECONDS, evaluations + world.size
         evaluations += bool(hyperparameters.soup)
-        evaluations += sum(getattr(hyperparameters, name) == "auto" for name in ("mask_threshold", "min_area"))
+        if chosen := [hyperparameters.mask_threshold, hyperparameters.min_area].count("auto"):
+            evaluations += 2 * chosen + 1  # several masks of each image are measured, and then the model again
         return cls(evaluations, seconds, int8)
 
 

@@ -296,6 +296,9 @@ def test_time_is_left_for_the_test_the_export_and_int8() -> None:
     nothing = Ending.of(parse({"openvino": "false"}), dataset(100), world, 3600).reserve(speed, 0)
     test = Ending.of(parse({"openvino": "false"}), dataset(100, test=200), world, 3600).reserve(speed, 0)
     assert test == nothing + 20
+    soup = Ending.of(parse({"openvino": "false", "soup": "3"}), dataset(100), world, 3600).reserve(speed, 0)
+    masks = Ending.of(parse({"openvino": "false", "min_area": "auto"}), dataset(100), world, 3600).reserve(speed, 0)
+    assert (soup, masks) == (nothing + 10, nothing + 30)
     export = Ending.of(parse({"int8": "false"}), dataset(100), world, 3600).reserve(speed, 0)
     quantised = Ending.of(parse({}), dataset(100), world, 3600).reserve(speed, 0)
     assert nothing + speed.evaluation < export < quantised
