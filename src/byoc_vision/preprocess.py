@@ -220,4 +220,10 @@ def _resize_image(rgb: np.ndarray, window: Window, per_axis: bool) -> np.ndarray
 def _resize(pixels: np.ndarray, window: Window, interpolation: int) -> np.ndarray:
     if pixels.shape[:2] == (window.height, window.width):
         return pixels
-    return cv2.resize(np.ascontiguousarray(pixels), (window.width, window.height), interpolation=interpolation)
+    resized = cv2.resize(np.ascontiguousarray(pixels), (window.width, window.height), interpolation=interpolation)
+    return with_bands(resized, pixels)
+
+
+def with_bands(changed: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """The result of an OpenCV function with the axis of bands, which OpenCV drops if there is one band."""
+    return changed.reshape(*changed.shape[:2], *before.shape[2:])

@@ -6,8 +6,15 @@ reductions, rules and the profiler are not recorded. In the image it stands behi
 job that installs the real one gets the real one.
 """
 
+from smdebug.core.collection import CollectionKeys
+from smdebug.core.missing import refuse
 from smdebug.core.modes import ModeKeys as modes  # noqa: N813 - the library's own name
-from smdebug.core.save_config import ReductionConfig, SaveConfig, SaveConfigMode
+from smdebug.core.reduction_config import ReductionConfig
+from smdebug.core.save_config import SaveConfig, SaveConfigMode
 
 __version__ = "0.0+byoc"
-__all__ = ["ReductionConfig", "SaveConfig", "SaveConfigMode", "modes"]
+__all__ = ["CollectionKeys", "ReductionConfig", "SaveConfig", "SaveConfigMode", "modes"]
+
+
+def __getattr__(name: str) -> None:
+    refuse(__name__, name)

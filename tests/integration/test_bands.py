@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.apps import client_of
 from support.bands import draw_bands, tiff, write_band_scenes
-from support.images import decode, encode, load_npy, npy
+from support.images import decode, encode, load_npy, npy, save_image
 from support.jobs import QUICK, read_metrics, run_train, write_hyperparameters
 
 from byoc_vision import artifact
@@ -132,6 +132,35 @@ def test_exports_have_four_bands(scenes: MlPaths, tmp_path: Path, form: str) -> 
     about = json.loads((tmp_path / form / "preprocessing.json").read_text(encoding="utf-8"))
     assert 4 in about["input"]["shape"]
     assert len(about["input"]["bands"]) == 4
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"augmentation": "strong", "resize": "letterbox"},
+        {"crop_size": "32", "random_scale": "2", "class_crops": "0.5"},
+    ],
+)
+def test_grey_images_of_16_bits_are_one_band(tmp_path: Path, asked: dict[str, str]) -> None:
+    """OpenCV drops the axis of a single band wherever it resizes or pads."""
+    paths = MlPaths(tmp_path / "ml")
+    for number in range(12):
+        image, inside = draw_bands(number, bands=1, side=48)
+        channel = paths.channel("train" if number < 8 else "validation")
+        save_image(channel / f"images/{number}.png", image[:40, :, 0])
+        save_image(channel / f"masks/{number}.png", inside[:40].astype(np.uint8))
+    write_hyperparameters(paths, COMMON | {"model": "unet_small", "epochs": "1", "bands": "1", **asked})
+    assert run_train(paths) == 0
+    config, _ = artifact.load(paths.model)
+    assert config.model.in_channels == 1
+    image = draw_bands(77, bands=1, side=80)[0]
+    with client_of(paths.root) as client:
+        for options in ("", "?tile=auto"):
+            response = client.post(f"/invocations{options}", data=tiff(image), content_type="image/tiff")
+            assert response.status_code == 200, response.text
+            assert decode(response.data).shape == (80, 80)
+    images = str(paths.channel("validation") / "images")
+    assert main(["predict", "--model", str(paths.model), "--output", str(tmp_path / "p"), "--overlay", images]) == 0
 
 
 def test_a_classifier_of_arrays_learns_from_the_fourth_band(tmp_path: Path) -> None:

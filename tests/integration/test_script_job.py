@@ -99,6 +99,18 @@ def test_torchrun_on_two_hosts(hosts: tuple[str, str], tmp_path: Path) -> None:
     assert all("sum 3.0 of 2" in tail for tail in tails), tails
 
 
+def test_the_places_of_torchruns_processes(hosts: tuple[str, str], tmp_path: Path) -> None:
+    """Two processes on each of two hosts."""
+    names = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+    show = f"import os, sys; sys.stderr.write(' '.join(['place', *(os.environ[name] for name in {names})]) + '\\n')"
+    (tmp_path / "show.py").write_text(show)
+    commands = [[*torchrun_command(hosts, host, 2), "show.py"] for host in hosts]
+    with ThreadPoolExecutor() as pool:
+        tails = list(pool.map(run_host, commands, [tmp_path] * 2))
+    places = [sorted(line for line in tail.splitlines() if line.startswith("place ")) for tail in tails]
+    assert places == [["place 0 0 0 4 2", "place 1 1 0 4 2"], ["place 2 0 1 4 2", "place 3 1 1 4 2"]]
+
+
 def test_the_failure_of_a_process_of_torchrun(hosts: tuple[str, str], tmp_path: Path) -> None:
     ended = run_script([*torchrun_command(hosts[:1], hosts[0], 2), "sum.py", "fail"], tmp_path)
     assert ended.status == 1

@@ -278,9 +278,11 @@ def _to_bytes(name: str, result: Any) -> bytes:
         return bytes(result)
     if isinstance(result, str):
         return result.encode()
-    if isinstance(result, dict | list):
+    if isinstance(result, dict | list | tuple | int | float):  # as multi-model-server does
         return json.dumps(result).encode()
-    raise TypeError(f"{name} returned {type(result).__name__}; return bytes, text, or a tuple (body, content_type)")
+    raise TypeError(
+        f"{name} returned {type(result).__name__}; return bytes, text, what JSON has, or a tuple (body, content_type)"
+    )
 
 
 def _load_torchscript(script: Script) -> Any:

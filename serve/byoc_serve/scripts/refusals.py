@@ -13,9 +13,9 @@ from byoc_vision.errors import DataError, RequestError
 
 Step = Literal["input_fn", "predict_fn", "output_fn", "transform_fn"]
 
-# Of sagemaker_inference.errors and Pillow, by name: a script may import them, the server need not.
+# Of sagemaker_inference.errors, Pillow and others, by name: a script may import them, the server need not.
 _UNSUPPORTED, _TOOLKIT_ERROR = "UnsupportedFormatError", "BaseInferenceToolkitError"
-_NOT_AN_IMAGE = "UnidentifiedImageError"
+_DAMAGED = {"UnidentifiedImageError", "UnpicklingError", "BadZipFile", "EOFError"}  # the last three by numpy.load
 _TOO_LARGE = "ImageTooLarge"
 
 # For docs/scripts.md.
@@ -23,7 +23,7 @@ REFUSALS = {
     "`RequestError(status, message)` of `byoc_vision.serving`": "its own",
     "`BaseInferenceToolkitError` of sagemaker_inference, and those derived from it": "its own",
     "`UnsupportedFormatError` of sagemaker_inference": "415; in `output_fn` 406",
-    "`ValueError` in `input_fn` (also of `json.loads` and `bytes.decode`), Pillow's `UnidentifiedImageError`": "400",
+    "`ValueError` in `input_fn`, and what JSON, Pillow and NumPy raise there for a damaged body": "400",
     "an image that `decode_image` cannot read": "400; too large: 413",
     "any other, also `ValueError` in the other functions": "500, with an id; the log has the traceback",
 }
@@ -59,6 +59,6 @@ def _refusal(step: Step, error: Exception) -> RequestError | None:
         return RequestError(406 if step == "output_fn" else 415, " ".join(text.split()))
     if isinstance(error, DataError):
         return RequestError(413 if _TOO_LARGE in names else 400, text)
-    if step == "input_fn" and (isinstance(error, ValueError) or _NOT_AN_IMAGE in names):
+    if step == "input_fn" and (isinstance(error, ValueError) or _DAMAGED & names):
         return RequestError(400, f"input_fn cannot read the body: {type(error).__name__}: {text}")
     return None

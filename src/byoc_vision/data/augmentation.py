@@ -121,11 +121,10 @@ class _Augmenter:
         compose = self._composed[height, width]
         # set_random_seed would give each transform the same stream, so that flips and rotations always coincide.
         compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        if mask is None:
-            changed = Augmented(compose(image=image)["image"], None)
-        else:
-            both = compose(image=image, mask=mask)
-            changed = Augmented(both["image"], both["mask"])
+        both = compose(image=image) if mask is None else compose(image=image, mask=mask)
+        pixels = both["image"]
+        one_band = image.shape[2] == 1 and pixels.ndim == 2  # some transforms drop the axis
+        changed = Augmented(pixels[..., None] if one_band else pixels, both.get("mask"))
         if (changed.image.shape, changed.image.dtype) != (image.shape, image.dtype):
             raise DataError(
                 f"augmentation {self.title} makes {changed.image.dtype} {list(changed.image.shape)} of an image of "

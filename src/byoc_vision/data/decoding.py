@@ -183,6 +183,15 @@ def read_stored_mask(
         return upright(labels, _orientation(opened))
 
 
+def palette_of(mask: Content) -> np.ndarray | None:
+    """The colours of a PNG's or GIF's palette as 0xRRGGBB, int64 [n]; None without one. Only the header is read."""
+    kind = fileformat.identify(mask.data)
+    if kind not in ("PNG", "GIF"):
+        return None
+    palette = _open(mask, _ANY_SIZE).image.getpalette()
+    return None if palette is None else np.array(palette, np.int64).reshape(-1, 3) @ np.array([65536, 256, 1])
+
+
 def orientation_of(source: ImageSource | Content) -> int:
     """By what EXIF turns an image, 1–8; 1 is upright. Only the header is read. Raises DataError as `read_image`."""
     content = _content(source)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from byoc_vision.preprocess import IGNORED, crop
+from byoc_vision.preprocess import IGNORED, crop, with_bands
 
 _JITTER = 0.25  # of the crop: how far from its centre a chosen pixel may lie
 _MOST_TARGETS = 4096  # pixels among which one is drawn: looking at all of a mask takes longer than to train on it
@@ -45,8 +45,8 @@ class RandomCrop:
         left = self._start(mask.shape[1], width, place[1], None if centre is None else centre[1], random)
         part, labels = _window(image, top, left, height, width), _window(mask, top, left, height, width, IGNORED)
         size = (self.width, self.height)
-        part = cv2.resize(part, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        return part, cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
+        resized = cv2.resize(part, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        return with_bands(resized, part), cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
 
     @staticmethod
     def _start(whole: int, part: int, place: float, centre: int | None, random: np.random.Generator) -> int:
@@ -81,4 +81,4 @@ def _window(pixels: np.ndarray, top: int, left: int, height: int, width: int, fi
         return inner
     if fill is not None:
         return cv2.copyMakeBorder(inner, *sides, cv2.BORDER_CONSTANT, value=fill)
-    return cv2.copyMakeBorder(inner, *sides, cv2.BORDER_REFLECT)
+    return with_bands(cv2.copyMakeBorder(inner, *sides, cv2.BORDER_REFLECT), inner)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from byoc_vision.preprocess import with_bands
+
 _LONGEST = 4 / 3  # a part's sides, relative to the proportions of what it is resized to
 _TRIES = 10  # to draw a part that fits into the image
 
@@ -35,7 +37,7 @@ class ResizedCrop:
         part = np.ascontiguousarray(image[top : top + height, left : left + width])
         shrinks = height > self.height and width > self.width
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        return cv2.resize(part, (self.width, self.height), interpolation=interpolation), mask
+        return with_bands(cv2.resize(part, (self.width, self.height), interpolation=interpolation), part), mask
 
     def _part(self, height: int, width: int, random: np.random.Generator) -> tuple[int, int]:
         """Height and width of the part of an image of `height` × `width`."""

@@ -21,6 +21,8 @@ from typing import Literal, NamedTuple, Protocol
 import cv2
 import numpy as np
 
+from byoc_vision.preprocess import with_bands
+
 Tile = int | Literal["auto"]  # the side of a square in pixels of the image; auto: the model's input size
 
 OVERLAP = 0.25  # of a tile, at the least
@@ -140,7 +142,9 @@ class Grid:
         top, left = self.rows.starts[position.row], self.columns.starts[position.column]
         part = rgb[top : top + self.rows.tile, left : left + self.columns.tile]
         below, right = self.rows.tile - part.shape[0], self.columns.tile - part.shape[1]
-        return cv2.copyMakeBorder(part, 0, below, 0, right, cv2.BORDER_REFLECT) if below or right else part
+        if not (below or right):
+            return part
+        return with_bands(cv2.copyMakeBorder(part, 0, below, 0, right, cv2.BORDER_REFLECT), part)
 
 
 class Blender:

@@ -22,12 +22,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from byoc_vision.errors import InputError
 from byoc_vision.job import Job
+from byoc_vision.training.hosts import PROCESSES_VARIABLE, choose_processes
 
 logger = logging.getLogger(__name__)
 
-PROCESSES_VARIABLE = "BYOC_PROCESSES_PER_HOST"
 # Checking a large data set keeps the other processes waiting for the first one.
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 EXCHANGE_SECONDS = 1.0  # between two exchanges of StopSync; one in each step would make the CPU wait for the GPU
@@ -88,25 +87,6 @@ def processes_per_host() -> int:
     """
     usable = torch.cuda.device_count() if torch.cuda.is_available() else 0  # it also counts those that cannot be used
     return choose_processes(os.environ.get(PROCESSES_VARIABLE), usable)
-
-
-def choose_processes(asked: str | None, gpus: int) -> int:
-    """As many as the user asked for, otherwise as many as there are GPUs, or one.
-
-    Raises:
-        InputError: not a number of processes, or more than there are GPUs: two processes on one GPU wait for each other
-            and share its memory, and NCCL refuses them.
-    """
-    if not asked:
-        return max(1, gpus)
-    if not asked.isdigit() or int(asked) == 0:
-        raise InputError(f"{PROCESSES_VARIABLE}={asked} is not a number of processes, such as 2")
-    if gpus and int(asked) > gpus:
-        raise InputError(
-            f"{PROCESSES_VARIABLE}={asked}: each process needs a GPU of its own, and this host has {gpus} that can be "
-            f"used; set {PROCESSES_VARIABLE}={gpus} or less, leave it out, or take a larger instance type"
-        )
-    return int(asked)
 
 
 def is_launched() -> bool:

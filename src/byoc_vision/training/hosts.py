@@ -1,4 +1,4 @@
-"""The hosts of a job, which find each other by name."""
+"""The hosts of a job, which find each other by name, and how many processes each has."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from byoc_vision.errors import ResourceError
+from byoc_vision.errors import InputError, ResourceError
 
+PROCESSES_VARIABLE = "BYOC_PROCESSES_PER_HOST"
 # SageMaker starts the hosts of a job at about the same time; names appear when their containers do.
 HOSTS_APPEAR_WITHIN_S = 300.0
 TELL_AFTER_S = 15.0
@@ -17,6 +18,25 @@ _HOSTS_FILE = Path("/etc/hosts")
 _LOOPBACK = "127.0.0.1"
 
 logger = logging.getLogger(__name__)
+
+
+def choose_processes(asked: str | None, gpus: int) -> int:
+    """As many as the user asked for, otherwise as many as there are GPUs, or one.
+
+    Raises:
+        InputError: not a number of processes, or more than there are GPUs: two processes on one GPU wait for each other
+            and share its memory, and NCCL refuses them.
+    """
+    if not asked:
+        return max(1, gpus)
+    if not asked.isdigit() or int(asked) == 0:
+        raise InputError(f"{PROCESSES_VARIABLE}={asked} is not a number of processes, such as 2")
+    if gpus and int(asked) > gpus:
+        raise InputError(
+            f"{PROCESSES_VARIABLE}={asked}: each process needs a GPU of its own, and this host has {gpus} that can be "
+            f"used; set {PROCESSES_VARIABLE}={gpus} or less, leave it out, or take a larger instance type"
+        )
+    return int(asked)
 
 
 def wait_for_hosts(

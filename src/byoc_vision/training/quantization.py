@@ -31,6 +31,7 @@ LEAST_IMAGES = {"classification": 100, "segmentation": 10}  # with which int8=au
 JOB_SHARE = 0.1  # of the job's time, which int8=auto may take
 
 _LAYERS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul")
+_NOT_COMPUTED = ("Parameter", "Constant", "Result")
 _ATTENTION = "ScaledDotProductAttention"
 
 
@@ -43,7 +44,7 @@ def quantize(model: openvino.Model, images: Sequence[np.ndarray], left_out: Coll
 
     Args:
         images: to calibrate the ranges of activations on, uint8 [h, w, 3] of the model's size.
-        left_out: the names of layers that stay in float32; see `layers`.
+        left_out: the names of operations that stay in float32; see `sections`.
     """
     nncf = _import_nncf()
     transformer = any(op.get_type_name() == _ATTENTION for op in model.get_ops())
@@ -61,8 +62,24 @@ def quantize(model: openvino.Model, images: Sequence[np.ndarray], left_out: Coll
 
 
 def layers(model: openvino.Model) -> list[str]:
-    """The names of the layers that are computed in 8 bits, from the image to the logits."""
+    """The names of the layers, from the image to the logits."""
     return [op.get_friendly_name() for op in model.get_ordered_ops() if op.get_type_name() in _LAYERS]
+
+
+def sections(model: openvino.Model, count: int) -> list[list[str]]:
+    """The names of all operations from the image to the logits, in so many parts with about as many layers each.
+
+    What follows a layer belongs to its part: sums and products are computed in 8 bits, too, and in networks with
+    squeeze-and-excitation they hurt most.
+    """
+    parts: list[list[str]] = [[] for _ in range(count)]
+    seen, total = 0, len(layers(model))
+    for op in model.get_ordered_ops():
+        kind = op.get_type_name()
+        seen += kind in _LAYERS
+        if kind not in _NOT_COMPUTED:
+            parts[max(0, seen - 1) * count // max(1, total)].append(op.get_friendly_name())
+    return parts
 
 
 def check_int8(hyperparameters: Hyperparameters, net: nn.Module, config: ModelConfig) -> None:

@@ -24,7 +24,7 @@ from byoc_vision.job import existing_interface
 from byoc_vision.paths import DEFAULT_ROOT, MlPaths
 from byoc_vision.sagemaker_values import decode
 from byoc_vision.training.error_files import write_failure
-from byoc_vision.training.hosts import make_resolve, wait_for_hosts
+from byoc_vision.training.hosts import PROCESSES_VARIABLE, choose_processes, make_resolve, wait_for_hosts
 from byoc_vision.training.script_process import Ended, describe_end, run_script
 from byoc_vision.training.script_report import report_on_script
 from byoc_vision.training.signals import STOPPED_EXIT_CODE
@@ -75,7 +75,7 @@ def run_job(paths: MlPaths, program: str, hyperparameters: Mapping[str, Any]) ->
         raise ResourceError(f"the script could not be fetched from {env.module_dir}: {error}") from error
     environment.write_env_vars(variables)
     _find_hosts(paths, env.hosts, env.current_host)
-    command = _torchrun(env, program) if distributed else _command(env)
+    command = launcher(env, program) if distributed else _command(env)
     logger.info("Running %s", shlex.join(command))
     region = os.environ.get("AWS_REGION") or os.environ.get("SAGEMAKER_REGION") or None
     sync = intermediate_output.start_sync(
@@ -195,11 +195,15 @@ def _command(env: Any) -> list[str]:
     return list(runner._create_command())
 
 
-def _torchrun(env: Any, program: str) -> list[str]:
-    """A process for each GPU of each host, or one on a host without."""
+def launcher(env: Any, program: str) -> list[str]:
+    """A process for each GPU of each host, or one on a host without; or as many as BYOC_PROCESSES_PER_HOST says.
+
+    env: of SageMaker's toolkit.
+    """
     if not program.endswith(".py"):
         raise InputError(f"{program} is not a Python script, which torch_distributed needs")
-    command = torchrun_command(env.hosts, env.current_host, max(1, int(env.num_gpus)))
+    processes = choose_processes(os.environ.get(PROCESSES_VARIABLE), int(env.num_gpus))
+    command = torchrun_command(env.hosts, env.current_host, processes)
     return [*command, program, *env.to_cmd_args()]
 
 

@@ -39,7 +39,7 @@ from byoc_vision.training.distributed import Share, World
 from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import Metrics
 from byoc_vision.training.metric_names import Objective
-from byoc_vision.training.quantization import JOB_SHARE, LEAST_IMAGES, layers, quantize
+from byoc_vision.training.quantization import JOB_SHARE, LEAST_IMAGES, layers, quantize, sections
 from byoc_vision.training.scoring import ScoredPrediction
 from byoc_vision.training.signals import StopRequestedError
 from byoc_vision.training.trainer import Trainer
@@ -284,14 +284,15 @@ def _certify(model: Path, trainer: Trainer, meter: Meter, float32: Measured) -> 
     images = meter.images(tuple(trainer.partition.dataset.train), most)
     objective, tolerance = trainer.history.objective, trainer.hyperparameters.int8_tolerance
     problem = ""
-    for left_out in _left_out(network, images, meter.deadline):
+    for left_out in operations_to_leave_out(network, images, meter.deadline):
         meter.deadline(meter.deadline.quantization)
         quantized = quantize(network, images, left_out)
         measured = meter.measure(OpenVinoEngine(quantized, precision="int8"))
         problem = objection(float32.metrics, measured.metrics, objective, tolerance)
         if not problem:
             return Quantized(quantized, measured), CERTIFIED
-        logger.info("INT8%s: %s", f" without {len(left_out)} layers" if left_out else "", problem)
+        without = len(set(left_out).intersection(layers(network)))
+        logger.info("INT8%s: %s", f" without {without} layers" if left_out else "", problem)
     return None, problem
 
 
@@ -308,23 +309,24 @@ def objection(before: Metrics, after: Metrics, objective: Objective, tolerance: 
     return ""
 
 
-def _left_out(network: openvino.Model, images: list[np.ndarray], deadline: Deadline) -> Iterator[list[str]]:
-    """The layers to leave in float32: first none, then the quarter of them that hurts most, then two quarters.
+def operations_to_leave_out(
+    network: openvino.Model, images: list[np.ndarray], deadline: Deadline
+) -> Iterator[list[str]]:
+    """What to leave in float32: first nothing, then the quarter of the network that hurts most, then two quarters.
 
     How much a quarter hurts is how near the logits come to those of float32 without it, on a few images.
     """
     yield []
-    names = layers(network)
-    if len(names) < _QUARTERS:
+    if len(layers(network)) < _QUARTERS:
         return
     shown = np.stack(images[:_COMPARED_IMAGES])
     expected = OpenVinoEngine(network, precision="float32").run(shown)
     distances: list[tuple[float, list[str]]] = []
-    for quarter in np.array_split(np.array(names, dtype=object), _QUARTERS):
+    for quarter in sections(network, _QUARTERS):
         deadline()
-        tried = quantize(network, images[:_TRIED_IMAGES], list(quarter))
+        tried = quantize(network, images[:_TRIED_IMAGES], quarter)
         logits = OpenVinoEngine(tried, precision="int8").run(shown)
-        distances.append((float(np.mean((logits - expected) ** 2)), list(quarter)))
+        distances.append((float(np.mean((logits - expected) ** 2)), quarter))
     (_, first), (_, second), *_ = sorted(distances, key=lambda pair: pair[0])
     yield first
     yield first + second

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from smdebug.core.modes import ModeKeys
@@ -63,39 +63,3 @@ class SaveConfig:
 
     def should_save_step(self, mode: ModeKeys, step: int) -> bool:
         return self.mode_save_configs.get(mode, self._default).should_save_step(step)
-
-
-@dataclass
-class ReductionConfig:
-    """Accepted and ignored: values are recorded whole, and there are no tensors to reduce."""
-
-    reductions: Iterable[str] = ()
-    abs_reductions: Iterable[str] = ()
-    norms: Iterable[str] = ()
-    abs_norms: Iterable[str] = ()
-    save_raw_tensor: bool = False
-    save_shape: bool = False
-
-
-@dataclass
-class Collection:
-    """A group of names. Only losses and scalars are recorded, whatever a collection includes."""
-
-    name: str
-    include_regex: list[str] = field(default_factory=list)
-    tensor_names: set[str] = field(default_factory=set)
-    save_config: SaveConfig | None = None
-    reduction_config: ReductionConfig | None = None
-
-    def include(self, *patterns: str) -> None:
-        self.include_regex.extend(patterns)
-
-    def add(self, *names: Any) -> None:
-        """Accepted and ignored."""
-
-
-class CollectionKeys:
-    """Names of the collections."""
-
-    DEFAULT, ALL, WEIGHTS, BIASES, GRADIENTS = "default", "all", "weights", "biases", "gradients"
-    LOSSES, METRICS, INPUTS, OUTPUTS, SCALARS = "losses", "metrics", "inputs", "outputs", "scalars"

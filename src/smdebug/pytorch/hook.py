@@ -9,9 +9,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from smdebug.core.collection import Collection, CollectionKeys
+from smdebug.core.missing import refuse
 from smdebug.core.modes import ModeKeys
 from smdebug.core.records import Value, to_line
-from smdebug.core.save_config import Collection, CollectionKeys, SaveConfig
+from smdebug.core.save_config import SaveConfig
 
 CONFIG_VARIABLE = "SMDEBUG_CONFIG_FILE_PATH"
 CONFIG_FILE = Path("/opt/ml", "input/config/debughookconfig.json")
@@ -54,6 +56,7 @@ class Hook:
         self._collections: dict[str, Collection] = {}
         self._pending: list[Value] = []
         self._handles: list[Any] = []
+        self._registered: list[Any] = []
         if rank == 0:
             logger.warning(
                 "smdebug: SageMaker Debugger is retired; this image's stand-in records losses and scalars in %s",
@@ -79,13 +82,21 @@ class Hook:
 
     def register_module(self, module: Any) -> None:
         """Its forward passes count the steps."""
-        self._counts_at_loss = False
-        self._handles.append(module.register_forward_pre_hook(lambda *_: self._begin_step()))
+        if self._is_new(module):
+            self._counts_at_loss = False
+            self._handles.append(module.register_forward_pre_hook(lambda *_: self._begin_step()))
 
     register_hook = register_module
 
     def register_loss(self, loss_module: Any) -> None:
-        """Its outputs are recorded as `NAME_output_0`, NAME being its class."""
+        """Its outputs are recorded as `NAME_output_0`, NAME being its class. Raises TypeError for a function."""
+        if not hasattr(loss_module, "register_forward_hook"):
+            raise TypeError(
+                f"register_loss takes a module, such as nn.CrossEntropyLoss(), not {loss_module!r}; for a function, "
+                'call record_tensor_value("loss", loss) at each step'
+            )
+        if not self._is_new(loss_module):
+            return
         name = f"{type(loss_module).__name__}_output_0"
 
         def record(module: Any, inputs: Any, output: Any) -> None:
@@ -112,6 +123,13 @@ class Hook:
             self._begin_step()
         self._record(tensor_name, CollectionKeys.LOSSES, tensor_value)
 
+    def save_tensor(
+        self, tensor_name: str, tensor_value: Any, collections_to_write: Any = CollectionKeys.DEFAULT
+    ) -> None:
+        """A tensor of one number is recorded as a scalar; larger ones are not recorded."""
+        if getattr(tensor_value, "size", 1) == 1 or getattr(tensor_value, "numel", lambda: 0)() == 1:
+            self._record(tensor_name, CollectionKeys.SCALARS, tensor_value)
+
     def get_collection(self, name: str) -> Collection:
         return self._collections.setdefault(name, Collection(name))
 
@@ -128,12 +146,23 @@ class Hook:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._registered.clear()
 
     def close(self) -> None:
         """Write what is left. Called at the end of the process, too."""
         self._flush()
 
-    cleanup = close
+    cleanup = _cleanup = close
+
+    def __getattr__(self, name: str) -> None:
+        refuse("Hook", name)
+
+    def _is_new(self, module: Any) -> bool:
+        """Whether it is registered for the first time: a second one would count each step twice."""
+        if any(module is other for other in self._registered):
+            return False
+        self._registered.append(module)
+        return True
 
     def _begin_step(self) -> None:
         self.step += 1

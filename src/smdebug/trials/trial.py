@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from smdebug.core.collection import Collection
+from smdebug.core.missing import refuse
 from smdebug.core.modes import ModeKeys
 from smdebug.core.records import Value, read_values
 from smdebug.exceptions import StepUnavailable, TensorUnavailable, TensorUnavailableForStep
@@ -41,6 +43,13 @@ class Tensor:
 
     def values(self, mode: ModeKeys = ModeKeys.GLOBAL, worker: str | None = None) -> dict[int, Any]:
         return {step: np.float64(value) for step, value in self._by_step(mode).items()}
+
+    def prev_steps(self, step: int, n: int | None, mode: ModeKeys = ModeKeys.GLOBAL) -> list[int]:
+        """The last n steps up to a step, the latest first; all of them if n is None."""
+        return [earlier for earlier in reversed(self.steps(mode)) if earlier <= step][:n]
+
+    def __getattr__(self, name: str) -> None:
+        refuse("Tensor", name)
 
     def _by_step(self, mode: ModeKeys) -> dict[int, float]:
         if mode is ModeKeys.GLOBAL:
@@ -98,12 +107,33 @@ class LocalTrial:
     def modes(self) -> list[ModeKeys]:
         return [mode for mode in ModeKeys if any(value.mode == mode.name for value in self._values)]
 
-    def collections(self) -> dict[str, list[str]]:
-        names = sorted({value.collection for value in self._values})
-        return {name: self.tensor_names(collection=name) for name in names}
+    def mode(self, global_step: int) -> ModeKeys:
+        """Raises StepUnavailable, as the next two do."""
+        return ModeKeys[self._at(global_step).mode]
 
-    def collection(self, coll_name: str) -> list[str]:
-        return self.tensor_names(collection=coll_name)
+    def mode_step(self, global_step: int) -> int:
+        return self._at(global_step).step
+
+    def global_step(self, mode: ModeKeys, mode_step: int) -> int:
+        for value in self._values:
+            if (value.mode, value.step) == (mode.name, mode_step):
+                return value.global_step
+        raise StepUnavailable(f"nothing was recorded at step {mode_step} of the mode {mode.name}")
+
+    def collections(self) -> dict[str, Collection]:
+        return {name: self.collection(name) for name in sorted({value.collection for value in self._values})}
+
+    def collection(self, coll_name: str) -> Collection:
+        return Collection(coll_name, tensor_names=set(self.tensor_names(collection=coll_name)))
+
+    def _at(self, global_step: int) -> Value:
+        for value in self._values:
+            if value.global_step == global_step:
+                return value
+        raise StepUnavailable(f"nothing was recorded at step {global_step}")
+
+    def __getattr__(self, name: str) -> None:
+        refuse("Trial", name)
 
     def wait_for_steps(self, required_steps: Iterable[int], mode: ModeKeys = ModeKeys.GLOBAL) -> None:
         """The values are those that were there when the trial was created."""

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 import smdebug.pytorch as smd
+import smdebug.trials
 from byoc_vision.training.script_report import report_on_script
 from smdebug.core.modes import ModeKeys
 from smdebug.exceptions import StepUnavailable, TensorUnavailable
@@ -97,6 +98,75 @@ def test_the_configuration_that_sagemaker_writes(tmp_path: Path, monkeypatch: py
     train(hook, epochs=2)
     tensor = create_trial(tmp_path / "tensors").tensor(LOSS)
     assert (tensor.steps(ModeKeys.TRAIN), tensor.steps(ModeKeys.EVAL)) == ([0, 3, 6], [1])
+
+
+def test_steps_are_counted_once(hook: smd.Hook, tmp_path: Path) -> None:
+    """Scripts register the model as a hook and as a module; a criterion may be called in the model's forward."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.criterion = nn.Linear(3, 2), nn.CrossEntropyLoss()
+
+        def forward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            return self.criterion(self.layer(images), labels)
+
+    net = Net()
+    hook.register_hook(net)
+    hook.register_module(net)
+    hook.register_loss(net.criterion)
+    hook.register_loss(net.criterion)
+    hook.set_mode(smd.modes.TRAIN)
+    for _ in range(3):
+        net(torch.randn(5, 3), torch.zeros(5, dtype=torch.long))
+    hook.close()
+    assert create_trial(tmp_path).tensor(LOSS).steps(mode=smd.modes.TRAIN) == [0, 1, 2]
+
+
+def test_options_and_collections_of_the_library(tmp_path: Path) -> None:
+    hook = smd.Hook(
+        out_dir=tmp_path / "values",
+        save_config=smd.SaveConfig({smd.modes.TRAIN: smd.SaveConfigMode(save_interval=2)}),
+        include_collections=["losses", "gradients"],
+        reduction_config=smd.ReductionConfig(reductions=["mean"]),
+        save_all=True,
+    )
+    hook.get_collection("gradients").include("layer.*")
+    hook.save_tensor("temperature", torch.tensor([0.5]))
+    hook.save_tensor("weights", torch.ones(3))
+    train(hook, epochs=1)
+    trial = create_trial(tmp_path)
+    assert trial.tensor(LOSS).steps(mode=smd.modes.TRAIN) == [0, 2]
+    assert trial.tensor("temperature").value(0) == 0.5
+    assert not trial.has_tensor("weights")
+    losses = trial.collection("losses")
+    assert trial.tensor_names(collection=losses) == sorted(losses.tensor_names) == [LOSS]
+    assert trial.collections().keys() == {"losses", "scalars"}
+
+
+def test_steps_of_all_modes_and_of_one(hook: smd.Hook, tmp_path: Path) -> None:
+    train(hook, epochs=2)
+    trial = create_trial(tmp_path)
+    assert trial.loaded_all_steps
+    assert (trial.mode(5), trial.mode_step(5)) == (smd.modes.EVAL, 1)
+    assert trial.global_step(smd.modes.TRAIN, 4) == 6
+    assert trial.tensor(LOSS).prev_steps(3, 2, mode=smd.modes.EVAL) == [3, 2]
+    with pytest.raises(StepUnavailable):
+        trial.mode(99)
+
+
+def test_a_loss_that_is_a_function_is_recorded_by_hand(hook: smd.Hook) -> None:
+    with pytest.raises(TypeError, match="record_tensor_value"):
+        hook.register_loss(torch.nn.functional.cross_entropy)
+
+
+def test_what_is_not_offered_names_the_stand_in(hook: smd.Hook, tmp_path: Path) -> None:
+    train(hook, epochs=1)
+    trial = create_trial(tmp_path)
+    for owner in (smd, smdebug, smdebug.trials, hook, trial, trial.tensor(LOSS)):
+        with pytest.raises(AttributeError, match="stand-in for smdebug, which is retired"):
+            owner.start_profiling  # noqa: B018
+        assert not hasattr(owner, "another")
 
 
 def test_without_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ from byoc_vision.paths import MlPaths
 from byoc_vision.training.distributed import (
     World,
     any_process,
-    choose_processes,
     convert_batch_norm,
     needs_launch,
     on_rank0,
@@ -26,6 +25,7 @@ from byoc_vision.training.distributed import (
     wrap_ddp,
 )
 from byoc_vision.training.error_files import read_failures
+from byoc_vision.training.hosts import choose_processes
 from byoc_vision.types import ModelSpec, Task
 
 

@@ -20,7 +20,7 @@ from byoc_vision.hyperparameters import parse
 from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
 from byoc_vision.inference.reference import reference_images
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.training.quantization import check_int8, layers, quantize
+from byoc_vision.training.quantization import check_int8, layers, quantize, sections
 
 RULE = Preprocess(height=64, width=64)
 TASKS = {
@@ -58,6 +58,18 @@ def test_layers_that_are_left_out_bring_it_nearer(network: openvino.Model) -> No
     ]
     assert distances[0] > distances[1] > distances[2]
     assert distances[2] == pytest.approx(0, abs=1e-8)
+
+
+def test_a_network_that_is_left_out_whole_is_float32() -> None:
+    """Squeeze-and-excitation multiplies what hard-swish gives: neither is a layer."""
+    config = tiny_models.classification_card(RULE, name="mobilenetv3_small_050")
+    model = to_openvino(tiny_models.network(config), config)
+    expected = OpenVinoEngine(model, precision="float32").run(np.stack(IMAGES))
+    parts = sections(model, 4)
+    assert all(set(part).intersection(layers(model)) for part in parts)
+    everything = [name for part in parts for name in part]
+    np.testing.assert_allclose(run(quantize(model, IMAGES, everything)), expected, atol=1e-4 * expected.std())
+    assert np.abs(run(quantize(model, IMAGES, layers(model))) - expected).max() > 1e-2 * expected.std()
 
 
 def test_the_network_itself_does_not_change(network: openvino.Model) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.scripts import write_script
 
-from byoc_vision.training.script_job import keep_inference_script, torchrun_command
+from byoc_vision.training.script_job import keep_inference_script, launcher, torchrun_command
 
 
 def test_an_inference_script_becomes_part_of_the_model(tmp_path: Path) -> None:
@@ -39,3 +40,12 @@ def test_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torchrun_command(["algo-1", "algo-2"], "algo-2", 1) == [
         *start, "2", "--nproc-per-node", "1", "--node-rank", "1", "--master-addr", "algo-1", "--master-port", "7777",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "gpus", "processes"), [(None, 0, 1), (None, 4, 4), ("2", 0, 2), ("2", 4, 2)])
+def test_the_processes_of_a_host(monkeypatch: pytest.MonkeyPatch, asked: str | None, gpus: int, processes: int) -> None:
+    monkeypatch.setenv("BYOC_PROCESSES_PER_HOST", asked or "")
+    env = SimpleNamespace(hosts=["algo-1"], current_host="algo-1", num_gpus=gpus, to_cmd_args=lambda: ["--lr", "1"])
+    command = launcher(env, "train.py")
+    assert command[command.index("--nproc-per-node") + 1] == str(processes)
+    assert command[-3:] == ["train.py", "--lr", "1"]

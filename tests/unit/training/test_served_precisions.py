@@ -6,21 +6,36 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from support import tiny_models
 from support.fake_training import fake_trainer
 from support.jobs import QUICK, read_metrics, run_train, write_hyperparameters
+from torch import nn
 
 from byoc_vision.artifact import OPENVINO_FOLDER
 from byoc_vision.data.sample_data import make_classification_set
+from byoc_vision.export.openvino import to_openvino
 from byoc_vision.inference import openvino_model
+from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
 from byoc_vision.inference.predictor import Predictor
+from byoc_vision.inference.reference import reference_images
 from byoc_vision.paths import MlPaths
+from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.batch_layout import Length
 from byoc_vision.training.budget import Budget
 from byoc_vision.training.budget_plan import Ending
 from byoc_vision.training.measured_speed import Speed
 from byoc_vision.training.metric_names import Objective
-from byoc_vision.training.served_precisions import LEAST_IMAGES, Deadline, OutOfTimeError, objection
+from byoc_vision.training.quantization import layers, quantize
+from byoc_vision.training.served_precisions import (
+    LEAST_IMAGES,
+    Deadline,
+    OutOfTimeError,
+    objection,
+    operations_to_leave_out,
+)
 from byoc_vision.training.signals import StopRequestedError
 
 BEFORE = {"accuracy": 0.9, "f1": 0.85, "f1_hat": 0.8, "loss": 0.5}
@@ -90,6 +105,30 @@ def test_a_deadline_ends_what_asks() -> None:
     asked[0] = True
     with pytest.raises(StopRequestedError):
         deadline()
+
+
+def test_the_layer_that_hurts_is_left_out_first() -> None:
+    """A channel that is thousands of times as large as the others takes the whole range of 8 bits."""
+    config = tiny_models.segmentation_card(Preprocess(height=64, width=64))
+    net = tiny_models.network(config)
+    _, normalization, convolution, *_ = (m for m in net.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d))
+    with torch.no_grad():  # what the network computes in float32 stays the same
+        for weight in (normalization.weight, normalization.bias):
+            weight[0] *= 4096
+        convolution.weight[:, 0] /= 4096
+    model, images = to_openvino(net, config), list(reference_images(config.preprocess))
+    expected = OpenVinoEngine(model, precision="float32").run(np.stack(images))
+    deadline = Deadline(None, lambda: False)
+    first, second, third = operations_to_leave_out(model, images, deadline)
+    assert first == []
+    assert layers(model)[1] in second
+    assert set(second) < set(third)
+
+    def distance(left_out: list[str]) -> float:
+        logits = OpenVinoEngine(quantize(model, images, left_out), precision="int8").run(np.stack(images))
+        return float(np.mean((logits - expected) ** 2))
+
+    assert distance(second) < 0.1 * distance(first)
 
 
 @pytest.fixture

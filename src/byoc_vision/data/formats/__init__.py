@@ -35,6 +35,7 @@ from byoc_vision.data.formats.image_mask_pairs import ImagesWithMasks, unpack_hi
 from byoc_vision.data.formats.instance_masks import InstanceMasks
 from byoc_vision.data.formats.label_studio import LabelStudio
 from byoc_vision.data.formats.labelme import LabelMe
+from byoc_vision.data.formats.lists import splits_of_text_files
 from byoc_vision.data.formats.lst import Lst
 from byoc_vision.data.formats.manifest import ManifestLabels, ManifestMasks
 from byoc_vision.data.formats.manifest_pipe import LabelRecords, MaskRecords
@@ -113,6 +114,8 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
     data_format = _choose_format(inputs, options)
     _check_choices(data_format, options)
     found = without_unread_endings(data_format.read(inputs, options))
+    if len(inputs.splits) == 1 and found.samples.keys() == {"train"}:
+        found = _by_text_files(found, inputs)
     if options.multi_label and data_format.task == "classification":
         found = _as_multi_label(found)
     if options.mask_orientation != "auto":
@@ -140,7 +143,8 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
         logger.info(line)
     bands = find_bands(train, options.bands)
     if bands:
-        logger.info("images have %d bands; each is stretched by its range: %s", len(bands), describe_bands(bands))
+        many = f"{len(bands)} bands; each is" if len(bands) > 1 else "one band, which is"
+        logger.info("images have %s stretched by its range: %s", many, describe_bands(bands))
     return Dataset(
         data_format.task, found.classes, train, validation, test, found.ignore_value, found.multi_label, bands
     )
@@ -182,6 +186,32 @@ def _warn_of_similar_names(classes: Sequence[ClassInfo]) -> None:
                 "The names of classes differ only in case or separators: %s; if they are one class, give them one name",
                 ", ".join(names),
             )
+
+
+def _by_text_files(found: ParsedDataset, inputs: Inputs) -> ParsedDataset:
+    """The samples by the splits that text files list, if there are such files; images in none of them stay in training.
+
+    Raises DataError if no training image is left.
+    """
+    images = (sample.image for sample in found.samples["train"] if isinstance(sample.image, Path))
+    splits = splits_of_text_files(inputs, images)
+    split_of = [(splits.get(one.image) if isinstance(one.image, Path) else None, one) for one in found.samples["train"]]
+    if {split for split, _ in split_of} <= {None, "train"}:
+        return found
+    if unlisted := [str(sample.image) for split, sample in split_of if split is None]:
+        logger.warning(
+            "images in no list of a split, which are training images: %d, such as %s", len(unlisted), unlisted[0]
+        )
+    samples = {
+        name: tuple(sample for split, sample in split_of if (split or "train") == name)
+        for name in ("train", "validation", "test")
+    }
+    if not samples["train"]:
+        raise DataError(
+            f"the lists of splits in {inputs.first.images.path} leave no training image; list some in train.txt"
+        )
+    logger.info("the splits are those of text files in %s", inputs.first.images.path)
+    return replace(found, samples={name: held for name, held in samples.items() if held})
 
 
 def _as_multi_label(found: ParsedDataset) -> ParsedDataset:

@@ -41,7 +41,7 @@ _SPLIT_NAMES = {
 # `train`, `Training`, `seg_train`, `train_data`, `training_set`, `train_images`, `images_train`, `x_train`, `val2017`;
 # with masks `train_masks`, `masks_train`, `y_train`.
 _CHANNEL_NAME = re.compile(
-    rf"(?:(?:seg|set|data|images?|imgs?|x)[_-]|({'|'.join(MASK_FOLDER_NAMES)}|y)[_-])?"
+    rf"(?:(?:seg|set|data|images?|imgs?|x|stage[0-9])[_-]|({'|'.join(MASK_FOLDER_NAMES)}|y)[_-])?"
     rf"({'|'.join(_SPLIT_NAMES)})(?:20[0-9][0-9])?"
     rf"(?:[_-]?(?:set|data|dataset|split|images?|imgs?)|[_-]?({'|'.join(MASK_FOLDER_NAMES)}))?",
     re.IGNORECASE,
@@ -86,7 +86,7 @@ def find_splits(channels: Mapping[str, Path | Folder]) -> dict[str, Split]:
         roles = _by_role([*outer, *inner.items()])
     if ("train", False) not in roles:
         raise InputError(_no_training_channel(channels))
-    return _splits(roles, parent)
+    return _splits(roles, parent, training if parent is not None and training and not parent.files else parent)
 
 
 def find_extras(channels: Mapping[str, Path | Folder]) -> dict[str, Folder]:
@@ -125,7 +125,10 @@ def unwrap_folder(folder: Folder) -> Folder:
     return folder.folders[0] if len(folder.folders) == 1 and not folder.image_names else folder
 
 
-def _splits(roles: Mapping[tuple[str, bool], Folder], parent: Folder | None) -> dict[str, Split]:
+def _splits(
+    roles: Mapping[tuple[str, bool], Folder], parent: Folder | None, lists: Folder | None = None
+) -> dict[str, Split]:
+    """lists: the folder above them that may hold lists; by default the parent of the splits."""
     for split, is_mask in roles:
         if is_mask and (split, False) not in roles:
             raise InputError(f"there are masks for {split} but no channel {split!r} with the images")
@@ -134,7 +137,7 @@ def _splits(roles: Mapping[tuple[str, bool], Folder], parent: Folder | None) -> 
         split: Split(
             split,
             *_without_siblings(_unrepeated(roles[split, False], split), roles.get((split, True))),
-            parent if roles[split, False].path in inner else None,
+            (lists or parent) if roles[split, False].path in inner else None,
         )
         for split in ("train", "validation", "test")
         if (split, False) in roles

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
@@ -47,9 +48,11 @@ class ClassFolders:
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         if prepared := read_class_folders(inputs, classes):
             return prepared
+        inputs = _unwrapped(inputs)
         splits = inputs.splits
         _check_no_splits(inputs, options, classes)
-        _check_no_parts(inputs.first.images, options)
+        if not classes:
+            _check_no_parts(inputs.first.images, options)
         _check_no_masks_among_images(inputs.first.images)
         warn_about_unread([split.images for split in splits.values()])
         names = [entry.name for entry in classes] or self._class_names(splits["train"].images)
@@ -71,6 +74,22 @@ class ClassFolders:
                 f"Expected:\n{self.example}"
             )
         return without_prefixes([folder.name for folder in train.folders])
+
+
+def _unwrapped(inputs: Inputs) -> Inputs:
+    """The folders of classes, also if they are in a single folder, as archives unpack: `PetImages/Cat`, `…/Dog`."""
+    if sum(folder.has_images for folder in _only_folder(inputs.first.images).folders) < 2:
+        return inputs
+    splits = {name: replace(split, images=_only_folder(split.images)) for name, split in inputs.splits.items()}
+    return replace(inputs, splits=splits)
+
+
+def _only_folder(folder: Folder) -> Folder:
+    """The only folder with images in a folder, if it holds them in folders of its own; otherwise the folder itself."""
+    inner = [one for one in folder.folders if one.has_images]
+    if len(inner) != 1 or folder.image_names or inner[0].image_names:
+        return folder
+    return _only_folder(inner[0])
 
 
 def _check_no_splits(inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo]) -> None:
@@ -111,6 +130,12 @@ def _check_no_parts(train: Folder, options: DataOptions) -> None:
 
 def _check_no_masks_among_images(train: Folder) -> None:
     """Raises InputError if most images have a mask beside them: `1.png`, `1_mask.png`."""
+    if nested := next((below for one in train.folders for below in one.folders if has_inner_masks(below)), None):
+        raise InputError(
+            f"{nested.path} holds images and masks, so {train.path} does not look like class folders. For "
+            "segmentation, leave only folders of images and masks, or of splits, in it; for classification, remove the "
+            "masks"
+        )
     stems = {str(path.with_suffix("")) for path in train.images()}
     masks = [stem for stem in stems if _MASK_BESIDE.search(stem)]
     paired = [stem for stem in masks if _MASK_BESIDE.sub("", stem) in stems]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from byoc_vision.data.decoding import IMAGE_SUFFIXES
-from byoc_vision.data.formats.lists import ImageIndex
+from byoc_vision.data.formats.lists import ImageIndex, split_of
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.errors import InputError
 
@@ -26,6 +26,9 @@ _LABEL = (
 )  # fmt: skip
 SEVERAL = ("labels", "tags", "classes")
 _SPLIT = ("split", "data_set", "dataset", "set", "subset", "partition")
+# Columns of 0 and 1, and the split of an image with 1; with 0 it is a training image, but `is_train` says test.
+SPLIT_FLAGS = {"is_train": "train", "is_training": "train", "is_valid": "validation", "is_val": "validation",
+               "is_validation": "validation", "is_test": "test"}  # fmt: skip
 _GROUP = ("group", "group_id", "patient", "patient_id")
 
 _FLAGS = frozenset({"0", "1", "-1", "0.0", "1.0", "-1.0", "true", "false"})
@@ -83,7 +86,7 @@ def find_columns(rows: Sequence[Sequence[str]], images: ImageIndex, options: Dat
         return _chosen(names, image, values, options.label_column)
     plain = [plain_name(name) for name in header]
     mask, label = _named(plain, _MASK, image), _named(plain, _LABEL, image)
-    split, group = _named(plain, _SPLIT, image), _named(plain, _GROUP, image)
+    split, group = _split_column(plain, values, image), _named(plain, _GROUP, image)
     if mask is not None or label is not None:
         return Columns(names, image, label, (), mask, split, group)
     others = [index for index, name in enumerate(header) if name and index not in (image, split, group)]
@@ -125,6 +128,15 @@ def _named(plain: Sequence[str], names: Sequence[str], image: int) -> int | None
     return next((index for index in found if index != image), None)
 
 
+def _split_column(plain: Sequence[str], values: Sequence[Sequence[str]], image: int) -> int | None:
+    """The column with a usual name, otherwise one that holds nothing but names of splits, or says `is_test`."""
+    named = _named(plain, (*_SPLIT, *SPLIT_FLAGS), image)
+    if named is not None:
+        return named
+    of_splits = (index for index, held in enumerate(values) if len(set(held)) > 1 and all(map(split_of, held)))
+    return next((index for index in of_splits if index != image), None)
+
+
 def _image_column(
     header: Sequence[str], values: Sequence[Sequence[str]], images: ImageIndex, options: DataOptions
 ) -> int | None:
@@ -146,7 +158,7 @@ def _names_images(values: Sequence[str], images: ImageIndex) -> bool:
 def _chosen(names: tuple[str, ...], image: int, values: Sequence[Sequence[str]], wanted: str) -> Columns | None:
     """The columns that the user chose: one of labels (or of masks), or several of flags, with commas between them."""
     plain = [plain_name(name) for name in names]
-    split, group = _named(plain, _SPLIT, image), _named(plain, _GROUP, image)
+    split, group = _split_column(plain, values, image), _named(plain, _GROUP, image)
     one = index_of(names, wanted)
     if one is not None and any(_is_image_name(value) for value in values[one]):
         return Columns(names, image, None, (), one, split, group)

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.csv_columns import SEVERAL, Columns, find_columns, missing_column
+from byoc_vision.data.formats.csv_columns import SEVERAL, SPLIT_FLAGS, Columns, find_columns, missing_column, plain_name
 from byoc_vision.data.formats.image_mask_pairs import has_inner_masks
 from byoc_vision.data.formats.label_parsing import Entry, Labels, labelled_dataset, multi_hot
 from byoc_vision.data.formats.lists import (
@@ -38,6 +38,8 @@ _DELIMITERS = ",;\t|"
 
 _MISSING = ("nan", "<na>", "n/a", "#n/a", "null")  # as tables are exported; `none` and `NA` can be classes
 _PARTITIONS = {"0": "train", "1": "validation", "2": "test"}  # as CelebA numbers them
+_FLAGS = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False}
+_OTHER_SPLIT = {"train": "test", "validation": "train", "test": "train"}
 _SAMPLED = 201  # rows, with the header
 
 
@@ -268,6 +270,8 @@ def _split(row: _Row, columns: Columns) -> str | None:
     if text is None:
         return None
     split = split_of(text) or _PARTITIONS.get(text)
+    if (flagged := SPLIT_FLAGS.get(plain_name(columns.names[columns.split or 0]))) is not None:
+        split = {True: flagged, False: _OTHER_SPLIT[flagged], None: None}[_FLAGS.get(text.lower())]
     if split is None:
         raise ValueError(
             f"{text!r} in the column {columns.names[columns.split or 0]!r} is not train, validation or test"

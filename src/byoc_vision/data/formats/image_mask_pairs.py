@@ -111,7 +111,22 @@ def _folders_by_name_or_content(split: Split) -> list[ImagesAndMasks]:
             return [found]
         if parts := find_parts(split.images):
             return parts
-    return [ImagesAndMasks(*folders_of(split))]
+    both = ImagesAndMasks(*folders_of(split))
+    if split.masks is None:
+        _warn_about_others(split.images, both)
+    return [both]
+
+
+def _warn_about_others(folder: Folder, both: ImagesAndMasks) -> None:
+    """Log the folders beside those of the images and masks, which a person may have meant."""
+    if others := [f"{one.name}/" for one in folder.folders if one.has_images and one not in both]:
+        logger.warning(
+            "%s: the masks of %s/ are in %s/; other folders with images are not read: %s",
+            folder.path,
+            both.images.name,
+            both.masks.name,
+            ", ".join(others),
+        )
 
 
 def find_parts(folder: Folder) -> list[ImagesAndMasks]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -47,6 +47,7 @@ def read_lines(path: Path, comment: str = "#") -> Iterator[Line]:
 
 
 Item = TypeVar("Item")
+_MOST_LISTS = 10
 
 _SPLIT_WORDS = {
     "train": "train",
@@ -55,7 +56,12 @@ _SPLIT_WORDS = {
     "valid": "validation",
     "val": "validation",
     "dev": "validation",
+    "eval": "validation",
+    "evaluation": "validation",
+    "publictest": "validation",  # FER2013's
     "test": "test",
+    "testing": "test",
+    "privatetest": "test",
 }
 # Submission templates of competitions: they list images with made-up labels.
 _FORMS = re.compile("submission", re.IGNORECASE)
@@ -187,26 +193,72 @@ def find_lists(inputs: Inputs, endings: tuple[str, ...], channel: str = "") -> l
     return found
 
 
-def splits_of_text_files(inputs: Inputs) -> dict[Path, str]:
-    """The split of each image that a text file named like a split lists: NIH's `train_val_list.txt`, `test_list.txt`.
+def splits_of_text_files(inputs: Inputs, images: Iterable[Path] = ()) -> dict[Path, str]:
+    """The split of each image that a text file named like a split lists: `train.txt`, `val.txt`, `train_val_list.txt`.
 
-    Lines that do not name an image do not count: such lists may be of a larger data set.
+    They lie beside or above the images, or in a folder without images (`meta/`, `splits/`). Lines that do not name an
+    image do not count: such lists may be of a larger data set.
+
+    images: among which they are looked up, if not among all; so an image is not confused with its mask.
     Raises DataError that names the images in lists of two splits.
     """
+    known = _PathIndex(images)
+    files = [(file.path, file.images) for file in find_lists(inputs, (".txt",))]
+    root = inputs.first.images
+    while len(root.folders) == 1 and not root.files:  # as archives unpack
+        root = root.folders[0]
+    beside = [root] if root is not inputs.first.images else []
+    for inner in (*beside, *(inner for inner in root.folders if not inner.has_images)):
+        files += [(inner.path / name, ImageIndex((root,))) for name in _ending(inner, (".txt",))]
+    named = [(path, index, split) for path, index in files if (split := _split_of_list(path.name))]
+    if len(named) > _MOST_LISTS:  # a text file for each image, as YOLO's
+        return {}
     splits: dict[Path, str] = {}
     problems = []
-    for file in find_lists(inputs, (".txt",)):
-        words = set(filter(None, map(split_of, re.split(r"[^a-z]+", file.path.name.lower())[:-1])))
-        split = "train" if words == {"train", "validation"} else next(iter(words)) if len(words) == 1 else None
-        for line in read_lines(file.path) if split else ():
-            image = file.images.find(line.text)
-            if not isinstance(image, Path):
-                continue
-            if splits.setdefault(image, split or "train") != split:
+    for path, index, split in named:
+        for line in read_lines(path):
+            image = _listed_image(known if known.is_filled else index, line.text)
+            if image is not None and splits.setdefault(image, split) != split:
                 problems.append(f"{line.place}: {image.name} is also in a list of {splits[image]} images")
     if problems:
         raise DataError(list_problems("images are in the lists of two splits; keep one line for each:", problems))
     return splits
+
+
+def _split_of_list(name: str) -> str | None:
+    words = set(filter(None, map(split_of, re.split(r"[^a-z]+", name.lower())[:-1])))
+    if words == {"train", "validation"} or name.lower().startswith("trainval"):
+        return "train"
+    return next(iter(words)) if len(words) == 1 else None
+
+
+class _PathIndex:
+    """Images by their names in lists: the one whose path ends with the longest tail of a name."""
+
+    def __init__(self, images: Iterable[Path]) -> None:
+        self._by_name: dict[str, list[str]] = defaultdict(list)
+        for image in images:
+            for name in {image.name, image.name.rpartition(".")[0]}:
+                self._by_name[name].append(str(image))
+        self.is_filled = bool(self._by_name)
+
+    def find(self, text: str) -> Path | str:
+        parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
+        candidates = self._by_name.get(parts[-1], []) if parts else []
+        for start in range(len(parts)):
+            found = [path for path in candidates if _ends_with(path, "/".join(parts[start:]))]
+            if len(found) == 1:
+                return Path(found[0])
+        return f"there is no single image {text!r}"
+
+
+def _listed_image(images: ImageIndex | _PathIndex, text: str) -> Path | None:
+    """The image of a line: all of it, or a path before other words, as in `cat/1.jpg 0`."""
+    first = text.split()[0]
+    for part in (text, first) if "/" in first or "." in first[-5:-2] else (text,):
+        if isinstance(found := images.find(part), Path):
+            return found
+    return None
 
 
 def check_lists(lists: list[ListFile], inputs: Inputs) -> None:

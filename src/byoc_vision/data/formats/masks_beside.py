@@ -17,7 +17,7 @@ from byoc_vision.data.samples import DataOptions
 from byoc_vision.types import ClassInfo, Task
 
 _MASK_NAME = re.compile(
-    r"[_\-. ](masks?|segmentation|seg|labels?|label_?ids|gt|ground_?truth|annotations?)$", re.IGNORECASE
+    r"[_\-. ](masks?|segmentation|seg|labels?|label_?ids|gt|ground_?truth|anno|annotations?)$", re.IGNORECASE
 )
 
 

@@ -10,10 +10,11 @@ from byoc_vision.data.formats.channels import split_named
 
 _WORDS = (
     "gtfine_labelids", "leftimg8bit", "groundtruth", "ground_truth", "segmentation", "annotation", "masks", "mask",
-    "labels", "label", "seg", "gt", "images", "image", "img", "photo", "rgb", "sat",
+    "labels", "label", "anno", "seg", "gt", "images", "image", "img", "photo", "rgb", "sat",
 )  # fmt: skip
 _MASK_WORD = re.compile(r"mask|label|annot|segm|(^|[^a-z])(seg|gt|truth|ann)([^a-z]|$)|ground_?truth", re.IGNORECASE)
 _PREFIX = re.compile(rf"(?<![^\W_])(?:{'|'.join(_WORDS)})(?:[_\-. ]+(?=.)|(?=[0-9]))", re.IGNORECASE)
+_ENDING = re.compile(r"\.(jpe?g|png|tiff?|bmp)$", re.IGNORECASE)  # `1.jpg.png` is the mask of `1.jpg`
 _SUFFIX = re.compile(rf"(?<=[^_\-. ])[_\-. ]+(?:{'|'.join(_WORDS)})$", re.IGNORECASE)
 
 
@@ -28,7 +29,7 @@ def core(stem: str) -> str:
     Folders of splits do not count: `train/1` and `training/1` are the same.
     """
     folder, _, name = composed(stem).rpartition("/")
-    name = _PREFIX.sub("", name, count=1)
+    name = _PREFIX.sub("", _ENDING.sub("", name), count=1)
     while (shorter := _SUFFIX.sub("", name)) != name:
         name = shorter
     return "/".join([*(part for part in folder.split("/") if not split_named(part)), name]) if folder else name

@@ -10,7 +10,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from byoc_vision.data.decoding import read_image
 from byoc_vision.data.formats.base import ParsedDataset
@@ -57,7 +57,7 @@ def without_unread_endings(found: ParsedDataset) -> ParsedDataset:
 
 
 def _ending(sample: Sample) -> str:
-    return PurePath(sample.image.name).suffix.lower()
+    return f".{sample.image.name.rpartition('.')[2].lower()}"  # strings: there may be 100,000 images
 
 
 def _problem_of_all(samples: Sequence[Sample]) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from byoc_vision.data.decoding import MAX_PIXELS
 from byoc_vision.data.formats import find_dataset
-from byoc_vision.data.preflight.colour_masks import find_colours, map_colours
+from byoc_vision.data.preflight.colour_masks import check_palettes, find_colours, map_colours
 from byoc_vision.data.preflight.duplicates import Hashed, find_duplicates, hash_same_size
 from byoc_vision.data.preflight.report import Duplicates, PreflightReport, Range, summary, write_refusal, write_report
 from byoc_vision.data.preflight.scan import SampleStats, ScanResult, scan_samples
@@ -39,7 +39,7 @@ from byoc_vision.data.preflight.validation import (
     resolve_classes,
     skip_errors,
 )
-from byoc_vision.data.preflight.warnings import find_warnings, warn_about_orientation
+from byoc_vision.data.preflight.warnings import find_warnings, warn_about_object_numbers, warn_about_orientation
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, ResourceError, UserError
 from byoc_vision.types import Task
@@ -209,7 +209,8 @@ def inspect(
             dataset, chosen, seen = apply_map(dataset, table), map_samples(chosen, table), map_colours(seen, table)
             found = replace(dataset, classes=colours.classes, ignore_value=USUAL_IGNORE_VALUE)
             check_class_count(found, options)
-        elif soft := find_soft_masks(dataset, seen, options):
+        check_palettes(dataset, seen, options)
+        if colours is None and (soft := find_soft_masks(dataset, seen, options)):
             dataset, chosen, seen = apply_map(dataset, soft), map_samples(chosen, soft), map_scan(seen, soft)
             found = dataset
         found, class_errors = resolve_classes(found, seen, options)
@@ -224,6 +225,7 @@ def inspect(
     report = _report(used, dataset, seen, duplicates, errors, skip=skip, input_size=input_size)
     warnings = [
         *warn_about_soft_masks(used),
+        *warn_about_object_numbers(dataset, seen),
         *warn_about_orientation(seen),
         *find_warnings(report, dataset, options, balanced=balanced),
     ]

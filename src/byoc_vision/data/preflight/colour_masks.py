@@ -14,7 +14,7 @@ from byoc_vision.colours import join, to_hex
 from byoc_vision.colours import split as levels_of
 from byoc_vision.data.mask_colours import MOST_COLOURS, VOC_BORDER, VOC_CLASSES, too_many_colours, voc_colour
 from byoc_vision.data.preflight.scan import IS_COLOUR, InvalidSample, MaskStats, SampleStats, ScanResult
-from byoc_vision.data.samples import ColourMap, Dataset
+from byoc_vision.data.samples import ColourMap, DataOptions, Dataset, MaskSource
 from byoc_vision.data.targets import colours_unknown
 from byoc_vision.errors import DataError
 from byoc_vision.types import ClassInfo
@@ -62,6 +62,25 @@ def find_colours(dataset: Dataset, seen: ScanResult) -> FoundColours | None:
     ordered = sorted(colours)  # black, if there is any, comes first
     classes = tuple(ClassInfo(to_hex(colour), label, to_hex(colour)) for label, colour in enumerate(ordered))
     return FoundColours(classes, ColourMap(TITLE, tuple((colour, label) for label, colour in enumerate(ordered))))
+
+
+def check_palettes(dataset: Dataset, seen: ScanResult, options: DataOptions) -> None:
+    """Raises DataError if one colour has several numbers in the palettes of masks whose numbers would be the classes.
+
+    `num_classes` says that the numbers count, whatever their colours.
+    """
+    if dataset.task != "segmentation" or dataset.classes or options.num_classes is not None:
+        return
+    first: dict[int, tuple[int, MaskSource | None]] = {}
+    for one in seen.all_stats:
+        for value, colour in zip(one.mask.values if one.mask and one.palette else (), one.palette, strict=True):
+            number, mask = first.setdefault(colour, (value, one.sample.mask))
+            if number != value and mask != one.sample.mask:
+                raise DataError(
+                    f"the palettes of masks differ: {to_hex(colour)} is {number} in {mask}, but {value} in "
+                    f"{one.sample.mask}. If the colours are the classes, name them with mask_colors; if the numbers "
+                    "are, set num_classes"
+                )
 
 
 def _check_noise(masks: Sequence[SampleStats]) -> None:

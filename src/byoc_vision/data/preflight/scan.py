@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from byoc_vision.data.bands import read_pixels, size_of
-from byoc_vision.data.decoding import MAX_PIXELS, ImageTooLarge, orientation_of, read_content
+from byoc_vision.data.decoding import MAX_PIXELS, Content, ImageTooLarge, orientation_of, palette_of, read_content
 from byoc_vision.data.fileformat import is_lossy
 from byoc_vision.data.mask_colours import MOST_COLOURS, count_colours, too_many_colours
 from byoc_vision.data.samples import DrawnMask, MaskSource, Sample
@@ -62,6 +62,7 @@ class SampleStats:
     mean, std: of each channel, float64 [3] or of bands, 0–255.
     darkest, brightest: over all channels, 0–255. is_two_tone: the image has no other values than these two.
     has_lossy_mask: the mask's file is compressed with loss, so its values are not those that were drawn.
+    palette: the colours of the mask's values, 0xRRGGBB, if its file has a palette.
     is_turned_unclearly: EXIF turns the image so that its size does not tell whether its mask must be turned, too.
     """
 
@@ -77,6 +78,7 @@ class SampleStats:
     is_grey: bool
     mask: MaskStats | None = None
     has_lossy_mask: bool = False
+    palette: tuple[int, ...] = ()
     is_turned_unclearly: bool = False
 
 
@@ -105,6 +107,7 @@ def measure_sample(
     except DataError as error:
         return InvalidSample(sample, str(error))
     probe = cv2.resize(image, (PROBE_SIDE, PROBE_SIDE), interpolation=cv2.INTER_NEAREST)
+    probe = probe.reshape(PROBE_SIDE, PROBE_SIDE, -1)  # OpenCV drops the axis of a single band
     mean, std = probe.mean(axis=(0, 1)), probe.std(axis=(0, 1))
     darkest, brightest, _, _ = cv2.minMaxLoc(probe.reshape(PROBE_SIDE, -1))
     return SampleStats(
@@ -120,8 +123,17 @@ def measure_sample(
         _is_grey(probe, mean),
         mask_stats,
         stored is not None and is_lossy(stored.data),
+        _palette(stored, mask_stats) if sample.mask_map is None else (),
         mask is not None and sample.mask_orientation == "auto" and _is_unclear(orientation_of(content), height, width),
     )
+
+
+def _palette(stored: Content | None, mask: MaskStats | None) -> tuple[int, ...]:
+    colours = palette_of(stored) if stored is not None and mask is not None else None
+    if colours is None or mask is None or mask.values[-1] >= len(colours):
+        return ()
+    used = tuple(colours[list(mask.values)].tolist())
+    return used if len(set(used)) == len(used) else ()  # one colour for several values tells nothing
 
 
 def _is_unclear(orientation: int, height: int, width: int) -> bool:

@@ -15,6 +15,7 @@ MOST_NAMED = 10
 MOST_IMBALANCE = 10
 LEAST_PIXEL_SHARE = 0.01
 MOST_COVERAGE = 0.98
+LEAST_COUNTS, MANY_OBJECTS = 3, 5  # different numbers of values, and values, of masks with the numbers of objects
 MOST_IGNORED = 0.2
 # In standard deviations of the normalisation. Cars in a white studio are 1.2 away from ImageNet's mean, and pretrained
 # networks handle them well; inverted, black or washed-out images are more than 1.5 away.
@@ -46,6 +47,20 @@ def warn_about_orientation(seen: ScanResult) -> Iterator[str]:
             "otherwise mask_orientation=upright:",
             names,
             MOST_NAMED,
+        )
+
+
+def warn_about_object_numbers(dataset: Dataset, seen: ScanResult) -> Iterator[str]:
+    """Masks that each hold 0, 1, 2, … up to another number: the numbers of objects, not of classes."""
+    train = seen.stats.get("train", [])
+    held = [one.mask.values for one in train if one.mask is not None and one.sample.mask_map is None]
+    counts = {len(values) for values in held}
+    if dataset.classes or len(counts) < LEAST_COUNTS or max(counts) < MANY_OBJECTS:
+        return
+    if all(values[-1] == len(values) - 1 for values in held):
+        yield (
+            f"each mask holds the values 0, 1, 2, … up to another number (up to {max(counts) - 1}), as if they were "
+            "the numbers of objects, not of classes; if so, save 0 for the background and one value for each class"
         )
 
 

@@ -49,6 +49,12 @@ def test_dog_breeds_in_one_channel(tmp_path: Path, outer: str) -> None:
     assert [sample.label for sample in dataset.test] == [0, 0, 1, 1, 2, 2]
 
 
+def test_the_classes_may_be_in_a_single_folder(tmp_path: Path) -> None:
+    """Beside files that say something about them, as in CUB-200."""
+    touch(tmp_path, *(f"images/{name}/{n}.jpg" for name in ("001.Auk", "002.Owl") for n in range(3)), "classes.txt")
+    assert find(tmp_path).class_names == ("Auk", "Owl")
+
+
 def test_labels_follow_the_numbers_of_the_folders(tmp_path: Path) -> None:
     touch(tmp_path, "10.ant/1.jpg", "9.zebra/1.jpg", "10.ant/2.jpg", "9.zebra/2.jpg")
     assert find(tmp_path).class_names == ("zebra", "ant")

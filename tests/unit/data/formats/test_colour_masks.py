@@ -155,6 +155,32 @@ def test_a_palette_of_many_classes_is_not_noise(folder: Path) -> None:
     assert len(checked(folder).classes) == 64
 
 
+class TestPalettesThatDiffer:
+    """The masks show the same colours, but the numbers of the colours differ."""
+
+    @pytest.fixture
+    def shuffled(self, folder: Path) -> Path:
+        for index in range(6):
+            order = (0, 1) if index % 2 else (1, 0)
+            mask = Image.fromarray(np.where(draw_scene(index)[1], order[1], order[0]).astype(np.uint8), "P")
+            palette = [BLACK, RED] if index % 2 else [RED, BLACK]
+            mask.putpalette([level for colour in palette for level in colour])
+            mask.save(folder / f"masks/{index}.png")
+        return folder
+
+    def test_they_are_an_error_with_both_remedies(self, shuffled: Path) -> None:
+        with pytest.raises(DataError, match=r"palettes of masks differ: #\w+ is . in .*mask_colors.*num_classes"):
+            checked(shuffled)
+
+    def test_the_user_says_that_colours_count(self, shuffled: Path) -> None:
+        dataset = checked(shuffled, mask_colors=parse_mask_colours("ground=#000000, thing=#800000"))
+        labels, inside = first_mask(dataset)
+        assert (labels == inside).all()
+
+    def test_the_user_says_that_numbers_count(self, shuffled: Path) -> None:
+        assert [entry.value for entry in checked(shuffled, num_classes=2).classes] == [0, 1]
+
+
 def test_the_palette_of_pascal_voc_is_known_by_its_border(folder: Path) -> None:
     for index in range(6):
         mask = coloured(draw_scene(index)[1])

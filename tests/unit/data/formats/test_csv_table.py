@@ -283,6 +283,38 @@ def test_measured_numbers_are_not_classes(tmp_path: Path) -> None:
         find(root)
 
 
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("phase", ["train", "train", "train", "train", "testing", "testing"]),
+        ("Usage", ["Training", "Training", "Training", "Training", "PrivateTest", "PrivateTest"]),
+        ("is_train", ["1", "1", "1", "1", "0", "0"]),
+        ("is_test", ["False", "False", "False", "False", "True", "True"]),
+    ],
+)
+@pytest.mark.parametrize("chosen", [None, "label"])
+def test_columns_that_hold_splits_are_splits(
+    tmp_path: Path, column: str, values: list[str], chosen: str | None
+) -> None:
+    rows = [f"{number},{'ab'[number % 2]},{value}" for number, value in enumerate(values, start=1)]
+    images = tuple(f"train/{number}.jpg" for number in range(1, 7))
+    dataset = find(table(tmp_path, f"image,label,{column}", *rows, images=images), label_column=chosen)
+    assert dataset.class_names == ("a", "b")
+    assert [sample.image.name for sample in dataset.test] == ["5.jpg", "6.jpg"]
+
+
+def test_a_table_above_the_folder_of_splits(tmp_path: Path) -> None:
+    images = (
+        "train/images/train/1.jpg",
+        "train/images/train/2.jpg",
+        "train/images/val/3.jpg",
+        "train/images/val/4.jpg",
+    )
+    rows = ("image,label", "train/1.jpg,a", "train/2.jpg,b", "val/3.jpg,a", "val/4.jpg,b")
+    dataset = find(table(tmp_path, *rows, images=images))
+    assert [sample.image.name for sample in dataset.validation] == ["3.jpg", "4.jpg"]
+
+
 class TestNihsListsOfSplits:
     IMAGES = tuple(f"train/images_00{number}/images/{number}.png" for number in range(1, 6))
     TABLE = (

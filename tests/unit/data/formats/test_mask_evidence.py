@@ -47,6 +47,8 @@ def save_pairs(root: Path, images: str, masks: str, *, count: int = 6, mask_endi
         ("data/ISIC_{}", "data/ISIC_{}_segmentation"),
         ("{}_rgb", "{}_label"),
         ("{}", "{}"),
+        ("images/{}", "masks/{}.jpg"),
+        ("data/train_{}", "data/train_{}_anno"),
     ],
 )
 def test_names_do_not_matter(tmp_path: Path, images: str, masks: str) -> None:
@@ -134,6 +136,20 @@ class TestFoldersOfPatients:
         dataset = find(sites, **choice)
         assert dataset.class_names == ("first", "second")
         assert {one.image.parent.name for one in (*dataset.train, *dataset.validation)} == {"images"}
+
+
+def test_images_and_masks_deep_in_folders_are_not_classes(tmp_path: Path) -> None:
+    for part in ("first", "second"):
+        touch(tmp_path, *(f"{part}/{part}{n}/{kind}/{n}.png" for kind in ("images", "masks") for n in range(3)))
+    with pytest.raises(InputError, match=r"holds images and masks, so .* does not look like class folders"):
+        find(tmp_path)
+
+
+def test_other_folders_of_images_are_mentioned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As in DRIVE, whose `mask` is the field of view."""
+    touch(tmp_path, *(f"{kind}/{n}.png" for kind in ("images", "mask", "1st_manual") for n in range(3)))
+    find(tmp_path)
+    assert "the masks of images/ are in mask/; other folders with images are not read: 1st_manual/" in caplog.text
 
 
 class TestTwoReadings:

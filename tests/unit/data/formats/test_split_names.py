@@ -18,6 +18,7 @@ SPELLINGS = [
     ("seg_train", "dev", "seg_test"),
     ("train_data", "eval", "TEST"),
     ("train2017", "val2017", "test2017"),
+    ("stage1_train", "stage1_val", "stage1_test"),
 ]
 
 
@@ -120,6 +121,36 @@ def test_splits_in_folders_of_their_own_name(tmp_path: Path) -> None:
     dataset = find(tmp_path)
     assert dataset.class_names == ("cat", "dog")
     assert [len(dataset.splits["train"]) + len(dataset.splits["validation"]), len(dataset.test)] == [6, 4]
+
+
+class TestTextFilesOfSplits:
+    """They are read in every format that has no other splits."""
+
+    @pytest.mark.parametrize("folder", ["", "splits/", "meta/"])
+    def test_images_and_masks(self, tmp_path: Path, folder: str) -> None:
+        touch(
+            tmp_path, *(f"images/{n}.jpg" for n in range(6)), *(f"masks/{n}.png" for n in range(6)), f"{folder}val.txt"
+        )
+        (tmp_path / f"{folder}train.txt").write_text("0\n1\n2\n", encoding="utf-8")
+        (tmp_path / f"{folder}val.txt").write_text("3\n4\nelsewhere\n", encoding="utf-8")
+        (tmp_path / f"{folder}test.txt").write_text("images/5.jpg masks/5.png\n", encoding="utf-8")
+        assert counts(find(tmp_path)) == [3, 2, 1]
+
+    def test_class_folders(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        root = tmp_path / "food-101"  # as the archive unpacks
+        touch(root, *(f"images/{kind}/{n}.jpg" for kind in ("cat", "dog") for n in range(5)), "meta/train.txt")
+        lines = {"train": "cat/0 cat/1 dog/0.jpg dog/1", "test": "cat/2 dog/2 dog/3"}
+        for split, names in lines.items():
+            (root / f"meta/{split}.txt").write_text("\n".join(names.split()), encoding="utf-8")
+        dataset = find(tmp_path)
+        assert [sample.image.parent.name for sample in dataset.test] == ["cat", "dog", "dog"]
+        assert "images in no list of a split, which are training images: 3, such as" in caplog.text
+
+    def test_no_training_image_is_left(self, tmp_path: Path) -> None:
+        touch(tmp_path, "cat/1.jpg", "dog/2.jpg")
+        (tmp_path / "test.txt").write_text("cat/1.jpg\ndog/2.jpg\n", encoding="utf-8")
+        with pytest.raises(DataError, match=r"leave no training image; list some in train\.txt"):
+            find(tmp_path)
 
 
 def test_thumbnails_of_network_drives_are_left_out(tmp_path: Path) -> None:

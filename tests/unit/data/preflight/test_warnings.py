@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from support.images import draw_noise, save_image
 
+from byoc_vision.data.preflight import find_and_check
 from byoc_vision.data.preflight.report import (
     Channels,
     ClassReport,
@@ -205,3 +209,14 @@ def test_many_ignored_pixels() -> None:
     assert "31% of the pixels in training masks have the ignored value 255" in warning
     assert "set ignore_index" in warning
     assert warnings(report("segmentation", ignore_value=255, ignored_share=0.2)) == []
+
+
+@pytest.mark.parametrize(("highest", "warned"), [((2, 3, 4, 5, 6), True), ((6, 6, 6, 6, 6), False)])
+def test_masks_with_the_numbers_of_objects(tmp_path: Path, highest: tuple[int, ...], warned: bool) -> None:
+    for index, last in enumerate(highest):
+        save_image(tmp_path / f"images/{index}.png", draw_noise(16, 16, index))
+        mask = np.zeros((16, 16), np.uint8)
+        mask[0, : last + 1] = np.arange(last + 1)
+        save_image(tmp_path / f"masks/{index}.png", mask)
+    found = find_and_check({"train": tmp_path}, DataOptions()).report.warnings
+    assert any("as if they were the numbers of objects" in text for text in found) is warned

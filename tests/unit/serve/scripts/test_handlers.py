@@ -180,6 +180,8 @@ RAISING = (
 class UnsupportedFormatError(Exception): pass
 class BaseInferenceToolkitError(Exception):
     def __init__(self, status_code, message): self.status_code, self.message = status_code, message
+import io
+import numpy as np
 from byoc_vision.serving import RequestError, decode_image
 def input_fn(body, content_type):
     if content_type == "a/value": raise ValueError("not mine")
@@ -187,6 +189,7 @@ def input_fn(body, content_type):
     if content_type == "a/type": raise UnsupportedFormatError(content_type)
     if content_type == "a/status": raise BaseInferenceToolkitError(422, "too odd")
     if content_type == "a/request": raise RequestError(409, "another time")
+    if content_type == "a/npy": return np.load(io.BytesIO(body), allow_pickle=True)
     if content_type == "a/exit": raise SystemExit(3)
     return content_type
 def predict_fn(data, model):
@@ -205,6 +208,7 @@ class TestErrors:
         ("content_type", "status", "words"),
         [
             ("a/value", 400, "ValueError: not mine"),
+            ("a/npy", 400, "UnpicklingError"),
             ("a/image", 400, "is not a JPEG"),
             ("a/type", 415, "a/type"),
             ("a/status", 422, "too odd"),
@@ -236,6 +240,14 @@ class TestErrors:
         loader = client.application.extensions["loader"]
         wait_until(lambda: loader.failure)
         assert "the GPU failed: CUDA error" in loader.failure
+
+    @pytest.mark.parametrize(
+        ("result", "text"),
+        [("{'a': 1}", '{"a": 1}'), ("[1]", "[1]"), ("(1, 2)", "[1, 2]"), ("0.5", "0.5"), ("('x', 'text/x')", "x")],
+    )
+    def test_what_it_may_return(self, serve: Serve, result: str, text: str) -> None:
+        client = serve(COUNTER + f"def transform_fn(*given): return {result}")
+        assert post(client).text == text
 
     def test_an_accept_that_the_script_refuses(self, serve: Serve) -> None:
         assert post(serve(RAISING), Accept="an/accept").status_code == 406
