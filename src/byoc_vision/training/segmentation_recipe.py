@@ -1,7 +1,7 @@
 """What `recipe=auto` chooses for a segmentation network with a pretrained encoder.
 
-Sizes aim at about the cost of the defaults: an image is evaluated at the size that its objects need, and trained on in
-parts that cost little more than the default 256 × 256.
+Images are evaluated at the size that their objects need, and trained on in parts that cost little more than the default
+256 × 256. One large object is seen whole, at two to four times that cost: its edges need the pixels.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ Take = Callable[[str, Any, str], Hyperparameters]
 """Choose a value of a hyperparameter, for a reason, unless the job sets it; returns all of them."""
 
 LEAST_STEPS = 400  # of a training whose decoder begins with random weights
+OBJECT_STEPS = 250  # of one that looks for one large object: then its edges alone are left, and take more pixels
 MOST_EPOCHS = 60
 FEW_IMAGES = 1000  # of a process
 SPREAD = 0.2  # of a side's lengths, as a share of the median: images with more are not of one kind
@@ -35,8 +36,8 @@ class Areas(NamedTuple):
     whole: int
 
 
-CPU = Areas(4 * DEFAULT_AREA, 256 * 320, 320 * 480)
-GPU = Areas(16 * DEFAULT_AREA, 384 * 384, 512 * 768)
+CPU = Areas(4 * DEFAULT_AREA, 256 * 320, 384 * 576)
+GPU = Areas(16 * DEFAULT_AREA, 384 * 384, 640 * 960)
 
 
 class Scene(NamedTuple):
@@ -117,7 +118,8 @@ def _choose_sizes(scene: Scene, own: Size, take: Take) -> Hyperparameters:
 def _choose_length(images: int, scene: Scene, settings: Hyperparameters, take: Take) -> None:
     an_epoch = max(1, images // (settings.batch_size * settings.accumulate_steps))
     if settings.steps is None and settings.budget is None and not scene.decoder:
-        epochs = min(MOST_EPOCHS, max(settings.epochs, math.ceil(LEAST_STEPS / an_epoch)))
+        least = OBJECT_STEPS if scene.is_one_object else LEAST_STEPS
+        epochs = min(MOST_EPOCHS, max(settings.epochs, math.ceil(least / an_epoch)))
         settings = take("epochs", epochs, f"an epoch has only {an_epoch} steps")
     steps = settings.steps or settings.epochs * an_epoch
     warmup = min(0.5, round(AVERAGED * steps / an_epoch, 3))

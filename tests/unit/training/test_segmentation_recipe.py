@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from byoc_vision.data.preflight.report import Range
 from byoc_vision.hyperparameters import parse
 from byoc_vision.training.recipe import Facts, choose
-from byoc_vision.training.segmentation_recipe import CPU, GPU, LEAST_STEPS, MOST_EPOCHS, Scene, fit
+from byoc_vision.training.segmentation_recipe import CPU, GPU, LEAST_STEPS, MOST_EPOCHS, OBJECT_STEPS, Scene, fit
 
 
 def scene(height: int, width: int, shares: tuple[float, ...], *, spread: int = 0, gpu: bool = False) -> Scene:
@@ -45,7 +45,7 @@ def test_streets_are_seen_at_their_own_size_and_trained_on_in_parts() -> None:
 
 def test_a_large_object_is_seen_whole_and_larger() -> None:
     choices = chosen(CARS, images=84)
-    assert choices["image_size"] == (320, 480)
+    assert choices["image_size"] == (384, 576)
     assert not {"crop_size", "random_scale", "class_crops", "class_weights"} & set(choices)
 
 
@@ -90,19 +90,20 @@ def test_classes_of_like_size_weigh_the_same() -> None:
     assert "class_weights" not in chosen(scene(360, 480, (0.4, 0.35, 0.25)))
 
 
+@pytest.mark.parametrize(("of", "least"), [(STREETS, LEAST_STEPS), (CARS, OBJECT_STEPS)], ids=["streets", "cars"])
 @pytest.mark.parametrize("images", [1, 10, 84, 367, 1_000, 20_000])
-def test_few_images_are_seen_until_there_are_steps_enough(images: int) -> None:
-    facts = Facts("segmentation", images, pretrained=True, encoder=True, scene=CARS)
+def test_few_images_are_seen_until_there_are_steps_enough(images: int, of: Scene, least: int) -> None:
+    facts = Facts("segmentation", images, pretrained=True, encoder=True, scene=of)
     settings, _ = choose(parse({}), facts, frozenset())
     steps = settings.epochs * max(1, images // settings.batch_size)
     assert 10 <= settings.epochs <= MOST_EPOCHS
-    assert steps >= LEAST_STEPS or settings.epochs == MOST_EPOCHS
+    assert steps >= least or settings.epochs == MOST_EPOCHS
 
 
 def test_a_network_that_is_trained_whole_learns_with_one_rate_and_needs_no_more_epochs() -> None:
     choices = chosen(CARS._replace(decoder=True), images=84)
     assert not {"encoder_lr_factor", "epochs"} & set(choices)
-    assert choices["image_size"] == (320, 480)
+    assert choices["image_size"] == (384, 576)
 
 
 def test_a_job_that_sets_its_epochs_keeps_them() -> None:
