@@ -107,7 +107,9 @@ def test_why_a_script_failed(
 
 SHOW = """
 import json, os, socket
+from sagemaker_training.environment import Environment
 socket.getaddrinfo(os.environ["SM_CURRENT_HOST"], None)
+print("MISSING", sorted(set(Environment().to_env_vars()) - set(os.environ)))
 print("VARIABLES", json.dumps({name: value for name, value in os.environ.items() if name.startswith("SM_")}))
 """
 
@@ -122,6 +124,7 @@ def test_the_environment_and_a_host_whose_name_does_not_resolve(
     (job.folder / "input/config/inputdataconfig.json").write_text(json.dumps(declared))
     done = docker.run("run", "--rm", "--hostname", "another", "--volume", f"{job.folder}:/opt/ml", image, "train")
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("VARIABLES ")]
+    assert "MISSING []" in done.stdout
     variables = json.loads(line.partition(" ")[2])
     assert variables["SM_CHANNEL_TRAIN"] == "/opt/ml/input/data/train"
     assert variables["SM_HPS"] == '{"epochs":3}'
@@ -205,6 +208,6 @@ def test_the_sdks_with_scripts(
         with tarfile.open(lines[0]["archive"]) as archive:
             assert any(name.endswith("model.pth") for name in archive.getnames())
         return
-    assert [line["step"] for line in lines] == ["estimator"] * 2 + ["model"] * 2
-    assert lines[0]["prediction"] == lines[2]["prediction"]
+    assert [line["step"] for line in lines] == ["estimator"] * 2 + ["model"] * 2 + ["pytorch model"] * 2
+    assert lines[0]["prediction"] == lines[2]["prediction"] == lines[4]["prediction"]
     assert all(sum(line["prediction"].values()) == pytest.approx(1, abs=1e-4) for line in lines)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support.apps import client_of
 from support.bands import draw_bands, tiff, write_band_scenes
+from support.examples import run_example
 from support.images import decode, encode, load_npy, npy, save_image
 from support.jobs import QUICK, read_metrics, run_train, write_hyperparameters
 
@@ -125,13 +126,30 @@ def test_a_folder_is_evaluated_and_predicted(scenes: MlPaths, tmp_path: Path) ->
     assert len(list((tmp_path / "p").glob("*.overlay.png"))) == 4
 
 
+def example_mask(folder: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """What the example.py of an exported model makes of an array."""
+    np.save(folder / "image.npy", image)
+    run_example(folder, [folder / "image.npy", folder / "mask.png"], monkeypatch)
+    return decode((folder / "mask.png").read_bytes())
+
+
+def predicted_mask(paths: MlPaths, image: np.ndarray) -> np.ndarray:
+    predictor = Predictor.load(paths.model, precision="float32")
+    [prediction] = predictor.predict([read_pixels(tiff(image), predictor.config.preprocess.bands)])
+    assert isinstance(prediction, Segmentation)
+    return prediction.mask
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
 @pytest.mark.parametrize("form", ["onnx", "openvino", "torchscript"])
-def test_exports_have_four_bands(scenes: MlPaths, tmp_path: Path, form: str) -> None:
+def test_exports_have_four_bands(scenes: MlPaths, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnx" if form == "onnx" else "torch")
     assert main(["export", str(scenes.model), "--format", form, "--output", str(tmp_path / form)]) == 0
     about = json.loads((tmp_path / form / "preprocessing.json").read_text(encoding="utf-8"))
     assert 4 in about["input"]["shape"]
     assert len(about["input"]["bands"]) == 4
+    image, _ = draw_bands(99, side=80)
+    assert np.mean(example_mask(tmp_path / form, image, monkeypatch) == predicted_mask(scenes, image)) > 0.99
 
 
 @pytest.mark.parametrize(
@@ -141,7 +159,10 @@ def test_exports_have_four_bands(scenes: MlPaths, tmp_path: Path, form: str) -> 
         {"crop_size": "32", "random_scale": "2", "class_crops": "0.5"},
     ],
 )
-def test_grey_images_of_16_bits_are_one_band(tmp_path: Path, asked: dict[str, str]) -> None:
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")  # example.py loads TorchScript
+def test_grey_images_of_16_bits_are_one_band(
+    tmp_path: Path, asked: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """OpenCV drops the axis of a single band wherever it resizes or pads."""
     paths = MlPaths(tmp_path / "ml")
     for number in range(12):
@@ -159,6 +180,9 @@ def test_grey_images_of_16_bits_are_one_band(tmp_path: Path, asked: dict[str, st
             response = client.post(f"/invocations{options}", data=tiff(image), content_type="image/tiff")
             assert response.status_code == 200, response.text
             assert decode(response.data).shape == (80, 80)
+    folder = tmp_path / "exported"
+    assert main(["export", str(paths.model), "--format", "torchscript", "--output", str(folder)]) == 0
+    assert np.mean(example_mask(folder, image[..., 0], monkeypatch) == predicted_mask(paths, image)) > 0.99
     images = str(paths.channel("validation") / "images")
     assert main(["predict", "--model", str(paths.model), "--output", str(tmp_path / "p"), "--overlay", images]) == 0
 

@@ -83,6 +83,23 @@ def test_log_record_and_report_have_the_plan_and_what_came_of_it(
     assert "schedule reaches its end" in page
 
 
+def test_a_job_goes_on_within_its_budget_if_it_may_train_more_epochs(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    paths = lay_out(tmp_path, budget="2000h", epochs="1")
+    first = train(paths)
+    write_hyperparameters(paths, SMALL | {"budget": "2000h", "epochs": "3"})
+    second = train(paths)
+    assert [epoch["epoch"] for epoch in second["epochs"]] == [1, 2, 3]
+    assert second["epochs"][0] == first["epochs"][0]
+    assert (second["budget"]["actual"]["steps"], second["budget"]["schedule"]) == (15, 1)
+    assert second["budget"]["planned"] == first["budget"]["planned"], "as it was before the first step"
+    capfd.readouterr()
+    third = train(paths)
+    assert "All 3 epochs are done; nothing was trained" in "".join(capfd.readouterr())
+    assert third["epochs"] == second["epochs"]
+
+
 def test_a_budget_too_short_for_one_pass_is_an_error_before_training(tmp_path: Path) -> None:
     paths = lay_out(tmp_path, budget="1s")
     assert run_train(paths) == 2

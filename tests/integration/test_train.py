@@ -255,6 +255,7 @@ def test_an_exploding_loss_is_reported(shapes: Path, prepare: Prepare) -> None:
     assert re.match(r"Your input: learning_rate: the training loss is (nan|inf) in epoch", paths.failure.read_text())
 
 
+@pytest.mark.timeout(300)  # two jobs on the cores of one
 def test_two_hosts_train_one_model(scenes: Path, prepare: Prepare, tmp_path: Path) -> None:
     """Two hosts, as two processes with a loopback address each, joined by Gloo: one writes and logs the metrics."""
     chosen = {"soup": "2", "mask_threshold": "auto", "min_area": "auto"}  # with the metrics of both, alike
@@ -266,7 +267,7 @@ def test_two_hosts_train_one_model(scenes: Path, prepare: Prepare, tmp_path: Pat
     for host, paths in zip(hosts, (first, second), strict=True):
         paths.resource_config.write_text(json.dumps({"current_host": host, "hosts": hosts}))
         started.append(forked.start(main, ["train", "--root", str(paths.root)], log=paths.root / "log"))
-    statuses = [process.wait(100) for process in started]
+    statuses = [process.wait(300) for process in started]
     logs = [log_of(paths) for paths in (first, second)]
     assert statuses == [0, 0], "\n".join(logs)
     assert len(epoch_figures(logs[0])) == 2

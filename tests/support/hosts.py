@@ -43,7 +43,7 @@ def train_on_one(paths: MlPaths, processes: int, **environment: str) -> str:
         _start(paths, port, rank=rank, local_rank=rank, size=processes, **environment) for rank in range(processes)
     ]
     try:
-        statuses = [process.wait(100) for process in started]
+        statuses = [process.wait(300) for process in started]
     finally:
         for process in started:
             process.kill()

@@ -33,6 +33,7 @@ def train_and_deploy_v2(
     from sagemaker.local import LocalSession
     from sagemaker.model import Model
     from sagemaker.predictor import Predictor
+    from sagemaker.pytorch import PyTorchModel
     from sagemaker.serializers import IdentitySerializer
 
     session = LocalSession()
@@ -50,18 +51,19 @@ def train_and_deploy_v2(
     )
     estimator.fit({name: Path(folder).as_uri() for name, folder in channels.items()})
     options = {"serializer": IdentitySerializer("image/jpeg"), "deserializer": JSONDeserializer()}
-    # PyTorchModel would first repack the archive on S3, into the form that `estimator.deploy()` serves here.
-    session._default_bucket = "none"  # or AWS is asked for the account
-    model = Model(
-        model_data=estimator.model_data,
-        role=ROLE,
-        entry_point="inference.py",
-        source_dir=project,
-        image_uri=image,
-        predictor_cls=Predictor,
-        sagemaker_session=session,
-    )
-    for step, deploy in (("estimator", estimator.deploy), ("model", model.deploy)):
+    given = {
+        "model_data": estimator.model_data,
+        "role": ROLE,
+        "entry_point": "inference.py",
+        "source_dir": project,
+        "image_uri": image,
+        "sagemaker_session": session,
+        "code_location": "s3://local/code",  # or AWS is asked for the account; nothing is uploaded
+    }
+    model = Model(predictor_cls=Predictor, **given)
+    pytorch_model = PyTorchModel(framework_version="2.1", py_version="py310", **given)
+    deployments = (("estimator", estimator), ("model", model), ("pytorch model", pytorch_model))
+    for step, deploy in ((step, deployed.deploy) for step, deployed in deployments):
         predictor = deploy(1, "local", **options)
         for path in sorted(images.rglob("*.jpg")):
             print(json.dumps({"step": step, "file": path.name, "prediction": predictor.predict(path.read_bytes())}))

@@ -14,12 +14,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import local
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.lib.recfunctions import structured_to_unstructured
@@ -31,6 +32,7 @@ from byoc_serve.scripts.source import Script
 from byoc_serve.service import EncodedResponse
 from byoc_serve.settings import Settings
 from byoc_vision.errors import InputError, UserError
+from byoc_vision.system.machine import available_cores
 from byoc_vision.system.memory import is_out_of_memory
 
 BATCHING = "BATCHING"  # a script that sets it to True has a predict_fn for lists
@@ -45,7 +47,9 @@ _ARGUMENTS = {
     "transform_fn": ("model", "request_body", "content_type", "accept"),
 }
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-_loops = local()
+_this_thread = local()
+
+Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +97,9 @@ class Handlers:
         if self.takes_lists and "predict_fn" not in self._functions:
             raise InputError(f"{script.program}: {BATCHING} is for a script with predict_fn; remove it")
         self._model = self._load()
+        self._torch = sys.modules.get("torch")
+        if self._torch is not None:
+            self._torch.get_num_threads()  # from now on this thread keeps its number, whatever others choose
 
     def __str__(self) -> str:
         names = [name for name in _ARGUMENTS if name in self._functions]
@@ -124,15 +131,51 @@ class Handlers:
         """A prediction as a response."""
         return self._write(prediction, request, context)
 
+    def answer_all(self, requests: Sequence[ScriptRequest]) -> list[EncodedResponse | Exception]:
+        """The responses to requests that came together; for one that fails its exception."""
+        if not self.takes_lists:
+            return [_attempt(self.answer, request) for request in requests]
+        with ThreadPoolExecutor(available_cores(), initializer=self.use_one_torch_thread) as pool:
+            read = list(pool.map(lambda request: _attempt(self.read, request), requests))
+            predictions = iter(self._predict_halves([one[0] for one in read if not isinstance(one, Exception)]))
+            predicted = [one if isinstance(one, Exception) else next(predictions) for one in read]
+
+            def write(request: ScriptRequest, one: Any, prediction: Any) -> EncodedResponse | Exception:
+                if isinstance(prediction, Exception):
+                    return prediction
+                return _attempt(self.write, prediction, request, one[1])
+
+            return list(pool.map(write, requests, read, predicted))
+
+    def _predict_halves(self, batch: list[Any]) -> list[Any]:
+        """As `predict`; if it fails, each half is tried alone, and the one at fault gets the exception."""
+        if not batch:
+            return []
+        try:
+            return list(self.predict(batch))
+        except Exception as error:
+            if len(batch) == 1:
+                return [error]
+        half = len(batch) // 2
+        return self._predict_halves(batch[:half]) + self._predict_halves(batch[half:])
+
+    def use_one_torch_thread(self) -> None:
+        """For this thread, one of several that compute at once: each would otherwise have as many as there are cores,
+        and the model would wait for its own among them.
+        """
+        if self._torch is not None and not hasattr(_this_thread, "has_one"):
+            self._torch.set_num_threads(1)
+            _this_thread.has_one = True
+
     def abort(self) -> None:
         """End a call that hangs: Python cannot stop a thread, so that the process has to end."""
         os.kill(os.getpid(), signal.SIGKILL)
 
     def close(self) -> None:
         """To be called last, in the thread that called the functions."""
-        if hasattr(_loops, "loop"):
-            _loops.loop.close()
-            del _loops.loop
+        if hasattr(_this_thread, "loop"):
+            _this_thread.loop.close()
+            del _this_thread.loop
 
     def _load(self) -> Any:
         function = self._functions.get("model_fn")
@@ -259,13 +302,21 @@ def _no_exit() -> Iterator[None]:
 
 def _finish(result: Any) -> Any:
     """The result of a coroutine. Each thread keeps its loop, for what a script opened in it."""
-    if not hasattr(_loops, "loop"):
-        _loops.loop = asyncio.new_event_loop()
+    if not hasattr(_this_thread, "loop"):
+        _this_thread.loop = asyncio.new_event_loop()
 
     async def finished() -> Any:
         return await result
 
-    return _loops.loop.run_until_complete(finished())
+    return _this_thread.loop.run_until_complete(finished())
+
+
+def _attempt(function: Callable[..., Result], *arguments: Any) -> Result | Exception:
+    """What it returns, or the exception that it raises."""
+    try:
+        return function(*arguments)
+    except Exception as error:
+        return error
 
 
 def _as_text(request: ScriptRequest) -> bytes | str:

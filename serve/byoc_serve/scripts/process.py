@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class ScriptProcess:
     requirements cannot be installed.
     """
 
-    takes_lists = False
+    takes_lists: bool
 
     def __init__(self, script: Script, settings: Settings) -> None:
         self._script = script
@@ -61,25 +62,27 @@ class ScriptProcess:
     def __str__(self) -> str:
         return f"{self._description} in process {self._process.pid}"
 
-    def answer(self, request: ScriptRequest) -> EncodedResponse:
-        """As `Handlers.answer`. A process that has died is started again for the next request."""
+    def answer_all(self, requests: Sequence[ScriptRequest]) -> list[EncodedResponse | Exception]:
+        """As `Handlers.answer_all`. A process that has died is started again for the next request."""
         if self._process.poll() is not None:
             logger.warning("the process of %s is started again", self._script.program)
             self._channel.close()
             self._start()
-        header = asdict(request)
-        body = header.pop("body")
+        headers = [asdict(request) | {"body": len(request.body)} for request in requests]
         try:
-            self._channel.send(header, body)
+            self._channel.send({"requests": headers}, b"".join(request.body for request in requests))
             answer = self._channel.receive()
         except OSError:
             answer = None
         if answer is None:
             raise self._died()
         said, content = answer
-        if "error" in said:
-            raise _as_error(said)
-        return EncodedResponse(content, said["media_type"], said["status"], said["headers"])
+        return [
+            _as_error(one)
+            if "error" in one
+            else EncodedResponse(body, one["media_type"], one["status"], one["headers"])
+            for one, body in _cut(said["responses"], content)
+        ]
 
     def abort(self) -> None:
         """End a call that hangs; from any thread."""
@@ -122,7 +125,7 @@ class ScriptProcess:
             error = self._died() if answer is None else _as_error(answer[0])
             self.close()
             raise error
-        self._description = answer[0]["loaded"]
+        self._description, self.takes_lists = answer[0]["loaded"], answer[0]["takes_lists"]
 
     def _died(self) -> Exception:
         status = self._process.wait()
@@ -153,14 +156,25 @@ def _describe(error: Exception) -> dict[str, Any]:
 def _serve(channel: Channel, handlers: Handlers) -> None:
     """Answer until the server closes its end."""
     while (message := channel.receive()) is not None:
-        header, body = message
-        try:
-            response = handlers.answer(ScriptRequest(body=body, **header))
-        except Exception as error:
-            channel.send(_describe(error))
-            continue
-        said = {"media_type": response.media_type, "status": response.status, "headers": response.headers}
-        channel.send(said, response.body)
+        header, content = message
+        requests = [ScriptRequest(**one | {"body": body}) for one, body in _cut(header["requests"], content)]
+        answers = handlers.answer_all(requests)
+        said = [_describe(one) if isinstance(one, Exception) else _header(one) for one in answers]
+        channel.send({"responses": said}, b"".join(one.body for one in answers if isinstance(one, EncodedResponse)))
+
+
+def _header(response: EncodedResponse) -> dict[str, Any]:
+    said = {"media_type": response.media_type, "status": response.status, "headers": response.headers}
+    return said | {"body": len(response.body)}
+
+
+def _cut(headers: list[dict[str, Any]], content: bytes) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Each header with its part of the content, whose length it has."""
+    start = 0
+    for header in headers:
+        end = start + header.get("body", 0)
+        yield header, content[start:end]
+        start = end
 
 
 def main(descriptor: int, options: dict[str, Any]) -> None:
@@ -175,7 +189,7 @@ def main(descriptor: int, options: dict[str, Any]) -> None:
     except Exception as error:
         channel.send(_describe(error))
         return
-    channel.send({"loaded": str(handlers)})
+    channel.send({"loaded": str(handlers), "takes_lists": handlers.takes_lists})
     _serve(channel, handlers)
     handlers.close()
 

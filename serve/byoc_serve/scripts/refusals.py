@@ -42,7 +42,7 @@ def as_refusals(step: Step) -> Iterator[None]:
         yield
     except Exception as error:
         refusal = _refusal(step, error)
-        if refusal is None:
+        if refusal is None or refusal is error:  # which must not become its own cause
             raise
         raise refusal from error
 

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from threading import BoundedSemaphore, Event, Thread, get_ident, local
+from threading import BoundedSemaphore, Event, Thread, get_ident
 from typing import Any, NamedTuple, Protocol
 
 from byoc_serve.batcher import Batcher, DeadlineError, FatalError, Observer, PendingResult
-from byoc_serve.errors import as_request_errors, raise_fatal_errors
+from byoc_serve.errors import as_request_errors, is_fatal, raise_fatal_errors
 from byoc_serve.memory_budget import Claim, shared_budget
 from byoc_serve.request import RequestContext
 from byoc_serve.scripts.context import Context
 from byoc_serve.scripts.handlers import Handlers, ScriptRequest
 from byoc_serve.service import EncodedResponse
 from byoc_serve.settings import Settings
-from byoc_vision.errors import ResourceError
+from byoc_vision.errors import RequestError, ResourceError
 from byoc_vision.system.machine import available_cores, share_of_cores
 
 QUEUE_TIMEOUT = 0.1  # seconds that a request waits for room in the queue
 HUNG_AFTER = 2  # times REQUEST_TIMEOUT; then no client waits for the call any more
 _WATCH_SECONDS = 0.5
 _FAREWELL_SECONDS = 0.5  # for responses to requests that waited for a call that hangs
-
-_this_thread = local()
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +33,7 @@ class Answering(Protocol):
 
     takes_lists: bool
 
-    def answer(self, request: ScriptRequest) -> EncodedResponse: ...
+    def answer_all(self, requests: Sequence[ScriptRequest]) -> list[EncodedResponse | Exception]: ...
 
     def abort(self) -> None: ...
 
@@ -54,8 +51,6 @@ class ScriptService:
     """Requests wait here for the script. With `BATCHING`, `input_fn` and `output_fn` run in the requests' own threads,
     as many at once as there are cores, and `predict_fn` gets what has gathered while it was busy; otherwise one request
     is answered after the other.
-
-    To be created in the thread that will be in `run`.
     """
 
     config = None
@@ -64,14 +59,11 @@ class ScriptService:
         self._handlers = handlers
         self._settings = settings
         self._local = handlers if isinstance(handlers, Handlers) and handlers.takes_lists else None
-        batch_size = settings.batch_size if self._local else 1
+        batch_size = settings.batch_size if handlers.takes_lists else 1
         self._batcher: Batcher[Any, Any] = Batcher(batch_size, settings.queue_length, observer=observer)
         self._cores = BoundedSemaphore(share_of_cores(available_cores(), settings.workers))
         self._calls: dict[int, float] = {}  # by thread: since when it is in a function of the script
         self._ended = Event()
-        self._torch = sys.modules.get("torch")
-        if self._torch is not None:
-            self._torch.get_num_threads()  # from now on this thread keeps its number, whatever others choose
 
     def __str__(self) -> str:
         return str(self._handlers)
@@ -101,7 +93,9 @@ class ScriptService:
             body = request.receive(settings.max_body, settings.request_timeout)
             given = ScriptRequest(body, request.content_type, request.accept, request.record.id, request.headers)
             if self._local is None:
-                response: EncodedResponse = self._result(given, request)
+                response: EncodedResponse | Exception = self._result(given, request)
+                if isinstance(response, Exception):
+                    raise response
                 return response
             with self._in_own_thread(request):
                 data, context = self._local.read(given)
@@ -123,18 +117,19 @@ class ScriptService:
 
     def _compute(self, batch: list[Any]) -> Sequence[Any]:
         with self._calling():
-            if self._local is None:
-                return [self._handlers.answer(item) for item in batch]
-            return self._local.predict([item.data for item in batch])
+            if self._local is not None:
+                return self._local.predict([item.data for item in batch])
+            answers = self._handlers.answer_all(batch)
+            errors = [one for one in answers if isinstance(one, Exception) and not isinstance(one, RequestError)]
+            for error in filter(is_fatal, errors):
+                raise error
+            return answers
 
     @contextmanager
     def _in_own_thread(self, request: RequestContext) -> Iterator[None]:
-        """For what the script computes in a request's thread. With one thread of torch's: each of the requests' threads
-        would otherwise have as many as there are cores, and the model would wait for its own among them.
-        """
-        if self._torch is not None and not hasattr(_this_thread, "is_limited"):
-            self._torch.set_num_threads(1)
-            _this_thread.is_limited = True
+        """For what the script computes in a request's thread: on one of the cores."""
+        if self._local is not None:
+            self._local.use_one_torch_thread()
         with request.holding(self._cores), self._calling():
             yield
 

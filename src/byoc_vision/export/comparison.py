@@ -13,6 +13,7 @@ from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import DataError
 from byoc_vision.export.formats import Run
 from byoc_vision.models.normalized import Normalized
+from byoc_vision.preprocess import with_bands
 
 TOLERANCE = 1e-3  # of the logits' standard deviation. Rounding alone caused at most 2e-5 (docs/export.md)
 
@@ -87,7 +88,7 @@ def reference_images(height: int, width: int, channels: int = 3) -> dict[str, np
         "gradient": gradient,
         "black": np.zeros_like(noise),
         "white": np.full_like(noise, 255),
-        "noisy clouds": cv2.addWeighted(clouds, 0.8, np.ascontiguousarray(noise), 0.2, 0),
+        "noisy clouds": with_bands(cv2.addWeighted(clouds, 0.8, np.ascontiguousarray(noise), 0.2, 0), clouds),
         "upside down": np.ascontiguousarray(clouds[::-1]),
     }
 

@@ -27,7 +27,7 @@ CLASSES, THRESHOLD = ABOUT["output"]["classes"], ABOUT["output"]["threshold"]
 
 def resize(pixels, height, width):{mixed}
     shrinks = height < pixels.shape[0] or width < pixels.shape[1]
-    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR){axis}
 '''
 
 _PER_AXIS = """
@@ -131,6 +131,7 @@ _PREDICT_BANDS = """
 
 image = np.load(sys.argv[1])  # [H, W, bands], as they are stored
 ranges = ABOUT["input"]["bands"]
+image = image[..., None] if image.ndim == 2 else image
 if image.ndim != 3 or image.shape[2] != len(ranges):
     sys.exit(f"{sys.argv[1]} has the shape {image.shape}, not [H, W, {len(ranges)}]")
 low, high = (np.array([band[name] for band in ranges], np.float32) for name in ("low", "high"))
@@ -171,7 +172,8 @@ def example_script(config: ModelConfig, format_name: str) -> str:
     image, predict = ("image.npy", _PREDICT_BANDS) if config.preprocess.bands else ("image.jpg", _PREDICT)
     arguments = f"{image} mask.png" if segmentation else image
     mixed = _PER_AXIS if config.preprocess.per_axis else ""
-    head = _HEAD.format(arguments=arguments, runtime=runtime, imports=imports, mixed=mixed)
+    axis = ".reshape(height, width, -1)" if config.preprocess.channels == 1 else ""  # OpenCV drops that of one band
+    head = _HEAD.format(arguments=arguments, runtime=runtime, imports=imports, mixed=mixed, axis=axis)
     return head + "\n" + run + _FIT[config.preprocess.resize] + predict + _last_lines(config)
 
 

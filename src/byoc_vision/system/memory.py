@@ -73,9 +73,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
+    """It and its causes; one of a script's own may be its own cause."""
+    seen: list[BaseException] = []
     cause: BaseException | None = error
-    while cause is not None:
+    while cause is not None and not any(cause is other for other in seen):
         yield cause
+        seen.append(cause)
         cause = cause.__cause__
 
 

@@ -322,13 +322,14 @@ class Budget:
         """Go on from a checkpoint, with pass `epoch`. It may be of a job without a budget, or with another one."""
         saved = content.get("budget")
         self.spent = saved["spent"] if saved else sum(record["seconds"] for record in content["records"])
-        if saved is None or (content["complete"] and saved["seconds"] < self.seconds):
+        if saved:
+            self.changes, planned = saved["changes"], saved["planned"]
+            self.planned = BudgetPlan.model_validate(planned) if planned else None
+        if saved is None or content["complete"]:  # it goes on if a larger budget or more epochs leave steps to make
             # If the best model stays that of an earlier start, its predictions are made again at the end.
             self.ending = replace(self.ending, evaluations=self.ending.evaluations + 1)
             self.length.change(0, self.fit(epoch))
             return
-        self.changes, planned = saved["changes"], saved["planned"]
-        self.planned = BudgetPlan.model_validate(planned) if planned else None
         self.length.load_state_dict(content["length"])
 
 

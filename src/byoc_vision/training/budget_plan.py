@@ -24,8 +24,8 @@ INT8_SECONDS = 20.0  # of NNCF, with the time to import it
 class Ending:
     """What follows the training, in evaluations of the validation images and in seconds.
 
-    evaluations: of the test images and of the OpenVINO form. seconds: for the export and the report. int8: seconds that
-    INT8 takes beside its evaluation.
+    evaluations: of the test images, of the soup, of masks, and of the OpenVINO form. seconds: for the export and the
+    report. int8: seconds that INT8 takes beside its evaluation.
     """
 
     evaluations: float = 0.0

@@ -226,7 +226,7 @@ def has_ended(content: Mapping[str, Any], hyperparameters: Hyperparameters, enou
     early = content["before"] < length["steps"] if length else done < int(saved["epochs"])
     if not enough and not (content["complete"] and same and early):
         return False
-    raised = "budget" if hyperparameters.budget else "steps" if hyperparameters.steps else "epochs"
+    raised = "budget` or `epochs" if hyperparameters.budget else "steps" if hyperparameters.steps else "epochs"
     logger.warning(
         f"All %d epochs are done; nothing was trained. Set a higher `{raised}` to go on, or resume=never to start from "
         "the beginning"

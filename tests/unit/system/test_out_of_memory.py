@@ -84,3 +84,10 @@ def test_shared_memory_that_nccl_lacks_is_named() -> None:
         "NCCL error in: x, unhandled system error\nError while creating shared memory segment /dev/shm/nccl-a (size 3)"
     )
     assert "--shm-size" in str(explain(RuntimeError(said), 16))
+
+
+def test_an_error_that_is_its_own_cause() -> None:
+    """`raise error from error`, in a script of the user's own."""
+    error = RuntimeError("of the script")
+    error.__cause__ = error
+    assert not is_out_of_memory(error)

@@ -201,7 +201,7 @@ def test_a_job_that_has_used_its_budget_trains_on_with_a_larger_one_only(
 ) -> None:
     first = train(tmp_path, Clock(), 50)
     again = train(tmp_path, Clock(), 50)
-    assert "Set a higher `budget` to go on" in caplog.text
+    assert "Set a higher `budget` or `epochs` to go on" in caplog.text
     assert len(again.history.records) == len(first.history.records)
     clock = Clock()
     longer = train(tmp_path, clock, 100)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,41 @@ def test_a_script_that_cannot_be_loaded_leaves_nothing(client: FlaskClient, tmp_
     assert client.get("/models").get_json()["models"] == []
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
     wait_until(lambda: "byoc_serve.scripts" not in children.read_text(), lambda: "a process is left")
+
+
+BATCHES = """
+import os, pathlib, threading, time
+BATCHING = True
+GATE = pathlib.Path(__file__).with_name("gate")
+def model_fn(model_dir):
+    return 2
+def input_fn(body, content_type):
+    return int(body)
+def predict_fn(data, model):
+    GATE.with_name("reached").touch()
+    while GATE.exists(): time.sleep(0.01)
+    if 13 in data: raise KeyError("13")
+    return [(value * model, len(data)) for value in data]
+def output_fn(prediction, accept):
+    return list(prediction)
+"""
+
+
+def test_batches(client: FlaskClient, tmp_path: Path) -> None:
+    """Only the requests at fault fail, of those that went through the model together."""
+    write_script(tmp_path, BATCHES, "models/one/model/code/inference.py")
+    code = tmp_path / "models/one/model/code"
+    (code / "gate").touch()
+    load(client, tmp_path, "one")
+    batcher = client.application.extensions["registry"]._entries["one"].model._model._batcher
+    with ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(ask, client, "one", b"1")]
+        wait_until((code / "reached").exists, lambda: "it is not computed")
+        asked += [pool.submit(ask, client, "one", body) for body in (b"2", b"3", b"no number")]
+        wait_until(lambda: batcher.in_flight == 4, lambda: f"{batcher.in_flight} are in flight")
+        (code / "gate").unlink()
+        answers = [answer.result() for answer in asked]
+        assert [answer.status_code for answer in answers] == [200, 200, 200, 400]
+        assert [answer.get_json() for answer in answers[:3]] == [[2, 1], [4, 2], [6, 2]]
+        answers = list(pool.map(lambda body: ask(client, "one", body), (b"1", b"13", b"2", b"3")))
+    assert [answer.status_code for answer in answers] == [200, 500, 200, 200]
