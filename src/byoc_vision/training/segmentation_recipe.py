@@ -1,7 +1,7 @@
 """What `recipe=auto` chooses for a segmentation network with a pretrained encoder.
 
-Images are evaluated at the size that their objects need, and trained on in parts that cost little more than the default
-256 × 256. One large object is seen whole, at two to four times that cost: its edges need the pixels.
+One large object is seen with more pixels: its edges need them. Streets keep the default size: training on parts, at
+random scales and with weighted classes, reached less in the same time (docs/recipes.md).
 """
 
 from __future__ import annotations
@@ -28,16 +28,8 @@ DEFAULT_AREA = 256 * 256
 AVERAGED = 0.1  # of the training: the steps that the averaged weights remember, and those of the warm-up at most
 
 
-class Areas(NamedTuple):
-    """Pixels at most. image: from which parts are cut. part: to train on. whole: an image that is not cut."""
-
-    image: int
-    part: int
-    whole: int
-
-
-CPU = Areas(4 * DEFAULT_AREA, 256 * 320, 384 * 576)
-GPU = Areas(16 * DEFAULT_AREA, 384 * 384, 640 * 960)
+CPU_AREA = 384 * 576  # of a whole image with one large object, at most
+GPU_AREA = 640 * 960
 
 
 class Scene(NamedTuple):
@@ -87,32 +79,17 @@ class Scene(NamedTuple):
 
 def choose(images: int, scene: Scene, settings: Hyperparameters, given: Collection[str], take: Take) -> None:
     """Take what goes with such images. images: that each process trains on. given: what the job sets."""
-    if not {"image_size", "crop_size", "auto_batch_size"} & set(given) and scene.size is not None:
-        settings = _choose_sizes(scene, scene.size, take)
-    if settings.crop_size is not None and not scene.is_one_object:
-        take("random_scale", 2.0, "objects are of many sizes, near and far")
-        take("class_crops", 0.5, "a part at random seldom shows the classes with few pixels")
-    rarest = scene.rarest
-    if scene.classes > 2 and rarest is not None and rarest < 0.25 / scene.classes:
-        take("class_weights", "sqrt", f"a class has only {100 * rarest:.2g}% of the pixels")
+    sized = {"image_size", "crop_size", "auto_batch_size"} & set(given)
+    if not sized and scene.size is not None and scene.is_one_object:
+        area = GPU_AREA if scene.gpu else CPU_AREA
+        measured = f"images have about {scene.size[0]} × {scene.size[1]} pixels"
+        take("image_size", fit(scene.size, area, scene.multiple), f"{measured}, and edges need more than 256")
     if images <= FEW_IMAGES and "auto_batch_size" not in given:
         few = f"there are only {images} images, and more steps of the same cost teach more"
         settings = take("batch_size", 8 if scene.gpu else 4, few)
     if not scene.decoder:
         take("encoder_lr_factor", 0.3, "the encoder is pretrained, the decoder is not")
     _choose_length(images, scene, settings, take)
-
-
-def _choose_sizes(scene: Scene, own: Size, take: Take) -> Hyperparameters:
-    areas = GPU if scene.gpu else CPU
-    measured = f"images have about {own[0]} × {own[1]} pixels"
-    if scene.is_one_object:
-        return take("image_size", fit(own, areas.whole, scene.multiple), f"{measured}, and edges need more than 256")
-    image, part = fit(own, areas.image, scene.multiple), fit(own, areas.part, scene.multiple)
-    settings = take("image_size", image, f"{measured}, and what is small is lost at 256")
-    if part[0] <= image[0] and part[1] <= image[1] and part != image:
-        settings = take("crop_size", part, "parts cost as much as small images, and show what is small")
-    return settings
 
 
 def _choose_length(images: int, scene: Scene, settings: Hyperparameters, take: Take) -> None:

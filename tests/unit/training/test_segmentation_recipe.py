@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from byoc_vision.data.preflight.report import Range
 from byoc_vision.hyperparameters import parse
 from byoc_vision.training.recipe import Facts, choose
-from byoc_vision.training.segmentation_recipe import CPU, GPU, LEAST_STEPS, MOST_EPOCHS, OBJECT_STEPS, Scene, fit
+from byoc_vision.training.segmentation_recipe import (
+    CPU_AREA,
+    GPU_AREA,
+    LEAST_STEPS,
+    MOST_EPOCHS,
+    OBJECT_STEPS,
+    Scene,
+    fit,
+)
 
 
 def scene(height: int, width: int, shares: tuple[float, ...], *, spread: int = 0, gpu: bool = False) -> Scene:
@@ -29,13 +37,8 @@ def chosen(of: Scene, images: int = 367, **given: str) -> dict[str, object]:
     return {choice.name: choice.value for choice in choose(parse(given), facts, frozenset(given))[1]}
 
 
-def test_streets_are_seen_at_their_own_size_and_trained_on_in_parts() -> None:
+def test_streets_keep_their_size_and_weights() -> None:
     assert chosen(STREETS) == {
-        "image_size": (352, 480),
-        "crop_size": (256, 320),
-        "random_scale": 2.0,
-        "class_crops": 0.5,
-        "class_weights": "sqrt",
         "batch_size": 4,
         "encoder_lr_factor": 0.3,
         "warmup_epochs": 0.5,
@@ -47,20 +50,6 @@ def test_a_large_object_is_seen_whole_and_larger() -> None:
     choices = chosen(CARS, images=84)
     assert choices["image_size"] == (384, 576)
     assert not {"crop_size", "random_scale", "class_crops", "class_weights"} & set(choices)
-
-
-def test_a_small_object_is_looked_for_in_parts() -> None:
-    choices = chosen(CRACKS)
-    assert choices["class_crops"] == 0.5
-    assert "class_weights" not in choices, "two classes have one logit, whose threshold weights would move"
-    assert math.prod(choices["crop_size"]) < math.prod(choices["image_size"])  # type: ignore[call-overload]
-
-
-def test_a_gpu_takes_larger_parts_and_batches() -> None:
-    streets = scene(1024, 2048, STREETS.shares, gpu=True)  # type: ignore[arg-type]
-    choices = chosen(streets)
-    assert (choices["image_size"], choices["crop_size"]) == ((736, 1440), (256, 512))
-    assert choices["batch_size"] == 8
 
 
 @pytest.mark.parametrize(
@@ -76,18 +65,8 @@ def test_a_size_that_the_job_sets_stays_and_no_parts_are_cut() -> None:
     assert not {"image_size", "crop_size", "random_scale"} & set(chosen(STREETS, image_size="192, 256"))
 
 
-def test_parts_that_the_job_asks_for_are_scaled_at_random() -> None:
-    choices = chosen(STREETS, image_size="352, 480", crop_size="224")
-    assert choices["random_scale"] == 2.0
-    assert "crop_size" not in choices
-
-
 def test_a_batch_that_is_to_fill_the_memory_is_of_the_default_size() -> None:
     assert not {"image_size", "crop_size", "batch_size"} & set(chosen(STREETS, auto_batch_size="true"))
-
-
-def test_classes_of_like_size_weigh_the_same() -> None:
-    assert "class_weights" not in chosen(scene(360, 480, (0.4, 0.35, 0.25)))
 
 
 @pytest.mark.parametrize(("of", "least"), [(STREETS, LEAST_STEPS), (CARS, OBJECT_STEPS)], ids=["streets", "cars"])
@@ -126,7 +105,7 @@ def test_a_budget_decides_on_the_epochs_alone() -> None:
 @given(
     st.integers(64, 8192),
     st.integers(64, 8192),
-    st.sampled_from([*CPU, *GPU]),
+    st.sampled_from([65_536, CPU_AREA, GPU_AREA]),
     st.sampled_from([8, 16, 32]),
 )
 def test_a_fitted_size_has_the_multiples_the_area_and_about_the_proportions(
