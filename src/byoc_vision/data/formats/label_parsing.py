@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 MOST_CLASSES = 10_000
-_DECIMALS = re.compile(r"[-+]?[0-9]*\.[0-9]*[1-9][0-9]*")
+_DECIMALS = re.compile(r"[-+]?[0-9]*\.0*[1-9][0-9]*")
 _MOST_DECIMALS = 5  # classes such as 1.5 and 3.5
 
 Label = int | str
