@@ -182,12 +182,25 @@ def test_numbers_are_finite(text: str) -> None:
         parse({"learning_rate": text})
 
 
-@pytest.mark.parametrize(("content", "said"), [("{", "is not JSON"), ("[]", "holds a list"), ("3", "holds a number")])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "holds a list"),
+        ("3", "holds a number"),
+        (r'{"health_action": "stop\ud83d"}', "holds half of a character"),
+    ],
+)
 def test_a_file_that_is_not_one_object(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "hyperparameters.json"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=f"hyperparameters.json.*{said}"):
         read(path)
+
+
+def test_bytes_of_a_command_line_that_are_not_utf_8() -> None:
+    with pytest.raises(InputError, match=r"must be UTF-8:\s.*health_action"):
+        parse({"health_action": b"stop\xff".decode("utf-8", "surrogateescape")})
 
 
 def test_each_field_is_documented_and_aliases_do_not_clash() -> None:

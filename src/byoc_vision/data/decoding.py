@@ -198,15 +198,20 @@ def orientation_of(source: ImageSource | Content) -> int:
     if content.data.startswith(_NPY):
         return 1
     if fileformat.identify(content.data) == "TIFF":  # also of bands, which Pillow does not open
-        return tiff_structure.orientation(tiff_structure.read_tags(content.data))
+        return tiff_structure.orientation(_tiff_tags(content))
     return _orientation(_open(content, _ANY_SIZE))
+
+
+def _tiff_tags(content: Content) -> tiff_structure.Tags:
+    with _decoding(*content, "TIFF"):
+        return tiff_structure.read_tags(content.data)
 
 
 def image_size(source: ImageSource | Content) -> tuple[int, int]:
     """Height and width of the upright image. Only the header is read. Raises DataError as `read_image`."""
     content = _content(source)
     if fileformat.identify(content.data) == "TIFF":
-        return tiff_structure.upright_size(tiff_structure.read_tags(content.data))
+        return tiff_structure.upright_size(_tiff_tags(content))
     opened = _open(content, _ANY_SIZE)
     width, height = opened.image.size
     return (width, height) if _orientation(opened) >= 5 else (height, width)

@@ -16,7 +16,7 @@ from support.bands import draw_bands, tiff
 from support.images import encode, npy
 
 from byoc_vision.data.bands import find_bands, open_bands, read_bands, read_pixels
-from byoc_vision.data.decoding import Content, ImageTooLarge
+from byoc_vision.data.decoding import Content, ImageTooLarge, image_size, orientation_of
 from byoc_vision.data.samples import Sample
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.preprocess import Band
@@ -123,6 +123,15 @@ def test_cut_files_are_refused(kind: str, data: st.DataObject) -> None:
     whole = WHOLE[kind]
     with pytest.raises(DataError):
         read_pixels(whole[: data.draw(st.integers(0, len(whole) - 6))], BANDS)
+
+
+def test_more_strips_than_an_image_has() -> None:
+    content = bytearray(WHOLE["raw"])
+    strips = content.index((273).to_bytes(2, "little") + (4).to_bytes(2, "little"))
+    content[strips + 4 : strips + 8] = (2**24).to_bytes(4, "little")
+    for read in (orientation_of, image_size):
+        with pytest.raises(DataError, match="16,777,216 strips or tiles"):
+            read(Content("1.tif", bytes(content)))
 
 
 @given(st.sampled_from(sorted(WHOLE)), st.data())
