@@ -11,11 +11,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 SMALL = {
     "batch_size": "8",
     "image_size": "64",
     "num_workers": "2",
     "openvino": "false",
+    "precision": "auto" if torch.cuda.is_available() else "float32",  # on a CPU it is measured: two jobs may differ
     "pretrained": "false",
     "report": "false",
     "tensorboard": "false",
