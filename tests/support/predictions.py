@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
+from support.gloo import joined
 from support.images import draw_scene, save_image
 from support.nets import predictor_of
 from torch import nn
@@ -141,11 +141,8 @@ def as_text(collected: Iterable[SplitPredictions | None]) -> str:
 
 def collect_together(rank: int, store: str, folder: Path) -> str:
     """What `collect_all` gives in one of two processes that talk to each other."""
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    try:
-        return as_text(collect_all(folder, World(rank, rank, 2)))
-    finally:
-        dist.destroy_process_group()
+    with joined(rank, store) as world:
+        return as_text(collect_all(folder, world))
 
 
 def print_together(rank: int, store: str, folder: Path) -> None:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-import torch.distributed as dist
+from support.gloo import joined
 
 from byoc_vision.inference.predictor import Classification, Segmentation
 from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics, SegmentationMetrics
@@ -40,11 +40,8 @@ def measure_together(
     rank: int, store: str, masks: Sequence[np.ndarray], images: Sequence[tuple[int, int]]
 ) -> list[dict[str, float]]:
     """What `measure` gives in one of two processes that talk to each other."""
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    try:
+    with joined(rank, store):
         return measure(masks, images)
-    finally:
-        dist.destroy_process_group()
 
 
 def tell_figures(rank: int, store: str, masks: Sequence[np.ndarray], images: Sequence[tuple[int, int]]) -> None:

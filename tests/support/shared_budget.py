@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import torch.distributed as dist
+from support.gloo import joined
 
 from byoc_vision.training.batch_layout import Length
 from byoc_vision.training.budget import Budget
@@ -52,11 +52,8 @@ def steps(rank: int) -> list[tuple[int, float]]:
 
 def steps_together(rank: int, store: str) -> list[tuple[int, float]]:
     """What `steps` gives in one of two processes that talk to each other."""
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    try:
+    with joined(rank, store):
         return steps(rank)
-    finally:
-        dist.destroy_process_group()
 
 
 def tell_steps(rank: int, store: str) -> None:

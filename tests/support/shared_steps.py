@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
+from support.gloo import joined
 from torch import Tensor, nn
 
 from byoc_vision.precision import choose_precision
@@ -121,18 +121,10 @@ def train(case: Case, world: World, accumulate_steps: int) -> list[Tensor]:
     return [*(parameter.detach() for parameter in net.parameters()), sum_over_processes(sums, world)]
 
 
-def join(rank: int, size: int, store: str) -> World:
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
-    return World(rank=rank, local_rank=rank, size=size)
-
-
 def train_shares(rank: int, size: int, store: str) -> dict[tuple[str, int], list[Tensor]]:
     """What `train` gives for each case and for batches taken in one and in two parts, in a process of several."""
-    world = join(rank, size, store)
-    try:
+    with joined(rank, store, size) as world:
         return {(name, parts): train(case, world, parts) for name, case in CASES.items() for parts in (1, 2)}
-    finally:
-        dist.destroy_process_group()
 
 
 def take_part(rank: int, size: int, store: str) -> None:

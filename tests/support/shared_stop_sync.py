@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
+from support.gloo import joined
 
 from byoc_vision.training.distributed import StopSync, World
 
@@ -36,11 +36,8 @@ def steps(rank: int) -> tuple[int, list[int]]:
 
 def steps_together(rank: int, store: str) -> tuple[int, list[int]]:
     """What `steps` gives in one of two processes that talk to each other."""
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    try:
+    with joined(rank, store):
         return steps(rank)
-    finally:
-        dist.destroy_process_group()
 
 
 def tell_steps(rank: int, store: str) -> None:
