@@ -9,21 +9,20 @@ from pathlib import Path
 
 def megabytes(process: int, name: str) -> float:
     """The value of a line of a process's smaps_rollup; 0 if the process has just ended."""
-    try:
-        text = Path(f"/proc/{process}/smaps_rollup").read_text()
-    except OSError:
-        return 0.0
-    found = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
-    return int(found[1]) / 1000 if found else 0.0
+    return _megabytes(process, "smaps_rollup", name)
 
 
 def peak_megabytes(process: int) -> float:
     """The most resident memory that a process has had so far; 0 if it has just ended."""
+    return _megabytes(process, "status", "VmHWM")
+
+
+def _megabytes(process: int, file: str, name: str) -> float:
     try:
-        text = Path(f"/proc/{process}/status").read_text()
+        text = Path(f"/proc/{process}/{file}").read_text()
     except OSError:
         return 0.0
-    found = re.search(r"^VmHWM:\s+(\d+) kB", text, re.MULTILINE)
+    found = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
     return int(found[1]) / 1000 if found else 0.0
 
 
