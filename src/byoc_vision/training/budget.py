@@ -259,7 +259,7 @@ class Budget:
 
     def _state(self, epoch: int, into: int) -> BudgetPlan:
         """As it is expected after `into` steps of pass `epoch`."""
-        steps = self.length.steps - self.length.steps_before(epoch) - into
+        steps = self.length.steps - self.length.made(epoch, into)
         evaluations = self.length.epochs - epoch + 1
         training = self.elapsed + steps * self.speed.step + evaluations * self.speed.evaluation
         return BudgetPlan(

@@ -61,9 +61,9 @@ class Ending:
 def steps_that_fit(seconds: float, speed: Speed, length: Length, epoch: int, into: int) -> int:
     """The steps in all, of which `into` are made of pass `epoch`; each pass ends with an evaluation.
 
-    Not less than are made: then there is no time left but for the evaluation of the pass.
+    Not less than are made: then the time that is left suffices only for the evaluation of the pass.
     """
-    made, per_epoch = length.steps_before(epoch) + into, length.steps_per_epoch
+    made, per_epoch = length.made(epoch, into), length.steps_per_epoch
     rest, tail = per_epoch - into, seconds - speed.evaluation
     if tail < rest * speed.step:
         return made + max(0, int(tail / speed.step))
