@@ -228,10 +228,8 @@ def assemble(
                 averages=recipe.averages_weights(hyperparameters, facts, given),
             )
         hyperparameters, choices = budget.settings(hyperparameters, choices, given)
-        optimizer, scaler = (
-            optimizer_for(net, encoder, hyperparameters, rate, scaled=scaler.is_enabled()),
-            precision.scaler(),
-        )
+        scaler = precision.scaler()  # new ones: measuring made steps with the others
+        optimizer = optimizer_for(net, encoder, hyperparameters, rate, scaled=scaler.is_enabled())
         step = replace(step, optimizer=optimizer, scaler=scaler)
     hyperparameters = hyperparameters.model_copy(update={"epochs": length.epochs})
     check_frozen_epochs(hyperparameters, length)

@@ -50,7 +50,7 @@ def measure_speed(
     Args:
         step: with an optimiser of its own; its callbacks are not called.
         validation: this process's batches.
-        seconds: after which there are no more steps than a warm-up and one that counts.
+        seconds: after which it makes only what is left of a warm-up and one step that counts.
     """
     before = on_cpu(net.state_dict())
     try:

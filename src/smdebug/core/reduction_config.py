@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass
 class ReductionConfig:
-    """Accepted and ignored: values are recorded whole, and there are no tensors to reduce."""
+    """Accepted and ignored: values are recorded whole, and tensors are not recorded."""
 
     reductions: Iterable[str] = ()
     abs_reductions: Iterable[str] = ()

@@ -23,7 +23,7 @@ from byoc_vision.data.mask_colours import MOST_COLOURS, count_colours, too_many_
 from byoc_vision.data.samples import DrawnMask, MaskSource, Sample
 from byoc_vision.data.targets import read_mask_pixels, read_mask_values, size_problem
 from byoc_vision.errors import DataError
-from byoc_vision.preprocess import Band
+from byoc_vision.preprocess import Band, with_bands
 from byoc_vision.progress import Progress
 from byoc_vision.system.machine import available_cores
 
@@ -106,8 +106,7 @@ def measure_sample(
         return InvalidSample(sample, f"{str(error).rpartition(';')[0]}; {remedy}")
     except DataError as error:
         return InvalidSample(sample, str(error))
-    probe = cv2.resize(image, (PROBE_SIDE, PROBE_SIDE), interpolation=cv2.INTER_NEAREST)
-    probe = probe.reshape(PROBE_SIDE, PROBE_SIDE, -1)  # OpenCV drops the axis of a single band
+    probe = with_bands(cv2.resize(image, (PROBE_SIDE, PROBE_SIDE), interpolation=cv2.INTER_NEAREST), image)
     mean, std = probe.mean(axis=(0, 1)), probe.std(axis=(0, 1))
     darkest, brightest, _, _ = cv2.minMaxLoc(probe.reshape(PROBE_SIDE, -1))
     return SampleStats(
