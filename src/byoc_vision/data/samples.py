@@ -183,8 +183,8 @@ class Dataset:
 
     def with_samples(self, change: Callable[[Sequence[Sample]], Iterable[Sample]]) -> Dataset:
         """The dataset with the changed samples of each split."""
-        splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        return replace(self, **{name: tuple(change(samples)) for name, samples in splits.items()})
+        train, validation, test = (tuple(change(samples)) for samples in (self.train, self.validation, self.test))
+        return replace(self, train=train, validation=validation, test=test)
 
     @property
     def splits(self) -> dict[str, tuple[Sample, ...]]:
