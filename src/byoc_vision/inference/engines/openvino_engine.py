@@ -93,9 +93,15 @@ class OpenVinoEngine:
     def run(self, images: np.ndarray) -> np.ndarray:
         """See `Engine`."""
         with self._entered() as alone:
-            if self._apart is None or (alone and len(images) < self._apart.streams):
+            if self._apart is None:
                 return _infer(self._request, images)
-            return self._apart.run(images)
+            if not alone:
+                return self._apart.run(images)
+            apart = len(images) - len(images) % self._apart.streams
+            runs = [self._apart.run(images[:apart])] if apart else []
+            if apart < len(images):  # all cores work on the rest: one each would leave some without any
+                runs.append(_infer(self._request, images[apart:]))
+            return runs[0] if len(runs) == 1 else np.concatenate(runs)
 
     @contextmanager
     def _entered(self) -> Iterator[bool]:
