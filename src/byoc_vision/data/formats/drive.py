@@ -62,7 +62,13 @@ class Drive:
 
 def _root(split: Split) -> Folder | None:
     """The folder that holds the images and the manual masks: the split's, or a single one in it."""
-    return next((one for one in split.images.unwrapped() if one.named(*IMAGE_FOLDER_NAMES) and _manual(one)), None)
+    return next((folder for folder in split.images.unwrapped() if _is_root(folder)), None)
+
+
+def _is_root(folder: Folder) -> bool:
+    """Whether an image has a manual mask: such folders may also be classes."""
+    images, masks = folder.named(*IMAGE_FOLDER_NAMES)[:1], _manual(folder)[:1]
+    return any(_by_core(one).keys() & _by_core(other).keys() for one in images for other in masks)
 
 
 def _manual(folder: Folder) -> list[Folder]:
@@ -71,7 +77,7 @@ def _manual(folder: Folder) -> list[Folder]:
 
 def _samples(root: Folder, labels: Sequence[int], *, skip: bool) -> list[Sample]:
     images, manual, *others = [*root.named(*IMAGE_FOLDER_NAMES)[:1], *_manual(root)]
-    views = root.named(*_VIEW_NAMES)
+    views = [inner for inner in root.named(*_VIEW_NAMES) if inner.has_images]
     for folder in others:
         logger.warning("%s holds other masks of the same images, which are not read", folder.path)
     image_of, mask_of = _by_core(images), _by_core(manual)

@@ -91,3 +91,8 @@ def test_a_model_keeps_its_labels(tmp_path: Path) -> None:
     write_split(tmp_path, range(2), "test")
     samples = read_folder(tmp_path, "segmentation", [ClassInfo("background", 0), ClassInfo("vessel", 7)])
     assert set(np.unique(read_mask_values(samples[0]))) == {0, 7, 255}
+
+
+def test_classes_of_such_names_are_classes(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{name}/{name}{n}.png" for name in ("image", "manual", "letter") for n in range(3)))
+    assert find(tmp_path).class_names == ("image", "letter", "manual")
