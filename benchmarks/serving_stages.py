@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from byoc_serve.response_encoding import Encoder
+from byoc_serve.encode import Encoder
 from byoc_serve.response_format import ResponseFormat
 from byoc_vision.data.decoding import decode, open_image, read_image
 from byoc_vision.inference.predictor import Answer, Predictor, Prepared

@@ -19,7 +19,7 @@ from byoc_vision.system.machine import available_cores, share_of_cores, visible_
 from byoc_vision.system.memory import is_out_of_memory
 
 if TYPE_CHECKING:  # importing it imports torch, which takes seconds
-    from byoc_serve.batcher import Observer
+    from byoc_serve.batch import Observer
     from byoc_serve.service import Service
     from byoc_vision.artifact import ModelConfig
     from byoc_vision.inference.predictor import Predictor

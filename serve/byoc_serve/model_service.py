@@ -8,14 +8,14 @@ from threading import BoundedSemaphore
 
 import numpy as np
 
-from byoc_serve.batcher import Batcher, FatalError, Observer
+from byoc_serve.batch import Batcher, FatalError, Observer
+from byoc_serve.decode import Limits, Payload, Undecoded, choose_decoder, is_json, is_json_lines
+from byoc_serve.encode import MAX_OVERLAY_PIXELS, Encoder, check_count
 from byoc_serve.errors import as_request_errors, raise_fatal_errors
 from byoc_serve.memory_budget import Claim, shared_budget
 from byoc_serve.pipeline import QUEUE_TIMEOUT, Pipeline
 from byoc_serve.request import RequestContext
-from byoc_serve.request_decoding import Limits, Payload, Undecoded, choose_decoder, is_json, is_json_lines
 from byoc_serve.request_options import check_options, read_options
-from byoc_serve.response_encoding import MAX_OVERLAY_PIXELS, Encoder, check_count
 from byoc_serve.response_format import TEXTS, ResponseFormat, choose_format
 from byoc_serve.service import EncodedResponse
 from byoc_serve.settings import Settings

@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from byoc_serve.batcher import Batcher, DeadlineError, PendingResult
+from byoc_serve.batch import Batcher, DeadlineError, PendingResult
+from byoc_serve.decode import Undecoded
+from byoc_serve.encode import Encoder, Piece, bytes_per_pixel
 from byoc_serve.request import RequestContext
-from byoc_serve.request_decoding import Undecoded
-from byoc_serve.response_encoding import Encoder, Piece, bytes_per_pixel
 from byoc_serve.response_format import ARRAYS, ResponseFormat
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError, RequestError

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from werkzeug.wsgi import get_content_length
 
-from byoc_serve.batcher import DeadlineError
+from byoc_serve.batch import DeadlineError
 from byoc_serve.memory_budget import Claim
 from byoc_serve.request_body import read_body
 from byoc_serve.request_log import Record

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from support.images import draw_noise, encode, npy
 
-from byoc_serve.request_decoding import Limits, choose_decoder
+from byoc_serve.decode import Limits, choose_decoder
 from byoc_serve.request_options import read_options
 from byoc_serve.response_format import choose_format
 from byoc_vision import artifact, checksums

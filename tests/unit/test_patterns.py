@@ -171,7 +171,7 @@ def ways(pattern: Pattern, before: str, repeated: str) -> Iterator[Callable[[int
 
 
 def test_they_are_found() -> None:
-    assert {"byoc_serve.request_decoding._DATA_URL", "byoc_vision.archives._CLUTTER"} < PATTERNS.keys()
+    assert {"byoc_serve.decode._DATA_URL", "byoc_vision.archives._CLUTTER"} < PATTERNS.keys()
     assert any(name.startswith("byoc_vision.data.formats.scan:") for name in PATTERNS)
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from threading import BoundedSemaphore, Event, Thread, get_ident
 from typing import Any, NamedTuple, Protocol
 
-from byoc_serve.batcher import Batcher, DeadlineError, FatalError, Observer, PendingResult
+from byoc_serve.batch import Batcher, DeadlineError, FatalError, Observer, PendingResult
 from byoc_serve.errors import as_request_errors, is_fatal, raise_fatal_errors
 from byoc_serve.memory_budget import Claim, shared_budget
 from byoc_serve.request import RequestContext

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.images import encode, npy
 
+from byoc_serve.decode import IMAGE_TYPES, MAX_VALUES, Limits, choose_decoder, read_json
 from byoc_serve.multipart import MAX_HEADERS, MAX_PARTS, read_files
-from byoc_serve.request_decoding import IMAGE_TYPES, MAX_VALUES, Limits, choose_decoder, read_json
 from byoc_vision.errors import RequestError
 
 PIXELS = 10_000
