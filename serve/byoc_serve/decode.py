@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData, State
 
 from byoc_serve import npy
-from byoc_serve.multipart import read_files
 from byoc_serve.pixel_arrays import SHAPES, find_array, parse_array, to_uint8
 from byoc_vision.data import fileformat
 from byoc_vision.data.bands import MOST_BANDS, BandImage, open_bands
@@ -32,6 +32,8 @@ IMAGE_TYPES = frozenset(
 UNTYPED = frozenset({"", "application/x-www-form-urlencoded", "application/octet-stream", "binary/octet-stream"})
 JSON_LINES = frozenset({"application/jsonlines", "application/x-jsonlines"})
 
+MAX_PARTS = 1024  # of a form
+MAX_HEADERS = 32  # of a part; browsers send two
 MAX_VALUES = 1000  # of JSON for an image: its own, and whatever else clients send with it
 
 _SUPPORTED = (
@@ -48,6 +50,7 @@ _BASE64 = re.compile(
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FEW = 16
 _WHITESPACE = b" \t\r\n\f\v"
+_FORM_PIECE = 2**16  # bytes
 
 Source = bytes | np.ndarray | RequestError  # an error if it is known before decoding that there is no image
 
@@ -105,21 +108,6 @@ class Payload:
                     yield _open(source, where, max_pixels, bands)
             except RequestError as error:
                 yield error
-
-    def outcomes(self, max_pixels: int) -> Iterator[np.ndarray | RequestError]:
-        """Each as uint8 RGB [H, W, 3], or an error in its place, also if it is not a complete image."""
-        for image in self.undecoded(max_pixels):
-            try:
-                yield image if isinstance(image, RequestError) else image.decode()
-            except RequestError as error:
-                yield error
-
-    def images(self, max_pixels: int) -> Iterator[np.ndarray]:
-        """As `outcomes`; an error is raised."""
-        for outcome in self.outcomes(max_pixels):
-            if isinstance(outcome, RequestError):
-                raise outcome
-            yield outcome
 
 
 Decoder = Callable[[bytes], Payload]
@@ -222,6 +210,33 @@ def read_multipart(body: bytes, boundary: str, most: int) -> Payload:
     if not files:
         raise RequestError(400, "the form has no file in it; send one, as `curl -F image=@image.jpg` does")
     return _several(files, len(files), most) if len(files) > 1 else Payload(files)
+
+
+def read_files(body: bytes, boundary: str) -> list[bytes]:
+    """The contents of a form's parts that have a file name, in their order. Source: RFC 7578.
+
+    werkzeug parses the form, and builds the list of a part's headers before they can be counted. So it gets the body
+    piece by piece, and a part whose head does not end soon is rejected.
+    Raises ValueError, or werkzeug's RequestEntityTooLarge for too many parts.
+    """
+    if not boundary:
+        raise ValueError("its Content-Type names no boundary")
+    decoder = MultipartDecoder(boundary.encode("ascii"), max_parts=MAX_PARTS)
+    files: list[list[bytes]] = []
+    in_file = False
+    for start in range(0, len(body) + _FORM_PIECE, _FORM_PIECE):  # and once more with nothing, which marks the end
+        decoder.receive_data(body[start : start + _FORM_PIECE] or None)
+        while not isinstance(event := decoder.next_event(), Epilogue | NeedData):
+            if isinstance(event, File | Field):
+                if len(event.headers) > MAX_HEADERS:
+                    raise ValueError(f"a part has {len(event.headers):,} headers, more than the limit of {MAX_HEADERS}")
+                in_file = isinstance(event, File)
+                files += [[]] if in_file else []
+            elif isinstance(event, Data) and in_file:
+                files[-1].append(event.data)
+        if decoder.state is State.PART and len(decoder.buffer) > _FORM_PIECE:
+            raise ValueError(f"the head of a part is over {_FORM_PIECE:,} bytes")
+    return [b"".join(pieces) for pieces in files]
 
 
 def _several(sources: Iterable[Source], count: int, most: int) -> Payload:

@@ -27,7 +27,7 @@ import byoc_vision.archives
 import byoc_vision.client
 import byoc_vision.data
 import byoc_vision.inference.options
-from byoc_serve.multipart import read_files
+from byoc_serve.decode import read_files
 from byoc_serve.npy import view_pixels
 from byoc_serve.request_options import read_options
 from byoc_serve.response_format import choose_format
