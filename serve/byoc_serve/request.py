@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import TIMEOUT_MAX, BoundedSemaphore
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from werkzeug.wsgi import get_content_length
 
-from byoc_serve.batch import DeadlineError
+from byoc_serve.batch import DeadlineError, PendingResult
 from byoc_serve.memory_budget import Claim
 from byoc_serve.request_body import read_body
 from byoc_serve.request_log import Record
@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # importing them imports what decodes images, and the server 
 
     from byoc_serve.request_options import RequestOptions
     from byoc_serve.response_format import ResponseFormat
+
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -108,6 +110,23 @@ class RequestContext:
     def remaining(self) -> float:
         """Seconds until the deadline, at least 0."""
         return max(0.0, self.deadline - time.monotonic())
+
+    def result_of(self, pending: PendingResult[Result]) -> Result:
+        """The result of an item of this request, once it is computed.
+
+        The record keeps the item that waited longest. Raises DeadlineError, and what computing it raised.
+        """
+        try:
+            return pending.result(self.remaining())
+        except TimeoutError as error:
+            if pending.done():  # at the last moment, or the error is its own
+                return pending.result()
+            pending.cancel()
+            raise DeadlineError from error
+        finally:
+            record, seconds = self.record, pending.queue_seconds
+            if seconds is not None and seconds >= (record.queue_seconds or 0.0):
+                record.queue_seconds, record.batch_size = seconds, pending.batch_size
 
     @contextmanager
     def holding(self, cores: BoundedSemaphore) -> Iterator[None]:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from byoc_serve.batch import QUEUE_TIMEOUT, Batcher, FatalError
+from byoc_serve.errors import as_request_errors
+from byoc_serve.memory_budget import Claim, shared_budget
+from byoc_serve.settings import Settings
+from byoc_vision.errors import ResourceError
+from byoc_vision.system.machine import available_cores, share_of_cores
 
 if TYPE_CHECKING:  # importing them imports what decodes images, and the server answers before that
     from byoc_serve.request import RequestContext
@@ -29,10 +39,55 @@ class Service(Protocol):
         """Make the first requests as fast as the next."""
 
     def run(self) -> None:
-        """Compute what requests wait for, until `stop` and the last of them."""
+        """Compute what requests wait for, until `stop` and the last of them.
+
+        Raises ResourceError if the process can compute no more.
+        """
 
     def stop(self) -> None:
         """Accept no more requests."""
 
     def predict(self, request: RequestContext) -> EncodedResponse:
         """The response to a request. Raises RequestError."""
+
+
+class QueuedService(ABC):
+    """A service with a queue before the one thread that computes."""
+
+    def __init__(self, batcher: Batcher[Any, Any], settings: Settings) -> None:
+        self._batcher = batcher
+        self._settings = settings
+        # Decoding and encoding take a core and, for large images, much memory: at most one request per core, and the
+        # machine's workers (one for each GPU) divide the cores.
+        self._cores = BoundedSemaphore(share_of_cores(available_cores(), settings.workers))
+
+    @abstractmethod
+    def _compute(self, batch: list[Any]) -> Sequence[Any]:
+        """The results of items that were submitted to the queue, in order."""
+
+    @abstractmethod
+    def _respond(self, request: RequestContext) -> EncodedResponse:
+        """The response to a request. Raises what `as_request_errors` takes."""
+
+    def run(self) -> None:
+        """See `Service`."""
+        try:
+            self._batcher.run(self._compute)
+        except FatalError as error:
+            raise ResourceError(f"{error}; this process ends, so that the platform starts another") from error
+
+    def stop(self) -> None:
+        """See `Service`."""
+        self._batcher.stop()
+
+    def predict(self, request: RequestContext) -> EncodedResponse:
+        """See `Service`."""
+        with as_request_errors(self._settings.request_timeout):
+            return self._respond(request)
+
+    def _receive(self, request: RequestContext, copies: int = 2) -> bytes:
+        """A request's body. copies: see `RequestContext.receive`."""
+        settings = self._settings
+        self._batcher.wait_for_room(QUEUE_TIMEOUT)  # before its body is read into memory
+        request.claim = Claim(shared_budget(settings.memory_budget_mb, settings.workers))
+        return request.receive(settings.max_body, settings.request_timeout, copies)
