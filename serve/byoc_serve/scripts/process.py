@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from byoc_serve.scripts.channel import Channel
 from byoc_serve.scripts.handlers import Handlers, ScriptRequest, load_handlers
 from byoc_serve.scripts.source import Script, install_requirements
 from byoc_serve.service import EncodedResponse
@@ -32,9 +32,51 @@ from byoc_vision.system.machine import visible_gpus
 from byoc_vision.system.memory import is_out_of_memory
 
 _SETTINGS = {"default_accept", "max_megapixels", "log_level"}  # that matter to the process
+_HEAD = struct.Struct(">IQ")  # the sizes of both parts of a message
+_RECEIVED = 2**20  # bytes at a time
 _END_SECONDS = 5.0  # for the script's own end; then its process is killed
 
 logger = logging.getLogger(__name__)
+
+
+class Channel:
+    """One end of a pair of sockets, between the server and the process of a script; they send and receive in turn.
+
+    A message is a JSON object and bytes. Never pickle, which is code.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def send(self, header: dict[str, Any], body: bytes = b"") -> None:
+        """Raises OSError if the other end is closed."""
+        text = json.dumps(header).encode()
+        self._connection.sendall(_HEAD.pack(len(text), len(body)) + text)
+        self._connection.sendall(body)
+
+    def receive(self) -> tuple[dict[str, Any], bytes] | None:
+        """The next message; None if the other end is closed."""
+        try:
+            head = self._read(_HEAD.size)
+            if len(head) < _HEAD.size:
+                return None
+            text_size, body_size = _HEAD.unpack(head)
+            text, body = self._read(text_size), self._read(body_size)
+        except ConnectionError:
+            return None
+        if len(text) < text_size or len(body) < body_size:
+            return None
+        return json.loads(text), bytes(body)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _read(self, size: int) -> bytearray:
+        """So many bytes, or fewer if the other end is closed."""
+        content = bytearray()
+        while len(content) < size and (piece := self._connection.recv(min(_RECEIVED, size - len(content)))):
+            content += piece
+        return content
 
 
 class ScriptProcess:
@@ -103,9 +145,7 @@ class ScriptProcess:
         ours, theirs = socket.socketpair()
         options = {
             "script": {name: str(path) for name, path in asdict(self._script).items()},
-            "settings": self._settings.model_dump(
-                mode="json", include={"default_accept", "max_megapixels", "log_level"}
-            ),
+            "settings": self._settings.model_dump(mode="json", include=_SETTINGS),
         }
         environment = dict(os.environ)
         if self._packages:
