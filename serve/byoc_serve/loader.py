@@ -15,7 +15,7 @@ from byoc_serve.readiness import Readiness, State
 from byoc_serve.scripts.source import PROGRAM, Script, find_script
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError, ResourceError, UserError
-from byoc_vision.system.machine import available_cores, share_of_cores, visible_gpus
+from byoc_vision.system.machine import GPU_VARIABLE, available_cores, gpu_names, share_of_cores, visible_gpus
 from byoc_vision.system.memory import is_out_of_memory
 
 if TYPE_CHECKING:  # importing it imports torch, which takes seconds
@@ -177,10 +177,9 @@ def _share_machine(settings: Settings, worker: int) -> None:
     """Let each of several workers see its own GPU and use its share of the cores, before its script imports torch."""
     if settings.workers > 1:
         os.environ.setdefault("OMP_NUM_THREADS", str(share_of_cores(available_cores(), settings.workers)))
-    gpus = visible_gpus(os.environ)
-    if gpus > 1:
-        names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
-        os.environ["CUDA_VISIBLE_DEVICES"] = names[worker % gpus].strip()
+    names = gpu_names(os.environ)
+    if len(names) > 1:
+        os.environ[GPU_VARIABLE] = names[worker % len(names)]
 
 
 def _record_graphs(predictor: Predictor, batch_size: int) -> None:

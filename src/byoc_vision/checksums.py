@@ -19,16 +19,12 @@ CHECKSUMS_FILE = "checksums.json"
 
 _ALGORITHM = "sha256"
 _LARGEST = 2**20  # bytes of the list
-_PIECE = 2**20
 
 
 def sha256(path: Path) -> str:
     """Of a file's content, as hexadecimal digits; hashlib lets other threads run meanwhile. Raises OSError."""
-    state = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            state.update(piece)
-    return state.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def to_json(digests: Mapping[str, str]) -> str:

@@ -54,8 +54,6 @@ INT8_REFERENCE_FILE = "int8.npz"
 INT8_FILES = (INT8_MODEL_FILE, "int8.bin", INT8_REFERENCE_FILE)
 PRECISIONS_FILE = "precisions.json"
 
-_PIECE = 2**20
-
 logger = logging.getLogger(__name__)
 
 
@@ -192,13 +190,10 @@ def has_int8(folder: Path, digests: dict[str, str] | None) -> bool:
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
     """A new folder beside the form, on the same disk; what is left of it is removed."""
-    scratch = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
-    try:
-        beside = scratch / OPENVINO_FOLDER
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder, ignore_cleanup_errors=True) as scratch:
+        beside = Path(scratch, OPENVINO_FOLDER)
         beside.mkdir()
         yield beside
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _record_checksums(folder: Path, form: Path, names: Iterable[str]) -> None:
@@ -269,8 +264,5 @@ def _check_files(folder: Path, digests: dict[str, str] | None, names: Iterable[s
 
 def digest(path: Path) -> str:
     """Of a file's content. Artifacts from before `sha256` was in the reference have it alone."""
-    state = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            state.update(piece)
-    return state.hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

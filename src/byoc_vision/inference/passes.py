@@ -18,8 +18,7 @@ from byoc_vision.errors import InputError
 from byoc_vision.inference import postprocess
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.predictor import Answer, Predictor, Prepared, Segmentation, on_cpu
-from byoc_vision.inference.tile_accumulator import LabelAccumulator, ProbabilityAccumulator
-from byoc_vision.inference.tiling import Axis, Blender, Grid, Tile
+from byoc_vision.inference.tiling import Axis, Blender, Grid, LabelAccumulator, ProbabilityAccumulator, Tile
 from byoc_vision.inference.tta import Axes, Views, average, flip, unflip, view_axes
 
 MAX_BLENDING = 2**30  # bytes
