@@ -70,14 +70,6 @@ class PendingResult(Future[Result]):
         self.batch_size: int | None = None
 
 
-def _always() -> bool:
-    return True
-
-
-def _same(_: object) -> Hashable:
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class _Entry(Generic[Item, Result]):
     item: Item
@@ -129,7 +121,7 @@ class Batcher(Generic[Item, Result]):
         batch_size: int,
         capacity: int,
         wait: float = 0.0,
-        kind: Callable[[Item], Hashable] = _same,
+        kind: Callable[[Item], Hashable] = lambda item: None,
         observer: Observer | None = None,
     ) -> None:
         self.batch_size = batch_size
@@ -175,7 +167,7 @@ class Batcher(Generic[Item, Result]):
         item: Item,
         deadline: float,
         queue_timeout: float = 0.0,
-        is_connected: Callable[[], bool] = _always,
+        is_connected: Callable[[], bool] = lambda: True,
     ) -> PendingResult[Result]:
         """Queue an item; its future result.
 

@@ -19,6 +19,7 @@ from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDeco
 
 from byoc_serve import npy
 from byoc_serve.pixel_arrays import SHAPES, find_array, parse_array, to_uint8
+from byoc_serve.request import media_type_of
 from byoc_vision.data import fileformat
 from byoc_vision.data.bands import MOST_BANDS, BandImage, open_bands
 from byoc_vision.data.decoding import Content, ImageTooLarge, OpenedImage, decode, open_image
@@ -30,6 +31,7 @@ IMAGE_TYPES = frozenset(
 ) | {"application/x-image"}
 # Sent by clients that do not set a type; curl --data-binary sends the second.
 UNTYPED = frozenset({"", "application/x-www-form-urlencoded", "application/octet-stream", "binary/octet-stream"})
+JSON = "application/json"
 JSON_LINES = frozenset({"application/jsonlines", "application/x-jsonlines"})
 
 MAX_PARTS = 1024  # of a form
@@ -118,31 +120,21 @@ def choose_decoder(content_type: str | None, limits: Limits) -> Decoder:
 
     Raises RequestError 415, which lists the supported types.
     """
-    media_type, parameters = parse_options_header(content_type)
-    media_type = media_type.strip().lower()
+    media_type = media_type_of(content_type)
     if media_type in IMAGE_TYPES:
         return lambda body: Payload([body])
     if media_type in UNTYPED:
         return partial(_read_untyped, most=limits.images)
-    if media_type == "application/json":
+    if media_type == JSON:
         return partial(read_json, most=limits.images)
     if media_type in JSON_LINES:
         return partial(read_json_lines, most=limits.lines)
     if media_type == "application/x-npy":
         return partial(read_npy, most=limits.images)
     if media_type == "multipart/form-data":
-        return partial(read_multipart, boundary=parameters.get("boundary", ""), most=limits.images)
+        boundary = parse_options_header(content_type)[1].get("boundary", "")
+        return partial(read_multipart, boundary=boundary, most=limits.images)
     raise RequestError(415, f"Content-Type: {content_type} is not supported; supported are {_SUPPORTED}")
-
-
-def is_json(content_type: str | None) -> bool:
-    """Whether a body of this Content-Type is JSON or has JSON on each line."""
-    return parse_options_header(content_type)[0].strip().lower() in JSON_LINES | {"application/json"}
-
-
-def is_json_lines(content_type: str | None) -> bool:
-    """Whether a body of this Content-Type has one record per line."""
-    return parse_options_header(content_type)[0].strip().lower() in JSON_LINES
 
 
 def read_json(body: bytes, most: int) -> Payload:

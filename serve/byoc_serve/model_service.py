@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import numpy as np
 
 from byoc_serve.batch import Batcher, FatalError, Observer
-from byoc_serve.decode import Limits, Payload, Undecoded, choose_decoder, is_json, is_json_lines
+from byoc_serve.decode import JSON, JSON_LINES, Limits, Payload, Undecoded, choose_decoder
 from byoc_serve.encode import MAX_OVERLAY_PIXELS, Encoder, check_count
 from byoc_serve.errors import raise_fatal_errors
 from byoc_serve.pipeline import Pipeline
-from byoc_serve.request import RequestContext
+from byoc_serve.request import RequestContext, media_type_of
 from byoc_serve.request_options import check_options, read_options
 from byoc_serve.response_format import TEXTS, ResponseFormat, choose_format
 from byoc_serve.service import EncodedResponse, QueuedService
@@ -55,7 +55,8 @@ class ModelService(QueuedService):
     def _respond(self, request: RequestContext) -> EncodedResponse:
         self._read_headers(request)
         decode = choose_decoder(request.content_type, self._limits)
-        payload = decode(self._receive(request, _JSON_COPIES if is_json(request.content_type) else _COPIES))
+        is_json = media_type_of(request.content_type) in JSON_LINES | {JSON}
+        payload = decode(self._receive(request, _JSON_COPIES if is_json else _COPIES))
         check_count(request.response_format, payload.count)
         encoder = Encoder(request.response_format, palette=bool(request.options.palette))
         with self._stop_on_fatal_errors():
@@ -67,7 +68,7 @@ class ModelService(QueuedService):
     def _read_headers(self, request: RequestContext) -> None:
         request.options = read_options(request.query, request.attributes or "")
         check_options(request.options, self.config)
-        default = ResponseFormat.JSON_LINES if is_json_lines(request.content_type) else None
+        default = ResponseFormat.JSON_LINES if media_type_of(request.content_type) in JSON_LINES else None
         request.response_format = choose_format(request.accept, self.config.task, request.options.view, default)
 
     @contextmanager

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from threading import TIMEOUT_MAX, BoundedSemaphore
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
+from werkzeug.http import parse_options_header
 from werkzeug.wsgi import get_content_length
 
 from byoc_serve.batch import DeadlineError, PendingResult
@@ -140,6 +141,11 @@ class RequestContext:
             yield
         finally:
             cores.release()
+
+
+def media_type_of(content_type: str | None) -> str:
+    """A Content-Type without its parameters, in lower case."""
+    return parse_options_header(content_type)[0].strip().lower()
 
 
 def _is_closed(connection: socket.socket) -> bool:

@@ -16,6 +16,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -181,7 +182,7 @@ def verified_beside(folder: Path) -> Iterator[None]:
     """Compare the artifact's files with their checksums in a thread, while the block loads them.
 
     An artifact from before there were checksums is loaded with a warning. Raises DataError, at the block's end, that
-    names the file which is damaged or was changed.
+    names the file which is damaged or was changed; also if the block fails, since that explains most other errors.
     """
     digests = checksums.read(folder)
     if digests is None:
@@ -192,8 +193,15 @@ def verified_beside(folder: Path) -> Iterator[None]:
         )
         yield
         return
-    with checksums.verified_beside(folder, digests, (CONFIG_FILE, WEIGHTS_FILE)):
-        yield
+    with ThreadPoolExecutor(1, thread_name_prefix="checksums") as pool:
+        verification = pool.submit(checksums.verify, folder, digests, (CONFIG_FILE, WEIGHTS_FILE))
+        try:
+            yield
+        except Exception as error:
+            if isinstance(changed := verification.exception(), DataError):
+                raise changed from error
+            raise
+        verification.result()
 
 
 def opened(source: Path) -> AbstractContextManager[Path]:

@@ -15,7 +15,7 @@ from werkzeug.routing import BaseConverter
 from werkzeug.wsgi import get_content_length, get_input_stream
 
 from byoc_serve.metrics import Metrics, WorkerMetrics
-from byoc_serve.multi_model.registry import Listed, Registry
+from byoc_serve.multi_model.registry import Registry
 from byoc_serve.request import RequestContext
 from byoc_serve.request_body import read_body
 from byoc_serve.response import invoke, json_response, new_app, refuse_rest
@@ -58,18 +58,18 @@ def create_multi_model_app(settings: Settings, registry: Registry, metrics: Work
     def load() -> Response:
         name, folder = _read_load(settings.models)
         registry.load(name, folder)
-        return json_response(_plain(Listed(name, str(folder))))
+        return json_response(_plain(name, str(folder)))
 
     @app.get("/models")
     def models() -> Response:
         after, limit = _read_page()
         found, more = registry.page(after, limit)
-        token = {"nextPageToken": _token(found[-1].name)} if more else {}
-        return json_response({"models": [_plain(model) for model in found], **token})
+        token = {"nextPageToken": _token(found[-1][0])} if more else {}
+        return json_response({"models": [_plain(*model) for model in found], **token})
 
     @app.get("/models/<name:name>")
     def model(name: str) -> Response:
-        return json_response(_plain(registry.find(name)))
+        return json_response(_plain(name, registry.find(name)))
 
     @app.delete("/models/<name:name>")
     def unload(name: str) -> Response:
@@ -146,5 +146,5 @@ def _token(name: str) -> str:
     return base64.urlsafe_b64encode(name.encode("utf-8")).decode("ascii")
 
 
-def _plain(model: Listed) -> dict[str, str]:
-    return {"modelName": model.name, "modelUrl": model.url}
+def _plain(name: str, url: str) -> dict[str, str]:
+    return {"modelName": name, "modelUrl": url}

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.lib.recfunctions import structured_to_unstructured
 
 from byoc_serve.batch import in_halves
+from byoc_serve.request import media_type_of
 from byoc_serve.scripts import codecs
 from byoc_serve.scripts.context import Context
 from byoc_serve.scripts.refusals import as_refusals
@@ -189,7 +190,7 @@ class Handlers:
             if "input_fn" in self._functions:
                 return self._functions["input_fn"]((body, request.content_type), context)
             data = codecs.decode(body, request.content_type, self._max_pixels)
-            media_type = codecs.media_type_of(request.content_type)
+            media_type = media_type_of(request.content_type)
             return data if codecs.is_image(media_type) else _to_tensor(data, media_type)
 
     def _predict(self, batch: list[Any], context: Context) -> list[Any]:
@@ -312,7 +313,7 @@ def _attempt(function: Callable[..., Result], *arguments: Any) -> Result | Excep
 
 def _as_text(request: ScriptRequest) -> bytes | str:
     """JSON and CSV are text for the script, all else bytes."""
-    return request.body.decode() if codecs.media_type_of(request.content_type) in codecs.TEXTS else request.body
+    return request.body.decode() if media_type_of(request.content_type) in codecs.TEXTS else request.body
 
 
 def _to_bytes(name: str, result: Any) -> bytes:

@@ -26,7 +26,7 @@ from byoc_vision.inference.encoding import (
 )
 from byoc_vision.inference.overlay import background_classes, draw_overlay, mask_palette
 from byoc_vision.inference.passes import InferenceOptions, check_options, make_pass, run_pass
-from byoc_vision.inference.predictor import Answer, Classification, Predictor, Segmentation
+from byoc_vision.inference.predictor import Classification, Prediction, Predictor, Segmentation
 from byoc_vision.preprocess import as_rgb
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class PredictionTable:
         path.write_text("", encoding="utf-8")
         self._write(_header(config))
 
-    def add(self, source: Path, prediction: Answer, mask: Path | None = None) -> None:
+    def add(self, source: Path, prediction: Prediction, mask: Path | None = None) -> None:
         """Write the row of an image. mask: the file of its mask."""
         if isinstance(prediction, Classification):
             self._write([source, *_classes(prediction)])

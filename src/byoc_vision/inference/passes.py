@@ -17,7 +17,7 @@ from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError
 from byoc_vision.inference import postprocess
 from byoc_vision.inference.engines.base import Logits
-from byoc_vision.inference.predictor import Answer, Predictor, Prepared, Segmentation, on_cpu
+from byoc_vision.inference.predictor import Prediction, Predictor, Prepared, Segmentation, on_cpu
 from byoc_vision.inference.tiling import Axis, Blender, Grid, LabelAccumulator, ProbabilityAccumulator, Tile
 from byoc_vision.inference.tta import Axes, Views, average, flip, unflip, view_axes
 
@@ -51,7 +51,7 @@ class Pass(Protocol):
         """Add the logits of the next input. Returns whether they were the last."""
         ...
 
-    def prediction(self) -> Answer:
+    def prediction(self) -> Prediction:
         """The image's prediction; call it once, after the last logits."""
         ...
 
@@ -78,7 +78,7 @@ def check_options(config: ModelConfig, options: InferenceOptions) -> None:
         )
 
 
-def run_pass(predictor: Predictor, image_pass: Pass, batch_size: int = 8) -> Answer:
+def run_pass(predictor: Predictor, image_pass: Pass, batch_size: int = 8) -> Prediction:
     """Run a pass on its own, in batches of `batch_size` inputs. Returns the image's prediction."""
     inputs = image_pass.inputs()
     while batch := [prepared.pixels for prepared in islice(inputs, batch_size)]:
@@ -119,7 +119,7 @@ class WholePass:
         self._logits = self._mean.add(logits)
         return self._logits is not None
 
-    def prediction(self) -> Answer:
+    def prediction(self) -> Prediction:
         assert self._logits is not None, "call prediction() after the last logits"
         return self._predictor.finish(self._logits, self._prepared, self._options.threshold)
 
@@ -157,7 +157,7 @@ class TiledPass:
             self._done += 1
         return self._done == len(self._grid.positions)
 
-    def prediction(self) -> Answer:
+    def prediction(self) -> Prediction:
         config = self._predictor.config
         labels = postprocess.without_small_parts(self._accumulator.labels, config.min_area)
         return Segmentation(labels, config.classes, self._probabilities)

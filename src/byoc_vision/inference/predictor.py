@@ -77,7 +77,7 @@ class Segmentation:
         return self._probabilities()
 
 
-Answer = Segmentation | Classification
+Prediction = Segmentation | Classification
 
 
 class Predictor:
@@ -157,7 +157,7 @@ class Predictor:
         """Images, uint8 [N, h, w, 3], to logits, float32 [N, K] or [N, K, h, w]."""
         return self.engine.run(images)
 
-    def finish(self, logits: Logits, prepared: Prepared, threshold: float | None = None) -> Answer:
+    def finish(self, logits: Logits, prepared: Prepared, threshold: float | None = None) -> Prediction:
         """One image's logits, [K] or [K, h, w], as its answer.
 
         threshold: where a sigmoid says yes, instead of the model config's.
@@ -174,9 +174,9 @@ class Predictor:
         labels = postprocess.without_small_parts(labels, self.config.min_area)
         return Segmentation(labels, self.config.classes, probabilities)
 
-    def predict(self, images: Sequence[np.ndarray], batch_size: int = 8) -> list[Answer]:
+    def predict(self, images: Sequence[np.ndarray], batch_size: int = 8) -> list[Prediction]:
         """Decoded images, uint8 RGB [H, W, 3] of any sizes, to their answers, in order."""
-        answers: list[Answer] = []
+        answers: list[Prediction] = []
         for start in range(0, len(images), batch_size):
             prepared = [self.prepare(rgb) for rgb in images[start : start + batch_size]]
             logits = self.forward(np.stack([item.pixels for item in prepared]))

@@ -12,7 +12,7 @@ from PIL import Image
 from support.images import decode, load_npy
 
 from byoc_serve import encode as encode_step
-from byoc_serve.encode import Answer, Encoder, check_count
+from byoc_serve.encode import Encoder, Prediction, check_count
 from byoc_serve.response_format import ResponseFormat
 from byoc_vision.errors import RequestError
 from byoc_vision.inference.palette import class_colour
@@ -23,7 +23,7 @@ CLASSES = (ClassInfo(name="sky", value=3), ClassInfo(name="road", value=250))
 LABELS = np.array([[0, 1, 1], [0, 0, 1]], dtype=np.uint8)
 
 
-def render(given: list[Answer], form: ResponseFormat, several: bool, palette: bool = False) -> bytes:
+def render(given: list[Prediction], form: ResponseFormat, several: bool, palette: bool = False) -> bytes:
     encoder = Encoder(form, palette)
     return encoder.join((encoder.encode(answer) for answer in given), several)
 
