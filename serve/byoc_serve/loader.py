@@ -1,4 +1,4 @@
-"""Loading models: onto which device, and for a single-model server in a thread of its own, while it answers already."""
+"""Loading models: onto which device, and for a single-model server in a thread, while the server responds already."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def _record_graphs(predictor: Predictor, batch_size: int) -> None:
     from byoc_vision.inference.engines.torch_engine import TorchEngine
     from byoc_vision.inference.reference import reference_image
 
-    assert isinstance(predictor.engine, TorchEngine), "on a GPU there is no other"
+    assert isinstance(predictor.engine, TorchEngine), "no other engine computes on a GPU"
     predictor.engine.record_graphs(reference_image(predictor.config.preprocess).repeat(batch_size, axis=0))
 
 

@@ -20,7 +20,7 @@ from byoc_serve.memory_budget import Claim
 from byoc_serve.request_body import read_body
 from byoc_serve.request_log import Record
 
-if TYPE_CHECKING:  # importing them imports what decodes images, and the server answers before that
+if TYPE_CHECKING:  # importing them imports what decodes images, and the server responds before that
     from _typeshed.wsgi import WSGIEnvironment
 
     from byoc_serve.request_options import RequestOptions

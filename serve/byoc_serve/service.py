@@ -14,7 +14,7 @@ from byoc_serve.settings import Settings
 from byoc_vision.errors import ResourceError
 from byoc_vision.system.machine import available_cores, share_of_cores
 
-if TYPE_CHECKING:  # importing them imports what decodes images, and the server answers before that
+if TYPE_CHECKING:  # importing them imports what decodes images, and the server responds before that
     from byoc_serve.request import RequestContext
     from byoc_vision.artifact import ModelConfig
 

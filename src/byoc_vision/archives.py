@@ -253,7 +253,7 @@ class Unpacker:
             links.append((member.name, path, _target(member.linkname, base)))
 
     def _count(self, place: _Place, members: int, size: int) -> None:
-        """Reckon with more members, and with the bytes that they declare. Raises DataError above the rules' limits."""
+        """Count more members, and the bytes that they declare. Raises DataError above the rules' limits."""
         if size < 0:
             raise tarfile.ReadError(f"it declares {size:,} bytes")
         self._members += members

@@ -135,7 +135,7 @@ def test_another_int8_is_not_served(classifier: MlPaths, tmp_path: Path, caplog:
     with np.load(reference) as content:
         np.savez(reference, **{name: content[name] + np.arange(content[name].size) for name in content})
     (folder / CHECKSUMS_FILE).unlink()
-    with pytest.raises(DataError, match="OpenVINO int8 does not answer what it did where it was certified"):
+    with pytest.raises(DataError, match="OpenVINO int8 does not compute what it did where it was certified"):
         Predictor.load(folder, "cpu", precision="int8")
     with caplog.at_level(logging.WARNING):
         assert Predictor.load(folder, "cpu").engine.name != "OpenVINO int8"

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class _Entry:
-    """A name that is taken. model: None while it is being loaded. users: requests that are being answered."""
+    """A name that is taken. model: None while it is being loaded. users: requests in flight."""
 
     url: str
     model: LoadedModel | None = None

@@ -107,7 +107,7 @@ class Handlers:
         names = [name for name in _ARGUMENTS if name in self._functions]
         return f"{self.script.program} ({', '.join(names) or 'defaults'}{', batching' if self.takes_lists else ''})"
 
-    def answer(self, request: ScriptRequest) -> EncodedResponse:
+    def respond(self, request: ScriptRequest) -> EncodedResponse:
         """All of a request. Raises RequestError for what the script refuses, and what it raises otherwise."""
         context = self._context(request)
         if "transform_fn" in self._functions:
@@ -139,10 +139,10 @@ class Handlers:
                 result = codecs.encode(_to_array(prediction), accept)
         return self._response("output_fn", result, request, context)
 
-    def answer_all(self, requests: Sequence[ScriptRequest]) -> list[EncodedResponse | Exception]:
+    def respond_all(self, requests: Sequence[ScriptRequest]) -> list[EncodedResponse | Exception]:
         """The responses to requests that came together; for one that fails its exception."""
         if not self.takes_lists:
-            return [_attempt(self.answer, request) for request in requests]
+            return [_attempt(self.respond, request) for request in requests]
         with ThreadPoolExecutor(available_cores(), initializer=self.use_one_torch_thread) as pool:
             read = list(pool.map(lambda request: _attempt(self.read, request), requests))
             predictions = self._predict_in_halves([one[0] for one in read if not isinstance(one, Exception)])

@@ -104,8 +104,8 @@ class ScriptProcess:
     def __str__(self) -> str:
         return f"{self._description} in process {self._process.pid}"
 
-    def answer_all(self, requests: Sequence[ScriptRequest]) -> list[EncodedResponse | Exception]:
-        """As `Handlers.answer_all`. A process that has died is started again for the next request."""
+    def respond_all(self, requests: Sequence[ScriptRequest]) -> list[EncodedResponse | Exception]:
+        """As `Handlers.respond_all`. A process that has died is started again for the next request."""
         if self._process.poll() is not None:
             logger.warning("the process of %s is started again", self._script.program)
             self._channel.close()
@@ -113,17 +113,17 @@ class ScriptProcess:
         headers = [asdict(request) | {"body": len(request.body)} for request in requests]
         try:
             self._channel.send({"requests": headers}, b"".join(request.body for request in requests))
-            answer = self._channel.receive()
+            message = self._channel.receive()
         except OSError:
-            answer = None
-        if answer is None:
+            message = None
+        if message is None:
             raise self._died()
-        said, content = answer
+        header, content = message
         return [
             _as_error(one)
             if "error" in one
             else EncodedResponse(body, one["media_type"], one["status"], one["headers"])
-            for one, body in _cut(said["responses"], content)
+            for one, body in _cut(header["responses"], content)
         ]
 
     def abort(self) -> None:
@@ -160,12 +160,12 @@ class ScriptProcess:
                 env=environment,
             )
         self._channel = Channel(ours)
-        answer = self._channel.receive()
-        if answer is None or "error" in answer[0]:
-            error = self._died() if answer is None else _as_error(answer[0])
+        message = self._channel.receive()
+        if message is None or "error" in message[0]:
+            error = self._died() if message is None else _as_error(message[0])
             self.close()
             raise error
-        self._description, self.takes_lists = answer[0]["loaded"], answer[0]["takes_lists"]
+        self._description, self.takes_lists = message[0]["loaded"], message[0]["takes_lists"]
 
     def _died(self) -> Exception:
         status = self._process.wait()
@@ -194,13 +194,13 @@ def _describe(error: Exception) -> dict[str, Any]:
 
 
 def _serve(channel: Channel, handlers: Handlers) -> None:
-    """Answer until the server closes its end."""
+    """Respond until the server closes its end."""
     while (message := channel.receive()) is not None:
         header, content = message
         requests = [ScriptRequest(**one | {"body": body}) for one, body in _cut(header["requests"], content)]
-        answers = handlers.answer_all(requests)
-        said = [_describe(one) if isinstance(one, Exception) else _header(one) for one in answers]
-        channel.send({"responses": said}, b"".join(one.body for one in answers if isinstance(one, EncodedResponse)))
+        responses = handlers.respond_all(requests)
+        said = [_describe(one) if isinstance(one, Exception) else _header(one) for one in responses]
+        channel.send({"responses": said}, b"".join(one.body for one in responses if isinstance(one, EncodedResponse)))
 
 
 def _header(response: EncodedResponse) -> dict[str, Any]:

@@ -25,12 +25,12 @@ _FAREWELL_SECONDS = 0.5  # for responses to requests that waited for a call that
 logger = logging.getLogger(__name__)
 
 
-class Answering(Protocol):
+class ScriptCaller(Protocol):
     """What calls the script: in this process, or in one of its own."""
 
     takes_lists: bool
 
-    def answer_all(self, requests: Sequence[ScriptRequest]) -> list[EncodedResponse | Exception]: ...
+    def respond_all(self, requests: Sequence[ScriptRequest]) -> list[EncodedResponse | Exception]: ...
 
     def abort(self) -> None: ...
 
@@ -47,12 +47,12 @@ class _Decoded(NamedTuple):
 class ScriptService(QueuedService):
     """Requests wait here for the script. With `BATCHING`, `input_fn` and `output_fn` run in the requests' own threads,
     as many at once as there are cores, and `predict_fn` gets what has gathered while it was busy; otherwise one request
-    is answered after the other.
+    is served after the other.
     """
 
     config = None
 
-    def __init__(self, handlers: Answering, settings: Settings, observer: Observer | None = None) -> None:
+    def __init__(self, handlers: ScriptCaller, settings: Settings, observer: Observer | None = None) -> None:
         batch_size = settings.batch_size if handlers.takes_lists else 1
         super().__init__(Batcher(batch_size, settings.queue_length, observer=observer), settings)
         self._handlers = handlers
@@ -97,11 +97,11 @@ class ScriptService(QueuedService):
         with self._calling():
             if self._local is not None:
                 return self._local.predict([item.data for item in batch])
-            answers = self._handlers.answer_all(batch)
-            errors = [one for one in answers if isinstance(one, Exception) and not isinstance(one, RequestError)]
+            responses = self._handlers.respond_all(batch)
+            errors = [one for one in responses if isinstance(one, Exception) and not isinstance(one, RequestError)]
             for error in filter(is_fatal, errors):
                 raise error
-            return answers
+            return responses
 
     @contextmanager
     def _in_own_thread(self, request: RequestContext) -> Iterator[None]:

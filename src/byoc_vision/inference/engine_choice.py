@@ -28,14 +28,14 @@ def load_engine(
 ) -> Engine:
     """The engine of the artifact in `folder`.
 
-    engine: auto is PyTorch on a GPU. On a CPU it is OpenVINO, if the artifact holds what it reads and its answers are
+    engine: auto is PyTorch on a GPU. On a CPU it is OpenVINO, if the artifact holds what it reads and its logits are
     PyTorch's; otherwise PyTorch, in float32 unless another precision is named.
     streams: how many images OpenVINO computes apart.
     precision: auto on a CPU is the fastest that `choose_fastest` finds, on a GPU see `choose_precision`. Another than
     float32 is used only if its predictions are the expected ones; float32 otherwise. int8 is OpenVINO's alone.
     A damaged OpenVINO form beside good weights is not used, with a warning.
     Raises InputError for OpenVINO on a GPU and for int8 that is not there, DataError if the weights are damaged or
-    OpenVINO or int8 was asked for and its answers differ, and what `choose_device` raises.
+    OpenVINO or int8 was asked for and its logits differ, and what `choose_device` raises.
     """
     on_cpu = device == "cpu" or (device is None and visible_gpus(os.environ) == 0)
     if engine == "openvino" and device is not None and not on_cpu:

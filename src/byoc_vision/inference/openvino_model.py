@@ -61,11 +61,11 @@ class DamagedFormError(DataError):
 
 
 def write(folder: Path, config: ModelConfig, net: nn.Module) -> None:
-    """Put the network beside the artifact's weights in `folder`, once its answers are PyTorch's.
+    """Put the network beside the artifact's weights in `folder`, once its logits are PyTorch's.
 
     They are compared in float32: whether the form is right does not depend on what this machine is fastest in.
 
-    Raises ConversionError where OpenVINO cannot compute it, DataError where it computes something else; nothing is
+    Raises ConversionError if OpenVINO cannot compute it, DataError if it computes something else; nothing is
     written then.
     """
     from byoc_vision.export.conversion import conversion

@@ -1,4 +1,4 @@
-"""In which precision OpenVINO computes a network here: the one asked for, or the fastest that answers as it must."""
+"""In which precision OpenVINO computes a network here: the one asked for, or the fastest that computes what it must."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def load_engine_in(
 ) -> OpenVinoEngine:
     """The engine in the precision asked for.
 
-    precision: auto is the fastest here of those whose answers are the expected ones; see `choose_fastest`. If those of
+    precision: auto is the fastest here of those whose logits are the expected ones; see `choose_fastest`. If those of
     bfloat16 are not, float32 takes its place, with a warning.
-    Raises DataError if those of float32 are not, or int8 is asked for and its answers are not; InputError if int8 is
+    Raises DataError if those of float32 are not, or int8 is asked for and its logits are not; InputError if int8 is
     asked for and the network has no such form.
     """
     from byoc_vision.inference.engines.base import NO_INT8

@@ -29,7 +29,7 @@ _CELLS = 12  # colours in a row of the patchwork
 
 
 def reference_image(rule: Preprocess) -> np.ndarray:
-    """An image with smooth and rough parts, uint8 [1, h, w, 3]; reckoned, so that it is the same everywhere."""
+    """An image with smooth and rough parts, uint8 [1, h, w, 3]; computed, so that it is the same everywhere."""
     rows, columns = np.mgrid[: rule.height, : rule.width]
     channels = [rows * 5 + columns * 3 * channel + rows * columns // (7 + channel) for channel in range(rule.channels)]
     return (np.stack(channels, axis=-1) % 256).astype(np.uint8)[None]
@@ -102,7 +102,7 @@ def compare(engine: OpenVinoEngine, config: ModelConfig, expected: list[np.ndarr
         distance = _spread(apart, centred)
         if not distance <= max(TOLERANCES[engine.precision] * spread, rounding):
             raise DataError(
-                f"{engine.name} does not answer what {what}: {distance:.3g} apart where logits are about {spread:.3g}"
+                f"{engine.name} does not compute what {what}: {distance:.3g} apart where logits are about {spread:.3g}"
             )
 
 

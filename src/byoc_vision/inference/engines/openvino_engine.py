@@ -34,7 +34,7 @@ class OpenVinoEngine:
     """A network as `to_openvino` made it: uint8 [N, h, w, 3] in, float32 logits out.
 
     All cores work on one image together, or, with several `streams`, on so many images apart. Together a lone image
-    is answered soonest. Apart they do not wait for each other after each layer, which costs most where one of them is
+    is ready soonest. Apart they do not wait for each other after each layer, which costs most where one of them is
     taken away to decode the next image: a third more images a second on two cores. It takes the memory of the
     network once more.
     """

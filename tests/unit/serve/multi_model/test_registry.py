@@ -289,8 +289,8 @@ def test_pages_go_on_where_the_last_one_ended_whatever_came_and_went(make_regist
     for name in "acbd":
         registry.load(name, FOLDER)
     page, more = registry.page(None, 2)
-    assert ([model.name for model in page], more) == (["a", "b"], True)
+    assert ([name for name, _ in page], more) == (["a", "b"], True)
     registry.unload("b")
     registry.load("aa", FOLDER)
     page, more = registry.page("b", 2)
-    assert ([model.name for model in page], more) == (["c", "d"], False)
+    assert ([name for name, _ in page], more) == (["c", "d"], False)
