@@ -166,13 +166,6 @@ def load_script(settings: Settings, script: Script, worker: int, observer: Obser
     return ScriptService(handlers, settings, observer)
 
 
-def _load_script_process(script: Script, settings: Settings, observer: Observer | None) -> Service:
-    from byoc_serve.scripts.process import ScriptProcess
-    from byoc_serve.scripts.service import ScriptService
-
-    return ScriptService(ScriptProcess(script, settings), settings, observer)
-
-
 def _share_machine(settings: Settings, worker: int) -> None:
     """Let each of several workers see its own GPU and use its share of the cores, before its script imports torch."""
     if settings.workers > 1:
@@ -203,8 +196,11 @@ def load_one_of_many(
     """
     needed = bytes_needed(folder)
     if script := find_script(folder, {PROGRAM: os.environ.get(PROGRAM, "")}, folder):
+        from byoc_serve.scripts.process import ScriptProcess
+        from byoc_serve.scripts.service import ScriptService
+
         check_container(needed + LIBRARIES)
-        return _load_script_process(script, settings, observer)
+        return ScriptService(ScriptProcess(script, settings), settings, observer)
     check_container(needed)
     from byoc_serve.model_service import ModelService
     from byoc_vision.inference.predictor import Predictor

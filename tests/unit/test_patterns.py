@@ -33,7 +33,7 @@ from byoc_serve.request_options import read_options
 from byoc_serve.response_format import choose_format
 
 PACKAGES = [byoc_serve, byoc_vision.archives, byoc_vision.client, byoc_vision.data, byoc_vision.inference.options]
-NOT_HERE = {"byoc_serve.__main__", "byoc_serve.multi_model.mms_service", "byoc_vision.client.sdk"}  # need what is not
+NOT_HERE = {"byoc_serve.multi_model.mms_service", "byoc_vision.client.sdk"}  # need what is not
 AT_THE_START = {"match", "fullmatch"}
 ANYWHERE = {"search", "sub", "split", "findall", "finditer"}
 

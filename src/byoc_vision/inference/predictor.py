@@ -69,7 +69,7 @@ class Segmentation:
         if len(values) == 2:  # a quarter of the time that a table takes; what is lower comes out by wrapping round
             low, high = values
             return self.labels * np.uint8((high - low) % 256) + np.uint8(low)
-        return cv2.LUT(self.labels, _lookup_table(values))
+        return cv2.LUT(self.labels, np.array(values + [0] * (256 - len(values)), np.uint8))
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -203,9 +203,3 @@ def _postprocess(logits: Logits) -> Any:
 def on_cpu(logits: Logits) -> np.ndarray:
     """Logits as an array, on whatever device they are."""
     return logits if isinstance(logits, np.ndarray) else logits.cpu().numpy()
-
-
-def _lookup_table(values: Sequence[int]) -> np.ndarray:
-    table = np.zeros(256, dtype=np.uint8)
-    table[: len(values)] = values
-    return table
