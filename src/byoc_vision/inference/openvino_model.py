@@ -7,7 +7,7 @@ A folder `openvino` in the artifact:
     int8.xml, int8.bin, int8.npz    the network quantised, if a job certified it, and what it computed there
     precisions.json                 the validation metrics of each precision, as the job measured them
 
-Images from before the last two lines read what they know.
+Older images ignore the files of the last two lines.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class DamagedFormError(DataError):
 def write(folder: Path, config: ModelConfig, net: nn.Module) -> None:
     """Put the network beside the artifact's weights in `folder`, once its logits are PyTorch's.
 
-    They are compared in float32: whether the form is right does not depend on what this machine is fastest in.
+    They are compared in float32: whether the form is right does not depend on the fastest precision of this machine.
 
     Raises ConversionError if OpenVINO cannot compute it, DataError if it computes something else; nothing is
     written then.
