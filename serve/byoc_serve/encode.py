@@ -110,7 +110,7 @@ class Encoder:
         if self._format is ResponseFormat.PNG:
             return encode_png(prediction.mask, mask_palette(prediction.classes) if self._palette else None)
         if self._format is ResponseFormat.OVERLAY:
-            assert rgb is not None, "an overlay lies over an image"
+            assert rgb is not None, "an overlay is drawn over an image"
             return encode_rgb_png(draw_overlay(rgb, prediction.labels, background_classes(prediction.classes)))
         if self._format in ARRAYS:
             return protobuf.mask_record(prediction.probabilities)

@@ -257,7 +257,7 @@ def load_handlers(script: Script, settings: Settings, gpu: int | None) -> Handle
 
 
 def import_script(script: Script) -> ModuleType:
-    """The script as a module; what lies beside it can be imported, here and in processes that it starts."""
+    """The script as a module; the files beside it can be imported, here and in processes that it starts."""
     code = str(script.code)
     if code not in sys.path:
         sys.path.insert(0, code)

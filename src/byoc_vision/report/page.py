@@ -126,6 +126,6 @@ def open_job(source: Path) -> AbstractContextManager[Path]:
 
 
 def _job_name(source: Path) -> str:
-    """A job lies in JOB/output/data, or in JOB/output/output.tar.gz."""
+    """A job is in JOB/output/data, or in JOB/output/output.tar.gz."""
     parts = [part for part in source.absolute().parts if part not in ("/", "output", "data", "output.tar.gz")]
     return parts[-1] if parts else str(source)
