@@ -15,7 +15,7 @@ from byoc_serve.pipeline import Pipeline
 from byoc_serve.request import RequestContext, media_type_of
 from byoc_serve.request_options import check_options, read_options
 from byoc_serve.response_format import TEXTS, ResponseFormat, choose_format
-from byoc_serve.service import EncodedResponse, QueuedService
+from byoc_serve.service import EncodedResponse, Service
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import RequestError
@@ -27,7 +27,7 @@ from byoc_vision.preprocess import Band
 _COPIES, _JSON_COPIES = 2, 5
 
 
-class ModelService(QueuedService):
+class ModelService(Service):
     """A predictor, and the queue before it."""
 
     def __init__(self, predictor: Predictor, settings: Settings, observer: Observer | None = None) -> None:
@@ -49,7 +49,6 @@ class ModelService(QueuedService):
         return self._predictor.config
 
     def warm_up(self) -> None:
-        """Make the first requests as fast as the next; to be called in the thread of `run`."""
         self._predictor.warm_up(self._settings.batch_size)
 
     def _respond(self, request: RequestContext) -> EncodedResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from byoc_serve.batch import QUEUE_TIMEOUT, Batcher, FatalError
 from byoc_serve.errors import as_request_errors
@@ -28,31 +28,11 @@ class EncodedResponse(NamedTuple):
     headers: dict[str, str] | None = None
 
 
-class Service(Protocol):
-    """`predict` may run in many threads. All else belongs to one thread, the only one that touches the model."""
+class Service(ABC):
+    """A model, and the queue before the one thread that computes, which alone touches it.
 
-    @property
-    def config(self) -> ModelConfig | None:
-        """The model's config; None if only a script knows it."""
-
-    def warm_up(self) -> None:
-        """Make the first requests as fast as the next."""
-
-    def run(self) -> None:
-        """Compute what requests wait for, until `stop` and the last of them.
-
-        Raises ResourceError if the process can compute no more.
-        """
-
-    def stop(self) -> None:
-        """Accept no more requests."""
-
-    def predict(self, request: RequestContext) -> EncodedResponse:
-        """The response to a request. Raises RequestError."""
-
-
-class QueuedService(ABC):
-    """A service with a queue before the one thread that computes."""
+    `predict` may run in many threads. All else belongs to that thread.
+    """
 
     def __init__(self, batcher: Batcher[Any, Any], settings: Settings) -> None:
         self._batcher = batcher
@@ -61,29 +41,41 @@ class QueuedService(ABC):
         # machine's workers (one for each GPU) divide the cores.
         self._cores = BoundedSemaphore(share_of_cores(available_cores(), settings.workers))
 
+    @property
     @abstractmethod
-    def _compute(self, batch: list[Any]) -> Sequence[Any]:
-        """The results of items that were submitted to the queue, in order."""
+    def config(self) -> ModelConfig | None:
+        """The model's config; None if only a script knows it."""
+
+    @abstractmethod
+    def warm_up(self) -> None:
+        """Make the first requests as fast as the next."""
 
     @abstractmethod
     def _respond(self, request: RequestContext) -> EncodedResponse:
         """The response to a request. Raises what `as_request_errors` takes."""
 
+    @abstractmethod
+    def _compute(self, batch: list[Any]) -> Sequence[Any]:
+        """The results of items that were submitted to the queue, in order."""
+
+    def predict(self, request: RequestContext) -> EncodedResponse:
+        """The response to a request. Raises RequestError."""
+        with as_request_errors(self._settings.request_timeout):
+            return self._respond(request)
+
     def run(self) -> None:
-        """See `Service`."""
+        """Compute what requests wait for, until `stop` and the last of them.
+
+        Raises ResourceError if this process can compute no more.
+        """
         try:
             self._batcher.run(self._compute)
         except FatalError as error:
             raise ResourceError(f"{error}; this process ends, so that the platform starts another") from error
 
     def stop(self) -> None:
-        """See `Service`."""
+        """Accept no more requests."""
         self._batcher.stop()
-
-    def predict(self, request: RequestContext) -> EncodedResponse:
-        """See `Service`."""
-        with as_request_errors(self._settings.request_timeout):
-            return self._respond(request)
 
     def _receive(self, request: RequestContext, copies: int = 2) -> bytes:
         """A request's body. copies: see `RequestContext.receive`."""

@@ -7,14 +7,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Event, Thread, get_ident
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from byoc_serve.batch import QUEUE_TIMEOUT, Batcher, FatalError, Observer
 from byoc_serve.errors import is_fatal, raise_fatal_errors
 from byoc_serve.request import RequestContext
 from byoc_serve.scripts.context import Context
 from byoc_serve.scripts.handlers import Handlers, ScriptRequest
-from byoc_serve.service import EncodedResponse, QueuedService
+from byoc_serve.scripts.process import ScriptProcess
+from byoc_serve.service import EncodedResponse, Service
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
 
@@ -25,18 +26,6 @@ _FAREWELL_SECONDS = 0.5  # for responses to requests that waited for a call that
 logger = logging.getLogger(__name__)
 
 
-class ScriptCaller(Protocol):
-    """What calls the script: in this process, or in one of its own."""
-
-    takes_lists: bool
-
-    def respond_all(self, requests: Sequence[ScriptRequest]) -> list[EncodedResponse | Exception]: ...
-
-    def abort(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
 class _Decoded(NamedTuple):
     """What `input_fn` made of a request, for a script that takes lists."""
 
@@ -44,7 +33,7 @@ class _Decoded(NamedTuple):
     context: Context
 
 
-class ScriptService(QueuedService):
+class ScriptService(Service):
     """Requests wait here for the script. With `BATCHING`, `input_fn` and `output_fn` run in the requests' own threads,
     as many at once as there are cores, and `predict_fn` gets what has gathered while it was busy; otherwise one request
     is served after the other.
@@ -52,7 +41,9 @@ class ScriptService(QueuedService):
 
     config = None
 
-    def __init__(self, handlers: ScriptCaller, settings: Settings, observer: Observer | None = None) -> None:
+    def __init__(
+        self, handlers: Handlers | ScriptProcess, settings: Settings, observer: Observer | None = None
+    ) -> None:
         batch_size = settings.batch_size if handlers.takes_lists else 1
         super().__init__(Batcher(batch_size, settings.queue_length, observer=observer), settings)
         self._handlers = handlers

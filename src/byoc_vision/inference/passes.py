@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Protocol
 
 import numpy as np
 
@@ -38,22 +37,6 @@ class InferenceOptions:
     views: Views = "none"
     threshold: float | None = None
     probabilities: bool = False
-
-
-class Pass(Protocol):
-    """The model's inputs for one image, and its prediction from their logits."""
-
-    def inputs(self) -> Iterator[Prepared]:
-        """The inputs for the model, in order."""
-        ...
-
-    def add(self, logits: Logits) -> bool:
-        """Add the logits of the next input. Returns whether they were the last."""
-        ...
-
-    def prediction(self) -> Prediction:
-        """The image's prediction; call it once, after the last logits."""
-        ...
 
 
 def make_pass(predictor: Predictor, rgb: np.ndarray, options: InferenceOptions) -> Pass:
@@ -113,19 +96,22 @@ class WholePass:
         self._logits: Logits | None = None
 
     def inputs(self) -> Iterator[Prepared]:
+        """The inputs for the model, in order."""
         return self._mean.views(self._prepared)
 
     def add(self, logits: Logits) -> bool:
+        """Add the logits of the next input. Returns whether they were the last."""
         self._logits = self._mean.add(logits)
         return self._logits is not None
 
     def prediction(self) -> Prediction:
+        """The image's prediction; call it once, after the last logits."""
         assert self._logits is not None, "call prediction() after the last logits"
         return self._predictor.finish(self._logits, self._prepared, self._options.threshold)
 
 
 class TiledPass:
-    """A pass over an image's tiles, each in one or several views."""
+    """A pass over an image's tiles, each in one or several views. Its methods are those of `WholePass`."""
 
     def __init__(self, predictor: Predictor, rgb: np.ndarray, options: InferenceOptions, grid: Grid) -> None:
         config, (height, width) = predictor.config, rgb.shape[:2]
@@ -167,6 +153,9 @@ class TiledPass:
             "probabilities are only kept with InferenceOptions(probabilities=True)"
         )
         return self._accumulator.probabilities()
+
+
+Pass = WholePass | TiledPass
 
 
 class _ViewMean:
