@@ -87,10 +87,12 @@ class Metrics:
     def exposition(self, ready: bool) -> bytes:
         """The metrics in Prometheus's text format, whose media type is CONTENT_TYPE."""
         from prometheus_client.exposition import generate_latest  # not when the server starts: few use it
-        from prometheus_client.registry import Collector
 
-        class Families(Collector):
-            collect = staticmethod(lambda: self._families(ready))
+        families = self._families(ready)
+
+        class Families:
+            def collect(self) -> Iterator[Metric]:
+                return families
 
         return generate_latest(Families())
 
