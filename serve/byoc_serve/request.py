@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from threading import TIMEOUT_MAX, BoundedSemaphore
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
+from werkzeug.datastructures import EnvironHeaders
 from werkzeug.http import parse_options_header
 from werkzeug.wsgi import get_content_length
 
@@ -78,12 +79,7 @@ class RequestContext:
     @property
     def headers(self) -> dict[str, str]:
         """All headers by their usual names, `Content-Type`."""
-        names = {"CONTENT_TYPE": "Content-Type", "CONTENT_LENGTH": "Content-Length"}
-        found = {names[key]: str(value) for key, value in self.environ.items() if key in names}
-        for key, value in self.environ.items():
-            if key.startswith("HTTP_"):
-                found[key.removeprefix("HTTP_").replace("_", "-").title()] = str(value)
-        return found
+        return dict(EnvironHeaders(dict(self.environ)).items())
 
     def receive(self, max_bytes: int, timeout: float, copies: int = 2) -> bytes:
         """The whole body; `timeout` seconds for the response count from its end.
