@@ -216,10 +216,11 @@ class TestHandle:
 
     def test_a_connection_that_is_closed_ends_there(self) -> None:
         with running(make_worker(hello)) as served:
-            client, _ = socket.socketpair()
-            conn = slow_clients.Connection(served.worker.cfg, client, "", ("127.0.0.1", 8080))
-            client.close()
-            assert served.worker.handle(conn) is False
+            ours, theirs = socket.socketpair()
+            conn = slow_clients.Connection(served.worker.cfg, ours, "", ("127.0.0.1", 8080))
+            ours.close()
+            with theirs:
+                assert served.worker.handle(conn) is False
 
 
 class TestRatedUnreader:
