@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
@@ -28,7 +29,7 @@ _COPIES, _JSON_COPIES = 2, 5
 
 
 class ModelService(Service):
-    """A predictor, and the queue before it."""
+    """A predictor, and the queue before it. The thread of `run` and those that it starts alone touch the model."""
 
     def __init__(self, predictor: Predictor, settings: Settings, observer: Observer | None = None) -> None:
         batcher: Batcher[Prepared, Logits] = Batcher(
@@ -50,6 +51,16 @@ class ModelService(Service):
 
     def warm_up(self) -> None:
         self._predictor.warm_up(self._settings.batch_size)
+
+    def _run_queue(self) -> None:
+        """A model that computes images apart gets each as soon as it can take it: no image waits for a batch's last."""
+        streams = self._predictor.engine.streams
+        if streams == 1:
+            super()._run_queue()
+            return
+        with ThreadPoolExecutor(streams, thread_name_prefix="stream") as threads:
+            for ended in [threads.submit(self._batcher.run, self._compute, most=1) for _ in range(streams)]:
+                ended.result()
 
     def _respond(self, request: RequestContext) -> EncodedResponse:
         self._read_headers(request)

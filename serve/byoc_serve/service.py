@@ -69,9 +69,12 @@ class Service(ABC):
         Raises ResourceError if this process can compute no more.
         """
         try:
-            self._batcher.run(self._compute)
+            self._run_queue()
         except FatalError as error:
             raise ResourceError(f"{error}; this process ends, so that the platform starts another") from error
+
+    def _run_queue(self) -> None:
+        self._batcher.run(self._compute)
 
     def stop(self) -> None:
         """Accept no more requests."""

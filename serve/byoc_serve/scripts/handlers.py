@@ -34,7 +34,7 @@ from byoc_serve.scripts.source import Script
 from byoc_serve.service import EncodedResponse
 from byoc_serve.settings import Settings
 from byoc_vision.errors import InputError, UserError
-from byoc_vision.system.machine import available_cores
+from byoc_vision.system.machine import available_cores, share_of_cores
 from byoc_vision.system.memory import is_out_of_memory
 
 BATCHING = "BATCHING"  # a script that sets it to True has a predict_fn for lists
@@ -168,6 +168,12 @@ class Handlers:
             self._torch.set_num_threads(1)
             _this_thread.has_one = True
 
+    def use_openvino(self, threads: int) -> None:
+        """Have the script's model compute with OpenVINO where it can; see `openvino_forward`."""
+        from byoc_serve.scripts.openvino_forward import use_openvino
+
+        use_openvino(self._model, threads)
+
     def abort(self) -> None:
         """End a call that hangs: Python cannot stop a thread, so that the process has to end."""
         os.kill(os.getpid(), signal.SIGKILL)
@@ -246,7 +252,10 @@ class _Function:
 def load_handlers(script: Script, settings: Settings, gpu: int | None) -> Handlers:
     """The script, loaded. Raises InputError, with its line, for whatever it raises; the log has the traceback."""
     try:
-        return Handlers(script, settings.default_accept, settings.max_pixels, gpu)
+        handlers = Handlers(script, settings.default_accept, settings.max_pixels, gpu)
+        if settings.engine == "openvino":
+            handlers.use_openvino(share_of_cores(available_cores(), settings.workers))
+        return handlers
     except UserError:
         raise
     except Exception as error:
