@@ -24,7 +24,7 @@ from byoc_vision.data.decoding import MAX_PIXELS, read_content, read_image
 from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.preflight import check
 from byoc_vision.data.preflight.scan import TILE_IT
-from byoc_vision.data.prepare import next_steps, scratch_beside
+from byoc_vision.data.prepare import next_steps, publish, scratch_beside
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
 from byoc_vision.data.targets import read_mask_values
 from byoc_vision.errors import DataError, InputError
@@ -110,9 +110,7 @@ def tile(channels: Mapping[str, Path], output: Path, options: DataOptions, tiles
                 f"no training tile shows an object: all pixels of {len(dataset.train)} masks are {_BACKGROUND} or "
                 "ignored. Check the masks, or keep such tiles with --keep-empty"
             )
-        if output.is_dir():
-            output.rmdir()
-        folder.rename(output)
+        publish(folder, output)
     for line in _said(dataset, output, counts):
         logger.info(line)
     return counts
