@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from byoc_vision.data.samples import Dataset
 from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.launch.distributed import World, any_process, smallest_over_processes
 from byoc_vision.models.build import build_model
+from byoc_vision.models.losses import Activation, build_loss
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.precision import Precision, allow_tf32, choose_device, choose_precision, time_convolutions
+from byoc_vision.recipe import resolve_config
 from byoc_vision.system.memory import is_out_of_memory
-from byoc_vision.training import resolve_config
 from byoc_vision.training.checkpoint import Checkpointer
-from byoc_vision.training.distributed import World, any_process, smallest_over_processes
-from byoc_vision.training.losses import Activation, build_loss
 from byoc_vision.training.optimizers import build_schedule, optimizer_for
 from byoc_vision.training.step import Batch, Step
 from byoc_vision.types import ModelSpec

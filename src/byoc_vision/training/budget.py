@@ -21,15 +21,14 @@ from typing import Any
 
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.launch.distributed import World, on_rank0
+from byoc_vision.recipe.auto_recipe import Choice
+from byoc_vision.recipe.segmentation_recipe import average_decay, average_reason
 from byoc_vision.report import formatting
 from byoc_vision.report.record import BudgetPlan, BudgetRecord
 from byoc_vision.training.batch_layout import Length
-from byoc_vision.training.budget_plan import EXPORT_SECONDS, MARGIN, Ending, steps_that_fit
+from byoc_vision.training.budget_plan import EXPORT_SECONDS, MARGIN, Ending, Speed, steps_that_fit
 from byoc_vision.training.callbacks.run_report import add_to_record
-from byoc_vision.training.distributed import World, on_rank0
-from byoc_vision.training.measured_speed import Speed
-from byoc_vision.training.recipe import Choice
-from byoc_vision.training.segmentation_recipe import average_decay, average_reason
 
 MOST_EPOCHS = 300  # more passes over the same images are a waste of the time
 LOOK_SHARE = 0.02  # of the budget, between two looks at the clock

@@ -17,27 +17,13 @@ from byoc_vision.data.loaders import TrainingLoader
 from byoc_vision.data.preflight import CheckedDataset
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError
+from byoc_vision.evaluation.evaluator import Evaluator
+from byoc_vision.evaluation.metric_names import Objective
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.job import Job
-from byoc_vision.models.build import build_model, check_batches_of_one, check_input_size
-from byoc_vision.models.parts import Encoder, encoder_of
-from byoc_vision.models.shapes import freeze_unused
-from byoc_vision.precision import allow_tf32, choose_device, time_convolutions
-from byoc_vision.training import recipe, resolve_config
-from byoc_vision.training.auto_batch_size import with_fitting_batch_size
-from byoc_vision.training.auto_precision import training_precision
-from byoc_vision.training.batch_layout import BatchLayout, Length
-from byoc_vision.training.best_model import BestModel
-from byoc_vision.training.budget import fitting_budget
-from byoc_vision.training.budget_plan import Ending
-from byoc_vision.training.callbacks.build import Parts, build_callbacks
-from byoc_vision.training.callbacks.run_record import run_metadata
-from byoc_vision.training.checkpoint import Checkpointer
-from byoc_vision.training.class_weights import find_class_weights
-from byoc_vision.training.data_partition import DataPartition, find_data, image_cache, training_images, training_loader
-from byoc_vision.training.distributed import (
+from byoc_vision.launch.distributed import (
     StopSync,
     World,
     on_rank0,
@@ -45,19 +31,32 @@ from byoc_vision.training.distributed import (
     unwrap,
     wrap_ddp,
 )
-from byoc_vision.training.evaluation import Evaluator
+from byoc_vision.launch.job_time import budget_seconds, job_clock
+from byoc_vision.launch.signals import StopSignals
+from byoc_vision.models.build import build_model, check_batches_of_one, check_input_size
+from byoc_vision.models.losses import build_loss
+from byoc_vision.models.parts import Encoder, encoder_of
+from byoc_vision.models.shapes import freeze_unused
+from byoc_vision.models.torch_compile import compile_network
+from byoc_vision.precision import allow_tf32, choose_device, time_convolutions
+from byoc_vision.recipe import auto_recipe, resolve_config
+from byoc_vision.recipe.linear_probe import LinearProbe
+from byoc_vision.training.auto_batch_size import with_fitting_batch_size
+from byoc_vision.training.auto_precision import training_precision
+from byoc_vision.training.batch_layout import BatchLayout, Length
+from byoc_vision.training.best_model import BestModel
+from byoc_vision.training.budget import fitting_budget
+from byoc_vision.training.budget_plan import Ending, measure_speed
+from byoc_vision.training.callbacks.build import Parts, build_callbacks
+from byoc_vision.training.callbacks.run_record import run_metadata
+from byoc_vision.training.checkpoint import Checkpointer
+from byoc_vision.training.class_weights import find_class_weights
+from byoc_vision.training.data_partition import DataPartition, find_data, image_cache, training_images, training_loader
 from byoc_vision.training.history import EarlyStopping, History
 from byoc_vision.training.initial_weights import find_first_weights, with_model_of_channel
-from byoc_vision.training.job_time import budget_seconds, job_clock
-from byoc_vision.training.linear_probe import LinearProbe
-from byoc_vision.training.losses import build_loss
-from byoc_vision.training.measured_speed import measure_speed
-from byoc_vision.training.metric_names import Objective
 from byoc_vision.training.optimizers import highest_learning_rate, optimizer_for, schedule_for
 from byoc_vision.training.quantization import check_int8
-from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Step
-from byoc_vision.training.torch_compile import compile_network
 from byoc_vision.training.trainer import Trainer
 from byoc_vision.training.weight_average import Soup, WeightAverage
 from byoc_vision.types import ModelSpec
@@ -139,12 +138,14 @@ def assemble(
     checkpointer = checkpointer or Checkpointer(None, world)
     weights = find_first_weights(net, spec, dataset.classes, job, hyperparameters, world, checkpointer)
     device = choose_device()
-    facts = recipe.Facts.of(net, spec, partition, weights.info, checked.report if checked else None, device)
+    facts = auto_recipe.Facts.of(
+        net, spec, dataset, partition.shares["train"].size, weights.info, checked.report if checked else None, device
+    )
     given = given or frozenset(hyperparameters.model_fields_set)
     seconds = budget_seconds(hyperparameters.budget, job.paths, world)
     if seconds is None:
         hyperparameters, given = hyperparameters.model_copy(update={"budget": None}), given - {"budget"}
-    hyperparameters, choices = recipe.choose(hyperparameters, facts, given)
+    hyperparameters, choices = auto_recipe.choose(hyperparameters, facts, given)
     if checked and any(choice.name == "class_weights" for choice in choices):
         class_weights = find_class_weights(hyperparameters, checked, partition, world)
     rule = resolve_config.preprocess(hyperparameters, spec, weights.info, dataset.bands)
@@ -225,7 +226,7 @@ def assemble(
                     net, step, loader, layout.accumulate_steps, evaluator, validation, seconds=most
                 ),
                 floor_images=len(samples.train) / len(samples.validation) if probes else 0,
-                averages=recipe.averages_weights(hyperparameters, facts, given),
+                averages=auto_recipe.averages_weights(hyperparameters, facts, given),
             )
         hyperparameters, choices = budget.settings(hyperparameters, choices, given)
         scaler = precision.scaler()  # new ones: measuring made steps with the others
@@ -284,7 +285,9 @@ def assemble(
         cache=cache,
         first_weights=weights,
         average=average,
-        probe=LinearProbe.of(net, evaluator, partition, loss, hyperparameters.seed) if probes else None,
+        probe=LinearProbe.of(net, evaluator, dataset.train, partition.shares["train"], loss, hyperparameters.seed)
+        if probes
+        else None,
         budget=budget,
     )
 

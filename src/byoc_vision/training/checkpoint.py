@@ -17,14 +17,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from byoc_vision.artifact import ModelConfig
+from byoc_vision.data.fingerprint import DataChange, DataFingerprint, check_data
 from byoc_vision.errors import InputError, list_problems
 from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.launch.distributed import World, all_gather, on_rank0
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.batch_layout import Progress
 from byoc_vision.training.checkpoint_file import OR_START_AGAIN, CheckpointStore, on_cpu
-from byoc_vision.training.data_fingerprint import DataChange, DataFingerprint, check_data
 from byoc_vision.training.data_partition import DataPartition
-from byoc_vision.training.distributed import World, all_gather, on_rank0
 from byoc_vision.types import ClassInfo
 
 logger = logging.getLogger(__name__)

@@ -13,14 +13,14 @@ from byoc_vision import hyperparameters as hp
 from byoc_vision import script_mode
 from byoc_vision.data import pipe_mode
 from byoc_vision.job import Job
+from byoc_vision.launch import distributed
+from byoc_vision.launch.error_files import forget_failure, report_failure
+from byoc_vision.launch.local_job import check_root, find_before_writing, is_job, local_job, note_inputs
+from byoc_vision.launch.oom import explained
+from byoc_vision.launch.signals import StopSignals
 from byoc_vision.logs import set_up_logging
 from byoc_vision.paths import MlPaths
 from byoc_vision.system.gpus import check_gpus, find_gpus
-from byoc_vision.training import distributed
-from byoc_vision.training.error_files import forget_failure, report_failure
-from byoc_vision.training.local_job import check_root, find_before_writing, is_job, local_job, note_inputs
-from byoc_vision.training.oom import explained
-from byoc_vision.training.signals import StopSignals
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def run(paths: MlPaths, data: Path | None, given: Mapping[str, str]) -> int:
         logger.info("Script mode: %s runs through sagemaker-training", program)
         if script_mode.has_module(os.environ):
             script_mode.run_toolkit()
-        from byoc_vision.training.script_job import run_job
+        from byoc_vision.user_script.job import run_job
 
         return run_job(paths, program, raw)
     hyperparameters = hp.parse(raw)
@@ -61,13 +61,15 @@ def run(paths: MlPaths, data: Path | None, given: Mapping[str, str]) -> int:
     if data:
         job = local_job(paths, data)
         if not distributed.is_launched():
-            found = find_before_writing(job, hyperparameters, quiet=distributed.needs_launch(job))
+            from byoc_vision.recipe.resolve_config import data_options  # imports torch
+
+            found = find_before_writing(job, data_options(hyperparameters), quiet=distributed.needs_launch(job))
             note_inputs(job, given)
     else:
         check_root(paths)
         job = Job.load(paths)
     if distributed.needs_launch(job):
-        from byoc_vision.training.launch import launch
+        from byoc_vision.launch.agent import launch
 
         with StopSignals().listening(), pipe_mode.copied_to_disk(job):
             return launch(job, _command(paths, data, given))
@@ -76,8 +78,8 @@ def run(paths: MlPaths, data: Path | None, given: Mapping[str, str]) -> int:
         set_up_logging(logging.WARNING)  # what all processes of a host do is logged once
     _check_hardware(hyperparameters, world)
     # Imported when it is known that this process trains: an error above is reported within a second.
+    from byoc_vision.inference.openvino_model import export_openvino
     from byoc_vision.training.build import build_trainer
-    from byoc_vision.training.openvino_export import export_openvino
 
     with (
         StopSignals().listening() as signals,

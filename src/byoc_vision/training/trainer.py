@@ -20,23 +20,24 @@ from byoc_vision import __version__
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.cache import ImageCache
 from byoc_vision.data.loaders import TrainingLoader
+from byoc_vision.evaluation.epoch_record import EpochRecord
 from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.launch.distributed import StopSync, World, any_process, sum_over_processes
+from byoc_vision.launch.signals import StopRequestedError, StopSignals
 from byoc_vision.models.parts import Encoder
+from byoc_vision.recipe.linear_probe import LinearProbe
 from byoc_vision.report.record import State
 from byoc_vision.training import checkpoint
 from byoc_vision.training.batch_layout import BatchLayout, Length, Progress, in_groups
 from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.budget import Budget
 from byoc_vision.training.callbacks.base import Callbacks
-from byoc_vision.training.callbacks.health.callback import Health
+from byoc_vision.training.callbacks.health import Health
 from byoc_vision.training.callbacks.run_record import RunRecord
 from byoc_vision.training.callbacks.step_timer import StepTimer
 from byoc_vision.training.data_partition import DataPartition
-from byoc_vision.training.distributed import StopSync, World, any_process, sum_over_processes
-from byoc_vision.training.history import EarlyStopping, EpochRecord, History, diverged
+from byoc_vision.training.history import EarlyStopping, History, diverged
 from byoc_vision.training.initial_weights import FirstWeights
-from byoc_vision.training.linear_probe import LinearProbe
-from byoc_vision.training.signals import StopRequestedError, StopSignals
 from byoc_vision.training.step import Batch, Step
 from byoc_vision.training.weight_average import WeightAverage
 

@@ -11,11 +11,11 @@ import torch
 
 from byoc_vision.errors import ResourceError
 from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.launch.distributed import World
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.batch_layout import Progress
 from byoc_vision.training.checkpoint import Checkpointer
 from byoc_vision.training.checkpoint_file import CheckpointStore
-from byoc_vision.training.distributed import World
 
 
 class Clock:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
+from byoc_vision.evaluation.predictions import SplitPredictions
 from byoc_vision.report.record import Record
-from byoc_vision.training.predictions.collector import SplitPredictions
 
 
 class Callback:

@@ -14,27 +14,27 @@ from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.cache import ImageCache
 from byoc_vision.data.loaders import TrainingLoader
 from byoc_vision.data.preflight.report import PreflightReport
+from byoc_vision.health.facts import DataFacts
+from byoc_vision.health.monitor import HealthMonitor
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.hyperparameters.health import HealthSettings, read_settings
+from byoc_vision.launch.distributed import World
+from byoc_vision.launch.job_time import max_runtime
 from byoc_vision.paths import MlPaths
 from byoc_vision.precision import Precision
 from byoc_vision.report.record import Record
 from byoc_vision.training.batch_layout import BatchLayout, Length
 from byoc_vision.training.callbacks.base import Callback, Callbacks
-from byoc_vision.training.callbacks.health.callback import Health
-from byoc_vision.training.callbacks.health.facts import DataFacts
-from byoc_vision.training.callbacks.health.monitor import HealthMonitor
-from byoc_vision.training.callbacks.health.step_watch import StepWatch
+from byoc_vision.training.callbacks.health import Health
 from byoc_vision.training.callbacks.mlflow import URI_VARIABLE, Mlflow
 from byoc_vision.training.callbacks.profiler import StepProfiler
-from byoc_vision.training.callbacks.progress import TrainingProgress, Work, max_runtime
+from byoc_vision.training.callbacks.progress import TimeToFirstStep, TrainingProgress, Work
 from byoc_vision.training.callbacks.run_record import RunRecord
 from byoc_vision.training.callbacks.run_report import RunReport
 from byoc_vision.training.callbacks.step_timer import StepTimer
+from byoc_vision.training.callbacks.step_watch import StepWatch
 from byoc_vision.training.callbacks.system_metrics import SystemMetrics
 from byoc_vision.training.callbacks.tensorboard import TensorBoard
-from byoc_vision.training.callbacks.time_to_first_step import TimeToFirstStep
-from byoc_vision.training.distributed import World
 from byoc_vision.training.history import History
 
 

@@ -1,10 +1,15 @@
-"""The record of a run, as metrics.json holds it: what runs, on what, how to run it again, and what came of it."""
+"""The record of a run, as metrics.json holds it: what runs, on what, how to run it again, and what came of it.
+
+Its metrics by name, as TensorBoard and MLflow show them, are at the end.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
+import re
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -18,25 +23,29 @@ from torch import nn
 from byoc_vision import __version__
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.samples import Dataset
+from byoc_vision.evaluation.epoch_record import Metrics
+from byoc_vision.evaluation.metric_names import Objective
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
+from byoc_vision.launch.distributed import World
 from byoc_vision.precision import Precision
+from byoc_vision.recipe.auto_recipe import Choice
 from byoc_vision.report.record import Epoch, Evaluation, Floor, RecipeChoice, Record, Run, State, Times
 from byoc_vision.system.gpus import find_gpus
 from byoc_vision.system.machine import available_cores
-from byoc_vision.training.callbacks.health.callback import Health
+from byoc_vision.training.callbacks.health import Health
 from byoc_vision.training.callbacks.profiler import StepProfiler
 from byoc_vision.training.callbacks.step_timer import StepTimer
 from byoc_vision.training.callbacks.system_metrics import SystemMetrics
-from byoc_vision.training.distributed import World
-from byoc_vision.training.history import History, Metrics
+from byoc_vision.training.history import History
 from byoc_vision.training.initial_weights import FirstWeights
-from byoc_vision.training.metric_names import Objective
-from byoc_vision.training.recipe import Choice
 
 REVISION = "BYOC_REVISION"  # the variable with the git commit that the image was built from
 JOB_NAME = "TRAINING_JOB_NAME"  # set by SageMaker
 
+MOST_METRICS = 200  # curves, all of which a server takes in each epoch
+
+_OF_ONE_CLASS = re.compile("/(iou|f1)_")
 _PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "albumentations", "opencv-python-headless")
 
 
@@ -187,3 +196,39 @@ def _command(chosen: dict[str, Any]) -> str:
 def _as_text(value: Any) -> str:
     """As SageMaker hands hyperparameters over: every value is a string."""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def epoch_metrics(epoch: Epoch) -> dict[str, float]:
+    """Of one epoch, without those that are not a number; with very many classes without those of single classes."""
+    metrics = {
+        "train/loss": epoch.train_loss,
+        "learning_rate": epoch.learning_rate,
+        "speed/images_per_second": epoch.images_per_second,
+        "speed/data_wait": epoch.data_wait,
+        "speed/epoch_seconds": epoch.seconds,
+    }
+    return _numbers(metrics | {f"validation/{name}": value for name, value in epoch.validation.items()})
+
+
+def final_metrics(record: Record) -> dict[str, float]:
+    """Of the best epoch, and of the `test` images if there are any."""
+    metrics = {f"best/{name}": value for name, value in record.validation.items()}
+    metrics |= {f"test/{name}": value for name, value in (record.test or {}).items()}
+    return _numbers(metrics)
+
+
+def parameters(record: Record) -> dict[str, str]:
+    """All hyperparameters as text, also the defaults; `-` stands for none."""
+    return {name: _shown(value) for name, value in record.run.hyperparameters.items()}
+
+
+def _shown(value: Any) -> str:
+    if value is None or value in ([], ()):
+        return "-"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _numbers(metrics: dict[str, float | None]) -> dict[str, float]:
+    if len(metrics) > MOST_METRICS:
+        metrics = {name: value for name, value in metrics.items() if not _OF_ONE_CLASS.search(name)}
+    return {name: value for name, value in metrics.items() if value is not None and math.isfinite(value)}

@@ -13,9 +13,9 @@ from typing import Any, Literal, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from byoc_vision.launch.distributed import World, all_gather
 from byoc_vision.report.record import SlowStep, StepTimes
 from byoc_vision.training.callbacks.base import Callback
-from byoc_vision.training.distributed import World, all_gather
 
 MOST_SLOW_STEPS = 10
 MOST_UNREAD = 64  # steps that a GPU is never behind
