@@ -31,7 +31,7 @@ from byoc_vision.training.batch_layout import BatchLayout, Length
 from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.budget import Budget
 from byoc_vision.training.build import early_stopping
-from byoc_vision.training.callbacks.base import Callback, Callbacks
+from byoc_vision.training.callback import Callback, Callbacks
 from byoc_vision.training.callbacks.health import Health
 from byoc_vision.training.callbacks.run_record import RunRecord
 from byoc_vision.training.callbacks.step_timer import StepTimer

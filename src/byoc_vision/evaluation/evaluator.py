@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -118,7 +117,9 @@ class Evaluator:
         stopping: Callable[[], bool] | None = None,
         collector: PredictionSink | None = None,
     ) -> Metrics:
-        """The metrics, and the mean loss if there is one, over all processes' batches, the same in each process.
+        """The metrics over all processes' batches, at each image's own size, the same in each process.
+
+        With a loss also its mean, at the model's size. The number of images that cannot be read is logged.
 
         Args:
             batches: of this process.
@@ -126,68 +127,49 @@ class Evaluator:
             collector: gets each of this process's predictions.
 
         Raises:
+            DataError: no image can be read.
             StopRequestedError: `stopping` returned True in a process; raised in all of them.
         """
+        world, loss, device = self.world, self.loss, torch.device(self.predictor.device)
         metrics = build_metrics(self.predictor.config, self.top_k)
-        return evaluate(self.predictor, batches, metrics, self.world, self.loss, stopping, collector)
+        counts = torch.zeros(2, dtype=torch.float64, device=device)  # images, unreadable images
+        losses = torch.zeros(2, loss.terms if loss else 0, dtype=torch.float64, device=device)  # sums and totals
+        total = len(batches.sampler) if isinstance(batches, DataLoader) else None  # type: ignore[arg-type]
+        with (
+            ThreadPoolExecutor(min(MOST_THREADS, max(1, available_cores() // processes_per_host()))) as threads,
+            Progress("evaluating", total, enabled=world.is_main) as progress,
+        ):
+            # A mask at a photograph's size takes milliseconds outside of Python; a label takes less than a thread does.
+            each = threads.map if self.predictor.config.task == "segmentation" else map
+            for batch in batches:
+                counts[0] += len(batch.targets)
+                counts[1] += len(batch.unreadable)
+                if not batch.targets:
+                    continue
+                inputs = batch.images.permute(0, 2, 3, 1).numpy()
+                logits = self.predictor.forward(inputs)
+                if loss is not None:
+                    targets = torch.stack(list(map(self._target, batch.targets))).to(device)
+                    losses += torch.stack([loss.sums(torch.as_tensor(logits), targets).double(), loss.totals(targets)])
+                prepared = list(map(Prepared, inputs, batch.heights, batch.widths))
+                scored = each(self._score, logits, prepared, batch.targets)
+                metrics.update(scored if collector is None else _collected(collector, batch, prepared, scored))
+                progress.update(len(batch.targets))
+                if stopping and stopping():
+                    break
+        if stopping and any_process(stopping(), world, device):
+            raise StopRequestedError
+        _check_read(*sum_over_processes(counts, world).tolist(), world)
+        values = metrics.compute()
+        return values if loss is None else {"loss": divide(*sum_over_processes(losses, world)).item(), **values}
 
+    def _score(self, logits: Logits, prepared: Prepared, target: np.ndarray) -> ScoredPrediction:
+        return score(self.predictor.finish(logits, prepared), target, len(self.predictor.config.classes))
 
-def evaluate(
-    predictor: Predictor,
-    batches: Iterable[EvaluationBatch],
-    metrics: MetricSet,
-    world: World,
-    loss: Loss | None = None,
-    stopping: Callable[[], bool] | None = None,
-    collector: PredictionSink | None = None,
-) -> Metrics:
-    """The metrics of the predictions at each image's own size; with a `loss` also its mean, at the model's size.
-
-    The number of images that cannot be read is logged.
-
-    Raises:
-        DataError: no image can be read.
-        StopRequestedError: `stopping` returned True in a process; raised in all of them.
-    """
-    device = torch.device(predictor.device)
-    counts = torch.zeros(2, dtype=torch.float64, device=device)  # images, unreadable images
-    losses = torch.zeros(2, loss.terms if loss else 0, dtype=torch.float64, device=device)  # sums and totals
-    total = len(batches.sampler) if isinstance(batches, DataLoader) else None  # type: ignore[arg-type]
-    with (
-        ThreadPoolExecutor(min(MOST_THREADS, max(1, available_cores() // processes_per_host()))) as threads,
-        Progress("evaluating", total, enabled=world.is_main) as progress,
-    ):
-        # A mask at a photograph's size takes milliseconds outside of Python; a label takes less than a thread does.
-        each = threads.map if predictor.config.task == "segmentation" else map
-        for batch in batches:
-            counts[0] += len(batch.targets)
-            counts[1] += len(batch.unreadable)
-            if not batch.targets:
-                continue
-            inputs = batch.images.permute(0, 2, 3, 1).numpy()
-            logits = predictor.forward(inputs)
-            if loss is not None:
-                targets = torch.stack([_target(target, predictor) for target in batch.targets]).to(device)
-                losses += torch.stack([loss.sums(torch.as_tensor(logits), targets).double(), loss.totals(targets)])
-            prepared = list(map(Prepared, inputs, batch.heights, batch.widths))
-            answered = each(partial(_answered, predictor), logits, prepared, batch.targets)
-            metrics.update(answered if collector is None else _collected(collector, batch, prepared, answered))
-            progress.update(len(batch.targets))
-            if stopping and stopping():
-                break
-    if stopping and any_process(stopping(), world, device):
-        raise StopRequestedError
-    images, unreadable = sum_over_processes(counts, world).tolist()
-    if not images:
-        raise DataError(f"none of the {unreadable:.0f} images to be evaluated can be read; the log names each of them")
-    if unreadable and world.is_main:
-        logger.warning("%d of %d images cannot be read: the metrics are of the others", unreadable, unreadable + images)
-    values = metrics.compute()
-    return values if loss is None else {"loss": divide(*sum_over_processes(losses, world)).item(), **values}
-
-
-def _answered(predictor: Predictor, logits: Logits, prepared: Prepared, target: np.ndarray) -> ScoredPrediction:
-    return score(predictor.finish(logits, prepared), target, len(predictor.config.classes))
+    def _target(self, target: np.ndarray) -> Tensor:
+        """At the model's size: a label [] and labels [K] as they are, a mask [H, W] by the artifact's rule."""
+        rule = self.predictor.config.preprocess
+        return torch.from_numpy(rule.mask(target, fill=IGNORED) if target.ndim == 2 else target)
 
 
 def _collected(
@@ -199,10 +181,11 @@ def _collected(
         yield image
 
 
-def _target(target: np.ndarray, predictor: Predictor) -> Tensor:
-    """The target at the model's size: a label [] and labels [K] as they are, a mask [H, W] by the artifact's rule."""
-    fitted = predictor.config.preprocess.mask(target, fill=IGNORED) if target.ndim == 2 else target
-    return torch.from_numpy(fitted)
+def _check_read(images: float, unreadable: float, world: World) -> None:
+    if not images:
+        raise DataError(f"none of the {unreadable:.0f} images to be evaluated can be read; the log names each of them")
+    if unreadable and world.is_main:
+        logger.warning("%d of %d images cannot be read: the metrics are of the others", unreadable, unreadable + images)
 
 
 def build_metrics(config: ModelConfig, top_k: int | None = None) -> MetricSet:

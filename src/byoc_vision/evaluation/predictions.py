@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, get_args
 import numpy as np
 
 from byoc_vision.artifact import ModelConfig
-from byoc_vision.atomic_write import write_csv
+from byoc_vision.atomic_write import renamed_into_place, write_csv
 from byoc_vision.data.samples import ByteRange, ImageSource, Sample
 from byoc_vision.evaluation.scoring import ScoredPrediction
 from byoc_vision.evaluation.task_outputs import TaskOutput, task_output
@@ -258,9 +258,8 @@ def _write_confusion(path: Path, split: SplitPredictions | None) -> None:
 def _write_images(folder: Path, split: SplitPredictions) -> None:
     folder.mkdir(exist_ok=True)
     for name, content in split.images.items():
-        beside = folder / f".{name}"
-        beside.write_bytes(content)
-        beside.replace(folder / name)
+        with renamed_into_place(folder / name) as beside:
+            beside.write_bytes(content)
     for path in folder.glob(f"{split.evaluation.split}-*"):
         if path.name not in split.images:
             path.unlink()

@@ -60,7 +60,7 @@ def launch(job: Job, arguments: Sequence[str], hosts_within_s: float = HOSTS_APP
     with handled(relay.on_signal), tempfile.TemporaryDirectory(prefix="byoc-failures-") as folder:
         if len(job.hosts) > 1:  # a single one needs no name, which often does not resolve in a plain `docker run`
             wait_for_hosts(job.hosts, hosts_within_s)
-        with HostHeartbeat.of(job, relay.kill) as heartbeat, _environment(job, folder):
+        with HostHeartbeat(job.hosts, job.current_host, relay.kill) as heartbeat, _environment(job, folder):
             relay.agent = _agent(job, per_host, arguments)
             result = relay.agent.run()
             return _outcome(job, result, Path(folder), relay, heartbeat)

@@ -18,7 +18,6 @@ from datetime import timedelta
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from byoc_vision.errors import ResourceError
-from byoc_vision.job import Job
 from byoc_vision.launch.error_files import Failure
 
 logger = logging.getLogger(__name__)
@@ -57,10 +56,6 @@ class HostHeartbeat:
         self._store: TCPStore | None = None
         self._seen: dict[str, tuple[int, float]] = {}  # each host's number, and when it was first seen
         self._answered_at = time.monotonic()
-
-    @classmethod
-    def of(cls, job: Job, on_loss: Callable[[], None]) -> HostHeartbeat:
-        return cls(job.hosts, job.current_host, on_loss)
 
     def __enter__(self) -> HostHeartbeat:
         if len(self.hosts) > 1:

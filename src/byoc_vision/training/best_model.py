@@ -21,7 +21,7 @@ from byoc_vision.launch.distributed import World, broadcast_buffers, on_rank0
 from byoc_vision.paths import MlPaths
 from byoc_vision.recipe import mask_choice
 from byoc_vision.recipe.linear_probe import LinearProbe
-from byoc_vision.training.callbacks.base import Callback
+from byoc_vision.training.callback import Callback
 from byoc_vision.training.callbacks.run_record import RunRecord
 from byoc_vision.training.checkpoint_file import on_cpu
 from byoc_vision.training.data_partition import DataPartition

@@ -261,13 +261,17 @@ class Budget:
         steps = self.length.steps - self.length.made(epoch, into)
         evaluations = self.length.epochs - epoch + 1
         training = self.elapsed + steps * self.speed.step + evaluations * self.speed.evaluation
+        return self._plan_that_ends(training, training + self.ending.reserve(self.speed, 0))
+
+    def _plan_that_ends(self, training: float | None, job: float | None) -> BudgetPlan:
+        """The present plan. training, job: when they end, in seconds of the job."""
         return BudgetPlan(
             epochs=self.length.epochs,
             steps=self.length.steps,
             step_seconds=self.speed.step,
             evaluation_seconds=self.speed.evaluation,
-            training_ends=round(training, 1),
-            job_ends=round(training + self.ending.reserve(self.speed, 0), 1),
+            training_ends=None if training is None else round(training, 1),
+            job_ends=None if job is None else round(job, 1),
         )
 
     # What is left of it
@@ -276,20 +280,12 @@ class Budget:
         """None before the training begins."""
         if self.planned is None:
             return None
-        actual = BudgetPlan(
-            epochs=self.length.epochs,
-            steps=self.length.steps,
-            step_seconds=self.speed.step,
-            evaluation_seconds=self.speed.evaluation,
-            training_ends=None if self.trained is None else round(self.trained, 1),
-            job_ends=None if self.ended is None else round(self.ended, 1),
-        )
         schedule = self.length.place_of(self.length.steps) / self.length.planned
         return BudgetRecord(
             budget=self.text,
             seconds=self.seconds,
             planned=self.planned,
-            actual=actual,
+            actual=self._plan_that_ends(self.trained, self.ended),
             changes=self.changes,
             schedule=round(schedule, 4),
         )

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from byoc_vision.launch.distributed import World, sum_over_processes, unwrap, wrap_ddp
 from byoc_vision.models.losses import Loss
 from byoc_vision.precision import Precision
-from byoc_vision.training.callbacks.base import Callback
+from byoc_vision.training.callback import Callback
 
 Batch = tuple[Tensor, Tensor]
 

@@ -31,7 +31,7 @@ from byoc_vision.training import checkpoint
 from byoc_vision.training.batch_layout import BatchLayout, Length, Progress, in_groups
 from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.budget import Budget
-from byoc_vision.training.callbacks.base import Callbacks
+from byoc_vision.training.callback import Callbacks
 from byoc_vision.training.callbacks.health import Health
 from byoc_vision.training.callbacks.run_record import RunRecord
 from byoc_vision.training.callbacks.step_timer import StepTimer
@@ -175,7 +175,7 @@ class Trainer:
         """Evaluate the validation images. Raises InputError if the loss is not a number."""
         epoch, rate = self.progress.epoch, self.progress.learning_rate
         if not math.isfinite(train_loss):
-            raise diverged(epoch, rate, train_loss, self.health.diagnosis)
+            raise diverged(epoch, rate, train_loss, self.health.monitor.evidence("ExplodingTensor"))
         measured = self.best.validate(self._is_asked_to_stop, epoch)
         found, speed, seconds = measured.metrics, self.timer.throughput, time.monotonic() - self._epoch_started
         speeds = speed.images_per_second, speed.data_wait
@@ -277,7 +277,7 @@ class Trainer:
 
     def _outcome(self) -> tuple[State, str | None]:
         """How the training ended, and why."""
-        if rule := self.health.stopped_by:
+        if rule := self.health.monitor.stopped_by:
             return "stopped_by_rule", f"{rule.rule}: {rule.evidence}"
         return "stopped_early" if self.length.before < self.length.steps else "finished", None
 
@@ -325,7 +325,7 @@ class Trainer:
             "complete": self.complete,
             **self.history.state_dict(),
             "early_stopping": self.early_stopping.state_dict() if self.early_stopping else None,
-            "health": self.health.state_dict(),
+            "health": self.health.monitor.state_dict(),
             "model": self.net.state_dict(),
             **self.best.state_dict(),
             "optimizer": checkpoint.optimizer_state(self.step.optimizer, self.net),
@@ -348,7 +348,7 @@ class Trainer:
         if self.early_stopping and content["early_stopping"]:
             self.early_stopping.load_state_dict(content["early_stopping"])
         if health := content.get("health"):  # older checkpoints have none
-            self.health.load_state_dict(health)
+            self.health.monitor.load_state_dict(health)
         if content["best"]:
             self.best.restore(content["best"])
         self._load_position(content)

@@ -54,16 +54,44 @@ def run_job(paths: MlPaths, program: str, hyperparameters: Mapping[str, Any]) ->
         UserError: the script cannot be fetched, installed or started.
     """
     os.environ.setdefault("SAGEMAKER_BASE_DIR", str(paths.root))  # read when the toolkit is imported
-    from sagemaker_training import entry_point, environment, errors, files, intermediate_output
+    from sagemaker_training import environment, files, intermediate_output
 
     given = {name: _parse(value) for name, value in hyperparameters.items()}
     distributed = _wants_torchrun(given)
+    env = _prepare(paths, program, given)
+    code, is_first = Path(environment.code_dir), env.current_host == env.hosts[0]
+    _find_hosts(paths, env.hosts, env.current_host)
+    command = launcher(env, program) if distributed else _command(env)
+    logger.info("Running %s", shlex.join(command))
+    region = os.environ.get("AWS_REGION") or os.environ.get("SAGEMAKER_REGION") or None
+    sync = intermediate_output.start_sync(
+        env.sagemaker_s3_output(), region, endpoint_url=os.environ.get("S3_ENDPOINT_URL")
+    )
+    status = _report(paths, program, run_script(command, code))
+    if status == 0:
+        if is_first:
+            keep_inference_script(code, paths.model)
+        files.write_success_file()
+    elif sync and not paths.failure.exists():
+        write_failure(paths.failure, f"{program} was stopped")  # the sync waits for one of the two files
+    if sync:
+        sync.join()
+    folders = [paths.output_data, paths.root / "output/tensors"]
+    if is_first and (report := report_on_script(folders, paths.output_data, os.environ.get("TRAINING_JOB_NAME", ""))):
+        logger.info("The curves of what the script recorded are in %s", report)
+    return status
+
+
+def _prepare(paths: MlPaths, program: str, given: Mapping[str, Any]) -> Any:
+    """Fetch and install the script; the toolkit's environment, whose variables are set. Raises as `run_job` does."""
+    from sagemaker_training import entry_point, environment, errors, files
+
     for folder in (paths.model, paths.output_data):
         folder.mkdir(parents=True, exist_ok=True)
     env = environment.Environment(
         resource_config=_Given(_resources(paths)),
         input_data_config=_Given(_channels(paths)),
-        hyperparameters=_Given({"sagemaker_program": program} | given),
+        hyperparameters=_Given({"sagemaker_program": program} | dict(given)),
     )
     variables = env.to_env_vars() | _network(env.hosts, env.network_interface_name)
     try:
@@ -74,28 +102,7 @@ def run_job(paths: MlPaths, program: str, hyperparameters: Mapping[str, Any]) ->
     except Exception as error:  # boto's, of S3
         raise ResourceError(f"the script could not be fetched from {env.module_dir}: {error}") from error
     environment.write_env_vars(variables)
-    _find_hosts(paths, env.hosts, env.current_host)
-    command = launcher(env, program) if distributed else _command(env)
-    logger.info("Running %s", shlex.join(command))
-    region = os.environ.get("AWS_REGION") or os.environ.get("SAGEMAKER_REGION") or None
-    sync = intermediate_output.start_sync(
-        env.sagemaker_s3_output(), region, endpoint_url=os.environ.get("S3_ENDPOINT_URL")
-    )
-    ended = run_script(command, Path(environment.code_dir))
-    status = _report(paths, program, ended)
-    if status == 0:
-        if env.current_host == env.hosts[0]:
-            keep_inference_script(Path(environment.code_dir), paths.model)
-        files.write_success_file()
-    elif sync and not paths.failure.exists():
-        write_failure(paths.failure, f"{program} was stopped")  # the sync waits for one of the two files
-    if sync:
-        sync.join()
-    if env.current_host == env.hosts[0]:
-        folders = [paths.output_data, paths.root / "output/tensors"]
-        if report := report_on_script(folders, paths.output_data, os.environ.get("TRAINING_JOB_NAME", "")):
-            logger.info("The curves of what the script recorded are in %s", report)
-    return status
+    return env
 
 
 def keep_inference_script(code: Path, model: Path) -> None:

@@ -23,7 +23,7 @@ from byoc_vision.recipe.segmentation_recipe import average_decay
 from byoc_vision.training.batch_layout import Length
 from byoc_vision.training.budget import MOST_EPOCHS, Budget, fitting_budget
 from byoc_vision.training.budget_plan import Ending, Speed, steps_that_fit
-from byoc_vision.training.callbacks.base import Callback
+from byoc_vision.training.callback import Callback
 from byoc_vision.training.trainer import Trainer
 from byoc_vision.types import ClassInfo
 

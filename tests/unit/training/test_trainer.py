@@ -20,7 +20,7 @@ from byoc_vision.evaluation.predictions import SplitPredictions
 from byoc_vision.health.facts import Silence
 from byoc_vision.launch.signals import StopRequestedError, StopSignals
 from byoc_vision.report.record import Record
-from byoc_vision.training.callbacks.base import Callback
+from byoc_vision.training.callback import Callback
 from byoc_vision.training.initial_weights import FirstWeights
 from byoc_vision.training.trainer import Trainer
 

@@ -9,7 +9,6 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from byoc_vision.data.cache import ImageCache
 from byoc_vision.data.loaders import TrainingLoader
@@ -18,9 +17,9 @@ from byoc_vision.health.learning_rules import StalledTraining
 from byoc_vision.health.loader_diagnosis import measure, remedy
 from byoc_vision.health.monitor import HealthMonitor
 from byoc_vision.hyperparameters import Hyperparameters
-from byoc_vision.report.record import Finding, Record, Times
+from byoc_vision.report.record import Record, Times
 from byoc_vision.training.batch_layout import Length
-from byoc_vision.training.callbacks.base import Callback
+from byoc_vision.training.callback import Callback
 from byoc_vision.training.callbacks.step_timer import StepTimer
 from byoc_vision.training.history import History
 
@@ -58,24 +57,9 @@ class Health(Callback):
         self._stall: StallWatch | None = None
 
     @property
-    def findings(self) -> list[Finding]:
-        """Of the run so far, in the order in which they were found; none but in the main process."""
-        return self.monitor.findings
-
-    @property
-    def stopped_by(self) -> Finding | None:
-        """The finding that ends the training; in the main process."""
-        return self.monitor.stopped_by
-
-    @property
     def stop(self) -> bool:
         """Whether a rule ends the training; in the main process."""
-        return self.stopped_by is not None
-
-    @property
-    def diagnosis(self) -> str:
-        """Why the loss is not a number, as far as is known."""
-        return self.monitor.evidence("ExplodingTensor")
+        return self.monitor.stopped_by is not None
 
     def train_begin(self, record: Record) -> None:
         if rule := self.monitor.rule(StalledTraining):
@@ -118,12 +102,6 @@ class Health(Callback):
         if self._stall:
             self._stall.stop()
             self._stall = None
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.monitor.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.monitor.load_state_dict(state)
 
     def _beat(self) -> None:
         if self._stall:

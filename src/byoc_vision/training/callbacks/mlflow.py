@@ -21,7 +21,7 @@ from byoc_vision import __version__
 from byoc_vision.logs import redact_lines_of
 from byoc_vision.redaction import redact
 from byoc_vision.report.record import RECORD_FILE, REPORT_FILE, Epoch, Record, State
-from byoc_vision.training.callbacks.base import Callback
+from byoc_vision.training.callback import Callback
 from byoc_vision.training.callbacks.run_record import epoch_metrics, final_metrics, parameters
 
 if TYPE_CHECKING:

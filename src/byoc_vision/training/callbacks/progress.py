@@ -14,7 +14,7 @@ from byoc_vision.launch.job_time import seconds_since_start
 from byoc_vision.progress import Schedule, clock_time, default_schedule, has_bar, line
 from byoc_vision.report.record import Reading, Record
 from byoc_vision.training.batch_layout import Length
-from byoc_vision.training.callbacks.base import Callback
+from byoc_vision.training.callback import Callback
 from byoc_vision.training.callbacks.step_timer import StepLosses
 
 FIRST_STEPS = 20  # after which the end is estimated

@@ -17,18 +17,10 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any
 
-import torch
-from torch import nn
-
 from byoc_vision import __version__
-from byoc_vision.artifact import ModelConfig
-from byoc_vision.data.samples import Dataset
 from byoc_vision.evaluation.epoch_record import Metrics
 from byoc_vision.evaluation.metric_names import Objective
 from byoc_vision.hyperparameters import Hyperparameters
-from byoc_vision.job import Job
-from byoc_vision.launch.distributed import World
-from byoc_vision.precision import Precision
 from byoc_vision.recipe.auto_recipe import Choice
 from byoc_vision.report.record import Epoch, Evaluation, Floor, RecipeChoice, Record, Run, State, Times
 from byoc_vision.system.gpus import find_gpus
@@ -39,6 +31,7 @@ from byoc_vision.training.callbacks.step_timer import StepTimer
 from byoc_vision.training.callbacks.system_metrics import SystemMetrics
 from byoc_vision.training.history import History
 from byoc_vision.training.initial_weights import FirstWeights
+from byoc_vision.training.parts import Network, Setup
 
 REVISION = "BYOC_REVISION"  # the variable with the git commit that the image was built from
 JOB_NAME = "TRAINING_JOB_NAME"  # set by SageMaker
@@ -90,7 +83,7 @@ class RunRecord:
                 "seconds": round(seconds, 1),
                 "gpu_seconds": round(seconds * self.gpus, 1),
                 "epochs": [Epoch(**asdict(record)) for record in self.history.records],
-                "findings": [*self.metadata.findings, *self.health.findings],
+                "findings": [*self.metadata.findings, *self.health.monitor.findings],
                 "evaluations": list(self.evaluations.values()),
                 "times": self.times(),
                 **(self.budget() if self.budget else {}),
@@ -117,43 +110,38 @@ class RunRecord:
 
 
 def run_metadata(
-    job: Job,
+    setup: Setup,
     hyperparameters: Hyperparameters,
     given: frozenset[str],
     choices: Sequence[Choice],
-    dataset: Dataset,
+    network: Network,
     objective: Objective,
-    config: ModelConfig,
-    net: nn.Module,
-    device: torch.device,
-    precision: Precision,
-    world: World,
     weights: FirstWeights,
 ) -> Record:
     """The record of a job that is about to train.
 
-    given: the hyperparameters that the user chose; choices: the recipe's. dataset: the samples of all hosts.
-    weights: before training.
+    given: the hyperparameters that the user chose; choices: the recipe's. weights: before training.
     """
-    values = hyperparameters.model_dump(mode="json")
+    values, precision, dataset = hyperparameters.model_dump(mode="json"), network.precision.name, setup.samples
     chosen = {name: values[name] for name in sorted(given)}
     # On a CPU `auto` is measured, which another run of the same job may find otherwise.
-    exact = {"precision": precision.name} if hyperparameters.precision == "auto" and device.type == "cpu" else {}
+    is_measured = hyperparameters.precision == "auto" and setup.device.type == "cpu"
+    exact = {"precision": precision} if is_measured else {}
     run = Run(
         hyperparameters=values,
         given=list(chosen),
         choices=[RecipeChoice(**choice._asdict()) for choice in choices],
         versions={"python": platform.python_version(), "byoc-vision": __version__, **_versions()},
         hardware=f"{find_gpus()}; {available_cores()} CPU core(s)",
-        device=str(device),
-        precision=precision.name,
-        hosts=len(job.hosts),
-        processes=world.size,
+        device=str(setup.device),
+        precision=precision,
+        hosts=len(setup.job.hosts),
+        processes=setup.world.size,
         seed=hyperparameters.seed,
         revision=os.environ.get(REVISION) or None,
-        model="/".join(filter(None, (config.model.architecture, config.model.encoder))),
+        model="/".join(filter(None, (network.config.model.architecture, network.config.model.encoder))),
         weights=weights.text,
-        parameters=sum(parameter.numel() for parameter in net.parameters()),
+        parameters=sum(parameter.numel() for parameter in network.net.parameters()),
         command=_command(chosen | exact | {"seed": hyperparameters.seed}),
     )
     return Record(

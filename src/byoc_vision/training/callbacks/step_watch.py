@@ -15,7 +15,7 @@ from byoc_vision.health.facts import Explosion, StepFacts
 from byoc_vision.health.monitor import HealthMonitor
 from byoc_vision.health.tensor_stats import Pace, TensorStats
 from byoc_vision.launch.job_time import seconds_since_start
-from byoc_vision.training.callbacks.base import Callback
+from byoc_vision.training.callback import Callback
 from byoc_vision.training.callbacks.step_timer import StepLosses
 
 _SHOWS = 0.01  # the least share of the highest learning rate at which weights must be seen to move

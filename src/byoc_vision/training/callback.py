@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Concatenate, ParamSpec
 
 from torch import Tensor
 
 from byoc_vision.evaluation.predictions import SplitPredictions
 from byoc_vision.report.record import Record
+
+P = ParamSpec("P")
 
 
 class Callback:
@@ -71,6 +74,17 @@ class Callback:
         """
 
 
+def _each(event: Callable[Concatenate[Callback, P], None]) -> Callable[Concatenate[Callbacks, P], None]:
+    """The event of all callbacks, in their order."""
+    name = event.__name__
+
+    def call(self: Callbacks, *args: P.args, **kwargs: P.kwargs) -> None:
+        for callback in self:
+            getattr(callback, name)(*args, **kwargs)
+
+    return call
+
+
 class Callbacks(Callback):
     """Several as one, called in their order."""
 
@@ -80,54 +94,16 @@ class Callbacks(Callback):
     def __iter__(self) -> Iterator[Callback]:
         return iter(self._all)
 
-    def train_begin(self, record: Record) -> None:
-        for callback in self._all:
-            callback.train_begin(record)
-
-    def epoch_begin(self, epoch: int, step: int) -> None:
-        for callback in self._all:
-            callback.epoch_begin(epoch, step)
-
-    def step_begin(self) -> None:
-        for callback in self._all:
-            callback.step_begin()
-
-    def batch_moved(self, images: Tensor, targets: Tensor) -> None:
-        for callback in self._all:
-            callback.batch_moved(images, targets)
-
-    def loss_computed(self, logits: Tensor, loss: Tensor) -> None:
-        for callback in self._all:
-            callback.loss_computed(logits, loss)
-
-    def gradients_computed(self) -> None:
-        for callback in self._all:
-            callback.gradients_computed()
-
-    def gradients_ready(self) -> None:
-        for callback in self._all:
-            callback.gradients_ready()
-
-    def step_end(self) -> None:
-        for callback in self._all:
-            callback.step_end()
-
-    def epoch_trained(self) -> None:
-        for callback in self._all:
-            callback.epoch_trained()
-
-    def batch_validated(self) -> None:
-        for callback in self._all:
-            callback.batch_validated()
-
-    def predictions_kept(self, collected: SplitPredictions) -> None:
-        for callback in self._all:
-            callback.predictions_kept(collected)
-
-    def epoch_end(self, record: Record) -> None:
-        for callback in self._all:
-            callback.epoch_end(record)
-
-    def train_end(self, record: Record) -> None:
-        for callback in self._all:
-            callback.train_end(record)
+    train_begin = _each(Callback.train_begin)
+    epoch_begin = _each(Callback.epoch_begin)
+    step_begin = _each(Callback.step_begin)
+    batch_moved = _each(Callback.batch_moved)
+    loss_computed = _each(Callback.loss_computed)
+    gradients_computed = _each(Callback.gradients_computed)
+    gradients_ready = _each(Callback.gradients_ready)
+    step_end = _each(Callback.step_end)
+    epoch_trained = _each(Callback.epoch_trained)
+    batch_validated = _each(Callback.batch_validated)
+    predictions_kept = _each(Callback.predictions_kept)
+    epoch_end = _each(Callback.epoch_end)
+    train_end = _each(Callback.train_end)
