@@ -84,7 +84,7 @@ class _Entry(Generic[Item, Result]):
 
 
 class Batcher(Generic[Item, Result]):
-    """A bounded queue between many threads that `submit` and the one that is in `run`.
+    """A bounded queue between many threads that `submit` and those that `run`, of which there is usually one.
 
     batch_size: the most items computed at once. capacity: the most items in flight: accepted and without a result.
     wait: seconds that a batch which is not full waits for items announced by `expecting`, counted from the arrival of
@@ -160,15 +160,16 @@ class Batcher(Generic[Item, Result]):
             self._changed.notify()
         return entry.result
 
-    def run(self, compute: Callable[[list[Item]], Sequence[Result]]) -> None:
+    def run(self, compute: Callable[[list[Item]], Sequence[Result]], most: int | None = None) -> None:
         """Compute what is submitted, in the calling thread, until `stop`; then what was accepted before it.
 
-        compute: takes 1 … batch_size items of one kind and returns their results in order. If it raises for several
+        compute: takes 1 … `most` items of one kind and returns their results in order. If it raises for several
         items, each half is tried alone, and its halves: only the items at fault fail, and a batch too large for the
         memory is computed in smaller ones.
+        most: items that this thread takes at once; by default batch_size.
         Raises FatalError if `compute` does, or `fail` is called; items that wait fail with it.
         """
-        for batch in self._batches():
+        for batch in self._batches(most or self.batch_size):
             try:
                 self._compute(batch, compute)
             except FatalError as error:
@@ -201,35 +202,35 @@ class Batcher(Generic[Item, Result]):
                 self._expected -= 1
                 self._changed.notify()
 
-    def _batches(self) -> Iterator[list[_Entry[Item, Result]]]:
+    def _batches(self, most: int) -> Iterator[list[_Entry[Item, Result]]]:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._queue or not self._open)
-                self._wait_for_expected()
+                self._wait_for_expected(most)
                 if self._failure is not None:
                     self._fail_queue(self._failure)
                     raise self._failure
-                batch = self._take()
+                batch = self._take(most)
                 if not batch and not self._queue and not self._open:
                     return
             if batch:
                 yield batch
 
-    def _wait_for_expected(self) -> None:
+    def _wait_for_expected(self, most: int) -> None:
         if not self._wait or not self._queue:
             return
         latest = self._queue[0].since + self._wait
         self._changed.wait_for(
-            lambda: not self._expected or len(self._queue) >= self.batch_size or not self._open,
+            lambda: not self._expected or len(self._queue) >= most or not self._open,
             timeout=latest - time.monotonic(),
         )
 
-    def _take(self) -> list[_Entry[Item, Result]]:
+    def _take(self, most: int) -> list[_Entry[Item, Result]]:
         """The oldest entry that is still to be computed, and the next of its kind; the others keep their places."""
         batch: list[_Entry[Item, Result]] = []
         passed: list[_Entry[Item, Result]] = []
         now = time.monotonic()
-        while self._queue and len(batch) < self.batch_size:
+        while self._queue and len(batch) < most:
             entry = self._queue.popleft()
             if batch and self._kind(entry.item) != self._kind(batch[0].item):
                 passed.append(entry)
@@ -239,6 +240,8 @@ class Batcher(Generic[Item, Result]):
         for entry in batch:
             entry.result.batch_size = len(batch)
         self._report_waiting()
+        if self._queue:
+            self._changed.notify()  # another thread in `run`
         if batch and self._observer is not None:
             self._observer.batch_starts(len(batch))
         return batch

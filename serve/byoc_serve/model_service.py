@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import BoundedSemaphore
 
@@ -33,7 +34,8 @@ _COPIES, _JSON_COPIES = 2, 5
 class ModelService:
     """A predictor, and the queue before it.
 
-    `predict` may run in many threads. `run` belongs to one thread, the only one that touches the model.
+    `predict` may run in many threads. `run` belongs to one thread; it and those that it starts are the only ones that
+    touch the model.
     """
 
     def __init__(self, predictor: Predictor, settings: Settings, observer: Observer | None = None) -> None:
@@ -68,9 +70,19 @@ class ModelService:
         Raises ResourceError if the GPU fails for good.
         """
         try:
-            self._batcher.run(self._forward)
+            self._compute()
         except FatalError as error:
             raise ResourceError(f"{error}; this process ends, so that the platform starts another") from error
+
+    def _compute(self) -> None:
+        """A model that computes images apart gets each as soon as it can take it: no image waits for a batch's last."""
+        streams = self._predictor.engine.streams
+        if streams == 1:
+            self._batcher.run(self._forward)
+            return
+        with ThreadPoolExecutor(streams, thread_name_prefix="stream") as threads:
+            for ended in [threads.submit(self._batcher.run, self._forward, most=1) for _ in range(streams)]:
+                ended.result()
 
     def stop(self) -> None:
         """Accept no more requests."""

@@ -50,7 +50,7 @@ MASKS = ModelConfig(
 class Standin:
     """An engine that says how bright an image is, once the gate is gone."""
 
-    name, device = "stand-in", "nothing"
+    name, device, streams = "stand-in", "nothing", 1
 
     def __init__(self, gate: Path | None, error: str) -> None:
         self._gate = gate

@@ -83,7 +83,7 @@ Answer = Segmentation | Classification
 class Predictor:
     """An engine, and the model config that says what its images and its logits mean.
 
-    `prepare` and `finish` may run in any thread; `forward` in one at a time.
+    `prepare` and `finish` may run in any thread; `forward` in as many at a time as the engine has streams.
     """
 
     def __init__(self, config: ModelConfig, engine: Engine) -> None:

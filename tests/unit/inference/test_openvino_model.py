@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,17 @@ def test_images_apart_are_answered_as_together(segmenter: Path, count: int, prec
     np.testing.assert_allclose(apart.run(images), together.run(images), rtol=1e-3, atol=1e-4)
     backwards = apart.run(images[::-1].copy())
     np.testing.assert_allclose(backwards[::-1], together.run(images), rtol=1e-3, atol=1e-4)
+
+
+def test_threads_at_the_same_time_get_the_answers_of_their_own_images(segmenter: Path) -> None:
+    together, apart = (
+        Predictor.load(segmenter, "cpu", threads=2, streams=streams, precision="float32").engine for streams in (1, 2)
+    )
+    images = np.random.default_rng(0).integers(0, 256, (24, 1, 32, 32, 3), dtype=np.uint8)
+    with ThreadPoolExecutor(apart.streams) as threads:
+        answers = list(threads.map(apart.run, images))
+    for image, answer in zip(images, answers, strict=True):
+        np.testing.assert_allclose(answer, together.run(image), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(("threads", "streams"), [(1, 1), (2, 2), (4, 4), (8, 4), (16, 4), (32, 8)])

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Event, Thread
+from threading import Barrier, Event, Thread
 
 import pytest
 from hypothesis import given
@@ -199,6 +199,36 @@ def test_stop_computes_accepted_items_and_accepts_no_more() -> None:
                 batcher.wait_for_room(queue_timeout=SOON)
         thread.join(SOON)
         assert [answer.result(0) for answer in [first, *answers]] == [0, 2, 4, 6]
+
+
+def test_threads_that_take_single_items_compute_them_side_by_side() -> None:
+    batcher = Batcher[int, int](batch_size=8, capacity=8)
+    both = Barrier(2, timeout=SOON)
+
+    def compute(numbers: list[int]) -> Sequence[int]:
+        assert len(numbers) == 1
+        both.wait()  # breaks unless the other thread computes at the same time
+        return [2 * number for number in numbers]
+
+    with ThreadPoolExecutor(2) as threads:
+        ended = [threads.submit(batcher.run, compute, most=1) for _ in range(2)]
+        answers = submit_all(batcher, range(6))
+        assert [answer.result(SOON) for answer in answers] == [0, 2, 4, 6, 8, 10]
+        batcher.stop()
+        for end in ended:
+            end.result(SOON)
+
+
+def test_a_fatal_error_in_one_thread_ends_all() -> None:
+    batcher = Batcher[int, int](batch_size=8, capacity=8)
+
+    def break_down(numbers: list[int]) -> Sequence[int]:
+        raise FatalError("lost")
+
+    with ThreadPoolExecutor(3) as threads:
+        ended = [threads.submit(batcher.run, break_down, most=1) for _ in range(3)]
+        (answer,) = submit_all(batcher, [1])
+        assert all(isinstance(future.exception(SOON), FatalError) for future in [answer, *ended])
 
 
 def test_a_queue_stopped_before_it_ran_ends_at_once() -> None:

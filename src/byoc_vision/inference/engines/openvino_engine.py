@@ -6,10 +6,13 @@ them, and float16 on ARM. So the precision is always named here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,9 +37,12 @@ class OpenVinoEngine:
     """A network as `to_openvino` made it: uint8 [N, h, w, 3] in, float32 logits out.
 
     All cores work on one image together, or, with several `streams`, on so many images apart. Together a lone image
-    is answered soonest. Apart they do not wait for each other after each layer, which costs most where one of them is
+    is answered soonest. Apart they do not wait for each other after each layer, which costs most when one of them is
     taken away to decode the next image: a third more images a second on two cores. It takes the memory of the
     network once more.
+
+    `run` may be called by as many threads at a time as there are streams. An image that comes while another is
+    computed is computed apart.
     """
 
     device = "cpu"
@@ -65,6 +71,8 @@ class OpenVinoEngine:
         used: str = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         self._precision = "int8" if precision == "int8" else _PRECISIONS.get(used, used)
         self._request = compiled.create_infer_request()
+        self._running = 0
+        self._lock = Lock()
         self._apart: _Apart | None = None
         if streams > 1:
             self._apart = _Apart(core.compile_model(model, "CPU", _APART | cores | {"NUM_STREAMS": streams}), streams)
@@ -84,9 +92,22 @@ class OpenVinoEngine:
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """See `Engine`."""
-        if self._apart is not None and len(images) >= self._apart.streams:
+        with self._entered() as alone:
+            if self._apart is None or (alone and len(images) < self._apart.streams):
+                return _infer(self._request, images)
             return self._apart.run(images)
-        return _infer(self._request, images)
+
+    @contextmanager
+    def _entered(self) -> Iterator[bool]:
+        """Counts the calls of `run`; whether this is the only one."""
+        with self._lock:
+            self._running += 1
+            alone = self._running == 1
+        try:
+            yield alone
+        finally:
+            with self._lock:
+                self._running -= 1
 
     def warm_up(self, images: np.ndarray) -> None:
         """Kernels are made for each number of images when it comes first."""
@@ -116,6 +137,8 @@ class _Apart:
         self._threads = ThreadPoolExecutor(streams, thread_name_prefix="lane")
 
     def run(self, images: np.ndarray) -> np.ndarray:
+        if len(images) == 1:
+            return self._run_one(images)
         each = (images[index : index + 1] for index in range(len(images)))
         return np.concatenate(list(self._threads.map(self._run_one, each)))
 

@@ -31,6 +31,8 @@ class TorchEngine:
     net: the network. model: the network with its normalisation, on its device.
     """
 
+    streams = 1
+
     def __init__(self, net: nn.Module, config: ModelConfig, device: torch.device, precision: Precision) -> None:
         """net: a network that takes normalised images."""
         self.net = net
