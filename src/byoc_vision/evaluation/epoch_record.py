@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 Metrics = dict[str, float]
+T = TypeVar("T")
 
 MOST_METRICS = 40  # in a line of the log
-_OF_ONE_CLASS = re.compile(":(iou|f1)_")
+_OF_ONE_CLASS = re.compile("[:/](iou|f1)_")
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,10 @@ class EpochRecord:
         classes: of the model. If the mean over the classes leaves some out, the line ends with their number.
         """
         metrics = metrics_line({"train:loss": self.train_loss} | named("validation", self.validation))
-        note = coverage_note(self.validation, classes)
+        note, averaged = coverage_note(self.validation, classes), " (averaged weights)" if self.averaged else ""
         return (
             f"epoch={self.epoch} {metrics} learning_rate={self.learning_rate:.3g} seconds={self.seconds:.1f} "
-            f"images_per_second={self.images_per_second:.1f} data_wait={self.data_wait:.0%}{note}"
-            + " (averaged weights)"
-            * self.averaged
+            f"images_per_second={self.images_per_second:.1f} data_wait={self.data_wait:.0%}{note}{averaged}"
         )
 
 
@@ -55,9 +55,12 @@ def coverage_note(metrics: Mapping[str, float], classes: int | None) -> str:
 
 def metrics_line(metrics: Metrics) -> str:
     """`name=value` of each metric. With very many classes those of single classes are only in metrics.json."""
-    if len(metrics) > MOST_METRICS:
-        metrics = {name: value for name, value in metrics.items() if not _OF_ONE_CLASS.search(name)}
-    return " ".join(f"{name}={value:.4f}" for name, value in metrics.items())
+    return " ".join(f"{name}={value:.4f}" for name, value in shortened(metrics, MOST_METRICS).items())
+
+
+def shortened(metrics: Mapping[str, T], most: int) -> dict[str, T]:
+    """The metrics, or without those of single classes if there are more than `most`."""
+    return {name: value for name, value in metrics.items() if len(metrics) <= most or not _OF_ONE_CLASS.search(name)}
 
 
 def named(prefix: str, metrics: Mapping[str, float]) -> Metrics:

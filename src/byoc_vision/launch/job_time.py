@@ -13,6 +13,7 @@ from typing import Any
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters.fields import seconds_of
 from byoc_vision.io import read_object
+from byoc_vision.job import JOB_NAME
 from byoc_vision.launch.distributed import World, is_launched, on_rank0
 from byoc_vision.paths import MlPaths
 
@@ -20,7 +21,6 @@ MAX_RUNTIME = "BYOC_MAX_RUNTIME_SECONDS"  # set by the scripts in examples/on_sa
 RESERVE_SHARE = 0.05  # of SageMaker's MaxRuntimeInSeconds, for what it does before and after the job's process
 LEAST_RESERVE = 60.0
 MOST_RESERVE = 600.0
-JOB_NAME = "TRAINING_JOB_NAME"  # set by SageMaker
 
 _OWN_STAT = Path("/proc/self/stat")
 _STARTED = 19  # starttime, counted from the field after the program's name: proc_pid_stat(5)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision.errors import InputError, ResourceError, UserError
-from byoc_vision.job import existing_interface
+from byoc_vision.job import JOB_NAME, existing_interface
 from byoc_vision.launch.error_files import write_failure
 from byoc_vision.launch.hosts import PROCESSES_VARIABLE, choose_processes, make_resolve, wait_for_hosts
 from byoc_vision.launch.signals import STOPPED_EXIT_CODE
@@ -77,7 +77,7 @@ def run_job(paths: MlPaths, program: str, hyperparameters: Mapping[str, Any]) ->
     if sync:
         sync.join()
     folders = [paths.output_data, paths.root / "output/tensors"]
-    if is_first and (report := report_on_script(folders, paths.output_data, os.environ.get("TRAINING_JOB_NAME", ""))):
+    if is_first and (report := report_on_script(folders, paths.output_data, os.environ.get(JOB_NAME, ""))):
         logger.info("The curves of what the script recorded are in %s", report)
     return status
 

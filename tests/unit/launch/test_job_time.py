@@ -14,9 +14,9 @@ from support import forked, started
 from support.aws import KEYS
 
 from byoc_vision.errors import InputError
+from byoc_vision.job import JOB_NAME
 from byoc_vision.launch.distributed import World
 from byoc_vision.launch.job_time import (
-    JOB_NAME,
     MAX_RUNTIME,
     budget_seconds,
     job_clock,

@@ -9,7 +9,6 @@ import json
 import math
 import os
 import platform
-import re
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -18,9 +17,10 @@ from importlib import metadata
 from typing import Any
 
 from byoc_vision import __version__
-from byoc_vision.evaluation.epoch_record import Metrics
+from byoc_vision.evaluation.epoch_record import Metrics, shortened
 from byoc_vision.evaluation.metric_names import Objective
 from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.job import JOB_NAME
 from byoc_vision.recipe.auto_recipe import Choice
 from byoc_vision.report.record import Epoch, Evaluation, Floor, RecipeChoice, Record, Run, State, Times
 from byoc_vision.system.gpus import find_gpus
@@ -34,11 +34,9 @@ from byoc_vision.training.initial_weights import FirstWeights
 from byoc_vision.training.parts import Network, Setup
 
 REVISION = "BYOC_REVISION"  # the variable with the git commit that the image was built from
-JOB_NAME = "TRAINING_JOB_NAME"  # set by SageMaker
 
 MOST_METRICS = 200  # curves, all of which a server takes in each epoch
 
-_OF_ONE_CLASS = re.compile("/(iou|f1)_")
 _PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "albumentations", "opencv-python-headless")
 
 
@@ -217,6 +215,5 @@ def _shown(value: Any) -> str:
 
 
 def _numbers(metrics: dict[str, float | None]) -> dict[str, float]:
-    if len(metrics) > MOST_METRICS:
-        metrics = {name: value for name, value in metrics.items() if not _OF_ONE_CLASS.search(name)}
-    return {name: value for name, value in metrics.items() if value is not None and math.isfinite(value)}
+    kept = shortened(metrics, MOST_METRICS)
+    return {name: value for name, value in kept.items() if value is not None and math.isfinite(value)}
