@@ -116,7 +116,7 @@ def train(options: argparse.Namespace) -> int:
                     "--output is for `byoc-vision train DATA`; with --root everything is written below ROOT"
                 )
             return train_job(MlPaths.from_environment(options.root), given=options.hyperparameters)
-        from byoc_vision.training.local_job import local_paths
+        from byoc_vision.launch.local_job import local_paths
 
         return train_job(local_paths(options.data, options.output), options.data, options.hyperparameters)
 
@@ -244,11 +244,11 @@ def evaluate(options: argparse.Namespace) -> int:
     output: Path | None = options.output
     choices = DataOptions(**{name: getattr(options, name) for name in DATA_CHOICES}, ignore_index=options.ignore_index)
     if output is None or output.suffix == ".json" or output.is_file():
-        from byoc_vision.training.evaluation import evaluate_folder
+        from byoc_vision.evaluation.evaluator import evaluate_folder
 
         metrics = evaluate_folder(model, data, options.batch_size, options.precision, choices)
     else:
-        from byoc_vision.training.evaluation import report_on_folder
+        from byoc_vision.evaluation.evaluator import report_on_folder
 
         metrics = report_on_folder(model, data, output, options.batch_size, options.precision, choices)
         output = None

@@ -20,10 +20,10 @@ from byoc_vision.artifact import OPENVINO_FOLDER
 from byoc_vision.checksums import CHECKSUMS_FILE
 from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
 from byoc_vision.errors import DataError, InputError
+from byoc_vision.evaluation.evaluator import evaluate_folder
 from byoc_vision.inference import openvino_model
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.evaluation import evaluate_folder
 
 JOB = QUICK | {"openvino": "true", "epochs": "2", "num_workers": "0", "int8": "true", "int8_tolerance": "0.9"}
 CLASSIFIER = JOB | {"model": "resnet10t", "image_size": "32", "batch_size": "8"}

@@ -39,7 +39,7 @@ class _Entry(NamedTuple):
     """The values of a tag: the code of their type, None if they are not whole numbers; their number; where they are."""
 
     code: str | None
-    count: int
+    number: int
     place: int
 
 
@@ -71,7 +71,7 @@ class Directory:
     def parts(self) -> int | None:
         """The number of strips or tiles that the file declares."""
         entry = self.entries.get(_TILES, self.entries.get(_STRIPS))
-        return entry.count if entry else None
+        return entry.number if entry else None
 
     @property
     def orientation(self) -> int:

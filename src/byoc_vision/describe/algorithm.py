@@ -19,9 +19,9 @@ from byoc_vision.describe.metrics import MetricDefinition, metric_definitions
 from byoc_vision.describe.ranges import search_space
 from byoc_vision.describe.recipe import recipe_of
 from byoc_vision.describe.tuning import as_metrics
+from byoc_vision.evaluation.metric_names import metrics_of
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.hyperparameters.value_types import Names, Number, ValueType, value_types
-from byoc_vision.training.metric_names import metrics_of
 
 Json = dict[str, Any]
 

@@ -18,6 +18,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,11 +28,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from byoc_vision import checksums
+from byoc_vision import artifact, checksums
 from byoc_vision.artifact import OPENVINO_FOLDER, WEIGHTS_FILE, ModelConfig
 from byoc_vision.atomic_write import give_usual_mode, write_whole
 from byoc_vision.checksums import CHECKSUMS_FILE
-from byoc_vision.errors import DataError
+from byoc_vision.errors import DataError, UserError
 from byoc_vision.inference.openvino_precision import Network, load_engine_in
 from byoc_vision.inference.reference import compare, engine_logits, expected_logits
 from byoc_vision.system.memory import is_out_of_memory
@@ -52,6 +53,8 @@ INT8_MODEL_FILE = "int8.xml"
 INT8_REFERENCE_FILE = "int8.npz"
 INT8_FILES = (INT8_MODEL_FILE, "int8.bin", INT8_REFERENCE_FILE)
 PRECISIONS_FILE = "precisions.json"
+
+_NO_FORM = "The model has no OpenVINO form, and CPUs serve it more slowly: %s"
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +88,28 @@ def write(folder: Path, config: ModelConfig, net: nn.Module) -> None:
         shutil.rmtree(folder / OPENVINO_FOLDER, ignore_errors=True)
         _record_checksums(folder, beside, FILES)
         os.replace(beside, folder / OPENVINO_FOLDER)
+
+
+def export_openvino(folder: Path) -> bool:
+    """Write the network of the artifact in `folder` beside its weights as OpenVINO reads it. Returns whether it did.
+
+    It is optional, and no error of it fails a job. If it fails, or the job is killed meanwhile, the
+    model is complete, and PyTorch serves it.
+    """
+    from byoc_vision.inference.engines.torch_engine import TorchEngine
+
+    started = time.monotonic()
+    try:
+        config = artifact.read_config(folder)
+        write(folder, config, TorchEngine.load(folder, config, "cpu").net)
+    except (UserError, OSError, MemoryError) as error:
+        logger.warning(_NO_FORM, error or type(error).__name__)
+    except Exception as error:  # OpenVINO's own errors, also of a full disk, have no class in common
+        logger.warning(_NO_FORM, error, exc_info=True)
+    else:
+        logger.info("Exported the OpenVINO model (%.1f s)", time.monotonic() - started)
+        return True
+    return False
 
 
 def add_int8(folder: Path, config: ModelConfig, model: openvino.Model) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.disks import files_of_at_most
 from support.engines import FLOAT32, openvino_name
 from support.images import draw_noise
 from support.modes import folder_for_all, mode, umask, without_root
@@ -343,3 +344,17 @@ def test_of_masks_enough_points_are_compared(segmenter: Path) -> None:
     assert kept[0].size <= 3 * MOST_POINTS * 1.1
     assert kept[1].size <= 3 * MOST_POINTS / 4 * 1.1
     assert points([np.zeros((1, config.preprocess.height, config.preprocess.width))])[0].size == 32 * 32
+
+
+def test_a_copy_that_does_not_fit_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = save_segmenter(tmp_path, size=32)
+    with files_of_at_most(2**12):
+        openvino_model.export_openvino(tmp_path)
+    assert "The model has no OpenVINO form" in caplog.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == BARE
+    assert artifact.load(tmp_path)[0] == config
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    openvino_model.export_openvino(tmp_path / "gone")
+    assert "The model has no OpenVINO form" in caplog.text
