@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import torch
@@ -121,7 +121,7 @@ def _network(model: nn.Module, images: Tensor) -> openvino.Model:
     return network
 
 
-def _is_batch(images: Any) -> bool:
+def _is_batch(images: Any) -> TypeGuard[Tensor]:
     return (
         isinstance(images, Tensor)
         and images.dtype == torch.float32

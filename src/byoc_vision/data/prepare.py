@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from byoc_vision import __version__
 from byoc_vision.archives import ARCHIVE_SUFFIXES, HERE, Unpacker, is_archive
+from byoc_vision.atomic_write import check_new_folder
 from byoc_vision.data.channel_writer import write_channels
 from byoc_vision.data.decoding import IMAGE_SUFFIXES
 from byoc_vision.data.formats import find_dataset, format_names
@@ -54,7 +55,7 @@ def prepare(sources: Sequence[Path], output: Path, options: DataOptions, *, test
         ResourceError: the disk is full.
     """
     _check_options(options, test_split)
-    check_output(output)
+    check_new_folder(output)
     with scratch_beside(output) as scratch, _original_names(scratch / "sources"):
         unpacked, channels = scratch / "sources", scratch / "channels"
         dataset = find_dataset(lay_out(sources, unpacked, options.layout), options)
@@ -101,14 +102,6 @@ def _check_options(options: DataOptions, test_split: float | None) -> None:
     for name, share in (("--validation-split", options.validation_split), ("--test-split", test_split)):
         if share is not None and not 0 < share < 1:
             raise InputError(f"{name} is {share:g}; it must be a share of the training images, between 0 and 1")
-
-
-def check_output(output: Path) -> None:
-    if output.is_dir():
-        if any(output.iterdir()):
-            raise InputError(f"{output} is not empty; name a new folder, or empty it")
-    elif output.exists() or output.is_symlink():
-        raise InputError(f"{output} is a file; name a new folder")
 
 
 @contextmanager

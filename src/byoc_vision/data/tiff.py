@@ -39,7 +39,7 @@ class _Entry(NamedTuple):
     """The values of a tag: the code of their type, None if they are not whole numbers; their number; where they are."""
 
     code: str | None
-    many: int
+    number: int
     place: int
 
 
@@ -56,11 +56,11 @@ class Directory:
 
     def values(self, tag: int) -> tuple[int, ...]:
         """The whole numbers of a tag; none without it, or if they are not in the file."""
-        code, many, place = self.entries.get(tag, (None, 0, 0))
-        if code is None or many > MAX_PARTS or place > len(self.data):
+        code, count, place = self.entries.get(tag, (None, 0, 0))
+        if code is None or count > MAX_PARTS or place > len(self.data):
             return ()
         try:
-            return struct.unpack_from(f"{self.order}{many}{code}", self.data, place)
+            return struct.unpack_from(f"{self.order}{count}{code}", self.data, place)
         except struct.error:
             return ()
 
@@ -71,7 +71,7 @@ class Directory:
     def parts(self) -> int | None:
         """The number of strips or tiles that the file declares."""
         entry = self.entries.get(_TILES, self.entries.get(_STRIPS))
-        return entry.many if entry else None
+        return entry.number if entry else None
 
     @property
     def orientation(self) -> int:

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.disks import files_of_at_most
 from support.engines import FLOAT32, openvino_name
 from support.images import draw_noise
 from support.modes import folder_for_all, mode, umask, without_root
@@ -113,7 +114,7 @@ def test_where_bfloat16_answers_something_else_openvino_computes_in_float32(
     tried = asked and openvino_name(tmp_path, "bfloat16") == "OpenVINO bfloat16"
     with caplog.at_level(logging.WARNING):
         assert Predictor.load(tmp_path, "cpu", precision=precision).engine.name == FLOAT32
-    assert ("OpenVINO bfloat16 does not answer what PyTorch does" in caplog.text) == tried
+    assert ("OpenVINO bfloat16 does not compute what PyTorch does" in caplog.text) == tried
     assert ("; OpenVINO computes in float32 instead" in caplog.text) == tried
 
 
@@ -235,8 +236,8 @@ def test_one_that_answers_something_else_is_not_used(
     (tmp_path / CHECKSUMS_FILE).unlink()
     with caplog.at_level(logging.WARNING):
         assert Predictor.load(tmp_path, "cpu").engine.name == "torch float32"
-    assert "OpenVINO float32 does not answer what PyTorch does" in caplog.text
-    with pytest.raises(DataError, match="does not answer what PyTorch does"):
+    assert "OpenVINO float32 does not compute what PyTorch does" in caplog.text
+    with pytest.raises(DataError, match="does not compute what PyTorch does"):
         Predictor.load(tmp_path, "cpu", engine="openvino")
 
 
@@ -343,3 +344,17 @@ def test_of_masks_enough_points_are_compared(segmenter: Path) -> None:
     assert kept[0].size <= 3 * MOST_POINTS * 1.1
     assert kept[1].size <= 3 * MOST_POINTS / 4 * 1.1
     assert points([np.zeros((1, config.preprocess.height, config.preprocess.width))])[0].size == 32 * 32
+
+
+def test_a_copy_that_does_not_fit_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = save_segmenter(tmp_path, size=32)
+    with files_of_at_most(2**12):
+        openvino_model.export_openvino(tmp_path)
+    assert "The model has no OpenVINO form" in caplog.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == BARE
+    assert artifact.load(tmp_path)[0] == config
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    openvino_model.export_openvino(tmp_path / "gone")
+    assert "The model has no OpenVINO form" in caplog.text

@@ -53,9 +53,10 @@ class CamVid:
 
 def _read_split(split: Split, *, skip: bool) -> list[Sample]:
     images, masks = folders_of(split)
-    for name in split.parent.files if split.parent else ():
-        if name.endswith(".txt") and split_of(name.removesuffix(".txt")) == split.name:
-            return _read_list(split.parent, name, (images, masks))
+    if split.parent is not None:
+        for name in split.parent.files:
+            if name.endswith(".txt") and split_of(name.removesuffix(".txt")) == split.name:
+                return _read_list(split.parent, name, (images, masks))
     return pair(images, masks, skip=skip)
 
 
