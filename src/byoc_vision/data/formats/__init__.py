@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from byoc_vision.data.bands import describe_bands, find_bands
 from byoc_vision.data.formats.ade20k import Ade20k
 from byoc_vision.data.formats.base import DataFormat, Inputs, ParsedDataset
-from byoc_vision.data.formats.boxes import boxes_alone, other_annotations
 from byoc_vision.data.formats.camvid import CamVid
 from byoc_vision.data.formats.carvana import Carvana
 from byoc_vision.data.formats.channels import (
@@ -30,8 +29,7 @@ from byoc_vision.data.formats.coco import Coco
 from byoc_vision.data.formats.csv_table import CsvLabels, CsvMasks, UnclearCsv
 from byoc_vision.data.formats.cvat import CvatImages
 from byoc_vision.data.formats.drive import Drive
-from byoc_vision.data.formats.examples import describe_examples
-from byoc_vision.data.formats.image_mask_pairs import ImagesWithMasks, unpack_hint
+from byoc_vision.data.formats.image_mask_pairs import ImagesWithMasks
 from byoc_vision.data.formats.instance_masks import InstanceMasks
 from byoc_vision.data.formats.label_studio import LabelStudio
 from byoc_vision.data.formats.labelme import LabelMe
@@ -40,10 +38,10 @@ from byoc_vision.data.formats.manifest import ManifestLabels, ManifestMasks
 from byoc_vision.data.formats.manifest_pipe import LabelRecords, MaskRecords
 from byoc_vision.data.formats.mask_evidence import TwoReadingsError
 from byoc_vision.data.formats.masks_beside import MasksBesideImages
-from byoc_vision.data.formats.nearest import describe_nearest
 from byoc_vision.data.formats.oxford_pets import OxfordPetsBreeds, OxfordPetsSegmentation
 from byoc_vision.data.formats.polyvore import Polyvore
 from byoc_vision.data.formats.recordio import RecordIo
+from byoc_vision.data.formats.refusals import boxes_alone, contents, files_of_other_programs, no_match
 from byoc_vision.data.formats.rle_csv import RunLengthCsv
 from byoc_vision.data.formats.scan import Folder, scan
 from byoc_vision.data.formats.semantic_segmentation import SemanticSegmentation
@@ -52,13 +50,14 @@ from byoc_vision.data.formats.splitting import hold_out
 from byoc_vision.data.formats.unread_endings import without_unread_endings
 from byoc_vision.data.formats.voc import Voc
 from byoc_vision.data.formats.yolo import YoloSegmentation
-from byoc_vision.data.samples import DataOptions, Dataset, MaskOrientation, Sample
-from byoc_vision.errors import DataError, InputError, list_problems
+from byoc_vision.data.samples import DataOptions, Dataset, MaskOrientation, MaskSource, Sample
+from byoc_vision.errors import DataError, InputError, few, list_problems
 from byoc_vision.types import ClassInfo, Task, name_problem
 
 logger = logging.getLogger(__name__)
 
-_SPREADSHEETS = frozenset({".xlsx", ".xls", ".ods", ".numbers", ".parquet", ".feather"})
+_SHOWN = 2  # samples of each split
+_MOST_LABELS = 5
 
 # In the order of trial: the first format that matches reads the data, so special ones come before general ones.
 FORMATS: tuple[DataFormat, ...] = (
@@ -150,7 +149,7 @@ def _log(dataset: Dataset, data_format: DataFormat) -> None:
         data_format.title,
         *map(len, (dataset.train, dataset.validation, dataset.test)),
     )
-    for line in describe_examples(dataset.splits, dataset.classes):
+    for line in _examples(dataset.splits, dataset.classes):
         logger.info(line)
 
 
@@ -162,6 +161,30 @@ def _check_choices(data_format: DataFormat, options: DataOptions) -> None:
             raise InputError(
                 f"{name}={value} is for data_layout={formats[0]}, but the data are {data_format.title}; leave it out"
             )
+
+
+def _examples(splits: Mapping[str, Sequence[Sample]], classes: Sequence[ClassInfo]) -> Iterator[str]:
+    """A line for each split with samples: `train: images/1.jpg with the mask masks/1.png; …`."""
+    chosen = {split: samples[:: max(1, len(samples) // _SHOWN)][:_SHOWN] for split, samples in splits.items()}
+    files = [file for samples in chosen.values() for sample in samples for file in (sample.image, sample.mask)]
+    folders = {file.parent for file in files if isinstance(file, Path)}
+    root = os.path.commonpath(folders) if folders else ""
+    for split, samples in chosen.items():
+        if samples:
+            yield f"{split}, for example: " + "; ".join(_example(sample, classes, root) for sample in samples)
+
+
+def _example(sample: Sample, classes: Sequence[ClassInfo], root: str) -> str:
+    image = _name(sample.image, root)
+    if sample.mask is not None:
+        more = f" and {len(sample.further_masks)} more" if sample.further_masks else ""
+        return f"{image} with the mask {_name(sample.mask, root)}{more}"
+    names = [classes[label].name for label in sample.class_indices if label < len(classes)]
+    return f"{image} is {few(names, _MOST_LABELS) or 'of no class'}"
+
+
+def _name(file: MaskSource, root: str) -> str:
+    return os.path.relpath(file, root) if isinstance(file, Path) and root else str(file)
 
 
 def _warn_of_unread_extras(data_format: DataFormat, inputs: Inputs) -> None:
@@ -247,14 +270,10 @@ def _choose_format(inputs: Inputs, options: DataOptions) -> DataFormat:
     has_masks = any(one.task == "segmentation" for one in matching)
     if options.task != "classification" and not has_masks and (problem := boxes_alone(inputs)):
         raise DataError(problem)
-    if (table := _spreadsheet(inputs)) and not _is_clear(matching, inputs.first.images):
-        raise DataError(
-            f"{table} is a table that is not read; save it as CSV, with a column of images and one of labels"
-        )
-    if not _is_clear(matching, inputs.first.images) and (problem := other_annotations(inputs)):
+    if not _is_clear(matching, inputs.first.images) and (problem := files_of_other_programs(inputs)):
         raise DataError(problem)
     if not matching:
-        raise DataError(_no_match(inputs.first.images))
+        raise DataError(no_match(inputs.first.images, FORMATS))
     for data_format in matching:
         if options.task in ("auto", data_format.task):
             return data_format
@@ -297,48 +316,16 @@ def _named_format(inputs: Inputs, options: DataOptions) -> DataFormat:
     if data_format is None:
         examples = "\n".join(one.example for one in of_task)
         raise InputError(
-            f"data_layout={options.layout}, but {inputs.first.images.path} holds {_contents(inputs.first.images)}. "
+            f"data_layout={options.layout}, but {inputs.first.images.path} holds {contents(inputs.first.images)}. "
             f"Expected:\n{examples}"
         )
     return data_format
-
-
-def _spreadsheet(inputs: Inputs) -> Path | None:
-    """A table of another program beside or above the images."""
-    files = (folder.path / name for folder in inputs.first_and_above for name in folder.files)
-    return next((file for file in files if file.suffix.lower() in _SPREADSHEETS), None)
 
 
 def _is_clear(matching: Sequence[DataFormat], folder: Folder) -> bool:
     """Whether the data can be read without a table: not as a single folder of a class."""
     is_single = len(folder.unwrapped()[-1].image_folders) < 2
     return bool(matching) and not (isinstance(matching[0], ClassFolders) and is_single)
-
-
-def _no_match(folder: Folder) -> str:
-    if (packed := unpack_hint([folder])) and not folder.has_images:
-        return f"no images found in {folder.path}: it holds {_contents(folder)}.{packed}"
-    return (
-        f"no known data layout found in {folder.path}: it holds {_contents(folder)}.{_unread(folder)} "
-        f"docs/data.md shows all layouts. The nearest:\n{describe_nearest(folder, FORMATS)}"
-    )
-
-
-def _unread(folder: Folder) -> str:
-    endings = folder.unread_endings()
-    if not endings:
-        return ""
-    counts = ", ".join(f"{count} × {ending}" for ending, count in endings.most_common())
-    packed = unpack_hint([folder])
-    return f" Files that are not read as images: {counts}; image files need an ending such as .jpg or .png.{packed}"
-
-
-def _contents(folder: Folder) -> str:
-    kinds = Counter(Path(name).suffix.lower() or name for name in folder.files)
-    contents = [f"{count} × {kind}" for kind, count in kinds.most_common(5)]
-    contents += [f"{inner.name}/" for inner in folder.folders[:5]]
-    contents += ["…"] if len(kinds) > 5 or len(folder.folders) > 5 else []
-    return ", ".join(contents) or "nothing"
 
 
 _GENERAL = ("class_folders", "pictures_and_masks")  # the most common ones come first

@@ -13,7 +13,7 @@ from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, Split, split_na
 from byoc_vision.data.formats.image_mask_pairs import has_inner_masks, warn_about_unread
 from byoc_vision.data.formats.label_parsing import without_small_classes
 from byoc_vision.data.formats.prepared import read_class_folders
-from byoc_vision.data.formats.scan import Folder
+from byoc_vision.data.formats.scan import Folder, counted
 from byoc_vision.data.samples import DataOptions, Sample
 from byoc_vision.errors import DataError, InputError, few, list_problems
 from byoc_vision.types import ClassInfo, Task
@@ -201,7 +201,6 @@ def _emptiness(folder: Folder) -> str:
     if folder.is_empty:
         return "the class folder is empty; add images or remove it"
     if endings := folder.unread_endings():
-        counts = ", ".join(f"{count} × {ending}" for ending, count in endings.most_common())
-        return f"the class folder holds no images (.jpg, .png, …), only {counts}; convert them to JPEG or PNG"
+        return f"the class folder holds no images (.jpg, .png, …), only {counted(endings)}; convert them to JPEG or PNG"
     sample = folder.files[0] if folder.files else f"{folder.folders[0].name}/"
     return f"the class folder holds no images (.jpg, .png, …), only files like {sample!r}"

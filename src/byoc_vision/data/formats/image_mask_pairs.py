@@ -13,7 +13,7 @@ from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, Split
 from byoc_vision.data.formats.colour_tables import with_colours
 from byoc_vision.data.formats.mask_evidence import ImagesAndMasks, TwoReadingsError, find_pair
 from byoc_vision.data.formats.prepared import with_class_names
-from byoc_vision.data.formats.scan import Folder
+from byoc_vision.data.formats.scan import Folder, counted
 from byoc_vision.data.formats.stems import composed, core, unique_cores
 from byoc_vision.data.samples import DataOptions, Sample
 from byoc_vision.errors import DataError, few, list_problems
@@ -69,11 +69,10 @@ def warn_about_unread(folders: Sequence[Folder]) -> None:
     """Log how many files are not read because of their endings."""
     endings = sum((folder.unread_endings() for folder in folders), Counter())
     if endings:
-        counts = ", ".join(f"{count} × {ending}" for ending, count in endings.most_common())
         logger.warning(
             "files that are not read: %d (%s); images are %s. Convert the others, or remove them.%s",
             endings.total(),
-            counts,
+            counted(endings),
             ", ".join(sorted(IMAGE_SUFFIXES)),
             unpack_hint(folders),
         )

@@ -142,6 +142,11 @@ def merged(folders: Sequence[Folder]) -> Folder:
     )
 
 
+def counted(kinds: Counter[str], most: int | None = None) -> str:
+    """`3 × .txt, 1 × .gif`: the most common first, or only so many of them."""
+    return ", ".join(f"{count} × {kind}" for kind, count in kinds.most_common(most))
+
+
 def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
     """Sorts `2` before `10`, numbers before letters, and letters regardless of case."""
     parts = re.split(r"([0-9]+)", name.casefold())

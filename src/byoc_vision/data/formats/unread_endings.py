@@ -14,6 +14,7 @@ from pathlib import Path
 
 from byoc_vision.data.decoding import read_image
 from byoc_vision.data.formats.base import ParsedDataset
+from byoc_vision.data.formats.scan import counted
 from byoc_vision.data.samples import Sample
 from byoc_vision.errors import DataError, list_problems
 
@@ -45,7 +46,7 @@ def without_unread_endings(found: ParsedDataset) -> ParsedDataset:
     logger.warning(
         "files that are not read: %d (%s); none of them can be decoded, such as %s; %s",
         sum(len(of_ending[ending]) for ending in unread),
-        ", ".join(f"{len(of_ending[ending])} × {ending}" for ending in unread),
+        counted(Counter({ending: len(of_ending[ending]) for ending in unread})),
         next(iter(unread.values())).partition(";")[0],
         _REMEDY,
     )
@@ -81,7 +82,7 @@ def _lost_classes(found: ParsedDataset, unread: dict[str, str]) -> list[str]:
         for label in sample.class_indices:
             endings[label][_ending(sample)] += 1
     return [
-        f"{found.classes[label].name}: {', '.join(f'{count} × {ending}' for ending, count in held.most_common())}"
+        f"{found.classes[label].name}: {counted(held)}"
         for label, held in sorted(endings.items())
         if held.keys() <= unread.keys()
     ]
