@@ -33,7 +33,7 @@ from common import write
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from byoc_serve.batcher import Batcher
+from byoc_serve.batch import Batcher
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.launch.distributed import SYNC_BUFFERS, World, wrap_ddp

@@ -135,11 +135,11 @@ def test_another_int8_is_not_served(classifier: MlPaths, tmp_path: Path, caplog:
     with np.load(reference) as content:
         np.savez(reference, **{name: content[name] + np.arange(content[name].size) for name in content})
     (folder / CHECKSUMS_FILE).unlink()
-    with pytest.raises(DataError, match="OpenVINO int8 does not answer what it did where it was certified"):
+    with pytest.raises(DataError, match="OpenVINO int8 does not compute what it did where it was certified"):
         Predictor.load(folder, "cpu", precision="int8")
     with caplog.at_level(logging.WARNING):
         assert Predictor.load(folder, "cpu").engine.name != "OpenVINO int8"
-    assert "OpenVINO int8 does not answer" in caplog.text
+    assert "OpenVINO int8 does not compute" in caplog.text
 
 
 @pytest.mark.parametrize("name", openvino_model.INT8_FILES)

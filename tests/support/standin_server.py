@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from byoc_serve import run, wsgi
-from byoc_serve.batcher import Observer
+from byoc_serve.batch import Observer
 from byoc_serve.model_service import ModelService
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ModelConfig

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from byoc_serve.request_decoding import IMAGE_TYPES
+from byoc_serve.decode import IMAGE_TYPES
 from byoc_serve.response_format import RESPONSE_FORMATS
 from byoc_vision.describe.instance_types import instance_types, offered
 from byoc_vision.describe.metrics import MetricDefinition, metric_definitions

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from byoc_vision.inference.predictor import Answer, Segmentation
+from byoc_vision.inference.predictor import Prediction, Segmentation
 from byoc_vision.report.record import CalibrationBin, ClassScore
 
 DICE_BINS = 20
@@ -24,12 +24,12 @@ class ScoredPrediction:
     confusion: of a mask, its pixels by target and prediction, int64 [K, K]; ignored pixels are not counted.
     """
 
-    prediction: Answer
+    prediction: Prediction
     target: np.ndarray
     confusion: np.ndarray | None = None
 
 
-def score(prediction: Answer, target: np.ndarray, classes: int) -> ScoredPrediction:
+def score(prediction: Prediction, target: np.ndarray, classes: int) -> ScoredPrediction:
     """Safe in any thread; most of it runs outside of Python's lock."""
     if isinstance(prediction, Segmentation):
         return ScoredPrediction(prediction, target, confusion_matrix(prediction.labels, target, classes))

@@ -9,10 +9,9 @@ from pydantic import ValidationError
 
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.colours import parse_mask_colours
+from byoc_vision.data.crops import RandomCrop, ResizedCrop
 from byoc_vision.data.image_dataset import Crop
 from byoc_vision.data.mixing import Mixing
-from byoc_vision.data.random_crop import RandomCrop
-from byoc_vision.data.resized_crop import ResizedCrop
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import InputError, list_problems
 from byoc_vision.evaluation.metric_names import Objective, metrics_of

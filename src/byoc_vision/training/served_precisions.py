@@ -33,7 +33,7 @@ from byoc_vision.evaluation.scoring import ScoredPrediction
 from byoc_vision.inference import openvino_model
 from byoc_vision.inference.engines.fastest import shortest_times
 from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
-from byoc_vision.inference.predictor import Answer, Predictor, Prepared, Segmentation
+from byoc_vision.inference.predictor import Prediction, Predictor, Prepared, Segmentation
 from byoc_vision.inference.reference import reference_image
 from byoc_vision.launch.distributed import Share, World
 from byoc_vision.launch.signals import StopRequestedError
@@ -241,7 +241,7 @@ class _Kept:
         self.predictions[sample_index] = zlib.compress(_labels(image.prediction).tobytes(), 1)
 
 
-def _labels(prediction: Answer) -> np.ndarray:
+def _labels(prediction: Prediction) -> np.ndarray:
     """What was predicted: the class of each pixel, uint8 [H, W]; the class, [1]; or which classes, bool [K]."""
     if isinstance(prediction, Segmentation):
         return prediction.labels

@@ -24,7 +24,7 @@ from byoc_vision.types import Task
 class Request:
     """A valid search: its recipe and its data were read and fit each other.
 
-    own: the recipe's own values, as far as they lie in the ranges.
+    own: the recipe's own values, if they are in the ranges.
     """
 
     recipe: Recipe

@@ -114,7 +114,7 @@ def test_where_bfloat16_answers_something_else_openvino_computes_in_float32(
     tried = asked and openvino_name(tmp_path, "bfloat16") == "OpenVINO bfloat16"
     with caplog.at_level(logging.WARNING):
         assert Predictor.load(tmp_path, "cpu", precision=precision).engine.name == FLOAT32
-    assert ("OpenVINO bfloat16 does not answer what PyTorch does" in caplog.text) == tried
+    assert ("OpenVINO bfloat16 does not compute what PyTorch does" in caplog.text) == tried
     assert ("; OpenVINO computes in float32 instead" in caplog.text) == tried
 
 
@@ -236,8 +236,8 @@ def test_one_that_answers_something_else_is_not_used(
     (tmp_path / CHECKSUMS_FILE).unlink()
     with caplog.at_level(logging.WARNING):
         assert Predictor.load(tmp_path, "cpu").engine.name == "torch float32"
-    assert "OpenVINO float32 does not answer what PyTorch does" in caplog.text
-    with pytest.raises(DataError, match="does not answer what PyTorch does"):
+    assert "OpenVINO float32 does not compute what PyTorch does" in caplog.text
+    with pytest.raises(DataError, match="does not compute what PyTorch does"):
         Predictor.load(tmp_path, "cpu", engine="openvino")
 
 

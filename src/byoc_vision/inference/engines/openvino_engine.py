@@ -1,7 +1,7 @@
 """OpenVINO, on a CPU: one and a half to several times as fast as PyTorch there, and ready in a fraction of a second.
 
-Left to itself it takes bfloat16 wherever a processor has some instruction for it, though float32 is faster on some of
-them, and float16 on ARM. So the precision is always named here.
+By default it computes in bfloat16 on every processor with an instruction for it, although float32 is faster on some of
+them, and in float16 on ARM. So this module always names the precision.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _HINTS = {name: hint for hint, name in _PRECISIONS.items()} | {"int8": "f32"}  #
 class OpenVinoEngine:
     """A network as `to_openvino` made it: uint8 [N, h, w, 3] in, float32 logits out.
 
-    All cores work on one image together, or, with several `streams`, on so many images apart. Together a lone image
-    is answered soonest. Apart they do not wait for each other after each layer, which costs most when one of them is
-    taken away to decode the next image: a third more images a second on two cores. It takes the memory of the
-    network once more.
+    All cores compute one image together, or, with several `streams`, each stream computes an image of its own.
+    Together, a single image is ready soonest. With streams, cores do not wait for each other after each layer, which
+    costs most when one of them decodes the next image: a third more images per second on two cores. Streams take the
+    memory of the network once more.
 
-    `run` may be called by as many threads at a time as there are streams. An image that comes while another is
-    computed is computed apart.
+    As many threads may be in `run` at a time as there are streams. An image that comes while another is computed gets
+    a stream of its own.
     """
 
     device = "cpu"
@@ -57,7 +57,7 @@ class OpenVinoEngine:
         """
         model: or the path of its .xml, with the .bin beside it; its weights are mapped, not read.
         threads: by default one for each core.
-        streams: how many images are computed apart; see `choose_streams`.
+        streams: how many images are computed side by side; see `choose_streams`.
         precision: a processor that cannot compute bfloat16 computes in float32, and `name` says so. int8 is the
         precision of a model that is quantised.
         Raises RuntimeError if OpenVINO cannot compile the network in that precision.
@@ -93,9 +93,15 @@ class OpenVinoEngine:
     def run(self, images: np.ndarray) -> np.ndarray:
         """See `Engine`."""
         with self._entered() as alone:
-            if self._apart is None or (alone and len(images) < self._apart.streams):
+            if self._apart is None:
                 return _infer(self._request, images)
-            return self._apart.run(images)
+            if not alone:
+                return self._apart.run(images)
+            apart = len(images) - len(images) % self._apart.streams
+            runs = [self._apart.run(images[:apart])] if apart else []
+            if apart < len(images):  # all cores work on the rest: one each would leave some without any
+                runs.append(_infer(self._request, images[apart:]))
+            return runs[0] if len(runs) == 1 else np.concatenate(runs)
 
     @contextmanager
     def _entered(self) -> Iterator[bool]:
@@ -118,10 +124,10 @@ class OpenVinoEngine:
 
 @cache
 def _core() -> openvino.Core:
-    """One for as long as the process lives.
+    """One for the life of the process.
 
-    Its plugin for CPUs gives the thread that loads it another stack for signals, and takes the memory back when the
-    last of it goes, in whatever thread that is: the next signal to the first thread would end the process.
+    Its plugin for CPUs gives the thread that loads it a stack for signals, and frees that memory when the last network
+    is freed, in any thread: then the next signal to the first thread would end the process.
     """
     return import_openvino().Core()
 
@@ -157,8 +163,8 @@ def _infer(request: openvino.InferRequest, images: np.ndarray) -> np.ndarray:
 
 
 def choose_streams(threads: int) -> int:
-    """How many images to compute apart on so many cores: a core each up to four, then some cores each.
+    """How many images to compute side by side: one for each core up to four, then one for several cores.
 
-    Batches of fewer images are computed together, so that they keep all cores busy too.
+    All cores compute the images of smaller batches together, so that they are busy too.
     """
     return min(threads, max(4, threads // 4))

@@ -15,10 +15,11 @@ from typing import NamedTuple
 import numpy as np
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData, State
 
 from byoc_serve import npy
-from byoc_serve.multipart import read_files
 from byoc_serve.pixel_arrays import SHAPES, find_array, parse_array, to_uint8
+from byoc_serve.request import media_type_of
 from byoc_vision.data import fileformat
 from byoc_vision.data.bands import MOST_BANDS, BandImage, open_bands
 from byoc_vision.data.decoding import Content, ImageTooLarge, OpenedImage, decode, open_image
@@ -30,8 +31,11 @@ IMAGE_TYPES = frozenset(
 ) | {"application/x-image"}
 # Sent by clients that do not set a type; curl --data-binary sends the second.
 UNTYPED = frozenset({"", "application/x-www-form-urlencoded", "application/octet-stream", "binary/octet-stream"})
+JSON = "application/json"
 JSON_LINES = frozenset({"application/jsonlines", "application/x-jsonlines"})
 
+MAX_PARTS = 1024  # of a form
+MAX_HEADERS = 32  # of a part; browsers send two
 MAX_VALUES = 1000  # of JSON for an image: its own, and whatever else clients send with it
 
 _SUPPORTED = (
@@ -48,6 +52,7 @@ _BASE64 = re.compile(
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FEW = 16
 _WHITESPACE = b" \t\r\n\f\v"
+_FORM_PIECE = 2**16  # bytes
 
 Source = bytes | np.ndarray | RequestError  # an error if it is known before decoding that there is no image
 
@@ -106,21 +111,6 @@ class Payload:
             except RequestError as error:
                 yield error
 
-    def outcomes(self, max_pixels: int) -> Iterator[np.ndarray | RequestError]:
-        """Each as uint8 RGB [H, W, 3], or an error in its place, also if it is not a complete image."""
-        for image in self.undecoded(max_pixels):
-            try:
-                yield image if isinstance(image, RequestError) else image.decode()
-            except RequestError as error:
-                yield error
-
-    def images(self, max_pixels: int) -> Iterator[np.ndarray]:
-        """As `outcomes`; an error is raised."""
-        for outcome in self.outcomes(max_pixels):
-            if isinstance(outcome, RequestError):
-                raise outcome
-            yield outcome
-
 
 Decoder = Callable[[bytes], Payload]
 
@@ -130,31 +120,21 @@ def choose_decoder(content_type: str | None, limits: Limits) -> Decoder:
 
     Raises RequestError 415, which lists the supported types.
     """
-    media_type, parameters = parse_options_header(content_type)
-    media_type = media_type.strip().lower()
+    media_type = media_type_of(content_type)
     if media_type in IMAGE_TYPES:
         return lambda body: Payload([body])
     if media_type in UNTYPED:
         return partial(_read_untyped, most=limits.images)
-    if media_type == "application/json":
+    if media_type == JSON:
         return partial(read_json, most=limits.images)
     if media_type in JSON_LINES:
         return partial(read_json_lines, most=limits.lines)
     if media_type == "application/x-npy":
         return partial(read_npy, most=limits.images)
     if media_type == "multipart/form-data":
-        return partial(read_multipart, boundary=parameters.get("boundary", ""), most=limits.images)
+        boundary = parse_options_header(content_type)[1].get("boundary", "")
+        return partial(read_multipart, boundary=boundary, most=limits.images)
     raise RequestError(415, f"Content-Type: {content_type} is not supported; supported are {_SUPPORTED}")
-
-
-def is_json(content_type: str | None) -> bool:
-    """Whether a body of this Content-Type is JSON or has JSON on each line."""
-    return parse_options_header(content_type)[0].strip().lower() in JSON_LINES | {"application/json"}
-
-
-def is_json_lines(content_type: str | None) -> bool:
-    """Whether a body of this Content-Type has one record per line."""
-    return parse_options_header(content_type)[0].strip().lower() in JSON_LINES
 
 
 def read_json(body: bytes, most: int) -> Payload:
@@ -222,6 +202,33 @@ def read_multipart(body: bytes, boundary: str, most: int) -> Payload:
     if not files:
         raise RequestError(400, "the form has no file in it; send one, as `curl -F image=@image.jpg` does")
     return _several(files, len(files), most) if len(files) > 1 else Payload(files)
+
+
+def read_files(body: bytes, boundary: str) -> list[bytes]:
+    """The contents of a form's parts that have a file name, in their order. Source: RFC 7578.
+
+    werkzeug parses the form, and builds the list of a part's headers before they can be counted. So it gets the body
+    piece by piece, and a part whose head does not end soon is rejected.
+    Raises ValueError, or werkzeug's RequestEntityTooLarge for too many parts.
+    """
+    if not boundary:
+        raise ValueError("its Content-Type names no boundary")
+    decoder = MultipartDecoder(boundary.encode("ascii"), max_parts=MAX_PARTS)
+    files: list[list[bytes]] = []
+    in_file = False
+    for start in range(0, len(body) + _FORM_PIECE, _FORM_PIECE):  # and once more with nothing, which marks the end
+        decoder.receive_data(body[start : start + _FORM_PIECE] or None)
+        while not isinstance(event := decoder.next_event(), Epilogue | NeedData):
+            if isinstance(event, File | Field):
+                if len(event.headers) > MAX_HEADERS:
+                    raise ValueError(f"a part has {len(event.headers):,} headers, more than the limit of {MAX_HEADERS}")
+                in_file = isinstance(event, File)
+                files += [[]] if in_file else []
+            elif isinstance(event, Data) and in_file:
+                files[-1].append(event.data)
+        if decoder.state is State.PART and len(decoder.buffer) > _FORM_PIECE:
+            raise ValueError(f"the head of a part is over {_FORM_PIECE:,} bytes")
+    return [b"".join(pieces) for pieces in files]
 
 
 def _several(sources: Iterable[Source], count: int, most: int) -> Payload:

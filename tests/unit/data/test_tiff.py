@@ -11,7 +11,7 @@ from PIL import Image
 from support.images import draw_noise, encode
 
 from byoc_vision.data.decoding import read_image
-from byoc_vision.data.tiff_structure import MAX_PARTS, MAX_TAGS, check_parts, read_tags
+from byoc_vision.data.tiff import MAX_PARTS, MAX_TAGS, read_directory
 from byoc_vision.errors import DataError
 
 WIDTH, HEIGHT, BITS, COMPRESSION, COLOUR, STRIPS, SAMPLES, ROWS, LENGTHS = 256, 257, 258, 259, 262, 273, 277, 278, 279
@@ -65,14 +65,14 @@ def test_more_than_the_limit_are_refused_before_the_decoder_sees_them(declared: 
 
 def test_tags_are_limited() -> None:
     with pytest.raises(ValueError, match=f"65,535 tags, more than {MAX_TAGS:,}"):
-        read_tags(b"II*\0" + struct.pack("<IH", 8, 65_535))
+        read_directory(b"II*\0" + struct.pack("<IH", 8, 65_535))
     with pytest.raises(ValueError, match="tags, more than"):
-        read_tags(b"MM\0+" + struct.pack(">HHQQ", 8, 0, 16, 2**60))
+        read_directory(b"MM\0+" + struct.pack(">HHQQ", 8, 0, 16, 2**60))
 
 
 @pytest.mark.parametrize("cut", range(0, 120, 3))
 def test_a_damaged_directory_is_left_to_the_decoder(cut: int) -> None:
-    assert isinstance(read_tags(tiff(10, strips=10)[:cut].ljust(4, b"\0")), dict)
+    assert not read_directory(tiff(10, strips=10)[:cut].ljust(4, b"\0")).entries
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"])
@@ -82,6 +82,6 @@ def test_what_pillow_writes_has_the_right_number(compression: str, mode: str) ->
         mode = "L"  # JPEG has 8 bits
     image = Image.fromarray(draw_noise(300, 200))
     image = Image.fromarray(np.asarray(image)[..., 0].astype(np.uint16)) if mode == "I;16" else image.convert(mode)
-    tags = read_tags(encode(image, "TIFF", compression=compression, strip_size=4096))
-    assert tags
-    check_parts(tags)
+    directory = read_directory(encode(image, "TIFF", compression=compression, strip_size=4096))
+    assert directory.entries
+    directory.check_parts()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byoc_serve.batcher import (
+from byoc_serve.batch import (
     Batcher,
     ClientGoneError,
     DeadlineError,

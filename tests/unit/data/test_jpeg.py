@@ -12,7 +12,7 @@ import pytest
 from support.images import draw_noise, encode
 
 from byoc_vision.data.decoding import read_image, read_mask
-from byoc_vision.data.jpeg_structure import MAX_SCANS, MAX_SEGMENTS, ends_of_intervals, read_structure, with_filling
+from byoc_vision.data.jpeg import MAX_SCANS, MAX_SEGMENTS, ends_of_intervals, read_structure, with_filling
 from byoc_vision.errors import DataError
 
 END = b"\xff\xd9"

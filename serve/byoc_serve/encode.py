@@ -21,7 +21,7 @@ from byoc_vision.inference.encoding import (
     encode_rles,
 )
 from byoc_vision.inference.overlay import background_classes, draw_overlay, mask_palette
-from byoc_vision.inference.predictor import Answer, Classification, Segmentation
+from byoc_vision.inference.predictor import Classification, Prediction, Segmentation
 
 MAX_BODY = 2**28  # bytes, of probabilities or of text
 # An overlay is the image, its labels, the drawing, the same as OpenCV writes it, and its PNG: 15 bytes a pixel.
@@ -77,12 +77,12 @@ class Encoder:
                 413, f"the probabilities take over {MAX_BODY:,} bytes; send less, or accept another format"
             )
 
-    def encode(self, prediction: Answer, rgb: np.ndarray | None = None) -> Piece:
+    def encode(self, prediction: Prediction, rgb: np.ndarray | None = None) -> Piece:
         """One prediction. rgb: its image, for an overlay."""
-        if isinstance(prediction, Segmentation):
-            return self._mask(prediction, rgb)
         if self._format is ResponseFormat.NPY:
             return prediction.probabilities
+        if isinstance(prediction, Segmentation):
+            return self._mask(prediction, rgb)
         if self._format in ARRAYS:
             return protobuf.class_record(prediction.probabilities, exclusive=prediction.threshold is None)
         return _to_json(_plain_classes(prediction, self._format))
@@ -110,10 +110,8 @@ class Encoder:
         if self._format is ResponseFormat.PNG:
             return encode_png(prediction.mask, mask_palette(prediction.classes) if self._palette else None)
         if self._format is ResponseFormat.OVERLAY:
-            assert rgb is not None, "an overlay lies over an image"
+            assert rgb is not None, "an overlay is drawn over an image"
             return encode_rgb_png(draw_overlay(rgb, prediction.labels, background_classes(prediction.classes)))
-        if self._format is ResponseFormat.NPY:
-            return prediction.probabilities
         if self._format in ARRAYS:
             return protobuf.mask_record(prediction.probabilities)
         return _to_json(_plain_mask(prediction))

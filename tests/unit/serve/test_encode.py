@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from support.images import decode, load_npy
 
-from byoc_serve import response_encoding
-from byoc_serve.response_encoding import Answer, Encoder, check_count
+from byoc_serve import encode as encode_step
+from byoc_serve.encode import Encoder, Prediction, check_count
 from byoc_serve.response_format import ResponseFormat
 from byoc_vision.errors import RequestError
 from byoc_vision.inference.palette import class_colour
@@ -23,7 +23,7 @@ CLASSES = (ClassInfo(name="sky", value=3), ClassInfo(name="road", value=250))
 LABELS = np.array([[0, 1, 1], [0, 0, 1]], dtype=np.uint8)
 
 
-def render(given: list[Answer], form: ResponseFormat, several: bool, palette: bool = False) -> bytes:
+def render(given: list[Prediction], form: ResponseFormat, several: bool, palette: bool = False) -> bytes:
     encoder = Encoder(form, palette)
     return encoder.join((encoder.encode(answer) for answer in given), several)
 
@@ -145,7 +145,7 @@ def test_images_of_different_sizes_have_no_common_array() -> None:
 
 
 def test_probabilities_do_not_grow_beyond_measure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(response_encoding, "MAX_BODY", 60)  # one image of LABELS' size has 48 bytes
+    monkeypatch.setattr(encode_step, "MAX_BODY", 60)  # one image of LABELS' size has 48 bytes
     for form in (ResponseFormat.NPY, ResponseFormat.PROTOBUF, ResponseFormat.RECORDIO):
         encoder = Encoder(form)
         encoder.reserve(2, *LABELS.shape)
@@ -162,7 +162,7 @@ def test_nan_is_never_sent() -> None:
 
 @pytest.mark.parametrize("form", [ResponseFormat.JSON, ResponseFormat.JSON_LINES])
 def test_texts_do_not_grow_without_end(form: ResponseFormat, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(response_encoding, "MAX_BODY", 100)
+    monkeypatch.setattr(encode_step, "MAX_BODY", 100)
     taken: list[str] = []
 
     def pieces() -> Iterator[str]:

@@ -24,6 +24,10 @@ from typing import Generic, Protocol, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# Seconds that a request waits for room in the queue: room may come soon, and clients that retry at once would keep the
+# server busy with refusals.
+QUEUE_TIMEOUT = 0.1
+
 logger = logging.getLogger(__name__)
 
 
@@ -66,14 +70,6 @@ class PendingResult(Future[Result]):
         self.batch_size: int | None = None
 
 
-def _always() -> bool:
-    return True
-
-
-def _same(_: object) -> Hashable:
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class _Entry(Generic[Item, Result]):
     item: Item
@@ -81,6 +77,34 @@ class _Entry(Generic[Item, Result]):
     is_connected: Callable[[], bool]
     since: float
     result: PendingResult[Result] = field(default_factory=PendingResult)
+
+
+def in_halves(
+    batch: list[Item], compute: Callable[[list[Item]], Sequence[Result]]
+) -> Iterator[tuple[list[Item], Sequence[Result] | Exception]]:
+    """A batch's results, in one part, or in several with an exception for each item at fault, which is then alone.
+
+    If `compute` raises for several items, each half is tried alone, and its halves: so a batch too large for the memory
+    is computed in smaller ones. Raises FatalError if `compute` does.
+    """
+    try:
+        results = compute(batch)
+        if len(results) != len(batch):
+            raise RuntimeError(f"{len(batch)} images went into the model and {len(results)} results came out")
+    except FatalError:
+        raise
+    except Exception as error:  # becomes the result of the item
+        if len(batch) == 1:
+            yield batch, error
+            return
+        logger.warning("a batch of %d failed (%s); trying its halves", len(batch), str(error))
+    else:
+        yield batch, results
+        return
+    # Not in the handler: there the error's traceback holds the frames that failed, and their memory, which halves need.
+    half = len(batch) // 2
+    yield from in_halves(batch[:half], compute)
+    yield from in_halves(batch[half:], compute)
 
 
 class Batcher(Generic[Item, Result]):
@@ -97,7 +121,7 @@ class Batcher(Generic[Item, Result]):
         batch_size: int,
         capacity: int,
         wait: float = 0.0,
-        kind: Callable[[Item], Hashable] = _same,
+        kind: Callable[[Item], Hashable] = lambda item: None,
         observer: Observer | None = None,
     ) -> None:
         self.batch_size = batch_size
@@ -143,7 +167,7 @@ class Batcher(Generic[Item, Result]):
         item: Item,
         deadline: float,
         queue_timeout: float = 0.0,
-        is_connected: Callable[[], bool] = _always,
+        is_connected: Callable[[], bool] = lambda: True,
     ) -> PendingResult[Result]:
         """Queue an item; its future result.
 
@@ -163,9 +187,7 @@ class Batcher(Generic[Item, Result]):
     def run(self, compute: Callable[[list[Item]], Sequence[Result]], most: int | None = None) -> None:
         """Compute what is submitted, in the calling thread, until `stop`; then what was accepted before it.
 
-        compute: takes 1 … `most` items of one kind and returns their results in order. If it raises for several
-        items, each half is tried alone, and its halves: only the items at fault fail, and a batch too large for the
-        memory is computed in smaller ones.
+        compute: takes 1 … `most` items of one kind and returns their results in order; called by `in_halves`.
         most: items that this thread takes at once; by default batch_size.
         Raises FatalError if `compute` does, or `fail` is called; items that wait fail with it.
         """
@@ -260,35 +282,14 @@ class Batcher(Generic[Item, Result]):
         return False
 
     def _compute(self, batch: list[_Entry[Item, Result]], compute: Callable[[list[Item]], Sequence[Result]]) -> None:
-        error = self._try(batch, compute)
-        if error is None:
-            return
-        if len(batch) == 1:
-            self._fail(batch[0], error)
-            return
-        logger.warning("a batch of %d failed (%s); trying its halves", len(batch), str(error))
-        # Its traceback holds the frames that failed, and they hold their memory, which the halves may need.
-        del error
-        half = len(batch) // 2
-        self._compute(batch[:half], compute)
-        self._compute(batch[half:], compute)
-
-    def _try(
-        self, batch: list[_Entry[Item, Result]], compute: Callable[[list[Item]], Sequence[Result]]
-    ) -> Exception | None:
-        """Set the entries' results; the error if there are none."""
-        try:
-            results = compute([entry.item for entry in batch])
-            if len(results) != len(batch):
-                raise RuntimeError(f"{len(batch)} images went into the model and {len(results)} results came out")
-        except FatalError:
-            raise
-        except Exception as error:  # becomes the result of the items
-            return error
-        self._release(len(batch))  # room first: a client that gets its response may submit again at once
-        for entry, result in zip(batch, results, strict=True):
-            entry.result.set_result(result)
-        return None
+        """Set the entries' results. Raises FatalError."""
+        for part, results in in_halves(batch, lambda entries: compute([entry.item for entry in entries])):
+            if isinstance(results, Exception):
+                self._fail(part[0], results)
+                continue
+            self._release(len(part))  # room first: a client that gets its response may submit again at once
+            for entry, result in zip(part, results, strict=True):
+                entry.result.set_result(result)
 
     def _fail_queue(self, error: Exception) -> None:
         while self._queue:

@@ -1,17 +1,20 @@
 """Whether a JPEG file holds all of its compressed pixels.
 
-libjpeg fills in what is missing, see jpeg_pixels.py. The checks here read the segments of the file and never decode it.
+libjpeg puts one grey in place of missing pixels, or what earlier scans of a progressive file have sent. It only counts
+a warning, which neither OpenCV nor Pillow reports. Most checks read the segments of the file and do not decode it.
 Source: ITU-T T.81, annexes B (segments), F (sequential) and G (progressive).
 """
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from PIL import JpegImagePlugin
 
 # A marker that is neither padding, nor a stuffed 0xFF, nor a restart marker within the pixels.
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])")
@@ -24,6 +27,7 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 MAX_SEGMENTS = 10_000
 MAX_SCANS = 500
 
+_MISSING_GREY = 128
 _NO_UNITS = np.empty(0, np.int64)
 
 # Any bytes without 0xFF: read as compressed pixels they are an image that is not plain grey.
@@ -128,6 +132,29 @@ def missing_data(found: Structure, data: bytes) -> str | None:
             return "a part of its pixels is missing"
     complete = _all_bits_sent(found) if found.frame in _PROGRESSIVE else _all_components_sent(found)
     return None if complete else "some of its scans are missing"
+
+
+def is_complete(data: bytes, segments: Structure, pixels: np.ndarray | None = None) -> bool:
+    """Whether no pixels are missing.
+
+    A single scan is complete if its last pixel, and the last ones before its restart markers, have another colour than
+    missing ones. Otherwise the file is decoded with more bytes after its pixels, which change the image only if pixels
+    are missing: at an eighth of its size, but for progressive files, of which that size shows the first scans alone.
+
+    pixels: uint8 [H, W, 3] or [H, W], decoded, if they are known.
+    """
+    if segments.frame not in CHECKED:
+        return True
+    if not segments.is_sequential:
+        decoded = _decode(with_filling(data, segments))
+        # Once more, if they differ: another decoder than Pillow may have made the pixels.
+        is_same = pixels is not None and np.array_equal(decoded, pixels)
+        return is_same or np.array_equal(decoded, _decode(data))
+    if pixels is not None and segments.has_one_scan:
+        ends = pixels[ends_of_intervals(segments)].reshape(-1, pixels[0, 0].size)
+        if np.any(ends != _MISSING_GREY, axis=1).all():
+            return True
+    return np.array_equal(_decode_small(data), _decode_small(with_filling(data, segments)))
 
 
 def with_filling(data: bytes, found: Structure) -> bytes:
@@ -244,3 +271,15 @@ def _all_bits_sent(found: Structure) -> bool:
                     return False
                 bits[index] = scan.low
     return all(bit == 0 for bits in sent.values() for bit in bits)
+
+
+def _decode(data: bytes) -> np.ndarray:
+    """By Pillow: OpenCV would print a warning about the filling."""
+    return np.asarray(JpegImagePlugin.JpegImageFile(io.BytesIO(data)))
+
+
+def _decode_small(data: bytes) -> np.ndarray:
+    """At an eighth of the width and the height, the smallest that libjpeg decodes to."""
+    image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+    image.draft(image.mode, (1, 1))
+    return np.asarray(image)

@@ -6,7 +6,7 @@ import base64
 import json
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import numpy as np
@@ -14,9 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.images import encode, npy
+from support.parsers import outcomes
 
-from byoc_serve.multipart import MAX_HEADERS, MAX_PARTS, read_files
-from byoc_serve.request_decoding import IMAGE_TYPES, MAX_VALUES, Limits, choose_decoder, read_json
+from byoc_serve.decode import (
+    IMAGE_TYPES,
+    MAX_HEADERS,
+    MAX_PARTS,
+    MAX_VALUES,
+    Limits,
+    Payload,
+    choose_decoder,
+    read_files,
+    read_json,
+)
 from byoc_vision.errors import RequestError
 
 PIXELS = 10_000
@@ -25,7 +35,15 @@ LIMITS = Limits(images=8, lines=100)
 
 def read(content_type: str | None, body: bytes) -> tuple[list[np.ndarray], bool]:
     payload = choose_decoder(content_type, LIMITS)(body)
-    return list(payload.images(PIXELS)), payload.several
+    return list(images(payload)), payload.several
+
+
+def images(payload: Payload) -> Iterator[np.ndarray]:
+    """Each image, decoded; the first error is raised."""
+    for outcome in outcomes(payload, PIXELS):
+        if isinstance(outcome, RequestError):
+            raise outcome
+        yield outcome
 
 
 def refusal(content_type: str | None, body: bytes) -> RequestError:
@@ -254,8 +272,8 @@ def test_a_bad_instance_is_named_by_its_number(png: bytes) -> None:
 
 def test_images_are_decoded_one_at_a_time(png: bytes) -> None:
     entries = [base64.b64encode(content).decode() for content in (png, b"text")]
-    images = read_json(json.dumps({"instances": entries}).encode(), most=8).images(PIXELS)
-    assert next(images).shape == (32, 48, 3)
+    decoded = images(read_json(json.dumps({"instances": entries}).encode(), most=8))
+    assert next(decoded).shape == (32, 48, 3)
 
 
 def test_a_form_with_a_file(image: np.ndarray, png: bytes) -> None:
@@ -321,11 +339,11 @@ def test_more_than_the_limit_is_refused(content_type: str, body: bytes, message:
 def last_error(content_type: str, body: bytes) -> RequestError:
     """Of the request, or of its last record."""
     try:
-        outcomes = list(choose_decoder(content_type, LIMITS)(body).outcomes(PIXELS))
+        found = list(outcomes(choose_decoder(content_type, LIMITS)(body), PIXELS))
     except RequestError as error:
         return error
-    assert isinstance(outcomes[-1], RequestError)
-    return outcomes[-1]
+    assert isinstance(found[-1], RequestError)
+    return found[-1]
 
 
 def test_as_many_as_allowed_are_read(png: bytes) -> None:
@@ -347,9 +365,9 @@ def test_a_bad_record_is_an_error_when_it_is_reached(content_type: str, body: by
     """An error keeps alive what raised it: of all records at once that would be a gigabyte."""
     payload = choose_decoder(content_type, LIMITS)(body)
     assert not isinstance(payload.sources, list)
-    outcomes = list(payload.outcomes(PIXELS))
-    assert len(outcomes) == payload.count
-    assert all(isinstance(outcome, RequestError) for outcome in outcomes)
+    found = list(outcomes(payload, PIXELS))
+    assert len(found) == payload.count
+    assert all(isinstance(outcome, RequestError) for outcome in found)
 
 
 def test_json_with_a_byte_order_mark_and_text_in_other_languages(image: np.ndarray, png: bytes) -> None:

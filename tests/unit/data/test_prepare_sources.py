@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.trees import touch
 
-from byoc_vision.data.sources import lay_out
+from byoc_vision.data.prepare import lay_out
 from byoc_vision.errors import DataError, InputError
 
 
