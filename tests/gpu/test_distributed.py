@@ -149,6 +149,7 @@ def test_sync_batch_norm_leaves_the_predictions_of_every_family(
 
 
 @pytest.mark.gpu
+@pytest.mark.usefixtures("group")
 def test_metrics_are_counted_on_the_gpu_of_the_process(device: torch.device) -> None:
     assert SegmentationMetrics(["a", "b"]).device.type == "cuda"
 
