@@ -8,13 +8,13 @@ import torch
 from support.shared_steps import Bytes
 from torch import Tensor, nn
 
+from byoc_vision.health.monitor import HealthMonitor
+from byoc_vision.models.losses import build_loss
 from byoc_vision.precision import choose_precision
 from byoc_vision.report.record import Finding
 from byoc_vision.training.batch_layout import Progress
-from byoc_vision.training.callbacks.base import Callback
-from byoc_vision.training.callbacks.health.monitor import HealthMonitor
-from byoc_vision.training.callbacks.health.step_watch import StepWatch
-from byoc_vision.training.losses import build_loss
+from byoc_vision.training.callback import Callback
+from byoc_vision.training.callbacks.step_watch import StepWatch
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.step import Batch, Step
 
