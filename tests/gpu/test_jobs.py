@@ -123,7 +123,7 @@ def test_a_compiled_network_learns(folder: Path, say: Callable[[str], None]) -> 
 
 
 def test_gpus_that_cannot_be_used_end_the_job(folder: Path) -> None:
-    """Without a GPU: a device file stands for one. On a GPU machine CUDA is told to use one that is not there."""
+    """Without a GPU: a device file stands for one. On a GPU machine CUDA is set to use one that is not there."""
     devices = folder / "devices"
     devices.mkdir()
     for index in range(99):

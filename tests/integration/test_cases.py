@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.archives import pack_model
 
 from byoc_vision.cli import main
 
@@ -88,7 +88,7 @@ def test_the_object_of_jpeg_masks_is_a_class(check: Check) -> None:
     assert any("save masks as PNG" in warning for warning in report["warnings"])
 
 
-def test_the_folders_of_splits_are_no_classes(check: Check) -> None:
+def test_the_folders_of_splits_are_not_classes(check: Check) -> None:
     report = check("splits_Training_Testing")
     assert names(report) == ["cat", "dog"]
     assert report["samples"] == {"train": 6, "validation": 2, "test": 4}
@@ -152,9 +152,7 @@ def test_a_job_continues_from_the_channel_model(
     earlier = shutil.copytree(root, tmp_path / "earlier")
     assert main(["train", "--root", str(earlier)]) == 0
     (root / "input/data/model").mkdir()
-    with tarfile.open(root / "input/data/model/model.tar.gz", "w:gz") as tar:
-        for name in ("model.json", "model.safetensors"):
-            tar.add(earlier / "model" / name, name)
+    pack_model(earlier / "model", root / "input/data/model/model.tar.gz")
     capsys.readouterr()
     assert main(["train", "--root", str(root)]) == 0
     said = capsys.readouterr().out

@@ -75,7 +75,7 @@ def test_auto_asks_sagemaker_if_nothing_in_the_container_says(tmp_path: Path, ca
     assert "the job trains as without a budget" in caplog.text
 
 
-def test_auto_outside_of_sagemaker_is_no_budget(tmp_path: Path) -> None:
+def test_auto_outside_of_sagemaker_is_not_a_budget(tmp_path: Path) -> None:
     assert seconds(tmp_path, "auto") is None
 
 

@@ -13,7 +13,7 @@ from support import forked, started
 from byoc_vision.training.callbacks.time_to_first_step import TimeToFirstStep, seconds_since_start
 
 
-def test_the_first_step_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_first_step_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     first_step = TimeToFirstStep(torch.device("cpu"))
     with caplog.at_level(logging.INFO):
         first_step.step_end()
@@ -26,7 +26,7 @@ def test_the_first_step_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
 def test_seconds_count_from_the_start_of_the_process(tmp_path: Path) -> None:
     log, before = tmp_path / "log", time.monotonic()
     assert forked.start(started.tell_seconds, log=log).wait(60) == 0, log.read_text()
-    tick = 0.02  # of the clock that starts are told by, twice
+    tick = 0.02  # of the clock that counts starts, twice
     assert started.PAUSE - tick <= float(log.read_text()) <= time.monotonic() - before + tick
 
 
