@@ -14,7 +14,7 @@ import pytest
 import requests
 from support.images import draw_noise, encode
 from support.scripts import write_script
-from support.servers import READY_LIMIT, Server, start
+from support.servers import Server, fork, start
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -78,7 +78,7 @@ def test_requests_are_counted_and_logged(server: Server) -> None:
     assert (line["status"], line["batch_size"]) == (200, 1)
 
 
-def test_a_body_that_is_no_image_is_refused(server: Server) -> None:
+def test_a_body_that_is_not_an_image_is_refused(server: Server) -> None:
     response = server.post(b"no image", "image/png")
     assert response.status_code == 400
     assert "UnidentifiedImageError" in response.json()["error"]
@@ -99,7 +99,7 @@ def test_a_call_in_a_requests_own_thread_that_hangs(tmp_path: Path) -> None:
     write_script(
         tmp_path, SCRIPT + "BATCHING = True\npredict_fn = lambda data, model: [(mask, model) for mask in data]\n"
     )
-    with start(tmp_path, tmp_path / "log", {"REQUEST_TIMEOUT": "1"}) as server:
+    with fork(tmp_path, tmp_path / "log", {"REQUEST_TIMEOUT": "1"}) as server:
         server.pings_until(200)
         with pytest.raises(requests.ConnectionError):
             server.post(b"x", "a/hang")
@@ -122,7 +122,7 @@ def test_accepted_requests_are_finished_when_the_server_stops(tmp_path: Path) ->
             return "finished"
         """,
     )
-    with start(tmp_path, tmp_path / "log") as server, ThreadPoolExecutor() as pool:
+    with fork(tmp_path, tmp_path / "log") as server, ThreadPoolExecutor() as pool:
         server.pings_until(200)
         answer = pool.submit(server.post, b"x", "text/plain")
         wait_until(started.exists, server.log.read_text)
@@ -135,8 +135,8 @@ def test_accepted_requests_are_finished_when_the_server_stops(tmp_path: Path) ->
 
 def test_a_script_that_cannot_be_loaded_ends_the_server(tmp_path: Path) -> None:
     write_script(tmp_path, "def model_fn(model_dir):\n    raise KeyError('weights')\n")
-    with start(tmp_path, tmp_path / "log") as server:
-        assert server.process.wait(READY_LIMIT) == 2
+    with fork(tmp_path, tmp_path / "log") as server:
+        assert server.exit_status() == 2
         log = server.log.read_text()
     assert "the script cannot be loaded: KeyError: 'weights'" in log
     assert "inference.py, line 2" in log
@@ -144,7 +144,7 @@ def test_a_script_that_cannot_be_loaded_ends_the_server(tmp_path: Path) -> None:
 
 def test_a_script_that_the_environment_names_and_that_is_missing(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
-    with start(tmp_path, tmp_path / "log", {"SAGEMAKER_PROGRAM": "mine.py"}) as server:
-        assert server.process.wait(READY_LIMIT) == 2
+    with fork(tmp_path, tmp_path / "log", {"SAGEMAKER_PROGRAM": "mine.py"}) as server:
+        assert server.exit_status() == 2
     assert "SAGEMAKER_PROGRAM=mine.py is not in" in server.log.read_text()
     assert os.listdir(tmp_path / "model") == []
