@@ -30,11 +30,11 @@ from byoc_vision import hyperparameters as hp
 from byoc_vision.data.preflight import find_and_check
 from byoc_vision.data.samples import Dataset
 from byoc_vision.job import Channel, Job
+from byoc_vision.launch.distributed import World
 from byoc_vision.paths import MlPaths
-from byoc_vision.training import resolve_config
+from byoc_vision.recipe import resolve_config
 from byoc_vision.training.build import assemble, seed_everything
 from byoc_vision.training.data_partition import DataPartition
-from byoc_vision.training.distributed import World
 from byoc_vision.training.step import Step
 from byoc_vision.training.trainer import Trainer
 

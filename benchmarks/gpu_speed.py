@@ -33,18 +33,18 @@ from common import write
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from byoc_serve.batcher import Batcher
+from byoc_serve.batch import Batcher
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference.engines.torch_engine import TorchEngine
+from byoc_vision.launch.distributed import SYNC_BUFFERS, World, wrap_ddp
 from byoc_vision.models.build import build_model
+from byoc_vision.models.losses import build_loss
 from byoc_vision.models.normalized import Normalized
+from byoc_vision.models.torch_compile import what_is_missing
 from byoc_vision.precision import Precision, allow_tf32, choose_precision
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.training.distributed import SYNC_BUFFERS, World, wrap_ddp
-from byoc_vision.training.losses import build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.step import Step
-from byoc_vision.training.torch_compile import what_is_missing
 from byoc_vision.types import ClassInfo, ModelSpec
 
 ON_GPU = torch.cuda.is_available()

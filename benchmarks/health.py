@@ -18,13 +18,13 @@ import torch
 from common import write
 from torch import nn
 
+from byoc_vision.health.monitor import HealthMonitor
 from byoc_vision.models.build import build_model
+from byoc_vision.models.losses import build_loss
 from byoc_vision.models.names import canonical_spec
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.precision import choose_device, choose_precision
-from byoc_vision.training.callbacks.health.monitor import HealthMonitor
-from byoc_vision.training.callbacks.health.step_watch import StepWatch
-from byoc_vision.training.losses import build_loss
+from byoc_vision.training.callbacks.step_watch import StepWatch
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.step import Batch, Step
 from byoc_vision.types import ModelSpec, Task

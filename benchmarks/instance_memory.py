@@ -147,9 +147,9 @@ def leave_artifact(case: Case, folder: Path) -> None:
     """An artifact with random weights, like a job's, with its OpenVINO model."""
     from byoc_vision import artifact
     from byoc_vision.artifact import ModelConfig
+    from byoc_vision.inference.openvino_model import export_openvino
     from byoc_vision.models.build import build_model
     from byoc_vision.preprocess import Preprocess
-    from byoc_vision.training.openvino_export import export_openvino
 
     segments = case.spec.task == "segmentation"
     values = [0, 255] if segments else [None] * case.spec.outputs

@@ -26,10 +26,10 @@ from common import write
 from torch import Tensor
 
 from byoc_vision.models.build import build_model
+from byoc_vision.models.losses import Loss, build_loss
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.precision import choose_precision
 from byoc_vision.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from byoc_vision.training.losses import Loss, build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.step import Batch, Step
 from byoc_vision.types import ModelSpec, Task

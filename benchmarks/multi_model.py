@@ -48,7 +48,7 @@ class Server:
         self.port = PORTS[name]
         self.log = root / f"{name}.log"
         variables = {"SAGEMAKER_MULTI_MODEL": "true", "MULTI_MODEL_SERVER": name, "LANG": "C.UTF-8"}
-        command = [sys.executable, "-m", "byoc_serve", "--root", str(root), "--port", str(self.port)]
+        command = [sys.executable, "-m", "byoc_vision", "serve", "--root", str(root), "--port", str(self.port)]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | variables, start_new_session=True

@@ -13,10 +13,10 @@ from torch import Tensor
 from byoc_vision.data.samples import Dataset
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
+from byoc_vision.launch.distributed import World
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.build import assemble
 from byoc_vision.training.data_partition import DataPartition
-from byoc_vision.training.distributed import World
 from byoc_vision.training.step import Step
 from byoc_vision.training.trainer import Trainer
 

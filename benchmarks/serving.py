@@ -6,8 +6,8 @@ The peers in `serving_peers/` follow the examples in their documentation, each w
 at once and are measured in turns. Before that, each is warmed up, and its predictions must equal ours; a server that
 returns an error is left out. Peers are installed on first use, below ~/.cache/byoc-vision-benchmarks.
 Our server runs twice: `ours` takes the fastest precision, with an INT8 form as a job certifies it, `ours_float32`
-computes in float32 as the peers do. For resnet18_script our server runs the peers' own functions as a script, in
-PyTorch as they do.
+computes in float32 as the peers do. For resnet18_script our server runs the peers' own functions as a script: `ours` in
+PyTorch as they do, `ours_openvino` with ENGINE=openvino.
 
 rate   requests per second with a number of connections of `wrk`, each of which sends the next request after a response
 cpu    milliseconds of CPU time of the server per request, over all cores
@@ -29,7 +29,16 @@ import wrk
 from common import write
 from serving_models import MODELS, Served, make
 from serving_race import Race
-from serving_servers import OURS, OWN, PEERS, Server, ServerError, exit_on_terminate, start
+from serving_servers import (
+    OURS,
+    OWN_OF_A_MODEL,
+    OWN_OF_A_SCRIPT,
+    PEERS,
+    Server,
+    ServerError,
+    exit_on_terminate,
+    start,
+)
 
 COLUMNS = ("rate", "p50", "p99", "cpu")
 
@@ -37,7 +46,7 @@ COLUMNS = ("rate", "p50", "p99", "cpu")
 def measure(name: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     served = make(name, folder)
     with ExitStack() as stack:
-        own = [OURS] if served.differing is None else list(OWN)
+        own = OWN_OF_A_SCRIPT if served.differing is None else OWN_OF_A_MODEL
         servers, failures = start_all(stack, served, [*own, *options.peers], folder)
         race = Race(served, servers, options.turns, options.seconds, failures)
         race.warm_up(options.warm_up)

@@ -29,7 +29,13 @@ READY_LIMIT = 300.0  # seconds
 STOP_LIMIT = 15.0
 PORTS = range(20_000, 32_000)
 OURS = "ours"
-OWN: dict[str, dict[str, str]] = {OURS: {}, "ours_float32": {"PRECISION": "float32"}}  # with their settings
+CORES = len(os.sched_getaffinity(0))
+OWN: dict[str, dict[str, str]] = {  # with their settings
+    OURS: {},
+    "ours_float32": {"PRECISION": "float32"},
+    "ours_openvino": {"ENGINE": "openvino"},
+}
+OWN_OF_A_MODEL, OWN_OF_A_SCRIPT = (OURS, "ours_float32"), (OURS, "ours_openvino")
 PEERS = {  # the path that images are posted to
     "flask": "/invocations",
     "litserve": "/predict",
@@ -37,7 +43,6 @@ PEERS = {  # the path that images are posted to
     "torchserve": "/predictions/net",
     "multi_model_server": "/predictions/net",
 }
-CORES = len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,11 @@ class Server:
             time.sleep(pause)
 
     def precision(self) -> str:
-        """What it computes in: that of ours is in its log; the peers compute in PyTorch's default."""
-        found = re.findall(r"ready after .*, ([^,]+) on (?:cpu|cuda)", self.log.read_text(errors="replace"))
+        """What it computes in: that of ours is in its log; the peers and scripts compute in PyTorch's default."""
+        log = self.log.read_text(errors="replace")
+        if "OpenVINO computes the script's model" in log:
+            return "OpenVINO float32"
+        found = re.findall(r"ready after .*, ([^,]+) on (?:cpu|cuda)", log)
         return found[-1] if found else "PyTorch float32"
 
     def cpu_seconds(self) -> float:

@@ -20,10 +20,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from byoc_serve.response_encoding import Encoder
+from byoc_serve.encode import Encoder
 from byoc_serve.response_format import ResponseFormat
 from byoc_vision.data.decoding import decode, open_image, read_image
-from byoc_vision.inference.predictor import Answer, Predictor, Prepared
+from byoc_vision.inference.predictor import Prediction, Predictor, Prepared
 from byoc_vision.system.machine import available_cores, sleep_between_regions
 
 SECONDS = 1.5  # of each measurement
@@ -76,7 +76,7 @@ def stages(root: Path, images: Sequence[bytes]) -> dict[str, Any]:
     decoded = [decode(each) for each in opened]
     predictions = [predictor.finish(*pair) for pair in zip(logits, prepared, strict=True)]
 
-    def write(prediction: Answer) -> None:
+    def write(prediction: Prediction) -> None:
         encoder = Encoder(form)
         encoder.join([encoder.encode(prediction)], several=False)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from flask import Flask, Response
 
 from byoc_serve.loader import Loader
-from byoc_serve.metrics import CONTENT_TYPE, Metrics, WorkerMetrics
+from byoc_serve.metrics import Metrics, WorkerMetrics
 from byoc_serve.page import add_page
-from byoc_serve.response import error_response, invoke, json_response, observe, report_errors
+from byoc_serve.response import error_response, invoke, json_response, new_app
 from byoc_serve.settings import Settings
 
 
@@ -22,11 +22,8 @@ def create_app(
     metrics: this worker's; by default it is the only one. has_script: a script of the user's own serves, so that only
     it knows what requests may hold: there is no page, and no description of them.
     """
-    metrics = metrics or Metrics().worker()
-    app = Flask(__name__, static_folder=None)
+    app = new_app(settings, metrics or Metrics().worker(), lambda: loader.ready)
     app.extensions["loader"] = loader
-    observe(app, metrics, settings)
-    report_errors(app)
 
     @app.get("/ping")
     def ping() -> Response:
@@ -42,10 +39,6 @@ def create_app(
     @app.post("/invocations")
     def invocations() -> Response:
         return invoke(lambda request: loader.model.predict(request))
-
-    @app.get("/metrics")
-    def prometheus() -> Response:
-        return Response(metrics.all_workers.exposition(loader.ready), content_type=CONTENT_TYPE)
 
     @app.get("/openapi.json")
     def openapi() -> Response:

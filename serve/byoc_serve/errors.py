@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from byoc_serve.batcher import ClientGoneError, DeadlineError, FatalError, QueueClosedError, QueueFullError
+from byoc_serve.batch import ClientGoneError, DeadlineError, FatalError, QueueClosedError, QueueFullError
 from byoc_vision.errors import RequestError
 from byoc_vision.system.memory import is_out_of_memory
 

@@ -1,4 +1,4 @@
-"""Loading models: onto which device, and for a single-model server in a thread of its own, while it answers already."""
+"""Loading models: onto which device, and for a single-model server in a thread, while the server responds already."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from byoc_serve.readiness import Readiness, State
 from byoc_serve.scripts.source import PROGRAM, Script, find_script
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError, ResourceError, UserError
-from byoc_vision.system.machine import available_cores, share_of_cores, visible_gpus
+from byoc_vision.system.machine import GPU_VARIABLE, available_cores, gpu_names, share_of_cores, visible_gpus
 from byoc_vision.system.memory import is_out_of_memory
 
 if TYPE_CHECKING:  # importing it imports torch, which takes seconds
-    from byoc_serve.batcher import Observer
+    from byoc_serve.batch import Observer
     from byoc_serve.service import Service
     from byoc_vision.artifact import ModelConfig
     from byoc_vision.inference.predictor import Predictor
@@ -166,28 +166,20 @@ def load_script(settings: Settings, script: Script, worker: int, observer: Obser
     return ScriptService(handlers, settings, observer)
 
 
-def _load_script_process(script: Script, settings: Settings, observer: Observer | None) -> Service:
-    from byoc_serve.scripts.process import ScriptProcess
-    from byoc_serve.scripts.service import ScriptService
-
-    return ScriptService(ScriptProcess(script, settings), settings, observer)
-
-
 def _share_machine(settings: Settings, worker: int) -> None:
     """Let each of several workers see its own GPU and use its share of the cores, before its script imports torch."""
     if settings.workers > 1:
         os.environ.setdefault("OMP_NUM_THREADS", str(share_of_cores(available_cores(), settings.workers)))
-    gpus = visible_gpus(os.environ)
-    if gpus > 1:
-        names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
-        os.environ["CUDA_VISIBLE_DEVICES"] = names[worker % gpus].strip()
+    names = gpu_names(os.environ)
+    if len(names) > 1:
+        os.environ[GPU_VARIABLE] = names[worker % len(names)]
 
 
 def _record_graphs(predictor: Predictor, batch_size: int) -> None:
     from byoc_vision.inference.engines.torch_engine import TorchEngine
     from byoc_vision.inference.reference import reference_image
 
-    assert isinstance(predictor.engine, TorchEngine), "on a GPU there is no other"
+    assert isinstance(predictor.engine, TorchEngine), "no other engine computes on a GPU"
     predictor.engine.record_graphs(reference_image(predictor.config.preprocess).repeat(batch_size, axis=0))
 
 
@@ -204,8 +196,11 @@ def load_one_of_many(
     """
     needed = bytes_needed(folder)
     if script := find_script(folder, {PROGRAM: os.environ.get(PROGRAM, "")}, folder):
+        from byoc_serve.scripts.process import ScriptProcess
+        from byoc_serve.scripts.service import ScriptService
+
         check_container(needed + LIBRARIES)
-        return _load_script_process(script, settings, observer)
+        return ScriptService(ScriptProcess(script, settings), settings, observer)
     check_container(needed)
     from byoc_serve.model_service import ModelService
     from byoc_vision.inference.predictor import Predictor

@@ -38,13 +38,13 @@ def check_room(needed: int, free: int | None, where: str, total: int | None = No
     if total is not None and needed > total:
         raise RequestError(
             400,
-            f"the model needs about {_megabytes(needed)} of {where}, and there are {_megabytes(total)} in total; use a "
+            f"the model needs about {megabytes(needed)} of {where}, and there are {megabytes(total)} in total; use a "
             "larger instance or a smaller model",
         )
     if free is not None and needed > free:
         raise RequestError(
             507,
-            f"the model needs about {_megabytes(needed)} of {where}, and {_megabytes(free)} are free; unload another",
+            f"the model needs about {megabytes(needed)} of {where}, and {megabytes(free)} are free; unload another",
         )
 
 
@@ -99,5 +99,6 @@ def trim_heap() -> None:
         trim(0)
 
 
-def _megabytes(count: int) -> str:
+def megabytes(count: int) -> str:
+    """Bytes as messages show them."""
     return f"{count / 1e6:,.0f} MB"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from threading import TIMEOUT_MAX, Condition
 
-from byoc_serve.memory import trim_heap
+from byoc_serve.memory import megabytes, trim_heap
 from byoc_vision.errors import RequestError
 from byoc_vision.system.memory import free_memory
 
@@ -103,7 +103,7 @@ class MemoryBudget:
         limit = min(deadline - time.monotonic(), TIMEOUT_MAX)
         if not self._changed.wait_for(is_free, max(0.0, limit)):
             raise RequestError(
-                503, f"other requests use the memory that this one needs ({_megabytes(size)}); try again soon"
+                503, f"other requests use the memory that this one needs ({megabytes(size)}); try again soon"
             )
 
     def _measured(self, size: int) -> int:
@@ -115,8 +115,8 @@ class MemoryBudget:
         if size > self._total:
             raise RequestError(
                 413,
-                f"the request needs about {_megabytes(size)} of memory, and this server has "
-                f"{_megabytes(self._total)} for requests; send a smaller image, or use a larger instance",
+                f"the request needs about {megabytes(size)} of memory, and this server has "
+                f"{megabytes(self._total)} for requests; send a smaller image, or use a larger instance",
             )
         return self._total
 
@@ -173,7 +173,3 @@ class Claim:
 def shared_budget(megabytes: int, processes: int) -> MemoryBudget:
     """The budget that all models of this process share. megabytes: 0 measures it, as `MemoryBudget` does."""
     return MemoryBudget(megabytes * 2**20 or None, processes)
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.0f} MB"

@@ -64,16 +64,10 @@ class _Histogram:
         return buckets, sum(cells[self._sum] for cells in workers)
 
 
-def _histograms(start: int) -> Iterator[_Histogram]:
-    """One for each route, one after the other."""
-    for _ in _LABELS:
-        histogram = _Histogram(start, SECONDS)
-        start = histogram.end
-        yield histogram
-
-
 # A worker's cells: requests by route and status, seconds by route, batch sizes, items that wait.
-_DURATIONS = tuple(_histograms(len(_LABELS) * _STATUSES))
+_DURATIONS = tuple(
+    _Histogram(len(_LABELS) * _STATUSES + number * (len(SECONDS) + 2), SECONDS) for number in range(len(_LABELS))
+)
 _BATCHES = _Histogram(_DURATIONS[-1].end, BATCH_SIZES)
 _WAITING = _BATCHES.end
 _CELLS = _WAITING + 1
@@ -93,11 +87,14 @@ class Metrics:
     def exposition(self, ready: bool) -> bytes:
         """The metrics in Prometheus's text format, whose media type is CONTENT_TYPE."""
         from prometheus_client.exposition import generate_latest  # not when the server starts: few use it
-        from prometheus_client.registry import CollectorRegistry
 
-        registry = CollectorRegistry()
-        registry.register(_Collected(list(self._families(ready))))
-        return generate_latest(registry)
+        families = self._families(ready)
+
+        class Families:
+            def collect(self) -> Iterator[Metric]:
+                return families
+
+        return generate_latest(Families())
 
     def _families(self, ready: bool) -> Iterator[Metric]:
         from prometheus_client.metrics_core import (
@@ -151,16 +148,6 @@ class WorkerMetrics:
     def batch_starts(self, items: int) -> None:
         with self._lock:
             _BATCHES.add(self._cells, items)
-
-
-class _Collected:
-    """Families in the form that a registry takes."""
-
-    def __init__(self, families: list[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> list[Metric]:
-        return self._families
 
 
 def _request_cell(route: int, status: int) -> int:

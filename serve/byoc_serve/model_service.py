@@ -3,51 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import BoundedSemaphore
 
 import numpy as np
 
-from byoc_serve.batcher import Batcher, FatalError, Observer
-from byoc_serve.errors import as_request_errors, raise_fatal_errors
-from byoc_serve.memory_budget import Claim, shared_budget
-from byoc_serve.pipeline import QUEUE_TIMEOUT, Pipeline
-from byoc_serve.request import RequestContext
-from byoc_serve.request_decoding import Limits, Payload, Undecoded, choose_decoder, is_json, is_json_lines
+from byoc_serve.batch import Batcher, FatalError, Observer
+from byoc_serve.decode import JSON, JSON_LINES, Limits, Payload, Undecoded, choose_decoder
+from byoc_serve.encode import MAX_OVERLAY_PIXELS, Encoder, check_count
+from byoc_serve.errors import raise_fatal_errors
+from byoc_serve.pipeline import Pipeline
+from byoc_serve.request import RequestContext, media_type_of
 from byoc_serve.request_options import check_options, read_options
-from byoc_serve.response_encoding import MAX_OVERLAY_PIXELS, Encoder, check_count
 from byoc_serve.response_format import TEXTS, ResponseFormat, choose_format
-from byoc_serve.service import EncodedResponse
+from byoc_serve.service import EncodedResponse, Service
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ModelConfig
-from byoc_vision.errors import RequestError, ResourceError
+from byoc_vision.errors import RequestError
 from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.predictor import Predictor, Prepared
 from byoc_vision.preprocess import Band
-from byoc_vision.system.machine import available_cores, share_of_cores
 
 # Of a large body: as it is read, and of JSON its text, the base64 in it, and the image.
 _COPIES, _JSON_COPIES = 2, 5
 
 
-class ModelService:
-    """A predictor, and the queue before it.
-
-    `predict` may run in many threads. `run` belongs to one thread, the only one that touches the model.
-    """
+class ModelService(Service):
+    """A predictor, and the queue before it. The thread of `run` and those that it starts alone touch the model."""
 
     def __init__(self, predictor: Predictor, settings: Settings, observer: Observer | None = None) -> None:
-        self._predictor = predictor
-        self._settings = settings
-        self._batcher: Batcher[Prepared, Logits] = Batcher(
+        batcher: Batcher[Prepared, Logits] = Batcher(
             settings.batch_size, settings.queue_length, settings.batch_wait_ms / 1000, _shape, observer
         )
+        super().__init__(batcher, settings)
+        self._predictor = predictor
         self._limits = Limits(settings.queue_length, settings.max_lines)
-        # Decoding and encoding take a core and, for large images, much memory: at most one request per core, and the
-        # machine's workers (one for each GPU) divide the cores.
-        cores = BoundedSemaphore(share_of_cores(available_cores(), settings.workers))
-        self._budget = shared_budget(settings.memory_budget_mb, settings.workers)
-        self._pipeline = Pipeline(predictor, self._batcher, cores)
+        self._pipeline = Pipeline(predictor, batcher, self._cores)
 
     def __str__(self) -> str:
         config, engine = self._predictor.config, self._predictor.engine
@@ -59,45 +50,35 @@ class ModelService:
         return self._predictor.config
 
     def warm_up(self) -> None:
-        """Make the first requests as fast as the next; to be called in the thread of `run`."""
         self._predictor.warm_up(self._settings.batch_size)
 
-    def run(self) -> None:
-        """Compute what requests wait for, until `stop` and the last of them.
+    def _run_queue(self) -> None:
+        """A model that computes images apart gets each as soon as it can take it: no image waits for a batch's last."""
+        streams = self._predictor.engine.streams
+        if streams == 1:
+            super()._run_queue()
+            return
+        with ThreadPoolExecutor(streams, thread_name_prefix="stream") as threads:
+            for ended in [threads.submit(self._batcher.run, self._compute, most=1) for _ in range(streams)]:
+                ended.result()
 
-        Raises ResourceError if the GPU fails for good.
-        """
-        try:
-            self._batcher.run(self._forward)
-        except FatalError as error:
-            raise ResourceError(f"{error}; this process ends, so that the platform starts another") from error
-
-    def stop(self) -> None:
-        """Accept no more requests."""
-        self._batcher.stop()
-
-    def predict(self, request: RequestContext) -> EncodedResponse:
-        """The response to a request. Raises RequestError."""
-        settings = self._settings
-        with as_request_errors(settings.request_timeout):
-            self._read_headers(request)
-            decode = choose_decoder(request.content_type, self._limits)
-            self._batcher.wait_for_room(QUEUE_TIMEOUT)  # before its body is read into memory
-            request.claim = Claim(self._budget)
-            copies = _JSON_COPIES if is_json(request.content_type) else _COPIES
-            payload = decode(request.receive(settings.max_body, settings.request_timeout, copies))
-            check_count(request.response_format, payload.count)
-            encoder = Encoder(request.response_format, palette=bool(request.options.palette))
-            with self._stop_on_fatal_errors():
-                pieces = self._pipeline.run(
-                    self._undecoded(payload, request), request, encoder, self._is_tolerant(payload, request)
-                )
-                return EncodedResponse(encoder.join(pieces, payload.several), request.response_format.media_type)
+    def _respond(self, request: RequestContext) -> EncodedResponse:
+        self._read_headers(request)
+        decode = choose_decoder(request.content_type, self._limits)
+        is_json = media_type_of(request.content_type) in JSON_LINES | {JSON}
+        payload = decode(self._receive(request, _JSON_COPIES if is_json else _COPIES))
+        check_count(request.response_format, payload.count)
+        encoder = Encoder(request.response_format, palette=bool(request.options.palette))
+        with self._stop_on_fatal_errors():
+            pieces = self._pipeline.run(
+                self._undecoded(payload, request), request, encoder, self._is_tolerant(payload, request)
+            )
+            return EncodedResponse(encoder.join(pieces, payload.several), request.response_format.media_type)
 
     def _read_headers(self, request: RequestContext) -> None:
         request.options = read_options(request.query, request.attributes or "")
         check_options(request.options, self.config)
-        default = ResponseFormat.JSON_LINES if is_json_lines(request.content_type) else None
+        default = ResponseFormat.JSON_LINES if media_type_of(request.content_type) in JSON_LINES else None
         request.response_format = choose_format(request.accept, self.config.task, request.options.view, default)
 
     @contextmanager
@@ -121,7 +102,7 @@ class ModelService:
         wanted = (request.options.errors or self._settings.record_errors) == "line"
         return wanted and payload.several and request.response_format in TEXTS
 
-    def _forward(self, batch: list[Prepared]) -> Sequence[Logits]:
+    def _compute(self, batch: list[Prepared]) -> Sequence[Logits]:
         with raise_fatal_errors():
             return list(self._predictor.forward(np.stack([item.pixels for item in batch])))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tokenize
 from io import BytesIO
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -35,13 +36,13 @@ DTYPES = tuple(map(np.dtype, ("u1", "u2", "i2", "f4", "f8")))  # of pixels; in t
 
 def view_pixels(content: bytes) -> np.ndarray:
     """As `view`. Raises ValueError also if the array is not of one of `DTYPES`, or has no elements."""
-    shape, _, dtype, _ = _read_header(content)
-    if dtype not in DTYPES:
+    header = _read_header(content)
+    if header.dtype not in DTYPES:
         known = " or ".join(str(known) for known in DTYPES)
-        raise ValueError(f"the array's dtype is {dtype}, not {known}")
-    if any(length <= 0 for length in shape):
-        raise ValueError(f"the array is empty: its shape is {_shown(shape)}")
-    return view(content)
+        raise ValueError(f"the array's dtype is {header.dtype}, not {known}")
+    if any(length <= 0 for length in header.shape):
+        raise ValueError(f"the array is empty: its shape is {_shown(header.shape)}")
+    return _view(content, header)
 
 
 def view(content: bytes) -> np.ndarray:
@@ -50,7 +51,11 @@ def view(content: bytes) -> np.ndarray:
     Raises ValueError if it is not such a file, is not as long as it declares, or holds Python objects: to read those is
     to execute code that they name.
     """
-    shape, fortran, dtype, start = _read_header(content)
+    return _view(content, _read_header(content))
+
+
+def _view(content: bytes, header: _Header) -> np.ndarray:
+    shape, fortran, dtype, start = header
     if dtype.hasobject:
         raise ValueError("the array holds Python objects, which are never read; send an array of numbers")
     size = len(content) - start
@@ -67,8 +72,17 @@ def dump(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _read_header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """The shape, whether the order is Fortran's, the dtype, and where the data start. Raises ValueError."""
+class _Header(NamedTuple):
+    """fortran: whether the order is Fortran's. start: where the data begin."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype
+    start: int
+
+
+def _read_header(content: bytes) -> _Header:
+    """Raises ValueError."""
     if not content.startswith(MAGIC):
         raise ValueError("the body is not a .npy file")
     file = BytesIO(content[:_MAX_HEADER])
@@ -84,7 +98,7 @@ def _read_header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
         raise ValueError(
             f"the array's header cannot be read in {_MAX_HEADER:,} bytes; write the file with numpy.save"
         ) from error
-    return tuple(map(int, shape)), fortran, dtype, file.tell()
+    return _Header(tuple(map(int, shape)), fortran, dtype, file.tell())
 
 
 def _shown(shape: tuple[int, ...]) -> str:

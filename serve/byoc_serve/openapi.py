@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from byoc_serve import metrics
-from byoc_serve.request_decoding import IMAGE_TYPES, JSON_LINES
+from byoc_serve.decode import IMAGE_TYPES, JSON_LINES
 from byoc_serve.request_log import REQUEST_ID
 from byoc_serve.request_options import options_for
 from byoc_serve.response_format import RESPONSE_FORMATS, ResponseFormat

@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from byoc_serve.batcher import Batcher, DeadlineError, PendingResult
+from byoc_serve.batch import QUEUE_TIMEOUT, Batcher, PendingResult
+from byoc_serve.decode import Undecoded
+from byoc_serve.encode import Encoder, Piece, bytes_per_pixel
 from byoc_serve.request import RequestContext
-from byoc_serve.request_decoding import Undecoded
-from byoc_serve.response_encoding import Encoder, Piece, bytes_per_pixel
 from byoc_serve.response_format import ARRAYS, ResponseFormat
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError, RequestError
@@ -26,10 +26,6 @@ from byoc_vision.inference.engines.base import Logits
 from byoc_vision.inference.passes import Pass, make_grid, make_pass
 from byoc_vision.inference.predictor import Predictor, Prepared
 from byoc_vision.preprocess import as_rgb
-
-# Seconds that a request waits for room in the queue: room may come soon, and clients that retry at once would keep the
-# server busy with refusals.
-QUEUE_TIMEOUT = 0.1
 
 LOGITS_BYTES = 2**28  # of a request, computed ahead
 _BATCHES_AHEAD = 2  # one that is computed, one that waits
@@ -193,27 +189,13 @@ class _Queued:
     def take(self) -> tuple[_Run | RequestError, Logits | None]:
         """The next in order, once it is computed."""
         run, logits = self._steps.popleft()
-        if logits is None:
-            return run, None
-        try:
-            return run, logits.result(self.request.remaining())
-        except TimeoutError as error:
-            logits.cancel()
-            raise DeadlineError from error
-        finally:
-            self._record(logits)
+        return run, None if logits is None else self.request.result_of(logits)
 
     def cancel(self) -> None:
         """Inputs that still wait are not computed."""
         for _, logits in self._steps:
             if logits is not None:
                 logits.cancel()
-
-    def _record(self, result: PendingResult[Logits]) -> None:
-        """The record keeps the input that waited longest."""
-        record, seconds = self.request.record, result.queue_seconds
-        if seconds is not None and seconds >= (record.queue_seconds or 0.0):
-            record.queue_seconds, record.batch_size = seconds, result.batch_size
 
 
 @contextmanager

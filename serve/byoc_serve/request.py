@@ -10,20 +10,24 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import TIMEOUT_MAX, BoundedSemaphore
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
+from werkzeug.datastructures import EnvironHeaders
+from werkzeug.http import parse_options_header
 from werkzeug.wsgi import get_content_length
 
-from byoc_serve.batcher import DeadlineError
+from byoc_serve.batch import DeadlineError, PendingResult
 from byoc_serve.memory_budget import Claim
 from byoc_serve.request_body import read_body
 from byoc_serve.request_log import Record
 
-if TYPE_CHECKING:  # importing them imports what decodes images, and the server answers before that
+if TYPE_CHECKING:  # importing them imports what decodes images, and the server responds before that
     from _typeshed.wsgi import WSGIEnvironment
 
     from byoc_serve.request_options import RequestOptions
     from byoc_serve.response_format import ResponseFormat
+
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -75,12 +79,7 @@ class RequestContext:
     @property
     def headers(self) -> dict[str, str]:
         """All headers by their usual names, `Content-Type`."""
-        names = {"CONTENT_TYPE": "Content-Type", "CONTENT_LENGTH": "Content-Length"}
-        found = {names[key]: str(value) for key, value in self.environ.items() if key in names}
-        for key, value in self.environ.items():
-            if key.startswith("HTTP_"):
-                found[key.removeprefix("HTTP_").replace("_", "-").title()] = str(value)
-        return found
+        return dict(EnvironHeaders(dict(self.environ)).items())
 
     def receive(self, max_bytes: int, timeout: float, copies: int = 2) -> bytes:
         """The whole body; `timeout` seconds for the response count from its end.
@@ -109,6 +108,23 @@ class RequestContext:
         """Seconds until the deadline, at least 0."""
         return max(0.0, self.deadline - time.monotonic())
 
+    def result_of(self, pending: PendingResult[Result]) -> Result:
+        """The result of an item of this request, once it is computed.
+
+        The record keeps the item that waited longest. Raises DeadlineError, and what computing it raised.
+        """
+        try:
+            return pending.result(self.remaining())
+        except TimeoutError as error:
+            if pending.done():  # at the last moment, or the error is its own
+                return pending.result()
+            pending.cancel()
+            raise DeadlineError from error
+        finally:
+            record, seconds = self.record, pending.queue_seconds
+            if seconds is not None and seconds >= (record.queue_seconds or 0.0):
+                record.queue_seconds, record.batch_size = seconds, pending.batch_size
+
     @contextmanager
     def holding(self, cores: BoundedSemaphore) -> Iterator[None]:
         """Hold one of the cores while the block computes in the request's own thread.
@@ -121,6 +137,11 @@ class RequestContext:
             yield
         finally:
             cores.release()
+
+
+def media_type_of(content_type: str | None) -> str:
+    """A Content-Type without its parameters, in lower case."""
+    return parse_options_header(content_type)[0].strip().lower()
 
 
 def _is_closed(connection: socket.socket) -> bool:

@@ -8,7 +8,9 @@ import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any
+
+from byoc_serve.metrics import WorkerMetrics
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -46,18 +48,12 @@ class Record:
         return record if isinstance(record, cls) else cls(id="")
 
 
-class RequestCounter(Protocol):
-    """Counts requests."""
-
-    def request(self, route: str, status: int, seconds: float) -> None: ...
-
-
 class Observed:
     """WSGI middleware: gives each request an id, counts it, and logs it if `logs`."""
 
-    def __init__(self, app: WSGIApplication, counter: RequestCounter, logs: bool) -> None:
+    def __init__(self, app: WSGIApplication, metrics: WorkerMetrics, logs: bool) -> None:
         self._app = app
-        self._counter = counter
+        self._metrics = metrics
         self._logs = logs
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -76,7 +72,7 @@ class Observed:
 
         body = self._app(environ, start)
         seconds = time.perf_counter() - started
-        self._counter.request(record.route, record.status, seconds)
+        self._metrics.request(record.route, record.status, seconds)
         if self._logs:
             _log(environ, record, seconds)
         return body

@@ -14,9 +14,10 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wsgi import get_content_length, get_input_stream
 
 from byoc_serve.memory_budget import LARGE
+from byoc_serve.metrics import CONTENT_TYPE, WorkerMetrics
 from byoc_serve.request import RequestContext
 from byoc_serve.request_body import SOON_READ, drain
-from byoc_serve.request_log import Observed, Record, RequestCounter
+from byoc_serve.request_log import Observed, Record
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
 
@@ -79,17 +80,27 @@ def check_attributes(context: RequestContext) -> None:
         raise RequestError(400, f"{CUSTOM_ATTRIBUTES} must be at most 1,024 visible ASCII characters")
 
 
-def observe(app: Flask, counter: RequestCounter, settings: Settings) -> None:
-    """Give each request an id, count it, and log it if the settings say so."""
-    app.wsgi_app = Observed(app.wsgi_app, counter, settings.log_format == "json")  # type: ignore[method-assign]
+def new_app(settings: Settings, metrics: WorkerMetrics, is_ready: Callable[[], bool]) -> Flask:
+    """What all apps of this server do: give each request an id, count it, log it if the settings say so, report errors,
+    and show the metrics.
+    """
+    app = Flask(__name__, static_folder=None)
+    app.wsgi_app = Observed(app.wsgi_app, metrics, settings.log_format == "json")  # type: ignore[method-assign]
 
     @app.before_request
     def note_route() -> None:
         if request.url_rule is not None:
             Record.of(request.environ).route = request.url_rule.rule
 
+    @app.get("/metrics")
+    def prometheus() -> Response:
+        return Response(metrics.all_workers.exposition(is_ready()), content_type=CONTENT_TYPE)
 
-def report_errors(app: Flask) -> None:
+    _report_errors(app)
+    return app
+
+
+def _report_errors(app: Flask) -> None:
     """Make the app return errors as JSON: expected errors with their reason, internal errors with an id."""
 
     @app.errorhandler(RequestError)

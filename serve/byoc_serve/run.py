@@ -65,7 +65,7 @@ def _run(server: Server) -> int:
 
 
 class Server(BaseApplication):
-    """gunicorn's master: listens, and keeps the workers alive that answer."""
+    """gunicorn's master: listens, and keeps the workers alive."""
 
     def __init__(self, settings: Settings, script: Script | None = None) -> None:
         self.settings = settings

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -33,124 +33,110 @@ MultiModelServer = Annotated[Literal["own", "mms"], BeforeValidator(str.lower)]
 ErrorRule = Literal["fail", "line"]
 
 
+def _variable(name: str, default: object, meaning: str, **limits: int) -> Any:
+    """A setting, and the environment variable that sets it."""
+    return Field(default, alias=name, description=meaning, **limits)  # type: ignore[call-overload]
+
+
 class Settings(BaseModel):
-    """Sizes in MB are of 2^20 bytes, durations in seconds. A field's alias is the variable that sets it."""
+    """Sizes in MB are of 2^20 bytes, durations in seconds."""
 
     model_config = ConfigDict(frozen=True, validate_by_name=True)
 
-    root: Path = Field(
-        MlPaths().root, alias="ML_ROOT", description="Replaces /opt/ml; the model is in its folder `model`."
+    root: Path = _variable("ML_ROOT", MlPaths().root, "Replaces /opt/ml; the model is in its folder `model`.")
+    port: int = _variable("SAGEMAKER_BIND_TO_PORT", 8080, "The port to listen on.", ge=1, le=65535)
+    max_payload_mb: int = _variable(
+        "MAX_PAYLOAD_MB", 100, "The largest request body, in MB; larger ones get 413.", ge=1, le=4096
     )
-    port: int = Field(8080, alias="SAGEMAKER_BIND_TO_PORT", ge=1, le=65535, description="The port to listen on.")
-    max_payload_mb: int = Field(
-        100, alias="MAX_PAYLOAD_MB", ge=1, le=4096, description="The largest request body, in MB; larger ones get 413."
+    max_megapixels: int = _variable(
+        "MAX_MEGAPIXELS", 178, "The largest image, in megapixels; larger ones get 413.", ge=1, le=4096
     )
-    max_megapixels: int = Field(
-        178,
-        alias="MAX_MEGAPIXELS",
-        ge=1,
-        le=4096,
-        description="The largest image, in megapixels; larger ones get 413.",
-    )
-    memory_budget_mb: int = Field(
+    memory_budget_mb: int = _variable(
+        "MEMORY_BUDGET_MB",
         0,
-        alias="MEMORY_BUDGET_MB",
+        "Memory that all requests of a process may take together, in MB; others wait or get 503. 0: the container's "
+        "free memory.",
         ge=0,
         le=2**24,
-        description="Memory that all requests of a process may take together, in MB; others wait or get 503. 0: the "
-        "container's free memory.",
     )
-    batch_size: int = Field(
-        8, alias="BATCH_SIZE", ge=1, le=1024, description="The most images that go through the model together."
+    batch_size: int = _variable("BATCH_SIZE", 8, "The most images that go through the model together.", ge=1, le=1024)
+    batch_wait_ms: int = _variable(
+        "BATCH_WAIT_MS", 0, "Milliseconds that a batch which is not full waits for images being decoded.", ge=0, le=1000
     )
-    batch_wait_ms: int = Field(
-        0,
-        alias="BATCH_WAIT_MS",
-        ge=0,
-        le=1000,
-        description="Milliseconds that a batch which is not full waits for images being decoded.",
+    queue_length: int = _variable(
+        "QUEUE_LENGTH", 64, "The most images accepted at once; further ones get 503.", ge=1, le=4096
     )
-    queue_length: int = Field(
-        64, alias="QUEUE_LENGTH", ge=1, le=4096, description="The most images accepted at once; further ones get 503."
-    )
-    request_timeout: int = Field(
+    request_timeout: int = _variable(
+        "REQUEST_TIMEOUT",
         55,
-        alias="REQUEST_TIMEOUT",
+        "Seconds until a waiting request gets 504; also `SAGEMAKER_MODEL_SERVER_TIMEOUT`.",
         ge=1,
         le=3600,
-        description="Seconds until a waiting request gets 504; also `SAGEMAKER_MODEL_SERVER_TIMEOUT`.",
     )
-    workers: int = Field(
+    workers: int = _variable(
+        "SERVER_WORKERS",
         0,
-        alias="SERVER_WORKERS",
+        "Processes, each with its own model; 0: one per GPU, or 1. Also `SAGEMAKER_MODEL_SERVER_WORKERS`.",
         ge=0,
         le=64,
-        description="Processes, each with its own model; 0: one per GPU, or 1. Also `SAGEMAKER_MODEL_SERVER_WORKERS`.",
     )
-    default_accept: str = Field(
+    default_accept: str = _variable(
+        "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",
         "application/json",
-        alias="SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",
-        description="What a script of your own returns to clients that state no preference.",
+        "What a script of your own returns to clients that state no preference.",
     )
-    engine: Annotated[EngineName, BeforeValidator(str.lower)] = Field(
+    engine: Annotated[EngineName, BeforeValidator(str.lower)] = _variable(
+        "ENGINE", "auto", "`auto`, `torch` or `openvino`: the inference engine; see docs/serving.md."
+    )
+    precision: Annotated[EnginePrecision, BeforeValidator(str.lower)] = _variable(
+        "PRECISION",
         "auto",
-        alias="ENGINE",
-        description="`auto`, `torch` or `openvino`: the inference engine; see docs/serving.md.",
+        "`auto`, `float32`, `bfloat16` or `int8`: the precision of inference. `auto`: on a CPU the fastest one, "
+        "measured at load; see docs/serving.md.",
     )
-    precision: Annotated[EnginePrecision, BeforeValidator(str.lower)] = Field(
-        "auto",
-        alias="PRECISION",
-        description="`auto`, `float32`, `bfloat16` or `int8`: the precision of inference. `auto`: on a CPU the fastest "
-        "one, measured at load; see docs/serving.md.",
-    )
-    allow_cpu_fallback: bool = Field(
+    allow_cpu_fallback: bool = _variable(
+        "ALLOW_CPU_FALLBACK",
         False,
-        alias="ALLOW_CPU_FALLBACK",
-        description="`true` serves on the CPU if the GPU cannot be used, instead of ending with an error.",
+        "`true` serves on the CPU if the GPU cannot be used, instead of ending with an error.",
     )
-    cuda_graphs: bool = Field(
+    cuda_graphs: bool = _variable(
+        "CUDA_GRAPHS",
         False,
-        alias="CUDA_GRAPHS",
-        description="`true` records CUDA graphs for batches of 1, 2, 4 and 8 at load, for small networks on a GPU; "
-        "see docs/gpu.md.",
+        "`true` records CUDA graphs for batches of 1, 2, 4 and 8 at load, for small networks on a GPU; see "
+        "docs/gpu.md.",
     )
-    page: bool = Field(True, alias="PAGE", description="`0` disables the page at `/`.")
-    log_level: LogLevel = Field("info", alias="LOG_LEVEL", description="`debug`, `info`, `warning` or `error`.")
-    log_format: LogFormat = Field(
-        "text", alias="LOG_FORMAT", description="`text`, or `json`: every line is JSON, with one line per request."
+    page: bool = _variable("PAGE", True, "`0` disables the page at `/`.")
+    log_level: LogLevel = _variable("LOG_LEVEL", "info", "`debug`, `info`, `warning` or `error`.")
+    log_format: LogFormat = _variable(
+        "LOG_FORMAT", "text", "`text`, or `json`: every line is JSON, with one line per request."
     )
-    record_errors: Annotated[ErrorRule, BeforeValidator(str.lower)] = Field(
+    record_errors: Annotated[ErrorRule, BeforeValidator(str.lower)] = _variable(
+        "RECORD_ERRORS",
         "fail",
-        alias="RECORD_ERRORS",
-        description="If one of several images cannot be read: `fail` rejects all, `line` returns an error for it.",
+        "If one of several images cannot be read: `fail` rejects all, `line` returns an error for it.",
     )
-    batch_transform: bool = Field(False, alias="SAGEMAKER_BATCH", description="`true` in a batch transform.")
-    batch_strategy: BatchStrategy = Field(
-        "SINGLE_RECORD",
-        alias="SAGEMAKER_BATCH_STRATEGY",
-        description="Batch transform: one record per request, or several.",
+    batch_transform: bool = _variable("SAGEMAKER_BATCH", False, "`true` in a batch transform.")
+    batch_strategy: BatchStrategy = _variable(
+        "SAGEMAKER_BATCH_STRATEGY", "SINGLE_RECORD", "Batch transform: one record per request, or several."
     )
-    transform_payload_mb: int = Field(
+    transform_payload_mb: int = _variable(
+        "SAGEMAKER_MAX_PAYLOAD_IN_MB",
         0,
-        alias="SAGEMAKER_MAX_PAYLOAD_IN_MB",
+        "Batch transform: the largest request body in MB, instead of MAX_PAYLOAD_MB; 0: propose 25.",
         ge=0,
         le=100,
-        description="Batch transform: the largest request body in MB, instead of MAX_PAYLOAD_MB; 0: propose 25.",
     )
-    transform_concurrency: int = Field(
+    transform_concurrency: int = _variable(
+        "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS",
         0,
-        alias="SAGEMAKER_MAX_CONCURRENT_TRANSFORMS",
+        "Batch transform: requests at once; 0: as many as fit into 100 MB.",
         ge=0,
-        description="Batch transform: requests at once; 0: as many as fit into 100 MB.",
     )
-
-    multi_model: bool = Field(
-        False, alias="SAGEMAKER_MULTI_MODEL", description="`true` serves a multi-model endpoint: many models by name."
+    multi_model: bool = _variable(
+        "SAGEMAKER_MULTI_MODEL", False, "`true` serves a multi-model endpoint: many models by name."
     )
-    multi_model_server: MultiModelServer = Field(
-        "own",
-        alias="MULTI_MODEL_SERVER",
-        description="Multi-model endpoints: `own`, or `mms`: AWS's multi-model-server.",
+    multi_model_server: MultiModelServer = _variable(
+        "MULTI_MODEL_SERVER", "own", "Multi-model endpoints: `own`, or `mms`: AWS's multi-model-server."
     )
 
     @classmethod
@@ -209,23 +195,10 @@ class Settings(BaseModel):
         return {"MaxConcurrentTransforms": concurrency, "BatchStrategy": self.batch_strategy, "MaxPayloadInMB": payload}
 
 
-class Variable(NamedTuple):
-    """An environment variable, for the documentation."""
-
-    name: str
-    default: str
-    meaning: str
-
-
-def variables() -> list[Variable]:
-    """Every variable, for the documentation."""
-    fields = ((name, Settings.model_fields[field]) for name, field in _fields_by_variable().items())
-    return [Variable(name, _shown(field.default), field.description or "") for name, field in fields]
-
-
 def variables_table() -> str:
-    """Every variable, as a Markdown table."""
-    rows = [f"| `{name}` | {default} | {meaning} |" for name, default, meaning in variables()]
+    """Every variable, as a Markdown table for the documentation."""
+    fields = {name: Settings.model_fields[field] for name, field in _fields_by_variable().items()}
+    rows = [f"| `{name}` | {_shown(field.default)} | {field.description} |" for name, field in fields.items()]
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
 
 

@@ -1,4 +1,4 @@
-"""The process that answers requests: gunicorn's threaded worker, with a model."""
+"""The process that serves requests: gunicorn's threaded worker, with a model."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Master(Protocol):
 
 
 class Worker(ThreadWorker):
-    """gthread that answers from its start, and ends if its model cannot be loaded.
+    """gthread that responds from its start, and ends if its model cannot be loaded.
 
     Every override says what gunicorn's own method does and why that does not suit; each has a test of its own.
     slot: the number of the worker, and of its GPU; set before it is forked.
@@ -59,7 +59,7 @@ class Worker(ThreadWorker):
     def load_wsgi(self) -> None:
         """Called after the fork. The model is loaded in a thread of its own.
 
-        gunicorn takes a finished app, and answers nothing until the app is finished.
+        gunicorn takes a finished app, and does not respond until the app is finished.
         """
         # Pillow warns about odd images, which concern only their client, and Python keeps the text of every warning.
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -74,7 +74,7 @@ class Worker(ThreadWorker):
         self._service.start()
 
     def run(self) -> None:
-        """Answer until SIGTERM, then finish what was accepted.
+        """Serve until SIGTERM, then finish what was accepted.
 
         gunicorn's ends with status 0 whatever happened, and the master would start another worker, for ever.
         """

@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from byoc_vision.errors import DataError, ResourceError, UserError, list_problems
 from byoc_vision.tar_stream import BLOCK, CHUNK, Advance, CountedFile, TarStream, decompressed
@@ -38,21 +39,9 @@ _ABSOLUTE = re.compile(r"/|[A-Za-z]:/")
 _LONGEST_PATH = 1024  # bytes
 _LONGEST_NAME = 255  # bytes of one folder or file in it, as disks have it
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# What the readers of both kinds, and their decompressors, raise on damaged files.
-_BROKEN = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    OSError,
-    ValueError,
-    LookupError,
-    OverflowError,
-    NotImplementedError,
-    RecursionError,  # of headers that stand before headers
-    struct.error,
-)
+# What the readers of both kinds, and their decompressors, raise on damaged files; the last of headers before headers.
+_BROKEN: tuple[type[Exception], ...] = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+_BROKEN += (OSError, ValueError, LookupError, OverflowError, NotImplementedError, struct.error, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -102,6 +91,51 @@ def unpacked(archive: Path, rules: Rules) -> Iterator[Path]:
             if folder not in str(error):
                 raise
             raise type(error)(str(error).replace(folder, str(archive))) from error
+
+
+class Wanted(NamedTuple):
+    """What a folder from outside should hold, and what messages say of it.
+
+    file: the one that marks the folder. plural: of such folders. missing: of a folder without it. remedy: what to name.
+    """
+
+    file: str
+    plural: str
+    missing: str
+    remedy: str
+
+
+@contextmanager
+def opened(source: Path, wanted: Wanted, rules: Rules, *besides: str) -> Iterator[Path]:
+    """The folder with the wanted file: of a folder, a folder nested one deep, or a tar archive of either.
+
+    A folder that holds nothing but such an archive stands for the archive. besides: see `only_archive`.
+
+    Raises DataError if there is none, and what `Unpacker.unpack` raises.
+    """
+    if source.is_dir():
+        source = only_archive(source, *besides) or source
+    if source.is_dir():
+        yield _find(source, wanted)
+    elif source.is_file():
+        with unpacked(source, rules) as folder:
+            yield _find(folder, wanted)
+    else:
+        problem = "is neither a folder nor a file" if source.exists() else "does not exist"
+        raise DataError(f"{source} {problem}; {wanted.remedy}")
+
+
+def _find(folder: Path, wanted: Wanted) -> Path:
+    if (folder / wanted.file).is_file():
+        return folder
+    nested = [child for child in sorted(folder.iterdir()) if (child / wanted.file).is_file()]
+    if len(nested) == 1:
+        return nested[0]
+    if nested:
+        names = ", ".join(child.name for child in nested)
+        raise DataError(f"{folder} holds several {wanted.plural} ({names}); name one of them")
+    held = ", ".join(sorted(child.name for child in folder.iterdir())[:8]) or "nothing"
+    raise DataError(f"{folder} {wanted.missing} (it holds: {held}); {wanted.remedy}")
 
 
 class Unpacker:
@@ -219,7 +253,7 @@ class Unpacker:
             links.append((member.name, path, _target(member.linkname, base)))
 
     def _count(self, place: _Place, members: int, size: int) -> None:
-        """Reckon with more members, and with the bytes that they declare. Raises DataError above the rules' limits."""
+        """Count more members, and the bytes that they declare. Raises DataError above the rules' limits."""
         if size < 0:
             raise tarfile.ReadError(f"it declares {size:,} bytes")
         self._members += members
@@ -239,7 +273,8 @@ class Unpacker:
     def _claim(self, place: _Place, name: str, is_folder: bool) -> PurePosixPath | None:
         """The path of a member, which no other may have; None if it is not unpacked. Raises _RefusedError."""
         path = place.below / _inside(name)
-        if any(self._is_unwanted(part) for part in path.parts):
+        skipped = (fnmatch.fnmatchcase(part, pattern) for part in path.parts for pattern in self._skipped)
+        if any(map(_CLUTTER.fullmatch, path.parts)) or any(skipped):
             return None
         key = _key(path)
         folders = {_key(parent) for parent in path.parents} | ({key} if is_folder else set())
@@ -253,9 +288,6 @@ class Unpacker:
         if not is_folder:
             self._files.add(key)
         return path
-
-    def _is_unwanted(self, part: str) -> bool:
-        return bool(_CLUTTER.fullmatch(part)) or any(fnmatch.fnmatchcase(part, pattern) for pattern in self._skipped)
 
     def _write(self, pieces: Iterable[bytes], path: PurePosixPath, size: int) -> None:
         target = self._folder / path
@@ -295,13 +327,13 @@ class _RefusedError(Exception):
     """Why a member is not unpacked; completes a sentence that begins with its name."""
 
 
+@dataclass
 class _Place:
     """Where the reading of an archive has come to, for messages."""
 
-    def __init__(self, archive: Path, below: PurePosixPath) -> None:
-        self.archive = archive
-        self.below = below
-        self.member: str | None = None
+    archive: Path
+    below: PurePosixPath
+    member: str | None = None
 
 
 @contextmanager

@@ -20,7 +20,7 @@ class Command(NamedTuple):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that answers a mistyped command or option with the nearest one."""
+    """A parser that names the nearest command or option if one is mistyped."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         self._options: set[str] = set()

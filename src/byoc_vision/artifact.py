@@ -16,14 +16,14 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from byoc_vision import __version__, checksums
-from byoc_vision.archives import MODELS, only_archive, unpacked
+from byoc_vision import __version__, archives, checksums
 from byoc_vision.atomic_write import renamed_into_place, write_whole, written_or_named
 from byoc_vision.checksums import CHECKSUMS_FILE
 from byoc_vision.errors import DataError
@@ -41,6 +41,14 @@ OPENVINO_FOLDER = "openvino"  # what is in it: inference/openvino_model.py
 LONGEST_SIDE = 16_384  # pixels of the model's input
 MOST_PIXELS = 2**26  # of the model's input: 8192 × 8192
 MOST_MASK_CLASSES = 256  # a mask's pixel is one byte
+
+_MODEL = archives.Wanted(
+    file=CONFIG_FILE,
+    plural="models",
+    missing=f"holds no model: {CONFIG_FILE} and {WEIGHTS_FILE} are missing",
+    remedy="give the model.tar.gz of a training job of this image, the folder that it unpacks to, or a model with your "
+    "own script, code/inference.py",
+)
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +182,7 @@ def verified_beside(folder: Path) -> Iterator[None]:
     """Compare the artifact's files with their checksums in a thread, while the block loads them.
 
     An artifact from before there were checksums is loaded with a warning. Raises DataError, at the block's end, that
-    names the file which is damaged or was changed.
+    names the file which is damaged or was changed; also if the block fails, since that explains most other errors.
     """
     digests = checksums.read(folder)
     if digests is None:
@@ -185,47 +193,23 @@ def verified_beside(folder: Path) -> Iterator[None]:
         )
         yield
         return
-    with checksums.verified_beside(folder, digests, (CONFIG_FILE, WEIGHTS_FILE)):
-        yield
+    with ThreadPoolExecutor(1, thread_name_prefix="checksums") as pool:
+        verification = pool.submit(checksums.verify, folder, digests, (CONFIG_FILE, WEIGHTS_FILE))
+        try:
+            yield
+        except Exception as error:
+            if isinstance(changed := verification.exception(), DataError):
+                raise changed from error
+            raise
+        verification.result()
 
 
-@contextmanager
-def opened(source: Path) -> Iterator[Path]:
+def opened(source: Path) -> AbstractContextManager[Path]:
     """The folder with an artifact's files: of a folder, a folder nested one deep, or a .tar.gz of either.
 
-    A folder that holds nothing but such an archive stands for the archive.
-
-    Raises DataError if there is none, or the archive is damaged or holds what a model does not; see `Unpacker`.
+    Raises DataError if there is none; see `archives.opened`.
     """
-    if source.is_dir():
-        source = only_archive(source) or source
-    if source.is_dir():
-        yield find_folder(source)
-    elif source.is_file():
-        with unpacked(source, MODELS) as folder:
-            yield find_folder(folder)
-    else:
-        problem = "is neither a folder nor a file" if source.exists() else "does not exist"
-        raise DataError(
-            f"{source} {problem}; a model is a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, or its .tar.gz"
-        )
-
-
-def find_folder(folder: Path) -> Path:
-    """The folder that holds the artifact: `folder` itself or its one child (archives are often nested)."""
-    if (folder / CONFIG_FILE).is_file():
-        return folder
-    nested = [child for child in sorted(folder.iterdir()) if (child / CONFIG_FILE).is_file()]
-    if len(nested) == 1:
-        return nested[0]
-    if nested:
-        names = ", ".join(child.name for child in nested)
-        raise DataError(f"{folder} holds several models ({names}); point at one of them")
-    found = ", ".join(sorted(child.name for child in folder.iterdir())[:8]) or "nothing"
-    raise DataError(
-        f"{folder} holds no model: {CONFIG_FILE} and {WEIGHTS_FILE} are missing (it holds: {found}). "
-        "Give it the model.tar.gz of a training job of this image, or one with your own script, code/inference.py"
-    )
+    return archives.opened(source, _MODEL, archives.MODELS)
 
 
 def read_config(folder: Path) -> ModelConfig:

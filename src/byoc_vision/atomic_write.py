@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from byoc_vision.errors import ResourceError
+from byoc_vision.errors import InputError, ResourceError
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -48,17 +48,23 @@ def written_or_named(
         raise cannot_be_written(path, error, need) from error
 
 
+def check_new_folder(output: Path) -> None:
+    """Raises InputError unless `output` is an empty folder, or nothing yet."""
+    if output.is_dir():
+        if any(output.iterdir()):
+            raise InputError(f"{output} is not empty; name a new folder, or empty it")
+    elif output.exists() or output.is_symlink():
+        raise InputError(f"{output} is a file; name a new folder")
+
+
 @contextmanager
 def renamed_into_place(path: Path) -> Iterator[Path]:
     """A temporary file beside `path`, on the same disk, that replaces `path` when the context ends without an error."""
-    scratch = Path(tempfile.mkdtemp(prefix=".saving-", dir=path.parent))
-    try:
-        beside = scratch / path.name
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=path.parent, ignore_cleanup_errors=True) as scratch:
+        beside = Path(scratch, path.name)
         yield beside
         give_usual_mode(beside)
         os.replace(beside, path)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def give_usual_mode(path: Path) -> None:

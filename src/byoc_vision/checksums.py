@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from byoc_vision.errors import DataError
@@ -19,16 +17,12 @@ CHECKSUMS_FILE = "checksums.json"
 
 _ALGORITHM = "sha256"
 _LARGEST = 2**20  # bytes of the list
-_PIECE = 2**20
 
 
 def sha256(path: Path) -> str:
     """Of a file's content, as hexadecimal digits; hashlib lets other threads run meanwhile. Raises OSError."""
-    state = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            state.update(piece)
-    return state.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def to_json(digests: Mapping[str, str]) -> str:
@@ -69,20 +63,3 @@ def verify(folder: Path, digests: Mapping[str, str], names: Iterable[str]) -> No
                 f"{expected[:12]}…; fetch or train the model again, or, if you changed the file yourself, remove "
                 f"{CHECKSUMS_FILE}"
             )
-
-
-@contextmanager
-def verified_beside(folder: Path, digests: Mapping[str, str], names: Iterable[str]) -> Iterator[None]:
-    """Verify files in a thread while the block runs; at its end raises what `verify` raises.
-
-    That is raised too if the block fails: a changed file explains most other errors.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="checksums") as pool:
-        verification = pool.submit(verify, folder, digests, list(names))
-        try:
-            yield
-        except Exception as error:
-            if isinstance(changed := verification.exception(), DataError):
-                raise changed from error
-            raise
-        verification.result()

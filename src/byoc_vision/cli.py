@@ -6,8 +6,10 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,6 @@ from byoc_vision.inference.options import LARGEST_TILE, PRECISIONS, SMALLEST_TIL
 from byoc_vision.logs import set_up_logging
 from byoc_vision.paths import MlPaths
 from byoc_vision.system.machine import sleep_between_regions
-from byoc_vision.system.stopping import ended_by_sigterm
 
 if TYPE_CHECKING:
     from byoc_vision.inference.files import FileOutcome
@@ -70,6 +71,22 @@ def _parser() -> argparse.ArgumentParser:
 # train, serve
 
 
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Within the context SIGTERM ends the process at once, until something else handles it.
+
+    As process 1 the kernel would ignore it while Python imports.
+    """
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))  # as shells report such a process
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _train_arguments(command: argparse.ArgumentParser) -> None:
     data = "a folder of images: class folders, images/ and masks/, … (default: the channels below ROOT)"
     command.add_argument("data", type=Path, nargs="?", metavar="DATA", help=data)
@@ -90,7 +107,7 @@ def _root_argument(command: argparse.ArgumentParser) -> None:
 
 def train(options: argparse.Namespace) -> int:
     sleep_between_regions()
-    with ended_by_sigterm():
+    with _ended_by_sigterm():
         from byoc_vision.training.main import train_job
 
         if options.data is None:
@@ -99,7 +116,7 @@ def train(options: argparse.Namespace) -> int:
                     "--output is for `byoc-vision train DATA`; with --root everything is written below ROOT"
                 )
             return train_job(MlPaths.from_environment(options.root), given=options.hyperparameters)
-        from byoc_vision.training.local_job import local_paths
+        from byoc_vision.launch.local_job import local_paths
 
         return train_job(local_paths(options.data, options.output), options.data, options.hyperparameters)
 
@@ -110,7 +127,7 @@ def _serve_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def serve(options: argparse.Namespace) -> int:
-    with ended_by_sigterm():
+    with _ended_by_sigterm():
         from byoc_serve.run import serve as run_server
 
         return run_server(MlPaths.from_environment(options.root), options.port)
@@ -227,11 +244,11 @@ def evaluate(options: argparse.Namespace) -> int:
     output: Path | None = options.output
     choices = DataOptions(**{name: getattr(options, name) for name in DATA_CHOICES}, ignore_index=options.ignore_index)
     if output is None or output.suffix == ".json" or output.is_file():
-        from byoc_vision.training.evaluation import evaluate_folder
+        from byoc_vision.evaluation.evaluator import evaluate_folder
 
         metrics = evaluate_folder(model, data, options.batch_size, options.precision, choices)
     else:
-        from byoc_vision.training.evaluation import report_on_folder
+        from byoc_vision.evaluation.evaluator import report_on_folder
 
         metrics = report_on_folder(model, data, output, options.batch_size, options.precision, choices)
         output = None

@@ -6,7 +6,7 @@ Any other exception that reaches `main` is reported as an internal error.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
@@ -44,6 +44,11 @@ class RequestError(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
+
+
+def few(names: Sequence[object], most: int) -> str:
+    """`cat, dog, …`: the first of some names or numbers, for a message."""
+    return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")
 
 
 def list_problems(headline: str, problems: Iterable[str], limit: int = 20) -> str:

@@ -17,6 +17,8 @@ from byoc_vision.errors import InputError
 from byoc_vision.io import read_object
 from byoc_vision.paths import MlPaths
 
+JOB_NAME = "TRAINING_JOB_NAME"  # the variable in which SageMaker names the job
+
 InputMode = Literal["File", "FastFile", "Pipe"]
 
 # What `model_uri=` of an estimator fills, under a name of the user's choice: the model to continue from.

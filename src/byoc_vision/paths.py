@@ -12,6 +12,16 @@ from pathlib import Path
 DEFAULT_ROOT = "/opt/ml"
 
 
+class _Below:
+    """A folder or file below the root."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __get__(self, paths: MlPaths, owner: type[MlPaths]) -> Path:
+        return paths.root / self._path
+
+
 @dataclass(frozen=True)
 class MlPaths:
     """The folders and files below `root`, which is /opt/ml by default.
@@ -23,30 +33,21 @@ class MlPaths:
     checkpoint_folder: Path | None = None
     data_folder: Path | None = None
 
+    hyperparameters = _Below("input/config/hyperparameters.json")
+    input_data_config = _Below("input/config/inputdataconfig.json")
+    resource_config = _Below("input/config/resourceconfig.json")
+    checkpoint_config = _Below("input/config/checkpointconfig.json")
+    training_job_config = _Below("input/config/trainingjobconfig.json")
+    model = _Below("model")
+    models = _Below("models")  # of a multi-model endpoint, each in its own folder
+    output_data = _Below("output/data")
+    failure = _Below("output/failure")
+    tensorboard = _Below("output/tensorboard")
+
     @classmethod
     def from_environment(cls, root: str | os.PathLike[str] | None = None) -> MlPaths:
         """`root` if given, otherwise the variable ML_ROOT, otherwise /opt/ml."""
         return cls(Path(root or os.environ.get("ML_ROOT") or DEFAULT_ROOT).absolute())
-
-    @property
-    def hyperparameters(self) -> Path:
-        return self.root / "input/config/hyperparameters.json"
-
-    @property
-    def input_data_config(self) -> Path:
-        return self.root / "input/config/inputdataconfig.json"
-
-    @property
-    def resource_config(self) -> Path:
-        return self.root / "input/config/resourceconfig.json"
-
-    @property
-    def checkpoint_config(self) -> Path:
-        return self.root / "input/config/checkpointconfig.json"
-
-    @property
-    def training_job_config(self) -> Path:
-        return self.root / "input/config/trainingjobconfig.json"
 
     @property
     def channels(self) -> Path:
@@ -58,27 +59,6 @@ class MlPaths:
     def pipe(self, name: str, epoch: int) -> Path:
         """The named pipe of a channel in Pipe mode: one for each epoch, from 0."""
         return self.channels / f"{name}_{epoch}"
-
-    @property
-    def model(self) -> Path:
-        return self.root / "model"
-
-    @property
-    def models(self) -> Path:
-        """The models of a multi-model endpoint, each in its own folder."""
-        return self.root / "models"
-
-    @property
-    def output_data(self) -> Path:
-        return self.root / "output/data"
-
-    @property
-    def failure(self) -> Path:
-        return self.root / "output/failure"
-
-    @property
-    def tensorboard(self) -> Path:
-        return self.root / "output/tensorboard"
 
     @property
     def checkpoints(self) -> Path:

@@ -29,6 +29,7 @@ DataFormatName = Literal[
     "labelme",
     "yolo",
     "instance_masks",
+    "drive",
     "pictures_and_masks",
     "class_folders",
     "lst",

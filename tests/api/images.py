@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from schemathesis.transport.serialization import Binary
 from support.images import encode, npy
 
-from byoc_serve.request_decoding import IMAGE_TYPES, JSON_LINES
+from byoc_serve.decode import IMAGE_TYPES, JSON_LINES
 
 SHAPES = ((1, 1), (8, 13, 3), (40, 30, 3), (200, 16, 3))
 ARRAYS = [np.random.default_rng(0).integers(0, 256, shape, np.uint8) for shape in SHAPES]

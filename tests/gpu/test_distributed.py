@@ -13,8 +13,8 @@ import torch.distributed as dist
 from support.gpu_steps import CLASSIFIER, SEGMENTER, batch_of, losses, step_of
 from torch import nn
 
-from byoc_vision.models.build import build_model
-from byoc_vision.training.distributed import (
+from byoc_vision.evaluation.metrics import SegmentationMetrics
+from byoc_vision.launch.distributed import (
     World,
     all_gather,
     any_process,
@@ -25,7 +25,7 @@ from byoc_vision.training.distributed import (
     sum_over_processes,
     wrap_ddp,
 )
-from byoc_vision.training.metrics import SegmentationMetrics
+from byoc_vision.models.build import build_model
 from byoc_vision.types import ModelSpec, Task
 
 TWO = World(0, 0, 2)  # its size is not the group's, so that nothing is passed over

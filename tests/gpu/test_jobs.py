@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from support.gpu_jobs import Ran, run, sample_data, train
 
 from byoc_vision.errors import ResourceError
+from byoc_vision.models.torch_compile import what_is_missing
 from byoc_vision.system.gpus import Gpus, check_gpus, find_gpus
-from byoc_vision.training.torch_compile import what_is_missing
 
 
 @pytest.fixture(scope="module")

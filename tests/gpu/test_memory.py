@@ -12,10 +12,10 @@ from support.gpu_steps import MANY_CLASSES, batch_of, step_of
 
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.inference import postprocess, postprocess_gpu
+from byoc_vision.launch.oom import explain
 from byoc_vision.precision import Precision, choose_precision
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.auto_batch_size import Trial, choose_size, largest_fitting
-from byoc_vision.training.oom import explain
 from byoc_vision.types import ModelSpec
 
 GIB = 2**30

@@ -10,8 +10,8 @@ import torch
 from support.gpu_steps import CLASSIFIER, CPU, MANY_CLASSES, SEGMENTER, batch_of, losses, step_of
 from torch import Tensor, nn
 
-from byoc_vision.training.callbacks.base import Callback
-from byoc_vision.training.losses import build_loss
+from byoc_vision.models.losses import build_loss
+from byoc_vision.training.callback import Callback
 from byoc_vision.training.optimizers import OPTIMIZERS
 from byoc_vision.types import ModelSpec
 

@@ -14,7 +14,7 @@ import torch
 from support import tiny_models
 from torch import nn
 
-from byoc_serve.batcher import Batcher
+from byoc_serve.batch import Batcher
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.inference.engine_choice import load_engine
 from byoc_vision.inference.engines.base import Logits

@@ -15,9 +15,9 @@ from support.trainers import small_trainer
 from byoc_vision import artifact
 from byoc_vision.data.sample_data import make_classification_set
 from byoc_vision.errors import InputError
+from byoc_vision.launch.job_time import MAX_RUNTIME
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.build import seed_everything
-from byoc_vision.training.callbacks.progress import MAX_RUNTIME
 from byoc_vision.training.trainer import Trainer
 
 SMALL = {**QUICK, "model": "test_resnet", "image_size": "32", "batch_size": "8", "num_workers": "0"}

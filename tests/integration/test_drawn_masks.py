@@ -14,7 +14,7 @@ from support.drawn import CAR, HEIGHT, TREE, WIDTH, save_images, write_json
 from support.images import draw_scene, save_image
 from support.jobs import QUICK, read_metrics, run_train, write_hyperparameters
 
-from byoc_serve.response_encoding import Encoder
+from byoc_serve.encode import Encoder
 from byoc_serve.response_format import ResponseFormat
 from byoc_vision.cli import main
 from byoc_vision.inference.predictor import Predictor

@@ -30,9 +30,9 @@ from byoc_serve.readiness import Readiness, State
 from byoc_serve.settings import Settings
 from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
+from byoc_vision.evaluation.evaluator import evaluate_folder
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.evaluation import evaluate_folder
 from byoc_vision.training.main import train_job
 
 READY_LIMIT = 60.0  # seconds

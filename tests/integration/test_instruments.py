@@ -13,12 +13,12 @@ from support.tracked import record_of
 from support.trainers import end, small_trainer, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from byoc_vision.training.callbacks.health.callback import Health
+from byoc_vision.launch.distributed import World
+from byoc_vision.training.callbacks.health import Health
 from byoc_vision.training.callbacks.mlflow import Mlflow
 from byoc_vision.training.callbacks.profiler import MOST_OPERATORS, PROFILE_FOLDER
 from byoc_vision.training.callbacks.step_timer import StepTimer
 from byoc_vision.training.callbacks.tensorboard import STEP_LOSS, TensorBoard
-from byoc_vision.training.distributed import World
 from byoc_vision.training.trainer import Trainer
 
 

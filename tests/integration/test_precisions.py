@@ -20,10 +20,10 @@ from byoc_vision.artifact import OPENVINO_FOLDER
 from byoc_vision.checksums import CHECKSUMS_FILE
 from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
 from byoc_vision.errors import DataError, InputError
+from byoc_vision.evaluation.evaluator import evaluate_folder
 from byoc_vision.inference import openvino_model
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.evaluation import evaluate_folder
 
 JOB = QUICK | {"openvino": "true", "epochs": "2", "num_workers": "0", "int8": "true", "int8_tolerance": "0.9"}
 CLASSIFIER = JOB | {"model": "resnet10t", "image_size": "32", "batch_size": "8"}
@@ -135,11 +135,11 @@ def test_another_int8_is_not_served(classifier: MlPaths, tmp_path: Path, caplog:
     with np.load(reference) as content:
         np.savez(reference, **{name: content[name] + np.arange(content[name].size) for name in content})
     (folder / CHECKSUMS_FILE).unlink()
-    with pytest.raises(DataError, match="OpenVINO int8 does not answer what it did where it was certified"):
+    with pytest.raises(DataError, match="OpenVINO int8 does not compute what it did where it was certified"):
         Predictor.load(folder, "cpu", precision="int8")
     with caplog.at_level(logging.WARNING):
         assert Predictor.load(folder, "cpu").engine.name != "OpenVINO int8"
-    assert "OpenVINO int8 does not answer" in caplog.text
+    assert "OpenVINO int8 does not compute" in caplog.text
 
 
 @pytest.mark.parametrize("name", openvino_model.INT8_FILES)

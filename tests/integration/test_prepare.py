@@ -333,7 +333,7 @@ class _CtrlC(logging.Handler):
 
 
 @pytest.mark.parametrize(
-    "logger", ["byoc_vision.data.sources", "byoc_vision.data.formats", "byoc_vision.data.preflight.check"]
+    "logger", ["byoc_vision.data.prepare", "byoc_vision.data.formats", "byoc_vision.data.preflight.check"]
 )
 def test_ctrl_c_leaves_nothing(logger: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     archive = pack(carvana_tree(tmp_path / "data"), "zip")

@@ -16,9 +16,9 @@ import pytest
 from support.containers import some_files
 from support.servers import free_port, start
 
-from byoc_vision.training.script_job import torchrun_command
-from byoc_vision.training.script_process import describe_end, run_script
-from byoc_vision.training.script_report import report_on_script
+from byoc_vision.user_script.job import torchrun_command
+from byoc_vision.user_script.process import describe_end, run_script
+from byoc_vision.user_script.report import report_on_script
 from smdebug.core.modes import ModeKeys
 from smdebug.trials import create_trial
 
@@ -127,7 +127,7 @@ def test_a_process_of_torchrun_that_is_killed(hosts: tuple[str, str], tmp_path: 
 
 HOST = """
 import pathlib, sys
-from byoc_vision.training.script_process import run_script
+from byoc_vision.user_script.process import run_script
 ended = run_script(sys.argv[2:], pathlib.Path(sys.argv[1]))
 sys.exit(ended.status)
 """

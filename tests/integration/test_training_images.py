@@ -17,8 +17,8 @@ from support.jobs import QUICK, read_metrics, run_train, write_hyperparameters
 
 from byoc_vision import artifact
 from byoc_vision.data.sample_data import make_classification_set, make_segmentation_set
+from byoc_vision.evaluation.evaluator import evaluate_folder
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.evaluation import evaluate_folder
 
 COMMON = {"epochs": "1", **QUICK, "batch_size": "4", "num_workers": "0", "precision": "float32"}
 SCENES = COMMON | {"model": "unet_small", "image_size": "64"}

@@ -15,10 +15,10 @@ from support.images import encode
 from support.jobs import QUICK, read_metrics, run_train, write_hyperparameters
 
 from byoc_vision.artifact import OPENVINO_FOLDER
+from byoc_vision.evaluation.evaluator import evaluate_folder
 from byoc_vision.inference import openvino_model
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.evaluation import evaluate_folder
 
 pytestmark = pytest.mark.slow
 

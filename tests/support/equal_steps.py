@@ -16,7 +16,7 @@ from support import forked, shared_steps
 from support.readme import REPOSITORY
 from torch import Tensor
 
-from byoc_vision.training.distributed import World
+from byoc_vision.launch.distributed import World
 
 PAGE = REPOSITORY / "docs" / "reliability.md"
 START, END = "<!-- equal steps: made by `python -m support.equal_steps` -->", "<!-- end of equal steps -->"

@@ -14,10 +14,16 @@ from torch import nn
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.loaders import EvaluationBatch
 from byoc_vision.data.samples import Dataset, Sample
+from byoc_vision.evaluation.evaluator import Evaluator
+from byoc_vision.evaluation.metric_names import Objective
+from byoc_vision.health.monitor import HealthMonitor
 from byoc_vision.hyperparameters import parse
 from byoc_vision.hyperparameters.health import read_settings
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.predictor import Predictor
+from byoc_vision.launch.distributed import StopSync, World
+from byoc_vision.launch.signals import StopSignals
+from byoc_vision.models.losses import build_loss
 from byoc_vision.paths import MlPaths
 from byoc_vision.precision import choose_precision
 from byoc_vision.preprocess import Preprocess
@@ -25,20 +31,14 @@ from byoc_vision.training.batch_layout import BatchLayout, Length
 from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.budget import Budget
 from byoc_vision.training.build import early_stopping
-from byoc_vision.training.callbacks.base import Callback, Callbacks
-from byoc_vision.training.callbacks.health.callback import Health
-from byoc_vision.training.callbacks.health.monitor import HealthMonitor
+from byoc_vision.training.callback import Callback, Callbacks
+from byoc_vision.training.callbacks.health import Health
 from byoc_vision.training.callbacks.run_record import RunRecord
 from byoc_vision.training.callbacks.step_timer import StepTimer
 from byoc_vision.training.checkpoint import Checkpointer
 from byoc_vision.training.data_partition import DataPartition
-from byoc_vision.training.distributed import StopSync, World
-from byoc_vision.training.evaluation import Evaluator
 from byoc_vision.training.history import History
-from byoc_vision.training.losses import build_loss
-from byoc_vision.training.metric_names import Objective
 from byoc_vision.training.optimizers import build_optimizer, build_schedule, schedule_for
-from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Batch, Step
 from byoc_vision.training.trainer import Trainer
 from byoc_vision.training.weight_average import Soup, WeightAverage

@@ -14,10 +14,10 @@ from support.hosts import ROOT
 from byoc_vision.errors import UserError
 from byoc_vision.hyperparameters import parse
 from byoc_vision.job import Job
+from byoc_vision.launch.distributed import World
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.class_weights import class_weights, count_training_masks
 from byoc_vision.training.data_partition import find_data
-from byoc_vision.training.distributed import World
 
 
 def found(world: World) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch.distributed as dist
 
-from byoc_vision.training.distributed import World
+from byoc_vision.launch.distributed import World
 
 
 @contextmanager

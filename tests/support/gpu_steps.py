@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from byoc_vision.models.build import build_model
+from byoc_vision.models.losses import build_loss
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.precision import Precision
-from byoc_vision.training.losses import build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.step import Batch, Step
 from byoc_vision.types import ModelSpec

@@ -6,9 +6,9 @@ import timm  # noqa: F401
 
 import byoc_serve.run
 import byoc_serve.wsgi  # noqa: F401
+import byoc_vision.evaluation.metrics
+import byoc_vision.launch.agent
 import byoc_vision.training.build
-import byoc_vision.training.launch
-import byoc_vision.training.metrics
 import byoc_vision.training.trainer  # noqa: F401
 from byoc_vision.data.albumentations_files import import_albumentations
 

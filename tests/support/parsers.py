@@ -8,7 +8,7 @@ import json
 import os
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from support.images import draw_noise, encode, npy
 
-from byoc_serve.request_decoding import Limits, choose_decoder
+from byoc_serve.decode import Limits, Payload, choose_decoder
 from byoc_serve.request_options import read_options
 from byoc_serve.response_format import choose_format
 from byoc_vision import artifact, checksums
@@ -70,7 +70,16 @@ class Parser:
 
 def body(content_type: str) -> Callable[[bytes, Path], object]:
     """Of a request of this type."""
-    return lambda content, _: list(choose_decoder(content_type, Limits(8, 100))(content).outcomes(PIXELS))
+    return lambda content, _: list(outcomes(choose_decoder(content_type, Limits(8, 100))(content), PIXELS))
+
+
+def outcomes(payload: Payload, max_pixels: int) -> Iterator[np.ndarray | RequestError]:
+    """Each image of a payload, decoded, or an error in its place, as a tolerant request gets them."""
+    for image in payload.undecoded(max_pixels):
+        try:
+            yield image if isinstance(image, RequestError) else image.decode()
+        except RequestError as error:
+            yield error
 
 
 def header(read: Callable[[str], object]) -> Callable[[bytes, Path], object]:

@@ -16,11 +16,11 @@ from torch import nn
 
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.samples import OnBadSample, Sample
+from byoc_vision.evaluation.epoch_record import Metrics
+from byoc_vision.evaluation.evaluator import Evaluator
+from byoc_vision.evaluation.predictions import Collector, SplitPredictions
+from byoc_vision.launch.distributed import World
 from byoc_vision.preprocess import Preprocess
-from byoc_vision.training.distributed import World
-from byoc_vision.training.evaluation import Evaluator
-from byoc_vision.training.history import Metrics
-from byoc_vision.training.predictions.collector import Collector, SplitPredictions
 from byoc_vision.types import ClassInfo, ModelSpec, Task
 
 COLOURS = ("<b>red</b>", "green, blue", "violett & grün")

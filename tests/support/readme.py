@@ -10,8 +10,8 @@ from byoc_serve.request_options import options_table
 from byoc_serve.scripts.refusals import refusals_table
 from byoc_serve.settings import variables_table
 from byoc_vision.data.formats import formats_text
+from byoc_vision.health.monitor import rules_table
 from byoc_vision.hyperparameters.table import hyperparameters_table
-from byoc_vision.training.callbacks.health.monitor import rules_table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"

@@ -9,8 +9,8 @@ from typing import Any
 
 from support.jobs import write_hyperparameters
 
+from byoc_vision.health import learning_rules, tensor_rules
 from byoc_vision.paths import MlPaths
-from byoc_vision.training.callbacks.health import learning_rules, tensor_rules
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

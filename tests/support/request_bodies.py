@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
+from support.parsers import outcomes
 
-from byoc_serve.request_decoding import Limits, choose_decoder
+from byoc_serve.decode import Limits, Payload, choose_decoder
 from byoc_vision.errors import RequestError
 
 PIXELS = 10_000  # that an image may have
@@ -15,7 +18,15 @@ LIMITS = Limits(images=8, lines=100)
 def read(content_type: str | None, body: bytes) -> tuple[list[np.ndarray], bool]:
     """The images of a request, and whether it may have several."""
     payload = choose_decoder(content_type, LIMITS)(body)
-    return list(payload.images(PIXELS)), payload.several
+    return list(images(payload)), payload.several
+
+
+def images(payload: Payload) -> Iterator[np.ndarray]:
+    """Each image, decoded; the first error is raised."""
+    for outcome in outcomes(payload, PIXELS):
+        if isinstance(outcome, RequestError):
+            raise outcome
+        yield outcome
 
 
 def refusal(content_type: str | None, body: bytes) -> RequestError:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from support.gloo import joined
 
+from byoc_vision.evaluation.metrics import ClassificationMetrics, MultiLabelMetrics, SegmentationMetrics
+from byoc_vision.evaluation.scoring import ScoredPrediction, score
 from byoc_vision.inference.predictor import Classification, Segmentation
-from byoc_vision.training.metrics import ClassificationMetrics, MultiLabelMetrics, SegmentationMetrics
-from byoc_vision.training.scoring import ScoredPrediction, score
 from byoc_vision.types import ClassInfo
 
 NAMES = ("a", "b", "c")

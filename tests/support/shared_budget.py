@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from support.gloo import joined
 
+from byoc_vision.launch.distributed import World
 from byoc_vision.training.batch_layout import Length
 from byoc_vision.training.budget import Budget
-from byoc_vision.training.budget_plan import Ending
-from byoc_vision.training.distributed import World
-from byoc_vision.training.measured_speed import Speed
+from byoc_vision.training.budget_plan import Ending, Speed
 
 PER_EPOCH = 10
 

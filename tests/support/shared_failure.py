@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from byoc_vision.launch.distributed import World, process_group
+from byoc_vision.launch.error_files import FAILURES_FOLDER
+from byoc_vision.launch.oom import explained
 from byoc_vision.paths import MlPaths
 from byoc_vision.training import main
-from byoc_vision.training.distributed import World, process_group
-from byoc_vision.training.error_files import FAILURES_FOLDER
-from byoc_vision.training.oom import explained
 
 
 def work(*_: object) -> int:

@@ -8,9 +8,9 @@ import torch
 from support.gloo import joined
 from torch import Tensor, nn
 
+from byoc_vision.launch.distributed import World, sum_over_processes, wrap_ddp
+from byoc_vision.models.losses import Activation, Loss, build_loss
 from byoc_vision.precision import choose_precision
-from byoc_vision.training.distributed import World, sum_over_processes, wrap_ddp
-from byoc_vision.training.losses import Activation, Loss, build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.step import Batch, Step
 from byoc_vision.types import Task

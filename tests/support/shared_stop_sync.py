@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from support.gloo import joined
 
-from byoc_vision.training.distributed import StopSync, World
+from byoc_vision.launch.distributed import StopSync, World
 
 ASKED_AT = 25  # the second process alone is asked to stop, in this step
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from byoc_serve import run, wsgi
-from byoc_serve.batcher import Observer
+from byoc_serve.batch import Observer
 from byoc_serve.model_service import ModelService
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ModelConfig
@@ -49,7 +49,7 @@ MASKS = ModelConfig(
 class Standin:
     """An engine that says how bright an image is, once the gate is gone."""
 
-    name, device = "stand-in", "nothing"
+    name, device, streams = "stand-in", "nothing", 1
 
     def __init__(self, gate: Path | None, error: str) -> None:
         self._gate = gate

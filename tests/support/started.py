@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from byoc_vision.training.callbacks.time_to_first_step import seconds_since_start
+from byoc_vision.launch.job_time import seconds_since_start
 
 PAUSE = 0.3  # seconds before it looks
 

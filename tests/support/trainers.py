@@ -12,12 +12,12 @@ from byoc_vision.data.sample_data import make_classification_set
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.hyperparameters import parse
 from byoc_vision.job import Job
+from byoc_vision.launch.distributed import World
 from byoc_vision.paths import MlPaths
 from byoc_vision.report.record import Record
 from byoc_vision.training.batch_layout import Progress
 from byoc_vision.training.build import assemble
 from byoc_vision.training.data_partition import DataPartition
-from byoc_vision.training.distributed import World
 from byoc_vision.training.trainer import Trainer
 
 SMALL = {"model": "test_resnet", "image_size": "32", "batch_size": "4", "num_workers": "0", "cache": "off"}

@@ -16,10 +16,10 @@ from support.tracked import record_of
 
 from byoc_serve.run import TextLogger
 from byoc_vision.errors import ResourceError
+from byoc_vision.launch.error_files import report_failure
 from byoc_vision.logs import set_up_logging
 from byoc_vision.redaction import redact
 from byoc_vision.report.record import RECORD_FILE, write_record
-from byoc_vision.training.error_files import report_failure
 
 SECRET = "hunter2"
 URL = f"https://admin:{SECRET}@mlflow.example:5000/path"

@@ -59,7 +59,7 @@ class LoadedModel:
         raise RequestError(507, "memory does not suffice for this request; unload a model, or send less at once")
 
     def stop(self) -> None:
-        """Accept no more requests, answer the accepted ones, and end the thread."""
+        """Accept no more requests, finish the accepted ones, and end the thread."""
         self._model.stop()
         _wait_for_end(self._thread)
 

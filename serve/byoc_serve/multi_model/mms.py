@@ -24,7 +24,7 @@ from byoc_vision.system.machine import available_cores
 HANDLER = "byoc_serve.multi_model.mms_service"
 ENDED_EXIT_CODE = 1
 
-_LARGEST_ANSWER = 2**29  # bytes
+_LARGEST_RESPONSE = 2**29  # bytes
 _LOAD_SECONDS = 300
 
 logger = logging.getLogger(__name__)
@@ -62,8 +62,8 @@ def variables(settings: Settings, scratch: Path, given: Mapping[str, str]) -> di
         # It limits loading too, which may take long; the time of requests is limited in the worker.
         "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS": str(max(_LOAD_SECONDS, settings.request_timeout)),
         "MMS_JOB_QUEUE_SIZE": str(settings.queue_length),
-        "MMS_MAX_REQUEST_SIZE": str(settings.max_body),  # by default 6.5 million bytes, of answers likewise
-        "MMS_MAX_RESPONSE_SIZE": str(_LARGEST_ANSWER),
+        "MMS_MAX_REQUEST_SIZE": str(settings.max_body),  # by default 6.5 million bytes, of responses likewise
+        "MMS_MAX_RESPONSE_SIZE": str(_LARGEST_RESPONSE),
     }
     fixed = {
         "ML_ROOT": str(settings.root),

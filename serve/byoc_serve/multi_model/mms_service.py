@@ -68,7 +68,7 @@ class Service:
             self._model = self._load(context)
             return None
         assert self._model is not None
-        return [self._answer(self._model, data[0], context)]
+        return [self._respond(self._model, data[0], context)]
 
     def _load(self, context: Context) -> LoadedModel:
         """Raises MemoryError, which alone becomes a 507; anything else ends the process and becomes a 500."""
@@ -86,7 +86,7 @@ class Service:
         _forget(settings.port, context.model_name)
         raise MemoryError
 
-    def _answer(self, model: LoadedModel, data: dict[str, bytes], context: Context) -> bytes:
+    def _respond(self, model: LoadedModel, data: dict[str, bytes], context: Context) -> bytes:
         headers = {name.lower(): value for name, value in context.request_processor[0].get_request_properties().items()}
         try:
             request = _request(data, headers)

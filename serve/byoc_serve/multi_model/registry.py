@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition, Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from byoc_serve import memory
 from byoc_serve.multi_model.loaded_model import LoadedModel
@@ -21,16 +21,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Listed(NamedTuple):
-    """A model that is loaded, and the path that it was loaded from."""
-
-    name: str
-    url: str
-
-
 @dataclass
 class _Entry:
-    """A name that is taken. model: None while it is being loaded. users: requests that are being answered."""
+    """A name that is taken. model: None while it is being loaded. users: requests in flight."""
 
     url: str
     model: LoadedModel | None = None
@@ -113,19 +106,19 @@ class Registry:
                 entry.users -= 1
                 self._changed.notify_all()
 
-    def find(self, name: str) -> Listed:
-        """Raises RequestError 404 if the model is not loaded."""
+    def find(self, name: str) -> str:
+        """The path that a model was loaded from. Raises RequestError 404 if it is not loaded."""
         with self._changed:
             entry = self._entries.get(name)
             if entry is None or not _is_loaded(entry):
                 raise RequestError(404, f"no model {name!r} is loaded")
-            return Listed(name, entry.url)
+            return entry.url
 
-    def page(self, after: str | None, limit: int) -> tuple[list[Listed], bool]:
-        """Up to `limit` loaded models by name, those after `after`; and whether there are more."""
+    def page(self, after: str | None, limit: int) -> tuple[list[tuple[str, str]], bool]:
+        """Up to `limit` loaded models by name, those after `after`, each with its path; and whether there are more."""
         with self._changed:
-            listed = sorted(Listed(name, entry.url) for name, entry in self._entries.items() if _is_loaded(entry))
-        first = 0 if after is None else bisect_right([model.name for model in listed], after)
+            listed = sorted((name, entry.url) for name, entry in self._entries.items() if _is_loaded(entry))
+        first = 0 if after is None else bisect_right([name for name, _ in listed], after)
         return listed[first : first + limit], first + limit < len(listed)
 
     def start(self) -> None:

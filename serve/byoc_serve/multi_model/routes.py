@@ -14,11 +14,11 @@ from flask import Flask, Response, request
 from werkzeug.routing import BaseConverter
 from werkzeug.wsgi import get_content_length, get_input_stream
 
-from byoc_serve.metrics import CONTENT_TYPE, Metrics, WorkerMetrics
-from byoc_serve.multi_model.registry import Listed, Registry
+from byoc_serve.metrics import Metrics, WorkerMetrics
+from byoc_serve.multi_model.registry import Registry
 from byoc_serve.request import RequestContext
 from byoc_serve.request_body import read_body
-from byoc_serve.response import invoke, json_response, observe, refuse_rest, report_errors
+from byoc_serve.response import invoke, json_response, new_app, refuse_rest
 from byoc_serve.settings import Settings
 from byoc_vision.errors import RequestError
 
@@ -44,13 +44,10 @@ def create_multi_model_app(settings: Settings, registry: Registry, metrics: Work
 
     metrics: this worker's; by default it is the only one.
     """
-    metrics = metrics or Metrics().worker()
-    app = Flask(__name__, static_folder=None)
+    app = new_app(settings, metrics or Metrics().worker(), lambda: True)
     app.url_map.converters["name"] = _Name
     app.url_map.merge_slashes = False
     app.extensions["registry"] = registry
-    observe(app, metrics, settings)
-    report_errors(app)
 
     @app.get("/ping")
     def ping() -> Response:
@@ -61,18 +58,18 @@ def create_multi_model_app(settings: Settings, registry: Registry, metrics: Work
     def load() -> Response:
         name, folder = _read_load(settings.models)
         registry.load(name, folder)
-        return json_response(_plain(Listed(name, str(folder))))
+        return json_response(_plain(name, str(folder)))
 
     @app.get("/models")
     def models() -> Response:
         after, limit = _read_page()
         found, more = registry.page(after, limit)
-        token = {"nextPageToken": _token(found[-1].name)} if more else {}
-        return json_response({"models": [_plain(model) for model in found], **token})
+        token = {"nextPageToken": _token(found[-1][0])} if more else {}
+        return json_response({"models": [_plain(*model) for model in found], **token})
 
     @app.get("/models/<name:name>")
     def model(name: str) -> Response:
-        return json_response(_plain(registry.find(name)))
+        return json_response(_plain(name, registry.find(name)))
 
     @app.delete("/models/<name:name>")
     def unload(name: str) -> Response:
@@ -82,10 +79,6 @@ def create_multi_model_app(settings: Settings, registry: Registry, metrics: Work
     @app.post("/models/<name:name>/invoke")
     def invocations(name: str) -> Response:
         return invoke(partial(_predict, registry, name))
-
-    @app.get("/metrics")
-    def prometheus() -> Response:
-        return Response(metrics.all_workers.exposition(ready=True), content_type=CONTENT_TYPE)
 
     @app.post("/invocations")
     def no_single_model() -> Response:
@@ -153,5 +146,5 @@ def _token(name: str) -> str:
     return base64.urlsafe_b64encode(name.encode("utf-8")).decode("ascii")
 
 
-def _plain(model: Listed) -> dict[str, str]:
-    return {"modelName": model.name, "modelUrl": model.url}
+def _plain(name: str, url: str) -> dict[str, str]:
+    return {"modelName": name, "modelUrl": url}

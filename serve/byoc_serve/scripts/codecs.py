@@ -11,19 +11,15 @@ from typing import Any
 
 import numpy as np
 from werkzeug.datastructures import MIMEAccept
-from werkzeug.http import parse_accept_header, parse_options_header
+from werkzeug.http import parse_accept_header
 
 from byoc_serve import npy
+from byoc_serve.request import media_type_of
 from byoc_vision.errors import InputError, RequestError
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
 TEXTS = (JSON, CSV)
 OUTPUTS = (JSON, CSV, NPY)
-
-
-def media_type_of(content_type: str | None) -> str:
-    """A Content-Type without its parameters, in lower case."""
-    return parse_options_header(content_type)[0].strip().lower()
 
 
 def is_image(media_type: str) -> bool:

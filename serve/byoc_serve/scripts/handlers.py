@@ -25,6 +25,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.lib.recfunctions import structured_to_unstructured
 
+from byoc_serve.batch import in_halves
+from byoc_serve.request import media_type_of
 from byoc_serve.scripts import codecs
 from byoc_serve.scripts.context import Context
 from byoc_serve.scripts.refusals import as_refusals
@@ -32,7 +34,7 @@ from byoc_serve.scripts.source import Script
 from byoc_serve.service import EncodedResponse
 from byoc_serve.settings import Settings
 from byoc_vision.errors import InputError, UserError
-from byoc_vision.system.machine import available_cores
+from byoc_vision.system.machine import available_cores, share_of_cores
 from byoc_vision.system.memory import is_out_of_memory
 
 BATCHING = "BATCHING"  # a script that sets it to True has a predict_fn for lists
@@ -105,7 +107,7 @@ class Handlers:
         names = [name for name in _ARGUMENTS if name in self._functions]
         return f"{self.script.program} ({', '.join(names) or 'defaults'}{', batching' if self.takes_lists else ''})"
 
-    def answer(self, request: ScriptRequest) -> EncodedResponse:
+    def respond(self, request: ScriptRequest) -> EncodedResponse:
         """All of a request. Raises RequestError for what the script refuses, and what it raises otherwise."""
         context = self._context(request)
         if "transform_fn" in self._functions:
@@ -116,7 +118,7 @@ class Handlers:
             return self._response("transform_fn", result, request, context)
         data = self._read(request, context)
         (prediction,) = self._predict([data], context)
-        return self._write(prediction, request, context)
+        return self.write(prediction, request, context)
 
     def read(self, request: ScriptRequest) -> tuple[Any, Context]:
         """A request's body as `input_fn` returns it, and the request's context."""
@@ -129,15 +131,21 @@ class Handlers:
 
     def write(self, prediction: Any, request: ScriptRequest, context: Context) -> EncodedResponse:
         """A prediction as a response."""
-        return self._write(prediction, request, context)
+        with as_refusals("output_fn"):
+            accept = self._accept(request)
+            if "output_fn" in self._functions:
+                result = self._functions["output_fn"]((prediction, accept), context)
+            else:
+                result = codecs.encode(_to_array(prediction), accept)
+        return self._response("output_fn", result, request, context)
 
-    def answer_all(self, requests: Sequence[ScriptRequest]) -> list[EncodedResponse | Exception]:
+    def respond_all(self, requests: Sequence[ScriptRequest]) -> list[EncodedResponse | Exception]:
         """The responses to requests that came together; for one that fails its exception."""
         if not self.takes_lists:
-            return [_attempt(self.answer, request) for request in requests]
+            return [_attempt(self.respond, request) for request in requests]
         with ThreadPoolExecutor(available_cores(), initializer=self.use_one_torch_thread) as pool:
             read = list(pool.map(lambda request: _attempt(self.read, request), requests))
-            predictions = iter(self._predict_halves([one[0] for one in read if not isinstance(one, Exception)]))
+            predictions = self._predict_in_halves([one[0] for one in read if not isinstance(one, Exception)])
             predicted = [one if isinstance(one, Exception) else next(predictions) for one in read]
 
             def write(request: ScriptRequest, one: Any, prediction: Any) -> EncodedResponse | Exception:
@@ -147,17 +155,10 @@ class Handlers:
 
             return list(pool.map(write, requests, read, predicted))
 
-    def _predict_halves(self, batch: list[Any]) -> list[Any]:
-        """As `predict`; if it fails, each half is tried alone, and the one at fault gets the exception."""
-        if not batch:
-            return []
-        try:
-            return list(self.predict(batch))
-        except Exception as error:
-            if len(batch) == 1:
-                return [error]
-        half = len(batch) // 2
-        return self._predict_halves(batch[:half]) + self._predict_halves(batch[half:])
+    def _predict_in_halves(self, batch: list[Any]) -> Iterator[Any]:
+        """As `predict`, with the exception in the place of the prediction for each one at fault."""
+        for _, predictions in in_halves(batch, self.predict) if batch else ():
+            yield from [predictions] if isinstance(predictions, Exception) else predictions
 
     def use_one_torch_thread(self) -> None:
         """For this thread, one of several that compute at once: each would otherwise have as many as there are cores,
@@ -166,6 +167,12 @@ class Handlers:
         if self._torch is not None and not hasattr(_this_thread, "has_one"):
             self._torch.set_num_threads(1)
             _this_thread.has_one = True
+
+    def use_openvino(self, threads: int) -> None:
+        """Have the script's model compute with OpenVINO where it can; see `openvino_forward`."""
+        from byoc_serve.scripts.openvino_forward import use_openvino
+
+        use_openvino(self._model, threads)
 
     def abort(self) -> None:
         """End a call that hangs: Python cannot stop a thread, so that the process has to end."""
@@ -189,7 +196,7 @@ class Handlers:
             if "input_fn" in self._functions:
                 return self._functions["input_fn"]((body, request.content_type), context)
             data = codecs.decode(body, request.content_type, self._max_pixels)
-            media_type = codecs.media_type_of(request.content_type)
+            media_type = media_type_of(request.content_type)
             return data if codecs.is_image(media_type) else _to_tensor(data, media_type)
 
     def _predict(self, batch: list[Any], context: Context) -> list[Any]:
@@ -203,15 +210,6 @@ class Handlers:
         if len(predictions) != len(batch):
             raise RuntimeError(f"predict_fn got a list of {len(batch)} and returned {len(predictions)} predictions")
         return predictions
-
-    def _write(self, prediction: Any, request: ScriptRequest, context: Context) -> EncodedResponse:
-        with as_refusals("output_fn"):
-            accept = self._accept(request)
-            if "output_fn" in self._functions:
-                result = self._functions["output_fn"]((prediction, accept), context)
-            else:
-                result = codecs.encode(_to_array(prediction), accept)
-        return self._response("output_fn", result, request, context)
 
     def _accept(self, request: ScriptRequest) -> str:
         accept = (request.accept or "").strip()
@@ -254,7 +252,10 @@ class _Function:
 def load_handlers(script: Script, settings: Settings, gpu: int | None) -> Handlers:
     """The script, loaded. Raises InputError, with its line, for whatever it raises; the log has the traceback."""
     try:
-        return Handlers(script, settings.default_accept, settings.max_pixels, gpu)
+        handlers = Handlers(script, settings.default_accept, settings.max_pixels, gpu)
+        if settings.engine == "openvino":
+            handlers.use_openvino(share_of_cores(available_cores(), settings.workers))
+        return handlers
     except UserError:
         raise
     except Exception as error:
@@ -265,7 +266,7 @@ def load_handlers(script: Script, settings: Settings, gpu: int | None) -> Handle
 
 
 def import_script(script: Script) -> ModuleType:
-    """The script as a module; what lies beside it can be imported, here and in processes that it starts."""
+    """The script as a module; the files beside it can be imported, here and in processes that it starts."""
     code = str(script.code)
     if code not in sys.path:
         sys.path.insert(0, code)
@@ -321,7 +322,7 @@ def _attempt(function: Callable[..., Result], *arguments: Any) -> Result | Excep
 
 def _as_text(request: ScriptRequest) -> bytes | str:
     """JSON and CSV are text for the script, all else bytes."""
-    return request.body.decode() if codecs.media_type_of(request.content_type) in codecs.TEXTS else request.body
+    return request.body.decode() if media_type_of(request.content_type) in codecs.TEXTS else request.body
 
 
 def _to_bytes(name: str, result: Any) -> bytes:

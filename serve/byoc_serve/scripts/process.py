@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from byoc_serve.scripts.channel import Channel
 from byoc_serve.scripts.handlers import Handlers, ScriptRequest, load_handlers
 from byoc_serve.scripts.source import Script, install_requirements
 from byoc_serve.service import EncodedResponse
@@ -32,9 +32,51 @@ from byoc_vision.system.machine import visible_gpus
 from byoc_vision.system.memory import is_out_of_memory
 
 _SETTINGS = {"default_accept", "max_megapixels", "log_level"}  # that matter to the process
+_HEAD = struct.Struct(">IQ")  # the sizes of both parts of a message
+_RECEIVED = 2**20  # bytes at a time
 _END_SECONDS = 5.0  # for the script's own end; then its process is killed
 
 logger = logging.getLogger(__name__)
+
+
+class Channel:
+    """One end of a pair of sockets, between the server and the process of a script; they send and receive in turn.
+
+    A message is a JSON object and bytes. Never pickle, which is code.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def send(self, header: dict[str, Any], body: bytes = b"") -> None:
+        """Raises OSError if the other end is closed."""
+        text = json.dumps(header).encode()
+        self._connection.sendall(_HEAD.pack(len(text), len(body)) + text)
+        self._connection.sendall(body)
+
+    def receive(self) -> tuple[dict[str, Any], bytes] | None:
+        """The next message; None if the other end is closed."""
+        try:
+            head = self._read(_HEAD.size)
+            if len(head) < _HEAD.size:
+                return None
+            text_size, body_size = _HEAD.unpack(head)
+            text, body = self._read(text_size), self._read(body_size)
+        except ConnectionError:
+            return None
+        if len(text) < text_size or len(body) < body_size:
+            return None
+        return json.loads(text), bytes(body)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _read(self, size: int) -> bytearray:
+        """So many bytes, or fewer if the other end is closed."""
+        content = bytearray()
+        while len(content) < size and (piece := self._connection.recv(min(_RECEIVED, size - len(content)))):
+            content += piece
+        return content
 
 
 class ScriptProcess:
@@ -62,8 +104,8 @@ class ScriptProcess:
     def __str__(self) -> str:
         return f"{self._description} in process {self._process.pid}"
 
-    def answer_all(self, requests: Sequence[ScriptRequest]) -> list[EncodedResponse | Exception]:
-        """As `Handlers.answer_all`. A process that has died is started again for the next request."""
+    def respond_all(self, requests: Sequence[ScriptRequest]) -> list[EncodedResponse | Exception]:
+        """As `Handlers.respond_all`. A process that has died is started again for the next request."""
         if self._process.poll() is not None:
             logger.warning("the process of %s is started again", self._script.program)
             self._channel.close()
@@ -71,17 +113,17 @@ class ScriptProcess:
         headers = [asdict(request) | {"body": len(request.body)} for request in requests]
         try:
             self._channel.send({"requests": headers}, b"".join(request.body for request in requests))
-            answer = self._channel.receive()
+            message = self._channel.receive()
         except OSError:
-            answer = None
-        if answer is None:
+            message = None
+        if message is None:
             raise self._died()
-        said, content = answer
+        header, content = message
         return [
             _as_error(one)
             if "error" in one
             else EncodedResponse(body, one["media_type"], one["status"], one["headers"])
-            for one, body in _cut(said["responses"], content)
+            for one, body in _cut(header["responses"], content)
         ]
 
     def abort(self) -> None:
@@ -103,9 +145,7 @@ class ScriptProcess:
         ours, theirs = socket.socketpair()
         options = {
             "script": {name: str(path) for name, path in asdict(self._script).items()},
-            "settings": self._settings.model_dump(
-                mode="json", include={"default_accept", "max_megapixels", "log_level"}
-            ),
+            "settings": self._settings.model_dump(mode="json", include=_SETTINGS),
         }
         environment = dict(os.environ)
         if self._packages:
@@ -120,12 +160,12 @@ class ScriptProcess:
                 env=environment,
             )
         self._channel = Channel(ours)
-        answer = self._channel.receive()
-        if answer is None or "error" in answer[0]:
-            error = self._died() if answer is None else _as_error(answer[0])
+        message = self._channel.receive()
+        if message is None or "error" in message[0]:
+            error = self._died() if message is None else _as_error(message[0])
             self.close()
             raise error
-        self._description, self.takes_lists = answer[0]["loaded"], answer[0]["takes_lists"]
+        self._description, self.takes_lists = message[0]["loaded"], message[0]["takes_lists"]
 
     def _died(self) -> Exception:
         status = self._process.wait()
@@ -154,13 +194,13 @@ def _describe(error: Exception) -> dict[str, Any]:
 
 
 def _serve(channel: Channel, handlers: Handlers) -> None:
-    """Answer until the server closes its end."""
+    """Respond until the server closes its end."""
     while (message := channel.receive()) is not None:
         header, content = message
         requests = [ScriptRequest(**one | {"body": body}) for one, body in _cut(header["requests"], content)]
-        answers = handlers.answer_all(requests)
-        said = [_describe(one) if isinstance(one, Exception) else _header(one) for one in answers]
-        channel.send({"responses": said}, b"".join(one.body for one in answers if isinstance(one, EncodedResponse)))
+        responses = handlers.respond_all(requests)
+        said = [_describe(one) if isinstance(one, Exception) else _header(one) for one in responses]
+        channel.send({"responses": said}, b"".join(one.body for one in responses if isinstance(one, EncodedResponse)))
 
 
 def _header(response: EncodedResponse) -> dict[str, Any]:

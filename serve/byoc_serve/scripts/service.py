@@ -6,38 +6,24 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from threading import BoundedSemaphore, Event, Thread, get_ident
-from typing import Any, NamedTuple, Protocol
+from threading import Event, Thread, get_ident
+from typing import Any, NamedTuple
 
-from byoc_serve.batcher import Batcher, DeadlineError, FatalError, Observer, PendingResult
-from byoc_serve.errors import as_request_errors, is_fatal, raise_fatal_errors
-from byoc_serve.memory_budget import Claim, shared_budget
+from byoc_serve.batch import QUEUE_TIMEOUT, Batcher, FatalError, Observer
+from byoc_serve.errors import is_fatal, raise_fatal_errors
 from byoc_serve.request import RequestContext
 from byoc_serve.scripts.context import Context
 from byoc_serve.scripts.handlers import Handlers, ScriptRequest
-from byoc_serve.service import EncodedResponse
+from byoc_serve.scripts.process import ScriptProcess
+from byoc_serve.service import EncodedResponse, Service
 from byoc_serve.settings import Settings
-from byoc_vision.errors import RequestError, ResourceError
-from byoc_vision.system.machine import available_cores, share_of_cores
+from byoc_vision.errors import RequestError
 
-QUEUE_TIMEOUT = 0.1  # seconds that a request waits for room in the queue
 HUNG_AFTER = 2  # times REQUEST_TIMEOUT; then no client waits for the call any more
 _WATCH_SECONDS = 0.5
 _FAREWELL_SECONDS = 0.5  # for responses to requests that waited for a call that hangs
 
 logger = logging.getLogger(__name__)
-
-
-class Answering(Protocol):
-    """What calls the script: in this process, or in one of its own."""
-
-    takes_lists: bool
-
-    def answer_all(self, requests: Sequence[ScriptRequest]) -> list[EncodedResponse | Exception]: ...
-
-    def abort(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class _Decoded(NamedTuple):
@@ -47,21 +33,21 @@ class _Decoded(NamedTuple):
     context: Context
 
 
-class ScriptService:
+class ScriptService(Service):
     """Requests wait here for the script. With `BATCHING`, `input_fn` and `output_fn` run in the requests' own threads,
     as many at once as there are cores, and `predict_fn` gets what has gathered while it was busy; otherwise one request
-    is answered after the other.
+    is served after the other.
     """
 
     config = None
 
-    def __init__(self, handlers: Answering, settings: Settings, observer: Observer | None = None) -> None:
-        self._handlers = handlers
-        self._settings = settings
-        self._local = handlers if isinstance(handlers, Handlers) and handlers.takes_lists else None
+    def __init__(
+        self, handlers: Handlers | ScriptProcess, settings: Settings, observer: Observer | None = None
+    ) -> None:
         batch_size = settings.batch_size if handlers.takes_lists else 1
-        self._batcher: Batcher[Any, Any] = Batcher(batch_size, settings.queue_length, observer=observer)
-        self._cores = BoundedSemaphore(share_of_cores(available_cores(), settings.workers))
+        super().__init__(Batcher(batch_size, settings.queue_length, observer=observer), settings)
+        self._handlers = handlers
+        self._local = handlers if isinstance(handlers, Handlers) and handlers.takes_lists else None
         self._calls: dict[int, float] = {}  # by thread: since when it is in a function of the script
         self._ended = Event()
 
@@ -72,58 +58,41 @@ class ScriptService:
         """The script decides what its model takes, so nothing can be computed before the first request."""
 
     def run(self) -> None:
-        """Raises ResourceError if the script can be called no more."""
+        """Also watches the script's calls. Raises ResourceError if it can be called no more."""
         Thread(target=self._watch, name="watch", daemon=True).start()
         try:
-            self._batcher.run(self._compute)
-        except FatalError as error:
-            raise ResourceError(f"{error}; this process ends, so that the platform starts another") from error
+            super().run()
         finally:
             self._ended.set()
             self._handlers.close()
 
-    def stop(self) -> None:
-        self._batcher.stop()
-
-    def predict(self, request: RequestContext) -> EncodedResponse:
-        settings = self._settings
-        with as_request_errors(settings.request_timeout):
-            self._batcher.wait_for_room(QUEUE_TIMEOUT)  # before its body is read into memory
-            request.claim = Claim(shared_budget(settings.memory_budget_mb, settings.workers))
-            body = request.receive(settings.max_body, settings.request_timeout)
-            given = ScriptRequest(body, request.content_type, request.accept, request.record.id, request.headers)
-            if self._local is None:
-                response: EncodedResponse | Exception = self._result(given, request)
-                if isinstance(response, Exception):
-                    raise response
-                return response
-            with self._in_own_thread(request):
-                data, context = self._local.read(given)
-            result = self._result(_Decoded(data, context), request)
-            with self._in_own_thread(request):
-                return self._local.write(result, given, context)
+    def _respond(self, request: RequestContext) -> EncodedResponse:
+        body = self._receive(request)
+        given = ScriptRequest(body, request.content_type, request.accept, request.record.id, request.headers)
+        if self._local is None:
+            response: EncodedResponse | Exception = self._result(given, request)
+            if isinstance(response, Exception):
+                raise response
+            return response
+        with self._in_own_thread(request):
+            data, context = self._local.read(given)
+        result = self._result(_Decoded(data, context), request)
+        with self._in_own_thread(request):
+            return self._local.write(result, given, context)
 
     def _result(self, item: Any, request: RequestContext) -> Any:
-        pending: PendingResult[Any] = self._batcher.submit(item, request.deadline, QUEUE_TIMEOUT, request.is_connected)
-        try:
-            return pending.result(request.remaining())
-        except TimeoutError as error:
-            if pending.done():
-                raise  # the script's own
-            pending.cancel()
-            raise DeadlineError from error
-        finally:
-            request.record.queue_seconds, request.record.batch_size = pending.queue_seconds, pending.batch_size
+        pending = self._batcher.submit(item, request.deadline, QUEUE_TIMEOUT, request.is_connected)
+        return request.result_of(pending)
 
     def _compute(self, batch: list[Any]) -> Sequence[Any]:
         with self._calling():
             if self._local is not None:
                 return self._local.predict([item.data for item in batch])
-            answers = self._handlers.answer_all(batch)
-            errors = [one for one in answers if isinstance(one, Exception) and not isinstance(one, RequestError)]
+            responses = self._handlers.respond_all(batch)
+            errors = [one for one in responses if isinstance(one, Exception) and not isinstance(one, RequestError)]
             for error in filter(is_fatal, errors):
                 raise error
-            return answers
+            return responses
 
     @contextmanager
     def _in_own_thread(self, request: RequestContext) -> Iterator[None]:

@@ -13,12 +13,13 @@ import cv2
 import numpy as np
 from numpy.lib import format as npy_format
 
-from byoc_vision.data import fileformat, tiff_bands
+from byoc_vision.data import fileformat, tiff
 from byoc_vision.data.decoding import (
     MAX_BYTES,
     MAX_PIXELS,
     Content,
     ImageTooLarge,
+    content_of,
     image_size,
     open_image,
     orientation_of,
@@ -26,6 +27,7 @@ from byoc_vision.data.decoding import (
     read_image,
     upright,
 )
+from byoc_vision.data.fileformat import is_npy
 from byoc_vision.data.samples import ImageSource, Sample
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.preprocess import Band, stretch
@@ -59,7 +61,7 @@ def read_pixels(
     """
     if not bands:
         return read_image(source, max_pixels=max_pixels)
-    content = source if isinstance(source, Content) else _content(source)
+    content = content_of(source)
     pixels = read_bands(content, max_pixels=max_pixels)
     if pixels.shape[2] != len(bands):
         raise _other_bands(content.name, pixels.shape[2], len(bands))
@@ -191,14 +193,6 @@ def describe_bands(bands: Sequence[Band]) -> str:
     return ", ".join(f"{band.low:.5g}–{band.high:.5g}" for band in bands)
 
 
-def is_npy(data: bytes) -> bool:
-    return data.startswith(npy_format.MAGIC_PREFIX)
-
-
-def _content(source: ImageSource | bytes) -> Content:
-    return Content("the image", source) if isinstance(source, bytes) else read_content(source)
-
-
 def _spread(images: Sequence[ImageSource], count: int) -> Iterable[ImageSource]:
     """Some of the images that are on this host."""
     step = max(1, len(images) // count)
@@ -229,7 +223,7 @@ def _read_header(content: Content) -> Stored | None:
     if kind != "TIFF":
         return None
     try:
-        layout = tiff_bands.read_layout(data)
+        layout = tiff.read_layout(data)
     except ValueError as error:
         raise DataError(f"{content.name} is damaged: {error}; export it again") from error
     if layout is None:
@@ -270,6 +264,6 @@ def _decode(content: Content) -> np.ndarray:
         if decoded.ndim == 2:
             return decoded[..., None]
         return decoded[..., [2, 1, 0, *range(3, decoded.shape[2])]]  # OpenCV's order is blue, green, red
-    layout = tiff_bands.read_layout(content.data)
+    layout = tiff.read_layout(content.data)
     assert layout is not None, "its header was read"
-    return tiff_bands.read_samples(content.data, layout)
+    return tiff.read_samples(content.data, layout)

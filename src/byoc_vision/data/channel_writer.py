@@ -15,9 +15,8 @@ from typing import NamedTuple
 import cv2
 
 from byoc_vision.data import fileformat
-from byoc_vision.data.bands import is_npy
-from byoc_vision.data.decoding import Content
-from byoc_vision.data.fileformat import Format
+from byoc_vision.data.decoding import read_content
+from byoc_vision.data.fileformat import Format, is_npy
 from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, is_channel_name
 from byoc_vision.data.formats.image_mask_pairs import IMAGE_FOLDER_NAMES
 from byoc_vision.data.formats.prepared import CLASSES_FILE, ClassesRecord, ClassRecord
@@ -162,21 +161,17 @@ def _write_all(jobs: Sequence[_WriteTask], own: Path | None) -> dict[Path, Path]
 
 
 def _write(job: _WriteTask, own: Path | None) -> Path:
-    source = job.sample.image
-    try:
-        content = source.read_bytes()
-    except OSError as error:
-        raise DataError(f"{source} cannot be read: {error.strerror or error}") from error
-    kind = fileformat.identify(content)
-    if kind is None and not is_npy(content):
-        raise DataError(f"{source} is not an image: {fileformat.describe(content)}")
+    source, content = job.sample.image, read_content(job.sample.image)
+    kind = fileformat.identify(content.data)
+    if kind is None and not is_npy(content.data):
+        raise DataError(f"{source} is not an image: {fileformat.describe(content.data)}")
     image = job.image.with_name(f"{job.image.name}{_ENDINGS[kind] if kind else '.npy'}")
     if own is not None and isinstance(source, Path) and source.resolve().is_relative_to(own):
         os.link(source, image)
     else:
-        image.write_bytes(content)
+        image.write_bytes(content.data)
     if job.mask is not None:
-        written, encoded = cv2.imencode(".png", read_mask_values(job.sample, image=Content(str(source), content)))
+        written, encoded = cv2.imencode(".png", read_mask_values(job.sample, image=content))
         assert written, "OpenCV encodes every uint8 array as PNG"
         job.mask.with_name(f"{job.mask.name}.png").write_bytes(encoded.tobytes())
     return image

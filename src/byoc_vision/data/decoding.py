@@ -27,30 +27,16 @@ from PIL import (
 )
 from PIL.ImageFile import ImageFile
 
-from byoc_vision.data import fileformat, jpeg_pixels, jpeg_structure, pillow_pixels, tiff_structure
+from byoc_vision.data import fileformat, jpeg, pillow_pixels, tiff
 from byoc_vision.data.fileformat import Format
 from byoc_vision.data.samples import ImageSource
 from byoc_vision.errors import DataError
 from byoc_vision.system.memory import is_out_of_memory
 
-IMAGE_SUFFIXES = frozenset(
-    {
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".webp",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".gif",
-        ".heic",
-        ".heif",
-        ".avif",
-        ".npy",
-    }
-)
+IMAGE_SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif",
+    ".npy",
+})  # fmt: skip
 IMAGE_KINDS = "JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF"
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit, 512 MiB of RGB
@@ -59,7 +45,6 @@ MAX_BYTES = 2**30  # that the pixels of one image may take while it is decoded: 
 _ANY_SIZE = sys.maxsize  # of an image whose header alone is read
 _LEAST_FRAME = 100  # a GIF's first frame must have this part of its pixels: 1 of so many
 _LARGEST_PIXEL = 7  # bytes, as it is stored and as RGB
-_NPY = b"\x93NUMPY"  # NumPy's arrays, of which bands.py reads the pixels
 
 
 def _open_heic(file: io.BytesIO) -> ImageFile:
@@ -162,15 +147,20 @@ def read_mask(path: ImageSource | Content, *, max_pixels: int = MAX_PIXELS) -> n
     return stored
 
 
+def open_mask(path: ImageSource | Content, *, max_pixels: int = MAX_PIXELS) -> OpenedImage:
+    """The header of a mask, for `read_stored_mask` and `palette_of`. Raises what `read_mask` raises."""
+    return _open(path, max_pixels)
+
+
 def read_stored_mask(
-    path: ImageSource | Content, *, max_pixels: int = MAX_PIXELS, as_colours: bool = False
+    path: ImageSource | Content | OpenedImage, *, max_pixels: int = MAX_PIXELS, as_colours: bool = False
 ) -> np.ndarray:
     """What a mask file stores: numbers as `read_mask` gives them, uint8 [H, W], or colours, uint8 RGB [H, W, 3].
 
     as_colours: grey in three channels and the colours of a palette are colours, too; otherwise they are numbers.
     Raises what `read_mask` raises.
     """
-    opened = _open(path, max_pixels)
+    opened = path if isinstance(path, OpenedImage) else open_mask(path, max_pixels=max_pixels)
     with _decoding(opened.name, opened.data, opened.kind):
         if getattr(opened.image, "is_animated", False):  # Pillow looks for a second frame after the first
             raise DataError(f"{opened.name} has several frames; a mask has one: save one file per image")
@@ -183,35 +173,32 @@ def read_stored_mask(
         return upright(labels, _orientation(opened))
 
 
-def palette_of(mask: Content) -> np.ndarray | None:
-    """The colours of a PNG's or GIF's palette as 0xRRGGBB, int64 [n]; None without one. Only the header is read."""
-    kind = fileformat.identify(mask.data)
-    if kind not in ("PNG", "GIF"):
-        return None
-    palette = _open(mask, _ANY_SIZE).image.getpalette()
+def palette_of(mask: OpenedImage) -> np.ndarray | None:
+    """The colours of a PNG's or GIF's palette as 0xRRGGBB, int64 [n]; None without one."""
+    palette = mask.image.getpalette() if mask.kind in ("PNG", "GIF") else None
     return None if palette is None else np.array(palette, np.int64).reshape(-1, 3) @ np.array([65536, 256, 1])
 
 
 def orientation_of(source: ImageSource | Content) -> int:
     """By what EXIF turns an image, 1–8; 1 is upright. Only the header is read. Raises DataError as `read_image`."""
-    content = _content(source)
-    if content.data.startswith(_NPY):
+    content = content_of(source)
+    if fileformat.is_npy(content.data):
         return 1
     if fileformat.identify(content.data) == "TIFF":  # also of bands, which Pillow does not open
-        return tiff_structure.orientation(_tiff_tags(content))
+        return _directory(content).orientation
     return _orientation(_open(content, _ANY_SIZE))
 
 
-def _tiff_tags(content: Content) -> tiff_structure.Tags:
+def _directory(content: Content) -> tiff.Directory:
     with _decoding(*content, "TIFF"):
-        return tiff_structure.read_tags(content.data)
+        return tiff.read_directory(content.data)
 
 
 def image_size(source: ImageSource | Content) -> tuple[int, int]:
     """Height and width of the upright image. Only the header is read. Raises DataError as `read_image`."""
-    content = _content(source)
+    content = content_of(source)
     if fileformat.identify(content.data) == "TIFF":
-        return tiff_structure.upright_size(_tiff_tags(content))
+        return _directory(content).upright_size
     opened = _open(content, _ANY_SIZE)
     width, height = opened.image.size
     return (width, height) if _orientation(opened) >= 5 else (height, width)
@@ -225,7 +212,7 @@ class OpenedImage(NamedTuple):
     kind: Format
     image: ImageFile
     plain: bool
-    segments: jpeg_structure.Structure | None  # of a JPEG file
+    segments: jpeg.Structure | None  # of a JPEG file
 
     @property
     def height(self) -> int:
@@ -236,24 +223,28 @@ class OpenedImage(NamedTuple):
         return self.image.size[0]
 
     @property
+    def stored_bytes(self) -> int:
+        """Of a pixel as Pillow decodes it, before it becomes RGB."""
+        return 8 if self.kind in _CODED_FRAMES else _STORED_BYTES.get(self.image.mode, 4)
+
+    @property
     def bytes_per_pixel(self) -> int:
         """The most memory that decoding takes, for each pixel."""
-        coded = 8 if self.kind in _CODED_FRAMES else _STORED_BYTES.get(self.image.mode, 4)
-        stored = 0 if self.plain else coded
+        stored = 0 if self.plain else self.stored_bytes
         is_progressive = self.segments is not None and not self.segments.is_sequential
         return stored + 2 * _RGB_BYTES + (_COEFFICIENT_BYTES + _RGB_BYTES if is_progressive else 0)
 
 
 def _open(source: ImageSource | Content | bytes, max_pixels: int) -> OpenedImage:
-    name, data = _content(source)
+    name, data = content_of(source)
     kind = fileformat.identify(data)
-    if kind is None and data.startswith(_NPY):
+    if kind is None and fileformat.is_npy(data):
         raise DataError(f"{name} holds an array, and others RGB images; save them alike")
     if kind is None:
         raise DataError(f"{name} is not a {IMAGE_KINDS} image: {fileformat.describe(data)}")
     with _decoding(name, data, kind):
-        segments = jpeg_structure.read_structure(data) if kind == "JPEG" else None
-        tags = tiff_structure.read_tags(data) if kind == "TIFF" else None
+        segments = jpeg.read_structure(data) if kind == "JPEG" else None
+        tags = tiff.read_directory(data) if kind == "TIFF" else None
         image = _OPENERS[kind](io.BytesIO(data))
         plain = _is_plain(kind, data, image)
     width, height = image.size
@@ -271,8 +262,7 @@ def _check_bytes(opened: OpenedImage, max_pixels: int) -> None:
     """Raises ImageTooLarge if the pixels as they are stored, and as RGB, take too much memory together."""
     most = MAX_BYTES if max_pixels <= MAX_PIXELS else max_pixels * _LARGEST_PIXEL
     width, height = opened.image.size
-    stored = 8 if opened.kind in _CODED_FRAMES else _STORED_BYTES.get(opened.image.mode, 4)
-    if not opened.plain and width * height * (stored + 3) > most:
+    if not opened.plain and width * height * (opened.stored_bytes + _RGB_BYTES) > most:
         raise ImageTooLarge(
             f"{opened.name} declares {width} × {height} pixels of mode {opened.image.mode}, which take over "
             f"{most:,} bytes; save it as RGB with 8 bits, or send a smaller image"
@@ -280,16 +270,16 @@ def _check_bytes(opened: OpenedImage, max_pixels: int) -> None:
 
 
 def _check_structure(
-    name: str, data: bytes, kind: Format, segments: jpeg_structure.Structure | None, tags: tiff_structure.Tags | None
+    name: str, data: bytes, kind: Format, segments: jpeg.Structure | None, tags: tiff.Directory | None
 ) -> None:
     """Raises DataError if the file declares pixels that it cannot hold."""
     if not (segments.ended if segments else fileformat.is_whole(data, kind)):
         raise _cut_short(name, data, kind)
-    if segments and (missing := jpeg_structure.missing_data(segments, data)):
+    if segments and (missing := jpeg.missing_data(segments, data)):
         raise DataError(f"{name} is cut short: {missing}; copy it again")
     if tags is not None:
         with _decoding(name, data, kind):
-            tiff_structure.check_parts(tags)
+            tags.check_parts()
 
 
 def _check_frame(name: str, image: ImageFile) -> None:
@@ -304,7 +294,8 @@ def _check_frame(name: str, image: ImageFile) -> None:
         )
 
 
-def _content(source: ImageSource | Content | bytes) -> Content:
+def content_of(source: ImageSource | Content | bytes) -> Content:
+    """All bytes of a file, or of a request. Raises DataError."""
     if isinstance(source, bytes):
         return Content("the image", source)
     return source if isinstance(source, Content) else read_content(source)
@@ -359,7 +350,7 @@ def _check_end(opened: OpenedImage, pixels: np.ndarray | None = None) -> None:
     """Raises DataError if compressed pixels are missing within a JPEG. pixels: decoded, if the image is plain."""
     if pixels is not None and opened.image.mode == "L":
         pixels = pixels[..., 0]
-    if opened.segments is not None and not jpeg_pixels.is_complete(opened.data, opened.segments, pixels):
+    if opened.segments is not None and not jpeg.is_complete(opened.data, opened.segments, pixels):
         raise DataError(f"{opened.name} is cut short: some of its pixels are missing; copy it again")
 
 

@@ -10,7 +10,9 @@ import struct
 from collections.abc import Iterator
 from typing import Literal
 
-from byoc_vision.data.jpeg_structure import has_end
+from numpy.lib.format import MAGIC_PREFIX
+
+from byoc_vision.data.jpeg import has_end
 
 Format = Literal["JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF", "HEIC", "AVIF"]
 
@@ -35,6 +37,11 @@ def identify(data: bytes) -> Format | None:
     if data[4:8] == b"ftyp":
         return _identify_boxes(data)
     return "BMP" if data.startswith(b"BM") else None
+
+
+def is_npy(data: bytes) -> bool:
+    """Whether the bytes are an array that numpy.save wrote."""
+    return data.startswith(MAGIC_PREFIX)
 
 
 def _identify_boxes(data: bytes) -> Format | None:

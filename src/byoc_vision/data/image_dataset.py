@@ -12,9 +12,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from byoc_vision.data.augmentation import Augmentation
 from byoc_vision.data.cache import CachePart, with_cache
+from byoc_vision.data.crops import RandomCrop, ResizedCrop
 from byoc_vision.data.preprocessed import DecodedImages, PreprocessedImage
-from byoc_vision.data.random_crop import RandomCrop
-from byoc_vision.data.resized_crop import ResizedCrop
 from byoc_vision.data.samplers import SampleKey, mixed_seed
 from byoc_vision.data.samples import OnBadSample, Sample
 from byoc_vision.errors import DataError

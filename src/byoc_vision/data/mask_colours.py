@@ -8,9 +8,9 @@ import numpy as np
 
 from byoc_vision.colours import join, to_hex
 from byoc_vision.data.samples import ColourMap, MaskSource
-from byoc_vision.errors import DataError
+from byoc_vision.errors import DataError, few
+from byoc_vision.preprocess import IGNORED
 
-IGNORED = 255
 MOST_COLOURS = 254  # so many classes has an 8-bit mask, beside 255, which is ignored, and 254, a colour without a class
 _UNKNOWN = 254
 _SHOWN = 6
@@ -66,8 +66,7 @@ def labels_of_colours(stored: np.ndarray, mask: MaskSource, colour_map: ColourMa
         rows: np.ndarray = np.array(colour_map.rows, np.uint8)[stored]
         return rows
     found, counts = np.unique(codes[unknown], return_counts=True)
-    most = found[np.argsort(counts)[::-1]][:_SHOWN]
-    shown = ", ".join(to_hex(int(colour)) for colour in most) + (", …" if len(found) > _SHOWN else "")
+    shown = few([to_hex(int(colour)) for colour in found[np.argsort(counts)[::-1]]], _SHOWN)
     raise DataError(
         f"{mask} holds the colours {shown}, which {colour_map.title} does not contain ({100 * unknown.mean():.2g} % of "
         "the pixels); add them there, or save the mask without soft edges or compression"

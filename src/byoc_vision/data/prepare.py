@@ -10,23 +10,30 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from byoc_vision import __version__
+from byoc_vision.archives import ARCHIVE_SUFFIXES, HERE, Unpacker, is_archive
+from byoc_vision.atomic_write import check_new_folder
 from byoc_vision.data.channel_writer import write_channels
+from byoc_vision.data.decoding import IMAGE_SUFFIXES
 from byoc_vision.data.formats import find_dataset, format_names
+from byoc_vision.data.formats.channels import find_extras, is_channel_name
 from byoc_vision.data.formats.prepared import CLASSES_FILE
 from byoc_vision.data.formats.splitting import hold_out
 from byoc_vision.data.preflight import check
 from byoc_vision.data.preflight.report import ClassReport
-from byoc_vision.data.preflight.validation import USUAL_IGNORE_VALUE
 from byoc_vision.data.samples import DataOptions, Dataset
-from byoc_vision.data.sources import lay_out
 from byoc_vision.errors import InputError, ResourceError, UserError
+from byoc_vision.preprocess import IGNORED
+from byoc_vision.progress import Progress
 
 logger = logging.getLogger(__name__)
 
 RECORD_FILE = "dataset.json"
+
+# Kaggle's download of Carvana holds another 24 GB: images without masks, and the same in more pixels.
+_NEVER_READ = {"carvana": ("test", "test.zip", "test_hq*", "train_hq*")}
 
 
 def prepare(sources: Sequence[Path], output: Path, options: DataOptions, *, test_split: float | None = None) -> Dataset:
@@ -48,7 +55,7 @@ def prepare(sources: Sequence[Path], output: Path, options: DataOptions, *, test
         ResourceError: the disk is full.
     """
     _check_options(options, test_split)
-    check_output(output)
+    check_new_folder(output)
     with scratch_beside(output) as scratch, _original_names(scratch / "sources"):
         unpacked, channels = scratch / "sources", scratch / "channels"
         dataset = find_dataset(lay_out(sources, unpacked, options.layout), options)
@@ -58,9 +65,7 @@ def prepare(sources: Sequence[Path], output: Path, options: DataOptions, *, test
         channels.mkdir()
         write_channels(dataset, channels, own=unpacked.resolve())
         _write_record(channels / RECORD_FILE, dataset, report.classes, sources, options, test_split)
-        if output.is_dir():
-            output.rmdir()
-        channels.rename(output)
+        publish(channels, output)
     for line in next_steps(dataset, output):
         logger.info(line)
     return dataset
@@ -77,7 +82,7 @@ def next_steps(dataset: Dataset, output: Path) -> list[str]:
         f"-v {output.absolute()}:/opt/ml/input/data:ro byoc-vision train",
         f"train on it on SageMaker: aws s3 sync {output} s3://BUCKET/PREFIX, then estimator.fit({{{inputs}}})",
     ]
-    if dataset.task == "segmentation" and dataset.ignore_value not in (None, USUAL_IGNORE_VALUE):
+    if dataset.task == "segmentation" and dataset.ignore_value not in (None, IGNORED):
         value = dataset.ignore_value
         lines.append(
             f"pixels with the value {value} are ignored, as {CLASSES_FILE} in each channel says; "
@@ -99,14 +104,6 @@ def _check_options(options: DataOptions, test_split: float | None) -> None:
             raise InputError(f"{name} is {share:g}; it must be a share of the training images, between 0 and 1")
 
 
-def check_output(output: Path) -> None:
-    if output.is_dir():
-        if any(output.iterdir()):
-            raise InputError(f"{output} is not empty; name a new folder, or empty it")
-    elif output.exists() or output.is_symlink():
-        raise InputError(f"{output} is a file; name a new folder")
-
-
 @contextmanager
 def scratch_beside(output: Path) -> Iterator[Path]:
     """A hidden folder on the disk of `output`, removed at the end. Disk errors become errors for the user."""
@@ -122,6 +119,13 @@ def scratch_beside(output: Path) -> Iterator[Path]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ResourceError(f"the disk of {parent} is full; make room, or write to a larger disk") from error
         raise InputError(f"{error.filename or output}: {error.strerror or error}; {output} was not written") from error
+
+
+def publish(folder: Path, output: Path) -> None:
+    """Give the finished folder its place, where there may be an empty one."""
+    if output.is_dir():
+        output.rmdir()
+    folder.rename(output)
 
 
 @contextmanager
@@ -171,3 +175,74 @@ def _write_record(
         "classes": [{"name": entry.name, "value": entry.value, "pictures": entry.images} for entry in classes],
     }
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def lay_out(sources: Sequence[Path], folder: Path, layout: str = "auto") -> dict[str, Path]:
+    """The channels that the sources hold together, name → folder.
+
+    A single folder is read in its place. Otherwise archives, and archives in them, are unpacked into `folder`, which
+    must not exist, and links in it lead to other files and folders. Of a folder with archives each entry is a source.
+    layout: what is never read of it is not unpacked.
+    Raises InputError if a source is missing or two have the same name, and what `Unpacker.unpack` raises.
+    """
+    archives, entries = _sort(sources)
+    if not archives and len(entries) == 1 and entries[0].is_dir():
+        return _channels_of(entries[0])
+    folder.mkdir()
+    unpacker = Unpacker(folder, skipped=_NEVER_READ.get(layout, ()))
+    for archive in archives:
+        _unpack(unpacker, archive)
+    for archive in list(_archives_within(folder)):
+        _unpack(unpacker, archive, PurePosixPath(archive.parent.relative_to(folder)))
+        archive.unlink()
+    for entry in entries:
+        link = folder / entry.name
+        if link.exists():
+            raise InputError(f"{entry} and another source would both be {entry.name}; rename one of them")
+        link.symlink_to(entry.absolute())
+    return _channels_of(folder)
+
+
+def _sort(sources: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The archives, and the files and folders that are read in their place."""
+    archives: list[Path] = []
+    entries: list[Path] = []
+    for source in sources:
+        if source.is_file():
+            (archives if is_archive(source) else entries).append(source)
+            continue
+        if not source.is_dir():
+            raise InputError(
+                f"{source} does not exist; a source is a folder or an archive ({', '.join(ARCHIVE_SUFFIXES)})"
+            )
+        inside = sorted(path for path in source.iterdir() if not path.name.startswith("."))
+        within = [path for path in inside if path.is_file() and is_archive(path)]
+        archives += within
+        entries += [path for path in inside if path not in within] if within else [source]
+    return archives, entries
+
+
+def _archives_within(folder: Path) -> Iterator[Path]:
+    """Archives that archives held, at their top or one folder deep."""
+    for pattern in ("*", "*/*"):
+        yield from (path for path in sorted(folder.glob(pattern)) if path.is_file() and is_archive(path))
+
+
+def _unpack(unpacker: Unpacker, archive: Path, below: PurePosixPath = HERE) -> None:
+    logger.info("unpacking %s", archive.name)
+    with Progress(f"unpacking {archive.name}", archive.stat().st_size, unit="bytes") as progress:
+        unpacker.unpack(archive, progress.update, below)
+
+
+def _channels_of(folder: Path) -> dict[str, Path]:
+    """One channel, in whose folders the formats find the splits.
+
+    Several channels, if there are channels of lists, or if images beside the folders of splits hide these.
+    """
+    inner = {path.name: path for path in folder.iterdir() if path.is_dir() and is_channel_name(path.name)}
+    strays = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    if "train" not in inner or not (find_extras(inner) or (strays and len(inner) > 1)):
+        return {"train": folder}
+    for path in strays:
+        logger.warning("%s lies beside the channels and is not read", path.name)
+    return inner

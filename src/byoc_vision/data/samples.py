@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -142,6 +143,13 @@ class Sample:
     mask_labels: tuple[int, ...] = ()
     mask_orientation: MaskOrientation = "auto"
 
+    @property
+    def class_indices(self) -> tuple[int, ...]:
+        """Those of an image's classes: one, or any number for multi-label data; none for masks."""
+        if self.labels is not None:
+            return self.labels
+        return () if self.label is None else (self.label,)
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -172,6 +180,11 @@ class Dataset:
         """All values that a mask may hold: those of the classes and the ignored one."""
         values = {entry.value for entry in self.classes} | {self.ignore_value}
         return frozenset(value for value in values if value is not None)
+
+    def with_samples(self, change: Callable[[Sequence[Sample]], Iterable[Sample]]) -> Dataset:
+        """The dataset with the changed samples of each split."""
+        train, validation, test = (tuple(change(samples)) for samples in (self.train, self.validation, self.test))
+        return replace(self, train=train, validation=validation, test=test)
 
     @property
     def splits(self) -> dict[str, tuple[Sample, ...]]:
@@ -223,6 +236,11 @@ class DataOptions:
     mask_colors: tuple[tuple[str, int], ...] = ()
     checked_pictures: int | None = None
     checking_budget: int | None = None
+
+    @property
+    def skips(self) -> bool:
+        """Whether invalid samples are left out."""
+        return self.on_bad_sample == "skip"
 
 
 NOTHING_SAID = DataOptions()

@@ -21,6 +21,7 @@ _SCALE = 5  # pycocotools draws outlines so many times as fine as pixels
 _MOST_BEYOND = 0.1  # of the image's side: a polygon that reaches farther out belongs to another image or size
 _LEAST_BEYOND = 2  # pixels
 _LEAST_POINTS = 3
+_SIDES_OF_ELLIPSE = 72
 _SHOWN = 3  # wrong shapes of an image
 
 
@@ -51,6 +52,14 @@ def draw_mask(mask: DrawnMask, size: tuple[int, ...]) -> np.ndarray:
 def polygon(points: Sequence[float]) -> bytes:
     """The outline of one polygon, x and y in turn."""
     return msgspec.json.encode([points])
+
+
+def ellipse(x: float, y: float, across: float, down: float, turn: float = 0.0) -> bytes:
+    """The outline of an ellipse around x, y with two radii, turned clockwise by radians, as a polygon."""
+    angles = 2 * np.pi * np.arange(_SIDES_OF_ELLIPSE) / _SIDES_OF_ELLIPSE
+    a, b = across * np.cos(angles), down * np.sin(angles)
+    cosine, sine = np.cos(turn), np.sin(turn)
+    return polygon(np.stack([x + a * cosine - b * sine, y + a * sine + b * cosine], axis=1).ravel().tolist())
 
 
 def run_lengths(counts: Sequence[int] | str, height: int, width: int) -> bytes:

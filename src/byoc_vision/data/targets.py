@@ -8,11 +8,19 @@ import cv2
 import numpy as np
 
 from byoc_vision.data.bands import size_of
-from byoc_vision.data.decoding import MAX_PIXELS, Content, image_size, orientation_of, read_stored_mask, upright
+from byoc_vision.data.decoding import (
+    MAX_PIXELS,
+    Content,
+    OpenedImage,
+    image_size,
+    orientation_of,
+    read_stored_mask,
+    upright,
+)
 from byoc_vision.data.mask_colours import labels_of_colours
 from byoc_vision.data.samples import ColourMap, DrawnMask, MaskMap, MaskSource, Sample
 from byoc_vision.data.shapes import draw_mask
-from byoc_vision.errors import DataError
+from byoc_vision.errors import DataError, few
 
 NO_CLASS = "neither a class nor ignored"  # of a value in a mask
 
@@ -22,7 +30,6 @@ _SHOWN_VALUES = 6
 
 def read_mask_values(
     sample: Sample,
-    content: Content | None = None,
     size: tuple[int, int] | None = None,
     image: Content | None = None,
     *,
@@ -30,13 +37,13 @@ def read_mask_values(
 ) -> np.ndarray:
     """The labels in a sample's mask, uint8 [H, W]: drawn from its shapes, or translated by its map if it has one.
 
-    content: of the mask's file, if it was read before. size: of the image, height and width, if it is known.
-    image: of the image's file, like which the mask is turned. max_pixels: as for `read_mask`.
+    size: of the image, height and width, if it is known. image: its file, like which the mask is turned.
+    max_pixels: as for `read_mask`.
 
     Raises DataError as `read_mask` and `draw_mask` do, and if the mask stores a value or a colour that is not in its
     map.
     """
-    stored = read_mask_pixels(sample, content, size, image, max_pixels=max_pixels)
+    stored = read_mask_pixels(sample, None, size, image, max_pixels=max_pixels)
     if stored.ndim == 3:
         raise DataError(colours_unknown(sample))
     return stored
@@ -44,21 +51,24 @@ def read_mask_values(
 
 def read_mask_pixels(
     sample: Sample,
-    content: Content | None = None,
+    opened: OpenedImage | None = None,
     size: tuple[int, int] | None = None,
     image: Content | None = None,
     *,
     max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
-    """As `read_mask_values`; colours without a map are returned as such, uint8 RGB [H, W, 3]."""
+    """As `read_mask_values`; colours without a map are returned as such, uint8 RGB [H, W, 3].
+
+    opened: the mask's file, if its header was read before.
+    """
     if sample.mask is None:
         raise ValueError(f"{sample.image} has no mask")
     if isinstance(sample.mask, DrawnMask):
         return _turned(draw_mask(sample.mask, size or size_of(sample.image)), sample, image)
     if isinstance(sample.mask_map, ColourMap):
-        stored = read_stored_mask(content or sample.mask, max_pixels=max_pixels, as_colours=True)
+        stored = read_stored_mask(opened or sample.mask, max_pixels=max_pixels, as_colours=True)
         return _turned(labels_of_colours(stored, sample.mask, sample.mask_map), sample, image)
-    stored = read_stored_mask(content or sample.mask, max_pixels=max_pixels)
+    stored = read_stored_mask(opened or sample.mask, max_pixels=max_pixels)
     if sample.further_masks or sample.mask_labels:
         stored = _union(stored, sample, max_pixels)
     stored = _turned(stored, sample, image)
@@ -125,8 +135,7 @@ def size_problem(sample: Sample, image: tuple[int, ...], mask: tuple[int, ...]) 
 
 def values_problem(mask: MaskSource | None, values: Sequence[int]) -> str:
     """The message for a mask that holds values which are neither a class nor ignored."""
-    shown = ", ".join(map(str, values[:_SHOWN_VALUES])) + (", …" if len(values) > _SHOWN_VALUES else "")
-    return f"{mask} holds {shown}, {NO_CLASS}"
+    return f"{mask} holds {few(values, _SHOWN_VALUES)}, {NO_CLASS}"
 
 
 def colours_unknown(sample: Sample) -> str:
@@ -138,7 +147,7 @@ def colours_unknown(sample: Sample) -> str:
 
 
 def _not_in_map(sample: Sample, mask_map: MaskMap, unknown: list[int]) -> str:
-    shown = ", ".join(map(str, unknown[:_SHOWN_VALUES])) + (", …" if len(unknown) > _SHOWN_VALUES else "")
     is_turned = not {value for _, value in mask_map.values}.isdisjoint(unknown)
     remedy = mask_map.hint if is_turned and mask_map.hint else "fix the mask or the map"
+    shown = few(unknown, _SHOWN_VALUES)
     return f"{sample.mask} holds the values {shown}, which {mask_map.title} does not contain; {remedy}"

@@ -18,12 +18,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from byoc_vision.atomic_write import check_new_folder
 from byoc_vision.data.channel_writer import file_stems, write_classes
 from byoc_vision.data.decoding import MAX_PIXELS, read_content, read_image
 from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.preflight import check
 from byoc_vision.data.preflight.scan import TILE_IT
-from byoc_vision.data.prepare import check_output, next_steps, scratch_beside
+from byoc_vision.data.prepare import next_steps, publish, scratch_beside
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
 from byoc_vision.data.targets import read_mask_values
 from byoc_vision.errors import DataError, InputError
@@ -89,7 +90,7 @@ def tile(channels: Mapping[str, Path], output: Path, options: DataOptions, tiles
         DataError: an image or a mask cannot be used, or is larger than the free memory allows.
         ResourceError: the disk is full.
     """
-    check_output(output)
+    check_new_folder(output)
     dataset = find_dataset(channels, options)
     if dataset.task != "segmentation":
         raise InputError(
@@ -109,9 +110,7 @@ def tile(channels: Mapping[str, Path], output: Path, options: DataOptions, tiles
                 f"no training tile shows an object: all pixels of {len(dataset.train)} masks are {_BACKGROUND} or "
                 "ignored. Check the masks, or keep such tiles with --keep-empty"
             )
-        if output.is_dir():
-            output.rmdir()
-        folder.rename(output)
+        publish(folder, output)
     for line in _said(dataset, output, counts):
         logger.info(line)
     return counts

@@ -12,16 +12,16 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from byoc_serve.request_decoding import IMAGE_TYPES
+from byoc_serve.decode import IMAGE_TYPES
 from byoc_serve.response_format import RESPONSE_FORMATS
 from byoc_vision.describe.instance_types import instance_types, offered
 from byoc_vision.describe.metrics import MetricDefinition, metric_definitions
 from byoc_vision.describe.ranges import search_space
 from byoc_vision.describe.recipe import recipe_of
 from byoc_vision.describe.tuning import as_metrics
+from byoc_vision.evaluation.metric_names import metrics_of
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.hyperparameters.value_types import Names, Number, ValueType, value_types
-from byoc_vision.training.metric_names import metrics_of
 
 Json = dict[str, Any]
 

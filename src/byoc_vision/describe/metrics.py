@@ -1,6 +1,6 @@
 """The metrics in a job's log, as the regular expressions by which SageMaker finds them; and a reader of epochs.
 
-`EpochRecord.line` and `metrics_line` in training/history.py write what is read here. SageMaker takes at most 40
+`EpochRecord.line` and `metrics_line` in evaluation/epoch_record.py write what is read here. SageMaker takes at most 40
 definitions of 500 characters each, and stores the group of each as a number.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from byoc_vision.errors import InputError
-from byoc_vision.training.metric_names import class_keys, metrics_of
+from byoc_vision.evaluation.metric_names import class_keys, metrics_of
 from byoc_vision.types import Task
 
 MOST_DEFINITIONS = 40

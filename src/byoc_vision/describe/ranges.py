@@ -8,9 +8,9 @@ from pathlib import Path
 from byoc_vision.describe.recipe import Recipe, read_recipe
 from byoc_vision.describe.space import Categorical, Continuous, Integer, Objective, Range, SearchSpace
 from byoc_vision.errors import InputError
+from byoc_vision.evaluation.metric_names import metrics_of
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.models.names import DEFAULT_ENCODER, SMP_STRIDES, TORCHVISION_FCNS, segmentation_name, squeeze
-from byoc_vision.training.metric_names import metrics_of
 
 # Encoders of every architecture that takes convolutional ones, the smallest first.
 ENCODERS = ("mobilenet_v2", "resnet18", "resnet34", "efficientnet-b0")

@@ -23,10 +23,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from byoc_vision.models.build import build_model, check_input_size
+from byoc_vision.models.losses import build_loss
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.models.shapes import freeze_unused
 from byoc_vision.precision import Precision
-from byoc_vision.training.losses import build_loss
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.step import Step
 from byoc_vision.types import ModelSpec

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import NamedTuple
 
 from torch import nn
 
 from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
+from byoc_vision.atomic_write import check_new_folder
 from byoc_vision.errors import DataError, InputError, ResourceError
 from byoc_vision.export import preprocessing
 from byoc_vision.export.comparison import TOLERANCE, Comparison, compare
 from byoc_vision.export.conversion import conversion
 from byoc_vision.export.example_script import FILE as EXAMPLE_FILE
 from byoc_vision.export.example_script import example_script
-from byoc_vision.export.formats import FORMATS, Run
+from byoc_vision.export.formats import FORMATS
 from byoc_vision.models.build import build_model
 from byoc_vision.progress import alive
 
@@ -34,12 +37,6 @@ class Exported(NamedTuple):
 
     folder: Path
     comparison: Comparison
-
-
-class _Format(NamedTuple):
-    file: str
-    write: Callable[[nn.Module, ModelConfig, Path], dict[str, Any]]
-    load: Callable[[Path], Run]
 
 
 def export_model(source: Path, format_name: str, output: Path | None = None) -> Exported:
@@ -59,9 +56,9 @@ def export_model(source: Path, format_name: str, output: Path | None = None) -> 
         DataError: The artifact is damaged.
         ResourceError: The disk has too little space.
     """
-    module = _format(format_name)
+    module = _module(format_name)
     output = output or default_output(source, format_name)
-    _check_output(output)
+    check_new_folder(output)
     net, config = _load(source)
     with _folder_beside(output) as folder:
         check_room(folder, round(_WRITTEN * sum(tensor.nbytes for tensor in net.state_dict().values())))
@@ -69,9 +66,10 @@ def export_model(source: Path, format_name: str, output: Path | None = None) -> 
             facts = module.write(net, config, folder)
             seen = compare(net, config, module.load(folder))
         _check_comparison(seen, format_name)
-        about = preprocessing.describe(config, format_name, module.file, facts, seen)
-        _write(folder / preprocessing.FILE, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
-        _write(folder / EXAMPLE_FILE, example_script(config, format_name))
+        about = preprocessing.describe(config, format_name, module.FILE, facts, seen)
+        text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+        (folder / preprocessing.FILE).write_text(text, encoding="utf-8")
+        (folder / EXAMPLE_FILE).write_text(example_script(config, format_name), encoding="utf-8")
         if output.is_dir():
             output.rmdir()
         folder.rename(output)
@@ -84,25 +82,11 @@ def default_output(source: Path, format_name: str) -> Path:
     return whole.with_name(f"{whole.name.removesuffix('.gz').removesuffix('.tgz').removesuffix('.tar')}-{format_name}")
 
 
-def _format(name: str) -> _Format:
-    """The format's module. It is imported here because its library takes seconds to import."""
-    if name == "onnx":
-        from byoc_vision.export import onnx
-
-        return _Format(onnx.FILE, onnx.write, onnx.load)
-    if name == "openvino":
-        from byoc_vision.export import openvino
-
-        return _Format(openvino.FILE, openvino.write, openvino.load)
-    if name == "torchscript":
-        from byoc_vision.export import torchscript
-
-        return _Format(torchscript.FILE, torchscript.write, torchscript.load)
-    if name == "torch-export":
-        from byoc_vision.export import torch_export
-
-        return _Format(torch_export.FILE, torch_export.write, torch_export.load)
-    raise InputError(f"the format {name} is not known; use one of {', '.join(FORMATS)}")
+def _module(name: str) -> ModuleType:
+    """The format's module, with FILE, `write` and `load`. It is imported here because its library takes seconds."""
+    if name not in FORMATS:
+        raise InputError(f"the format {name} is not known; use one of {', '.join(FORMATS)}")
+    return importlib.import_module(f"byoc_vision.export.{name.replace('-', '_')}")
 
 
 def _load(source: Path) -> tuple[nn.Module, ModelConfig]:
@@ -113,14 +97,6 @@ def _load(source: Path) -> tuple[nn.Module, ModelConfig]:
     except RuntimeError as error:
         raise DataError(f"{source}: the weights do not fit the model in {artifact.CONFIG_FILE}: {error}") from error
     return net.eval(), config
-
-
-def _check_output(output: Path) -> None:
-    if output.is_dir():
-        if any(output.iterdir()):
-            raise InputError(f"{output} is not empty; name a new folder, or empty it")
-    elif output.exists() or output.is_symlink():
-        raise InputError(f"{output} is a file; name a new folder")
 
 
 def check_room(folder: Path, needed: int) -> None:
@@ -148,20 +124,13 @@ def _folder_beside(output: Path) -> Iterator[Path]:
     parent = output.absolute().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".export-", dir=parent))
-        try:
-            folder = scratch / output.name
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=parent, ignore_cleanup_errors=True) as scratch:
+            folder = Path(scratch, output.name)
             folder.mkdir()
             yield folder
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise ResourceError(f"the disk of {parent} is full; free space, or set --output to another disk") from error
         if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) or error.errno == errno.EROFS:
             raise InputError(f"{parent} cannot be written to ({error.strerror}); set another --output") from error
         raise
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

@@ -33,7 +33,7 @@ def to_openvino(net: nn.Module, config: ModelConfig) -> openvino.Model:
         ConversionError: OpenVINO does not support one of the operations.
     """
     ov = import_openvino()
-    with conversion(config, "openvino"), _restored_logging():
+    with conversion(config, "openvino"), restored_logging():
         model = ov.convert_model(trace(net, config))
         model.reshape([-1, config.preprocess.height, config.preprocess.width, config.preprocess.channels])
     model.input(0).set_names({INPUT})
@@ -42,7 +42,7 @@ def to_openvino(net: nn.Module, config: ModelConfig) -> openvino.Model:
 
 
 @contextmanager
-def _restored_logging() -> Iterator[None]:
+def restored_logging() -> Iterator[None]:
     """Restores the root logger: after a failed conversion, OpenVINO leaves it at the level ERROR."""
     root = logging.getLogger()
     level, filters, handlers = root.level, list(root.filters), list(root.handlers)

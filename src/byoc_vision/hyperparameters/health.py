@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-# Rule → its thresholds. The rules themselves stand in training.callbacks.health; a test keeps the two together.
+# Rule → its thresholds. The rules themselves stand in byoc_vision.health; a test keeps the two together.
 RULES: Mapping[str, tuple[str, ...]] = {
     "LossNotDecreasing": ("epochs", "share"),
     "Overfit": ("ratio", "rise", "epochs"),

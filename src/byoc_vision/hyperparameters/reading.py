@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from byoc_vision.errors import InputError, list_problems
 from byoc_vision.hyperparameters.builtin import RETIRED, TRANSLATED, translate
 from byoc_vision.hyperparameters.model import Hyperparameters
-from byoc_vision.io import read_object
+from byoc_vision.io import half_character, read_object
 from byoc_vision.sagemaker_values import decode
 
 logger = logging.getLogger(__name__)
@@ -57,22 +57,13 @@ def read_raw(path: Path) -> dict[str, Any]:
     return read_object(path, example='{"epochs": "10"}')
 
 
-def _is_text(text: str) -> bool:
-    """False for halves of characters, and for bytes of a command line that are not UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def parse(raw: Mapping[str, Any]) -> Hyperparameters:
     """Validated hyperparameters from raw keys and values of any client.
 
     Raises InputError with all errors at once: unknown names with the nearest known one, fields given under two names,
     and invalid values.
     """
-    if unreadable := [key for key, value in raw.items() if not _is_text(f"{key}{value}")]:
+    if unreadable := [key for key, value in raw.items() if half_character(f"{key}{value}")]:
         raise InputError(list_problems("Hyperparameters must be UTF-8:", list(map(ascii, unreadable))))
     given = _Given(raw)
     for key in raw:

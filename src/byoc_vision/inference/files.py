@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
+from byoc_vision.artifact import ModelConfig
+from byoc_vision.atomic_write import spreadsheet_cells
 from byoc_vision.data.bands import read_pixels
 from byoc_vision.data.decoding import IMAGE_SUFFIXES
 from byoc_vision.errors import DataError, InputError
-from byoc_vision.inference.encoding import class_entries, encode_jpeg, encode_png
+from byoc_vision.inference.encoding import (
+    DECIMALS,
+    class_entries,
+    class_shares,
+    encode_jpeg,
+    encode_png,
+    encode_rgb_png,
+)
 from byoc_vision.inference.overlay import background_classes, draw_overlay, mask_palette
 from byoc_vision.inference.passes import InferenceOptions, check_options, make_pass, run_pass
-from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
-from byoc_vision.inference.table import PredictionTable
+from byoc_vision.inference.predictor import Classification, Prediction, Predictor, Segmentation
 from byoc_vision.preprocess import as_rgb
 
 if TYPE_CHECKING:
@@ -27,6 +35,8 @@ if TYPE_CHECKING:
 PREDICTIONS_FILE = "predictions.jsonl"
 TABLE_FILE = "predictions.csv"
 _FILE_SUFFIXES = (".csv", ".json", ".jsonl", ".txt", ".zip", ".gz", ".html")
+
+_SEPARATOR = ";"  # in the table, between the classes of an image that can have several
 
 _DEFAULT_OPTIONS = InferenceOptions()
 
@@ -100,7 +110,7 @@ def predict_files(
             continue
         if isinstance(prediction, Classification):
             with lines.open("a", encoding="utf-8") as file:
-                file.write(_prediction_line(source, prediction))
+                file.write(json.dumps({"file": str(source), "predictions": class_entries(prediction)}) + "\n")
             table.add(source, prediction)
             yield FileOutcome(source, written=lines)
         else:
@@ -141,30 +151,13 @@ def explain_files(
         yield FileOutcome(source, written, note=f"{found.class_name} {found.probability:.3f}{remark}")
 
 
-def _prediction_line(source: Path, prediction: Classification) -> str:
-    return json.dumps({"file": str(source), "predictions": class_entries(prediction)}) + "\n"
-
-
 def _write_mask(prediction: Segmentation, stem: Path, rgb: np.ndarray | None, *, palette: bool) -> Path:
     mask = stem.with_name(f"{stem.name}.png")
-    if palette:
-        mask.write_bytes(encode_png(prediction.mask, mask_palette(prediction.classes)))
-    else:
-        _write_png(mask, prediction.mask)
+    mask.write_bytes(encode_png(prediction.mask, mask_palette(prediction.classes) if palette else None))
     if rgb is not None:
-        _write_png(
-            stem.with_name(f"{stem.name}.overlay.png"),
-            cv2.cvtColor(
-                draw_overlay(rgb, prediction.labels, background_classes(prediction.classes)), cv2.COLOR_RGB2BGR
-            ),
-        )
+        drawn = draw_overlay(rgb, prediction.labels, background_classes(prediction.classes))
+        stem.with_name(f"{stem.name}.overlay.png").write_bytes(encode_rgb_png(drawn))
     return mask
-
-
-def _write_png(path: Path, pixels: np.ndarray) -> None:
-    written, encoded = cv2.imencode(".png", pixels)
-    assert written, "OpenCV encodes every uint8 array as PNG"
-    path.write_bytes(encoded.tobytes())
 
 
 def check_output(output: Path) -> None:
@@ -187,3 +180,45 @@ def check_stems(images: Sequence[Path]) -> None:
                 f"the predictions of {other} and {path} would both be written to {path.stem}.png; "
                 "use two --output folders"
             )
+
+
+class PredictionTable:
+    """A CSV file with a row for each predicted image, written one by one.
+
+    Segmentation: the image, its mask, and each class's share of the pixels. Classification: the image, the best class
+    and its probability, the present classes if an image can have several, and the probability of every class.
+    """
+
+    def __init__(self, path: Path, config: ModelConfig) -> None:
+        self._path = path
+        path.write_text("", encoding="utf-8")
+        self._write(_header(config))
+
+    def add(self, source: Path, prediction: Prediction, mask: Path | None = None) -> None:
+        """Write the row of an image. mask: the file of its mask."""
+        if isinstance(prediction, Classification):
+            self._write([source, *_classes(prediction)])
+        else:
+            assert mask is not None, "every mask has a file"
+            self._write([source, mask.name, *class_shares(prediction.labels, len(prediction.classes))])
+
+    def _write(self, cells: list[object]) -> None:
+        with self._path.open("a", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerow(spreadsheet_cells(cells))
+
+
+def _header(config: ModelConfig) -> list[object]:
+    names = [entry.name for entry in config.classes]
+    if config.task == "segmentation":
+        return ["file", "mask", *(f"share {name}" for name in names)]
+    present = ["present"] if config.activation == "sigmoid" else []
+    return ["file", "class", "probability", *present, *(f"probability {name}" for name in names)]
+
+
+def _classes(prediction: Classification) -> list[object]:
+    ranked = prediction.ranked()
+    best, probability = ranked[0]
+    cells: list[object] = [best, round(probability, DECIMALS)]
+    if prediction.threshold is not None:
+        cells.append(_SEPARATOR.join(name for name, score in ranked if score > prediction.threshold))
+    return [*cells, *(round(score, DECIMALS) for score in prediction.probabilities.tolist())]

@@ -7,7 +7,7 @@ A folder `openvino` in the artifact:
     int8.xml, int8.bin, int8.npz    the network quantised, if a job certified it, and what it computed there
     precisions.json                 the validation metrics of each precision, as the job measured them
 
-Images from before the last two lines read what they know.
+Older images ignore the files of the last two lines.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from byoc_vision import checksums
+from byoc_vision import artifact, checksums
 from byoc_vision.artifact import OPENVINO_FOLDER, WEIGHTS_FILE, ModelConfig
 from byoc_vision.atomic_write import give_usual_mode, write_whole
 from byoc_vision.checksums import CHECKSUMS_FILE
-from byoc_vision.errors import DataError
+from byoc_vision.errors import DataError, UserError
 from byoc_vision.inference.openvino_precision import Network, load_engine_in
 from byoc_vision.inference.reference import compare, engine_logits, expected_logits
 from byoc_vision.system.memory import is_out_of_memory
@@ -54,7 +54,7 @@ INT8_REFERENCE_FILE = "int8.npz"
 INT8_FILES = (INT8_MODEL_FILE, "int8.bin", INT8_REFERENCE_FILE)
 PRECISIONS_FILE = "precisions.json"
 
-_PIECE = 2**20
+_NO_FORM = "The model has no OpenVINO form, and CPUs serve it more slowly: %s"
 
 logger = logging.getLogger(__name__)
 
@@ -63,21 +63,12 @@ class DamagedFormError(DataError):
     """The OpenVINO form of an artifact is damaged; its weights may be whole."""
 
 
-@dataclass(frozen=True)
-class _Reference:
-    """weights: the digest of those that the form was made from. sha256: the same, as checksums.json has it."""
-
-    weights: str
-    sha256: str
-    logits: list[np.ndarray]
-
-
 def write(folder: Path, config: ModelConfig, net: nn.Module) -> None:
-    """Put the network beside the artifact's weights in `folder`, once its answers are PyTorch's.
+    """Put the network beside the artifact's weights in `folder`, once its logits are PyTorch's.
 
-    They are compared in float32: whether the form is right does not depend on what this machine is fastest in.
+    They are compared in float32: whether the form is right does not depend on the fastest precision of this machine.
 
-    Raises ConversionError where OpenVINO cannot compute it, DataError where it computes something else; nothing is
+    Raises ConversionError if OpenVINO cannot compute it, DataError if it computes something else; nothing is
     written then.
     """
     from byoc_vision.export.conversion import conversion
@@ -97,6 +88,28 @@ def write(folder: Path, config: ModelConfig, net: nn.Module) -> None:
         shutil.rmtree(folder / OPENVINO_FOLDER, ignore_errors=True)
         _record_checksums(folder, beside, FILES)
         os.replace(beside, folder / OPENVINO_FOLDER)
+
+
+def export_openvino(folder: Path) -> bool:
+    """Write the network of the artifact in `folder` beside its weights as OpenVINO reads it. Returns whether it did.
+
+    It is optional, and no error of it fails a job. If it fails, or the job is killed meanwhile, the
+    model is complete, and PyTorch serves it.
+    """
+    from byoc_vision.inference.engines.torch_engine import TorchEngine
+
+    started = time.monotonic()
+    try:
+        config = artifact.read_config(folder)
+        write(folder, config, TorchEngine.load(folder, config, "cpu").net)
+    except (UserError, OSError, MemoryError) as error:
+        logger.warning(_NO_FORM, error or type(error).__name__)
+    except Exception as error:  # OpenVINO's own errors, also of a full disk, have no class in common
+        logger.warning(_NO_FORM, error, exc_info=True)
+    else:
+        logger.info("Exported the OpenVINO model (%.1f s)", time.monotonic() - started)
+        return True
+    return False
 
 
 def add_int8(folder: Path, config: ModelConfig, model: openvino.Model) -> None:
@@ -136,14 +149,14 @@ def load(
     if not (form.is_dir() and (folder / WEIGHTS_FILE).is_file()):  # PyTorch's loader says that weights are missing
         return None
     model = form / MODEL_FILE
-    reference = _read_reference(form / REFERENCE_FILE)
+    reference = _read_arrays(form / REFERENCE_FILE, "logits", "weights")
     digests = checksums.read(folder)
     if not _belongs(reference, folder, digests):
         logger.warning("%s was made from other weights than %s; it is not used", model, folder / WEIGHTS_FILE)
         return None
     _check_files(folder, digests, FILES)
     try:
-        network = Network(model, config, reference.logits, *_int8(folder, digests, precision))
+        network = Network(model, config, _logits(reference), *_int8(folder, digests, precision))
         return load_engine_in(precision, network, threads, streams)
     except (RuntimeError, ValueError) as error:  # of OpenVINO, and of logits of another shape
         if is_out_of_memory(error):
@@ -174,7 +187,7 @@ def _int8(
     form = folder / OPENVINO_FOLDER
     try:
         _check_files(folder, digests, INT8_FILES)
-        return form / INT8_MODEL_FILE, _logits(_read_arrays(form / INT8_REFERENCE_FILE))
+        return form / INT8_MODEL_FILE, _logits(_read_arrays(form / INT8_REFERENCE_FILE, "logits"))
     except DamagedFormError as error:
         if precision == "int8":
             raise
@@ -192,13 +205,10 @@ def has_int8(folder: Path, digests: dict[str, str] | None) -> bool:
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
     """A new folder beside the form, on the same disk; what is left of it is removed."""
-    scratch = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
-    try:
-        beside = scratch / OPENVINO_FOLDER
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder, ignore_cleanup_errors=True) as scratch:
+        beside = Path(scratch, OPENVINO_FOLDER)
         beside.mkdir()
         yield beside
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _record_checksums(folder: Path, form: Path, names: Iterable[str]) -> None:
@@ -208,15 +218,15 @@ def _record_checksums(folder: Path, form: Path, names: Iterable[str]) -> None:
         write_whole(folder / CHECKSUMS_FILE, checksums.to_json(digests | added))
 
 
-def _belongs(reference: _Reference, folder: Path, digests: dict[str, str] | None) -> bool:
-    """Whether the form was made from the weights in `folder`.
+def _belongs(reference: dict[str, np.ndarray], folder: Path, digests: dict[str, str] | None) -> bool:
+    """Whether the form was made from the weights in `folder`. reference: has their digest and, if newer, their SHA-256.
 
     If both files name the weights' SHA-256 it is not computed here: `artifact.verified_beside` compares the weights
     with it in any case.
     """
-    if reference.sha256 and digests is not None and WEIGHTS_FILE in digests:
-        return reference.sha256 == digests[WEIGHTS_FILE]
-    return reference.weights == digest(folder / WEIGHTS_FILE)
+    if "sha256" in reference and digests is not None and WEIGHTS_FILE in digests:
+        return str(reference["sha256"]) == digests[WEIGHTS_FILE]
+    return str(reference["weights"]) == digest(folder / WEIGHTS_FILE)
 
 
 def _by_name(logits: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
@@ -228,22 +238,15 @@ def _logits(arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
     return [arrays[name] for name in sorted(arrays) if name.startswith("logits")]
 
 
-def _read_reference(path: Path) -> _Reference:
-    arrays = _read_arrays(path)
-    if "weights" not in arrays:
-        raise DamagedFormError(f"{path} is damaged (it does not say of which weights it is)")
-    return _Reference(str(arrays["weights"]), str(arrays.get("sha256", "")), _logits(arrays))
-
-
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The file's arrays, those of logits as float32; raises as `load` does."""
+def _read_arrays(path: Path, *needed: str) -> dict[str, np.ndarray]:
+    """The file's arrays, those of logits as float32; raises as `load` does, also if one that is needed is not there."""
     try:
         # Opened here: numpy leaves a file open whose content it refuses.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             found = {name: content[name] for name in content.files}
             found |= {name: np.asarray(found[name], np.float32) for name in found if name.startswith("logits")}
-            if "logits" not in found:
-                raise LookupError("no logits")
+            if missing := [name for name in needed if name not in found]:
+                raise LookupError(f"no {missing[0]}")
             return found
     except PermissionError:
         raise
@@ -269,8 +272,5 @@ def _check_files(folder: Path, digests: dict[str, str] | None, names: Iterable[s
 
 def digest(path: Path) -> str:
     """Of a file's content. Artifacts from before `sha256` was in the reference have it alone."""
-    state = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            state.update(piece)
-    return state.hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -1,4 +1,4 @@
-"""In which precision OpenVINO computes a network here: the one asked for, or the fastest that answers as it must."""
+"""Chooses the precision of OpenVINO for a network: the requested one, or the fastest with the expected logits."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ Load = Callable[["NamedPrecision"], "OpenVinoEngine"]
 class Network:
     """A network that OpenVINO computes, and what is expected of it; see `reference.compare`.
 
-    expected: PyTorch's logits. int8: the same network quantised. int8_expected: its own logits where it was certified,
-    since how far it is from float32 was judged there, on images with targets.
+    expected: PyTorch's logits. int8: the same network quantised. int8_expected: the logits that it computed when the
+    job certified it: the job judged there, on images with targets, how far they may be from float32.
     """
 
     model: openvino.Model | Path
@@ -46,12 +46,12 @@ class Network:
 def load_engine_in(
     precision: EnginePrecision, network: Network, threads: int | None = None, streams: int = 1
 ) -> OpenVinoEngine:
-    """The engine in the precision asked for.
+    """The engine in the requested precision.
 
-    precision: auto is the fastest here of those whose answers are the expected ones; see `choose_fastest`. If those of
-    bfloat16 are not, float32 takes its place, with a warning.
-    Raises DataError if those of float32 are not, or int8 is asked for and its answers are not; InputError if int8 is
-    asked for and the network has no such form.
+    precision: auto is the fastest on this machine of those with the expected logits; see `choose_fastest`. If
+    bfloat16 does not compute the expected logits, float32 replaces it, with a warning.
+    Raises DataError if float32, or int8 when it is requested, does not compute the expected logits; InputError if int8
+    is requested and the network has no INT8 form.
     """
     from byoc_vision.inference.engines.base import NO_INT8
     from byoc_vision.inference.engines.fastest import choose_fastest
@@ -69,7 +69,7 @@ def load_engine_in(
         others += ["int8"] if network.int8 is not None else []
         found = [_unless_it_fails(load, name) for name in others]
         engines += [engine for engine in found if engine is not None and engine.precision != "float32"]
-    # So many images as under load; `compare` has run as many, so the kernels are there.
+    # As many images as under load; `compare` has run as many, so the kernels exist.
     return choose_fastest(engines, reference_image(network.config.preprocess).repeat(engines[0].streams, axis=0))
 
 

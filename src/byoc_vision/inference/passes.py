@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Protocol
 
 import numpy as np
 
@@ -17,9 +16,8 @@ from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError
 from byoc_vision.inference import postprocess
 from byoc_vision.inference.engines.base import Logits
-from byoc_vision.inference.predictor import Answer, Predictor, Prepared, Segmentation, on_cpu
-from byoc_vision.inference.tile_accumulator import LabelAccumulator, ProbabilityAccumulator
-from byoc_vision.inference.tiling import Axis, Blender, Grid, Tile
+from byoc_vision.inference.predictor import Prediction, Predictor, Prepared, Segmentation, on_cpu
+from byoc_vision.inference.tiling import Axis, Blender, Grid, LabelAccumulator, ProbabilityAccumulator, Tile
 from byoc_vision.inference.tta import Axes, Views, average, flip, unflip, view_axes
 
 MAX_BLENDING = 2**30  # bytes
@@ -39,22 +37,6 @@ class InferenceOptions:
     views: Views = "none"
     threshold: float | None = None
     probabilities: bool = False
-
-
-class Pass(Protocol):
-    """The model's inputs for one image, and its prediction from their logits."""
-
-    def inputs(self) -> Iterator[Prepared]:
-        """The inputs for the model, in order."""
-        ...
-
-    def add(self, logits: Logits) -> bool:
-        """Add the logits of the next input. Returns whether they were the last."""
-        ...
-
-    def prediction(self) -> Answer:
-        """The image's prediction; call it once, after the last logits."""
-        ...
 
 
 def make_pass(predictor: Predictor, rgb: np.ndarray, options: InferenceOptions) -> Pass:
@@ -79,7 +61,7 @@ def check_options(config: ModelConfig, options: InferenceOptions) -> None:
         )
 
 
-def run_pass(predictor: Predictor, image_pass: Pass, batch_size: int = 8) -> Answer:
+def run_pass(predictor: Predictor, image_pass: Pass, batch_size: int = 8) -> Prediction:
     """Run a pass on its own, in batches of `batch_size` inputs. Returns the image's prediction."""
     inputs = image_pass.inputs()
     while batch := [prepared.pixels for prepared in islice(inputs, batch_size)]:
@@ -114,19 +96,22 @@ class WholePass:
         self._logits: Logits | None = None
 
     def inputs(self) -> Iterator[Prepared]:
+        """The inputs for the model, in order."""
         return self._mean.views(self._prepared)
 
     def add(self, logits: Logits) -> bool:
+        """Add the logits of the next input. Returns whether they were the last."""
         self._logits = self._mean.add(logits)
         return self._logits is not None
 
-    def prediction(self) -> Answer:
+    def prediction(self) -> Prediction:
+        """The image's prediction; call it once, after the last logits."""
         assert self._logits is not None, "call prediction() after the last logits"
         return self._predictor.finish(self._logits, self._prepared, self._options.threshold)
 
 
 class TiledPass:
-    """A pass over an image's tiles, each in one or several views."""
+    """A pass over an image's tiles, each in one or several views. Its methods are those of `WholePass`."""
 
     def __init__(self, predictor: Predictor, rgb: np.ndarray, options: InferenceOptions, grid: Grid) -> None:
         config, (height, width) = predictor.config, rgb.shape[:2]
@@ -158,7 +143,7 @@ class TiledPass:
             self._done += 1
         return self._done == len(self._grid.positions)
 
-    def prediction(self) -> Answer:
+    def prediction(self) -> Prediction:
         config = self._predictor.config
         labels = postprocess.without_small_parts(self._accumulator.labels, config.min_area)
         return Segmentation(labels, config.classes, self._probabilities)
@@ -168,6 +153,9 @@ class TiledPass:
             "probabilities are only kept with InferenceOptions(probabilities=True)"
         )
         return self._accumulator.probabilities()
+
+
+Pass = WholePass | TiledPass
 
 
 class _ViewMean:

@@ -24,11 +24,15 @@ def label_pixels(
     best = rule.restore(logits[0], height, width)
     labels = np.zeros((height, width), dtype=np.uint8)
     for index in range(1, len(logits)):
-        plane = rule.restore(logits[index], height, width)
-        # Thirty times faster than indexing with a mask.
-        cv2.copyTo(np.full_like(labels, index), (plane > best).view(np.uint8), labels)
-        np.maximum(plane, best, out=best)
+        take_higher(labels, best, rule.restore(logits[index], height, width), index)
     return labels
+
+
+def take_higher(labels: np.ndarray, best: np.ndarray, plane: np.ndarray, index: int) -> None:
+    """Give the class `index` to the pixels whose logit in `plane` is above the best so far; both [h, w], in place."""
+    # Thirty times faster than indexing with a mask.
+    cv2.copyTo(np.full(labels.shape, index, np.uint8), (plane > best).view(np.uint8), labels)
+    np.maximum(plane, best, out=best)
 
 
 def without_small_parts(labels: np.ndarray, least_area: float) -> np.ndarray:

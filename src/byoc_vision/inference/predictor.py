@@ -1,7 +1,7 @@
-"""Images in, masks or class probabilities out: the one way from an image to an answer.
+"""Images in, masks or class probabilities out: the one way from an image to a prediction.
 
-Evaluation in training, `byoc-vision predict` and the server all use this class, so that the reported
-figure is the served one.
+Evaluation in training, `byoc-vision predict` and the server all use this class, so that the reported metric is the
+served one.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Prepared:
 class Classification:
     """The probability of each class, float32 [K], in class order.
 
-    threshold: where an image may have several classes, the probability above which it has one. Their probabilities
-    are then of a yes each and do not sum to 1. None where an image has one class.
+    threshold: if an image may have several classes, the probability above which it has one; their probabilities do not
+    sum to 1 then. None if an image has one class.
     """
 
     probabilities: np.ndarray
@@ -69,7 +69,7 @@ class Segmentation:
         if len(values) == 2:  # a quarter of the time that a table takes; what is lower comes out by wrapping round
             low, high = values
             return self.labels * np.uint8((high - low) % 256) + np.uint8(low)
-        return cv2.LUT(self.labels, _lookup_table(values))
+        return cv2.LUT(self.labels, np.array(values + [0] * (256 - len(values)), np.uint8))
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -77,13 +77,13 @@ class Segmentation:
         return self._probabilities()
 
 
-Answer = Segmentation | Classification
+Prediction = Segmentation | Classification
 
 
 class Predictor:
     """An engine, and the model config that says what its images and its logits mean.
 
-    `prepare` and `finish` may run in any thread; `forward` in one at a time.
+    `prepare` and `finish` may run in any thread; `forward` in as many at a time as the engine has streams.
     """
 
     def __init__(self, config: ModelConfig, engine: Engine) -> None:
@@ -102,10 +102,10 @@ class Predictor:
     ) -> Predictor:
         """The predictor of an artifact: a folder or a tarball.
 
-        device: as torch names it; by default a GPU where there is one.
+        device: as torch names it; by default a GPU if there is one.
         threads: of the CPU; by default as many as there are cores. streams: see `OpenVinoEngine`.
         precision: see `load_engine`.
-        Raises DataError where the artifact is damaged or may not be read, and what `load_engine` raises.
+        Raises DataError if the artifact is damaged or may not be read, and what `load_engine` raises.
         """
         try:
             with artifact.opened(source) as folder:
@@ -120,7 +120,7 @@ class Predictor:
         return self.engine.device
 
     def warm_up(self, batch_size: int = 1) -> None:
-        """Have the first requests answered as fast as the next, up to so many at a time.
+        """Make the first requests as fast as the next, up to so many at a time.
 
         Raises DataError if the network's input does not fit into this machine's memory, or its logits for an image are
         not finite numbers.
@@ -157,10 +157,10 @@ class Predictor:
         """Images, uint8 [N, h, w, 3], to logits, float32 [N, K] or [N, K, h, w]."""
         return self.engine.run(images)
 
-    def finish(self, logits: Logits, prepared: Prepared, threshold: float | None = None) -> Answer:
-        """One image's logits, [K] or [K, h, w], as its answer.
+    def finish(self, logits: Logits, prepared: Prepared, threshold: float | None = None) -> Prediction:
+        """One image's logits, [K] or [K, h, w], as its prediction.
 
-        threshold: where a sigmoid says yes, instead of the model config's.
+        threshold: above which a sigmoid's class is present, instead of the model config's.
         """
         threshold = (threshold or self.config.threshold) if self.config.activation == "sigmoid" else None
         if self.config.task == "classification":
@@ -174,14 +174,14 @@ class Predictor:
         labels = postprocess.without_small_parts(labels, self.config.min_area)
         return Segmentation(labels, self.config.classes, probabilities)
 
-    def predict(self, images: Sequence[np.ndarray], batch_size: int = 8) -> list[Answer]:
-        """Decoded images, uint8 RGB [H, W, 3] of any sizes, to their answers, in order."""
-        answers: list[Answer] = []
+    def predict(self, images: Sequence[np.ndarray], batch_size: int = 8) -> list[Prediction]:
+        """Decoded images, uint8 RGB [H, W, 3] of any sizes, to their predictions, in order."""
+        predictions: list[Prediction] = []
         for start in range(0, len(images), batch_size):
             prepared = [self.prepare(rgb) for rgb in images[start : start + batch_size]]
             logits = self.forward(np.stack([item.pixels for item in prepared]))
-            answers += [self.finish(*pair) for pair in zip(logits, prepared, strict=True)]
-        return answers
+            predictions += [self.finish(*pair) for pair in zip(logits, prepared, strict=True)]
+        return predictions
 
     def _scores(self, logits: np.ndarray) -> np.ndarray:
         """Logits with K first to probabilities of every class; a mask's one logit becomes two probabilities."""
@@ -201,11 +201,5 @@ def _postprocess(logits: Logits) -> Any:
 
 
 def on_cpu(logits: Logits) -> np.ndarray:
-    """Logits as an array, wherever they lie."""
+    """Logits as an array, on whatever device they are."""
     return logits if isinstance(logits, np.ndarray) else logits.cpu().numpy()
-
-
-def _lookup_table(values: Sequence[int]) -> np.ndarray:
-    table = np.zeros(256, dtype=np.uint8)
-    table[: len(values)] = values
-    return table

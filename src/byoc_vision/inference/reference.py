@@ -1,6 +1,6 @@
-"""Drawn images, and how far an engine's logits for them may lie from those that are expected.
+"""Drawn images, and how far an engine's logits for them may be from the expected ones.
 
-No image of a data set is kept in an artifact for this: a model travels further than the data it was trained on.
+An artifact keeps no image of a data set for this: more people may see a model than the data it was trained on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
 
-# How far logits may lie from the expected ones: the root of the mean square, as a share of the logits' own.
+# How far logits may be from the expected ones: the root of the mean square, as a share of the logits' own.
 TOLERANCES = {"float32": 1e-3, "bfloat16": 5e-2, "int8": 1e-2}  # int8: from what it computed when it was certified
 
 MOST_POINTS = 4096  # of a mask's logits, for each class of the first image; a quarter of the others
@@ -29,7 +29,7 @@ _CELLS = 12  # colours in a row of the patchwork
 
 
 def reference_image(rule: Preprocess) -> np.ndarray:
-    """An image with smooth and rough parts, uint8 [1, h, w, 3]; reckoned, so that it is the same everywhere."""
+    """An image with smooth and rough parts, uint8 [1, h, w, 3]; computed, so that it is the same everywhere."""
     rows, columns = np.mgrid[: rule.height, : rule.width]
     channels = [rows * 5 + columns * 3 * channel + rows * columns // (7 + channel) for channel in range(rule.channels)]
     return (np.stack(channels, axis=-1) % 256).astype(np.uint8)[None]
@@ -69,7 +69,7 @@ def engine_logits(engine: OpenVinoEngine, config: ModelConfig) -> list[np.ndarra
 
 
 def points(logits: list[np.ndarray]) -> list[np.ndarray]:
-    """Each image's logits [K] as they are; of [K, h, w] enough to tell by, of the first image the most."""
+    """Each image's logits [K] unchanged; of [K, h, w] enough points to compare, most of the first image."""
     return [_thinned(each, index) for index, each in enumerate(logits)]
 
 
@@ -84,13 +84,13 @@ def _thinned(logits: np.ndarray, index: int) -> np.ndarray:
 def compare(engine: OpenVinoEngine, config: ModelConfig, expected: list[np.ndarray], what: str) -> None:
     """Raises DataError if the engine's logits, of images alone or in a batch, are not the expected ones.
 
-    Users get probabilities and classes. So of a softmax, which does not change if a number is added to all logits, the
-    mean over the classes is taken off: what is left, and a sigmoid's logits as they are, is how far the classes are
-    from changing. A difference is judged by that, over all images: a single one may lie near the border of two classes.
+    Users get probabilities and classes. A softmax does not change if a number is added to all logits, so the mean over
+    the classes is subtracted first. What is left, and a sigmoid's logits unchanged, says how far the classes are from
+    changing. Differences are compared with that over all images: a single one may be near the border of two classes.
 
     Args:
-        expected: of the first reference image alone (artifacts before there were more) or of each.
-        what: who gave the expected logits, for the error: `PyTorch does`.
+        expected: of the first reference image alone (in older artifacts) or of each.
+        what: what computed the expected logits, for the error: `PyTorch does`.
     """
     images = reference_images(config.preprocess)[: len(expected)]
     centred = config.activation == "softmax" and len(expected) > 1
@@ -102,7 +102,7 @@ def compare(engine: OpenVinoEngine, config: ModelConfig, expected: list[np.ndarr
         distance = _spread(apart, centred)
         if not distance <= max(TOLERANCES[engine.precision] * spread, rounding):
             raise DataError(
-                f"{engine.name} does not answer what {what}: {distance:.3g} apart where logits are about {spread:.3g}"
+                f"{engine.name} does not compute what {what}: {distance:.3g} apart, with logits of about {spread:.3g}"
             )
 
 

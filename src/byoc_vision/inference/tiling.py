@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from math import ceil
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
 
+from byoc_vision.inference.postprocess import take_higher
 from byoc_vision.preprocess import with_bands
 
 Tile = int | Literal["auto"]  # the side of a square in pixels of the image; auto: the model's input size
@@ -29,14 +30,7 @@ OVERLAP = 0.25  # of a tile, at the least
 STRIPE_BYTES = 2**28  # of the stripe below the finished tiles
 _FEWEST_COLUMNS = 4  # of tiles in a panel
 _FLOAT_BYTES = 4
-
-
-class TileAccumulator(Protocol):
-    """Receives the blended logits class by class, in cells that do not overlap and together cover the image."""
-
-    def put(self, index: int, top: int, left: int, logits: np.ndarray) -> None:
-        """Store the logits [h, w] of class `index` for the pixels from (top, left) on."""
-        ...
+_ROWS_AT_ONCE = 256  # converted to probabilities
 
 
 class Axis:
@@ -147,10 +141,63 @@ class Grid:
         return with_bands(cv2.copyMakeBorder(part, 0, below, 0, right, cv2.BORDER_REFLECT), part)
 
 
+class LabelAccumulator:
+    """The class of each pixel, uint8 [H, W]; logits arrive class by class.
+
+    logit_threshold: with a single plane, the logit above which a pixel has the second class; None with several planes,
+    of which the highest decides.
+    """
+
+    def __init__(self, height: int, width: int, logit_threshold: float | None) -> None:
+        self.labels = np.zeros((height, width), np.uint8)
+        self._logit_threshold = logit_threshold
+        self._best = np.empty((0, 0), np.float32)
+
+    def put(self, index: int, top: int, left: int, logits: np.ndarray) -> None:
+        """Store the logits [h, w] of class `index` for the pixels from (top, left) on; those outside are dropped.
+
+        Cells do not overlap and together cover the image; the classes of a cell come in order.
+        """
+        labels = self.labels[top : top + logits.shape[0], left : left + logits.shape[1]]
+        logits = logits[: labels.shape[0], : labels.shape[1]]
+        if self._logit_threshold is not None:
+            labels[:] = logits > self._logit_threshold
+        elif index == 0:
+            self._best = logits.copy()
+            labels[:] = 0
+        else:
+            take_higher(labels, self._best, logits, index)
+
+
+class ProbabilityAccumulator(LabelAccumulator):
+    """Also collects every class's probability, float32 [K, H, W]; for images whose probabilities fit in memory."""
+
+    def __init__(self, height: int, width: int, planes: int, logit_threshold: float | None) -> None:
+        super().__init__(height, width, logit_threshold)
+        # A single plane stands for two classes.
+        self._planes = np.zeros((planes if logit_threshold is None else 2, height, width), np.float32)
+
+    def put(self, index: int, top: int, left: int, logits: np.ndarray) -> None:
+        super().put(index, top, left, logits)
+        plane = self._planes[index if self._logit_threshold is None else 1]
+        target = plane[top : top + logits.shape[0], left : left + logits.shape[1]]
+        target[:] = logits[: target.shape[0], : target.shape[1]]
+
+    def probabilities(self) -> np.ndarray:
+        """The probabilities; call it once, after all logits, because it overwrites them."""
+        for top in range(0, self._planes.shape[1], _ROWS_AT_ONCE):
+            stripe = self._planes[:, top : top + _ROWS_AT_ONCE]
+            # A sigmoid is the softmax of 0 and the logit.
+            stripe -= stripe.max(axis=0)
+            np.exp(stripe, out=stripe)
+            stripe /= stripe.sum(axis=0)
+        return self._planes
+
+
 class Blender:
     """Blends tiles in the order of `Grid.positions` and passes finished logits to an accumulator."""
 
-    def __init__(self, grid: Grid, accumulator: TileAccumulator) -> None:
+    def __init__(self, grid: Grid, accumulator: LabelAccumulator) -> None:
         self._grid = grid
         self._accumulator = accumulator
         self._below = np.zeros((grid.planes, grid.rows.carried, grid.widest), np.float32)

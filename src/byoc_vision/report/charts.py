@@ -143,13 +143,13 @@ def _learning_rate(epochs: Sequence[Epoch]) -> Chart:
     return _over_epochs("learning-rate", "Learning rate", epochs, series, may_be_log=True)
 
 
-def speed(record: Record) -> Chart | None:
+def speed(record: Record) -> list[Chart]:
     """Images per second in each epoch."""
     epochs = thinned(record.epochs)
     if not any(epoch.images_per_second for epoch in epochs):
-        return None
+        return []
     series = [Series("images per second", [epoch.images_per_second for epoch in epochs], 2)]
-    return _over_epochs("speed", "Images per second, in training", epochs, series)
+    return [_over_epochs("speed", "Images per second, in training", epochs, series)]
 
 
 def overall_metrics(record: Record) -> list[str]:
@@ -205,8 +205,7 @@ def _over_epochs(
 
 def over_time(record: Record) -> list[Chart]:
     """The speed of the training, and the use of the machine."""
-    found = speed(record)
-    return [*([found] if found else []), *machine(record.times)]
+    return [*speed(record), *machine(record.times)]
 
 
 def machine(times: Times | None) -> list[Chart]:

@@ -37,7 +37,7 @@ def inline(folder: Path, names: Iterable[str], limit: int) -> Images:
     """The images of a job's folder by name, the most important first, in at most `limit` bytes of data URLs.
 
     If they do not fit, all are made smaller; if that is not enough, the last are left out. Files that are missing,
-    are not JPEG or PNG, or lie outside the folder are ignored.
+    are not JPEG or PNG, or are outside the folder are ignored.
     """
     contents = {name: content for name in dict.fromkeys(names) if (content := _read(folder, name))}
     urls = {name: _url(content) for name, content in contents.items()}

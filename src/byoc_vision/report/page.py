@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
-from byoc_vision.archives import OUTPUTS, only_archive, unpacked
+from byoc_vision import archives
 from byoc_vision.errors import DataError
 from byoc_vision.report import charts
 from byoc_vision.report.drawing import draw
@@ -25,6 +25,13 @@ IMAGES_LIMIT = 3_000_000  # of them for images
 
 _SECTIONS = ("Verdict", "Curves", "Predictions", "Data", "Time", "Run")
 _COMPARISON_SECTIONS = ("Metrics", "Curves", "Settings")
+
+_JOB = archives.Wanted(
+    file=RECORD_FILE,
+    plural="jobs",
+    missing=f"is not a job's output: {RECORD_FILE} is missing",
+    remedy="name a job's output/data folder, or its output.tar.gz",
+)
 
 
 def write_report(folder: Path) -> Path:
@@ -45,7 +52,7 @@ def report_on(sources: Sequence[Path], output: Path | None = None) -> Path:
         folders = [stack.enter_context(open_job(source)) for source in sources]
         page = render([(read_record(folder), folder) for folder in folders], [_job_name(source) for source in sources])
         first = sources[0]
-        is_unpacked = not first.is_dir() or only_archive(first, REPORT_FILE)
+        is_unpacked = not first.is_dir() or archives.only_archive(first, REPORT_FILE)
         beside = (first if first.is_dir() else first.parent) if is_unpacked else folders[0]
         path = output or (beside / REPORT_FILE if len(sources) == 1 else Path("comparison.html"))
         write_page(path, page)
@@ -110,43 +117,15 @@ def _data(record: Record, folder: Path) -> dict[str, Any]:
     return shown | {"data": data(preflight) if preflight else None}
 
 
-@contextmanager
-def open_job(source: Path) -> Iterator[Path]:
+def open_job(source: Path) -> AbstractContextManager[Path]:
     """The folder with a job's record: of a folder, a folder nested one deep, or a tar archive of either.
 
-    A folder that holds nothing but such an archive stands for the archive.
-
-    Raises:
-        DataError: there is none, or the archive is damaged or holds what an output does not; see `Unpacker`.
+    Raises DataError if there is none; see `archives.opened`.
     """
-    if source.is_dir():
-        source = only_archive(source, REPORT_FILE) or source
-    if source.is_dir():
-        yield _folder_with_record(source)
-    elif source.is_file():
-        with unpacked(source, OUTPUTS) as folder:
-            yield _folder_with_record(folder)
-    else:
-        problem = "is neither a folder nor a file" if source.exists() else "does not exist"
-        raise DataError(f"{source} {problem}; name a job's output/data folder, or its output.tar.gz")
-
-
-def _folder_with_record(folder: Path) -> Path:
-    candidates = [folder, *(child for child in sorted(folder.iterdir()) if child.is_dir())]
-    found = [candidate for candidate in candidates if (candidate / RECORD_FILE).is_file()]
-    if found and (found[0] == folder or len(found) == 1):
-        return found[0]
-    if found:
-        jobs = ", ".join(candidate.name for candidate in found)
-        raise DataError(f"{folder} holds several jobs ({jobs}); name them one by one")
-    held = ", ".join(sorted(child.name for child in folder.iterdir())[:8]) or "nothing"
-    raise DataError(
-        f"{folder} is not a job's output: {RECORD_FILE} is missing (it holds: {held}). "
-        "Name the output/data folder of a training job, or its output.tar.gz"
-    )
+    return archives.opened(source, _JOB, archives.OUTPUTS, REPORT_FILE)
 
 
 def _job_name(source: Path) -> str:
-    """A job lies in JOB/output/data, or in JOB/output/output.tar.gz."""
+    """A job is in JOB/output/data, or in JOB/output/output.tar.gz."""
     parts = [part for part in source.absolute().parts if part not in ("/", "output", "data", "output.tar.gz")]
     return parts[-1] if parts else str(source)

@@ -99,7 +99,7 @@ class ClassScore(_Part):
 
 
 class CalibrationBin(_Part):
-    """Images whose highest probability lies in one tenth of 0–1. confidence, accuracy: means; None without images."""
+    """Images whose highest probability is in one tenth of 0–1. confidence, accuracy: means; None without images."""
 
     images: int = _named("pictures")
     confidence: float | None

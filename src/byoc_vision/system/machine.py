@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
+
 _DRIVER_FILE = "/proc/driver/nvidia/version"
 _DRIVER_FILE_VARIABLE = "BYOC_NVIDIA_VERSION_FILE"
 _DEVICES = "/dev"
@@ -60,12 +62,16 @@ def busy_seconds(v2: Path = _BUSY_V2, v1: Sequence[Path] = _BUSY_V1) -> float:
 
 def visible_gpus(environment: Mapping[str, str], devices: Path | None = None) -> int:
     """The number of NVIDIA GPUs in this container, without those that CUDA_VISIBLE_DEVICES hides."""
+    return len(gpu_names(environment, devices))
+
+
+def gpu_names(environment: Mapping[str, str], devices: Path | None = None) -> tuple[str, ...]:
+    """The visible GPUs, as CUDA_VISIBLE_DEVICES names them: by their number, or by an identifier."""
     devices = devices or Path(environment.get(_DEVICES_VARIABLE) or _DEVICES)
     present = sum(1 for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit())
-    chosen = environment.get("CUDA_VISIBLE_DEVICES")
-    if chosen is None:
-        return present
-    return min(present, len([name for name in chosen.split(",") if name.strip() and name.strip() != "-1"]))
+    chosen = environment.get(GPU_VARIABLE)
+    names = map(str, range(present)) if chosen is None else map(str.strip, chosen.split(","))
+    return tuple(name for name in names if name not in ("", "-1"))[:present]
 
 
 def driver_version(environment: Mapping[str, str]) -> str | None:

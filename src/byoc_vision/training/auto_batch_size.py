@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from byoc_vision.data.samples import Dataset
 from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.launch.distributed import World, any_process, smallest_over_processes
 from byoc_vision.models.build import build_model
+from byoc_vision.models.losses import Activation, build_loss
 from byoc_vision.models.normalized import Normalized
 from byoc_vision.precision import Precision, allow_tf32, choose_device, choose_precision, time_convolutions
+from byoc_vision.recipe import resolve_config
 from byoc_vision.system.memory import is_out_of_memory
-from byoc_vision.training import resolve_config
 from byoc_vision.training.checkpoint import Checkpointer
-from byoc_vision.training.distributed import World, any_process, smallest_over_processes
-from byoc_vision.training.losses import Activation, build_loss
 from byoc_vision.training.optimizers import build_schedule, optimizer_for
 from byoc_vision.training.step import Batch, Step
 from byoc_vision.types import ModelSpec
@@ -53,14 +53,7 @@ def with_fitting_batch_size(
             "auto_batch_size looks at a GPU's memory; on the CPU batch_size stays %d", hyperparameters.batch_size
         )
         return hyperparameters
-    allow_tf32()
-    time_convolutions()
-    spec = resolve_config.model_spec(hyperparameters, dataset)
-    rule = resolve_config.preprocess(hyperparameters, spec, None, dataset.bands)
-    _, size = resolve_config.training_size(hyperparameters, rule, spec.task) or ("", (rule.height, rule.width))
-    activation: Activation = "sigmoid" if resolve_config.is_binary(dataset) or dataset.multi_label else "softmax"
-    precision = choose_precision(hyperparameters.precision, device)
-    trial = Trial(spec, size, device, precision, hyperparameters, activation, class_weights)
+    trial = Trial.of(hyperparameters, dataset, device, class_weights)
     saved = saved_batch_size(hyperparameters, checkpointer)
     if saved and not any_process(not trial.fits(saved), world, device):
         logger.info("auto_batch_size: batch_size=%d, as in the checkpoint", saved)
@@ -82,7 +75,7 @@ def saved_batch_size(hyperparameters: Hyperparameters, checkpointer: Checkpointe
     """The batch size of the checkpoint that the job continues from, if auto_batch_size found it."""
     if checkpointer is None or hyperparameters.resume != "auto":
         return None
-    content = checkpointer.newest()
+    content = checkpointer.peek()
     if content is None or not content["hyperparameters"].get("auto_batch_size"):
         return None
     return int(content["hyperparameters"]["batch_size"])
@@ -157,6 +150,24 @@ class Trial:
             clip_grad_norm=hyperparameters.clip_grad_norm,
         )
         self.step.begin()
+
+    @classmethod
+    def of(
+        cls,
+        hyperparameters: Hyperparameters,
+        dataset: Dataset,
+        device: torch.device,
+        class_weights: Sequence[float] | None,
+    ) -> Trial:
+        """Of a job whose network is not built yet."""
+        allow_tf32()
+        time_convolutions()
+        spec = resolve_config.model_spec(hyperparameters, dataset)
+        rule = resolve_config.preprocess(hyperparameters, spec, None, dataset.bands)
+        _, size = resolve_config.training_size(hyperparameters, rule, spec.task) or ("", (rule.height, rule.width))
+        activation: Activation = "sigmoid" if resolve_config.is_binary(dataset) or dataset.multi_label else "softmax"
+        precision = choose_precision(hyperparameters.precision, device)
+        return cls(spec, size, device, precision, hyperparameters, activation, class_weights)
 
     def fits(self, images: int) -> bool:
         try:

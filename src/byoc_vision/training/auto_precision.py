@@ -14,11 +14,11 @@ import torch
 
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.launch.distributed import World, on_rank0
 from byoc_vision.precision import Precision, PrecisionName, choose_precision
 from byoc_vision.system.machine import has_bfloat16
 from byoc_vision.training.auto_batch_size import Trial
 from byoc_vision.training.checkpoint import Checkpointer, kept_random_state
-from byoc_vision.training.distributed import World, on_rank0
 
 LEAST_GAIN = 0.1  # of float32's time: less is not worth the rounding, and may be chance
 MOST_IMAGES = 4  # of a step; which precision is faster does not depend on how many there are

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from byoc_vision.data.samples import Dataset
 from byoc_vision.hyperparameters import Hyperparameters
-from byoc_vision.training.distributed import World
+from byoc_vision.launch.distributed import World
 
 T = TypeVar("T")
 

@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.loaders import EvaluationBatch
+from byoc_vision.evaluation.epoch_record import EpochRecord, Metrics, metrics_line, named
+from byoc_vision.evaluation.evaluator import Evaluator
+from byoc_vision.evaluation.predictions import Collector
+from byoc_vision.launch.distributed import World, broadcast_buffers, on_rank0
 from byoc_vision.paths import MlPaths
-from byoc_vision.training import mask_choice
-from byoc_vision.training.callbacks.base import Callback
+from byoc_vision.recipe import mask_choice
+from byoc_vision.recipe.linear_probe import LinearProbe
+from byoc_vision.training.callback import Callback
 from byoc_vision.training.callbacks.run_record import RunRecord
 from byoc_vision.training.checkpoint_file import on_cpu
 from byoc_vision.training.data_partition import DataPartition
-from byoc_vision.training.distributed import World, broadcast_buffers, on_rank0
-from byoc_vision.training.evaluation import Evaluator
-from byoc_vision.training.history import EpochRecord, Metrics, metrics_line, named
-from byoc_vision.training.linear_probe import LinearProbe
-from byoc_vision.training.predictions.collector import Collector
 from byoc_vision.training.weight_average import Soup, WeightAverage
 
 logger = logging.getLogger(__name__)

@@ -21,15 +21,14 @@ from typing import Any
 
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.launch.distributed import World, on_rank0
+from byoc_vision.recipe.auto_recipe import Choice
+from byoc_vision.recipe.segmentation_recipe import average_decay, average_reason
 from byoc_vision.report import formatting
 from byoc_vision.report.record import BudgetPlan, BudgetRecord
 from byoc_vision.training.batch_layout import Length
-from byoc_vision.training.budget_plan import EXPORT_SECONDS, MARGIN, Ending, steps_that_fit
+from byoc_vision.training.budget_plan import EXPORT_SECONDS, MARGIN, Ending, Speed, steps_that_fit
 from byoc_vision.training.callbacks.run_report import add_to_record
-from byoc_vision.training.distributed import World, on_rank0
-from byoc_vision.training.measured_speed import Speed
-from byoc_vision.training.recipe import Choice
-from byoc_vision.training.segmentation_recipe import average_decay, average_reason
 
 MOST_EPOCHS = 300  # more passes over the same images are a waste of the time
 LOOK_SHARE = 0.02  # of the budget, between two looks at the clock
@@ -262,13 +261,17 @@ class Budget:
         steps = self.length.steps - self.length.made(epoch, into)
         evaluations = self.length.epochs - epoch + 1
         training = self.elapsed + steps * self.speed.step + evaluations * self.speed.evaluation
+        return self._plan_that_ends(training, training + self.ending.reserve(self.speed, 0))
+
+    def _plan_that_ends(self, training: float | None, job: float | None) -> BudgetPlan:
+        """The present plan. training, job: when they end, in seconds of the job."""
         return BudgetPlan(
             epochs=self.length.epochs,
             steps=self.length.steps,
             step_seconds=self.speed.step,
             evaluation_seconds=self.speed.evaluation,
-            training_ends=round(training, 1),
-            job_ends=round(training + self.ending.reserve(self.speed, 0), 1),
+            training_ends=None if training is None else round(training, 1),
+            job_ends=None if job is None else round(job, 1),
         )
 
     # What is left of it
@@ -277,20 +280,12 @@ class Budget:
         """None before the training begins."""
         if self.planned is None:
             return None
-        actual = BudgetPlan(
-            epochs=self.length.epochs,
-            steps=self.length.steps,
-            step_seconds=self.speed.step,
-            evaluation_seconds=self.speed.evaluation,
-            training_ends=None if self.trained is None else round(self.trained, 1),
-            job_ends=None if self.ended is None else round(self.ended, 1),
-        )
         schedule = self.length.place_of(self.length.steps) / self.length.planned
         return BudgetRecord(
             budget=self.text,
             seconds=self.seconds,
             planned=self.planned,
-            actual=actual,
+            actual=self._plan_that_ends(self.trained, self.ended),
             changes=self.changes,
             schedule=round(schedule, 4),
         )

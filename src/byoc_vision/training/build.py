@@ -10,57 +10,48 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import nn
 
-from byoc_vision.data.image_dataset import ImageDataset
-from byoc_vision.data.loaders import TrainingLoader
 from byoc_vision.data.preflight import CheckedDataset
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import InputError
+from byoc_vision.evaluation.metric_names import Objective
 from byoc_vision.hyperparameters import Hyperparameters
-from byoc_vision.inference.engines.torch_engine import TorchEngine
-from byoc_vision.inference.predictor import Predictor
 from byoc_vision.job import Job
-from byoc_vision.models.build import build_model, check_batches_of_one, check_input_size
-from byoc_vision.models.parts import Encoder, encoder_of
-from byoc_vision.models.shapes import freeze_unused
-from byoc_vision.precision import allow_tf32, choose_device, time_convolutions
-from byoc_vision.training import recipe, resolve_config
+from byoc_vision.launch.distributed import StopSync, World, on_rank0
+from byoc_vision.launch.job_time import budget_seconds, job_clock
+from byoc_vision.launch.signals import StopSignals
+from byoc_vision.models.build import build_model
+from byoc_vision.precision import choose_device
+from byoc_vision.recipe import auto_recipe, resolve_config
+from byoc_vision.recipe.linear_probe import LinearProbe
 from byoc_vision.training.auto_batch_size import with_fitting_batch_size
-from byoc_vision.training.auto_precision import training_precision
-from byoc_vision.training.batch_layout import BatchLayout, Length
+from byoc_vision.training.batch_layout import Length
 from byoc_vision.training.best_model import BestModel
-from byoc_vision.training.budget import fitting_budget
-from byoc_vision.training.budget_plan import Ending
-from byoc_vision.training.callbacks.build import Parts, build_callbacks
-from byoc_vision.training.callbacks.run_record import run_metadata
+from byoc_vision.training.budget import Budget, fitting_budget
+from byoc_vision.training.budget_plan import Ending, Speed, measure_speed
+from byoc_vision.training.callback import Callbacks
+from byoc_vision.training.callbacks.build import build_callbacks
+from byoc_vision.training.callbacks.run_record import RunRecord, run_metadata
 from byoc_vision.training.checkpoint import Checkpointer
 from byoc_vision.training.class_weights import find_class_weights
-from byoc_vision.training.data_partition import DataPartition, find_data, image_cache, training_images, training_loader
-from byoc_vision.training.distributed import (
-    StopSync,
-    World,
-    on_rank0,
-    synchronised,
-    unwrap,
-    wrap_ddp,
-)
-from byoc_vision.training.evaluation import Evaluator
+from byoc_vision.training.data_partition import DataPartition, find_data
 from byoc_vision.training.history import EarlyStopping, History
 from byoc_vision.training.initial_weights import find_first_weights, with_model_of_channel
-from byoc_vision.training.job_time import budget_seconds, job_clock
-from byoc_vision.training.linear_probe import LinearProbe
-from byoc_vision.training.losses import build_loss
-from byoc_vision.training.measured_speed import measure_speed
-from byoc_vision.training.metric_names import Objective
-from byoc_vision.training.optimizers import highest_learning_rate, optimizer_for, schedule_for
+from byoc_vision.training.optimizers import highest_learning_rate
+from byoc_vision.training.parts import (
+    Data,
+    Network,
+    Setup,
+    build_data,
+    build_network,
+    build_step,
+    learning_encoder,
+    moving_parts,
+)
 from byoc_vision.training.quantization import check_int8
-from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.step import Step
-from byoc_vision.training.torch_compile import compile_network
 from byoc_vision.training.trainer import Trainer
 from byoc_vision.training.weight_average import Soup, WeightAverage
-from byoc_vision.types import ModelSpec
 
 logger = logging.getLogger(__name__)
 
@@ -129,180 +120,153 @@ def assemble(
     Raises:
         UserError: the model cannot be built, sized or filled with weights as the job asks.
     """
-    samples, dataset = checked.dataset if checked else partition.dataset, partition.dataset
+    setup = Setup(
+        job,
+        world,
+        partition,
+        checked.dataset if checked else partition.dataset,
+        checked.report if checked else None,
+        checkpointer or Checkpointer(None, world),
+        choose_device(),
+    )
+    samples, dataset, share = setup.samples, partition.dataset, partition.shares["train"]
     resolve_config.check_task(hyperparameters, dataset.task)
-    objective = resolve_config.objective(hyperparameters, samples)
-    history = History(objective)
-    # The model
+    history = History(resolve_config.objective(hyperparameters, samples))
     spec = resolve_config.model_spec(hyperparameters, dataset)
     net = build_model(spec)
-    checkpointer = checkpointer or Checkpointer(None, world)
-    weights = find_first_weights(net, spec, dataset.classes, job, hyperparameters, world, checkpointer)
-    device = choose_device()
-    facts = recipe.Facts.of(net, spec, partition, weights.info, checked.report if checked else None, device)
+    weights = find_first_weights(net, spec, dataset.classes, job, hyperparameters, world, setup.checkpointer)
+    # What the job leaves open
     given = given or frozenset(hyperparameters.model_fields_set)
     seconds = budget_seconds(hyperparameters.budget, job.paths, world)
     if seconds is None:
         hyperparameters, given = hyperparameters.model_copy(update={"budget": None}), given - {"budget"}
-    hyperparameters, choices = recipe.choose(hyperparameters, facts, given)
+    facts = auto_recipe.Facts.of(net, spec, dataset, share.size, weights.info, setup.report, setup.device)
+    hyperparameters, choices = auto_recipe.choose(hyperparameters, facts, given)
     if checked and any(choice.name == "class_weights" for choice in choices):
         class_weights = find_class_weights(hyperparameters, checked, partition, world)
-    rule = resolve_config.preprocess(hyperparameters, spec, weights.info, dataset.bands)
-    check_input_size(net, spec, rule.height, rule.width)
-    crop_name, crop_size = resolve_config.training_size(hyperparameters, rule, spec.task) or ("", None)
-    if crop_size is not None:
-        check_input_size(net, spec, *crop_size, field=crop_name)
-    freeze_unused(net, spec.in_channels)
-    config = resolve_config.model_config_of(dataset, spec, rule, hyperparameters)
-    if hyperparameters.sync_batch_norm:
-        net = synchronised(net, device, world)
-    allow_tf32()
-    time_convolutions()
-    precision = training_precision(hyperparameters, config, crop_size, device, world, checkpointer)
-    engine = TorchEngine(net, config, device, precision)
-    if hyperparameters.compile:
-        compile_network(engine.model, device)
-    loss = build_loss(
-        resolve_config.loss_name(hyperparameters, spec.task),
-        config.activation,
-        task=spec.task,
-        class_weights=class_weights,
-        label_smoothing=hyperparameters.label_smoothing,
-    ).to(device)
-    # The data
-    cache = image_cache(dataset, rule, hyperparameters, world)
-    crop = resolve_config.random_crop(hyperparameters, rule, crop_size)
-    mixing = resolve_config.mixing(hyperparameters, dataset)
-    images = training_images(job, partition, rule, crop, hyperparameters, cache, mixing)
-    loader = training_loader(images, hyperparameters, partition, world, device)
-    check_smallest_batch(net, spec, images, loader, hyperparameters, world)
-    layout = BatchLayout.of(hyperparameters, samples, len(loader), world, partition.digest)
-    length = Length.of(hyperparameters, layout.steps_per_epoch)
-    evaluator = Evaluator(
-        Predictor(config, engine),
-        dataset.classes,
-        hyperparameters.validation_batch_size or hyperparameters.batch_size,
-        loss=loss,
-        workers=hyperparameters.num_workers,
-        world=world,
-        top_k=hyperparameters.top_k,
-        on_bad_sample=hyperparameters.on_bad_sample,
-        mask_values=dataset.mask_values,
-    )
-    validation = evaluator.batches(
-        dataset.validation, cache.validation if cache else None, share=partition.shares["validation"]
-    )
-    # The step, and what follows it
-    encoder = learning_encoder(net, hyperparameters)
-    rate, scaler = highest_learning_rate(hyperparameters, world.size), precision.scaler()
-    optimizer = optimizer_for(net, encoder, hyperparameters, rate, scaled=scaler.is_enabled())
-    step = Step(
-        model=wrap_ddp(engine.model, world),
-        loss=loss,
-        optimizer=optimizer,
-        schedule=schedule_for(optimizer, length, hyperparameters),
-        precision=precision,
-        scaler=scaler,
-        device=device,
-        clip_grad_norm=hyperparameters.clip_grad_norm,
-        frozen_bn=encoder.batch_norms if encoder and hyperparameters.freeze_batch_norm else (),
-        world=world,
-    )
-    probes = bool(weights.info and hyperparameters.linear_probe)
-    budget, clock = None, clock or job_clock()
-    if hyperparameters.budget and seconds is not None:
-        with partition.unreadable_named(hyperparameters.on_bad_sample):
-            budget = fitting_budget(
-                hyperparameters,
-                seconds,
-                given,
-                length,
-                Ending.of(hyperparameters, samples, world, seconds, clock()),
-                world,
-                clock,
-                checkpointer.peek() if hyperparameters.resume == "auto" else None,
-                lambda most: measure_speed(
-                    net, step, loader, layout.accumulate_steps, evaluator, validation, seconds=most
-                ),
-                floor_images=len(samples.train) / len(samples.validation) if probes else 0,
-                averages=recipe.averages_weights(hyperparameters, facts, given),
-            )
+    # What learns
+    network = build_network(net, spec, weights.info, class_weights, hyperparameters, setup)
+    data = build_data(network, hyperparameters, setup)
+    encoder = learning_encoder(network.net, hyperparameters)
+    rate = highest_learning_rate(hyperparameters, world.size)
+    step = build_step(network, encoder, rate, data, hyperparameters, setup)
+    probe, budget = None, None
+    if weights.info and hyperparameters.linear_probe:
+        probe = LinearProbe.of(network.net, data.evaluator, dataset.train, share, network.loss, hyperparameters.seed)
+    if seconds is not None:
+        averages = auto_recipe.averages_weights(hyperparameters, facts, given)
+        budget = build_budget(
+            seconds,
+            given,
+            network,
+            data,
+            step,
+            hyperparameters,
+            setup,
+            clock or job_clock(),
+            probes=probe is not None,
+            averages=averages,
+        )
         hyperparameters, choices = budget.settings(hyperparameters, choices, given)
-        scaler = precision.scaler()  # new ones: measuring made steps with the others
-        optimizer = optimizer_for(net, encoder, hyperparameters, rate, scaled=scaler.is_enabled())
-        step = replace(step, optimizer=optimizer, scaler=scaler)
-    hyperparameters = hyperparameters.model_copy(update={"epochs": length.epochs})
-    check_frozen_epochs(hyperparameters, length)
-    parts = Parts(
-        config, net, unwrap(step.model), optimizer, precision, scaler, device, loader, layout, length, history, cache
-    )
-    metadata = run_metadata(
-        job, hyperparameters, given, choices, samples, objective, config, net, device, precision, world, weights
-    )
+        # Measuring made steps with the others.
+        step = replace(step, **moving_parts(network, encoder, rate, data.length, hyperparameters))
+    hyperparameters = hyperparameters.model_copy(update={"epochs": data.length.epochs})
+    check_frozen_epochs(hyperparameters, data.length)
+    # What watches
+    metadata = run_metadata(setup, hyperparameters, given, choices, network, history.objective, weights)
     callbacks, timer, health, run = build_callbacks(
-        job.paths, hyperparameters, world, parts, metadata, checked.report if checked else None, started
+        setup, hyperparameters, network, data, step, history, metadata, started
     )
     run.budget = budget.known if budget else None
-    step = replace(step, schedule=schedule_for(optimizer, length, hyperparameters), callbacks=callbacks)
-    average = WeightAverage(net, hyperparameters.ema_decay) if hyperparameters.ema_decay else None
-    best = BestModel(
-        paths=job.paths,
-        config=config,
-        net=net,
-        world=world,
-        evaluator=evaluator,
-        validation=validation,
-        partition=partition,
-        seed=hyperparameters.seed,
-        run=run,
-        callbacks=callbacks,
-        average=average,
-        chosen_at_end=[name for name in ("mask_threshold", "min_area") if getattr(hyperparameters, name) == "auto"],
-        soup=Soup(hyperparameters.soup, objective) if hyperparameters.soup else None,
-    )
+    best = best_model(setup, hyperparameters, network, data, run, callbacks)
     return Trainer(
         hyperparameters=hyperparameters,
         world=world,
-        config=config,
-        net=net,
-        step=step,
-        loader=loader,
+        config=network.config,
+        net=network.net,
+        step=replace(step, callbacks=callbacks),
+        loader=data.loader,
         partition=partition,
-        layout=layout,
-        length=length,
+        layout=data.layout,
+        length=data.length,
         history=history,
         best=best,
         run=run,
-        checkpointer=checkpointer,
+        checkpointer=setup.checkpointer,
         signals=signals or StopSignals(),
-        stop=StopSync(world, device),
+        stop=StopSync(world, setup.device),
         callbacks=callbacks,
         timer=timer,
         health=health,
-        early_stopping=early_stopping(hyperparameters, objective),
+        early_stopping=early_stopping(hyperparameters, history.objective),
         encoder=encoder,
-        cache=cache,
+        cache=data.cache,
         first_weights=weights,
-        average=average,
-        probe=LinearProbe.of(net, evaluator, partition, loss, hyperparameters.seed) if probes else None,
+        average=best.average,
+        probe=probe,
         budget=budget,
     )
 
 
-def check_smallest_batch(
-    net: nn.Module,
-    spec: ModelSpec,
-    images: ImageDataset,
-    loader: TrainingLoader,
+def best_model(
+    setup: Setup, hyperparameters: Hyperparameters, network: Network, data: Data, run: RunRecord, callbacks: Callbacks
+) -> BestModel:
+    at_end = [name for name in ("mask_threshold", "min_area") if getattr(hyperparameters, name) == "auto"]
+    return BestModel(
+        paths=setup.job.paths,
+        config=network.config,
+        net=network.net,
+        world=setup.world,
+        evaluator=data.evaluator,
+        validation=data.validation,
+        partition=setup.partition,
+        seed=hyperparameters.seed,
+        run=run,
+        callbacks=callbacks,
+        average=WeightAverage(network.net, hyperparameters.ema_decay) if hyperparameters.ema_decay else None,
+        chosen_at_end=at_end,
+        soup=Soup(hyperparameters.soup, run.history.objective) if hyperparameters.soup else None,
+    )
+
+
+def build_budget(
+    seconds: float,
+    given: frozenset[str],
+    network: Network,
+    data: Data,
+    step: Step,
     hyperparameters: Hyperparameters,
-    world: World,
-) -> None:
-    """Raises InputError if a batch has one image, and the network needs two."""
-    is_shared = hyperparameters.sync_batch_norm and world.size > 1
-    if is_shared or (hyperparameters.batch_size > 1 and len(loader.sampler) > 1):
-        return
-    remedy = "Set batch_size=2 or more" if hyperparameters.batch_size == 1 else "Add training images: a process has one"
-    check_batches_of_one(net, spec, *images.size, remedy)
+    setup: Setup,
+    clock: Callable[[], float],
+    *,
+    probes: bool,
+    averages: bool,
+) -> Budget:
+    """The training within so many seconds of a job, which changes `data.length`. A few steps are measured for it.
+
+    probes: whether a linear probe is fitted before the first step. averages: whether the recipe averages the weights.
+    Raises InputError if not even one pass over the images fits.
+    """
+    samples, world, evaluator = setup.samples, setup.world, data.evaluator
+
+    def measure(most: float) -> Speed:
+        accumulate = data.layout.accumulate_steps
+        return measure_speed(network.net, step, data.loader, accumulate, evaluator, data.validation, seconds=most)
+
+    with setup.partition.unreadable_named(hyperparameters.on_bad_sample):
+        return fitting_budget(
+            hyperparameters,
+            seconds,
+            given,
+            data.length,
+            Ending.of(hyperparameters, samples, world, seconds, clock()),
+            world,
+            clock,
+            setup.checkpointer.peek() if hyperparameters.resume == "auto" else None,
+            measure,
+            floor_images=len(samples.train) / len(samples.validation) if probes else 0,
+            averages=averages,
+        )
 
 
 def check_frozen_epochs(hyperparameters: Hyperparameters, length: Length) -> None:
@@ -324,23 +288,6 @@ def early_stopping(hyperparameters: Hyperparameters, objective: Objective) -> Ea
         min_epochs=hyperparameters.early_stopping_min_epochs,
         tolerance=hyperparameters.early_stopping_tolerance,
     )
-
-
-def learning_encoder(net: nn.Module, hyperparameters: Hyperparameters) -> Encoder | None:
-    """The encoder, if it learns later or more slowly than the rest; else None.
-
-    Raises InputError if that is asked of a network without an encoder of its own.
-    """
-    frozen = hyperparameters.freeze_epochs or hyperparameters.freeze_batch_norm
-    if not frozen and hyperparameters.encoder_lr_factor == 1:
-        return None
-    encoder = encoder_of(net)
-    if encoder is None:
-        raise InputError(
-            "freeze_epochs, freeze_batch_norm and encoder_lr_factor are for networks with an encoder, not the classic "
-            "U-Net; leave them out, or name an encoder (encoder=mobilenet_v2)"
-        )
-    return encoder
 
 
 def seed_everything(seed: int) -> None:

@@ -17,14 +17,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from byoc_vision.artifact import ModelConfig
+from byoc_vision.data.fingerprint import DataChange, DataFingerprint, check_data
 from byoc_vision.errors import InputError, list_problems
 from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.launch.distributed import World, all_gather, on_rank0
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.batch_layout import Progress
 from byoc_vision.training.checkpoint_file import OR_START_AGAIN, CheckpointStore, on_cpu
-from byoc_vision.training.data_fingerprint import DataChange, DataFingerprint, check_data
 from byoc_vision.training.data_partition import DataPartition
-from byoc_vision.training.distributed import World, all_gather, on_rank0
 from byoc_vision.types import ClassInfo
 
 logger = logging.getLogger(__name__)
@@ -123,19 +123,11 @@ class Checkpointer:
         return True
 
     def peek(self) -> dict[str, Any] | None:
-        """What `load` is going to load, in every process."""
-        if self._peeked is None:
-            self._peeked = self.newest()
+        """The newest whole checkpoint, which `load` is going to load, in every process."""
+        if self._peeked is None and self.store is not None:
+            self._peeked = on_rank0(self.world, self.store.newest)
+            self._best_number = self._peeked["best_number"] if self._peeked else None
         return self._peeked
-
-    def newest(self) -> dict[str, Any] | None:
-        """The newest whole checkpoint, in every process."""
-        if self.store is None:
-            return None
-        content = on_rank0(self.world, self.store.newest)
-        if content is not None:
-            self._best_number = content["best_number"]
-        return content
 
     def save(self, training: Resumable, *, proven: bool = True) -> None:
         """Save a checkpoint of this moment, between two steps; call it in all processes.

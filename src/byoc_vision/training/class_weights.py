@@ -12,8 +12,8 @@ from byoc_vision.data.preflight.report import ClassReport
 from byoc_vision.data.samples import Dataset
 from byoc_vision.errors import DataError, InputError, list_problems
 from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.launch.distributed import World, on_hosts, processes_per_host
 from byoc_vision.training.data_partition import DataPartition
-from byoc_vision.training.distributed import World, on_hosts, processes_per_host
 
 BY_COUNT = ("balanced", "sqrt", "effective")  # the settings whose weights follow from the data
 

@@ -18,6 +18,7 @@ import torch
 
 from byoc_vision.data.augmentation import build_augmentation
 from byoc_vision.data.cache import ImageCache, choose_place, free_memory, open_cache
+from byoc_vision.data.fingerprint import DataFingerprint
 from byoc_vision.data.formats import find_dataset
 from byoc_vision.data.image_dataset import Crop, ImageDataset, MixExamples, UnreadableSampleError
 from byoc_vision.data.loaders import TrainingLoader, build_training_loader
@@ -42,10 +43,7 @@ from byoc_vision.data.shards import Shards, list_host
 from byoc_vision.errors import DataError, InputError, UserError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.job import Job
-from byoc_vision.preprocess import Preprocess
-from byoc_vision.training import resolve_config
-from byoc_vision.training.data_fingerprint import DataFingerprint
-from byoc_vision.training.distributed import (
+from byoc_vision.launch.distributed import (
     Share,
     World,
     all_gather,
@@ -54,6 +52,8 @@ from byoc_vision.training.distributed import (
     processes_per_host,
     smallest_over_processes,
 )
+from byoc_vision.preprocess import Preprocess
+from byoc_vision.recipe import resolve_config
 
 logger = logging.getLogger(__name__)
 

@@ -18,15 +18,15 @@ from byoc_vision.errors import DataError, InputError, ResourceError
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.io import read_object
 from byoc_vision.job import Job
+from byoc_vision.launch.distributed import World, on_rank0
 from byoc_vision.models.build import build_model
 from byoc_vision.models.hub import is_published
 from byoc_vision.models.names import canonical_spec
 from byoc_vision.models.pretrained import ARCHIVES, PretrainedInfo, load_pretrained
 from byoc_vision.preprocess import Band
+from byoc_vision.recipe import resolve_config
 from byoc_vision.report.record import Finding
-from byoc_vision.training import resolve_config
 from byoc_vision.training.checkpoint import Checkpointer
-from byoc_vision.training.distributed import World, on_rank0
 from byoc_vision.types import ClassInfo, ModelSpec, Task
 
 logger = logging.getLogger(__name__)

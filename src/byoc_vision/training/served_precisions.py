@@ -26,22 +26,22 @@ from byoc_vision.artifact import OPENVINO_FOLDER, ModelConfig
 from byoc_vision.data.loaders import EvaluationBatch
 from byoc_vision.data.samples import Sample
 from byoc_vision.errors import UserError
+from byoc_vision.evaluation.epoch_record import Metrics
+from byoc_vision.evaluation.evaluator import Evaluator
+from byoc_vision.evaluation.metric_names import Objective
+from byoc_vision.evaluation.scoring import ScoredPrediction
 from byoc_vision.inference import openvino_model
 from byoc_vision.inference.engines.fastest import shortest_times
 from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
-from byoc_vision.inference.predictor import Answer, Predictor, Prepared, Segmentation
+from byoc_vision.inference.predictor import Prediction, Predictor, Prepared, Segmentation
 from byoc_vision.inference.reference import reference_image
+from byoc_vision.launch.distributed import Share, World
+from byoc_vision.launch.signals import StopRequestedError
 from byoc_vision.report.record import Served, ServedPrecision
 from byoc_vision.system.machine import has_bfloat16
 from byoc_vision.training.budget_plan import INT8_SECONDS
 from byoc_vision.training.callbacks.run_report import add_to_record
-from byoc_vision.training.distributed import Share, World
-from byoc_vision.training.evaluation import Evaluator
-from byoc_vision.training.history import Metrics
-from byoc_vision.training.metric_names import Objective
 from byoc_vision.training.quantization import JOB_SHARE, LEAST_IMAGES, layers, quantize, sections
-from byoc_vision.training.scoring import ScoredPrediction
-from byoc_vision.training.signals import StopRequestedError
 from byoc_vision.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ class _Kept:
         self.predictions[sample_index] = zlib.compress(_labels(image.prediction).tobytes(), 1)
 
 
-def _labels(prediction: Answer) -> np.ndarray:
+def _labels(prediction: Prediction) -> np.ndarray:
     """What was predicted: the class of each pixel, uint8 [H, W]; the class, [1]; or which classes, bool [K]."""
     if isinstance(prediction, Segmentation):
         return prediction.labels

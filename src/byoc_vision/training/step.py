@@ -12,10 +12,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from byoc_vision.launch.distributed import World, sum_over_processes, unwrap, wrap_ddp
+from byoc_vision.models.losses import Loss
 from byoc_vision.precision import Precision
-from byoc_vision.training.callbacks.base import Callback
-from byoc_vision.training.distributed import World, sum_over_processes, unwrap, wrap_ddp
-from byoc_vision.training.losses import Loss
+from byoc_vision.training.callback import Callback
 
 Batch = tuple[Tensor, Tensor]
 

@@ -20,23 +20,24 @@ from byoc_vision import __version__
 from byoc_vision.artifact import ModelConfig
 from byoc_vision.data.cache import ImageCache
 from byoc_vision.data.loaders import TrainingLoader
+from byoc_vision.evaluation.epoch_record import EpochRecord
 from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.launch.distributed import StopSync, World, any_process, sum_over_processes
+from byoc_vision.launch.signals import StopRequestedError, StopSignals
 from byoc_vision.models.parts import Encoder
+from byoc_vision.recipe.linear_probe import LinearProbe
 from byoc_vision.report.record import State
 from byoc_vision.training import checkpoint
 from byoc_vision.training.batch_layout import BatchLayout, Length, Progress, in_groups
 from byoc_vision.training.best_model import BestModel
 from byoc_vision.training.budget import Budget
-from byoc_vision.training.callbacks.base import Callbacks
-from byoc_vision.training.callbacks.health.callback import Health
+from byoc_vision.training.callback import Callbacks
+from byoc_vision.training.callbacks.health import Health
 from byoc_vision.training.callbacks.run_record import RunRecord
 from byoc_vision.training.callbacks.step_timer import StepTimer
 from byoc_vision.training.data_partition import DataPartition
-from byoc_vision.training.distributed import StopSync, World, any_process, sum_over_processes
-from byoc_vision.training.history import EarlyStopping, EpochRecord, History, diverged
+from byoc_vision.training.history import EarlyStopping, History, diverged
 from byoc_vision.training.initial_weights import FirstWeights
-from byoc_vision.training.linear_probe import LinearProbe
-from byoc_vision.training.signals import StopRequestedError, StopSignals
 from byoc_vision.training.step import Batch, Step
 from byoc_vision.training.weight_average import WeightAverage
 
@@ -174,7 +175,7 @@ class Trainer:
         """Evaluate the validation images. Raises InputError if the loss is not a number."""
         epoch, rate = self.progress.epoch, self.progress.learning_rate
         if not math.isfinite(train_loss):
-            raise diverged(epoch, rate, train_loss, self.health.diagnosis)
+            raise diverged(epoch, rate, train_loss, self.health.monitor.evidence("ExplodingTensor"))
         measured = self.best.validate(self._is_asked_to_stop, epoch)
         found, speed, seconds = measured.metrics, self.timer.throughput, time.monotonic() - self._epoch_started
         speeds = speed.images_per_second, speed.data_wait
@@ -276,7 +277,7 @@ class Trainer:
 
     def _outcome(self) -> tuple[State, str | None]:
         """How the training ended, and why."""
-        if rule := self.health.stopped_by:
+        if rule := self.health.monitor.stopped_by:
             return "stopped_by_rule", f"{rule.rule}: {rule.evidence}"
         return "stopped_early" if self.length.before < self.length.steps else "finished", None
 
@@ -324,7 +325,7 @@ class Trainer:
             "complete": self.complete,
             **self.history.state_dict(),
             "early_stopping": self.early_stopping.state_dict() if self.early_stopping else None,
-            "health": self.health.state_dict(),
+            "health": self.health.monitor.state_dict(),
             "model": self.net.state_dict(),
             **self.best.state_dict(),
             "optimizer": checkpoint.optimizer_state(self.step.optimizer, self.net),
@@ -347,7 +348,7 @@ class Trainer:
         if self.early_stopping and content["early_stopping"]:
             self.early_stopping.load_state_dict(content["early_stopping"])
         if health := content.get("health"):  # older checkpoints have none
-            self.health.load_state_dict(health)
+            self.health.monitor.load_state_dict(health)
         if content["best"]:
             self.best.restore(content["best"])
         self._load_position(content)

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from byoc_vision.evaluation.metric_names import Objective
 from byoc_vision.training.checkpoint_file import on_cpu
-from byoc_vision.training.metric_names import Objective
 
 _WARM_UP = 9  # (1 + steps) / (10 + steps) at first: the average forgets the weights that the training began with
 

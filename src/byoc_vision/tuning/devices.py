@@ -7,21 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from byoc_vision.system.machine import available_cores, visible_gpus
+from byoc_vision.system.machine import GPU_VARIABLE, available_cores
 from byoc_vision.tuning.locks import Lock
 
-GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 
 _NO_FILE_NAME = re.compile(r"[^\w-]")
-
-
-def gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -> tuple[str, ...]:
-    """The GPUs that trials may use, as CUDA_VISIBLE_DEVICES names them; empty without GPUs."""
-    count = visible_gpus(environment, devices)
-    chosen = environment.get(GPU_VARIABLE)
-    names = map(str, range(count)) if chosen is None else (name.strip() for name in chosen.split(","))
-    return tuple(name for name in names if name and name != "-1")[:count]
 
 
 @contextmanager

@@ -11,51 +11,28 @@ trials/0007/                a trial: its hyperparameters, its log, and output/da
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from byoc_vision.errors import InputError
 from byoc_vision.paths import MlPaths
 
 
-@dataclass(frozen=True)
 class SearchFolder:
-    """The files below a search's output folder."""
+    """The files below a search's output folder.
 
-    root: Path
+    study_lock: held while a trial is chosen, and while the best model is replaced.
+    """
 
-    @property
-    def study(self) -> Path:
-        return self.root / "study.db"
-
-    @property
-    def model(self) -> Path:
-        return self.root / "model"
-
-    @property
-    def report(self) -> Path:
-        return self.root / "report.html"
-
-    @property
-    def page(self) -> Path:
-        return self.root / "tuning.html"
-
-    @property
-    def table(self) -> Path:
-        return self.root / "trials.csv"
-
-    @property
-    def best_hyperparameters(self) -> Path:
-        return self.root / "best_hyperparameters.json"
-
-    @property
-    def locks(self) -> Path:
-        return self.root / ".locks"
-
-    @property
-    def study_lock(self) -> Path:
-        """Held while a trial is chosen, and while the best model is replaced."""
-        return self.locks / "study.lock"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.study = root / "study.db"
+        self.model = root / "model"
+        self.report = root / "report.html"
+        self.page = root / "tuning.html"
+        self.table = root / "trials.csv"
+        self.best_hyperparameters = root / "best_hyperparameters.json"
+        self.locks = root / ".locks"
+        self.study_lock = self.locks / "study.lock"
 
     def trial_lock(self, number: int) -> Path:
         """Held while a trial runs."""

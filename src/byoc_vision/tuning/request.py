@@ -16,7 +16,7 @@ from byoc_vision.data.samples import Dataset
 from byoc_vision.describe.ranges import search_space
 from byoc_vision.describe.recipe import FILE, Recipe, read_recipe, recipe_of
 from byoc_vision.describe.space import Categorical, SearchSpace
-from byoc_vision.training import resolve_config
+from byoc_vision.recipe import resolve_config
 from byoc_vision.types import Task
 
 
@@ -24,7 +24,7 @@ from byoc_vision.types import Task
 class Request:
     """A valid search: its recipe and its data were read and fit each other.
 
-    own: the recipe's own values, as far as they lie in the ranges.
+    own: the recipe's own values, if they are in the ranges.
     """
 
     recipe: Recipe

@@ -43,7 +43,7 @@ def complete_best(folder: SearchFolder, study: Study, request: Request) -> None:
         if study.best is None or not folder.model.is_dir():
             return
         if request.recipe.hyperparameters.openvino and not (folder.model / OPENVINO_FOLDER).exists():
-            from byoc_vision.training.openvino_export import export_openvino
+            from byoc_vision.inference.openvino_model import export_openvino
 
             export_openvino(folder.model)
         if request.recipe.hyperparameters.report:

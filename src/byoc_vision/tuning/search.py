@@ -22,6 +22,7 @@ from byoc_vision.errors import DataError, InputError, ResourceError, UserError
 from byoc_vision.progress import Progress
 from byoc_vision.report import formatting
 from byoc_vision.report.record import Record, read_record
+from byoc_vision.system.machine import gpu_names
 from byoc_vision.tuning import devices, results
 from byoc_vision.tuning.folder import SearchFolder
 from byoc_vision.tuning.request import Request, read_request
@@ -67,7 +68,7 @@ class Search:
     def __init__(self, folder: SearchFolder, request: Request, study: Study, budget: SearchBudget) -> None:
         self.folder, self.request, self.study, self.budget = folder, request, study, budget
         self.stop = Stop()
-        self._gpus = devices.gpus(os.environ)
+        self._gpus = gpu_names(os.environ)
         self._processes = budget.processes or max(1, len(self._gpus))
         self._deadline = time.monotonic() + 60 * budget.minutes if budget.minutes else math.inf
         self._writing = threading.Lock()

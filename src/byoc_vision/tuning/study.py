@@ -22,7 +22,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import DatabaseError
 
-from byoc_vision.describe.space import Categorical, Continuous, Range, SearchSpace
+from byoc_vision.describe.space import Categorical, Continuous, Range
 from byoc_vision.errors import DataError, InputError, ResourceError
 from byoc_vision.tuning.folder import SearchFolder
 from byoc_vision.tuning.locks import Lock, locked
@@ -125,7 +125,7 @@ class Study:
             self.optuna.sampler = _sampler(self._seed + len(self.optuna.get_trials(deepcopy=False)))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)
-                trial = self.optuna.ask(_distributions(self.space))
+                trial = self.optuna.ask({found.name: _distribution(found) for found in self.space.ranges})
             lock = Lock.when_free(self.folder.trial_lock(trial.number))
             return RunningTrial(trial, self.hyperparameters(trial.params), lock)
 
@@ -176,10 +176,6 @@ class Study:
 def to_string(value: Any) -> str:
     """A value as in hyperparameters.json, with six significant digits."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    return {found.name: _distribution(found) for found in space.ranges}
 
 
 def _distribution(found: Range) -> BaseDistribution:

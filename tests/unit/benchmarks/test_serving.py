@@ -151,7 +151,7 @@ def test_each_of_our_servers_is_compared_with_the_best_peer(
         name: race.Figures(loads={8: [loads.Load(int(rate), 1.0, 1.0, 1.0, 0.0)]}, equal=[1000 / rate])
         for name, rate in rates.items()
     }
-    found = {name: compared._ratios(name) for name in servers.OWN}
+    found = {name: compared._ratios(name) for name in servers.OWN_OF_A_MODEL}
     assert found["ours"]["rate, 8 connections"] == {"ours / best peer": 4.5, "peer": "flask"}
     assert found["ours_float32"]["rate, 8 connections"] == {"ours / best peer": 1.5, "peer": "flask"}
     assert found["ours"]["p99, equal load"] == {"ours / best peer": 0.22, "peer": "flask"}

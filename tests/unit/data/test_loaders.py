@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from byoc_vision.data.augmentation import AugmentationName, build_augmentation
+from byoc_vision.data.crops import RandomCrop
 from byoc_vision.data.image_dataset import EvaluationDataset, Example, ImageDataset
 from byoc_vision.data.loaders import EvaluationBatch, build_evaluation_loader, build_training_loader
 from byoc_vision.data.preprocessed import DecodedImages, class_index_table
-from byoc_vision.data.random_crop import RandomCrop
 from byoc_vision.data.samplers import EvaluationSampler, Natural, SampleKey, TrainingSampler
 from byoc_vision.data.samples import Sample
 from byoc_vision.errors import DataError

@@ -17,9 +17,9 @@ from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.data.shards import HostFiles, Shards, list_host
 from byoc_vision.errors import InputError
 from byoc_vision.job import Channel, Job
+from byoc_vision.launch.distributed import Share, World
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.data_partition import DataPartition
-from byoc_vision.training.distributed import Share, World
 
 NAMES = ("algo-1", "algo-2", "algo-3")
 CLASSES = ("cat", "Dog", "owl 2", "owl 10")

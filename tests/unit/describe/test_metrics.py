@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from byoc_vision.describe.metrics import metric_definitions, metrics_in, read_epoch
 from byoc_vision.errors import InputError
-from byoc_vision.training.history import EpochRecord, metrics_line, named
+from byoc_vision.evaluation.epoch_record import EpochRecord, metrics_line, named
 
 LONGEST_REGEX, MOST = 500, 40  # CreateTrainingJob's MetricDefinitions
 

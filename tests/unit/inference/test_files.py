@@ -14,11 +14,10 @@ from byoc_vision.artifact import ModelConfig
 from byoc_vision.errors import InputError
 from byoc_vision.inference import passes
 from byoc_vision.inference.engines.torch_engine import TorchEngine
-from byoc_vision.inference.files import find_images, predict_files
+from byoc_vision.inference.files import PredictionTable, find_images, predict_files
 from byoc_vision.inference.overlay import class_colours, draw_overlay
 from byoc_vision.inference.passes import InferenceOptions
 from byoc_vision.inference.predictor import Classification, Predictor
-from byoc_vision.inference.table import PredictionTable
 from byoc_vision.models.build import build_model
 from byoc_vision.precision import choose_precision
 from byoc_vision.preprocess import Preprocess

@@ -14,11 +14,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support.disks import files_of_at_most
 from support.engines import FLOAT32, openvino_name
 from support.images import draw_noise
 from support.modes import folder_for_all, mode, umask, without_root
@@ -112,7 +114,7 @@ def test_where_bfloat16_answers_something_else_openvino_computes_in_float32(
     tried = asked and openvino_name(tmp_path, "bfloat16") == "OpenVINO bfloat16"
     with caplog.at_level(logging.WARNING):
         assert Predictor.load(tmp_path, "cpu", precision=precision).engine.name == FLOAT32
-    assert ("OpenVINO bfloat16 does not answer what PyTorch does" in caplog.text) == tried
+    assert ("OpenVINO bfloat16 does not compute what PyTorch does" in caplog.text) == tried
     assert ("; OpenVINO computes in float32 instead" in caplog.text) == tried
 
 
@@ -129,6 +131,17 @@ def test_images_apart_are_answered_as_together(segmenter: Path, count: int, prec
     np.testing.assert_allclose(apart.run(images), together.run(images), rtol=1e-3, atol=1e-4)
     backwards = apart.run(images[::-1].copy())
     np.testing.assert_allclose(backwards[::-1], together.run(images), rtol=1e-3, atol=1e-4)
+
+
+def test_threads_at_the_same_time_get_the_answers_of_their_own_images(segmenter: Path) -> None:
+    together, apart = (
+        Predictor.load(segmenter, "cpu", threads=2, streams=streams, precision="float32").engine for streams in (1, 2)
+    )
+    images = np.random.default_rng(0).integers(0, 256, (24, 1, 32, 32, 3), dtype=np.uint8)
+    with ThreadPoolExecutor(apart.streams) as threads:
+        answers = list(threads.map(apart.run, images))
+    for image, answer in zip(images, answers, strict=True):
+        np.testing.assert_allclose(answer, together.run(image), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(("threads", "streams"), [(1, 1), (2, 2), (4, 4), (8, 4), (16, 4), (32, 8)])
@@ -223,8 +236,8 @@ def test_one_that_answers_something_else_is_not_used(
     (tmp_path / CHECKSUMS_FILE).unlink()
     with caplog.at_level(logging.WARNING):
         assert Predictor.load(tmp_path, "cpu").engine.name == "torch float32"
-    assert "OpenVINO float32 does not answer what PyTorch does" in caplog.text
-    with pytest.raises(DataError, match="does not answer what PyTorch does"):
+    assert "OpenVINO float32 does not compute what PyTorch does" in caplog.text
+    with pytest.raises(DataError, match="does not compute what PyTorch does"):
         Predictor.load(tmp_path, "cpu", engine="openvino")
 
 
@@ -331,3 +344,17 @@ def test_of_masks_enough_points_are_compared(segmenter: Path) -> None:
     assert kept[0].size <= 3 * MOST_POINTS * 1.1
     assert kept[1].size <= 3 * MOST_POINTS / 4 * 1.1
     assert points([np.zeros((1, config.preprocess.height, config.preprocess.width))])[0].size == 32 * 32
+
+
+def test_a_copy_that_does_not_fit_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = save_segmenter(tmp_path, size=32)
+    with files_of_at_most(2**12):
+        openvino_model.export_openvino(tmp_path)
+    assert "The model has no OpenVINO form" in caplog.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == BARE
+    assert artifact.load(tmp_path)[0] == config
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    openvino_model.export_openvino(tmp_path / "gone")
+    assert "The model has no OpenVINO form" in caplog.text

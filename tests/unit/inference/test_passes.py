@@ -14,7 +14,7 @@ from byoc_vision.errors import InputError
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.inference.options import VIEWS
 from byoc_vision.inference.passes import InferenceOptions, make_grid, make_pass, run_pass
-from byoc_vision.inference.predictor import Answer, Classification, Predictor, Segmentation
+from byoc_vision.inference.predictor import Classification, Prediction, Predictor, Segmentation
 from byoc_vision.inference.tta import Views
 from byoc_vision.precision import choose_precision
 from byoc_vision.preprocess import Preprocess, ResizeRule
@@ -62,7 +62,7 @@ def predictor(net: nn.Module, outputs: int, task: Task = "segmentation", resize:
     return Predictor(config, TorchEngine(net, config, CPU, choose_precision("float32", CPU)))
 
 
-def answer(model: Predictor, rgb: np.ndarray, options: InferenceOptions) -> Answer:
+def answer(model: Predictor, rgb: np.ndarray, options: InferenceOptions) -> Prediction:
     image_pass = make_pass(model, rgb, options)
     done = [image_pass.add(model.forward(prepared.pixels[None])[0]) for prepared in image_pass.inputs()]
     assert done == [False] * (len(done) - 1) + [True]

@@ -55,7 +55,7 @@ def test_an_archive_flat_or_nested(job: Path, tmp_path: Path, inside: str) -> No
 def test_a_source_without_a_job_is_named(job: Path, tmp_path: Path) -> None:
     records.barely_begun_job(tmp_path / "job/output/other")
     with (
-        pytest.raises(DataError, match=r"output holds several jobs \(data, other\); name them one by one"),
+        pytest.raises(DataError, match=r"output holds several jobs \(data, other\); name one of them"),
         open_job(job.parent),
     ):
         pass

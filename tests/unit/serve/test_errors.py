@@ -15,7 +15,7 @@ from support.nets import predictor_of
 from torch import Tensor, nn
 
 from byoc_serve.app import create_app
-from byoc_serve.batcher import FatalError
+from byoc_serve.batch import FatalError
 from byoc_serve.errors import is_fatal, raise_fatal_errors
 from byoc_serve.loader import Loader
 from byoc_serve.model_service import ModelService

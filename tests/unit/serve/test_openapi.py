@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
+from byoc_serve.decode import IMAGE_TYPES
 from byoc_serve.metrics import CONTENT_TYPE
 from byoc_serve.openapi import ERRORS, describe
-from byoc_serve.request_decoding import IMAGE_TYPES
 from byoc_serve.request_options import OPTIONS
 from byoc_serve.response_format import RESPONSE_FORMATS
 from byoc_serve.settings import Settings

@@ -21,14 +21,14 @@ from support.images import decode, encode, load_npy
 from torch import Tensor, nn
 from werkzeug.test import TestResponse
 
-from byoc_serve.batcher import Batcher
+from byoc_serve.batch import Batcher
+from byoc_serve.decode import Undecoded
+from byoc_serve.encode import Encoder
 from byoc_serve.pipeline import Pipeline
 from byoc_serve.protobuf import class_record, mask_record
 from byoc_serve.request import RequestContext
-from byoc_serve.request_decoding import Undecoded
 from byoc_serve.request_options import RequestOptions
 from byoc_serve.response import CUSTOM_ATTRIBUTES
-from byoc_serve.response_encoding import Encoder
 from byoc_serve.response_format import ResponseFormat
 from byoc_serve.settings import Settings
 from byoc_vision.artifact import ModelConfig

@@ -10,10 +10,12 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
+from gunicorn.workers.gthread import ThreadWorker
 from support.gunicorn_workers import (
     SOON,
     Gated,
@@ -30,8 +32,17 @@ from support.gunicorn_workers import (
 
 from byoc_serve import slow_clients
 from byoc_serve import worker as worker_module
+from byoc_serve.worker import Worker
 
 GUNICORNS_ACCEPT = "accept enqueue_req handle finish_request"  # the others need what the server's `accept` makes
+
+
+def test_each_method_that_the_server_replaces_has_its_tests() -> None:
+    replaced = [name for name in vars(Worker) if name in dir(ThreadWorker) and not name.startswith("__")]
+    assert replaced
+    here = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_worker*.py"))
+    titles = {name: "".join(word.title() for word in name.split("_")) for name in replaced}
+    assert [name for name, title in titles.items() if f"class Test{title}:" not in here] == []
 
 
 class TestAccept:
@@ -155,27 +166,61 @@ class TestOnPendingSocketReadable:
             client = served.connect(b"GET / HTTP/1.1\r\nX: " + b"x" * (slow_clients.LARGEST_HEAD + 1))
             assert status_line(client) == b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
 
-    def test_the_second_request_of_a_connection_may_be_slow_too(self) -> None:
-        """Also if its first bytes come with the request before."""
-        kept = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-        with running(make_worker(hello)) as served:
-            clients = [served.connect(kept + kept[:count]) for count in (0, 5)]
-            for client in clients:
-                assert client.recv(12) == b"HTTP/1.1 200"
-            until(lambda: len(served.worker.keepalived_conns) == 2)
-            clients[0].sendall(kept[:5])
-            assert served.get("/") == b"HTTP/1.1 200 OK\r\n"
-            for client in clients:
-                client.sendall(kept[5:])
-                with client.makefile("rb") as file:
-                    assert any(b"HTTP/1.1 200" in line for line in file)
-
     def test_requests_that_come_together_are_all_answered(self) -> None:
         kept = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
         with running(make_worker(hello)) as served:
             client = served.connect(kept + kept + get("/"))
             with client.makefile("rb") as file:
                 assert file.read().count(b"HTTP/1.1 200 OK") == 3
+
+
+class TestOnClientSocketReadable:
+    """Of the second request of a connection, whose head comes in two parts."""
+
+    KEPT = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    def test_gunicorn_waits_for_the_rest_in_a_thread(self) -> None:
+        with running(make_worker(hello, "on_client_socket_readable")) as served:
+            client = served.connect(self.KEPT)
+            assert client.recv(12) == b"HTTP/1.1 200"
+            until(lambda: len(served.worker.keepalived_conns) == 1)
+            client.sendall(self.KEPT[:5])
+            until(lambda: "in chunk" in stacks())
+
+    def test_it_takes_no_thread(self) -> None:
+        """Also if its first bytes come with the request before."""
+        with running(make_worker(hello)) as served:
+            clients = [served.connect(self.KEPT + self.KEPT[:count]) for count in (0, 5)]
+            for client in clients:
+                assert client.recv(12) == b"HTTP/1.1 200"
+            until(lambda: len(served.worker.keepalived_conns) == 2)
+            clients[0].sendall(self.KEPT[:5])
+            assert served.get("/") == b"HTTP/1.1 200 OK\r\n"
+            for client in clients:
+                client.sendall(self.KEPT[5:])
+                with client.makefile("rb") as file:
+                    assert any(b"HTTP/1.1 200" in line for line in file)
+
+
+class TestHandle:
+    """Of a connection whose head the main loop has read."""
+
+    def test_gunicorn_s_thread_waits_for_the_head_again(self) -> None:
+        with running(make_worker(hello, "handle")) as served:
+            served.connect(get("/"))
+            until(lambda: "in chunk" in stacks())
+
+    def test_the_parser_begins_with_that_head(self) -> None:
+        with running(make_worker(hello)) as served:
+            assert served.get("/") == b"HTTP/1.1 200 OK\r\n"
+
+    def test_a_connection_that_is_closed_ends_there(self) -> None:
+        with running(make_worker(hello)) as served:
+            ours, theirs = socket.socketpair()
+            conn = slow_clients.Connection(served.worker.cfg, ours, "", ("127.0.0.1", 8080))
+            ours.close()
+            with theirs:
+                assert served.worker.handle(conn) is False
 
 
 class TestRatedUnreader:

@@ -28,7 +28,7 @@ from support.gunicorn_workers import (
 
 from byoc_serve import worker as worker_module
 from byoc_serve import wsgi
-from byoc_serve.batcher import Observer
+from byoc_serve.batch import Observer
 from byoc_serve.model_service import ModelService
 from byoc_serve.readiness import State
 from byoc_serve.settings import Settings

@@ -17,7 +17,7 @@ from torch import nn
 
 import smdebug.pytorch as smd
 import smdebug.trials
-from byoc_vision.training.script_report import report_on_script
+from byoc_vision.user_script.report import report_on_script
 from smdebug.core.modes import ModeKeys
 from smdebug.exceptions import StepUnavailable, TensorUnavailable
 from smdebug.trials import create_trial

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from byoc_vision.system.machine import available_cores, has_amx_bfloat16, has_bfloat16, visible_gpus
+from byoc_vision.system.machine import available_cores, gpu_names, has_amx_bfloat16, has_bfloat16, visible_gpus
 
 MACHINE = len(os.sched_getaffinity(0))
 
@@ -44,19 +44,22 @@ def test_without_a_share_the_machine_is_ours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "gpus"),
+    ("environment", "names"),
     [
-        ({}, 2),
-        ({"CUDA_VISIBLE_DEVICES": "1"}, 1),
-        ({"CUDA_VISIBLE_DEVICES": ""}, 0),
-        ({"CUDA_VISIBLE_DEVICES": "-1"}, 0),
-        ({"CUDA_VISIBLE_DEVICES": "0,1,2,3"}, 2),
+        ({}, ("0", "1")),
+        ({"CUDA_VISIBLE_DEVICES": "1"}, ("1",)),
+        ({"CUDA_VISIBLE_DEVICES": "1, 0"}, ("1", "0")),
+        ({"CUDA_VISIBLE_DEVICES": ""}, ()),
+        ({"CUDA_VISIBLE_DEVICES": "-1"}, ()),
+        ({"CUDA_VISIBLE_DEVICES": "GPU-5eb"}, ("GPU-5eb",)),
+        ({"CUDA_VISIBLE_DEVICES": "0,1,2,3"}, ("0", "1")),
     ],
 )
-def test_gpus_are_counted_by_their_devices(tmp_path: Path, environment: dict[str, str], gpus: int) -> None:
+def test_gpus_are_found_by_their_devices(tmp_path: Path, environment: dict[str, str], names: tuple[str, ...]) -> None:
     for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
         write(tmp_path / name, "")
-    assert visible_gpus(environment, tmp_path) == gpus
+    assert gpu_names(environment, tmp_path) == names
+    assert visible_gpus(environment, tmp_path) == len(names)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import torch
 
 from byoc_serve.errors import is_fatal
 from byoc_vision.errors import DataError
+from byoc_vision.launch.oom import explain
 from byoc_vision.system.memory import is_out_of_memory
-from byoc_vision.training.oom import explain
 
 TOO_MUCH = 2**50  # bytes; no machine has them
 

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from byoc_vision.data.samples import Dataset
 from byoc_vision.describe.step_memory import fakes, training_memory, training_step
 from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.launch.distributed import World
+from byoc_vision.models.losses import Activation, Dice
 from byoc_vision.paths import MlPaths
 from byoc_vision.precision import Precision
 from byoc_vision.training.auto_batch_size import (
@@ -26,8 +28,6 @@ from byoc_vision.training.auto_batch_size import (
     with_fitting_batch_size,
 )
 from byoc_vision.training.checkpoint import Checkpointer
-from byoc_vision.training.distributed import World
-from byoc_vision.training.losses import Activation, Dice
 from byoc_vision.types import ModelSpec
 
 

@@ -12,6 +12,7 @@ from support.jobs import QUICK, read_metrics, run_train, write_hyperparameters
 
 from byoc_vision.data.sample_data import make_classification_set
 from byoc_vision.hyperparameters import parse
+from byoc_vision.launch.distributed import World
 from byoc_vision.paths import MlPaths
 from byoc_vision.precision import PrecisionName
 from byoc_vision.preprocess import Preprocess
@@ -19,7 +20,6 @@ from byoc_vision.system.machine import has_bfloat16
 from byoc_vision.training.auto_precision import LEAST_STEPS, SECONDS_EACH, choose_by_time, training_precision
 from byoc_vision.training.checkpoint import random_state
 from byoc_vision.training.checkpoint_file import CheckpointStore
-from byoc_vision.training.distributed import World
 
 CONFIG = tiny_models.classification_card(Preprocess(height=64, width=64))
 CPU = torch.device("cpu")

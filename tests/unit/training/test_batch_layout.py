@@ -5,8 +5,8 @@ from pathlib import Path
 
 from byoc_vision.data.samples import Dataset, Sample
 from byoc_vision.hyperparameters import parse
+from byoc_vision.launch.distributed import World
 from byoc_vision.training.batch_layout import BatchLayout
-from byoc_vision.training.distributed import World
 from byoc_vision.types import ClassInfo
 
 DATASET = Dataset("classification", (ClassInfo("cat"), ClassInfo("dog")), (Sample(Path("1.jpg"), label=0),) * 8, ())

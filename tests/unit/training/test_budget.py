@@ -16,15 +16,14 @@ from byoc_vision import artifact
 from byoc_vision.data.samples import Dataset, Sample
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import parse
+from byoc_vision.launch.distributed import World
+from byoc_vision.launch.signals import StopSignals
+from byoc_vision.recipe.auto_recipe import Choice
+from byoc_vision.recipe.segmentation_recipe import average_decay
 from byoc_vision.training.batch_layout import Length
 from byoc_vision.training.budget import MOST_EPOCHS, Budget, fitting_budget
-from byoc_vision.training.budget_plan import Ending, steps_that_fit
-from byoc_vision.training.callbacks.base import Callback
-from byoc_vision.training.distributed import World
-from byoc_vision.training.measured_speed import Speed
-from byoc_vision.training.recipe import Choice
-from byoc_vision.training.segmentation_recipe import average_decay
-from byoc_vision.training.signals import StopSignals
+from byoc_vision.training.budget_plan import Ending, Speed, steps_that_fit
+from byoc_vision.training.callback import Callback
 from byoc_vision.training.trainer import Trainer
 from byoc_vision.types import ClassInfo
 

@@ -11,11 +11,11 @@ import torch
 
 from byoc_vision.errors import ResourceError
 from byoc_vision.hyperparameters import Hyperparameters
+from byoc_vision.launch.distributed import World
 from byoc_vision.paths import MlPaths
 from byoc_vision.training.batch_layout import Progress
 from byoc_vision.training.checkpoint import Checkpointer
 from byoc_vision.training.checkpoint_file import CheckpointStore
-from byoc_vision.training.distributed import World
 
 
 class Clock:
@@ -53,7 +53,8 @@ def checkpointer(tmp_path: Path, clock: Clock) -> Checkpointer:
 
 def saved_weight(checkpointer: Checkpointer) -> list[float] | None:
     checkpointer.wait()
-    content = checkpointer.newest()
+    assert checkpointer.store is not None
+    content = checkpointer.store.newest()
     return None if content is None else content["weight"].tolist()
 
 
@@ -128,7 +129,7 @@ def test_a_job_without_checkpoints_writes_none(tmp_path: Path, training: Trainin
     checkpointer.save(training)
     assert not checkpointer.after_step(training)
     checkpointer.wait()
-    assert checkpointer.newest() is None
+    assert checkpointer.peek() is None
     assert not (tmp_path / "checkpoints").exists()
 
 

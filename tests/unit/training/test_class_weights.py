@@ -14,10 +14,10 @@ from byoc_vision.data.preflight.statistics import count_classes
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.hyperparameters import parse
+from byoc_vision.launch.distributed import World
 from byoc_vision.training import class_weights as class_weights_module
 from byoc_vision.training.class_weights import class_weights, count_training_masks
 from byoc_vision.training.data_partition import DataPartition
-from byoc_vision.training.distributed import World
 from byoc_vision.types import ClassInfo
 
 IMAGE = Path("picture.jpg")

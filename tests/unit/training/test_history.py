@@ -4,8 +4,9 @@ import json
 import re
 from math import nan
 
-from byoc_vision.training.history import EpochRecord, History
-from byoc_vision.training.metric_names import Objective
+from byoc_vision.evaluation.epoch_record import EpochRecord
+from byoc_vision.evaluation.metric_names import Objective
+from byoc_vision.training.history import History
 
 
 def record(epoch: int, dice: float) -> EpochRecord:

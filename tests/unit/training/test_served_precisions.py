@@ -16,18 +16,18 @@ from torch import nn
 
 from byoc_vision.artifact import OPENVINO_FOLDER
 from byoc_vision.data.sample_data import make_classification_set
+from byoc_vision.evaluation.metric_names import Objective
 from byoc_vision.export.openvino import to_openvino
 from byoc_vision.inference import openvino_model
 from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine
 from byoc_vision.inference.predictor import Predictor
 from byoc_vision.inference.reference import reference_images
+from byoc_vision.launch.signals import StopRequestedError
 from byoc_vision.paths import MlPaths
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.training.batch_layout import Length
 from byoc_vision.training.budget import Budget
-from byoc_vision.training.budget_plan import Ending
-from byoc_vision.training.measured_speed import Speed
-from byoc_vision.training.metric_names import Objective
+from byoc_vision.training.budget_plan import Ending, Speed
 from byoc_vision.training.quantization import layers, quantize
 from byoc_vision.training.served_precisions import (
     LEAST_IMAGES,
@@ -36,7 +36,6 @@ from byoc_vision.training.served_precisions import (
     objection,
     operations_to_leave_out,
 )
-from byoc_vision.training.signals import StopRequestedError
 
 BEFORE = {"accuracy": 0.9, "f1": 0.85, "f1_hat": 0.8, "loss": 0.5}
 JOB = QUICK | {

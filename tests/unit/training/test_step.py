@@ -12,9 +12,9 @@ from support import equal_steps, forked, shared_steps
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from byoc_vision.launch.distributed import World
 from byoc_vision.precision import Precision
-from byoc_vision.training.callbacks.base import Callback
-from byoc_vision.training.distributed import World
+from byoc_vision.training.callback import Callback
 from byoc_vision.training.optimizers import OPTIMIZERS, build_optimizer, build_schedule
 from byoc_vision.training.step import Batch, Step
 

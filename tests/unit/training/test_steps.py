@@ -11,9 +11,9 @@ from support.trainers import small_trainer
 
 from byoc_vision.errors import InputError
 from byoc_vision.hyperparameters import parse
+from byoc_vision.launch.signals import StopSignals
+from byoc_vision.recipe.auto_recipe import Facts, choose
 from byoc_vision.training.batch_layout import Length
-from byoc_vision.training.recipe import Facts, choose
-from byoc_vision.training.signals import StopSignals
 from byoc_vision.training.trainer import Trainer
 
 

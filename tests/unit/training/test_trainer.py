@@ -14,14 +14,14 @@ from support.fake_training import At, FakeLoader, FakeNet, fake_trainer
 from torch import Tensor
 
 from byoc_vision import artifact
+from byoc_vision.data.fingerprint import DataFingerprint
 from byoc_vision.errors import InputError
+from byoc_vision.evaluation.predictions import SplitPredictions
+from byoc_vision.health.facts import Silence
+from byoc_vision.launch.signals import StopRequestedError, StopSignals
 from byoc_vision.report.record import Record
-from byoc_vision.training.callbacks.base import Callback
-from byoc_vision.training.callbacks.health.facts import Silence
-from byoc_vision.training.data_fingerprint import DataFingerprint
+from byoc_vision.training.callback import Callback
 from byoc_vision.training.initial_weights import FirstWeights
-from byoc_vision.training.predictions.collector import SplitPredictions
-from byoc_vision.training.signals import StopRequestedError, StopSignals
 from byoc_vision.training.trainer import Trainer
 
 

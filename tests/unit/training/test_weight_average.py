@@ -12,8 +12,8 @@ from support.fake_training import fake_trainer
 from torch import nn
 
 from byoc_vision import artifact
+from byoc_vision.evaluation.metric_names import Objective
 from byoc_vision.report.views.verdict import verdict
-from byoc_vision.training.metric_names import Objective
 from byoc_vision.training.weight_average import Soup, WeightAverage
 
 

@@ -25,8 +25,6 @@ logger = logging.getLogger(__name__)
 
 CacheMode = Literal["auto", "off", "memory", "disk"]
 
-_HALF = 2
-
 
 @dataclass(frozen=True)
 class Place:
@@ -65,9 +63,9 @@ def choose_place(
         return None
     if gigabytes is not None:
         return Place(folder, min(int(gigabytes * 1e9), free))
-    limits = [free // _HALF]
+    limits = [free // 2]
     if mode != "disk":
-        limits.append((memory or 0) // _HALF)
+        limits.append((memory or 0) // 2)
     return Place(folder, min(limits))
 
 

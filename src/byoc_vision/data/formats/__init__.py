@@ -22,7 +22,6 @@ from byoc_vision.data.formats.channels import (
     is_label_map,
     single_split,
     splits_within,
-    unwrap_folder,
 )
 from byoc_vision.data.formats.cityscapes import Cityscapes
 from byoc_vision.data.formats.class_folders import ClassFolders
@@ -30,12 +29,12 @@ from byoc_vision.data.formats.class_masks import ClassMasks
 from byoc_vision.data.formats.coco import Coco
 from byoc_vision.data.formats.csv_table import CsvLabels, CsvMasks, UnclearCsv
 from byoc_vision.data.formats.cvat import CvatImages
+from byoc_vision.data.formats.drive import Drive
 from byoc_vision.data.formats.examples import describe_examples
 from byoc_vision.data.formats.image_mask_pairs import ImagesWithMasks, unpack_hint
 from byoc_vision.data.formats.instance_masks import InstanceMasks
 from byoc_vision.data.formats.label_studio import LabelStudio
 from byoc_vision.data.formats.labelme import LabelMe
-from byoc_vision.data.formats.lists import splits_of_text_files
 from byoc_vision.data.formats.lst import Lst
 from byoc_vision.data.formats.manifest import ManifestLabels, ManifestMasks
 from byoc_vision.data.formats.manifest_pipe import LabelRecords, MaskRecords
@@ -48,6 +47,7 @@ from byoc_vision.data.formats.recordio import RecordIo
 from byoc_vision.data.formats.rle_csv import RunLengthCsv
 from byoc_vision.data.formats.scan import Folder, scan
 from byoc_vision.data.formats.semantic_segmentation import SemanticSegmentation
+from byoc_vision.data.formats.split_lists import with_listed_splits
 from byoc_vision.data.formats.splitting import hold_out
 from byoc_vision.data.formats.unread_endings import without_unread_endings
 from byoc_vision.data.formats.voc import Voc
@@ -67,6 +67,7 @@ FORMATS: tuple[DataFormat, ...] = (
     OxfordPetsBreeds(),
     Carvana(),
     CamVid(),
+    Drive(),
     Cityscapes(),
     Ade20k(),
     Polyvore(),
@@ -115,39 +116,42 @@ def find_dataset(channels: Mapping[str, Path | Folder], options: DataOptions) ->
     _check_choices(data_format, options)
     found = without_unread_endings(data_format.read(inputs, options))
     if len(inputs.splits) == 1 and found.samples.keys() == {"train"}:
-        found = _by_text_files(found, inputs)
+        found = with_listed_splits(found, inputs)
     if options.multi_label and data_format.task == "classification":
         found = _as_multi_label(found)
-    if options.mask_orientation != "auto":
-        found = _with_orientation(found, options.mask_orientation)
-    if unread := [name for name in inputs.extras if not _reads_extra(data_format, inputs, name)]:
-        logger.warning("channels are not read, as the data are %s: %s", data_format.title, ", ".join(unread))
+    found = _with_orientation(found, options.mask_orientation)
+    _warn_of_unread_extras(data_format, inputs)
     _check_names(found.classes)
     _warn_of_similar_names(found.classes)
-    train = found.samples["train"]
-    if "validation" in found.samples:
-        validation = found.samples["validation"]
-    else:
-        share = found.validation_split if options.validation_split is None else options.validation_split
-        train, validation = hold_out(train, share, options.seed)
-    test = found.samples.get("test", ())
-    logger.info(
-        "%s: %s; %d training, %d validation and %d test images",
-        data_format.task,
-        data_format.title,
-        len(train),
-        len(validation),
-        len(test),
-    )
-    for line in describe_examples({"train": train, "validation": validation, "test": test}, found.classes):
-        logger.info(line)
-    bands = find_bands(train, options.bands)
+    dataset = _divided(found, data_format.task, options)
+    _log(dataset, data_format)
+    bands = find_bands(dataset.train, options.bands)
     if bands:
         many = f"{len(bands)} bands; each is" if len(bands) > 1 else "one band, which is"
         logger.info("images have %s stretched by its range: %s", many, describe_bands(bands))
-    return Dataset(
-        data_format.task, found.classes, train, validation, test, found.ignore_value, found.multi_label, bands
+    return replace(dataset, bands=bands)
+
+
+def _divided(found: ParsedDataset, task: Task, options: DataOptions) -> Dataset:
+    """The dataset with its own validation split, or one that is held out of the training samples."""
+    train, validation = found.samples["train"], found.samples.get("validation")
+    if validation is None:
+        share = found.validation_split if options.validation_split is None else options.validation_split
+        train, validation = hold_out(train, share, options.seed)
+    test = found.samples.get("test", ())
+    return Dataset(task, found.classes, train, validation, test, found.ignore_value, found.multi_label)
+
+
+def _log(dataset: Dataset, data_format: DataFormat) -> None:
+    """How the data are understood, with a few examples."""
+    logger.info(
+        "%s: %s; %d training, %d validation and %d test images",
+        dataset.task,
+        data_format.title,
+        *map(len, (dataset.train, dataset.validation, dataset.test)),
     )
+    for line in describe_examples(dataset.splits, dataset.classes):
+        logger.info(line)
 
 
 def _check_choices(data_format: DataFormat, options: DataOptions) -> None:
@@ -160,12 +164,17 @@ def _check_choices(data_format: DataFormat, options: DataOptions) -> None:
             )
 
 
-def _reads_extra(data_format: DataFormat, inputs: Inputs, channel: str) -> bool:
-    """Whether the data format reads a channel of lists, such as `train_lst`, or of label maps."""
-    if is_label_map(channel):
-        return data_format.name == "semantic_segmentation"
-    split, _, kind = channel.partition("_")
-    return kind == data_format.name and split in inputs.splits
+def _warn_of_unread_extras(data_format: DataFormat, inputs: Inputs) -> None:
+    """Log the channels of lists, such as `train_lst`, or of label maps that the data format does not read."""
+
+    def is_read(channel: str) -> bool:
+        split, _, kind = channel.partition("_")
+        if is_label_map(channel):
+            return data_format.name == "semantic_segmentation"
+        return kind == data_format.name and split in inputs.splits
+
+    if unread := [name for name in inputs.extras if not is_read(name)]:
+        logger.warning("channels are not read, as the data are %s: %s", data_format.title, ", ".join(unread))
 
 
 def _check_names(classes: Sequence[ClassInfo]) -> None:
@@ -188,49 +197,16 @@ def _warn_of_similar_names(classes: Sequence[ClassInfo]) -> None:
             )
 
 
-def _by_text_files(found: ParsedDataset, inputs: Inputs) -> ParsedDataset:
-    """The samples by the splits that text files list, if there are such files; images in none of them stay in training.
-
-    Raises DataError if no training image is left.
-    """
-    images = (sample.image for sample in found.samples["train"] if isinstance(sample.image, Path))
-    splits = splits_of_text_files(inputs, images)
-    split_of = [(splits.get(one.image) if isinstance(one.image, Path) else None, one) for one in found.samples["train"]]
-    if {split for split, _ in split_of} <= {None, "train"}:
-        return found
-    if unlisted := [str(sample.image) for split, sample in split_of if split is None]:
-        logger.warning(
-            "images in no list of a split, which are training images: %d, such as %s", len(unlisted), unlisted[0]
-        )
-    samples = {
-        name: tuple(sample for split, sample in split_of if (split or "train") == name)
-        for name in ("train", "validation", "test")
-    }
-    if not samples["train"]:
-        raise DataError(
-            f"the lists of splits in {inputs.first.images.path} leave no training image; list some in train.txt"
-        )
-    logger.info("the splits are those of text files in %s", inputs.first.images.path)
-    return replace(found, samples={name: held for name, held in samples.items() if held})
-
-
 def _as_multi_label(found: ParsedDataset) -> ParsedDataset:
     """Single-label data as multi-label data: each image has one of the classes."""
-    samples = {
-        split: tuple(
-            sample if sample.label is None else replace(sample, label=None, labels=(sample.label,)) for sample in of
-        )
-        for split, of in found.samples.items()
-    }
-    return replace(found, samples=samples, multi_label=True)
+    several = found.mapped(lambda sample: replace(sample, label=None, labels=sample.class_indices))
+    return replace(several, multi_label=True)
 
 
 def _with_orientation(found: ParsedDataset, orientation: MaskOrientation) -> ParsedDataset:
-    samples = {
-        split: tuple(replace(sample, mask_orientation=orientation) for sample in of)
-        for split, of in found.samples.items()
-    }
-    return replace(found, samples=samples)
+    if orientation == "auto":
+        return found
+    return found.mapped(lambda sample: replace(sample, mask_orientation=orientation))
 
 
 def read_folder(
@@ -303,7 +279,8 @@ def _matching(inputs: Inputs, options: DataOptions) -> list[DataFormat]:
             if options.task != "classification" and all(one.task == "classification" for one in matching):
                 raise
     has_masks = inputs.first.masks is None and any(
-        isinstance(one, ImagesWithMasks | InstanceMasks | Voc | ClassMasks | MasksBesideImages) for one in matching
+        isinstance(one, ImagesWithMasks | InstanceMasks | Voc | ClassMasks | MasksBesideImages | Drive)
+        for one in matching
     )
     return [one for one in matching if not (has_masks and isinstance(one, ClassFolders))]
 
@@ -328,14 +305,13 @@ def _named_format(inputs: Inputs, options: DataOptions) -> DataFormat:
 
 def _spreadsheet(inputs: Inputs) -> Path | None:
     """A table of another program beside or above the images."""
-    above = (inputs.first.parent,) if inputs.first.parent else ()
-    files = (folder.path / name for folder in (inputs.first.images, *above) for name in folder.files)
+    files = (folder.path / name for folder in inputs.first_and_above for name in folder.files)
     return next((file for file in files if file.suffix.lower() in _SPREADSHEETS), None)
 
 
 def _is_clear(matching: Sequence[DataFormat], folder: Folder) -> bool:
     """Whether the data can be read without a table: not as a single folder of a class."""
-    is_single = len([inner for inner in unwrap_folder(folder).folders if inner.has_images]) < 2
+    is_single = len(folder.unwrapped()[-1].image_folders) < 2
     return bool(matching) and not (isinstance(matching[0], ClassFolders) and is_single)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.image_mask_pairs import folders_of, has_inner_masks, pair, skips
+from byoc_vision.data.formats.image_mask_pairs import folders_of, has_inner_masks, pair
 from byoc_vision.data.formats.lists import read_lines
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.types import ClassInfo, Task
@@ -32,18 +32,16 @@ class Ade20k:
 
     def matches(self, inputs: Inputs) -> bool:
         images = inputs.first.images
-        first = next(images.images(), None)
-        return has_inner_masks(images) and first is not None and first.name.startswith(_IMAGE)
+        return has_inner_masks(images) and next(images.image_stems(), "").startswith(_IMAGE)
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
-        samples = {name: tuple(pair(*folders_of(split), skip=skips(options))) for name, split in inputs.splits.items()}
+        samples = {name: tuple(pair(*folders_of(split), skip=options.skips)) for name, split in inputs.splits.items()}
         return ParsedDataset(samples, _classes(inputs), _OTHERS)
 
 
 def _classes(inputs: Inputs) -> tuple[ClassInfo, ...]:
     """By the list if there is one: Idx, Ratio, Train, Val, Stuff and Name, with tabs."""
-    folders = [inputs.first.images, *((inputs.first.parent,) if inputs.first.parent else ())]
-    path = next((folder.path / _NAMES for folder in folders if _NAMES in folder.files), None)
+    path = next((folder.path / _NAMES for folder in inputs.first_and_above if _NAMES in folder.files), None)
     names = {number: f"class_{number}" for number in range(1, _CLASSES + 1)}
     for _, text in read_lines(path) if path else ():
         number, *_, name = text.split("\t")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from byoc_vision.data.formats.channels import Split
@@ -34,6 +34,11 @@ class Inputs:
         """The training split; when a single folder is evaluated, that one."""
         return next(iter(self.splits.values()))
 
+    @property
+    def first_and_above(self) -> list[Folder]:
+        """The folder of the first split's images, and the one of all splits above it, if there is one."""
+        return [folder for folder in (self.first.images, self.first.parent) if folder is not None]
+
 
 @dataclass(frozen=True)
 class ParsedDataset:
@@ -50,6 +55,10 @@ class ParsedDataset:
     ignore_value: int | None = None
     multi_label: bool = False
     validation_split: float = USUAL_VALIDATION_SPLIT
+
+    def mapped(self, change: Callable[[Sample], Sample]) -> ParsedDataset:
+        """The same with each sample changed."""
+        return replace(self, samples={split: tuple(map(change, held)) for split, held in self.samples.items()})
 
 
 class DataFormat(Protocol):

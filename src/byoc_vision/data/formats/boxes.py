@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from byoc_vision.data.formats.base import Inputs
-from byoc_vision.data.formats.channels import unwrap_folder
 from byoc_vision.data.formats.drawn import BOXES_ALONE
+from byoc_vision.data.formats.lists import read_head
 from byoc_vision.data.formats.scan import Folder
 
 _HEAD = 16_384  # bytes
@@ -27,7 +27,7 @@ def boxes_alone(inputs: Inputs) -> str | None:
     Folders of classes may hold such files, too: they are not needed for classification.
     """
     folder = inputs.first.images
-    if len([inner for inner in unwrap_folder(folder).folders if inner.has_images]) > 1:
+    if len(folder.unwrapped()[-1].image_folders) > 1:
         return None
     found = next((path for path in _candidates(folder) if _holds_boxes(path)), None)
     return f"{found} {BOXES_ALONE}" if found else None
@@ -42,11 +42,7 @@ def _candidates(folder: Folder) -> list[Path]:
 
 
 def _holds_boxes(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-    except OSError:
-        return False
+    head = read_head(path, _HEAD)
     if path.suffix.lower() == ".xml":
         return b"<bndbox" in head
     columns = {name.strip().strip('"').lower() for name in head.split(b"\n")[0].decode("utf-8", "replace").split(",")}
@@ -55,13 +51,8 @@ def _holds_boxes(path: Path) -> bool:
 
 def other_annotations(inputs: Inputs) -> str | None:
     """What is wrong with the JSON of a tool whose format is not read; None for other data."""
-    above = (inputs.first.parent,) if inputs.first.parent else ()
-    for path in (path for folder in (inputs.first.images, *above) for path in _json_files(folder)):
-        try:
-            with path.open("rb") as file:
-                head = file.read(_HEAD)
-        except OSError:
-            continue
+    for path in (path for folder in inputs.first_and_above for path in _json_files(folder)):
+        head = read_head(path, _HEAD)
         if tool := next((tool for mark, tool in _TOOLS.items() if mark in head), None):
             return f"{path} is the JSON of {tool}, which is not read; export COCO JSON, or masks as PNG, from the tool"
     return None

@@ -12,8 +12,8 @@ from pathlib import PurePosixPath
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import Split
-from byoc_vision.data.formats.image_mask_pairs import folders_of, has_inner_masks, pair, skips
-from byoc_vision.data.formats.lists import read_lines
+from byoc_vision.data.formats.image_mask_pairs import folders_of, has_inner_masks, pair
+from byoc_vision.data.formats.lists import read_lines, split_of
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.samples import DataOptions, Sample
 from byoc_vision.errors import DataError, list_problems
@@ -25,11 +25,6 @@ CLASSES = (
 VOID = 11
 
 _STEM = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_f?[0-9]+")
-_LIST_NAMES = {
-    "train": ("train.txt",),
-    "validation": ("val.txt", "valid.txt", "validation.txt"),
-    "test": ("test.txt",),
-}
 
 
 class CamVid:
@@ -51,17 +46,18 @@ class CamVid:
         return 2 * sum(_STEM.fullmatch(stem) is not None for stem in stems) > len(stems)
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
-        samples = {name: tuple(_read_split(split, skip=skips(options))) for name, split in inputs.splits.items()}
+        samples = {name: tuple(_read_split(split, skip=options.skips)) for name, split in inputs.splits.items()}
         named = tuple(ClassInfo(name, value) for value, name in enumerate(CLASSES))
         return ParsedDataset(samples, named, VOID if options.ignore_index is None else options.ignore_index)
 
 
 def _read_split(split: Split, *, skip: bool) -> list[Sample]:
     images, masks = folders_of(split)
-    listed = next((name for name in _LIST_NAMES[split.name] if split.parent and name in split.parent.files), None)
-    if split.parent is None or listed is None:
-        return pair(images, masks, skip=skip)
-    return _read_list(split.parent, listed, (images, masks))
+    if split.parent is not None:
+        for name in split.parent.files:
+            if name.endswith(".txt") and split_of(name.removesuffix(".txt")) == split.name:
+                return _read_list(split.parent, name, (images, masks))
+    return pair(images, masks, skip=skip)
 
 
 def _read_list(parent: Folder, name: str, folders: tuple[Folder, Folder]) -> list[Sample]:

@@ -12,10 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.channels import Split, unwrap_folder
+from byoc_vision.data.formats.channels import Split
 from byoc_vision.data.formats.image_mask_pairs import MASK_SUFFIX, folders_of, has_inner_masks, pair
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.samples import DataOptions, Sample
+from byoc_vision.errors import few
 from byoc_vision.types import ClassInfo, Task
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def _has_masks(split: Split) -> bool:
 
 def _mixed(split: Split) -> Folder | None:
     """The folder that holds both images and masks, if there is one."""
-    folder = unwrap_folder(split.images)
+    folder = split.images.unwrapped()[-1]
     return folder if split.masks is None and any(_is_mask(name) for name in folder.image_names) else None
 
 
@@ -88,12 +89,11 @@ def _warn_of_shared_cars(samples: Mapping[str, tuple[Sample, ...]]) -> None:
     cars = {name: {sample.group for sample in held if sample.group} for name, held in samples.items()}
     for name in cars.keys() - {"train"}:
         if shared := sorted(cars[name] & cars.get("train", set())):
-            shown = ", ".join(shared[:_SHOWN]) + (", …" if len(shared) > _SHOWN else "")
             logger.warning(
                 "%d of the %d cars in %s are also in train, so its metrics will be too good: %s. Keep all views of a "
                 "car in one split, or give only train: the part held out of it shares no cars",
                 len(shared),
                 len(cars[name]),
                 name,
-                shown,
+                few(shared, _SHOWN),
             )

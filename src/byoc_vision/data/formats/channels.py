@@ -25,7 +25,7 @@ MASK_FOLDER_NAMES = (
     "masks", "mask", "annotations", "annotation", "annot", "labels", "label", "segmentationclass", "ann_dir",
 )  # fmt: skip
 
-_SPLIT_NAMES = {
+SPLIT_NAMES = {
     "train": "train",
     "training": "train",  # the SDK's name for a lone channel
     "trainval": "train",
@@ -42,7 +42,7 @@ _SPLIT_NAMES = {
 # with masks `train_masks`, `masks_train`, `y_train`.
 _CHANNEL_NAME = re.compile(
     rf"(?:(?:seg|set|data|images?|imgs?|x|stage[0-9])[_-]|({'|'.join(MASK_FOLDER_NAMES)}|y)[_-])?"
-    rf"({'|'.join(_SPLIT_NAMES)})(?:20[0-9][0-9])?"
+    rf"({'|'.join(SPLIT_NAMES)})(?:20[0-9][0-9])?"
     rf"(?:[_-]?(?:set|data|dataset|split|images?|imgs?)|[_-]?({'|'.join(MASK_FOLDER_NAMES)}))?",
     re.IGNORECASE,
 )
@@ -120,11 +120,6 @@ def is_label_map(name: str) -> bool:
     return _LABEL_MAP_NAME.fullmatch(name) is not None
 
 
-def unwrap_folder(folder: Folder) -> Folder:
-    """The only folder in a folder without images, as archives often unpack; otherwise the folder itself."""
-    return folder.folders[0] if len(folder.folders) == 1 and not folder.image_names else folder
-
-
 def _splits(
     roles: Mapping[tuple[str, bool], Folder], parent: Folder | None, lists: Folder | None = None
 ) -> dict[str, Split]:
@@ -180,7 +175,7 @@ def _plain(name: str) -> str:
 def _role(name: str) -> tuple[str, bool] | None:
     """The split that a channel's or a folder's name means, and whether it holds masks."""
     match = _CHANNEL_NAME.fullmatch(name)
-    return (_SPLIT_NAMES[match[2].lower()], match[1] is not None or match[3] is not None) if match else None
+    return (SPLIT_NAMES[match[2].lower()], match[1] is not None or match[3] is not None) if match else None
 
 
 def _by_role(folders: Iterable[tuple[str, Folder]]) -> dict[tuple[str, bool], Folder]:
@@ -199,8 +194,8 @@ def _by_role(folders: Iterable[tuple[str, Folder]]) -> dict[tuple[str, bool], Fo
 
 
 def _parent_of_splits(folder: Folder, splits: Iterable[str]) -> Folder | None:
-    """The folder that contains folders of splits, including any of `splits`: this one, or the only one in it."""
-    for parent in (folder, unwrap_folder(folder)):
+    """The folder that contains folders of splits, including any of `splits`: this one, or a single one in it."""
+    for parent in folder.unwrapped():
         if any(_holds_splits(parent, split) for split in splits):
             if others := [inner.name for inner in parent.folders if not _role(inner.name) and not _is_extra(inner)]:
                 logger.info("folders in %s that are not splits are not read: %s", parent.path, ", ".join(others))
@@ -237,8 +232,8 @@ def _inner_splits(folder: Folder) -> dict[str, Folder]:
 
     Every folder with images must hold nothing but splits, and there must be two or more.
     """
-    for outer in (folder, unwrap_folder(folder)):
-        holders = [inner for inner in outer.folders if inner.has_images]
+    for outer in folder.unwrapped():
+        holders = outer.image_folders
         if outer.image_names or len(holders) < 2 or not all(map(_holds_only_splits, holders)):
             continue
         splits: dict[str, list[Folder]] = {}
@@ -255,8 +250,8 @@ def _inner_splits(folder: Folder) -> dict[str, Folder]:
 
 
 def _holds_only_splits(folder: Folder) -> bool:
-    with_images = [inner for inner in folder.folders if inner.has_images]
-    return bool(with_images) and not folder.image_names and all(split_named(inner.name) for inner in with_images)
+    inner = folder.image_folders
+    return bool(inner) and not folder.image_names and all(split_named(one.name) for one in inner)
 
 
 def _is_extra(folder: Folder) -> bool:

@@ -5,20 +5,17 @@ https://github.com/mcordts/cityscapesScripts, cityscapesscripts/helpers/labels.p
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.channels import Split, unwrap_folder
-from byoc_vision.data.formats.image_mask_pairs import skips
+from byoc_vision.data.formats.channels import Split
+from byoc_vision.data.formats.image_mask_pairs import leave_out
 from byoc_vision.data.formats.scan import Folder
-from byoc_vision.data.mask_colours import IGNORED
 from byoc_vision.data.samples import DataOptions, MaskMap, Sample
 from byoc_vision.errors import DataError, list_problems
+from byoc_vision.preprocess import IGNORED
 from byoc_vision.types import ClassInfo, Task
-
-logger = logging.getLogger(__name__)
 
 _IMAGES, _MASKS = "leftimg8bit", "gtfine"
 _IMAGE_END, _IDS_END, _TRAIN_IDS_END = "_leftImg8bit", "_gtFine_labelIds", "_gtFine_labelTrainIds"
@@ -70,14 +67,14 @@ class Cityscapes:
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         splits = {name: split for name, split in inputs.splits.items() if name != "test" or split is inputs.first}
-        samples = {name: tuple(_samples(split, skip=skips(options))) for name, split in splits.items()}
+        samples = {name: tuple(_samples(split, skip=options.skips)) for name, split in splits.items()}
         named = tuple(ClassInfo(name, place, colour) for place, (_, name, colour) in enumerate(_LABELS))
         return ParsedDataset(samples, named, IGNORED)
 
 
 def _folders(split: Split) -> tuple[Folder, Folder] | None:
-    for outer in (split.images, unwrap_folder(split.images)):
-        named = {inner.name.lower(): inner for inner in outer.folders if inner.has_images}
+    for outer in split.images.unwrapped():
+        named = {inner.name.lower(): inner for inner in outer.image_folders}
         if _IMAGES in named and _MASKS in named:
             return named[_IMAGES], named[_MASKS]
     return None
@@ -91,11 +88,8 @@ def _samples(split: Split, *, skip: bool) -> Iterator[Sample]:
     image_of = {path.stem.removesuffix(_IMAGE_END): path for path in images.images()}
     ids, train_ids = (_with_end(masks, end) for end in (_IDS_END, _TRAIN_IDS_END))
     missing = [str(path) for stem, path in image_of.items() if stem not in ids and stem not in train_ids]
-    if missing and not (skip and 2 * len(missing) < len(image_of)):
-        headline = f"images without *{_IDS_END}.png in {masks.path}; unpack gtFine_trainvaltest.zip beside the images:"
-        raise DataError(list_problems(headline, missing))
-    if missing:
-        logger.warning("images without a mask, which are left out (on_bad_sample=skip): %d", len(missing))
+    headline = f"images without *{_IDS_END}.png in {masks.path}; unpack gtFine_trainvaltest.zip beside the images:"
+    leave_out(missing, len(image_of), list_problems(headline, missing), skip=skip)
     for stem, path in image_of.items():
         if stem in train_ids:
             yield Sample(images.path / path, masks.path / train_ids[stem])

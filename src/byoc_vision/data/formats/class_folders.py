@@ -15,7 +15,7 @@ from byoc_vision.data.formats.label_parsing import without_small_classes
 from byoc_vision.data.formats.prepared import read_class_folders
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.samples import DataOptions, Sample
-from byoc_vision.errors import DataError, InputError, list_problems
+from byoc_vision.errors import DataError, InputError, few, list_problems
 from byoc_vision.types import ClassInfo, Task
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class ClassFolders:
 
     def matches(self, inputs: Inputs) -> bool:
         images = inputs.first.images
-        return not has_inner_masks(images) and any(folder.has_images for folder in images.folders)
+        return not has_inner_masks(images) and bool(images.image_folders)
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         if prepared := read_class_folders(inputs, classes):
@@ -78,24 +78,22 @@ class ClassFolders:
 
 def _unwrapped(inputs: Inputs) -> Inputs:
     """The folders of classes, also if they are in a single folder, as archives unpack: `PetImages/Cat`, `…/Dog`."""
-    if sum(folder.has_images for folder in _only_folder(inputs.first.images).folders) < 2:
+    if len(_holder(inputs.first.images).image_folders) < 2:
         return inputs
-    splits = {name: replace(split, images=_only_folder(split.images)) for name, split in inputs.splits.items()}
+    splits = {name: replace(split, images=_holder(split.images)) for name, split in inputs.splits.items()}
     return replace(inputs, splits=splits)
 
 
-def _only_folder(folder: Folder) -> Folder:
-    """The only folder with images in a folder, if it holds them in folders of its own; otherwise the folder itself."""
-    inner = [one for one in folder.folders if one.has_images]
-    if len(inner) != 1 or folder.image_names or inner[0].image_names:
-        return folder
-    return _only_folder(inner[0])
+def _holder(folder: Folder) -> Folder:
+    """The innermost single folder with images that are all in folders of their own; otherwise the folder itself."""
+    inner = reversed(folder.unwrapped(only_images=True))
+    return next((one for one in inner if not one.image_names), folder)
 
 
 def _check_no_splits(inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo]) -> None:
     """Raises InputError if class folders look like splits, unless the user or the other splits say that they do not."""
     train = inputs.first.images
-    inner = [folder for folder in train.folders if folder.has_images]
+    inner = train.image_folders
     in_all = set.intersection(*({folder.name for folder in split.images.folders} for split in inputs.splits.values()))
     known = {entry.name for entry in classes} | (in_all if len(inputs.splits) > 1 else set())
     splits = [folder for folder in inner if split_named(folder.name) and folder.name not in known]
@@ -112,19 +110,16 @@ def _check_no_splits(inputs: Inputs, options: DataOptions, classes: Sequence[Cla
 
 def _check_no_parts(train: Folder, options: DataOptions) -> None:
     """Raises InputError if each class folder holds the same folders, as `fold1/cat`, `fold2/cat`: which are classes?"""
-    inner = [folder for folder in train.folders if folder.has_images]
-    names = {tuple(below.name for below in folder.folders if below.has_images) for folder in inner}
+    inner = train.image_folders
+    names = {tuple(below.name for below in folder.image_folders) for folder in inner}
     shared = next(iter(names), ())
     if len(inner) < 2 or len(names) > 1 or len(shared) < 2 or any(folder.image_names for folder in inner):
         return
     if options.layout != "class_folders" and not has_inner_masks(inner[0]):
-        outer, below = (
-            ", ".join(held[:4]) + (", …" if len(held) > 4 else "") for held in ([f.name for f in inner], shared)
-        )
         raise InputError(
             f"{train.path} can be read in two ways, because each folder in it holds the same folders: as the classes "
-            f"{outer}, or as the classes {below} in several parts. For the first, set data_layout=class_folders; for "
-            "the second, put the images of a class into one folder"
+            f"{few([one.name for one in inner], 4)}, or as the classes {few(shared, 4)} in several parts. For the "
+            "first, set data_layout=class_folders; for the second, put the images of a class into one folder"
         )
 
 

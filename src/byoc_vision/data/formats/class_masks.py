@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,15 +11,14 @@ from typing import NamedTuple
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, Split, split_named
 from byoc_vision.data.formats.drawn import BACKGROUND
-from byoc_vision.data.formats.image_mask_pairs import IMAGE_FOLDER_NAMES, skips
+from byoc_vision.data.formats.image_mask_pairs import IMAGE_FOLDER_NAMES, leave_out
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.formats.stems import composed, names_masks
-from byoc_vision.data.mask_colours import IGNORED, MOST_COLOURS
+from byoc_vision.data.mask_colours import MOST_COLOURS
 from byoc_vision.data.samples import DataOptions, Sample
-from byoc_vision.errors import DataError, InputError, list_problems
+from byoc_vision.errors import InputError, list_problems
+from byoc_vision.preprocess import IGNORED
 from byoc_vision.types import ClassInfo, Task
-
-logger = logging.getLogger(__name__)
 
 _LEAST_PAIRED = 0.8  # of the masks
 _MOST_CLASSES = 50  # that are believed to be words in file names
@@ -81,7 +79,9 @@ def merged_masks(
         of_image: dict[str, list[ClassMask]] = defaultdict(list)
         for one in sorted(held, key=lambda one: one.class_name):
             of_image[one.image].append(one)
-        _check_all(images[split], of_image, skip=skips(options))
+        missing = [str(image) for stem, image in images[split].items() if stem not in of_image]
+        headline = "images without a mask of any class; add an empty one, or use on_bad_sample=skip:"
+        leave_out(missing, len(images[split]), list_problems(headline, missing), skip=options.skips)
         samples[split] = tuple(
             Sample(
                 image,
@@ -93,15 +93,6 @@ def merged_masks(
             if stem in of_image
         )
     return ParsedDataset(samples, named, IGNORED)
-
-
-def _check_all(images: Mapping[str, Path], masks: Mapping[str, object], *, skip: bool) -> None:
-    missing = [str(image) for stem, image in images.items() if stem not in masks]
-    if missing and not (skip and 2 * len(missing) < len(images)):
-        headline = "images without a mask of any class; add an empty one, or use on_bad_sample=skip:"
-        raise DataError(list_problems(headline, missing))
-    if missing:
-        logger.warning("images without a mask, which are left out (on_bad_sample=skip): %d", len(missing))
 
 
 def _class_masks(split: Split) -> list[ClassMask]:
@@ -126,7 +117,7 @@ def _masks(split: Split) -> Folder | None:
 
 
 def _only(folder: Folder, names: Sequence[str]) -> Folder | None:
-    found = [inner for inner in folder.folders if inner.name.lower() in names and inner.has_images]
+    found = [inner for inner in folder.named(*names) if inner.has_images]
     return found[0] if len(found) == 1 else None
 
 

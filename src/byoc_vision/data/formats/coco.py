@@ -24,7 +24,7 @@ from byoc_vision.data.formats.drawn import (
     has_mask_files,
     report_entries,
 )
-from byoc_vision.data.formats.lists import ImageIndex
+from byoc_vision.data.formats.lists import ImageIndex, read_head
 from byoc_vision.data.mask_colours import MOST_COLOURS
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.errors import DataError
@@ -35,7 +35,6 @@ _IMAGES_KEY = re.compile(rb'\s*\{.*"images"\s*:\s*\[', re.DOTALL)
 _HEAD = 2048  # bytes
 _OTHER_TASKS = re.compile("caption|keypoint|panoptic|densepose", re.IGNORECASE)  # COCO's files beside instances_….json
 _LONGEST_EMPTY = 8  # bytes of `[]`, `[[]]` or `null`
-_SHOWN = 3
 
 
 class _Image(msgspec.Struct, gc=False):
@@ -130,12 +129,8 @@ def _files(inputs: Inputs) -> list[tuple[Path, str, ImageIndex]]:
 
 
 def _is_coco(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD).removeprefix(b"\xef\xbb\xbf")
-            return (_FIRST_KEY.match(head) or _IMAGES_KEY.match(head)) is not None
-    except OSError:
-        return False
+    head = read_head(path, _HEAD).removeprefix(b"\xef\xbb\xbf")
+    return (_FIRST_KEY.match(head) or _IMAGES_KEY.match(head)) is not None
 
 
 def _parse(path: Path, problems: list[str]) -> _Parsed:

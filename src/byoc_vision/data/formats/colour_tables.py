@@ -6,22 +6,22 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from byoc_vision.colours import parse_colour, to_hex
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.channels import unwrap_folder
-from byoc_vision.data.formats.lists import read_lines, read_text
+from byoc_vision.data.formats.lists import read_lines, read_rows, read_text
 from byoc_vision.data.formats.scan import Folder
-from byoc_vision.data.mask_colours import IGNORED, MOST_COLOURS
-from byoc_vision.data.samples import ColourMap, DataOptions, Sample
+from byoc_vision.data.mask_colours import MOST_COLOURS
+from byoc_vision.data.samples import ColourMap, DataOptions
 from byoc_vision.errors import DataError, InputError
+from byoc_vision.preprocess import IGNORED
 from byoc_vision.types import ClassInfo
 
 _FILES = re.compile(r"_?(class|label|colou?r|meta|legend).*\.(txt|csv|json)", re.IGNORECASE)
@@ -68,17 +68,19 @@ def with_colours(
         return found
     if not all(row.colour is not None for row in table.rows):
         named = tuple(ClassInfo(row.name, row.value) for row in table.rows)
-        return replace(found, classes=named, ignore_value=IGNORED if _is_free(named) else None)
+        return replace(
+            found, classes=named, ignore_value=IGNORED if all(row.value != IGNORED for row in table.rows) else None
+        )
     colour_map, named = _to_map(table, classes)
-    samples = {split: tuple(_mapped(sample, colour_map) for sample in held) for split, held in found.samples.items()}
-    return replace(found, samples=samples, classes=named, ignore_value=IGNORED)
+    coloured = found.mapped(lambda sample: replace(sample, mask_map=colour_map) if sample.mask else sample)
+    return replace(coloured, classes=named, ignore_value=IGNORED)
 
 
 def find_table(inputs: Inputs, beside: Iterable[Folder] = ()) -> Table | None:
     """The first table in the folders of the splits, above them, or in `beside`."""
     folders: list[Folder] = []
     for split in inputs.splits.values():
-        folders += [split.images, unwrap_folder(split.images), *((split.masks,) if split.masks else ())]
+        folders += [*split.images.unwrapped(), *((split.masks,) if split.masks else ())]
         folders += [split.parent] if split.parent else []
         folders += split.images.folders
     seen = {folder.path: folder for folder in (*folders, *beside)}
@@ -136,14 +138,6 @@ def _to_map(table: Table, classes: Sequence[ClassInfo]) -> tuple[ColourMap, tupl
     return ColourMap(table.title, tuple(pairs), tuple(labels)), tuple(classes) or tuple(named)
 
 
-def _mapped(sample: Sample, colour_map: ColourMap) -> Sample:
-    return replace(sample, mask_map=colour_map) if sample.mask is not None else sample
-
-
-def _is_free(classes: Sequence[ClassInfo]) -> bool:
-    return all(entry.value != IGNORED for entry in classes)
-
-
 def _check(path: Path, rows: Sequence[Row]) -> None:
     for what, values in (("colour", [row.colour for row in rows]), ("value", [row.value for row in rows])):
         doubled = next((value for value in values if value is not None and values.count(value) > 1), None)
@@ -170,24 +164,25 @@ def _from_text(path: Path) -> Iterator[Row]:
 
 def _from_csv(path: Path) -> Iterator[Row]:
     """A column of names, and the colour in one column or three, or the column `Pixel Value`."""
-    reader = csv.DictReader(read_text(path).splitlines(), skipinitialspace=True)
-    columns = {name.strip().lower(): name for name in reader.fieldnames or () if name}
+    rows = read_rows(path)
+    header = [name.strip().lower() for row in islice(rows, 1) for name in row.cells]
+    columns = {name: place for place, name in enumerate(header) if name}
     name = next((columns[one] for one in _NAME_COLUMNS if one in columns), None)
     levels = next(([columns[level] for level in each] for each in _LEVELS if columns.keys() >= set(each)), None)
     single = next((columns[one] for one in _COLOUR_COLUMNS if one in columns), None)
     value = columns.get("pixel value")
-    if name is None or not (levels or single or value):
+    if name is None or (levels is None and single is None and value is None):
         return
-    for number, line in enumerate(reader, start=2):
-        title, text = (line[name] or "").strip(), (line[value] or "").strip() if value else ""
-        colour = parse_colour([line[level] for level in levels] if levels else line[single] if single else None)
-        if value and text.isdecimal() and int(text) < IGNORED + 1:
+    for row in rows:
+        title, text = row.cell(name) or "", row.cell(value) or ""
+        colour = parse_colour([row.cell(level) for level in levels] if levels else row.cell(single))
+        if text.isdecimal() and int(text) < IGNORED + 1:
             yield Row(title, None, int(text))
         elif colour is not None:
             yield Row(title, colour)
         else:
-            wanted = "a pixel value, 0–255" if value else "a colour, such as 128, 0, 0 or #800000"
-            raise DataError(f"{path}, line {number}: {title!r} has not {wanted}")
+            wanted = "a colour, such as 128, 0, 0 or #800000" if value is None else "a pixel value, 0–255"
+            raise DataError(f"{row.place}: {title!r} has not {wanted}")
 
 
 def _from_json(path: Path) -> Iterator[Row]:

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from byoc_vision.data.decoding import IMAGE_SUFFIXES
 from byoc_vision.data.formats.lists import ImageIndex, split_of
 from byoc_vision.data.samples import DataOptions
-from byoc_vision.errors import InputError
+from byoc_vision.errors import InputError, few
 
 # The names of columns, in the order of trial, in lower case and with underscores.
 _IMAGE = (
@@ -115,8 +115,7 @@ def index_of(header: Sequence[str], name: str) -> int | None:
 def missing_column(hyperparameter: str, name: str, headers: Sequence[Sequence[str]]) -> InputError:
     """The error for a name that no table has."""
     known = list(dict.fromkeys(column for header in headers for column in header))
-    shown = ", ".join(known[:40]) + (", …" if len(known) > 40 else "")
-    return InputError(f"{hyperparameter}={name}, but no table has this column; the columns are: {shown}")
+    return InputError(f"{hyperparameter}={name}, but no table has this column; the columns are: {few(known, 40)}")
 
 
 def _is_image_name(text: str) -> bool:
@@ -193,5 +192,4 @@ def _unclear(
 
 
 def _examples(values: Sequence[str]) -> str:
-    distinct = [value or "empty" for value, _ in Counter(values).most_common(_SHOWN + 1)]
-    return ", ".join(distinct[:_SHOWN]) + (", …" if len(distinct) > _SHOWN else "")
+    return few([value or "empty" for value, _ in Counter(values).most_common(_SHOWN + 1)], _SHOWN)

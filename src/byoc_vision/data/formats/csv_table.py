@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -18,39 +17,29 @@ from byoc_vision.data.formats.label_parsing import Entry, Labels, labelled_datas
 from byoc_vision.data.formats.lists import (
     ListFile,
     MaskEntry,
+    Row,
     by_split,
     check_lists,
     find_lists,
     masked_dataset,
-    read_text,
+    noting,
+    read_rows,
     report_list_problems,
     split_of,
-    splits_of_text_files,
 )
+from byoc_vision.data.formats.split_lists import splits_of_text_files
 from byoc_vision.data.samples import DataOptions
-from byoc_vision.errors import DataError, InputError, list_problems
+from byoc_vision.errors import DataError, InputError, few, list_problems
 from byoc_vision.types import ClassInfo, Task
 
 logger = logging.getLogger(__name__)
 
 _ENDINGS = (".csv", ".tsv")
-_DELIMITERS = ",;\t|"
-
 _MISSING = ("nan", "<na>", "n/a", "#n/a", "null")  # as tables are exported; `none` and `NA` can be classes
 _PARTITIONS = {"0": "train", "1": "validation", "2": "test"}  # as CelebA numbers them
 _FLAGS = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False}
 _OTHER_SPLIT = {"train": "test", "validation": "train", "test": "train"}
 _SAMPLED = 201  # rows, with the header
-
-
-@dataclass(frozen=True)
-class _Row:
-    place: str
-    cells: list[str]
-
-    def cell(self, column: int | None) -> str | None:
-        """The text of a cell; None if there is no such column or the cell is empty."""
-        return (self.cells[column].strip() or None) if column is not None else None
 
 
 class CsvLabels:
@@ -85,7 +74,7 @@ class CsvLabels:
         lists = _with_labels(inputs)
         check_lists(list({file.split: file for file, _ in lists}.values()), inputs)
         partitions = _partitions(inputs)
-        entries: dict[str, list[Entry]] = {split: [] for split in ("train", "validation", "test")}
+        entries: dict[str, list[Entry]] = defaultdict(list)
         problems: list[str] = []
         names: dict[int, str] = {}
         for file, columns in lists:
@@ -93,14 +82,11 @@ class CsvLabels:
             separator = _separator(rows, columns, options)
             flag_values = _flag_values(rows, columns)
             for row in rows:
-                try:
-                    image = _image(file, row, columns)
+                with noting(problems, row.place):
+                    image = file.images.one(row.cell(columns.image) or "")
                     labels = _labels(row, columns, separator, flag_values)
                     split = _split(row, columns) or partitions.get(image) or file.split_of(image)
-                except ValueError as error:
-                    problems.append(f"{row.place}: {error}")
-                    continue
-                entries[split].append(Entry(row.place, image, labels, row.cell(columns.group)))
+                    entries[split].append(Entry(row.place, image, labels, row.cell(columns.group)))
             _warn_of_unlisted(file, entries, partitions)
             names |= {index: columns.names[column] for index, column in enumerate(columns.flags)}
         report_list_problems("rows", [file for file, _ in lists], problems, options)
@@ -134,20 +120,15 @@ class CsvMasks:
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         lists = [(file, columns) for file, columns in _tables(inputs) if columns.mask is not None]
         check_lists([file for file, _ in lists], inputs)
-        entries: dict[str, list[MaskEntry]] = {split: [] for split in ("train", "validation", "test")}
+        entries: dict[str, list[MaskEntry]] = defaultdict(list)
         problems: list[str] = []
         for file, columns in lists:
             for row in _rows(file.path, columns, problems):
-                try:
-                    image = _image(file, row, columns)
-                    mask = file.masks.find(row.cell(columns.mask) or "")
-                    if isinstance(mask, str):
-                        raise ValueError(mask)
+                with noting(problems, row.place):
+                    image = file.images.one(row.cell(columns.image) or "")
+                    mask = file.masks.one(row.cell(columns.mask) or "")
                     split = _split(row, columns) or file.split_of(image)
-                except ValueError as error:
-                    problems.append(f"{row.place}: {error}")
-                    continue
-                entries[split].append(MaskEntry(row.place, image, mask, row.cell(columns.group)))
+                    entries[split].append(MaskEntry(row.place, image, mask, row.cell(columns.group)))
         report_list_problems("rows", [file for file, _ in lists], problems, options)
         return masked_dataset(by_split(entries, inputs), options)
 
@@ -160,7 +141,7 @@ def _tables(inputs: Inputs) -> list[_Table]:
     if "tables" not in inputs.memo:
         found, headers = [], []
         for file in find_lists(inputs, _ENDINGS, channel="csv"):
-            first = [row.cells for row in islice(_table(file.path), _SAMPLED)]
+            first = [row.cells for row in islice(read_rows(file.path), _SAMPLED)]
             headers += [[name.strip() for name in row] for row in first[:1]]
             columns = find_columns(first, file.images, inputs.options) if first else None
             if columns is not None:
@@ -195,24 +176,22 @@ def _with_labels(inputs: Inputs) -> list[_Table]:
 
 
 def _label_names(columns: Columns) -> str:
-    names = [columns.names[index] for index in columns.flags or (columns.label or 0,)]
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    return few([columns.names[index] for index in columns.flags or (columns.label or 0,)], 3)
 
 
 def _partitions(inputs: Inputs) -> dict[Path, str]:
     """The split of each image in text files, and in tables that hold only these. Raises DataError."""
-    splits = splits_of_text_files(inputs) if len(inputs.splits) == 1 else {}
+    images = (inputs.first.images.path / path for path in inputs.first.images.image_paths())
+    splits = splits_of_text_files(inputs, images) if len(inputs.splits) == 1 else {}
     for file, columns in _tables(inputs):
         if columns.split is None or columns.has_targets or columns.unclear:
             continue
         problems: list[str] = []
         for row in _rows(file.path, columns, problems):
             image = file.images.find(row.cell(columns.image) or "")
-            try:
+            with noting(problems, row.place):
                 if isinstance(image, Path) and (split := _split(row, columns)) is not None:
                     splits[image] = split
-            except ValueError as error:
-                problems.append(f"{row.place}: {error}")
         if problems:
             raise DataError(list_problems(f"rows of {file.path} that cannot be used:", problems))
     return splits
@@ -231,41 +210,18 @@ def _warn_of_unlisted(file: ListFile, entries: Mapping[str, Sequence[Entry]], pa
 
 
 def _has_class_folders(inputs: Inputs) -> bool:
-    return sum(folder.has_images for folder in inputs.first.images.folders) > 1
+    return len(inputs.first.images.image_folders) > 1
 
 
-def _table(path: Path) -> Iterator[_Row]:
-    """The rows that are not blank. Raises DataError."""
-    text = read_text(path)
-    head = text.lstrip().split("\n", 1)[0]
-    delimiter = max(_DELIMITERS, key=head.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield _Row(f"{path}, line {reader.line_num}", cells)
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: not a CSV file ({error}); save the table again") from error
-
-
-def _rows(path: Path, columns: Columns, problems: list[str]) -> Iterator[_Row]:
-    for index, row in enumerate(_table(path)):
-        if index < columns.first:
-            continue
+def _rows(path: Path, columns: Columns, problems: list[str]) -> Iterator[Row]:
+    for row in islice(read_rows(path), columns.first, None):
         if len(row.cells) != len(columns.names):
             problems.append(f"{row.place}: there are {len(row.cells)} cells instead of {len(columns.names)}")
             continue
         yield row
 
 
-def _image(file: ListFile, row: _Row, columns: Columns) -> Path:
-    found = file.images.find(row.cell(columns.image) or "")
-    if isinstance(found, str):
-        raise ValueError(found)
-    return found
-
-
-def _split(row: _Row, columns: Columns) -> str | None:
+def _split(row: Row, columns: Columns) -> str | None:
     text = row.cell(columns.split)
     if text is None:
         return None
@@ -279,7 +235,7 @@ def _split(row: _Row, columns: Columns) -> str | None:
     return split
 
 
-def _separator(rows: Sequence[_Row], columns: Columns, options: DataOptions) -> str | None:
+def _separator(rows: Sequence[Row], columns: Columns, options: DataOptions) -> str | None:
     """The separator of labels in a cell: `|`, an empty text for blanks, or None if each cell has one label."""
     if columns.label is None or options.multi_label is False:
         return None
@@ -294,20 +250,17 @@ def _separator(rows: Sequence[_Row], columns: Columns, options: DataOptions) -> 
     return "" if options.multi_label or len(words) < len(cells) else None
 
 
-def _flag_values(rows: Sequence[_Row], columns: Columns) -> Mapping[str, str]:
+def _flag_values(rows: Sequence[Row], columns: Columns) -> Mapping[str, str]:
     """What values in columns of flags mean, beside 0 and 1: words; -1 is 0 in a table that has no 0."""
     cells = {row.cells[column].strip() for row in rows for column in columns.flags}
     low = {} if any(cell in ("0", "0.0") for cell in cells) else {"-1": "0", "-1.0": "0"}
     return {"true": "1", "false": "0", **low}
 
 
-def _labels(row: _Row, columns: Columns, separator: str | None, flag_values: Mapping[str, str]) -> Labels:
+def _labels(row: Row, columns: Columns, separator: str | None, flag_values: Mapping[str, str]) -> Labels:
     if columns.flags:
         cells = [row.cells[column].strip() for column in columns.flags]
-        try:
-            return multi_hot([flag_values.get(cell.lower(), cell) for cell in cells])
-        except ValueError as error:
-            raise ValueError(f"the label {error}") from error
+        return multi_hot([flag_values.get(cell.lower(), cell) for cell in cells])
     text = row.cell(columns.label)
     if text is None:
         raise ValueError(f"the column {columns.names[columns.label or 0]!r} is empty; add a label or remove the line")
@@ -326,9 +279,6 @@ def _one_hot(entries: Mapping[str, Sequence[Entry]], options: DataOptions) -> Ma
     if options.multi_label or not flags or any(len(labels.classes) != 1 for labels in flags):
         return entries
     return {
-        split: [
-            Entry(entry.where, entry.image, Labels(entry.labels.classes, width=entry.labels.width), entry.group)
-            for entry in of
-        ]
+        split: [replace(entry, labels=replace(entry.labels, many=False)) for entry in of]
         for split, of in entries.items()
     }

@@ -27,14 +27,14 @@ from byoc_vision.data.formats.drawn import (
     report_entries,
     unlisted,
 )
-from byoc_vision.data.formats.lists import ImageIndex
+from byoc_vision.data.formats.lists import ImageIndex, read_head
+from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.samples import DataOptions
-from byoc_vision.data.shapes import polygon, runs_of
+from byoc_vision.data.shapes import ellipse, polygon, runs_of
 from byoc_vision.errors import DataError
 from byoc_vision.types import ClassInfo, Task
 
 _HEAD = 4096  # bytes
-_SIDES_OF_ELLIPSE = 72
 _AREAS = ("polygon", "mask", "ellipse")
 _LINES = ("polyline", "points", "skeleton", "cuboid")
 
@@ -66,16 +66,14 @@ class CvatImages:
     example = "train/annotations.xml\ntrain/images/1.jpg, 2.jpg, …"
 
     def matches(self, inputs: Inputs) -> bool:
-        return not has_mask_files(inputs) and any(_is_cvat(path) for path, _, _ in annotation_files(inputs, ".xml"))
+        return not has_mask_files(inputs) and bool(_files(inputs))
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         listed: dict[str, list[Shapes]] = defaultdict(list)
         labels: list[str] = []
         problems: list[str] = []
         broken: list[str] = []
-        for path, split, folders in annotation_files(inputs, ".xml"):
-            if not _is_cvat(path):
-                continue
+        for path, split, folders in _files(inputs):
             try:
                 parsed = _parse(path)
             except DataError as error:
@@ -94,12 +92,8 @@ class CvatImages:
         return drawn_dataset(listed, labels_for(labels, used), options, classes)
 
 
-def _is_cvat(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return b"<annotations" in file.read(_HEAD)
-    except OSError:
-        return False
+def _files(inputs: Inputs) -> list[tuple[Path, str, tuple[Folder, ...]]]:
+    return [file for file in annotation_files(inputs, ".xml") if b"<annotations" in read_head(file[0], _HEAD)]
 
 
 def _parse(path: Path) -> _Parsed:
@@ -170,11 +164,7 @@ def _outline(kind: str, given: Mapping[str, str], height: int, width: int) -> by
         return polygon([float(value) for point in given["points"].split(";") for value in point.split(",")])
     if kind == "ellipse":
         x, y, x_radius, y_radius = (float(given[key]) for key in ("cx", "cy", "rx", "ry"))
-        turn = math.radians(float(given.get("rotation", "0")))
-        angles = [2 * math.pi * step / _SIDES_OF_ELLIPSE for step in range(_SIDES_OF_ELLIPSE)]
-        round_ = [(x_radius * math.cos(angle), y_radius * math.sin(angle)) for angle in angles]
-        cosine, sine = math.cos(turn), math.sin(turn)
-        return polygon([v for a, b in round_ for v in (x + a * cosine - b * sine, y + a * sine + b * cosine)])
+        return ellipse(x, y, x_radius, y_radius, math.radians(float(given.get("rotation", "0"))))
     if kind == "mask":
         top, left, rows, columns = (int(given[key]) for key in ("top", "left", "height", "width"))
         lengths = np.array([int(count) for count in given["rle"].split(",")], np.int64)

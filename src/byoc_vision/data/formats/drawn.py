@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -12,12 +11,13 @@ from byoc_vision.data.bands import size_of
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import split_named
 from byoc_vision.data.formats.image_mask_pairs import has_inner_masks
-from byoc_vision.data.formats.lists import report_problems, split_of_file
+from byoc_vision.data.formats.lists import check_repeated, report_problems, split_of_file
 from byoc_vision.data.formats.scan import Folder
-from byoc_vision.data.mask_colours import IGNORED, MOST_COLOURS
+from byoc_vision.data.mask_colours import MOST_COLOURS
 from byoc_vision.data.samples import DataOptions, DrawnMask, Sample
 from byoc_vision.data.shapes import draw_mask
 from byoc_vision.errors import DataError, InputError, list_problems
+from byoc_vision.preprocess import IGNORED
 from byoc_vision.types import ClassInfo
 
 BACKGROUND = "background"
@@ -50,6 +50,11 @@ class Shapes(NamedTuple):
     is_relative: bool = False
     group: str | None = None
 
+    @property
+    def where(self) -> str:
+        """Its place in messages."""
+        return f"{self.file}, {self.entry}"
+
 
 def has_mask_files(inputs: Inputs) -> bool:
     """Whether there are mask files, which are read rather than shapes beside them."""
@@ -78,7 +83,7 @@ def drawn_dataset(
     if not any(one.names for shapes in listed.values() for one in shapes):
         where = next((str(one.file) for shapes in listed.values() for one in shapes), "the annotation file")
         raise DataError(f"{where} holds no shapes; annotate the images, and export polygons or run lengths")
-    _check_repeated(listed)
+    check_repeated([one for shapes in listed.values() for one in shapes])
     named = list(dict.fromkeys(name for name in names if not _is_special(name)))
     if len(named) >= MOST_COLOURS:
         raise InputError(f"the annotations name {len(named)} classes; 8-bit masks can have {MOST_COLOURS - 1}")
@@ -156,18 +161,6 @@ def _mask(shapes: Shapes, label_of: Mapping[str, int], background: int) -> Drawn
     )
 
 
-def _check_repeated(listed: Mapping[str, Sequence[Shapes]]) -> None:
-    counts = Counter(one.image for shapes in listed.values() for one in shapes)
-    if max(counts.values()) == 1:
-        return
-    problems = [
-        f"{one.image} is listed {counts[one.image]} times, such as in {one.file}, {one.entry}"
-        for one in {one.image: one for shapes in listed.values() for one in shapes}.values()
-        if counts[one.image] > 1
-    ]
-    raise DataError(list_problems("images are listed more than once; keep one entry for each:", problems))
-
-
 def annotation_files(inputs: Inputs, ending: str) -> list[tuple[Path, str, tuple[Folder, ...]]]:
     """The files of annotations for many images: path, split, and the folders that hold the images.
 
@@ -201,7 +194,7 @@ def _named_so(folders: Iterable[Folder], ending: str, depth: int = 3) -> Iterato
 def _of_split(folder: Folder, split: str) -> tuple[Folder, ...]:
     """The folders of a split below a folder, if there are any; otherwise the folder itself."""
     for outer in (folder, *folder.folders):
-        inner = tuple(one for one in outer.folders if one.has_images and split_named(one.name) == split)
+        inner = tuple(one for one in outer.image_folders if split_named(one.name) == split)
         if inner:
             return inner
     return (folder,)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from byoc_vision.data.samples import MaskSource, Sample
+from byoc_vision.errors import few
 from byoc_vision.types import ClassInfo
 
 _SHOWN = 2  # of each split
@@ -29,10 +30,8 @@ def _described(sample: Sample, classes: Sequence[ClassInfo], root: str) -> str:
     if sample.mask is not None:
         more = f" and {len(sample.further_masks)} more" if sample.further_masks else ""
         return f"{image} with the mask {_shown(sample.mask, root)}{more}"
-    labels = sample.labels if sample.labels is not None else [sample.label] if sample.label is not None else []
-    names = [classes[label].name for label in labels if label < len(classes)]
-    shown = ", ".join(names[:_MOST_LABELS]) + (", …" if len(names) > _MOST_LABELS else "")
-    return f"{image} is {shown or 'of no class'}"
+    names = [classes[label].name for label in sample.class_indices if label < len(classes)]
+    return f"{image} is {few(names, _MOST_LABELS) or 'of no class'}"
 
 
 def _shown(file: MaskSource, root: str) -> str:

@@ -9,14 +9,14 @@ from pathlib import PurePosixPath
 
 from byoc_vision.data.decoding import IMAGE_SUFFIXES
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, Split, unwrap_folder
+from byoc_vision.data.formats.channels import MASK_FOLDER_NAMES, Split
 from byoc_vision.data.formats.colour_tables import with_colours
 from byoc_vision.data.formats.mask_evidence import ImagesAndMasks, TwoReadingsError, find_pair
 from byoc_vision.data.formats.prepared import with_class_names
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.formats.stems import composed, core, unique_cores
 from byoc_vision.data.samples import DataOptions, Sample
-from byoc_vision.errors import DataError, list_problems
+from byoc_vision.errors import DataError, few, list_problems
 from byoc_vision.types import ClassInfo, Task
 
 logger = logging.getLogger(__name__)
@@ -56,17 +56,13 @@ class ImagesWithMasks:
         folders = {name: _folders_by_name_or_content(split) for name, split in splits.items()}
         warn_about_unread([folder for parts in folders.values() for both in parts for folder in both])
         samples = {
-            name: tuple(sample for both in parts for sample in pair(*both, skip=skips(options)))
+            name: tuple(sample for both in parts for sample in pair(*both, skip=options.skips))
             for name, parts in folders.items()
         }
         found = with_class_names(ParsedDataset(samples), inputs, options)
         return with_colours(
             found, inputs, options, classes, [both.masks for parts in folders.values() for both in parts]
         )
-
-
-def skips(options: DataOptions) -> bool:
-    return options.on_bad_sample == "skip"
 
 
 def warn_about_unread(folders: Sequence[Folder]) -> None:
@@ -88,14 +84,13 @@ def unpack_hint(folders: Iterable[Folder]) -> str:
     names = [name for folder in folders for name in folder.archives()]
     if not names:
         return ""
-    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-    return f" Unpack {shown}, or let `byoc-vision prepare auto --source FOLDER --output CHANNELS` do it."
+    return f" Unpack {few(names, 3)}, or let `byoc-vision prepare auto --source FOLDER --output CHANNELS` do it."
 
 
 def _is_test_without_masks(split: Split) -> bool:
     """Whether a test split holds nothing but images, or a folder of them, as competitions publish it."""
-    inner = [folder for folder in split.images.folders if folder.has_images]
-    if split.name != "test" or split.masks is not None or len(inner) + bool(split.images.image_names) != 1:
+    parts = len(split.images.image_folders) + bool(split.images.image_names)
+    if split.name != "test" or split.masks is not None or parts != 1:
         return False
     logger.warning("%s holds no masks, so the test split is not read", split.images.path)
     return True
@@ -119,7 +114,7 @@ def _folders_by_name_or_content(split: Split) -> list[ImagesAndMasks]:
 
 def _warn_about_others(folder: Folder, both: ImagesAndMasks) -> None:
     """Log the folders beside those of the images and masks, which a person may have meant."""
-    if others := [f"{one.name}/" for one in folder.folders if one.has_images and one not in both]:
+    if others := [f"{one.name}/" for one in folder.image_folders if one not in both]:
         logger.warning(
             "%s: the masks of %s/ are in %s/; other folders with images are not read: %s",
             folder.path,
@@ -134,22 +129,21 @@ def find_parts(folder: Folder) -> list[ImagesAndMasks]:
 
     Raises TwoReadingsError if the files of the first one allow two readings.
     """
-    for outer in (folder, unwrap_folder(folder)):
-        inner = [one for one in outer.folders if one.has_images]
+    for outer in folder.unwrapped():
+        inner = outer.image_folders
         if len(inner) < 2 or outer.image_names:
             continue
         first = find_pair(inner[0]) if not has_inner_masks(inner[0]) else ImagesAndMasks(*_inner_folders(inner[0]))
         if first is None:
             continue
-        of_name = [{below.name: below for below in one.folders if below.has_images} for one in inner]
+        of_name = [{below.name: below for below in one.image_folders} for one in inner]
         if all(first.images.name in one and first.masks.name in one for one in of_name):
             return [ImagesAndMasks(one[first.images.name], one[first.masks.name]) for one in of_name]
     return []
 
 
 def _two_readings_of_parts(folder: Folder, parts: Sequence[ImagesAndMasks]) -> str:
-    names = [part.images.path.parent.name for part in parts]
-    shown = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+    shown = few([part.images.path.parent.name for part in parts], 4)
     return (
         f"each folder in {folder.path} holds {parts[0].images.name}/ and {parts[0].masks.name}/, which can be read in "
         f"two ways: as images and masks, or as images of the classes {shown}. For images and masks, set "
@@ -185,7 +179,7 @@ def has_inner_masks(folder: Folder) -> bool:
 
 
 def _named(folder: Folder, names: Iterable[str]) -> list[Folder]:
-    return [inner for inner in folder.folders if inner.name.lower() in names and inner.has_images]
+    return [inner for inner in folder.named(*names) if inner.has_images]
 
 
 def pair(images: Folder, masks: Folder, *, skip: bool = False) -> list[Sample]:
@@ -213,15 +207,9 @@ def pair(images: Folder, masks: Folder, *, skip: bool = False) -> list[Sample]:
     without_mask = [str(image_of[stem]) for stem in image_of if stem not in pairs]
     used = set(pairs.values())
     without_image = [str(mask_of[stem]) for stem in mask_of if stem not in used]
-    if without_mask and not (skip and 2 * len(without_mask) < len(image_of)):
-        raise DataError(_unpaired(images, masks, len(image_of), without_mask, without_image))
-    if without_mask:
-        logger.warning(
-            "images in %s without a mask, which are left out (on_bad_sample=skip): %d, such as %s",
-            images.path,
-            len(without_mask),
-            without_mask[0],
-        )
+    leave_out(
+        without_mask, len(image_of), _unpaired(images, masks, len(image_of), without_mask, without_image), skip=skip
+    )
     if without_image:
         logger.warning(
             "masks in %s without an image, which are not read: %d, such as %s",
@@ -232,6 +220,19 @@ def pair(images: Folder, masks: Folder, *, skip: bool = False) -> list[Sample]:
     return [
         Sample(images.path / image_of[stem], masks.path / mask_of[pairs[stem]]) for stem in image_of if stem in pairs
     ]
+
+
+def leave_out(images: Sequence[str], total: int, problem: str, *, skip: bool) -> None:
+    """Leave out images without a mask, with a warning, if `skip` is set and they are fewer than half of all.
+
+    Otherwise raises DataError with the problem.
+    """
+    if images and not (skip and 2 * len(images) < total):
+        raise DataError(problem)
+    if images:
+        logger.warning(
+            "images without a mask, which are left out (on_bad_sample=skip): %d, such as %s", len(images), images[0]
+        )
 
 
 def _image_for(mask: str, images: Mapping[str, object], image_of_core: Mapping[str, str]) -> str | None:

@@ -15,7 +15,7 @@ from byoc_vision.data.formats.base import ParsedDataset
 from byoc_vision.data.formats.lists import check_repeated
 from byoc_vision.data.formats.scan import natural_key
 from byoc_vision.data.samples import DataOptions, ImageSource, Sample
-from byoc_vision.errors import DataError, list_problems
+from byoc_vision.errors import DataError, few, list_problems
 from byoc_vision.types import ClassInfo
 
 logger = logging.getLogger(__name__)
@@ -51,21 +51,23 @@ class Entry:
 
 
 def class_number(value: object) -> int:
-    """A label as the number of a class. Raises ValueError that completes "the label …"."""
+    """A label as the number of a class. Raises ValueError."""
     try:
         number = float(str(value)) if _is_number(value) else math.nan
     except (ValueError, OverflowError):
         number = math.nan
     if not number.is_integer() or not 0 <= number < MOST_CLASSES:
-        raise ValueError(f"{_shown(value)} is not the number of a class, 0 to {MOST_CLASSES - 1}")
+        raise ValueError(f"the label {_shown(value)} is not the number of a class, 0 to {MOST_CLASSES - 1}")
     return int(number)
 
 
 def multi_hot(values: Sequence[object]) -> Labels:
-    """A vector with a 0 or a 1 for each class. Raises ValueError that completes "the label …"."""
+    """A vector with a 0 or a 1 for each class. Raises ValueError."""
     flags = [class_number(value) for value in values]
     if wrong := [value for value, flag in zip(values, flags, strict=True) if flag > 1]:
-        raise ValueError(f"{_shown(wrong[0])} is in a list of labels, where each must be 0 or 1, one for each class")
+        raise ValueError(
+            f"the label {_shown(wrong[0])} is in a list of labels, where each must be 0 or 1, one for each class"
+        )
     return Labels(tuple(index for index, flag in enumerate(flags) if flag), many=True, width=len(flags))
 
 
@@ -73,7 +75,7 @@ def parse_label(value: object) -> Labels:
     """A label of an augmented manifest: 3, "3", "cat", [0, 1, 1] or ["cat", "dog"], or any of these as text.
 
     A list of numbers is read as the numbers of its classes; `as_multi_hot` detects vectors of 0 and 1.
-    Raises ValueError that completes "the label …".
+    Raises ValueError.
     """
     if isinstance(value, str):
         value = _unquoted(value)
@@ -83,7 +85,7 @@ def parse_label(value: object) -> Labels:
         return Labels(tuple(class_number(item) for item in value), many=True)
     if isinstance(value, str) and not _is_number(value):
         if not value.strip():
-            raise ValueError("is empty")
+            raise ValueError("the label is empty")
         return Labels((value.strip(),))
     return Labels((class_number(value),))
 
@@ -228,7 +230,7 @@ def _check_gaps(table: list[str], seen: set[int], said: int) -> None:
     gaps = [number for number in range(len(table)) if number not in seen]
     if not gaps:
         return
-    shown = ", ".join(map(str, gaps[:10])) + (", …" if len(gaps) > 10 else "")
+    shown = few(gaps, 10)
     if not said:
         raise DataError(
             f"no training image has a label {shown}, but labels go up to {len(table) - 1}; number the classes "
@@ -258,9 +260,8 @@ def _check_unseen(
     ]
     if not problems:
         return
-    shown = ", ".join(table[:10]) + (", …" if len(table) > 10 else "")
     message = list_problems(
-        f"there are labels that no training image has (classes: {shown}); add training images of them, or "
+        f"there are labels that no training image has (classes: {few(table, 10)}); add training images of them, or "
         "remove these:",
         problems,
     )

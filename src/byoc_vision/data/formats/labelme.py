@@ -10,12 +10,12 @@ import binascii
 import logging
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from byoc_vision.data.decoding import Content, read_mask
+from byoc_vision.data.decoding import Content, read_content, read_mask
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import split_of_path
 from byoc_vision.data.formats.drawn import (
@@ -27,11 +27,11 @@ from byoc_vision.data.formats.drawn import (
     report_entries,
     unlisted,
 )
-from byoc_vision.data.formats.lists import ImageIndex, read_lines
+from byoc_vision.data.formats.lists import ImageIndex, read_head, read_lines
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.formats.stems import composed
 from byoc_vision.data.samples import DataOptions
-from byoc_vision.data.shapes import polygon, runs_of
+from byoc_vision.data.shapes import ellipse, polygon, runs_of
 from byoc_vision.errors import DataError
 from byoc_vision.types import ClassInfo, Task
 
@@ -41,7 +41,6 @@ _LEAST_PAIRED = 0.5  # of the JSON files: that many have an image of their name
 _LOOKED_AT = 5  # files
 _HEAD = 4096  # bytes
 _SHAPES = re.compile(rb'\{.*"shapes"\s*:', re.DOTALL)
-_SIDES_OF_CIRCLE = 72
 _LABELS = "labels.txt"
 _SHOWN = 3  # wrong shapes of a file
 
@@ -106,13 +105,8 @@ class LabelMe:
 
 def _json_files(folder: Folder) -> list[PurePosixPath]:
     """All JSON files here and below, relative to the folder."""
-    return [PurePosixPath(name) for name in _names(folder) if name.lower().endswith(".json")]
-
-
-def _names(folder: Folder, above: str = "") -> Iterator[str]:
-    yield from (above + name for name in folder.files)
-    for inner in folder.folders:
-        yield from _names(inner, f"{above}{inner.name}/")
+    names = (above + name for above, inner in folder.walk() for name in inner.files)
+    return [PurePosixPath(name) for name in names if name.lower().endswith(".json")]
 
 
 def _are_paired(files: Sequence[PurePosixPath], folder: Folder) -> bool:
@@ -123,9 +117,7 @@ def _are_paired(files: Sequence[PurePosixPath], folder: Folder) -> bool:
 def _decode(path: Path) -> _File:
     """Raises DataError that names the file and the field."""
     try:
-        return msgspec.json.decode(path.read_bytes().removeprefix(b"\xef\xbb\xbf"), type=_File)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+        return msgspec.json.decode(read_content(path).data.removeprefix(b"\xef\xbb\xbf"), type=_File)
     except (msgspec.MsgspecError, ValueError) as error:
         raise DataError(f"{path} is not valid LabelMe JSON: {error}; save it again") from error
 
@@ -133,9 +125,8 @@ def _decode(path: Path) -> _File:
 def _has_shapes(path: Path) -> bool:
     """Whether a file is LabelMe's, or one that was cut short."""
     try:
-        with path.open("rb") as file:
-            return _SHAPES.search(file.read(_HEAD)) is not None or bool(_decode(path))
-    except (OSError, DataError):
+        return _SHAPES.search(read_head(path, _HEAD)) is not None or bool(_decode(path))
+    except DataError:
         return False
 
 
@@ -178,10 +169,9 @@ def _outline(shape: _Shape, height: int, width: int) -> bytes:
             (left, top), (right, bottom) = points
             return polygon([left, top, right, top, right, bottom, left, bottom])
         case "circle" if len(points) == 2:
-            (x, y), edge = points
-            radius = math.dist((x, y), edge)
-            angles = [2 * math.pi * step / _SIDES_OF_CIRCLE for step in range(_SIDES_OF_CIRCLE)]
-            return polygon([side for a in angles for side in (x + radius * math.cos(a), y + radius * math.sin(a))])
+            centre, edge = points
+            radius = math.dist(centre, edge)
+            return ellipse(*centre, radius, radius)
         case "mask" if len(points) == 2 and shape.mask and height:
             (left, top), _ = points
             content = Content("its mask", base64.b64decode(shape.mask))
@@ -191,8 +181,7 @@ def _outline(shape: _Shape, height: int, width: int) -> bytes:
 
 def _listed_labels(inputs: Inputs) -> list[str]:
     """The classes in `labels.txt`, in order, if there is one."""
-    above = (inputs.first.parent,) if inputs.first.parent else ()
-    folders = [inputs.first.images, *inputs.first.images.folders, *above]
+    folders = [*inputs.first_and_above, *inputs.first.images.folders]
     path = next((folder.path / _LABELS for folder in folders if _LABELS in folder.files), None)
     return [text for _, text in read_lines(path)] if path else []
 
@@ -205,6 +194,6 @@ def _with_known_labels(listed: Sequence[Shapes], labels: Sequence[str], problems
 
 
 def _warn_of_unlabelled(inputs: Inputs, listed: dict[str, list[Shapes]]) -> None:
-    images = sum(sum(1 for _ in entry.images.images()) for entry in inputs.splits.values())
+    images = sum(sum(1 for _ in entry.images.image_paths()) for entry in inputs.splits.values())
     if (missing := images - sum(map(len, listed.values()))) > 0:
         logger.warning("images without a JSON file of LabelMe, which are not read: %d", missing)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -13,9 +15,11 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
+from byoc_vision.data.formats.channels import SPLIT_NAMES
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.samples import DataOptions, ImageSource, MaskMap, Sample
 from byoc_vision.errors import DataError, list_problems
+from byoc_vision.preprocess import IGNORED
 from byoc_vision.types import ClassInfo
 
 logger = logging.getLogger(__name__)
@@ -46,23 +50,62 @@ def read_lines(path: Path, comment: str = "#") -> Iterator[Line]:
             yield Line(f"{path}, line {number}", text)
 
 
-Item = TypeVar("Item")
-_MOST_LISTS = 10
+@dataclass(frozen=True)
+class Row:
+    """A row of a table that is not blank. place: file and line, for messages."""
 
-_SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "eval": "validation",
-    "evaluation": "validation",
-    "publictest": "validation",  # FER2013's
-    "test": "test",
-    "testing": "test",
-    "privatetest": "test",
-}
+    place: str
+    cells: list[str]
+
+    def cell(self, column: int | None) -> str | None:
+        """The text of a cell; None if there is no such column, or if the cell is empty."""
+        return (self.cells[column].strip() or None) if column is not None and column < len(self.cells) else None
+
+
+def read_rows(path: Path, longest: int = 2**17) -> Iterator[Row]:
+    """The rows of a table, whose cells commas, semicolons, tabs or bars separate.
+
+    longest: characters of a cell; a quote that is not closed makes longer ones.
+    Raises DataError.
+    """
+    csv.field_size_limit(longest)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            head = next((line for line in file if line.strip()), "")
+            file.seek(0)
+            reader = csv.reader(file, delimiter=max(_DELIMITERS, key=head.count), skipinitialspace=True)
+            for cells in reader:
+                if any(cell.strip() for cell in cells):
+                    yield Row(f"{path}, line {reader.line_num}", cells)
+    except (OSError, UnicodeDecodeError):
+        read_text(path)  # raises the error that says what is wrong, and where
+        raise
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: not a CSV file ({error}); save the table again") from error
+
+
+@contextmanager
+def noting(problems: list[str], place: str) -> Iterator[None]:
+    """Adds the ValueError of a line, a row or a record to the problems, with its place."""
+    try:
+        yield
+    except ValueError as error:
+        problems.append(f"{place}: {error}")
+
+
+def read_head(path: Path, size: int) -> bytes:
+    """The first bytes of a file; none if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError:
+        return b""
+
+
+Item = TypeVar("Item")
+_DELIMITERS = ",;\t|"
+
+_SPLIT_WORDS = {**SPLIT_NAMES, "publictest": "validation", "privatetest": "test"}  # also FER2013's
 # Submission templates of competitions: they list images with made-up labels.
 _FORMS = re.compile("submission", re.IGNORECASE)
 
@@ -83,19 +126,13 @@ class ImageIndex:
         """Relative path → the folder that it is below."""
         found: dict[str, Path] = {}
         for folder in self.folders:
-            for image in _relative_paths(folder):
+            for image in folder.image_paths():
                 found.setdefault(image, folder.path)
         return found
 
     @cached_property
-    def _by_name(self) -> dict[str, list[str]]:
-        """File name, with and without the ending → relative paths."""
-        found: dict[str, list[str]] = defaultdict(list)
-        for path in self._by_path:
-            name = path.rpartition("/")[2]
-            found[name].append(path)
-            found[name.rpartition(".")[0] or name].append(path)
-        return found
+    def _of_name(self) -> dict[str, list[str]]:
+        return images_by_name(self._by_path)
 
     def exact(self, text: str) -> Path | None:
         """The image with this relative path."""
@@ -111,12 +148,11 @@ class ImageIndex:
         The image is the one whose relative path is the longest tail of `text`; otherwise the only one whose path ends
         with `text`, or with `text` and an ending.
         """
-        parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
-        for start in range(len(parts)):
-            if (found := self._path("/".join(parts[start:]))) is not None:
+        tails = tails_of(text)
+        for tail in tails:
+            if (found := self._path(tail)) is not None:
                 return found
-        name = "/".join(parts)
-        ends = [path for path in self._by_name.get(parts[-1] if parts else "", []) if _ends_with(path, name)]
+        ends = ending_with(self._of_name, tails[0])
         if len(ends) == 1:
             return self._by_path[ends[0]] / ends[0]
         where = " or ".join(str(folder.path) for folder in self.folders)
@@ -124,13 +160,39 @@ class ImageIndex:
             return f"{text!r} may be {ends[0]} or {ends[1]} in {where}; add the folder and the ending"
         return f"there is no image {text!r} in {where}; add it or remove the line"
 
+    def one(self, text: str) -> Path:
+        """As `find`. Raises ValueError that says what is wrong."""
+        found = self.find(text)
+        if isinstance(found, str):
+            raise ValueError(found)
+        return found
 
-def _relative_paths(folder: Folder, above: str = "") -> Iterator[str]:
-    """The images of a folder. Strings: `Path` takes seconds for 100,000."""
-    for name in folder.image_names:
-        yield above + name
-    for inner in folder.folders:
-        yield from _relative_paths(inner, f"{above}{inner.name}/")
+
+def images_by_name(paths: Iterable[str]) -> dict[str, list[str]]:
+    """File name, with and without the ending → paths."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        name = path.rpartition("/")[2]
+        for one in {name, name.rpartition(".")[0] or name}:
+            found[one].append(path)
+    return found
+
+
+def tails_of(text: str) -> list[str]:
+    """`a/b/1.jpg`, `b/1.jpg` and `1.jpg` of a path in a list."""
+    parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
+    return ["/".join(parts[start:]) for start in range(len(parts))] or [""]
+
+
+def ending_with(of_name: Mapping[str, list[str]], tail: str) -> list[str]:
+    """The paths that end with a tail, whose ending may be missing."""
+    found = []
+    for path in of_name.get(tail.rpartition("/")[2], []):
+        folder, slash, file = path.rpartition("/")
+        without_ending = f"{folder}{slash}{file.rpartition('.')[0] or file}"
+        if any(f"/{candidate}".endswith(f"/{tail}") for candidate in (path, without_ending)):
+            found.append(path)
+    return found
 
 
 class NamesImage(Protocol):
@@ -174,13 +236,13 @@ def find_lists(inputs: Inputs, endings: tuple[str, ...], channel: str = "") -> l
         ListFile(folder.path / name, split, *_indexes(inputs, split), {})
         for split in inputs.splits
         if channel and (folder := inputs.extras.get(f"{split}_{channel}")) is not None
-        for name in _ending(folder, endings)
+        for name in files_ending(folder, endings)
     ]
     if found:
         return found
     for split, entry in inputs.splits.items():
         indexes = _indexes(inputs, split)
-        for name in _ending(entry.images, endings):
+        for name in files_ending(entry.images, endings):
             own = split_of_file(name) if split == "train" else None
             found.append(ListFile(entry.images.path / name, own or split, *indexes, {}))
     above = inputs.first.parent
@@ -188,77 +250,10 @@ def find_lists(inputs: Inputs, endings: tuple[str, ...], channel: str = "") -> l
         folders = {split: entry.images.path for split, entry in inputs.splits.items()}
         index = ImageIndex((above,))
         found += [
-            ListFile(above.path / name, split_of_file(name), index, index, folders) for name in _ending(above, endings)
+            ListFile(above.path / name, split_of_file(name), index, index, folders)
+            for name in files_ending(above, endings)
         ]
     return found
-
-
-def splits_of_text_files(inputs: Inputs, images: Iterable[Path] = ()) -> dict[Path, str]:
-    """The split of each image that a text file named like a split lists: `train.txt`, `val.txt`, `train_val_list.txt`.
-
-    They lie beside or above the images, or in a folder without images (`meta/`, `splits/`). Lines that do not name an
-    image do not count: such lists may be of a larger data set.
-
-    images: among which they are looked up, if not among all; so an image is not confused with its mask.
-    Raises DataError that names the images in lists of two splits.
-    """
-    known = _PathIndex(images)
-    files = [(file.path, file.images) for file in find_lists(inputs, (".txt",))]
-    root = inputs.first.images
-    while len(root.folders) == 1 and not root.files:  # as archives unpack
-        root = root.folders[0]
-    beside = [root] if root is not inputs.first.images else []
-    for inner in (*beside, *(inner for inner in root.folders if not inner.has_images)):
-        files += [(inner.path / name, ImageIndex((root,))) for name in _ending(inner, (".txt",))]
-    named = [(path, index, split) for path, index in files if (split := _split_of_list(path.name))]
-    if len(named) > _MOST_LISTS:  # a text file for each image, as YOLO's
-        return {}
-    splits: dict[Path, str] = {}
-    problems = []
-    for path, index, split in named:
-        for line in read_lines(path):
-            image = _listed_image(known if known.is_filled else index, line.text)
-            if image is not None and splits.setdefault(image, split) != split:
-                problems.append(f"{line.place}: {image.name} is also in a list of {splits[image]} images")
-    if problems:
-        raise DataError(list_problems("images are in the lists of two splits; keep one line for each:", problems))
-    return splits
-
-
-def _split_of_list(name: str) -> str | None:
-    words = set(filter(None, map(split_of, re.split(r"[^a-z]+", name.lower())[:-1])))
-    if words == {"train", "validation"} or name.lower().startswith("trainval"):
-        return "train"
-    return next(iter(words)) if len(words) == 1 else None
-
-
-class _PathIndex:
-    """Images by their names in lists: the one whose path ends with the longest tail of a name."""
-
-    def __init__(self, images: Iterable[Path]) -> None:
-        self._by_name: dict[str, list[str]] = defaultdict(list)
-        for image in images:
-            for name in {image.name, image.name.rpartition(".")[0]}:
-                self._by_name[name].append(str(image))
-        self.is_filled = bool(self._by_name)
-
-    def find(self, text: str) -> Path | str:
-        parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
-        candidates = self._by_name.get(parts[-1], []) if parts else []
-        for start in range(len(parts)):
-            found = [path for path in candidates if _ends_with(path, "/".join(parts[start:]))]
-            if len(found) == 1:
-                return Path(found[0])
-        return f"there is no single image {text!r}"
-
-
-def _listed_image(images: ImageIndex | _PathIndex, text: str) -> Path | None:
-    """The image of a line: all of it, or a path before other words, as in `cat/1.jpg 0`."""
-    first = text.split()[0]
-    for part in (text, first) if "/" in first or "." in first[-5:-2] else (text,):
-        if isinstance(found := images.find(part), Path):
-            return found
-    return None
 
 
 def check_lists(lists: list[ListFile], inputs: Inputs) -> None:
@@ -285,8 +280,8 @@ def check_lists(lists: list[ListFile], inputs: Inputs) -> None:
 
 
 def by_split(entries: Mapping[str, list[Item]], inputs: Inputs) -> dict[str, list[Item]]:
-    """The splits that have entries. Raises DataError if the training split was given and has none."""
-    listed = {split: of for split, of in entries.items() if of}
+    """The splits that have entries, training first. Raises DataError if the training split was given and has none."""
+    listed = {split: entries[split] for split in ("train", "validation", "test") if entries.get(split)}
     if not listed or ("train" in inputs.splits and "train" not in listed):
         raise DataError(f"the lists in {inputs.first.images.path} name no training images; add a line for each")
     return listed
@@ -327,7 +322,7 @@ def _indexes(inputs: Inputs, split: str) -> tuple[ImageIndex, ImageIndex]:
     return ImageIndex((entry.images,)), ImageIndex(masks)
 
 
-def _ending(folder: Folder, endings: tuple[str, ...]) -> list[str]:
+def files_ending(folder: Folder, endings: tuple[str, ...]) -> list[str]:
     return [name for name in folder.files if name.lower().endswith(endings) and not _FORMS.search(name)]
 
 
@@ -336,15 +331,6 @@ def split_of_file(name: str) -> str | None:
     words = re.split(r"[^a-z]+", name.lower())[:-1]
     found = {split for word in words if (split := split_of(word)) is not None}
     return found.pop() if len(found) == 1 else None
-
-
-def _ends_with(path: str, name: str) -> bool:
-    folder, slash, file = path.rpartition("/")
-    without_ending = f"{folder}{slash}{file.rpartition('.')[0] or file}"
-    return any(f"/{candidate}".endswith(f"/{name}") for candidate in (path, without_ending))
-
-
-_USUAL_IGNORE_VALUE = 255
 
 
 @dataclass(frozen=True)
@@ -371,7 +357,7 @@ def masked_dataset(
         for split, of in entries.items()
     }
     ignored = options.ignore_index
-    if ignored is None and _USUAL_IGNORE_VALUE not in (names or {}):
-        ignored = _USUAL_IGNORE_VALUE
+    if ignored is None and IGNORED not in (names or {}):
+        ignored = IGNORED
     classes = tuple(ClassInfo(name, value) for value, name in sorted((names or {}).items()) if value != ignored)
     return ParsedDataset(samples, classes, ignored) if len(classes) > 1 else ParsedDataset(samples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
@@ -12,6 +13,7 @@ from byoc_vision.data.formats.lists import (
     by_split,
     check_lists,
     find_lists,
+    noting,
     read_lines,
     report_list_problems,
 )
@@ -41,18 +43,15 @@ class Lst:
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         lists = _lists(inputs)
         check_lists(lists, inputs)
-        entries: dict[str, list[Entry]] = {split: [] for split in ("train", "validation", "test")}
+        entries: dict[str, list[Entry]] = defaultdict(list)
         problems: list[str] = []
         for file in lists:
             lines = list(read_lines(file.path))
             tabs = max(2, lines[0].text.count("\t")) if lines else 2
             for line in lines:
-                try:
+                with noting(problems, line.place):
                     entry = _entry(line, file, tabs)
-                except ValueError as error:
-                    problems.append(f"{line.place}: {error}")
-                    continue
-                entries[file.split_of(entry.image)].append(entry)
+                    entries[file.split_of(entry.image)].append(entry)
         report_list_problems("lines", lists, problems, options)
         return labelled_dataset(by_split(entries, inputs), options, classes)
 
@@ -76,8 +75,5 @@ def _entry(line: Line, file: ListFile, tabs: int) -> Entry:
     if image is None:
         folders = " or ".join(str(folder.path) for folder in file.images.folders)
         raise ValueError(f"there is no image {fields[-1]!r} in {folders}; add it or remove the line")
-    try:
-        labels = multi_hot(fields[1:-1]) if len(fields) > 3 else Labels((class_number(fields[1]),))
-    except ValueError as error:
-        raise ValueError(f"the label {error}") from error
+    labels = multi_hot(fields[1:-1]) if len(fields) > 3 else Labels((class_number(fields[1]),))
     return Entry(line.place, image, labels)

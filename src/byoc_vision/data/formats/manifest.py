@@ -7,6 +7,7 @@ the SageMaker developer guide.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -23,18 +24,19 @@ from byoc_vision.data.formats.lists import (
     check_lists,
     find_lists,
     masked_dataset,
+    noting,
     read_lines,
     report_list_problems,
 )
 from byoc_vision.data.samples import DataOptions, MaskMap
 from byoc_vision.errors import InputError
+from byoc_vision.preprocess import IGNORED
 from byoc_vision.types import ClassInfo, Task
 
 _ENDINGS = (".manifest", ".jsonl", ".json-lines", ".jsonlines")
 _IMAGE = "source-ref"
 _METADATA = "-metadata"
 _REFERENCE = "-ref"
-_IGNORED = 255  # in masks
 _SAMPLED = 100  # lines: Ground Truth leaves the label out where it failed
 _LABELS = ("class", "label", "labels", "multi-label")
 
@@ -72,20 +74,15 @@ class ManifestLabels:
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         attribute = _label_attribute(inputs, options)
-        entries: dict[str, list[Entry]] = {split: [] for split in ("train", "validation", "test")}
+        entries: dict[str, list[Entry]] = defaultdict(list)
         problems: list[str] = []
         names: dict[int, str] = {}
         for file in _lists(inputs):
             for item in _items(file, problems):
-                image = file.images.find(item.image)
-                try:
-                    if isinstance(image, str):
-                        raise ValueError(image)
+                with noting(problems, item.line.place):
+                    image = file.images.one(item.image)
                     labels = _labels(item.content, attribute, names)
-                except ValueError as error:
-                    problems.append(f"{item.line.place}: {error}")
-                    continue
-                entries[file.split_of(image)].append(Entry(item.line.place, image, labels))
+                    entries[file.split_of(image)].append(Entry(item.line.place, image, labels))
         report_list_problems("lines", _lists(inputs), problems, options)
         listed = by_split(entries, inputs)
         if not names:
@@ -113,7 +110,7 @@ class ManifestMasks:
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         attribute = _mask_attribute(inputs, options)
-        entries: dict[str, list[MaskEntry]] = {split: [] for split in ("train", "validation", "test")}
+        entries: dict[str, list[MaskEntry]] = defaultdict(list)
         problems: list[str] = []
         maps: dict[str, dict[int, str]] = {}
         colours: dict[str, dict[str, int]] = {}
@@ -246,7 +243,7 @@ def _labels(content: Mapping[str, Any], attribute: str, names: dict[int, str]) -
     try:
         labels = parse_label(value)
     except ValueError as error:
-        raise ValueError(f"the label {attribute!r}: {error}") from error
+        raise ValueError(f"{attribute!r}: {error}") from error
     metadata = content.get(f"{attribute}{_METADATA}")
     if isinstance(metadata, dict):
         named = metadata.get("class-map")
@@ -286,7 +283,7 @@ def _with_map(
     coloured = tuple((colour, values[name]) for name, colour in colours.items() if name in values)
     if not coloured and all(values[name] == value for value, name in names.items()):
         return entry
-    pairs = {_IGNORED: _IGNORED} | {value: values[name] for value, name in names.items()}
+    pairs = {IGNORED: IGNORED} | {value: values[name] for value, name in names.items()}
     title = f"{entry.where}, internal-color-map,"
     return replace(entry, mask_map=MaskMap(title, tuple(sorted(pairs.items())), colours=coloured))
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from byoc_vision.data.fileformat import identify
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.label_parsing import Entry, as_multi_hot, labelled_dataset, parse_label
-from byoc_vision.data.formats.lists import MaskEntry, by_split, masked_dataset, report_problems
+from byoc_vision.data.formats.lists import MaskEntry, by_split, masked_dataset, noting, report_problems
 from byoc_vision.data.recordio import RECORDS_SUFFIX, index_records, read_first
 from byoc_vision.data.samples import ByteRange, DataOptions
 from byoc_vision.errors import DataError
@@ -43,12 +43,8 @@ class LabelRecords:
         entries: dict[str, list[Entry]] = {split: [] for split in inputs.splits}
         problems: list[str] = []
         for split, pair in _pairs(inputs):
-            try:
-                labels = parse_label(_text(pair.target))
-            except ValueError as error:
-                problems.append(f"{pair.target}: the label {error}")
-                continue
-            entries[split].append(Entry(str(pair.target), pair.image, labels))
+            with noting(problems, str(pair.target)):
+                entries[split].append(Entry(str(pair.target), pair.image, parse_label(_text(pair.target))))
         report_problems("labels that cannot be used:", problems, options)
         listed = as_multi_hot(by_split(entries, inputs), options.num_classes)
         return labelled_dataset(listed, options, classes)
@@ -81,7 +77,7 @@ def _text(target: ByteRange) -> str:
     try:
         return read_first(target, target.size).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError("is not text") from error
+        raise ValueError("the label is not text") from error
 
 
 def _files(names: Sequence[str]) -> list[str]:

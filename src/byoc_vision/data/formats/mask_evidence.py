@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,6 @@ from PIL import Image
 
 from byoc_vision.data.decoding import Content, image_size, read_content, read_image
 from byoc_vision.data.fileformat import is_lossy
-from byoc_vision.data.formats.channels import unwrap_folder
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.formats.stems import core, names_masks, unique_cores
 from byoc_vision.data.mask_colours import colour_codes
@@ -56,19 +55,18 @@ class ImagesAndMasks(NamedTuple):
 
 
 def find_pair(folder: Folder) -> ImagesAndMasks | None:
-    """The folders of images and masks in a folder, or in the only folder in it; None if there are none.
+    """The folders of images and masks in a folder, or in a single one in it; None if there are none.
 
     Raises TwoReadingsError if the files allow two readings.
     """
-    inner = unwrap_folder(folder)
-    return _pair_in(folder) or (_pair_in(inner) if inner is not folder else None)
+    return next(filter(None, map(_pair_in, folder.unwrapped())), None)
 
 
 def _pair_in(folder: Folder) -> ImagesAndMasks | None:
-    inner = [one for one in folder.folders if one.has_images]
+    inner = folder.image_folders
     if not 2 <= len(inner) <= _MOST_FOLDERS or folder.image_names:
         return None
-    files = {one.path: list(_files(one)) for one in inner}
+    files = {one.path: list(one.image_paths()) for one in inner}
     stems = {path: [name.rpartition(".")[0] for name in names] for path, names in files.items()}
     pairs = [
         (one, other)
@@ -84,14 +82,6 @@ def _pair_in(folder: Folder) -> ImagesAndMasks | None:
             raise TwoReadingsError(_two_readings(folder, [one.name for one in inner], found[0]))
         return by_name[0] if by_name else None
     return found[0] if found else None
-
-
-def _files(folder: Folder, above: str = "") -> Iterator[str]:
-    """The images by their relative path. Strings: a large tree has too many for `Path`."""
-    for name in folder.image_names:
-        yield above + name
-    for inner in folder.folders:
-        yield from _files(inner, f"{above}{inner.name}/")
 
 
 def _are_paired(fewer: Sequence[str], more: Sequence[str]) -> bool:
@@ -132,8 +122,8 @@ def _decide(one: Folder, other: Folder, looks: Mapping[Path, Looks], *, alone: b
 
 def _share_colours(images: Folder, masks: Folder) -> bool:
     """Whether a few masks in colours have few of them together, recurring ones, and the sizes of their images."""
-    image_of = {core(name.rpartition(".")[0]): name for name in _files(images)}
-    names = [name for name in _files(masks) if core(name.rpartition(".")[0]) in image_of]
+    image_of = {core(name.rpartition(".")[0]): name for name in images.image_paths()}
+    names = [name for name in masks.image_paths() if core(name.rpartition(".")[0]) in image_of]
     seen: list[set[int]] = []
     for name in names[:: max(1, len(names) // _SAMPLED)][:_SAMPLED]:
         try:
@@ -191,7 +181,7 @@ def _has_palette(content: Content) -> bool:
 
 def looks_like_masks(folder: Folder) -> bool:
     """Whether most of a few files in a folder are grey or have a palette, with few values or near two."""
-    return _folder_looks(folder, list(_files(folder))) == Looks.MASK
+    return _folder_looks(folder, list(folder.image_paths())) == Looks.MASK
 
 
 def is_near_two_values(histogram: np.ndarray) -> bool:

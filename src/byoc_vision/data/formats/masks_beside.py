@@ -7,9 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.channels import unwrap_folder
 from byoc_vision.data.formats.colour_tables import with_colours
-from byoc_vision.data.formats.image_mask_pairs import pair, skips
+from byoc_vision.data.formats.image_mask_pairs import pair
 from byoc_vision.data.formats.mask_evidence import LEAST_PAIRED, looks_like_masks
 from byoc_vision.data.formats.scan import Folder
 from byoc_vision.data.formats.stems import core
@@ -43,14 +42,14 @@ class MasksBesideImages:
 
     def read(self, inputs: Inputs, options: DataOptions, classes: Sequence[ClassInfo] = ()) -> ParsedDataset:
         samples = {
-            name: tuple(pair(*_parts(split.images), skip=skips(options))) for name, split in inputs.splits.items()
+            name: tuple(pair(*_parts(split.images), skip=options.skips)) for name, split in inputs.splits.items()
         }
         return with_colours(ParsedDataset(samples), inputs, options, classes)
 
 
 def _parts(folder: Folder) -> tuple[Folder, Folder]:
     """The folder as if it held the images alone, and the masks alone; the masks are empty if there are none."""
-    inner = unwrap_folder(folder)
+    inner = folder.unwrapped()[-1]
     names = inner.image_names
     masks = [name for name in names if _MASK_NAME.search(name.rpartition(".")[0])] or _masks_by_ending(inner)
     images = tuple(sorted(set(names) - set(masks), key=names.index))

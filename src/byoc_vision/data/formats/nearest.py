@@ -16,7 +16,7 @@ _USUAL = 0.1  # by which a general format is nearer than a special one
 _LISTS = (".csv", ".tsv", ".lst", ".rec", ".manifest", ".jsonl", ".json", ".xml", ".yaml")
 _NAMED = re.compile(r"([A-Za-z][\w.-]*)/|([A-Za-z][\w-]*\.[a-z]+)")
 _WITH_OTHER_CSV = frozenset({"rle_csv", "masks_beside_images"})  # optional, or known by its header: `csv` is named
-_PLACEHOLDERS = frozenset({"cat", "dog", "id", "a", "b", "deep", "images", "masks", "bucket"})  # in examples
+_PLACEHOLDERS = frozenset({"cat", "dog", "id", "a", "b", "deep", "images", "mask", "masks", "bucket"})  # in examples
 
 
 class Near(NamedTuple):

@@ -11,19 +11,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.channels import Split, unwrap_folder
+from byoc_vision.data.formats.channels import Split
 from byoc_vision.data.formats.image_mask_pairs import by_stem
 from byoc_vision.data.formats.label_parsing import without_small_classes
 from byoc_vision.data.formats.lists import read_lines
 from byoc_vision.data.formats.scan import Folder, natural_key
 from byoc_vision.data.samples import DataOptions, MaskMap, Sample
 from byoc_vision.errors import DataError, InputError, list_problems
+from byoc_vision.preprocess import IGNORED
 from byoc_vision.types import ClassInfo, Task
 
 logger = logging.getLogger(__name__)
 
 VALIDATION_SPLIT = 0.25
-IGNORED = 255
 _PET, _BACKGROUND, _BORDER = 1, 2, 3  # what trimaps store
 _BORDER_CLASS = 2
 
@@ -151,7 +151,7 @@ def _archive(split: Split) -> Archive | None:
     if split.masks is not None:
         images = _inner(split.images, "images") or split.images
         return _as_archive(images, _inner(split.masks, "annotations") or split.masks)
-    for folder in (split.images, unwrap_folder(split.images)):
+    for folder in split.images.unwrapped():
         inner, annotations = _inner(folder, "images"), _inner(folder, "annotations")
         if inner and annotations:
             return _as_archive(inner, annotations)
@@ -167,7 +167,7 @@ def _as_archive(images: Folder, annotations: Folder) -> Archive | None:
 
 
 def _inner(folder: Folder, name: str) -> Folder | None:
-    return next((inner for inner in folder.folders if inner.name.lower() == name), None)
+    return next(iter(folder.named(name)), None)
 
 
 def _read(inputs: Inputs) -> dict[str, tuple[Archive, list[Entry]]]:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.channels import unwrap_folder
 from byoc_vision.data.formats.label_parsing import without_small_classes
 from byoc_vision.data.formats.lists import read_lines, read_text
 from byoc_vision.data.formats.scan import Folder
@@ -104,12 +103,12 @@ def _found(
 
 
 def _root(folder: Folder) -> Folder | None:
-    """The folder with images/SET/INDEX.jpg: this one, or the only one in it."""
-    return next((root for root in (folder, unwrap_folder(folder)) if _looks_like_sets(_image_folder(root))), None)
+    """The folder with images/SET/INDEX.jpg: this one, or a single one in it."""
+    return next((root for root in folder.unwrapped() if _looks_like_sets(_image_folder(root))), None)
 
 
 def _image_folder(root: Folder) -> Folder | None:
-    return next((inner for inner in root.folders if inner.name.lower() == "images"), None)
+    return next(iter(root.named("images")), None)
 
 
 def _looks_like_sets(images: Folder | None) -> bool:

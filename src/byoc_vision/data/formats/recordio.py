@@ -8,7 +8,7 @@ from pathlib import Path
 from byoc_vision.data.fileformat import identify
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.label_parsing import Entry, Labels, class_number, labelled_dataset, multi_hot
-from byoc_vision.data.formats.lists import by_split, report_problems
+from byoc_vision.data.formats.lists import by_split, noting, report_problems
 from byoc_vision.data.recordio import RECORDIO_SUFFIX, index_records, read_first, unpack
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.errors import DataError
@@ -49,12 +49,8 @@ class RecordIo:
 def _entries(path: Path, problems: list[str]) -> Iterator[Entry]:
     for record in index_records(path):
         packed = unpack(record, path)
-        try:
+        with noting(problems, str(packed.image)):
             labels = Labels((class_number(packed.labels[0]),)) if len(packed.labels) == 1 else multi_hot(packed.labels)
-        except ValueError as error:
-            problems.append(f"{packed.image}: the label {error}")
-            continue
-        if identify(read_first(packed.image, _HEAD)) is None:
-            problems.append(f"{packed.image}: there is no image after im2rec's header; make the file with im2rec")
-            continue
-        yield Entry(str(packed.image), packed.image, labels)
+            if identify(read_first(packed.image, _HEAD)) is None:
+                raise ValueError("there is no image after im2rec's header; make the file with im2rec")
+            yield Entry(str(packed.image), packed.image, labels)

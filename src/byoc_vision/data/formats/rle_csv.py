@@ -7,26 +7,28 @@ A mask is `start length start length …`, where the start counts from 1 down th
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.carvana import car_of
 from byoc_vision.data.formats.drawn import Shapes, drawn_dataset, has_mask_files, report_entries
-from byoc_vision.data.formats.lists import ListFile, find_lists, read_text
+from byoc_vision.data.formats.lists import ListFile, find_lists, noting, read_rows
 from byoc_vision.data.samples import DataOptions
 from byoc_vision.data.shapes import starts_and_lengths
+from byoc_vision.errors import DataError
 from byoc_vision.types import ClassInfo, Task
 
 logger = logging.getLogger(__name__)
 
-_LONGEST = 2**31 - 1  # characters of a field
+_LONGEST = 2**31 - 1  # characters of run lengths
 _RLE_COLUMNS = ("encodedpixels", "rle_mask", "rle", "annotation", "segmentation")
-_IMAGE_COLUMNS = ("imageid", "img", "image", "image_id", "imageid_classid", "id")
+_WITH_CLASS = "imageid_classid"
+_IMAGE_COLUMNS = ("imageid", "img", "image", "image_id", _WITH_CLASS, "id")
 _CLASS_COLUMNS = ("classid", "class", "label", "class_id")
 _BY_ROW = "rle_mask"  # Carvana's column, and so its order
 _NONE = ("", "-1", "nan")
@@ -34,11 +36,13 @@ FOREGROUND = "foreground"
 
 
 class _Columns(NamedTuple):
-    """The names of the columns in a file."""
+    """The places of the columns. by_row: run lengths count along the rows. holds_class: the image's name ends so."""
 
-    image: str
-    rle: str
-    label: str | None
+    image: int
+    rle: int
+    label: int | None
+    by_row: bool
+    holds_class: bool
 
 
 class RunLengthCsv:
@@ -65,15 +69,9 @@ class RunLengthCsv:
         for file, columns in _files(inputs):
             of_image: dict[Path, list[tuple[str, bytes]]] = defaultdict(list)
             for place, text, name, runs in _lines(file.path, columns):
-                image = file.images.find(text)
-                if isinstance(image, str):
-                    problems.append(f"{place}: {image}")
-                    continue
-                shapes = of_image[image]
-                try:
-                    shapes += [(name, starts_and_lengths(runs, by_row=columns.rle.lower() == _BY_ROW))] if runs else []
-                except ValueError as error:
-                    problems.append(f"{place}: {error}")
+                with noting(problems, place):
+                    shapes = of_image[file.images.one(text)]
+                    shapes += [(name, starts_and_lengths(runs, by_row=columns.by_row))] if runs else []
             for image, shapes in of_image.items():
                 names |= {name for name, _ in shapes}
                 listed[file.split_of(image)].append(_shapes(file.path, image, shapes))
@@ -104,29 +102,23 @@ def _files(inputs: Inputs) -> list[tuple[ListFile, _Columns]]:
 
 def _columns(path: Path) -> _Columns | None:
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            given = next(csv.reader([file.readline()]), [])
-    except (OSError, UnicodeDecodeError):
+        header = [name.strip().lower() for row in islice(read_rows(path), 1) for name in row.cells]
+    except DataError:
         return None
-    named = {name.strip().lower(): name for name in given}
     image, rle, label = (
-        next((named[one] for one in known if one in named), None)
+        next((header.index(name) for name in known if name in header), None)
         for known in (_IMAGE_COLUMNS, _RLE_COLUMNS, _CLASS_COLUMNS)
     )
-    return _Columns(image, rle, label) if image and rle else None
+    if image is None or rle is None:
+        return None
+    return _Columns(image, rle, label, header[rle] == _BY_ROW, header[image] == _WITH_CLASS)
 
 
 def _lines(path: Path, columns: _Columns) -> Iterator[tuple[str, str, str, str]]:
     """Place, image, class and run lengths of each line; empty run lengths mark nothing."""
-    csv.field_size_limit(_LONGEST)
-    for number, row in enumerate(csv.DictReader(read_text(path).splitlines()), start=2):
-        image, runs = _cell(row, columns.image), _cell(row, columns.rle)
-        label = _cell(row, columns.label) if columns.label else ""
-        if columns.image.lower() == "imageid_classid":
+    for row in islice(read_rows(path, _LONGEST), 1, None):
+        image, runs, label = (row.cell(column) or "" for column in (columns.image, columns.rle, columns.label))
+        if columns.holds_class:
             image, _, label = image.rpartition("_")
         name = FOREGROUND if not label else f"class_{label}" if label.isdecimal() else label
-        yield f"{path}, line {number}", image, name, "" if runs.lower() in _NONE else runs
-
-
-def _cell(row: Mapping[str | None, str | None], column: str) -> str:
-    return (row.get(column) or "").strip()
+        yield row.place, image, name, "" if runs.lower() in _NONE else runs

@@ -49,39 +49,59 @@ class Folder:
         """The files of this folder, not of folders below, with the ending of an image."""
         return [name for name in self.files if _is_image(name)]
 
-    def images(self) -> Iterator[PurePosixPath]:
-        """The images of this folder and all folders below, relative to this folder."""
-        yield from map(PurePosixPath, self.image_names)
-        for folder in self.folders:
-            for below in folder.images():
-                yield folder.name / below
-
-    def image_stems(self) -> Iterator[str]:
-        """The names of the images here and below without folders and endings: strings, as large trees have many."""
-        yield from (name.rpartition(".")[0] for name in self.image_names)
-        for folder in self.folders:
-            yield from folder.image_stems()
-
     @property
     def has_images(self) -> bool:
         return any(map(_is_image, self.files)) or any(folder.has_images for folder in self.folders)
 
+    @property
+    def image_folders(self) -> list[Folder]:
+        """The folders of this one that hold images, themselves or below."""
+        return [inner for inner in self.folders if inner.has_images]
+
+    def named(self, *names: str) -> list[Folder]:
+        """The folders of this one with these names, given in lower case; the case of their own does not matter."""
+        return [inner for inner in self.folders if inner.name.lower() in names]
+
+    def unwrapped(self, *, only_images: bool = False) -> list[Folder]:
+        """This folder; if it has no images and a single folder, as archives often unpack, also that one, and so on.
+
+        only_images: folders without images, such as those of lists, do not count.
+        """
+        inner = self.image_folders if only_images else self.folders
+        if len(inner) == 1 and not self.image_names:
+            return [self, *inner[0].unwrapped(only_images=only_images)]
+        return [self]
+
+    def walk(self, above: str = "") -> Iterator[tuple[str, Folder]]:
+        """This folder and all below, each with what precedes the names of its files: an empty text, `a/`, `a/b/`."""
+        yield above, self
+        for inner in self.folders:
+            yield from inner.walk(f"{above}{inner.name}/")
+
+    def image_paths(self) -> Iterator[str]:
+        """The images here and below, relative to this folder. Strings: `Path` takes seconds for 100,000."""
+        return (above + name for above, folder in self.walk() for name in folder.image_names)
+
+    def images(self) -> Iterator[PurePosixPath]:
+        """As `image_paths`, for folders that are not large."""
+        return map(PurePosixPath, self.image_paths())
+
+    def image_stems(self) -> Iterator[str]:
+        """The names of the images here and below, without folders and endings."""
+        return (name.rpartition(".")[0] for _, folder in self.walk() for name in folder.image_names)
+
     def unread_endings(self) -> Counter[str]:
         """How many files here and below are not read as images, by ending in lower case; lists do not count."""
-        endings = Counter(_ending(name) or "no ending" for name in self.files)
-        own = Counter({end: n for end, n in endings.items() if end not in IMAGE_SUFFIXES and end not in _SIDE_FILES})
-        return sum((folder.unread_endings() for folder in self.folders), own)
+        endings = Counter(_ending(name) or "no ending" for _, folder in self.walk() for name in folder.files)
+        return Counter({end: n for end, n in endings.items() if end not in IMAGE_SUFFIXES | _SIDE_FILES})
 
     def archives(self) -> list[str]:
         """The names of archives here and below."""
-        own = [name for name in self.files if is_archive(name)]
-        return own + [name for folder in self.folders for name in folder.archives()]
+        return [name for _, folder in self.walk() for name in folder.files if is_archive(name)]
 
     def all_files(self) -> Iterator[Path]:
         """The files of this folder and all folders below."""
-        yield from (self.path / name for name in self.files)
-        for folder in self.folders:
-            yield from folder.all_files()
+        return (folder.path / name for _, folder in self.walk() for name in folder.files)
 
 
 def _ending(name: str) -> str:

@@ -13,13 +13,13 @@ from typing import Any
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
 from byoc_vision.data.formats.channels import Split, is_label_map
-from byoc_vision.data.formats.image_mask_pairs import folders_of, has_inner_masks, pair, skips
+from byoc_vision.data.formats.image_mask_pairs import folders_of, has_inner_masks, pair
 from byoc_vision.data.formats.lists import read_text
 from byoc_vision.data.samples import DataOptions, MaskMap
 from byoc_vision.errors import DataError, list_problems
+from byoc_vision.preprocess import IGNORED
 from byoc_vision.types import ClassInfo, Task
 
-IGNORED = 255
 LARGEST_LABEL = 253
 DIRECTION = "its keys are the training labels, its values the pixel values"
 INVERTED = f"the map seems to be inverted: {DIRECTION}"
@@ -138,7 +138,7 @@ class SemanticSegmentation:
             label_map = read_label_map(path) if path else None
             label_maps += [label_map] if label_map else []
             mask_map = _mask_map(label_map, options.ignore_index)
-            pairs = pair(*folders_of(split), skip=skips(options))
+            pairs = pair(*folders_of(split), skip=options.skips)
             samples[name] = tuple(replace(sample, mask_map=mask_map) for sample in pairs)
         ignored = IGNORED if options.ignore_index is None else options.ignore_index
         return ParsedDataset(samples, _classes(label_maps, options), ignored)

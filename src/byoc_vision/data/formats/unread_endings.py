@@ -78,7 +78,7 @@ def _problem_of_all(samples: Sequence[Sample]) -> str:
 def _lost_classes(found: ParsedDataset, unread: dict[str, str]) -> list[str]:
     endings: dict[int, Counter[str]] = defaultdict(Counter)
     for sample in found.samples["train"]:
-        for label in sample.labels or (() if sample.label is None else (sample.label,)):
+        for label in sample.class_indices:
             endings[label][_ending(sample)] += 1
     return [
         f"{found.classes[label].name}: {', '.join(f'{count} × {ending}' for ending, count in held.most_common())}"

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.channels import unwrap_folder
 from byoc_vision.data.formats.colour_tables import with_colours
 from byoc_vision.data.formats.image_mask_pairs import by_stem
 from byoc_vision.data.formats.lists import read_lines
@@ -59,7 +58,7 @@ class Voc:
         samples = {name: tuple(_all_samples(root)) for name, root in roots.items()}
         first = next(iter(roots))
         if len(roots) == 1 and (lists := _split_lists(roots[first])):
-            samples = _by_list(roots[first], samples[first], lists)
+            samples = _by_list(samples[first], lists)
         ignored = VOID if options.ignore_index is None and _has_void(next(iter(samples.values()))) else None
         found = ParsedDataset(samples, (), ignored)
         return with_colours(found, inputs, options, classes, [*roots.values(), *roots[first].folders])
@@ -67,24 +66,21 @@ class Voc:
 
 def _root(folder: Folder) -> Folder | None:
     """The folder that holds JPEGImages/ and SegmentationClass/: this one, or one inside (`VOCdevkit/VOC2012`)."""
-    for _ in range(3):
-        if _inner(folder, "jpegimages") and _inner(folder, "segmentationclass"):
-            return folder
-        folder = unwrap_folder(folder)
-    return None
+    both = ("jpegimages", "segmentationclass")
+    return next((outer for outer in folder.unwrapped() if all(_inner(outer, name) for name in both)), None)
 
 
 def _inner(folder: Folder, name: str) -> Folder | None:
-    return next((inner for inner in folder.folders if inner.name.lower() == name and inner.has_images), None)
+    return next((inner for inner in folder.named(name) if inner.has_images), None)
 
 
-def _split_lists(root: Folder) -> dict[str, PurePosixPath]:
-    """split → path of its list, relative to the root; empty without a list for training."""
-    sets = next((inner for inner in root.folders if inner.name.lower() == "imagesets"), None)
-    lists = next((inner for inner in sets.folders if inner.name.lower() == "segmentation"), None) if sets else None
-    if sets is None or lists is None or _LISTS["train"] not in lists.files:
-        return {}
-    return {split: PurePosixPath(sets.name, lists.name, name) for split, name in _LISTS.items() if name in lists.files}
+def _split_lists(root: Folder) -> dict[str, Path]:
+    """split → its list; empty without a list for training."""
+    for sets in root.named("imagesets"):
+        for lists in sets.named("segmentation"):
+            if _LISTS["train"] in lists.files:
+                return {split: lists.path / name for split, name in _LISTS.items() if name in lists.files}
+    return {}
 
 
 def _all_samples(root: Folder) -> list[Sample]:
@@ -102,19 +98,17 @@ def _all_samples(root: Folder) -> list[Sample]:
     return [Sample(images.path / image_of[stem], masks.path / mask_of[stem]) for stem in both]
 
 
-def _by_list(
-    root: Folder, samples: Sequence[Sample], lists: Mapping[str, PurePosixPath]
-) -> dict[str, tuple[Sample, ...]]:
+def _by_list(samples: Sequence[Sample], lists: Mapping[str, Path]) -> dict[str, tuple[Sample, ...]]:
     of_stem = {composed(sample.image.name.rpartition(".")[0]): sample for sample in samples}
     found: dict[str, tuple[Sample, ...]] = {}
     problems: list[str] = []
     for split, path in lists.items():
-        lines = [(place, composed(text.split()[0])) for place, text in read_lines(root.path / path)]
+        lines = [(place, composed(text.split()[0])) for place, text in read_lines(path)]
         unknown = [
             f"{place}: there is no image with a mask named {stem!r}" for place, stem in lines if stem not in of_stem
         ]
         if split == "test" and len(unknown) == len(lines):
-            logger.warning("%s names images without masks, which are not read: %d", root.path / path, len(lines))
+            logger.warning("%s names images without masks, which are not read: %d", path, len(lines))
             continue
         problems += unknown
         found[split] = tuple(of_stem[stem] for _, stem in lines if stem in of_stem)
@@ -122,7 +116,7 @@ def _by_list(
         raise DataError(
             list_problems("lists of splits do not match the images; fix the lists or add the files:", problems)
         )
-    if empty := [str(root.path / lists[split]) for split, held in found.items() if not held]:
+    if empty := [str(lists[split]) for split, held in found.items() if not held]:
         raise DataError(f"{', '.join(empty)} names no image; add names, or remove the list")
     return found
 

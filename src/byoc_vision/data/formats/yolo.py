@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from byoc_vision.data.formats.base import Inputs, ParsedDataset
-from byoc_vision.data.formats.channels import Split, split_of_path, unwrap_folder
+from byoc_vision.data.formats.channels import Split, split_of_path
 from byoc_vision.data.formats.drawn import BOXES_ALONE, Shapes, drawn_dataset, has_mask_files, report_entries
 from byoc_vision.data.formats.lists import read_lines, read_text, split_of_file
 from byoc_vision.data.formats.scan import Folder
@@ -58,7 +58,7 @@ class YoloSegmentation:
         boxes: list[str] = []
         highest = -1
         for split, entry in inputs.splits.items():
-            files = set(_text_files(entry.images))
+            files = _text_files(entry.images)
             used: set[str] = set()
             for image in entry.images.images():
                 text = _label_file(image, files)
@@ -89,7 +89,7 @@ class _Line(NamedTuple):
 def _has_labels(split: Split) -> bool:
     """Whether most text files have an image, and there are such files in `labels` or beside a list of the classes."""
     folder = split.images
-    files = set(_text_files(folder))
+    files = _text_files(folder)
     if not files:
         return False
     used = {text for image in folder.images() if (text := _label_file(image, files))}
@@ -103,11 +103,8 @@ def _is_label(text: str) -> bool:
     return _LABELS in folders and name != "classes.txt" and split_of_file(name) is None
 
 
-def _text_files(folder: Folder, above: str = "") -> list[str]:
-    found = [above + name for name in folder.files if name.endswith(".txt")]
-    for inner in folder.folders:
-        found += _text_files(inner, f"{above}{inner.name}/")
-    return found
+def _text_files(folder: Folder) -> set[str]:
+    return {above + name for above, inner in folder.walk() for name in inner.files if name.endswith(".txt")}
 
 
 def _label_file(image: PurePosixPath, files: set[str]) -> str | None:
@@ -122,12 +119,7 @@ def _label_file(image: PurePosixPath, files: set[str]) -> str | None:
 
 
 def _names_file(split: Split) -> Path | None:
-    folders = [
-        split.images,
-        unwrap_folder(split.images),
-        *split.images.folders,
-        *((split.parent,) if split.parent else ()),
-    ]
+    folders = [*split.images.unwrapped(), *split.images.folders, *((split.parent,) if split.parent else ())]
     files = [folder.path / name for folder in folders for name in folder.files]
     yaml = [path for path in files if path.suffix.lower() in (".yaml", ".yml")]
     return next(iter(yaml + [path for path in files if path.name in ("classes.txt", "obj.names")]), None)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from byoc_vision.data.decoding import MAX_PIXELS
 from byoc_vision.data.formats import find_dataset
-from byoc_vision.data.preflight.colour_masks import check_palettes, find_colours, map_colours
+from byoc_vision.data.preflight.colour_masks import check_palettes, find_colours
 from byoc_vision.data.preflight.duplicates import Hashed, find_duplicates, hash_same_size
 from byoc_vision.data.preflight.report import Duplicates, PreflightReport, Range, summary, write_refusal, write_report
 from byoc_vision.data.preflight.scan import SampleStats, ScanResult, scan_samples
@@ -32,7 +32,6 @@ from byoc_vision.data.preflight.statistics import (
 )
 from byoc_vision.data.preflight.subsample import Sizes, choose_samples, measure_sizes, with_empty_files
 from byoc_vision.data.preflight.validation import (
-    USUAL_IGNORE_VALUE,
     check_class_count,
     drop_samples,
     invalid_errors,
@@ -42,6 +41,7 @@ from byoc_vision.data.preflight.validation import (
 from byoc_vision.data.preflight.warnings import find_warnings, warn_about_object_numbers, warn_about_orientation
 from byoc_vision.data.samples import DataOptions, Dataset, Sample
 from byoc_vision.errors import DataError, ResourceError, UserError
+from byoc_vision.preprocess import IGNORED
 from byoc_vision.types import Task
 
 logger = logging.getLogger(__name__)
@@ -201,13 +201,13 @@ def inspect(
     seen = seen or scan_samples(
         with_empty_files(chosen, dataset.splits, sizes), workers, bands=dataset.bands, max_pixels=max_pixels
     )
-    skip = options.on_bad_sample == "skip"
+    skip = options.skips
     given = found = dataset
     try:
         if colours := find_colours(dataset, seen):
             table = colours.colour_map
-            dataset, chosen, seen = apply_map(dataset, table), map_samples(chosen, table), map_colours(seen, table)
-            found = replace(dataset, classes=colours.classes, ignore_value=USUAL_IGNORE_VALUE)
+            dataset, chosen, seen = apply_map(dataset, table), map_samples(chosen, table), map_scan(seen, table)
+            found = replace(dataset, classes=colours.classes, ignore_value=IGNORED)
             check_class_count(found, options)
         check_palettes(dataset, seen, options)
         if colours is None and (soft := find_soft_masks(dataset, seen, options)):

@@ -5,15 +5,14 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from byoc_vision.colours import join, to_hex
 from byoc_vision.colours import split as levels_of
+from byoc_vision.colours import to_hex
 from byoc_vision.data.mask_colours import MOST_COLOURS, VOC_BORDER, VOC_CLASSES, too_many_colours, voc_colour
-from byoc_vision.data.preflight.scan import IS_COLOUR, InvalidSample, MaskStats, SampleStats, ScanResult
+from byoc_vision.data.preflight.scan import IS_COLOUR, SampleStats, ScanResult, colour_of
 from byoc_vision.data.samples import ColourMap, DataOptions, Dataset, MaskSource
 from byoc_vision.data.targets import colours_unknown
 from byoc_vision.errors import DataError
@@ -45,12 +44,12 @@ def find_colours(dataset: Dataset, seen: ScanResult) -> FoundColours | None:
     Raises DataError if there are more colours than an 8-bit mask has values, or if compression or soft edges made them.
     """
     masks = [one for one in seen.stats.get("train", []) if one.mask is not None and one.sample.mask_map is None]
-    first = next((one for one in masks if one.mask is not None and _has_colours(one.mask)), None)
+    first = next((one for one in masks if max(one.counts) >= IS_COLOUR), None)
     if dataset.task != "segmentation" or first is None:
         return None
     if dataset.classes:
         raise DataError(colours_unknown(first.sample))
-    colours = {_colour(value) for one in masks if one.mask is not None for value in one.mask.values}
+    colours = {colour_of(value) for one in masks for value in one.counts}
     of_voc = {voc_colour(index): index for index in range(len(VOC_CLASSES))}
     if VOC_BORDER in colours and colours <= {VOC_BORDER, *of_voc}:
         named = tuple(ClassInfo(VOC_CLASSES[index], index, to_hex(colour)) for colour, index in of_voc.items())
@@ -73,7 +72,7 @@ def check_palettes(dataset: Dataset, seen: ScanResult, options: DataOptions) -> 
         return
     first: dict[int, tuple[int, MaskSource | None]] = {}
     for one in seen.all_stats:
-        for value, colour in zip(one.mask.values if one.mask and one.palette else (), one.palette, strict=True):
+        for value, colour in zip(one.counts if one.palette else (), one.palette, strict=True):
             number, mask = first.setdefault(colour, (value, one.sample.mask))
             if number != value and mask != one.sample.mask:
                 raise DataError(
@@ -92,10 +91,7 @@ def _check_noise(masks: Sequence[SampleStats]) -> None:
         )
     pixels: Counter[int] = Counter()
     for one in masks:
-        if one.mask is not None:
-            pixels.update(
-                {_colour(value): count for value, count in zip(one.mask.values, one.mask.pixels, strict=True)}
-            )
+        pixels.update({colour_of(value): count for value, count in one.counts.items()})
     total = pixels.total()
     rare = np.array([levels_of(colour) for colour, count in pixels.items() if count < _RARE * total])
     common = np.array([levels_of(colour) for colour, count in pixels.most_common() if count >= _RARE * total])
@@ -118,43 +114,3 @@ def _count_between(rare: np.ndarray, first: np.ndarray, second: np.ndarray) -> i
     place = (rare - first) @ along / (along @ along)
     off = np.abs(rare - first - place[:, None] * along).max(axis=1)
     return int(((place > _END) & (place < 1 - _END) & (off <= _OFF)).sum())
-
-
-def map_colours(seen: ScanResult, colour_map: ColourMap) -> ScanResult:
-    """The statistics as if the masks had been read with the map; masks with other colours become invalid."""
-    label_of = dict(colour_map.values) | {VOC_BORDER: 255}
-    mapped = ScanResult()
-    for split, stats in seen.stats.items():
-        valid, invalid = mapped.stats.setdefault(split, []), mapped.invalid.setdefault(split, [])
-        invalid += [bad._replace(sample=replace(bad.sample, mask_map=colour_map)) for bad in seen.invalid[split]]
-        for one in stats:
-            sample = replace(one.sample, mask_map=colour_map)
-            colours = [_colour(value) for value in (one.mask.values if one.mask else ())]
-            unknown = [to_hex(colour) for colour in colours if colour not in label_of]
-            if unknown:
-                listed = ", ".join(unknown[:6])
-                problem = f"{sample.mask} holds the colours {listed}, which {TITLE} does not contain"
-                invalid.append(InvalidSample(sample, problem))
-            else:
-                valid.append(_mapped(replace(one, sample=sample), label_of))
-    return mapped
-
-
-def _mapped(stats: SampleStats, label_of: dict[int, int]) -> SampleStats:
-    if stats.mask is None:
-        return stats
-    pixels: dict[int, int] = {}
-    for value, count in zip(stats.mask.values, stats.mask.pixels, strict=True):
-        label = label_of[_colour(value)]
-        pixels[label] = pixels.get(label, 0) + count
-    values = tuple(sorted(pixels))
-    return replace(stats, mask=MaskStats(values, tuple(pixels[value] for value in values)))
-
-
-def _has_colours(mask: MaskStats) -> bool:
-    return mask.values[-1] >= IS_COLOUR
-
-
-def _colour(value: int) -> int:
-    """0xRRGGBB of a value in `MaskStats`: a colour, or a grey level."""
-    return value & ~IS_COLOUR if value >= IS_COLOUR else join(value, value, value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate, combinations
 from typing import NamedTuple
@@ -77,9 +77,9 @@ def find_duplicates(stats: Mapping[str, Sequence[SampleStats | Hashed]]) -> Dupl
             within += split in first
             first.setdefault(split, sample)
         across += [(str(one.image), str(other.image)) for one, other in combinations(first.values(), 2)]
-        targets: dict[Hashable, Sample] = {}
+        targets: dict[tuple[int, ...], Sample] = {}
         for _, sample in group:
-            targets.setdefault(sample.label if sample.labels is None else sample.labels, sample)
+            targets.setdefault(sample.class_indices, sample)
         if len(targets) > 1:
             one, other, *_ = targets.values()
             contradicting.append((str(one.image), str(other.image)))

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from byoc_vision.data.preflight.scan import MaskValues, ScanResult, scan_samples
 from byoc_vision.data.preflight.soft_masks import find_soft_masks, map_scan, warn_about_soft_masks
-from byoc_vision.data.preflight.validation import USUAL_IGNORE_VALUE, check_one_foreground
+from byoc_vision.data.preflight.validation import check_one_foreground
 from byoc_vision.data.samples import ColourMap, DataOptions, Dataset, DrawnMask, MaskMap, Sample
-from byoc_vision.errors import DataError, InputError, list_problems
-from byoc_vision.preprocess import Band
+from byoc_vision.errors import DataError, InputError, few, list_problems
+from byoc_vision.preprocess import IGNORED, Band
 from byoc_vision.types import ClassInfo
 
 _USUAL_FOREGROUND = {1, 255}  # of 1-bit files and class indices, and of 8-bit files
@@ -112,7 +112,7 @@ def _check_values(seen: ScanResult, classes: Sequence[ClassInfo], ignore_index: 
     if not unknown:
         return
     most = max(value for value in known if value is not None)
-    void = [value for value in unknown if value != USUAL_IGNORE_VALUE]
+    void = [value for value in unknown if value != IGNORED]
     is_void = len(void) <= 1 and all(value == 0 or value > most for value in void)
     if not is_void or not (held & known) - {0} or _are_shifted(held - {ignore_index}, known):
         masks = [
@@ -133,19 +133,16 @@ def _check_values(seen: ScanResult, classes: Sequence[ClassInfo], ignore_index: 
 
 def _are_shifted(held: Iterable[int | None], known: set[int | None]) -> bool:
     """Whether the masks count from 1 what the model counts from 0, or the reverse."""
-    values = {value for value in held if value is not None and value != USUAL_IGNORE_VALUE}
+    values = {value for value in held if value is not None and value != IGNORED}
     return any({value + step for value in values} == known for step in (-1, 1))
 
 
 def _share(seen: ScanResult, values: Sequence[int]) -> float:
     """Per cent of the pixels of all masks that hold these values."""
-    masks = [one.mask for one in seen.all_stats if one.mask is not None]
-    part = sum(
-        count for mask in masks for value, count in zip(mask.values, mask.pixels, strict=True) if value in values
-    )
-    return 100 * part / sum(sum(mask.pixels) for mask in masks)
+    counts = [one.counts for one in seen.all_stats]
+    part = sum(count.get(value, 0) for count in counts for value in values)
+    return 100 * part / sum(sum(count.values()) for count in counts)
 
 
 def _shown(values: Iterable[int | None]) -> str:
-    listed = sorted(value for value in values if value is not None)
-    return ", ".join(map(str, listed[:6])) + (", …" if len(listed) > 6 else "")
+    return few(sorted(value for value in values if value is not None), 6)

@@ -11,16 +11,26 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 
+from byoc_vision.colours import join
 from byoc_vision.data.bands import read_pixels, size_of
-from byoc_vision.data.decoding import MAX_PIXELS, Content, ImageTooLarge, orientation_of, palette_of, read_content
+from byoc_vision.data.decoding import (
+    MAX_PIXELS,
+    ImageTooLarge,
+    OpenedImage,
+    open_mask,
+    orientation_of,
+    palette_of,
+    read_content,
+)
 from byoc_vision.data.fileformat import is_lossy
 from byoc_vision.data.mask_colours import MOST_COLOURS, count_colours, too_many_colours
-from byoc_vision.data.samples import DrawnMask, MaskSource, Sample
+from byoc_vision.data.samples import ByteRange, DrawnMask, MaskSource, Sample
 from byoc_vision.data.targets import read_mask_pixels, read_mask_values, size_problem
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import Band, with_bands
@@ -44,6 +54,11 @@ class InvalidSample(NamedTuple):
 IS_COLOUR = 1 << 24
 
 
+def colour_of(value: int) -> int:
+    """0xRRGGBB of a value in `MaskStats`: a colour, or a grey level."""
+    return value & ~IS_COLOUR if value >= IS_COLOUR else join(value, value, value)
+
+
 class MaskStats(NamedTuple):
     """The values that occur in a mask, ascending, and the number of pixels of each.
 
@@ -52,6 +67,18 @@ class MaskStats(NamedTuple):
 
     values: tuple[int, ...]
     pixels: tuple[int, ...]
+
+    @property
+    def counts(self) -> dict[int, int]:
+        """Value → pixels."""
+        return dict(zip(self.values, self.pixels, strict=True))
+
+    def mapped(self, label_of: Mapping[int, int]) -> MaskStats:
+        """As if the mask held the labels of its values."""
+        pixels: Counter[int] = Counter()
+        for value, count in self.counts.items():
+            pixels[label_of[value]] += count
+        return MaskStats(tuple(sorted(pixels)), tuple(pixels[value] for value in sorted(pixels)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +108,11 @@ class SampleStats:
     palette: tuple[int, ...] = ()
     is_turned_unclearly: bool = False
 
+    @property
+    def counts(self) -> dict[int, int]:
+        """Value → pixels of the mask; empty without one."""
+        return self.mask.counts if self.mask else {}
+
 
 def digest(data: bytes) -> bytes:
     """The hash by which file contents are compared: BLAKE2b, 16 bytes."""
@@ -95,7 +127,7 @@ def measure_sample(
         content = read_content(sample.image)
         image = read_pixels(content, bands, max_pixels=max_pixels)
         height, width = image.shape[:2]
-        stored = None if sample.mask is None or isinstance(sample.mask, DrawnMask) else read_content(sample.mask)
+        stored = open_mask(sample.mask, max_pixels=max_pixels) if isinstance(sample.mask, Path | ByteRange) else None
         size = height, width
         mask = None if sample.mask is None else read_mask_pixels(sample, stored, size, content, max_pixels=max_pixels)
         if mask is not None and mask.shape[:2] != size:
@@ -127,7 +159,7 @@ def measure_sample(
     )
 
 
-def _palette(stored: Content | None, mask: MaskStats | None) -> tuple[int, ...]:
+def _palette(stored: OpenedImage | None, mask: MaskStats | None) -> tuple[int, ...]:
     colours = palette_of(stored) if stored is not None and mask is not None else None
     if colours is None or mask is None or mask.values[-1] >= len(colours):
         return ()
@@ -304,7 +336,7 @@ def count_masks(samples: Sequence[Sample], workers: int | None = None) -> MaskCo
             else:
                 counts.read += 1
                 counts.images.update(outcome.values)
-                counts.pixels.update(dict(zip(outcome.values, outcome.pixels, strict=True)))
+                counts.pixels.update(outcome.counts)
             progress.update()
     return counts
 

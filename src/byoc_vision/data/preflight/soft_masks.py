@@ -7,9 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from byoc_vision.data.preflight.scan import MaskStats, ScanResult
+from byoc_vision.colours import join, to_hex
+from byoc_vision.data.mask_colours import VOC_BORDER
+from byoc_vision.data.preflight.scan import IS_COLOUR, InvalidSample, MaskStats, ScanResult, colour_of
 from byoc_vision.data.samples import ColourMap, DataOptions, Dataset, MaskMap, Sample
-from byoc_vision.errors import DataError
+from byoc_vision.errors import DataError, few
+from byoc_vision.preprocess import IGNORED
 
 TITLE = "masks with soft edges"
 _REMEDY = "save masks as PNG with hard edges, one value a class"
@@ -66,27 +69,37 @@ def warn_about_soft_masks(dataset: Dataset) -> list[str]:
 
 def apply_map(dataset: Dataset, mask_map: MaskMap | ColourMap) -> Dataset:
     """The dataset with the map on each mask."""
-    train, validation, test = (_mapped(part, mask_map) for part in (dataset.train, dataset.validation, dataset.test))
-    return replace(dataset, train=tuple(train), validation=tuple(validation), test=tuple(test))
+    return dataset.with_samples(lambda samples: _mapped(samples, mask_map))
 
 
 def map_samples(splits: Mapping[str, Sequence[Sample]], mask_map: MaskMap | ColourMap) -> dict[str, list[Sample]]:
     return {split: _mapped(samples, mask_map) for split, samples in splits.items()}
 
 
-def map_scan(seen: ScanResult, mask_map: MaskMap) -> ScanResult:
-    """The statistics as if the masks had been read with the map."""
-    label_of = dict(mask_map.values)
+def map_scan(seen: ScanResult, mask_map: MaskMap | ColourMap) -> ScanResult:
+    """The statistics as if the masks had been read with the map; masks with colours that it lacks become invalid."""
+    label_of = _colour_labels(mask_map) if isinstance(mask_map, ColourMap) else dict(mask_map.values)
     mapped = ScanResult()
     for split, stats in seen.stats.items():
-        mapped.stats[split] = [
-            replace(one, sample=_map_one(one.sample, mask_map), mask=one.mask and _map_stats(one.mask, label_of))
-            for one in stats
-        ]
-        mapped.invalid[split] = [
-            bad._replace(sample=_map_one(bad.sample, mask_map)) for bad in seen.invalid.get(split, [])
-        ]
+        valid, invalid = mapped.stats.setdefault(split, []), mapped.invalid.setdefault(split, [])
+        invalid += [bad._replace(sample=_map_one(bad.sample, mask_map)) for bad in seen.invalid.get(split, [])]
+        for one in stats:
+            sample = _map_one(one.sample, mask_map)
+            if one.mask is None or sample is one.sample:
+                valid.append(one)
+            elif unknown := [to_hex(colour_of(value)) for value in one.mask.values if value not in label_of]:
+                problem = f"{sample.mask} holds the colours {few(unknown, 6)}, which {mask_map.title} does not contain"
+                invalid.append(InvalidSample(sample, problem))
+            else:
+                valid.append(replace(one, sample=sample, mask=one.mask.mapped(label_of)))
     return mapped
+
+
+def _colour_labels(colour_map: ColourMap) -> dict[int, int]:
+    """The labels by the values in `MaskStats`: colours, and grey levels for greys."""
+    pairs = [*colour_map.values, (VOC_BORDER, IGNORED)]
+    greys = {colour & 255: label for colour, label in pairs if colour == join(*[colour & 255] * 3)}
+    return greys | {IS_COLOUR | colour: label for colour, label in pairs}
 
 
 def _mapped(samples: Sequence[Sample], mask_map: MaskMap | ColourMap) -> list[Sample]:
@@ -95,14 +108,6 @@ def _mapped(samples: Sequence[Sample], mask_map: MaskMap | ColourMap) -> list[Sa
 
 def _map_one(sample: Sample, mask_map: MaskMap | ColourMap) -> Sample:
     return replace(sample, mask_map=mask_map) if sample.mask is not None and sample.mask_map is None else sample
-
-
-def _map_stats(mask: MaskStats, label_of: Mapping[int, int]) -> MaskStats:
-    pixels: dict[int, int] = {}
-    for value, count in zip(mask.values, mask.pixels, strict=True):
-        pixels[label_of[value]] = pixels.get(label_of[value], 0) + count
-    values = tuple(sorted(pixels))
-    return MaskStats(values, tuple(pixels[value] for value in values))
 
 
 def _histogram(masks: Sequence[MaskStats]) -> np.ndarray:

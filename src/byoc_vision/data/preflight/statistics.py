@@ -10,7 +10,7 @@ import numpy as np
 
 from byoc_vision.data.preflight.report import Channels, ClassReport, Coverage, Tones
 from byoc_vision.data.preflight.scan import SampleStats
-from byoc_vision.data.samples import Dataset, Sample
+from byoc_vision.data.samples import Dataset
 from byoc_vision.types import ClassInfo
 
 # Of 256 levels. 12 bits in a 16-bit file, and class indices, stay below DARK.
@@ -23,7 +23,8 @@ def count_classes(dataset: Dataset, stats: Mapping[str, Sequence[SampleStats]]) 
     if dataset.task == "segmentation":
         return _count_mask_classes(dataset.classes, stats)
     counts = {
-        split: Counter(label for s in samples for label in labels_of(s)) for split, samples in dataset.splits.items()
+        split: Counter(label for sample in samples for label in sample.class_indices)
+        for split, samples in dataset.splits.items()
     }
     return [
         ClassReport(entry.name, None, {split: count[index] for split, count in counts.items()}, None)
@@ -31,22 +32,11 @@ def count_classes(dataset: Dataset, stats: Mapping[str, Sequence[SampleStats]]) 
     ]
 
 
-def labels_of(sample: Sample) -> tuple[int, ...]:
-    """The indices of a sample's classes: one, or any number for multi-label data."""
-    if sample.labels is not None:
-        return sample.labels
-    return () if sample.label is None else (sample.label,)
-
-
 def _count_mask_classes(classes: Sequence[ClassInfo], stats: Mapping[str, Sequence[SampleStats]]) -> list[ClassReport]:
-    shown: dict[str, Counter[int]] = {}
+    shown = {split: Counter(value for one in seen for value in one.counts) for split, seen in stats.items()}
     pixels: Counter[int] = Counter()
-    for split, seen in stats.items():
-        masks = [one.mask for one in seen if one.mask is not None]
-        shown[split] = Counter(value for mask in masks for value in mask.values)
-        if split == "train":
-            for mask in masks:
-                pixels.update(dict(zip(mask.values, mask.pixels, strict=True)))
+    for one in stats.get("train", ()):
+        pixels.update(one.counts)
     return mask_classes(classes, shown, pixels)
 
 
@@ -68,11 +58,10 @@ def mask_classes(
 
 def measure_ignored(ignore_value: int | None, stats: Sequence[SampleStats]) -> float | None:
     """The share of ignored pixels in the masks, 0–1; None if no value is ignored."""
-    masks = [one.mask for one in stats if one.mask is not None]
-    if ignore_value is None or not masks:
+    total = sum(sum(one.counts.values()) for one in stats)
+    if ignore_value is None or not total:
         return None
-    ignored = sum(dict(zip(mask.values, mask.pixels, strict=True)).get(ignore_value, 0) for mask in masks)
-    return round(ignored / sum(sum(mask.pixels) for mask in masks), 6)
+    return round(sum(one.counts.get(ignore_value, 0) for one in stats) / total, 6)
 
 
 def measure_channels(stats: Sequence[SampleStats]) -> Channels | None:
@@ -107,9 +96,8 @@ def measure_coverage(dataset: Dataset, stats: Sequence[SampleStats]) -> Coverage
     others = {entry.value for entry in dataset.classes} - {background}
     shares = []
     for one in stats:
-        counts = dict(zip(one.mask.values, one.mask.pixels, strict=True)) if one.mask else {}
-        foreground = sum(count for value, count in counts.items() if value in others)
-        if total := foreground + counts.get(background, 0):
+        foreground = sum(count for value, count in one.counts.items() if value in others)
+        if total := foreground + one.counts.get(background, 0):
             shares.append(foreground / total)
     if not shares:
         return None

@@ -161,7 +161,5 @@ def _affordable(places: Sequence[int], costs: Sequence[int], allowance: float) -
 
 
 def _kinds(sample: Sample) -> Sequence[Hashable]:
-    if sample.labels is not None:
-        return sample.labels
-    kind = sample.stratum if sample.label is None else sample.label
-    return () if kind is None else (kind,)
+    is_stratified = sample.stratum is not None and sample.label is None and sample.labels is None
+    return (sample.stratum,) if is_stratified else sample.class_indices

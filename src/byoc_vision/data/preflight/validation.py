@@ -9,12 +9,11 @@ from typing import NamedTuple
 
 from byoc_vision.colours import to_hex
 from byoc_vision.data.preflight.scan import IS_COLOUR, MaskValues, ScanResult
-from byoc_vision.data.preflight.statistics import labels_of
 from byoc_vision.data.samples import DataOptions, Dataset, MaskSource, Sample
-from byoc_vision.errors import DataError, InputError, list_problems
+from byoc_vision.errors import DataError, InputError, few, list_problems
+from byoc_vision.preprocess import IGNORED
 from byoc_vision.types import ClassInfo
 
-USUAL_IGNORE_VALUE = 255
 MOST_CLASSES = 254
 _MOST_USUAL_NUMBER = 33  # of a class: Cityscapes'
 # With more values than this, JPEG artefacts or soft edges are more likely than hand-drawn labels.
@@ -57,8 +56,8 @@ class UnknownValues(NamedTuple):
     values: tuple[int, ...]
 
     def __str__(self) -> str:
-        shown = [to_hex(value & ~IS_COLOUR) if value >= IS_COLOUR else str(value) for value in self.values[:6]]
-        return f"{self.mask}: {', '.join(shown)}{', …' if len(self.values) > 6 else ''}"
+        shown = [to_hex(value & ~IS_COLOUR) if value >= IS_COLOUR else str(value) for value in self.values]
+        return f"{self.mask}: {few(shown, 6)}"
 
 
 def find_unknown_values(
@@ -96,12 +95,12 @@ def unknown_values_headline(
 def _ignore_value(values: MaskValues, options: DataOptions) -> int | None:
     if options.ignore_index is not None:
         return options.ignore_index
-    others = [value for value in values.of("train") if value != USUAL_IGNORE_VALUE]
+    others = [value for value in values.of("train") if value != IGNORED]
     if len(others) < 2:
-        return None if (options.num_classes or 2) == 2 else USUAL_IGNORE_VALUE
-    if USUAL_IGNORE_VALUE not in values.of() or _are_numbers_of_classes(others):
-        return USUAL_IGNORE_VALUE
-    return None if options.num_classes in (None, len(others) + 1) else USUAL_IGNORE_VALUE
+        return None if (options.num_classes or 2) == 2 else IGNORED
+    if IGNORED not in values.of() or _are_numbers_of_classes(others):
+        return IGNORED
+    return None if options.num_classes in (None, len(others) + 1) else IGNORED
 
 
 def _are_numbers_of_classes(values: list[int]) -> bool:
@@ -111,7 +110,7 @@ def _are_numbers_of_classes(values: list[int]) -> bool:
 
 
 def _declared(found: list[int], count: int, ignore_value: int | None) -> list[int]:
-    if len(found) == count and USUAL_IGNORE_VALUE in found:
+    if len(found) == count and IGNORED in found:
         return found
     return [value for value in range(count) if value != ignore_value]
 
@@ -146,17 +145,17 @@ def _check_noise(found: list[int], values: MaskValues) -> None:
 
 def _check_one_foreground(found: list[int], values: MaskValues, ignore_value: int | None) -> None:
     """Some masks with 0 and 1, others with 0 and 255, are 1-bit files among 8-bit ones: 255 is not to be ignored."""
-    if ignore_value != USUAL_IGNORE_VALUE or found != [0, 1] or USUAL_IGNORE_VALUE not in values.of():
+    if ignore_value != IGNORED or found != [0, 1] or IGNORED not in values.of():
         return
     check_one_foreground(values, "num_classes=2")
 
 
 def check_one_foreground(values: MaskValues, remedy: str) -> None:
     """Raises DataError if masks of 0, 1 and 255 never hold 1 and 255 together. remedy: the setting that ignores 255."""
-    if any(1 in combination and USUAL_IGNORE_VALUE in combination for combination in values.combinations):
+    if any(1 in combination and IGNORED in combination for combination in values.combinations):
         return
     ones = next(mask for mask, held in values.masks() if 1 in held)
-    others = next(mask for mask, held in values.masks() if USUAL_IGNORE_VALUE in held)
+    others = next(mask for mask, held in values.masks() if IGNORED in held)
     raise DataError(
         f"some masks mark the foreground with 1, such as {ones}, and others with 255, such as {others}; save all the "
         f"same way (1-bit files store 0 and 1). If 255 means pixels to ignore, set {remedy}"
@@ -177,8 +176,8 @@ def check_class_count(dataset: Dataset, options: DataOptions) -> None:
     if dataset.task == "segmentation" and dataset.ignore_value is not None and declared == found + 1:
         return
     raise InputError(
-        f"num_classes is {declared}, but the data have {found} classes ({_few(dataset.class_names)}); leave "
-        "num_classes out, or fix the data"
+        f"num_classes is {declared}, but the data have {found} classes ({few(dataset.class_names, _SHOWN_NAMES)}); "
+        "leave num_classes out, or fix the data"
     )
 
 
@@ -202,7 +201,7 @@ def resolve_classes(dataset: Dataset, seen: ScanResult, options: DataOptions) ->
     unknown_values = find_unknown_values(values, found.classes, found.ignore_value)
     if not unknown_values:
         return found, []
-    if options.on_bad_sample == "skip":
+    if options.skips:
         seen.mark_invalid({one.mask: f"{one}: no class has these values" for one in unknown_values})
         return found, []
     headline = unknown_values_headline(found.classes, found.ignore_value, options, inferred=not dataset.classes)
@@ -223,13 +222,7 @@ def invalid_errors(seen: ScanResult) -> list[str]:
 
 def drop_samples(dataset: Dataset, bad: set[Sample]) -> Dataset:
     """The dataset without the samples in `bad`."""
-    if not bad:
-        return dataset
-    train, validation, test = (
-        tuple(sample for sample in samples if sample not in bad)
-        for samples in (dataset.train, dataset.validation, dataset.test)
-    )
-    return replace(dataset, train=train, validation=validation, test=test)
+    return dataset.with_samples(lambda samples: [one for one in samples if one not in bad]) if bad else dataset
 
 
 def skip_errors(before: Dataset, after: Dataset, seen: ScanResult, drawn: Mapping[str, Sequence[Sample]]) -> list[str]:
@@ -247,17 +240,14 @@ def skip_errors(before: Dataset, after: Dataset, seen: ScanResult, drawn: Mappin
                 "(on_bad_sample=skip):"
             )
             errors.append(list_problems(headline, [bad.problem for bad in invalid]))
-    kept = {label for sample in after.train for label in labels_of(sample)}
-    gone = {label for sample in before.train for label in labels_of(sample)} - kept
+    kept = {label for sample in after.train for label in sample.class_indices}
+    gone = {label for sample in before.train for label in sample.class_indices} - kept
     if gone and not errors:
         names = [before.classes[label].name for label in sorted(gone)]
-        problems = [bad.problem for bad in seen.invalid["train"] if gone & set(labels_of(bad.sample))]
+        problems = [bad.problem for bad in seen.invalid["train"] if gone & set(bad.sample.class_indices)]
         headline = (
-            f"without its invalid samples no training image is left of {_few(names)}; fix them or remove the class:"
+            f"without its invalid samples no training image is left of {few(names, _SHOWN_NAMES)}; fix them or remove "
+            "the class:"
         )
         errors.append(list_problems(headline, problems))
     return errors
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN_NAMES]) + (", …" if len(names) > _SHOWN_NAMES else "")

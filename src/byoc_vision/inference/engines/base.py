@@ -24,7 +24,7 @@ Logits: TypeAlias = Union[np.ndarray, "Tensor"]
 
 
 class Engine(Protocol):
-    """A network on a device. `run` is for one thread at a time."""
+    """A network on a device."""
 
     @property
     def name(self) -> str:
@@ -33,6 +33,10 @@ class Engine(Protocol):
     @property
     def device(self) -> str:
         """The device in torch's notation: `cpu`, `cuda:0`."""
+
+    @property
+    def streams(self) -> int:
+        """How many threads may be in `run` at a time. With more than one, batches gain nothing over single images."""
 
     def run(self, images: np.ndarray) -> Logits:
         """RGB images, uint8 [N, h, w, 3], to logits, float32 [N, K] or [N, K, h, w]."""

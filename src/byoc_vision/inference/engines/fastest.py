@@ -60,9 +60,8 @@ def shortest_times(
 ) -> list[float]:
     """Each engine's shortest run, in seconds.
 
-    They take turns and the shortest counts, so that other work on the machine disturbs all of them alike or not at all.
-    That includes the other workers of a server: each measures for itself, at about the same time, and threads are not
-    pinned to cores.
+    They take turns and the shortest run counts, so that other work on the machine disturbs all engines alike or not at
+    all. That includes the other workers of a server, which measure at about the same time; threads are not pinned.
     """
     times = [float("inf")] * len(engines)
     runs, spent = 0, 0.0

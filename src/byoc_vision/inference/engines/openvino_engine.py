@@ -1,15 +1,18 @@
 """OpenVINO, on a CPU: one and a half to several times as fast as PyTorch there, and ready in a fraction of a second.
 
-Left to itself it takes bfloat16 wherever a processor has some instruction for it, though float32 is faster on some of
-them, and float16 on ARM. So the precision is always named here.
+By default it computes in bfloat16 on every processor with an instruction for it, although float32 is faster on some of
+them, and in float16 on ARM. So this module always names the precision.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,10 +36,13 @@ _HINTS = {name: hint for hint, name in _PRECISIONS.items()} | {"int8": "f32"}  #
 class OpenVinoEngine:
     """A network as `to_openvino` made it: uint8 [N, h, w, 3] in, float32 logits out.
 
-    All cores work on one image together, or, with several `streams`, on so many images apart. Together a lone image
-    is answered soonest. Apart they do not wait for each other after each layer, which costs most where one of them is
-    taken away to decode the next image: a third more images a second on two cores. It takes the memory of the
-    network once more.
+    All cores compute one image together, or, with several `streams`, each stream computes an image of its own.
+    Together, a single image is ready soonest. With streams, cores do not wait for each other after each layer, which
+    costs most when one of them decodes the next image: a third more images per second on two cores. Streams take the
+    memory of the network once more.
+
+    As many threads may be in `run` at a time as there are streams. An image that comes while another is computed gets
+    a stream of its own.
     """
 
     device = "cpu"
@@ -51,7 +57,7 @@ class OpenVinoEngine:
         """
         model: or the path of its .xml, with the .bin beside it; its weights are mapped, not read.
         threads: by default one for each core.
-        streams: how many images are computed apart; see `choose_streams`.
+        streams: how many images are computed side by side; see `choose_streams`.
         precision: a processor that cannot compute bfloat16 computes in float32, and `name` says so. int8 is the
         precision of a model that is quantised.
         Raises RuntimeError if OpenVINO cannot compile the network in that precision.
@@ -65,6 +71,8 @@ class OpenVinoEngine:
         used: str = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         self._precision = "int8" if precision == "int8" else _PRECISIONS.get(used, used)
         self._request = compiled.create_infer_request()
+        self._running = 0
+        self._lock = Lock()
         self._apart: _Apart | None = None
         if streams > 1:
             self._apart = _Apart(core.compile_model(model, "CPU", _APART | cores | {"NUM_STREAMS": streams}), streams)
@@ -84,9 +92,28 @@ class OpenVinoEngine:
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """See `Engine`."""
-        if self._apart is not None and len(images) >= self._apart.streams:
-            return self._apart.run(images)
-        return _infer(self._request, images)
+        with self._entered() as alone:
+            if self._apart is None:
+                return _infer(self._request, images)
+            if not alone:
+                return self._apart.run(images)
+            apart = len(images) - len(images) % self._apart.streams
+            runs = [self._apart.run(images[:apart])] if apart else []
+            if apart < len(images):  # all cores work on the rest: one each would leave some without any
+                runs.append(_infer(self._request, images[apart:]))
+            return runs[0] if len(runs) == 1 else np.concatenate(runs)
+
+    @contextmanager
+    def _entered(self) -> Iterator[bool]:
+        """Counts the calls of `run`; whether this is the only one."""
+        with self._lock:
+            self._running += 1
+            alone = self._running == 1
+        try:
+            yield alone
+        finally:
+            with self._lock:
+                self._running -= 1
 
     def warm_up(self, images: np.ndarray) -> None:
         """Kernels are made for each number of images when it comes first."""
@@ -97,10 +124,10 @@ class OpenVinoEngine:
 
 @cache
 def _core() -> openvino.Core:
-    """One for as long as the process lives.
+    """One for the life of the process.
 
-    Its plugin for CPUs gives the thread that loads it another stack for signals, and takes the memory back when the
-    last of it goes, in whatever thread that is: the next signal to the first thread would end the process.
+    Its plugin for CPUs gives the thread that loads it a stack for signals, and frees that memory when the last network
+    is freed, in any thread: then the next signal to the first thread would end the process.
     """
     return import_openvino().Core()
 
@@ -116,6 +143,8 @@ class _Apart:
         self._threads = ThreadPoolExecutor(streams, thread_name_prefix="lane")
 
     def run(self, images: np.ndarray) -> np.ndarray:
+        if len(images) == 1:
+            return self._run_one(images)
         each = (images[index : index + 1] for index in range(len(images)))
         return np.concatenate(list(self._threads.map(self._run_one, each)))
 
@@ -134,8 +163,8 @@ def _infer(request: openvino.InferRequest, images: np.ndarray) -> np.ndarray:
 
 
 def choose_streams(threads: int) -> int:
-    """How many images to compute apart on so many cores: a core each up to four, then some cores each.
+    """How many images to compute side by side: one for each core up to four, then one for several cores.
 
-    Batches of fewer images are computed together, so that they keep all cores busy too.
+    All cores compute the images of smaller batches together, so that they are busy too.
     """
     return min(threads, max(4, threads // 4))

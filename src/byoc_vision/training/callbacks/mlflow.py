@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from byoc_vision import __version__
+from byoc_vision.job import JOB_NAME
 from byoc_vision.logs import redact_lines_of
 from byoc_vision.redaction import redact
 from byoc_vision.report.record import RECORD_FILE, REPORT_FILE, Epoch, Record, State
-from byoc_vision.training.callbacks.base import Callback
-from byoc_vision.training.callbacks.record_metrics import epoch_metrics, final_metrics, parameters
+from byoc_vision.training.callback import Callback
+from byoc_vision.training.callbacks.run_record import epoch_metrics, final_metrics, parameters
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
 DEFAULT_EXPERIMENT = "byoc-vision"
-JOB_VARIABLE = "TRAINING_JOB_NAME"  # SageMaker sets it
 RUN_FILE = "mlflow.json"  # in the checkpoint folder, which follows a job that is restarted
 MODEL_FOLDER = "model"
 
@@ -139,7 +139,7 @@ class Mlflow(Callback):
         name = self._environment.get(EXPERIMENT_VARIABLE) or DEFAULT_EXPERIMENT
         experiment = client.get_experiment_by_name(name)
         experiment_id = experiment.experiment_id if experiment else client.create_experiment(name)
-        job = self._environment.get(JOB_VARIABLE, "")
+        job = self._environment.get(JOB_NAME, "")
         tags = {
             "byoc_vision.version": __version__,
             "byoc_vision.task": record.task,

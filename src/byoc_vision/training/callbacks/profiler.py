@@ -9,7 +9,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from byoc_vision.report.record import Operator, Profile, Record
-from byoc_vision.training.callbacks.base import Callback
+from byoc_vision.training.callback import Callback
 
 PROFILE_FOLDER = "profile"
 MOST_OPERATORS = 20

@@ -1,49 +1,43 @@
-"""How far the training is and when it will end: a line after the first 20 steps, then at intervals."""
+"""How long a job took to its first step, how far its training is, and when it will end."""
 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from byoc_vision.errors import InputError
-from byoc_vision.io import read_object
+from byoc_vision.launch.job_time import seconds_since_start
 from byoc_vision.progress import Schedule, clock_time, default_schedule, has_bar, line
 from byoc_vision.report.record import Reading, Record
 from byoc_vision.training.batch_layout import Length
-from byoc_vision.training.callbacks.base import Callback
+from byoc_vision.training.callback import Callback
 from byoc_vision.training.callbacks.step_timer import StepLosses
-from byoc_vision.training.callbacks.time_to_first_step import seconds_since_start
 
-MAX_RUNTIME = "BYOC_MAX_RUNTIME_SECONDS"  # set by the scripts in examples/on_sagemaker
 FIRST_STEPS = 20  # after which the end is estimated
 WARM_UP = 5  # the first of them, which start processes and compile kernels, do not count
 
 logger = logging.getLogger(__name__)
 
 
-def max_runtime(job_config: Path, environment: Mapping[str, str] = os.environ) -> float | None:
-    """Seconds that SageMaker lets the job run; None if neither the variable nor SageMaker's copy of the request says.
+class TimeToFirstStep(Callback):
+    """Logs how long this process took to its first step."""
 
-    Raises InputError if the variable is not a number above 0. The file is not documented: any other content is ignored.
-    """
-    text = environment.get(MAX_RUNTIME)
-    if not text:
-        with suppress(InputError):
-            stopping = read_object(job_config).get("StoppingCondition")
-            seconds = stopping.get("MaxRuntimeInSeconds") if isinstance(stopping, dict) else None
-            return float(seconds) if isinstance(seconds, int) and seconds > 0 else None
-        return None
-    if not text.isdecimal() or not int(text):
-        raise InputError(f"{MAX_RUNTIME}={text} is not a number of seconds above 0; give it MaxRuntimeInSeconds")
-    return float(text)
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._done = False
+
+    def step_end(self) -> None:
+        if self._done:
+            return
+        self._done = True
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
+        if (seconds := seconds_since_start()) is not None:
+            logger.info("The first step was done %.1f s after the start", seconds)
 
 
 @dataclass(frozen=True)

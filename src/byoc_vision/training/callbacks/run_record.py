@@ -1,8 +1,12 @@
-"""The record of a run, as metrics.json holds it: what runs, on what, how to run it again, and what came of it."""
+"""The record of a run, as metrics.json holds it: what runs, on what, how to run it again, and what came of it.
+
+Its metrics by name, as TensorBoard and MLflow show them, are at the end.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shlex
@@ -12,30 +16,26 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any
 
-import torch
-from torch import nn
-
 from byoc_vision import __version__
-from byoc_vision.artifact import ModelConfig
-from byoc_vision.data.samples import Dataset
+from byoc_vision.evaluation.epoch_record import Metrics, shortened
+from byoc_vision.evaluation.metric_names import Objective
 from byoc_vision.hyperparameters import Hyperparameters
-from byoc_vision.job import Job
-from byoc_vision.precision import Precision
+from byoc_vision.job import JOB_NAME
+from byoc_vision.recipe.auto_recipe import Choice
 from byoc_vision.report.record import Epoch, Evaluation, Floor, RecipeChoice, Record, Run, State, Times
 from byoc_vision.system.gpus import find_gpus
 from byoc_vision.system.machine import available_cores
-from byoc_vision.training.callbacks.health.callback import Health
+from byoc_vision.training.callbacks.health import Health
 from byoc_vision.training.callbacks.profiler import StepProfiler
 from byoc_vision.training.callbacks.step_timer import StepTimer
 from byoc_vision.training.callbacks.system_metrics import SystemMetrics
-from byoc_vision.training.distributed import World
-from byoc_vision.training.history import History, Metrics
+from byoc_vision.training.history import History
 from byoc_vision.training.initial_weights import FirstWeights
-from byoc_vision.training.metric_names import Objective
-from byoc_vision.training.recipe import Choice
+from byoc_vision.training.parts import Network, Setup
 
 REVISION = "BYOC_REVISION"  # the variable with the git commit that the image was built from
-JOB_NAME = "TRAINING_JOB_NAME"  # set by SageMaker
+
+MOST_METRICS = 200  # curves, all of which a server takes in each epoch
 
 _PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "albumentations", "opencv-python-headless")
 
@@ -81,7 +81,7 @@ class RunRecord:
                 "seconds": round(seconds, 1),
                 "gpu_seconds": round(seconds * self.gpus, 1),
                 "epochs": [Epoch(**asdict(record)) for record in self.history.records],
-                "findings": [*self.metadata.findings, *self.health.findings],
+                "findings": [*self.metadata.findings, *self.health.monitor.findings],
                 "evaluations": list(self.evaluations.values()),
                 "times": self.times(),
                 **(self.budget() if self.budget else {}),
@@ -108,43 +108,38 @@ class RunRecord:
 
 
 def run_metadata(
-    job: Job,
+    setup: Setup,
     hyperparameters: Hyperparameters,
     given: frozenset[str],
     choices: Sequence[Choice],
-    dataset: Dataset,
+    network: Network,
     objective: Objective,
-    config: ModelConfig,
-    net: nn.Module,
-    device: torch.device,
-    precision: Precision,
-    world: World,
     weights: FirstWeights,
 ) -> Record:
     """The record of a job that is about to train.
 
-    given: the hyperparameters that the user chose; choices: the recipe's. dataset: the samples of all hosts.
-    weights: before training.
+    given: the hyperparameters that the user chose; choices: the recipe's. weights: before training.
     """
-    values = hyperparameters.model_dump(mode="json")
+    values, precision, dataset = hyperparameters.model_dump(mode="json"), network.precision.name, setup.samples
     chosen = {name: values[name] for name in sorted(given)}
     # On a CPU `auto` is measured, which another run of the same job may find otherwise.
-    exact = {"precision": precision.name} if hyperparameters.precision == "auto" and device.type == "cpu" else {}
+    is_measured = hyperparameters.precision == "auto" and setup.device.type == "cpu"
+    exact = {"precision": precision} if is_measured else {}
     run = Run(
         hyperparameters=values,
         given=list(chosen),
         choices=[RecipeChoice(**choice._asdict()) for choice in choices],
         versions={"python": platform.python_version(), "byoc-vision": __version__, **_versions()},
         hardware=f"{find_gpus()}; {available_cores()} CPU core(s)",
-        device=str(device),
-        precision=precision.name,
-        hosts=len(job.hosts),
-        processes=world.size,
+        device=str(setup.device),
+        precision=precision,
+        hosts=len(setup.job.hosts),
+        processes=setup.world.size,
         seed=hyperparameters.seed,
         revision=os.environ.get(REVISION) or None,
-        model="/".join(filter(None, (config.model.architecture, config.model.encoder))),
+        model="/".join(filter(None, (network.config.model.architecture, network.config.model.encoder))),
         weights=weights.text,
-        parameters=sum(parameter.numel() for parameter in net.parameters()),
+        parameters=sum(parameter.numel() for parameter in network.net.parameters()),
         command=_command(chosen | exact | {"seed": hyperparameters.seed}),
     )
     return Record(
@@ -187,3 +182,38 @@ def _command(chosen: dict[str, Any]) -> str:
 def _as_text(value: Any) -> str:
     """As SageMaker hands hyperparameters over: every value is a string."""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def epoch_metrics(epoch: Epoch) -> dict[str, float]:
+    """Of one epoch, without those that are not a number; with very many classes without those of single classes."""
+    metrics = {
+        "train/loss": epoch.train_loss,
+        "learning_rate": epoch.learning_rate,
+        "speed/images_per_second": epoch.images_per_second,
+        "speed/data_wait": epoch.data_wait,
+        "speed/epoch_seconds": epoch.seconds,
+    }
+    return _numbers(metrics | {f"validation/{name}": value for name, value in epoch.validation.items()})
+
+
+def final_metrics(record: Record) -> dict[str, float]:
+    """Of the best epoch, and of the `test` images if there are any."""
+    metrics = {f"best/{name}": value for name, value in record.validation.items()}
+    metrics |= {f"test/{name}": value for name, value in (record.test or {}).items()}
+    return _numbers(metrics)
+
+
+def parameters(record: Record) -> dict[str, str]:
+    """All hyperparameters as text, also the defaults; `-` stands for none."""
+    return {name: _shown(value) for name, value in record.run.hyperparameters.items()}
+
+
+def _shown(value: Any) -> str:
+    if value is None or value in ([], ()):
+        return "-"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _numbers(metrics: dict[str, float | None]) -> dict[str, float]:
+    kept = shortened(metrics, MOST_METRICS)
+    return {name: value for name, value in kept.items() if value is not None and math.isfinite(value)}

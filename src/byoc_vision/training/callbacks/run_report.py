@@ -15,11 +15,10 @@ from typing import Any
 from byoc_vision.atomic_write import written_or_named
 from byoc_vision.data.image_dataset import ImageDataset
 from byoc_vision.errors import UserError
+from byoc_vision.evaluation.predictions import SplitPredictions, write_predictions
+from byoc_vision.evaluation.thumbnails import write_augmented
 from byoc_vision.report.record import RECORD_FILE, Record, read_record, write_record
-from byoc_vision.training.callbacks.base import Callback
-from byoc_vision.training.predictions.collector import SplitPredictions
-from byoc_vision.training.predictions.thumbnails import write_augmented
-from byoc_vision.training.predictions.writing import write_predictions
+from byoc_vision.training.callback import Callback
 from byoc_vision.types import ClassInfo
 
 RENDERING_SHARE = 0.02  # of a job's time, for its page

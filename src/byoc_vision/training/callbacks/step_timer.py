@@ -8,14 +8,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
+from byoc_vision.launch.distributed import World, all_gather
 from byoc_vision.report.record import SlowStep, StepTimes
-from byoc_vision.training.callbacks.base import Callback
-from byoc_vision.training.distributed import World, all_gather
+from byoc_vision.training.callback import Callback
 
 MOST_SLOW_STEPS = 10
 MOST_UNREAD = 64  # steps that a GPU is never behind
@@ -24,60 +24,35 @@ Part = Literal["data_wait", "to_device", "forward", "backward", "optimizer", "ot
 Batch = TypeVar("Batch", bound="tuple[Tensor, ...]")
 
 
-class Stopwatch(Protocol):
-    """Marks moments, to be read once the device has passed them."""
+class Stopwatch:
+    """Marks moments, to be read once the device has passed them.
 
-    def mark(self) -> Any: ...
+    A GPU is behind this process: it notes the time itself when it reaches a mark. On a CPU the process that counts is
+    the device.
+    """
 
-    def passed(self, mark: Any) -> bool:
-        """Whether the device has passed it, so that reading it does not wait."""
-        ...
-
-    def seconds(self, begun: Any, ended: Any) -> float: ...
-
-    def wait(self, mark: Any) -> None:
-        """Return once the device has passed the mark."""
-        ...
-
-
-class HostStopwatch:
-    """On a CPU the process that counts is the device."""
-
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, device: torch.device, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._on_gpu = device.type == "cuda"
         self._clock = clock
 
-    def mark(self) -> float:
-        return self._clock()
-
-    def passed(self, mark: float) -> bool:
-        return True
-
-    def seconds(self, begun: float, ended: float) -> float:
-        return ended - begun
-
-    def wait(self, mark: float) -> None: ...
-
-
-class GpuStopwatch:
-    """On a GPU, which is behind this process: it notes the time itself when it reaches a mark."""
-
-    def mark(self) -> torch.cuda.Event:
+    def mark(self) -> Any:
+        if not self._on_gpu:
+            return self._clock()
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         return event
 
-    def passed(self, mark: torch.cuda.Event) -> bool:
-        return bool(mark.query())  # type: ignore[no-untyped-call]
+    def passed(self, mark: Any) -> bool:
+        """Whether the device has passed it, so that reading it does not wait."""
+        return not self._on_gpu or bool(mark.query())
 
-    def seconds(self, begun: torch.cuda.Event, ended: torch.cuda.Event) -> float:
-        return float(begun.elapsed_time(ended)) / 1000
+    def seconds(self, begun: Any, ended: Any) -> float:
+        return float(begun.elapsed_time(ended) / 1000 if self._on_gpu else ended - begun)
 
-    def wait(self, mark: torch.cuda.Event) -> None:
-        mark.synchronize()
-
-
-def stopwatch_of(device: torch.device, clock: Callable[[], float] = time.perf_counter) -> Stopwatch:
-    return GpuStopwatch() if device.type == "cuda" else HostStopwatch(clock)
+    def wait(self, mark: Any) -> None:
+        """Return once the device has passed the mark."""
+        if self._on_gpu:
+            mark.synchronize()
 
 
 @dataclass(frozen=True)
@@ -147,7 +122,7 @@ class StepTimer(Callback):
         self.epoch_seconds: list[float] = []
         self.throughput = Throughput()
         self._clock = clock
-        self._stopwatch = stopwatch or stopwatch_of(device, clock)
+        self._stopwatch = stopwatch or Stopwatch(device, clock)
         self._epoch, self._made = 1, 0
         self._step: _Step | None = None
         self._unread: deque[_Step] = deque()
@@ -267,7 +242,7 @@ class StepLosses:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._stopwatch = stopwatch_of(device)
+        self._stopwatch = Stopwatch(device)
         self._sent: deque[tuple[int, Tensor, Any]] = deque()
 
     def put(self, step: int, loss: Tensor) -> None:

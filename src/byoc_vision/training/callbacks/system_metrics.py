@@ -10,11 +10,11 @@ from collections.abc import Callable
 import pynvml
 import torch
 
+from byoc_vision.launch.job_time import seconds_since_start
 from byoc_vision.report.record import Reading, Record
 from byoc_vision.system.machine import available_cores, busy_seconds
 from byoc_vision.system.memory import memory_in_use, memory_limit
-from byoc_vision.training.callbacks.base import Callback
-from byoc_vision.training.callbacks.time_to_first_step import seconds_since_start
+from byoc_vision.training.callback import Callback
 
 INTERVAL = 1.0  # seconds
 MOST_READINGS = 600

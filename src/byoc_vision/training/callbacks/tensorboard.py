@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from byoc_vision.report.record import IMAGES_FOLDER, Evaluation, Example, Record
-from byoc_vision.training.callbacks.base import Callback
-from byoc_vision.training.callbacks.record_metrics import epoch_metrics, final_metrics, parameters
+from byoc_vision.training.callback import Callback
+from byoc_vision.training.callbacks.run_record import epoch_metrics, final_metrics, parameters
 from byoc_vision.training.callbacks.step_timer import StepLosses
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from support.limits import largest_file
 from byoc_vision.data.augmentation import build_augmentation
 from byoc_vision.data.cache import ImageCache, Place, open_cache
 from byoc_vision.data.cache.images import Runs, bytes_needed, cache_key, decode_runs, encode_runs, fingerprint
+from byoc_vision.data.crops import RandomCrop
 from byoc_vision.data.image_dataset import EvaluationDataset, Example, ImageDataset
 from byoc_vision.data.loaders import build_evaluation_loader, build_training_loader
-from byoc_vision.data.random_crop import RandomCrop
 from byoc_vision.data.samples import ByteRange, Dataset, MaskMap, Sample
 from byoc_vision.errors import DataError
 from byoc_vision.preprocess import Preprocess

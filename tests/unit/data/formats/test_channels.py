@@ -13,7 +13,6 @@ from byoc_vision.data.formats.channels import (
     is_label_map,
     single_split,
     splits_within,
-    unwrap_folder,
 )
 from byoc_vision.data.formats.scan import scan
 
@@ -81,6 +80,6 @@ def test_a_lone_folder_takes_what_is_beside_it(tmp_path: Path) -> None:
 
 def test_only_a_wrapping_folder_is_taken_off(tmp_path: Path) -> None:
     touch(tmp_path, "wrapped/inner/x.txt", "wrapped/README", "two/a/1", "two/b/1", "pictures/a/1.jpg", "pictures/2.jpg")
-    assert unwrap_folder(scan(tmp_path / "wrapped")).name == "inner"
-    assert unwrap_folder(scan(tmp_path / "two")).name == "two"
-    assert unwrap_folder(scan(tmp_path / "pictures")).name == "pictures"
+    assert [folder.name for folder in scan(tmp_path / "wrapped").unwrapped()] == ["wrapped", "inner"]
+    assert [folder.name for folder in scan(tmp_path / "two").unwrapped()] == ["two"]
+    assert [folder.name for folder in scan(tmp_path / "pictures").unwrapped()] == ["pictures"]

@@ -194,8 +194,8 @@ def test_every_wrong_line_is_named(tmp_path: Path) -> None:
     assert f"{place} 4: there is no 'source-ref' that names an image; {example}" in text
     assert f"{place} 5: there is no image 's3://bucket/prefix/deep/9.jpg' in {root}/train; add it" in text
     assert f"{place} 6: there is no label; add an attribute 'class'" in text
-    assert f"{place} 7: the label 'class': None is not the number of a class" in text
-    assert f"{place} 8: the label 'class': [1] is not the number of a class" in text
+    assert f"{place} 7: 'class': the label None is not the number of a class" in text
+    assert f"{place} 8: 'class': the label [1] is not the number of a class" in text
     assert f"{place} 1:" not in text
 
 

@@ -140,10 +140,9 @@ def test_images_and_masks_deep_in_folders_are_not_classes(tmp_path: Path) -> Non
 
 
 def test_other_folders_of_images_are_mentioned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """As in DRIVE, whose `mask` is the field of view."""
-    touch(tmp_path, *(f"{kind}/{n}.png" for kind in ("images", "mask", "1st_manual") for n in range(3)))
+    touch(tmp_path, *(f"{kind}/{n}.png" for kind in ("images", "mask", "depth") for n in range(3)))
     dataset_of(tmp_path)
-    assert "the masks of images/ are in mask/; other folders with images are not read: 1st_manual/" in caplog.text
+    assert "the masks of images/ are in mask/; other folders with images are not read: depth/" in caplog.text
 
 
 class TestTwoReadings:

@@ -17,7 +17,7 @@ from support.nets import predictor_of
 from torch import Tensor, nn
 
 from byoc_serve.model_service import ModelService
-from byoc_serve.multi_model.registry import Listed, Registry
+from byoc_serve.multi_model.registry import Registry
 from byoc_serve.request import RequestContext
 from byoc_serve.settings import Settings
 from byoc_vision.errors import DataError, RequestError, ResourceError
@@ -62,7 +62,7 @@ def status_of(call: Callable[[], object]) -> int:
 def test_loaded_lent_and_unloaded(make_registry: MakeRegistry, png: bytes) -> None:
     registry = make_registry()
     registry.load("x", FOLDER)
-    assert registry.find("x") == Listed("x", str(FOLDER))
+    assert registry.find("x") == str(FOLDER)
     assert ask(registry, png) == 200
     assert status_of(lambda: registry.load("x", FOLDER)) == 409
     registry.unload("x")
@@ -289,8 +289,8 @@ def test_pages_go_on_where_the_last_one_ended_whatever_came_and_went(make_regist
     for name in "acbd":
         registry.load(name, FOLDER)
     page, more = registry.page(None, 2)
-    assert ([model.name for model in page], more) == (["a", "b"], True)
+    assert ([name for name, _ in page], more) == (["a", "b"], True)
     registry.unload("b")
     registry.load("aa", FOLDER)
     page, more = registry.page("b", 2)
-    assert ([model.name for model in page], more) == (["c", "d"], False)
+    assert ([name for name, _ in page], more) == (["c", "d"], False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +12,10 @@ import torch
 from support.tracked import record_of
 
 from byoc_vision.describe.metrics import metric_definitions, metrics_in, read_epoch
-from byoc_vision.errors import InputError
 from byoc_vision.progress import Schedule
 from byoc_vision.report.record import Reading
 from byoc_vision.training.batch_layout import Length
-from byoc_vision.training.callbacks.progress import MAX_RUNTIME, TrainingProgress, Work, machine_values, max_runtime
+from byoc_vision.training.callbacks.progress import TimeToFirstStep, TrainingProgress, Work, machine_values
 
 STEPS, IMAGES = 100, 8
 
@@ -159,25 +157,11 @@ def test_a_job_within_its_limit_is_not_warned_of(caplog: pytest.LogCaptureFixtur
     assert not [record for record in caplog.records if record.levelno == logging.WARNING]
 
 
-def test_the_limit_comes_from_the_environment(tmp_path: Path) -> None:
-    assert max_runtime(tmp_path, {}) is None
-    assert max_runtime(tmp_path, {MAX_RUNTIME: "3600"}) == 3600
-    for wrong in ("1h", "0", "-5"):
-        with pytest.raises(InputError, match=MAX_RUNTIME):
-            max_runtime(tmp_path, {MAX_RUNTIME: wrong})
-
-
-@pytest.mark.parametrize(
-    ("content", "seconds"),
-    [
-        ('{"StoppingCondition": {"MaxRuntimeInSeconds": 86400}}', 86400),
-        ('{"StoppingCondition": {"MaxRuntimeInSeconds": "1 day"}}', None),
-        ('{"StoppingCondition": []}', None),
-        ("[", None),
-    ],
-)
-def test_the_limit_comes_from_the_request_that_sagemaker_copies(
-    tmp_path: Path, content: str, seconds: float | None
-) -> None:
-    (tmp_path / "trainingjobconfig.json").write_text(content)
-    assert max_runtime(tmp_path / "trainingjobconfig.json", {}) == seconds
+def test_the_first_step_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    first_step = TimeToFirstStep(torch.device("cpu"))
+    with caplog.at_level(logging.INFO):
+        first_step.step_end()
+        first_step.step_end()
+    lines = [record.message for record in caplog.records]
+    assert len(lines) == 1
+    assert lines[0].startswith("The first step was done ")

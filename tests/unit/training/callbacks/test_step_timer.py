@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from byoc_vision.launch.distributed import World
 from byoc_vision.report.record import StepTimes
 from byoc_vision.training.callbacks.step_timer import MOST_SLOW_STEPS, StepTimer, Throughput
-from byoc_vision.training.distributed import World
 
 CPU = torch.device("cpu")
 NOTHING = torch.zeros(1)

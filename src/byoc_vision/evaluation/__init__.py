@@ -1,0 +1,1 @@
+"""How good a model is: its metrics, and its predictions for the evaluated images."""

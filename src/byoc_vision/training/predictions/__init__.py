@@ -1,1 +1,0 @@
-"""The predictions for labelled images, image by image: tables, scores, and small images of the ones worth a look."""

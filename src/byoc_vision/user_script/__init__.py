@@ -1,0 +1,1 @@
+"""A job that runs the user's own training script."""

@@ -1,0 +1,123 @@
+"""What recipe=auto chooses for a segmentation network with a pretrained encoder."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from byoc_vision.data.preflight.report import Range
+from byoc_vision.hyperparameters import parse
+from byoc_vision.recipe.auto_recipe import Facts, choose
+from byoc_vision.recipe.segmentation_recipe import (
+    CPU_AREA,
+    GPU_AREA,
+    LEAST_STEPS,
+    MOST_EPOCHS,
+    OBJECT_STEPS,
+    Scene,
+    fit,
+)
+
+
+def scene(height: int, width: int, shares: tuple[float, ...], *, spread: int = 0, gpu: bool = False) -> Scene:
+    tall, wide = (Range(side - spread, side, side + spread) for side in (height, width))
+    return Scene(len(shares), tall, wide, shares, gpu=gpu)
+
+
+STREETS = scene(360, 480, (0.5, 0.3, 0.19, 0.007, 0.003))
+CARS = scene(1280, 1918, (0.79, 0.21))
+CRACKS = scene(1280, 1918, (0.99, 0.01))
+
+
+def chosen(of: Scene, images: int = 367, **given: str) -> dict[str, object]:
+    facts = Facts("segmentation", images, pretrained=True, encoder=True, scene=of)
+    return {choice.name: choice.value for choice in choose(parse(given), facts, frozenset(given))[1]}
+
+
+def test_streets_keep_their_size_and_weights() -> None:
+    assert chosen(STREETS) == {
+        "batch_size": 4,
+        "encoder_lr_factor": 0.3,
+        "warmup_epochs": 0.5,
+        "ema_decay": 0.989,
+    }
+
+
+def test_a_large_object_is_seen_whole_and_larger() -> None:
+    choices = chosen(CARS, images=84)
+    assert choices["image_size"] == (384, 576)
+    assert not {"crop_size", "random_scale", "class_crops", "class_weights"} & set(choices)
+
+
+@pytest.mark.parametrize(
+    "of",
+    [scene(500, 375, (0.5, 0.3, 0.2), spread=60), scene(128, 128, (0.5, 0.3, 0.2)), Scene(3)],
+    ids=["many sizes", "small", "not measured"],
+)
+def test_images_of_many_sizes_and_small_ones_keep_the_default_size(of: Scene) -> None:
+    assert not {"image_size", "crop_size", "random_scale", "class_crops"} & set(chosen(of))
+
+
+def test_a_size_that_the_job_sets_stays_and_no_parts_are_cut() -> None:
+    assert not {"image_size", "crop_size", "random_scale"} & set(chosen(STREETS, image_size="192, 256"))
+
+
+def test_a_batch_that_is_to_fill_the_memory_is_of_the_default_size() -> None:
+    assert not {"image_size", "crop_size", "batch_size"} & set(chosen(STREETS, auto_batch_size="true"))
+
+
+@pytest.mark.parametrize(("of", "least"), [(STREETS, LEAST_STEPS), (CARS, OBJECT_STEPS)], ids=["streets", "cars"])
+@pytest.mark.parametrize("images", [1, 10, 84, 367, 1_000, 20_000])
+def test_few_images_are_seen_until_there_are_steps_enough(images: int, of: Scene, least: int) -> None:
+    facts = Facts("segmentation", images, pretrained=True, encoder=True, scene=of)
+    settings, _ = choose(parse({}), facts, frozenset())
+    steps = settings.epochs * max(1, images // settings.batch_size)
+    assert 10 <= settings.epochs <= MOST_EPOCHS
+    assert steps >= least or settings.epochs == MOST_EPOCHS
+
+
+def test_a_network_that_is_trained_whole_learns_with_one_rate_and_needs_no_more_epochs() -> None:
+    choices = chosen(CARS._replace(decoder=True), images=84)
+    assert not {"encoder_lr_factor", "epochs"} & set(choices)
+    assert choices["image_size"] == (384, 576)
+
+
+def test_a_job_that_sets_its_epochs_keeps_them() -> None:
+    choices = chosen(CARS, images=20, epochs="2")
+    assert not {"epochs", "ema_decay"} & set(choices), "an average of ten steps is worth nothing"
+
+
+def test_a_job_that_sets_its_steps_warms_up_and_averages_over_a_tenth_of_them() -> None:
+    choices = chosen(CARS, images=84, steps="105")
+    assert "epochs" not in choices
+    assert (choices["warmup_epochs"], choices["ema_decay"]) == (0.5, 0.905)
+    assert chosen(CARS, images=8_000, steps="100")["warmup_epochs"] == 0.02
+
+
+def test_a_budget_decides_on_the_epochs_alone() -> None:
+    assert "epochs" in chosen(CARS, images=84)
+    assert "epochs" not in chosen(CARS, images=84, budget="20m")
+
+
+@given(
+    st.integers(64, 8192),
+    st.integers(64, 8192),
+    st.sampled_from([65_536, CPU_AREA, GPU_AREA]),
+    st.sampled_from([8, 16, 32]),
+)
+def test_a_fitted_size_has_the_multiples_the_area_and_about_the_proportions(
+    height: int, width: int, area: int, multiple: int
+) -> None:
+    size = fit((height, width), area, multiple)
+    assert all(side % multiple == 0 and side >= multiple for side in size)
+    assert math.prod(size) <= 1.02 * area or min(size) == multiple
+    assert all(side <= own + multiple for side, own in zip(size, (height, width), strict=True))
+    if max(height, width) <= 4 * min(height, width) and area >= 65_536 and min(height, width) >= 256:
+        assert abs(math.log(size[0] / size[1] / (height / width))) < 0.26
+
+
+def test_a_budget_finds_its_epochs_and_the_average_later() -> None:
+    assert not {"ema_decay", "epochs"} & set(chosen(STREETS, budget="20m"))
