@@ -101,7 +101,7 @@ def test_the_clock_counts_from_the_start_of_the_process() -> None:
 def test_seconds_count_from_the_start_of_the_process(tmp_path: Path) -> None:
     log, before = tmp_path / "log", time.monotonic()
     assert forked.start(started.tell_seconds, log=log).wait(60) == 0, log.read_text()
-    tick = 0.02  # of the clock that starts are told by, twice
+    tick = 0.02  # of the clock that counts starts, twice
     assert started.PAUSE - tick <= float(log.read_text()) <= time.monotonic() - before + tick
 
 
