@@ -44,17 +44,14 @@ def output_fn(prediction, accept):
 """
 
 
+WORKERS = {"SAGEMAKER_MODEL_SERVER_WORKERS": "2", "OMP_NUM_THREADS": "1"}
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("script")
     write_script(folder, SCRIPT)
-    environment = {
-        "SAGEMAKER_MODEL_SERVER_WORKERS": "2",
-        "SAGEMAKER_MODEL_SERVER_TIMEOUT": "1",
-        "OMP_NUM_THREADS": "1",
-        "LOG_FORMAT": "json",
-    }
-    with start(folder, folder / "log", environment) as server:
+    with start(folder, folder / "log", WORKERS | {"LOG_FORMAT": "json"}) as server:
         server.pings_until(200)
         yield server
 
@@ -84,15 +81,18 @@ def test_a_body_that_is_not_an_image_is_refused(server: Server) -> None:
     assert "UnidentifiedImageError" in response.json()["error"]
 
 
-def test_a_call_that_hangs_costs_one_worker_which_is_replaced(server: Server) -> None:
-    def processes() -> set[int]:
-        answers = [server.post(encode(draw_noise(8, 8)), "image/png") for _ in range(8)]
-        return {answer.json()["process"] for answer in answers if answer.status_code == 200}
+def test_a_call_that_hangs_costs_one_worker_which_is_replaced(tmp_path: Path) -> None:
+    write_script(tmp_path, SCRIPT)
 
-    assert server.post(b"x", "a/hang").status_code == 504
-    wait_until(lambda: "its process ends" in server.log.read_text(), server.log.read_text)
-    server.pings_until(200)
-    assert processes()
+    def status() -> int:
+        return server.post(encode(draw_noise(8, 8)), "image/png").status_code
+
+    with fork(tmp_path, tmp_path / "log", WORKERS | {"SAGEMAKER_MODEL_SERVER_TIMEOUT": "1"}) as server:
+        server.pings_until(200)
+        assert server.post(b"x", "a/hang").status_code == 504
+        wait_until(lambda: "its process ends" in server.log.read_text(), server.log.read_text)
+        server.pings_until(200)
+        wait_until(lambda: status() == 200, server.log.read_text)  # a slow machine may need more than the second
 
 
 def test_a_call_in_a_requests_own_thread_that_hangs(tmp_path: Path) -> None:
