@@ -112,7 +112,7 @@ def test_the_largest_batch_is_found_and_kept(folder: Path, say: Callable[[str], 
 
 
 def test_gpus_that_cannot_be_used_end_the_job(folder: Path) -> None:
-    """Without a GPU: a device file stands for one. On a GPU machine CUDA is told to use one that is not there."""
+    """Without a GPU: a device file stands for one. On a GPU machine CUDA is set to use one that is not there."""
     devices = folder / "devices"
     devices.mkdir()
     for index in range(99):
