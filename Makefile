@@ -80,11 +80,12 @@ fix: install ## fix what the style checker can fix
 # Tests with the marker `slow`, and those in folders of their own that break seldom, are not part of `make test` and
 # not part of CI. `make test-all` runs everything.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
-ON_EACH_CORE := --numprocesses=$(TEST_PROCESSES) --dist=loadfile
+# In the order of the command line: the long files first, so that no core waits for one in the end.
+ON_EACH_CORE := --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder
 
 .PHONY: test
 test: install ## run the unit and integration tests
-	$(PYTEST) $(ON_EACH_CORE) -m "not slow" tests/unit tests/integration $(PYTEST_ARGS)
+	$(PYTEST) $(ON_EACH_CORE) -m "not slow" tests/integration tests/unit $(PYTEST_ARGS)
 
 .PHONY: test-all
 test-all: test test-slow test-isa test-hostile test-recipes test-tuning test-api test-browser test-mlflow test-container ## run every test
@@ -108,7 +109,7 @@ test-isa: install ## run the tests that depend on the processor, in float32 and 
 
 .PHONY: test-slow
 test-slow: install ## interrupt and resume training jobs, and run every recipe on a small data set
-	$(PYTEST) $(ON_EACH_CORE) -m slow tests/slow tests/unit tests/integration $(PYTEST_ARGS)
+	$(PYTEST) $(ON_EACH_CORE) -m slow tests/slow tests/integration tests/unit $(PYTEST_ARGS)
 
 # Not part of test-all: without a GPU it fails, after the tests that need none. It takes any Python with torch and timm, so
 # that it runs from a bare checkout: WHEELS=… is a folder with the wheels of benchmarks/gpu_wheels.txt.

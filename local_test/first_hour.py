@@ -25,7 +25,8 @@ _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
 _PRECISION = re.compile(r"\b(b?float)\d+ on cpu")  # what a processor computes fastest in
 # Lines that come when a machine is slow, or that depend on what it has, as health rules about speed do.
 _PASSING = re.compile(
-    r"progress: |no GPU|\d+ × |precision=auto: |Decoded images are kept|No room for decoded images|\w+ \(epoch \d+\): "
+    r"progress: |no GPU|\d+ × |precision=auto: |Decoded images are kept|No room for decoded images|"
+    r"\w+ \(epoch \d+(, step \d+)?\): "
 )
 
 

@@ -196,7 +196,7 @@ def _problem(given: argparse.Namespace) -> str | None:
     if not learning and not given.model:
         return "--model: there is nothing to serve; name a model.tar.gz, or take the step train"
     if set(steps) & set(SERVING) and (given.picture is None or not given.picture.is_file()):
-        return f"--picture: {given.picture or 'none'} is no file; name a picture to ask the model"
+        return f"--picture: {given.picture or 'none'} is not a file; name an image to ask the model"
     if given.local and (elsewhere := [step for step in steps if step in NOT_LOCAL]):
         return f"--local: local mode knows no {', '.join(elsewhere)}; leave it out, or run it on SageMaker"
     if given.local and given.keep:

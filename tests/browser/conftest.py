@@ -25,7 +25,7 @@ from support.servers import (
 
 from byoc_serve.readiness import State
 
-# The browser says so of every answer that is no success, and of servers that are gone; no page can keep it from that.
+# The browser reports every response with an error status, and servers that are gone; a page cannot prevent that.
 UNAVOIDABLE = re.compile(r"/(ping|invocations) - Failed to load resource: (the server responded|net::ERR_)")
 
 

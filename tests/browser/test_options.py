@@ -111,7 +111,7 @@ def test_a_tile_s_side_is_sent_once_it_is_one(cars: Page, image: Path) -> None:
     side = cars["side"]
     assert "tile=512" in cars["curl"].text
     side.send_keys(Keys.END, Keys.BACKSPACE * 3, "4")
-    assert "tile=51'" in cars["curl"].text, "4 is no side, 51 was the last"
+    assert "tile=51'" in cars["curl"].text, "4 is not a side, 51 was the last"
     side.send_keys("8")
     assert "tile=48" in cars["curl"].text
     cars.until(lambda: is_painted(cars, image, "tile=48"))

@@ -199,7 +199,7 @@ def test_images_are_there_and_galleries_change(visit: Callable[..., Page]) -> No
     assert set(judged) == {"✓ right", "✗ wrong"}
 
 
-def test_a_image_is_enlarged_by_keyboard(visit: Callable[..., Page]) -> None:
+def test_an_image_is_enlarged_by_keyboard(visit: Callable[..., Page]) -> None:
     page = visit("segmentation")
     first = page.all(".enlarge")[0]
     first.send_keys(Keys.ENTER)

@@ -92,7 +92,7 @@ def check_the_report(executed: Executed) -> None:
     shown = executed.data("report", "text/html")
     assert shown.startswith("<iframe srcdoc=")
     assert "&lt;html" in shown
-    assert "http" not in re.findall(r"src=&quot;(\w+)", shown), "it asks nothing of any network"
+    assert "http" not in re.findall(r"src=&quot;(\w+)", shown), "it works offline"
 
 
 def test_segmentation(docker: Docker, image: str, tmp_path: Path) -> None:

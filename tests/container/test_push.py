@@ -260,7 +260,7 @@ def unsteady_registry(registry: str) -> Iterator[str]:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
-            # The registry's own addresses in its answers lead back here, because it is told this Host.
+            # The registry's own addresses in its responses lead back here, because this Host is sent to it.
             headers = {
                 k: v for k, v in self.headers.items() if k.lower() not in ("transfer-encoding", "content-length")
             }

@@ -1,4 +1,4 @@
-"""Training in the image, on real images: what SageMaker starts, what it gets, and how it is told of failures."""
+"""Training in the image, on real images: what SageMaker starts, what it gets, and how it learns of failures."""
 
 from __future__ import annotations
 

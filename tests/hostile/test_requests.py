@@ -79,7 +79,7 @@ REFUSED = {
     "form: 4 million headers": Request(form(b"a: b\r\n" * 4_000_000), FORM),
     "form: a header of 20 MB": Request(form(b"a: " + b"b" * 20_000_000 + b"\r\n"), FORM),
     "form: as many headers as are allowed": Request(form(b"a: b\r\n" * 31, parts=1024), FORM),
-    "form: parts that are no images": Request(form(b"", parts=64), FORM),
+    "form: parts that are not images": Request(form(b"", parts=64), FORM),
 }
 ANSWERED = {
     "JSON lines: as many bad ones as are allowed": Request(b"{}\n" * 102_400, LINES, "?errors=line", times=200),

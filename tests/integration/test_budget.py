@@ -116,7 +116,7 @@ def test_auto_is_what_sagemaker_allows_less_a_reserve(tmp_path: Path, monkeypatc
     assert record["budget"]["budget"] == "auto"
 
 
-def test_auto_without_a_known_limit_is_no_budget(
+def test_auto_without_a_known_limit_is_not_a_budget(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv(MAX_RUNTIME, raising=False)

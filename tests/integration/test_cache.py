@@ -56,7 +56,7 @@ def left_in(folder: Path) -> list[str]:
     return [path.name for path in root.iterdir()]
 
 
-def test_the_figures_are_the_same_and_nothing_is_left(
+def test_the_metrics_are_the_same_and_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.archives import pack_model
+from support.jobs import QUICK
 
 from byoc_vision.cli import main
 
@@ -88,7 +89,7 @@ def test_the_object_of_jpeg_masks_is_a_class(check: Check) -> None:
     assert any("save masks as PNG" in warning for warning in report["warnings"])
 
 
-def test_the_folders_of_splits_are_no_classes(check: Check) -> None:
+def test_the_folders_of_splits_are_not_classes(check: Check) -> None:
     report = check("splits_Training_Testing")
     assert names(report) == ["cat", "dog"]
     assert report["samples"] == {"train": 6, "validation": 2, "test": 4}
@@ -134,8 +135,15 @@ def test_images_without_masks_can_be_left_out(check: Check, capsys: pytest.Captu
 
 @pytest.fixture
 def job(tmp_path: Path) -> Callable[[str], Path]:
-    """A copy of a case, as a job's folder."""
-    return lambda case: shutil.copytree(CASES / case, tmp_path / case)
+    """A copy of a case, as a job's folder, without what a job adds to its model."""
+
+    def copy(case: str) -> Path:
+        root = shutil.copytree(CASES / case, tmp_path / case)
+        for path in root.rglob("hyperparameters.json"):
+            path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | QUICK), encoding="utf-8")
+        return root
+
+    return copy
 
 
 def test_checkpoints_go_where_sagemaker_syncs_them(job: Callable[[str], Path]) -> None:
@@ -152,9 +160,7 @@ def test_a_job_continues_from_the_channel_model(
     earlier = shutil.copytree(root, tmp_path / "earlier")
     assert main(["train", "--root", str(earlier)]) == 0
     (root / "input/data/model").mkdir()
-    with tarfile.open(root / "input/data/model/model.tar.gz", "w:gz") as tar:
-        for name in ("model.json", "model.safetensors"):
-            tar.add(earlier / "model" / name, name)
+    pack_model(earlier / "model", root / "input/data/model/model.tar.gz")
     capsys.readouterr()
     assert main(["train", "--root", str(root)]) == 0
     said = capsys.readouterr().out
@@ -172,8 +178,8 @@ def test_a_root_that_is_the_folder_of_images_names_the_command_that_works(
     assert str(pets / "input/data") in said
     assert f"byoc-vision train {pets}" in said
     assert set(pets.rglob("*")) == before
-    quick = ["epochs=1", "image_size=32", "batch_size=4", "num_workers=0", "model=resnet10t", "openvino=false"]
-    assert main(["train", str(pets), *quick]) == 0
+    small = QUICK | {"epochs": "1", "image_size": "32", "batch_size": "4", "num_workers": "0", "model": "test_resnet"}
+    assert main(["train", str(pets), *(f"{name}={value}" for name, value in small.items())]) == 0
     assert set(pets.rglob("*")) == before
     assert (pets.with_name("pets-job") / "model/model.json").is_file()
 
@@ -238,9 +244,8 @@ def test_a_validation_without_foreground_is_a_warning(check: Check) -> None:
     assert "1 of 2 classes are validated" in warning
 
 
-def test_checkpoints_of_other_images_are_refused(tmp_path: Path) -> None:
-    root = tmp_path / "ml"
-    shutil.copytree(CASES / "reused_checkpoints_other_data", root)
+def test_checkpoints_of_other_images_are_refused(job: Callable[[str], Path]) -> None:
+    root = job("reused_checkpoints_other_data")
     assert main(["train", "--root", str(root)]) == 0
     shutil.rmtree(root / "input")
     (root / "second_input").rename(root / "input")

@@ -91,7 +91,7 @@ class TestCommand:
         (error,) = content(tmp_path / "report.json")["errors"]
         assert f"image without a mask: {first(scenes / 'train').name}" in error
 
-    def test_a_folder_that_is_none(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_folder_that_does_not_exist(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["check", str(tmp_path / "gone")]) == 2
         assert "gone cannot be listed: No such file or directory" in capsys.readouterr().out
 
@@ -99,7 +99,7 @@ class TestCommand:
         assert main(["check", str(shapes), "--json", str(shapes)]) == 4
         assert f"{shapes} cannot be written: Is a directory" in capsys.readouterr().out
 
-    def test_no_image_is_no_number(self, shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_zero_images_are_refused(self, shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit, match="2"):
             main(["check", str(shapes), "--pictures", "0"])
         assert "'0' is not a whole number above 0" in capsys.readouterr().err
@@ -153,7 +153,7 @@ def test_bad_masks_end_the_check_by_name(scenes: Path, capsys: pytest.CaptureFix
     assert remedy in said
 
 
-def test_a_image_in_two_splits_is_a_warning(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_image_in_two_splits_is_a_warning(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     leaked = first(shapes / "validation")
     again = shapes / "train" / leaked.parent.name / "leaked.png"
     copy(leaked, again)
@@ -163,7 +163,7 @@ def test_a_image_in_two_splits_is_a_warning(shapes: Path, capsys: pytest.Capture
     assert "remove one of each pair" in said
 
 
-def test_a_image_of_two_classes_is_a_warning(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_image_of_two_classes_is_a_warning(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, other, *_ = sorted(path for path in (shapes / "train").iterdir())
     copy(first(one), other / "copied.png")
     assert main(["check", str(shapes)]) == 0

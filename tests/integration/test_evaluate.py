@@ -64,7 +64,7 @@ def test_a_folder_gets_the_report_of_a_job(
     assert "hat &amp; scarf" in (out / "report.html").read_text()
 
 
-def test_the_figures_alone_and_the_older_spelling(
+def test_the_metrics_alone_and_the_older_spelling(
     classifier: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "figures.json"
@@ -107,7 +107,7 @@ def test_masks_are_not_explained(images: Path, tmp_path: Path, capsys: pytest.Ca
     assert "predict --overlay" in capsys.readouterr().out
 
 
-def test_masks_of_another_foreground_value_are_measured_alike(
+def test_masks_of_another_foreground_value_are_measured_in_the_same_way(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tiny_models.segmentation_card(RULE)

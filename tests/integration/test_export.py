@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from support.archives import pack
 from support.examples import answers_of, draw, run_example
 from support.readme import REPOSITORY, commands
 from support.tiny_models import classification_card, network, save, segmentation_card
@@ -82,7 +83,7 @@ def is_one_file_for_any_number_of_images(path: Path) -> None:
     assert images.name == "pictures"
     assert dimensions[0].dim_param == "batch"
     assert [dimension.dim_value for dimension in dimensions[1:]] == [32, 48, 3]
-    assert b"/byoc_vision/" not in path.read_bytes(), "where it was made is nobody's business"
+    assert b"/byoc_vision/" not in path.read_bytes(), "the place where it was made stays private"
 
 
 def is_what_neo_takes(folder: Path) -> None:
@@ -100,8 +101,7 @@ def test_a_classifier_from_its_archive_to_the_default_place(
 ) -> None:
     config = classification_card(Preprocess(height=32, width=32, resize="short_side", short_side=36))
     save(tmp_path / "artifact", config, network(config))
-    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
-        tar.add(tmp_path / "artifact", ".")
+    pack(tmp_path / "artifact", tmp_path / "model.tar.gz")
     image = tmp_path / "picture.png"
     draw(image, 70, 91)
     assert main(["export", str(tmp_path / "model.tar.gz"), "--format", "torch-export"]) == 0

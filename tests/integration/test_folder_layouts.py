@@ -21,7 +21,7 @@ from support.datasets import (
 )
 from support.images import decode
 from support.jobs import QUICK, read_metrics, write_hyperparameters
-from support.servers import start
+from support.servers import fork
 
 from byoc_serve.app import create_app
 from byoc_serve.loader import Loader
@@ -101,13 +101,13 @@ def values(mask: np.ndarray) -> set[int]:
 
 
 def test_carvana(tmp_path: Path, trained: Trained) -> None:
-    """All that Kaggle's files unpack to, in one channel, and asked over the wire."""
+    """All that Kaggle's files unpack to, in one channel, and asked through HTTP."""
     tree = carvana_strays(carvana_tree(tmp_path / "carvana", cars=4, views=3))
     paths = trained(tree, SEGMENTER, openvino="true")
     assert [(entry.name, entry.value) for entry in config(paths).classes] == [("background", 0), ("foreground", 1)]
     assert read_metrics(paths).get("test") is None
     image = min((tree / "test").iterdir())
-    with start(paths.root, tmp_path / "server.log") as server:
+    with fork(paths.root, tmp_path / "server.log") as server:
         server.pings_until(200)
         answer = server.post(image.read_bytes(), "image/jpeg", Accept="image/png")
     assert answer.status_code == 200, answer.text
@@ -164,7 +164,7 @@ def test_camvid(tmp_path: Path, trained: Trained) -> None:
     assert "miou" in read_metrics(paths)["test"]
     mask = ask_mask(paths, min((tree / "test").iterdir()))
     assert mask.shape == (32, 48)
-    assert values(mask) <= set(range(11))  # void is no answer
+    assert values(mask) <= set(range(11))  # void is not a prediction
 
 
 def test_the_builtin_semantic_segmentation(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_training_that_learns_nothing(paths: MlPaths, capsys: pytest.CaptureFi
     assert findings.keys() & {"CPUBottleneck", "IOBottleneck"}
     assert findings["LossNotDecreasing"]["epoch"] == 3
     assert findings["MaxInitializationTime"]["step"] == 1
-    assert "byoc_vision" not in findings["StalledTraining"]["evidence"]  # paths are told from the package on
+    assert "byoc_vision" not in findings["StalledTraining"]["evidence"]  # paths are named from the package on
     log = capsys.readouterr().out
     findings.pop("RandomWeights", None)  # is said before the first epoch, in words of its own
     for finding in findings.values():

@@ -45,7 +45,7 @@ def test_two_epochs_of_six_steps(tmp_path: Path, caplog: pytest.LogCaptureFixtur
 
     profile = times.profile
     assert profile is not None
-    assert profile.steps == (4, 6), "validation, which follows an epoch, is no part of it"
+    assert profile.steps == (4, 6), "validation, which follows an epoch, is not part of it"
     trace = tmp_path / "output/data" / profile.trace
     assert {"step 4", "step 5", "step 6", "aten::convolution"} <= names(trace)
     assert not {"step 3", "step 7"} & names(trace)

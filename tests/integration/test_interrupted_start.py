@@ -15,6 +15,7 @@ from byoc_vision.preprocess import Preprocess
 # Ctrl-C arrives when the module that argv[1] names is about to be imported.
 PROGRAM = """if True:
     import os, signal, sys
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell starts with it ignored
     wanted, sys.argv[1:] = sys.argv[1], sys.argv[2:]
     class Finder:
         def find_spec(self, name, path=None, target=None):

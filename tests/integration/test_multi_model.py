@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.multi_model import Contract, ManyModels, anonymous_memory, save_models
-from support.servers import Server, start
+from support.servers import Server, fork, start
 
 from byoc_serve.run import START_EXIT_CODE
 
@@ -42,7 +42,7 @@ class TestOwn(Contract):
 
 
 def test_there_is_one_process_and_it_says_how_to_ask(root: Path, tmp_path: Path) -> None:
-    with start(root, tmp_path / "log", {**MANY, "SERVER_WORKERS": "3"}) as server:
+    with fork(root, tmp_path / "log", {**MANY, "SERVER_WORKERS": "3"}) as server:
         assert server.pings_until(200)[-1] == 200
         assert server.log.read_text().count("Booting worker") == 1
         answer = server.post(b"picture", "image/png")
@@ -53,7 +53,7 @@ def test_there_is_one_process_and_it_says_how_to_ask(root: Path, tmp_path: Path)
 
 
 def test_a_process_that_was_killed_is_not_replaced_by_an_empty_one(root: Path, tmp_path: Path) -> None:
-    with start(root, tmp_path / "log", MANY) as server:
+    with fork(root, tmp_path / "log", MANY) as server:
         server.pings_until(200)
         server.kill_worker()
         assert server.exit_status() == START_EXIT_CODE
@@ -61,6 +61,6 @@ def test_a_process_that_was_killed_is_not_replaced_by_an_empty_one(root: Path, t
 
 
 def test_without_multi_model_server_the_build_argument_is_named(root: Path, tmp_path: Path) -> None:
-    with start(root, tmp_path / "log", {**MANY, "MULTI_MODEL_SERVER": "mms"}) as server:
+    with fork(root, tmp_path / "log", {**MANY, "MULTI_MODEL_SERVER": "mms"}) as server:
         assert server.exit_status() == 2
     assert "make build MULTI_MODEL_SERVER=1" in server.log.read_text()

@@ -84,7 +84,7 @@ def test_a_server_gives_what_the_artifact_says(classifier: MlPaths, tmp_path: Pa
     content = {entry["precision"]: entry["validation"] for entry in recorded(classifier)["precisions"]}
     for precision in ("float32", "int8"):
         log = tmp_path / f"{precision}.log"
-        with servers.start(classifier.root, log, {"PRECISION": precision}) as server:
+        with servers.fork(classifier.root, log, {"PRECISION": precision}) as server:
             server.pings_until(200)
             images = sorted(validation(classifier).rglob("*.png")) or sorted(validation(classifier).rglob("*.jpg"))
             right = [server.post(path.read_bytes()).json()[0]["label"] == path.parent.name for path in images]

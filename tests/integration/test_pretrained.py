@@ -1,4 +1,4 @@
-"""`pretrained=auto`: from the hub if it can be reached, else random weights with a warning that nobody overlooks."""
+"""`pretrained=auto`: from the hub if it can be reached, else random weights with a warning that is hard to overlook."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_random_weights_are_a_warning_with_three_remedies(
     assert "Three remedies" in page
 
 
-def test_random_weights_that_are_asked_for_are_no_warning(
+def test_random_weights_that_are_asked_for_are_not_a_warning(
     hub: Hub, paths: MlPaths, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_hyperparameters(paths, SMALL | {"epochs": "1", "pretrained": "false"})

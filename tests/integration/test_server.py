@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import re
 import socket
-import struct
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -18,13 +14,9 @@ import cv2
 import numpy as np
 import pytest
 import requests
-from support.images import decode, encode, load_npy, npy
-from support.servers import READY_LIMIT, Server, save_classifier, save_segmenter, start
+from support.images import decode, encode, handmade_png, load_npy, npy
+from support.servers import READY_LIMIT, Server, fork, save_classifier, save_segmenter, start
 
-from byoc_serve.loader import INTERNAL_ERROR_EXIT_CODE
-from byoc_serve.run import MAX_FAILED_STARTS, START_EXIT_CODE
-from byoc_vision import artifact
-from byoc_vision.errors import DataError, ResourceError
 from byoc_vision.inference.predictor import Classification, Predictor, Segmentation
 
 pytestmark = pytest.mark.timeout(300)
@@ -56,7 +48,7 @@ def masks(folder: Path) -> Iterator[Server]:
 def labels(folder: Path) -> Iterator[Server]:
     """A classification model, and little patience with large bodies."""
     save_classifier(folder / "labels/model", for_cpus=True)
-    with start(folder / "labels", folder / "labels.log", {"MAX_PAYLOAD_MB": "1"}) as server:
+    with fork(folder / "labels", folder / "labels.log", {"MAX_PAYLOAD_MB": "1"}) as server:
         server.pings_until(200)
         yield server
 
@@ -79,112 +71,6 @@ def draw(seed: int) -> np.ndarray:
 
 def same_mask(one: np.ndarray, other: np.ndarray) -> bool:
     return one.shape == other.shape and bool(np.mean(one == other) >= SHARE_OF_PIXELS)
-
-
-class TestStart:
-    def test_it_responds_at_once_and_is_ready_later(self, folder: Path) -> None:
-        save_segmenter(folder / "start/model")
-        with start(folder / "start", folder / "start.log", {"LOG_LEVEL": "info"}) as server:
-            seen = server.pings_until(200)
-            assert seen in ([None, 503, 200], [503, 200])
-            assert "unet_small, segmentation, 2 classes" in server.log.read_text()
-            server.kill_worker()
-            assert server.pings_until(200)[0] != 200
-            with socket.create_connection(("127.0.0.1", server.port), timeout=0.25):
-                server.terminate()  # and nobody waits for what this client has to say
-                assert server.exit_status() == 0
-
-    def test_an_empty_model_folder_ends_it_with_the_reason(self, folder: Path) -> None:
-        (folder / "empty/model").mkdir(parents=True)
-        with start(folder / "empty", folder / "empty.log") as server:
-            assert server.exit_status() == DataError.exit_code
-        log = server.log.read_text()
-        assert f"{folder / 'empty/model'} holds no model" in log
-        assert "Traceback" not in log
-        assert log.count("Booting worker") == 1
-
-    def test_a_model_that_kills_its_workers_ends_the_server(self, folder: Path) -> None:
-        save_segmenter(folder / "killed/model")
-        with start(folder / "killed", folder / "killed.log") as server:
-            for _ in range(MAX_FAILED_STARTS):
-                server.kill_worker()
-            assert server.exit_status() == START_EXIT_CODE
-        assert "give it more memory" in server.log.read_text()
-
-    def test_an_unforeseen_error_ends_it_with_the_reason(self, folder: Path) -> None:
-        """Not with a call for more memory: nothing was killed."""
-        save_segmenter(folder / "bug/model")
-        (folder / "sitecustomize.py").write_text(
-            "import cv2\n\ndef fail(count):\n    raise RuntimeError('cv2 fails')\n\ncv2.setNumThreads = fail\n"
-        )
-        path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
-        with start(folder / "bug", folder / "bug.log", {"PYTHONPATH": path}) as server:
-            assert server.exit_status() == INTERNAL_ERROR_EXIT_CODE
-        log = server.log.read_text()
-        assert "the model cannot be served: RuntimeError: cv2 fails" in log
-        assert "memory" not in log
-        assert log.count("Booting worker") == 1
-
-    @pytest.mark.parametrize("change", ["size", "nan"])
-    def test_an_impossible_model_ends_it_with_the_reason(self, folder: Path, change: str) -> None:
-        model = folder / change / "model"
-        save_segmenter(model)
-        (model / "checksums.json").unlink()
-        if change == "size":
-            config = model / "model.json"
-            config.write_text(re.sub(r'"height": \d+', '"height": 63', config.read_text()))
-        else:
-            saved, state = artifact.load(model)
-            artifact.save(model, saved, {name: tensor * float("nan") for name, tensor in state.items()})
-        with start(folder / change, folder / f"{change}.log") as server:
-            assert server.exit_status() == DataError.exit_code
-        log = server.log.read_text()
-        assert {"size": "preprocess.height, preprocess.width=63, 64 does", "nan": "not finite numbers"}[change] in log
-        assert log.count("Booting worker") == 1
-
-    def test_a_damaged_openvino_form_is_not_used(self, folder: Path) -> None:
-        """Good weights beside it are served, without a restart."""
-        save_classifier(folder / "form/model", for_cpus=True)
-        for name in ("model.bin", "reference.npz"):
-            path = folder / "form/model/openvino" / name
-            path.write_bytes(path.read_bytes()[:100])
-        with start(folder / "form", folder / "form.log") as server:
-            assert server.pings_until(200)[-1] == 200
-        log = server.log.read_text()
-        assert "reference.npz is missing or damaged" in log
-        assert log.count("Booting worker") == 1
-
-    def test_damaged_weights_end_it_with_the_reason(self, folder: Path) -> None:
-        save_segmenter(folder / "damaged/model")
-        weights = folder / "damaged/model/model.safetensors"
-        weights.write_bytes(weights.read_bytes()[:1000])
-        with start(folder / "damaged", folder / "damaged.log") as server:
-            assert server.exit_status() == DataError.exit_code
-        assert "model.safetensors is damaged" in server.log.read_text()
-
-    def test_too_old_a_gpu_driver_ends_it_with_the_way_out(self, folder: Path) -> None:
-        """The endpoint's log would otherwise be empty, or the CPU serve in the GPU's place."""
-        save_segmenter(folder / "driver/model")
-        version, devices = folder / "version", folder / "devices"
-        devices.mkdir()
-        (devices / "nvidia0").touch()
-        version.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.256.02  Sun May 12 19:39:15 UTC 2024\n")
-        environment = {"BYOC_NVIDIA_VERSION_FILE": str(version), "BYOC_NVIDIA_DEVICES": str(devices)}
-        with start(folder / "driver", folder / "driver.log", environment) as server:
-            assert server.exit_status() == ResourceError.exit_code
-        assert 'InferenceAmiVersion="al2023-ami-sagemaker-inference-gpu-4-1"' in server.log.read_text()
-
-    def test_a_wrong_variable_ends_it_before_it_listens(self, folder: Path) -> None:
-        with start(folder, folder / "variable.log", {"MAX_PAYLOAD_MB": "much"}) as server:
-            assert server.exit_status() == 2
-        assert "MAX_PAYLOAD_MB=much" in server.log.read_text()
-
-    def test_stopping_while_it_loads_is_no_failure(self, folder: Path) -> None:
-        save_segmenter(folder / "early/model")
-        with start(folder / "early", folder / "early.log") as server:
-            server.pings_until(503)
-            server.terminate()
-            assert server.exit_status() == 0
 
 
 class TestContract:
@@ -296,15 +182,6 @@ class TestForms:
         np.testing.assert_allclose(served, classes.probabilities, atol=TOLERANCE)
 
 
-def huge_png() -> bytes:
-    header = struct.pack(">II5B", 60_000, 60_000, 8, 2, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-        for name, content in chunks
-    )
-
-
 class TestBadInput:
     @pytest.mark.parametrize(
         ("body", "content_type", "status", "message"),
@@ -313,7 +190,7 @@ class TestBadInput:
             (b"hello", "image/jpeg", 400, "begins with the text 'hello'"),
             (b"hello", None, 415, "-H 'Content-Type: image/jpeg'"),
             (b"a,b", "text/csv", 415, "image/jpeg"),
-            (huge_png(), "image/png", 413, "60000"),
+            (handmade_png((60_000, 60_000, 8, 2), bytes(1000)), "image/png", 413, "60000"),
             (b'{"image": "https://example.com/a.jpg"}', "application/json", 400, "not fetched"),
             (bytes(2**20 + 1), "image/jpeg", 413, "1,048,576 bytes"),
             (bytes(30 * 2**20), "image/jpeg", 413, "1,048,576 bytes"),
@@ -347,7 +224,7 @@ class TestBadInput:
         too_many = (bytes(2**16) for _ in range(20))
         assert requests.post(url, data=too_many, headers=headers, timeout=READY_LIMIT).status_code == 413
 
-    def test_chunks_that_are_none(self, labels: Server) -> None:
+    def test_chunks_that_are_not_valid(self, labels: Server) -> None:
         answer = talk(labels, b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\n")
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert b'{"error":' in answer
@@ -400,7 +277,7 @@ class TestLoad:
             return server.post(content, "image/png")
 
         with (
-            start(folder / "busy", folder / "busy.log", {"QUEUE_LENGTH": "2"}) as server,
+            fork(folder / "busy", folder / "busy.log", {"QUEUE_LENGTH": "2"}) as server,
             ThreadPoolExecutor(80) as pool,
         ):
             server.pings_until(200)
@@ -415,7 +292,7 @@ class TestLoad:
         save_segmenter(folder / "end/model", size=128)
         content = encode(image)
         head = REQUEST + b"Content-Length: %d\r\n\r\n" % len(content)
-        with start(folder / "end", folder / "end.log") as server, ExitStack() as stack:
+        with fork(folder / "end", folder / "end.log") as server, ExitStack() as stack:
             server.pings_until(200)
             address = ("127.0.0.1", server.port)
             connections = [stack.enter_context(socket.create_connection(address, READY_LIMIT)) for _ in range(24)]

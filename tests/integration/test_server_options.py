@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(300)
 
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 SIDE = 10_000  # pixels: 100 megapixels
-PAUSE = 0.3  # seconds between others
+PAUSE = 0.1  # seconds between others
 DECODED = 3 * SIDE * SIDE / 2**20  # MB
 
 

@@ -77,7 +77,7 @@ def epoch_figures(log: str) -> list[tuple[float, float]]:
     return [(float(train_loss), float(loss)) for _, train_loss, loss in EPOCH_LINE.findall(log)]
 
 
-def test_a_segmentation_job_leaves_a_model_and_its_figures(
+def test_a_segmentation_job_leaves_a_model_and_its_metrics(
     scenes: Path, prepare: Prepare, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = prepare(scenes, SMALL)
@@ -132,7 +132,7 @@ def test_a_disk_without_room_for_what_is_optional_costs_warnings(
     assert "cannot be written: Is a directory" in capsys.readouterr().out
 
 
-def test_a_classification_job_leaves_a_model_and_its_figures(
+def test_a_classification_job_leaves_a_model_and_its_metrics(
     shapes: Path, prepare: Prepare, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = {"hidden_units": "16", "dropout_rate": "0.1", "top_k": "2", "learning_rate": "0.00001"}

@@ -144,6 +144,6 @@ def test_the_data_are_found_once(
         return scandir(folder)
 
     monkeypatch.setattr(os, "scandir", counting)
-    assert main(["train", str(pets), "epochs=1", "batch_size=4", *SMALL]) == 0
+    assert main(["train", str(pets), "epochs=1", "batch_size=4", "model=test_resnet", *SMALL]) == 0
     assert listed.count(str(pets / "circle")) == 1
     assert capsys.readouterr().out.count("classification: class folders; ") == 1

@@ -68,7 +68,7 @@ CASES = {
 
 
 def a_image(tree: Path) -> Path:
-    """One that is no mask and no other program's hidden file."""
+    """One that is not a mask and not another program's hidden file."""
     names = (path.relative_to(tree) for path in sorted(tree.rglob("*.[jp][pn]g")))
     return tree / next(name for name in names if "mask" not in str(name) and "annot" not in str(name))
 

@@ -105,7 +105,7 @@ class Page:
         return self.driver.switch_to.active_element
 
     def point(self, x: int, y: int) -> None:
-        """Move the mouse there, in CSS pixels of the window; it comes from just above, for what heeds moves alone."""
+        """Move the mouse there, in CSS pixels of the window; it comes from just above, for listeners to moves."""
         mouse = ActionBuilder(self.driver)
         mouse.pointer_action.move_to_location(x, y - 3).pause(0.1).move_to_location(x, y)
         mouse.perform()
@@ -148,7 +148,7 @@ class Page:
         self.driver.execute_cdp_cmd("Browser.grantPermissions", {"permissions": permissions, "origin": self.url})
 
     def accessible(self) -> list[tuple[str, str]]:
-        """Role and name of everything that assistive technology is told of."""
+        """Role and name of everything that assistive technology gets."""
         nodes = self.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
         told = [node for node in nodes if not node["ignored"]]
         return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in told]

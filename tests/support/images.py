@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import struct
+import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -28,6 +31,11 @@ def draw_scene(seed: int, width: int = 48, height: int = 32) -> tuple[np.ndarray
 def draw_noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     """Random colours, uint8 RGB [height, width, 3]."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def draw_smooth(height: int = 40, width: int = 56) -> np.ndarray:
+    """Colours that change slowly from 0 to 255, as JPEG keeps them: uint8 RGB [height, width, 3]."""
+    return cv2.normalize(cv2.GaussianBlur(draw_noise(height, width), (0, 0), 3), None, 0, 255, cv2.NORM_MINMAX)
 
 
 def save_image(path: Path, pixels: np.ndarray, kind: str | None = None) -> Path:
@@ -61,6 +69,25 @@ def encode(image: np.ndarray | Image.Image, kind: str = "PNG", **options: object
     file = io.BytesIO()
     (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, kind, **options)
     return file.getvalue()
+
+
+def handmade_png(
+    header: tuple[int, int, int, int], rows: bytes, *after: tuple[bytes, bytes], palette: bytes = b""
+) -> bytes:
+    """A PNG with a header of our choice, which Pillow might not write.
+
+    header: (width, height, bits, colour type). rows: the filtered rows. after: chunks behind the pixels.
+    """
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", *header, 0, 0, 0)),
+        *([(b"PLTE", palette)] if palette else []),
+        (b"IDAT", zlib.compress(rows)),
+        *after,
+        (b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
 
 
 def decode(content: bytes) -> np.ndarray:

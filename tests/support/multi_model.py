@@ -230,7 +230,7 @@ class Contract:
         assert all(share < 0.2 for share in grown[1::2]), grown
 
     def test_requests_in_flight_see_no_half_model(self, server: ManyModels) -> None:
-        """While a model comes and goes every request is answered, or told that it cannot be."""
+        """While a model comes and goes every request is answered, or refused with the reason."""
         statuses: list[int] = []
         ended = threading.Event()
 

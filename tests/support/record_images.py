@@ -51,6 +51,22 @@ def class_examples(folder: Path, gallery: str, names: Sequence[str], count: int)
     ]
 
 
+def several_class_examples(folder: Path, names: Sequence[str], count: int) -> list[Example]:
+    """Images of none, one or two classes; every second prediction has a class too many."""
+    return [
+        Example(
+            file=f"several/{place}.jpg",
+            height=96,
+            width=128,
+            image=save(folder, f"validation-random-{place}-picture.jpg", blob(place)),
+            actual=list(names[: place % 3]),
+            predicted=list(names[: (place + place % 2) % 3]),
+            probability=0.8,
+        )
+        for place in range(count)
+    ]
+
+
 def car(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """A BGR image [212, 320, 3] and where the car is, uint8 0 or 1."""
     random = np.random.default_rng(seed)

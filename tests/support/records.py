@@ -8,7 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from support.record_images import blob, car, class_examples, mask_examples, save
+from support.record_images import blob, car, class_examples, mask_examples, save, several_class_examples
 
 from byoc_vision.data.preflight.report import (
     REPORT_FILE,
@@ -29,7 +29,6 @@ from byoc_vision.report.record import (
     ClassScore,
     Epoch,
     Evaluation,
-    Example,
     Finding,
     Floor,
     Operator,
@@ -48,9 +47,8 @@ from byoc_vision.report.record import (
 from byoc_vision.types import ClassInfo
 
 ANIMALS = ("cat", "dog", "horse", "red panda", "sheep", "zebra")
-# What names may hold, to whoever gives them.
+# What names may hold, since anyone may give them.
 HOSTILE = ("<script>alert(1)</script>", "\"'><img src=x onerror=alert(1)>", "naïve 猫 & ${dog} {{ 7 * 7 }}", "</style>")
-
 
 SERVED = Served(
     objective="validation:dice",
@@ -61,8 +59,6 @@ SERVED = Served(
     ],
     int8="certified",
 )
-
-
 BUDGET = BudgetRecord(
     budget="20m",
     seconds=1200.0,
@@ -180,18 +176,6 @@ def multi_label_job(folder: Path, names: Sequence[str] = ANIMALS) -> Record:
         ClassScore(name=name, support=40 + 10 * place, precision=0.8, recall=0.7, f1=0.75, average_precision=score)
         for place, (name, score) in enumerate(zip(names, random.uniform(0.5, 0.95, len(names)), strict=True))
     ]
-    examples = [
-        Example(
-            file=f"several/{place}.jpg",
-            height=96,
-            width=128,
-            image=save(folder, f"validation-random-{place}-picture.jpg", blob(place)),
-            actual=list(names[: place % 3]),
-            predicted=list(names[: (place + place % 2) % 3]),
-            probability=0.8,
-        )
-        for place in range(6)
-    ]
     record = classification_job(folder, names)
     evaluation = record.evaluations[0].model_copy(
         update={
@@ -200,7 +184,7 @@ def multi_label_job(folder: Path, names: Sequence[str] = ANIMALS) -> Record:
             "confusion": None,
             "calibration": None,
             "ece": None,
-            "galleries": {"random": examples},
+            "galleries": {"random": several_class_examples(folder, names, 6)},
         }
     )
     history = _epochs(8, 7, {"map": 0.78, "micro_f1": 0.74})

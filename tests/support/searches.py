@@ -70,6 +70,6 @@ def whole_search(root: Path, asked: Request | None = None) -> Study:
         complete(searched, [0.2 + 0.02 * place, 0.4 + 0.03 * place, 0.5 + 0.03 * place, 0.45 + 0.03 * place])
     prune(searched, [0.1, 0.11])
     complete(searched, [0.5, 0.7, 0.8, 0.9123])
-    fail(searched, "Resources: <b>there</b> is no memory for batch_size=32; take a smaller one", status=4)
+    fail(searched, "Resources: <b>there</b> is too little memory for batch_size=32; take a smaller one", status=4)
     next_trial(searched)
     return searched

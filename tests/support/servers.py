@@ -7,24 +7,25 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import requests
 import torch
+from support import forked, standin_server
 from support.waiting import wait_until
 
 from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
+from byoc_vision.cli import main
 from byoc_vision.inference import openvino_model
 from byoc_vision.models.build import build_model
 from byoc_vision.preprocess import Preprocess
 from byoc_vision.types import ClassInfo, ModelSpec
 
 COMMAND = Path(sys.executable).with_name("byoc-vision")
-STANDIN = Path(__file__).with_name("standin_server.py")
 READY_LIMIT = 100  # seconds
 
 
@@ -32,7 +33,7 @@ READY_LIMIT = 100  # seconds
 class Server:
     """A server that was started; its log is a file, so that it never waits for us to read it."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | forked.Forked
     port: int
     log: Path
 
@@ -93,10 +94,20 @@ class Server:
 
 @contextmanager
 def start(root: Path, log: Path, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """`byoc-vision serve` on the model of `root`, until the block ends."""
+    """`byoc-vision serve` on the model of `root`, as a user starts it, until the block ends."""
     port = free_port()
-    with _running([COMMAND, "serve", "--root", root, "--port", str(port)], log, environment) as process:
-        yield Server(process, port, log)
+    command = [COMMAND, "serve", "--root", root, "--port", str(port)]
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, **(environment or {})})
+    yield from _until_the_block_ends(Server(process, port, log))
+
+
+@contextmanager
+def fork(root: Path, log: Path, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """The same, forked from a process that has imported the libraries, which takes the command seconds."""
+    port = free_port()
+    arguments = ["serve", "--root", str(root), "--port", str(port)]
+    yield from _until_the_block_ends(Server(forked.start(main, arguments, log=log, environment=environment), port, log))
 
 
 @contextmanager
@@ -105,26 +116,16 @@ def start_standin(
 ) -> Iterator[Server]:
     """A server whose model is busy with a batch while the file `gate` exists, and raises `error` at a white image."""
     port = free_port()
-    with _running([sys.executable, STANDIN, str(port), str(gate or ""), error], log, environment) as process:
-        yield Server(process, port, log)
+    process = forked.start(standin_server.serve, port, gate, error, log=log, environment=environment)
+    yield from _until_the_block_ends(Server(process, port, log))
 
 
-@contextmanager
-def _running(
-    command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None
-) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            command,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
-        )
+def _until_the_block_ends(server: Server) -> Iterator[Server]:
     try:
-        yield process
+        yield server
     finally:
-        process.terminate()
-        process.wait(READY_LIMIT)
+        server.terminate()
+        server.exit_status()
 
 
 def free_port() -> int:

@@ -1,14 +1,13 @@
-"""The real server around a model that a test controls, as a program: PORT [GATE [ERROR]].
+"""The real server around a model that a test controls.
 
 It says how bright an image is, or, with STANDIN_MASKS in the environment, which pixels are, in masks of 0 and 255.
-A batch takes as long as the file GATE exists. With ERROR, an image that is all white makes it raise torch's error of a
-lost GPU, which can only be imitated on a machine without one.
+A batch takes as long as the file `gate` exists. With `error`, an image that is all white makes it raise torch's error
+of a lost GPU, which can only be imitated on a machine without one.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -83,17 +82,13 @@ class Unwarmed(Predictor):
         pass
 
 
-def main() -> int:
-    port, gate, error = (*sys.argv[1:], "", "")[:3]
+def serve(port: int, gate: Path | None, error: str) -> int:
+    """Serve until SIGTERM; the exit status."""
     config, engine = (MASKS, StandinForMasks) if os.environ.get("STANDIN_MASKS") else (CARD, Standin)
-    predictor = Unwarmed(config, engine(Path(gate) if gate else None, error))
+    predictor = Unwarmed(config, engine(gate, error))
 
     def load_model(settings: Settings, worker: int, observer: Observer) -> ModelService:
         return ModelService(predictor, settings, observer)
 
     wsgi.load_model = load_model
-    return run.serve(MlPaths.from_environment(), int(port))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    return run.serve(MlPaths.from_environment(), port)

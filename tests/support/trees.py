@@ -1,8 +1,13 @@
-"""Folders of files whose names are all that matters."""
+"""Folders of files whose names are all that matters, and the datasets that are found in folders."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from byoc_vision.data.formats import find_dataset
+from byoc_vision.data.samples import DataOptions, Dataset, Sample
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -12,3 +17,18 @@ def touch(root: Path, *names: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     return root
+
+
+def dataset_of(folder: Path, **options: Any) -> Dataset:
+    """The dataset of a folder that is the only channel. options: those of DataOptions."""
+    return find_dataset({"train": folder}, DataOptions(**options))
+
+
+def dataset_of_channels(root: Path, **options: Any) -> Dataset:
+    """The dataset of channels: the folders below `root`. options: those of DataOptions."""
+    return find_dataset({path.name: path for path in sorted(root.iterdir())}, DataOptions(**options))
+
+
+def image_mask_paths(samples: Sequence[Sample], root: Path) -> list[tuple[str, str]]:
+    """The paths of each image and its mask, relative to `root`."""
+    return [(str(s.image.relative_to(root)), str(s.mask.relative_to(root))) for s in samples if s.mask]

@@ -116,7 +116,7 @@ def test_a_run_that_was_deleted_is_followed_by_a_new_one(
 
 def test_a_job_that_does_not_go_on_has_a_run_of_its_own(server: Server, folders: Folders) -> None:
     for _ in range(2):
-        Mlflow(server.uri, None, folders.model, folders.output, {"MLFLOW_EXPERIMENT_NAME": "anew"}).train_begin(
+        Mlflow(server.uri, None, folders.model, folders.output, {"MLFLOW_EXPERIMENT_NAME": "again"}).train_begin(
             record_of(0)
         )
     assert len(runs(server, "again")) == 2

@@ -3,69 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
-import io
-import re
 import shutil
 import stat
 import struct
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.archives import TAR_MODES, contents, make, make_tar, make_zip, member, unpack
 from support.limits import largest_file
 
 from byoc_vision.archives import ARCHIVE_SUFFIXES, MODELS, Rules, Unpacker, is_archive, unpacked
 from byoc_vision.errors import DataError, ResourceError, UserError
 
 FILES = {"images/cat.jpg": b"cat" * 1000, "images/deep/er/dog.jpg": b"dog" * 70_000, "list.txt": b"", "ä ü.txt": b"x"}
-TAR_MODES = {".tar": "w", ".tar.gz": "w:gz", ".tar.bz2": "w:bz2", ".tar.xz": "w:xz"}
-
-
-def make_zip(path: Path, files: Mapping[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("images/", b"")
-        for name, content in files.items():
-            file.writestr(name, content)
-    return path
-
-
-def make_tar(path: Path, files: Mapping[str, bytes], *others: tarfile.TarInfo) -> Path:
-    mode = next(mode for suffix, mode in TAR_MODES.items() if path.name.endswith(suffix))
-    with tarfile.open(path, mode) as file:  # type: ignore[call-overload]
-        file.addfile(member("images", tarfile.DIRTYPE))
-        for name, content in files.items():
-            file.addfile(member(name, size=len(content)), io.BytesIO(content))
-        for other in others:
-            file.addfile(other)
-    return path
-
-
-def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", size: int = 0) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname, info.size = kind, target, size
-    return info
-
-
-def make(path: Path, files: Mapping[str, bytes]) -> Path:
-    return make_zip(path, files) if path.suffix == ".zip" else make_tar(path, files)
-
-
-def unpack(archive: Path, folder: Path | None = None) -> dict[str, bytes]:
-    """Unpack into a new folder `out/in`; all files that are below it then."""
-    folder = folder or archive.parent / "out" / "in"
-    folder.mkdir(parents=True)
-    Unpacker(folder).unpack(archive, lambda _: None)
-    return contents(folder)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 class TestUnpacking:
@@ -212,101 +168,10 @@ class TestRefusals:
         with pytest.raises(ResourceError, match=r"declares 1,125,899,906,842,624 bytes"):
             unpack(tmp_path / "a.tar")
 
-    def test_what_is_no_archive(self, tmp_path: Path) -> None:
+    def test_what_is_not_an_archive(self, tmp_path: Path) -> None:
         (tmp_path / "a.zip").write_bytes(b"<html>Log in to download</html>")
         with pytest.raises(DataError, match=r"a\.zip is not an archive that is read \(it begins with b'<html>Log in"):
             unpack(tmp_path / "a.zip")
-
-
-def bare_header(name: str = "a.jpg", kind: bytes = tarfile.REGTYPE, size: int = 0) -> bytes:
-    """A header as it stands in a tar, whatever it declares."""
-    return member(name, kind, size=size).tobuf(tarfile.GNU_FORMAT)
-
-
-def pax(**fields: str) -> bytes:
-    """A member without content, with a header before it that says other things of it."""
-    info = tarfile.TarInfo("a.jpg")
-    info.pax_headers = fields
-    return info.tobuf(tarfile.PAX_FORMAT)
-
-
-END = bytes(2 * tarfile.BLOCKSIZE)
-
-
-class TestHeaders:
-    """What `tarfile` would build, wait for or take for the end. It is refused, or read for what it is."""
-
-    def refusal(self, folder: Path, content: bytes, compress: bool = True) -> str:
-        archive = folder / ("a.tar.gz" if compress else "a.tar")
-        archive.write_bytes(gzip.compress(content, 1) if compress else content)
-        with pytest.raises(UserError) as refused:
-            unpack(archive)
-        assert str(archive) in str(refused.value)
-        return str(refused.value)
-
-    @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
-    def test_metadata_of_gigabytes(self, kind: bytes, tmp_path: Path) -> None:
-        content = bare_header(kind=kind, size=2**33) + bytes(2**22)
-        assert "a header declares 8,589,934,592 bytes" in self.refusal(tmp_path, content)
-
-    @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.CONTTYPE, b"Z"])
-    @pytest.mark.parametrize("name", ["a.jpg", ".DS_Store"])
-    def test_sizes_beyond_any_disk(self, kind: bytes, name: str, tmp_path: Path) -> None:
-        message = self.refusal(tmp_path, bare_header(name, kind, size=2**60) + END)
-        assert "members declare 1,152,921,504,606,846,976 bytes" in message
-
-    @pytest.mark.parametrize(
-        ("size", "said"), [("-5", "it declares -5 bytes"), ("99999999999999", "has [0-9,]+ bytes free")]
-    )
-    def test_sizes_of_extended_headers(self, size: str, said: str, tmp_path: Path) -> None:
-        assert re.search(said, self.refusal(tmp_path, pax(size=size) + END))
-
-    @pytest.mark.parametrize(
-        "fields", [{"mtime": "nan"}, {"size": "abc"}, {"uid": "x" * 100}, {"SCHILY.xattr.a": "b" * 60_000}]
-    )
-    def test_what_does_not_matter_is_not_read(self, fields: dict[str, str], tmp_path: Path) -> None:
-        archive = tmp_path / "a.tar"
-        archive.write_bytes(pax(**fields) + END)
-        assert unpack(archive) == {"a.jpg": b""}
-
-    def test_headers_before_headers(self, tmp_path: Path) -> None:
-        header = bare_header(kind=tarfile.XHDTYPE)
-        assert "cannot be unpacked" in self.refusal(tmp_path, header * 10_000 + END)
-
-    def test_files_with_holes(self, tmp_path: Path) -> None:
-        fields = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "5", "GNU.sparse.name": "a"}
-        sparse = pax(**fields)[: -tarfile.BLOCKSIZE] + bare_header(size=tarfile.BLOCKSIZE)
-        assert "a file with holes" in self.refusal(
-            tmp_path, sparse + b"1\n0\n5\n".ljust(tarfile.BLOCKSIZE, b"\0") + END
-        )
-        bomb = b"9" * 9 + b"\n" + b"1\n" * 2**21
-        assert "a header declares 512 bytes" in self.refusal(tmp_path / "out", sparse + bomb)
-
-    @pytest.mark.parametrize("name", ["d/" * 600 + "x", "a" * 5000, "a" * 300, "a\0b", "\n".join(["a"] * 600)])
-    def test_names_that_no_file_can_have(self, name: str, tmp_path: Path) -> None:
-        archive = tmp_path / "a.tar"
-        with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as file:
-            file.addfile(member(name))
-        if "\0" in name:  # tarfile ends a name there
-            assert unpack(archive) == {"a": b""}
-            return
-        with pytest.raises(DataError, match=r"has a name (of|that)") as refused:
-            unpack(archive)
-        assert len(str(refused.value)) < 600
-        assert "\n" not in str(refused.value)
-
-    def test_a_damaged_header_is_not_the_end(self, tmp_path: Path) -> None:
-        archive = make_tar(tmp_path / "good.tar", {"1.jpg": b"1", "2.jpg": b"2"})
-        content = bytearray(archive.read_bytes())
-        content[content.index(b"2.jpg")] ^= 1
-        assert "the header of a member is damaged" in self.refusal(tmp_path, bytes(content), compress=False)
-
-    @pytest.mark.parametrize("rest", [b"x", bare_header("hidden.jpg"), bytes(2**20) + b"x", bytes(2**25)])
-    def test_what_follows_the_end(self, rest: bytes, tmp_path: Path) -> None:
-        assert "it goes on after its end" in self.refusal(tmp_path, bare_header() + END + rest)
-
-    def test_an_archive_without_an_end(self, tmp_path: Path) -> None:
-        assert "the end of the archive is missing" in self.refusal(tmp_path, bare_header())
 
 
 class TestCompression:

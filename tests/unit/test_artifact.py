@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import json
 import os
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from support.archives import pack, pack_model
 from support.disks import files_of_at_most
 from support.modes import folder_for_all, mode, umask, without_root
 
@@ -112,10 +112,7 @@ def test_saving_again_replaces(folder: Path, state: dict[str, torch.Tensor]) -> 
 def test_a_tarball_as_sagemaker_makes_it(
     folder: Path, state: dict[str, torch.Tensor], tmp_path: Path, prefix: str
 ) -> None:
-    archive = tmp_path / "model.tar.gz"
-    with tarfile.open(archive, "w:gz") as tar:
-        for name in (CONFIG_FILE, WEIGHTS_FILE):
-            tar.add(folder / name, arcname=prefix + name)
+    archive = pack_model(folder, tmp_path / "model.tar.gz", prefix)
     assert same(artifact.load(archive)[1], state)
 
 
@@ -268,18 +265,14 @@ def test_a_card_that_is_not_json(folder: Path, content: str) -> None:
 
 
 def test_a_tarball_that_leaves_its_folder(tmp_path: Path, folder: Path) -> None:
-    archive = tmp_path / "evil.tar.gz"
-    with tarfile.open(archive, "w:gz") as tar:
-        tar.add(folder / CONFIG_FILE, arcname="../../escaped.json")
+    archive = pack(folder / CONFIG_FILE, tmp_path / "evil.tar.gz", inside="../../escaped.json")
     with pytest.raises(DataError, match=r"evil\.tar\.gz is not unpacked: \.\./\.\./escaped\.json leads out"):
         artifact.load(archive)
     assert not (tmp_path.parent / "escaped.json").exists()
 
 
 def test_a_torn_tarball(tmp_path: Path, folder: Path) -> None:
-    archive = tmp_path / "model.tar.gz"
-    with tarfile.open(archive, "w:gz") as tar:
-        tar.add(folder, arcname=".")
+    archive = pack(folder, tmp_path / "model.tar.gz")
     archive.write_bytes(archive.read_bytes()[:-200])
     with pytest.raises(DataError, match=r"model\.tar\.gz.* cannot be unpacked: it is cut short or damaged"):
         artifact.load(archive)
@@ -287,9 +280,7 @@ def test_a_torn_tarball(tmp_path: Path, folder: Path) -> None:
 
 def test_an_error_names_the_archive_and_not_the_folder_it_was_unpacked_in(tmp_path: Path, folder: Path) -> None:
     (folder / WEIGHTS_FILE).unlink()
-    archive = tmp_path / "model.tar.gz"
-    with tarfile.open(archive, "w:gz") as tar:
-        tar.add(folder, arcname=".")
+    archive = pack(folder, tmp_path / "model.tar.gz")
     with pytest.raises(DataError, match=rf"^{archive}/{WEIGHTS_FILE} is missing"):
         artifact.load(archive)
 
@@ -305,9 +296,7 @@ def test_a_folder_that_holds_only_the_archive_stands_for_it(
 ) -> None:
     downloaded = tmp_path / "downloaded"
     downloaded.mkdir()
-    with tarfile.open(downloaded / "model.tar.gz", "w:gz") as tar:
-        for path in folder.iterdir():
-            tar.add(path, path.name)
+    pack(folder, downloaded / "model.tar.gz")
     config, weights = artifact.load(downloaded)
     assert config == CARD
     assert same(weights, state)

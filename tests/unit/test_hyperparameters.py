@@ -117,7 +117,7 @@ def test_a_model_that_is_not_known_is_among_the_mistakes(given: dict[str, str], 
 
 @pytest.mark.parametrize("given", [{"model": "auto"}, {"model": "unet"}, {"model": "ResNet-50"}, {"model": "7"}])
 def test_one_that_is_known_is_not(given: dict[str, str]) -> None:
-    """Nor is the model told twice that is of another type altogether."""
+    """A model of another type is not named twice either."""
     with pytest.raises(InputError, match="epochs: ") as caught:
         parse({**given, "epochs": "few"})
     assert str(caught.value).count("model") <= 1

@@ -27,7 +27,9 @@ def pixels(seed: int, *shape: int) -> np.ndarray:
 
 
 @given(rules, sides, sides, seeds)
-def test_a_image_gets_the_models_size_and_no_new_extremes(rule: Preprocess, height: int, width: int, seed: int) -> None:
+def test_an_image_gets_the_models_size_and_no_new_extremes(
+    rule: Preprocess, height: int, width: int, seed: int
+) -> None:
     rgb = pixels(seed, height, width, 3) // 2 + 60
     image = rule.image(rgb)
     assert image.shape == (rule.height, rule.width, 3)
@@ -77,7 +79,7 @@ def test_many_planes_are_restored_as_each_alone(count: int) -> None:
 
 
 @given(restorable, sides, sides)
-def test_what_lies_in_the_border_is_not_seen(rule: Preprocess, height: int, width: int) -> None:
+def test_what_is_in_the_border_is_not_seen(rule: Preprocess, height: int, width: int) -> None:
     plane = np.full((rule.height, rule.width), 1e6, np.float32)
     window = rule.window(height, width)
     plane[window.top : window.top + window.height, window.left : window.left + window.width] = 1
@@ -97,7 +99,7 @@ def test_letterbox_keeps_proportions_and_is_centred(height: int, width: int, to_
 
 @settings(max_examples=30)
 @given(rules, seeds)
-def test_a_image_of_the_models_size_is_not_touched(rule: Preprocess, seed: int) -> None:
+def test_an_image_of_the_models_size_is_not_touched(rule: Preprocess, seed: int) -> None:
     rgb = pixels(seed, rule.height, rule.width, 3)
     np.testing.assert_array_equal(rule.image(rgb), rgb)
     np.testing.assert_array_equal(rule.mask(rgb[:, :, 0]), rgb[:, :, 0])
@@ -209,7 +211,7 @@ def test_the_model_s_input_can_be_cut_out_of_any_image(height: int, width: int, 
 
 
 @given(sides, sides, st.integers(0, 9), st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))
-def test_a_crop_lies_within(height: int, width: int, spare: int, down: float, right: float) -> None:
+def test_a_crop_is_within_the_image(height: int, width: int, spare: int, down: float, right: float) -> None:
     pixels_ = pixels(0, height + spare, width + spare)
     part = crop(pixels_, height, width, (down, right))
     assert part.shape == (height, width)

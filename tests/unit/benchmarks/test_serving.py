@@ -48,24 +48,24 @@ def imported(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module(name)
 
 
-def test_figures_of_wrk(wrk: ModuleType) -> None:
+def test_results_of_wrk(wrk: ModuleType) -> None:
     load = wrk.parse(FINE, generator=0.02)
     assert (load.rate, load.p50, load.p99, load.generator) == (95, 84.1, 98.2, 0.02)
 
 
 @pytest.mark.parametrize("kind", ["connect", "read", "write", "status", "timeout"])
-def test_a_run_with_errors_is_no_result(wrk: ModuleType, kind: str) -> None:
+def test_a_run_with_errors_is_not_a_result(wrk: ModuleType, kind: str) -> None:
     with pytest.raises(wrk.LoadError, match=f"{kind}.*3"):
         wrk.parse(FINE.replace(f'"{kind}": 0', f'"{kind}": 3'))
 
 
 @pytest.mark.parametrize("output", ["unable to connect to 127.0.0.1:8080 Connection refused", OUTPUT.split("{")[0]])
-def test_a_run_without_figures_is_no_result(wrk: ModuleType, output: str) -> None:
+def test_a_run_without_numbers_is_not_a_result(wrk: ModuleType, output: str) -> None:
     with pytest.raises(wrk.LoadError, match="no figures"):
         wrk.parse(output)
 
 
-def test_a_run_without_answers_is_no_result(wrk: ModuleType) -> None:
+def test_a_run_without_responses_is_not_a_result(wrk: ModuleType) -> None:
     with pytest.raises(wrk.LoadError, match="0 requests"):
         wrk.parse(FINE.replace("285", "0"))
 
@@ -84,7 +84,7 @@ def test_random_arrivals_are_all_answered(arrivals: ModuleType) -> None:
     assert all(latency > 0 for latency in latencies)
 
 
-def test_arrivals_that_meet_an_error_are_no_result(arrivals: ModuleType, wrk: ModuleType) -> None:
+def test_arrivals_that_meet_an_error_are_not_a_result(arrivals: ModuleType, wrk: ModuleType) -> None:
     with serving(503, []) as port, pytest.raises(wrk.LoadError, match="503"):
         arrivals.arrive(port, "/predict", [b"one"], rate=100, seconds=0.1)
 

@@ -1,4 +1,4 @@
-"""Any form of a image to the bytes that are sent."""
+"""Any form of an image to the bytes that are sent."""
 
 from __future__ import annotations
 

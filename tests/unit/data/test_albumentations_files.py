@@ -90,7 +90,7 @@ class TestTaken:
         changed = build_augmentation(name, "segmentation", folder=tmp_path, size=SIZE)(*scene, 0)
         assert changed.image.shape == (*SIZE, 3)
 
-    def test_masks_mixed_are_of_no_matter_where_there_are_none(self, tmp_path: Path) -> None:
+    def test_mixing_masks_does_not_matter_for_data_without_masks(self, tmp_path: Path) -> None:
         name = saved(tmp_path, albumentations.Rotate((-20, 20), mask_interpolation=cv2.INTER_LINEAR))
         build_augmentation(name, "classification", folder=tmp_path, size=SIZE)
 
@@ -107,7 +107,7 @@ class TestRefused:
         ("content", "text"),
         [("{oops", "is not readable JSON"), ("[1]", "holds no `transform`"), ("\udcff", "is not readable JSON")],
     )
-    def test_what_is_no_saved_pipeline(self, tmp_path: Path, content: str, text: str) -> None:
+    def test_what_is_not_a_saved_pipeline(self, tmp_path: Path, content: str, text: str) -> None:
         (tmp_path / "mine.json").write_bytes(content.encode("utf-8", "surrogateescape"))
         message = refusal("mine.json", tmp_path)
         assert f"{tmp_path / 'mine.json'} {text}" in message
@@ -183,6 +183,6 @@ class TestRefused:
         node = {"__class_fullname__": "GaussNoise", "p": 1, **parameters}
         assert text in refusal(written(tmp_path, {"__class_fullname__": "Compose", "transforms": [node]}), tmp_path)
 
-    def test_parameters_of_the_pipeline_that_are_none(self, tmp_path: Path) -> None:
+    def test_parameters_that_the_pipeline_does_not_have(self, tmp_path: Path) -> None:
         pipeline = {"__class_fullname__": "Compose", "transforms": [], "nonsense": 1}
         assert "unexpected keyword argument 'nonsense'" in refusal(written(tmp_path, pipeline), tmp_path)

@@ -147,7 +147,7 @@ def test_changed_files_are_read_or_refused(kind: str, data: st.DataObject) -> No
     assert pixels.dtype == np.uint8
 
 
-def test_a_declared_size_is_judged_before_decoding() -> None:
+def test_a_declared_size_is_checked_before_decoding() -> None:
     data = io.BytesIO()
     np.lib.format.write_array_header_1_0(data, {"descr": "<u2", "fortran_order": False, "shape": (60_000, 60_000, 4)})
     with pytest.raises(DataError, match="is cut short: it declares"):

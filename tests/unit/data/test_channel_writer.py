@@ -134,11 +134,11 @@ class TestImages:
         write_channels(dataset(Sample(record, label=0)), tmp_path / "out")
         assert (tmp_path / "out/train/cat/t.rec, record 1.png").read_bytes() == content
 
-    def test_a_image_that_is_gone_is_named(self, tmp_path: Path) -> None:
+    def test_an_image_that_is_gone_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"gone\.jpg cannot be read"):
             write_channels(dataset(Sample(tmp_path / "gone.jpg", label=0)), tmp_path / "out")
 
-    def test_what_is_no_image_is_named(self, tmp_path: Path) -> None:
+    def test_what_is_not_an_image_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "a.jpg").write_text("words")
         with pytest.raises(DataError, match=r"a\.jpg is not an image: it begins with the text 'words'"):
             write_channels(dataset(Sample(tmp_path / "a.jpg", label=0)), tmp_path / "out")
@@ -164,7 +164,7 @@ class TestMasks:
         }
 
 
-def test_several_classes_a_image(tmp_path: Path) -> None:
+def test_several_classes_of_an_image(tmp_path: Path) -> None:
     for index in range(3):
         save_image(tmp_path / f"{index}.jpg", draw_scene(index)[0])
     targets = [(0, 2), (), (1,)]

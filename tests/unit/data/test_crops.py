@@ -51,7 +51,7 @@ def test_without_scale_and_classes_it_is_the_plain_crop() -> None:
     assert (cut[0, 0, 0], cut[0, 0, 1]) == (int(down * 13), int(right * 23)), "the place as it always was"
 
 
-def test_what_lies_outside_of_the_image_is_ignored() -> None:
+def test_what_is_outside_of_the_image_is_ignored() -> None:
     image, mask = ramp(16, 16)
     _, labels = RandomCrop(16, 16, (0.5, 0.5))(image, mask, 1)
     assert labels is not None

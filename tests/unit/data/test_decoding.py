@@ -1,52 +1,29 @@
-"""Reading images and masks: every kind, every orientation, and whatever is broken."""
+"""Reading images: every kind, every orientation, and sizes that are refused."""
 
 from __future__ import annotations
 
 import io
 import struct
-import zlib
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 from PIL import Image, ImageOps
-from support.images import encode, heic_ramp
+from support.images import draw_smooth, encode, handmade_png, heic_ramp
 
 from byoc_vision.data.decoding import ImageTooLarge, read_image, read_mask
 from byoc_vision.errors import DataError
 
 ORIENTATION = 274
 
-# Pillow warns of broken notes (EXIF, TIFF tags) before it reads on or gives up.
+# Pillow warns of damaged metadata (EXIF, TIFF tags) before it reads on or gives up.
 tolerate_warnings = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
-
-
-def smooth(height: int = 40, width: int = 56, seed: int = 0) -> np.ndarray:
-    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 3), None, 0, 255, cv2.NORM_MINMAX)
 
 
 def exif(orientation: int) -> bytes:
     block = Image.Exif()
     block[ORIENTATION] = orientation
     return block.tobytes()
-
-
-def png(header: tuple[int, int, int, int], rows: bytes, *after: tuple[bytes, bytes]) -> bytes:
-    """A PNG by hand: (width, height, bit depth, colour type), its filtered rows, chunks behind the pixels."""
-    chunks = [
-        (b"IHDR", struct.pack(">IIBBBBB", *header, 0, 0, 0)),
-        (b"IDAT", zlib.compress(rows)),
-        *after,
-        (b"IEND", b""),
-    ]
-    body = b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
-    )
-    return b"\x89PNG\r\n\x1a\n" + body
 
 
 class TestOrientation:
@@ -67,33 +44,33 @@ class TestOrientation:
     )
     def test_images_are_upright_by_either_decoder(self, kind: str, mode: str, orientation: int) -> None:
         options = {"lossless": True} if kind == "WebP" else {}
-        data = encode(Image.fromarray(smooth()).convert(mode), kind, exif=exif(orientation), **options)
+        data = encode(Image.fromarray(draw_smooth()).convert(mode), kind, exif=exif(orientation), **options)
         upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
         assert upright.size == ((56, 40) if orientation < 5 else (40, 56))
         np.testing.assert_array_equal(read_image(data), np.asarray(upright.convert("RGB")))
 
     @pytest.mark.parametrize("orientation", range(1, 9))
     def test_transparent_images_too(self, orientation: int) -> None:
-        rgba = np.dstack([smooth(), np.full((40, 56), 255, np.uint8)])
-        expected = read_image(encode(smooth(), "PNG", exif=exif(orientation)))
+        rgba = np.dstack([draw_smooth(), np.full((40, 56), 255, np.uint8)])
+        expected = read_image(encode(draw_smooth(), "PNG", exif=exif(orientation)))
         np.testing.assert_array_equal(read_image(encode(rgba, "PNG", exif=exif(orientation))), expected)
 
     def test_a_png_may_name_it_behind_its_pixels(self) -> None:
         rows = bytes([0, 10, 20, 30])
-        data = png((3, 1, 8, 0), rows, (b"eXIf", exif(6).removeprefix(b"Exif\0\0")))
+        data = handmade_png((3, 1, 8, 0), rows, (b"eXIf", exif(6).removeprefix(b"Exif\0\0")))
         np.testing.assert_array_equal(read_image(data)[:, :, 0], [[10], [20], [30]])
 
     @tolerate_warnings
     @pytest.mark.parametrize("block", [b"", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0nonsense"])
     def test_broken_notes_of_the_camera_do_not_matter(self, block: bytes) -> None:
-        plain = encode(smooth(), "JPEG")
+        plain = encode(draw_smooth(), "JPEG")
         segment = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
         np.testing.assert_array_equal(read_image(plain[:2] + segment + plain[2:]), read_image(plain))
 
     @pytest.mark.parametrize("orientation", [0, 9, 4711])
-    def test_orientations_that_do_not_exist_are_none(self, orientation: int) -> None:
-        image = read_image(encode(smooth(), "JPEG", exif=exif(orientation)))
-        np.testing.assert_array_equal(image, read_image(encode(smooth(), "JPEG")))
+    def test_orientations_that_do_not_exist_are_passed_over(self, orientation: int) -> None:
+        image = read_image(encode(draw_smooth(), "JPEG", exif=exif(orientation)))
+        np.testing.assert_array_equal(image, read_image(encode(draw_smooth(), "JPEG")))
 
     @pytest.mark.parametrize("orientation", range(1, 9))
     def test_a_mask_is_what_a_viewer_shows(self, tmp_path: Path, orientation: int) -> None:
@@ -107,7 +84,7 @@ class TestKindsOfImages:
     @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WebP"])
     @pytest.mark.parametrize("mode", ["RGB", "L"])
     def test_lossless_kinds_keep_every_pixel(self, kind: str, mode: str) -> None:
-        image = Image.fromarray(smooth()).convert(mode)
+        image = Image.fromarray(draw_smooth()).convert(mode)
         options = {"lossless": True} if kind == "WebP" else {}
         np.testing.assert_array_equal(read_image(encode(image, kind, **options)), np.asarray(image.convert("RGB")))
 
@@ -121,19 +98,19 @@ class TestKindsOfImages:
 
     def test_an_avif_is_turned_by_its_orientation(self) -> None:
         """It has no EXIF block of its own: the container turns it."""
-        data = encode(smooth(), "AVIF", quality=100, exif=exif(6))
+        data = encode(draw_smooth(), "AVIF", quality=100, exif=exif(6))
         upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
         np.testing.assert_array_equal(read_image(data), np.asarray(upright))
-        assert read_image(data).shape[:2] == smooth().shape[1::-1]
+        assert read_image(data).shape[:2] == draw_smooth().shape[1::-1]
 
     def test_a_file_and_its_content_are_the_same(self, tmp_path: Path) -> None:
         path = tmp_path / "picture.bin"  # the ending does not matter
-        path.write_bytes(encode(smooth(), "JPEG"))
+        path.write_bytes(encode(draw_smooth(), "JPEG"))
         np.testing.assert_array_equal(read_image(path), read_image(path.read_bytes()))
 
     @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
     def test_the_result_is_a_plain_array_of_its_own(self, kind: str) -> None:
-        image = read_image(encode(smooth(), kind))
+        image = read_image(encode(draw_smooth(), kind))
         assert image.dtype == np.uint8
         assert image.shape == (40, 56, 3)
         assert image.flags.c_contiguous
@@ -165,7 +142,7 @@ class TestKindsOfImages:
         assert (image[2:] == 9).all()
 
     def test_palettes_become_colours(self) -> None:
-        image = Image.fromarray(smooth()).quantize(64)
+        image = Image.fromarray(draw_smooth()).quantize(64)
         for kind in ("PNG", "GIF", "BMP", "TIFF"):
             np.testing.assert_array_equal(read_image(encode(image, kind)), np.asarray(image.convert("RGB")))
 
@@ -180,7 +157,7 @@ class TestKindsOfImages:
 
     def test_sixteen_bits_colour_keep_the_upper_eight(self) -> None:
         rows = b"\0" + struct.pack(">6H", 0, 256, 511, 32768, 65535, 65280)
-        assert read_image(png((2, 1, 16, 2), rows)).tolist() == [[[0, 1, 1], [128, 255, 255]]]
+        assert read_image(handmade_png((2, 1, 16, 2), rows)).tolist() == [[[0, 1, 1], [128, 255, 255]]]
 
     @pytest.mark.parametrize(("values", "read"), [([0, 0.5, 1], [0, 128, 255]), ([0, 0.5, 200], [0, 0, 200])])
     def test_floats_count_to_one_or_to_255(self, values: list[float], read: list[int]) -> None:
@@ -211,19 +188,19 @@ class TestKindsOfImages:
 
 
 class TestSize:
-    def test_the_size_of_a_heic_is_judged_before_decoding(self) -> None:
+    def test_the_size_of_a_heic_is_checked_before_decoding(self) -> None:
         with pytest.raises(ImageTooLarge, match="64 × 48 pixels, more than the 3,071 allowed"):
             read_image(heic_ramp(), max_pixels=48 * 64 - 1)
 
     @pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "JPEG", "TIFF", "WebP", "AVIF"])
-    def test_the_declared_size_is_judged_before_decoding(self, kind: str) -> None:
-        data = encode(smooth(), kind)
+    def test_the_declared_size_is_checked_before_decoding(self, kind: str) -> None:
+        data = encode(draw_smooth(), kind)
         with pytest.raises(ImageTooLarge, match=r"56 × 40 pixels, more than the 2,239 allowed"):
             read_image(data, max_pixels=40 * 56 - 1)
         assert read_image(data, max_pixels=40 * 56).shape == (40, 56, 3)
 
     def test_a_monster_of_a_few_bytes(self, tmp_path: Path) -> None:
-        monster = png((60_000, 60_000, 8, 2), b"")
+        monster = handmade_png((60_000, 60_000, 8, 2), b"")
         with pytest.raises(ImageTooLarge, match="60000 × 60000"):
             read_image(monster)
         path = tmp_path / "mask.png"
@@ -232,7 +209,7 @@ class TestSize:
             read_mask(path)
 
     def test_a_monstrous_tiff(self) -> None:
-        data = bytearray(encode(smooth(), "TIFF"))
+        data = bytearray(encode(draw_smooth(), "TIFF"))
         for tag in (256, 257):
             at = data.index(struct.pack("<HHI", tag, 4, 1))
             data[at : at + 12] = struct.pack("<HHII", tag, 4, 1, 60_000)
@@ -242,195 +219,15 @@ class TestSize:
     @pytest.mark.parametrize("colour_type", [4, 6])
     def test_transparent_pixels_count_with_the_memory_that_they_take(self, colour_type: int) -> None:
         with pytest.raises(ImageTooLarge, match=r"13000 × 13000 pixels .* over 1,073,741,824 bytes; save it as RGB"):
-            read_image(png((13_000, 13_000, 8, colour_type), b""))
+            read_image(handmade_png((13_000, 13_000, 8, colour_type), b""))
         with pytest.raises(DataError, match="damaged"):  # of a size that is decoded
-            read_image(png((1_300, 1_300, 8, colour_type), b""))
+            read_image(handmade_png((1_300, 1_300, 8, colour_type), b""))
 
-
-def encoded_kinds() -> dict[str, bytes]:
-    rgb = smooth()
-    return {
-        "baseline": encode(rgb, "JPEG"),
-        "progressive": encode(rgb, "JPEG", progressive=True),
-        "restarts": encode(rgb, "JPEG", restart_marker_blocks=2),
-        "cmyk": encode(Image.fromarray(rgb).convert("CMYK"), "JPEG"),
-        "png": encode(rgb, "PNG"),
-        "palette png": encode(Image.fromarray(rgb).quantize(64), "PNG"),
-        "webp": encode(rgb, "WebP"),
-        "lossless webp": encode(rgb, "WebP", lossless=True),
-        "gif": encode(Image.fromarray(rgb).quantize(64), "GIF"),
-        "bmp": encode(rgb, "BMP"),
-        "tiff": encode(rgb, "TIFF"),
-        "heic": heic_ramp(),
-        "avif": encode(rgb, "AVIF"),
-        "deflated tiff": encode(rgb, "TIFF", compression="tiff_adobe_deflate"),
-    }
-
-
-KINDS = encoded_kinds()
-
-
-@tolerate_warnings
-class TestBrokenFiles:
-    @given(st.sampled_from(sorted(KINDS)), st.data())
-    @settings(max_examples=300, deadline=None)
-    def test_a_image_cut_anywhere_is_refused_unless_no_pixel_is_missing(self, kind: str, data: st.DataObject) -> None:
-        whole = KINDS[kind]
-        cut = data.draw(st.integers(0, len(whole) - 1))
-        try:
-            image = read_image(whole[:cut])
-        except DataError:
-            return
-        # A GIF's last two bytes say only that nothing follows.
-        assert kind == "gif"
-        assert len(whole) - cut <= 2
-        np.testing.assert_array_equal(image, read_image(whole))
-
-    @pytest.mark.parametrize("kind", ["baseline", "progressive", "restarts", "cmyk"])
-    def test_a_jpeg_cut_at_any_byte_is_refused(self, kind: str) -> None:
-        whole = KINDS[kind]
-        for cut in range(0, len(whole), 7):
-            with pytest.raises(DataError):
-                read_image(whole[:cut])
-        with pytest.raises(DataError, match="cut short"):
-            read_image(whole[:-1])
-
-    def test_a_large_jpeg_cut_near_its_end_is_refused(self) -> None:
-        whole = encode(np.random.default_rng(0).integers(0, 256, (600, 800, 3), dtype=np.uint8), "JPEG")
-        for missing in (1, 2, 3, 100, 5_000):
-            with pytest.raises(DataError, match="cut short"):
-                read_image(whole[:-missing])
-
-    @given(st.sampled_from(sorted(KINDS)), st.binary(max_size=300))
-    @example("baseline", b"\xff\xd8\xff\xe0")
-    @example("progressive", b"\0" * 200)
-    @settings(max_examples=150, deadline=None)
-    def test_bytes_behind_the_end_do_not_matter(self, kind: str, garbage: bytes) -> None:
-        whole = KINDS[kind]
-        np.testing.assert_array_equal(read_image(whole + garbage), read_image(whole))
-
-    @given(
-        st.sampled_from(sorted(KINDS)),
-        st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8),
-    )
-    @settings(max_examples=300, deadline=None)
-    def test_damage_is_a_data_error_or_not_seen(self, kind: str, changes: list[tuple[float, int]]) -> None:
-        damaged = bytearray(KINDS[kind])
-        for where, value in changes:
-            damaged[int(where**3 * len(damaged))] = value  # mostly in the header
-        try:
-            image = read_image(bytes(damaged), max_pixels=10**6)
-        except DataError:
-            return
-        assert image.dtype == np.uint8
-        assert image.ndim == 3
-
-    def test_a_palette_image_without_a_palette_is_refused_by_name(self, tmp_path: Path) -> None:
-        path = tmp_path / "cat.png"
-        path.write_bytes(png((5, 5, 8, 3), bytes(30)))
-        with pytest.raises(DataError, match=r"cat\.png is damaged: the PNG image cannot be decoded"):
-            read_image(path)
-        assert not read_mask(path).any()  # a mask is the stored indices, whatever their colours
-
-    @given(st.binary(max_size=200))
-    @settings(max_examples=100)
-    def test_bytes_are_no_image(self, data: bytes) -> None:
-        with pytest.raises(DataError):
-            read_image(data)
-
-    def test_errors_name_the_file_and_what_it_is(self, tmp_path: Path) -> None:
-        path = tmp_path / "cat.png"
-        path.write_text("not an image at all")
-        with pytest.raises(DataError, match=r"cat\.png is not a JPEG, PNG.*begins with the text 'not an image at all'"):
-            read_image(path)
-        path.write_bytes(b"")
-        with pytest.raises(DataError, match=r"cat\.png is not a .*it is empty"):
-            read_image(path)
-        with pytest.raises(DataError, match=r"gone\.png cannot be read: No such file"):
-            read_image(tmp_path / "gone.png")
-        with pytest.raises(DataError, match="the image is not a"):
-            read_image(b"<html>")
-
-
-class TestMasks:
-    @staticmethod
-    def read(tmp_path: Path, data: bytes) -> np.ndarray:
-        path = tmp_path / "mask.png"
-        path.write_bytes(data)
-        return read_mask(path)
-
-    @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
-    def test_grey_levels_as_they_are(self, tmp_path: Path, kind: str) -> None:
-        labels = np.arange(256, dtype=np.uint8).reshape(16, 16)
-        read = self.read(tmp_path, encode(labels, kind))
-        np.testing.assert_array_equal(read, labels)
-        assert read.dtype == np.uint8
-        assert read.flags.writeable
-
-    @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "TIFF"])
-    def test_palette_indices_not_colours(self, tmp_path: Path, kind: str) -> None:
-        labels = np.array([[0, 1, 2], [2, 7, 0]], np.uint8)
-        image = Image.fromarray(labels).convert("P")
-        image.putpalette([component for index in range(256) for component in (255 - index, index, 99)])
-        options = {"optimize": False} if kind == "GIF" else {}  # else Pillow drops unused palette entries
-        np.testing.assert_array_equal(self.read(tmp_path, encode(image, kind, **options)), labels)
-
-    @pytest.mark.parametrize("bits", [1, 2, 4])
-    @pytest.mark.parametrize("colour_type", [0, 3])
-    def test_few_bits_as_stored(self, tmp_path: Path, bits: int, colour_type: int) -> None:
-        values = np.arange(8) % 2**bits
-        packed = np.packbits((values[:, None] >> np.arange(bits)[::-1] & 1).ravel().astype(np.uint8)).tobytes()
-        data = png((8, 1, bits, colour_type), b"\0" + packed)
-        if colour_type == 3:
-            palette = bytes(range(3 * 2**bits))
-            chunk = (
-                struct.pack(">I", len(palette)) + b"PLTE" + palette + struct.pack(">I", zlib.crc32(b"PLTE" + palette))
-            )
-            data = data[:33] + chunk + data[33:]
-        np.testing.assert_array_equal(self.read(tmp_path, data), [values])
-
-    def test_one_bit_is_zero_and_one(self, tmp_path: Path) -> None:
-        read = self.read(tmp_path, encode(Image.fromarray(np.array([[True, False]])), "TIFF"))
-        assert read.tolist() == [[1, 0]]
-
-    @pytest.mark.parametrize("dtype", [np.uint16, np.int32])
-    def test_wide_values_where_they_fit(self, tmp_path: Path, dtype: type) -> None:
-        np.testing.assert_array_equal(self.read(tmp_path, encode(np.array([[0, 255]], dtype), "TIFF")), [[0, 255]])
-        with pytest.raises(DataError, match=r"mask\.png has label values from 0 to 256; they must lie within 0–255"):
-            self.read(tmp_path, encode(np.array([[0, 256]], dtype), "TIFF"))
-
-    def test_equal_colours_are_labels(self, tmp_path: Path) -> None:
-        labels = np.array([[0, 1], [255, 3]], np.uint8)
-        np.testing.assert_array_equal(self.read(tmp_path, encode(np.dstack([labels] * 3), "PNG")), labels)
-        alpha = np.array([[0, 255], [9, 1]], np.uint8)
-        np.testing.assert_array_equal(self.read(tmp_path, encode(np.dstack([labels] * 3 + [alpha]), "PNG")), labels)
-        np.testing.assert_array_equal(self.read(tmp_path, encode(np.dstack([labels, alpha]), "PNG")), labels)
-
-    def test_other_colours_are_not(self, tmp_path: Path) -> None:
-        with pytest.raises(
-            DataError, match=r"mask\.png is a colour image; save the labels as a single-channel or palette"
-        ):
-            self.read(tmp_path, encode(np.full((2, 2, 3), (1, 1, 2), np.uint8), "PNG"))
-
-    def test_floats_are_not(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match="save the labels as an 8-bit"):
-            self.read(tmp_path, encode(np.zeros((2, 2), np.float32), "TIFF"))
-
-    @pytest.mark.parametrize("kind", ["GIF", "TIFF", "PNG"])
-    def test_several_frames_are_refused(self, tmp_path: Path, kind: str) -> None:
-        frames = [Image.fromarray(np.full((4, 4), value, np.uint8)) for value in (0, 1)]
-        with pytest.raises(DataError, match=r"mask\.png has several frames"):
-            self.read(tmp_path, encode(frames[0], kind, save_all=True, append_images=frames[1:]))
-
-    @tolerate_warnings
-    @given(st.sampled_from(["palette png", "gif", "tiff", "deflated tiff"]), st.floats(0, 1, exclude_max=True))
-    @settings(max_examples=60, deadline=None)
-    def test_a_cut_mask_is_refused(self, tmp_path_factory: pytest.TempPathFactory, kind: str, where: float) -> None:
-        whole = KINDS[kind]
-        path = tmp_path_factory.getbasetemp() / "cut.png"
-        path.write_bytes(whole[: int(where * (len(whole) - 2))])
-        with pytest.raises(DataError, match=r"cut\.png"):
-            read_mask(path)
+    def test_a_gif_whose_frame_fills_next_to_nothing_of_its_size_is_refused(self) -> None:
+        data = encode(np.zeros((60, 80, 3), np.uint8), "GIF")
+        read_image(data)
+        with pytest.raises(DataError, match=r"13000 × 13000 pixels, and its first frame has [\d,]+; save that"):
+            read_image(data[:6] + struct.pack("<HH", 13_000, 13_000) + data[10:])
 
 
 @pytest.mark.real_data
@@ -440,10 +237,3 @@ def test_real_images_and_masks(shared_data: Path) -> None:
     mask = read_mask(shared_data / "carvana" / "train_masks" / f"{car.stem}_mask.gif")
     assert mask.shape == (1280, 1918)
     assert np.unique(mask).tolist() == [0, 1]
-
-
-def test_a_gif_whose_frame_fills_next_to_nothing_of_its_size_is_refused() -> None:
-    data = encode(np.zeros((60, 80, 3), np.uint8), "GIF")
-    read_image(data)
-    with pytest.raises(DataError, match=r"declares 13000 × 13000 pixels, and its first frame has [\d,]+; save that"):
-        read_image(data[:6] + struct.pack("<HH", 13_000, 13_000) + data[10:])

@@ -21,7 +21,7 @@ def test_each_format_is_known_by_its_first_bytes(kind: str) -> None:
 
 
 @given(st.binary(max_size=40))
-def test_bytes_that_announce_nothing_are_no_format(data: bytes) -> None:
+def test_bytes_without_a_signature_are_not_a_format(data: bytes) -> None:
     kind = fileformat.identify(data)
     assert kind is None or kind in FORMATS
     if kind:
@@ -74,5 +74,5 @@ def test_a_cut_file_is_not_whole(kind: fileformat.Format) -> None:
         (b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09", "the bytes 00 01 02 03 04 05 06 07"),
     ],
 )
-def test_what_is_no_image_is_described(data: bytes, words: str) -> None:
+def test_what_is_not_an_image_is_described(data: bytes, words: str) -> None:
     assert words in fileformat.describe(data)

@@ -109,7 +109,7 @@ class TestImageDataset:
         assert len(set(cut)) > 5
         torch.testing.assert_close(cropped[SampleKey(0, 7)], examples[7])
 
-    def test_the_short_sides_cut_lies_anywhere_in_training_and_in_the_middle_later(self, tmp_path: Path) -> None:
+    def test_the_short_sides_cut_is_anywhere_in_training_and_in_the_middle_later(self, tmp_path: Path) -> None:
         ramp = np.arange(0, 240, 4, dtype=np.uint8)[None, :, None].repeat(30, 0).repeat(3, 2)  # 30 × 60
         cv2.imwrite(str(tmp_path / "ramp.png"), ramp)
         samples = [Sample(tmp_path / "ramp.png", label=0)]
@@ -130,13 +130,13 @@ class TestImageDataset:
             for seed, epoch in ((0, 2), (0, 3), (1, 1))
         )
 
-    def test_a_sample_without_truth_is_a_mistake_of_ours(self, images: Path) -> None:
+    def test_a_sample_without_a_target_is_an_internal_error(self, images: Path) -> None:
         with pytest.raises(ValueError, match="neither a mask nor a label"):
             training([Sample(images / "0.png")])[0]
 
 
 class TestEvaluationDataset:
-    def test_the_truth_keeps_the_images_size(self, masked: list[Sample]) -> None:
+    def test_the_target_keeps_the_images_size(self, masked: list[Sample]) -> None:
         example = evaluation(masked)[5]
         assert example.image.shape == (3, 16, 24)
         assert (example.height, example.width) == (25, 35)

@@ -104,7 +104,7 @@ def test_an_empty_pipe(paths: MlPaths) -> None:
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_a_pipe_that_nobody_writes_to(paths: MlPaths, exists: bool) -> None:
+def test_a_pipe_without_a_writer(paths: MlPaths, exists: bool) -> None:
     job = declare(paths, train=WRAPPED)
     if exists:
         os.mkfifo(paths.pipe("train", 0))

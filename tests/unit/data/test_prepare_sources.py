@@ -95,7 +95,7 @@ def test_a_stray_image_beside_the_channels(tmp_path: Path, scratch: Path, caplog
     assert "stray.jpg lies beside the channels" in caplog.text
 
 
-def test_classes_of_such_names_are_no_channels(tmp_path: Path, scratch: Path) -> None:
+def test_classes_of_such_names_are_not_channels(tmp_path: Path, scratch: Path) -> None:
     folder = touch(tmp_path / "data", "train/1.jpg", "plane/1.jpg", "stray.jpg")
     assert lay_out([folder], scratch) == {"train": folder}
 

@@ -122,7 +122,7 @@ def test_arbitrary_bytes_are_answered_with_a_data_error_alone(
 def test_a_stream_is_copied_while_it_is_checked(tmp_path: Path) -> None:
     original = write(tmp_path / "a.rec", b"x" * 3_000_000, b"1234" + MAGIC_BYTES + b"5")
     with original.open("rb") as stream, (tmp_path / "b.rec").open("wb") as copy:
-        copied = list(read_records(CopySource(stream, copy), "train_0", "mend it"))
+        copied = list(read_records(CopySource(stream, copy), "train_0", "fix it"))
     assert copied == index_records(original)
     assert (tmp_path / "b.rec").read_bytes() == original.read_bytes()
 
@@ -135,7 +135,7 @@ def test_a_full_disk_is_named_with_the_remedy(tmp_path: Path) -> None:
         Path("/dev/full").open("wb", buffering=0) as full,
         pytest.raises(ResourceError, match=r"No space left on device.*volume_size_in_gb"),
     ):
-        list(read_records(CopySource(stream, full), "train_0", "mend it"))
+        list(read_records(CopySource(stream, full), "train_0", "fix it"))
 
 
 def test_a_record_that_is_too_long_is_not_written() -> None:

@@ -55,7 +55,7 @@ def test_other_epochs_draw_other_images() -> None:
     assert len(set(drawn)) > 25
 
 
-def test_a_image_drawn_again_says_so() -> None:
+def test_an_image_drawn_again_says_so() -> None:
     drawn = epoch(labelled(9, 1), "balanced")
     assert sorted(draw.repetition for draw in drawn if draw.sample_index == 9) == [0, 1, 2, 3, 4]
 

@@ -58,7 +58,7 @@ def test_starts_and_lengths(mask: np.ndarray) -> None:
     assert np.array_equal(drawn(*mask.shape, run_lengths(counts, *mask.shape)), mask)
 
 
-def test_several_polygons_of_one_shape_are_its_union_and_later_shapes_lie_above() -> None:
+def test_several_polygons_of_one_shape_are_its_union_and_later_shapes_are_on_top() -> None:
     left, right = [0, 0, 4, 0, 4, 8, 0, 8], [4, 0, 8, 0, 8, 8, 4, 8]
     both = polygon(left)[:-1] + b"," + polygon(right)[1:]
     mask = drawn(8, 8, both, polygon(right), values=bytes([3, 9]))

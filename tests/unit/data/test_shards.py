@@ -128,7 +128,7 @@ def test_hosts_that_all_have_the_same_are_not_sharded(whole: Path) -> None:
     assert Shards((HostFiles("algo-1", files), HostFiles("algo-2", files))).channels == ()
 
 
-def test_a_host_without_a_image_is_named(whole: Path) -> None:
+def test_a_host_without_an_image_is_named(whole: Path) -> None:
     shards = dealt(whole, {name: index % 2 for index, name in enumerate(IMAGES)}, hosts=3)
     with pytest.raises(InputError, match=r"^algo-3 has none of the 13 training images.*use 2 instead of 3 hosts"):
         shards.refuse_idle(find_dataset(shards.together(), DataOptions()))
@@ -140,7 +140,7 @@ def masked(root: Path) -> tuple[list[str], Dataset]:
     return names, find_dataset({path.name: path for path in root.iterdir()}, DataOptions())
 
 
-def test_a_image_whose_mask_lies_on_another_host_is_named(tmp_path: Path) -> None:
+def test_an_image_whose_mask_is_on_another_host_is_named(tmp_path: Path) -> None:
     names, _ = masked(tmp_path)
     owners = dict(zip(names, [0, 0, 0, 1, 1, 1, 0, 0, 1, 1, 1, 1], strict=True))
     shards = dealt(tmp_path, owners, channels=("train", "train_masks"))
@@ -194,12 +194,12 @@ def test_polygons_of_an_image_on_another_host_are_named(tmp_path: Path) -> None:
         dealt(tmp_path, dict(zip(names, [0, 1, 0, 1], strict=True))).together()
 
 
-def test_a_readme_is_no_list(tmp_path: Path) -> None:
+def test_a_readme_is_not_a_list(tmp_path: Path) -> None:
     touch(tmp_path, "train/a/1.jpg", "train/README.txt")
     assert dealt(tmp_path, {"train/a/1.jpg": 0, "train/README.txt": 1}).together()
 
 
-def test_a_list_in_a_channel_of_its_own_may_name_what_lies_elsewhere(tmp_path: Path) -> None:
+def test_a_list_in_a_channel_of_its_own_may_name_files_elsewhere(tmp_path: Path) -> None:
     names = [f"train/{number}.jpg" for number in range(6)]
     touch(tmp_path, *names, "train_lst/train.lst")
     lines = [f"{number}\t{number % 2}\t{number}.jpg" for number in range(6)]

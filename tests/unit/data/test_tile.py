@@ -97,7 +97,7 @@ def test_named_classes_stay_named(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "tiles"
     assert main(["tile", str(data), "--output", str(output), "--size", "64"]) == 0
     assert json.loads((output / "train/classes.json").read_text()) == classes
-    assert len(list((output / "train").glob("*.png"))) == 2, "what is ignored is no object"
+    assert len(list((output / "train").glob("*.png"))) == 2, "what is ignored is not an object"
 
 
 def test_an_image_above_the_limit_of_training_is_cut(

@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.points import points
 from support.recipes import EXAMPLES, recipes
 
 from byoc_vision.describe.ranges import ENCODERS, search_space
@@ -26,6 +25,19 @@ from byoc_vision.types import ModelSpec
 
 searched = cache(search_space)  # a recipe's file is read once
 SOURCES = ["segmentation", "classification", *(str(EXAMPLES / name) for name in recipes())]
+
+
+def points(space: SearchSpace) -> st.SearchStrategy[dict[str, str]]:
+    """A value of each range, as hyperparameters.json spells it."""
+    return st.fixed_dictionaries({found.name: _values(found) for found in space.ranges})
+
+
+def _values(found: Range) -> st.SearchStrategy[str]:
+    if isinstance(found, Categorical):
+        return st.sampled_from(found.values)
+    if isinstance(found, Integer):
+        return st.integers(found.low, found.high).map(str)
+    return st.floats(found.low, found.high).map(str)
 
 
 def ranges_of(space: SearchSpace) -> dict[str, Range]:
@@ -168,7 +180,7 @@ def test_what_is_given_under_another_name_is_varied_once() -> None:
     assert set(space.fixed) == {"task", "num_layers", "seed", "objective"}
 
 
-def test_what_clients_add_and_values_that_are_no_text() -> None:
+def test_what_clients_add_and_values_that_are_not_text() -> None:
     space = search_space(recipe_of({"task": "classification", "_tuning_objective_metric": "x", "early_stopping": True}))
     assert space.fixed == {"task": "classification", "early_stopping": "true", "objective": "accuracy"}
 
@@ -186,7 +198,7 @@ def test_some_may_stay_as_they_are() -> None:
         (lambda: search_space("segmentation", "accuracy"), "metric=accuracy is not a metric .*validation:miou"),
         (lambda: search_space("segmentation", keep=["epoch"]), "keep=epoch does not vary; choose from learning"),
         (lambda: search_space("segmentation", keep=ranges_of(search_space("segmentation"))), "nothing is left to vary"),
-        (lambda: search_space(recipe_of({"objective": "dice", "task": "classification"})), "objective=dice is no"),
+        (lambda: search_space(recipe_of({"objective": "dice", "task": "classification"})), "objective=dice is not"),
         (lambda: recipe_of({"epochs": "3"}), 'task: the recipe does not give it; add "task": "segmentation"'),
         (lambda: recipe_of({"model": "resnet5O"}), "model=resnet5O is not known; the nearest names are"),
         (lambda: recipe_of({"epoch": "3"}), "epoch: is not known; did you mean epochs"),
@@ -198,7 +210,7 @@ def test_what_cannot_be_searched_is_said(call: Any, said: str) -> None:
 
 
 @pytest.mark.parametrize(("model", "task"), [("deeplab", "segmentation"), ("resnet50", "classification")])
-def test_the_task_is_told_by_the_model(model: str, task: str) -> None:
+def test_the_task_follows_from_the_model(model: str, task: str) -> None:
     assert recipe_of({"model": model}).task == task
 
 

@@ -62,7 +62,7 @@ def test_a_wrong_request_would_be_seen(request_shape: Any) -> None:
     assert "StaticHyperParameters.epochs" in complaints(merged(parts, REST), request_shape)
 
 
-def test_the_figure_that_is_sought_is_among_those_that_are_read() -> None:
+def test_the_objective_is_among_the_metrics_that_are_read() -> None:
     config = as_request(search_space("segmentation", "loss"), DEFINITIONS)["HyperParameterTuningJobConfig"]
     assert config["HyperParameterTuningJobObjective"] == {"Type": "Minimize", "MetricName": "validation:loss"}
     assert "validation:loss" in {definition.name for definition in DEFINITIONS}

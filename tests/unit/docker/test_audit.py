@@ -1,4 +1,4 @@
-"""`make audit` against a stand-in for OSV that knows of what it is told."""
+"""`make audit` against a stand-in for OSV that knows what a test gives it."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def test_packages_without_known_vulnerabilities_pass(database: Callable[..., str
     assert "No known vulnerabilities found" in done.stderr
 
 
-def test_a_database_that_is_away_is_no_good_news() -> None:
+def test_a_database_that_cannot_be_reached_is_an_error() -> None:
     done = audit("http://127.0.0.1:9/v1/query")
     assert done.returncode == 2
     assert "http://127.0.0.1:9/v1/query cannot be reached" in done.stderr
     assert "nothing was audited" in done.stderr
 
 
-def test_a_server_that_knows_of_nothing_is_no_database(database: Callable[..., str]) -> None:
+def test_a_server_without_any_vulnerability_is_not_a_database(database: Callable[..., str]) -> None:
     done = audit(database())
     assert done.returncode == 2
     assert "does not even know" in done.stderr

@@ -81,7 +81,7 @@ def test_each_kind_is_found(
         ("etc/apt/sources.list", b"deb https://deb.debian.org/debian bookworm main"),
     ],
 )
-def test_what_is_no_secret_is_left_alone(
+def test_what_is_not_a_secret_is_left_alone(
     findings: Callable[[dict[str, bytes]], list[str]], path: str, content: bytes
 ) -> None:
     assert findings({"1111/layer.tar": archive({path: content})}) == []

@@ -50,7 +50,7 @@ def batch(colours: list[tuple[int, int, int]], targets: list[object], unreadable
 RED, BLUE, PURPLE = (255, 0, 0), (0, 0, 255), (255, 0, 255)
 
 
-def test_figures_and_loss_are_of_all_batches() -> None:
+def test_metrics_and_loss_are_of_all_batches() -> None:
     batches = [batch([RED, BLUE], [0, 2]), batch([BLUE], [1])]
     loss = build_loss("cross_entropy", "softmax", task="classification")
     figures = evaluate("softmax", batches, loss)
@@ -58,7 +58,7 @@ def test_figures_and_loss_are_of_all_batches() -> None:
     assert figures["loss"] == pytest.approx(10 / 3, rel=1e-3)  # the wrong one's: 5 against -5, over three images
 
 
-def test_of_several_classes_each_is_judged() -> None:
+def test_of_several_classes_each_is_measured() -> None:
     batches = [batch([PURPLE, RED], [np.uint8([1, 0, 1]), np.uint8([1, 1, 0])])]
     loss = build_loss("cross_entropy", "sigmoid", task="classification")
     figures = evaluate("sigmoid", batches, loss)
@@ -67,7 +67,7 @@ def test_of_several_classes_each_is_judged() -> None:
     assert figures["loss"] == pytest.approx(5 / 6, rel=2e-2)
 
 
-def test_images_left_out_change_no_figure_and_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+def test_images_left_out_do_not_change_metrics_and_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     batches = [batch([RED], [0], unreadable=1), batch([], [], unreadable=2), batch([BLUE], [1])]
     with caplog.at_level(logging.WARNING):
         figures = evaluate("softmax", batches)
@@ -75,7 +75,7 @@ def test_images_left_out_change_no_figure_and_are_counted(caplog: pytest.LogCapt
     assert "3 of 5 images cannot be read: the metrics are of the others" in caplog.text
 
 
-def test_where_no_image_is_left_there_are_no_figures() -> None:
+def test_if_no_image_is_left_there_are_no_metrics() -> None:
     with pytest.raises(DataError, match="none of the 2 images to be evaluated can be read"):
         evaluate("softmax", [batch([], [], unreadable=2)])
 

@@ -168,14 +168,14 @@ class TestClassification:
         )
         assert metrics.compute()["accuracy"] == 1
 
-    def test_batches_of_any_size_give_the_same_figures(self) -> None:
+    def test_batches_of_any_size_give_the_same_metrics(self) -> None:
         answers, targets = [0, 1, 1, 2, 0], [0, 0, 1, 2, 2]
         one_by_one = ClassificationMetrics(["0", "1", "2"])
         for answer, target in zip(answers, targets, strict=True):
             one_by_one.update([ScoredPrediction(probabilities(answer, 3), np.array(target))])
         assert one_by_one.compute() == self.figures(answers, targets, 3)
 
-    def test_the_truth_may_be_among_the_k_likeliest(self) -> None:
+    def test_the_target_may_be_among_the_k_likeliest(self) -> None:
         metrics = ClassificationMetrics(["a", "b", "c"], top_k=2)
         vector = np.array([0.5, 0.3, 0.2], dtype=np.float32)
         answer = Classification(vector, metrics.class_names)

@@ -57,7 +57,7 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Seen:
 
 
 class TestMasks:
-    def test_it_tells_the_figures_of_the_evaluation(self, masks: Seen) -> None:
+    def test_it_has_the_metrics_of_the_evaluation(self, masks: Seen) -> None:
         figures, collected = masks
         evaluation = collected.evaluation
         assert (evaluation.split, evaluation.epoch, evaluation.images) == ("validation", 3, 14)
@@ -89,7 +89,7 @@ class TestMasks:
         assert [example.score for example in galleries["best"]] == pytest.approx(dice[:-4:-1], abs=1e-6)
         assert len({example.file for example in galleries["random"]}) == 3
 
-    def test_images_and_masks_are_shown_alike(self, masks: Seen) -> None:
+    def test_images_and_masks_are_shown_in_the_same_way(self, masks: Seen) -> None:
         _, collected = masks
         assert len(collected.images) == 3 * 3 * 4
         example = collected.evaluation.galleries["best"][0]
@@ -125,7 +125,7 @@ class TestMasks:
 
 
 class TestClasses:
-    def test_it_tells_the_figures_of_the_evaluation(self, classes: Seen) -> None:
+    def test_it_has_the_metrics_of_the_evaluation(self, classes: Seen) -> None:
         figures, collected = classes
         evaluation = collected.evaluation
         assert np.trace(evaluation.confusion) / 12 == pytest.approx(figures["accuracy"])

@@ -26,7 +26,7 @@ from byoc_vision.types import ClassInfo
 CLASSES = (ClassInfo(name="road", value=0), ClassInfo(name="car", value=1))
 
 
-def test_of_a_image_of_8000_pixels_little_is_kept() -> None:
+def test_of_an_image_of_8000_pixels_little_is_kept() -> None:
     rule = Preprocess(height=64, width=64, resize="letterbox")
     mask = np.zeros((6000, 8000), np.uint8)
     mask[:, 4000:] = 1
@@ -55,7 +55,7 @@ def test_of_what_is_cut_off_nothing_is_shown() -> None:
     assert (thumbnail.height, thumbnail.width) == (50, 500)
 
 
-def test_a_line_of_pixels_stays_a_image() -> None:
+def test_a_line_of_pixels_stays_an_image() -> None:
     rule = Preprocess(height=32, width=32, resize="letterbox")
     mask = np.zeros((1, 5000), np.uint8)
     answer = Segmentation(mask, CLASSES, lambda: np.zeros(0))

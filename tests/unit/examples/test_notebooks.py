@@ -37,7 +37,7 @@ def test_it_holds_no_outputs_and_no_traces_of_a_run(notebook: Path) -> None:
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
 def test_cells_have_names_that_stay(notebook: Path) -> None:
-    """A random id would change whenever a cell is written anew, and so would every difference."""
+    """A random id would change whenever a cell is written again, and so would every difference."""
     ids = [cell["id"] for cell in read(notebook)["cells"]]
     assert len(set(ids)) == len(ids)
     assert all(name.replace("-", "").isalpha() for name in ids)
@@ -45,7 +45,7 @@ def test_cells_have_names_that_stay(notebook: Path) -> None:
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
 def test_what_costs_money_is_deleted_even_if_a_cell_fails(notebook: Path) -> None:
-    """The kernel's end deletes the endpoint, and is told so before there is one."""
+    """The kernel's end deletes the endpoint, and says so before there is one."""
     cells = {cell["id"]: "".join(cell["source"]) for cell in read(notebook)["cells"]}
     statements = [ast.unparse(statement) for statement in ast.parse(cells["deploy"]).body]
     registered = statements.index("atexit.register(delete_endpoint)")

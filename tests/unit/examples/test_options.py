@@ -30,7 +30,7 @@ def given(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ("", "name the steps"),
         ("trian --channel train=train", "no such step: trian; there are train, tune, deploy"),
@@ -41,8 +41,8 @@ def given(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
         ("train --channel train", "'train' is not NAME=FOLDER"),
         ("train --channel train=cars", "no such folder: "),
         ("deploy --picture car.jpg", "--model: there is nothing to serve"),
-        ("train deploy --channel train=train", "--picture: none is no file"),
-        ("train deploy --channel train=train --picture bike.jpg", "--picture: bike.jpg is no file"),
+        ("train deploy --channel train=train", "--picture: none is not a file"),
+        ("train deploy --channel train=train --picture bike.jpg", "--picture: bike.jpg is not a file"),
         ("tune --local --channel train=train", "--local: local mode knows no tune"),
         ("train --local --keep --channel train=train", "--keep: a local endpoint ends with the script"),
         ("train --channel train=train", "--role: give the ARN"),
@@ -59,13 +59,13 @@ def given(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
     ],
 )
 def test_what_does_not_fit_together(
-    words: str, told: str, options: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: str, message: str, options: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given(monkeypatch, *words.split())
     with pytest.raises(SystemExit) as ended:
         options.read_options("")
     assert ended.value.code == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_hyperparameters_beside_those_of_the_recipe(options: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

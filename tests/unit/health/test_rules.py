@@ -53,7 +53,7 @@ def test_a_run_that_learns() -> None:
     assert fired(epochs(LEARNS, [loss * 1.1 for loss in LEARNS], BETTER)) == set()
 
 
-def test_a_gap_alone_is_no_overfitting() -> None:
+def test_a_gap_alone_is_not_overfitting() -> None:
     assert fired(epochs(LEARNS, [loss * 2 for loss in LEARNS], BETTER)) == set()
 
 
@@ -64,7 +64,7 @@ def test_a_run_that_overfits_and_goes_on() -> None:
     assert fired(epochs(LEARNS, validation, figures), stops_early=True) == {"Overfit"}
 
 
-def test_a_loss_that_rises_while_the_figure_gets_better_is_no_overtraining() -> None:
+def test_a_loss_that_rises_while_the_metric_improves_is_not_overtraining() -> None:
     assert fired(epochs(LEARNS, [1.0, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1, 1.2], BETTER)) == {"Overfit"}
 
 
@@ -73,7 +73,7 @@ def test_a_run_that_learns_nothing() -> None:
     assert fired(epochs(flat, flat, [0.2, 0.2, 0.2, 0.2, 0.2, 0.2])) == {"LossNotDecreasing", "Plateau"}
 
 
-def test_the_end_of_a_schedule_is_no_plateau() -> None:
+def test_the_end_of_a_schedule_is_not_a_plateau() -> None:
     records = epochs([1.0, *[0.2] * 7], [1.0, *[0.2] * 7], [0.3, *[0.9] * 7])
     falling = [
         EpochRecord(record.epoch, 1e-3 / 20 if record.epoch > 2 else 1e-3, record.train_loss, record.validation, 1.0)
@@ -85,7 +85,7 @@ def test_the_end_of_a_schedule_is_no_plateau() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(*[st.floats(allow_nan=True, allow_infinity=True)] * 3), min_size=1, max_size=12))
-def test_whatever_the_figures_are_rules_judge_them(figures: list[tuple[float, float, float]]) -> None:
+def test_rules_accept_any_metrics(figures: list[tuple[float, float, float]]) -> None:
     fired(epochs(*zip(*figures, strict=True)))
 
 
@@ -212,7 +212,7 @@ def test_another_thread_says_where_a_training_stands() -> None:
     assert found[0].where.startswith("threading.py")
 
 
-def test_a_fault_is_told_once_and_again_when_it_is_twice_as_bad(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fault_is_reported_once_and_again_when_it_is_twice_as_bad(caplog: pytest.LogCaptureFixture) -> None:
     monitor = HealthMonitor(read_settings("LoadBalancing=stop", ""))
     with caplog.at_level(logging.WARNING):
         for most in (0.25, 0.3, 0.45, 0.75):

@@ -83,7 +83,7 @@ def test_a_mask_has_the_images_size_and_the_training_masks_values(
     assert (answer.mask[:, 60:] == values[1]).all()
 
 
-def test_several_classes_are_told_apart(half_white: np.ndarray) -> None:
+def test_several_classes_are_distinguished(half_white: np.ndarray) -> None:
     answer = segmenter((5, 9, 200)).predict([half_white])[0]
     assert isinstance(answer, Segmentation)
     assert set(np.unique(answer.mask)) == {5, 9}
@@ -165,7 +165,7 @@ def test_alone_or_in_a_batch_the_answer_is_the_same(images: list[np.ndarray]) ->
         np.testing.assert_allclose(alone.probabilities, answer.probabilities, atol=1e-5)
 
 
-def test_images_are_prepared_in_many_threads_alike(images: list[np.ndarray]) -> None:
+def test_images_are_prepared_in_the_same_way_in_many_threads(images: list[np.ndarray]) -> None:
     predictor = classifier()
     with ThreadPoolExecutor(8) as pool:
         prepared = list(pool.map(predictor.prepare, images * 8))
@@ -195,7 +195,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_weights_that_are_no_finite_numbers_are_refused(tmp_path: Path, value: float) -> None:
+def test_weights_that_are_not_finite_numbers_are_refused(tmp_path: Path, value: float) -> None:
     predictor = classifier()
     state = predictor.engine.model.net.state_dict()
     state["fc.weight"][0, 0] = value

@@ -40,7 +40,7 @@ def test_tiles_cover_a_side_and_overlap(length: int, tile: int) -> None:
     assert axis.starts[0] == 0
     assert axis.starts[-1] + tile == axis.length == max(length, tile)
     assert sum(axis.step(index) for index in range(len(axis))) == axis.length
-    # A pixel is lost where the tile is no multiple of 4, and another where starts are rounded.
+    # A pixel is lost if the tile is not a multiple of 4, and another if starts are rounded.
     assert all(tile - axis.step(index) >= OVERLAP * tile - 1 for index in range(len(axis) - 1))
 
 

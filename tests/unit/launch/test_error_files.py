@@ -65,7 +65,7 @@ def test_an_error_behind_the_cause_is_shown_below_it(tmp_path: Path) -> None:
     assert lines[-1] == "OSError: [Errno 28] No space left on device"
 
 
-def test_a_stop_before_training_is_no_failure(tmp_path: Path) -> None:
+def test_a_stop_before_training_is_not_a_failure(tmp_path: Path) -> None:
     assert report_failure(tmp_path / "failure", StopRequestedError()) == 143
     assert not (tmp_path / "failure").exists()
 

@@ -84,7 +84,7 @@ def test_auto_asks_sagemaker_if_nothing_in_the_container_says(tmp_path: Path, ca
     assert "the job trains as without a budget" in caplog.text
 
 
-def test_auto_outside_of_sagemaker_is_no_budget(tmp_path: Path) -> None:
+def test_auto_outside_of_sagemaker_is_not_a_budget(tmp_path: Path) -> None:
     assert seconds(tmp_path, "auto") is None
 
 
@@ -101,7 +101,7 @@ def test_the_clock_counts_from_the_start_of_the_process() -> None:
 def test_seconds_count_from_the_start_of_the_process(tmp_path: Path) -> None:
     log, before = tmp_path / "log", time.monotonic()
     assert forked.start(started.tell_seconds, log=log).wait(60) == 0, log.read_text()
-    tick = 0.02  # of the clock that starts are told by, twice
+    tick = 0.02  # of the clock that counts starts, twice
     assert started.PAUSE - tick <= float(log.read_text()) <= time.monotonic() - before + tick
 
 

@@ -20,7 +20,7 @@ def test_the_page_shows_every_command_with_its_text() -> None:
         assert step.text in PAGE
 
 
-def test_other_numbers_and_times_are_no_difference() -> None:
+def test_other_numbers_and_times_are_not_a_difference() -> None:
     recorded = PAGE.partition(first_hour._BEGIN)[2].partition(first_hour._END)[0]
     assert first_hour.differences(PAGE, recorded) == []
     other = re.sub(r"seconds=[\d.]+", "seconds=123.45", recorded).replace("circle       80 ", "circle        7 ")
@@ -33,3 +33,8 @@ def test_another_line_is_a_difference(line: str, instead: str) -> None:
     recorded = PAGE.partition(first_hour._BEGIN)[2].partition(first_hour._END)[0]
     assert line in recorded
     assert first_hour.differences(PAGE, recorded.replace(line, instead))
+
+
+@pytest.mark.parametrize("place", ["epoch 2", "epoch 1, step 3"])
+def test_findings_about_speed_are_not_recorded(place: str) -> None:
+    assert first_hour._PASSING.match(f"StepOutlier ({place}): one step took 9 s. Remedy: look at the disk")

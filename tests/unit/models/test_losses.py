@@ -165,7 +165,7 @@ class TestYesOrNo:
         weights = torch.where(target == 1, torch.tensor([1, 5, 0.5]), torch.ones(3))
         torch.testing.assert_close(ours, (each * weights).mean())
 
-    def test_smoothing_moves_the_truth_towards_a_half(self) -> None:
+    def test_smoothing_moves_the_target_towards_a_half(self) -> None:
         logits, target = self.images()
         ours = build_loss("cross_entropy", "sigmoid", task="classification", label_smoothing=0.2)(logits, target)
         torch.testing.assert_close(ours, F.binary_cross_entropy_with_logits(logits, target * 0.8 + 0.1))

@@ -3,7 +3,6 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import cv2
@@ -11,6 +10,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from support.archives import pack_model
 from torch import nn
 
 from byoc_vision import artifact
@@ -193,9 +193,7 @@ class TestGoingOnFromAnEarlierModel:
     def test_as_the_tarball_of_its_job(self, tmp_path: Path) -> None:
         self.saved(tmp_path / "model", segmenter("unet_small"))
         (tmp_path / "channel").mkdir()
-        with tarfile.open(tmp_path / "channel" / "model.tar.gz", "w:gz") as tar:
-            for name in (artifact.CONFIG_FILE, artifact.WEIGHTS_FILE):
-                tar.add(tmp_path / "model" / name, name)
+        pack_model(tmp_path / "model", tmp_path / "channel" / "model.tar.gz")
         info = start(segmenter("unet_small"), tmp_path / "channel")
         assert info.source == "pretrained channel: model.tar.gz, a model of unet_small"
 

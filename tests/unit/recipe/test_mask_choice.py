@@ -67,7 +67,7 @@ def test_the_threshold_of_the_best_metric(name: str, most: int, threshold: float
     assert choose_threshold(evaluator(), [batch(red, red > most)], objective, going_on) == threshold
 
 
-def test_if_all_thresholds_are_alike_it_stays_one_half() -> None:
+def test_if_all_thresholds_are_equally_good_it_stays_one_half() -> None:
     red = np.zeros((SIDE, SIDE), np.uint8)
     assert choose_threshold(evaluator(), [batch(red, red)], Objective("dice"), going_on) == 0.5
 

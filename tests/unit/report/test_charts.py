@@ -120,5 +120,5 @@ def test_times_are_ticked_in_their_own_steps(last: float) -> None:
         (formatting.capital("pixel accuracy"), "Pixel accuracy"),
     ],
 )
-def test_figures_in_words(said: str, expected: str) -> None:
+def test_numbers_in_words(said: str, expected: str) -> None:
     assert said == expected

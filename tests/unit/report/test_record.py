@@ -40,7 +40,7 @@ def test_no_number_is_null(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"task": "cooking"}'])
-def test_what_is_no_record_is_named(tmp_path: Path, content: str | None) -> None:
+def test_what_is_not_a_record_is_named(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / RECORD_FILE).write_text(content)
     with pytest.raises(DataError, match=RECORD_FILE):

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from support import records
+from support.archives import pack
 
 from byoc_vision.errors import DataError
 from byoc_vision.report.images import inline
@@ -26,12 +27,6 @@ def job(tmp_path: Path) -> Path:
     return folder
 
 
-def packed(folder: Path, archive: Path, inside: str) -> Path:
-    with tarfile.open(archive, "w:gz") as tar:
-        tar.add(folder, inside)
-    return archive
-
-
 def test_a_folder_or_the_one_above(job: Path) -> None:
     for folder in (job, job.parent):
         with open_job(folder) as found:
@@ -41,7 +36,7 @@ def test_a_folder_or_the_one_above(job: Path) -> None:
 def test_a_folder_that_holds_only_the_archive(job: Path, tmp_path: Path) -> None:
     downloaded = tmp_path / "downloaded"
     downloaded.mkdir()
-    packed(job, downloaded / "output.tar.gz", ".")
+    pack(job, downloaded / "output.tar.gz", ".")
     for _ in range(2):
         assert report_on([downloaded]) == downloaded / "report.html"
     assert "Interrupted" in (downloaded / "report.html").read_text(encoding="utf-8")
@@ -49,7 +44,7 @@ def test_a_folder_that_holds_only_the_archive(job: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("inside", [".", "data"])
 def test_an_archive_flat_or_nested(job: Path, tmp_path: Path, inside: str) -> None:
-    archive = packed(job, tmp_path / "output.tar.gz", inside)
+    archive = pack(job, tmp_path / "output.tar.gz", inside)
     with open_job(archive) as found:
         assert (found / "metrics.json").is_file()
     assert not found.exists()
@@ -73,7 +68,7 @@ def test_a_source_without_a_job_is_named(job: Path, tmp_path: Path) -> None:
     text.write_text("nothing")
     with pytest.raises(DataError, match=r"notes\.txt is not an archive that is read"), open_job(text):
         pass
-    broken = packed(job, tmp_path / "output.tar.gz", ".")
+    broken = pack(job, tmp_path / "output.tar.gz", ".")
     broken.write_bytes(broken.read_bytes()[:-60])
     with pytest.raises(DataError, match=r"output\.tar\.gz.* cannot be unpacked: it is cut short"), open_job(broken):
         pass

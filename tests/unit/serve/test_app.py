@@ -171,7 +171,7 @@ class TestBadInput:
         assert response.status_code == 406
         assert "application/json" in error_of(response)
 
-    def test_the_accept_header_is_judged_before_the_body(self, labels: FlaskClient) -> None:
+    def test_the_accept_header_is_checked_before_the_body(self, labels: FlaskClient) -> None:
         assert post(labels, b"hello", "text/plain", Accept="image/png").status_code == 406
 
     def test_limits(self, serve: Serve, classifier: Predictor, image: np.ndarray) -> None:

@@ -70,7 +70,7 @@ def test_an_error_among_predictions() -> None:
 
 @pytest.mark.parametrize("form", [ResponseFormat.PNG, ResponseFormat.OVERLAY])
 @pytest.mark.parametrize("count", [0, 2])
-def test_several_masks_are_no_png(count: int, form: ResponseFormat) -> None:
+def test_several_masks_are_not_a_png(count: int, form: ResponseFormat) -> None:
     with pytest.raises(RequestError) as raised:
         check_count(form, count)
     assert raised.value.status == 406

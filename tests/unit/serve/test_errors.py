@@ -141,7 +141,7 @@ def serve_until_it_fails(source: Callable[[], ModelService], body: bytes) -> tup
     client = create_app(Settings(), loader).test_client()
     status, text = ask(client, body)
     assert (status, "the GPU failed: CUDA error: an illegal memory access was encountered;" in text) == (503, True)
-    assert told.wait(SOON), "whoever ends the process is told"
+    assert told.wait(SOON), "the one that ends the process learns of it"
     loader.stop()
     return readiness, client
 

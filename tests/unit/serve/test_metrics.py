@@ -143,7 +143,7 @@ def test_the_server_answers_them(labels: FlaskClient) -> None:
 
 
 def test_every_route_of_both_apps_is_counted_by_its_name(labels: FlaskClient) -> None:
-    registry = Registry(lambda folder: pytest.fail(f"nobody loads {folder}"), unload_timeout=1)
+    registry = Registry(lambda folder: pytest.fail(f"{folder} is not loaded"), unload_timeout=1)
     apps = (labels.application, create_multi_model_app(Settings(), registry))
     assert {rule.rule for app in apps for rule in app.url_map.iter_rules()} == set(ROUTES)
 

@@ -78,7 +78,7 @@ def content(header: bytes, data: bytes = b"") -> bytes:
         content(b"{'descr': [('a', '|u1')], 'fortran_order': False, 'shape': (1,), }", b"x"),
     ],
 )
-def test_what_is_no_array_is_refused(bad: bytes) -> None:
+def test_what_is_not_an_array_is_refused(bad: bytes) -> None:
     with pytest.raises(ValueError, match=r"header|\.npy|declares|dtype|empty"):
         view_pixels(bad)
 

@@ -70,7 +70,7 @@ def sigmoid_predictor(task: Task, net: nn.Module, outputs: int) -> Predictor:
 
 @pytest.fixture
 def cars(serve: Serve) -> FlaskClient:
-    """A model of two classes told apart by one logit."""
+    """A model whose one logit decides between two classes."""
     return serve(sigmoid_predictor("segmentation", Red(), 1), Settings())
 
 

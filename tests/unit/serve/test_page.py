@@ -82,7 +82,7 @@ def test_it_is_small_and_whole() -> None:
 
 def test_no_other_host_is_named() -> None:
     named = {address for text in TEXTS.values() for address in re.findall(r"\w+://[\w.]+", text)}
-    assert named <= {"http://www.w3.org"}, "the name of SVG, which nobody fetches"
+    assert named <= {"http://www.w3.org"}, "the name of SVG, which is not fetched"
 
 
 def test_every_element_that_a_module_asks_for_is_there() -> None:

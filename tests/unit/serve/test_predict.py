@@ -120,7 +120,7 @@ def test_a_model_that_has_no_tiles_says_so(
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("said", "message"),
     [
         (["--tile", "7"], f"'7' is neither auto nor a number of pixels from 32 to {LARGEST_TILE}"),
         (["--threshold", "1.5"], "'1.5' is not a number between 0 and 1"),
@@ -129,11 +129,11 @@ def test_a_model_that_has_no_tiles_says_so(
     ],
 )
 def test_an_invalid_value_is_an_error_that_names_the_valid_ones(
-    said: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    said: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
         main(["predict", "--model", "model", "--output", "out", *said, "picture.jpg"])
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_texts_and_views_are_those_of_the_passes() -> None:

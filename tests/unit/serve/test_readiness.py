@@ -18,7 +18,7 @@ def test_ready_means_all_workers() -> None:
     assert not readiness.ready
 
 
-def test_the_exit_code_is_no_worker_s_state() -> None:
+def test_the_exit_code_is_not_the_state_of_a_worker() -> None:
     readiness = Readiness(workers=1)
     readiness.exit_code = 3
     readiness[0] = State.READY

@@ -1,4 +1,4 @@
-"""What the environment says, and how mistakes in it are told."""
+"""What the environment says, and how mistakes in it are reported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     ("variables", "lines"),
     [({}, 102_400), ({"MAX_PAYLOAD_MB": "6"}, 6144), ({"MAX_PAYLOAD_MB": "1", "QUEUE_LENGTH": "2000"}, 2000)],
 )
-def test_json_lines_are_as_many_as_bodies_hold_with_pictures_in_them(variables: dict[str, str], lines: int) -> None:
+def test_as_many_json_lines_are_allowed_as_a_body_can_hold_with_images(variables: dict[str, str], lines: int) -> None:
     assert Settings.from_environment(variables).max_lines == lines
 
 

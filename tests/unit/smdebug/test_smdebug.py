@@ -6,13 +6,13 @@ import json
 import logging
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support.archives import pack
 from torch import nn
 
 import smdebug.pytorch as smd
@@ -203,9 +203,8 @@ def test_what_is_written_before_the_end_of_a_process(tmp_path: Path) -> None:
 
 def test_an_archive(hook: smd.Hook, tmp_path: Path) -> None:
     train(hook, epochs=1)
-    with tarfile.open(tmp_path / "output.tar.gz", "w:gz") as archive:
-        archive.add(tmp_path / "values", "smdebug")
-    assert create_trial(tmp_path / "output.tar.gz").tensor_names() == [LOSS]
+    archive = pack(tmp_path / "values", tmp_path / "output.tar.gz", inside="smdebug")
+    assert create_trial(archive).tensor_names() == [LOSS]
 
 
 @pytest.mark.parametrize(("path", "error"), [("s3://bucket/job", ValueError), ("nothing", FileNotFoundError)])

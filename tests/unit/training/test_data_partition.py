@@ -145,7 +145,7 @@ def test_weights_are_of_all_masks_even_if_the_check_reads_a_few(
         assert shown == pytest.approx(pixels.sum() / (3 * pixels), rel=1e-6)
 
 
-def test_a_class_may_lie_on_one_host_alone(found: Callable[[str], Answers]) -> None:
+def test_a_class_may_be_on_one_host_alone(found: Callable[[str], Answers]) -> None:
     first, second = found("classes")
     assert first["classes"] == second["classes"] == [["cat", None], ["dog", None]]
     assert first["weights"] == second["weights"] == pytest.approx([8 / 10, 8 / 6])

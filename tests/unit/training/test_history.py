@@ -61,7 +61,7 @@ def test_the_epoch_line_ends_with_the_classes_that_the_mean_leaves_out() -> None
     assert two.line(2) == two.line()
 
 
-def test_with_very_many_classes_their_own_figures_leave_the_line() -> None:
+def test_with_very_many_classes_their_own_metrics_leave_the_line() -> None:
     few = {f"iou_class_{index}": 0.5 for index in range(11)}
     many = {f"iou_class_{index}": 0.5 for index in range(150)}
     assert "validation:iou_class_10=0.5000" in EpochRecord(1, 0.1, 0.2, {"miou": 0.5} | few, 1.0).line()

@@ -317,7 +317,7 @@ def test_a_loss_that_is_not_a_number_names_the_remedy_and_leaves_the_best_model(
     assert resumed.progress.epoch == 2
 
 
-def test_the_end_is_told_once(tmp_path: Path) -> None:
+def test_the_end_is_reported_once(tmp_path: Path) -> None:
     """What fails after the end is no longer in the record."""
 
     class Fails(Callback):

@@ -36,7 +36,7 @@ def test_it_shows_the_result(text: str) -> None:
 
 def test_every_trial_has_a_line_and_names_are_only_text(text: str) -> None:
     assert text.count('class="state"') == 12
-    assert "&lt;b&gt;there&lt;/b&gt; is no memory" in text
+    assert "&lt;b&gt;there&lt;/b&gt; is too little memory" in text
     assert "<b>there</b>" not in text
 
 
@@ -62,7 +62,7 @@ def test_importances_are_shares(tmp_path: Path) -> None:
     assert [share for _, share in found] == sorted((share for _, share in found), reverse=True)
 
 
-def test_one_trial_and_equal_figures_are_drawn_too(tmp_path: Path) -> None:
+def test_one_trial_and_equal_metrics_are_drawn_too(tmp_path: Path) -> None:
     asked = searches.request()
     searched = searches.study(tmp_path, asked)
     searches.complete(searched, [0.5])

@@ -37,7 +37,7 @@ def test_every_proposal_is_another_valid_job_within_its_ranges(tmp_path: Path) -
     assert len({tuple(one.hyperparameters.items()) for one in running}) == 12
 
 
-def test_there_are_no_more_than_asked_for_whoever_asks(tmp_path: Path) -> None:
+def test_there_are_no_more_than_asked_for_by_any_process(tmp_path: Path) -> None:
     """Two openings of one study, as two processes have it, and two threads in each."""
     openings = [searches.study(tmp_path), searches.study(tmp_path)]
     with ThreadPoolExecutor(4) as pool:
@@ -119,7 +119,7 @@ def test_the_lowest_loss_is_the_best(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_another_search_is_told_apart(tmp_path: Path, other: searches.Request, named: str) -> None:
+def test_another_search_is_distinguished(tmp_path: Path, other: searches.Request, named: str) -> None:
     searches.study(tmp_path)
     with pytest.raises(InputError, match="holds another search") as refusal:
         searches.study(tmp_path, other)

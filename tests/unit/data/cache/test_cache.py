@@ -32,7 +32,7 @@ def test_never_more_than_the_disk_has(tmp_path: Path) -> None:
     assert unlimited.capacity <= shutil.disk_usage(tmp_path).total / 2
 
 
-def test_where_there_is_no_such_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_if_there_is_no_such_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert choose_place("memory", memory=1_000_000, shared_memory=tmp_path / "none") is None
     assert "cache=memory" in caplog.text
 
@@ -63,5 +63,5 @@ def test_another_jobs_folder_stays(tmp_path: Path) -> None:
     assert running.path.exists()
 
 
-def test_nobody_else_may_read_it(tmp_path: Path) -> None:
+def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
     assert CacheFolder(tmp_path, "a").root.stat().st_mode & 0o077 == 0

@@ -167,7 +167,7 @@ class TestFilesAreReadOnce:
         assert_same(training(masked, LETTERBOX, used), expected)
         assert used.store.used == size
 
-    def test_a_bad_sample_is_judged_as_it_is_without(self, masked: Dataset, folder: Path, place: Place) -> None:
+    def test_a_bad_sample_is_treated_as_without_a_cache(self, masked: Dataset, folder: Path, place: Place) -> None:
         whole = (folder / "3.png").read_bytes()
         (folder / "3.png").write_bytes(whole[:-30])
         cache = opened(masked, LETTERBOX, place)

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.datasets import camvid_tree
-from support.trees import touch
+from support.trees import dataset_of, touch
 
 from byoc_vision.data.formats import find_dataset, read_folder
 from byoc_vision.data.formats.camvid import CLASSES
-from byoc_vision.data.samples import DataOptions, Dataset
+from byoc_vision.data.samples import DataOptions
 from byoc_vision.errors import DataError
 from byoc_vision.types import ClassInfo
-
-
-def find(folder: Path, **options: Any) -> Dataset:
-    return find_dataset({"train": folder}, DataOptions(**options))
 
 
 @pytest.mark.parametrize("outer", ["", "CamVid/"])
 def test_the_whole_tree_in_one_channel(tmp_path: Path, outer: str) -> None:
     camvid_tree(tmp_path / outer)
-    dataset = find(tmp_path)
+    dataset = dataset_of(tmp_path)
     assert {split: len(samples) for split, samples in dataset.splits.items()} == {
         "train": 4,
         "validation": 2,
@@ -40,14 +35,14 @@ def test_a_list_says_which_files_are_used(tmp_path: Path) -> None:
     lines = (tmp_path / "train.txt").read_text().splitlines()
     (tmp_path / "train.txt").write_text(f"{lines[2]}\n\n{lines[0]}\n")
     names = [Path(line.split()[0]).name for line in lines]
-    assert [sample.image.name for sample in find(tmp_path).train] == [names[2], names[0]]
+    assert [sample.image.name for sample in dataset_of(tmp_path).train] == [names[2], names[0]]
 
 
 def test_without_lists_all_files_are_used(tmp_path: Path) -> None:
     camvid_tree(tmp_path)
     for path in tmp_path.glob("*.txt"):
         path.unlink()
-    assert [len(samples) for samples in find(tmp_path).splits.values()] == [4, 2, 2]
+    assert [len(samples) for samples in dataset_of(tmp_path).splits.values()] == [4, 2, 2]
 
 
 def test_lines_that_do_not_fit_are_all_named(tmp_path: Path) -> None:
@@ -55,7 +50,7 @@ def test_lines_that_do_not_fit_are_all_named(tmp_path: Path) -> None:
     with (tmp_path / "val.txt").open("a") as file:
         file.write("/SegNet/CamVid/val/0016E5_99999.png /SegNet/CamVid/valannot/0016E5_99999.png\n0016E5_00001.png\n")
     with pytest.raises(DataError) as raised:
-        find(tmp_path)
+        dataset_of(tmp_path)
     text = str(raised.value)
     assert f"{tmp_path}/val.txt, line 3: there is no val/0016E5_99999.png and no valannot/0016E5_99999.png" in text
     assert f"{tmp_path}/val.txt, line 4: expected an image's path, a space, and its mask's path" in text
@@ -66,7 +61,7 @@ def test_an_empty_list(tmp_path: Path) -> None:
     camvid_tree(tmp_path)
     (tmp_path / "train.txt").write_text("\n")
     with pytest.raises(DataError, match=r"train\.txt names no images"):
-        find(tmp_path)
+        dataset_of(tmp_path)
 
 
 def test_channels_of_their_own(tmp_path: Path) -> None:
@@ -78,7 +73,7 @@ def test_channels_of_their_own(tmp_path: Path) -> None:
 
 
 def test_void_may_have_another_value(tmp_path: Path) -> None:
-    assert find(camvid_tree(tmp_path), ignore_index=255).ignore_value == 255
+    assert dataset_of(camvid_tree(tmp_path), ignore_index=255).ignore_value == 255
 
 
 def test_other_streets_are_not_camvids(tmp_path: Path) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.datasets import car_id, carvana_strays, carvana_tree
-from support.trees import touch
+from support.trees import dataset_of_channels, touch
 
 from byoc_vision.data.formats import find_dataset, read_folder
 from byoc_vision.data.formats.base import Inputs
@@ -16,11 +15,6 @@ from byoc_vision.data.formats.carvana import Carvana
 from byoc_vision.data.formats.channels import find_splits
 from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import DataError, InputError
-
-
-def find(root: Path, **options: Any) -> Dataset:
-    """Each folder below `root` is a channel."""
-    return find_dataset({path.name: path for path in sorted(root.iterdir())}, DataOptions(**options))
 
 
 def groups(dataset: Dataset) -> dict[str, set[str | None]]:
@@ -34,7 +28,7 @@ def mix(folder: Path, cars: int = 4) -> Path:
 
 
 def test_two_channels(tmp_path: Path) -> None:
-    dataset = find(carvana_tree(tmp_path, cars=4, views=3))
+    dataset = dataset_of_channels(carvana_tree(tmp_path, cars=4, views=3))
     assert (len(dataset.train), len(dataset.validation)) == (9, 3)
     held_out, kept = groups(dataset)["validation"], groups(dataset)["train"]
     assert len(held_out) == 1
@@ -58,7 +52,7 @@ def test_all_of_kaggles_files_in_one_channel(tmp_path: Path, outer: str, caplog:
 @pytest.mark.parametrize("inner", ["", "cars"])
 def test_both_in_one_folder(tmp_path: Path, inner: str) -> None:
     mix(tmp_path / "train" / inner)
-    dataset = find(tmp_path)
+    dataset = dataset_of_channels(tmp_path)
     assert (len(dataset.train), len(dataset.validation)) == (6, 2)
     sample = dataset.train[0]
     assert sample.image.name == f"{sample.group}_01.jpg"
@@ -66,16 +60,16 @@ def test_both_in_one_folder(tmp_path: Path, inner: str) -> None:
     assert sample.mask.name == f"{sample.group}_01_mask.gif"
 
 
-def test_a_image_without_its_mask_in_one_folder(tmp_path: Path) -> None:
+def test_an_image_without_its_mask_in_one_folder(tmp_path: Path) -> None:
     touch(mix(tmp_path / "train"), f"{car_id(7)}_01.jpg")
     with pytest.raises(DataError, match=rf"(?s)1 of 9 images in .*train have no mask.*{car_id(7)}_01\.jpg"):
-        find(tmp_path)
+        dataset_of_channels(tmp_path)
 
 
 def test_images_and_masks_in_the_channel(tmp_path: Path) -> None:
     touch(tmp_path, *(f"train/images/{car_id(car)}_01.jpg" for car in range(2)))
     touch(tmp_path, *(f"train/masks/{car_id(car)}_01_mask.gif" for car in range(2)))
-    assert groups(find(tmp_path)) in (
+    assert groups(dataset_of_channels(tmp_path)) in (
         {"train": {car_id(0)}, "validation": {car_id(1)}},
         {"train": {car_id(1)}, "validation": {car_id(0)}},
     )
@@ -84,7 +78,7 @@ def test_images_and_masks_in_the_channel(tmp_path: Path) -> None:
 def test_cars_on_both_sides_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     carvana_tree(tmp_path, cars=3)
     carvana_tree(tmp_path, cars=2, first_car=2, split="validation")
-    assert len(find(tmp_path).validation) == 4
+    assert len(dataset_of_channels(tmp_path).validation) == 4
     (message,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert f"1 of the 2 cars in validation are also in train, so its metrics will be too good: {car_id(2)}." in message
     assert "Keep all views of a car in one split" in message
@@ -92,7 +86,7 @@ def test_cars_on_both_sides_are_named(tmp_path: Path, caplog: pytest.LogCaptureF
 
 def test_cars_that_are_kept_apart_are_not_spoken_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     carvana_tree(tmp_path, cars=2)
-    dataset = find(carvana_tree(tmp_path, cars=2, first_car=2, split="validation"))
+    dataset = dataset_of_channels(carvana_tree(tmp_path, cars=2, first_car=2, split="validation"))
     assert groups(dataset) == {"train": {car_id(0), car_id(1)}, "validation": {car_id(2), car_id(3)}}
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
@@ -101,7 +95,7 @@ def test_validation_must_have_masks(tmp_path: Path) -> None:
     carvana_tree(tmp_path, cars=2)
     touch(tmp_path, f"validation/{car_id(5)}_01.jpg")
     with pytest.raises(DataError, match="no masks for the validation images"):
-        find(tmp_path)
+        dataset_of_channels(tmp_path)
 
 
 def test_other_images_are_not_carvanas(tmp_path: Path) -> None:
@@ -109,7 +103,7 @@ def test_other_images_are_not_carvanas(tmp_path: Path) -> None:
     inputs = Inputs(find_splits({path.name: path for path in tmp_path.iterdir()}))
     assert not Carvana().matches(inputs)
     with pytest.raises(InputError, match=r"(?s)data_layout=carvana, but .*2 × \.jpg.*0cdf5b5d0ce1_01_mask\.gif"):
-        find(tmp_path, layout="carvana")
+        dataset_of_channels(tmp_path, layout="carvana")
 
 
 def test_one_folder_to_measure_on(tmp_path: Path) -> None:
@@ -121,7 +115,7 @@ def test_one_folder_to_measure_on(tmp_path: Path) -> None:
 @pytest.mark.real_data
 @pytest.mark.parametrize(("name", "cars"), [("carvana", (12, 4)), ("carvana-thumbnails", (254, 64))])
 def test_the_real_ones(shared_data: Path, name: str, cars: tuple[int, int]) -> None:
-    dataset = find(shared_data / name)
+    dataset = dataset_of_channels(shared_data / name)
     found = groups(dataset)
     assert (len(found["train"]), len(found["validation"])) == cars
     assert not found["train"] & found["validation"]

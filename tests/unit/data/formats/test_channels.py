@@ -49,12 +49,12 @@ def test_classes_beside_a_folder_called_train_are_classes(tmp_path: Path) -> Non
     assert splits_within(scan(tmp_path)) == {}
 
 
-def test_a_label_map_beside_the_splits_is_no_other_folder(tmp_path: Path) -> None:
+def test_a_label_map_beside_the_splits_does_not_count_as_another_folder(tmp_path: Path) -> None:
     touch(tmp_path, "train/a/1.jpg", "validation/a/1.jpg", "label_map/x.json")
     assert list(find_splits({"train": tmp_path})) == ["train", "validation"]
 
 
-def test_extras_are_named_alike(tmp_path: Path) -> None:
+def test_extras_are_named_in_one_way(tmp_path: Path) -> None:
     touch(tmp_path, "x.txt")
     extras = find_extras({"Train-lst": tmp_path, "label_map": tmp_path, "train": tmp_path, "pretrained": tmp_path})
     assert set(extras) == {"train_lst", "label_map"}
@@ -68,7 +68,7 @@ def test_names_of_label_maps(name: str, expected: bool) -> None:
     assert is_label_map(name) is expected
 
 
-def test_a_lone_folder_takes_what_lies_beside_it(tmp_path: Path) -> None:
+def test_a_lone_folder_takes_what_is_beside_it(tmp_path: Path) -> None:
     touch(tmp_path, "val/1.jpg", "valannot/1.png", "label_map/x.json", "other/2.jpg")
     split = single_split(scan(tmp_path / "val"))
     assert split.masks is not None

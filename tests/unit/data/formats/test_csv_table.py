@@ -157,12 +157,12 @@ def test_two_columns_of_one_name(tmp_path: Path) -> None:
         find(table(tmp_path, "image,a,a", "1.jpg,1,0", "2.jpg,0,1"))
 
 
-def test_flags_that_are_none(tmp_path: Path) -> None:
+def test_values_that_are_not_flags(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"labels\.csv, line 3: the label 'yes' is not the number of a class"):
         find(table(tmp_path, "image,a,b", "1.jpg,1,0", "2.jpg,yes,0"))
 
 
-def test_a_table_that_is_no_text_or_has_no_end(tmp_path: Path) -> None:
+def test_a_table_that_is_not_text_or_has_no_end(tmp_path: Path) -> None:
     root = table(tmp_path, "image,label")
     (root / "train/labels.csv").write_bytes("image,label\n1.jpg,caf\xe9".encode("latin-1"))
     with pytest.raises(DataError, match=r"labels\.csv is not UTF-8 text .*; save it as UTF-8"):

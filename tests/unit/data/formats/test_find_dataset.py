@@ -6,7 +6,6 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.datasets import (
@@ -17,222 +16,18 @@ from support.datasets import (
     polyvore_tree,
     semantic_segmentation_tree,
 )
-from support.trees import touch
+from support.trees import dataset_of_channels, image_mask_paths, touch
 
 from byoc_vision.data.formats import find_dataset, read_folder
-from byoc_vision.data.samples import DataFormatName, DataOptions, Dataset, Sample
+from byoc_vision.data.samples import DataFormatName, DataOptions
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.types import ClassInfo
-
-
-def find(root: Path, **options: Any) -> Dataset:
-    """Each folder below `root` is a channel."""
-    channels = {path.name: path for path in sorted(root.iterdir())}
-    return find_dataset(channels, DataOptions(**options))
-
-
-def pairs(samples: tuple[Sample, ...], root: Path) -> list[tuple[str, str]]:
-    return [(str(s.image.relative_to(root)), str(s.mask.relative_to(root))) for s in samples if s.mask]
-
-
-class TestClassFolders:
-    def test_folders_are_classes_in_natural_order(self, tmp_path: Path) -> None:
-        touch(tmp_path, "train/10/a.jpg", "train/9/b.png", "train/cat/deep/c.webp", "train/cat/readme.txt")
-        dataset = find(touch(tmp_path, "validation/cat/d.jpg", "validation/10/e.jpg"))
-        assert dataset.task == "classification"
-        assert dataset.classes == (ClassInfo("9"), ClassInfo("10"), ClassInfo("cat"))
-        assert [(sample.image.name, sample.label) for sample in dataset.train] == [
-            ("b.png", 0),
-            ("a.jpg", 1),
-            ("c.webp", 2),
-        ]
-        assert [(sample.image.name, sample.label) for sample in dataset.validation] == [("e.jpg", 1), ("d.jpg", 2)]
-        assert dataset.test == ()
-        assert dataset.ignore_value is None
-
-    def test_a_test_channel_is_read(self, tmp_path: Path) -> None:
-        dataset = find(touch(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "validation/a/3.jpg", "test/b/4.jpg"))
-        assert [sample.label for sample in dataset.test] == [1]
-        assert list(dataset.splits) == ["train", "validation", "test"]
-
-    def test_hidden_files_are_no_classes_and_no_images(self, tmp_path: Path) -> None:
-        touch(tmp_path, "train/.ipynb_checkpoints/x.jpg", "train/__MACOSX/a/._1.jpg", "train/.DS_Store")
-        dataset = find(touch(tmp_path, "train/a/1.jpg", "train/a/._1.jpg", "train/b/2.jpg", "validation/a/3.jpg"))
-        assert dataset.class_names == ("a", "b")
-        assert len(dataset.train) == 2
-
-    def test_validation_is_held_out_where_it_is_missing(self, tmp_path: Path) -> None:
-        touch(tmp_path, *(f"train/{name}/{index}.jpg" for name in "ab" for index in range(10)))
-        dataset = find(tmp_path, validation_split=0.3, seed=5)
-        assert sorted(sample.label or 0 for sample in dataset.validation) == [0, 0, 0, 1, 1, 1]
-        assert len(dataset.train) == 14
-        assert find(tmp_path, validation_split=0.3, seed=5) == dataset
-
-    def test_empty_and_unknown_class_folders_are_all_named(self, tmp_path: Path) -> None:
-        touch(
-            tmp_path,
-            "train/a/1.jpg",
-            "train/b/notes.txt",
-            "train/c/x/y.csv",
-            "validation/a/1.jpg",
-            "validation/zebra/1.jpg",
-        )
-        (tmp_path / "train/d").mkdir()
-        with pytest.raises(DataError) as raised:
-            find(tmp_path)
-        text = str(raised.value)
-        assert f"{tmp_path}/train/b: the class folder holds no images" in text
-        assert "only files like 'notes.txt'" in text
-        assert "only files like 'x/'" in text
-        assert f"{tmp_path}/train/d: the class folder is empty" in text
-        assert "zebra: there is no class 'zebra' in training (classes: a, b, c, d)" in text
-
-    def test_a_validation_channel_without_class_folders(self, tmp_path: Path) -> None:
-        touch(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "validation/3.jpg")
-        with pytest.raises(DataError, match="validation holds no class folders; expected: a, b"):
-            find(tmp_path)
-
-    def test_one_class_is_none(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match="single class folder, 'images'; a classifier needs two"):
-            find(touch(tmp_path, "train/images/1.jpg", "train/images/2.jpg"))
-
-    def test_images_outside_are_mentioned(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        find(touch(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "train/lost.jpg", "validation/a/3.jpg"))
-        assert "outside of class folders, which are not read: 1" in caplog.text
-
-
-class TestImagesWithMasks:
-    @pytest.mark.parametrize("masks", ["masks", "mask", "annotations", "annot", "labels", "Masks"])
-    @pytest.mark.parametrize("images", ["images", "imgs", "JPEGImages"])
-    def test_folders_inside_a_channel(self, tmp_path: Path, images: str, masks: str) -> None:
-        touch(tmp_path, f"train/{images}/1.jpg", f"train/{masks}/1.png", f"train/{masks}/list.txt")
-        dataset = find(touch(tmp_path, f"validation/{images}/2.jpg", f"validation/{masks}/2.png"))
-        assert dataset.task == "segmentation"
-        assert dataset.classes == ()
-        assert pairs(dataset.train, tmp_path) == [(f"train/{images}/1.jpg", f"train/{masks}/1.png")]
-        assert len(dataset.validation) == 1
-
-    @pytest.mark.parametrize("ending", ["_annotation", "_masks", "_mask", "_labels", "-masks", "annot"])
-    def test_a_channel_of_its_own(self, tmp_path: Path, ending: str) -> None:
-        touch(tmp_path, "train/1.jpg", f"train{ending}/1.png", "validation/2.jpg", f"validation{ending}/2.png")
-        dataset = find(tmp_path)
-        assert pairs(dataset.train, tmp_path) == [("train/1.jpg", f"train{ending}/1.png")]
-        assert len(dataset.validation) == 1
-
-    def test_both_ways_may_be_mixed(self, tmp_path: Path) -> None:
-        touch(tmp_path, "train/1.jpg", "train_masks/1.png", "validation/images/2.jpg", "validation/masks/2.png")
-        assert len(find(tmp_path).validation) == 1
-
-    def test_carvanas_suffix_and_any_ending(self, tmp_path: Path) -> None:
-        touch(tmp_path, "train/a_01.jpg", "train/b.jpeg", "train_masks/a_01_mask.gif", "train_masks/b.PNG")
-        touch(tmp_path, "validation/c_mask.jpg", "validation_masks/c_mask.png")
-        dataset = find(tmp_path)
-        assert [mask for _, mask in pairs(dataset.train, tmp_path)] == [
-            "train_masks/a_01_mask.gif",
-            "train_masks/b.PNG",
-        ]
-        assert len(dataset.validation) == 1
-
-    def test_folders_below_are_part_of_the_name(self, tmp_path: Path) -> None:
-        touch(tmp_path, "train/x/1.jpg", "train/y/1.jpg", "train_masks/x/1.png", "train_masks/y/1_mask.png")
-        dataset = find(touch(tmp_path, "validation/v.jpg", "validation_masks/v.png"))
-        assert pairs(dataset.train, tmp_path) == [
-            ("train/x/1.jpg", "train_masks/x/1.png"),
-            ("train/y/1.jpg", "train_masks/y/1_mask.png"),
-        ]
-
-    def test_dots_in_names_are_names(self, tmp_path: Path) -> None:
-        touch(tmp_path, "train/v1.5.jpg", "train/v1.6.jpg", "train_masks/v1.5.png", "train_masks/v1.6.png")
-        assert len(find(tmp_path).train) + len(find(tmp_path).validation) == 2
-
-    def test_class_folders_with_a_mask_channel_are_segmentation(self, tmp_path: Path) -> None:
-        touch(tmp_path, "train/cat/1.jpg", "train/dog/2.jpg", "train_masks/cat/1.png", "train_masks/dog/2.png")
-        assert find(tmp_path).task == "segmentation"
-        touch(tmp_path, *(f"train/{name}/{index}.jpg" for name in ("cat", "dog") for index in range(3, 6)))
-        assert find(tmp_path, task="classification").task == "classification"
-
-    def test_wrong_stems_are_named_on_both_sides(self, tmp_path: Path) -> None:
-        touch(tmp_path, *(f"train/street_{index}.jpg" for index in range(12)), "train/good.jpg", "train_masks/good.png")
-        touch(tmp_path, *(f"train_masks/drawn_{index}.png" for index in range(12)))
-        with pytest.raises(DataError) as raised:
-            find(tmp_path)
-        text = str(raised.value)
-        assert text.startswith(f"12 of 13 images in {tmp_path}/train have no mask in {tmp_path}/train_masks")
-        assert "image without a mask: street_0.jpg" in text
-        assert "image without a mask: … and 4 more" in text
-        assert "mask without an image: drawn_0.png" in text
-        assert "mask without an image: … and 4 more" in text
-
-    def test_one_missing_mask_is_an_error(self, tmp_path: Path) -> None:
-        touch(tmp_path, "train/1.jpg", "train/2.jpg", "train_masks/1.png")
-        with pytest.raises(DataError, match=r"(?s)1 of 2 images.*image without a mask: 2\.jpg"):
-            find(tmp_path)
-
-    def test_masks_too_many_are_mentioned(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        touch(
-            tmp_path,
-            "train/1.jpg",
-            "train_masks/1.png",
-            "train_masks/2.png",
-            "validation/3.jpg",
-            "validation_masks/3.png",
-        )
-        assert len(find(tmp_path).train) == 1
-        assert "without an image, which are not read: 1, such as 2.png" in caplog.text
-
-    def test_two_images_of_one_name(self, tmp_path: Path) -> None:
-        touch(tmp_path, "train/1.jpg", "train/1.png", "train_masks/1.png")
-        with pytest.raises(DataError, match=r"(?s)images that differ only in the ending.*1\.jpg and 1\.png"):
-            find(tmp_path)
-
-    def test_two_masks_of_one_name(self, tmp_path: Path) -> None:
-        touch(tmp_path, "train/1.jpg", "train_masks/1.png", "train_masks/1.gif")
-        with pytest.raises(DataError, match=r"(?s)masks that differ only in the ending.*1\.gif and 1\.png"):
-            find(tmp_path)
-
-    def test_two_masks_for_one_image(self, tmp_path: Path) -> None:
-        touch(tmp_path, "train/1.jpg", "train_masks/1.png", "train_masks/1_mask.png")
-        with pytest.raises(DataError, match=r"two masks for 1\.jpg: 1\.png and 1_mask\.png"):
-            find(tmp_path)
-
-    def test_mask_folders_that_hold_none(self, tmp_path: Path) -> None:
-        touch(tmp_path, "train/1.jpg", "train_annotation/instances.json")
-        with pytest.raises(DataError, match="train_annotation holds no masks"):
-            find(tmp_path)
-
-    def test_two_mask_folders(self, tmp_path: Path) -> None:
-        touch(tmp_path, "train/images/1.jpg", "train/masks/1.png", "train/labels/1.png")
-        with pytest.raises(DataError, match="both labels/ and masks/ with images; keep one"):
-            find(tmp_path)
-
-    def test_a_mask_folder_of_other_files_does_not_confuse(self, tmp_path: Path) -> None:
-        touch(tmp_path, *(f"train/images/{n}.jpg" for n in "12"), *(f"train/masks/{n}.png" for n in "12"))
-        assert find(touch(tmp_path, "train/labels/1.txt")).task == "segmentation"
-
-    def test_validation_without_masks(self, tmp_path: Path) -> None:
-        touch(tmp_path, "train/1.jpg", "train_masks/1.png", "validation/2.jpg")
-        with pytest.raises(DataError, match=r"no masks for the validation images.*'validation_annotation'"):
-            find(tmp_path)
-
-    def test_a_channel_that_the_data_format_does_not_use_is_named(
-        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        classes = [f"train/{name}/{number}.jpg" for name in ("a", "b") for number in range(5)]
-        touch(tmp_path, *classes, "label_map/x.json", "validation_lst/list.lst")
-        with caplog.at_level(logging.WARNING):
-            find(tmp_path)
-        assert "channels are not read, as the data are class folders: label_map, validation_lst" in caplog.text
-
-    def test_masks_without_their_images(self, tmp_path: Path) -> None:
-        touch(tmp_path, "train/1.jpg", "train_masks/1.png", "validation_masks/2.png")
-        with pytest.raises(InputError, match="masks for validation but no channel 'validation'"):
-            find(tmp_path)
 
 
 class TestChannels:
     def test_the_training_channel_must_be_there(self, tmp_path: Path) -> None:
         with pytest.raises(InputError) as raised:
-            find(touch(tmp_path, "validation/a/1.jpg", "images/1.jpg"))
+            dataset_of_channels(touch(tmp_path, "validation/a/1.jpg", "images/1.jpg"))
         assert f"channel 'train' is missing in {tmp_path} (channels given: images, validation)" in str(raised.value)
         assert "train_annotation/" in str(raised.value)
         with pytest.raises(InputError, match="channels given: none"):
@@ -254,7 +49,7 @@ class TestChannels:
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         touch(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "validation/a/3.jpg", "extra/1.jpg")
-        find(touch(tmp_path, "pretrained/x", "model/x", "code/x.py", "sm_drivers/x.json"))
+        dataset_of_channels(touch(tmp_path, "pretrained/x", "model/x", "code/x.py", "sm_drivers/x.json"))
         assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
             "channels without a known split are not read: extra"
         ]
@@ -275,15 +70,15 @@ class TestChannels:
         """If all splits have it, or if the user says that the folders are classes."""
         touch(tmp_path, *(f"train/{name}/{index}.jpg" for name in ("car", "train") for index in range(2)))
         with pytest.raises(InputError, match=r"train/ as splits, or as classes like car/.*data_layout="):
-            find(tmp_path)
-        assert find(tmp_path, layout="class_folders").class_names == ("car", "train")
+            dataset_of_channels(tmp_path)
+        assert dataset_of_channels(tmp_path, layout="class_folders").class_names == ("car", "train")
         touch(tmp_path, "validation/car/3.jpg", "validation/train/4.jpg")
-        assert find(tmp_path).class_names == ("car", "train")
+        assert dataset_of_channels(tmp_path).class_names == ("car", "train")
 
     def test_a_split_given_twice(self, tmp_path: Path) -> None:
         touch(tmp_path, "train/train/a/1.jpg", "train/validation/a/1.jpg", "validation/a/1.jpg")
         with pytest.raises(InputError, match="both give the validation images; give one of them"):
-            find(tmp_path)
+            dataset_of_channels(tmp_path)
         with pytest.raises(InputError, match="both give the train images"):
             find_dataset({"train": tmp_path, "training": tmp_path / "train"}, DataOptions())
 
@@ -293,19 +88,19 @@ class TestSpreadsheets:
     def test_a_table_that_is_not_read_is_named(self, tmp_path: Path, images: str) -> None:
         touch(tmp_path, f"train/{images}1.jpg", f"train/{images}2.jpg", "train/labels.XLSX")
         with pytest.raises(DataError, match=r"labels.XLSX is a table that is not read; save it as CSV"):
-            find(tmp_path)
+            dataset_of_channels(tmp_path)
 
     def test_it_does_not_disturb_class_folders(self, tmp_path: Path) -> None:
         touch(tmp_path, *(f"train/{name}/{index}.jpg" for name in ("cat", "dog") for index in range(2)))
         touch(tmp_path, "train/notes.xlsx")
-        assert find(tmp_path).class_names == ("cat", "dog")
+        assert dataset_of_channels(tmp_path).class_names == ("cat", "dog")
 
 
 class TestTask:
     def test_images_alone_are_not_enough(self, tmp_path: Path) -> None:
         touch(tmp_path, "train/1.jpg", "train/2.JPG", "train/labels.csv", "train/other/notes.txt")
         with pytest.raises(DataError) as raised:
-            find(tmp_path)
+            dataset_of_channels(tmp_path)
         text = str(raised.value)
         assert "no known data layout found in" in text
         assert "2 × .jpg, 1 × .csv, other/" in text
@@ -329,24 +124,26 @@ class TestTask:
     ) -> None:
         touch(tmp_path, *(f"train/{name}" for name in files))
         with pytest.raises(DataError) as raised:
-            find(tmp_path)
+            dataset_of_channels(tmp_path)
         assert re.findall(r"^nearly (\w+)", str(raised.value), re.MULTILINE) == [first, second]
 
     def test_examples_of_each_split_are_shown(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("INFO")
-        find(touch(tmp_path / "a", "train/x/1.jpg", "train/y/2.jpg", "validation/x/3.jpg"))
+        dataset_of_channels(touch(tmp_path / "a", "train/x/1.jpg", "train/y/2.jpg", "validation/x/3.jpg"))
         assert "train, for example: train/x/1.jpg is x; train/y/2.jpg is y" in caplog.text
         assert "validation, for example: validation/x/3.jpg is x" in caplog.text
-        find(touch(tmp_path / "b", *(f"train/{one}/{n}.png" for one in ("images", "masks") for n in range(5))))
+        dataset_of_channels(
+            touch(tmp_path / "b", *(f"train/{one}/{n}.png" for one in ("images", "masks") for n in range(5)))
+        )
         assert "for example: images/0.png with the mask masks/0.png; images/2.png with the mask masks/" in caplog.text
 
     def test_a_task_that_does_not_fit(self, tmp_path: Path) -> None:
         folders = touch(tmp_path / "folders", "train/a/1.jpg", "train/b/2.jpg")
         with pytest.raises(InputError, match="task is segmentation, but the data are class folders"):
-            find(folders, task="segmentation")
+            dataset_of_channels(folders, task="segmentation")
         masks = touch(tmp_path / "masks", "train/images/1.jpg", "train/masks/1.png")
         with pytest.raises(InputError, match="task is classification, but the data are images with masks"):
-            find(masks, task="classification")
+            dataset_of_channels(masks, task="classification")
 
 
 def channels_of(folder: Path) -> dict[str, Path]:
@@ -402,7 +199,7 @@ class TestReadFolder:
     def test_masks_beside_the_folder(self, tmp_path: Path) -> None:
         touch(tmp_path, "cars/1.jpg", "cars_masks/1_mask.gif", "other_masks/2.png")
         samples = read_folder(tmp_path / "cars", "segmentation", [])
-        assert pairs(samples, tmp_path) == [("cars/1.jpg", "cars_masks/1_mask.gif")]
+        assert image_mask_paths(samples, tmp_path) == [("cars/1.jpg", "cars_masks/1_mask.gif")]
 
     def test_of_several_splits_the_one_kept_apart(self, tmp_path: Path) -> None:
         touch(tmp_path, "train/1.jpg", "train_masks/1.png", "validation/2.jpg", "validation_masks/2.png")
@@ -414,24 +211,24 @@ class TestReadFolder:
 @pytest.mark.real_data
 class TestRealData:
     def test_carvana(self, shared_data: Path) -> None:
-        dataset = find(shared_data / "carvana")
+        dataset = dataset_of_channels(shared_data / "carvana")
         assert dataset.task == "segmentation"
         assert [len(samples) for samples in dataset.splits.values()] == [84, 28]
         assert all(sample.mask and sample.mask.stem == f"{sample.image.stem}_mask" for sample in dataset.train)
 
     def test_camvid(self, shared_data: Path) -> None:
-        dataset = find(shared_data / "camvid")
+        dataset = dataset_of_channels(shared_data / "camvid")
         assert [len(samples) for samples in dataset.splits.values()] == [367, 101]
 
     def test_clothing(self, shared_data: Path) -> None:
-        dataset = find(shared_data / "clothing")
+        dataset = dataset_of_channels(shared_data / "clothing")
         assert dataset.task == "classification"
         assert len(dataset.classes) == 10
         assert dataset.class_names[0] == "dress"
         assert [len(samples) for samples in dataset.splits.values()] == [3068, 341]
 
 
-def test_one_class_a_image_may_be_asked_for_as_a_yes_or_no_for_each(tmp_path: Path) -> None:
+def test_one_class_per_image_may_be_trained_as_several_labels(tmp_path: Path) -> None:
     touch(tmp_path, "train/cat/1.jpg", "train/dog/2.jpg", "validation/dog/3.jpg")
     dataset = find_dataset(
         {"train": tmp_path / "train", "validation": tmp_path / "validation"}, DataOptions(multi_label=True)

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from support.images import save_image
+from support.trees import dataset_of
 
 from byoc_vision.data.cache.images import fingerprint
-from byoc_vision.data.formats import find_dataset
-from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.data.targets import read_mask_values
 from byoc_vision.errors import DataError
-
-
-def find(root: Path, **options: Any) -> Dataset:
-    return find_dataset({"train": root}, DataOptions(**options))
 
 
 @pytest.fixture
@@ -33,7 +27,7 @@ def nuclei(tmp_path: Path) -> Path:
 
 
 def test_the_union_is_the_target(nuclei: Path) -> None:
-    dataset = find(nuclei)
+    dataset = dataset_of(nuclei)
     assert dataset.task == "segmentation"
     for sample in dataset.train + dataset.validation:
         objects = int(sample.image.name[2]) + 1
@@ -43,7 +37,7 @@ def test_the_union_is_the_target(nuclei: Path) -> None:
 
 
 def test_a_changed_object_changes_the_cached_sample(nuclei: Path) -> None:
-    sample = next(sample for sample in find(nuclei).train if sample.further_masks)
+    sample = next(sample for sample in dataset_of(nuclei).train if sample.further_masks)
     before = fingerprint(sample)
     save_image(sample.further_masks[-1], np.full((12, 13), 255, np.uint8))
     assert fingerprint(sample) != before
@@ -54,7 +48,7 @@ def test_a_changed_object_changes_the_cached_sample(nuclei: Path) -> None:
 def test_an_image_without_masks(nuclei: Path, caplog: pytest.LogCaptureFixture) -> None:
     (nuclei / "id0/masks/0.png").unlink()
     with pytest.raises(DataError, match="id0: 1 images and 0 masks"):
-        find(nuclei)
-    dataset = find(nuclei, on_bad_sample="skip")
+        dataset_of(nuclei)
+    dataset = dataset_of(nuclei, on_bad_sample="skip")
     assert len(dataset.train + dataset.validation) == 4
     assert "left out (on_bad_sample=skip): 1" in caplog.text

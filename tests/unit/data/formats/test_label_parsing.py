@@ -1,4 +1,4 @@
-"""Small classes leave every split, and labels count anew."""
+"""Small classes leave every split, and labels are counted again."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_wrong_lines_may_be_left_out(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert "line 2: there are 1 tabs" in caplog.text
 
 
-def test_a_image_that_is_listed_twice(tmp_path: Path) -> None:
+def test_an_image_that_is_listed_twice(tmp_path: Path) -> None:
     lists = {"train/t.lst": "0\t0\ta/1.jpg\n1\t1\ta/2.jpg\n2\t1\ta/1.jpg\n"} | VALIDATION
     with pytest.raises(DataError, match=r"(?s)keep one line.*t\.lst, line 3: 1\.jpg is already listed in .*line 1"):
         find(lay_out(tmp_path, IMAGES, lists))
@@ -110,7 +110,7 @@ def test_vectors_of_different_length_or_other_numbers(tmp_path: Path) -> None:
         find(lay_out(tmp_path, IMAGES, lists))
 
 
-def test_one_class_is_none(tmp_path: Path) -> None:
+def test_a_single_class_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"all labels belong to one class \(class_0\); a classifier needs at least two"):
         find(lay_out(tmp_path, IMAGES[:2], {"train/t.lst": "0\t0\ta/1.jpg\n1\t0\ta/2.jpg\n"}))
 

@@ -38,7 +38,7 @@ def test_class_numbers(tmp_path: Path, name: str) -> None:
     assert find(root).class_names == ("class_0", "class_1")
 
 
-def test_ground_truths_attribute_is_told_by_its_metadata(tmp_path: Path) -> None:
+def test_ground_truths_attribute_is_found_by_its_metadata(tmp_path: Path) -> None:
     def job(number: int, label: int, name: str) -> str:
         return line(number, size=7, **{"my-job": label, "my-job-metadata": {"class-name": name, "confidence": 0.9}})
 
@@ -55,7 +55,7 @@ def test_names_in_natural_order(tmp_path: Path) -> None:
     assert find(root).class_names == ("x9", "x10")
 
 
-def test_lists_are_vectors_where_all_are_alike_and_else_classes(tmp_path: Path) -> None:
+def test_lists_are_vectors_if_all_have_one_length_and_else_classes(tmp_path: Path) -> None:
     root = manifest(tmp_path, *(line(n, label=[0, 1, n % 2]) for n in range(1, 5)))
     assert found(root) == {"1.jpg": (1, 2), "2.jpg": (1,), "3.jpg": (1, 2), "4.jpg": (1,)}
     lay_out(

@@ -9,15 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.images import draw_noise, draw_scene, save_image
-from support.trees import touch
+from support.trees import dataset_of, touch
 
-from byoc_vision.data.formats import find_dataset
-from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import DataError, InputError
-
-
-def find(folder: Path, **options: Any) -> Dataset:
-    return find_dataset({"train": folder}, DataOptions(**options))
 
 
 def save_pairs(root: Path, images: str, masks: str, *, count: int = 6, mask_ending: str = "png") -> Path:
@@ -52,7 +46,7 @@ def save_pairs(root: Path, images: str, masks: str, *, count: int = 6, mask_endi
     ],
 )
 def test_names_do_not_matter(tmp_path: Path, images: str, masks: str) -> None:
-    dataset = find(save_pairs(tmp_path, images, masks))
+    dataset = dataset_of(save_pairs(tmp_path, images, masks))
     assert dataset.task == "segmentation"
     found = {(sample.image, sample.mask) for sample in dataset.train + dataset.validation}
     assert found == {
@@ -61,7 +55,7 @@ def test_names_do_not_matter(tmp_path: Path, images: str, masks: str) -> None:
 
 
 def test_masks_saved_as_jpeg_are_masks(tmp_path: Path) -> None:
-    assert find(save_pairs(tmp_path, "photos/{}", "drawn/{}", mask_ending="jpg")).task == "segmentation"
+    assert dataset_of(save_pairs(tmp_path, "photos/{}", "drawn/{}", mask_ending="jpg")).task == "segmentation"
 
 
 def test_masks_in_a_palette_are_masks(tmp_path: Path) -> None:
@@ -72,14 +66,14 @@ def test_masks_in_a_palette_are_masks(tmp_path: Path) -> None:
         mask.putpalette([0, 0, 0, 128, 0, 0])
         (tmp_path / "drawn").mkdir(exist_ok=True)
         mask.save(tmp_path / f"drawn/{index}.png")
-    assert find(tmp_path).task == "segmentation"
+    assert dataset_of(tmp_path).task == "segmentation"
 
 
 def test_classes_may_have_files_of_the_same_names(tmp_path: Path) -> None:
     for kind in ("cat", "dog"):
         for index in range(4):
             save_image(tmp_path / f"{kind}/{index}.jpg", draw_noise(24, 24, index))
-    assert find(tmp_path).class_names == ("cat", "dog")
+    assert dataset_of(tmp_path).class_names == ("cat", "dog")
 
 
 def test_classes_of_drawings_are_not_masks(tmp_path: Path) -> None:
@@ -89,7 +83,7 @@ def test_classes_of_drawings_are_not_masks(tmp_path: Path) -> None:
             image = np.zeros((24, 24, 3), np.uint8)
             image[4:16, 4 + index : 16] = colour
             save_image(tmp_path / f"{kind}/{index}.png", image)
-    assert find(tmp_path).class_names == ("circle", "square")
+    assert dataset_of(tmp_path).class_names == ("circle", "square")
 
 
 class TestColoursInFoldersOfAnyName:
@@ -104,14 +98,14 @@ class TestColoursInFoldersOfAnyName:
         return root
 
     def test_they_are_masks_if_they_share_few_colours(self, tmp_path: Path) -> None:
-        dataset = find(self.save(tmp_path))
+        dataset = dataset_of(self.save(tmp_path))
         assert dataset.task == "segmentation"
         assert {str(sample.mask) for sample in dataset.train} <= {f"{tmp_path}/b/{index}.png" for index in range(6)}
 
     @pytest.mark.parametrize("different", [{"own_colours": True}, {"mask_width": 40}])
     def test_drawings_of_other_colours_or_sizes_may_be_a_class(self, tmp_path: Path, different: dict[str, Any]) -> None:
         with pytest.raises(InputError, match="as images and their masks, or as the classes 'a' and 'b'"):
-            find(self.save(tmp_path, **different))
+            dataset_of(self.save(tmp_path, **different))
 
 
 class TestFoldersOfPatients:
@@ -123,17 +117,17 @@ class TestFoldersOfPatients:
 
     def test_they_may_be_classes(self, sites: Path) -> None:
         with pytest.raises(InputError, match=r"images/ and masks/, which .* two ways: .* the classes first, second\."):
-            find(sites)
+            dataset_of(sites)
 
     def test_for_segmentation_all_are_read(self, sites: Path) -> None:
-        dataset = find(sites, task="segmentation")
+        dataset = dataset_of(sites, task="segmentation")
         pairs = {(str(one.image), str(one.mask)) for one in (*dataset.train, *dataset.validation)}
         assert len(pairs) == 6
         assert (f"{sites}/second/images/2.png", f"{sites}/second/masks/2.png") in pairs
 
     @pytest.mark.parametrize("choice", [{"task": "classification"}, {"layout": "class_folders"}])
     def test_the_masks_of_classes_are_not_images(self, sites: Path, choice: dict[str, Any]) -> None:
-        dataset = find(sites, **choice)
+        dataset = dataset_of(sites, **choice)
         assert dataset.class_names == ("first", "second")
         assert {one.image.parent.name for one in (*dataset.train, *dataset.validation)} == {"images"}
 
@@ -142,12 +136,12 @@ def test_images_and_masks_deep_in_folders_are_not_classes(tmp_path: Path) -> Non
     for part in ("first", "second"):
         touch(tmp_path, *(f"{part}/{part}{n}/{kind}/{n}.png" for kind in ("images", "masks") for n in range(3)))
     with pytest.raises(InputError, match=r"holds images and masks, so .* does not look like class folders"):
-        find(tmp_path)
+        dataset_of(tmp_path)
 
 
 def test_other_folders_of_images_are_mentioned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     touch(tmp_path, *(f"{kind}/{n}.png" for kind in ("images", "mask", "depth") for n in range(3)))
-    find(tmp_path)
+    dataset_of(tmp_path)
     assert "the masks of images/ are in mask/; other folders with images are not read: depth/" in caplog.text
 
 
@@ -162,29 +156,29 @@ class TestTwoReadings:
 
     def test_both_are_shown(self, sketches: Path) -> None:
         with pytest.raises(InputError, match=r"as images and their masks, or as the classes 'left' and 'right'.*"):
-            find(sketches)
+            dataset_of(sketches)
 
     @pytest.mark.parametrize("choice", [{"task": "classification"}, {"layout": "class_folders"}])
     def test_the_user_chooses_classes(self, sketches: Path, choice: dict[str, Any]) -> None:
-        assert find(sketches, **choice).class_names == ("left", "right")
+        assert dataset_of(sketches, **choice).class_names == ("left", "right")
 
     def test_a_third_folder(self, tmp_path: Path) -> None:
         save_pairs(tmp_path, "a/{}", "b/{}")
         for index in range(6):
             save_image(tmp_path / f"c/{index}.jpg", draw_noise(24, 24, index))
         with pytest.raises(InputError, match=r"can be read in two ways: as images in a/ with masks in b/, or as the"):
-            find(tmp_path)
+            dataset_of(tmp_path)
 
     def test_images_and_masks_are_not_classes_by_task_alone(self, tmp_path: Path) -> None:
         save_pairs(tmp_path, "photos/{}", "drawn/{}")
         with pytest.raises(InputError, match="task is classification, but the data are images with masks"):
-            find(tmp_path, task="classification")
-        assert find(tmp_path, layout="class_folders").class_names == ("drawn", "photos")
+            dataset_of(tmp_path, task="classification")
+        assert dataset_of(tmp_path, layout="class_folders").class_names == ("drawn", "photos")
 
 
 def test_names_in_two_forms_of_unicode_pair(tmp_path: Path) -> None:
     touch(tmp_path, "images/caf\u00e9.jpg", "masks/cafe\u0301.png", "images/2.jpg", "masks/2.png")
-    dataset = find(tmp_path)
+    dataset = dataset_of(tmp_path)
     assert len(dataset.train + dataset.validation) == 2
 
 
@@ -193,7 +187,7 @@ class TestMissingMasks:
         touch(
             tmp_path, *(f"images/{index}.jpg" for index in range(6)), *(f"masks/{index}.png" for index in range(1, 8))
         )
-        dataset = find(tmp_path, on_bad_sample="skip")
+        dataset = dataset_of(tmp_path, on_bad_sample="skip")
         assert len(dataset.train + dataset.validation) == 5
         assert "without a mask, which are left out (on_bad_sample=skip): 1, such as 0.jpg" in caplog.text
         assert "without an image, which are not read: 2, such as 6.png" in caplog.text
@@ -201,21 +195,21 @@ class TestMissingMasks:
     def test_half_of_them_are_too_many(self, tmp_path: Path) -> None:
         touch(tmp_path, "images/1.jpg", "images/2.jpg", "masks/1.png")
         with pytest.raises(DataError, match="1 of 2 images"):
-            find(tmp_path, on_bad_sample="skip")
+            dataset_of(tmp_path, on_bad_sample="skip")
 
 
 def test_a_test_split_without_masks_is_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for split in ("train", "val"):
         touch(tmp_path, f"images/{split}/1.jpg", f"masks/{split}/1.png")
     touch(tmp_path, "images/test/1.jpg", "images/test/2.jpg")
-    assert list(find(tmp_path).splits) == ["train", "validation"]
+    assert list(dataset_of(tmp_path).splits) == ["train", "validation"]
     assert "holds no masks, so the test split is not read" in caplog.text
 
 
 def test_a_test_split_of_images_alone_is_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     touch(tmp_path, *(f"train/{kind}/{index}.png" for kind in ("images", "masks") for index in range(3)))
     touch(tmp_path, "test/7.png", "test/8.png")
-    assert not find(tmp_path).test
+    assert not dataset_of(tmp_path).test
     assert "holds no masks, so the test split is not read" in caplog.text
 
 
@@ -223,4 +217,4 @@ def test_masks_among_the_images_of_classes(tmp_path: Path) -> None:
     for patient in ("a", "b"):
         touch(tmp_path, *(f"{patient}/{index}{ending}.tif" for index in range(3) for ending in ("", "_mask")))
     with pytest.raises(InputError, match="images and masks in the same folders, such as a/0_mask"):
-        find(tmp_path)
+        dataset_of(tmp_path)

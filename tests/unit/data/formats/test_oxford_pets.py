@@ -14,19 +14,16 @@ import pytest
 from PIL import Image
 from support.datasets import BREEDS, oxford_pets_tree
 from support.images import draw_scene
+from support.trees import dataset_of
 
 from byoc_vision.data.decoding import read_image
 from byoc_vision.data.formats import find_dataset, read_folder
-from byoc_vision.data.samples import DataOptions, Dataset
+from byoc_vision.data.samples import DataOptions
 from byoc_vision.data.targets import read_mask_values
 from byoc_vision.errors import DataError, InputError
 from byoc_vision.types import ClassInfo
 
 NAMES = ("Abyssinian", "american bulldog", "Bengal", "yorkshire terrier")
-
-
-def find(folder: Path, **options: Any) -> Dataset:
-    return find_dataset({"train": folder}, DataOptions(**options))
 
 
 @pytest.fixture
@@ -36,52 +33,52 @@ def pets(tmp_path: Path) -> Path:
 
 class TestSegmentation:
     def test_the_lists_make_the_splits(self, pets: Path) -> None:
-        dataset = find(pets)
+        dataset = dataset_of(pets)
         assert dataset.task == "segmentation"
         assert [len(samples) for samples in dataset.splits.values()] == [12, 4, 8]
         assert Counter(sample.stratum for sample in dataset.validation) == dict.fromkeys(NAMES, 1)
         assert {sample.image.name[-5] for sample in dataset.test} == {"5", "6"}
 
     def test_the_border_is_ignored(self, pets: Path) -> None:
-        dataset = find(pets)
+        dataset = dataset_of(pets)
         assert dataset.classes == (ClassInfo("background", 0), ClassInfo("pet", 1))
         assert dataset.ignore_value == 255
         assert set(np.unique(read_mask_values(dataset.train[0]))) == {0, 1, 255}
 
     def test_the_border_is_a_class(self, pets: Path) -> None:
-        dataset = find(pets, trimap_border="class")
+        dataset = dataset_of(pets, trimap_border="class")
         assert dataset.classes[2] == ClassInfo("border", 2)
         assert dataset.ignore_value is None
         assert set(np.unique(read_mask_values(dataset.train[0]))) == {0, 1, 2}
 
     def test_a_value_that_no_trimap_has(self, pets: Path) -> None:
-        mask = find(pets).train[0].mask
+        mask = dataset_of(pets).train[0].mask
         assert mask is not None
         Image.fromarray(np.full((36, 40), 7, np.uint8)).save(str(mask))
         with pytest.raises(
             DataError, match=r"\.png holds the values 7, which a trimap \(1 pet, 2 background, 3 border\)"
         ):
-            read_mask_values(find(pets).train[0])
+            read_mask_values(dataset_of(pets).train[0])
 
     def test_images_without_a_trimap_are_named(self, pets: Path) -> None:
         (pets / "annotations/trimaps/Bengal_1.png").unlink()
         with pytest.raises(
             DataError, match=r"(?s)pets without a trimap.*trainval\.txt, line 9: Bengal_1 has no trimap"
         ):
-            find(pets)
-        assert find(pets, task="classification").task == "classification"
+            dataset_of(pets)
+        assert dataset_of(pets, task="classification").task == "classification"
 
     @pytest.mark.parametrize("asked", [{"ignore_index": 2}, {"ignore_index": 3, "trimap_border": "class"}])
     def test_what_does_not_fit_the_trimaps(self, pets: Path, asked: dict[str, Any]) -> None:
         with pytest.raises(InputError, match=r"trimap_border"):
-            find(pets, **asked)
+            dataset_of(pets, **asked)
 
     @pytest.mark.parametrize("asked", [{"ignore_index": 3}, {"ignore_index": 255}])
     def test_what_fits_them(self, pets: Path, asked: dict[str, Any]) -> None:
-        assert find(pets, **asked).class_names[:2] == ("background", "pet")
+        assert dataset_of(pets, **asked).class_names[:2] == ("background", "pet")
 
     def test_a_model_with_a_border_is_measured_with_it(self, pets: Path) -> None:
-        classes = find(pets, trimap_border="class").classes
+        classes = dataset_of(pets, trimap_border="class").classes
         samples = read_folder(pets, "segmentation", classes)
         assert len(samples) == 8
         assert set(np.unique(read_mask_values(samples[0]))) == {0, 1, 2}
@@ -89,13 +86,13 @@ class TestSegmentation:
 
 class TestBreeds:
     def test_names_are_readable_and_in_the_originals_order(self, pets: Path) -> None:
-        dataset = find(pets, task="classification")
+        dataset = dataset_of(pets, task="classification")
         assert dataset.class_names == NAMES
         assert [len(samples) for samples in dataset.splits.values()] == [12, 4, 8]
         assert Counter(sample.label for sample in dataset.validation) == {0: 1, 1: 1, 2: 1, 3: 1}
         assert all(sample.image.name.startswith(BREEDS[sample.label or 0]) for sample in dataset.train)
 
-    def test_the_archive_of_the_lists_may_lie_deeper_or_in_a_channel_of_its_own(
+    def test_the_archive_of_the_lists_may_be_deeper_or_in_a_channel_of_its_own(
         self, pets: Path, tmp_path: Path
     ) -> None:
         deep = shutil.copytree(pets, tmp_path / "deep/oxford-iiit-pet")
@@ -119,14 +116,14 @@ class TestBreeds:
             shutil.copy(path, tmp_path / "images")
         with (tmp_path / "annotations/trainval.txt").open("a") as file:
             file.write("yorkshire_terrier_1 4 2 1\n")
-        assert len(find(tmp_path, task="classification").classes) == 4
-        assert find(tmp_path, task="classification", min_class_count=3).class_names == NAMES[:3]
+        assert len(dataset_of(tmp_path, task="classification").classes) == 4
+        assert dataset_of(tmp_path, task="classification", min_class_count=3).class_names == NAMES[:3]
 
 
 class TestLists:
     def test_one_list_for_all(self, pets: Path) -> None:
         (pets / "annotations/trainval.txt").unlink()
-        dataset = find(pets)
+        dataset = dataset_of(pets)
         assert [len(samples) for samples in dataset.splits.values()] == [18, 6]
         held_out = Counter(sample.stratum for sample in dataset.validation)
         assert sorted(held_out.values()) == [1, 1, 2, 2], "a quarter of 4 × 6 images: one and a half of each breed"
@@ -135,15 +132,15 @@ class TestLists:
         for path in (pets / "annotations").glob("*.txt"):
             path.unlink()
         for task in ("segmentation", "classification"):
-            assert [len(samples) for samples in find(pets, task=task).splits.values()] == [18, 6]
+            assert [len(samples) for samples in dataset_of(pets, task=task).splits.values()] == [18, 6]
 
     def test_another_share_is_held_out(self, pets: Path) -> None:
-        assert len(find(pets, validation_split=0.5).validation) == 8
+        assert len(dataset_of(pets, validation_split=0.5).validation) == 8
 
     def test_what_no_list_names_is_counted(self, pets: Path, caplog: pytest.LogCaptureFixture) -> None:
         shutil.copy(pets / "images/Bengal_1.jpg", pets / "images/Bengal_77.jpg")
         with caplog.at_level(logging.INFO):
-            assert len(find(pets).train) == 12
+            assert len(dataset_of(pets).train) == 12
         assert f"images in {pets}/images that are not in a list, and are not read: 1" in caplog.text
 
     def test_lines_that_do_not_fit_are_all_named(self, pets: Path) -> None:
@@ -152,7 +149,7 @@ class TestLists:
         with (pets / "annotations/test.txt").open("a") as file:
             file.write("Abyssinian_2 1 1 1\n")
         with pytest.raises(DataError) as raised:
-            find(pets)
+            dataset_of(pets)
         lists = f"{pets}/annotations"
         assert f"{lists}/trainval.txt, line 17: there is no Bengal_900.jpg in {pets}/images" in str(raised.value)
         assert f"{lists}/trainval.txt, line 18: Bengal_1 is already in {lists}/trainval.txt, line 9" in str(
@@ -164,19 +161,19 @@ class TestLists:
     def test_lines_of_another_shape(self, pets: Path, line: str) -> None:
         (pets / "annotations/trainval.txt").write_text(f"# a comment\n{line}\n")
         with pytest.raises(DataError, match=r"trainval\.txt, line 2: expected 'Image CLASS-ID SPECIES BREED-ID'"):
-            find(pets)
+            dataset_of(pets)
 
     def test_a_list_of_nothing(self, pets: Path) -> None:
         (pets / "annotations/trainval.txt").write_text("# nothing\n")
         with pytest.raises(DataError, match=r"trainval\.txt lists no images"):
-            find(pets)
+            dataset_of(pets)
 
     def test_two_images_of_one_name(self, pets: Path) -> None:
         shutil.copy(pets / "images/Bengal_1.jpg", pets / "images/Bengal_1.png")
         with pytest.raises(
             DataError, match=r"(?s)images that differ only in the ending.*Bengal_1\.jpg and Bengal_1\.png"
         ):
-            find(pets)
+            dataset_of(pets)
 
     def test_a_channel_without_trimaps(self, pets: Path, tmp_path: Path) -> None:
         other = oxford_pets_tree(tmp_path / "other", trainval=1, test=1)

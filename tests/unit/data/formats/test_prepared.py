@@ -6,21 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
-from support.trees import touch
+from support.trees import dataset_of_channels, touch
 
-from byoc_vision.data.formats import find_dataset, read_folder
+from byoc_vision.data.formats import read_folder
 from byoc_vision.data.formats.prepared import CLASSES_FILE
-from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import DataError
 from byoc_vision.types import ClassInfo
 
 
 def describe(folder: Path, content: object) -> None:
     (folder / CLASSES_FILE).write_text(json.dumps(content), encoding="utf-8")
-
-
-def find(root: Path, **options: object) -> Dataset:
-    return find_dataset({path.name: path for path in root.iterdir()}, DataOptions(**options))
 
 
 @pytest.fixture
@@ -42,19 +37,19 @@ def labelled(tmp_path: Path) -> Path:
 
 
 def test_mask_values_have_names(masked: Path) -> None:
-    dataset = find(masked)
+    dataset = dataset_of_channels(masked)
     assert dataset.classes == (ClassInfo("sky", 0), ClassInfo("bicyclist", 10))
     assert dataset.ignore_value == 11
 
 
 def test_a_user_who_ignores_another_value_is_obeyed(masked: Path) -> None:
-    dataset = find(masked, ignore_index=0)
+    dataset = dataset_of_channels(masked, ignore_index=0)
     assert dataset.classes == ()
     assert dataset.ignore_value is None
 
 
 def test_class_folders_have_names_and_an_order(labelled: Path) -> None:
-    dataset = find(labelled)
+    dataset = dataset_of_channels(labelled)
     assert dataset.class_names == ("Tops/Shirts", "Bags")
     assert [(sample.image.name, sample.label) for sample in (*dataset.train, *dataset.validation)] == [
         ("2.jpg", 1),
@@ -72,11 +67,11 @@ def test_a_model_keeps_its_labels(labelled: Path) -> None:
 def test_a_folder_that_the_file_does_not_name(labelled: Path) -> None:
     touch(labelled, "validation/Hats/4.jpg")
     with pytest.raises(DataError, match=r"validation/Hats is not in classes.json; prepare the data again, or remove"):
-        find(labelled)
+        dataset_of_channels(labelled)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"classes": [{"value": 1}]}', '{"classes": [], "more": 1}'])
 def test_a_file_that_cannot_be_read(content: str, masked: Path) -> None:
     (masked / "train" / CLASSES_FILE).write_text(content)
     with pytest.raises(DataError, match=r"train/classes\.json cannot be read"):
-        find(masked)
+        dataset_of_channels(masked)

@@ -128,7 +128,7 @@ class TestPipes:
         with pytest.raises(DataError, match=r"train_0\.records, record 2: this is not a PNG mask"):
             find(tmp_path)
 
-    def test_labels_that_are_none(self, tmp_path: Path) -> None:
+    def test_values_that_are_not_labels(self, tmp_path: Path) -> None:
         piped(tmp_path, listed.jpeg(0, 0), b"-1", listed.jpeg(0, 1), b"\xff", listed.jpeg(0, 2), b" ")
         with pytest.raises(DataError) as raised:
             find(tmp_path)

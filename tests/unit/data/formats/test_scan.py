@@ -22,7 +22,7 @@ def test_hidden_files_and_clutter_are_left_out(tmp_path: Path) -> None:
     assert folder.folders == ()
 
 
-def test_images_are_told_by_their_ending_at_any_depth(tmp_path: Path) -> None:
+def test_images_are_recognised_by_their_ending_at_any_depth(tmp_path: Path) -> None:
     folder = scan(touch(tmp_path, "10.JPG", "2.png", "notes.txt", "deep/er/x.tiff", "deep/y.webp", "deep/z.psd"))
     assert [str(path) for path in folder.images()] == ["2.png", "10.JPG", "deep/y.webp", "deep/er/x.tiff"]
     assert folder.image_names == ["2.png", "10.JPG"]
@@ -53,7 +53,7 @@ def test_no_folder_is_listed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(listed) == len(set(listed)) == 4
 
 
-def test_what_is_no_folder_is_named(tmp_path: Path) -> None:
+def test_what_is_not_a_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone is not a folder"):
         scan(tmp_path / "gone")
 

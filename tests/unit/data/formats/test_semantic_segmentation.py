@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.datasets import camvid_tree, semantic_segmentation_tree
+from support.trees import dataset_of_channels
 
 from byoc_vision.data.formats import find_dataset, read_folder
 from byoc_vision.data.formats.semantic_segmentation import read_label_map
@@ -90,16 +91,12 @@ def test_labels_too_large_recall_the_direction(tmp_path: Path) -> None:
 MAP = {"map": {"0": 60, "1": 120, "2": 180}}
 
 
-def find(root: Path, **options: Any) -> Dataset:
-    return find_dataset({path.name: path for path in sorted(root.iterdir())}, DataOptions(**options))
-
-
 def values(dataset: Dataset) -> set[int]:
     return {int(value) for held in dataset.splits.values() for s in held for value in np.unique(read_mask_values(s))}
 
 
 def test_a_map_names_the_classes(tmp_path: Path) -> None:
-    dataset = find(semantic_segmentation_tree(tmp_path, MAP, (60, 180, 255)))
+    dataset = dataset_of_channels(semantic_segmentation_tree(tmp_path, MAP, (60, 180, 255)))
     assert dataset.classes == tuple(ClassInfo(f"class_{label}", label) for label in range(3))
     assert dataset.ignore_value == 255
     assert [len(samples) for samples in dataset.splits.values()] == [4, 2]
@@ -108,8 +105,8 @@ def test_a_map_names_the_classes(tmp_path: Path) -> None:
 
 def test_a_scale_leaves_the_classes_to_the_masks_or_to_num_classes(tmp_path: Path) -> None:
     semantic_segmentation_tree(tmp_path, {"scale": "60"}, (60, 130, 255))
-    assert find(tmp_path).classes == ()
-    dataset = find(tmp_path, num_classes=4)
+    assert dataset_of_channels(tmp_path).classes == ()
+    dataset = dataset_of_channels(tmp_path, num_classes=4)
     assert [entry.value for entry in dataset.classes] == [0, 1, 2, 3]
     assert values(dataset) == {1, 2, 255}
 
@@ -117,7 +114,7 @@ def test_a_scale_leaves_the_classes_to_the_masks_or_to_num_classes(tmp_path: Pat
 def test_a_map_that_is_turned_round_is_found_by_the_masks(tmp_path: Path) -> None:
     semantic_segmentation_tree(tmp_path, {"map": {"60": 0, "120": 1, "180": 2}}, (60, 180, 255))
     with pytest.raises(DataError) as raised:
-        read_mask_values(find(tmp_path).train[0])
+        read_mask_values(dataset_of_channels(tmp_path).train[0])
     text = str(raised.value)
     assert f"{tmp_path}/train_annotation/street_0.png holds the values 60, 180" in text
     assert f"{tmp_path}/label_map/train_label_map.json does not contain" in text
@@ -127,19 +124,19 @@ def test_a_map_that_is_turned_round_is_found_by_the_masks(tmp_path: Path) -> Non
 def test_a_value_that_is_on_neither_side(tmp_path: Path) -> None:
     semantic_segmentation_tree(tmp_path, MAP, (60, 77, 255))
     with pytest.raises(DataError, match=r"holds the values 77, which .* does not contain; fix the mask or the map"):
-        read_mask_values(find(tmp_path).train[0])
+        read_mask_values(dataset_of_channels(tmp_path).train[0])
 
 
 def test_num_classes_is_checked_against_the_map(tmp_path: Path) -> None:
     semantic_segmentation_tree(tmp_path, MAP, (60, 180, 255))
-    assert len(find(tmp_path, num_classes=5).classes) == 5
+    assert len(dataset_of_channels(tmp_path, num_classes=5).classes) == 5
     with pytest.raises(DataError, match=r"train_label_map\.json: map has the labels 2, but num_classes is 2"):
-        find(tmp_path, num_classes=2)
+        dataset_of_channels(tmp_path, num_classes=2)
 
 
 @pytest.mark.parametrize("options", [{}, {"num_classes": 3}])
 def test_ignore_index_leaves_out_a_label_as_well(tmp_path: Path, options: dict[str, Any]) -> None:
-    dataset = find(semantic_segmentation_tree(tmp_path, MAP, (60, 180, 255)), ignore_index=1, **options)
+    dataset = dataset_of_channels(semantic_segmentation_tree(tmp_path, MAP, (60, 180, 255)), ignore_index=1, **options)
     assert [entry.value for entry in dataset.classes] == [0, 2]
     assert dataset.ignore_value == 1
     assert values(dataset) == {0, 1, 2}
@@ -150,12 +147,12 @@ class TestWhereTheMapLies:
         semantic_segmentation_tree(tmp_path, MAP, (60, 180, 255))
         (tmp_path / "label_map/validation_label_map.json").unlink()
         (tmp_path / "label_map/train_label_map.json").rename(tmp_path / "label_map/map.json")
-        assert values(find(tmp_path)) == {0, 2, 255}
+        assert values(dataset_of_channels(tmp_path)) == {0, 2, 255}
 
     def test_each_split_has_its_own(self, tmp_path: Path) -> None:
         semantic_segmentation_tree(tmp_path, MAP, (60, 180, 255))
         (tmp_path / "label_map/validation_label_map.json").write_text(json.dumps({"map": {"1": 60, "2": 180}}))
-        dataset = find(tmp_path)
+        dataset = dataset_of_channels(tmp_path)
         assert set(np.unique(read_mask_values(dataset.train[0]))) == {0, 2, 255}
         assert set(np.unique(read_mask_values(dataset.validation[0]))) == {1, 2, 255}
 
@@ -164,7 +161,7 @@ class TestWhereTheMapLies:
         for name in ("test", "test_annotation"):
             shutil.copytree(tmp_path / name.replace("test", "validation"), tmp_path / name)
         with pytest.raises(DataError, match=r"which label map is for test\? .* test_label_map\.json"):
-            find(tmp_path)
+            dataset_of_channels(tmp_path)
 
     def test_channels_of_a_map_each(self, tmp_path: Path) -> None:
         semantic_segmentation_tree(tmp_path, MAP, (60, 180, 255))
@@ -172,11 +169,11 @@ class TestWhereTheMapLies:
             (tmp_path / f"{split}_label_map").mkdir()
             (tmp_path / f"label_map/{split}_label_map.json").rename(tmp_path / f"{split}_label_map/map.json")
         (tmp_path / "label_map").rmdir()
-        assert values(find(tmp_path)) == {0, 2, 255}
+        assert values(dataset_of_channels(tmp_path)) == {0, 2, 255}
 
     def test_all_in_one_channel(self, tmp_path: Path) -> None:
         semantic_segmentation_tree(tmp_path / "train", MAP, (60, 180, 255))
-        assert values(find(tmp_path)) == {0, 2, 255}
+        assert values(dataset_of_channels(tmp_path)) == {0, 2, 255}
 
     def test_where_a_folder_is_measured_its_map_counts_too(self, tmp_path: Path) -> None:
         semantic_segmentation_tree(tmp_path, MAP, (60, 180, 255))
@@ -194,19 +191,19 @@ class TestWhereTheMapLies:
 
 def test_without_a_map_it_is_read_by_its_name_alone(tmp_path: Path) -> None:
     semantic_segmentation_tree(tmp_path, values=(0, 1, 255))
-    assert find(tmp_path).ignore_value is None  # images with masks: the masks will say
-    dataset = find(tmp_path, layout="semantic_segmentation", num_classes=2)
+    assert dataset_of_channels(tmp_path).ignore_value is None  # images with masks: the masks will say
+    dataset = dataset_of_channels(tmp_path, layout="semantic_segmentation", num_classes=2)
     assert (dataset.ignore_value, [entry.value for entry in dataset.classes]) == (255, [0, 1])
     assert dataset.train[0].mask_map is None
-    ignored = find(tmp_path, layout="semantic_segmentation", ignore_index=0)
+    ignored = dataset_of_channels(tmp_path, layout="semantic_segmentation", ignore_index=0)
     assert values(ignored) == {0, 1}
     (tmp_path / "train_annotation").rename(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="data_layout=semantic_segmentation, but"):
-        find(tmp_path, layout="semantic_segmentation")
+        dataset_of_channels(tmp_path, layout="semantic_segmentation")
 
 
 def test_255_is_not_counted_where_it_is_one_of_two_values(tmp_path: Path) -> None:
     """Elsewhere masks of 0 and 255 mean foreground on background."""
     semantic_segmentation_tree(tmp_path, {"scale": "60"}, (0, 0, 255))
     with pytest.raises(DataError, match=r"hold only the value 0 beside the ignored 255"):
-        check(find(tmp_path), DataOptions())
+        check(dataset_of_channels(tmp_path), DataOptions())

@@ -6,16 +6,11 @@ from pathlib import Path
 
 import pytest
 from support.images import draw_noise, heic_ramp, save_image
+from support.trees import dataset_of
 
-from byoc_vision.data.formats import find_dataset
-from byoc_vision.data.samples import DataOptions, Dataset
 from byoc_vision.errors import DataError
 
 STUB = b"\0\0\0\x18ftypheic" + bytes(40)
-
-
-def find(folder: Path) -> Dataset:
-    return find_dataset({"train": folder}, DataOptions())
 
 
 @pytest.fixture
@@ -29,7 +24,7 @@ def pets(tmp_path: Path) -> Path:
 
 
 def test_they_are_left_out_before_images_are_held_out(pets: Path, caplog: pytest.LogCaptureFixture) -> None:
-    dataset = find(pets)
+    dataset = dataset_of(pets)
     assert {sample.image.suffix for sample in (*dataset.train, *dataset.validation)} == {".jpg"}
     assert sorted(sample.label for sample in dataset.validation if sample.label is not None) == [0, 1]
     assert "files that are not read: 6 (6 × .heic); none of them can be decoded, such as" in caplog.text
@@ -37,14 +32,14 @@ def test_they_are_left_out_before_images_are_held_out(pets: Path, caplog: pytest
 
 def test_if_one_is_an_image_the_others_are_damaged(pets: Path) -> None:
     (pets / "cat/IMG_1.HEIC").write_bytes(heic_ramp())
-    dataset = find(pets)
+    dataset = dataset_of(pets)
     assert len(dataset.train) + len(dataset.validation) == 14, "the check before training names those"
 
 
 def test_one_alone_is_damaged(pets: Path) -> None:
     for stub in [*pets.rglob("*.HEIC")][1:]:
         stub.unlink()
-    dataset = find(pets)
+    dataset = dataset_of(pets)
     assert len(dataset.train) + len(dataset.validation) == 9
 
 
@@ -52,4 +47,4 @@ def test_a_class_of_nothing_else_is_an_error(pets: Path) -> None:
     for image in (pets / "dog").glob("*.jpg"):
         image.unlink()
     with pytest.raises(DataError, match=r"classes without a training image that can be decoded; .*\n.*dog: 3 × \.heic"):
-        find(pets)
+        dataset_of(pets)

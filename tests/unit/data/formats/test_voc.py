@@ -7,14 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.images import save_image
+from support.trees import dataset_of
 
-from byoc_vision.data.formats import find_dataset
-from byoc_vision.data.samples import DataOptions, Dataset, Sample
+from byoc_vision.data.samples import Sample
 from byoc_vision.errors import DataError
-
-
-def find(folder: Path) -> Dataset:
-    return find_dataset({"train": folder}, DataOptions())
 
 
 def stems(samples: tuple[Sample, ...]) -> list[str]:
@@ -40,7 +36,7 @@ def write_list(voc: Path, name: str, *lines: str) -> None:
 
 
 def test_without_lists(voc: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    dataset = find(tmp_path)
+    dataset = dataset_of(tmp_path)
     assert sorted(stems(dataset.train + dataset.validation)) == [str(index) for index in range(8)]
     assert dataset.ignore_value == 255
     assert "without a mask, which are not read: 2" in caplog.text
@@ -50,7 +46,7 @@ def test_lists_define_the_splits(voc: Path, tmp_path: Path) -> None:
     write_list(voc, "train.txt", "3", "1", "5")
     write_list(voc, "val.txt", "2", "4")
     write_list(voc, "test.txt", "8", "9")  # as published: without masks
-    dataset = find(tmp_path)
+    dataset = dataset_of(tmp_path)
     assert (stems(dataset.train), stems(dataset.validation)) == (["3", "1", "5"], ["2", "4"])
     assert dataset.test == ()
 
@@ -59,12 +55,12 @@ def test_names_without_files_are_all_named(voc: Path, tmp_path: Path) -> None:
     write_list(voc, "train.txt", "1", "seven")
     write_list(voc, "val.txt", "9")
     with pytest.raises(DataError) as raised:
-        find(tmp_path)
+        dataset_of(tmp_path)
     assert "train.txt, line 2: there is no image with a mask named 'seven'" in str(raised.value)
     assert "val.txt, line 1: there is no image with a mask named '9'" in str(raised.value)
 
 
-def test_255_of_binary_masks_is_no_border(voc: Path, tmp_path: Path) -> None:
+def test_255_of_binary_masks_is_not_a_border(voc: Path, tmp_path: Path) -> None:
     for path in (voc / "SegmentationClass").iterdir():
         save_image(path, np.repeat(np.array([[0], [255]], np.uint8), 12, axis=1).repeat(6, axis=0))
-    assert find(tmp_path).ignore_value is None
+    assert dataset_of(tmp_path).ignore_value is None

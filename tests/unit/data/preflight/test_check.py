@@ -58,7 +58,7 @@ def run(root: Path, options: DataOptions | None = None) -> CheckedDataset:
 
 
 class TestSegmentation:
-    def test_classes_and_figures(self, masked: Path) -> None:
+    def test_classes_and_statistics(self, masked: Path) -> None:
         dataset, report = run(masked)
         assert dataset.classes == (ClassInfo("background", 0), ClassInfo("foreground", 1))
         assert dataset.ignore_value == 255
@@ -93,7 +93,7 @@ class TestSegmentation:
 
     def test_every_offender_is_named_at_once(self, masked: Path) -> None:
         (masked / "train/0.jpg").write_bytes((masked / "train/0.jpg").read_bytes()[:-40])
-        (masked / "train_annotation/1.png").write_text("this is no mask")
+        (masked / "train_annotation/1.png").write_text("this is not a mask")
         save_image(masked / "train_annotation/2.png", half(20, 31))
         save_image(masked / "validation_annotation/v.png", half(40, 60, 9))
         with pytest.raises(DataError) as raised:
@@ -140,7 +140,7 @@ class TestSegmentation:
         for chosen in ORIENTATIONS:
             assert not any("EXIF" in one for one in run(masked, DataOptions(mask_orientation=chosen)).report.warnings)
 
-    def test_a_image_declared_too_large(self, masked: Path) -> None:
+    def test_an_image_declared_too_large(self, masked: Path) -> None:
         data = bytearray(cv2.imencode(".bmp", grey(20, 30))[1].tobytes())
         data[18:26] = (60_000).to_bytes(4, "little") * 2
         (masked / "train/0.jpg").write_bytes(data)
@@ -275,7 +275,7 @@ class TestBudget:
         assert found.uncompared == 0
 
     def test_classes_that_only_other_masks_show(self, tmp_path: Path) -> None:
-        """A part whose training masks lack a class of its validation masks is no reason to refuse the whole."""
+        """A part whose training masks lack a class of its validation masks is not a reason to refuse the whole."""
         image = save_image(tmp_path / "p.jpg", grey(20, 30, 90))
         plain, rare = (
             save_image(tmp_path / "plain.png", half(20, 30)),
@@ -287,7 +287,7 @@ class TestBudget:
         assert [entry.value for entry in dataset.classes] == [0, 1, 2]
         assert not report.is_sampled
 
-    @pytest.mark.parametrize(("options", "classes"), [({}, 4), ({"num_classes": 4}, 4)], ids=["seen", "told"])
+    @pytest.mark.parametrize(("options", "classes"), [({}, 4), ({"num_classes": 4}, 4)], ids=["seen", "given"])
     def test_one_of_many_classes_that_few_masks_show(
         self, tmp_path: Path, options: dict[str, int], classes: int
     ) -> None:

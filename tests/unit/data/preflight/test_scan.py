@@ -25,7 +25,7 @@ def problem(sample: Sample) -> str:
     return bad.problem
 
 
-def test_a_image(tmp_path: Path) -> None:
+def test_an_image(tmp_path: Path) -> None:
     image = np.zeros((40, 60, 3), np.uint8)
     image[:, 30:] = (200, 100, 50)
     path = save_image(tmp_path / "a.png", image)
@@ -41,7 +41,7 @@ def test_a_image(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("side", [1, 7, 1000])
-def test_a_image_of_any_size(tmp_path: Path, side: int) -> None:
+def test_an_image_of_any_size(tmp_path: Path, side: int) -> None:
     stats = seen(Sample(save_image(tmp_path / "a.png", np.full((side, 3), 80, np.uint8))))
     assert stats.mean.tolist() == [80, 80, 80]
     assert stats.std.tolist() == [0, 0, 0]
@@ -55,7 +55,7 @@ def test_grey_and_two_tones(tmp_path: Path) -> None:
     assert (stats.is_grey, stats.is_two_tone) == (True, True)
 
 
-def test_equal_means_do_not_make_a_image_grey(tmp_path: Path) -> None:
+def test_equal_means_do_not_make_an_image_grey(tmp_path: Path) -> None:
     stripes = np.zeros((64, 64, 3), np.uint8)
     for channel in range(3):
         stripes[channel * 16 : (channel + 1) * 16, :, channel] = 90

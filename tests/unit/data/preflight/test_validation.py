@@ -124,11 +124,11 @@ class TestDeclared:
         assert inferred((0, 255), num_classes=2) == (BINARY_255, None)
         assert inferred((0, 1, 255), num_classes=2) == (BINARY_1, 255)
 
-    def test_255_is_no_class_of_several(self) -> None:
+    def test_255_is_not_a_class_of_several(self) -> None:
         with pytest.raises(DataError, match="only the value 0 beside the ignored 255"):
             inferred((0, 255), num_classes=3)
 
-    def test_the_ignored_value_is_no_class_even_within(self) -> None:
+    def test_the_ignored_value_is_not_a_class_even_within(self) -> None:
         assert inferred((0, 1, 2, 3), num_classes=4, ignore_index=3) == (THREE, 3)
         assert inferred((0, 1, 2), num_classes=3, ignore_index=0) == ([("class_1", 1), ("class_2", 2)], 0)
 

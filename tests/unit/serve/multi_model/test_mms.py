@@ -1,4 +1,4 @@
-"""What multi-model-server is told, and what its worker makes of a request; the container's tests run the real one."""
+"""What multi-model-server gets, and what its worker makes of a request; the container's tests run the real one."""
 
 from __future__ import annotations
 

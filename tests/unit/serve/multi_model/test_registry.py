@@ -175,7 +175,7 @@ def test_requests_in_flight_are_answered_before_their_model_goes(
             asked = [pool.submit(ask, registry, png) for _ in range(3)]
             assert net.busy.wait(SOON)
             leaving = pool.submit(registry.unload, "x")
-            while ask(registry, png) != 404:  # nobody new comes in
+            while ask(registry, png) != 404:  # new requests are refused
                 pass
             assert registry.page(None, 100) == ([], False)
             assert not leaving.done()

@@ -60,7 +60,7 @@ def test_any_body_gets_a_json_error(client: FlaskClient, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("url", ["/etc", "/opt/ml/models", "/opt/ml/models/..", "/opt/ml/models/a/../../x", "a/model"])
-def test_folders_lie_below_that_of_the_models(url: str) -> None:
+def test_folders_are_below_that_of_the_models(url: str) -> None:
     with pytest.raises(RequestError, match="below /opt/ml/models") as raised:
         folder_of(url, Path("/opt/ml/models"))
     assert raised.value.status == 400

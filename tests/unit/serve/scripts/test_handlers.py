@@ -337,17 +337,20 @@ def output_fn(prediction, accept):
 
     def test_as_many_requests_as_cores_are_decoded_at_once(self, serve: Serve) -> None:
         """Each with one thread of torch's: they would take the cores from each other, and from the model."""
+        cores = available_cores()
         client = serve(
-            COUNTER
+            f"CORES = {cores}\n"
+            + COUNTER
             + """
 import threading, time, torch
 BATCHING = True
-lock, now, most = threading.Lock(), [], []
+lock, now, most, all_cores = threading.Lock(), [], [], threading.Barrier(CORES, timeout=60)
 def input_fn(body, content_type):
     with lock:
         now.append(1)
         most.append(len(now))
-    time.sleep(0.05)
+    all_cores.wait()
+    time.sleep(0.05)  # for one more, if there could be one more
     with lock:
         now.pop()
     return torch.get_num_threads()
@@ -357,7 +360,6 @@ def output_fn(prediction, accept):
     return list(prediction)
 """
         )
-        cores = available_cores()
         with ThreadPoolExecutor(4 * cores) as pool:
             answers = [answer.get_json() for answer in pool.map(lambda _: post(client), range(4 * cores))]
         assert {threads for threads, _, _ in answers} == {1}

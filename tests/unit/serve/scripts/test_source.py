@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import tarfile
 from pathlib import Path
 
 import boto3
 import pytest
 from moto import mock_aws
+from support.archives import pack
 from support.scripts import write_script
 
 from byoc_serve.scripts.source import Script, find_script, install_requirements, prepared_script
@@ -29,9 +29,7 @@ def packed(root: Path) -> Path:
     write_script(root, "", "source/mine.py")
     archive = root / "model/sourcedir.tar.gz"
     archive.parent.mkdir(exist_ok=True)
-    with tarfile.open(archive, "w:gz") as file:
-        file.add(root / "source/mine.py", "mine.py")
-    return archive
+    return pack(root / "source/mine.py", archive, inside="mine.py")
 
 
 def test_code_in_the_models_folder(tmp_path: Path) -> None:

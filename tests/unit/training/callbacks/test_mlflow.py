@@ -26,9 +26,9 @@ def follow(uri: str, root: Path) -> None:
 
 def test_a_server_that_is_down(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = dict(os.environ)
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        uri = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{unused.getsockname()[1]}"
         follow(uri, tmp_path)
     assert caplog.text.count(f"Nothing more is sent to MLflow at {uri}") == 1
     assert "check MLFLOW_TRACKING_URI" in caplog.text

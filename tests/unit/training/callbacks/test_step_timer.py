@@ -114,7 +114,7 @@ def test_an_epoch_that_is_left_counts_the_steps_it_made() -> None:
     assert timer.total.total == clock.now
 
 
-def test_the_time_between_epochs_is_no_steps() -> None:
+def test_the_time_between_epochs_does_not_count_as_a_step() -> None:
     clock = Clock()
     timer = StepTimer(CPU, clock)
     train(timer, clock, [1.0])
