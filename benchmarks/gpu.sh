@@ -21,10 +21,10 @@ fi
 import importlib.util
 import sys
 
-needed = ("torch", "torchvision", "timm", "cv2", "PIL", "numpy", "pydantic", "albumentations", "msgspec", "pi_heif",
-          "segmentation_models_pytorch", "torchmetrics", "safetensors", "tqdm", "psutil", "jinja2", "bokeh", "flask",
-          "gunicorn", "prometheus_client", "zlib_ng", "pynvml")
-missing = [name for name in needed if importlib.util.find_spec(name) is None]
+sys.path.insert(0, "tests/gpu")
+from run import MODULES
+
+missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
 if missing:
     sys.exit(f"missing here: {', '.join(missing)}; put the wheels of benchmarks/gpu_wheels.txt into a folder and set WHEELS")
 import torch
@@ -44,15 +44,18 @@ run() {
     local limit=$1 started=$SECONDS status=0
     shift
     timeout --kill-after=5 "$limit" "$python" "$@" 2>&1 | tee -a "$log" || status=${PIPESTATUS[0]}
-    local outcome=done
+    local seconds=$((SECONDS - started)) outcome=done
     case $status in
         0) ;;
-        124 | 137) outcome="not finished within $limit s" ;;
-        13[0-9] | 14[0-9]) outcome="crashed: SIG$(kill -l $((status - 128)))" ;;
+        124) outcome="not finished within $limit s" ;;
+        129 | 1[345][0-9])
+            outcome="crashed: SIG$(kill -l $((status - 128)))"
+            [[ $status != 137 || $seconds -lt $limit ]] || outcome="not finished within $limit s, and killed"
+            ;;
         *) outcome="failed with status $status" ;;
     esac
     [[ $status == 0 ]] || failed=1
-    echo "== $1: $outcome, $((SECONDS - started)) s" | tee -a "$log"
+    echo "== $1: $outcome, $seconds s" | tee -a "$log"
 }
 
 run 240 benchmarks/gpu_speed.py --seconds 190 --output "$output/gpu_speed_$name.json"

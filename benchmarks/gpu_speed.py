@@ -3,8 +3,9 @@
     .venv/bin/python benchmarks/gpu_speed.py [--seconds 200] [--only NAME …] [--output benchmarks/results/NAME.json]
 
     cast          weights cast once for serving, or in each forward pass
-    graphs        CUDA graphs, for one image and for four
+    graphs        CUDA graphs, for batches of 1, 2, 4 and 8
     synchronised  `run` waits for its batch, or returns at once: images per second of 32 clients, and the mean batch
+    decoding      the workers of a machine divide its cores for decoding, or each takes all of them: images per second
     waits         a step of float16 that waits for the GPU once, or asks the scaler for its scale twice more
     benchmark     cuDNN times its convolutions, or not
     buckets       gradients in DistributedDataParallel's buffers, or in a copy; also the memory
@@ -18,23 +19,28 @@ the time is over is listed.
 from __future__ import annotations
 
 import argparse
+import gc
+import multiprocessing
 import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 import torch.distributed as dist
-from common import write
+from common import PET, encode, write
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from byoc_serve.batch import Batcher
 from byoc_vision.artifact import ModelConfig
+from byoc_vision.data.decoding import decode, open_image
 from byoc_vision.inference.engines.torch_engine import TorchEngine
 from byoc_vision.launch.distributed import SYNC_BUFFERS, World, wrap_ddp
 from byoc_vision.models.build import build_model
@@ -43,6 +49,7 @@ from byoc_vision.models.normalized import Normalized
 from byoc_vision.models.torch_compile import what_is_missing
 from byoc_vision.precision import Precision, allow_tf32, choose_precision
 from byoc_vision.preprocess import Preprocess
+from byoc_vision.system.machine import available_cores, share_of_cores
 from byoc_vision.training.optimizers import build_optimizer, build_schedule
 from byoc_vision.training.step import Step
 from byoc_vision.types import ClassInfo, ModelSpec
@@ -55,6 +62,8 @@ SEGMENTER = ModelSpec(
 )
 SIDE, BATCH = (224, 64) if ON_GPU else (64, 4)
 SCALED_BATCH = 8 if ON_GPU else 2  # small: there the waits show
+GRAPHED = (1, 2, 4, 8) if ON_GPU else (1, 4)
+WORKERS = 4 if ON_GPU else 2  # on one GPU: what they share here is the cores
 TWO = World(0, 0, 2)  # the group has one process
 
 Figures = dict[str, Any]
@@ -135,16 +144,16 @@ def graphs() -> Figures:
     figures = {}
     for spec in (CLASSIFIER, SEGMENTER):
         engine, images = engine_of(spec)
-        for count in (1, 4):
+        for count in GRAPHED:
 
             def run(count: int = count, engine: TorchEngine = engine, images: np.ndarray = images) -> object:
                 return engine.run(images[:count])
 
             engine._graphs = None
-            without = milliseconds(run)
+            without = milliseconds(run, 1.0)
             if ON_GPU:
-                engine.record_graphs(images)
-            figures[f"ms for {count}, {spec.architecture}"] = {"with": milliseconds(run), "without": without}
+                engine.record_graphs(images[:count])
+            figures[f"ms for {count}, {spec.architecture}"] = {"with": milliseconds(run, 1.0), "without": without}
     return figures
 
 
@@ -153,7 +162,8 @@ def synchronised() -> Figures:
     for name, waits in (("with", True), ("without", False)):
         engine, images = engine_of(SEGMENTER)
         engine.run(images)
-        found[name] = under_load(engine if waits else Returning(engine), images[0])
+        image = images[0]
+        found[name] = under_load(engine if waits else Returning(engine), lambda image=image: image)
     return {"images per second, mean batch": found}
 
 
@@ -169,7 +179,10 @@ class Returning:
         return self.engine._forward(batch)
 
 
-def under_load(engine: Any, image: np.ndarray, clients: int = 32, seconds: float = 3.0) -> list[float]:
+def under_load(
+    engine: Any, make_image: Callable[[], np.ndarray], clients: int = 32, seconds: float = 3.0
+) -> list[float]:
+    """Images per second, and the mean batch."""
     sizes: list[int] = []
     done = [0] * clients
     batcher: Batcher[np.ndarray, Any] = Batcher(8, 64)
@@ -180,7 +193,7 @@ def under_load(engine: Any, image: np.ndarray, clients: int = 32, seconds: float
 
     def client(index: int) -> None:
         while time.monotonic() < end:
-            torch.as_tensor(batcher.submit(image, time.monotonic() + 60, 60.0).result()).argmax().item()
+            torch.as_tensor(batcher.submit(make_image(), time.monotonic() + 60, 60.0).result()).argmax().item()
             done[index] += 1
 
     end = time.monotonic() + seconds
@@ -193,6 +206,41 @@ def under_load(engine: Any, image: np.ndarray, clients: int = 32, seconds: float
     batcher.stop()
     server.join()
     return [round(sum(done) / seconds, 1), round(sum(sizes) / max(1, len(sizes)), 2)]
+
+
+def decoding() -> Figures:
+    """Each worker is a process with the network; images come as JPEG."""
+    context = multiprocessing.get_context("spawn")
+    cores = available_cores()
+    barrier, seen = context.Barrier(WORKERS), context.Queue()
+    shares = [share_of_cores(cores, WORKERS), cores]
+    processes = [context.Process(target=work, args=(shares, barrier, seen)) for _ in range(WORKERS)]
+    for process in processes:
+        process.start()
+    rates = [seen.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join()
+    together = [round(sum(rate), 1) for rate in zip(*rates, strict=True)]
+    return {f"images per second of {WORKERS} workers": dict(zip(("with", "without"), together, strict=True))}
+
+
+def work(shares: list[int], barrier: Barrier, seen: multiprocessing.Queue[list[float]]) -> None:
+    """Serve with each share of the cores; all workers at the same time."""
+    cv2.setNumThreads(1)  # as in the server
+    engine, images = engine_of(CLASSIFIER)
+    engine.run(images)
+    jpeg, _ = encode(PET, 0)
+    rates = []
+    for share in shares:
+        cores = threading.BoundedSemaphore(share)
+
+        def make_image(cores: threading.BoundedSemaphore = cores) -> np.ndarray:
+            with cores:
+                return Preprocess(height=SIDE, width=SIDE).image(decode(open_image(jpeg)))
+
+        barrier.wait()
+        rates.append(under_load(engine, make_image)[0])
+    seen.put(rates)
 
 
 class Asking(torch.amp.GradScaler):
@@ -235,6 +283,7 @@ def compare_wrapped(without: Callable[[nn.Module], nn.Module]) -> Figures:
         try:
             for name, wrap in (("with", lambda model: wrap_ddp(model, TWO)), ("without", without)):
                 if ON_GPU:
+                    gc.collect()  # DistributedDataParallel refers to itself
                     torch.cuda.empty_cache()
                     torch.cuda.reset_peak_memory_stats()
                 times[name] = time_step(step_of(torch.bfloat16, wrap))
@@ -272,6 +321,7 @@ CASES: dict[str, Callable[[], Figures]] = {
     "cast": cast,
     "graphs": graphs,
     "synchronised": synchronised,
+    "decoding": decoding,
     "waits": waits,
     "buckets": buckets,
     "broadcast": broadcast,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -25,6 +26,7 @@ T4_GIB = 15.0
 @contextmanager
 def at_most(gib: float) -> Iterator[None]:
     """torch may take so much of the GPU's memory."""
+    gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(gib * GIB / torch.cuda.get_device_properties(0).total_memory)
     try:
@@ -90,6 +92,7 @@ def test_the_batch_that_is_found_for_15_gib_fits_the_job(
         trial = Trial(spec, (512, 512), device, precision, Hyperparameters(), activation)
         size = choose_size(largest_fitting(trial.fits, 256), 256)
         del trial
+        gc.collect()
         torch.cuda.empty_cache()
         step = step_of(spec, precision.dtype, device)
         for _ in range(3):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 
 import pytest
 import torch
@@ -104,17 +105,40 @@ def test_channels_last_reaches_the_logits(device: torch.device) -> None:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_step_of_float16_waits_for_the_gpu_once(optimizer: str, device: torch.device) -> None:
     """torch warns of each wait; the scaler's, to know whether to skip the step, is one."""
-    step, batch = (
-        step_of(CLASSIFIER, torch.float16, device, optimizer, clip_grad_norm=1.0),
-        batch_of(CLASSIFIER, device),
-    )
+    step = step_of(CLASSIFIER, torch.float16, device, optimizer, clip_grad_norm=1.0)
+    batch = batch_of(CLASSIFIER, device)
     for _ in range(20):
         step([batch])
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("warn")
     try:
-        with pytest.warns(UserWarning, match="synchronizing") as waits:
+        with warnings.catch_warnings(record=True) as waits:
+            warnings.simplefilter("always")
             step([batch])
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert len(waits) == 1, [str(wait.message) for wait in waits]
+    assert len(said(waits)) == 1, said(waits)
+
+
+@pytest.mark.gpu
+def test_a_step_of_bfloat16_does_not_wait_for_the_gpu(device: torch.device) -> None:
+    """Nor does the copy of a batch that lies in pinned memory."""
+    step = step_of(MANY_CLASSES, torch.bfloat16, device, clip_grad_norm=1.0)
+    images, targets = batch_of(MANY_CLASSES, CPU)
+    batch = images.contiguous(memory_format=torch.channels_last).pin_memory(), targets.pin_memory()
+    for _ in range(3):
+        step([batch])
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as waits:
+            warnings.simplefilter("always")
+            step([batch])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert not said(waits)
+
+
+def said(caught: Iterable[warnings.WarningMessage]) -> list[str]:
+    """What torch's warnings of waits say."""
+    return [str(warning.message) for warning in caught if "synchronizing" in str(warning.message)]

@@ -53,6 +53,11 @@ def on_cpu(logits: Logits) -> np.ndarray:
     return logits if isinstance(logits, np.ndarray) else logits.cpu().numpy()
 
 
+def apart(found: np.ndarray, expected: np.ndarray) -> float:
+    """As a share of the expected logits' norm."""
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
 SPECS = [
     ModelSpec(task="classification", architecture="resnet18", outputs=5),
     ModelSpec(task="segmentation", architecture="unet", encoder="mobilenet_v2", outputs=3),
@@ -73,9 +78,9 @@ def test_half_precision_predicts_what_float32_does(
     cast_each_time = on_cpu(engine.run(images))
     engine.settle_precision(images)
     found = on_cpu(engine.run(images))
-    say(f"{np.linalg.norm(found - expected) / np.linalg.norm(expected):.4f} of the logits' norm apart")
+    say(f"{apart(found, expected):.4f} from float32, {apart(found, cast_each_time):.2g} from weights cast each time")
     assert engine.precision.dtype == dtype
-    np.testing.assert_allclose(found, cast_each_time, rtol=1e-3, atol=1e-3)
+    assert apart(found, cast_each_time) < 1e-2
 
 
 def test_a_loaded_model_computes_in_the_precision_of_its_device(
@@ -164,14 +169,18 @@ def test_cuda_graphs_compute_the_same_for_each_number_of_images(
     engine.settle_precision(images)
     expected = {count: on_cpu(engine.run(images[:count])) for count in range(1, 9)}
     before = seconds(lambda: engine.run(images[:1]))
+    torch.cuda.empty_cache()
+    reserved = torch.cuda.memory_reserved()
     engine.record_graphs(images)
+    taken = (torch.cuda.memory_reserved() - reserved) / 2**20
     assert engine._graphs is not None
     assert sorted(engine._graphs.sizes) == [1, 2, 4, 8]
     for _ in range(2):
         for count, logits in expected.items():
-            np.testing.assert_allclose(on_cpu(engine.run(images[:count])), logits, rtol=5e-2, atol=5e-2)
+            for each, other in zip(on_cpu(engine.run(images[:count])), logits, strict=True):
+                assert apart(each, other) < 5e-2, count  # cuDNN times its convolutions now, and may choose others
     after = seconds(lambda: engine.run(images[:1]))
-    say(f"one image takes {before * 1e3:.2f} ms, with graphs {after * 1e3:.2f} ms")
+    say(f"one image takes {before * 1e3:.2f} ms, with graphs {after * 1e3:.2f} ms; they take {taken:.0f} MiB")
 
 
 @pytest.mark.gpu
@@ -193,4 +202,5 @@ def test_a_network_that_cannot_be_recorded_is_served_without_graphs(device: torc
     expected = on_cpu(engine.run(images))
     engine.record_graphs(images)
     assert engine._graphs is None
-    np.testing.assert_allclose(on_cpu(engine.run(images)), expected, rtol=1e-3, atol=1e-3)
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    assert apart(on_cpu(engine.run(images)), expected) < 1e-2

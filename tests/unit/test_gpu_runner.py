@@ -40,6 +40,14 @@ def test_all_files_have_a_limit_and_together_less_than_nine_minutes() -> None:
     assert int(call("sum(run.LIMITS.values())")) <= 540
 
 
+def test_what_a_file_leaves_of_its_time_is_for_the_next() -> None:
+    """Each takes half of what it may; the last one all that is left."""
+    taken = "setattr(run, 'run_step', lambda name, limit, *_: run.Step(name, 'passed', limit / 2))"
+    limits = "setattr(run, 'LIMITS', {'first': 100, 'second': 40, 'third': 10})"
+    seconds = "[step.seconds for step in run.run_steps([], {}, factor=2)]"
+    assert call(f"{limits} or {taken} or {seconds}") == "[100.0, 90.0, 55.0]"
+
+
 def test_missing_packages_are_named(tmp_path: Path) -> None:
     """Python without the site's packages stands for it."""
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "WHEELS")}

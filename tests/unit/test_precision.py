@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.trainers import small_trainer
 
 from byoc_vision.errors import InputError, ResourceError
 from byoc_vision.precision import Precision, allow_tf32, choose_device, choose_precision, dtype_of_capability
@@ -85,3 +86,10 @@ def test_a_gpu_that_cannot_be_used_is_not_replaced_silently(
     monkeypatch.setenv("BYOC_NVIDIA_DEVICES", str(tmp_path))
     assert choose_device().type == "cpu"
     assert "None of the 1 GPU(s) of this machine can be used: the CPU takes their place" in caplog.text
+
+
+def test_a_job_lets_cudnn_time_its_convolutions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its batches have few shapes."""
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    small_trainer(tmp_path).close()
+    assert torch.backends.cudnn.benchmark

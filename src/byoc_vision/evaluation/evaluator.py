@@ -159,7 +159,8 @@ class Evaluator:
                     break
         if stopping and any_process(stopping(), world, device):
             raise StopRequestedError
-        _check_read(*sum_over_processes(counts, world).tolist(), world)
+        images, unreadable = sum_over_processes(counts, world).tolist()
+        _check_read(images, unreadable, world)
         values = metrics.compute()
         return values if loss is None else {"loss": divide(*sum_over_processes(losses, world)).item(), **values}
 

@@ -78,7 +78,7 @@ def _each(event: Callable[Concatenate[Callback, P], None]) -> Callable[Concatena
     """The event of all callbacks, in their order."""
     name = event.__name__
 
-    def call(self: Callbacks, *args: P.args, **kwargs: P.kwargs) -> None:
+    def call(self: Callbacks, /, *args: P.args, **kwargs: P.kwargs) -> None:
         for callback in self:
             getattr(callback, name)(*args, **kwargs)
 

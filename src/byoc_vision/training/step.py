@@ -87,7 +87,8 @@ class Step:
 
     def _totals(self, targets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The number of images, float64 [], and what their targets weigh in the loss, over all processes."""
-        images = torch.tensor([float(sum(map(len, targets)))], dtype=torch.float64, device=self.device)
+        # Written by the device itself: a number that is copied to a GPU makes the CPU wait for all that is before it.
+        images = torch.full((1,), float(sum(map(len, targets))), dtype=torch.float64, device=self.device)
         weights = torch.stack([self.loss.totals(each) for each in targets]).sum(0)
         totals = sum_over_processes(torch.cat([images, weights]), self.world)
         return totals[0], totals[1:]

@@ -18,7 +18,7 @@ from byoc_serve.settings import Settings
 from byoc_vision.errors import DataError, RequestError
 from byoc_vision.inference.engines.base import NamedPrecision
 from byoc_vision.inference.predictor import Predictor
-from byoc_vision.system.machine import share_of_cores
+from byoc_vision.system.machine import available_cores, share_of_cores
 
 SOON = 60.0
 
@@ -145,3 +145,10 @@ def test_a_model_that_does_not_fit_is_explained(caplog: pytest.LogCaptureFixture
 def test_the_workers_of_a_machine_divide_its_cores(cores: int, workers: int, share: int) -> None:
     """One for each GPU: if each took all of them, decoding would hold up all the others."""
     assert share_of_cores(cores, workers) == share
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_as_many_requests_decode_at_once_as_a_worker_has_cores(classifier: Predictor, workers: int) -> None:
+    cores = ModelService(classifier, Settings(workers=workers))._pipeline._cores
+    share = share_of_cores(available_cores(), workers)
+    assert [cores.acquire(blocking=False) for _ in range(share + 1)] == [*[True] * share, False]

@@ -133,3 +133,48 @@ def test_a_step_of_float16_waits_once_for_the_device(optimizer: str) -> None:
     with Waits(apart=steps) as waits:
         step([batch])
     assert waits.count == 1
+
+
+META = torch.device("meta")  # stands for a GPU: numbers cannot be read from its tensors, and none lie in main memory
+
+
+class Copies(TorchDispatchMode):
+    """Lists copies between main memory and the device during which the CPU waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, operation: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        result = operation(*arguments, **(options or {}))
+        if operation in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default):
+            source = arguments[operation is torch.ops.aten.copy_.default]
+            waits = not (options or {}).get("non_blocking", len(arguments) > 2 and arguments[2])
+            if source.device != result.device and waits:
+                self.seen.append(f"{operation} from {source.device} to {result.device}")
+        return result
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_step_of_float32_does_not_wait_for_the_device(optimizer: str) -> None:
+    check_that_nothing_waits(shared_steps.CASES["labels"], optimizer)
+
+
+@pytest.mark.parametrize("name", shared_steps.CASES)
+def test_no_loss_waits_for_the_device(name: str) -> None:
+    check_that_nothing_waits(shared_steps.CASES[name], "adamw")
+
+
+def check_that_nothing_waits(case: shared_steps.Case, optimizer: str) -> None:
+    """Two steps, of two batches each: the first makes the optimiser's averages."""
+    net, batch = case.net().to(META), shared_steps.batch(case, 0)
+    moved = build_optimizer(optimizer, net, 1e-3, scaled=True)  # torch has fused kernels for real devices alone
+    schedule = build_schedule("constant", moved, total_steps=10, steps_per_epoch=10)
+    scaler, precision = torch.amp.GradScaler("cpu", enabled=False), Precision(torch.float32, "cpu")
+    step = Step(net, case.loss().to(META), moved, schedule, precision, scaler, META, clip_grad_norm=1.0)
+    step.begin()
+    with Copies() as copies:
+        for _ in range(2):
+            step([batch, batch])
+    assert not copies.seen
+    assert all(state for state in moved.state.values())

@@ -69,21 +69,23 @@ class GraphedForward:
         return recording.logits[:count].clone()  # the next replay overwrites them
 
 
-def record_cuda_graph() -> Record:
-    """Records CUDA graphs that share memory: no two of them are replayed at the same time."""
-    pool = torch.cuda.graph_pool_handle()
+def record_cuda_graph(device: torch.device) -> Record:
+    """Records CUDA graphs that share memory: no two of them are replayed at the same time.
+
+    They share it if they are recorded on one stream.
+    """
+    pool, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def record(forward: Forward, images: Tensor) -> Recording:
-        stream = torch.cuda.Stream(images.device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(images.device))
-        with torch.cuda.stream(stream):
+        graph = torch.cuda.CUDAGraph()
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):  # also after a recording that fails, the stream before it is the current one
             for _ in range(_WARM_UP_RUNS):
                 forward(images)
-        torch.cuda.current_stream(images.device).wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        # thread_local: other models of a multi-model endpoint may be at work in other threads.
-        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
-            logits = forward(images)
+            # thread_local: other models of a multi-model endpoint may be at work in other threads.
+            with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+                logits = forward(images)
+        torch.cuda.current_stream(device).wait_stream(stream)
         return Recording(images, logits, graph.replay)
 
     return record

@@ -103,7 +103,7 @@ class TorchEngine:
         except (RuntimeError, ValueError, AssertionError) as error:
             self._check_size(images, error)
             raise
-        if not logits.is_cuda:
+        if logits.device.type == "cpu":
             return logits.numpy()
         # Not earlier than it has computed: while one batch is computed the next one gathers, see serve's batcher.
         torch.cuda.current_stream(self._device).synchronize()
@@ -130,7 +130,7 @@ class TorchEngine:
         """
         time_convolutions()
         expected = self._on_cpu(images[:1])
-        graphs = GraphedForward(self._forward, record or record_cuda_graph())
+        graphs = GraphedForward(self._forward, record or record_cuda_graph(self._device))
         image = torch.from_numpy(images[:1]).permute(0, 3, 1, 2).to(self._device)
         try:
             with torch.inference_mode():

@@ -108,6 +108,23 @@ def test_weights_are_cast_once_and_the_predictions_stay() -> None:
     assert {parameter.dtype for parameter in engine.net.parameters()} == {torch.float32}
 
 
+def test_a_pass_ends_when_the_device_has_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it ended before, the next batch would not gather meanwhile. Tensors without values stand for a GPU's."""
+    meta, waits = torch.device("meta"), []
+
+    class Stream:
+        def synchronize(self) -> None:
+            waits.append(self)
+
+    monkeypatch.setattr(torch.cuda, "current_stream", {meta: Stream()}.__getitem__)
+    config = tiny_models.classification_card(RULE)
+    engine = TorchEngine(tiny_models.network(config), config, meta, Precision(torch.float32, "cpu"))
+    logits = engine.run(IMAGES)
+    assert isinstance(logits, Tensor)
+    assert tuple(logits.shape) == (len(IMAGES), 3)
+    assert len(waits) == 1
+
+
 class Recorder:
     """Records passes on the CPU; wrong: what their logits are multiplied by."""
 
