@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,3 +32,18 @@ def dataset_of_channels(root: Path, **options: Any) -> Dataset:
 def image_mask_paths(samples: Sequence[Sample], root: Path) -> list[tuple[str, str]]:
     """The paths of each image and its mask, relative to `root`."""
     return [(str(s.image.relative_to(root)), str(s.mask.relative_to(root))) for s in samples if s.mask]
+
+
+def lay_out(root: Path, images: tuple[str, ...], lists: Mapping[str, str]) -> Path:
+    """Empty files as `images`, and text files: name → content."""
+    touch(root, *images)
+    for name, content in lists.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode("utf-8"))
+    return root
+
+
+def labels(samples: Sequence[Sample]) -> dict[str, int | tuple[int, ...] | None]:
+    """The label or labels of each image, by its file name."""
+    return {sample.image.name: sample.label if sample.labels is None else sample.labels for sample in samples}

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.archives import TAR_MODES, contents, make, make_tar, make_zip, member, unpack
-from support.limits import largest_file
+from support.disks import files_of_at_most
 
 from byoc_vision.archives import ARCHIVE_SUFFIXES, MODELS, Rules, Unpacker, is_archive, unpacked
 from byoc_vision.errors import DataError, ResourceError, UserError
@@ -256,7 +256,7 @@ def test_a_temporary_folder_goes_and_is_not_named(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_not_the_archives_fault(tmp_path: Path) -> None:
     archive = make_tar(tmp_path / "a.tar.gz", FILES)
-    with pytest.raises(ResourceError, match=r"images/cat\.jpg does not fit on the disk"), largest_file(1000):
+    with pytest.raises(ResourceError, match=r"images/cat\.jpg does not fit on the disk"), files_of_at_most(1000):
         unpack(archive)
 
 

@@ -80,8 +80,7 @@ def later() -> float:
 def test_a_lone_item_is_computed_alone() -> None:
     batcher, doubler = Batcher[int, int](batch_size=8, capacity=8), Doubler()
     with running(batcher, doubler):
-        answer = batcher.submit(21, later())
-        assert answer.result(SOON) == 42
+        assert batcher.submit(21, later()).result(SOON) == 42
     assert doubler.batches == [[21]]
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.limits import largest_file
+from support.disks import files_of_at_most
 
 from byoc_vision.data.augmentation import build_augmentation
 from byoc_vision.data.cache import ImageCache, Place, open_cache
@@ -229,7 +229,7 @@ class TestRoom:
         self, masked: Dataset, place: Place, workers: int, caplog: pytest.LogCaptureFixture
     ) -> None:
         cache = opened(masked, LETTERBOX, place)
-        with largest_file(6_000):
+        with files_of_at_most(6_000):
             seen = training(masked, LETTERBOX, cache, workers)
         assert_same(seen, training(masked, LETTERBOX, None))
         assert cache.is_full

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.disks import files_of_at_most
 from support.filling import ORIGINAL, content, fill, get, put, unchanged
-from support.limits import largest_file
 
 from byoc_vision.data.cache.store import RecordStore
 
@@ -133,7 +133,7 @@ class TestRoom:
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         store, other = open_store(tmp_path), open_store(tmp_path)
-        with largest_file(1_200):
+        with files_of_at_most(1_200):
             assert [put(store, entry, content(entry)) for entry in range(4)] == [True, True, False, False]
             assert not put(other, 4, content(4))
         assert [record.levelno for record in caplog.records] == [logging.WARNING]

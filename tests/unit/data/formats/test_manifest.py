@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.lists import find, labels, lay_out
+from support.trees import dataset_of_channels, labels, lay_out
 
 from byoc_vision.data.formats import read_folder
 from byoc_vision.errors import DataError, InputError
@@ -26,7 +26,7 @@ def manifest(root: Path, *lines: str, name: str = "train/train.manifest") -> Pat
 
 
 def found(root: Path, **options: Any) -> dict[str, int | tuple[int, ...] | None]:
-    dataset = find(root, **options)
+    dataset = dataset_of_channels(root, **options)
     return labels(dataset.train) | labels(dataset.validation)
 
 
@@ -35,7 +35,7 @@ def test_class_numbers(tmp_path: Path, name: str) -> None:
     lines = (line(1, **{"class": 0}), line(2, **{"class": "1"}), line(3, **{"class": 1.0}), line(4, **{"class": '"0"'}))
     root = manifest(tmp_path, *lines, name=name)
     assert found(root) == {"1.jpg": 0, "2.jpg": 1, "3.jpg": 1, "4.jpg": 0}
-    assert find(root).class_names == ("class_0", "class_1")
+    assert dataset_of_channels(root).class_names == ("class_0", "class_1")
 
 
 def test_ground_truths_attribute_is_found_by_its_metadata(tmp_path: Path) -> None:
@@ -43,16 +43,16 @@ def test_ground_truths_attribute_is_found_by_its_metadata(tmp_path: Path) -> Non
         return line(number, size=7, **{"my-job": label, "my-job-metadata": {"class-name": name, "confidence": 0.9}})
 
     root = manifest(tmp_path, job(1, 1, "dog"), job(2, 0, "cat"), job(3, 1, "dog"), job(4, 0, "cat"))
-    assert find(root).class_names == ("cat", "dog")
+    assert dataset_of_channels(root).class_names == ("cat", "dog")
     assert found(root)["1.jpg"] == 1
     lay_out(root, (), {"train/train.manifest": "\n".join([job(1, 0, "cat"), job(2, 0, "dog")])})
     with pytest.raises(DataError, match=r"line 2: the class 0 is called 'dog' here and 'cat' before"):
-        find(root)
+        dataset_of_channels(root)
 
 
 def test_names_in_natural_order(tmp_path: Path) -> None:
     root = manifest(tmp_path, *(line(n, label=name) for n, name in enumerate(["x10", "x9", "x10", "x9"], 1)))
-    assert find(root).class_names == ("x9", "x10")
+    assert dataset_of_channels(root).class_names == ("x9", "x10")
 
 
 def test_lists_are_vectors_if_all_have_one_length_and_else_classes(tmp_path: Path) -> None:
@@ -69,10 +69,10 @@ def test_a_class_map_says_that_lists_are_classes(tmp_path: Path) -> None:
         return line(number, **{"j": list(classes), "j-metadata": {"class-map": {"0": "sky", "1": "sea"}}})
 
     root = manifest(tmp_path, job(1, 0, 1), job(2, 1, 0), job(3, 0, 1))
-    assert find(root).class_names == ("sky", "sea")
+    assert dataset_of_channels(root).class_names == ("sky", "sea")
     assert set(found(root).values()) == {(0, 1)}
     with pytest.raises(DataError, match=r"(?s)multi_label is False.*train\.manifest, line 1: 2 labels"):
-        find(root, multi_label=False)
+        dataset_of_channels(root, multi_label=False)
 
 
 def test_masks_and_the_names_of_their_values(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_masks_and_the_names_of_their_values(tmp_path: Path) -> None:
         )
 
     lay_out(tmp_path, tuple(f"train_annotation/m{number}.png" for number in range(1, 5)), {})
-    dataset = find(manifest(tmp_path, *map(job, range(1, 5))))
+    dataset = dataset_of_channels(manifest(tmp_path, *map(job, range(1, 5))))
     assert (dataset.task, dataset.ignore_value) == ("segmentation", 255)
     assert dataset.classes == (ClassInfo("BACKGROUND", 0), ClassInfo("car", 7))
     assert all(s.mask and s.mask.name == f"m{Path(s.image.name).stem}.png" for s in dataset.train)
@@ -112,7 +112,7 @@ def test_each_line_has_a_map_of_its_own(tmp_path: Path) -> None:
         masked(3, "BACKGROUND", "tree"),
         masked(4, "BACKGROUND", "car"),
     )
-    dataset = find(manifest(tmp_path, *lines))
+    dataset = dataset_of_channels(manifest(tmp_path, *lines))
     assert [(entry.name, entry.value) for entry in dataset.classes] == [
         ("BACKGROUND", 0), ("car", 1), ("road", 2), ("tree", 3),
     ]  # fmt: skip
@@ -146,18 +146,18 @@ def test_several_attributes_are_chosen_between(tmp_path: Path) -> None:
     lay_out(tmp_path, tuple(f"train/m{number}.png" for number in range(1, 5)), {})
     root = manifest(tmp_path, *map(both, range(1, 5)))
     with pytest.raises(InputError, match="several attributes that can be the labels: m-ref, weather, time; choose one"):
-        find(root)
+        dataset_of_channels(root)
     with pytest.raises(
         InputError, match="several attributes that can be the labels: weather, time; choose one with lab"
     ):
-        find(root, task="classification")
-    assert find(root, task="segmentation").task == "segmentation"
-    assert find(root, label_attribute="m-ref").task == "segmentation"
-    assert find(root, label_attribute="time").class_names == ("time 0", "time 1")
+        dataset_of_channels(root, task="classification")
+    assert dataset_of_channels(root, task="segmentation").task == "segmentation"
+    assert dataset_of_channels(root, label_attribute="m-ref").task == "segmentation"
+    assert dataset_of_channels(root, label_attribute="time").class_names == ("time 0", "time 1")
     with pytest.raises(
         InputError, match="label_attribute=car, but the manifests have no such attribute; they have: m-r"
     ):
-        find(root, label_attribute="car")
+        dataset_of_channels(root, label_attribute="car")
 
 
 def test_what_ground_truth_did_not_label_is_named(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_what_ground_truth_did_not_label_is_named(tmp_path: Path) -> None:
     boxes = line(3, j={"annotations": [{"class_id": 0, "left": 1, "top": 1, "width": 2, "height": 2}]})
     root = manifest(tmp_path, failed, line(2, j=1), boxes)
     with pytest.raises(DataError) as raised:
-        find(root)
+        dataset_of_channels(root)
     assert "line 1: there is no label; add an attribute 'j' (Ground Truth: no consensus)" in str(raised.value)
     assert "line 3: 'j' holds bounding boxes, which are neither" in str(raised.value)
 
@@ -175,7 +175,7 @@ def test_masks_that_are_missing_are_named(tmp_path: Path) -> None:
     lay_out(tmp_path, ("train/1.png",), {})
     root = manifest(tmp_path, line(1, **{"m-ref": "s3://b/1.png"}), line(2, **{"m-ref": "s3://b/2.png"}), line(3))
     with pytest.raises(DataError) as raised:
-        find(root)
+        dataset_of_channels(root)
     text = str(raised.value)
     assert "train.manifest, line 2: there is no image 's3://b/2.png' in" in text
     assert "train.manifest, line 3: there is no attribute that ends with '-ref'" in text
@@ -185,7 +185,7 @@ def test_every_wrong_line_is_named(tmp_path: Path) -> None:
     wrong = ("{'class': 0}", "[]", '{"class": 0}', line(9, **{"class": 0}), line(2), line(3, **{"class": None}))
     root = manifest(tmp_path, line(1, **{"class": 0}), *wrong, line(4, **{"class": [[1]]}))
     with pytest.raises(DataError) as raised:
-        find(root)
+        dataset_of_channels(root)
     text = str(raised.value)
     place = f"{root}/train/train.manifest, line"
     example = 'a line looks like {"source-ref": "s3://bucket/1.jpg", "class": 0}'
@@ -202,13 +202,13 @@ def test_every_wrong_line_is_named(tmp_path: Path) -> None:
 def test_two_classes_of_one_name(tmp_path: Path) -> None:
     lines = (line(n, **{"j": n % 2, "j-metadata": {"class-name": "same"}}) for n in range(1, 5))
     with pytest.raises(DataError, match="several classes have the name 'same'"):
-        find(manifest(tmp_path, *lines))
+        dataset_of_channels(manifest(tmp_path, *lines))
 
 
 def test_numbers_and_names_are_not_mixed(tmp_path: Path) -> None:
     root = manifest(tmp_path, line(1, label=0), line(2, label="cat"))
     with pytest.raises(DataError, match=r"some labels are numbers \(.*line 1: 0\), others are names \(.*line 2: cat\)"):
-        find(root)
+        dataset_of_channels(root)
 
 
 VALUES = st.recursive(
@@ -229,4 +229,4 @@ def test_any_line_is_read_or_refused_by_name(tmp_path_factory: pytest.TempPathFa
     lay_out(root, ("train/1.jpg", "train/2.jpg"), {})
     (root / "train/train.manifest").write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
     with suppress(DataError, InputError):
-        find(root)
+        dataset_of_channels(root)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support import listed
-from support.lists import find
+from support.trees import dataset_of_channels
 
 from byoc_vision.data.decoding import read_image
 from byoc_vision.data.formats import read_folder
@@ -36,7 +36,7 @@ def targets(dataset: Dataset) -> list[list[int | tuple[int, ...] | None]]:
 class TestRecordIo:
     def test_a_label_each(self, tmp_path: Path) -> None:
         rec(tmp_path, (0,), (1,), (1,))
-        dataset = find(rec(tmp_path, (1,), split="validation"))
+        dataset = dataset_of_channels(rec(tmp_path, (1,), split="validation"))
         assert (dataset.class_names, dataset.multi_label) == (("class_0", "class_1"), False)
         assert targets(dataset) == [[0, 1, 1], [1]]
         assert str(dataset.train[2].image) == "train.rec, record 3"
@@ -46,7 +46,7 @@ class TestRecordIo:
 
     def test_packed_labels_are_a_vector(self, tmp_path: Path) -> None:
         rec(tmp_path, (0, 1, 1), (1, 0, 0), (0, 0, 0))
-        dataset = find(rec(tmp_path, (0, 1, 0), split="validation"))
+        dataset = dataset_of_channels(rec(tmp_path, (0, 1, 0), split="validation"))
         assert dataset.multi_label
         assert targets(dataset) == [[(1, 2), (0,), ()], [(1,)]]
 
@@ -56,7 +56,7 @@ class TestRecordIo:
         with pytest.raises(
             DataError, match=r"train\.rec, record 2 is cut off: .*; copy the file again, or make it again"
         ):
-            find(tmp_path)
+            dataset_of_channels(tmp_path)
 
     def test_every_wrong_record_is_named(self, tmp_path: Path) -> None:
         listed.write_rec(
@@ -69,7 +69,7 @@ class TestRecordIo:
             ],
         )
         with pytest.raises(DataError) as raised:
-            find(tmp_path)
+            dataset_of_channels(tmp_path)
         text = str(raised.value)
         assert "train.rec, record 2: the label 0.5 is not the number of a class" in text
         assert "train.rec, record 3: there is no image after im2rec's header; make the file with im2rec" in text
@@ -78,18 +78,20 @@ class TestRecordIo:
     def test_vectors_of_different_length(self, tmp_path: Path) -> None:
         rec(tmp_path, (0, 1), (1, 0, 0))
         with pytest.raises(DataError, match=r"(?s)differ in length.*record 1: 2 labels.*record 2: 3 labels"):
-            find(tmp_path)
+            dataset_of_channels(tmp_path)
 
     def test_a_channel_without_records(self, tmp_path: Path) -> None:
         listed.write_images(tmp_path / "validation", 1)
         with pytest.raises(DataError, match=r"validation holds no \.rec file"):
-            find(rec(tmp_path, (0,), (1,)))
+            dataset_of_channels(rec(tmp_path, (0,), (1,)))
 
 
 class TestPipes:
     @pytest.mark.parametrize("labels", [(b"0", b"1", b"1"), (b'"0"', b'"1"', b"1.0")])
     def test_labels(self, tmp_path: Path, labels: tuple[bytes, ...]) -> None:
-        dataset = find(piped(tmp_path, *(part for label in labels for part in (listed.jpeg(0, 0), label))), seed=1)
+        dataset = dataset_of_channels(
+            piped(tmp_path, *(part for label in labels for part in (listed.jpeg(0, 0), label))), seed=1
+        )
         assert dataset.task == "classification"
         assert dataset.class_names == ("class_0", "class_1")
         assert sorted(chain(*targets(dataset))) == [0, 1, 1]
@@ -97,14 +99,17 @@ class TestPipes:
 
     def test_names_and_several_labels(self, tmp_path: Path) -> None:
         pairs = [(listed.jpeg(0, 0), label) for label in (b"cat", b"dog", b'"dog"')]
-        assert find(piped(tmp_path / "a", *(part for pair in pairs for part in pair))).class_names == ("cat", "dog")
+        assert dataset_of_channels(piped(tmp_path / "a", *(part for pair in pairs for part in pair))).class_names == (
+            "cat",
+            "dog",
+        )
         pairs = [(listed.jpeg(0, 0), label) for label in (b"[0,1,1]", b"[1,0,0]", b"[0,0,1]")]
-        dataset = find(piped(tmp_path / "b", *(part for pair in pairs for part in pair)))
+        dataset = dataset_of_channels(piped(tmp_path / "b", *(part for pair in pairs for part in pair)))
         assert sorted(chain(*targets(dataset))) == [(0,), (1, 2), (2,)]
 
     def test_masks(self, tmp_path: Path) -> None:
         piped(tmp_path, *[listed.jpeg(0, 0), listed.png_mask()] * 2)
-        dataset = find(piped(tmp_path, listed.jpeg(0, 0), listed.png_mask(), split="validation"))
+        dataset = dataset_of_channels(piped(tmp_path, listed.jpeg(0, 0), listed.png_mask(), split="validation"))
         assert dataset.task == "segmentation"
         assert read_mask_values(dataset.validation[0]).tolist() == listed.mask().tolist()
 
@@ -121,17 +126,17 @@ class TestPipes:
         with pytest.raises(
             DataError, match=message + r'; give the channel two attributes.*AttributeNames=\["source-ref"'
         ):
-            find(tmp_path)
+            dataset_of_channels(tmp_path)
 
     def test_images_alone(self, tmp_path: Path) -> None:
         piped(tmp_path, *(listed.jpeg(0, index) for index in range(4)))
         with pytest.raises(DataError, match=r"train_0\.records, record 2: this is not a PNG mask"):
-            find(tmp_path)
+            dataset_of_channels(tmp_path)
 
     def test_values_that_are_not_labels(self, tmp_path: Path) -> None:
         piped(tmp_path, listed.jpeg(0, 0), b"-1", listed.jpeg(0, 1), b"\xff", listed.jpeg(0, 2), b" ")
         with pytest.raises(DataError) as raised:
-            find(tmp_path)
+            dataset_of_channels(tmp_path)
         assert "train_0.records, record 2: the label -1 is not the number of a class" in str(raised.value)
         assert "train_0.records, record 4: the label is not text" in str(raised.value)
         assert "train_0.records, record 6: the label is empty" in str(raised.value)
