@@ -369,8 +369,7 @@ def _shown(name: str) -> str:
 def _inside(name: str) -> PurePosixPath:
     """A member's path below the folder. Raises _RefusedError if it leads out of it, or no file can be called so."""
     text = name.replace("\\", "/")  # as some Windows programs write it
-    length = len(os.fsencode(name))
-    if length > _LONGEST_PATH:
+    if (length := len(os.fsencode(name))) > _LONGEST_PATH:
         raise _RefusedError(f"has a name of {length:,} bytes, and {_LONGEST_PATH:,} are the most; shorten it")
     parts = text.split("/")
     if _ABSOLUTE.match(text) or ".." in parts:
