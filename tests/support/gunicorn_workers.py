@@ -31,10 +31,12 @@ class InThread(Worker):
     """The server's worker with an app of the test's."""
 
     wsgi_app: WSGIApp
+    has_begun = False  # and can be stopped
     exit_status: int | None = None
 
     def init_signals(self) -> None:
         """Signals belong to pytest."""
+        self.has_begun = True
 
     def load_wsgi(self) -> None:
         self.wsgi = self.wsgi_app
@@ -111,16 +113,19 @@ def running(worker: InThread) -> Iterator[Running]:
     thread = Thread(target=worker.serve, daemon=True)
     served = Running(worker, thread, worker.sockets[0].getsockname()[1])
     thread.start()
+    until(lambda: worker.has_begun or not thread.is_alive())
     try:
         yield served
     finally:
         for client in served.clients:
             client.close()
-        if thread.is_alive():
-            served.stop()
-        worker.tmp.close()
-        for descriptor in worker.PIPE:
-            os.close(descriptor)
+        try:
+            if thread.is_alive():
+                served.stop()
+        finally:
+            worker.tmp.close()
+            for descriptor in worker.PIPE:
+                os.close(descriptor)
 
 
 def hello(environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,8 +81,10 @@ class Server:
 
     def _worker(self) -> int | None:
         """The process id of the first worker, if there is one."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return int(children[0]) if children else None
+        with suppress(FileNotFoundError):  # the server itself has ended
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+            return int(children[0]) if children else None
+        return None
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)

@@ -76,7 +76,7 @@ def test_the_table_has_a_line_for_each_trial(searched: Study) -> None:
     assert [line["state"] for line in lines[7:]] == ["complete", "pruned", "complete", "failed"]
     assert (lines[9]["validation:accuracy"], lines[9]["best_epoch"]) == ("0.9123", "4")
     assert lines[8]["epochs_done"] == "2 of 4"
-    assert "no memory" in lines[10]["reason"]
+    assert "too little memory" in lines[10]["reason"]
     assert float(lines[0]["learning_rate"]) == 0.001
 
 

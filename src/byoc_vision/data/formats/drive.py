@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 _MANUAL = re.compile(r"((1st|first|2nd|second)_?)?manual_?[0-9]?", re.IGNORECASE)
 _VIEW_NAMES = ("mask", "masks", "fov")
-_END = re.compile(r"(_(training|test|manual[0-9]?|mask|fov))+$", re.IGNORECASE)
+_KIND = re.compile(r"training|test|manual[0-9]?|mask|fov", re.IGNORECASE)
 
 
 class Drive:
@@ -98,4 +98,11 @@ def _samples(root: Folder, labels: Sequence[int], *, skip: bool) -> list[Sample]
 
 def _by_core(folder: Folder) -> dict[str, Path]:
     """The files by their name without the words for their kind: `21` of `21_training.tif` and `21_manual1.gif`."""
-    return {_END.sub("", path.stem): folder.path / path for path in folder.images()}
+    return {_core(path.stem): folder.path / path for path in folder.images()}
+
+
+def _core(stem: str) -> str:
+    words = stem.split("_")
+    while len(words) > 1 and _KIND.fullmatch(words[-1]):
+        words.pop()
+    return "_".join(words)
