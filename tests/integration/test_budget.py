@@ -47,8 +47,10 @@ def limited_trainer(root: Path, budget: str) -> Trainer:
     return small_trainer(root, clock=clock, budget=budget, precision="float32", openvino="false")
 
 
-def test_a_job_in_the_time_that_its_error_recommends_ends_with_its_schedule_at_its_end(tmp_path: Path) -> None:
-    """Steps and evaluations are real. What they take depends on what else the machine does."""
+def test_a_job_in_the_time_that_its_error_recommends_trains_and_leaves_a_model(tmp_path: Path) -> None:
+    """Steps and evaluations are real. What they take depends on what else the machine does, and so does the part of
+    the schedule that fits; unit/training/test_budget.py has a clock of its own, with which it ends at its end.
+    """
     with pytest.raises(InputError, match="too short for one pass") as refused:
         limited_trainer(tmp_path / "short", "1s")
     asked = re.search(r"Set budget=(\d+[sm]) or more", str(refused.value))
@@ -57,9 +59,9 @@ def test_a_job_in_the_time_that_its_error_recommends_ends_with_its_schedule_at_i
     trainer.train()
     record = trainer.run("finished")
     assert record.budget is not None
-    assert record.budget.schedule == 1
-    assert trainer.learning_rate == 0
-    assert record.planned_epochs == len(record.epochs) == record.budget.actual.epochs
+    assert 0 < record.budget.schedule <= 1
+    assert (trainer.learning_rate == 0) == (record.budget.schedule == 1)
+    assert len(record.epochs) == record.budget.actual.epochs > 0
     assert record.budget.planned.steps > trainer.length.steps_per_epoch
     assert record.budget.planned.step_seconds > 0
     assert artifact.read_config(tmp_path / "model").metrics["validation:accuracy"] == record.validation["accuracy"]
