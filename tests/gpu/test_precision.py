@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from byoc_vision.models.losses import build_loss
 from byoc_vision.training.callback import Callback
 from byoc_vision.training.optimizers import OPTIMIZERS
+from byoc_vision.training.step import Step
 from byoc_vision.types import ModelSpec
 
 HALVES = [
@@ -109,15 +110,8 @@ def test_a_step_of_float16_waits_for_the_gpu_once(optimizer: str, device: torch.
     batch = batch_of(CLASSIFIER, device)
     for _ in range(20):
         step([batch])
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("warn")
-    try:
-        with warnings.catch_warnings(record=True) as waits:
-            warnings.simplefilter("always")
-            step([batch])
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    assert len(said(waits)) == 1, said(waits)
+    waits = waits_of(step, batch)
+    assert len(waits) == 1, waits
 
 
 @pytest.mark.gpu
@@ -128,17 +122,17 @@ def test_a_step_of_bfloat16_does_not_wait_for_the_gpu(device: torch.device) -> N
     batch = images.contiguous(memory_format=torch.channels_last).pin_memory(), targets.pin_memory()
     for _ in range(3):
         step([batch])
+    assert not waits_of(step, batch)
+
+
+def waits_of(step: Step, batch: tuple[Tensor, Tensor]) -> list[str]:
+    """What torch's warnings say of each wait for the GPU in a step."""
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("warn")
     try:
-        with warnings.catch_warnings(record=True) as waits:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             step([batch])
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert not said(waits)
-
-
-def said(caught: Iterable[warnings.WarningMessage]) -> list[str]:
-    """What torch's warnings of waits say."""
     return [str(warning.message) for warning in caught if "synchronizing" in str(warning.message)]
