@@ -58,3 +58,8 @@ def list_problems(headline: str, problems: Iterable[str], limit: int = 20) -> st
     if len(lines) > limit:
         shown.append(f"  … and {len(lines) - limit} more")
     return "\n".join([headline, *shown])
+
+
+def error_lines(error: BaseException) -> list[str]:
+    """What an error says, line by line; its kind if it says nothing."""
+    return str(error).strip().splitlines() or [type(error).__name__]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from byoc_vision.errors import error_lines
 from byoc_vision.export.openvino import restored_logging
 from byoc_vision.inference.engines.openvino_engine import OpenVinoEngine, choose_streams
 from byoc_vision.system.quiet_openvino import import_openvino
@@ -74,7 +75,7 @@ class OpenVinoForward:
             engine = OpenVinoEngine(network, self._threads, choose_streams(self._threads))
             self._compare(engine, images)
         except Exception as error:  # of many kinds: whatever a module does that is not one graph
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = error_lines(error)[0]
             logger.warning("PyTorch computes the script's model, since OpenVINO cannot: %s", reason)
             return None
         shape, seconds = " × ".join(map(str, images.shape[1:])), time.monotonic() - started

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from byoc_vision.errors import InputError, list_problems
+from byoc_vision.errors import InputError, error_lines, list_problems
 from byoc_vision.preprocess import IGNORED
 from byoc_vision.types import Task
 
@@ -201,7 +201,7 @@ def _too_small_for() -> type[Exception]:
 
 
 def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    lines = error_lines(error)
     if "validation error" in lines[0] and len(lines) > 2:  # pydantic's: the number of errors, the field, what is wrong
         return f"{lines[1]}: {lines[2].strip().partition(' [type=')[0]}"
     return lines[0]

@@ -32,7 +32,7 @@ from byoc_vision import artifact, checksums
 from byoc_vision.artifact import OPENVINO_FOLDER, WEIGHTS_FILE, ModelConfig
 from byoc_vision.atomic_write import give_usual_mode, write_whole
 from byoc_vision.checksums import CHECKSUMS_FILE
-from byoc_vision.errors import DataError, UserError
+from byoc_vision.errors import DataError, UserError, error_lines
 from byoc_vision.inference.openvino_precision import Network, load_engine_in
 from byoc_vision.inference.reference import compare, engine_logits, expected_logits
 from byoc_vision.system.memory import is_out_of_memory
@@ -161,7 +161,7 @@ def load(
     except (RuntimeError, ValueError) as error:  # of OpenVINO, and of logits of another shape
         if is_out_of_memory(error):
             raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        reason = error_lines(error)[-1]
         raise DamagedFormError(f"{model} is damaged, or OpenVINO cannot compute it here ({reason})") from error
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from byoc_vision.artifact import ModelConfig
-from byoc_vision.errors import DataError, InputError
+from byoc_vision.errors import DataError, InputError, error_lines
 from byoc_vision.inference.reference import compare, reference_image
 from byoc_vision.system.machine import has_bfloat16
 from byoc_vision.system.memory import is_out_of_memory
@@ -82,7 +82,7 @@ def _unless_it_fails(load: Load, precision: NamedPrecision) -> OpenVinoEngine | 
     except (RuntimeError, ValueError) as error:
         if is_out_of_memory(error):
             raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        reason = error_lines(error)[-1]
         logger.warning(
             "OpenVINO cannot compile the network in %s (%s); it computes in float32 instead", precision, reason
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from byoc_vision.errors import ResourceError
+from byoc_vision.errors import ResourceError, error_lines
 from byoc_vision.system.machine import driver_version, visible_gpus
 
 COMPAT_FOLDER = "/opt/byoc/cuda-compat"
@@ -212,7 +212,7 @@ def _why_none() -> str:
         try:
             torch.cuda.init()  # type: ignore[no-untyped-call]
         except (RuntimeError, AssertionError) as error:
-            return (str(error).strip().splitlines() or [type(error).__name__])[0]
+            return error_lines(error)[0]
     return "torch counts none"
 
 

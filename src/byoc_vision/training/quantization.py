@@ -18,7 +18,7 @@ import numpy as np
 from torch import nn
 
 from byoc_vision.artifact import ModelConfig
-from byoc_vision.errors import InputError, UserError
+from byoc_vision.errors import InputError, UserError, error_lines
 from byoc_vision.hyperparameters import Hyperparameters
 from byoc_vision.inference.reference import reference_images
 from byoc_vision.system.quiet_openvino import import_openvino
@@ -96,7 +96,7 @@ def check_int8(hyperparameters: Hyperparameters, net: nn.Module, config: ModelCo
     except (UserError, OSError, MemoryError) as error:
         raise InputError(_CANNOT.format(config.model.architecture, error)) from error
     except Exception as error:  # of NNCF and OpenVINO, which have no class in common
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        reason = error_lines(error)[-1]
         raise InputError(_CANNOT.format(config.model.architecture, reason)) from error
 
 

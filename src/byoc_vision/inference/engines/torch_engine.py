@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from byoc_vision import artifact
 from byoc_vision.artifact import ModelConfig
-from byoc_vision.errors import DataError, InputError
+from byoc_vision.errors import DataError, InputError, error_lines
 from byoc_vision.inference.engines.base import Logits, TorchPrecision
 from byoc_vision.inference.engines.cuda_graphs import GraphedForward, Record, record_cuda_graph
 from byoc_vision.models.build import build_model, check_input_size
@@ -138,7 +138,7 @@ class TorchEngine:
             self._graphs = graphs
             reason = difference(self._on_cpu(images[:1]), expected)
         except RuntimeError as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = error_lines(error)[0]
         if reason:
             self._graphs = None
             logger.warning("no CUDA graphs: %s", reason)
