@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import signal
 import threading
@@ -18,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -154,11 +154,23 @@ def start_aws(server: str, archives: dict[str, bytes]) -> Iterator[Aws]:
         front.shutdown()
 
 
-def interrupt_when_asked_for(aws: Aws, operation: str) -> None:
-    """Ctrl-C, from a thread, once an operation of SageMaker was called."""
-    while operation not in dict(aws.calls):
-        time.sleep(0.01)
-    os.kill(os.getpid(), signal.SIGINT)
+@contextmanager
+def ctrl_c_after(session: boto3.Session, operation: str) -> Iterator[None]:
+    """Ctrl-C, once, when SageMaker has answered an operation: within a request it would leave a socket open."""
+    calls = count()
+
+    def interrupt(**_: Any) -> None:
+        if next(calls) == 0:
+            signal.raise_signal(signal.SIGINT)
+
+    event = f"after-call.sagemaker.{operation}"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
+    session.events.register(event, interrupt)
+    try:
+        yield
+    finally:
+        session.events.unregister(event, interrupt)
+        signal.signal(signal.SIGINT, before)
 
 
 class _Front(BaseHTTPRequestHandler):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 import shlex
@@ -11,7 +10,6 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from threading import Thread
 from types import ModuleType
 from typing import Any
 
@@ -20,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.api_model import api_of
-from support.aws import BUCKET, IMAGE, LOG, ROLE, Aws, interrupt_when_asked_for
+from support.aws import BUCKET, IMAGE, LOG, ROLE, Aws, ctrl_c_after
 from support.images import draw_scene, save_image
 from support.servers import start_standin
 
@@ -169,19 +167,12 @@ def test_what_is_kept_is_deleted_later(
     assert "nothing to delete: " in capsys.readouterr().out
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # of the request that Ctrl-C interrupts
 def test_ctrl_c_stops_the_job_and_deletes_its_files(
-    launch: Callable[..., None], aws: Aws, capsys: pytest.CaptureFixture[str]
+    launch: Callable[..., None], aws: Aws, session: boto3.Session, capsys: pytest.CaptureFixture[str]
 ) -> None:
     aws.endless = True
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        Thread(target=interrupt_when_asked_for, args=(aws, "DescribeTrainingJob"), daemon=True).start()
-        with pytest.raises(KeyboardInterrupt):
-            launch("train", "--yes")
-        gc.collect()  # while the filter is set
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with ctrl_c_after(session, "DescribeTrainingJob"), pytest.raises(KeyboardInterrupt):
+        launch("train", "--yes")
     assert "StopTrainingJob" in dict(aws.calls)
     said = capsys.readouterr().err
     assert said.index("deleted training job byoc-vision-") < said.index("deleted folder s3://"), "it writes there"

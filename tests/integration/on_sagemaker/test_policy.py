@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import boto3
 import pytest
-from support.aws import Aws, interrupt_when_asked_for
+from support.aws import Aws, ctrl_c_after
 
 POLICY = Path(__file__).resolve().parents[3] / "examples/on_sagemaker/caller_policy.json"
 
@@ -55,30 +53,33 @@ def statements() -> list[dict[str, Any]]:
     return list(json.loads(POLICY.read_text(encoding="utf-8"))["Statement"])
 
 
-def test_the_policy_is_what_the_scripts_call(launch: Callable[..., None], aws: Aws, actions: set[str]) -> None:
+def test_the_policy_is_what_the_scripts_call(
+    launch: Callable[..., None], aws: Aws, session: boto3.Session, actions: set[str]
+) -> None:
     launch("train", "deploy", "serverless", "async", "multi-model", "transform", "--yes")
     launch("tune", "deploy", "--yes", bucket=None)
     # Another name: there are no earlier jobs that would be described for the estimate.
-    interrupt(launch, aws, ("train",), "DescribeTrainingJob", name="interrupted")
-    interrupt(launch, aws, ("tune",), "DescribeHyperParameterTuningJob")
+    interrupt(launch, aws, session, ("train",), "DescribeTrainingJob", name="interrupted")
+    interrupt(launch, aws, session, ("tune",), "DescribeHyperParameterTuningJob")
     aws.client("s3").put_object(Bucket="pictures-of-cars", Key="model.tar.gz", Body=b"a model")
-    interrupt(launch, aws, ("transform",), "DescribeTransformJob", model="s3://pictures-of-cars/model.tar.gz")
+    interrupt(launch, aws, session, ("transform",), "DescribeTransformJob", model="s3://pictures-of-cars/model.tar.gz")
     allowed = {action for statement in statements() for action in statement["Action"]}
     assert allowed - WITHOUT_A_CALL == actions
 
 
-def interrupt(launch: Callable[..., None], aws: Aws, steps: tuple[str, ...], operation: str, **options: Any) -> None:
+def interrupt(
+    launch: Callable[..., None],
+    aws: Aws,
+    session: boto3.Session,
+    steps: tuple[str, ...],
+    operation: str,
+    **options: Any,
+) -> None:
     """Jobs are stopped then."""
-    aws.calls.clear()
     aws.endless = True
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        Thread(target=interrupt_when_asked_for, args=(aws, operation), daemon=True).start()
-        with pytest.raises(KeyboardInterrupt):
-            launch(*steps, "--yes", **options)
-    finally:
-        signal.signal(signal.SIGINT, before)
-        aws.endless = False
+    with ctrl_c_after(session, operation), pytest.raises(KeyboardInterrupt):
+        launch(*steps, "--yes", **options)
+    aws.endless = False
 
 
 def test_actions_are_whole_and_resources_narrow() -> None:
