@@ -172,7 +172,7 @@ class Handlers:
         """Have the script's model compute with OpenVINO where it can; see `openvino_forward`."""
         from byoc_serve.scripts.openvino_forward import use_openvino
 
-        use_openvino(self._model, threads)
+        use_openvino(self._model, threads, batches=self.takes_lists)
 
     def abort(self) -> None:
         """End a call that hangs: Python cannot stop a thread, so that the process has to end."""

@@ -31,48 +31,58 @@ CLOSE = 1e-3  # the largest difference that rounding explains, as a share of the
 logger = logging.getLogger(__name__)
 
 
-def use_openvino(model: Any, threads: int) -> None:
-    """Have the module compute with OpenVINO from its first batch on, with so many threads."""
+def use_openvino(model: Any, threads: int, *, batches: bool = False) -> None:
+    """Have the module compute with OpenVINO from its first batch on, with so many threads.
+
+    batches: whether there are some of several images. They get a network of their own, beside that for single images.
+    """
     if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
         logger.warning(
             "ENGINE=openvino has no effect: it needs a model_fn that returns a torch.nn.Module, not %s",
             type(model).__name__,
         )
         return
-    model.forward = OpenVinoForward(model, threads)
+    model.forward = OpenVinoForward(model, threads, choose_streams(threads) if batches else 1)
 
 
 class OpenVinoForward:
     """Takes the place of a module's `forward`. It is called by one thread at a time, as the functions of a script."""
 
-    def __init__(self, model: nn.Module, threads: int) -> None:
+    def __init__(self, model: nn.Module, threads: int, streams: int) -> None:
         self._model = model
         self._own = model.forward
         self._threads = threads
+        self._streams = streams
+        self._has_more_shapes = False
         self._engines: dict[torch.Size, OpenVinoEngine | None] = {}  # None: OpenVINO cannot compute such inputs
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         images = arguments[0] if len(arguments) == 1 and not named else None
         if not _is_batch(images) or self._model.training:
             return self._own(*arguments, **named)
-        shape = images.shape[1:]
-        if shape not in self._engines:
-            self._engines[shape] = self._convert(images)
-        engine = self._engines[shape]
+        engine = self._engine_for(images)
         if engine is None:
             return self._own(images)
         return torch.from_numpy(engine.run(images.contiguous().numpy()))
 
+    def _engine_for(self, images: Tensor) -> OpenVinoEngine | None:
+        shape = images.shape[1:]
+        if shape in self._engines:
+            return self._engines[shape]
+        if len(self._engines) < MOST_SHAPES:
+            self._engines[shape] = self._convert(images)
+            return self._engines[shape]
+        if not self._has_more_shapes:
+            logger.warning("Inputs have more than %d shapes: the others are computed with PyTorch", MOST_SHAPES)
+            self._has_more_shapes = True
+        return None
+
     def _convert(self, images: Tensor) -> OpenVinoEngine | None:
         """The network for inputs of this shape; None, with a line in the log, if the module's own forward is needed."""
-        if len(self._engines) == MOST_SHAPES:
-            logger.warning("Inputs have more than %d shapes: the others are computed with PyTorch", MOST_SHAPES)
-        if len(self._engines) >= MOST_SHAPES:
-            return None
         started = time.monotonic()
         try:
             network = _network(_Traced(self._model, self._own), images)
-            engine = OpenVinoEngine(network, self._threads, choose_streams(self._threads))
+            engine = OpenVinoEngine(network, self._threads, self._streams)
             self._compare(engine, images)
         except Exception as error:  # of many kinds: whatever a module does that is not one graph
             reason = error_lines(error)[0]

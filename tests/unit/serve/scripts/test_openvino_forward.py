@@ -30,15 +30,16 @@ class Doubled(nn.Module):
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("batches", [False, True])
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_a_network_predicts_what_it_does_in_pytorch(
-    log: pytest.LogCaptureFixture, mode: type[torch.no_grad], batch_size: int
+    log: pytest.LogCaptureFixture, mode: type[torch.no_grad], batch_size: int, batches: bool
 ) -> None:
     torch.manual_seed(0)
     net, images = timm.create_model("resnet10t", num_classes=5).eval(), torch.randn(3, 3, 64, 64)
     with mode():
         expected = net(images)
-        use_openvino(net, threads=2)
+        use_openvino(net, threads=2, batches=batches)
         for first in (0, 0, 1):
             batch = slice(first, first + batch_size)
             torch.testing.assert_close(net(images[batch]), expected[batch], rtol=1e-3, atol=1e-4)
