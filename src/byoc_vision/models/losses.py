@@ -29,6 +29,7 @@ _FOR_CLASSIFICATION = ("cross_entropy", "focal")
 
 _FOCAL_GAMMA = 2.0
 _DICE_SMOOTH = 1.0
+_MOST_CLASSES = 256  # of masks of one byte
 
 
 def build_loss(
@@ -230,15 +231,24 @@ class YesOrNo(Loss):
 
 
 class Dice(MaskedLoss):
-    """1 - Dice of probabilities and target, of each image, the mean of its classes; with one logit, of class 1.
+    """1 - Dice of probabilities and target, of each image and class, the weighted mean.
 
-    Milletari, Navab, Ahmadi: "V-Net", 2016, with 1 added above and below the fraction, so that an image without a
-    class in which none is found costs nothing. An image counts for one, unless all of its pixels are ignored.
+    Milletari, Navab, Ahmadi: "V-Net", 2016, with 1 added above and below the fraction. With one logit it is of class 1,
+    and an image without it, in which none is found, costs nothing. With several it is of the classes that an image
+    shows: the least probability of another class, summed over an image, would cost as much as a class that is missed,
+    and teach that rare classes do not exist. Those pixels cost in the classes that they are of.
     """
 
     def totals(self, targets: Tensor) -> Tensor:
-        """The number of images with a pixel that counts."""
-        return self._images(self.counted(targets)[1]).sum(dtype=torch.float64)[None]
+        """The weights of the classes that each image shows; with one logit, the number of images that count."""
+        targets, counted = self.counted(targets)
+        if self.activation == "sigmoid":
+            return counted.flatten(1).amax(1).sum(dtype=torch.float64)[None]
+        shown = torch.zeros(len(targets), _MOST_CLASSES, device=targets.device)
+        shown.scatter_reduce_(1, targets.flatten(1), counted.flatten(1), "amax")
+        if self.class_weights is not None:
+            shown = shown[:, : len(self.class_weights)] * self.class_weights
+        return shown.sum(dtype=torch.float64)[None]
 
     def sums(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits [N, K, H, W] and targets [N, H, W]."""
@@ -248,15 +258,10 @@ class Dice(MaskedLoss):
         intersection = (probabilities * target).sum((2, 3))
         areas = probabilities.square().sum((2, 3)) + target.square().sum((2, 3))
         losses = 1 - (2 * intersection + _DICE_SMOOTH) / (areas + _DICE_SMOOTH)  # [N, K]
-        if self.class_weights is not None and self.activation == "softmax":
-            losses = (losses * self.class_weights).sum(1) / self.class_weights.sum()
-        else:
-            losses = losses.mean(1)
-        return (losses * self._images(counted)).sum()[None]
-
-    def _images(self, counted: Tensor) -> Tensor:
-        """1.0 for each image with a pixel that counts, 0.0 for the others."""
-        return counted.flatten(1).amax(1)
+        if self.activation == "sigmoid":
+            return (losses * counted.flatten(1).amax(1, keepdim=True)).sum()[None]
+        losses = losses * target.amax((2, 3))
+        return (losses if self.class_weights is None else losses * self.class_weights).sum()[None]
 
     def _planes(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities and target as [N, K, H, W]."""
